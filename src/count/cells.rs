@@ -1,0 +1,221 @@
+//! Cells: a monotone, integer-only division of the key space that is fine where the data lies.
+//!
+//! The key space is first cut into equal coarse ranges by a subtraction and a shift; each coarse range is
+//! then cut into a power of two of equal cells, more where a sample shows more mass. Finding a cell costs a
+//! subtraction, two shifts and one look-up in a small table, and gives the same cell on every device.
+//! Nothing that is reported depends on where the cells lie: they only decide how little has to be looked
+//! at a second time.
+
+use super::key::Domain;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Coarse {
+    /// First cell of the range.
+    base: u32,
+    /// Low bits of the key that are dropped inside the range.
+    shift: u32,
+}
+
+/// A division of the keys of one column into cells `0 .. len()`, in key order.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CellMap {
+    origin: u64,
+    coarse_shift: u32,
+    coarse: Vec<Coarse>,
+    cells: u32,
+}
+
+/// Most coarse ranges: with 12 bits a range never spans more than one binade of an `f64`.
+const MAX_COARSE_BITS: u32 = 12;
+
+impl CellMap {
+    /// Cells for data that a sample of keys represents; about `target` of them, plus one per coarse range.
+    ///
+    /// The sample is sorted in place. An empty sample gives a single cell.
+    pub fn from_sample(sample: &mut [u64], domain: Domain, target: usize) -> Self {
+        sample.sort_unstable();
+        let (Some(&lo), Some(&hi)) = (sample.first(), sample.last()) else {
+            return Self { origin: 0, coarse_shift: 63, coarse: vec![Coarse { base: 0, shift: 63 }; 2], cells: 1 };
+        };
+        let full = Self::over(lo, hi, sample, domain, target);
+        // A few far outliers would leave all the rest in one cell: then cut only the middle 98 % finely.
+        let tolerated = (sample.len() / 64).max(4);
+        let crowd = full.largest_crowd(sample);
+        if crowd <= tolerated {
+            return full;
+        }
+        let trim = sample.len() / 100;
+        let (lo, hi) = (sample[trim], sample[sample.len() - 1 - trim]);
+        let trimmed = Self::over(lo, hi, sample, domain, target);
+        if trimmed.largest_crowd(sample) < crowd { trimmed } else { full }
+    }
+
+    fn over(lo: u64, hi: u64, sample: &[u64], domain: Domain, target: usize) -> Self {
+        let span_bits = 64 - (hi - lo).leading_zeros();
+        // As few coarse ranges as give each cell its share, but never so wide that a range spans two binades.
+        let wanted_bits = target.max(2).ilog2().saturating_sub(2).clamp(4, MAX_COARSE_BITS);
+        let coarse_shift = span_bits.saturating_sub(wanted_bits).min(domain.linear_bits());
+        let coarse_of = |key: u64| key >> coarse_shift;
+        // One range is kept below `lo`, and one above `hi`, for what lies outside of the sample.
+        let first = coarse_of(lo).saturating_sub(1);
+        let ranges = (coarse_of(hi) - first + 2) as usize;
+        let mut mass = vec![0u32; ranges];
+        for &key in sample {
+            if (lo..=hi).contains(&key) {
+                mass[(coarse_of(key) - first) as usize] += 1;
+            }
+        }
+        let mut coarse = Vec::with_capacity(ranges);
+        let mut cells = 0u32;
+        for &mass in &mass {
+            let wanted = (mass as usize * target).div_ceil(sample.len()).max(1);
+            let bits = wanted.next_power_of_two().ilog2().min(coarse_shift);
+            // A range without mass is one cell: all of its low bits are dropped.
+            coarse.push(Coarse { base: cells, shift: coarse_shift - bits });
+            cells += 1 << bits;
+        }
+        Self { origin: first << coarse_shift, coarse_shift, coarse, cells }
+    }
+
+    /// The most distinct sampled values that share one cell.
+    fn largest_crowd(&self, sorted: &[u64]) -> usize {
+        let (mut largest, mut crowd, mut last) = (0, 0, (u32::MAX, 0));
+        for &key in sorted {
+            let cell = self.cell(key);
+            crowd = match last {
+                (c, _) if c != cell => 1,
+                (_, k) if k != key => crowd + 1,
+                _ => crowd,
+            };
+            last = (cell, key);
+            largest = largest.max(crowd);
+        }
+        largest
+    }
+
+    /// Number of cells.
+    pub fn len(&self) -> usize {
+        self.cells as usize
+    }
+
+    /// Never: a map has at least one cell.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The cell of a key. Keys below the first range fall into the first cell, keys above the last into the last.
+    #[inline(always)]
+    pub fn cell(&self, key: u64) -> u32 {
+        let (entry, low) = self.locate(key);
+        entry.base + (low >> entry.shift) as u32
+    }
+
+    /// The cell of a key, and how far into the cell the key lies.
+    #[inline(always)]
+    pub fn cell_and_offset(&self, key: u64) -> (u32, u64) {
+        let (entry, low) = self.locate(key);
+        (entry.base + (low >> entry.shift) as u32, low & ((1 << entry.shift) - 1))
+    }
+
+    #[inline(always)]
+    fn locate(&self, key: u64) -> (Coarse, u64) {
+        let offset = key.saturating_sub(self.origin);
+        let range = ((offset >> self.coarse_shift) as usize).min(self.coarse.len() - 1);
+        (self.coarse[range], offset & ((1 << self.coarse_shift) - 1))
+    }
+
+    /// Walks the cells in order.
+    pub fn iter(&self) -> impl Iterator<Item = Cell> + '_ {
+        let last = self.coarse.len() - 1;
+        self.coarse.iter().enumerate().flat_map(move |(i, entry)| {
+            let end = self.coarse.get(i + 1).map_or(self.cells, |next| next.base);
+            let lower = self.origin.saturating_add((i as u64) << self.coarse_shift);
+            // Cells of the two outermost ranges also take what lies beyond them.
+            let open = i == last || (i == 0 && self.origin > 0);
+            (0..end - entry.base).map(move |j| Cell {
+                lower: lower.saturating_add(u64::from(j) << entry.shift),
+                width_bits: if open { None } else { Some(entry.shift) },
+            })
+        })
+    }
+}
+
+/// One cell of a [`CellMap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// The smallest key of the cell (keys below the first cell fall into it too).
+    pub lower: u64,
+    /// The cell spans `2^width_bits` keys; `None` where it is open to one side.
+    pub width_bits: Option<u32>,
+}
+
+impl Cell {
+    /// Whether every key of the cell is the same.
+    pub fn is_single(&self) -> bool {
+        self.width_bits == Some(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::key::{key_f64, key_i64};
+    use super::*;
+
+    fn check_monotone(map: &CellMap, mut keys: Vec<u64>) {
+        keys.sort_unstable();
+        let cells: Vec<_> = map.iter().collect();
+        assert_eq!(cells.len(), map.len());
+        let mut last = 0;
+        for &key in &keys {
+            let cell = map.cell(key);
+            assert!(cell >= last && (cell as usize) < map.len());
+            last = cell;
+            if let Some(bits) = cells[cell as usize].width_bits {
+                assert!(key >= cells[cell as usize].lower);
+                assert!(key - cells[cell as usize].lower < 1 << bits);
+                assert_eq!(map.cell_and_offset(key), (cell, key - cells[cell as usize].lower));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn cells_keep_the_order_of_any_keys(
+            mut sample in prop::collection::vec(any::<u64>(), 0..300),
+            keys in prop::collection::vec(any::<u64>(), 0..300),
+            target in 1usize..5000,
+        ) {
+            let map = CellMap::from_sample(&mut sample, Domain::F64, target);
+            check_monotone(&map, [sample, keys, vec![0, u64::MAX]].concat());
+        }
+
+        #[test]
+        fn cells_keep_the_order_of_doubles(
+            sample in prop::collection::vec(any::<f64>().prop_filter("nan", |x| !x.is_nan()), 1..300),
+            target in 1usize..5000,
+        ) {
+            let mut keys: Vec<u64> = sample.iter().map(|&x| key_f64(x)).collect();
+            let map = CellMap::from_sample(&mut keys, Domain::F64, target);
+            check_monotone(&map, keys);
+        }
+    }
+
+    #[test]
+    fn small_integers_get_a_cell_each() {
+        let mut sample: Vec<u64> = (0..100).map(key_i64).collect();
+        let map = CellMap::from_sample(&mut sample, Domain::I64, 1024);
+        let cells: Vec<_> = map.iter().collect();
+        for x in 0..100 {
+            assert!(cells[map.cell(key_i64(x)) as usize].is_single(), "{x}");
+        }
+    }
+
+    #[test]
+    fn a_far_outlier_does_not_crowd_the_rest_into_one_cell() {
+        let mut sample: Vec<u64> = (0..1000).map(key_i64).chain([key_i64(1 << 60)]).collect();
+        let map = CellMap::from_sample(&mut sample, Domain::I64, 4096);
+        assert!(map.largest_crowd(&sample) < 20, "{}", map.largest_crowd(&sample));
+    }
+}

@@ -1,0 +1,76 @@
+//! Counting on the CPU.
+//!
+//! These loops are the simple form: one pass, one cell per key. They are what every other backend has to equal.
+
+use super::cells::CellMap;
+use super::key::{Key, KeyVec};
+use super::{CellCounts, CellSet, Counter};
+
+/// Counts on the calling thread. Parallelism lies above it, over columns and chunks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuCounter;
+
+impl Counter for CpuCounter {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn count(&self, map: &CellMap, keys: &KeyVec, into: &mut CellCounts) {
+        match keys {
+            KeyVec::U32(keys) => count(map, keys, into),
+            KeyVec::U64(keys) => count(map, keys, into),
+        }
+    }
+
+    fn collect(&self, map: &CellMap, cells: &CellSet, keys: &KeyVec, into: &mut Vec<u64>) {
+        match keys {
+            KeyVec::U32(keys) => collect(map, cells, keys, into),
+            KeyVec::U64(keys) => collect(map, cells, keys, into),
+        }
+    }
+}
+
+/// Keys handled at a time: their cells stay in the first-level cache between the two small loops.
+const BLOCK: usize = 1024;
+
+fn count<K: Key>(map: &CellMap, keys: &[K], into: &mut CellCounts) {
+    let CellCounts { counts, offsets } = into;
+    match offsets {
+        None => {
+            // Finding cells has no dependency between keys and pipelines well; the increments do not, so
+            // they get a loop of their own.
+            let mut cells = [0u32; BLOCK];
+            for block in keys.chunks(BLOCK) {
+                for (cell, &key) in cells.iter_mut().zip(block) {
+                    *cell = map.cell(key.into());
+                }
+                for &cell in &cells[..block.len()] {
+                    counts[cell as usize] += 1;
+                }
+            }
+        }
+        Some(offsets) => {
+            for &key in keys {
+                let (cell, offset) = map.cell_and_offset(key.into());
+                counts[cell as usize] += 1;
+                // Wraps only where `offsets_are_exact` says so, and is not used there.
+                let sum = &mut offsets[cell as usize];
+                *sum = sum.wrapping_add(offset);
+            }
+        }
+    }
+}
+
+fn collect<K: Key>(map: &CellMap, cells: &CellSet, keys: &[K], into: &mut Vec<u64>) {
+    let mut found = [0u64; BLOCK];
+    for block in keys.chunks(BLOCK) {
+        // Branch-free: every key is written, and only the wanted ones advance the end.
+        let mut n = 0;
+        for &key in block {
+            let key: u64 = key.into();
+            found[n] = key;
+            n += usize::from(cells.contains(map.cell(key)));
+        }
+        into.extend_from_slice(&found[..n]);
+    }
+}

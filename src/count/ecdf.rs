@@ -1,0 +1,350 @@
+//! The empirical distribution of one column, as integers: counts per cell, and all keys of the few cells
+//! where more than the count matters.
+//!
+//! With `n` keys, `before[j]` of them below cell `j`, the ECDF is known exactly at every cell's end without
+//! a sort. What happens inside a cell is bounded by its two masses, so the Kolmogorov-Smirnov statistic lies
+//! in a proven interval, and only the cells whose bound beats the best found value need their keys.
+
+use std::sync::Arc;
+
+use super::cells::{Cell, CellMap};
+use super::key::Domain;
+use super::runs::KeyRuns;
+use super::{CellCounts, CellSet};
+
+/// An empirical distribution over the cells of a [`CellMap`].
+#[derive(Clone, Debug)]
+pub struct Ecdf {
+    /// What the keys stand for.
+    pub domain: Domain,
+    map: Arc<CellMap>,
+    cells: Arc<[Cell]>,
+    /// `before[j]` keys lie in cells `0 .. j`; one longer than there are cells.
+    before: Vec<u64>,
+    offsets: Option<Vec<u64>>,
+    resolved: CellSet,
+    /// All keys of the resolved cells.
+    found: KeyRuns,
+    /// `found_before[i]` of the found keys come before the `i`-th run; one longer than there are runs.
+    found_before: Vec<u64>,
+}
+
+impl Ecdf {
+    /// From counts alone: no cell is resolved yet.
+    pub fn new(domain: Domain, map: Arc<CellMap>, cells: Arc<[Cell]>, counts: CellCounts) -> Self {
+        let mut before = Vec::with_capacity(counts.counts.len() + 1);
+        let mut sum = 0;
+        before.push(0);
+        before.extend(counts.counts.iter().map(|count| {
+            sum += count;
+            sum
+        }));
+        let resolved = CellSet::new(map.len());
+        Self { domain, map, cells, before, offsets: counts.offsets, resolved, found: KeyRuns::default(), found_before: vec![0] }
+    }
+
+    /// The division of the key space.
+    pub fn map(&self) -> &Arc<CellMap> {
+        &self.map
+    }
+
+    /// The cells of the map, in order.
+    pub fn cells(&self) -> &Arc<[Cell]> {
+        &self.cells
+    }
+
+    /// Number of keys.
+    pub fn n(&self) -> u64 {
+        self.before[self.before.len() - 1]
+    }
+
+    /// Keys in a cell.
+    pub fn count(&self, cell: usize) -> u64 {
+        self.before[cell + 1] - self.before[cell]
+    }
+
+    /// Sum of the offsets of the keys of each cell, modulo 2^64, where they were counted.
+    pub fn offsets(&self) -> Option<&[u64]> {
+        self.offsets.as_deref()
+    }
+
+    /// The resolved cells, and all their keys.
+    pub fn resolved(&self) -> (&CellSet, &KeyRuns) {
+        (&self.resolved, &self.found)
+    }
+
+    /// Whether nothing about the keys of a cell is unknown.
+    pub fn is_known(&self, cell: usize) -> bool {
+        self.count(cell) == 0 || self.cells[cell].is_single() || self.resolved.contains(cell as u32)
+    }
+
+    /// Adds all keys of further cells. Cells that were resolved before must not be among them.
+    pub fn resolve(&mut self, cells: &CellSet, keys: KeyRuns) {
+        for cell in cells.iter() {
+            self.resolved.insert(cell);
+        }
+        self.found = std::mem::take(&mut self.found).merge(keys);
+        self.found_before.clear();
+        self.found_before.push(0);
+        let mut sum = 0;
+        self.found_before.extend(self.found.counts().iter().map(|count| {
+            sum += count;
+            sum
+        }));
+    }
+
+    /// The cell that holds the key of a rank (0 is the smallest); `None` beyond the last.
+    pub fn cell_of_rank(&self, rank: u64) -> Option<usize> {
+        (rank < self.n()).then(|| self.before.partition_point(|&before| before <= rank) - 1)
+    }
+
+    /// The key of a rank; `None` beyond the last, or where its cell is not known.
+    pub fn key_at(&self, rank: u64) -> Option<u64> {
+        let cell = self.cell_of_rank(rank)?;
+        if self.cells[cell].is_single() {
+            return Some(self.cells[cell].lower);
+        }
+        if !self.is_known(cell) {
+            return None;
+        }
+        let first = self.first_run(cell);
+        let wanted = self.found_before[first] + (rank - self.before[cell]);
+        Some(self.found.keys()[self.found_before.partition_point(|&before| before <= wanted) - 1])
+    }
+
+    /// How many keys are smaller than `key`; `None` where that cell is not known.
+    pub fn below(&self, key: u64) -> Option<u64> {
+        let j = self.map.cell(key) as usize;
+        let cell = self.cells[j];
+        if self.count(j) == 0 || (cell.width_bits.is_some() && key == cell.lower) {
+            return Some(self.before[j]);
+        }
+        if !self.is_known(j) {
+            return None;
+        }
+        let first = self.first_run(j);
+        let upto = self.found.keys().partition_point(|&k| k < key);
+        Some(self.before[j] + self.found_before[upto] - self.found_before[first])
+    }
+
+    /// The first run of a resolved cell.
+    fn first_run(&self, cell: usize) -> usize {
+        self.found.keys().partition_point(|&k| (self.map.cell(k) as usize) < cell)
+    }
+
+    /// The runs of a known cell: distinct keys and their counts.
+    fn runs_of(&self, cell: usize) -> (&[u64], &[u64]) {
+        if self.count(cell) == 0 {
+            return (&[], &[]);
+        }
+        let (start, end) = (self.first_run(cell), self.first_run(cell + 1));
+        (&self.found.keys()[start..end], &self.found.counts()[start..end])
+    }
+}
+
+/// The largest distance between two ECDFs, as an exact fraction `numerator / (n * m)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distance {
+    /// A value the distance reaches.
+    pub lower: u128,
+    /// A value it does not exceed; equal to `lower` where the distance is exact.
+    pub upper: u128,
+    /// Keys of the first distribution.
+    pub n: u64,
+    /// Keys of the second.
+    pub m: u64,
+}
+
+impl Distance {
+    /// Whether the distance is known exactly.
+    pub fn is_exact(&self) -> bool {
+        self.lower == self.upper
+    }
+}
+
+/// `F1 - F2` at both ends of a cell and its two masses, all times `n * m`.
+#[derive(Clone, Copy)]
+struct Step {
+    left: i128,
+    right: i128,
+    up: i128,
+    down: i128,
+}
+
+impl Step {
+    /// The largest and smallest `F1 - F2` the cell can hold: all of one side may come first.
+    fn bounds(self) -> (i128, i128) {
+        let highest = (self.left + self.up).min(self.right + self.down);
+        let lowest = (self.left - self.down).max(self.right - self.up);
+        (highest, lowest)
+    }
+
+    fn largest(self) -> u128 {
+        let (highest, lowest) = self.bounds();
+        highest.max(-lowest).max(0) as u128
+    }
+
+    fn can_change_sign(self) -> bool {
+        let (highest, lowest) = self.bounds();
+        highest > 0 && lowest < 0
+    }
+}
+
+/// Two distributions over the same cells.
+#[derive(Clone, Copy, Debug)]
+pub struct EcdfPair<'a> {
+    a: &'a Ecdf,
+    b: &'a Ecdf,
+}
+
+impl<'a> EcdfPair<'a> {
+    /// Pairs two distributions. They must be over the same map.
+    pub fn new(a: &'a Ecdf, b: &'a Ecdf) -> Self {
+        debug_assert_eq!(a.map, b.map);
+        Self { a, b }
+    }
+
+    fn steps(self) -> impl Iterator<Item = (usize, Step)> + 'a {
+        let (n, m) = (i128::from(self.a.n()), i128::from(self.b.n()));
+        let mut left = 0i128;
+        (0..self.a.cells.len()).map(move |j| {
+            let up = i128::from(self.a.count(j)) * m;
+            let down = i128::from(self.b.count(j)) * n;
+            let step = Step { left, right: left + up - down, up, down };
+            left = step.right;
+            (j, step)
+        })
+    }
+
+    /// Whether the inside of a cell can matter: both sides have keys there, and they are not all the same.
+    fn has_inside(self, j: usize, step: Step) -> bool {
+        step.up > 0 && step.down > 0 && !self.a.cells[j].is_single()
+    }
+
+    /// The cells that can hold the largest distance and are not resolved yet.
+    pub fn distance_candidates(self) -> CellSet {
+        let best = self.distance().lower;
+        let mut wanted = CellSet::new(self.a.cells.len());
+        for (j, step) in self.steps() {
+            if self.has_inside(j, step) && step.largest() > best {
+                wanted.insert(j);
+            }
+        }
+        wanted
+    }
+
+    /// The two-sample Kolmogorov-Smirnov distance `max |F1(x) - F2(x)|`, as integers.
+    pub fn distance(self) -> Distance {
+        let (n, m) = (self.a.n(), self.b.n());
+        let (mut lower, mut upper) = (0u128, 0u128);
+        for (j, step) in self.steps() {
+            lower = lower.max(step.right.unsigned_abs());
+            if self.has_inside(j, step) {
+                if self.a.is_known(j) && self.b.is_known(j) {
+                    self.walk(j, step, |_, _, gap| lower = lower.max(gap.unsigned_abs()));
+                } else {
+                    upper = upper.max(step.largest());
+                }
+            }
+        }
+        Distance { lower, upper: upper.max(lower), n, m }
+    }
+
+    /// Walks the distinct keys of a resolved cell in order: `f(key, gap before it, gap from it on)`.
+    fn walk(self, j: usize, step: Step, mut f: impl FnMut(u64, i128, i128)) {
+        let (n, m) = (i128::from(self.a.n()), i128::from(self.b.n()));
+        let ((keys_a, counts_a), (keys_b, counts_b)) = (self.a.runs_of(j), self.b.runs_of(j));
+        let (mut i, mut k) = (0, 0);
+        let mut gap = step.left;
+        loop {
+            let key = match (keys_a.get(i), keys_b.get(k)) {
+                (None, None) => return,
+                (Some(&x), Some(&y)) => x.min(y),
+                (Some(&x), None) | (None, Some(&x)) => x,
+            };
+            let before = gap;
+            if keys_a.get(i) == Some(&key) {
+                gap += i128::from(counts_a[i]) * m;
+                i += 1;
+            }
+            if keys_b.get(k) == Some(&key) {
+                gap -= i128::from(counts_b[k]) * n;
+                k += 1;
+            }
+            f(key, before, gap);
+        }
+    }
+
+    /// The cells that have to be resolved for the Wasserstein distance to be exact.
+    pub fn transport_candidates(self) -> CellSet {
+        let mut wanted = CellSet::new(self.a.cells.len());
+        for (j, step) in self.steps() {
+            let occupied = step.up > 0 || step.down > 0;
+            if occupied && !self.is_affine(j, step) {
+                wanted.insert(j);
+            }
+        }
+        wanted
+    }
+
+    /// Whether counts and offsets alone give the area of a cell: bounded, no sign change, no overflow.
+    fn is_affine(self, j: usize, step: Step) -> bool {
+        let cell = self.a.cells[j];
+        let Some(bits) = cell.width_bits else { return false };
+        if cell.is_single() {
+            return true;
+        }
+        let fits = |count: u64| u128::from(count) << bits < 1 << 64;
+        !step.can_change_sign() && fits(self.a.count(j)) && fits(self.b.count(j))
+    }
+
+    /// The Wasserstein-1 distance, the area between the two ECDFs, in the column's unit.
+    ///
+    /// `None` where an infinity makes it meaningless. The flag tells whether every cell was exact; where it
+    /// is false (a baseline kept without its values), the figure is a lower bound.
+    pub fn wasserstein(self) -> Option<(f64, bool)> {
+        let (a, b) = (self.a, self.b);
+        let (oa, ob) = (a.offsets()?, b.offsets()?);
+        let (n, m) = (i128::from(a.n()), i128::from(b.n()));
+        let scale = a.n() as f64 * b.n() as f64;
+        let domain = a.domain;
+        let (mut area, mut exact) = (0.0, true);
+        for (j, step) in self.steps() {
+            let cell = a.cells[j];
+            let occupied = step.up > 0 || step.down > 0;
+            if !occupied && step.right == 0 {
+                continue;
+            }
+            if self.is_affine(j, step) || (!occupied && cell.width_bits.is_some()) {
+                let bits = cell.width_bits.unwrap_or(0);
+                // value = lower + ulp * offset, so the area is an integer number of ulps.
+                let ulp = domain.value(cell.lower + 1) - domain.value(cell.lower);
+                let ulps = (step.right << bits) - m * i128::from(oa[j]) + n * i128::from(ob[j]);
+                area += ulps.unsigned_abs() as f64 * ulp;
+            } else if a.is_known(j) && b.is_known(j) {
+                // Step by step. An open cell starts at its first key and ends at its last or at the next cell.
+                let mut from = match cell.width_bits {
+                    Some(_) => Some((domain.value(cell.lower), step.left)),
+                    None if step.left != 0 => Some((domain.value(cell.lower), step.left)),
+                    None => None,
+                };
+                self.walk(j, step, |key, _, after| {
+                    let x = domain.value(key);
+                    if let Some((start, gap)) = from {
+                        area += (x - start) * gap.unsigned_abs() as f64;
+                    }
+                    from = Some((x, after));
+                });
+                if let (Some((start, gap)), Some(next)) = (from, a.cells.get(j + 1))
+                    && gap != 0
+                {
+                    area += (domain.value(next.lower) - start) * gap.unsigned_abs() as f64;
+                }
+            } else {
+                exact = false;
+            }
+        }
+        let distance = area / scale;
+        distance.is_finite().then_some((distance, exact))
+    }
+}

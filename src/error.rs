@@ -1,0 +1,134 @@
+//! One error type. Every message names what it is about and what to do.
+
+use std::path::{Path, PathBuf};
+
+/// Shorthand used throughout the crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong for reasons outside of this program.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A path or pattern that matches nothing.
+    #[error("{path}: no such file; check the path (a directory is searched for .parquet, .csv, .arrow, .ipc and .feather)")]
+    NotFound {
+        /// The path as it was given.
+        path: String,
+    },
+    /// A file that cannot be read, or is not what its name says.
+    #[error("{}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// A column of a file that cannot be read.
+    #[error("{}, column '{column}': {reason}", path.display())]
+    UnreadableColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// A snapshot without rows.
+    #[error("{path}: no rows; a comparison needs at least one row on each side")]
+    NoRows {
+        /// The snapshot as it was given.
+        path: String,
+    },
+    /// A column that a snapshot does not have.
+    #[error("{path}: no column '{column}'; it has {known}")]
+    NoColumn {
+        /// The snapshot as it was given.
+        path: String,
+        /// The missing column.
+        column: String,
+        /// The columns it has.
+        known: String,
+    },
+    /// Two snapshots without a common column.
+    #[error("{baseline} and {current} have no column in common")]
+    NothingInCommon {
+        /// The baseline as it was given.
+        baseline: String,
+        /// The current snapshot as it was given.
+        current: String,
+    },
+    /// A metric, convention or other name that does not exist.
+    #[error("unknown {what} '{name}'; known: {known}")]
+    UnknownName {
+        /// What kind of name.
+        what: &'static str,
+        /// The name as it was given.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// A value out of its range.
+    #[error("{what}: {reason}")]
+    BadValue {
+        /// The flag or key.
+        what: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// A mistake in a fleet file.
+    #[error("{}{}: {reason}", path.display(), line.map_or(String::new(), |l| format!(":{l}")))]
+    Fleet {
+        /// The fleet file.
+        path: PathBuf,
+        /// Line, from 1, where it is known.
+        line: Option<usize>,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// A baseline file that is not understood.
+    #[error("{}: {reason}", path.display())]
+    Baseline {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// A backend that is not to be had.
+    #[error("{0}")]
+    Backend(String),
+    /// A file that cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// A file that cannot be opened or read, with the remedy that the kind of failure suggests.
+    pub fn io(path: &Path, source: &std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            return Error::NotFound { path: path.display().to_string() };
+        }
+        Error::Unreadable { path: path.into(), reason: source.to_string() }
+    }
+
+    /// The process's exit code for this error; see the README.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::UnknownName { .. } | Error::BadValue { .. } => 2,
+            Error::NotFound { .. }
+            | Error::Unreadable { .. }
+            | Error::UnreadableColumn { .. }
+            | Error::NoRows { .. }
+            | Error::NoColumn { .. }
+            | Error::NothingInCommon { .. } => 3,
+            Error::Fleet { .. } => 4,
+            Error::Baseline { .. } => 5,
+            Error::Backend(_) => 6,
+            Error::Write { .. } => 7,
+        }
+    }
+}

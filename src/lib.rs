@@ -1,0 +1,3 @@
+pub mod count;
+pub mod error;
+pub mod snapshot;

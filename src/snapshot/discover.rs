@@ -1,0 +1,73 @@
+//! From a path, a glob or a directory to the files of a snapshot, in a fixed order.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+const EXTENSIONS: [&str; 8] = ["parquet", "pq", "csv", "tsv", "txt", "arrow", "ipc", "feather"];
+
+pub fn is_data_extension(extension: &str) -> bool {
+    EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str())
+}
+
+/// Hive partition keys and values, outermost first.
+type Partitions = Vec<(String, String)>;
+
+/// The files that a path, a glob or a directory stands for, sorted, with their hive partition keys.
+pub fn files(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
+    let path = Path::new(spec);
+    let not_found = || Error::NotFound { path: spec.into() };
+    let mut found = Vec::new();
+    if path.is_file() {
+        found.push((path.to_path_buf(), Vec::new()));
+    } else if path.is_dir() {
+        walk(path, &Vec::new(), &mut found)?;
+    } else if spec.contains(['*', '?', '[']) {
+        let bad = |reason: String| Error::BadValue { what: format!("pattern '{spec}'"), reason };
+        for entry in glob::glob(spec).map_err(|e| bad(e.to_string()))? {
+            let entry = entry.map_err(|e| bad(e.to_string()))?;
+            let partitions = partitions_of(&entry);
+            if entry.is_dir() {
+                walk(&entry, &partitions, &mut found)?;
+            } else {
+                found.push((entry, partitions));
+            }
+        }
+    } else {
+        return Err(not_found());
+    }
+    if found.is_empty() {
+        return Err(not_found());
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn walk(folder: &Path, partitions: &Partitions, found: &mut Vec<(PathBuf, Partitions)>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, &e))? {
+        let path = entry.map_err(|e| Error::io(folder, &e))?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        // What Spark, Hive and editors leave beside the data.
+        if name.starts_with(['_', '.']) {
+            continue;
+        }
+        if path.is_dir() {
+            let mut partitions = partitions.clone();
+            partitions.extend(partition(name));
+            walk(&path, &partitions, found)?;
+        } else if path.extension().and_then(|e| e.to_str()).is_some_and(is_data_extension) {
+            found.push((path, partitions.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn partitions_of(path: &Path) -> Partitions {
+    let folders = path.parent().into_iter().flat_map(Path::components);
+    folders.filter_map(|c| c.as_os_str().to_str().and_then(partition)).collect()
+}
+
+fn partition(folder: &str) -> Option<(String, String)> {
+    let (key, value) = folder.split_once('=')?;
+    (!key.is_empty()).then(|| (key.into(), value.into()))
+}

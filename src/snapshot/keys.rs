@@ -1,0 +1,256 @@
+//! Arrow arrays become keys or category counts here: the one place that knows both forms.
+
+use polars_arrow::array::{Array, BooleanArray, DictionaryArray, DictionaryKey, PrimitiveArray, Utf8Array, Utf8ViewArray};
+use polars_arrow::datatypes::ArrowDataType;
+use polars_arrow::types::NativeType;
+
+use crate::count::key::{Key, key_f32, key_f64, key_i32, key_i64};
+use crate::count::tally::Moments;
+use crate::count::{CategoryCounts, Domain, KeyVec, Tally};
+
+/// The keys of a chunk: nulls and NaN are tallied and left out. `None` if the array does not hold numbers
+/// that the domain covers.
+pub fn keys_of(array: &dyn Array, domain: Domain, with_moments: bool) -> Option<(KeyVec, Tally)> {
+    let keys = convert(array, domain)?;
+    let mut tally = Tally { rows: array.len() as u64, null: array.null_count() as u64, ..Tally::default() };
+    tally.nan = tally.values() - keys.len() as u64;
+    if domain.is_float() {
+        (tally.neg_inf, tally.pos_inf) = match &keys {
+            KeyVec::U32(keys) => infinities(keys, domain),
+            KeyVec::U64(keys) => infinities(keys, domain),
+        };
+    }
+    if with_moments {
+        tally.moments = Some(match &keys {
+            KeyVec::U32(keys) => moments(keys, domain),
+            KeyVec::U64(keys) => moments(keys, domain),
+        });
+    }
+    Some((keys, tally))
+}
+
+fn convert(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
+    macro_rules! keys {
+        ($ty:ty, U32, $key:expr) => {
+            Some(KeyVec::U32(dense(array.as_any().downcast_ref::<PrimitiveArray<$ty>>()?, $key)))
+        };
+        ($ty:ty, U64, $key:expr) => {
+            Some(KeyVec::U64(dense(array.as_any().downcast_ref::<PrimitiveArray<$ty>>()?, $key)))
+        };
+    }
+    macro_rules! small_int {
+        ($ty:ty) => {
+            match domain {
+                Domain::I32 => keys!($ty, U32, |x| key_i32(x.into())),
+                Domain::I64 => keys!($ty, U64, |x| key_i64(x.into())),
+                Domain::F64 => keys!($ty, U64, |x| key_f64(x.into())),
+                _ => None,
+            }
+        };
+    }
+    macro_rules! wide_int {
+        ($ty:ty) => {
+            match domain {
+                Domain::I64 => keys!($ty, U64, |x| key_i64(x as i64)),
+                Domain::F64 => keys!($ty, U64, |x| key_f64(x as f64)),
+                _ => None,
+            }
+        };
+    }
+    use ArrowDataType as T;
+    match (array.dtype(), domain) {
+        (T::Float32, Domain::F32) => keys!(f32, U32, key_f32),
+        (T::Float32, Domain::F64) => keys!(f32, U64, |x| key_f64(x.into())),
+        (T::Float64, Domain::F64) => keys!(f64, U64, key_f64),
+        (T::Int8, _) => small_int!(i8),
+        (T::Int16, _) => small_int!(i16),
+        (T::Int32 | T::Date32 | T::Time32(_), _) => small_int!(i32),
+        (T::UInt8, _) => small_int!(u8),
+        (T::UInt16, _) => small_int!(u16),
+        (T::UInt32, _) => wide_int!(u32),
+        (T::Int64 | T::Timestamp(..) | T::Date64 | T::Time64(_) | T::Duration(_), _) => wide_int!(i64),
+        (T::UInt64, Domain::U64) => keys!(u64, U64, |x| x),
+        (T::UInt64, Domain::F64) => keys!(u64, U64, |x| key_f64(x as f64)),
+        (T::Decimal(_, scale), Domain::F64) => {
+            // Exact up to 2^53 and 22 decimals, as both operands of the division then are.
+            let unit = 10f64.powi(i32::try_from(*scale).ok()?);
+            keys!(i128, U64, move |x| key_f64(x as f64 / unit))
+        }
+        _ => None,
+    }
+}
+
+/// The keys of all values that are neither null nor NaN.
+fn dense<T: NativeType + PartialOrd, K: Key>(array: &PrimitiveArray<T>, key: impl Fn(T) -> K) -> Vec<K> {
+    let values = array.values().as_slice();
+    // Only NaN is not equal to itself; the scan is a vector compare, and folds away for integers.
+    #[allow(clippy::eq_op)]
+    let has_nan = values.iter().fold(false, |seen, x| seen | (x != x));
+    let validity = array.validity().filter(|v| v.unset_bits() > 0);
+    if validity.is_none() && !has_nan {
+        return values.iter().map(|&x| key(x)).collect();
+    }
+    // Branch-free compaction: every key is written, only kept ones advance the end.
+    let mut keys = vec![K::narrow(0); values.len()];
+    let mut n = 0;
+    #[allow(clippy::eq_op)]
+    let mut keep = |x: T, valid: bool| {
+        keys[n] = key(x);
+        n += usize::from(valid & (x == x));
+    };
+    match validity {
+        Some(validity) => values.iter().zip(validity.iter()).for_each(|(&x, valid)| keep(x, valid)),
+        None => values.iter().for_each(|&x| keep(x, true)),
+    }
+    keys.truncate(n);
+    keys
+}
+
+fn infinities<K: Key>(keys: &[K], domain: Domain) -> (u64, u64) {
+    let (lo, hi) = domain.range();
+    let (lo, hi) = (K::narrow(lo), K::narrow(hi));
+    keys.iter().fold((0, 0), |(neg, pos), &key| (neg + u64::from(key == lo), pos + u64::from(key == hi)))
+}
+
+fn moments<K: Key>(keys: &[K], domain: Domain) -> Moments {
+    let mut values = Vec::with_capacity(keys.len().min(1 << 12));
+    keys.chunks(1 << 12).fold(Moments::default(), |sum, block| {
+        values.clear();
+        values.extend(block.iter().map(|&key| domain.value(key.into())).filter(|x| x.is_finite()));
+        sum.merge(Moments::of(&values))
+    })
+}
+
+/// Counts the categories of a chunk: strings, dictionaries of strings, booleans, and integers as their text.
+/// `None` if the array holds something else.
+pub fn count_categories(array: &dyn Array, into: &mut CategoryCounts) -> Option<Tally> {
+    let any = array.as_any();
+    if let Some(array) = any.downcast_ref::<Utf8ViewArray>() {
+        count_text(array.iter().flatten(), into);
+    } else if let Some(array) = any.downcast_ref::<Utf8Array<i64>>() {
+        count_text(array.iter().flatten(), into);
+    } else if let Some(array) = any.downcast_ref::<Utf8Array<i32>>() {
+        count_text(array.iter().flatten(), into);
+    } else if let Some(array) = any.downcast_ref::<BooleanArray>() {
+        let nulls = array.null_count();
+        let trues = match array.validity() {
+            Some(validity) => (array.values() & validity).set_bits(),
+            None => array.values().set_bits(),
+        };
+        let falses = array.len() - nulls - trues;
+        for (name, count) in [("false", falses), ("true", trues)] {
+            if count > 0 {
+                into.add(name, count as u64);
+            }
+        }
+    } else if let ArrowDataType::Dictionary(..) = array.dtype() {
+        let found = count_dictionary::<u32>(array, into)
+            || count_dictionary::<u8>(array, into)
+            || count_dictionary::<u16>(array, into)
+            || count_dictionary::<i8>(array, into)
+            || count_dictionary::<i16>(array, into)
+            || count_dictionary::<i32>(array, into)
+            || count_dictionary::<i64>(array, into)
+            || count_dictionary::<u64>(array, into);
+        if !found {
+            return None;
+        }
+    } else {
+        // Integers on request: equal keys are equal texts, so count runs of sorted keys.
+        let domain = match array.dtype() {
+            ArrowDataType::UInt64 => Domain::U64,
+            _ => Domain::I64,
+        };
+        let KeyVec::U64(mut keys) = convert(array, domain)? else { return None };
+        keys.sort_unstable();
+        for run in keys.chunk_by(|a, b| a == b) {
+            let name = match domain {
+                Domain::U64 => run[0].to_string(),
+                _ => ((run[0] ^ (1 << 63)) as i64).to_string(),
+            };
+            into.add(&name, run.len() as u64);
+        }
+    }
+    Some(Tally { rows: array.len() as u64, null: array.null_count() as u64, ..Tally::default() })
+}
+
+fn count_text<'a>(values: impl Iterator<Item = &'a str>, into: &mut CategoryCounts) {
+    // Neighbours are often equal (sorted or bursty data): count a run before looking anything up.
+    let mut run: Option<(&str, u64)> = None;
+    for value in values {
+        match &mut run {
+            Some((name, count)) if *name == value => *count += 1,
+            _ => {
+                if let Some((name, count)) = run.replace((value, 1)) {
+                    into.add(name, count);
+                }
+            }
+        }
+    }
+    if let Some((name, count)) = run {
+        into.add(name, count);
+    }
+}
+
+/// Counts dictionary indices first, and looks every distinct text up once.
+fn count_dictionary<K: DictionaryKey>(array: &dyn Array, into: &mut CategoryCounts) -> bool {
+    let Some(array) = array.as_any().downcast_ref::<DictionaryArray<K>>() else { return false };
+    let mut counts = vec![0u64; array.values().len()];
+    for index in array.keys_iter().flatten() {
+        counts[index] += 1;
+    }
+    let names = array.values().as_any();
+    macro_rules! add {
+        ($names:expr) => {
+            for (i, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                into.add($names.value(i), count);
+            }
+        };
+    }
+    if let Some(names) = names.downcast_ref::<Utf8ViewArray>() {
+        add!(names);
+    } else if let Some(names) = names.downcast_ref::<Utf8Array<i64>>() {
+        add!(names);
+    } else if let Some(names) = names.downcast_ref::<Utf8Array<i32>>() {
+        add!(names);
+    } else {
+        return false;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use polars_arrow::bitmap::Bitmap;
+
+    use super::*;
+
+    #[test]
+    fn nulls_nans_and_infinities_are_tallied_apart() {
+        let values = vec![1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 7.0, f64::NAN];
+        let validity = Bitmap::from([true, true, true, true, true, false, false]);
+        let array = PrimitiveArray::new(ArrowDataType::Float64, values.into(), Some(validity));
+        let (keys, tally) = keys_of(&array, Domain::F64, true).unwrap();
+        let KeyVec::U64(keys) = keys else { panic!("wide keys") };
+        assert_eq!(keys, [1.0, f64::INFINITY, f64::NEG_INFINITY, 0.0].map(key_f64));
+        assert_eq!((tally.rows, tally.null, tally.nan), (7, 2, 1));
+        assert_eq!((tally.neg_inf, tally.pos_inf), (1, 1));
+        assert_eq!(tally.moments.unwrap().mean, 0.5);
+    }
+
+    #[test]
+    fn decimals_are_their_nearest_double() {
+        let array = PrimitiveArray::<i128>::new(ArrowDataType::Decimal(10, 2), vec![110i128, -5].into(), None);
+        let (KeyVec::U64(keys), _) = keys_of(&array, Domain::F64, false).unwrap() else { panic!("wide keys") };
+        assert_eq!(keys, [key_f64(1.1), key_f64(-0.05)]);
+    }
+
+    #[test]
+    fn integers_as_categories_are_counted_under_their_text() {
+        let array = PrimitiveArray::<i32>::from([Some(-1), Some(3), None, Some(3)]);
+        let mut counts = CategoryCounts::new(10);
+        let tally = count_categories(&array, &mut counts).unwrap();
+        assert_eq!(counts.finish().counts, [("-1".into(), 1), ("3".into(), 2)]);
+        assert_eq!(tally.null, 1);
+    }
+}

@@ -1,0 +1,495 @@
+//! Snapshots: files, globs and directories of Parquet, CSV or Arrow IPC as columns that are read in chunks.
+//!
+//! The only module that knows polars. A chunk is one row group (or record batch) of one column; what leaves
+//! this module is keys, category counts and tallies.
+
+mod csv;
+mod discover;
+mod ipc;
+mod keys;
+mod parquet;
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use polars::prelude::{PolarsError, PolarsResult};
+use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray};
+use polars_arrow::datatypes::ArrowDataType;
+use serde::{Deserialize, Serialize};
+use tempfile::TempPath;
+
+use crate::count::{Categories, CategoryCounts, Domain, KeySource, KeyVec, Tally};
+use crate::error::{Error, Result};
+
+/// What a column holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnType {
+    /// Numbers.
+    Numeric(Domain),
+    /// Booleans: two categories.
+    Boolean,
+    /// Strings and dictionaries of strings.
+    Text,
+    /// Dates, times, timestamps and durations: numbers on request. Holds the unit.
+    Temporal(Domain, String),
+    /// Only nulls.
+    Null,
+    /// Types that differ between the files of one snapshot.
+    Mixed(String),
+    /// Anything else.
+    Unsupported(String),
+}
+
+impl ColumnType {
+    fn of(dtype: &ArrowDataType) -> Self {
+        use ArrowDataType as T;
+        match dtype {
+            T::Float32 => Self::Numeric(Domain::F32),
+            T::Float64 | T::Decimal(..) => Self::Numeric(Domain::F64),
+            T::Int8 | T::Int16 | T::Int32 | T::UInt8 | T::UInt16 => Self::Numeric(Domain::I32),
+            T::UInt32 | T::Int64 => Self::Numeric(Domain::I64),
+            T::UInt64 => Self::Numeric(Domain::U64),
+            T::Boolean => Self::Boolean,
+            T::Utf8 | T::LargeUtf8 | T::Utf8View => Self::Text,
+            T::Dictionary(_, values, _) => match Self::of(values) {
+                Self::Text => Self::Text,
+                _ => Self::Unsupported(format!("{dtype:?}")),
+            },
+            T::Date32 => Self::Temporal(Domain::I32, "days".into()),
+            T::Time32(unit) => Self::Temporal(Domain::I32, format!("{unit:?}").to_lowercase()),
+            T::Date64 => Self::Temporal(Domain::I64, "millisecond".into()),
+            T::Timestamp(unit, _) | T::Time64(unit) | T::Duration(unit) => {
+                Self::Temporal(Domain::I64, format!("{unit:?}").to_lowercase())
+            }
+            T::Null => Self::Null,
+            other => Self::Unsupported(format!("{other:?}")),
+        }
+    }
+
+    /// The type in which values of both can be compared, if there is one.
+    pub fn common(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (a, b) if a == b => Some(a.clone()),
+            (Self::Numeric(a), Self::Numeric(b)) => Some(Self::Numeric(a.common(*b))),
+            (Self::Null, other) | (other, Self::Null) => Some(other.clone()),
+            _ => None,
+        }
+    }
+
+    /// What reports and messages call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Numeric(Domain::F32) => "float32".into(),
+            Self::Numeric(Domain::F64) => "float64".into(),
+            Self::Numeric(Domain::I32) => "int32".into(),
+            Self::Numeric(Domain::I64) => "int64".into(),
+            Self::Numeric(Domain::U64) => "uint64".into(),
+            Self::Boolean => "boolean".into(),
+            Self::Text => "string".into(),
+            Self::Temporal(_, unit) => format!("time[{unit}]"),
+            Self::Null => "null".into(),
+            Self::Mixed(types) => format!("mixed ({types})"),
+            Self::Unsupported(dtype) => dtype.clone(),
+        }
+    }
+}
+
+/// A column of a snapshot.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, common to all files.
+    pub kind: ColumnType,
+    /// Its position in each file, where it has one.
+    at: Vec<Option<Position>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Position {
+    /// A column of the file.
+    Stored(usize),
+    /// A hive partition key, from the path of the file.
+    Partition(usize),
+}
+
+/// One file of a snapshot, as reports and baselines record it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Path.
+    pub path: PathBuf,
+    /// Rows.
+    pub rows: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+struct OpenFile {
+    path: PathBuf,
+    reader: Reader,
+    partitions: Vec<(String, String)>,
+    bytes: u64,
+    /// Where the rows of a CSV file are meanwhile.
+    _spill: Option<TempPath>,
+}
+
+enum Reader {
+    Parquet(parquet::ParquetFile),
+    Ipc(ipc::IpcFile),
+}
+
+impl Reader {
+    fn fields(&self) -> &[polars_arrow::datatypes::Field] {
+        match self {
+            Reader::Parquet(file) => file.fields(),
+            Reader::Ipc(file) => file.fields(),
+        }
+    }
+
+    fn chunk_rows(&self) -> Box<dyn Iterator<Item = usize> + '_> {
+        match self {
+            Reader::Parquet(file) => Box::new(file.chunk_rows()),
+            Reader::Ipc(file) => Box::new(file.chunk_rows()),
+        }
+    }
+
+    fn read(&self, chunk: usize, column: usize) -> std::result::Result<Vec<Box<dyn Array>>, String> {
+        match self {
+            Reader::Parquet(file) => file.read(chunk, column),
+            Reader::Ipc(file) => file.read(chunk, column),
+        }
+    }
+}
+
+/// A part of a file that is read at once.
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    file: usize,
+    index: usize,
+    rows: usize,
+}
+
+/// A table at one point in time, spread over any number of files.
+pub struct Snapshot {
+    spec: String,
+    files: Vec<OpenFile>,
+    columns: Vec<Column>,
+    chunks: Vec<Chunk>,
+    rows: u64,
+}
+
+impl Snapshot {
+    /// Opens a file, a glob or a directory (hive partitions become columns). Only metadata is read, except
+    /// for CSV, which is parsed once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::Unreadable`] naming the file that cannot be opened.
+    pub fn open(spec: &str) -> Result<Self> {
+        let files = discover::files(spec)?;
+        let files = files.into_iter().map(|(path, partitions)| open_file(path, partitions)).collect::<Result<Vec<_>>>()?;
+        let columns = unify(&files);
+        let mut chunks = Vec::new();
+        for (file, open) in files.iter().enumerate() {
+            chunks.extend(
+                open.reader
+                    .chunk_rows()
+                    .enumerate()
+                    .filter(|&(_, rows)| rows > 0)
+                    .map(|(index, rows)| Chunk { file, index, rows }),
+            );
+        }
+        let rows = chunks.iter().map(|chunk| chunk.rows as u64).sum();
+        Ok(Self { spec: spec.into(), files, columns, chunks, rows })
+    }
+
+    /// The path, glob or directory it was opened with.
+    pub fn spec(&self) -> &str {
+        &self.spec
+    }
+
+    /// Rows, by the files' own metadata.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// All columns, in the order of the first file.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// A column by name.
+    ///
+    /// # Errors
+    /// [`Error::NoColumn`], naming those there are.
+    pub fn column(&self, name: &str) -> Result<&Column> {
+        self.columns.iter().find(|column| column.name == name).ok_or_else(|| {
+            let known: Vec<_> = self.columns.iter().take(20).map(|c| c.name.as_str()).collect();
+            let more = if self.columns.len() > known.len() { ", …" } else { "" };
+            Error::NoColumn {
+                path: self.spec.clone(),
+                column: name.into(),
+                known: format!("{}{more}", known.join(", ")),
+            }
+        })
+    }
+
+    /// The files, with their sizes.
+    pub fn sources(&self) -> Vec<SourceFile> {
+        let mut sources: Vec<SourceFile> = self
+            .files
+            .iter()
+            .map(|file| SourceFile { path: file.path.clone(), rows: 0, bytes: file.bytes })
+            .collect();
+        for chunk in &self.chunks {
+            sources[chunk.file].rows += chunk.rows as u64;
+        }
+        sources
+    }
+
+    /// Reads chunk `i` of a column, whatever its type, and checks its length against the file's metadata.
+    fn read(&self, column: &Column, i: usize) -> Result<Vec<Box<dyn Array>>> {
+        let chunk = self.chunks[i];
+        let file = &self.files[chunk.file];
+        let unreadable = |reason| Error::UnreadableColumn { path: file.path.clone(), column: column.name.clone(), reason };
+        let arrays = match column.at[chunk.file] {
+            Some(Position::Stored(index)) => file.reader.read(chunk.index, index).map_err(unreadable)?,
+            Some(Position::Partition(index)) => vec![constant(&file.partitions[index].1, &column.kind, chunk.rows)],
+            None => return Err(unreadable("this file lacks the column, others of the snapshot have it".into())),
+        };
+        let rows: usize = arrays.iter().map(|array| array.len()).sum();
+        if rows != chunk.rows {
+            return Err(unreadable(format!("{rows} rows decoded where the file's metadata says {}", chunk.rows)));
+        }
+        Ok(arrays)
+    }
+
+    /// The keys of chunk `i` of a numeric column, in the given domain.
+    fn keys(&self, column: &Column, i: usize, domain: Domain, with_moments: bool) -> Result<(KeyVec, Tally)> {
+        let mut whole: Option<(KeyVec, Tally)> = None;
+        for array in self.read(column, i)? {
+            let keys = if array.dtype() == &ArrowDataType::Null {
+                let rows = array.len() as u64;
+                Some((KeyVec::new(domain), Tally { rows, null: rows, ..Tally::default() }))
+            } else {
+                keys::keys_of(&*array, domain, with_moments)
+            };
+            let (keys, tally) = keys.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?;
+            whole = Some(match whole {
+                None => (keys, tally),
+                Some((mut all, sum)) => {
+                    match (&mut all, keys) {
+                        (KeyVec::U32(all), KeyVec::U32(keys)) => all.extend(keys),
+                        (KeyVec::U64(all), KeyVec::U64(keys)) => all.extend(keys),
+                        _ => return Err(self.wrong_type(column, i, "mixed")),
+                    }
+                    (all, sum.merge(tally))
+                }
+            });
+        }
+        Ok(whole.unwrap_or((KeyVec::new(domain), Tally::default())))
+    }
+
+    fn wrong_type(&self, column: &Column, i: usize, found: &str) -> Error {
+        Error::UnreadableColumn {
+            path: self.files[self.chunks[i].file].path.clone(),
+            column: column.name.clone(),
+            reason: format!("holds {found}, not {}", column.kind.name()),
+        }
+    }
+
+    /// A numeric column: kept in memory if its keys take at most `hold` bytes, else decoded again whenever they
+    /// are needed.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`].
+    pub fn numeric<'a>(
+        &'a self,
+        column: &'a Column,
+        domain: Domain,
+        with_moments: bool,
+        hold: usize,
+    ) -> Result<NumericColumn<'a>> {
+        use rayon::prelude::*;
+        let chunks = self.chunks.len();
+        let mut numeric = NumericColumn {
+            snapshot: self,
+            column,
+            domain,
+            with_moments,
+            held: None,
+            tallies: (0..chunks).map(|_| OnceLock::new()).collect(),
+        };
+        if (self.rows as usize).saturating_mul(domain.key_bytes()) <= hold {
+            let held = (0..chunks).into_par_iter().with_min_len(4).map(|i| numeric.read(i)).collect::<Result<_>>()?;
+            numeric.held = Some(held);
+        }
+        Ok(numeric)
+    }
+
+    /// Counts a column's categories: strings, booleans, or integers as their text.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`].
+    pub fn categories(&self, column: &Column, limit: usize) -> Result<(Categories, Tally)> {
+        use rayon::prelude::*;
+        let (counts, tally) = (0..self.chunks.len())
+            .into_par_iter()
+            .with_min_len(4)
+            .try_fold(
+                || (CategoryCounts::new(limit), Tally::default()),
+                |(mut counts, mut tally), i| {
+                    for array in self.read(column, i)? {
+                        let part = if array.dtype() == &ArrowDataType::Null {
+                            let rows = array.len() as u64;
+                            Some(Tally { rows, null: rows, ..Tally::default() })
+                        } else {
+                            keys::count_categories(&*array, &mut counts)
+                        };
+                        tally = tally.merge(
+                            part.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?,
+                        );
+                    }
+                    Ok((counts, tally))
+                },
+            )
+            .try_reduce(
+                || (CategoryCounts::new(limit), Tally::default()),
+                |(a, s), (b, t)| Ok((a.merge(b), s.merge(t))),
+            )?;
+        Ok((counts.finish(), tally))
+    }
+}
+
+/// The keys of a numeric column of a snapshot.
+pub struct NumericColumn<'a> {
+    snapshot: &'a Snapshot,
+    column: &'a Column,
+    domain: Domain,
+    with_moments: bool,
+    held: Option<Vec<KeyVec>>,
+    tallies: Vec<OnceLock<Tally>>,
+}
+
+impl NumericColumn<'_> {
+    /// Decodes a chunk; its tally is kept the first time.
+    fn read(&self, i: usize) -> Result<KeyVec> {
+        let known = &self.tallies[i];
+        let with_moments = self.with_moments && known.get().is_none();
+        let (keys, tally) = self.snapshot.keys(self.column, i, self.domain, with_moments)?;
+        known.get_or_init(|| tally);
+        Ok(keys)
+    }
+
+    /// Rows, missing values and moments of the whole column.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`], if chunks have to be read for it that no pass has visited.
+    pub fn tally(&self) -> Result<Tally> {
+        let mut sum = Tally::default();
+        // In file order, so that the moments are the same however many threads there were.
+        for (i, tally) in self.tallies.iter().enumerate() {
+            if tally.get().is_none() {
+                self.read(i)?;
+            }
+            sum = sum.merge(tally.get().copied().unwrap_or_default());
+        }
+        Ok(sum)
+    }
+}
+
+impl KeySource for NumericColumn<'_> {
+    fn chunks(&self) -> usize {
+        self.tallies.len()
+    }
+
+    fn is_resident(&self) -> bool {
+        self.held.is_some()
+    }
+
+    fn with_chunk(&self, i: usize, f: &mut dyn FnMut(&KeyVec)) -> Result<()> {
+        match &self.held {
+            Some(held) => f(&held[i]),
+            None => f(&self.read(i)?),
+        }
+        Ok(())
+    }
+}
+
+fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFile> {
+    let bytes = std::fs::metadata(&path).map_err(|e| Error::io(&path, &e))?.len();
+    let (reader, spill) = match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        Some("csv" | "tsv" | "txt") => {
+            let spill = csv::to_parquet(&path)?.into_temp_path();
+            (Reader::Parquet(parquet::ParquetFile::open(&spill)?), Some(spill))
+        }
+        Some("arrow" | "ipc" | "feather") => (Reader::Ipc(ipc::IpcFile::open(&path)?), None),
+        _ => (Reader::Parquet(parquet::ParquetFile::open(&path)?), None),
+    };
+    Ok(OpenFile { path, reader, partitions, bytes, _spill: spill })
+}
+
+/// The columns of all files, in the order in which they first appear.
+fn unify(files: &[OpenFile]) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    let mut index = std::collections::HashMap::new();
+    for (i, file) in files.iter().enumerate() {
+        let stored = file.reader.fields().iter().enumerate().map(|(at, field)| {
+            (field.name.to_string(), ColumnType::of(&field.dtype), Position::Stored(at))
+        });
+        let partitions = file.partitions.iter().enumerate().map(|(at, (name, value))| {
+            let kind = match value.parse::<i64>() {
+                Ok(_) => ColumnType::Numeric(Domain::I64),
+                Err(_) => ColumnType::Text,
+            };
+            (name.clone(), kind, Position::Partition(at))
+        });
+        // A stored column wins over a partition key of the same name.
+        for (name, kind, position) in partitions.chain(stored) {
+            let at = *index.entry(name.clone()).or_insert_with(|| {
+                columns.push(Column { name, kind: kind.clone(), at: vec![None; files.len()] });
+                columns.len() - 1
+            });
+            let column = &mut columns[at];
+            column.at[i] = Some(position);
+            column.kind = column.kind.common(&kind).unwrap_or_else(|| {
+                ColumnType::Mixed(format!("{} and, in {}, {}", column.kind.name(), file.path.display(), kind.name()))
+            });
+        }
+    }
+    columns
+}
+
+/// A partition key as a column.
+fn constant(value: &str, kind: &ColumnType, rows: usize) -> Box<dyn Array> {
+    match (kind, value.parse::<i64>()) {
+        (ColumnType::Numeric(_), Ok(x)) => {
+            Box::new(PrimitiveArray::new(ArrowDataType::Int64, vec![x; rows].into(), None))
+        }
+        _ => Box::new(Utf8ViewArray::from_slice_values(vec![value; rows])),
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside a decoder whose panic is turned into an error: a panic hook stays quiet then.
+pub fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+/// Runs a decoder. Damaged files can make one panic; that is an error like any other here.
+fn guarded<T>(f: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
+    let outer = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(f));
+    GUARDED.set(outer);
+    result.unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder gave up on invalid data".into())))
+}
+
+/// The extension-independent check of [`crate::baseline`]: whether a path looks like data rather than a baseline.
+pub fn is_data_path(path: &Path) -> bool {
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| discover::is_data_extension(e))
+}

@@ -1,0 +1,67 @@
+//! Parquet, one column of one row group at a time.
+//!
+//! Bytes are read with positioned reads, not through a memory map: a file that is replaced or cut short
+//! while it is read gives an error instead of a signal, and memory stays what was asked for.
+
+use std::fs::File;
+use std::io::Cursor;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use polars_arrow::array::Array;
+use polars_arrow::datatypes::Field;
+use polars_buffer::Buffer;
+use polars_parquet::read::schema::parquet_to_arrow_schema;
+use polars_parquet::read::{BasicDecompressor, FileMetadata, PageReader, column_iter_to_arrays, read_metadata};
+
+use crate::error::{Error, Result};
+
+pub struct ParquetFile {
+    file: File,
+    metadata: FileMetadata,
+    fields: Vec<Field>,
+}
+
+impl ParquetFile {
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(|e| Error::io(path, &e))?;
+        let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
+        let metadata = super::guarded(|| read_metadata(&mut file)).map_err(|e| {
+            unreadable(format!("not a readable Parquet file ({e}); it may be truncated or still being written"))
+        })?;
+        let fields = parquet_to_arrow_schema(metadata.schema().fields()).into_iter().map(|(_, field)| field).collect();
+        Ok(Self { file, metadata, fields })
+    }
+
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    pub fn chunk_rows(&self) -> impl Iterator<Item = usize> + '_ {
+        self.metadata.row_groups.iter().map(|group| group.num_rows())
+    }
+
+    /// Reads one column of one row group.
+    pub fn read(&self, chunk: usize, column: usize) -> std::result::Result<Vec<Box<dyn Array>>, String> {
+        let field = &self.fields[column];
+        let group = &self.metadata.row_groups[chunk];
+        let mut leaves = group.columns_under_root_iter(&field.name).ok_or("the row group lacks the column")?;
+        let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
+            return Err("nested columns are not supported".into());
+        };
+        let range = leaf.byte_range();
+        let length = usize::try_from(range.end - range.start).map_err(|e| e.to_string())?;
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, range.start).map_err(|e| {
+            format!("{e}; the file was probably cut short or replaced while it was read")
+        })?;
+        super::guarded(|| {
+            let pages = PageReader::new(Cursor::new(Buffer::from(bytes)), leaf, Vec::new(), usize::MAX);
+            let pages = BasicDecompressor::new(pages, Vec::new());
+            let leaf_type = &leaf.descriptor().descriptor.primitive_type;
+            column_iter_to_arrays(vec![pages], vec![leaf_type], field.clone(), None)
+        })
+        .map(|(arrays, _)| arrays)
+        .map_err(|e| format!("cannot be decoded ({e}); the file is damaged"))
+    }
+}
