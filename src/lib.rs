@@ -1,3 +1,9 @@
+pub mod atomic;
+pub mod baseline;
 pub mod count;
 pub mod error;
+pub mod fleet;
+pub mod metric;
+pub mod report;
 pub mod snapshot;
+pub mod sweep;

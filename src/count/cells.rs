@@ -8,7 +8,7 @@
 
 use super::key::Domain;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Coarse {
     /// First cell of the range.
     base: u32,
@@ -17,7 +17,7 @@ struct Coarse {
 }
 
 /// A division of the keys of one column into cells `0 .. len()`, in key order.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellMap {
     origin: u64,
     coarse_shift: u32,
@@ -35,7 +35,7 @@ impl CellMap {
     pub fn from_sample(sample: &mut [u64], domain: Domain, target: usize) -> Self {
         sample.sort_unstable();
         let (Some(&lo), Some(&hi)) = (sample.first(), sample.last()) else {
-            return Self { origin: 0, coarse_shift: 63, coarse: vec![Coarse { base: 0, shift: 63 }; 2], cells: 1 };
+            return Self { origin: 0, coarse_shift: 63, coarse: vec![Coarse { base: 0, shift: 63 }], cells: 1 };
         };
         let full = Self::over(lo, hi, sample, domain, target);
         // A few far outliers would leave all the rest in one cell: then cut only the middle 98 % finely.
@@ -93,6 +93,31 @@ impl CellMap {
         largest
     }
 
+    /// The few integers it is made of.
+    pub fn parts(&self) -> CellMapParts {
+        CellMapParts {
+            origin: self.origin,
+            coarse_shift: self.coarse_shift,
+            shifts: self.coarse.iter().map(|entry| entry.shift.into()).collect(),
+        }
+    }
+
+    /// Puts a map together again. `None` if the parts cannot have come from one.
+    pub fn from_parts(parts: &CellMapParts) -> Option<Self> {
+        if parts.coarse_shift > 63 || parts.shifts.is_empty() {
+            return None;
+        }
+        let mut coarse = Vec::with_capacity(parts.shifts.len());
+        let mut cells = 0u32;
+        for &shift in &parts.shifts {
+            let shift = u32::try_from(shift).ok().filter(|&shift| shift <= parts.coarse_shift)?;
+            let bits = parts.coarse_shift - shift;
+            coarse.push(Coarse { base: cells, shift });
+            cells = cells.checked_add(1u32.checked_shl(bits)?)?;
+        }
+        Some(Self { origin: parts.origin, coarse_shift: parts.coarse_shift, coarse, cells })
+    }
+
     /// Number of cells.
     pub fn len(&self) -> usize {
         self.cells as usize
@@ -138,6 +163,17 @@ impl CellMap {
             })
         })
     }
+}
+
+/// What a [`CellMap`] is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellMapParts {
+    /// Lower end of the first coarse range.
+    pub origin: u64,
+    /// Every coarse range spans `2^coarse_shift` keys.
+    pub coarse_shift: u32,
+    /// Every cell of the `i`-th coarse range spans `2^shifts[i]` keys.
+    pub shifts: Vec<u64>,
 }
 
 /// One cell of a [`CellMap`].

@@ -1,9 +1,7 @@
 //! Sorted runs: distinct keys, each with how often it occurs. The exact inside of a few cells.
 
-use serde::{Deserialize, Serialize};
-
 /// Distinct keys in ascending order with their counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRuns {
     keys: Vec<u64>,
     counts: Vec<u64>,
@@ -18,6 +16,12 @@ impl KeyRuns {
     /// How often each occurs.
     pub fn counts(&self) -> &[u64] {
         &self.counts
+    }
+
+    /// Puts runs together again. `None` if the keys do not ascend or the lengths differ.
+    pub fn from_parts(keys: Vec<u64>, counts: Vec<u64>) -> Option<Self> {
+        let ascending = keys.windows(2).all(|pair| pair[0] < pair[1]);
+        (ascending && keys.len() == counts.len()).then_some(Self { keys, counts })
     }
 
     fn from_unsorted(keys: &mut [u64]) -> Self {

@@ -1,13 +1,29 @@
 //! From a path, a glob or a directory to the files of a snapshot, in a fixed order.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
 const EXTENSIONS: [&str; 8] = ["parquet", "pq", "csv", "tsv", "txt", "arrow", "ipc", "feather"];
 
-pub fn is_data_extension(extension: &str) -> bool {
-    EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str())
+fn is_data(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// Splits off a suffix `#rows=A..B`; without one, all rows.
+pub fn split_rows(spec: &str) -> Result<(&str, Range<u64>)> {
+    let Some((paths, suffix)) = spec.rsplit_once("#rows=") else { return Ok((spec, 0..u64::MAX)) };
+    let bound = |text: &str, missing: u64| if text.is_empty() { Ok(missing) } else { text.parse() };
+    suffix
+        .split_once("..")
+        .and_then(|(from, to)| Some(bound(from, 0).ok()?..bound(to, u64::MAX).ok()?))
+        .map(|rows| (paths, rows))
+        .ok_or_else(|| Error::BadValue {
+            what: format!("'{spec}'"),
+            reason: "rows are given as #rows=FROM..TO, by position from 0, TO not included".into(),
+        })
 }
 
 /// Hive partition keys and values, outermost first.
@@ -55,7 +71,7 @@ fn walk(folder: &Path, partitions: &Partitions, found: &mut Vec<(PathBuf, Partit
             let mut partitions = partitions.clone();
             partitions.extend(partition(name));
             walk(&path, &partitions, found)?;
-        } else if path.extension().and_then(|e| e.to_str()).is_some_and(is_data_extension) {
+        } else if is_data(&path) {
             found.push((path, partitions.clone()));
         }
     }

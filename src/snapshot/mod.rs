@@ -8,10 +8,11 @@ mod discover;
 mod ipc;
 mod keys;
 mod parquet;
+pub mod table;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use polars::prelude::{PolarsError, PolarsResult};
@@ -169,6 +170,11 @@ impl Reader {
 struct Chunk {
     file: usize,
     index: usize,
+    /// Rows in the file.
+    stored: usize,
+    /// The first of them that belongs to the snapshot.
+    skip: usize,
+    /// How many do.
     rows: usize,
 }
 
@@ -182,24 +188,28 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Opens a file, a glob or a directory (hive partitions become columns). Only metadata is read, except
-    /// for CSV, which is parsed once.
+    /// Opens a file, a glob or a directory (hive partitions become columns). A suffix `#rows=A..B` takes rows
+    /// `A` to `B`, `B` not included, by position. Only metadata is read, except for CSV, which is parsed once.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or [`Error::Unreadable`] naming the file that cannot be opened.
+    /// [`Error::NotFound`], [`Error::Unreadable`] naming the file that cannot be opened, or
+    /// [`Error::BadValue`] for a suffix that is not understood.
     pub fn open(spec: &str) -> Result<Self> {
-        let files = discover::files(spec)?;
+        let (paths, wanted) = discover::split_rows(spec)?;
+        let files = discover::files(paths)?;
         let files = files.into_iter().map(|(path, partitions)| open_file(path, partitions)).collect::<Result<Vec<_>>>()?;
         let columns = unify(&files);
         let mut chunks = Vec::new();
+        let mut start = 0;
         for (file, open) in files.iter().enumerate() {
-            chunks.extend(
-                open.reader
-                    .chunk_rows()
-                    .enumerate()
-                    .filter(|&(_, rows)| rows > 0)
-                    .map(|(index, rows)| Chunk { file, index, rows }),
-            );
+            for (index, stored) in open.reader.chunk_rows().enumerate() {
+                let (from, to) = (wanted.start.max(start), wanted.end.min(start + stored as u64));
+                if from < to {
+                    let (skip, rows) = ((from - start) as usize, (to - from) as usize);
+                    chunks.push(Chunk { file, index, stored, skip, rows });
+                }
+                start += stored as u64;
+            }
         }
         let rows = chunks.iter().map(|chunk| chunk.rows as u64).sum();
         Ok(Self { spec: spec.into(), files, columns, chunks, rows })
@@ -256,14 +266,25 @@ impl Snapshot {
         let unreadable = |reason| Error::UnreadableColumn { path: file.path.clone(), column: column.name.clone(), reason };
         let arrays = match column.at[chunk.file] {
             Some(Position::Stored(index)) => file.reader.read(chunk.index, index).map_err(unreadable)?,
-            Some(Position::Partition(index)) => vec![constant(&file.partitions[index].1, &column.kind, chunk.rows)],
+            Some(Position::Partition(index)) => vec![constant(&file.partitions[index].1, &column.kind, chunk.stored)],
             None => return Err(unreadable("this file lacks the column, others of the snapshot have it".into())),
         };
         let rows: usize = arrays.iter().map(|array| array.len()).sum();
-        if rows != chunk.rows {
-            return Err(unreadable(format!("{rows} rows decoded where the file's metadata says {}", chunk.rows)));
+        if rows != chunk.stored {
+            return Err(unreadable(format!("{rows} rows decoded where the file's metadata says {}", chunk.stored)));
         }
-        Ok(arrays)
+        if chunk.rows == chunk.stored {
+            return Ok(arrays);
+        }
+        let mut start = 0;
+        let part = |array: Box<dyn Array>| {
+            let from = chunk.skip.clamp(start, start + array.len());
+            let to = (chunk.skip + chunk.rows).clamp(start, start + array.len());
+            let part = array.sliced(from - start, to - from);
+            start += array.len();
+            part
+        };
+        Ok(arrays.into_iter().map(part).collect())
     }
 
     /// The keys of chunk `i` of a numeric column, in the given domain.
@@ -487,9 +508,4 @@ fn guarded<T>(f: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
     let result = catch_unwind(AssertUnwindSafe(f));
     GUARDED.set(outer);
     result.unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder gave up on invalid data".into())))
-}
-
-/// The extension-independent check of [`crate::baseline`]: whether a path looks like data rather than a baseline.
-pub fn is_data_path(path: &Path) -> bool {
-    path.extension().and_then(|e| e.to_str()).is_some_and(|e| discover::is_data_extension(e))
 }

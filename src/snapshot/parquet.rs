@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::io::Cursor;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use polars_arrow::array::Array;
 use polars_arrow::datatypes::Field;
@@ -16,8 +17,13 @@ use polars_parquet::read::{BasicDecompressor, FileMetadata, PageReader, column_i
 
 use crate::error::{Error, Result};
 
+/// Open files that are kept open; beyond, a file is opened anew for every read.
+const MOST_KEPT: usize = 512;
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
 pub struct ParquetFile {
-    file: File,
+    path: PathBuf,
+    kept: Option<File>,
     metadata: FileMetadata,
     fields: Vec<Field>,
 }
@@ -30,7 +36,11 @@ impl ParquetFile {
             unreadable(format!("not a readable Parquet file ({e}); it may be truncated or still being written"))
         })?;
         let fields = parquet_to_arrow_schema(metadata.schema().fields()).into_iter().map(|(_, field)| field).collect();
-        Ok(Self { file, metadata, fields })
+        let keep = KEPT.fetch_add(1, Ordering::Relaxed) < MOST_KEPT;
+        if !keep {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(Self { path: path.into(), kept: keep.then_some(file), metadata, fields })
     }
 
     pub fn fields(&self) -> &[Field] {
@@ -52,9 +62,16 @@ impl ParquetFile {
         let range = leaf.byte_range();
         let length = usize::try_from(range.end - range.start).map_err(|e| e.to_string())?;
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, range.start).map_err(|e| {
-            format!("{e}; the file was probably cut short or replaced while it was read")
-        })?;
+        let opened;
+        let file = match &self.kept {
+            Some(file) => file,
+            None => {
+                opened = File::open(&self.path).map_err(|e| e.to_string())?;
+                &opened
+            }
+        };
+        file.read_exact_at(&mut bytes, range.start)
+            .map_err(|e| format!("{e}; the file was probably cut short or replaced while it was read"))?;
         super::guarded(|| {
             let pages = PageReader::new(Cursor::new(Buffer::from(bytes)), leaf, Vec::new(), usize::MAX);
             let pages = BasicDecompressor::new(pages, Vec::new());
@@ -63,5 +80,13 @@ impl ParquetFile {
         })
         .map(|(arrays, _)| arrays)
         .map_err(|e| format!("cannot be decoded ({e}); the file is damaged"))
+    }
+}
+
+impl Drop for ParquetFile {
+    fn drop(&mut self) {
+        if self.kept.is_some() {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

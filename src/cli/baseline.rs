@@ -1,0 +1,155 @@
+//! `driftsweep baseline`
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use driftsweep::baseline::{Baseline, Frozen};
+use driftsweep::fleet::Fleet;
+use driftsweep::snapshot::Snapshot;
+
+use super::EngineArgs;
+
+#[derive(Subcommand)]
+pub enum BaselineCommand {
+    /// Counts a training snapshot, or those of a fleet, and writes baseline files
+    Build(BuildArgs),
+    /// Shows what a baseline file holds
+    Show(ShowArgs),
+}
+
+#[derive(Args)]
+pub struct BuildArgs {
+    /// The training snapshot: a file, a glob or a directory
+    #[arg(required_unless_present = "fleet", conflicts_with = "fleet", value_name = "SNAPSHOT")]
+    snapshot: Option<String>,
+    /// A fleet file instead: builds NAME.baseline for every model into the output directory
+    #[arg(long, value_name = "FLEET")]
+    fleet: Option<PathBuf>,
+    /// File to write (a directory with --fleet)
+    #[arg(long, short, value_name = "PATH")]
+    output: PathBuf,
+    /// Metrics that the baseline will be compared by, comma-separated [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    metrics: Vec<String>,
+    /// Bins of the population stability index
+    #[arg(long, value_name = "N")]
+    bins: Option<usize>,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Args)]
+pub struct ShowArgs {
+    /// The baseline file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(command: &BaselineCommand) -> anyhow::Result<u8> {
+    match command {
+        BaselineCommand::Build(args) => build(args),
+        BaselineCommand::Show(args) => show(args),
+    }
+}
+
+fn build(args: &BuildArgs) -> anyhow::Result<u8> {
+    let metrics = super::metric_set(&args.metrics)?;
+    let bins = args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
+    let (counter, mut options) = args.engine.start()?;
+    if let Some(metrics) = metrics {
+        options.metrics = metrics;
+    }
+    options.bins = bins.unwrap_or(options.bins);
+    let now = || jiff::Timestamp::now().to_string();
+    if let Some(spec) = &args.snapshot {
+        if !Baseline::is_one(&args.output) {
+            return Err(super::bad("--output", "a baseline file is named *.baseline"));
+        }
+        let snapshot = Snapshot::open(spec)?;
+        let baseline = Baseline::build(&*counter, &snapshot, |_| Some(None), &options, now());
+        baseline.write(&args.output)?;
+        return Ok(summary(&args.output, &baseline));
+    }
+    let path = args.fleet.as_deref().context("a snapshot or --fleet is needed")?;
+    let fleet = Fleet::read(path, &options)?;
+    let mut worst = 0;
+    for model in &fleet.models {
+        let outcome = Snapshot::open(&model.baseline).and_then(|snapshot| {
+            let baseline = Baseline::build(&*counter, &snapshot, |name| model.kind_of(name), &model.options, now());
+            let file = args.output.join(format!("{}.baseline", file_name(&model.name)));
+            baseline.write(&file)?;
+            Ok((file, baseline))
+        });
+        match outcome {
+            Ok((file, baseline)) => worst = worst.max(summary(&file, &baseline)),
+            Err(error) => {
+                eprintln!("driftsweep: model '{}': {error}", model.name);
+                worst = super::PARTIAL;
+            }
+        }
+    }
+    Ok(worst)
+}
+
+/// A model's name as a file name: no separators, nothing hidden.
+fn file_name(model: &str) -> String {
+    let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = model.chars().map(safe).collect();
+    name.trim_start_matches('.').to_owned()
+}
+
+/// Says on standard error what was written; the exit code.
+fn summary(file: &Path, baseline: &Baseline) -> u8 {
+    let refused: Vec<_> = baseline
+        .features
+        .iter()
+        .filter_map(|feature| match &feature.data {
+            Frozen::Refused(status, detail) if status.is_failure() => Some((&feature.name, detail)),
+            _ => None,
+        })
+        .collect();
+    eprintln!("{}: {} features of {} rows", file.display(), baseline.features.len(), baseline.header.rows);
+    for (name, detail) in &refused {
+        eprintln!("  {name}: {detail}");
+    }
+    if refused.is_empty() { 0 } else { super::PARTIAL }
+}
+
+fn show(args: &ShowArgs) -> anyhow::Result<u8> {
+    let baseline = Baseline::read(&args.file)?;
+    let mut text = String::new();
+    if args.json {
+        let features: Vec<serde_json::Value> = baseline
+            .features
+            .iter()
+            .map(|f| serde_json::json!({"name": f.name, "type": f.dtype.name(), "tally": f.tally, "kept": kept(&f.data)}))
+            .collect();
+        let value = serde_json::json!({"header": baseline.header, "features": features});
+        writeln!(text, "{}", serde_json::to_string_pretty(&value)?)?;
+    } else {
+        let header = &baseline.header;
+        writeln!(text, "{} rows, {} bins, by {} at {}", header.rows, header.bins, header.engine, header.created_at)?;
+        for source in &header.sources {
+            writeln!(text, "from {} ({} rows, {} bytes)", source.path.display(), source.rows, source.bytes)?;
+        }
+        for f in &baseline.features {
+            let missing = f.tally.missing();
+            writeln!(text, "{:<32} {:<12} {:>12} missing  {}", f.name, f.dtype.name(), missing, kept(&f.data))?;
+        }
+    }
+    super::write_stdout(text.as_bytes())?;
+    Ok(0)
+}
+
+fn kept(data: &Frozen) -> String {
+    match data {
+        Frozen::Numeric(ecdf) => format!("{} values in {} cells", ecdf.n(), ecdf.map().len()),
+        Frozen::Categorical(categories) => format!("{} categories", categories.counts.len()),
+        Frozen::Refused(status, detail) => format!("{}: {detail}", status.name()),
+    }
+}

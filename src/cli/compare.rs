@@ -1,0 +1,97 @@
+//! `driftsweep compare`
+
+use std::collections::HashSet;
+
+use clap::Args;
+use driftsweep::error::Error;
+use driftsweep::report;
+use driftsweep::snapshot::Snapshot;
+use driftsweep::sweep::{self, BaselineSource, Kind, Progress};
+
+use super::{Bar, EngineArgs, OutputArgs};
+
+#[derive(Args)]
+pub struct CompareArgs {
+    /// What the model was trained on: a file, a glob, a directory, or a .baseline file
+    #[arg(value_name = "REF")]
+    baseline: String,
+    /// What it sees now: a file, a glob or a directory; #rows=A..B takes some rows by position
+    #[arg(value_name = "CUR")]
+    current: String,
+    /// Metrics, comma-separated [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    metrics: Vec<String>,
+    /// Features to compare, comma-separated [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    features: Vec<String>,
+    /// Features to leave out, comma-separated
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    exclude: Vec<String>,
+    /// Columns to read as categories, comma-separated
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    categorical: Vec<String>,
+    /// Columns to read as numbers, comma-separated: times and dates, which are not compared otherwise
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    numeric: Vec<String>,
+    /// Bins of the population stability index [default: 10, or what the baseline file holds]
+    #[arg(long, value_name = "N")]
+    bins: Option<usize>,
+    /// Distinct categories counted on their own; more are pooled, and reported
+    #[arg(long, value_name = "N")]
+    category_limit: Option<usize>,
+    /// Values a side below which no verdict is given
+    #[arg(long, value_name = "N")]
+    min_rows: Option<u64>,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
+    let metrics = super::metric_set(&args.metrics)?;
+    let bins = args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
+    if args.category_limit == Some(0) {
+        return Err(super::bad("--category-limit", "must be 1 or more"));
+    }
+    let (counter, mut options) = args.engine.start()?;
+    let baseline = BaselineSource::open(&args.baseline)?;
+    let current = Snapshot::open(&args.current)?;
+    if let Some(metrics) = metrics {
+        options.metrics = metrics;
+    }
+    options.bins = bins.or(baseline.frozen_bins()).unwrap_or(options.bins);
+    options.category_limit = args.category_limit.unwrap_or(options.category_limit);
+    options.thresholds.min_rows = args.min_rows.unwrap_or(options.thresholds.min_rows);
+
+    let set = |names: &[String]| names.iter().cloned().collect::<HashSet<String>>();
+    let (features, exclude) = (set(&args.features), set(&args.exclude));
+    let (categorical, numeric) = (set(&args.categorical), set(&args.numeric));
+    let known: HashSet<&str> = baseline.features().iter().map(|feature| feature.name()).collect();
+    for name in [&features, &exclude, &categorical, &numeric].into_iter().flatten() {
+        if !known.contains(name.as_str()) {
+            let mut known: Vec<&str> = known.into_iter().collect();
+            known.sort_unstable();
+            known.truncate(20);
+            return Err(Error::NoColumn { path: args.baseline.clone(), column: name.clone(), known: known.join(", ") }.into());
+        }
+    }
+    let kind_of = |name: &str| {
+        let wanted = (features.is_empty() || features.contains(name)) && !exclude.contains(name);
+        wanted.then(|| match (categorical.contains(name), numeric.contains(name)) {
+            (true, _) => Some(Kind::Categorical),
+            (false, true) => Some(Kind::Numeric),
+            (false, false) => None,
+        })
+    };
+
+    let bar = Bar::new();
+    bar.planned(known.iter().filter(|name| kind_of(name).is_some()).count());
+    let found = sweep::compare(&*counter, (&args.baseline, &baseline), &current, kind_of, &options, || bar.advance())?;
+    drop(bar);
+    args.output.write(&report::comparison(&found, args.output.format, args.output.top)?)?;
+    Ok(args.output.code(
+        found.features.iter().any(|feature| feature.verdict.drifted),
+        found.features.iter().any(|feature| feature.status.is_failure()),
+    ))
+}

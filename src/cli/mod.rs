@@ -1,0 +1,210 @@
+//! The command line: one file a subcommand. The only user of clap, and the owner of the clock.
+
+mod baseline;
+mod compare;
+mod demo;
+mod doctor;
+mod init;
+mod sweep;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use driftsweep::count::{Backend, Counter};
+use driftsweep::error::Error;
+use driftsweep::metric::MetricSet;
+use driftsweep::report::Format;
+use driftsweep::sweep::Options;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Compares what models see with what they were trained on: exact drift metrics over thousands of features.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   internal error
+  2   wrong usage: unknown flag, metric, value out of range
+  3   input cannot be read: no such file, not the format its name says, no rows, no common column
+  4   mistake in a fleet file
+  5   baseline file not understood
+  6   backend not available
+  7   output cannot be written
+  10  done, drift found (with --fail-on-drift)
+  11  done, but some features or models could not be compared";
+
+/// Done, drift found.
+const DRIFT: u8 = 10;
+/// Done, but some features or models could not be compared.
+const PARTIAL: u8 = 11;
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compares two snapshots feature by feature
+    Compare(compare::CompareArgs),
+    /// Compares every model of a fleet with its baseline
+    Sweep(sweep::SweepArgs),
+    /// Freezes training snapshots, so that no sweep reads them again
+    #[command(subcommand)]
+    Baseline(baseline::BaselineCommand),
+    /// Writes a fleet file from snapshots: types inferred; ids, times, labels and predictions left out
+    Init(init::InitArgs),
+    /// Sweeps the fleet of real data that comes with the repository
+    Demo(demo::DemoArgs),
+    /// Shows what this build and this machine can do, and checks a fleet file
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Flags of every command that counts.
+#[derive(Args)]
+struct EngineArgs {
+    /// What counts; every backend gives the same integers
+    #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
+    backend: BackendArg,
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Memory to stay under, for example 4GiB; columns too large for it are read twice
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    memory: bytesize::ByteSize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BackendArg {
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+impl EngineArgs {
+    /// Starts the worker threads and chooses the counter.
+    fn start(&self) -> anyhow::Result<(Box<dyn Counter>, Options)> {
+        if self.threads == Some(0) {
+            return Err(bad("--threads", "must be 1 or more"));
+        }
+        if self.memory.as_u64() < 16 << 20 {
+            return Err(bad("--memory", "must be 16MiB or more"));
+        }
+        let threads = self.threads.unwrap_or(0);
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start worker threads")?;
+        let backend = match self.backend {
+            BackendArg::Auto => Backend::Auto,
+            BackendArg::Cpu => Backend::Cpu,
+            BackendArg::Gpu => Backend::Gpu,
+        };
+        Ok((backend.counter()?, Options::new().with_memory(self.memory.as_u64() as usize)))
+    }
+}
+
+/// Flags of every command that reports.
+#[derive(Args)]
+struct OutputArgs {
+    /// table, json, csv or parquet
+    #[arg(long, default_value = "table", value_name = "FORMAT")]
+    format: Format,
+    /// File to write instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Features a table shows at most, most drifted first; 0 for all
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    top: usize,
+    /// Exit with 10 if a feature drifted
+    #[arg(long)]
+    fail_on_drift: bool,
+}
+
+impl OutputArgs {
+    fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        match &self.output {
+            Some(path) => Ok(driftsweep::atomic::write(path, bytes)?),
+            None if self.format == Format::Parquet && std::io::stdout().is_terminal() => {
+                Err(bad("--format parquet", "is binary; add --output FILE"))
+            }
+            None => write_stdout(bytes),
+        }
+    }
+
+    fn code(&self, drifted: bool, partial: bool) -> u8 {
+        match (self.fail_on_drift && drifted, partial) {
+            (true, _) => DRIFT,
+            (false, true) => PARTIAL,
+            (false, false) => 0,
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone away is not an error.
+fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(bytes) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
+    }
+}
+
+fn bad(what: &str, reason: &str) -> anyhow::Error {
+    Error::BadValue { what: what.into(), reason: reason.into() }.into()
+}
+
+fn metric_set(names: &[String]) -> anyhow::Result<Option<MetricSet>> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(names.iter().map(|name| name.parse()).collect::<Result<_, Error>>()?))
+}
+
+/// A bar on a terminal, nothing in a pipe.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} features, {eta} left") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+}
+
+impl driftsweep::sweep::Progress for Bar {
+    fn planned(&self, features: usize) {
+        self.0.set_length(features as u64);
+    }
+
+    fn advance(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+pub fn run() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Compare(args) => compare::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Baseline(command) => baseline::run(&command),
+        Command::Init(args) => init::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "driftsweep: {error:#}");
+            ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `driftsweep sweep`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use driftsweep::fleet::Fleet;
+use driftsweep::{report, sweep};
+
+use super::{Bar, EngineArgs, OutputArgs};
+
+#[derive(Args)]
+pub struct SweepArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// Metrics, comma-separated [default: those of the fleet file]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    metrics: Vec<String>,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
+    let metrics = super::metric_set(&args.metrics)?;
+    let (counter, options) = args.engine.start()?;
+    let mut fleet = Fleet::read(&args.fleet, &options)?;
+    if let Some(metrics) = metrics {
+        fleet.models.iter_mut().for_each(|model| model.options.metrics = metrics);
+    }
+    let bar = Bar::new();
+    let found = sweep::sweep(&*counter, &fleet, &bar);
+    drop(bar);
+    args.output.write(&report::sweep(&found, args.output.format, args.output.top)?)?;
+    let s = found.summary;
+    Ok(args.output.code(s.drifted > 0, s.failed + s.failed_comparisons > 0))
+}

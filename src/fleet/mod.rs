@@ -1,0 +1,351 @@
+//! The fleet file: which models there are, what they were trained on, what they see now, and when a change
+//! counts. TOML, checked as a whole before anything is read, with the line of every mistake.
+
+pub mod guess;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::error::{Error, Result};
+use crate::metric::{Metric, MetricSet};
+use crate::sweep::{Kind, Options, Thresholds};
+
+/// A checked fleet file.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// Its name; the file's name if it gives none.
+    pub name: String,
+    /// Its models, in file order.
+    pub models: Vec<Model>,
+}
+
+/// One model of a fleet.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its name, unique in the fleet.
+    pub name: String,
+    /// Training snapshot or baseline file.
+    pub baseline: String,
+    /// What it sees now: one snapshot, or one per named window.
+    pub windows: Vec<Window>,
+    /// How much it matters; larger goes first.
+    pub importance: f64,
+    /// Metrics, bins and category limit.
+    pub options: Options,
+    /// Features to compare; all if absent.
+    features: Option<HashSet<String>>,
+    exclude: HashSet<String>,
+    overrides: BTreeMap<String, FeatureTable>,
+}
+
+/// A current snapshot of a model.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Its name; empty where a model has only one.
+    pub name: String,
+    /// Path, glob or directory.
+    pub current: String,
+}
+
+impl Model {
+    /// How a feature is to be read: `None` leaves it out, `Some(None)` goes by its type.
+    pub fn kind_of(&self, feature: &str) -> Option<Option<Kind>> {
+        let wanted = self.features.as_ref().is_none_or(|features| features.contains(feature));
+        (wanted && !self.exclude.contains(feature)).then(|| self.overrides.get(feature).and_then(|table| table.kind))
+    }
+
+    /// The thresholds of a feature: the nearest setting wins, from feature over model to fleet.
+    pub fn thresholds_of(&self, feature: &str) -> Thresholds {
+        match self.overrides.get(feature) {
+            Some(table) => table.thresholds.over(self.options.thresholds),
+            None => self.options.thresholds,
+        }
+    }
+
+    /// Features that are named in the file, to be checked against the data.
+    pub fn named_features(&self) -> impl Iterator<Item = &str> {
+        self.features.iter().flatten().chain(self.overrides.keys()).map(String::as_str)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FleetTable {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    defaults: Settings,
+    #[serde(default, rename = "model")]
+    models: Vec<Spanned<ModelTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelTable {
+    name: String,
+    baseline: String,
+    current: Current,
+    #[serde(default)]
+    importance: Option<f64>,
+    #[serde(default)]
+    features: Option<HashSet<String>>,
+    #[serde(default)]
+    exclude: HashSet<String>,
+    #[serde(default)]
+    metrics: Option<Vec<String>>,
+    #[serde(default)]
+    bins: Option<usize>,
+    #[serde(default)]
+    category_limit: Option<usize>,
+    #[serde(default)]
+    thresholds: ThresholdTable,
+    #[serde(default)]
+    feature: BTreeMap<String, FeatureTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Current {
+    One(String),
+    Windows(BTreeMap<String, String>),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    #[serde(default)]
+    metrics: Option<Vec<String>>,
+    #[serde(default)]
+    bins: Option<usize>,
+    #[serde(default)]
+    category_limit: Option<usize>,
+    #[serde(default)]
+    thresholds: ThresholdTable,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeatureTable {
+    #[serde(default)]
+    kind: Option<Kind>,
+    #[serde(default)]
+    thresholds: ThresholdTable,
+}
+
+/// Thresholds of which any may be left to the next level.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThresholdTable {
+    psi: Option<f64>,
+    js: Option<f64>,
+    ks_p: Option<f64>,
+    missing: Option<f64>,
+    missing_p: Option<f64>,
+    min_rows: Option<u64>,
+    above_noise: Option<bool>,
+}
+
+impl ThresholdTable {
+    fn over(self, outer: Thresholds) -> Thresholds {
+        Thresholds {
+            psi: self.psi.unwrap_or(outer.psi),
+            js: self.js.unwrap_or(outer.js),
+            ks_p: self.ks_p.unwrap_or(outer.ks_p),
+            missing: self.missing.unwrap_or(outer.missing),
+            missing_p: self.missing_p.unwrap_or(outer.missing_p),
+            min_rows: self.min_rows.unwrap_or(outer.min_rows),
+            above_noise: self.above_noise.unwrap_or(outer.above_noise),
+        }
+    }
+
+    /// The first setting that is out of its range.
+    fn mistake(self) -> Option<String> {
+        let shares = [("js", self.js), ("ks_p", self.ks_p), ("missing", self.missing), ("missing_p", self.missing_p)];
+        let bad = |name: &str, x: f64, range: &str| Some(format!("threshold {name} = {x}: must be {range}"));
+        for (name, value) in shares {
+            if let Some(x) = value.filter(|x| !(0.0..=1.0).contains(x)) {
+                return bad(name, x, "between 0 and 1");
+            }
+        }
+        self.psi.filter(|x| x.is_nan() || *x < 0.0).and_then(|x| bad("psi", x, "0 or more"))
+    }
+}
+
+impl Fleet {
+    /// Reads and checks a fleet file. Relative paths in it are relative to the file. Memory settings are those
+    /// of `base`.
+    ///
+    /// # Errors
+    /// [`Error::Fleet`] with the line.
+    pub fn read(path: &Path, base: &Options) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, &e))?;
+        Self::parse(&text, path, base)
+    }
+
+    /// Checks the text of a fleet file; `path` is where it stands.
+    ///
+    /// # Errors
+    /// [`Error::Fleet`] with the line.
+    pub fn parse(text: &str, path: &Path, base: &Options) -> Result<Self> {
+        let line_of = |at: usize| Some(text[..at.min(text.len())].matches('\n').count() + 1);
+        let mistake = |at: Option<usize>, reason: String| Error::Fleet {
+            path: path.into(),
+            line: at.and_then(line_of),
+            reason,
+        };
+        let table: FleetTable =
+            toml::from_str(text).map_err(|e| mistake(e.span().map(|s| s.start), e.message().to_owned()))?;
+        if table.models.is_empty() {
+            return Err(mistake(None, "no models; add a [[model]] with name, baseline and current".into()));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut defaults = base.clone();
+        apply(&mut defaults, &table.defaults.metrics, table.defaults.bins, table.defaults.category_limit)
+            .map_err(|reason| mistake(text.find("[defaults"), reason))?;
+        if let Some(reason) = table.defaults.thresholds.mistake() {
+            return Err(mistake(text.find("[defaults"), reason));
+        }
+        defaults.thresholds = table.defaults.thresholds.over(defaults.thresholds);
+
+        let mut names = HashSet::new();
+        let mut models = Vec::new();
+        for spanned in table.models {
+            let at = Some(spanned.span().start);
+            let model = spanned.into_inner();
+            let wrong = |reason: String| mistake(at, format!("model '{}': {reason}", model.name));
+            if model.name.trim().is_empty() {
+                return Err(mistake(at, "a model needs a name".into()));
+            }
+            if !names.insert(model.name.clone()) {
+                return Err(wrong("the name is taken; names are unique in a fleet".into()));
+            }
+            let importance = model.importance.unwrap_or(1.0);
+            if !importance.is_finite() || importance < 0.0 {
+                return Err(wrong(format!("importance {importance} must be 0 or more")));
+            }
+            let mut options = defaults.clone();
+            apply(&mut options, &model.metrics, model.bins, model.category_limit).map_err(wrong)?;
+            for table in std::iter::once(&model.thresholds).chain(model.feature.values().map(|f| &f.thresholds)) {
+                if let Some(reason) = table.mistake() {
+                    return Err(wrong(reason));
+                }
+            }
+            options.thresholds = model.thresholds.over(options.thresholds);
+            let windows = match model.current {
+                Current::One(current) => vec![Window { name: String::new(), current: resolve(folder, &current) }],
+                Current::Windows(windows) => windows
+                    .into_iter()
+                    .map(|(name, current)| Window { name, current: resolve(folder, &current) })
+                    .collect(),
+            };
+            if windows.is_empty() {
+                return Err(mistake(at, format!("model '{}': current names no snapshot", model.name)));
+            }
+            models.push(Model {
+                baseline: resolve(folder, &model.baseline),
+                name: model.name,
+                windows,
+                importance,
+                options,
+                features: model.features,
+                exclude: model.exclude,
+                overrides: model.feature,
+            });
+        }
+        let stem = path.file_stem().map_or_else(|| "fleet".into(), |stem| stem.to_string_lossy().into_owned());
+        Ok(Self { name: table.name.unwrap_or(stem), models })
+    }
+}
+
+fn apply(
+    options: &mut Options,
+    metrics: &Option<Vec<String>>,
+    bins: Option<usize>,
+    category_limit: Option<usize>,
+) -> std::result::Result<(), String> {
+    if let Some(names) = metrics {
+        options.metrics =
+            names.iter().map(|name| Metric::from_str(name)).collect::<Result<MetricSet>>().map_err(|e| e.to_string())?;
+    }
+    if let Some(bins) = bins {
+        options.bins = check_bins(bins)?;
+    }
+    if let Some(limit) = category_limit {
+        if limit == 0 {
+            return Err("category_limit must be 1 or more".into());
+        }
+        options.category_limit = limit;
+    }
+    Ok(())
+}
+
+/// Checks a number of bins.
+///
+/// # Errors
+/// The reason, where it is out of range.
+pub fn check_bins(bins: usize) -> std::result::Result<usize, String> {
+    if (2..=1000).contains(&bins) { Ok(bins) } else { Err(format!("bins = {bins}: must be between 2 and 1000")) }
+}
+
+fn resolve(folder: &Path, path: &str) -> String {
+    if Path::new(path).is_absolute() || folder.as_os_str().is_empty() {
+        return path.into();
+    }
+    let joined: PathBuf = folder.join(path);
+    joined.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Fleet> {
+        Fleet::parse(text, Path::new("fleets/my.toml"), &Options::new())
+    }
+
+    const MODEL: &str = "[[model]]\nname = \"m\"\nbaseline = \"a.parquet\"\ncurrent = \"b.parquet\"\n";
+
+    #[test]
+    fn the_nearest_threshold_wins() {
+        let text = format!(
+            "[defaults.thresholds]\npsi = 0.3\njs = 0.4\n{MODEL}[model.thresholds]\njs = 0.5\n[model.feature.x.thresholds]\npsi = 0.9\n"
+        );
+        let fleet = parse(&text).unwrap();
+        let (model, x) = (&fleet.models[0], fleet.models[0].thresholds_of("x"));
+        assert_eq!((x.psi, x.js), (0.9, 0.5));
+        let y = model.thresholds_of("y");
+        assert_eq!((y.psi, y.js, y.ks_p), (0.3, 0.5, 0.01));
+        assert_eq!(model.baseline, "fleets/a.parquet");
+    }
+
+    #[test]
+    fn every_mistake_names_its_line_and_remedy() {
+        for (text, line, words) in [
+            ("[[model]]\nname = \"m\"\nbaseline = 3\n", Some(3), "expected a string"),
+            ("x = 1\n", Some(1), "unknown field"),
+            ("name = \"f\"\n\n[[model]\n", Some(3), "]"),
+            (&format!("{MODEL}{MODEL}"), Some(5), "the name is taken"),
+            (&format!("{MODEL}metrics = [\"psy\"]\n"), Some(1), "unknown metric 'psy'"),
+            (&format!("{MODEL}bins = 1\n"), Some(1), "between 2 and 1000"),
+            (&format!("{MODEL}[model.thresholds]\nks_p = 2.0\n"), Some(1), "between 0 and 1"),
+            ("", None, "no models"),
+        ] {
+            let error = parse(text).unwrap_err();
+            let Error::Fleet { line: found, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(*found, line, "{text}: {error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn windows_are_named_and_sorted() {
+        let text = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = { \"02\" = \"x\", \"01\" = \"/y\" }\n";
+        let windows = parse(text).unwrap().models.remove(0).windows;
+        assert_eq!(windows[0].name, "01");
+        assert_eq!((windows[0].current.as_str(), windows[1].current.as_str()), ("/y", "fleets/x"));
+    }
+}

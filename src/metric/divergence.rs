@@ -1,0 +1,113 @@
+//! Divergences between two rows of counts over the same bins or categories.
+//!
+//! All take plain integers and return plain doubles; `a` is the baseline, `b` the current side.
+
+/// What a share of exactly zero is replaced by.
+pub const EPSILON: f64 = 1e-10;
+
+/// Shares of a row of counts, zeros replaced by `epsilon` (without renormalising).
+pub fn shares(counts: &[u64], epsilon: f64) -> Vec<f64> {
+    let total: u64 = counts.iter().sum();
+    let total = total as f64;
+    counts.iter().map(|&count| if count == 0 { epsilon } else { count as f64 / total }).collect()
+}
+
+/// The population stability index `sum((b - a) * ln(b / a))` (Lewis 1994, "An Introduction to Credit
+/// Scoring"), over shares in which an exact zero is `epsilon`.
+///
+/// Bins empty on both sides add nothing.
+pub fn psi(a: &[u64], b: &[u64], epsilon: f64) -> f64 {
+    shares(a, epsilon).iter().zip(shares(b, epsilon)).map(|(&e, a)| psi_term(e, a)).sum()
+}
+
+pub(super) fn psi_term(e: f64, a: f64) -> f64 {
+    (a - e) * (a / e).ln()
+}
+
+/// The Jensen-Shannon divergence in nats (Lin 1991, "Divergence measures based on the Shannon entropy"),
+/// over shares in which an exact zero is `epsilon`, renormalised. Its square root is the distance.
+pub fn jensen_shannon(a: &[u64], b: &[u64], epsilon: f64) -> f64 {
+    let normalised = |counts| {
+        let mut shares = shares(counts, epsilon);
+        let total: f64 = shares.iter().sum();
+        shares.iter_mut().for_each(|p| *p /= total);
+        shares
+    };
+    let (p, q) = (normalised(a), normalised(b));
+    let sum: f64 = p.iter().zip(&q).map(|(&p, &q)| js_term(p, q)).sum();
+    sum.max(0.0) / 2.0
+}
+
+/// `p ln(p/m) + q ln(q/m)` with `m = (p+q)/2`, by `ln(1 + x)` and with the first-order parts, which cancel
+/// over all bins, kept in: accurate however close `p` and `q` are.
+pub(super) fn js_term(p: f64, q: f64) -> f64 {
+    if p + q == 0.0 {
+        return 0.0;
+    }
+    let d = (p - q) / (p + q);
+    let m = (p + q) / 2.0;
+    // p = m (1 + d), q = m (1 - d)
+    m * ((1.0 + d) * d.ln_1p() + (1.0 - d) * (-d).ln_1p()).max(0.0)
+}
+
+/// The Kullback-Leibler divergence of the current side from the baseline, in nats: `sum(b * ln(b / a))`.
+pub fn kullback_leibler(a: &[u64], b: &[u64], epsilon: f64) -> f64 {
+    shares(a, epsilon).iter().zip(shares(b, epsilon)).map(|(&e, a)| a * (a / e).ln()).sum()
+}
+
+/// The Hellinger distance, between 0 and 1.
+pub fn hellinger(a: &[u64], b: &[u64]) -> f64 {
+    let sum: f64 = pairs(a, b).map(|(p, q)| (p.sqrt() - q.sqrt()).powi(2)).sum();
+    (sum / 2.0).sqrt()
+}
+
+/// The total variation distance, between 0 and 1.
+pub fn total_variation(a: &[u64], b: &[u64]) -> f64 {
+    pairs(a, b).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0
+}
+
+/// The largest difference between two shares.
+pub fn l_infinity(a: &[u64], b: &[u64]) -> f64 {
+    pairs(a, b).map(|(p, q)| (p - q).abs()).fold(0.0, f64::max)
+}
+
+fn pairs(a: &[u64], b: &[u64]) -> impl Iterator<Item = (f64, f64)> {
+    shares(a, 0.0).into_iter().zip(shares(b, 0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn figures_are_those_of_numpy_and_scipy() {
+        // e = np.array([30, 0, 50, 20]); a = np.array([10, 5, 45, 40]), shares with 0 -> 1e-10
+        let (a, b) = ([30, 0, 50, 20], [10, 5, 45, 40]);
+        // np.sum((a - e) * np.log(a / e))
+        assert!((psi(&a, &b, EPSILON) - 1.3651258504448136).abs() < 1e-14);
+        // scipy.spatial.distance.jensenshannon(e, a) ** 2
+        assert!((jensen_shannon(&a, &b, EPSILON) - 0.061139188172683115).abs() < 1e-15);
+    }
+
+    proptest! {
+        #[test]
+        fn symmetric_metrics_are_symmetric_and_bounded(
+            rows in prop::collection::vec((0u64..1000, 0u64..1000), 1..40)
+        ) {
+            let (a, b): (Vec<u64>, Vec<u64>) = rows.into_iter().unzip();
+            prop_assume!(a.iter().sum::<u64>() > 0 && b.iter().sum::<u64>() > 0);
+            let close = |x: f64, y: f64| (x - y).abs() <= 1e-12 * x.abs().max(1e-3);
+            prop_assert!(close(psi(&a, &b, EPSILON), psi(&b, &a, EPSILON)));
+            prop_assert!(close(jensen_shannon(&a, &b, EPSILON), jensen_shannon(&b, &a, EPSILON)));
+            prop_assert!(close(hellinger(&a, &b), hellinger(&b, &a)));
+            prop_assert!(psi(&a, &b, EPSILON) >= 0.0);
+            prop_assert!((0.0..=std::f64::consts::LN_2 + 1e-12).contains(&jensen_shannon(&a, &b, EPSILON)));
+            prop_assert!((0.0..=1.0 + 1e-12).contains(&hellinger(&a, &b)));
+            prop_assert!(l_infinity(&a, &b) <= total_variation(&a, &b) + 1e-12);
+            prop_assert_eq!(psi(&a, &a, EPSILON), 0.0);
+            prop_assert_eq!(jensen_shannon(&a, &a, EPSILON), 0.0);
+        }
+    }
+}

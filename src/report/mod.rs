@@ -1,0 +1,84 @@
+//! Reports: the same figures as a table for people, JSON for programs, and flat CSV or Parquet.
+
+mod flat;
+mod table;
+
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::sweep::{Comparison, Feature, ModelReport, SweepReport};
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// A table for a terminal.
+    #[default]
+    Table,
+    /// Everything, as JSON.
+    Json,
+    /// One line per feature.
+    Csv,
+    /// One row per feature.
+    Parquet,
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "table" => Ok(Format::Table),
+            "json" => Ok(Format::Json),
+            "csv" => Ok(Format::Csv),
+            "parquet" => Ok(Format::Parquet),
+            _ => Err(Error::UnknownName { what: "format", name: name.into(), known: "table, json, csv, parquet".into() }),
+        }
+    }
+}
+
+/// A feature with the model and window it belongs to.
+type Row<'a> = (Option<&'a ModelReport>, &'a Feature);
+
+/// Renders a comparison. Tables show at most `top` features (0 for all), drifted ones first.
+///
+/// # Errors
+/// [`Error::BadValue`] where a figure cannot be encoded.
+pub fn comparison(report: &Comparison, format: Format, top: usize) -> Result<Vec<u8>> {
+    let rows = || report.features.iter().map(|feature| (None, feature)).collect::<Vec<Row<'_>>>();
+    match format {
+        Format::Table => Ok(table::comparison(report, &rows(), top).into_bytes()),
+        Format::Json => json(report),
+        Format::Csv => flat::csv(&rows()),
+        Format::Parquet => flat::parquet(&rows()),
+    }
+}
+
+/// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first.
+///
+/// # Errors
+/// [`Error::BadValue`] where a figure cannot be encoded.
+pub fn sweep(report: &SweepReport, format: Format, top: usize) -> Result<Vec<u8>> {
+    let rows = || {
+        let models = report.models.iter();
+        models.flat_map(|model| model.features.iter().map(move |f| (Some(model), f))).collect::<Vec<Row<'_>>>()
+    };
+    match format {
+        Format::Table => Ok(table::sweep(report, &rows(), top).into_bytes()),
+        Format::Json => json(report),
+        Format::Csv => flat::csv(&rows()),
+        Format::Parquet => flat::parquet(&rows()),
+    }
+}
+
+/// JSON, floats in the shortest form that reads back to the same double.
+fn json(report: &impl Serialize) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(report).map_err(|e| unencodable(&e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn unencodable(e: &dyn std::fmt::Display) -> Error {
+    Error::BadValue { what: "report".into(), reason: format!("cannot be encoded: {e}") }
+}

@@ -1,0 +1,368 @@
+//! One feature of one comparison: read, count, judge.
+
+use super::figures::{self, Figures};
+use super::options::{Kind, Options, Thresholds};
+use super::report::{Feature, Metrics, Side, Status, Verdict};
+use crate::baseline::{Frozen, FrozenFeature};
+use crate::count::pair::{self, Wanted};
+use crate::count::{Counter, Domain, Ecdf, Tally};
+use crate::error::{Error, Result};
+use crate::metric::Metric;
+use super::pool::ColumnPool;
+use crate::snapshot::{Column, ColumnType, Snapshot};
+
+/// Where the baseline of a feature comes from.
+#[derive(Clone, Copy)]
+pub enum BaselineFeature<'a> {
+    /// A column of a snapshot that is read now.
+    Live(&'a Snapshot, &'a Column),
+    /// A feature of a baseline file.
+    Frozen(&'a FrozenFeature),
+}
+
+impl<'a> BaselineFeature<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        match self {
+            Self::Live(_, column) => &column.name,
+            Self::Frozen(feature) => &feature.name,
+        }
+    }
+
+    fn dtype(&self) -> &ColumnType {
+        match self {
+            Self::Live(_, column) => &column.kind,
+            Self::Frozen(feature) => &feature.dtype,
+        }
+    }
+
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Live(snapshot, _) => snapshot.rows(),
+            Self::Frozen(feature) => feature.tally.rows,
+        }
+    }
+}
+
+/// Why a feature has no figures.
+struct Refusal {
+    status: Status,
+    detail: String,
+}
+
+/// Compares one feature; [`judge`] has yet to be called on the result. Whatever goes wrong becomes a status:
+/// one bad column never stops a sweep.
+///
+/// `kind` overrides how the column is read; without it, its type decides.
+pub fn compare_feature<'a>(
+    counter: &dyn Counter,
+    baseline: BaselineFeature<'a>,
+    current: &'a Snapshot,
+    kind: Option<Kind>,
+    options: &Options,
+    pool: &mut ColumnPool<'a>,
+) -> Feature {
+    let (kind, outcome) = attempt(counter, baseline, current, kind, options, pool);
+    match outcome {
+        Ok(Ok(figures)) => Feature {
+            name: baseline.name().into(),
+            kind,
+            status: if figures.constant { Status::Constant } else { Status::Ok },
+            detail: None,
+            baseline: figures.baseline,
+            current: figures.current,
+            metrics: figures.metrics,
+            verdict: Verdict::default(),
+            counts: figures.counts,
+            counts_hash: figures.hash,
+        },
+        Ok(Err((status, ta, tb, dtypes))) => {
+            let [dtype_a, dtype_b] = dtypes;
+            let metrics = Metrics { missing: figures::missing(&ta, &tb, options), ..Metrics::default() };
+            Feature {
+                name: baseline.name().into(),
+                kind,
+                status,
+                detail: Some("one side has nothing but missing values".into()),
+                baseline: figures::side(&ta, dtype_a),
+                current: figures::side(&tb, dtype_b),
+                metrics,
+                verdict: Verdict::default(),
+                counts: None,
+                counts_hash: figures::tally_hash(&ta, &tb),
+            }
+        }
+        Err(refusal) => {
+            let rows = |rows| Tally { rows, ..Tally::default() };
+            let (ta, tb) = (rows(baseline.rows()), rows(current.rows()));
+            let current_type = current.columns().iter().find(|c| c.name == baseline.name());
+            Feature {
+                name: baseline.name().into(),
+                kind,
+                status: refusal.status,
+                detail: Some(refusal.detail),
+                baseline: figures::side(&ta, baseline.dtype().name()),
+                current: figures::side(&tb, current_type.map_or(String::new(), |c| c.kind.name())),
+                metrics: Metrics::default(),
+                verdict: Verdict::default(),
+                counts: None,
+                counts_hash: figures::tally_hash(&ta, &tb),
+            }
+        }
+    }
+}
+
+/// Tallies and types of a feature of which one side is all missing.
+type NoValues = (Status, Tally, Tally, [String; 2]);
+
+type Outcome = std::result::Result<std::result::Result<Figures, NoValues>, Refusal>;
+
+fn attempt<'a>(
+    counter: &dyn Counter,
+    baseline: BaselineFeature<'a>,
+    current: &'a Snapshot,
+    kind: Option<Kind>,
+    options: &Options,
+    pool: &mut ColumnPool<'a>,
+) -> (Kind, Outcome) {
+    let fallback = match baseline.dtype() {
+        ColumnType::Temporal(..) | ColumnType::Numeric(_) => Kind::Numeric,
+        _ => Kind::Categorical,
+    };
+    let shown = kind.unwrap_or(fallback);
+    let refuse = |status, detail: String| (shown, Err(Refusal { status, detail }));
+    let column = match current.column(baseline.name()) {
+        Ok(column) => column,
+        Err(error) => return refuse(Status::MissingColumn, error.to_string()),
+    };
+    if let BaselineFeature::Frozen(FrozenFeature { data: Frozen::Refused(status, detail), .. }) = baseline {
+        return refuse(*status, detail.clone());
+    }
+    let changed = || {
+        let (was, is) = (baseline.dtype().name(), column.kind.name());
+        refuse(
+            Status::TypeChanged,
+            format!("the baseline holds {was}, the current snapshot {is}; rebuild the baseline or mend the feature's source"),
+        )
+    };
+    for dtype in [baseline.dtype(), &column.kind] {
+        match dtype {
+            ColumnType::Mixed(types) => {
+                return refuse(Status::TypeChanged, format!("the files of one snapshot disagree on the type: {types}"));
+            }
+            ColumnType::Unsupported(dtype) => {
+                return refuse(Status::UnsupportedType, format!("columns of type {dtype} cannot be compared"));
+            }
+            _ => {}
+        }
+    }
+    let dtypes = [baseline.dtype().name(), column.kind.name()];
+    let Some(common) = baseline.dtype().common(&column.kind) else { return changed() };
+    let kind = match (kind.or(Kind::default_for(&common)), &common) {
+        (Some(kind), _) => kind,
+        (None, ColumnType::Null) => Kind::Categorical,
+        (None, _) => {
+            return refuse(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into());
+        }
+    };
+    let outcome = match kind {
+        Kind::Numeric => {
+            let (ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _)) = common else {
+                return refuse(
+                    Status::UnsupportedType,
+                    format!("{} cannot be read as numbers; leave out kind = \"numeric\"", common.name()),
+                );
+            };
+            if let BaselineFeature::Frozen(FrozenFeature { data: Frozen::Numeric(frozen), .. }) = baseline
+                && frozen.domain != domain
+            {
+                return changed();
+            }
+            numeric(counter, baseline, (current, column), domain, dtypes, options, pool)
+        }
+        Kind::Categorical => categorical(baseline, (current, column), dtypes, options, pool),
+    };
+    (kind, outcome.map_err(|error| Refusal { status: Status::Unreadable, detail: error.to_string() }))
+}
+
+/// Whether the moments of a column have to be taken for these options.
+fn with_moments(options: &Options) -> bool {
+    options.metrics.has(Metric::Moments) || options.metrics.has(Metric::Wasserstein)
+}
+
+fn wanted<'a>(
+    baseline_ranks: &'a (dyn Fn(u64) -> Vec<u64> + Sync),
+    current_ranks: &'a (dyn Fn(u64) -> Vec<u64> + Sync),
+    options: &Options,
+) -> Wanted<'a> {
+    Wanted {
+        baseline_ranks,
+        current_ranks,
+        distance: options.metrics.has(Metric::Ks),
+        transport: options.metrics.has(Metric::Wasserstein),
+    }
+}
+
+fn numeric<'a>(
+    counter: &dyn Counter,
+    baseline: BaselineFeature<'a>,
+    (current, column): (&'a Snapshot, &'a Column),
+    domain: Domain,
+    dtypes: [String; 2],
+    options: &Options,
+    pool: &mut ColumnPool<'a>,
+) -> Result<std::result::Result<Figures, NoValues>> {
+    let baseline_ranks = |n| figures::baseline_ranks(options, n);
+    let current_ranks = |n| figures::current_ranks(options, n);
+    let wanted = wanted(&baseline_ranks, &current_ranks, options);
+    let source_b = pool.numeric(current, column, domain, with_moments(options), options.hold)?;
+    let (a, b, ta) = match baseline {
+        BaselineFeature::Live(snapshot, column_a) => {
+            let source_a = pool.numeric(snapshot, column_a, domain, with_moments(options), options.hold)?;
+            let side = pair::Baseline::Source(&*source_a, snapshot.rows());
+            let (a, b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
+            (a, b, source_a.tally()?)
+        }
+        BaselineFeature::Frozen(feature) => {
+            let Frozen::Numeric(frozen) = &feature.data else {
+                return Err(counted_otherwise(&feature.name, "categories"));
+            };
+            let side = pair::Baseline::Frozen(frozen);
+            let (a, b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
+            (a, b, feature.tally)
+        }
+    };
+    let tb = source_b.tally()?;
+    let names = dtypes.clone();
+    Ok(figures::numeric(&a, &b, &ta, &tb, dtypes, options).ok_or((Status::AllNull, ta, tb, names)))
+}
+
+fn counted_otherwise(feature: &str, how: &str) -> Error {
+    Error::BadValue {
+        what: format!("feature '{feature}'"),
+        reason: format!("the baseline counted it as {how}; rebuild the baseline"),
+    }
+}
+
+fn categorical<'a>(
+    baseline: BaselineFeature<'a>,
+    (current, column): (&'a Snapshot, &'a Column),
+    dtypes: [String; 2],
+    options: &Options,
+    pool: &mut ColumnPool<'a>,
+) -> Result<std::result::Result<Figures, NoValues>> {
+    let live;
+    let (a, ta) = match baseline {
+        BaselineFeature::Live(snapshot, column) => {
+            live = pool.categories(snapshot, column, options.category_limit)?;
+            (&live.0, live.1)
+        }
+        BaselineFeature::Frozen(feature) => match &feature.data {
+            Frozen::Categorical(categories) => (categories, feature.tally),
+            _ => return Err(counted_otherwise(&feature.name, "numbers")),
+        },
+    };
+    let found = pool.categories(current, column, options.category_limit)?;
+    let (b, tb) = (&found.0, found.1);
+    let names = dtypes.clone();
+    Ok(figures::categorical(a, b, &ta, &tb, dtypes, options).ok_or((Status::AllNull, ta, tb, names)))
+}
+
+/// Gives the verdict on a compared feature; with too few values there is none, and the status says so.
+pub fn judge(feature: &mut Feature, thresholds: &Thresholds) {
+    let values = |side: &Side| side.rows - side.null - side.nan;
+    let fewest = values(&feature.baseline).min(values(&feature.current));
+    feature.verdict = match feature.status {
+        Status::Ok | Status::Constant if fewest < thresholds.min_rows => {
+            feature.status = Status::InsufficientData;
+            feature.detail = Some(format!("{fewest} values on one side; a verdict needs {}", thresholds.min_rows));
+            Verdict::default()
+        }
+        Status::Ok | Status::Constant => verdict(&feature.metrics, feature.kind, thresholds),
+        Status::AllNull if feature.baseline.rows.min(feature.current.rows) >= thresholds.min_rows => {
+            verdict(&feature.metrics, feature.kind, thresholds)
+        }
+        _ => Verdict::default(),
+    };
+}
+
+/// Applies the thresholds. A distance may also have to lie above its own noise; a Kolmogorov-Smirnov test
+/// that is known only as an interval is judged by its lower end, whose p-value is the largest possible.
+fn verdict(metrics: &Metrics, kind: Kind, thresholds: &Thresholds) -> Verdict {
+    let mut reasons = Vec::new();
+    let heard = |noise: Option<crate::metric::noise::Noise>| {
+        !thresholds.above_noise || noise.is_none_or(|noise| noise.effect > 0.0)
+    };
+    if kind == Kind::Numeric {
+        if let Some(psi) = &metrics.psi
+            && psi.value > thresholds.psi
+            && heard(psi.noise)
+        {
+            reasons.push(format!("psi {:.4} > {}", psi.value, thresholds.psi));
+        }
+        if let Some(ks) = &metrics.ks
+            && ks.p_value < thresholds.ks_p
+        {
+            reasons.push(format!("ks p {:.3e} < {} (D {:.4})", ks.p_value, thresholds.ks_p, ks.statistic));
+        }
+    } else if let Some(js) = &metrics.js
+        && js.distance > thresholds.js
+        && heard(js.noise)
+    {
+        reasons.push(format!("js {:.4} > {}", js.distance, thresholds.js));
+    }
+    if let Some(missing) = &metrics.missing
+        && missing.difference.abs() > thresholds.missing
+        && missing.p_value < thresholds.missing_p
+    {
+        reasons.push(format!("missing {:.1} % -> {:.1} %", 100.0 * missing.baseline, 100.0 * missing.current));
+    }
+    Verdict { drifted: !reasons.is_empty(), reasons }
+}
+
+/// Freezes one column of a training snapshot.
+pub fn freeze_feature(
+    counter: &dyn Counter,
+    snapshot: &Snapshot,
+    column: &Column,
+    kind: Option<Kind>,
+    options: &Options,
+) -> FrozenFeature {
+    let rows = Tally { rows: snapshot.rows(), ..Tally::default() };
+    let refused = |status, detail| (rows, Frozen::Refused(status, detail));
+    let (tally, data) = match (kind.or(Kind::default_for(&column.kind)), &column.kind) {
+        (_, ColumnType::Mixed(types)) => {
+            refused(Status::TypeChanged, format!("the files of one snapshot disagree on the type: {types}"))
+        }
+        (_, ColumnType::Unsupported(dtype)) => {
+            refused(Status::UnsupportedType, format!("columns of type {dtype} cannot be compared"))
+        }
+        (Some(Kind::Numeric), ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _)) => {
+            freeze_numeric(counter, snapshot, column, *domain, options)
+                .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string()))
+        }
+        (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
+            .categories(column, options.category_limit)
+            .map(|(categories, tally)| (tally, Frozen::Categorical(categories)))
+            .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string())),
+        (Some(Kind::Numeric), other) => {
+            refused(Status::UnsupportedType, format!("{} cannot be read as numbers", other.name()))
+        }
+        (None, _) => refused(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into()),
+    };
+    FrozenFeature { name: column.name.clone(), dtype: column.kind.clone(), tally, data }
+}
+
+fn freeze_numeric(
+    counter: &dyn Counter,
+    snapshot: &Snapshot,
+    column: &Column,
+    domain: Domain,
+    options: &Options,
+) -> Result<(Tally, Frozen)> {
+    let ranks = |n| figures::baseline_ranks(options, n);
+    let wanted = wanted(&ranks, &ranks, options);
+    let source = snapshot.numeric(column, domain, with_moments(options), options.hold)?;
+    let ecdf: Ecdf = pair::count_baseline(counter, domain, &source, snapshot.rows(), wanted)?;
+    Ok((source.tally()?, Frozen::Numeric(ecdf)))
+}

@@ -1,0 +1,345 @@
+//! From integers to figures: the pure part of a comparison.
+
+use sha2::{Digest, Sha256};
+
+use super::options::Options;
+use super::report::{
+    CategoryCount, ChiSquareReport, Counts, JensenShannon, KolmogorovSmirnov, Metrics, Missing, MomentShift, Psi,
+    QuantileShift, Side, Value, Wasserstein,
+};
+use crate::count::ecdf::EcdfPair;
+use crate::count::{Categories, Ecdf, Tally};
+use crate::metric::bins::{self, TieBin};
+use crate::metric::divergence::{self, EPSILON};
+use crate::metric::noise::{self, Of};
+use crate::metric::{Band, Metric, contingency, ks};
+
+/// Quantiles that are reported, in percent.
+pub const QUANTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
+
+/// What the figures of one feature come down to.
+pub struct Figures {
+    pub baseline: Side,
+    pub current: Side,
+    pub metrics: Metrics,
+    pub counts: Option<Counts>,
+    /// Whether the baseline holds one distinct value.
+    pub constant: bool,
+    pub hash: String,
+}
+
+/// Hashes integers, each as eight little-endian bytes, lists after their length.
+struct IntegerHash(Sha256);
+
+impl IntegerHash {
+    fn new(a: &Tally, b: &Tally) -> Self {
+        let mut hash = Self(Sha256::new());
+        for t in [a, b] {
+            hash.add(&[t.rows, t.null, t.nan, t.neg_inf, t.pos_inf]);
+        }
+        hash
+    }
+
+    fn add(&mut self, integers: &[u64]) {
+        self.0.update((integers.len() as u64).to_le_bytes());
+        for x in integers {
+            self.0.update(x.to_le_bytes());
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.add(&[text.len() as u64]);
+        self.0.update(text.as_bytes());
+    }
+
+    fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The hash of features that were not compared: of their tallies alone.
+pub fn tally_hash(a: &Tally, b: &Tally) -> String {
+    IntegerHash::new(a, b).finish()
+}
+
+/// The plain counts of one side.
+pub fn side(tally: &Tally, dtype: String) -> Side {
+    let moments = tally.moments.filter(|m| m.n > 0);
+    Side {
+        rows: tally.rows,
+        null: tally.null,
+        nan: tally.nan,
+        neg_inf: tally.neg_inf,
+        pos_inf: tally.pos_inf,
+        dtype,
+        mean: moments.map(|m| m.mean),
+        std: moments.map(|m| m.std()),
+        ..Side::default()
+    }
+}
+
+/// Missing rates and their test; `None` where a side has no rows.
+pub fn missing(a: &Tally, b: &Tally, options: &Options) -> Option<Missing> {
+    if !options.metrics.has(Metric::Missing) || a.rows == 0 || b.rows == 0 {
+        return None;
+    }
+    let (baseline, current) = (a.missing() as f64 / a.rows as f64, b.missing() as f64 / b.rows as f64);
+    Some(Missing {
+        baseline,
+        current,
+        difference: current - baseline,
+        p_value: contingency::two_proportions(b.missing(), b.rows, a.missing(), a.rows),
+        q_value: None,
+    })
+}
+
+/// Ranks of the baseline that the figures need: its extremes, the breakpoints, and quantiles on request.
+pub fn baseline_ranks(options: &Options, n: u64) -> Vec<u64> {
+    let mut percents = bins::percents(options.bins);
+    if options.metrics.has(Metric::Quantiles) {
+        percents.extend(QUANTILES);
+    }
+    bins::ranks(&percents, n)
+}
+
+/// Ranks of the current side that the figures need.
+pub fn current_ranks(options: &Options, n: u64) -> Vec<u64> {
+    let mut percents = vec![0.0, 100.0];
+    if options.metrics.has(Metric::Quantiles) {
+        percents.extend(QUANTILES);
+    }
+    bins::ranks(&percents, n)
+}
+
+/// Bin counts of both sides between keys, half-open.
+fn between(edges: &[u64], ecdf: &Ecdf) -> Option<Vec<u64>> {
+    let mut counts = Vec::with_capacity(edges.len() + 1);
+    let mut last = 0;
+    for &edge in edges {
+        let below = ecdf.below(edge)?;
+        counts.push(below - last);
+        last = below;
+    }
+    counts.push(ecdf.n() - last);
+    Some(counts)
+}
+
+fn percentile(ecdf: &Ecdf, percent: f64) -> Option<f64> {
+    let at = bins::rank_of(percent, ecdf.n());
+    let lower = ecdf.domain.value(ecdf.key_at(at.rank)?);
+    if at.fraction == 0.0 {
+        return Some(lower);
+    }
+    Some(bins::interpolate(lower, ecdf.domain.value(ecdf.key_at(at.rank + 1)?), at.fraction))
+}
+
+/// The figures of a numeric feature. `None` where a side has no values, or where a frozen baseline does not
+/// hold the wanted breakpoints.
+pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], options: &Options) -> Option<Figures> {
+    if a.n() == 0 || b.n() == 0 {
+        return None;
+    }
+    let wants = |metric| options.metrics.has(metric);
+    let domain = a.domain;
+    let percentiles: Vec<f64> =
+        bins::percents(options.bins).into_iter().map(|p| percentile(a, p)).collect::<Option<_>>()?;
+
+    // The reference bins: inner percentiles as half-open breakpoints.
+    let inner = &percentiles[1..percentiles.len() - 1];
+    let edges: Vec<u64> = inner.iter().map(|&x| domain.edge(x)).collect();
+    let (bins_a, bins_b) = (between(&edges, a)?, between(&edges, b)?);
+    // The tie-aware bins, cut at keys: a value's own bin ends just above its key.
+    let tie_edges: Vec<u64> = bins::tie_aware(&percentiles)
+        .into_iter()
+        .map(|bin| match bin {
+            TieBin::Below(x) => domain.edge(x),
+            TieBin::Equal(x) => domain.edge(x).saturating_add(1),
+        })
+        .collect();
+    let (tie_a, tie_b) = (between(&tie_edges, a)?, between(&tie_edges, b)?);
+
+    let extremes = |ecdf: &Ecdf| Some([ecdf.key_at(0)?, ecdf.key_at(ecdf.n() - 1)?]);
+    let ([min_a, max_a], [min_b, max_b]) = (extremes(a)?, extremes(b)?);
+    let below_range = b.below(min_a)?;
+    let above_range = if max_b <= max_a { 0 } else { b.n() - b.below(max_a + 1)? };
+
+    let mut hash = IntegerHash::new(ta, tb);
+    for integers in [&bins_a, &bins_b, &tie_a, &tie_b] {
+        hash.add(integers);
+    }
+    hash.add(&[min_a, max_a, min_b, max_b, below_range, above_range]);
+
+    let mut metrics = shared_metrics(&bins_a, &bins_b, options);
+    metrics.missing = missing(ta, tb, options);
+    if wants(Metric::Psi) {
+        let value = divergence::psi(&tie_a, &tie_b, EPSILON);
+        metrics.psi = Some(Psi {
+            value,
+            reference_value: divergence::psi(&bins_a, &bins_b, EPSILON),
+            band: Band::of(value),
+            blind_bins: percentiles.windows(2).filter(|pair| pair[0] == pair[1]).count(),
+            noise: noise::floor(Of::Psi, value, &tie_a, &tie_b, EPSILON),
+        });
+    }
+    let pair = EcdfPair::new(a, b);
+    if wants(Metric::Ks) {
+        let distance = pair.distance();
+        hash.add(&[distance.lower as u64, (distance.lower >> 64) as u64, distance.n, distance.m]);
+        let scale = distance.n as f64 * distance.m as f64;
+        let statistic = distance.lower as f64 / scale;
+        let (p_value, method) = ks::p_value(distance.lower, distance.n, distance.m);
+        metrics.ks = Some(KolmogorovSmirnov {
+            statistic,
+            p_value,
+            p_value_asymptotic: ks::asymptotic(statistic, distance.n, distance.m),
+            method,
+            exact: distance.is_exact(),
+            upper: (!distance.is_exact()).then(|| distance.upper as f64 / scale),
+            q_value: None,
+        });
+    }
+    let std = ta.moments.map(|m| m.std());
+    let over_std = |x: f64| std.filter(|&std| std > 0.0).map(|std| x / std);
+    if wants(Metric::Wasserstein) && ta.neg_inf + ta.pos_inf + tb.neg_inf + tb.pos_inf == 0 {
+        metrics.wasserstein =
+            pair.wasserstein().map(|(value, exact)| Wasserstein { value, normalised: over_std(value), exact });
+    }
+    if let (true, Some(ma), Some(mb)) = (wants(Metric::Moments), ta.moments, tb.moments)
+        && ma.n > 0
+        && mb.n > 0
+    {
+        let mean_shift = mb.mean - ma.mean;
+        metrics.moments =
+            Some(MomentShift { mean_shift, standardised: over_std(mean_shift), std_ratio: over_std(mb.std()) });
+    }
+    if wants(Metric::Quantiles) {
+        let shift = |&percent: &f64| {
+            Some(QuantileShift { percent, baseline: percentile(a, percent)?, current: percentile(b, percent)? })
+        };
+        metrics.quantiles = QUANTILES.iter().map(shift).collect();
+    }
+
+    let [dtype_a, dtype_b] = dtypes;
+    let finite = |key| Some(domain.value(key)).filter(|x| x.is_finite());
+    let baseline = Side { min: finite(min_a), max: finite(max_a), ..side(ta, dtype_a) };
+    let current = Side {
+        min: finite(min_b),
+        max: finite(max_b),
+        below_range: Some(below_range),
+        above_range: Some(above_range),
+        ..side(tb, dtype_b)
+    };
+    Some(Figures {
+        baseline,
+        current,
+        metrics,
+        counts: Some(Counts::Bins { edges: inner.to_vec(), baseline: bins_a, current: bins_b }),
+        constant: min_a == max_a,
+        hash: hash.finish(),
+    })
+}
+
+/// The figures of a categorical feature. `None` where a side has no values.
+pub fn categorical(
+    a: &Categories,
+    b: &Categories,
+    ta: &Tally,
+    tb: &Tally,
+    dtypes: [String; 2],
+    options: &Options,
+) -> Option<Figures> {
+    if a.total() == 0 || b.total() == 0 {
+        return None;
+    }
+    let (counts_a, counts_b) = a.union(b);
+    let mut hash = IntegerHash::new(ta, tb);
+    for side in [a, b] {
+        hash.add(&[side.counts.len() as u64, side.pooled]);
+        for (name, count) in &side.counts {
+            hash.text(name);
+            hash.add(&[*count]);
+        }
+    }
+
+    let mut metrics = shared_metrics(&counts_a, &counts_b, options);
+    metrics.missing = missing(ta, tb, options);
+    if options.metrics.has(Metric::Psi) {
+        let value = divergence::psi(&counts_a, &counts_b, EPSILON);
+        let noise = noise::floor(Of::Psi, value, &counts_a, &counts_b, EPSILON);
+        metrics.psi =
+            Some(Psi { value, reference_value: value, band: Band::of(value), blind_bins: 0, noise });
+    }
+    if options.metrics.has(Metric::ChiSquare) {
+        metrics.chi_square =
+            contingency::chi_square(&counts_a, &counts_b).map(|test| ChiSquareReport { test, q_value: None });
+    }
+
+    let [dtype_a, dtype_b] = dtypes;
+    let described = |categories: &Categories, tally, dtype| Side {
+        categories: Some(categories.counts.len() as u64),
+        pooled_rows: (categories.pooled > 0).then_some(categories.pooled),
+        ..side(tally, dtype)
+    };
+    let seen = |name: &str| a.counts.binary_search_by(|(known, _)| (**known).cmp(name)).is_ok();
+    let unseen: Vec<u64> = b.counts.iter().filter(|(name, _)| !seen(name)).map(|(_, count)| *count).collect();
+    // Beyond the limit a category of the baseline may have been pooled, so "unseen" cannot be told.
+    let complete = a.pooled == 0;
+    let current = Side {
+        unseen_rows: complete.then(|| unseen.iter().sum()),
+        unseen_categories: complete.then_some(unseen.len() as u64),
+        ..described(b, tb, dtype_b)
+    };
+    Some(Figures {
+        baseline: described(a, ta, dtype_a),
+        current,
+        metrics,
+        counts: Some(Counts::Categories(largest_changes(a, b))),
+        constant: a.counts.len() == 1 && a.pooled == 0,
+        hash: hash.finish(),
+    })
+}
+
+/// The metrics that numeric bins and categories share.
+fn shared_metrics(a: &[u64], b: &[u64], options: &Options) -> Metrics {
+    let wants = |metric| options.metrics.has(metric);
+    let value = |metric, f: fn(&[u64], &[u64]) -> f64| wants(metric).then(|| Value { value: f(a, b) });
+    Metrics {
+        js: wants(Metric::Js).then(|| {
+            let divergence = divergence::jensen_shannon(a, b, EPSILON);
+            let noise = noise::floor(Of::JensenShannon, divergence, a, b, EPSILON);
+            JensenShannon { distance: divergence.sqrt(), divergence, noise }
+        }),
+        hellinger: value(Metric::Hellinger, divergence::hellinger),
+        total_variation: value(Metric::TotalVariation, divergence::total_variation),
+        l_infinity: value(Metric::LInfinity, divergence::l_infinity),
+        kl: value(Metric::Kl, |a, b| divergence::kullback_leibler(a, b, EPSILON)),
+        ..Metrics::default()
+    }
+}
+
+fn largest_changes(a: &Categories, b: &Categories) -> Vec<CategoryCount> {
+    let mut merged: std::collections::BTreeMap<&str, (u64, u64)> = std::collections::BTreeMap::new();
+    for (name, count) in &a.counts {
+        merged.entry(name).or_default().0 = *count;
+    }
+    for (name, count) in &b.counts {
+        merged.entry(name).or_default().1 = *count;
+    }
+    let (n, m) = (a.total() as f64, b.total() as f64);
+    let change = |&(x, y): &(u64, u64)| (x as f64 / n - y as f64 / m).abs();
+    let mut categories: Vec<_> = merged.into_iter().collect();
+    if categories.len() > 50 {
+        categories.sort_by(|x, y| change(&y.1).total_cmp(&change(&x.1)).then(x.0.cmp(y.0)));
+        categories.truncate(50);
+        categories.sort_by(|x, y| x.0.cmp(y.0));
+    }
+    categories
+        .into_iter()
+        .map(|(name, (baseline, current))| CategoryCount { name: name.into(), baseline, current })
+        .collect()
+}

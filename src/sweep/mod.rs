@@ -1,0 +1,139 @@
+//! Comparisons: of two snapshots, and of a whole fleet.
+
+pub mod compare;
+pub mod figures;
+mod options;
+mod plan;
+mod pool;
+pub mod report;
+
+pub use options::{DEFAULT_MEMORY, Kind, Options, Thresholds};
+pub use plan::{ModelReport, Progress, Summary, SweepReport, sweep};
+pub use report::{Comparison, Engine, Feature, Rows, SCHEMA_VERSION, Status};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::baseline::Baseline;
+use crate::count::Counter;
+use crate::error::{Error, Result};
+use crate::snapshot::Snapshot;
+use compare::{BaselineFeature, compare_feature, judge};
+use pool::ColumnPool;
+
+/// The baseline side of a comparison as a whole.
+pub enum BaselineSource {
+    /// A training snapshot, read now.
+    Live(Snapshot),
+    /// A baseline file.
+    Frozen(Baseline),
+}
+
+impl BaselineSource {
+    /// Opens a baseline file (`*.baseline`) or a snapshot.
+    ///
+    /// # Errors
+    /// Those of [`Baseline::read`] and [`Snapshot::open`].
+    pub fn open(spec: &str) -> Result<Self> {
+        let path = std::path::Path::new(spec);
+        if Baseline::is_one(path) { Baseline::read(path).map(Self::Frozen) } else { Snapshot::open(spec).map(Self::Live) }
+    }
+
+    /// Rows of the baseline.
+    pub fn rows(&self) -> u64 {
+        match self {
+            Self::Live(snapshot) => snapshot.rows(),
+            Self::Frozen(baseline) => baseline.header.rows,
+        }
+    }
+
+    /// Its features, in order.
+    pub fn features(&self) -> Vec<BaselineFeature<'_>> {
+        match self {
+            Self::Live(snapshot) => {
+                snapshot.columns().iter().map(|column| BaselineFeature::Live(snapshot, column)).collect()
+            }
+            Self::Frozen(baseline) => baseline.features.iter().map(BaselineFeature::Frozen).collect(),
+        }
+    }
+
+    /// The number of bins it was frozen with, if it was.
+    pub fn frozen_bins(&self) -> Option<usize> {
+        match self {
+            Self::Live(_) => None,
+            Self::Frozen(baseline) => Some(baseline.header.bins),
+        }
+    }
+}
+
+/// Compares two snapshots feature by feature, in parallel. `kind_of` may override how a feature is read, or
+/// leave it out (`None`). `done` is called after each feature.
+///
+/// # Errors
+/// [`Error::NoRows`] for an empty side, [`Error::NothingInCommon`], [`Error::BadValue`] where a frozen
+/// baseline was built with other bins. Whatever concerns one feature is a status of that feature.
+pub fn compare(
+    counter: &dyn Counter,
+    baseline: (&str, &BaselineSource),
+    current: &Snapshot,
+    kind_of: impl Fn(&str) -> Option<Option<Kind>> + Sync,
+    options: &Options,
+    done: impl Fn() + Sync,
+) -> Result<Comparison> {
+    let (spec, baseline) = baseline;
+    for (path, rows) in [(spec, baseline.rows()), (current.spec(), current.rows())] {
+        if rows == 0 {
+            return Err(Error::NoRows { path: path.into() });
+        }
+    }
+    check_bins(spec, baseline, options)?;
+    let wanted: Vec<_> =
+        baseline.features().into_iter().filter_map(|feature| Some((feature, kind_of(feature.name())?))).collect();
+    if wanted.iter().all(|(feature, _)| current.column(feature.name()).is_err()) {
+        return Err(Error::NothingInCommon { baseline: spec.into(), current: current.spec().into() });
+    }
+    let features: Vec<Feature> = wanted
+        .into_par_iter()
+        .map(|(feature, kind)| {
+            let mut compared = compare_feature(counter, feature, current, kind, options, &mut ColumnPool::default());
+            judge(&mut compared, &options.thresholds);
+            done();
+            compared
+        })
+        .collect();
+    let mut comparison = Comparison {
+        schema_version: SCHEMA_VERSION,
+        engine: Engine::this(counter.name()),
+        rows: Rows { baseline: baseline.rows(), current: current.rows() },
+        counts_hash: counts_hash(features.iter()),
+        features,
+    };
+    plan::add_q_values(comparison.features.iter_mut());
+    Ok(comparison)
+}
+
+fn check_bins(spec: &str, baseline: &BaselineSource, options: &Options) -> Result<()> {
+    match baseline.frozen_bins() {
+        Some(bins) if bins != options.bins => Err(Error::BadValue {
+            what: "bins".into(),
+            reason: format!(
+                "{spec} was built with {bins}, not {}; leave the setting out or build the baseline again",
+                options.bins
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The hash of many features: of their names and hashes, in order of name.
+fn counts_hash<'a>(features: impl Iterator<Item = &'a Feature>) -> String {
+    let mut parts: Vec<(&str, &str)> = features.map(|f| (f.name.as_str(), f.counts_hash.as_str())).collect();
+    parts.sort_unstable();
+    let mut hash = Sha256::new();
+    for (name, feature) in parts {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update(feature);
+    }
+    figures::hex(&hash.finalize())
+}

@@ -1,0 +1,109 @@
+//! What a comparison is asked for, with the defaults in one place.
+
+use serde::{Deserialize, Serialize};
+
+use crate::count::CategoryCounts;
+use crate::metric::MetricSet;
+use crate::snapshot::ColumnType;
+
+/// Limits above (or, for p-values, below) which a feature has drifted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Thresholds {
+    /// Tie-aware population stability index of a numeric feature.
+    pub psi: f64,
+    /// Jensen-Shannon distance of a categorical feature.
+    pub js: f64,
+    /// p-value of the Kolmogorov-Smirnov test of a numeric feature.
+    pub ks_p: f64,
+    /// Difference of the missing rates, where its test is significant at `missing_p`.
+    pub missing: f64,
+    /// p-value of the missing-rate test.
+    pub missing_p: f64,
+    /// Values a side below which no verdict is given.
+    pub min_rows: u64,
+    /// Whether a distance must also lie above its own 99 % noise level.
+    pub above_noise: bool,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { psi: 0.15, js: 0.15, ks_p: 0.01, missing: 0.05, missing_p: 0.01, min_rows: 1000, above_noise: true }
+    }
+}
+
+/// How a column is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Numbers: ordered, binned by the baseline's quantiles.
+    Numeric,
+    /// Categories: unordered.
+    Categorical,
+}
+
+impl Kind {
+    /// How columns of a type are read unless something else is asked for: `None` if they are not compared.
+    pub fn default_for(kind: &ColumnType) -> Option<Self> {
+        match kind {
+            ColumnType::Numeric(_) => Some(Kind::Numeric),
+            ColumnType::Boolean | ColumnType::Text => Some(Kind::Categorical),
+            _ => None,
+        }
+    }
+
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Numeric => "numeric",
+            Kind::Categorical => "categorical",
+        }
+    }
+}
+
+/// Everything that shapes the figures of a comparison.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which metrics.
+    pub metrics: MetricSet,
+    /// Bins of the population stability index.
+    pub bins: usize,
+    /// Distinct categories that are counted on their own.
+    pub category_limit: usize,
+    /// When a feature has drifted.
+    pub thresholds: Thresholds,
+    /// Bytes that the keys of one column of one snapshot may take in memory; larger ones are read twice.
+    pub hold: usize,
+}
+
+/// Memory a comparison may take unless told otherwise.
+pub const DEFAULT_MEMORY: usize = 512 << 20;
+
+impl Options {
+    /// All metrics over 10 bins, within the default memory.
+    pub fn new() -> Self {
+        Self {
+            metrics: MetricSet::all(),
+            bins: 10,
+            category_limit: CategoryCounts::DEFAULT_LIMIT,
+            thresholds: Thresholds::default(),
+            hold: hold_of(DEFAULT_MEMORY),
+        }
+    }
+
+    /// Divides a memory limit: an eighth of it for held columns, two for every thread.
+    pub fn with_memory(mut self, bytes: usize) -> Self {
+        self.hold = hold_of(bytes);
+        self
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn hold_of(memory: usize) -> usize {
+    memory / 8 / (2 * rayon::current_num_threads())
+}

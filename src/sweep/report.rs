@@ -1,0 +1,379 @@
+//! What a comparison gives: plain data, with names that scripts rely on.
+
+use serde::{Deserialize, Serialize};
+
+use super::options::Kind;
+use crate::metric::Band;
+use crate::metric::contingency::ChiSquare;
+use crate::metric::ks::Method;
+use crate::metric::noise::Noise;
+
+/// Why a feature has the figures it has, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Compared.
+    Ok,
+    /// Compared; the baseline holds a single value.
+    Constant,
+    /// Compared; one side has fewer values than a verdict asks for.
+    InsufficientData,
+    /// One side has nothing but nulls and NaN.
+    AllNull,
+    /// The current snapshot lacks the column.
+    MissingColumn,
+    /// The column holds another type than in the baseline.
+    TypeChanged,
+    /// The column holds a type that cannot be compared.
+    UnsupportedType,
+    /// Identifiers, timestamps and the like: seen, not compared.
+    NotCompared,
+    /// The column cannot be read.
+    Unreadable,
+}
+
+impl Status {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Ok => "ok",
+            Status::Constant => "constant",
+            Status::InsufficientData => "insufficient_data",
+            Status::AllNull => "all_null",
+            Status::MissingColumn => "missing_column",
+            Status::TypeChanged => "type_changed",
+            Status::UnsupportedType => "unsupported_type",
+            Status::NotCompared => "not_compared",
+            Status::Unreadable => "unreadable",
+        }
+    }
+
+    /// Whether the feature could not be compared although it should have been.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Status::MissingColumn | Status::TypeChanged | Status::Unreadable)
+    }
+}
+
+/// What is known of one side of a feature. Counts are rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Side {
+    /// All rows.
+    pub rows: u64,
+    /// Null rows.
+    pub null: u64,
+    /// NaN rows.
+    pub nan: u64,
+    /// Rows that are minus infinity.
+    pub neg_inf: u64,
+    /// Rows that are plus infinity.
+    pub pos_inf: u64,
+    /// Type of the column.
+    #[serde(rename = "type")]
+    pub dtype: String,
+    /// Smallest value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// Largest value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// Mean of the finite values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
+    /// Population standard deviation of the finite values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<f64>,
+    /// Current side only: rows below the baseline's smallest value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub below_range: Option<u64>,
+    /// Current side only: rows above the baseline's largest value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub above_range: Option<u64>,
+    /// Distinct categories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub categories: Option<u64>,
+    /// Current side only: rows with a category the baseline never had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen_rows: Option<u64>,
+    /// Current side only: how many such categories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen_categories: Option<u64>,
+    /// Rows of categories beyond the limit, counted together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooled_rows: Option<u64>,
+}
+
+/// Population stability index.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Psi {
+    /// Tie-aware: a value that fills a bin has its own. What verdicts use.
+    pub value: f64,
+    /// As numpy's percentiles and histogram give it.
+    pub reference_value: f64,
+    /// The band of `value`.
+    pub band: Band,
+    /// Bins of zero width, which blind the reference value to changes above them.
+    pub blind_bins: usize,
+    /// `value` against its own noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
+}
+
+/// Jensen-Shannon, over the reference PSI bins or over the categories.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JensenShannon {
+    /// Square root of the divergence.
+    pub distance: f64,
+    /// In nats.
+    pub divergence: f64,
+    /// The divergence against its own noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
+}
+
+/// Two-sample Kolmogorov-Smirnov test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KolmogorovSmirnov {
+    /// The statistic D; its proven lower end where it is not exact.
+    pub statistic: f64,
+    /// Its p-value (at the lower end, so it is the largest it can be).
+    pub p_value: f64,
+    /// The asymptotic p-value, whatever the size.
+    pub p_value_asymptotic: f64,
+    /// How `p_value` was found.
+    pub method: Method,
+    /// Whether D is exact.
+    pub exact: bool,
+    /// The proven upper end of D, where it is not exact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upper: Option<f64>,
+    /// False discovery rate at which this test would be called, over all tests of the sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q_value: Option<f64>,
+}
+
+/// Wasserstein-1 distance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wasserstein {
+    /// In the column's unit; a lower bound where it is not exact.
+    pub value: f64,
+    /// Divided by the baseline's standard deviation; absent where that is zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalised: Option<f64>,
+    /// Whether it is exact.
+    pub exact: bool,
+}
+
+/// A single figure.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Value {
+    /// The figure.
+    pub value: f64,
+}
+
+/// Chi-square test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChiSquareReport {
+    /// The test.
+    #[serde(flatten)]
+    pub test: ChiSquare,
+    /// False discovery rate at which this test would be called, over all tests of the sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q_value: Option<f64>,
+}
+
+/// Missing rates (null and NaN) and the test that they are the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Missing {
+    /// Share of missing rows in the baseline.
+    pub baseline: f64,
+    /// Share of missing rows in the current snapshot.
+    pub current: f64,
+    /// `current - baseline`.
+    pub difference: f64,
+    /// p-value of the two-proportion test.
+    pub p_value: f64,
+    /// False discovery rate at which this test would be called, over all tests of the sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q_value: Option<f64>,
+}
+
+/// Shifts of the first two moments.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MomentShift {
+    /// Current mean less baseline mean.
+    pub mean_shift: f64,
+    /// The same in baseline standard deviations; absent where that is zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standardised: Option<f64>,
+    /// Current over baseline standard deviation; absent where the latter is zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std_ratio: Option<f64>,
+}
+
+/// One quantile on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuantileShift {
+    /// Percent.
+    pub percent: f64,
+    /// In the baseline.
+    pub baseline: f64,
+    /// In the current snapshot.
+    pub current: f64,
+}
+
+/// All figures of one feature; what was not asked for, or does not apply, is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Population stability index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Psi>,
+    /// Jensen-Shannon distance and divergence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub js: Option<JensenShannon>,
+    /// Kolmogorov-Smirnov test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ks: Option<KolmogorovSmirnov>,
+    /// Wasserstein-1 distance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wasserstein: Option<Wasserstein>,
+    /// Chi-square test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chi_square: Option<ChiSquareReport>,
+    /// Hellinger distance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hellinger: Option<Value>,
+    /// Total variation distance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_variation: Option<Value>,
+    /// Largest difference of two shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l_infinity: Option<Value>,
+    /// Kullback-Leibler divergence of the current side from the baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl: Option<Value>,
+    /// Missing rates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
+    /// Mean and standard deviation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moments: Option<MomentShift>,
+    /// Quantiles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantiles: Option<Vec<QuantileShift>>,
+}
+
+/// Counts per bin or category: what every figure but KS and Wasserstein follows from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counts {
+    /// The reference PSI bins: `edges` are the finite breakpoints, one fewer than there are bins.
+    Bins {
+        /// Inner breakpoints, ascending, repeated where ties repeat them.
+        edges: Vec<f64>,
+        /// Baseline counts, half-open bins.
+        baseline: Vec<u64>,
+        /// Current counts.
+        current: Vec<u64>,
+    },
+    /// The categories with the largest differences of shares, at most fifty.
+    Categories(Vec<CategoryCount>),
+}
+
+/// One category.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CategoryCount {
+    /// Its name.
+    pub name: String,
+    /// Rows in the baseline.
+    pub baseline: u64,
+    /// Rows in the current snapshot.
+    pub current: u64,
+}
+
+/// Whether a feature has drifted, and by which rules.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Whether any rule was met.
+    pub drifted: bool,
+    /// The rules that were met, with figure and threshold.
+    pub reasons: Vec<String>,
+}
+
+/// One feature of one comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Feature {
+    /// Column name.
+    pub name: String,
+    /// How it was read, or would be if it were compared.
+    pub kind: Kind,
+    /// Whether the figures mean what they say.
+    pub status: Status,
+    /// What the status is about, where it is not `ok`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The baseline.
+    pub baseline: Side,
+    /// The current snapshot.
+    pub current: Side,
+    /// The figures.
+    pub metrics: Metrics,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The counts behind the figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
+    /// SHA-256 of every integer that the figures follow from.
+    pub counts_hash: String,
+}
+
+/// What made a report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// `driftsweep`.
+    pub name: String,
+    /// Version of the engine.
+    pub version: String,
+    /// Backend that counted.
+    pub backend: String,
+    /// Worker threads.
+    pub threads: usize,
+}
+
+impl Engine {
+    /// This engine, with the backend that counted.
+    pub fn this(backend: &str) -> Self {
+        Self {
+            name: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            backend: backend.into(),
+            threads: rayon::current_num_threads(),
+        }
+    }
+}
+
+/// Rows of both sides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Of the baseline.
+    pub baseline: u64,
+    /// Of the current snapshot.
+    pub current: u64,
+}
+
+/// A comparison of two snapshots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Version of this layout.
+    pub schema_version: u32,
+    /// What made it.
+    pub engine: Engine,
+    /// Rows of both sides.
+    pub rows: Rows,
+    /// SHA-256 over the hashes of all features: equal on every backend.
+    pub counts_hash: String,
+    /// The features, in the baseline's order.
+    pub features: Vec<Feature>,
+}
+
+/// Version of [`Comparison`] and [`super::SweepReport`] as JSON.
+pub const SCHEMA_VERSION: u32 = 1;
