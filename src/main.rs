@@ -4,11 +4,15 @@ mod cli;
 
 use std::process::ExitCode;
 
-/// Decoded chunks come and go by the megabyte; this allocator keeps their pages.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+/// Makes glibc keep freed memory for reuse. Decoded chunks come and go by the megabyte, and fresh pages from the
+/// kernel cost as much as decoding into them. Freeing one large block raises the size up to which glibc serves
+/// from its heaps, and twice that is what it keeps; other allocators do not mind.
+fn keep_freed_pages() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(24 << 20)));
+}
 
 fn main() -> ExitCode {
+    keep_freed_pages();
     let default_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         // A decoder that gives up on a damaged file is reported as an error of that file.

@@ -21,12 +21,17 @@ struct Coarse {
 pub struct CellMap {
     origin: u64,
     coarse_shift: u32,
-    coarse: Vec<Coarse>,
+    /// The coarse ranges, in a table of fixed length so that an index needs no check.
+    coarse: Box<[Coarse; TABLE]>,
+    ranges: u32,
     cells: u32,
 }
 
 /// Most coarse ranges: with 12 bits a range never spans more than one binade of an `f64`.
 const MAX_COARSE_BITS: u32 = 12;
+
+/// Room for all coarse ranges and one on either side.
+const TABLE: usize = 1 << (MAX_COARSE_BITS + 1);
 
 impl CellMap {
     /// Cells for data that a sample of keys represents; about `target` of them, plus one per coarse range.
@@ -35,7 +40,7 @@ impl CellMap {
     pub fn from_sample(sample: &mut [u64], domain: Domain, target: usize) -> Self {
         sample.sort_unstable();
         let (Some(&lo), Some(&hi)) = (sample.first(), sample.last()) else {
-            return Self { origin: 0, coarse_shift: 63, coarse: vec![Coarse { base: 0, shift: 63 }], cells: 1 };
+            return Self::new(0, 63, &[Coarse { base: 0, shift: 63 }], 1);
         };
         let full = Self::over(lo, hi, sample, domain, target);
         // A few far outliers would leave all the rest in one cell: then cut only the middle 98 % finely.
@@ -74,7 +79,17 @@ impl CellMap {
             coarse.push(Coarse { base: cells, shift: coarse_shift - bits });
             cells += 1 << bits;
         }
-        Self { origin: first << coarse_shift, coarse_shift, coarse, cells }
+        Self::new(first << coarse_shift, coarse_shift, &coarse, cells)
+    }
+
+    fn new(origin: u64, coarse_shift: u32, coarse: &[Coarse], cells: u32) -> Self {
+        let mut table = Box::new([Coarse { base: 0, shift: 0 }; TABLE]);
+        table[..coarse.len()].copy_from_slice(coarse);
+        Self { origin, coarse_shift, coarse: table, ranges: coarse.len() as u32, cells }
+    }
+
+    fn coarse(&self) -> &[Coarse] {
+        &self.coarse[..self.ranges as usize]
     }
 
     /// The most distinct sampled values that share one cell.
@@ -98,13 +113,13 @@ impl CellMap {
         CellMapParts {
             origin: self.origin,
             coarse_shift: self.coarse_shift,
-            shifts: self.coarse.iter().map(|entry| entry.shift.into()).collect(),
+            shifts: self.coarse().iter().map(|entry| entry.shift.into()).collect(),
         }
     }
 
     /// Puts a map together again. `None` if the parts cannot have come from one.
     pub fn from_parts(parts: &CellMapParts) -> Option<Self> {
-        if parts.coarse_shift > 63 || parts.shifts.is_empty() {
+        if parts.coarse_shift > 63 || parts.shifts.is_empty() || parts.shifts.len() > TABLE {
             return None;
         }
         let mut coarse = Vec::with_capacity(parts.shifts.len());
@@ -115,7 +130,7 @@ impl CellMap {
             coarse.push(Coarse { base: cells, shift });
             cells = cells.checked_add(1u32.checked_shl(bits)?)?;
         }
-        Some(Self { origin: parts.origin, coarse_shift: parts.coarse_shift, coarse, cells })
+        Some(Self::new(parts.origin, parts.coarse_shift, &coarse, cells))
     }
 
     /// Number of cells.
@@ -145,15 +160,15 @@ impl CellMap {
     #[inline(always)]
     fn locate(&self, key: u64) -> (Coarse, u64) {
         let offset = key.saturating_sub(self.origin);
-        let range = ((offset >> self.coarse_shift) as usize).min(self.coarse.len() - 1);
-        (self.coarse[range], offset & ((1 << self.coarse_shift) - 1))
+        let range = (offset >> self.coarse_shift).min(u64::from(self.ranges - 1)) as usize;
+        (self.coarse[range % TABLE], offset & ((1 << self.coarse_shift) - 1))
     }
 
     /// Walks the cells in order.
     pub fn iter(&self) -> impl Iterator<Item = Cell> + '_ {
-        let last = self.coarse.len() - 1;
-        self.coarse.iter().enumerate().flat_map(move |(i, entry)| {
-            let end = self.coarse.get(i + 1).map_or(self.cells, |next| next.base);
+        let last = self.coarse().len() - 1;
+        self.coarse().iter().enumerate().flat_map(move |(i, entry)| {
+            let end = self.coarse().get(i + 1).map_or(self.cells, |next| next.base);
             let lower = self.origin.saturating_add((i as u64) << self.coarse_shift);
             // Cells of the two outermost ranges also take what lies beyond them.
             let open = i == last || (i == 0 && self.origin > 0);

@@ -30,20 +30,29 @@ impl Counter for CpuCounter {
     }
 }
 
-/// Keys handled at a time: their cells stay in the first-level cache between the two small loops.
+/// Keys handled at a time: their cells stay in the first-level cache between the small loops.
 const BLOCK: usize = 1024;
+
+/// The cells of a block of keys. Straight-line integer code without a branch, compiled once for every vector
+/// unit and chosen when it runs.
+#[multiversion::multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2",
+    "x86_64+avx2+bmi1+bmi2"
+))]
+fn cells_of<K: Key>(map: &CellMap, keys: &[K], cells: &mut [u32; BLOCK]) {
+    for (cell, &key) in cells.iter_mut().zip(keys) {
+        *cell = map.cell(key.into());
+    }
+}
 
 fn count<K: Key>(map: &CellMap, keys: &[K], into: &mut CellCounts) {
     let CellCounts { counts, offsets } = into;
     match offsets {
         None => {
-            // Finding cells has no dependency between keys and pipelines well; the increments do not, so
-            // they get a loop of their own.
+            // The increments depend on each other and stay scalar, so they get a loop of their own.
             let mut cells = [0u32; BLOCK];
             for block in keys.chunks(BLOCK) {
-                for (cell, &key) in cells.iter_mut().zip(block) {
-                    *cell = map.cell(key.into());
-                }
+                cells_of(map, block, &mut cells);
                 for &cell in &cells[..block.len()] {
                     counts[cell as usize] += 1;
                 }
@@ -53,7 +62,7 @@ fn count<K: Key>(map: &CellMap, keys: &[K], into: &mut CellCounts) {
             for &key in keys {
                 let (cell, offset) = map.cell_and_offset(key.into());
                 counts[cell as usize] += 1;
-                // Wraps only where `offsets_are_exact` says so, and is not used there.
+                // Wraps only in cells that are resolved before the sum is used.
                 let sum = &mut offsets[cell as usize];
                 *sum = sum.wrapping_add(offset);
             }
@@ -61,15 +70,16 @@ fn count<K: Key>(map: &CellMap, keys: &[K], into: &mut CellCounts) {
     }
 }
 
-fn collect<K: Key>(map: &CellMap, cells: &CellSet, keys: &[K], into: &mut Vec<u64>) {
+fn collect<K: Key>(map: &CellMap, wanted: &CellSet, keys: &[K], into: &mut Vec<u64>) {
+    let mut cells = [0u32; BLOCK];
     let mut found = [0u64; BLOCK];
     for block in keys.chunks(BLOCK) {
+        cells_of(map, block, &mut cells);
         // Branch-free: every key is written, and only the wanted ones advance the end.
         let mut n = 0;
-        for &key in block {
-            let key: u64 = key.into();
-            found[n] = key;
-            n += usize::from(cells.contains(map.cell(key)));
+        for (&key, &cell) in block.iter().zip(&cells) {
+            found[n] = key.into();
+            n += usize::from(wanted.contains(cell));
         }
         into.extend_from_slice(&found[..n]);
     }

@@ -3,6 +3,7 @@
 //! Bytes are read with positioned reads, not through a memory map: a file that is replaced or cut short
 //! while it is read gives an error instead of a signal, and memory stays what was asked for.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Cursor;
 use std::os::unix::fs::FileExt;
@@ -13,9 +14,9 @@ use polars_arrow::array::Array;
 use polars_arrow::datatypes::Field;
 use polars_buffer::Buffer;
 use polars_parquet::read::schema::parquet_to_arrow_schema;
-use polars_parquet::read::{BasicDecompressor, FileMetadata, PageReader, column_iter_to_arrays, read_metadata};
+use polars_parquet::read::{BasicDecompressor, ColumnChunkMetadata, FileMetadata, PageReader, column_iter_to_arrays, read_metadata};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Open files that are kept open; beyond, a file is opened anew for every read.
 const MOST_KEPT: usize = 512;
@@ -29,7 +30,7 @@ pub struct ParquetFile {
 }
 
 impl ParquetFile {
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let mut file = File::open(path).map_err(|e| Error::io(path, &e))?;
         let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
         let metadata = super::guarded(|| read_metadata(&mut file)).map_err(|e| {
@@ -52,7 +53,7 @@ impl ParquetFile {
     }
 
     /// Reads one column of one row group.
-    pub fn read(&self, chunk: usize, column: usize) -> std::result::Result<Vec<Box<dyn Array>>, String> {
+    pub fn read(&self, chunk: usize, column: usize) -> Result<Vec<Box<dyn Array>>, String> {
         let field = &self.fields[column];
         let group = &self.metadata.row_groups[chunk];
         let mut leaves = group.columns_under_root_iter(&field.name).ok_or("the row group lacks the column")?;
@@ -61,7 +62,6 @@ impl ParquetFile {
         };
         let range = leaf.byte_range();
         let length = usize::try_from(range.end - range.start).map_err(|e| e.to_string())?;
-        let mut bytes = vec![0; length];
         let opened;
         let file = match &self.kept {
             Some(file) => file,
@@ -70,17 +70,32 @@ impl ParquetFile {
                 &opened
             }
         };
-        file.read_exact_at(&mut bytes, range.start)
-            .map_err(|e| format!("{e}; the file was probably cut short or replaced while it was read"))?;
-        super::guarded(|| {
-            let pages = PageReader::new(Cursor::new(Buffer::from(bytes)), leaf, Vec::new(), usize::MAX);
-            let pages = BasicDecompressor::new(pages, Vec::new());
-            let leaf_type = &leaf.descriptor().descriptor.primitive_type;
-            column_iter_to_arrays(vec![pages], vec![leaf_type], field.clone(), None)
+        SCRATCH.with_borrow_mut(|scratch| {
+            if scratch.len() < length {
+                scratch.resize(length, 0);
+            }
+            let bytes = &mut scratch[..length];
+            file.read_exact_at(bytes, range.start)
+                .map_err(|e| format!("{e}; the file was probably cut short or replaced while it was read"))?;
+            Buffer::with_slice(bytes, |bytes| decode(bytes, leaf, field))
         })
-        .map(|(arrays, _)| arrays)
-        .map_err(|e| format!("cannot be decoded ({e}); the file is damaged"))
     }
+}
+
+thread_local! {
+    /// Compressed pages of the chunk at hand: kept, because fresh pages from the kernel cost as much as decoding.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+fn decode(bytes: Buffer<u8>, leaf: &ColumnChunkMetadata, field: &Field) -> Result<Vec<Box<dyn Array>>, String> {
+    super::guarded(|| {
+        let pages = PageReader::new(Cursor::new(bytes), leaf, Vec::new(), usize::MAX);
+        let pages = BasicDecompressor::new(pages, Vec::new());
+        let leaf_type = &leaf.descriptor().descriptor.primitive_type;
+        column_iter_to_arrays(vec![pages], vec![leaf_type], field.clone(), None)
+    })
+    .map(|(arrays, _)| arrays)
+    .map_err(|e| format!("cannot be decoded ({e}); the file is damaged"))
 }
 
 impl Drop for ParquetFile {
