@@ -182,7 +182,7 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
             value,
             reference_value: divergence::psi(&bins_a, &bins_b, EPSILON),
             band: Band::of(value),
-            blind_bins: percentiles.windows(2).filter(|pair| pair[0] == pair[1]).count(),
+            blind_bins: inner.windows(2).filter(|pair| pair[0] == pair[1]).count(),
             noise: noise::floor(Of::Psi, value, &tie_a, &tie_b, EPSILON),
         });
     }

@@ -1,0 +1,52 @@
+//! Making small snapshots, and running the command.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use polars::io::SerReader;
+use polars::prelude::{DataFrame, IpcWriter, ParquetReader, ParquetWriter, SerWriter};
+use serde_json::Value;
+
+/// A file of the repository's data.
+pub fn dataset(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets").join(name)
+}
+
+/// All columns but times, for which this build of polars has no frames.
+pub fn read_parquet(path: &Path) -> DataFrame {
+    let open = || ParquetReader::new(std::fs::File::open(path).unwrap());
+    let schema = open().schema().unwrap();
+    let names = schema.iter_values().filter(|field| !format!("{:?}", field.dtype).contains("Timestamp"));
+    open().with_columns(Some(names.map(|field| field.name.to_string()).collect())).finish().unwrap()
+}
+
+/// Writes a Parquet file with row groups of so many rows.
+pub fn write_parquet(frame: &mut DataFrame, path: &Path, row_group: usize) {
+    ParquetWriter::new(std::fs::File::create(path).unwrap())
+        .with_row_group_size(Some(row_group))
+        .finish(frame)
+        .unwrap();
+}
+
+pub fn write_ipc(frame: &mut DataFrame, path: &Path) {
+    IpcWriter::new(std::fs::File::create(path).unwrap()).finish(frame).unwrap();
+}
+
+/// Runs `driftsweep` with these arguments.
+pub fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_driftsweep")).args(args).output().unwrap()
+}
+
+/// The JSON of a successful comparison.
+pub fn compare(baseline: &str, current: &str, more: &[&str]) -> Value {
+    let output = run(["compare", baseline, current, "--format", "json"].iter().chain(more));
+    let code = output.status.code();
+    assert!(matches!(code, Some(0 | 11)), "{code:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A feature of a comparison by name.
+pub fn feature<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let features = report["features"].as_array().unwrap();
+    features.iter().find(|feature| feature["name"] == name).unwrap_or_else(|| panic!("no feature {name}"))
+}
