@@ -45,12 +45,23 @@ fn cells_of<K: Key>(map: &CellMap, keys: &[K], cells: &mut [u32; BLOCK]) {
     }
 }
 
+/// The cells of a block of keys, and how far into its cell each key lies.
+#[multiversion::multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2",
+    "x86_64+avx2+bmi1+bmi2"
+))]
+fn places_of<K: Key>(map: &CellMap, keys: &[K], cells: &mut [u32; BLOCK], offsets: &mut [u64; BLOCK]) {
+    for ((cell, offset), &key) in cells.iter_mut().zip(offsets).zip(keys) {
+        (*cell, *offset) = map.cell_and_offset(key.into());
+    }
+}
+
 fn count<K: Key>(map: &CellMap, keys: &[K], into: &mut CellCounts) {
     let CellCounts { counts, offsets } = into;
+    // The increments depend on each other and stay scalar, so they get loops of their own.
+    let mut cells = [0u32; BLOCK];
     match offsets {
         None => {
-            // The increments depend on each other and stay scalar, so they get a loop of their own.
-            let mut cells = [0u32; BLOCK];
             for block in keys.chunks(BLOCK) {
                 cells_of(map, block, &mut cells);
                 for &cell in &cells[..block.len()] {
@@ -58,13 +69,16 @@ fn count<K: Key>(map: &CellMap, keys: &[K], into: &mut CellCounts) {
                 }
             }
         }
-        Some(offsets) => {
-            for &key in keys {
-                let (cell, offset) = map.cell_and_offset(key.into());
-                counts[cell as usize] += 1;
-                // Wraps only in cells that are resolved before the sum is used.
-                let sum = &mut offsets[cell as usize];
-                *sum = sum.wrapping_add(offset);
+        Some(sums) => {
+            let mut offsets = [0u64; BLOCK];
+            for block in keys.chunks(BLOCK) {
+                places_of(map, block, &mut cells, &mut offsets);
+                for (&cell, &offset) in cells[..block.len()].iter().zip(&offsets) {
+                    counts[cell as usize] += 1;
+                    // Wraps only in cells that are resolved before the sum is used.
+                    let sum = &mut sums[cell as usize];
+                    *sum = sum.wrapping_add(offset);
+                }
             }
         }
     }

@@ -111,6 +111,7 @@ impl Domain {
     }
 
     /// The value of a key as a double (integers beyond 2^53 round to nearest, as numpy does).
+    #[inline(always)]
     pub fn value(self, key: u64) -> f64 {
         match self {
             Domain::F32 => f64::from(value_f32(key as u32)),
@@ -118,6 +119,23 @@ impl Domain {
             Domain::I32 => f64::from((key as u32 ^ 0x8000_0000) as i32),
             Domain::I64 => (key ^ 0x8000_0000_0000_0000) as i64 as f64,
             Domain::U64 => key as f64,
+        }
+    }
+
+    /// Appends the values of many keys.
+    pub fn values<K: Key>(self, keys: &[K], into: &mut Vec<f64>) {
+        // One loop per domain, so that the choice is made once.
+        macro_rules! each {
+            ($domain:ident) => {
+                into.extend(keys.iter().map(|&key| Domain::$domain.value(key.into())))
+            };
+        }
+        match self {
+            Domain::F32 => each!(F32),
+            Domain::F64 => each!(F64),
+            Domain::I32 => each!(I32),
+            Domain::I64 => each!(I64),
+            Domain::U64 => each!(U64),
         }
     }
 

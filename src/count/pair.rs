@@ -1,5 +1,6 @@
 //! Two columns counted over common cells, and only the cells that decide something looked at again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::cells::CellMap;
@@ -60,14 +61,14 @@ pub fn count_baseline(
 ///
 /// # Errors
 /// Whatever reading the columns gives.
-pub fn count_pair(
+pub fn count_pair<'a>(
     counter: &dyn Counter,
     domain: Domain,
-    baseline: Baseline<'_>,
+    baseline: Baseline<'a>,
     current: &dyn KeySource,
     current_rows: u64,
     wanted: Wanted<'_>,
-) -> Result<(Ecdf, Ecdf)> {
+) -> Result<(Cow<'a, Ecdf>, Ecdf)> {
     match baseline {
         Baseline::Frozen(frozen) => {
             let counts = count_cells(counter, frozen.map(), current, wanted.transport)?;
@@ -77,7 +78,7 @@ pub fn count_pair(
                 cells.insert(cell);
             }
             resolve(counter, &mut ecdf, current, &cells)?;
-            Ok((frozen.clone(), ecdf))
+            Ok((Cow::Borrowed(frozen), ecdf))
         }
         Baseline::Source(source, rows) => {
             let resident = source.is_resident() && current.is_resident();
@@ -97,7 +98,7 @@ pub fn count_pair(
                 }
                 resolve(counter, &mut a, source, &cells)?;
                 resolve(counter, &mut b, current, &cells)?;
-                return Ok((a, b));
+                return Ok((Cow::Owned(a), b));
             }
         }
     }

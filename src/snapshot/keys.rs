@@ -81,14 +81,20 @@ fn convert(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
 }
 
 /// The keys of all values that are neither null nor NaN.
-fn dense<T: NativeType + PartialOrd, K: Key>(array: &PrimitiveArray<T>, key: impl Fn(T) -> K) -> Vec<K> {
+#[multiversion::multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2",
+    "x86_64+avx2+bmi1+bmi2"
+))]
+fn dense<T: NativeType + PartialOrd, K: Key, F: Fn(T) -> K>(array: &PrimitiveArray<T>, key: F) -> Vec<K> {
     let values = array.values().as_slice();
     // Only NaN is not equal to itself; the scan is a vector compare, and folds away for integers.
     #[allow(clippy::eq_op)]
     let has_nan = values.iter().fold(false, |seen, x| seen | (x != x));
     let validity = array.validity().filter(|v| v.unset_bits() > 0);
     if validity.is_none() && !has_nan {
-        return values.iter().map(|&x| key(x)).collect();
+        let mut keys = Vec::with_capacity(values.len());
+        keys.extend(values.iter().map(|&x| key(x)));
+        return keys;
     }
     // Branch-free compaction: every key is written, only kept ones advance the end.
     let mut keys = vec![K::narrow(0); values.len()];
@@ -106,6 +112,10 @@ fn dense<T: NativeType + PartialOrd, K: Key>(array: &PrimitiveArray<T>, key: imp
     keys
 }
 
+#[multiversion::multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2",
+    "x86_64+avx2+bmi1+bmi2"
+))]
 fn infinities<K: Key>(keys: &[K], domain: Domain) -> (u64, u64) {
     let (lo, hi) = domain.range();
     let (lo, hi) = (K::narrow(lo), K::narrow(hi));
@@ -122,7 +132,10 @@ fn moments<K: Key>(keys: &[K], domain: Domain) -> Moments {
     let mut values = Vec::with_capacity(keys.len().min(1 << 12));
     keys.chunks(1 << 12).fold(Moments::default(), |sum, block| {
         values.clear();
-        values.extend(block.iter().map(|&key| domain.value(key.into())).filter(|x| x.is_finite()));
+        domain.values(block, &mut values);
+        if domain.is_float() && values.iter().any(|x| x.is_infinite()) {
+            values.retain(|x| x.is_finite());
+        }
         sum.merge(Moments::of(&values))
     })
 }

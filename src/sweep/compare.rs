@@ -216,9 +216,10 @@ fn numeric<'a>(
     let current_ranks = |n| figures::current_ranks(options, n);
     let wanted = wanted(&baseline_ranks, &current_ranks, options);
     let source_b = pool.numeric(current, column, domain, with_moments(options), options.hold)?;
+    let source_a;
     let (a, b, ta) = match baseline {
         BaselineFeature::Live(snapshot, column_a) => {
-            let source_a = pool.numeric(snapshot, column_a, domain, with_moments(options), options.hold)?;
+            source_a = pool.numeric(snapshot, column_a, domain, with_moments(options), options.hold)?;
             let side = pair::Baseline::Source(&*source_a, snapshot.rows());
             let (a, b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
             (a, b, source_a.tally()?)
