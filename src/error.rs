@@ -10,7 +10,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// A path or pattern that matches nothing.
-    #[error("{path}: no such file; check the path (a directory is searched for .parquet, .csv, .arrow, .ipc and .feather)")]
+    #[error(
+        "{path}: no such file; check the path (a directory is searched for .parquet, .csv, .arrow, .ipc and .feather)"
+    )]
     NotFound {
         /// The path as it was given.
         path: String,

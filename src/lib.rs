@@ -1,3 +1,68 @@
+//! Drift of a fleet of models: what thousands of features look like in production against what each model was
+//! trained on, counted exactly, every night.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! fleet.toml                                    fleet     models, snapshots, thresholds
+//!     │
+//! snapshots: Parquet, CSV, Arrow IPC            snapshot  the only user of polars
+//!     │  one column of one row group at a time
+//! keys: order-preserving unsigned integers      count     the seam between CPU and GPU
+//!     │  counts per cell, then the keys of the few cells that decide something
+//! integers: bins, categories, ranks, KS         count::ecdf, count::category
+//!     │  (or the frozen baseline's integers)    baseline
+//! metrics: PSI, JS, KS, Wasserstein, …          metric    pure functions, f64
+//!     │
+//! verdicts and reports                          sweep, report
+//! ```
+//!
+//! Imports point down only: `cli` → `report` → `sweep` and `baseline` → `metric`, `snapshot` → `count` →
+//! `error`. (`sweep` and `baseline` are one layer: a baseline is the frozen half of a comparison.) `metric`
+//! and [`sweep::figures`] know neither files nor clocks nor backends.
+//!
+//! # How a comparison stays exact and fast
+//!
+//! 1. Every number becomes a key that orders as the number does ([`count::key`]). From here on there are no
+//!    floating-point comparisons, so every backend gives the same integers.
+//! 2. A small sample decides a [`count::CellMap`]: cells that are fine where the data lies. Both sides are
+//!    counted over the same cells: one pass, one cell per key.
+//! 3. The counts alone prove, for nearly every cell, that nothing inside it can matter: it holds no wanted
+//!    rank and cannot hold the largest ECDF distance. The keys of the remaining few are collected in a second
+//!    look and sorted. Percentiles, bin counts, the Kolmogorov-Smirnov distance and the Wasserstein distance
+//!    then are exact, without having sorted the data ([`count::ecdf`], [`count::pair`]).
+//! 4. A column that fits its share of the memory limit is decoded once; a larger one is decoded again for the
+//!    second look, so that memory does not grow with the snapshot.
+//!
+//! # Invariants
+//!
+//! * Which cells were chosen, how rows were split into chunks, files or threads, and in which order they came
+//!   changes no integer of a report; [`sweep::Comparison::counts_hash`] hashes them all.
+//! * Missing values (null, NaN) never enter a distribution metric; they are a metric of their own.
+//! * Nothing is sampled: every row is counted, and the rows decoded are checked against each file's metadata.
+//! * One column, file or model that cannot be read is a status of its own and stops nothing else.
+//! * A file is written whole or not at all ([`atomic`]).
+//!
+//! # Example
+//!
+//! ```no_run
+//! use driftsweep::count::Backend;
+//! use driftsweep::snapshot::Snapshot;
+//! use driftsweep::sweep::{self, BaselineSource, Options};
+//!
+//! # fn main() -> driftsweep::error::Result<()> {
+//! let counter = Backend::Auto.counter()?;
+//! let baseline = BaselineSource::open("training.parquet")?;
+//! let current = Snapshot::open("production/*.parquet")?;
+//! let report =
+//!     sweep::compare(&*counter, ("training", &baseline), &current, |_| Some(None), &Options::new(), || ())?;
+//! for feature in report.features.iter().filter(|feature| feature.verdict.drifted) {
+//!     println!("{}: {}", feature.name, feature.verdict.reasons.join(", "));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
 pub mod atomic;
 pub mod baseline;
 pub mod count;

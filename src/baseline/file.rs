@@ -121,7 +121,8 @@ pub fn write(baseline: &Baseline, path: &Path) -> Result<()> {
         });
     }
 
-    let failed = |e: &dyn std::fmt::Display| Error::Baseline { path: path.into(), reason: format!("cannot be encoded: {e}") };
+    let failed =
+        |e: &dyn std::fmt::Display| Error::Baseline { path: path.into(), reason: format!("cannot be encoded: {e}") };
     let json = |value: serde_json::Result<String>| value.map_err(|e| failed(&e));
     let mut metadata = HashMap::from([
         ("format".to_owned(), FORMAT.to_owned()),
@@ -219,7 +220,8 @@ fn decode_data(
         DataHeader::Numeric { domain, origin, coarse_shift, with_offsets } => {
             let parts = CellMapParts { origin, coarse_shift, shifts: list("shifts")? };
             let map = Arc::new(CellMap::from_parts(&parts).ok_or("impossible cells")?);
-            let counts = CellCounts { counts: list("counts")?, offsets: with_offsets.then(|| list("offsets")).transpose()? };
+            let counts =
+                CellCounts { counts: list("counts")?, offsets: with_offsets.then(|| list("offsets")).transpose()? };
             let fits = |len: usize| len == map.len();
             if !fits(counts.counts.len()) || !counts.offsets.as_ref().is_none_or(|offsets| fits(offsets.len())) {
                 return Err("counts and cells differ in number".into());

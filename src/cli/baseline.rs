@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use driftsweep::baseline::{Baseline, Frozen};
 use driftsweep::fleet::Fleet;
 use driftsweep::snapshot::Snapshot;
+use sha2::{Digest, Sha256};
 
 use super::EngineArgs;
 
@@ -59,7 +60,8 @@ pub fn run(command: &BaselineCommand) -> anyhow::Result<u8> {
 
 fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let metrics = super::metric_set(&args.metrics)?;
-    let bins = args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
+    let bins =
+        args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
     let (counter, mut options) = args.engine.start()?;
     if let Some(metrics) = metrics {
         options.metrics = metrics;
@@ -96,11 +98,17 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     Ok(worst)
 }
 
-/// A model's name as a file name: no separators, nothing hidden.
+/// A model's name as a file name: no separators, nothing hidden. Names that had to be changed get a part of
+/// their hash, so that no two models share a file.
 fn file_name(model: &str) -> String {
     let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let name: String = model.chars().map(safe).collect();
-    name.trim_start_matches('.').to_owned()
+    let name: String = model.chars().map(safe).take(100).collect();
+    let name = name.trim_start_matches('.');
+    if name == model {
+        return name.to_owned();
+    }
+    let hash = driftsweep::sweep::figures::hex(&Sha256::digest(model));
+    format!("{name}-{}", &hash[..12])
 }
 
 /// Says on standard error what was written; the exit code.

@@ -50,7 +50,8 @@ pub struct CompareArgs {
 
 pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let metrics = super::metric_set(&args.metrics)?;
-    let bins = args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
+    let bins =
+        args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
     if args.category_limit == Some(0) {
         return Err(super::bad("--category-limit", "must be 1 or more"));
     }
@@ -73,7 +74,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
             let mut known: Vec<&str> = known.into_iter().collect();
             known.sort_unstable();
             known.truncate(20);
-            return Err(Error::NoColumn { path: args.baseline.clone(), column: name.clone(), known: known.join(", ") }.into());
+            return Err(
+                Error::NoColumn { path: args.baseline.clone(), column: name.clone(), known: known.join(", ") }.into()
+            );
         }
     }
     let kind_of = |name: &str| {

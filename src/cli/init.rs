@@ -28,14 +28,19 @@ pub struct InitArgs {
 
 pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     if let Some(path) = args.output.as_deref().filter(|path| path.exists() && !args.force) {
-        return Err(super::bad("--output", &format!("{} is there already; add --force to overwrite it", path.display())));
+        return Err(super::bad(
+            "--output",
+            &format!("{} is there already; add --force to overwrite it", path.display()),
+        ));
     }
     let (baseline, current) = (Snapshot::open(&args.baseline)?, Snapshot::open(&args.current)?);
     let guesses = roles(&baseline, &current)?;
     let quoted = |text: &str| toml::Value::String(text.into()).to_string();
     // Paths in a fleet file are relative to the file, those given here to the working directory.
     let anchored = |spec: &str| match &args.output {
-        Some(_) => std::path::absolute(spec).map_or_else(|_| spec.to_owned(), |path| path.to_string_lossy().into_owned()),
+        Some(_) => {
+            std::path::absolute(spec).map_or_else(|_| spec.to_owned(), |path| path.to_string_lossy().into_owned())
+        }
         None => spec.to_owned(),
     };
 

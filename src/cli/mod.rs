@@ -73,9 +73,9 @@ struct EngineArgs {
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Memory to stay under, for example 4GiB; columns too large for it are read twice
-    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
-    memory: bytesize::ByteSize,
+    /// Memory to stay under, for example 4GiB; columns too large for it are read twice [default: 256MiB per thread]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<bytesize::ByteSize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -91,7 +91,7 @@ impl EngineArgs {
         if self.threads == Some(0) {
             return Err(bad("--threads", "must be 1 or more"));
         }
-        if self.memory.as_u64() < 16 << 20 {
+        if self.memory.is_some_and(|memory| memory.as_u64() < 16 << 20) {
             return Err(bad("--memory", "must be 16MiB or more"));
         }
         let threads = self.threads.unwrap_or(0);
@@ -101,7 +101,12 @@ impl EngineArgs {
             BackendArg::Cpu => Backend::Cpu,
             BackendArg::Gpu => Backend::Gpu,
         };
-        Ok((backend.counter()?, Options::new().with_memory(self.memory.as_u64() as usize)))
+        let options = Options::new();
+        let options = match self.memory {
+            Some(memory) => options.with_memory(usize::try_from(memory.as_u64()).unwrap_or(usize::MAX)),
+            None => options,
+        };
+        Ok((backend.counter()?, options))
     }
 }
 

@@ -35,10 +35,7 @@ const BLOCK: usize = 1024;
 
 /// The cells of a block of keys. Straight-line integer code without a branch, compiled once for every vector
 /// unit and chosen when it runs.
-#[multiversion::multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2",
-    "x86_64+avx2+bmi1+bmi2"
-))]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2", "x86_64+avx2+bmi1+bmi2"))]
 fn cells_of<K: Key>(map: &CellMap, keys: &[K], cells: &mut [u32; BLOCK]) {
     for (cell, &key) in cells.iter_mut().zip(keys) {
         *cell = map.cell(key.into());
@@ -46,10 +43,7 @@ fn cells_of<K: Key>(map: &CellMap, keys: &[K], cells: &mut [u32; BLOCK]) {
 }
 
 /// The cells of a block of keys, and how far into its cell each key lies.
-#[multiversion::multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2",
-    "x86_64+avx2+bmi1+bmi2"
-))]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2", "x86_64+avx2+bmi1+bmi2"))]
 fn places_of<K: Key>(map: &CellMap, keys: &[K], cells: &mut [u32; BLOCK], offsets: &mut [u64; BLOCK]) {
     for ((cell, offset), &key) in cells.iter_mut().zip(offsets).zip(keys) {
         (*cell, *offset) = map.cell_and_offset(key.into());

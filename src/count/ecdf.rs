@@ -40,7 +40,16 @@ impl Ecdf {
             sum
         }));
         let resolved = CellSet::new(map.len());
-        Self { domain, map, cells, before, offsets: counts.offsets, resolved, found: KeyRuns::default(), found_before: vec![0] }
+        Self {
+            domain,
+            map,
+            cells,
+            before,
+            offsets: counts.offsets,
+            resolved,
+            found: KeyRuns::default(),
+            found_before: vec![0],
+        }
     }
 
     /// The division of the key space.
@@ -308,7 +317,7 @@ impl<'a> EcdfPair<'a> {
         let (n, m) = (i128::from(a.n()), i128::from(b.n()));
         let scale = a.n() as f64 * b.n() as f64;
         let domain = a.domain;
-        let (mut area, mut exact) = (0.0, true);
+        let (mut area, mut exact) = (Area::default(), true);
         for (j, step) in self.steps() {
             let cell = a.cells[j];
             let occupied = step.up > 0 || step.down > 0;
@@ -320,31 +329,73 @@ impl<'a> EcdfPair<'a> {
                 // value = lower + ulp * offset, so the area is an integer number of ulps.
                 let ulp = domain.value(cell.lower + 1) - domain.value(cell.lower);
                 let ulps = (step.right << bits) - m * i128::from(oa[j]) + n * i128::from(ob[j]);
-                area += ulps.unsigned_abs() as f64 * ulp;
+                area.add_product(ulps.abs(), ulp);
             } else if a.is_known(j) && b.is_known(j) {
-                // Step by step. An open cell starts at its first key and ends at its last or at the next cell.
-                let mut from = match cell.width_bits {
-                    Some(_) => Some((domain.value(cell.lower), step.left)),
-                    None if step.left != 0 => Some((domain.value(cell.lower), step.left)),
-                    None => None,
-                };
+                // Step by step. The first cell starts at its first key, the last one ends at its last.
+                let starts = cell.width_bits.is_some() || step.left != 0;
+                let mut from = starts.then(|| (domain.value(cell.lower), step.left));
                 self.walk(j, step, |key, _, after| {
                     let x = domain.value(key);
                     if let Some((start, gap)) = from {
-                        area += (x - start) * gap.unsigned_abs() as f64;
+                        area.add_rectangle(start, x, gap);
                     }
                     from = Some((x, after));
                 });
-                if let (Some((start, gap)), Some(next)) = (from, a.cells.get(j + 1))
-                    && gap != 0
-                {
-                    area += (domain.value(next.lower) - start) * gap.unsigned_abs() as f64;
+                if let (Some((start, gap)), Some(next)) = (from, a.cells.get(j + 1)) {
+                    area.add_rectangle(start, domain.value(next.lower), gap);
                 }
             } else {
                 exact = false;
             }
         }
+        let area = area.total();
         let distance = area / scale;
         distance.is_finite().then_some((distance, exact))
     }
+}
+
+/// A sum carried to twice the precision of a double, so that its rounding does not depend on where cells lie.
+#[derive(Default)]
+struct Area {
+    high: f64,
+    low: f64,
+}
+
+impl Area {
+    /// Knuth's two-sum: `x` is added, and what rounding lost is kept.
+    fn add(&mut self, x: f64) {
+        let (sum, lost) = two_sum(self.high, x);
+        self.high = sum;
+        self.low += lost;
+    }
+
+    /// Adds `count * x`.
+    fn add_product(&mut self, count: i128, x: f64) {
+        let high = count as f64;
+        let low = (count - high as i128) as f64;
+        for factor in [high, low] {
+            let product = factor * x;
+            self.add(product);
+            self.add(factor.mul_add(x, -product));
+        }
+    }
+
+    /// Adds the area between `from` and `to` where the two ECDFs are `gap` apart.
+    fn add_rectangle(&mut self, from: f64, to: f64, gap: i128) {
+        if gap != 0 {
+            let (width, lost) = two_sum(to, -from);
+            self.add_product(gap.abs(), width);
+            self.add_product(gap.abs(), lost);
+        }
+    }
+
+    fn total(&self) -> f64 {
+        self.high + self.low
+    }
+}
+
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let part = sum - a;
+    (sum, (a - (sum - part)) + (b - part))
 }

@@ -150,7 +150,10 @@ fn count(
     rows: u64,
     with_offsets: bool,
 ) -> Result<Ecdf> {
-    let target = (rows / 32).next_power_of_two().clamp(256, 1 << 15) as usize;
+    // Fine enough that few keys share a cell with anything that decides; coarse enough that the tables stay in
+    // the second-level cache, unless the column is so long that decoding it again is what costs.
+    let most = if rows > 1 << 21 { 1 << 16 } else { 1 << 15 };
+    let target = (rows / 32).next_power_of_two().clamp(256, most) as usize;
     let map = Arc::new(CellMap::from_sample(sample, domain, target));
     let counts = count_cells(counter, &map, source, with_offsets)?;
     let cells = map.iter().collect();

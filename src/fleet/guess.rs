@@ -72,7 +72,9 @@ fn role(baseline: &Snapshot, current: &Snapshot, column: &Column) -> Result<(Rol
     let is = |known: &[&str]| words.iter().any(|word| known.contains(word));
     Ok(match &column.kind {
         ColumnType::Temporal(..) => (Role::Time, format!("its type is {}", column.kind.name())),
-        ColumnType::Unsupported(_) | ColumnType::Mixed(_) => (Role::Unsupported, format!("its type is {}", column.kind.name())),
+        ColumnType::Unsupported(_) | ColumnType::Mixed(_) => {
+            (Role::Unsupported, format!("its type is {}", column.kind.name()))
+        }
         _ if LABELS.contains(&name.as_str()) || is(&["label", "target"]) => (Role::Label, "by its name".into()),
         _ if is(&PREDICTIONS) || name == "y_hat" || name == "yhat" => (Role::Prediction, "by its name".into()),
         _ if current.column(&column.name).is_err() => {

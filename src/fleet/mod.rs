@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use indexmap::IndexMap;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -111,7 +112,7 @@ struct ModelTable {
 #[serde(untagged)]
 enum Current {
     One(String),
-    Windows(BTreeMap<String, String>),
+    Windows(IndexMap<String, String>),
 }
 
 #[derive(Default, Deserialize)]
@@ -143,6 +144,7 @@ struct ThresholdTable {
     psi: Option<f64>,
     js: Option<f64>,
     ks_p: Option<f64>,
+    ks_d: Option<f64>,
     missing: Option<f64>,
     missing_p: Option<f64>,
     min_rows: Option<u64>,
@@ -155,6 +157,7 @@ impl ThresholdTable {
             psi: self.psi.unwrap_or(outer.psi),
             js: self.js.unwrap_or(outer.js),
             ks_p: self.ks_p.unwrap_or(outer.ks_p),
+            ks_d: self.ks_d.unwrap_or(outer.ks_d),
             missing: self.missing.unwrap_or(outer.missing),
             missing_p: self.missing_p.unwrap_or(outer.missing_p),
             min_rows: self.min_rows.unwrap_or(outer.min_rows),
@@ -164,7 +167,13 @@ impl ThresholdTable {
 
     /// The first setting that is out of its range.
     fn mistake(self) -> Option<String> {
-        let shares = [("js", self.js), ("ks_p", self.ks_p), ("missing", self.missing), ("missing_p", self.missing_p)];
+        let shares = [
+            ("js", self.js),
+            ("ks_p", self.ks_p),
+            ("ks_d", self.ks_d),
+            ("missing", self.missing),
+            ("missing_p", self.missing_p),
+        ];
         let bad = |name: &str, x: f64, range: &str| Some(format!("threshold {name} = {x}: must be {range}"));
         for (name, value) in shares {
             if let Some(x) = value.filter(|x| !(0.0..=1.0).contains(x)) {
@@ -192,11 +201,8 @@ impl Fleet {
     /// [`Error::Fleet`] with the line.
     pub fn parse(text: &str, path: &Path, base: &Options) -> Result<Self> {
         let line_of = |at: usize| Some(text[..at.min(text.len())].matches('\n').count() + 1);
-        let mistake = |at: Option<usize>, reason: String| Error::Fleet {
-            path: path.into(),
-            line: at.and_then(line_of),
-            reason,
-        };
+        let mistake =
+            |at: Option<usize>, reason: String| Error::Fleet { path: path.into(), line: at.and_then(line_of), reason };
         let table: FleetTable =
             toml::from_str(text).map_err(|e| mistake(e.span().map(|s| s.start), e.message().to_owned()))?;
         if table.models.is_empty() {
@@ -268,8 +274,11 @@ fn apply(
     category_limit: Option<usize>,
 ) -> std::result::Result<(), String> {
     if let Some(names) = metrics {
-        options.metrics =
-            names.iter().map(|name| Metric::from_str(name)).collect::<Result<MetricSet>>().map_err(|e| e.to_string())?;
+        options.metrics = names
+            .iter()
+            .map(|name| Metric::from_str(name))
+            .collect::<Result<MetricSet>>()
+            .map_err(|e| e.to_string())?;
     }
     if let Some(bins) = bins {
         options.bins = check_bins(bins)?;
@@ -342,10 +351,10 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_named_and_sorted() {
+    fn windows_are_named_and_keep_their_order() {
         let text = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = { \"02\" = \"x\", \"01\" = \"/y\" }\n";
         let windows = parse(text).unwrap().models.remove(0).windows;
-        assert_eq!(windows[0].name, "01");
-        assert_eq!((windows[0].current.as_str(), windows[1].current.as_str()), ("/y", "fleets/x"));
+        assert_eq!((windows[0].name.as_str(), windows[1].name.as_str()), ("02", "01"));
+        assert_eq!((windows[0].current.as_str(), windows[1].current.as_str()), ("fleets/x", "/y"));
     }
 }

@@ -29,22 +29,31 @@ pub fn ranks(percents: &[f64], n: u64) -> Vec<u64> {
     if n == 0 {
         return Vec::new();
     }
-    let mut ranks: Vec<u64> = percents
-        .iter()
-        .map(|&percent| rank_of(percent, n))
-        .flat_map(|r| [r.rank, (r.rank + 1).min(n - 1)])
-        .collect();
+    let mut ranks: Vec<u64> =
+        percents.iter().map(|&percent| rank_of(percent, n)).flat_map(|r| [r.rank, (r.rank + 1).min(n - 1)]).collect();
     ranks.sort_unstable();
     ranks.dedup();
     ranks
 }
 
 /// numpy's linear interpolation between two order statistics, operation by operation.
+///
+/// Where numpy would give NaN: next to an infinity it is that infinity (the nearer one between two), and where
+/// the difference overflows both ends are weighted apart.
 pub fn interpolate(lower: f64, upper: f64, fraction: f64) -> f64 {
     if lower == upper {
         return lower;
     }
+    match (lower.is_infinite(), upper.is_infinite()) {
+        (true, true) => return if fraction < 0.5 { lower } else { upper },
+        (true, false) => return lower,
+        (false, true) => return upper,
+        (false, false) => {}
+    }
     let step = upper - lower;
+    if step.is_infinite() {
+        return lower * (1.0 - fraction) + upper * fraction;
+    }
     if fraction >= 0.5 { upper - step * (1.0 - fraction) } else { lower + step * fraction }
 }
 
@@ -89,6 +98,19 @@ mod tests {
         assert_eq!(ranks(&[0.0, 50.0, 100.0], 4), [0, 1, 2, 3]);
         assert_eq!(ranks(&[0.0, 100.0], 1), [0]);
         assert_eq!(percents(10)[3], 30.0);
+    }
+
+    #[test]
+    fn interpolation_never_gives_nan() {
+        let ends = [f64::NEG_INFINITY, f64::MIN, -1.0, 0.0, 1.0, f64::MAX, f64::INFINITY];
+        for (i, &lower) in ends.iter().enumerate() {
+            for &upper in &ends[i..] {
+                for fraction in [0.1, 0.5, 0.9] {
+                    let x = interpolate(lower, upper, fraction);
+                    assert!(lower <= x && x <= upper, "{lower} {upper} {fraction}: {x}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub fn jensen_shannon(a: &[u64], b: &[u64], epsilon: f64) -> f64 {
     };
     let (p, q) = (normalised(a), normalised(b));
     let m: Vec<f64> = p.iter().zip(&q).map(|(p, q)| (p + q) / 2.0).collect();
-    let from_middle = |p: &[f64]| pairwise_sum(&p.iter().zip(&m).map(|(&p, &m)| relative_entropy(p, m)).collect::<Vec<_>>());
+    let from_middle =
+        |p: &[f64]| pairwise_sum(&p.iter().zip(&m).map(|(&p, &m)| relative_entropy(p, m)).collect::<Vec<_>>());
     (from_middle(&p) + from_middle(&q)).max(0.0) / 2.0
 }
 

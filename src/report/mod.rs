@@ -33,7 +33,9 @@ impl FromStr for Format {
             "json" => Ok(Format::Json),
             "csv" => Ok(Format::Csv),
             "parquet" => Ok(Format::Parquet),
-            _ => Err(Error::UnknownName { what: "format", name: name.into(), known: "table, json, csv, parquet".into() }),
+            _ => {
+                Err(Error::UnknownName { what: "format", name: name.into(), known: "table, json, csv, parquet".into() })
+            }
         }
     }
 }

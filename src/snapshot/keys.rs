@@ -1,6 +1,8 @@
 //! Arrow arrays become keys or category counts here: the one place that knows both forms.
 
-use polars_arrow::array::{Array, BooleanArray, DictionaryArray, DictionaryKey, PrimitiveArray, Utf8Array, Utf8ViewArray};
+use polars_arrow::array::{
+    Array, BooleanArray, DictionaryArray, DictionaryKey, PrimitiveArray, Utf8Array, Utf8ViewArray,
+};
 use polars_arrow::datatypes::ArrowDataType;
 use polars_arrow::types::NativeType;
 
@@ -81,10 +83,7 @@ fn convert(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
 }
 
 /// The keys of all values that are neither null nor NaN.
-#[multiversion::multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2",
-    "x86_64+avx2+bmi1+bmi2"
-))]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2", "x86_64+avx2+bmi1+bmi2"))]
 fn dense<T: NativeType + PartialOrd, K: Key, F: Fn(T) -> K>(array: &PrimitiveArray<T>, key: F) -> Vec<K> {
     let values = array.values().as_slice();
     // Only NaN is not equal to itself; the scan is a vector compare, and folds away for integers.
@@ -112,10 +111,7 @@ fn dense<T: NativeType + PartialOrd, K: Key, F: Fn(T) -> K>(array: &PrimitiveArr
     keys
 }
 
-#[multiversion::multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2",
-    "x86_64+avx2+bmi1+bmi2"
-))]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2", "x86_64+avx2+bmi1+bmi2"))]
 fn infinities<K: Key>(keys: &[K], domain: Domain) -> (u64, u64) {
     let (lo, hi) = domain.range();
     let (lo, hi) = (K::narrow(lo), K::narrow(hi));

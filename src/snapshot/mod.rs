@@ -197,7 +197,8 @@ impl Snapshot {
     pub fn open(spec: &str) -> Result<Self> {
         let (paths, wanted) = discover::split_rows(spec)?;
         let files = discover::files(paths)?;
-        let files = files.into_iter().map(|(path, partitions)| open_file(path, partitions)).collect::<Result<Vec<_>>>()?;
+        let files =
+            files.into_iter().map(|(path, partitions)| open_file(path, partitions)).collect::<Result<Vec<_>>>()?;
         let columns = unify(&files);
         let mut chunks = Vec::new();
         let mut start = 0;
@@ -248,11 +249,8 @@ impl Snapshot {
 
     /// The files, with their sizes.
     pub fn sources(&self) -> Vec<SourceFile> {
-        let mut sources: Vec<SourceFile> = self
-            .files
-            .iter()
-            .map(|file| SourceFile { path: file.path.clone(), rows: 0, bytes: file.bytes })
-            .collect();
+        let mut sources: Vec<SourceFile> =
+            self.files.iter().map(|file| SourceFile { path: file.path.clone(), rows: 0, bytes: file.bytes }).collect();
         for chunk in &self.chunks {
             sources[chunk.file].rows += chunk.rows as u64;
         }
@@ -263,7 +261,8 @@ impl Snapshot {
     fn read(&self, column: &Column, i: usize) -> Result<Vec<Box<dyn Array>>> {
         let chunk = self.chunks[i];
         let file = &self.files[chunk.file];
-        let unreadable = |reason| Error::UnreadableColumn { path: file.path.clone(), column: column.name.clone(), reason };
+        let unreadable =
+            |reason| Error::UnreadableColumn { path: file.path.clone(), column: column.name.clone(), reason };
         let arrays = match column.at[chunk.file] {
             Some(Position::Stored(index)) => file.reader.read(chunk.index, index).map_err(unreadable)?,
             Some(Position::Partition(index)) => vec![constant(&file.partitions[index].1, &column.kind, chunk.stored)],
@@ -369,9 +368,8 @@ impl Snapshot {
                         } else {
                             keys::count_categories(&*array, &mut counts)
                         };
-                        tally = tally.merge(
-                            part.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?,
-                        );
+                        tally = tally
+                            .merge(part.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
                     }
                     Ok((counts, tally))
                 },
@@ -457,9 +455,12 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     let mut index = std::collections::HashMap::new();
     for (i, file) in files.iter().enumerate() {
-        let stored = file.reader.fields().iter().enumerate().map(|(at, field)| {
-            (field.name.to_string(), ColumnType::of(&field.dtype), Position::Stored(at))
-        });
+        let stored = file
+            .reader
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(at, field)| (field.name.to_string(), ColumnType::of(&field.dtype), Position::Stored(at)));
         let partitions = file.partitions.iter().enumerate().map(|(at, (name, value))| {
             let kind = match value.parse::<i64>() {
                 Ok(_) => ColumnType::Numeric(Domain::I64),

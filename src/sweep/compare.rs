@@ -2,13 +2,13 @@
 
 use super::figures::{self, Figures};
 use super::options::{Kind, Options, Thresholds};
+use super::pool::ColumnPool;
 use super::report::{Feature, Metrics, Side, Status, Verdict};
 use crate::baseline::{Frozen, FrozenFeature};
 use crate::count::pair::{self, Wanted};
 use crate::count::{Counter, Domain, Ecdf, Tally};
 use crate::error::{Error, Result};
 use crate::metric::Metric;
-use super::pool::ColumnPool;
 use crate::snapshot::{Column, ColumnType, Snapshot};
 
 /// Where the baseline of a feature comes from.
@@ -142,7 +142,9 @@ fn attempt<'a>(
         let (was, is) = (baseline.dtype().name(), column.kind.name());
         refuse(
             Status::TypeChanged,
-            format!("the baseline holds {was}, the current snapshot {is}; rebuild the baseline or mend the feature's source"),
+            format!(
+                "the baseline holds {was}, the current snapshot {is}; rebuild the baseline or mend the feature's source"
+            ),
         )
     };
     for dtype in [baseline.dtype(), &column.kind] {
@@ -303,6 +305,7 @@ fn verdict(metrics: &Metrics, kind: Kind, thresholds: &Thresholds) -> Verdict {
         }
         if let Some(ks) = &metrics.ks
             && ks.p_value < thresholds.ks_p
+            && ks.statistic > thresholds.ks_d
         {
             reasons.push(format!("ks p {:.3e} < {} (D {:.4})", ks.p_value, thresholds.ks_p, ks.statistic));
         }

@@ -19,12 +19,17 @@ pub const QUANTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
 
 /// What the figures of one feature come down to.
 pub struct Figures {
+    /// The baseline.
     pub baseline: Side,
+    /// The current snapshot.
     pub current: Side,
+    /// The figures.
     pub metrics: Metrics,
+    /// The counts behind them.
     pub counts: Option<Counts>,
     /// Whether the baseline holds one distinct value.
     pub constant: bool,
+    /// SHA-256 of every integer that the figures follow from.
     pub hash: String,
 }
 
@@ -271,8 +276,7 @@ pub fn categorical(
     if options.metrics.has(Metric::Psi) {
         let value = divergence::psi(&counts_a, &counts_b, EPSILON);
         let noise = noise::floor(Of::Psi, value, &counts_a, &counts_b, EPSILON);
-        metrics.psi =
-            Some(Psi { value, reference_value: value, band: Band::of(value), blind_bins: 0, noise });
+        metrics.psi = Some(Psi { value, reference_value: value, band: Band::of(value), blind_bins: 0, noise });
     }
     if options.metrics.has(Metric::ChiSquare) {
         metrics.chi_square =

@@ -7,7 +7,7 @@ mod plan;
 mod pool;
 pub mod report;
 
-pub use options::{DEFAULT_MEMORY, Kind, Options, Thresholds};
+pub use options::{Kind, MEMORY_PER_THREAD, Options, Thresholds};
 pub use plan::{ModelReport, Progress, Summary, SweepReport, sweep};
 pub use report::{Comparison, Engine, Feature, Rows, SCHEMA_VERSION, Status};
 
@@ -36,7 +36,11 @@ impl BaselineSource {
     /// Those of [`Baseline::read`] and [`Snapshot::open`].
     pub fn open(spec: &str) -> Result<Self> {
         let path = std::path::Path::new(spec);
-        if Baseline::is_one(path) { Baseline::read(path).map(Self::Frozen) } else { Snapshot::open(spec).map(Self::Live) }
+        if Baseline::is_one(path) {
+            Baseline::read(path).map(Self::Frozen)
+        } else {
+            Snapshot::open(spec).map(Self::Live)
+        }
     }
 
     /// Rows of the baseline.

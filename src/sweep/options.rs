@@ -16,6 +16,8 @@ pub struct Thresholds {
     pub js: f64,
     /// p-value of the Kolmogorov-Smirnov test of a numeric feature.
     pub ks_p: f64,
+    /// Kolmogorov-Smirnov distance that its test must also exceed: at a million rows everything is significant.
+    pub ks_d: f64,
     /// Difference of the missing rates, where its test is significant at `missing_p`.
     pub missing: f64,
     /// p-value of the missing-rate test.
@@ -28,7 +30,16 @@ pub struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { psi: 0.15, js: 0.15, ks_p: 0.01, missing: 0.05, missing_p: 0.01, min_rows: 1000, above_noise: true }
+        Self {
+            psi: 0.15,
+            js: 0.15,
+            ks_p: 0.01,
+            ks_d: 0.0,
+            missing: 0.05,
+            missing_p: 0.01,
+            min_rows: 1000,
+            above_noise: true,
+        }
     }
 }
 
@@ -76,8 +87,8 @@ pub struct Options {
     pub hold: usize,
 }
 
-/// Memory a comparison may take unless told otherwise.
-pub const DEFAULT_MEMORY: usize = 512 << 20;
+/// Memory that a comparison may take for each worker thread unless told otherwise.
+pub const MEMORY_PER_THREAD: usize = 256 << 20;
 
 impl Options {
     /// All metrics over 10 bins, within the default memory.
@@ -87,11 +98,12 @@ impl Options {
             bins: 10,
             category_limit: CategoryCounts::DEFAULT_LIMIT,
             thresholds: Thresholds::default(),
-            hold: hold_of(DEFAULT_MEMORY),
+            hold: hold_of(MEMORY_PER_THREAD * rayon::current_num_threads()),
         }
     }
 
-    /// Divides a memory limit: an eighth of it for held columns, two for every thread.
+    /// Divides a memory limit. Every thread holds at most the keys of two columns; each may take a thirty-second
+    /// of the thread's share, so that chunks being decoded, tables and collected keys fit beside them.
     pub fn with_memory(mut self, bytes: usize) -> Self {
         self.hold = hold_of(bytes);
         self
@@ -105,5 +117,5 @@ impl Default for Options {
 }
 
 fn hold_of(memory: usize) -> usize {
-    memory / 8 / (2 * rayon::current_num_threads())
+    memory / rayon::current_num_threads() / 32
 }

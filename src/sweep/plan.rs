@@ -122,7 +122,8 @@ pub fn sweep(counter: &dyn Counter, fleet: &Fleet, progress: &dyn Progress) -> S
     let items = items_of(&tasks, &baselines.opened, &currents.opened);
     progress.planned(items.len());
 
-    let columns_used = items.iter().map(|item| 1 + usize::from(matches!(item.baseline, BaselineFeature::Live(..)))).sum();
+    let columns_used =
+        items.iter().map(|item| 1 + usize::from(matches!(item.baseline, BaselineFeature::Live(..)))).sum();
     let columns_read = AtomicUsize::new(0);
     let mut compared: Vec<(usize, usize, Feature)> = groups(items)
         .into_par_iter()
@@ -230,7 +231,10 @@ fn open_task(
     }
     let features = baseline.features();
     if let Some(unknown) = model.named_features().find(|name| !features.iter().any(|f| f.name() == *name)) {
-        return Err(format!("feature '{unknown}' is named in the fleet file, but {} has no such column", model.baseline));
+        return Err(format!(
+            "feature '{unknown}' is named in the fleet file, but {} has no such column",
+            model.baseline
+        ));
     }
     Ok((a, b))
 }

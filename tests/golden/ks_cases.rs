@@ -1,5 +1,5 @@
 /// `scipy.stats.kstwo.sf(x, n)`: (n, x, p). Made by make_ks_cases.py.
-const KSTWO_SF: &[(f64, f64, f64)] = &[
+pub const KSTWO_SF: &[(f64, f64, f64)] = &[
     (1.0, 0.1, 1.0),
     (1.0, 0.22360679774997896, 1.0),
     (1.0, 0.31622776601683794, 1.0),
@@ -362,7 +362,7 @@ const KSTWO_SF: &[(f64, f64, f64)] = &[
 ];
 
 /// scipy's exact two-sample p-value: (n, m, numerator of D over n * m, p). Made by make_ks_cases.py.
-const KS_2SAMP_EXACT: &[(u64, u64, u128, f64)] = &[
+pub const KS_2SAMP_EXACT: &[(u64, u64, u128, f64)] = &[
     (1, 1, 1, 1.0),
     (1, 1, 1, 1.0),
     (1, 5, 1, 1.0),

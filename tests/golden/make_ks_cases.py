@@ -13,7 +13,7 @@ from scipy.stats._stats_py import _attempt_exact_2kssamp
 
 def main():
     lines = ["/// `scipy.stats.kstwo.sf(x, n)`: (n, x, p). Made by make_ks_cases.py.",
-             "const KSTWO_SF: &[(f64, f64, f64)] = &["]
+             "pub const KSTWO_SF: &[(f64, f64, f64)] = &["]
     for n in (1, 2, 5, 17, 100, 140, 141, 150, 1000, 5000, 12973, 50000, 99999, 100001, 500000, 1000000, 1000001, 20000000):
         xs = [0.4 / n, 0.7 / n, 1 / n, 1.5 / n, 1 - 0.5 / n, 0.5, 0.7]
         xs += [math.sqrt(z / n) for z in (0.01, 0.05, 0.1, 0.3, 0.7, 0.8, 1, 1.5, 2.1, 2.3, 3.9, 4.1, 10, 17, 19, 100, 300, 369, 371)]
@@ -22,7 +22,7 @@ def main():
             if p > 1e-300:
                 lines.append(f"    ({float(n)!r}, {x!r}, {p!r}),")
     lines += ["];", "", "/// scipy's exact two-sample p-value: (n, m, numerator of D over n * m, p). Made by make_ks_cases.py.",
-              "const KS_2SAMP_EXACT: &[(u64, u64, u128, f64)] = &["]
+              "pub const KS_2SAMP_EXACT: &[(u64, u64, u128, f64)] = &["]
     rng = np.random.default_rng(7)
     for n, m in ((1, 1), (1, 5), (7, 7), (7, 12), (18, 19), (100, 100), (100, 150), (999, 1000), (2226, 2010), (3000, 3000),
                  (50, 4000), (10000, 10000), (9973, 9967)):

@@ -1,1 +1,198 @@
+//! Values and shapes at the edges, end to end.
 
+use std::path::Path;
+
+use polars::prelude::{DataFrame, NamedFrom, Series};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::data::{compare, feature, write_ipc, write_parquet};
+
+/// Compares two columns called `x`.
+fn compare_columns(a: Series, b: Series) -> Value {
+    let folder = TempDir::new().unwrap();
+    let (a, b) = (write(folder.path(), "a", a), write(folder.path(), "b", b));
+    let report = compare(&a, &b, &["--min-rows", "1"]);
+    feature(&report, "x").clone()
+}
+
+fn write(folder: &Path, name: &str, series: Series) -> String {
+    let path = folder.join(format!("{name}.parquet"));
+    let mut frame = DataFrame::new_infer_height(vec![series.with_name("x".into()).into()]).unwrap();
+    write_parquet(&mut frame, &path, 1000);
+    path.display().to_string()
+}
+
+fn floats(values: &[f64]) -> Series {
+    Series::new("x".into(), values)
+}
+
+#[test]
+fn a_constant_baseline_is_seen_to_change_by_the_tie_aware_index_only() {
+    let x = compare_columns(floats(&[1.0; 50]), floats(&[2.0; 50]));
+    assert_eq!(x["status"], "constant");
+    assert_eq!(x["metrics"]["psi"]["reference_value"], 0.0);
+    assert!(x["metrics"]["psi"]["value"].as_f64().unwrap() > 40.0);
+    assert_eq!(x["metrics"]["psi"]["blind_bins"], 8);
+    assert_eq!(x["metrics"]["ks"]["statistic"], 1.0);
+    assert_eq!(x["current"]["above_range"], 50);
+    let same = compare_columns(floats(&[1.0; 50]), floats(&[1.0; 70]));
+    assert_eq!(same["metrics"]["psi"]["value"], 0.0);
+    assert_eq!(same["verdict"]["drifted"], false);
+}
+
+#[test]
+fn a_side_of_nulls_or_nan_is_a_status_and_its_missing_rate_counts() {
+    let nulls = Series::new("x".into(), vec![None::<f64>; 30]);
+    for missing in [nulls, floats(&[f64::NAN; 30])] {
+        let x = compare_columns(floats(&[1.0; 40]), missing);
+        assert_eq!(x["status"], "all_null");
+        assert!(x["metrics"].get("psi").is_none());
+        assert_eq!(x["metrics"]["missing"]["difference"], 1.0);
+        assert_eq!(x["verdict"]["drifted"], true);
+    }
+}
+
+#[test]
+fn nan_and_infinities_are_counted_apart_and_infinities_stay_ordered() {
+    let a = floats(&[1.0, 2.0, 3.0, f64::INFINITY, f64::NAN, f64::NEG_INFINITY]);
+    let x = compare_columns(a.clone(), a);
+    let baseline = &x["baseline"];
+    assert_eq!((&baseline["nan"], &baseline["pos_inf"], &baseline["neg_inf"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!(x["metrics"]["ks"]["statistic"], 0.0);
+    assert!(x["metrics"].get("wasserstein").is_none(), "the area is infinite");
+    assert_eq!(baseline["mean"], 2.0);
+}
+
+#[test]
+fn negative_zero_is_zero_and_denormals_are_not() {
+    let x = compare_columns(floats(&[0.0, -0.0, 0.0, -0.0]), floats(&[0.0; 4]));
+    assert_eq!(x["metrics"]["ks"]["statistic"], 0.0);
+    let x = compare_columns(floats(&[5e-324; 4]), floats(&[0.0; 4]));
+    assert_eq!(x["metrics"]["ks"]["statistic"], 1.0);
+}
+
+#[test]
+fn one_row_a_side_is_compared() {
+    let x = compare_columns(floats(&[1.0]), floats(&[2.0]));
+    assert_eq!(x["metrics"]["ks"]["statistic"], 1.0);
+    assert_eq!(x["metrics"]["ks"]["p_value"], 1.0);
+    assert_eq!(x["metrics"]["wasserstein"]["value"], 1.0);
+}
+
+#[test]
+fn integers_beyond_2_to_53_are_told_apart() {
+    let base = 1i64 << 53;
+    let a = Series::new("x".into(), vec![base; 10]);
+    let x = compare_columns(a.clone(), Series::new("x".into(), vec![base + 1; 10]));
+    assert_eq!(x["metrics"]["ks"]["statistic"], 1.0);
+    let extremes = Series::new("x".into(), vec![i64::MIN, -1, 0, 1, i64::MAX]);
+    let x = compare_columns(extremes.clone(), extremes);
+    assert_eq!(x["metrics"]["ks"]["statistic"], 0.0);
+    let x = compare_columns(Series::new("x".into(), vec![u64::MAX; 3]), Series::new("x".into(), vec![0u64; 3]));
+    assert_eq!(x["metrics"]["ks"]["statistic"], 1.0);
+}
+
+#[test]
+fn numbers_of_different_width_are_compared_other_types_are_refused() {
+    let ints = Series::new("x".into(), vec![1i32, 2, 3]);
+    let x = compare_columns(ints.clone(), floats(&[1.0, 2.0, 3.0]));
+    assert_eq!(x["status"], "ok");
+    assert_eq!(x["metrics"]["ks"]["statistic"], 0.0);
+    assert_eq!((&x["baseline"]["type"], &x["current"]["type"]), (&"int32".into(), &"float64".into()));
+    let x = compare_columns(ints, Series::new("x".into(), vec!["1", "2"]));
+    assert_eq!(x["status"], "type_changed");
+    assert!(x["detail"].as_str().unwrap().contains("int32"), "{}", x["detail"]);
+}
+
+#[test]
+fn unseen_categories_are_counted() {
+    let x = compare_columns(
+        Series::new("x".into(), vec!["a", "b", "a"]),
+        Series::new("x".into(), vec!["a", "c", "c", "d"]),
+    );
+    assert_eq!(x["kind"], "categorical");
+    assert_eq!((&x["current"]["unseen_rows"], &x["current"]["unseen_categories"]), (&3.into(), &2.into()));
+}
+
+#[test]
+fn a_million_categories_are_counted_and_a_limit_pools_without_losing_a_row() {
+    let folder = TempDir::new().unwrap();
+    let names = |from: u32| (from..from + 1_000_000).map(|i| format!("c{i}")).collect::<Vec<_>>();
+    let a = write(folder.path(), "a", Series::new("x".into(), names(0)));
+    let b = write(folder.path(), "b", Series::new("x".into(), names(500_000)));
+    let x = feature(&compare(&a, &b, &["--metrics", "js,chi_square"]), "x").clone();
+    assert_eq!(x["baseline"]["categories"], 1_000_000);
+    assert_eq!(x["current"]["unseen_categories"], 500_000);
+    let x = feature(&compare(&a, &b, &["--metrics", "js", "--category-limit", "1000"]), "x").clone();
+    assert_eq!(x["baseline"]["categories"], 1000);
+    assert_eq!(x["baseline"]["pooled_rows"], 999_000);
+    assert!(x["current"].get("unseen_rows").is_none(), "cannot be told");
+}
+
+#[test]
+fn a_column_sorted_by_itself_is_exact_when_it_does_not_fit_in_memory() {
+    // Every row group holds another range, so no chunk is a fair sample of the column.
+    let folder = TempDir::new().unwrap();
+    let values = |shift: f64| floats(&(0..1_500_000).map(|i| f64::from(i) + shift).collect::<Vec<_>>());
+    let (a, b) = (write(folder.path(), "a", values(0.0)), write(folder.path(), "b", values(150_000.0)));
+    let small = feature(&compare(&a, &b, &["--memory", "16MiB"]), "x").clone();
+    let large = feature(&compare(&a, &b, &["--memory", "4GiB"]), "x").clone();
+    assert_eq!(small, large);
+    assert_eq!(small["metrics"]["ks"]["statistic"], 0.1);
+    assert_eq!(small["metrics"]["wasserstein"]["value"], 150_000.0);
+}
+
+#[test]
+fn parquet_ipc_and_csv_give_the_same_counts() {
+    let folder = TempDir::new().unwrap();
+    let number = Series::new(
+        "n".into(),
+        (0..500).map(|i| if i % 7 == 0 { None } else { Some(f64::from(i) / 8.0) }).collect::<Vec<_>>(),
+    );
+    let count = Series::new("i".into(), (0..500i64).map(|i| i % 13).collect::<Vec<_>>());
+    let text =
+        Series::new("t".into(), (0..500).map(|i| ["red, \"deep\"", "green\nish", "blue"][i % 3]).collect::<Vec<_>>());
+    let flag = Series::new("b".into(), (0..500).map(|i| i % 5 == 0).collect::<Vec<_>>());
+    let mut frame = DataFrame::new_infer_height([number, count, text, flag].map(Into::into).to_vec()).unwrap();
+    let path = |name: &str| folder.path().join(name);
+    write_parquet(&mut frame, &path("a.parquet"), 100);
+    write_ipc(&mut frame, &path("a.arrow"));
+    let mut csv = String::from("n,i,t,b\n");
+    for i in 0..500usize {
+        let n = if i % 7 == 0 { String::new() } else { (i as f64 / 8.0).to_string() };
+        let t = ["\"red, \"\"deep\"\"\"", "\"green\nish\"", "blue"][i % 3];
+        csv += &format!("{n},{},{t},{}\n", i % 13, i % 5 == 0);
+    }
+    std::fs::write(path("a.csv"), csv).unwrap();
+    let a = path("a.parquet").display().to_string();
+    let hashes: Vec<Value> = ["a.parquet", "a.arrow", "a.csv"]
+        .iter()
+        .map(|name| compare(&a, &path(name).display().to_string(), &[])["counts_hash"].clone())
+        .collect();
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
+
+#[test]
+fn directories_globs_and_hive_partitions_are_one_snapshot() {
+    let folder = TempDir::new().unwrap();
+    let all: Vec<f64> = (0..3000).map(f64::from).collect();
+    write(folder.path(), "whole", floats(&all));
+    for (day, part) in all.chunks(1000).enumerate() {
+        let sub = folder.path().join(format!("days/day={day}"));
+        std::fs::create_dir_all(&sub).unwrap();
+        write(&sub, "part", floats(part));
+    }
+    let whole = folder.path().join("whole.parquet").display().to_string();
+    let days = folder.path().join("days").display().to_string();
+    for spec in [days.clone(), format!("{days}/*/*.parquet"), format!("{days}/day=*")] {
+        let report = compare(&whole, &spec, &[]);
+        assert_eq!(report["rows"]["current"], 3000, "{spec}");
+        assert_eq!(feature(&report, "x")["metrics"]["ks"]["statistic"], 0.0);
+    }
+    let report = compare(&days, &days, &[]);
+    assert_eq!(feature(&report, "day")["baseline"]["max"], 2.0);
+    let report = compare(&whole, &format!("{whole}#rows=1500..2500"), &[]);
+    assert_eq!(report["rows"]["current"], 1000);
+    assert_eq!(feature(&report, "x")["current"]["min"], 1500.0);
+}

@@ -49,9 +49,8 @@ fn check_column(pair: &str, name: &str, wanted: &Value, found: &Value) {
         let rate_found = side["null"].as_f64().unwrap() / side["rows"].as_f64().unwrap();
         close(&rate_found.into(), &wanted[rate], TIGHT, &what(rate));
     }
-    let values = |side: &Value| {
-        side["rows"].as_u64().unwrap() - side["null"].as_u64().unwrap() - side["nan"].as_u64().unwrap()
-    };
+    let values =
+        |side: &Value| side["rows"].as_u64().unwrap() - side["null"].as_u64().unwrap() - side["nan"].as_u64().unwrap();
     let metrics = &found["metrics"];
     match wanted["kind"].as_str().unwrap() {
         "numeric" => {

@@ -1,1 +1,94 @@
+//! What must hold for any data.
 
+use std::sync::Arc;
+
+use driftsweep::count::ecdf::EcdfPair;
+use driftsweep::count::key::key_f64;
+use driftsweep::count::pair::{Baseline, Wanted, count_pair};
+use driftsweep::count::{CellCounts, CellMap, Counter, CpuCounter, Domain, KeyVec};
+use proptest::prelude::*;
+
+/// Values with ties, wide gaps, both zeros and extremes.
+fn values(most: usize) -> impl Strategy<Value = Vec<f64>> {
+    let value = prop_oneof![
+        4 => (-8i32..8).prop_map(f64::from),
+        4 => -1.0e3..1.0e3,
+        2 => any::<f64>().prop_filter("finite", |x| x.is_finite()),
+        1 => Just(-0.0),
+        1 => Just(5e-324),
+    ];
+    prop::collection::vec(value, 1..most)
+}
+
+fn chunks(values: &[f64], size: usize) -> Vec<KeyVec> {
+    values.chunks(size).map(|part| KeyVec::U64(part.iter().map(|&x| key_f64(x)).collect())).collect()
+}
+
+/// The largest ECDF distance by its definition, as a numerator over `n * m`.
+fn distance_by_definition(a: &[f64], b: &[f64]) -> u128 {
+    let below = |side: &[f64], x: f64| side.iter().filter(|&&y| y <= x).count() as i128;
+    let gap = |x: f64| below(a, x) * b.len() as i128 - below(b, x) * a.len() as i128;
+    a.iter().chain(b).map(|&x| gap(x).unsigned_abs()).max().unwrap_or(0)
+}
+
+proptest! {
+    #[test]
+    fn the_distance_and_every_rank_are_exact_however_the_rows_are_split(
+        a in values(400), b in values(400), size in 1usize..90, reverse in any::<bool>(),
+    ) {
+        let all = |n: u64| (0..n).collect::<Vec<u64>>();
+        let wanted = Wanted { baseline_ranks: &all, current_ranks: &all, distance: true, transport: true };
+        let mut shuffled = a.clone();
+        if reverse { shuffled.reverse() }
+        let (source, current) = (chunks(&shuffled, size), chunks(&b, 64));
+        let side = Baseline::Source(&source, a.len() as u64);
+        let (ea, eb) = count_pair(&CpuCounter, Domain::F64, side, &current, b.len() as u64, wanted).unwrap();
+        let distance = EcdfPair::new(&ea, &eb).distance();
+        prop_assert!(distance.is_exact());
+        prop_assert_eq!(distance.lower, distance_by_definition(&a, &b));
+        let mut sorted: Vec<u64> = a.iter().map(|&x| key_f64(x)).collect();
+        sorted.sort_unstable();
+        for (rank, &key) in sorted.iter().enumerate() {
+            prop_assert_eq!(ea.key_at(rank as u64), Some(key));
+            prop_assert_eq!(ea.below(key), Some(sorted.partition_point(|&k| k < key) as u64));
+        }
+        // The other way round it is the same distance.
+        let side = Baseline::Source(&current, b.len() as u64);
+        let (eb, ea) = count_pair(&CpuCounter, Domain::F64, side, &source, a.len() as u64, wanted).unwrap();
+        prop_assert_eq!(EcdfPair::new(&eb, &ea).distance().lower, distance.lower);
+    }
+
+    #[test]
+    fn the_area_between_the_ecdfs_is_that_of_the_sorted_values(
+        a in prop::collection::vec(-1.0e6..1.0e6f64, 1..300), b in prop::collection::vec(-1.0e6..1.0e6f64, 1..300),
+    ) {
+        let none = |_: u64| Vec::new();
+        let wanted = Wanted { baseline_ranks: &none, current_ranks: &none, distance: false, transport: true };
+        let (sa, sb) = (chunks(&a, 50), chunks(&b, 50));
+        let side = Baseline::Source(&sa, a.len() as u64);
+        let (ea, eb) = count_pair(&CpuCounter, Domain::F64, side, &sb, b.len() as u64, wanted).unwrap();
+        let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
+        let mut all: Vec<f64> = a.iter().chain(&b).copied().collect();
+        all.sort_by(f64::total_cmp);
+        let share = |side: &[f64], x: f64| side.iter().filter(|&&y| y <= x).count() as f64 / side.len() as f64;
+        let by_definition: f64 = all.windows(2).map(|w| (share(&a, w[0]) - share(&b, w[0])).abs() * (w[1] - w[0])).sum();
+        prop_assert!(exact);
+        prop_assert!((found - by_definition).abs() <= 1e-9 * by_definition.max(1.0), "{found} {by_definition}");
+    }
+
+    #[test]
+    fn tables_merge_in_any_order_to_the_same_counts(a in values(300), at in 0usize..300, with_offsets in any::<bool>()) {
+        let mut sample: Vec<u64> = a.iter().map(|&x| key_f64(x)).collect();
+        let map = Arc::new(CellMap::from_sample(&mut sample, Domain::F64, 64));
+        let count = |part: &[f64]| {
+            let mut counts = CellCounts::new(map.len(), with_offsets);
+            chunks(part, 37).iter().for_each(|keys| CpuCounter.count(&map, keys, &mut counts));
+            counts
+        };
+        let (left, right) = a.split_at(at.min(a.len()));
+        let whole = count(&a);
+        prop_assert_eq!(&count(left).merge(count(right)), &whole);
+        prop_assert_eq!(&count(right).merge(count(left)), &whole);
+        prop_assert_eq!(whole.counts.iter().sum::<u64>(), a.len() as u64);
+    }
+}
