@@ -25,3 +25,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.persist(path).map_err(|e| failed(e.error))?;
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,6 +1,9 @@
-//! One error type. Every message names what it is about and what to do.
+//! What can go wrong: one error type for what stops a command, one status for what concerns a single feature.
+//! Every message names what it is about and what to do.
 
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 /// Shorthand used throughout the crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -132,5 +135,51 @@ impl Error {
             Error::Backend(_) => 6,
             Error::Write { .. } => 7,
         }
+    }
+}
+
+/// Why a feature has the figures it has, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Compared.
+    Ok,
+    /// Compared; the baseline holds a single value.
+    Constant,
+    /// Compared; one side has fewer values than a verdict asks for.
+    InsufficientData,
+    /// One side has nothing but nulls and NaN.
+    AllNull,
+    /// The current snapshot lacks the column.
+    MissingColumn,
+    /// The column holds another type than in the baseline.
+    TypeChanged,
+    /// The column holds a type that cannot be compared.
+    UnsupportedType,
+    /// Identifiers, timestamps and the like: seen, not compared.
+    NotCompared,
+    /// The column cannot be read.
+    Unreadable,
+}
+
+impl Status {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Ok => "ok",
+            Status::Constant => "constant",
+            Status::InsufficientData => "insufficient_data",
+            Status::AllNull => "all_null",
+            Status::MissingColumn => "missing_column",
+            Status::TypeChanged => "type_changed",
+            Status::UnsupportedType => "unsupported_type",
+            Status::NotCompared => "not_compared",
+            Status::Unreadable => "unreadable",
+        }
+    }
+
+    /// Whether the feature could not be compared although it should have been.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Status::MissingColumn | Status::TypeChanged | Status::Unreadable)
     }
 }

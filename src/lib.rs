@@ -17,9 +17,9 @@
 //! verdicts and reports                          sweep, report
 //! ```
 //!
-//! Imports point down only: `cli` → `report` → `sweep` and `baseline` → `metric`, `snapshot` → `count` →
-//! `error`. (`sweep` and `baseline` are one layer: a baseline is the frozen half of a comparison.) `metric`
-//! and [`sweep::figures`] know neither files nor clocks nor backends.
+//! Imports point down only: `cli` → `report` → `sweep` → `baseline` → `fleet` → `snapshot`, `metric` → `count`
+//! → `error`; a test holds them to it. `metric` and [`sweep::figures`] know neither files nor clocks nor
+//! backends.
 //!
 //! # How a comparison stays exact and fast
 //!
@@ -48,7 +48,8 @@
 //! ```no_run
 //! use driftsweep::count::Backend;
 //! use driftsweep::snapshot::Snapshot;
-//! use driftsweep::sweep::{self, BaselineSource, Options};
+//! use driftsweep::fleet::Options;
+//! use driftsweep::sweep::{self, BaselineSource};
 //!
 //! # fn main() -> driftsweep::error::Result<()> {
 //! let counter = Backend::Auto.counter()?;

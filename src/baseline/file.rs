@@ -10,13 +10,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Baseline, Frozen, FrozenFeature, Header, VERSION};
-use crate::atomic;
+use crate::atomic::{self, hex};
 use crate::count::cells::CellMapParts;
 use crate::count::{Categories, CellCounts, CellMap, CellSet, Domain, Ecdf, KeyRuns, Tally};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::snapshot::ColumnType;
-use crate::sweep::Status;
-use crate::sweep::figures::hex;
 
 const FORMAT: &str = "driftsweep-baseline";
 

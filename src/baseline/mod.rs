@@ -5,16 +5,16 @@
 //! source files, the settings and a content hash in its metadata.
 
 mod file;
+mod freeze;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::count::{Categories, Counter, Ecdf, Tally};
-use crate::error::Result;
+use crate::error::{Result, Status};
+use crate::fleet::{Kind, Options};
 use crate::snapshot::{ColumnType, Snapshot, SourceFile};
-use crate::sweep::compare::freeze_feature;
-use crate::sweep::{Kind, Options, Status};
 
 /// Version of the layout that this engine writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -87,7 +87,7 @@ impl Baseline {
             .par_iter()
             .filter_map(|column| {
                 let kind = kind_of(&column.name)?;
-                Some(freeze_feature(counter, snapshot, column, kind, options))
+                Some(freeze::freeze_feature(counter, snapshot, column, kind, options))
             })
             .collect();
         let header = Header {

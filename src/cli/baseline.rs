@@ -107,7 +107,7 @@ fn file_name(model: &str) -> String {
     if name == model {
         return name.to_owned();
     }
-    let hash = driftsweep::sweep::figures::hex(&Sha256::digest(model));
+    let hash = driftsweep::atomic::hex(&Sha256::digest(model));
     format!("{name}-{}", &hash[..12])
 }
 

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use clap::Args;
 use driftsweep::error::Error;
+use driftsweep::fleet::Kind;
 use driftsweep::report;
 use driftsweep::snapshot::Snapshot;
-use driftsweep::sweep::{self, BaselineSource, Kind, Progress};
+use driftsweep::sweep::{self, BaselineSource, Progress};
 
 use super::{Bar, EngineArgs, OutputArgs};
 

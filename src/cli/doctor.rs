@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use driftsweep::error::Error;
-use driftsweep::fleet::Fleet;
+use driftsweep::fleet::{Fleet, Options};
 use driftsweep::snapshot::Snapshot;
-use driftsweep::sweep::{BaselineSource, Options};
+use driftsweep::sweep::BaselineSource;
 
 #[derive(Args)]
 pub struct DoctorArgs {

@@ -16,9 +16,9 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use driftsweep::count::{Backend, Counter};
 use driftsweep::error::Error;
+use driftsweep::fleet::Options;
 use driftsweep::metric::MetricSet;
 use driftsweep::report::Format;
-use driftsweep::sweep::Options;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Compares what models see with what they were trained on: exact drift metrics over thousands of features.

@@ -2,6 +2,9 @@
 //! counts. TOML, checked as a whole before anything is read, with the line of every mistake.
 
 pub mod guess;
+mod options;
+
+pub use options::{Kind, MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +16,6 @@ use toml::Spanned;
 
 use crate::error::{Error, Result};
 use crate::metric::{Metric, MetricSet};
-use crate::sweep::{Kind, Options, Thresholds};
 
 /// A checked fleet file.
 #[derive(Clone, Debug)]

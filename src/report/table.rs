@@ -6,8 +6,9 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 
 use super::Row;
+use crate::fleet::Kind;
 use crate::metric::Band;
-use crate::sweep::{Comparison, Feature, Kind, Rows, SweepReport};
+use crate::sweep::{Comparison, Feature, Rows, SweepReport};
 
 pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> String {
     let mut text = features(rows, top, false);

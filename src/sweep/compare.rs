@@ -1,14 +1,14 @@
 //! One feature of one comparison: read, count, judge.
 
 use super::figures::{self, Figures};
-use super::options::{Kind, Options, Thresholds};
 use super::pool::ColumnPool;
-use super::report::{Feature, Metrics, Side, Status, Verdict};
+use super::report::{Feature, Metrics, Side, Verdict};
 use crate::baseline::{Frozen, FrozenFeature};
 use crate::count::pair::{self, Wanted};
-use crate::count::{Counter, Domain, Ecdf, Tally};
-use crate::error::{Error, Result};
-use crate::metric::Metric;
+use crate::count::{Counter, Domain, Tally};
+use crate::error::{Error, Result, Status};
+use crate::fleet::{Kind, Options, Thresholds};
+use crate::metric::{Metric, bins};
 use crate::snapshot::{Column, ColumnType, Snapshot};
 
 /// Where the baseline of a feature comes from.
@@ -187,24 +187,6 @@ fn attempt<'a>(
     (kind, outcome.map_err(|error| Refusal { status: Status::Unreadable, detail: error.to_string() }))
 }
 
-/// Whether the moments of a column have to be taken for these options.
-fn with_moments(options: &Options) -> bool {
-    options.metrics.has(Metric::Moments) || options.metrics.has(Metric::Wasserstein)
-}
-
-fn wanted<'a>(
-    baseline_ranks: &'a (dyn Fn(u64) -> Vec<u64> + Sync),
-    current_ranks: &'a (dyn Fn(u64) -> Vec<u64> + Sync),
-    options: &Options,
-) -> Wanted<'a> {
-    Wanted {
-        baseline_ranks,
-        current_ranks,
-        distance: options.metrics.has(Metric::Ks),
-        transport: options.metrics.has(Metric::Wasserstein),
-    }
-}
-
 fn numeric<'a>(
     counter: &dyn Counter,
     baseline: BaselineFeature<'a>,
@@ -214,14 +196,19 @@ fn numeric<'a>(
     options: &Options,
     pool: &mut ColumnPool<'a>,
 ) -> Result<std::result::Result<Figures, NoValues>> {
-    let baseline_ranks = |n| figures::baseline_ranks(options, n);
-    let current_ranks = |n| figures::current_ranks(options, n);
-    let wanted = wanted(&baseline_ranks, &current_ranks, options);
-    let source_b = pool.numeric(current, column, domain, with_moments(options), options.hold)?;
+    let baseline_ranks = |n| bins::ranks(&options.baseline_percents(), n);
+    let current_ranks = |n| bins::ranks(&options.current_percents(), n);
+    let wanted = Wanted {
+        baseline_ranks: &baseline_ranks,
+        current_ranks: &current_ranks,
+        distance: options.metrics.has(Metric::Ks),
+        transport: options.metrics.has(Metric::Wasserstein),
+    };
+    let source_b = pool.numeric(current, column, domain, options.with_moments(), options.hold)?;
     let source_a;
     let (a, b, ta) = match baseline {
         BaselineFeature::Live(snapshot, column_a) => {
-            source_a = pool.numeric(snapshot, column_a, domain, with_moments(options), options.hold)?;
+            source_a = pool.numeric(snapshot, column_a, domain, options.with_moments(), options.hold)?;
             let side = pair::Baseline::Source(&*source_a, snapshot.rows());
             let (a, b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
             (a, b, source_a.tally()?)
@@ -322,51 +309,4 @@ fn verdict(metrics: &Metrics, kind: Kind, thresholds: &Thresholds) -> Verdict {
         reasons.push(format!("missing {:.1} % -> {:.1} %", 100.0 * missing.baseline, 100.0 * missing.current));
     }
     Verdict { drifted: !reasons.is_empty(), reasons }
-}
-
-/// Freezes one column of a training snapshot.
-pub fn freeze_feature(
-    counter: &dyn Counter,
-    snapshot: &Snapshot,
-    column: &Column,
-    kind: Option<Kind>,
-    options: &Options,
-) -> FrozenFeature {
-    let rows = Tally { rows: snapshot.rows(), ..Tally::default() };
-    let refused = |status, detail| (rows, Frozen::Refused(status, detail));
-    let (tally, data) = match (kind.or(Kind::default_for(&column.kind)), &column.kind) {
-        (_, ColumnType::Mixed(types)) => {
-            refused(Status::TypeChanged, format!("the files of one snapshot disagree on the type: {types}"))
-        }
-        (_, ColumnType::Unsupported(dtype)) => {
-            refused(Status::UnsupportedType, format!("columns of type {dtype} cannot be compared"))
-        }
-        (Some(Kind::Numeric), ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _)) => {
-            freeze_numeric(counter, snapshot, column, *domain, options)
-                .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string()))
-        }
-        (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
-            .categories(column, options.category_limit)
-            .map(|(categories, tally)| (tally, Frozen::Categorical(categories)))
-            .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string())),
-        (Some(Kind::Numeric), other) => {
-            refused(Status::UnsupportedType, format!("{} cannot be read as numbers", other.name()))
-        }
-        (None, _) => refused(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into()),
-    };
-    FrozenFeature { name: column.name.clone(), dtype: column.kind.clone(), tally, data }
-}
-
-fn freeze_numeric(
-    counter: &dyn Counter,
-    snapshot: &Snapshot,
-    column: &Column,
-    domain: Domain,
-    options: &Options,
-) -> Result<(Tally, Frozen)> {
-    let ranks = |n| figures::baseline_ranks(options, n);
-    let wanted = wanted(&ranks, &ranks, options);
-    let source = snapshot.numeric(column, domain, with_moments(options), options.hold)?;
-    let ecdf: Ecdf = pair::count_baseline(counter, domain, &source, snapshot.rows(), wanted)?;
-    Ok((source.tally()?, Frozen::Numeric(ecdf)))
 }

@@ -2,20 +2,18 @@
 
 use sha2::{Digest, Sha256};
 
-use super::options::Options;
 use super::report::{
     CategoryCount, ChiSquareReport, Counts, JensenShannon, KolmogorovSmirnov, Metrics, Missing, MomentShift, Psi,
     QuantileShift, Side, Value, Wasserstein,
 };
+use crate::atomic::hex;
 use crate::count::ecdf::EcdfPair;
 use crate::count::{Categories, Ecdf, Tally};
+use crate::fleet::{Options, QUANTILES};
 use crate::metric::bins::{self, TieBin};
 use crate::metric::divergence::{self, EPSILON};
 use crate::metric::noise::{self, Of};
 use crate::metric::{Band, Metric, contingency, ks};
-
-/// Quantiles that are reported, in percent.
-pub const QUANTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
 
 /// What the figures of one feature come down to.
 pub struct Figures {
@@ -62,11 +60,6 @@ impl IntegerHash {
     }
 }
 
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The hash of features that were not compared: of their tallies alone.
 pub fn tally_hash(a: &Tally, b: &Tally) -> String {
     IntegerHash::new(a, b).finish()
@@ -101,24 +94,6 @@ pub fn missing(a: &Tally, b: &Tally, options: &Options) -> Option<Missing> {
         p_value: contingency::two_proportions(b.missing(), b.rows, a.missing(), a.rows),
         q_value: None,
     })
-}
-
-/// Ranks of the baseline that the figures need: its extremes, the breakpoints, and quantiles on request.
-pub fn baseline_ranks(options: &Options, n: u64) -> Vec<u64> {
-    let mut percents = bins::percents(options.bins);
-    if options.metrics.has(Metric::Quantiles) {
-        percents.extend(QUANTILES);
-    }
-    bins::ranks(&percents, n)
-}
-
-/// Ranks of the current side that the figures need.
-pub fn current_ranks(options: &Options, n: u64) -> Vec<u64> {
-    let mut percents = vec![0.0, 100.0];
-    if options.metrics.has(Metric::Quantiles) {
-        percents.extend(QUANTILES);
-    }
-    bins::ranks(&percents, n)
 }
 
 /// Bin counts of both sides between keys, half-open.

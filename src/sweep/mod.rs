@@ -2,21 +2,21 @@
 
 pub mod compare;
 pub mod figures;
-mod options;
 mod plan;
 mod pool;
 pub mod report;
 
-pub use options::{Kind, MEMORY_PER_THREAD, Options, Thresholds};
 pub use plan::{ModelReport, Progress, Summary, SweepReport, sweep};
-pub use report::{Comparison, Engine, Feature, Rows, SCHEMA_VERSION, Status};
+pub use report::{Comparison, Engine, Feature, Rows, SCHEMA_VERSION};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::atomic::hex;
 use crate::baseline::Baseline;
 use crate::count::Counter;
 use crate::error::{Error, Result};
+use crate::fleet::{Kind, Options};
 use crate::snapshot::Snapshot;
 use compare::{BaselineFeature, compare_feature, judge};
 use pool::ColumnPool;
@@ -139,5 +139,5 @@ fn counts_hash<'a>(features: impl Iterator<Item = &'a Feature>) -> String {
         hash.update(name);
         hash.update(feature);
     }
-    figures::hex(&hash.finalize())
+    hex(&hash.finalize())
 }

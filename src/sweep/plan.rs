@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::compare::{BaselineFeature, compare_feature, judge};
 use super::pool::ColumnPool;
-use super::report::{Engine, Feature, Rows, SCHEMA_VERSION, Status};
-use super::{BaselineSource, Kind, Options, check_bins, counts_hash};
+use super::report::{Engine, Feature, Rows, SCHEMA_VERSION};
+use super::{BaselineSource, check_bins, counts_hash};
 use crate::count::Counter;
-use crate::error::Error;
-use crate::fleet::{Fleet, Model};
+use crate::error::{Error, Status};
+use crate::fleet::{Fleet, Kind, Model, Options};
 use crate::metric::fdr;
 use crate::snapshot::Snapshot;
 
@@ -187,7 +187,7 @@ fn finish(
         schema_version: SCHEMA_VERSION,
         engine: Engine::this(counter.name()),
         fleet: fleet.name.clone(),
-        counts_hash: super::figures::hex(&Sha256::digest(all.as_bytes())),
+        counts_hash: crate::atomic::hex(&Sha256::digest(all.as_bytes())),
         summary,
         models: reports,
     }

@@ -2,57 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::options::Kind;
+use crate::error::Status;
+use crate::fleet::Kind;
 use crate::metric::Band;
 use crate::metric::contingency::ChiSquare;
 use crate::metric::ks::Method;
 use crate::metric::noise::Noise;
-
-/// Why a feature has the figures it has, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Compared.
-    Ok,
-    /// Compared; the baseline holds a single value.
-    Constant,
-    /// Compared; one side has fewer values than a verdict asks for.
-    InsufficientData,
-    /// One side has nothing but nulls and NaN.
-    AllNull,
-    /// The current snapshot lacks the column.
-    MissingColumn,
-    /// The column holds another type than in the baseline.
-    TypeChanged,
-    /// The column holds a type that cannot be compared.
-    UnsupportedType,
-    /// Identifiers, timestamps and the like: seen, not compared.
-    NotCompared,
-    /// The column cannot be read.
-    Unreadable,
-}
-
-impl Status {
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Status::Ok => "ok",
-            Status::Constant => "constant",
-            Status::InsufficientData => "insufficient_data",
-            Status::AllNull => "all_null",
-            Status::MissingColumn => "missing_column",
-            Status::TypeChanged => "type_changed",
-            Status::UnsupportedType => "unsupported_type",
-            Status::NotCompared => "not_compared",
-            Status::Unreadable => "unreadable",
-        }
-    }
-
-    /// Whether the feature could not be compared although it should have been.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Status::MissingColumn | Status::TypeChanged | Status::Unreadable)
-    }
-}
 
 /// What is known of one side of a feature. Counts are rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

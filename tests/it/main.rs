@@ -7,3 +7,4 @@ mod data;
 mod edges;
 mod golden;
 mod properties;
+mod tidy;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::count::CategoryCounts;
-use crate::metric::MetricSet;
+use crate::metric::{Metric, MetricSet, bins};
 use crate::snapshot::ColumnType;
 
 /// Limits above (or, for p-values, below) which a feature has drifted.
@@ -87,6 +87,9 @@ pub struct Options {
     pub hold: usize,
 }
 
+/// Quantiles that are reported, in percent.
+pub const QUANTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
+
 /// Memory that a comparison may take for each worker thread unless told otherwise.
 pub const MEMORY_PER_THREAD: usize = 256 << 20;
 
@@ -100,6 +103,29 @@ impl Options {
             thresholds: Thresholds::default(),
             hold: hold_of(MEMORY_PER_THREAD * rayon::current_num_threads()),
         }
+    }
+
+    /// Percents of the baseline that the figures need: extremes and breakpoints, and quantiles on request.
+    pub fn baseline_percents(&self) -> Vec<f64> {
+        let mut percents = bins::percents(self.bins);
+        percents.extend(self.quantiles());
+        percents
+    }
+
+    /// Percents of the current side that the figures need.
+    pub fn current_percents(&self) -> Vec<f64> {
+        let mut percents = vec![0.0, 100.0];
+        percents.extend(self.quantiles());
+        percents
+    }
+
+    fn quantiles(&self) -> impl Iterator<Item = f64> {
+        QUANTILES.into_iter().filter(|_| self.metrics.has(Metric::Quantiles))
+    }
+
+    /// Whether the moments of a column have to be taken.
+    pub fn with_moments(&self) -> bool {
+        self.metrics.has(Metric::Moments) || self.metrics.has(Metric::Wasserstein)
     }
 
     /// Divides a memory limit. Every thread holds at most the keys of two columns; each may take a thirty-second

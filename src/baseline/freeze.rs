@@ -1,0 +1,61 @@
+//! One column of a training snapshot becomes a feature of a baseline.
+
+use super::{Frozen, FrozenFeature};
+use crate::count::pair::{self, Wanted};
+use crate::count::{Counter, Domain, Ecdf, Tally};
+use crate::error::{Result, Status};
+use crate::fleet::{Kind, Options};
+use crate::metric::{Metric, bins};
+use crate::snapshot::{Column, ColumnType, Snapshot};
+
+/// Freezes one column of a training snapshot.
+pub fn freeze_feature(
+    counter: &dyn Counter,
+    snapshot: &Snapshot,
+    column: &Column,
+    kind: Option<Kind>,
+    options: &Options,
+) -> FrozenFeature {
+    let rows = Tally { rows: snapshot.rows(), ..Tally::default() };
+    let refused = |status, detail| (rows, Frozen::Refused(status, detail));
+    let (tally, data) = match (kind.or(Kind::default_for(&column.kind)), &column.kind) {
+        (_, ColumnType::Mixed(types)) => {
+            refused(Status::TypeChanged, format!("the files of one snapshot disagree on the type: {types}"))
+        }
+        (_, ColumnType::Unsupported(dtype)) => {
+            refused(Status::UnsupportedType, format!("columns of type {dtype} cannot be compared"))
+        }
+        (Some(Kind::Numeric), ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _)) => {
+            freeze_numeric(counter, snapshot, column, *domain, options)
+                .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string()))
+        }
+        (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
+            .categories(column, options.category_limit)
+            .map(|(categories, tally)| (tally, Frozen::Categorical(categories)))
+            .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string())),
+        (Some(Kind::Numeric), other) => {
+            refused(Status::UnsupportedType, format!("{} cannot be read as numbers", other.name()))
+        }
+        (None, _) => refused(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into()),
+    };
+    FrozenFeature { name: column.name.clone(), dtype: column.kind.clone(), tally, data }
+}
+
+fn freeze_numeric(
+    counter: &dyn Counter,
+    snapshot: &Snapshot,
+    column: &Column,
+    domain: Domain,
+    options: &Options,
+) -> Result<(Tally, Frozen)> {
+    let ranks = |n| bins::ranks(&options.baseline_percents(), n);
+    let wanted = Wanted {
+        baseline_ranks: &ranks,
+        current_ranks: &ranks,
+        distance: options.metrics.has(Metric::Ks),
+        transport: options.metrics.has(Metric::Wasserstein),
+    };
+    let source = snapshot.numeric(column, domain, options.with_moments(), options.hold)?;
+    let ecdf: Ecdf = pair::count_baseline(counter, domain, &source, snapshot.rows(), wanted)?;
+    Ok((source.tally()?, Frozen::Numeric(ecdf)))
+}
