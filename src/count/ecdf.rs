@@ -327,7 +327,7 @@ impl<'a> EcdfPair<'a> {
             if self.is_affine(j, step) || (!occupied && cell.width_bits.is_some()) {
                 let bits = cell.width_bits.unwrap_or(0);
                 // value = lower + ulp * offset, so the area is an integer number of ulps.
-                let ulp = domain.value(cell.lower + 1) - domain.value(cell.lower);
+                let ulp = domain.value(cell.lower.saturating_add(1)) - domain.value(cell.lower);
                 let ulps = (step.right << bits) - m * i128::from(oa[j]) + n * i128::from(ob[j]);
                 area.add_product(ulps.abs(), ulp);
             } else if a.is_known(j) && b.is_known(j) {

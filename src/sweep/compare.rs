@@ -158,14 +158,16 @@ fn attempt<'a>(
             _ => {}
         }
     }
+    let not_asked = || refuse(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into());
+    if let (None, ColumnType::Temporal(..), ColumnType::Temporal(..)) = (kind, baseline.dtype(), &column.kind) {
+        return not_asked();
+    }
     let dtypes = [baseline.dtype().name(), column.kind.name()];
     let Some(common) = baseline.dtype().common(&column.kind) else { return changed() };
     let kind = match (kind.or(Kind::default_for(&common)), &common) {
         (Some(kind), _) => kind,
         (None, ColumnType::Null) => Kind::Categorical,
-        (None, _) => {
-            return refuse(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into());
-        }
+        (None, _) => return not_asked(),
     };
     let outcome = match kind {
         Kind::Numeric => {
