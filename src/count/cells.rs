@@ -8,12 +8,28 @@
 
 use super::key::Domain;
 
+/// A coarse range in one word, so that the table stays small and a look-up is one load: its first cell in the
+/// upper 26 bits, and how many low bits of the key its cells drop in the lower 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Coarse {
-    /// First cell of the range.
-    base: u32,
-    /// Low bits of the key that are dropped inside the range.
-    shift: u32,
+struct Coarse(u32);
+
+impl Coarse {
+    const MOST_CELLS: u32 = 1 << 26;
+
+    fn new(base: u32, shift: u32) -> Self {
+        debug_assert!(base < Self::MOST_CELLS && shift < 64);
+        Self(base << 6 | shift)
+    }
+
+    #[inline(always)]
+    fn base(self) -> u32 {
+        self.0 >> 6
+    }
+
+    #[inline(always)]
+    fn shift(self) -> u32 {
+        self.0 & 63
+    }
 }
 
 /// A division of the keys of one column into cells `0 .. len()`, in key order.
@@ -40,7 +56,7 @@ impl CellMap {
     pub fn from_sample(sample: &mut [u64], domain: Domain, target: usize) -> Self {
         sample.sort_unstable();
         let (Some(&lo), Some(&hi)) = (sample.first(), sample.last()) else {
-            return Self::new(0, 63, &[Coarse { base: 0, shift: 63 }], 1);
+            return Self::new(0, 63, &[Coarse::new(0, 63)], 1);
         };
         let full = Self::over(lo, hi, sample, domain, target);
         // A few far outliers would leave all the rest in one cell: then cut only the middle 98 % finely.
@@ -76,14 +92,14 @@ impl CellMap {
             let wanted = (mass as usize * target).div_ceil(sample.len()).max(1);
             let bits = wanted.next_power_of_two().ilog2().min(coarse_shift);
             // A range without mass is one cell: all of its low bits are dropped.
-            coarse.push(Coarse { base: cells, shift: coarse_shift - bits });
+            coarse.push(Coarse::new(cells, coarse_shift - bits));
             cells += 1 << bits;
         }
         Self::new(first << coarse_shift, coarse_shift, &coarse, cells)
     }
 
     fn new(origin: u64, coarse_shift: u32, coarse: &[Coarse], cells: u32) -> Self {
-        let mut table = Box::new([Coarse { base: 0, shift: 0 }; TABLE]);
+        let mut table = Box::new([Coarse::new(0, 0); TABLE]);
         table[..coarse.len()].copy_from_slice(coarse);
         Self { origin, coarse_shift, coarse: table, ranges: coarse.len() as u32, cells }
     }
@@ -113,7 +129,7 @@ impl CellMap {
         CellMapParts {
             origin: self.origin,
             coarse_shift: self.coarse_shift,
-            shifts: self.coarse().iter().map(|entry| entry.shift.into()).collect(),
+            shifts: self.coarse().iter().map(|entry| entry.shift().into()).collect(),
         }
     }
 
@@ -127,8 +143,8 @@ impl CellMap {
         for &shift in &parts.shifts {
             let shift = u32::try_from(shift).ok().filter(|&shift| shift <= parts.coarse_shift)?;
             let bits = parts.coarse_shift - shift;
-            coarse.push(Coarse { base: cells, shift });
-            cells = cells.checked_add(1u32.checked_shl(bits)?)?;
+            coarse.push(Coarse::new(cells, shift));
+            cells = cells.checked_add(1u32.checked_shl(bits)?).filter(|&cells| cells < Coarse::MOST_CELLS)?;
         }
         Some(Self::new(parts.origin, parts.coarse_shift, &coarse, cells))
     }
@@ -147,14 +163,14 @@ impl CellMap {
     #[inline(always)]
     pub fn cell(&self, key: u64) -> u32 {
         let (entry, low) = self.locate(key);
-        entry.base + (low >> entry.shift) as u32
+        entry.base() + (low >> entry.shift()) as u32
     }
 
     /// The cell of a key, and how far into the cell the key lies.
     #[inline(always)]
     pub fn cell_and_offset(&self, key: u64) -> (u32, u64) {
         let (entry, low) = self.locate(key);
-        (entry.base + (low >> entry.shift) as u32, low & ((1 << entry.shift) - 1))
+        (entry.base() + (low >> entry.shift()) as u32, low & ((1 << entry.shift()) - 1))
     }
 
     #[inline(always)]
@@ -168,13 +184,13 @@ impl CellMap {
     pub fn iter(&self) -> impl Iterator<Item = Cell> + '_ {
         let last = self.coarse().len() - 1;
         self.coarse().iter().enumerate().flat_map(move |(i, entry)| {
-            let end = self.coarse().get(i + 1).map_or(self.cells, |next| next.base);
+            let end = self.coarse().get(i + 1).map_or(self.cells, |next| next.base());
             let lower = self.origin.saturating_add((i as u64) << self.coarse_shift);
             // Cells of the two outermost ranges also take what lies beyond them.
             let open = i == last || (i == 0 && self.origin > 0);
-            (0..end - entry.base).map(move |j| Cell {
-                lower: lower.saturating_add(u64::from(j) << entry.shift),
-                width_bits: if open { None } else { Some(entry.shift) },
+            (0..end - entry.base()).map(move |j| Cell {
+                lower: lower.saturating_add(u64::from(j) << entry.shift()),
+                width_bits: if open { None } else { Some(entry.shift()) },
             })
         })
     }
