@@ -14,7 +14,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// A path or pattern that matches nothing.
     #[error(
-        "{path}: no such file; check the path (a directory is searched for .parquet, .csv, .arrow, .ipc and .feather)"
+        "{path}: no such file, or no data in it; check the path (a directory is searched for .parquet, .csv, .arrow, .ipc and .feather)"
     )]
     NotFound {
         /// The path as it was given.

@@ -29,6 +29,9 @@ pub fn freeze_feature(
             freeze_numeric(counter, snapshot, column, *domain, options)
                 .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string()))
         }
+        (Some(Kind::Categorical), ColumnType::Numeric(domain)) if domain.is_float() => {
+            refused(Status::UnsupportedType, format!("{} cannot be read as categories", column.kind.name()))
+        }
         (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
             .categories(column, options.category_limit)
             .map(|(categories, tally)| (tally, Frozen::Categorical(categories)))

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use driftsweep::baseline::{Baseline, Frozen};
+use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::snapshot::Snapshot;
 use sha2::{Digest, Sha256};
@@ -72,7 +73,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
         if !Baseline::is_one(&args.output) {
             return Err(super::bad("--output", "a baseline file is named *.baseline"));
         }
-        let snapshot = Snapshot::open(spec)?;
+        let snapshot = open(spec)?;
         let baseline = Baseline::build(&*counter, &snapshot, |_| Some(None), &options, now());
         baseline.write(&args.output)?;
         return Ok(summary(&args.output, &baseline));
@@ -81,7 +82,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let fleet = Fleet::read(path, &options)?;
     let mut worst = 0;
     for model in &fleet.models {
-        let outcome = Snapshot::open(&model.baseline).and_then(|snapshot| {
+        let outcome = open(&model.baseline).and_then(|snapshot| {
             let baseline = Baseline::build(&*counter, &snapshot, |name| model.kind_of(name), &model.options, now());
             let file = args.output.join(format!("{}.baseline", file_name(&model.name)));
             baseline.write(&file)?;
@@ -96,6 +97,12 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
         }
     }
     Ok(worst)
+}
+
+/// A training snapshot, which must have rows.
+fn open(spec: &str) -> Result<Snapshot, Error> {
+    let snapshot = Snapshot::open(spec)?;
+    if snapshot.rows() == 0 { Err(Error::NoRows { path: spec.into() }) } else { Ok(snapshot) }
 }
 
 /// A model's name as a file name: no separators, nothing hidden. Names that had to be changed get a part of

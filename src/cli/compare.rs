@@ -1,6 +1,7 @@
 //! `driftsweep compare`
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use clap::Args;
 use driftsweep::error::Error;
@@ -59,6 +60,12 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let (counter, mut options) = args.engine.start()?;
     let baseline = BaselineSource::open(&args.baseline)?;
     let current = Snapshot::open(&args.current)?;
+    let files = |snapshot: &Snapshot| snapshot.sources().into_iter().map(|source| source.path);
+    let mut inputs: Vec<PathBuf> = files(&current).chain([PathBuf::from(&args.baseline)]).collect();
+    if let BaselineSource::Live(snapshot) = &baseline {
+        inputs.extend(files(snapshot));
+    }
+    super::protect(args.output.output.as_deref(), inputs.iter().map(PathBuf::as_path))?;
     if let Some(metrics) = metrics {
         options.metrics = metrics;
     }
@@ -79,6 +86,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
                 Error::NoColumn { path: args.baseline.clone(), column: name.clone(), known: known.join(", ") }.into()
             );
         }
+    }
+    if let Some(both) = categorical.intersection(&numeric).next() {
+        return Err(super::bad("--categorical", &format!("'{both}' is also given to --numeric; choose one")));
     }
     let kind_of = |name: &str| {
         let wanted = (features.is_empty() || features.contains(name)) && !exclude.contains(name);

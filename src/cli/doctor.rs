@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::snapshot::Snapshot;
-use driftsweep::sweep::BaselineSource;
+use driftsweep::sweep::{self, BaselineSource};
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -30,16 +29,22 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     println!("fleet      {}: {} models", fleet.name, fleet.models.len());
     let mut broken = 0;
     for model in &fleet.models {
-        let mut check = |what: &str, outcome: Result<u64, Error>| match outcome {
-            Ok(rows) => println!("  ok       {} {what}: {rows} rows", model.name),
-            Err(error) => {
-                broken += 1;
-                println!("  BROKEN   {} {what}: {error}", model.name);
-            }
-        };
-        check("baseline", BaselineSource::open(&model.baseline).map(|b| b.rows()));
+        let baseline = BaselineSource::open(&model.baseline);
         for window in &model.windows {
-            check(&format!("current {}", window.name), Snapshot::open(&window.current).map(|s| s.rows()));
+            let outcome = match (&baseline, Snapshot::open(&window.current)) {
+                (Err(error), _) => Err(format!("baseline: {error}")),
+                (Ok(_), Err(error)) => Err(format!("current: {error}")),
+                (Ok(baseline), Ok(current)) => {
+                    sweep::check_model(model, baseline, &current).map(|()| (baseline.rows(), current.rows()))
+                }
+            };
+            match outcome {
+                Ok((a, b)) => println!("  ok       {} {}: {a} and {b} rows", model.name, window.name),
+                Err(reason) => {
+                    broken += 1;
+                    println!("  BROKEN   {} {}: {reason}", model.name, window.name);
+                }
+            }
         }
     }
     Ok(if broken > 0 { super::PARTIAL } else { 0 })

@@ -8,7 +8,7 @@ mod init;
 mod sweep;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -88,8 +88,8 @@ enum BackendArg {
 impl EngineArgs {
     /// Starts the worker threads and chooses the counter.
     fn start(&self) -> anyhow::Result<(Box<dyn Counter>, Options)> {
-        if self.threads == Some(0) {
-            return Err(bad("--threads", "must be 1 or more"));
+        if self.threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
+            return Err(bad("--threads", "must be between 1 and 1024"));
         }
         if self.memory.is_some_and(|memory| memory.as_u64() < 16 << 20) {
             return Err(bad("--memory", "must be 16MiB or more"));
@@ -149,9 +149,20 @@ impl OutputArgs {
 
 /// Writes to standard output; a reader that has gone away is not an error.
 fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(bytes) {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot write to standard output"),
+        other => Ok(other.map_err(|source| Error::Write { path: "standard output".into(), source })?),
+    }
+}
+
+/// Refuses an output that would overwrite one of the inputs.
+fn protect<'a>(output: Option<&Path>, inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
+    let Some(output) = output else { return Ok(()) };
+    let Ok(target) = output.canonicalize() else { return Ok(()) };
+    match inputs.into_iter().find(|input| input.canonicalize().is_ok_and(|input| input == target)) {
+        Some(input) => Err(bad("--output", &format!("{} is an input; choose another file", input.display()))),
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `driftsweep sweep`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use driftsweep::fleet::Fleet;
@@ -25,7 +25,10 @@ pub struct SweepArgs {
 pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let metrics = super::metric_set(&args.metrics)?;
     let (counter, options) = args.engine.start()?;
+    super::protect(args.output.output.as_deref(), [args.fleet.as_path()])?;
     let mut fleet = Fleet::read(&args.fleet, &options)?;
+    let inputs = fleet.models.iter().flat_map(|m| m.windows.iter().map(|w| &w.current).chain([&m.baseline]));
+    super::protect(args.output.output.as_deref(), inputs.map(Path::new))?;
     if let Some(metrics) = metrics {
         fleet.models.iter_mut().for_each(|model| model.options.metrics = metrics);
     }

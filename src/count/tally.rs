@@ -54,9 +54,24 @@ pub struct Moments {
     /// Number of values.
     pub n: u64,
     /// Their mean.
+    #[serde(with = "exact")]
     pub mean: f64,
-    /// The sum of squared deviations from the mean.
+    /// The sum of squared deviations from the mean; infinite where it exceeds a double.
+    #[serde(with = "exact")]
     pub m2: f64,
+}
+
+/// Doubles as text that reads back to the same double, infinities and NaN included, which JSON lacks.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{x:?}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 impl Moments {

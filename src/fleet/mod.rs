@@ -71,7 +71,7 @@ impl Model {
 
     /// Features that are named in the file, to be checked against the data.
     pub fn named_features(&self) -> impl Iterator<Item = &str> {
-        self.features.iter().flatten().chain(self.overrides.keys()).map(String::as_str)
+        self.features.iter().flatten().chain(&self.exclude).chain(self.overrides.keys()).map(String::as_str)
     }
 }
 
@@ -193,7 +193,12 @@ impl Fleet {
     /// # Errors
     /// [`Error::Fleet`] with the line.
     pub fn read(path: &Path, base: &Options) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, &e))?;
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
+        let text = String::from_utf8(bytes).map_err(|e| Error::Fleet {
+            path: path.into(),
+            line: None,
+            reason: format!("not UTF-8 text ({e})"),
+        })?;
         Self::parse(&text, path, base)
     }
 

@@ -37,13 +37,13 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> String {
             .collect();
         let last = model.error.clone().unwrap_or_else(|| worst.join(", "));
         models.add_row([
-            Cell::new(&model.model),
-            Cell::new(&model.window),
+            shown(&model.model),
+            shown(&model.window),
             right(rows_text(model.rows)),
             right(model.features.len()),
             right(model.drifted).fg(if model.drifted > 0 { Color::Yellow } else { Color::Reset }),
             right(failed).fg(if failed > 0 { Color::Red } else { Color::Reset }),
-            Cell::new(last).fg(if model.error.is_some() { Color::Red } else { Color::Reset }),
+            shown(&last).fg(if model.error.is_some() { Color::Red } else { Color::Reset }),
         ]);
     }
     let mut text = format!("{models}\n");
@@ -74,18 +74,18 @@ fn features(rows: &[Row<'_>], top: usize, with_model: bool) -> String {
     }
     table.set_header(header);
     let ranked = ranked(rows);
-    let shown = if top == 0 { ranked.len() } else { top.min(ranked.len()) };
-    for (model, feature) in &ranked[..shown] {
+    let count = if top == 0 { ranked.len() } else { top.min(ranked.len()) };
+    for (model, feature) in &ranked[..count] {
         let mut cells = Vec::new();
         if let Some(model) = model {
-            cells.extend([Cell::new(&model.model), Cell::new(&model.window)]);
+            cells.extend([shown(&model.model), shown(&model.window)]);
         }
         cells.extend(feature_cells(feature));
         table.add_row(cells);
     }
     let mut text = format!("{table}\n");
-    if shown < ranked.len() {
-        let _ = writeln!(text, "… and {} more; --top 0 shows all", ranked.len() - shown);
+    if count < ranked.len() {
+        let _ = writeln!(text, "… and {} more; --top 0 shows all", ranked.len() - count);
     }
     text
 }
@@ -108,7 +108,7 @@ fn feature_cells(feature: &Feature) -> Vec<Cell> {
         feature.detail.clone().unwrap_or_default()
     };
     vec![
-        Cell::new(&feature.name),
+        shown(&feature.name),
         Cell::new(feature.kind.name()),
         Cell::new(feature.status.name()).fg(if feature.status.is_failure() { Color::Red } else { Color::Reset }),
         psi,
@@ -116,7 +116,7 @@ fn feature_cells(feature: &Feature) -> Vec<Cell> {
         number(m.ks.as_ref().map(|ks| ks.statistic)),
         right(m.ks.as_ref().map_or("–".into(), |ks| format!("{:.2e}", ks.p_value))),
         right(missing.map_or("–".into(), |m| format!("{:.1} → {:.1} %", 100.0 * m.baseline, 100.0 * m.current))),
-        Cell::new(verdict).fg(if feature.verdict.drifted { Color::Yellow } else { Color::Reset }),
+        shown(&verdict).fg(if feature.verdict.drifted { Color::Yellow } else { Color::Reset }),
     ]
 }
 
@@ -138,6 +138,11 @@ fn new_table() -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table
+}
+
+/// Text from outside, with control characters made visible: a name must not steer the terminal.
+fn shown(text: &str) -> Cell {
+    if text.chars().any(char::is_control) { Cell::new(text.escape_debug()) } else { Cell::new(text) }
 }
 
 fn right(text: impl ToString) -> Cell {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use polars::io::SerReader;
 use polars::io::csv::read::_csv_read_internal::CountLines;
-use polars::prelude::{CsvReadOptions, DataFrame, ParquetCompression, ParquetWriter, PolarsResult, Schema};
+use polars::prelude::{
+    CsvReadOptions, DataFrame, ParquetCompression, ParquetWriter, PolarsError, PolarsResult, Schema,
+};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
@@ -45,7 +47,7 @@ pub fn to_parquet(path: &Path) -> Result<NamedTempFile> {
         }
         let block: Vec<u8> = bytes.drain(..end).collect();
         let frame = super::guarded(|| parse(block, schema.clone()))
-            .map_err(|e| unreadable(format!("not readable as CSV ({e}); convert it to Parquet to fix its types")))?;
+            .map_err(|e| unreadable(format!("not readable as CSV ({}); convert it to Parquet", gist(&e))))?;
         let known = schema.get_or_insert_with(|| frame.schema().clone());
         if writer.is_none() {
             let batched = ParquetWriter::new(spill.as_file())
@@ -77,4 +79,10 @@ fn parse(block: Vec<u8>, schema: Option<Arc<Schema>>) -> PolarsResult<DataFrame>
         .with_rechunk(true)
         .into_reader_with_file_handle(Cursor::new(block))
         .finish()
+}
+
+/// The first line of a message, cut where it starts to quote the file.
+fn gist(error: &PolarsError) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
 }

@@ -11,12 +11,13 @@ mod parquet;
 pub mod table;
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use polars::prelude::{PolarsError, PolarsResult};
-use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray};
+use polars_arrow::array::{Array, NullArray, PrimitiveArray, Utf8ViewArray};
 use polars_arrow::datatypes::ArrowDataType;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
@@ -447,6 +448,11 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
         Some("arrow" | "ipc" | "feather") => (Reader::Ipc(ipc::IpcFile::open(&path)?), None),
         _ => (Reader::Parquet(parquet::ParquetFile::open(&path)?), None),
     };
+    let mut names = HashSet::new();
+    if let Some(twice) = reader.fields().iter().find(|field| !names.insert(field.name.clone())) {
+        let reason = format!("two columns are called '{}'; rename one", twice.name);
+        return Err(Error::Unreadable { path, reason });
+    }
     Ok(OpenFile { path, reader, partitions, bytes, _spill: spill })
 }
 
@@ -463,6 +469,7 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
             .map(|(at, field)| (field.name.to_string(), ColumnType::of(&field.dtype), Position::Stored(at)));
         let partitions = file.partitions.iter().enumerate().map(|(at, (name, value))| {
             let kind = match value.parse::<i64>() {
+                _ if value == NO_PARTITION => ColumnType::Null,
                 Ok(_) => ColumnType::Numeric(Domain::I64),
                 Err(_) => ColumnType::Text,
             };
@@ -476,16 +483,29 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
             });
             let column = &mut columns[at];
             column.at[i] = Some(position);
-            column.kind = column.kind.common(&kind).unwrap_or_else(|| {
-                ColumnType::Mixed(format!("{} and, in {}, {}", column.kind.name(), file.path.display(), kind.name()))
-            });
+            if !matches!(column.kind, ColumnType::Mixed(_)) {
+                column.kind = column.kind.common(&kind).unwrap_or_else(|| {
+                    ColumnType::Mixed(format!(
+                        "{} and, in {}, {}",
+                        column.kind.name(),
+                        file.path.display(),
+                        kind.name()
+                    ))
+                });
+            }
         }
     }
     columns
 }
 
+/// What Hive and Spark call the partition of the rows without a key.
+const NO_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
 /// A partition key as a column.
 fn constant(value: &str, kind: &ColumnType, rows: usize) -> Box<dyn Array> {
+    if value == NO_PARTITION {
+        return Box::new(NullArray::new(ArrowDataType::Null, rows));
+    }
     match (kind, value.parse::<i64>()) {
         (ColumnType::Numeric(_), Ok(x)) => {
             Box::new(PrimitiveArray::new(ArrowDataType::Int64, vec![x; rows].into(), None))

@@ -97,7 +97,7 @@ fn decode(bytes: Buffer<u8>, leaf: &ColumnChunkMetadata, field: &Field) -> Resul
         column_iter_to_arrays(vec![pages], vec![leaf_type], field.clone(), None)
     })
     .map(|(arrays, _)| arrays)
-    .map_err(|e| format!("cannot be decoded ({e}); the file is damaged"))
+    .map_err(|e| format!("cannot be decoded ({e}); the file is damaged, or the type is not supported"))
 }
 
 impl Drop for ParquetFile {

@@ -112,6 +112,11 @@ pub fn compare_feature<'a>(
     }
 }
 
+/// Why a floating-point column is not counted by category.
+fn not_categories(dtype: &ColumnType) -> String {
+    format!("{} cannot be read as categories; only integers, booleans and strings can", dtype.name())
+}
+
 /// Tallies and types of a feature of which one side is all missing.
 type NoValues = (Status, Tally, Tally, [String; 2]);
 
@@ -183,6 +188,9 @@ fn attempt<'a>(
                 return changed();
             }
             numeric(counter, baseline, (current, column), domain, dtypes, options, pool)
+        }
+        Kind::Categorical if matches!(common, ColumnType::Numeric(domain) if domain.is_float()) => {
+            return refuse(Status::UnsupportedType, not_categories(&common));
         }
         Kind::Categorical => categorical(baseline, (current, column), dtypes, options, pool),
     };

@@ -6,7 +6,7 @@ mod plan;
 mod pool;
 pub mod report;
 
-pub use plan::{ModelReport, Progress, Summary, SweepReport, sweep};
+pub use plan::{ModelReport, Progress, Summary, SweepReport, check_model, sweep};
 pub use report::{Comparison, Engine, Feature, Rows, SCHEMA_VERSION};
 
 use rayon::prelude::*;

@@ -223,20 +223,31 @@ fn open_task(
     let (a, b) = (baselines.index[model.baseline.as_str()], currents.index[current]);
     let baseline = baselines.opened[a].as_ref().map_err(|e| format!("baseline: {e}"))?;
     let snapshot = currents.opened[b].as_ref().map_err(|e| format!("current: {e}"))?;
+    check_model(model, baseline, snapshot)?;
+    Ok((a, b))
+}
+
+/// Whether a model can be compared as the fleet file says.
+///
+/// # Errors
+/// The reason: other bins than the baseline's, an empty side, a name that no column has, nothing left to compare.
+pub fn check_model(model: &Model, baseline: &BaselineSource, current: &Snapshot) -> Result<(), String> {
     check_bins(&model.baseline, baseline, &model.options).map_err(|e| e.to_string())?;
-    for (what, rows) in [(&*model.baseline, baseline.rows()), (current, snapshot.rows())] {
+    for (what, rows) in [(&*model.baseline, baseline.rows()), (current.spec(), current.rows())] {
         if rows == 0 {
             return Err(Error::NoRows { path: what.into() }.to_string());
         }
     }
     let features = baseline.features();
-    if let Some(unknown) = model.named_features().find(|name| !features.iter().any(|f| f.name() == *name)) {
-        return Err(format!(
-            "feature '{unknown}' is named in the fleet file, but {} has no such column",
-            model.baseline
-        ));
+    // A frozen baseline may have left out what the fleet file excludes.
+    let known = |name: &str| features.iter().any(|f| f.name() == name) || current.column(name).is_ok();
+    if let Some(unknown) = model.named_features().find(|name| !known(name)) {
+        return Err(format!("'{unknown}' is named in the fleet file, but {} has no such column", model.baseline));
     }
-    Ok((a, b))
+    if !features.iter().any(|feature| model.kind_of(feature.name()).is_some()) {
+        return Err("no feature is left to compare; look at `features` and `exclude`".into());
+    }
+    Ok(())
 }
 
 fn items_of<'a>(

@@ -258,3 +258,53 @@ fn a_model_name_never_becomes_a_path_outside_its_folder() {
     assert_eq!(files.len(), 3, "different models, different files: {files:?}");
     assert!(files.iter().all(|f| f.ends_with(".baseline") && !f.starts_with('.')), "{files:?}");
 }
+
+#[test]
+fn an_output_never_overwrites_an_input() {
+    let folder = TempDir::new().unwrap();
+    let a = snapshot(folder.path(), "a.parquet", vec![numbers("x", 100)]);
+    let before = fs::read(&a).unwrap();
+    fails(&["compare", &a, &a, "-o", &a], 2, &["a.parquet", "is an input"]);
+    let fleet = folder.path().join("fleet.toml");
+    fs::write(&fleet, "[[model]]\nname = \"m\"\nbaseline = \"a.parquet\"\ncurrent = \"a.parquet\"\n").unwrap();
+    let fleet = fleet.to_str().unwrap();
+    fails(&["sweep", fleet, "-o", fleet], 2, &["fleet.toml", "is an input"]);
+    fails(&["sweep", fleet, "-o", &a], 2, &["a.parquet", "is an input"]);
+    assert_eq!(fs::read(&a).unwrap(), before);
+}
+
+#[test]
+fn a_baseline_of_extreme_values_can_be_read_back() {
+    let folder = TempDir::new().unwrap();
+    let values: Vec<f64> = (0..1500).map(|i| if i % 2 == 0 { 1.79e308 } else { -1e308 }).collect();
+    let a = snapshot(folder.path(), "a.parquet", vec![Series::new("x".into(), values), numbers("y", 1500)]);
+    let file = folder.path().join("a.baseline").display().to_string();
+    assert!(run(["baseline", "build", &a, "-o", &file]).status.success());
+    let report = compare(&file, &a, &[]);
+    assert_eq!(feature(&report, "x")["metrics"]["psi"]["value"], 0.0);
+    assert_eq!(feature(&report, "y")["status"], "ok");
+}
+
+#[test]
+fn a_name_in_a_fleet_file_that_no_column_has_fails_that_model_and_doctor_says_so_first() {
+    let folder = TempDir::new().unwrap();
+    snapshot(folder.path(), "a.parquet", vec![numbers("x", 1500), numbers("y", 1500)]);
+    let fleet = folder.path().join("fleet.toml");
+    let model = |name: &str, more: &str| {
+        format!("[[model]]\nname = \"{name}\"\nbaseline = \"a.parquet\"\ncurrent = \"a.parquet\"\n{more}\n")
+    };
+    let text = model("a", "exclude = [\"typo\"]")
+        + &model("b", "features = [\"typo\"]")
+        + &model("c", "exclude = [\"x\", \"y\"]");
+    fs::write(&fleet, text + &model("d", "")).unwrap();
+    let output = run(["sweep", fleet.to_str().unwrap(), "--format", "json"]);
+    assert_eq!(output.status.code(), Some(11));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let error = |i: usize| report["models"][i]["error"].as_str().unwrap_or("none").to_owned();
+    assert!(error(0).contains("'typo'") && error(1).contains("'typo'"), "{report}");
+    assert!(error(2).contains("no feature is left"));
+    assert_eq!(error(3), "none");
+    let doctor = run(["doctor", fleet.to_str().unwrap()]);
+    assert_eq!(doctor.status.code(), Some(11));
+    assert_eq!(String::from_utf8_lossy(&doctor.stdout).matches("BROKEN").count(), 3);
+}

@@ -196,3 +196,19 @@ fn directories_globs_and_hive_partitions_are_one_snapshot() {
     assert_eq!(report["rows"]["current"], 1000);
     assert_eq!(feature(&report, "x")["current"]["min"], 1500.0);
 }
+
+#[test]
+fn rows_without_a_partition_key_are_null_and_floats_are_no_categories() {
+    let folder = TempDir::new().unwrap();
+    for key in ["1", "2", "__HIVE_DEFAULT_PARTITION__"] {
+        let sub = folder.path().join(format!("k={key}"));
+        std::fs::create_dir_all(&sub).unwrap();
+        write(&sub, "part", floats(&[1.0, 2.0]));
+    }
+    let spec = folder.path().display().to_string();
+    let report = compare(&spec, &spec, &["--categorical", "x"]);
+    assert_eq!(feature(&report, "k")["baseline"]["null"], 2);
+    assert_eq!(feature(&report, "k")["baseline"]["max"], 2.0);
+    assert_eq!(feature(&report, "x")["status"], "unsupported_type");
+    assert!(feature(&report, "x")["detail"].as_str().unwrap().contains("float64"));
+}
