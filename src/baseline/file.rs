@@ -194,6 +194,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Baseline, String> {
     let text = |key: &str| metadata.get(key).ok_or_else(|| damaged(&format!("no {key}")));
     let header: Header = serde_json::from_str(text("header")?).map_err(|e| damaged(&e))?;
     let headers: Vec<FeatureHeader> = serde_json::from_str(text("features")?).map_err(|e| damaged(&e))?;
+    crate::fleet::check_bins(header.bins).map_err(|reason| damaged(&reason))?;
     let features = headers
         .into_iter()
         .enumerate()
@@ -202,7 +203,11 @@ fn decode(bytes: &[u8]) -> std::result::Result<Baseline, String> {
                 let view = tensors.tensor(&format!("{i}/{name}")).map_err(|e| damaged(&e))?;
                 widen(&view).ok_or_else(|| damaged(&format!("{i}/{name} is not a list of integers")))
             };
-            let data = decode_data(feature.data, &list)
+            let t = feature.tally;
+            if t.null.checked_add(t.nan).is_none_or(|missing| missing > t.rows) {
+                return Err(damaged(&"more missing values than rows"));
+            }
+            let data = decode_data(feature.data, t.values(), &list)
                 .map_err(|reason| if reason.starts_with("damaged") { reason } else { damaged(&reason) })?;
             Ok(FrozenFeature { name: feature.name, dtype: feature.dtype, tally: feature.tally, data })
         })
@@ -212,6 +217,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Baseline, String> {
 
 fn decode_data(
     header: DataHeader,
+    values: u64,
     list: &dyn Fn(&str) -> std::result::Result<Vec<u64>, String>,
 ) -> std::result::Result<Frozen, String> {
     match header {
@@ -224,13 +230,25 @@ fn decode_data(
             if !fits(counts.counts.len()) || !counts.offsets.as_ref().is_none_or(|offsets| fits(offsets.len())) {
                 return Err("counts and cells differ in number".into());
             }
+            if !adds_up(&counts.counts, values) {
+                return Err("counts and rows differ".into());
+            }
             let mut resolved = CellSet::new(map.len());
             for cell in list("resolved")? {
                 let cell = usize::try_from(cell).ok().filter(|&cell| cell < map.len()).ok_or("no such cell")?;
                 resolved.insert(cell);
             }
             let runs = KeyRuns::from_parts(list("keys")?, list("key_counts")?).ok_or("keys out of order")?;
-            let cells = map.iter().collect();
+            let mut found = vec![0u64; map.len()];
+            for (&key, &count) in runs.keys().iter().zip(runs.counts()) {
+                let cell = map.cell(key) as usize;
+                found[cell] = found[cell].checked_add(count).ok_or("impossible counts")?;
+            }
+            let cells: Arc<[_]> = map.iter().collect();
+            let complete = |j: usize| found[j] == counts.counts[j] || cells[j].is_single();
+            if !resolved.iter().all(complete) {
+                return Err("keys of a cell are missing".into());
+            }
             let mut ecdf = Ecdf::new(domain, map, cells, counts);
             ecdf.resolve(&resolved, runs);
             Ok(Frozen::Numeric(ecdf))
@@ -248,9 +266,17 @@ fn decode_data(
                     start = end as usize;
                     Ok((name.into(), count))
                 })
-                .collect::<std::result::Result<_, String>>()?;
+                .collect::<std::result::Result<Vec<(Box<str>, u64)>, String>>()?;
+            let all: Vec<u64> = counts.iter().map(|(_, count)| *count).chain([pooled]).collect();
+            if !adds_up(&all, values) {
+                return Err("counts and rows differ".into());
+            }
             Ok(Frozen::Categorical(Categories { counts, pooled, threshold }))
         }
         DataHeader::Refused { status, detail } => Ok(Frozen::Refused(status, detail)),
     }
+}
+
+fn adds_up(counts: &[u64], total: u64) -> bool {
+    counts.iter().try_fold(0u64, |sum, &count| sum.checked_add(count)) == Some(total)
 }

@@ -33,10 +33,10 @@ pub struct BuildArgs {
     #[arg(long, short, value_name = "PATH")]
     output: PathBuf,
     /// Metrics that the baseline will be compared by, comma-separated [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", conflicts_with = "fleet")]
     metrics: Vec<String>,
     /// Bins of the population stability index
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "fleet")]
     bins: Option<usize>,
     #[command(flatten)]
     engine: EngineArgs,
@@ -101,6 +101,9 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
 
 /// A training snapshot, which must have rows.
 fn open(spec: &str) -> Result<Snapshot, Error> {
+    if Baseline::is_one(Path::new(spec)) {
+        return Err(Error::BadValue { what: spec.into(), reason: "is a baseline file already".into() });
+    }
     let snapshot = Snapshot::open(spec)?;
     if snapshot.rows() == 0 { Err(Error::NoRows { path: spec.into() }) } else { Ok(snapshot) }
 }

@@ -51,6 +51,7 @@ pub struct CompareArgs {
 }
 
 pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
+    args.output.check()?;
     let metrics = super::metric_set(&args.metrics)?;
     let bins =
         args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;

@@ -21,6 +21,7 @@ pub struct DemoArgs {
 }
 
 pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
+    args.output.check()?;
     let started = Instant::now();
     let (counter, options) = args.engine.start()?;
     let fleet = Fleet::read(&args.data.join("demo.toml"), &options)?;

@@ -1,5 +1,6 @@
 //! `driftsweep doctor`
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -15,18 +16,25 @@ pub struct DoctorArgs {
 }
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
-    println!("driftsweep {}", env!("CARGO_PKG_VERSION"));
-    println!("threads    {}", rayon::current_num_threads());
-    println!("backends   cpu (this build has no GPU backend)");
+    let mut text = String::new();
+    let code = check(args, &mut text);
+    super::write_stdout(text.as_bytes())?;
+    code
+}
+
+fn check(args: &DoctorArgs, text: &mut String) -> anyhow::Result<u8> {
+    writeln!(text, "driftsweep {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(text, "threads    {}", rayon::current_num_threads())?;
+    writeln!(text, "backends   cpu (this build has no GPU backend)")?;
     let temporary = std::env::temp_dir();
     match tempfile::tempfile() {
-        Ok(_) => println!("temporary  {} (writable; CSV files are unpacked there)", temporary.display()),
-        Err(e) => println!("temporary  {} NOT WRITABLE: {e}; set TMPDIR", temporary.display()),
+        Ok(_) => writeln!(text, "temporary  {} (writable; CSV files are unpacked there)", temporary.display())?,
+        Err(e) => writeln!(text, "temporary  {} NOT WRITABLE: {e}; set TMPDIR", temporary.display())?,
     }
     let Some(path) = &args.fleet else { return Ok(0) };
 
     let fleet = Fleet::read(path, &Options::new())?;
-    println!("fleet      {}: {} models", fleet.name, fleet.models.len());
+    writeln!(text, "fleet      {}: {} models", fleet.name, fleet.models.len())?;
     let mut broken = 0;
     for model in &fleet.models {
         let baseline = BaselineSource::open(&model.baseline);
@@ -39,10 +47,10 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
                 }
             };
             match outcome {
-                Ok((a, b)) => println!("  ok       {} {}: {a} and {b} rows", model.name, window.name),
+                Ok((a, b)) => writeln!(text, "  ok       {} {}: {a} and {b} rows", model.name, window.name)?,
                 Err(reason) => {
                     broken += 1;
-                    println!("  BROKEN   {} {}: {reason}", model.name, window.name);
+                    writeln!(text, "  BROKEN   {} {}: {reason}", model.name, window.name)?;
                 }
             }
         }

@@ -128,12 +128,17 @@ struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Refuses before any work what cannot be written after it.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.output.is_none() && self.format == Format::Parquet && std::io::stdout().is_terminal() {
+            return Err(bad("--format parquet", "is binary; add --output FILE"));
+        }
+        Ok(())
+    }
+
     fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
         match &self.output {
             Some(path) => Ok(driftsweep::atomic::write(path, bytes)?),
-            None if self.format == Format::Parquet && std::io::stdout().is_terminal() => {
-                Err(bad("--format parquet", "is binary; add --output FILE"))
-            }
             None => write_stdout(bytes),
         }
     }

@@ -23,6 +23,7 @@ pub struct SweepArgs {
 }
 
 pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
+    args.output.check()?;
     let metrics = super::metric_set(&args.metrics)?;
     let (counter, options) = args.engine.start()?;
     super::protect(args.output.output.as_deref(), [args.fleet.as_path()])?;
@@ -36,6 +37,9 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let found = sweep::sweep(&*counter, &fleet, &bar);
     drop(bar);
     args.output.write(&report::sweep(&found, args.output.format, args.output.top)?)?;
+    for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {
+        eprintln!("driftsweep: model '{}' {}: {}", failed.0.model, failed.0.window, failed.1);
+    }
     let s = found.summary;
     Ok(args.output.code(s.drifted > 0, s.failed + s.failed_comparisons > 0))
 }

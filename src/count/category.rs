@@ -50,7 +50,8 @@ impl CategoryCounts {
             return;
         }
         self.table.insert_unique(hash, Entry { hash, name: name.into(), count }, |e| e.hash);
-        if self.table.len() > self.limit {
+        // Twice the limit, so that the cost of pooling is spread over many categories.
+        if self.table.len() >= 2 * self.limit {
             self.shrink();
         }
     }
@@ -91,7 +92,10 @@ impl CategoryCounts {
     }
 
     /// The counts, sorted by name.
-    pub fn finish(self) -> Categories {
+    pub fn finish(mut self) -> Categories {
+        if self.table.len() > self.limit {
+            self.shrink();
+        }
         let mut counts: Vec<(Box<str>, u64)> = self.table.into_iter().map(|e| (e.name, e.count)).collect();
         counts.sort_unstable();
         Categories { counts, pooled: self.pooled, threshold: self.threshold }

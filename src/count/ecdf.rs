@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::cells::{Cell, CellMap};
-use super::key::Domain;
+use super::key::{Domain, two_sum};
 use super::runs::KeyRuns;
 use super::{CellCounts, CellSet};
 
@@ -105,6 +105,19 @@ impl Ecdf {
     /// The cell that holds the key of a rank (0 is the smallest); `None` beyond the last.
     pub fn cell_of_rank(&self, rank: u64) -> Option<usize> {
         (rank < self.n()).then(|| self.before.partition_point(|&before| before <= rank) - 1)
+    }
+
+    /// The first and the last cell with a key that rounds to the same double as some key of this cell.
+    pub fn rounded_cells(&self, cell: usize) -> (usize, usize) {
+        let Cell { lower, width_bits } = self.cells[cell];
+        let domain = self.domain;
+        if matches!(domain, Domain::F32 | Domain::F64 | Domain::I32) {
+            return (cell, cell);
+        }
+        let upper = lower.saturating_add((1u64 << width_bits.unwrap_or(0)) - 1);
+        let first = domain.edge(domain.value(lower));
+        let last = domain.edge(domain.value(upper).next_up());
+        (self.map.cell(first) as usize, self.map.cell(last) as usize)
     }
 
     /// The key of a rank; `None` beyond the last, or where its cell is not known.
@@ -327,22 +340,21 @@ impl<'a> EcdfPair<'a> {
             if self.is_affine(j, step) || (!occupied && cell.width_bits.is_some()) {
                 let bits = cell.width_bits.unwrap_or(0);
                 // value = lower + ulp * offset, so the area is an integer number of ulps.
-                let ulp = domain.value(cell.lower.saturating_add(1)) - domain.value(cell.lower);
+                let ulp = domain.width(cell.lower, cell.lower.saturating_add(1)).0;
                 let ulps = (step.right << bits) - m * i128::from(oa[j]) + n * i128::from(ob[j]);
                 area.add_product(ulps.abs(), ulp);
             } else if a.is_known(j) && b.is_known(j) {
                 // Step by step. The first cell starts at its first key, the last one ends at its last.
                 let starts = cell.width_bits.is_some() || step.left != 0;
-                let mut from = starts.then(|| (domain.value(cell.lower), step.left));
+                let mut from = starts.then_some((cell.lower, step.left));
                 self.walk(j, step, |key, _, after| {
-                    let x = domain.value(key);
                     if let Some((start, gap)) = from {
-                        area.add_rectangle(start, x, gap);
+                        area.add_rectangle(gap, domain.width(start, key));
                     }
-                    from = Some((x, after));
+                    from = Some((key, after));
                 });
                 if let (Some((start, gap)), Some(next)) = (from, a.cells.get(j + 1)) {
-                    area.add_rectangle(start, domain.value(next.lower), gap);
+                    area.add_rectangle(gap, domain.width(start, next.lower));
                 }
             } else {
                 exact = false;
@@ -380,10 +392,9 @@ impl Area {
         }
     }
 
-    /// Adds the area between `from` and `to` where the two ECDFs are `gap` apart.
-    fn add_rectangle(&mut self, from: f64, to: f64, gap: i128) {
+    /// Adds the area of a stretch of this width, given with what its rounding lost, where the ECDFs are `gap` apart.
+    fn add_rectangle(&mut self, gap: i128, (width, lost): (f64, f64)) {
         if gap != 0 {
-            let (width, lost) = two_sum(to, -from);
             self.add_product(gap.abs(), width);
             self.add_product(gap.abs(), lost);
         }
@@ -392,10 +403,4 @@ impl Area {
     fn total(&self) -> f64 {
         self.high + self.low
     }
-}
-
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    let sum = a + b;
-    let part = sum - a;
-    (sum, (a - (sum - part)) + (b - part))
 }

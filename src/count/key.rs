@@ -122,6 +122,17 @@ impl Domain {
         }
     }
 
+    /// The distance between the values of two keys, and what rounding it to a double lost.
+    pub fn width(self, from: u64, to: u64) -> (f64, f64) {
+        if self.is_float() {
+            two_sum(self.value(to), -self.value(from))
+        } else {
+            // Keys of integers are as far apart as the integers.
+            let width = to - from;
+            (width as f64, (i128::from(width) - width as f64 as i128) as f64)
+        }
+    }
+
     /// Appends the values of many keys.
     pub fn values<K: Key>(self, keys: &[K], into: &mut Vec<f64>) {
         // One loop per domain, so that the choice is made once.
@@ -174,6 +185,13 @@ impl Domain {
         }
         lo
     }
+}
+
+/// Knuth's two-sum: the rounded sum, and what rounding lost.
+pub fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let part = sum - a;
+    (sum, (a - (sum - part)) + (b - part))
 }
 
 /// The keys of a column, dense: nulls and NaN taken out, infinities kept.

@@ -130,7 +130,9 @@ fn rank_cells(ecdf: &Ecdf, ranks: &[u64]) -> CellSet {
             Some((previous, at)) if previous + 1 == rank => at,
             _ => cell,
         };
-        (from..=cell).for_each(|cell| cells.insert(cell));
+        // A breakpoint is a double. Beyond 2^53 it may round to keys on either side of the ranked one's cell.
+        let around = [from, cell].map(|cell| ecdf.rounded_cells(cell));
+        (from.min(around[0].0)..=cell.max(around[1].1)).for_each(|cell| cells.insert(cell));
         last = Some((rank, cell));
     }
     cells

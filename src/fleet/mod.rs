@@ -281,6 +281,9 @@ fn apply(
     category_limit: Option<usize>,
 ) -> std::result::Result<(), String> {
     if let Some(names) = metrics {
+        if names.is_empty() {
+            return Err("metrics = [] compares nothing; leave it out for all metrics".into());
+        }
         options.metrics = names
             .iter()
             .map(|name| Metric::from_str(name))

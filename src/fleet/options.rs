@@ -128,8 +128,9 @@ impl Options {
         self.metrics.has(Metric::Moments) || self.metrics.has(Metric::Wasserstein)
     }
 
-    /// Divides a memory limit. Every thread holds at most the keys of two columns; each may take a thirty-second
-    /// of the thread's share, so that chunks being decoded, tables and collected keys fit beside them.
+    /// Divides a memory limit. A thread usually holds the keys of two columns, more where a sweep shares them; each
+    /// may take a thirty-second of the thread's share, so that chunks being decoded, tables and collected keys fit
+    /// beside them.
     pub fn with_memory(mut self, bytes: usize) -> Self {
         self.hold = hold_of(bytes);
         self

@@ -51,7 +51,7 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> String {
     let s = &report.summary;
     let _ = writeln!(
         text,
-        "{} models, {} comparisons ({} failed), {} features, {} drifted, {} not readable; {} columns read for {} uses; backend {}; counts {}",
+        "{} models, {} comparisons ({} failed), {} features, {} drifted, {} not comparable; {} columns read for {} uses; backend {}; counts {}",
         s.models,
         s.comparisons,
         s.failed_comparisons,

@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// Bytes parsed at a time.
 const BLOCK: usize = 16 << 20;
 
+/// Bytes in which a line must end.
+const LONGEST: usize = 256 << 20;
+
 /// The rows of a CSV file as a Parquet file in the temporary directory, gone when dropped.
 ///
 /// Types are inferred from the first block; a later value that does not fit its column's type is an error.
@@ -29,6 +32,7 @@ pub fn to_parquet(path: &Path) -> Result<NamedTempFile> {
         .tempfile()
         .map_err(|source| Error::Write { path: std::env::temp_dir(), source })?;
 
+    let separator = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv")) { b'\t' } else { b',' };
     let lines = CountLines::new(Some(b'"'), b'\n', None);
     let (mut bytes, mut schema, mut writer) = (Vec::new(), None::<Arc<Schema>>, None);
     loop {
@@ -38,7 +42,8 @@ pub fn to_parquet(path: &Path) -> Result<NamedTempFile> {
             bytes.len()
         } else {
             match lines.count(&bytes) {
-                (0, _) => continue,
+                (0, _) if bytes.len() < LONGEST => continue,
+                (0, _) => return Err(unreadable("no line ends within 256 MiB; is a quote left open?".into())),
                 (_, last_newline) => last_newline + 1,
             }
         };
@@ -46,7 +51,7 @@ pub fn to_parquet(path: &Path) -> Result<NamedTempFile> {
             break;
         }
         let block: Vec<u8> = bytes.drain(..end).collect();
-        let frame = super::guarded(|| parse(block, schema.clone()))
+        let frame = super::guarded(|| parse(block, separator, schema.clone()))
             .map_err(|e| unreadable(format!("not readable as CSV ({}); convert it to Parquet", gist(&e))))?;
         let known = schema.get_or_insert_with(|| frame.schema().clone());
         if writer.is_none() {
@@ -70,9 +75,10 @@ pub fn to_parquet(path: &Path) -> Result<NamedTempFile> {
     }
 }
 
-fn parse(block: Vec<u8>, schema: Option<Arc<Schema>>) -> PolarsResult<DataFrame> {
+fn parse(block: Vec<u8>, separator: u8, schema: Option<Arc<Schema>>) -> PolarsResult<DataFrame> {
     CsvReadOptions::default()
         .with_has_header(schema.is_none())
+        .map_parse_options(|options| options.with_separator(separator))
         .with_infer_schema_length(None)
         .with_schema(schema)
         .with_n_threads(Some(1))

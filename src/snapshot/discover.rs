@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-const EXTENSIONS: [&str; 8] = ["parquet", "pq", "csv", "tsv", "txt", "arrow", "ipc", "feather"];
+const EXTENSIONS: [&str; 7] = ["parquet", "pq", "csv", "tsv", "arrow", "ipc", "feather"];
 
 fn is_data(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
@@ -42,10 +42,11 @@ pub fn files(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
         let bad = |reason: String| Error::BadValue { what: format!("pattern '{spec}'"), reason };
         for entry in glob::glob(spec).map_err(|e| bad(e.to_string()))? {
             let entry = entry.map_err(|e| bad(e.to_string()))?;
-            let partitions = partitions_of(&entry);
             if entry.is_dir() {
-                walk(&entry, &partitions, &mut found)?;
+                // The folder itself may be a partition.
+                walk(&entry, &partitions_of(&entry.join("_")), &mut found)?;
             } else {
+                let partitions = partitions_of(&entry);
                 found.push((entry, partitions));
             }
         }
@@ -55,7 +56,9 @@ pub fn files(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
     if found.is_empty() {
         return Err(not_found());
     }
+    // A pattern may match a file and a folder it is in: its rows still count once.
     found.sort();
+    found.dedup_by(|a, b| a.0 == b.0);
     Ok(found)
 }
 

@@ -160,16 +160,15 @@ pub fn count_categories(array: &dyn Array, into: &mut CategoryCounts) -> Option<
         }
     } else if let ArrowDataType::Dictionary(..) = array.dtype() {
         let found = count_dictionary::<u32>(array, into)
-            || count_dictionary::<u8>(array, into)
-            || count_dictionary::<u16>(array, into)
-            || count_dictionary::<i8>(array, into)
-            || count_dictionary::<i16>(array, into)
-            || count_dictionary::<i32>(array, into)
-            || count_dictionary::<i64>(array, into)
-            || count_dictionary::<u64>(array, into);
-        if !found {
-            return None;
-        }
+            .or_else(|| count_dictionary::<u8>(array, into))
+            .or_else(|| count_dictionary::<u16>(array, into))
+            .or_else(|| count_dictionary::<i8>(array, into))
+            .or_else(|| count_dictionary::<i16>(array, into))
+            .or_else(|| count_dictionary::<i32>(array, into))
+            .or_else(|| count_dictionary::<i64>(array, into))
+            .or_else(|| count_dictionary::<u64>(array, into));
+        let null = found?;
+        return Some(Tally { rows: array.len() as u64, null, ..Tally::default() });
     } else {
         // Integers on request: equal keys are equal texts, so count runs of sorted keys.
         let domain = match array.dtype() {
@@ -207,18 +206,24 @@ fn count_text<'a>(values: impl Iterator<Item = &'a str>, into: &mut CategoryCoun
     }
 }
 
-/// Counts dictionary indices first, and looks every distinct text up once.
-fn count_dictionary<K: DictionaryKey>(array: &dyn Array, into: &mut CategoryCounts) -> bool {
-    let Some(array) = array.as_any().downcast_ref::<DictionaryArray<K>>() else { return false };
+/// Counts dictionary indices first, and looks every distinct text up once. The number of nulls, which may be
+/// null indices or indices of a null; `None` if it is another kind of dictionary.
+fn count_dictionary<K: DictionaryKey>(array: &dyn Array, into: &mut CategoryCounts) -> Option<u64> {
+    let array = array.as_any().downcast_ref::<DictionaryArray<K>>()?;
     let mut counts = vec![0u64; array.values().len()];
     for index in array.keys_iter().flatten() {
         counts[index] += 1;
     }
+    let mut null = array.null_count() as u64;
     let names = array.values().as_any();
     macro_rules! add {
         ($names:expr) => {
             for (i, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-                into.add($names.value(i), count);
+                if $names.is_null(i) {
+                    null += count;
+                } else {
+                    into.add($names.value(i), count);
+                }
             }
         };
     }
@@ -229,9 +234,9 @@ fn count_dictionary<K: DictionaryKey>(array: &dyn Array, into: &mut CategoryCoun
     } else if let Some(names) = names.downcast_ref::<Utf8Array<i32>>() {
         add!(names);
     } else {
-        return false;
+        return None;
     }
-    true
+    Some(null)
 }
 
 #[cfg(test)]
@@ -267,5 +272,16 @@ mod tests {
         let tally = count_categories(&array, &mut counts).unwrap();
         assert_eq!(counts.finish().counts, [("-1".into(), 1), ("3".into(), 2)]);
         assert_eq!(tally.null, 1);
+    }
+
+    #[test]
+    fn nulls_of_a_dictionary_are_missing_wherever_they_stand() {
+        let values = Utf8ViewArray::from_slice([Some("a"), None]);
+        let indices = PrimitiveArray::<u32>::from([Some(0), Some(1), None, Some(0)]);
+        let array = DictionaryArray::try_from_keys(indices, values.boxed(), false).unwrap();
+        let mut counts = CategoryCounts::new(10);
+        let tally = count_categories(&array, &mut counts).unwrap();
+        assert_eq!(counts.finish().counts, [("a".into(), 2)]);
+        assert_eq!((tally.rows, tally.null), (4, 2));
     }
 }

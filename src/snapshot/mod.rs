@@ -441,7 +441,7 @@ impl KeySource for NumericColumn<'_> {
 fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFile> {
     let bytes = std::fs::metadata(&path).map_err(|e| Error::io(&path, &e))?.len();
     let (reader, spill) = match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        Some("csv" | "tsv" | "txt") => {
+        Some("csv" | "tsv") => {
             let spill = csv::to_parquet(&path)?.into_temp_path();
             (Reader::Parquet(parquet::ParquetFile::open(&spill)?), Some(spill))
         }
@@ -467,7 +467,10 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
             .iter()
             .enumerate()
             .map(|(at, field)| (field.name.to_string(), ColumnType::of(&field.dtype), Position::Stored(at)));
-        let partitions = file.partitions.iter().enumerate().map(|(at, (name, value))| {
+        // A stored column wins over a partition key of the same name.
+        let stored_name = |name: &str| file.reader.fields().iter().any(|field| field.name == name);
+        let keys = file.partitions.iter().enumerate().filter(|(_, (name, _))| !stored_name(name));
+        let partitions = keys.map(|(at, (name, value))| {
             let kind = match value.parse::<i64>() {
                 _ if value == NO_PARTITION => ColumnType::Null,
                 Ok(_) => ColumnType::Numeric(Domain::I64),
@@ -475,7 +478,6 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
             };
             (name.clone(), kind, Position::Partition(at))
         });
-        // A stored column wins over a partition key of the same name.
         for (name, kind, position) in partitions.chain(stored) {
             let at = *index.entry(name.clone()).or_insert_with(|| {
                 columns.push(Column { name, kind: kind.clone(), at: vec![None; files.len()] });

@@ -27,6 +27,7 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 pub struct ParquetFile {
     path: PathBuf,
     kept: Option<File>,
+    length: u64,
     metadata: FileMetadata,
     fields: Vec<Field>,
 }
@@ -34,6 +35,7 @@ pub struct ParquetFile {
 impl ParquetFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let mut file = File::open(path).map_err(|e| Error::io(path, &e))?;
+        let length = file.metadata().map_err(|e| Error::io(path, &e))?.len();
         let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
         let metadata = super::guarded(|| read_metadata(&mut file)).map_err(|e| {
             unreadable(format!("not a readable Parquet file ({e}); it may be truncated or still being written"))
@@ -43,7 +45,7 @@ impl ParquetFile {
         if !keep {
             KEPT.fetch_sub(1, Ordering::Relaxed);
         }
-        Ok(Self { path: path.into(), kept: keep.then_some(file), metadata, fields })
+        Ok(Self { path: path.into(), kept: keep.then_some(file), length, metadata, fields })
     }
 
     pub fn fields(&self) -> &[Field] {
@@ -62,8 +64,11 @@ impl ParquetFile {
         let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
             return Err("nested columns are not supported".into());
         };
-        let range = leaf.byte_range();
-        let length = usize::try_from(range.end - range.start).map_err(|e| e.to_string())?;
+        let range = super::guarded(|| Ok(leaf.byte_range())).map_err(|e| format!("{e}; the file is damaged"))?;
+        if range.end > self.length {
+            return Err("its pages lie beyond the end of the file; the file is damaged".into());
+        }
+        let length = (range.end - range.start) as usize;
         let opened;
         let file = match &self.kept {
             Some(file) => file,
@@ -79,10 +84,17 @@ impl ParquetFile {
             let bytes = &mut scratch[..length];
             file.read_exact_at(bytes, range.start)
                 .map_err(|e| format!("{e}; the file was probably cut short or replaced while it was read"))?;
-            Buffer::with_slice(bytes, |bytes| decode(bytes, leaf, field))
+            let decoded = Buffer::with_slice(bytes, |bytes| decode(bytes, leaf, field));
+            if scratch.len() > LARGEST_KEPT {
+                *scratch = Vec::new();
+            }
+            decoded
         })
     }
 }
+
+/// Scratch memory that a thread keeps for its next chunk.
+const LARGEST_KEPT: usize = 32 << 20;
 
 thread_local! {
     /// Compressed pages of the chunk at hand: kept, because fresh pages from the kernel cost as much as decoding.

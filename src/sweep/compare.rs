@@ -168,6 +168,16 @@ fn attempt<'a>(
         return not_asked();
     }
     let dtypes = [baseline.dtype().name(), column.kind.name()];
+    if let BaselineFeature::Frozen(FrozenFeature { dtype: ColumnType::Null, tally, .. }) = baseline {
+        let current_tally = match &column.kind {
+            ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _) => {
+                pool.numeric(current, column, *domain, false, options.hold).and_then(|source| source.tally())
+            }
+            _ => pool.categories(current, column, options.category_limit).map(|counted| counted.1),
+        };
+        let outcome = current_tally.map(|current| Err((Status::AllNull, *tally, current, dtypes)));
+        return (shown, outcome.map_err(|error| Refusal { status: Status::Unreadable, detail: error.to_string() }));
+    }
     let Some(common) = baseline.dtype().common(&column.kind) else { return changed() };
     let kind = match (kind.or(Kind::default_for(&common)), &common) {
         (Some(kind), _) => kind,
@@ -272,16 +282,19 @@ fn categorical<'a>(
 pub fn judge(feature: &mut Feature, thresholds: &Thresholds) {
     let values = |side: &Side| side.rows - side.null - side.nan;
     let fewest = values(&feature.baseline).min(values(&feature.current));
+    let enough_rows = feature.baseline.rows.min(feature.current.rows) >= thresholds.min_rows;
+    // With too few values only the missing rate, which is of rows, can be judged.
+    let of_rows = Metrics { missing: feature.metrics.missing.clone(), ..Metrics::default() };
     feature.verdict = match feature.status {
-        Status::Ok | Status::Constant if fewest < thresholds.min_rows => {
-            feature.status = Status::InsufficientData;
-            feature.detail = Some(format!("{fewest} values on one side; a verdict needs {}", thresholds.min_rows));
-            Verdict::default()
-        }
-        Status::Ok | Status::Constant => verdict(&feature.metrics, feature.kind, thresholds),
-        Status::AllNull if feature.baseline.rows.min(feature.current.rows) >= thresholds.min_rows => {
+        Status::Ok | Status::Constant if fewest >= thresholds.min_rows => {
             verdict(&feature.metrics, feature.kind, thresholds)
         }
+        Status::Ok | Status::Constant => {
+            feature.status = Status::InsufficientData;
+            feature.detail = Some(format!("{fewest} values on one side; a verdict needs {}", thresholds.min_rows));
+            if enough_rows { verdict(&of_rows, feature.kind, thresholds) } else { Verdict::default() }
+        }
+        Status::AllNull if enough_rows => verdict(&of_rows, feature.kind, thresholds),
         _ => Verdict::default(),
     };
 }

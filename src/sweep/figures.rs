@@ -133,11 +133,12 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
     let inner = &percentiles[1..percentiles.len() - 1];
     let edges: Vec<u64> = inner.iter().map(|&x| domain.edge(x)).collect();
     let (bins_a, bins_b) = (between(&edges, a)?, between(&edges, b)?);
-    // The tie-aware bins, cut at keys: a value's own bin ends just above its key.
+    // The tie-aware bins, cut at keys: a value's own bin ends just above it.
     let tie_edges: Vec<u64> = bins::tie_aware(&percentiles)
         .into_iter()
         .map(|bin| match bin {
             TieBin::Below(x) => domain.edge(x),
+            TieBin::Equal(x) if x.is_finite() => domain.edge(x.next_up()),
             TieBin::Equal(x) => domain.edge(x).saturating_add(1),
         })
         .collect();

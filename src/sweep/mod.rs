@@ -93,6 +93,10 @@ pub fn compare(
     check_bins(spec, baseline, options)?;
     let wanted: Vec<_> =
         baseline.features().into_iter().filter_map(|feature| Some((feature, kind_of(feature.name())?))).collect();
+    if wanted.is_empty() {
+        let reason = "no feature is left to compare".into();
+        return Err(Error::BadValue { what: "features".into(), reason });
+    }
     if wanted.iter().all(|(feature, _)| current.column(feature.name()).is_err()) {
         return Err(Error::NothingInCommon { baseline: spec.into(), current: current.spec().into() });
     }
@@ -121,7 +125,7 @@ fn check_bins(spec: &str, baseline: &BaselineSource, options: &Options) -> Resul
         Some(bins) if bins != options.bins => Err(Error::BadValue {
             what: "bins".into(),
             reason: format!(
-                "{spec} was built with {bins}, not {}; leave the setting out or build the baseline again",
+                "{spec} was built with {bins} bins, not {}; set bins to {bins} or build the baseline again",
                 options.bins
             ),
         }),

@@ -18,8 +18,10 @@ type Counted = (Categories, Tally);
 #[derive(Default)]
 pub struct ColumnPool<'a> {
     uses: HashMap<ColumnId, usize>,
-    numeric: HashMap<(ColumnId, Domain), Rc<NumericColumn<'a>>>,
-    categories: HashMap<ColumnId, Rc<Counted>>,
+    /// By column, domain, and whether moments were taken.
+    numeric: HashMap<(ColumnId, Domain, bool), Rc<NumericColumn<'a>>>,
+    /// By column and category limit.
+    categories: HashMap<(ColumnId, usize), Rc<Counted>>,
     /// Columns read so far.
     pub reads: usize,
 }
@@ -43,13 +45,13 @@ impl<'a> ColumnPool<'a> {
         hold: usize,
     ) -> Result<Rc<NumericColumn<'a>>> {
         let id: ColumnId = (snapshot, column);
-        if let Some(known) = self.numeric.get(&(id, domain)) {
+        if let Some(known) = self.numeric.get(&(id, domain, with_moments)) {
             return Ok(known.clone());
         }
         self.reads += 1;
         let read = Rc::new(snapshot.numeric(column, domain, with_moments, hold)?);
         if self.uses.get(&id).is_some_and(|&left| left > 1) {
-            self.numeric.insert((id, domain), read.clone());
+            self.numeric.insert((id, domain, with_moments), read.clone());
         }
         Ok(read)
     }
@@ -60,13 +62,13 @@ impl<'a> ColumnPool<'a> {
     /// Whatever reading it gives.
     pub fn categories(&mut self, snapshot: &'a Snapshot, column: &'a Column, limit: usize) -> Result<Rc<Counted>> {
         let id: ColumnId = (snapshot, column);
-        if let Some(known) = self.categories.get(&id) {
+        if let Some(known) = self.categories.get(&(id, limit)) {
             return Ok(known.clone());
         }
         self.reads += 1;
         let read = Rc::new(snapshot.categories(column, limit)?);
         if self.uses.get(&id).is_some_and(|&left| left > 1) {
-            self.categories.insert(id, read.clone());
+            self.categories.insert((id, limit), read.clone());
         }
         Ok(read)
     }
@@ -77,8 +79,8 @@ impl<'a> ColumnPool<'a> {
         if let Some(left) = self.uses.get_mut(&id) {
             *left = left.saturating_sub(1);
             if *left == 0 {
-                self.numeric.retain(|(known, _), _| *known != id);
-                self.categories.remove(&id);
+                self.numeric.retain(|(known, ..), _| *known != id);
+                self.categories.retain(|(known, _), _| *known != id);
             }
         }
     }

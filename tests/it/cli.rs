@@ -308,3 +308,39 @@ fn a_name_in_a_fleet_file_that_no_column_has_fails_that_model_and_doctor_says_so
     assert_eq!(doctor.status.code(), Some(11));
     assert_eq!(String::from_utf8_lossy(&doctor.stdout).matches("BROKEN").count(), 3);
 }
+
+#[test]
+fn models_that_share_a_column_but_ask_other_things_of_it_each_get_their_own() {
+    let folder = TempDir::new().unwrap();
+    let names = Series::new("t".into(), (0..2000).map(|i| format!("c{}", i % 50)).collect::<Vec<_>>());
+    snapshot(folder.path(), "a.parquet", vec![numbers("x", 2000), names]);
+    let model = |name: &str, more: &str| {
+        format!("[[model]]\nname = \"{name}\"\nbaseline = \"a.parquet\"\ncurrent = \"a.parquet\"\n{more}\n")
+    };
+    let fleet = folder.path().join("fleet.toml");
+    let text = model("a", "importance = 9\nmetrics = [\"psi\"]\ncategory_limit = 10") + &model("b", "");
+    fs::write(&fleet, text).unwrap();
+    let output = run(["sweep", fleet.to_str().unwrap(), "--format", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (a, b) = (&report["models"][0]["features"], &report["models"][1]["features"]);
+    assert!(a[0]["metrics"].get("moments").is_none());
+    assert_eq!(b[0]["metrics"]["moments"]["mean_shift"], 0.0);
+    assert_eq!((&a[1]["baseline"]["categories"], &b[1]["baseline"]["categories"]), (&10.into(), &50.into()));
+}
+
+#[test]
+fn a_footer_that_points_beyond_the_file_is_a_status_of_its_columns() {
+    let folder = TempDir::new().unwrap();
+    let a = snapshot(folder.path(), "a.parquet", vec![numbers("x", 2000), numbers("y", 2000)]);
+    let bytes = fs::read(&a).unwrap();
+    // Every byte of the footer changed once: whatever comes of it, it is an answer and not a crash.
+    let footer = u32::from_le_bytes(bytes[bytes.len() - 8..bytes.len() - 4].try_into().unwrap()) as usize;
+    let b = folder.path().join("b.parquet");
+    for at in (bytes.len() - 8 - footer..bytes.len() - 8).step_by(7) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0xFF;
+        fs::write(&b, damaged).unwrap();
+        let output = run(["compare", &a, b.to_str().unwrap(), "--format", "json"]);
+        assert!(matches!(output.status.code(), Some(0 | 3 | 11)), "byte {at}: {output:?}");
+    }
+}

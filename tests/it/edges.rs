@@ -212,3 +212,51 @@ fn rows_without_a_partition_key_are_null_and_floats_are_no_categories() {
     assert_eq!(feature(&report, "x")["status"], "unsupported_type");
     assert!(feature(&report, "x")["detail"].as_str().unwrap().contains("float64"));
 }
+
+#[test]
+fn integers_near_2_to_60_have_percentiles_and_exact_distances() {
+    let base = 1i64 << 60;
+    let ints = |shift: i64| Series::new("x".into(), (0..5000i64).map(|i| base + i + shift).collect::<Vec<_>>());
+    let x = compare_columns(ints(0), ints(100));
+    assert_eq!(x["status"], "ok");
+    assert_eq!(x["metrics"]["ks"]["statistic"], 0.02);
+    assert_eq!(x["metrics"]["wasserstein"]["value"], 100.0);
+    let counts = x["counts"]["bins"]["baseline"].as_array().unwrap();
+    assert_eq!(counts.iter().map(|c| c.as_u64().unwrap()).sum::<u64>(), 5000);
+    let same = compare_columns(ints(0), ints(0));
+    assert_eq!(same["metrics"]["psi"]["value"], 0.0);
+}
+
+#[test]
+fn tabs_separate_in_tsv_and_a_pattern_counts_no_row_twice() {
+    let folder = TempDir::new().unwrap();
+    let tsv = folder.path().join("a.tsv");
+    std::fs::write(&tsv, "x\ty\n1\ta\n2\tb\n").unwrap();
+    let tsv = tsv.display().to_string();
+    let report = compare(&tsv, &tsv, &[]);
+    assert_eq!(feature(&report, "x")["kind"], "numeric");
+    for day in 0..2 {
+        let sub = folder.path().join(format!("days/day={day}"));
+        std::fs::create_dir_all(&sub).unwrap();
+        write(&sub, "part", floats(&[1.0, 2.0]));
+    }
+    let days = folder.path().join("days").display().to_string();
+    for pattern in ["", "/**", "/**/*", "/day=*", "/*/*.parquet"] {
+        let report = compare(&days, &format!("{days}{pattern}"), &[]);
+        assert_eq!(report["rows"]["current"], 4, "{pattern}");
+        assert_eq!(feature(&report, "day")["current"]["max"], 1.0, "{pattern}");
+    }
+}
+
+#[test]
+fn a_feature_that_is_nearly_all_missing_is_drift_although_too_few_values_are_left() {
+    let folder = TempDir::new().unwrap();
+    let some = |every: usize| {
+        Series::new("x".into(), (0..5000).map(|i| (i % every == 0).then_some(i as f64)).collect::<Vec<_>>())
+    };
+    let (a, b) = (write(folder.path(), "a", some(1)), write(folder.path(), "b", some(500)));
+    let x = feature(&compare(&a, &b, &[]), "x").clone();
+    assert_eq!(x["status"], "insufficient_data");
+    assert_eq!(x["verdict"]["drifted"], true);
+    assert!(x["verdict"]["reasons"][0].as_str().unwrap().starts_with("missing"), "{x}");
+}
