@@ -87,7 +87,7 @@ impl Ecdf {
         self.count(cell) == 0 || self.cells[cell].is_single() || self.resolved.contains(cell as u32)
     }
 
-    /// Adds all keys of further cells. Cells that were resolved before must not be among them.
+    /// Marks cells as resolved; `keys` are all keys of those of them that were not known before.
     pub fn resolve(&mut self, cells: &CellSet, keys: KeyRuns) {
         for cell in cells.iter() {
             self.resolved.insert(cell);

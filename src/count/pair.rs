@@ -171,33 +171,26 @@ fn count_cells(counter: &dyn Counter, map: &CellMap, source: &dyn KeySource, wit
     )
 }
 
+/// Resolves cells: reads the keys of those of which anything is unknown.
 fn resolve(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource, cells: &CellSet) -> Result<()> {
-    let mut missing = CellSet::new(ecdf.map().len());
-    cells.iter().filter(|&cell| !ecdf.is_known(cell)).for_each(|cell| missing.insert(cell));
-    if missing.is_empty() {
-        // Nothing to read again; the empty and single-key cells among them count as resolved too.
-        ecdf.resolve(&known_cells(ecdf, cells), Default::default());
-        return Ok(());
-    }
     let map = ecdf.map().clone();
-    let found = fold_chunks(
-        source,
-        Collector::default,
-        |collector, keys| {
-            counter.collect(&map, &missing, keys, collector.fresh());
-            collector.settle();
-        },
-        Collector::merge,
-    )?;
-    ecdf.resolve(&missing, found.finish());
-    ecdf.resolve(&known_cells(ecdf, cells), Default::default());
+    let mut missing = CellSet::new(map.len());
+    cells.iter().filter(|&cell| !ecdf.is_known(cell)).for_each(|cell| missing.insert(cell));
+    let found = if missing.is_empty() {
+        Collector::default()
+    } else {
+        fold_chunks(
+            source,
+            Collector::default,
+            |collector, keys| {
+                counter.collect(&map, &missing, keys, collector.fresh());
+                collector.settle();
+            },
+            Collector::merge,
+        )?
+    };
+    ecdf.resolve(cells, found.finish());
     Ok(())
-}
-
-fn known_cells(ecdf: &Ecdf, cells: &CellSet) -> CellSet {
-    let mut known = CellSet::new(ecdf.map().len());
-    cells.iter().filter(|&cell| ecdf.is_known(cell)).for_each(|cell| known.insert(cell));
-    known
 }
 
 /// Evenly spaced keys: of all chunks where that is cheap or `thorough`, else of every sixteenth.
@@ -207,7 +200,8 @@ fn sample(source: &dyn KeySource, rows: u64, thorough: bool) -> Result<Vec<u64>>
     let chosen: Vec<usize> = if thorough || source.is_resident() {
         (0..chunks).collect()
     } else {
-        (0..chunks).step_by(16).map(|i| (i + 8).min(chunks - 1).min(i + (chunks - i) / 2)).collect()
+        // The middle one of every sixteen.
+        (0..chunks).step_by(16).map(|i| i + 8.min((chunks - i) / 2)).collect()
     };
     let mut keys = Vec::with_capacity(wanted + chosen.len());
     let each = wanted.div_ceil(chosen.len().max(1));
