@@ -175,8 +175,10 @@ fn attempt<'a>(
             }
             _ => pool.categories(current, column, options.category_limit).map(|counted| counted.1),
         };
-        let outcome = current_tally.map(|current| Err((Status::AllNull, *tally, current, dtypes)));
-        return (shown, outcome.map_err(|error| Refusal { status: Status::Unreadable, detail: error.to_string() }));
+        return match current_tally {
+            Ok(current) => (shown, Ok(Err((Status::AllNull, *tally, current, dtypes)))),
+            Err(error) => refuse(Status::Unreadable, error.to_string()),
+        };
     }
     let Some(common) = baseline.dtype().common(&column.kind) else { return changed() };
     let kind = match (kind.or(Kind::default_for(&common)), &common) {
