@@ -160,6 +160,8 @@ pub enum Status {
     NotCompared,
     /// The column cannot be read.
     Unreadable,
+    /// This program failed on the column.
+    InternalError,
 }
 
 impl Status {
@@ -175,11 +177,12 @@ impl Status {
             Status::UnsupportedType => "unsupported_type",
             Status::NotCompared => "not_compared",
             Status::Unreadable => "unreadable",
+            Status::InternalError => "internal_error",
         }
     }
 
     /// Whether the feature could not be compared although it should have been.
     pub fn is_failure(self) -> bool {
-        matches!(self, Status::MissingColumn | Status::TypeChanged | Status::Unreadable)
+        matches!(self, Status::MissingColumn | Status::TypeChanged | Status::Unreadable | Status::InternalError)
     }
 }

@@ -88,8 +88,13 @@ impl CellMap {
         }
         let mut coarse = Vec::with_capacity(ranges);
         let mut cells = 0u32;
-        for &mass in &mass {
-            let wanted = (mass as usize * target).div_ceil(sample.len()).max(1);
+        for i in 0..ranges {
+            // A range that the sample happened to miss beside one that it hit is hardly empty. The outermost two
+            // stay one cell each: they also take every key beyond them.
+            let outermost = i == 0 || i == ranges - 1;
+            let near = if outermost { 0 } else { mass[i - 1].max(mass[i + 1]) };
+            let mass = mass[i].max(near.div_ceil(2)) as usize;
+            let wanted = (mass * target).div_ceil(sample.len()).max(1);
             let bits = wanted.next_power_of_two().ilog2().min(coarse_shift);
             // A range without mass is one cell: all of its low bits are dropped.
             coarse.push(Coarse::new(cells, coarse_shift - bits));

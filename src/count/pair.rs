@@ -42,11 +42,11 @@ pub fn count_baseline(
     rows: u64,
     wanted: Wanted<'_>,
 ) -> Result<Ecdf> {
-    let mut sample = sample(source, rows, false)?;
+    let mut sample = sample(source, rows, false, FROZEN_SAMPLE)?;
     let mut ecdf = count(counter, domain, source, &mut sample, rows, wanted.transport)?;
     let mut cells = rank_cells(&ecdf, &(wanted.baseline_ranks)(ecdf.n()));
     if crowded(&ecdf, &cells) && !source.is_resident() {
-        let mut sample = self::sample(source, rows, true)?;
+        let mut sample = self::sample(source, rows, true, FROZEN_SAMPLE)?;
         ecdf = count(counter, domain, source, &mut sample, rows, wanted.transport)?;
         cells = rank_cells(&ecdf, &(wanted.baseline_ranks)(ecdf.n()));
     }
@@ -85,8 +85,8 @@ pub fn count_pair<'a>(
             let mut thorough = resident;
             loop {
                 let most = rows.max(current_rows);
-                let mut sample = sample(source, rows, thorough)?;
-                sample.extend(self::sample(current, current_rows, thorough)?);
+                let mut sample = sample(source, rows, thorough, SAMPLE)?;
+                sample.extend(self::sample(current, current_rows, thorough, SAMPLE)?);
                 let mut a = count(counter, domain, source, &mut sample, most, wanted.transport)?;
                 let counts = count_cells(counter, a.map(), current, wanted.transport)?;
                 let mut b = Ecdf::new(domain, a.map().clone(), a.cells().clone(), counts);
@@ -193,9 +193,14 @@ fn resolve(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource, cells
     Ok(())
 }
 
+/// Keys of a side that decide the cells of a comparison, at most.
+const SAMPLE: u64 = 2048;
+/// For a frozen baseline, whose cells bound how exact later comparisons are.
+const FROZEN_SAMPLE: u64 = 1 << 14;
+
 /// Evenly spaced keys: of all chunks where that is cheap or `thorough`, else of every sixteenth.
-fn sample(source: &dyn KeySource, rows: u64, thorough: bool) -> Result<Vec<u64>> {
-    let wanted = (rows / 64).clamp(256, 2048) as usize;
+fn sample(source: &dyn KeySource, rows: u64, thorough: bool, most: u64) -> Result<Vec<u64>> {
+    let wanted = (rows / 64).clamp(256, most) as usize;
     let chunks = source.chunks();
     let chosen: Vec<usize> = if thorough || source.is_resident() {
         (0..chunks).collect()

@@ -1,5 +1,7 @@
 //! One feature of one comparison: read, count, judge.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::figures::{self, Figures};
 use super::pool::ColumnPool;
 use super::report::{Feature, Metrics, Side, Verdict};
@@ -62,7 +64,12 @@ pub fn compare_feature<'a>(
     options: &Options,
     pool: &mut ColumnPool<'a>,
 ) -> Feature {
-    let (kind, outcome) = attempt(counter, baseline, current, kind, options, pool);
+    // A defect of this program in one column must not cost the night's other columns either.
+    let attempted = catch_unwind(AssertUnwindSafe(|| attempt(counter, baseline, current, kind, options, pool)));
+    let (kind, outcome) = attempted.unwrap_or_else(|_| {
+        let detail = "driftsweep failed on this column; please report it, with the message on standard error".into();
+        (kind.unwrap_or(Kind::Numeric), Err(Refusal { status: Status::InternalError, detail }))
+    });
     match outcome {
         Ok(Ok(figures)) => Feature {
             name: baseline.name().into(),
