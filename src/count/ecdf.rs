@@ -263,7 +263,7 @@ impl<'a> EcdfPair<'a> {
             lower = lower.max(step.right.unsigned_abs());
             if self.has_inside(j, step) {
                 if self.a.is_known(j) && self.b.is_known(j) {
-                    self.walk(j, step, |_, _, gap| lower = lower.max(gap.unsigned_abs()));
+                    self.walk(j, step, |_, gap| lower = lower.max(gap.unsigned_abs()));
                 } else {
                     upper = upper.max(step.largest());
                 }
@@ -272,8 +272,8 @@ impl<'a> EcdfPair<'a> {
         Distance { lower, upper: upper.max(lower), n, m }
     }
 
-    /// Walks the distinct keys of a resolved cell in order: `f(key, gap before it, gap from it on)`.
-    fn walk(self, j: usize, step: Step, mut f: impl FnMut(u64, i128, i128)) {
+    /// Walks the distinct keys of a resolved cell in order: `f(key, gap from it on)`.
+    fn walk(self, j: usize, step: Step, mut f: impl FnMut(u64, i128)) {
         let (n, m) = (i128::from(self.a.n()), i128::from(self.b.n()));
         let ((keys_a, counts_a), (keys_b, counts_b)) = (self.a.runs_of(j), self.b.runs_of(j));
         let (mut i, mut k) = (0, 0);
@@ -284,7 +284,6 @@ impl<'a> EcdfPair<'a> {
                 (Some(&x), Some(&y)) => x.min(y),
                 (Some(&x), None) | (None, Some(&x)) => x,
             };
-            let before = gap;
             if keys_a.get(i) == Some(&key) {
                 gap += i128::from(counts_a[i]) * m;
                 i += 1;
@@ -293,7 +292,7 @@ impl<'a> EcdfPair<'a> {
                 gap -= i128::from(counts_b[k]) * n;
                 k += 1;
             }
-            f(key, before, gap);
+            f(key, gap);
         }
     }
 
@@ -347,7 +346,7 @@ impl<'a> EcdfPair<'a> {
                 // Step by step. The first cell starts at its first key, the last one ends at its last.
                 let starts = cell.width_bits.is_some() || step.left != 0;
                 let mut from = starts.then_some((cell.lower, step.left));
-                self.walk(j, step, |key, _, after| {
+                self.walk(j, step, |key, after| {
                     if let Some((start, gap)) = from {
                         area.add_rectangle(gap, domain.width(start, key));
                     }

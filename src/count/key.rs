@@ -222,14 +222,6 @@ impl KeyVec {
         self.len() == 0
     }
 
-    /// Forgets the keys, keeps the memory.
-    pub fn clear(&mut self) {
-        match self {
-            KeyVec::U32(v) => v.clear(),
-            KeyVec::U64(v) => v.clear(),
-        }
-    }
-
     /// The `i`-th key, widened.
     pub fn get(&self, i: usize) -> u64 {
         match self {
