@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use driftsweep::error::Error;
 use driftsweep::fleet::Kind;
+use driftsweep::metric::convention::{Convention, Conventional};
 use driftsweep::report;
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::{self, BaselineSource, Progress};
@@ -38,6 +39,9 @@ pub struct CompareArgs {
     /// Bins of the population stability index [default: 10, or what the baseline file holds]
     #[arg(long, value_name = "N")]
     bins: Option<usize>,
+    /// Judge by another tool's definitions and default limits: evidently, nannyml, tfdv, deepchecks or azureml
+    #[arg(long, value_name = "NAME")]
+    convention: Option<Convention>,
     /// Distinct categories counted on their own; more are pooled, and reported
     #[arg(long, value_name = "N")]
     category_limit: Option<usize>,
@@ -71,6 +75,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
         options.metrics = metrics;
     }
     options.bins = bins.or(baseline.frozen_bins()).unwrap_or(options.bins);
+    options.convention = args.convention.map(Conventional::new);
     options.category_limit = args.category_limit.unwrap_or(options.category_limit);
     options.thresholds.min_rows = args.min_rows.unwrap_or(options.thresholds.min_rows);
 

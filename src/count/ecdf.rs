@@ -149,6 +149,27 @@ impl Ecdf {
         Some(self.before[j] + self.found_before[upto] - self.found_before[first])
     }
 
+    /// The cells with keys.
+    pub fn occupied(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.cells.len()).filter(|&cell| self.count(cell) > 0)
+    }
+
+    /// All distinct keys, ascending, with their counts; `None` where a cell is not known.
+    pub fn runs(&self) -> Option<Vec<(u64, u64)>> {
+        let mut runs = Vec::new();
+        for cell in self.occupied() {
+            if self.cells[cell].is_single() {
+                runs.push((self.cells[cell].lower, self.count(cell)));
+            } else if self.is_known(cell) {
+                let (keys, counts) = self.runs_of(cell);
+                runs.extend(keys.iter().copied().zip(counts.iter().copied()));
+            } else {
+                return None;
+            }
+        }
+        Some(runs)
+    }
+
     /// The first run of a resolved cell.
     fn first_run(&self, cell: usize) -> usize {
         self.found.keys().partition_point(|&k| (self.map.cell(k) as usize) < cell)

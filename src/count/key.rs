@@ -222,6 +222,14 @@ impl KeyVec {
         self.len() == 0
     }
 
+    /// Appends the values of all keys.
+    pub fn values(&self, domain: Domain, into: &mut Vec<f64>) {
+        match self {
+            KeyVec::U32(v) => domain.values(v, into),
+            KeyVec::U64(v) => domain.values(v, into),
+        }
+    }
+
     /// The `i`-th key, widened.
     pub fn get(&self, i: usize) -> u64 {
         match self {

@@ -171,6 +171,35 @@ fn count_cells(counter: &dyn Counter, map: &CellMap, source: &dyn KeySource, wit
     )
 }
 
+/// Resolves the cells of further keys, whose rank is wanted.
+///
+/// # Errors
+/// Whatever reading the column gives.
+pub fn resolve_keys(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource, keys: &[u64]) -> Result<()> {
+    let mut cells = CellSet::new(ecdf.map().len());
+    keys.iter().for_each(|&key| cells.insert(ecdf.map().cell(key) as usize));
+    resolve(counter, ecdf, source, &cells)
+}
+
+/// Resolves the cells of further ranks, whose keys are wanted.
+///
+/// # Errors
+/// Whatever reading the column gives.
+pub fn resolve_ranks(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource, ranks: &[u64]) -> Result<()> {
+    let cells = rank_cells(ecdf, ranks);
+    resolve(counter, ecdf, source, &cells)
+}
+
+/// Resolves every cell, after which [`Ecdf::runs`] knows all distinct keys.
+///
+/// # Errors
+/// Whatever reading the column gives.
+pub fn resolve_all(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource) -> Result<()> {
+    let mut cells = CellSet::new(ecdf.map().len());
+    ecdf.occupied().for_each(|cell| cells.insert(cell));
+    resolve(counter, ecdf, source, &cells)
+}
+
 /// Resolves cells: reads the keys of those of which anything is unknown.
 fn resolve(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource, cells: &CellSet) -> Result<()> {
     let map = ecdf.map().clone();

@@ -4,7 +4,8 @@
 pub mod guess;
 mod options;
 
-pub use options::{Kind, MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
+pub use crate::metric::Kind;
+pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{Error, Result};
+use crate::metric::convention::{Convention, Conventional, Rule};
 use crate::metric::{Metric, MetricSet};
 
 /// A checked fleet file.
@@ -105,6 +107,8 @@ struct ModelTable {
     #[serde(default)]
     category_limit: Option<usize>,
     #[serde(default)]
+    convention: Option<ConventionSetting>,
+    #[serde(default)]
     thresholds: ThresholdTable,
     #[serde(default)]
     feature: BTreeMap<String, FeatureTable>,
@@ -127,7 +131,42 @@ struct Settings {
     #[serde(default)]
     category_limit: Option<usize>,
     #[serde(default)]
+    convention: Option<ConventionSetting>,
+    #[serde(default)]
     thresholds: ThresholdTable,
+}
+
+/// `convention = "evidently"`, or a table that also says which figure decides.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ConventionSetting {
+    Name(String),
+    Table(ConventionTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConventionTable {
+    name: String,
+    #[serde(default)]
+    numeric: Option<Rule>,
+    #[serde(default)]
+    categorical: Option<Rule>,
+}
+
+impl ConventionSetting {
+    fn check(&self) -> std::result::Result<Conventional, String> {
+        let (name, numeric, categorical) = match self {
+            Self::Name(name) => (name, None, None),
+            Self::Table(table) => (&table.name, table.numeric, table.categorical),
+        };
+        let convention = Convention::from_str(name).map_err(|e| e.to_string())?;
+        let rules = [(Kind::Numeric, numeric), (Kind::Categorical, categorical)];
+        rules.into_iter().try_fold(Conventional::new(convention), |conventional, (kind, rule)| match rule {
+            Some(rule) => conventional.with_rule(kind, rule),
+            None => Ok(conventional),
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -217,7 +256,8 @@ impl Fleet {
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut defaults = base.clone();
-        apply(&mut defaults, &table.defaults.metrics, table.defaults.bins, table.defaults.category_limit)
+        let set = &table.defaults;
+        apply(&mut defaults, &set.metrics, set.bins, set.category_limit, &set.convention)
             .map_err(|reason| mistake(text.find("[defaults"), reason))?;
         if let Some(reason) = table.defaults.thresholds.mistake() {
             return Err(mistake(text.find("[defaults"), reason));
@@ -241,7 +281,7 @@ impl Fleet {
                 return Err(wrong(format!("importance {importance} must be 0 or more")));
             }
             let mut options = defaults.clone();
-            apply(&mut options, &model.metrics, model.bins, model.category_limit).map_err(wrong)?;
+            apply(&mut options, &model.metrics, model.bins, model.category_limit, &model.convention).map_err(wrong)?;
             for table in std::iter::once(&model.thresholds).chain(model.feature.values().map(|f| &f.thresholds)) {
                 if let Some(reason) = table.mistake() {
                     return Err(wrong(reason));
@@ -279,6 +319,7 @@ fn apply(
     metrics: &Option<Vec<String>>,
     bins: Option<usize>,
     category_limit: Option<usize>,
+    convention: &Option<ConventionSetting>,
 ) -> std::result::Result<(), String> {
     if let Some(names) = metrics {
         if names.is_empty() {
@@ -298,6 +339,9 @@ fn apply(
             return Err("category_limit must be 1 or more".into());
         }
         options.category_limit = limit;
+    }
+    if let Some(convention) = convention {
+        options.convention = Some(convention.check()?);
     }
     Ok(())
 }
@@ -351,6 +395,12 @@ mod tests {
             (&format!("{MODEL}metrics = [\"psy\"]\n"), Some(1), "unknown metric 'psy'"),
             (&format!("{MODEL}bins = 1\n"), Some(1), "between 2 and 1000"),
             (&format!("{MODEL}[model.thresholds]\nks_p = 2.0\n"), Some(1), "between 0 and 1"),
+            (&format!("{MODEL}convention = \"tfvd\"\n"), Some(1), "unknown convention 'tfvd'"),
+            (
+                &format!("{MODEL}[model.convention]\nname = \"tfdv\"\nnumeric = {{ metric = \"psi\", limit = 0.1 }}\n"),
+                Some(1),
+                "tfdv has no psi of numeric features; choose js",
+            ),
             ("", None, "no models"),
         ] {
             let error = parse(text).unwrap_err();

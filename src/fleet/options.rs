@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::count::CategoryCounts;
-use crate::metric::{Metric, MetricSet, bins};
+use crate::metric::convention::{Conventional, Figure};
+use crate::metric::{Kind, Metric, MetricSet, bins};
 use crate::snapshot::ColumnType;
 
 /// Limits above (or, for p-values, below) which a feature has drifted.
@@ -43,16 +44,6 @@ impl Default for Thresholds {
     }
 }
 
-/// How a column is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Numbers: ordered, binned by the baseline's quantiles.
-    Numeric,
-    /// Categories: unordered.
-    Categorical,
-}
-
 impl Kind {
     /// How columns of a type are read unless something else is asked for: `None` if they are not compared.
     pub fn default_for(kind: &ColumnType) -> Option<Self> {
@@ -60,14 +51,6 @@ impl Kind {
             ColumnType::Numeric(_) => Some(Kind::Numeric),
             ColumnType::Boolean | ColumnType::Text => Some(Kind::Categorical),
             _ => None,
-        }
-    }
-
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Numeric => "numeric",
-            Kind::Categorical => "categorical",
         }
     }
 }
@@ -83,6 +66,8 @@ pub struct Options {
     pub category_limit: usize,
     /// When a feature has drifted.
     pub thresholds: Thresholds,
+    /// Another tool's definitions, which then decide in place of the thresholds on PSI, JS and KS.
+    pub convention: Option<Conventional>,
     /// Bytes that the keys of one column of one snapshot may take in memory; larger ones are read twice.
     pub hold: usize,
 }
@@ -101,6 +86,7 @@ impl Options {
             bins: 10,
             category_limit: CategoryCounts::DEFAULT_LIMIT,
             thresholds: Thresholds::default(),
+            convention: None,
             hold: hold_of(MEMORY_PER_THREAD * rayon::current_num_threads()),
         }
     }
@@ -125,7 +111,13 @@ impl Options {
 
     /// Whether the moments of a column have to be taken.
     pub fn with_moments(&self) -> bool {
-        self.metrics.has(Metric::Moments) || self.metrics.has(Metric::Wasserstein)
+        self.metrics.has(Metric::Moments) || self.metrics.has(Metric::Wasserstein) || self.convention.is_some()
+    }
+
+    /// Whether a figure of a numeric feature is needed, by a metric or by the convention.
+    pub fn needs(&self, figure: Figure) -> bool {
+        let asked = self.metrics.has(figure.metric());
+        asked || self.convention.is_some_and(|convention| convention.wants(figure, Kind::Numeric, asked))
     }
 
     /// Divides a memory limit. A thread usually holds the keys of two columns, more where a sweep shares them; each

@@ -28,28 +28,34 @@ pub(super) fn psi_term(e: f64, a: f64) -> f64 {
 /// The Jensen-Shannon divergence in nats (Lin 1991, "Divergence measures based on the Shannon entropy"),
 /// over shares in which an exact zero is `epsilon`, renormalised. Its square root is the distance.
 pub fn jensen_shannon(a: &[u64], b: &[u64], epsilon: f64) -> f64 {
-    let normalised = |counts| {
-        let mut shares = shares(counts, epsilon);
-        let total = pairwise_sum(&shares);
-        shares.iter_mut().for_each(|p| *p /= total);
-        shares
+    jensen_shannon_of(&shares(a, epsilon), &shares(b, epsilon))
+}
+
+/// The Jensen-Shannon divergence in nats of two rows of shares, normalised first as scipy does.
+pub(super) fn jensen_shannon_of(p: &[f64], q: &[f64]) -> f64 {
+    let normalised = |shares: &[f64]| {
+        let total = pairwise_sum(shares);
+        shares.iter().map(|p| p / total).collect::<Vec<_>>()
     };
-    let (p, q) = (normalised(a), normalised(b));
+    let (p, q) = (normalised(p), normalised(q));
     let m: Vec<f64> = p.iter().zip(&q).map(|(p, q)| (p + q) / 2.0).collect();
     let from_middle =
         |p: &[f64]| pairwise_sum(&p.iter().zip(&m).map(|(&p, &m)| relative_entropy(p, m)).collect::<Vec<_>>());
     (from_middle(&p) + from_middle(&q)).max(0.0) / 2.0
 }
 
-/// `p ln(p / m)`, by `ln(1 + x)` where the two are close.
+/// `p ln(p / m)`, by `ln(1 + x)` where the two are close; 0 where `p` is.
 fn relative_entropy(p: f64, m: f64) -> f64 {
+    if p == 0.0 {
+        return 0.0;
+    }
     let ratio = p / m;
     if 0.5 < ratio && ratio < 2.0 { p * ((p - m) / m).ln_1p() } else { p * ratio.ln() }
 }
 
 /// Sums in numpy's order (pairwise, blocks of 128 in eight lanes). Where distributions nearly agree the terms
 /// cancel, and the order decides the digits that remain; this keeps them those of the reference.
-fn pairwise_sum(x: &[f64]) -> f64 {
+pub(super) fn pairwise_sum(x: &[f64]) -> f64 {
     match x.len() {
         0..8 => x.iter().fold(0.0, |sum, x| sum + x),
         8..=128 => {

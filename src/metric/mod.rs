@@ -2,6 +2,7 @@
 
 pub mod bins;
 pub mod contingency;
+pub mod convention;
 pub mod divergence;
 pub mod fdr;
 pub mod ks;
@@ -13,6 +14,26 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+
+/// How a column is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Numbers: ordered, binned by the baseline's quantiles.
+    Numeric,
+    /// Categories: unordered.
+    Categorical,
+}
+
+impl Kind {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Numeric => "numeric",
+            Kind::Categorical => "categorical",
+        }
+    }
+}
 
 /// A metric that can be asked for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

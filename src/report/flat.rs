@@ -59,6 +59,14 @@ const COLUMNS: &[FlatColumn] = &[
     column!("missing_p", Float, |r| r.1.metrics.missing.as_ref().map(|m| m.p_value)),
     column!("mean_shift", Float, |r| r.1.metrics.moments.map(|m| m.mean_shift)),
     column!("counts_hash", Text, |r| r.1.counts_hash.clone()),
+    column!("convention", Text, |r| r.1.metrics.convention.as_ref().map_or(String::new(), |c| c.name.name().into())),
+    column!("convention_metric", Text, |r| {
+        r.1.metrics.convention.as_ref().map_or(String::new(), |c| c.decides.name().into())
+    }),
+    column!("convention_value", Float, |r| {
+        r.1.metrics.convention.as_ref().and_then(|c| c.figures.get(&c.decides).copied())
+    }),
+    column!("convention_limit", Float, |r| r.1.metrics.convention.as_ref().and_then(|c| c.limit)),
 ];
 
 pub fn csv(rows: &[Row<'_>]) -> Result<Vec<u8>> {

@@ -69,6 +69,10 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> String {
 fn features(rows: &[Row<'_>], top: usize, with_model: bool) -> String {
     let mut table = new_table();
     let mut header = vec!["feature", "kind", "status", "PSI", "JS", "KS", "KS p", "missing", "verdict"];
+    let convention = rows.iter().find_map(|(_, feature)| feature.metrics.convention.as_ref()).map(|c| c.name);
+    if let Some(convention) = convention {
+        header.insert(header.len() - 1, convention.name());
+    }
     if with_model {
         header.splice(0..0, ["model", "window"]);
     }
@@ -81,6 +85,13 @@ fn features(rows: &[Row<'_>], top: usize, with_model: bool) -> String {
             cells.extend([shown(&model.model), shown(&model.window)]);
         }
         cells.extend(feature_cells(feature));
+        if convention.is_some() {
+            let decisive = feature.metrics.convention.as_ref().and_then(|c| {
+                let value = c.figures.get(&c.decides)?;
+                Some(format!("{} {value:.4}", c.decides.name()))
+            });
+            cells.insert(cells.len() - 1, right(decisive.unwrap_or_else(|| "–".into())));
+        }
         table.add_row(cells);
     }
     let mut text = format!("{table}\n");

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::convention;
 use super::figures::{self, Figures};
 use super::pool::ColumnPool;
 use super::report::{Feature, Metrics, Side, Verdict};
@@ -10,7 +11,8 @@ use crate::count::pair::{self, Wanted};
 use crate::count::{Counter, Domain, Tally};
 use crate::error::{Error, Result, Status};
 use crate::fleet::{Kind, Options, Thresholds};
-use crate::metric::{Metric, bins};
+use crate::metric::bins;
+use crate::metric::convention::Figure;
 use crate::snapshot::{Column, ColumnType, Snapshot};
 
 /// Where the baseline of a feature comes from.
@@ -230,17 +232,25 @@ fn numeric<'a>(
     let wanted = Wanted {
         baseline_ranks: &baseline_ranks,
         current_ranks: &current_ranks,
-        distance: options.metrics.has(Metric::Ks),
-        transport: options.metrics.has(Metric::Wasserstein),
+        distance: options.needs(Figure::Ks),
+        transport: options.needs(Figure::Wasserstein),
     };
     let source_b = pool.numeric(current, column, domain, options.with_moments(), options.hold)?;
+    let tb = source_b.tally()?;
     let source_a;
+    let mut convention = None;
     let (a, b, ta) = match baseline {
         BaselineFeature::Live(snapshot, column_a) => {
             source_a = pool.numeric(snapshot, column_a, domain, options.with_moments(), options.hold)?;
             let side = pair::Baseline::Source(&*source_a, snapshot.rows());
-            let (a, b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
-            (a, b, source_a.tally()?)
+            let (mut a, mut b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
+            let ta = source_a.tally()?;
+            if let Some(rules) = options.convention {
+                let a = convention::Side { ecdf: a.to_mut(), source: &*source_a, tally: ta };
+                let b = convention::Side { ecdf: &mut b, source: &*source_b, tally: tb };
+                convention = convention::numeric(counter, rules, a, b, options)?;
+            }
+            (a, b, ta)
         }
         BaselineFeature::Frozen(feature) => {
             let Frozen::Numeric(frozen) = &feature.data else {
@@ -248,12 +258,16 @@ fn numeric<'a>(
             };
             let side = pair::Baseline::Frozen(frozen);
             let (a, b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
+            convention = options.convention.and_then(|rules| convention::frozen(rules, &a, &b, options));
             (a, b, feature.tally)
         }
     };
-    let tb = source_b.tally()?;
     let names = dtypes.clone();
-    Ok(figures::numeric(&a, &b, &ta, &tb, dtypes, options).ok_or((Status::AllNull, ta, tb, names)))
+    let figures = figures::numeric(&a, &b, &ta, &tb, dtypes, options).map(|mut figures| {
+        figures.metrics.convention = convention;
+        figures
+    });
+    Ok(figures.ok_or((Status::AllNull, ta, tb, names)))
 }
 
 fn counted_otherwise(feature: &str, how: &str) -> Error {
@@ -284,7 +298,11 @@ fn categorical<'a>(
     let found = pool.categories(current, column, options.category_limit)?;
     let (b, tb) = (&found.0, found.1);
     let names = dtypes.clone();
-    Ok(figures::categorical(a, b, &ta, &tb, dtypes, options).ok_or((Status::AllNull, ta, tb, names)))
+    let figures = figures::categorical(a, b, &ta, &tb, dtypes, options).map(|mut figures| {
+        figures.metrics.convention = options.convention.map(|rules| convention::categorical(rules, a, b, options));
+        figures
+    });
+    Ok(figures.ok_or((Status::AllNull, ta, tb, names)))
 }
 
 /// Gives the verdict on a compared feature; with too few values there is none, and the status says so.
@@ -308,14 +326,21 @@ pub fn judge(feature: &mut Feature, thresholds: &Thresholds) {
     };
 }
 
-/// Applies the thresholds. A distance may also have to lie above its own noise; a Kolmogorov-Smirnov test
+/// Applies the thresholds, or the rule of another tool where its convention was asked for; the missing rate is
+/// judged either way. A distance may also have to lie above its own noise; a Kolmogorov-Smirnov test
 /// that is known only as an interval is judged by its lower end, whose p-value is the largest possible.
 fn verdict(metrics: &Metrics, kind: Kind, thresholds: &Thresholds) -> Verdict {
     let mut reasons = Vec::new();
     let heard = |noise: Option<crate::metric::noise::Noise>| {
         !thresholds.above_noise || noise.is_none_or(|noise| noise.effect > 0.0)
     };
-    if kind == Kind::Numeric {
+    if let Some(figures) = &metrics.convention {
+        if let (Some(&value), Some(limit)) = (figures.figures.get(&figures.decides), figures.limit)
+            && figures.name.exceeds(value, limit)
+        {
+            reasons.push(format!("{} {} {value:.4}, limit {limit}", figures.name, figures.decides.name()));
+        }
+    } else if kind == Kind::Numeric {
         if let Some(psi) = &metrics.psi
             && psi.value > thresholds.psi
             && heard(psi.noise)

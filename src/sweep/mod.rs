@@ -1,6 +1,7 @@
 //! Comparisons: of two snapshots, and of a whole fleet.
 
 pub mod compare;
+mod convention;
 pub mod figures;
 mod plan;
 mod pool;
@@ -90,7 +91,7 @@ pub fn compare(
             return Err(Error::NoRows { path: path.into() });
         }
     }
-    check_bins(spec, baseline, options)?;
+    check_frozen(spec, baseline, options)?;
     let wanted: Vec<_> =
         baseline.features().into_iter().filter_map(|feature| Some((feature, kind_of(feature.name())?))).collect();
     if wanted.is_empty() {
@@ -120,8 +121,16 @@ pub fn compare(
     Ok(comparison)
 }
 
-fn check_bins(spec: &str, baseline: &BaselineSource, options: &Options) -> Result<()> {
+/// Whether a baseline holds what the options ask for.
+fn check_frozen(spec: &str, baseline: &BaselineSource, options: &Options) -> Result<()> {
     match baseline.frozen_bins() {
+        Some(_) if options.convention.is_some_and(|rules| rules.convention.needs_values()) => Err(Error::BadValue {
+            what: "convention".into(),
+            reason: format!(
+                "it cuts bins of its own, which the baseline file {spec} does not hold; \
+                 compare with the training snapshot instead"
+            ),
+        }),
         Some(bins) if bins != options.bins => Err(Error::BadValue {
             what: "bins".into(),
             reason: format!(

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::compare::{BaselineFeature, compare_feature, judge};
 use super::pool::ColumnPool;
 use super::report::{Engine, Feature, Rows, SCHEMA_VERSION};
-use super::{BaselineSource, check_bins, counts_hash};
+use super::{BaselineSource, check_frozen, counts_hash};
 use crate::count::Counter;
 use crate::error::{Error, Status};
 use crate::fleet::{Fleet, Kind, Model, Options};
@@ -232,7 +232,7 @@ fn open_task(
 /// # Errors
 /// The reason: other bins than the baseline's, an empty side, a name that no column has, nothing left to compare.
 pub fn check_model(model: &Model, baseline: &BaselineSource, current: &Snapshot) -> Result<(), String> {
-    check_bins(&model.baseline, baseline, &model.options).map_err(|e| e.to_string())?;
+    check_frozen(&model.baseline, baseline, &model.options).map_err(|e| e.to_string())?;
     for (what, rows) in [(&*model.baseline, baseline.rows()), (current.spec(), current.rows())] {
         if rows == 0 {
             return Err(Error::NoRows { path: what.into() }.to_string());
@@ -336,6 +336,7 @@ fn compare_group<'a>(
                 && options.metrics == model.options.metrics
                 && options.bins == model.options.bins
                 && options.category_limit == model.options.category_limit
+                && options.convention == model.options.convention
         });
         let mut feature = match same {
             Some((_, _, feature)) => feature.clone(),

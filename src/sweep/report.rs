@@ -1,13 +1,15 @@
 //! What a comparison gives: plain data, with names that scripts rely on.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Status;
-use crate::fleet::Kind;
-use crate::metric::Band;
 use crate::metric::contingency::ChiSquare;
+use crate::metric::convention::{Convention, Figure};
 use crate::metric::ks::Method;
 use crate::metric::noise::Noise;
+use crate::metric::{Band, Kind};
 
 /// What is known of one side of a feature. Counts are rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -176,6 +178,24 @@ pub struct QuantileShift {
     pub current: f64,
 }
 
+/// What another tool would say, by its own definitions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conventional {
+    /// The tool.
+    pub name: Convention,
+    /// Its figures, by name.
+    #[serde(flatten)]
+    pub figures: BTreeMap<Figure, f64>,
+    /// The figure that decides.
+    pub decides: Figure,
+    /// From where on the feature has drifted; absent where the tool has no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// The tool's bins; absent where values or categories were counted one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bins: Option<usize>,
+}
+
 /// All figures of one feature; what was not asked for, or does not apply, is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
@@ -215,6 +235,9 @@ pub struct Metrics {
     /// Quantiles.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Vec<QuantileShift>>,
+    /// The figures of another tool's convention, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub convention: Option<Conventional>,
 }
 
 /// Counts per bin or category: what every figure but KS and Wasserstein follows from.

@@ -344,3 +344,35 @@ fn a_footer_that_points_beyond_the_file_is_a_status_of_its_columns() {
         assert!(matches!(output.status.code(), Some(0 | 3 | 11)), "byte {at}: {output:?}");
     }
 }
+
+#[test]
+fn a_convention_decides_by_its_own_figure_and_needs_the_values_for_its_bins() {
+    let folder = TempDir::new().unwrap();
+    let shifted = Series::new("x".into(), (0..2000).map(|i| f64::from(i * 37 % 1000) + 40.0).collect::<Vec<_>>());
+    let a = snapshot(folder.path(), "a.parquet", vec![numbers("x", 2000)]);
+    let b = snapshot(folder.path(), "b.parquet", vec![shifted]);
+    let frozen = folder.path().join("a.baseline").display().to_string();
+    assert!(run(["baseline", "build", &a, "-o", &frozen]).status.success());
+
+    fails(&["compare", &a, &b, "--convention", "evident"], 2, &["unknown convention 'evident'", "evidently"]);
+    fails(&["compare", &frozen, &b, "--convention", "evidently"], 2, &["a.baseline", "training snapshot"]);
+    let deepchecks = compare(&frozen, &b, &["--convention", "deepchecks"]);
+    assert!(feature(&deepchecks, "x")["metrics"]["convention"]["ks"].is_number());
+
+    let fleet = folder.path().join("fleet.toml");
+    let model = format!("[[model]]\nname = \"m\"\nbaseline = \"{a}\"\ncurrent = \"{b}\"\n");
+    let drifted = |setting: &str| {
+        fs::write(&fleet, format!("{model}{setting}")).unwrap();
+        let output = run(["sweep", fleet.to_str().unwrap(), "--format", "json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["models"][0]["features"][0]["verdict"]["drifted"].as_bool().unwrap()
+    };
+    // The distance is 0.14 standard deviations; Evidently's limit is 0.1.
+    assert!(drifted("convention = \"evidently\""));
+    let rule =
+        |limit| format!("[model.convention]\nname = \"evidently\"\nnumeric = {{ metric = \"js\", limit = {limit} }}");
+    assert!(drifted(&rule("0.05")));
+    assert!(!drifted(&rule("0.5")));
+    // TFDV has no limit of its own.
+    assert!(!drifted("convention = \"tfdv\""));
+}

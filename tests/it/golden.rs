@@ -169,3 +169,33 @@ fn a_baseline_file_gives_the_same_bins_and_an_interval_that_holds_the_statistic(
     }
     assert!(intervals >= 14);
 }
+
+/// Figures taken from the tools themselves (`tests/golden/against_conventions.py --record`).
+#[test]
+fn every_figure_of_a_convention_is_that_of_the_tool() {
+    let text = include_str!("../golden/conventions.json");
+    let tools: std::collections::BTreeMap<String, Value> = serde_json::from_str(text).unwrap();
+    let known: Vec<&str> = tools.keys().map(String::as_str).collect();
+    let mut all = driftsweep::metric::convention::Convention::ALL.map(|convention| convention.name());
+    all.sort_unstable();
+    assert_eq!(known, all);
+    let months = ["01", "07"].map(|month| dataset(&format!("nycflights13/flights-2013-{month}.parquet")));
+    let [baseline, current] = months.map(|path| path.display().to_string());
+    for (tool, columns) in tools {
+        let report = compare(&baseline, &current, &["--convention", &tool]);
+        for (name, figures) in columns.as_object().unwrap() {
+            let found = &feature(&report, name)["metrics"]["convention"];
+            assert_eq!(found["name"], tool.as_str());
+            for (figure, wanted) in figures.as_object().unwrap() {
+                let what = format!("{tool} {name} {figure}");
+                if figure == "decides" {
+                    assert_eq!(&found[figure], wanted, "{what}");
+                } else {
+                    // NannyML's share outside of its bins is what rounding leaves of one.
+                    let tolerance = if tool == "nannyml" { 1e-7 } else { 1e-10 };
+                    close(&found[figure], wanted, tolerance, &what);
+                }
+            }
+        }
+    }
+}

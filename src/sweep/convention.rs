@@ -1,0 +1,188 @@
+//! Counting what another tool's convention needs: its bins are known only after the baseline's own figures.
+
+use crate::count::ecdf::EcdfPair;
+use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
+use crate::count::{Categories, Counter, Domain, Ecdf, KeySource, Tally};
+use crate::error::Result;
+use crate::fleet::Options;
+use crate::metric::convention::{self, Arithmetic, Convention, Edges, Figure, Plain, Span, Table};
+use crate::metric::{Kind, convention::Conventional as Rules};
+
+use super::report::Conventional;
+
+/// Distinct values of the reference up to which Evidently counts numbers one by one.
+const COUNTED_ONE_BY_ONE: usize = 20;
+
+/// One side of a numeric feature: its distribution, its values, its plain counts.
+pub struct Side<'a> {
+    /// The distribution, of which more will be resolved.
+    pub ecdf: &'a mut Ecdf,
+    /// The values.
+    pub source: &'a dyn KeySource,
+    /// Rows, missing values, infinities and moments.
+    pub tally: Tally,
+}
+
+impl Side<'_> {
+    /// The finite values; `None` where there are none.
+    fn span(&mut self, counter: &dyn Counter) -> Result<Option<Span>> {
+        let n = self.ecdf.n() - self.tally.neg_inf - self.tally.pos_inf;
+        if n == 0 {
+            return Ok(None);
+        }
+        let ranks = [self.tally.neg_inf, self.tally.neg_inf + n - 1];
+        resolve_ranks(counter, self.ecdf, self.source, &ranks)?;
+        let value = |rank| self.ecdf.key_at(rank).map(|key| self.ecdf.domain.value(key));
+        Ok(value(ranks[0]).zip(value(ranks[1])).map(|(min, max)| Span { n, min, max }))
+    }
+
+    /// Counts over bins with these edges, the last one closed.
+    fn count(&mut self, counter: &dyn Counter, edges: &[f64]) -> Result<Option<Vec<u64>>> {
+        let domain = self.ecdf.domain;
+        let mut edges = edges.to_vec();
+        if let Some(last) = edges.last_mut() {
+            *last = last.next_up();
+        }
+        // No key stands for an edge above all values of the type.
+        let largest = domain.value(domain.range().1);
+        let key = |&edge: &f64| (edge <= largest).then(|| domain.edge(edge));
+        let keys: Vec<Option<u64>> = edges.iter().map(key).collect();
+        resolve_keys(counter, self.ecdf, self.source, &keys.iter().flatten().copied().collect::<Vec<_>>())?;
+        let below = |key: &Option<u64>| key.map_or(Some(self.ecdf.n()), |key| self.ecdf.below(key));
+        let below: Option<Vec<u64>> = keys.iter().map(below).collect();
+        Ok(below.map(|below| below.windows(2).map(|pair| pair[1] - pair[0]).collect()))
+    }
+
+    /// Distinct finite values and their counts, if there are at most so many.
+    fn values(&mut self, counter: &dyn Counter, most: usize) -> Result<Option<Vec<(u64, u64)>>> {
+        // The infinities may add two.
+        if self.ecdf.occupied().nth(most.saturating_add(2)).is_some() {
+            return Ok(None);
+        }
+        resolve_all(counter, self.ecdf, self.source)?;
+        let domain = self.ecdf.domain;
+        let finite = |runs: Vec<(u64, u64)>| -> Vec<(u64, u64)> {
+            runs.into_iter().filter(|&(key, _)| domain.value(key).is_finite()).collect()
+        };
+        Ok(self.ecdf.runs().map(finite).filter(|runs| runs.len() <= most))
+    }
+
+    /// The skewness of the finite values (third standardised moment, as numpy's Doane rule takes it).
+    fn skewness(&self) -> Result<f64> {
+        let Some(moments) = self.tally.moments else { return Ok(f64::NAN) };
+        let (mean, std) = (moments.mean, moments.std());
+        if std == 0.0 {
+            return Ok(f64::NAN);
+        }
+        // In file order, so that the sum is the same however many threads there are.
+        let (mut sum, mut values) = (0.0, Vec::new());
+        for chunk in 0..self.source.chunks() {
+            self.source.with_chunk(chunk, &mut |keys| {
+                values.clear();
+                keys.values(self.ecdf.domain, &mut values);
+                sum += values.iter().filter(|x| x.is_finite()).map(|x| ((x - mean) / std).powi(3)).sum::<f64>();
+            })?;
+        }
+        Ok(sum / moments.n as f64)
+    }
+}
+
+/// The figures of a numeric feature by a convention. `None` where a side holds no finite value.
+///
+/// # Errors
+/// Whatever reading the columns gives.
+pub fn numeric(
+    counter: &dyn Counter,
+    rules: Rules,
+    mut a: Side<'_>,
+    mut b: Side<'_>,
+    options: &Options,
+) -> Result<Option<Conventional>> {
+    let domain = a.ecdf.domain;
+    let (Some(span_a), Some(span_b)) = (a.span(counter)?, b.span(counter)?) else { return Ok(None) };
+    let reference = match rules.convention {
+        Convention::Evidently => a.values(counter, COUNTED_ONE_BY_ONE)?,
+        _ => None,
+    };
+    let mut distinct = None;
+    let mut edges = None;
+    let (counts_a, counts_b) = match reference {
+        Some(reference) => {
+            let current = b.values(counter, usize::MAX)?.unwrap_or_default();
+            let (counts_a, counts_b) = union(&reference, &current);
+            distinct = Some(counts_a.len());
+            (counts_a, counts_b)
+        }
+        None => {
+            let skewness = if rules.convention == Convention::Nannyml { a.skewness()? } else { f64::NAN };
+            let found = rules.convention.edges(span_a, span_b, arithmetic(domain), skewness);
+            let Edges { baseline, current } = found.clone().unwrap_or(Edges { baseline: vec![], current: vec![] });
+            edges = found;
+            match (a.count(counter, &baseline)?, b.count(counter, &current)?) {
+                (Some(counts_a), Some(counts_b)) => (counts_a, counts_b),
+                _ => return Ok(None),
+            }
+        }
+    };
+    let pair = EcdfPair::new(a.ecdf, b.ecdf);
+    let infinite = [a.tally, b.tally].iter().any(|tally| tally.neg_inf + tally.pos_inf > 0);
+    let ks = options.needs(Figure::Ks).then(|| {
+        let distance = pair.distance();
+        distance.lower as f64 / (distance.n as f64 * distance.m as f64)
+    });
+    let wanted = options.needs(Figure::Wasserstein) && !infinite;
+    let wasserstein = if wanted { pair.wasserstein().map(|(distance, _)| distance) } else { None };
+    let plain = Plain { wasserstein, ks, std: a.tally.moments.map(|moments| moments.std()) };
+    let table = Table { a: &counts_a, b: &counts_b, n: span_a.n, m: span_b.n };
+    let figures = convention::numeric(rules.convention, table, edges.as_ref(), plain);
+    let bins = edges.map(|edges| edges.baseline.len() - 1);
+    Ok(Some(conventional(rules, Kind::Numeric, figures, distinct, bins, options)))
+}
+
+/// The figures of a numeric feature against a baseline file: for conventions that cut no bins of their own.
+pub fn frozen(rules: Rules, a: &Ecdf, b: &Ecdf, options: &Options) -> Option<Conventional> {
+    (!rules.convention.needs_values()).then(|| {
+        let ks = EcdfPair::new(a, b).distance();
+        let ks = Some(ks.lower as f64 / (ks.n as f64 * ks.m as f64));
+        let table = Table { a: &[], b: &[], n: a.n(), m: b.n() };
+        let figures = convention::numeric(rules.convention, table, None, Plain { ks, ..Plain::default() });
+        conventional(rules, Kind::Numeric, figures, None, None, options)
+    })
+}
+
+/// The figures of a categorical feature by a convention.
+pub fn categorical(rules: Rules, a: &Categories, b: &Categories, options: &Options) -> Conventional {
+    let (counts_a, counts_b) = a.union(b);
+    let table = Table { a: &counts_a, b: &counts_b, n: a.total(), m: b.total() };
+    let figures = convention::categorical(rules.convention, table);
+    conventional(rules, Kind::Categorical, figures, Some(counts_a.len()), None, options)
+}
+
+fn conventional(
+    rules: Rules,
+    kind: Kind,
+    mut figures: std::collections::BTreeMap<Figure, f64>,
+    distinct: Option<usize>,
+    bins: Option<usize>,
+    options: &Options,
+) -> Conventional {
+    let rule = rules.rule(kind, distinct);
+    figures.retain(|figure, x| x.is_finite() && (*figure == rule.metric || options.metrics.has(figure.metric())));
+    Conventional { name: rules.convention, figures, decides: rule.metric, limit: rule.limit, bins }
+}
+
+fn arithmetic(domain: Domain) -> Arithmetic {
+    match domain {
+        Domain::F32 => Arithmetic::Single,
+        Domain::F64 => Arithmetic::Double,
+        Domain::I32 | Domain::I64 | Domain::U64 => Arithmetic::Integer,
+    }
+}
+
+/// Counts of both sides over the union of their distinct keys.
+fn union(a: &[(u64, u64)], b: &[(u64, u64)]) -> (Vec<u64>, Vec<u64>) {
+    let mut merged = std::collections::BTreeMap::<u64, (u64, u64)>::new();
+    a.iter().for_each(|&(key, count)| merged.entry(key).or_default().0 = count);
+    b.iter().for_each(|&(key, count)| merged.entry(key).or_default().1 = count);
+    merged.into_values().unzip()
+}
