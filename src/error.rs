@@ -38,6 +38,17 @@ pub enum Error {
         /// What is wrong, and the remedy.
         reason: String,
     },
+    /// A floating-point column that is to be read as the integers of its baseline, and holds something else.
+    #[error(
+        "{}, column '{column}': holds fractions or values out of range where the baseline holds integers; rebuild the baseline or mend the feature's source",
+        path.display()
+    )]
+    NotIntegers {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+    },
     /// A snapshot without rows.
     #[error("{path}: no rows; a comparison needs at least one row on each side")]
     NoRows {
@@ -127,6 +138,7 @@ impl Error {
             Error::NotFound { .. }
             | Error::Unreadable { .. }
             | Error::UnreadableColumn { .. }
+            | Error::NotIntegers { .. }
             | Error::NoRows { .. }
             | Error::NoColumn { .. }
             | Error::NothingInCommon { .. } => 3,

@@ -66,11 +66,22 @@ pub fn sweep(report: &SweepReport, format: Format, top: usize) -> Result<Vec<u8>
         let models = report.models.iter();
         models.flat_map(|model| model.features.iter().map(move |f| (Some(model), f))).collect::<Vec<Row<'_>>>()
     };
+    // A model that could not be compared at all has a row too, or it would be missed.
+    let failed: Vec<(&ModelReport, Feature)> = report
+        .models
+        .iter()
+        .filter_map(|model| Some((model, Feature::failed(model.rows, model.error.clone()?))))
+        .collect();
+    let all_rows = || {
+        let mut rows = rows();
+        rows.extend(failed.iter().map(|(model, feature)| (Some(*model), feature)));
+        rows
+    };
     match format {
         Format::Table => Ok(table::sweep(report, &rows(), top).into_bytes()),
         Format::Json => json(report),
-        Format::Csv => flat::csv(&rows()),
-        Format::Parquet => flat::parquet(&rows()),
+        Format::Csv => flat::csv(&all_rows()),
+        Format::Parquet => flat::parquet(&all_rows()),
     }
 }
 

@@ -51,6 +51,11 @@ pub fn to_parquet(path: &Path) -> Result<NamedTempFile> {
             break;
         }
         let block: Vec<u8> = bytes.drain(..end).collect();
+        if schema.is_none()
+            && let Some(reason) = not_csv(&block)
+        {
+            return Err(unreadable(reason.into()));
+        }
         let frame = super::guarded(|| parse(block, separator, schema.clone()))
             .map_err(|e| unreadable(format!("not readable as CSV ({}); convert it to Parquet", gist(&e))))?;
         let known = schema.get_or_insert_with(|| frame.schema().clone());
@@ -73,6 +78,20 @@ pub fn to_parquet(path: &Path) -> Result<NamedTempFile> {
         }
         None => Err(unreadable("empty file; a CSV file needs at least a header line".into())),
     }
+}
+
+/// What other text the first block is, if it is seen to be.
+fn not_csv(block: &[u8]) -> Option<&'static str> {
+    if block.starts_with(&[0xFF, 0xFE]) || block.starts_with(&[0xFE, 0xFF]) {
+        return Some("UTF-16 text; convert it to UTF-8");
+    }
+    if block.contains(&0) {
+        return Some("holds NUL bytes, so it is not CSV text; look at what wrote it");
+    }
+    if block.contains(&b'\r') && !block.contains(&b'\n') {
+        return Some("its lines end in CR alone; convert them to LF");
+    }
+    None
 }
 
 fn parse(block: Vec<u8>, separator: u8, schema: Option<Arc<Schema>>) -> PolarsResult<DataFrame> {

@@ -64,6 +64,7 @@ fn convert(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
         (T::Float32, Domain::F32) => keys!(f32, U32, key_f32),
         (T::Float32, Domain::F64) => keys!(f32, U64, |x| key_f64(x.into())),
         (T::Float64, Domain::F64) => keys!(f64, U64, key_f64),
+        (T::Float32 | T::Float64, Domain::I32 | Domain::I64 | Domain::U64) => whole_numbers(array, domain),
         (T::Int8, _) => small_int!(i8),
         (T::Int16, _) => small_int!(i16),
         (T::Int32 | T::Date32 | T::Time32(_), _) => small_int!(i32),
@@ -80,6 +81,31 @@ fn convert(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
         }
         _ => None,
     }
+}
+
+/// Floats as integers, NaN taken out: what a writer that has no nullable integers makes of an integer column.
+/// `None` where a value is not an integer of the domain.
+fn whole_numbers(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
+    let keys = convert(array, if array.dtype() == &ArrowDataType::Float32 { Domain::F32 } else { Domain::F64 })?;
+    let from = match &keys {
+        KeyVec::U32(_) => Domain::F32,
+        KeyVec::U64(_) => Domain::F64,
+    };
+    let mut values = Vec::with_capacity(keys.len());
+    keys.values(from, &mut values);
+    let (least, most) = match domain {
+        Domain::I32 => (-(2f64.powi(31)), 2f64.powi(31)),
+        Domain::I64 => (-(2f64.powi(63)), 2f64.powi(63)),
+        _ => (0.0, 2f64.powi(64)),
+    };
+    if !values.iter().all(|&x| x.trunc() == x && least <= x && x < most) {
+        return None;
+    }
+    Some(match domain {
+        Domain::I32 => KeyVec::U32(values.iter().map(|&x| key_i32(x as i32)).collect()),
+        Domain::I64 => KeyVec::U64(values.iter().map(|&x| key_i64(x as i64)).collect()),
+        _ => KeyVec::U64(values.iter().map(|&x| x as u64).collect()),
+    })
 }
 
 /// The keys of all values that are neither null nor NaN.

@@ -50,6 +50,7 @@ impl ColumnType {
         use ArrowDataType as T;
         match dtype {
             T::Float32 => Self::Numeric(Domain::F32),
+            T::Decimal(digits, _) if *digits > 38 => Self::Unsupported(format!("decimal of {digits} digits")),
             T::Float64 | T::Decimal(..) => Self::Numeric(Domain::F64),
             T::Int8 | T::Int16 | T::Int32 | T::UInt8 | T::UInt16 => Self::Numeric(Domain::I32),
             T::UInt32 | T::Int64 => Self::Numeric(Domain::I64),
@@ -67,6 +68,7 @@ impl ColumnType {
                 Self::Temporal(Domain::I64, format!("{unit:?}").to_lowercase())
             }
             T::Null => Self::Null,
+            T::Float16 | T::FixedSizeBinary(2) => Self::Unsupported("float16 (or two bytes)".into()),
             other => Self::Unsupported(format!("{other:?}")),
         }
     }
@@ -297,7 +299,13 @@ impl Snapshot {
             } else {
                 keys::keys_of(&*array, domain, with_moments)
             };
-            let (keys, tally) = keys.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?;
+            let (keys, tally) = keys.ok_or_else(|| match array.dtype() {
+                ArrowDataType::Float32 | ArrowDataType::Float64 if !domain.is_float() => Error::NotIntegers {
+                    path: self.files[self.chunks[i].file].path.clone(),
+                    column: column.name.clone(),
+                },
+                other => self.wrong_type(column, i, &format!("{other:?}")),
+            })?;
             whole = Some(match whole {
                 None => (keys, tally),
                 Some((mut all, sum)) => {

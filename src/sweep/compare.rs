@@ -167,7 +167,10 @@ fn attempt<'a>(
                 return refuse(Status::TypeChanged, format!("the files of one snapshot disagree on the type: {types}"));
             }
             ColumnType::Unsupported(dtype) => {
-                return refuse(Status::UnsupportedType, format!("columns of type {dtype} cannot be compared"));
+                return refuse(
+                    Status::UnsupportedType,
+                    format!("columns of type {dtype} cannot be compared; cast it, or leave it out"),
+                );
             }
             _ => {}
         }
@@ -203,9 +206,19 @@ fn attempt<'a>(
                     format!("{} cannot be read as numbers; leave out kind = \"numeric\"", common.name()),
                 );
             };
-            if let BaselineFeature::Frozen(FrozenFeature { data: Frozen::Numeric(frozen), .. }) = baseline
-                && frozen.domain != domain
-            {
+            // A frozen column keeps its domain. Integers that came back as floats (pandas writes them so where some
+            // are missing) are read as integers again.
+            let domain = match baseline {
+                BaselineFeature::Frozen(FrozenFeature { data: Frozen::Numeric(frozen), .. }) => frozen.domain,
+                _ => domain,
+            };
+            let fits = |domain: Domain| match &column.kind {
+                ColumnType::Numeric(found) => {
+                    domain.common(*found) == domain || (found.is_float() && !domain.is_float())
+                }
+                _ => true,
+            };
+            if !fits(domain) {
                 return changed();
             }
             numeric(counter, baseline, (current, column), domain, dtypes, options, pool)
@@ -215,7 +228,11 @@ fn attempt<'a>(
         }
         Kind::Categorical => categorical(baseline, (current, column), dtypes, options, pool),
     };
-    (kind, outcome.map_err(|error| Refusal { status: Status::Unreadable, detail: error.to_string() }))
+    let refusal = |error: Error| Refusal {
+        status: if matches!(error, Error::NotIntegers { .. }) { Status::TypeChanged } else { Status::Unreadable },
+        detail: error.to_string(),
+    };
+    (kind, outcome.map_err(refusal))
 }
 
 fn numeric<'a>(

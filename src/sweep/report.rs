@@ -304,6 +304,24 @@ pub struct Feature {
     pub counts_hash: String,
 }
 
+impl Feature {
+    /// Stands for all features of a model that could not be compared; it has no name.
+    pub fn failed(rows: Rows, reason: String) -> Self {
+        Self {
+            name: String::new(),
+            kind: Kind::Numeric,
+            status: Status::Unreadable,
+            detail: Some(reason),
+            baseline: Side { rows: rows.baseline, ..Side::default() },
+            current: Side { rows: rows.current, ..Side::default() },
+            metrics: Metrics::default(),
+            verdict: Verdict::default(),
+            counts: None,
+            counts_hash: String::new(),
+        }
+    }
+}
+
 /// What made a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Engine {

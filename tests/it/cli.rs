@@ -47,6 +47,10 @@ fn bad_input_is_named_with_its_remedy_and_has_its_own_exit_code() {
     fails(&["compare", &good, &path("empty.parquet")], 3, &["empty.parquet"]);
     fs::write(path("empty.csv"), "").unwrap();
     fails(&["compare", &good, &path("empty.csv")], 3, &["empty.csv", "header"]);
+    fs::write(path("utf16.csv"), [0xFF, 0xFE, b'x', 0, b'\n', 0, b'1', 0, b'\n', 0]).unwrap();
+    fails(&["compare", &good, &path("utf16.csv")], 3, &["utf16.csv", "convert it to UTF-8"]);
+    fs::write(path("cr.csv"), "x,y\r1,2\r").unwrap();
+    fails(&["compare", &good, &path("cr.csv")], 3, &["cr.csv", "convert them to LF"]);
 
     let whole = fs::read(&good).unwrap();
     fs::write(path("cut.parquet"), &whole[..whole.len() - 20]).unwrap();
@@ -116,6 +120,9 @@ fn a_bad_fleet_file_is_refused_with_its_line_and_a_bad_model_is_not_fatal() {
     assert_eq!(report["summary"]["failed_comparisons"], 1);
     assert_eq!(report["models"][0]["features"][0]["status"], "ok");
     assert!(report["models"][1]["error"].as_str().unwrap().contains("gone.parquet"));
+    let output = run(["sweep", fleet.to_str().unwrap(), "--format", "csv"]);
+    let rows = String::from_utf8(output.stdout).unwrap();
+    assert!(rows.lines().any(|row| row.starts_with("bad,,,") && row.contains("gone.parquet")), "{rows}");
 }
 
 #[test]
@@ -343,6 +350,26 @@ fn a_footer_that_points_beyond_the_file_is_a_status_of_its_columns() {
         let output = run(["compare", &a, b.to_str().unwrap(), "--format", "json"]);
         assert!(matches!(output.status.code(), Some(0 | 3 | 11)), "byte {at}: {output:?}");
     }
+}
+
+#[test]
+fn integers_that_come_back_as_floats_are_compared_with_a_frozen_baseline_and_fractions_are_not() {
+    let folder = TempDir::new().unwrap();
+    let integers = Series::new("x".into(), (0..3000).collect::<Vec<i64>>());
+    let with_nulls = |x: f64| (0..3000).map(|i| (i % 7 != 0).then(|| f64::from(i) + x)).collect::<Vec<_>>();
+    let a = snapshot(folder.path(), "a.parquet", vec![integers]);
+    let whole = snapshot(folder.path(), "whole.parquet", vec![Series::new("x".into(), with_nulls(0.0))]);
+    let fractions = snapshot(folder.path(), "fractions.parquet", vec![Series::new("x".into(), with_nulls(0.5))]);
+    let frozen = folder.path().join("a.baseline").display().to_string();
+    assert!(run(["baseline", "build", &a, "-o", &frozen]).status.success());
+
+    let (live, against) = (compare(&a, &whole, &[]), compare(&frozen, &whole, &[]));
+    let counts = |report: &Value| feature(report, "x")["counts"].clone();
+    assert_eq!(feature(&against, "x")["status"], "ok");
+    assert_eq!(counts(&live), counts(&against));
+    let refused = compare(&frozen, &fractions, &[]);
+    assert_eq!(feature(&refused, "x")["status"], "type_changed");
+    assert!(feature(&refused, "x")["detail"].as_str().unwrap().contains("fractions.parquet, column 'x'"));
 }
 
 #[test]
