@@ -5,9 +5,10 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use driftsweep::count::ecdf::EcdfPair;
+use driftsweep::count::gpu::Choice;
 use driftsweep::count::key::{key_f32, key_f64};
 use driftsweep::count::pair::{Baseline, Wanted, count_pair};
-use driftsweep::count::{CategoryCounts, CellCounts, CellMap, Counter, CpuCounter, Domain, KeyVec};
+use driftsweep::count::{CategoryCounts, CellCounts, CellMap, Counter, CpuCounter, Domain, GpuCounter, KeyVec, cpu};
 use driftsweep::metric::{divergence, ks, noise};
 
 const N: usize = 1 << 20;
@@ -37,7 +38,7 @@ fn counting(c: &mut Criterion) {
             let map = CellMap::from_sample(&mut sample, domain, target);
             let mut counts = CellCounts::new(map.len(), false);
             group.bench_function(BenchmarkId::new(name, target), |b| {
-                b.iter(|| CpuCounter.count(&map, black_box(&keys), &mut counts));
+                b.iter(|| cpu::count(&map, black_box(&keys), &mut counts));
             });
         }
     }
@@ -72,6 +73,34 @@ fn comparing(c: &mut Criterion) {
                 });
             });
         }
+    }
+    group.finish();
+}
+
+/// The same on the device, if there is one: from host memory, and with the keys on the device.
+fn on_gpu(c: &mut Criterion) {
+    let Ok(gpu) = GpuCounter::open(&Choice::default(), 256 << 20) else { return };
+    // A software device is a thousand times slower.
+    let n = if gpu.adapter().is_software() { 1 << 17 } else { N };
+    let mut group = c.benchmark_group(format!("gpu: {}", gpu.adapter().name));
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(n as u64));
+    let x = &values(1, 0.0)[..n];
+    let narrow = KeyVec::U32(x.iter().map(|&x| key_f32(x as f32)).collect());
+    for (name, keys, domain) in [("f64", wide(x), Domain::F64), ("f32", narrow, Domain::F32)] {
+        let mut sample: Vec<u64> = (0..n).step_by(512).map(|i| keys.get(i)).collect();
+        let map = CellMap::from_sample(&mut sample, domain, 255);
+        let source = vec![keys];
+        group.bench_function(BenchmarkId::new("count, cpu", name), |b| {
+            b.iter(|| CpuCounter.column(domain, &source).count(&map, false).unwrap());
+        });
+        group.bench_function(BenchmarkId::new("count, from host memory", name), |b| {
+            b.iter(|| gpu.column(domain, &source).count(&map, false).unwrap());
+        });
+        let mut resident = gpu.column(domain, &source);
+        group.bench_function(BenchmarkId::new("count, resident", name), |b| {
+            b.iter(|| resident.count(&map, false).unwrap());
+        });
     }
     group.finish();
 }
@@ -113,5 +142,5 @@ fn metrics(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, counting, comparing, categories, metrics);
+criterion_group!(benches, counting, comparing, on_gpu, categories, metrics);
 criterion_main!(benches);

@@ -46,17 +46,17 @@
 //! # Example
 //!
 //! ```no_run
-//! use driftsweep::count::Backend;
+//! use driftsweep::count::CpuCounter;
 //! use driftsweep::snapshot::Snapshot;
 //! use driftsweep::fleet::Options;
 //! use driftsweep::sweep::{self, BaselineSource};
 //!
 //! # fn main() -> driftsweep::error::Result<()> {
-//! let counter = Backend::Auto.counter()?;
+//! let counter = CpuCounter;
 //! let baseline = BaselineSource::open("training.parquet")?;
 //! let current = Snapshot::open("production/*.parquet")?;
 //! let report =
-//!     sweep::compare(&*counter, ("training", &baseline), &current, |_| Some(None), &Options::new(), || ())?;
+//!     sweep::compare(&counter, ("training", &baseline), &current, |_| Some(None), &Options::new(), || ())?;
 //! for feature in report.features.iter().filter(|feature| feature.verdict.drifted) {
 //!     println!("{}: {}", feature.name, feature.verdict.reasons.join(", "));
 //! }

@@ -1,9 +1,34 @@
 #!/usr/bin/env bash
-# All checks and tests. Needs nothing but a Rust toolchain with rustfmt and clippy.
+# All checks and tests. Needs a Rust toolchain with rustfmt and clippy, and a Vulkan device for the GPU tests: where
+# there is none, Mesa's software device is installed (Debian and Ubuntu, as root or with sudo). DRIFTSWEEP_TEST_NO_GPU=1
+# leaves the GPU tests out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 step() { printf '\n== %s\n' "$*"; "$@"; }
+
+has_vulkan() {
+    ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || return 1
+    [ -n "${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-}}" ] && return 0
+    compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null
+}
+
+install_software_vulkan() {
+    local sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo -n)
+    command -v apt-get >/dev/null || return 1
+    "${sudo[@]}" apt-get update -qq &&
+        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            mesa-vulkan-drivers libvulkan1
+}
+
+if [ -z "${DRIFTSWEEP_TEST_NO_GPU:-}" ] && ! has_vulkan; then
+    step install_software_vulkan || {
+        echo 'No Vulkan device, and none could be installed. Install mesa-vulkan-drivers and libvulkan1 (or the' \
+            'vendor driver), or leave the GPU tests out with DRIFTSWEEP_TEST_NO_GPU=1.' >&2
+        exit 1
+    }
+fi
 
 step cargo fmt --check
 # Everything is checked and tested in the release profile: one build of the dependencies, and the code that ships.
@@ -12,3 +37,11 @@ RUSTDOCFLAGS="-D warnings" step cargo doc --locked --release --no-deps --lib --q
 step cargo test --locked --release
 # The benchmarks must run; what they measure is for benches/README.md.
 step cargo bench --locked --profile release --bench count -- --test
+
+if [ -n "${DRIFTSWEEP_TEST_NO_GPU:-}" ]; then
+    printf '\nAll passed, but SKIPPED without a GPU: %s tests of parity\n' \
+        "$(cargo test --locked --release --test it -- --list 2>/dev/null | grep -c '^parity::')"
+else
+    printf '\nAll passed; GPU tests ran on the device below.\n'
+    cargo run --locked --release --quiet -- doctor
+fi

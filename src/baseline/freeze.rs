@@ -58,7 +58,7 @@ fn freeze_numeric(
         distance: options.metrics.has(Metric::Ks),
         transport: options.metrics.has(Metric::Wasserstein),
     };
-    let source = snapshot.numeric(column, domain, options.with_moments(), options.hold)?;
+    let source = snapshot.numeric(column, domain, options.with_moments(), options.hold())?;
     let ecdf: Ecdf = pair::count_baseline(counter, domain, &source, snapshot.rows(), wanted)?;
     Ok((source.tally()?, Frozen::Numeric(ecdf)))
 }

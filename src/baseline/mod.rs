@@ -11,10 +11,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::count::{Categories, Counter, Ecdf, Tally};
+use crate::count::{Categories, Counter, Ecdf, Tally, with_threads};
 use crate::error::{Result, Status};
 use crate::fleet::{Kind, Options};
-use crate::snapshot::{ColumnType, Snapshot, SourceFile};
+use crate::snapshot::{Column, ColumnType, Snapshot, SourceFile};
 
 /// Version of the layout that this engine writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -82,14 +82,11 @@ impl Baseline {
         created_at: String,
     ) -> Self {
         use rayon::prelude::*;
-        let features = snapshot
-            .columns()
-            .par_iter()
-            .filter_map(|column| {
-                let kind = kind_of(&column.name)?;
-                Some(freeze::freeze_feature(counter, snapshot, column, kind, options))
-            })
-            .collect();
+        let freeze = |column: &Column| {
+            let kind = kind_of(&column.name)?;
+            Some(freeze::freeze_feature(counter, snapshot, column, kind, options))
+        };
+        let features = with_threads(counter, || snapshot.columns().par_iter().filter_map(freeze).collect());
         let header = Header {
             engine: concat!("driftsweep ", env!("CARGO_PKG_VERSION")).into(),
             created_at,

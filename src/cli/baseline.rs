@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use driftsweep::baseline::{Baseline, Frozen};
+use driftsweep::count::Workload;
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::snapshot::Snapshot;
@@ -63,7 +64,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let metrics = super::metric_set(&args.metrics)?;
     let bins =
         args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
-    let (counter, mut options) = args.engine.start()?;
+    let mut options = args.engine.start()?;
     if let Some(metrics) = metrics {
         options.metrics = metrics;
     }
@@ -74,13 +75,16 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
             return Err(super::bad("--output", "a baseline file is named *.baseline"));
         }
         let snapshot = open(spec)?;
-        let baseline = Baseline::build(&*counter, &snapshot, |_| Some(None), &options, now());
+        let chosen = args.engine.counter(snapshot.workload())?;
+        let baseline = Baseline::build(&*chosen.counter, &snapshot, |_| Some(None), &options, now());
         baseline.write(&args.output)?;
         return Ok(summary(&args.output, &baseline));
     }
     let path = args.fleet.as_deref().context("a snapshot or --fleet is needed")?;
     let fleet = Fleet::read(path, &options)?;
     let mut worst = 0;
+    // The snapshots are opened one by one; a device is used where it is asked for.
+    let counter = args.engine.counter(Workload::default())?.counter;
     for model in &fleet.models {
         let outcome = open(&model.baseline).and_then(|snapshot| {
             let baseline = Baseline::build(&*counter, &snapshot, |name| model.kind_of(name), &model.options, now());

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
+use driftsweep::count::Workload;
 use driftsweep::error::Error;
 use driftsweep::fleet::Kind;
 use driftsweep::metric::convention::{Convention, Conventional};
@@ -62,7 +63,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     if args.category_limit == Some(0) {
         return Err(super::bad("--category-limit", "must be 1 or more"));
     }
-    let (counter, mut options) = args.engine.start()?;
+    let mut options = args.engine.start()?;
     let baseline = BaselineSource::open(&args.baseline)?;
     let current = Snapshot::open(&args.current)?;
     let files = |snapshot: &Snapshot| snapshot.sources().into_iter().map(|source| source.path);
@@ -107,7 +108,12 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
 
     let bar = Bar::new();
     bar.planned(known.iter().filter(|name| kind_of(name).is_some()).count());
-    let found = sweep::compare(&*counter, (&args.baseline, &baseline), &current, kind_of, &options, || bar.advance())?;
+    let wanted = baseline.features().into_iter().filter(|feature| kind_of(feature.name()).is_some());
+    let work = wanted.map(|feature| sweep::workload(feature, &current)).fold(Workload::default(), Workload::plus);
+    let chosen = args.engine.counter(work)?;
+    let sides = (args.baseline.as_str(), &baseline);
+    let mut found = sweep::compare(&*chosen.counter, sides, &current, kind_of, &options, || bar.advance())?;
+    super::note(&mut found.engine, chosen);
     drop(bar);
     args.output.write(&report::comparison(&found, args.output.format, args.output.top)?)?;
     Ok(args.output.code(

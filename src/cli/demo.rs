@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use clap::Args;
 use driftsweep::fleet::Fleet;
-use driftsweep::{report, sweep};
+use driftsweep::report;
+use driftsweep::sweep::Plan;
 
 use super::{Bar, EngineArgs, OutputArgs};
 
@@ -23,10 +24,13 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     args.output.check()?;
     let started = Instant::now();
-    let (counter, options) = args.engine.start()?;
+    let options = args.engine.start()?;
     let fleet = Fleet::read(&args.data.join("demo.toml"), &options)?;
     let bar = Bar::new();
-    let found = sweep::sweep(&*counter, &fleet, &bar);
+    let plan = Plan::open(&fleet);
+    let chosen = args.engine.counter(plan.workload())?;
+    let mut found = plan.run(&*chosen.counter, &bar);
+    super::note(&mut found.engine, chosen);
     drop(bar);
     args.output.write(&report::sweep(&found, args.output.format, args.output.top)?)?;
     eprintln!("swept in {:.2} s", started.elapsed().as_secs_f64());

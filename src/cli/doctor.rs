@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use driftsweep::count::gpu;
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::{self, BaselineSource};
@@ -22,10 +23,40 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     code
 }
 
+fn bytes(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).to_string()
+}
+
 fn check(args: &DoctorArgs, text: &mut String) -> anyhow::Result<u8> {
     writeln!(text, "driftsweep {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(text, "threads    {}", rayon::current_num_threads())?;
-    writeln!(text, "backends   cpu (this build has no GPU backend)")?;
+    let adapters = gpu::adapters();
+    if adapters.is_empty() {
+        writeln!(text, "adapters   none; counting on the CPU. For a GPU install its Vulkan driver and loader")?;
+    }
+    for adapter in &adapters {
+        let timed = if adapter.timestamps { "times its shaders" } else { "does not time its shaders" };
+        writeln!(
+            text,
+            "adapter {}  {} ({}, {}, {}): {} of workgroup memory, bindings of up to {}, {timed}",
+            adapter.index,
+            adapter.name,
+            adapter.kind,
+            adapter.backend,
+            adapter.driver,
+            bytes(adapter.workgroup_memory.into()),
+            bytes(adapter.binding),
+        )?;
+    }
+    if let Some(adapter) = adapters.iter().find(|adapter| !adapter.is_software()) {
+        writeln!(
+            text,
+            "           --backend auto considers adapter {}; `driftsweep bench` measures it",
+            adapter.index
+        )?;
+    } else if !adapters.is_empty() {
+        writeln!(text, "           software only: used with --backend gpu, never by --backend auto")?;
+    }
     let temporary = std::env::temp_dir();
     match tempfile::tempfile() {
         Ok(_) => writeln!(text, "temporary  {} (writable; CSV files are unpacked there)", temporary.display())?,

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. The only user of clap, and the owner of the clock.
 
 mod baseline;
+mod bench;
 mod compare;
 mod demo;
 mod doctor;
@@ -14,11 +15,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use driftsweep::count::{Backend, Counter};
+use driftsweep::count::{Backend, Chosen, Workload, gpu};
 use driftsweep::error::Error;
 use driftsweep::fleet::Options;
 use driftsweep::metric::MetricSet;
 use driftsweep::report::Format;
+use driftsweep::sweep::Engine;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Compares what models see with what they were trained on: exact drift metrics over thousands of features.
@@ -60,6 +62,8 @@ enum Command {
     Init(init::InitArgs),
     /// Sweeps the fleet of real data that comes with the repository
     Demo(demo::DemoArgs),
+    /// Counts generated columns on the CPU and the GPU, side by side
+    Bench(bench::BenchArgs),
     /// Shows what this build and this machine can do, and checks a fleet file
     Doctor(doctor::DoctorArgs),
 }
@@ -67,9 +71,15 @@ enum Command {
 /// Flags of every command that counts.
 #[derive(Args)]
 struct EngineArgs {
-    /// What counts; every backend gives the same integers
-    #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
-    backend: BackendArg,
+    /// What counts; every backend gives the same integers [default: $DRIFTSWEEP_BACKEND, or auto]
+    #[arg(long, value_enum)]
+    backend: Option<BackendArg>,
+    /// GPU to use: its index or a part of its name, as doctor lists them [default: $DRIFTSWEEP_ADAPTER, or the best]
+    #[arg(long, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+    /// Memory of the GPU that keys may take; what does not fit is counted by the CPU [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    gpu_memory: Option<bytesize::ByteSize>,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -86,8 +96,8 @@ enum BackendArg {
 }
 
 impl EngineArgs {
-    /// Starts the worker threads and chooses the counter.
-    fn start(&self) -> anyhow::Result<(Box<dyn Counter>, Options)> {
+    /// Starts the worker threads.
+    fn start(&self) -> anyhow::Result<Options> {
         if self.threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
             return Err(bad("--threads", "must be between 1 and 1024"));
         }
@@ -96,19 +106,62 @@ impl EngineArgs {
         }
         let threads = self.threads.unwrap_or(0);
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start worker threads")?;
-        let backend = match self.backend {
+        let mut options = Options::new();
+        if let Some(memory) = self.memory {
+            options.memory = usize::try_from(memory.as_u64()).unwrap_or(usize::MAX);
+        }
+        Ok(options)
+    }
+
+    /// Chooses what counts: flags first, then the environment.
+    fn counter(&self, workload: Workload) -> anyhow::Result<Chosen> {
+        let backend = match (self.backend, variable(BACKEND_VARIABLE)) {
+            (Some(backend), _) => backend,
+            (None, Some(name)) => BackendArg::from_str(&name, true)
+                .map_err(|_| bad(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))?,
+            (None, None) => BackendArg::Auto,
+        };
+        let backend = match backend {
             BackendArg::Auto => Backend::Auto,
             BackendArg::Cpu => Backend::Cpu,
             BackendArg::Gpu => Backend::Gpu,
         };
-        let options = Options::new();
-        let options = match self.memory {
-            Some(memory) => options.with_memory(usize::try_from(memory.as_u64()).unwrap_or(usize::MAX)),
-            None => options,
-        };
-        Ok((backend.counter()?, options))
+        let (choice, memory) = self.device()?;
+        Ok(backend.counter(workload, &choice, memory)?)
+    }
+
+    /// Which GPU, and how much of its memory.
+    fn device(&self) -> anyhow::Result<(gpu::Choice, u64)> {
+        let adapter = self.adapter.clone().or_else(|| variable(gpu::ADAPTER_VARIABLE));
+        let memory = self.gpu_memory.map_or(gpu::DEFAULT_MEMORY, |memory| memory.as_u64());
+        if memory < 1 << 20 {
+            return Err(bad("--gpu-memory", "must be 1MiB or more"));
+        }
+        Ok((gpu::Choice { adapter, ..gpu::Choice::default() }, memory))
+    }
+
+    /// The GPU, whatever the backend.
+    fn gpu(&self) -> anyhow::Result<gpu::GpuCounter> {
+        let (choice, memory) = self.device()?;
+        Ok(gpu::GpuCounter::open(&choice, memory)?)
     }
 }
+
+/// A variable of the environment, if it is set to something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Notes in a report why its backend counted, and says so where a device failed.
+fn note(engine: &mut Engine, chosen: Chosen) {
+    engine.reason = Some(chosen.reason);
+    if let Some(failure) = engine.device.as_ref().and_then(|device| device.failure.as_ref()) {
+        eprintln!("driftsweep: GPU: {failure}; the CPU took over, with the same result");
+    }
+}
+
+/// Names the backend where the command line does not.
+const BACKEND_VARIABLE: &str = "DRIFTSWEEP_BACKEND";
 
 /// Flags of every command that reports.
 #[derive(Args)]
@@ -219,6 +272,7 @@ pub fn run() -> ExitCode {
         Command::Baseline(command) => baseline::run(&command),
         Command::Init(args) => init::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {

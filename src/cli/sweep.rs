@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use driftsweep::fleet::Fleet;
-use driftsweep::{report, sweep};
+use driftsweep::report;
+use driftsweep::sweep::Plan;
 
 use super::{Bar, EngineArgs, OutputArgs};
 
@@ -25,7 +26,7 @@ pub struct SweepArgs {
 pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     args.output.check()?;
     let metrics = super::metric_set(&args.metrics)?;
-    let (counter, options) = args.engine.start()?;
+    let options = args.engine.start()?;
     super::protect(args.output.output.as_deref(), [args.fleet.as_path()])?;
     let mut fleet = Fleet::read(&args.fleet, &options)?;
     let inputs = fleet.models.iter().flat_map(|m| m.windows.iter().map(|w| &w.current).chain([&m.baseline]));
@@ -34,7 +35,10 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         fleet.models.iter_mut().for_each(|model| model.options.metrics = metrics);
     }
     let bar = Bar::new();
-    let found = sweep::sweep(&*counter, &fleet, &bar);
+    let plan = Plan::open(&fleet);
+    let chosen = args.engine.counter(plan.workload())?;
+    let mut found = plan.run(&*chosen.counter, &bar);
+    super::note(&mut found.engine, chosen);
     drop(bar);
     args.output.write(&report::sweep(&found, args.output.format, args.output.top)?)?;
     for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {

@@ -185,6 +185,12 @@ impl CellMap {
         (self.coarse[range % TABLE], offset & ((1 << self.coarse_shift) - 1))
     }
 
+    /// For other devices: where the first coarse range starts, how many low bits a coarse range spans, and a word
+    /// for each coarse range, its first cell above the number of bits that its cells drop (six bits).
+    pub fn table(&self) -> (u64, u32, Vec<u32>) {
+        (self.origin, self.coarse_shift, self.coarse().iter().map(|entry| entry.0).collect())
+    }
+
     /// Walks the cells in order.
     pub fn iter(&self) -> impl Iterator<Item = Cell> + '_ {
         let last = self.coarse().len() - 1;

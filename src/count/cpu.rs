@@ -3,10 +3,11 @@
 //! These loops are the simple form: one pass, one cell per key. They are what every other backend has to equal.
 
 use super::cells::CellMap;
-use super::key::{Key, KeyVec};
-use super::{CellCounts, CellSet, Counter};
+use super::key::{Domain, Key, KeyVec};
+use super::{CellCounts, CellSet, Collector, ColumnCounter, Counter, KeyRuns, KeySource, fold_chunks};
+use crate::error::Result;
 
-/// Counts on the calling thread. Parallelism lies above it, over columns and chunks.
+/// Counts on the threads of the pool, over columns and chunks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuCounter;
 
@@ -15,18 +16,65 @@ impl Counter for CpuCounter {
         "cpu"
     }
 
-    fn count(&self, map: &CellMap, keys: &KeyVec, into: &mut CellCounts) {
-        match keys {
-            KeyVec::U32(keys) => count(map, keys, into),
-            KeyVec::U64(keys) => count(map, keys, into),
-        }
+    fn cells(&self, rows: u64, _with_offsets: bool) -> usize {
+        // Fine enough that few keys share a cell with anything that decides; coarse enough that the tables stay in
+        // the second-level cache, unless the column is so long that decoding it again is what costs.
+        let most = if rows > 1 << 21 { 1 << 16 } else { 1 << 15 };
+        (rows / 32).next_power_of_two().clamp(256, most) as usize
     }
 
-    fn collect(&self, map: &CellMap, cells: &CellSet, keys: &KeyVec, into: &mut Vec<u64>) {
-        match keys {
-            KeyVec::U32(keys) => collect(map, cells, keys, into),
-            KeyVec::U64(keys) => collect(map, cells, keys, into),
-        }
+    fn column<'a>(&'a self, _domain: Domain, source: &'a dyn KeySource) -> Box<dyn ColumnCounter + 'a> {
+        Box::new(CpuColumn { source })
+    }
+}
+
+/// A column counted chunk by chunk.
+pub(super) struct CpuColumn<'a> {
+    /// Its keys.
+    pub source: &'a dyn KeySource,
+}
+
+impl ColumnCounter for CpuColumn<'_> {
+    fn source(&self) -> &dyn KeySource {
+        self.source
+    }
+
+    fn count(&mut self, map: &CellMap, with_offsets: bool) -> Result<CellCounts> {
+        fold_chunks(
+            self.source,
+            || CellCounts::new(map.len(), with_offsets),
+            |counts, keys| count(map, keys, counts),
+            CellCounts::merge,
+        )
+    }
+
+    fn collect(&mut self, map: &CellMap, cells: &CellSet, _expected: u64) -> Result<KeyRuns> {
+        let found = fold_chunks(
+            self.source,
+            Collector::default,
+            |collector, keys| {
+                collect(map, cells, keys, collector.fresh());
+                collector.settle();
+            },
+            Collector::merge,
+        )?;
+        Ok(found.finish())
+    }
+}
+
+/// Adds the keys to the counts of their cells (and, where asked for, their offsets within the cells).
+pub fn count(map: &CellMap, keys: &KeyVec, into: &mut CellCounts) {
+    match keys {
+        KeyVec::U32(keys) => count_each(map, keys, into),
+        KeyVec::U64(keys) => count_each(map, keys, into),
+    }
+}
+
+/// Appends the keys that lie in the given cells, in no particular order.
+pub fn collect(map: &CellMap, cells: &CellSet, keys: &KeyVec, into: &mut Vec<u64>) {
+    match keys {
+        KeyVec::U32(keys) => collect_each(map, cells, keys, into),
+        KeyVec::U64(keys) => collect_each(map, cells, keys, into),
     }
 }
 
@@ -50,7 +98,7 @@ fn places_of<K: Key>(map: &CellMap, keys: &[K], cells: &mut [u32; BLOCK], offset
     }
 }
 
-fn count<K: Key>(map: &CellMap, keys: &[K], into: &mut CellCounts) {
+fn count_each<K: Key>(map: &CellMap, keys: &[K], into: &mut CellCounts) {
     let CellCounts { counts, offsets } = into;
     // The increments depend on each other and stay scalar, so they get loops of their own.
     let mut cells = [0u32; BLOCK];
@@ -78,7 +126,7 @@ fn count<K: Key>(map: &CellMap, keys: &[K], into: &mut CellCounts) {
     }
 }
 
-fn collect<K: Key>(map: &CellMap, wanted: &CellSet, keys: &[K], into: &mut Vec<u64>) {
+fn collect_each<K: Key>(map: &CellMap, wanted: &CellSet, keys: &[K], into: &mut Vec<u64>) {
     let mut cells = [0u32; BLOCK];
     let mut found = [0u64; BLOCK];
     for block in keys.chunks(BLOCK) {

@@ -5,62 +5,106 @@
 //! of a few cells. [`category`] counts categories. Every table here is a monoid: chunks, threads, files and
 //! machines combine by [`CellCounts::merge`] and its like, in any order, to the same integers.
 
+pub mod backend;
 pub mod category;
 pub mod cells;
 pub mod cpu;
 pub mod ecdf;
+pub mod gpu;
 pub mod key;
 pub mod pair;
 pub mod runs;
 pub mod tally;
 
+pub use backend::{Backend, Chosen, Workload};
 pub use category::{Categories, CategoryCounts};
 pub use cells::CellMap;
 pub use cpu::CpuCounter;
 pub use ecdf::Ecdf;
+pub use gpu::GpuCounter;
 pub use key::{Domain, KeyVec};
 pub use runs::{Collector, KeyRuns};
 pub use tally::Tally;
 
-use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 
-/// Which backend counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Backend {
-    /// The fastest one this build and this machine have.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// A GPU, or an error.
-    Gpu,
-}
-
-impl Backend {
-    /// The counter for this choice: the one place where it is made.
-    ///
-    /// # Errors
-    /// [`Error::Backend`] where the wanted backend is not to be had.
-    pub fn counter(self) -> Result<Box<dyn Counter>> {
-        match self {
-            Backend::Auto | Backend::Cpu => Ok(Box::new(CpuCounter)),
-            Backend::Gpu => Err(Error::Backend(
-                "this build has no GPU backend; use --backend cpu, which gives the same integers".into(),
-            )),
-        }
-    }
-}
+use crate::error::Result;
 
 /// Turns keys into counts. Every implementation gives the same integers.
 pub trait Counter: Send + Sync {
     /// What reports call it.
     fn name(&self) -> &'static str;
 
-    /// Adds the keys to the counts of their cells (and, where asked for, their offsets within the cells).
-    fn count(&self, map: &CellMap, keys: &KeyVec, into: &mut CellCounts);
+    /// How many cells a column of so many rows is best counted over, with or without offsets.
+    fn cells(&self, rows: u64, with_offsets: bool) -> usize;
 
-    /// Appends the keys that lie in the given cells, in no particular order.
-    fn collect(&self, map: &CellMap, cells: &CellSet, keys: &KeyVec, into: &mut Vec<u64>);
+    /// How many threads should use it at a time, where that is not one for each core.
+    fn threads(&self) -> Option<usize> {
+        None
+    }
+
+    /// What a device was used for, if one is.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+
+    /// Starts on a column, which may be looked at several times.
+    fn column<'a>(&'a self, domain: Domain, source: &'a dyn KeySource) -> Box<dyn ColumnCounter + 'a>;
+}
+
+/// Runs `f` on as many threads as the counter wants.
+pub fn with_threads<R: Send>(counter: &dyn Counter, f: impl FnOnce() -> R + Send) -> R {
+    let pool = counter.threads().map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
+    match pool {
+        Some(Ok(pool)) => pool.install(f),
+        // Where no threads can be had, those there are will do.
+        Some(Err(_)) | None => f(),
+    }
+}
+
+/// What a device was used for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Its name.
+    pub adapter: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// Bytes of its memory that keys may take.
+    pub memory: u64,
+    /// Keys that were sent to it.
+    pub keys_counted: u64,
+    /// Keys that the CPU counted, for want of room.
+    pub keys_left_to_cpu: u64,
+    /// Bytes of keys sent to it.
+    pub bytes_sent: u64,
+    /// Submissions.
+    pub batches: u64,
+    /// Columns counted or collected in them.
+    pub requests: u64,
+    /// Seconds that shaders ran, where the device measures that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shader_seconds: Option<f64>,
+    /// What went wrong, after which the CPU took over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// One column of one snapshot, being counted.
+pub trait ColumnCounter {
+    /// Where its keys come from.
+    fn source(&self) -> &dyn KeySource;
+
+    /// Counts its keys per cell, and on request sums their offsets within the cells.
+    ///
+    /// # Errors
+    /// Whatever reading the column gives.
+    fn count(&mut self, map: &CellMap, with_offsets: bool) -> Result<CellCounts>;
+
+    /// Its keys that lie in the given cells; there are `expected` of them.
+    ///
+    /// # Errors
+    /// Whatever reading the column gives.
+    fn collect(&mut self, map: &CellMap, cells: &CellSet, expected: u64) -> Result<KeyRuns>;
 }
 
 /// Counts per cell, and on request the sum of the keys' offsets from the lower ends of their cells.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cells::CellMap;
 use super::ecdf::{Ecdf, EcdfPair};
 use super::key::Domain;
-use super::{CellCounts, CellSet, Collector, Counter, KeySource, fold_chunks};
+use super::{CellSet, ColumnCounter, Counter, CpuCounter, KeyRuns, KeySource};
 use crate::error::Result;
 
 /// What has to be exact.
@@ -42,16 +42,22 @@ pub fn count_baseline(
     rows: u64,
     wanted: Wanted<'_>,
 ) -> Result<Ecdf> {
-    let mut sample = sample(source, rows, false, FROZEN_SAMPLE)?;
-    let mut ecdf = count(counter, domain, source, &mut sample, rows, wanted.transport)?;
-    let mut cells = rank_cells(&ecdf, &(wanted.baseline_ranks)(ecdf.n()));
-    if crowded(&ecdf, &cells) && !source.is_resident() {
-        let mut sample = self::sample(source, rows, true, FROZEN_SAMPLE)?;
-        ecdf = count(counter, domain, source, &mut sample, rows, wanted.transport)?;
-        cells = rank_cells(&ecdf, &(wanted.baseline_ranks)(ecdf.n()));
+    // Cells of a baseline are part of it, so they must not depend on what counts.
+    let target = CpuCounter.cells(rows, wanted.transport);
+    let mut column = counter.column(domain, source);
+    // The same goes for whether the column happens to be held in memory.
+    let mut thorough = rows <= SAMPLED_WHOLE;
+    loop {
+        let mut sample = sample(source, rows, thorough, FROZEN_SAMPLE)?;
+        let mut ecdf = count(&mut *column, domain, &mut sample, target, wanted.transport)?;
+        let cells = rank_cells(&ecdf, &(wanted.baseline_ranks)(ecdf.n()));
+        if !thorough && crowded(&ecdf, &cells) {
+            thorough = true;
+            continue;
+        }
+        resolve(&mut *column, &mut ecdf, &cells)?;
+        return Ok(ecdf);
     }
-    resolve(counter, &mut ecdf, source, &cells)?;
-    Ok(ecdf)
 }
 
 /// Counts two columns over the same cells and resolves every cell that the wanted figures depend on.
@@ -71,24 +77,26 @@ pub fn count_pair<'a>(
 ) -> Result<(Cow<'a, Ecdf>, Ecdf)> {
     match baseline {
         Baseline::Frozen(frozen) => {
-            let counts = count_cells(counter, frozen.map(), current, wanted.transport)?;
+            let mut column = counter.column(domain, current);
+            let counts = column.count(frozen.map(), wanted.transport)?;
             let mut ecdf = Ecdf::new(domain, frozen.map().clone(), frozen.cells().clone(), counts);
             let mut cells = rank_cells(&ecdf, &(wanted.current_ranks)(ecdf.n()));
             for cell in frozen.resolved().0.iter() {
                 cells.insert(cell);
             }
-            resolve(counter, &mut ecdf, current, &cells)?;
+            resolve(&mut *column, &mut ecdf, &cells)?;
             Ok((Cow::Borrowed(frozen), ecdf))
         }
         Baseline::Source(source, rows) => {
             let resident = source.is_resident() && current.is_resident();
             let mut thorough = resident;
+            let target = counter.cells(rows.max(current_rows), wanted.transport);
+            let mut columns = (counter.column(domain, source), counter.column(domain, current));
             loop {
-                let most = rows.max(current_rows);
-                let mut sample = sample(source, rows, thorough, SAMPLE)?;
-                sample.extend(self::sample(current, current_rows, thorough, SAMPLE)?);
-                let mut a = count(counter, domain, source, &mut sample, most, wanted.transport)?;
-                let counts = count_cells(counter, a.map(), current, wanted.transport)?;
+                let mut sample = sample(source, rows, thorough || source.is_resident(), SAMPLE)?;
+                sample.extend(self::sample(current, current_rows, thorough || current.is_resident(), SAMPLE)?);
+                let mut a = count(&mut *columns.0, domain, &mut sample, target, wanted.transport)?;
+                let counts = columns.1.count(a.map(), wanted.transport)?;
                 let mut b = Ecdf::new(domain, a.map().clone(), a.cells().clone(), counts);
                 let cells = pair_cells(&a, &b, wanted);
                 if !thorough && (crowded(&a, &cells) || crowded(&b, &cells)) {
@@ -96,8 +104,8 @@ pub fn count_pair<'a>(
                     thorough = true;
                     continue;
                 }
-                resolve(counter, &mut a, source, &cells)?;
-                resolve(counter, &mut b, current, &cells)?;
+                resolve(&mut *columns.0, &mut a, &cells)?;
+                resolve(&mut *columns.1, &mut b, &cells)?;
                 return Ok((Cow::Owned(a), b));
             }
         }
@@ -145,80 +153,55 @@ fn crowded(ecdf: &Ecdf, cells: &CellSet) -> bool {
 }
 
 fn count(
-    counter: &dyn Counter,
+    column: &mut dyn ColumnCounter,
     domain: Domain,
-    source: &dyn KeySource,
     sample: &mut [u64],
-    rows: u64,
+    target: usize,
     with_offsets: bool,
 ) -> Result<Ecdf> {
-    // Fine enough that few keys share a cell with anything that decides; coarse enough that the tables stay in
-    // the second-level cache, unless the column is so long that decoding it again is what costs.
-    let most = if rows > 1 << 21 { 1 << 16 } else { 1 << 15 };
-    let target = (rows / 32).next_power_of_two().clamp(256, most) as usize;
     let map = Arc::new(CellMap::from_sample(sample, domain, target));
-    let counts = count_cells(counter, &map, source, with_offsets)?;
+    let counts = column.count(&map, with_offsets)?;
     let cells = map.iter().collect();
     Ok(Ecdf::new(domain, map, cells, counts))
-}
-
-fn count_cells(counter: &dyn Counter, map: &CellMap, source: &dyn KeySource, with_offsets: bool) -> Result<CellCounts> {
-    fold_chunks(
-        source,
-        || CellCounts::new(map.len(), with_offsets),
-        |counts, keys| counter.count(map, keys, counts),
-        CellCounts::merge,
-    )
 }
 
 /// Resolves the cells of further keys, whose rank is wanted.
 ///
 /// # Errors
 /// Whatever reading the column gives.
-pub fn resolve_keys(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource, keys: &[u64]) -> Result<()> {
+pub fn resolve_keys(column: &mut dyn ColumnCounter, ecdf: &mut Ecdf, keys: &[u64]) -> Result<()> {
     let mut cells = CellSet::new(ecdf.map().len());
     keys.iter().for_each(|&key| cells.insert(ecdf.map().cell(key) as usize));
-    resolve(counter, ecdf, source, &cells)
+    resolve(column, ecdf, &cells)
 }
 
 /// Resolves the cells of further ranks, whose keys are wanted.
 ///
 /// # Errors
 /// Whatever reading the column gives.
-pub fn resolve_ranks(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource, ranks: &[u64]) -> Result<()> {
+pub fn resolve_ranks(column: &mut dyn ColumnCounter, ecdf: &mut Ecdf, ranks: &[u64]) -> Result<()> {
     let cells = rank_cells(ecdf, ranks);
-    resolve(counter, ecdf, source, &cells)
+    resolve(column, ecdf, &cells)
 }
 
 /// Resolves every cell, after which [`Ecdf::runs`] knows all distinct keys.
 ///
 /// # Errors
 /// Whatever reading the column gives.
-pub fn resolve_all(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource) -> Result<()> {
+pub fn resolve_all(column: &mut dyn ColumnCounter, ecdf: &mut Ecdf) -> Result<()> {
     let mut cells = CellSet::new(ecdf.map().len());
     ecdf.occupied().for_each(|cell| cells.insert(cell));
-    resolve(counter, ecdf, source, &cells)
+    resolve(column, ecdf, &cells)
 }
 
 /// Resolves cells: reads the keys of those of which anything is unknown.
-fn resolve(counter: &dyn Counter, ecdf: &mut Ecdf, source: &dyn KeySource, cells: &CellSet) -> Result<()> {
+fn resolve(column: &mut dyn ColumnCounter, ecdf: &mut Ecdf, cells: &CellSet) -> Result<()> {
     let map = ecdf.map().clone();
     let mut missing = CellSet::new(map.len());
     cells.iter().filter(|&cell| !ecdf.is_known(cell)).for_each(|cell| missing.insert(cell));
-    let found = if missing.is_empty() {
-        Collector::default()
-    } else {
-        fold_chunks(
-            source,
-            Collector::default,
-            |collector, keys| {
-                counter.collect(&map, &missing, keys, collector.fresh());
-                collector.settle();
-            },
-            Collector::merge,
-        )?
-    };
-    ecdf.resolve(cells, found.finish());
+    let expected = missing.iter().map(|cell| ecdf.count(cell)).sum();
+    let found = if expected == 0 { KeyRuns::default() } else { column.collect(&map, &missing, expected)? };
+    ecdf.resolve(cells, found);
     Ok(())
 }
 
@@ -227,11 +210,14 @@ const SAMPLE: u64 = 2048;
 /// For a frozen baseline, whose cells bound how exact later comparisons are.
 const FROZEN_SAMPLE: u64 = 1 << 14;
 
-/// Evenly spaced keys: of all chunks where that is cheap or `thorough`, else of every sixteenth.
-fn sample(source: &dyn KeySource, rows: u64, thorough: bool, most: u64) -> Result<Vec<u64>> {
+/// Rows up to which a baseline's sample comes from every chunk, even if that means reading the column once more.
+const SAMPLED_WHOLE: u64 = 1 << 23;
+
+/// Evenly spaced keys, of all chunks or of every sixteenth.
+fn sample(source: &dyn KeySource, rows: u64, all: bool, most: u64) -> Result<Vec<u64>> {
     let wanted = (rows / 64).clamp(256, most) as usize;
     let chunks = source.chunks();
-    let chosen: Vec<usize> = if thorough || source.is_resident() {
+    let chosen: Vec<usize> = if all {
         (0..chunks).collect()
     } else {
         // The middle one of every sixteen.

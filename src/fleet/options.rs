@@ -68,8 +68,8 @@ pub struct Options {
     pub thresholds: Thresholds,
     /// Another tool's definitions, which then decide in place of the thresholds on PSI, JS and KS.
     pub convention: Option<Conventional>,
-    /// Bytes that the keys of one column of one snapshot may take in memory; larger ones are read twice.
-    pub hold: usize,
+    /// Bytes to stay under.
+    pub memory: usize,
 }
 
 /// Quantiles that are reported, in percent.
@@ -87,7 +87,7 @@ impl Options {
             category_limit: CategoryCounts::DEFAULT_LIMIT,
             thresholds: Thresholds::default(),
             convention: None,
-            hold: hold_of(MEMORY_PER_THREAD * rayon::current_num_threads()),
+            memory: MEMORY_PER_THREAD * rayon::current_num_threads(),
         }
     }
 
@@ -120,12 +120,11 @@ impl Options {
         asked || self.convention.is_some_and(|convention| convention.wants(figure, Kind::Numeric, asked))
     }
 
-    /// Divides a memory limit. A thread usually holds the keys of two columns, more where a sweep shares them; each
-    /// may take a thirty-second of the thread's share, so that chunks being decoded, tables and collected keys fit
-    /// beside them.
-    pub fn with_memory(mut self, bytes: usize) -> Self {
-        self.hold = hold_of(bytes);
-        self
+    /// Bytes that the keys of one column of one snapshot may take in memory; larger ones are read twice. A thread
+    /// usually holds the keys of two columns, more where a sweep shares them; each may take a thirty-second of the
+    /// thread's share, so that chunks being decoded, tables and collected keys fit beside them.
+    pub fn hold(&self) -> usize {
+        self.memory / rayon::current_num_threads() / 32
     }
 }
 
@@ -133,8 +132,4 @@ impl Default for Options {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn hold_of(memory: usize) -> usize {
-    memory / rayon::current_num_threads() / 32
 }

@@ -30,10 +30,12 @@ pub fn p_value(numerator: u128, n: u64, m: u64) -> (f64, Method) {
     (asymptotic(numerator as f64 / (n as f64 * m as f64), n, m), Method::Asymp)
 }
 
-/// The asymptotic p-value of distance `d` between samples of `n` and `m` values.
+/// The asymptotic p-value of distance `d` between samples of `n` and `m` values. 1 where they amount to no sample at
+/// all (one value each), for which scipy has none.
 pub fn asymptotic(d: f64, n: u64, m: u64) -> f64 {
     let (n, m) = (n as f64, m as f64);
-    one_sample_sf((n * m / (n + m)).round_ties_even(), d).clamp(0.0, 1.0)
+    let effective = (n * m / (n + m)).round_ties_even();
+    if effective < 1.0 { 1.0 } else { one_sample_sf(effective, d).clamp(0.0, 1.0) }
 }
 
 /// The exact p-value: the share of lattice paths from (0, 0) to (n, m) that reach the distance

@@ -22,7 +22,7 @@ use polars_arrow::datatypes::ArrowDataType;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
-use crate::count::{Categories, CategoryCounts, Domain, KeySource, KeyVec, Tally};
+use crate::count::{Categories, CategoryCounts, Domain, KeySource, KeyVec, Tally, Workload};
 use crate::error::{Error, Result};
 
 /// What a column holds.
@@ -327,6 +327,15 @@ impl Snapshot {
             column: column.name.clone(),
             reason: format!("holds {found}, not {}", column.kind.name()),
         }
+    }
+
+    /// How many numeric values it holds.
+    pub fn workload(&self) -> Workload {
+        let of = |column: &Column| match column.kind {
+            ColumnType::Numeric(domain) => Workload { values: self.rows, bytes: self.rows * domain.key_bytes() as u64 },
+            _ => Workload::default(),
+        };
+        self.columns.iter().map(of).fold(Workload::default(), Workload::plus)
     }
 
     /// A numeric column: kept in memory if its keys take at most `hold` bytes, else decoded again whenever they

@@ -183,7 +183,7 @@ fn attempt<'a>(
     if let BaselineFeature::Frozen(FrozenFeature { dtype: ColumnType::Null, tally, .. }) = baseline {
         let current_tally = match &column.kind {
             ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _) => {
-                pool.numeric(current, column, *domain, false, options.hold).and_then(|source| source.tally())
+                pool.numeric(current, column, *domain, false, options.hold()).and_then(|source| source.tally())
             }
             _ => pool.categories(current, column, options.category_limit).map(|counted| counted.1),
         };
@@ -252,20 +252,21 @@ fn numeric<'a>(
         distance: options.needs(Figure::Ks),
         transport: options.needs(Figure::Wasserstein),
     };
-    let source_b = pool.numeric(current, column, domain, options.with_moments(), options.hold)?;
+    let source_b = pool.numeric(current, column, domain, options.with_moments(), options.hold())?;
     let tb = source_b.tally()?;
     let source_a;
     let mut convention = None;
     let (a, b, ta) = match baseline {
         BaselineFeature::Live(snapshot, column_a) => {
-            source_a = pool.numeric(snapshot, column_a, domain, options.with_moments(), options.hold)?;
+            source_a = pool.numeric(snapshot, column_a, domain, options.with_moments(), options.hold())?;
             let side = pair::Baseline::Source(&*source_a, snapshot.rows());
             let (mut a, mut b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
             let ta = source_a.tally()?;
             if let Some(rules) = options.convention {
-                let a = convention::Side { ecdf: a.to_mut(), source: &*source_a, tally: ta };
-                let b = convention::Side { ecdf: &mut b, source: &*source_b, tally: tb };
-                convention = convention::numeric(counter, rules, a, b, options)?;
+                let columns = (counter.column(domain, &*source_a), counter.column(domain, &*source_b));
+                let a = convention::Side { ecdf: a.to_mut(), column: columns.0, tally: ta };
+                let b = convention::Side { ecdf: &mut b, column: columns.1, tally: tb };
+                convention = convention::numeric(rules, a, b, options)?;
             }
             (a, b, ta)
         }

@@ -2,7 +2,7 @@
 
 use crate::count::ecdf::EcdfPair;
 use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
-use crate::count::{Categories, Counter, Domain, Ecdf, KeySource, Tally};
+use crate::count::{Categories, ColumnCounter, Domain, Ecdf, Tally};
 use crate::error::Result;
 use crate::fleet::Options;
 use crate::metric::convention::{self, Arithmetic, Convention, Edges, Figure, Plain, Span, Table};
@@ -17,27 +17,27 @@ const COUNTED_ONE_BY_ONE: usize = 20;
 pub struct Side<'a> {
     /// The distribution, of which more will be resolved.
     pub ecdf: &'a mut Ecdf,
-    /// The values.
-    pub source: &'a dyn KeySource,
+    /// The column.
+    pub column: Box<dyn ColumnCounter + 'a>,
     /// Rows, missing values, infinities and moments.
     pub tally: Tally,
 }
 
 impl Side<'_> {
     /// The finite values; `None` where there are none.
-    fn span(&mut self, counter: &dyn Counter) -> Result<Option<Span>> {
+    fn span(&mut self) -> Result<Option<Span>> {
         let n = self.ecdf.n() - self.tally.neg_inf - self.tally.pos_inf;
         if n == 0 {
             return Ok(None);
         }
         let ranks = [self.tally.neg_inf, self.tally.neg_inf + n - 1];
-        resolve_ranks(counter, self.ecdf, self.source, &ranks)?;
+        resolve_ranks(&mut *self.column, self.ecdf, &ranks)?;
         let value = |rank| self.ecdf.key_at(rank).map(|key| self.ecdf.domain.value(key));
         Ok(value(ranks[0]).zip(value(ranks[1])).map(|(min, max)| Span { n, min, max }))
     }
 
     /// Counts over bins with these edges, the last one closed.
-    fn count(&mut self, counter: &dyn Counter, edges: &[f64]) -> Result<Option<Vec<u64>>> {
+    fn count(&mut self, edges: &[f64]) -> Result<Option<Vec<u64>>> {
         let domain = self.ecdf.domain;
         let mut edges = edges.to_vec();
         if let Some(last) = edges.last_mut() {
@@ -47,19 +47,19 @@ impl Side<'_> {
         let largest = domain.value(domain.range().1);
         let key = |&edge: &f64| (edge <= largest).then(|| domain.edge(edge));
         let keys: Vec<Option<u64>> = edges.iter().map(key).collect();
-        resolve_keys(counter, self.ecdf, self.source, &keys.iter().flatten().copied().collect::<Vec<_>>())?;
+        resolve_keys(&mut *self.column, self.ecdf, &keys.iter().flatten().copied().collect::<Vec<_>>())?;
         let below = |key: &Option<u64>| key.map_or(Some(self.ecdf.n()), |key| self.ecdf.below(key));
         let below: Option<Vec<u64>> = keys.iter().map(below).collect();
         Ok(below.map(|below| below.windows(2).map(|pair| pair[1] - pair[0]).collect()))
     }
 
     /// Distinct finite values and their counts, if there are at most so many.
-    fn values(&mut self, counter: &dyn Counter, most: usize) -> Result<Option<Vec<(u64, u64)>>> {
+    fn values(&mut self, most: usize) -> Result<Option<Vec<(u64, u64)>>> {
         // The infinities may add two.
         if self.ecdf.occupied().nth(most.saturating_add(2)).is_some() {
             return Ok(None);
         }
-        resolve_all(counter, self.ecdf, self.source)?;
+        resolve_all(&mut *self.column, self.ecdf)?;
         let domain = self.ecdf.domain;
         let finite = |runs: Vec<(u64, u64)>| -> Vec<(u64, u64)> {
             runs.into_iter().filter(|&(key, _)| domain.value(key).is_finite()).collect()
@@ -76,8 +76,9 @@ impl Side<'_> {
         }
         // In file order, so that the sum is the same however many threads there are.
         let (mut sum, mut values) = (0.0, Vec::new());
-        for chunk in 0..self.source.chunks() {
-            self.source.with_chunk(chunk, &mut |keys| {
+        let source = self.column.source();
+        for chunk in 0..source.chunks() {
+            source.with_chunk(chunk, &mut |keys| {
                 values.clear();
                 keys.values(self.ecdf.domain, &mut values);
                 sum += values.iter().filter(|x| x.is_finite()).map(|x| ((x - mean) / std).powi(3)).sum::<f64>();
@@ -91,24 +92,18 @@ impl Side<'_> {
 ///
 /// # Errors
 /// Whatever reading the columns gives.
-pub fn numeric(
-    counter: &dyn Counter,
-    rules: Rules,
-    mut a: Side<'_>,
-    mut b: Side<'_>,
-    options: &Options,
-) -> Result<Option<Conventional>> {
+pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options) -> Result<Option<Conventional>> {
     let domain = a.ecdf.domain;
-    let (Some(span_a), Some(span_b)) = (a.span(counter)?, b.span(counter)?) else { return Ok(None) };
+    let (Some(span_a), Some(span_b)) = (a.span()?, b.span()?) else { return Ok(None) };
     let reference = match rules.convention {
-        Convention::Evidently => a.values(counter, COUNTED_ONE_BY_ONE)?,
+        Convention::Evidently => a.values(COUNTED_ONE_BY_ONE)?,
         _ => None,
     };
     let mut distinct = None;
     let mut edges = None;
     let (counts_a, counts_b) = match reference {
         Some(reference) => {
-            let current = b.values(counter, usize::MAX)?.unwrap_or_default();
+            let current = b.values(usize::MAX)?.unwrap_or_default();
             let (counts_a, counts_b) = union(&reference, &current);
             distinct = Some(counts_a.len());
             (counts_a, counts_b)
@@ -118,7 +113,7 @@ pub fn numeric(
             let found = rules.convention.edges(span_a, span_b, arithmetic(domain), skewness);
             let Edges { baseline, current } = found.clone().unwrap_or(Edges { baseline: vec![], current: vec![] });
             edges = found;
-            match (a.count(counter, &baseline)?, b.count(counter, &current)?) {
+            match (a.count(&baseline)?, b.count(&current)?) {
                 (Some(counts_a), Some(counts_b)) => (counts_a, counts_b),
                 _ => return Ok(None),
             }

@@ -7,7 +7,7 @@ mod plan;
 mod pool;
 pub mod report;
 
-pub use plan::{ModelReport, Progress, Summary, SweepReport, check_model, sweep};
+pub use plan::{ModelReport, Plan, Progress, Summary, SweepReport, check_model, workload};
 pub use report::{Comparison, Engine, Feature, Rows, SCHEMA_VERSION};
 
 use rayon::prelude::*;
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::atomic::hex;
 use crate::baseline::Baseline;
-use crate::count::Counter;
+use crate::count::{Counter, with_threads};
 use crate::error::{Error, Result};
 use crate::fleet::{Kind, Options};
 use crate::snapshot::Snapshot;
@@ -101,18 +101,16 @@ pub fn compare(
     if wanted.iter().all(|(feature, _)| current.column(feature.name()).is_err()) {
         return Err(Error::NothingInCommon { baseline: spec.into(), current: current.spec().into() });
     }
-    let features: Vec<Feature> = wanted
-        .into_par_iter()
-        .map(|(feature, kind)| {
-            let mut compared = compare_feature(counter, feature, current, kind, options, &mut ColumnPool::default());
-            judge(&mut compared, &options.thresholds);
-            done();
-            compared
-        })
-        .collect();
+    let compare_one = |(feature, kind)| {
+        let mut compared = compare_feature(counter, feature, current, kind, options, &mut ColumnPool::default());
+        judge(&mut compared, &options.thresholds);
+        done();
+        compared
+    };
+    let features: Vec<Feature> = with_threads(counter, || wanted.into_par_iter().map(compare_one).collect());
     let mut comparison = Comparison {
         schema_version: SCHEMA_VERSION,
-        engine: Engine::this(counter.name()),
+        engine: Engine::this(counter),
         rows: Rows { baseline: baseline.rows(), current: current.rows() },
         counts_hash: counts_hash(features.iter()),
         features,

@@ -10,11 +10,11 @@ use super::compare::{BaselineFeature, compare_feature, judge};
 use super::pool::ColumnPool;
 use super::report::{Engine, Feature, Rows, SCHEMA_VERSION};
 use super::{BaselineSource, check_frozen, counts_hash};
-use crate::count::Counter;
+use crate::count::{Counter, Workload, with_threads};
 use crate::error::{Error, Status};
 use crate::fleet::{Fleet, Kind, Model, Options};
 use crate::metric::fdr;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ColumnType, Snapshot};
 
 /// What a sweep found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,37 +102,80 @@ struct Item<'a> {
     kind: Option<Kind>,
 }
 
-/// Compares every model of a fleet with its baseline. Nothing that concerns one feature, file or model stops
-/// the rest.
-pub fn sweep(counter: &dyn Counter, fleet: &Fleet, progress: &dyn Progress) -> SweepReport {
-    let mut models: Vec<&Model> = fleet.models.iter().collect();
-    models.sort_by(|a, b| b.importance.total_cmp(&a.importance));
+/// A sweep with everything opened and nothing counted yet.
+pub struct Plan<'a> {
+    fleet: &'a Fleet,
+    /// Most important model first.
+    models: Vec<&'a Model>,
+    baselines: Opened<'a, BaselineSource>,
+    currents: Opened<'a, Snapshot>,
+}
 
-    let baselines = open_all(models.iter().map(|model| model.baseline.as_str()), BaselineSource::open);
-    let currents =
-        open_all(models.iter().flat_map(|model| &model.windows).map(|window| window.current.as_str()), Snapshot::open);
-
-    let mut tasks = Vec::new();
-    for &model in &models {
-        for window in &model.windows {
-            let opened = open_task(model, &window.current, &baselines, &currents);
-            tasks.push(Task { model, window: &window.name, opened });
-        }
+impl<'a> Plan<'a> {
+    /// Opens every snapshot and baseline of a fleet, each once. What cannot be opened fails its models only.
+    pub fn open(fleet: &'a Fleet) -> Self {
+        let mut models: Vec<&Model> = fleet.models.iter().collect();
+        models.sort_by(|a, b| b.importance.total_cmp(&a.importance));
+        let baselines = open_all(models.iter().map(|model| model.baseline.as_str()), BaselineSource::open);
+        let windows = models.iter().flat_map(|model| &model.windows);
+        let currents = open_all(windows.map(|window| window.current.as_str()), Snapshot::open);
+        Self { fleet, models, baselines, currents }
     }
+
+    fn tasks(&self) -> Vec<Task<'a>> {
+        let open = |model: &'a Model| {
+            model.windows.iter().map(move |window| Task {
+                model,
+                window: &window.name,
+                opened: open_task(model, &window.current, &self.baselines, &self.currents),
+            })
+        };
+        self.models.iter().flat_map(|&model| open(model)).collect()
+    }
+
+    /// How many numeric values its comparisons look at.
+    pub fn workload(&self) -> Workload {
+        let tasks = self.tasks();
+        let items = items_of(&tasks, &self.baselines.opened, &self.currents.opened);
+        items.iter().map(|item| workload(item.baseline, item.current)).fold(Workload::default(), Workload::plus)
+    }
+
+    /// Compares every model of the fleet with its baseline. Nothing that concerns one feature, file or model stops
+    /// the rest.
+    pub fn run(&self, counter: &dyn Counter, progress: &dyn Progress) -> SweepReport {
+        run(counter, self, progress)
+    }
+}
+
+/// How many numeric values the comparison of a feature looks at.
+pub fn workload(baseline: BaselineFeature<'_>, current: &Snapshot) -> Workload {
+    let of = |kind: &ColumnType, rows: u64| match kind {
+        ColumnType::Numeric(domain) => Workload { values: rows, bytes: rows * domain.key_bytes() as u64 },
+        _ => Workload::default(),
+    };
+    let live = match baseline {
+        BaselineFeature::Live(snapshot, column) => of(&column.kind, snapshot.rows()),
+        BaselineFeature::Frozen(_) => Workload::default(),
+    };
+    current.column(baseline.name()).map_or(live, |column| live.plus(of(&column.kind, current.rows())))
+}
+
+fn run(counter: &dyn Counter, plan: &Plan<'_>, progress: &dyn Progress) -> SweepReport {
+    let Plan { fleet, baselines, currents, .. } = plan;
+    let tasks = plan.tasks();
     let items = items_of(&tasks, &baselines.opened, &currents.opened);
     progress.planned(items.len());
 
     let columns_used =
         items.iter().map(|item| 1 + usize::from(matches!(item.baseline, BaselineFeature::Live(..)))).sum();
     let columns_read = AtomicUsize::new(0);
-    let mut compared: Vec<(usize, usize, Feature)> = groups(items)
-        .into_par_iter()
-        .flat_map_iter(|group| {
-            let (features, reads) = compare_group(counter, &tasks, &group, progress);
-            columns_read.fetch_add(reads, Ordering::Relaxed);
-            features
-        })
-        .collect();
+    let compare_some = |group: Vec<Item<'_>>| {
+        let (features, reads) = compare_group(counter, &tasks, &group, progress);
+        columns_read.fetch_add(reads, Ordering::Relaxed);
+        features
+    };
+    let mut compared: Vec<(usize, usize, Feature)> =
+        with_threads(counter, || groups(items).into_par_iter().flat_map_iter(compare_some).collect());
     compared.sort_by_key(|(task, at, _)| (*task, *at));
 
     let mut reports: Vec<ModelReport> = tasks
@@ -185,7 +228,7 @@ fn finish(
     use sha2::{Digest, Sha256};
     SweepReport {
         schema_version: SCHEMA_VERSION,
-        engine: Engine::this(counter.name()),
+        engine: Engine::this(counter),
         fleet: fleet.name.clone(),
         counts_hash: crate::atomic::hex(&Sha256::digest(all.as_bytes())),
         summary,

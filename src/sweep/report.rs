@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::count::{Counter, Usage};
 use crate::error::Status;
 use crate::metric::contingency::ChiSquare;
 use crate::metric::convention::{Convention, Figure};
@@ -331,18 +332,26 @@ pub struct Engine {
     pub version: String,
     /// Backend that counted.
     pub backend: String,
+    /// Why this backend counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Worker threads.
     pub threads: usize,
+    /// What a device was used for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<Usage>,
 }
 
 impl Engine {
-    /// This engine, with the backend that counted.
-    pub fn this(backend: &str) -> Self {
+    /// This engine, with what has counted.
+    pub fn this(counter: &dyn Counter) -> Self {
         Self {
             name: env!("CARGO_PKG_NAME").into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            backend: backend.into(),
+            backend: counter.name().into(),
+            reason: None,
             threads: rayon::current_num_threads(),
+            device: counter.usage(),
         }
     }
 }

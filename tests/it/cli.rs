@@ -69,7 +69,7 @@ fn bad_input_is_named_with_its_remedy_and_has_its_own_exit_code() {
     fails(&["compare", &good, &good, "--threads", "0"], 2, &["--threads"]);
     fails(&["compare", &good, &good, "--features", "z"], 3, &["no column 'z'", "x"]);
     fails(&["compare", &good, &format!("{good}#rows=a..b")], 2, &["#rows"]);
-    fails(&["compare", &good, &good, "--backend", "gpu"], 6, &["--backend cpu"]);
+    fails(&["compare", &good, &good, "--gpu-memory", "1KiB"], 2, &["--gpu-memory", "1MiB"]);
     fails(&["compare", &good, &good, "-o", "/proc/nowhere/report.json"], 7, &["/proc/nowhere/report.json"]);
 }
 

@@ -6,5 +6,6 @@ mod cli;
 mod data;
 mod edges;
 mod golden;
+mod parity;
 mod properties;
 mod tidy;

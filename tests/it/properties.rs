@@ -5,7 +5,7 @@ use std::sync::Arc;
 use driftsweep::count::ecdf::EcdfPair;
 use driftsweep::count::key::key_f64;
 use driftsweep::count::pair::{Baseline, Wanted, count_pair};
-use driftsweep::count::{CellCounts, CellMap, Counter, CpuCounter, Domain, KeyVec};
+use driftsweep::count::{CellCounts, CellMap, CpuCounter, Domain, KeyVec, cpu};
 use proptest::prelude::*;
 
 /// Values with ties, wide gaps, both zeros and extremes.
@@ -82,7 +82,7 @@ proptest! {
         let map = Arc::new(CellMap::from_sample(&mut sample, Domain::F64, 64));
         let count = |part: &[f64]| {
             let mut counts = CellCounts::new(map.len(), with_offsets);
-            chunks(part, 37).iter().for_each(|keys| CpuCounter.count(&map, keys, &mut counts));
+            chunks(part, 37).iter().for_each(|keys| cpu::count(&map, keys, &mut counts));
             counts
         };
         let (left, right) = a.split_at(at.min(a.len()));

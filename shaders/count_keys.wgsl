@@ -1,0 +1,82 @@
+// Counts keys per cell, and on request sums their offsets within the cells.
+//
+// Every workgroup counts its tile into a histogram of its own and adds that to the results once. Divisions
+// too fine for workgroup memory are counted in the results directly.
+//
+// Results of a job: `cells` counts; with offsets then `cells` low words and `cells` high words of their sums.
+
+override with_offsets: bool = false;
+
+/// Words of the private histogram.
+override private_words: u32 = 4096u;
+
+var<workgroup> private_counts: array<atomic<u32>, private_words>;
+
+/// Adds to a sum of two words. Exact modulo 2^64: whoever makes the low word overflow carries.
+fn add_private(job: Job, cell: u32, offset: Wide) {
+    let before = atomicAdd(&private_counts[job.cells + cell], offset.x);
+    let carry = select(0u, 1u, before + offset.x < before);
+    let high = offset.y + carry;
+    if high != 0u {
+        atomicAdd(&private_counts[2u * job.cells + cell], high);
+    }
+}
+
+fn add_shared(job: Job, cell: u32, offset: Wide) {
+    let before = atomicAdd(&results[job.results + job.cells + cell], offset.x);
+    let carry = select(0u, 1u, before + offset.x < before);
+    let high = offset.y + carry;
+    if high != 0u {
+        atomicAdd(&results[job.results + 2u * job.cells + cell], high);
+    }
+}
+
+@compute @workgroup_size(256)
+fn count_keys(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let tile = tiles[tile_index(group, groups)];
+    if tile.count == 0u {
+        return;
+    }
+    let job = jobs[tile.job];
+    let stride = select(1u, 2u, wide);
+
+    if job.cells * select(1u, 3u, with_offsets) > private_words {
+        for (var i = lane; i < tile.count; i += LANES) {
+            let found = place(job, tile.first + i * stride);
+            atomicAdd(&results[job.results + found.cell], 1u);
+            if with_offsets {
+                add_shared(job, found.cell, found.offset);
+            }
+        }
+        return;
+    }
+
+    let words = job.cells * select(1u, 3u, with_offsets);
+    for (var i = lane; i < words; i += LANES) {
+        atomicStore(&private_counts[i], 0u);
+    }
+    workgroupBarrier();
+    for (var i = lane; i < tile.count; i += LANES) {
+        let found = place(job, tile.first + i * stride);
+        atomicAdd(&private_counts[found.cell], 1u);
+        if with_offsets {
+            add_private(job, found.cell, found.offset);
+        }
+    }
+    workgroupBarrier();
+    for (var cell = lane; cell < job.cells; cell += LANES) {
+        let count = atomicLoad(&private_counts[cell]);
+        if count != 0u {
+            atomicAdd(&results[job.results + cell], count);
+            if with_offsets {
+                let low = atomicLoad(&private_counts[job.cells + cell]);
+                let high = atomicLoad(&private_counts[2u * job.cells + cell]);
+                add_shared(job, cell, Wide(low, high));
+            }
+        }
+    }
+}

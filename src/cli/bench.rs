@@ -1,0 +1,227 @@
+//! `driftsweep bench`
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use clap::Args;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use driftsweep::count::ecdf::EcdfPair;
+use driftsweep::count::gpu::{GpuCounter, Probe};
+use driftsweep::count::key::{key_f32, key_f64};
+use driftsweep::count::pair::{Baseline, Wanted, count_pair};
+use driftsweep::count::{CellMap, Counter, CpuCounter, Domain, KeyVec, with_threads};
+use driftsweep::error::Error;
+use rayon::prelude::*;
+
+use super::EngineArgs;
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Rows of each column
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    rows: usize,
+    /// Columns of each type
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    columns: usize,
+    /// Cells to count into
+    #[arg(long, default_value_t = 255, value_name = "N")]
+    cells: usize,
+    /// Times each run is repeated; the median counts
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    runs: usize,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Rows of a chunk, as a row group has them.
+const CHUNK: usize = 1 << 18;
+
+pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
+    if args.rows == 0 || args.columns == 0 || args.runs == 0 || args.cells == 0 {
+        return Err(super::bad("--rows, --columns, --cells, --runs", "must be 1 or more"));
+    }
+    args.engine.start()?;
+    let gpu = args.engine.gpu();
+    let mut text = String::new();
+    writeln!(text, "{} columns of {} rows, {} threads", args.columns, args.rows, rayon::current_num_threads())?;
+    let ceilings = match &gpu {
+        Ok(gpu) => {
+            let adapter = gpu.adapter();
+            writeln!(text, "device: {} ({}, {}, {})", adapter.name, adapter.kind, adapter.backend, adapter.driver)?;
+            let ceilings = ceilings(gpu, args.runs)?;
+            writeln!(
+                text,
+                "ceilings: {:.2} GB/s to the device, {:.1} GB/s of its memory (copying, read and written bytes)",
+                ceilings.upload / 1e9,
+                ceilings.memory / 1e9
+            )?;
+            Some(ceilings)
+        }
+        Err(error) => {
+            writeln!(text, "GPU not measured: {error}")?;
+            None
+        }
+    };
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(["keys", "what", "by", "ms", "M values/s", "GB/s", "of ceiling", "ms in shaders"]);
+    (3..8).filter_map(|i| table.column_mut(i).map(|c| c.set_cell_alignment(CellAlignment::Right))).for_each(drop);
+    let gpu = gpu.as_ref().ok();
+    for domain in [Domain::F32, Domain::F64] {
+        Bench { args, domain, gpu, ceilings: ceilings.as_ref() }.fill(&mut table)?;
+    }
+    writeln!(text, "{table}")?;
+    super::write_stdout(text.as_bytes())?;
+    Ok(0)
+}
+
+/// Bytes a second.
+struct Ceilings {
+    upload: f64,
+    memory: f64,
+}
+
+fn ceilings(gpu: &GpuCounter, runs: usize) -> Result<Ceilings, Error> {
+    let software = gpu.adapter().is_software();
+    let probe = Probe::new(gpu, if software { 32 << 20 } else { 256 << 20 });
+    let copies = if software { 1 } else { 20 };
+    let upload = median(runs, || probe.upload())?;
+    let copy = median(runs, || probe.copy(copies))?;
+    let bytes = probe.bytes() as f64;
+    Ok(Ceilings { upload: bytes / upload, memory: 2.0 * bytes * copies as f64 / copy })
+}
+
+/// Median seconds of some runs, after one that warms up.
+fn median(runs: usize, mut run: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
+    run()?;
+    let mut seconds = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        let start = Instant::now();
+        run()?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds[runs / 2])
+}
+
+struct Bench<'a> {
+    args: &'a BenchArgs,
+    domain: Domain,
+    gpu: Option<&'a GpuCounter>,
+    ceilings: Option<&'a Ceilings>,
+}
+
+impl Bench<'_> {
+    fn fill(&self, table: &mut Table) -> Result<(), Error> {
+        let (rows, columns) = (self.args.rows, self.args.columns);
+        let column = |seed: usize, shift: f64| column(self.domain, rows, seed as u64, shift);
+        let data: Vec<Vec<KeyVec>> = (0..columns).into_par_iter().map(|i| column(i, 0.0)).collect();
+        let other: Vec<Vec<KeyVec>> = (0..columns).into_par_iter().map(|i| column(columns + i, 0.1)).collect();
+        let mut sample: Vec<u64> = (0..4096.min(rows)).map(|i| data[0][0].get(i % data[0][0].len())).collect();
+        let map = CellMap::from_sample(&mut sample, self.domain, self.args.cells);
+        let runs = self.args.runs;
+
+        let count = |counter: &dyn Counter| {
+            with_threads(counter, || {
+                data.par_iter().try_for_each(|column| counter.column(self.domain, column).count(&map, false).map(drop))
+            })
+        };
+        let what = format!("count, {} cells", map.len());
+        let on_cpu = median(runs, || count(&CpuCounter))?;
+        self.row(table, &what, "cpu", on_cpu, 1, None, None);
+        if let Some(gpu) = self.gpu {
+            let (seconds, shaders) = self.on_gpu(gpu, || count(gpu))?;
+            self.row(table, &what, "gpu, from host memory", seconds, 1, self.ceilings.map(|c| c.upload), shaders);
+            // Every column again and again while its keys stay on the device.
+            const AGAIN: usize = 8;
+            let resident = || {
+                with_threads(gpu, || {
+                    data.par_iter().try_for_each(|column| {
+                        let mut column = gpu.column(self.domain, column);
+                        (0..=AGAIN).try_for_each(|_| column.count(&map, false).map(drop))
+                    })
+                })
+            };
+            let (all, all_shaders) = self.on_gpu(gpu, resident)?;
+            let shaders = all_shaders.zip(shaders).map(|(all, first)| (all - first).max(0.0));
+            let ceiling = self.ceilings.map(|c| c.memory);
+            let what = format!("{what}, again {AGAIN} times");
+            self.row(table, &what, "gpu, resident", (all - seconds).max(1e-9), AGAIN, ceiling, shaders);
+        }
+
+        let ranks = |n: u64| (0..=10).map(|i| (n - 1) * i / 10).collect();
+        let wanted = Wanted { baseline_ranks: &ranks, current_ranks: &ranks, distance: true, transport: false };
+        let compare = |counter: &dyn Counter| {
+            with_threads(counter, || {
+                data.par_iter().zip(&other).try_for_each(|(a, b)| {
+                    let side = Baseline::Source(a, rows as u64);
+                    let (a, b) = count_pair(counter, self.domain, side, b, rows as u64, wanted)?;
+                    EcdfPair::new(&a, &b).distance();
+                    Ok::<(), Error>(())
+                })
+            })
+        };
+        let what = "exact deciles and KS of two columns";
+        let on_cpu = median(runs, || compare(&CpuCounter))?;
+        self.row(table, what, "cpu", on_cpu, 2, None, None);
+        if let Some(gpu) = self.gpu {
+            let (seconds, shaders) = self.on_gpu(gpu, || compare(gpu))?;
+            self.row(table, what, "gpu, from host memory", seconds, 2, self.ceilings.map(|c| c.upload), shaders);
+        }
+        Ok(())
+    }
+
+    /// Median seconds, and seconds that shaders ran in a run.
+    fn on_gpu(&self, gpu: &GpuCounter, run: impl FnMut() -> Result<(), Error>) -> Result<(f64, Option<f64>), Error> {
+        let shaders = || gpu.usage().and_then(|usage| usage.shader_seconds);
+        let before = shaders().unwrap_or(0.0);
+        let seconds = median(self.args.runs, run)?;
+        let ran = (self.args.runs + 1) as f64;
+        Ok((seconds, shaders().map(|after| (after - before) / ran)))
+    }
+
+    #[allow(clippy::too_many_arguments)] // One row of a table.
+    fn row(
+        &self,
+        table: &mut Table,
+        what: &str,
+        by: &str,
+        seconds: f64,
+        passes: usize,
+        ceiling: Option<f64>,
+        shaders: Option<f64>,
+    ) {
+        let values = (self.args.rows * self.args.columns * passes) as f64;
+        let bytes = values * self.domain.key_bytes() as f64;
+        let width = if self.domain.is_narrow() { "f32" } else { "f64" };
+        table.add_row([
+            width.to_owned(),
+            what.to_owned(),
+            by.to_owned(),
+            format!("{:.2}", seconds * 1e3),
+            format!("{:.0}", values / seconds / 1e6),
+            format!("{:.2}", bytes / seconds / 1e9),
+            ceiling.map_or(String::new(), |ceiling| format!("{:.0} %", 100.0 * bytes / seconds / ceiling)),
+            shaders.map_or(String::new(), |seconds| format!("{:.2}", seconds * 1e3)),
+        ]);
+    }
+}
+
+/// Roughly normal keys from a fixed linear congruential generator.
+fn column(domain: Domain, rows: usize, seed: u64, shift: f64) -> Vec<KeyVec> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut uniform = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let mut value = move || (0..4).map(|_| uniform()).sum::<f64>() - 2.0 + shift;
+    let chunk = |from: usize| CHUNK.min(rows - from);
+    (0..rows)
+        .step_by(CHUNK)
+        .map(|from| match domain.is_narrow() {
+            true => KeyVec::U32((0..chunk(from)).map(|_| key_f32(value() as f32)).collect()),
+            false => KeyVec::U64((0..chunk(from)).map(|_| key_f64(value())).collect()),
+        })
+        .collect()
+}

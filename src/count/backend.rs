@@ -1,0 +1,112 @@
+//! The choice of what counts, made in one place.
+
+use super::gpu::{Choice, GpuCounter};
+use super::{Counter, CpuCounter};
+use crate::error::Result;
+
+/// Which backend counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The one that should be faster for the work at hand.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU, or an error.
+    Gpu,
+}
+
+/// How much there is to count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Numeric values, of both sides.
+    pub values: u64,
+    /// Bytes of their keys.
+    pub bytes: u64,
+}
+
+impl Workload {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self { values: self.values + other.values, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// What counts, and why.
+pub struct Chosen {
+    /// It.
+    pub counter: Box<dyn Counter>,
+    /// The reason, for reports.
+    pub reason: String,
+}
+
+/// Values that one thread counts in a second, both looks together (`benches/RESULTS.md`).
+const CPU_VALUES: f64 = 250e6;
+
+/// Seconds to open a device and make its pipelines (measured on a software device; not measured on a GPU).
+const START: f64 = 0.5;
+
+/// Bytes of keys that reach a device in a second (assumed of PCI Express; not measured on a GPU).
+const UPLOAD: f64 = 6e9;
+
+impl Backend {
+    /// The counter for this choice. `Auto` takes a GPU, never a software one, where the time that counting takes on
+    /// all threads exceeds that of opening a device and sending it the keys.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Backend`] where a GPU is asked for and not to be had.
+    pub fn counter(self, workload: Workload, choice: &Choice, memory: u64) -> Result<Chosen> {
+        let cpu = |reason: String| Chosen { counter: Box::new(CpuCounter), reason };
+        match self {
+            Backend::Cpu => Ok(cpu("asked for".into())),
+            Backend::Gpu => {
+                Ok(Chosen { counter: Box::new(GpuCounter::open(choice, memory)?), reason: "asked for".into() })
+            }
+            Backend::Auto => {
+                let (on_cpu, on_gpu) = predicted(workload, rayon::current_num_threads());
+                let figures = format!(
+                    "{} values: predicted {on_cpu:.2} s of counting, {on_gpu:.2} s of opening a GPU and sending keys",
+                    workload.values
+                );
+                if on_cpu <= on_gpu {
+                    return Ok(cpu(figures));
+                }
+                let hardware = Choice { hardware_only: true, ..choice.clone() };
+                Ok(match GpuCounter::open(&hardware, memory) {
+                    Ok(gpu) => Chosen { counter: Box::new(gpu), reason: figures },
+                    Err(error) => cpu(format!("{figures}; {error}")),
+                })
+            }
+        }
+    }
+}
+
+/// Seconds of counting on the CPU, and of what a GPU costs instead.
+fn predicted(workload: Workload, threads: usize) -> (f64, f64) {
+    (workload.values as f64 / (CPU_VALUES * threads as f64), START + workload.bytes as f64 / UPLOAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_work_stays_on_the_cpu_without_looking_for_a_device() {
+        let chosen =
+            Backend::Auto.counter(Workload { values: 1000, bytes: 8000 }, &Choice::default(), 1 << 20).unwrap();
+        assert_eq!(chosen.counter.name(), "cpu");
+        assert!(chosen.reason.contains("1000 values"), "{}", chosen.reason);
+    }
+
+    #[test]
+    fn only_work_that_outweighs_sending_it_is_sent() {
+        let worth = |values, bytes, threads| {
+            let (cpu, gpu) = predicted(Workload { values, bytes: values * bytes }, threads);
+            cpu > gpu
+        };
+        assert!(worth(4_000_000_000, 4, 2));
+        assert!(!worth(100_000_000, 4, 2));
+        // Many threads count faster than keys travel.
+        assert!(!worth(4_000_000_000, 8, 32));
+    }
+}

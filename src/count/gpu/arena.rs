@@ -1,0 +1,108 @@
+//! Memory on the device for keys: a bounded number of large buffers, handed out in parts.
+//!
+//! Keys of many columns lie in one buffer, so that one dispatch can count them all. When there is no room the
+//! caller counts on the CPU; nobody waits for memory, so nobody can wait for each other.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use range_alloc::RangeAllocator;
+use wgpu::{Buffer, BufferDescriptor, BufferUsages};
+
+use super::device::Device;
+use crate::count::KeyVec;
+
+/// Key memory of one device.
+pub struct Arena {
+    slab_words: u64,
+    slabs: Mutex<Vec<Slab>>,
+    most_slabs: usize,
+}
+
+struct Slab {
+    buffer: Buffer,
+    free: RangeAllocator<u64>,
+}
+
+/// Keys that lie on the device until this is dropped.
+pub struct Region {
+    arena: Arc<Arena>,
+    /// Which buffer.
+    pub slab: usize,
+    /// Words within it.
+    pub words: Range<u64>,
+    /// Number of keys.
+    pub keys: u32,
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let mut slabs = self.arena.slabs.lock().unwrap_or_else(PoisonError::into_inner);
+        slabs[self.slab].free.free_range(self.words.clone());
+    }
+}
+
+impl Arena {
+    /// At most `bytes` of device memory, in buffers as large as the device binds, but no larger than 128 MiB.
+    pub fn new(device: &Device, bytes: u64) -> Arc<Self> {
+        let limits = &device.limits;
+        let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(128 << 20);
+        let slab_words = (largest.min(bytes) / 4).max(1);
+        let most_slabs = (bytes / (slab_words * 4)).max(1) as usize;
+        Arc::new(Self { slab_words, slabs: Mutex::new(Vec::new()), most_slabs })
+    }
+
+    /// Bytes it may take.
+    pub fn capacity(&self) -> u64 {
+        self.slab_words * 4 * self.most_slabs as u64
+    }
+
+    /// The buffer of a slab.
+    pub fn buffer(&self, slab: usize) -> Buffer {
+        self.slabs.lock().unwrap_or_else(PoisonError::into_inner)[slab].buffer.clone()
+    }
+
+    /// Sends keys to the device; they arrive before anything that is submitted later. `None` where there is no
+    /// room.
+    pub fn upload(self: &Arc<Self>, device: &Device, keys: &KeyVec) -> Option<Region> {
+        let bytes: &[u8] = match keys {
+            KeyVec::U32(keys) => bytemuck::cast_slice(keys),
+            KeyVec::U64(keys) => bytemuck::cast_slice(keys),
+        };
+        if bytes.is_empty() {
+            return None;
+        }
+        let (slab, words, buffer) = self.allocate(device, bytes.len() as u64 / 4)?;
+        device.queue.write_buffer(&buffer, words.start * 4, bytes);
+        Some(Region { arena: self.clone(), slab, words, keys: u32::try_from(keys.len()).ok()? })
+    }
+
+    fn allocate(&self, device: &Device, words: u64) -> Option<(usize, Range<u64>, Buffer)> {
+        if words > self.slab_words {
+            return None;
+        }
+        let mut slabs = self.slabs.lock().unwrap_or_else(PoisonError::into_inner);
+        for (i, slab) in slabs.iter_mut().enumerate() {
+            if let Ok(range) = slab.free.allocate_range(words) {
+                return Some((i, range, slab.buffer.clone()));
+            }
+        }
+        if slabs.len() == self.most_slabs {
+            return None;
+        }
+        let scope = device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = device.device.create_buffer(&BufferDescriptor {
+            label: Some("keys"),
+            size: self.slab_words * 4,
+            usage: BufferUsages::STORAGE | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            return None;
+        }
+        let mut free = RangeAllocator::new(0..self.slab_words);
+        let range = free.allocate_range(words).ok()?;
+        slabs.push(Slab { buffer: buffer.clone(), free });
+        Some((slabs.len() - 1, range, buffer))
+    }
+}

@@ -1,0 +1,134 @@
+//! Counting on a GPU, through wgpu and the WGSL of `shaders/`.
+//!
+//! Keys of a column are sent to the device once and stay there until the comparison is over, so the second look
+//! (the keys of the few cells that decide) costs no second upload. Columns of many features share a dispatch.
+//! What comes back are integers, and they are checked: every key must have been counted. Whatever goes wrong
+//! (no room, a lost device, a rejected shader) leaves the work to the CPU, whose integers are the same.
+
+mod arena;
+mod batch;
+mod column;
+mod device;
+mod layout;
+mod pipeline;
+mod probe;
+
+pub use device::{ADAPTER_VARIABLE, AdapterDescription, Choice, adapters};
+pub use layout::{Job, LANES, PRIVATE_WORDS, TILE, Tile};
+pub use pipeline::Stage;
+pub use probe::Probe;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::arena::Arena;
+use self::batch::{Batches, Request};
+use self::column::GpuColumn;
+use self::device::Device;
+use self::pipeline::Pipelines;
+use super::{ColumnCounter, Counter, Domain, KeySource, Usage};
+use crate::error::Result;
+
+/// Device memory for keys unless told otherwise.
+pub const DEFAULT_MEMORY: u64 = 1 << 30;
+
+/// Threads that hand columns to the device, for each core.
+const THREADS_PER_CORE: usize = 4;
+
+/// Counts on a GPU.
+pub struct GpuCounter {
+    device: Device,
+    pipelines: Pipelines,
+    arena: Arc<Arena>,
+    batches: Batches,
+    /// Keys counted on the device, keys left to the CPU, bytes sent.
+    counted: AtomicU64,
+    left: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl GpuCounter {
+    /// Opens a device and reserves at most `memory` bytes of it for keys.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Backend`] where there is no such device.
+    pub fn open(choice: &Choice, memory: u64) -> Result<Self> {
+        let device = Device::open(choice)?;
+        let (pipelines, arena) = (Pipelines::new(&device), Arena::new(&device, memory));
+        Ok(Self {
+            device,
+            pipelines,
+            arena,
+            batches: Batches::new(),
+            counted: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        })
+    }
+
+    /// What it counts on.
+    pub fn adapter(&self) -> &AdapterDescription {
+        &self.device.adapter
+    }
+
+    /// Gives the device back at once, as if it had been lost; the CPU takes over.
+    pub fn lose(&self) {
+        self.device.device.destroy();
+    }
+
+    fn is_broken(&self) -> bool {
+        self.device.failure.get().is_some()
+    }
+
+    fn run(&self, requests: Vec<Request>) -> std::result::Result<Vec<Vec<u32>>, String> {
+        if let Some(reason) = self.device.failure.get() {
+            return Err(reason.clone());
+        }
+        self.batches.run(&self.device, &self.pipelines, &self.arena, requests)
+    }
+
+    /// Notes a failure, after which the device is left alone.
+    fn fail(&self, reason: String) {
+        let _ = self.device.failure.set(reason);
+    }
+}
+
+impl Counter for GpuCounter {
+    fn name(&self) -> &'static str {
+        "gpu"
+    }
+
+    fn cells(&self, rows: u64, with_offsets: bool) -> usize {
+        // As many as a private histogram holds: a division has up to about three times the cells asked for.
+        let words = self.pipelines.private_words() as usize / if with_offsets { 3 } else { 1 };
+        let most = (words / 3).next_power_of_two() / 2;
+        ((rows / 32).next_power_of_two() as usize).clamp(256, most.max(256))
+    }
+
+    fn threads(&self) -> Option<usize> {
+        // Threads that wait for the device cost nothing, and each brings a column to the next dispatch.
+        Some((THREADS_PER_CORE * rayon::current_num_threads()).max(16))
+    }
+
+    fn column<'a>(&'a self, domain: Domain, source: &'a dyn KeySource) -> Box<dyn ColumnCounter + 'a> {
+        Box::new(GpuColumn::new(self, domain, source))
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        let meter = &self.batches.meter;
+        let load = |x: &AtomicU64| x.load(Ordering::Relaxed);
+        let nanoseconds = load(&meter.nanoseconds);
+        Some(Usage {
+            adapter: self.device.adapter.name.clone(),
+            driver: self.device.adapter.driver.clone(),
+            memory: self.arena.capacity(),
+            keys_counted: load(&self.counted),
+            keys_left_to_cpu: load(&self.left),
+            bytes_sent: load(&self.sent),
+            batches: load(&meter.batches),
+            requests: load(&meter.requests),
+            shader_seconds: (nanoseconds > 0).then_some(nanoseconds as f64 / 1e9),
+            failure: self.device.failure.get().cloned(),
+        })
+    }
+}

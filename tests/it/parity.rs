@@ -1,0 +1,410 @@
+//! The GPU gives the integers of the CPU: one body over both, every type, every size at a cliff.
+//!
+//! Runs on whatever adapter there is, software ones included. Without any it fails, unless `DRIFTSWEEP_TEST_NO_GPU`
+//! is set.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use driftsweep::count::gpu::{Choice, GpuCounter, Stage, TILE};
+use driftsweep::count::key::{key_f32, key_f64, key_i32, key_i64};
+use driftsweep::count::{CellMap, CellSet, Counter, CpuCounter, Domain, KeyVec};
+use driftsweep::fleet::Options;
+use driftsweep::snapshot::Snapshot;
+use driftsweep::sweep::{self, BaselineSource};
+use polars::prelude::{DataFrame, NamedFrom, Series};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::data::{dataset, run, write_parquet};
+
+const MEMORY: u64 = 64 << 20;
+
+/// Whether tests of the GPU may be left out.
+fn excused() -> bool {
+    std::env::var_os("DRIFTSWEEP_TEST_NO_GPU").is_some()
+}
+
+/// The device under test, opened once. `None` only where its absence is excused.
+fn gpu() -> Option<&'static GpuCounter> {
+    static GPU: OnceLock<Option<GpuCounter>> = OnceLock::new();
+    GPU.get_or_init(|| match GpuCounter::open(&Choice::default(), MEMORY) {
+        Ok(gpu) => Some(gpu),
+        Err(_) if excused() => None,
+        Err(error) => panic!("{error}; set DRIFTSWEEP_TEST_NO_GPU=1 to leave these tests out"),
+    })
+    .as_ref()
+}
+
+/// A fixed generator, so that every failure comes again.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let x = self.0;
+        (x ^ (x >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd) ^ (x >> 29)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Roughly normal.
+    fn normal(&mut self) -> f64 {
+        (0..6).map(|_| self.unit()).sum::<f64>() - 3.0
+    }
+}
+
+const DOMAINS: [Domain; 5] = [Domain::F32, Domain::F64, Domain::I32, Domain::I64, Domain::U64];
+
+/// Keys of a domain: ordinary values, ties, and everything at an edge.
+fn keys(domain: Domain, n: usize, random: &mut Random) -> Vec<u64> {
+    let edges = [
+        f64::NEG_INFINITY,
+        f64::MIN,
+        -1.5,
+        -f64::MIN_POSITIVE,
+        -5e-324,
+        0.0,
+        5e-324,
+        f64::MIN_POSITIVE,
+        1.0,
+        1.0 + f64::EPSILON,
+        9007199254740991.0,
+        9007199254740993.0,
+        f64::MAX,
+        f64::INFINITY,
+    ];
+    let integers = [i64::MIN, i64::MIN + 1, -1, 0, 1, (1 << 53) - 1, (1 << 53) + 1, i64::MAX - 1, i64::MAX];
+    let mut key = || {
+        let (x, kind) = (random.normal(), random.below(10));
+        match (domain, kind) {
+            (Domain::F32, 0) => key_f32(edges[random.below(14) as usize] as f32).into(),
+            (Domain::F32, 1) => key_f32(f32::from_bits(random.below(1 << 20) as u32)).into(),
+            (Domain::F32, 2) => key_f32((x * 4.0).round() as f32).into(),
+            (Domain::F32, _) => key_f32(x as f32 * 100.0).into(),
+            (Domain::F64, 0) => key_f64(edges[random.below(14) as usize]),
+            (Domain::F64, 1) => key_f64(f64::from_bits(random.below(1 << 50))),
+            (Domain::F64, 2) => key_f64((x * 4.0).round()),
+            (Domain::F64, _) => key_f64(x * 1e3),
+            (Domain::I32, 0) => key_i32([i32::MIN, -1, 0, 1, i32::MAX][random.below(5) as usize]).into(),
+            (Domain::I32, _) => key_i32((x * 5e3) as i32).into(),
+            (Domain::I64, 0) => key_i64(integers[random.below(9) as usize]),
+            (Domain::I64, _) => key_i64((x * 1e9) as i64),
+            (Domain::U64, 0) => [0, 1, u64::MAX - 1, u64::MAX][random.below(4) as usize],
+            (Domain::U64, _) => (x.abs() * 1e15) as u64,
+        }
+    };
+    (0..n).map(|_| key()).collect()
+}
+
+fn packed(domain: Domain, keys: &[u64]) -> KeyVec {
+    if domain.is_narrow() {
+        KeyVec::U32(keys.iter().map(|&key| key as u32).collect())
+    } else {
+        KeyVec::U64(keys.to_vec())
+    }
+}
+
+/// Counts and collects on both backends and compares every integer.
+fn check(gpu: &GpuCounter, domain: Domain, map: &CellMap, chunks: Vec<KeyVec>, what: &str) {
+    let mut wanted = CellSet::new(map.len());
+    (0..map.len()).filter(|cell| cell % 7 == 3).for_each(|cell| wanted.insert(cell));
+    for with_offsets in [false, true] {
+        let (mut on_cpu, mut on_gpu) = (CpuCounter.column(domain, &chunks), gpu.column(domain, &chunks));
+        let counts = on_cpu.count(map, with_offsets).unwrap();
+        assert_eq!(on_gpu.count(map, with_offsets).unwrap(), counts, "{what}, offsets {with_offsets}");
+        let expected = wanted.iter().map(|cell| counts.counts[cell]).sum();
+        let found = on_cpu.collect(map, &wanted, expected).unwrap();
+        assert_eq!(on_gpu.collect(map, &wanted, expected).unwrap(), found, "{what}");
+    }
+    assert_eq!(gpu.usage().unwrap().failure, None, "{what}");
+}
+
+#[test]
+fn every_type_and_size_is_counted_and_collected_alike() {
+    let Some(gpu) = gpu() else { return };
+    let mut random = Random(1);
+    let tile = TILE as usize;
+    for domain in DOMAINS {
+        for n in [0, 1, 2, 31, 255, 256, 257, 1000, tile - 1, tile, tile + 1, 3 * tile + 77] {
+            let all = keys(domain, n, &mut random);
+            // Divisions that fit a private histogram, and one that does not.
+            for target in [1, 2, 300, 2000, 40_000] {
+                let mut sample: Vec<u64> = all.iter().step_by(1 + n / 500).copied().collect();
+                let map = CellMap::from_sample(&mut sample, domain, target);
+                let chunks = all.chunks(1 + n / 3).map(|part| packed(domain, part)).collect();
+                check(gpu, domain, &map, chunks, &format!("{domain:?}, {n} keys, {} cells", map.len()));
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_at_the_edges_of_cells_fall_on_the_same_side() {
+    let Some(gpu) = gpu() else { return };
+    let mut random = Random(2);
+    for domain in DOMAINS {
+        let mut sample = keys(domain, 400, &mut random);
+        let map = CellMap::from_sample(&mut sample, domain, 3000);
+        let (low, high) = domain.range();
+        let around = |cell: driftsweep::count::cells::Cell| {
+            [cell.lower.saturating_sub(1), cell.lower, cell.lower.saturating_add(1)].map(|key| key.clamp(low, high))
+        };
+        let edges: Vec<u64> = map.iter().flat_map(around).chain([low, high]).collect();
+        check(gpu, domain, &map, vec![packed(domain, &edges)], &format!("{domain:?}"));
+    }
+}
+
+#[test]
+fn a_dispatch_may_have_more_groups_than_one_dimension_holds() {
+    let Some(gpu) = gpu() else { return };
+    // Every chunk is a tile of its own.
+    let chunks: Vec<KeyVec> = (0..70_000u32).map(|i| KeyVec::U32(vec![i % 977])).collect();
+    let map = CellMap::from_sample(&mut (0..977).collect::<Vec<_>>(), Domain::I32, 977);
+    let counts = gpu.column(Domain::I32, &chunks).count(&map, false).unwrap();
+    assert_eq!(counts, CpuCounter.column(Domain::I32, &chunks).count(&map, false).unwrap());
+    assert_eq!(counts.counts.iter().sum::<u64>(), 70_000);
+}
+
+#[test]
+fn sums_of_offsets_carry_into_the_high_word() {
+    let Some(gpu) = gpu() else { return };
+    // One wide cell, so that a few keys overflow 32 bits and many overflow 64.
+    let sample = &mut [0u64, u64::MAX / 2];
+    let map = CellMap::from_sample(sample, Domain::U64, 1);
+    let chunks = vec![KeyVec::U64((0..5000u64).map(|i| u64::MAX / 4 - i * 0x1_0000_0001).collect())];
+    check(gpu, Domain::U64, &map, chunks, "offsets near 2^62");
+}
+
+#[test]
+fn what_does_not_fit_the_device_is_counted_by_the_cpu() {
+    if gpu().is_none() {
+        return;
+    }
+    let small = GpuCounter::open(&Choice::default(), 1 << 16).unwrap();
+    let mut random = Random(3);
+    let all = keys(Domain::F64, 30_000, &mut random);
+    let map = CellMap::from_sample(&mut all[..300].to_vec(), Domain::F64, 500);
+    let chunks = all.chunks(3000).map(|part| packed(Domain::F64, part)).collect();
+    check(&small, Domain::F64, &map, chunks, "a small device");
+    let usage = small.usage().unwrap();
+    assert!(usage.keys_left_to_cpu > 0 && usage.keys_counted > 0, "{usage:?}");
+}
+
+#[test]
+fn a_lost_device_leaves_the_work_to_the_cpu_with_the_same_result() {
+    if gpu().is_none() {
+        return;
+    }
+    let device = GpuCounter::open(&Choice::default(), MEMORY).unwrap();
+    let mut random = Random(4);
+    let all = keys(Domain::F32, 20_000, &mut random);
+    let map = CellMap::from_sample(&mut all[..300].to_vec(), Domain::F32, 500);
+    let chunks = vec![packed(Domain::F32, &all)];
+    let expected = CpuCounter.column(Domain::F32, &chunks).count(&map, true).unwrap();
+    let mut column = device.column(Domain::F32, &chunks);
+    assert_eq!(column.count(&map, true).unwrap(), expected);
+    device.lose();
+    assert_eq!(column.count(&map, true).unwrap(), expected);
+    assert_eq!(device.column(Domain::F32, &chunks).count(&map, true).unwrap(), expected);
+    assert!(device.usage().unwrap().failure.is_some());
+}
+
+/// A column of some type and its values, nulls among them.
+fn random_column(name: &str, rows: usize, random: &mut Random) -> Series {
+    let kind = random.below(14);
+    let share = if random.below(3) == 0 { random.unit() } else { 0.0 };
+    let spread = 10f64.powi(random.below(12) as i32 - 4);
+    let mut value = |draw: &mut dyn FnMut(&mut Random) -> f64| {
+        let valid = random.unit() >= share;
+        valid.then(|| draw(random))
+    };
+    let nan = f64::from_bits(0x7ff8_0000_0000_0000 | 12345);
+    let mut column = |draw: &mut dyn FnMut(&mut Random) -> f64| (0..rows).map(|_| value(draw)).collect::<Vec<_>>();
+    macro_rules! integers {
+        ($ty:ty, $draw:expr) => {
+            Series::new(name.into(), column(&mut $draw).into_iter().map(|x| x.map(|x| x as $ty)).collect::<Vec<_>>())
+        };
+    }
+    match kind {
+        0 => Series::new(name.into(), column(&mut |r| r.normal() * spread)),
+        1 => integers!(f32, |r: &mut Random| r.normal() * spread),
+        2 => Series::new(name.into(), column(&mut |r| (r.normal() * 3.0).round())),
+        3 => Series::new(name.into(), column(&mut |r| if r.below(3) == 0 { 0.0 } else { r.unit().ln() })),
+        4 => Series::new(name.into(), column(&mut |r| if r.below(9) == 0 { nan } else { r.unit() })),
+        5 => Series::new(name.into(), column(&mut |r| [f64::INFINITY, f64::NEG_INFINITY, 1.0][r.below(3) as usize])),
+        6 => Series::new(name.into(), column(&mut |r| f64::from_bits(r.below(1 << 52)))),
+        7 => Series::new(name.into(), column(&mut |_| -0.0)),
+        8 => integers!(i32, |r: &mut Random| r.normal() * spread),
+        9 => integers!(i64, |r: &mut Random| r.normal() * 1e15),
+        10 => integers!(u64, |r: &mut Random| r.unit() * 1.8e19),
+        11 => integers!(i64, |r: &mut Random| 9007199254740992.0 + (r.below(9) as f64)),
+        12 => integers!(u32, |r: &mut Random| r.below(5) as f64),
+        _ => {
+            let names = column(&mut |r| (r.unit() * spread).floor());
+            let names: Vec<_> = names.into_iter().map(|x| x.map(|x| format!("c{x}"))).collect();
+            Series::new(name.into(), names)
+        }
+    }
+}
+
+fn random_snapshot(folder: &Path, name: &str, columns: usize, rows: usize, seed: u64) -> String {
+    let mut random = Random(seed);
+    // The kinds must agree between two snapshots, so they come from a generator of their own.
+    let mut kinds = Random(7);
+    let columns = (0..columns).map(|i| {
+        let state = kinds.next();
+        let mut own = Random(state);
+        let mut column = random_column(&format!("x{i}"), rows, &mut own);
+        if random.below(4) > 0 {
+            // The same kind, other values.
+            own.next();
+            let shifted = random_column(&format!("x{i}"), 2 * rows, &mut Random(state));
+            column = shifted.slice((random.below(rows as u64)) as i64, rows);
+        }
+        column.into()
+    });
+    let mut frame = DataFrame::new_infer_height(columns.collect()).unwrap();
+    let path = folder.join(name);
+    write_parquet(&mut frame, &path, 1 + rows / 3);
+    path.display().to_string()
+}
+
+#[test]
+fn ten_thousand_random_columns_have_one_hash_on_a_device_with_default_limits() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let device = GpuCounter::open(&Choice { default_limits: true, ..Choice::default() }, MEMORY).unwrap();
+    for (seed, columns, rows) in [(1, 9000, 40), (3, 990, 700), (5, 10, 20_000)] {
+        let a = random_snapshot(folder.path(), "a.parquet", columns, rows, seed);
+        let b = random_snapshot(folder.path(), "b.parquet", columns, rows / 2 + 1, seed + 1);
+        let (baseline, current) = (BaselineSource::open(&a).unwrap(), Snapshot::open(&b).unwrap());
+        let compare = |counter: &dyn Counter| {
+            sweep::compare(counter, (&a, &baseline), &current, |_| Some(None), &Options::new(), || ()).unwrap()
+        };
+        let (on_cpu, on_gpu) = (compare(&CpuCounter), compare(&device));
+        for (x, y) in on_cpu.features.iter().zip(&on_gpu.features) {
+            assert_eq!((&x.counts_hash, &x.metrics), (&y.counts_hash, &y.metrics), "{} of {columns}", x.name);
+        }
+        assert_eq!(on_cpu.counts_hash, on_gpu.counts_hash);
+        assert_eq!(on_cpu.features.len(), columns);
+    }
+    let usage = device.usage().unwrap();
+    assert_eq!(usage.failure, None);
+    assert!(usage.batches < usage.requests, "columns should share dispatches: {usage:?}");
+}
+
+fn json(args: &[&str]) -> Value {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn every_data_set_has_one_hash_on_both_backends_live_and_frozen() {
+    if gpu().is_none() {
+        return;
+    }
+    let data = dataset("").display().to_string();
+    let demo = |backend: &str| json(&["demo", "--data", &data, "--backend", backend, "--format", "json"]);
+    let (cpu, gpu) = (demo("cpu"), demo("gpu"));
+    assert_eq!((&cpu["engine"]["backend"], &gpu["engine"]["backend"]), (&"cpu".into(), &"gpu".into()));
+    assert_eq!(cpu["counts_hash"], gpu["counts_hash"]);
+    assert_eq!(cpu["models"], gpu["models"]);
+
+    let folder = TempDir::new().unwrap();
+    let months = ["01", "02"].map(|m| dataset(&format!("nycflights13/flights-2013-{m}.parquet")).display().to_string());
+    let frozen = ["cpu", "gpu"].map(|backend| {
+        let path = folder.path().join(format!("{backend}.baseline")).display().to_string();
+        assert!(run(["baseline", "build", &months[0], "-o", &path, "--backend", backend]).status.success());
+        path
+    });
+    let hash = |baseline: &str, backend: &str| {
+        json(&["compare", baseline, &months[1], "--backend", backend, "--format", "json"])["counts_hash"].clone()
+    };
+    let first = hash(&frozen[0], "cpu");
+    for (baseline, backend) in [(&frozen[0], "gpu"), (&frozen[1], "cpu"), (&frozen[1], "gpu")] {
+        assert_eq!(hash(baseline, backend), first, "{baseline} on {backend}");
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named_and_auto_does_without() {
+    let flights = dataset("nycflights13/flights-2013-01.parquet").display().to_string();
+    let without = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        command.args(["compare", &flights, &flights, "--format", "json"]).args(args);
+        command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent").output().unwrap()
+    };
+    let refused = without(&["--backend", "gpu"]);
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(6), "{message}");
+    assert!(message.contains("no GPU was found") && message.contains("--backend cpu"), "{message}");
+    let auto: Value = serde_json::from_slice(&without(&[]).stdout).unwrap();
+    assert_eq!(auto["engine"]["backend"], "cpu");
+    assert!(auto["engine"]["reason"].as_str().unwrap().contains("predicted"), "{}", auto["engine"]);
+
+    if gpu().is_some() {
+        let output = run(["compare", &flights, &flights, "--backend", "gpu", "--adapter", "no such thing"]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(6), "{message}");
+        assert!(message.contains("'no such thing'") && message.contains("there are: 0 ("), "{message}");
+    }
+}
+
+#[test]
+fn every_shader_is_valid_and_reads_structs_as_they_are_written() {
+    use driftsweep::count::gpu::{Job, Tile};
+    use std::mem::offset_of;
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let mut files: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".wgsl").map(str::to_owned))
+        .collect();
+    files.sort();
+    let mut entries: Vec<&str> = Stage::ALL.iter().map(|stage| stage.entry()).collect();
+    entries.sort_unstable();
+    entries.dedup();
+    assert_eq!(files, entries, "every shader has a stage and every stage a shader of its name");
+
+    for stage in Stage::ALL {
+        let module = naga::front::wgsl::parse_str(stage.source()).unwrap_or_else(|e| panic!("{stage:?}: {e}"));
+        let mut validator =
+            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+        validator.validate(&module).unwrap_or_else(|e| panic!("{stage:?}: {e:?}"));
+        assert!(module.entry_points.iter().any(|entry| entry.name == stage.entry()));
+
+        let layout = |name: &str| {
+            let found = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name));
+            let Some((_, naga::Type { inner: naga::TypeInner::Struct { members, span }, .. })) = found else {
+                panic!("no struct {name}")
+            };
+            let members: Vec<(String, u32)> =
+                members.iter().map(|member| (member.name.clone().unwrap(), member.offset)).collect();
+            (members, *span as usize)
+        };
+        macro_rules! offsets {
+            ($ty:ty, $($field:ident),*) => {
+                [$((stringify!($field).to_owned(), offset_of!($ty, $field) as u32)),*]
+            };
+        }
+        let (members, span) = layout("Job");
+        let fields = offsets!(Job, table, ranges, coarse_shift, cells, origin_low, origin_high, results, wanted, room);
+        assert_eq!(members[..fields.len()], fields);
+        assert_eq!(span, size_of::<Job>());
+        let (members, span) = layout("Tile");
+        assert_eq!(members[..], offsets!(Tile, job, first, count, padding));
+        assert_eq!(span, size_of::<Tile>());
+    }
+}
