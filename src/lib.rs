@@ -8,7 +8,7 @@
 //!     │
 //! snapshots: Parquet, CSV, Arrow IPC            snapshot  the only user of polars
 //!     │  one column of one row group at a time
-//! keys: order-preserving unsigned integers      count     the seam between CPU and GPU
+//! keys: order-preserving unsigned integers      count     the seam between CPU and GPU (count::gpu, shaders/)
 //!     │  counts per cell, then the keys of the few cells that decide something
 //! integers: bins, categories, ranks, KS         count::ecdf, count::category
 //!     │  (or the frozen baseline's integers)    baseline
@@ -33,6 +33,13 @@
 //!    then are exact, without having sorted the data ([`count::ecdf`], [`count::pair`]).
 //! 4. A column that fits its share of the memory limit is decoded once; a larger one is decoded again for the
 //!    second look, so that memory does not grow with the snapshot.
+//!
+//! # On a GPU
+//!
+//! [`count::GpuCounter`] does steps 2 and 3 on a device: keys are uploaded once per comparison, counted by
+//! `shaders/count_keys.wgsl` into histograms private to a workgroup, and collected by `shaders/collect_keys.wgsl`. Both backends
+//! implement [`count::Counter`], the choice is made in [`count::backend`], and whatever the device cannot do the
+//! CPU does: a chunk for which there is no room, a column after a failure, a collection that is nearly everything.
 //!
 //! # Invariants
 //!
