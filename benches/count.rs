@@ -92,14 +92,14 @@ fn on_gpu(c: &mut Criterion) {
         let map = CellMap::from_sample(&mut sample, domain, 255);
         let source = vec![keys];
         group.bench_function(BenchmarkId::new("count, cpu", name), |b| {
-            b.iter(|| CpuCounter.column(domain, &source).count(&map, false).unwrap());
+            b.iter(|| CpuCounter.columns(domain, vec![&source]).count(&map, false, None).unwrap());
         });
         group.bench_function(BenchmarkId::new("count, from host memory", name), |b| {
-            b.iter(|| gpu.column(domain, &source).count(&map, false).unwrap());
+            b.iter(|| gpu.columns(domain, vec![&source]).count(&map, false, None).unwrap());
         });
-        let mut resident = gpu.column(domain, &source);
+        let mut resident = gpu.columns(domain, vec![&source]);
         group.bench_function(BenchmarkId::new("count, resident", name), |b| {
-            b.iter(|| resident.count(&map, false).unwrap());
+            b.iter(|| resident.count(&map, false, None).unwrap());
         });
     }
     group.finish();

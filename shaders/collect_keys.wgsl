@@ -2,6 +2,14 @@
 //
 // Results of a job: the number of keys found, then the keys.
 
+fn is_wanted(job: Job, cell: u32) -> bool {
+    let at = job.wanted + (cell >> 5u);
+    if job.decided != 0u {
+        return ((atomicLoad(&results[at]) >> (cell & 31u)) & 1u) != 0u;
+    }
+    return ((tables[at] >> (cell & 31u)) & 1u) != 0u;
+}
+
 @compute @workgroup_size(256)
 fn collect_keys(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -14,7 +22,7 @@ fn collect_keys(
     for (var i = lane; i < tile.count; i += LANES) {
         let at = tile.first + i * stride;
         let cell = place(job, at).cell;
-        if (tables[job.wanted + (cell >> 5u)] >> (cell & 31u) & 1u) != 0u {
+        if is_wanted(job, cell) {
             let slot = atomicAdd(&results[job.results], 1u);
             if slot < job.room {
                 let to = job.results + 1u + slot * stride;

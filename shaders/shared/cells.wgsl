@@ -1,34 +1,5 @@
 // Finding the cell of a key: `CellMap::cell_and_offset` of src/count/cells.rs, in 32-bit arithmetic.
 
-/// A key, or part of one: low word, high word.
-alias Wide = vec2<u32>;
-
-fn shift_right(x: Wide, by: u32) -> Wide {
-    if by == 0u {
-        return x;
-    }
-    if by < 32u {
-        return Wide((x.x >> by) | (x.y << (32u - by)), x.y >> by);
-    }
-    return Wide(x.y >> (by - 32u), 0u);
-}
-
-/// The lowest bits; fewer than 64.
-fn low_bits(x: Wide, bits: u32) -> Wide {
-    if bits < 32u {
-        return Wide(x.x & ((1u << bits) - 1u), 0u);
-    }
-    return Wide(x.x, x.y & ((1u << (bits - 32u)) - 1u));
-}
-
-/// a - b, or 0 where b is larger.
-fn subtract_saturating(a: Wide, b: Wide) -> Wide {
-    if a.y < b.y || (a.y == b.y && a.x < b.x) {
-        return Wide(0u, 0u);
-    }
-    return Wide(a.x - b.x, a.y - b.y - select(0u, 1u, a.x < b.x));
-}
-
 struct Place {
     cell: u32,
     /// How far into its cell the key lies.

@@ -124,7 +124,9 @@ impl Bench<'_> {
 
         let count = |counter: &dyn Counter| {
             with_threads(counter, || {
-                data.par_iter().try_for_each(|column| counter.column(self.domain, column).count(&map, false).map(drop))
+                data.par_iter().try_for_each(|column| {
+                    counter.columns(self.domain, vec![column]).count(&map, false, None).map(drop)
+                })
             })
         };
         let what = format!("count, {} cells", map.len());
@@ -138,8 +140,8 @@ impl Bench<'_> {
             let resident = || {
                 with_threads(gpu, || {
                     data.par_iter().try_for_each(|column| {
-                        let mut column = gpu.column(self.domain, column);
-                        (0..=AGAIN).try_for_each(|_| column.count(&map, false).map(drop))
+                        let mut column = gpu.columns(self.domain, vec![column]);
+                        (0..=AGAIN).try_for_each(|_| column.count(&map, false, None).map(drop))
                     })
                 })
             };

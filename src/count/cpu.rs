@@ -4,7 +4,8 @@
 
 use super::cells::CellMap;
 use super::key::{Domain, Key, KeyVec};
-use super::{CellCounts, CellSet, Collector, ColumnCounter, Counter, KeyRuns, KeySource, fold_chunks};
+use super::pair::Wanted;
+use super::{CellCounts, CellSet, Collector, Columns, Counted, Counter, KeyRuns, KeySource, fold_chunks};
 use crate::error::Result;
 
 /// Counts on the threads of the pool, over columns and chunks.
@@ -23,43 +24,58 @@ impl Counter for CpuCounter {
         (rows / 32).next_power_of_two().clamp(256, most) as usize
     }
 
-    fn column<'a>(&'a self, _domain: Domain, source: &'a dyn KeySource) -> Box<dyn ColumnCounter + 'a> {
-        Box::new(CpuColumn { source })
+    fn columns<'a>(&'a self, _domain: Domain, sources: Vec<&'a dyn KeySource>) -> Box<dyn Columns + 'a> {
+        Box::new(CpuColumns(sources))
     }
 }
 
-/// A column counted chunk by chunk.
-pub(super) struct CpuColumn<'a> {
-    /// Its keys.
-    pub source: &'a dyn KeySource,
+/// Columns counted one by one.
+struct CpuColumns<'a>(Vec<&'a dyn KeySource>);
+
+impl Columns for CpuColumns<'_> {
+    fn sources(&self) -> &[&dyn KeySource] {
+        &self.0
+    }
+
+    fn count(&mut self, map: &CellMap, with_offsets: bool, _wanted: Option<Wanted<'_>>) -> Result<Vec<Counted>> {
+        let count =
+            |source: &&dyn KeySource| Ok(Counted { counts: count_source(*source, map, with_offsets)?, foreseen: None });
+        self.0.iter().map(count).collect()
+    }
+
+    fn collect(&mut self, column: usize, map: &CellMap, cells: &CellSet, _expected: u64) -> Result<KeyRuns> {
+        collect_source(self.0[column], map, cells)
+    }
 }
 
-impl ColumnCounter for CpuColumn<'_> {
-    fn source(&self) -> &dyn KeySource {
-        self.source
-    }
+/// Counts all keys of a column.
+///
+/// # Errors
+/// Whatever reading it gives.
+pub fn count_source(source: &dyn KeySource, map: &CellMap, with_offsets: bool) -> Result<CellCounts> {
+    fold_chunks(
+        source,
+        || CellCounts::new(map.len(), with_offsets),
+        |counts, keys| count(map, keys, counts),
+        CellCounts::merge,
+    )
+}
 
-    fn count(&mut self, map: &CellMap, with_offsets: bool) -> Result<CellCounts> {
-        fold_chunks(
-            self.source,
-            || CellCounts::new(map.len(), with_offsets),
-            |counts, keys| count(map, keys, counts),
-            CellCounts::merge,
-        )
-    }
-
-    fn collect(&mut self, map: &CellMap, cells: &CellSet, _expected: u64) -> Result<KeyRuns> {
-        let found = fold_chunks(
-            self.source,
-            Collector::default,
-            |collector, keys| {
-                collect(map, cells, keys, collector.fresh());
-                collector.settle();
-            },
-            Collector::merge,
-        )?;
-        Ok(found.finish())
-    }
+/// The keys of a column that lie in the given cells.
+///
+/// # Errors
+/// Whatever reading it gives.
+pub fn collect_source(source: &dyn KeySource, map: &CellMap, cells: &CellSet) -> Result<KeyRuns> {
+    let found = fold_chunks(
+        source,
+        Collector::default,
+        |collector, keys| {
+            collect(map, cells, keys, collector.fresh());
+            collector.settle();
+        },
+        Collector::merge,
+    )?;
+    Ok(found.finish())
 }
 
 /// Adds the keys to the counts of their cells (and, where asked for, their offsets within the cells).

@@ -28,6 +28,7 @@ pub use tally::Tally;
 
 use serde::{Deserialize, Serialize};
 
+use self::pair::Wanted;
 use crate::error::Result;
 
 /// Turns keys into counts. Every implementation gives the same integers.
@@ -48,8 +49,35 @@ pub trait Counter: Send + Sync {
         None
     }
 
-    /// Starts on a column, which may be looked at several times.
-    fn column<'a>(&'a self, domain: Domain, source: &'a dyn KeySource) -> Box<dyn ColumnCounter + 'a>;
+    /// Starts on columns of one type, which may be looked at several times.
+    fn columns<'a>(&'a self, domain: Domain, sources: Vec<&'a dyn KeySource>) -> Box<dyn Columns + 'a>;
+}
+
+/// Columns of one type, being counted over common cells.
+pub trait Columns {
+    /// Where their keys come from.
+    fn sources(&self) -> &[&dyn KeySource];
+
+    /// Counts the keys of every column per cell, and on request sums their offsets within the cells. Of two columns,
+    /// where it is told what is `wanted` of them, it may hand out keys that will be asked for next.
+    ///
+    /// # Errors
+    /// Whatever reading the columns gives.
+    fn count(&mut self, map: &CellMap, with_offsets: bool, wanted: Option<Wanted<'_>>) -> Result<Vec<Counted>>;
+
+    /// The keys of a column that lie in the given cells; there are `expected` of them.
+    ///
+    /// # Errors
+    /// Whatever reading the column gives.
+    fn collect(&mut self, column: usize, map: &CellMap, cells: &CellSet, expected: u64) -> Result<KeyRuns>;
+}
+
+/// A column that was counted.
+pub struct Counted {
+    /// Its counts.
+    pub counts: CellCounts,
+    /// Cells that will be asked for, and all keys in them.
+    pub foreseen: Option<(CellSet, KeyRuns)>,
 }
 
 /// Runs `f` on as many threads as the counter wants.

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::cells::CellMap;
+use super::cells::{Cell, CellMap};
 use super::ecdf::{Ecdf, EcdfPair};
 use super::key::Domain;
-use super::{CellSet, ColumnCounter, Counter, CpuCounter, KeyRuns, KeySource};
+use super::{CellSet, Columns, Counted, Counter, CpuCounter, KeyRuns, KeySource};
 use crate::error::Result;
 
 /// What has to be exact.
@@ -44,18 +44,20 @@ pub fn count_baseline(
 ) -> Result<Ecdf> {
     // Cells of a baseline are part of it, so they must not depend on what counts.
     let target = CpuCounter.cells(rows, wanted.transport);
-    let mut column = counter.column(domain, source);
+    let mut columns = counter.columns(domain, vec![source]);
     // The same goes for whether the column happens to be held in memory.
     let mut thorough = rows <= SAMPLED_WHOLE;
     loop {
         let mut sample = sample(source, rows, thorough, FROZEN_SAMPLE)?;
-        let mut ecdf = count(&mut *column, domain, &mut sample, target, wanted.transport)?;
+        let map = Arc::new(CellMap::from_sample(&mut sample, domain, target));
+        let mut counted = columns.count(&map, wanted.transport, None)?;
+        let mut ecdf = ecdf(domain, &map, &map.iter().collect(), counted.swap_remove(0));
         let cells = rank_cells(&ecdf, &(wanted.baseline_ranks)(ecdf.n()));
         if !thorough && crowded(&ecdf, &cells) {
             thorough = true;
             continue;
         }
-        resolve(&mut *column, &mut ecdf, &cells)?;
+        resolve(&mut *columns, 0, &mut ecdf, &cells)?;
         return Ok(ecdf);
     }
 }
@@ -77,35 +79,37 @@ pub fn count_pair<'a>(
 ) -> Result<(Cow<'a, Ecdf>, Ecdf)> {
     match baseline {
         Baseline::Frozen(frozen) => {
-            let mut column = counter.column(domain, current);
-            let counts = column.count(frozen.map(), wanted.transport)?;
-            let mut ecdf = Ecdf::new(domain, frozen.map().clone(), frozen.cells().clone(), counts);
+            let mut columns = counter.columns(domain, vec![current]);
+            let mut counted = columns.count(frozen.map(), wanted.transport, None)?;
+            let mut ecdf = ecdf(domain, frozen.map(), frozen.cells(), counted.swap_remove(0));
             let mut cells = rank_cells(&ecdf, &(wanted.current_ranks)(ecdf.n()));
             for cell in frozen.resolved().0.iter() {
                 cells.insert(cell);
             }
-            resolve(&mut *column, &mut ecdf, &cells)?;
+            resolve(&mut *columns, 0, &mut ecdf, &cells)?;
             Ok((Cow::Borrowed(frozen), ecdf))
         }
         Baseline::Source(source, rows) => {
             let resident = source.is_resident() && current.is_resident();
             let mut thorough = resident;
             let target = counter.cells(rows.max(current_rows), wanted.transport);
-            let mut columns = (counter.column(domain, source), counter.column(domain, current));
+            let mut columns = counter.columns(domain, vec![source, current]);
             loop {
                 let mut sample = sample(source, rows, thorough || source.is_resident(), SAMPLE)?;
                 sample.extend(self::sample(current, current_rows, thorough || current.is_resident(), SAMPLE)?);
-                let mut a = count(&mut *columns.0, domain, &mut sample, target, wanted.transport)?;
-                let counts = columns.1.count(a.map(), wanted.transport)?;
-                let mut b = Ecdf::new(domain, a.map().clone(), a.cells().clone(), counts);
+                let map = Arc::new(CellMap::from_sample(&mut sample, domain, target));
+                let all = map.iter().collect();
+                let mut counted = columns.count(&map, wanted.transport, Some(wanted))?;
+                let mut b = ecdf(domain, &map, &all, counted.swap_remove(1));
+                let mut a = ecdf(domain, &map, &all, counted.swap_remove(0));
                 let cells = pair_cells(&a, &b, wanted);
                 if !thorough && (crowded(&a, &cells) || crowded(&b, &cells)) {
                     // The sample did not show the column as it is (sorted by this very column, say).
                     thorough = true;
                     continue;
                 }
-                resolve(&mut *columns.0, &mut a, &cells)?;
-                resolve(&mut *columns.1, &mut b, &cells)?;
+                resolve(&mut *columns, 0, &mut a, &cells)?;
+                resolve(&mut *columns, 1, &mut b, &cells)?;
                 return Ok((Cow::Owned(a), b));
             }
         }
@@ -152,55 +156,51 @@ fn crowded(ecdf: &Ecdf, cells: &CellSet) -> bool {
     mass > (ecdf.n() / 4).max(1 << 16)
 }
 
-fn count(
-    column: &mut dyn ColumnCounter,
-    domain: Domain,
-    sample: &mut [u64],
-    target: usize,
-    with_offsets: bool,
-) -> Result<Ecdf> {
-    let map = Arc::new(CellMap::from_sample(sample, domain, target));
-    let counts = column.count(&map, with_offsets)?;
-    let cells = map.iter().collect();
-    Ok(Ecdf::new(domain, map, cells, counts))
+/// A distribution from counts, and from the keys that came with them.
+fn ecdf(domain: Domain, map: &Arc<CellMap>, cells: &Arc<[Cell]>, counted: Counted) -> Ecdf {
+    let mut ecdf = Ecdf::new(domain, map.clone(), cells.clone(), counted.counts);
+    if let Some((cells, keys)) = counted.foreseen {
+        ecdf.resolve(&cells, keys);
+    }
+    ecdf
 }
 
-/// Resolves the cells of further keys, whose rank is wanted.
+/// Resolves the cells of further keys of a single column, whose rank is wanted.
 ///
 /// # Errors
 /// Whatever reading the column gives.
-pub fn resolve_keys(column: &mut dyn ColumnCounter, ecdf: &mut Ecdf, keys: &[u64]) -> Result<()> {
+pub fn resolve_keys(columns: &mut dyn Columns, ecdf: &mut Ecdf, keys: &[u64]) -> Result<()> {
     let mut cells = CellSet::new(ecdf.map().len());
     keys.iter().for_each(|&key| cells.insert(ecdf.map().cell(key) as usize));
-    resolve(column, ecdf, &cells)
+    resolve(columns, 0, ecdf, &cells)
 }
 
-/// Resolves the cells of further ranks, whose keys are wanted.
+/// Resolves the cells of further ranks of a single column, whose keys are wanted.
 ///
 /// # Errors
 /// Whatever reading the column gives.
-pub fn resolve_ranks(column: &mut dyn ColumnCounter, ecdf: &mut Ecdf, ranks: &[u64]) -> Result<()> {
+pub fn resolve_ranks(columns: &mut dyn Columns, ecdf: &mut Ecdf, ranks: &[u64]) -> Result<()> {
     let cells = rank_cells(ecdf, ranks);
-    resolve(column, ecdf, &cells)
+    resolve(columns, 0, ecdf, &cells)
 }
 
-/// Resolves every cell, after which [`Ecdf::runs`] knows all distinct keys.
+/// Resolves every cell of a single column, after which [`Ecdf::runs`] knows all distinct keys.
 ///
 /// # Errors
 /// Whatever reading the column gives.
-pub fn resolve_all(column: &mut dyn ColumnCounter, ecdf: &mut Ecdf) -> Result<()> {
+pub fn resolve_all(columns: &mut dyn Columns, ecdf: &mut Ecdf) -> Result<()> {
     let mut cells = CellSet::new(ecdf.map().len());
     ecdf.occupied().for_each(|cell| cells.insert(cell));
-    resolve(column, ecdf, &cells)
+    resolve(columns, 0, ecdf, &cells)
 }
 
 /// Resolves cells: reads the keys of those of which anything is unknown.
-fn resolve(column: &mut dyn ColumnCounter, ecdf: &mut Ecdf, cells: &CellSet) -> Result<()> {
+fn resolve(columns: &mut dyn Columns, column: usize, ecdf: &mut Ecdf, cells: &CellSet) -> Result<()> {
     let map = ecdf.map().clone();
     let mut missing = CellSet::new(map.len());
     cells.iter().filter(|&cell| !ecdf.is_known(cell)).for_each(|cell| missing.insert(cell));
     let expected = missing.iter().map(|cell| ecdf.count(cell)).sum();
-    let found = if expected == 0 { KeyRuns::default() } else { column.collect(&map, &missing, expected)? };
+    let found = if expected == 0 { KeyRuns::default() } else { columns.collect(column, &map, &missing, expected)? };
     ecdf.resolve(cells, found);
     Ok(())
 }

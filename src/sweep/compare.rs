@@ -263,7 +263,7 @@ fn numeric<'a>(
             let (mut a, mut b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
             let ta = source_a.tally()?;
             if let Some(rules) = options.convention {
-                let columns = (counter.column(domain, &*source_a), counter.column(domain, &*source_b));
+                let columns = (counter.columns(domain, vec![&*source_a]), counter.columns(domain, vec![&*source_b]));
                 let a = convention::Side { ecdf: a.to_mut(), column: columns.0, tally: ta };
                 let b = convention::Side { ecdf: &mut b, column: columns.1, tally: tb };
                 convention = convention::numeric(rules, a, b, options)?;

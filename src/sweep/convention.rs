@@ -2,7 +2,7 @@
 
 use crate::count::ecdf::EcdfPair;
 use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
-use crate::count::{Categories, ColumnCounter, Domain, Ecdf, Tally};
+use crate::count::{Categories, Columns, Domain, Ecdf, Tally};
 use crate::error::Result;
 use crate::fleet::Options;
 use crate::metric::convention::{self, Arithmetic, Convention, Edges, Figure, Plain, Span, Table};
@@ -18,7 +18,7 @@ pub struct Side<'a> {
     /// The distribution, of which more will be resolved.
     pub ecdf: &'a mut Ecdf,
     /// The column.
-    pub column: Box<dyn ColumnCounter + 'a>,
+    pub column: Box<dyn Columns + 'a>,
     /// Rows, missing values, infinities and moments.
     pub tally: Tally,
 }
@@ -76,7 +76,7 @@ impl Side<'_> {
         }
         // In file order, so that the sum is the same however many threads there are.
         let (mut sum, mut values) = (0.0, Vec::new());
-        let source = self.column.source();
+        let source = self.column.sources()[0];
         for chunk in 0..source.chunks() {
             source.with_chunk(chunk, &mut |keys| {
                 values.clear();

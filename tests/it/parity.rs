@@ -8,9 +8,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use driftsweep::count::ecdf::{Ecdf, EcdfPair};
 use driftsweep::count::gpu::{Choice, GpuCounter, Stage, TILE};
 use driftsweep::count::key::{key_f32, key_f64, key_i32, key_i64};
-use driftsweep::count::{CellMap, CellSet, Counter, CpuCounter, Domain, KeyVec};
+use driftsweep::count::pair::{Baseline, Wanted, count_pair};
+use driftsweep::count::{CellCounts, CellMap, CellSet, Columns, Counter, CpuCounter, Domain, KeyVec};
 use driftsweep::fleet::Options;
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::{self, BaselineSource};
@@ -113,17 +115,21 @@ fn packed(domain: Domain, keys: &[u64]) -> KeyVec {
     }
 }
 
+fn count(columns: &mut dyn Columns, map: &CellMap, with_offsets: bool) -> CellCounts {
+    columns.count(map, with_offsets, None).unwrap().remove(0).counts
+}
+
 /// Counts and collects on both backends and compares every integer.
 fn check(gpu: &GpuCounter, domain: Domain, map: &CellMap, chunks: Vec<KeyVec>, what: &str) {
     let mut wanted = CellSet::new(map.len());
     (0..map.len()).filter(|cell| cell % 7 == 3).for_each(|cell| wanted.insert(cell));
     for with_offsets in [false, true] {
-        let (mut on_cpu, mut on_gpu) = (CpuCounter.column(domain, &chunks), gpu.column(domain, &chunks));
-        let counts = on_cpu.count(map, with_offsets).unwrap();
-        assert_eq!(on_gpu.count(map, with_offsets).unwrap(), counts, "{what}, offsets {with_offsets}");
+        let (mut on_cpu, mut on_gpu) = (CpuCounter.columns(domain, vec![&chunks]), gpu.columns(domain, vec![&chunks]));
+        let counts = count(&mut *on_cpu, map, with_offsets);
+        assert_eq!(count(&mut *on_gpu, map, with_offsets), counts, "{what}, offsets {with_offsets}");
         let expected = wanted.iter().map(|cell| counts.counts[cell]).sum();
-        let found = on_cpu.collect(map, &wanted, expected).unwrap();
-        assert_eq!(on_gpu.collect(map, &wanted, expected).unwrap(), found, "{what}");
+        let found = on_cpu.collect(0, map, &wanted, expected).unwrap();
+        assert_eq!(on_gpu.collect(0, map, &wanted, expected).unwrap(), found, "{what}");
     }
     assert_eq!(gpu.usage().unwrap().failure, None, "{what}");
 }
@@ -169,8 +175,8 @@ fn a_dispatch_may_have_more_groups_than_one_dimension_holds() {
     // Every chunk is a tile of its own.
     let chunks: Vec<KeyVec> = (0..70_000u32).map(|i| KeyVec::U32(vec![i % 977])).collect();
     let map = CellMap::from_sample(&mut (0..977).collect::<Vec<_>>(), Domain::I32, 977);
-    let counts = gpu.column(Domain::I32, &chunks).count(&map, false).unwrap();
-    assert_eq!(counts, CpuCounter.column(Domain::I32, &chunks).count(&map, false).unwrap());
+    let counts = count(&mut *gpu.columns(Domain::I32, vec![&chunks]), &map, false);
+    assert_eq!(counts, count(&mut *CpuCounter.columns(Domain::I32, vec![&chunks]), &map, false));
     assert_eq!(counts.counts.iter().sum::<u64>(), 70_000);
 }
 
@@ -209,13 +215,50 @@ fn a_lost_device_leaves_the_work_to_the_cpu_with_the_same_result() {
     let all = keys(Domain::F32, 20_000, &mut random);
     let map = CellMap::from_sample(&mut all[..300].to_vec(), Domain::F32, 500);
     let chunks = vec![packed(Domain::F32, &all)];
-    let expected = CpuCounter.column(Domain::F32, &chunks).count(&map, true).unwrap();
-    let mut column = device.column(Domain::F32, &chunks);
-    assert_eq!(column.count(&map, true).unwrap(), expected);
+    let expected = count(&mut *CpuCounter.columns(Domain::F32, vec![&chunks]), &map, true);
+    let mut column = device.columns(Domain::F32, vec![&chunks]);
+    assert_eq!(count(&mut *column, &map, true), expected);
     device.lose();
-    assert_eq!(column.count(&map, true).unwrap(), expected);
-    assert_eq!(device.column(Domain::F32, &chunks).count(&map, true).unwrap(), expected);
+    assert_eq!(count(&mut *column, &map, true), expected);
+    assert_eq!(count(&mut *device.columns(Domain::F32, vec![&chunks]), &map, true), expected);
     assert!(device.usage().unwrap().failure.is_some());
+}
+
+#[test]
+fn columns_are_compared_where_they_lie_and_in_one_request_each() {
+    if gpu().is_none() {
+        return;
+    }
+    let device = GpuCounter::open(&Choice::default(), MEMORY).unwrap();
+    let mut random = Random(5);
+    let ranks = |n: u64| (0..=10).map(|i| n.saturating_sub(1) * i / 10).collect();
+    for domain in DOMAINS {
+        for (n, m) in [(1, 1), (2, 300), (300, 257), (5000, 4000), (40_000, 30_001)] {
+            let (a, b) = (keys(domain, n, &mut random), keys(domain, m, &mut random));
+            let (a, b) = (vec![packed(domain, &a)], vec![packed(domain, &b)]);
+            for transport in [false, true] {
+                let wanted = Wanted { baseline_ranks: &ranks, current_ranks: &ranks, distance: true, transport };
+                let compare = |counter: &dyn Counter| {
+                    let side = Baseline::Source(&a, n as u64);
+                    let (a, b) = count_pair(counter, domain, side, &b, m as u64, wanted).unwrap();
+                    let keys = |ecdf: &Ecdf| -> Vec<Option<u64>> {
+                        ranks(ecdf.n()).into_iter().map(|rank| ecdf.key_at(rank)).collect()
+                    };
+                    let keys = [keys(&a), keys(&b)];
+                    let pair = EcdfPair::new(&a, &b);
+                    (keys, pair.distance(), transport.then(|| pair.wasserstein()))
+                };
+                let before = device.usage().unwrap().requests;
+                assert_eq!(compare(&CpuCounter), compare(&device), "{domain:?} {n} {m}");
+                let after = device.usage().unwrap();
+                assert_eq!(after.failure, None);
+                if m <= 300 && !transport && domain.is_narrow() {
+                    // Nothing that decides was left behind, so nothing was asked for again.
+                    assert_eq!(after.requests - before, 1, "{domain:?} {n} {m}");
+                }
+            }
+        }
+    }
 }
 
 /// A column of some type and its values, nulls among them.
@@ -364,7 +407,7 @@ fn a_device_that_is_not_there_is_named_and_auto_does_without() {
 
 #[test]
 fn every_shader_is_valid_and_reads_structs_as_they_are_written() {
-    use driftsweep::count::gpu::{Job, Tile};
+    use driftsweep::count::gpu::{Comparison, Job, Tile};
     use std::mem::offset_of;
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
@@ -400,9 +443,29 @@ fn every_shader_is_valid_and_reads_structs_as_they_are_written() {
             };
         }
         let (members, span) = layout("Job");
-        let fields = offsets!(Job, table, ranges, coarse_shift, cells, origin_low, origin_high, results, wanted, room);
+        let fields =
+            offsets!(Job, table, ranges, coarse_shift, cells, origin_low, origin_high, results, wanted, decided, room);
         assert_eq!(members[..fields.len()], fields);
         assert_eq!(span, size_of::<Job>());
+        let (members, span) = layout("Comparison");
+        let fields = offsets!(
+            Comparison,
+            counts_a,
+            counts_b,
+            cells,
+            n,
+            m,
+            ranks_a,
+            ranks_a_count,
+            ranks_b,
+            ranks_b_count,
+            inside,
+            distance,
+            transport,
+            outcome
+        );
+        assert_eq!(members[..fields.len()], fields);
+        assert_eq!(span, size_of::<Comparison>());
         let (members, span) = layout("Tile");
         assert_eq!(members[..], offsets!(Tile, job, first, count, padding));
         assert_eq!(span, size_of::<Tile>());

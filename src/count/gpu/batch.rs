@@ -4,10 +4,10 @@
 //! together, and hands out the results; meanwhile further requests gather for the next lane. So the slower the
 //! device answers, the more columns share a dispatch, and uploads, counting and decoding overlap.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use wgpu::{
@@ -17,7 +17,7 @@ use wgpu::{
 
 use super::arena::Arena;
 use super::device::Device;
-use super::layout::{Job, TILE, Tile};
+use super::layout::{Comparison, Job, TILE, Tile};
 use super::pipeline::{Pipelines, Stage};
 
 /// Batches under way at a time.
@@ -29,24 +29,31 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Words that one batch may return, unless a single request needs more.
 const BATCH_WORDS: u64 = 16 << 20;
 
-/// What one column asks of the device.
+/// What one comparison asks of the device. All offsets in it are its own; a batch adds where its parts lie.
+#[derive(Default)]
 pub struct Request {
+    /// Tables of divisions, sets of cells, ranks.
+    pub tables: Vec<u32>,
+    /// Work on keys.
+    pub tasks: Vec<Task>,
+    /// Counts to be compared once they are taken.
+    pub comparison: Option<Comparison>,
+    /// Words of its results.
+    pub results: u64,
+}
+
+/// Work on the keys of one column that lie in one buffer.
+pub struct Task {
     /// What to do.
     pub stage: Stage,
     /// Whether keys are two words.
     pub wide: bool,
-    /// The buffer its keys lie in.
+    /// The buffer.
     pub slab: usize,
-    /// Where: first word and number of keys of each part.
+    /// First word and number of keys of each part.
     pub parts: Vec<(u32, u32)>,
-    /// The division, its offsets still to be filled in.
+    /// The rest.
     pub job: Job,
-    /// The division's table.
-    pub table: Arc<[u32]>,
-    /// The set of wanted cells, when collecting.
-    pub wanted: Vec<u32>,
-    /// Words of its results.
-    pub results: u64,
 }
 
 /// What the device was used for.
@@ -65,6 +72,7 @@ pub struct Meter {
 struct Lane {
     tables: Option<Buffer>,
     jobs: Option<Buffer>,
+    comparisons: Option<Buffer>,
     tiles: Option<Buffer>,
     results: Option<Buffer>,
     readback: Option<Buffer>,
@@ -94,7 +102,7 @@ impl Batches {
         Self { state: Mutex::new(state), changed: Condvar::new(), meter: Meter::default() }
     }
 
-    /// Has requests carried out, together with whatever else waits; their results, in order.
+    /// Has a request carried out, together with whatever else waits; its results.
     ///
     /// # Errors
     /// What went wrong on the device.
@@ -103,15 +111,15 @@ impl Batches {
         device: &Device,
         pipelines: &Pipelines,
         arena: &Arena,
-        requests: Vec<Request>,
-    ) -> Result<Vec<Vec<u32>>, String> {
+        request: Request,
+    ) -> Result<Vec<u32>, String> {
         let mut state = self.lock();
-        let ids: Vec<u64> = (state.next..).take(requests.len()).collect();
-        state.next += requests.len() as u64;
-        state.waiting.extend(ids.iter().copied().zip(requests));
+        let id = state.next;
+        state.next += 1;
+        state.waiting.push((id, request));
         loop {
-            if ids.iter().all(|id| state.finished.contains_key(id)) {
-                return ids.iter().filter_map(|id| state.finished.remove(id)).collect();
+            if let Some(outcome) = state.finished.remove(&id) {
+                return outcome;
             }
             if state.waiting.is_empty() || state.lanes.is_empty() {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +153,7 @@ fn take(waiting: &mut Vec<(u64, Request)>) -> Vec<(u64, Request)> {
     let mut words = 0;
     let mut count = 0;
     while let Some((_, request)) = waiting.get(count) {
-        words += request.results + (request.table.len() + request.wanted.len()) as u64;
+        words += request.results + request.tables.len() as u64;
         if count > 0 && words > BATCH_WORDS {
             break;
         }
@@ -159,14 +167,15 @@ fn take(waiting: &mut Vec<(u64, Request)>) -> Vec<(u64, Request)> {
 struct Batch {
     tables: Vec<u32>,
     jobs: Vec<Job>,
+    comparisons: Vec<Comparison>,
     tiles: Vec<Tile>,
-    /// Pipeline, buffer of keys, range of tiles and shape of the grid of each dispatch.
     dispatches: Vec<Dispatch>,
     /// First word of each request's results.
     results: Vec<u64>,
     words: u64,
 }
 
+/// Everything that shares a pipeline and a buffer of keys.
 struct Dispatch {
     stage: Stage,
     wide: bool,
@@ -178,40 +187,63 @@ struct Dispatch {
 impl Batch {
     fn of(requests: &[Request], most_groups: u32, tile_alignment: usize) -> Self {
         let mut batch = Self::default();
+        let mut tiles: BTreeMap<(Stage, bool, usize), Vec<Tile>> = BTreeMap::new();
         for request in requests {
+            let (table, results) = (batch.tables.len() as u32, batch.words as u32);
             batch.results.push(batch.words);
-            let mut job = Job { table: batch.tables.len() as u32, results: batch.words as u32, ..request.job };
-            batch.tables.extend_from_slice(&request.table);
-            job.wanted = batch.tables.len() as u32;
-            batch.tables.extend_from_slice(&request.wanted);
-            batch.jobs.push(job);
-            batch.words += request.results;
-        }
-        // One dispatch for all requests that share a pipeline and a buffer of keys.
-        let mut order: Vec<usize> = (0..requests.len()).collect();
-        let group = |i: usize| (requests[i].stage, requests[i].wide, requests[i].slab);
-        order.sort_by_key(|&i| group(i));
-        for same in order.chunk_by(|&i, &j| group(i) == group(j)) {
-            let start = batch.tiles.len();
-            for &job in same {
-                for &(first, keys) in &requests[job].parts {
-                    let words = 1 + u32::from(requests[job].wide);
-                    batch.tiles.extend((0..keys).step_by(TILE as usize).map(|from| Tile {
-                        job: job as u32,
+            for task in &request.tasks {
+                let wanted = task.job.wanted + if task.job.decided == 0 { table } else { results };
+                let job = batch.jobs.len() as u32;
+                batch.jobs.push(Job {
+                    table: task.job.table + table,
+                    results: task.job.results + results,
+                    wanted,
+                    ..task.job
+                });
+                let words = 1 + u32::from(task.wide);
+                let tiles = tiles.entry((task.stage, task.wide, task.slab)).or_default();
+                for &(first, keys) in &task.parts {
+                    tiles.extend((0..keys).step_by(TILE as usize).map(|from| Tile {
+                        job,
                         first: first + from * words,
                         count: TILE.min(keys - from),
                         padding: 0,
                     }));
                 }
             }
-            let count = (batch.tiles.len() - start) as u32;
+            if let Some(c) = request.comparison {
+                let tile = Tile { job: batch.comparisons.len() as u32, count: 1, ..Tile::default() };
+                // It reads no keys, but something has to be bound in their place.
+                let slab = request.tasks.first().map_or(0, |task| task.slab);
+                tiles.entry((Stage::Compare, false, slab)).or_default().push(tile);
+                batch.comparisons.push(Comparison {
+                    counts_a: c.counts_a + results,
+                    counts_b: c.counts_b + results,
+                    outcome: c.outcome + results,
+                    ranks_a: c.ranks_a + table,
+                    ranks_b: c.ranks_b + table,
+                    inside: c.inside + table,
+                    ..c
+                });
+            }
+            batch.tables.extend_from_slice(&request.tables);
+            batch.words += request.results;
+        }
+        // Counts before comparisons before collections: that is how stages are ordered.
+        for ((stage, wide, slab), same) in tiles {
+            let start = batch.tiles.len();
+            let count = same.len() as u32;
+            batch.tiles.extend(same);
             let rows = count.div_ceil(most_groups).max(1);
             let grid = (count.div_ceil(rows), rows);
             // Tiles without keys fill up the grid, and the buffer to where the next dispatch may start.
             let end = start + (grid.0 * grid.1) as usize;
             batch.tiles.resize(end.next_multiple_of(tile_alignment), Tile::default());
-            let (stage, wide, slab) = group(same[0]);
             batch.dispatches.push(Dispatch { stage, wide, slab, tiles: start..end, grid });
+        }
+        if batch.comparisons.is_empty() {
+            // A binding holds at least one element.
+            batch.comparisons.push(Comparison::default());
         }
         batch
     }
@@ -251,6 +283,8 @@ fn execute(
     let inputs = BufferUsages::STORAGE | BufferUsages::COPY_DST;
     let tables = upload(&mut lane.tables, device, "tables", bytemuck::cast_slice(&batch.tables), inputs);
     let jobs = upload(&mut lane.jobs, device, "jobs", bytemuck::cast_slice(&batch.jobs), inputs);
+    let compared = bytemuck::cast_slice(&batch.comparisons);
+    let comparisons = upload(&mut lane.comparisons, device, "comparisons", compared, inputs);
     let tiles = upload(&mut lane.tiles, device, "tiles", bytemuck::cast_slice(&batch.tiles), inputs);
     let outputs = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
     let results = room(&mut lane.results, device, "results", bytes, outputs).clone();
@@ -294,6 +328,7 @@ fn execute(
                     part(2, &jobs, 0, size_of_val(&*batch.jobs)),
                     part(3, &tiles, from, to - from),
                     part(4, &results, 0, bytes as usize),
+                    part(5, &comparisons, 0, size_of_val(&*batch.comparisons)),
                 ],
             });
             pass.set_pipeline(pipelines.get(device, dispatch.stage, dispatch.wide));

@@ -20,13 +20,52 @@ pub struct Job {
     pub origin_high: u32,
     /// First word of the results in `results`.
     pub results: u32,
-    /// Collecting only: first word of the set of wanted cells in `tables`, one bit a cell.
+    /// Collecting only: first word of the set of wanted cells, one bit a cell.
     pub wanted: u32,
+    /// Collecting only: whether that set is in `results`, where a comparison left it, and not in `tables`.
+    pub decided: u32,
     /// Collecting only: keys there is room for.
     pub room: u32,
     /// Fill up to 16 bytes.
+    pub padding: [u32; 2],
+}
+
+/// Counts of two columns over the same cells, to be compared.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Comparison {
+    /// First word of the counts of the first column in `results`.
+    pub counts_a: u32,
+    /// Of the second.
+    pub counts_b: u32,
+    /// Cells of the division.
+    pub cells: u32,
+    /// Keys of the first column, less than 2^31.
+    pub n: u32,
+    /// Of the second.
+    pub m: u32,
+    /// First word of the wanted ranks of the first column in `tables`, ascending.
+    pub ranks_a: u32,
+    /// How many there are.
+    pub ranks_a_count: u32,
+    /// The same for the second column.
+    pub ranks_b: u32,
+    /// The same for the second column.
+    pub ranks_b_count: u32,
+    /// First word of the set of cells that can hold different keys, in `tables`.
+    pub inside: u32,
+    /// Whether the Kolmogorov-Smirnov distance is wanted.
+    pub distance: u32,
+    /// Whether the Wasserstein distance is wanted.
+    pub transport: u32,
+    /// First word of the outcome in `results`.
+    pub outcome: u32,
+    /// Fill up to 16 bytes.
     pub padding: [u32; 3],
 }
+
+/// Words of an outcome before its set of cells: the largest distance in two words, and where it is.
+pub const OUTCOME_WORDS: u64 = 3;
 
 /// The part of a job that one workgroup does.
 #[repr(C)]

@@ -7,14 +7,14 @@
 
 mod arena;
 mod batch;
-mod column;
+mod columns;
 mod device;
 mod layout;
 mod pipeline;
 mod probe;
 
 pub use device::{ADAPTER_VARIABLE, AdapterDescription, Choice, adapters};
-pub use layout::{Job, LANES, PRIVATE_WORDS, TILE, Tile};
+pub use layout::{Comparison, Job, LANES, PRIVATE_WORDS, TILE, Tile};
 pub use pipeline::Stage;
 pub use probe::Probe;
 
@@ -23,10 +23,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::arena::Arena;
 use self::batch::{Batches, Request};
-use self::column::GpuColumn;
+use self::columns::GpuColumns;
 use self::device::Device;
 use self::pipeline::Pipelines;
-use super::{ColumnCounter, Counter, Domain, KeySource, Usage};
+use super::{Columns, Counter, Domain, KeySource, Usage};
 use crate::error::Result;
 
 /// Device memory for keys unless told otherwise.
@@ -80,11 +80,11 @@ impl GpuCounter {
         self.device.failure.get().is_some()
     }
 
-    fn run(&self, requests: Vec<Request>) -> std::result::Result<Vec<Vec<u32>>, String> {
+    fn run(&self, request: Request) -> std::result::Result<Vec<u32>, String> {
         if let Some(reason) = self.device.failure.get() {
             return Err(reason.clone());
         }
-        self.batches.run(&self.device, &self.pipelines, &self.arena, requests)
+        self.batches.run(&self.device, &self.pipelines, &self.arena, request)
     }
 
     /// Notes a failure, after which the device is left alone.
@@ -110,8 +110,8 @@ impl Counter for GpuCounter {
         Some((THREADS_PER_CORE * rayon::current_num_threads()).max(16))
     }
 
-    fn column<'a>(&'a self, domain: Domain, source: &'a dyn KeySource) -> Box<dyn ColumnCounter + 'a> {
-        Box::new(GpuColumn::new(self, domain, source))
+    fn columns<'a>(&'a self, domain: Domain, sources: Vec<&'a dyn KeySource>) -> Box<dyn Columns + 'a> {
+        Box::new(GpuColumns::new(self, domain, sources))
     }
 
     fn usage(&self) -> Option<Usage> {

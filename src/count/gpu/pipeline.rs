@@ -16,13 +16,14 @@ macro_rules! shader {
     ($stage:literal) => {
         concat!(
             include_str!("../../../shaders/shared/job.wgsl"),
+            include_str!("../../../shaders/shared/wide.wgsl"),
             include_str!("../../../shaders/shared/cells.wgsl"),
             include_str!(concat!("../../../shaders/", $stage, ".wgsl"))
         )
     };
 }
 
-/// What a dispatch does.
+/// What a dispatch does, in the order in which the stages of a request depend on each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// Counts keys per cell.
@@ -30,19 +31,22 @@ pub enum Stage {
         /// Whether offsets are summed too.
         with_offsets: bool,
     },
+    /// Compares the counts of two columns.
+    Compare,
     /// Collects keys of wanted cells.
     Collect,
 }
 
 impl Stage {
     /// All stages.
-    pub const ALL: [Stage; 3] =
-        [Stage::Count { with_offsets: false }, Stage::Count { with_offsets: true }, Stage::Collect];
+    pub const ALL: [Stage; 4] =
+        [Stage::Count { with_offsets: false }, Stage::Count { with_offsets: true }, Stage::Compare, Stage::Collect];
 
     /// Its entry point, which has the name of its file.
     pub fn entry(self) -> &'static str {
         match self {
             Stage::Count { .. } => "count_keys",
+            Stage::Compare => "compare_counts",
             Stage::Collect => "collect_keys",
         }
     }
@@ -51,16 +55,20 @@ impl Stage {
     pub fn source(self) -> &'static str {
         match self {
             Stage::Count { .. } => shader!("count_keys"),
+            Stage::Compare => shader!("compare_counts"),
             Stage::Collect => shader!("collect_keys"),
         }
     }
 }
 
+/// The binding that shaders write to.
+const RESULTS: u32 = 4;
+
 /// Pipelines of one device, made when first used.
 pub struct Pipelines {
     layout: BindGroupLayout,
     private_words: u32,
-    made: [OnceLock<ComputePipeline>; 6],
+    made: [OnceLock<ComputePipeline>; 8],
 }
 
 impl Pipelines {
@@ -76,7 +84,7 @@ impl Pipelines {
             },
             count: None,
         };
-        let entries = [storage(0, true), storage(1, true), storage(2, true), storage(3, true), storage(4, false)];
+        let entries = [0, 1, 2, 3, 4, 5].map(|binding| storage(binding, binding != RESULTS));
         let layout =
             device.device.create_bind_group_layout(&BindGroupLayoutDescriptor { label: None, entries: &entries });
         let private_words = PRIVATE_WORDS.min(device.limits.max_compute_workgroup_storage_size / 4);
@@ -107,7 +115,10 @@ impl Pipelines {
                 ..Default::default()
             });
             let flag = |on: bool| f64::from(u8::from(on));
-            let mut constants = vec![("wide", flag(wide))];
+            let mut constants = Vec::new();
+            if stage != Stage::Compare {
+                constants.push(("wide", flag(wide)));
+            }
             if let Stage::Count { with_offsets } = stage {
                 constants.extend([("with_offsets", flag(with_offsets)), ("private_words", self.private_words.into())]);
             }
