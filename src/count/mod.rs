@@ -26,6 +26,9 @@ pub use key::{Domain, KeyVec};
 pub use runs::{Collector, KeyRuns};
 pub use tally::Tally;
 
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
+
 use serde::{Deserialize, Serialize};
 
 use self::pair::Wanted;
@@ -198,6 +201,9 @@ impl CellSet {
     }
 }
 
+/// Something that a counter left with a column.
+pub type Kept = OnceLock<Arc<dyn Any + Send + Sync>>;
+
 /// Where the keys of one column of one snapshot come from: memory, or a second read of the file.
 pub trait KeySource: Sync {
     /// Number of chunks.
@@ -205,6 +211,12 @@ pub trait KeySource: Sync {
 
     /// Whether a second look at the chunks is as cheap as the first.
     fn is_resident(&self) -> bool;
+
+    /// Where a counter may leave what it made of the keys, for as long as the source lives; the next comparison
+    /// of the same column finds it there.
+    fn keep(&self) -> Option<&Kept> {
+        None
+    }
 
     /// Calls `f` with the keys of chunk `i`.
     ///

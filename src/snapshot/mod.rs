@@ -22,7 +22,7 @@ use polars_arrow::datatypes::ArrowDataType;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
-use crate::count::{Categories, CategoryCounts, Domain, KeySource, KeyVec, Tally, Workload};
+use crate::count::{Categories, CategoryCounts, Domain, Kept, KeySource, KeyVec, Tally, Workload};
 use crate::error::{Error, Result};
 
 /// What a column holds.
@@ -358,6 +358,7 @@ impl Snapshot {
             domain,
             with_moments,
             held: None,
+            kept: Kept::new(),
             tallies: (0..chunks).map(|_| OnceLock::new()).collect(),
         };
         if (self.rows as usize).saturating_mul(domain.key_bytes()) <= hold {
@@ -408,6 +409,7 @@ pub struct NumericColumn<'a> {
     with_moments: bool,
     held: Option<Vec<KeyVec>>,
     tallies: Vec<OnceLock<Tally>>,
+    kept: Kept,
 }
 
 impl NumericColumn<'_> {
@@ -444,6 +446,10 @@ impl KeySource for NumericColumn<'_> {
 
     fn is_resident(&self) -> bool {
         self.held.is_some()
+    }
+
+    fn keep(&self) -> Option<&Kept> {
+        Some(&self.kept)
     }
 
     fn with_chunk(&self, i: usize, f: &mut dyn FnMut(&KeyVec)) -> Result<()> {

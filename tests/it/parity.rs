@@ -261,6 +261,24 @@ fn columns_are_compared_where_they_lie_and_in_one_request_each() {
     }
 }
 
+#[test]
+fn a_column_that_several_windows_share_is_sent_once() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let column = |from: i32| Series::new("x".into(), (from..from + 3000).collect::<Vec<_>>());
+    for (name, from) in [("a", 0), ("b", 100), ("c", 200)] {
+        let mut frame = DataFrame::new_infer_height(vec![column(from).into()]).unwrap();
+        write_parquet(&mut frame, &folder.path().join(format!("{name}.parquet")), 1000);
+    }
+    let fleet = folder.path().join("fleet.toml");
+    let windows = "{ one = \"b.parquet\", two = \"c.parquet\" }";
+    fs::write(&fleet, format!("[[model]]\nname = \"m\"\nbaseline = \"a.parquet\"\ncurrent = {windows}\n")).unwrap();
+    let report = json(&["sweep", fleet.to_str().unwrap(), "--backend", "gpu", "--format", "json"]);
+    assert_eq!(report["engine"]["device"]["keys_counted"], 3 * 3000, "{}", report["engine"]);
+}
+
 /// A column of some type and its values, nulls among them.
 fn random_column(name: &str, rows: usize, random: &mut Random) -> Series {
     let kind = random.below(14);

@@ -4,12 +4,13 @@
 //! caller counts on the CPU; nobody waits for memory, so nobody can wait for each other.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use range_alloc::RangeAllocator;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages};
 
-use super::device::Device;
+use super::device::{Device, PATIENCE};
 use crate::count::KeyVec;
 
 /// Key memory of one device.
@@ -17,7 +18,12 @@ pub struct Arena {
     slab_words: u64,
     slabs: Mutex<Vec<Slab>>,
     most_slabs: usize,
+    /// Bytes handed to the driver since it was last seen to have sent everything.
+    staged: AtomicU64,
 }
+
+/// Bytes that the driver may hold in host memory before it has sent them.
+const STAGED: u64 = 64 << 20;
 
 struct Slab {
     buffer: Buffer,
@@ -49,7 +55,7 @@ impl Arena {
         let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(128 << 20);
         let slab_words = (largest.min(bytes) / 4).max(1);
         let most_slabs = (bytes / (slab_words * 4)).max(1) as usize;
-        Arc::new(Self { slab_words, slabs: Mutex::new(Vec::new()), most_slabs })
+        Arc::new(Self { slab_words, slabs: Mutex::new(Vec::new()), most_slabs, staged: AtomicU64::new(0) })
     }
 
     /// Bytes it may take.
@@ -74,6 +80,14 @@ impl Arena {
         }
         let (slab, words, buffer) = self.allocate(device, bytes.len() as u64 / 4)?;
         device.queue.write_buffer(&buffer, words.start * 4, bytes);
+        let size = bytes.len() as u64;
+        if self.staged.fetch_add(size, Ordering::Relaxed) + size > STAGED {
+            // Wait until it is sent, or a long column would gather in host memory first.
+            self.staged.store(0, Ordering::Relaxed);
+            let index = device.queue.submit([]);
+            let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) };
+            device.device.poll(wait).ok()?;
+        }
         Some(Region { arena: self.clone(), slab, words, keys: u32::try_from(keys.len()).ok()? })
     }
 

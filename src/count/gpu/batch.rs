@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::Duration;
 
 use wgpu::{
     BindGroupDescriptor, BindGroupEntry, Buffer, BufferBinding, BufferDescriptor, BufferUsages, CommandEncoder,
@@ -16,18 +15,15 @@ use wgpu::{
 };
 
 use super::arena::Arena;
-use super::device::Device;
+use super::device::{Device, PATIENCE};
 use super::layout::{Comparison, Job, TILE, Tile};
 use super::pipeline::{Pipelines, Stage};
 
 /// Batches under way at a time.
 const LANES: usize = 3;
 
-/// How long a batch may take before the device counts as hung.
-const PATIENCE: Duration = Duration::from_secs(300);
-
 /// Words that one batch may return, unless a single request needs more.
-const BATCH_WORDS: u64 = 16 << 20;
+const BATCH_WORDS: u64 = 4 << 20;
 
 /// What one comparison asks of the device. All offsets in it are its own; a batch adds where its parts lie.
 #[derive(Default)]

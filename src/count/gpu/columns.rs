@@ -1,11 +1,12 @@
 //! Columns on the device.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
 use super::GpuCounter;
-use super::arena::Region;
+use super::arena::{Arena, Region};
 use super::batch::{Request, Task};
 use super::layout::{Comparison, Job, OUTCOME_WORDS};
 use super::pipeline::Stage;
@@ -28,11 +29,13 @@ pub struct GpuColumns<'a> {
     gpu: &'a GpuCounter,
     wide: bool,
     sources: Vec<&'a dyn KeySource>,
-    held: Vec<Held>,
+    held: Vec<Arc<Held>>,
 }
 
 /// What of a column was sent.
 struct Held {
+    /// To whom.
+    arena: Arc<Arena>,
     shares: Vec<Share>,
     /// Keys on the device.
     keys: u64,
@@ -70,7 +73,7 @@ impl KeySource for Rest<'_> {
 }
 
 impl Held {
-    fn of(regions: Vec<Region>, rest: Vec<usize>) -> Self {
+    fn of(arena: Arc<Arena>, regions: Vec<Region>, rest: Vec<usize>) -> Self {
         let keys = regions.iter().map(|region| u64::from(region.keys)).sum();
         let mut shares: Vec<Share> = Vec::new();
         for region in regions {
@@ -81,7 +84,7 @@ impl Held {
             shares[at].parts.push((region.words.start as u32, region.keys));
             shares[at]._regions.push(region);
         }
-        Self { shares, keys, rest }
+        Self { arena, shares, keys, rest }
     }
 }
 
@@ -114,19 +117,35 @@ impl<'a> GpuColumns<'a> {
         Self { gpu, wide: !domain.is_narrow(), sources, held: Vec::new() }
     }
 
-    /// Sends the keys of all columns, once.
+    /// Sends the keys of all columns that are not on the device yet.
     fn hold(&mut self) -> Result<()> {
-        while let Some(source) = self.sources.get(self.held.len()) {
-            let send = |i: usize| {
-                let mut sent = (None, None);
-                source.with_chunk(i, &mut |keys| sent = self.send(i, keys))?;
-                Ok(sent)
+        while let Some(&source) = self.sources.get(self.held.len()) {
+            let kept = source.keep().and_then(|kept| kept.get()?.clone().downcast::<Held>().ok());
+            let held = match kept.filter(|held| Arc::ptr_eq(&held.arena, &self.gpu.arena)) {
+                Some(held) => held,
+                None => {
+                    let held = Arc::new(self.send_all(source)?);
+                    if let Some(kept) = source.keep() {
+                        let _ = kept.set(held.clone());
+                    }
+                    held
+                }
             };
-            let sent: Vec<_> = (0..source.chunks()).into_par_iter().with_min_len(4).map(send).collect::<Result<_>>()?;
-            let (regions, rest): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
-            self.held.push(Held::of(regions.into_iter().flatten().collect(), rest.into_iter().flatten().collect()));
+            self.held.push(held);
         }
         Ok(())
+    }
+
+    fn send_all(&self, source: &dyn KeySource) -> Result<Held> {
+        let send = |i: usize| {
+            let mut sent = (None, None);
+            source.with_chunk(i, &mut |keys| sent = self.send(i, keys))?;
+            Ok(sent)
+        };
+        let sent: Vec<_> = (0..source.chunks()).into_par_iter().with_min_len(4).map(send).collect::<Result<_>>()?;
+        let (regions, rest): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+        let (regions, rest) = (regions.into_iter().flatten().collect(), rest.into_iter().flatten().collect());
+        Ok(Held::of(self.gpu.arena.clone(), regions, rest))
     }
 
     /// Sends a chunk: where it lies then, or its number if there was no room.

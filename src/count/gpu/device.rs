@@ -1,6 +1,7 @@
 //! Finding and opening a device.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits};
 
@@ -8,6 +9,9 @@ use crate::error::{Error, Result};
 
 /// Names the adapter to use where the command line does not: part of its name, or its index.
 pub const ADAPTER_VARIABLE: &str = "DRIFTSWEEP_ADAPTER";
+
+/// How long a device may take over anything before it counts as hung.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An adapter that a machine has.
 #[derive(Clone, Debug, PartialEq)]
