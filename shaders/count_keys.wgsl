@@ -1,24 +1,27 @@
 // Counts keys per cell, and on request sums their offsets within the cells.
 //
-// Every workgroup counts its tile into a histogram of its own and adds that to the results once. Divisions
-// too fine for workgroup memory are counted in the results directly.
+// Every workgroup counts its tile into histograms of its own, in several copies where they are small, so that lanes
+// with equal keys get in each other's way less, and adds them to the results once. Divisions too fine for workgroup
+// memory are counted in the results directly.
 //
 // Results of a job: `cells` counts; with offsets then `cells` low words and `cells` high words of their sums.
 
 override with_offsets: bool = false;
 
-/// Words of the private histogram.
+/// Words for private histograms.
 override private_words: u32 = 4096u;
+
+/// Most copies of a private histogram.
+const COPIES: u32 = 8u;
 
 var<workgroup> private_counts: array<atomic<u32>, private_words>;
 
 /// Adds to a sum of two words. Exact modulo 2^64: whoever makes the low word overflow carries.
-fn add_private(job: Job, cell: u32, offset: Wide) {
-    let before = atomicAdd(&private_counts[job.cells + cell], offset.x);
-    let carry = select(0u, 1u, before + offset.x < before);
-    let high = offset.y + carry;
-    if high != 0u {
-        atomicAdd(&private_counts[2u * job.cells + cell], high);
+fn add_private(low: u32, high: u32, offset: Wide) {
+    let before = atomicAdd(&private_counts[low], offset.x);
+    let carry = offset.y + select(0u, 1u, before + offset.x < before);
+    if carry != 0u {
+        atomicAdd(&private_counts[high], carry);
     }
 }
 
@@ -56,26 +59,35 @@ fn count_keys(
     }
 
     let words = job.cells * select(1u, 3u, with_offsets);
-    for (var i = lane; i < words; i += LANES) {
+    let copies = min(private_words / words, COPIES);
+    for (var i = lane; i < words * copies; i += LANES) {
         atomicStore(&private_counts[i], 0u);
     }
     workgroupBarrier();
+    let own = (lane % copies) * words;
     for (var i = lane; i < tile.count; i += LANES) {
         let found = place(job, tile.first + i * stride);
-        atomicAdd(&private_counts[found.cell], 1u);
+        atomicAdd(&private_counts[own + found.cell], 1u);
         if with_offsets {
-            add_private(job, found.cell, found.offset);
+            let low = own + job.cells + found.cell;
+            add_private(low, low + job.cells, found.offset);
         }
     }
     workgroupBarrier();
     for (var cell = lane; cell < job.cells; cell += LANES) {
-        let count = atomicLoad(&private_counts[cell]);
+        var count = 0u;
+        var sum = Wide(0u, 0u);
+        for (var copy = cell; copy < words * copies; copy += words) {
+            count += atomicLoad(&private_counts[copy]);
+            if with_offsets {
+                let low = copy + job.cells;
+                sum = add(sum, Wide(atomicLoad(&private_counts[low]), atomicLoad(&private_counts[low + job.cells])));
+            }
+        }
         if count != 0u {
             atomicAdd(&results[job.results + cell], count);
             if with_offsets {
-                let low = atomicLoad(&private_counts[job.cells + cell]);
-                let high = atomicLoad(&private_counts[2u * job.cells + cell]);
-                add_shared(job, cell, Wide(low, high));
+                add_shared(job, cell, sum);
             }
         }
     }

@@ -37,7 +37,8 @@
 //! # On a GPU
 //!
 //! [`count::GpuCounter`] does steps 2 and 3 on a device: keys are uploaded once per comparison, counted by
-//! `shaders/count_keys.wgsl` into histograms private to a workgroup, and collected by `shaders/collect_keys.wgsl`. Both backends
+//! `shaders/count_keys.wgsl` into histograms private to a workgroup, compared by `shaders/compare_counts.wgsl`, which
+//! also chooses the cells that decide, and collected by `shaders/collect_keys.wgsl`: one request a feature. Both backends
 //! implement [`count::Counter`], the choice is made in [`count::backend`], and whatever the device cannot do the
 //! CPU does: a chunk for which there is no room, a column after a failure, a collection that is nearly everything.
 //!

@@ -138,9 +138,9 @@ fn check(gpu: &GpuCounter, domain: Domain, map: &CellMap, chunks: Vec<KeyVec>, w
 fn every_type_and_size_is_counted_and_collected_alike() {
     let Some(gpu) = gpu() else { return };
     let mut random = Random(1);
-    let tile = TILE as usize;
+    let tile = TILE.0 as usize;
     for domain in DOMAINS {
-        for n in [0, 1, 2, 31, 255, 256, 257, 1000, tile - 1, tile, tile + 1, 3 * tile + 77] {
+        for n in [0, 1, 2, 31, 255, 256, 257, 1000, tile - 1, tile, tile + 1, 3 * tile + 77, 40_001] {
             let all = keys(domain, n, &mut random);
             // Divisions that fit a private histogram, and one that does not.
             for target in [1, 2, 300, 2000, 40_000] {

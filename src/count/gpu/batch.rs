@@ -16,7 +16,7 @@ use wgpu::{
 
 use super::arena::Arena;
 use super::device::{Device, PATIENCE};
-use super::layout::{Comparison, Job, TILE, Tile};
+use super::layout::{Comparison, Job, TILE, TILES, Tile};
 use super::pipeline::{Pipelines, Stage};
 
 /// Batches under way at a time.
@@ -50,6 +50,12 @@ pub struct Task {
     pub parts: Vec<(u32, u32)>,
     /// The rest.
     pub job: Job,
+}
+
+impl Task {
+    fn keys(&self) -> u64 {
+        self.parts.iter().map(|&(_, keys)| u64::from(keys)).sum()
+    }
 }
 
 /// What the device was used for.
@@ -183,6 +189,8 @@ struct Dispatch {
 impl Batch {
     fn of(requests: &[Request], most_groups: u32, tile_alignment: usize) -> Self {
         let mut batch = Self::default();
+        let all_keys: u64 = requests.iter().flat_map(|request| &request.tasks).map(Task::keys).sum();
+        let tile = (all_keys / TILES).next_power_of_two().clamp(TILE.0.into(), TILE.1.into()) as u32;
         let mut tiles: BTreeMap<(Stage, bool, usize), Vec<Tile>> = BTreeMap::new();
         for request in requests {
             let (table, results) = (batch.tables.len() as u32, batch.words as u32);
@@ -199,10 +207,10 @@ impl Batch {
                 let words = 1 + u32::from(task.wide);
                 let tiles = tiles.entry((task.stage, task.wide, task.slab)).or_default();
                 for &(first, keys) in &task.parts {
-                    tiles.extend((0..keys).step_by(TILE as usize).map(|from| Tile {
+                    tiles.extend((0..keys).step_by(tile as usize).map(|from| Tile {
                         job,
                         first: first + from * words,
-                        count: TILE.min(keys - from),
+                        count: tile.min(keys - from),
                         padding: 0,
                     }));
                 }

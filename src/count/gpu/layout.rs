@@ -84,9 +84,12 @@ pub struct Tile {
 /// Lanes of a workgroup.
 pub const LANES: u32 = 256;
 
-/// Keys of a full tile: enough that clearing and flushing a private histogram costs little beside counting them,
-/// few enough that a million keys keep every processor of a device busy.
-pub const TILE: u32 = 1 << 14;
+/// Keys of a full tile, at least and at most. Large tiles clear and add up their private histograms less often; small
+/// ones keep every processor of a device busy where there is little to count.
+pub const TILE: (u32, u32) = (1 << 12, 1 << 16);
 
-/// Words of a private histogram: what the smallest limit in use (32 KiB of workgroup memory) holds.
+/// Tiles that a batch is divided into where that gives tiles between those two.
+pub const TILES: u64 = 1 << 12;
+
+/// Words for private histograms: what the smallest limit in use (32 KiB of workgroup memory) holds.
 pub const PRIVATE_WORDS: u32 = 1 << 13;
