@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// A floating-point column that is to be read as the integers of its baseline, and holds something else.
     #[error(
-        "{}, column '{column}': holds fractions or values out of range where the baseline holds integers; rebuild the baseline or mend the feature's source",
+        "{}, column '{column}': does not hold integers as the baseline does; rebuild the baseline or mend the feature's source",
         path.display()
     )]
     NotIntegers {

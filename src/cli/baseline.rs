@@ -77,16 +77,18 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
         let snapshot = open(spec)?;
         let chosen = args.engine.counter(snapshot.workload())?;
         let baseline = Baseline::build(&*chosen.counter, &snapshot, |_| Some(None), &options, now());
+        super::warn_of_failure(&*chosen.counter);
         baseline.write(&args.output)?;
         return Ok(summary(&args.output, &baseline));
     }
     let path = args.fleet.as_deref().context("a snapshot or --fleet is needed")?;
     let fleet = Fleet::read(path, &options)?;
     let mut worst = 0;
-    // The snapshots are opened one by one; a device is used where it is asked for.
-    let counter = args.engine.counter(Workload::default())?.counter;
-    for model in &fleet.models {
-        let outcome = open(&model.baseline).and_then(|snapshot| {
+    let opened: Vec<_> = fleet.models.iter().map(|model| (model, open(&model.baseline))).collect();
+    let work = opened.iter().filter_map(|(_, snapshot)| Some(snapshot.as_ref().ok()?.workload()));
+    let counter = args.engine.counter(work.fold(Workload::default(), Workload::plus))?.counter;
+    for (model, snapshot) in opened {
+        let outcome = snapshot.and_then(|snapshot| {
             let baseline = Baseline::build(&*counter, &snapshot, |name| model.kind_of(name), &model.options, now());
             let file = args.output.join(format!("{}.baseline", file_name(&model.name)));
             baseline.write(&file)?;
@@ -100,6 +102,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
             }
         }
     }
+    super::warn_of_failure(&*counter);
     Ok(worst)
 }
 

@@ -14,7 +14,7 @@ use driftsweep::count::{CellMap, Counter, CpuCounter, Domain, KeyVec, with_threa
 use driftsweep::error::Error;
 use rayon::prelude::*;
 
-use super::EngineArgs;
+use super::{BackendArg, EngineArgs};
 
 #[derive(Args)]
 pub struct BenchArgs {
@@ -42,7 +42,12 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
         return Err(super::bad("--rows, --columns, --cells, --runs", "must be 1 or more"));
     }
     args.engine.start()?;
-    let gpu = args.engine.gpu();
+    let (choice, memory) = args.engine.device()?;
+    let gpu = match args.engine.backend {
+        Some(BackendArg::Cpu) => Err(Error::Backend("--backend cpu was given".into())),
+        Some(BackendArg::Gpu) => Ok(GpuCounter::open(&choice, memory)?),
+        Some(BackendArg::Auto) | None => GpuCounter::open(&choice, memory),
+    };
     let mut text = String::new();
     writeln!(text, "{} columns of {} rows, {} threads", args.columns, args.rows, rayon::current_num_threads())?;
     let ceilings = match &gpu {
@@ -177,8 +182,19 @@ impl Bench<'_> {
     /// Median seconds, and seconds that shaders ran in a run.
     fn on_gpu(&self, gpu: &GpuCounter, run: impl FnMut() -> Result<(), Error>) -> Result<(f64, Option<f64>), Error> {
         let shaders = || gpu.usage().and_then(|usage| usage.shader_seconds);
-        let before = shaders().unwrap_or(0.0);
+        let left = || gpu.usage().map_or(0, |usage| usage.keys_left_to_cpu);
+        let (before, left_before) = (shaders().unwrap_or(0.0), left());
         let seconds = median(self.args.runs, run)?;
+        // What the CPU counted is no figure of the device.
+        if let Some(failure) = gpu.usage().and_then(|usage| usage.failure) {
+            return Err(Error::Backend(failure));
+        }
+        if left() > left_before {
+            return Err(Error::BadValue {
+                what: "--gpu-memory".into(),
+                reason: "too small for these columns; give more, or take fewer rows or columns".into(),
+            });
+        }
         let ran = (self.args.runs + 1) as f64;
         Ok((seconds, shaders().map(|after| (after - before) / ran)))
     }

@@ -48,15 +48,11 @@ fn check(args: &DoctorArgs, text: &mut String) -> anyhow::Result<u8> {
             bytes(adapter.binding),
         )?;
     }
-    if let Some(adapter) = adapters.iter().find(|adapter| !adapter.is_software()) {
-        writeln!(
-            text,
-            "           --backend auto considers adapter {}; `driftsweep bench` measures it",
-            adapter.index
-        )?;
-    } else if !adapters.is_empty() {
-        writeln!(text, "           software only: used with --backend gpu, never by --backend auto")?;
-    }
+    let adapter = super::variable(gpu::ADAPTER_VARIABLE);
+    let choice = gpu::Choice { adapter, ..gpu::Choice::default() };
+    let shown = |choice: &gpu::Choice| gpu::chosen(&adapters, choice).map_or("none".into(), |a| a.index.to_string());
+    let auto = gpu::Choice { hardware_only: true, ..choice.clone() };
+    writeln!(text, "chosen     adapter {} by --backend gpu, {} by --backend auto", shown(&choice), shown(&auto))?;
     let temporary = std::env::temp_dir();
     match tempfile::tempfile() {
         Ok(_) => writeln!(text, "temporary  {} (writable; CSV files are unpacked there)", temporary.display())?,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use driftsweep::count::{Backend, Chosen, Workload, gpu};
+use driftsweep::count::{Backend, Chosen, Counter, Workload, gpu};
 use driftsweep::error::Error;
 use driftsweep::fleet::Options;
 use driftsweep::metric::MetricSet;
@@ -139,12 +139,6 @@ impl EngineArgs {
         }
         Ok((gpu::Choice { adapter, ..gpu::Choice::default() }, memory))
     }
-
-    /// The GPU, whatever the backend.
-    fn gpu(&self) -> anyhow::Result<gpu::GpuCounter> {
-        let (choice, memory) = self.device()?;
-        Ok(gpu::GpuCounter::open(&choice, memory)?)
-    }
 }
 
 /// A variable of the environment, if it is set to something.
@@ -155,7 +149,11 @@ fn variable(name: &str) -> Option<String> {
 /// Notes in a report why its backend counted, and says so where a device failed.
 fn note(engine: &mut Engine, chosen: Chosen) {
     engine.reason = Some(chosen.reason);
-    if let Some(failure) = engine.device.as_ref().and_then(|device| device.failure.as_ref()) {
+    warn_of_failure(&*chosen.counter);
+}
+
+fn warn_of_failure(counter: &dyn Counter) {
+    if let Some(failure) = counter.usage().and_then(|usage| usage.failure) {
         eprintln!("driftsweep: GPU: {failure}; the CPU took over, with the same result");
     }
 }

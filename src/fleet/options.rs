@@ -70,6 +70,8 @@ pub struct Options {
     pub convention: Option<Conventional>,
     /// Bytes to stay under.
     pub memory: usize,
+    /// Worker threads that share them.
+    pub threads: usize,
 }
 
 /// Quantiles that are reported, in percent.
@@ -88,6 +90,7 @@ impl Options {
             thresholds: Thresholds::default(),
             convention: None,
             memory: MEMORY_PER_THREAD * rayon::current_num_threads(),
+            threads: rayon::current_num_threads(),
         }
     }
 
@@ -124,7 +127,7 @@ impl Options {
     /// usually holds the keys of two columns, more where a sweep shares them; each may take a thirty-second of the
     /// thread's share, so that chunks being decoded, tables and collected keys fit beside them.
     pub fn hold(&self) -> usize {
-        self.memory / rayon::current_num_threads() / 32
+        self.memory / self.threads / 32
     }
 }
 

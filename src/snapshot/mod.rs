@@ -300,10 +300,12 @@ impl Snapshot {
                 keys::keys_of(&*array, domain, with_moments)
             };
             let (keys, tally) = keys.ok_or_else(|| match array.dtype() {
-                ArrowDataType::Float32 | ArrowDataType::Float64 if !domain.is_float() => Error::NotIntegers {
-                    path: self.files[self.chunks[i].file].path.clone(),
-                    column: column.name.clone(),
-                },
+                _ if matches!(column.kind, ColumnType::Numeric(kind) if kind.is_float() && !domain.is_float()) => {
+                    Error::NotIntegers {
+                        path: self.files[self.chunks[i].file].path.clone(),
+                        column: column.name.clone(),
+                    }
+                }
                 other => self.wrong_type(column, i, &format!("{other:?}")),
             })?;
             whole = Some(match whole {

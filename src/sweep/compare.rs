@@ -253,22 +253,22 @@ fn numeric<'a>(
         transport: options.needs(Figure::Wasserstein),
     };
     let source_b = pool.numeric(current, column, domain, options.with_moments(), options.hold())?;
-    let tb = source_b.tally()?;
     let source_a;
     let mut convention = None;
-    let (a, b, ta) = match baseline {
+    let (a, b, ta, tb) = match baseline {
         BaselineFeature::Live(snapshot, column_a) => {
             source_a = pool.numeric(snapshot, column_a, domain, options.with_moments(), options.hold())?;
             let side = pair::Baseline::Source(&*source_a, snapshot.rows());
             let (mut a, mut b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
-            let ta = source_a.tally()?;
+            // Known by now: the columns were read for counting.
+            let (ta, tb) = (source_a.tally()?, source_b.tally()?);
             if let Some(rules) = options.convention {
                 let columns = (counter.columns(domain, vec![&*source_a]), counter.columns(domain, vec![&*source_b]));
                 let a = convention::Side { ecdf: a.to_mut(), column: columns.0, tally: ta };
                 let b = convention::Side { ecdf: &mut b, column: columns.1, tally: tb };
                 convention = convention::numeric(rules, a, b, options)?;
             }
-            (a, b, ta)
+            (a, b, ta, tb)
         }
         BaselineFeature::Frozen(feature) => {
             let Frozen::Numeric(frozen) = &feature.data else {
@@ -277,7 +277,7 @@ fn numeric<'a>(
             let side = pair::Baseline::Frozen(frozen);
             let (a, b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
             convention = options.convention.and_then(|rules| convention::frozen(rules, &a, &b, options));
-            (a, b, feature.tally)
+            (a, b, feature.tally, source_b.tally()?)
         }
     };
     let names = dtypes.clone();
@@ -352,8 +352,10 @@ fn verdict(metrics: &Metrics, kind: Kind, thresholds: &Thresholds) -> Verdict {
     let heard = |noise: Option<crate::metric::noise::Noise>| {
         !thresholds.above_noise || noise.is_none_or(|noise| noise.effect > 0.0)
     };
-    if let Some(figures) = &metrics.convention {
-        if let (Some(&value), Some(limit)) = (figures.figures.get(&figures.decides), figures.limit)
+    // Where a convention has no value for its own figure, the thresholds decide as if there were none.
+    let decisive = metrics.convention.as_ref().and_then(|c| Some((c, *c.figures.get(&c.decides)?)));
+    if let Some((figures, value)) = decisive {
+        if let Some(limit) = figures.limit
             && figures.name.exceeds(value, limit)
         {
             reasons.push(format!("{} {} {value:.4}, limit {limit}", figures.name, figures.decides.name()));

@@ -1,6 +1,6 @@
 //! Counting what another tool's convention needs: its bins are known only after the baseline's own figures.
 
-use crate::count::ecdf::EcdfPair;
+use crate::count::ecdf::{EcdfPair, wasserstein_of};
 use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
 use crate::count::{Categories, Columns, Domain, Ecdf, Tally};
 use crate::error::Result;
@@ -120,13 +120,17 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
         }
     };
     let pair = EcdfPair::new(a.ecdf, b.ecdf);
-    let infinite = [a.tally, b.tally].iter().any(|tally| tally.neg_inf + tally.pos_inf > 0);
     let ks = options.needs(Figure::Ks).then(|| {
         let distance = pair.distance();
         distance.lower as f64 / (distance.n as f64 * distance.m as f64)
     });
-    let wanted = options.needs(Figure::Wasserstein) && !infinite;
-    let wasserstein = if wanted { pair.wasserstein().map(|(distance, _)| distance) } else { None };
+    let infinite = [a.tally, b.tally].iter().any(|tally| tally.neg_inf + tally.pos_inf > 0);
+    let wasserstein = match (options.needs(Figure::Wasserstein), infinite) {
+        (false, _) => None,
+        (true, false) => pair.wasserstein().map(|(distance, _)| distance),
+        // Rare enough to look at every value.
+        (true, true) => a.values(usize::MAX)?.zip(b.values(usize::MAX)?).map(|(a, b)| wasserstein_of(domain, &a, &b)),
+    };
     let plain = Plain { wasserstein, ks, std: a.tally.moments.map(|moments| moments.std()) };
     let table = Table { a: &counts_a, b: &counts_b, n: span_a.n, m: span_b.n };
     let figures = convention::numeric(rules.convention, table, edges.as_ref(), plain);

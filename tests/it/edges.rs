@@ -54,6 +54,20 @@ fn a_side_of_nulls_or_nan_is_a_status_and_its_missing_rate_counts() {
 }
 
 #[test]
+fn a_single_infinity_does_not_silence_a_convention() {
+    let ramp = |shift: f64| (0..1500).map(|i| f64::from(i % 100) + shift).collect::<Vec<_>>();
+    let with_infinity = [ramp(30.0), vec![f64::INFINITY]].concat();
+    let folder = TempDir::new().unwrap();
+    let (a, b) = (write(folder.path(), "a", floats(&ramp(0.0))), write(folder.path(), "b", floats(&with_infinity)));
+    let report = compare(&a, &b, &["--convention", "evidently"]);
+    let x = feature(&report, "x");
+    // scipy.stats.wasserstein_distance(a, finite b) / np.std(a) = 30 / 28.86607004772212
+    let found = x["metrics"]["convention"]["wasserstein"].as_f64().unwrap();
+    assert!((found - 30.0 / 28.86607004772212).abs() < 1e-12, "{found}");
+    assert_eq!(x["verdict"]["drifted"], true);
+}
+
+#[test]
 fn nan_and_infinities_are_counted_apart_and_infinities_stay_ordered() {
     let a = floats(&[1.0, 2.0, 3.0, f64::INFINITY, f64::NAN, f64::NEG_INFINITY]);
     let x = compare_columns(a.clone(), a);

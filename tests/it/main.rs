@@ -8,4 +8,5 @@ mod edges;
 mod golden;
 mod parity;
 mod properties;
+mod shaders;
 mod tidy;

@@ -5,11 +5,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use driftsweep::count::ecdf::{Ecdf, EcdfPair};
-use driftsweep::count::gpu::{Choice, GpuCounter, Stage, TILE};
+use driftsweep::count::gpu::{Choice, GpuCounter, TILE};
 use driftsweep::count::key::{key_f32, key_f64, key_i32, key_i64};
 use driftsweep::count::pair::{Baseline, Wanted, count_pair};
 use driftsweep::count::{CellCounts, CellMap, CellSet, Columns, Counter, CpuCounter, Domain, KeyVec};
@@ -29,12 +29,12 @@ fn excused() -> bool {
     std::env::var_os("DRIFTSWEEP_TEST_NO_GPU").is_some()
 }
 
-/// The device under test, opened once. `None` only where its absence is excused.
+/// The device under test, opened once. `None` only where these tests are left out.
 fn gpu() -> Option<&'static GpuCounter> {
     static GPU: OnceLock<Option<GpuCounter>> = OnceLock::new();
     GPU.get_or_init(|| match GpuCounter::open(&Choice::default(), MEMORY) {
+        _ if excused() => None,
         Ok(gpu) => Some(gpu),
-        Err(_) if excused() => None,
         Err(error) => panic!("{error}; set DRIFTSWEEP_TEST_NO_GPU=1 to leave these tests out"),
     })
     .as_ref()
@@ -154,6 +154,23 @@ fn every_type_and_size_is_counted_and_collected_alike() {
 }
 
 #[test]
+fn tiles_of_every_size_hold_the_same_keys() {
+    if gpu().is_none() {
+        return;
+    }
+    let mut random = Random(6);
+    for tile in [1, 255, 256, 257, TILE.1 - 1, TILE.1] {
+        let device = GpuCounter::open(&Choice { tile: Some(tile), ..Choice::default() }, MEMORY).unwrap();
+        for (domain, n) in [(Domain::F32, 70_001), (Domain::I64, 66_000)] {
+            let n = n.min(200 * tile as usize);
+            let all = keys(domain, n, &mut random);
+            let map = CellMap::from_sample(&mut all[..n.min(500)].to_vec(), domain, 400);
+            check(&device, domain, &map, vec![packed(domain, &all)], &format!("tiles of {tile}"));
+        }
+    }
+}
+
+#[test]
 fn keys_at_the_edges_of_cells_fall_on_the_same_side() {
     let Some(gpu) = gpu() else { return };
     let mut random = Random(2);
@@ -222,6 +239,32 @@ fn a_lost_device_leaves_the_work_to_the_cpu_with_the_same_result() {
     assert_eq!(count(&mut *column, &map, true), expected);
     assert_eq!(count(&mut *device.columns(Domain::F32, vec![&chunks]), &map, true), expected);
     assert!(device.usage().unwrap().failure.is_some());
+}
+
+#[test]
+fn a_device_lost_in_the_middle_of_a_comparison_changes_nothing() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let a = random_snapshot(folder.path(), "a.parquet", 200, 500, 11);
+    let b = random_snapshot(folder.path(), "b.parquet", 200, 400, 12);
+    let (baseline, current) = (BaselineSource::open(&a).unwrap(), Snapshot::open(&b).unwrap());
+    let compare = |counter: &dyn Counter, done: &(dyn Fn() + Sync)| {
+        sweep::compare(counter, (&a, &baseline), &current, |_| Some(None), &Options::new(), done).unwrap()
+    };
+    let expected = compare(&CpuCounter, &|| ());
+    for lost_after in [0, 1, 60] {
+        let device = GpuCounter::open(&Choice::default(), MEMORY).unwrap();
+        let finished = AtomicUsize::new(0);
+        let found = compare(&device, &|| {
+            if finished.fetch_add(1, Ordering::Relaxed) == lost_after {
+                device.lose();
+            }
+        });
+        assert_eq!(found.counts_hash, expected.counts_hash, "lost after {lost_after}");
+        assert!(device.usage().unwrap().failure.is_some());
+    }
 }
 
 #[test]
@@ -371,6 +414,13 @@ fn json(args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Whether all was counted on the device, and nothing left to the CPU.
+fn on_the_device(report: &Value) {
+    let device = &report["engine"]["device"];
+    assert!(device.get("failure").is_none(), "{device}");
+    assert!(device["keys_counted"].as_u64().unwrap() > 0 && device["keys_left_to_cpu"] == 0, "{device}");
+}
+
 #[test]
 fn every_data_set_has_one_hash_on_both_backends_live_and_frozen() {
     if gpu().is_none() {
@@ -380,6 +430,7 @@ fn every_data_set_has_one_hash_on_both_backends_live_and_frozen() {
     let demo = |backend: &str| json(&["demo", "--data", &data, "--backend", backend, "--format", "json"]);
     let (cpu, gpu) = (demo("cpu"), demo("gpu"));
     assert_eq!((&cpu["engine"]["backend"], &gpu["engine"]["backend"]), (&"cpu".into(), &"gpu".into()));
+    on_the_device(&gpu);
     assert_eq!(cpu["counts_hash"], gpu["counts_hash"]);
     assert_eq!(cpu["models"], gpu["models"]);
 
@@ -391,7 +442,11 @@ fn every_data_set_has_one_hash_on_both_backends_live_and_frozen() {
         path
     });
     let hash = |baseline: &str, backend: &str| {
-        json(&["compare", baseline, &months[1], "--backend", backend, "--format", "json"])["counts_hash"].clone()
+        let report = json(&["compare", baseline, &months[1], "--backend", backend, "--format", "json"]);
+        if backend == "gpu" {
+            on_the_device(&report);
+        }
+        report["counts_hash"].clone()
     };
     let first = hash(&frozen[0], "cpu");
     for (baseline, backend) in [(&frozen[0], "gpu"), (&frozen[1], "cpu"), (&frozen[1], "gpu")] {
@@ -400,92 +455,13 @@ fn every_data_set_has_one_hash_on_both_backends_live_and_frozen() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_named_and_auto_does_without() {
+fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
+    if gpu().is_none() {
+        return;
+    }
     let flights = dataset("nycflights13/flights-2013-01.parquet").display().to_string();
-    let without = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-        command.args(["compare", &flights, &flights, "--format", "json"]).args(args);
-        command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent").output().unwrap()
-    };
-    let refused = without(&["--backend", "gpu"]);
-    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(6), "{message}");
-    assert!(message.contains("no GPU was found") && message.contains("--backend cpu"), "{message}");
-    let auto: Value = serde_json::from_slice(&without(&[]).stdout).unwrap();
-    assert_eq!(auto["engine"]["backend"], "cpu");
-    assert!(auto["engine"]["reason"].as_str().unwrap().contains("predicted"), "{}", auto["engine"]);
-
-    if gpu().is_some() {
-        let output = run(["compare", &flights, &flights, "--backend", "gpu", "--adapter", "no such thing"]);
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(6), "{message}");
-        assert!(message.contains("'no such thing'") && message.contains("there are: 0 ("), "{message}");
-    }
-}
-
-#[test]
-fn every_shader_is_valid_and_reads_structs_as_they_are_written() {
-    use driftsweep::count::gpu::{Comparison, Job, Tile};
-    use std::mem::offset_of;
-
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let mut files: Vec<String> = fs::read_dir(&folder)
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".wgsl").map(str::to_owned))
-        .collect();
-    files.sort();
-    let mut entries: Vec<&str> = Stage::ALL.iter().map(|stage| stage.entry()).collect();
-    entries.sort_unstable();
-    entries.dedup();
-    assert_eq!(files, entries, "every shader has a stage and every stage a shader of its name");
-
-    for stage in Stage::ALL {
-        let module = naga::front::wgsl::parse_str(stage.source()).unwrap_or_else(|e| panic!("{stage:?}: {e}"));
-        let mut validator =
-            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
-        validator.validate(&module).unwrap_or_else(|e| panic!("{stage:?}: {e:?}"));
-        assert!(module.entry_points.iter().any(|entry| entry.name == stage.entry()));
-
-        let layout = |name: &str| {
-            let found = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name));
-            let Some((_, naga::Type { inner: naga::TypeInner::Struct { members, span }, .. })) = found else {
-                panic!("no struct {name}")
-            };
-            let members: Vec<(String, u32)> =
-                members.iter().map(|member| (member.name.clone().unwrap(), member.offset)).collect();
-            (members, *span as usize)
-        };
-        macro_rules! offsets {
-            ($ty:ty, $($field:ident),*) => {
-                [$((stringify!($field).to_owned(), offset_of!($ty, $field) as u32)),*]
-            };
-        }
-        let (members, span) = layout("Job");
-        let fields =
-            offsets!(Job, table, ranges, coarse_shift, cells, origin_low, origin_high, results, wanted, decided, room);
-        assert_eq!(members[..fields.len()], fields);
-        assert_eq!(span, size_of::<Job>());
-        let (members, span) = layout("Comparison");
-        let fields = offsets!(
-            Comparison,
-            counts_a,
-            counts_b,
-            cells,
-            n,
-            m,
-            ranks_a,
-            ranks_a_count,
-            ranks_b,
-            ranks_b_count,
-            inside,
-            distance,
-            transport,
-            outcome
-        );
-        assert_eq!(members[..fields.len()], fields);
-        assert_eq!(span, size_of::<Comparison>());
-        let (members, span) = layout("Tile");
-        assert_eq!(members[..], offsets!(Tile, job, first, count, padding));
-        assert_eq!(span, size_of::<Tile>());
-    }
+    let output = run(["compare", &flights, &flights, "--backend", "gpu", "--adapter", "no such thing"]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{message}");
+    assert!(message.contains("'no such thing'") && message.contains("there are: 0 ("), "{message}");
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use range_alloc::RangeAllocator;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages};
 
-use super::device::{Device, PATIENCE};
+use super::device::Device;
 use crate::count::KeyVec;
 
 /// Key memory of one device.
@@ -78,17 +78,17 @@ impl Arena {
         if bytes.is_empty() {
             return None;
         }
+        let count = u32::try_from(keys.len()).ok()?;
         let (slab, words, buffer) = self.allocate(device, bytes.len() as u64 / 4)?;
-        device.queue.write_buffer(&buffer, words.start * 4, bytes);
+        let region = Region { arena: self.clone(), slab, words, keys: count };
+        device.queue.write_buffer(&buffer, region.words.start * 4, bytes);
         let size = bytes.len() as u64;
         if self.staged.fetch_add(size, Ordering::Relaxed) + size > STAGED {
             // Wait until it is sent, or a long column would gather in host memory first.
             self.staged.store(0, Ordering::Relaxed);
-            let index = device.queue.submit([]);
-            let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) };
-            device.device.poll(wait).ok()?;
+            device.wait(device.queue.submit([])).ok()?;
         }
-        Some(Region { arena: self.clone(), slab, words, keys: u32::try_from(keys.len()).ok()? })
+        Some(region)
     }
 
     fn allocate(&self, device: &Device, words: u64) -> Option<(usize, Range<u64>, Buffer)> {

@@ -11,12 +11,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use wgpu::{
     BindGroupDescriptor, BindGroupEntry, Buffer, BufferBinding, BufferDescriptor, BufferUsages, CommandEncoder,
-    ComputePassDescriptor, ComputePassTimestampWrites, MapMode, PollType, QuerySet, QuerySetDescriptor, QueryType,
+    ComputePassDescriptor, ComputePassTimestampWrites, MapMode, QuerySet, QuerySetDescriptor, QueryType,
 };
 
 use super::arena::Arena;
 use super::device::{Device, PATIENCE};
-use super::layout::{Comparison, Job, TILE, TILES, Tile};
+use super::layout::{Comparison, Job, TILES, Tile};
 use super::pipeline::{Pipelines, Stage};
 
 /// Batches under way at a time.
@@ -187,10 +187,10 @@ struct Dispatch {
 }
 
 impl Batch {
-    fn of(requests: &[Request], most_groups: u32, tile_alignment: usize) -> Self {
+    fn of(requests: &[Request], tile: (u32, u32), most_groups: u32, tile_alignment: usize) -> Self {
         let mut batch = Self::default();
         let all_keys: u64 = requests.iter().flat_map(|request| &request.tasks).map(Task::keys).sum();
-        let tile = (all_keys / TILES).next_power_of_two().clamp(TILE.0.into(), TILE.1.into()) as u32;
+        let tile = (all_keys / TILES).next_power_of_two().clamp(tile.0.into(), tile.1.into()) as u32;
         let mut tiles: BTreeMap<(Stage, bool, usize), Vec<Tile>> = BTreeMap::new();
         for request in requests {
             let (table, results) = (batch.tables.len() as u32, batch.words as u32);
@@ -278,7 +278,7 @@ fn execute(
 ) -> Result<Vec<Vec<u32>>, String> {
     let alignment = device.limits.min_storage_buffer_offset_alignment as usize;
     let tile_alignment = alignment.div_ceil(size_of::<Tile>());
-    let batch = Batch::of(requests, device.limits.max_compute_workgroups_per_dimension, tile_alignment);
+    let batch = Batch::of(requests, device.tile, device.limits.max_compute_workgroups_per_dimension, tile_alignment);
     let bytes = batch.words * 4;
     if bytes > device.limits.max_storage_buffer_binding_size.min(device.limits.max_buffer_size) {
         return Err(format!("results of {bytes} bytes do not fit the device"));
@@ -363,13 +363,7 @@ fn wait(device: &Device, encoder: CommandEncoder, readback: &Buffer, bytes: u64)
     readback.map_async(MapMode::Read, ..bytes, move |outcome| {
         let _ = sender.send(outcome);
     });
-    device
-        .device
-        .poll(PollType::Wait { submission_index: Some(index), timeout: Some(PATIENCE) })
-        .map_err(|e| e.to_string())?;
-    if let Some(reason) = device.failure.get() {
-        return Err(reason.clone());
-    }
+    device.wait(index)?;
     receiver.recv_timeout(PATIENCE).map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
     let words = {
         let view = readback.get_mapped_range(..bytes).map_err(|e| e.to_string())?;

@@ -143,14 +143,26 @@ impl<'a> GpuColumns<'a> {
             Ok(sent)
         };
         let sent: Vec<_> = (0..source.chunks()).into_par_iter().with_min_len(4).map(send).collect::<Result<_>>()?;
-        let (regions, rest): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
-        let (regions, rest) = (regions.into_iter().flatten().collect(), rest.into_iter().flatten().collect());
+        let (mut regions, mut rest, mut keys) = (Vec::new(), Vec::new(), 0u32);
+        for (i, (region, left)) in sent.into_iter().enumerate() {
+            rest.extend(left);
+            let Some(region) = region else { continue };
+            // A cell is counted in one word, so that is as many keys as a column may have on the device.
+            match keys.checked_add(region.keys) {
+                Some(sum) => {
+                    keys = sum;
+                    regions.push(region);
+                }
+                None => rest.push(i),
+            }
+        }
         Ok(Held::of(self.gpu.arena.clone(), regions, rest))
     }
 
     /// Sends a chunk: where it lies then, or its number if there was no room.
     fn send(&self, i: usize, keys: &KeyVec) -> (Option<Region>, Option<usize>) {
-        let region = self.gpu.arena.upload(&self.gpu.device, keys);
+        let upload = || self.gpu.arena.upload(&self.gpu.device, keys);
+        let region = if self.gpu.is_broken() { None } else { upload() };
         let bytes = if self.wide { 8 } else { 4 };
         if region.is_some() {
             self.gpu.counted.fetch_add(keys.len() as u64, Ordering::Relaxed);

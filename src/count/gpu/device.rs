@@ -1,10 +1,12 @@
 //! Finding and opening a device.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits};
+use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits, PollType};
 
+use super::layout::TILE;
 use crate::error::{Error, Result};
 
 /// Names the adapter to use where the command line does not: part of its name, or its index.
@@ -100,6 +102,8 @@ pub struct Device {
     pub limits: Limits,
     /// The first thing that went wrong, after which nothing more is sent to it.
     pub failure: Arc<OnceLock<String>>,
+    /// Keys that a workgroup counts, at least and at most.
+    pub tile: (u32, u32),
 }
 
 /// What is asked of a device.
@@ -111,9 +115,30 @@ pub struct Choice {
     pub hardware_only: bool,
     /// Ask only for the limits that every device grants.
     pub default_limits: bool,
+    /// Keys that a workgroup counts, where that is not to follow from the work at hand.
+    pub tile: Option<u32>,
 }
 
 impl Device {
+    /// Waits until a submission is done.
+    ///
+    /// # Errors
+    /// What went wrong; after that the device is not used again.
+    pub fn wait(&self, submission_index: wgpu::SubmissionIndex) -> std::result::Result<(), String> {
+        let wait = PollType::Wait { submission_index: Some(submission_index), timeout: Some(PATIENCE) };
+        // wgpu panics where the driver reports a lost device while it is waited for.
+        let waited = catch_unwind(AssertUnwindSafe(|| self.device.poll(wait)));
+        let failure = match waited {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the device was lost while it worked".to_owned()),
+        };
+        if let Some(failure) = failure {
+            let _ = self.failure.set(failure);
+        }
+        self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
+    }
+
     /// Opens a device.
     ///
     /// # Errors
@@ -141,8 +166,36 @@ impl Device {
         device.set_device_lost_callback(move |reason, message| {
             let _ = seen.set(format!("device lost ({reason:?}): {message}"));
         });
-        Ok(Self { device, queue, adapter: description, limits, failure })
+        Ok(Self {
+            device,
+            queue,
+            adapter: description,
+            limits,
+            failure,
+            tile: choice.tile.map_or(TILE, |tile| (tile, tile)),
+        })
     }
+}
+
+/// The adapter that a choice comes down to.
+fn best<'a>(
+    adapters: impl Iterator<Item = &'a AdapterDescription> + Clone,
+    choice: &Choice,
+) -> Option<&'a AdapterDescription> {
+    let Some(wanted) = &choice.adapter else {
+        let fits = |a: &&AdapterDescription| !(choice.hardware_only && a.is_software());
+        return adapters.filter(fits).min_by_key(|a| rank(a.kind));
+    };
+    // Digits are an index, or else part of a name ("4090").
+    let index = wanted.parse::<usize>().ok();
+    let named = |a: &&AdapterDescription| a.name.to_lowercase().contains(&wanted.to_lowercase());
+    let indexed = adapters.clone().find(|a| Some(a.index) == index);
+    indexed.or_else(|| adapters.filter(named).min_by_key(|a| rank(a.kind)))
+}
+
+/// The adapter that a choice comes down to, among those of this machine.
+pub fn chosen<'a>(adapters: &'a [AdapterDescription], choice: &Choice) -> Option<&'a AdapterDescription> {
+    best(adapters.iter(), choice)
 }
 
 fn choose(adapters: Vec<(Adapter, AdapterDescription)>, choice: &Choice) -> Result<(Adapter, AdapterDescription)> {
@@ -151,15 +204,7 @@ fn choose(adapters: Vec<(Adapter, AdapterDescription)>, choice: &Choice) -> Resu
             adapters.iter().map(|(_, a)| format!("{} ({}, {})", a.index, a.name, a.kind)).collect();
         if known.is_empty() { "none".to_owned() } else { known.join(", ") }
     };
-    let fits = |a: &AdapterDescription| match &choice.adapter {
-        Some(wanted) => match wanted.parse::<usize>() {
-            Ok(index) => a.index == index,
-            Err(_) => a.name.to_lowercase().contains(&wanted.to_lowercase()),
-        },
-        None => !(choice.hardware_only && a.is_software()),
-    };
-    let best = adapters.iter().filter(|(_, a)| fits(a)).map(|(_, a)| a).min_by_key(|a| rank(a.kind));
-    match best.map(|a| a.index) {
+    match best(adapters.iter().map(|(_, a)| a), choice).map(|a| a.index) {
         Some(index) => adapters.into_iter().nth(index).ok_or_else(|| Error::Backend("no adapter".into())),
         None => Err(Error::Backend(match &choice.adapter {
             Some(wanted) => format!("no adapter is called '{wanted}'; there are: {}", names()),

@@ -13,7 +13,7 @@ mod layout;
 mod pipeline;
 mod probe;
 
-pub use device::{ADAPTER_VARIABLE, AdapterDescription, Choice, adapters};
+pub use device::{ADAPTER_VARIABLE, AdapterDescription, Choice, adapters, chosen};
 pub use layout::{Comparison, Job, LANES, PRIVATE_WORDS, TILE, Tile};
 pub use pipeline::Stage;
 pub use probe::Probe;
@@ -32,8 +32,8 @@ use crate::error::Result;
 /// Device memory for keys unless told otherwise.
 pub const DEFAULT_MEMORY: u64 = 1 << 30;
 
-/// Threads that hand columns to the device, for each core.
-const THREADS_PER_CORE: usize = 4;
+/// Threads that hand columns to the device, for each worker thread asked for.
+const THREADS_EACH: usize = 4;
 
 /// Counts on a GPU.
 pub struct GpuCounter {
@@ -107,7 +107,7 @@ impl Counter for GpuCounter {
 
     fn threads(&self) -> Option<usize> {
         // Threads that wait for the device cost nothing, and each brings a column to the next dispatch.
-        Some((THREADS_PER_CORE * rayon::current_num_threads()).max(16))
+        Some(THREADS_EACH * rayon::current_num_threads())
     }
 
     fn columns<'a>(&'a self, domain: Domain, sources: Vec<&'a dyn KeySource>) -> Box<dyn Columns + 'a> {

@@ -1,6 +1,6 @@
 //! What a device can do at most: the ceilings that counting is held against.
 
-use wgpu::{Buffer, BufferDescriptor, BufferUsages, PollType};
+use wgpu::{Buffer, BufferDescriptor, BufferUsages};
 
 use super::GpuCounter;
 use crate::error::{Error, Result};
@@ -57,8 +57,6 @@ impl<'a> Probe<'a> {
         let mut encoder = device.device.create_command_encoder(&Default::default());
         record(&mut encoder);
         let index = device.queue.submit([encoder.finish()]);
-        let waited = device.device.poll(PollType::Wait { submission_index: Some(index), timeout: None });
-        waited.map_err(|e| Error::Backend(e.to_string()))?;
-        device.failure.get().map_or(Ok(()), |failure| Err(Error::Backend(failure.clone())))
+        device.wait(index).map_err(Error::Backend)
     }
 }
