@@ -33,7 +33,7 @@ pub fn freeze_feature(
             refused(Status::UnsupportedType, format!("{} cannot be read as categories", column.kind.name()))
         }
         (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
-            .categories(column, options.category_limit)
+            .categories(counter, column, options.category_limit)
             .map(|(categories, tally)| (tally, Frozen::Categorical(categories)))
             .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string())),
         (Some(Kind::Numeric), other) => {

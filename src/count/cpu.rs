@@ -78,6 +78,15 @@ pub fn collect_source(source: &dyn KeySource, map: &CellMap, cells: &CellSet) ->
     Ok(found.finish())
 }
 
+/// How often each of so many codes occurs.
+pub fn count_codes(codes: &[u32], distinct: usize) -> Vec<u64> {
+    let mut counts = vec![0; distinct];
+    for &code in codes {
+        counts[code as usize] += 1;
+    }
+    counts
+}
+
 /// Adds the keys to the counts of their cells (and, where asked for, their offsets within the cells).
 pub fn count(map: &CellMap, keys: &KeyVec, into: &mut CellCounts) {
     match keys {

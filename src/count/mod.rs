@@ -52,6 +52,11 @@ pub trait Counter: Send + Sync {
         None
     }
 
+    /// How often each of so many codes occurs: the indices of a chunk into its dictionary of categories.
+    fn count_codes(&self, codes: Vec<u32>, distinct: usize) -> Vec<u64> {
+        cpu::count_codes(&codes, distinct)
+    }
+
     /// Starts on columns of one type, which may be looked at several times.
     fn columns<'a>(&'a self, domain: Domain, sources: Vec<&'a dyn KeySource>) -> Box<dyn Columns + 'a>;
 }

@@ -1,6 +1,6 @@
 //! Guessing what the columns of a new data set are for, with the reason beside each guess.
 
-use crate::count::{CategoryCounts, Domain, KeySource, KeyVec};
+use crate::count::{CategoryCounts, CpuCounter, Domain, KeySource, KeyVec};
 use crate::error::Result;
 use crate::snapshot::{Column, ColumnType, Snapshot};
 
@@ -95,7 +95,7 @@ fn mostly_distinct_text(snapshot: &Snapshot, column: &Column) -> Result<bool> {
     if snapshot.rows() < 100 || snapshot.rows() > MOST_ROWS {
         return Ok(false);
     }
-    let (categories, _) = snapshot.categories(column, CategoryCounts::DEFAULT_LIMIT)?;
+    let (categories, _) = snapshot.categories(&CpuCounter, column, CategoryCounts::DEFAULT_LIMIT)?;
     let distinct = categories.counts.len() as u64 + categories.pooled;
     Ok(distinct as f64 > 0.9 * categories.total() as f64)
 }

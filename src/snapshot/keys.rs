@@ -8,7 +8,7 @@ use polars_arrow::types::NativeType;
 
 use crate::count::key::{Key, key_f32, key_f64, key_i32, key_i64};
 use crate::count::tally::Moments;
-use crate::count::{CategoryCounts, Domain, KeyVec, Tally};
+use crate::count::{CategoryCounts, Counter, Domain, KeyVec, Tally};
 
 /// The keys of a chunk: nulls and NaN are tallied and left out. `None` if the array does not hold numbers
 /// that the domain covers.
@@ -164,7 +164,7 @@ fn moments<K: Key>(keys: &[K], domain: Domain) -> Moments {
 
 /// Counts the categories of a chunk: strings, dictionaries of strings, booleans, and integers as their text.
 /// `None` if the array holds something else.
-pub fn count_categories(array: &dyn Array, into: &mut CategoryCounts) -> Option<Tally> {
+pub fn count_categories(counter: &dyn Counter, array: &dyn Array, into: &mut CategoryCounts) -> Option<Tally> {
     let any = array.as_any();
     if let Some(array) = any.downcast_ref::<Utf8ViewArray>() {
         count_text(array.iter().flatten(), into);
@@ -185,14 +185,14 @@ pub fn count_categories(array: &dyn Array, into: &mut CategoryCounts) -> Option<
             }
         }
     } else if let ArrowDataType::Dictionary(..) = array.dtype() {
-        let found = count_dictionary::<u32>(array, into)
-            .or_else(|| count_dictionary::<u8>(array, into))
-            .or_else(|| count_dictionary::<u16>(array, into))
-            .or_else(|| count_dictionary::<i8>(array, into))
-            .or_else(|| count_dictionary::<i16>(array, into))
-            .or_else(|| count_dictionary::<i32>(array, into))
-            .or_else(|| count_dictionary::<i64>(array, into))
-            .or_else(|| count_dictionary::<u64>(array, into));
+        let found = count_dictionary::<u32>(counter, array, into)
+            .or_else(|| count_dictionary::<u8>(counter, array, into))
+            .or_else(|| count_dictionary::<u16>(counter, array, into))
+            .or_else(|| count_dictionary::<i8>(counter, array, into))
+            .or_else(|| count_dictionary::<i16>(counter, array, into))
+            .or_else(|| count_dictionary::<i32>(counter, array, into))
+            .or_else(|| count_dictionary::<i64>(counter, array, into))
+            .or_else(|| count_dictionary::<u64>(counter, array, into));
         let null = found?;
         return Some(Tally { rows: array.len() as u64, null, ..Tally::default() });
     } else {
@@ -234,12 +234,15 @@ fn count_text<'a>(values: impl Iterator<Item = &'a str>, into: &mut CategoryCoun
 
 /// Counts dictionary indices first, and looks every distinct text up once. The number of nulls, which may be
 /// null indices or indices of a null; `None` if it is another kind of dictionary.
-fn count_dictionary<K: DictionaryKey>(array: &dyn Array, into: &mut CategoryCounts) -> Option<u64> {
+fn count_dictionary<K: DictionaryKey>(
+    counter: &dyn Counter,
+    array: &dyn Array,
+    into: &mut CategoryCounts,
+) -> Option<u64> {
     let array = array.as_any().downcast_ref::<DictionaryArray<K>>()?;
-    let mut counts = vec![0u64; array.values().len()];
-    for index in array.keys_iter().flatten() {
-        counts[index] += 1;
-    }
+    let distinct = array.values().len();
+    u32::try_from(distinct).ok()?;
+    let counts = counter.count_codes(array.keys_iter().flatten().map(|index| index as u32).collect(), distinct);
     let mut null = array.null_count() as u64;
     let names = array.values().as_any();
     macro_rules! add {
@@ -270,6 +273,7 @@ mod tests {
     use polars_arrow::bitmap::Bitmap;
 
     use super::*;
+    use crate::count::CpuCounter;
 
     #[test]
     fn nulls_nans_and_infinities_are_tallied_apart() {
@@ -295,7 +299,7 @@ mod tests {
     fn integers_as_categories_are_counted_under_their_text() {
         let array = PrimitiveArray::<i32>::from([Some(-1), Some(3), None, Some(3)]);
         let mut counts = CategoryCounts::new(10);
-        let tally = count_categories(&array, &mut counts).unwrap();
+        let tally = count_categories(&CpuCounter, &array, &mut counts).unwrap();
         assert_eq!(counts.finish().counts, [("-1".into(), 1), ("3".into(), 2)]);
         assert_eq!(tally.null, 1);
     }
@@ -306,7 +310,7 @@ mod tests {
         let indices = PrimitiveArray::<u32>::from([Some(0), Some(1), None, Some(0)]);
         let array = DictionaryArray::try_from_keys(indices, values.boxed(), false).unwrap();
         let mut counts = CategoryCounts::new(10);
-        let tally = count_categories(&array, &mut counts).unwrap();
+        let tally = count_categories(&CpuCounter, &array, &mut counts).unwrap();
         assert_eq!(counts.finish().counts, [("a".into(), 2)]);
         assert_eq!((tally.rows, tally.null), (4, 2));
     }

@@ -22,7 +22,7 @@ use polars_arrow::datatypes::ArrowDataType;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
-use crate::count::{Categories, CategoryCounts, Domain, Kept, KeySource, KeyVec, Tally, Workload};
+use crate::count::{Categories, CategoryCounts, Counter, Domain, Kept, KeySource, KeyVec, Tally, Workload};
 use crate::error::{Error, Result};
 
 /// What a column holds.
@@ -374,7 +374,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`Error::UnreadableColumn`].
-    pub fn categories(&self, column: &Column, limit: usize) -> Result<(Categories, Tally)> {
+    pub fn categories(&self, counter: &dyn Counter, column: &Column, limit: usize) -> Result<(Categories, Tally)> {
         use rayon::prelude::*;
         let (counts, tally) = (0..self.chunks.len())
             .into_par_iter()
@@ -387,7 +387,7 @@ impl Snapshot {
                             let rows = array.len() as u64;
                             Some(Tally { rows, null: rows, ..Tally::default() })
                         } else {
-                            keys::count_categories(&*array, &mut counts)
+                            keys::count_categories(counter, &*array, &mut counts)
                         };
                         tally = tally
                             .merge(part.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);

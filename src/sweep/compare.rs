@@ -185,7 +185,7 @@ fn attempt<'a>(
             ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _) => {
                 pool.numeric(current, column, *domain, false, options.hold()).and_then(|source| source.tally())
             }
-            _ => pool.categories(current, column, options.category_limit).map(|counted| counted.1),
+            _ => pool.categories(counter, current, column, options.category_limit).map(|counted| counted.1),
         };
         return match current_tally {
             Ok(current) => (shown, Ok(Err((Status::AllNull, *tally, current, dtypes)))),
@@ -226,7 +226,7 @@ fn attempt<'a>(
         Kind::Categorical if matches!(common, ColumnType::Numeric(domain) if domain.is_float()) => {
             return refuse(Status::UnsupportedType, not_categories(&common));
         }
-        Kind::Categorical => categorical(baseline, (current, column), dtypes, options, pool),
+        Kind::Categorical => categorical(counter, baseline, (current, column), dtypes, options, pool),
     };
     let refusal = |error: Error| Refusal {
         status: if matches!(error, Error::NotIntegers { .. }) { Status::TypeChanged } else { Status::Unreadable },
@@ -296,6 +296,7 @@ fn counted_otherwise(feature: &str, how: &str) -> Error {
 }
 
 fn categorical<'a>(
+    counter: &dyn Counter,
     baseline: BaselineFeature<'a>,
     (current, column): (&'a Snapshot, &'a Column),
     dtypes: [String; 2],
@@ -305,7 +306,7 @@ fn categorical<'a>(
     let live;
     let (a, ta) = match baseline {
         BaselineFeature::Live(snapshot, column) => {
-            live = pool.categories(snapshot, column, options.category_limit)?;
+            live = pool.categories(counter, snapshot, column, options.category_limit)?;
             (&live.0, live.1)
         }
         BaselineFeature::Frozen(feature) => match &feature.data {
@@ -313,7 +314,7 @@ fn categorical<'a>(
             _ => return Err(counted_otherwise(&feature.name, "numbers")),
         },
     };
-    let found = pool.categories(current, column, options.category_limit)?;
+    let found = pool.categories(counter, current, column, options.category_limit)?;
     let (b, tb) = (&found.0, found.1);
     let names = dtypes.clone();
     let figures = figures::categorical(a, b, &ta, &tb, dtypes, options).map(|mut figures| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::count::{Categories, Domain, Tally};
+use crate::count::{Categories, Counter, Domain, Tally};
 use crate::error::Result;
 use crate::snapshot::{Column, NumericColumn, Snapshot};
 
@@ -60,13 +60,19 @@ impl<'a> ColumnPool<'a> {
     ///
     /// # Errors
     /// Whatever reading it gives.
-    pub fn categories(&mut self, snapshot: &'a Snapshot, column: &'a Column, limit: usize) -> Result<Rc<Counted>> {
+    pub fn categories(
+        &mut self,
+        counter: &dyn Counter,
+        snapshot: &'a Snapshot,
+        column: &'a Column,
+        limit: usize,
+    ) -> Result<Rc<Counted>> {
         let id: ColumnId = (snapshot, column);
         if let Some(known) = self.categories.get(&(id, limit)) {
             return Ok(known.clone());
         }
         self.reads += 1;
-        let read = Rc::new(snapshot.categories(column, limit)?);
+        let read = Rc::new(snapshot.categories(counter, column, limit)?);
         if self.uses.get(&id).is_some_and(|&left| left > 1) {
             self.categories.insert((id, limit), read.clone());
         }

@@ -171,6 +171,18 @@ fn tiles_of_every_size_hold_the_same_keys() {
 }
 
 #[test]
+fn category_codes_are_counted_alike() {
+    let Some(gpu) = gpu() else { return };
+    let mut random = Random(8);
+    for (n, distinct) in [(0, 3), (1, 1), (5000, 2), (70_000, 300), (30_000, 9000), (20_000, 1_000_000)] {
+        let codes: Vec<u32> = (0..n).map(|_| random.below(distinct) as u32).collect();
+        let counts = gpu.count_codes(codes.clone(), distinct as usize);
+        assert_eq!(counts, CpuCounter.count_codes(codes, distinct as usize), "{n} codes of {distinct}");
+    }
+    assert_eq!(gpu.usage().unwrap().failure, None);
+}
+
+#[test]
 fn keys_at_the_edges_of_cells_fall_on_the_same_side() {
     let Some(gpu) = gpu() else { return };
     let mut random = Random(2);

@@ -1,7 +1,6 @@
 //! Columns on the device.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
@@ -161,15 +160,7 @@ impl<'a> GpuColumns<'a> {
 
     /// Sends a chunk: where it lies then, or its number if there was no room.
     fn send(&self, i: usize, keys: &KeyVec) -> (Option<Region>, Option<usize>) {
-        let upload = || self.gpu.arena.upload(&self.gpu.device, keys);
-        let region = if self.gpu.is_broken() { None } else { upload() };
-        let bytes = if self.wide { 8 } else { 4 };
-        if region.is_some() {
-            self.gpu.counted.fetch_add(keys.len() as u64, Ordering::Relaxed);
-            self.gpu.sent.fetch_add(keys.len() as u64 * bytes, Ordering::Relaxed);
-        } else {
-            self.gpu.left.fetch_add(keys.len() as u64, Ordering::Relaxed);
-        }
+        let region = self.gpu.send(keys);
         let left = (region.is_none() && !keys.is_empty()).then_some(i);
         (region, left)
     }

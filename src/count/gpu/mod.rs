@@ -7,6 +7,7 @@
 
 mod arena;
 mod batch;
+mod codes;
 mod columns;
 mod device;
 mod layout;
@@ -21,12 +22,12 @@ pub use probe::Probe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::arena::Arena;
+use self::arena::{Arena, Region};
 use self::batch::{Batches, Request};
 use self::columns::GpuColumns;
 use self::device::Device;
 use self::pipeline::Pipelines;
-use super::{Columns, Counter, Domain, KeySource, Usage};
+use super::{Columns, Counter, Domain, KeySource, KeyVec, Usage, cpu};
 use crate::error::Result;
 
 /// Device memory for keys unless told otherwise.
@@ -87,6 +88,19 @@ impl GpuCounter {
         self.batches.run(&self.device, &self.pipelines, &self.arena, request)
     }
 
+    /// Sends keys; `None` where there is no room, or no device any more.
+    fn send(&self, keys: &KeyVec) -> Option<Region> {
+        let region = if self.is_broken() { None } else { self.arena.upload(&self.device, keys) };
+        let bytes = if matches!(keys, KeyVec::U32(_)) { 4 } else { 8 };
+        if region.is_some() {
+            self.counted.fetch_add(keys.len() as u64, Ordering::Relaxed);
+            self.sent.fetch_add(keys.len() as u64 * bytes, Ordering::Relaxed);
+        } else {
+            self.left.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        }
+        region
+    }
+
     /// Notes a failure, after which the device is left alone.
     fn fail(&self, reason: String) {
         let _ = self.device.failure.set(reason);
@@ -108,6 +122,17 @@ impl Counter for GpuCounter {
     fn threads(&self) -> Option<usize> {
         // Threads that wait for the device cost nothing, and each brings a column to the next dispatch.
         Some(THREADS_EACH * rayon::current_num_threads())
+    }
+
+    fn count_codes(&self, codes: Vec<u32>, distinct: usize) -> Vec<u64> {
+        let codes = KeyVec::U32(codes);
+        match codes::count(self, &codes, distinct) {
+            Some(Ok(counts)) => return counts,
+            Some(Err(reason)) => self.fail(reason),
+            None => {}
+        }
+        let KeyVec::U32(codes) = codes else { return Vec::new() };
+        cpu::count_codes(&codes, distinct)
     }
 
     fn columns<'a>(&'a self, domain: Domain, sources: Vec<&'a dyn KeySource>) -> Box<dyn Columns + 'a> {
