@@ -4,7 +4,8 @@
 // with equal keys get in each other's way less, and adds them to the results once. Divisions too fine for workgroup
 // memory are counted in the results directly.
 //
-// Results of a job: `cells` counts; with offsets then `cells` low words and `cells` high words of their sums.
+// Results of a job: `cells` counts; with offsets then `cells` low words and `cells` high words of their sums. Last the
+// sum of all words of the keys, so that the host sees that what it sent was counted.
 
 override with_offsets: bool = false;
 
@@ -34,6 +35,14 @@ fn add_shared(job: Job, cell: u32, offset: Wide) {
     }
 }
 
+/// The sum of the words of a key.
+fn words_at(at: u32) -> u32 {
+    if wide {
+        return keys[at] + keys[at + 1u];
+    }
+    return keys[at];
+}
+
 @compute @workgroup_size(256)
 fn count_keys(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -46,15 +55,20 @@ fn count_keys(
     }
     let job = jobs[tile.job];
     let stride = select(1u, 2u, wide);
+    let checksum = job.results + job.cells * select(1u, 3u, with_offsets);
+    var sum_of_words = 0u;
 
     if job.cells * select(1u, 3u, with_offsets) > private_words {
         for (var i = lane; i < tile.count; i += LANES) {
-            let found = place(job, tile.first + i * stride);
+            let at = tile.first + i * stride;
+            let found = place(job, at);
+            sum_of_words += words_at(at);
             atomicAdd(&results[job.results + found.cell], 1u);
             if with_offsets {
                 add_shared(job, found.cell, found.offset);
             }
         }
+        atomicAdd(&results[checksum], sum_of_words);
         return;
     }
 
@@ -66,13 +80,16 @@ fn count_keys(
     workgroupBarrier();
     let own = (lane % copies) * words;
     for (var i = lane; i < tile.count; i += LANES) {
-        let found = place(job, tile.first + i * stride);
+        let at = tile.first + i * stride;
+        let found = place(job, at);
+        sum_of_words += words_at(at);
         atomicAdd(&private_counts[own + found.cell], 1u);
         if with_offsets {
             let low = own + job.cells + found.cell;
             add_private(low, low + job.cells, found.offset);
         }
     }
+    atomicAdd(&results[checksum], sum_of_words);
     workgroupBarrier();
     for (var cell = lane; cell < job.cells; cell += LANES) {
         var count = 0u;

@@ -75,7 +75,7 @@ pub fn tie_aware(percentiles: &[f64]) -> Vec<TieBin> {
     let mut i = 0;
     while i <= last {
         let x = percentiles[i];
-        let run = percentiles[i..].iter().take_while(|&&p| p == x).count();
+        let run = percentiles[i..].iter().take_while(|&&p| p == x).count().max(1);
         if run > 1 {
             bins.push(TieBin::Below(x));
             bins.push(TieBin::Equal(x));

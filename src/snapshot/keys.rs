@@ -13,7 +13,8 @@ use crate::count::{CategoryCounts, Counter, Domain, KeyVec, Tally};
 /// The keys of a chunk: nulls and NaN are tallied and left out. `None` if the array does not hold numbers
 /// that the domain covers.
 pub fn keys_of(array: &dyn Array, domain: Domain, with_moments: bool) -> Option<(KeyVec, Tally)> {
-    let keys = convert(array, domain)?;
+    // Without values any type will do: writers give a column of nulls whatever type they like.
+    let keys = if array.null_count() == array.len() { KeyVec::new(domain) } else { convert(array, domain)? };
     let mut tally = Tally { rows: array.len() as u64, null: array.null_count() as u64, ..Tally::default() };
     tally.nan = tally.values() - keys.len() as u64;
     if domain.is_float() {
@@ -93,12 +94,13 @@ fn whole_numbers(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
     };
     let mut values = Vec::with_capacity(keys.len());
     keys.values(from, &mut values);
+    // Beyond 2^53 a double stands for several integers, so which one it was cannot be told.
     let (least, most) = match domain {
-        Domain::I32 => (-(2f64.powi(31)), 2f64.powi(31)),
-        Domain::I64 => (-(2f64.powi(63)), 2f64.powi(63)),
-        _ => (0.0, 2f64.powi(64)),
+        Domain::I32 => (f64::from(i32::MIN), f64::from(i32::MAX)),
+        Domain::I64 => (-(2f64.powi(53)), 2f64.powi(53)),
+        _ => (0.0, 2f64.powi(53)),
     };
-    if !values.iter().all(|&x| x.trunc() == x && least <= x && x < most) {
+    if !values.iter().all(|&x| x.trunc() == x && least <= x && x <= most) {
         return None;
     }
     Some(match domain {

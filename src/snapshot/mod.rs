@@ -300,7 +300,7 @@ impl Snapshot {
                 keys::keys_of(&*array, domain, with_moments)
             };
             let (keys, tally) = keys.ok_or_else(|| match array.dtype() {
-                _ if matches!(column.kind, ColumnType::Numeric(kind) if kind.is_float() && !domain.is_float()) => {
+                _ if matches!(column.kind, ColumnType::Numeric(kind) if kind != domain && !domain.is_float()) => {
                     Error::NotIntegers {
                         path: self.files[self.chunks[i].file].path.clone(),
                         column: column.name.clone(),

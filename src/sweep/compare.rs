@@ -213,9 +213,7 @@ fn attempt<'a>(
                 _ => domain,
             };
             let fits = |domain: Domain| match &column.kind {
-                ColumnType::Numeric(found) => {
-                    domain.common(*found) == domain || (found.is_float() && !domain.is_float())
-                }
+                ColumnType::Numeric(found) => domain.common(*found) == domain || !domain.is_float(),
                 _ => true,
             };
             if !fits(domain) {

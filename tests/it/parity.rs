@@ -9,14 +9,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use driftsweep::count::ecdf::{Ecdf, EcdfPair};
-use driftsweep::count::gpu::{Choice, GpuCounter, TILE};
+use driftsweep::count::gpu::{Choice, DEFAULT_MEMORY, GpuCounter, TILE};
 use driftsweep::count::key::{key_f32, key_f64, key_i32, key_i64};
 use driftsweep::count::pair::{Baseline, Wanted, count_pair};
-use driftsweep::count::{CellCounts, CellMap, CellSet, Columns, Counter, CpuCounter, Domain, KeyVec};
+use driftsweep::count::{CellCounts, CellMap, CellSet, Columns, Counter, CpuCounter, Domain, KeyVec, with_threads};
 use driftsweep::fleet::Options;
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::{self, BaselineSource};
 use polars::prelude::{DataFrame, NamedFrom, Series};
+use rayon::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -276,6 +277,30 @@ fn a_device_lost_in_the_middle_of_a_comparison_changes_nothing() {
         });
         assert_eq!(found.counts_hash, expected.counts_hash, "lost after {lost_after}");
         assert!(device.usage().unwrap().failure.is_some());
+    }
+}
+
+#[test]
+fn many_threads_sending_many_small_parts_lose_none_of_them() {
+    if gpu().is_none() {
+        return;
+    }
+    let mut random = Random(21);
+    let column = |random: &mut Random| -> Vec<KeyVec> {
+        keys(Domain::I64, 9000, random).chunks(30).map(|part| packed(Domain::I64, part)).collect()
+    };
+    let columns: Vec<Vec<KeyVec>> = (0..96).map(|_| column(&mut random)).collect();
+    let map = CellMap::from_sample(&mut keys(Domain::I64, 500, &mut random), Domain::I64, 400);
+    let count = |counter: &dyn Counter| -> Vec<CellCounts> {
+        let count = |column: &Vec<KeyVec>| count(&mut *counter.columns(Domain::I64, vec![column]), &map, false);
+        with_threads(counter, || columns.par_iter().map(count).collect())
+    };
+    let expected = count(&CpuCounter);
+    for _ in 0..3 {
+        // The first submissions of a device are where memory is touched for the first time.
+        let device = GpuCounter::open(&Choice::default(), DEFAULT_MEMORY).unwrap();
+        assert!(count(&device) == expected);
+        assert_eq!(device.usage().unwrap().failure, None);
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Region {
     pub words: Range<u64>,
     /// Number of keys.
     pub keys: u32,
+    /// Sum of all their words, modulo 2^32: what was sent must be what is counted.
+    pub checksum: u32,
 }
 
 impl Drop for Region {
@@ -80,7 +82,9 @@ impl Arena {
         }
         let count = u32::try_from(keys.len()).ok()?;
         let (slab, words, buffer) = self.allocate(device, bytes.len() as u64 / 4)?;
-        let region = Region { arena: self.clone(), slab, words, keys: count };
+        let sum = |words: &[u32]| words.iter().fold(0u32, |sum, &word| sum.wrapping_add(word));
+        let checksum = sum(bytemuck::cast_slice(bytes));
+        let region = Region { arena: self.clone(), slab, words, keys: count, checksum };
         device.queue.write_buffer(&buffer, region.words.start * 4, bytes);
         let size = bytes.len() as u64;
         if self.staged.fetch_add(size, Ordering::Relaxed) + size > STAGED {
@@ -114,6 +118,11 @@ impl Arena {
         if pollster::block_on(scope.pop()).is_some() {
             return None;
         }
+        // wgpu zeroes what was never written when it is first bound, and may do so after another thread's keys have
+        // gone there. Cleared now, there is nothing left for it to zero.
+        let mut encoder = device.device.create_command_encoder(&Default::default());
+        encoder.clear_buffer(&buffer, 0, None);
+        device.wait(device.queue.submit([encoder.finish()])).ok()?;
         let mut free = RangeAllocator::new(0..self.slab_words);
         let range = free.allocate_range(words).ok()?;
         slabs.push(Slab { buffer: buffer.clone(), free });

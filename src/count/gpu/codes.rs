@@ -22,10 +22,11 @@ pub fn count(gpu: &GpuCounter, codes: &KeyVec, distinct: usize) -> Option<Result
     let job = Job { ranges: 1, coarse_shift: 31, cells: distinct as u32, ..Job::default() };
     let parts = vec![(region.words.start as u32, region.keys)];
     let task = Task { stage: Stage::Count { with_offsets: false }, wide: false, slab: region.slab, parts, job };
-    let request = Request { tables: vec![0], tasks: vec![task], comparison: None, results: distinct as u64 };
-    Some(gpu.run(request).and_then(|found| {
+    let request = Request { tables: vec![0], tasks: vec![task], comparison: None, results: distinct as u64 + 1 };
+    Some(gpu.run(request).and_then(|mut found| {
+        let checksum = found.pop();
         let counts: Vec<u64> = found.into_iter().map(u64::from).collect();
-        let all = counts.iter().sum::<u64>() == u64::from(region.keys);
+        let all = counts.iter().sum::<u64>() == u64::from(region.keys) && checksum == Some(region.checksum);
         if all { Ok(counts) } else { Err("the device lost count of its codes".into()) }
     }))
 }

@@ -36,8 +36,9 @@ struct Held {
     /// To whom.
     arena: Arc<Arena>,
     shares: Vec<Share>,
-    /// Keys on the device.
+    /// Keys on the device, and the sum of their words.
     keys: u64,
+    checksum: u32,
     /// Chunks for which there was no room.
     rest: Vec<usize>,
 }
@@ -74,6 +75,7 @@ impl KeySource for Rest<'_> {
 impl Held {
     fn of(arena: Arc<Arena>, regions: Vec<Region>, rest: Vec<usize>) -> Self {
         let keys = regions.iter().map(|region| u64::from(region.keys)).sum();
+        let checksum = regions.iter().fold(0u32, |sum, region| sum.wrapping_add(region.checksum));
         let mut shares: Vec<Share> = Vec::new();
         for region in regions {
             let at = shares.iter().position(|share| share.slab == region.slab).unwrap_or_else(|| {
@@ -83,7 +85,7 @@ impl Held {
             shares[at].parts.push((region.words.start as u32, region.keys));
             shares[at]._regions.push(region);
         }
-        Self { arena, shares, keys, rest }
+        Self { arena, shares, keys, checksum, rest }
     }
 }
 
@@ -198,7 +200,8 @@ impl<'a> GpuColumns<'a> {
         wanted: Option<Wanted<'_>>,
     ) -> std::result::Result<Vec<Counted>, String> {
         let cells = map.len();
-        let words = cells * if with_offsets { 3 } else { 1 };
+        // Counts, offsets in two words, and the checksum.
+        let words = cells * if with_offsets { 3 } else { 1 } + 1;
         let (job, tables) = division(map, self.wide);
         let mut request = Request { tables, ..Request::default() };
         for column in 0..self.held.len() {
@@ -255,6 +258,10 @@ impl<'a> GpuColumns<'a> {
         let mut counted = Vec::with_capacity(self.held.len());
         for (column, held) in self.held.iter().enumerate() {
             let found = &found[column * words..(column + 1) * words];
+            let (&checksum, found) = found.split_last().unwrap_or((&0, &[]));
+            if checksum != held.checksum {
+                return Err("the device did not count the keys that were sent".into());
+            }
             let counts: Vec<u64> = found[..cells].iter().map(|&count| count.into()).collect();
             if counts.iter().sum::<u64>() != held.keys {
                 return Err("the device lost count of its keys".into());
