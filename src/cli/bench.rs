@@ -10,11 +10,11 @@ use driftsweep::count::ecdf::EcdfPair;
 use driftsweep::count::gpu::{GpuCounter, Probe};
 use driftsweep::count::key::{key_f32, key_f64};
 use driftsweep::count::pair::{Baseline, Wanted, count_pair};
-use driftsweep::count::{CellMap, Counter, CpuCounter, Domain, KeyVec, with_threads};
+use driftsweep::count::{Backend, CellMap, Counter, CpuCounter, Domain, KeyVec, with_threads};
 use driftsweep::error::Error;
 use rayon::prelude::*;
 
-use super::{BackendArg, EngineArgs};
+use super::EngineArgs;
 
 #[derive(Args)]
 pub struct BenchArgs {
@@ -38,15 +38,21 @@ pub struct BenchArgs {
 const CHUNK: usize = 1 << 18;
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
-    if args.rows == 0 || args.columns == 0 || args.runs == 0 || args.cells == 0 {
-        return Err(super::bad("--rows, --columns, --cells, --runs", "must be 1 or more"));
+    let limits = [
+        ("--rows", args.rows, 1 << 31),
+        ("--columns", args.columns, 100_000),
+        ("--cells", args.cells, 1 << 16),
+        ("--runs", args.runs, 1000),
+    ];
+    if let Some((flag, _, most)) = limits.into_iter().find(|&(_, value, most)| !(1..=most).contains(&value)) {
+        return Err(super::bad(flag, &format!("must be between 1 and {most}")));
     }
     args.engine.start()?;
     let (choice, memory) = args.engine.device()?;
-    let gpu = match args.engine.backend {
-        Some(BackendArg::Cpu) => Err(Error::Backend("--backend cpu was given".into())),
-        Some(BackendArg::Gpu) => Ok(GpuCounter::open(&choice, memory)?),
-        Some(BackendArg::Auto) | None => GpuCounter::open(&choice, memory),
+    let gpu = match args.engine.backend()? {
+        Backend::Cpu => Err(Error::Backend("the CPU alone was asked for".into())),
+        Backend::Gpu => Ok(GpuCounter::open(&choice, memory)?),
+        Backend::Auto => GpuCounter::open(&choice, memory),
     };
     let mut text = String::new();
     writeln!(text, "{} columns of {} rows, {} threads", args.columns, args.rows, rayon::current_num_threads())?;

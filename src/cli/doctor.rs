@@ -51,7 +51,11 @@ fn check(args: &DoctorArgs, text: &mut String) -> anyhow::Result<u8> {
     let adapter = super::variable(gpu::ADAPTER_VARIABLE);
     let choice = gpu::Choice { adapter, ..gpu::Choice::default() };
     let shown = |choice: &gpu::Choice| gpu::chosen(&adapters, choice).map_or("none".into(), |a| a.index.to_string());
+    super::backend_of_environment()?;
     let auto = gpu::Choice { hardware_only: true, ..choice.clone() };
+    if let (Some(name), None) = (&choice.adapter, gpu::chosen(&adapters, &choice)) {
+        return Err(super::bad(gpu::ADAPTER_VARIABLE, &format!("no adapter is called '{name}'")));
+    }
     writeln!(text, "chosen     adapter {} by --backend gpu, {} by --backend auto", shown(&choice), shown(&auto))?;
     let temporary = std::env::temp_dir();
     match tempfile::tempfile() {

@@ -113,21 +113,20 @@ impl EngineArgs {
         Ok(options)
     }
 
-    /// Chooses what counts: flags first, then the environment.
+    /// Chooses what counts.
     fn counter(&self, workload: Workload) -> anyhow::Result<Chosen> {
-        let backend = match (self.backend, variable(BACKEND_VARIABLE)) {
-            (Some(backend), _) => backend,
-            (None, Some(name)) => BackendArg::from_str(&name, true)
-                .map_err(|_| bad(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))?,
-            (None, None) => BackendArg::Auto,
-        };
-        let backend = match backend {
+        let backend = self.backend()?;
+        let (choice, memory) = self.device()?;
+        Ok(backend.counter(workload, &choice, memory)?)
+    }
+
+    /// The backend: the flag first, then the environment.
+    fn backend(&self) -> anyhow::Result<Backend> {
+        Ok(match self.backend.map_or_else(backend_of_environment, Ok)? {
             BackendArg::Auto => Backend::Auto,
             BackendArg::Cpu => Backend::Cpu,
             BackendArg::Gpu => Backend::Gpu,
-        };
-        let (choice, memory) = self.device()?;
-        Ok(backend.counter(workload, &choice, memory)?)
+        })
     }
 
     /// Which GPU, and how much of its memory.
@@ -139,6 +138,11 @@ impl EngineArgs {
         }
         Ok((gpu::Choice { adapter, ..gpu::Choice::default() }, memory))
     }
+}
+
+fn backend_of_environment() -> anyhow::Result<BackendArg> {
+    let Some(name) = variable(BACKEND_VARIABLE) else { return Ok(BackendArg::Auto) };
+    BackendArg::from_str(&name, true).map_err(|_| bad(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))
 }
 
 /// A variable of the environment, if it is set to something.

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use indexmap::IndexMap;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::error::{Error, Result};
@@ -136,13 +138,9 @@ struct Settings {
     thresholds: ThresholdTable,
 }
 
-/// `convention = "evidently"`, or a table that also says which figure decides.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum ConventionSetting {
-    Name(String),
-    Table(ConventionTable),
-}
+/// `convention = "evidently"`, `"none"`, or a table that also says which figure decides. Checked as it is read, so that
+/// a mistake is reported where it stands.
+struct ConventionSetting(Option<Conventional>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,18 +152,39 @@ struct ConventionTable {
     categorical: Option<Rule>,
 }
 
-impl ConventionSetting {
-    fn check(&self) -> std::result::Result<Conventional, String> {
-        let (name, numeric, categorical) = match self {
-            Self::Name(name) => (name, None, None),
-            Self::Table(table) => (&table.name, table.numeric, table.categorical),
-        };
-        let convention = Convention::from_str(name).map_err(|e| e.to_string())?;
-        let rules = [(Kind::Numeric, numeric), (Kind::Categorical, categorical)];
-        rules.into_iter().try_fold(Conventional::new(convention), |conventional, (kind, rule)| match rule {
-            Some(rule) => conventional.with_rule(kind, rule),
-            None => Ok(conventional),
-        })
+impl<'de> Deserialize<'de> for ConventionSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Setting;
+
+        impl<'de> Visitor<'de> for Setting {
+            type Value = ConventionSetting;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the name of a convention, or a table with name, numeric and categorical")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> std::result::Result<Self::Value, E> {
+                if name == "none" {
+                    return Ok(ConventionSetting(None));
+                }
+                let convention = Convention::from_str(name).map_err(E::custom)?;
+                Ok(ConventionSetting(Some(Conventional::new(convention))))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Self::Value, A::Error> {
+                let table = ConventionTable::deserialize(MapAccessDeserializer::new(map))?;
+                let custom = <A::Error as serde::de::Error>::custom::<String>;
+                let convention = Convention::from_str(&table.name).map_err(|e| custom(e.to_string()))?;
+                let rules = [(Kind::Numeric, table.numeric), (Kind::Categorical, table.categorical)];
+                let conventional =
+                    rules.into_iter().try_fold(Conventional::new(convention), |conventional, (kind, rule)| {
+                        rule.map_or(Ok(conventional), |rule| conventional.with_rule(kind, rule))
+                    });
+                Ok(ConventionSetting(Some(conventional.map_err(custom)?)))
+            }
+        }
+
+        deserializer.deserialize_any(Setting)
     }
 }
 
@@ -341,7 +360,7 @@ fn apply(
         options.category_limit = limit;
     }
     if let Some(convention) = convention {
-        options.convention = Some(convention.check()?);
+        options.convention = convention.0;
     }
     Ok(())
 }
@@ -395,10 +414,11 @@ mod tests {
             (&format!("{MODEL}metrics = [\"psy\"]\n"), Some(1), "unknown metric 'psy'"),
             (&format!("{MODEL}bins = 1\n"), Some(1), "between 2 and 1000"),
             (&format!("{MODEL}[model.thresholds]\nks_p = 2.0\n"), Some(1), "between 0 and 1"),
-            (&format!("{MODEL}convention = \"tfvd\"\n"), Some(1), "unknown convention 'tfvd'"),
+            (&format!("{MODEL}convention = \"tfvd\"\n"), Some(5), "unknown convention 'tfvd'"),
+            (&format!("{MODEL}convention = 3\n"), Some(5), "the name of a convention"),
             (
                 &format!("{MODEL}[model.convention]\nname = \"tfdv\"\nnumeric = {{ metric = \"psi\", limit = 0.1 }}\n"),
-                Some(1),
+                Some(5),
                 "tfdv has no psi of numeric features; choose js",
             ),
             ("", None, "no models"),

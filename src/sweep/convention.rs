@@ -2,6 +2,7 @@
 
 use crate::count::ecdf::{EcdfPair, wasserstein_of};
 use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
+use crate::count::tally::Moments;
 use crate::count::{Categories, Columns, Domain, Ecdf, Tally};
 use crate::error::Result;
 use crate::fleet::Options;
@@ -67,6 +68,25 @@ impl Side<'_> {
         Ok(self.ecdf.runs().map(finite).filter(|runs| runs.len() <= most))
     }
 
+    /// The population standard deviation of the finite values.
+    fn std(&self, span: Span) -> Result<Option<f64>> {
+        let Some(moments) = self.tally.moments else { return Ok(None) };
+        let domain = self.ecdf.domain;
+        if domain.is_float() || span.min.abs().max(span.max.abs()) < 2f64.powi(52) {
+            return Ok(Some(moments.std()));
+        }
+        // Doubles are too coarse for these integers; their distances from the smallest are not.
+        let Some(smallest) = self.ecdf.key_at(0) else { return Ok(None) };
+        let (mut total, source) = (Moments::default(), self.column.sources()[0]);
+        for chunk in 0..source.chunks() {
+            source.with_chunk(chunk, &mut |keys| {
+                let values: Vec<f64> = (0..keys.len()).map(|i| (keys.get(i) - smallest) as f64).collect();
+                total = total.merge(Moments::of(&values));
+            })?;
+        }
+        Ok(Some(total.std()))
+    }
+
     /// The skewness of the finite values (third standardised moment, as numpy's Doane rule takes it).
     fn skewness(&self) -> Result<f64> {
         let Some(moments) = self.tally.moments else { return Ok(f64::NAN) };
@@ -111,6 +131,14 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
         None => {
             let skewness = if rules.convention == Convention::Nannyml { a.skewness()? } else { f64::NAN };
             let found = rules.convention.edges(span_a, span_b, arithmetic(domain), skewness);
+            // Beyond the range of a double there are no bins of equal width; the tools fail there too.
+            let unbounded = |edges: &Edges| edges.baseline.iter().chain(&edges.current).any(|edge| !edge.is_finite());
+            let single = domain == Domain::F32;
+            let (min, max) = (span_a.min.min(span_b.min), span_a.max.max(span_b.max));
+            let range = if single { f64::from(max as f32 - min as f32) } else { max - min };
+            if !range.is_finite() || found.as_ref().is_some_and(unbounded) {
+                return Ok(None);
+            }
             let Edges { baseline, current } = found.clone().unwrap_or(Edges { baseline: vec![], current: vec![] });
             edges = found;
             match (a.count(&baseline)?, b.count(&current)?) {
@@ -119,6 +147,7 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
             }
         }
     };
+    let std = a.std(span_a)?;
     let pair = EcdfPair::new(a.ecdf, b.ecdf);
     let ks = options.needs(Figure::Ks).then(|| {
         let distance = pair.distance();
@@ -131,7 +160,7 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
         // Rare enough to look at every value.
         (true, true) => a.values(usize::MAX)?.zip(b.values(usize::MAX)?).map(|(a, b)| wasserstein_of(domain, &a, &b)),
     };
-    let plain = Plain { wasserstein, ks, std: a.tally.moments.map(|moments| moments.std()) };
+    let plain = Plain { wasserstein, ks, std };
     let table = Table { a: &counts_a, b: &counts_b, n: span_a.n, m: span_b.n };
     let figures = convention::numeric(rules.convention, table, edges.as_ref(), plain);
     let bins = edges.map(|edges| edges.baseline.len() - 1);

@@ -122,13 +122,18 @@ pub fn compare(
 /// Whether a baseline holds what the options ask for.
 fn check_frozen(spec: &str, baseline: &BaselineSource, options: &Options) -> Result<()> {
     match baseline.frozen_bins() {
-        Some(_) if options.convention.is_some_and(|rules| rules.convention.needs_values()) => Err(Error::BadValue {
-            what: "convention".into(),
-            reason: format!(
-                "it cuts bins of its own, which the baseline file {spec} does not hold; \
+        Some(_)
+            if let Some(rules) = options.convention
+                && rules.convention.needs_values() =>
+        {
+            Err(Error::BadValue {
+                what: format!("convention {}", rules.convention),
+                reason: format!(
+                    "it cuts bins of its own, which the baseline file {spec} does not hold; \
                  compare with the training snapshot instead"
-            ),
-        }),
+                ),
+            })
+        }
         Some(bins) if bins != options.bins => Err(Error::BadValue {
             what: "bins".into(),
             reason: format!(

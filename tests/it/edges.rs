@@ -68,6 +68,29 @@ fn a_single_infinity_does_not_silence_a_convention() {
 }
 
 #[test]
+fn a_convention_gives_no_figure_that_doubles_cannot_hold() {
+    let folder = TempDir::new().unwrap();
+    let conventional = |a: Series, b: Series, name: &str| {
+        let (a, b) = (write(folder.path(), "a", a), write(folder.path(), "b", b));
+        let report = compare(&a, &b, &["--convention", name]);
+        feature(&report, "x").clone()
+    };
+    // A range beyond the largest double has no bins of equal width.
+    let wide =
+        |shift: f64| floats(&(0..1200).map(|i| (f64::from(i) / 600.0 - 1.0 + shift) * 1.7e308).collect::<Vec<_>>());
+    for name in ["evidently", "nannyml", "tfdv", "azureml"] {
+        assert!(conventional(wide(0.0), wide(0.0), name)["metrics"].get("convention").is_none(), "{name}");
+    }
+    // Integers of which doubles know only multiples of 128: the standard deviation is that of 0 .. 49.
+    let large = |from: i64| {
+        Series::new("x".into(), (0..2000).map(|i| 1_000_000_000_000_000_000 + (i + from) % 50).collect::<Vec<i64>>())
+    };
+    let x = conventional(large(0), large(3), "azureml");
+    assert_eq!(x["metrics"]["convention"]["wasserstein"], 0.0);
+    assert_eq!(x["verdict"]["drifted"], false);
+}
+
+#[test]
 fn nan_and_infinities_are_counted_apart_and_infinities_stay_ordered() {
     let a = floats(&[1.0, 2.0, 3.0, f64::INFINITY, f64::NAN, f64::NEG_INFINITY]);
     let x = compare_columns(a.clone(), a);
