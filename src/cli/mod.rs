@@ -117,6 +117,11 @@ impl EngineArgs {
     fn counter(&self, workload: Workload) -> anyhow::Result<Chosen> {
         let backend = self.backend()?;
         let (choice, memory) = self.device()?;
+        if backend == Backend::Auto && !may_have_gpu() {
+            // Asking the driver would load all of a software device (55 MB) only to turn it down.
+            let chosen = Backend::Cpu.counter(workload, &choice, memory)?;
+            return Ok(Chosen { reason: "this machine has no GPU".into(), ..chosen });
+        }
         Ok(backend.counter(workload, &choice, memory)?)
     }
 
@@ -143,6 +148,12 @@ impl EngineArgs {
 fn backend_of_environment() -> anyhow::Result<BackendArg> {
     let Some(name) = variable(BACKEND_VARIABLE) else { return Ok(BackendArg::Auto) };
     BackendArg::from_str(&name, true).map_err(|_| bad(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))
+}
+
+/// Whether the kernel shows a GPU; elsewhere than on Linux only the driver can tell.
+fn may_have_gpu() -> bool {
+    let shown = |pattern| glob::glob(pattern).is_ok_and(|mut found| found.next().is_some());
+    !cfg!(target_os = "linux") || ["/dev/dri/renderD*", "/dev/nvidia[0-9]*", "/dev/dxg"].into_iter().any(shown)
 }
 
 /// A variable of the environment, if it is set to something.
