@@ -87,7 +87,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Bytes a second.
+/// What a device was seen to do at most, in bytes a second.
 struct Ceilings {
     upload: f64,
     memory: f64,
@@ -101,6 +101,27 @@ fn ceilings(gpu: &GpuCounter, runs: usize) -> Result<Ceilings, Error> {
     let copy = median(runs, || probe.copy(copies))?;
     let bytes = probe.bytes() as f64;
     Ok(Ceilings { upload: bytes / upload, memory: 2.0 * bytes * copies as f64 / copy })
+}
+
+/// A device in one line: its ceilings, and how fast it counts keys that are on it.
+///
+/// # Errors
+/// [`Error::Backend`] where the device failed.
+pub(super) fn measure(gpu: &GpuCounter) -> Result<String, Error> {
+    const RUNS: usize = 3;
+    let ceilings = ceilings(gpu, RUNS)?;
+    let keys = column(Domain::F32, 1 << 20, 1, 0.0);
+    let mut sample: Vec<u64> = (0..1000).map(|i| keys[0].get(i)).collect();
+    let map = CellMap::from_sample(&mut sample, Domain::F32, 255);
+    let mut columns = gpu.columns(Domain::F32, vec![&keys]);
+    let seconds = median(RUNS, || columns.count(&map, false, None).map(drop))?;
+    Ok(format!(
+        "{:.2} GB/s to the device, {:.1} GB/s of its memory, {:.0} M keys/s counted (f32, one column of {} at a time)",
+        ceilings.upload / 1e9,
+        ceilings.memory / 1e9,
+        (1 << 20) as f64 / seconds / 1e6,
+        1 << 20,
+    ))
 }
 
 /// Median seconds of some runs, after one that warms up.

@@ -14,6 +14,9 @@ pub struct DoctorArgs {
     /// A fleet file to check: every snapshot is opened, nothing is counted
     #[arg(value_name = "FLEET")]
     fleet: Option<PathBuf>,
+    /// Measures the chosen adapter: upload, memory, counting
+    #[arg(long)]
+    measure: bool,
 }
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
@@ -57,6 +60,10 @@ fn check(args: &DoctorArgs, text: &mut String) -> anyhow::Result<u8> {
         return Err(super::bad(gpu::ADAPTER_VARIABLE, &format!("no adapter is called '{name}'")));
     }
     writeln!(text, "chosen     adapter {} by --backend gpu, {} by --backend auto", shown(&choice), shown(&auto))?;
+    if args.measure {
+        let gpu = gpu::GpuCounter::open(&choice, gpu::DEFAULT_MEMORY)?;
+        writeln!(text, "measured   {}: {}", gpu.adapter().name, super::bench::measure(&gpu)?)?;
+    }
     let temporary = std::env::temp_dir();
     match tempfile::tempfile() {
         Ok(_) => writeln!(text, "temporary  {} (writable; CSV files are unpacked there)", temporary.display())?,
