@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use driftsweep::baseline::{Baseline, Frozen};
-use driftsweep::count::Workload;
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::snapshot::Snapshot;
@@ -86,7 +85,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let mut worst = 0;
     let opened: Vec<_> = fleet.models.iter().map(|model| (model, open(&model.baseline))).collect();
     let work = opened.iter().filter_map(|(_, snapshot)| Some(snapshot.as_ref().ok()?.workload()));
-    let counter = args.engine.counter(work.fold(Workload::default(), Workload::plus))?.counter;
+    let counter = args.engine.counter(work.sum())?.counter;
     for (model, snapshot) in opened {
         let outcome = snapshot.and_then(|snapshot| {
             let baseline = Baseline::build(&*counter, &snapshot, |name| model.kind_of(name), &model.options, now());

@@ -115,14 +115,8 @@ impl EngineArgs {
 
     /// Chooses what counts.
     fn counter(&self, workload: Workload) -> anyhow::Result<Chosen> {
-        let backend = self.backend()?;
         let (choice, memory) = self.device()?;
-        if backend == Backend::Auto && !may_have_gpu() {
-            // Asking the driver would load all of a software device (55 MB) only to turn it down.
-            let chosen = Backend::Cpu.counter(workload, &choice, memory)?;
-            return Ok(Chosen { reason: "this machine has no GPU".into(), ..chosen });
-        }
-        Ok(backend.counter(workload, &choice, memory)?)
+        Ok(self.backend()?.counter(workload, &choice, memory)?)
     }
 
     /// The backend: the flag first, then the environment.
@@ -141,7 +135,7 @@ impl EngineArgs {
         if memory < 1 << 20 {
             return Err(bad("--gpu-memory", "must be 1MiB or more"));
         }
-        Ok((gpu::Choice { adapter, ..gpu::Choice::default() }, memory))
+        Ok((gpu::Choice { adapter, known_absent: !may_have_gpu(), ..gpu::Choice::default() }, memory))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The choice of what counts, made in one place.
 
+use std::iter::Sum;
+
 use super::gpu::{Choice, GpuCounter};
 use super::{Counter, CpuCounter};
 use crate::error::Result;
@@ -25,10 +27,10 @@ pub struct Workload {
     pub bytes: u64,
 }
 
-impl Workload {
-    /// Both together.
-    pub fn plus(self, other: Self) -> Self {
-        Self { values: self.values + other.values, bytes: self.bytes + other.bytes }
+impl Sum for Workload {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts
+            .fold(Self::default(), |sum, part| Self { values: sum.values + part.values, bytes: sum.bytes + part.bytes })
     }
 }
 
@@ -70,6 +72,9 @@ impl Backend {
                 );
                 if on_cpu <= on_gpu {
                     return Ok(cpu(figures));
+                }
+                if choice.known_absent {
+                    return Ok(cpu(format!("{figures}; this machine has no GPU")));
                 }
                 let hardware = Choice { hardware_only: true, ..choice.clone() };
                 Ok(match GpuCounter::open(&hardware, memory) {

@@ -199,6 +199,20 @@ pub struct Distance {
 }
 
 impl Distance {
+    /// The distance as a double; its proven lower end where it is not exact.
+    pub fn statistic(&self) -> f64 {
+        self.share(self.lower)
+    }
+
+    /// The end that the distance does not exceed, as a double; `None` where it is exact.
+    pub fn upper_statistic(&self) -> Option<f64> {
+        (!self.is_exact()).then(|| self.share(self.upper))
+    }
+
+    fn share(&self, numerator: u128) -> f64 {
+        numerator as f64 / (self.n as f64 * self.m as f64)
+    }
+
     /// Whether the distance is known exactly.
     pub fn is_exact(&self) -> bool {
         self.lower == self.upper

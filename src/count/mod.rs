@@ -146,7 +146,7 @@ pub trait ColumnCounter {
 /// Counts per cell, and on request the sum of the keys' offsets from the lower ends of their cells.
 ///
 /// Offsets make first moments exact: within a cell a value is an affine function of its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CellCounts {
     /// Keys per cell.
     pub counts: Vec<u64>,

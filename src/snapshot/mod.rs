@@ -337,7 +337,7 @@ impl Snapshot {
             ColumnType::Numeric(domain) => Workload { values: self.rows, bytes: self.rows * domain.key_bytes() as u64 },
             _ => Workload::default(),
         };
-        self.columns.iter().map(of).fold(Workload::default(), Workload::plus)
+        self.columns.iter().map(of).sum()
     }
 
     /// A numeric column: kept in memory if its keys take at most `hold` bytes, else decoded again whenever they

@@ -132,11 +132,12 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
             let skewness = if rules.convention == Convention::Nannyml { a.skewness()? } else { f64::NAN };
             let found = rules.convention.edges(span_a, span_b, arithmetic(domain), skewness);
             // Beyond the range of a double there are no bins of equal width; the tools fail there too.
-            let unbounded = |edges: &Edges| edges.baseline.iter().chain(&edges.current).any(|edge| !edge.is_finite());
-            let single = domain == Domain::F32;
             let (min, max) = (span_a.min.min(span_b.min), span_a.max.max(span_b.max));
-            let range = if single { f64::from(max as f32 - min as f32) } else { max - min };
-            if !range.is_finite() || found.as_ref().is_some_and(unbounded) {
+            let range = if domain == Domain::F32 { f64::from(max as f32 - min as f32) } else { max - min };
+            let unbounded = |edges: &Edges| {
+                !range.is_finite() || edges.baseline.iter().chain(&edges.current).any(|edge| !edge.is_finite())
+            };
+            if found.as_ref().is_some_and(unbounded) {
                 return Ok(None);
             }
             let Edges { baseline, current } = found.clone().unwrap_or(Edges { baseline: vec![], current: vec![] });
@@ -149,10 +150,7 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
     };
     let std = a.std(span_a)?;
     let pair = EcdfPair::new(a.ecdf, b.ecdf);
-    let ks = options.needs(Figure::Ks).then(|| {
-        let distance = pair.distance();
-        distance.lower as f64 / (distance.n as f64 * distance.m as f64)
-    });
+    let ks = options.needs(Figure::Ks).then(|| pair.distance().statistic());
     let infinite = [a.tally, b.tally].iter().any(|tally| tally.neg_inf + tally.pos_inf > 0);
     let wasserstein = match (options.needs(Figure::Wasserstein), infinite) {
         (false, _) => None,
@@ -170,8 +168,7 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
 /// The figures of a numeric feature against a baseline file: for conventions that cut no bins of their own.
 pub fn frozen(rules: Rules, a: &Ecdf, b: &Ecdf, options: &Options) -> Option<Conventional> {
     (!rules.convention.needs_values()).then(|| {
-        let ks = EcdfPair::new(a, b).distance();
-        let ks = Some(ks.lower as f64 / (ks.n as f64 * ks.m as f64));
+        let ks = Some(EcdfPair::new(a, b).distance().statistic());
         let table = Table { a: &[], b: &[], n: a.n(), m: b.n() };
         let figures = convention::numeric(rules.convention, table, None, Plain { ks, ..Plain::default() });
         conventional(rules, Kind::Numeric, figures, None, None, options)

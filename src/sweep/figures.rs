@@ -171,8 +171,7 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
     if wants(Metric::Ks) {
         let distance = pair.distance();
         hash.add(&[distance.lower as u64, (distance.lower >> 64) as u64, distance.n, distance.m]);
-        let scale = distance.n as f64 * distance.m as f64;
-        let statistic = distance.lower as f64 / scale;
+        let statistic = distance.statistic();
         let (p_value, method) = ks::p_value(distance.lower, distance.n, distance.m);
         metrics.ks = Some(KolmogorovSmirnov {
             statistic,
@@ -180,7 +179,7 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
             p_value_asymptotic: ks::asymptotic(statistic, distance.n, distance.m),
             method,
             exact: distance.is_exact(),
-            upper: (!distance.is_exact()).then(|| distance.upper as f64 / scale),
+            upper: distance.upper_statistic(),
             q_value: None,
         });
     }

@@ -137,7 +137,7 @@ impl<'a> Plan<'a> {
     pub fn workload(&self) -> Workload {
         let tasks = self.tasks();
         let items = items_of(&tasks, &self.baselines.opened, &self.currents.opened);
-        items.iter().map(|item| workload(item.baseline, item.current)).fold(Workload::default(), Workload::plus)
+        items.iter().map(|item| workload(item.baseline, item.current)).sum()
     }
 
     /// Compares every model of the fleet with its baseline. Nothing that concerns one feature, file or model stops
@@ -157,7 +157,7 @@ pub fn workload(baseline: BaselineFeature<'_>, current: &Snapshot) -> Workload {
         BaselineFeature::Live(snapshot, column) => of(&column.kind, snapshot.rows()),
         BaselineFeature::Frozen(_) => Workload::default(),
     };
-    current.column(baseline.name()).map_or(live, |column| live.plus(of(&column.kind, current.rows())))
+    current.column(baseline.name()).map_or(live, |column| [live, of(&column.kind, current.rows())].into_iter().sum())
 }
 
 fn run(counter: &dyn Counter, plan: &Plan<'_>, progress: &dyn Progress) -> SweepReport {

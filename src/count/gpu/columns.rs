@@ -334,8 +334,10 @@ impl<'a> GpuColumns<'a> {
         Ok(self.keys(&found))
     }
 
-    fn rest(&self, column: usize) -> Rest<'_> {
-        Rest { source: self.sources[column], chunks: &self.held[column].rest }
+    /// What of a column is not on the device.
+    fn rest(&self, column: usize) -> Option<Rest<'_>> {
+        let chunks = &self.held[column].rest;
+        (!chunks.is_empty()).then(|| Rest { source: self.sources[column], chunks })
     }
 }
 
@@ -350,8 +352,10 @@ impl Columns for GpuColumns<'_> {
             match self.count_held(map, with_offsets, wanted) {
                 Ok(mut counted) => {
                     for (column, counted) in counted.iter_mut().enumerate() {
-                        let rest = count_source(&self.rest(column), map, with_offsets)?;
-                        counted.counts = std::mem::replace(&mut counted.counts, CellCounts::new(0, false)).merge(rest);
+                        if let Some(rest) = self.rest(column) {
+                            let rest = count_source(&rest, map, with_offsets)?;
+                            counted.counts = rest.merge(std::mem::take(&mut counted.counts));
+                        }
                     }
                     return Ok(counted);
                 }
@@ -371,8 +375,10 @@ impl Columns for GpuColumns<'_> {
                 Ok(keys) => {
                     let mut collector = Collector::default();
                     *collector.fresh() = keys;
-                    let rest = collect_source(&self.rest(column), map, cells)?;
-                    let found = collector.finish().merge(rest);
+                    let mut found = collector.finish();
+                    if let Some(rest) = self.rest(column) {
+                        found = found.merge(collect_source(&rest, map, cells)?);
+                    }
                     if found.counts().iter().sum::<u64>() == expected {
                         return Ok(found);
                     }

@@ -111,8 +111,11 @@ pub struct Device {
 pub struct Choice {
     /// Part of the adapter's name, or its index; the most capable one without.
     pub adapter: Option<String>,
-    /// Refuse a software adapter unless it is named.
+    /// Refuse a software adapter.
     pub hardware_only: bool,
+    /// The machine is known to have no GPU, so that [`crate::count::Backend::Auto`] need not ask the driver: that would
+    /// load all of a software device (55 MB) only to turn it down.
+    pub known_absent: bool,
     /// Ask only for the limits that every device grants.
     pub default_limits: bool,
     /// Keys that a workgroup counts, where that is not to follow from the work at hand.
@@ -182,10 +185,8 @@ fn best<'a>(
     adapters: impl Iterator<Item = &'a AdapterDescription> + Clone,
     choice: &Choice,
 ) -> Option<&'a AdapterDescription> {
-    let Some(wanted) = &choice.adapter else {
-        let fits = |a: &&AdapterDescription| !(choice.hardware_only && a.is_software());
-        return adapters.filter(fits).min_by_key(|a| rank(a.kind));
-    };
+    let adapters = adapters.filter(|a| !(choice.hardware_only && a.is_software()));
+    let Some(wanted) = &choice.adapter else { return adapters.min_by_key(|a| rank(a.kind)) };
     // Digits are an index, or else part of a name ("4090").
     let index = wanted.parse::<usize>().ok();
     let named = |a: &&AdapterDescription| a.name.to_lowercase().contains(&wanted.to_lowercase());

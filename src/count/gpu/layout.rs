@@ -81,9 +81,6 @@ pub struct Tile {
     pub padding: u32,
 }
 
-/// Lanes of a workgroup.
-pub const LANES: u32 = 256;
-
 /// Keys of a full tile, at least and at most. Large tiles clear and add up their private histograms less often; small
 /// ones keep every processor of a device busy where there is little to count.
 pub const TILE: (u32, u32) = (1 << 12, 1 << 16);

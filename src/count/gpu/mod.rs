@@ -15,7 +15,7 @@ mod pipeline;
 mod probe;
 
 pub use device::{ADAPTER_VARIABLE, AdapterDescription, Choice, adapters, chosen};
-pub use layout::{Comparison, Job, LANES, PRIVATE_WORDS, TILE, Tile};
+pub use layout::{Comparison, Job, TILE, Tile};
 pub use pipeline::Stage;
 pub use probe::Probe;
 
