@@ -77,6 +77,7 @@ pub mod baseline;
 pub mod count;
 pub mod error;
 pub mod fleet;
+pub mod generate;
 pub mod metric;
 pub mod report;
 pub mod snapshot;

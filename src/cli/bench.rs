@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use driftsweep::count::ecdf::EcdfPair;
@@ -15,9 +15,13 @@ use driftsweep::error::Error;
 use rayon::prelude::*;
 
 use super::EngineArgs;
+use super::generate::{self, GenerateArgs};
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
     /// Rows of each column
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     rows: usize,
@@ -34,10 +38,19 @@ pub struct BenchArgs {
     engine: EngineArgs,
 }
 
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// Writes a fleet of generated models with drift in known columns
+    Generate(GenerateArgs),
+}
+
 /// Rows of a chunk, as a row group has them.
 const CHUNK: usize = 1 << 18;
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
+    if let Some(BenchCommand::Generate(args)) = &args.command {
+        return generate::run(args);
+    }
     let limits = [
         ("--rows", args.rows, 1 << 31),
         ("--columns", args.columns, 100_000),

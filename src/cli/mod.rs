@@ -5,6 +5,7 @@ mod bench;
 mod compare;
 mod demo;
 mod doctor;
+mod generate;
 mod init;
 mod sweep;
 
@@ -247,8 +248,12 @@ struct Bar(ProgressBar);
 
 impl Bar {
     fn new() -> Self {
+        Self::of("features")
+    }
+
+    fn of(what: &str) -> Self {
         let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} features, {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}}/{{len}} {what}, {{eta}} left")) {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));

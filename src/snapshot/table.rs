@@ -1,17 +1,194 @@
-//! Writing tables as Parquet.
+//! Writing tables as Parquet, a row group at a time.
 
-use polars::prelude::{Column, DataFrame, NamedFrom, ParquetCompression, ParquetWriter, Series};
+use std::io::Write;
+use std::sync::Arc;
+
+use polars::prelude::PolarsError;
+use polars_arrow::array::{Array, BooleanArray, PrimitiveArray, Utf8ViewArray};
+use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, Field, TimeUnit};
+use polars_parquet::read::fallible_streaming_iterator;
+use polars_parquet::write::{
+    CompressedPage, CompressionOptions, DynIter, DynStreamingIterator, FileWriter, ParquetType, StatisticsOptions,
+    Version, WriteOptions, array_to_columns, compress, get_dtype_encoding,
+};
+use rayon::prelude::*;
 
 /// The cells of a column.
+#[derive(Clone, Debug)]
 pub enum Cells {
     /// Strings.
     Text(Vec<String>),
-    /// Doubles, some absent.
+    /// Categories, each an index into the names.
+    Names(Vec<Option<u32>>, Arc<[String]>),
+    /// Doubles.
     Float(Vec<Option<f64>>),
+    /// Single-precision numbers.
+    Float32(Vec<Option<f32>>),
+    /// Integers.
+    Signed(Vec<Option<i64>>),
     /// Counts.
     Int(Vec<u64>),
     /// Flags.
     Bool(Vec<bool>),
+    /// Points in time: microseconds since 1970, UTC.
+    Time(Vec<i64>),
+}
+
+impl Cells {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(cells) => cells.len(),
+            Self::Names(cells, _) => cells.len(),
+            Self::Float(cells) => cells.len(),
+            Self::Float32(cells) => cells.len(),
+            Self::Signed(cells) => cells.len(),
+            Self::Int(cells) => cells.len(),
+            Self::Bool(cells) => cells.len(),
+            Self::Time(cells) => cells.len(),
+        }
+    }
+
+    fn into_array(self) -> Box<dyn Array> {
+        match self {
+            Self::Text(cells) => Utf8ViewArray::from_slice_values(cells).boxed(),
+            Self::Names(cells, names) => {
+                let name = |index: u32| names.get(index as usize).map(String::as_str);
+                let cells: Vec<Option<&str>> = cells.into_iter().map(|cell| cell.and_then(name)).collect();
+                Utf8ViewArray::from_slice(cells).boxed()
+            }
+            Self::Float(cells) => PrimitiveArray::from(cells).boxed(),
+            Self::Float32(cells) => PrimitiveArray::from(cells).boxed(),
+            Self::Signed(cells) => PrimitiveArray::from(cells).boxed(),
+            Self::Int(cells) => PrimitiveArray::from_vec(cells).boxed(),
+            Self::Bool(cells) => BooleanArray::from_slice(cells).boxed(),
+            Self::Time(cells) => PrimitiveArray::new(time_type(), cells.into(), None).boxed(),
+        }
+    }
+
+    fn cell_type(&self) -> CellType {
+        match self {
+            Self::Text(_) | Self::Names(..) => CellType::Text,
+            Self::Float(_) => CellType::Float,
+            Self::Float32(_) => CellType::Float32,
+            Self::Signed(_) => CellType::Signed,
+            Self::Int(_) => CellType::Int,
+            Self::Bool(_) => CellType::Bool,
+            Self::Time(_) => CellType::Time,
+        }
+    }
+}
+
+/// The type of a column: see [`Cells`].
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellType {
+    Text,
+    Float,
+    Float32,
+    Signed,
+    Int,
+    Bool,
+    Time,
+}
+
+impl CellType {
+    fn dtype(self) -> ArrowDataType {
+        match self {
+            Self::Text => ArrowDataType::Utf8View,
+            Self::Float => ArrowDataType::Float64,
+            Self::Float32 => ArrowDataType::Float32,
+            Self::Signed => ArrowDataType::Int64,
+            Self::Int => ArrowDataType::UInt64,
+            Self::Bool => ArrowDataType::Boolean,
+            Self::Time => time_type(),
+        }
+    }
+}
+
+fn time_type() -> ArrowDataType {
+    ArrowDataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+const OPTIONS: WriteOptions = WriteOptions {
+    statistics: StatisticsOptions {
+        min_value: true,
+        max_value: true,
+        distinct_count: false,
+        null_count: true,
+        binary_statistics_truncate_length: None,
+    },
+    version: Version::V1,
+    compression: CompressionOptions::Zstd(None),
+    data_page_size: None,
+};
+
+/// A Parquet file in the making, zstd-compressed.
+pub struct TableWriter<W: Write> {
+    writer: FileWriter<W>,
+    columns: usize,
+}
+
+impl<W: Write> TableWriter<W> {
+    /// Starts a file with columns of these names and types.
+    ///
+    /// # Errors
+    /// A message, where a file cannot have such columns.
+    pub fn new(output: W, columns: &[(&str, CellType)]) -> Result<Self, String> {
+        let field = |&(name, cell_type): &(&str, CellType)| {
+            let field = Field::new(name.into(), cell_type.dtype(), true);
+            (field.name.clone(), field)
+        };
+        let schema: ArrowSchema = columns.iter().map(field).collect();
+        let writer = FileWriter::try_new(output, schema, OPTIONS).map_err(|e| e.to_string())?;
+        Ok(Self { writer, columns: columns.len() })
+    }
+
+    /// Writes a row group; the columns must be as declared, and equally long. Columns are encoded in parallel.
+    ///
+    /// # Errors
+    /// A message, where they are not, or where the output cannot be written.
+    pub fn write(&mut self, columns: Vec<Cells>) -> Result<(), String> {
+        let rows = columns.first().map_or(0, Cells::len);
+        if columns.len() != self.columns || columns.iter().any(|cells| cells.len() != rows) {
+            return Err("columns that differ from those declared, or in length".into());
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        let types = self.writer.parquet_schema().fields();
+        let encoded = columns
+            .into_par_iter()
+            .zip(types.par_iter().cloned())
+            .map(|(cells, parquet_type)| encode(cells, parquet_type))
+            .collect::<Result<Vec<_>, PolarsError>>()
+            .map_err(|e| e.to_string())?;
+        let pages = encoded.iter().map(|pages| {
+            let pages = pages.iter().map(Ok::<_, PolarsError>);
+            Ok(DynStreamingIterator::new(fallible_streaming_iterator::convert(pages)))
+        });
+        self.writer.write(rows as u64, DynIter::new(pages)).map_err(|e| e.to_string())
+    }
+
+    /// Writes the footer; the output as it then is.
+    ///
+    /// # Errors
+    /// A message, where the output cannot be written.
+    pub fn finish(mut self) -> Result<W, String> {
+        self.writer.end(None).map_err(|e| e.to_string())?;
+        Ok(self.writer.into_inner())
+    }
+}
+
+fn encode(cells: Cells, parquet_type: ParquetType) -> Result<Vec<CompressedPage>, PolarsError> {
+    let array = cells.into_array();
+    let encodings = get_dtype_encoding(array.dtype());
+    let mut compressed = Vec::new();
+    for pages in array_to_columns(array, parquet_type, OPTIONS, &encodings)? {
+        for page in pages {
+            compressed.push(compress(page?, Vec::new(), OPTIONS.compression)?);
+        }
+    }
+    Ok(compressed)
 }
 
 /// A Parquet file of these columns, which must be equally long.
@@ -19,19 +196,8 @@ pub enum Cells {
 /// # Errors
 /// A message, where they are not.
 pub fn to_parquet(columns: Vec<(&str, Cells)>) -> Result<Vec<u8>, String> {
-    let series = columns.into_iter().map(|(name, cells)| {
-        Column::from(match cells {
-            Cells::Text(cells) => Series::new(name.into(), cells),
-            Cells::Float(cells) => Series::new(name.into(), cells),
-            Cells::Int(cells) => Series::new(name.into(), cells),
-            Cells::Bool(cells) => Series::new(name.into(), cells),
-        })
-    });
-    let mut frame = DataFrame::new_infer_height(series.collect()).map_err(|e| e.to_string())?;
-    let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes)
-        .with_compression(ParquetCompression::Zstd(None))
-        .finish(&mut frame)
-        .map_err(|e| e.to_string())?;
-    Ok(bytes)
+    let declared: Vec<(&str, CellType)> = columns.iter().map(|(name, cells)| (*name, cells.cell_type())).collect();
+    let mut writer = TableWriter::new(Vec::new(), &declared)?;
+    writer.write(columns.into_iter().map(|(_, cells)| cells).collect())?;
+    writer.finish()
 }

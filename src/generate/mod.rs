@@ -1,0 +1,217 @@
+//! Generated fleets: any number of models, features and rows, with drift of known kinds and sizes in known columns.
+//!
+//! Every column is a monotone function of a standard normal, the latent value. Shifting or scaling the latent value
+//! therefore gives the same population stability index over quantile bins whatever the column looks like, and
+//! [`Drift`] is asked for by that index. All is drawn from one seed: column by column and row group by row group, so
+//! files of any size are made in the memory of a row group, and in the same bytes on any number of threads.
+
+mod column;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::atomic;
+use crate::error::{Error, Result};
+use crate::snapshot::table::{CellType, Cells, TableWriter};
+pub use column::{Column, Drift, DriftKind, Shape};
+
+/// What to generate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// Models.
+    pub models: usize,
+    /// Features of each model.
+    pub features: usize,
+    /// Rows of each table, a side.
+    pub rows: usize,
+    /// Models that read the same table.
+    pub models_per_table: usize,
+    /// Share of a model's features that all models of its table have in common.
+    pub shared: f64,
+    /// Share of categorical columns.
+    pub categorical: f64,
+    /// Categories of such a column, at most: cardinalities run from 2 up to it.
+    pub cardinality: usize,
+    /// Share of nulls in every fifth column.
+    pub nulls: f64,
+    /// Share of columns that drift.
+    pub drift: f64,
+    /// How they do, in turn.
+    pub kinds: Vec<DriftKind>,
+    /// Population stability index over ten quantile bins of the latent value; for missing values, the rate added.
+    pub drift_size: f64,
+    /// Days that the rows of the current side span, in a column `at`; none for no such column.
+    pub days: u32,
+    /// Rows of a row group at most; fewer in wide tables.
+    pub row_group: usize,
+}
+
+/// What was put into a fleet: what a comparison should find.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Truth {
+    /// What was asked for.
+    pub spec: Spec,
+    /// The tables, each with its columns.
+    pub tables: Vec<Table>,
+}
+
+/// One table, and the models that read it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Name of its files.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Models, each with the positions of its features among the columns.
+    pub models: Vec<(String, Vec<usize>)>,
+}
+
+/// Uncompressed bytes of a row group, about.
+const ROW_GROUP_BYTES: usize = 256 << 20;
+
+/// The day at whose end the current side of a fleet with an `at` column ends: 2026-01-01, in days since 1970.
+const LAST_DAY: i64 = 20_454;
+
+impl Spec {
+    /// Checks what can be made.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] with the setting.
+    pub fn check(&self) -> Result<()> {
+        let bad = |what: &str, reason: &str| Err(Error::BadValue { what: what.into(), reason: reason.into() });
+        for (what, value, most) in [
+            ("--models", self.models, 1_000_000),
+            ("--features", self.features, 1_000_000),
+            ("--rows", self.rows, 1 << 40),
+            ("--models-per-table", self.models_per_table, 1_000_000),
+            ("--row-group", self.row_group, 1 << 30),
+        ] {
+            if !(1..=most).contains(&value) {
+                return bad(what, &format!("must be between 1 and {most}"));
+            }
+        }
+        if !(2..=10_000_000).contains(&self.cardinality) {
+            return bad("--cardinality", "must be between 2 and 10000000");
+        }
+        for (what, share) in [
+            ("--shared", self.shared),
+            ("--categorical", self.categorical),
+            ("--nulls", self.nulls),
+            ("--drift", self.drift),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return bad(what, "must be between 0 and 1");
+            }
+        }
+        if !(0.0..=5.0).contains(&self.drift_size) {
+            return bad("--drift-size", "must be between 0 and 5");
+        }
+        if self.kinds.is_empty() {
+            return bad("--drift-kinds", "names no kind");
+        }
+        Ok(())
+    }
+
+    /// The tables of the fleet.
+    pub fn truth(&self) -> Truth {
+        let shared = (self.shared * self.features as f64).round() as usize;
+        let own = self.features - shared;
+        let tables = self.models.div_ceil(self.models_per_table);
+        let table = |t: usize| {
+            let models = self.models_per_table.min(self.models - t * self.models_per_table);
+            let columns = (0..shared + models * own).map(|c| Column::new(self, t, c)).collect();
+            let features = |m: usize| (0..shared).chain(shared + m * own..shared + (m + 1) * own).collect();
+            let name = |m: usize| format!("model-{:05}", t * self.models_per_table + m);
+            Table {
+                name: format!("table-{t:05}"),
+                columns,
+                models: (0..models).map(|m| (name(m), features(m))).collect(),
+            }
+        };
+        Truth { spec: self.clone(), tables: (0..tables).map(table).collect() }
+    }
+}
+
+/// Writes `baseline/*.parquet`, `current/*.parquet`, `fleet.toml` and `truth.json` into a folder. `done` is called
+/// after each row group with its values.
+///
+/// # Errors
+/// [`Error::BadValue`], [`Error::Write`].
+pub fn write(spec: &Spec, folder: &Path, done: impl Fn(u64) + Sync) -> Result<Truth> {
+    spec.check()?;
+    let truth = spec.truth();
+    let files: Vec<(&Table, bool)> = truth.tables.iter().flat_map(|table| [(table, false), (table, true)]).collect();
+    for side in ["baseline", "current"] {
+        let path = folder.join(side);
+        std::fs::create_dir_all(&path).map_err(|source| Error::Write { path, source })?;
+    }
+    files.into_par_iter().try_for_each(|(table, current)| write_table(spec, table, current, folder, &done))?;
+    atomic::write(&folder.join("fleet.toml"), fleet_file(&truth).as_bytes())?;
+    let json = serde_json::to_vec_pretty(&truth)
+        .map_err(|e| Error::BadValue { what: "truth.json".into(), reason: e.to_string() })?;
+    atomic::write(&folder.join("truth.json"), &json)?;
+    Ok(truth)
+}
+
+fn write_table(spec: &Spec, table: &Table, current: bool, folder: &Path, done: &(impl Fn(u64) + Sync)) -> Result<()> {
+    let path = folder.join(if current { "current" } else { "baseline" }).join(format!("{}.parquet", table.name));
+    let failed = |message: String| Error::Write { path: path.clone(), source: std::io::Error::other(message) };
+    let io = |source| Error::Write { path: path.clone(), source };
+    let timed = spec.days > 0;
+    let mut columns: Vec<(&str, CellType)> =
+        table.columns.iter().map(|c| (c.name.as_str(), c.shape.cell_type())).collect();
+    if timed {
+        columns.push(("at", CellType::Time));
+    }
+    let part: PathBuf = path.with_extension("part");
+    let file = BufWriter::with_capacity(1 << 20, File::create(&part).map_err(io)?);
+    let mut writer = TableWriter::new(file, &columns).map_err(failed)?;
+    let rows = spec.row_group.min((ROW_GROUP_BYTES / (8 * columns.len())).max(1));
+    for (group, start) in (0..spec.rows).step_by(rows).enumerate() {
+        let rows = rows.min(spec.rows - start);
+        let mut cells: Vec<Cells> =
+            table.columns.par_iter().map(|column| column.cells(current, group as u64, rows)).collect();
+        if timed {
+            cells.push(Cells::Time(times(spec, start, rows, current)));
+        }
+        writer.write(cells).map_err(failed)?;
+        done(rows as u64 * columns.len() as u64);
+    }
+    let file = writer.finish().map_err(failed)?.into_inner().map_err(|e| io(e.into_error()))?;
+    file.sync_all().map_err(io)?;
+    std::fs::rename(&part, &path).map_err(io)
+}
+
+/// Evenly spread over the days; those of the baseline come before those of the current side.
+fn times(spec: &Spec, start: usize, rows: usize, current: bool) -> Vec<i64> {
+    const DAY: i64 = 86_400_000_000;
+    let span = i64::from(spec.days) * DAY;
+    let first = (LAST_DAY + 1) * DAY - span * if current { 1 } else { 2 };
+    let at = |row: usize| first + (row as i128 * i128::from(span) / spec.rows as i128) as i64;
+    (start..start + rows).map(at).collect()
+}
+
+fn fleet_file(truth: &Truth) -> String {
+    let mut text = String::from("name = \"generated\"\n");
+    for table in &truth.tables {
+        for (model, features) in &table.models {
+            text.push_str(&format!(
+                "\n[[model]]\nname = \"{model}\"\nbaseline = \"baseline/{0}.parquet\"\ncurrent = \"current/{0}.parquet\"\n",
+                table.name
+            ));
+            if table.models.len() > 1 {
+                let names: Vec<_> = features.iter().map(|&c| format!("\"{}\"", table.columns[c].name)).collect();
+                text.push_str(&format!("features = [{}]\n", names.join(", ")));
+            } else if truth.spec.days > 0 {
+                text.push_str("exclude = [\"at\"]\n");
+            }
+        }
+    }
+    text
+}
