@@ -112,6 +112,15 @@ pub enum Error {
     /// A backend that is not to be had.
     #[error("{0}")]
     Backend(String),
+    /// Another process is at the same sweep.
+    #[error(
+        "{}: the same sweep is running already; wait for it, or give this one a --state folder of its own",
+        path.display()
+    )]
+    Busy {
+        /// The folder both keep their state in.
+        path: PathBuf,
+    },
     /// A file that cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -146,6 +155,7 @@ impl Error {
             Error::Baseline { .. } => 5,
             Error::Backend(_) => 6,
             Error::Write { .. } => 7,
+            Error::Busy { .. } => 13,
         }
     }
 }
@@ -174,6 +184,8 @@ pub enum Status {
     Unreadable,
     /// This program failed on the column.
     InternalError,
+    /// Its turn had not come when the time was up.
+    NotCovered,
 }
 
 impl Status {
@@ -190,6 +202,7 @@ impl Status {
             Status::NotCompared => "not_compared",
             Status::Unreadable => "unreadable",
             Status::InternalError => "internal_error",
+            Status::NotCovered => "not_covered",
         }
     }
 

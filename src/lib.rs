@@ -78,6 +78,7 @@ pub mod count;
 pub mod error;
 pub mod fleet;
 pub mod generate;
+pub mod history;
 pub mod metric;
 pub mod report;
 pub mod snapshot;

@@ -1,147 +1,47 @@
-//! The baseline file: integers as tensors, everything else as JSON in the metadata.
+//! Reading a baseline file. It is checked as a whole when it is opened; a feature's distribution is unpacked when a
+//! comparison asks for it, so that a sweep holds those of the features at hand only.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytemuck::pod_collect_to_vec;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Baseline, Frozen, FrozenFeature, Header, VERSION};
-use crate::atomic::{self, hex};
+use super::{Frozen, Header, VERSION};
+use crate::atomic::hex;
 use crate::count::cells::CellMapParts;
 use crate::count::{Categories, CellCounts, CellMap, CellSet, Domain, Ecdf, KeyRuns, Tally};
 use crate::error::{Error, Result, Status};
 use crate::snapshot::ColumnType;
 
-const FORMAT: &str = "driftsweep-baseline";
+pub(super) const FORMAT: &str = "driftsweep-baseline";
 
 /// The part of a feature that is not a list of integers.
 #[derive(Serialize, Deserialize)]
-struct FeatureHeader {
-    name: String,
-    dtype: ColumnType,
-    tally: Tally,
-    data: DataHeader,
+pub(super) struct FeatureHeader {
+    pub name: String,
+    pub dtype: ColumnType,
+    pub tally: Tally,
+    pub data: DataHeader,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum DataHeader {
+pub(super) enum DataHeader {
     Numeric { domain: Domain, origin: u64, coarse_shift: u32, with_offsets: bool },
     Categorical { pooled: u64, threshold: Option<u64> },
     Refused { status: Status, detail: String },
 }
 
-/// A list of unsigned integers as the narrowest tensor that holds it.
-struct Integers {
-    dtype: Dtype,
-    len: usize,
-    bytes: Vec<u8>,
-}
-
-impl Integers {
-    fn narrow(values: &[u64]) -> Self {
-        let largest = values.iter().copied().max().unwrap_or(0);
-        let (dtype, bytes) = if largest <= u64::from(u8::MAX) {
-            (Dtype::U8, values.iter().map(|&x| x as u8).collect())
-        } else if largest <= u64::from(u16::MAX) {
-            (Dtype::U16, values.iter().flat_map(|&x| (x as u16).to_le_bytes()).collect())
-        } else if largest <= u64::from(u32::MAX) {
-            (Dtype::U32, values.iter().flat_map(|&x| (x as u32).to_le_bytes()).collect())
-        } else {
-            (Dtype::U64, values.iter().flat_map(|&x| x.to_le_bytes()).collect())
-        };
-        Self { dtype, len: values.len(), bytes }
-    }
-
-    fn view(&self) -> std::result::Result<TensorView<'_>, safetensors::SafeTensorError> {
-        TensorView::new(self.dtype, vec![self.len], &self.bytes)
-    }
-}
-
-fn widen(view: &TensorView<'_>) -> Option<Vec<u64>> {
-    let bytes = view.data();
-    Some(match view.dtype() {
-        Dtype::U8 => bytes.iter().map(|&x| x.into()).collect(),
-        Dtype::U16 => pod_collect_to_vec::<u8, u16>(bytes).into_iter().map(|x| u16::from_le(x).into()).collect(),
-        Dtype::U32 => pod_collect_to_vec::<u8, u32>(bytes).into_iter().map(|x| u32::from_le(x).into()).collect(),
-        Dtype::U64 => pod_collect_to_vec::<u8, u64>(bytes).into_iter().map(u64::from_le).collect(),
-        _ => return None,
-    })
-}
-
-pub fn write(baseline: &Baseline, path: &Path) -> Result<()> {
-    let mut tensors: Vec<(String, Integers)> = Vec::new();
-    let mut headers = Vec::new();
-    for (i, feature) in baseline.features.iter().enumerate() {
-        let mut add = |name: &str, values: &[u64]| tensors.push((format!("{i}/{name}"), Integers::narrow(values)));
-        let data = match &feature.data {
-            Frozen::Numeric(ecdf) => {
-                let parts = ecdf.map().parts();
-                add("shifts", &parts.shifts);
-                add("counts", &(0..ecdf.map().len()).map(|cell| ecdf.count(cell)).collect::<Vec<_>>());
-                if let Some(offsets) = ecdf.offsets() {
-                    add("offsets", offsets);
-                }
-                let (resolved, runs) = ecdf.resolved();
-                add("resolved", &resolved.iter().map(|cell| cell as u64).collect::<Vec<_>>());
-                add("keys", runs.keys());
-                add("key_counts", runs.counts());
-                DataHeader::Numeric {
-                    domain: ecdf.domain,
-                    origin: parts.origin,
-                    coarse_shift: parts.coarse_shift,
-                    with_offsets: ecdf.offsets().is_some(),
-                }
-            }
-            Frozen::Categorical(categories) => {
-                let mut ends = Vec::with_capacity(categories.counts.len());
-                let mut names = Vec::new();
-                for (name, _) in &categories.counts {
-                    names.extend(name.bytes().map(u64::from));
-                    ends.push(names.len() as u64);
-                }
-                add("names", &names);
-                add("name_ends", &ends);
-                add("counts", &categories.counts.iter().map(|(_, count)| *count).collect::<Vec<_>>());
-                DataHeader::Categorical { pooled: categories.pooled, threshold: categories.threshold }
-            }
-            Frozen::Refused(status, detail) => DataHeader::Refused { status: *status, detail: detail.clone() },
-        };
-        headers.push(FeatureHeader {
-            name: feature.name.clone(),
-            dtype: feature.dtype.clone(),
-            tally: feature.tally,
-            data,
-        });
-    }
-
-    let failed =
-        |e: &dyn std::fmt::Display| Error::Baseline { path: path.into(), reason: format!("cannot be encoded: {e}") };
-    let json = |value: serde_json::Result<String>| value.map_err(|e| failed(&e));
-    let mut metadata = HashMap::from([
-        ("format".to_owned(), FORMAT.to_owned()),
-        ("version".to_owned(), VERSION.to_string()),
-        ("header".to_owned(), json(serde_json::to_string(&baseline.header))?),
-        ("features".to_owned(), json(serde_json::to_string(&headers))?),
-    ]);
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    let hash = content_hash(&metadata, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.bytes.as_slice())));
-    metadata.insert("content_hash".to_owned(), hash);
-    let views = tensors
-        .iter()
-        .map(|(name, tensor)| Ok((name.as_str(), tensor.view()?)))
-        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|e| failed(&e))?;
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
-    atomic::write(path, &bytes)
-}
-
 /// SHA-256 over the metadata (but the hash itself) and every tensor, in the order of their names.
-fn content_hash<'a>(metadata: &HashMap<String, String>, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+pub(super) fn content_hash<'a>(
+    metadata: &HashMap<String, String>,
+    tensors: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -157,71 +57,169 @@ fn content_hash<'a>(metadata: &HashMap<String, String>, tensors: impl Iterator<I
     hex(&hash.finalize())
 }
 
-pub fn read(path: &Path) -> Result<Baseline> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
-    decode(&bytes).map_err(|reason| Error::Baseline { path: path.into(), reason })
+/// A baseline file, opened and checked.
+pub struct BaselineFile {
+    /// Where it came from and how it was counted.
+    pub header: Header,
+    path: PathBuf,
+    features: Vec<FeatureHeader>,
+    content_hash: String,
+    bytes: Vec<u8>,
+    tensors: Metadata,
+    /// Where the tensors start.
+    start: usize,
 }
 
-fn decode(bytes: &[u8]) -> std::result::Result<Baseline, String> {
-    let not_one = "not a baseline file; build one with `driftsweep baseline build`";
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| match e {
-        safetensors::SafeTensorError::MetadataIncompleteBuffer => "cut short; build it again".to_owned(),
-        _ => not_one.to_owned(),
-    })?;
-    let metadata = metadata.metadata().clone().ok_or(not_one)?;
-    if metadata.get("format").map(String::as_str) != Some(FORMAT) {
-        return Err(not_one.into());
+/// One feature of a baseline file.
+#[derive(Clone, Copy)]
+pub struct StoredFeature<'a> {
+    file: &'a BaselineFile,
+    at: usize,
+}
+
+impl BaselineFile {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`Error::Baseline`] with the reason: not a baseline, another version, or damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
+        Self::check(path, bytes).map_err(|reason| Error::Baseline { path: path.into(), reason })
     }
-    let version = metadata.get("version").map_or("none", String::as_str);
-    if version != VERSION.to_string() {
-        return Err(format!(
-            "baseline version {version}, this engine reads version {VERSION}; build it again or use the engine that wrote it"
-        ));
-    }
-    let damaged = |what: &dyn std::fmt::Display| format!("damaged ({what}); build it again");
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
-    let mut names = tensors.names();
-    names.sort_unstable();
-    let views = names
-        .iter()
-        .map(|name| Ok((*name, tensors.tensor(name)?)))
-        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|e| damaged(&e))?;
-    let found = content_hash(&metadata, views.iter().map(|(name, view)| (*name, view.data())));
-    if metadata.get("content_hash") != Some(&found) {
-        return Err(damaged(&"its content does not match its hash"));
-    }
-    let text = |key: &str| metadata.get(key).ok_or_else(|| damaged(&format!("no {key}")));
-    let header: Header = serde_json::from_str(text("header")?).map_err(|e| damaged(&e))?;
-    let headers: Vec<FeatureHeader> = serde_json::from_str(text("features")?).map_err(|e| damaged(&e))?;
-    crate::fleet::check_bins(header.bins).map_err(|reason| damaged(&reason))?;
-    let features = headers
-        .into_iter()
-        .enumerate()
-        .map(|(i, feature)| {
-            let list = |name: &str| {
-                let view = tensors.tensor(&format!("{i}/{name}")).map_err(|e| damaged(&e))?;
-                widen(&view).ok_or_else(|| damaged(&format!("{i}/{name} is not a list of integers")))
-            };
+
+    fn check(path: &Path, bytes: Vec<u8>) -> std::result::Result<Self, String> {
+        let not_one = "not a baseline file; build one with `driftsweep baseline build`";
+        let (length, tensors) = SafeTensors::read_metadata(&bytes).map_err(|e| match e {
+            safetensors::SafeTensorError::MetadataIncompleteBuffer => "cut short; build it again".to_owned(),
+            _ => not_one.to_owned(),
+        })?;
+        let metadata = tensors.metadata().clone().ok_or(not_one)?;
+        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
+            return Err(not_one.into());
+        }
+        let version = metadata.get("version").map_or("none", String::as_str);
+        if version != VERSION.to_string() {
+            return Err(format!(
+                "baseline version {version}, this engine reads version {VERSION}; build it again or use the engine that wrote it"
+            ));
+        }
+        let start = 8 + length;
+        let mut names = tensors.offset_keys();
+        names.sort_unstable();
+        let lists = names.iter().map(|name| Some((name.as_str(), bytes.get(range_of(&tensors, start, name)?)?)));
+        let lists: Vec<(&str, &[u8])> = lists.collect::<Option<_>>().ok_or_else(|| damaged(&"lists beyond its end"))?;
+        let content_hash = content_hash(&metadata, lists.into_iter());
+        if metadata.get("content_hash") != Some(&content_hash) {
+            return Err(damaged(&"its content does not match its hash"));
+        }
+        let text = |key: &str| metadata.get(key).ok_or_else(|| damaged(&format!("no {key}")));
+        let header: Header = serde_json::from_str(text("header")?).map_err(|e| damaged(&e))?;
+        let features: Vec<FeatureHeader> = serde_json::from_str(text("features")?).map_err(|e| damaged(&e))?;
+        crate::fleet::check_bins(header.bins).map_err(|reason| damaged(&reason))?;
+        for feature in &features {
             let t = feature.tally;
             if t.null.checked_add(t.nan).is_none_or(|missing| missing > t.rows) {
                 return Err(damaged(&"more missing values than rows"));
             }
-            let data = decode_data(feature.data, t.values(), &list)
-                .map_err(|reason| if reason.starts_with("damaged") { reason } else { damaged(&reason) })?;
-            Ok(FrozenFeature { name: feature.name, dtype: feature.dtype, tally: feature.tally, data })
-        })
-        .collect::<std::result::Result<_, String>>()?;
-    Ok(Baseline { header, features })
+        }
+        Ok(Self { header, path: path.into(), features, content_hash, bytes, tensors, start })
+    }
+
+    /// SHA-256 of everything in it.
+    pub fn content_hash(&self) -> &str {
+        &self.content_hash
+    }
+
+    /// Its features, in the order of the training snapshot.
+    pub fn features(&self) -> impl ExactSizeIterator<Item = StoredFeature<'_>> {
+        (0..self.features.len()).map(|at| StoredFeature { file: self, at })
+    }
+}
+
+impl<'a> StoredFeature<'a> {
+    fn header(&self) -> &'a FeatureHeader {
+        &self.file.features[self.at]
+    }
+
+    /// Column name.
+    pub fn name(&self) -> &'a str {
+        &self.header().name
+    }
+
+    /// Column type in the training snapshot.
+    pub fn dtype(&self) -> &'a ColumnType {
+        &self.header().dtype
+    }
+
+    /// Rows, missing values, infinities, moments.
+    pub fn tally(&self) -> Tally {
+        self.header().tally
+    }
+
+    /// Why it could not be counted, if so.
+    pub fn refused(&self) -> Option<(Status, &'a str)> {
+        match &self.header().data {
+            DataHeader::Refused { status, detail } => Some((*status, detail)),
+            _ => None,
+        }
+    }
+
+    /// The type of its keys, if it is numeric.
+    pub fn domain(&self) -> Option<Domain> {
+        match self.header().data {
+            DataHeader::Numeric { domain, .. } => Some(domain),
+            _ => None,
+        }
+    }
+
+    /// Whether both are the same feature of the same file.
+    pub fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.file, other.file) && self.at == other.at
+    }
+
+    /// Unpacks its distribution.
+    ///
+    /// # Errors
+    /// [`Error::Baseline`] where it makes no sense.
+    pub fn data(&self) -> Result<Frozen> {
+        let BaselineFile { bytes, tensors, start, path, .. } = self.file;
+        let list = |name: &str| {
+            let name = format!("{}/{name}", self.at);
+            let list = range_of(tensors, *start, &name).and_then(|range| bytes.get(range));
+            let list = list.zip(tensors.info(&name)).and_then(|(bytes, info)| widen(info.dtype, bytes));
+            list.ok_or_else(|| format!("{name} is not a list of integers"))
+        };
+        decode_data(&self.header().data, self.tally().values(), &list)
+            .map_err(|reason| Error::Baseline { path: path.clone(), reason: damaged(&reason) })
+    }
+}
+
+fn damaged(what: &dyn std::fmt::Display) -> String {
+    format!("damaged ({what}); build it again")
+}
+
+fn range_of(tensors: &Metadata, start: usize, name: &str) -> Option<Range<usize>> {
+    let (from, to) = tensors.info(name)?.data_offsets;
+    Some(start.checked_add(from)?..start.checked_add(to)?)
+}
+
+fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<u64>> {
+    Some(match dtype {
+        Dtype::U8 => bytes.iter().map(|&x| x.into()).collect(),
+        Dtype::U16 => pod_collect_to_vec::<u8, u16>(bytes).into_iter().map(|x| u16::from_le(x).into()).collect(),
+        Dtype::U32 => pod_collect_to_vec::<u8, u32>(bytes).into_iter().map(|x| u32::from_le(x).into()).collect(),
+        Dtype::U64 => pod_collect_to_vec::<u8, u64>(bytes).into_iter().map(u64::from_le).collect(),
+        _ => return None,
+    })
 }
 
 fn decode_data(
-    header: DataHeader,
+    header: &DataHeader,
     values: u64,
     list: &dyn Fn(&str) -> std::result::Result<Vec<u64>, String>,
 ) -> std::result::Result<Frozen, String> {
     match header {
-        DataHeader::Numeric { domain, origin, coarse_shift, with_offsets } => {
+        &DataHeader::Numeric { domain, origin, coarse_shift, with_offsets } => {
             let parts = CellMapParts { origin, coarse_shift, shifts: list("shifts")? };
             let map = Arc::new(CellMap::from_parts(&parts).ok_or("impossible cells")?);
             let counts =
@@ -253,7 +251,7 @@ fn decode_data(
             ecdf.resolve(&resolved, runs);
             Ok(Frozen::Numeric(ecdf))
         }
-        DataHeader::Categorical { pooled, threshold } => {
+        &DataHeader::Categorical { pooled, threshold } => {
             let names: Vec<u8> = list("names")?.into_iter().map(|x| x as u8).collect();
             let names = String::from_utf8(names).map_err(|e| e.to_string())?;
             let (ends, counts) = (list("name_ends")?, list("counts")?);
@@ -273,7 +271,7 @@ fn decode_data(
             }
             Ok(Frozen::Categorical(Categories { counts, pooled, threshold }))
         }
-        DataHeader::Refused { status, detail } => Ok(Frozen::Refused(status, detail)),
+        DataHeader::Refused { status, detail } => Ok(Frozen::Refused(*status, detail.clone())),
     }
 }
 

@@ -4,8 +4,11 @@
 //! libraries of every language: one tensor per list of integers, and the description of the features, the
 //! source files, the settings and a content hash in its metadata.
 
+mod encode;
 mod file;
 mod freeze;
+
+pub use file::{BaselineFile, StoredFeature};
 
 use std::path::Path;
 
@@ -19,7 +22,7 @@ use crate::snapshot::{Column, ColumnType, Snapshot, SourceFile};
 /// Version of the layout that this engine writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
-/// A frozen training snapshot.
+/// A training snapshot that was counted; [`BaselineFile`] is what remains of it on disk.
 #[derive(Clone, Debug)]
 pub struct Baseline {
     /// Where it came from and how it was counted.
@@ -103,15 +106,7 @@ impl Baseline {
     /// # Errors
     /// [`crate::error::Error::Write`].
     pub fn write(&self, path: &Path) -> Result<()> {
-        file::write(self, path)
-    }
-
-    /// Reads a file back.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Baseline`] with the reason: not a baseline, another version, or damaged.
-    pub fn read(path: &Path) -> Result<Self> {
-        file::read(path)
+        encode::write(self, path)
     }
 
     /// Whether a file says of itself that it is a baseline.

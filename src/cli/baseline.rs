@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use driftsweep::baseline::{Baseline, Frozen};
+use driftsweep::baseline::{Baseline, BaselineFile, Frozen};
+use driftsweep::count::with_threads;
 use driftsweep::error::Error;
-use driftsweep::fleet::Fleet;
+use driftsweep::fleet::{Fleet, Model};
 use driftsweep::snapshot::Snapshot;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::EngineArgs;
@@ -74,7 +76,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
             return Err(super::bad("--output", "a baseline file is named *.baseline"));
         }
         let snapshot = open(spec)?;
-        let chosen = args.engine.counter(snapshot.workload())?;
+        let chosen = args.engine.counter(|| snapshot.workload())?;
         let baseline = Baseline::build(&*chosen.counter, &snapshot, |_| Some(None), &options, now());
         super::warn_of_failure(&*chosen.counter);
         baseline.write(&args.output)?;
@@ -82,25 +84,24 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     }
     let path = args.fleet.as_deref().context("a snapshot or --fleet is needed")?;
     let fleet = Fleet::read(path, &options)?;
-    let mut worst = 0;
-    let opened: Vec<_> = fleet.models.iter().map(|model| (model, open(&model.baseline))).collect();
-    let work = opened.iter().filter_map(|(_, snapshot)| Some(snapshot.as_ref().ok()?.workload()));
-    let counter = args.engine.counter(work.sum())?.counter;
-    for (model, snapshot) in opened {
-        let outcome = snapshot.and_then(|snapshot| {
-            let baseline = Baseline::build(&*counter, &snapshot, |name| model.kind_of(name), &model.options, now());
-            let file = args.output.join(format!("{}.baseline", file_name(&model.name)));
-            baseline.write(&file)?;
-            Ok((file, baseline))
-        });
-        match outcome {
-            Ok((file, baseline)) => worst = worst.max(summary(&file, &baseline)),
-            Err(error) => {
+    let workload = || fleet.models.par_iter().filter_map(|model| Some(open(&model.baseline).ok()?.workload())).sum();
+    let counter = args.engine.counter(workload)?.counter;
+    let build = |model: &Model| {
+        let snapshot = open(&model.baseline)?;
+        let baseline = Baseline::build(&*counter, &snapshot, |name| model.kind_of(name), &model.options, now());
+        let file = args.output.join(format!("{}.baseline", file_name(&model.name)));
+        baseline.write(&file)?;
+        Ok(summary(&file, &baseline))
+    };
+    let worst = with_threads(&*counter, || {
+        let built = fleet.models.par_iter().map(|model| {
+            build(model).unwrap_or_else(|error: Error| {
                 eprintln!("driftsweep: model '{}': {error}", model.name);
-                worst = super::PARTIAL;
-            }
-        }
-    }
+                super::PARTIAL
+            })
+        });
+        built.max().unwrap_or(0)
+    });
     super::warn_of_failure(&*counter);
     Ok(worst)
 }
@@ -145,14 +146,16 @@ fn summary(file: &Path, baseline: &Baseline) -> u8 {
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
-    let baseline = Baseline::read(&args.file)?;
+    let baseline = BaselineFile::open(&args.file)?;
     let mut text = String::new();
     if args.json {
         let features: Vec<serde_json::Value> = baseline
-            .features
-            .iter()
-            .map(|f| serde_json::json!({"name": f.name, "type": f.dtype.name(), "tally": f.tally, "kept": kept(&f.data)}))
-            .collect();
+            .features()
+            .map(|f| {
+                let kept = kept(&f.data()?);
+                Ok(serde_json::json!({"name": f.name(), "type": f.dtype().name(), "tally": f.tally(), "kept": kept}))
+            })
+            .collect::<Result<_, Error>>()?;
         let value = serde_json::json!({"header": baseline.header, "features": features});
         writeln!(text, "{}", serde_json::to_string_pretty(&value)?)?;
     } else {
@@ -161,9 +164,9 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         for source in &header.sources {
             writeln!(text, "from {} ({} rows, {} bytes)", source.path.display(), source.rows, source.bytes)?;
         }
-        for f in &baseline.features {
-            let missing = f.tally.missing();
-            writeln!(text, "{:<32} {:<12} {:>12} missing  {}", f.name, f.dtype.name(), missing, kept(&f.data))?;
+        for f in baseline.features() {
+            let (missing, kept) = (f.tally().missing(), kept(&f.data()?));
+            writeln!(text, "{:<32} {:<12} {:>12} missing  {kept}", f.name(), f.dtype().name(), missing)?;
         }
     }
     super::write_stdout(text.as_bytes())?;

@@ -108,8 +108,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let bar = Bar::new();
     bar.planned(known.iter().filter(|name| kind_of(name).is_some()).count());
     let wanted = baseline.features().into_iter().filter(|feature| kind_of(feature.name()).is_some());
-    let work = wanted.map(|feature| sweep::workload(feature, &current)).sum();
-    let chosen = args.engine.counter(work)?;
+    let chosen = args.engine.counter(|| wanted.map(|feature| sweep::workload(feature, &current)).sum())?;
     let sides = (args.baseline.as_str(), &baseline);
     let mut found = sweep::compare(&*chosen.counter, sides, &current, kind_of, &options, || bar.advance())?;
     super::note(&mut found.engine, chosen);

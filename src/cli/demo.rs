@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use driftsweep::fleet::Fleet;
 use driftsweep::report;
-use driftsweep::sweep::Plan;
+use driftsweep::sweep::{Plan, Run};
 
 use super::{Bar, EngineArgs, OutputArgs};
 
@@ -27,9 +27,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     let options = args.engine.start()?;
     let fleet = Fleet::read(&args.data.join("demo.toml"), &options)?;
     let bar = Bar::new();
-    let plan = Plan::open(&fleet);
-    let chosen = args.engine.counter(plan.workload())?;
-    let mut found = plan.run(&*chosen.counter, &bar);
+    let plan = Plan::new(&fleet);
+    let chosen = args.engine.counter(|| plan.survey().workload)?;
+    let mut found = Run { progress: &bar, ..Run::new(&*chosen.counter) }.sweep(&plan);
     super::note(&mut found.engine, chosen);
     drop(bar);
     args.output.write(&report::sweep(&found, args.output.format, args.output.top)?)?;

@@ -6,7 +6,9 @@ mod compare;
 mod demo;
 mod doctor;
 mod generate;
+mod history;
 mod init;
+mod state;
 mod sweep;
 
 use std::io::{IsTerminal, Write};
@@ -43,7 +45,9 @@ Exit codes:
   6   backend not available
   7   output cannot be written
   10  done, drift found (with --fail-on-drift)
-  11  done, but some features or models could not be compared";
+  11  done, but some features or models could not be compared
+  12  done in part: the deadline came before some models
+  13  the same sweep is running already";
 
 /// Done, drift found.
 const DRIFT: u8 = 10;
@@ -56,6 +60,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Compares every model of a fleet with its baseline
     Sweep(sweep::SweepArgs),
+    /// Shows what the sweeps before found
+    History(history::HistoryArgs),
     /// Freezes training snapshots, so that no sweep reads them again
     #[command(subcommand)]
     Baseline(baseline::BaselineCommand),
@@ -115,7 +121,7 @@ impl EngineArgs {
     }
 
     /// Chooses what counts.
-    fn counter(&self, workload: Workload) -> anyhow::Result<Chosen> {
+    fn counter(&self, workload: impl FnOnce() -> Workload) -> anyhow::Result<Chosen> {
         let (choice, memory) = self.device()?;
         Ok(self.backend()?.counter(workload, &choice, memory)?)
     }
@@ -281,6 +287,7 @@ pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Sweep(args) => sweep::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Baseline(command) => baseline::run(&command),
         Command::Init(args) => init::run(&args),
         Command::Demo(args) => demo::run(&args),

@@ -1,12 +1,19 @@
 //! `driftsweep sweep`
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
-use driftsweep::fleet::Fleet;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use driftsweep::count::Chosen;
+use driftsweep::fleet::{Fleet, Options};
 use driftsweep::report;
-use driftsweep::sweep::Plan;
+use driftsweep::sweep::{Plan, Run, Survey};
+use jiff::{SignedDuration, Timestamp};
 
+use super::state::{State, StateArgs};
 use super::{Bar, EngineArgs, OutputArgs};
 
 #[derive(Args)]
@@ -17,14 +24,33 @@ pub struct SweepArgs {
     /// Metrics, comma-separated [default: those of the fleet file]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     metrics: Vec<String>,
+    /// Stop after this time, for example 45m or 1h30m: the most important models come first, and what was not covered
+    /// is listed (exit code 12)
+    #[arg(long, value_name = "DURATION")]
+    deadline: Option<SignedDuration>,
+    /// Show what would be read and compared, how long it would take and how much memory; compare nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Show the same on standard error, then sweep
+    #[arg(long)]
+    explain: bool,
+    #[command(flatten)]
+    state: StateArgs,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
 
+/// Done, but the deadline came before some models.
+const NOT_COVERED: u8 = 12;
+
 pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
+    let started = Instant::now();
     args.output.check()?;
+    if args.deadline.is_some_and(|deadline| deadline.is_negative()) {
+        return Err(super::bad("--deadline", "must not be negative"));
+    }
     let metrics = super::metric_set(&args.metrics)?;
     let options = args.engine.start()?;
     super::protect(args.output.output.as_deref(), [args.fleet.as_path()])?;
@@ -34,16 +60,104 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     if let Some(metrics) = metrics {
         fleet.models.iter_mut().for_each(|model| model.options.metrics = metrics);
     }
+    let plan = Plan::new(&fleet);
+    if args.dry_run || args.explain {
+        let survey = plan.survey();
+        let chosen = args.engine.counter(|| survey.workload)?;
+        let text = explain(&survey, &chosen, &options, args)?;
+        if args.dry_run {
+            super::write_stdout(text.as_bytes())?;
+            return Ok(0);
+        }
+        eprint!("{text}");
+    }
+    let chosen = args.engine.counter(|| plan.survey().workload)?;
+    let state = State::open(&args.state, &args.fleet, Timestamp::now())?;
     let bar = Bar::new();
-    let plan = Plan::open(&fleet);
-    let chosen = args.engine.counter(plan.workload())?;
-    let mut found = plan.run(&*chosen.counter, &bar);
+    let deadline = args.deadline.map(|deadline| deadline.unsigned_abs());
+    let time_is_up = || deadline.is_some_and(|deadline| started.elapsed() >= deadline);
+    let run = Run { progress: &bar, time_is_up: &time_is_up, journal: state.journal(), ..Run::new(&*chosen.counter) };
+    let mut found = run.sweep(&plan);
+    state.name(&mut found);
     super::note(&mut found.engine, chosen);
     drop(bar);
-    args.output.write(&report::sweep(&found, args.output.format, args.output.top)?)?;
+    let rendered = report::sweep(&found, args.output.format, args.output.top)?;
+    args.output.write(&rendered)?;
+    drop(rendered);
     for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {
         eprintln!("driftsweep: model '{}' {}: {}", failed.0.model, failed.0.window, failed.1);
     }
+    let missed = found.not_covered.len();
+    if missed > 0 {
+        eprintln!("driftsweep: {missed} comparisons were not, or not wholly, covered before the deadline:");
+        for missed in found.not_covered.iter().take(20) {
+            eprintln!("  {} {}", missed.model, missed.window);
+        }
+        if missed > 20 {
+            eprintln!("  … and {} more; the report lists all", missed - 20);
+        }
+    }
+    // An incomplete sweep keeps its journal: run again, it covers the rest.
+    state.close(&found, missed == 0)?;
     let s = found.summary;
-    Ok(args.output.code(s.drifted > 0, s.failed + s.failed_comparisons > 0))
+    let code = args.output.code(s.drifted > 0, s.failed + s.failed_comparisons > 0);
+    Ok(if missed > 0 { NOT_COVERED } else { code })
+}
+
+fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs) -> anyhow::Result<String> {
+    let threads = options.threads as f64;
+    let size = |bytes: u64| bytesize::ByteSize(bytes).to_string();
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["", "model", "window", "rows", "features", "to read", "after"]);
+    for column in [0, 3, 4, 5, 6] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let (mut after, mut covered) = (0.0, 0);
+    for (place, planned) in survey.comparisons.iter().enumerate() {
+        after += planned.cpu_seconds / threads;
+        covered += usize::from(args.deadline.is_none_or(|deadline| after <= deadline.as_secs_f64()));
+        if args.output.top == 0 || place < args.output.top {
+            let rows = format!("{} → {}", planned.rows.baseline, planned.rows.current);
+            table.add_row([
+                (place + 1).to_string(),
+                planned.model.escape_debug().to_string(),
+                planned.window.escape_debug().to_string(),
+                planned.error.clone().unwrap_or(rows),
+                planned.features.to_string(),
+                size(planned.bytes),
+                format!("{after:.1} s"),
+            ]);
+        }
+    }
+    let mut text = format!("{table}\n");
+    let total = survey.comparisons.len();
+    if args.output.top > 0 && total > args.output.top {
+        writeln!(text, "… and {} more; --top 0 shows all", total - args.output.top)?;
+    }
+    let features: usize = survey.comparisons.iter().map(|planned| planned.features).sum();
+    let bytes: u64 = survey.comparisons.iter().map(|planned| planned.bytes).sum();
+    writeln!(text, "{total} comparisons of {features} features, most important models first")?;
+    writeln!(
+        text,
+        "{} of columns to read: {} columns, used {} times; {} numeric values",
+        size(bytes),
+        survey.columns_read,
+        survey.columns_used,
+        survey.workload.values
+    )?;
+    writeln!(text, "counted by {}: {}", chosen.counter.name(), chosen.reason)?;
+    writeln!(text, "predicted: {after:.1} s on {} threads", options.threads)?;
+    writeln!(
+        text,
+        "memory: counting stays under {} (--memory), figures and report take about {} beside it",
+        size(options.memory as u64),
+        size(survey.memory)
+    )?;
+    if let Some(deadline) = args.deadline {
+        writeln!(text, "deadline: about {covered} of {total} comparisons within {deadline:#}")?;
+    }
+    Ok(text)
 }

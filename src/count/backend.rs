@@ -53,18 +53,21 @@ const UPLOAD: f64 = 6e9;
 
 impl Backend {
     /// The counter for this choice. `Auto` takes a GPU, never a software one, where the time that counting takes on
-    /// all threads exceeds that of opening a device and sending it the keys.
+    /// all threads exceeds that of opening a device and sending it the keys; the workload is only asked for where that
+    /// is a question.
     ///
     /// # Errors
     /// [`crate::error::Error::Backend`] where a GPU is asked for and not to be had.
-    pub fn counter(self, workload: Workload, choice: &Choice, memory: u64) -> Result<Chosen> {
+    pub fn counter(self, workload: impl FnOnce() -> Workload, choice: &Choice, memory: u64) -> Result<Chosen> {
         let cpu = |reason: String| Chosen { counter: Box::new(CpuCounter), reason };
         match self {
             Backend::Cpu => Ok(cpu("asked for".into())),
             Backend::Gpu => {
                 Ok(Chosen { counter: Box::new(GpuCounter::open(choice, memory)?), reason: "asked for".into() })
             }
+            Backend::Auto if choice.known_absent => Ok(cpu("this machine has no GPU".into())),
             Backend::Auto => {
+                let workload = workload();
                 let (on_cpu, on_gpu) = predicted(workload, rayon::current_num_threads());
                 let figures = format!(
                     "{} values: predicted {on_cpu:.2} s of counting, {on_gpu:.2} s of opening a GPU and sending keys",
@@ -72,9 +75,6 @@ impl Backend {
                 );
                 if on_cpu <= on_gpu {
                     return Ok(cpu(figures));
-                }
-                if choice.known_absent {
-                    return Ok(cpu(format!("{figures}; this machine has no GPU")));
                 }
                 let hardware = Choice { hardware_only: true, ..choice.clone() };
                 Ok(match GpuCounter::open(&hardware, memory) {
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn small_work_stays_on_the_cpu_without_looking_for_a_device() {
-        let chosen =
-            Backend::Auto.counter(Workload { values: 1000, bytes: 8000 }, &Choice::default(), 1 << 20).unwrap();
+        let work = || Workload { values: 1000, bytes: 8000 };
+        let chosen = Backend::Auto.counter(work, &Choice::default(), 1 << 20).unwrap();
         assert_eq!(chosen.counter.name(), "cpu");
         assert!(chosen.reason.contains("1000 values"), "{}", chosen.reason);
     }

@@ -7,7 +7,7 @@ mod options;
 pub use crate::metric::Kind;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -44,8 +44,8 @@ pub struct Model {
     /// Metrics, bins and category limit.
     pub options: Options,
     /// Features to compare; all if absent.
-    features: Option<HashSet<String>>,
-    exclude: HashSet<String>,
+    features: Option<BTreeSet<String>>,
+    exclude: BTreeSet<String>,
     overrides: BTreeMap<String, FeatureTable>,
 }
 
@@ -71,6 +71,13 @@ impl Model {
             Some(table) => table.thresholds.over(self.options.thresholds),
             None => self.options.thresholds,
         }
+    }
+
+    /// Everything that the file says of it, as text that is the same if the settings are. How much memory and how many
+    /// threads there are changes no figure.
+    pub fn fingerprint(&self) -> String {
+        let options = Options { memory: 0, threads: 0, ..self.options.clone() };
+        format!("{:?}", Self { options, ..self.clone() })
     }
 
     /// Features that are named in the file, to be checked against the data.
@@ -99,9 +106,9 @@ struct ModelTable {
     #[serde(default)]
     importance: Option<f64>,
     #[serde(default)]
-    features: Option<HashSet<String>>,
+    features: Option<BTreeSet<String>>,
     #[serde(default)]
-    exclude: HashSet<String>,
+    exclude: BTreeSet<String>,
     #[serde(default)]
     metrics: Option<Vec<String>>,
     #[serde(default)]

@@ -123,6 +123,14 @@ impl Options {
         asked || self.convention.is_some_and(|convention| convention.wants(figure, Kind::Numeric, asked))
     }
 
+    /// Whether both ask for the same figures; thresholds and memory do not change any.
+    pub fn same_figures(&self, other: &Self) -> bool {
+        self.metrics == other.metrics
+            && self.bins == other.bins
+            && self.category_limit == other.category_limit
+            && self.convention == other.convention
+    }
+
     /// Bytes that the keys of one column of one snapshot may take in memory; larger ones are read twice. A thread
     /// usually holds the keys of two columns, more where a sweep shares them; each may take a thirty-second of the
     /// thread's share, so that chunks being decoded, tables and collected keys fit beside them.

@@ -3,6 +3,7 @@
 use super::{Row, unencodable};
 use crate::error::Result;
 use crate::snapshot::table::{Cells, to_parquet};
+use crate::sweep::Feature;
 
 /// A column of the flat report.
 struct FlatColumn {
@@ -68,6 +69,16 @@ const COLUMNS: &[FlatColumn] = &[
     }),
     column!("convention_limit", Float, |r| r.1.metrics.convention.as_ref().and_then(|c| c.limit)),
 ];
+
+/// The figures of a feature, by column.
+pub fn figures(feature: &Feature) -> Vec<(&'static str, f64)> {
+    let row = (None, feature);
+    let of = |column: &FlatColumn| match (column.value)(&row) {
+        Flat::Float(Some(value)) => Some((column.name, value)),
+        _ => None,
+    };
+    COLUMNS.iter().filter_map(of).collect()
+}
 
 pub fn csv(rows: &[Row<'_>]) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());

@@ -57,6 +57,22 @@ pub fn comparison(report: &Comparison, format: Format, top: usize) -> Result<Vec
     }
 }
 
+/// Every feature of a sweep with its model. A model that could not be compared at all has a nameless one, or it would be
+/// missed.
+pub fn each_feature(report: &SweepReport, mut f: impl FnMut(&ModelReport, &Feature)) {
+    for model in &report.models {
+        model.features.iter().for_each(|feature| f(model, feature));
+        if let Some(error) = &model.error {
+            f(model, &Feature::failed(model.rows, error.clone()));
+        }
+    }
+}
+
+/// The figures of a feature, by the names of the flat report's columns.
+pub fn figures(feature: &Feature) -> Vec<(&'static str, f64)> {
+    flat::figures(feature)
+}
+
 /// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first.
 ///
 /// # Errors

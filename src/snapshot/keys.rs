@@ -164,6 +164,25 @@ fn moments<K: Key>(keys: &[K], domain: Domain) -> Moments {
     })
 }
 
+/// The strings of an array, nulls as empty ones; `None` if it holds something else.
+pub fn texts(array: &dyn Array) -> Option<Vec<String>> {
+    let array = array.as_any().downcast_ref::<Utf8ViewArray>()?;
+    Some(array.iter().map(|text| text.unwrap_or_default().to_owned()).collect())
+}
+
+/// The doubles, flags or integers of an array; `None` if it holds something else.
+pub fn numbers(array: &dyn Array) -> Option<Vec<Option<f64>>> {
+    let any = array.as_any();
+    if let Some(array) = any.downcast_ref::<PrimitiveArray<f64>>() {
+        Some(array.iter().map(|x| x.copied()).collect())
+    } else if let Some(array) = any.downcast_ref::<PrimitiveArray<i64>>() {
+        Some(array.iter().map(|x| x.map(|&x| x as f64)).collect())
+    } else {
+        let array = any.downcast_ref::<BooleanArray>()?;
+        Some(array.iter().map(|x| x.map(|x| f64::from(u8::from(x)))).collect())
+    }
+}
+
 /// Counts the categories of a chunk: strings, dictionaries of strings, booleans, and integers as their text.
 /// `None` if the array holds something else.
 pub fn count_categories(counter: &dyn Counter, array: &dyn Array, into: &mut CategoryCounts) -> Option<Tally> {

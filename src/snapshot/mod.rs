@@ -11,7 +11,7 @@ mod parquet;
 pub mod table;
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 use polars::prelude::{PolarsError, PolarsResult};
 use polars_arrow::array::{Array, NullArray, PrimitiveArray, Utf8ViewArray};
 use polars_arrow::datatypes::ArrowDataType;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
@@ -136,6 +137,8 @@ struct OpenFile {
     reader: Reader,
     partitions: Vec<(String, String)>,
     bytes: u64,
+    /// When it was last changed: seconds and nanoseconds since 1970.
+    changed: (i64, i64),
     /// Where the rows of a CSV file are meanwhile.
     _spill: Option<TempPath>,
 }
@@ -157,6 +160,15 @@ impl Reader {
         match self {
             Reader::Parquet(file) => Box::new(file.chunk_rows()),
             Reader::Ipc(file) => Box::new(file.chunk_rows()),
+        }
+    }
+
+    /// Bytes of a column in a chunk, about.
+    fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
+        match self {
+            Reader::Parquet(file) => file.stored_bytes(chunk, column),
+            // Not compressed as a rule, and metadata does not say: as if all columns took eight bytes a value.
+            Reader::Ipc(file) => 8 * file.chunk_rows().nth(chunk).unwrap_or(0) as u64,
         }
     }
 
@@ -186,6 +198,8 @@ pub struct Snapshot {
     spec: String,
     files: Vec<OpenFile>,
     columns: Vec<Column>,
+    /// Positions of the columns by name.
+    index: HashMap<String, usize>,
     chunks: Vec<Chunk>,
     rows: u64,
 }
@@ -200,8 +214,8 @@ impl Snapshot {
     pub fn open(spec: &str) -> Result<Self> {
         let (paths, wanted) = discover::split_rows(spec)?;
         let files = discover::files(paths)?;
-        let files =
-            files.into_iter().map(|(path, partitions)| open_file(path, partitions)).collect::<Result<Vec<_>>>()?;
+        let open = |(path, partitions)| open_file(path, partitions);
+        let files = files.into_par_iter().with_min_len(4).map(open).collect::<Result<Vec<_>>>()?;
         let columns = unify(&files);
         let mut chunks = Vec::new();
         let mut start = 0;
@@ -216,7 +230,8 @@ impl Snapshot {
             }
         }
         let rows = chunks.iter().map(|chunk| chunk.rows as u64).sum();
-        Ok(Self { spec: spec.into(), files, columns, chunks, rows })
+        let index = columns.iter().enumerate().map(|(i, column)| (column.name.clone(), i)).collect();
+        Ok(Self { spec: spec.into(), files, columns, index, chunks, rows })
     }
 
     /// The path, glob or directory it was opened with.
@@ -239,7 +254,7 @@ impl Snapshot {
     /// # Errors
     /// [`Error::NoColumn`], naming those there are.
     pub fn column(&self, name: &str) -> Result<&Column> {
-        self.columns.iter().find(|column| column.name == name).ok_or_else(|| {
+        self.index.get(name).map(|&i| &self.columns[i]).ok_or_else(|| {
             let known: Vec<_> = self.columns.iter().take(20).map(|c| c.name.as_str()).collect();
             let more = if self.columns.len() > known.len() { ", …" } else { "" };
             Error::NoColumn {
@@ -258,6 +273,24 @@ impl Snapshot {
             sources[chunk.file].rows += chunk.rows as u64;
         }
         sources
+    }
+
+    /// Paths, sizes and times of change of the files: if they are the same, so are the rows.
+    pub fn fingerprint(&self) -> String {
+        let mut text = self.spec.clone();
+        for file in &self.files {
+            text.push_str(&format!("\n{} {} {:?}", file.path.display(), file.bytes, file.changed));
+        }
+        text
+    }
+
+    /// Bytes that a column takes in the files, about.
+    pub fn stored_bytes(&self, column: &Column) -> u64 {
+        let of = |chunk: &Chunk| match column.at[chunk.file] {
+            Some(Position::Stored(index)) => self.files[chunk.file].reader.stored_bytes(chunk.index, index),
+            _ => 0,
+        };
+        self.chunks.iter().map(of).sum()
     }
 
     /// Reads chunk `i` of a column, whatever its type, and checks its length against the file's metadata.
@@ -340,6 +373,36 @@ impl Snapshot {
         self.columns.iter().map(of).sum()
     }
 
+    /// All values of a column of strings; nulls are empty. For small tables.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`].
+    pub fn texts(&self, column: &Column) -> Result<Vec<String>> {
+        let mut texts = Vec::with_capacity(self.rows as usize);
+        for i in 0..self.chunks.len() {
+            for array in self.read(column, i)? {
+                let found = keys::texts(&*array);
+                texts.extend(found.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
+            }
+        }
+        Ok(texts)
+    }
+
+    /// All values of a column of numbers, flags or times, as doubles. For small tables.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`].
+    pub fn numbers(&self, column: &Column) -> Result<Vec<Option<f64>>> {
+        let mut numbers = Vec::with_capacity(self.rows as usize);
+        for i in 0..self.chunks.len() {
+            for array in self.read(column, i)? {
+                let found = keys::numbers(&*array);
+                numbers.extend(found.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
+            }
+        }
+        Ok(numbers)
+    }
+
     /// A numeric column: kept in memory if its keys take at most `hold` bytes, else decoded again whenever they
     /// are needed.
     ///
@@ -352,7 +415,6 @@ impl Snapshot {
         with_moments: bool,
         hold: usize,
     ) -> Result<NumericColumn<'a>> {
-        use rayon::prelude::*;
         let chunks = self.chunks.len();
         let mut numeric = NumericColumn {
             snapshot: self,
@@ -375,7 +437,6 @@ impl Snapshot {
     /// # Errors
     /// [`Error::UnreadableColumn`].
     pub fn categories(&self, counter: &dyn Counter, column: &Column, limit: usize) -> Result<(Categories, Tally)> {
-        use rayon::prelude::*;
         let (counts, tally) = (0..self.chunks.len())
             .into_par_iter()
             .with_min_len(4)
@@ -464,7 +525,7 @@ impl KeySource for NumericColumn<'_> {
 }
 
 fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFile> {
-    let bytes = std::fs::metadata(&path).map_err(|e| Error::io(&path, &e))?.len();
+    let found = std::fs::metadata(&path).map_err(|e| Error::io(&path, &e))?;
     let (reader, spill) = match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("csv" | "tsv") => {
             let spill = csv::to_parquet(&path)?.into_temp_path();
@@ -478,13 +539,19 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
         let reason = format!("two columns are called '{}'; rename one", twice.name);
         return Err(Error::Unreadable { path, reason });
     }
-    Ok(OpenFile { path, reader, partitions, bytes, _spill: spill })
+    Ok(OpenFile { path, reader, partitions, bytes: found.len(), changed: changed(&found), _spill: spill })
+}
+
+/// When a file was last changed: seconds and nanoseconds since 1970.
+fn changed(file: &std::fs::Metadata) -> (i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+    (file.mtime(), file.mtime_nsec())
 }
 
 /// The columns of all files, in the order in which they first appear.
 fn unify(files: &[OpenFile]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
-    let mut index = std::collections::HashMap::new();
+    let mut index = HashMap::new();
     for (i, file) in files.iter().enumerate() {
         let stored = file
             .reader

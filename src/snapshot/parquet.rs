@@ -28,6 +28,7 @@ pub struct ParquetFile {
     path: PathBuf,
     kept: Option<File>,
     length: u64,
+    changed: (i64, i64),
     metadata: FileMetadata,
     fields: Vec<Field>,
 }
@@ -35,7 +36,8 @@ pub struct ParquetFile {
 impl ParquetFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let mut file = File::open(path).map_err(|e| Error::io(path, &e))?;
-        let length = file.metadata().map_err(|e| Error::io(path, &e))?.len();
+        let found = file.metadata().map_err(|e| Error::io(path, &e))?;
+        let (length, changed) = (found.len(), super::changed(&found));
         let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
         let metadata = super::guarded(|| read_metadata(&mut file)).map_err(|e| {
             unreadable(format!("not a readable Parquet file ({e}); it may be truncated or still being written"))
@@ -45,7 +47,7 @@ impl ParquetFile {
         if !keep {
             KEPT.fetch_sub(1, Ordering::Relaxed);
         }
-        Ok(Self { path: path.into(), kept: keep.then_some(file), length, metadata, fields })
+        Ok(Self { path: path.into(), kept: keep.then_some(file), length, changed, metadata, fields })
     }
 
     pub fn fields(&self) -> &[Field] {
@@ -54,6 +56,13 @@ impl ParquetFile {
 
     pub fn chunk_rows(&self) -> impl Iterator<Item = usize> + '_ {
         self.metadata.row_groups.iter().map(|group| group.num_rows())
+    }
+
+    /// Bytes of a column in a row group.
+    pub fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
+        let leaves = self.metadata.row_groups[chunk].columns_under_root_iter(&self.fields[column].name);
+        // Sizes of a damaged footer can be negative.
+        leaves.into_iter().flatten().map(|leaf| u64::try_from(leaf.compressed_size()).unwrap_or(0)).sum()
     }
 
     /// Reads one column of one row group.
@@ -84,6 +93,11 @@ impl ParquetFile {
             let bytes = &mut scratch[..length];
             file.read_exact_at(bytes, range.start)
                 .map_err(|e| format!("{e}; the file was probably cut short or replaced while it was read"))?;
+            // Other bytes may decode as well as the right ones.
+            let found = file.metadata().map_err(|e| e.to_string())?;
+            if (found.len(), super::changed(&found)) != (self.length, self.changed) {
+                return Err("the file was changed while it was read; write snapshots beside and rename them".into());
+            }
             let decoded = Buffer::with_slice(bytes, |bytes| decode(bytes, leaf, field));
             if scratch.len() > LARGEST_KEPT {
                 *scratch = Vec::new();

@@ -6,7 +6,7 @@ use super::convention;
 use super::figures::{self, Figures};
 use super::pool::ColumnPool;
 use super::report::{Feature, Metrics, Side, Verdict};
-use crate::baseline::{Frozen, FrozenFeature};
+use crate::baseline::{Frozen, StoredFeature};
 use crate::count::pair::{self, Wanted};
 use crate::count::{Counter, Domain, Tally};
 use crate::error::{Error, Result, Status};
@@ -21,7 +21,7 @@ pub enum BaselineFeature<'a> {
     /// A column of a snapshot that is read now.
     Live(&'a Snapshot, &'a Column),
     /// A feature of a baseline file.
-    Frozen(&'a FrozenFeature),
+    Frozen(StoredFeature<'a>),
 }
 
 impl<'a> BaselineFeature<'a> {
@@ -29,21 +29,30 @@ impl<'a> BaselineFeature<'a> {
     pub fn name(&self) -> &'a str {
         match self {
             Self::Live(_, column) => &column.name,
-            Self::Frozen(feature) => &feature.name,
+            Self::Frozen(feature) => feature.name(),
         }
     }
 
-    fn dtype(&self) -> &ColumnType {
+    fn dtype(&self) -> &'a ColumnType {
         match self {
             Self::Live(_, column) => &column.kind,
-            Self::Frozen(feature) => &feature.dtype,
+            Self::Frozen(feature) => feature.dtype(),
+        }
+    }
+
+    /// Whether both are the same column of the same snapshot, or the same feature of the same file.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Live(s, c), Self::Live(t, d)) => std::ptr::eq(*s, *t) && std::ptr::eq(*c, *d),
+            (Self::Frozen(f), Self::Frozen(g)) => f.is(g),
+            _ => false,
         }
     }
 
     fn rows(&self) -> u64 {
         match self {
             Self::Live(snapshot, _) => snapshot.rows(),
-            Self::Frozen(feature) => feature.tally.rows,
+            Self::Frozen(feature) => feature.tally().rows,
         }
     }
 }
@@ -101,24 +110,40 @@ pub fn compare_feature<'a>(
                 counts_hash: figures::tally_hash(&ta, &tb),
             }
         }
-        Err(refusal) => {
-            let rows = |rows| Tally { rows, ..Tally::default() };
-            let (ta, tb) = (rows(baseline.rows()), rows(current.rows()));
-            let current_type = current.columns().iter().find(|c| c.name == baseline.name());
-            Feature {
-                name: baseline.name().into(),
-                kind,
-                status: refusal.status,
-                detail: Some(refusal.detail),
-                baseline: figures::side(&ta, baseline.dtype().name()),
-                current: figures::side(&tb, current_type.map_or(String::new(), |c| c.kind.name())),
-                metrics: Metrics::default(),
-                verdict: Verdict::default(),
-                counts: None,
-                counts_hash: figures::tally_hash(&ta, &tb),
-            }
-        }
+        Err(refusal) => refused(baseline, current, kind, refusal),
     }
+}
+
+/// A feature whose turn had not come when the time was up.
+pub fn not_covered(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Option<Kind>) -> Feature {
+    let detail = "not compared before the deadline; run the sweep again to go on".into();
+    refused(baseline, current, shown_kind(baseline, kind), Refusal { status: Status::NotCovered, detail })
+}
+
+fn refused(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Kind, refusal: Refusal) -> Feature {
+    let rows = |rows| Tally { rows, ..Tally::default() };
+    let (ta, tb) = (rows(baseline.rows()), rows(current.rows()));
+    let current_type = current.column(baseline.name()).map_or(String::new(), |column| column.kind.name());
+    Feature {
+        name: baseline.name().into(),
+        kind,
+        status: refusal.status,
+        detail: Some(refusal.detail),
+        baseline: figures::side(&ta, baseline.dtype().name()),
+        current: figures::side(&tb, current_type),
+        metrics: Metrics::default(),
+        verdict: Verdict::default(),
+        counts: None,
+        counts_hash: figures::tally_hash(&ta, &tb),
+    }
+}
+
+/// How a feature is read, or would be.
+fn shown_kind(baseline: BaselineFeature<'_>, kind: Option<Kind>) -> Kind {
+    kind.unwrap_or(match baseline.dtype() {
+        ColumnType::Temporal(..) | ColumnType::Numeric(_) => Kind::Numeric,
+        _ => Kind::Categorical,
+    })
 }
 
 /// Why a floating-point column is not counted by category.
@@ -139,18 +164,16 @@ fn attempt<'a>(
     options: &Options,
     pool: &mut ColumnPool<'a>,
 ) -> (Kind, Outcome) {
-    let fallback = match baseline.dtype() {
-        ColumnType::Temporal(..) | ColumnType::Numeric(_) => Kind::Numeric,
-        _ => Kind::Categorical,
-    };
-    let shown = kind.unwrap_or(fallback);
+    let shown = shown_kind(baseline, kind);
     let refuse = |status, detail: String| (shown, Err(Refusal { status, detail }));
     let column = match current.column(baseline.name()) {
         Ok(column) => column,
         Err(error) => return refuse(Status::MissingColumn, error.to_string()),
     };
-    if let BaselineFeature::Frozen(FrozenFeature { data: Frozen::Refused(status, detail), .. }) = baseline {
-        return refuse(*status, detail.clone());
+    if let BaselineFeature::Frozen(feature) = baseline
+        && let Some((status, detail)) = feature.refused()
+    {
+        return refuse(status, detail.into());
     }
     let changed = || {
         let (was, is) = (baseline.dtype().name(), column.kind.name());
@@ -180,7 +203,9 @@ fn attempt<'a>(
         return not_asked();
     }
     let dtypes = [baseline.dtype().name(), column.kind.name()];
-    if let BaselineFeature::Frozen(FrozenFeature { dtype: ColumnType::Null, tally, .. }) = baseline {
+    if let BaselineFeature::Frozen(feature) = baseline
+        && feature.dtype() == &ColumnType::Null
+    {
         let current_tally = match &column.kind {
             ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _) => {
                 pool.numeric(current, column, *domain, false, options.hold()).and_then(|source| source.tally())
@@ -188,7 +213,7 @@ fn attempt<'a>(
             _ => pool.categories(counter, current, column, options.category_limit).map(|counted| counted.1),
         };
         return match current_tally {
-            Ok(current) => (shown, Ok(Err((Status::AllNull, *tally, current, dtypes)))),
+            Ok(current) => (shown, Ok(Err((Status::AllNull, feature.tally(), current, dtypes)))),
             Err(error) => refuse(Status::Unreadable, error.to_string()),
         };
     }
@@ -209,8 +234,8 @@ fn attempt<'a>(
             // A frozen column keeps its domain. Integers that came back as floats (pandas writes them so where some
             // are missing) are read as integers again.
             let domain = match baseline {
-                BaselineFeature::Frozen(FrozenFeature { data: Frozen::Numeric(frozen), .. }) => frozen.domain,
-                _ => domain,
+                BaselineFeature::Frozen(feature) => feature.domain().unwrap_or(domain),
+                BaselineFeature::Live(..) => domain,
             };
             let fits = |domain: Domain| match &column.kind {
                 ColumnType::Numeric(found) => domain.common(*found) == domain || !domain.is_float(),
@@ -251,7 +276,7 @@ fn numeric<'a>(
         transport: options.needs(Figure::Wasserstein),
     };
     let source_b = pool.numeric(current, column, domain, options.with_moments(), options.hold())?;
-    let source_a;
+    let (source_a, frozen);
     let mut convention = None;
     let (a, b, ta, tb) = match baseline {
         BaselineFeature::Live(snapshot, column_a) => {
@@ -269,13 +294,14 @@ fn numeric<'a>(
             (a, b, ta, tb)
         }
         BaselineFeature::Frozen(feature) => {
-            let Frozen::Numeric(frozen) = &feature.data else {
-                return Err(counted_otherwise(&feature.name, "categories"));
+            let Frozen::Numeric(ecdf) = feature.data()? else {
+                return Err(counted_otherwise(feature.name(), "categories"));
             };
-            let side = pair::Baseline::Frozen(frozen);
+            frozen = ecdf;
+            let side = pair::Baseline::Frozen(&frozen);
             let (a, b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
             convention = options.convention.and_then(|rules| convention::frozen(rules, &a, &b, options));
-            (a, b, feature.tally, source_b.tally()?)
+            (a, b, feature.tally(), source_b.tally()?)
         }
     };
     let names = dtypes.clone();
@@ -301,15 +327,18 @@ fn categorical<'a>(
     options: &Options,
     pool: &mut ColumnPool<'a>,
 ) -> Result<std::result::Result<Figures, NoValues>> {
-    let live;
+    let (live, frozen);
     let (a, ta) = match baseline {
         BaselineFeature::Live(snapshot, column) => {
             live = pool.categories(counter, snapshot, column, options.category_limit)?;
             (&live.0, live.1)
         }
-        BaselineFeature::Frozen(feature) => match &feature.data {
-            Frozen::Categorical(categories) => (categories, feature.tally),
-            _ => return Err(counted_otherwise(&feature.name, "numbers")),
+        BaselineFeature::Frozen(feature) => match feature.data()? {
+            Frozen::Categorical(categories) => {
+                frozen = categories;
+                (&frozen, feature.tally())
+            }
+            _ => return Err(counted_otherwise(feature.name(), "numbers")),
         },
     };
     let found = pool.categories(counter, current, column, options.category_limit)?;

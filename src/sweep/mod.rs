@@ -3,18 +3,24 @@
 pub mod compare;
 mod convention;
 pub mod figures;
+mod journal;
 mod plan;
 mod pool;
 pub mod report;
+mod run;
+mod shard;
 
-pub use plan::{ModelReport, Plan, Progress, Summary, SweepReport, check_model, workload};
-pub use report::{Comparison, Engine, Feature, Rows, SCHEMA_VERSION};
+pub use journal::Journal;
+pub use plan::{Plan, PlannedComparison, Survey};
+pub use report::{Comparison, Engine, Feature, ModelReport, NotCovered, Rows, SCHEMA_VERSION, Summary, SweepReport};
+pub use run::{Progress, Run};
+pub use shard::{check_model, workload};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::atomic::hex;
-use crate::baseline::Baseline;
+use crate::baseline::{Baseline, BaselineFile};
 use crate::count::{Counter, with_threads};
 use crate::error::{Error, Result};
 use crate::fleet::{Kind, Options};
@@ -27,18 +33,18 @@ pub enum BaselineSource {
     /// A training snapshot, read now.
     Live(Snapshot),
     /// A baseline file.
-    Frozen(Baseline),
+    Frozen(Box<BaselineFile>),
 }
 
 impl BaselineSource {
     /// Opens a baseline file (`*.baseline`) or a snapshot.
     ///
     /// # Errors
-    /// Those of [`Baseline::read`] and [`Snapshot::open`].
+    /// Those of [`BaselineFile::open`] and [`Snapshot::open`].
     pub fn open(spec: &str) -> Result<Self> {
         let path = std::path::Path::new(spec);
         if Baseline::is_one(path) {
-            Baseline::read(path).map(Self::Frozen)
+            BaselineFile::open(path).map(|file| Self::Frozen(Box::new(file)))
         } else {
             Snapshot::open(spec).map(Self::Live)
         }
@@ -58,7 +64,7 @@ impl BaselineSource {
             Self::Live(snapshot) => {
                 snapshot.columns().iter().map(|column| BaselineFeature::Live(snapshot, column)).collect()
             }
-            Self::Frozen(baseline) => baseline.features.iter().map(BaselineFeature::Frozen).collect(),
+            Self::Frozen(baseline) => baseline.features().map(BaselineFeature::Frozen).collect(),
         }
     }
 
@@ -115,7 +121,7 @@ pub fn compare(
         counts_hash: counts_hash(features.iter()),
         features,
     };
-    plan::add_q_values(comparison.features.iter_mut());
+    run::add_q_values(comparison.features.iter_mut());
     Ok(comparison)
 }
 

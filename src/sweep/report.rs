@@ -382,3 +382,89 @@ pub struct Comparison {
 
 /// Version of [`Comparison`] and [`super::SweepReport`] as JSON.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a sweep found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepReport {
+    /// Version of this layout.
+    pub schema_version: u32,
+    /// What made it.
+    pub engine: Engine,
+    /// Name of the sweep; empty where it was not given one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The time it counts as, RFC 3339.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub as_of: String,
+    /// Name of the fleet.
+    pub fleet: String,
+    /// SHA-256 over the hashes of all comparisons: equal on every backend.
+    pub counts_hash: String,
+    /// Totals.
+    pub summary: Summary,
+    /// What was not compared before the deadline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_covered: Vec<NotCovered>,
+    /// One entry per model and window, most important model first.
+    pub models: Vec<ModelReport>,
+}
+
+/// A comparison that was not, or not wholly, made before the deadline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotCovered {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the window; absent where the model has only one.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub window: String,
+    /// Features that were not compared; absent where the model was not even opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<usize>,
+}
+
+/// Totals of a sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Models.
+    pub models: usize,
+    /// Models times windows.
+    pub comparisons: usize,
+    /// Comparisons that could not be made at all.
+    pub failed_comparisons: usize,
+    /// Comparisons that were not, or not wholly, made before the deadline.
+    #[serde(default)]
+    pub not_covered: usize,
+    /// Features compared or tried.
+    pub features: usize,
+    /// Features that drifted.
+    pub drifted: usize,
+    /// Features that should have been compared and could not be.
+    pub failed: usize,
+    /// Columns read from files.
+    pub columns_read: usize,
+    /// Columns used by comparisons; what would have been read without sharing.
+    pub columns_used: usize,
+}
+
+/// One model in one window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the window; absent where the model has only one.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub window: String,
+    /// How much the model matters.
+    pub importance: f64,
+    /// Why there are no features, where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Rows of both sides.
+    pub rows: Rows,
+    /// SHA-256 over the hashes of its features.
+    pub counts_hash: String,
+    /// Features that drifted.
+    pub drifted: usize,
+    /// The features, in the baseline's order.
+    pub features: Vec<Feature>,
+}

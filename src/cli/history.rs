@@ -1,0 +1,98 @@
+//! `driftsweep history`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use driftsweep::history::{self, Entry, Filter};
+use driftsweep::report::Format;
+use jiff::Timestamp;
+
+use super::state::StateArgs;
+
+#[derive(Args)]
+pub struct HistoryArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// Of this model only
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Of this feature only
+    #[arg(long, value_name = "NAME")]
+    feature: Option<String>,
+    /// Figures, comma-separated, by the column names of a CSV report; "all" for all
+    #[arg(long, value_delimiter = ',', default_value = "psi,js_distance", value_name = "NAMES")]
+    metrics: Vec<String>,
+    /// Sweeps since then
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Features that drifted only
+    #[arg(long)]
+    drifted: bool,
+    /// table, json or csv
+    #[arg(long, default_value = "table", value_name = "FORMAT")]
+    format: Format,
+    /// Rows a table shows at most, the latest; 0 for all
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    top: usize,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
+    let all = args.metrics.iter().any(|name| name == "all");
+    let filter = Filter {
+        model: args.model.clone(),
+        feature: args.feature.clone(),
+        metrics: if all { Vec::new() } else { args.metrics.clone() },
+        since: args.since,
+        drifted: args.drifted,
+    };
+    let entries = history::read(&args.state.folder(&args.fleet).0, &filter)?;
+    let bytes = match args.format {
+        Format::Table => table(&entries, args.top).into_bytes(),
+        Format::Json => {
+            let mut bytes = serde_json::to_vec_pretty(&entries)?;
+            bytes.push(b'\n');
+            bytes
+        }
+        Format::Csv => {
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            entries.iter().try_for_each(|entry| writer.serialize(entry))?;
+            writer.into_inner()?
+        }
+        Format::Parquet => {
+            return Err(super::bad("--format parquet", "the history is Parquet already; read its folder"));
+        }
+    };
+    super::write_stdout(&bytes)?;
+    Ok(0)
+}
+
+fn table(entries: &[Entry], top: usize) -> String {
+    let from = if top == 0 { 0 } else { entries.len().saturating_sub(top) };
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["as of", "model", "window", "feature", "status", "figure", "value", "drifted"]);
+    for entry in &entries[from..] {
+        let text = |text: &str| Cell::new(text.escape_debug());
+        let value = entry.value.map_or("–".into(), |value| format!("{value:.4}"));
+        table.add_row([
+            Cell::new(entry.as_of.strftime("%F %H:%M")),
+            text(&entry.model),
+            text(&entry.window),
+            text(&entry.feature),
+            text(&entry.status),
+            text(&entry.metric),
+            Cell::new(value).set_alignment(CellAlignment::Right),
+            Cell::new(if entry.drifted { "yes" } else { "" }),
+        ]);
+    }
+    let mut text = format!("{table}\n");
+    if from > 0 {
+        text.push_str(&format!("… and {from} before; --top 0 shows all\n"));
+    }
+    text
+}

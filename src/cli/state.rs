@@ -1,0 +1,108 @@
+//! Where a fleet's state is kept between runs: the journal of a running sweep, and the history of those before.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use driftsweep::error::Error;
+use driftsweep::history;
+use driftsweep::sweep::{Journal, SweepReport};
+use jiff::{SignedDuration, Timestamp};
+
+#[derive(Args)]
+pub struct StateArgs {
+    /// Folder for the journal of a running sweep and the history of those before
+    /// [default: $DRIFTSWEEP_STATE, or .driftsweep/NAME beside the fleet file NAME.toml]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Keep neither: a killed sweep starts anew, and there is no history
+    #[arg(long, conflicts_with = "state")]
+    no_state: bool,
+    /// The time the sweep counts as, for replaying a past night [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<Timestamp>,
+}
+
+/// Names the folder where the command line does not.
+const VARIABLE: &str = "DRIFTSWEEP_STATE";
+
+/// A sweep that was killed is gone on with for so long; later it is another night's.
+const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(12);
+
+impl StateArgs {
+    /// The folder for the state of a fleet, and whether it was asked for.
+    pub fn folder(&self, fleet: &Path) -> (PathBuf, bool) {
+        if let Some(folder) = self.state.clone().or_else(|| super::variable(VARIABLE).map(PathBuf::from)) {
+            return (folder, true);
+        }
+        let beside = fleet.parent().unwrap_or(Path::new(""));
+        (beside.join(".driftsweep").join(fleet.file_stem().unwrap_or_default()), false)
+    }
+}
+
+/// The state of a fleet while a sweep runs.
+pub struct State {
+    as_of: Timestamp,
+    kept: Option<(PathBuf, Journal)>,
+}
+
+impl State {
+    /// Opens the journal, and says on standard error if it goes on with a sweep that was killed. Where no folder was
+    /// asked for and the default one cannot be written, the sweep goes without.
+    pub fn open(args: &StateArgs, fleet: &Path, now: Timestamp) -> anyhow::Result<Self> {
+        let as_of = args.now.unwrap_or(now);
+        if args.no_state {
+            return Ok(Self { as_of, kept: None });
+        }
+        let (folder, asked_for) = args.folder(fleet);
+        let continues = |begun: &str| {
+            let Ok(begun) = begun.parse::<Timestamp>() else { return false };
+            match args.now {
+                Some(as_of) => begun == as_of,
+                None => now.duration_since(begun).abs() <= RESUMED_WITHIN,
+            }
+        };
+        let journal = match Journal::open(&folder, &as_of.to_string(), continues) {
+            Err(error @ Error::Write { .. }) if !asked_for => {
+                eprintln!(
+                    "driftsweep: {error}; no history is kept and a killed sweep starts anew (--state names a folder, \
+                     --no-state silences this)"
+                );
+                return Ok(Self { as_of, kept: None });
+            }
+            other => other?,
+        };
+        if journal.known() > 0 {
+            eprintln!(
+                "driftsweep: going on with the sweep of {}: {} groups of columns done",
+                journal.as_of(),
+                journal.known()
+            );
+        }
+        let as_of = journal.as_of().parse().unwrap_or(as_of);
+        Ok(Self { as_of, kept: Some((folder, journal)) })
+    }
+
+    /// The journal, if one is kept.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.kept.as_ref().map(|(_, journal)| journal)
+    }
+
+    /// Gives a report its name and time.
+    pub fn name(&self, report: &mut SweepReport) {
+        report.as_of = self.as_of.to_string();
+        report.id = history::sweep_id(&report.fleet, self.as_of);
+    }
+
+    /// Appends a sweep to the history, and forgets the journal if the sweep is complete.
+    pub fn close(self, report: &SweepReport, complete: bool) -> anyhow::Result<()> {
+        let Some((folder, journal)) = self.kept else { return Ok(()) };
+        if let Some(failure) = journal.failure() {
+            eprintln!("driftsweep: {failure}; the sweep was not noted beyond that");
+        }
+        history::append(&folder, report, self.as_of)?;
+        if complete {
+            journal.finish()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! The history of a fleet: what every sweep found, as a Parquet data set partitioned by date, one file a sweep and one
+//! row a figure. Lakehouses, DuckDB and polars read it as it is.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexSet;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
+
+use crate::atomic::{self, hex};
+use crate::error::{Error, Result};
+use crate::report;
+use crate::snapshot::Snapshot;
+use crate::snapshot::table::{Cells, to_parquet};
+use crate::sweep::SweepReport;
+
+/// The folder of the history in that of a fleet's state.
+const FOLDER: &str = "history";
+
+/// One figure of one feature in one sweep.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Entry {
+    /// Which sweep.
+    pub sweep: String,
+    /// The time it counts as.
+    pub as_of: Timestamp,
+    /// Name of the model.
+    pub model: String,
+    /// Name of the window; empty where the model has only one.
+    pub window: String,
+    /// Name of the feature; empty for a model that could not be compared at all.
+    pub feature: String,
+    /// Whether its figures mean what they say.
+    pub status: String,
+    /// Whether it drifted.
+    pub drifted: bool,
+    /// Which figure; empty for a feature without any.
+    pub metric: String,
+    /// The figure.
+    pub value: Option<f64>,
+}
+
+/// The name of a sweep: its time, and part of a hash of the fleet's name.
+pub fn sweep_id(fleet: &str, as_of: Timestamp) -> String {
+    format!("{}-{}", as_of.strftime("%Y%m%dT%H%M%SZ"), &hex(&Sha256::digest(fleet))[..8])
+}
+
+/// Appends a sweep. The same sweep again takes the place of its former self.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn append(folder: &Path, report: &SweepReport, as_of: Timestamp) -> Result<PathBuf> {
+    let path =
+        folder.join(FOLDER).join(format!("date={}", as_of.strftime("%F"))).join(format!("{}.parquet", report.id));
+    let bytes = encode(report, as_of)
+        .map_err(|reason| Error::Write { path: path.clone(), source: std::io::Error::other(reason) })?;
+    atomic::write(&path, &bytes)?;
+    Ok(path)
+}
+
+/// A column of names, each kept once.
+#[derive(Default)]
+struct Names {
+    names: IndexSet<String>,
+    cells: Vec<Option<u32>>,
+}
+
+impl Names {
+    fn push(&mut self, name: &str) {
+        let at = self.names.get_index_of(name).unwrap_or_else(|| self.names.insert_full(name.into()).0);
+        self.cells.push(u32::try_from(at).ok());
+    }
+
+    fn cells(self) -> Cells {
+        Cells::Names(self.cells, self.names.into_iter().collect())
+    }
+}
+
+fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>, String> {
+    let [mut model, mut window, mut feature, mut kind, mut status, mut metric] =
+        std::array::from_fn(|_| Names::default());
+    let (mut drifted, mut value) = (Vec::new(), Vec::new());
+    report::each_feature(report, |of, f| {
+        let figures = report::figures(f);
+        let rows = figures.iter().map(|&(name, value)| (name, Some(value)));
+        for (name, figure) in rows.chain(figures.is_empty().then_some(("", None))) {
+            model.push(&of.model);
+            window.push(&of.window);
+            feature.push(&f.name);
+            kind.push(f.kind.name());
+            status.push(f.status.name());
+            metric.push(name);
+            drifted.push(f.verdict.drifted);
+            value.push(figure);
+        }
+    });
+    let rows = value.len();
+    let constant = |text: &str| Cells::Names(vec![Some(0); rows], [text.to_owned()].into());
+    to_parquet(vec![
+        ("sweep", constant(&report.id)),
+        ("as_of", Cells::Time(vec![as_of.as_microsecond(); rows])),
+        ("fleet", constant(&report.fleet)),
+        ("model", model.cells()),
+        ("window", window.cells()),
+        ("feature", feature.cells()),
+        ("kind", kind.cells()),
+        ("status", status.cells()),
+        ("drifted", Cells::Bool(drifted)),
+        ("metric", metric.cells()),
+        ("value", Cells::Float(value)),
+    ])
+}
+
+/// What is wanted of a history.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this model only.
+    pub model: Option<String>,
+    /// Of this feature only.
+    pub feature: Option<String>,
+    /// These figures only; all if empty.
+    pub metrics: Vec<String>,
+    /// Sweeps since then.
+    pub since: Option<Timestamp>,
+    /// Features that drifted only.
+    pub drifted: bool,
+}
+
+/// Reads a history: oldest sweep first, each in the order of its report.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none; a file that cannot be read.
+pub fn read(folder: &Path, filter: &Filter) -> Result<Vec<Entry>> {
+    let folder = folder.join(FOLDER);
+    let mut files = Vec::new();
+    for date in list(&folder)? {
+        let name = date.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(day) = name.strip_prefix("date=").and_then(|day| day.parse::<jiff::civil::Date>().ok()) else {
+            continue;
+        };
+        let first = filter.since.map(|since| since.to_zoned(TimeZone::UTC).date());
+        if first.is_none_or(|first| day >= first) {
+            files.extend(list(&date)?.into_iter().filter(|file| file.extension().is_some_and(|e| e == "parquet")));
+        }
+    }
+    files.sort();
+    let mut entries = Vec::new();
+    for file in files {
+        entries.extend(read_file(&file, filter)?);
+    }
+    entries.sort_by_key(|entry| entry.as_of);
+    Ok(entries)
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |e: std::io::Error| Error::io(folder, &e);
+    std::fs::read_dir(folder).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.path())).collect()
+}
+
+fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
+    let snapshot = Snapshot::open(&path.to_string_lossy())?;
+    let text = |name: &str| snapshot.texts(snapshot.column(name)?);
+    let numbers = |name: &str| snapshot.numbers(snapshot.column(name)?);
+    let [sweep, model, window, feature, status, metric] =
+        ["sweep", "model", "window", "feature", "status", "metric"].map(text);
+    let (sweep, model, window, feature, status, metric) = (sweep?, model?, window?, feature?, status?, metric?);
+    let (as_of, drifted, value) = (numbers("as_of")?, numbers("drifted")?, numbers("value")?);
+    let wanted = |filter: &Option<String>, found: &str| filter.as_ref().is_none_or(|wanted| wanted == found);
+    let mut entries = Vec::new();
+    for (i, &at) in as_of.iter().enumerate() {
+        let drifted = drifted[i] == Some(1.0);
+        let Some(as_of) = at.and_then(|at| Timestamp::from_microsecond(at as i64).ok()) else { continue };
+        if wanted(&filter.model, &model[i])
+            && wanted(&filter.feature, &feature[i])
+            && (filter.metrics.is_empty() || filter.metrics.contains(&metric[i]))
+            && filter.since.is_none_or(|since| as_of >= since)
+            && (drifted || !filter.drifted)
+        {
+            entries.push(Entry {
+                sweep: sweep[i].clone(),
+                as_of,
+                model: model[i].clone(),
+                window: window[i].clone(),
+                feature: feature[i].clone(),
+                status: status[i].clone(),
+                drifted,
+                metric: metric[i].clone(),
+                value: value[i],
+            });
+        }
+    }
+    Ok(entries)
+}

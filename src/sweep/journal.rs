@@ -1,0 +1,254 @@
+//! The journal of a sweep: what has been compared so far, so that a sweep that was killed goes on from there.
+//!
+//! One file, only ever appended to: a header, then one record per group of features that share columns. A record
+//! carries its length and its checksum, so that one that was cut short by a kill is seen, and dropped. A record is found
+//! again by the fingerprint of everything its figures follow from: whatever has changed since is compared anew.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::report::Feature;
+use crate::error::{Error, Result};
+
+/// What came of a group of features.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// Columns that were read for it.
+    pub reads: usize,
+    /// Features, each with its task and its place.
+    pub features: Vec<(usize, usize, Feature)>,
+}
+
+/// Which group of which shard.
+#[derive(Clone, Copy)]
+pub struct GroupId<'a> {
+    /// Fingerprint of the shard.
+    pub shard: &'a str,
+    /// Position of the group in it.
+    pub group: usize,
+}
+
+impl GroupId<'_> {
+    fn key(self) -> u128 {
+        xxh3_128(format!("{} {}", self.shard, self.group).as_bytes())
+    }
+}
+
+/// What a journal says of the sweep as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    /// The time the sweep counts as, RFC 3339.
+    as_of: String,
+}
+
+const VERSION: u32 = 1;
+
+/// Bytes before the content of a record: length, checksum, key.
+const PREFIX: usize = 4 + 8 + 16;
+
+/// The journal of a running sweep. As long as it is open, no other process can open it.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    as_of: String,
+    /// Where the content of each record of an earlier run is.
+    known: HashMap<u128, (u64, usize)>,
+    file: Mutex<Appender>,
+}
+
+#[derive(Debug)]
+struct Appender {
+    file: File,
+    /// What went wrong with an append; there are none after it.
+    failure: Option<String>,
+}
+
+impl Journal {
+    /// Opens the journal of a folder, which is made where it is missing. `as_of` is the time that the sweep counts as;
+    /// `continues` says whether a sweep that counts as an earlier time is to be gone on with, and keeps its time then.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where another process has it open; [`Error::Write`].
+    pub fn open(folder: &Path, as_of: &str, continues: impl Fn(&str) -> bool) -> Result<Self> {
+        let path = folder.join("sweep.journal");
+        let failed = |source| Error::Write { path: path.clone(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: folder.into() }),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let (header, known, end) = scan(&file).map_err(failed)?;
+        let (as_of, known) = match header {
+            Some(header) if header.version == VERSION && continues(&header.as_of) => {
+                file.set_len(end).map_err(failed)?;
+                (header.as_of, known)
+            }
+            _ => {
+                file.set_len(0).map_err(failed)?;
+                let header = Header { version: VERSION, as_of: as_of.into() };
+                append(&file, 0, &header).map_err(failed)?;
+                (header.as_of, HashMap::new())
+            }
+        };
+        Ok(Self { path, as_of, known, file: Mutex::new(Appender { file, failure: None }) })
+    }
+
+    /// The time that the sweep counts as.
+    pub fn as_of(&self) -> &str {
+        &self.as_of
+    }
+
+    /// Groups that an earlier run had compared.
+    pub fn known(&self) -> usize {
+        self.known.len()
+    }
+
+    /// What came of a group in an earlier run.
+    pub fn find(&self, id: GroupId<'_>) -> Option<Done> {
+        let &(at, length) = self.known.get(&id.key())?;
+        let mut content = vec![0; length];
+        let appender = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        appender.file.read_exact_at(&mut content, at).ok()?;
+        drop(appender);
+        rmp_serde::from_slice(&content).ok()
+    }
+
+    /// Notes what came of a group.
+    pub fn note(&self, id: GroupId<'_>, done: &Done) {
+        let mut appender = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if appender.failure.is_none() {
+            appender.failure = append(&appender.file, id.key(), done).err().map(|e| e.to_string());
+        }
+    }
+
+    /// Why the sweep could not be noted any further, if so: it can go on, but not be resumed from there.
+    pub fn failure(&self) -> Option<String> {
+        let appender = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        appender.failure.as_ref().map(|failure| format!("{}: {failure}", self.path.display()))
+    }
+
+    /// Forgets everything: the sweep is complete, and its results are written.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn finish(self) -> Result<()> {
+        let appender = self.file.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // The file itself stays: it is the lock, and two processes must not hold locks on two files of one name.
+        appender.file.set_len(0).map_err(|source| Error::Write { path: self.path, source })
+    }
+}
+
+/// Appends a record in one write.
+fn append(mut file: &File, key: u128, content: &impl Serialize) -> std::io::Result<()> {
+    let content = rmp_serde::to_vec_named(content).map_err(std::io::Error::other)?;
+    let length = u32::try_from(content.len()).map_err(std::io::Error::other)?;
+    let mut record = Vec::with_capacity(PREFIX + content.len());
+    record.extend(length.to_le_bytes());
+    record.extend((xxh3_64(&content) ^ key as u64).to_le_bytes());
+    record.extend(key.to_le_bytes());
+    record.extend(content);
+    file.write_all(&record)
+}
+
+type Scanned = (Option<Header>, HashMap<u128, (u64, usize)>, u64);
+
+/// Finds the header, every whole record, and where the last of them ends.
+fn scan(file: &File) -> std::io::Result<Scanned> {
+    let size = file.metadata()?.len();
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let (mut header, mut known, mut end) = (None, HashMap::new(), 0u64);
+    let mut content = Vec::new();
+    while end + PREFIX as u64 <= size {
+        let (mut length, mut sum, mut key) = ([0; 4], [0; 8], [0; 16]);
+        reader.read_exact(&mut length)?;
+        reader.read_exact(&mut sum)?;
+        reader.read_exact(&mut key)?;
+        let length = u32::from_le_bytes(length) as usize;
+        let start = end + PREFIX as u64;
+        if start + length as u64 > size {
+            break;
+        }
+        content.resize(length, 0);
+        reader.read_exact(&mut content)?;
+        let key = u128::from_le_bytes(key);
+        if u64::from_le_bytes(sum) != xxh3_64(&content) ^ key as u64 {
+            break;
+        }
+        if end == 0 {
+            header = rmp_serde::from_slice(&content).ok();
+        } else {
+            known.insert(key, (start, length));
+        }
+        end = start + length as u64;
+    }
+    Ok((header, known, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::Rows;
+
+    fn done(name: &str) -> Done {
+        let mut feature = Feature::failed(Rows { baseline: 1, current: 2 }, "x".into());
+        feature.name = name.into();
+        // What JSON could not hold.
+        feature.baseline.min = Some(f64::NEG_INFINITY);
+        Done { reads: 3, features: vec![(0, 7, feature)] }
+    }
+
+    fn id(group: usize) -> GroupId<'static> {
+        GroupId { shard: "s", group }
+    }
+
+    #[test]
+    fn whole_records_are_found_again_and_one_cut_short_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), "monday", |_| true).unwrap();
+        journal.note(id(0), &done("a"));
+        journal.note(id(1), &done("b"));
+        drop(journal);
+        let path = folder.path().join("sweep.journal");
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let journal = Journal::open(folder.path(), "tuesday", |_| true).unwrap();
+            for (group, name) in [(0, "a"), (1, "b")] {
+                assert!(journal.find(id(group)).is_none_or(|found| found == done(name)));
+            }
+            assert!(journal.known() < 2);
+            journal.note(id(2), &done("c"));
+            drop(journal);
+            let journal = Journal::open(folder.path(), "tuesday", |_| true).unwrap();
+            assert_eq!(journal.find(id(2)), Some(done("c")), "cut at {cut}");
+        }
+        std::fs::write(&path, &whole).unwrap();
+        let journal = Journal::open(folder.path(), "tuesday", |as_of| as_of == "monday").unwrap();
+        assert_eq!((journal.as_of(), journal.known()), ("monday", 2));
+        assert_eq!(journal.find(id(1)), Some(done("b")));
+        assert!(journal.find(GroupId { shard: "other", group: 1 }).is_none());
+    }
+
+    #[test]
+    fn a_second_process_is_refused_and_another_night_starts_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), "monday", |_| true).unwrap();
+        journal.note(id(0), &done("a"));
+        assert!(matches!(Journal::open(folder.path(), "monday", |_| true), Err(Error::Busy { .. })));
+        drop(journal);
+        let journal = Journal::open(folder.path(), "tuesday", |_| false).unwrap();
+        assert_eq!((journal.as_of(), journal.known()), ("tuesday", 0));
+        journal.finish().unwrap();
+        assert_eq!(Journal::open(folder.path(), "wednesday", |_| true).unwrap().as_of(), "wednesday");
+    }
+}

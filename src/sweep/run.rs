@@ -1,0 +1,287 @@
+//! Sweeping a fleet: a few models at a time are opened while those before them are compared, most important first, so
+//! that memory does not grow with the fleet and a deadline costs the least important ones.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::compare::{BaselineFeature, compare_feature, judge, not_covered};
+use super::counts_hash;
+use super::journal::{Done, GroupId, Journal};
+use super::plan::Plan;
+use super::pool::ColumnPool;
+use super::report::{Engine, Feature, ModelReport, NotCovered, SCHEMA_VERSION, Summary, SweepReport};
+use super::shard::{Item, RankedModel, Shard, columns_of, groups};
+use crate::atomic::hex;
+use crate::count::{Counter, with_threads};
+use crate::error::Status;
+use crate::fleet::Options;
+use crate::metric::fdr;
+
+/// Told how far a sweep is.
+pub trait Progress: Sync {
+    /// So many features will be compared: an estimate, until all models are opened.
+    fn planned(&self, features: usize);
+    /// One more is done.
+    fn advance(&self);
+}
+
+impl Progress for () {
+    fn planned(&self, _: usize) {}
+    fn advance(&self) {}
+}
+
+/// How a sweep is run.
+pub struct Run<'a> {
+    /// What counts.
+    pub counter: &'a dyn Counter,
+    /// Told how far it is.
+    pub progress: &'a dyn Progress,
+    /// Whether its time is up: no further feature is started then.
+    pub time_is_up: &'a (dyn Fn() -> bool + Sync),
+    /// Where it notes what is done, to go on from there if it is killed.
+    pub journal: Option<&'a Journal>,
+}
+
+/// Features of the models that are compared at the same time, at least: enough that no core idles for long at the end
+/// of them.
+const WAVE: usize = 512;
+
+impl<'a> Run<'a> {
+    /// A sweep to its end.
+    pub fn new(counter: &'a dyn Counter) -> Self {
+        Self { counter, progress: &(), time_is_up: &|| false, journal: None }
+    }
+
+    /// Compares every model of a fleet with its baseline. Nothing that concerns one feature, file or model stops the
+    /// rest.
+    pub fn sweep(&self, plan: &Plan<'_>) -> SweepReport {
+        let found = Mutex::new(Found::default());
+        with_threads(self.counter, || {
+            let mut left = plan.shards.as_slice();
+            let mut wave = open_wave(&mut left);
+            while !wave.is_empty() && !(self.time_is_up)() {
+                self.estimate(plan, &wave, left, &found);
+                let following = rayon::join(|| self.compare(&wave, &found), || open_wave(&mut left)).1;
+                wave = following;
+            }
+            let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            // Opened, but its turn never came; and never opened.
+            let names = wave.iter().flat_map(|shard| shard.tasks.iter().map(|task| (task.model, task.window)));
+            let unopened = left.iter().flatten().map(|&(_, model)| model);
+            let unopened = unopened.flat_map(|model| model.windows.iter().map(move |window| (model, &*window.name)));
+            found.not_covered.extend(names.chain(unopened).map(|(model, window)| NotCovered {
+                model: model.name.clone(),
+                window: window.into(),
+                features: None,
+            }));
+        });
+        self.report(plan, found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    fn estimate(&self, plan: &Plan<'_>, wave: &[Shard<'_>], left: &[Vec<RankedModel<'_>>], found: &Mutex<Found>) {
+        let items: usize = wave.iter().map(|shard| shard.items().len()).sum();
+        let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        found.items += items;
+        let models = plan.fleet.models.len();
+        let opened = models - left.iter().map(Vec::len).sum::<usize>();
+        self.progress.planned(found.items * models / opened.max(1));
+    }
+
+    /// Compares the models of a wave, in order and in parallel.
+    fn compare(&self, wave: &[Shard<'_>], found: &Mutex<Found>) {
+        let fingerprints: Vec<Option<String>> =
+            wave.iter().map(|shard| self.journal.map(|_| shard.fingerprint())).collect();
+        let work: Vec<(usize, usize, Vec<Item<'_>>)> = wave
+            .iter()
+            .enumerate()
+            .flat_map(|(s, shard)| groups(shard.items()).into_iter().enumerate().map(move |(g, group)| (s, g, group)))
+            .collect();
+        let columns_used = work.iter().flat_map(|(_, _, group)| group);
+        let columns_used: usize =
+            columns_used.map(|item| 1 + usize::from(matches!(item.baseline, BaselineFeature::Live(..)))).sum();
+
+        // Each worker takes the next group, so that they come in order; what is left of the others' last groups is
+        // shared out by the chunks of their columns.
+        let next = AtomicUsize::new(0);
+        let compared: Mutex<Vec<(usize, Done)>> = Mutex::default();
+        (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).for_each(|_| {
+            while let Some((s, g, group)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let id = fingerprints[*s].as_deref().map(|shard| GroupId { shard, group: *g });
+                let done = self.compare_group(&wave[*s], group, id);
+                compared.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((*s, done));
+            }
+        });
+
+        let mut reports: Vec<Vec<Vec<(usize, Feature)>>> =
+            wave.iter().map(|shard| shard.tasks.iter().map(|_| Vec::new()).collect()).collect();
+        let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        found.columns_used += columns_used;
+        for (s, done) in compared.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            found.columns_read += done.reads;
+            for (task, at, feature) in done.features {
+                reports[s][task].push((at, feature));
+            }
+        }
+        for (shard, features) in wave.iter().zip(reports) {
+            for (task, mut features) in shard.tasks.iter().zip(features) {
+                features.sort_unstable_by_key(|(at, _)| *at);
+                let features: Vec<Feature> = features.into_iter().map(|(_, feature)| feature).collect();
+                let not_covered = features.iter().filter(|feature| feature.status == Status::NotCovered).count();
+                if not_covered > 0 {
+                    let (model, window) = (task.model.name.clone(), task.window.into());
+                    found.not_covered.push(NotCovered { model, window, features: Some(not_covered) });
+                }
+                let report = ModelReport {
+                    model: task.model.name.clone(),
+                    window: task.window.into(),
+                    importance: task.model.importance,
+                    error: shard.sides(task).err().map(str::to_owned),
+                    rows: shard.rows(task),
+                    counts_hash: counts_hash(features.iter()),
+                    drifted: features.iter().filter(|feature| feature.verdict.drifted).count(),
+                    features,
+                };
+                found.models.push((task.rank, report));
+            }
+        }
+    }
+
+    fn compare_group(&self, shard: &Shard<'_>, group: &[Item<'_>], id: Option<GroupId<'_>>) -> Done {
+        if let (Some(journal), Some(id)) = (self.journal, id)
+            && let Some(done) = journal.find(id)
+        {
+            group.iter().for_each(|_| self.progress.advance());
+            return done;
+        }
+        let mut pool = ColumnPool::default();
+        for item in group {
+            columns_of(item).for_each(|(snapshot, column)| pool.plan(snapshot, column));
+        }
+        // Items that ask the same of the same columns are counted once.
+        let mut known: Vec<(&Item<'_>, &Options, Feature)> = Vec::new();
+        let mut features = Vec::with_capacity(group.len());
+        let mut whole = true;
+        for item in group {
+            let model = shard.tasks[item.task].model;
+            let same = known.iter().find(|(other, options, _)| {
+                std::ptr::eq(other.current, item.current)
+                    && other.baseline.is(&item.baseline)
+                    && other.kind == item.kind
+                    && options.same_figures(&model.options)
+            });
+            let mut feature = match same {
+                Some((_, _, feature)) => feature.clone(),
+                None if (self.time_is_up)() => {
+                    whole = false;
+                    features.push((item.task, item.at, not_covered(item.baseline, item.current, item.kind)));
+                    continue;
+                }
+                None => {
+                    let (counter, options) = (self.counter, &model.options);
+                    let feature = compare_feature(counter, item.baseline, item.current, item.kind, options, &mut pool);
+                    if group.len() > 1 {
+                        known.push((item, options, feature.clone()));
+                    }
+                    feature
+                }
+            };
+            columns_of(item).for_each(|(snapshot, column)| pool.release(snapshot, column));
+            judge(&mut feature, &model.thresholds_of(item.baseline.name()));
+            features.push((item.task, item.at, feature));
+            self.progress.advance();
+        }
+        let done = Done { reads: pool.reads, features };
+        if let (Some(journal), Some(id), true) = (self.journal, id, whole) {
+            journal.note(id, &done);
+        }
+        done
+    }
+
+    fn report(&self, plan: &Plan<'_>, mut found: Found) -> SweepReport {
+        found.models.sort_by_key(|(rank, _)| *rank);
+        let mut models: Vec<ModelReport> = found.models.into_iter().map(|(_, report)| report).collect();
+        add_q_values(models.iter_mut().flat_map(|report| &mut report.features));
+        let not_covered: HashSet<(&str, &str)> =
+            found.not_covered.iter().map(|missed| (&*missed.model, &*missed.window)).collect();
+        let mut summary = Summary {
+            models: plan.fleet.models.len(),
+            comparisons: plan.fleet.models.iter().map(|model| model.windows.len()).sum(),
+            not_covered: not_covered.len(),
+            columns_read: found.columns_read,
+            columns_used: found.columns_used,
+            ..Summary::default()
+        };
+        let mut all = Sha256::new();
+        for report in &models {
+            summary.features += report.features.len();
+            summary.drifted += report.drifted;
+            summary.failed += report.features.iter().filter(|feature| feature.status.is_failure()).count();
+            summary.failed_comparisons += usize::from(report.error.is_some());
+            all.update(&report.counts_hash);
+        }
+        SweepReport {
+            schema_version: SCHEMA_VERSION,
+            engine: Engine::this(self.counter),
+            id: String::new(),
+            as_of: String::new(),
+            fleet: plan.fleet.name.clone(),
+            counts_hash: hex(&all.finalize()),
+            summary,
+            not_covered: found.not_covered,
+            models,
+        }
+    }
+}
+
+/// What a sweep has found so far.
+#[derive(Default)]
+struct Found {
+    /// With their places in the order of importance.
+    models: Vec<((usize, usize), ModelReport)>,
+    not_covered: Vec<NotCovered>,
+    columns_read: usize,
+    columns_used: usize,
+    /// Features of the models opened so far.
+    items: usize,
+}
+
+/// Opens the next models, as many at once as there are threads, until there is enough to do.
+fn open_wave<'a>(left: &mut &[Vec<RankedModel<'a>>]) -> Vec<Shard<'a>> {
+    let (mut wave, mut features) = (Vec::new(), 0);
+    while features < WAVE && !left.is_empty() {
+        let (some, rest) = left.split_at(left.len().min(rayon::current_num_threads()));
+        *left = rest;
+        let opened: Vec<Shard<'a>> = some.par_iter().map(|models| Shard::open(models)).collect();
+        features += opened.iter().map(Shard::features).sum::<usize>();
+        wave.extend(opened);
+    }
+    wave
+}
+
+/// Adds q-values: Benjamini-Hochberg over every test of every feature.
+pub fn add_q_values<'a>(features: impl Iterator<Item = &'a mut Feature>) {
+    let mut slots: Vec<(f64, &'a mut Option<f64>)> = Vec::new();
+    for feature in features {
+        if feature.status == Status::InsufficientData {
+            continue;
+        }
+        let metrics = &mut feature.metrics;
+        if let Some(ks) = &mut metrics.ks {
+            slots.push((ks.p_value, &mut ks.q_value));
+        }
+        if let Some(chi_square) = &mut metrics.chi_square {
+            slots.push((chi_square.test.p_value, &mut chi_square.q_value));
+        }
+        if let Some(missing) = &mut metrics.missing {
+            slots.push((missing.p_value, &mut missing.q_value));
+        }
+    }
+    let p_values: Vec<f64> = slots.iter().map(|(p, _)| *p).collect();
+    for ((_, slot), q) in slots.into_iter().zip(fdr::benjamini_hochberg(&p_values)) {
+        *slot = Some(q).filter(|q| !q.is_nan());
+    }
+}
