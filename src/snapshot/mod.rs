@@ -172,9 +172,9 @@ impl Reader {
         }
     }
 
-    fn read(&self, chunk: usize, column: usize) -> std::result::Result<Vec<Box<dyn Array>>, String> {
+    fn read(&self, chunk: usize, column: usize, codes: bool) -> std::result::Result<Vec<Box<dyn Array>>, String> {
         match self {
-            Reader::Parquet(file) => file.read(chunk, column),
+            Reader::Parquet(file) => file.read(chunk, column, codes),
             Reader::Ipc(file) => file.read(chunk, column),
         }
     }
@@ -293,14 +293,15 @@ impl Snapshot {
         self.chunks.iter().map(of).sum()
     }
 
-    /// Reads chunk `i` of a column, whatever its type, and checks its length against the file's metadata.
-    fn read(&self, column: &Column, i: usize) -> Result<Vec<Box<dyn Array>>> {
+    /// Reads chunk `i` of a column, whatever its type, and checks its length against the file's metadata. Strings may
+    /// come as `codes` with a dictionary.
+    fn read(&self, column: &Column, i: usize, codes: bool) -> Result<Vec<Box<dyn Array>>> {
         let chunk = self.chunks[i];
         let file = &self.files[chunk.file];
         let unreadable =
             |reason| Error::UnreadableColumn { path: file.path.clone(), column: column.name.clone(), reason };
         let arrays = match column.at[chunk.file] {
-            Some(Position::Stored(index)) => file.reader.read(chunk.index, index).map_err(unreadable)?,
+            Some(Position::Stored(index)) => file.reader.read(chunk.index, index, codes).map_err(unreadable)?,
             Some(Position::Partition(index)) => vec![constant(&file.partitions[index].1, &column.kind, chunk.stored)],
             None => return Err(unreadable("this file lacks the column, others of the snapshot have it".into())),
         };
@@ -325,7 +326,7 @@ impl Snapshot {
     /// The keys of chunk `i` of a numeric column, in the given domain.
     fn keys(&self, column: &Column, i: usize, domain: Domain, with_moments: bool) -> Result<(KeyVec, Tally)> {
         let mut whole: Option<(KeyVec, Tally)> = None;
-        for array in self.read(column, i)? {
+        for array in self.read(column, i, false)? {
             let keys = if array.dtype() == &ArrowDataType::Null {
                 let rows = array.len() as u64;
                 Some((KeyVec::new(domain), Tally { rows, null: rows, ..Tally::default() }))
@@ -380,7 +381,7 @@ impl Snapshot {
     pub fn texts(&self, column: &Column) -> Result<Vec<String>> {
         let mut texts = Vec::with_capacity(self.rows as usize);
         for i in 0..self.chunks.len() {
-            for array in self.read(column, i)? {
+            for array in self.read(column, i, false)? {
                 let found = keys::texts(&*array);
                 texts.extend(found.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
             }
@@ -395,7 +396,7 @@ impl Snapshot {
     pub fn numbers(&self, column: &Column) -> Result<Vec<Option<f64>>> {
         let mut numbers = Vec::with_capacity(self.rows as usize);
         for i in 0..self.chunks.len() {
-            for array in self.read(column, i)? {
+            for array in self.read(column, i, false)? {
                 let found = keys::numbers(&*array);
                 numbers.extend(found.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
             }
@@ -443,7 +444,7 @@ impl Snapshot {
             .try_fold(
                 || (CategoryCounts::new(limit), Tally::default()),
                 |(mut counts, mut tally), i| {
-                    for array in self.read(column, i)? {
+                    for array in self.read(column, i, true)? {
                         let part = if array.dtype() == &ArrowDataType::Null {
                             let rows = array.len() as u64;
                             Some(Tally { rows, null: rows, ..Tally::default() })

@@ -8,10 +8,12 @@ use std::fs::File;
 use std::io::Cursor;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use polars::prelude::PlSmallStr;
 use polars_arrow::array::Array;
-use polars_arrow::datatypes::Field;
+use polars_arrow::datatypes::{ArrowDataType, DTYPE_CATEGORICAL_NEW, Field, IntegerType};
 use polars_buffer::Buffer;
 use polars_parquet::read::schema::parquet_to_arrow_schema;
 use polars_parquet::read::{
@@ -31,6 +33,8 @@ pub struct ParquetFile {
     changed: (i64, i64),
     metadata: FileMetadata,
     fields: Vec<Field>,
+    /// Columns that turned out not to be dictionary-encoded throughout.
+    plain: Vec<AtomicBool>,
 }
 
 impl ParquetFile {
@@ -42,12 +46,14 @@ impl ParquetFile {
         let metadata = super::guarded(|| read_metadata(&mut file)).map_err(|e| {
             unreadable(format!("not a readable Parquet file ({e}); it may be truncated or still being written"))
         })?;
-        let fields = parquet_to_arrow_schema(metadata.schema().fields()).into_iter().map(|(_, field)| field).collect();
+        let fields: Vec<Field> =
+            parquet_to_arrow_schema(metadata.schema().fields()).into_iter().map(|(_, field)| field).collect();
+        let plain = fields.iter().map(|_| AtomicBool::new(false)).collect();
         let keep = KEPT.fetch_add(1, Ordering::Relaxed) < MOST_KEPT;
         if !keep {
             KEPT.fetch_sub(1, Ordering::Relaxed);
         }
-        Ok(Self { path: path.into(), kept: keep.then_some(file), length, changed, metadata, fields })
+        Ok(Self { path: path.into(), kept: keep.then_some(file), length, changed, metadata, fields, plain })
     }
 
     pub fn fields(&self) -> &[Field] {
@@ -65,8 +71,9 @@ impl ParquetFile {
         leaves.into_iter().flatten().map(|leaf| u64::try_from(leaf.compressed_size()).unwrap_or(0)).sum()
     }
 
-    /// Reads one column of one row group.
-    pub fn read(&self, chunk: usize, column: usize) -> Result<Vec<Box<dyn Array>>, String> {
+    /// Reads one column of one row group. Strings come as codes and a dictionary where that is asked for and is how
+    /// they are stored.
+    pub fn read(&self, chunk: usize, column: usize, codes: bool) -> Result<Vec<Box<dyn Array>>, String> {
         let field = &self.fields[column];
         let group = &self.metadata.row_groups[chunk];
         let mut leaves = group.columns_under_root_iter(&field.name).ok_or("the row group lacks the column")?;
@@ -98,7 +105,20 @@ impl ParquetFile {
             if (found.len(), super::changed(&found)) != (self.length, self.changed) {
                 return Err("the file was changed while it was read; write snapshots beside and rename them".into());
             }
-            let decoded = Buffer::with_slice(bytes, |bytes| decode(bytes, leaf, field));
+            let decoded = Buffer::with_slice(bytes, |bytes| {
+                let plain = &self.plain[column];
+                if codes
+                    && !plain.load(Ordering::Relaxed)
+                    && let Some(coded) = coded(field)
+                {
+                    match decode(bytes.clone(), leaf, &coded) {
+                        Ok(arrays) => return Ok(arrays),
+                        // Writers give up on a dictionary where it grows too large.
+                        Err(_) => plain.store(true, Ordering::Relaxed),
+                    }
+                }
+                decode(bytes, leaf, field)
+            });
             if scratch.len() > LARGEST_KEPT {
                 *scratch = Vec::new();
             }
@@ -113,6 +133,17 @@ const LARGEST_KEPT: usize = 32 << 20;
 thread_local! {
     /// Compressed pages of the chunk at hand: kept, because fresh pages from the kernel cost as much as decoding.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The field of a column of strings, as one of codes and a dictionary. The mark is that of a polars categorical: with it
+/// the decoder takes the indices as they are stored, and fails where there are none.
+fn coded(field: &Field) -> Option<Field> {
+    let text = matches!(field.dtype, ArrowDataType::Utf8View | ArrowDataType::Utf8 | ArrowDataType::LargeUtf8);
+    text.then(|| {
+        let dtype = ArrowDataType::Dictionary(IntegerType::UInt32, Box::new(ArrowDataType::Utf8View), false);
+        let mark = [(DTYPE_CATEGORICAL_NEW.into(), PlSmallStr::EMPTY)].into_iter().collect();
+        Field { metadata: Some(Arc::new(mark)), dtype, ..field.clone() }
+    })
 }
 
 fn decode(bytes: Buffer<u8>, leaf: &ColumnChunkMetadata, field: &Field) -> Result<Vec<Box<dyn Array>>, String> {
