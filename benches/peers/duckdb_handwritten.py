@@ -43,7 +43,7 @@ def bin_counts(side, breakpoints):
     """Of each numeric column; bins are half-open, the ends open."""
     wanted = []
     for name in numeric:
-        wanted += [f'count(*) filter ("{name}"::double < {edge!r})' for edge in breakpoints[name]] + [f'count("{name}")']
+        wanted += [f'count_if("{name}"::double < {edge!r})' for edge in breakpoints[name]] + [f'count("{name}")']
     below = con.execute(f"select {', '.join(wanted)} from {side}").fetchone()
     below = [[0, *below[i:i + 10]] for i in range(0, len(below), 10)]
     return {name: [hi - lo for lo, hi in zip(b, b[1:])] for name, b in zip(numeric, below)}

@@ -1,7 +1,7 @@
 """PSI, KS and JS with lazy polars: each column is sorted once a side and merged, and both figures follow from the merged column.
 
 Of the ways tried for KS (sorting both sides together, searching one sorted side in the other, merging) this was the
-fastest; eight columns are collected at a time, which was as fast as all at once and takes a tenth of the memory.
+fastest. Two columns are collected at a time: of one, two, four, eight, twenty-five and all at once that was the fastest too.
 """
 import time
 
@@ -46,8 +46,8 @@ def psi(row):
 
 schema = pl.read_parquet_schema(sys.argv[1])
 names, result = list(schema), {}
-for i in range(0, len(names), 8):
-    group = names[i:i + 8]
+for i in range(0, len(names), 2):
+    group = names[i:i + 2]
     frames = pl.collect_all([text(name) if schema[name] == pl.String else numeric(name) for name in group])
     for name, frame in zip(group, frames):
         row = frame.row(0, named=True)

@@ -175,12 +175,11 @@ fn write_table(spec: &Spec, table: &Table, current: bool, folder: &Path, done: &
     let rows = spec.row_group.min((ROW_GROUP_BYTES / (8 * columns.len())).max(1));
     for (group, start) in (0..spec.rows).step_by(rows).enumerate() {
         let rows = rows.min(spec.rows - start);
-        let mut cells: Vec<Cells> =
-            table.columns.par_iter().map(|column| column.cells(current, group as u64, rows)).collect();
-        if timed {
-            cells.push(Cells::Time(times(spec, start, rows, current)));
-        }
-        writer.write(cells).map_err(failed)?;
+        let cells = |c: usize| match table.columns.get(c) {
+            Some(column) => column.cells(current, group as u64, rows),
+            None => Cells::Time(times(spec, start, rows, current)),
+        };
+        writer.write(rows, (0..columns.len()).into_par_iter().map(cells)).map_err(failed)?;
         done(rows as u64 * columns.len() as u64);
     }
     let file = writer.finish().map_err(failed)?.into_inner().map_err(|e| io(e.into_error()))?;

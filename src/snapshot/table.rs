@@ -125,7 +125,6 @@ const OPTIONS: WriteOptions = WriteOptions {
 /// A Parquet file in the making, zstd-compressed.
 pub struct TableWriter<W: Write> {
     writer: FileWriter<W>,
-    columns: usize,
 }
 
 impl<W: Write> TableWriter<W> {
@@ -140,28 +139,33 @@ impl<W: Write> TableWriter<W> {
         };
         let schema: ArrowSchema = columns.iter().map(field).collect();
         let writer = FileWriter::try_new(output, schema, OPTIONS).map_err(|e| e.to_string())?;
-        Ok(Self { writer, columns: columns.len() })
+        Ok(Self { writer })
     }
 
-    /// Writes a row group; the columns must be as declared, and equally long. Columns are encoded in parallel.
+    /// Writes a row group of so many rows, with the columns as declared. They are made and encoded in parallel, so that
+    /// only the encoded ones are held all at once.
     ///
     /// # Errors
-    /// A message, where they are not, or where the output cannot be written.
-    pub fn write(&mut self, columns: Vec<Cells>) -> Result<(), String> {
-        let rows = columns.first().map_or(0, Cells::len);
-        if columns.len() != self.columns || columns.iter().any(|cells| cells.len() != rows) {
-            return Err("columns that differ from those declared, or in length".into());
-        }
+    /// A message, where they are not as declared, or where the output cannot be written.
+    pub fn write<C>(&mut self, rows: usize, columns: C) -> Result<(), String>
+    where
+        C: IntoParallelIterator<Item = Cells>,
+        C::Iter: IndexedParallelIterator,
+    {
         if rows == 0 {
             return Ok(());
         }
         let types = self.writer.parquet_schema().fields();
         let encoded = columns
             .into_par_iter()
-            .zip(types.par_iter().cloned())
-            .map(|(cells, parquet_type)| encode(cells, parquet_type))
-            .collect::<Result<Vec<_>, PolarsError>>()
-            .map_err(|e| e.to_string())?;
+            .zip_eq(types.par_iter().cloned())
+            .map(|(cells, parquet_type)| {
+                if cells.len() != rows {
+                    return Err(format!("a column of {} cells in a row group of {rows} rows", cells.len()));
+                }
+                encode(cells, parquet_type).map_err(|e| e.to_string())
+            })
+            .collect::<Result<Vec<_>, String>>()?;
         let pages = encoded.iter().map(|pages| {
             let pages = pages.iter().map(Ok::<_, PolarsError>);
             Ok(DynStreamingIterator::new(fallible_streaming_iterator::convert(pages)))
@@ -198,6 +202,7 @@ fn encode(cells: Cells, parquet_type: ParquetType) -> Result<Vec<CompressedPage>
 pub fn to_parquet(columns: Vec<(&str, Cells)>) -> Result<Vec<u8>, String> {
     let declared: Vec<(&str, CellType)> = columns.iter().map(|(name, cells)| (*name, cells.cell_type())).collect();
     let mut writer = TableWriter::new(Vec::new(), &declared)?;
-    writer.write(columns.into_iter().map(|(_, cells)| cells).collect())?;
+    let rows = columns.first().map_or(0, |(_, cells)| cells.len());
+    writer.write(rows, columns.into_iter().map(|(_, cells)| cells).collect::<Vec<_>>())?;
     writer.finish()
 }

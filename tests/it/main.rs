@@ -8,5 +8,6 @@ mod edges;
 mod golden;
 mod parity;
 mod properties;
+mod recovery;
 mod shaders;
 mod tidy;
