@@ -82,4 +82,5 @@ pub mod history;
 pub mod metric;
 pub mod report;
 pub mod snapshot;
+pub mod storage;
 pub mod sweep;

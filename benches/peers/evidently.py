@@ -32,7 +32,8 @@ else:
     metrics += [ValueDrift(column=name, method="jensenshannon") for name in text]
 run = Report(metrics, include_tests=False).run(current_data=cur, reference_data=ref)
 
-keys = {"psi": "psi", "ks": "ks_p", "K-S p_value": "ks_p", "jensenshannon": "js", "Jensen-Shannon distance": "js"}
+# Its PSI has bins of equal width, its Wasserstein distance is divided by the standard deviation.
+keys = {"psi": "psi_own", "ks": "ks_p", "K-S p_value": "ks_p", "jensenshannon": "js", "Jensen-Shannon distance": "js", "Wasserstein distance (normed)": "wasserstein_own"}
 result = {}
 for metric in run.dict()["metrics"]:
     config = metric["config"]

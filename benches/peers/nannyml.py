@@ -30,7 +30,7 @@ result = {}
 for name in names:
     value = lambda method: float(drift.data[(name, method, "value")].iloc[0])
     if name in drift.continuous_column_names:
-        result[name] = {"ks": value("kolmogorov_smirnov"), "js_own_bins": value("jensen_shannon")}
+        result[name] = {"ks": value("kolmogorov_smirnov"), "js_own": value("jensen_shannon")}
     else:
         # Its logarithm has base 2.
         result[name] = {"js": value("jensen_shannon") * math.sqrt(math.log(2))}

@@ -7,8 +7,8 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::file::{DataHeader, FORMAT, FeatureHeader, content_hash};
 use super::{Baseline, Frozen, VERSION};
-use crate::atomic;
 use crate::error::{Error, Result};
+use crate::storage;
 
 /// A list of unsigned integers as the narrowest tensor that holds it.
 struct Integers {
@@ -76,6 +76,7 @@ pub fn write(baseline: &Baseline, path: &Path) -> Result<()> {
             Frozen::Refused(status, detail) => DataHeader::Refused { status: *status, detail: detail.clone() },
         };
         headers.push(FeatureHeader {
+            segment: feature.segment.clone(),
             name: feature.name.clone(),
             dtype: feature.dtype.clone(),
             tally: feature.tally,
@@ -101,5 +102,5 @@ pub fn write(baseline: &Baseline, path: &Path) -> Result<()> {
         .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|e| failed(&e))?;
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
-    atomic::write(path, &bytes)
+    storage::write(path, &bytes)
 }

@@ -17,12 +17,15 @@ use crate::count::cells::CellMapParts;
 use crate::count::{Categories, CellCounts, CellMap, CellSet, Domain, Ecdf, KeyRuns, Tally};
 use crate::error::{Error, Result, Status};
 use crate::snapshot::ColumnType;
+use crate::storage;
 
 pub(super) const FORMAT: &str = "driftsweep-baseline";
 
 /// The part of a feature that is not a list of integers.
 #[derive(Serialize, Deserialize)]
 pub(super) struct FeatureHeader {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub segment: String,
     pub name: String,
     pub dtype: ColumnType,
     pub tally: Tally,
@@ -83,7 +86,7 @@ impl BaselineFile {
     /// # Errors
     /// [`Error::Baseline`] with the reason: not a baseline, another version, or damaged.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
+        let bytes = storage::read(path)?;
         Self::check(path, bytes).map_err(|reason| Error::Baseline { path: path.into(), reason })
     }
 
@@ -130,9 +133,15 @@ impl BaselineFile {
         &self.content_hash
     }
 
-    /// Its features, in the order of the training snapshot.
-    pub fn features(&self) -> impl ExactSizeIterator<Item = StoredFeature<'_>> {
-        (0..self.features.len()).map(|at| StoredFeature { file: self, at })
+    /// Its features of the whole, in the order of the training snapshot.
+    pub fn features(&self) -> impl Iterator<Item = StoredFeature<'_>> {
+        self.features_of("")
+    }
+
+    /// Its features of a segment.
+    pub fn features_of(&self, segment: &str) -> impl Iterator<Item = StoredFeature<'_>> {
+        let of_segment = move |at: &usize| self.features[*at].segment == segment;
+        (0..self.features.len()).filter(of_segment).map(|at| StoredFeature { file: self, at })
     }
 }
 

@@ -33,7 +33,7 @@ pub fn freeze_feature(
             refused(Status::UnsupportedType, format!("{} cannot be read as categories", column.kind.name()))
         }
         (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
-            .categories(counter, column, options.category_limit)
+            .categories(counter, column, options.category_limit, None)
             .map(|(categories, tally)| (tally, Frozen::Categorical(categories)))
             .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string())),
         (Some(Kind::Numeric), other) => {
@@ -41,7 +41,7 @@ pub fn freeze_feature(
         }
         (None, _) => refused(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into()),
     };
-    FrozenFeature { name: column.name.clone(), dtype: column.kind.clone(), tally, data }
+    FrozenFeature { segment: String::new(), name: column.name.clone(), dtype: column.kind.clone(), tally, data }
 }
 
 fn freeze_numeric(
@@ -58,7 +58,7 @@ fn freeze_numeric(
         distance: options.metrics.has(Metric::Ks),
         transport: options.metrics.has(Metric::Wasserstein),
     };
-    let source = snapshot.numeric(column, domain, options.with_moments(), options.hold())?;
+    let source = snapshot.numeric(column, domain, options.with_moments(), options.hold(), None)?;
     let ecdf: Ecdf = pair::count_baseline(counter, domain, &source, snapshot.rows(), wanted)?;
     Ok((source.tally()?, Frozen::Numeric(ecdf)))
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::count::{Categories, Counter, Ecdf, Tally, with_threads};
 use crate::error::{Result, Status};
 use crate::fleet::{Kind, Options};
-use crate::snapshot::{Column, ColumnType, Snapshot, SourceFile};
+use crate::snapshot::{Column, ColumnType, Slice, Snapshot, SourceFile};
 
 /// Version of the layout that this engine writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -32,7 +32,7 @@ pub struct Baseline {
 }
 
 /// What a baseline file says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// Engine that counted.
     pub engine: String,
@@ -46,11 +46,27 @@ pub struct Header {
     pub convention: String,
     /// The files that were counted.
     pub sources: Vec<SourceFile>,
+    /// Parts of the rows that were counted on their own beside the whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
+}
+
+/// A part of the rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Its name.
+    pub name: String,
+    /// Which rows belong to it.
+    pub slice: Slice,
+    /// How many.
+    pub rows: u64,
 }
 
 /// One feature of a baseline.
 #[derive(Clone, Debug)]
 pub struct FrozenFeature {
+    /// Segment of the rows; empty for the whole.
+    pub segment: String,
     /// Column name.
     pub name: String,
     /// Column type in the training snapshot.
@@ -73,23 +89,38 @@ pub enum Frozen {
 }
 
 impl Baseline {
-    /// Counts a training snapshot. `kind_of` may override how a column is read, or leave it out (`None`).
-    /// `created_at` is the caller's clock, RFC 3339.
+    /// Counts a training snapshot and, beside the whole, some segments of it. `kind_of` may override how a column is
+    /// read, or leave it out (`None`). `created_at` is the caller's clock, RFC 3339.
     ///
     /// A column that cannot be counted is kept with the reason, so that a comparison can say it.
+    ///
+    /// # Errors
+    /// A segment by a column that is not there, cannot be read, or does not hold what it is sliced by.
     pub fn build(
         counter: &dyn Counter,
         snapshot: &Snapshot,
+        segments: Vec<(String, Slice)>,
         kind_of: impl Fn(&str) -> Option<Option<Kind>> + Sync,
         options: &Options,
         created_at: String,
-    ) -> Self {
+    ) -> Result<Self> {
         use rayon::prelude::*;
-        let freeze = |column: &Column| {
+        let segments: Vec<_> = segments.into_iter().filter(|(name, _)| !name.is_empty()).collect();
+        let slices: Vec<Slice> = segments.iter().map(|(_, slice)| slice.clone()).collect();
+        let parts = snapshot.sliced(&slices)?;
+        let freeze = |segment: &str, part: &Snapshot, column: &Column| {
             let kind = kind_of(&column.name)?;
-            Some(freeze::freeze_feature(counter, snapshot, column, kind, options))
+            let feature = freeze::freeze_feature(counter, part, column, kind, options);
+            Some(FrozenFeature { segment: segment.into(), ..feature })
         };
-        let features = with_threads(counter, || snapshot.columns().par_iter().filter_map(freeze).collect());
+        let named = segments.iter().map(|(name, _)| name.as_str()).zip(&parts);
+        let all: Vec<(&str, &Snapshot)> = [("", snapshot)].into_iter().chain(named).collect();
+        let of = |&(name, part): &(&str, &Snapshot)| {
+            let columns = part.columns().par_iter().filter_map(|column| freeze(name, part, column));
+            columns.collect::<Vec<_>>()
+        };
+        let features = with_threads(counter, || all.par_iter().flat_map_iter(of).collect());
+        let segments = segments.into_iter().zip(&parts);
         let header = Header {
             engine: concat!("driftsweep ", env!("CARGO_PKG_VERSION")).into(),
             created_at,
@@ -97,8 +128,9 @@ impl Baseline {
             bins: options.bins,
             convention: "numpy-linear-percentiles".into(),
             sources: snapshot.sources(),
+            segments: segments.map(|((name, slice), part)| Segment { name, slice, rows: part.rows() }).collect(),
         };
-        Self { header, features }
+        Ok(Self { header, features })
     }
 
     /// Writes the file, atomically.

@@ -10,6 +10,7 @@ use driftsweep::count::with_threads;
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model};
 use driftsweep::snapshot::Snapshot;
+use driftsweep::storage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -65,7 +66,10 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let metrics = super::metric_set(&args.metrics)?;
     let bins =
         args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
-    let mut options = args.engine.start()?;
+    let mut options = args.engine.start(
+        args.snapshot.as_ref().is_some_and(storage::is_remote)
+            || args.fleet.as_deref().is_some_and(super::names_objects),
+    )?;
     if let Some(metrics) = metrics {
         options.metrics = metrics;
     }
@@ -77,7 +81,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
         }
         let snapshot = open(spec)?;
         let chosen = args.engine.counter(|| snapshot.workload())?;
-        let baseline = Baseline::build(&*chosen.counter, &snapshot, |_| Some(None), &options, now());
+        let baseline = Baseline::build(&*chosen.counter, &snapshot, Vec::new(), |_| Some(None), &options, now())?;
         super::warn_of_failure(&*chosen.counter);
         baseline.write(&args.output)?;
         return Ok(summary(&args.output, &baseline));
@@ -88,8 +92,10 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let counter = args.engine.counter(workload)?.counter;
     let build = |model: &Model| {
         let snapshot = open(&model.baseline)?;
-        let baseline = Baseline::build(&*counter, &snapshot, |name| model.kind_of(name), &model.options, now());
-        let file = args.output.join(format!("{}.baseline", file_name(&model.name)));
+        let segments = model.segments_in(&snapshot)?;
+        let kind_of = |name: &str| model.kind_of(name);
+        let baseline = Baseline::build(&*counter, &snapshot, segments, kind_of, &model.options, now())?;
+        let file = storage::join(&args.output, &format!("{}.baseline", file_name(&model.name)));
         baseline.write(&file)?;
         Ok(summary(&file, &baseline))
     };
@@ -138,7 +144,12 @@ fn summary(file: &Path, baseline: &Baseline) -> u8 {
             _ => None,
         })
         .collect();
-    eprintln!("{}: {} features of {} rows", file.display(), baseline.features.len(), baseline.header.rows);
+    let segments = match baseline.header.segments.len() {
+        0 => String::new(),
+        n => format!(", in all and in {n} segments"),
+    };
+    let features = baseline.features.iter().filter(|feature| feature.segment.is_empty()).count();
+    eprintln!("{}: {features} features of {} rows{segments}", file.display(), baseline.header.rows);
     for (name, detail) in &refused {
         eprintln!("  {name}: {detail}");
     }

@@ -60,7 +60,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
     if let Some((flag, _, most)) = limits.into_iter().find(|&(_, value, most)| !(1..=most).contains(&value)) {
         return Err(super::bad(flag, &format!("must be between 1 and {most}")));
     }
-    args.engine.start()?;
+    args.engine.start(false)?;
     let (choice, memory) = args.engine.device()?;
     let gpu = match args.engine.backend()? {
         Backend::Cpu => Err(Error::Backend("the CPU alone was asked for".into())),

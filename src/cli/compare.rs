@@ -9,6 +9,7 @@ use driftsweep::fleet::Kind;
 use driftsweep::metric::convention::{Convention, Conventional};
 use driftsweep::report;
 use driftsweep::snapshot::Snapshot;
+use driftsweep::storage;
 use driftsweep::sweep::{self, BaselineSource, Progress};
 
 use super::{Bar, EngineArgs, OutputArgs};
@@ -62,7 +63,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     if args.category_limit == Some(0) {
         return Err(super::bad("--category-limit", "must be 1 or more"));
     }
-    let mut options = args.engine.start()?;
+    let mut options = args.engine.start([&args.baseline, &args.current].into_iter().any(storage::is_remote))?;
     let baseline = BaselineSource::open(&args.baseline)?;
     let current = Snapshot::open(&args.current)?;
     let files = |snapshot: &Snapshot| snapshot.sources().into_iter().map(|source| source.path);
@@ -74,7 +75,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     if let Some(metrics) = metrics {
         options.metrics = metrics;
     }
-    options.bins = bins.or(baseline.frozen_bins()).unwrap_or(options.bins);
+    options.bins = bins.or(baseline.side().frozen_bins()).unwrap_or(options.bins);
     options.convention = args.convention.map(Conventional::new);
     options.category_limit = args.category_limit.unwrap_or(options.category_limit);
     options.thresholds.min_rows = args.min_rows.unwrap_or(options.thresholds.min_rows);

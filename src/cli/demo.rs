@@ -24,10 +24,10 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     args.output.check()?;
     let started = Instant::now();
-    let options = args.engine.start()?;
+    let options = args.engine.start(false)?;
     let fleet = Fleet::read(&args.data.join("demo.toml"), &options)?;
     let bar = Bar::new();
-    let plan = Plan::new(&fleet);
+    let plan = Plan::new(&fleet, jiff::Timestamp::now());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
     let mut found = Run { progress: &bar, ..Run::new(&*chosen.counter) }.sweep(&plan);
     super::note(&mut found.engine, chosen);

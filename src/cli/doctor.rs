@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use driftsweep::count::gpu;
 use driftsweep::fleet::{Fleet, Options};
-use driftsweep::snapshot::Snapshot;
-use driftsweep::sweep::{self, BaselineSource};
+use driftsweep::sweep::{Plan, Rows};
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -74,22 +73,16 @@ fn check(args: &DoctorArgs, text: &mut String) -> anyhow::Result<u8> {
     let fleet = Fleet::read(path, &Options::new())?;
     writeln!(text, "fleet      {}: {} models", fleet.name, fleet.models.len())?;
     let mut broken = 0;
-    for model in &fleet.models {
-        let baseline = BaselineSource::open(&model.baseline);
-        for window in &model.windows {
-            let outcome = match (&baseline, Snapshot::open(&window.current)) {
-                (Err(error), _) => Err(format!("baseline: {error}")),
-                (Ok(_), Err(error)) => Err(format!("current: {error}")),
-                (Ok(baseline), Ok(current)) => {
-                    sweep::check_model(model, baseline, &current).map(|()| (baseline.rows(), current.rows()))
-                }
-            };
-            match outcome {
-                Ok((a, b)) => writeln!(text, "  ok       {} {}: {a} and {b} rows", model.name, window.name)?,
-                Err(reason) => {
-                    broken += 1;
-                    writeln!(text, "  BROKEN   {} {}: {reason}", model.name, window.name)?;
-                }
+    for planned in Plan::new(&fleet, jiff::Timestamp::now()).survey().comparisons {
+        let place = [&planned.model, &planned.window, &planned.segment].map(String::as_str).join(" ");
+        match planned.error {
+            None => {
+                let Rows { baseline, current } = planned.rows;
+                writeln!(text, "  ok       {}: {baseline} and {current} rows", place.trim_end())?;
+            }
+            Some(reason) => {
+                broken += 1;
+                writeln!(text, "  BROKEN   {}: {reason}", place.trim_end())?;
             }
         }
     }

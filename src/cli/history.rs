@@ -50,7 +50,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
         since: args.since,
         drifted: args.drifted,
     };
-    let entries = history::read(&args.state.folder(&args.fleet).0, &filter)?;
+    let entries = history::read(&args.state.history(&args.fleet), &filter)?;
     let bytes = match args.format {
         Format::Table => table(&entries, args.top).into_bytes(),
         Format::Json => {
@@ -75,7 +75,7 @@ fn table(entries: &[Entry], top: usize) -> String {
     let from = if top == 0 { 0 } else { entries.len().saturating_sub(top) };
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["as of", "model", "window", "feature", "status", "figure", "value", "drifted"]);
+    table.set_header(["as of", "model", "window", "segment", "feature", "status", "figure", "value", "drifted"]);
     for entry in &entries[from..] {
         let text = |text: &str| Cell::new(text.escape_debug());
         let value = entry.value.map_or("–".into(), |value| format!("{value:.4}"));
@@ -83,6 +83,7 @@ fn table(entries: &[Entry], top: usize) -> String {
             Cell::new(entry.as_of.strftime("%F %H:%M")),
             text(&entry.model),
             text(&entry.window),
+            text(&entry.segment),
             text(&entry.feature),
             text(&entry.status),
             text(&entry.metric),

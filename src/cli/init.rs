@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use driftsweep::fleet::guess::{Role, roles};
 use driftsweep::snapshot::Snapshot;
+use driftsweep::storage;
 
 #[derive(Args)]
 pub struct InitArgs {
@@ -38,10 +39,10 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     let quoted = |text: &str| toml::Value::String(text.into()).to_string();
     // Paths in a fleet file are relative to the file, those given here to the working directory.
     let anchored = |spec: &str| match &args.output {
-        Some(_) => {
+        Some(_) if !storage::is_remote(spec) => {
             std::path::absolute(spec).map_or_else(|_| spec.to_owned(), |path| path.to_string_lossy().into_owned())
         }
-        None => spec.to_owned(),
+        _ => spec.to_owned(),
     };
 
     let mut text = String::from("# What each setting means: driftsweep's README, \"The fleet file\".\n\n[[model]]\n");

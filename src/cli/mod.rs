@@ -87,7 +87,7 @@ struct EngineArgs {
     /// Memory of the GPU that keys may take; what does not fit is counted by the CPU [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     gpu_memory: Option<bytesize::ByteSize>,
-    /// Worker threads [default: one per core]
+    /// Worker threads [default: one per core, eight where snapshots come from an object store]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Memory to stay under, for example 4GiB; columns too large for it are read twice [default: 256MiB per thread]
@@ -103,15 +103,16 @@ enum BackendArg {
 }
 
 impl EngineArgs {
-    /// Starts the worker threads.
-    fn start(&self) -> anyhow::Result<Options> {
+    /// Starts the worker threads; more where most of them wait for an object store.
+    fn start(&self, remote: bool) -> anyhow::Result<Options> {
         if self.threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
             return Err(bad("--threads", "must be between 1 and 1024"));
         }
         if self.memory.is_some_and(|memory| memory.as_u64() < 16 << 20) {
             return Err(bad("--memory", "must be 16MiB or more"));
         }
-        let threads = self.threads.unwrap_or(0);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or(if remote { (8 * cores).min(64) } else { cores });
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start worker threads")?;
         let mut options = Options::new();
         if let Some(memory) = self.memory {
@@ -149,6 +150,11 @@ impl EngineArgs {
 fn backend_of_environment() -> anyhow::Result<BackendArg> {
     let Some(name) = variable(BACKEND_VARIABLE) else { return Ok(BackendArg::Auto) };
     BackendArg::from_str(&name, true).map_err(|_| bad(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))
+}
+
+/// Whether a fleet file names an address.
+fn names_objects(fleet: &Path) -> bool {
+    std::fs::read_to_string(fleet).is_ok_and(|text| text.contains("://"))
 }
 
 /// Whether the kernel shows a GPU; elsewhere than on Linux only the driver can tell.
@@ -205,7 +211,7 @@ impl OutputArgs {
 
     fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
         match &self.output {
-            Some(path) => Ok(driftsweep::atomic::write(path, bytes)?),
+            Some(path) => Ok(driftsweep::storage::write(path, bytes)?),
             None => write_stdout(bytes),
         }
     }

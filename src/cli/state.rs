@@ -14,7 +14,10 @@ pub struct StateArgs {
     /// [default: $DRIFTSWEEP_STATE, or .driftsweep/NAME beside the fleet file NAME.toml]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Keep neither: a killed sweep starts anew, and there is no history
+    /// Folder for the history, which may be the address of one in an object store [default: history/ in the state]
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
+    /// Keep neither (no history unless --history names one): a killed sweep starts anew
     #[arg(long, conflicts_with = "state")]
     no_state: bool,
     /// The time the sweep counts as, for replaying a past night [default: now]
@@ -39,19 +42,32 @@ impl StateArgs {
     }
 }
 
+impl StateArgs {
+    /// The time that a sweep begun now counts as.
+    pub fn as_of(&self, now: Timestamp) -> Timestamp {
+        self.now.unwrap_or(now)
+    }
+
+    /// The folder of the history of a fleet.
+    pub fn history(&self, fleet: &Path) -> PathBuf {
+        self.history.clone().unwrap_or_else(|| self.folder(fleet).0.join("history"))
+    }
+}
+
 /// The state of a fleet while a sweep runs.
 pub struct State {
     as_of: Timestamp,
-    kept: Option<(PathBuf, Journal)>,
+    history: Option<PathBuf>,
+    journal: Option<Journal>,
 }
 
 impl State {
     /// Opens the journal, and says on standard error if it goes on with a sweep that was killed. Where no folder was
     /// asked for and the default one cannot be written, the sweep goes without.
     pub fn open(args: &StateArgs, fleet: &Path, now: Timestamp) -> anyhow::Result<Self> {
-        let as_of = args.now.unwrap_or(now);
+        let as_of = args.as_of(now);
         if args.no_state {
-            return Ok(Self { as_of, kept: None });
+            return Ok(Self { as_of, history: args.history.clone(), journal: None });
         }
         let (folder, asked_for) = args.folder(fleet);
         let continues = |begun: &str| {
@@ -67,7 +83,7 @@ impl State {
                     "driftsweep: {error}; no history is kept and a killed sweep starts anew (--state names a folder, \
                      --no-state silences this)"
                 );
-                return Ok(Self { as_of, kept: None });
+                return Ok(Self { as_of, history: args.history.clone(), journal: None });
             }
             other => other?,
         };
@@ -79,12 +95,17 @@ impl State {
             );
         }
         let as_of = journal.as_of().parse().unwrap_or(as_of);
-        Ok(Self { as_of, kept: Some((folder, journal)) })
+        Ok(Self { as_of, history: Some(args.history(fleet)), journal: Some(journal) })
+    }
+
+    /// The time the sweep counts as.
+    pub fn as_of(&self) -> Timestamp {
+        self.as_of
     }
 
     /// The journal, if one is kept.
     pub fn journal(&self) -> Option<&Journal> {
-        self.kept.as_ref().map(|(_, journal)| journal)
+        self.journal.as_ref()
     }
 
     /// Gives a report its name and time.
@@ -95,12 +116,15 @@ impl State {
 
     /// Appends a sweep to the history, and forgets the journal if the sweep is complete.
     pub fn close(self, report: &SweepReport, complete: bool) -> anyhow::Result<()> {
-        let Some((folder, journal)) = self.kept else { return Ok(()) };
-        if let Some(failure) = journal.failure() {
+        if let Some(failure) = self.journal.as_ref().and_then(Journal::failure) {
             eprintln!("driftsweep: {failure}; the sweep was not noted beyond that");
         }
-        history::append(&folder, report, self.as_of)?;
-        if complete {
+        if let Some(history) = self.history {
+            history::append(&history, report, self.as_of)?;
+        }
+        if let Some(journal) = self.journal
+            && complete
+        {
             journal.finish()?;
         }
         Ok(())

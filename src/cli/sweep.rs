@@ -52,7 +52,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         return Err(super::bad("--deadline", "must not be negative"));
     }
     let metrics = super::metric_set(&args.metrics)?;
-    let options = args.engine.start()?;
+    let options = args.engine.start(super::names_objects(&args.fleet))?;
     super::protect(args.output.output.as_deref(), [args.fleet.as_path()])?;
     let mut fleet = Fleet::read(&args.fleet, &options)?;
     let inputs = fleet.models.iter().flat_map(|m| m.windows.iter().map(|w| &w.current).chain([&m.baseline]));
@@ -60,9 +60,9 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     if let Some(metrics) = metrics {
         fleet.models.iter_mut().for_each(|model| model.options.metrics = metrics);
     }
-    let plan = Plan::new(&fleet);
+    let now = Timestamp::now();
     if args.dry_run || args.explain {
-        let survey = plan.survey();
+        let survey = Plan::new(&fleet, args.state.as_of(now)).survey();
         let chosen = args.engine.counter(|| survey.workload)?;
         let text = explain(&survey, &chosen, &options, args)?;
         if args.dry_run {
@@ -71,8 +71,9 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         }
         eprint!("{text}");
     }
+    let state = State::open(&args.state, &args.fleet, now)?;
+    let plan = Plan::new(&fleet, state.as_of());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
-    let state = State::open(&args.state, &args.fleet, Timestamp::now())?;
     let bar = Bar::new();
     let deadline = args.deadline.map(|deadline| deadline.unsigned_abs());
     let time_is_up = || deadline.is_some_and(|deadline| started.elapsed() >= deadline);
@@ -85,13 +86,13 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     args.output.write(&rendered)?;
     drop(rendered);
     for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {
-        eprintln!("driftsweep: model '{}' {}: {}", failed.0.model, failed.0.window, failed.1);
+        eprintln!("driftsweep: model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
     }
     let missed = found.not_covered.len();
     if missed > 0 {
         eprintln!("driftsweep: {missed} comparisons were not, or not wholly, covered before the deadline:");
         for missed in found.not_covered.iter().take(20) {
-            eprintln!("  {} {}", missed.model, missed.window);
+            eprintln!("  {}{}", missed.model, place(&missed.window, &missed.segment));
         }
         if missed > 20 {
             eprintln!("  … and {} more; the report lists all", missed - 20);
@@ -104,13 +105,18 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     Ok(if missed > 0 { NOT_COVERED } else { code })
 }
 
+/// Window and segment, where there are any.
+fn place(window: &str, segment: &str) -> String {
+    [window, segment].iter().filter(|name| !name.is_empty()).map(|name| format!(" {}", name.escape_debug())).collect()
+}
+
 fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs) -> anyhow::Result<String> {
     let threads = options.threads as f64;
     let size = |bytes: u64| bytesize::ByteSize(bytes).to_string();
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["", "model", "window", "rows", "features", "to read", "after"]);
-    for column in [0, 3, 4, 5, 6] {
+    table.set_header(["", "model", "window", "segment", "rows", "features", "to read", "after"]);
+    for column in [0, 4, 5, 6, 7] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -125,6 +131,7 @@ fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs
                 (place + 1).to_string(),
                 planned.model.escape_debug().to_string(),
                 planned.window.escape_debug().to_string(),
+                planned.segment.escape_debug().to_string(),
                 planned.error.clone().unwrap_or(rows),
                 planned.features.to_string(),
                 size(planned.bytes),

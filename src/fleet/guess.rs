@@ -95,7 +95,7 @@ fn mostly_distinct_text(snapshot: &Snapshot, column: &Column) -> Result<bool> {
     if snapshot.rows() < 100 || snapshot.rows() > MOST_ROWS {
         return Ok(false);
     }
-    let (categories, _) = snapshot.categories(&CpuCounter, column, CategoryCounts::DEFAULT_LIMIT)?;
+    let (categories, _) = snapshot.categories(&CpuCounter, column, CategoryCounts::DEFAULT_LIMIT, None)?;
     let distinct = categories.counts.len() as u64 + categories.pooled;
     Ok(distinct as f64 > 0.9 * categories.total() as f64)
 }
@@ -104,7 +104,7 @@ fn all_distinct(snapshot: &Snapshot, column: &Column, domain: Domain) -> Result<
     if snapshot.rows() < 100 || snapshot.rows() > MOST_ROWS {
         return Ok(false);
     }
-    let source = snapshot.numeric(column, domain, false, usize::MAX)?;
+    let source = snapshot.numeric(column, domain, false, usize::MAX, None)?;
     let mut all: Vec<u64> = Vec::new();
     for i in 0..source.chunks() {
         source.with_chunk(i, &mut |keys| match keys {

@@ -3,15 +3,20 @@
 
 pub mod guess;
 mod options;
+mod segment;
+mod window;
 
 pub use crate::metric::Kind;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
+pub use segment::MOST_SEGMENTS;
+pub use window::{Interval, Period};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use indexmap::IndexMap;
+use jiff::tz::TimeZone;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -20,6 +25,8 @@ use toml::Spanned;
 use crate::error::{Error, Result};
 use crate::metric::convention::{Convention, Conventional, Rule};
 use crate::metric::{Metric, MetricSet};
+use crate::snapshot::{Condition, Slice, Test};
+use crate::storage;
 
 /// A checked fleet file.
 #[derive(Clone, Debug)]
@@ -39,6 +46,14 @@ pub struct Model {
     pub baseline: String,
     /// What it sees now: one snapshot, or one per named window.
     pub windows: Vec<Window>,
+    /// How the rows of a window are found by time, where they are.
+    pub clock: Option<Clock>,
+    /// Whether each window is compared with the one before it, instead of with the baseline.
+    pub previous: bool,
+    /// Columns whose values part the rows into segments.
+    pub slice_by: Vec<String>,
+    /// Segments by conditions, each with its name.
+    pub segments: Vec<(String, Slice)>,
     /// How much it matters; larger goes first.
     pub importance: f64,
     /// Metrics, bins and category limit.
@@ -56,6 +71,17 @@ pub struct Window {
     pub name: String,
     /// Path, glob or directory.
     pub current: String,
+    /// The stretch of time it looks at; everything if absent.
+    pub period: Option<Period>,
+}
+
+/// A column of times, and the zone in which days begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clock {
+    /// The column.
+    pub column: String,
+    /// The zone.
+    pub zone: TimeZone,
 }
 
 impl Model {
@@ -82,7 +108,9 @@ impl Model {
 
     /// Features that are named in the file, to be checked against the data.
     pub fn named_features(&self) -> impl Iterator<Item = &str> {
-        self.features.iter().flatten().chain(&self.exclude).chain(self.overrides.keys()).map(String::as_str)
+        let slicing = self.slice_by.iter().chain(self.clock.iter().map(|clock| &clock.column));
+        let features = self.features.iter().flatten().chain(&self.exclude).chain(self.overrides.keys());
+        features.chain(slicing).map(String::as_str)
     }
 }
 
@@ -103,6 +131,16 @@ struct ModelTable {
     name: String,
     baseline: String,
     current: Current,
+    #[serde(default)]
+    time: Option<String>,
+    #[serde(default)]
+    time_zone: Option<String>,
+    #[serde(default)]
+    windows: Vec<String>,
+    #[serde(default)]
+    slice_by: Vec<String>,
+    #[serde(default)]
+    segment: IndexMap<String, IndexMap<String, ConditionTable>>,
     #[serde(default)]
     importance: Option<f64>,
     #[serde(default)]
@@ -129,6 +167,59 @@ enum Current {
     One(String),
     Windows(IndexMap<String, String>),
 }
+
+/// A condition on a column: a value, several, or a table of bounds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ConditionTable {
+    One(Literal),
+    Several(Vec<Literal>),
+    Bounds(Bounds),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Literal {
+    Text(String),
+    Integer(i64),
+    Flag(bool),
+}
+
+impl Literal {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Integer(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bounds {
+    from: Option<f64>,
+    below: Option<f64>,
+    missing: Option<bool>,
+}
+
+impl ConditionTable {
+    fn test(self) -> std::result::Result<Test, String> {
+        match self {
+            Self::One(literal) => Ok(Test::Among(vec![literal.text()])),
+            Self::Several(literals) if literals.is_empty() => Err("no values are given".into()),
+            Self::Several(literals) => Ok(Test::Among(literals.into_iter().map(Literal::text).collect())),
+            Self::Bounds(Bounds { from: None, below: None, missing: Some(missing) }) => Ok(Test::Missing(missing)),
+            Self::Bounds(Bounds { from, below, missing: None }) if from.or(below).is_some() => {
+                Ok(Test::Between { from, below })
+            }
+            Self::Bounds(_) => Err("give from, below or both, or missing".into()),
+        }
+    }
+}
+
+/// What stands in place of a baseline where each window is compared with the one before it.
+const PREVIOUS: &str = "previous";
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -314,20 +405,67 @@ impl Fleet {
                 }
             }
             options.thresholds = model.thresholds.over(options.thresholds);
-            let windows = match model.current {
-                Current::One(current) => vec![Window { name: String::new(), current: resolve(folder, &current) }],
+            let periods = model.windows.iter().map(|text| Ok((text, Period::parse(text)?)));
+            let periods = periods.collect::<std::result::Result<Vec<_>, String>>().map_err(wrong)?;
+            let zone = match &model.time_zone {
+                Some(name) => TimeZone::get(name).map_err(|_| wrong(format!("no time zone is called '{name}'")))?,
+                None => TimeZone::UTC,
+            };
+            let clock = model.time.clone().map(|column| Clock { column, zone });
+            let previous = model.baseline == PREVIOUS;
+            if clock.is_none() && !periods.is_empty() {
+                return Err(wrong("windows are found by time; name the column of times with `time`".into()));
+            }
+            if previous && periods.is_empty() {
+                return Err(wrong("baseline = \"previous\" compares windows; list them with `windows`".into()));
+            }
+            let windows: Vec<Window> = match &model.current {
+                Current::One(current) if periods.is_empty() => {
+                    vec![Window { name: String::new(), current: resolve(folder, current), period: None }]
+                }
+                Current::One(current) => {
+                    let window = |(name, period): (&String, Period)| Window {
+                        name: name.clone(),
+                        current: resolve(folder, current),
+                        period: Some(period),
+                    };
+                    periods.into_iter().map(window).collect()
+                }
+                Current::Windows(_) if !periods.is_empty() => {
+                    return Err(wrong("`current` names its windows already; leave out `windows`".into()));
+                }
                 Current::Windows(windows) => windows
-                    .into_iter()
-                    .map(|(name, current)| Window { name, current: resolve(folder, &current) })
+                    .iter()
+                    .map(|(name, current)| Window {
+                        name: name.clone(),
+                        current: resolve(folder, current),
+                        period: None,
+                    })
                     .collect(),
             };
+            let mut segments = Vec::new();
+            for (name, conditions) in model.segment {
+                let condition = |(column, table): (String, ConditionTable)| {
+                    let test = table.test().map_err(|reason| wrong(format!("segment '{name}', {column}: {reason}")))?;
+                    Ok(Condition { column, test })
+                };
+                let slice = Slice(conditions.into_iter().map(condition).collect::<Result<_>>()?);
+                if name.is_empty() || slice.0.is_empty() {
+                    return Err(wrong("a segment needs a name and at least one condition".into()));
+                }
+                segments.push((name, slice));
+            }
             if windows.is_empty() {
                 return Err(mistake(at, format!("model '{}': current names no snapshot", model.name)));
             }
             models.push(Model {
-                baseline: resolve(folder, &model.baseline),
+                baseline: if previous { windows[0].current.clone() } else { resolve(folder, &model.baseline) },
                 name: model.name,
                 windows,
+                clock,
+                previous,
+                slice_by: model.slice_by,
+                segments,
                 importance,
                 options,
                 features: model.features,
@@ -381,7 +519,7 @@ pub fn check_bins(bins: usize) -> std::result::Result<usize, String> {
 }
 
 fn resolve(folder: &Path, path: &str) -> String {
-    if Path::new(path).is_absolute() || folder.as_os_str().is_empty() {
+    if Path::new(path).is_absolute() || storage::is_remote(path) || folder.as_os_str().is_empty() {
         return path.into();
     }
     let joined: PathBuf = folder.join(path);

@@ -8,15 +8,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
-use crate::atomic::{self, hex};
+use crate::atomic::hex;
 use crate::error::{Error, Result};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::snapshot::table::{Cells, to_parquet};
+use crate::storage;
 use crate::sweep::SweepReport;
-
-/// The folder of the history in that of a fleet's state.
-const FOLDER: &str = "history";
 
 /// One figure of one feature in one sweep.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -29,6 +27,8 @@ pub struct Entry {
     pub model: String,
     /// Name of the window; empty where the model has only one.
     pub window: String,
+    /// Name of the segment; empty for the whole.
+    pub segment: String,
     /// Name of the feature; empty for a model that could not be compared at all.
     pub feature: String,
     /// Whether its figures mean what they say.
@@ -46,16 +46,15 @@ pub fn sweep_id(fleet: &str, as_of: Timestamp) -> String {
     format!("{}-{}", as_of.strftime("%Y%m%dT%H%M%SZ"), &hex(&Sha256::digest(fleet))[..8])
 }
 
-/// Appends a sweep. The same sweep again takes the place of its former self.
+/// Appends a sweep to the history in a folder, local or in an object store. The same sweep again takes the place of its former self.
 ///
 /// # Errors
 /// [`Error::Write`].
 pub fn append(folder: &Path, report: &SweepReport, as_of: Timestamp) -> Result<PathBuf> {
-    let path =
-        folder.join(FOLDER).join(format!("date={}", as_of.strftime("%F"))).join(format!("{}.parquet", report.id));
+    let path = storage::join(folder, &format!("date={}/{}.parquet", as_of.strftime("%F"), report.id));
     let bytes = encode(report, as_of)
         .map_err(|reason| Error::Write { path: path.clone(), source: std::io::Error::other(reason) })?;
-    atomic::write(&path, &bytes)?;
+    storage::write(&path, &bytes)?;
     Ok(path)
 }
 
@@ -78,7 +77,7 @@ impl Names {
 }
 
 fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>, String> {
-    let [mut model, mut window, mut feature, mut kind, mut status, mut metric] =
+    let [mut model, mut window, mut segment, mut feature, mut kind, mut status, mut metric] =
         std::array::from_fn(|_| Names::default());
     let (mut drifted, mut value) = (Vec::new(), Vec::new());
     report::each_feature(report, |of, f| {
@@ -87,6 +86,7 @@ fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>
         for (name, figure) in rows.chain(figures.is_empty().then_some(("", None))) {
             model.push(&of.model);
             window.push(&of.window);
+            segment.push(&of.segment);
             feature.push(&f.name);
             kind.push(f.kind.name());
             status.push(f.status.name());
@@ -103,6 +103,7 @@ fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>
         ("fleet", constant(&report.fleet)),
         ("model", model.cells()),
         ("window", window.cells()),
+        ("segment", segment.cells()),
         ("feature", feature.cells()),
         ("kind", kind.cells()),
         ("status", status.cells()),
@@ -132,19 +133,14 @@ pub struct Filter {
 /// # Errors
 /// [`Error::NotFound`] where there is none; a file that cannot be read.
 pub fn read(folder: &Path, filter: &Filter) -> Result<Vec<Entry>> {
-    let folder = folder.join(FOLDER);
-    let mut files = Vec::new();
-    for date in list(&folder)? {
-        let name = date.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let Some(day) = name.strip_prefix("date=").and_then(|day| day.parse::<jiff::civil::Date>().ok()) else {
-            continue;
-        };
-        let first = filter.since.map(|since| since.to_zoned(TimeZone::UTC).date());
-        if first.is_none_or(|first| day >= first) {
-            files.extend(list(&date)?.into_iter().filter(|file| file.extension().is_some_and(|e| e == "parquet")));
-        }
-    }
-    files.sort();
+    let first = filter.since.map(|since| since.to_zoned(TimeZone::UTC).date());
+    let wanted = |file: &PathBuf| {
+        let date = file.parent().and_then(|date| date.file_name()).and_then(|name| name.to_str());
+        let day = date.and_then(|name| name.strip_prefix("date=")?.parse::<jiff::civil::Date>().ok());
+        file.extension().is_some_and(|extension| extension == "parquet")
+            && day.is_some_and(|day| first.is_none_or(|first| day >= first))
+    };
+    let files: Vec<PathBuf> = storage::list(folder)?.into_iter().filter(wanted).collect();
     let mut entries = Vec::new();
     for file in files {
         entries.extend(read_file(&file, filter)?);
@@ -153,18 +149,14 @@ pub fn read(folder: &Path, filter: &Filter) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |e: std::io::Error| Error::io(folder, &e);
-    std::fs::read_dir(folder).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.path())).collect()
-}
-
 fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
     let snapshot = Snapshot::open(&path.to_string_lossy())?;
     let text = |name: &str| snapshot.texts(snapshot.column(name)?);
     let numbers = |name: &str| snapshot.numbers(snapshot.column(name)?);
-    let [sweep, model, window, feature, status, metric] =
-        ["sweep", "model", "window", "feature", "status", "metric"].map(text);
-    let (sweep, model, window, feature, status, metric) = (sweep?, model?, window?, feature?, status?, metric?);
+    let [sweep, model, window, segment, feature, status, metric] =
+        ["sweep", "model", "window", "segment", "feature", "status", "metric"].map(text);
+    let (sweep, model, window, segment) = (sweep?, model?, window?, segment?);
+    let (feature, status, metric) = (feature?, status?, metric?);
     let (as_of, drifted, value) = (numbers("as_of")?, numbers("drifted")?, numbers("value")?);
     let wanted = |filter: &Option<String>, found: &str| filter.as_ref().is_none_or(|wanted| wanted == found);
     let mut entries = Vec::new();
@@ -182,6 +174,7 @@ fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
                 as_of,
                 model: model[i].clone(),
                 window: window[i].clone(),
+                segment: segment[i].clone(),
                 feature: feature[i].clone(),
                 status: status[i].clone(),
                 drifted,

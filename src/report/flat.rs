@@ -68,6 +68,7 @@ const COLUMNS: &[FlatColumn] = &[
         r.1.metrics.convention.as_ref().and_then(|c| c.figures.get(&c.decides).copied())
     }),
     column!("convention_limit", Float, |r| r.1.metrics.convention.as_ref().and_then(|c| c.limit)),
+    column!("segment", Text, |r| r.0.map_or(String::new(), |m| m.segment.clone())),
 ];
 
 /// The figures of a feature, by column.

@@ -8,7 +8,7 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use super::Row;
 use crate::fleet::Kind;
 use crate::metric::Band;
-use crate::sweep::{Comparison, Feature, Rows, SweepReport};
+use crate::sweep::{Comparison, Feature, ModelReport, Rows, SweepReport};
 
 pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> String {
     let mut text = features(rows, top, false);
@@ -38,7 +38,7 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> String {
         let last = model.error.clone().unwrap_or_else(|| worst.join(", "));
         models.add_row([
             shown(&model.model),
-            shown(&model.window),
+            shown(&place(model)),
             right(rows_text(model.rows)),
             right(model.features.len()),
             right(model.drifted).fg(if model.drifted > 0 { Color::Yellow } else { Color::Reset }),
@@ -82,7 +82,7 @@ fn features(rows: &[Row<'_>], top: usize, with_model: bool) -> String {
     for (model, feature) in &ranked[..count] {
         let mut cells = Vec::new();
         if let Some(model) = model {
-            cells.extend([shown(&model.model), shown(&model.window)]);
+            cells.extend([shown(&model.model), shown(&place(model))]);
         }
         cells.extend(feature_cells(feature));
         if convention.is_some() {
@@ -129,6 +129,11 @@ fn feature_cells(feature: &Feature) -> Vec<Cell> {
         right(missing.map_or("–".into(), |m| format!("{:.1} → {:.1} %", 100.0 * m.baseline, 100.0 * m.current))),
         shown(&verdict).fg(if feature.verdict.drifted { Color::Yellow } else { Color::Reset }),
     ]
+}
+
+/// Window and segment.
+fn place(model: &ModelReport) -> String {
+    [model.window.as_str(), model.segment.as_str()].join(" ").trim().to_owned()
 }
 
 /// Failures first, then drifted features, by how far their main metric moved.

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::storage;
 
 const EXTENSIONS: [&str; 7] = ["parquet", "pq", "csv", "tsv", "arrow", "ipc", "feather"];
 
@@ -31,6 +32,9 @@ type Partitions = Vec<(String, String)>;
 
 /// The files that a path, a glob or a directory stands for, sorted, with their hive partition keys.
 pub fn files(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
+    if storage::is_remote(spec) {
+        return objects(spec);
+    }
     let path = Path::new(spec);
     let not_found = || Error::NotFound { path: spec.into() };
     let mut found = Vec::new();
@@ -60,6 +64,30 @@ pub fn files(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
     found.sort();
     found.dedup_by(|a, b| a.0 == b.0);
     Ok(found)
+}
+
+/// The objects that an address, a pattern or a prefix stands for.
+fn objects(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
+    let pattern = spec.contains(['*', '?', '[']);
+    if !pattern && is_data(Path::new(spec)) {
+        return Ok(vec![(spec.into(), Vec::new())]);
+    }
+    let hidden = |path: &Path| {
+        let below = path.to_str().and_then(|path| path.strip_prefix(spec)).unwrap_or_default();
+        below.split('/').any(|part| part.starts_with(['_', '.']))
+    };
+    let found = storage::list_remote(spec)?.into_iter();
+    let found: Vec<_> = found.filter(|path| pattern || (is_data(path) && !hidden(path))).collect();
+    if found.is_empty() {
+        return Err(Error::NotFound { path: spec.into() });
+    }
+    // Partitions are the folders below the one that was asked for, or all where a pattern says which.
+    let partitions = |path: &Path| {
+        let text = path.to_string_lossy();
+        let below = if pattern { &*text } else { text.strip_prefix(spec).unwrap_or(&text) };
+        partitions_of(Path::new(below))
+    };
+    Ok(found.into_iter().map(|path| (path.clone(), partitions(&path))).collect())
 }
 
 fn walk(folder: &Path, partitions: &Partitions, found: &mut Vec<(PathBuf, Partitions)>) -> Result<()> {

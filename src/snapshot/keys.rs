@@ -170,17 +170,40 @@ pub fn texts(array: &dyn Array) -> Option<Vec<String>> {
     Some(array.iter().map(|text| text.unwrap_or_default().to_owned()).collect())
 }
 
-/// The doubles, flags or integers of an array; `None` if it holds something else.
-pub fn numbers(array: &dyn Array) -> Option<Vec<Option<f64>>> {
+/// The numbers or flags of an array as doubles; `None` if it holds something else.
+pub fn doubles(array: &dyn Array) -> Option<Vec<Option<f64>>> {
     let any = array.as_any();
     if let Some(array) = any.downcast_ref::<PrimitiveArray<f64>>() {
-        Some(array.iter().map(|x| x.copied()).collect())
-    } else if let Some(array) = any.downcast_ref::<PrimitiveArray<i64>>() {
-        Some(array.iter().map(|x| x.map(|&x| x as f64)).collect())
-    } else {
-        let array = any.downcast_ref::<BooleanArray>()?;
-        Some(array.iter().map(|x| x.map(|x| f64::from(u8::from(x)))).collect())
+        return Some(array.iter().map(|x| x.copied()).collect());
     }
+    if let Some(array) = any.downcast_ref::<PrimitiveArray<f32>>() {
+        return Some(array.iter().map(|x| x.map(|&x| x.into())).collect());
+    }
+    if let Some(array) = any.downcast_ref::<PrimitiveArray<u64>>() {
+        return Some(array.iter().map(|x| x.map(|&x| x as f64)).collect());
+    }
+    if let Some(array) = any.downcast_ref::<BooleanArray>() {
+        return Some(array.iter().map(|x| x.map(|x| f64::from(u8::from(x)))).collect());
+    }
+    if let ArrowDataType::Decimal(_, scale) = array.dtype() {
+        let unit = 10f64.powi(i32::try_from(*scale).ok()?);
+        let array = any.downcast_ref::<PrimitiveArray<i128>>()?;
+        return Some(array.iter().map(|x| x.map(|&x| x as f64 / unit)).collect());
+    }
+    Some(integers(array)?.into_iter().map(|x| x.map(|x| x as f64)).collect())
+}
+
+/// The integers of an array, or those its times are stored as; `None` if it holds something else.
+pub fn integers(array: &dyn Array) -> Option<Vec<Option<i64>>> {
+    macro_rules! try_type {
+        ($($ty:ty),*) => {
+            $(if let Some(array) = array.as_any().downcast_ref::<PrimitiveArray<$ty>>() {
+                return Some(array.iter().map(|x| x.map(|&x| x.into())).collect());
+            })*
+        };
+    }
+    try_type!(i64, i32, u32, i16, u16, i8, u8);
+    None
 }
 
 /// Counts the categories of a chunk: strings, dictionaries of strings, booleans, and integers as their text.

@@ -8,23 +8,29 @@ mod discover;
 mod ipc;
 mod keys;
 mod parquet;
+mod slice;
 pub mod table;
+
+pub use slice::{Condition, Slice, Test};
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use polars::prelude::{PolarsError, PolarsResult};
 use polars_arrow::array::{Array, NullArray, PrimitiveArray, Utf8ViewArray};
+use polars_arrow::bitmap::Bitmap;
 use polars_arrow::datatypes::ArrowDataType;
+use polars_compute::filter::filter_with_bitmap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
 use crate::count::{Categories, CategoryCounts, Counter, Domain, Kept, KeySource, KeyVec, Tally, Workload};
 use crate::error::{Error, Result};
+use crate::storage::{self, StoredFile};
 
 /// What a column holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,14 +143,14 @@ struct OpenFile {
     reader: Reader,
     partitions: Vec<(String, String)>,
     bytes: u64,
-    /// When it was last changed: seconds and nanoseconds since 1970.
-    changed: (i64, i64),
-    /// Where the rows of a CSV file are meanwhile.
+    /// What changes when its content does.
+    version: String,
+    /// Where the rows of a CSV file, or of one that came whole from an object store, are meanwhile.
     _spill: Option<TempPath>,
 }
 
 enum Reader {
-    Parquet(parquet::ParquetFile),
+    Parquet(Box<parquet::ParquetFile>),
     Ipc(ipc::IpcFile),
 }
 
@@ -172,7 +178,7 @@ impl Reader {
         }
     }
 
-    fn read(&self, chunk: usize, column: usize, codes: bool) -> std::result::Result<Vec<Box<dyn Array>>, String> {
+    fn read(&self, chunk: usize, column: usize, codes: bool) -> std::result::Result<Arrays, String> {
         match self {
             Reader::Parquet(file) => file.read(chunk, column, codes),
             Reader::Ipc(file) => file.read(chunk, column),
@@ -181,7 +187,7 @@ impl Reader {
 }
 
 /// A part of a file that is read at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Chunk {
     file: usize,
     index: usize,
@@ -191,17 +197,47 @@ struct Chunk {
     skip: usize,
     /// How many do.
     rows: usize,
+    /// Which rows of the range do, where not all of them do; the range then is longer than `rows`.
+    selection: Option<Bitmap>,
 }
 
-/// A table at one point in time, spread over any number of files.
+impl Chunk {
+    /// The rows that belong to the snapshot.
+    fn select(&self, arrays: Arrays) -> Arrays {
+        let range = self.selection.as_ref().map_or(self.rows, Bitmap::len);
+        if range == self.stored && self.selection.is_none() {
+            return arrays;
+        }
+        let (mut start, mut selected) = (0, 0);
+        let part = |array: Box<dyn Array>| {
+            let from = self.skip.clamp(start, start + array.len());
+            let to = (self.skip + range).clamp(start, start + array.len());
+            let part = array.sliced(from - start, to - from);
+            start += array.len();
+            let Some(selection) = &self.selection else { return part };
+            let mask = selection.clone().sliced(selected, part.len());
+            selected += part.len();
+            filter_with_bitmap(&*part, &mask)
+        };
+        arrays.into_iter().map(part).collect()
+    }
+}
+
+/// A table at one point in time, spread over any number of files; or some rows of one.
+#[derive(Clone)]
 pub struct Snapshot {
+    table: Arc<Table>,
+    chunks: Vec<Chunk>,
+    rows: u64,
+}
+
+/// What all parts of a snapshot have in common.
+struct Table {
     spec: String,
     files: Vec<OpenFile>,
     columns: Vec<Column>,
     /// Positions of the columns by name.
     index: HashMap<String, usize>,
-    chunks: Vec<Chunk>,
-    rows: u64,
 }
 
 impl Snapshot {
@@ -224,19 +260,24 @@ impl Snapshot {
                 let (from, to) = (wanted.start.max(start), wanted.end.min(start + stored as u64));
                 if from < to {
                     let (skip, rows) = ((from - start) as usize, (to - from) as usize);
-                    chunks.push(Chunk { file, index, stored, skip, rows });
+                    chunks.push(Chunk { file, index, stored, skip, rows, selection: None });
                 }
                 start += stored as u64;
             }
         }
         let rows = chunks.iter().map(|chunk| chunk.rows as u64).sum();
         let index = columns.iter().enumerate().map(|(i, column)| (column.name.clone(), i)).collect();
-        Ok(Self { spec: spec.into(), files, columns, index, chunks, rows })
+        Ok(Self { table: Arc::new(Table { spec: spec.into(), files, columns, index }), chunks, rows })
     }
 
     /// The path, glob or directory it was opened with.
     pub fn spec(&self) -> &str {
-        &self.spec
+        &self.table.spec
+    }
+
+    /// The same for all parts of one table, and for no other.
+    pub fn table_id(&self) -> usize {
+        Arc::as_ptr(&self.table) as usize
     }
 
     /// Rows, by the files' own metadata.
@@ -246,7 +287,7 @@ impl Snapshot {
 
     /// All columns, in the order of the first file.
     pub fn columns(&self) -> &[Column] {
-        &self.columns
+        &self.table.columns
     }
 
     /// A column by name.
@@ -254,11 +295,11 @@ impl Snapshot {
     /// # Errors
     /// [`Error::NoColumn`], naming those there are.
     pub fn column(&self, name: &str) -> Result<&Column> {
-        self.index.get(name).map(|&i| &self.columns[i]).ok_or_else(|| {
-            let known: Vec<_> = self.columns.iter().take(20).map(|c| c.name.as_str()).collect();
-            let more = if self.columns.len() > known.len() { ", …" } else { "" };
+        self.table.index.get(name).map(|&i| &self.table.columns[i]).ok_or_else(|| {
+            let known: Vec<_> = self.table.columns.iter().take(20).map(|c| c.name.as_str()).collect();
+            let more = if self.table.columns.len() > known.len() { ", …" } else { "" };
             Error::NoColumn {
-                path: self.spec.clone(),
+                path: self.table.spec.clone(),
                 column: name.into(),
                 known: format!("{}{more}", known.join(", ")),
             }
@@ -267,8 +308,12 @@ impl Snapshot {
 
     /// The files, with their sizes.
     pub fn sources(&self) -> Vec<SourceFile> {
-        let mut sources: Vec<SourceFile> =
-            self.files.iter().map(|file| SourceFile { path: file.path.clone(), rows: 0, bytes: file.bytes }).collect();
+        let mut sources: Vec<SourceFile> = self
+            .table
+            .files
+            .iter()
+            .map(|file| SourceFile { path: file.path.clone(), rows: 0, bytes: file.bytes })
+            .collect();
         for chunk in &self.chunks {
             sources[chunk.file].rows += chunk.rows as u64;
         }
@@ -277,9 +322,9 @@ impl Snapshot {
 
     /// Paths, sizes and times of change of the files: if they are the same, so are the rows.
     pub fn fingerprint(&self) -> String {
-        let mut text = self.spec.clone();
-        for file in &self.files {
-            text.push_str(&format!("\n{} {} {:?}", file.path.display(), file.bytes, file.changed));
+        let mut text = self.table.spec.clone();
+        for file in &self.table.files {
+            text.push_str(&format!("\n{} {} {}", file.path.display(), file.bytes, file.version));
         }
         text
     }
@@ -287,7 +332,7 @@ impl Snapshot {
     /// Bytes that a column takes in the files, about.
     pub fn stored_bytes(&self, column: &Column) -> u64 {
         let of = |chunk: &Chunk| match column.at[chunk.file] {
-            Some(Position::Stored(index)) => self.files[chunk.file].reader.stored_bytes(chunk.index, index),
+            Some(Position::Stored(index)) => self.table.files[chunk.file].reader.stored_bytes(chunk.index, index),
             _ => 0,
         };
         self.chunks.iter().map(of).sum()
@@ -295,9 +340,27 @@ impl Snapshot {
 
     /// Reads chunk `i` of a column, whatever its type, and checks its length against the file's metadata. Strings may
     /// come as `codes` with a dictionary.
-    fn read(&self, column: &Column, i: usize, codes: bool) -> Result<Vec<Box<dyn Array>>> {
-        let chunk = self.chunks[i];
-        let file = &self.files[chunk.file];
+    fn read(&self, column: &Column, i: usize, codes: bool) -> Result<Arrays> {
+        Ok(self.chunks[i].select(self.decode(column, i, codes)?))
+    }
+
+    /// The same from what was decoded for another part, if it was.
+    fn read_with(&self, column: &Column, i: usize, codes: bool, decoded: Option<&Decoded>) -> Result<Arrays> {
+        let chunk = &self.chunks[i];
+        let Some(known) = decoded.map(|decoded| &decoded.chunks[chunk.file][chunk.index]) else {
+            return self.read(column, i, codes);
+        };
+        if known.get().is_none() {
+            let arrays = self.decode(column, i, codes)?;
+            known.get_or_init(|| arrays);
+        }
+        Ok(chunk.select(known.get().cloned().unwrap_or_default()))
+    }
+
+    /// The whole of chunk `i`, rows that do not belong to this part and all.
+    fn decode(&self, column: &Column, i: usize, codes: bool) -> Result<Arrays> {
+        let chunk = &self.chunks[i];
+        let file = &self.table.files[chunk.file];
         let unreadable =
             |reason| Error::UnreadableColumn { path: file.path.clone(), column: column.name.clone(), reason };
         let arrays = match column.at[chunk.file] {
@@ -309,24 +372,20 @@ impl Snapshot {
         if rows != chunk.stored {
             return Err(unreadable(format!("{rows} rows decoded where the file's metadata says {}", chunk.stored)));
         }
-        if chunk.rows == chunk.stored {
-            return Ok(arrays);
-        }
-        let mut start = 0;
-        let part = |array: Box<dyn Array>| {
-            let from = chunk.skip.clamp(start, start + array.len());
-            let to = (chunk.skip + chunk.rows).clamp(start, start + array.len());
-            let part = array.sliced(from - start, to - from);
-            start += array.len();
-            part
-        };
-        Ok(arrays.into_iter().map(part).collect())
+        Ok(arrays)
     }
 
     /// The keys of chunk `i` of a numeric column, in the given domain.
-    fn keys(&self, column: &Column, i: usize, domain: Domain, with_moments: bool) -> Result<(KeyVec, Tally)> {
+    fn keys(
+        &self,
+        column: &Column,
+        i: usize,
+        domain: Domain,
+        with_moments: bool,
+        decoded: Option<&Decoded>,
+    ) -> Result<(KeyVec, Tally)> {
         let mut whole: Option<(KeyVec, Tally)> = None;
-        for array in self.read(column, i, false)? {
+        for array in self.read_with(column, i, false, decoded)? {
             let keys = if array.dtype() == &ArrowDataType::Null {
                 let rows = array.len() as u64;
                 Some((KeyVec::new(domain), Tally { rows, null: rows, ..Tally::default() }))
@@ -336,7 +395,7 @@ impl Snapshot {
             let (keys, tally) = keys.ok_or_else(|| match array.dtype() {
                 _ if matches!(column.kind, ColumnType::Numeric(kind) if kind != domain && !domain.is_float()) => {
                     Error::NotIntegers {
-                        path: self.files[self.chunks[i].file].path.clone(),
+                        path: self.table.files[self.chunks[i].file].path.clone(),
                         column: column.name.clone(),
                     }
                 }
@@ -359,7 +418,7 @@ impl Snapshot {
 
     fn wrong_type(&self, column: &Column, i: usize, found: &str) -> Error {
         Error::UnreadableColumn {
-            path: self.files[self.chunks[i].file].path.clone(),
+            path: self.table.files[self.chunks[i].file].path.clone(),
             column: column.name.clone(),
             reason: format!("holds {found}, not {}", column.kind.name()),
         }
@@ -371,7 +430,7 @@ impl Snapshot {
             ColumnType::Numeric(domain) => Workload { values: self.rows, bytes: self.rows * domain.key_bytes() as u64 },
             _ => Workload::default(),
         };
-        self.columns.iter().map(of).sum()
+        self.table.columns.iter().map(of).sum()
     }
 
     /// All values of a column of strings; nulls are empty. For small tables.
@@ -397,7 +456,7 @@ impl Snapshot {
         let mut numbers = Vec::with_capacity(self.rows as usize);
         for i in 0..self.chunks.len() {
             for array in self.read(column, i, false)? {
-                let found = keys::numbers(&*array);
+                let found = keys::doubles(&*array);
                 numbers.extend(found.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
             }
         }
@@ -405,7 +464,7 @@ impl Snapshot {
     }
 
     /// A numeric column: kept in memory if its keys take at most `hold` bytes, else decoded again whenever they
-    /// are needed.
+    /// are needed. What was `decoded` for other parts of the same table is not decoded again.
     ///
     /// # Errors
     /// [`Error::UnreadableColumn`].
@@ -415,6 +474,7 @@ impl Snapshot {
         domain: Domain,
         with_moments: bool,
         hold: usize,
+        decoded: Option<Arc<Decoded>>,
     ) -> Result<NumericColumn<'a>> {
         let chunks = self.chunks.len();
         let mut numeric = NumericColumn {
@@ -422,6 +482,7 @@ impl Snapshot {
             column,
             domain,
             with_moments,
+            decoded,
             held: None,
             kept: Kept::new(),
             tallies: (0..chunks).map(|_| OnceLock::new()).collect(),
@@ -429,6 +490,7 @@ impl Snapshot {
         if (self.rows as usize).saturating_mul(domain.key_bytes()) <= hold {
             let held = (0..chunks).into_par_iter().with_min_len(4).map(|i| numeric.read(i)).collect::<Result<_>>()?;
             numeric.held = Some(held);
+            numeric.decoded = None;
         }
         Ok(numeric)
     }
@@ -437,14 +499,20 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`Error::UnreadableColumn`].
-    pub fn categories(&self, counter: &dyn Counter, column: &Column, limit: usize) -> Result<(Categories, Tally)> {
+    pub fn categories(
+        &self,
+        counter: &dyn Counter,
+        column: &Column,
+        limit: usize,
+        decoded: Option<&Decoded>,
+    ) -> Result<(Categories, Tally)> {
         let (counts, tally) = (0..self.chunks.len())
             .into_par_iter()
             .with_min_len(4)
             .try_fold(
                 || (CategoryCounts::new(limit), Tally::default()),
                 |(mut counts, mut tally), i| {
-                    for array in self.read(column, i, true)? {
+                    for array in self.read_with(column, i, true, decoded)? {
                         let part = if array.dtype() == &ArrowDataType::Null {
                             let rows = array.len() as u64;
                             Some(Tally { rows, null: rows, ..Tally::default() })
@@ -465,12 +533,32 @@ impl Snapshot {
     }
 }
 
+/// A decoded chunk of a column.
+type Arrays = Vec<Box<dyn Array>>;
+
+/// The decoded chunks of one column of one table, for all parts of it that are compared: each is decoded once.
+pub struct Decoded {
+    /// By file and chunk.
+    chunks: Vec<Vec<OnceLock<Arrays>>>,
+}
+
+impl Decoded {
+    /// Of no chunk yet; `None` where a column of the table would take more than `hold` bytes.
+    pub fn new(snapshot: &Snapshot, hold: usize) -> Option<Self> {
+        let files = &snapshot.table.files;
+        let rows: usize = files.iter().flat_map(|file| file.reader.chunk_rows()).sum();
+        let empty = |file: &OpenFile| file.reader.chunk_rows().map(|_| OnceLock::new()).collect();
+        (rows.saturating_mul(8) <= hold).then(|| Self { chunks: files.iter().map(empty).collect() })
+    }
+}
+
 /// The keys of a numeric column of a snapshot.
 pub struct NumericColumn<'a> {
     snapshot: &'a Snapshot,
     column: &'a Column,
     domain: Domain,
     with_moments: bool,
+    decoded: Option<Arc<Decoded>>,
     held: Option<Vec<KeyVec>>,
     tallies: Vec<OnceLock<Tally>>,
     kept: Kept,
@@ -481,7 +569,7 @@ impl NumericColumn<'_> {
     fn read(&self, i: usize) -> Result<KeyVec> {
         let known = &self.tallies[i];
         let with_moments = self.with_moments && known.get().is_none();
-        let (keys, tally) = self.snapshot.keys(self.column, i, self.domain, with_moments)?;
+        let (keys, tally) = self.snapshot.keys(self.column, i, self.domain, with_moments, self.decoded.as_deref())?;
         known.get_or_init(|| tally);
         Ok(keys)
     }
@@ -526,27 +614,30 @@ impl KeySource for NumericColumn<'_> {
 }
 
 fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFile> {
-    let found = std::fs::metadata(&path).map_err(|e| Error::io(&path, &e))?;
-    let (reader, spill) = match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    let rows_only = matches!(extension.as_deref(), Some("csv" | "tsv" | "arrow" | "ipc" | "feather"));
+    // Formats that are not read in ranges come whole.
+    let copy = (rows_only && storage::is_remote(&path)).then(|| storage::download(&path)).transpose()?;
+    let local: &Path = copy.as_deref().unwrap_or(&path);
+    let stat = || StoredFile::open(&path).map(|file| (file.length(), file.version().to_owned()));
+    let (reader, spill, (bytes, version)) = match extension.as_deref() {
         Some("csv" | "tsv") => {
-            let spill = csv::to_parquet(&path)?.into_temp_path();
-            (Reader::Parquet(parquet::ParquetFile::open(&spill)?), Some(spill))
+            let spill = csv::to_parquet(local)?.into_temp_path();
+            (Reader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
         }
-        Some("arrow" | "ipc" | "feather") => (Reader::Ipc(ipc::IpcFile::open(&path)?), None),
-        _ => (Reader::Parquet(parquet::ParquetFile::open(&path)?), None),
+        Some("arrow" | "ipc" | "feather") => (Reader::Ipc(ipc::IpcFile::open(local)?), copy, stat()?),
+        _ => {
+            let file = parquet::ParquetFile::open(&path)?;
+            let stat = (file.length(), file.version().to_owned());
+            (Reader::Parquet(Box::new(file)), None, stat)
+        }
     };
     let mut names = HashSet::new();
     if let Some(twice) = reader.fields().iter().find(|field| !names.insert(field.name.clone())) {
         let reason = format!("two columns are called '{}'; rename one", twice.name);
         return Err(Error::Unreadable { path, reason });
     }
-    Ok(OpenFile { path, reader, partitions, bytes: found.len(), changed: changed(&found), _spill: spill })
-}
-
-/// When a file was last changed: seconds and nanoseconds since 1970.
-fn changed(file: &std::fs::Metadata) -> (i64, i64) {
-    use std::os::unix::fs::MetadataExt;
-    (file.mtime(), file.mtime_nsec())
+    Ok(OpenFile { path, reader, partitions, bytes, version, _spill: spill })
 }
 
 /// The columns of all files, in the order in which they first appear.

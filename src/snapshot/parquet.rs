@@ -1,15 +1,10 @@
 //! Parquet, one column of one row group at a time.
-//!
-//! Bytes are read with positioned reads, not through a memory map: a file that is replaced or cut short
-//! while it is read gives an error instead of a signal, and memory stays what was asked for.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::Cursor;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, Cursor};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use polars::prelude::PlSmallStr;
 use polars_arrow::array::Array;
@@ -21,39 +16,42 @@ use polars_parquet::read::{
 };
 
 use crate::error::Error;
-
-/// Open files that are kept open; beyond, a file is opened anew for every read.
-const MOST_KEPT: usize = 512;
-static KEPT: AtomicUsize = AtomicUsize::new(0);
+use crate::storage::StoredFile;
 
 pub struct ParquetFile {
-    path: PathBuf,
-    kept: Option<File>,
-    length: u64,
-    changed: (i64, i64),
+    file: StoredFile,
     metadata: FileMetadata,
     fields: Vec<Field>,
     /// Columns that turned out not to be dictionary-encoded throughout.
     plain: Vec<AtomicBool>,
 }
 
+/// Bytes read at once while the footer is looked for.
+const FOOTER: usize = 256 << 10;
+
 impl ParquetFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let mut file = File::open(path).map_err(|e| Error::io(path, &e))?;
-        let found = file.metadata().map_err(|e| Error::io(path, &e))?;
-        let (length, changed) = (found.len(), super::changed(&found));
+        let file = StoredFile::open(path)?;
         let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
-        let metadata = super::guarded(|| read_metadata(&mut file)).map_err(|e| {
+        let mut reader = BufReader::with_capacity(FOOTER.min(file.length() as usize), file.reader());
+        let metadata = super::guarded(|| read_metadata(&mut reader)).map_err(|e| {
             unreadable(format!("not a readable Parquet file ({e}); it may be truncated or still being written"))
         })?;
         let fields: Vec<Field> =
             parquet_to_arrow_schema(metadata.schema().fields()).into_iter().map(|(_, field)| field).collect();
         let plain = fields.iter().map(|_| AtomicBool::new(false)).collect();
-        let keep = KEPT.fetch_add(1, Ordering::Relaxed) < MOST_KEPT;
-        if !keep {
-            KEPT.fetch_sub(1, Ordering::Relaxed);
-        }
-        Ok(Self { path: path.into(), kept: keep.then_some(file), length, changed, metadata, fields, plain })
+        drop(reader);
+        Ok(Self { file, metadata, fields, plain })
+    }
+
+    /// Bytes.
+    pub fn length(&self) -> u64 {
+        self.file.length()
+    }
+
+    /// What changes when the content does.
+    pub fn version(&self) -> &str {
+        self.file.version()
     }
 
     pub fn fields(&self) -> &[Field] {
@@ -81,30 +79,16 @@ impl ParquetFile {
             return Err("nested columns are not supported".into());
         };
         let range = super::guarded(|| Ok(leaf.byte_range())).map_err(|e| format!("{e}; the file is damaged"))?;
-        if range.end > self.length {
+        if range.end > self.file.length() {
             return Err("its pages lie beyond the end of the file; the file is damaged".into());
         }
         let length = (range.end - range.start) as usize;
-        let opened;
-        let file = match &self.kept {
-            Some(file) => file,
-            None => {
-                opened = File::open(&self.path).map_err(|e| e.to_string())?;
-                &opened
-            }
-        };
         SCRATCH.with_borrow_mut(|scratch| {
             if scratch.len() < length {
                 scratch.resize(length, 0);
             }
             let bytes = &mut scratch[..length];
-            file.read_exact_at(bytes, range.start)
-                .map_err(|e| format!("{e}; the file was probably cut short or replaced while it was read"))?;
-            // Other bytes may decode as well as the right ones.
-            let found = file.metadata().map_err(|e| e.to_string())?;
-            if (found.len(), super::changed(&found)) != (self.length, self.changed) {
-                return Err("the file was changed while it was read; write snapshots beside and rename them".into());
-            }
+            self.file.read_exact_at(bytes, range.start)?;
             let decoded = Buffer::with_slice(bytes, |bytes| {
                 let plain = &self.plain[column];
                 if codes
@@ -155,12 +139,4 @@ fn decode(bytes: Buffer<u8>, leaf: &ColumnChunkMetadata, field: &Field) -> Resul
     })
     .map(|(arrays, _)| arrays)
     .map_err(|e| format!("cannot be decoded ({e}); the file is damaged, or the type is not supported"))
-}
-
-impl Drop for ParquetFile {
-    fn drop(&mut self) {
-        if self.kept.is_some() {
-            KEPT.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
 }

@@ -206,11 +206,12 @@ fn attempt<'a>(
     if let BaselineFeature::Frozen(feature) = baseline
         && feature.dtype() == &ColumnType::Null
     {
+        let limits = (options.category_limit, options.hold());
         let current_tally = match &column.kind {
             ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _) => {
                 pool.numeric(current, column, *domain, false, options.hold()).and_then(|source| source.tally())
             }
-            _ => pool.categories(counter, current, column, options.category_limit).map(|counted| counted.1),
+            _ => pool.categories(counter, current, column, limits).map(|counted| counted.1),
         };
         return match current_tally {
             Ok(current) => (shown, Ok(Err((Status::AllNull, feature.tally(), current, dtypes)))),
@@ -327,10 +328,11 @@ fn categorical<'a>(
     options: &Options,
     pool: &mut ColumnPool<'a>,
 ) -> Result<std::result::Result<Figures, NoValues>> {
+    let limits = (options.category_limit, options.hold());
     let (live, frozen);
     let (a, ta) = match baseline {
         BaselineFeature::Live(snapshot, column) => {
-            live = pool.categories(counter, snapshot, column, options.category_limit)?;
+            live = pool.categories(counter, snapshot, column, limits)?;
             (&live.0, live.1)
         }
         BaselineFeature::Frozen(feature) => match feature.data()? {
@@ -341,7 +343,7 @@ fn categorical<'a>(
             _ => return Err(counted_otherwise(feature.name(), "numbers")),
         },
     };
-    let found = pool.categories(counter, current, column, options.category_limit)?;
+    let found = pool.categories(counter, current, column, limits)?;
     let (b, tb) = (&found.0, found.1);
     let names = dtypes.clone();
     let figures = figures::categorical(a, b, &ta, &tb, dtypes, options).map(|mut figures| {

@@ -14,7 +14,7 @@ pub use journal::Journal;
 pub use plan::{Plan, PlannedComparison, Survey};
 pub use report::{Comparison, Engine, Feature, ModelReport, NotCovered, Rows, SCHEMA_VERSION, Summary, SweepReport};
 pub use run::{Progress, Run};
-pub use shard::{check_model, workload};
+pub use shard::workload;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -50,21 +50,48 @@ impl BaselineSource {
         }
     }
 
-    /// Rows of the baseline.
-    pub fn rows(&self) -> u64 {
+    /// All of it.
+    pub fn side(&self) -> BaselineSide<'_> {
         match self {
-            Self::Live(snapshot) => snapshot.rows(),
-            Self::Frozen(baseline) => baseline.header.rows,
+            Self::Live(snapshot) => BaselineSide::Live(snapshot),
+            Self::Frozen(file) => BaselineSide::Frozen(file, ""),
         }
     }
 
     /// Its features, in order.
     pub fn features(&self) -> Vec<BaselineFeature<'_>> {
+        self.side().features()
+    }
+}
+
+/// The baseline of one comparison: a snapshot or part of one, or a segment of a baseline file.
+#[derive(Clone, Copy)]
+pub enum BaselineSide<'a> {
+    /// Read now.
+    Live(&'a Snapshot),
+    /// A baseline file, and the name of the segment; empty for the whole.
+    Frozen(&'a BaselineFile, &'a str),
+}
+
+impl<'a> BaselineSide<'a> {
+    /// Rows.
+    pub fn rows(&self) -> u64 {
         match self {
+            Self::Live(snapshot) => snapshot.rows(),
+            Self::Frozen(file, "") => file.header.rows,
+            Self::Frozen(file, segment) => {
+                file.header.segments.iter().find(|known| known.name == *segment).map_or(0, |known| known.rows)
+            }
+        }
+    }
+
+    /// Its features, in order.
+    pub fn features(&self) -> Vec<BaselineFeature<'a>> {
+        match *self {
             Self::Live(snapshot) => {
                 snapshot.columns().iter().map(|column| BaselineFeature::Live(snapshot, column)).collect()
             }
-            Self::Frozen(baseline) => baseline.features().map(BaselineFeature::Frozen).collect(),
+            Self::Frozen(file, segment) => file.features_of(segment).map(BaselineFeature::Frozen).collect(),
         }
     }
 
@@ -72,7 +99,7 @@ impl BaselineSource {
     pub fn frozen_bins(&self) -> Option<usize> {
         match self {
             Self::Live(_) => None,
-            Self::Frozen(baseline) => Some(baseline.header.bins),
+            Self::Frozen(file, _) => Some(file.header.bins),
         }
     }
 }
@@ -91,7 +118,7 @@ pub fn compare(
     options: &Options,
     done: impl Fn() + Sync,
 ) -> Result<Comparison> {
-    let (spec, baseline) = baseline;
+    let (spec, baseline) = (baseline.0, baseline.1.side());
     for (path, rows) in [(spec, baseline.rows()), (current.spec(), current.rows())] {
         if rows == 0 {
             return Err(Error::NoRows { path: path.into() });
@@ -126,7 +153,7 @@ pub fn compare(
 }
 
 /// Whether a baseline holds what the options ask for.
-fn check_frozen(spec: &str, baseline: &BaselineSource, options: &Options) -> Result<()> {
+fn check_frozen(spec: &str, baseline: BaselineSide<'_>, options: &Options) -> Result<()> {
     match baseline.frozen_bins() {
         Some(_)
             if let Some(rules) = options.convention

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use rayon::prelude::*;
 
 use super::compare::BaselineFeature;
@@ -9,11 +10,13 @@ use super::report::Rows;
 use super::shard::{self, RankedModel, Shard, columns_of, groups};
 use crate::count::Workload;
 use crate::fleet::Fleet;
-use crate::snapshot::{ColumnType, Snapshot};
+use crate::snapshot::ColumnType;
 
 /// A fleet in the order in which it will be swept. No file has been touched yet.
 pub struct Plan<'a> {
     pub(super) fleet: &'a Fleet,
+    /// The time the sweep counts as; windows are relative to it.
+    pub(super) as_of: Timestamp,
     /// Models that share files, most important first.
     pub(super) shards: Vec<Vec<RankedModel<'a>>>,
 }
@@ -35,13 +38,15 @@ pub struct Survey {
     pub memory: u64,
 }
 
-/// One model and window of a plan.
+/// One model, window and segment of a plan.
 #[derive(Clone, Debug)]
 pub struct PlannedComparison {
     /// Name of the model.
     pub model: String,
     /// Name of the window.
     pub window: String,
+    /// Name of the segment; empty for the whole.
+    pub segment: String,
     /// How much the model matters.
     pub importance: f64,
     /// Rows of both sides.
@@ -57,17 +62,19 @@ pub struct PlannedComparison {
 }
 
 impl<'a> Plan<'a> {
-    /// Orders a fleet: the most important model first, and with it those that share its files.
-    pub fn new(fleet: &'a Fleet) -> Self {
+    /// Orders a fleet: the most important model first, and with it those that share its files. The sweep counts as a
+    /// point in time.
+    pub fn new(fleet: &'a Fleet, as_of: Timestamp) -> Self {
         let mut models: Vec<_> = fleet.models.iter().collect();
         models.sort_by(|a, b| b.importance.total_cmp(&a.importance));
         let ranked: Vec<RankedModel<'a>> = models.into_iter().enumerate().collect();
-        Self { fleet, shards: shard::shards(&ranked) }
+        Self { fleet, as_of, shards: shard::shards(&ranked) }
     }
 
     /// Opens everything once, a few models at a time, and says what a sweep would do.
     pub fn survey(&self) -> Survey {
-        let parts: Vec<Survey> = self.shards.par_iter().map(|models| survey(&Shard::open(models))).collect();
+        let parts: Vec<Survey> =
+            self.shards.par_iter().map(|models| survey(&Shard::open(models, self.as_of))).collect();
         let mut whole = Survey::default();
         for part in parts {
             whole.comparisons.extend(part.comparisons);
@@ -102,6 +109,7 @@ fn survey(shard: &Shard<'_>) -> Survey {
         survey.comparisons.push(PlannedComparison {
             model: task.model.name.clone(),
             window: task.window.into(),
+            segment: task.segment.clone(),
             importance: task.model.importance,
             rows: shard.rows(task),
             features: 0,
@@ -110,7 +118,7 @@ fn survey(shard: &Shard<'_>) -> Survey {
             error: shard.sides(task).err().map(str::to_owned),
         });
     }
-    let mut read: HashSet<(*const Snapshot, &str)> = HashSet::new();
+    let mut read: HashSet<(usize, &str)> = HashSet::new();
     for item in groups(shard.items()).iter().flatten() {
         let comparison = &mut survey.comparisons[item.task];
         comparison.features += 1;
@@ -119,7 +127,7 @@ fn survey(shard: &Shard<'_>) -> Survey {
         survey.workload = [survey.workload, shard::workload(item.baseline, item.current)].into_iter().sum();
         survey.columns_used += 1 + usize::from(matches!(item.baseline, BaselineFeature::Live(..)));
         for (snapshot, column) in columns_of(item) {
-            if read.insert((snapshot, &column.name)) {
+            if read.insert((snapshot.table_id(), &column.name)) {
                 let bytes = snapshot.stored_bytes(column);
                 let value = if matches!(column.kind, ColumnType::Numeric(_)) { cost::VALUE } else { cost::TEXT };
                 comparison.bytes += bytes;

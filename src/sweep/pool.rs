@@ -1,14 +1,18 @@
 //! Columns that several comparisons share are read once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::count::{Categories, Counter, Domain, Tally};
 use crate::error::Result;
-use crate::snapshot::{Column, NumericColumn, Snapshot};
+use crate::snapshot::{Column, Decoded, NumericColumn, Snapshot};
 
 /// A column of a snapshot, by identity.
 type ColumnId = (*const Snapshot, *const Column);
+
+/// A column of the table that a snapshot is, or is part of.
+type TableColumnId = (usize, *const Column);
 
 /// Categories of a column with its tally.
 type Counted = (Categories, Tally);
@@ -18,10 +22,14 @@ type Counted = (Categories, Tally);
 #[derive(Default)]
 pub struct ColumnPool<'a> {
     uses: HashMap<ColumnId, usize>,
+    /// Planned uses of a column in whichever part of its table, and the parts.
+    parts: HashMap<TableColumnId, (usize, HashSet<*const Snapshot>)>,
     /// By column, domain, and whether moments were taken.
     numeric: HashMap<(ColumnId, Domain, bool), Rc<NumericColumn<'a>>>,
     /// By column and category limit.
     categories: HashMap<(ColumnId, usize), Rc<Counted>>,
+    /// What was decoded for one part of a table and will be wanted for another; as codes, or as values.
+    decoded: HashMap<(TableColumnId, bool), Option<Arc<Decoded>>>,
     /// Columns read so far.
     pub reads: usize,
 }
@@ -30,6 +38,9 @@ impl<'a> ColumnPool<'a> {
     /// Plans one more use of a column. Columns used without a plan are not kept.
     pub fn plan(&mut self, snapshot: &Snapshot, column: &Column) {
         *self.uses.entry((snapshot, column)).or_default() += 1;
+        let (uses, parts) = self.parts.entry((snapshot.table_id(), column)).or_default();
+        *uses += 1;
+        parts.insert(snapshot);
     }
 
     /// A numeric column.
@@ -48,8 +59,8 @@ impl<'a> ColumnPool<'a> {
         if let Some(known) = self.numeric.get(&(id, domain, with_moments)) {
             return Ok(known.clone());
         }
-        self.reads += 1;
-        let read = Rc::new(snapshot.numeric(column, domain, with_moments, hold)?);
+        let decoded = self.decoded(snapshot, column, false, hold);
+        let read = Rc::new(snapshot.numeric(column, domain, with_moments, hold, decoded)?);
         if self.uses.get(&id).is_some_and(|&left| left > 1) {
             self.numeric.insert((id, domain, with_moments), read.clone());
         }
@@ -65,18 +76,35 @@ impl<'a> ColumnPool<'a> {
         counter: &dyn Counter,
         snapshot: &'a Snapshot,
         column: &'a Column,
-        limit: usize,
+        (limit, hold): (usize, usize),
     ) -> Result<Rc<Counted>> {
         let id: ColumnId = (snapshot, column);
         if let Some(known) = self.categories.get(&(id, limit)) {
             return Ok(known.clone());
         }
-        self.reads += 1;
-        let read = Rc::new(snapshot.categories(counter, column, limit)?);
+        let decoded = self.decoded(snapshot, column, true, hold);
+        let read = Rc::new(snapshot.categories(counter, column, limit, decoded.as_deref())?);
         if self.uses.get(&id).is_some_and(|&left| left > 1) {
             self.categories.insert((id, limit), read.clone());
         }
         Ok(read)
+    }
+
+    /// What is kept of a column for the other parts of its table, where there are others; counts the read.
+    fn decoded(&mut self, snapshot: &Snapshot, column: &Column, codes: bool, hold: usize) -> Option<Arc<Decoded>> {
+        let id: TableColumnId = (snapshot.table_id(), column);
+        if self.parts.get(&id).is_none_or(|(_, parts)| parts.len() < 2) {
+            self.reads += 1;
+            return None;
+        }
+        let mut first = false;
+        let decoded = self.decoded.entry((id, codes)).or_insert_with(|| {
+            first = true;
+            Decoded::new(snapshot, hold).map(Arc::new)
+        });
+        // Columns too large to be kept are read again for every part.
+        self.reads += usize::from(first || decoded.is_none());
+        decoded.clone()
     }
 
     /// One planned use of a column is over.
@@ -87,6 +115,13 @@ impl<'a> ColumnPool<'a> {
             if *left == 0 {
                 self.numeric.retain(|(known, ..), _| *known != id);
                 self.categories.retain(|(known, _), _| *known != id);
+            }
+        }
+        let id: TableColumnId = (snapshot.table_id(), column);
+        if let Some((left, _)) = self.parts.get_mut(&id) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.decoded.retain(|(known, _), _| *known != id);
             }
         }
     }

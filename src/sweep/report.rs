@@ -405,7 +405,7 @@ pub struct SweepReport {
     /// What was not compared before the deadline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_covered: Vec<NotCovered>,
-    /// One entry per model and window, most important model first.
+    /// One entry per model, window and segment, most important model first.
     pub models: Vec<ModelReport>,
 }
 
@@ -417,6 +417,9 @@ pub struct NotCovered {
     /// Name of the window; absent where the model has only one.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub window: String,
+    /// Name of the segment; absent for the whole.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub segment: String,
     /// Features that were not compared; absent where the model was not even opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<usize>,
@@ -427,7 +430,7 @@ pub struct NotCovered {
 pub struct Summary {
     /// Models.
     pub models: usize,
-    /// Models times windows.
+    /// Models times windows times segments.
     pub comparisons: usize,
     /// Comparisons that could not be made at all.
     pub failed_comparisons: usize,
@@ -446,7 +449,7 @@ pub struct Summary {
     pub columns_used: usize,
 }
 
-/// One model in one window.
+/// One segment of one model in one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelReport {
     /// Name of the model.
@@ -454,6 +457,9 @@ pub struct ModelReport {
     /// Name of the window; absent where the model has only one.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub window: String,
+    /// Name of the segment; absent for the whole.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub segment: String,
     /// How much the model matters.
     pub importance: f64,
     /// Why there are no features, where there are none.

@@ -1,10 +1,10 @@
 //! Sweeping a fleet: a few models at a time are opened while those before them are compared, most important first, so
 //! that memory does not grow with the fleet and a deadline costs the least important ones.
 
-use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use jiff::Timestamp;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -18,7 +18,7 @@ use super::shard::{Item, RankedModel, Shard, columns_of, groups};
 use crate::atomic::hex;
 use crate::count::{Counter, with_threads};
 use crate::error::Status;
-use crate::fleet::Options;
+use crate::fleet::{Model, Options};
 use crate::metric::fdr;
 
 /// Told how far a sweep is.
@@ -62,22 +62,25 @@ impl<'a> Run<'a> {
         let found = Mutex::new(Found::default());
         with_threads(self.counter, || {
             let mut left = plan.shards.as_slice();
-            let mut wave = open_wave(&mut left);
+            let mut wave = open_wave(&mut left, plan.as_of);
             while !wave.is_empty() && !(self.time_is_up)() {
                 self.estimate(plan, &wave, left, &found);
-                let following = rayon::join(|| self.compare(&wave, &found), || open_wave(&mut left)).1;
+                let following = rayon::join(|| self.compare(&wave, &found), || open_wave(&mut left, plan.as_of)).1;
                 wave = following;
             }
             let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             // Opened, but its turn never came; and never opened.
-            let names = wave.iter().flat_map(|shard| shard.tasks.iter().map(|task| (task.model, task.window)));
-            let unopened = left.iter().flatten().map(|&(_, model)| model);
-            let unopened = unopened.flat_map(|model| model.windows.iter().map(move |window| (model, &*window.name)));
-            found.not_covered.extend(names.chain(unopened).map(|(model, window)| NotCovered {
+            let missed = |model: &Model, window: &str, segment: &str| NotCovered {
                 model: model.name.clone(),
                 window: window.into(),
+                segment: segment.into(),
                 features: None,
-            }));
+            };
+            let opened = wave.iter().flat_map(|shard| &shard.tasks);
+            found.not_covered.extend(opened.map(|task| missed(task.model, task.window, &task.segment)));
+            for &(_, model) in left.iter().flatten() {
+                found.not_covered.extend(model.windows.iter().map(|window| missed(model, &window.name, "")));
+            }
         });
         self.report(plan, found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
@@ -132,12 +135,17 @@ impl<'a> Run<'a> {
                 let features: Vec<Feature> = features.into_iter().map(|(_, feature)| feature).collect();
                 let not_covered = features.iter().filter(|feature| feature.status == Status::NotCovered).count();
                 if not_covered > 0 {
-                    let (model, window) = (task.model.name.clone(), task.window.into());
-                    found.not_covered.push(NotCovered { model, window, features: Some(not_covered) });
+                    found.not_covered.push(NotCovered {
+                        model: task.model.name.clone(),
+                        window: task.window.into(),
+                        segment: task.segment.clone(),
+                        features: Some(not_covered),
+                    });
                 }
                 let report = ModelReport {
                     model: task.model.name.clone(),
                     window: task.window.into(),
+                    segment: task.segment.clone(),
                     importance: task.model.importance,
                     error: shard.sides(task).err().map(str::to_owned),
                     rows: shard.rows(task),
@@ -205,12 +213,11 @@ impl<'a> Run<'a> {
         found.models.sort_by_key(|(rank, _)| *rank);
         let mut models: Vec<ModelReport> = found.models.into_iter().map(|(_, report)| report).collect();
         add_q_values(models.iter_mut().flat_map(|report| &mut report.features));
-        let not_covered: HashSet<(&str, &str)> =
-            found.not_covered.iter().map(|missed| (&*missed.model, &*missed.window)).collect();
+        let unseen = found.not_covered.iter().filter(|missed| missed.features.is_none()).count();
         let mut summary = Summary {
             models: plan.fleet.models.len(),
-            comparisons: plan.fleet.models.iter().map(|model| model.windows.len()).sum(),
-            not_covered: not_covered.len(),
+            comparisons: models.len() + unseen,
+            not_covered: found.not_covered.len(),
             columns_read: found.columns_read,
             columns_used: found.columns_used,
             ..Summary::default()
@@ -241,7 +248,7 @@ impl<'a> Run<'a> {
 #[derive(Default)]
 struct Found {
     /// With their places in the order of importance.
-    models: Vec<((usize, usize), ModelReport)>,
+    models: Vec<([usize; 3], ModelReport)>,
     not_covered: Vec<NotCovered>,
     columns_read: usize,
     columns_used: usize,
@@ -250,12 +257,12 @@ struct Found {
 }
 
 /// Opens the next models, as many at once as there are threads, until there is enough to do.
-fn open_wave<'a>(left: &mut &[Vec<RankedModel<'a>>]) -> Vec<Shard<'a>> {
+fn open_wave<'a>(left: &mut &[Vec<RankedModel<'a>>], as_of: Timestamp) -> Vec<Shard<'a>> {
     let (mut wave, mut features) = (Vec::new(), 0);
     while features < WAVE && !left.is_empty() {
         let (some, rest) = left.split_at(left.len().min(rayon::current_num_threads()));
         *left = rest;
-        let opened: Vec<Shard<'a>> = some.par_iter().map(|models| Shard::open(models)).collect();
+        let opened: Vec<Shard<'a>> = some.par_iter().map(|models| Shard::open(models, as_of)).collect();
         features += opened.iter().map(Shard::features).sum::<usize>();
         wave.extend(opened);
     }

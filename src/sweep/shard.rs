@@ -1,37 +1,50 @@
 //! Models that share a file, opened together: what is compared with what, and which features share columns.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
+use indexmap::IndexSet;
+use jiff::Timestamp;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::compare::BaselineFeature;
 use super::report::Rows;
-use super::{BaselineSource, check_frozen};
+use super::{BaselineSide, check_frozen};
 use crate::atomic::hex;
+use crate::baseline::{Baseline, BaselineFile};
 use crate::count::Workload;
 use crate::error::{Error, Result};
-use crate::fleet::{Kind, Model};
-use crate::snapshot::{Column, ColumnType, Snapshot};
+use crate::fleet::{Interval, Kind, Model, Window};
+use crate::snapshot::{Column, ColumnType, Condition, Slice, Snapshot, Test};
 
 /// A model and its place in the order of importance.
 pub type RankedModel<'a> = (usize, &'a Model);
 
 /// The models of a shard with everything they read opened, each file once.
 pub struct Shard<'a> {
-    baselines: Opened<'a, BaselineSource>,
-    currents: Opened<'a, Snapshot>,
+    /// Whole snapshots, then parts of them.
+    snapshots: Vec<Result<Snapshot>>,
+    frozen: Vec<Result<BaselineFile>>,
     pub tasks: Vec<Task<'a>>,
 }
 
-/// One model in one window.
+/// One segment of one model in one window.
 pub struct Task<'a> {
-    /// Place of the model in the order of importance, and of the window among the model's.
-    pub rank: (usize, usize),
+    /// Place of the model in the order of importance, of the window among the model's, and of the segment.
+    pub rank: [usize; 3],
     pub model: &'a Model,
     pub window: &'a str,
+    pub segment: String,
     /// The two sides, or why there are none.
-    opened: std::result::Result<(usize, usize), String>,
+    opened: std::result::Result<(BaselineAt, usize), String>,
+}
+
+/// Where a shard has the baseline of a task.
+#[derive(Clone, Copy)]
+enum BaselineAt {
+    Snapshot(usize),
+    Frozen(usize),
 }
 
 /// One feature of one task.
@@ -45,35 +58,139 @@ pub struct Item<'a> {
 }
 
 impl<'a> Shard<'a> {
-    /// Opens whatever the models read. What cannot be opened fails its models only.
-    pub fn open(models: &[RankedModel<'a>]) -> Self {
-        let baselines = open_all(models.iter().map(|(_, model)| model.baseline.as_str()), BaselineSource::open);
-        let windows = models.iter().flat_map(|(_, model)| &model.windows);
-        let currents = open_all(windows.map(|window| window.current.as_str()), Snapshot::open);
-        let tasks = models.iter().flat_map(|&(rank, model)| {
-            model.windows.iter().enumerate().map(move |(w, window)| (rank, w, model, window))
-        });
-        let tasks = tasks
-            .map(|(rank, w, model, window)| Task {
-                rank: (rank, w),
-                model,
-                window: &window.name,
-                opened: sides(model, &window.current, &baselines, &currents),
-            })
-            .collect();
-        Self { baselines, currents, tasks }
+    /// Opens whatever the models read, for a sweep that counts as a point in time. What cannot be opened fails its
+    /// models only.
+    pub fn open(models: &[RankedModel<'a>], as_of: Timestamp) -> Self {
+        let (files, live): (Vec<&str>, Vec<&str>) =
+            models.iter().map(|(_, model)| &*model.baseline).partition(|spec| Baseline::is_one(Path::new(spec)));
+        let currents = models.iter().flat_map(|(_, model)| &model.windows).map(|window| &*window.current);
+        let specs: IndexSet<&str> = live.into_iter().chain(currents).collect();
+        let files: IndexSet<&str> = files.into_iter().collect();
+        let mut shard = Self {
+            snapshots: specs.iter().collect::<Vec<_>>().into_par_iter().map(|spec| Snapshot::open(spec)).collect(),
+            frozen: files
+                .iter()
+                .collect::<Vec<_>>()
+                .into_par_iter()
+                .map(|path| BaselineFile::open(Path::new(path)))
+                .collect(),
+            tasks: Vec::new(),
+        };
+        let mut parts = Parts::default();
+        for &(rank, model) in models {
+            let baseline = match files.get_index_of(&*model.baseline) {
+                Some(at) => BaselineAt::Frozen(at),
+                None => BaselineAt::Snapshot(specs.get_index_of(&*model.baseline).unwrap_or_default()),
+            };
+            let segments = shard.segments(model, baseline);
+            for (w, window) in model.windows.iter().enumerate() {
+                let task = |s: usize, segment: &str, opened| Task {
+                    rank: [rank, w, s],
+                    model,
+                    window: &window.name,
+                    segment: segment.into(),
+                    opened,
+                };
+                let current = specs.get_index_of(&*window.current).unwrap_or_default();
+                let intervals = intervals(model, window, as_of);
+                match (&segments, intervals) {
+                    (Err(reason), _) => shard.tasks.push(task(0, "", Err(reason.clone()))),
+                    (_, Err(reason)) => shard.tasks.push(task(0, "", Err(reason))),
+                    (Ok(segments), Ok([before, now])) => {
+                        for (s, (name, slice)) in segments.iter().enumerate() {
+                            let part =
+                                |during: &Option<Condition>| Slice(during.iter().chain(&slice.0).cloned().collect());
+                            let current = parts.of(current, part(&now), specs.len());
+                            let baseline = match baseline {
+                                BaselineAt::Snapshot(at) => {
+                                    BaselineAt::Snapshot(parts.of(at, part(&before), specs.len()))
+                                }
+                                frozen => frozen,
+                            };
+                            shard.tasks.push(task(s, name, Ok((baseline, current))));
+                        }
+                    }
+                }
+            }
+        }
+        shard.cut(parts);
+        for t in 0..shard.tasks.len() {
+            let task = &shard.tasks[t];
+            if let Err(reason) = shard.check(task) {
+                shard.tasks[t].opened = Err(reason);
+            }
+        }
+        shard
+    }
+
+    /// The segments of a model, first the whole.
+    fn segments(&self, model: &Model, baseline: BaselineAt) -> std::result::Result<Vec<(String, Slice)>, String> {
+        match baseline {
+            BaselineAt::Snapshot(at) => match &self.snapshots[at] {
+                Ok(snapshot) => model.segments_in(snapshot).map_err(|e| e.to_string()),
+                Err(_) => Ok(vec![(String::new(), Slice::default())]),
+            },
+            BaselineAt::Frozen(at) => {
+                let frozen = self.frozen[at].as_ref().map_or(&[][..], |file| &file.header.segments);
+                if frozen.is_empty() && !(model.slice_by.is_empty() && model.segments.is_empty()) {
+                    if let Err(error) = &self.frozen[at] {
+                        return Err(format!("baseline: {error}"));
+                    }
+                    return Err(format!(
+                        "{} was built without segments; build it again with `driftsweep baseline build --fleet`",
+                        model.baseline
+                    ));
+                }
+                let frozen = frozen.iter().map(|segment| (segment.name.clone(), segment.slice.clone()));
+                Ok([(String::new(), Slice::default())].into_iter().chain(frozen).collect())
+            }
+        }
+    }
+
+    /// Cuts the parts that tasks look at out of the snapshots.
+    fn cut(&mut self, parts: Parts) {
+        let cut = |(whole, slices): (usize, Vec<Slice>)| match &self.snapshots[whole] {
+            Ok(snapshot) => match snapshot.sliced(&slices) {
+                Ok(parts) => parts.into_iter().map(Ok).collect(),
+                Err(error) => slices.iter().map(|_| Err(error.to_string())).collect::<Vec<_>>(),
+            },
+            Err(error) => slices.iter().map(|_| Err(error.to_string())).collect(),
+        };
+        let mut made: HashMap<usize, std::vec::IntoIter<_>> =
+            parts.by_whole().into_par_iter().map(|(whole, slices)| (whole, cut((whole, slices)).into_iter())).collect();
+        for (whole, _) in parts.0 {
+            let part = made.get_mut(&whole).and_then(Iterator::next);
+            let part = part.unwrap_or_else(|| Err("cannot be sliced".into()));
+            let path = || self.snapshots[whole].as_ref().map_or_else(|_| PathBuf::new(), |s| s.spec().into());
+            let part = part.map_err(|reason| Error::Unreadable { path: path(), reason });
+            self.snapshots.push(part);
+        }
+    }
+
+    fn check(&self, task: &Task<'_>) -> std::result::Result<(), String> {
+        let (baseline, current) = task.opened.clone()?;
+        let baseline = match baseline {
+            BaselineAt::Snapshot(at) => self.snapshots[at].as_ref().map(BaselineSide::Live),
+            BaselineAt::Frozen(at) => self.frozen[at].as_ref().map(|file| BaselineSide::Frozen(file, &task.segment)),
+        };
+        let baseline = baseline.map_err(|e| format!("baseline: {e}"))?;
+        let current = self.snapshots[current].as_ref().map_err(|e| format!("current: {e}"))?;
+        check_model(task.model, baseline, current, &task.segment)
     }
 
     /// The two sides of a task.
     ///
     /// # Errors
     /// Why it cannot be compared.
-    pub fn sides<'s>(&'s self, task: &'s Task<'_>) -> std::result::Result<(&'s BaselineSource, &'s Snapshot), &'s str> {
-        let &(a, b) = task.opened.as_ref().map_err(String::as_str)?;
-        match (&self.baselines.opened[a], &self.currents.opened[b]) {
-            (Ok(baseline), Ok(current)) => Ok((baseline, current)),
-            _ => Err("cannot be opened"),
-        }
+    pub fn sides<'s>(&'s self, task: &'s Task<'_>) -> std::result::Result<(BaselineSide<'s>, &'s Snapshot), &'s str> {
+        let &(baseline, current) = task.opened.as_ref().map_err(String::as_str)?;
+        let baseline = match baseline {
+            BaselineAt::Snapshot(at) => self.snapshots[at].as_ref().ok().map(BaselineSide::Live),
+            BaselineAt::Frozen(at) => {
+                self.frozen[at].as_ref().ok().map(|file| BaselineSide::Frozen(file, &task.segment))
+            }
+        };
+        baseline.zip(self.snapshots[current].as_ref().ok()).ok_or("cannot be opened")
     }
 
     /// Rows of both sides of a task.
@@ -108,14 +225,12 @@ impl<'a> Shard<'a> {
         for task in &self.tasks {
             hash.update(task.model.fingerprint());
             hash.update(task.window);
+            hash.update(&task.segment);
         }
-        for baseline in self.baselines.opened.iter().flatten() {
-            match baseline {
-                BaselineSource::Live(snapshot) => hash.update(snapshot.fingerprint()),
-                BaselineSource::Frozen(file) => hash.update(file.content_hash()),
-            }
+        for file in self.frozen.iter().flatten() {
+            hash.update(file.content_hash());
         }
-        for snapshot in self.currents.opened.iter().flatten() {
+        for snapshot in self.snapshots.iter().flatten() {
             hash.update(snapshot.fingerprint());
         }
         hex(&hash.finalize())
@@ -138,10 +253,10 @@ pub fn shards<'a>(models: &[RankedModel<'a>]) -> Vec<Vec<RankedModel<'a>>> {
 /// Splits items into groups that share no column, so that a group can hold on to what it shares.
 pub fn groups(items: Vec<Item<'_>>) -> Vec<Vec<Item<'_>>> {
     let mut sets = Sets::new(items.len());
-    let mut first: HashMap<(*const Snapshot, &str), usize> = HashMap::new();
+    let mut first: HashMap<(usize, &str), usize> = HashMap::new();
     for (i, item) in items.iter().enumerate() {
         for (snapshot, column) in columns_of(item) {
-            sets.join(i, *first.entry((std::ptr::from_ref(snapshot), &column.name)).or_insert(i));
+            sets.join(i, *first.entry((snapshot.table_id(), &column.name)).or_insert(i));
         }
     }
     sets.split(items)
@@ -206,48 +321,74 @@ pub fn workload(baseline: BaselineFeature<'_>, current: &Snapshot) -> Workload {
     current.column(baseline.name()).map_or(live, |column| [live, of(&column.kind, current.rows())].into_iter().sum())
 }
 
-/// Things opened once each, by what the fleet file calls them.
-struct Opened<'a, T> {
-    index: HashMap<&'a str, usize>,
-    opened: Vec<Result<T>>,
-}
+/// Parts of snapshots that are wanted: of which whole, and which rows.
+#[derive(Default)]
+struct Parts(IndexSet<(usize, SliceKey)>);
 
-fn open_all<'a, T: Send>(
-    specs: impl Iterator<Item = &'a str>,
-    open: impl Fn(&str) -> Result<T> + Send + Sync,
-) -> Opened<'a, T> {
-    let mut index = HashMap::new();
-    let mut order = Vec::new();
-    for spec in specs {
-        index.entry(spec).or_insert_with(|| {
-            order.push(spec);
-            order.len() - 1
-        });
+/// A slice that can be looked up: by its text, for its bounds are doubles.
+#[derive(Clone, Debug)]
+struct SliceKey(Slice, String);
+
+impl PartialEq for SliceKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.1 == other.1
     }
-    Opened { index, opened: order.into_par_iter().map(open).collect() }
 }
 
-fn sides(
-    model: &Model,
-    current: &str,
-    baselines: &Opened<'_, BaselineSource>,
-    currents: &Opened<'_, Snapshot>,
-) -> std::result::Result<(usize, usize), String> {
-    let (a, b) = (baselines.index[model.baseline.as_str()], currents.index[current]);
-    let baseline = baselines.opened[a].as_ref().map_err(|e| format!("baseline: {e}"))?;
-    let snapshot = currents.opened[b].as_ref().map_err(|e| format!("current: {e}"))?;
-    check_model(model, baseline, snapshot)?;
-    Ok((a, b))
+impl Eq for SliceKey {}
+
+impl std::hash::Hash for SliceKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.1.hash(state);
+    }
+}
+
+impl Parts {
+    /// Where a part will be, among wholes and parts: without a condition it is the whole.
+    fn of(&mut self, whole: usize, slice: Slice, wholes: usize) -> usize {
+        if slice.0.is_empty() {
+            return whole;
+        }
+        let text = format!("{slice:?}");
+        wholes + self.0.insert_full((whole, SliceKey(slice, text))).0
+    }
+
+    /// The slices of each whole, in order.
+    fn by_whole(&self) -> HashMap<usize, Vec<Slice>> {
+        let mut by_whole: HashMap<usize, Vec<Slice>> = HashMap::new();
+        for (whole, SliceKey(slice, _)) in &self.0 {
+            by_whole.entry(*whole).or_default().push(slice.clone());
+        }
+        by_whole
+    }
+}
+
+/// The times that a model's baseline and its window look at, as conditions; none where they look at everything.
+fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::Result<[Option<Condition>; 2], String> {
+    let (Some(period), Some(clock)) = (&window.period, &model.clock) else { return Ok([None, None]) };
+    let condition = |interval: Interval| Condition {
+        column: clock.column.clone(),
+        test: Test::During { from: interval.from.as_microsecond(), before: interval.before.as_microsecond() },
+    };
+    let now = period.interval(as_of, &clock.zone)?;
+    let before = if model.previous { Some(condition(period.previous(as_of, &clock.zone)?)) } else { None };
+    Ok([before, Some(condition(now))])
 }
 
 /// Whether a model can be compared as the fleet file says.
 ///
 /// # Errors
 /// The reason: other bins than the baseline's, an empty side, a name that no column has, nothing left to compare.
-pub fn check_model(model: &Model, baseline: &BaselineSource, current: &Snapshot) -> std::result::Result<(), String> {
+fn check_model(
+    model: &Model,
+    baseline: BaselineSide<'_>,
+    current: &Snapshot,
+    segment: &str,
+) -> std::result::Result<(), String> {
     check_frozen(&model.baseline, baseline, &model.options).map_err(|e| e.to_string())?;
     for (what, rows) in [(&*model.baseline, baseline.rows()), (current.spec(), current.rows())] {
-        if rows == 0 {
+        // A segment may well be empty on a night.
+        if rows == 0 && segment.is_empty() {
             return Err(Error::NoRows { path: what.into() }.to_string());
         }
     }

@@ -70,6 +70,9 @@ fn every_heavy_package_has_one_user_and_the_pure_rooms_stay_pure() {
         if !path.components().any(|part| part.as_os_str() == "gpu") {
             ["wgpu::", "pollster"].into_iter().for_each(forbid);
         }
+        if room != "storage" {
+            ["object_store", "tokio"].into_iter().for_each(forbid);
+        }
         if room != "cli" {
             ["clap", "SystemTime", "Instant::now", "Timestamp::now", "println!", "process::exit"]
                 .into_iter()

@@ -1,0 +1,196 @@
+//! Parts of a snapshot: the rows for which some conditions hold.
+
+use std::collections::HashMap;
+
+use polars_arrow::array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, Utf8Array, Utf8ViewArray};
+use polars_arrow::bitmap::Bitmap;
+use polars_arrow::datatypes::{ArrowDataType, TimeUnit};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{Chunk, Snapshot, keys};
+use crate::error::{Error, Result};
+
+/// Rows for which every condition holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Slice(pub Vec<Condition>);
+
+/// A condition on the value of a column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    /// The column.
+    pub column: String,
+    /// What its value has to be.
+    pub test: Test,
+}
+
+/// What a value has to be. A missing value passes [`Test::Missing`] only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// One of these, written as text: strings, booleans or integers.
+    Among(Vec<String>),
+    /// A number not below `from` and below `below`, where they are given.
+    Between {
+        /// The smallest that passes.
+        from: Option<f64>,
+        /// The smallest that no longer does.
+        below: Option<f64>,
+    },
+    /// A time from `from` on and before `before`: microseconds since 1970, UTC.
+    During {
+        /// The first that passes.
+        from: i64,
+        /// The first that no longer does.
+        before: i64,
+    },
+    /// Missing, or not.
+    Missing(bool),
+}
+
+impl Snapshot {
+    /// Parts of the snapshot, in the order of the slices. The columns of the conditions are read once for all of them.
+    ///
+    /// # Errors
+    /// For all slices: [`Error::NoColumn`], [`Error::UnreadableColumn`]; [`Error::BadValue`] where a column holds nothing
+    /// that a condition could be about.
+    pub fn sliced(&self, slices: &[Slice]) -> Result<Vec<Self>> {
+        let mut columns = HashMap::new();
+        for condition in slices.iter().flat_map(|slice| &slice.0) {
+            columns.insert(condition.column.as_str(), self.column(&condition.column)?);
+        }
+        let masks = (0..self.chunks.len()).into_par_iter().map(|i| {
+            let read = |(&name, &column)| Ok((name, self.read(column, i, true)?));
+            let arrays: HashMap<&str, Vec<Box<dyn Array>>> = columns.iter().map(read).collect::<Result<_>>()?;
+            slices.iter().map(|slice| self.mask(slice, &arrays, i)).collect::<Result<Vec<Bitmap>>>()
+        });
+        let masks: Vec<Vec<Bitmap>> = masks.collect::<Result<_>>()?;
+        let mut parts: Vec<Self> =
+            slices.iter().map(|_| Self { table: self.table.clone(), chunks: Vec::new(), rows: 0 }).collect();
+        for (chunk, masks) in self.chunks.iter().zip(masks) {
+            for (part, mask) in parts.iter_mut().zip(masks) {
+                let rows = mask.set_bits();
+                let selection = match &chunk.selection {
+                    _ if rows == 0 => continue,
+                    None if rows == chunk.rows => None,
+                    None => Some(mask),
+                    // A part of a part.
+                    Some(outer) => {
+                        let mut inner = mask.iter();
+                        Some(outer.iter().map(|kept| kept && inner.next().unwrap_or(false)).collect())
+                    }
+                };
+                part.rows += rows as u64;
+                part.chunks.push(Chunk { rows, selection, ..chunk.clone() });
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Which rows of chunk `i` belong to a slice.
+    fn mask(&self, slice: &Slice, arrays: &HashMap<&str, Vec<Box<dyn Array>>>, i: usize) -> Result<Bitmap> {
+        let mut mask = vec![true; self.chunks[i].rows];
+        for condition in &slice.0 {
+            let mut start = 0;
+            for array in arrays.get(condition.column.as_str()).into_iter().flatten() {
+                let part = &mut mask[start..start + array.len()];
+                keep_where(&**array, &condition.test, part).ok_or_else(|| Error::BadValue {
+                    what: format!("{}, column '{}'", self.spec(), condition.column),
+                    reason: format!("{:?} cannot be sliced by {}", array.dtype(), condition.test.what()),
+                })?;
+                start += array.len();
+            }
+        }
+        Ok(mask.into_iter().collect())
+    }
+}
+
+impl Test {
+    fn what(&self) -> &'static str {
+        match self {
+            Self::Among(_) => "value; only strings, booleans and integers can",
+            Self::Between { .. } => "size; only numbers can",
+            Self::During { .. } => "time; only dates and timestamps can",
+            Self::Missing(_) => "whether it is missing",
+        }
+    }
+}
+
+/// Clears `kept` where the test fails; `None` where the array holds nothing the test could be about.
+fn keep_where(array: &dyn Array, test: &Test, kept: &mut [bool]) -> Option<()> {
+    match test {
+        Test::Missing(wanted) => {
+            let nan = keys::doubles(array);
+            for (i, kept) in kept.iter_mut().enumerate() {
+                let missing = array.is_null(i) || nan.as_ref().is_some_and(|values| values[i].is_some_and(f64::is_nan));
+                *kept &= missing == *wanted;
+            }
+        }
+        Test::Between { from, below } => {
+            let inside = |x: f64| from.is_none_or(|from| x >= from) && below.is_none_or(|below| x < below);
+            for (kept, x) in kept.iter_mut().zip(keys::doubles(array)?) {
+                *kept &= x.is_some_and(inside);
+            }
+        }
+        Test::During { from, before } => {
+            let unit = microseconds(array.dtype())?;
+            let inside = |x: i64| {
+                let at = (i128::from(x) * unit.0).div_euclid(unit.1);
+                at >= i128::from(*from) && at < i128::from(*before)
+            };
+            for (kept, x) in kept.iter_mut().zip(keys::integers(array)?) {
+                *kept &= x.is_some_and(inside);
+            }
+        }
+        Test::Among(wanted) => among(array, wanted, kept)?,
+    }
+    Some(())
+}
+
+fn among(array: &dyn Array, wanted: &[String], kept: &mut [bool]) -> Option<()> {
+    let any = array.as_any();
+    let is_wanted = |text: Option<&str>| text.is_some_and(|text| wanted.iter().any(|wanted| wanted == text));
+    macro_rules! texts {
+        ($array:expr) => {
+            kept.iter_mut().zip($array.iter()).for_each(|(kept, text)| *kept &= is_wanted(text))
+        };
+    }
+    if let Some(array) = any.downcast_ref::<DictionaryArray<u32>>() {
+        // Once per distinct text.
+        let names = array.values().as_any().downcast_ref::<Utf8ViewArray>()?;
+        let table: Vec<bool> = names.iter().map(is_wanted).collect();
+        for (kept, code) in kept.iter_mut().zip(array.keys_iter()) {
+            *kept &= code.is_some_and(|code| table.get(code).copied().unwrap_or(false));
+        }
+    } else if let Some(array) = any.downcast_ref::<Utf8ViewArray>() {
+        texts!(array);
+    } else if let Some(array) = any.downcast_ref::<Utf8Array<i64>>() {
+        texts!(array);
+    } else if let Some(array) = any.downcast_ref::<Utf8Array<i32>>() {
+        texts!(array);
+    } else if let Some(array) = any.downcast_ref::<BooleanArray>() {
+        let name = |flag: bool| if flag { "true" } else { "false" };
+        kept.iter_mut().zip(array.iter()).for_each(|(kept, flag)| *kept &= is_wanted(flag.map(name)));
+    } else if let Some(array) = any.downcast_ref::<PrimitiveArray<u64>>() {
+        let wanted: Vec<u64> = wanted.iter().filter_map(|text| text.parse().ok()).collect();
+        kept.iter_mut().zip(array.iter()).for_each(|(kept, x)| *kept &= x.is_some_and(|x| wanted.contains(x)));
+    } else {
+        let wanted: Vec<i64> = wanted.iter().filter_map(|text| text.parse().ok()).collect();
+        let found = keys::integers(array).filter(|_| microseconds(array.dtype()).is_none())?;
+        kept.iter_mut().zip(found).for_each(|(kept, x)| *kept &= x.is_some_and(|x| wanted.contains(&x)));
+    }
+    Some(())
+}
+
+/// How many microseconds a unit of a time column has, as a fraction.
+fn microseconds(dtype: &ArrowDataType) -> Option<(i128, i128)> {
+    Some(match dtype {
+        ArrowDataType::Date32 => (86_400_000_000, 1),
+        ArrowDataType::Date64 => (1000, 1),
+        ArrowDataType::Timestamp(TimeUnit::Second, _) => (1_000_000, 1),
+        ArrowDataType::Timestamp(TimeUnit::Millisecond, _) => (1000, 1),
+        ArrowDataType::Timestamp(TimeUnit::Microsecond, _) => (1, 1),
+        ArrowDataType::Timestamp(TimeUnit::Nanosecond, _) => (1, 1000),
+        _ => return None,
+    })
+}

@@ -1,0 +1,83 @@
+//! Files on a local disk.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Open files that are kept open; beyond, a file is opened anew for every read.
+const MOST_KEPT: usize = 512;
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes are read with positioned reads, not through a memory map: a file that is replaced or cut short while it is
+/// read gives an error instead of a signal, and memory stays what was asked for.
+pub struct LocalFile {
+    path: PathBuf,
+    kept: Option<File>,
+    state: State,
+}
+
+/// Size, and time of the last change in seconds and nanoseconds since 1970.
+type State = (u64, i64, i64);
+
+fn state(found: &Metadata) -> State {
+    (found.len(), found.mtime(), found.mtime_nsec())
+}
+
+impl LocalFile {
+    pub fn open(path: &Path) -> Result<(Self, u64, String)> {
+        let failed = |e: std::io::Error| Error::io(path, &e);
+        let file = File::open(path).map_err(failed)?;
+        let state = state(&file.metadata().map_err(failed)?);
+        let keep = KEPT.fetch_add(1, Ordering::Relaxed) < MOST_KEPT;
+        if !keep {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
+        let (length, seconds, nanoseconds) = state;
+        Ok((
+            Self { path: path.into(), kept: keep.then_some(file), state },
+            length,
+            format!("{seconds}.{nanoseconds:09}"),
+        ))
+    }
+
+    pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::result::Result<(), String> {
+        let opened;
+        let file = match &self.kept {
+            Some(file) => file,
+            None => {
+                opened = File::open(&self.path).map_err(|e| e.to_string())?;
+                &opened
+            }
+        };
+        file.read_exact_at(bytes, offset)
+            .map_err(|e| format!("{e}; the file was probably cut short or replaced while it was read"))?;
+        // Other bytes may decode as well as the right ones.
+        if state(&file.metadata().map_err(|e| e.to_string())?) != self.state {
+            return Err("the file was changed while it was read; write snapshots beside and rename them".into());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LocalFile {
+    fn drop(&mut self) {
+        if self.kept.is_some() {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// All files below a folder.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |e: std::io::Error| Error::io(folder, &e);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() { files.extend(list(&path)?) } else { files.push(path) }
+    }
+    files.sort();
+    Ok(files)
+}

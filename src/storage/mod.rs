@@ -1,0 +1,184 @@
+//! Files on a local disk or in an object store (`s3://`, `gs://`, `az://`, `abfss://`, `http://`, `https://`): found,
+//! read in ranges, written whole. The only user of the object store library; everything is blocking, as the rest of the
+//! crate is.
+
+mod local;
+#[cfg(feature = "cloud")]
+mod remote;
+#[cfg(not(feature = "cloud"))]
+#[path = "without.rs"]
+mod remote;
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempPath;
+
+use crate::atomic;
+use crate::error::{Error, Result};
+
+const SCHEMES: [&str; 9] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https"];
+
+/// Whether a path is the address of an object.
+pub fn is_remote(path: impl AsRef<Path>) -> bool {
+    let scheme = path.as_ref().to_str().and_then(|path| path.split_once("://")).map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| SCHEMES.contains(&scheme))
+}
+
+/// A path below a folder, which may be an address.
+pub fn join(folder: &Path, name: &str) -> PathBuf {
+    if is_remote(folder) {
+        PathBuf::from(format!("{}/{name}", folder.display().to_string().trim_end_matches('/')))
+    } else {
+        folder.join(name)
+    }
+}
+
+/// An open file. What is read is what was there when it was opened, or an error.
+pub struct StoredFile {
+    kind: Kind,
+    length: u64,
+    version: String,
+}
+
+enum Kind {
+    Local(local::LocalFile),
+    Remote(remote::Object),
+}
+
+impl StoredFile {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::Unreadable`] with the reason.
+    pub fn open(path: &Path) -> Result<Self> {
+        if is_remote(path) {
+            let (object, length, version) = remote::Object::open(path)?;
+            Ok(Self { kind: Kind::Remote(object), length, version })
+        } else {
+            let (file, length, version) = local::LocalFile::open(path)?;
+            Ok(Self { kind: Kind::Local(file), length, version })
+        }
+    }
+
+    /// Its size in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// What changes when its content does: the time of its last change, or its entity tag.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Fills `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// The reason: it was cut short or changed since it was opened, or cannot be reached.
+    pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::result::Result<(), String> {
+        match &self.kind {
+            Kind::Local(file) => file.read_exact_at(bytes, offset),
+            Kind::Remote(object) => object.read_exact_at(bytes, offset),
+        }
+    }
+
+    /// Reads it from the start; seeking is cheap, small reads of an object are not.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { file: self, at: 0 }
+    }
+}
+
+/// A position in a [`StoredFile`].
+pub struct Reader<'a> {
+    file: &'a StoredFile,
+    at: u64,
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.file.length.saturating_sub(self.at);
+        let n = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if n > 0 {
+            self.file.read_exact_at(&mut bytes[..n], self.at).map_err(std::io::Error::other)?;
+            self.at += n as u64;
+        }
+        Ok(n)
+    }
+}
+
+impl Seek for Reader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.file.length.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
+/// The whole of a file.
+///
+/// # Errors
+/// Those of [`StoredFile::open`].
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let file = StoredFile::open(path)?;
+    let mut bytes = vec![0; usize::try_from(file.length).unwrap_or(usize::MAX)];
+    let unreadable = |reason| Error::Unreadable { path: path.into(), reason };
+    file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// [`Error::Write`]; what was there is then as it was.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if is_remote(path) { remote::write(path, bytes) } else { atomic::write(path, bytes) }
+}
+
+/// The objects below an address, in order: those whose address matches the pattern, if it is one.
+///
+/// # Errors
+/// [`Error::NotFound`] where there are none; [`Error::Unreadable`] with the reason.
+pub fn list_remote(spec: &str) -> Result<Vec<PathBuf>> {
+    remote::list(spec)
+}
+
+/// The files below a folder, whatever their depth; none where there is no such folder.
+///
+/// # Errors
+/// [`Error::Unreadable`] with the reason.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let found = if is_remote(folder) {
+        remote::list(&format!("{}/", folder.display().to_string().trim_end_matches('/')))
+    } else {
+        local::list(folder)
+    };
+    match found {
+        Err(Error::NotFound { .. }) => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// A local copy of an object, gone when dropped: for formats that are not read in ranges.
+///
+/// # Errors
+/// Those of [`StoredFile::open`]; [`Error::Write`].
+pub fn download(path: &Path) -> Result<TempPath> {
+    let file = StoredFile::open(path)?;
+    let suffix = path.extension().map_or(String::new(), |extension| format!(".{}", extension.to_string_lossy()));
+    let failed = |source| Error::Write { path: std::env::temp_dir(), source };
+    let mut copy = tempfile::Builder::new().prefix("driftsweep-").suffix(&suffix).tempfile().map_err(failed)?;
+    let mut block = vec![0; 8 << 20];
+    let mut at = 0;
+    while at < file.length {
+        let n = (file.length - at).min(block.len() as u64) as usize;
+        let unreadable = |reason| Error::Unreadable { path: path.into(), reason };
+        file.read_exact_at(&mut block[..n], at).map_err(unreadable)?;
+        copy.write_all(&block[..n]).map_err(failed)?;
+        at += n as u64;
+    }
+    Ok(copy.into_temp_path())
+}

@@ -1,0 +1,252 @@
+//! Objects: S3, Google Cloud Storage, Azure and plain HTTP, through the `object_store` crate. Credentials and endpoints
+//! come from the environment, by the names that each provider's own tools use.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::http::HttpBuilder;
+use object_store::path::Path as Key;
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutPayload, RetryConfig};
+use tokio::runtime::Runtime;
+use url::Url;
+
+use crate::error::{Error, Result};
+
+/// Variables with these prefixes configure the stores.
+const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
+
+/// Names the time after which a request is tried again, for example `30s`; after three times as long it has failed.
+const TIMEOUT_VARIABLE: &str = "DRIFTSWEEP_IO_TIMEOUT";
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Requests run here; the threads that count wait for them.
+static RUNTIME: LazyLock<std::io::Result<Runtime>> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build());
+
+/// One connection pool per store.
+static STORES: Mutex<Option<HashMap<String, Arc<dyn ObjectStore>>>> = Mutex::new(None);
+
+fn wait<T>(request: impl Future<Output = object_store::Result<T>>) -> std::result::Result<T, Refusal> {
+    match &*RUNTIME {
+        Ok(runtime) => runtime.block_on(request).map_err(|e| Refusal::of(&e)),
+        Err(e) => Err(Refusal::Other(e.to_string())),
+    }
+}
+
+/// Why a request failed for good, retries included.
+enum Refusal {
+    NotFound,
+    Other(String),
+}
+
+impl Refusal {
+    fn of(error: &object_store::Error) -> Self {
+        use object_store::Error as E;
+        Self::Other(match error {
+            E::NotFound { .. } => return Self::NotFound,
+            E::Unauthenticated { .. } => {
+                "the store does not accept the credentials; check those in the environment (AWS_*, AZURE_*, GOOGLE_*)"
+                    .into()
+            }
+            E::PermissionDenied { .. } => {
+                "the store denies access; the credentials need the right to list, read or write here".into()
+            }
+            E::Precondition { .. } | E::NotModified { .. } => {
+                "the object was changed while it was read; run again, or write snapshots under new names".into()
+            }
+            other => format!("the store cannot be reached or refuses: {}", masked(other)),
+        })
+    }
+
+    fn into_error(self, path: &Path) -> Error {
+        match self {
+            Self::NotFound => Error::NotFound { path: path.display().to_string() },
+            Self::Other(reason) => Error::Unreadable { path: path.into(), reason },
+        }
+    }
+
+    fn into_reason(self) -> String {
+        match self {
+            Self::NotFound => "the object is gone".into(),
+            Self::Other(reason) => reason,
+        }
+    }
+}
+
+/// The message of an error and its causes on one line, without the query of any address, which may hold a signature.
+fn masked(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    let mut safe = String::new();
+    let mut in_query = false;
+    for c in text.chars() {
+        match c {
+            '?' => {
+                in_query = true;
+                safe.push_str("?…");
+            }
+            c if in_query && !(c.is_whitespace() || "\"')>".contains(c)) => {}
+            c => {
+                in_query = false;
+                safe.push(if c.is_control() { ' ' } else { c });
+            }
+        }
+    }
+    safe.chars().take(500).collect()
+}
+
+/// The store of an address, the key in it, and what comes before the key in an address.
+fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, String), Refusal> {
+    let bad = |reason: String| Refusal::Other(format!("not an address of an object: {reason}"));
+    let url = Url::parse(address).map_err(|e| bad(e.to_string()))?;
+    let (scheme, key) = ObjectStoreScheme::parse(&url).map_err(|e| bad(masked(&e)))?;
+    let key = Key::parse(key).map_err(|e| bad(masked(&e)))?;
+    // The account, bucket or container: what is before the key's parts.
+    let folders = url.path_segments().map_or(0, |parts| parts.filter(|part| !part.is_empty()).count());
+    let container = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
+    let mut base = format!("{}/", &url[..url::Position::BeforePath]);
+    for part in container.take(folders.saturating_sub(key.parts().count())) {
+        base.push_str(part);
+        base.push('/');
+    }
+    let mut stores = STORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let stores = stores.get_or_insert_default();
+    if let Some(store) = stores.get(&base) {
+        return Ok((store.clone(), key, base));
+    }
+    let store = connect(&scheme, &url)?;
+    stores.insert(base.clone(), store.clone());
+    Ok((store, key, base))
+}
+
+/// A store with the settings of the environment.
+fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
+    let timeout = match std::env::var(TIMEOUT_VARIABLE) {
+        Ok(text) => {
+            let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|timeout| Duration::try_from(timeout).ok());
+            parsed.ok_or_else(|| Refusal::Other(format!("{TIMEOUT_VARIABLE}: '{text}' is not a time such as 30s")))?
+        }
+        Err(_) => TIMEOUT,
+    };
+    let variables = std::env::vars().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    let settings = variables
+        .map(|(name, value)| (name.to_lowercase(), value))
+        .chain([("timeout".into(), format!("{} ms", timeout.as_millis()))])
+        .chain((url.scheme() == "http").then(|| ("allow_http".into(), "true".into())));
+    let retry = RetryConfig { retry_timeout: 3 * timeout, ..RetryConfig::default() };
+    macro_rules! store {
+        ($builder:expr) => {{
+            let builder = settings.fold($builder, |builder, (name, value)| match name.parse() {
+                Ok(name) => builder.with_config(name, value),
+                // Not a setting of this store.
+                Err(_) => builder,
+            });
+            builder.with_retry(retry).build().map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
+        }};
+    }
+    let store = match scheme {
+        ObjectStoreScheme::AmazonS3 => store!(AmazonS3Builder::new().with_url(url.as_str())),
+        ObjectStoreScheme::GoogleCloudStorage => store!(GoogleCloudStorageBuilder::new().with_url(url.as_str())),
+        ObjectStoreScheme::MicrosoftAzure => store!(MicrosoftAzureBuilder::new().with_url(url.as_str())),
+        _ => store!(HttpBuilder::new().with_url(&url[..url::Position::BeforePath])),
+    };
+    store.map_err(|e| Refusal::of(&e))
+}
+
+/// An object that exists.
+pub struct Object {
+    store: Arc<dyn ObjectStore>,
+    key: Key,
+    /// How a request says that it wants the object that was opened and no other.
+    same: GetOptions,
+}
+
+impl Object {
+    pub fn open(path: &Path) -> Result<(Self, u64, String)> {
+        let address = path.to_string_lossy();
+        let open = || {
+            let (store, key, _) = locate(&address)?;
+            let found = wait(store.head(&key))?;
+            let version = found.e_tag.clone().unwrap_or_else(|| found.last_modified.to_rfc3339());
+            // A weak tag matches nothing when it is asked for.
+            let tag = found.e_tag.filter(|tag| !tag.starts_with("W/"));
+            let unmodified = tag.is_none().then_some(found.last_modified);
+            let same = GetOptions { if_match: tag, if_unmodified_since: unmodified, ..GetOptions::default() };
+            Ok((Self { store, key, same }, found.size, version))
+        };
+        open().map_err(|refusal: Refusal| refusal.into_error(path))
+    }
+
+    pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::result::Result<(), String> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let range = offset..offset + bytes.len() as u64;
+        let options = GetOptions { range: Some(range.into()), ..self.same.clone() };
+        let get = async { self.store.get_opts(&self.key, options).await?.bytes().await };
+        let found = wait(get).map_err(Refusal::into_reason)?;
+        if found.len() != bytes.len() {
+            return Err(format!("{} bytes came where {} were asked for", found.len(), bytes.len()));
+        }
+        bytes.copy_from_slice(&found);
+        Ok(())
+    }
+}
+
+/// Writes an object. Stores show it only once it is complete.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let put = || {
+        let (store, key, _) = locate(&path.to_string_lossy())?;
+        wait(store.put(&key, PutPayload::from(bytes.to_vec())))
+    };
+    let failed = |reason: String| Error::Write { path: path.into(), source: std::io::Error::other(reason) };
+    put().map(|_| ()).map_err(|refusal| failed(refusal.into_reason()))
+}
+
+/// The objects that an address stands for, sorted: itself, those below it, or those that match it.
+pub fn list(spec: &str) -> Result<Vec<PathBuf>> {
+    let pattern = spec.contains(['*', '?', '[']);
+    let list = || {
+        // The part before the first wildcard's folder is where to look.
+        let prefix = match spec.find(['*', '?', '[']) {
+            Some(at) if pattern => &spec[..spec[..at].rfind('/').map_or(at, |slash| slash + 1)],
+            _ => spec,
+        };
+        let (store, key, base) = locate(prefix)?;
+        let found = wait(store.list(Some(&key)).try_collect::<Vec<_>>())?;
+        let mut paths: Vec<String> = found.into_iter().map(|object| format!("{base}{}", object.location)).collect();
+        if pattern {
+            let glob = glob::Pattern::new(spec).map_err(|e| Refusal::Other(format!("bad pattern: {e}")))?;
+            let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+            paths.retain(|path| glob.matches_with(path, options));
+        }
+        paths.sort();
+        if paths.is_empty() { Err(Refusal::NotFound) } else { Ok(paths.into_iter().map(PathBuf::from).collect()) }
+    };
+    list().map_err(|refusal: Refusal| refusal.into_error(Path::new(spec)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_hold_no_signature() {
+        let error = std::io::Error::other("GET https://x.example/a?sig=SECRET&se=2 failed (see \"b?c=SECRET\")");
+        let text = masked(&error);
+        assert!(!text.contains("SECRET") && text.contains("https://x.example/a?… failed"), "{text}");
+    }
+}

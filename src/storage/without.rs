@@ -1,0 +1,27 @@
+//! What this build says to addresses: it was made without the feature `cloud`.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+const REASON: &str = "this build of driftsweep does without object stores; build it with the feature `cloud`";
+
+pub struct Object;
+
+impl Object {
+    pub fn open(path: &Path) -> Result<(Self, u64, String)> {
+        Err(Error::Unreadable { path: path.into(), reason: REASON.into() })
+    }
+
+    pub fn read_exact_at(&self, _: &mut [u8], _: u64) -> std::result::Result<(), String> {
+        Err(REASON.into())
+    }
+}
+
+pub fn write(path: &Path, _: &[u8]) -> Result<()> {
+    Err(Error::Write { path: path.into(), source: std::io::Error::other(REASON) })
+}
+
+pub fn list(spec: &str) -> Result<Vec<PathBuf>> {
+    Err(Error::Unreadable { path: spec.into(), reason: REASON.into() })
+}

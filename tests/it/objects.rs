@@ -1,0 +1,223 @@
+//! Object stores, against a server of the S3 protocol on the loopback interface, which fails on request.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use s3s::Body;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::data::run;
+
+/// What goes wrong with every so-manieth request.
+#[derive(Clone, Copy)]
+struct Faults {
+    error: usize,
+    late: usize,
+    cut: usize,
+}
+
+const NONE: Faults = Faults { error: usize::MAX, late: usize::MAX, cut: usize::MAX };
+
+struct Server {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    faulty: Arc<AtomicUsize>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// Serves a folder of buckets.
+fn serve(root: &Path, faults: Faults) -> Server {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap());
+    builder.set_auth(SimpleAuth::from_single("key", "correct-secret"));
+    let service = builder.build();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (requests, faulty) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, failed) = (requests.clone(), faulty.clone());
+    runtime.spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let (service, counted, failed) = (service.clone(), counted.clone(), failed.clone());
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let (service, failed) = (service.clone(), failed.clone());
+                let nth = counted.fetch_add(1, Ordering::Relaxed) + 1;
+                async move {
+                    let wrong = |every: usize| {
+                        let wrong = nth.is_multiple_of(every);
+                        failed.fetch_add(usize::from(wrong), Ordering::Relaxed);
+                        wrong
+                    };
+                    if wrong(faults.error) {
+                        let status = if nth.is_multiple_of(2) { 500 } else { 503 };
+                        let body = Body::from("<Error><Code>InternalError</Code></Error>".to_owned());
+                        return Ok(Response::builder().status(status).body(body).unwrap());
+                    }
+                    if wrong(faults.late) {
+                        // Longer than the client waits.
+                        tokio::time::sleep(Duration::from_secs(4)).await;
+                    }
+                    let get = request.method() == hyper::Method::GET;
+                    let mut response = service
+                        .call(request.map(Body::from))
+                        .await
+                        .map_err(|e| std::io::Error::other(format!("{e:?}")))?;
+                    if get && wrong(faults.cut) {
+                        // Half of what was announced, then the connection is gone.
+                        let whole = response.body_mut().store_all_limited(1 << 30).await.unwrap();
+                        *response.body_mut() = Body::from(whole.slice(..whole.len() / 2));
+                    }
+                    Ok::<_, std::io::Error>(response)
+                }
+            });
+            tokio::spawn(async move {
+                let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), answer).await;
+            });
+        }
+    });
+    Server { address, requests, faulty, _runtime: runtime }
+}
+
+impl Server {
+    fn command(&self, secret: &str, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_driftsweep"))
+            .args(args)
+            .env("AWS_ENDPOINT", format!("http://{}", self.address))
+            .env("AWS_ALLOW_HTTP", "true")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "key")
+            .env("AWS_SECRET_ACCESS_KEY", secret)
+            .env("DRIFTSWEEP_IO_TIMEOUT", "2s")
+            .output()
+            .unwrap()
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command("correct-secret", args)
+    }
+}
+
+/// A generated fleet in the bucket `data`, its fleet file for the disk and one for the store.
+fn fleet(folder: &TempDir) -> (String, String) {
+    let bucket = folder.path().join("root/data");
+    fs::create_dir_all(&bucket).unwrap();
+    let generate = ["bench", "generate", bucket.to_str().unwrap(), "--models", "4", "--features", "8"];
+    assert!(run(generate.iter().chain(&["--rows", "9000", "--row-group", "4000"])).status.success());
+    let local = bucket.join("fleet.toml");
+    let text = fs::read_to_string(&local).unwrap();
+    let remote = folder.path().join("remote.toml");
+    // A file, a prefix and a pattern.
+    let text = text
+        .replace("\"baseline/table", "\"s3://data/baseline/table")
+        .replace("\"current/table-00001.parquet", "\"s3://data/current/table-0000[1].parquet")
+        .replace("\"current/table", "\"s3://data/current/table");
+    fs::write(&remote, text).unwrap();
+    (local.display().to_string(), remote.display().to_string())
+}
+
+fn report(output: &Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["engine"] = Value::Null;
+    report
+}
+
+const JSON: [&str; 5] = ["--no-state", "--now", "2026-11-23T02:00:00Z", "--format", "json"];
+
+#[test]
+fn a_sweep_from_an_object_store_is_that_from_the_disk_however_the_store_fails() {
+    let folder = TempDir::new().unwrap();
+    let (local, remote) = fleet(&folder);
+    let sweep = |fleet| [&["sweep", fleet][..], &JSON].concat();
+    let from_disk = report(&run(sweep(&local)));
+    for faults in [NONE, Faults { error: 3, ..NONE }, Faults { cut: 4, ..NONE }, Faults { late: 40, error: 7, cut: 11 }]
+    {
+        let server = serve(&folder.path().join("root"), faults);
+        let from_store = report(&server.run(&sweep(&remote)));
+        assert!(from_store == from_disk);
+        assert!(server.requests.load(Ordering::Relaxed) > 100, "columns are read in ranges");
+        assert_eq!(server.faulty.load(Ordering::Relaxed) > 0, faults.error < usize::MAX || faults.cut < usize::MAX);
+    }
+}
+
+#[test]
+fn baselines_reports_and_history_live_in_an_object_store_too() {
+    let folder = TempDir::new().unwrap();
+    let (local, remote) = fleet(&folder);
+    let server = serve(&folder.path().join("root"), Faults { error: 5, ..NONE });
+    let built = server.run(&["baseline", "build", "--fleet", &remote, "-o", "s3://data/frozen"]);
+    assert_eq!(built.status.code(), Some(0), "{}", String::from_utf8_lossy(&built.stderr));
+    let text = fs::read_to_string(&remote).unwrap();
+    let mut frozen = text.replace("s3://data/baseline/table-", "s3://data/frozen/model-");
+    for model in 0..4 {
+        frozen = frozen.replace(&format!("model-0000{model}.parquet"), &format!("model-0000{model}.baseline"));
+    }
+    let fleet = folder.path().join("frozen.toml");
+    fs::write(&fleet, frozen).unwrap();
+    let fleet = fleet.to_str().unwrap();
+    let args = ["sweep", fleet, "--history", "s3://data/history", "-o", "s3://data/report.json"];
+    let output = server.run(&[&args[..], &JSON].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&fs::read(folder.path().join("root/data/report.json")).unwrap()).unwrap();
+    let from_disk = report(&run([&["sweep", &local][..], &JSON].concat()));
+    let psi = |report: &Value| report["models"][2]["features"][3]["metrics"]["psi"]["value"].clone();
+    assert_eq!(psi(&found), psi(&from_disk));
+    let history = server.run(&["history", fleet, "--history", "s3://data/history", "--format", "json"]);
+    let entries: Vec<Value> = serde_json::from_slice(&history.stdout).unwrap();
+    assert!(entries.iter().any(|entry| entry["metric"] == "psi" && entry["model"] == "model-00002"));
+    let other = folder.path().join("root/data/one.csv");
+    fs::write(&other, "x,y\n1,a\n2,b\n").unwrap();
+    let compared = server.run(&["compare", "s3://data/one.csv", "s3://data/one.csv", "--format", "json"]);
+    assert_eq!(report(&compared)["rows"]["baseline"], 2);
+}
+
+#[test]
+fn every_way_a_store_refuses_has_a_clear_message_without_secrets() {
+    let folder = TempDir::new().unwrap();
+    let (_, _) = fleet(&folder);
+    let server = serve(&folder.path().join("root"), NONE);
+    let good = "s3://data/current/table-00001.parquet";
+    let refused = |output: Output, words: &[&str]| {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        words.iter().for_each(|word| assert!(said.contains(word), "'{word}' is not in: {said}"));
+        assert!(!said.contains("secret") && said.lines().count() == 1, "{said}");
+    };
+    refused(server.run(&["compare", good, "s3://data/current/none.parquet"]), &["none.parquet", "no such file"]);
+    refused(server.run(&["compare", good, "s3://data/nowhere/"]), &["s3://data/nowhere/", "no such file"]);
+    refused(server.run(&["compare", good, "s3://data/*/none-*.parquet"]), &["none-*.parquet", "no such file"]);
+    refused(server.run(&["compare", "s3://no-such-bucket/a.parquet", good]), &["s3://no-such-bucket/a.parquet"]);
+    refused(server.command("wrong-secret", &["compare", good, good]), &[good, "den"]);
+    // Nobody there.
+    let nobody = Server { address: "127.0.0.1:9".parse().unwrap(), ..serve(folder.path(), NONE) };
+    refused(nobody.run(&["compare", good, good]), &[good, "cannot be reached"]);
+    // An object that is no Parquet file.
+    fs::write(folder.path().join("root/data/text.parquet"), "not Parquet").unwrap();
+    refused(server.run(&["compare", good, "s3://data/text.parquet"]), &["text.parquet", "not a readable Parquet file"]);
+    let output = server.command(
+        "wrong-secret",
+        &[
+            "compare",
+            &format!("{}/root/data/current/table-00001.parquet", folder.path().display()),
+            &format!("{}/root/data/current/table-00001.parquet", folder.path().display()),
+            "-o",
+            "s3://data/out.txt",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+}
