@@ -213,7 +213,7 @@ def main():
     parser = argparse.ArgumentParser(description="driftsweep against other tools: time, memory and agreement")
     parser.add_argument("binary")
     parser.add_argument("--data", default=os.path.join(scratch, "data"), help="folder for the snapshots, about 1 GB, made once")
-    parser.add_argument("--envs", default=os.path.join(scratch, "envs"), help="folder for the environments, about 5 GB, made once")
+    parser.add_argument("--envs", default=os.path.join(scratch, "envs"), help="folder for the environments, about 6 GB, made once")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peers", default=",".join(name for name, *_ in PEERS), help="comma-separated, of: %(default)s")
     parser.add_argument("--cases", default=",".join(CASES), help="comma-separated, of: %(default)s")

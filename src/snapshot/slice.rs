@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use polars_arrow::array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, Utf8Array, Utf8ViewArray};
 use polars_arrow::bitmap::Bitmap;
 use polars_arrow::datatypes::{ArrowDataType, TimeUnit};
+use polars_compute::filter::filter_with_bitmap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +115,26 @@ impl Test {
             Self::Missing(_) => "whether it is missing",
         }
     }
+}
+
+/// The rows of an array at which the mask is set.
+pub fn filtered(array: &dyn Array, mask: &Bitmap) -> Box<dyn Array> {
+    macro_rules! dictionary {
+        ($($key:ty),*) => {
+            $(if let Some(array) = array.as_any().downcast_ref::<DictionaryArray<$key>>() {
+                let keys = filter_with_bitmap(array.keys(), mask);
+                let keys = keys.as_any().downcast_ref::<PrimitiveArray<$key>>().cloned();
+                let new = keys.and_then(|keys| {
+                    DictionaryArray::try_new(array.dtype().clone(), keys, array.values().clone()).ok()
+                });
+                if let Some(new) = new {
+                    return new.boxed();
+                }
+            })*
+        };
+    }
+    dictionary!(u32, u8, u16, u64, i8, i16, i32, i64);
+    filter_with_bitmap(array, mask)
 }
 
 /// Clears `kept` where the test fails; `None` where the array holds nothing the test could be about.

@@ -39,16 +39,21 @@ fn wait<T>(request: impl Future<Output = object_store::Result<T>>) -> std::resul
     }
 }
 
-/// Why a request failed for good, retries included.
+/// Times that a range of an open object is asked for.
+const ATTEMPTS: u32 = 4;
+
+/// Why a request failed, the library's retries included.
 enum Refusal {
     NotFound,
+    /// It would fail again.
+    Final(String),
     Other(String),
 }
 
 impl Refusal {
     fn of(error: &object_store::Error) -> Self {
         use object_store::Error as E;
-        Self::Other(match error {
+        Self::Final(match error {
             E::NotFound { .. } => return Self::NotFound,
             E::Unauthenticated { .. } => {
                 "the store does not accept the credentials; check those in the environment (AWS_*, AZURE_*, GOOGLE_*)"
@@ -60,21 +65,21 @@ impl Refusal {
             E::Precondition { .. } | E::NotModified { .. } => {
                 "the object was changed while it was read; run again, or write snapshots under new names".into()
             }
-            other => format!("the store cannot be reached or refuses: {}", masked(other)),
+            other => return Self::Other(format!("the store cannot be reached or refuses: {}", masked(other))),
         })
     }
 
     fn into_error(self, path: &Path) -> Error {
         match self {
             Self::NotFound => Error::NotFound { path: path.display().to_string() },
-            Self::Other(reason) => Error::Unreadable { path: path.into(), reason },
+            Self::Final(reason) | Self::Other(reason) => Error::Unreadable { path: path.into(), reason },
         }
     }
 
     fn into_reason(self) -> String {
         match self {
             Self::NotFound => "the object is gone".into(),
-            Self::Other(reason) => reason,
+            Self::Final(reason) | Self::Other(reason) => reason,
         }
     }
 }
@@ -196,11 +201,20 @@ impl Object {
         }
         let range = offset..offset + bytes.len() as u64;
         let options = GetOptions { range: Some(range.into()), ..self.same.clone() };
-        let get = async { self.store.get_opts(&self.key, options).await?.bytes().await };
-        let found = wait(get).map_err(Refusal::into_reason)?;
-        if found.len() != bytes.len() {
-            return Err(format!("{} bytes came where {} were asked for", found.len(), bytes.len()));
-        }
+        let get = async || self.store.get_opts(&self.key, options.clone()).await?.bytes().await;
+        // The library tries requests again, but a body that breaks off only where the store gives entity tags.
+        let mut attempts = 1;
+        let found = loop {
+            match wait(get()) {
+                Ok(found) if found.len() == bytes.len() => break found,
+                Ok(found) if attempts == ATTEMPTS => {
+                    return Err(format!("{} bytes came where {} were asked for", found.len(), bytes.len()));
+                }
+                Err(refusal @ (Refusal::NotFound | Refusal::Final(_))) => return Err(refusal.into_reason()),
+                Err(refusal) if attempts == ATTEMPTS => return Err(refusal.into_reason()),
+                _ => attempts += 1,
+            }
+        };
         bytes.copy_from_slice(&found);
         Ok(())
     }

@@ -131,7 +131,9 @@ fn fleet(folder: &TempDir) -> (String, String) {
 }
 
 fn report(output: &Output) -> Value {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let details: Vec<_> = said.lines().filter(|line| line.contains("\"detail\"")).take(3).collect();
+    assert_eq!(output.status.code(), Some(0), "{} {details:?}", String::from_utf8_lossy(&output.stderr));
     let mut report: Value = serde_json::from_slice(&output.stdout).unwrap();
     report["engine"] = Value::Null;
     report

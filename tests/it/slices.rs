@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use polars::prelude::{ChunkFilter, DataFrame, IntoColumn, NamedFrom, Series};
+use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -65,16 +65,16 @@ fn found<'a>(report: &'a Value, window: &str, segment: &str) -> &'a Value {
     models.find(|m| text(m, "window") == window && text(m, "segment") == segment).unwrap()
 }
 
-/// The figures of `amount` and `level`, without what depends on the other tests of a sweep.
-fn figures(features: &Value) -> Vec<Value> {
+/// What is known of `amount` and `level`, without what depends on the other tests of a sweep, or (the last bit of means)
+/// on how rows are split into row groups.
+fn figures(features: &Value) -> Vec<[Value; 7]> {
     let features = features.as_array().unwrap().iter().filter(|f| f["name"] == "amount" || f["name"] == "level");
     features
-        .map(|feature| {
-            let mut feature = feature.clone();
-            for metric in ["ks", "missing"] {
-                feature["metrics"][metric].as_object_mut().unwrap().remove("q_value");
-            }
-            feature
+        .map(|f| {
+            let ks = &f["metrics"]["ks"];
+            let [status, hash, psi] = [&f["status"], &f["counts_hash"], &f["metrics"]["psi"]].map(Value::clone);
+            let [missing, d, p] = [&f["current"]["null"], &ks["statistic"], &ks["p_value"]].map(Value::clone);
+            [status, hash, psi, missing, d, p, f["metrics"]["wasserstein"]["value"].clone()]
         })
         .collect()
 }

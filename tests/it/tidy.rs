@@ -43,8 +43,8 @@ fn rooms() -> Vec<(String, PathBuf, String)> {
 fn imports_point_down_only() {
     // Lower rooms first; a room may use those before it.
     let order = [
-        "error", "atomic", "count", "metric", "snapshot", "generate", "fleet", "baseline", "sweep", "report",
-        "history", "cli",
+        "error", "atomic", "storage", "count", "metric", "snapshot", "generate", "fleet", "baseline", "sweep",
+        "report", "history", "cli",
     ];
     let height = |room: &str| order.iter().position(|&r| r == room);
     for (room, path, code) in rooms() {
