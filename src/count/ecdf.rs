@@ -377,6 +377,12 @@ impl<'a> EcdfPair<'a> {
                 let ulp = domain.width(cell.lower, cell.lower.saturating_add(1)).0;
                 let ulps = (step.right << bits) - m * i128::from(oa[j]) + n * i128::from(ob[j]);
                 area.add_product(ulps.abs(), ulp);
+                // But for the last step, which below zero is shorter where it crosses a power of two.
+                let last = cell.lower + ((1u64 << bits) - 1);
+                let short = ulp - domain.width(last, last.saturating_add(1)).0;
+                if short > 0.0 {
+                    area.add_product(step.right.abs(), -short);
+                }
             } else if a.is_known(j) && b.is_known(j) {
                 // Step by step. The first cell starts at its first key, the last one ends at its last.
                 let starts = cell.width_bits.is_some() || step.left != 0;

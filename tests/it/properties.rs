@@ -92,3 +92,31 @@ proptest! {
         prop_assert_eq!(whole.counts.iter().sum::<u64>(), a.len() as u64);
     }
 }
+
+#[test]
+fn the_area_is_exact_in_single_precision_below_zero_too() {
+    use driftsweep::count::KeyVec;
+    use driftsweep::count::key::key_f32;
+    let side = |salt: u64, shift: f32| -> Vec<f32> {
+        let unit = |i: u64| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(salt) >> 40) as f32 / (1 << 24) as f32;
+        (0..30_000).map(|i| (unit(i) + unit(i + 77_777) + unit(i + 1_234_567)) * 2.0 - 3.0 + shift).collect()
+    };
+    let (a, b) = (side(1, 0.0), side(99, -0.02));
+    let keys = |side: &[f32]| vec![KeyVec::U32(side.iter().map(|&x| key_f32(x)).collect())];
+    let (sa, sb) = (keys(&a), keys(&b));
+    let none = |_: u64| Vec::new();
+    let wanted = Wanted { baseline_ranks: &none, current_ranks: &none, distance: false, transport: true };
+    let side = Baseline::Source(&sa, a.len() as u64);
+    let (ea, eb) = count_pair(&CpuCounter, Domain::F32, side, &sb, b.len() as u64, wanted).unwrap();
+    let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
+    let mut steps: Vec<(f64, i64)> =
+        a.iter().map(|&x| (x.into(), 1)).chain(b.iter().map(|&x| (x.into(), -1))).collect();
+    steps.sort_by(|x, y| x.0.total_cmp(&y.0));
+    let (mut gap, mut area) = (0i64, 0.0);
+    for pair in steps.windows(2) {
+        gap += pair[0].1;
+        area += gap.unsigned_abs() as f64 * (pair[1].0 - pair[0].0);
+    }
+    let by_definition = area / a.len() as f64;
+    assert!(exact && ((found - by_definition) / by_definition).abs() < 1e-12, "{found:e} {by_definition:e}");
+}
