@@ -4,9 +4,10 @@
 //! # The way of the data
 //!
 //! ```text
-//! fleet.toml                                    fleet     models, snapshots, thresholds
+//! fleet.toml                                    fleet     models, snapshots, segments, windows, thresholds
 //!     │
 //! snapshots: Parquet, CSV, Arrow IPC            snapshot  the only user of polars
+//!     │  (on disk or in an object store)        storage   the only user of object_store
 //!     │  one column of one row group at a time
 //! keys: order-preserving unsigned integers      count     the seam between CPU and GPU (count::gpu, shaders/)
 //!     │  counts per cell, then the keys of the few cells that decide something
@@ -14,11 +15,11 @@
 //!     │  (or the frozen baseline's integers)    baseline
 //! metrics: PSI, JS, KS, Wasserstein, …          metric    pure functions, f64
 //!     │
-//! verdicts and reports                          sweep, report
+//! verdicts and reports                          sweep, report, history
 //! ```
 //!
-//! Imports point down only: `cli` → `report` → `sweep` → `baseline` → `fleet` → `snapshot`, `metric` → `count`
-//! → `error`; a test holds them to it. `metric` and [`sweep::figures`] know neither files nor clocks nor
+//! Imports point down only: `cli` → `history` → `report` → `sweep` → `baseline` → `fleet` → `snapshot`, `metric` → `count`
+//! → `storage` → `error`; a test holds them to it. `metric` and [`sweep::figures`] know neither files nor clocks nor
 //! backends.
 //!
 //! # How a comparison stays exact and fast
@@ -33,6 +34,15 @@
 //!    then are exact, without having sorted the data ([`count::ecdf`], [`count::pair`]).
 //! 4. A column that fits its share of the memory limit is decoded once; a larger one is decoded again for the
 //!    second look, so that memory does not grow with the snapshot.
+//!
+//! # How a fleet is swept
+//!
+//! [`sweep::Plan`] puts the most important models first, each with those that share its files. [`sweep::Run`] opens a few
+//! while it compares those before them, so neither memory nor open files grow with the fleet; a baseline's distributions
+//! are unpacked feature by feature. Within the models at hand, features that read the same column, whichever model, window
+//! or segment wants it, form a group: a worker takes the next group, reads each column once, and notes the outcome in the
+//! [`sweep::Journal`]. A segment or a window is a [`snapshot::Snapshot`] of some rows of the same table
+//! ([`snapshot::Slice`]), so nothing after the snapshot knows about them.
 //!
 //! # On a GPU
 //!
@@ -50,6 +60,8 @@
 //! * Nothing is sampled: every row is counted, and the rows decoded are checked against each file's metadata.
 //! * One column, file or model that cannot be read is a status of its own and stops nothing else.
 //! * A file is written whole or not at all ([`atomic`]).
+//! * A sweep that was killed, however often, ends in the report of one that was not; what has changed since is not
+//!   taken from the journal.
 //!
 //! # Example
 //!

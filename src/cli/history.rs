@@ -9,7 +9,7 @@ use driftsweep::history::{self, Entry, Filter};
 use driftsweep::report::Format;
 use jiff::Timestamp;
 
-use super::state::StateArgs;
+use super::state::FolderArgs;
 
 #[derive(Args)]
 pub struct HistoryArgs {
@@ -26,7 +26,7 @@ pub struct HistoryArgs {
     #[arg(long, value_delimiter = ',', default_value = "psi,js_distance", value_name = "NAMES")]
     metrics: Vec<String>,
     /// Sweeps since then
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
     since: Option<Timestamp>,
     /// Features that drifted only
     #[arg(long)]
@@ -38,7 +38,7 @@ pub struct HistoryArgs {
     #[arg(long, default_value_t = 40, value_name = "N")]
     top: usize,
     #[command(flatten)]
-    state: StateArgs,
+    folders: FolderArgs,
 }
 
 pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
@@ -50,7 +50,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
         since: args.since,
         drifted: args.drifted,
     };
-    let entries = history::read(&args.state.history(&args.fleet), &filter)?;
+    let entries = history::read(&args.folders.history(&args.fleet), &filter)?;
     let bytes = match args.format {
         Format::Table => table(&entries, args.top).into_bytes(),
         Format::Json => {

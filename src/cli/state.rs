@@ -6,23 +6,42 @@ use clap::Args;
 use driftsweep::error::Error;
 use driftsweep::history;
 use driftsweep::sweep::{Journal, SweepReport};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+/// Where the state of a fleet is.
 #[derive(Args)]
-pub struct StateArgs {
+pub struct FolderArgs {
     /// Folder for the journal of a running sweep and the history of those before
-    /// [default: $DRIFTSWEEP_STATE, or .driftsweep/NAME beside the fleet file NAME.toml]
+    /// [default: NAME in $DRIFTSWEEP_STATE, or .driftsweep/NAME beside the fleet file NAME.toml]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Folder for the history, which may be the address of one in an object store [default: history/ in the state]
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
+}
+
+/// What a sweep keeps.
+#[derive(Args)]
+pub struct StateArgs {
+    #[command(flatten)]
+    folders: FolderArgs,
     /// Keep neither (no history unless --history names one): a killed sweep starts anew
     #[arg(long, conflicts_with = "state")]
     no_state: bool,
     /// The time the sweep counts as, for replaying a past night [default: now]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     now: Option<Timestamp>,
+}
+
+/// Reads a point in time, or the beginning of a day in UTC.
+pub fn time(text: &str) -> Result<Timestamp, String> {
+    let day = || Ok(text.parse::<Date>()?.to_zoned(TimeZone::UTC)?.timestamp());
+    let wrong = |_: jiff::Error| {
+        format!("'{text}' is neither a time such as 2026-01-31T02:00:00Z nor a day such as 2026-01-31")
+    };
+    text.parse().or_else(|_| day()).map_err(wrong)
 }
 
 /// Names the folder where the command line does not.
@@ -31,14 +50,22 @@ const VARIABLE: &str = "DRIFTSWEEP_STATE";
 /// A sweep that was killed is gone on with for so long; later it is another night's.
 const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(12);
 
-impl StateArgs {
+impl FolderArgs {
     /// The folder for the state of a fleet, and whether it was asked for.
     pub fn folder(&self, fleet: &Path) -> (PathBuf, bool) {
-        if let Some(folder) = self.state.clone().or_else(|| super::variable(VARIABLE).map(PathBuf::from)) {
-            return (folder, true);
+        if let Some(folder) = &self.state {
+            return (folder.clone(), true);
         }
-        let beside = fleet.parent().unwrap_or(Path::new(""));
-        (beside.join(".driftsweep").join(fleet.file_stem().unwrap_or_default()), false)
+        let name = fleet.file_stem().unwrap_or_default();
+        match super::variable(VARIABLE) {
+            Some(folder) => (Path::new(&folder).join(name), true),
+            None => (fleet.parent().unwrap_or(Path::new("")).join(".driftsweep").join(name), false),
+        }
+    }
+
+    /// The folder of the history of a fleet.
+    pub fn history(&self, fleet: &Path) -> PathBuf {
+        self.history.clone().unwrap_or_else(|| self.folder(fleet).0.join("history"))
     }
 }
 
@@ -46,11 +73,6 @@ impl StateArgs {
     /// The time that a sweep begun now counts as.
     pub fn as_of(&self, now: Timestamp) -> Timestamp {
         self.now.unwrap_or(now)
-    }
-
-    /// The folder of the history of a fleet.
-    pub fn history(&self, fleet: &Path) -> PathBuf {
-        self.history.clone().unwrap_or_else(|| self.folder(fleet).0.join("history"))
     }
 }
 
@@ -67,9 +89,9 @@ impl State {
     pub fn open(args: &StateArgs, fleet: &Path, now: Timestamp) -> anyhow::Result<Self> {
         let as_of = args.as_of(now);
         if args.no_state {
-            return Ok(Self { as_of, history: args.history.clone(), journal: None });
+            return Ok(Self { as_of, history: args.folders.history.clone(), journal: None });
         }
-        let (folder, asked_for) = args.folder(fleet);
+        let (folder, asked_for) = args.folders.folder(fleet);
         let continues = |begun: &str| {
             let Ok(begun) = begun.parse::<Timestamp>() else { return false };
             match args.now {
@@ -83,7 +105,7 @@ impl State {
                     "driftsweep: {error}; no history is kept and a killed sweep starts anew (--state names a folder, \
                      --no-state silences this)"
                 );
-                return Ok(Self { as_of, history: args.history.clone(), journal: None });
+                return Ok(Self { as_of, history: args.folders.history.clone(), journal: None });
             }
             other => other?,
         };
@@ -95,7 +117,7 @@ impl State {
             );
         }
         let as_of = journal.as_of().parse().unwrap_or(as_of);
-        Ok(Self { as_of, history: Some(args.history(fleet)), journal: Some(journal) })
+        Ok(Self { as_of, history: Some(args.folders.history(fleet)), journal: Some(journal) })
     }
 
     /// The time the sweep counts as.
