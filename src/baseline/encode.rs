@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::file::{DataHeader, FORMAT, FeatureHeader, content_hash};
-use super::{Baseline, Frozen, VERSION};
+use super::{Baseline, Frozen, PLAIN_VERSION, VERSION};
 use crate::error::{Error, Result};
 use crate::storage;
 
@@ -87,9 +87,10 @@ pub fn write(baseline: &Baseline, path: &Path) -> Result<()> {
     let failed =
         |e: &dyn std::fmt::Display| Error::Baseline { path: path.into(), reason: format!("cannot be encoded: {e}") };
     let json = |value: serde_json::Result<String>| value.map_err(|e| failed(&e));
+    let version = if baseline.header.segments.is_empty() { PLAIN_VERSION } else { VERSION };
     let mut metadata = HashMap::from([
         ("format".to_owned(), FORMAT.to_owned()),
-        ("version".to_owned(), VERSION.to_string()),
+        ("version".to_owned(), version.to_string()),
         ("header".to_owned(), json(serde_json::to_string(&baseline.header))?),
         ("features".to_owned(), json(serde_json::to_string(&headers))?),
     ]);

@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Frozen, Header, VERSION};
+use super::{Frozen, Header, PLAIN_VERSION, VERSION};
 use crate::atomic::hex;
 use crate::count::cells::CellMapParts;
 use crate::count::{Categories, CellCounts, CellMap, CellSet, Domain, Ecdf, KeyRuns, Tally};
@@ -101,9 +101,9 @@ impl BaselineFile {
             return Err(not_one.into());
         }
         let version = metadata.get("version").map_or("none", String::as_str);
-        if version != VERSION.to_string() {
+        if ![PLAIN_VERSION, VERSION].iter().any(|known| version == known.to_string()) {
             return Err(format!(
-                "baseline version {version}, this engine reads version {VERSION}; build it again or use the engine that wrote it"
+                "baseline version {version}, this engine reads versions {PLAIN_VERSION} to {VERSION}; build it again or use the engine that wrote it"
             ));
         }
         let start = 8 + length;

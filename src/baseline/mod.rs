@@ -19,8 +19,11 @@ use crate::error::{Result, Status};
 use crate::fleet::{Kind, Options};
 use crate::snapshot::{Column, ColumnType, Slice, Snapshot, SourceFile};
 
-/// Version of the layout that this engine writes, and the only one it reads.
-pub const VERSION: u32 = 1;
+/// Version of the layout without segments, which engines of version 0.1 read.
+pub const PLAIN_VERSION: u32 = 1;
+
+/// Version of the layout with segments. This engine reads both, and writes the older one where there are none.
+pub const VERSION: u32 = 2;
 
 /// A training snapshot that was counted; [`BaselineFile`] is what remains of it on disk.
 #[derive(Clone, Debug)]

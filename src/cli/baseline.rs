@@ -91,6 +91,10 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let workload = || fleet.models.par_iter().filter_map(|model| Some(open(&model.baseline).ok()?.workload())).sum();
     let counter = args.engine.counter(workload)?.counter;
     let build = |model: &Model| {
+        if model.previous {
+            eprintln!("model '{}': compared with its previous window, so it has no baseline to build", model.name);
+            return Ok(0);
+        }
         let snapshot = open(&model.baseline)?;
         let segments = model.segments_in(&snapshot)?;
         let kind_of = |name: &str| model.kind_of(name);
@@ -174,6 +178,9 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         writeln!(text, "{} rows, {} bins, by {} at {}", header.rows, header.bins, header.engine, header.created_at)?;
         for source in &header.sources {
             writeln!(text, "from {} ({} rows, {} bytes)", source.path.display(), source.rows, source.bytes)?;
+        }
+        for segment in &header.segments {
+            writeln!(text, "segment {} ({} rows)", segment.name, segment.rows)?;
         }
         for f in baseline.features() {
             let (missing, kept) = (f.tally().missing(), kept(&f.data()?));

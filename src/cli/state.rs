@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use driftsweep::error::Error;
+use driftsweep::fleet::{Fleet, Period};
 use driftsweep::history;
+use driftsweep::storage;
 use driftsweep::sweep::{Journal, SweepReport};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -76,6 +78,16 @@ impl StateArgs {
     }
 }
 
+/// Whether the windows by the calendar are the same for both times.
+fn same_windows(fleet: &Fleet, one: Timestamp, other: Timestamp) -> bool {
+    fleet.models.iter().all(|model| {
+        let Some(clock) = &model.clock else { return true };
+        let by_calendar = model.windows.iter().filter_map(|window| window.period).filter(Period::is_by_calendar);
+        let mut intervals = by_calendar.map(|p| (p.interval(one, &clock.zone), p.interval(other, &clock.zone)));
+        intervals.all(|(one, other)| one == other)
+    })
+}
+
 /// The state of a fleet while a sweep runs.
 pub struct State {
     as_of: Timestamp,
@@ -86,20 +98,24 @@ pub struct State {
 impl State {
     /// Opens the journal, and says on standard error if it goes on with a sweep that was killed. Where no folder was
     /// asked for and the default one cannot be written, the sweep goes without.
-    pub fn open(args: &StateArgs, fleet: &Path, now: Timestamp) -> anyhow::Result<Self> {
+    pub fn open(args: &StateArgs, path: &Path, fleet: &Fleet, now: Timestamp) -> anyhow::Result<Self> {
         let as_of = args.as_of(now);
         if args.no_state {
             return Ok(Self { as_of, history: args.folders.history.clone(), journal: None });
         }
-        let (folder, asked_for) = args.folders.folder(fleet);
+        let (folder, asked_for) = args.folders.folder(path);
+        if storage::is_remote(&folder) {
+            return Err(super::bad("--state", "is a folder on a disk; --history may be in an object store"));
+        }
         let continues = |begun: &str| {
             let Ok(begun) = begun.parse::<Timestamp>() else { return false };
             match args.now {
                 Some(as_of) => begun == as_of,
-                None => now.duration_since(begun).abs() <= RESUMED_WITHIN,
+                // The next hour's sweep is not the rest of the last hour's.
+                None => now.duration_since(begun).abs() <= RESUMED_WITHIN && same_windows(fleet, begun, now),
             }
         };
-        let journal = match Journal::open(&folder, &as_of.to_string(), continues) {
+        let journal = match Journal::open(&folder, &fleet.name, &as_of.to_string(), continues) {
             Err(error @ Error::Write { .. }) if !asked_for => {
                 eprintln!(
                     "driftsweep: {error}; no history is kept and a killed sweep starts anew (--state names a folder, \
@@ -109,7 +125,7 @@ impl State {
             }
             other => other?,
         };
-        if journal.known() > 0 {
+        if journal.as_of() != as_of.to_string() || journal.known() > 0 {
             eprintln!(
                 "driftsweep: going on with the sweep of {}: {} groups of columns done",
                 journal.as_of(),
@@ -117,7 +133,7 @@ impl State {
             );
         }
         let as_of = journal.as_of().parse().unwrap_or(as_of);
-        Ok(Self { as_of, history: Some(args.folders.history(fleet)), journal: Some(journal) })
+        Ok(Self { as_of, history: Some(args.folders.history(path)), journal: Some(journal) })
     }
 
     /// The time the sweep counts as.
@@ -131,9 +147,9 @@ impl State {
     }
 
     /// Gives a report its name and time.
-    pub fn name(&self, report: &mut SweepReport) {
+    pub fn name(&self, report: &mut SweepReport, fleet: &Fleet) {
         report.as_of = self.as_of.to_string();
-        report.id = history::sweep_id(&report.fleet, self.as_of);
+        report.id = history::sweep_id(&fleet.name, fleet.models.iter().map(|model| &*model.name), self.as_of);
     }
 
     /// Appends a sweep to the history, and forgets the journal if the sweep is complete.

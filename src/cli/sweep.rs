@@ -71,7 +71,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         }
         eprint!("{text}");
     }
-    let state = State::open(&args.state, &args.fleet, now)?;
+    let state = State::open(&args.state, &args.fleet, &fleet, now)?;
     let plan = Plan::new(&fleet, state.as_of());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
     let bar = Bar::new();
@@ -79,7 +79,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let time_is_up = || deadline.is_some_and(|deadline| started.elapsed() >= deadline);
     let run = Run { progress: &bar, time_is_up: &time_is_up, journal: state.journal(), ..Run::new(&*chosen.counter) };
     let mut found = run.sweep(&plan);
-    state.name(&mut found);
+    state.name(&mut found, &fleet);
     super::note(&mut found.engine, chosen);
     drop(bar);
     let rendered = report::sweep(&found, args.output.format, args.output.top)?;

@@ -125,24 +125,6 @@ pub struct Usage {
     pub failure: Option<String>,
 }
 
-/// One column of one snapshot, being counted.
-pub trait ColumnCounter {
-    /// Where its keys come from.
-    fn source(&self) -> &dyn KeySource;
-
-    /// Counts its keys per cell, and on request sums their offsets within the cells.
-    ///
-    /// # Errors
-    /// Whatever reading the column gives.
-    fn count(&mut self, map: &CellMap, with_offsets: bool) -> Result<CellCounts>;
-
-    /// Its keys that lie in the given cells; there are `expected` of them.
-    ///
-    /// # Errors
-    /// Whatever reading the column gives.
-    fn collect(&mut self, map: &CellMap, cells: &CellSet, expected: u64) -> Result<KeyRuns>;
-}
-
 /// Counts per cell, and on request the sum of the keys' offsets from the lower ends of their cells.
 ///
 /// Offsets make first moments exact: within a cell a value is an affine function of its key.

@@ -8,7 +8,6 @@ mod window;
 
 pub use crate::metric::Kind;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
-pub use segment::MOST_SEGMENTS;
 pub use window::{Interval, Period};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -170,7 +169,10 @@ enum Current {
 
 /// A condition on a column: a value, several, or a table of bounds.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a condition is a string, boolean or integer, a list of them, { from = 1, below = 2 } or { missing = true }"
+)]
 enum ConditionTable {
     One(Literal),
     Several(Vec<Literal>),
@@ -211,6 +213,10 @@ impl ConditionTable {
             Self::Several(literals) => Ok(Test::Among(literals.into_iter().map(Literal::text).collect())),
             Self::Bounds(Bounds { from: None, below: None, missing: Some(missing) }) => Ok(Test::Missing(missing)),
             Self::Bounds(Bounds { from, below, missing: None }) if from.or(below).is_some() => {
+                let empty = from.zip(below).is_some_and(|(from, below)| from >= below);
+                if empty || from.is_some_and(f64::is_nan) || below.is_some_and(f64::is_nan) {
+                    return Err("no number is between its bounds".into());
+                }
                 Ok(Test::Between { from, below })
             }
             Self::Bounds(_) => Err("give from, below or both, or missing".into()),
@@ -413,6 +419,17 @@ impl Fleet {
             };
             let clock = model.time.clone().map(|column| Clock { column, zone });
             let previous = model.baseline == PREVIOUS;
+            if model.time_zone.is_some() && model.time.is_none() {
+                return Err(wrong("`time_zone` is that of a column of times; name it with `time`".into()));
+            }
+            if clock.is_some() && periods.is_empty() {
+                return Err(wrong("`time` is for windows; list them with `windows`".into()));
+            }
+            for (key, names) in [("windows", &model.windows), ("slice_by", &model.slice_by)] {
+                if let Some(twice) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+                    return Err(wrong(format!("{key} names '{}' twice", twice.1)));
+                }
+            }
             if clock.is_none() && !periods.is_empty() {
                 return Err(wrong("windows are found by time; name the column of times with `time`".into()));
             }

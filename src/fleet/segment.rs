@@ -1,12 +1,14 @@
 //! Segments: the parts of the rows that are compared on their own beside the whole.
 
+use std::collections::HashSet;
+
 use super::Model;
 use crate::count::{CategoryCounts, CpuCounter};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::snapshot::{Condition, Slice, Snapshot, Test};
 
 /// Values of a column that get a segment of their own: the most frequent ones.
-pub const MOST_SEGMENTS: usize = 50;
+const MOST_SEGMENTS: usize = 50;
 
 impl Model {
     /// The segments of a baseline, each with its name; first the whole, which has none. Those by the values of a column
@@ -27,6 +29,34 @@ impl Model {
                 segments.push((format!("{column}={value}"), Slice(vec![Condition { column: column.clone(), test }])));
             }
         }
-        Ok(segments)
+        let mut names = HashSet::new();
+        match segments.iter().find(|(name, _)| !names.insert(name)) {
+            Some((twice, _)) => Err(Error::BadValue {
+                what: format!("segment '{twice}'"),
+                reason: "there are two of this name; rename the one with conditions".into(),
+            }),
+            None => Ok(segments),
+        }
+    }
+
+    /// Whether these are segments that the model asks for: all of those with conditions, each as it is now, and others
+    /// by the columns it is sliced by only.
+    pub fn has_segments<'s>(&self, mut segments: impl Iterator<Item = (&'s str, &'s Slice)>) -> bool {
+        let mut named = 0;
+        let mut sliced = HashSet::new();
+        let known = segments.all(|(name, slice)| match self.segments.iter().find(|(known, _)| known == name) {
+            Some((_, wanted)) => {
+                named += 1;
+                wanted == slice
+            }
+            None => match slice.0.as_slice() {
+                [Condition { column, test: Test::Among(_) }] if self.slice_by.contains(column) => {
+                    sliced.insert(column.clone());
+                    true
+                }
+                _ => false,
+            },
+        });
+        known && named == self.segments.len() && sliced.len() == self.slice_by.len()
     }
 }

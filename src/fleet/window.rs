@@ -42,6 +42,11 @@ impl Period {
         }
     }
 
+    /// Whether it moves with the calendar, not with every second.
+    pub fn is_by_calendar(&self) -> bool {
+        matches!(self, Self::Calendar(_))
+    }
+
     /// The stretch that a sweep at a point in time looks at.
     ///
     /// # Errors

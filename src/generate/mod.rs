@@ -112,6 +112,9 @@ impl Spec {
         if !(0.0..=5.0).contains(&self.drift_size) {
             return bad("--drift-size", "must be between 0 and 5");
         }
+        if self.days > 10_000 {
+            return bad("--days", "must be at most 10000");
+        }
         if self.kinds.is_empty() {
             return bad("--drift-kinds", "names no kind");
         }

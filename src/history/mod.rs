@@ -41,9 +41,15 @@ pub struct Entry {
     pub value: Option<f64>,
 }
 
-/// The name of a sweep: its time, and part of a hash of the fleet's name.
-pub fn sweep_id(fleet: &str, as_of: Timestamp) -> String {
-    format!("{}-{}", as_of.strftime("%Y%m%dT%H%M%SZ"), &hex(&Sha256::digest(fleet))[..8])
+/// The name of a sweep: its time, and part of a hash of the names of the fleet and of its models, so that fleets which
+/// share a history do not take each other's place.
+pub fn sweep_id<'a>(fleet: &str, models: impl Iterator<Item = &'a str>, as_of: Timestamp) -> String {
+    let mut hash = Sha256::new_with_prefix(fleet);
+    for model in models {
+        hash.update((model.len() as u64).to_le_bytes());
+        hash.update(model);
+    }
+    format!("{}-{}", as_of.strftime("%Y%m%dT%H%M%SZ"), &hex(&hash.finalize())[..12])
 }
 
 /// Appends a sweep to the history in a folder, local or in an object store. The same sweep again takes the place of its former self.
@@ -120,7 +126,7 @@ pub struct Filter {
     pub model: Option<String>,
     /// Of this feature only.
     pub feature: Option<String>,
-    /// These figures only; all if empty.
+    /// These figures only, and what has none; all if empty.
     pub metrics: Vec<String>,
     /// Sweeps since then.
     pub since: Option<Timestamp>,
@@ -141,6 +147,12 @@ pub fn read(folder: &Path, filter: &Filter) -> Result<Vec<Entry>> {
             && day.is_some_and(|day| first.is_none_or(|first| day >= first))
     };
     let files: Vec<PathBuf> = storage::list(folder)?.into_iter().filter(wanted).collect();
+    for name in &filter.metrics {
+        if !report::figure_names().any(|known| known == name) {
+            let known: Vec<_> = report::figure_names().collect();
+            return Err(Error::UnknownName { what: "figure", name: name.clone(), known: known.join(", ") });
+        }
+    }
     let mut entries = Vec::new();
     for file in files {
         entries.extend(read_file(&file, filter)?);
@@ -165,7 +177,7 @@ fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
         let Some(as_of) = at.and_then(|at| Timestamp::from_microsecond(at as i64).ok()) else { continue };
         if wanted(&filter.model, &model[i])
             && wanted(&filter.feature, &feature[i])
-            && (filter.metrics.is_empty() || filter.metrics.contains(&metric[i]))
+            && (filter.metrics.is_empty() || metric[i].is_empty() || filter.metrics.contains(&metric[i]))
             && filter.since.is_none_or(|since| as_of >= since)
             && (drifted || !filter.drifted)
         {

@@ -3,7 +3,7 @@
 use super::{Row, unencodable};
 use crate::error::Result;
 use crate::snapshot::table::{Cells, to_parquet};
-use crate::sweep::Feature;
+use crate::sweep::{Feature, Rows};
 
 /// A column of the flat report.
 struct FlatColumn {
@@ -79,6 +79,13 @@ pub fn figures(feature: &Feature) -> Vec<(&'static str, f64)> {
         _ => None,
     };
     COLUMNS.iter().filter_map(of).collect()
+}
+
+/// The names of all figures.
+pub fn figure_names() -> impl Iterator<Item = &'static str> {
+    let nothing = Feature::failed(Rows::default(), String::new());
+    let is_figure = move |column: &&FlatColumn| matches!((column.value)(&(None, &nothing)), Flat::Float(_));
+    COLUMNS.iter().filter(is_figure).map(|column| column.name)
 }
 
 pub fn csv(rows: &[Row<'_>]) -> Result<Vec<u8>> {

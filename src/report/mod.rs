@@ -60,17 +60,23 @@ pub fn comparison(report: &Comparison, format: Format, top: usize) -> Result<Vec
 /// Every feature of a sweep with its model. A model that could not be compared at all has a nameless one, or it would be
 /// missed.
 pub fn each_feature(report: &SweepReport, mut f: impl FnMut(&ModelReport, &Feature)) {
-    for model in &report.models {
-        model.features.iter().for_each(|feature| f(model, feature));
-        if let Some(error) = &model.error {
-            f(model, &Feature::failed(model.rows, error.clone()));
-        }
-    }
+    report.models.iter().for_each(|model| model.features.iter().for_each(|feature| f(model, feature)));
+    failed(report).iter().for_each(|(model, feature)| f(model, feature));
+}
+
+fn failed(report: &SweepReport) -> Vec<(&ModelReport, Feature)> {
+    let models = report.models.iter();
+    models.filter_map(|model| Some((model, Feature::failed(model.rows, model.error.clone()?)))).collect()
 }
 
 /// The figures of a feature, by the names of the flat report's columns.
 pub fn figures(feature: &Feature) -> Vec<(&'static str, f64)> {
     flat::figures(feature)
+}
+
+/// The names of all figures.
+pub fn figure_names() -> impl Iterator<Item = &'static str> {
+    flat::figure_names()
 }
 
 /// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first.
@@ -82,12 +88,7 @@ pub fn sweep(report: &SweepReport, format: Format, top: usize) -> Result<Vec<u8>
         let models = report.models.iter();
         models.flat_map(|model| model.features.iter().map(move |f| (Some(model), f))).collect::<Vec<Row<'_>>>()
     };
-    // A model that could not be compared at all has a row too, or it would be missed.
-    let failed: Vec<(&ModelReport, Feature)> = report
-        .models
-        .iter()
-        .filter_map(|model| Some((model, Feature::failed(model.rows, model.error.clone()?))))
-        .collect();
+    let failed = failed(report);
     let all_rows = || {
         let mut rows = rows();
         rows.extend(failed.iter().map(|(model, feature)| (Some(*model), feature)));

@@ -1,6 +1,5 @@
 //! Arrow IPC files (Feather), one column of one record batch at a time.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -9,9 +8,10 @@ use polars_arrow::datatypes::Field;
 use polars_arrow::io::ipc::read::{FileMetadata, FileReader, get_row_count_from_blocks, read_file_metadata};
 
 use crate::error::{Error, Result};
+use crate::storage::StoredFile;
 
 pub struct IpcFile {
-    path: std::path::PathBuf,
+    file: StoredFile,
     metadata: FileMetadata,
     fields: Vec<Field>,
     chunk_rows: Vec<usize>,
@@ -19,7 +19,8 @@ pub struct IpcFile {
 
 impl IpcFile {
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = BufReader::new(File::open(path).map_err(|e| Error::io(path, &e))?);
+        let stored = StoredFile::open(path)?;
+        let mut file = BufReader::new(stored.reader());
         let opened = super::guarded(|| {
             let metadata = read_file_metadata(&mut file)?;
             let chunk_rows = metadata
@@ -34,7 +35,8 @@ impl IpcFile {
             reason: format!("not a readable Arrow IPC file ({e}); streams must be converted to the file format"),
         })?;
         let fields = metadata.schema.iter_values().cloned().collect();
-        Ok(Self { path: path.into(), metadata, fields, chunk_rows })
+        drop(file);
+        Ok(Self { file: stored, metadata, fields, chunk_rows })
     }
 
     pub fn fields(&self) -> &[Field] {
@@ -47,9 +49,9 @@ impl IpcFile {
 
     /// Reads one column of one record batch.
     pub fn read(&self, chunk: usize, column: usize) -> std::result::Result<Vec<Box<dyn Array>>, String> {
-        let file = File::open(&self.path).map_err(|e| e.to_string())?;
         super::guarded(|| {
-            let mut reader = FileReader::new(BufReader::new(file), self.metadata.clone(), Some(vec![column]), None);
+            let mut reader =
+                FileReader::new(BufReader::new(self.file.reader()), self.metadata.clone(), Some(vec![column]), None);
             reader.set_current_block(chunk);
             Ok(match reader.next().transpose()? {
                 Some(batch) => batch.into_arrays(),

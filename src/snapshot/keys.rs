@@ -276,6 +276,36 @@ fn count_text<'a>(values: impl Iterator<Item = &'a str>, into: &mut CategoryCoun
     }
 }
 
+/// Codes, and the texts they stand for.
+type Coded<'a> = (Vec<Option<usize>>, Vec<Option<&'a str>>);
+
+/// The codes and the texts of a dictionary of strings; `None` if the array is something else. Codes are below the number
+/// of texts.
+pub fn codes(array: &dyn Array) -> Option<Coded<'_>> {
+    macro_rules! try_key {
+        ($($key:ty),*) => {
+            $(if let Some(array) = array.as_any().downcast_ref::<DictionaryArray<$key>>() {
+                let texts = dictionary_texts(&**array.values())?;
+                let known = |code: usize| (code < texts.len()).then_some(code);
+                return Some((array.keys_iter().map(|code| code.and_then(known)).collect(), texts));
+            })*
+        };
+    }
+    try_key!(u32, u8, u16, u64, i8, i16, i32, i64);
+    None
+}
+
+fn dictionary_texts(values: &dyn Array) -> Option<Vec<Option<&str>>> {
+    let any = values.as_any();
+    if let Some(texts) = any.downcast_ref::<Utf8ViewArray>() {
+        return Some(texts.iter().collect());
+    }
+    if let Some(texts) = any.downcast_ref::<Utf8Array<i64>>() {
+        return Some(texts.iter().collect());
+    }
+    Some(any.downcast_ref::<Utf8Array<i32>>()?.iter().collect())
+}
+
 /// Counts dictionary indices first, and looks every distinct text up once. The number of nulls, which may be
 /// null indices or indices of a null; `None` if it is another kind of dictionary.
 fn count_dictionary<K: DictionaryKey>(
@@ -288,26 +318,12 @@ fn count_dictionary<K: DictionaryKey>(
     u32::try_from(distinct).ok()?;
     let counts = counter.count_codes(array.keys_iter().flatten().map(|index| index as u32).collect(), distinct);
     let mut null = array.null_count() as u64;
-    let names = array.values().as_any();
-    macro_rules! add {
-        ($names:expr) => {
-            for (i, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-                if $names.is_null(i) {
-                    null += count;
-                } else {
-                    into.add($names.value(i), count);
-                }
-            }
-        };
-    }
-    if let Some(names) = names.downcast_ref::<Utf8ViewArray>() {
-        add!(names);
-    } else if let Some(names) = names.downcast_ref::<Utf8Array<i64>>() {
-        add!(names);
-    } else if let Some(names) = names.downcast_ref::<Utf8Array<i32>>() {
-        add!(names);
-    } else {
-        return None;
+    let texts = dictionary_texts(&**array.values())?;
+    for (text, count) in texts.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
+        match text {
+            Some(text) => into.add(text, count),
+            None => null += count,
+        }
     }
     Some(null)
 }

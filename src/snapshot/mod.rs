@@ -76,7 +76,7 @@ struct OpenFile {
 
 enum Reader {
     Parquet(Box<parquet::ParquetFile>),
-    Ipc(ipc::IpcFile),
+    Ipc(Box<ipc::IpcFile>),
 }
 
 impl Reader {
@@ -101,6 +101,15 @@ impl Reader {
             // Not compressed as a rule, and metadata does not say: as if all columns took eight bytes a value.
             Reader::Ipc(file) => 8 * file.chunk_rows().nth(chunk).unwrap_or(0) as u64,
         }
+    }
+
+    /// Bytes that a column takes when it is decoded, about: eight a row, and more where it is stored as more.
+    fn decoded_bytes(&self, at: Option<Position>) -> u64 {
+        let stored = match (self, at) {
+            (Reader::Parquet(file), Some(Position::Stored(column))) => file.uncompressed_bytes(column),
+            _ => 0,
+        };
+        stored.max(self.chunk_rows().map(|rows| 8 * rows as u64).sum())
     }
 
     fn read(&self, chunk: usize, column: usize, codes: bool) -> std::result::Result<Arrays, String> {
@@ -468,12 +477,12 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    /// Of no chunk yet; `None` where a column of the table would take more than `hold` bytes.
-    pub fn new(snapshot: &Snapshot, hold: usize) -> Option<Self> {
+    /// Of no chunk yet; `None` where the column would take more than `hold` bytes.
+    pub fn new(snapshot: &Snapshot, column: &Column, hold: usize) -> Option<Self> {
         let files = &snapshot.table.files;
-        let rows: usize = files.iter().flat_map(|file| file.reader.chunk_rows()).sum();
+        let bytes: u64 = files.iter().zip(&column.at).map(|(file, at)| file.reader.decoded_bytes(*at)).sum();
         let empty = |file: &OpenFile| file.reader.chunk_rows().map(|_| OnceLock::new()).collect();
-        (rows.saturating_mul(8) <= hold).then(|| Self { chunks: files.iter().map(empty).collect() })
+        (bytes <= hold as u64).then(|| Self { chunks: files.iter().map(empty).collect() })
     }
 }
 
@@ -541,22 +550,27 @@ impl KeySource for NumericColumn<'_> {
 fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFile> {
     let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
     let rows_only = matches!(extension.as_deref(), Some("csv" | "tsv" | "arrow" | "ipc" | "feather"));
+    let stat = || StoredFile::open(&path).map(|file| (file.length(), file.version().to_owned()));
+    let before = rows_only.then(stat).transpose()?;
     // Formats that are not read in ranges come whole.
     let copy = (rows_only && storage::is_remote(&path)).then(|| storage::download(&path)).transpose()?;
     let local: &Path = copy.as_deref().unwrap_or(&path);
-    let stat = || StoredFile::open(&path).map(|file| (file.length(), file.version().to_owned()));
     let (reader, spill, (bytes, version)) = match extension.as_deref() {
         Some("csv" | "tsv") => {
             let spill = csv::to_parquet(local)?.into_temp_path();
             (Reader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
         }
-        Some("arrow" | "ipc" | "feather") => (Reader::Ipc(ipc::IpcFile::open(local)?), copy, stat()?),
+        Some("arrow" | "ipc" | "feather") => (Reader::Ipc(Box::new(ipc::IpcFile::open(local)?)), copy, stat()?),
         _ => {
             let file = parquet::ParquetFile::open(&path)?;
             let stat = (file.length(), file.version().to_owned());
             (Reader::Parquet(Box::new(file)), None, stat)
         }
     };
+    if before.is_some_and(|before| before != (bytes, version.clone())) {
+        let reason = "the file was changed while it was read; write snapshots beside and rename them".into();
+        return Err(Error::Unreadable { path, reason });
+    }
     let mut names = HashSet::new();
     if let Some(twice) = reader.fields().iter().find(|field| !names.insert(field.name.clone())) {
         let reason = format!("two columns are called '{}'; rename one", twice.name);

@@ -69,6 +69,13 @@ impl ParquetFile {
         leaves.into_iter().flatten().map(|leaf| u64::try_from(leaf.compressed_size()).unwrap_or(0)).sum()
     }
 
+    /// Bytes of a column, decompressed.
+    pub fn uncompressed_bytes(&self, column: usize) -> u64 {
+        let name = &self.fields[column].name;
+        let leaves = self.metadata.row_groups.iter().filter_map(|group| group.columns_under_root_iter(name)).flatten();
+        leaves.map(|leaf| u64::try_from(leaf.uncompressed_size()).unwrap_or(0)).sum()
+    }
+
     /// Reads one column of one row group. Strings come as codes and a dictionary where that is asked for and is how
     /// they are stored.
     pub fn read(&self, chunk: usize, column: usize, codes: bool) -> Result<Vec<Box<dyn Array>>, String> {

@@ -142,11 +142,15 @@ fn keep_where(array: &dyn Array, test: &Test, kept: &mut [bool]) -> Option<()> {
     match test {
         Test::Missing(wanted) => {
             let nan = keys::doubles(array);
+            let texts = keys::codes(array);
             for (i, kept) in kept.iter_mut().enumerate() {
-                let missing = array.is_null(i) || nan.as_ref().is_some_and(|values| values[i].is_some_and(f64::is_nan));
-                *kept &= missing == *wanted;
+                let nan = nan.as_ref().is_some_and(|values| values[i].is_some_and(f64::is_nan));
+                let no_text =
+                    texts.as_ref().is_some_and(|(codes, texts)| codes[i].is_none_or(|at| texts[at].is_none()));
+                *kept &= (array.is_null(i) || nan || no_text) == *wanted;
             }
         }
+        _ if array.dtype() == &ArrowDataType::Null => kept.fill(false),
         Test::Between { from, below } => {
             let inside = |x: f64| from.is_none_or(|from| x >= from) && below.is_none_or(|below| x < below);
             for (kept, x) in kept.iter_mut().zip(keys::doubles(array)?) {
@@ -176,13 +180,10 @@ fn among(array: &dyn Array, wanted: &[String], kept: &mut [bool]) -> Option<()> 
             kept.iter_mut().zip($array.iter()).for_each(|(kept, text)| *kept &= is_wanted(text))
         };
     }
-    if let Some(array) = any.downcast_ref::<DictionaryArray<u32>>() {
+    if let Some((codes, texts)) = keys::codes(array) {
         // Once per distinct text.
-        let names = array.values().as_any().downcast_ref::<Utf8ViewArray>()?;
-        let table: Vec<bool> = names.iter().map(is_wanted).collect();
-        for (kept, code) in kept.iter_mut().zip(array.keys_iter()) {
-            *kept &= code.is_some_and(|code| table.get(code).copied().unwrap_or(false));
-        }
+        let table: Vec<bool> = texts.into_iter().map(is_wanted).collect();
+        kept.iter_mut().zip(codes).for_each(|(kept, code)| *kept &= code.is_some_and(|code| table[code]));
     } else if let Some(array) = any.downcast_ref::<Utf8ViewArray>() {
         texts!(array);
     } else if let Some(array) = any.downcast_ref::<Utf8Array<i64>>() {

@@ -146,19 +146,15 @@ pub fn list_remote(spec: &str) -> Result<Vec<PathBuf>> {
     remote::list(spec)
 }
 
-/// The files below a folder, whatever their depth; none where there is no such folder.
+/// The files below a folder, whatever their depth.
 ///
 /// # Errors
-/// [`Error::Unreadable`] with the reason.
+/// [`Error::NotFound`], or [`Error::Unreadable`] with the reason.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let found = if is_remote(folder) {
+    if is_remote(folder) {
         remote::list(&format!("{}/", folder.display().to_string().trim_end_matches('/')))
     } else {
         local::list(folder)
-    };
-    match found {
-        Err(Error::NotFound { .. }) => Ok(Vec::new()),
-        other => other,
     }
 }
 

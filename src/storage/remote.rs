@@ -230,6 +230,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     put().map(|_| ()).map_err(|refusal| failed(refusal.into_reason()))
 }
 
+/// A key as part of an address: what an address would take for an escape, a query or a fragment is escaped.
+fn escaped(key: &Key) -> String {
+    key.as_ref().replace('%', "%25").replace('?', "%3F").replace('#', "%23")
+}
+
 /// The objects that an address stands for, sorted: itself, those below it, or those that match it.
 pub fn list(spec: &str) -> Result<Vec<PathBuf>> {
     let pattern = spec.contains(['*', '?', '[']);
@@ -241,7 +246,8 @@ pub fn list(spec: &str) -> Result<Vec<PathBuf>> {
         };
         let (store, key, base) = locate(prefix)?;
         let found = wait(store.list(Some(&key)).try_collect::<Vec<_>>())?;
-        let mut paths: Vec<String> = found.into_iter().map(|object| format!("{base}{}", object.location)).collect();
+        let mut paths: Vec<String> =
+            found.into_iter().map(|object| format!("{base}{}", escaped(&object.location))).collect();
         if pattern {
             let glob = glob::Pattern::new(spec).map_err(|e| Refusal::Other(format!("bad pattern: {e}")))?;
             let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };

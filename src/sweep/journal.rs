@@ -45,6 +45,8 @@ impl GroupId<'_> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
     version: u32,
+    /// Name of the fleet.
+    fleet: String,
     /// The time the sweep counts as, RFC 3339.
     as_of: String,
 }
@@ -72,12 +74,12 @@ struct Appender {
 }
 
 impl Journal {
-    /// Opens the journal of a folder, which is made where it is missing. `as_of` is the time that the sweep counts as;
-    /// `continues` says whether a sweep that counts as an earlier time is to be gone on with, and keeps its time then.
+    /// Opens the journal of a fleet in a folder, which is made where it is missing. `as_of` is the time that the sweep
+    /// counts as; `continues` says whether a sweep that counts as an earlier time is to be gone on with, and keeps its time then.
     ///
     /// # Errors
     /// [`Error::Busy`] where another process has it open; [`Error::Write`].
-    pub fn open(folder: &Path, as_of: &str, continues: impl Fn(&str) -> bool) -> Result<Self> {
+    pub fn open(folder: &Path, fleet: &str, as_of: &str, continues: impl Fn(&str) -> bool) -> Result<Self> {
         let path = folder.join("sweep.journal");
         let failed = |source| Error::Write { path: path.clone(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
@@ -89,13 +91,13 @@ impl Journal {
         }
         let (header, known, end) = scan(&file).map_err(failed)?;
         let (as_of, known) = match header {
-            Some(header) if header.version == VERSION && continues(&header.as_of) => {
+            Some(header) if header.version == VERSION && header.fleet == fleet && continues(&header.as_of) => {
                 file.set_len(end).map_err(failed)?;
                 (header.as_of, known)
             }
             _ => {
                 file.set_len(0).map_err(failed)?;
-                let header = Header { version: VERSION, as_of: as_of.into() };
+                let header = Header { version: VERSION, fleet: fleet.into(), as_of: as_of.into() };
                 append(&file, 0, &header).map_err(failed)?;
                 (header.as_of, HashMap::new())
             }
@@ -214,7 +216,7 @@ mod tests {
     #[test]
     fn whole_records_are_found_again_and_one_cut_short_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path(), "monday", |_| true).unwrap();
+        let journal = Journal::open(folder.path(), "fleet", "monday", |_| true).unwrap();
         journal.note(id(0), &done("a"));
         journal.note(id(1), &done("b"));
         drop(journal);
@@ -222,18 +224,18 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let journal = Journal::open(folder.path(), "tuesday", |_| true).unwrap();
+            let journal = Journal::open(folder.path(), "fleet", "tuesday", |_| true).unwrap();
             for (group, name) in [(0, "a"), (1, "b")] {
                 assert!(journal.find(id(group)).is_none_or(|found| found == done(name)));
             }
             assert!(journal.known() < 2);
             journal.note(id(2), &done("c"));
             drop(journal);
-            let journal = Journal::open(folder.path(), "tuesday", |_| true).unwrap();
+            let journal = Journal::open(folder.path(), "fleet", "tuesday", |_| true).unwrap();
             assert_eq!(journal.find(id(2)), Some(done("c")), "cut at {cut}");
         }
         std::fs::write(&path, &whole).unwrap();
-        let journal = Journal::open(folder.path(), "tuesday", |as_of| as_of == "monday").unwrap();
+        let journal = Journal::open(folder.path(), "fleet", "tuesday", |as_of| as_of == "monday").unwrap();
         assert_eq!((journal.as_of(), journal.known()), ("monday", 2));
         assert_eq!(journal.find(id(1)), Some(done("b")));
         assert!(journal.find(GroupId { shard: "other", group: 1 }).is_none());
@@ -242,13 +244,13 @@ mod tests {
     #[test]
     fn a_second_process_is_refused_and_another_night_starts_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path(), "monday", |_| true).unwrap();
+        let journal = Journal::open(folder.path(), "fleet", "monday", |_| true).unwrap();
         journal.note(id(0), &done("a"));
-        assert!(matches!(Journal::open(folder.path(), "monday", |_| true), Err(Error::Busy { .. })));
+        assert!(matches!(Journal::open(folder.path(), "fleet", "monday", |_| true), Err(Error::Busy { .. })));
         drop(journal);
-        let journal = Journal::open(folder.path(), "tuesday", |_| false).unwrap();
+        let journal = Journal::open(folder.path(), "fleet", "tuesday", |_| false).unwrap();
         assert_eq!((journal.as_of(), journal.known()), ("tuesday", 0));
         journal.finish().unwrap();
-        assert_eq!(Journal::open(folder.path(), "wednesday", |_| true).unwrap().as_of(), "wednesday");
+        assert_eq!(Journal::open(folder.path(), "fleet", "wednesday", |_| true).unwrap().as_of(), "wednesday");
     }
 }

@@ -100,9 +100,9 @@ impl<'a> ColumnPool<'a> {
         let mut first = false;
         let decoded = self.decoded.entry((id, codes)).or_insert_with(|| {
             first = true;
-            Decoded::new(snapshot, hold).map(Arc::new)
+            Decoded::new(snapshot, column, 4 * hold).map(Arc::new)
         });
-        // Columns too large to be kept are read again for every part.
+        // An eighth of a thread's memory at most; larger columns are read again for every part.
         self.reads += usize::from(first || decoded.is_none());
         decoded.clone()
     }

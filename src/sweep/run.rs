@@ -62,10 +62,11 @@ impl<'a> Run<'a> {
         let found = Mutex::new(Found::default());
         with_threads(self.counter, || {
             let mut left = plan.shards.as_slice();
-            let mut wave = open_wave(&mut left, plan.as_of);
+            let mut wave = open_wave(&mut left, plan.as_of, self.time_is_up);
             while !wave.is_empty() && !(self.time_is_up)() {
                 self.estimate(plan, &wave, left, &found);
-                let following = rayon::join(|| self.compare(&wave, &found), || open_wave(&mut left, plan.as_of)).1;
+                let following =
+                    rayon::join(|| self.compare(&wave, &found), || open_wave(&mut left, plan.as_of, self.time_is_up)).1;
                 wave = following;
             }
             let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -203,7 +204,10 @@ impl<'a> Run<'a> {
             self.progress.advance();
         }
         let done = Done { reads: pool.reads, features };
-        if let (Some(journal), Some(id), true) = (self.journal, id, whole) {
+        // What failed may go well the next time: an expired token, a disk that was away.
+        let failed = |status| matches!(status, Status::Unreadable | Status::InternalError);
+        let settled = whole && !done.features.iter().any(|(_, _, feature)| failed(feature.status));
+        if let (Some(journal), Some(id), true) = (self.journal, id, settled) {
             journal.note(id, &done);
         }
         done
@@ -257,9 +261,13 @@ struct Found {
 }
 
 /// Opens the next models, as many at once as there are threads, until there is enough to do.
-fn open_wave<'a>(left: &mut &[Vec<RankedModel<'a>>], as_of: Timestamp) -> Vec<Shard<'a>> {
+fn open_wave<'a>(
+    left: &mut &[Vec<RankedModel<'a>>],
+    as_of: Timestamp,
+    time_is_up: &(dyn Fn() -> bool + Sync),
+) -> Vec<Shard<'a>> {
     let (mut wave, mut features) = (Vec::new(), 0);
-    while features < WAVE && !left.is_empty() {
+    while features < WAVE && !left.is_empty() && !time_is_up() {
         let (some, rest) = left.split_at(left.len().min(rayon::current_num_threads()));
         *left = rest;
         let opened: Vec<Shard<'a>> = some.par_iter().map(|models| Shard::open(models, as_of)).collect();

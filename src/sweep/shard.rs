@@ -132,12 +132,10 @@ impl<'a> Shard<'a> {
             },
             BaselineAt::Frozen(at) => {
                 let frozen = self.frozen[at].as_ref().map_or(&[][..], |file| &file.header.segments);
-                if frozen.is_empty() && !(model.slice_by.is_empty() && model.segments.is_empty()) {
-                    if let Err(error) = &self.frozen[at] {
-                        return Err(format!("baseline: {error}"));
-                    }
+                if self.frozen[at].is_ok() && !model.has_segments(frozen.iter().map(|s| (&*s.name, &s.slice))) {
                     return Err(format!(
-                        "{} was built without segments; build it again with `driftsweep baseline build --fleet`",
+                        "{} was built with other segments than the fleet file has; build it again with \
+                         `driftsweep baseline build --fleet`",
                         model.baseline
                     ));
                 }
@@ -151,8 +149,13 @@ impl<'a> Shard<'a> {
     fn cut(&mut self, parts: Parts) {
         let cut = |(whole, slices): (usize, Vec<Slice>)| match &self.snapshots[whole] {
             Ok(snapshot) => match snapshot.sliced(&slices) {
-                Ok(parts) => parts.into_iter().map(Ok).collect(),
-                Err(error) => slices.iter().map(|_| Err(error.to_string())).collect::<Vec<_>>(),
+                Ok(parts) => parts.into_iter().map(Ok).collect::<Vec<_>>(),
+                // One mistake must not cost the others.
+                Err(_) => {
+                    let alone = |slice: &Slice| snapshot.sliced(std::slice::from_ref(slice));
+                    let one = |mut parts: Vec<Snapshot>| parts.pop().ok_or_else(|| "cannot be sliced".to_owned());
+                    slices.iter().map(|slice| alone(slice).map_err(|e| e.to_string()).and_then(one)).collect()
+                }
             },
             Err(error) => slices.iter().map(|_| Err(error.to_string())).collect(),
         };

@@ -59,6 +59,7 @@ fn a_sweep_killed_again_and_again_gives_the_report_of_one_that_was_not() {
     assert!(killed >= 10, "only {killed} of 20 were still running when they were killed");
     let (code, resumed, said) = sweep(&fleet, &state);
     assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("going on with the sweep of 2026-11-23T02:00:00Z"), "{said}");
     assert_eq!(resumed["counts_hash"], undisturbed["counts_hash"]);
     let strip = |mut report: Value| {
         // Without a state a sweep is not part of a history, but has the same name all the same.
@@ -79,7 +80,9 @@ fn a_deadline_covers_the_most_important_models_first_and_lists_the_rest() {
     // The last models matter most.
     let text = text.replace("name = \"model-00059\"", "name = \"model-00059\"\nimportance = 9");
     fs::write(&fleet, text).unwrap();
+    let started = Instant::now();
     let (_, whole, _) = sweep(&fleet, &["--no-state"]);
+    let third = format!("{}ms", started.elapsed().as_millis() / 3);
     let state = folder.path().join("state");
     let state = ["--state", state.to_str().unwrap()];
 
@@ -91,23 +94,26 @@ fn a_deadline_covers_the_most_important_models_first_and_lists_the_rest() {
     assert!(said.contains("60 comparisons were not"), "{said}");
 
     let mut covered = Vec::new();
-    for deadline in ["5ms", "20ms", "40ms", "80ms"] {
-        let (_, report, _) = sweep(&fleet, &[&state[..], &["--deadline", deadline]].concat());
+    for _ in 0..6 {
+        let (_, report, _) = sweep(&fleet, &[&state[..], &["--deadline", &third]].concat());
         let models = report["models"].as_array().unwrap();
         assert!(models.is_empty() || models[0]["model"] == "model-00059");
-        let missed = report["not_covered"].as_array().unwrap().len() as u64;
+        let not_covered = report["not_covered"].as_array().cloned().unwrap_or_default();
+        let missed = not_covered.len() as u64;
         assert_eq!(report["summary"]["not_covered"], missed);
         let of_status = |status: &str| {
             let features = models.iter().flat_map(|model| model["features"].as_array().unwrap());
             features.filter(|feature| feature["status"] == status).count()
         };
-        let named: u64 =
-            report["not_covered"].as_array().unwrap().iter().filter_map(|missed| missed["features"].as_u64()).sum();
+        let named: u64 = not_covered.iter().filter_map(|missed| missed["features"].as_u64()).sum();
         assert_eq!(of_status("not_covered") as u64, named);
         covered.push(60 - missed);
+        if missed == 0 {
+            break;
+        }
     }
-    // Each run goes on where the one before it stopped.
-    assert!(covered.is_sorted(), "{covered:?}");
+    // Each run goes on where the one before it stopped; what is known costs next to nothing.
+    assert!(covered.last() > covered.first(), "{covered:?}");
     let (code, rest, _) = sweep(&fleet, &state);
     assert_eq!((code, &rest["counts_hash"]), (Some(0), &whole["counts_hash"]));
 }
