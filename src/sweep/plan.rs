@@ -115,7 +115,7 @@ fn survey(shard: &Shard<'_>) -> Survey {
             features: 0,
             bytes: 0,
             cpu_seconds: 0.0,
-            error: shard.sides(task).err().map(str::to_owned),
+            error: shard.sides(task).err(),
         });
     }
     let mut read: HashSet<(usize, &str)> = HashSet::new();

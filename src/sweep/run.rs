@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
                     window: task.window.into(),
                     segment: task.segment.clone(),
                     importance: task.model.importance,
-                    error: shard.sides(task).err().map(str::to_owned),
+                    error: shard.sides(task).err(),
                     rows: shard.rows(task),
                     counts_hash: counts_hash(features.iter()),
                     drifted: features.iter().filter(|feature| feature.verdict.drifted).count(),

@@ -1,7 +1,7 @@
 //! Models that share a file, opened together: what is compared with what, and which features share columns.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indexmap::IndexSet;
 use jiff::Timestamp;
@@ -23,9 +23,9 @@ pub type RankedModel<'a> = (usize, &'a Model);
 
 /// The models of a shard with everything they read opened, each file once.
 pub struct Shard<'a> {
-    /// Whole snapshots, then parts of them.
-    snapshots: Vec<Result<Snapshot>>,
-    frozen: Vec<Result<BaselineFile>>,
+    /// Whole snapshots, then parts of them; or why they cannot be had.
+    snapshots: Vec<std::result::Result<Snapshot, String>>,
+    frozen: Vec<std::result::Result<BaselineFile, String>>,
     pub tasks: Vec<Task<'a>>,
 }
 
@@ -67,13 +67,8 @@ impl<'a> Shard<'a> {
         let specs: IndexSet<&str> = live.into_iter().chain(currents).collect();
         let files: IndexSet<&str> = files.into_iter().collect();
         let mut shard = Self {
-            snapshots: specs.iter().collect::<Vec<_>>().into_par_iter().map(|spec| Snapshot::open(spec)).collect(),
-            frozen: files
-                .iter()
-                .collect::<Vec<_>>()
-                .into_par_iter()
-                .map(|path| BaselineFile::open(Path::new(path)))
-                .collect(),
+            snapshots: open_all(&specs, Snapshot::open),
+            frozen: open_all(&files, |path| BaselineFile::open(Path::new(path))),
             tasks: Vec::new(),
         };
         let mut parts = Parts::default();
@@ -157,27 +152,18 @@ impl<'a> Shard<'a> {
                     slices.iter().map(|slice| alone(slice).map_err(|e| e.to_string()).and_then(one)).collect()
                 }
             },
-            Err(error) => slices.iter().map(|_| Err(error.to_string())).collect(),
+            Err(reason) => slices.iter().map(|_| Err(reason.clone())).collect(),
         };
         let mut made: HashMap<usize, std::vec::IntoIter<_>> =
             parts.by_whole().into_par_iter().map(|(whole, slices)| (whole, cut((whole, slices)).into_iter())).collect();
         for (whole, _) in parts.0 {
             let part = made.get_mut(&whole).and_then(Iterator::next);
-            let part = part.unwrap_or_else(|| Err("cannot be sliced".into()));
-            let path = || self.snapshots[whole].as_ref().map_or_else(|_| PathBuf::new(), |s| s.spec().into());
-            let part = part.map_err(|reason| Error::Unreadable { path: path(), reason });
-            self.snapshots.push(part);
+            self.snapshots.push(part.unwrap_or_else(|| Err("cannot be sliced".into())));
         }
     }
 
     fn check(&self, task: &Task<'_>) -> std::result::Result<(), String> {
-        let (baseline, current) = task.opened.clone()?;
-        let baseline = match baseline {
-            BaselineAt::Snapshot(at) => self.snapshots[at].as_ref().map(BaselineSide::Live),
-            BaselineAt::Frozen(at) => self.frozen[at].as_ref().map(|file| BaselineSide::Frozen(file, &task.segment)),
-        };
-        let baseline = baseline.map_err(|e| format!("baseline: {e}"))?;
-        let current = self.snapshots[current].as_ref().map_err(|e| format!("current: {e}"))?;
+        let (baseline, current) = self.sides(task)?;
         check_model(task.model, baseline, current, &task.segment)
     }
 
@@ -185,15 +171,15 @@ impl<'a> Shard<'a> {
     ///
     /// # Errors
     /// Why it cannot be compared.
-    pub fn sides<'s>(&'s self, task: &'s Task<'_>) -> std::result::Result<(BaselineSide<'s>, &'s Snapshot), &'s str> {
-        let &(baseline, current) = task.opened.as_ref().map_err(String::as_str)?;
+    pub fn sides<'s>(&'s self, task: &'s Task<'_>) -> std::result::Result<(BaselineSide<'s>, &'s Snapshot), String> {
+        let (baseline, current) = task.opened.clone()?;
         let baseline = match baseline {
-            BaselineAt::Snapshot(at) => self.snapshots[at].as_ref().ok().map(BaselineSide::Live),
-            BaselineAt::Frozen(at) => {
-                self.frozen[at].as_ref().ok().map(|file| BaselineSide::Frozen(file, &task.segment))
-            }
+            BaselineAt::Snapshot(at) => self.snapshots[at].as_ref().map(BaselineSide::Live),
+            BaselineAt::Frozen(at) => self.frozen[at].as_ref().map(|file| BaselineSide::Frozen(file, &task.segment)),
         };
-        baseline.zip(self.snapshots[current].as_ref().ok()).ok_or("cannot be opened")
+        let baseline = baseline.map_err(|reason| format!("baseline: {reason}"))?;
+        let current = self.snapshots[current].as_ref().map_err(|reason| format!("current: {reason}"))?;
+        Ok((baseline, current))
     }
 
     /// Rows of both sides of a task.
@@ -322,6 +308,14 @@ pub fn workload(baseline: BaselineFeature<'_>, current: &Snapshot) -> Workload {
         BaselineFeature::Frozen(_) => Workload::default(),
     };
     current.column(baseline.name()).map_or(live, |column| [live, of(&column.kind, current.rows())].into_iter().sum())
+}
+
+fn open_all<T: Send>(
+    specs: &IndexSet<&str>,
+    open: impl Fn(&str) -> Result<T> + Sync,
+) -> Vec<std::result::Result<T, String>> {
+    let specs: Vec<&str> = specs.iter().copied().collect();
+    specs.into_par_iter().map(|spec| open(spec).map_err(|e| e.to_string())).collect()
 }
 
 /// Parts of snapshots that are wanted: of which whole, and which rows.
