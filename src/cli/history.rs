@@ -50,7 +50,10 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
         since: args.since,
         drifted: args.drifted,
     };
-    let entries = history::read(&args.folders.history(&args.fleet), &filter)?;
+    let (entries, unreadable) = history::read(&args.folders.history(&args.fleet), &filter)?;
+    for error in unreadable {
+        eprintln!("driftsweep: left out: {error}");
+    }
     let bytes = match args.format {
         Format::Table => table(&entries, args.top).into_bytes(),
         Format::Json => {

@@ -303,7 +303,9 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "driftsweep: {error:#}");
+            // Our own errors name their causes themselves.
+            let text = error.downcast_ref::<Error>().map_or_else(|| format!("{error:#}"), Error::to_string);
+            let _ = writeln!(std::io::stderr(), "driftsweep: {text}");
             ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
         }
     }

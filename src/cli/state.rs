@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use driftsweep::atomic::hex;
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Period};
 use driftsweep::history;
@@ -11,12 +12,13 @@ use driftsweep::sweep::{Journal, SweepReport};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 
 /// Where the state of a fleet is.
 #[derive(Args)]
 pub struct FolderArgs {
     /// Folder for the journal of a running sweep and the history of those before
-    /// [default: NAME in $DRIFTSWEEP_STATE, or .driftsweep/NAME beside the fleet file NAME.toml]
+    /// [default: one for the fleet file in $DRIFTSWEEP_STATE, or .driftsweep/NAME beside the fleet file NAME.toml]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Folder for the history, which may be the address of one in an object store [default: history/ in the state]
@@ -58,9 +60,15 @@ impl FolderArgs {
         if let Some(folder) = &self.state {
             return (folder.clone(), true);
         }
-        let name = fleet.file_stem().unwrap_or_default();
+        let stem = fleet.extension().is_some_and(|extension| extension == "toml");
+        let name = if stem { fleet.file_stem() } else { fleet.file_name() }.unwrap_or_default();
         match super::variable(VARIABLE) {
-            Some(folder) => (Path::new(&folder).join(name), true),
+            Some(folder) => {
+                // Fleets in several folders may share it, and are often called alike.
+                let absolute = std::path::absolute(fleet).unwrap_or_else(|_| fleet.into());
+                let hash = hex(&Sha256::digest(absolute.as_os_str().as_encoded_bytes()));
+                (Path::new(&folder).join(format!("{}-{}", name.display(), &hash[..8])), true)
+            }
             None => (fleet.parent().unwrap_or(Path::new("")).join(".driftsweep").join(name), false),
         }
     }

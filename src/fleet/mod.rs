@@ -24,7 +24,7 @@ use toml::Spanned;
 use crate::error::{Error, Result};
 use crate::metric::convention::{Convention, Conventional, Rule};
 use crate::metric::{Metric, MetricSet};
-use crate::snapshot::{Condition, Slice, Test};
+use crate::snapshot::{Bound, Condition, Slice, Test};
 use crate::storage;
 
 /// A checked fleet file.
@@ -200,8 +200,8 @@ impl Literal {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bounds {
-    from: Option<f64>,
-    below: Option<f64>,
+    from: Option<Bound>,
+    below: Option<Bound>,
     missing: Option<bool>,
 }
 
@@ -213,8 +213,9 @@ impl ConditionTable {
             Self::Several(literals) => Ok(Test::Among(literals.into_iter().map(Literal::text).collect())),
             Self::Bounds(Bounds { from: None, below: None, missing: Some(missing) }) => Ok(Test::Missing(missing)),
             Self::Bounds(Bounds { from, below, missing: None }) if from.or(below).is_some() => {
-                let empty = from.zip(below).is_some_and(|(from, below)| from >= below);
-                if empty || from.is_some_and(f64::is_nan) || below.is_some_and(f64::is_nan) {
+                let [least, most] = [from, below].map(|bound| bound.map(Bound::number));
+                let empty = least.zip(most).is_some_and(|(from, below)| from > below);
+                if empty || [least, most].into_iter().flatten().any(f64::is_nan) {
                     return Err("no number is between its bounds".into());
                 }
                 Ok(Test::Between { from, below })

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use super::Model;
-use crate::count::{CategoryCounts, CpuCounter};
+use crate::count::{CategoryCounts, CpuCounter, Domain};
 use crate::error::{Error, Result};
-use crate::snapshot::{Condition, Slice, Snapshot, Test};
+use crate::snapshot::{ColumnType, Condition, Slice, Snapshot, Test};
 
 /// Values of a column that get a segment of their own: the most frequent ones.
 const MOST_SEGMENTS: usize = 50;
@@ -21,6 +21,18 @@ impl Model {
         segments.extend(self.segments.iter().cloned());
         for column in &self.slice_by {
             let found = baseline.column(column)?;
+            let whole = |domain: Domain| !domain.is_float();
+            if !matches!(&found.kind, ColumnType::Text | ColumnType::Boolean)
+                && !matches!(&found.kind, ColumnType::Numeric(domain) if whole(*domain))
+            {
+                return Err(Error::BadValue {
+                    what: format!("slice_by '{column}'"),
+                    reason: format!(
+                        "{} has no values to slice by; only strings, booleans and integers do",
+                        found.kind.name()
+                    ),
+                });
+            }
             let (categories, _) = baseline.categories(&CpuCounter, found, CategoryCounts::DEFAULT_LIMIT, None)?;
             let mut values = categories.counts;
             values.sort_by(|(name, count), (other, others)| others.cmp(count).then_with(|| name.cmp(other)));

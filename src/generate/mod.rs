@@ -112,6 +112,12 @@ impl Spec {
         if !(0.0..=5.0).contains(&self.drift_size) {
             return bad("--drift-size", "must be between 0 and 5");
         }
+        if self.models.saturating_mul(self.features) > 100_000_000 {
+            return bad("--models", "times --features must be at most 100000000");
+        }
+        if self.kinds.contains(&DriftKind::Missing) && self.drift_size > 1.0 {
+            return bad("--drift-size", "is a rate for missing values, at most 1");
+        }
         if self.days > 10_000 {
             return bad("--days", "must be at most 10000");
         }

@@ -44,7 +44,8 @@ pub struct Entry {
 /// The name of a sweep: its time, and part of a hash of the names of the fleet and of its models, so that fleets which
 /// share a history do not take each other's place.
 pub fn sweep_id<'a>(fleet: &str, models: impl Iterator<Item = &'a str>, as_of: Timestamp) -> String {
-    let mut hash = Sha256::new_with_prefix(fleet);
+    let mut hash = Sha256::new_with_prefix(as_of.to_string());
+    hash.update(fleet);
     for model in models {
         hash.update((model.len() as u64).to_le_bytes());
         hash.update(model);
@@ -134,11 +135,11 @@ pub struct Filter {
     pub drifted: bool,
 }
 
-/// Reads a history: oldest sweep first, each in the order of its report.
+/// Reads a history: oldest sweep first, each in the order of its report; and what of it cannot be read.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is none; a file that cannot be read.
-pub fn read(folder: &Path, filter: &Filter) -> Result<Vec<Entry>> {
+/// [`Error::NotFound`] where there is none; [`Error::UnknownName`] for a figure.
+pub fn read(folder: &Path, filter: &Filter) -> Result<(Vec<Entry>, Vec<Error>)> {
     let first = filter.since.map(|since| since.to_zoned(TimeZone::UTC).date());
     let wanted = |file: &PathBuf| {
         let date = file.parent().and_then(|date| date.file_name()).and_then(|name| name.to_str());
@@ -154,11 +155,15 @@ pub fn read(folder: &Path, filter: &Filter) -> Result<Vec<Entry>> {
         }
     }
     let mut entries = Vec::new();
+    let mut unreadable = Vec::new();
     for file in files {
-        entries.extend(read_file(&file, filter)?);
+        match read_file(&file, filter) {
+            Ok(found) => entries.extend(found),
+            Err(error) => unreadable.push(error),
+        }
     }
     entries.sort_by_key(|entry| entry.as_of);
-    Ok(entries)
+    Ok((entries, unreadable))
 }
 
 fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {

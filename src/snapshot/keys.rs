@@ -179,9 +179,6 @@ pub fn doubles(array: &dyn Array) -> Option<Vec<Option<f64>>> {
     if let Some(array) = any.downcast_ref::<PrimitiveArray<f32>>() {
         return Some(array.iter().map(|x| x.map(|&x| x.into())).collect());
     }
-    if let Some(array) = any.downcast_ref::<PrimitiveArray<u64>>() {
-        return Some(array.iter().map(|x| x.map(|&x| x as f64)).collect());
-    }
     if let Some(array) = any.downcast_ref::<BooleanArray>() {
         return Some(array.iter().map(|x| x.map(|x| f64::from(u8::from(x)))).collect());
     }
@@ -194,7 +191,7 @@ pub fn doubles(array: &dyn Array) -> Option<Vec<Option<f64>>> {
 }
 
 /// The integers of an array, or those its times are stored as; `None` if it holds something else.
-pub fn integers(array: &dyn Array) -> Option<Vec<Option<i64>>> {
+pub fn integers(array: &dyn Array) -> Option<Vec<Option<i128>>> {
     macro_rules! try_type {
         ($($ty:ty),*) => {
             $(if let Some(array) = array.as_any().downcast_ref::<PrimitiveArray<$ty>>() {
@@ -202,7 +199,7 @@ pub fn integers(array: &dyn Array) -> Option<Vec<Option<i64>>> {
             })*
         };
     }
-    try_type!(i64, i32, u32, i16, u16, i8, u8);
+    try_type!(i64, i32, u64, u32, i16, u16, i8, u8);
     None
 }
 

@@ -12,7 +12,7 @@ mod slice;
 pub mod table;
 mod types;
 
-pub use slice::{Condition, Slice, Test};
+pub use slice::{Bound, Condition, Slice, Test};
 pub use types::ColumnType;
 
 use std::cell::Cell;

@@ -30,17 +30,16 @@ impl LocalFile {
     pub fn open(path: &Path) -> Result<(Self, u64, String)> {
         let failed = |e: std::io::Error| Error::io(path, &e);
         let file = File::open(path).map_err(failed)?;
-        let state = state(&file.metadata().map_err(failed)?);
+        let found = file.metadata().map_err(failed)?;
+        let state = state(&found);
         let keep = KEPT.fetch_add(1, Ordering::Relaxed) < MOST_KEPT;
         if !keep {
             KEPT.fetch_sub(1, Ordering::Relaxed);
         }
-        let (length, seconds, nanoseconds) = state;
-        Ok((
-            Self { path: path.into(), kept: keep.then_some(file), state },
-            length,
-            format!("{seconds}.{nanoseconds:09}"),
-        ))
+        // A copy that keeps the time of the last change is another file, or was made at another time.
+        let (inode, made) = (found.ino(), (found.ctime(), found.ctime_nsec()));
+        let version = format!("{state:?} {inode} {made:?}");
+        Ok((Self { path: path.into(), kept: keep.then_some(file), state }, state.0, version))
     }
 
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::result::Result<(), String> {

@@ -245,7 +245,10 @@ pub fn list(spec: &str) -> Result<Vec<PathBuf>> {
             _ => spec,
         };
         let (store, key, base) = locate(prefix)?;
-        let found = wait(store.list(Some(&key)).try_collect::<Vec<_>>())?;
+        let list = || wait(store.list(Some(&key)).try_collect::<Vec<_>>());
+        // Once more, for a listing that broke off.
+        let found =
+            list().or_else(|refusal| if matches!(refusal, Refusal::Other(_)) { list() } else { Err(refusal) })?;
         let mut paths: Vec<String> =
             found.into_iter().map(|object| format!("{base}{}", escaped(&object.location))).collect();
         if pattern {

@@ -90,6 +90,9 @@ impl Journal {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let (header, known, end) = scan(&file).map_err(failed)?;
+        if header.is_none() && !may_be_journal(&file).map_err(failed)? {
+            return Err(failed(std::io::Error::other("the file is there, and is not a journal of driftsweep")));
+        }
         let (as_of, known) = match header {
             Some(header) if header.version == VERSION && header.fleet == fleet && continues(&header.as_of) => {
                 file.set_len(end).map_err(failed)?;
@@ -160,6 +163,13 @@ fn append(mut file: &File, key: u128, content: &impl Serialize) -> std::io::Resu
     record.extend(key.to_le_bytes());
     record.extend(content);
     file.write_all(&record)
+}
+
+/// Whether a file starts as a journal does, whose first record has the key 0; one cut short by a kill may.
+fn may_be_journal(file: &File) -> std::io::Result<bool> {
+    let mut start = [0; PREFIX];
+    let n = file.read_at(&mut start, 0)?;
+    Ok(start[..n].iter().skip(12).all(|&byte| byte == 0))
 }
 
 type Scanned = (Option<Header>, HashMap<u128, (u64, usize)>, u64);
