@@ -44,5 +44,7 @@ if [ -n "${DRIFTSWEEP_TEST_NO_GPU:-}" ]; then
         "$(cargo test --locked --release --test it -- --list 2>/dev/null | grep -c '^parity::')"
 else
     printf '\nAll passed; GPU tests ran on the device below.\n'
-    cargo run --locked --release --quiet -- doctor
+    # The program that was tested: `cargo run` would build the packages once more, without what only tests need.
+    target=$(cargo metadata --format-version 1 --no-deps | grep -o '"target_directory":"[^"]*"' | cut -d'"' -f4)
+    "$target/release/driftsweep" doctor
 fi
