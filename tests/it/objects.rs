@@ -113,7 +113,7 @@ impl Server {
 
 /// A generated fleet in the bucket `data`, its fleet file for the disk and one for the store.
 fn fleet(folder: &TempDir) -> (String, String) {
-    let bucket = folder.path().join("root/data");
+    let bucket = folder.path().join("buckets/data");
     fs::create_dir_all(&bucket).unwrap();
     let generate = ["bench", "generate", bucket.to_str().unwrap(), "--models", "4", "--features", "8"];
     assert!(run(generate.iter().chain(&["--rows", "9000", "--row-group", "4000"])).status.success());
@@ -148,7 +148,7 @@ fn a_sweep_from_an_object_store_is_that_from_the_disk_however_the_store_fails() 
     let from_disk = report(&run(sweep(&local)));
     for faults in [NONE, Faults { error: 3, ..NONE }, Faults { cut: 4, ..NONE }, Faults { late: 40, error: 7, cut: 11 }]
     {
-        let server = serve(&folder.path().join("root"), faults);
+        let server = serve(&folder.path().join("buckets"), faults);
         let from_store = report(&server.run(&sweep(&remote)));
         assert!(from_store == from_disk);
         assert!(server.requests.load(Ordering::Relaxed) > 100, "columns are read in ranges");
@@ -161,7 +161,7 @@ fn a_sweep_from_an_object_store_is_that_from_the_disk_however_the_store_fails() 
 fn baselines_reports_and_history_live_in_an_object_store_too() {
     let folder = TempDir::new().unwrap();
     let (local, remote) = fleet(&folder);
-    let server = serve(&folder.path().join("root"), Faults { error: 5, ..NONE });
+    let server = serve(&folder.path().join("buckets"), Faults { error: 5, ..NONE });
     let built = server.run(&["baseline", "build", "--fleet", &remote, "-o", "s3://data/frozen"]);
     assert_eq!(built.status.code(), Some(0), "{}", String::from_utf8_lossy(&built.stderr));
     let text = fs::read_to_string(&remote).unwrap();
@@ -175,14 +175,15 @@ fn baselines_reports_and_history_live_in_an_object_store_too() {
     let args = ["sweep", fleet, "--history", "s3://data/history", "-o", "s3://data/report.json"];
     let output = server.run(&[&args[..], &JSON].concat());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    let found: Value = serde_json::from_slice(&fs::read(folder.path().join("root/data/report.json")).unwrap()).unwrap();
+    let found: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("buckets/data/report.json")).unwrap()).unwrap();
     let from_disk = report(&run([&["sweep", &local][..], &JSON].concat()));
     let psi = |report: &Value| report["models"][2]["features"][3]["metrics"]["psi"]["value"].clone();
     assert_eq!(psi(&found), psi(&from_disk));
     let history = server.run(&["history", fleet, "--history", "s3://data/history", "--format", "json"]);
     let entries: Vec<Value> = serde_json::from_slice(&history.stdout).unwrap();
     assert!(entries.iter().any(|entry| entry["metric"] == "psi" && entry["model"] == "model-00002"));
-    let other = folder.path().join("root/data/one.csv");
+    let other = folder.path().join("buckets/data/one.csv");
     fs::write(&other, "x,y\n1,a\n2,b\n").unwrap();
     let compared = server.run(&["compare", "s3://data/one.csv", "s3://data/one.csv", "--format", "json"]);
     assert_eq!(report(&compared)["rows"]["baseline"], 2);
@@ -192,7 +193,7 @@ fn baselines_reports_and_history_live_in_an_object_store_too() {
 fn every_way_a_store_refuses_has_a_clear_message_without_secrets() {
     let folder = TempDir::new().unwrap();
     let (_, _) = fleet(&folder);
-    let server = serve(&folder.path().join("root"), NONE);
+    let server = serve(&folder.path().join("buckets"), NONE);
     let good = "s3://data/current/table-00001.parquet";
     let refused = |output: Output, words: &[&str]| {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -209,14 +210,14 @@ fn every_way_a_store_refuses_has_a_clear_message_without_secrets() {
     let nobody = Server { address: "127.0.0.1:9".parse().unwrap(), ..serve(folder.path(), NONE) };
     refused(nobody.run(&["compare", good, good]), &[good, "cannot be reached"]);
     // An object that is no Parquet file.
-    fs::write(folder.path().join("root/data/text.parquet"), "not Parquet").unwrap();
+    fs::write(folder.path().join("buckets/data/text.parquet"), "not Parquet").unwrap();
     refused(server.run(&["compare", good, "s3://data/text.parquet"]), &["text.parquet", "not a readable Parquet file"]);
     let output = server.command(
         "wrong-secret",
         &[
             "compare",
-            &format!("{}/root/data/current/table-00001.parquet", folder.path().display()),
-            &format!("{}/root/data/current/table-00001.parquet", folder.path().display()),
+            &format!("{}/buckets/data/current/table-00001.parquet", folder.path().display()),
+            &format!("{}/buckets/data/current/table-00001.parquet", folder.path().display()),
             "-o",
             "s3://data/out.txt",
         ],
