@@ -34,6 +34,7 @@ fi
 step cargo fmt --check
 # Everything is checked and tested in the release profile: one build of the dependencies, and the code that ships.
 step cargo clippy --locked --release --all-targets -- -D warnings
+step cargo clippy --locked --release --all-targets --no-default-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --locked --release --no-deps --lib --quiet
 step cargo test --locked --release
 # The benchmarks must run; what they measure is for benches/README.md.
