@@ -73,7 +73,8 @@ fn check(args: &DoctorArgs, text: &mut String) -> anyhow::Result<u8> {
     let fleet = Fleet::read(path, &Options::new())?;
     writeln!(text, "fleet      {}: {} models", fleet.name, fleet.models.len())?;
     let mut broken = 0;
-    for planned in Plan::new(&fleet, jiff::Timestamp::now()).survey().comparisons {
+    let now = jiff::Timestamp::now();
+    for planned in Plan::new(&fleet.at(now), now).survey().comparisons {
         let place = [&planned.model, &planned.window, &planned.segment].map(String::as_str).join(" ");
         match planned.error {
             None => {

@@ -48,6 +48,12 @@ pub struct GenerateArgs {
     /// Adds a column `at` of times; the current side spans so many days
     #[arg(long, default_value_t = 0, value_name = "N")]
     days: u32,
+    /// Nights in a row: a current side for each, in a folder named by its day, from 2026-01-01 on
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    nights: u32,
+    /// The first of them with drift
+    #[arg(long, default_value_t = 1, value_name = "NIGHT")]
+    drift_from: u32,
     /// Rows of a row group at most; fewer in wide tables
     #[arg(long, default_value_t = 1 << 18, value_name = "N")]
     row_group: usize,
@@ -71,11 +77,13 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<u8> {
         kinds: args.drift_kinds.clone(),
         drift_size: args.drift_size,
         days: args.days,
+        nights: args.nights,
+        drift_from: args.drift_from,
         row_group: args.row_group,
     };
     spec.check()?;
     let bar = Bar::of("values");
-    bar.0.set_length(spec.truth().tables.iter().map(|table| 2 * (table.columns.len() * spec.rows) as u64).sum());
+    bar.0.set_length(spec.values());
     let truth = generate::write(&spec, &args.folder, |values| bar.0.inc(values))?;
     drop(bar);
     let drifting = truth.tables.iter().flat_map(|table| &table.columns).filter(|column| column.drift.is_some()).count();

@@ -86,14 +86,15 @@ impl StateArgs {
     }
 }
 
-/// Whether the windows by the calendar are the same for both times.
+/// Whether the windows by the calendar, and the paths with a day in them, are the same for both times.
 fn same_windows(fleet: &Fleet, one: Timestamp, other: Timestamp) -> bool {
-    fleet.models.iter().all(|model| {
-        let Some(clock) = &model.clock else { return true };
-        let by_calendar = model.windows.iter().filter_map(|window| window.period).filter(Period::is_by_calendar);
-        let mut intervals = by_calendar.map(|p| (p.interval(one, &clock.zone), p.interval(other, &clock.zone)));
-        intervals.all(|(one, other)| one == other)
-    })
+    let paths = |as_of| fleet.at(as_of).models.into_iter().flat_map(|model| model.windows).map(|window| window.current);
+    paths(one).eq(paths(other))
+        && fleet.models.iter().all(|model| {
+            let by_calendar = model.windows.iter().filter_map(|window| window.period).filter(Period::is_by_calendar);
+            let mut intervals = by_calendar.map(|p| (p.interval(one, &model.zone), p.interval(other, &model.zone)));
+            intervals.all(|(one, other)| one == other)
+        })
 }
 
 /// The state of a fleet while a sweep runs.

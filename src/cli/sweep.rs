@@ -62,7 +62,10 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     }
     let now = Timestamp::now();
     if args.dry_run || args.explain {
-        let survey = Plan::new(&fleet, args.state.as_of(now)).survey();
+        let survey = {
+            let as_of = args.state.as_of(now);
+            Plan::new(&fleet.at(as_of), as_of).survey()
+        };
         let chosen = args.engine.counter(|| survey.workload)?;
         let text = explain(&survey, &chosen, &options, args)?;
         if args.dry_run {
@@ -72,6 +75,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         eprint!("{text}");
     }
     let state = State::open(&args.state, &args.fleet, &fleet, now)?;
+    let fleet = fleet.at(state.as_of());
     let plan = Plan::new(&fleet, state.as_of());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
     let bar = Bar::new();

@@ -8,6 +8,7 @@ mod window;
 
 pub use crate::metric::Kind;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
+use window::dated;
 pub use window::{Interval, Period};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use indexmap::IndexMap;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -45,8 +47,10 @@ pub struct Model {
     pub baseline: String,
     /// What it sees now: one snapshot, or one per named window.
     pub windows: Vec<Window>,
-    /// How the rows of a window are found by time, where they are.
-    pub clock: Option<Clock>,
+    /// The column of times by which the rows of a window are found, where they are.
+    pub time: Option<String>,
+    /// The zone in which days begin and schedules are read.
+    pub zone: TimeZone,
     /// Whether each window is compared with the one before it, instead of with the baseline.
     pub previous: bool,
     /// Columns whose values part the rows into segments.
@@ -68,19 +72,10 @@ pub struct Model {
 pub struct Window {
     /// Its name; empty where a model has only one.
     pub name: String,
-    /// Path, glob or directory.
+    /// Path, glob or directory; may hold `{day}` until [`Fleet::at`] says which.
     pub current: String,
     /// The stretch of time it looks at; everything if absent.
     pub period: Option<Period>,
-}
-
-/// A column of times, and the zone in which days begin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Clock {
-    /// The column.
-    pub column: String,
-    /// The zone.
-    pub zone: TimeZone,
 }
 
 impl Model {
@@ -107,7 +102,7 @@ impl Model {
 
     /// Features that are named in the file, to be checked against the data.
     pub fn named_features(&self) -> impl Iterator<Item = &str> {
-        let slicing = self.slice_by.iter().chain(self.clock.iter().map(|clock| &clock.column));
+        let slicing = self.slice_by.iter().chain(self.time.iter());
         let features = self.features.iter().flatten().chain(&self.exclude).chain(self.overrides.keys());
         features.chain(slicing).map(String::as_str)
     }
@@ -350,6 +345,19 @@ impl ThresholdTable {
 }
 
 impl Fleet {
+    /// The fleet as a sweep at a point in time reads it: with the day in paths that name it by `{day}`.
+    pub fn at(&self, as_of: Timestamp) -> Self {
+        let mut fleet = self.clone();
+        for model in &mut fleet.models {
+            let paths = model.windows.iter_mut().map(|window| &mut window.current);
+            for path in paths.chain([&mut model.baseline]) {
+                // The formats were checked when the file was read.
+                *path = dated(path, as_of, &model.zone).unwrap_or_else(|_| path.clone());
+            }
+        }
+        fleet
+    }
+
     /// Reads and checks a fleet file. Relative paths in it are relative to the file. Memory settings are those
     /// of `base`.
     ///
@@ -418,12 +426,8 @@ impl Fleet {
                 Some(name) => TimeZone::get(name).map_err(|_| wrong(format!("no time zone is called '{name}'")))?,
                 None => TimeZone::UTC,
             };
-            let clock = model.time.clone().map(|column| Clock { column, zone });
             let previous = model.baseline == PREVIOUS;
-            if model.time_zone.is_some() && model.time.is_none() {
-                return Err(wrong("`time_zone` is that of a column of times; name it with `time`".into()));
-            }
-            if clock.is_some() && periods.is_empty() {
+            if model.time.is_some() && periods.is_empty() {
                 return Err(wrong("`time` is for windows; list them with `windows`".into()));
             }
             for (key, names) in [("windows", &model.windows), ("slice_by", &model.slice_by)] {
@@ -431,7 +435,7 @@ impl Fleet {
                     return Err(wrong(format!("{key} names '{}' twice", twice.1)));
                 }
             }
-            if clock.is_none() && !periods.is_empty() {
+            if model.time.is_none() && !periods.is_empty() {
                 return Err(wrong("windows are found by time; name the column of times with `time`".into()));
             }
             if previous && periods.is_empty() {
@@ -473,6 +477,9 @@ impl Fleet {
                 }
                 segments.push((name, slice));
             }
+            for path in windows.iter().map(|window| &window.current).chain([&model.baseline]) {
+                dated(path, Timestamp::UNIX_EPOCH, &zone).map_err(wrong)?;
+            }
             if windows.is_empty() {
                 return Err(mistake(at, format!("model '{}': current names no snapshot", model.name)));
             }
@@ -480,7 +487,8 @@ impl Fleet {
                 baseline: if previous { windows[0].current.clone() } else { resolve(folder, &model.baseline) },
                 name: model.name,
                 windows,
-                clock,
+                time: model.time,
+                zone,
                 previous,
                 slice_by: model.slice_by,
                 segments,

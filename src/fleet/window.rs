@@ -90,9 +90,50 @@ impl Period {
     }
 }
 
+/// A path as a sweep at a point in time reads it: `{day}` is the last whole day before it, as 2026-01-31, and
+/// `{day:FORMAT}` the same by a `strftime` format. Other braces are left as they are.
+///
+/// # Errors
+/// The reason, for a format that is none.
+pub fn dated(path: &str, as_of: Timestamp, zone: &TimeZone) -> Result<String, String> {
+    const OPEN: &str = "{day";
+    let mut text = String::new();
+    let mut left = path;
+    while let Some((before, rest)) = left.split_once(OPEN) {
+        text.push_str(before);
+        let (format, after) = match rest.strip_prefix('}') {
+            Some(after) => ("%F", after),
+            None => match rest.strip_prefix(':').and_then(|rest| rest.split_once('}')) {
+                Some(format) => format,
+                None => {
+                    text.push_str(OPEN);
+                    left = rest;
+                    continue;
+                }
+            },
+        };
+        let wrong = |e: jiff::Error| format!("'{path}': {e}; write {{day}} or for example {{day:%Y/%m/%d}}");
+        let day = as_of.to_zoned(zone.clone()).date().checked_sub(1.day()).map_err(wrong)?;
+        text.push_str(&jiff::fmt::strtime::format(format, day).map_err(wrong)?);
+        left = after;
+    }
+    Ok(text + left)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dated_path_names_the_day_before_the_sweep_in_its_zone() {
+        let at = |path: &str, zone: &str| {
+            dated(path, "2028-03-01T02:00:00Z".parse().unwrap(), &TimeZone::get(zone).unwrap())
+        };
+        assert_eq!(at("p/date={day}/*.parquet", "UTC").unwrap(), "p/date=2028-02-29/*.parquet");
+        assert_eq!(at("{day:%Y/%m/%d}/{day}", "America/New_York").unwrap(), "2028/02/28/2028-02-28");
+        assert_eq!(at("{x}/{days}/{day", "UTC").unwrap(), "{x}/{days}/{day");
+        assert!(at("{day:%!}", "UTC").unwrap_err().contains("{day:%Y/%m/%d}"));
+    }
 
     fn interval(period: &str, as_of: &str, zone: &str) -> (String, String) {
         let zone = TimeZone::get(zone).unwrap();

@@ -7,7 +7,7 @@ use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::Spec;
+use super::{Side, Spec};
 use crate::error::Error;
 use crate::snapshot::table::{CellType, Cells};
 
@@ -122,10 +122,11 @@ impl Column {
     }
 
     /// The cells of one row group of one side.
-    pub(super) fn cells(&self, current: bool, group: u64, rows: usize) -> Cells {
-        let mut rng =
-            Pcg64Mcg::new(u128::from(mix(self.seed ^ group)) << 64 | u128::from(mix(self.seed + u64::from(current))));
-        let drift = self.drift.filter(|_| current);
+    pub(super) fn cells(&self, side: Side, group: u64, rows: usize) -> Cells {
+        let mut rng = Pcg64Mcg::new(
+            u128::from(mix(self.seed ^ group)) << 64 | u128::from(mix(self.seed + u64::from(side.night))),
+        );
+        let drift = self.drift.filter(|_| side.drifts);
         let (factor, shift) = drift.map_or((1.0, 0.0), |d| (d.factor, d.shift));
         let more = drift.filter(|d| d.kind == DriftKind::Missing).map_or(0.0, |d| d.size);
         let nulls = self.nulls + (1.0 - self.nulls) * more.min(1.0);

@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use jiff::ToSpan;
+use jiff::civil::Date;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,10 @@ pub struct Spec {
     pub drift_size: f64,
     /// Days that the rows of the current side span, in a column `at`; none for no such column.
     pub days: u32,
+    /// Nights in a row, each with a current side of its own in a folder named by its day; 0 for a single one.
+    pub nights: u32,
+    /// The first of them with drift, from 1.
+    pub drift_from: u32,
     /// Rows of a row group at most; fewer in wide tables.
     pub row_group: usize,
 }
@@ -74,6 +80,18 @@ pub struct Table {
 
 /// Uncompressed bytes of a row group, about.
 const ROW_GROUP_BYTES: usize = 256 << 20;
+
+/// The day of the first night of several.
+const FIRST_NIGHT: Date = Date::constant(2026, 1, 1);
+
+/// One side of a table.
+#[derive(Clone, Copy)]
+struct Side {
+    /// Which current side, from 1; 0 is the baseline.
+    night: u32,
+    /// Whether drift has begun.
+    drifts: bool,
+}
 
 /// The day at whose end the current side of a fleet with an `at` column ends: 2026-01-01, in days since 1970.
 const LAST_DAY: i64 = 20_454;
@@ -121,10 +139,42 @@ impl Spec {
         if self.days > 10_000 {
             return bad("--days", "must be at most 10000");
         }
+        if self.nights > 3650 {
+            return bad("--nights", "must be at most 3650");
+        }
+        if self.nights > 0 && self.days > 0 {
+            return bad("--nights", "has a folder for each day; leave out --days");
+        }
+        if self.drift_from == 0 {
+            return bad("--drift-from", "is a night, from 1");
+        }
         if self.kinds.is_empty() {
             return bad("--drift-kinds", "names no kind");
         }
         Ok(())
+    }
+
+    /// The sides of each table: the baseline, and the current side of each night.
+    fn sides(&self) -> impl Iterator<Item = Side> {
+        (0..=self.nights.max(1)).map(|night| Side { night, drifts: night >= self.drift_from })
+    }
+
+    /// Where the files of a side are.
+    fn folder(&self, side: Side) -> String {
+        match side.night {
+            0 => "baseline".into(),
+            _ if self.nights == 0 => "current".into(),
+            night => {
+                let day = FIRST_NIGHT.saturating_add((i64::from(night) - 1).days());
+                format!("current/{day}")
+            }
+        }
+    }
+
+    /// The values that will be written.
+    pub fn values(&self) -> u64 {
+        let columns: usize = self.truth().tables.iter().map(|table| table.columns.len()).sum();
+        self.sides().count() as u64 * (columns * self.rows) as u64
     }
 
     /// The tables of the fleet.
@@ -147,7 +197,7 @@ impl Spec {
     }
 }
 
-/// Writes `baseline/*.parquet`, `current/*.parquet`, `fleet.toml` and `truth.json` into a folder. `done` is called
+/// Writes `baseline/*.parquet`, `current/*.parquet` (or `current/DAY/*.parquet` for several nights), `fleet.toml` and `truth.json` into a folder. `done` is called
 /// after each row group with its values.
 ///
 /// # Errors
@@ -155,12 +205,13 @@ impl Spec {
 pub fn write(spec: &Spec, folder: &Path, done: impl Fn(u64) + Sync) -> Result<Truth> {
     spec.check()?;
     let truth = spec.truth();
-    let files: Vec<(&Table, bool)> = truth.tables.iter().flat_map(|table| [(table, false), (table, true)]).collect();
-    for side in ["baseline", "current"] {
-        let path = folder.join(side);
+    let files: Vec<(&Table, Side)> =
+        spec.sides().flat_map(|side| truth.tables.iter().map(move |table| (table, side))).collect();
+    for side in spec.sides() {
+        let path = folder.join(spec.folder(side));
         std::fs::create_dir_all(&path).map_err(|source| Error::Write { path, source })?;
     }
-    files.into_par_iter().try_for_each(|(table, current)| write_table(spec, table, current, folder, &done))?;
+    files.into_par_iter().try_for_each(|(table, side)| write_table(spec, table, side, folder, &done))?;
     atomic::write(&folder.join("fleet.toml"), fleet_file(&truth).as_bytes())?;
     let json = serde_json::to_vec_pretty(&truth)
         .map_err(|e| Error::BadValue { what: "truth.json".into(), reason: e.to_string() })?;
@@ -168,8 +219,8 @@ pub fn write(spec: &Spec, folder: &Path, done: impl Fn(u64) + Sync) -> Result<Tr
     Ok(truth)
 }
 
-fn write_table(spec: &Spec, table: &Table, current: bool, folder: &Path, done: &(impl Fn(u64) + Sync)) -> Result<()> {
-    let path = folder.join(if current { "current" } else { "baseline" }).join(format!("{}.parquet", table.name));
+fn write_table(spec: &Spec, table: &Table, side: Side, folder: &Path, done: &(impl Fn(u64) + Sync)) -> Result<()> {
+    let path = folder.join(spec.folder(side)).join(format!("{}.parquet", table.name));
     let failed = |message: String| Error::Write { path: path.clone(), source: std::io::Error::other(message) };
     let io = |source| Error::Write { path: path.clone(), source };
     let timed = spec.days > 0;
@@ -185,8 +236,8 @@ fn write_table(spec: &Spec, table: &Table, current: bool, folder: &Path, done: &
     for (group, start) in (0..spec.rows).step_by(rows).enumerate() {
         let rows = rows.min(spec.rows - start);
         let cells = |c: usize| match table.columns.get(c) {
-            Some(column) => column.cells(current, group as u64, rows),
-            None => Cells::Time(times(spec, start, rows, current)),
+            Some(column) => column.cells(side, group as u64, rows),
+            None => Cells::Time(times(spec, start, rows, side.night > 0)),
         };
         writer.write(rows, (0..columns.len()).into_par_iter().map(cells)).map_err(failed)?;
         done(rows as u64 * columns.len() as u64);
@@ -209,8 +260,9 @@ fn fleet_file(truth: &Truth) -> String {
     let mut text = String::from("name = \"generated\"\n");
     for table in &truth.tables {
         for (model, features) in &table.models {
+            let current = if truth.spec.nights > 0 { "current/{day}" } else { "current" };
             text.push_str(&format!(
-                "\n[[model]]\nname = \"{model}\"\nbaseline = \"baseline/{0}.parquet\"\ncurrent = \"current/{0}.parquet\"\n",
+                "\n[[model]]\nname = \"{model}\"\nbaseline = \"baseline/{0}.parquet\"\ncurrent = \"{current}/{0}.parquet\"\n",
                 table.name
             ));
             if table.models.len() > 1 {

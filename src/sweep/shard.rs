@@ -363,17 +363,17 @@ impl Parts {
 
 /// The times that a model's baseline and its window look at, as conditions; none where they look at everything.
 fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::Result<[Option<Condition>; 2], String> {
-    let (Some(period), Some(clock)) = (&window.period, &model.clock) else { return Ok([None, None]) };
-    let wall = |at: Timestamp| clock.zone.to_datetime(at).to_zoned(TimeZone::UTC).map_or(at, |z| z.timestamp());
+    let (Some(period), Some(column)) = (&window.period, &model.time) else { return Ok([None, None]) };
+    let wall = |at: Timestamp| model.zone.to_datetime(at).to_zoned(TimeZone::UTC).map_or(at, |z| z.timestamp());
     let condition = |Interval { from, before }| Condition {
-        column: clock.column.clone(),
+        column: column.clone(),
         test: Test::During {
             times: (from.as_microsecond(), before.as_microsecond()),
             wall: (wall(from).as_microsecond(), wall(before).as_microsecond()),
         },
     };
-    let now = period.interval(as_of, &clock.zone)?;
-    let before = if model.previous { Some(condition(period.previous(as_of, &clock.zone)?)) } else { None };
+    let now = period.interval(as_of, &model.zone)?;
+    let before = if model.previous { Some(condition(period.previous(as_of, &model.zone)?)) } else { None };
     Ok([before, Some(condition(now))])
 }
 

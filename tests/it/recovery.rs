@@ -1,6 +1,8 @@
 //! Sweeps that are killed, hurried, run twice at once, or cannot write.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -150,8 +152,33 @@ fn what_cannot_be_written_is_said_and_nothing_is_left_half_written() {
     assert_eq!((code, &report["counts_hash"]), (Some(0), &whole["counts_hash"]));
     assert!(said.contains("no history is kept"), "{said}");
 
-    // A disk that fills up while the sweep runs: files may grow to 8 KiB.
+    // Folders that may be read only, by a user who is not root.
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    fs::remove_file(folder.path().join(".driftsweep")).unwrap();
+    open(folder.path(), 0o555);
+    let as_nobody = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        command.args(["sweep", fleet.to_str().unwrap()]).args(NOW).args(more).env("TMPDIR", folder.path());
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, report, said) = as_nobody(&[]);
+    let report: Value = serde_json::from_slice(&report).unwrap_or_else(|_| panic!("{said}"));
+    assert_eq!((code, &report["counts_hash"]), (Some(0), &whole["counts_hash"]), "{said}");
+    assert!(said.contains("no history is kept") && said.contains("ermission denied"), "{said}");
     let state = folder.path().join("state");
+    for refused in [["--state", state.to_str().unwrap()], ["-o", state.to_str().unwrap()]] {
+        let (code, _, said) = as_nobody(&refused);
+        assert_eq!(code, Some(7), "{said}");
+        assert!(said.contains("state") && said.contains("ermission denied"), "{said}");
+        assert!(!state.exists());
+    }
+    open(folder.path(), 0o755);
+
+    // A disk that fills up while the sweep runs: files may grow to 8 KiB.
     let script = format!(
         "trap '' XFSZ; ulimit -f 8; exec {} sweep {} --state {} {}",
         env!("CARGO_BIN_EXE_driftsweep"),
@@ -234,6 +261,26 @@ fn every_sweep_is_in_the_history() {
     assert_eq!(history(&["--since", "2026-11-23T00:00:00Z"]).len() * 2, history(&[]).len());
     let drifted = history(&["--drifted", "--since", "2026-11-23T00:00:00Z", "--metrics", "missing_difference"]);
     assert_eq!(drifted.len() as u64, report["summary"]["drifted"].as_u64().unwrap());
+}
+
+#[test]
+fn nights_in_a_row_are_swept_by_their_day_and_drift_begins_when_it_should() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let args = ["bench", "generate", path, "--models", "2", "--features", "10", "--rows", "5000", "--nights", "4"];
+    assert!(run(args.iter().chain(&["--drift-from", "3", "--drift", "0.2"])).status.success());
+    let fleet = folder.path().join("fleet.toml");
+    let night = |as_of: &str| {
+        let output = run(["sweep", fleet.to_str().unwrap(), "--format", "json", "--metrics", "psi,js", "--now", as_of]);
+        let report = serde_json::from_slice::<Value>(&output.stdout).unwrap();
+        (report["summary"]["drifted"].as_u64().unwrap(), report["counts_hash"].to_string())
+    };
+    // The sweep early on a day is that of the day before.
+    let found = ["2026-01-02T02:00:00Z", "2026-01-03T02:00:00Z", "2026-01-04T02:00:00Z", "2026-01-05"].map(night);
+    assert_eq!(found.each_ref().map(|(drifted, _)| drifted.min(&1)), [&0, &0, &1, &1]);
+    assert_ne!(found[2].1, found[3].1);
+    let output = run(["sweep", fleet.to_str().unwrap(), "--now", "2026-01-09"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("2026-01-08"), "the missing day is named");
 }
 
 #[test]
