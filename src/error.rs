@@ -121,6 +121,20 @@ pub enum Error {
         /// The folder both keep their state in.
         path: PathBuf,
     },
+    /// Another process acts for the same fleet.
+    #[error("fleet '{fleet}': another tick is at it; this one does nothing")]
+    Occupied {
+        /// The fleet.
+        fleet: String,
+    },
+    /// The store cannot be used.
+    #[error("store {store}: {reason}")]
+    Store {
+        /// Where it is, without what is secret.
+        store: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
     /// A file that cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -155,7 +169,8 @@ impl Error {
             Error::Baseline { .. } => 5,
             Error::Backend(_) => 6,
             Error::Write { .. } => 7,
-            Error::Busy { .. } => 13,
+            Error::Busy { .. } | Error::Occupied { .. } => 13,
+            Error::Store { .. } => 14,
         }
     }
 }

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment};
 use driftsweep::history::{self, Entry, Filter};
 use driftsweep::report::Format;
 use jiff::Timestamp;
@@ -56,11 +55,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     }
     let bytes = match args.format {
         Format::Table => table(&entries, args.top).into_bytes(),
-        Format::Json => {
-            let mut bytes = serde_json::to_vec_pretty(&entries)?;
-            bytes.push(b'\n');
-            bytes
-        }
+        Format::Json => return super::write_json(&entries).map(|()| 0),
         Format::Csv => {
             let mut writer = csv::Writer::from_writer(Vec::new());
             entries.iter().try_for_each(|entry| writer.serialize(entry))?;
@@ -76,9 +71,8 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
 
 fn table(entries: &[Entry], top: usize) -> String {
     let from = if top == 0 { 0 } else { entries.len().saturating_sub(top) };
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["as of", "model", "window", "segment", "feature", "status", "figure", "value", "drifted"]);
+    let heading = ["as of", "model", "window", "segment", "feature", "status", "figure", "value", "drifted"];
+    let mut table = super::table(heading);
     for entry in &entries[from..] {
         let text = |text: &str| Cell::new(text.escape_debug());
         let value = entry.value.map_or("–".into(), |value| format!("{value:.4}"));

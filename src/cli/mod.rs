@@ -5,11 +5,15 @@ mod bench;
 mod compare;
 mod demo;
 mod doctor;
+mod events;
+mod explain;
 mod generate;
 mod history;
 mod init;
+mod mute;
 mod state;
 mod sweep;
+mod tick;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -18,9 +22,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use comfy_table::ContentArrangement;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use driftsweep::count::{Backend, Chosen, Counter, Workload, gpu};
 use driftsweep::error::Error;
-use driftsweep::fleet::Options;
+use driftsweep::fleet::{Fleet, Model, Options};
 use driftsweep::metric::MetricSet;
 use driftsweep::report::Format;
 use driftsweep::sweep::Engine;
@@ -44,12 +50,13 @@ Exit codes:
   5   baseline file not understood
   6   backend not available
   7   output cannot be written
-  10  done, drift found (with --fail-on-drift)
+  10  done, drift found (with --fail-on-drift) or events opened (with --fail-on-event)
   11  done, but some features or models could not be compared
   12  done in part: the deadline came before some models
-  13  the same sweep is running already";
+  13  the same sweep, or another tick of the fleet, is running already
+  14  the store cannot be used";
 
-/// Done, drift found.
+/// Done, drift found or events opened.
 const DRIFT: u8 = 10;
 /// Done, but some features or models could not be compared.
 const PARTIAL: u8 = 11;
@@ -60,6 +67,17 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Compares every model of a fleet with its baseline
     Sweep(sweep::SweepArgs),
+    /// Does everything that is due: the sweep, what follows from it, training by the calendar. For cron
+    Tick(tick::TickArgs),
+    /// Shows why the triggers of a model fired, or did not
+    Explain(explain::ExplainArgs),
+    /// Lists the retrain events, or closes one
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Keeps triggers of a model from opening events for a while
+    Mute(mute::MuteArgs),
+    /// Ends that
+    Unmute(mute::UnmuteArgs),
     /// Shows what the sweeps before found
     History(history::HistoryArgs),
     /// Freezes training snapshots, so that no sweep reads them again
@@ -234,6 +252,30 @@ fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
+/// Writes JSON to standard output.
+fn write_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    write_stdout(&bytes)
+}
+
+/// A table with a heading.
+fn table<const N: usize>(heading: [&str; N]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(heading);
+    table
+}
+
+/// The model of a name.
+fn model_of<'a>(fleet: &'a Fleet, name: &str) -> anyhow::Result<&'a Model> {
+    let found = fleet.models.iter().find(|model| model.name == name);
+    found.ok_or_else(|| {
+        let known: Vec<&str> = fleet.models.iter().take(20).map(|model| &*model.name).collect();
+        Error::UnknownName { what: "model", name: name.into(), known: known.join(", ") }.into()
+    })
+}
+
 /// Refuses an output that would overwrite one of the inputs.
 fn protect<'a>(output: Option<&Path>, inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
     let Some(output) = output else { return Ok(()) };
@@ -293,6 +335,11 @@ pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Tick(args) => tick::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Events(command) => events::run(&command),
+        Command::Mute(args) => mute::run(&args),
+        Command::Unmute(args) => mute::lift(&args),
         Command::History(args) => history::run(&args),
         Command::Baseline(command) => baseline::run(&command),
         Command::Init(args) => init::run(&args),

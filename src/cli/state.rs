@@ -91,10 +91,32 @@ fn same_windows(fleet: &Fleet, one: Timestamp, other: Timestamp) -> bool {
     let paths = |as_of| fleet.at(as_of).models.into_iter().flat_map(|model| model.windows).map(|window| window.current);
     paths(one).eq(paths(other))
         && fleet.models.iter().all(|model| {
-            let by_calendar = model.windows.iter().filter_map(|window| window.period).filter(Period::is_by_calendar);
+            let by_calendar = model
+                .windows
+                .iter()
+                .filter_map(|window| Some(window.period.as_ref()?.1))
+                .filter(Period::is_by_calendar);
             let mut intervals = by_calendar.map(|p| (p.interval(one, &model.zone), p.interval(other, &model.zone)));
             intervals.all(|(one, other)| one == other)
         })
+}
+
+/// Opens the journal, and says on standard error if it goes on with a sweep that was killed.
+fn open_journal(
+    folder: &Path,
+    fleet: &Fleet,
+    as_of: Timestamp,
+    continues: impl Fn(&str) -> bool,
+) -> driftsweep::error::Result<Journal> {
+    let journal = Journal::open(folder, &fleet.name, &as_of.to_string(), continues)?;
+    if journal.as_of() != as_of.to_string() || journal.known() > 0 {
+        eprintln!(
+            "driftsweep: going on with the sweep of {}: {} groups of columns done",
+            journal.as_of(),
+            journal.known()
+        );
+    }
+    Ok(journal)
 }
 
 /// The state of a fleet while a sweep runs.
@@ -105,7 +127,7 @@ pub struct State {
 }
 
 impl State {
-    /// Opens the journal, and says on standard error if it goes on with a sweep that was killed. Where no folder was
+    /// The state for a sweep as its flags have it. Where no folder was
     /// asked for and the default one cannot be written, the sweep goes without.
     pub fn open(args: &StateArgs, path: &Path, fleet: &Fleet, now: Timestamp) -> anyhow::Result<Self> {
         let as_of = args.as_of(now);
@@ -124,7 +146,7 @@ impl State {
                 None => now.duration_since(begun).abs() <= RESUMED_WITHIN && same_windows(fleet, begun, now),
             }
         };
-        let journal = match Journal::open(&folder, &fleet.name, &as_of.to_string(), continues) {
+        let journal = match open_journal(&folder, fleet, as_of, continues) {
             Err(error @ Error::Write { .. }) if !asked_for => {
                 eprintln!(
                     "driftsweep: {error}; no history is kept and a killed sweep starts anew (--state names a folder, \
@@ -134,15 +156,15 @@ impl State {
             }
             other => other?,
         };
-        if journal.as_of() != as_of.to_string() || journal.known() > 0 {
-            eprintln!(
-                "driftsweep: going on with the sweep of {}: {} groups of columns done",
-                journal.as_of(),
-                journal.known()
-            );
-        }
         let as_of = journal.as_of().parse().unwrap_or(as_of);
         Ok(Self { as_of, history: Some(args.folders.history(path)), journal: Some(journal) })
+    }
+
+    /// The state for a sweep that counts as a time, whether it is begun or gone on with.
+    pub fn at(folders: &FolderArgs, path: &Path, fleet: &Fleet, as_of: Timestamp) -> driftsweep::error::Result<Self> {
+        let same = |begun: &str| begun == as_of.to_string();
+        let journal = open_journal(&folders.folder(path).0, fleet, as_of, same)?;
+        Ok(Self { as_of, history: Some(folders.history(path)), journal: Some(journal) })
     }
 
     /// The time the sweep counts as.
@@ -161,19 +183,19 @@ impl State {
         report.id = history::sweep_id(&fleet.name, fleet.models.iter().map(|model| &*model.name), self.as_of);
     }
 
-    /// Appends a sweep to the history, and forgets the journal if the sweep is complete.
-    pub fn close(self, report: &SweepReport, complete: bool) -> anyhow::Result<()> {
+    /// Appends a sweep to the history.
+    pub fn append(&self, report: &SweepReport) -> driftsweep::error::Result<()> {
         if let Some(failure) = self.journal.as_ref().and_then(Journal::failure) {
             eprintln!("driftsweep: {failure}; the sweep was not noted beyond that");
         }
-        if let Some(history) = self.history {
-            history::append(&history, report, self.as_of)?;
-        }
-        if let Some(journal) = self.journal
-            && complete
-        {
-            journal.finish()?;
+        if let Some(history) = &self.history {
+            history::append(history, report, self.as_of)?;
         }
         Ok(())
+    }
+
+    /// Forgets the journal of a sweep that is complete.
+    pub fn finish(self) -> driftsweep::error::Result<()> {
+        self.journal.map_or(Ok(()), Journal::finish)
     }
 }

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::CellAlignment;
 use driftsweep::count::Chosen;
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::report;
@@ -43,7 +42,7 @@ pub struct SweepArgs {
 }
 
 /// Done, but the deadline came before some models.
-const NOT_COVERED: u8 = 12;
+pub const NOT_COVERED: u8 = 12;
 
 pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let started = Instant::now();
@@ -103,7 +102,10 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         }
     }
     // An incomplete sweep keeps its journal: run again, it covers the rest.
-    state.close(&found, missed == 0)?;
+    state.append(&found)?;
+    if missed == 0 {
+        state.finish()?;
+    }
     let s = found.summary;
     let code = args.output.code(s.drifted > 0, s.failed + s.failed_comparisons > 0);
     Ok(if missed > 0 { NOT_COVERED } else { code })
@@ -117,9 +119,7 @@ fn place(window: &str, segment: &str) -> String {
 fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs) -> anyhow::Result<String> {
     let threads = options.threads as f64;
     let size = |bytes: u64| bytesize::ByteSize(bytes).to_string();
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["", "model", "window", "segment", "rows", "features", "to read", "after"]);
+    let mut table = super::table(["", "model", "window", "segment", "rows", "features", "to read", "after"]);
     for column in [0, 4, 5, 6, 7] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

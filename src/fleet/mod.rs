@@ -3,11 +3,14 @@
 
 pub mod guess;
 mod options;
+pub mod policy;
 mod segment;
 mod window;
 
 pub use crate::metric::Kind;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
+pub use policy::{Given, Labels, Origin, Persistence, Quorum, Schedule, Trigger, Triggers};
+use policy::{LabelTable, TriggerTable};
 use window::dated;
 pub use window::{Interval, Period};
 
@@ -20,11 +23,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
 
 use crate::error::{Error, Result};
 use crate::metric::convention::{Convention, Conventional, Rule};
+use crate::metric::performance::Quality;
 use crate::metric::{Metric, MetricSet};
 use crate::snapshot::{Bound, Condition, Slice, Test};
 use crate::storage;
@@ -34,6 +38,10 @@ use crate::storage;
 pub struct Fleet {
     /// Its name; the file's name if it gives none.
     pub name: String,
+    /// When a sweep is due.
+    pub sweep: Schedule,
+    /// The zone in which that is read.
+    pub zone: TimeZone,
     /// Its models, in file order.
     pub models: Vec<Model>,
 }
@@ -47,8 +55,6 @@ pub struct Model {
     pub baseline: String,
     /// What it sees now: one snapshot, or one per named window.
     pub windows: Vec<Window>,
-    /// The column of times by which the rows of a window are found, where they are.
-    pub time: Option<String>,
     /// The zone in which days begin and schedules are read.
     pub zone: TimeZone,
     /// Whether each window is compared with the one before it, instead of with the baseline.
@@ -61,6 +67,12 @@ pub struct Model {
     pub importance: f64,
     /// Metrics, bins and category limit.
     pub options: Options,
+    /// When it is to be trained again.
+    pub triggers: Triggers,
+    /// Where its predictions meet what came true, if that is known.
+    pub labels: Option<Labels>,
+    /// What the model and the fleet set, to tell where a threshold comes from.
+    thresholds: [ThresholdTable; 2],
     /// Features to compare; all if absent.
     features: Option<BTreeSet<String>>,
     exclude: BTreeSet<String>,
@@ -74,15 +86,88 @@ pub struct Window {
     pub name: String,
     /// Path, glob or directory; may hold `{day}` until [`Fleet::at`] says which.
     pub current: String,
-    /// The stretch of time it looks at; everything if absent.
-    pub period: Option<Period>,
+    /// The column of times by which its rows are found, and the stretch of time it looks at; everything if absent.
+    pub period: Option<(String, Period)>,
+    /// The only column that is compared; all features if absent.
+    pub only: Option<String>,
 }
 
+impl Window {
+    /// A snapshot as a whole.
+    fn whole(name: &str, current: String) -> Self {
+        Self { name: name.into(), current, period: None, only: None }
+    }
+}
+
+/// What a compared column is to its model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// What it sees.
+    Feature,
+    /// What it says.
+    Prediction,
+    /// What came true.
+    Label,
+}
+
+/// The window in which labels that stand in a table of their own are compared.
+const LABELS: &str = "labels";
+
 impl Model {
-    /// How a feature is to be read: `None` leaves it out, `Some(None)` goes by its type.
-    pub fn kind_of(&self, feature: &str) -> Option<Option<Kind>> {
-        let wanted = self.features.as_ref().is_none_or(|features| features.contains(feature));
-        (wanted && !self.exclude.contains(feature)).then(|| self.overrides.get(feature).and_then(|table| table.kind))
+    /// What a column is to the model.
+    pub fn role_of(&self, column: &str) -> Role {
+        match &self.labels {
+            Some(labels) if labels.label == column => Role::Label,
+            Some(labels) if labels.says(column) => Role::Prediction,
+            _ => Role::Feature,
+        }
+    }
+
+    /// How a column is to be read: `None` leaves it out, `Some(None)` goes by its type. What the model says and what came
+    /// true is compared beside its features, whatever is excluded.
+    pub fn kind_of(&self, column: &str) -> Option<Option<Kind>> {
+        let own = self.overrides.get(column).and_then(|table| table.kind);
+        let of_numbers = self.triggers.metric.value.is_some_and(Quality::is_of_numbers);
+        match (self.role_of(column), &self.labels) {
+            (Role::Label, _) => Some(own.or((!of_numbers).then_some(Kind::Categorical))),
+            (Role::Prediction, Some(labels)) if labels.score.as_deref() == Some(column) => Some(own),
+            (Role::Prediction, _) => Some(own.or((!of_numbers).then_some(Kind::Categorical))),
+            (Role::Feature, Some(labels)) if labels.only_joins(column) => None,
+            (Role::Feature, _) => {
+                let wanted = self.features.as_ref().is_none_or(|features| features.contains(column));
+                (wanted && !self.exclude.contains(column)).then_some(own)
+            }
+        }
+    }
+
+    /// The same in one of its windows.
+    pub fn kind_in(&self, window: &Window, column: &str) -> Option<Option<Kind>> {
+        match &window.only {
+            Some(only) if only != column => None,
+            // Labels in a table of their own are compared there.
+            None if self.role_of(column) == Role::Label && self.labels.as_ref().is_some_and(|l| l.from.is_some()) => {
+                None
+            }
+            _ => self.kind_of(column),
+        }
+    }
+
+    /// How much a feature counts where importance does.
+    pub fn importance_of(&self, feature: &str) -> f64 {
+        self.overrides.get(feature).and_then(|table| table.importance).unwrap_or(1.0)
+    }
+
+    /// Where a threshold of a feature was set.
+    pub fn threshold_origin(&self, feature: &str, name: &str) -> Origin {
+        let [model, fleet] = &self.thresholds;
+        let layers = [
+            (self.overrides.get(feature).map(|table| &table.thresholds), Origin::Feature),
+            (Some(model), Origin::Model),
+            (Some(fleet), Origin::Fleet),
+        ];
+        let set = layers.into_iter().find(|(table, _)| table.is_some_and(|table| table.sets(name)));
+        set.map_or(Origin::BuiltIn, |(_, origin)| origin)
     }
 
     /// The thresholds of a feature: the nearest setting wins, from feature over model to fleet.
@@ -102,7 +187,8 @@ impl Model {
 
     /// Features that are named in the file, to be checked against the data.
     pub fn named_features(&self) -> impl Iterator<Item = &str> {
-        let slicing = self.slice_by.iter().chain(self.time.iter());
+        let times = self.windows.iter().filter(|w| w.only.is_none()).filter_map(|w| Some(&w.period.as_ref()?.0));
+        let slicing = self.slice_by.iter().chain(times);
         let features = self.features.iter().flatten().chain(&self.exclude).chain(self.overrides.keys());
         features.chain(slicing).map(String::as_str)
     }
@@ -113,6 +199,10 @@ impl Model {
 struct FleetTable {
     #[serde(default)]
     name: Option<String>,
+    #[serde(default)]
+    sweep: Option<Spanned<String>>,
+    #[serde(default)]
+    time_zone: Option<Spanned<String>>,
     #[serde(default)]
     defaults: Settings,
     #[serde(default, rename = "model")]
@@ -152,6 +242,10 @@ struct ModelTable {
     #[serde(default)]
     thresholds: ThresholdTable,
     #[serde(default)]
+    trigger: TriggerTable,
+    #[serde(default)]
+    labels: Option<LabelTable>,
+    #[serde(default)]
     feature: BTreeMap<String, FeatureTable>,
 }
 
@@ -174,7 +268,7 @@ enum ConditionTable {
     Bounds(Bounds),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Literal {
     Text(String),
@@ -236,6 +330,8 @@ struct Settings {
     convention: Option<ConventionSetting>,
     #[serde(default)]
     thresholds: ThresholdTable,
+    #[serde(default)]
+    trigger: TriggerTable,
 }
 
 /// `convention = "evidently"`, `"none"`, or a table that also says which figure decides. Checked as it is read, so that
@@ -294,6 +390,8 @@ struct FeatureTable {
     #[serde(default)]
     kind: Option<Kind>,
     #[serde(default)]
+    importance: Option<f64>,
+    #[serde(default)]
     thresholds: ThresholdTable,
 }
 
@@ -325,6 +423,21 @@ impl ThresholdTable {
         }
     }
 
+    /// Whether it sets a threshold.
+    fn sets(&self, name: &str) -> bool {
+        match name {
+            "psi" => self.psi.is_some(),
+            "js" => self.js.is_some(),
+            "ks_p" => self.ks_p.is_some(),
+            "ks_d" => self.ks_d.is_some(),
+            "missing" => self.missing.is_some(),
+            "missing_p" => self.missing_p.is_some(),
+            "min_rows" => self.min_rows.is_some(),
+            "above_noise" => self.above_noise.is_some(),
+            _ => false,
+        }
+    }
+
     /// The first setting that is out of its range.
     fn mistake(self) -> Option<String> {
         let shares = [
@@ -350,7 +463,8 @@ impl Fleet {
         let mut fleet = self.clone();
         for model in &mut fleet.models {
             let paths = model.windows.iter_mut().map(|window| &mut window.current);
-            for path in paths.chain([&mut model.baseline]) {
+            let labels = model.labels.iter_mut().flat_map(Labels::paths);
+            for path in paths.chain([&mut model.baseline]).chain(labels) {
                 // The formats were checked when the file was read.
                 *path = dated(path, as_of, &model.zone).unwrap_or_else(|_| path.clone());
             }
@@ -395,6 +509,19 @@ impl Fleet {
             return Err(mistake(text.find("[defaults"), reason));
         }
         defaults.thresholds = table.defaults.thresholds.over(defaults.thresholds);
+        TriggerTable::default()
+            .over(&table.defaults.trigger)
+            .map_err(|reason| mistake(text.find("[defaults.trigger"), reason))?;
+        let at = |spanned: &Spanned<String>| Some(spanned.span().start);
+        let sweep = match &table.sweep {
+            Some(given) => Schedule::parse(given.get_ref()).map_err(|reason| mistake(at(given), reason))?,
+            None => Schedule::parse("@daily").map_err(|reason| mistake(None, reason))?,
+        };
+        let zone = |name: &str| TimeZone::get(name).map_err(|_| format!("no time zone is called '{name}'"));
+        let fleet_zone = match &table.time_zone {
+            Some(given) => zone(given.get_ref()).map_err(|reason| mistake(at(given), reason))?,
+            None => TimeZone::UTC,
+        };
 
         let mut names = HashSet::new();
         let mut models = Vec::new();
@@ -414,6 +541,13 @@ impl Fleet {
             }
             let mut options = defaults.clone();
             apply(&mut options, &model.metrics, model.bins, model.category_limit, &model.convention).map_err(wrong)?;
+            if let Some((name, bad)) = model
+                .feature
+                .iter()
+                .find_map(|(name, table)| Some((name, table.importance.filter(|x| !x.is_finite() || *x < 0.0)?)))
+            {
+                return Err(wrong(format!("feature '{name}': importance {bad} must be 0 or more")));
+            }
             for table in std::iter::once(&model.thresholds).chain(model.feature.values().map(|f| &f.thresholds)) {
                 if let Some(reason) = table.mistake() {
                     return Err(wrong(reason));
@@ -423,8 +557,8 @@ impl Fleet {
             let periods = model.windows.iter().map(|text| Ok((text, Period::parse(text)?)));
             let periods = periods.collect::<std::result::Result<Vec<_>, String>>().map_err(wrong)?;
             let zone = match &model.time_zone {
-                Some(name) => TimeZone::get(name).map_err(|_| wrong(format!("no time zone is called '{name}'")))?,
-                None => TimeZone::UTC,
+                Some(name) => zone(name).map_err(wrong)?,
+                None => fleet_zone.clone(),
             };
             let previous = model.baseline == PREVIOUS;
             if model.time.is_some() && periods.is_empty() {
@@ -441,29 +575,22 @@ impl Fleet {
             if previous && periods.is_empty() {
                 return Err(wrong("baseline = \"previous\" compares windows; list them with `windows`".into()));
             }
-            let windows: Vec<Window> = match &model.current {
-                Current::One(current) if periods.is_empty() => {
-                    vec![Window { name: String::new(), current: resolve(folder, current), period: None }]
-                }
+            let timed = |period: Period| model.time.clone().map(|column| (column, period));
+            let mut windows: Vec<Window> = match &model.current {
+                Current::One(current) if periods.is_empty() => vec![Window::whole("", resolve(folder, current))],
                 Current::One(current) => {
                     let window = |(name, period): (&String, Period)| Window {
-                        name: name.clone(),
-                        current: resolve(folder, current),
-                        period: Some(period),
+                        period: timed(period),
+                        ..Window::whole(name, resolve(folder, current))
                     };
                     periods.into_iter().map(window).collect()
                 }
                 Current::Windows(_) if !periods.is_empty() => {
                     return Err(wrong("`current` names its windows already; leave out `windows`".into()));
                 }
-                Current::Windows(windows) => windows
-                    .iter()
-                    .map(|(name, current)| Window {
-                        name: name.clone(),
-                        current: resolve(folder, current),
-                        period: None,
-                    })
-                    .collect(),
+                Current::Windows(windows) => {
+                    windows.iter().map(|(name, current)| Window::whole(name, resolve(folder, current))).collect()
+                }
             };
             let mut segments = Vec::new();
             for (name, conditions) in model.segment {
@@ -477,17 +604,46 @@ impl Fleet {
                 }
                 segments.push((name, slice));
             }
-            for path in windows.iter().map(|window| &window.current).chain([&model.baseline]) {
-                dated(path, Timestamp::UNIX_EPOCH, &zone).map_err(wrong)?;
-            }
             if windows.is_empty() {
                 return Err(mistake(at, format!("model '{}': current names no snapshot", model.name)));
             }
+            let baseline = if previous { windows[0].current.clone() } else { resolve(folder, &model.baseline) };
+            let triggers = model.trigger.over(&table.defaults.trigger).map_err(wrong)?;
+            let mut labels = match model.labels.clone() {
+                Some(table) => {
+                    if windows.len() > 1 && windows[0].current != windows[1].current && table.needs_current() {
+                        return Err(wrong("`current` names several snapshots; name that of labels.predictions".into()));
+                    }
+                    let reference = (!previous).then_some(&*baseline);
+                    let path = |path: &str| resolve(folder, path);
+                    let time = model.time.as_deref();
+                    Some(table.resolve(&windows[0].current, reference, time, path).map_err(wrong)?)
+                }
+                None => None,
+            };
+            // Labels of all times at once say nothing of these days.
+            if let Some(labels) = &labels
+                && let Some(from) = &labels.from
+                && (labels.label_time.is_some() || from.contains("{day"))
+                && !previous
+            {
+                let within =
+                    jiff::Span::try_from(triggers.performance_within.value).map_err(|e| wrong(e.to_string()))?;
+                let period = labels.label_time.clone().map(|column| (column, Period::Rolling(within)));
+                let only = Some(labels.label.clone());
+                windows.push(Window { period, only, ..Window::whole(LABELS, from.clone()) });
+            }
+            let labelled = labels.iter_mut().flat_map(Labels::paths).map(|path| path.clone());
+            for path in windows.iter().map(|window| window.current.clone()).chain([baseline.clone()]).chain(labelled) {
+                dated(&path, Timestamp::UNIX_EPOCH, &zone).map_err(wrong)?;
+            }
             models.push(Model {
-                baseline: if previous { windows[0].current.clone() } else { resolve(folder, &model.baseline) },
+                baseline,
                 name: model.name,
                 windows,
-                time: model.time,
+                triggers,
+                labels,
+                thresholds: [model.thresholds, table.defaults.thresholds],
                 zone,
                 previous,
                 slice_by: model.slice_by,
@@ -500,7 +656,7 @@ impl Fleet {
             });
         }
         let stem = path.file_stem().map_or_else(|| "fleet".into(), |stem| stem.to_string_lossy().into_owned());
-        Ok(Self { name: table.name.unwrap_or(stem), models })
+        Ok(Self { name: table.name.unwrap_or(stem), sweep, zone: fleet_zone, models })
     }
 }
 

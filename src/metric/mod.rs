@@ -7,6 +7,7 @@ pub mod divergence;
 pub mod fdr;
 pub mod ks;
 pub mod noise;
+pub mod performance;
 
 use std::fmt;
 use std::str::FromStr;

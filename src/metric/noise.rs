@@ -26,6 +26,9 @@ pub struct Noise {
     pub effect: f64,
     /// Whether the large-sample law sufficed; else the null came from the counts.
     pub asymptotic: bool,
+    /// False discovery rate at which this value would be called, over all tests of the sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q_value: Option<f64>,
 }
 
 /// Which metric.
@@ -87,7 +90,7 @@ pub fn floor(of: Of, value: f64, a: &[u64], b: &[u64], epsilon: f64) -> Option<N
     let (shape, rate) = (mean * mean / variance, mean / variance);
     let level_99 = Gamma::new(shape, rate).ok()?.inverse_cdf(0.99);
     let p_value = if value <= 0.0 { 1.0 } else { gamma_ur(shape, value * rate) };
-    Some(Noise { p_value, level_99, effect: value - level_99, asymptotic })
+    Some(Noise { p_value, level_99, effect: value - level_99, asymptotic, q_value: None })
 }
 
 /// Mean and variance of what a bin with `c` values in both samples together contributes.

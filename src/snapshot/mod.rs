@@ -11,9 +11,11 @@ mod parquet;
 mod slice;
 pub mod table;
 mod types;
+mod values;
 
 pub use slice::{Bound, Condition, Slice, Test};
 pub use types::ColumnType;
+pub use values::Value;
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -372,14 +374,7 @@ impl Snapshot {
     /// # Errors
     /// [`Error::UnreadableColumn`].
     pub fn texts(&self, column: &Column) -> Result<Vec<String>> {
-        let mut texts = Vec::with_capacity(self.rows as usize);
-        for i in 0..self.chunks.len() {
-            for array in self.read(column, i, false)? {
-                let found = keys::texts(&*array);
-                texts.extend(found.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
-            }
-        }
-        Ok(texts)
+        self.gather(column, keys::texts)
     }
 
     /// All values of a column of numbers, flags or times, as doubles. For small tables.
@@ -387,14 +382,18 @@ impl Snapshot {
     /// # Errors
     /// [`Error::UnreadableColumn`].
     pub fn numbers(&self, column: &Column) -> Result<Vec<Option<f64>>> {
-        let mut numbers = Vec::with_capacity(self.rows as usize);
+        self.gather(column, keys::doubles)
+    }
+
+    fn gather<T>(&self, column: &Column, of: impl Fn(&dyn Array) -> Option<Vec<T>>) -> Result<Vec<T>> {
+        let mut values = Vec::with_capacity(self.rows as usize);
         for i in 0..self.chunks.len() {
             for array in self.read(column, i, false)? {
-                let found = keys::doubles(&*array);
-                numbers.extend(found.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
+                let found = of(&*array);
+                values.extend(found.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
             }
         }
-        Ok(numbers)
+        Ok(values)
     }
 
     /// A numeric column: kept in memory if its keys take at most `hold` bytes, else decoded again whenever they

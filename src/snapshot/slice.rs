@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use polars_arrow::array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, Utf8Array, Utf8ViewArray};
 use polars_arrow::bitmap::Bitmap;
 use polars_arrow::datatypes::{ArrowDataType, TimeUnit};
@@ -135,6 +137,16 @@ impl Snapshot {
 }
 
 impl Test {
+    /// From a time on and before another; days are by the clock of a zone.
+    pub fn during(since: Timestamp, before: Timestamp, zone: &TimeZone) -> Self {
+        let wall = |at: Timestamp| zone.to_datetime(at).to_zoned(TimeZone::UTC).map_or(at, |z| z.timestamp());
+        let microseconds = |at: Timestamp| at.as_microsecond();
+        Self::During {
+            times: (microseconds(since), microseconds(before)),
+            wall: (microseconds(wall(since)), microseconds(wall(before))),
+        }
+    }
+
     fn what(&self) -> &'static str {
         match self {
             Self::Among(_) => "value; only strings, booleans and integers can",
@@ -174,10 +186,18 @@ pub fn filtered(array: &dyn Array, mask: &Bitmap) -> Box<dyn Array> {
     }
     texts!(i32, i64);
     let filtered = filter_with_bitmap(array, mask);
-    match filtered.as_any().downcast_ref::<PrimitiveArray<i128>>() {
-        Some(decimals) => decimals.clone().to(array.dtype().clone()).boxed(),
-        None => filtered,
+    // Times, days and decimals come back as the integers they are stored as.
+    macro_rules! as_before {
+        ($($ty:ty),*) => {
+            $(if let Some(stored) = filtered.as_any().downcast_ref::<PrimitiveArray<$ty>>()
+                && filtered.dtype() != array.dtype()
+            {
+                return stored.clone().to(array.dtype().clone()).boxed();
+            })*
+        };
     }
+    as_before!(i128, i64, i32);
+    filtered
 }
 
 /// Clears `kept` where the test fails; `None` where the array holds nothing the test could be about.
@@ -262,7 +282,7 @@ fn among(array: &dyn Array, wanted: &[String], kept: &mut [bool]) -> Option<()> 
 }
 
 /// How many microseconds a unit of a time column has, as a fraction.
-fn microseconds(dtype: &ArrowDataType) -> Option<(i128, i128)> {
+pub(super) fn microseconds(dtype: &ArrowDataType) -> Option<(i128, i128)> {
     Some(match dtype {
         ArrowDataType::Date32 => (86_400_000_000, 1),
         ArrowDataType::Date64 => (1000, 1),
@@ -346,5 +366,12 @@ mod tests {
         let array = PrimitiveArray::<i128>::new(dtype.clone(), vec![110, -5, 7].into(), None);
         let part = filtered(&array, &Bitmap::from([true, false, true]));
         assert_eq!((part.dtype(), part.len()), (&dtype, 2));
+    }
+
+    #[test]
+    fn times_stay_times() {
+        let dtype = ArrowDataType::Timestamp(TimeUnit::Millisecond, None);
+        let array = PrimitiveArray::<i64>::new(dtype.clone(), vec![1, 2, 3].into(), None);
+        assert_eq!(filtered(&array, &Bitmap::from([true, false, true])).dtype(), &dtype);
     }
 }

@@ -108,7 +108,7 @@ fn survey(shard: &Shard<'_>) -> Survey {
     for task in &shard.tasks {
         survey.comparisons.push(PlannedComparison {
             model: task.model.name.clone(),
-            window: task.window.into(),
+            window: task.window.name.clone(),
             segment: task.segment.clone(),
             importance: task.model.importance,
             rows: shard.rows(task),

@@ -18,7 +18,7 @@ use super::shard::{Item, RankedModel, Shard, columns_of, groups};
 use crate::atomic::hex;
 use crate::count::{Counter, with_threads};
 use crate::error::Status;
-use crate::fleet::{Model, Options};
+use crate::fleet::{Kind, Model, Options};
 use crate::metric::fdr;
 
 /// Told how far a sweep is.
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
                 features: None,
             };
             let opened = wave.iter().flat_map(|shard| &shard.tasks);
-            found.not_covered.extend(opened.map(|task| missed(task.model, task.window, &task.segment)));
+            found.not_covered.extend(opened.map(|task| missed(task.model, &task.window.name, &task.segment)));
             for &(_, model) in left.iter().flatten() {
                 found.not_covered.extend(model.windows.iter().map(|window| missed(model, &window.name, "")));
             }
@@ -138,14 +138,14 @@ impl<'a> Run<'a> {
                 if not_covered > 0 {
                     found.not_covered.push(NotCovered {
                         model: task.model.name.clone(),
-                        window: task.window.into(),
+                        window: task.window.name.clone(),
                         segment: task.segment.clone(),
                         features: Some(not_covered),
                     });
                 }
                 let report = ModelReport {
                     model: task.model.name.clone(),
-                    window: task.window.into(),
+                    window: task.window.name.clone(),
                     segment: task.segment.clone(),
                     importance: task.model.importance,
                     error: shard.sides(task).err(),
@@ -277,7 +277,8 @@ fn open_wave<'a>(
     wave
 }
 
-/// Adds q-values: Benjamini-Hochberg over every test of every feature.
+/// Adds q-values: Benjamini-Hochberg over every test of every feature. A population stability index is tested for
+/// numbers, a Jensen-Shannon divergence for categories: over the same bins the two are one test.
 pub fn add_q_values<'a>(features: impl Iterator<Item = &'a mut Feature>) {
     let mut slots: Vec<(f64, &'a mut Option<f64>)> = Vec::new();
     for feature in features {
@@ -285,6 +286,13 @@ pub fn add_q_values<'a>(features: impl Iterator<Item = &'a mut Feature>) {
             continue;
         }
         let metrics = &mut feature.metrics;
+        let noise = match feature.kind {
+            Kind::Numeric => metrics.psi.as_mut().and_then(|psi| psi.noise.as_mut()),
+            Kind::Categorical => metrics.js.as_mut().and_then(|js| js.noise.as_mut()),
+        };
+        if let Some(noise) = noise {
+            slots.push((noise.p_value, &mut noise.q_value));
+        }
         if let Some(ks) = &mut metrics.ks {
             slots.push((ks.p_value, &mut ks.q_value));
         }

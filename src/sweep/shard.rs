@@ -5,7 +5,6 @@ use std::path::Path;
 
 use indexmap::IndexSet;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -35,7 +34,7 @@ pub struct Task<'a> {
     /// Place of the model in the order of importance, of the window among the model's, and of the segment.
     pub rank: [usize; 3],
     pub model: &'a Model,
-    pub window: &'a str,
+    pub window: &'a Window,
     pub segment: String,
     /// The two sides, or why there are none.
     opened: std::result::Result<(BaselineAt, usize), String>,
@@ -83,16 +82,20 @@ impl<'a> Shard<'a> {
                 let task = |s: usize, segment: &str, opened| Task {
                     rank: [rank, w, s],
                     model,
-                    window: &window.name,
+                    window,
                     segment: segment.into(),
                     opened,
                 };
                 let current = specs.get_index_of(&*window.current).unwrap_or_default();
                 let intervals = intervals(model, window, as_of);
                 match (&segments, intervals) {
+                    // A baseline without labels has none to compare.
+                    _ if window.only.as_ref().is_some_and(|only| !shard.has(baseline, only)) => {}
                     (Err(reason), _) => shard.tasks.push(task(0, "", Err(reason.clone()))),
                     (_, Err(reason)) => shard.tasks.push(task(0, "", Err(reason))),
                     (Ok(segments), Ok([before, now])) => {
+                        // A single column cannot be sliced by others.
+                        let segments = if window.only.is_some() { &segments[..1] } else { segments };
                         for (s, (name, slice)) in segments.iter().enumerate() {
                             let part =
                                 |during: &Option<Condition>| Slice(during.iter().chain(&slice.0).cloned().collect());
@@ -141,6 +144,18 @@ impl<'a> Shard<'a> {
         }
     }
 
+    /// Whether a baseline has a column, as far as it can be had.
+    fn has(&self, baseline: BaselineAt, column: &str) -> bool {
+        match baseline {
+            BaselineAt::Snapshot(at) => {
+                self.snapshots[at].as_ref().is_ok_and(|snapshot| snapshot.column(column).is_ok())
+            }
+            BaselineAt::Frozen(at) => {
+                self.frozen[at].as_ref().is_ok_and(|file| file.features_of("").any(|known| known.name() == column))
+            }
+        }
+    }
+
     /// Cuts the parts that tasks look at out of the snapshots.
     fn cut(&mut self, parts: Parts) {
         let cut = |(whole, slices): (usize, Vec<Slice>)| match &self.snapshots[whole] {
@@ -165,7 +180,7 @@ impl<'a> Shard<'a> {
 
     fn check(&self, task: &Task<'_>) -> std::result::Result<(), String> {
         let (baseline, current) = self.sides(task)?;
-        check_model(task.model, baseline, current, &task.segment)
+        check_model(task, baseline, current)
     }
 
     /// The two sides of a task.
@@ -199,7 +214,7 @@ impl<'a> Shard<'a> {
         for (task, t) in self.tasks.iter().enumerate() {
             let Ok((baseline, current)) = self.sides(t) else { continue };
             for (at, feature) in baseline.features().into_iter().enumerate() {
-                if let Some(kind) = t.model.kind_of(feature.name()) {
+                if let Some(kind) = t.model.kind_in(t.window, feature.name()) {
                     items.push(Item { task, at, baseline: feature, current, kind });
                 }
             }
@@ -214,7 +229,7 @@ impl<'a> Shard<'a> {
         hash.update(env!("CARGO_PKG_VERSION"));
         for task in &self.tasks {
             hash.update(task.model.fingerprint());
-            hash.update(task.window);
+            hash.update(&task.window.name);
             hash.update(&task.segment);
         }
         for file in self.frozen.iter().flatten() {
@@ -363,15 +378,9 @@ impl Parts {
 
 /// The times that a model's baseline and its window look at, as conditions; none where they look at everything.
 fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::Result<[Option<Condition>; 2], String> {
-    let (Some(period), Some(column)) = (&window.period, &model.time) else { return Ok([None, None]) };
-    let wall = |at: Timestamp| model.zone.to_datetime(at).to_zoned(TimeZone::UTC).map_or(at, |z| z.timestamp());
-    let condition = |Interval { from, before }| Condition {
-        column: column.clone(),
-        test: Test::During {
-            times: (from.as_microsecond(), before.as_microsecond()),
-            wall: (wall(from).as_microsecond(), wall(before).as_microsecond()),
-        },
-    };
+    let Some((column, period)) = &window.period else { return Ok([None, None]) };
+    let condition =
+        |Interval { from, before }| Condition { column: column.clone(), test: Test::during(from, before, &model.zone) };
     let now = period.interval(as_of, &model.zone)?;
     let before = if model.previous { Some(condition(period.previous(as_of, &model.zone)?)) } else { None };
     Ok([before, Some(condition(now))])
@@ -381,16 +390,12 @@ fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::R
 ///
 /// # Errors
 /// The reason: other bins than the baseline's, an empty side, a name that no column has, nothing left to compare.
-fn check_model(
-    model: &Model,
-    baseline: BaselineSide<'_>,
-    current: &Snapshot,
-    segment: &str,
-) -> std::result::Result<(), String> {
+fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) -> std::result::Result<(), String> {
+    let model = task.model;
     check_frozen(&model.baseline, baseline, &model.options).map_err(|e| e.to_string())?;
     for (what, rows) in [(&*model.baseline, baseline.rows()), (current.spec(), current.rows())] {
-        // A segment may well be empty on a night.
-        if rows == 0 && segment.is_empty() {
+        // A segment may well be empty on a night, and so may the labels.
+        if rows == 0 && task.segment.is_empty() && task.window.only.is_none() {
             return Err(Error::NoRows { path: what.into() }.to_string());
         }
     }
@@ -398,10 +403,13 @@ fn check_model(
     let names: std::collections::HashSet<&str> = features.iter().map(BaselineFeature::name).collect();
     // A frozen baseline may have left out what the fleet file excludes.
     let known = |name: &str| names.contains(name) || current.column(name).is_ok();
+    if task.window.only.is_some() {
+        return Ok(());
+    }
     if let Some(unknown) = model.named_features().find(|name| !known(name)) {
         return Err(format!("'{unknown}' is named in the fleet file, but {} has no such column", model.baseline));
     }
-    if !names.iter().any(|name| model.kind_of(name).is_some()) {
+    if !names.iter().any(|name| model.kind_in(task.window, name).is_some()) {
         return Err("no feature is left to compare; look at `features` and `exclude`".into());
     }
     Ok(())

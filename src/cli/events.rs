@@ -1,0 +1,150 @@
+//! `driftsweep events`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use driftsweep::error::Error;
+use driftsweep::fleet::{Fleet, Options};
+use driftsweep::store::{Event, Store};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::tick::{StoreArgs, TextFormat};
+
+#[derive(Subcommand)]
+pub enum EventsCommand {
+    /// Lists events: the open ones, each with the triggers that joined it
+    List(ListArgs),
+    /// Closes an event: the model was trained, or will not be
+    Close(CloseArgs),
+}
+
+#[derive(Args)]
+pub struct ListArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// Those that are closed, too
+    #[arg(long)]
+    all: bool,
+    /// Of this model only
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args)]
+pub struct CloseArgs {
+    /// The event, as `events list` shows it; its first letters are enough
+    #[arg(value_name = "EVENT")]
+    event: String,
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// Whether the model was trained: its drift and its new labels are then counted from that time on
+    #[arg(long, value_enum)]
+    outcome: Ending,
+    /// Why, for those who come after
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    note: String,
+    /// When [default: now]
+    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
+    now: Option<Timestamp>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Ending {
+    Trained,
+    Dismissed,
+}
+
+pub fn run(command: &EventsCommand) -> anyhow::Result<u8> {
+    match command {
+        EventsCommand::List(args) => list(args),
+        EventsCommand::Close(args) => close(args),
+    }
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let wanted = |event: &Event| {
+        (args.all || event.closed.is_none()) && args.model.as_ref().is_none_or(|model| *model == event.model)
+    };
+    let events: Vec<Event> = store.events()?.into_iter().filter(wanted).collect();
+    let firings = store.firings(args.model.as_deref(), Timestamp::MIN)?;
+    let joined = |id: &str| firings.iter().filter(|firing| firing.event.as_deref() == Some(id)).collect::<Vec<_>>();
+    if args.format == TextFormat::Json {
+        let whole = |event: &Event| {
+            let closed = event.closed.as_ref();
+            json!({
+                "event": serde_json::from_str::<Value>(&event.body).unwrap_or_default(),
+                "triggers": joined(&event.id),
+                "closed": closed.map(|(at, outcome, note)| json!({ "at": at, "outcome": outcome, "note": note })),
+            })
+        };
+        super::write_json(&events.iter().map(whole).collect::<Vec<_>>())?;
+        return Ok(0);
+    }
+    let mut table = super::table(["event", "model", "since", "triggers", "state"]);
+    for event in &events {
+        let state = match &event.closed {
+            None => "open".into(),
+            Some((at, outcome, note)) => format!("{outcome} {at} {}", note.escape_debug()),
+        };
+        let triggers = joined(&event.id).iter().fold(Vec::<&str>::new(), |mut names, firing| {
+            if !names.contains(&&*firing.trigger) {
+                names.push(&firing.trigger);
+            }
+            names
+        });
+        table.add_row([
+            event.id.clone(),
+            event.model.escape_debug().to_string(),
+            event.triggered_at.to_string(),
+            triggers.join(", "),
+            state,
+        ]);
+    }
+    super::write_stdout(format!("{table}\n").as_bytes())?;
+    Ok(0)
+}
+
+fn close(args: &CloseArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let at = args.now.unwrap_or_else(Timestamp::now);
+    let event = find(&mut store, &args.event)?;
+    let outcome = match args.outcome {
+        Ending::Trained => "trained",
+        Ending::Dismissed => "dismissed",
+    };
+    store.transaction(|store| {
+        if !store.close_event(&event.id, at, outcome, &args.note)? {
+            let reason = "is closed already; `events list --all` shows how".into();
+            return Err(Error::BadValue { what: format!("event {}", event.id), reason });
+        }
+        match args.outcome {
+            Ending::Trained => store.set_trained(&event.model, at),
+            Ending::Dismissed => Ok(()),
+        }
+    })?;
+    eprintln!("event {} of {}: {outcome}", event.id, event.model.escape_debug());
+    Ok(0)
+}
+
+/// The one event whose name begins so.
+fn find(store: &mut Store, name: &str) -> anyhow::Result<Event> {
+    let mut found = store.events()?.into_iter().filter(|event| !name.is_empty() && event.id.starts_with(name));
+    match (found.next(), found.next()) {
+        (Some(event), None) => Ok(event),
+        (None, _) => Err(super::bad(&format!("event '{name}'"), "there is none; `events list --all` shows them")),
+        _ => Err(super::bad(&format!("event '{name}'"), "several begin so; give more of the name")),
+    }
+}

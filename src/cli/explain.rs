@@ -1,0 +1,288 @@
+//! `driftsweep explain`
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use driftsweep::fleet::{Fleet, Given, Model, Options, Quorum, Role, Trigger};
+use driftsweep::metric::performance::Measured;
+use driftsweep::policy::Evaluation;
+use driftsweep::policy::drift::{Column, Comparison, DriftVerdict, Signal};
+use driftsweep::policy::performance::{Performance, Span, Standing, Volume};
+use driftsweep::store::{Firing, Store};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::tick::{StoreArgs, TextFormat};
+
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// The model
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// As of the last sweep up to then [default: the last one]
+    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
+    at: Option<Timestamp>,
+    /// Show how well the model predicted at every sweep: realised, and as estimated without labels
+    #[arg(long)]
+    quality: bool,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let model = super::model_of(&fleet, &args.model)?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    if args.quality {
+        return quality(args, &mut store);
+    }
+    let at = args.at.unwrap_or(Timestamp::MAX);
+    let Some(verdict) = store.last_verdict(&args.model, at)? else {
+        let reason = "no tick has swept it by then; run `driftsweep tick`";
+        return Err(super::bad(&format!("model '{}'", args.model), reason));
+    };
+    if verdict.body.is_empty() {
+        let reason = format!("the figures of {} are in the history only: `driftsweep history`", verdict.as_of);
+        return Err(super::bad(&format!("model '{}'", args.model), &reason));
+    }
+    let found: Evaluation = serde_json::from_str(&verdict.body)?;
+    let firings: Vec<Firing> = store.firings(Some(&args.model), Timestamp::MIN)?;
+    let firings: Vec<Firing> = firings.into_iter().filter(|firing| firing.due <= at).collect();
+    if args.format == TextFormat::Json {
+        super::write_json(&json!({ "evaluation": found, "firings": firings }))?;
+        return Ok(0);
+    }
+    let text = render(model, &found, &firings, &mut store)?;
+    super::write_stdout(text.as_bytes())?;
+    Ok(0)
+}
+
+fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {
+    let entries = store.quality(&args.model)?;
+    if args.format == TextFormat::Json {
+        super::write_json(&entries)?;
+        return Ok(0);
+    }
+    let mut table =
+        super::table(["sweep", "kind", "metric", "predictions from", "before", "rows", "value", "interval"]);
+    for entry in &entries {
+        table.add_row([
+            entry.as_of.to_string(),
+            entry.kind.clone(),
+            entry.metric.clone(),
+            entry.since.to_string(),
+            entry.before.to_string(),
+            entry.rows.to_string(),
+            format!("{:.4}", entry.value),
+            format!("{:.4} to {:.4}", entry.low, entry.high),
+        ]);
+    }
+    super::write_stdout(format!("{table}\n").as_bytes())?;
+    Ok(0)
+}
+
+/// A setting and where it was set.
+fn set<T: std::fmt::Display>(given: &Given<T>) -> String {
+    format!("{} ({})", given.value, given.origin.name())
+}
+
+fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Store) -> anyhow::Result<String> {
+    let mut text = String::new();
+    writeln!(text, "{}, sweep of {}", found.model.escape_debug(), found.as_of)?;
+    let now: Vec<&Firing> = firings.iter().filter(|firing| firing.due == found.as_of).collect();
+    for firing in &now {
+        let event = firing.event.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
+        writeln!(text, "  {} fired, {}{event}: {}", firing.trigger, firing.outcome, firing.reason.escape_debug())?;
+    }
+    if now.is_empty() {
+        writeln!(text, "  no trigger fired")?;
+    }
+    for event in store.open_events()?.iter().filter(|event| event.model == found.model) {
+        writeln!(text, "  open event {}, since {}, by {}", event.id, event.triggered_at, event.trigger)?;
+    }
+    for mute in store.mutes()?.iter().filter(|mute| mute.model == found.model && mute.until > found.as_of) {
+        let what = if mute.trigger.is_empty() { "all triggers" } else { &mute.trigger };
+        writeln!(text, "  {what} muted until {} by {}: {}", mute.until, mute.set_by, mute.reason.escape_debug())?;
+    }
+    if !found.off.value.is_empty() {
+        let names: Vec<&str> = found.off.value.iter().map(|trigger| trigger.name()).collect();
+        writeln!(text, "  off ({}): {}", found.off.origin.name(), names.join(", "))?;
+    }
+    drift(&mut text, &found.drift)?;
+    match (&found.performance, &found.labels_error) {
+        (Some(performance), _) => self::performance(&mut text, performance)?,
+        (None, Some(error)) => writeln!(text, "\nperformance and volume: labels cannot be read: {error}")?,
+        (None, None) => writeln!(text, "\nperformance and volume: no labels are declared ([model.labels])")?,
+    }
+    if let Some(volume) = &found.volume {
+        self::volume(&mut text, volume)?;
+    }
+    let schedule = &model.triggers.schedule;
+    match &schedule.value {
+        None => writeln!(text, "\nschedule: none is set")?,
+        Some(cron) => {
+            let last = firings.iter().rev().find(|firing| firing.trigger == Trigger::Schedule.name());
+            let last = last.map(|firing| format!("; last {} ({})", firing.due, firing.outcome)).unwrap_or_default();
+            let next = cron.next(found.as_of, &model.zone).map_or("never".into(), |next| next.to_string());
+            writeln!(text, "\nschedule: {} ({}), next {next}{last}", cron.text(), schedule.origin.name())?;
+        }
+    }
+    Ok(text)
+}
+
+fn drift(text: &mut String, found: &DriftVerdict) -> anyhow::Result<()> {
+    let quorum = match found.quorum.value {
+        Quorum::AtLeast(least) => format!("at least {least} columns"),
+        Quorum::Share(share) => format!("{} % of the columns", 100.0 * share),
+        Quorum::WeightedShare(share) => format!("{} % of the importance of the columns", 100.0 * share),
+    };
+    writeln!(
+        text,
+        "\ndrift: {}\n  it takes {quorum} ({}), each over its limit at {} of {} sweeps ({}; {} seen), by tests at a false \
+         discovery rate of {}",
+        if found.fired { "fires" } else { "does not fire" },
+        found.quorum.origin.name(),
+        found.persistence.value.hits,
+        found.persistence.value.of,
+        found.persistence.origin.name(),
+        found.sweeps,
+        set(&found.fdr),
+    )?;
+    for comparison in &found.comparisons {
+        self::comparison(text, found, comparison)?;
+    }
+    Ok(())
+}
+
+fn comparison(text: &mut String, found: &DriftVerdict, comparison: &Comparison) -> anyhow::Result<()> {
+    let mut place = String::new();
+    for (what, name) in [("window", &comparison.window), ("segment", &comparison.segment)] {
+        if !name.is_empty() {
+            write!(place, "{what} {}, ", name.escape_debug())?;
+        }
+    }
+    if let Some(error) = &comparison.error {
+        writeln!(text, "  {place}not compared: {error}")?;
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "  {place}{} of {} columns drift ({:.1} %; {:.1} % of the importance)",
+        comparison.drifting,
+        comparison.judged,
+        100.0 * comparison.share,
+        100.0 * comparison.weighted_share
+    )?;
+    for failed in &comparison.failed {
+        writeln!(text, "  not judged: {}", failed.escape_debug())?;
+    }
+    let mut table = super::table(["column", "figure", "value", "limit", "q", "over", "it drifts, or would if"]);
+    for column in &comparison.columns {
+        for (i, signal) in column.signals.iter().enumerate() {
+            let name = if i == 0 { column.feature.escape_debug().to_string() } else { String::new() };
+            let role = match column.role {
+                _ if i > 0 => "",
+                Role::Feature => "",
+                Role::Prediction => " (prediction)",
+                Role::Label => " (label)",
+            };
+            table.add_row([
+                name + role,
+                signal.metric.clone(),
+                format!("{:.4}", signal.value),
+                format!("{} ({})", signal.limit, signal.origin.name()),
+                signal.q_value.map_or("–".into(), |q| format!("{q:.1e}")),
+                if i == 0 { format!("{} of {}", column.hits, found.sweeps) } else { String::new() },
+                change(column, signal, found),
+            ]);
+        }
+    }
+    writeln!(text, "{table}")?;
+    Ok(())
+}
+
+/// What would have to change for a figure to make its column drift.
+fn change(column: &Column, signal: &Signal, found: &DriftVerdict) -> String {
+    let missing = found.persistence.value.hits.saturating_sub(column.hits);
+    match (signal.over, signal.significant) {
+        (true, true) if column.drifts => "drifts".into(),
+        (true, true) => format!("it is over at {missing} more of the next sweeps"),
+        (true, false) => format!("its q is at most {}", found.fdr.value),
+        (false, _) if signal.value.abs() > signal.limit => "it is beyond its own noise, too".into(),
+        (false, _) => format!("{} is above {}", signal.metric, signal.limit),
+    }
+}
+
+fn measured(found: Option<Measured>) -> String {
+    found.map_or("–".into(), |m| format!("{:.4} ({:.4} to {:.4}, {} rows)", m.value, m.low, m.high, m.rows))
+}
+
+fn span(found: &Span) -> String {
+    let matured = 100.0 * found.matured();
+    format!("{} predictions from {} to {}, {matured:.1} % with a label", found.predictions, found.since, found.before)
+}
+
+fn performance(text: &mut String, found: &Performance) -> anyhow::Result<()> {
+    let metric = set(&found.metric);
+    writeln!(text, "\nperformance: {}", found.standing.name())?;
+    let higher = found.metric.value.higher_is_better();
+    let side = if higher { "below" } else { "above" };
+    match found.level.value {
+        None => writeln!(text, "  {metric} has no level; set trigger.performance.level")?,
+        Some(level) => {
+            let warning = found
+                .warning
+                .value
+                .map_or(String::new(), |warning| format!(", warns {side} {warning} ({})", found.warning.origin.name()));
+            writeln!(
+                text,
+                "  {metric} triggers {side} {level} ({}){warning}, by its whole interval of confidence {}, over the \
+                 newest {} of at least {}",
+                found.level.origin.name(),
+                set(&found.confidence),
+                set(&found.rows),
+                set(&found.min_labels),
+            )?;
+        }
+    }
+    let wait = SignedDuration::from_secs(found.maturity_seconds);
+    let how = if found.maturity_learned { "learned: 95 % of labels come by then" } else { "declared" };
+    writeln!(text, "  labels take {:.1} days ({how})", wait.as_secs_f64() / 86_400.0)?;
+    writeln!(text, "  matured: {}", span(&found.matured))?;
+    let proxy = if found.proxy { ", by its proxy where labels are missing" } else { "" };
+    writeln!(text, "    realised  {}{proxy}", measured(found.realised))?;
+    writeln!(text, "    estimated {} over the same rows", measured(found.reconciled))?;
+    writeln!(text, "  newest: {}", span(&found.fresh))?;
+    writeln!(text, "    estimated {}, which never triggers", measured(found.estimated))?;
+    let need = found.min_labels.value.saturating_sub(found.matured.labelled);
+    let change = match (found.standing, found.realised, found.level.value) {
+        (Standing::NoLabels | Standing::TooFewLabels, _, _) => format!("{need} more labels are needed"),
+        (Standing::Ok | Standing::Warning, Some(m), Some(level)) => {
+            let end = if higher { m.high } else { m.low };
+            format!("it would fire if the end of its interval, {end:.4}, were {side} {level}")
+        }
+        _ => return Ok(()),
+    };
+    writeln!(text, "  {change}")?;
+    Ok(())
+}
+
+fn volume(text: &mut String, found: &Volume) -> anyhow::Result<()> {
+    let missing = found.wanted.value.saturating_sub(found.labels);
+    let change = if missing == 0 { "fires".into() } else { format!("{missing} more would fire") };
+    writeln!(
+        text,
+        "\nvolume: {} new labels since {}, {} are enough: {change}",
+        found.labels,
+        found.since,
+        set(&found.wanted)
+    )?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `driftsweep mute` and `unmute`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use driftsweep::fleet::{Fleet, Options, Trigger};
+use driftsweep::store::Mute;
+use jiff::{SignedDuration, Timestamp};
+
+use super::tick::StoreArgs;
+
+#[derive(Args)]
+pub struct MuteArgs {
+    /// The model
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// schedule, performance, drift or volume [default: all]
+    #[arg(long, value_name = "NAME")]
+    trigger: Option<Trigger>,
+    /// Until then
+    #[arg(long, value_name = "TIME", value_parser = super::state::time, required_unless_present = "for_")]
+    until: Option<Timestamp>,
+    /// For so long, for example 7d
+    #[arg(long = "for", value_name = "DURATION", value_parser = length, conflicts_with = "until")]
+    for_: Option<SignedDuration>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who says so [default: $USER]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// The time it is taken to be [default: now]
+    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
+    now: Option<Timestamp>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args)]
+pub struct UnmuteArgs {
+    /// The model
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// The trigger that was named when it was muted
+    #[arg(long, value_name = "NAME")]
+    trigger: Option<Trigger>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+fn length(text: &str) -> Result<SignedDuration, String> {
+    driftsweep::fleet::policy::duration("--for", text)
+}
+
+pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    super::model_of(&fleet, &args.model)?;
+    let now = args.now.unwrap_or_else(Timestamp::now);
+    let until = match (args.until, args.for_) {
+        (Some(until), _) => until,
+        (None, length) => now.checked_add(length.unwrap_or_default())?,
+    };
+    if until <= now {
+        return Err(super::bad("--until", "has passed already"));
+    }
+    if args.reason.trim().is_empty() {
+        return Err(super::bad("--reason", "must say something to those who come after"));
+    }
+    let mute = Mute {
+        model: args.model.clone(),
+        trigger: args.trigger.map(Trigger::name).unwrap_or_default().into(),
+        until,
+        reason: args.reason.clone(),
+        set_by: args.by.clone().or_else(|| super::variable("USER")).unwrap_or_else(|| "unknown".into()),
+        set_at: now,
+    };
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    store.transaction(|store| store.set_mute(&mute))?;
+    eprintln!("{}: {} muted until {until}", args.model.escape_debug(), named(args.trigger));
+    Ok(0)
+}
+
+pub fn lift(args: &UnmuteArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    if !store.lift_mute(&args.model, args.trigger.map(Trigger::name).unwrap_or_default())? {
+        let what = format!("model '{}'", args.model);
+        return Err(super::bad(&what, &format!("{} is not muted", named(args.trigger))));
+    }
+    eprintln!("{}: {} no longer muted", args.model.escape_debug(), named(args.trigger));
+    Ok(0)
+}
+
+fn named(trigger: Option<Trigger>) -> &'static str {
+    trigger.map_or("all triggers", Trigger::name)
+}

@@ -1,0 +1,172 @@
+//! `driftsweep tick`
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use driftsweep::error::{Error, Result};
+use driftsweep::fleet::{Fleet, Options};
+use driftsweep::store::Store;
+use driftsweep::sweep::{Plan, Run, SweepReport};
+use driftsweep::tick::{self, Sweeper, Ticked};
+use jiff::{SignedDuration, Timestamp};
+
+use super::state::{FolderArgs, State};
+use super::{Bar, EngineArgs};
+
+/// Where a fleet's memory is.
+#[derive(Args)]
+pub struct StoreArgs {
+    #[command(flatten)]
+    pub folders: FolderArgs,
+    /// The store: the path of an SQLite file, or a postgres:// URL; one with a password belongs into the environment
+    /// [default: $DRIFTSWEEP_STORE, or driftsweep.sqlite in the state]
+    #[arg(long, value_name = "PATH|URL")]
+    store: Option<String>,
+}
+
+/// Names the store where the command line does not.
+const VARIABLE: &str = "DRIFTSWEEP_STORE";
+
+impl StoreArgs {
+    /// Opens the memory of a fleet.
+    pub fn open(&self, path: &Path, fleet: &Fleet) -> Result<Store> {
+        let default = || self.folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned();
+        let place = self.store.clone().or_else(|| super::variable(VARIABLE)).unwrap_or_else(default);
+        Store::open(&place, &fleet.name)
+    }
+}
+
+#[derive(Args)]
+pub struct TickArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// The time it is taken to be, for replaying the past [default: now]
+    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
+    now: Option<Timestamp>,
+    /// Stop sweeping after this time, for example 45m; the next tick goes on from there (exit code 12)
+    #[arg(long, value_name = "DURATION")]
+    deadline: Option<SignedDuration>,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+    /// Exit with 10 if an event was opened
+    #[arg(long)]
+    fail_on_event: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// What is read by people, or by programs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TextFormat {
+    Table,
+    Json,
+}
+
+pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
+    let started = Instant::now();
+    let options = args.engine.start(super::names_objects(&args.fleet))?;
+    let fleet = Fleet::read(&args.fleet, &options)?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let now = args.now.unwrap_or_else(Timestamp::now);
+    let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
+    let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ())?;
+    match args.format {
+        TextFormat::Json => super::write_json(&ticked)?,
+        TextFormat::Table => super::write_stdout(summary(&ticked, &options).as_bytes())?,
+    }
+    let Some(sweep) = &ticked.sweep else { return Ok(code(args, &ticked, false)) };
+    const SHOWN: usize = 20;
+    for (model, failure) in sweep.failures.iter().take(SHOWN) {
+        eprintln!("driftsweep: model '{}': {failure}", model.escape_debug());
+    }
+    if sweep.failures.len() > SHOWN {
+        eprintln!("driftsweep: … and {} more", sweep.failures.len() - SHOWN);
+    }
+    if !sweep.complete {
+        eprintln!(
+            "driftsweep: the deadline came before {} comparisons; the next tick goes on",
+            sweep.summary.not_covered
+        );
+        return Ok(super::sweep::NOT_COVERED);
+    }
+    Ok(code(args, &ticked, !sweep.failures.is_empty()))
+}
+
+fn code(args: &TickArgs, ticked: &Ticked, partial: bool) -> u8 {
+    match (args.fail_on_event && !ticked.events.is_empty(), partial) {
+        (true, _) => super::DRIFT,
+        (false, true) => super::PARTIAL,
+        (false, false) => 0,
+    }
+}
+
+/// Runs the sweep of a tick, with its journal and history.
+struct Nightly<'a> {
+    args: &'a TickArgs,
+    fleet: &'a Fleet,
+    started: Instant,
+    state: Option<State>,
+}
+
+impl Sweeper for Nightly<'_> {
+    fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport> {
+        let args = self.args;
+        let state = State::at(&args.store.folders, &args.fleet, self.fleet, as_of)?;
+        let fleet = self.fleet.at(as_of);
+        let plan = Plan::new(&fleet, as_of);
+        let chosen = args.engine.counter(|| plan.survey().workload).map_err(as_error)?;
+        let bar = Bar::new();
+        let deadline = args.deadline.map(SignedDuration::unsigned_abs);
+        let time_is_up = || deadline.is_some_and(|deadline| self.started.elapsed() >= deadline);
+        let run =
+            Run { progress: &bar, time_is_up: &time_is_up, journal: state.journal(), ..Run::new(&*chosen.counter) };
+        let mut report = run.sweep(&plan);
+        state.name(&mut report, self.fleet);
+        super::note(&mut report.engine, chosen);
+        state.append(&report)?;
+        self.state = Some(state);
+        Ok(report)
+    }
+
+    fn done(&mut self) -> Result<()> {
+        self.state.take().map_or(Ok(()), State::finish)
+    }
+}
+
+/// The command line's errors are the library's.
+fn as_error(error: anyhow::Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(|other| Error::Backend(format!("{other:#}")))
+}
+
+fn summary(ticked: &Ticked, options: &Options) -> String {
+    let mut lines = Vec::new();
+    match &ticked.sweep {
+        Some(done) => lines.push(format!(
+            "sweep of {}: {} models, {} features, {} drifted, {} failures, {} threads",
+            done.as_of,
+            done.summary.models,
+            done.summary.features,
+            done.summary.drifted,
+            done.failures.len(),
+            options.threads
+        )),
+        None => lines.push("no sweep is due".into()),
+    }
+    for firing in &ticked.firings {
+        let event = firing.event.as_ref().map(|id| format!(" event {id}")).unwrap_or_default();
+        let model = firing.model.escape_debug();
+        lines.push(format!("{model}: {} {}{event}: {}", firing.trigger, firing.outcome, firing.reason.escape_debug()));
+    }
+    if let Some(next) = ticked.next_sweep {
+        lines.push(format!("next sweep: {next}"));
+    }
+    if let Some((next, model)) = &ticked.next_schedule {
+        lines.push(format!("next training by the calendar: {next}, {}", model.escape_debug()));
+    }
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,600 @@
+//! When a model is to be trained again: the settings of the four triggers, each with where it was set.
+
+use std::str::FromStr;
+
+use cronexpr::Crontab;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, Zoned};
+use serde::{Deserialize, Serialize};
+
+use super::Literal;
+use crate::error::{Error, Result};
+use crate::metric::performance::Quality;
+
+/// Where a setting comes from; the nearest wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Nobody set it.
+    BuiltIn,
+    /// `[defaults]` of the fleet file.
+    Fleet,
+    /// The model's own table.
+    Model,
+    /// The feature's own table.
+    Feature,
+}
+
+impl Origin {
+    /// As `explain` shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built in",
+            Self::Fleet => "fleet",
+            Self::Model => "model",
+            Self::Feature => "feature",
+        }
+    }
+}
+
+/// A setting and where it was set.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Given<T> {
+    /// The setting.
+    pub value: T,
+    /// Where it was set.
+    pub origin: Origin,
+}
+
+impl<T> Given<T> {
+    /// The nearest of several settings.
+    fn nearest(model: Option<T>, fleet: Option<T>, built_in: T) -> Self {
+        match (model, fleet) {
+            (Some(value), _) => Self { value, origin: Origin::Model },
+            (None, Some(value)) => Self { value, origin: Origin::Fleet },
+            (None, None) => Self { value: built_in, origin: Origin::BuiltIn },
+        }
+    }
+}
+
+/// One of the four reasons to train a model again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// It is time.
+    Schedule,
+    /// It predicts worse than it should.
+    Performance,
+    /// What it sees has moved.
+    Drift,
+    /// There is much to learn from.
+    Volume,
+}
+
+impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Schedule, Self::Performance, Self::Drift, Self::Volume];
+
+    /// The name in fleet files, events and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Performance => "performance",
+            Self::Drift => "drift",
+            Self::Volume => "volume",
+        }
+    }
+}
+
+impl FromStr for Trigger {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|trigger| trigger.name() == name).ok_or_else(|| Error::UnknownName {
+            what: "trigger",
+            name: name.into(),
+            known: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
+
+/// A cron expression of five fields, read by the clock on a wall.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    text: String,
+    /// Read in UTC: civil times are put into a zone here, so that a time which the clocks skip or repeat comes once.
+    crontab: Crontab,
+}
+
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Schedule {
+    /// Reads an expression such as `30 2 * * 1-5`, or `@daily`.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        let fields = match text.trim() {
+            "@hourly" => "0 * * * *",
+            "@daily" | "@midnight" => "0 0 * * *",
+            "@weekly" => "0 0 * * 0",
+            "@monthly" => "0 0 1 * *",
+            "@yearly" | "@annually" => "0 0 1 1 *",
+            fields => fields,
+        };
+        let wrong = |reason: String| format!("schedule '{text}': {reason}");
+        if fields.split_whitespace().count() != 5 {
+            return Err(wrong(
+                "give minute, hour, day of month, month and day of week; the zone is `time_zone`".into(),
+            ));
+        }
+        let crontab = cronexpr::parse_crontab(&format!("{fields} UTC")).map_err(|e| {
+            let text = e.to_string();
+            wrong(text.lines().last().unwrap_or_default().trim_start_matches(['^', ' ', '-', '|']).to_owned())
+        })?;
+        let schedule = Self { text: text.trim().to_owned(), crontab };
+        // The thirtieth of February never comes.
+        match schedule.next(Timestamp::UNIX_EPOCH, &TimeZone::UTC) {
+            Some(_) => Ok(schedule),
+            None => Err(wrong("it never comes".into())),
+        }
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The first time after a point in time. A time of day that the clocks skip comes when they have gone on; one that
+    /// they repeat comes the first time only.
+    pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let mut civil = as_utc(&after.to_zoned(zone.clone()))?;
+        // Two steps are enough where the clocks go back, but a zone may do as it likes.
+        for _ in 0..200 {
+            civil = self.crontab.find_next(civil).ok()?.timestamp();
+            let at = civil.to_zoned(TimeZone::UTC).datetime().to_zoned(zone.clone()).ok()?.timestamp();
+            if at > after {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// The last time up to a point in time and after another, if there is one: what was missed in between is caught up
+    /// with once.
+    pub fn latest(&self, after: Timestamp, until: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let first = self.next(after, zone).filter(|&first| first <= until)?;
+        // Ever longer stretches before `until`, so that years of minutes are not gone through.
+        let mut stretch = SignedDuration::from_mins(2);
+        loop {
+            let from = until.checked_sub(stretch).unwrap_or(after).max(after);
+            let mut found = self.next(from, zone).filter(|&at| at <= until);
+            if found.is_some() || from == after {
+                while let Some(next) = found.and_then(|at| self.next(at, zone)).filter(|&at| at <= until) {
+                    found = Some(next);
+                }
+                return found.or(Some(first));
+            }
+            stretch = stretch.checked_mul(4)?;
+        }
+    }
+}
+
+/// The clock on the wall as if it were that of UTC.
+fn as_utc(at: &Zoned) -> Option<Timestamp> {
+    at.datetime().to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+/// How many drifting features make a model drift.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quorum {
+    /// So many.
+    AtLeast(usize),
+    /// Such a share of those compared.
+    Share(f64),
+    /// Such a share of the importance of those compared.
+    WeightedShare(f64),
+}
+
+/// In how many of the last sweeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Persistence {
+    /// In so many ...
+    pub hits: usize,
+    /// ... of so many.
+    pub of: usize,
+}
+
+/// A model's triggers, resolved.
+#[derive(Clone, Debug)]
+pub struct Triggers {
+    /// Those that are off.
+    pub off: Given<Vec<Trigger>>,
+    /// Training by the calendar, if there is any.
+    pub schedule: Given<Option<Schedule>>,
+    /// No second event so soon after the last.
+    pub cooldown: Given<SignedDuration>,
+    /// How many features must drift.
+    pub quorum: Given<Quorum>,
+    /// In how many of the last sweeps each of them.
+    pub persistence: Given<Persistence>,
+    /// False discovery rate over all tests of a sweep up to which a test counts.
+    pub fdr: Given<f64>,
+    /// Which measure of the predictions.
+    pub metric: Given<Option<Quality>>,
+    /// From where on (down, or up for errors) it triggers.
+    pub level: Given<Option<f64>>,
+    /// From where on it warns.
+    pub warning: Given<Option<f64>>,
+    /// Predictions of so long a time ...
+    pub performance_within: Given<SignedDuration>,
+    /// ... and at most so many, the newest.
+    pub rows: Given<usize>,
+    /// Fewer labels are too few.
+    pub min_labels: Given<usize>,
+    /// Confidence of the interval that must lie beyond the level.
+    pub confidence: Given<f64>,
+    /// So many new labels ...
+    pub labels: Given<u64>,
+    /// ... in so long a time.
+    pub volume_within: Given<SignedDuration>,
+}
+
+/// Where a model's predictions meet what came true.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labels {
+    /// The snapshot of the predictions.
+    pub predictions: String,
+    /// The snapshot of the labels; the predictions' own if absent.
+    pub from: Option<String>,
+    /// The snapshot by which scores are calibrated, with labels: by default the baseline.
+    pub reference: Option<String>,
+    /// Names a row on both sides.
+    pub id: Option<String>,
+    /// When the prediction was made.
+    pub time: String,
+    /// What came true.
+    pub label: String,
+    /// What was predicted.
+    pub prediction: Option<String>,
+    /// The probability of `positive`.
+    pub score: Option<String>,
+    /// The label that scores are about.
+    pub positive: String,
+    /// When the label became known.
+    pub label_time: Option<String>,
+    /// How long labels take: exactly, where `label_time` does not say, or else at most.
+    pub delay: SignedDuration,
+    /// A column of the predictions that stands in where labels are missing.
+    pub proxy: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TriggerTable {
+    off: Option<Vec<Trigger>>,
+    schedule: Option<String>,
+    cooldown: Option<String>,
+    #[serde(default)]
+    drift: DriftTable,
+    #[serde(default)]
+    performance: PerformanceTable,
+    #[serde(default)]
+    volume: VolumeTable,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DriftTable {
+    at_least: Option<usize>,
+    share: Option<f64>,
+    weighted_share: Option<f64>,
+    persistence: Option<String>,
+    fdr: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PerformanceTable {
+    metric: Option<Quality>,
+    level: Option<f64>,
+    warning: Option<f64>,
+    within: Option<String>,
+    rows: Option<usize>,
+    min_labels: Option<usize>,
+    confidence: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VolumeTable {
+    labels: Option<u64>,
+    within: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LabelTable {
+    predictions: Option<String>,
+    from: Option<String>,
+    reference: Option<String>,
+    id: Option<String>,
+    time: Option<String>,
+    label: String,
+    prediction: Option<String>,
+    score: Option<String>,
+    positive: Option<Literal>,
+    label_time: Option<String>,
+    delay: Option<String>,
+    proxy: Option<String>,
+}
+
+/// Reads a length of time such as `7d`, `36h` or `90m`; a day has 24 hours.
+///
+/// # Errors
+/// The reason.
+pub fn duration(what: &str, text: &str) -> std::result::Result<SignedDuration, String> {
+    let span: jiff::Span =
+        text.parse().map_err(|_| format!("{what} = \"{text}\" is not a length of time such as 7d or 36h"))?;
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|e| format!("{what}: {e}"))?;
+    if length.is_negative() || length > SignedDuration::from_hours(24 * 3660) {
+        return Err(format!("{what} = \"{text}\" must be between 0 and ten years"));
+    }
+    Ok(length)
+}
+
+/// Checks one number against its range.
+fn within<T: PartialOrd + std::fmt::Display + Copy>(
+    what: &str,
+    value: Option<T>,
+    range: std::ops::RangeInclusive<T>,
+) -> std::result::Result<Option<T>, String> {
+    match value {
+        Some(value) if !range.contains(&value) => {
+            Err(format!("{what} = {value} must be between {} and {}", range.start(), range.end()))
+        }
+        value => Ok(value),
+    }
+}
+
+impl TriggerTable {
+    fn quorum(&self) -> std::result::Result<Option<Quorum>, String> {
+        let drift = &self.drift;
+        let at_least = within("at_least", drift.at_least, 1..=1_000_000)?.map(Quorum::AtLeast);
+        let share = |what, share| match within(what, share, 0.0..=1.0)? {
+            Some(0.0) => Err(format!("{what} = 0 would always hold; use at_least = 1")),
+            share => Ok(share),
+        };
+        let shares = [
+            share("share", drift.share)?.map(Quorum::Share),
+            share("weighted_share", drift.weighted_share)?.map(Quorum::WeightedShare),
+        ];
+        let mut given = shares.into_iter().chain([at_least]).flatten();
+        match (given.next(), given.next()) {
+            (_, Some(_)) => Err("give one of at_least, share and weighted_share".into()),
+            (quorum, None) => Ok(quorum),
+        }
+    }
+
+    fn persistence(&self) -> std::result::Result<Option<Persistence>, String> {
+        let Some(text) = &self.drift.persistence else { return Ok(None) };
+        let wrong = || format!("persistence = \"{text}\": write \"2 of 3\", at most of 100");
+        let (hits, of) = text.split_once(" of ").ok_or_else(wrong)?;
+        let (hits, of) = (hits.trim().parse().map_err(|_| wrong())?, of.trim().parse().map_err(|_| wrong())?);
+        if hits == 0 || hits > of || of > 100 { Err(wrong()) } else { Ok(Some(Persistence { hits, of })) }
+    }
+
+    fn schedule(&self) -> std::result::Result<Option<Option<Schedule>>, String> {
+        self.schedule.as_deref().map(|text| Schedule::parse(text).map(Some)).transpose()
+    }
+
+    /// The settings of a model over those of the fleet over what is built in.
+    ///
+    /// # Errors
+    /// The reason, for a setting that is none.
+    pub(super) fn over(&self, fleet: &Self) -> std::result::Result<Triggers, String> {
+        let length = |what: &str, text: &Option<String>| text.as_ref().map(|text| duration(what, text)).transpose();
+        let given_length = |what: &str, model: &Option<String>, fleet: &Option<String>, days: i64| {
+            let built_in = SignedDuration::from_hours(24 * days);
+            Ok::<_, String>(Given::nearest(length(what, model)?, length(what, fleet)?, built_in))
+        };
+        let (p, fp) = (&self.performance, &fleet.performance);
+        let metric = Given::nearest(p.metric.map(Some), fp.metric.map(Some), None);
+        // A level belongs to a metric: one set for another metric does not carry over.
+        let same = p.metric.is_none() || p.metric == fp.metric;
+        let level = |model: Option<f64>, fleet: Option<f64>, built_in: Option<f64>| {
+            Given::nearest(model.map(Some), fleet.filter(|_| same).map(Some), built_in)
+        };
+        let of_shares = metric.value.is_none_or(|metric| metric == Quality::Accuracy);
+        for x in [p.level, p.warning, fp.level, fp.warning].into_iter().flatten() {
+            if !x.is_finite() {
+                return Err(format!("level = {x} must be a number"));
+            }
+        }
+        let triggers = Triggers {
+            off: Given::nearest(self.off.clone(), fleet.off.clone(), Vec::new()),
+            schedule: Given::nearest(self.schedule()?, fleet.schedule()?, None),
+            cooldown: given_length("cooldown", &self.cooldown, &fleet.cooldown, 7)?,
+            quorum: Given::nearest(self.quorum()?, fleet.quorum()?, Quorum::AtLeast(1)),
+            persistence: Given::nearest(self.persistence()?, fleet.persistence()?, Persistence { hits: 2, of: 3 }),
+            fdr: Given::nearest(
+                within("fdr", self.drift.fdr, 0.0..=1.0)?,
+                within("fdr", fleet.drift.fdr, 0.0..=1.0)?,
+                0.05,
+            ),
+            metric,
+            level: level(p.level, fp.level, Some(0.9).filter(|_| of_shares)),
+            warning: level(p.warning, fp.warning, None),
+            performance_within: given_length("within", &p.within, &fp.within, 7)?,
+            rows: Given::nearest(
+                within("rows", p.rows, 1..=100_000_000)?,
+                within("rows", fp.rows, 1..=100_000_000)?,
+                10_000,
+            ),
+            min_labels: Given::nearest(
+                within("min_labels", p.min_labels, 1..=100_000_000)?,
+                within("min_labels", fp.min_labels, 1..=100_000_000)?,
+                200,
+            ),
+            confidence: Given::nearest(
+                within("confidence", p.confidence, 0.5..=0.999_999)?,
+                within("confidence", fp.confidence, 0.5..=0.999_999)?,
+                0.95,
+            ),
+            labels: Given::nearest(
+                within("labels", self.volume.labels, 1..=u64::MAX)?,
+                within("labels", fleet.volume.labels, 1..=u64::MAX)?,
+                5000,
+            ),
+            volume_within: given_length("within", &self.volume.within, &fleet.volume.within, 7)?,
+        };
+        let higher = triggers.metric.value.unwrap_or(Quality::Accuracy).higher_is_better();
+        if let (Some(level), Some(warning)) = (triggers.level.value, triggers.warning.value)
+            && (warning < level) == higher
+            && warning != level
+        {
+            return Err(format!("warning = {warning} comes after level = {level}; it must come before"));
+        }
+        Ok(triggers)
+    }
+}
+
+impl LabelTable {
+    /// Resolved for a model whose current snapshot, baseline and column of times are given.
+    ///
+    /// # Errors
+    /// The reason.
+    pub(super) fn resolve(
+        self,
+        current: &str,
+        baseline: Option<&str>,
+        time: Option<&str>,
+        path: impl Fn(&str) -> String,
+    ) -> std::result::Result<Labels, String> {
+        let own = |given: &Option<String>| given.as_deref().map(&path);
+        let from = own(&self.from);
+        if from.is_some() && self.id.is_none() {
+            return Err("labels: `from` names another table; name the column that joins the two with `id`".into());
+        }
+        if self.prediction.is_none() && self.score.is_none() {
+            return Err("labels: name the column with the model's `prediction`, its `score`, or both".into());
+        }
+        let Some(time) = self.time.as_deref().or(time) else {
+            return Err("labels: name the column with the `time` of the prediction".into());
+        };
+        let delay = self.delay.as_deref().map(|text| duration("delay", text)).transpose()?;
+        Ok(Labels {
+            predictions: own(&self.predictions).unwrap_or_else(|| current.to_owned()),
+            reference: own(&self.reference).or_else(|| baseline.map(str::to_owned)),
+            time: time.to_owned(),
+            positive: match self.positive {
+                // Flags are read as 0 and 1.
+                Some(Literal::Flag(flag)) => u8::from(flag).to_string(),
+                positive => positive.map_or_else(|| "1".into(), Literal::text),
+            },
+            delay: delay.unwrap_or(match self.label_time {
+                Some(_) => SignedDuration::from_hours(24 * 90),
+                None => SignedDuration::ZERO,
+            }),
+            from,
+            id: self.id,
+            label: self.label,
+            prediction: self.prediction,
+            score: self.score,
+            label_time: self.label_time,
+            proxy: self.proxy,
+        })
+    }
+
+    /// Whether it names the current snapshot as that of the predictions.
+    pub(super) fn needs_current(&self) -> bool {
+        self.predictions.is_none()
+    }
+}
+
+impl Labels {
+    /// Whether a column is what the model says.
+    pub(super) fn says(&self, column: &str) -> bool {
+        [&self.prediction, &self.score].into_iter().any(|said| said.as_deref() == Some(column))
+    }
+
+    /// Whether a column joins rows and is neither seen, said nor true.
+    pub(super) fn only_joins(&self, column: &str) -> bool {
+        [self.id.as_deref(), self.label_time.as_deref(), Some(&*self.time)].contains(&Some(column))
+    }
+
+    /// The snapshots it names.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut String> {
+        [&mut self.predictions].into_iter().chain(&mut self.from).chain(&mut self.reference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(schedule: &str, zone: &str, from: &str, n: usize) -> Vec<String> {
+        let (schedule, zone) = (Schedule::parse(schedule).unwrap(), TimeZone::get(zone).unwrap());
+        let mut at = from.parse().unwrap();
+        let mut found = Vec::new();
+        for _ in 0..n {
+            at = schedule.next(at, &zone).unwrap();
+            found.push(at.to_zoned(zone.clone()).strftime("%F %H:%M %:z").to_string());
+        }
+        found
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_skip_or_repeat_comes_once() {
+        // Berlin skips 02:30 on the 29th of March 2026, and has it twice on the 25th of October.
+        let spring = times("30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", 3);
+        assert_eq!(spring, ["2026-03-28 02:30 +01:00", "2026-03-29 03:30 +02:00", "2026-03-30 02:30 +02:00"]);
+        let autumn = times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
+        assert_eq!(autumn, ["2026-10-25 02:30 +02:00", "2026-10-26 02:30 +01:00"]);
+        // From within the repeated hour.
+        let within = times("30 2 * * *", "Europe/Berlin", "2026-10-25T00:45:00Z", 1);
+        assert_eq!(within, ["2026-10-26 02:30 +01:00"]);
+        assert_eq!(times("0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", 1), ["2028-02-29 00:00 +00:00"]);
+        // A day that never was: Samoa went from the 29th to the 31st of December 2011.
+        let samoa = times("0 12 30 * *", "Pacific/Apia", "2011-12-01T00:00:00Z", 2);
+        assert_eq!(samoa, ["2011-12-31 12:00 +14:00", "2012-01-30 12:00 +14:00"]);
+    }
+
+    #[test]
+    fn what_was_missed_is_caught_up_with_once_and_quickly() {
+        let utc = TimeZone::UTC;
+        let latest = |schedule: &str, after: &str, until: &str| {
+            let found = Schedule::parse(schedule).unwrap().latest(after.parse().unwrap(), until.parse().unwrap(), &utc);
+            found.map(|at| at.to_string())
+        };
+        let (long_ago, now) = ("1990-01-01T00:00:00Z", "2026-11-23T10:00:30Z");
+        assert_eq!(latest("* * * * *", long_ago, now).unwrap(), "2026-11-23T10:00:00Z");
+        assert_eq!(latest("0 2 * * 1", long_ago, now).unwrap(), "2026-11-23T02:00:00Z");
+        assert_eq!(latest("0 0 29 2 *", long_ago, now).unwrap(), "2024-02-29T00:00:00Z");
+        assert_eq!(latest("0 2 * * *", "2026-11-23T02:00:00Z", now), None);
+        // The clock was set back.
+        assert_eq!(latest("0 2 * * *", "2026-12-01T02:00:00Z", now), None);
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_refused_with_the_reason() {
+        for text in ["", "* * * *", "61 * * * *", "0 0 30 2 *", "0 2 * * * Europe/Berlin", "@never", "a b c d e"] {
+            let error = Schedule::parse(text).unwrap_err();
+            assert!(error.contains("schedule") && error.len() < 200, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_has_days_of_24_hours() {
+        assert_eq!(duration("x", "7d").unwrap(), SignedDuration::from_hours(168));
+        assert_eq!(duration("x", "1d 12h").unwrap(), SignedDuration::from_hours(36));
+        for text in ["", "-1d", "1 month", "20 years", "7"] {
+            assert!(duration("x", text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! How well a model predicts: measures of predictions against labels, and their estimates while labels are missing.
+//!
+//! A row of a classifier is what was predicted and the chance that the positive label is true: 0 or 1 where the label
+//! is known, the calibrated score where it is not. Every measure is a smooth function of means over such rows, so one
+//! formula gives both the realised figure and the estimate (confidence-based performance estimation, the expected
+//! confusion matrix under calibrated scores), and the rows' influence on it (Hampel 1974) gives the interval of both.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, Normal};
+
+/// A measure of predictions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    /// Share of right predictions.
+    Accuracy,
+    /// Share of the predicted positives that are.
+    Precision,
+    /// Share of the positives that were predicted.
+    Recall,
+    /// Harmonic mean of precision and recall.
+    F1,
+    /// Area under the receiver operating characteristic, ties counted half.
+    Auc,
+    /// Mean negative logarithm of the probability of what came true (nats); scores are kept 1e-15 from 0 and 1.
+    LogLoss,
+    /// Mean absolute error.
+    Mae,
+    /// Root of the mean squared error.
+    Rmse,
+}
+
+impl Quality {
+    /// The name in fleet files and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Precision => "precision",
+            Self::Recall => "recall",
+            Self::F1 => "f1",
+            Self::Auc => "auc",
+            Self::LogLoss => "log_loss",
+            Self::Mae => "mae",
+            Self::Rmse => "rmse",
+        }
+    }
+
+    /// Whether more is better.
+    pub fn higher_is_better(self) -> bool {
+        !matches!(self, Self::LogLoss | Self::Mae | Self::Rmse)
+    }
+
+    /// Whether it is about numbers instead of classes.
+    pub fn is_of_numbers(self) -> bool {
+        matches!(self, Self::Mae | Self::Rmse)
+    }
+
+    /// Whether it needs the score.
+    pub fn needs_score(self) -> bool {
+        matches!(self, Self::Auc | Self::LogLoss)
+    }
+}
+
+impl fmt::Display for Quality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A measure with its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The figure.
+    pub value: f64,
+    /// Lower end of the two-sided interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Rows it is from.
+    pub rows: usize,
+}
+
+/// One row of a classifier.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Classified {
+    /// Chance that the positive label is true; 0 or 1 where it is known.
+    pub chance: f64,
+    /// Whether it was predicted.
+    pub predicted: bool,
+    /// The model's score, for the measures that need one.
+    pub score: f64,
+}
+
+/// A measure of a classifier. `None` where it is not defined: no rows, no positives, nothing predicted, one class only.
+pub fn of_classes(quality: Quality, rows: &[Classified], confidence: f64) -> Option<Measured> {
+    let n = rows.len() as f64;
+    let mean = |of: &dyn Fn(&Classified) -> f64| rows.iter().map(of).sum::<f64>() / n;
+    let yes = |row: &Classified| f64::from(u8::from(row.predicted));
+    let z = quantile(confidence)?;
+    // Influence of a row on the measure if its label is negative, and if it is positive.
+    let measured = |value: f64, influence: &dyn Fn(&Classified) -> [f64; 2]| {
+        let square = |row: &Classified| {
+            let [negative, positive] = influence(row);
+            (1.0 - row.chance) * negative * negative + row.chance * positive * positive
+        };
+        interval(value, mean(&square), rows.len(), z)
+    };
+    let hits = mean(&|row| row.chance * yes(row));
+    let predicted = mean(&yes);
+    let positives = mean(&|row| row.chance);
+    let certain = rows.iter().all(|row| row.chance == 0.0 || row.chance == 1.0);
+    let share = |value: f64, of: f64, influence: &dyn Fn(&Classified) -> [f64; 2]| {
+        // The normal interval has no width at 0 and 1.
+        if certain { wilson(value, of * n, z) } else { measured(value, influence) }
+    };
+    let measured = match quality {
+        _ if rows.is_empty() => return None,
+        Quality::Accuracy => {
+            let value = mean(&|row| if row.predicted { row.chance } else { 1.0 - row.chance });
+            let influence = |row: &Classified| [1.0 - yes(row) - value, yes(row) - value];
+            share(value, 1.0, &influence)
+        }
+        Quality::Precision if predicted > 0.0 => {
+            let value = hits / predicted;
+            let influence = |row: &Classified| [0.0, 1.0].map(|y| yes(row) * (y - value) / predicted);
+            share(value, predicted, &influence)
+        }
+        Quality::Recall if positives > 0.0 => {
+            let value = hits / positives;
+            share(value, positives, &|row| [0.0, (yes(row) - value) / positives])
+        }
+        Quality::F1 if predicted + positives > 0.0 => {
+            let value = 2.0 * hits / (predicted + positives);
+            let influence = |row: &Classified| {
+                [0.0, 1.0].map(|y| (2.0 * y * yes(row) - value * (yes(row) + y)) / (predicted + positives))
+            };
+            measured(value, &influence)
+        }
+        Quality::LogLoss => {
+            let loss = |row: &Classified| {
+                let score = row.score.clamp(1e-15, 1.0 - 1e-15);
+                [-(-score).ln_1p(), -score.ln()]
+            };
+            let value = mean(&|row| {
+                let [negative, positive] = loss(row);
+                (1.0 - row.chance) * negative + row.chance * positive
+            });
+            measured(value, &|row| loss(row).map(|loss| loss - value))
+        }
+        Quality::Auc if positives > 0.0 && positives < 1.0 => return auc(rows, positives, z),
+        _ => return None,
+    };
+    measured.value.is_finite().then_some(measured)
+}
+
+/// Area under the curve by ranks; influences as DeLong, DeLong and Clarke-Pearson 1988 have them.
+fn auc(rows: &[Classified], positives: f64, z: f64) -> Option<Measured> {
+    let n = rows.len() as f64;
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|&i, &j| rows[i].score.total_cmp(&rows[j].score));
+    // For each row: the weight of negatives below it, and of positives above it, ties half; both as shares.
+    let (mut below, mut above) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
+    let (mut negative_weight, mut positive_weight) = (0.0, 0.0);
+    for tie in order.chunk_by(|&i, &j| rows[i].score == rows[j].score) {
+        let positive: f64 = tie.iter().map(|&i| rows[i].chance).sum();
+        let negative = tie.len() as f64 - positive;
+        for &i in tie {
+            below[i] = (negative_weight + negative / 2.0) / (n * (1.0 - positives));
+            above[i] = 1.0 - (positive_weight + positive / 2.0) / (n * positives);
+        }
+        negative_weight += negative;
+        positive_weight += positive;
+    }
+    let value = rows.iter().zip(&below).map(|(row, below)| row.chance * below).sum::<f64>() / (n * positives);
+    let square: f64 = rows
+        .iter()
+        .zip(below.iter().zip(&above))
+        .map(|(row, (below, above))| {
+            let positive = (below - value) / positives;
+            let negative = (above - value) / (1.0 - positives);
+            row.chance * positive * positive + (1.0 - row.chance) * negative * negative
+        })
+        .sum();
+    let measured = interval(value, square / n, rows.len(), z);
+    measured.value.is_finite().then_some(Measured {
+        low: measured.low.max(0.0),
+        high: measured.high.min(1.0),
+        ..measured
+    })
+}
+
+/// A measure of a model that predicts numbers, from its errors. `None` without rows.
+pub fn of_errors(quality: Quality, errors: &[f64], confidence: f64) -> Option<Measured> {
+    let n = errors.len() as f64;
+    let z = quantile(confidence)?;
+    let mean = |of: &dyn Fn(f64) -> f64| errors.iter().map(|&e| of(e)).sum::<f64>() / n;
+    let measured = match quality {
+        Quality::Mae => {
+            let value = mean(&f64::abs);
+            interval(value, mean(&|e| (e.abs() - value).powi(2)), errors.len(), z)
+        }
+        Quality::Rmse => {
+            let square = mean(&|e| e * e);
+            let value = square.sqrt();
+            let spread = if value > 0.0 { mean(&|e| ((e * e - square) / (2.0 * value)).powi(2)) } else { 0.0 };
+            interval(value, spread, errors.len(), z)
+        }
+        _ => return None,
+    };
+    measured.value.is_finite().then_some(Measured { low: measured.low.max(0.0), ..measured })
+}
+
+fn quantile(confidence: f64) -> Option<f64> {
+    (0.0..1.0).contains(&confidence).then(|| Normal::standard().inverse_cdf(0.5 + confidence / 2.0))
+}
+
+fn interval(value: f64, square: f64, rows: usize, z: f64) -> Measured {
+    let half = z * (square / rows as f64).sqrt();
+    Measured { value, low: value - half, high: value + half, rows }
+}
+
+/// Wilson's interval of a share of `of` rows.
+fn wilson(value: f64, of: f64, z: f64) -> Measured {
+    let square = z * z / of;
+    let middle = (value + square / 2.0) / (1.0 + square);
+    let half = z / (1.0 + square) * (value * (1.0 - value) / of + square / (4.0 * of)).sqrt();
+    Measured { value, low: (middle - half).max(0.0), high: (middle + half).min(1.0), rows: of.round() as usize }
+}
+
+/// The best increasing step function from scores to the chance of the label: isotonic regression by pooling adjacent
+/// violators, linear between the steps' ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calibration {
+    /// Scores, growing, each with its chance.
+    points: Vec<(f64, f64)>,
+}
+
+impl Calibration {
+    /// Fits scores to labels. `None` where there are none.
+    pub fn fit(rows: impl IntoIterator<Item = (f64, bool)>) -> Option<Self> {
+        let mut rows: Vec<(f64, f64)> =
+            rows.into_iter().filter(|(score, _)| score.is_finite()).map(|(s, y)| (s, f64::from(u8::from(y)))).collect();
+        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // Blocks of equal scores, then of pooled violators: first and last score, weight, sum.
+        let mut blocks: Vec<[f64; 4]> = Vec::new();
+        for tie in rows.chunk_by(|a, b| a.0 == b.0) {
+            let sum: f64 = tie.iter().map(|(_, y)| y).sum();
+            let mut block = [tie[0].0, tie[0].0, tie.len() as f64, sum];
+            while let Some(last) = blocks.last()
+                && last[3] * block[2] >= block[3] * last[2]
+            {
+                block = [last[0], block[1], last[2] + block[2], last[3] + block[3]];
+                blocks.pop();
+            }
+            blocks.push(block);
+        }
+        let points: Vec<(f64, f64)> = blocks
+            .into_iter()
+            .flat_map(|[first, last, weight, sum]| {
+                let chance = sum / weight;
+                [Some((first, chance)), Some((last, chance)).filter(|_| last > first)]
+            })
+            .flatten()
+            .collect();
+        (!points.is_empty()).then_some(Self { points })
+    }
+
+    /// The chance of the label at a score.
+    pub fn chance(&self, score: f64) -> f64 {
+        let at = self.points.partition_point(|&(x, _)| x < score);
+        match (at.checked_sub(1).map(|below| self.points[below]), self.points.get(at)) {
+            (Some((x0, y0)), Some(&(x1, y1))) => y0 + (y1 - y0) * (score - x0) / (x1 - x0),
+            (None, Some(&(_, y))) => y,
+            (Some((_, y)), None) => y,
+            (None, None) => f64::NAN,
+        }
+    }
+}
+
+/// How long labels take: the smallest delay by which `share` of those that ever arrive have done so, by Kaplan and
+/// Meier 1958. A row whose label has not arrived says only that its delay is larger than its age. `None` if no label
+/// has arrived.
+pub fn maturity(arrived: &[i64], ages: &[i64], share: f64) -> Option<i64> {
+    let mut events: Vec<(i64, bool)> =
+        arrived.iter().map(|&d| (d, true)).chain(ages.iter().map(|&age| (age, false))).collect();
+    // An arrival at the age of another row comes before it.
+    events.sort_by_key(|&(delay, arrived)| (delay, !arrived));
+    let mut at_risk = events.len() as f64;
+    let mut waiting = 1.0;
+    let mut curve: Vec<(i64, f64)> = Vec::new();
+    for same in events.chunk_by(|a, b| a == b) {
+        if same[0].1 {
+            waiting *= 1.0 - same.len() as f64 / at_risk;
+            curve.push((same[0].0, 1.0 - waiting));
+        }
+        at_risk -= same.len() as f64;
+    }
+    let most = curve.last()?.1;
+    curve.iter().find(|(_, arrived)| *arrived >= share * most * (1.0 - 1e-12)).map(|(delay, _)| *delay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(data: &[(f64, bool, f64)]) -> Vec<Classified> {
+        data.iter().map(|&(chance, predicted, score)| Classified { chance, predicted, score }).collect()
+    }
+
+    /// sklearn.metrics on y = [1,0,1,1,0,0,1,0], predicted = [1,0,1,0,1,0,1,0], score as below.
+    fn known() -> Vec<Classified> {
+        rows(&[
+            (1.0, true, 0.9),
+            (0.0, false, 0.2),
+            (1.0, true, 0.7),
+            (1.0, false, 0.4),
+            (0.0, true, 0.6),
+            (0.0, false, 0.4),
+            (1.0, true, 0.8),
+            (0.0, false, 0.1),
+        ])
+    }
+
+    #[test]
+    fn realised_measures_are_those_of_scikit_learn() {
+        for (quality, wanted) in [
+            (Quality::Accuracy, 0.75),
+            (Quality::Precision, 0.75),
+            (Quality::Recall, 0.75),
+            (Quality::F1, 0.75),
+            // roc_auc_score, log_loss
+            (Quality::Auc, 0.90625),
+            (Quality::LogLoss, 0.419_636_270_674_638_2),
+        ] {
+            let found = of_classes(quality, &known(), 0.95).unwrap();
+            assert!((found.value - wanted).abs() < 1e-12, "{quality} {found:?}");
+            assert!(found.low < wanted && wanted < found.high, "{quality} {found:?}");
+        }
+        // statsmodels proportion_confint(6, 8, method="wilson")
+        let accuracy = of_classes(Quality::Accuracy, &known(), 0.95).unwrap();
+        assert!((accuracy.low - 0.409_275_430_3).abs() < 1e-9, "{accuracy:?}");
+        assert!((accuracy.high - 0.928_520_787_2).abs() < 1e-9, "{accuracy:?}");
+        let errors = [1.0, -2.0, 3.0];
+        assert!((of_errors(Quality::Mae, &errors, 0.95).unwrap().value - 2.0).abs() < 1e-15);
+        assert!((of_errors(Quality::Rmse, &errors, 0.95).unwrap().value - (14.0f64 / 3.0).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn intervals_hold_the_truth_as_often_as_they_say() {
+        // A calibrated score of three values; the label by a fixed generator. The truth is the estimate over the chances.
+        let mut state = 1u64;
+        let mut draw = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as f64 / (1u64 << 31) as f64
+        };
+        for quality in
+            [Quality::Accuracy, Quality::Precision, Quality::Recall, Quality::F1, Quality::Auc, Quality::LogLoss]
+        {
+            let scores = [0.1, 0.4, 0.6, 0.9];
+            let all = scores.map(|score| Classified { chance: score, predicted: score > 0.5, score });
+            let truth = of_classes(quality, &all, 0.95).unwrap().value;
+            let inside = (0..1000).filter(|_| {
+                let sample: Vec<_> = (0..400)
+                    .map(|_| {
+                        let row = all[(draw() * 4.0) as usize];
+                        Classified { chance: f64::from(u8::from(draw() < row.chance)), ..row }
+                    })
+                    .collect();
+                let found = of_classes(quality, &sample, 0.95).unwrap();
+                found.low <= truth && truth <= found.high
+            });
+            let inside = inside.count();
+            assert!((925..=975).contains(&inside), "{quality}: {inside} of 1000");
+        }
+    }
+
+    #[test]
+    fn what_is_not_defined_is_not_a_figure() {
+        let nothing_predicted = rows(&[(1.0, false, 0.1), (0.0, false, 0.2)]);
+        assert!(of_classes(Quality::Precision, &nothing_predicted, 0.95).is_none());
+        let one_class = rows(&[(0.0, true, 0.1), (0.0, false, 0.2)]);
+        for quality in [Quality::Recall, Quality::Auc] {
+            assert!(of_classes(quality, &one_class, 0.95).is_none(), "{quality}");
+        }
+        assert!(of_classes(Quality::Accuracy, &[], 0.95).is_none());
+        assert!(of_errors(Quality::Mae, &[], 0.95).is_none());
+    }
+
+    #[test]
+    fn calibration_is_isotonic_regression() {
+        // sklearn IsotonicRegression().fit([1,2,3,4,5,5], [0,1,0,1,1,0]).predict([0,1,2,2.5,4,5,9])
+        let rows = [(1.0, false), (2.0, true), (3.0, false), (4.0, true), (5.0, true), (5.0, false)];
+        let fitted = Calibration::fit(rows).unwrap();
+        let two_thirds = 2.0 / 3.0;
+        for (score, wanted) in
+            [(0.0, 0.0), (1.0, 0.0), (2.0, 0.5), (2.5, 0.5), (4.0, two_thirds), (5.0, two_thirds), (9.0, two_thirds)]
+        {
+            assert!((fitted.chance(score) - wanted).abs() < 1e-12, "{score}: {}", fitted.chance(score));
+        }
+        assert!(Calibration::fit([]).is_none());
+    }
+
+    #[test]
+    fn labels_still_to_come_make_the_delay_longer_not_shorter() {
+        // Without rows that wait the delay is a quantile.
+        let arrived: Vec<i64> = (1..=100).collect();
+        assert_eq!(maturity(&arrived, &[], 0.95), Some(95));
+        // Young rows without labels do not change it, rows that will never have one do not either.
+        assert_eq!(maturity(&arrived, &[1000; 50], 0.95), Some(95));
+        // Half of the rows waiting at 50 push weight to what arrives later.
+        assert!(maturity(&arrived, &[50; 100], 0.5).unwrap() > 50);
+        assert_eq!(maturity(&[], &[5], 0.95), None);
+    }
+}

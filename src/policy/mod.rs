@@ -1,0 +1,49 @@
+//! From figures to a decision: which triggers fire, and what becomes of it. Pure: no file, no store, no clock.
+
+pub mod drift;
+pub mod event;
+pub mod outcome;
+pub mod performance;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::{Given, Trigger};
+use jiff::Timestamp;
+
+pub use drift::DriftVerdict;
+pub use outcome::{Outcome, Standing};
+pub use performance::{Performance, Volume};
+
+/// All that was concluded of a model at a sweep: each rule with its figures and thresholds, and where they were set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The model.
+    pub model: String,
+    /// The sweep.
+    pub as_of: Timestamp,
+    /// Triggers that are off.
+    pub off: Given<Vec<Trigger>>,
+    /// What it sees, says, and what comes true.
+    pub drift: DriftVerdict,
+    /// How well it predicts, where labels are declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub performance: Option<Performance>,
+    /// How much there is to learn from, where labels are declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
+    /// Why labels could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels_error: Option<String>,
+}
+
+impl Evaluation {
+    /// The triggers that fire, each with the reason in a sentence.
+    pub fn fired(&self) -> Vec<(Trigger, String)> {
+        let performance = self.performance.as_ref().and_then(|found| found.reason());
+        let volume = self.volume.as_ref().and_then(|found| found.reason());
+        let drift = self.drift.fired.then(|| self.drift.reason());
+        let all = [(Trigger::Performance, performance), (Trigger::Drift, drift), (Trigger::Volume, volume)];
+        let on = |trigger: &Trigger| !self.off.value.contains(trigger);
+        all.into_iter().filter_map(|(trigger, reason)| Some((trigger, reason?))).filter(|(t, _)| on(t)).collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! What becomes of a trigger that fires: one open event a model, none while it is muted or cools down.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How things stand with a model when one of its triggers fires.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its open event.
+    pub open: Option<String>,
+    /// When its last event was opened or closed.
+    pub last_event: Option<Timestamp>,
+    /// Until when the trigger is muted, and why.
+    pub muted: Option<(Timestamp, String)>,
+}
+
+/// What becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new event.
+    Opened,
+    /// It is added to the open one.
+    Joined(String),
+    /// Too soon after the last.
+    Cooldown(Timestamp),
+    /// Muted until then, for a reason.
+    Muted(Timestamp, String),
+}
+
+impl Outcome {
+    /// Decides. A mute goes before everything; an open event is joined however old it is; a cooldown begins with the
+    /// last event and again with its end.
+    pub fn of(standing: &Standing, cooldown: SignedDuration, at: Timestamp) -> Self {
+        if let Some((until, reason)) = standing.muted.as_ref().filter(|(until, _)| at < *until) {
+            return Self::Muted(*until, reason.clone());
+        }
+        if let Some(open) = &standing.open {
+            return Self::Joined(open.clone());
+        }
+        let until = standing.last_event.and_then(|last| last.checked_add(cooldown).ok());
+        match until {
+            Some(until) if at < until => Self::Cooldown(until),
+            _ => Self::Opened,
+        }
+    }
+
+    /// The name in the store and in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Joined(_) => "joined",
+            Self::Cooldown(_) => "cooldown",
+            Self::Muted(..) => "muted",
+        }
+    }
+
+    /// Whether the trigger counts as having fired.
+    pub fn took(&self) -> bool {
+        matches!(self, Self::Opened | Self::Joined(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_event_a_model_none_while_muted_or_cooling_down() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let week = SignedDuration::from_hours(168);
+        let now = at("2026-11-23T02:00:00Z");
+        let mut standing = Standing::default();
+        assert_eq!(Outcome::of(&standing, week, now), Outcome::Opened);
+        standing.last_event = Some(at("2026-11-16T02:00:00Z"));
+        assert_eq!(Outcome::of(&standing, week, now), Outcome::Opened);
+        assert_eq!(Outcome::of(&standing, week, at("2026-11-23T01:59:59Z")), Outcome::Cooldown(now));
+        standing.open = Some("e".into());
+        assert_eq!(Outcome::of(&standing, week, at("2026-11-17T00:00:00Z")), Outcome::Joined("e".into()));
+        standing.muted = Some((at("2026-11-24T00:00:00Z"), "holidays".into()));
+        assert_eq!(Outcome::of(&standing, week, now), Outcome::Muted(at("2026-11-24T00:00:00Z"), "holidays".into()));
+        assert_eq!(Outcome::of(&standing, week, at("2026-11-24T00:00:00Z")), Outcome::Joined("e".into()));
+    }
+}

@@ -1,0 +1,141 @@
+//! Values one by one, for the few columns that are joined row by row instead of being counted.
+
+use polars_arrow::array::{Array, BooleanArray, PrimitiveArray, Utf8Array, Utf8ViewArray};
+use polars_arrow::datatypes::ArrowDataType;
+
+use super::{Column, Snapshot, keys, slice};
+use crate::error::Result;
+
+/// A value of a column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Null or NaN.
+    Missing,
+    /// A string.
+    Text(&'a str),
+    /// A boolean.
+    Flag(bool),
+    /// An integer.
+    Integer(i128),
+    /// Any other number.
+    Number(f64),
+    /// A timestamp: microseconds since 1970, UTC where it names no zone.
+    Time(i64),
+    /// A day: microseconds from 1970 to its midnight, as if that were in UTC.
+    Day(i64),
+}
+
+impl Value<'_> {
+    /// As a number; flags are 0 and 1.
+    pub fn number(self) -> Option<f64> {
+        match self {
+            Self::Flag(flag) => Some(f64::from(u8::from(flag))),
+            Self::Integer(x) => Some(x as f64),
+            Self::Number(x) => Some(x),
+            _ => None,
+        }
+    }
+
+    /// As text, the same for what is the same: integers that a writer made floats of are integers.
+    pub fn text(self) -> Option<String> {
+        match self {
+            Self::Missing => None,
+            Self::Text(text) => Some(text.to_owned()),
+            Self::Flag(flag) => Some(flag.to_string()),
+            Self::Integer(x) => Some(x.to_string()),
+            Self::Number(x) if x.fract() == 0.0 && x.abs() < 9e15 => Some((x as i64).to_string()),
+            Self::Number(x) => Some(x.to_string()),
+            Self::Time(at) | Self::Day(at) => Some(at.to_string()),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Calls a function with each value of a column, in order of the rows.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::UnreadableColumn`], also for a nested or binary column.
+    pub fn each_value(&self, column: &Column, mut of: impl FnMut(Value<'_>)) -> Result<()> {
+        for i in 0..self.chunks.len() {
+            for array in self.read(column, i, false)? {
+                visit(&*array, &mut of).ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn visit(array: &dyn Array, of: &mut impl FnMut(Value<'_>)) -> Option<()> {
+    let any = array.as_any();
+    macro_rules! texts {
+        ($($ty:ty),*) => {
+            $(if let Some(array) = any.downcast_ref::<$ty>() {
+                array.iter().for_each(|text| of(text.map_or(Value::Missing, Value::Text)));
+                return Some(());
+            })*
+        };
+    }
+    texts!(Utf8ViewArray, Utf8Array<i64>, Utf8Array<i32>);
+    if let Some((codes, texts)) = keys::codes(array) {
+        codes.into_iter().for_each(|code| of(code.and_then(|code| texts[code]).map_or(Value::Missing, Value::Text)));
+    } else if let Some(array) = any.downcast_ref::<BooleanArray>() {
+        array.iter().for_each(|flag| of(flag.map_or(Value::Missing, Value::Flag)));
+    } else if array.dtype() == &ArrowDataType::Null {
+        (0..array.len()).for_each(|_| of(Value::Missing));
+    } else if let Some((factor, divisor)) = slice::microseconds(array.dtype()) {
+        let value = if array.dtype() == &ArrowDataType::Date32 { Value::Day } else { Value::Time };
+        let at = |x: i128| i64::try_from((x * factor).div_euclid(divisor)).map_or(Value::Missing, value);
+        keys::integers(array)?.into_iter().for_each(|x| of(x.map_or(Value::Missing, at)));
+    } else if let Some(found) = keys::integers(array) {
+        found.into_iter().for_each(|x| of(x.map_or(Value::Missing, Value::Integer)));
+    } else if any.is::<PrimitiveArray<f64>>() || any.is::<PrimitiveArray<f32>>() || any.is::<PrimitiveArray<i128>>() {
+        let found = keys::doubles(array)?.into_iter();
+        found.for_each(|x| of(x.filter(|x| !x.is_nan()).map_or(Value::Missing, Value::Number)));
+    } else {
+        return None;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use polars_arrow::array::DictionaryArray;
+    use polars_arrow::datatypes::TimeUnit;
+
+    use super::*;
+
+    fn values(array: &dyn Array) -> Vec<Option<String>> {
+        let mut found = Vec::new();
+        visit(array, &mut |value| found.push(value.text())).unwrap();
+        found
+    }
+
+    #[test]
+    fn what_is_the_same_reads_the_same_whatever_it_is_stored_as() {
+        let wanted = [Some("1".to_owned()), None, Some("0".to_owned())];
+        let texts = [Some("1"), None, Some("0")];
+        let keys = PrimitiveArray::<u8>::from([Some(1), None, Some(0)]);
+        let dictionary = Utf8ViewArray::from_slice([Some("0"), Some("1")]).boxed();
+        for array in [
+            PrimitiveArray::<i64>::from([Some(1), None, Some(0)]).boxed(),
+            PrimitiveArray::<u8>::from([Some(1), None, Some(0)]).boxed(),
+            PrimitiveArray::<f64>::from([Some(1.0), Some(f64::NAN), Some(0.0)]).boxed(),
+            Utf8ViewArray::from_slice(texts).boxed(),
+            Utf8Array::<i32>::from(texts).boxed(),
+            DictionaryArray::try_from_keys(keys, dictionary, false).unwrap().boxed(),
+        ] {
+            assert_eq!(values(&*array), wanted, "{:?}", array.dtype());
+        }
+    }
+
+    #[test]
+    fn times_are_microseconds_and_days_are_days() {
+        let unit = ArrowDataType::Timestamp(TimeUnit::Nanosecond, None);
+        let times = PrimitiveArray::new(unit, vec![1_999i64, -1].into(), None);
+        let mut found = Vec::new();
+        visit(&times, &mut |value| found.push(format!("{value:?}"))).unwrap();
+        let days = PrimitiveArray::new(ArrowDataType::Date32, vec![1i32].into(), None);
+        visit(&days, &mut |value| found.push(format!("{value:?}"))).unwrap();
+        assert_eq!(found, ["Time(1)", "Time(-1)", "Day(86400000000)"]);
+    }
+}

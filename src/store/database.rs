@@ -1,0 +1,200 @@
+//! The connection: SQLite or PostgreSQL behind one face, the only user of sqlx.
+
+use std::borrow::Cow;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use sqlx::any::{Any, AnyArguments, AnyRow, install_default_drivers};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::query::Query;
+use sqlx::{AnyConnection, Connection, Executor};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::error::{Error, Result};
+
+/// The schema, in steps that are never changed once released. Each is the same text for both databases.
+const MIGRATIONS: &[(&str, &str)] = &[("triggers", include_str!("0001_triggers.sql"))];
+
+/// An open database.
+pub struct Database {
+    runtime: Runtime,
+    connection: AnyConnection,
+    /// Its name in messages: no user, no password.
+    name: String,
+    /// The file, for SQLite.
+    file: Option<PathBuf>,
+}
+
+/// The right to act for a fleet; other processes are refused until it is dropped, or the process ends.
+pub struct Lock {
+    _file: Option<File>,
+}
+
+impl Database {
+    /// Opens a database, and brings its schema up to date: a `postgres://` URL, or the path of an SQLite file, which is
+    /// made if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn open(place: &str) -> Result<Self> {
+        install_default_drivers();
+        let name = masked(place);
+        let failed = |reason: String| Error::Store { store: name.clone(), reason };
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(|e| failed(format!("no runtime: {e}")))?;
+        let (url, file) = if is_postgres(place) {
+            (place.to_owned(), None)
+        } else {
+            let path = PathBuf::from(place.strip_prefix("sqlite://").unwrap_or(place));
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                std::fs::create_dir_all(folder).map_err(|e| failed(e.to_string()))?;
+            }
+            (sqlite_url(&path), Some(path))
+        };
+        let connection = runtime.block_on(AnyConnection::connect(&url)).map_err(|e| failed(reason(&e)))?;
+        let mut database = Self { runtime, connection, name, file };
+        if database.file.is_some() {
+            for setting in ["PRAGMA busy_timeout = 30000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"] {
+                database.run(sqlx::query(setting))?;
+            }
+        }
+        database.migrate()?;
+        Ok(database)
+    }
+
+    fn migrate(&mut self) -> Result<()> {
+        const VERSION: &str = "SELECT CAST(MAX(version) AS BIGINT) FROM _sqlx_migrations WHERE success";
+        let version =
+            self.runtime.block_on(sqlx::query_scalar::<_, Option<i64>>(VERSION).fetch_one(&mut self.connection));
+        if version.is_ok_and(|version| version == Some(MIGRATIONS.len() as i64)) {
+            return Ok(());
+        }
+        // Two processes may find the same new file; PostgreSQL is locked by the library.
+        let _one_at_a_time = self.file_lock("migration")?.map(|file| file.lock().map(|()| file));
+        let steps = MIGRATIONS.iter().zip(1..).map(|((name, sql), version)| {
+            Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
+        });
+        let migrator = Migrator::with_migrations(steps.collect());
+        self.runtime
+            .block_on(migrator.run(&mut self.connection))
+            .map_err(|e| self.failed(format!("{e}; the store may come from a newer version of driftsweep")))
+    }
+
+    fn file_lock(&self, of: &str) -> Result<Option<File>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let mut path = file.clone().into_os_string();
+        path.push(format!("-{of}.lock"));
+        let path = PathBuf::from(path);
+        File::create(&path).map(Some).map_err(|source| Error::Write { path, source })
+    }
+
+    /// The right to act for whatever has this number; `None` if another process has it.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Write`].
+    pub fn try_lock(&mut self, key: i64) -> Result<Option<Lock>> {
+        match self.file_lock(&format!("{key:016x}"))? {
+            Some(file) => match file.try_lock() {
+                Ok(()) => Ok(Some(Lock { _file: Some(file) })),
+                Err(TryLockError::WouldBlock) => Ok(None),
+                Err(TryLockError::Error(e)) => Err(self.failed(format!("cannot be locked: {e}"))),
+            },
+            None => {
+                // Held by the session: the server lets go of it when the process ends, however it does.
+                const LOCK: &str = "SELECT CASE WHEN pg_try_advisory_lock($1) THEN 1 ELSE 0 END";
+                let locked =
+                    self.runtime.block_on(sqlx::query_scalar::<_, i32>(LOCK).bind(key).fetch_one(&mut self.connection));
+                Ok((locked.map_err(|e| self.failed(reason(&e)))? == 1).then_some(Lock { _file: None }))
+            }
+        }
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn begin(&mut self) -> Result<()> {
+        // SQLite must take the right to write at once: it cannot be had later if another process has written since.
+        let begin = if self.file.is_some() { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        self.run(sqlx::query(begin)).map(drop)
+    }
+
+    /// Makes what was done in it last, or undoes it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn end(&mut self, commit: bool) -> Result<()> {
+        self.run(sqlx::query(if commit { "COMMIT" } else { "ROLLBACK" })).map(drop)
+    }
+
+    /// Runs a statement: how many rows it changed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn run(&mut self, statement: Query<'_, Any, AnyArguments>) -> Result<u64> {
+        let done = self.runtime.block_on(self.connection.execute(statement));
+        done.map(|done| done.rows_affected()).map_err(|e| self.failed(reason(&e)))
+    }
+
+    /// The rows of a query, each read by `of`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn rows<T>(
+        &mut self,
+        query: Query<'_, Any, AnyArguments>,
+        of: impl Fn(&AnyRow) -> std::result::Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>> {
+        let rows = self.runtime.block_on(self.connection.fetch_all(query)).map_err(|e| self.failed(reason(&e)))?;
+        rows.iter().map(of).collect::<std::result::Result<_, _>>().map_err(|e| self.failed(reason(&e)))
+    }
+
+    fn failed(&self, reason: String) -> Error {
+        Error::Store { store: self.name.clone(), reason }
+    }
+}
+
+/// Whether a place is a PostgreSQL database.
+pub fn is_postgres(place: &str) -> bool {
+    place.starts_with("postgres://") || place.starts_with("postgresql://")
+}
+
+fn sqlite_url(path: &Path) -> String {
+    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    format!("sqlite://{path}?mode=rwc")
+}
+
+/// A place without what is secret in it.
+fn masked(place: &str) -> String {
+    if !is_postgres(place) {
+        return place.into();
+    }
+    let (scheme, rest) = place.split_once("://").unwrap_or(("postgres", ""));
+    let rest = rest.split('?').next().unwrap_or_default();
+    format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
+}
+
+/// What went wrong. Messages of the server do not hold the password; those about a malformed URL might.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Configuration(_) => "the address is not understood; write postgres://USER@HOST/DATABASE".into(),
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_ever_named() {
+        for (place, wanted) in [
+            ("postgres://me:se@cret@db.host:5432/fleet?sslmode=require&password=x", "postgres://db.host:5432/fleet"),
+            ("postgresql://db/fleet", "postgresql://db/fleet"),
+            ("state/a?b.sqlite", "state/a?b.sqlite"),
+        ] {
+            assert_eq!(masked(place), wanted);
+        }
+    }
+}

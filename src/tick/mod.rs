@@ -1,0 +1,390 @@
+//! One pass over everything that is due: the sweep, what follows from it, and training by the calendar.
+//!
+//! A pass may be killed between any two of its steps and run again, or run twenty times at once: only the process that
+//! holds the fleet's lock acts; a sweep counts as the time at which it was due, so that it is the same sweep when it is
+//! run again; all that follows from it is written in one transaction; and what was written is not done again.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::fleet::{Fleet, Model, Trigger};
+use crate::labels;
+use crate::policy::drift::{self, Place};
+use crate::policy::outcome::{Outcome, Standing};
+use crate::policy::performance::{self, Performance, Volume};
+use crate::policy::{Evaluation, event};
+use crate::store::{Event, Firing, Hit, Known, QualityEntry, Store, Verdict};
+use crate::sweep::{ModelReport, Summary, SweepReport};
+
+/// Sweeps a fleet for a tick.
+pub trait Sweeper {
+    /// Sweeps the fleet as of a time; the same report again if it is asked for again.
+    ///
+    /// # Errors
+    /// Whatever keeps a sweep from being run at all.
+    fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport>;
+
+    /// Everything that follows from the last sweep has been written down.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being let go of.
+    fn done(&mut self) -> Result<()>;
+}
+
+/// What a tick did.
+#[derive(Debug, Default, Serialize)]
+pub struct Ticked {
+    /// The sweep that was due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepDone>,
+    /// Triggers that fired, and what became of it.
+    pub firings: Vec<Firing>,
+    /// Events that were opened, as CloudEvents.
+    pub events: Vec<Value>,
+    /// When the next sweep is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_sweep: Option<Timestamp>,
+    /// The next training by the calendar, and of which model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_schedule: Option<(Timestamp, String)>,
+}
+
+/// A sweep and how it went.
+#[derive(Debug, Serialize)]
+pub struct SweepDone {
+    /// The time it counts as.
+    pub as_of: Timestamp,
+    /// Its name.
+    pub id: String,
+    /// Totals.
+    pub summary: Summary,
+    /// Whether it was completed; if not, nothing follows from it yet.
+    pub complete: bool,
+    /// Models that could not be compared, or whose labels could not be read, with the reason.
+    pub failures: Vec<(String, String)>,
+}
+
+/// How far back the first sweep of a fleet may have been due.
+const LONG_AGO: SignedDuration = SignedDuration::from_hours(24 * 366 * 5);
+
+/// Verdicts are kept with all figures for so long, those by which a trigger fired for ever.
+const KEEP_FIGURES: SignedDuration = SignedDuration::from_hours(24 * 35);
+
+/// Does everything that is due. `step` is told before each step, by its name.
+///
+/// # Errors
+/// [`Error::Occupied`] if another process is at it; [`Error::Store`]; what `sweeper` fails with.
+pub fn tick(
+    fleet: &Fleet,
+    store: &mut Store,
+    now: Timestamp,
+    sweeper: &mut dyn Sweeper,
+    step: &mut dyn FnMut(&str),
+) -> Result<Ticked> {
+    step("lock");
+    let _lock = store.lock()?;
+    step("meet models");
+    let mut known = by_name(store.known()?);
+    let unknown: Vec<&str> =
+        fleet.models.iter().map(|model| &*model.name).filter(|name| !known.contains_key(*name)).collect();
+    if !unknown.is_empty() {
+        store.transaction(|store| store.meet(unknown.into_iter(), now))?;
+        known = by_name(store.known()?);
+    }
+    let mut ticked = Ticked::default();
+    let last = store.last_sweeps(1)?.first().copied();
+    let after = last.or_else(|| now.checked_sub(LONG_AGO).ok()).unwrap_or(now);
+    if let Some(as_of) = fleet.sweep.latest(after, now, &fleet.zone) {
+        step("sweep");
+        let report = sweeper.sweep(as_of)?;
+        let complete = report.not_covered.is_empty();
+        let mut failures = failures(&report);
+        if complete {
+            step("conclude");
+            let evaluations = evaluate(&fleet.at(as_of), store, &known, &report, as_of)?;
+            let failed = evaluations.iter().filter_map(|e| Some((e.model.clone(), e.labels_error.clone()?)));
+            failures.extend(failed);
+            step("write conclusions");
+            store.transaction(|store| conclude(fleet, store, &report, &evaluations, as_of, &mut ticked))?;
+            step("let go of the sweep");
+            sweeper.done()?;
+        }
+        let (id, summary) = (report.id, report.summary);
+        ticked.sweep = Some(SweepDone { as_of, id, summary, complete, failures });
+    }
+    step("schedules");
+    for model in &fleet.models {
+        let (Some(schedule), Some(known)) = (&model.triggers.schedule.value, known.get(&*model.name)) else { continue };
+        if model.triggers.off.value.contains(&Trigger::Schedule) {
+            continue;
+        }
+        let after = known.scheduled.unwrap_or(known.first_seen);
+        if let Some(due) = schedule.latest(after, now, &model.zone) {
+            step("schedule of a model");
+            let reason = format!("it was due at {due} ({})", schedule.text());
+            let details = json!({ "schedule": schedule.text(), "time_zone": model.zone.iana_name(), "due": due });
+            store.transaction(|store| {
+                store.set_scheduled(&model.name, due)?;
+                let mut standings = Standings::load(store)?;
+                let fired = Fired { model, trigger: Trigger::Schedule, due, at: now, reason, details };
+                fired.write(fleet, store, &mut standings, &mut ticked)
+            })?;
+        }
+        let next = schedule.next(now.max(after), &model.zone);
+        if let Some(next) = next.filter(|next| ticked.next_schedule.as_ref().is_none_or(|(known, _)| next < known)) {
+            ticked.next_schedule = Some((next, model.name.clone()));
+        }
+    }
+    step("end");
+    ticked.next_sweep = fleet.sweep.next(last.map_or(now, |last| last.max(now)), &fleet.zone);
+    Ok(ticked)
+}
+
+fn by_name(known: Vec<Known>) -> HashMap<String, Known> {
+    known.into_iter().map(|known| (known.model.clone(), known)).collect()
+}
+
+fn failures(report: &SweepReport) -> Vec<(String, String)> {
+    let whole = report.models.iter().filter_map(|model| Some((model.model.clone(), model.error.clone()?)));
+    let features = report.models.iter().flat_map(|model| {
+        let failed = model.features.iter().filter(|feature| feature.status.is_failure());
+        failed.map(|feature| {
+            let detail = feature.detail.as_deref().unwrap_or(feature.status.name());
+            (model.model.clone(), format!("column '{}': {detail}", feature.name))
+        })
+    });
+    whole.chain(features).collect()
+}
+
+/// Judges every model that was swept.
+fn evaluate(
+    fleet: &Fleet,
+    store: &mut Store,
+    known: &HashMap<String, Known>,
+    report: &SweepReport,
+    as_of: Timestamp,
+) -> Result<Vec<Evaluation>> {
+    let most = fleet.models.iter().map(|model| model.triggers.persistence.value.of).max().unwrap_or(1);
+    let since = store.last_sweeps(most)?.last().copied().unwrap_or(as_of);
+    let mut compared: HashMap<String, Vec<Timestamp>> = HashMap::new();
+    for (model, at) in store.compared_since(since)? {
+        compared.entry(model).or_default().push(at);
+    }
+    let mut hits: HashMap<String, Vec<Hit>> = HashMap::new();
+    for hit in store.hits_since(since)? {
+        hits.entry(hit.model.clone()).or_default().push(hit);
+    }
+    let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
+    for model in &report.models {
+        reports.entry(&model.model).or_default().push(model);
+    }
+    let evaluate = |model: &Model| {
+        let trained = known.get(&model.name).and_then(|known| known.trained);
+        // What was seen before the last training was of another model.
+        let counts = |at: &Timestamp| *at < as_of && trained.is_none_or(|trained| *at > trained);
+        let mut sweeps: Vec<Timestamp> =
+            compared.get(&model.name).into_iter().flatten().copied().filter(counts).collect();
+        sweeps.sort_unstable();
+        let before = model.triggers.persistence.value.of - 1;
+        sweeps.drain(..sweeps.len().saturating_sub(before));
+        let looked_at: HashSet<Timestamp> = sweeps.iter().copied().collect();
+        let mut places: HashMap<Place, usize> = HashMap::new();
+        for hit in hits.get(&model.name).into_iter().flatten().filter(|hit| looked_at.contains(&hit.as_of)) {
+            *places.entry((hit.window.clone(), hit.segment.clone(), hit.feature.clone())).or_default() += 1;
+        }
+        let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
+        let drift = drift::judge(model, reports, sweeps.len(), &places);
+        let (performance, volume, labels_error) = match judge_labels(model, known.get(&model.name), as_of) {
+            Ok(Some((performance, volume))) => (Some(performance), Some(volume), None),
+            Ok(None) => (None, None, None),
+            Err(error) => (None, None, Some(error.to_string())),
+        };
+        let off = model.triggers.off.clone();
+        Evaluation { model: model.name.clone(), as_of, off, drift, performance, volume, labels_error }
+    };
+    Ok(fleet.models.par_iter().map(evaluate).collect())
+}
+
+fn judge_labels(model: &Model, known: Option<&Known>, as_of: Timestamp) -> Result<Option<(Performance, Volume)>> {
+    let Some(labels) = &model.labels else { return Ok(None) };
+    let since = performance::horizon(&model.triggers, labels.delay, as_of);
+    let predictions = labels::join(labels, &model.zone, since, as_of)?;
+    let calibration = labels::calibrate(labels)?;
+    let (learned, delay) = (labels.label_time.is_some(), labels.delay);
+    let performance = performance::assess(&model.triggers, delay, learned, &predictions, calibration.as_ref(), as_of);
+    let begun = known.and_then(|known| known.volume_fired.max(known.trained));
+    Ok(Some((performance, Volume::count(&model.triggers, &predictions, begun, as_of))))
+}
+
+/// Writes down what was concluded from a sweep.
+fn conclude(
+    fleet: &Fleet,
+    store: &mut Store,
+    report: &SweepReport,
+    evaluations: &[Evaluation],
+    as_of: Timestamp,
+    ticked: &mut Ticked,
+) -> Result<()> {
+    let mut standings = Standings::load(store)?;
+    for (model, evaluation) in fleet.models.iter().zip(evaluations) {
+        let body = serde_json::to_string(evaluation)
+            .map_err(|e| Error::BadValue { what: "verdict".into(), reason: e.to_string() })?;
+        let compared = evaluation.drift.compared();
+        store.add_verdict(&Verdict { model: model.name.clone(), as_of, compared, body })?;
+        for (comparison, column) in evaluation.drift.hits() {
+            store.add_hit(&Hit {
+                model: model.name.clone(),
+                as_of,
+                window: comparison.window.clone(),
+                segment: comparison.segment.clone(),
+                feature: column.feature.clone(),
+            })?;
+        }
+        for entry in quality(model, evaluation) {
+            store.add_quality(&entry)?;
+        }
+        for (trigger, reason) in evaluation.fired() {
+            let details = details(trigger, evaluation, report)?;
+            let fired = Fired { model, trigger, due: as_of, at: as_of, reason, details };
+            fired.write(fleet, store, &mut standings, ticked)?;
+        }
+    }
+    if let Ok(before) = as_of.checked_sub(KEEP_FIGURES) {
+        store.forget_figures(before)?;
+    }
+    store.add_sweep(as_of, &report.id, &report.counts_hash)
+}
+
+/// The figures that a trigger fired by.
+fn details(trigger: Trigger, evaluation: &Evaluation, report: &SweepReport) -> Result<Value> {
+    let value = match trigger {
+        Trigger::Drift => {
+            let mut drift = evaluation.drift.clone();
+            drift.comparisons.retain(|comparison| comparison.met);
+            drift.comparisons.iter_mut().for_each(|comparison| comparison.columns.retain(|column| column.drifts));
+            serde_json::to_value(drift)
+        }
+        Trigger::Performance => serde_json::to_value(&evaluation.performance),
+        Trigger::Volume => serde_json::to_value(&evaluation.volume),
+        Trigger::Schedule => Ok(Value::Null),
+    };
+    let mut value = value.map_err(|e| Error::BadValue { what: "event".into(), reason: e.to_string() })?;
+    value["sweep"] = json!({ "id": report.id, "counts_hash": report.counts_hash });
+    Ok(value)
+}
+
+fn quality(model: &Model, evaluation: &Evaluation) -> Vec<QualityEntry> {
+    let Some(found) = &evaluation.performance else { return Vec::new() };
+    let figures = [
+        ("realised", found.realised, found.matured),
+        ("reconciled", found.reconciled, found.matured),
+        ("estimated", found.estimated, found.fresh),
+    ];
+    let entry = |(kind, measured, span): (&str, Option<crate::metric::performance::Measured>, performance::Span)| {
+        let measured = measured?;
+        Some(QualityEntry {
+            model: model.name.clone(),
+            as_of: evaluation.as_of,
+            kind: kind.into(),
+            metric: found.metric.value.name().into(),
+            since: span.since,
+            before: span.before,
+            rows: measured.rows as u64,
+            value: measured.value,
+            low: measured.low,
+            high: measured.high,
+        })
+    };
+    figures.into_iter().filter_map(entry).collect()
+}
+
+/// How things stand with all models.
+struct Standings {
+    open: HashMap<String, String>,
+    last: HashMap<String, Timestamp>,
+    /// By model and trigger; an empty trigger stands for all.
+    mutes: HashMap<(String, String), (Timestamp, String)>,
+}
+
+impl Standings {
+    fn load(store: &mut Store) -> Result<Self> {
+        Ok(Self {
+            open: store.open_events()?.into_iter().map(|event| (event.model, event.id)).collect(),
+            last: store.last_events()?.into_iter().collect(),
+            mutes: store.mutes()?.into_iter().map(|m| ((m.model, m.trigger), (m.until, m.reason))).collect(),
+        })
+    }
+
+    fn of(&self, model: &str, trigger: Trigger) -> Standing {
+        let mutes = ["", trigger.name()].map(|trigger| self.mutes.get(&(model.to_owned(), trigger.to_owned())));
+        Standing {
+            open: self.open.get(model).cloned(),
+            last_event: self.last.get(model).copied(),
+            muted: mutes.into_iter().flatten().max_by_key(|(until, _)| *until).cloned(),
+        }
+    }
+}
+
+/// A trigger that fires.
+struct Fired<'a> {
+    model: &'a Model,
+    trigger: Trigger,
+    /// When it was due.
+    due: Timestamp,
+    /// When that is seen to.
+    at: Timestamp,
+    reason: String,
+    details: Value,
+}
+
+impl Fired<'_> {
+    /// Decides what becomes of it, and writes that down.
+    fn write(self, fleet: &Fleet, store: &mut Store, standings: &mut Standings, ticked: &mut Ticked) -> Result<()> {
+        let Self { model, trigger, due, at, reason, details } = self;
+        let outcome = Outcome::of(&standings.of(&model.name, trigger), model.triggers.cooldown.value, at);
+        let event = match &outcome {
+            Outcome::Opened => {
+                let id = event::id(&fleet.name, &model.name, trigger, due);
+                let body = event::cloud_event(&id, &fleet.name, &model.name, trigger, due, details);
+                store.add_event(&Event {
+                    id: id.clone(),
+                    model: model.name.clone(),
+                    trigger: trigger.name().into(),
+                    triggered_at: due,
+                    body: body.to_string(),
+                    closed: None,
+                })?;
+                standings.open.insert(model.name.clone(), id.clone());
+                standings.last.insert(model.name.clone(), due);
+                ticked.events.push(body);
+                Some(id)
+            }
+            Outcome::Joined(id) => Some(id.clone()),
+            Outcome::Cooldown(_) | Outcome::Muted(..) => None,
+        };
+        if trigger == Trigger::Volume && outcome.took() {
+            store.set_volume_fired(&model.name, at)?;
+        }
+        let why = match &outcome {
+            Outcome::Cooldown(until) => format!("; cooling down until {until}"),
+            Outcome::Muted(until, reason) => format!("; muted until {until}: {reason}"),
+            _ => String::new(),
+        };
+        let firing = Firing {
+            model: model.name.clone(),
+            trigger: trigger.name().into(),
+            due,
+            outcome: outcome.name().into(),
+            event,
+            reason: reason + &why,
+        };
+        store.add_firing(&firing)?;
+        ticked.firings.push(firing);
+        Ok(())
+    }
+}
