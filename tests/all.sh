@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All checks and tests. Needs a Rust toolchain with rustfmt and clippy, and a Vulkan device for the GPU tests: where
 # there is none, Mesa's software device is installed (Debian and Ubuntu, as root or with sudo). DRIFTSWEEP_TEST_NO_GPU=1
-# leaves the GPU tests out.
+# leaves the GPU tests out. The store is tested on PostgreSQL, whose server is installed and started likewise;
+# DRIFTSWEEP_TEST_NO_POSTGRES=1 leaves that out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,10 +37,18 @@ step cargo fmt --check
 step cargo clippy --locked --release --all-targets -- -D warnings
 step cargo clippy --locked --release --all-targets --no-default-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --locked --release --no-deps --lib --quiet
-step cargo test --locked --release
+# The store is tested on a PostgreSQL server of its own, too.
+if [ -n "${DRIFTSWEEP_TEST_NO_POSTGRES:-}" ]; then
+    step cargo test --locked --release
+else
+    step bash tests/postgres.sh cargo test --locked --release
+fi
 # The benchmarks must run; what they measure is for benches/README.md.
 step cargo bench --locked --profile release --bench count -- --test
 
+if [ -n "${DRIFTSWEEP_TEST_NO_POSTGRES:-}" ]; then
+    printf '\nSKIPPED: PostgreSQL; the store was tested on SQLite only\n'
+fi
 if [ -n "${DRIFTSWEEP_TEST_NO_GPU:-}" ]; then
     printf '\nAll passed, but SKIPPED without a GPU: %s tests of parity\n' \
         "$(cargo test --locked --release --test it -- --list 2>/dev/null | grep -c '^parity::')"

@@ -12,4 +12,5 @@ mod properties;
 mod recovery;
 mod shaders;
 mod slices;
+mod tick;
 mod tidy;

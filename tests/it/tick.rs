@@ -1,0 +1,510 @@
+//! Ticks: what fires and what does not, killed between any two steps, twenty at once, under clocks that jump; on both
+//! stores.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use driftsweep::count::CpuCounter;
+use driftsweep::error::{Error, Result};
+use driftsweep::fleet::{Fleet, Options};
+use driftsweep::history::sweep_id;
+use driftsweep::snapshot::table::{Cells, to_parquet};
+use driftsweep::store::{Event, Firing, Store};
+use driftsweep::sweep::{Plan, Run, SweepReport};
+use driftsweep::tick::{self, Sweeper, Ticked};
+use jiff::{Timestamp, ToSpan};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::data::{dataset, read_parquet, run};
+
+/// Where the test server is; without one the tests of PostgreSQL fail unless they were asked to be left out.
+fn postgres() -> Option<String> {
+    if std::env::var("DRIFTSWEEP_TEST_NO_POSTGRES").is_ok_and(|value| !value.is_empty()) {
+        return None;
+    }
+    let url = std::env::var("DRIFTSWEEP_TEST_POSTGRES");
+    Some(url.expect("run `bash tests/postgres.sh cargo test`, or set DRIFTSWEEP_TEST_NO_POSTGRES=1"))
+}
+
+/// A folder with a generated fleet of three nights, drifting from the second on, and both stores. Its name is its own, so
+/// that fleets can share a server.
+struct World {
+    folder: TempDir,
+}
+
+impl World {
+    fn new(models: usize, extra: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let [path, models] = [folder.path().display().to_string(), models.to_string()];
+        let args = ["bench", "generate", &path, "--models", &models, "--features", "6", "--rows", "1500"];
+        let nights = ["--nights", "4", "--drift-from", "2", "--drift", "0.5", "--categorical", "0"];
+        assert!(run(args.iter().chain(&nights)).status.success());
+        let world = Self { folder };
+        let text = fs::read_to_string(world.fleet_file()).unwrap();
+        let name = world.folder.path().file_name().unwrap().to_string_lossy().into_owned();
+        let text = text.replace("name = \"generated\"", &format!("name = \"{name}\"\nsweep = \"0 2 * * *\"\n{extra}"));
+        fs::write(world.fleet_file(), text).unwrap();
+        world
+    }
+
+    fn fleet_file(&self) -> PathBuf {
+        self.folder.path().join("fleet.toml")
+    }
+
+    fn fleet(&self) -> Fleet {
+        Fleet::read(&self.fleet_file(), &Options::new()).unwrap()
+    }
+
+    /// An SQLite file, and the test server.
+    fn stores(&self) -> Vec<String> {
+        let file = self.folder.path().join("a b?c%20.sqlite").display().to_string();
+        [Some(file), postgres()].into_iter().flatten().collect()
+    }
+
+    fn tick(&self, store: &str, now: &str, more: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        let state = self.folder.path().join("state");
+        command.args(["tick", "--format", "json", "--threads", "1", "--now", now]).args(more);
+        command.arg(self.fleet_file()).arg("--state").arg(state).env("DRIFTSWEEP_STORE", store);
+        command.output().unwrap()
+    }
+
+    fn ticked(&self, store: &str, now: &str) -> Value {
+        let output = self.tick(store, now, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn command(&self, store: &str, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        command.args(args).env("DRIFTSWEEP_STORE", store).env_remove("USER").output().unwrap()
+    }
+}
+
+/// Sweeps without journal or history.
+struct Plain<'a>(&'a Fleet);
+
+impl Sweeper for Plain<'_> {
+    fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport> {
+        let fleet = self.0.at(as_of);
+        let mut report = Run::new(&CpuCounter).sweep(&Plan::new(&fleet, as_of));
+        report.as_of = as_of.to_string();
+        report.id = sweep_id(&fleet.name, fleet.models.iter().map(|model| &*model.name), as_of);
+        Ok(report)
+    }
+
+    fn done(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// A tick in this process; a server may take a moment to notice that the last one is gone.
+fn tick_here(fleet: &Fleet, store: &str, now: Timestamp, step: &mut dyn FnMut(&str)) -> Result<Ticked> {
+    for _ in 0..100 {
+        match tick::tick(fleet, &mut Store::open(store, &fleet.name)?, now, &mut Plain(fleet), step) {
+            Err(Error::Occupied { .. }) => std::thread::sleep(Duration::from_millis(20)),
+            done => return done,
+        }
+    }
+    panic!("another tick never ended")
+}
+
+fn remembered(fleet: &Fleet, store: &str) -> (Vec<Event>, Vec<Firing>) {
+    let mut store = Store::open(store, &fleet.name).unwrap();
+    (store.events().unwrap(), store.firings(None, Timestamp::MIN).unwrap())
+}
+
+#[test]
+fn a_tick_killed_between_any_two_steps_loses_nothing_and_doubles_nothing() {
+    let nights = ["2026-01-02T03:00:00Z", "2026-01-03T03:00:00Z", "2026-01-04T03:00:00Z"].map(at);
+    let world = World::new(3, "[defaults.trigger]\nschedule = \"0 1 3 * *\"\n");
+    for store in world.stores() {
+        let fleet = |name: &str| Fleet { name: format!("{name}-{}", world.fleet().name), ..world.fleet() };
+        let undisturbed = fleet("undisturbed");
+        let mut steps = 0;
+        for now in nights {
+            tick_here(&undisturbed, &store, now, &mut |_| steps += 1).unwrap();
+        }
+        let (events, firings) = remembered(&undisturbed, &store);
+        // All three models by the calendar on the 3rd, and by drift on the 4th: two nights of drift.
+        assert_eq!(events.len(), 3, "{events:?}");
+        assert_eq!(firings.len(), 6, "{firings:?}");
+        let strip = |firings: Vec<Firing>| {
+            firings.into_iter().map(|firing| Firing { event: None, ..firing }).collect::<Vec<_>>()
+        };
+        let wanted = strip(firings);
+
+        let mut killed = 0;
+        for kill_at in 0..steps {
+            let fleet = fleet(&kill_at.to_string());
+            let mut step = 0;
+            for now in nights {
+                let mut dies = |_: &str| {
+                    step += 1;
+                    if step == kill_at + 1 {
+                        std::panic::resume_unwind(Box::new("killed"));
+                    }
+                };
+                if catch_unwind(AssertUnwindSafe(|| tick_here(&fleet, &store, now, &mut dies).unwrap())).is_err() {
+                    killed += 1;
+                    tick_here(&fleet, &store, now, &mut |_| ()).unwrap();
+                }
+            }
+            let (again, firings) = remembered(&fleet, &store);
+            assert_eq!(strip(firings), wanted, "killed at step {kill_at}");
+            assert_eq!(again.len(), events.len());
+        }
+        assert_eq!(killed, steps);
+    }
+}
+
+#[test]
+fn twenty_ticks_at_once_do_each_thing_once() {
+    let world = World::new(4, "");
+    for store in world.stores() {
+        for now in ["2026-01-03T03:00:00Z", "2026-01-04T03:00:00Z"] {
+            let outputs: Vec<Output> = std::thread::scope(|scope| {
+                let ticks: Vec<_> = (0..20).map(|_| scope.spawn(|| world.tick(&store, now, &[]))).collect();
+                ticks.into_iter().map(|tick| tick.join().unwrap()).collect()
+            });
+            let mut swept = 0;
+            for output in outputs {
+                match output.status.code() {
+                    Some(0) => {
+                        let ticked: Value = serde_json::from_slice(&output.stdout).unwrap();
+                        swept += usize::from(ticked["sweep"].is_object());
+                    }
+                    Some(13) => {}
+                    code => panic!("{code:?} {}", String::from_utf8_lossy(&output.stderr)),
+                }
+            }
+            assert_eq!(swept, 1);
+        }
+        let (events, firings) = remembered(&world.fleet(), &store);
+        assert_eq!((events.len(), firings.len()), (4, 4));
+    }
+}
+
+#[test]
+fn ticks_killed_at_random_end_as_if_they_had_not_been() {
+    let world = World::new(12, "");
+    for store in world.stores() {
+        let (mut killed, mut seed) = (0, 7u64);
+        for now in ["2026-01-03T03:00:00Z", "2026-01-04T03:00:00Z"] {
+            for _ in 0..10 {
+                let mut child = Command::new(env!("CARGO_BIN_EXE_driftsweep"))
+                    .args(["tick", "--threads", "1", "--now", now])
+                    .arg(world.fleet_file())
+                    .arg("--state")
+                    .arg(world.folder.path().join("state"))
+                    .env("DRIFTSWEEP_STORE", &store)
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .unwrap();
+                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                std::thread::sleep(Duration::from_micros(seed >> 50));
+                child.kill().unwrap();
+                killed += usize::from(!child.wait().unwrap().success());
+            }
+            for _ in 0..100 {
+                let output = world.tick(&store, now, &[]);
+                if output.status.code() == Some(0) {
+                    break;
+                }
+                assert_eq!(output.status.code(), Some(13), "{}", String::from_utf8_lossy(&output.stderr));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        assert!(killed > 3, "only {killed} of 20 were still running when they were killed");
+        let (events, firings) = remembered(&world.fleet(), &store);
+        assert_eq!((events.len(), firings.len()), (12, 12));
+        let mut models: Vec<&str> = events.iter().map(|event| &*event.model).collect();
+        models.sort_unstable();
+        models.dedup();
+        assert_eq!(models.len(), 12);
+        fs::remove_dir_all(world.folder.path().join("state")).unwrap();
+    }
+}
+
+#[test]
+fn missed_nights_are_caught_up_with_once_and_a_clock_set_back_does_nothing() {
+    let world = World::new(
+        1,
+        "time_zone = \"Europe/Berlin\"\n[defaults.trigger]\nschedule = \"30 2 * * *\"\noff = [\"drift\"]\ncooldown = \"0d\"\n",
+    );
+    let store = &world.stores()[0];
+    let first = world.ticked(store, "2026-01-02T03:00:00Z");
+    assert_eq!(first["sweep"]["as_of"], "2026-01-02T01:00:00Z");
+    assert_eq!(first["firings"].as_array().unwrap().len(), 0, "a model that was just met has missed nothing");
+    // The same minute again, and an hour before it.
+    for now in ["2026-01-02T03:00:00Z", "2026-01-02T02:00:00Z", "2025-06-01T00:00:00Z"] {
+        let again = world.ticked(store, now);
+        assert!(again["sweep"].is_null() && again["firings"] == Value::Array(vec![]), "{again}");
+    }
+    // Two nights were missed.
+    let late = world.ticked(store, "2026-01-05T00:30:00Z");
+    assert_eq!(late["sweep"]["as_of"], "2026-01-04T01:00:00Z");
+    assert_eq!(late["firings"].as_array().unwrap().len(), 1, "{late}");
+    assert_eq!(late["firings"][0]["due"], "2026-01-04T01:30:00Z");
+    assert_eq!(late["next_sweep"], "2026-01-05T01:00:00Z");
+    assert!(world.ticked(store, "2026-01-05T00:30:00Z")["firings"] == Value::Array(vec![]));
+    // The night on which 02:30 comes twice: once. That on which it does not come: once.
+    let fleet = world.fleet();
+    for (from, nights) in [("2026-10-23T12:00:00Z", 4), ("2026-03-27T12:00:00Z", 4)] {
+        let zone = &fleet.models[0].zone;
+        let schedule = fleet.models[0].triggers.schedule.value.as_ref().unwrap();
+        let (mut now, mut done, mut fired) = (at(from), at(from), 0);
+        // Every quarter of an hour, as cron would.
+        while now < at(from).checked_add((24 * nights).hours()).unwrap() {
+            now = now.checked_add(15.minutes()).unwrap();
+            if let Some(due) = schedule.latest(done, now, zone) {
+                (done, fired) = (due, fired + 1);
+            }
+        }
+        assert_eq!(fired, nights);
+    }
+}
+
+#[test]
+fn one_event_a_model_joined_muted_closed_and_cooled_down() {
+    let world = World::new(1, "[defaults.trigger]\ncooldown = \"2d\"\ndrift.persistence = \"1 of 1\"\n");
+    let file = world.fleet_file();
+    let fleet = file.to_str().unwrap();
+    let outcome = |ticked: &Value| ticked["firings"][0]["outcome"].as_str().map(str::to_owned);
+    for store in &world.stores() {
+        assert_eq!(outcome(&world.ticked(store, "2026-01-02T03:00:00Z")), None);
+        let mute = [
+            "mute",
+            "model-00000",
+            fleet,
+            "--for",
+            "1d",
+            "--reason",
+            "release freeze",
+            "--now",
+            "2026-01-02T12:00:00Z",
+        ];
+        assert!(world.command(store, &mute).status.success());
+        let muted = world.ticked(store, "2026-01-03T03:00:00Z");
+        assert_eq!(outcome(&muted).unwrap(), "muted");
+        assert!(muted["firings"][0]["reason"].as_str().unwrap().contains("release freeze"));
+        // The mute has ended.
+        let opened = world.ticked(store, "2026-01-04T03:00:00Z");
+        assert_eq!(outcome(&opened).unwrap(), "opened");
+        let event = &opened["events"][0];
+        assert_eq!((&event["specversion"], &event["subject"]), (&"1.0".into(), &"model-00000".into()));
+        assert!(event["data"]["details"]["comparisons"][0]["columns"][0]["signals"].is_array());
+        assert_eq!(outcome(&world.ticked(store, "2026-01-05T03:00:00Z")).unwrap(), "joined");
+        let id = event["id"].as_str().unwrap();
+        let listed = world.command(store, &["events", "list", fleet, "--format", "json"]);
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        assert_eq!(listed[0]["event"], *event);
+        assert_eq!(listed[0]["triggers"].as_array().unwrap().len(), 2);
+
+        let close = |now: &str| {
+            let close =
+                ["events", "close", &id[..8], fleet, "--outcome", "dismissed", "--note", "a sale", "--now", now];
+            world.command(store, &close)
+        };
+        assert!(close("2026-01-05T12:00:00Z").status.success());
+        assert_eq!(close("2026-01-05T13:00:00Z").status.code(), Some(2), "it is closed already");
+        let text = world.command(store, &["explain", "model-00000", fleet]);
+        let text = String::from_utf8_lossy(&text.stdout).into_owned();
+        for word in ["drift: fires", "1 of 1 sweeps (fleet", "psi", "(built in)", "joined", "no labels are declared"] {
+            assert!(text.contains(word), "{word} is not in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_trained_model_starts_afresh() {
+    let world = World::new(1, "[defaults.trigger]\ncooldown = \"0d\"\n");
+    let (file, store) = (world.fleet_file(), &world.stores()[0]);
+    let fired = |now: &str| !world.ticked(store, now)["firings"].as_array().unwrap().is_empty();
+    assert_eq!(["2026-01-03T03:00:00Z", "2026-01-04T03:00:00Z"].map(fired), [false, true]);
+    let (events, _) = remembered(&world.fleet(), store);
+    let close = ["events", "close", &events[0].id, file.to_str().unwrap(), "--outcome", "trained", "--now"];
+    let close: Vec<&str> = close.into_iter().chain(["2026-01-04T12:00:00Z"]).collect();
+    assert!(world.command(store, &close).status.success());
+    // One night over the limits is not two: those before the training do not count.
+    assert!(!fired("2026-01-05T03:00:00Z"));
+}
+
+/// Car loans whose labels come late: each twenty days after its prediction, more or less.
+fn loans(folder: &Path, policy: &str) -> PathBuf {
+    let (production, labels) = (dataset("car_loan/production.parquet"), dataset("car_loan/production_labels.parquet"));
+    let labels = read_parquet(&labels);
+    let ids: Vec<i64> = labels.column("id").unwrap().i64().unwrap().iter().flatten().collect();
+    // The data's own clock: a prediction every 523.152 s from 2018-10-30 18:00 on.
+    let first = at("2018-10-30T18:00:00Z").as_microsecond();
+    let came = ids.iter().map(|id| {
+        let row = id - ids[0];
+        let days = 10 + (row * 7919) % 21;
+        first + row * 523_152_000 + days * 86_400_000_000
+    });
+    let repaid = labels.column("repaid").unwrap().i64().unwrap();
+    let columns = vec![
+        ("came", Cells::Time(came.collect())),
+        ("id", Cells::Signed(ids.iter().map(|&id| Some(id)).collect())),
+        ("repaid", Cells::Signed(repaid.iter().collect())),
+    ];
+    let path = folder.join("labels.parquet");
+    fs::write(&path, to_parquet(columns).unwrap()).unwrap();
+    let fleet = folder.join("loans.toml");
+    let text = format!(
+        "sweep = \"0 3 * * *\"\n[[model]]\nname = \"loans\"\nbaseline = '{}'\ncurrent = '{}'\ntime = \"timestamp\"\n\
+         windows = [\"7d\"]\n[model.labels]\nfrom = '{}'\nid = \"id\"\nlabel = \"repaid\"\nprediction = \"y_pred\"\n\
+         score = \"y_pred_proba\"\n{policy}",
+        dataset("car_loan/reference.parquet").display(),
+        production.display(),
+        path.display(),
+    );
+    fs::write(&fleet, text).unwrap();
+    fleet
+}
+
+#[test]
+fn car_loans_are_quiet_until_they_drift_and_predictions_are_judged_when_their_labels_have_come() {
+    let folder = TempDir::new().unwrap();
+    let fleet = loans(
+        folder.path(),
+        "delay = \"20d\"\n[model.trigger.performance]\nlevel = 0.93\nwithin = \"14d\"\n[model.trigger]\ncooldown = \"0d\"\n",
+    );
+    let fleet = Fleet::read(&fleet, &Options::new()).unwrap();
+    let store = folder.path().join("store.sqlite").display().to_string();
+    // Row 25,000 is of 03:00 on the 31st of March.
+    let (mut fired, mut now) = (Vec::new(), at("2019-03-10T04:00:00Z"));
+    while now < at("2019-05-12T04:00:00Z") {
+        let ticked = tick_here(&fleet, &store, now, &mut |_| ()).unwrap();
+        fired.extend(ticked.firings.into_iter().map(|firing| (firing.trigger, firing.due)));
+        now = now.checked_add(24.hours()).unwrap();
+    }
+    let first = |trigger: &str| fired.iter().find(|(name, _)| name == trigger).map(|(_, due)| *due);
+    let onset = at("2019-03-31T03:00:00Z");
+    assert!(fired.iter().all(|(_, due)| *due > onset), "{fired:?}");
+    assert!(first("drift").unwrap() <= onset.checked_add((7 * 24).hours()).unwrap(), "{fired:?}");
+    // Its labels come after twenty days, and its window is of fourteen.
+    let performance = first("performance").unwrap();
+    assert!(performance > onset.checked_add((20 * 24).hours()).unwrap(), "{performance}");
+    assert!(performance < onset.checked_add((36 * 24).hours()).unwrap(), "{performance}");
+    assert_eq!(first("volume"), None);
+
+    // Estimated when they were made, realised when their labels came: the same predictions.
+    let quality = Store::open(&store, &fleet.name).unwrap().quality("loans").unwrap();
+    let of = |kind: &str| quality.iter().filter(|entry| entry.kind == kind).collect::<Vec<_>>();
+    let (estimated, realised) = (of("estimated"), of("realised"));
+    let pairs: Vec<_> = realised
+        .iter()
+        .filter_map(|r| estimated.iter().find(|e| e.before == r.before).map(|e| (e.value, r.value)))
+        .collect();
+    assert!(pairs.len() > 40, "{}", pairs.len());
+    for (estimated, realised) in &pairs {
+        assert!((estimated - realised).abs() < 0.012, "{estimated} {realised}");
+    }
+    assert!(pairs[0].1 > 0.935 && pairs[pairs.len() - 1].1 < 0.925, "{pairs:?}");
+}
+
+#[test]
+fn labels_that_have_not_come_are_not_known_and_never_trigger() {
+    let folder = TempDir::new().unwrap();
+    let policy = "label_time = \"came\"\ndelay = \"40d\"\n[model.trigger.performance]\nlevel = 0.99\n\
+                  [model.trigger.volume]\nlabels = 1000\n[model.trigger]\noff = [\"drift\"]\ncooldown = \"0d\"\n";
+    let fleet = Fleet::read(&loans(folder.path(), policy), &Options::new()).unwrap();
+    let store = folder.path().join("store.sqlite").display().to_string();
+    let tick = |now: &str| {
+        tick_here(&fleet, &store, at(now), &mut |_| ()).unwrap();
+        let body = Store::open(&store, &fleet.name).unwrap().last_verdict("loans", at(now)).unwrap().unwrap().body;
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    // Eight days after the first prediction there cannot be a label.
+    let early = tick("2018-11-08T04:00:00Z");
+    assert_eq!(early["performance"]["standing"], "no_labels", "{early}");
+    assert!(early["performance"]["estimated"]["value"].as_f64().unwrap() > 0.9);
+    // Later labels come in between ten and thirty days, which is learned.
+    let later = tick("2019-02-01T04:00:00Z");
+    let days = later["performance"]["maturity_seconds"].as_f64().unwrap() / 86_400.0;
+    assert!((27.0..31.0).contains(&days), "{days}");
+    assert_eq!(later["performance"]["standing"], "triggered");
+    assert!(later["performance"]["matured"]["labelled"].as_f64().unwrap() > 1000.0);
+    // 165 a day came in the last seven; it fired, so the count begins anew.
+    let volume = |verdict: &Value| verdict["volume"]["labels"].as_u64().unwrap();
+    assert!((1100..1200).contains(&volume(&later)), "{later}");
+    let next = tick("2019-02-02T04:00:00Z");
+    assert!((100..240).contains(&volume(&next)), "{}", volume(&next));
+    let (_, firings) = remembered(&fleet, &store);
+    let fired = |trigger: &str| firings.iter().filter(|firing| firing.trigger == trigger).count();
+    assert_eq!((fired("volume"), fired("performance")), (1, 2), "{firings:?}");
+    // Labels are compared, too, and those to come do not count as missing.
+    let comparisons = later["drift"]["comparisons"].as_array().unwrap();
+    let labels = comparisons.iter().find(|c| c["window"] == "labels").unwrap();
+    assert_eq!(labels["columns"][0]["role"], "label", "{labels}");
+}
+
+#[test]
+fn labels_that_cannot_be_read_fail_their_model_only() {
+    let world = World::new(2, "");
+    let text = fs::read_to_string(world.fleet_file()).unwrap();
+    let labels = "\n[model.labels]\nfrom = \"nowhere.parquet\"\nid = \"f00000\"\nlabel = \"y\"\nprediction = \"f00001\"\ntime = \"f00002\"\n";
+    fs::write(world.fleet_file(), text + labels).unwrap();
+    let store = &world.stores()[0];
+    let output = world.tick(store, "2026-01-03T03:00:00Z", &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(11), "{said}");
+    assert!(said.contains("model 'model-00001'") && said.contains("f00002"), "{said}");
+    let ticked: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(ticked["sweep"]["complete"], true);
+    assert_eq!(world.ticked(store, "2026-01-03T04:00:00Z")["sweep"], Value::Null);
+}
+
+#[test]
+fn a_store_that_cannot_be_used_is_named_without_its_password() {
+    let world = World::new(1, "");
+    for (store, code) in [
+        ("postgres://me:hunter2@127.0.0.1:1/fleet", 14),
+        ("postgres://me:hunter2@127.0.0.1:port/fleet", 14),
+        ("/proc/nowhere/store.sqlite", 14),
+    ] {
+        let output = world.tick(store, "2026-01-03T03:00:00Z", &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(!said.contains("hunter2") && said.contains("store"), "{said}");
+    }
+    let file = world.folder.path().join("not.sqlite");
+    fs::write(&file, "this is no database, only a text of some length ".repeat(100)).unwrap();
+    let output = world.tick(file.to_str().unwrap(), "2026-01-03T03:00:00Z", &[]);
+    assert_eq!(output.status.code(), Some(14), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn mistakes_in_triggers_and_labels_are_named_with_their_line() {
+    const MODEL: &str = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
+    let labelled = |more: &str| format!("{MODEL}[model.labels]\nlabel = \"y\"\n{more}");
+    for (text, words) in [
+        (format!("sweep = \"0 0 30 2 *\"\n{MODEL}"), ":1: schedule '0 0 30 2 *': it never comes"),
+        (format!("{MODEL}[model.trigger]\nschedule = \"* * *\""), "minute, hour"),
+        (format!("{MODEL}[model.trigger]\noff = [\"wind\"]"), "wind"),
+        (format!("{MODEL}[model.trigger.drift]\nat_least = 1\nshare = 0.5"), "give one of"),
+        (format!("{MODEL}[model.trigger.drift]\npersistence = \"3 of 2\""), "write \"2 of 3\""),
+        (format!("{MODEL}[model.trigger.drift]\nshare = 1.5"), "between 0 and 1"),
+        (format!("{MODEL}[model.trigger.performance]\nlevel = 0.9\nwarning = 0.8"), "it must come before"),
+        (format!("{MODEL}[model.trigger]\ncooldown = \"-1d\""), "cooldown"),
+        (format!("[defaults.trigger.volume]\nwithin = \"soon\"\n{MODEL}"), ":1: within"),
+        (labelled(""), "`prediction`, its `score`"),
+        (labelled("prediction = \"p\""), "`time` of the prediction"),
+        (labelled("prediction = \"p\"\ntime = \"t\"\nfrom = \"c\""), "joins the two with `id`"),
+        (format!("{MODEL}[model.feature.x]\nimportance = -1"), "importance -1"),
+    ] {
+        let error = Fleet::parse(&text, Path::new("f.toml"), &Options::new()).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}\n{text}");
+    }
+}
