@@ -86,6 +86,7 @@
 
 pub mod atomic;
 pub mod baseline;
+pub mod calibrate;
 pub mod count;
 pub mod error;
 pub mod fleet;

@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Frozen, Header, PLAIN_VERSION, VERSION};
+use super::{Frozen, FrozenFeature, Header, PLAIN_VERSION, VERSION};
 use crate::atomic::hex;
 use crate::count::cells::CellMapParts;
 use crate::count::{Categories, CellCounts, CellMap, CellSet, Domain, Ecdf, KeyRuns, Tally};
@@ -184,6 +184,20 @@ impl<'a> StoredFeature<'a> {
     /// Whether both are the same feature of the same file.
     pub fn is(&self, other: &Self) -> bool {
         std::ptr::eq(self.file, other.file) && self.at == other.at
+    }
+
+    /// All of it, as it was before it was written.
+    ///
+    /// # Errors
+    /// [`Error::Baseline`] where its distribution makes no sense.
+    pub fn thawed(&self) -> Result<FrozenFeature> {
+        Ok(FrozenFeature {
+            segment: self.header().segment.clone(),
+            name: self.name().into(),
+            dtype: self.dtype().clone(),
+            tally: self.tally(),
+            data: self.data()?,
+        })
     }
 
     /// Unpacks its distribution.

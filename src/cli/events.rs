@@ -1,12 +1,13 @@
 //! `driftsweep events`
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Options};
-use driftsweep::store::{Event, Store};
-use jiff::Timestamp;
+use driftsweep::store::{Event, Firing, Store};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::tick::{StoreArgs, TextFormat};
@@ -79,7 +80,13 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     };
     let events: Vec<Event> = store.events()?.into_iter().filter(wanted).collect();
     let firings = store.firings(args.model.as_deref(), Timestamp::MIN)?;
-    let joined = |id: &str| firings.iter().filter(|firing| firing.event.as_deref() == Some(id)).collect::<Vec<_>>();
+    let mut by_event: HashMap<&str, Vec<&Firing>> = HashMap::new();
+    for firing in &firings {
+        if let Some(event) = &firing.event {
+            by_event.entry(event).or_default().push(firing);
+        }
+    }
+    let joined = |id: &str| by_event.get(id).map_or(&[][..], Vec::as_slice);
     if args.format == TextFormat::Json {
         let whole = |event: &Event| {
             let closed = event.closed.as_ref();
@@ -121,6 +128,9 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
     let mut store = args.store.open(&args.fleet, &fleet)?;
     let at = args.now.unwrap_or_else(Timestamp::now);
     let event = find(&mut store, &args.event)?;
+    if at < event.triggered_at || at.duration_since(Timestamp::now()) > SignedDuration::from_hours(24) {
+        return Err(super::bad("--now", &format!("must be after {} and not in the future", event.triggered_at)));
+    }
     let outcome = match args.outcome {
         Ending::Trained => "trained",
         Ending::Dismissed => "dismissed",

@@ -210,12 +210,16 @@ fn comparison(text: &mut String, found: &DriftVerdict, comparison: &Comparison) 
 
 /// What would have to change for a figure to make its column drift.
 fn change(column: &Column, signal: &Signal, found: &DriftVerdict) -> String {
-    let missing = found.persistence.value.hits.saturating_sub(column.hits);
     match (signal.over, signal.significant) {
         (true, true) if column.drifts => "drifts".into(),
-        (true, true) => format!("it is over at {missing} more of the next sweeps"),
+        (true, true) => {
+            format!("it is over at {} of {} sweeps", found.persistence.value.hits, found.persistence.value.of)
+        }
         (true, false) => format!("its q is at most {}", found.fdr.value),
-        (false, _) if signal.value.abs() > signal.limit => "it is beyond its own noise, too".into(),
+        (false, _) if signal.value.abs() > signal.limit => match &*signal.metric {
+            "ks" | "missing" => format!("its p-value is below {}_p, too", signal.metric),
+            _ => "it is beyond its own noise, too".into(),
+        },
         (false, _) => format!("{} is above {}", signal.metric, signal.limit),
     }
 }
@@ -260,7 +264,13 @@ fn performance(text: &mut String, found: &Performance) -> anyhow::Result<()> {
     writeln!(text, "    realised  {}{proxy}", measured(found.realised))?;
     writeln!(text, "    estimated {} over the same rows", measured(found.reconciled))?;
     writeln!(text, "  newest: {}", span(&found.fresh))?;
-    writeln!(text, "    estimated {}, which never triggers", measured(found.estimated))?;
+    match found.estimated {
+        Some(_) => writeln!(text, "    estimated {}, which never triggers", measured(found.estimated))?,
+        None => writeln!(
+            text,
+            "    no estimate: it takes scores of two classes, and a reference snapshot that holds them and the labels"
+        )?,
+    }
     let need = found.min_labels.value.saturating_sub(found.matured.labelled);
     let change = match (found.standing, found.realised, found.level.value) {
         (Standing::NoLabels | Standing::TooFewLabels, _, _) => format!("{need} more labels are needed"),

@@ -2,6 +2,7 @@
 
 mod baseline;
 mod bench;
+mod calibrate;
 mod compare;
 mod demo;
 mod doctor;
@@ -71,6 +72,8 @@ enum Command {
     Tick(tick::TickArgs),
     /// Shows why the triggers of a model fired, or did not
     Explain(explain::ExplainArgs),
+    /// Recommends thresholds for a wanted number of false alarms a night, and shows which past alarms would remain
+    Calibrate(calibrate::CalibrateArgs),
     /// Lists the retrain events, or closes one
     #[command(subcommand)]
     Events(events::EventsCommand),
@@ -337,6 +340,7 @@ pub fn run() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Tick(args) => tick::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Events(command) => events::run(&command),
         Command::Mute(args) => mute::run(&args),
         Command::Unmute(args) => mute::lift(&args),

@@ -112,7 +112,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
 }
 
 /// Window and segment, where there are any.
-fn place(window: &str, segment: &str) -> String {
+pub fn place(window: &str, segment: &str) -> String {
     [window, segment].iter().filter(|name| !name.is_empty()).map(|name| format!(" {}", name.escape_debug())).collect()
 }
 

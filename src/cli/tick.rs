@@ -32,8 +32,15 @@ impl StoreArgs {
     /// Opens the memory of a fleet.
     pub fn open(&self, path: &Path, fleet: &Fleet) -> Result<Store> {
         let default = || self.folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned();
-        let place = self.store.clone().or_else(|| super::variable(VARIABLE)).unwrap_or_else(default);
-        Store::open(&place, &fleet.name)
+        let place = self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE));
+        if place.is_some() && !fleet.named {
+            return Err(Error::Fleet {
+                path: path.into(),
+                line: None,
+                reason: "fleets that may share a store are told apart by name; add name = \"…\" at the top".into(),
+            });
+        }
+        Store::open(&place.unwrap_or_else(default), &fleet.name)
     }
 }
 
@@ -72,12 +79,21 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let options = args.engine.start(super::names_objects(&args.fleet))?;
     let fleet = Fleet::read(&args.fleet, &options)?;
     let mut store = args.store.open(&args.fleet, &fleet)?;
-    let now = args.now.unwrap_or_else(Timestamp::now);
+    let clock = Timestamp::now();
+    let now = args.now.unwrap_or(clock);
+    if now.duration_since(clock) > SignedDuration::from_hours(24) {
+        return Err(super::bad("--now", "lies in the future: nothing would be due until then"));
+    }
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ())?;
     match args.format {
         TextFormat::Json => super::write_json(&ticked)?,
         TextFormat::Table => super::write_stdout(summary(&ticked, &options).as_bytes())?,
+    }
+    if let Some(ahead) = ticked.ahead {
+        eprintln!(
+            "driftsweep: the last sweep counts as {ahead}, later than now: no sweep is due until then; was the clock wrong?"
+        );
     }
     let Some(sweep) = &ticked.sweep else { return Ok(code(args, &ticked, false)) };
     const SHOWN: usize = 20;
@@ -87,9 +103,13 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     if sweep.failures.len() > SHOWN {
         eprintln!("driftsweep: … and {} more", sweep.failures.len() - SHOWN);
     }
+    if !sweep.complete && sweep.summary.not_covered == 0 {
+        eprintln!("driftsweep: nothing could be compared; the next tick tries again");
+        return Ok(super::PARTIAL);
+    }
     if !sweep.complete {
         eprintln!(
-            "driftsweep: the deadline came before {} comparisons; the next tick goes on",
+            "driftsweep: the deadline came before {} comparisons; the next tick goes on with them until the next sweep is due",
             sweep.summary.not_covered
         );
         return Ok(super::sweep::NOT_COVERED);

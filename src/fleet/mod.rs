@@ -5,12 +5,14 @@ pub mod guess;
 mod options;
 pub mod policy;
 mod segment;
+mod table;
 mod window;
 
 pub use crate::metric::Kind;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
+use policy::TriggerTable;
 pub use policy::{Given, Labels, Origin, Persistence, Quorum, Schedule, Trigger, Triggers};
-use policy::{LabelTable, TriggerTable};
+use table::{ConditionTable, ConventionSetting, Current, FeatureTable, FleetTable, ThresholdTable};
 use window::dated;
 pub use window::{Interval, Period};
 
@@ -18,19 +20,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use indexmap::IndexMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::error::{Error, Result};
-use crate::metric::convention::{Convention, Conventional, Rule};
 use crate::metric::performance::Quality;
 use crate::metric::{Metric, MetricSet};
-use crate::snapshot::{Bound, Condition, Slice, Test};
+use crate::snapshot::{Condition, Slice};
 use crate::storage;
 
 /// A checked fleet file.
@@ -38,6 +36,8 @@ use crate::storage;
 pub struct Fleet {
     /// Its name; the file's name if it gives none.
     pub name: String,
+    /// Whether the file gives one.
+    pub named: bool,
     /// When a sweep is due.
     pub sweep: Schedule,
     /// The zone in which that is read.
@@ -71,6 +71,8 @@ pub struct Model {
     pub triggers: Triggers,
     /// Where its predictions meet what came true, if that is known.
     pub labels: Option<Labels>,
+    /// Where its convention, if it has one, was set.
+    convention_origin: Origin,
     /// What the model and the fleet set, to tell where a threshold comes from.
     thresholds: [ThresholdTable; 2],
     /// Features to compare; all if absent.
@@ -161,6 +163,9 @@ impl Model {
     /// Where a threshold of a feature was set.
     pub fn threshold_origin(&self, feature: &str, name: &str) -> Origin {
         let [model, fleet] = &self.thresholds;
+        if name == "convention" {
+            return self.convention_origin;
+        }
         let layers = [
             (self.overrides.get(feature).map(|table| &table.thresholds), Origin::Feature),
             (Some(model), Origin::Model),
@@ -194,268 +199,11 @@ impl Model {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FleetTable {
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    sweep: Option<Spanned<String>>,
-    #[serde(default)]
-    time_zone: Option<Spanned<String>>,
-    #[serde(default)]
-    defaults: Settings,
-    #[serde(default, rename = "model")]
-    models: Vec<Spanned<ModelTable>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ModelTable {
-    name: String,
-    baseline: String,
-    current: Current,
-    #[serde(default)]
-    time: Option<String>,
-    #[serde(default)]
-    time_zone: Option<String>,
-    #[serde(default)]
-    windows: Vec<String>,
-    #[serde(default)]
-    slice_by: Vec<String>,
-    #[serde(default)]
-    segment: IndexMap<String, IndexMap<String, ConditionTable>>,
-    #[serde(default)]
-    importance: Option<f64>,
-    #[serde(default)]
-    features: Option<BTreeSet<String>>,
-    #[serde(default)]
-    exclude: BTreeSet<String>,
-    #[serde(default)]
-    metrics: Option<Vec<String>>,
-    #[serde(default)]
-    bins: Option<usize>,
-    #[serde(default)]
-    category_limit: Option<usize>,
-    #[serde(default)]
-    convention: Option<ConventionSetting>,
-    #[serde(default)]
-    thresholds: ThresholdTable,
-    #[serde(default)]
-    trigger: TriggerTable,
-    #[serde(default)]
-    labels: Option<LabelTable>,
-    #[serde(default)]
-    feature: BTreeMap<String, FeatureTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Current {
-    One(String),
-    Windows(IndexMap<String, String>),
-}
-
-/// A condition on a column: a value, several, or a table of bounds.
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a condition is a string, boolean or integer, a list of them, { from = 1, below = 2 } or { missing = true }"
-)]
-enum ConditionTable {
-    One(Literal),
-    Several(Vec<Literal>),
-    Bounds(Bounds),
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum Literal {
-    Text(String),
-    Integer(i64),
-    Flag(bool),
-}
-
-impl Literal {
-    fn text(self) -> String {
-        match self {
-            Self::Text(text) => text,
-            Self::Integer(number) => number.to_string(),
-            Self::Flag(flag) => flag.to_string(),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Bounds {
-    from: Option<Bound>,
-    below: Option<Bound>,
-    missing: Option<bool>,
-}
-
-impl ConditionTable {
-    fn test(self) -> std::result::Result<Test, String> {
-        match self {
-            Self::One(literal) => Ok(Test::Among(vec![literal.text()])),
-            Self::Several(literals) if literals.is_empty() => Err("no values are given".into()),
-            Self::Several(literals) => Ok(Test::Among(literals.into_iter().map(Literal::text).collect())),
-            Self::Bounds(Bounds { from: None, below: None, missing: Some(missing) }) => Ok(Test::Missing(missing)),
-            Self::Bounds(Bounds { from, below, missing: None }) if from.or(below).is_some() => {
-                let [least, most] = [from, below].map(|bound| bound.map(Bound::number));
-                let empty = least.zip(most).is_some_and(|(from, below)| from > below);
-                if empty || [least, most].into_iter().flatten().any(f64::is_nan) {
-                    return Err("no number is between its bounds".into());
-                }
-                Ok(Test::Between { from, below })
-            }
-            Self::Bounds(_) => Err("give from, below or both, or missing".into()),
-        }
-    }
-}
-
 /// What stands in place of a baseline where each window is compared with the one before it.
 const PREVIOUS: &str = "previous";
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    #[serde(default)]
-    metrics: Option<Vec<String>>,
-    #[serde(default)]
-    bins: Option<usize>,
-    #[serde(default)]
-    category_limit: Option<usize>,
-    #[serde(default)]
-    convention: Option<ConventionSetting>,
-    #[serde(default)]
-    thresholds: ThresholdTable,
-    #[serde(default)]
-    trigger: TriggerTable,
-}
-
-/// `convention = "evidently"`, `"none"`, or a table that also says which figure decides. Checked as it is read, so that
-/// a mistake is reported where it stands.
-struct ConventionSetting(Option<Conventional>);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConventionTable {
-    name: String,
-    #[serde(default)]
-    numeric: Option<Rule>,
-    #[serde(default)]
-    categorical: Option<Rule>,
-}
-
-impl<'de> Deserialize<'de> for ConventionSetting {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Setting;
-
-        impl<'de> Visitor<'de> for Setting {
-            type Value = ConventionSetting;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("the name of a convention, or a table with name, numeric and categorical")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> std::result::Result<Self::Value, E> {
-                if name == "none" {
-                    return Ok(ConventionSetting(None));
-                }
-                let convention = Convention::from_str(name).map_err(E::custom)?;
-                Ok(ConventionSetting(Some(Conventional::new(convention))))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Self::Value, A::Error> {
-                let table = ConventionTable::deserialize(MapAccessDeserializer::new(map))?;
-                let custom = <A::Error as serde::de::Error>::custom::<String>;
-                let convention = Convention::from_str(&table.name).map_err(|e| custom(e.to_string()))?;
-                let rules = [(Kind::Numeric, table.numeric), (Kind::Categorical, table.categorical)];
-                let conventional =
-                    rules.into_iter().try_fold(Conventional::new(convention), |conventional, (kind, rule)| {
-                        rule.map_or(Ok(conventional), |rule| conventional.with_rule(kind, rule))
-                    });
-                Ok(ConventionSetting(Some(conventional.map_err(custom)?)))
-            }
-        }
-
-        deserializer.deserialize_any(Setting)
-    }
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FeatureTable {
-    #[serde(default)]
-    kind: Option<Kind>,
-    #[serde(default)]
-    importance: Option<f64>,
-    #[serde(default)]
-    thresholds: ThresholdTable,
-}
-
-/// Thresholds of which any may be left to the next level.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ThresholdTable {
-    psi: Option<f64>,
-    js: Option<f64>,
-    ks_p: Option<f64>,
-    ks_d: Option<f64>,
-    missing: Option<f64>,
-    missing_p: Option<f64>,
-    min_rows: Option<u64>,
-    above_noise: Option<bool>,
-}
-
-impl ThresholdTable {
-    fn over(self, outer: Thresholds) -> Thresholds {
-        Thresholds {
-            psi: self.psi.unwrap_or(outer.psi),
-            js: self.js.unwrap_or(outer.js),
-            ks_p: self.ks_p.unwrap_or(outer.ks_p),
-            ks_d: self.ks_d.unwrap_or(outer.ks_d),
-            missing: self.missing.unwrap_or(outer.missing),
-            missing_p: self.missing_p.unwrap_or(outer.missing_p),
-            min_rows: self.min_rows.unwrap_or(outer.min_rows),
-            above_noise: self.above_noise.unwrap_or(outer.above_noise),
-        }
-    }
-
-    /// Whether it sets a threshold.
-    fn sets(&self, name: &str) -> bool {
-        match name {
-            "psi" => self.psi.is_some(),
-            "js" => self.js.is_some(),
-            "ks_p" => self.ks_p.is_some(),
-            "ks_d" => self.ks_d.is_some(),
-            "missing" => self.missing.is_some(),
-            "missing_p" => self.missing_p.is_some(),
-            "min_rows" => self.min_rows.is_some(),
-            "above_noise" => self.above_noise.is_some(),
-            _ => false,
-        }
-    }
-
-    /// The first setting that is out of its range.
-    fn mistake(self) -> Option<String> {
-        let shares = [
-            ("js", self.js),
-            ("ks_p", self.ks_p),
-            ("ks_d", self.ks_d),
-            ("missing", self.missing),
-            ("missing_p", self.missing_p),
-        ];
-        let bad = |name: &str, x: f64, range: &str| Some(format!("threshold {name} = {x}: must be {range}"));
-        for (name, value) in shares {
-            if let Some(x) = value.filter(|x| !(0.0..=1.0).contains(x)) {
-                return bad(name, x, "between 0 and 1");
-            }
-        }
-        self.psi.filter(|x| x.is_nan() || *x < 0.0).and_then(|x| bad("psi", x, "0 or more"))
-    }
-}
+/// Bytes of a model's name.
+const MOST_NAME: usize = 512;
 
 impl Fleet {
     /// The fleet as a sweep at a point in time reads it: with the day in paths that name it by `{day}`.
@@ -529,6 +277,12 @@ impl Fleet {
             let at = Some(spanned.span().start);
             let model = spanned.into_inner();
             let wrong = |reason: String| mistake(at, format!("model '{}': {reason}", model.name));
+            if model.name.len() > MOST_NAME || model.name.contains('\0') {
+                return Err(mistake(
+                    at,
+                    format!("a model's name has at most {MOST_NAME} bytes, and none that is zero"),
+                ));
+            }
             if model.name.trim().is_empty() {
                 return Err(mistake(at, "a model needs a name".into()));
             }
@@ -544,9 +298,9 @@ impl Fleet {
             if let Some((name, bad)) = model
                 .feature
                 .iter()
-                .find_map(|(name, table)| Some((name, table.importance.filter(|x| !x.is_finite() || *x < 0.0)?)))
+                .find_map(|(name, table)| Some((name, table.importance.filter(|x| !(0.0..=1e9).contains(x))?)))
             {
-                return Err(wrong(format!("feature '{name}': importance {bad} must be 0 or more")));
+                return Err(wrong(format!("feature '{name}': importance {bad} must be between 0 and 1e9")));
             }
             for table in std::iter::once(&model.thresholds).chain(model.feature.values().map(|f| &f.thresholds)) {
                 if let Some(reason) = table.mistake() {
@@ -608,7 +362,21 @@ impl Fleet {
                 return Err(mistake(at, format!("model '{}': current names no snapshot", model.name)));
             }
             let baseline = if previous { windows[0].current.clone() } else { resolve(folder, &model.baseline) };
-            let triggers = model.trigger.over(&table.defaults.trigger).map_err(wrong)?;
+            let mut triggers = model.trigger.over(&table.defaults.trigger).map_err(wrong)?;
+            // A step is seen once: on the next night both sides are beyond it.
+            if previous && triggers.persistence.origin == Origin::BuiltIn {
+                triggers.persistence.value = Persistence { hits: 1, of: 1 };
+            }
+            let judged = triggers.metric.value.unwrap_or(Quality::Accuracy);
+            if let Some(table) = &model.labels
+                && ((judged.needs_score() && table.score.is_none())
+                    || (judged.is_of_numbers() && table.prediction.is_none()))
+            {
+                let column = if judged.needs_score() { "score" } else { "prediction" };
+                return Err(wrong(format!(
+                    "metric = \"{judged}\" takes a {column}; name its column with labels.{column}"
+                )));
+            }
             let mut labels = match model.labels.clone() {
                 Some(table) => {
                     if windows.len() > 1 && windows[0].current != windows[1].current && table.needs_current() {
@@ -624,7 +392,7 @@ impl Fleet {
             // Labels of all times at once say nothing of these days.
             if let Some(labels) = &labels
                 && let Some(from) = &labels.from
-                && (labels.label_time.is_some() || from.contains("{day"))
+                && labels.label_time.is_some()
                 && !previous
             {
                 let within =
@@ -643,6 +411,7 @@ impl Fleet {
                 windows,
                 triggers,
                 labels,
+                convention_origin: if model.convention.is_some() { Origin::Model } else { Origin::Fleet },
                 thresholds: [model.thresholds, table.defaults.thresholds],
                 zone,
                 previous,
@@ -656,7 +425,8 @@ impl Fleet {
             });
         }
         let stem = path.file_stem().map_or_else(|| "fleet".into(), |stem| stem.to_string_lossy().into_owned());
-        Ok(Self { name: table.name.unwrap_or(stem), sweep, zone: fleet_zone, models })
+        let named = table.name.is_some();
+        Ok(Self { name: table.name.unwrap_or(stem), named, sweep, zone: fleet_zone, models })
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
-use super::Literal;
+use super::table::Literal;
 use crate::error::{Error, Result};
 use crate::metric::performance::Quality;
 
@@ -152,6 +152,10 @@ impl Schedule {
     /// The first time after a point in time. A time of day that the clocks skip comes when they have gone on; one that
     /// they repeat comes the first time only.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        // Before the calendar ends.
+        if after.to_zoned(TimeZone::UTC).year() > 9900 {
+            return None;
+        }
         let mut civil = as_utc(&after.to_zoned(zone.clone()))?;
         // Two steps are enough where the clocks go back, but a zone may do as it likes.
         for _ in 0..200 {
@@ -326,8 +330,8 @@ pub(super) struct LabelTable {
     id: Option<String>,
     time: Option<String>,
     label: String,
-    prediction: Option<String>,
-    score: Option<String>,
+    pub(super) prediction: Option<String>,
+    pub(super) score: Option<String>,
     positive: Option<Literal>,
     label_time: Option<String>,
     delay: Option<String>,
@@ -406,16 +410,12 @@ impl TriggerTable {
         let (p, fp) = (&self.performance, &fleet.performance);
         let metric = Given::nearest(p.metric.map(Some), fp.metric.map(Some), None);
         // A level belongs to a metric: one set for another metric does not carry over.
-        let same = p.metric.is_none() || p.metric == fp.metric;
+        let or_default = |metric: Option<Quality>| metric.unwrap_or(Quality::Accuracy);
+        let same = p.metric.is_none() || p.metric == Some(or_default(fp.metric));
         let level = |model: Option<f64>, fleet: Option<f64>, built_in: Option<f64>| {
             Given::nearest(model.map(Some), fleet.filter(|_| same).map(Some), built_in)
         };
         let of_shares = metric.value.is_none_or(|metric| metric == Quality::Accuracy);
-        for x in [p.level, p.warning, fp.level, fp.warning].into_iter().flatten() {
-            if !x.is_finite() {
-                return Err(format!("level = {x} must be a number"));
-            }
-        }
         let triggers = Triggers {
             off: Given::nearest(self.off.clone(), fleet.off.clone(), Vec::new()),
             schedule: Given::nearest(self.schedule()?, fleet.schedule()?, None),
@@ -453,7 +453,22 @@ impl TriggerTable {
             ),
             volume_within: given_length("within", &self.volume.within, &fleet.volume.within, 7)?,
         };
-        let higher = triggers.metric.value.unwrap_or(Quality::Accuracy).higher_is_better();
+        let judged = or_default(triggers.metric.value);
+        let most = if judged.higher_is_better() { 1.0 } else { f64::MAX };
+        for x in [triggers.level.value, triggers.warning.value].into_iter().flatten() {
+            if !(0.0..=most).contains(&x) {
+                let range = if most == 1.0 { "between 0 and 1" } else { "0 or more" };
+                return Err(format!("level = {x}: {judged} is {range}"));
+            }
+        }
+        if triggers.rows.value < triggers.min_labels.value {
+            let (rows, least) = (triggers.rows.value, triggers.min_labels.value);
+            return Err(format!("rows = {rows} are fewer than min_labels = {least}"));
+        }
+        if triggers.performance_within.value.is_zero() || triggers.volume_within.value.is_zero() {
+            return Err("within = \"0d\" looks at nothing".into());
+        }
+        let higher = judged.higher_is_better();
         if let (Some(level), Some(warning)) = (triggers.level.value, triggers.warning.value)
             && (warning < level) == higher
             && warning != level
@@ -487,6 +502,13 @@ impl LabelTable {
         let Some(time) = self.time.as_deref().or(time) else {
             return Err("labels: name the column with the `time` of the prediction".into());
         };
+        // One day's predictions have no labels before theirs come, and one day's labels are not those of a week.
+        if let Some(path) = [&self.predictions, &self.from].into_iter().flatten().find(|path| path.contains("{day")) {
+            return Err(format!("labels: '{path}' is one day; name those of all days, for example with *"));
+        }
+        if self.predictions.is_none() && current.contains("{day") {
+            return Err("labels: `current` is one day; name the predictions of all days with labels.predictions".into());
+        }
         let delay = self.delay.as_deref().map(|text| duration("delay", text)).transpose()?;
         Ok(Labels {
             predictions: own(&self.predictions).unwrap_or_else(|| current.to_owned()),

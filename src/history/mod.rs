@@ -31,6 +31,8 @@ pub struct Entry {
     pub segment: String,
     /// Name of the feature; empty for a model that could not be compared at all.
     pub feature: String,
+    /// How it was read: `numeric` or `categorical`.
+    pub kind: String,
     /// Whether its figures mean what they say.
     pub status: String,
     /// Whether it drifted.
@@ -170,10 +172,10 @@ fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
     let snapshot = Snapshot::open(&path.to_string_lossy())?;
     let text = |name: &str| snapshot.texts(snapshot.column(name)?);
     let numbers = |name: &str| snapshot.numbers(snapshot.column(name)?);
-    let [sweep, model, window, segment, feature, status, metric] =
-        ["sweep", "model", "window", "segment", "feature", "status", "metric"].map(text);
+    let [sweep, model, window, segment, feature, kind, status, metric] =
+        ["sweep", "model", "window", "segment", "feature", "kind", "status", "metric"].map(text);
     let (sweep, model, window, segment) = (sweep?, model?, window?, segment?);
-    let (feature, status, metric) = (feature?, status?, metric?);
+    let (feature, kind, status, metric) = (feature?, kind?, status?, metric?);
     let (as_of, drifted, value) = (numbers("as_of")?, numbers("drifted")?, numbers("value")?);
     let wanted = |filter: &Option<String>, found: &str| filter.as_ref().is_none_or(|wanted| wanted == found);
     let mut entries = Vec::new();
@@ -193,6 +195,7 @@ fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
                 window: window[i].clone(),
                 segment: segment[i].clone(),
                 feature: feature[i].clone(),
+                kind: kind[i].clone(),
                 status: status[i].clone(),
                 drifted,
                 metric: metric[i].clone(),

@@ -12,18 +12,27 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::baseline::Baseline;
 use crate::error::{Error, Result};
 use crate::fleet::Labels;
-use crate::metric::performance::Calibration;
+use crate::metric::performance::{Calibration, Quality};
 use crate::policy::performance::{Label, Prediction};
 use crate::snapshot::{Column, Condition, Slice, Snapshot, Test, Value};
 
-/// Reads the predictions made since a time and before another, oldest first, with what is known of their truth. An id
-/// that comes twice among the labels has the label that became known last, or else comes last.
+/// Predictions with what is known of their truth.
+pub struct Joined {
+    /// Oldest first.
+    pub predictions: Vec<Prediction>,
+    /// Classes among labels and predictions.
+    pub classes: usize,
+}
+
+/// Reads the predictions made since a time and before another. An id that comes twice among the labels has the label that
+/// became known last, or else comes last; one that comes twice among the predictions is the last of them. A day on which a
+/// label came is over before the label is known.
 ///
 /// # Errors
-/// A snapshot or column that is not there or cannot be read; [`Error::BadValue`] for a column of times that holds none.
-pub fn join(labels: &Labels, zone: &TimeZone, since: Timestamp, before: Timestamp) -> Result<Vec<Prediction>> {
+/// A snapshot or column that is not there or cannot be read; [`Error::BadValue`] for a column of times that holds none, and
+/// for labels that are measured numbers where classes are judged.
+pub fn join(labels: &Labels, metric: Quality, zone: &TimeZone, since: Timestamp, before: Timestamp) -> Result<Joined> {
     let mut classes = Classes::default();
-    let positive = classes.code(labels.positive.clone());
     let predictions = during(&Snapshot::open(&labels.predictions)?, &labels.time, zone, since, before)?;
     let column = |name: &str| predictions.column(name);
     let times = times(&predictions, column(&labels.time)?, zone)?;
@@ -47,7 +56,7 @@ pub fn join(labels: &Labels, zone: &TimeZone, since: Timestamp, before: Timestam
     match &labels.from {
         None => {
             let came = match &labels.label_time {
-                Some(name) => Some(self::times(&predictions, column(name)?, zone)?),
+                Some(name) => Some(arrivals(&predictions, column(name)?, zone)?),
                 None => None,
             };
             for (row, truth) in truths(&predictions, column(&labels.label)?, &mut classes)?.into_iter().enumerate() {
@@ -70,7 +79,7 @@ pub fn join(labels: &Labels, zone: &TimeZone, since: Timestamp, before: Timestam
             }
             let ids = ids(&table, table.column(id)?)?;
             let came = match &labels.label_time {
-                Some(name) => Some(self::times(&table, table.column(name)?, zone)?),
+                Some(name) => Some(arrivals(&table, table.column(name)?, zone)?),
                 None => None,
             };
             let truths = truths(&table, table.column(&labels.label)?, &mut classes)?;
@@ -86,6 +95,33 @@ pub fn join(labels: &Labels, zone: &TimeZone, since: Timestamp, before: Timestam
         }
     }
 
+    if !metric.is_of_numbers() && known.iter().flatten().any(|(truth, _)| truth.class == Truth::MEASURED) {
+        return Err(Error::BadValue {
+            what: format!("labels '{}'", labels.label),
+            reason: "are measured numbers, not classes; set trigger.performance.metric to mae or rmse".into(),
+        });
+    }
+    let positive = classes.code(normal(labels.positive.clone()));
+    let mut found: Vec<u32> = known.iter().flatten().map(|(truth, _)| truth.class).collect();
+    found.sort_unstable();
+    found.dedup();
+    if !metric.is_of_numbers() && found.len() == 2 && !found.contains(&positive) {
+        let names: Vec<&str> = found.iter().filter_map(|&class| classes.name(class)).collect();
+        return Err(Error::BadValue {
+            what: format!("labels '{}'", labels.label),
+            reason: format!(
+                "are {}, never '{}'; name the one that scores are about with labels.positive",
+                names.join(" and "),
+                labels.positive
+            ),
+        });
+    }
+    if metric == Quality::LogLoss && scores.iter().any(|score| !score.is_nan() && !(0.0..=1.0).contains(score)) {
+        return Err(Error::BadValue {
+            what: format!("scores '{}'", labels.score.as_deref().unwrap_or_default()),
+            reason: "lie outside 0 to 1; log_loss takes probabilities".into(),
+        });
+    }
     let mut joined = Vec::with_capacity(times.len());
     for (row, at) in times.iter().enumerate() {
         let Some(at) = *at else { continue };
@@ -101,9 +137,7 @@ pub fn join(labels: &Labels, zone: &TimeZone, since: Timestamp, before: Timestam
         let label = |(truth, known_at): (Truth, i64)| Label {
             known_at,
             positive: truth.class == positive,
-            correct: said
-                .flatten()
-                .map_or((truth.class == positive) == says_positive, |said| said.class == truth.class),
+            correct: said.flatten().map_or((truth.class == positive) == says_positive, |said| said.is(truth)),
             error: said.flatten().map_or(f64::NAN, |said| said.number) - truth.number,
         };
         joined.push(Prediction {
@@ -115,7 +149,7 @@ pub fn join(labels: &Labels, zone: &TimeZone, since: Timestamp, before: Timestam
         });
     }
     joined.sort_by_key(|prediction| prediction.at);
-    Ok(joined)
+    Ok(Joined { predictions: joined, classes: classes.0.len() })
 }
 
 /// Calibrates scores by the reference snapshot. `None` if there is no score, or no reference that still has its rows.
@@ -131,7 +165,7 @@ pub fn calibrate(labels: &Labels) -> Result<Option<Calibration>> {
     // A baseline of features alone does not calibrate anything.
     let (Ok(score), Ok(label)) = (reference.column(score), reference.column(&labels.label)) else { return Ok(None) };
     let mut classes = Classes::default();
-    let positive = classes.code(labels.positive.clone());
+    let positive = classes.code(normal(labels.positive.clone()));
     let truths = truths(&reference, label, &mut classes)?;
     let scores = numbers(&reference, score)?;
     let known = scores.into_iter().zip(truths).filter_map(|(score, truth)| Some((score, truth?.class == positive)));
@@ -145,11 +179,36 @@ struct Truth {
     number: f64,
 }
 
+impl Truth {
+    /// Stands for all numbers with a fraction, which are no classes.
+    const MEASURED: u32 = u32::MAX;
+
+    fn is(self, other: Self) -> bool {
+        self.class == other.class && (self.class != Self::MEASURED || self.number == other.number)
+    }
+}
+
+/// The same text for the same class: labels and predictions are often one a flag or text and the other a number.
+fn normal(class: String) -> String {
+    match &*class {
+        "true" | "True" | "TRUE" => "1".into(),
+        "false" | "False" | "FALSE" => "0".into(),
+        text => match text.strip_suffix(".0") {
+            Some(whole) if whole.parse::<i64>().is_ok() => whole.to_owned(),
+            _ => class,
+        },
+    }
+}
+
 /// Codes of classes, the same for the same text on every side.
 #[derive(Default)]
 struct Classes(HashMap<String, u32>);
 
 impl Classes {
+    fn name(&self, code: u32) -> Option<&str> {
+        self.0.iter().find(|(_, known)| **known == code).map(|(name, _)| name.as_str())
+    }
+
     fn code(&mut self, class: String) -> u32 {
         let next = self.0.len() as u32;
         match self.0.entry(class) {
@@ -163,12 +222,9 @@ fn truths(snapshot: &Snapshot, column: &Column, classes: &mut Classes) -> Result
     let mut truths = Vec::with_capacity(snapshot.rows() as usize);
     snapshot.each_value(column, |value| {
         let number = value.number().unwrap_or(f64::NAN);
-        // Measured numbers are all different, and are no classes.
         let class = match value {
-            Value::Number(x) if x.fract() != 0.0 => Some(u32::MAX),
-            // Flags and 0 and 1 are the same, as scores and labels often are one and the other.
-            Value::Flag(flag) => Some(classes.code(u8::from(flag).to_string())),
-            value => value.text().map(|text| classes.code(text)),
+            Value::Number(x) if x.fract() != 0.0 => Some(Truth::MEASURED),
+            value => value.text().map(|text| classes.code(normal(text))),
         };
         truths.push(class.map(|class| Truth { class, number }));
     })?;
@@ -193,12 +249,21 @@ fn ids(snapshot: &Snapshot, column: &Column) -> Result<Vec<Option<u128>>> {
 }
 
 fn times(snapshot: &Snapshot, column: &Column, zone: &TimeZone) -> Result<Vec<Option<i64>>> {
+    points(snapshot, column, |day| midnight(day, zone))
+}
+
+/// When labels came: a day is over by the next midnight.
+fn arrivals(snapshot: &Snapshot, column: &Column, zone: &TimeZone) -> Result<Vec<Option<i64>>> {
+    points(snapshot, column, |day| midnight(day + 86_400_000_000, zone))
+}
+
+fn points(snapshot: &Snapshot, column: &Column, of_day: impl Fn(i64) -> Option<i64>) -> Result<Vec<Option<i64>>> {
     let (mut times, mut wrong) = (Vec::with_capacity(snapshot.rows() as usize), false);
     snapshot.each_value(column, |value| {
         times.push(match value {
             Value::Missing => None,
             Value::Time(at) => Some(at),
-            Value::Day(at) => midnight(at, zone),
+            Value::Day(day) => of_day(day),
             _ => {
                 wrong = true;
                 None

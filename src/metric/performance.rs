@@ -78,7 +78,8 @@ pub struct Measured {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Rows it is from.
+    /// Rows that it is about: for precision those predicted, for recall those that are positive, for F1 and the area under
+    /// the curve the fewer of two kinds.
     pub rows: usize,
 }
 
@@ -113,7 +114,8 @@ pub fn of_classes(quality: Quality, rows: &[Classified], confidence: f64) -> Opt
     let certain = rows.iter().all(|row| row.chance == 0.0 || row.chance == 1.0);
     let share = |value: f64, of: f64, influence: &dyn Fn(&Classified) -> [f64; 2]| {
         // The normal interval has no width at 0 and 1.
-        if certain { wilson(value, of * n, z) } else { measured(value, influence) }
+        let found = if certain { wilson(value, of * n, z) } else { measured(value, influence) };
+        Measured { rows: (of * n).round() as usize, ..found }
     };
     let measured = match quality {
         _ if rows.is_empty() => return None,
@@ -136,7 +138,15 @@ pub fn of_classes(quality: Quality, rows: &[Classified], confidence: f64) -> Opt
             let influence = |row: &Classified| {
                 [0.0, 1.0].map(|y| (2.0 * y * yes(row) - value * (yes(row) + y)) / (predicted + positives))
             };
-            measured(value, &influence)
+            let rows = (predicted.min(positives) * n).round() as usize;
+            if certain {
+                // Of the rows that are positive, predicted or both, the share that is both.
+                let jaccard = wilson(hits / (predicted + positives - hits), (predicted + positives - hits) * n, z);
+                let [low, high] = [jaccard.low, jaccard.high].map(|share| 2.0 * share / (1.0 + share));
+                Measured { value, low, high, rows }
+            } else {
+                Measured { rows, ..measured(value, &influence) }
+            }
         }
         Quality::LogLoss => {
             let loss = |row: &Classified| {
@@ -152,7 +162,7 @@ pub fn of_classes(quality: Quality, rows: &[Classified], confidence: f64) -> Opt
         Quality::Auc if positives > 0.0 && positives < 1.0 => return auc(rows, positives, z),
         _ => return None,
     };
-    measured.value.is_finite().then_some(measured)
+    is_finite(&measured).then_some(measured)
 }
 
 /// Area under the curve by ranks; influences as DeLong, DeLong and Clarke-Pearson 1988 have them.
@@ -183,12 +193,10 @@ fn auc(rows: &[Classified], positives: f64, z: f64) -> Option<Measured> {
             row.chance * positive * positive + (1.0 - row.chance) * negative * negative
         })
         .sum();
-    let measured = interval(value, square / n, rows.len(), z);
-    measured.value.is_finite().then_some(Measured {
-        low: measured.low.max(0.0),
-        high: measured.high.min(1.0),
-        ..measured
-    })
+    let Measured { low, high, .. } = interval(value, square / n, rows.len(), z);
+    let fewer = (positives.min(1.0 - positives) * n).round() as usize;
+    let measured = Measured { value, low: low.max(0.0), high: high.min(1.0), rows: fewer };
+    is_finite(&measured).then_some(measured)
 }
 
 /// A measure of a model that predicts numbers, from its errors. `None` without rows.
@@ -209,7 +217,11 @@ pub fn of_errors(quality: Quality, errors: &[f64], confidence: f64) -> Option<Me
         }
         _ => return None,
     };
-    measured.value.is_finite().then_some(Measured { low: measured.low.max(0.0), ..measured })
+    is_finite(&measured).then_some(Measured { low: measured.low.max(0.0), ..measured })
+}
+
+fn is_finite(measured: &Measured) -> bool {
+    [measured.value, measured.low, measured.high].into_iter().all(f64::is_finite)
 }
 
 fn quantile(confidence: f64) -> Option<f64> {
@@ -267,8 +279,11 @@ impl Calibration {
         (!points.is_empty()).then_some(Self { points })
     }
 
-    /// The chance of the label at a score.
+    /// The chance of the label at a score; NaN without one.
     pub fn chance(&self, score: f64) -> f64 {
+        if score.is_nan() {
+            return score;
+        }
         let at = self.points.partition_point(|&(x, _)| x < score);
         match (at.checked_sub(1).map(|below| self.points[below]), self.points.get(at)) {
             (Some((x0, y0)), Some(&(x1, y1))) => y0 + (y1 - y0) * (score - x0) / (x1 - x0),
@@ -377,6 +392,17 @@ mod tests {
     }
 
     #[test]
+    fn one_row_of_the_rare_class_says_little() {
+        let mut rare = rows(&[(0.0, false, 0.1); 199]);
+        rare.push(Classified { chance: 1.0, predicted: false, score: 0.1 });
+        for quality in [Quality::Recall, Quality::F1, Quality::Auc] {
+            let found = of_classes(quality, &rare, 0.95).unwrap();
+            assert!(found.rows <= 1, "{quality} {found:?}");
+        }
+        assert!(of_classes(Quality::F1, &rare, 0.95).unwrap().high > 0.8);
+    }
+
+    #[test]
     fn what_is_not_defined_is_not_a_figure() {
         let nothing_predicted = rows(&[(1.0, false, 0.1), (0.0, false, 0.2)]);
         assert!(of_classes(Quality::Precision, &nothing_predicted, 0.95).is_none());
@@ -399,6 +425,7 @@ mod tests {
         {
             assert!((fitted.chance(score) - wanted).abs() < 1e-12, "{score}: {}", fitted.chance(score));
         }
+        assert!(fitted.chance(f64::NAN).is_nan());
         assert!(Calibration::fit([]).is_none());
     }
 

@@ -1,8 +1,6 @@
 //! The drift trigger: which columns of a model drift, by size and by significance, in enough of the last sweeps, and
 //! whether they are enough of them.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::error::Status;
@@ -100,15 +98,17 @@ pub struct DriftVerdict {
     pub comparisons: Vec<Comparison>,
 }
 
-/// Where a column was over its limits: window, segment, name.
-pub type Place = (String, String, String);
-
 /// Columns near their limits that are kept for the record.
 const NEAREST: usize = 5;
 
 /// Judges the reports on a model. `sweeps` are those before this one that count, at most as many as persistence looks
-/// back; `hits` says at how many of them each column was over its limits.
-pub fn judge(model: &Model, reports: &[&ModelReport], sweeps: usize, hits: &HashMap<Place, usize>) -> DriftVerdict {
+/// back; `hits` says at how many of them a column (window, segment, name) was over its limits.
+pub fn judge(
+    model: &Model,
+    reports: &[&ModelReport],
+    sweeps: usize,
+    hits: &dyn Fn([&str; 3]) -> usize,
+) -> DriftVerdict {
     let triggers = &model.triggers;
     let persistence = triggers.persistence;
     let compare = |report: &&ModelReport| {
@@ -125,8 +125,7 @@ pub fn judge(model: &Model, reports: &[&ModelReport], sweeps: usize, hits: &Hash
             judged += 1;
             weight += importance;
             let over = signals.iter().any(Signal::counts);
-            let place = (report.window.clone(), report.segment.clone(), feature.name.clone());
-            let hits = hits.get(&place).copied().unwrap_or(0) + usize::from(over);
+            let hits = hits([&report.window, &report.segment, &feature.name]) + usize::from(over);
             columns.push(Column {
                 feature: feature.name.clone(),
                 role: model.role_of(&feature.name),
@@ -199,13 +198,15 @@ fn signals(model: &Model, feature: &Feature) -> Vec<Signal> {
     let heard = !limits.above_noise || noise.is_none_or(|noise| noise.effect > 0.0);
     let noise_q = noise.and_then(|noise| noise.q_value);
     if judged && let Some((figures, value)) = convention {
-        let limit = figures.limit.unwrap_or(f64::INFINITY);
         let tests = [noise_q, metrics.ks.as_ref().and_then(|ks| ks.q_value)];
         let chi_square = metrics.chi_square.as_ref().and_then(|test| test.q_value);
         let q_value = tests.into_iter().chain([chi_square]).flatten().reduce(f64::min);
         let name = format!("{} {}", figures.name, figures.decides.name());
-        let over = figures.name.exceeds(value, limit);
-        signals.push(signal(&name, value, (limit, "convention"), over, q_value));
+        // Without a limit there is nothing to be over.
+        if let Some(limit) = figures.limit {
+            let over = figures.name.exceeds(value, limit);
+            signals.push(signal(&name, value, (limit, "convention"), over, q_value));
+        }
     } else if judged && feature.kind == Kind::Numeric {
         if let Some(psi) = &metrics.psi {
             let over = psi.value > limits.psi && heard;
@@ -237,11 +238,6 @@ impl DriftVerdict {
     pub fn hits(&self) -> impl Iterator<Item = (&Comparison, &Column)> {
         let columns = self.comparisons.iter().flat_map(|c| c.columns.iter().map(move |column| (c, column)));
         columns.filter(|(_, column)| column.over)
-    }
-
-    /// Whether there was anything to judge.
-    pub fn compared(&self) -> bool {
-        self.comparisons.iter().any(|comparison| comparison.judged > 0)
     }
 
     /// Why it fires, in a sentence.

@@ -1,5 +1,6 @@
 //! From figures to a decision: which triggers fire, and what becomes of it. Pure: no file, no store, no clock.
 
+pub mod calibrate;
 pub mod drift;
 pub mod event;
 pub mod outcome;

@@ -102,9 +102,9 @@ pub struct Performance {
     pub warning: Given<Option<f64>>,
     /// Confidence of the intervals.
     pub confidence: Given<f64>,
-    /// Labels that are asked for.
+    /// Labels that are asked for: of the rows that the measure is about.
     pub min_labels: Given<usize>,
-    /// Predictions that are looked at, at most; the newest.
+    /// Predictions with a label that are looked at, at most; the newest.
     pub rows: Given<usize>,
     /// How long labels take, in seconds: by then most of those that will come have come.
     pub maturity_seconds: i64,
@@ -130,7 +130,7 @@ pub struct Performance {
 /// The volume trigger at a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Volume {
-    /// Labels that became known since `since`.
+    /// Labels that became known from `since` on.
     pub labels: u64,
     /// Labels that are enough.
     pub wanted: Given<u64>,
@@ -147,19 +147,34 @@ pub fn horizon(triggers: &Triggers, delay: SignedDuration, as_of: Timestamp) -> 
     as_of.checked_sub(delay.saturating_add(longest)).unwrap_or(Timestamp::MIN)
 }
 
-/// Judges predictions, oldest first, at a sweep. `learned` says whether labels carry the time at which they came; if
-/// not they came `delay` after the prediction. Labels that came later than the sweep are not known to it.
+/// What is known beside the predictions.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// How long labels take: exactly, or at most where their delay is learned.
+    pub delay: SignedDuration,
+    /// Whether labels carry the time at which they came.
+    pub learned: bool,
+    /// Classes among labels and predictions.
+    pub classes: usize,
+    /// What scores mean.
+    pub calibration: Option<&'a Calibration>,
+    /// When the model was last trained: predictions before are another's.
+    pub trained: Option<Timestamp>,
+}
+
+/// Judges predictions, oldest first, at a sweep. Labels that came when it was due, or later, are not known to it.
 pub fn assess(
     triggers: &Triggers,
-    delay: SignedDuration,
-    learned: bool,
+    given: Circumstances<'_>,
     predictions: &[Prediction],
-    calibration: Option<&Calibration>,
     as_of: Timestamp,
 ) -> Performance {
     let now = as_of.as_microsecond();
-    let known = |prediction: &Prediction| prediction.label.filter(|label| label.known_at <= now);
-    let wait = if learned {
+    let known = |prediction: &Prediction| prediction.label.filter(|label| label.known_at < now);
+    // Before the oldest prediction has had the time that labels may take, those to come cannot be told from those that
+    // never will.
+    let oldest = as_of.checked_sub(given.delay).unwrap_or(Timestamp::MIN).as_microsecond();
+    let wait = if given.learned && predictions.first().is_some_and(|first| first.at <= oldest) {
         let (mut arrived, mut ages) = (Vec::new(), Vec::new());
         for prediction in predictions.iter().filter(|prediction| prediction.at <= now) {
             match known(prediction) {
@@ -167,18 +182,19 @@ pub fn assess(
                 None => ages.push(now - prediction.at),
             }
         }
-        maturity(&arrived, &ages, MATURED).map(SignedDuration::from_micros)
+        maturity(&arrived, &ages, MATURED).map(|wait| SignedDuration::from_micros(wait).min(given.delay))
     } else {
         None
     };
     let maturity_learned = wait.is_some();
-    let wait = wait.unwrap_or(delay);
+    let wait = wait.unwrap_or(given.delay);
     let within = triggers.performance_within.value;
     let span = |before: Timestamp| {
         let since = before.checked_sub(within).unwrap_or(Timestamp::MIN);
+        let since = given.trained.map_or(since, |trained| trained.clamp(since, before.max(since)));
         let first = predictions.partition_point(|prediction| prediction.at < since.as_microsecond());
         let last = predictions.partition_point(|prediction| prediction.at < before.as_microsecond());
-        let rows = &predictions[first.max(last.saturating_sub(triggers.rows.value))..last];
+        let rows = &predictions[first.min(last)..last];
         let labelled = rows.iter().filter(|row| known(row).is_some()).count();
         (Span { since, before, predictions: rows.len(), labelled }, rows)
     };
@@ -188,14 +204,19 @@ pub fn assess(
     let metric = Given { value: triggers.metric.value.unwrap_or(Quality::Accuracy), origin: triggers.metric.origin };
     let confidence = triggers.confidence.value;
     let enough = triggers.min_labels.value;
-    let labelled: Vec<(&Prediction, Label)> = old.iter().filter_map(|row| Some((row, known(row)?))).collect();
-    let stand_in = || old.iter().filter_map(|row| Some((row, known(row).or(row.proxy)?))).collect::<Vec<_>>();
-    let proxies = if labelled.len() < enough { stand_in() } else { Vec::new() };
+    let newest = |label: &dyn Fn(&Prediction) -> Option<Label>| {
+        let labelled = old.iter().rev().filter_map(|row| Some((row, label(row)?)));
+        labelled.take(triggers.rows.value).collect::<Vec<_>>()
+    };
+    let labelled = newest(&known);
+    let proxies = if labelled.len() < enough { newest(&|row| known(row).or(row.proxy)) } else { Vec::new() };
     let proxy = proxies.len() >= enough;
     let truth = if proxy { proxies } else { labelled };
     let realised = realised(metric.value, &truth, confidence);
     let estimate = |rows: &mut dyn Iterator<Item = &Prediction>| {
-        let calibration = calibration.filter(|_| !metric.value.is_of_numbers())?;
+        // The score is about one class against all others.
+        let tells = !metric.value.is_of_numbers() && (metric.value != Quality::Accuracy || given.classes <= 2);
+        let calibration = given.calibration.filter(|_| tells)?;
         let classified = |row: &Prediction| {
             let chance = calibration.chance(row.score);
             Some(Classified { chance, predicted: row.positive, score: row.score }).filter(|_| chance.is_finite())
@@ -203,7 +224,7 @@ pub fn assess(
         let rows: Vec<Classified> = rows.filter_map(classified).collect();
         of_classes(metric.value, &rows, confidence)
     };
-    let estimated = estimate(&mut new.iter());
+    let estimated = estimate(&mut new.iter().rev().take(triggers.rows.value));
     let reconciled = realised.and_then(|_| estimate(&mut truth.iter().map(|(row, _)| *row)));
 
     let higher = metric.value.higher_is_better();
@@ -212,6 +233,7 @@ pub fn assess(
         _ if truth.is_empty() => Standing::NoLabels,
         _ if truth.len() < enough => Standing::TooFewLabels,
         _ if realised.is_none() => Standing::Undefined,
+        _ if realised.is_some_and(|found| found.rows < enough) => Standing::TooFewLabels,
         None => Standing::NoLevel,
         Some(level) if beyond(level) => Standing::Triggered,
         Some(_) if triggers.warning.value.is_some_and(beyond) => Standing::Warning,
@@ -270,11 +292,11 @@ impl Performance {
 }
 
 impl Volume {
-    /// Counts the labels that became known up to a sweep since the count began.
+    /// Counts the labels that became known before a sweep, from when the count began.
     pub fn count(triggers: &Triggers, predictions: &[Prediction], since: Option<Timestamp>, as_of: Timestamp) -> Self {
         let window = as_of.checked_sub(triggers.volume_within.value).unwrap_or(Timestamp::MIN);
         let since = since.map_or(window, |since| since.max(window));
-        let new = since.as_microsecond() + 1..=as_of.as_microsecond();
+        let new = since.as_microsecond()..as_of.as_microsecond();
         let labels =
             predictions.iter().filter_map(|row| row.label).filter(|label| new.contains(&label.known_at)).count();
         Self { labels: labels as u64, wanted: triggers.labels, since }

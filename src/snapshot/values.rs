@@ -88,7 +88,15 @@ fn visit(array: &dyn Array, of: &mut impl FnMut(Value<'_>)) -> Option<()> {
         keys::integers(array)?.into_iter().for_each(|x| of(x.map_or(Value::Missing, at)));
     } else if let Some(found) = keys::integers(array) {
         found.into_iter().for_each(|x| of(x.map_or(Value::Missing, Value::Integer)));
-    } else if any.is::<PrimitiveArray<f64>>() || any.is::<PrimitiveArray<f32>>() || any.is::<PrimitiveArray<i128>>() {
+    } else if let (ArrowDataType::Decimal(_, scale), Some(array)) =
+        (array.dtype(), any.downcast_ref::<PrimitiveArray<i128>>())
+    {
+        // Identifiers are often exported as decimals, and must stay what they are.
+        let unit = 10i128.checked_pow(u32::try_from(*scale).ok()?)?;
+        let whole =
+            |&x: &i128| if x % unit == 0 { Value::Integer(x / unit) } else { Value::Number(x as f64 / unit as f64) };
+        array.iter().for_each(|x| of(x.map_or(Value::Missing, whole)));
+    } else if any.is::<PrimitiveArray<f64>>() || any.is::<PrimitiveArray<f32>>() {
         let found = keys::doubles(array)?.into_iter();
         found.for_each(|x| of(x.filter(|x| !x.is_nan()).map_or(Value::Missing, Value::Number)));
     } else {
@@ -126,6 +134,14 @@ mod tests {
         ] {
             assert_eq!(values(&*array), wanted, "{:?}", array.dtype());
         }
+    }
+
+    #[test]
+    fn whole_decimals_are_integers_of_any_size() {
+        let dtype = ArrowDataType::Decimal(38, 2);
+        let big = 1_000_000_000_000_000_001i128;
+        let array = PrimitiveArray::<i128>::new(dtype, vec![big * 100, 150].into(), None);
+        assert_eq!(values(&array), [Some(big.to_string()), Some("1.5".to_owned())]);
     }
 
     #[test]

@@ -5,7 +5,8 @@ CREATE TABLE model (
     fleet TEXT NOT NULL,
     name TEXT NOT NULL,
     first_seen BIGINT NOT NULL,
-    scheduled BIGINT,        -- the last time of its schedule that was seen to
+    schedule TEXT,           -- its schedule, and
+    scheduled BIGINT,        -- the last time of it that was seen to
     volume_fired BIGINT,     -- when the volume trigger last fired
     trained BIGINT,          -- when it was last trained, as far as was said
     PRIMARY KEY (fleet, name)
@@ -25,7 +26,7 @@ CREATE TABLE verdict (
     fleet TEXT NOT NULL,
     model TEXT NOT NULL,
     as_of BIGINT NOT NULL,
-    compared BIGINT NOT NULL,  -- 1 if there was anything to conclude drift from
+    data_hash TEXT NOT NULL,   -- of the counts that drift was concluded from; empty if there were none
     body TEXT NOT NULL,
     PRIMARY KEY (fleet, model, as_of)
 );

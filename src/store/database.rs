@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use sqlx::any::{Any, AnyArguments, AnyRow, install_default_drivers};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
 use sqlx::{AnyConnection, Connection, Executor};
 use tokio::runtime::{Builder, Runtime};
@@ -38,6 +40,10 @@ impl Database {
     /// [`Error::Store`].
     pub fn open(place: &str) -> Result<Self> {
         install_default_drivers();
+        if is_foreign(place) {
+            let reason = "is neither postgres://USER@HOST/DATABASE nor the path of a file".into();
+            return Err(Error::Store { store: "address".into(), reason });
+        }
         let name = masked(place);
         let failed = |reason: String| Error::Store { store: name.clone(), reason };
         let runtime =
@@ -54,7 +60,7 @@ impl Database {
         let connection = runtime.block_on(AnyConnection::connect(&url)).map_err(|e| failed(reason(&e)))?;
         let mut database = Self { runtime, connection, name, file };
         if database.file.is_some() {
-            for setting in ["PRAGMA busy_timeout = 30000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"] {
+            for setting in ["PRAGMA busy_timeout = 30000", "PRAGMA synchronous = FULL"] {
                 database.run(sqlx::query(setting))?;
             }
         }
@@ -115,7 +121,8 @@ impl Database {
     /// [`Error::Store`].
     pub fn begin(&mut self) -> Result<()> {
         // SQLite must take the right to write at once: it cannot be had later if another process has written since.
-        let begin = if self.file.is_some() { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        // PostgreSQL refuses to commit what was decided by what another transaction has changed since.
+        let begin = if self.file.is_some() { "BEGIN IMMEDIATE" } else { "BEGIN ISOLATION LEVEL SERIALIZABLE" };
         self.run(sqlx::query(begin)).map(drop)
     }
 
@@ -159,6 +166,12 @@ pub fn is_postgres(place: &str) -> bool {
     place.starts_with("postgres://") || place.starts_with("postgresql://")
 }
 
+/// Whether a place is an address of another kind, which may hold a password and is never named.
+fn is_foreign(place: &str) -> bool {
+    let other = place.contains("://") && !is_postgres(place) && !place.starts_with("sqlite://");
+    other || place.starts_with(':') || (place.starts_with("sqlite:") && !place.starts_with("sqlite://"))
+}
+
 fn sqlite_url(path: &Path) -> String {
     let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     format!("sqlite://{path}?mode=rwc")
@@ -169,9 +182,14 @@ fn masked(place: &str) -> String {
     if !is_postgres(place) {
         return place.into();
     }
-    let (scheme, rest) = place.split_once("://").unwrap_or(("postgres", ""));
-    let rest = rest.split('?').next().unwrap_or_default();
-    format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
+    // Only what the driver takes for host and database: in an address that it misreads anything may be secret.
+    match PgConnectOptions::from_str(place) {
+        Ok(options) => {
+            let database = options.get_database().map(|name| format!("/{name}")).unwrap_or_default();
+            format!("postgres://{}:{}{database}", options.get_host(), options.get_port())
+        }
+        Err(_) => "postgres://…".into(),
+    }
 }
 
 /// What went wrong. Messages of the server do not hold the password; those about a malformed URL might.
@@ -190,11 +208,19 @@ mod tests {
     #[test]
     fn no_password_is_ever_named() {
         for (place, wanted) in [
-            ("postgres://me:se@cret@db.host:5432/fleet?sslmode=require&password=x", "postgres://db.host:5432/fleet"),
-            ("postgresql://db/fleet", "postgresql://db/fleet"),
+            ("postgres://me:secret@db.host:5433/fleet?sslmode=require", "postgres://db.host:5433/fleet"),
+            ("postgres://me@db.host/fleet?password=secret@b", "postgres://db.host:5432/fleet"),
+            ("postgresql://db/fleet", "postgres://db:5432/fleet"),
             ("state/a?b.sqlite", "state/a?b.sqlite"),
         ] {
             assert_eq!(masked(place), wanted);
+        }
+        for place in ["postgres://me:se?cret@db/f", "postgres://me:se/cret@db/f", "postgres://me:secret@db:port/f"] {
+            assert!(!masked(place).contains("cret"), "{}", masked(place));
+        }
+        for place in ["mysql://me:secret@db/f", "POSTGRES://me:secret@db/f"] {
+            let error = Database::open(place).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(!error.is_empty() && !error.contains("secret"), "{error}");
         }
     }
 }

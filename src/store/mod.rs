@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{Row, query};
 
+use crate::atomic::hex;
 use crate::error::{Error, Result};
 use database::Database;
 pub use database::{Lock, is_postgres};
@@ -26,8 +27,8 @@ pub struct Known {
     pub model: String,
     /// When it was first seen.
     pub first_seen: Timestamp,
-    /// The last time of its schedule that was seen to.
-    pub scheduled: Option<Timestamp>,
+    /// Its schedule, and the last time of it that was seen to.
+    pub scheduled: Option<(String, Timestamp)>,
     /// When its volume trigger last fired.
     pub volume_fired: Option<Timestamp>,
     /// When it was last trained, as far as was said.
@@ -41,11 +42,11 @@ pub struct Hit {
     pub model: String,
     /// The sweep.
     pub as_of: Timestamp,
-    /// The window.
+    /// The window; as a [`key`] when it comes back.
     pub window: String,
-    /// The segment.
+    /// The segment, likewise.
     pub segment: String,
-    /// The column.
+    /// The column, likewise.
     pub feature: String,
 }
 
@@ -56,8 +57,8 @@ pub struct Verdict {
     pub model: String,
     /// The sweep.
     pub as_of: Timestamp,
-    /// Whether there was anything to conclude drift from.
-    pub compared: bool,
+    /// Hash of the counts that drift was concluded from; empty if there were none.
+    pub data_hash: String,
     /// All figures, as JSON.
     pub body: String,
 }
@@ -190,24 +191,26 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn known(&mut self) -> Result<Vec<Known>> {
-        let sql = "SELECT name, first_seen, scheduled, volume_fired, trained FROM model WHERE fleet = $1";
+        let sql = "SELECT name, first_seen, schedule, scheduled, volume_fired, trained FROM model WHERE fleet = $1";
         self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
             Ok(Known {
                 model: row.try_get(0)?,
                 first_seen: time(row, 1)?,
-                scheduled: some_time(row, 2)?,
-                volume_fired: some_time(row, 3)?,
-                trained: some_time(row, 4)?,
+                scheduled: row.try_get::<Option<String>, _>(2)?.zip(some_time(row, 3)?),
+                volume_fired: some_time(row, 4)?,
+                trained: some_time(row, 5)?,
             })
         })
     }
 
-    /// Notes that a model's schedule was seen to, up to a time.
+    /// Notes that a schedule of a model was seen to, up to a time.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn set_scheduled(&mut self, model: &str, until: Timestamp) -> Result<()> {
-        self.set_model("UPDATE model SET scheduled = $3 WHERE fleet = $1 AND name = $2", model, until)
+    pub fn set_scheduled(&mut self, model: &str, schedule: &str, until: Timestamp) -> Result<()> {
+        let sql = "UPDATE model SET schedule = $3, scheduled = $4 WHERE fleet = $1 AND name = $2";
+        let update = query(sql).bind(self.fleet.clone()).bind(model.to_owned());
+        self.database.run(update.bind(schedule.to_owned()).bind(until.as_microsecond())).map(drop)
     }
 
     /// Notes that a model's volume trigger has fired: it counts from then on.
@@ -255,20 +258,31 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn add_verdict(&mut self, verdict: &Verdict) -> Result<()> {
-        let sql = "INSERT INTO verdict (fleet, model, as_of, compared, body) VALUES ($1, $2, $3, $4, $5)";
+        let sql = "INSERT INTO verdict (fleet, model, as_of, data_hash, body) VALUES ($1, $2, $3, $4, $5)";
         let insert = query(sql).bind(self.fleet.clone()).bind(verdict.model.clone());
-        let insert = insert.bind(verdict.as_of.as_microsecond()).bind(i64::from(verdict.compared));
+        let insert = insert.bind(verdict.as_of.as_microsecond()).bind(verdict.data_hash.clone());
         self.database.run(insert.bind(verdict.body.clone())).map(drop)
     }
 
-    /// At which sweeps since a time which models were compared.
+    /// The models on which a sweep has been concluded already.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn compared_since(&mut self, since: Timestamp) -> Result<Vec<(String, Timestamp)>> {
-        let sql = "SELECT model, as_of FROM verdict WHERE fleet = $1 AND as_of >= $2 AND compared = 1";
+    pub fn concluded(&mut self, as_of: Timestamp) -> Result<Vec<String>> {
+        let sql = "SELECT model FROM verdict WHERE fleet = $1 AND as_of = $2";
+        let select = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
+        self.database.rows(select, |row| row.try_get(0))
+    }
+
+    /// At which sweeps since a time which models were compared, with the hash of the counts; oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn compared_since(&mut self, since: Timestamp) -> Result<Vec<(String, Timestamp, String)>> {
+        let sql = "SELECT model, as_of, data_hash FROM verdict \
+                   WHERE fleet = $1 AND as_of >= $2 AND data_hash <> '' ORDER BY as_of";
         let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
-        self.database.rows(select, |row| Ok((row.try_get(0)?, time(row, 1)?)))
+        self.database.rows(select, |row| Ok((row.try_get(0)?, time(row, 1)?, row.try_get(2)?)))
     }
 
     /// The latest verdict on a model, up to a time.
@@ -276,11 +290,11 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn last_verdict(&mut self, model: &str, until: Timestamp) -> Result<Option<Verdict>> {
-        let sql = "SELECT model, as_of, compared, body FROM verdict WHERE fleet = $1 AND model = $2 AND as_of <= $3                    ORDER BY as_of DESC LIMIT 1";
+        let sql = "SELECT model, as_of, data_hash, body FROM verdict WHERE fleet = $1 AND model = $2 AND as_of <= $3                    ORDER BY as_of DESC LIMIT 1";
         let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(until.as_microsecond());
         let found = self.database.rows(select, |row| {
-            let compared: i64 = row.try_get(2)?;
-            Ok(Verdict { model: row.try_get(0)?, as_of: time(row, 1)?, compared: compared == 1, body: row.try_get(3)? })
+            let (model, data_hash) = (row.try_get(0)?, row.try_get(2)?);
+            Ok(Verdict { model, as_of: time(row, 1)?, data_hash, body: row.try_get(3)? })
         });
         Ok(found?.into_iter().next())
     }
@@ -296,6 +310,15 @@ impl Store {
         self.database.run(query(sql).bind(self.fleet.clone()).bind(before.as_microsecond())).map(drop)
     }
 
+    /// Forgets which columns were over their limits before a time.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn forget_hits(&mut self, before: Timestamp) -> Result<()> {
+        let sql = "DELETE FROM hit WHERE fleet = $1 AND as_of < $2";
+        self.database.run(query(sql).bind(self.fleet.clone()).bind(before.as_microsecond())).map(drop)
+    }
+
     /// Notes a column over its limits.
     ///
     /// # Errors
@@ -304,7 +327,7 @@ impl Store {
         let sql =
             "INSERT INTO hit (fleet, model, as_of, window_name, segment, feature) VALUES ($1, $2, $3, $4, $5, $6)";
         let insert = query(sql).bind(self.fleet.clone()).bind(hit.model.clone()).bind(hit.as_of.as_microsecond());
-        let insert = insert.bind(hit.window.clone()).bind(hit.segment.clone()).bind(hit.feature.clone());
+        let insert = insert.bind(key(&hit.window)).bind(key(&hit.segment)).bind(key(&hit.feature));
         self.database.run(insert).map(drop)
     }
 
@@ -382,12 +405,12 @@ impl Store {
         self.database.rows(query(sql).bind(self.fleet.clone()), event)
     }
 
-    /// The events that are open.
+    /// The events that are open, without their bodies.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn open_events(&mut self) -> Result<Vec<Event>> {
-        let sql = "SELECT id, model, trigger_type, triggered_at, body, closed_at, outcome, note FROM event                    WHERE fleet = $1 AND closed_at IS NULL";
+        let sql = "SELECT id, model, trigger_type, triggered_at, '', closed_at, outcome, note FROM event                    WHERE fleet = $1 AND closed_at IS NULL";
         self.database.rows(query(sql).bind(self.fleet.clone()), event)
     }
 
@@ -479,6 +502,17 @@ impl Store {
             })
         })
     }
+}
+
+/// A name from data as part of a key: no server takes a zero byte, and not all take a long one.
+pub fn key(name: &str) -> String {
+    const MOST: usize = 256;
+    if name.len() <= MOST && !name.contains('\0') {
+        return name.to_owned();
+    }
+    let hash = hex(&Sha256::digest(name));
+    let start: String = name.chars().filter(|&c| c != '\0').take(MOST / 8).collect();
+    format!("{start}…{}", &hash[..32])
 }
 
 fn event(row: &AnyRow) -> std::result::Result<Event, sqlx::Error> {

@@ -316,7 +316,7 @@ fn numeric<'a>(
 fn counted_otherwise(feature: &str, how: &str) -> Error {
     Error::BadValue {
         what: format!("feature '{feature}'"),
-        reason: format!("the baseline counted it as {how}; rebuild the baseline"),
+        reason: format!("the baseline counted it as {how}; rebuild the baseline with `baseline build --fleet`"),
     }
 }
 

@@ -8,7 +8,7 @@ use super::report::{
 };
 use crate::atomic::hex;
 use crate::count::ecdf::EcdfPair;
-use crate::count::{Categories, Ecdf, Tally};
+use crate::count::{Categories, Domain, Ecdf, Tally};
 use crate::fleet::{Options, QUANTILES};
 use crate::metric::bins::{self, TieBin};
 use crate::metric::divergence::{self, EPSILON};
@@ -118,6 +118,25 @@ fn percentile(ecdf: &Ecdf, percent: f64) -> Option<f64> {
     Some(bins::interpolate(lower, ecdf.domain.value(ecdf.key_at(at.rank + 1)?), at.fraction))
 }
 
+/// The tie-aware bins, cut at keys: a value's own bin ends just above it.
+fn tie_edges(percentiles: &[f64], domain: Domain) -> Vec<u64> {
+    let edge = |bin| match bin {
+        TieBin::Below(x) => domain.edge(x),
+        TieBin::Equal(x) if x.is_finite() => domain.edge(x.next_up()),
+        TieBin::Equal(x) => domain.edge(x).saturating_add(1),
+    };
+    bins::tie_aware(percentiles).into_iter().map(edge).collect()
+}
+
+/// The counts of the tie-aware bins of a baseline. `None` without values, or where it does not hold its breakpoints.
+pub fn tie_counts(baseline: &Ecdf, bins: usize) -> Option<Vec<u64>> {
+    if baseline.n() == 0 {
+        return None;
+    }
+    let percentiles = bins::percents(bins).into_iter().map(|p| percentile(baseline, p)).collect::<Option<Vec<_>>>()?;
+    between(&tie_edges(&percentiles, baseline.domain), baseline)
+}
+
 /// The figures of a numeric feature. `None` where a side has no values, or where a frozen baseline does not
 /// hold the wanted breakpoints.
 pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], options: &Options) -> Option<Figures> {
@@ -133,15 +152,7 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
     let inner = &percentiles[1..percentiles.len() - 1];
     let edges: Vec<u64> = inner.iter().map(|&x| domain.edge(x)).collect();
     let (bins_a, bins_b) = (between(&edges, a)?, between(&edges, b)?);
-    // The tie-aware bins, cut at keys: a value's own bin ends just above it.
-    let tie_edges: Vec<u64> = bins::tie_aware(&percentiles)
-        .into_iter()
-        .map(|bin| match bin {
-            TieBin::Below(x) => domain.edge(x),
-            TieBin::Equal(x) if x.is_finite() => domain.edge(x.next_up()),
-            TieBin::Equal(x) => domain.edge(x).saturating_add(1),
-        })
-        .collect();
+    let tie_edges = tie_edges(&percentiles, domain);
     let (tie_a, tie_b) = (between(&tie_edges, a)?, between(&tie_edges, b)?);
 
     let extremes = |ecdf: &Ecdf| Some([ecdf.key_at(0)?, ecdf.key_at(ecdf.n() - 1)?]);

@@ -10,15 +10,18 @@ use jiff::{SignedDuration, Timestamp};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use crate::atomic::hex;
 use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Model, Trigger};
 use crate::labels;
-use crate::policy::drift::{self, Place};
+use crate::metric::performance::{Measured, Quality};
+use crate::policy::drift;
 use crate::policy::outcome::{Outcome, Standing};
-use crate::policy::performance::{self, Performance, Volume};
+use crate::policy::performance::{self, Circumstances, Performance, Volume};
 use crate::policy::{Evaluation, event};
-use crate::store::{Event, Firing, Hit, Known, QualityEntry, Store, Verdict};
+use crate::store::{self, Event, Firing, Hit, Known, QualityEntry, Store, Verdict};
 use crate::sweep::{ModelReport, Summary, SweepReport};
 
 /// Sweeps a fleet for a tick.
@@ -52,6 +55,9 @@ pub struct Ticked {
     /// The next training by the calendar, and of which model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule: Option<(Timestamp, String)>,
+    /// The last sweep, where it counts as a later time than this tick: nothing is due until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Timestamp>,
 }
 
 /// A sweep and how it went.
@@ -63,7 +69,7 @@ pub struct SweepDone {
     pub id: String,
     /// Totals.
     pub summary: Summary,
-    /// Whether it was completed; if not, nothing follows from it yet.
+    /// Whether it was completed, and anything could be compared; if not, nothing follows from it yet.
     pub complete: bool,
     /// Models that could not be compared, or whose labels could not be read, with the reason.
     pub failures: Vec<(String, String)>,
@@ -71,6 +77,12 @@ pub struct SweepDone {
 
 /// How far back the first sweep of a fleet may have been due.
 const LONG_AGO: SignedDuration = SignedDuration::from_hours(24 * 366 * 5);
+
+/// A clock may be set back by so much without a word.
+const SLACK: SignedDuration = SignedDuration::from_hours(24);
+
+/// Sweeps that persistence looks back on, at most.
+const LOOKED_BACK: usize = 100;
 
 /// Verdicts are kept with all figures for so long, those by which a trigger fired for ever.
 const KEEP_FIGURES: SignedDuration = SignedDuration::from_hours(24 * 35);
@@ -98,51 +110,107 @@ pub fn tick(
     }
     let mut ticked = Ticked::default();
     let last = store.last_sweeps(1)?.first().copied();
+    // What keeps a sweep from being run is not to keep models from being trained by the calendar.
+    let swept = sweep(fleet, store, &known, (last, now), sweeper, step, &mut ticked);
+    step("schedules");
+    schedules(fleet, store, &known, now, &mut ticked)?;
+    step("end");
+    swept?;
+    ticked.next_sweep = fleet.sweep.next(last.map_or(now, |last| last.max(now)), &fleet.zone);
+    ticked.ahead = last.filter(|last| last.duration_since(now) > SLACK);
+    Ok(ticked)
+}
+
+/// Sweeps if that is due, and draws the conclusions.
+fn sweep(
+    fleet: &Fleet,
+    store: &mut Store,
+    known: &HashMap<String, Known>,
+    (last, now): (Option<Timestamp>, Timestamp),
+    sweeper: &mut dyn Sweeper,
+    step: &mut dyn FnMut(&str),
+    ticked: &mut Ticked,
+) -> Result<()> {
     let after = last.or_else(|| now.checked_sub(LONG_AGO).ok()).unwrap_or(now);
-    if let Some(as_of) = fleet.sweep.latest(after, now, &fleet.zone) {
-        step("sweep");
-        let report = sweeper.sweep(as_of)?;
-        let complete = report.not_covered.is_empty();
-        let mut failures = failures(&report);
+    let Some(as_of) = fleet.sweep.latest(after, now, &fleet.zone) else { return Ok(()) };
+    step("sweep");
+    let report = sweeper.sweep(as_of)?;
+    let complete = report.not_covered.is_empty();
+    let mut failures = failures(&report);
+    // Where nothing could be compared the data may not be there yet: the next tick tries again.
+    let compared = report.models.iter().any(|model| model.error.is_none());
+    if compared {
+        step("conclude");
+        // A deadline may come before some models; those before it were concluded by an earlier tick.
+        let mut left_out: HashSet<String> = report.not_covered.iter().map(|missed| missed.model.clone()).collect();
+        left_out.extend(store.concluded(as_of)?);
+        let evaluations = evaluate(&fleet.at(as_of), store, known, &report, as_of, &left_out)?;
+        failures.extend(evaluations.iter().filter_map(|(e, _)| Some((e.model.clone(), e.labels_error.clone()?))));
+        step("write conclusions");
+        store.transaction(|store| conclude(fleet, store, &report, &evaluations, as_of, ticked))?;
         if complete {
-            step("conclude");
-            let evaluations = evaluate(&fleet.at(as_of), store, &known, &report, as_of)?;
-            let failed = evaluations.iter().filter_map(|e| Some((e.model.clone(), e.labels_error.clone()?)));
-            failures.extend(failed);
-            step("write conclusions");
-            store.transaction(|store| conclude(fleet, store, &report, &evaluations, as_of, &mut ticked))?;
             step("let go of the sweep");
             sweeper.done()?;
         }
-        let (id, summary) = (report.id, report.summary);
-        ticked.sweep = Some(SweepDone { as_of, id, summary, complete, failures });
     }
-    step("schedules");
+    let complete = complete && compared;
+    ticked.sweep = Some(SweepDone { as_of, id: report.id, summary: report.summary, complete, failures });
+    Ok(())
+}
+
+/// Fires the schedules that are due, all in one transaction.
+fn schedules(
+    fleet: &Fleet,
+    store: &mut Store,
+    known: &HashMap<String, Known>,
+    now: Timestamp,
+    ticked: &mut Ticked,
+) -> Result<()> {
+    let (mut due, mut begun) = (Vec::new(), Vec::new());
     for model in &fleet.models {
         let (Some(schedule), Some(known)) = (&model.triggers.schedule.value, known.get(&*model.name)) else { continue };
         if model.triggers.off.value.contains(&Trigger::Schedule) {
             continue;
         }
-        let after = known.scheduled.unwrap_or(known.first_seen);
-        if let Some(due) = schedule.latest(after, now, &model.zone) {
-            step("schedule of a model");
-            let reason = format!("it was due at {due} ({})", schedule.text());
-            let details = json!({ "schedule": schedule.text(), "time_zone": model.zone.iana_name(), "due": due });
-            store.transaction(|store| {
-                store.set_scheduled(&model.name, due)?;
-                let mut standings = Standings::load(store)?;
-                let fired = Fired { model, trigger: Trigger::Schedule, due, at: now, reason, details };
-                fired.write(fleet, store, &mut standings, &mut ticked)
-            })?;
+        let text = format!("{} {}", schedule.text(), model.zone.iana_name().unwrap_or_default());
+        let after = match &known.scheduled {
+            Some((known, until)) if *known == text => *until,
+            // New, or changed: it has missed nothing.
+            _ => {
+                begun.push((model, text.clone(), now));
+                now
+            }
+        };
+        if let Some(at) = schedule.latest(after, now, &model.zone) {
+            due.push((model, schedule, text, at));
         }
         let next = schedule.next(now.max(after), &model.zone);
         if let Some(next) = next.filter(|next| ticked.next_schedule.as_ref().is_none_or(|(known, _)| next < known)) {
             ticked.next_schedule = Some((next, model.name.clone()));
         }
     }
-    step("end");
-    ticked.next_sweep = fleet.sweep.next(last.map_or(now, |last| last.max(now)), &fleet.zone);
-    Ok(ticked)
+    if due.is_empty() && begun.is_empty() {
+        return Ok(());
+    }
+    store.transaction(|store| {
+        let mut standings = Standings::load(store)?;
+        for (model, text, at) in begun {
+            store.set_scheduled(&model.name, &text, at)?;
+        }
+        for (model, schedule, text, due) in due {
+            // While the model cools down or is muted its training is put off, not left out.
+            let standing = standings.of(&model.name, Trigger::Schedule);
+            if !Outcome::of(&standing, model.triggers.cooldown.value, now).took() {
+                continue;
+            }
+            store.set_scheduled(&model.name, &text, due)?;
+            let reason = format!("it was due at {due} ({})", schedule.text());
+            let details = json!({ "schedule": schedule.text(), "time_zone": model.zone.iana_name(), "due": due });
+            let fired = Fired { model, trigger: Trigger::Schedule, due, at: now, reason, details };
+            fired.write(fleet, store, &mut standings, ticked)?;
+        }
+        Ok(())
+    })
 }
 
 fn by_name(known: Vec<Known>) -> HashMap<String, Known> {
@@ -168,12 +236,13 @@ fn evaluate(
     known: &HashMap<String, Known>,
     report: &SweepReport,
     as_of: Timestamp,
-) -> Result<Vec<Evaluation>> {
+    left_out: &HashSet<String>,
+) -> Result<Vec<(Evaluation, String)>> {
     let most = fleet.models.iter().map(|model| model.triggers.persistence.value.of).max().unwrap_or(1);
     let since = store.last_sweeps(most)?.last().copied().unwrap_or(as_of);
-    let mut compared: HashMap<String, Vec<Timestamp>> = HashMap::new();
-    for (model, at) in store.compared_since(since)? {
-        compared.entry(model).or_default().push(at);
+    let mut compared: HashMap<String, Vec<(Timestamp, String)>> = HashMap::new();
+    for (model, at, data) in store.compared_since(since)? {
+        compared.entry(model).or_default().push((at, data));
     }
     let mut hits: HashMap<String, Vec<Hit>> = HashMap::new();
     for hit in store.hits_since(since)? {
@@ -185,40 +254,67 @@ fn evaluate(
     }
     let evaluate = |model: &Model| {
         let trained = known.get(&model.name).and_then(|known| known.trained);
-        // What was seen before the last training was of another model.
-        let counts = |at: &Timestamp| *at < as_of && trained.is_none_or(|trained| *at > trained);
-        let mut sweeps: Vec<Timestamp> =
-            compared.get(&model.name).into_iter().flatten().copied().filter(counts).collect();
-        sweeps.sort_unstable();
+        let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
+        let data = data_hash(reports);
+        // What was seen before the last training was of another model; and the same data twice is one observation.
+        let mut seen = HashSet::from([&*data]);
+        let before_this = compared.get(&model.name).map_or(&[][..], Vec::as_slice);
+        let counts = |at: Timestamp| at < as_of && trained.is_none_or(|trained| at > trained);
+        let sweeps = before_this.iter().filter(|(at, data)| counts(*at) && seen.insert(data));
+        let mut sweeps: Vec<Timestamp> = sweeps.map(|(at, _)| *at).collect();
         let before = model.triggers.persistence.value.of - 1;
         sweeps.drain(..sweeps.len().saturating_sub(before));
         let looked_at: HashSet<Timestamp> = sweeps.iter().copied().collect();
-        let mut places: HashMap<Place, usize> = HashMap::new();
+        let mut places: HashMap<[String; 3], usize> = HashMap::new();
         for hit in hits.get(&model.name).into_iter().flatten().filter(|hit| looked_at.contains(&hit.as_of)) {
-            *places.entry((hit.window.clone(), hit.segment.clone(), hit.feature.clone())).or_default() += 1;
+            *places.entry([hit.window.clone(), hit.segment.clone(), hit.feature.clone()]).or_default() += 1;
         }
-        let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
-        let drift = drift::judge(model, reports, sweeps.len(), &places);
+        let drift = drift::judge(model, reports, sweeps.len(), &|place| {
+            places.get(&place.map(store::key)).copied().unwrap_or(0)
+        });
         let (performance, volume, labels_error) = match judge_labels(model, known.get(&model.name), as_of) {
             Ok(Some((performance, volume))) => (Some(performance), Some(volume), None),
             Ok(None) => (None, None, None),
             Err(error) => (None, None, Some(error.to_string())),
         };
         let off = model.triggers.off.clone();
-        Evaluation { model: model.name.clone(), as_of, off, drift, performance, volume, labels_error }
+        let evaluation = Evaluation { model: model.name.clone(), as_of, off, drift, performance, volume, labels_error };
+        (evaluation, data)
     };
-    Ok(fleet.models.par_iter().map(evaluate).collect())
+    Ok(fleet.models.par_iter().filter(|model| !left_out.contains(&model.name)).map(evaluate).collect())
+}
+
+/// What the counts of a model came from; empty if there were none.
+fn data_hash(reports: &[&ModelReport]) -> String {
+    let mut hash = Sha256::new();
+    let mut counted = false;
+    for report in reports.iter().filter(|report| report.error.is_none() && !report.features.is_empty()) {
+        hash.update(&report.counts_hash);
+        counted = true;
+    }
+    if counted { hex(&hash.finalize()) } else { String::new() }
 }
 
 fn judge_labels(model: &Model, known: Option<&Known>, as_of: Timestamp) -> Result<Option<(Performance, Volume)>> {
-    let Some(labels) = &model.labels else { return Ok(None) };
-    let since = performance::horizon(&model.triggers, labels.delay, as_of);
-    let predictions = labels::join(labels, &model.zone, since, as_of)?;
+    let triggers = &model.triggers;
+    let off = |trigger| triggers.off.value.contains(&trigger);
+    let Some(labels) = model.labels.as_ref().filter(|_| !off(Trigger::Performance) || !off(Trigger::Volume)) else {
+        return Ok(None);
+    };
+    let since = performance::horizon(triggers, labels.delay, as_of);
+    let metric = triggers.metric.value.unwrap_or(Quality::Accuracy);
+    let joined = labels::join(labels, metric, &model.zone, since, as_of)?;
     let calibration = labels::calibrate(labels)?;
-    let (learned, delay) = (labels.label_time.is_some(), labels.delay);
-    let performance = performance::assess(&model.triggers, delay, learned, &predictions, calibration.as_ref(), as_of);
+    let given = Circumstances {
+        delay: labels.delay,
+        learned: labels.label_time.is_some(),
+        classes: joined.classes,
+        calibration: calibration.as_ref(),
+        trained: known.and_then(|known| known.trained),
+    };
+    let performance = performance::assess(triggers, given, &joined.predictions, as_of);
     let begun = known.and_then(|known| known.volume_fired.max(known.trained));
-    Ok(Some((performance, Volume::count(&model.triggers, &predictions, begun, as_of))))
+    Ok(Some((performance, Volume::count(triggers, &joined.predictions, begun, as_of))))
 }
 
 /// Writes down what was concluded from a sweep.
@@ -226,16 +322,18 @@ fn conclude(
     fleet: &Fleet,
     store: &mut Store,
     report: &SweepReport,
-    evaluations: &[Evaluation],
+    evaluations: &[(Evaluation, String)],
     as_of: Timestamp,
     ticked: &mut Ticked,
 ) -> Result<()> {
     let mut standings = Standings::load(store)?;
-    for (model, evaluation) in fleet.models.iter().zip(evaluations) {
+    let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
+    for (evaluation, data_hash) in evaluations {
+        let Some(&model) = models.get(&*evaluation.model) else { continue };
         let body = serde_json::to_string(evaluation)
             .map_err(|e| Error::BadValue { what: "verdict".into(), reason: e.to_string() })?;
-        let compared = evaluation.drift.compared();
-        store.add_verdict(&Verdict { model: model.name.clone(), as_of, compared, body })?;
+        let data_hash = data_hash.clone();
+        store.add_verdict(&Verdict { model: model.name.clone(), as_of, data_hash, body })?;
         for (comparison, column) in evaluation.drift.hits() {
             store.add_hit(&Hit {
                 model: model.name.clone(),
@@ -257,7 +355,13 @@ fn conclude(
     if let Ok(before) = as_of.checked_sub(KEEP_FIGURES) {
         store.forget_figures(before)?;
     }
-    store.add_sweep(as_of, &report.id, &report.counts_hash)
+    if let Some(&before) = store.last_sweeps(LOOKED_BACK)?.get(LOOKED_BACK - 1) {
+        store.forget_hits(before)?;
+    }
+    match report.not_covered.is_empty() {
+        true => store.add_sweep(as_of, &report.id, &report.counts_hash),
+        false => Ok(()),
+    }
 }
 
 /// The figures that a trigger fired by.
@@ -285,7 +389,7 @@ fn quality(model: &Model, evaluation: &Evaluation) -> Vec<QualityEntry> {
         ("reconciled", found.reconciled, found.matured),
         ("estimated", found.estimated, found.fresh),
     ];
-    let entry = |(kind, measured, span): (&str, Option<crate::metric::performance::Measured>, performance::Span)| {
+    let entry = |(kind, measured, span): (&str, Option<Measured>, performance::Span)| {
         let measured = measured?;
         Some(QualityEntry {
             model: model.name.clone(),

@@ -72,7 +72,8 @@ fn figures(features: &Value) -> Vec<[Value; 7]> {
     features
         .map(|f| {
             let ks = &f["metrics"]["ks"];
-            let [status, hash, psi] = [&f["status"], &f["counts_hash"], &f["metrics"]["psi"]].map(Value::clone);
+            let [status, hash, mut psi] = [&f["status"], &f["counts_hash"], &f["metrics"]["psi"]].map(Value::clone);
+            psi["noise"]["q_value"] = Value::Null;
             let [missing, d, p] = [&f["current"]["null"], &ks["statistic"], &ks["p_value"]].map(Value::clone);
             [status, hash, psi, missing, d, p, f["metrics"]["wasserstein"]["value"].clone()]
         })

@@ -11,6 +11,7 @@ use driftsweep::count::CpuCounter;
 use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::history::sweep_id;
+use driftsweep::metric::performance::Quality;
 use driftsweep::snapshot::table::{Cells, to_parquet};
 use driftsweep::store::{Event, Firing, Store};
 use driftsweep::sweep::{Plan, Run, SweepReport};
@@ -451,10 +452,103 @@ fn labels_that_have_not_come_are_not_known_and_never_trigger() {
 }
 
 #[test]
+fn the_same_data_twice_is_one_observation() {
+    // Two nights, swept twelve times each: drift on the second is over its limits once, not twelve times.
+    let world = World::new(1, "");
+    let text = fs::read_to_string(world.fleet_file()).unwrap();
+    fs::write(world.fleet_file(), text.replace("0 2 * * *", "0 * * * *")).unwrap();
+    let store = &world.stores()[0];
+    let fired = |hour: i64| {
+        let now = at("2026-01-03T00:30:00Z").checked_add(hour.hours()).unwrap();
+        !world.ticked(store, &now.to_string())["firings"].as_array().unwrap().is_empty()
+    };
+    assert!((0..23).step_by(4).all(|hour| !fired(hour)));
+    assert!(fired(24), "the next night is another observation");
+}
+
+#[test]
+fn a_night_whose_data_is_late_is_tried_again() {
+    let world = World::new(1, "");
+    let store = &world.stores()[0];
+    let night = world.folder.path().join("current/2026-01-02");
+    let away = world.folder.path().join("away");
+    fs::rename(&night, &away).unwrap();
+    let output = world.tick(store, "2026-01-03T03:00:00Z", &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(11) && said.contains("tries again"), "{said}");
+    fs::rename(&away, &night).unwrap();
+    let ticked = world.ticked(store, "2026-01-03T04:00:00Z");
+    assert_eq!(
+        (&ticked["sweep"]["as_of"], &ticked["sweep"]["complete"]),
+        (&"2026-01-03T02:00:00Z".into(), &true.into())
+    );
+}
+
+#[test]
+fn a_schedule_has_missed_nothing_before_it_was_set_and_is_put_off_while_muted() {
+    let world = World::new(1, "");
+    let (file, store) = (world.fleet_file(), &world.stores()[0]);
+    // There is no data on most of these days, which does not keep the calendar from going on.
+    let ticked = |now: &str| serde_json::from_slice::<Value>(&world.tick(store, now, &[]).stdout).unwrap();
+    let fired = |now: &str| ticked(now)["firings"].as_array().unwrap().len();
+    assert_eq!(fired("2026-01-02T03:00:00Z"), 0);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}[model.trigger]\nschedule = \"0 0 1 * *\"\noff = [\"drift\"]\n")).unwrap();
+    // Added in June: the first of June is past.
+    assert_eq!(fired("2026-06-15T00:00:00Z"), 0);
+    let mute = [
+        "mute",
+        "model-00000",
+        file.to_str().unwrap(),
+        "--until",
+        "2026-07-03",
+        "--reason",
+        "x",
+        "--now",
+        "2026-06-30",
+    ];
+    assert!(world.command(store, &mute).status.success());
+    assert_eq!(["2026-07-01T01:00:00Z", "2026-07-02T01:00:00Z"].map(fired), [0, 0]);
+    let late = ticked("2026-07-03T01:00:00Z");
+    assert_eq!(late["firings"][0]["due"], "2026-07-01T00:00:00Z", "{late}");
+    assert_eq!(fired("2026-07-04T01:00:00Z"), 0);
+}
+
+#[test]
+fn a_deadline_delays_only_the_models_it_came_before() {
+    let world = World::new(3, "[defaults.trigger]\ndrift.persistence = \"1 of 1\"\n");
+    let store = &world.stores()[0];
+    let late = world.tick(store, "2026-01-03T03:00:00Z", &["--deadline", "0s"]);
+    assert_eq!(late.status.code(), Some(12), "{}", String::from_utf8_lossy(&late.stderr));
+    let rest = world.ticked(store, "2026-01-03T03:10:00Z");
+    assert_eq!((rest["firings"].as_array().unwrap().len(), &rest["sweep"]["complete"]), (3, &true.into()));
+    let text = fs::read_to_string(world.fleet_file()).unwrap();
+    fs::write(world.fleet_file(), text.replace(&format!("name = \"{}\"", world.fleet().name), "")).unwrap();
+    let unnamed = world.tick(store, "2026-01-03T03:10:00Z", &[]);
+    assert_eq!(unnamed.status.code(), Some(4), "fleets that share a store need names");
+}
+
+#[test]
+fn labels_that_are_no_classes_or_never_positive_are_an_error_that_says_so() {
+    let folder = TempDir::new().unwrap();
+    for (policy, words) in [
+        ("delay = \"20d\"\npositive = \"yes\"\n", "0 and 1, never 'yes'"),
+        ("delay = \"20d\"\nproxy = \"no_such\"\n", "no_such"),
+    ] {
+        let fleet = Fleet::read(&loans(folder.path(), policy), &Options::new()).unwrap();
+        let labels = fleet.models[0].labels.as_ref().unwrap();
+        let span = (at("2019-01-01T00:00:00Z"), at("2019-02-01T00:00:00Z"));
+        let joined = driftsweep::labels::join(labels, Quality::Accuracy, &fleet.zone, span.0, span.1);
+        let error = joined.err().unwrap().to_string();
+        assert!(error.contains(words) || error.contains("1 and 0, never 'yes'"), "{error}");
+    }
+}
+
+#[test]
 fn labels_that_cannot_be_read_fail_their_model_only() {
     let world = World::new(2, "");
     let text = fs::read_to_string(world.fleet_file()).unwrap();
-    let labels = "\n[model.labels]\nfrom = \"nowhere.parquet\"\nid = \"f00000\"\nlabel = \"y\"\nprediction = \"f00001\"\ntime = \"f00002\"\n";
+    let labels = "\n[model.labels]\npredictions = \"current/*/table-00001.parquet\"\nfrom = \"nowhere.parquet\"\nid = \"f00000\"\nlabel = \"y\"\nprediction = \"f00001\"\ntime = \"f00002\"\n";
     fs::write(world.fleet_file(), text + labels).unwrap();
     let store = &world.stores()[0];
     let output = world.tick(store, "2026-01-03T03:00:00Z", &[]);
@@ -487,6 +581,8 @@ fn a_store_that_cannot_be_used_is_named_without_its_password() {
 
 #[test]
 fn mistakes_in_triggers_and_labels_are_named_with_their_line() {
+    const DAY: &str =
+        "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b/{day}\"\n[model.labels]\nlabel = \"y\"\n";
     const MODEL: &str = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
     let labelled = |more: &str| format!("{MODEL}[model.labels]\nlabel = \"y\"\n{more}");
     for (text, words) in [
@@ -503,6 +599,16 @@ fn mistakes_in_triggers_and_labels_are_named_with_their_line() {
         (labelled("prediction = \"p\""), "`time` of the prediction"),
         (labelled("prediction = \"p\"\ntime = \"t\"\nfrom = \"c\""), "joins the two with `id`"),
         (format!("{MODEL}[model.feature.x]\nimportance = -1"), "importance -1"),
+        (format!("{MODEL}[model.trigger.performance]\nlevel = 90"), "accuracy is between 0 and 1"),
+        (format!("{MODEL}[model.trigger.performance]\nrows = 100"), "fewer than min_labels = 200"),
+        (format!("{MODEL}[model.trigger.performance]\nwithin = \"0d\""), "looks at nothing"),
+        (format!("{MODEL}[model.thresholds]\npsi = inf"), "psi = inf"),
+        (format!("{DAY}prediction = \"p\"\ntime = \"t\""), "name the predictions of all days"),
+        (labelled("prediction = \"p\"\ntime = \"t\"\n[model.trigger.performance]\nmetric = \"auc\""), "takes a score"),
+        (
+            labelled("score = \"p\"\ntime = \"t\"\n[model.trigger.performance]\nmetric = \"mae\"\nlevel = 3"),
+            "takes a prediction",
+        ),
     ] {
         let error = Fleet::parse(&text, Path::new("f.toml"), &Options::new()).unwrap_err().to_string();
         assert!(error.contains(words), "{error}\n{text}");

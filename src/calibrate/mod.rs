@@ -1,0 +1,291 @@
+//! Calibration: what limits would have to be for a wanted number of false alarms a night, from the baselines' own counts,
+//! and which alarms of the past would remain.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+
+use jiff::Timestamp;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::baseline::{Baseline, BaselineFile, Frozen, FrozenFeature};
+use crate::count::Counter;
+use crate::error::Result;
+use crate::fleet::{Fleet, Model, Thresholds};
+use crate::history::Entry;
+use crate::policy::calibrate::{self, Column, Limit, NoChange};
+use crate::snapshot::Snapshot;
+use crate::sweep::{Plan, figures};
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// False alarms a night, over the whole fleet: columns over a limit on a night without change.
+    pub rate: f64,
+    /// Nights without change to draw for each column.
+    pub nights: usize,
+    /// Whether each model gets limits of its own.
+    pub by_model: bool,
+}
+
+/// One limit of the fleet, or of a model.
+#[derive(Clone, Debug, Serialize)]
+pub struct Calibrated {
+    /// The model; absent for the fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Which limit.
+    pub limit: Limit,
+    /// Columns that it is for, in all windows and segments.
+    pub columns: usize,
+    /// What half, 99 % and 99.99 % of the columns stay under on a night without change.
+    pub no_change: [f64; 3],
+    /// What it is now, where nothing nearer overrides it.
+    pub now: f64,
+    /// False alarms a night with what is set now.
+    pub alarms_now: f64,
+    /// What is recommended.
+    pub recommended: f64,
+    /// False alarms a night with that.
+    pub alarms: f64,
+    /// Sweeps of the past that hold the figure.
+    pub past_sweeps: usize,
+    /// What half, 99 % and all of the columns stayed under in the past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub past: Option<[f64; 3]>,
+    /// Columns over what is set now, in all sweeps of the past.
+    pub past_alarms: usize,
+    /// Those of them that are over what is recommended.
+    pub past_alarms_that_remain: usize,
+}
+
+/// A column of the past that was over its limit.
+#[derive(Clone, Debug, Serialize)]
+pub struct PastAlarm {
+    /// The sweep.
+    pub as_of: Timestamp,
+    /// The model.
+    pub model: String,
+    /// The window.
+    pub window: String,
+    /// The segment.
+    pub segment: String,
+    /// The column.
+    pub feature: String,
+    /// Which limit.
+    pub limit: Limit,
+    /// The figure.
+    pub value: f64,
+    /// Whether it is over what is recommended, too.
+    pub remains: bool,
+}
+
+/// Limits, models that were left out with the reason, and the alarms of the past.
+#[derive(Debug, Serialize)]
+pub struct Calibration {
+    /// The limits.
+    pub limits: Vec<Calibrated>,
+    /// The alarms of the past, oldest first.
+    pub past_alarms: Vec<PastAlarm>,
+    /// Models that were left out, and why.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// Draws nights without change for every column of a fleet, as a sweep at a time would compare it, and replays the past.
+pub fn calibrate(counter: &dyn Counter, fleet: &Fleet, as_of: Timestamp, past: &[Entry], wish: Wish) -> Calibration {
+    let fleet = fleet.at(as_of);
+    let survey = Plan::new(&fleet, as_of).survey();
+    let mut rows: HashMap<(&str, &str), Vec<u64>> = HashMap::new();
+    for planned in survey.comparisons.iter().filter(|planned| planned.error.is_none()) {
+        rows.entry((&planned.model, &planned.segment)).or_default().push(planned.rows.current);
+    }
+    type Drawn = HashMap<(Option<String>, Limit), NoChange>;
+    let merge = |mut all: Drawn, other: Drawn| {
+        for (key, drawn) in other {
+            let before = all.remove(&key).unwrap_or_default();
+            all.insert(key, before.merge(drawn));
+        }
+        all
+    };
+    let draw = |model: &Model| -> std::result::Result<Drawn, (String, String)> {
+        let failed = |reason: String| (model.name.clone(), reason);
+        if model.previous {
+            return Err(failed("it is compared with its previous window; it has no baseline to draw from".into()));
+        }
+        let features = features(counter, model).map_err(|e| failed(e.to_string()))?;
+        let key = |limit| (wish.by_model.then(|| model.name.clone()), limit);
+        let columns = features.par_iter().flat_map_iter(|feature| {
+            let rows = rows.get(&(&*model.name, &*feature.segment)).map_or(&[][..], Vec::as_slice);
+            rows.iter().flat_map(|&current| columns(model, feature, current))
+        });
+        let drawn = columns.map(|column| HashMap::from([(key(column.figure), NoChange::of(&column, wish.nights))]));
+        Ok(drawn.reduce(Drawn::new, merge))
+    };
+    let (mut drawn, mut left_out) = (Drawn::new(), Vec::new());
+    for found in fleet.models.par_iter().map(draw).collect::<Vec<_>>() {
+        match found {
+            Ok(found) => drawn = merge(drawn, found),
+            Err(reason) => left_out.push(reason),
+        }
+    }
+
+    let past = Past::of(&fleet, past, wish.by_model);
+    // The wanted alarms are shared among the limits, and among the models where each has its own, by their columns.
+    let total: usize = drawn.values().map(|drawn| drawn.columns).sum();
+    let mut limits: Vec<Calibrated> = drawn
+        .into_iter()
+        .map(|((model, limit), drawn)| {
+            let share = wish.rate * drawn.columns as f64 / total as f64;
+            let recommended = round_up(drawn.limit(share)).min(if limit == Limit::Psi { f64::INFINITY } else { 1.0 });
+            let thresholds = fleet.models.iter().find(|m| model.as_ref().is_none_or(|name| *name == m.name));
+            let values = past.values.get(&(model.clone(), limit)).map_or(&[][..], Vec::as_slice);
+            let of = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
+            Calibrated {
+                limit,
+                columns: drawn.columns,
+                no_change: [0.5, 0.99, 0.9999].map(|share| drawn.quantile(share)),
+                now: thresholds.map_or(f64::NAN, |model| threshold(&model.options.thresholds, limit)),
+                alarms_now: drawn.alarms_now,
+                recommended,
+                alarms: drawn.alarms(recommended),
+                past_sweeps: past.sweeps,
+                past: (!values.is_empty()).then(|| [of(0.5), of(0.99), of(1.0)]),
+                past_alarms: 0,
+                past_alarms_that_remain: 0,
+                model,
+            }
+        })
+        .collect();
+    limits.sort_by(|a, b| (&a.model, a.limit).cmp(&(&b.model, b.limit)));
+    let mut past_alarms = past.alarms;
+    for alarm in &mut past_alarms {
+        let of = |found: &&mut Calibrated| {
+            found.limit == alarm.limit && found.model.as_ref().is_none_or(|model| *model == alarm.model)
+        };
+        if let Some(found) = limits.iter_mut().find(of) {
+            alarm.remains = alarm.value.abs() > found.recommended;
+            found.past_alarms += 1;
+            found.past_alarms_that_remain += usize::from(alarm.remains);
+        }
+    }
+    Calibration { limits, past_alarms, left_out }
+}
+
+/// The baseline's features, from its file or counted now.
+fn features(counter: &dyn Counter, model: &Model) -> Result<Vec<FrozenFeature>> {
+    let path = Path::new(&model.baseline);
+    if Baseline::is_one(path) {
+        let file = BaselineFile::open(path)?;
+        return file.features().map(|feature| feature.thawed()).collect();
+    }
+    let snapshot = Snapshot::open(&model.baseline)?;
+    let segments = model.segments_in(&snapshot)?;
+    let kind_of = |name: &str| model.kind_of(name);
+    Ok(Baseline::build(counter, &snapshot, segments, kind_of, &model.options, String::new())?.features)
+}
+
+/// What of a feature has limits.
+fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<Column> {
+    let limits = model.thresholds_of(&feature.name);
+    let (rows, missing) = (feature.tally.rows, feature.tally.missing());
+    let column = |figure: Limit, weights: Vec<u64>, rows: [u64; 2]| {
+        let mut seed = DefaultHasher::new();
+        (&model.name, &feature.segment, &feature.name, figure, rows).hash(&mut seed);
+        Column { figure, weights, rows, limit: threshold(&limits, figure), seed: seed.finish() }
+    };
+    let mut columns = Vec::new();
+    if model.kind_of(&feature.name).is_none() || rows.min(current) < limits.min_rows {
+        return columns;
+    }
+    columns.push(column(Limit::Missing, vec![missing, rows - missing], [rows, current]));
+    // The current side has missing values as the baseline does.
+    let values = (current as f64 * (1.0 - missing as f64 / rows as f64)).round() as u64;
+    let sides = [rows - missing, values];
+    if sides[0].min(sides[1]) < limits.min_rows {
+        return columns;
+    }
+    match &feature.data {
+        Frozen::Numeric(ecdf) => {
+            if let Some(counts) = figures::tie_counts(ecdf, model.options.bins) {
+                columns.push(column(Limit::Psi, counts, sides));
+            }
+            columns.push(column(Limit::KsD, Vec::new(), sides));
+        }
+        Frozen::Categorical(categories) => {
+            let counts = categories.counts.iter().map(|(_, count)| *count);
+            let pooled = Some(categories.pooled).filter(|&pooled| pooled > 0);
+            let counts: Vec<u64> = counts.chain(pooled).collect();
+            columns.push(column(Limit::Js, calibrate::categories(&counts), sides));
+        }
+        Frozen::Refused(..) => {}
+    }
+    columns
+}
+
+fn threshold(thresholds: &Thresholds, limit: Limit) -> f64 {
+    match limit {
+        Limit::Psi => thresholds.psi,
+        Limit::Js => thresholds.js,
+        Limit::KsD => thresholds.ks_d,
+        Limit::Missing => thresholds.missing,
+    }
+}
+
+/// Up, to three digits.
+fn round_up(value: f64) -> f64 {
+    if value <= 0.0 || !value.is_finite() {
+        return value;
+    }
+    let unit = 10f64.powi(value.log10().floor() as i32 - 2);
+    // Written out, so that the last digits are not those of the unit's rounding.
+    format!("{:.12}", (value / unit).ceil() * unit).parse().unwrap_or(value)
+}
+
+/// The figures of past sweeps.
+struct Past {
+    sweeps: usize,
+    /// Sorted.
+    values: HashMap<(Option<String>, Limit), Vec<f64>>,
+    alarms: Vec<PastAlarm>,
+}
+
+impl Past {
+    fn of(fleet: &Fleet, entries: &[Entry], by_model: bool) -> Self {
+        let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
+        let mut past = Self { sweeps: 0, values: HashMap::new(), alarms: Vec::new() };
+        let mut sweeps = std::collections::HashSet::new();
+        for entry in entries {
+            let Some(model) = models.get(&*entry.model) else { continue };
+            let Some(limit) = Limit::ALL.into_iter().find(|limit| limit.figure() == entry.metric) else { continue };
+            // Of numbers, or of categories, as verdicts have it; only what had enough values.
+            let of_kind = match limit {
+                Limit::Psi | Limit::KsD => entry.kind == "numeric",
+                Limit::Js => entry.kind == "categorical",
+                Limit::Missing => true,
+            };
+            let (Some(value), true) = (entry.value, of_kind && matches!(&*entry.status, "ok" | "constant")) else {
+                continue;
+            };
+            sweeps.insert(&entry.sweep);
+            past.values.entry((by_model.then(|| entry.model.clone()), limit)).or_default().push(value.abs());
+            let now = threshold(&model.thresholds_of(&entry.feature), limit);
+            if value.abs() > now && now > 0.0 {
+                past.alarms.push(PastAlarm {
+                    as_of: entry.as_of,
+                    model: entry.model.clone(),
+                    window: entry.window.clone(),
+                    segment: entry.segment.clone(),
+                    feature: entry.feature.clone(),
+                    limit,
+                    value,
+                    remains: true,
+                });
+            }
+        }
+        past.sweeps = sweeps.len();
+        past.values.values_mut().for_each(|values| values.sort_by(f64::total_cmp));
+        past
+    }
+}

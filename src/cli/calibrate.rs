@@ -1,0 +1,200 @@
+//! `driftsweep calibrate`
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use driftsweep::atomic;
+use driftsweep::calibrate::{self, Calibration, Wish};
+use driftsweep::error::Error;
+use driftsweep::fleet::Fleet;
+use driftsweep::history::{self, Filter};
+use driftsweep::policy::calibrate::Limit;
+use jiff::Timestamp;
+use toml_edit::{DocumentMut, Item, Table, value};
+
+use super::EngineArgs;
+use super::state::FolderArgs;
+use super::tick::TextFormat;
+
+#[derive(Args)]
+pub struct CalibrateArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// Columns of the whole fleet that may be over a limit on a night without change
+    #[arg(long, default_value_t = 1.0, value_name = "NUMBER")]
+    rate: f64,
+    /// Nights without change to draw for each column
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    nights: usize,
+    /// One limit for the fleet, or each model its own
+    #[arg(long, value_enum, default_value = "fleet", value_name = "SCOPE")]
+    by: Scope,
+    /// Write what is recommended into the fleet file; its comments stay
+    #[arg(long)]
+    write: bool,
+    /// Limits to write, comma-separated
+    #[arg(long, value_delimiter = ',', default_value = "psi,js,missing", value_name = "NAMES", requires = "write")]
+    limits: Vec<String>,
+    /// Replay sweeps since then
+    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
+    since: Option<Timestamp>,
+    /// The time whose snapshots say how many rows a night has [default: now]
+    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
+    now: Option<Timestamp>,
+    /// Past alarms a table shows at most, the latest
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    top: usize,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+    #[command(flatten)]
+    folders: FolderArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scope {
+    Fleet,
+    Model,
+}
+
+pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
+    if !(args.rate > 0.0 && args.rate.is_finite()) {
+        return Err(super::bad("--rate", "must be above 0"));
+    }
+    if !(20..=100_000).contains(&args.nights) {
+        return Err(super::bad("--nights", "must be between 20 and 100000"));
+    }
+    for name in &args.limits {
+        if !Limit::ALL.iter().any(|limit| limit.name() == name) {
+            let known = Limit::ALL.map(Limit::name).join(", ");
+            return Err(Error::UnknownName { what: "limit", name: name.clone(), known }.into());
+        }
+    }
+    let options = args.engine.start(super::names_objects(&args.fleet))?;
+    let fleet = Fleet::read(&args.fleet, &options)?;
+    let metrics = Limit::ALL.map(|limit| limit.figure().to_owned()).to_vec();
+    let filter = Filter { metrics, since: args.since, ..Filter::default() };
+    let past = match history::read(&args.folders.history(&args.fleet), &filter) {
+        Ok((past, unreadable)) => {
+            unreadable.iter().for_each(|error| eprintln!("driftsweep: left out: {error}"));
+            past
+        }
+        // A fleet may be calibrated before its first sweep.
+        Err(Error::NotFound { .. }) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let chosen = args.engine.counter(Default::default)?;
+    let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
+    let now = args.now.unwrap_or_else(Timestamp::now);
+    let found = calibrate::calibrate(&*chosen.counter, &fleet, now, &past, wish);
+    match args.format {
+        TextFormat::Json => super::write_json(&found)?,
+        TextFormat::Table => super::write_stdout(render(&found, args)?.as_bytes())?,
+    }
+    for (model, reason) in &found.left_out {
+        eprintln!("driftsweep: model '{}' was left out: {reason}", model.escape_debug());
+    }
+    if found.limits.is_empty() {
+        return Err(super::bad("calibrate", "no column could be drawn; `driftsweep doctor` says what is wrong"));
+    }
+    if args.write {
+        write(&args.fleet, &found, &args.limits)?;
+    }
+    Ok(if found.left_out.is_empty() { 0 } else { super::PARTIAL })
+}
+
+fn render(found: &Calibration, args: &CalibrateArgs) -> anyhow::Result<String> {
+    let mut table = super::table([
+        "model",
+        "limit",
+        "columns",
+        "no change: 50, 99, 99.99 %",
+        "past: 50, 99, 100 %",
+        "now",
+        "alarms a night",
+        "recommended",
+        "alarms a night",
+        "past alarms",
+        "would remain",
+    ]);
+    let three = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
+    for limit in &found.limits {
+        table.add_row([
+            limit.model.as_deref().unwrap_or("all").escape_debug().to_string(),
+            limit.limit.name().to_owned(),
+            limit.columns.to_string(),
+            three(limit.no_change),
+            limit.past.map_or("–".into(), three),
+            limit.now.to_string(),
+            format!("{:.3}", limit.alarms_now),
+            limit.recommended.to_string(),
+            format!("{:.3}", limit.alarms),
+            limit.past_alarms.to_string(),
+            limit.past_alarms_that_remain.to_string(),
+        ]);
+    }
+    let mut text = format!("{table}\n");
+    writeln!(
+        text,
+        "on nights without change, drawn {} times from the baselines' counts; {} alarms a night wanted. An alarm is a column \
+         over its limit on one night, before its test and persistence: events are fewer.",
+        args.nights, args.rate
+    )?;
+    let from = found.past_alarms.len().saturating_sub(args.top);
+    for alarm in &found.past_alarms[from..] {
+        let place = super::sweep::place(&alarm.window, &alarm.segment);
+        writeln!(
+            text,
+            "{} {}{place} {}: {} {:.4}{}",
+            alarm.as_of.strftime("%F"),
+            alarm.model.escape_debug(),
+            alarm.feature.escape_debug(),
+            alarm.limit.name(),
+            alarm.value,
+            if alarm.remains { ", remains" } else { ", would go" }
+        )?;
+    }
+    if from > 0 {
+        writeln!(text, "… after {from} earlier ones")?;
+    }
+    Ok(text)
+}
+
+/// Writes limits into a fleet file, and leaves everything else in it as it is.
+fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<()> {
+    let unreadable = |reason: String| Error::Fleet { path: path.into(), line: None, reason };
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, &e))?;
+    let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| unreadable(e.to_string()))?;
+    let mut written = 0;
+    for limit in found.limits.iter().filter(|limit| names.iter().any(|name| name == limit.limit.name())) {
+        let owner: &mut dyn toml_edit::TableLike = match &limit.model {
+            None => document.entry("defaults").or_insert_with(implicit).as_table_like_mut(),
+            Some(name) => {
+                document.get_mut("model").and_then(|models| models.as_array_of_tables_mut()).and_then(|models| {
+                    let named = |table: &&mut Table| table.get("name").and_then(Item::as_str) == Some(name);
+                    models.iter_mut().find(named).map(|table| table as &mut dyn toml_edit::TableLike)
+                })
+            }
+        }
+        .ok_or_else(|| unreadable("has no table to write into; write [defaults.thresholds] by hand".into()))?;
+        let thresholds = owner.entry("thresholds").or_insert_with(|| Item::Table(Table::new()));
+        let thresholds = thresholds.as_table_like_mut();
+        let thresholds = thresholds.ok_or_else(|| unreadable("`thresholds` is no table".into()))?;
+        thresholds.insert(limit.limit.name(), value(limit.recommended));
+        written += 1;
+    }
+    atomic::write(path, document.to_string().as_bytes())?;
+    eprintln!("{}: {written} thresholds written", path.display());
+    Ok(())
+}
+
+/// A table that needs no heading of its own.
+fn implicit() -> Item {
+    let mut table = Table::new();
+    table.set_implicit(true);
+    Item::Table(table)
+}

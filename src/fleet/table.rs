@@ -1,0 +1,276 @@
+//! The fleet file as TOML has it: one struct a table, checked as far as one table can be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use indexmap::IndexMap;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use super::Thresholds;
+use super::policy::{LabelTable, TriggerTable};
+use crate::metric::Kind;
+use crate::metric::convention::{Convention, Conventional, Rule};
+use crate::snapshot::{Bound, Test};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FleetTable {
+    #[serde(default)]
+    pub(super) name: Option<String>,
+    #[serde(default)]
+    pub(super) sweep: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) time_zone: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) defaults: Settings,
+    #[serde(default, rename = "model")]
+    pub(super) models: Vec<Spanned<ModelTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelTable {
+    pub(super) name: String,
+    pub(super) baseline: String,
+    pub(super) current: Current,
+    #[serde(default)]
+    pub(super) time: Option<String>,
+    #[serde(default)]
+    pub(super) time_zone: Option<String>,
+    #[serde(default)]
+    pub(super) windows: Vec<String>,
+    #[serde(default)]
+    pub(super) slice_by: Vec<String>,
+    #[serde(default)]
+    pub(super) segment: IndexMap<String, IndexMap<String, ConditionTable>>,
+    #[serde(default)]
+    pub(super) importance: Option<f64>,
+    #[serde(default)]
+    pub(super) features: Option<BTreeSet<String>>,
+    #[serde(default)]
+    pub(super) exclude: BTreeSet<String>,
+    #[serde(default)]
+    pub(super) metrics: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) bins: Option<usize>,
+    #[serde(default)]
+    pub(super) category_limit: Option<usize>,
+    #[serde(default)]
+    pub(super) convention: Option<ConventionSetting>,
+    #[serde(default)]
+    pub(super) thresholds: ThresholdTable,
+    #[serde(default)]
+    pub(super) trigger: TriggerTable,
+    #[serde(default)]
+    pub(super) labels: Option<LabelTable>,
+    #[serde(default)]
+    pub(super) feature: BTreeMap<String, FeatureTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Current {
+    One(String),
+    Windows(IndexMap<String, String>),
+}
+
+/// A condition on a column: a value, several, or a table of bounds.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a condition is a string, boolean or integer, a list of them, { from = 1, below = 2 } or { missing = true }"
+)]
+pub(super) enum ConditionTable {
+    One(Literal),
+    Several(Vec<Literal>),
+    Bounds(Bounds),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Literal {
+    Text(String),
+    Integer(i64),
+    Flag(bool),
+}
+
+impl Literal {
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Integer(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bounds {
+    pub(super) from: Option<Bound>,
+    pub(super) below: Option<Bound>,
+    pub(super) missing: Option<bool>,
+}
+
+impl ConditionTable {
+    pub(super) fn test(self) -> std::result::Result<Test, String> {
+        match self {
+            Self::One(literal) => Ok(Test::Among(vec![literal.text()])),
+            Self::Several(literals) if literals.is_empty() => Err("no values are given".into()),
+            Self::Several(literals) => Ok(Test::Among(literals.into_iter().map(Literal::text).collect())),
+            Self::Bounds(Bounds { from: None, below: None, missing: Some(missing) }) => Ok(Test::Missing(missing)),
+            Self::Bounds(Bounds { from, below, missing: None }) if from.or(below).is_some() => {
+                let [least, most] = [from, below].map(|bound| bound.map(Bound::number));
+                let empty = least.zip(most).is_some_and(|(from, below)| from > below);
+                if empty || [least, most].into_iter().flatten().any(f64::is_nan) {
+                    return Err("no number is between its bounds".into());
+                }
+                Ok(Test::Between { from, below })
+            }
+            Self::Bounds(_) => Err("give from, below or both, or missing".into()),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    #[serde(default)]
+    pub(super) metrics: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) bins: Option<usize>,
+    #[serde(default)]
+    pub(super) category_limit: Option<usize>,
+    #[serde(default)]
+    pub(super) convention: Option<ConventionSetting>,
+    #[serde(default)]
+    pub(super) thresholds: ThresholdTable,
+    #[serde(default)]
+    pub(super) trigger: TriggerTable,
+}
+
+/// `convention = "evidently"`, `"none"`, or a table that also says which figure decides. Checked as it is read, so that
+/// a mistake is reported where it stands.
+pub(super) struct ConventionSetting(pub(super) Option<Conventional>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConventionTable {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) numeric: Option<Rule>,
+    #[serde(default)]
+    pub(super) categorical: Option<Rule>,
+}
+
+impl<'de> Deserialize<'de> for ConventionSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Setting;
+
+        impl<'de> Visitor<'de> for Setting {
+            type Value = ConventionSetting;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the name of a convention, or a table with name, numeric and categorical")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> std::result::Result<Self::Value, E> {
+                if name == "none" {
+                    return Ok(ConventionSetting(None));
+                }
+                let convention = Convention::from_str(name).map_err(E::custom)?;
+                Ok(ConventionSetting(Some(Conventional::new(convention))))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Self::Value, A::Error> {
+                let table = ConventionTable::deserialize(MapAccessDeserializer::new(map))?;
+                let custom = <A::Error as serde::de::Error>::custom::<String>;
+                let convention = Convention::from_str(&table.name).map_err(|e| custom(e.to_string()))?;
+                let rules = [(Kind::Numeric, table.numeric), (Kind::Categorical, table.categorical)];
+                let conventional =
+                    rules.into_iter().try_fold(Conventional::new(convention), |conventional, (kind, rule)| {
+                        rule.map_or(Ok(conventional), |rule| conventional.with_rule(kind, rule))
+                    });
+                Ok(ConventionSetting(Some(conventional.map_err(custom)?)))
+            }
+        }
+
+        deserializer.deserialize_any(Setting)
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeatureTable {
+    #[serde(default)]
+    pub(super) kind: Option<Kind>,
+    #[serde(default)]
+    pub(super) importance: Option<f64>,
+    #[serde(default)]
+    pub(super) thresholds: ThresholdTable,
+}
+
+/// Thresholds of which any may be left to the next level.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ThresholdTable {
+    pub(super) psi: Option<f64>,
+    pub(super) js: Option<f64>,
+    pub(super) ks_p: Option<f64>,
+    pub(super) ks_d: Option<f64>,
+    pub(super) missing: Option<f64>,
+    pub(super) missing_p: Option<f64>,
+    pub(super) min_rows: Option<u64>,
+    pub(super) above_noise: Option<bool>,
+}
+
+impl ThresholdTable {
+    pub(super) fn over(self, outer: Thresholds) -> Thresholds {
+        Thresholds {
+            psi: self.psi.unwrap_or(outer.psi),
+            js: self.js.unwrap_or(outer.js),
+            ks_p: self.ks_p.unwrap_or(outer.ks_p),
+            ks_d: self.ks_d.unwrap_or(outer.ks_d),
+            missing: self.missing.unwrap_or(outer.missing),
+            missing_p: self.missing_p.unwrap_or(outer.missing_p),
+            min_rows: self.min_rows.unwrap_or(outer.min_rows),
+            above_noise: self.above_noise.unwrap_or(outer.above_noise),
+        }
+    }
+
+    /// Whether it sets a threshold.
+    pub(super) fn sets(&self, name: &str) -> bool {
+        match name {
+            "psi" => self.psi.is_some(),
+            "js" => self.js.is_some(),
+            "ks_p" => self.ks_p.is_some(),
+            "ks_d" => self.ks_d.is_some(),
+            "missing" => self.missing.is_some(),
+            "missing_p" => self.missing_p.is_some(),
+            "min_rows" => self.min_rows.is_some(),
+            "above_noise" => self.above_noise.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The first setting that is out of its range.
+    pub(super) fn mistake(self) -> Option<String> {
+        let shares = [
+            ("js", self.js),
+            ("ks_p", self.ks_p),
+            ("ks_d", self.ks_d),
+            ("missing", self.missing),
+            ("missing_p", self.missing_p),
+        ];
+        let bad = |name: &str, x: f64, range: &str| Some(format!("threshold {name} = {x}: must be {range}"));
+        for (name, value) in shares {
+            if let Some(x) = value.filter(|x| !(0.0..=1.0).contains(x)) {
+                return bad(name, x, "between 0 and 1");
+            }
+        }
+        self.psi.filter(|x| !x.is_finite() || *x < 0.0).and_then(|x| bad("psi", x, "0 or more"))
+    }
+}
