@@ -16,11 +16,15 @@
 //! metrics: PSI, JS, KS, Wasserstein, …          metric    pure functions, f64
 //!     │
 //! verdicts and reports                          sweep, report, history
+//!     │  (and predictions with late labels)     labels
+//! decisions                                     policy    which triggers fire, and what becomes of it; pure
+//!     │
+//! retrain events, remembered                    tick, store (the only user of sqlx)
 //! ```
 //!
-//! Imports point down only: `cli` → `history` → `report` → `sweep` → `baseline` → `fleet` → `snapshot`, `metric` → `count`
-//! → `storage` → `error`; a test holds them to it. `metric` and [`sweep::figures`] know neither files nor clocks nor
-//! backends.
+//! Imports point down only: `cli` → `calibrate`, `tick` → `labels` → `policy` → `history` → `report` → `sweep` → `baseline` →
+//! `fleet` → `snapshot`, `metric` → `count` → `store`, `storage` → `error`; a test holds them to it. `metric`, `policy` and
+//! [`sweep::figures`] know neither files nor clocks nor backends.
 //!
 //! # How a comparison stays exact and fast
 //!
@@ -60,6 +64,10 @@
 //! * Nothing is sampled: every row is counted, and the rows decoded are checked against each file's metadata.
 //! * One column, file or model that cannot be read is a status of its own and stops nothing else.
 //! * A file is written whole or not at all ([`atomic`]).
+//! * [`tick`] may be killed between any two steps, and run any number of times at once: no event is lost, none is doubled. A
+//!   sweep counts as the time at which it was due, so that it is the same sweep when it is run again, and all that follows
+//!   from it is one transaction.
+//! * What a sweep concludes follows from what was known when it was due: labels that came later are not read.
 //! * A sweep that was killed, however often, ends in the report of one that was not; what has changed since is not
 //!   taken from the journal.
 //!

@@ -28,7 +28,9 @@ fn postgres() -> Option<String> {
         return None;
     }
     let url = std::env::var("DRIFTSWEEP_TEST_POSTGRES");
-    Some(url.expect("run `bash tests/postgres.sh cargo test`, or set DRIFTSWEEP_TEST_NO_POSTGRES=1"))
+    Some(
+        url.unwrap_or_else(|_| panic!("run `bash tests/postgres.sh cargo test`, or set DRIFTSWEEP_TEST_NO_POSTGRES=1")),
+    )
 }
 
 /// A folder with a generated fleet of three nights, drifting from the second on, and both stores. Its name is its own, so
