@@ -238,8 +238,8 @@ fn evaluate(
     as_of: Timestamp,
     left_out: &HashSet<String>,
 ) -> Result<Vec<(Evaluation, String)>> {
-    let most = fleet.models.iter().map(|model| model.triggers.persistence.value.of).max().unwrap_or(1);
-    let since = store.last_sweeps(most)?.last().copied().unwrap_or(as_of);
+    // More sweeps than persistence asks for: several may have seen the same data.
+    let since = store.last_sweeps(LOOKED_BACK)?.last().copied().unwrap_or(as_of);
     let mut compared: HashMap<String, Vec<(Timestamp, String)>> = HashMap::new();
     for (model, at, data) in store.compared_since(since)? {
         compared.entry(model).or_default().push((at, data));
@@ -358,10 +358,10 @@ fn conclude(
     if let Some(&before) = store.last_sweeps(LOOKED_BACK)?.get(LOOKED_BACK - 1) {
         store.forget_hits(before)?;
     }
-    match report.not_covered.is_empty() {
-        true => store.add_sweep(as_of, &report.id, &report.counts_hash),
-        false => Ok(()),
+    if report.not_covered.is_empty() {
+        store.add_sweep(as_of, &report.id, &report.counts_hash)?;
     }
+    Ok(())
 }
 
 /// The figures that a trigger fired by.

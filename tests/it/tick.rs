@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use driftsweep::count::CpuCounter;
 use driftsweep::error::{Error, Result};
-use driftsweep::fleet::{Fleet, Options};
+use driftsweep::fleet::{Fleet, Options, Origin};
 use driftsweep::history::sweep_id;
 use driftsweep::metric::performance::Quality;
+use driftsweep::policy::performance;
 use driftsweep::snapshot::table::{Cells, to_parquet};
 use driftsweep::store::{Event, Firing, Store};
 use driftsweep::sweep::{Plan, Run, SweepReport};
@@ -469,6 +470,43 @@ fn the_same_data_twice_is_one_observation() {
 }
 
 #[test]
+fn calibration_leaves_the_wanted_alarms_and_the_comments_of_the_fleet_file() {
+    let world = World::new(4, "# Our fleet.\n");
+    let (file, state) = (world.fleet_file(), world.folder.path().join("state"));
+    let state = ["--state", state.to_str().unwrap()];
+    let night = |day: u32| {
+        let now = format!("2026-01-0{day}T03:00:00Z");
+        let output = run(["sweep", file.to_str().unwrap(), "--now", &now, "--format", "json"].iter().chain(&state));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    // One quiet night, three with drift.
+    (2..=5).for_each(|day| drop(night(day)));
+    let calibrate = |more: &[&str]| {
+        let args = ["calibrate", file.to_str().unwrap(), "--format", "json", "--now", "2026-01-02", "--rate", "0.1"];
+        let output = run(args.iter().chain(&state).chain(more));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let found = calibrate(&["--write"]);
+    let psi = found["limits"].as_array().unwrap().iter().find(|limit| limit["limit"] == "psi").unwrap();
+    assert_eq!(psi["columns"], 24);
+    let number = |key: &str| psi[key].as_f64().unwrap();
+    // 1,500 rows a side: 9 / 750 on average, and three columns of ten thousand over the limit.
+    assert!((psi["no_change"][0].as_f64().unwrap() - 8.34 / 750.0).abs() < 0.002, "{psi}");
+    assert!((0.03..0.06).contains(&number("recommended")) && number("alarms") <= 0.034, "{psi}");
+    assert!(number("past_alarms") > 20.0 && psi["past_alarms"] == psi["past_alarms_that_remain"], "{psi}");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("# Our fleet.") && text.contains(&format!("psi = {}", number("recommended"))), "{text}");
+    let thresholds = world.fleet().models[0].thresholds_of("f00000");
+    assert_eq!(thresholds.psi, number("recommended"));
+    // The same again, for it is drawn from the same numbers.
+    assert_eq!(calibrate(&[])["limits"][0]["recommended"], found["limits"][0]["recommended"]);
+    calibrate(&["--by", "model", "--write", "--limits", "psi"]);
+    let models = world.fleet().models;
+    assert!(models.iter().all(|model| model.threshold_origin("f00000", "psi") == Origin::Model));
+}
+
+#[test]
 fn a_night_whose_data_is_late_is_tried_again() {
     let world = World::new(1, "");
     let store = &world.stores()[0];
@@ -614,5 +652,40 @@ fn mistakes_in_triggers_and_labels_are_named_with_their_line() {
     ] {
         let error = Fleet::parse(&text, Path::new("f.toml"), &Options::new()).unwrap_err().to_string();
         assert!(error.contains(words), "{error}\n{text}");
+    }
+}
+
+#[test]
+fn estimates_without_labels_are_those_of_nannyml() {
+    // nannyml 0.13.1: CBPE(problem_type="classification_binary", chunk_size=5000, …).fit(reference).estimate(production),
+    // chunks 0, 5 and 8.
+    let folder = TempDir::new().unwrap();
+    for (metric, wanted) in [
+        ("accuracy", [0.94179, 0.91071, 0.91439]),
+        ("f1", [0.94303, 0.91175, 0.91376]),
+        ("auc", [0.97074, 0.96109, 0.96253]),
+    ] {
+        let policy =
+            format!("[model.trigger.performance]\nmetric = \"{metric}\"\nlevel = 0.9\nwithin = \"30d 6h 36m\"\n");
+        let fleet = Fleet::read(&loans(folder.path(), &policy), &Options::new()).unwrap();
+        let (model, labels) = (&fleet.models[0], fleet.models[0].labels.as_ref().unwrap());
+        let calibration = driftsweep::labels::calibrate(labels).unwrap();
+        for (end, wanted) in
+            ["2018-11-30T00:36:00Z", "2019-04-30T09:36:00Z", "2019-07-30T05:24:00Z"].into_iter().zip(wanted)
+        {
+            let since = performance::horizon(&model.triggers, labels.delay, at(end));
+            let joined = driftsweep::labels::join(labels, Quality::Accuracy, &model.zone, since, at(end)).unwrap();
+            let given = performance::Circumstances {
+                delay: labels.delay,
+                learned: false,
+                classes: joined.classes,
+                calibration: calibration.as_ref(),
+                trained: None,
+            };
+            let found = performance::assess(&model.triggers, given, &joined.predictions, at(end));
+            let estimated = found.estimated.unwrap();
+            assert_eq!(found.fresh.predictions, 5000);
+            assert!((estimated.value - wanted).abs() < 6e-6, "{metric} {end}: {estimated:?}");
+        }
     }
 }
