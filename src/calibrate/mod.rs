@@ -1,8 +1,8 @@
 //! Calibration: what limits would have to be for a wanted number of false alarms a night, from the baselines' own counts,
 //! and which alarms of the past would remain.
 
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 
@@ -94,7 +94,13 @@ pub struct Calibration {
 }
 
 /// Draws nights without change for every column of a fleet, as a sweep at a time would compare it, and replays the past.
-pub fn calibrate(counter: &dyn Counter, fleet: &Fleet, as_of: Timestamp, past: &[Entry], wish: Wish) -> Calibration {
+pub fn calibrate(
+    counter: &dyn Counter,
+    fleet: &Fleet,
+    as_of: Timestamp,
+    mut past: Past<'_>,
+    wish: Wish,
+) -> Calibration {
     let fleet = fleet.at(as_of);
     let survey = Plan::new(&fleet, as_of).survey();
     let mut rows: HashMap<(&str, &str), Vec<u64>> = HashMap::new();
@@ -131,7 +137,8 @@ pub fn calibrate(counter: &dyn Counter, fleet: &Fleet, as_of: Timestamp, past: &
         }
     }
 
-    let past = Past::of(&fleet, past, wish.by_model);
+    past.values.values_mut().for_each(|values| values.sort_by(f64::total_cmp));
+    past.alarms.sort_by_key(|alarm| alarm.as_of);
     // The wanted alarms are shared among the limits, and among the models where each has its own, by their columns.
     let total: usize = drawn.values().map(|drawn| drawn.columns).sum();
     let mut limits: Vec<Calibrated> = drawn
@@ -150,7 +157,7 @@ pub fn calibrate(counter: &dyn Counter, fleet: &Fleet, as_of: Timestamp, past: &
                 alarms_now: drawn.alarms_now,
                 recommended,
                 alarms: drawn.alarms(recommended),
-                past_sweeps: past.sweeps,
+                past_sweeps: past.sweeps.len(),
                 past: (!values.is_empty()).then(|| [of(0.5), of(0.99), of(1.0)]),
                 past_alarms: 0,
                 past_alarms_that_remain: 0,
@@ -243,49 +250,46 @@ fn round_up(value: f64) -> f64 {
     format!("{:.12}", (value / unit).ceil() * unit).parse().unwrap_or(value)
 }
 
-/// The figures of past sweeps.
-struct Past {
-    sweeps: usize,
-    /// Sorted.
+/// The figures of past sweeps, taken in one by one.
+pub struct Past<'a> {
+    models: HashMap<&'a str, &'a Model>,
+    by_model: bool,
+    sweeps: HashSet<String>,
     values: HashMap<(Option<String>, Limit), Vec<f64>>,
     alarms: Vec<PastAlarm>,
 }
 
-impl Past {
-    fn of(fleet: &Fleet, entries: &[Entry], by_model: bool) -> Self {
-        let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
-        let mut past = Self { sweeps: 0, values: HashMap::new(), alarms: Vec::new() };
-        let mut sweeps = std::collections::HashSet::new();
-        for entry in entries {
-            let Some(model) = models.get(&*entry.model) else { continue };
-            let Some(limit) = Limit::ALL.into_iter().find(|limit| limit.figure() == entry.metric) else { continue };
-            // Of numbers, or of categories, as verdicts have it; only what had enough values.
-            let of_kind = match limit {
-                Limit::Psi | Limit::KsD => entry.kind == "numeric",
-                Limit::Js => entry.kind == "categorical",
-                Limit::Missing => true,
-            };
-            let (Some(value), true) = (entry.value, of_kind && matches!(&*entry.status, "ok" | "constant")) else {
-                continue;
-            };
-            sweeps.insert(&entry.sweep);
-            past.values.entry((by_model.then(|| entry.model.clone()), limit)).or_default().push(value.abs());
-            let now = threshold(&model.thresholds_of(&entry.feature), limit);
-            if value.abs() > now && now > 0.0 {
-                past.alarms.push(PastAlarm {
-                    as_of: entry.as_of,
-                    model: entry.model.clone(),
-                    window: entry.window.clone(),
-                    segment: entry.segment.clone(),
-                    feature: entry.feature.clone(),
-                    limit,
-                    value,
-                    remains: true,
-                });
-            }
+impl<'a> Past<'a> {
+    /// Of a fleet, before any.
+    pub fn of(fleet: &'a Fleet, wish: Wish) -> Self {
+        Self {
+            models: fleet.models.iter().map(|model| (&*model.name, model)).collect(),
+            by_model: wish.by_model,
+            sweeps: HashSet::new(),
+            values: HashMap::new(),
+            alarms: Vec::new(),
         }
-        past.sweeps = sweeps.len();
-        past.values.values_mut().for_each(|values| values.sort_by(f64::total_cmp));
-        past
+    }
+
+    /// Takes in an entry of the history, if it is a figure with a limit of a model that there still is.
+    pub fn add(&mut self, entry: Entry) {
+        let Some(model) = self.models.get(&*entry.model) else { return };
+        let Some(limit) = Limit::ALL.into_iter().find(|limit| limit.figure() == entry.metric) else { return };
+        // Of numbers, or of categories, as verdicts have it; only what had enough values.
+        let of_kind = match limit {
+            Limit::Psi | Limit::KsD => entry.kind == "numeric",
+            Limit::Js => entry.kind == "categorical",
+            Limit::Missing => true,
+        };
+        let (Some(value), true) = (entry.value, of_kind && matches!(&*entry.status, "ok" | "constant")) else { return };
+        let now = threshold(&model.thresholds_of(&entry.feature), limit);
+        if !self.sweeps.contains(&entry.sweep) {
+            self.sweeps.insert(entry.sweep);
+        }
+        self.values.entry((self.by_model.then(|| entry.model.clone()), limit)).or_default().push(value.abs());
+        if value.abs() > now && now > 0.0 {
+            let Entry { as_of, model, window, segment, feature, .. } = entry;
+            self.alarms.push(PastAlarm { as_of, model, window, segment, feature, limit, value, remains: true });
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use driftsweep::atomic;
-use driftsweep::calibrate::{self, Calibration, Wish};
+use driftsweep::calibrate::{self, Calibration, Past, Wish};
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::history::{self, Filter};
@@ -78,19 +78,17 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     let fleet = Fleet::read(&args.fleet, &options)?;
     let metrics = Limit::ALL.map(|limit| limit.figure().to_owned()).to_vec();
     let filter = Filter { metrics, since: args.since, ..Filter::default() };
-    let past = match history::read(&args.folders.history(&args.fleet), &filter) {
-        Ok((past, unreadable)) => {
-            unreadable.iter().for_each(|error| eprintln!("driftsweep: left out: {error}"));
-            past
-        }
-        // A fleet may be calibrated before its first sweep.
-        Err(Error::NotFound { .. }) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    let chosen = args.engine.counter(Default::default)?;
     let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
+    let mut past = Past::of(&fleet, wish);
+    match history::each(&args.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
+        Ok(unreadable) => unreadable.iter().for_each(|error| eprintln!("driftsweep: left out: {error}")),
+        // A fleet may be calibrated before its first sweep.
+        Err(Error::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let chosen = args.engine.counter(Default::default)?;
     let now = args.now.unwrap_or_else(Timestamp::now);
-    let found = calibrate::calibrate(&*chosen.counter, &fleet, now, &past, wish);
+    let found = calibrate::calibrate(&*chosen.counter, &fleet, now, past, wish);
     match args.format {
         TextFormat::Json => super::write_json(&found)?,
         TextFormat::Table => super::write_stdout(render(&found, args)?.as_bytes())?,

@@ -142,6 +142,17 @@ pub struct Filter {
 /// # Errors
 /// [`Error::NotFound`] where there is none; [`Error::UnknownName`] for a figure.
 pub fn read(folder: &Path, filter: &Filter) -> Result<(Vec<Entry>, Vec<Error>)> {
+    let mut entries = Vec::new();
+    let unreadable = each(folder, filter, |entry| entries.push(entry))?;
+    entries.sort_by_key(|entry| entry.as_of);
+    Ok((entries, unreadable))
+}
+
+/// The same one by one, a file in memory at a time; days in order, and the sweeps of a day in order of their names.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(Entry)) -> Result<Vec<Error>> {
     let first = filter.since.map(|since| since.to_zoned(TimeZone::UTC).date());
     let wanted = |file: &PathBuf| {
         let date = file.parent().and_then(|date| date.file_name()).and_then(|name| name.to_str());
@@ -156,16 +167,14 @@ pub fn read(folder: &Path, filter: &Filter) -> Result<(Vec<Entry>, Vec<Error>)> 
             return Err(Error::UnknownName { what: "figure", name: name.clone(), known: known.join(", ") });
         }
     }
-    let mut entries = Vec::new();
     let mut unreadable = Vec::new();
     for file in files {
         match read_file(&file, filter) {
-            Ok(found) => entries.extend(found),
+            Ok(found) => found.into_iter().for_each(&mut of),
             Err(error) => unreadable.push(error),
         }
     }
-    entries.sort_by_key(|entry| entry.as_of);
-    Ok((entries, unreadable))
+    Ok(unreadable)
 }
 
 fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
