@@ -33,25 +33,26 @@ if [ -z "${DRIFTSWEEP_TEST_NO_GPU:-}" ] && ! has_vulkan; then
 fi
 
 step cargo fmt --check
-# Everything is checked and tested in the release profile: one build of the dependencies, and the code that ships.
-step cargo clippy --locked --release --all-targets -- -D warnings
+# Everything is checked and tested in the release profile and with every feature: one build of the dependencies, and the
+# code that ships.
+step cargo clippy --locked --release --all-features --all-targets -- -D warnings
 step cargo clippy --locked --release --all-targets --no-default-features -- -D warnings
-RUSTDOCFLAGS="-D warnings" step cargo doc --locked --release --no-deps --lib --quiet
+RUSTDOCFLAGS="-D warnings" step cargo doc --locked --release --all-features --no-deps --lib --quiet
 # The store is tested on a PostgreSQL server of its own, too.
 if [ -n "${DRIFTSWEEP_TEST_NO_POSTGRES:-}" ]; then
-    step cargo test --locked --release
+    step cargo test --locked --release --all-features
 else
-    step bash tests/postgres.sh cargo test --locked --release
+    step bash tests/postgres.sh cargo test --locked --release --all-features
 fi
 # The benchmarks must run; what they measure is for benches/README.md.
-step cargo bench --locked --profile release --bench count -- --test
+step cargo bench --locked --profile release --all-features --bench count -- --test
 
 if [ -n "${DRIFTSWEEP_TEST_NO_POSTGRES:-}" ]; then
     printf '\nSKIPPED: PostgreSQL; the store was tested on SQLite only\n'
 fi
 if [ -n "${DRIFTSWEEP_TEST_NO_GPU:-}" ]; then
     printf '\nAll passed, but SKIPPED without a GPU: %s tests of parity\n' \
-        "$(cargo test --locked --release --test it -- --list 2>/dev/null | grep -c '^parity::')"
+        "$(cargo test --locked --release --all-features --test it -- --list 2>/dev/null | grep -c '^parity::')"
 else
     printf '\nAll passed; GPU tests ran on the device below.\n'
     # The program that was tested: `cargo run` would build the packages once more, without what only tests need.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Options};
+use driftsweep::notify::{self, Fact};
 use driftsweep::store::{Event, Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -140,6 +141,9 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
             let reason = "is closed already; `events list --all` shows how".into();
             return Err(Error::BadValue { what: format!("event {}", event.id), reason });
         }
+        let who = super::variable("USER").unwrap_or_else(|| "unknown".into());
+        let body = json!({ "model": event.model, "outcome": outcome, "note": args.note });
+        notify::record(&fleet, store, Fact { at, actor: &who, kind: "event.close", subject: &event.id, body })?;
         match args.outcome {
             Ending::Trained => store.set_trained(&event.model, at),
             Ending::Dismissed => Ok(()),

@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand. The only user of clap, and the owner of the clock.
 
+mod audit;
 mod baseline;
 mod bench;
+mod budget;
 mod calibrate;
 mod compare;
 mod demo;
@@ -11,6 +13,7 @@ mod explain;
 mod generate;
 mod history;
 mod init;
+mod jobs;
 mod mute;
 mod state;
 mod sweep;
@@ -23,8 +26,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use comfy_table::ContentArrangement;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement};
 use driftsweep::count::{Backend, Chosen, Counter, Workload, gpu};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model, Options};
@@ -55,7 +58,8 @@ Exit codes:
   11  done, but some features or models could not be compared
   12  done in part: the deadline came before some models
   13  the same sweep, or another tick of the fleet, is running already
-  14  the store cannot be used";
+  14  the store cannot be used
+  15  the audit was tampered with";
 
 /// Done, drift found or events opened.
 const DRIFT: u8 = 10;
@@ -81,6 +85,26 @@ enum Command {
     Mute(mute::MuteArgs),
     /// Ends that
     Unmute(mute::UnmuteArgs),
+    /// Lists the trainings that events became, shows one on a page, or calls one off
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// Allows a job that waits for leave
+    Approve(jobs::ApproveArgs),
+    /// Does not allow it
+    Reject(jobs::DecisionArgs),
+    /// Shows what is spent, set aside and forecast this month
+    Budget(budget::BudgetArgs),
+    /// Shows what retraining each model costs and gains
+    Economics(budget::EconomicsArgs),
+    /// Shows, checks or exports the record of all that was done
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Lists messages that are still to be sent, or sends them
+    #[command(subcommand)]
+    Outbox(audit::OutboxCommand),
+    /// Runs the command of a training
+    #[command(hide = true)]
+    Supervise(jobs::SuperviseArgs),
     /// Shows what the sweeps before found
     History(history::HistoryArgs),
     /// Freezes training snapshots, so that no sweep reads them again
@@ -270,6 +294,15 @@ fn table<const N: usize>(heading: [&str; N]) -> comfy_table::Table {
     table
 }
 
+/// Columns of numbers.
+fn align_right(table: &mut comfy_table::Table, columns: std::ops::Range<usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
 /// The model of a name.
 fn model_of<'a>(fleet: &'a Fleet, name: &str) -> anyhow::Result<&'a Model> {
     let found = fleet.models.iter().find(|model| model.name == name);
@@ -344,6 +377,14 @@ pub fn run() -> ExitCode {
         Command::Events(command) => events::run(&command),
         Command::Mute(args) => mute::run(&args),
         Command::Unmute(args) => mute::lift(&args),
+        Command::Jobs(command) => jobs::run(&command),
+        Command::Approve(args) => jobs::approve(&args),
+        Command::Reject(args) => jobs::reject(&args),
+        Command::Budget(args) => budget::run(&args),
+        Command::Economics(args) => budget::economics(&args),
+        Command::Audit(command) => audit::run(&command),
+        Command::Outbox(command) => audit::outbox(&command),
+        Command::Supervise(args) => jobs::supervise(&args),
         Command::History(args) => history::run(&args),
         Command::Baseline(command) => baseline::run(&command),
         Command::Init(args) => init::run(&args),

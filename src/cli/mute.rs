@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use driftsweep::fleet::{Fleet, Options, Trigger};
+use driftsweep::notify::{self, Fact};
 use driftsweep::store::Mute;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 use super::tick::StoreArgs;
 
@@ -81,7 +83,12 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
         set_at: now,
     };
     let mut store = args.store.open(&args.fleet, &fleet)?;
-    store.transaction(|store| store.set_mute(&mute))?;
+    store.transaction(|store| {
+        store.set_mute(&mute)?;
+        let body = json!({ "trigger": mute.trigger, "until": until, "reason": mute.reason });
+        let fact = Fact { at: now, actor: &mute.set_by, kind: "mute.set", subject: &mute.model, body };
+        notify::record(&fleet, store, fact)
+    })?;
     eprintln!("{}: {} muted until {until}", args.model.escape_debug(), named(args.trigger));
     Ok(0)
 }
@@ -89,7 +96,17 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
 pub fn lift(args: &UnmuteArgs) -> anyhow::Result<u8> {
     let fleet = Fleet::read(&args.fleet, &Options::new())?;
     let mut store = args.store.open(&args.fleet, &fleet)?;
-    if !store.lift_mute(&args.model, args.trigger.map(Trigger::name).unwrap_or_default())? {
+    let trigger = args.trigger.map(Trigger::name).unwrap_or_default();
+    let lifted = store.transaction(|store| {
+        if !store.lift_mute(&args.model, trigger)? {
+            return Ok(false);
+        }
+        let who = super::variable("USER").unwrap_or_else(|| "unknown".into());
+        let body = json!({ "trigger": trigger });
+        let fact = Fact { at: Timestamp::now(), actor: &who, kind: "mute.lift", subject: &args.model, body };
+        notify::record(&fleet, store, fact).map(|_| true)
+    })?;
+    if !lifted {
         let what = format!("model '{}'", args.model);
         return Err(super::bad(&what, &format!("{} is not muted", named(args.trigger))));
     }

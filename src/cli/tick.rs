@@ -1,15 +1,19 @@
 //! `driftsweep tick`
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Options};
+use driftsweep::http::Http;
+use driftsweep::notify::{self, Delivered};
+use driftsweep::scheduler::{self, Means, Passed};
 use driftsweep::store::Store;
 use driftsweep::sweep::{Plan, Run, SweepReport};
 use driftsweep::tick::{self, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use super::state::{FolderArgs, State};
 use super::{Bar, EngineArgs};
@@ -58,6 +62,9 @@ pub struct TickArgs {
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
+    /// Stay until no training is under way, at most so long, for example 6h: where what is left behind would be stopped
+    #[arg(long, value_name = "DURATION")]
+    wait: Option<SignedDuration>,
     /// Exit with 10 if an event was opened
     #[arg(long)]
     fail_on_event: bool,
@@ -85,10 +92,16 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         return Err(super::bad("--now", "lies in the future: nothing would be due until then"));
     }
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
-    let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ())?;
+    let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
+    // Trainings do not wait for a sweep, nor for what keeps it from being run.
+    let passed = follow_up(args, &fleet, now);
+    let (ticked, passed) = (ticked?, passed?);
     match args.format {
-        TextFormat::Json => super::write_json(&ticked)?,
-        TextFormat::Table => super::write_stdout(summary(&ticked, &options).as_bytes())?,
+        TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
+        TextFormat::Table => super::write_stdout((summary(&ticked, &options) + &jobs_done(&passed)).as_bytes())?,
+    }
+    for (run, trouble) in &passed.passed.troubles {
+        eprintln!("driftsweep: run {run}: {}; the next tick tries again", trouble.escape_debug());
     }
     if let Some(ahead) = ticked.ahead {
         eprintln!(
@@ -115,6 +128,83 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         return Ok(super::sweep::NOT_COVERED);
     }
     Ok(code(args, &ticked, !sweep.failures.is_empty()))
+}
+
+/// What a tick did, as JSON.
+#[derive(Serialize)]
+struct Output<'a> {
+    #[serde(flatten)]
+    ticked: &'a Ticked,
+    jobs: &'a FollowUp,
+}
+
+/// What became of jobs and messages.
+#[derive(Default, Serialize)]
+struct FollowUp {
+    #[serde(flatten)]
+    passed: Passed,
+    messages: Delivered,
+}
+
+/// How long is waited between looks at trainings.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Takes jobs further, and sends what is to be told; with `--wait` until no training is under way.
+fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp> {
+    // Nothing to do, and nothing to open.
+    if fleet.channels.is_empty() && fleet.models.iter().all(|model| model.retrain.is_none()) {
+        return Ok(FollowUp::default());
+    }
+    let started = Instant::now();
+    // A connection of its own: the tick's has its lock to hold.
+    let mut store = args.store.open(&args.fleet, fleet)?;
+    let http = Http::new()?;
+    let program = std::env::current_exe().map_err(|e| Error::Backend(format!("cannot find this program: {e}")))?;
+    let state = args.store.folders.folder(&args.fleet).0;
+    let means = Means { http: &http, program: &program, state: &state };
+    let mut done = FollowUp::default();
+    let mut at = now;
+    loop {
+        let passed = match scheduler::pass(fleet, &mut store, at, &means, &mut |_| ()) {
+            // Another process is at it.
+            Err(Error::Occupied { .. }) => return Ok(done),
+            other => other?,
+        };
+        for (state, times) in passed.steps {
+            *done.passed.steps.entry(state).or_default() += times;
+        }
+        done.passed.troubles = passed.troubles;
+        let delivered = match store.lock("outbox") {
+            Ok(_lock) => notify::deliver(fleet, &mut store, &http, at)?,
+            // Another process is sending.
+            Err(Error::Occupied { .. }) => Delivered::default(),
+            Err(error) => return Err(error),
+        };
+        done.messages.sent += delivered.sent;
+        done.messages.put_off += delivered.put_off;
+        done.messages.dead += delivered.dead;
+        let most = args.wait.map_or(Duration::ZERO, SignedDuration::unsigned_abs);
+        if started.elapsed() + PAUSE > most || store.jobs_in("running")?.is_empty() {
+            return Ok(done);
+        }
+        std::thread::sleep(PAUSE);
+        at = now + SignedDuration::try_from(started.elapsed()).unwrap_or_default();
+    }
+}
+
+fn jobs_done(done: &FollowUp) -> String {
+    let steps: Vec<String> =
+        done.passed.steps.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
+    let mut text = String::new();
+    if !steps.is_empty() {
+        text += &format!("jobs: {}\n", steps.join(", "));
+    }
+    let messages = done.messages;
+    if messages != Delivered::default() {
+        text +=
+            &format!("messages: {} sent, {} put off, {} given up\n", messages.sent, messages.put_off, messages.dead);
+    }
+    text
 }
 
 fn code(args: &TickArgs, ticked: &Ticked, partial: bool) -> u8 {

@@ -1,17 +1,30 @@
 //! The fleet file: which models there are, what they were trained on, what they see now, and when a change
 //! counts. TOML, checked as a whole before anything is read, with the line of every mistake.
 
+mod channel;
 pub mod guess;
+mod money;
 mod options;
 pub mod policy;
+mod retrain;
+mod secret;
 mod segment;
 mod table;
 mod window;
 
 pub use crate::metric::Kind;
+use channel::ChannelTable;
+pub use channel::{Channel, Email, Security, Topic, Way};
+pub use money::Money;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 use policy::TriggerTable;
 pub use policy::{Given, Labels, Origin, Persistence, Quorum, Schedule, Trigger, Triggers};
+use retrain::RetrainTable;
+pub use retrain::{
+    Airflow, Approval, AtOnce, Automatic, Budget, Command, Executor, Governance, Kubernetes, OnExpiry, Retrain, Stakes,
+    Webhook,
+};
+pub use secret::{Address, Secret, Source};
 use table::{ConditionTable, ConventionSetting, Current, FeatureTable, FleetTable, ThresholdTable};
 use window::dated;
 pub use window::{Interval, Period};
@@ -44,6 +57,10 @@ pub struct Fleet {
     pub zone: TimeZone,
     /// Its models, in file order.
     pub models: Vec<Model>,
+    /// What holds for training them.
+    pub governance: Governance,
+    /// Who is told what happens.
+    pub channels: Vec<Channel>,
 }
 
 /// One model of a fleet.
@@ -71,6 +88,8 @@ pub struct Model {
     pub triggers: Triggers,
     /// Where its predictions meet what came true, if that is known.
     pub labels: Option<Labels>,
+    /// How it is trained, if somebody said so.
+    pub retrain: Option<Retrain>,
     /// Where its convention, if it has one, was set.
     convention_origin: Origin,
     /// What the model and the fleet set, to tell where a threshold comes from.
@@ -271,6 +290,18 @@ impl Fleet {
             None => TimeZone::UTC,
         };
 
+        let governance = Governance {
+            budget: table.budget.check().map_err(|reason| mistake(text.find("[budget"), reason))?,
+            approval: table.approval.check().map_err(|reason| mistake(text.find("[approval"), reason))?,
+            at_once: table.queue.check().map_err(|reason| mistake(text.find("[queue"), reason))?,
+        };
+        table
+            .defaults
+            .retrain
+            .over(&RetrainTable::default(), folder)
+            .map_err(|reason| mistake(text.find("[defaults.retrain"), reason))?;
+        let channels = channels(&table.channels, folder, &mistake)?;
+
         let mut names = HashSet::new();
         let mut models = Vec::new();
         for spanned in table.models {
@@ -362,6 +393,12 @@ impl Fleet {
                 return Err(mistake(at, format!("model '{}': current names no snapshot", model.name)));
             }
             let baseline = if previous { windows[0].current.clone() } else { resolve(folder, &model.baseline) };
+            let retrain = model.retrain.over(&table.defaults.retrain, folder).map_err(wrong)?;
+            if retrain.is_some() && governance.approval.approvers.is_empty() {
+                return Err(wrong(
+                    "training may have to be allowed, and nobody may allow it; add [approval] with approvers = [[\"NAME\"]]".into(),
+                ));
+            }
             let mut triggers = model.trigger.over(&table.defaults.trigger).map_err(wrong)?;
             // A step is seen once: on the next night both sides are beyond it.
             if previous && triggers.persistence.origin == Origin::BuiltIn {
@@ -411,6 +448,7 @@ impl Fleet {
                 windows,
                 triggers,
                 labels,
+                retrain,
                 convention_origin: if model.convention.is_some() { Origin::Model } else { Origin::Fleet },
                 thresholds: [model.thresholds, table.defaults.thresholds],
                 zone,
@@ -426,8 +464,29 @@ impl Fleet {
         }
         let stem = path.file_stem().map_or_else(|| "fleet".into(), |stem| stem.to_string_lossy().into_owned());
         let named = table.name.is_some();
-        Ok(Self { name: table.name.unwrap_or(stem), named, sweep, zone: fleet_zone, models })
+        Ok(Self { name: table.name.unwrap_or(stem), named, sweep, zone: fleet_zone, models, governance, channels })
     }
+}
+
+/// The ways in which somebody is told, checked.
+fn channels(
+    tables: &[Spanned<ChannelTable>],
+    folder: &Path,
+    mistake: &impl Fn(Option<usize>, String) -> Error,
+) -> Result<Vec<Channel>> {
+    let mut channels: Vec<Channel> = Vec::new();
+    for spanned in tables {
+        let (at, table) = (Some(spanned.span().start), spanned.get_ref());
+        let name = table.name.escape_debug();
+        if table.name.trim().is_empty() || table.name.len() > MOST_NAME || table.name.contains('\0') {
+            return Err(mistake(at, "notify needs a name".into()));
+        }
+        if channels.iter().any(|channel| channel.name == table.name) {
+            return Err(mistake(at, format!("notify '{name}': the name is taken")));
+        }
+        channels.push(table.check(folder).map_err(|reason| mistake(at, format!("notify '{name}': {reason}")))?);
+    }
+    Ok(channels)
 }
 
 fn apply(

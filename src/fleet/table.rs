@@ -10,7 +10,9 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::Thresholds;
+use super::channel::ChannelTable;
 use super::policy::{LabelTable, TriggerTable};
+use super::retrain::{ApprovalTable, BudgetTable, QueueTable, RetrainTable};
 use crate::metric::Kind;
 use crate::metric::convention::{Convention, Conventional, Rule};
 use crate::snapshot::{Bound, Test};
@@ -26,6 +28,14 @@ pub(super) struct FleetTable {
     pub(super) time_zone: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) defaults: Settings,
+    #[serde(default)]
+    pub(super) budget: BudgetTable,
+    #[serde(default)]
+    pub(super) approval: ApprovalTable,
+    #[serde(default)]
+    pub(super) queue: QueueTable,
+    #[serde(default, rename = "notify")]
+    pub(super) channels: Vec<Spanned<ChannelTable>>,
     #[serde(default, rename = "model")]
     pub(super) models: Vec<Spanned<ModelTable>>,
 }
@@ -66,6 +76,8 @@ pub(super) struct ModelTable {
     pub(super) trigger: TriggerTable,
     #[serde(default)]
     pub(super) labels: Option<LabelTable>,
+    #[serde(default)]
+    pub(super) retrain: RetrainTable,
     #[serde(default)]
     pub(super) feature: BTreeMap<String, FeatureTable>,
 }
@@ -150,6 +162,8 @@ pub(super) struct Settings {
     pub(super) thresholds: ThresholdTable,
     #[serde(default)]
     pub(super) trigger: TriggerTable,
+    #[serde(default)]
+    pub(super) retrain: RetrainTable,
 }
 
 /// `convention = "evidently"`, `"none"`, or a table that also says which figure decides. Checked as it is read, so that

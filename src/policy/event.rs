@@ -25,7 +25,7 @@ pub fn cloud_event(id: &str, fleet: &str, model: &str, trigger: Trigger, due: Ti
     json!({
         "specversion": "1.0",
         "id": id,
-        "source": format!("/driftsweep/{}", uri_segment(fleet)),
+        "source": source(fleet),
         "type": TYPE,
         "subject": model,
         "time": due.to_string(),
@@ -38,6 +38,11 @@ pub fn cloud_event(id: &str, fleet: &str, model: &str, trigger: Trigger, due: Ti
             "details": details,
         },
     })
+}
+
+/// Where events of a fleet come from.
+pub fn source(fleet: &str) -> String {
+    format!("/driftsweep/{}", uri_segment(fleet))
 }
 
 /// A name as a segment of a URI reference, which a source has to be.

@@ -15,7 +15,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::error::{Error, Result};
 
 /// The schema, in steps that are never changed once released. Each is the same text for both databases.
-const MIGRATIONS: &[(&str, &str)] = &[("triggers", include_str!("0001_triggers.sql"))];
+const MIGRATIONS: &[(&str, &str)] =
+    &[("triggers", include_str!("0001_triggers.sql")), ("retrain", include_str!("0002_retrain.sql"))];
 
 /// An open database.
 pub struct Database {
@@ -115,15 +116,18 @@ impl Database {
         }
     }
 
-    /// Begins a transaction.
+    /// Begins a transaction; those with the same number come one after the other.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn begin(&mut self) -> Result<()> {
-        // SQLite must take the right to write at once: it cannot be had later if another process has written since.
-        // PostgreSQL refuses to commit what was decided by what another transaction has changed since.
-        let begin = if self.file.is_some() { "BEGIN IMMEDIATE" } else { "BEGIN ISOLATION LEVEL SERIALIZABLE" };
-        self.run(sqlx::query(begin)).map(drop)
+    pub fn begin(&mut self, key: i64) -> Result<()> {
+        if self.file.is_some() {
+            // SQLite must take the right to write at once: it cannot be had later if another process has written since.
+            return self.run(sqlx::query("BEGIN IMMEDIATE")).map(drop);
+        }
+        // Each statement sees what was committed before it, and nobody commits while the lock is held.
+        self.run(sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED"))?;
+        self.run(sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(key)).map(drop)
     }
 
     /// Makes what was done in it last, or undoes it.

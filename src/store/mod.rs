@@ -1,7 +1,9 @@
 //! What is remembered between runs: sweeps and what was concluded of them, retrain events, mutes. An SQLite file, or
 //! PostgreSQL by its URL.
 
+mod audit;
 mod database;
+mod jobs;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,8 +13,10 @@ use sqlx::{Row, query};
 
 use crate::atomic::hex;
 use crate::error::{Error, Result};
+pub use audit::{ITSELF, Record, Verified};
 use database::Database;
 pub use database::{Lock, is_postgres};
+pub use jobs::{Message, RunEntry, Versioned};
 
 /// The memory of one fleet.
 pub struct Store {
@@ -148,22 +152,29 @@ impl Store {
         Ok(Self { database: Database::open(place)?, fleet: fleet.into() })
     }
 
-    /// The right to act for the fleet, held until it is dropped or the process ends.
+    /// The right to do something for the fleet, held until it is dropped or the process ends.
     ///
     /// # Errors
     /// [`Error::Occupied`] if another process has it.
-    pub fn lock(&mut self) -> Result<Lock> {
-        let hash = Sha256::digest(format!("driftsweep {}", self.fleet));
-        let key = i64::from_be_bytes(hash[..8].try_into().unwrap_or_default());
+    pub fn lock(&mut self, what: &str) -> Result<Lock> {
+        let key = self.key_of(what);
         self.database.try_lock(key)?.ok_or_else(|| Error::Occupied { fleet: self.fleet.clone() })
     }
 
-    /// Runs several steps of which all happen or none.
+    /// A number for what a process may have for itself.
+    fn key_of(&self, what: &str) -> i64 {
+        let hash = Sha256::digest(format!("driftsweep {what} {}", self.fleet));
+        i64::from_be_bytes(hash[..8].try_into().unwrap_or_default())
+    }
+
+    /// Runs several steps of which all happen or none. Those of one fleet come one after the other: what is read inside is
+    /// as it is.
     ///
     /// # Errors
     /// Those of the steps.
     pub fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.database.begin()?;
+        let key = self.key_of("write");
+        self.database.begin(key)?;
         match work(self).and_then(|done| self.database.end(true).map(|()| done)) {
             Err(error) => {
                 // The first error is the one to tell.
@@ -201,6 +212,16 @@ impl Store {
                 trained: some_time(row, 5)?,
             })
         })
+    }
+
+    /// When a model was last trained, as far as was said.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn trained(&mut self, model: &str) -> Result<Option<Timestamp>> {
+        let select = query("SELECT trained FROM model WHERE fleet = $1 AND name = $2").bind(self.fleet.clone());
+        let found = self.database.rows(select.bind(model.to_owned()), |row| some_time(row, 0))?;
+        Ok(found.into_iter().next().flatten())
     }
 
     /// Notes that a schedule of a model was seen to, up to a time.

@@ -17,11 +17,12 @@ use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Model, Trigger};
 use crate::labels;
 use crate::metric::performance::{Measured, Quality};
+use crate::notify::{self, Fact};
 use crate::policy::drift;
 use crate::policy::outcome::{Outcome, Standing};
 use crate::policy::performance::{self, Circumstances, Performance, Volume};
 use crate::policy::{Evaluation, event};
-use crate::store::{self, Event, Firing, Hit, Known, QualityEntry, Store, Verdict};
+use crate::store::{self, Event, Firing, Hit, ITSELF, Known, QualityEntry, Store, Verdict};
 use crate::sweep::{ModelReport, Summary, SweepReport};
 
 /// Sweeps a fleet for a tick.
@@ -99,7 +100,7 @@ pub fn tick(
     step: &mut dyn FnMut(&str),
 ) -> Result<Ticked> {
     step("lock");
-    let _lock = store.lock()?;
+    let _lock = store.lock("tick")?;
     step("meet models");
     let mut known = by_name(store.known()?);
     let unknown: Vec<&str> =
@@ -463,6 +464,13 @@ impl Fired<'_> {
                     body: body.to_string(),
                     closed: None,
                 })?;
+                let sha256 = hex(&Sha256::digest(body.to_string()));
+                let told = json!({
+                    "model": model.name, "trigger": trigger.name(), "reason": reason, "due": due, "sweep": body["data"]["details"]["sweep"],
+                    "event_sha256": sha256,
+                });
+                let fact = Fact { at, actor: ITSELF, kind: "event.open", subject: &id, body: told };
+                notify::record(fleet, store, fact)?;
                 standings.open.insert(model.name.clone(), id.clone());
                 standings.last.insert(model.name.clone(), due);
                 ticked.events.push(body);

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use super::data::{dataset, read_parquet, run};
 
 /// Where the test server is; without one the tests of PostgreSQL fail unless they were asked to be left out.
-fn postgres() -> Option<String> {
+pub fn postgres() -> Option<String> {
     if std::env::var("DRIFTSWEEP_TEST_NO_POSTGRES").is_ok_and(|value| !value.is_empty()) {
         return None;
     }
@@ -36,12 +36,12 @@ fn postgres() -> Option<String> {
 
 /// A folder with a generated fleet of three nights, drifting from the second on, and both stores. Its name is its own, so
 /// that fleets can share a server.
-struct World {
-    folder: TempDir,
+pub struct World {
+    pub folder: TempDir,
 }
 
 impl World {
-    fn new(models: usize, extra: &str) -> Self {
+    pub fn new(models: usize, extra: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let [path, models] = [folder.path().display().to_string(), models.to_string()];
         let args = ["bench", "generate", &path, "--models", &models, "--features", "6", "--rows", "1500"];
@@ -55,21 +55,21 @@ impl World {
         world
     }
 
-    fn fleet_file(&self) -> PathBuf {
+    pub fn fleet_file(&self) -> PathBuf {
         self.folder.path().join("fleet.toml")
     }
 
-    fn fleet(&self) -> Fleet {
+    pub fn fleet(&self) -> Fleet {
         Fleet::read(&self.fleet_file(), &Options::new()).unwrap()
     }
 
     /// An SQLite file, and the test server.
-    fn stores(&self) -> Vec<String> {
+    pub fn stores(&self) -> Vec<String> {
         let file = self.folder.path().join("a b?c%20.sqlite").display().to_string();
         [Some(file), postgres()].into_iter().flatten().collect()
     }
 
-    fn tick(&self, store: &str, now: &str, more: &[&str]) -> Output {
+    pub fn tick(&self, store: &str, now: &str, more: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
         let state = self.folder.path().join("state");
         command.args(["tick", "--format", "json", "--threads", "1", "--now", now]).args(more);
@@ -84,7 +84,7 @@ impl World {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn command(&self, store: &str, args: &[&str]) -> Output {
+    pub fn command(&self, store: &str, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
         command.args(args).env("DRIFTSWEEP_STORE", store).env_remove("USER").output().unwrap()
     }

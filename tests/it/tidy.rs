@@ -46,19 +46,24 @@ fn imports_point_down_only() {
         "error",
         "atomic",
         "storage",
-        "store",
         "count",
         "metric",
         "snapshot",
         "generate",
         "fleet",
+        "http",
         "baseline",
         "sweep",
         "report",
         "history",
         "policy",
+        "retrain",
+        "store",
+        "notify",
+        "executor",
         "labels",
         "tick",
+        "scheduler",
         "calibrate",
         "cli",
     ];
@@ -92,15 +97,24 @@ fn every_heavy_package_has_one_user_and_the_pure_rooms_stay_pure() {
         if room != "store" {
             forbid("sqlx");
         }
-        if room != "storage" && room != "store" {
+        if !["storage", "store", "http", "executor"].contains(&&*room) {
             forbid("tokio");
+        }
+        if room != "http" {
+            forbid("reqwest");
+        }
+        if room != "notify" {
+            ["lettre", "rdkafka", "minijinja"].into_iter().for_each(forbid);
+        }
+        if room != "executor" {
+            ["kube::", "k8s_openapi"].into_iter().for_each(forbid);
         }
         if room != "cli" {
             ["clap", "SystemTime", "Instant::now", "Timestamp::now", "println!", "process::exit"]
                 .into_iter()
                 .for_each(forbid);
         }
-        if ["metric", "count", "policy"].contains(&&*room) || file == "figures.rs" {
+        if ["metric", "count", "policy", "retrain"].contains(&&*room) || file == "figures.rs" {
             ["std::fs", "std::env", "std::path", "polars", "crate::snapshot", "crate::store"]
                 .into_iter()
                 .for_each(forbid);

@@ -1,0 +1,202 @@
+//! `driftsweep audit` and `outbox`
+
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use driftsweep::error::Error;
+use driftsweep::fleet::{Fleet, Options};
+use driftsweep::http::Http;
+use driftsweep::notify;
+use driftsweep::store::Message;
+use jiff::Timestamp;
+
+use super::tick::{StoreArgs, TextFormat};
+
+#[derive(Subcommand)]
+pub enum AuditCommand {
+    /// Shows what was done to a job, event, model or budget, or to all
+    Show(ShowArgs),
+    /// Checks that no record was edited, removed or put elsewhere (exit code 15)
+    Verify(VerifyArgs),
+    /// Writes all records, one line of JSON each
+    Export(ExportArgs),
+}
+
+#[derive(Args)]
+pub struct ShowArgs {
+    /// The job, event, model or budget; all if left out
+    #[arg(long, value_name = "NAME", default_value = "")]
+    subject: String,
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// The last record as an earlier check showed it, kept elsewhere: finds even an audit that was written anew
+    #[arg(long, value_name = "NUMBER:HASH", value_parser = head)]
+    expect: Option<(u64, String)>,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args)]
+pub struct ExportArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The audit is not what it was.
+pub const TAMPERED: u8 = 15;
+
+fn head(text: &str) -> Result<(u64, String), String> {
+    let wrong = || format!("'{text}' is not NUMBER:HASH as `audit verify` shows it");
+    let (seq, hash) = text.split_once(':').ok_or_else(wrong)?;
+    Ok((seq.parse().map_err(|_| wrong())?, hash.to_owned()))
+}
+
+pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
+    match command {
+        AuditCommand::Show(args) => show(args),
+        AuditCommand::Verify(args) => verify(args),
+        AuditCommand::Export(args) => export(args),
+    }
+}
+
+fn show(args: &ShowArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let mut table = super::table(["record", "at", "by", "what", "to", "figures"]);
+    store.audit(&args.subject, |record| {
+        table.add_row([
+            record.seq.to_string(),
+            record.at.to_string(),
+            record.actor.escape_debug().to_string(),
+            record.kind,
+            record.subject.escape_debug().to_string(),
+            record.body.to_string(),
+        ]);
+        Ok(())
+    })?;
+    super::write_stdout(format!("{table}\n").as_bytes())?;
+    Ok(0)
+}
+
+fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let expected = args.expect.as_ref().map(|(seq, hash)| (*seq, &**hash));
+    let verified = store.verify_audit(expected)?;
+    match args.format {
+        TextFormat::Json => super::write_json(&verified)?,
+        TextFormat::Table => {
+            let head = verified.head.as_ref().map(|(seq, hash)| format!("; the last is {seq}:{hash}"));
+            let word = if verified.problems.is_empty() { "whole" } else { "not whole" };
+            let line = format!("{} records: {word}{}\n", verified.records, head.unwrap_or_default());
+            super::write_stdout(line.as_bytes())?;
+        }
+    }
+    verified.problems.iter().for_each(|problem| eprintln!("driftsweep: audit: {problem}"));
+    Ok(if verified.problems.is_empty() { 0 } else { TAMPERED })
+}
+
+fn export(args: &ExportArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let failed = |source| Error::Write { path: "standard output".into(), source };
+    let written = store.audit("", |record| {
+        let line = serde_json::to_string(&record)
+            .map_err(|e| Error::BadValue { what: "audit".into(), reason: e.to_string() })?;
+        writeln!(out, "{line}").map_err(failed)
+    });
+    match written.and_then(|()| out.flush().map_err(failed)) {
+        Err(Error::Write { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
+        other => Ok(other.map(|()| 0)?),
+    }
+}
+
+#[derive(Subcommand)]
+pub enum OutboxCommand {
+    /// Lists messages that are still to be sent, and those that could not be
+    List(OutboxArgs),
+    /// Sends what is due
+    Send(OutboxArgs),
+    /// Puts messages that could not be sent back among those to be sent
+    Retry(OutboxArgs),
+}
+
+#[derive(Args)]
+pub struct OutboxArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// The time it is taken to be [default: now]
+    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
+    now: Option<Timestamp>,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
+    let (OutboxCommand::List(args) | OutboxCommand::Send(args) | OutboxCommand::Retry(args)) = command;
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let now = args.now.unwrap_or_else(Timestamp::now);
+    match command {
+        OutboxCommand::List(_) => {
+            let mut messages = store.messages_in("pending")?;
+            messages.extend(store.messages_in("dead")?);
+            if args.format == TextFormat::Json {
+                super::write_json(&messages)?;
+                return Ok(0);
+            }
+            let mut table = super::table(["record", "channel", "about", "at", "state", "tried", "next", "error"]);
+            for message in &messages {
+                table.add_row([
+                    message.seq.to_string(),
+                    message.channel.escape_debug().to_string(),
+                    message.topic.clone(),
+                    message.at.to_string(),
+                    message.state.clone(),
+                    message.attempts.to_string(),
+                    if message.state == "dead" { String::new() } else { message.next_at.to_string() },
+                    message.error.as_deref().unwrap_or_default().escape_debug().to_string(),
+                ]);
+            }
+            super::write_stdout(format!("{table}\n").as_bytes())?;
+        }
+        OutboxCommand::Send(_) => {
+            let _lock = store.lock("outbox")?;
+            let delivered = notify::deliver(&fleet, &mut store, &Http::new()?, now)?;
+            super::write_json(&delivered)?;
+        }
+        OutboxCommand::Retry(_) => {
+            let dead = store.messages_in("dead")?;
+            store.transaction(|store| {
+                dead.iter().try_for_each(|message| {
+                    let again = Message { state: "pending".into(), attempts: 0, next_at: now, ..message.clone() };
+                    store.set_message(&again)
+                })
+            })?;
+            eprintln!("{} messages are to be sent again", dead.len());
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,130 @@
+//! `driftsweep budget` and `economics`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use driftsweep::fleet::{Fleet, Options};
+use driftsweep::retrain::{Estimate, Worth};
+use driftsweep::scheduler;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use super::tick::{StoreArgs, TextFormat};
+
+#[derive(Args)]
+pub struct BudgetArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// A time in the month, and how much of it has passed [default: now]
+    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
+    now: Option<Timestamp>,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args)]
+pub struct EconomicsArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let now = args.now.unwrap_or_else(Timestamp::now);
+    let ledger = scheduler::ledger(&fleet, &mut store, now)?;
+    let standings = scheduler::standings(&fleet, &ledger, now);
+    let month = ledger.month().strftime("%Y-%m").to_string();
+    if args.format == TextFormat::Json {
+        super::write_json(&json!({ "month": month, "budgets": standings }))?;
+        return Ok(0);
+    }
+    let mut table = super::table(["budget", "month", "limit", "spent", "set aside", "left", "forecast", "taken"]);
+    super::align_right(&mut table, 2..8);
+    for standing in &standings {
+        let taken = standing.spent + standing.committed;
+        let share = 100.0 * taken.dollars() / standing.budget.dollars().max(f64::MIN_POSITIVE);
+        table.add_row([
+            standing.scope.to_string(),
+            month.clone(),
+            standing.budget.to_string(),
+            standing.spent.to_string(),
+            standing.committed.to_string(),
+            (standing.budget - taken).to_string(),
+            standing.forecast.to_string(),
+            format!("{share:.0} %{}", if standing.warns { " !" } else { "" }),
+        ]);
+    }
+    super::write_stdout(format!("{table}\n").as_bytes())?;
+    Ok(0)
+}
+
+/// A model's cost and worth.
+#[derive(Serialize)]
+struct Line<'a> {
+    model: &'a str,
+    team: &'a str,
+    estimate: Estimate,
+    worth: Worth,
+    break_even_days: Option<f64>,
+    advice: &'static str,
+}
+
+pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
+    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let mut lines = Vec::new();
+    for model in &fleet.models {
+        let Some(retrain) = &model.retrain else { continue };
+        let (estimate, worth) = scheduler::reckon(&mut store, model, retrain)?;
+        let (break_even_days, advice) = (worth.break_even(estimate.expected), worth.advice(&estimate));
+        lines.push(Line { model: &model.name, team: &retrain.team, estimate, worth, break_even_days, advice });
+    }
+    if lines.is_empty() {
+        return Err(super::bad("economics", "no model says how it is trained; add [model.retrain]"));
+    }
+    lines.sort_by_key(|line| line.estimate.expected - line.worth.gain);
+    if args.format == TextFormat::Json {
+        super::write_json(&lines)?;
+        return Ok(0);
+    }
+    let heading = [
+        "model",
+        "team",
+        "retrain costs",
+        "90 % of runs below",
+        "points lost",
+        "stale a day",
+        "gain",
+        "pays after",
+        "advice",
+    ];
+    let mut table = super::table(heading);
+    super::align_right(&mut table, 2..8);
+    for line in &lines {
+        table.add_row([
+            line.model.escape_debug().to_string(),
+            line.team.escape_debug().to_string(),
+            line.estimate.expected.to_string(),
+            line.estimate.high.to_string(),
+            format!("{:.2} {}", line.worth.points, line.worth.loss.name()),
+            line.worth.stale_a_day.to_string(),
+            line.worth.gain.to_string(),
+            line.break_even_days.map_or_else(|| "never".into(), |days| format!("{days:.1} days")),
+            line.advice.into(),
+        ]);
+    }
+    super::write_stdout(format!("{table}\n").as_bytes())?;
+    Ok(0)
+}

@@ -1,0 +1,90 @@
+//! Training as a run of an Airflow DAG, by the REST API: version 2 of Airflow 3, or version 1 of Airflow 2.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Ended, Executor, Outcome, Progress, Run};
+use crate::fleet;
+use crate::http::{Answer, Failure, Http, Request};
+
+/// The executor.
+pub struct Airflow<'a> {
+    /// Where, and which DAG.
+    pub airflow: &'a fleet::Airflow,
+    /// By which client.
+    pub http: &'a Http,
+}
+
+impl Airflow<'_> {
+    fn version(&self) -> &'static str {
+        if self.airflow.version_1 { "v1" } else { "v2" }
+    }
+
+    /// What lets us in: the scheme and the credentials.
+    fn authorization(&self) -> Result<Option<(&'static str, String)>, Failure> {
+        use base64::Engine;
+        if let Some(token) = &self.airflow.token {
+            return Ok(Some(("Bearer", token.read()?.expose().to_owned())));
+        }
+        let (Some(user), Some(password)) = (&self.airflow.user, &self.airflow.password) else { return Ok(None) };
+        let password = password.read()?;
+        if self.airflow.version_1 {
+            let pair = format!("{user}:{}", password.expose());
+            return Ok(Some(("Basic", base64::engine::general_purpose::STANDARD.encode(pair))));
+        }
+        let request =
+            Request::post(&json!({ "username": user, "password": password.expose() })).hiding(password.expose());
+        let answer = self.http.send(&self.airflow.url.read()?, &["auth", "token"], request)?.good()?;
+        match answer["access_token"].as_str() {
+            Some(token) => Ok(Some(("Bearer", token.to_owned()))),
+            None => Err(Failure::passing("it gave no access token")),
+        }
+    }
+
+    fn send(&self, below: &[&str], request: Request) -> Result<Answer, Failure> {
+        let request = match self.authorization()? {
+            Some((scheme, credentials)) => request.authorized(scheme, &credentials),
+            None => request,
+        };
+        let path = [&["api", self.version(), "dags", &self.airflow.dag, "dagRuns"], below].concat();
+        self.http.send(&self.airflow.url.read()?, &path, request)
+    }
+}
+
+impl Executor for Airflow<'_> {
+    fn start(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
+        let mut body = json!({ "dag_run_id": run.name(), "conf": run.context() });
+        if !self.airflow.version_1 {
+            // Required there; a run that is asked for stands for no time of the schedule.
+            body["logical_date"] = Value::Null;
+        }
+        match self.send(&[], Request::post(&body))? {
+            Answer { status: 409, .. } => Ok(()),
+            answer => answer.good().map(drop),
+        }
+    }
+
+    fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
+        let answer = match self.send(&[&run.name()], Request::get())? {
+            Answer { status: 404, .. } => return Ok(Progress::NotStarted),
+            answer => answer.good()?,
+        };
+        let outcome = match answer["state"].as_str() {
+            Some("queued" | "running") => return Ok(Progress::Running),
+            Some("success") => Outcome::Succeeded,
+            Some("failed") => Outcome::Failed,
+            other => return Err(Failure::passing(format!("its state is {other:?}"))),
+        };
+        let time = |key: &str| answer[key].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        let took = time("start_date").zip(time("end_date")).map(|(start, end)| end.duration_since(start));
+        let reason = if outcome == Outcome::Failed { "the DAG run failed; see its logs in Airflow" } else { "" };
+        Ok(Progress::Ended(Ended { took, ..Ended::new(outcome, reason) }))
+    }
+
+    fn cancel(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
+        match self.send(&[&run.name()], Request::patch(&json!({ "state": "failed" })))? {
+            Answer { status: 404, .. } => Ok(()),
+            answer => answer.good().map(drop),
+        }
+    }
+}

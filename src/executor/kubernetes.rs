@@ -1,0 +1,139 @@
+//! Training as a Kubernetes Job, made from a manifest that the user keeps.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::EnvVar;
+use kube::api::{DeleteParams, PostParams};
+use kube::config::KubeConfigOptions;
+use kube::{Api, Client, Config};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Ended, Executor, Outcome, Progress, Run};
+use crate::fleet;
+use crate::http::Failure;
+
+/// The executor.
+pub struct Kubernetes<'a> {
+    /// Where, and which manifest.
+    pub settings: &'a fleet::Kubernetes,
+    /// The longest that a Job may take.
+    pub timeout: SignedDuration,
+}
+
+/// A label has no more characters.
+const MOST_LABEL: usize = 63;
+
+impl Kubernetes<'_> {
+    fn with<T>(&self, work: impl AsyncFnOnce(Api<Job>) -> Result<T, Failure>) -> Result<T, Failure> {
+        let runtime: Runtime =
+            Builder::new_current_thread().enable_all().build().map_err(|e| Failure::passing(e.to_string()))?;
+        runtime.block_on(async {
+            let mut config = match &self.settings.context {
+                Some(context) => {
+                    let options = KubeConfigOptions { context: Some(context.clone()), ..Default::default() };
+                    Config::from_kubeconfig(&options).await.map_err(|e| Failure::passing(e.to_string()))?
+                }
+                None => Config::infer().await.map_err(|e| Failure::passing(e.to_string()))?,
+            };
+            config.connect_timeout = Some(std::time::Duration::from_secs(10));
+            config.read_timeout = Some(std::time::Duration::from_secs(10));
+            let namespace = self.settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+            let client = Client::try_from(config).map_err(|e| Failure::passing(e.to_string()))?;
+            work(Api::namespaced(client, &namespace)).await
+        })
+    }
+
+    fn name(run: &Run) -> String {
+        format!("driftsweep-{}", run.name())
+    }
+}
+
+/// The manifest of a run: its own name, labels, variables and time limit; a failed pod is our retry, not the Job's.
+fn job(manifest: &Path, run: &Run, name: &str, timeout: SignedDuration) -> Result<Job, Failure> {
+    let wrong = |reason: String| Failure::lasting(format!("{}: {reason}", manifest.display()));
+    let text = std::fs::read_to_string(manifest).map_err(|e| wrong(e.to_string()))?;
+    let mut job: Job = serde_saphyr::from_str(&text).map_err(|e| wrong(format!("is not a Job: {e}")))?;
+    job.metadata.name = Some(name.into());
+    job.metadata.generate_name = None;
+    let annotations = job.metadata.annotations.get_or_insert_default();
+    annotations.insert("driftsweep.io/model".into(), run.model.clone());
+    annotations.insert("driftsweep.io/fleet".into(), run.fleet.clone());
+    let labels = BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), "driftsweep".to_owned()),
+        ("driftsweep.io/job".to_owned(), run.job.chars().take(MOST_LABEL).collect()),
+    ]);
+    job.metadata.labels.get_or_insert_default().extend(labels.clone());
+    let spec = job.spec.as_mut().ok_or_else(|| wrong("has no spec".into()))?;
+    spec.backoff_limit.get_or_insert(0);
+    spec.active_deadline_seconds.get_or_insert(timeout.as_secs().max(1));
+    spec.template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels);
+    let pod = spec.template.spec.as_mut().ok_or_else(|| wrong("its template has no spec".into()))?;
+    pod.restart_policy.get_or_insert_with(|| "Never".into());
+    if pod.containers.is_empty() {
+        return Err(wrong("has no containers".into()));
+    }
+    let mut variables = run.variables();
+    variables.push(("DRIFTSWEEP_EVENT", run.event.clone()));
+    for container in &mut pod.containers {
+        let env = container.env.get_or_insert_default();
+        env.retain(|known| variables.iter().all(|(name, _)| known.name != *name));
+        for (name, value) in &variables {
+            // `$(NAME)` in a value stands for another variable; `$$` for a dollar.
+            env.push(EnvVar { name: (*name).into(), value: Some(value.replace('$', "$$")), ..Default::default() });
+        }
+    }
+    Ok(job)
+}
+
+fn failure(error: &kube::Error) -> Failure {
+    match error {
+        kube::Error::Api(status) => {
+            let lasting = (400..500).contains(&status.code) && ![401, 403, 408, 409, 429].contains(&status.code);
+            Failure { reason: format!("status {}: {}", status.code, status.message), lasting }
+        }
+        other => Failure::passing(other.to_string()),
+    }
+}
+
+impl Executor for Kubernetes<'_> {
+    fn start(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
+        let job = job(&self.settings.manifest, run, &Self::name(run), self.timeout)?;
+        self.with(async |api| match api.create(&PostParams::default(), &job).await {
+            // It was made before.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            other => other.map(drop).map_err(|e| failure(&e)),
+        })
+    }
+
+    fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
+        let job = self.with(async |api| api.get_opt(&Self::name(run)).await.map_err(|e| failure(&e)))?;
+        let Some(job) = job else { return Ok(Progress::NotStarted) };
+        Ok(progress(&job))
+    }
+
+    fn cancel(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
+        self.with(async |api| match api.delete(&Self::name(run), &DeleteParams::background()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => other.map(drop).map_err(|e| failure(&e)),
+        })
+    }
+}
+
+fn progress(job: &Job) -> Progress {
+    let Some(status) = &job.status else { return Progress::Running };
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let found = conditions.iter().find(|c| c.status == "True" && matches!(&*c.type_, "Complete" | "Failed"));
+    let Some(condition) = found else { return Progress::Running };
+    let said = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (outcome, reason) = match (&*condition.type_, condition.reason.as_deref()) {
+        ("Complete", _) => (Outcome::Succeeded, String::new()),
+        (_, Some("DeadlineExceeded")) => (Outcome::TimedOut, said(&condition.message)),
+        _ => (Outcome::Failed, format!("{}: {}", said(&condition.reason), said(&condition.message))),
+    };
+    let end = status.completion_time.as_ref().or(condition.last_transition_time.as_ref());
+    let took = status.start_time.as_ref().zip(end).map(|(start, end)| end.0.duration_since(start.0));
+    Progress::Ended(Ended { took, ..Ended::new(outcome, reason) })
+}

@@ -1,0 +1,224 @@
+//! What trains: a command on this machine, whoever answers at an address, a Kubernetes Job, an Airflow DAG.
+//!
+//! A run has a name, so that it is started once however often it is asked for: [`Executor::poll`] tells whether it is
+//! known, and starting it twice is starting it once.
+
+mod airflow;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+pub mod local;
+mod webhook;
+
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::fleet::{self, Money};
+use crate::http::{Failure, Http};
+
+/// A run of a job, as those who train see it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The fleet.
+    pub fleet: String,
+    /// The model.
+    pub model: String,
+    /// The job.
+    pub job: String,
+    /// Which start it is, from 1.
+    pub attempt: u32,
+    /// The trigger.
+    pub trigger: String,
+    /// The CloudEvent, as JSON.
+    pub event: String,
+    /// The folder that is its own on this machine.
+    pub folder: PathBuf,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When it is to be stopped.
+    pub stop_at: Timestamp,
+    /// Variables that it must not see.
+    pub hidden: Vec<String>,
+}
+
+impl Run {
+    /// Its name: the same for the same attempt, and good for a file, a label and a segment of an address.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.job, self.attempt)
+    }
+
+    /// What there is to know of it, as JSON.
+    pub fn context(&self) -> Value {
+        json!({
+            "run": self.name(),
+            "fleet": self.fleet,
+            "model": self.model,
+            "job": self.job,
+            "attempt": self.attempt,
+            "trigger": self.trigger,
+            "stop_at": self.stop_at,
+            "event": serde_json::from_str::<Value>(&self.event).unwrap_or_default(),
+        })
+    }
+
+    /// The same as variables.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("DRIFTSWEEP_RUN", self.name()),
+            ("DRIFTSWEEP_FLEET", self.fleet.clone()),
+            ("DRIFTSWEEP_MODEL", self.model.clone()),
+            ("DRIFTSWEEP_JOB", self.job.clone()),
+            ("DRIFTSWEEP_ATTEMPT", self.attempt.to_string()),
+            ("DRIFTSWEEP_TRIGGER", self.trigger.clone()),
+            ("DRIFTSWEEP_STOP_AT", self.stop_at.to_string()),
+        ]
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is not known there.
+    NotStarted,
+    /// It is under way.
+    Running,
+    /// It has ended.
+    Ended(Ended),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome,
+    /// Why, where it was not good.
+    pub reason: String,
+    /// How long it took, if that is known.
+    pub took: Option<SignedDuration>,
+    /// What it cost, if it says so itself.
+    pub cost: Option<Money>,
+}
+
+/// How a run ended, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The model was trained.
+    Succeeded,
+    /// It was not.
+    Failed,
+    /// It was stopped: it took too long.
+    TimedOut,
+    /// It was stopped by somebody.
+    Cancelled,
+}
+
+impl Ended {
+    /// How a run ended of which no more is known.
+    pub fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
+        Self { outcome, reason: reason.into(), took: None, cost: None }
+    }
+}
+
+/// Trains.
+pub trait Executor: Sync {
+    /// Starts a run, unless it has been started already.
+    ///
+    /// # Errors
+    /// [`Failure`]: a lasting one is the end of the attempt, after a passing one it is asked for again.
+    fn start(&self, run: &Run, now: Timestamp) -> Result<(), Failure>;
+
+    /// How far it is.
+    ///
+    /// # Errors
+    /// [`Failure`] if that cannot be told.
+    fn poll(&self, run: &Run, now: Timestamp) -> Result<Progress, Failure>;
+
+    /// Stops it, if it is under way; it may take a while to end.
+    ///
+    /// # Errors
+    /// [`Failure`] if it cannot be reached.
+    fn cancel(&self, run: &Run, now: Timestamp) -> Result<(), Failure>;
+}
+
+/// The executor of a model: the one place where it is chosen. `program` supervises commands: this program, by its path.
+pub fn of<'a>(retrain: &'a fleet::Retrain, http: &'a Http, program: &'a std::path::Path) -> Box<dyn Executor + 'a> {
+    match &retrain.executor {
+        fleet::Executor::Command(command) => Box::new(local::Local { command, program }),
+        fleet::Executor::Webhook(webhook) => Box::new(webhook::Webhook { webhook, http }),
+        fleet::Executor::Airflow(airflow) => Box::new(airflow::Airflow { airflow, http }),
+        #[cfg(feature = "kubernetes")]
+        fleet::Executor::Kubernetes(kubernetes) => {
+            Box::new(kubernetes::Kubernetes { settings: kubernetes, timeout: retrain.timeout })
+        }
+        #[cfg(not(feature = "kubernetes"))]
+        fleet::Executor::Kubernetes(_) => Box::new(Missing("kubernetes")),
+    }
+}
+
+/// An executor that this build does not have.
+#[cfg(not(feature = "kubernetes"))]
+struct Missing(&'static str);
+
+#[cfg(not(feature = "kubernetes"))]
+impl Missing {
+    fn failure(&self) -> Failure {
+        let name = self.0;
+        Failure::lasting(format!("this build has no {name}; build it with `--features {name}`"))
+    }
+}
+
+#[cfg(not(feature = "kubernetes"))]
+impl Executor for Missing {
+    fn start(&self, _: &Run, _: Timestamp) -> Result<(), Failure> {
+        Err(self.failure())
+    }
+
+    fn poll(&self, _: &Run, _: Timestamp) -> Result<Progress, Failure> {
+        Err(self.failure())
+    }
+
+    fn cancel(&self, _: &Run, _: Timestamp) -> Result<(), Failure> {
+        Err(self.failure())
+    }
+}
+
+/// What a run says of its own end: a state, what it cost in dollars, and a reason.
+#[derive(Debug, Deserialize)]
+struct Said {
+    state: Option<String>,
+    cost: Option<f64>,
+    seconds: Option<f64>,
+    reason: Option<String>,
+}
+
+impl Said {
+    fn of(value: Value) -> Result<Self, Failure> {
+        serde_json::from_value(value).map_err(|e| Failure::passing(format!("its answer is not understood: {e}")))
+    }
+
+    /// An amount that is none is not taken for one.
+    fn cost(&self) -> Option<Money> {
+        self.cost.and_then(Money::from_dollars).filter(|cost| *cost >= Money::ZERO)
+    }
+
+    fn progress(self) -> Result<Progress, Failure> {
+        let outcome = match self.state.as_deref() {
+            Some("queued" | "running") => return Ok(Progress::Running),
+            Some("succeeded") => Outcome::Succeeded,
+            Some("failed") => Outcome::Failed,
+            Some("timed_out") => Outcome::TimedOut,
+            Some("cancelled") => Outcome::Cancelled,
+            other => {
+                return Err(Failure::passing(format!(
+                    "its state is {other:?}; known: queued, running, succeeded, failed, timed_out, cancelled"
+                )));
+            }
+        };
+        let cost = self.cost();
+        let took = self.seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
+        Ok(Progress::Ended(Ended { outcome, reason: self.reason.unwrap_or_default(), took, cost }))
+    }
+}

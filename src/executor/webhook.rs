@@ -1,0 +1,74 @@
+//! Training by whoever answers at an address: `POST url` starts a run, `GET url/RUN` tells how far it is, `DELETE url/RUN`
+//! stops it. The run's name is in `webhook-id` and `idempotency-key`: a start may be asked for more than once.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Executor, Progress, Run, Said};
+use crate::atomic;
+use crate::fleet;
+use crate::http::{Answer, Failure, Http, Request};
+
+/// The executor.
+pub struct Webhook<'a> {
+    /// Where.
+    pub webhook: &'a fleet::Webhook,
+    /// By which client.
+    pub http: &'a Http,
+}
+
+impl Webhook<'_> {
+    fn send(&self, below: &[&str], request: Request, run: &Run, now: Timestamp) -> Result<Answer, Failure> {
+        let secret = self.webhook.secret.as_ref().map(fleet::Source::read).transpose()?;
+        let request = request.with("idempotency-key", &run.name()).signed(&run.name(), now, secret.as_ref());
+        self.http.send(&self.webhook.url.read()?, below, request)
+    }
+
+    /// The mark that a run was sent for whose result is a file.
+    fn mark(&self, run: &Run) -> std::path::PathBuf {
+        run.folder.join("sent")
+    }
+}
+
+impl Executor for Webhook<'_> {
+    fn start(&self, run: &Run, now: Timestamp) -> Result<(), Failure> {
+        let mut body = run.context();
+        if let Some(results) = &self.webhook.results {
+            let file = results.join(format!("{}.json", run.name()));
+            body["result_file"] = Value::from(file.to_string_lossy());
+        }
+        match self.send(&[], Request::post(&body), run, now)? {
+            // It is known there.
+            Answer { status: 409, .. } => {}
+            answer => drop(answer.good()?),
+        }
+        if self.webhook.results.is_some() {
+            atomic::write(&self.mark(run), b"")?;
+        }
+        Ok(())
+    }
+
+    fn poll(&self, run: &Run, now: Timestamp) -> Result<Progress, Failure> {
+        if let Some(results) = &self.webhook.results {
+            let file = results.join(format!("{}.json", run.name()));
+            return match std::fs::read(&file) {
+                Ok(bytes) => Said::of(serde_json::from_slice(&bytes).unwrap_or_default())?.progress(),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    Ok(if self.mark(run).exists() { Progress::Running } else { Progress::NotStarted })
+                }
+                Err(e) => Err(Failure::passing(format!("{}: {e}", file.display()))),
+            };
+        }
+        match self.send(&[&run.name()], Request::get(), run, now)? {
+            Answer { status: 404, .. } => Ok(Progress::NotStarted),
+            answer => Said::of(answer.good()?)?.progress(),
+        }
+    }
+
+    fn cancel(&self, run: &Run, now: Timestamp) -> Result<(), Failure> {
+        match self.send(&[&run.name()], Request::delete(), run, now)? {
+            Answer { status: 404 | 410, .. } => Ok(()),
+            answer => answer.good().map(drop),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Who is told what happens, and how: as the fleet file has it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::{Address, Source};
+
+/// A way to tell somebody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Channel {
+    /// Its name, unique in the fleet.
+    pub name: String,
+    /// What is told.
+    pub about: Vec<Topic>,
+    /// The text, instead of the built-in one; a template.
+    pub template: Option<String>,
+    /// How.
+    pub way: Way,
+}
+
+/// What there is to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    /// Retrain events.
+    Event,
+    /// Questions, and their answers.
+    Approval,
+    /// Jobs that were started, and how they ended.
+    Job,
+    /// Budgets that are nearly used up.
+    Budget,
+}
+
+impl Topic {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Event, Self::Approval, Self::Job, Self::Budget];
+
+    /// The name in fleet files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Approval => "approval",
+            Self::Job => "job",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+/// How somebody is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Way {
+    /// A line of JSON at the end of a file.
+    File(PathBuf),
+    /// A request to an address: `{"text": …}` for chats such as Slack, or the CloudEvent.
+    Webhook {
+        /// The address.
+        url: Address,
+        /// Signs what is sent.
+        secret: Option<Source>,
+        /// Whether a chat reads it.
+        chat: bool,
+    },
+    /// A letter.
+    Email(Email),
+    /// A message of a topic.
+    Kafka {
+        /// The brokers.
+        brokers: String,
+        /// The topic.
+        topic: String,
+        /// Settings of the client.
+        settings: BTreeMap<String, String>,
+        /// Settings whose values are secret.
+        secrets: BTreeMap<String, Source>,
+    },
+}
+
+/// An e-mail server and who gets its letters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Email {
+    /// The server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is kept private.
+    pub security: Security,
+    /// Who sends.
+    pub from: String,
+    /// Who gets it.
+    pub to: Vec<String>,
+    /// The user there,
+    pub user: Option<String>,
+    /// and the password.
+    pub password: Option<Source>,
+}
+
+/// How the connection to an e-mail server is kept private.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Security {
+    /// From the first byte.
+    Tls,
+    /// After a word in the open.
+    Starttls,
+    /// Not at all.
+    None,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChannelTable {
+    pub(super) name: String,
+    about: Option<Vec<Topic>>,
+    template: Option<String>,
+    file: Option<String>,
+    webhook: Option<WebhookTable>,
+    email: Option<EmailTable>,
+    kafka: Option<KafkaTable>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookTable {
+    url: Option<String>,
+    url_env: Option<String>,
+    url_file: Option<String>,
+    secret_env: Option<String>,
+    secret_file: Option<String>,
+    format: Option<WebhookFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WebhookFormat {
+    Chat,
+    Cloudevent,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmailTable {
+    host: String,
+    port: Option<u16>,
+    security: Option<Security>,
+    from: String,
+    to: Vec<String>,
+    user: Option<String>,
+    password_env: Option<String>,
+    password_file: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KafkaTable {
+    brokers: String,
+    topic: String,
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
+    #[serde(default)]
+    secrets_env: BTreeMap<String, String>,
+}
+
+impl ChannelTable {
+    /// # Errors
+    /// The reason, for a setting that is none.
+    pub(super) fn check(&self, folder: &Path) -> Result<Channel, String> {
+        let file = self.file.as_ref().map(|file| Ok(Way::File(folder.join(file))));
+        let webhook = self.webhook.as_ref().map(|table| {
+            Ok(Way::Webhook {
+                url: Address::of(&table.url, &table.url_env, &table.url_file, folder)?,
+                secret: Source::of("secret", &table.secret_env, &table.secret_file, folder)?,
+                chat: table.format != Some(WebhookFormat::Cloudevent),
+            })
+        });
+        let email = self.email.as_ref().map(|table| {
+            let security = table.security.unwrap_or(Security::Tls);
+            let password = Source::of("password", &table.password_env, &table.password_file, folder)?;
+            if table.user.is_some() != password.is_some() {
+                return Err("user and password_env or password_file go together".to_owned());
+            }
+            if password.is_some() && security == Security::None {
+                return Err("security = \"none\" would send the password in the open".into());
+            }
+            if table.to.is_empty() {
+                return Err("to = [] tells nobody".into());
+            }
+            let usual = match security {
+                Security::Tls => 465,
+                Security::Starttls => 587,
+                Security::None => 25,
+            };
+            Ok(Way::Email(Email {
+                host: table.host.clone(),
+                port: table.port.unwrap_or(usual),
+                security,
+                from: table.from.clone(),
+                to: table.to.clone(),
+                user: table.user.clone(),
+                password,
+            }))
+        });
+        let kafka = self.kafka.as_ref().map(|table| {
+            if let Some(key) = table.settings.keys().find(|key| key.contains("password") || key.contains("secret")) {
+                return Err(format!("settings: keep '{key}' in the environment, and name its variable in secrets_env"));
+            }
+            let secrets = table.secrets_env.iter().map(|(key, name)| {
+                let source = Source::of(key, &Some(name.clone()), &None, folder)?;
+                source.map(|source| (key.clone(), source)).ok_or_else(String::new)
+            });
+            Ok(Way::Kafka {
+                brokers: table.brokers.clone(),
+                topic: table.topic.clone(),
+                settings: table.settings.clone(),
+                secrets: secrets.collect::<Result<_, String>>()?,
+            })
+        });
+        let mut given = [file, webhook, email, kafka].into_iter().flatten();
+        let way = match (given.next(), given.next()) {
+            (Some(way), None) => way?,
+            _ => return Err("give one of file, webhook, email and kafka".into()),
+        };
+        Ok(Channel {
+            name: self.name.clone(),
+            about: self.about.clone().unwrap_or_else(|| Topic::ALL.into()),
+            template: self.template.clone(),
+            way,
+        })
+    }
+}
+
+impl Channel {
+    /// Variables of the environment that hold its secrets.
+    pub fn variables(&self) -> Vec<&str> {
+        let sources: Vec<&Source> = match &self.way {
+            Way::File(_) => vec![],
+            Way::Webhook { url, secret, .. } => url.source().into_iter().chain(secret).collect(),
+            Way::Email(email) => email.password.iter().collect(),
+            Way::Kafka { secrets, .. } => secrets.values().collect(),
+        };
+        sources.into_iter().filter_map(Source::variable).collect()
+    }
+}

@@ -1,0 +1,506 @@
+//! What training costs and is worth, who has to allow it, what may run at once, and how it is run: as the fleet file
+//! has it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use super::money::Money;
+use super::policy::{Trigger, duration};
+use super::secret::{Address, Source};
+
+/// What holds for training in the whole fleet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Governance {
+    /// What may be spent.
+    pub budget: Budget,
+    /// Who has to allow what.
+    pub approval: Approval,
+    /// What may run at once.
+    pub at_once: AtOnce,
+}
+
+/// What may be spent in a month.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// By the whole fleet.
+    pub month: Money,
+    /// By teams.
+    pub teams: BTreeMap<String, Money>,
+    /// The share of a budget from which on there is a warning.
+    pub warning: f64,
+}
+
+/// Who has to allow training, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Approval {
+    /// What is expected to cost more has to be allowed.
+    pub above: Money,
+    /// Who may allow it, level by level.
+    pub approvers: Vec<Vec<String>>,
+    /// How long each level has for its answer.
+    pub answer_within: SignedDuration,
+    /// What happens when nobody has answered.
+    pub on_expiry: OnExpiry,
+    /// What passes all the same.
+    pub automatic: Vec<Automatic>,
+}
+
+/// What happens when nobody has answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExpiry {
+    /// The job expires.
+    #[default]
+    Reject,
+    /// It is approved if the model is of low stakes, and the careful estimate of the gain is above that of the cost.
+    ApproveIfSafe,
+}
+
+/// Jobs that pass without being asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Automatic {
+    /// Of this trigger only.
+    pub trigger: Option<Trigger>,
+    /// Of this team only.
+    pub team: Option<String>,
+    /// Of these stakes only; if absent, of any but high.
+    pub stakes: Option<Stakes>,
+    /// Up to this expected cost.
+    pub up_to: Money,
+}
+
+/// How much depends on a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stakes {
+    /// Little.
+    Low,
+    /// As usual.
+    #[default]
+    Normal,
+    /// So much that each training has to be allowed.
+    High,
+}
+
+/// How many trainings may run at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtOnce {
+    /// In the fleet.
+    pub fleet: usize,
+    /// Of each team.
+    pub team: Option<usize>,
+    /// On each kind of resource.
+    pub resources: BTreeMap<String, usize>,
+}
+
+/// How a model is trained, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retrain {
+    /// Whose budget it is.
+    pub team: String,
+    /// How much depends on it.
+    pub stakes: Stakes,
+    /// What it runs on.
+    pub resource: String,
+    /// What it is expected to cost: hours times rates, and storage.
+    pub cost: Money,
+    /// What an hour costs: to price how long a run took.
+    pub rate: Money,
+    /// What storage costs, however long it takes.
+    pub storage: Money,
+    /// What may be spent on the model in a month.
+    pub budget: Option<Money>,
+    /// What one hundredth of its metric is worth a day.
+    pub point_a_day: Option<Money>,
+    /// What the metric should be; the best since the last training if absent.
+    pub expected: Option<f64>,
+    /// Hundredths that are lost where a trigger fires and nothing is measured.
+    pub assumed_loss: f64,
+    /// For how long a training holds.
+    pub holds: SignedDuration,
+    /// For how long a run may take.
+    pub timeout: SignedDuration,
+    /// How long after its event a job is no longer wanted.
+    pub deadline: SignedDuration,
+    /// How often a run that fails is tried again.
+    pub retries: u32,
+    /// How long the first wait between attempts is.
+    pub backoff: SignedDuration,
+    /// What runs it.
+    pub executor: Executor,
+}
+
+/// What runs a training.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Executor {
+    /// A command on this machine.
+    Command(Command),
+    /// Whoever answers at an address.
+    Webhook(Webhook),
+    /// A Kubernetes Job.
+    Kubernetes(Kubernetes),
+    /// A run of an Airflow DAG.
+    Airflow(Airflow),
+}
+
+impl Executor {
+    /// The name in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command",
+            Self::Webhook(_) => "webhook",
+            Self::Kubernetes(_) => "kubernetes",
+            Self::Airflow(_) => "airflow",
+        }
+    }
+}
+
+/// A command and its arguments; no shell reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program, and its arguments, in which `{model}` and the like stand for the job's.
+    pub arguments: Vec<String>,
+    /// Where it runs.
+    pub folder: PathBuf,
+    /// So much of its output is kept, the latest.
+    pub log_bytes: u64,
+}
+
+/// An address that is told to train.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// The address.
+    pub url: Address,
+    /// Signs what is sent.
+    pub secret: Option<Source>,
+    /// Where results are put, if they are not asked for.
+    pub results: Option<PathBuf>,
+}
+
+/// A Job of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// The file of the Job, YAML or JSON.
+    pub manifest: PathBuf,
+    /// The namespace; that of the manifest, or of the context, if absent.
+    pub namespace: Option<String>,
+    /// The context of the kubeconfig; the current one, or that of the pod, if absent.
+    pub context: Option<String>,
+}
+
+/// A DAG of an Airflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Airflow {
+    /// The address of the web server.
+    pub url: Address,
+    /// The DAG.
+    pub dag: String,
+    /// A token; or
+    pub token: Option<Source>,
+    /// a user and
+    pub user: Option<String>,
+    /// their password.
+    pub password: Option<Source>,
+    /// Whether it speaks the API of Airflow 2.
+    pub version_1: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BudgetTable {
+    month: Option<f64>,
+    warning: Option<f64>,
+    #[serde(default)]
+    teams: BTreeMap<String, f64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApprovalTable {
+    above: Option<f64>,
+    #[serde(default)]
+    approvers: Vec<Vec<String>>,
+    answer_within: Option<String>,
+    #[serde(default)]
+    on_expiry: OnExpiry,
+    #[serde(default)]
+    automatic: Vec<AutomaticTable>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AutomaticTable {
+    trigger: Option<Trigger>,
+    team: Option<String>,
+    stakes: Option<Stakes>,
+    up_to: f64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueTable {
+    at_once: Option<usize>,
+    per_team: Option<usize>,
+    #[serde(default)]
+    resources: BTreeMap<String, usize>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetrainTable {
+    team: Option<String>,
+    stakes: Option<Stakes>,
+    resource: Option<String>,
+    gpu_hours: Option<f64>,
+    gpu_rate: Option<f64>,
+    cpu_hours: Option<f64>,
+    cpu_rate: Option<f64>,
+    storage: Option<f64>,
+    budget: Option<f64>,
+    point_a_day: Option<f64>,
+    expected: Option<f64>,
+    assumed_loss: Option<f64>,
+    holds: Option<String>,
+    timeout: Option<String>,
+    deadline: Option<String>,
+    retries: Option<u32>,
+    backoff: Option<String>,
+    command: Option<Vec<String>>,
+    folder: Option<String>,
+    log_bytes: Option<u64>,
+    webhook: Option<WebhookTable>,
+    kubernetes: Option<KubernetesTable>,
+    airflow: Option<AirflowTable>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookTable {
+    url: Option<String>,
+    url_env: Option<String>,
+    url_file: Option<String>,
+    secret_env: Option<String>,
+    secret_file: Option<String>,
+    results: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KubernetesTable {
+    manifest: String,
+    namespace: Option<String>,
+    context: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AirflowTable {
+    url: Option<String>,
+    url_env: Option<String>,
+    url_file: Option<String>,
+    dag: String,
+    token_env: Option<String>,
+    token_file: Option<String>,
+    user: Option<String>,
+    password_env: Option<String>,
+    password_file: Option<String>,
+    api: Option<u8>,
+}
+
+type Checked<T> = std::result::Result<T, String>;
+
+fn money(what: &str, dollars: f64) -> Checked<Money> {
+    let amount = Money::from_dollars(dollars).filter(|amount| *amount >= Money::ZERO);
+    amount.ok_or_else(|| format!("{what} = {dollars} is not an amount of dollars"))
+}
+
+fn number(what: &str, value: f64, most: f64) -> Checked<f64> {
+    if (0.0..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("{what} = {value} must be between 0 and {most}"))
+    }
+}
+
+fn text(what: &str, value: &str) -> Checked<()> {
+    let fine = !value.trim().is_empty() && value.len() <= 256 && !value.contains('\0');
+    if fine { Ok(()) } else { Err(format!("{what} = \"{}\" is no name", value.escape_debug())) }
+}
+
+fn places(what: &str, value: usize) -> Checked<usize> {
+    if (1..=100_000).contains(&value) { Ok(value) } else { Err(format!("{what} = {value} must be 1 or more")) }
+}
+
+impl BudgetTable {
+    pub(super) fn check(&self) -> Checked<Budget> {
+        let teams = self.teams.iter().map(|(team, limit)| {
+            text("team", team)?;
+            Ok((team.clone(), money(team, *limit)?))
+        });
+        Ok(Budget {
+            month: money("month", self.month.unwrap_or(10_000.0))?,
+            teams: teams.collect::<Checked<_>>()?,
+            warning: number("warning", self.warning.unwrap_or(0.8), 1.0)?,
+        })
+    }
+}
+
+impl ApprovalTable {
+    pub(super) fn check(&self) -> Checked<Approval> {
+        if self.approvers.iter().any(Vec::is_empty) {
+            return Err("a level without approvers could never answer".into());
+        }
+        self.approvers.iter().flatten().try_for_each(|name| text("approver", name))?;
+        let automatic = self.automatic.iter().map(|rule| {
+            let up_to = money("up_to", rule.up_to)?;
+            Ok(Automatic { trigger: rule.trigger, team: rule.team.clone(), stakes: rule.stakes, up_to })
+        });
+        Ok(Approval {
+            above: money("above", self.above.unwrap_or(500.0))?,
+            approvers: self.approvers.clone(),
+            answer_within: duration("answer_within", self.answer_within.as_deref().unwrap_or("4h"))?,
+            on_expiry: self.on_expiry,
+            automatic: automatic.collect::<Checked<_>>()?,
+        })
+    }
+}
+
+impl QueueTable {
+    pub(super) fn check(&self) -> Checked<AtOnce> {
+        let resources = self.resources.iter().map(|(name, most)| Ok((name.clone(), places(name, *most)?)));
+        Ok(AtOnce {
+            fleet: places("at_once", self.at_once.unwrap_or(4))?,
+            team: self.per_team.map(|most| places("per_team", most)).transpose()?,
+            resources: resources.collect::<Checked<_>>()?,
+        })
+    }
+}
+
+impl RetrainTable {
+    /// The settings of a model over those of the fleet over what is built in; `None` if nothing says how to train it.
+    ///
+    /// # Errors
+    /// The reason, for a setting that is none.
+    pub(super) fn over(&self, fleet: &Self, folder: &Path) -> Checked<Option<Retrain>> {
+        let Some(executor) = self.executor(folder)?.map_or_else(|| fleet.executor(folder), |own| Ok(Some(own)))? else {
+            let blank = Self { team: None, ..self.clone() };
+            return match format!("{blank:?}") == format!("{:?}", Self::default()) {
+                true => Ok(None),
+                false => Err("retrain says nothing of how; give command, webhook, kubernetes or airflow".into()),
+            };
+        };
+        let x = |what, own: Option<f64>, fleet: Option<f64>, most| number(what, own.or(fleet).unwrap_or(0.0), most);
+        let gpu_hours = x("gpu_hours", self.gpu_hours, fleet.gpu_hours, 1e6)?;
+        let cpu_hours = x("cpu_hours", self.cpu_hours, fleet.cpu_hours, 1e6)?;
+        let gpu_rate = x("gpu_rate", self.gpu_rate, fleet.gpu_rate, 1e6)?;
+        let cpu_rate = x("cpu_rate", self.cpu_rate, fleet.cpu_rate, 1e6)?;
+        let storage = money("storage", self.storage.or(fleet.storage).unwrap_or(0.0))?;
+        let hours = gpu_hours.max(cpu_hours);
+        let cost = gpu_hours * gpu_rate + cpu_hours * cpu_rate;
+        // An hour on the clock costs what the declared hours do, spread over the longer of the two.
+        let rate = if hours > 0.0 { cost / hours } else { gpu_rate + cpu_rate };
+        let length = |what: &str, own: &Option<String>, fleet: &Option<String>, built_in: &str| {
+            let found = duration(what, own.as_deref().or(fleet.as_deref()).unwrap_or(built_in))?;
+            if found.is_zero() { Err(format!("{what} = \"0\" leaves no time")) } else { Ok(found) }
+        };
+        let timeout = match (&self.timeout, &fleet.timeout) {
+            // Three times what is expected, and an hour at least.
+            (None, None) => SignedDuration::from_secs(((hours * 3.0).clamp(1.0, 24.0 * 30.0) * 3600.0) as i64),
+            (own, fleet) => length("timeout", own, fleet, "")?,
+        };
+        let named = |what: &str, own: &Option<String>, fleet: &Option<String>, built_in: &str| {
+            let name = own.as_deref().or(fleet.as_deref()).unwrap_or(built_in);
+            text(what, name).map(|()| name.to_owned())
+        };
+        Ok(Some(Retrain {
+            team: named("team", &self.team, &fleet.team, "default")?,
+            stakes: self.stakes.or(fleet.stakes).unwrap_or_default(),
+            resource: named("resource", &self.resource, &fleet.resource, if gpu_hours > 0.0 { "gpu" } else { "cpu" })?,
+            cost: money("cost", cost)? + storage,
+            rate: money("rate", rate)?,
+            storage,
+            budget: self.budget.or(fleet.budget).map(|limit| money("budget", limit)).transpose()?,
+            point_a_day: self.point_a_day.or(fleet.point_a_day).map(|x| money("point_a_day", x)).transpose()?,
+            expected: self.expected.or(fleet.expected),
+            assumed_loss: x("assumed_loss", self.assumed_loss, fleet.assumed_loss, 1e6)?,
+            holds: length("holds", &self.holds, &fleet.holds, "30d")?,
+            timeout,
+            deadline: length("deadline", &self.deadline, &fleet.deadline, "7d")?,
+            retries: match self.retries.or(fleet.retries).unwrap_or(2) {
+                few @ 0..=20 => few,
+                many => return Err(format!("retries = {many} must be between 0 and 20")),
+            },
+            backoff: length("backoff", &self.backoff, &fleet.backoff, "10m")?,
+            executor,
+        }))
+    }
+
+    fn executor(&self, folder: &Path) -> Checked<Option<Executor>> {
+        let command = self.command.as_ref().map(|arguments| {
+            if arguments.first().is_none_or(|program| program.trim().is_empty()) {
+                return Err("command = [] runs nothing".to_owned());
+            }
+            if arguments.iter().any(|argument| argument.contains('\0')) {
+                return Err("command holds a zero byte".to_owned());
+            }
+            Ok(Executor::Command(Command {
+                arguments: arguments.clone(),
+                folder: self.folder.as_ref().map_or_else(|| folder.to_owned(), |own| folder.join(own)),
+                log_bytes: self.log_bytes.unwrap_or(10 << 20).max(1 << 10),
+            }))
+        });
+        let webhook = self.webhook.as_ref().map(|table| {
+            Ok(Executor::Webhook(Webhook {
+                url: Address::of(&table.url, &table.url_env, &table.url_file, folder)?,
+                secret: Source::of("secret", &table.secret_env, &table.secret_file, folder)?,
+                results: table.results.as_ref().map(|results| folder.join(results)),
+            }))
+        });
+        let kubernetes = self.kubernetes.as_ref().map(|table| {
+            Ok(Executor::Kubernetes(Kubernetes {
+                manifest: folder.join(&table.manifest),
+                namespace: table.namespace.clone(),
+                context: table.context.clone(),
+            }))
+        });
+        let airflow = self.airflow.as_ref().map(|table| {
+            text("dag", &table.dag)?;
+            let password = Source::of("password", &table.password_env, &table.password_file, folder)?;
+            if table.user.is_some() != password.is_some() {
+                return Err("airflow: user and password_env or password_file go together".into());
+            }
+            Ok(Executor::Airflow(Airflow {
+                url: Address::of(&table.url, &table.url_env, &table.url_file, folder)?,
+                dag: table.dag.clone(),
+                token: Source::of("token", &table.token_env, &table.token_file, folder)?,
+                user: table.user.clone(),
+                password,
+                version_1: match table.api {
+                    Some(1) => true,
+                    None | Some(2) => false,
+                    Some(other) => return Err(format!("airflow: api = {other}; it is 1 (Airflow 2) or 2 (Airflow 3)")),
+                },
+            }))
+        });
+        let mut given = [command, webhook, kubernetes, airflow].into_iter().flatten();
+        match (given.next(), given.next()) {
+            (_, Some(_)) => Err("give one of command, webhook, kubernetes and airflow".into()),
+            (executor, None) => executor.transpose(),
+        }
+    }
+}
+
+impl Executor {
+    /// Variables of the environment that hold its secrets.
+    pub fn variables(&self) -> Vec<&str> {
+        let sources = match self {
+            Self::Command(_) | Self::Kubernetes(_) => vec![],
+            Self::Webhook(webhook) => vec![webhook.url.source(), webhook.secret.as_ref()],
+            Self::Airflow(airflow) => vec![airflow.url.source(), airflow.token.as_ref(), airflow.password.as_ref()],
+        };
+        sources.into_iter().flatten().filter_map(Source::variable).collect()
+    }
+}

@@ -1,0 +1,172 @@
+//! What must not be read by others: it comes from the environment or a file, and is never shown.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Where a secret is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A variable of the environment.
+    Variable(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// A secret. It has no way of being printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    text: String,
+    /// Whether it is one: an address that stands in the fleet file is not.
+    hidden: bool,
+}
+
+impl Secret {
+    /// What it is, for the one who needs it.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it must not be shown; an address that stands in the fleet file may be.
+    pub fn is_hidden(&self) -> bool {
+        self.hidden
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self { text, hidden: true }
+    }
+}
+
+impl Source {
+    /// Of the two keys of a setting, `KEY_env` and `KEY_file`, of which one may be given.
+    ///
+    /// # Errors
+    /// The reason.
+    pub(super) fn of(
+        key: &str,
+        variable: &Option<String>,
+        file: &Option<String>,
+        folder: &Path,
+    ) -> std::result::Result<Option<Self>, String> {
+        match (variable, file) {
+            (Some(_), Some(_)) => Err(format!("give one of {key}_env and {key}_file")),
+            (Some(name), None) if name.is_empty() || name.contains(['=', '\0']) => {
+                Err(format!("{key}_env = \"{}\" is not the name of a variable", name.escape_debug()))
+            }
+            (Some(name), None) => Ok(Some(Self::Variable(name.clone()))),
+            (None, Some(file)) => Ok(Some(Self::File(folder.join(file)))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Reads it; the end of the last line is not part of it.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] naming the variable or file.
+    pub fn read(&self) -> Result<Secret> {
+        let wrong = |what: String, reason: String| Error::BadValue { what, reason };
+        let text = match self {
+            Self::Variable(name) => std::env::var(name).map_err(|_| {
+                wrong(format!("${name}"), "is not set, or not text; the fleet file says that a secret is there".into())
+            })?,
+            Self::File(path) => std::fs::read_to_string(path)
+                .map_err(|e| wrong(path.display().to_string(), format!("the secret in it cannot be read: {e}")))?,
+        };
+        let text = text.trim_end_matches(['\n', '\r']);
+        match text.is_empty() {
+            true => Err(wrong(format!("{self}"), "is empty; the fleet file says that a secret is there".into())),
+            false => Ok(Secret::from(text.to_owned())),
+        }
+    }
+
+    /// The variable, where it is one.
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Variable(name) => Some(name),
+            Self::File(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "${name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// An address that may be written in the fleet file, or is secret itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Written there.
+    Plain(String),
+    /// Kept elsewhere.
+    Secret(Source),
+}
+
+impl Address {
+    /// Of the keys `url`, `url_env` and `url_file`, of which one must be given.
+    ///
+    /// # Errors
+    /// The reason.
+    pub(super) fn of(
+        url: &Option<String>,
+        variable: &Option<String>,
+        file: &Option<String>,
+        folder: &Path,
+    ) -> std::result::Result<Self, String> {
+        match (url, Source::of("url", variable, file, folder)?) {
+            (Some(_), Some(_)) => Err("give one of url, url_env and url_file".into()),
+            (None, Some(source)) => Ok(Self::Secret(source)),
+            (Some(url), None) => {
+                let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+                let rest = rest.ok_or("url must begin with https:// or http://")?;
+                if rest.split(['/', '?']).next().is_some_and(|host| host.contains('@')) {
+                    return Err("url holds a user or password; keep such an address in url_env or url_file".into());
+                }
+                Ok(Self::Plain(url.clone()))
+            }
+            (None, None) => Err("give url, url_env or url_file".into()),
+        }
+    }
+
+    /// The address itself.
+    ///
+    /// # Errors
+    /// Those of [`Source::read`].
+    pub fn read(&self) -> Result<Secret> {
+        match self {
+            Self::Plain(url) => Ok(Secret { text: url.clone(), hidden: false }),
+            Self::Secret(source) => source.read(),
+        }
+    }
+
+    /// Where it is kept, if it is secret.
+    pub fn source(&self) -> Option<&Source> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Secret(source) => Some(source),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    /// Without what is secret: the part before the query, or where it is kept.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(url) => f.write_str(url.split(['?', '#']).next().unwrap_or_default()),
+            Self::Secret(source) => write!(f, "the address in {source}"),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Requests to addresses that the fleet file names. The only user of reqwest.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Url, redirect};
+use serde_json::Value;
+use sha2::Sha256;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::error::{Error, Result};
+use crate::fleet::Secret;
+
+/// A client. Requests wait for an answer, but not for long.
+pub struct Http {
+    runtime: Runtime,
+    client: Client,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body, as far as it is of use.
+    pub body: Vec<u8>,
+    /// What was sent that must not be shown, should it come back; `None` if nothing that came back may be shown.
+    secrets: Option<Vec<String>>,
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: Method,
+    headers: HeaderMap,
+    body: Option<Vec<u8>>,
+    secrets: Vec<String>,
+}
+
+/// Why there was no good answer. It never names the address, which may be secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong.
+    pub reason: String,
+    /// Whether it would go wrong the next time, too.
+    pub lasting: bool,
+}
+
+impl Failure {
+    /// What may be better the next time.
+    pub fn passing(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), lasting: false }
+    }
+
+    /// What will not.
+    pub fn lasting(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), lasting: true }
+    }
+}
+
+impl From<Error> for Failure {
+    /// Files, secrets and the like may be put right without a word to us.
+    fn from(error: Error) -> Self {
+        Self::passing(error.to_string())
+    }
+}
+
+/// More of an answer is not read.
+const MOST_BODY: usize = 1 << 20;
+
+/// An answer takes at most so long.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Request {
+    /// Asks.
+    pub fn get() -> Self {
+        Self { method: Method::GET, headers: HeaderMap::new(), body: None, secrets: Vec::new() }
+    }
+
+    /// Takes back.
+    pub fn delete() -> Self {
+        Self { method: Method::DELETE, ..Self::get() }
+    }
+
+    /// Sends JSON.
+    pub fn post(body: &Value) -> Self {
+        Self { method: Method::POST, ..Self::get() }.json(body)
+    }
+
+    /// Changes by JSON.
+    pub fn patch(body: &Value) -> Self {
+        Self { method: Method::PATCH, ..Self::get() }.json(body)
+    }
+
+    fn json(mut self, body: &Value) -> Self {
+        self.body = Some(body.to_string().into_bytes());
+        self.with("content-type", "application/json")
+    }
+
+    /// With a header; what cannot be one is left out.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(mut value) = HeaderValue::from_str(value) {
+            value.set_sensitive(name == "authorization");
+            self.headers.insert(HeaderName::from_static(name), value);
+        }
+        self
+    }
+
+    /// With who we are.
+    pub fn authorized(self, scheme: &str, credentials: &str) -> Self {
+        self.with("authorization", &format!("{scheme} {credentials}")).hiding(credentials)
+    }
+
+    /// With something in it that must not be shown, should it come back.
+    pub fn hiding(mut self, secret: &str) -> Self {
+        self.secrets.push(secret.into());
+        self
+    }
+
+    /// Signed as [Standard Webhooks](https://www.standardwebhooks.com) has it: HMAC-SHA256 over name, time and body.
+    pub fn signed(self, id: &str, at: Timestamp, secret: Option<&Secret>) -> Self {
+        let seconds = at.as_second().to_string();
+        let signature = secret.map(|secret| {
+            let bytes = match secret.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok()) {
+                Some(bytes) => bytes,
+                None => secret.expose().as_bytes().to_vec(),
+            };
+            let mut mac = Hmac::<Sha256>::new_from_slice(&bytes).ok()?;
+            mac.update(format!("{id}.{seconds}.").as_bytes());
+            mac.update(self.body.as_deref().unwrap_or_default());
+            Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+        });
+        let request = self.with("webhook-id", id).with("webhook-timestamp", &seconds);
+        match signature.flatten() {
+            Some(signature) => request.with("webhook-signature", &signature),
+            None => request,
+        }
+    }
+}
+
+impl Http {
+    /// A client.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] where there is no way to the network at all.
+    pub fn new() -> Result<Self> {
+        let failed = |reason: String| Error::Backend(format!("no HTTP client: {reason}"));
+        Ok(Self {
+            runtime: Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .map_err(|e| failed(e.to_string()))?,
+            client: Client::builder()
+                .timeout(TIMEOUT)
+                // What is signed for one address is not for another.
+                .redirect(redirect::Policy::none())
+                .user_agent(concat!("driftsweep/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(|e| failed(e.without_url().to_string()))?,
+        })
+    }
+
+    /// Sends a request to an address and what is below it, segment by segment.
+    ///
+    /// # Errors
+    /// [`Failure`] if there was no answer.
+    pub fn send(&self, url: &Secret, below: &[&str], request: Request) -> std::result::Result<Answer, Failure> {
+        let hidden = url.is_hidden();
+        let mut url =
+            Url::parse(url.expose()).map_err(|e| Failure::lasting(format!("the address is not understood: {e}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Failure::lasting("the address must begin with https:// or http://"));
+        }
+        if !below.is_empty() {
+            let mut segments = url.path_segments_mut().map_err(|()| Failure::lasting("the address has no path"))?;
+            segments.pop_if_empty().extend(below);
+        }
+        let mut builder = self.client.request(request.method, url).headers(request.headers);
+        if let Some(body) = request.body {
+            builder = builder.body(body);
+        }
+        let answer = async {
+            let mut response = builder.send().await?;
+            let status = response.status().as_u16();
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await? {
+                let room = MOST_BODY - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if body.len() == MOST_BODY {
+                    break;
+                }
+            }
+            Ok(Answer { status, body, secrets: (!hidden).then_some(request.secrets) })
+        };
+        self.runtime.block_on(answer).map_err(|e: reqwest::Error| Failure::passing(chain(&e.without_url())))
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+impl Answer {
+    /// Whether it is good, as JSON; `null` where it is not JSON.
+    ///
+    /// # Errors
+    /// [`Failure`] for every other status; lasting if the request was at fault.
+    pub fn good(&self) -> std::result::Result<Value, Failure> {
+        match self.status {
+            200..300 => Ok(serde_json::from_slice(&self.body).unwrap_or_default()),
+            status => {
+                let reason = match &self.secrets {
+                    // Many servers repeat what they were asked.
+                    None => format!("status {status}"),
+                    Some(secrets) => {
+                        let text = String::from_utf8_lossy(&self.body).into_owned();
+                        let text = secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "***"));
+                        let text: String = text.chars().take(200).collect();
+                        format!("status {status}: {}", text.escape_debug())
+                    }
+                };
+                let lasting = (300..500).contains(&status) && ![408, 409, 423, 425, 429].contains(&status);
+                Err(Failure { reason, lasting })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_signature_is_that_of_standard_webhooks() {
+        // The example of the specification's own libraries.
+        let secret = Secret::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
+        let mut request = Request::post(&json!(null));
+        request.body = Some(br#"{"test": 2432232314}"#.to_vec());
+        let at = Timestamp::from_second(1_614_265_330).unwrap();
+        let signed = request.signed("msg_p5jXN8AQM9LWM0D4loKWxJek", at, Some(&secret));
+        assert_eq!(signed.headers["webhook-signature"], "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn no_failure_names_the_address() {
+        let http = Http::new().unwrap();
+        for url in ["http://user:hunter2@127.0.0.1:1/hook?key=hunter2", "hunter2", "ftp://hunter2/", "http://[hunter2"]
+        {
+            let failure = http.send(&Secret::from(url.to_owned()), &["x"], Request::get()).unwrap_err();
+            assert!(!failure.reason.contains("hunter2"), "{failure:?}");
+        }
+    }
+}

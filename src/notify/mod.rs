@@ -1,0 +1,163 @@
+//! Telling people and programs what happened: each fact goes into the audit, and from there into the outbox of every
+//! channel that is about it. Sent at least once; what cannot be sent waits, and in the end is put aside.
+
+mod channels;
+mod text;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::fleet::{Channel, Fleet, Topic};
+use crate::http::{Failure, Http};
+use crate::retrain::queue::retry_at;
+use crate::store::{Message, Store};
+
+/// Something that was done.
+#[derive(Clone, Debug)]
+pub struct Fact<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub actor: &'a str,
+    /// What, for example `job.approve`.
+    pub kind: &'a str,
+    /// To which event, job, model or budget.
+    pub subject: &'a str,
+    /// The figures.
+    pub body: Value,
+}
+
+/// What a fact is about, for those who want to know; `None` for what is kept in the audit only.
+fn topic(kind: &str) -> Option<Topic> {
+    Some(match kind {
+        "event.open" => Topic::Event,
+        "job.ask" | "job.escalate" | "job.approve" | "job.reject" | "job.expire" => Topic::Approval,
+        "job.start" | "job.succeed" | "job.retry" | "job.fail" | "job.time_out" | "job.cancel" => Topic::Job,
+        "budget.warning" => Topic::Budget,
+        _ => return None,
+    })
+}
+
+/// Writes a fact into the audit and the outbox, inside a transaction: the number of its record.
+///
+/// # Errors
+/// [`crate::error::Error::Store`].
+pub fn record(fleet: &Fleet, store: &mut Store, fact: Fact<'_>) -> Result<u64> {
+    let Fact { at, actor, kind, subject, body } = fact;
+    let channels: Vec<(&Channel, Topic)> = match topic(kind) {
+        // Leave that nobody had to give is news to nobody.
+        Some(Topic::Approval) if kind == "job.approve" && body["grant"]["by"] == "policy" => Vec::new(),
+        Some(topic) => {
+            fleet.channels.iter().filter(|channel| channel.about.contains(&topic)).map(|c| (c, topic)).collect()
+        }
+        None => Vec::new(),
+    };
+    let text = (!channels.is_empty()).then(|| body.clone());
+    let seq = store.append_audit(at, actor, kind, subject, body)?;
+    for (channel, topic) in channels {
+        let message = json!({
+            "specversion": "1.0",
+            "id": format!("{}-{seq}", fleet.name),
+            "source": crate::policy::event::source(&fleet.name),
+            "type": format!("io.driftsweep.{kind}"),
+            "subject": subject,
+            "time": at,
+            "datacontenttype": "application/json",
+            "data": { "fleet": fleet.name, "topic": topic.name(), "kind": kind, "actor": actor, "subject": subject, "figures": text },
+        });
+        store.add_message(seq, &channel.name, topic.name(), at, &message.to_string())?;
+    }
+    Ok(seq)
+}
+
+/// A message that was tried so often is put aside.
+const MOST_ATTEMPTS: u32 = 12;
+
+/// The first wait between attempts.
+const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(60);
+
+/// After so many failures in a row a channel is left alone until the next pass.
+const PATIENCE: usize = 3;
+
+/// Messages that a pass sends at most.
+const MOST_MESSAGES: usize = 1000;
+
+/// Messages that were sent are kept for so long.
+const KEEP: SignedDuration = SignedDuration::from_hours(24 * 30);
+
+/// What a pass over the outbox did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Delivered {
+    /// Messages that were sent.
+    pub sent: usize,
+    /// Messages that could not be sent, and are tried again.
+    pub put_off: usize,
+    /// Messages that are not tried again.
+    pub dead: usize,
+}
+
+/// Sends what is due, each channel in its own order, all channels at once. A channel that fails holds up no other.
+///
+/// # Errors
+/// [`crate::error::Error::Store`]; what cannot be sent is no error.
+pub fn deliver(fleet: &Fleet, store: &mut Store, http: &Http, now: Timestamp) -> Result<Delivered> {
+    let mut by_channel: BTreeMap<String, Vec<Message>> = BTreeMap::new();
+    for message in store.messages_due(now, MOST_MESSAGES)? {
+        by_channel.entry(message.channel.clone()).or_default().push(message);
+    }
+    let (tell, told) = std::sync::mpsc::channel::<Message>();
+    let mut delivered = Delivered::default();
+    std::thread::scope(|scope| {
+        for (name, messages) in by_channel {
+            let tell = tell.clone();
+            scope.spawn(move || {
+                let channel = fleet.channels.iter().find(|channel| channel.name == name);
+                let mut open = channel.map(|channel| channels::open(channel, http));
+                let mut failures = 0;
+                for mut message in messages {
+                    let sent = match (&mut open, channel) {
+                        (Some(Ok(sender)), Some(channel)) => {
+                            text::Letter::of(&message, channel).and_then(|letter| sender.send(&letter, now))
+                        }
+                        (Some(Err(failure)), _) => Err(failure.clone()),
+                        _ => Err(Failure::lasting("the fleet file has no such channel any more")),
+                    };
+                    message.attempts += 1;
+                    match sent {
+                        Ok(()) => (message.state, message.error) = ("sent".into(), None),
+                        Err(failure) => {
+                            failures += 1;
+                            if failure.lasting || message.attempts >= MOST_ATTEMPTS {
+                                message.state = "dead".into();
+                            }
+                            let name = format!("{} {}", message.seq, message.channel);
+                            message.next_at = retry_at(&name, message.attempts, FIRST_WAIT, now);
+                            message.error = Some(failure.reason);
+                        }
+                    }
+                    // Whoever listens is gone if the store is: then nothing more is to be sent.
+                    if tell.send(message).is_err() || failures >= PATIENCE {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(tell);
+        // Each is noted as soon as it is sent: what is killed now sends one message twice, not all.
+        told.into_iter().try_for_each(|message| {
+            match &*message.state {
+                "sent" => delivered.sent += 1,
+                "dead" => delivered.dead += 1,
+                _ => delivered.put_off += 1,
+            }
+            store.set_message(&message)
+        })
+    })?;
+    if let Ok(before) = now.checked_sub(KEEP) {
+        store.forget_messages(before)?;
+    }
+    Ok(delivered)
+}

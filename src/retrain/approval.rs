@@ -1,0 +1,233 @@
+//! Who has to allow a job, what happens when nobody answers, and whose answer counts.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::budget::Overrun;
+use super::cost::{Estimate, Worth};
+use super::job::{Job, Step};
+use crate::fleet::{Approval, Money, OnExpiry, Retrain, Stakes};
+
+/// Why somebody has to allow a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum Reason {
+    /// It may cost more than is spent without asking.
+    Cost {
+        /// Its estimate.
+        expected: Money,
+        /// So much is spent without asking.
+        above: Money,
+    },
+    /// Much depends on the model.
+    HighStakes,
+    /// A budget would be overrun.
+    Overrun(Overrun),
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cost { expected, above } => write!(f, "it may cost {expected}, more than {above}"),
+            Self::HighStakes => f.write_str("the model is marked high-stakes"),
+            Self::Overrun(overrun) => write!(f, "{overrun}"),
+        }
+    }
+}
+
+/// A question that waits for an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Why it is asked.
+    pub reasons: Vec<Reason>,
+    /// Whom: the level, from 0.
+    pub level: usize,
+    /// Since when.
+    pub asked_at: Timestamp,
+    /// Until when an answer is due.
+    pub due: Timestamp,
+}
+
+impl Request {
+    /// Asks the first level.
+    pub fn new(rules: &Approval, reasons: Vec<Reason>, at: Timestamp) -> Self {
+        Self { reasons, level: 0, asked_at: at, due: after(at, rules.answer_within) }
+    }
+
+    /// The overruns that a yes would allow.
+    pub fn overruns(&self) -> Vec<Overrun> {
+        let overruns = self.reasons.iter().filter_map(|reason| match reason {
+            Reason::Overrun(overrun) => Some(overrun.clone()),
+            _ => None,
+        });
+        overruns.collect()
+    }
+}
+
+/// Who allowed a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// Nobody needed to.
+    Policy,
+    /// A person.
+    Person(String),
+}
+
+/// Leave to run a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Who gave it.
+    pub by: By,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+    /// Budgets that may be overrun, and by how much.
+    pub overruns: Vec<Overrun>,
+}
+
+/// Why a job must be allowed by somebody; empty, with the rule that lets it pass, if it need not.
+pub fn reasons(rules: &Approval, retrain: &Retrain, trigger: &str, estimate: &Estimate) -> Result<String, Vec<Reason>> {
+    let high = retrain.stakes == Stakes::High;
+    let costly = estimate.expected > rules.above;
+    if !high && !costly {
+        return Ok(format!("{} is not above {}", estimate.expected, rules.above));
+    }
+    for rule in &rules.automatic {
+        let fits = rule.trigger.as_ref().is_none_or(|wanted| wanted.name() == trigger)
+            && rule.team.as_ref().is_none_or(|team| *team == retrain.team)
+            // A model of high stakes passes only by a rule that says so.
+            && rule.stakes.map_or(!high, |stakes| stakes == retrain.stakes);
+        if fits && estimate.expected <= rule.up_to {
+            return Ok(format!("an automatic rule lets pass up to {}", rule.up_to));
+        }
+    }
+    let cost = costly.then_some(Reason::Cost { expected: estimate.expected, above: rules.above });
+    Err(cost.into_iter().chain(high.then_some(Reason::HighStakes)).collect())
+}
+
+/// What becomes of a question that nobody has answered: nothing while there is time, then the next level is asked, then
+/// the declared policy decides.
+pub fn overdue(rules: &Approval, retrain: &Retrain, job: &Job, request: &Request, now: Timestamp) -> Option<Step> {
+    if now < request.due {
+        return None;
+    }
+    if request.level + 1 < rules.approvers.len() {
+        // The next level has its full time from when it is told, however late this is noticed.
+        let due = after(now, rules.answer_within);
+        let request = Request { level: request.level + 1, asked_at: now, due, ..request.clone() };
+        return Some(Step::Escalate { request });
+    }
+    let safe = retrain.stakes == Stakes::Low
+        && request.overruns().is_empty()
+        && job.worth.as_ref().zip(job.estimate.as_ref()).is_some_and(|(worth, cost)| Worth::surely_pays(worth, cost));
+    if rules.on_expiry == OnExpiry::ApproveIfSafe && safe {
+        let reason = "nobody answered; low stakes, and the gain is surely above the cost".into();
+        let grant = Grant { by: By::Policy, reason, at: now, overruns: Vec::new() };
+        return Some(Step::Approve { grant });
+    }
+    let asked = rules.approvers[..=request.level.min(rules.approvers.len().saturating_sub(1))].concat().join(", ");
+    Some(Step::Expire { reason: format!("no answer by {} from {asked}", request.due) })
+}
+
+/// Whether the answer of a person counts: those of the level that is asked, and those above it.
+///
+/// # Errors
+/// Who may answer instead.
+pub fn may_answer(rules: &Approval, request: &Request, who: &str) -> Result<(), String> {
+    let asked = rules.approvers.get(request.level.min(rules.approvers.len().saturating_sub(1))..).unwrap_or_default();
+    let allowed = asked.concat();
+    if allowed.iter().any(|name| name == who) {
+        return Ok(());
+    }
+    let below = rules.approvers.concat().iter().any(|name| name == who);
+    let why = if below { "was asked before, and the question has gone on" } else { "is not an approver" };
+    Err(format!("'{who}' {why}; it may be answered by {}", allowed.join(", ")))
+}
+
+fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
+    at.checked_add(length).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cost::{Loss, Lost};
+    use super::super::job::State;
+    use super::*;
+    use crate::fleet::Fleet;
+
+    fn at(hour: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
+    }
+
+    fn fleet(approval: &str, retrain: &str) -> (Approval, Retrain) {
+        let text = format!(
+            "[approval]\napprovers = [[\"ana\", \"bo\"], [\"cto\"]]\n{approval}\n[[model]]\nname = \"m\"\nbaseline = \"a\"\n\
+             current = \"b\"\n[model.retrain]\ncommand = [\"true\"]\n{retrain}"
+        );
+        let fleet = Fleet::parse(&text, "f.toml".as_ref(), &crate::fleet::Options::new()).unwrap();
+        (fleet.governance.approval, fleet.models.into_iter().next().unwrap().retrain.unwrap())
+    }
+
+    fn cost(dollars: f64) -> Estimate {
+        Estimate::new(Money::from_dollars(dollars).unwrap(), &[])
+    }
+
+    #[test]
+    fn above_500_dollars_or_of_high_stakes_somebody_is_asked_unless_a_rule_lets_it_pass() {
+        let (rules, normal) = fleet("", "");
+        assert!(reasons(&rules, &normal, "drift", &cost(500.0)).is_ok());
+        assert_eq!(reasons(&rules, &normal, "drift", &cost(500.01)).unwrap_err().len(), 1);
+        let (rules, high) = fleet("automatic = [{ up_to = 900 }]", "stakes = \"high\"");
+        assert_eq!(reasons(&rules, &high, "drift", &cost(1.0)).unwrap_err(), [Reason::HighStakes]);
+        assert_eq!(reasons(&rules, &high, "drift", &cost(901.0)).unwrap_err().len(), 2);
+        let rule = "automatic = [{ trigger = \"schedule\", stakes = \"low\", up_to = 900 }]";
+        let (rules, low) = fleet(rule, "stakes = \"low\"");
+        assert!(reasons(&rules, &low, "schedule", &cost(900.0)).is_ok());
+        assert!(reasons(&rules, &low, "drift", &cost(900.0)).is_err());
+        assert!(reasons(&rules, &low, "schedule", &cost(900.5)).is_err());
+        assert!(reasons(&rules, &normal, "schedule", &cost(900.0)).is_err());
+    }
+
+    #[test]
+    fn nobody_answers_so_the_next_level_is_asked_and_then_the_policy_decides() {
+        let (rules, low) = fleet("on_expiry = \"approve_if_safe\"", "stakes = \"low\"");
+        let estimate = cost(600.0);
+        let asked = Request::new(&rules, reasons(&rules, &low, "drift", &estimate).unwrap_err(), at(0));
+        assert_eq!(asked.due, at(4));
+        let lost = |low| Lost { points: 9.0, low, loss: Loss::Realised };
+        let worth = |low| Worth::new(lost(low), Money::from_dollars(10.0), SignedDuration::from_hours(720));
+        let job = |low, asked: &Request| Job {
+            state: State::AwaitingApproval(asked.clone()),
+            estimate: Some(estimate),
+            worth: Some(worth(low)),
+            ..Job::request("e", "m", "drift", at(0), at(99))
+        };
+        assert_eq!(overdue(&rules, &low, &job(8.0, &asked), &asked, at(3)), None);
+        let Some(Step::Escalate { request }) = overdue(&rules, &low, &job(8.0, &asked), &asked, at(12)) else {
+            panic!()
+        };
+        assert_eq!((request.level, request.due), (1, at(16)));
+        let end = |low_end, retrain: &Retrain, rules: &Approval| {
+            overdue(rules, retrain, &job(low_end, &request), &request, at(16)).unwrap().name()
+        };
+        assert_eq!(end(8.0, &low, &rules), "approve");
+        assert_eq!(end(1.0, &low, &rules), "expire", "not surely worth it");
+        let (rejects, normal) = fleet("", "");
+        assert_eq!(end(8.0, &normal, &rules), "expire", "not of low stakes");
+        assert_eq!(end(8.0, &low, &rejects), "expire", "not by the policy");
+    }
+
+    #[test]
+    fn only_those_who_are_asked_or_stand_above_them_may_answer() {
+        let (rules, _) = fleet("", "");
+        let mut request = Request::new(&rules, vec![Reason::HighStakes], at(0));
+        let may = |request: &Request, who: &str| may_answer(&rules, request, who);
+        assert!(may(&request, "bo").is_ok() && may(&request, "cto").is_ok());
+        assert!(may(&request, "eve").unwrap_err().contains("is not an approver"));
+        assert!(may(&request, "Ana").is_err());
+        request.level = 1;
+        assert!(may(&request, "ana").unwrap_err().contains("cto") && may(&request, "cto").is_ok());
+    }
+}

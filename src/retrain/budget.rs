@@ -1,0 +1,220 @@
+//! What may be spent in a month: by the fleet, by each team, by each model.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use serde::{Deserialize, Serialize};
+
+use super::approval::Grant;
+use crate::fleet::{Budget, Money, Retrain};
+
+/// Whose budget it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The whole fleet's.
+    Fleet,
+    /// A team's.
+    Team(String),
+    /// A model's.
+    Model(String),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fleet => f.write_str("the fleet"),
+            Self::Team(team) => write!(f, "team {}", team.escape_debug()),
+            Self::Model(model) => write!(f, "model {}", model.escape_debug()),
+        }
+    }
+}
+
+/// A budget that a job would overrun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overrun {
+    /// Whose.
+    pub scope: Scope,
+    /// The month, by its first day.
+    pub month: Date,
+    /// The budget.
+    pub budget: Money,
+    /// By how much.
+    pub by: Money,
+}
+
+impl fmt::Display for Overrun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let month = self.month.strftime("%Y-%m");
+        write!(f, "the budget of {} for {month}, {}, would be overrun by {}", self.scope, self.budget, self.by)
+    }
+}
+
+/// What is spent and set aside in one month.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    month: Date,
+    spent: HashMap<Scope, Money>,
+    committed: HashMap<Scope, Money>,
+}
+
+/// How a budget stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Standing {
+    /// Whose.
+    pub scope: Scope,
+    /// For the month.
+    pub budget: Money,
+    /// By runs that have ended.
+    pub spent: Money,
+    /// Set aside for runs under way.
+    pub committed: Money,
+    /// Spent at the end of the month, if the rest of it goes as it went so far.
+    pub forecast: Money,
+    /// Whether the warning level is reached.
+    pub warns: bool,
+}
+
+impl Ledger {
+    /// Of the month in which a time lies, empty.
+    pub fn new(at: Timestamp, zone: &TimeZone) -> Self {
+        let month = at.to_zoned(zone.clone()).date().first_of_month();
+        Self { month, spent: HashMap::new(), committed: HashMap::new() }
+    }
+
+    /// The month, by its first day.
+    pub fn month(&self) -> Date {
+        self.month
+    }
+
+    /// When the month begins and ends.
+    pub fn span(&self, zone: &TimeZone) -> (Timestamp, Timestamp) {
+        let start = |date: Date| date.to_zoned(zone.clone()).map_or(Timestamp::MAX, |zoned| zoned.timestamp());
+        (start(self.month), self.month.checked_add(1.month()).map_or(Timestamp::MAX, start))
+    }
+
+    /// Sets something aside for a run of a model and team.
+    pub fn commit(&mut self, model: &str, team: &str, amount: Money) {
+        for scope in scopes(model, team) {
+            *self.committed.entry(scope).or_default() += amount;
+        }
+    }
+
+    /// A run for which something was set aside has ended, and cost something.
+    pub fn settle(&mut self, model: &str, team: &str, committed: Money, cost: Money) {
+        self.commit(model, team, -committed);
+        self.spend(model, team, cost);
+    }
+
+    /// Notes what a run cost that has ended.
+    pub fn spend(&mut self, model: &str, team: &str, cost: Money) {
+        for scope in scopes(model, team) {
+            *self.spent.entry(scope).or_default() += cost;
+        }
+    }
+
+    /// The budgets that would be overrun if a run of a model were started for which an amount is set aside.
+    pub fn overruns(&self, budget: &Budget, model: &str, retrain: &Retrain, amount: Money) -> Vec<Overrun> {
+        let limits = scopes(model, &retrain.team).into_iter().filter_map(|scope| {
+            let limit = limit(budget, &scope, retrain.budget)?;
+            let by = self.taken(&scope) + amount - limit;
+            (by > Money::ZERO).then_some(Overrun { scope, month: self.month, budget: limit, by })
+        });
+        limits.collect()
+    }
+
+    fn taken(&self, scope: &Scope) -> Money {
+        let of = |sums: &HashMap<Scope, Money>| sums.get(scope).copied().unwrap_or_default();
+        of(&self.spent) + of(&self.committed)
+    }
+
+    /// How a budget stands at a time in the month, or after it.
+    pub fn standing(&self, budget: &Budget, scope: Scope, limit: Money, now: Timestamp, zone: &TimeZone) -> Standing {
+        let of = |sums: &HashMap<Scope, Money>| sums.get(&scope).copied().unwrap_or_default();
+        let (spent, committed) = (of(&self.spent), of(&self.committed));
+        let (from, to) = self.span(zone);
+        let gone = now.duration_since(from).as_secs_f64();
+        let left = to.duration_since(now).as_secs_f64().max(0.0);
+        // The first day says little of a month.
+        let rate = if gone > 86_400.0 { left / gone } else { 0.0 };
+        let forecast = spent + committed + spent.times(rate);
+        let warns = spent + committed >= limit.times(budget.warning);
+        Standing { scope, budget: limit, spent, committed, forecast, warns }
+    }
+}
+
+/// The budget of a scope, where there is one.
+pub fn limit(budget: &Budget, scope: &Scope, of_model: Option<Money>) -> Option<Money> {
+    match scope {
+        Scope::Fleet => Some(budget.month),
+        Scope::Team(team) => budget.teams.get(team).copied(),
+        Scope::Model(_) => of_model,
+    }
+}
+
+/// Whether what was allowed covers an overrun: the same budget and month, and at least so much.
+pub fn is_allowed(overrun: &Overrun, grants: &[Grant]) -> bool {
+    let allowed = grants.iter().flat_map(|grant| &grant.overruns);
+    allowed
+        .into_iter()
+        .any(|a| a.scope == overrun.scope && a.month == overrun.month && a.budget + a.by >= overrun.budget + overrun.by)
+}
+
+fn scopes(model: &str, team: &str) -> [Scope; 3] {
+    [Scope::Fleet, Scope::Team(team.into()), Scope::Model(model.into())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::approval::By;
+    use super::*;
+    use crate::fleet::Fleet;
+
+    fn dollars(x: i64) -> Money {
+        Money::from_cents(100 * x)
+    }
+
+    #[test]
+    fn each_budget_is_held_and_an_overrun_is_allowed_by_its_name_and_size_only() {
+        let text = "[budget]\nmonth = 1000\nteams = { risk = 300 }\n[approval]\napprovers = [[\"ana\"]]\n[[model]]\nname = \"m\"\n\
+                    baseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\ncommand = [\"true\"]\nteam = \"risk\"\nbudget = 200\n";
+        let fleet = Fleet::parse(text, "f.toml".as_ref(), &crate::fleet::Options::new()).unwrap();
+        let (budget, retrain) = (&fleet.governance.budget, fleet.models[0].retrain.as_ref().unwrap());
+        let now: Timestamp = "2026-11-16T00:00:00Z".parse().unwrap();
+        let mut ledger = Ledger::new(now, &TimeZone::UTC);
+        ledger.commit("other", "growth", dollars(600));
+        ledger.settle("other", "growth", dollars(600), dollars(700));
+        ledger.commit("m", "risk", dollars(150));
+        let over = |ledger: &Ledger, amount| ledger.overruns(budget, "m", retrain, dollars(amount));
+        assert_eq!(over(&ledger, 50), []);
+        let [model] = &over(&ledger, 51)[..] else { panic!() };
+        assert_eq!((&model.scope, model.by), (&Scope::Model("m".into()), dollars(1)));
+        assert_eq!(over(&ledger, 151).len(), 3, "model, team and fleet");
+        let grant = |overrun: &Overrun| Grant {
+            by: By::Policy,
+            reason: String::new(),
+            at: now,
+            overruns: vec![overrun.clone()],
+        };
+        let grants = [grant(model)];
+        assert!(is_allowed(model, &grants));
+        assert!(!is_allowed(&Overrun { by: dollars(2), ..model.clone() }, &grants));
+        assert!(!is_allowed(&Overrun { scope: Scope::Fleet, ..model.clone() }, &grants));
+        assert!(!is_allowed(&Overrun { month: model.month.tomorrow().unwrap(), ..model.clone() }, &grants));
+        let standing = ledger.standing(budget, Scope::Fleet, budget.month, now, &TimeZone::UTC);
+        // Half the month has cost 700, and 150 are set aside.
+        assert_eq!((standing.spent, standing.committed), (dollars(700), dollars(150)));
+        assert_eq!((standing.forecast, standing.warns), (dollars(1550), true));
+    }
+
+    #[test]
+    fn a_month_is_that_of_the_fleets_zone() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let ledger = Ledger::new("2026-12-01T04:59:59Z".parse().unwrap(), &zone);
+        assert_eq!(ledger.month().to_string(), "2026-11-01");
+        assert_eq!(ledger.span(&zone).1.to_string(), "2026-12-01T05:00:00Z");
+    }
+}

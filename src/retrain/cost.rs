@@ -1,0 +1,191 @@
+//! What training a model is likely to cost, learned from what it did cost, and what it is likely to be worth.
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::fleet::Money;
+
+/// What a run is likely to cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// By the declared hours and rates alone.
+    pub declared: Money,
+    /// Corrected by what past runs cost.
+    pub expected: Money,
+    /// Nine in ten runs cost more ...
+    pub low: Money,
+    /// ... and nine in ten cost less. So much is set aside in the budget while it runs.
+    pub high: Money,
+    /// Past runs that were learned from.
+    pub runs: usize,
+}
+
+/// Past runs that an estimate looks back on, at most.
+pub const PAST_RUNS: usize = 20;
+
+/// Before any run is known: that the ratio of actual to declared cost is about 1, give or take a fifth, worth two runs'
+/// evidence on the spread and one's on the ratio.
+const PRIOR_MEAN_RUNS: f64 = 1.0;
+const PRIOR_SPREAD_RUNS: f64 = 2.0;
+const PRIOR_SPREAD: f64 = 0.2;
+
+impl Estimate {
+    /// From the declared cost and past runs of the model, each with what was declared then and what it cost.
+    ///
+    /// The logarithm of actual over declared is taken for normal, with a normal-inverse-chi-square prior; the next run
+    /// then follows a Student t distribution (Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.3).
+    pub fn new(declared: Money, past: &[(Money, Money)]) -> Self {
+        let ratios: Vec<f64> = past
+            .iter()
+            .filter(|(declared, actual)| *declared > Money::ZERO && *actual > Money::ZERO)
+            .map(|(declared, actual)| (actual.dollars() / declared.dollars()).ln())
+            .collect();
+        let n = ratios.len() as f64;
+        let mean = if ratios.is_empty() { 0.0 } else { ratios.iter().sum::<f64>() / n };
+        let squares: f64 = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum();
+        let weight = PRIOR_MEAN_RUNS + n;
+        let freedom = PRIOR_SPREAD_RUNS + n;
+        let pull = PRIOR_MEAN_RUNS * n / weight * mean * mean;
+        let variance = (PRIOR_SPREAD_RUNS * PRIOR_SPREAD * PRIOR_SPREAD + squares + pull) / freedom;
+        let centre = n * mean / weight;
+        let scale = (variance * (1.0 + 1.0 / weight)).sqrt();
+        let reach = StudentsT::new(0.0, 1.0, freedom).map_or(f64::INFINITY, |t| t.inverse_cdf(0.9)) * scale;
+        let times = |exponent: f64| declared.times(exponent.exp());
+        Self {
+            declared,
+            expected: times(centre),
+            low: times(centre - reach),
+            high: times(centre + reach),
+            runs: ratios.len(),
+        }
+    }
+}
+
+/// Where the loss of a model comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Measured on labels.
+    Realised,
+    /// Estimated without labels.
+    Estimated,
+    /// Declared for a model of which nothing is measured.
+    Assumed,
+    /// Neither measured nor declared.
+    #[default]
+    Unknown,
+}
+
+impl Loss {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Realised => "realised",
+            Self::Estimated => "estimated",
+            Self::Assumed => "assumed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What training a model is likely to be worth.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Worth {
+    /// Points of the metric lost, in hundredths.
+    pub points: f64,
+    /// Where that comes from.
+    pub loss: Loss,
+    /// What staying stale costs a day.
+    pub stale_a_day: Money,
+    /// What training gains while it holds.
+    pub gain: Money,
+    /// The same at the careful end of the measured loss.
+    pub gain_low: Money,
+}
+
+/// How much a model has lost, in hundredths of its metric.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lost {
+    /// The points.
+    pub points: f64,
+    /// The careful end of their interval.
+    pub low: f64,
+    /// Where they come from.
+    pub loss: Loss,
+}
+
+impl Worth {
+    /// Of a loss, where a point is worth something a day and a training holds for so long.
+    pub fn new(lost: Lost, point_a_day: Option<Money>, holds: SignedDuration) -> Self {
+        let day = point_a_day.unwrap_or(Money::ZERO);
+        let days = holds.as_secs_f64() / 86_400.0;
+        let loss = if point_a_day.is_some() { lost.loss } else { Loss::Unknown };
+        Self {
+            points: lost.points,
+            loss,
+            stale_a_day: day.times(lost.points),
+            gain: day.times(lost.points * days),
+            gain_low: day.times(lost.low * days),
+        }
+    }
+
+    /// Days of staying stale that cost as much as training does; `None` if staying stale costs nothing.
+    pub fn break_even(&self, cost: Money) -> Option<f64> {
+        (self.stale_a_day > Money::ZERO).then(|| cost.dollars() / self.stale_a_day.dollars())
+    }
+
+    /// Whether it pays at the careful ends of both cost and gain.
+    pub fn surely_pays(&self, estimate: &Estimate) -> bool {
+        self.gain_low > estimate.high
+    }
+
+    /// What to do, in a word and its reason.
+    pub fn advice(&self, estimate: &Estimate) -> &'static str {
+        match self.loss {
+            Loss::Unknown => "unknown: declare what a point is worth",
+            _ if self.gain > estimate.high => "retrain",
+            _ if self.gain < estimate.low => "wait",
+            _ => "even",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dollars(x: f64) -> Money {
+        Money::from_dollars(x).unwrap()
+    }
+
+    #[test]
+    fn an_estimate_learns_from_what_runs_did_cost_and_grows_surer() {
+        let new = Estimate::new(dollars(100.0), &[]);
+        assert_eq!((new.expected, new.runs), (dollars(100.0), 0));
+        // scipy: exp(t.ppf(0.9, 2) * 0.2 * sqrt(2)) = 1.7046
+        assert_eq!((new.low, new.high), (dollars(58.66), dollars(170.46)));
+        let past = [(dollars(100.0), dollars(150.0)); 9];
+        let known = Estimate::new(dollars(200.0), &past);
+        // ln 1.5 * 9 / 10 = 0.364919...
+        assert_eq!(known.expected, dollars(288.08));
+        let width = |e: &Estimate| e.high.dollars() / e.low.dollars();
+        assert!(width(&known) < width(&new) && known.low > dollars(200.0), "{known:?}");
+        let noisy: Vec<_> = past.iter().zip(1..).map(|((d, _), i)| (*d, dollars(f64::from(50 * i)))).collect();
+        assert!(width(&Estimate::new(dollars(200.0), &noisy)) > width(&known));
+        let free = Estimate::new(Money::ZERO, &[(Money::ZERO, dollars(3.0))]);
+        assert_eq!((free.high, free.runs), (Money::ZERO, 0));
+    }
+
+    #[test]
+    fn worth_is_points_times_value_times_days() {
+        let lost = Lost { points: 3.0, low: 1.0, loss: Loss::Realised };
+        let worth = Worth::new(lost, Some(dollars(20.0)), SignedDuration::from_hours(240));
+        assert_eq!((worth.stale_a_day, worth.gain, worth.gain_low), (dollars(60.0), dollars(600.0), dollars(200.0)));
+        assert_eq!(worth.break_even(dollars(120.0)), Some(2.0));
+        let cost = |x| Estimate { high: dollars(x), low: dollars(x), ..Estimate::new(dollars(x), &[]) };
+        assert_eq!([100.0, 900.0].map(|x| worth.advice(&cost(x))), ["retrain", "wait"]);
+        assert!(worth.surely_pays(&cost(199.0)) && !worth.surely_pays(&cost(200.0)));
+        assert_eq!(Worth::new(lost, None, SignedDuration::ZERO).loss, Loss::Unknown);
+    }
+}

@@ -1,0 +1,454 @@
+//! The life of a job, from an event to a model that was trained, or was not: which step leads from which state to which.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::approval::{Grant, Request};
+use super::cost::{Estimate, Worth};
+use crate::fleet::Money;
+
+/// A training run that was asked for. One event is one job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name: that of the event.
+    pub id: String,
+    /// The model to train.
+    pub model: String,
+    /// The trigger that opened the event.
+    pub trigger: String,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// Not to be started, or to run, after that.
+    pub deadline: Timestamp,
+    /// Where it stands.
+    pub state: State,
+    /// When it came there.
+    pub since: Timestamp,
+    /// What it is likely to cost, once that has been reckoned.
+    pub estimate: Option<Estimate>,
+    /// What it is likely to be worth, likewise.
+    pub worth: Option<Worth>,
+    /// Who has allowed it, and what.
+    pub grants: Vec<Grant>,
+    /// How often it was started.
+    pub attempts: u32,
+    /// What all attempts that have ended cost.
+    pub spent: Money,
+}
+
+/// Where a job stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// Asked for.
+    Requested,
+    /// With an estimate of its cost.
+    Costed,
+    /// Somebody has to allow it.
+    AwaitingApproval(Request),
+    /// Allowed.
+    Approved,
+    /// Waits for its turn, not before a time.
+    Queued {
+        /// A retry waits.
+        not_before: Timestamp,
+    },
+    /// Under way.
+    Running {
+        /// Which start it is, from 1.
+        attempt: u32,
+        /// When it was started.
+        started_at: Timestamp,
+        /// When it is to be stopped.
+        stop_at: Timestamp,
+    },
+    /// The model was trained.
+    Succeeded,
+    /// It was not.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// It took too long, or waited too long for its turn.
+    TimedOut {
+        /// Which.
+        reason: String,
+    },
+    /// Somebody called it off.
+    Cancelled {
+        /// Who and why.
+        reason: String,
+    },
+    /// Somebody did not allow it.
+    Rejected {
+        /// Who and why.
+        reason: String,
+    },
+    /// Nobody answered.
+    Expired {
+        /// Who was asked.
+        reason: String,
+    },
+}
+
+impl State {
+    /// All names, in the order of a life.
+    pub const NAMES: [&str; 12] = [
+        "requested",
+        "costed",
+        "awaiting_approval",
+        "approved",
+        "queued",
+        "running",
+        "succeeded",
+        "failed",
+        "timed_out",
+        "cancelled",
+        "rejected",
+        "expired",
+    ];
+
+    /// The name in the store and in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Costed => "costed",
+            Self::AwaitingApproval(_) => "awaiting_approval",
+            Self::Approved => "approved",
+            Self::Queued { .. } => "queued",
+            Self::Running { .. } => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Rejected { .. } => "rejected",
+            Self::Expired { .. } => "expired",
+        }
+    }
+
+    /// Whether nothing can follow.
+    pub fn is_final(&self) -> bool {
+        !matches!(
+            self,
+            Self::Requested
+                | Self::Costed
+                | Self::AwaitingApproval(_)
+                | Self::Approved
+                | Self::Queued { .. }
+                | Self::Running { .. }
+        )
+    }
+
+    /// Why it ended so, where there is more to say than the name.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Failed { reason }
+            | Self::TimedOut { reason }
+            | Self::Cancelled { reason }
+            | Self::Rejected { reason }
+            | Self::Expired { reason } => reason,
+            _ => "",
+        }
+    }
+}
+
+/// What happens to a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// Its cost and worth were reckoned.
+    Cost {
+        /// The cost.
+        estimate: Estimate,
+        /// The worth.
+        worth: Worth,
+    },
+    /// Somebody is asked for leave.
+    Ask {
+        /// For what, and whom.
+        request: Request,
+    },
+    /// Nobody has answered: the next level is asked.
+    Escalate {
+        /// The same, of that level.
+        request: Request,
+    },
+    /// It was allowed.
+    Approve {
+        /// By whom, and what.
+        grant: Grant,
+    },
+    /// It was not.
+    Reject {
+        /// Who said so.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody has answered, and there is nobody else to ask.
+    Expire {
+        /// Who was asked.
+        reason: String,
+    },
+    /// It joins the queue.
+    Queue,
+    /// It is started.
+    Start {
+        /// When it is to be stopped.
+        stop_at: Timestamp,
+    },
+    /// An attempt was good.
+    Succeed {
+        /// What it cost.
+        cost: Money,
+    },
+    /// An attempt failed, and another is made.
+    Retry {
+        /// What it cost.
+        cost: Money,
+        /// Why it failed.
+        reason: String,
+        /// When the next may begin.
+        not_before: Timestamp,
+    },
+    /// An attempt failed, and no other is made.
+    Fail {
+        /// What it cost.
+        cost: Money,
+        /// Why it failed.
+        reason: String,
+    },
+    /// It took too long; or its deadline came before its turn, and cost nothing.
+    TimeOut {
+        /// What the attempt cost.
+        cost: Money,
+        /// Which.
+        reason: String,
+    },
+    /// It was called off.
+    Cancel {
+        /// What the attempt cost that was under way.
+        cost: Money,
+        /// Who said so.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Step {
+    /// The name in the audit and in notifications.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cost { .. } => "cost",
+            Self::Ask { .. } => "ask",
+            Self::Escalate { .. } => "escalate",
+            Self::Approve { .. } => "approve",
+            Self::Reject { .. } => "reject",
+            Self::Expire { .. } => "expire",
+            Self::Queue => "queue",
+            Self::Start { .. } => "start",
+            Self::Succeed { .. } => "succeed",
+            Self::Retry { .. } => "retry",
+            Self::Fail { .. } => "fail",
+            Self::TimeOut { .. } => "time_out",
+            Self::Cancel { .. } => "cancel",
+        }
+    }
+}
+
+/// A step that does not lead from where a job stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Illegal {
+    /// Where it stands.
+    pub state: &'static str,
+    /// The step.
+    pub step: &'static str,
+}
+
+impl fmt::Display for Illegal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a job that is {} does not {}", self.state.replace('_', " "), self.step.replace('_', " "))
+    }
+}
+
+impl Job {
+    /// A job as an event asks for it.
+    pub fn request(id: &str, model: &str, trigger: &str, at: Timestamp, deadline: Timestamp) -> Self {
+        Self {
+            id: id.into(),
+            model: model.into(),
+            trigger: trigger.into(),
+            requested_at: at,
+            deadline,
+            state: State::Requested,
+            since: at,
+            estimate: None,
+            worth: None,
+            grants: Vec::new(),
+            attempts: 0,
+            spent: Money::ZERO,
+        }
+    }
+
+    /// The job after a step.
+    ///
+    /// # Errors
+    /// [`Illegal`] if the step does not lead from where the job stands.
+    pub fn apply(&self, step: &Step, at: Timestamp) -> Result<Self, Illegal> {
+        let mut job = Self { since: at, ..self.clone() };
+        job.state = match (&self.state, step) {
+            (State::Requested, Step::Cost { estimate, worth }) => {
+                job.estimate = Some(*estimate);
+                job.worth = Some(worth.clone());
+                State::Costed
+            }
+            // Also out of the queue: a budget that was free when the job joined it may not be when its turn comes.
+            (State::Costed | State::Queued { .. }, Step::Ask { request })
+            | (State::AwaitingApproval(_), Step::Escalate { request }) => State::AwaitingApproval(request.clone()),
+            (State::Costed | State::AwaitingApproval(_), Step::Approve { grant }) => {
+                job.grants.push(grant.clone());
+                State::Approved
+            }
+            (State::AwaitingApproval(_), Step::Reject { by, reason }) => {
+                State::Rejected { reason: format!("{by}: {reason}") }
+            }
+            (State::AwaitingApproval(_), Step::Expire { reason }) => State::Expired { reason: reason.clone() },
+            (State::Approved, Step::Queue) => State::Queued { not_before: at },
+            (State::Queued { not_before }, Step::Start { stop_at }) if at >= *not_before => {
+                job.attempts += 1;
+                State::Running { attempt: job.attempts, started_at: at, stop_at: *stop_at }
+            }
+            (State::Running { .. }, Step::Succeed { cost }) => {
+                job.spent += *cost;
+                State::Succeeded
+            }
+            (State::Running { .. }, Step::Retry { cost, not_before, .. }) => {
+                job.spent += *cost;
+                State::Queued { not_before: *not_before }
+            }
+            (State::Running { .. }, Step::Fail { cost, reason }) => {
+                job.spent += *cost;
+                State::Failed { reason: reason.clone() }
+            }
+            (State::Running { .. } | State::Queued { .. }, Step::TimeOut { cost, reason }) => {
+                job.spent += *cost;
+                State::TimedOut { reason: reason.clone() }
+            }
+            (state, Step::Cancel { cost, by, reason }) if !state.is_final() => {
+                job.spent += *cost;
+                State::Cancelled { reason: format!("{by}: {reason}") }
+            }
+            (state, step) => return Err(Illegal { state: state.name(), step: step.name() }),
+        };
+        Ok(job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::approval::By;
+    use super::*;
+
+    fn at(hour: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
+    }
+
+    fn request() -> Request {
+        Request { reasons: vec![], level: 0, asked_at: at(0), due: at(4) }
+    }
+
+    fn states() -> Vec<State> {
+        let reason = String::new;
+        vec![
+            State::Requested,
+            State::Costed,
+            State::AwaitingApproval(request()),
+            State::Approved,
+            State::Queued { not_before: at(0) },
+            State::Running { attempt: 1, started_at: at(0), stop_at: at(9) },
+            State::Succeeded,
+            State::Failed { reason: reason() },
+            State::TimedOut { reason: reason() },
+            State::Cancelled { reason: reason() },
+            State::Rejected { reason: reason() },
+            State::Expired { reason: reason() },
+        ]
+    }
+
+    fn steps() -> Vec<Step> {
+        let (cost, text) = (Money::from_cents(5), String::new);
+        let grant = Grant { by: By::Policy, reason: text(), at: at(0), overruns: vec![] };
+        vec![
+            Step::Cost { estimate: Estimate::new(cost, &[]), worth: Worth::default() },
+            Step::Ask { request: request() },
+            Step::Escalate { request: request() },
+            Step::Approve { grant },
+            Step::Reject { by: text(), reason: text() },
+            Step::Expire { reason: text() },
+            Step::Queue,
+            Step::Start { stop_at: at(9) },
+            Step::Succeed { cost },
+            Step::Retry { cost, reason: text(), not_before: at(2) },
+            Step::Fail { cost, reason: text() },
+            Step::TimeOut { cost, reason: text() },
+            Step::Cancel { cost, by: text(), reason: text() },
+        ]
+    }
+
+    #[test]
+    fn only_the_steps_of_the_diagram_lead_anywhere() {
+        let legal = [
+            ("requested", "cost", "costed"),
+            ("requested", "cancel", "cancelled"),
+            ("costed", "ask", "awaiting_approval"),
+            ("costed", "approve", "approved"),
+            ("costed", "cancel", "cancelled"),
+            ("awaiting_approval", "escalate", "awaiting_approval"),
+            ("awaiting_approval", "approve", "approved"),
+            ("awaiting_approval", "reject", "rejected"),
+            ("awaiting_approval", "expire", "expired"),
+            ("awaiting_approval", "cancel", "cancelled"),
+            ("approved", "queue", "queued"),
+            ("approved", "cancel", "cancelled"),
+            ("queued", "ask", "awaiting_approval"),
+            ("queued", "start", "running"),
+            ("queued", "time_out", "timed_out"),
+            ("queued", "cancel", "cancelled"),
+            ("running", "succeed", "succeeded"),
+            ("running", "retry", "queued"),
+            ("running", "fail", "failed"),
+            ("running", "time_out", "timed_out"),
+            ("running", "cancel", "cancelled"),
+        ];
+        let mut found = Vec::new();
+        assert_eq!(states().iter().map(State::name).collect::<Vec<_>>(), State::NAMES);
+        for state in states() {
+            for step in steps() {
+                let job = Job { state: state.clone(), ..Job::request("e", "m", "drift", at(0), at(48)) };
+                match job.apply(&step, at(1)) {
+                    Ok(after) => {
+                        assert!(!state.is_final());
+                        found.push((state.name(), step.name(), after.state.name()));
+                    }
+                    Err(refused) => assert_eq!((refused.state, refused.step), (state.name(), step.name())),
+                }
+            }
+        }
+        assert_eq!(found, legal);
+    }
+
+    #[test]
+    fn a_retry_waits_and_every_attempt_is_paid_for() {
+        let job = Job { state: State::Queued { not_before: at(0) }, ..Job::request("e", "m", "drift", at(0), at(48)) };
+        let running = job.apply(&Step::Start { stop_at: at(3) }, at(1)).unwrap();
+        let cost = Money::from_cents(700);
+        let again = running.apply(&Step::Retry { cost, reason: "x".into(), not_before: at(5) }, at(2)).unwrap();
+        assert!(again.apply(&Step::Start { stop_at: at(9) }, at(4)).is_err(), "before its time");
+        let running = again.apply(&Step::Start { stop_at: at(9) }, at(5)).unwrap();
+        assert_eq!(running.attempts, 2);
+        assert_eq!(running.apply(&Step::Succeed { cost }, at(6)).unwrap().spent, Money::from_cents(1400));
+    }
+}

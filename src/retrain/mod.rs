@@ -1,0 +1,13 @@
+//! From a retrain event to a training run that somebody can afford and has allowed: the job, what it costs and is worth,
+//! the budget, the approval and the queue. Pure: no file, no store, no clock.
+
+pub mod approval;
+pub mod budget;
+pub mod cost;
+pub mod job;
+pub mod queue;
+
+pub use approval::{Grant, Request};
+pub use budget::{Ledger, Overrun};
+pub use cost::{Estimate, Worth};
+pub use job::{Illegal, Job, State, Step};

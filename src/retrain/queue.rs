@@ -1,0 +1,129 @@
+//! Whose turn it is: the greatest expected value less cost first, within what may run at once.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+
+use super::job::Job;
+use crate::fleet::{AtOnce, Money, Retrain};
+
+/// What a job is worth beyond its cost; jobs that are worth the same go by age.
+pub fn priority(job: &Job) -> Money {
+    let gain = job.worth.as_ref().map_or(Money::ZERO, |worth| worth.gain);
+    gain - job.estimate.as_ref().map_or(Money::ZERO, |estimate| estimate.expected)
+}
+
+/// Puts jobs in the order of their turns.
+pub fn order(jobs: &mut [Job]) {
+    jobs.sort_by(|a, b| priority(b).cmp(&priority(a)).then(a.requested_at.cmp(&b.requested_at)).then(a.id.cmp(&b.id)));
+}
+
+/// What runs at the moment, against what may.
+#[derive(Clone, Debug, Default)]
+pub struct Slots {
+    fleet: usize,
+    teams: HashMap<String, usize>,
+    resources: HashMap<String, usize>,
+}
+
+impl Slots {
+    /// Whether a run of a model fits.
+    pub fn fits(&self, limits: &AtOnce, retrain: &Retrain) -> bool {
+        let below = |taken: &HashMap<String, usize>, name: &str, limit: Option<usize>| {
+            limit.is_none_or(|limit| taken.get(name).copied().unwrap_or(0) < limit)
+        };
+        self.fleet < limits.fleet
+            && below(&self.teams, &retrain.team, limits.team)
+            && below(&self.resources, &retrain.resource, limits.resources.get(&retrain.resource).copied())
+    }
+
+    /// Takes a place.
+    pub fn take(&mut self, retrain: &Retrain) {
+        self.fleet += 1;
+        *self.teams.entry(retrain.team.clone()).or_default() += 1;
+        *self.resources.entry(retrain.resource.clone()).or_default() += 1;
+    }
+
+    /// Whether nothing more fits, of whichever model.
+    pub fn full(&self, limits: &AtOnce) -> bool {
+        self.fleet >= limits.fleet
+    }
+}
+
+/// No wait between attempts is longer.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(24);
+
+/// When something that has failed so many times is tried again: after twice as long each time, give or take a quarter
+/// by its name, so that what failed together is not tried together again.
+pub fn retry_at(name: &str, failures: u32, first: SignedDuration, now: Timestamp) -> Timestamp {
+    let hash = Sha256::digest(format!("{name} {failures}"));
+    let share = f64::from(u16::from_le_bytes([hash[0], hash[1]])) / f64::from(u16::MAX);
+    let wait = first.as_secs_f64() * 2f64.powi(failures.saturating_sub(1).min(32) as i32);
+    let wait = wait.min(LONGEST_WAIT.as_secs_f64()) * (0.75 + 0.5 * share);
+    now.checked_add(SignedDuration::try_from_secs_f64(wait).unwrap_or(LONGEST_WAIT)).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cost::{Estimate, Worth};
+    use super::*;
+    use crate::fleet::Fleet;
+
+    #[test]
+    fn value_less_cost_goes_first_then_age() {
+        let dollars = |x: f64| Money::from_dollars(x).unwrap();
+        let job = |id: &str, gain: f64, cost: f64, hour: i64| {
+            let at = Timestamp::from_second(3600 * hour).unwrap();
+            Job {
+                estimate: Some(Estimate::new(dollars(cost), &[])),
+                worth: Some(Worth { gain: dollars(gain), ..Worth::default() }),
+                ..Job::request(id, "m", "drift", at, at)
+            }
+        };
+        let mut jobs =
+            [job("a", 10.0, 100.0, 0), job("b", 500.0, 100.0, 3), job("c", 0.0, 90.0, 2), job("d", 500.0, 100.0, 1)];
+        order(&mut jobs);
+        assert_eq!(jobs.each_ref().map(|job| &*job.id), ["d", "b", "a", "c"]);
+    }
+
+    #[test]
+    fn fleet_team_and_resource_each_have_their_places() {
+        let text = "[queue]\nat_once = 3\nper_team = 2\nresources = { gpu = 1 }\n[approval]\napprovers = [[\"a\"]]\n\
+                    [defaults.retrain]\ncommand = [\"true\"]\n";
+        let model = |name: &str, team: &str, resource: &str| {
+            format!(
+                "[[model]]\nname = \"{name}\"\nbaseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\nteam = \"{team}\"\nresource = \"{resource}\"\n"
+            )
+        };
+        let text = text.to_owned()
+            + &model("1", "x", "gpu")
+            + &model("2", "x", "cpu")
+            + &model("3", "y", "gpu")
+            + &model("4", "y", "cpu");
+        let fleet = Fleet::parse(&text, "f.toml".as_ref(), &crate::fleet::Options::new()).unwrap();
+        let of = |i: usize| fleet.models[i].retrain.as_ref().unwrap();
+        let (limits, mut slots) = (&fleet.governance.at_once, Slots::default());
+        slots.take(of(0));
+        assert!(!slots.fits(limits, of(2)), "one gpu");
+        slots.take(of(1));
+        assert!(!slots.fits(limits, of(1)), "two of team x");
+        assert!(slots.fits(limits, of(3)));
+        slots.take(of(3));
+        assert!(slots.full(limits) && !slots.fits(limits, of(3)), "three in all");
+    }
+
+    #[test]
+    fn each_wait_is_twice_the_last_and_no_two_jobs_wait_alike() {
+        let now = Timestamp::UNIX_EPOCH;
+        let wait = |name: &str, n| {
+            retry_at(name, n, SignedDuration::from_mins(10), now).duration_since(now).as_secs_f64() / 600.0
+        };
+        for n in 1..8 {
+            let share = wait("a", n) / f64::from(1 << (n - 1));
+            assert!((0.75..=1.25).contains(&share), "{n}: {share}");
+        }
+        assert_ne!(wait("a", 1), wait("b", 1));
+        assert!(wait("a", 1000) <= 1.25 * 144.0);
+    }
+}

@@ -1,0 +1,123 @@
+//! What people decide: to allow a job, not to, or to call it off.
+
+use jiff::Timestamp;
+
+use super::{Means, advance, executor, price, run_of};
+use crate::error::{Error, Result};
+use crate::fleet::{Fleet, Money, Retrain};
+use crate::retrain::approval::{By, may_answer};
+use crate::retrain::{Grant, Job, Overrun, State, Step};
+use crate::store::{Store, Versioned};
+
+/// An answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Yes; budgets may be overrun by so much.
+    Approve(Option<Money>),
+    /// No.
+    Reject,
+}
+
+/// Answers for a job by its name: the job after it.
+///
+/// # Errors
+/// [`Error::BadValue`] if nobody asks, if the person may not answer, or if an overrun is not named.
+pub fn answer(
+    fleet: &Fleet,
+    store: &mut Store,
+    id: &str,
+    answer: Answer,
+    (who, reason): (&str, &str),
+    now: Timestamp,
+) -> Result<Job> {
+    let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
+    let result = store.transaction(|store| {
+        let versioned = the_job(store, id)?;
+        let State::AwaitingApproval(request) = &versioned.job.state else {
+            return Err(wrong(format!("nobody is asked: it is {}", versioned.job.state.name().replace('_', " "))));
+        };
+        may_answer(&fleet.governance.approval, request, who).map_err(wrong)?;
+        if now < request.asked_at {
+            return Err(wrong(format!("it was asked at {}, later than {now}", request.asked_at)));
+        }
+        let (by, why) = (who.to_owned(), reason.to_owned());
+        let step = match answer {
+            Answer::Reject => Step::Reject { by, reason: why },
+            Answer::Approve(named) => {
+                let overruns = name_overruns(request.overruns(), named).map_err(wrong)?;
+                Step::Approve { grant: Grant { by: By::Person(by), reason: why, at: now, overruns } }
+            }
+        };
+        let team = retrain_of(fleet, &versioned.job).map_or("", |retrain| &retrain.team);
+        // Under the lock of the transaction nobody else can have changed it.
+        let gone = || wrong("it was changed at the same time; try again".into());
+        let after = advance(fleet, store, &versioned, &step, now, who, team)?.ok_or_else(gone)?;
+        match after.job.state {
+            State::Approved => advance(fleet, store, &after, &Step::Queue, now, who, team)?.ok_or_else(gone),
+            _ => Ok(after),
+        }
+    });
+    result.map(|versioned| versioned.job)
+}
+
+/// Overruns as they are allowed: by the amount that was named, which must cover each.
+fn name_overruns(overruns: Vec<Overrun>, named: Option<Money>) -> std::result::Result<Vec<Overrun>, String> {
+    let most = overruns.iter().map(|overrun| overrun.by).max();
+    match (most, named) {
+        (None, None) => Ok(overruns),
+        (None, Some(_)) => Err("no budget would be overrun; leave out --overrun".into()),
+        (Some(by), None) => {
+            let what: Vec<String> = overruns.iter().map(ToString::to_string).collect();
+            Err(format!("{}; name what you allow with --overrun {:.2}", what.join("; "), by.dollars()))
+        }
+        (Some(by), Some(named)) if named < by => {
+            Err(format!("--overrun {:.2} is less than {:.2}, by which it would be", named.dollars(), by.dollars()))
+        }
+        (Some(_), Some(named)) => Ok(overruns.into_iter().map(|overrun| Overrun { by: named, ..overrun }).collect()),
+    }
+}
+
+/// Calls a job off, and stops its run if it has one: the job after it.
+///
+/// # Errors
+/// [`Error::BadValue`] if it is at its end, or its run cannot be stopped.
+pub fn cancel(
+    fleet: &Fleet,
+    store: &mut Store,
+    id: &str,
+    (who, reason): (&str, &str),
+    means: &Means<'_>,
+    now: Timestamp,
+) -> Result<Job> {
+    let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
+    let versioned = the_job(store, id)?;
+    let retrain = retrain_of(fleet, &versioned.job);
+    let mut cost = Money::ZERO;
+    // First the run, then the word: if this is killed between the two, the run tells that it was stopped.
+    if let (State::Running { attempt, started_at, .. }, Some(retrain)) = (&versioned.job.state, retrain) {
+        let run = run_of(fleet, store, means, &versioned.job, *attempt)?;
+        let stopped = executor::of(retrain, means.http, means.program).cancel(&run, now);
+        stopped.map_err(|failure| wrong(format!("its run cannot be stopped: {}", failure.reason)))?;
+        cost = price(retrain, now.duration_since(*started_at));
+    }
+    let step = Step::Cancel { cost, by: who.into(), reason: reason.into() };
+    let team = retrain.map_or("", |retrain| &retrain.team);
+    let after = store.transaction(|store| {
+        let gone = || wrong("it was changed at the same time; try again".into());
+        advance(fleet, store, &versioned, &step, now, who, team)?.ok_or_else(gone)
+    })?;
+    Ok(after.job)
+}
+
+fn retrain_of<'a>(fleet: &'a Fleet, job: &Job) -> Option<&'a Retrain> {
+    fleet.models.iter().find(|model| model.name == job.model)?.retrain.as_ref()
+}
+
+/// The one job of a name.
+fn the_job(store: &mut Store, id: &str) -> Result<Versioned> {
+    let found = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
+    found.ok_or_else(|| Error::BadValue {
+        what: format!("job {id}"),
+        reason: "there is none; `jobs list` shows them".into(),
+    })
+}

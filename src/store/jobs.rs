@@ -1,0 +1,317 @@
+//! Jobs, their runs and what these cost, and what is still to be told.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::any::AnyRow;
+use sqlx::{Row, query};
+
+use super::{Store, some_time, time};
+use crate::error::Result;
+use crate::fleet::Money;
+use crate::retrain::Job;
+
+/// A job with the number of steps it has taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Versioned {
+    /// The job.
+    pub job: Job,
+    /// Its steps.
+    pub version: u64,
+}
+
+/// A start of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunEntry {
+    /// The job.
+    pub job: String,
+    /// Which start, from 1.
+    pub attempt: u32,
+    /// The model.
+    pub model: String,
+    /// The team that pays.
+    pub team: String,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// What it would cost by the declared hours and rates.
+    pub declared: Money,
+    /// What is set aside for it.
+    pub committed: Money,
+    /// When it ended, how, and what it cost.
+    pub ended: Option<(Timestamp, String, Money)>,
+}
+
+/// What somebody is to be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// The audit record that it tells of.
+    pub seq: u64,
+    /// Through which channel.
+    pub channel: String,
+    /// What about.
+    pub topic: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// All there is to tell, as JSON.
+    pub body: String,
+    /// `pending`, `sent` or `dead`.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub next_at: Timestamp,
+    /// What went wrong the last time.
+    pub error: Option<String>,
+}
+
+impl Store {
+    /// Notes a new job: whether it is new.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn add_job(&mut self, job: &Job) -> Result<bool> {
+        let sql = "INSERT INTO job (fleet, id, model, state, requested_at, version, body) \
+                   VALUES ($1, $2, $3, $4, $5, 1, $6) ON CONFLICT DO NOTHING";
+        let insert = query(sql).bind(self.fleet.clone()).bind(job.id.clone()).bind(job.model.clone());
+        let insert = insert.bind(job.state.name()).bind(job.requested_at.as_microsecond());
+        Ok(self.database.run(insert.bind(body(job)?))? == 1)
+    }
+
+    /// Notes what a job has become: whether nobody else has changed it since.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn set_job(&mut self, job: &Job, from: u64) -> Result<bool> {
+        let sql =
+            "UPDATE job SET state = $3, version = $4 + 1, body = $5 WHERE fleet = $1 AND id = $2 AND version = $4";
+        let update = query(sql).bind(self.fleet.clone()).bind(job.id.clone()).bind(job.state.name());
+        Ok(self.database.run(update.bind(from as i64).bind(body(job)?))? == 1)
+    }
+
+    /// The jobs in a state, oldest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn jobs_in(&mut self, state: &str) -> Result<Vec<Versioned>> {
+        let sql = "SELECT body, version FROM job WHERE fleet = $1 AND state = $2 ORDER BY requested_at, id";
+        self.database.rows(query(sql).bind(self.fleet.clone()).bind(state.to_owned()), job)
+    }
+
+    /// The jobs whose names begin so, oldest first; all of them for an empty beginning.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn jobs(&mut self, beginning: &str) -> Result<Vec<Versioned>> {
+        let sql = "SELECT body, version FROM job WHERE fleet = $1 AND substr(id, 1, CAST($3 AS INTEGER)) = $2 ORDER BY requested_at, id";
+        let length = beginning.chars().count() as i64;
+        self.database.rows(query(sql).bind(self.fleet.clone()).bind(beginning.to_owned()).bind(length), job)
+    }
+
+    /// How many jobs are in each state.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn job_counts(&mut self) -> Result<Vec<(String, u64)>> {
+        let sql = "SELECT state, COUNT(*) FROM job WHERE fleet = $1 GROUP BY state ORDER BY state";
+        self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
+            Ok((row.try_get(0)?, row.try_get::<i64, _>(1)?.unsigned_abs()))
+        })
+    }
+
+    /// Open events without a job: name, model, trigger and time.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn events_without_job(&mut self) -> Result<Vec<(String, String, String, Timestamp)>> {
+        let sql = "SELECT id, model, trigger_type, triggered_at FROM event WHERE fleet = $1 AND closed_at IS NULL \
+                   AND NOT EXISTS (SELECT 1 FROM job WHERE job.fleet = event.fleet AND job.id = event.id) \
+                   ORDER BY triggered_at, id";
+        self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
+            Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, time(row, 3)?))
+        })
+    }
+
+    /// The jobs that wait or run although somebody has closed their event.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn jobs_without_event(&mut self) -> Result<Vec<(Versioned, String)>> {
+        let sql = "SELECT job.body, job.version, event.outcome FROM job JOIN event ON event.fleet = job.fleet \
+                   AND event.id = job.id WHERE job.fleet = $1 AND event.closed_at IS NOT NULL AND job.state IN \
+                   ('requested', 'costed', 'awaiting_approval', 'approved', 'queued', 'running')";
+        self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
+            Ok((job(row)?, row.try_get::<Option<String>, _>(2)?.unwrap_or_default()))
+        })
+    }
+
+    /// The CloudEvent of an event, as JSON.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn event_body(&mut self, id: &str) -> Result<Option<String>> {
+        let select = query("SELECT body FROM event WHERE fleet = $1 AND id = $2").bind(self.fleet.clone());
+        Ok(self.database.rows(select.bind(id.to_owned()), |row| row.try_get(0))?.into_iter().next())
+    }
+
+    /// Notes that a job was started.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn add_run(&mut self, run: &RunEntry) -> Result<()> {
+        let sql = "INSERT INTO run (fleet, job, attempt, model, team, started_at, declared, committed) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let insert = query(sql).bind(self.fleet.clone()).bind(run.job.clone()).bind(i64::from(run.attempt));
+        let insert = insert.bind(run.model.clone()).bind(run.team.clone()).bind(run.started_at.as_microsecond());
+        self.database.run(insert.bind(run.declared.cents()).bind(run.committed.cents())).map(drop)
+    }
+
+    /// Notes how a run ended.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn end_run(&mut self, job: &str, attempt: u32, at: Timestamp, outcome: &str, cost: Money) -> Result<()> {
+        let sql = "UPDATE run SET ended_at = $4, outcome = $5, cost = $6 \
+                   WHERE fleet = $1 AND job = $2 AND attempt = $3 AND ended_at IS NULL";
+        let update = query(sql).bind(self.fleet.clone()).bind(job.to_owned()).bind(i64::from(attempt));
+        self.database.run(update.bind(at.as_microsecond()).bind(outcome.to_owned()).bind(cost.cents())).map(drop)
+    }
+
+    /// The runs that were started in a stretch of time, oldest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn runs_between(&mut self, since: Timestamp, before: Timestamp) -> Result<Vec<RunEntry>> {
+        let sql = "SELECT job, attempt, model, team, started_at, declared, committed, ended_at, outcome, cost FROM run \
+                   WHERE fleet = $1 AND started_at >= $2 AND started_at < $3 ORDER BY started_at, job, attempt";
+        let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
+        self.database.rows(select.bind(before.as_microsecond()), run)
+    }
+
+    /// The runs of a job, in order.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn runs_of(&mut self, job: &str) -> Result<Vec<RunEntry>> {
+        let sql = "SELECT job, attempt, model, team, started_at, declared, committed, ended_at, outcome, cost FROM run \
+                   WHERE fleet = $1 AND job = $2 ORDER BY attempt";
+        self.database.rows(query(sql).bind(self.fleet.clone()).bind(job.to_owned()), run)
+    }
+
+    /// What the last good runs of a model were declared to cost, and did.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn past_costs(&mut self, model: &str, most: usize) -> Result<Vec<(Money, Money)>> {
+        let sql = "SELECT declared, cost FROM run WHERE fleet = $1 AND model = $2 AND outcome = 'succeeded' \
+                   ORDER BY started_at DESC LIMIT $3";
+        let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(most as i64);
+        self.database.rows(select, |row| {
+            let cents = |at: usize| row.try_get::<Option<i64>, _>(at).map(|x| Money::from_cents(x.unwrap_or(0)));
+            Ok((cents(0)?, cents(1)?))
+        })
+    }
+
+    /// Puts a message into the outbox.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn add_message(&mut self, seq: u64, channel: &str, topic: &str, at: Timestamp, body: &str) -> Result<()> {
+        let sql = "INSERT INTO outbox (fleet, seq, channel, topic, at, body, state, attempts, next_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, 'pending', 0, $5)";
+        let insert = query(sql).bind(self.fleet.clone()).bind(seq as i64).bind(channel.to_owned());
+        self.database.run(insert.bind(topic.to_owned()).bind(at.as_microsecond()).bind(body.to_owned())).map(drop)
+    }
+
+    /// The messages that are due, oldest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn messages_due(&mut self, now: Timestamp, most: usize) -> Result<Vec<Message>> {
+        let sql = "SELECT seq, channel, topic, at, body, state, attempts, next_at, error FROM outbox \
+                   WHERE fleet = $1 AND state = 'pending' AND next_at <= $2 ORDER BY seq, channel LIMIT $3";
+        let select = query(sql).bind(self.fleet.clone()).bind(now.as_microsecond()).bind(most as i64);
+        self.database.rows(select, message)
+    }
+
+    /// The messages in a state, oldest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn messages_in(&mut self, state: &str) -> Result<Vec<Message>> {
+        let sql = "SELECT seq, channel, topic, at, body, state, attempts, next_at, error FROM outbox \
+                   WHERE fleet = $1 AND state = $2 ORDER BY seq, channel";
+        self.database.rows(query(sql).bind(self.fleet.clone()).bind(state.to_owned()), message)
+    }
+
+    /// Notes what became of a message.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn set_message(&mut self, message: &Message) -> Result<()> {
+        let sql = "UPDATE outbox SET state = $4, attempts = $5, next_at = $6, error = $7 \
+                   WHERE fleet = $1 AND seq = $2 AND channel = $3";
+        let update = query(sql).bind(self.fleet.clone()).bind(message.seq as i64).bind(message.channel.clone());
+        let update = update.bind(message.state.clone()).bind(i64::from(message.attempts));
+        self.database.run(update.bind(message.next_at.as_microsecond()).bind(message.error.clone())).map(drop)
+    }
+
+    /// Forgets messages that were sent before a time.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn forget_messages(&mut self, before: Timestamp) -> Result<()> {
+        let delete = query("DELETE FROM outbox WHERE fleet = $1 AND state = 'sent' AND at < $2");
+        self.database.run(delete.bind(self.fleet.clone()).bind(before.as_microsecond())).map(drop)
+    }
+
+    /// Notes that of a budget's near end was told: whether it had not been.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn add_budget_warning(&mut self, scope: &str, month: &str) -> Result<bool> {
+        let sql = "INSERT INTO budget_warning (fleet, scope, month) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        let insert = query(sql).bind(self.fleet.clone()).bind(scope.to_owned()).bind(month.to_owned());
+        Ok(self.database.run(insert)? == 1)
+    }
+}
+
+fn body(job: &Job) -> Result<String> {
+    serde_json::to_string(job)
+        .map_err(|e| crate::error::Error::BadValue { what: format!("job {}", job.id), reason: e.to_string() })
+}
+
+fn job(row: &AnyRow) -> std::result::Result<Versioned, sqlx::Error> {
+    let body: String = row.try_get(0)?;
+    let job = serde_json::from_str(&body).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+    Ok(Versioned { job, version: row.try_get::<i64, _>(1)?.unsigned_abs() })
+}
+
+fn run(row: &AnyRow) -> std::result::Result<RunEntry, sqlx::Error> {
+    let cents = |at: usize| row.try_get(at).map(Money::from_cents);
+    Ok(RunEntry {
+        job: row.try_get(0)?,
+        attempt: row.try_get::<i64, _>(1)?.unsigned_abs() as u32,
+        model: row.try_get(2)?,
+        team: row.try_get(3)?,
+        started_at: time(row, 4)?,
+        declared: cents(5)?,
+        committed: cents(6)?,
+        ended: match some_time(row, 7)? {
+            Some(at) => Some((at, row.try_get(8)?, cents(9)?)),
+            None => None,
+        },
+    })
+}
+
+fn message(row: &AnyRow) -> std::result::Result<Message, sqlx::Error> {
+    Ok(Message {
+        seq: row.try_get::<i64, _>(0)?.unsigned_abs(),
+        channel: row.try_get(1)?,
+        topic: row.try_get(2)?,
+        at: time(row, 3)?,
+        body: row.try_get(4)?,
+        state: row.try_get(5)?,
+        attempts: row.try_get::<i64, _>(6)?.unsigned_abs() as u32,
+        next_at: time(row, 7)?,
+        error: row.try_get(8)?,
+    })
+}

@@ -1,0 +1,695 @@
+//! From event to trained model: approval from the command line, thousands of events under kills and bad endpoints, budgets,
+//! an audit that was edited, names that mean harm; on both stores.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use driftsweep::error::Error;
+use driftsweep::fleet::{Fleet, Money, Options};
+use driftsweep::http::Http;
+use driftsweep::retrain::State;
+use driftsweep::retrain::budget::Scope;
+use driftsweep::scheduler::{self, Answer, Means, Passed};
+use driftsweep::store::{Event, RunEntry, Store};
+use jiff::{SignedDuration, Timestamp};
+use rand_pcg::Pcg64;
+use rand_pcg::rand_core::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection, Executor};
+use tempfile::TempDir;
+
+use super::server::{self, answer};
+use super::tick::{World, postgres};
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn chance(random: &mut Pcg64, one_in: u64) -> bool {
+    random.next_u64().is_multiple_of(one_in)
+}
+
+/// A fleet that is not swept: its events are put into the store.
+struct Yard {
+    folder: TempDir,
+    fleet: Fleet,
+}
+
+impl Yard {
+    fn new(models: &[String], head: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let name = folder.path().file_name().unwrap().to_string_lossy().into_owned();
+        let mut text = format!("name = \"{name}\"\n{head}\n");
+        for model in models {
+            let model = toml::Value::from(model.as_str());
+            text += &format!("[[model]]\nname = {model}\nbaseline = \"a.parquet\"\ncurrent = \"b.parquet\"\n");
+        }
+        let file = folder.path().join("fleet.toml");
+        fs::write(&file, &text).unwrap();
+        let fleet = Fleet::read(&file, &Options::new()).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        Self { folder, fleet }
+    }
+
+    fn stores(&self) -> Vec<String> {
+        let file = self.folder.path().join("store.sqlite").display().to_string();
+        [Some(file), postgres()].into_iter().flatten().collect()
+    }
+
+    /// The same fleet with a name, and a state, of its own for a store.
+    fn in_store(&self, store: &str) -> (Fleet, std::path::PathBuf) {
+        let kind = if store.starts_with("postgres") { "p" } else { "s" };
+        (Fleet { name: format!("{}-{kind}", self.fleet.name), ..self.fleet.clone() }, self.folder.path().join(kind))
+    }
+}
+
+fn open(store: &str, fleet: &Fleet) -> Store {
+    Store::open(store, &fleet.name).unwrap()
+}
+
+fn add_event(store: &mut Store, id: &str, model: &str, now: Timestamp) {
+    let body = json!({ "id": id, "data": { "details": {} } }).to_string();
+    let (id, model, trigger) = (id.to_owned(), model.to_owned(), "drift".to_owned());
+    store
+        .transaction(|store| {
+            store.meet([&*model].into_iter(), now)?;
+            store.add_event(&Event { id, model: model.clone(), trigger, triggered_at: now, body, closed: None })
+        })
+        .unwrap();
+}
+
+/// A pass in this process; a server may take a moment to notice that the last one is gone.
+fn pass(fleet: &Fleet, store: &str, state: &Path, http: &Http, now: Timestamp, step: &mut dyn FnMut(&str)) -> Passed {
+    let means = Means { http, program: Path::new(env!("CARGO_BIN_EXE_driftsweep")), state };
+    for _ in 0..500 {
+        match scheduler::pass(fleet, &mut open(store, fleet), now, &means, step) {
+            Err(Error::Occupied { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            done => return done.unwrap(),
+        }
+    }
+    panic!("another pass never ended")
+}
+
+/// Runs a statement on a store behind its back.
+fn sql(store: &str, statement: &str) -> u64 {
+    let url = if store.starts_with("postgres") { store.to_owned() } else { format!("sqlite://{store}") };
+    sqlx::any::install_default_drivers();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        let done = connection.execute(sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))).await.unwrap();
+        done.rows_affected()
+    })
+}
+
+#[test]
+fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
+    // A cost of ten hours at $60 is more than is spent without asking.
+    let retrain = "[approval]\napprovers = [[\"ana\", \"bo\"], [\"cto\"]]\n[budget]\nmonth = 2000\n[[notify]]\nname = \"log\"\n\
+                   file = \"told.jsonl\"\n[defaults.retrain]\ncpu_hours = 10\ncpu_rate = 60\ncommand = [\"sh\", \"-c\", \"echo \
+                   training $DRIFTSWEEP_MODEL; echo '{\\\"cost\\\": 612.5}' > $DRIFTSWEEP_ANSWER_FILE\"]\n";
+    let world = World::new(1, retrain);
+    for (i, store) in world.stores().iter().enumerate() {
+        let _ = fs::remove_file(world.folder.path().join("told.jsonl"));
+        let state = world.folder.path().join(format!("state{i}"));
+        let file = world.fleet_file().display().to_string();
+        let run = |args: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+            command.args(args).arg(&file).arg("--state").arg(&state);
+            command.env("DRIFTSWEEP_STORE", store).env_remove("USER").output().unwrap()
+        };
+        let tick = |now: &str| {
+            let output = run(&["tick", "--format", "json", "--threads", "1", "--now", now]);
+            assert!(output.status.success(), "{}", said(&output));
+            serde_json::from_slice::<Value>(&output.stdout).unwrap()
+        };
+        tick("2026-01-02T03:00:00Z");
+        tick("2026-01-03T03:00:00Z");
+        tick("2026-01-04T03:00:00Z");
+        let ticked = tick("2026-01-04T03:00:00Z");
+        assert_eq!(ticked["jobs"]["steps"], json!({}), "nothing twice");
+        let jobs = || -> Vec<Value> {
+            serde_json::from_slice(&run(&["jobs", "list", "--all", "--format", "json"]).stdout).unwrap()
+        };
+        let [job] = &jobs()[..] else { panic!("{:?}", jobs()) };
+        assert_eq!(job["state"]["state"], "awaiting_approval");
+        let id = job["id"].as_str().unwrap().to_owned();
+        let page = said(&run(&["jobs", "show", &id[..8]]));
+        for wanted in [
+            "the drift trigger",
+            "above 0.15",
+            "expected cost $600.00",
+            "asked: ana, bo (level 1 of 2)",
+            "more than $500.00",
+        ] {
+            assert!(page.contains(wanted), "{wanted} is not in\n{page}");
+        }
+        // Asked on the fourth at three, so answers are due by seven.
+        tick("2026-01-04T06:59:59Z");
+        assert_eq!(jobs()[0]["state"]["level"], 0);
+        tick("2026-01-04T07:00:00Z");
+        assert_eq!(jobs()[0]["state"]["level"], 1);
+        let decide = |word: &str, who: &[&str]| {
+            run(&[&[word, &id[..8], "--reason", "it pays", "--now", "2026-01-04T08:00:00Z"], who].concat())
+        };
+        for who in ["eve", "ana", "CTO", ""] {
+            let refused = decide("approve", &["--by", who]);
+            assert_eq!(refused.status.code(), Some(2), "{who}: {}", said(&refused));
+            assert!(said(&refused).contains("it may be answered by cto"), "{}", said(&refused));
+        }
+        assert!(said(&decide("approve", &[])).contains("--by"));
+        assert_eq!(decide("reject", &["--by", "eve"]).status.code(), Some(2));
+        assert!(decide("approve", &["--by", "cto"]).status.success());
+        assert!(said(&decide("approve", &["--by", "cto"])).contains("nobody is asked"), "once is enough");
+        tick("2026-01-04T08:01:00Z");
+        let mut minute = 1;
+        while jobs()[0]["state"]["state"] != "succeeded" {
+            assert!(minute < 50, "{:?}", jobs());
+            std::thread::sleep(Duration::from_millis(100));
+            minute += 1;
+            tick(&format!("2026-01-04T08:{minute:02}:00Z"));
+        }
+        let log = fs::read_to_string(state.join("jobs").join(&id).join("1/output.log")).unwrap();
+        assert_eq!(log, "training model-00000\n");
+        let budget = run(&["budget", "--format", "json", "--now", "2026-01-05"]);
+        let budget: Value = serde_json::from_slice(&budget.stdout).unwrap();
+        assert_eq!((&budget["budgets"][0]["spent"], &budget["budgets"][0]["committed"]), (&json!(61_250), &json!(0)));
+        let events = said(&run(&["events", "list", "--all"]));
+        assert!(events.contains("trained"), "{events}");
+        // What it did cost is learned from.
+        let economics: Value = serde_json::from_slice(&run(&["economics", "--format", "json"]).stdout).unwrap();
+        assert_eq!(economics[0]["estimate"]["runs"], 1);
+        let verified = run(&["audit", "verify"]);
+        assert!(verified.status.success(), "{}", said(&verified));
+        let audit = run(&["audit", "export"]);
+        let records: Vec<Value> =
+            String::from_utf8(audit.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let kinds: Vec<&str> = records.iter().map(|record| record["kind"].as_str().unwrap()).collect();
+        let wanted = [
+            "event.open",
+            "job.request",
+            "job.cost",
+            "job.ask",
+            "job.escalate",
+            "job.approve",
+            "job.queue",
+            "job.start",
+            "job.succeed",
+        ];
+        assert_eq!(kinds, wanted);
+        assert_eq!((&records[5]["actor"], &records[4]["actor"]), (&json!("cto"), &json!("driftsweep")));
+        // Everybody who wants to know was told, once.
+        let told = fs::read_to_string(world.folder.path().join("told.jsonl")).unwrap();
+        let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<&str> = told.iter().map(|event| event["data"]["kind"].as_str().unwrap()).collect();
+        assert_eq!(told, ["event.open", "job.ask", "job.escalate", "job.approve", "job.start", "job.succeed"]);
+    }
+}
+
+/// What the endpoint of the storm has seen of a run.
+#[derive(Default)]
+struct Seen {
+    starts: usize,
+    asked: usize,
+}
+
+/// The storm: events for many models, kills between any two steps, an endpoint that answers late, wrongly, or not at
+/// all, and loses words on the way. How many events there are: `DRIFTSWEEP_TEST_EVENTS` [default: 600].
+#[test]
+fn of_thousands_of_events_under_kills_and_bad_endpoints_no_job_is_lost_none_run_twice_and_budgets_hold() {
+    let events: usize = std::env::var("DRIFTSWEEP_TEST_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(600);
+    let models = 500.min(events / 4);
+    let names: Vec<String> = (0..models).map(|i| format!("model {i}")).collect();
+    let seen: Arc<Mutex<HashMap<String, Seen>>> = Arc::default();
+    let random = Arc::new(Mutex::new(Pcg64::seed_from_u64(7)));
+    let url = server::http({
+        let seen = seen.clone();
+        move |request| {
+            let dice = random.lock().unwrap().next_u64();
+            if dice % 97 == 0 {
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            let cut = || server::Answer { status: None, body: String::new() };
+            let mut seen = seen.lock().unwrap();
+            match &*request.method {
+                "POST" if dice % 11 == 0 => answer(503, "busy"),
+                "POST" => {
+                    let run = request.headers["webhook-id"].clone();
+                    // Known by its name: asked twice is started once.
+                    let known = seen.entry(run).or_default();
+                    known.asked += 1;
+                    known.starts = 1;
+                    // The word is lost on its way back.
+                    if dice % 7 == 0 { cut() } else { answer(202, "{}") }
+                }
+                _ if dice % 13 == 0 => cut(),
+                _ => match seen.get(request.path.trim_start_matches('/')) {
+                    None => answer(404, "unknown"),
+                    // It does not know yet what it knows.
+                    Some(_) if dice % 17 == 0 => answer(404, "unknown"),
+                    Some(_) if dice % 3 == 0 => answer(200, json!({ "state": "running" })),
+                    Some(_) if dice % 5 == 0 => {
+                        answer(200, json!({ "state": "failed", "reason": "no luck", "cost": 20 }))
+                    }
+                    Some(_) => answer(200, json!({ "state": "succeeded", "cost": 50 })),
+                },
+            }
+        }
+    });
+    // Each run is expected to cost $50, and up to $85 are set aside: a month's budget does not do for all.
+    let month = 50.0 * events as f64 * 0.9;
+    let yard = Yard::new(
+        &names,
+        &format!(
+            "[approval]\napprovers = [[\"ana\"]]\n[budget]\nmonth = {month}\n[queue]\nat_once = 64\n[[notify]]\nname = \"dead\"\n\
+             about = [\"budget\", \"approval\"]\nwebhook = {{ url = \"http://127.0.0.1:1/\" }}\n[defaults.retrain]\ncpu_hours = 1\n\
+             cpu_rate = 50\nretries = 3\nbackoff = \"1m\"\ntimeout = \"30d\"\ndeadline = \"60d\"\nwebhook = {{ url = \"{url}\" }}\n"
+        ),
+    );
+    let http = Http::new().unwrap();
+    for store in yard.stores() {
+        seen.lock().unwrap().clear();
+        let (fleet, state) = yard.in_store(&store);
+        let mut random = Pcg64::seed_from_u64(11);
+        let mut now = at("2026-03-02T00:00:00Z");
+        let (mut made, mut kills, mut overrun) = (0, 0, Money::ZERO);
+        let mut ids = HashSet::new();
+        for round in 0.. {
+            assert!(round < 5000, "it never ends");
+            now += SignedDuration::from_secs(120);
+            {
+                // New events for models that have none, some of them delivered twice.
+                let mut store = open(&store, &fleet);
+                let busy: HashSet<String> = store.open_events().unwrap().into_iter().map(|event| event.model).collect();
+                for model in names.iter().filter(|name| !busy.contains(*name)) {
+                    if made < events {
+                        let id = format!("{made:08x}");
+                        add_event(&mut store, &id, model, now);
+                        ids.insert(id);
+                        made += 1;
+                    }
+                }
+                for waiting in store.jobs_in("awaiting_approval").unwrap() {
+                    // Only what is named is allowed; some are not answered, some refused.
+                    let State::AwaitingApproval(request) = &waiting.job.state else { panic!() };
+                    let by = request.overruns().iter().map(|overrun| overrun.by).max().unwrap();
+                    let id = &waiting.job.id;
+                    let less = scheduler::answer(&fleet, &mut store, id, Answer::Approve(None), ("ana", "x"), now);
+                    let less = less.unwrap_err().to_string();
+                    assert!(less.contains("--overrun"), "{less}");
+                    let word = if chance(&mut random, 3) { Answer::Reject } else { Answer::Approve(Some(by)) };
+                    if !chance(&mut random, 4) {
+                        scheduler::answer(&fleet, &mut store, id, word, ("ana", "x"), now).unwrap();
+                        overrun = if word == Answer::Reject { overrun } else { overrun.max(by) };
+                    }
+                }
+            }
+            let mut quiet = |_: &str| ();
+            let mut killing = |_: &str| {
+                if chance(&mut random, 150) {
+                    panic!("killed")
+                }
+            };
+            let killed = catch_unwind(AssertUnwindSafe(|| pass(&fleet, &store, &state, &http, now, &mut killing)));
+            kills += usize::from(killed.is_err());
+            if killed.is_err() {
+                pass(&fleet, &store, &state, &http, now, &mut quiet);
+            }
+            let mut store = open(&store, &fleet);
+            let ledger = scheduler::ledger(&fleet, &mut store, now).unwrap();
+            let standing = scheduler::standings(&fleet, &ledger, now).remove(0);
+            assert_eq!(standing.scope, Scope::Fleet);
+            assert!(standing.spent + standing.committed <= standing.budget + overrun, "{standing:?} {overrun}");
+            let counts: BTreeMap<String, u64> = store.job_counts().unwrap().into_iter().collect();
+            let done: u64 = ["succeeded", "failed", "rejected", "expired"].iter().filter_map(|s| counts.get(*s)).sum();
+            if made == events && done == events as u64 {
+                eprintln!("{events} events, {round} rounds, {kills} kills: {counts:?}; overrun {overrun}");
+                break;
+            }
+        }
+        let mut store = open(&store, &fleet);
+        let jobs = store.jobs("").unwrap();
+        assert_eq!(jobs.iter().map(|v| v.job.id.clone()).collect::<HashSet<_>>(), ids, "one job an event, none lost");
+        let runs = store.runs_between(Timestamp::MIN, Timestamp::MAX).unwrap();
+        let seen = seen.lock().unwrap();
+        let started: HashMap<String, &RunEntry> =
+            runs.iter().map(|run| (format!("{}-{}", run.job, run.attempt), run)).collect();
+        assert_eq!(started.len(), runs.len());
+        assert!(runs.iter().all(|run| run.ended.is_some()), "no run is forgotten");
+        assert!(seen.keys().all(|run| started.contains_key(run)), "nothing ran that was not noted");
+        assert!(seen.values().all(|seen| seen.starts == 1));
+        assert!(seen.values().any(|seen| seen.asked > 1), "some were asked for twice");
+        for versioned in &jobs {
+            let own: Vec<&&RunEntry> = started.values().filter(|run| run.job == versioned.job.id).collect();
+            let good =
+                own.iter().filter(|run| run.ended.as_ref().is_some_and(|(_, outcome, _)| outcome == "succeeded"));
+            assert_eq!(
+                good.count(),
+                usize::from(versioned.job.state == State::Succeeded),
+                "trained once or not at all"
+            );
+            let cost: Money = own.iter().filter_map(|run| Some(run.ended.as_ref()?.2)).sum();
+            assert_eq!(cost, versioned.job.spent);
+        }
+        assert!(kills > 0);
+        let verified = store.verify_audit(None).unwrap();
+        assert_eq!(verified.problems, Vec::<String>::new());
+        let warnings = {
+            let mut n = 0;
+            store
+                .audit(&Scope::Fleet.to_string(), |record| {
+                    n += usize::from(record.kind == "budget.warning");
+                    Ok(())
+                })
+                .unwrap();
+            n
+        };
+        assert!((1..=2).contains(&warnings), "80 % is told once a month: {warnings}");
+    }
+}
+
+#[test]
+fn an_audit_that_was_edited_cut_or_put_in_another_order_is_found_and_the_record_named() {
+    let yard = Yard::new(
+        &["a".into(), "b".into()],
+        "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ncommand = [\"true\"]\nstakes = \"high\"\n",
+    );
+    let http = Http::new().unwrap();
+    for store in yard.stores() {
+        let (fleet, state) = yard.in_store(&store);
+        let now = at("2026-03-02T00:00:00Z");
+        for model in ["a", "b"] {
+            add_event(&mut open(&store, &fleet), &format!("{model}{}", fleet.name), model, now);
+        }
+        pass(&fleet, &store, &state, &http, now, &mut |_| ());
+        let verify = |expected: Option<(u64, &str)>| open(&store, &fleet).verify_audit(expected).unwrap();
+        let whole = verify(None);
+        assert_eq!((whole.records, whole.problems.len()), (6, 0));
+        let head = whole.head.clone().unwrap();
+        assert!(verify(Some((head.0, &head.1))).problems.is_empty());
+        let name = &fleet.name;
+        let copy = format!(
+            "CREATE TABLE kept_{} AS SELECT * FROM audit WHERE fleet = '{name}'",
+            name.replace(['.', '-'], "_")
+        );
+        let kept = format!("kept_{}", name.replace(['.', '-'], "_"));
+        sql(&store, &copy);
+        let cases = [
+            (format!("UPDATE audit SET actor = 'ana' WHERE fleet = '{name}' AND seq = 3"), "record 3 (job.cost"),
+            (
+                format!(
+                    "UPDATE audit SET body = replace(body, 'high_stakes', 'low_stakes') WHERE fleet = '{name}' AND seq = 5"
+                ),
+                "record 5 (job.ask",
+            ),
+            (format!("UPDATE audit SET at = at + 1 WHERE fleet = '{name}' AND seq = 1"), "record 1 (job.request"),
+            (format!("UPDATE audit SET body = 'x' WHERE fleet = '{name}' AND seq = 4"), "record 4 was edited"),
+            (format!("DELETE FROM audit WHERE fleet = '{name}' AND seq = 2"), "record 2 is missing"),
+            (format!("DELETE FROM audit WHERE fleet = '{name}' AND seq >= 5"), "records 5 to 6 are missing at the end"),
+            (format!("UPDATE audit SET seq = 9 - seq WHERE fleet = '{name}' AND seq IN (4, 5)"), "record 4 ("),
+            (format!("DELETE FROM audit WHERE fleet = '{name}'"), "records 1 to 6 are missing at the end"),
+        ];
+        for (statement, wanted) in cases {
+            if statement.contains("9 - seq") {
+                // Two rows change places: by way of a number that is free.
+                for (from, to) in [(4, 99), (5, 4), (99, 5)] {
+                    sql(&store, &format!("UPDATE audit SET seq = {to} WHERE fleet = '{name}' AND seq = {from}"));
+                }
+            } else {
+                assert!(sql(&store, &statement) > 0, "{statement}");
+            }
+            let found = verify(None).problems;
+            assert!(found.iter().any(|problem| problem.contains(wanted)), "{statement}: {found:?}");
+            sql(&store, &format!("DELETE FROM audit WHERE fleet = '{name}'"));
+            sql(&store, &format!("INSERT INTO audit SELECT * FROM {kept}"));
+            assert!(verify(None).problems.is_empty());
+        }
+        // Who can write everything can write it anew; a head that was kept elsewhere tells.
+        assert!(!verify(Some((6, "another"))).problems.is_empty());
+        assert!(!verify(Some((7, "later"))).problems.is_empty());
+        sql(&store, &format!("DROP TABLE {kept}"));
+    }
+}
+
+#[test]
+fn names_and_commands_that_mean_harm_are_text_and_secrets_appear_nowhere() {
+    const SECRET: &str = "hunter2-tr0ub4dor";
+    let long = "x".repeat(200);
+    let names: Vec<String> = [
+        "plain",
+        "a b",
+        "it's \"quoted\"",
+        "$(touch pwned)",
+        "`touch pwned`; touch pwned",
+        "../../../pwned",
+        "/etc/passwd",
+        "line\nbreak\r\n",
+        "{job}{answer_file}",
+        "-rf",
+        "ünï/code\u{202e}",
+        "'; DROP TABLE job; --",
+        "a\tb\u{1b}[31m",
+        &long,
+    ]
+    .map(str::to_owned)
+    .into();
+    let told = server::http(|request| {
+        let fine = request.headers.contains_key("webhook-signature") && request.path.contains(SECRET);
+        answer(if fine { 500 } else { 200 }, format!("your path was {}", request.path))
+    });
+    let head = "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 100\n[[notify]]\nname = \"chat\"\nwebhook = { url_env = \"CHAT_URL\", \
+         secret_env = \"CHAT_SECRET\" }\n[[notify]]\nname = \"mail\"\nemail = { host = \"127.0.0.1\", port = 1, security = \"starttls\", from = \
+         \"a@b.c\", to = [\"d@e.f\"], user = \"me\", password_file = \"password\" }\n[[notify]]\nname = \"lines\"\nfile = \"told.jsonl\"\n\
+         [defaults.retrain]\nretries = 0\ncommand = [\"sh\", \"-c\", \"printf '%s\\\\0' \\\"$@\\\"; env\", \"sh\", \"{model}\", \"--model={model};x\", \"$HOME `id`\"]\n";
+    let yard = Yard::new(&names, head);
+    fs::write(yard.folder.path().join("password"), format!("{SECRET}\n")).unwrap();
+    let file = yard.folder.path().join("fleet.toml").display().to_string();
+    for (i, store) in yard.stores().iter().enumerate() {
+        let state = yard.folder.path().join(format!("state{i}"));
+        let now = Timestamp::now();
+        for (i, model) in names.iter().enumerate() {
+            add_event(&mut open(store, &yard.fleet), &format!("{i:032x}"), model, now);
+        }
+        let mut everything = String::new();
+        let mut run = |args: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+            command.args(args).arg(&file).arg("--state").arg(&state).current_dir(yard.folder.path());
+            command.env("DRIFTSWEEP_STORE", store).env("USER", "ana");
+            command.env("CHAT_URL", format!("{told}/hook/{SECRET}")).env("CHAT_SECRET", SECRET);
+            let output = command.output().unwrap();
+            everything += &said(&output);
+            output
+        };
+        for _ in 0..100 {
+            run(&["tick", "--threads", "1"]);
+            let left: Value = serde_json::from_slice(&run(&["jobs", "list", "--format", "json"]).stdout).unwrap();
+            if left.as_array().unwrap().is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        run(&["outbox", "list", "--format", "json"]);
+        run(&["audit", "show"]);
+        run(&["audit", "export"]);
+        run(&["jobs", "list", "--all"]);
+        run(&["economics"]);
+        for (i, name) in names.iter().enumerate() {
+            let job = format!("{i:032x}");
+            run(&["jobs", "show", &job]);
+            let log = fs::read(state.join("jobs").join(&job).join("1/output.log")).unwrap();
+            let text = String::from_utf8(log).unwrap();
+            let arguments: Vec<&str> = text.splitn(4, '\0').collect();
+            assert_eq!(arguments[..3], [name.as_str(), &format!("--model={name};x"), "$HOME `id`"]);
+            assert!(arguments[3].contains(&format!("DRIFTSWEEP_MODEL={name}\n")));
+            assert!(!arguments[3].contains("CHAT_") && !arguments[3].contains("DRIFTSWEEP_STORE"), "{}", arguments[3]);
+        }
+        let mut verified = open(store, &yard.fleet).verify_audit(None).unwrap();
+        assert_eq!(verified.problems.drain(..).next(), None);
+        // Neither in what was said nor in what was kept; messages did fail, and said why.
+        assert!(everything.contains("status 500"), "{everything}");
+        assert!(!everything.contains(SECRET) && !everything.contains("\u{1b}["), "{everything}");
+        let mut files = Vec::new();
+        all_files(yard.folder.path(), &mut files);
+        for file in files.iter().filter(|file| file.file_name().is_some_and(|name| name != "password")) {
+            let bytes = fs::read(file).unwrap();
+            assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{}", file.display());
+            assert!(!file.ends_with("pwned"), "{}", file.display());
+        }
+        let messages = open(store, &yard.fleet).messages_in("pending").unwrap();
+        assert!(!messages.is_empty() && !format!("{messages:?}").contains(SECRET));
+        assert!(!yard.folder.path().parent().unwrap().join("pwned").exists());
+        let _ = fs::remove_file(yard.folder.path().join("told.jsonl"));
+    }
+}
+
+fn all_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        match entry.path() {
+            path if path.is_dir() => all_files(&path, found),
+            path => found.push(path),
+        }
+    }
+}
+
+#[test]
+fn commands_are_run_once_under_kills_and_stopped_in_time_with_all_that_they_started() {
+    // Ticks are killed at random; each run leaves one line.
+    let names: Vec<String> = (0..12).map(|i| format!("m{i}")).collect();
+    let yard = Yard::new(
+        &names,
+        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 5\n[defaults.retrain]\ncommand = [\"sh\", \"-c\", \"echo $DRIFTSWEEP_RUN >> ran; sleep 0.3\"]\n",
+    );
+    let file = yard.folder.path().join("fleet.toml").display().to_string();
+    let store = yard.stores().remove(0);
+    let now = Timestamp::now();
+    for name in &names {
+        add_event(&mut open(&store, &yard.fleet), &format!("{name}event"), name, now);
+    }
+    let mut random = Pcg64::seed_from_u64(5);
+    let mut done = 0;
+    for round in 0.. {
+        assert!(round < 400, "only {done} are done");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        command.args(["tick", "--threads", "1", &file, "--store", &store]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut ticks: Vec<_> = (0..2).map(|_| command.spawn().unwrap()).collect();
+        std::thread::sleep(Duration::from_millis(random.next_u64() % 150));
+        ticks.iter_mut().filter(|_| chance(&mut random, 2)).for_each(|tick| drop(tick.kill()));
+        ticks.iter_mut().for_each(|tick| drop(tick.wait()));
+        done = open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len();
+        if done == names.len() {
+            break;
+        }
+    }
+    let ran = fs::read_to_string(yard.folder.path().join("ran")).unwrap();
+    let lines: HashSet<&str> = ran.lines().collect();
+    assert_eq!((lines.len(), ran.lines().count()), (names.len(), names.len()), "{ran}");
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_stopped_with_its_children_and_one_that_is_gone_is_tried_again() {
+    let slow = "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\nretries = 1\nbackoff = \"1s\"\ntimeout = \"1s\"\nlog_bytes = 4096\n\
+                command = [\"sh\", \"-c\", \"trap '' TERM; (trap '' TERM; while :; do echo noise; sleep 0.01; done) & echo $! > child; wait; sleep 60\"]\n";
+    let yard = Yard::new(&["m".into()], slow);
+    let (store, http) = (yard.stores().remove(0), Http::new().unwrap());
+    let state = yard.folder.path().join("state");
+    let mut now = Timestamp::now();
+    add_event(&mut open(&store, &yard.fleet), "event", "m", now);
+    let job = |store: &str| open(store, &yard.fleet).jobs("event").unwrap().remove(0).job;
+    for _ in 0..300 {
+        pass(&yard.fleet, &store, &state, &http, now, &mut |_| ());
+        if job(&store).state.is_final() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        now = Timestamp::now();
+    }
+    assert_eq!(job(&store).state.name(), "timed_out", "{:?}", job(&store));
+    let child: i32 = fs::read_to_string(yard.folder.path().join("child")).unwrap().trim().parse().unwrap();
+    // Where nobody waits for it, what has ended is still listed.
+    let gone = || fs::read_to_string(format!("/proc/{child}/stat")).map_or(true, |stat| stat.contains(") Z "));
+    assert!(
+        (0..50).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            gone()
+        }),
+        "the child lives on"
+    );
+    let logs = ["output.log", "output.1.log"]
+        .map(|name| fs::metadata(state.join("jobs/event/1").join(name)).map_or(0, |m| m.len()));
+    assert!(logs.iter().sum::<u64>() <= 4096, "{logs:?}");
+
+    // The machine goes down: supervisor and command are gone without a word.
+    let quick = slow.replace("timeout = \"1s\"", "timeout = \"1h\"");
+    let yard = Yard::new(&["m".into()], &quick);
+    let store = yard.stores().remove(0);
+    let state = yard.folder.path().join("state");
+    let now = Timestamp::now();
+    add_event(&mut open(&store, &yard.fleet), "event", "m", now);
+    pass(&yard.fleet, &store, &state, &http, now, &mut |_| ());
+    let group = state.join("jobs/event/1/group");
+    (0..100)
+        .find(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            group.exists()
+        })
+        .unwrap();
+    let pid: i32 = fs::read_to_string(&group).unwrap().parse().unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let parent: i32 = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+    kill_process(Pid::from_raw(parent).unwrap(), Signal::KILL).unwrap();
+    let job = || open(&store, &yard.fleet).jobs("event").unwrap().remove(0).job;
+    let later = now + SignedDuration::from_secs(30);
+    pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
+    assert_eq!(job().state.name(), "running", "the command still runs");
+    kill_process_group(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(20));
+        pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
+        if job().state.name() != "running" {
+            break;
+        }
+    }
+    assert!(matches!(job().state, State::Queued { not_before } if not_before > later), "{:?}", job().state);
+    // Called off while it runs: it ends at once.
+    let again = later + SignedDuration::from_secs(60);
+    pass(&yard.fleet, &store, &state, &http, again, &mut |_| ());
+    assert_eq!(job().state.name(), "running");
+    let means = Means { http: &http, program: Path::new(env!("CARGO_BIN_EXE_driftsweep")), state: &state };
+    scheduler::cancel(&yard.fleet, &mut open(&store, &yard.fleet), "event", ("ana", "no longer needed"), &means, again)
+        .unwrap();
+    assert_eq!(job().state.reason(), "ana: no longer needed");
+    let result = state.join("jobs/event/2/result.json");
+    assert!((0..300).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        result.exists()
+    }));
+}
+
+#[test]
+fn a_fleet_file_that_asks_for_the_impossible_says_so() {
+    let fleet = |head: &str, retrain: &str| {
+        let text =
+            format!("{head}\n[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\n{retrain}\n");
+        Fleet::parse(&text, Path::new("f.toml"), &Options::new()).map(drop).map_err(|e| e.to_string())
+    };
+    let ana = "[approval]\napprovers = [[\"ana\"]]";
+    assert_eq!(fleet(ana, "command = [\"x\"]"), Ok(()));
+    for (head, retrain, wanted) in [
+        ("", "command = [\"x\"]", "nobody may allow it"),
+        (ana, "command = []", "runs nothing"),
+        (ana, "gpu_hours = 3", "says nothing of how"),
+        (ana, "command = [\"x\"]\nwebhook = { url = \"https://a\" }", "give one of"),
+        (ana, "webhook = { url = \"https://me:pw@host/x\" }", "holds a user or password"),
+        (ana, "webhook = { url = \"ftp://host\" }", "https://"),
+        (ana, "command = [\"x\"]\ngpu_hours = -1", "gpu_hours = -1"),
+        (ana, "command = [\"x\"]\nretries = 99", "between 0 and 20"),
+        (ana, "airflow = { url = \"http://a\", dag = \"d\", user = \"u\" }", "go together"),
+        ("[approval]\napprovers = [[]]", "command = [\"x\"]", "could never answer"),
+        (&format!("{ana}\n[budget]\nmonth = -5"), "command = [\"x\"]", "not an amount"),
+        (&format!("{ana}\n[[notify]]\nname = \"a\""), "command = [\"x\"]", "give one of file"),
+        (
+            &format!("{ana}\n[[notify]]\nname = \"a\"\nfile = \"x\"\n[[notify]]\nname = \"a\"\nfile = \"y\""),
+            "command = [\"x\"]",
+            "is taken",
+        ),
+        (
+            &format!(
+                "{ana}\n[[notify]]\nname = \"a\"\nkafka = {{ brokers = \"b\", topic = \"t\", settings = {{ \"sasl.password\" = \"x\" }} }}"
+            ),
+            "command = [\"x\"]",
+            "secrets_env",
+        ),
+    ] {
+        let error = fleet(head, retrain).unwrap_err();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
