@@ -20,11 +20,16 @@
 //! decisions                                     policy    which triggers fire, and what becomes of it; pure
 //!     │
 //! retrain events, remembered                    tick, store (the only user of sqlx)
+//!     │
+//! jobs: cost, budget, approval, queue           retrain   pure
+//!     │                                         scheduler takes them further, one transaction a step
+//! training runs                                 executor  command, webhook, Kubernetes, Airflow
+//! messages                                      notify    outbox and channels; audit in store
 //! ```
 //!
-//! Imports point down only: `cli` → `calibrate`, `tick` → `labels` → `policy` → `history` → `report` → `sweep` → `baseline` →
-//! `fleet` → `snapshot`, `metric` → `count` → `store`, `storage` → `error`; a test holds them to it. `metric`, `policy` and
-//! [`sweep::figures`] know neither files nor clocks nor backends.
+//! Imports point down only: `cli` → `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
+//! `history` → `report` → `sweep` → `baseline` → `http`, `fleet` → `snapshot`, `metric` → `count` → `storage` → `error`; a test holds them
+//! to it. `metric`, `policy`, `retrain` and [`sweep::figures`] know neither files nor clocks nor backends.
 //!
 //! # How a comparison stays exact and fast
 //!
@@ -67,6 +72,8 @@
 //! * [`tick`] may be killed between any two steps, and run any number of times at once: no event is lost, none is doubled. A
 //!   sweep counts as the time at which it was due, so that it is the same sweep when it is run again, and all that follows
 //!   from it is one transaction.
+//! * [`scheduler`] likewise: a job is one of an event, a run is noted before it is started and started once by its name, and no
+//!   step is without its audit record.
 //! * What a sweep concludes follows from what was known when it was due: labels that came later are not read.
 //! * A sweep that was killed, however often, ends in the report of one that was not; what has changed since is not
 //!   taken from the journal.

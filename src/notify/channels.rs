@@ -206,7 +206,8 @@ mod kafka {
         fn send(&mut self, letter: &Letter, _: Timestamp) -> Result<(), Failure> {
             let payload = letter.event.to_string();
             let header = Header { key: "content-type", value: Some("application/cloudevents+json") };
-            let record = BaseRecord::to(self.topic).key(&letter.subject).payload(&payload);
+            let subject = letter.event["subject"].as_str().unwrap_or_default();
+            let record = BaseRecord::to(self.topic).key(subject).payload(&payload);
             let last = self.producer.context().0.clone();
             if let Ok(mut last) = last.lock() {
                 *last = None;

@@ -15,8 +15,6 @@ pub struct Letter {
     pub event: Value,
     /// What it says; the first line is its subject.
     pub text: String,
-    /// What it is about.
-    pub subject: String,
 }
 
 /// The built-in text. Names come out of data: what does not print is shown escaped.
@@ -61,8 +59,7 @@ impl Letter {
         let text = environment
             .render_str(template, minijinja::value::Serde(printable(&event["data"])))
             .map_err(|e| Failure::lasting(format!("the template of channel '{}': {e}", channel.name)))?;
-        let said = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-        Ok(Self { id: said("id"), subject: said("subject"), text, event })
+        Ok(Self { id: event["id"].as_str().unwrap_or_default().to_owned(), text, event })
     }
 }
 
