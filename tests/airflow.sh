@@ -112,7 +112,7 @@ expect bad failed
 expect slow running
 slow=$("$driftsweep" jobs list "$folder/fleet.toml" --model slow --format json | grep -o '"id": "[^"]*"' | head -1 | cut -d'"' -f4)
 "$driftsweep" jobs cancel "$slow" "$folder/fleet.toml" --by ana --reason 'no longer needed'
-[ "$(state slow)" = cancelled ]
+expect slow cancelled
 ask "/dagRuns/$slow-1" | grep -q '"state":"failed"'
 runs=$(ask /dagRuns | grep -o '"total_entries":[0-9]*' | cut -d: -f2)
 [ "$runs" = 3 ] || { echo "$runs runs instead of 3" >&2; exit 1; }

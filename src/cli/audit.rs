@@ -184,7 +184,7 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
         }
         OutboxCommand::Send(_) => {
             let _lock = store.lock("outbox")?;
-            let delivered = notify::deliver(&fleet, &mut store, &Http::new()?, now)?;
+            let delivered = notify::deliver(&fleet, &mut store, &Http::new()?, now, &|| false)?;
             super::write_json(&delivered)?;
         }
         OutboxCommand::Retry(_) => {

@@ -314,7 +314,8 @@ fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
     let (http, program) = (Http::new()?, std::env::current_exe()?);
     let means = Means { http: &http, program: &program, state: &state };
     let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.reason), &means, now)?;
-    eprintln!("job {} of {}: cancelled", job.id, job.model.escape_debug());
+    let word = if job.state.is_final() { "cancelled" } else { "told to stop; the next tick notes its end" };
+    eprintln!("job {} of {}: {word}", job.id, job.model.escape_debug());
     Ok(0)
 }
 

@@ -93,8 +93,8 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     }
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
-    // Trainings do not wait for a sweep, nor for what keeps it from being run.
-    let passed = follow_up(args, &fleet, now);
+    // A sweep takes its time: it is later now. Trainings do not wait for it, nor for what keeps it from being run.
+    let passed = follow_up(args, &fleet, args.now.unwrap_or_else(Timestamp::now));
     let (ticked, passed) = (ticked?, passed?);
     match args.format {
         TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
@@ -146,6 +146,9 @@ struct FollowUp {
     messages: Delivered,
 }
 
+/// Messages hold a tick up no longer; what is left goes with the next.
+const MESSAGES_WITHIN: Duration = Duration::from_secs(30);
+
 /// How long is waited between looks at trainings.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -175,7 +178,10 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
         }
         done.passed.troubles = passed.troubles;
         let delivered = match store.lock("outbox") {
-            Ok(_lock) => notify::deliver(fleet, &mut store, &http, at)?,
+            Ok(_lock) => {
+                let begun = Instant::now();
+                notify::deliver(fleet, &mut store, &http, at, &|| begun.elapsed() > MESSAGES_WITHIN)?
+            }
             // Another process is sending.
             Err(Error::Occupied { .. }) => Delivered::default(),
             Err(error) => return Err(error),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Ended, Executor, Outcome, Progress, Run};
+use super::{Ended, Executor, Outcome, Progress, Run, gone};
 use crate::fleet;
 use crate::http::{Answer, Failure, Http, Request};
 
@@ -66,6 +66,7 @@ impl Executor for Airflow<'_> {
 
     fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
         let answer = match self.send(&[&run.name()], Request::get())? {
+            Answer { status: 404, .. } if run.seen => return Ok(gone()),
             Answer { status: 404, .. } => return Ok(Progress::NotStarted),
             answer => answer.good()?,
         };
@@ -73,7 +74,7 @@ impl Executor for Airflow<'_> {
             Some("queued" | "running") => return Ok(Progress::Running),
             Some("success") => Outcome::Succeeded,
             Some("failed") => Outcome::Failed,
-            other => return Err(Failure::passing(format!("its state is {other:?}"))),
+            _ => return Err(Failure::passing("its state is none of queued, running, success and failed")),
         };
         let time = |key: &str| answer[key].as_str().and_then(|text| text.parse::<Timestamp>().ok());
         let took = time("start_date").zip(time("end_date")).map(|(start, end)| end.duration_since(start));

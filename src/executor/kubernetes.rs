@@ -11,7 +11,7 @@ use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Ended, Executor, Outcome, Progress, Run};
+use super::{Ended, Executor, Outcome, Progress, Run, gone};
 use crate::fleet;
 use crate::http::Failure;
 
@@ -42,7 +42,9 @@ impl Kubernetes<'_> {
             config.read_timeout = Some(std::time::Duration::from_secs(10));
             let namespace = self.settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
             let client = Client::try_from(config).map_err(|e| Failure::passing(e.to_string()))?;
-            work(Api::namespaced(client, &namespace)).await
+            let patience = std::time::Duration::from_secs(30);
+            let worked = tokio::time::timeout(patience, work(Api::namespaced(client, &namespace))).await;
+            worked.map_err(|_| Failure::passing("it does not answer"))?
         })
     }
 
@@ -68,6 +70,8 @@ fn job(manifest: &Path, run: &Run, name: &str, timeout: SignedDuration) -> Resul
     job.metadata.labels.get_or_insert_default().extend(labels.clone());
     let spec = job.spec.as_mut().ok_or_else(|| wrong("has no spec".into()))?;
     spec.backoff_limit.get_or_insert(0);
+    // It must be there when somebody asks how it ended.
+    spec.ttl_seconds_after_finished = spec.ttl_seconds_after_finished.map(|seconds| seconds.max(7 * 86_400));
     spec.active_deadline_seconds.get_or_insert(timeout.as_secs().max(1));
     spec.template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels);
     let pod = spec.template.spec.as_mut().ok_or_else(|| wrong("its template has no spec".into()))?;
@@ -110,7 +114,7 @@ impl Executor for Kubernetes<'_> {
 
     fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
         let job = self.with(async |api| api.get_opt(&Self::name(run)).await.map_err(|e| failure(&e)))?;
-        let Some(job) = job else { return Ok(Progress::NotStarted) };
+        let Some(job) = job else { return Ok(if run.seen { gone() } else { Progress::NotStarted }) };
         Ok(progress(&job))
     }
 

@@ -109,6 +109,11 @@ impl Executor for Local<'_> {
             return Ok(ended);
         }
         let Ok(lock) = OpenOptions::new().read(true).write(true).open(file("lock")) else {
+            if run.seen {
+                let reason =
+                    "its folder is not here: tick on the machine, and with the --state, that it was started with";
+                return Err(Failure::passing(reason));
+            }
             return Ok(Progress::NotStarted);
         };
         match lock.try_lock() {

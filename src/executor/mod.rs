@@ -41,6 +41,8 @@ pub struct Run {
     pub stop_at: Timestamp,
     /// Variables that it must not see.
     pub hidden: Vec<String>,
+    /// Whether those who train have said before that they know it.
+    pub seen: bool,
 }
 
 impl Run {
@@ -177,7 +179,7 @@ impl Executor for Missing {
     }
 
     fn poll(&self, _: &Run, _: Timestamp) -> Result<Progress, Failure> {
-        Err(self.failure())
+        Ok(Progress::NotStarted)
     }
 
     fn cancel(&self, _: &Run, _: Timestamp) -> Result<(), Failure> {
@@ -194,9 +196,19 @@ struct Said {
     reason: Option<String>,
 }
 
+/// More of a reason is not kept.
+const MOST_REASON: usize = 500;
+
+/// A run that was known and is no longer: nobody can say how it ended.
+fn gone() -> Progress {
+    Progress::Ended(Ended::new(Outcome::Failed, "it is no longer known there; was it deleted?"))
+}
+
 impl Said {
     fn of(value: Value) -> Result<Self, Failure> {
-        serde_json::from_value(value).map_err(|e| Failure::passing(format!("its answer is not understood: {e}")))
+        // What it says is not repeated: it may be anything.
+        serde_json::from_value(value)
+            .map_err(|_| Failure::passing("its answer is not JSON with state, cost, seconds and reason"))
     }
 
     /// An amount that is none is not taken for one.
@@ -211,14 +223,15 @@ impl Said {
             Some("failed") => Outcome::Failed,
             Some("timed_out") => Outcome::TimedOut,
             Some("cancelled") => Outcome::Cancelled,
-            other => {
-                return Err(Failure::passing(format!(
-                    "its state is {other:?}; known: queued, running, succeeded, failed, timed_out, cancelled"
-                )));
+            _ => {
+                return Err(Failure::passing(
+                    "its state is none of queued, running, succeeded, failed, timed_out and cancelled",
+                ));
             }
         };
         let cost = self.cost();
         let took = self.seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
-        Ok(Progress::Ended(Ended { outcome, reason: self.reason.unwrap_or_default(), took, cost }))
+        let reason = self.reason.unwrap_or_default().chars().take(MOST_REASON).collect();
+        Ok(Progress::Ended(Ended { outcome, reason, took, cost }))
     }
 }

@@ -152,6 +152,7 @@ mod kafka {
 
     use rdkafka::ClientContext;
     use rdkafka::config::ClientConfig;
+    use rdkafka::error::KafkaError;
     use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
@@ -198,7 +199,17 @@ mod kafka {
                 config.set(key, source.read()?.expose());
             }
             let producer = config.create_with_context(Acknowledged::default());
-            Ok(Self { producer: producer.map_err(|e| Failure::passing(e.to_string()))?, topic })
+            Ok(Self { producer: producer.map_err(|e| Failure::passing(without_value(e)))?, topic })
+        }
+    }
+
+    /// What went wrong, without the value of a setting, which may be secret.
+    fn without_value(error: KafkaError) -> String {
+        match error {
+            KafkaError::ClientConfig(_, reason, key, _) => {
+                format!("setting {key}: {}", reason.split('"').next().unwrap_or(""))
+            }
+            other => other.to_string(),
         }
     }
 

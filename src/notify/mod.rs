@@ -82,7 +82,7 @@ const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(60);
 /// After so many failures in a row a channel is left alone until the next pass.
 const PATIENCE: usize = 3;
 
-/// Messages that a pass sends at most.
+/// Messages that a pass sends at most through a channel.
 const MOST_MESSAGES: usize = 1000;
 
 /// Messages that were sent are kept for so long.
@@ -99,14 +99,22 @@ pub struct Delivered {
     pub dead: usize,
 }
 
-/// Sends what is due, each channel in its own order, all channels at once. A channel that fails holds up no other.
+/// Sends what is due, each channel in its own order, all channels at once, until it is `enough`. A channel that fails holds
+/// up no other.
 ///
 /// # Errors
 /// [`crate::error::Error::Store`]; what cannot be sent is no error.
-pub fn deliver(fleet: &Fleet, store: &mut Store, http: &Http, now: Timestamp) -> Result<Delivered> {
+pub fn deliver(
+    fleet: &Fleet,
+    store: &mut Store,
+    http: &Http,
+    now: Timestamp,
+    enough: &(dyn Fn() -> bool + Sync),
+) -> Result<Delivered> {
     let mut by_channel: BTreeMap<String, Vec<Message>> = BTreeMap::new();
-    for message in store.messages_due(now, MOST_MESSAGES)? {
-        by_channel.entry(message.channel.clone()).or_default().push(message);
+    for channel in store.channels_due(now)? {
+        let messages = store.messages_due(&channel, now, MOST_MESSAGES)?;
+        by_channel.insert(channel, messages);
     }
     let (tell, told) = std::sync::mpsc::channel::<Message>();
     let mut delivered = Delivered::default();
@@ -139,7 +147,7 @@ pub fn deliver(fleet: &Fleet, store: &mut Store, http: &Http, now: Timestamp) ->
                         }
                     }
                     // Whoever listens is gone if the store is: then nothing more is to be sent.
-                    if tell.send(message).is_err() || failures >= PATIENCE {
+                    if tell.send(message).is_err() || failures >= PATIENCE || enough() {
                         return;
                     }
                 }

@@ -36,6 +36,20 @@ pub struct Job {
     pub attempts: u32,
     /// What all attempts that have ended cost.
     pub spent: Money,
+    /// Why its run is to be stopped, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Stopping>,
+}
+
+/// Why a run is to be stopped. Noted before anybody is told to: whoever is killed in between is taken up by the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// Who said so.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Whether its time is up.
+    pub overdue: bool,
 }
 
 /// Where a job stands.
@@ -199,6 +213,11 @@ pub enum Step {
         /// When it is to be stopped.
         stop_at: Timestamp,
     },
+    /// Its run is to be stopped.
+    Stop {
+        /// Why.
+        stopping: Stopping,
+    },
     /// An attempt was good.
     Succeed {
         /// What it cost.
@@ -250,6 +269,7 @@ impl Step {
             Self::Expire { .. } => "expire",
             Self::Queue => "queue",
             Self::Start { .. } => "start",
+            Self::Stop { .. } => "stop",
             Self::Succeed { .. } => "succeed",
             Self::Retry { .. } => "retry",
             Self::Fail { .. } => "fail",
@@ -290,6 +310,7 @@ impl Job {
             grants: Vec::new(),
             attempts: 0,
             spent: Money::ZERO,
+            stopping: None,
         }
     }
 
@@ -320,6 +341,11 @@ impl Job {
             (State::Queued { not_before }, Step::Start { stop_at }) if at >= *not_before => {
                 job.attempts += 1;
                 State::Running { attempt: job.attempts, started_at: at, stop_at: *stop_at }
+            }
+            (State::Running { .. }, Step::Stop { stopping }) => {
+                job.stopping = Some(stopping.clone());
+                job.since = self.since;
+                self.state.clone()
             }
             (State::Running { .. }, Step::Succeed { cost }) => {
                 job.spent += *cost;
@@ -390,6 +416,7 @@ mod tests {
             Step::Expire { reason: text() },
             Step::Queue,
             Step::Start { stop_at: at(9) },
+            Step::Stop { stopping: Stopping { by: text(), reason: text(), overdue: false } },
             Step::Succeed { cost },
             Step::Retry { cost, reason: text(), not_before: at(2) },
             Step::Fail { cost, reason: text() },
@@ -417,6 +444,7 @@ mod tests {
             ("queued", "start", "running"),
             ("queued", "time_out", "timed_out"),
             ("queued", "cancel", "cancelled"),
+            ("running", "stop", "running"),
             ("running", "succeed", "succeeded"),
             ("running", "retry", "queued"),
             ("running", "fail", "failed"),

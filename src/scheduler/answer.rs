@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Means, advance, executor, price, run_of};
+use super::{Means, advance, executor, run_of};
 use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Money, Retrain};
 use crate::retrain::approval::{By, may_answer};
-use crate::retrain::{Grant, Job, Overrun, State, Step};
+use crate::retrain::{Grant, Job, Overrun, State, Step, Stopping};
 use crate::store::{Store, Versioned};
 
 /// An answer to a question.
@@ -77,10 +77,11 @@ fn name_overruns(overruns: Vec<Overrun>, named: Option<Money>) -> std::result::R
     }
 }
 
-/// Calls a job off, and stops its run if it has one: the job after it.
+/// Calls a job off: the job after it. A run that is under way is told to stop, and is at its end when the next pass has seen
+/// that it is.
 ///
 /// # Errors
-/// [`Error::BadValue`] if it is at its end, or its run cannot be stopped.
+/// [`Error::BadValue`] if it is at its end.
 pub fn cancel(
     fleet: &Fleet,
     store: &mut Store,
@@ -92,20 +93,21 @@ pub fn cancel(
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
     let versioned = the_job(store, id)?;
     let retrain = retrain_of(fleet, &versioned.job);
-    let mut cost = Money::ZERO;
-    // First the run, then the word: if this is killed between the two, the run tells that it was stopped.
-    if let (State::Running { attempt, started_at, .. }, Some(retrain)) = (&versioned.job.state, retrain) {
-        let run = run_of(fleet, store, means, &versioned.job, *attempt)?;
-        let stopped = executor::of(retrain, means.http, means.program).cancel(&run, now);
-        stopped.map_err(|failure| wrong(format!("its run cannot be stopped: {}", failure.reason)))?;
-        cost = price(retrain, now.duration_since(*started_at));
-    }
-    let step = Step::Cancel { cost, by: who.into(), reason: reason.into() };
+    let (by, reason) = (who.to_owned(), reason.to_owned());
+    let step = match versioned.job.state {
+        State::Running { .. } => Step::Stop { stopping: Stopping { by, reason, overdue: false } },
+        _ => Step::Cancel { cost: Money::ZERO, by, reason },
+    };
     let team = retrain.map_or("", |retrain| &retrain.team);
     let after = store.transaction(|store| {
         let gone = || wrong("it was changed at the same time; try again".into());
         advance(fleet, store, &versioned, &step, now, who, team)?.ok_or_else(gone)
     })?;
+    if let (State::Running { attempt, .. }, Some(retrain)) = (&after.job.state, retrain) {
+        let run = run_of(fleet, store, means, &after.job, *attempt, true)?;
+        // The word is noted: whatever goes wrong here, the next pass says it again.
+        let _ = executor::of(retrain, means.http, means.program).cancel(&run, now);
+    }
     Ok(after.job)
 }
 

@@ -27,7 +27,7 @@ use crate::notify::{self, Fact};
 use crate::retrain::approval::{self, By};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
-use crate::retrain::{Grant, Job, Ledger, Request, State, Step};
+use crate::retrain::{Grant, Job, Ledger, Request, State, Step, Stopping};
 use crate::store::{ITSELF, RunEntry, Store, Versioned};
 
 /// What a pass works with.
@@ -137,17 +137,23 @@ impl Pass<'_> {
     fn stop(&mut self, versioned: &Versioned, reason: &str) -> Result<()> {
         (self.step)("call off");
         let job = &versioned.job;
-        let mut cost = Money::ZERO;
-        if let (State::Running { attempt, started_at, .. }, Some((_, retrain))) =
-            (&job.state, self.models.get(&*job.model).copied())
-        {
-            let run = run_of(self.fleet, self.store, self.means, job, *attempt)?;
-            if let Err(failure) = executor::of(retrain, self.means.http, self.means.program).cancel(&run, self.now) {
-                self.passed.troubles.push((run.name(), failure.reason));
+        let (by, reason) = (ITSELF.to_owned(), reason.to_owned());
+        let State::Running { attempt, .. } = job.state else {
+            return self.advance(versioned, Step::Cancel { cost: Money::ZERO, by, reason }).map(drop);
+        };
+        if self.models.contains_key(&*job.model) {
+            if job.stopping.is_none() {
+                self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: false } })?;
             }
-            cost = price(retrain, self.now.duration_since(*started_at));
+            return Ok(());
         }
-        self.advance(versioned, Step::Cancel { cost, by: ITSELF.into(), reason: reason.into() }).map(drop)
+        // Nobody knows any more where it runs: a command is told by its folder, and all that was set aside is taken as spent.
+        let run = run_of(self.fleet, self.store, self.means, job, attempt, false)?;
+        if run.folder.is_dir() {
+            crate::atomic::write(&run.folder.join("cancel"), b"")?;
+        }
+        let cost = job.estimate.map_or(Money::ZERO, |estimate| estimate.high);
+        self.advance(versioned, Step::Cancel { cost, by, reason }).map(drop)
     }
 
     /// Reckons what jobs cost and are worth.
@@ -225,19 +231,23 @@ impl Pass<'_> {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let State::Running { attempt, .. } = versioned.job.state else { continue };
             (self.step)("look after");
-            let run = run_of(self.fleet, self.store, self.means, &versioned.job, attempt)?;
-            runs.push((versioned, retrain, run));
+            let noted = self.store.runs_of(&versioned.job.id)?.into_iter().find(|run| run.attempt == attempt);
+            let Some(noted) = noted else { continue };
+            let run = run_of(self.fleet, self.store, self.means, &versioned.job, attempt, noted.seen)?;
+            runs.push((versioned, retrain, run, noted));
         }
         for some in runs.chunks(AT_ONCE) {
             let (means, now) = (self.means, self.now);
             let progress: Vec<std::result::Result<Progress, Failure>> = std::thread::scope(|scope| {
-                let asked: Vec<_> =
-                    some.iter().map(|(_, retrain, run)| scope.spawn(move || drive(retrain, means, run, now))).collect();
+                let drive = |(versioned, retrain, run, _): &(Versioned, &Retrain, Run, RunEntry)| {
+                    drive(retrain, means, run, versioned.job.stopping.is_some(), now)
+                };
+                let asked: Vec<_> = some.iter().map(|of| scope.spawn(move || drive(of))).collect();
                 let gone = || Failure::passing("this program failed on it");
                 asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(gone()))).collect()
             });
-            for ((versioned, retrain, run), progress) in some.iter().zip(progress) {
-                self.conclude(versioned, retrain, run, progress, ledger)?;
+            for ((versioned, retrain, run, noted), progress) in some.iter().zip(progress) {
+                self.conclude(versioned, retrain, (run, noted), progress, ledger)?;
             }
         }
         Ok(())
@@ -248,26 +258,38 @@ impl Pass<'_> {
         &mut self,
         versioned: &Versioned,
         retrain: &Retrain,
-        run: &Run,
+        (run, noted): (&Run, &RunEntry),
         progress: std::result::Result<Progress, Failure>,
         ledger: &mut Ledger,
     ) -> Result<()> {
+        let job = &versioned.job;
+        if matches!(progress, Ok(Progress::Running | Progress::Ended(_))) && !noted.seen {
+            self.store.see_run(&job.id, noted.attempt)?;
+        }
+        let late = self.now.duration_since(run.stop_at);
+        let mut never_ran = false;
         let ended = match progress {
             Ok(Progress::Ended(ended)) => ended,
-            Err(failure) if failure.lasting => Ended::new(Outcome::Failed, failure.reason),
+            // It was not there, and is not asked for any more.
+            Ok(Progress::NotStarted) => {
+                never_ran = !noted.seen;
+                Ended::new(Outcome::Failed, "it could not be started in time")
+            }
+            Err(failure) if failure.lasting => {
+                never_ran = true;
+                Ended::new(Outcome::Failed, failure.reason)
+            }
             other => {
-                if let Err(failure) = &other {
-                    self.passed.troubles.push((run.name(), failure.reason.clone()));
-                }
-                if self.now < run.stop_at {
-                    return Ok(());
-                }
-                let executor = executor::of(retrain, self.means.http, self.means.program);
-                if let Err(failure) = executor.cancel(run, self.now) {
+                if let Err(failure) = other {
                     self.passed.troubles.push((run.name(), failure.reason));
                 }
-                // Those who train have a while to stop by themselves and say what it cost.
-                if self.now.duration_since(run.stop_at) < GRACE {
+                if late >= SignedDuration::ZERO && job.stopping.is_none() {
+                    let (by, reason) = (ITSELF.into(), "it took longer than its timeout".into());
+                    self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: true } })?;
+                    return Ok(());
+                }
+                // Those who train have a while to stop and say what it cost; after that nobody waits for their word.
+                if late < GRACE {
                     return Ok(());
                 }
                 Ended::new(Outcome::TimedOut, "it took longer than its timeout")
@@ -276,16 +298,18 @@ impl Pass<'_> {
         let lasted = self.now.duration_since(run.started_at);
         let cost = match (ended.cost, ended.outcome) {
             (Some(cost), _) => cost,
-            // It never ran.
-            (None, Outcome::Failed) if ended.took.is_none() => Money::ZERO,
+            (None, _) if never_ran => Money::ZERO,
             (None, _) => price(retrain, ended.took.unwrap_or(lasted)),
         };
-        let job = &versioned.job;
-        let step = match ended.outcome {
-            Outcome::Succeeded => Step::Succeed { cost },
-            Outcome::TimedOut => Step::TimeOut { cost, reason: ended.reason },
-            Outcome::Cancelled => Step::Cancel { cost, by: "executor".into(), reason: "it was stopped there".into() },
-            Outcome::Failed => {
+        let step = match (ended.outcome, &job.stopping) {
+            (Outcome::Succeeded, _) => Step::Succeed { cost },
+            (_, Some(stopping)) if stopping.overdue => Step::TimeOut { cost, reason: stopping.reason.clone() },
+            (_, Some(Stopping { by, reason, .. })) => Step::Cancel { cost, by: by.clone(), reason: reason.clone() },
+            (Outcome::TimedOut, None) => Step::TimeOut { cost, reason: ended.reason },
+            (Outcome::Cancelled, None) => {
+                Step::Cancel { cost, by: "executor".into(), reason: "it was stopped there".into() }
+            }
+            (Outcome::Failed, None) => {
                 let not_before = queue::retry_at(&job.id, job.attempts, retrain.backoff, self.now);
                 if job.attempts <= retrain.retries && not_before < job.deadline {
                     Step::Retry { cost, reason: ended.reason, not_before }
@@ -294,11 +318,10 @@ impl Pass<'_> {
                 }
             }
         };
-        let committed = job.estimate.map_or(Money::ZERO, |estimate| estimate.high);
         if self.advance(versioned, step)?.is_some() {
             let (from, to) = ledger.span(&self.fleet.zone);
-            if (from..to).contains(&run.started_at) {
-                ledger.settle(&job.model, &retrain.team, committed, cost);
+            if (from..to).contains(&noted.started_at) {
+                ledger.settle(&job.model, &noted.team, noted.committed, cost);
             }
         }
         Ok(())
@@ -395,11 +418,28 @@ impl Pass<'_> {
 /// After its time a run has so long to end by itself.
 const GRACE: SignedDuration = SignedDuration::from_secs(120);
 
-/// Starts a run that is not known yet; how far it is.
-fn drive(retrain: &Retrain, means: &Means<'_>, run: &Run, now: Timestamp) -> std::result::Result<Progress, Failure> {
+/// A run that cannot be started for so long makes way for others.
+const START_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// Stops a run that is to be stopped, or starts one that is not known yet; how far it is. A lasting failure is one of a
+/// start: what went wrong in asking says nothing of the run.
+fn drive(
+    retrain: &Retrain,
+    means: &Means<'_>,
+    run: &Run,
+    stopping: bool,
+    now: Timestamp,
+) -> std::result::Result<Progress, Failure> {
     let executor = executor::of(retrain, means.http, means.program);
-    match executor.poll(run, now)? {
-        Progress::NotStarted if now < run.stop_at => executor.start(run, now).map(|()| Progress::Running),
+    let passing = |failure: Failure| Failure::passing(failure.reason);
+    if stopping {
+        executor.cancel(run, now).map_err(passing)?;
+    }
+    let in_time = run.seen || now.duration_since(run.started_at) < START_WITHIN;
+    match executor.poll(run, now).map_err(passing)? {
+        Progress::NotStarted if !stopping && in_time && now < run.stop_at => {
+            executor.start(run, now).map(|()| Progress::Running)
+        }
         progress => Ok(progress),
     }
 }
@@ -409,7 +449,7 @@ fn price(retrain: &Retrain, took: SignedDuration) -> Money {
     retrain.rate.times(took.as_secs_f64().max(0.0) / 3600.0) + retrain.storage
 }
 
-fn run_of(fleet: &Fleet, store: &mut Store, means: &Means<'_>, job: &Job, attempt: u32) -> Result<Run> {
+fn run_of(fleet: &Fleet, store: &mut Store, means: &Means<'_>, job: &Job, attempt: u32, seen: bool) -> Result<Run> {
     let (started_at, stop_at) = match job.state {
         State::Running { started_at, stop_at, .. } => (started_at, stop_at),
         _ => (job.since, job.deadline),
@@ -430,6 +470,7 @@ fn run_of(fleet: &Fleet, store: &mut Store, means: &Means<'_>, job: &Job, attemp
         started_at,
         stop_at,
         hidden,
+        seen,
     })
 }
 
@@ -483,7 +524,8 @@ fn advance(
     if !store.set_job(&job, versioned.version)? {
         return Ok(None);
     }
-    if let State::Running { attempt, started_at, .. } = job.state {
+    if let (State::Queued { .. }, State::Running { attempt, started_at, .. }) = (&before.state, &job.state) {
+        let (attempt, started_at) = (*attempt, *started_at);
         let estimate = job.estimate.unwrap_or_else(|| crate::retrain::Estimate::new(Money::ZERO, &[]));
         store.add_run(&RunEntry {
             job: job.id.clone(),
@@ -493,12 +535,14 @@ fn advance(
             started_at,
             declared: estimate.declared,
             committed: estimate.high,
+            seen: false,
             ended: None,
         })?;
     }
     let mut body = serde_json::to_value(step)
         .map_err(|e| Error::BadValue { what: format!("job {}", job.id), reason: e.to_string() })?;
-    if let State::Running { attempt, .. } = before.state {
+    if let (State::Running { attempt, .. }, false) = (&before.state, matches!(step, Step::Stop { .. })) {
+        let attempt = *attempt;
         let outcome = if matches!(step, Step::Retry { .. }) { "failed" } else { job.state.name() };
         let cost = job.spent - before.spent;
         store.end_run(&job.id, attempt, now, outcome, cost)?;

@@ -25,6 +25,7 @@ CREATE TABLE run (
     started_at BIGINT NOT NULL,
     declared BIGINT NOT NULL,
     committed BIGINT NOT NULL,
+    seen BIGINT NOT NULL,      -- 1 once those who train have said that they know it
     ended_at BIGINT,
     outcome TEXT,              -- succeeded, failed, timed_out or cancelled
     cost BIGINT,

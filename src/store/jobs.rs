@@ -36,6 +36,8 @@ pub struct RunEntry {
     pub declared: Money,
     /// What is set aside for it.
     pub committed: Money,
+    /// Whether those who train have said that they know it.
+    pub seen: bool,
     /// When it ended, how, and what it cost.
     pub ended: Option<(Timestamp, String, Money)>,
 }
@@ -157,11 +159,21 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn add_run(&mut self, run: &RunEntry) -> Result<()> {
-        let sql = "INSERT INTO run (fleet, job, attempt, model, team, started_at, declared, committed) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let sql = "INSERT INTO run (fleet, job, attempt, model, team, started_at, declared, committed, seen) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)";
         let insert = query(sql).bind(self.fleet.clone()).bind(run.job.clone()).bind(i64::from(run.attempt));
         let insert = insert.bind(run.model.clone()).bind(run.team.clone()).bind(run.started_at.as_microsecond());
         self.database.run(insert.bind(run.declared.cents()).bind(run.committed.cents())).map(drop)
+    }
+
+    /// Notes that those who train know a run.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn see_run(&mut self, job: &str, attempt: u32) -> Result<()> {
+        let update = query("UPDATE run SET seen = 1 WHERE fleet = $1 AND job = $2 AND attempt = $3");
+        let update = update.bind(self.fleet.clone()).bind(job.to_owned()).bind(i64::from(attempt));
+        self.database.run(update).map(drop)
     }
 
     /// Notes how a run ended.
@@ -180,7 +192,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_between(&mut self, since: Timestamp, before: Timestamp) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, team, started_at, declared, committed, ended_at, outcome, cost FROM run \
+        let sql = "SELECT job, attempt, model, team, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
                    WHERE fleet = $1 AND started_at >= $2 AND started_at < $3 ORDER BY started_at, job, attempt";
         let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
         self.database.rows(select.bind(before.as_microsecond()), run)
@@ -191,7 +203,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_of(&mut self, job: &str) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, team, started_at, declared, committed, ended_at, outcome, cost FROM run \
+        let sql = "SELECT job, attempt, model, team, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
                    WHERE fleet = $1 AND job = $2 ORDER BY attempt";
         self.database.rows(query(sql).bind(self.fleet.clone()).bind(job.to_owned()), run)
     }
@@ -221,15 +233,25 @@ impl Store {
         self.database.run(insert.bind(topic.to_owned()).bind(at.as_microsecond()).bind(body.to_owned())).map(drop)
     }
 
-    /// The messages that are due, oldest first.
+    /// The channels that have something to send.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn messages_due(&mut self, now: Timestamp, most: usize) -> Result<Vec<Message>> {
+    pub fn channels_due(&mut self, now: Timestamp) -> Result<Vec<String>> {
+        let sql = "SELECT DISTINCT channel FROM outbox WHERE fleet = $1 AND state = 'pending' AND next_at <= $2";
+        let select = query(sql).bind(self.fleet.clone()).bind(now.as_microsecond());
+        self.database.rows(select, |row| row.try_get(0))
+    }
+
+    /// The messages of a channel that are due, oldest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn messages_due(&mut self, channel: &str, now: Timestamp, most: usize) -> Result<Vec<Message>> {
         let sql = "SELECT seq, channel, topic, at, body, state, attempts, next_at, error FROM outbox \
-                   WHERE fleet = $1 AND state = 'pending' AND next_at <= $2 ORDER BY seq, channel LIMIT $3";
-        let select = query(sql).bind(self.fleet.clone()).bind(now.as_microsecond()).bind(most as i64);
-        self.database.rows(select, message)
+                   WHERE fleet = $1 AND channel = $2 AND state = 'pending' AND next_at <= $3 ORDER BY seq LIMIT $4";
+        let select = query(sql).bind(self.fleet.clone()).bind(channel.to_owned()).bind(now.as_microsecond());
+        self.database.rows(select.bind(most as i64), message)
     }
 
     /// The messages in a state, oldest first.
@@ -295,6 +317,7 @@ fn run(row: &AnyRow) -> std::result::Result<RunEntry, sqlx::Error> {
         started_at: time(row, 4)?,
         declared: cents(5)?,
         committed: cents(6)?,
+        seen: row.try_get::<i64, _>(10)? == 1,
         ended: match some_time(row, 7)? {
             Some(at) => Some((at, row.try_get(8)?, cents(9)?)),
             None => None,

@@ -646,12 +646,14 @@ fn a_command_that_takes_too_long_is_stopped_with_its_children_and_one_that_is_go
     let means = Means { http: &http, program: Path::new(env!("CARGO_BIN_EXE_driftsweep")), state: &state };
     scheduler::cancel(&yard.fleet, &mut open(&store, &yard.fleet), "event", ("ana", "no longer needed"), &means, again)
         .unwrap();
-    assert_eq!(job().state.reason(), "ana: no longer needed");
+    assert_eq!(job().state.name(), "running", "until it is seen to have ended");
     let result = state.join("jobs/event/2/result.json");
     assert!((0..300).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         result.exists()
     }));
+    pass(&yard.fleet, &store, &state, &http, again, &mut |_| ());
+    assert_eq!((job().state.name(), job().state.reason()), ("cancelled", "ana: no longer needed"));
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn run(folder: &Path) -> Run {
         started_at: now,
         stop_at: now + SignedDuration::from_hours(1),
         hidden: Vec::new(),
+        seen: false,
     }
 }
 
@@ -383,7 +384,7 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
     let http = Http::new().unwrap();
     let mut now = Timestamp::from_second(1_790_000_000).unwrap();
     tell(&fleet, &mut store, 5, now);
-    let delivered = notify::deliver(&fleet, &mut store, &http, now).unwrap();
+    let delivered = notify::deliver(&fleet, &mut store, &http, now, &|| false).unwrap();
     // The bad channel is tried three times and then left alone; a template that is none is given up at once.
     assert_eq!((delivered.sent, delivered.put_off, delivered.dead), (15, 3, 3));
     let lines = fs::read_to_string(folder.path().join("log/told.jsonl")).unwrap();
@@ -407,7 +408,7 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
     let mut passes = 0;
     while !store.messages_in("pending").unwrap().is_empty() {
         now += SignedDuration::from_hours(30);
-        notify::deliver(&fleet, &mut store, &http, now).unwrap();
+        notify::deliver(&fleet, &mut store, &http, now, &|| false).unwrap();
         passes += 1;
         assert!(passes < 60);
     }
@@ -426,7 +427,7 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
             })
             .unwrap();
     }
-    assert_eq!(notify::deliver(&fleet, &mut store, &http, now).unwrap().sent, 5);
+    assert_eq!(notify::deliver(&fleet, &mut store, &http, now, &|| false).unwrap().sent, 5);
     let event = of("/bad").pop().unwrap();
     assert_eq!(event.headers["content-type"], "application/cloudevents+json");
     assert_eq!(serde_json::from_str::<Value>(&event.body).unwrap()["subject"], "e4");
@@ -451,7 +452,7 @@ fn messages_reach_kafka() {
     let mut store = Store::open(&folder.path().join("s.sqlite").display().to_string(), &fleet.name).unwrap();
     let now = Timestamp::from_second(1_790_000_000).unwrap();
     tell(&fleet, &mut store, 4, now);
-    let delivered = notify::deliver(&fleet, &mut store, &Http::new().unwrap(), now).unwrap();
+    let delivered = notify::deliver(&fleet, &mut store, &Http::new().unwrap(), now, &|| false).unwrap();
     assert_eq!((delivered.sent, delivered.put_off), (4, 3));
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &brokers)
