@@ -143,7 +143,7 @@ impl Worth {
     /// What to do, in a word and its reason.
     pub fn advice(&self, estimate: &Estimate) -> &'static str {
         match self.loss {
-            Loss::Unknown => "unknown: declare what a point is worth",
+            Loss::Unknown => "unknown: needs point_a_day, and labels or assumed_loss",
             _ if self.gain > estimate.high => "retrain",
             _ if self.gain < estimate.low => "wait",
             _ => "even",
