@@ -226,7 +226,7 @@ impl Answer {
                     None => format!("status {status}"),
                     Some(secrets) => {
                         let text = String::from_utf8_lossy(&self.body).into_owned();
-                        let text = secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "***"));
+                        let text = secrets.iter().fold(text, |text, secret| without(&text, secret));
                         let text: String = text.chars().take(200).collect();
                         format!("status {status}: {}", text.escape_debug())
                     }
@@ -236,6 +236,16 @@ impl Answer {
             }
         }
     }
+}
+
+/// A text without a secret, however a server may have written it down: as it is, as in JSON, as in an address.
+fn without(text: &str, secret: &str) -> String {
+    let json = Value::from(secret).to_string();
+    let url = Url::parse_with_params("http://x", [("", secret)]).ok();
+    let encoded = url.as_ref().and_then(Url::query).unwrap_or_default().trim_start_matches('=');
+    let forms = [secret, &json[1..json.len() - 1], encoded, &encoded.replace('+', "%20")];
+    let forms = forms.into_iter().filter(|form| !form.is_empty());
+    forms.fold(text.to_owned(), |text, form| text.replace(form, "***"))
 }
 
 #[cfg(test)]
@@ -252,6 +262,22 @@ mod tests {
         let at = Timestamp::from_second(1_614_265_330).unwrap();
         let signed = request.signed("msg_p5jXN8AQM9LWM0D4loKWxJek", at, Some(&secret));
         assert_eq!(signed.headers["webhook-signature"], "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn no_answer_shows_a_secret_however_it_is_written_there() {
+        let secret = r#"x"q\z ö"#;
+        let shown = [
+            secret.to_owned(),
+            json!({ "password": secret }).to_string(),
+            "password=x%22q%5Cz+%C3%B6".into(),
+            "/x%22q%5Cz%20%C3%B6/".into(),
+        ];
+        for body in shown {
+            let secrets = Some(vec![secret.into(), String::new()]);
+            let reason = Answer { status: 400, body: body.into_bytes(), secrets }.good().unwrap_err().reason;
+            assert!(reason.contains("***") && !reason.contains(['x', 'q', 'z', 'ö']), "{reason}");
+        }
     }
 
     #[test]

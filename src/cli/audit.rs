@@ -183,8 +183,8 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
             super::write_stdout(format!("{table}\n").as_bytes())?;
         }
         OutboxCommand::Send(_) => {
-            let _lock = store.lock("outbox")?;
-            let delivered = notify::deliver(&fleet, &mut store, &Http::new()?, now, &|| false)?;
+            let http = Http::new()?;
+            let delivered = store.alone("outbox", |store| notify::deliver(&fleet, store, &http, now, &|| false))?;
             super::write_json(&delivered)?;
         }
         OutboxCommand::Retry(_) => {

@@ -146,6 +146,9 @@ struct FollowUp {
     messages: Delivered,
 }
 
+/// Runs whose places do not answer hold a tick up no longer; those that were not asked are asked by the next.
+const RUNS_WITHIN: Duration = Duration::from_secs(60);
+
 /// Messages hold a tick up no longer; what is left goes with the next.
 const MESSAGES_WITHIN: Duration = Duration::from_secs(30);
 
@@ -164,10 +167,11 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
     let http = Http::new()?;
     let program = std::env::current_exe().map_err(|e| Error::Backend(format!("cannot find this program: {e}")))?;
     let state = args.store.folders.folder(&args.fleet).0;
-    let means = Means { http: &http, program: &program, state: &state };
     let mut done = FollowUp::default();
     let mut at = now;
     loop {
+        let begun = Instant::now();
+        let means = Means { http: &http, program: &program, state: &state, enough: &|| begun.elapsed() > RUNS_WITHIN };
         let passed = match scheduler::pass(fleet, &mut store, at, &means, &mut |_| ()) {
             // Another process is at it.
             Err(Error::Occupied { .. }) => return Ok(done),
@@ -177,14 +181,12 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
             *done.passed.steps.entry(state).or_default() += times;
         }
         done.passed.troubles = passed.troubles;
-        let delivered = match store.lock("outbox") {
-            Ok(_lock) => {
-                let begun = Instant::now();
-                notify::deliver(fleet, &mut store, &http, at, &|| begun.elapsed() > MESSAGES_WITHIN)?
-            }
+        let begun = Instant::now();
+        let enough = || begun.elapsed() > MESSAGES_WITHIN;
+        let delivered = match store.alone("outbox", |store| notify::deliver(fleet, store, &http, at, &enough)) {
             // Another process is sending.
             Err(Error::Occupied { .. }) => Delivered::default(),
-            Err(error) => return Err(error),
+            other => other?,
         };
         done.messages.sent += delivered.sent;
         done.messages.put_off += delivered.put_off;

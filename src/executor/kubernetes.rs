@@ -1,7 +1,8 @@
 //! Training as a Kubernetes Job, made from a manifest that the user keeps.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -9,7 +10,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 use kube::api::{DeleteParams, PostParams};
 use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
 use super::{Ended, Executor, Outcome, Progress, Run, gone};
 use crate::fleet;
@@ -26,38 +27,63 @@ pub struct Kubernetes<'a> {
 /// A label has no more characters.
 const MOST_LABEL: usize = 63;
 
-impl Kubernetes<'_> {
-    fn with<T>(&self, work: impl AsyncFnOnce(Api<Job>) -> Result<T, Failure>) -> Result<T, Failure> {
-        let runtime: Runtime =
-            Builder::new_current_thread().enable_all().build().map_err(|e| Failure::passing(e.to_string()))?;
-        runtime.block_on(async {
-            let mut config = match &self.settings.context {
-                Some(context) => {
-                    let options = KubeConfigOptions { context: Some(context.clone()), ..Default::default() };
-                    Config::from_kubeconfig(&options).await.map_err(|e| Failure::passing(e.to_string()))?
-                }
-                None => Config::infer().await.map_err(|e| Failure::passing(e.to_string()))?,
-            };
-            config.connect_timeout = Some(std::time::Duration::from_secs(10));
-            config.read_timeout = Some(std::time::Duration::from_secs(10));
-            let namespace = self.settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-            let client = Client::try_from(config).map_err(|e| Failure::passing(e.to_string()))?;
-            let patience = std::time::Duration::from_secs(30);
-            let worked = tokio::time::timeout(patience, work(Api::namespaced(client, &namespace))).await;
-            worked.map_err(|_| Failure::passing("it does not answer"))?
-        })
-    }
+/// A cluster that takes longer to answer does not hold others up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn name(run: &Run) -> String {
-        format!("driftsweep-{}", run.name())
+impl Kubernetes<'_> {
+    /// Does something in the cluster. On a thread of its own: a program that a kubeconfig names for getting in may hang, and
+    /// is then left behind.
+    fn with<T: Send + 'static>(
+        &self,
+        work: impl AsyncFnOnce(Api<Job>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (context, namespace) = (self.settings.context.clone(), self.settings.namespace.clone());
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let done = runtime.map_err(|e| Failure::passing(e.to_string())).and_then(|runtime| {
+                let api = async { work(jobs(context, namespace).await?).await };
+                runtime.block_on(api)
+            });
+            let _ = tell.send(done);
+        });
+        told.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(Failure::passing("it does not answer")))
     }
 }
 
+/// The name of a run's Job.
+fn name(run: &Run) -> String {
+    format!("driftsweep-{}", run.name())
+}
+
+/// The Jobs of a namespace.
+async fn jobs(context: Option<String>, namespace: Option<String>) -> Result<Api<Job>, Failure> {
+    let mut config = match context {
+        Some(context) => {
+            let options = KubeConfigOptions { context: Some(context), ..Default::default() };
+            Config::from_kubeconfig(&options).await.map_err(|e| Failure::passing(e.to_string()))?
+        }
+        None => Config::infer().await.map_err(|e| Failure::passing(e.to_string()))?,
+    };
+    config.connect_timeout = Some(Duration::from_secs(10));
+    config.read_timeout = Some(Duration::from_secs(10));
+    let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config).map_err(|e| Failure::passing(e.to_string()))?;
+    Ok(Api::namespaced(client, &namespace))
+}
+
 /// The manifest of a run: its own name, labels, variables and time limit; a failed pod is our retry, not the Job's.
-fn job(manifest: &Path, run: &Run, name: &str, timeout: SignedDuration) -> Result<Job, Failure> {
+fn job(settings: &fleet::Kubernetes, run: &Run, name: &str, timeout: SignedDuration) -> Result<Job, Failure> {
+    let manifest = &settings.manifest;
     let wrong = |reason: String| Failure::lasting(format!("{}: {reason}", manifest.display()));
     let text = std::fs::read_to_string(manifest).map_err(|e| wrong(e.to_string()))?;
     let mut job: Job = serde_saphyr::from_str(&text).map_err(|e| wrong(format!("is not a Job: {e}")))?;
+    // It is looked for in the namespace of the fleet file, whatever becomes of the manifest.
+    if let Some(namespace) = job.metadata.namespace.take().filter(|named| settings.namespace.as_ref() != Some(named)) {
+        return Err(wrong(format!(
+            "names the namespace {namespace}; say so in the fleet file: namespace = \"{namespace}\""
+        )));
+    }
     job.metadata.name = Some(name.into());
     job.metadata.generate_name = None;
     let annotations = job.metadata.annotations.get_or_insert_default();
@@ -104,8 +130,8 @@ fn failure(error: &kube::Error) -> Failure {
 
 impl Executor for Kubernetes<'_> {
     fn start(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
-        let job = job(&self.settings.manifest, run, &Self::name(run), self.timeout)?;
-        self.with(async |api| match api.create(&PostParams::default(), &job).await {
+        let job = job(self.settings, run, &name(run), self.timeout)?;
+        self.with(async move |api| match api.create(&PostParams::default(), &job).await {
             // It was made before.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             other => other.map(drop).map_err(|e| failure(&e)),
@@ -113,13 +139,15 @@ impl Executor for Kubernetes<'_> {
     }
 
     fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
-        let job = self.with(async |api| api.get_opt(&Self::name(run)).await.map_err(|e| failure(&e)))?;
+        let name = name(run);
+        let job = self.with(async move |api| api.get_opt(&name).await.map_err(|e| failure(&e)))?;
         let Some(job) = job else { return Ok(if run.seen { gone() } else { Progress::NotStarted }) };
         Ok(progress(&job))
     }
 
     fn cancel(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
-        self.with(async |api| match api.delete(&Self::name(run), &DeleteParams::background()).await {
+        let name = name(run);
+        self.with(async move |api| match api.delete(&name, &DeleteParams::background()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             other => other.map(drop).map_err(|e| failure(&e)),
         })

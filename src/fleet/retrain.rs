@@ -97,7 +97,7 @@ pub struct AtOnce {
 }
 
 /// How a model is trained, resolved.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retrain {
     /// Whose budget it is.
     pub team: String,
@@ -134,7 +134,7 @@ pub struct Retrain {
 }
 
 /// What runs a training.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Executor {
     /// A command on this machine.
     Command(Command),
@@ -147,6 +147,18 @@ pub enum Executor {
 }
 
 impl Executor {
+    /// Whether both start runs at the same place, so that one can ask for what the other has started. How it is let in, and
+    /// what is run there, may differ.
+    pub fn same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Command(_), Self::Command(_)) => true,
+            (Self::Webhook(a), Self::Webhook(b)) => (&a.url, &a.results) == (&b.url, &b.results),
+            (Self::Kubernetes(a), Self::Kubernetes(b)) => (&a.context, &a.namespace) == (&b.context, &b.namespace),
+            (Self::Airflow(a), Self::Airflow(b)) => (&a.url, &a.dag) == (&b.url, &b.dag),
+            _ => false,
+        }
+    }
+
     /// The name in reports.
     pub fn name(&self) -> &'static str {
         match self {
@@ -156,10 +168,20 @@ impl Executor {
             Self::Airflow(_) => "airflow",
         }
     }
+
+    /// Variables of the environment that hold its secrets.
+    pub fn variables(&self) -> Vec<&str> {
+        let sources = match self {
+            Self::Command(_) | Self::Kubernetes(_) => vec![],
+            Self::Webhook(webhook) => vec![webhook.url.source(), webhook.secret.as_ref()],
+            Self::Airflow(airflow) => vec![airflow.url.source(), airflow.token.as_ref(), airflow.password.as_ref()],
+        };
+        sources.into_iter().flatten().filter_map(Source::variable).collect()
+    }
 }
 
 /// A command and its arguments; no shell reads them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// The program, and its arguments, in which `{model}` and the like stand for the job's.
     pub arguments: Vec<String>,
@@ -170,7 +192,7 @@ pub struct Command {
 }
 
 /// An address that is told to train.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     /// The address.
     pub url: Address,
@@ -181,18 +203,18 @@ pub struct Webhook {
 }
 
 /// A Job of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kubernetes {
     /// The file of the Job, YAML or JSON.
     pub manifest: PathBuf,
-    /// The namespace; that of the manifest, or of the context, if absent.
+    /// The namespace; that of the context, or of the pod, if absent.
     pub namespace: Option<String>,
     /// The context of the kubeconfig; the current one, or that of the pod, if absent.
     pub context: Option<String>,
 }
 
 /// A DAG of an Airflow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Airflow {
     /// The address of the web server.
     pub url: Address,
@@ -490,17 +512,5 @@ impl RetrainTable {
             (_, Some(_)) => Err("give one of command, webhook, kubernetes and airflow".into()),
             (executor, None) => executor.transpose(),
         }
-    }
-}
-
-impl Executor {
-    /// Variables of the environment that hold its secrets.
-    pub fn variables(&self) -> Vec<&str> {
-        let sources = match self {
-            Self::Command(_) | Self::Kubernetes(_) => vec![],
-            Self::Webhook(webhook) => vec![webhook.url.source(), webhook.secret.as_ref()],
-            Self::Airflow(airflow) => vec![airflow.url.source(), airflow.token.as_ref(), airflow.password.as_ref()],
-        };
-        sources.into_iter().flatten().filter_map(Source::variable).collect()
     }
 }

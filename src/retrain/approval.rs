@@ -54,6 +54,11 @@ impl Request {
         Self { reasons, level: 0, asked_at: at, due: after(at, rules.answer_within) }
     }
 
+    /// Whether it is asked for nothing but budgets that would be overrun: out of the queue, of a job that was allowed.
+    pub fn is_of_budgets(&self) -> bool {
+        !self.reasons.is_empty() && self.reasons.iter().all(|reason| matches!(reason, Reason::Overrun(_)))
+    }
+
     /// The overruns that a yes would allow.
     pub fn overruns(&self) -> Vec<Overrun> {
         let overruns = self.reasons.iter().filter_map(|reason| match reason {

@@ -206,6 +206,8 @@ pub enum Step {
         /// Who was asked.
         reason: String,
     },
+    /// What was asked is no question any more: the budget is not overrun.
+    Withdraw,
     /// It joins the queue.
     Queue,
     /// It is started.
@@ -267,6 +269,7 @@ impl Step {
             Self::Approve { .. } => "approve",
             Self::Reject { .. } => "reject",
             Self::Expire { .. } => "expire",
+            Self::Withdraw => "withdraw",
             Self::Queue => "queue",
             Self::Start { .. } => "start",
             Self::Stop { .. } => "stop",
@@ -337,6 +340,9 @@ impl Job {
                 State::Rejected { reason: format!("{by}: {reason}") }
             }
             (State::AwaitingApproval(_), Step::Expire { reason }) => State::Expired { reason: reason.clone() },
+            (State::AwaitingApproval(request), Step::Withdraw) if request.is_of_budgets() => {
+                State::Queued { not_before: at }
+            }
             (State::Approved, Step::Queue) => State::Queued { not_before: at },
             (State::Queued { not_before }, Step::Start { stop_at }) if at >= *not_before => {
                 job.attempts += 1;
@@ -375,7 +381,8 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use super::super::approval::By;
+    use super::super::approval::{By, Reason};
+    use super::super::budget::{Overrun, Scope};
     use super::*;
 
     fn at(hour: i64) -> Timestamp {
@@ -383,7 +390,9 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request { reasons: vec![], level: 0, asked_at: at(0), due: at(4) }
+        let (month, cents) = ("2026-09-01".parse().unwrap(), Money::from_cents(5));
+        let overrun = Overrun { scope: Scope::Fleet, month, budget: cents, by: cents };
+        Request { reasons: vec![Reason::Overrun(overrun)], level: 0, asked_at: at(0), due: at(4) }
     }
 
     fn states() -> Vec<State> {
@@ -414,6 +423,7 @@ mod tests {
             Step::Approve { grant },
             Step::Reject { by: text(), reason: text() },
             Step::Expire { reason: text() },
+            Step::Withdraw,
             Step::Queue,
             Step::Start { stop_at: at(9) },
             Step::Stop { stopping: Stopping { by: text(), reason: text(), overdue: false } },
@@ -437,6 +447,7 @@ mod tests {
             ("awaiting_approval", "approve", "approved"),
             ("awaiting_approval", "reject", "rejected"),
             ("awaiting_approval", "expire", "expired"),
+            ("awaiting_approval", "withdraw", "queued"),
             ("awaiting_approval", "cancel", "cancelled"),
             ("approved", "queue", "queued"),
             ("approved", "cancel", "cancelled"),
@@ -466,6 +477,15 @@ mod tests {
             }
         }
         assert_eq!(found, legal);
+    }
+
+    #[test]
+    fn only_a_question_of_budgets_is_withdrawn() {
+        let asked = |reasons| State::AwaitingApproval(Request { reasons, ..request() });
+        for reasons in [vec![Reason::HighStakes], [request().reasons, vec![Reason::HighStakes]].concat(), vec![]] {
+            let job = Job { state: asked(reasons), ..Job::request("e", "m", "drift", at(0), at(48)) };
+            assert!(job.apply(&Step::Withdraw, at(1)).is_err());
+        }
     }
 
     #[test]

@@ -14,9 +14,12 @@ pub fn priority(job: &Job) -> Money {
     gain - job.estimate.as_ref().map_or(Money::ZERO, |estimate| estimate.expected)
 }
 
-/// Puts jobs in the order of their turns.
-pub fn order(jobs: &mut [Job]) {
-    jobs.sort_by(|a, b| priority(b).cmp(&priority(a)).then(a.requested_at.cmp(&b.requested_at)).then(a.id.cmp(&b.id)));
+/// Puts jobs in the order of their turns; `of` is the job of an entry.
+pub fn order<T>(entries: &mut [T], of: impl Fn(&T) -> &Job) {
+    entries.sort_by(|a, b| {
+        let (a, b) = (of(a), of(b));
+        priority(b).cmp(&priority(a)).then(a.requested_at.cmp(&b.requested_at)).then(a.id.cmp(&b.id))
+    });
 }
 
 /// What runs at the moment, against what may.
@@ -43,11 +46,6 @@ impl Slots {
         self.fleet += 1;
         *self.teams.entry(retrain.team.clone()).or_default() += 1;
         *self.resources.entry(retrain.resource.clone()).or_default() += 1;
-    }
-
-    /// Whether nothing more fits, of whichever model.
-    pub fn full(&self, limits: &AtOnce) -> bool {
-        self.fleet >= limits.fleet
     }
 }
 
@@ -83,7 +81,7 @@ mod tests {
         };
         let mut jobs =
             [job("a", 10.0, 100.0, 0), job("b", 500.0, 100.0, 3), job("c", 0.0, 90.0, 2), job("d", 500.0, 100.0, 1)];
-        order(&mut jobs);
+        order(&mut jobs, |job| job);
         assert_eq!(jobs.each_ref().map(|job| &*job.id), ["d", "b", "a", "c"]);
     }
 
@@ -110,7 +108,7 @@ mod tests {
         assert!(!slots.fits(limits, of(1)), "two of team x");
         assert!(slots.fits(limits, of(3)));
         slots.take(of(3));
-        assert!(slots.full(limits) && !slots.fits(limits, of(3)), "three in all");
+        assert!(!slots.fits(limits, of(3)), "three in all");
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{Means, advance, executor, run_of};
+use super::{Means, advance, reaching, retrain_of, run_of};
 use crate::error::{Error, Result};
-use crate::fleet::{Fleet, Money, Retrain};
+use crate::executor;
+use crate::fleet::{Fleet, Money};
 use crate::retrain::approval::{By, may_answer};
 use crate::retrain::{Grant, Job, Overrun, State, Step, Stopping};
 use crate::store::{Store, Versioned};
@@ -48,12 +49,11 @@ pub fn answer(
                 Step::Approve { grant: Grant { by: By::Person(by), reason: why, at: now, overruns } }
             }
         };
-        let team = retrain_of(fleet, &versioned.job).map_or("", |retrain| &retrain.team);
         // Under the lock of the transaction nobody else can have changed it.
         let gone = || wrong("it was changed at the same time; try again".into());
-        let after = advance(fleet, store, &versioned, &step, now, who, team)?.ok_or_else(gone)?;
+        let after = advance(fleet, store, &versioned, &step, now, who)?.ok_or_else(gone)?;
         match after.job.state {
-            State::Approved => advance(fleet, store, &after, &Step::Queue, now, who, team)?.ok_or_else(gone),
+            State::Approved => advance(fleet, store, &after, &Step::Queue, now, who)?.ok_or_else(gone),
             _ => Ok(after),
         }
     });
@@ -92,27 +92,24 @@ pub fn cancel(
 ) -> Result<Job> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
     let versioned = the_job(store, id)?;
-    let retrain = retrain_of(fleet, &versioned.job);
     let (by, reason) = (who.to_owned(), reason.to_owned());
     let step = match versioned.job.state {
         State::Running { .. } => Step::Stop { stopping: Stopping { by, reason, overdue: false } },
         _ => Step::Cancel { cost: Money::ZERO, by, reason },
     };
-    let team = retrain.map_or("", |retrain| &retrain.team);
     let after = store.transaction(|store| {
         let gone = || wrong("it was changed at the same time; try again".into());
-        advance(fleet, store, &versioned, &step, now, who, team)?.ok_or_else(gone)
+        advance(fleet, store, &versioned, &step, now, who)?.ok_or_else(gone)
     })?;
-    if let (State::Running { attempt, .. }, Some(retrain)) = (&after.job.state, retrain) {
-        let run = run_of(fleet, store, means, &after.job, *attempt, true)?;
-        // The word is noted: whatever goes wrong here, the next pass says it again.
+    // The word is noted: whatever goes wrong from here on, the next pass says it again.
+    if let State::Running { attempt, .. } = &after.job.state
+        && let Some(noted) = store.runs_of(id)?.into_iter().find(|run| run.attempt == *attempt)
+    {
+        let run = run_of(fleet, store, means, &after.job, &noted)?;
+        let retrain = reaching(retrain_of(fleet, &after.job), &noted);
         let _ = executor::of(retrain, means.http, means.program).cancel(&run, now);
     }
     Ok(after.job)
-}
-
-fn retrain_of<'a>(fleet: &'a Fleet, job: &Job) -> Option<&'a Retrain> {
-    fleet.models.iter().find(|model| model.name == job.model)?.retrain.as_ref()
 }
 
 /// The one job of a name.

@@ -7,12 +7,13 @@
 //! it once.
 
 mod answer;
+mod watch;
 mod worth;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,14 +21,14 @@ pub use answer::{Answer, answer, cancel};
 pub use worth::reckon;
 
 use crate::error::{Error, Result};
-use crate::executor::{self, Ended, Outcome, Progress, Run};
+use crate::executor::Run;
 use crate::fleet::{Fleet, Model, Money, Retrain};
-use crate::http::{Failure, Http};
+use crate::http::Http;
 use crate::notify::{self, Fact};
 use crate::retrain::approval::{self, By};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
-use crate::retrain::{Grant, Job, Ledger, Request, State, Step, Stopping};
+use crate::retrain::{Grant, Job, Ledger, Overrun, Request, State, Step, Stopping};
 use crate::store::{ITSELF, RunEntry, Store, Versioned};
 
 /// What a pass works with.
@@ -38,6 +39,8 @@ pub struct Means<'a> {
     pub program: &'a Path,
     /// The folder of the fleet's state: runs have folders of their own in it.
     pub state: &'a Path,
+    /// Whether places that do not answer have held the pass up long enough: then no run is turned to any more.
+    pub enough: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// What a pass did.
@@ -48,9 +51,6 @@ pub struct Passed {
     /// What could not be started or asked, by run: it is tried again.
     pub troubles: Vec<(String, String)>,
 }
-
-/// Runs that are asked for at once how far they are.
-const AT_ONCE: usize = 16;
 
 /// Once over all jobs. `step` is told before each step, by its name.
 ///
@@ -64,7 +64,16 @@ pub fn pass(
     step: &mut dyn FnMut(&str),
 ) -> Result<Passed> {
     step("lock jobs");
-    let _lock = store.lock("jobs")?;
+    store.alone("jobs", |store| take_further(fleet, store, now, means, step))
+}
+
+fn take_further(
+    fleet: &Fleet,
+    store: &mut Store,
+    now: Timestamp,
+    means: &Means<'_>,
+    step: &mut dyn FnMut(&str),
+) -> Result<Passed> {
     let models = fleet.models.iter().filter_map(|model| Some((&*model.name, (model, model.retrain.as_ref()?))));
     let mut pass = Pass { fleet, store, now, means, step, models: models.collect(), passed: Passed::default() };
     pass.request()?;
@@ -72,8 +81,9 @@ pub fn pass(
     pass.reckon()?;
     pass.ask()?;
     pass.enqueue()?;
+    let mut ledger = ledger(fleet, pass.store, now)?;
+    pass.withdraw(&ledger)?;
     pass.remind()?;
-    let mut ledger = pass.ledger()?;
     pass.watch(&mut ledger)?;
     pass.start(&mut ledger)?;
     pass.watch_new(&mut ledger)?;
@@ -138,22 +148,13 @@ impl Pass<'_> {
         (self.step)("call off");
         let job = &versioned.job;
         let (by, reason) = (ITSELF.to_owned(), reason.to_owned());
-        let State::Running { attempt, .. } = job.state else {
+        if !matches!(job.state, State::Running { .. }) {
             return self.advance(versioned, Step::Cancel { cost: Money::ZERO, by, reason }).map(drop);
-        };
-        if self.models.contains_key(&*job.model) {
-            if job.stopping.is_none() {
-                self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: false } })?;
-            }
-            return Ok(());
         }
-        // Nobody knows any more where it runs: a command is told by its folder, and all that was set aside is taken as spent.
-        let run = run_of(self.fleet, self.store, self.means, job, attempt, false)?;
-        if run.folder.is_dir() {
-            crate::atomic::write(&run.folder.join("cancel"), b"")?;
+        if job.stopping.is_none() {
+            self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: false } })?;
         }
-        let cost = job.estimate.map_or(Money::ZERO, |estimate| estimate.high);
-        self.advance(versioned, Step::Cancel { cost, by, reason }).map(drop)
+        Ok(())
     }
 
     /// Reckons what jobs cost and are worth.
@@ -190,6 +191,40 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Withdraws questions about budgets that would not be overrun any more: a new month has begun, another run cost less
+    /// than was set aside for it, or the budget was raised.
+    fn withdraw(&mut self, ledger: &Ledger) -> Result<()> {
+        let mut asked = self.store.jobs_in("awaiting_approval")?;
+        asked.retain(|v| matches!(&v.job.state, State::AwaitingApproval(request) if request.is_of_budgets()));
+        if asked.is_empty() {
+            return Ok(());
+        }
+        // Those that wait for their turn take from the same budgets.
+        asked.extend(self.store.jobs_in("queued")?);
+        queue::order(&mut asked, |versioned| &versioned.job);
+        let mut ledger = ledger.clone();
+        for versioned in asked {
+            let job = &versioned.job;
+            let Some((_, retrain)) = self.models.get(&*job.model).copied() else { continue };
+            let amount = to_commit(job, retrain);
+            if !self.overruns(&ledger, job, retrain, amount).is_empty() {
+                continue;
+            }
+            ledger.commit(&job.model, &retrain.team, amount);
+            if matches!(job.state, State::AwaitingApproval(_)) {
+                self.advance(&versioned, Step::Withdraw)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The budgets that a job would overrun without leave.
+    fn overruns(&self, ledger: &Ledger, job: &Job, retrain: &Retrain, amount: Money) -> Vec<Overrun> {
+        let mut overruns = ledger.overruns(&self.fleet.governance.budget, &job.model, retrain, amount);
+        overruns.retain(|overrun| !budget::is_allowed(overrun, &job.grants));
+        overruns
+    }
+
     /// Asks the next level where nobody has answered.
     fn remind(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("awaiting_approval")? {
@@ -207,162 +242,29 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn ledger(&mut self) -> Result<Ledger> {
-        ledger(self.fleet, self.store, self.now)
-    }
-
-    /// Sees how far runs are, starts those that are not known yet, and notes those that have ended.
-    fn watch(&mut self, ledger: &mut Ledger) -> Result<()> {
-        let running = self.store.jobs_in("running")?;
-        self.look_after(running, ledger)
-    }
-
-    /// The same for runs that this pass has noted.
-    fn watch_new(&mut self, ledger: &mut Ledger) -> Result<()> {
-        let now = self.now;
-        let mut running = self.store.jobs_in("running")?;
-        running.retain(|v| matches!(v.job.state, State::Running { started_at, .. } if started_at == now));
-        self.look_after(running, ledger)
-    }
-
-    fn look_after(&mut self, running: Vec<Versioned>, ledger: &mut Ledger) -> Result<()> {
-        let mut runs = Vec::new();
-        for versioned in running {
-            let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
-            let State::Running { attempt, .. } = versioned.job.state else { continue };
-            (self.step)("look after");
-            let noted = self.store.runs_of(&versioned.job.id)?.into_iter().find(|run| run.attempt == attempt);
-            let Some(noted) = noted else { continue };
-            let run = run_of(self.fleet, self.store, self.means, &versioned.job, attempt, noted.seen)?;
-            runs.push((versioned, retrain, run, noted));
-        }
-        for some in runs.chunks(AT_ONCE) {
-            let (means, now) = (self.means, self.now);
-            let progress: Vec<std::result::Result<Progress, Failure>> = std::thread::scope(|scope| {
-                let drive = |(versioned, retrain, run, _): &(Versioned, &Retrain, Run, RunEntry)| {
-                    drive(retrain, means, run, versioned.job.stopping.is_some(), now)
-                };
-                let asked: Vec<_> = some.iter().map(|of| scope.spawn(move || drive(of))).collect();
-                let gone = || Failure::passing("this program failed on it");
-                asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| Err(gone()))).collect()
-            });
-            for ((versioned, retrain, run, noted), progress) in some.iter().zip(progress) {
-                self.conclude(versioned, retrain, (run, noted), progress, ledger)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Draws the consequences of how far a run is.
-    fn conclude(
-        &mut self,
-        versioned: &Versioned,
-        retrain: &Retrain,
-        (run, noted): (&Run, &RunEntry),
-        progress: std::result::Result<Progress, Failure>,
-        ledger: &mut Ledger,
-    ) -> Result<()> {
-        let job = &versioned.job;
-        if matches!(progress, Ok(Progress::Running | Progress::Ended(_))) && !noted.seen {
-            self.store.see_run(&job.id, noted.attempt)?;
-        }
-        let late = self.now.duration_since(run.stop_at);
-        let mut never_ran = false;
-        let ended = match progress {
-            Ok(Progress::Ended(ended)) => ended,
-            // It was not there, and is not asked for any more.
-            Ok(Progress::NotStarted) => {
-                never_ran = !noted.seen;
-                Ended::new(Outcome::Failed, "it could not be started in time")
-            }
-            Err(failure) if failure.lasting => {
-                never_ran = true;
-                Ended::new(Outcome::Failed, failure.reason)
-            }
-            other => {
-                if let Err(failure) = other {
-                    self.passed.troubles.push((run.name(), failure.reason));
-                }
-                if late >= SignedDuration::ZERO && job.stopping.is_none() {
-                    let (by, reason) = (ITSELF.into(), "it took longer than its timeout".into());
-                    self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: true } })?;
-                    return Ok(());
-                }
-                // Those who train have a while to stop and say what it cost; after that nobody waits for their word.
-                if late < GRACE {
-                    return Ok(());
-                }
-                Ended::new(Outcome::TimedOut, "it took longer than its timeout")
-            }
-        };
-        let lasted = self.now.duration_since(run.started_at);
-        let cost = match (ended.cost, ended.outcome) {
-            (Some(cost), _) => cost,
-            (None, _) if never_ran => Money::ZERO,
-            (None, _) => price(retrain, ended.took.unwrap_or(lasted)),
-        };
-        let step = match (ended.outcome, &job.stopping) {
-            (Outcome::Succeeded, _) => Step::Succeed { cost },
-            (_, Some(stopping)) if stopping.overdue => Step::TimeOut { cost, reason: stopping.reason.clone() },
-            (_, Some(Stopping { by, reason, .. })) => Step::Cancel { cost, by: by.clone(), reason: reason.clone() },
-            (Outcome::TimedOut, None) => Step::TimeOut { cost, reason: ended.reason },
-            (Outcome::Cancelled, None) => {
-                Step::Cancel { cost, by: "executor".into(), reason: "it was stopped there".into() }
-            }
-            (Outcome::Failed, None) => {
-                let not_before = queue::retry_at(&job.id, job.attempts, retrain.backoff, self.now);
-                if job.attempts <= retrain.retries && not_before < job.deadline {
-                    Step::Retry { cost, reason: ended.reason, not_before }
-                } else {
-                    Step::Fail { cost, reason: ended.reason }
-                }
-            }
-        };
-        if self.advance(versioned, step)?.is_some() {
-            let (from, to) = ledger.span(&self.fleet.zone);
-            if (from..to).contains(&noted.started_at) {
-                ledger.settle(&job.model, &noted.team, noted.committed, cost);
-            }
-        }
-        Ok(())
-    }
-
     /// Starts what has its turn.
     fn start(&mut self, ledger: &mut Ledger) -> Result<()> {
         let limits = &self.fleet.governance.at_once;
         let mut slots = Slots::default();
-        for versioned in self.store.jobs_in("running")? {
-            if let Some((_, retrain)) = self.models.get(&*versioned.job.model) {
-                slots.take(retrain);
-            }
+        for run in self.store.runs_under_way()? {
+            slots.take(&run.retrain);
         }
-        let queued = self.store.jobs_in("queued")?;
-        let mut versions: HashMap<String, u64> = HashMap::new();
-        let mut jobs = Vec::new();
+        let mut queued = self.store.jobs_in("queued")?;
+        queue::order(&mut queued, |versioned| &versioned.job);
         for versioned in queued {
-            if self.now >= versioned.job.deadline {
-                let reason = format!("its turn did not come before its deadline, {}", versioned.job.deadline);
+            let job = &versioned.job;
+            if self.now >= job.deadline {
+                let reason = format!("its turn did not come before its deadline, {}", job.deadline);
                 self.advance(&versioned, Step::TimeOut { cost: Money::ZERO, reason })?;
                 continue;
-            }
-            versions.insert(versioned.job.id.clone(), versioned.version);
-            jobs.push(versioned.job);
-        }
-        queue::order(&mut jobs);
-        for job in jobs {
-            if slots.full(limits) {
-                break;
             }
             let State::Queued { not_before } = job.state else { continue };
             let Some((_, retrain)) = self.models.get(&*job.model).copied() else { continue };
             if self.now < not_before || !slots.fits(limits, retrain) {
                 continue;
             }
-            let committed = job.estimate.map_or(retrain.cost, |estimate| estimate.high);
-            let versioned = Versioned { version: versions.get(&job.id).copied().unwrap_or_default(), job };
-            let job = &versioned.job;
-            let mut overruns = ledger.overruns(&self.fleet.governance.budget, &job.model, retrain, committed);
-            overruns.retain(|overrun| !budget::is_allowed(overrun, &job.grants));
+            let amount = to_commit(job, retrain);
+            let overruns = self.overruns(ledger, job, retrain, amount);
             if !overruns.is_empty() {
                 let reasons = overruns.into_iter().map(approval::Reason::Overrun).collect();
                 let request = Request::new(&self.fleet.governance.approval, reasons, self.now);
@@ -372,7 +274,7 @@ impl Pass<'_> {
             let stop_at = self.now.checked_add(retrain.timeout).unwrap_or(Timestamp::MAX);
             if self.advance(&versioned, Step::Start { stop_at })?.is_some() {
                 slots.take(retrain);
-                ledger.commit(&versioned.job.model, &retrain.team, committed);
+                ledger.commit(&job.model, &retrain.team, amount);
             }
         }
         Ok(())
@@ -406,8 +308,7 @@ impl Pass<'_> {
     fn advance(&mut self, versioned: &Versioned, step: Step) -> Result<Option<Versioned>> {
         (self.step)(step.name());
         let (fleet, now) = (self.fleet, self.now);
-        let team = self.models.get(&*versioned.job.model).map_or("", |(_, retrain)| &retrain.team);
-        let after = self.store.transaction(|store| advance(fleet, store, versioned, &step, now, ITSELF, team))?;
+        let after = self.store.transaction(|store| advance(fleet, store, versioned, &step, now, ITSELF))?;
         if let Some(after) = &after {
             *self.passed.steps.entry(after.job.state.name().into()).or_default() += 1;
         }
@@ -415,62 +316,35 @@ impl Pass<'_> {
     }
 }
 
-/// After its time a run has so long to end by itself.
-const GRACE: SignedDuration = SignedDuration::from_secs(120);
-
-/// A run that cannot be started for so long makes way for others.
-const START_WITHIN: SignedDuration = SignedDuration::from_mins(10);
-
-/// Stops a run that is to be stopped, or starts one that is not known yet; how far it is. A lasting failure is one of a
-/// start: what went wrong in asking says nothing of the run.
-fn drive(
-    retrain: &Retrain,
-    means: &Means<'_>,
-    run: &Run,
-    stopping: bool,
-    now: Timestamp,
-) -> std::result::Result<Progress, Failure> {
-    let executor = executor::of(retrain, means.http, means.program);
-    let passing = |failure: Failure| Failure::passing(failure.reason);
-    if stopping {
-        executor.cancel(run, now).map_err(passing)?;
-    }
-    let in_time = run.seen || now.duration_since(run.started_at) < START_WITHIN;
-    match executor.poll(run, now).map_err(passing)? {
-        Progress::NotStarted if !stopping && in_time && now < run.stop_at => {
-            executor.start(run, now).map(|()| Progress::Running)
-        }
-        progress => Ok(progress),
-    }
+/// What is set aside for a run of a job.
+fn to_commit(job: &Job, retrain: &Retrain) -> Money {
+    job.estimate.map_or(retrain.cost, |estimate| estimate.high)
 }
 
-/// What a run costs that takes so long.
-fn price(retrain: &Retrain, took: SignedDuration) -> Money {
-    retrain.rate.times(took.as_secs_f64().max(0.0) / 3600.0) + retrain.storage
-}
-
-fn run_of(fleet: &Fleet, store: &mut Store, means: &Means<'_>, job: &Job, attempt: u32, seen: bool) -> Result<Run> {
-    let (started_at, stop_at) = match job.state {
-        State::Running { started_at, stop_at, .. } => (started_at, stop_at),
-        _ => (job.since, job.deadline),
+/// A run as its executor sees it.
+fn run_of(fleet: &Fleet, store: &mut Store, means: &Means<'_>, job: &Job, noted: &RunEntry) -> Result<Run> {
+    let stop_at = match job.state {
+        State::Running { stop_at, .. } => stop_at,
+        _ => job.deadline,
     };
-    let folder = means.state.join("jobs").join(&job.id).join(attempt.to_string());
+    let folder = folder_of(means.state, &job.id, noted.attempt);
     let executors = fleet.models.iter().filter_map(|model| Some(model.retrain.as_ref()?.executor.variables()));
     let channels = fleet.channels.iter().map(crate::fleet::Channel::variables);
-    let mut hidden: Vec<String> = executors.chain(channels).flatten().map(str::to_owned).collect();
+    let kept = std::iter::once(noted.retrain.executor.variables());
+    let mut hidden: Vec<String> = executors.chain(channels).chain(kept).flatten().map(str::to_owned).collect();
     hidden.push("DRIFTSWEEP_STORE".into());
     Ok(Run {
         fleet: fleet.name.clone(),
         model: job.model.clone(),
         job: job.id.clone(),
-        attempt,
+        attempt: noted.attempt,
         trigger: job.trigger.clone(),
         event: store.event_body(&job.id)?.unwrap_or_default(),
         folder: std::path::absolute(&folder).unwrap_or(folder),
-        started_at,
+        started_at: noted.started_at,
         stop_at,
         hidden,
-        seen,
+        seen: noted.seen,
     })
 }
 
@@ -483,8 +357,8 @@ pub fn ledger(fleet: &Fleet, store: &mut Store, now: Timestamp) -> Result<Ledger
     let (from, to) = ledger.span(&fleet.zone);
     for run in store.runs_between(from, to)? {
         match run.ended {
-            Some((_, _, cost)) => ledger.spend(&run.model, &run.team, cost),
-            None => ledger.commit(&run.model, &run.team, run.committed),
+            Some((_, _, cost)) => ledger.spend(&run.model, &run.retrain.team, cost),
+            None => ledger.commit(&run.model, &run.retrain.team, run.committed),
         }
     }
     Ok(ledger)
@@ -515,7 +389,6 @@ fn advance(
     step: &Step,
     now: Timestamp,
     actor: &str,
-    team: &str,
 ) -> Result<Option<Versioned>> {
     let before = &versioned.job;
     let job = before
@@ -526,12 +399,16 @@ fn advance(
     }
     if let (State::Queued { .. }, State::Running { attempt, started_at, .. }) = (&before.state, &job.state) {
         let (attempt, started_at) = (*attempt, *started_at);
+        let retrain = retrain_of(fleet, &job).cloned().ok_or_else(|| Error::BadValue {
+            what: format!("job {}", job.id),
+            reason: "the fleet file does not say how to train its model".into(),
+        })?;
         let estimate = job.estimate.unwrap_or_else(|| crate::retrain::Estimate::new(Money::ZERO, &[]));
         store.add_run(&RunEntry {
             job: job.id.clone(),
             attempt,
             model: job.model.clone(),
-            team: team.into(),
+            retrain,
             started_at,
             declared: estimate.declared,
             committed: estimate.high,
@@ -591,4 +468,15 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
 /// Where the files of a job's run are.
 pub fn folder_of(state: &Path, job: &str, attempt: u32) -> PathBuf {
     state.join("jobs").join(job).join(attempt.to_string())
+}
+
+/// The settings by which a run is reached: those of the fleet file, unless they lead elsewhere than where it was started.
+fn reaching<'a>(declared: Option<&'a Retrain>, noted: &'a RunEntry) -> &'a Retrain {
+    let kept = &noted.retrain;
+    declared.filter(|declared| declared.executor.same_place(&kept.executor)).unwrap_or(kept)
+}
+
+/// How the model of a job is trained, if the fleet file says so.
+fn retrain_of<'a>(fleet: &'a Fleet, job: &Job) -> Option<&'a Retrain> {
+    fleet.models.iter().find(|model| model.name == job.model)?.retrain.as_ref()
 }

@@ -21,7 +21,7 @@ CREATE TABLE run (
     job TEXT NOT NULL,
     attempt BIGINT NOT NULL,
     model TEXT NOT NULL,
-    team TEXT NOT NULL,
+    retrain TEXT NOT NULL,     -- how the model is trained, as the fleet file had it then, as JSON
     started_at BIGINT NOT NULL,
     declared BIGINT NOT NULL,
     committed BIGINT NOT NULL,

@@ -28,9 +28,11 @@ pub struct Database {
     file: Option<PathBuf>,
 }
 
-/// The right to act for a fleet; other processes are refused until it is dropped, or the process ends.
+/// The right to act for whatever has a number; other processes are refused until it is given back, or the process ends.
 pub struct Lock {
-    _file: Option<File>,
+    key: i64,
+    /// For SQLite; PostgreSQL holds it for the session.
+    file: Option<File>,
 }
 
 impl Database {
@@ -102,7 +104,7 @@ impl Database {
     pub fn try_lock(&mut self, key: i64) -> Result<Option<Lock>> {
         match self.file_lock(&format!("{key:016x}"))? {
             Some(file) => match file.try_lock() {
-                Ok(()) => Ok(Some(Lock { _file: Some(file) })),
+                Ok(()) => Ok(Some(Lock { key, file: Some(file) })),
                 Err(TryLockError::WouldBlock) => Ok(None),
                 Err(TryLockError::Error(e)) => Err(self.failed(format!("cannot be locked: {e}"))),
             },
@@ -111,8 +113,19 @@ impl Database {
                 const LOCK: &str = "SELECT CASE WHEN pg_try_advisory_lock($1) THEN 1 ELSE 0 END";
                 let locked =
                     self.runtime.block_on(sqlx::query_scalar::<_, i32>(LOCK).bind(key).fetch_one(&mut self.connection));
-                Ok((locked.map_err(|e| self.failed(reason(&e)))? == 1).then_some(Lock { _file: None }))
+                Ok((locked.map_err(|e| self.failed(reason(&e)))? == 1).then_some(Lock { key, file: None }))
             }
+        }
+    }
+
+    /// Gives a right back.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn unlock(&mut self, lock: Lock) -> Result<()> {
+        match lock.file {
+            Some(_) => Ok(()),
+            None => self.run(sqlx::query("SELECT pg_advisory_unlock($1)").bind(lock.key)).map(drop),
         }
     }
 

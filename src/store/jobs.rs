@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sqlx::any::AnyRow;
 use sqlx::{Row, query};
 
 use super::{Store, some_time, time};
 use crate::error::Result;
-use crate::fleet::Money;
+use crate::fleet::{Money, Retrain};
 use crate::retrain::Job;
 
 /// A job with the number of steps it has taken.
@@ -20,7 +21,7 @@ pub struct Versioned {
 }
 
 /// A start of a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunEntry {
     /// The job.
     pub job: String,
@@ -28,8 +29,9 @@ pub struct RunEntry {
     pub attempt: u32,
     /// The model.
     pub model: String,
-    /// The team that pays.
-    pub team: String,
+    /// How the model is trained, as the fleet file had it then: the run is asked for where it was started.
+    #[serde(skip)]
+    pub retrain: Retrain,
     /// When it was started.
     pub started_at: Timestamp,
     /// What it would cost by the declared hours and rates.
@@ -75,7 +77,7 @@ impl Store {
                    VALUES ($1, $2, $3, $4, $5, 1, $6) ON CONFLICT DO NOTHING";
         let insert = query(sql).bind(self.fleet.clone()).bind(job.id.clone()).bind(job.model.clone());
         let insert = insert.bind(job.state.name()).bind(job.requested_at.as_microsecond());
-        Ok(self.database.run(insert.bind(body(job)?))? == 1)
+        Ok(self.database.run(insert.bind(json(&job.id, job)?))? == 1)
     }
 
     /// Notes what a job has become: whether nobody else has changed it since.
@@ -86,7 +88,7 @@ impl Store {
         let sql =
             "UPDATE job SET state = $3, version = $4 + 1, body = $5 WHERE fleet = $1 AND id = $2 AND version = $4";
         let update = query(sql).bind(self.fleet.clone()).bind(job.id.clone()).bind(job.state.name());
-        Ok(self.database.run(update.bind(from as i64).bind(body(job)?))? == 1)
+        Ok(self.database.run(update.bind(from as i64).bind(json(&job.id, job)?))? == 1)
     }
 
     /// The jobs in a state, oldest first.
@@ -159,10 +161,11 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn add_run(&mut self, run: &RunEntry) -> Result<()> {
-        let sql = "INSERT INTO run (fleet, job, attempt, model, team, started_at, declared, committed, seen) \
+        let sql = "INSERT INTO run (fleet, job, attempt, model, retrain, started_at, declared, committed, seen) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)";
         let insert = query(sql).bind(self.fleet.clone()).bind(run.job.clone()).bind(i64::from(run.attempt));
-        let insert = insert.bind(run.model.clone()).bind(run.team.clone()).bind(run.started_at.as_microsecond());
+        let insert =
+            insert.bind(run.model.clone()).bind(json(&run.job, &run.retrain)?).bind(run.started_at.as_microsecond());
         self.database.run(insert.bind(run.declared.cents()).bind(run.committed.cents())).map(drop)
     }
 
@@ -192,10 +195,20 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_between(&mut self, since: Timestamp, before: Timestamp) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, team, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
+        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
                    WHERE fleet = $1 AND started_at >= $2 AND started_at < $3 ORDER BY started_at, job, attempt";
         let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
         self.database.rows(select.bind(before.as_microsecond()), run)
+    }
+
+    /// The runs that have not ended, oldest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn runs_under_way(&mut self) -> Result<Vec<RunEntry>> {
+        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
+                   WHERE fleet = $1 AND ended_at IS NULL ORDER BY started_at, job, attempt";
+        self.database.rows(query(sql).bind(self.fleet.clone()), run)
     }
 
     /// The runs of a job, in order.
@@ -203,7 +216,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_of(&mut self, job: &str) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, team, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
+        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
                    WHERE fleet = $1 AND job = $2 ORDER BY attempt";
         self.database.rows(query(sql).bind(self.fleet.clone()).bind(job.to_owned()), run)
     }
@@ -296,15 +309,17 @@ impl Store {
     }
 }
 
-fn body(job: &Job) -> Result<String> {
-    serde_json::to_string(job)
-        .map_err(|e| crate::error::Error::BadValue { what: format!("job {}", job.id), reason: e.to_string() })
+fn json(job: &str, value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|e| crate::error::Error::BadValue { what: format!("job {job}"), reason: e.to_string() })
+}
+
+fn of_json<T: DeserializeOwned>(row: &AnyRow, at: usize) -> std::result::Result<T, sqlx::Error> {
+    serde_json::from_str(row.try_get(at)?).map_err(|e| sqlx::Error::Decode(Box::new(e)))
 }
 
 fn job(row: &AnyRow) -> std::result::Result<Versioned, sqlx::Error> {
-    let body: String = row.try_get(0)?;
-    let job = serde_json::from_str(&body).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-    Ok(Versioned { job, version: row.try_get::<i64, _>(1)?.unsigned_abs() })
+    Ok(Versioned { job: of_json(row, 0)?, version: row.try_get::<i64, _>(1)?.unsigned_abs() })
 }
 
 fn run(row: &AnyRow) -> std::result::Result<RunEntry, sqlx::Error> {
@@ -313,7 +328,7 @@ fn run(row: &AnyRow) -> std::result::Result<RunEntry, sqlx::Error> {
         job: row.try_get(0)?,
         attempt: row.try_get::<i64, _>(1)?.unsigned_abs() as u32,
         model: row.try_get(2)?,
-        team: row.try_get(3)?,
+        retrain: of_json(row, 3)?,
         started_at: time(row, 4)?,
         declared: cents(5)?,
         committed: cents(6)?,

@@ -15,7 +15,7 @@ use crate::atomic::hex;
 use crate::error::{Error, Result};
 pub use audit::{ITSELF, Record, Verified};
 use database::Database;
-pub use database::{Lock, is_postgres};
+pub use database::is_postgres;
 pub use jobs::{Message, RunEntry, Versioned};
 
 /// The memory of one fleet.
@@ -152,13 +152,16 @@ impl Store {
         Ok(Self { database: Database::open(place)?, fleet: fleet.into() })
     }
 
-    /// The right to do something for the fleet, held until it is dropped or the process ends.
+    /// Does something for the fleet that only one process may do at a time.
     ///
     /// # Errors
-    /// [`Error::Occupied`] if another process has it.
-    pub fn lock(&mut self, what: &str) -> Result<Lock> {
+    /// [`Error::Occupied`] if another process is at it; those of what is done.
+    pub fn alone<T>(&mut self, what: &str, act: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let key = self.key_of(what);
-        self.database.try_lock(key)?.ok_or_else(|| Error::Occupied { fleet: self.fleet.clone() })
+        let lock = self.database.try_lock(key)?.ok_or_else(|| Error::Occupied { fleet: self.fleet.clone() })?;
+        let done = act(self);
+        let given_back = self.database.unlock(lock);
+        done.and_then(|done| given_back.map(|()| done))
     }
 
     /// A number for what a process may have for itself.

@@ -100,7 +100,16 @@ pub fn tick(
     step: &mut dyn FnMut(&str),
 ) -> Result<Ticked> {
     step("lock");
-    let _lock = store.lock("tick")?;
+    store.alone("tick", |store| see_to(fleet, store, now, sweeper, step))
+}
+
+fn see_to(
+    fleet: &Fleet,
+    store: &mut Store,
+    now: Timestamp,
+    sweeper: &mut dyn Sweeper,
+    step: &mut dyn FnMut(&str),
+) -> Result<Ticked> {
     step("meet models");
     let mut known = by_name(store.known()?);
     let unknown: Vec<&str> =

@@ -11,6 +11,7 @@ mod parity;
 mod properties;
 mod recovery;
 mod retrain;
+mod runs;
 mod server;
 mod shaders;
 mod slices;

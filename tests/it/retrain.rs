@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,18 +34,18 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn chance(random: &mut Pcg64, one_in: u64) -> bool {
+pub fn chance(random: &mut Pcg64, one_in: u64) -> bool {
     random.next_u64().is_multiple_of(one_in)
 }
 
 /// A fleet that is not swept: its events are put into the store.
-struct Yard {
-    folder: TempDir,
-    fleet: Fleet,
+pub struct Yard {
+    pub folder: TempDir,
+    pub fleet: Fleet,
 }
 
 impl Yard {
-    fn new(models: &[String], head: &str) -> Self {
+    pub fn new(models: &[String], head: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let name = folder.path().file_name().unwrap().to_string_lossy().into_owned();
         let mut text = format!("name = \"{name}\"\n{head}\n");
@@ -59,23 +59,23 @@ impl Yard {
         Self { folder, fleet }
     }
 
-    fn stores(&self) -> Vec<String> {
+    pub fn stores(&self) -> Vec<String> {
         let file = self.folder.path().join("store.sqlite").display().to_string();
         [Some(file), postgres()].into_iter().flatten().collect()
     }
 
     /// The same fleet with a name, and a state, of its own for a store.
-    fn in_store(&self, store: &str) -> (Fleet, std::path::PathBuf) {
+    pub fn in_store(&self, store: &str) -> (Fleet, std::path::PathBuf) {
         let kind = if store.starts_with("postgres") { "p" } else { "s" };
         (Fleet { name: format!("{}-{kind}", self.fleet.name), ..self.fleet.clone() }, self.folder.path().join(kind))
     }
 }
 
-fn open(store: &str, fleet: &Fleet) -> Store {
+pub fn open(store: &str, fleet: &Fleet) -> Store {
     Store::open(store, &fleet.name).unwrap()
 }
 
-fn add_event(store: &mut Store, id: &str, model: &str, now: Timestamp) {
+pub fn add_event(store: &mut Store, id: &str, model: &str, now: Timestamp) {
     let body = json!({ "id": id, "data": { "details": {} } }).to_string();
     let (id, model, trigger) = (id.to_owned(), model.to_owned(), "drift".to_owned());
     store
@@ -87,8 +87,15 @@ fn add_event(store: &mut Store, id: &str, model: &str, now: Timestamp) {
 }
 
 /// A pass in this process; a server may take a moment to notice that the last one is gone.
-fn pass(fleet: &Fleet, store: &str, state: &Path, http: &Http, now: Timestamp, step: &mut dyn FnMut(&str)) -> Passed {
-    let means = Means { http, program: Path::new(env!("CARGO_BIN_EXE_driftsweep")), state };
+pub fn pass(
+    fleet: &Fleet,
+    store: &str,
+    state: &Path,
+    http: &Http,
+    now: Timestamp,
+    step: &mut dyn FnMut(&str),
+) -> Passed {
+    let means = Means { http, program: Path::new(env!("CARGO_BIN_EXE_driftsweep")), state, enough: &|| false };
     for _ in 0..500 {
         match scheduler::pass(fleet, &mut open(store, fleet), now, &means, step) {
             Err(Error::Occupied { .. }) => std::thread::sleep(Duration::from_millis(10)),
@@ -537,123 +544,6 @@ fn all_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
             path => found.push(path),
         }
     }
-}
-
-#[test]
-fn commands_are_run_once_under_kills_and_stopped_in_time_with_all_that_they_started() {
-    // Ticks are killed at random; each run leaves one line.
-    let names: Vec<String> = (0..12).map(|i| format!("m{i}")).collect();
-    let yard = Yard::new(
-        &names,
-        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 5\n[defaults.retrain]\ncommand = [\"sh\", \"-c\", \"echo $DRIFTSWEEP_RUN >> ran; sleep 0.3\"]\n",
-    );
-    let file = yard.folder.path().join("fleet.toml").display().to_string();
-    let store = yard.stores().remove(0);
-    let now = Timestamp::now();
-    for name in &names {
-        add_event(&mut open(&store, &yard.fleet), &format!("{name}event"), name, now);
-    }
-    let mut random = Pcg64::seed_from_u64(5);
-    let mut done = 0;
-    for round in 0.. {
-        assert!(round < 400, "only {done} are done");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-        command.args(["tick", "--threads", "1", &file, "--store", &store]).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut ticks: Vec<_> = (0..2).map(|_| command.spawn().unwrap()).collect();
-        std::thread::sleep(Duration::from_millis(random.next_u64() % 150));
-        ticks.iter_mut().filter(|_| chance(&mut random, 2)).for_each(|tick| drop(tick.kill()));
-        ticks.iter_mut().for_each(|tick| drop(tick.wait()));
-        done = open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len();
-        if done == names.len() {
-            break;
-        }
-    }
-    let ran = fs::read_to_string(yard.folder.path().join("ran")).unwrap();
-    let lines: HashSet<&str> = ran.lines().collect();
-    assert_eq!((lines.len(), ran.lines().count()), (names.len(), names.len()), "{ran}");
-}
-
-#[test]
-fn a_command_that_takes_too_long_is_stopped_with_its_children_and_one_that_is_gone_is_tried_again() {
-    let slow = "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\nretries = 1\nbackoff = \"1s\"\ntimeout = \"1s\"\nlog_bytes = 4096\n\
-                command = [\"sh\", \"-c\", \"trap '' TERM; (trap '' TERM; while :; do echo noise; sleep 0.01; done) & echo $! > child; wait; sleep 60\"]\n";
-    let yard = Yard::new(&["m".into()], slow);
-    let (store, http) = (yard.stores().remove(0), Http::new().unwrap());
-    let state = yard.folder.path().join("state");
-    let mut now = Timestamp::now();
-    add_event(&mut open(&store, &yard.fleet), "event", "m", now);
-    let job = |store: &str| open(store, &yard.fleet).jobs("event").unwrap().remove(0).job;
-    for _ in 0..300 {
-        pass(&yard.fleet, &store, &state, &http, now, &mut |_| ());
-        if job(&store).state.is_final() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-        now = Timestamp::now();
-    }
-    assert_eq!(job(&store).state.name(), "timed_out", "{:?}", job(&store));
-    let child: i32 = fs::read_to_string(yard.folder.path().join("child")).unwrap().trim().parse().unwrap();
-    // Where nobody waits for it, what has ended is still listed.
-    let gone = || fs::read_to_string(format!("/proc/{child}/stat")).map_or(true, |stat| stat.contains(") Z "));
-    assert!(
-        (0..50).any(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            gone()
-        }),
-        "the child lives on"
-    );
-    let logs = ["output.log", "output.1.log"]
-        .map(|name| fs::metadata(state.join("jobs/event/1").join(name)).map_or(0, |m| m.len()));
-    assert!(logs.iter().sum::<u64>() <= 4096, "{logs:?}");
-
-    // The machine goes down: supervisor and command are gone without a word.
-    let quick = slow.replace("timeout = \"1s\"", "timeout = \"1h\"");
-    let yard = Yard::new(&["m".into()], &quick);
-    let store = yard.stores().remove(0);
-    let state = yard.folder.path().join("state");
-    let now = Timestamp::now();
-    add_event(&mut open(&store, &yard.fleet), "event", "m", now);
-    pass(&yard.fleet, &store, &state, &http, now, &mut |_| ());
-    let group = state.join("jobs/event/1/group");
-    (0..100)
-        .find(|_| {
-            std::thread::sleep(Duration::from_millis(50));
-            group.exists()
-        })
-        .unwrap();
-    let pid: i32 = fs::read_to_string(&group).unwrap().parse().unwrap();
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let parent: i32 = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-    kill_process(Pid::from_raw(parent).unwrap(), Signal::KILL).unwrap();
-    let job = || open(&store, &yard.fleet).jobs("event").unwrap().remove(0).job;
-    let later = now + SignedDuration::from_secs(30);
-    pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
-    assert_eq!(job().state.name(), "running", "the command still runs");
-    kill_process_group(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-    for _ in 0..100 {
-        std::thread::sleep(Duration::from_millis(20));
-        pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
-        if job().state.name() != "running" {
-            break;
-        }
-    }
-    assert!(matches!(job().state, State::Queued { not_before } if not_before > later), "{:?}", job().state);
-    // Called off while it runs: it ends at once.
-    let again = later + SignedDuration::from_secs(60);
-    pass(&yard.fleet, &store, &state, &http, again, &mut |_| ());
-    assert_eq!(job().state.name(), "running");
-    let means = Means { http: &http, program: Path::new(env!("CARGO_BIN_EXE_driftsweep")), state: &state };
-    scheduler::cancel(&yard.fleet, &mut open(&store, &yard.fleet), "event", ("ana", "no longer needed"), &means, again)
-        .unwrap();
-    assert_eq!(job().state.name(), "running", "until it is seen to have ended");
-    let result = state.join("jobs/event/2/result.json");
-    assert!((0..300).any(|_| {
-        std::thread::sleep(Duration::from_millis(50));
-        result.exists()
-    }));
-    pass(&yard.fleet, &store, &state, &http, again, &mut |_| ());
-    assert_eq!((job().state.name(), job().state.reason()), ("cancelled", "ana: no longer needed"));
 }
 
 #[test]

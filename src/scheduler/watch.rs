@@ -1,0 +1,200 @@
+//! Runs that are under way: started where they are not known yet, asked how far they are, stopped where they are to be.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+
+use super::{Means, Pass, reaching, run_of};
+use crate::error::Result;
+use crate::executor::{self, Ended, Outcome, Progress, Run};
+use crate::fleet::{Money, Retrain};
+use crate::http::Failure;
+use crate::retrain::{Job, Ledger, State, Step, Stopping, queue};
+use crate::store::{ITSELF, RunEntry, Versioned};
+
+/// Runs that are seen to at once.
+const AT_ONCE: usize = 16;
+
+/// After its time a run has so long to end by itself.
+const GRACE: SignedDuration = SignedDuration::from_secs(120);
+
+/// A run that cannot be started for so long makes way for others.
+const START_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// A run with what is known of it.
+struct Watched<'a> {
+    job: Versioned,
+    noted: RunEntry,
+    /// How the fleet file says that the model is trained, if it still does.
+    declared: Option<&'a Retrain>,
+    run: Run,
+}
+
+impl Watched<'_> {
+    fn retrain(&self) -> &Retrain {
+        reaching(self.declared, &self.noted)
+    }
+}
+
+impl Pass<'_> {
+    /// Sees how far runs are, starts those that are not known yet, and notes those that have ended.
+    pub(super) fn watch(&mut self, ledger: &mut Ledger) -> Result<()> {
+        self.look_after(|_| true, ledger)
+    }
+
+    /// The same for runs that this pass has noted.
+    pub(super) fn watch_new(&mut self, ledger: &mut Ledger) -> Result<()> {
+        let now = self.now;
+        self.look_after(|job| matches!(job.state, State::Running { started_at, .. } if started_at == now), ledger)
+    }
+
+    fn look_after(&mut self, which: impl Fn(&Job) -> bool, ledger: &mut Ledger) -> Result<()> {
+        let running = self.store.jobs_in("running")?.into_iter().filter(|versioned| which(&versioned.job));
+        let jobs: HashMap<_, _> = running.map(|versioned| (versioned.job.id.clone(), versioned)).collect();
+        let mut runs = Vec::new();
+        for noted in self.store.runs_under_way()? {
+            let Some(job) = jobs.get(&noted.job).cloned() else { continue };
+            (self.step)("look after");
+            let declared = self.models.get(&*noted.model).map(|(_, retrain)| *retrain);
+            let run = run_of(self.fleet, self.store, self.means, &job.job, &noted)?;
+            runs.push(Watched { job, noted, declared, run });
+        }
+        // Should there be no time for all, chance decides who is left, so that it is not the same ones each time.
+        let now = self.now;
+        runs.sort_by_cached_key(|watched| Sha256::digest(format!("{now} {}", watched.run.name())).to_vec());
+        let (means, next) = (self.means, AtomicUsize::new(0));
+        let (tell, told) = channel();
+        let work = |tell: std::sync::mpsc::Sender<(usize, std::result::Result<Progress, Failure>)>| {
+            while !(means.enough)() {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(watched) = runs.get(at) else { return };
+                let driven = catch_unwind(AssertUnwindSafe(|| drive(watched, means, now)));
+                let progress = driven.unwrap_or_else(|_| Err(Failure::passing("this program failed on it")));
+                // Whoever listens is gone if the store is: then nothing more is to be started.
+                if tell.send((at, progress)).is_err() {
+                    return;
+                }
+            }
+        };
+        let seen_to = std::thread::scope(|scope| {
+            for _ in 0..runs.len().min(AT_ONCE) {
+                let (tell, work) = (tell.clone(), &work);
+                scope.spawn(move || work(tell));
+            }
+            drop(tell);
+            let mut seen_to = 0;
+            for (at, progress) in told {
+                self.conclude(&runs[at], progress, ledger)?;
+                seen_to += 1;
+            }
+            Ok(seen_to)
+        })?;
+        for watched in runs.iter().skip(seen_to) {
+            let reason = "it was not asked: places before it took too long to answer";
+            self.passed.troubles.push((watched.run.name(), reason.into()));
+        }
+        Ok(())
+    }
+
+    /// Draws the consequences of how far a run is.
+    fn conclude(
+        &mut self,
+        watched: &Watched<'_>,
+        progress: std::result::Result<Progress, Failure>,
+        ledger: &mut Ledger,
+    ) -> Result<()> {
+        let Watched { job: versioned, noted, declared, run } = watched;
+        let job = &versioned.job;
+        if matches!(progress, Ok(Progress::Running | Progress::Ended(_))) && !noted.seen {
+            self.store.see_run(&job.id, noted.attempt)?;
+        }
+        let late = self.now.duration_since(run.stop_at);
+        let mut never_ran = false;
+        let ended = match progress {
+            Ok(Progress::Ended(ended)) => ended,
+            // It was not there, and is not asked for any more.
+            Ok(Progress::NotStarted) => {
+                never_ran = !noted.seen;
+                Ended::new(Outcome::Failed, "it could not be started in time")
+            }
+            Err(failure) if failure.lasting => {
+                never_ran = true;
+                Ended::new(Outcome::Failed, failure.reason)
+            }
+            other => {
+                if let Err(failure) = other {
+                    self.passed.troubles.push((run.name(), failure.reason));
+                }
+                if late >= SignedDuration::ZERO && job.stopping.is_none() {
+                    let (by, reason) = (ITSELF.into(), "it took longer than its timeout".into());
+                    self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: true } })?;
+                    return Ok(());
+                }
+                // Those who train have a while to stop and say what it cost; after that nobody waits for their word.
+                if late < GRACE {
+                    return Ok(());
+                }
+                Ended::new(Outcome::TimedOut, "it took longer than its timeout")
+            }
+        };
+        let lasted = self.now.duration_since(run.started_at);
+        let cost = match (ended.cost, ended.outcome) {
+            (Some(cost), _) => cost,
+            (None, _) if never_ran => Money::ZERO,
+            (None, _) => price(watched.retrain(), ended.took.unwrap_or(lasted)),
+        };
+        let step = match (ended.outcome, &job.stopping) {
+            (Outcome::Succeeded, _) => Step::Succeed { cost },
+            (_, Some(stopping)) if stopping.overdue => Step::TimeOut { cost, reason: stopping.reason.clone() },
+            (_, Some(Stopping { by, reason, .. })) => Step::Cancel { cost, by: by.clone(), reason: reason.clone() },
+            (Outcome::TimedOut, None) => Step::TimeOut { cost, reason: ended.reason },
+            (Outcome::Cancelled, None) => {
+                Step::Cancel { cost, by: "executor".into(), reason: "it was stopped there".into() }
+            }
+            (Outcome::Failed, None) => {
+                let retry = declared.filter(|declared| job.attempts <= declared.retries);
+                let not_before =
+                    retry.map(|declared| queue::retry_at(&job.id, job.attempts, declared.backoff, self.now));
+                match not_before.filter(|not_before| *not_before < job.deadline) {
+                    Some(not_before) => Step::Retry { cost, reason: ended.reason, not_before },
+                    None => Step::Fail { cost, reason: ended.reason },
+                }
+            }
+        };
+        if self.advance(versioned, step)?.is_some() {
+            let (from, to) = ledger.span(&self.fleet.zone);
+            if (from..to).contains(&noted.started_at) {
+                ledger.settle(&job.model, &noted.retrain.team, noted.committed, cost);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stops a run that is to be stopped, or starts one that is not known yet; how far it is. A lasting failure is one of a
+/// start: what went wrong in asking says nothing of the run.
+fn drive(watched: &Watched<'_>, means: &Means<'_>, now: Timestamp) -> std::result::Result<Progress, Failure> {
+    let Watched { run, .. } = watched;
+    let executor = executor::of(watched.retrain(), means.http, means.program);
+    let passing = |failure: Failure| Failure::passing(failure.reason);
+    let stopping = watched.job.job.stopping.is_some();
+    if stopping {
+        executor.cancel(run, now).map_err(passing)?;
+    }
+    let in_time = run.seen || now.duration_since(run.started_at) < START_WITHIN;
+    match executor.poll(run, now).map_err(passing)? {
+        Progress::NotStarted if !stopping && in_time && now < run.stop_at => {
+            executor.start(run, now).map(|()| Progress::Running)
+        }
+        progress => Ok(progress),
+    }
+}
+
+/// What a run costs that takes so long.
+fn price(retrain: &Retrain, took: SignedDuration) -> Money {
+    retrain.rate.times(took.as_secs_f64().max(0.0) / 3600.0) + retrain.storage
+}
