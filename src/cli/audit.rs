@@ -1,17 +1,16 @@
 //! `driftsweep audit` and `outbox`
 
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use driftsweep::error::Error;
-use driftsweep::fleet::{Fleet, Options};
 use driftsweep::http::Http;
 use driftsweep::notify;
 use driftsweep::store::Message;
 use jiff::Timestamp;
 
-use super::tick::{StoreArgs, TextFormat};
+use super::TextFormat;
+use super::memory::MemoryArgs;
 
 #[derive(Subcommand)]
 pub enum AuditCommand {
@@ -28,35 +27,26 @@ pub struct ShowArgs {
     /// The job, event, model or budget; all if left out
     #[arg(long, value_name = "NAME", default_value = "")]
     subject: String,
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
     #[command(flatten)]
-    store: StoreArgs,
+    memory: MemoryArgs,
 }
 
 #[derive(Args)]
 pub struct VerifyArgs {
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// The last record as an earlier check showed it, kept elsewhere: finds even an audit that was written anew
     #[arg(long, value_name = "NUMBER:HASH", value_parser = head)]
     expect: Option<(u64, String)>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 #[derive(Args)]
 pub struct ExportArgs {
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
     #[command(flatten)]
-    store: StoreArgs,
+    memory: MemoryArgs,
 }
 
 /// The audit is not what it was.
@@ -77,8 +67,7 @@ pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (_, mut store) = args.memory.open()?;
     let mut table = super::table(["record", "at", "by", "what", "to", "figures"]);
     store.audit(&args.subject, |record| {
         table.add_row([
@@ -96,8 +85,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (_, mut store) = args.memory.open()?;
     let expected = args.expect.as_ref().map(|(seq, hash)| (*seq, &**hash));
     let verified = store.verify_audit(expected)?;
     match args.format {
@@ -114,8 +102,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
 }
 
 fn export(args: &ExportArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (_, mut store) = args.memory.open()?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let failed = |source| Error::Write { path: "standard output".into(), source };
     let written = store.audit("", |record| {
@@ -141,23 +128,19 @@ pub enum OutboxCommand {
 
 #[derive(Args)]
 pub struct OutboxArgs {
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// The time it is taken to be [default: now]
     #[arg(long, value_name = "TIME", value_parser = super::state::time)]
     now: Option<Timestamp>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
     let (OutboxCommand::List(args) | OutboxCommand::Send(args) | OutboxCommand::Retry(args)) = command;
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (fleet, mut store) = args.memory.open()?;
     let now = args.now.unwrap_or_else(Timestamp::now);
     match command {
         OutboxCommand::List(_) => {

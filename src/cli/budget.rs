@@ -1,47 +1,38 @@
 //! `driftsweep budget` and `economics`
 
-use std::path::PathBuf;
-
 use clap::Args;
-use driftsweep::fleet::{Fleet, Options};
 use driftsweep::retrain::{Estimate, Worth};
 use driftsweep::scheduler;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::tick::{StoreArgs, TextFormat};
+use super::TextFormat;
+use super::memory::MemoryArgs;
 
 #[derive(Args)]
 pub struct BudgetArgs {
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// A time in the month, and how much of it has passed [default: now]
     #[arg(long, value_name = "TIME", value_parser = super::state::time)]
     now: Option<Timestamp>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 #[derive(Args)]
 pub struct EconomicsArgs {
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (fleet, mut store) = args.memory.open()?;
     let now = args.now.unwrap_or_else(Timestamp::now);
     let ledger = scheduler::ledger(&fleet, &mut store, now)?;
     let standings = scheduler::standings(&fleet, &ledger, now);
@@ -82,8 +73,7 @@ struct Line<'a> {
 }
 
 pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (fleet, mut store) = args.memory.open()?;
     let mut lines = Vec::new();
     for model in &fleet.models {
         let Some(retrain) = &model.retrain else { continue };

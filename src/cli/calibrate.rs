@@ -13,9 +13,8 @@ use driftsweep::policy::calibrate::Limit;
 use jiff::Timestamp;
 use toml_edit::{DocumentMut, Item, Table, value};
 
-use super::EngineArgs;
 use super::state::FolderArgs;
-use super::tick::TextFormat;
+use super::{EngineArgs, TextFormat};
 
 #[derive(Args)]
 pub struct CalibrateArgs {

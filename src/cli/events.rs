@@ -1,17 +1,16 @@
 //! `driftsweep events`
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use driftsweep::error::Error;
-use driftsweep::fleet::{Fleet, Options};
 use driftsweep::notify::{self, Fact};
 use driftsweep::store::{Event, Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::tick::{StoreArgs, TextFormat};
+use super::TextFormat;
+use super::memory::MemoryArgs;
 
 #[derive(Subcommand)]
 pub enum EventsCommand {
@@ -23,9 +22,8 @@ pub enum EventsCommand {
 
 #[derive(Args)]
 pub struct ListArgs {
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Those that are closed, too
     #[arg(long)]
     all: bool,
@@ -35,8 +33,6 @@ pub struct ListArgs {
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 #[derive(Args)]
@@ -44,9 +40,8 @@ pub struct CloseArgs {
     /// The event, as `events list` shows it; its first letters are enough
     #[arg(value_name = "EVENT")]
     event: String,
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Whether the model was trained: its drift and its new labels are then counted from that time on
     #[arg(long, value_enum)]
     outcome: Ending,
@@ -56,8 +51,6 @@ pub struct CloseArgs {
     /// When [default: now]
     #[arg(long, value_name = "TIME", value_parser = super::state::time)]
     now: Option<Timestamp>,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,8 +67,7 @@ pub fn run(command: &EventsCommand) -> anyhow::Result<u8> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (_, mut store) = args.memory.open()?;
     let wanted = |event: &Event| {
         (args.all || event.closed.is_none()) && args.model.as_ref().is_none_or(|model| *model == event.model)
     };
@@ -125,8 +117,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
 }
 
 fn close(args: &CloseArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (fleet, mut store) = args.memory.open()?;
     let at = args.now.unwrap_or_else(Timestamp::now);
     let event = find(&mut store, &args.event)?;
     if at < event.triggered_at || at.duration_since(Timestamp::now()) > SignedDuration::from_hours(24) {

@@ -1,10 +1,9 @@
 //! `driftsweep explain`
 
 use std::fmt::Write;
-use std::path::PathBuf;
 
 use clap::Args;
-use driftsweep::fleet::{Fleet, Given, Model, Options, Quorum, Role, Trigger};
+use driftsweep::fleet::{Given, Model, Quorum, Role, Trigger};
 use driftsweep::metric::performance::Measured;
 use driftsweep::policy::Evaluation;
 use driftsweep::policy::drift::{Column, Comparison, DriftVerdict, Signal};
@@ -13,16 +12,16 @@ use driftsweep::store::{Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::tick::{StoreArgs, TextFormat};
+use super::TextFormat;
+use super::memory::MemoryArgs;
 
 #[derive(Args)]
 pub struct ExplainArgs {
     /// The model
     #[arg(value_name = "MODEL")]
     model: String,
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// As of the last sweep up to then [default: the last one]
     #[arg(long, value_name = "TIME", value_parser = super::state::time)]
     at: Option<Timestamp>,
@@ -32,14 +31,11 @@ pub struct ExplainArgs {
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let (fleet, mut store) = args.memory.open()?;
     let model = super::model_of(&fleet, &args.model)?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
     if args.quality {
         return quality(args, &mut store);
     }

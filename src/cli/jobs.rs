@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use driftsweep::executor::local;
-use driftsweep::fleet::{Fleet, Money, Options};
+use driftsweep::fleet::{Fleet, Money};
 use driftsweep::http::Http;
 use driftsweep::policy::drift::DriftVerdict;
 use driftsweep::retrain::approval::By;
@@ -15,7 +15,8 @@ use driftsweep::store::{RunEntry, Store, Versioned};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::tick::{StoreArgs, TextFormat};
+use super::TextFormat;
+use super::memory::MemoryArgs;
 
 #[derive(Subcommand)]
 pub enum JobsCommand {
@@ -29,9 +30,8 @@ pub enum JobsCommand {
 
 #[derive(Args)]
 pub struct ListArgs {
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Those at their end, too
     #[arg(long)]
     all: bool,
@@ -44,8 +44,6 @@ pub struct ListArgs {
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 #[derive(Args)]
@@ -53,14 +51,11 @@ pub struct ShowArgs {
     /// The job; its first letters are enough
     #[arg(value_name = "JOB")]
     job: String,
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 /// Who decides, and why.
@@ -69,9 +64,8 @@ pub struct DecisionArgs {
     /// The job; its first letters are enough
     #[arg(value_name = "JOB")]
     job: String,
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Why, for those who come after
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -81,8 +75,6 @@ pub struct DecisionArgs {
     /// The time it is taken to be [default: now]
     #[arg(long, value_name = "TIME", value_parser = super::state::time)]
     now: Option<Timestamp>,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 #[derive(Args)]
@@ -122,8 +114,7 @@ pub fn run(command: &JobsCommand) -> anyhow::Result<u8> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (_, mut store) = args.memory.open()?;
     let wanted = |job: &Job| {
         let state = args.in_state.as_ref().map_or(args.all || !job.state.is_final(), |state| state == job.state.name());
         state && args.model.as_ref().is_none_or(|model| *model == job.model)
@@ -152,8 +143,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (fleet, mut store) = args.memory.open()?;
     let job = find(&mut store, &args.job)?.job;
     let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
     let runs = store.runs_of(&job.id)?;
@@ -161,7 +151,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         super::write_json(&json!({ "job": job, "event": event, "runs": runs }))?;
         return Ok(0);
     }
-    let state = args.store.folders.folder(&args.fleet).0;
+    let state = args.memory.folder();
     super::write_stdout(page(&fleet, &job, &event, &runs, &state)?.as_bytes())?;
     Ok(0)
 }
@@ -296,9 +286,8 @@ pub fn reject(args: &DecisionArgs) -> anyhow::Result<u8> {
 }
 
 fn decide(args: &DecisionArgs, answer: Answer) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let (fleet, mut store) = args.memory.open()?;
     let (who, now) = who_and_when(args)?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
     let id = find(&mut store, &args.job)?.job.id;
     let job = scheduler::answer(&fleet, &mut store, &id, answer, (&who, &args.reason), now)?;
     eprintln!("job {} of {}: {}", job.id, job.model.escape_debug(), job.state.name().replace('_', " "));
@@ -306,11 +295,10 @@ fn decide(args: &DecisionArgs, answer: Answer) -> anyhow::Result<u8> {
 }
 
 fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let (fleet, mut store) = args.memory.open()?;
     let (who, now) = who_and_when(args)?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
     let id = find(&mut store, &args.job)?.job.id;
-    let state = args.store.folders.folder(&args.fleet).0;
+    let state = args.memory.folder();
     let (http, program) = (Http::new()?, std::env::current_exe()?);
     let means = Means { http: &http, program: &program, state: &state, enough: &|| false };
     let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.reason), &means, now)?;

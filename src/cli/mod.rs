@@ -14,6 +14,7 @@ mod generate;
 mod history;
 mod init;
 mod jobs;
+mod memory;
 mod mute;
 mod state;
 mod sweep;
@@ -138,6 +139,13 @@ struct EngineArgs {
     /// Memory to stay under, for example 4GiB; columns too large for it are read twice [default: 256MiB per thread]
     #[arg(long, value_name = "SIZE")]
     memory: Option<bytesize::ByteSize>,
+}
+
+/// What is read by people, or by programs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TextFormat {
+    Table,
+    Json,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -1,24 +1,21 @@
 //! `driftsweep mute` and `unmute`
 
-use std::path::PathBuf;
-
 use clap::Args;
-use driftsweep::fleet::{Fleet, Options, Trigger};
+use driftsweep::fleet::Trigger;
 use driftsweep::notify::{self, Fact};
 use driftsweep::store::Mute;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::tick::StoreArgs;
+use super::memory::MemoryArgs;
 
 #[derive(Args)]
 pub struct MuteArgs {
     /// The model
     #[arg(value_name = "MODEL")]
     model: String,
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// schedule, performance, drift or volume [default: all]
     #[arg(long, value_name = "NAME")]
     trigger: Option<Trigger>,
@@ -37,8 +34,6 @@ pub struct MuteArgs {
     /// The time it is taken to be [default: now]
     #[arg(long, value_name = "TIME", value_parser = super::state::time)]
     now: Option<Timestamp>,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 #[derive(Args)]
@@ -46,14 +41,11 @@ pub struct UnmuteArgs {
     /// The model
     #[arg(value_name = "MODEL")]
     model: String,
-    /// The fleet file
-    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
-    fleet: PathBuf,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// The trigger that was named when it was muted
     #[arg(long, value_name = "NAME")]
     trigger: Option<Trigger>,
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 fn length(text: &str) -> Result<SignedDuration, String> {
@@ -61,7 +53,7 @@ fn length(text: &str) -> Result<SignedDuration, String> {
 }
 
 pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
+    let (fleet, mut store) = args.memory.open()?;
     super::model_of(&fleet, &args.model)?;
     let now = args.now.unwrap_or_else(Timestamp::now);
     let until = match (args.until, args.for_) {
@@ -82,7 +74,6 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
         set_by: args.by.clone().or_else(|| super::variable("USER")).unwrap_or_else(|| "unknown".into()),
         set_at: now,
     };
-    let mut store = args.store.open(&args.fleet, &fleet)?;
     store.transaction(|store| {
         store.set_mute(&mute)?;
         let body = json!({ "trigger": mute.trigger, "until": until, "reason": mute.reason });
@@ -94,8 +85,7 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
 }
 
 pub fn lift(args: &UnmuteArgs) -> anyhow::Result<u8> {
-    let fleet = Fleet::read(&args.fleet, &Options::new())?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    let (fleet, mut store) = args.memory.open()?;
     let trigger = args.trigger.map(Trigger::name).unwrap_or_default();
     let lifted = store.transaction(|store| {
         if !store.lift_mute(&args.model, trigger)? {

@@ -1,52 +1,22 @@
 //! `driftsweep tick`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::http::Http;
 use driftsweep::notify::{self, Delivered};
 use driftsweep::scheduler::{self, Means, Passed};
-use driftsweep::store::Store;
 use driftsweep::sweep::{Plan, Run, SweepReport};
 use driftsweep::tick::{self, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::state::{FolderArgs, State};
-use super::{Bar, EngineArgs};
-
-/// Where a fleet's memory is.
-#[derive(Args)]
-pub struct StoreArgs {
-    #[command(flatten)]
-    pub folders: FolderArgs,
-    /// The store: the path of an SQLite file, or a postgres:// URL; one with a password belongs into the environment
-    /// [default: $DRIFTSWEEP_STORE, or driftsweep.sqlite in the state]
-    #[arg(long, value_name = "PATH|URL")]
-    store: Option<String>,
-}
-
-/// Names the store where the command line does not.
-const VARIABLE: &str = "DRIFTSWEEP_STORE";
-
-impl StoreArgs {
-    /// Opens the memory of a fleet.
-    pub fn open(&self, path: &Path, fleet: &Fleet) -> Result<Store> {
-        let default = || self.folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned();
-        let place = self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE));
-        if place.is_some() && !fleet.named {
-            return Err(Error::Fleet {
-                path: path.into(),
-                line: None,
-                reason: "fleets that may share a store are told apart by name; add name = \"…\" at the top".into(),
-            });
-        }
-        Store::open(&place.unwrap_or_else(default), &fleet.name)
-    }
-}
+use super::memory::StoreArgs;
+use super::state::State;
+use super::{Bar, EngineArgs, TextFormat};
 
 #[derive(Args)]
 pub struct TickArgs {
@@ -72,13 +42,6 @@ pub struct TickArgs {
     store: StoreArgs,
     #[command(flatten)]
     engine: EngineArgs,
-}
-
-/// What is read by people, or by programs.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TextFormat {
-    Table,
-    Json,
 }
 
 pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
