@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use driftsweep::executor::local;
@@ -300,7 +301,7 @@ fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
     let id = find(&mut store, &args.job)?.job.id;
     let state = args.memory.folder();
     let (http, program) = (Http::new()?, std::env::current_exe()?);
-    let means = Means { http: &http, program: &program, state: &state, enough: &|| false };
+    let means = Means { http: &http, program: &program, state: &state, elapsed: &|| Duration::ZERO };
     let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.reason), &means, now)?;
     let word = if job.state.is_final() { "cancelled" } else { "told to stop; the next tick notes its end" };
     eprintln!("job {} of {}: {word}", job.id, job.model.escape_debug());

@@ -109,9 +109,6 @@ struct FollowUp {
     messages: Delivered,
 }
 
-/// Runs whose places do not answer hold a tick up no longer; those that were not asked are asked by the next.
-const RUNS_WITHIN: Duration = Duration::from_secs(60);
-
 /// Messages hold a tick up no longer; what is left goes with the next.
 const MESSAGES_WITHIN: Duration = Duration::from_secs(30);
 
@@ -134,7 +131,7 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
     let mut at = now;
     loop {
         let begun = Instant::now();
-        let means = Means { http: &http, program: &program, state: &state, enough: &|| begun.elapsed() > RUNS_WITHIN };
+        let means = Means { http: &http, program: &program, state: &state, elapsed: &|| begun.elapsed() };
         let passed = match scheduler::pass(fleet, &mut store, at, &means, &mut |_| ()) {
             // Another process is at it.
             Err(Error::Occupied { .. }) => return Ok(done),

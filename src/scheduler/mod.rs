@@ -12,6 +12,7 @@ mod worth;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -39,8 +40,8 @@ pub struct Means<'a> {
     pub program: &'a Path,
     /// The folder of the fleet's state: runs have folders of their own in it.
     pub state: &'a Path,
-    /// Whether places that do not answer have held the pass up long enough: then no run is turned to any more.
-    pub enough: &'a (dyn Fn() -> bool + Sync),
+    /// For how long the pass has been at it.
+    pub elapsed: &'a (dyn Fn() -> Duration + Sync),
 }
 
 /// What a pass did.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -18,6 +19,9 @@ use crate::store::{ITSELF, RunEntry, Versioned};
 
 /// Runs that are seen to at once.
 const AT_ONCE: usize = 16;
+
+/// Places that do not answer hold a pass up no longer: no run is turned to after that.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// After its time a run has so long to end by itself.
 const GRACE: SignedDuration = SignedDuration::from_secs(120);
@@ -66,10 +70,10 @@ impl Pass<'_> {
         // Should there be no time for all, chance decides who is left, so that it is not the same ones each time.
         let now = self.now;
         runs.sort_by_cached_key(|watched| Sha256::digest(format!("{now} {}", watched.run.name())).to_vec());
-        let (means, next) = (self.means, AtomicUsize::new(0));
+        let (means, begun, next) = (self.means, (self.means.elapsed)(), AtomicUsize::new(0));
         let (tell, told) = channel();
         let work = |tell: std::sync::mpsc::Sender<(usize, std::result::Result<Progress, Failure>)>| {
-            while !(means.enough)() {
+            while (means.elapsed)() - begun < PATIENCE {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(watched) = runs.get(at) else { return };
                 let driven = catch_unwind(AssertUnwindSafe(|| drive(watched, means, now)));

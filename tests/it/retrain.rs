@@ -95,7 +95,8 @@ pub fn pass(
     now: Timestamp,
     step: &mut dyn FnMut(&str),
 ) -> Passed {
-    let means = Means { http, program: Path::new(env!("CARGO_BIN_EXE_driftsweep")), state, enough: &|| false };
+    let means =
+        Means { http, program: Path::new(env!("CARGO_BIN_EXE_driftsweep")), state, elapsed: &|| Duration::ZERO };
     for _ in 0..500 {
         match scheduler::pass(fleet, &mut open(store, fleet), now, &means, step) {
             Err(Error::Occupied { .. }) => std::thread::sleep(Duration::from_millis(10)),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -123,8 +124,12 @@ fn a_command_that_takes_too_long_is_stopped_with_its_children_and_one_that_is_go
     let again = later + SignedDuration::from_secs(60);
     pass(&yard.fleet, &store, &state, &http, again, &mut |_| ());
     assert_eq!(job().state.name(), "running");
-    let means =
-        Means { http: &http, program: Path::new(env!("CARGO_BIN_EXE_driftsweep")), state: &state, enough: &|| false };
+    let means = Means {
+        http: &http,
+        program: Path::new(env!("CARGO_BIN_EXE_driftsweep")),
+        state: &state,
+        elapsed: &|| Duration::ZERO,
+    };
     scheduler::cancel(&yard.fleet, &mut open(&store, &yard.fleet), "event", ("ana", "no longer needed"), &means, again)
         .unwrap();
     assert_eq!(job().state.name(), "running", "until it is seen to have ended");
@@ -266,4 +271,32 @@ fn a_tick_that_waits_stays_until_what_it_started_has_ended() {
     assert!(!tick.output().unwrap().stdout.is_empty());
     assert_eq!(fs::read_to_string(yard.folder.path().join("trained")).unwrap(), "a\nb\n");
     assert_eq!(open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len(), 2);
+}
+
+#[test]
+fn runs_that_there_is_no_time_to_ask_for_are_left_to_the_next_pass() {
+    let word = Arc::new(Mutex::new(says("running")));
+    let (url, _) = place(&word);
+    let models: Vec<String> = (0..20).map(|i| format!("m{i}")).collect();
+    let head = format!(
+        "[queue]\nat_once = 100\n[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\nwebhook = {{ url = \"{url}\" }}\n"
+    );
+    let yard = Yard::new(&models, &head);
+    let (store, http, now) = (yard.stores().remove(0), Http::new().unwrap(), Timestamp::now());
+    for model in &models {
+        add_event(&mut open(&store, &yard.fleet), &format!("event-{model}"), model, now);
+    }
+    let state = yard.folder.path().join("state");
+    pass(&yard.fleet, &store, &state, &http, now, &mut |_| ());
+    *word.lock().unwrap() = says("succeeded");
+    let later = now + SignedDuration::from_mins(1);
+    // Each look at the clock is ten seconds after the last.
+    let looks = AtomicU64::new(0);
+    let slow = || Duration::from_secs(10 * looks.fetch_add(1, Ordering::Relaxed));
+    let program = Path::new(env!("CARGO_BIN_EXE_driftsweep"));
+    let means = Means { http: &http, program, state: &state, elapsed: &slow };
+    let passed = scheduler::pass(&yard.fleet, &mut open(&store, &yard.fleet), later, &means, &mut |_| ()).unwrap();
+    assert_eq!((passed.steps["succeeded"], passed.troubles.len()), (5, 15), "{passed:?}");
+    pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
+    assert_eq!(open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len(), 20);
 }
