@@ -463,7 +463,7 @@ impl RetrainTable {
     fn executor(&self, folder: &Path) -> Checked<Option<Executor>> {
         let command = self.command.as_ref().map(|arguments| {
             if arguments.first().is_none_or(|program| program.trim().is_empty()) {
-                return Err("command = [] runs nothing".to_owned());
+                return Err("command runs nothing: its first word is the program".to_owned());
             }
             if arguments.iter().any(|argument| argument.contains('\0')) {
                 return Err("command holds a zero byte".to_owned());

@@ -46,19 +46,25 @@ training failed, and is tried again after {{ f.not_before }}: {{ f.reason }}
 {%- endif %}";
 
 impl Letter {
-    /// Of a message of the outbox.
+    /// Of a message of the outbox. Where the channel's own template is none, it is told in the built-in words: a slip in the
+    /// fleet file keeps nobody from being asked.
     ///
     /// # Errors
-    /// A lasting [`Failure`] for a template that is none.
+    /// A lasting [`Failure`] for a message that is no CloudEvent.
     pub fn of(message: &Message, channel: &Channel) -> Result<Self, Failure> {
         let event: Value = serde_json::from_str(&message.body)
             .map_err(|e| Failure::lasting(format!("the message is not JSON: {e}")))?;
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
-        let template = channel.template.as_deref().unwrap_or(TEMPLATE);
-        let text = environment
-            .render_str(template, minijinja::value::Serde(printable(&event["data"])))
-            .map_err(|e| Failure::lasting(format!("the template of channel '{}': {e}", channel.name)))?;
+        let data = printable(&event["data"]);
+        let render = |template: &str| environment.render_str(template, minijinja::value::Serde(&data));
+        let text = match channel.template.as_deref().map(render) {
+            Some(Ok(text)) => Ok(text),
+            Some(Err(e)) => render(TEMPLATE)
+                .map(|text| format!("{text}\n(the template of channel '{}' is wrong: {e})", channel.name)),
+            None => render(TEMPLATE),
+        };
+        let text = text.map_err(|e| Failure::lasting(e.to_string()))?;
         Ok(Self { id: event["id"].as_str().unwrap_or_default().to_owned(), text, event })
     }
 }

@@ -377,7 +377,7 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
          template = \"{{{{ figures.model }}}}: {{{{ figures.reason }}}} ({{{{ kind }}}})\"\n[[notify]]\nname = \"bad\"\nwebhook = {{ url = \
          \"{url}/bad\", format = \"cloudevent\" }}\n[[notify]]\nname = \"mail\"\nemail = {{ host = \"127.0.0.1\", port = {port}, security = \
          \"none\", from = \"driftsweep@example.com\", to = [\"Ana <ana@example.com>\"] }}\n[[notify]]\nname = \"nobody\"\nabout = [\"budget\"]\n\
-         file = \"never\"\n[[notify]]\nname = \"wrong\"\nfile = \"wrong\"\ntemplate = \"{{{{ unclosed\"\n"
+         file = \"never\"\n[[notify]]\nname = \"wrong\"\nwebhook = {{ url = \"{url}/wrong\" }}\ntemplate = \"{{{{ unclosed\"\n"
     );
     let fleet = fleet(folder.path(), &head, "command = [\"true\"]");
     let mut store = Store::open(&folder.path().join("s.sqlite").display().to_string(), &fleet.name).unwrap();
@@ -385,8 +385,8 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
     let mut now = Timestamp::from_second(1_790_000_000).unwrap();
     tell(&fleet, &mut store, 5, now);
     let delivered = notify::deliver(&fleet, &mut store, &http, now, &|| false).unwrap();
-    // The bad channel is tried three times and then left alone; a template that is none is given up at once.
-    assert_eq!((delivered.sent, delivered.put_off, delivered.dead), (15, 3, 3));
+    // The bad channel is tried three times and then left alone.
+    assert_eq!((delivered.sent, delivered.put_off, delivered.dead), (20, 3, 0));
     let lines = fs::read_to_string(folder.path().join("log/told.jsonl")).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 5);
@@ -397,6 +397,10 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
     let of = |path: &str| kept.lock().unwrap().iter().filter(|r| r.path == path).cloned().collect::<Vec<_>>();
     let chat: Value = serde_json::from_str(&of("/chat")[0].body).unwrap();
     assert_eq!(chat, json!({ "text": "m\\nx: reason 0 (event.open)" }));
+    // A template that is none keeps nobody from being told.
+    let told: Value = serde_json::from_str(&of("/wrong")[0].body).unwrap();
+    let told = told["text"].as_str().unwrap();
+    assert!(told.contains("retraining is asked for") && told.contains("template of channel 'wrong'"), "{told}");
     let letter = letters.lock().unwrap()[0].clone();
     assert!(letter.contains("Subject: [my fleet] m\\nx: retraining is asked for"), "{letter}");
     assert!(
