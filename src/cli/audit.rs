@@ -73,7 +73,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         table.add_row([
             record.seq.to_string(),
             record.at.to_string(),
-            record.actor.escape_debug().to_string(),
+            super::shown(&record.actor),
             record.kind,
             record.subject.escape_debug().to_string(),
             record.body.to_string(),
@@ -160,7 +160,7 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
                     message.state.clone(),
                     message.attempts.to_string(),
                     if message.state == "dead" { String::new() } else { message.next_at.to_string() },
-                    message.error.as_deref().unwrap_or_default().escape_debug().to_string(),
+                    super::shown(message.error.as_deref().unwrap_or_default()),
                 ]);
             }
             super::write_stdout(format!("{table}\n").as_bytes())?;

@@ -96,7 +96,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     for event in &events {
         let state = match &event.closed {
             None => "open".into(),
-            Some((at, outcome, note)) => format!("{outcome} {at} {}", note.escape_debug()),
+            Some((at, outcome, note)) => format!("{outcome} {at} {}", super::shown(note)),
         };
         let triggers = joined(&event.id).iter().fold(Vec::<&str>::new(), |mut names, firing| {
             if !names.contains(&&*firing.trigger) {

@@ -95,7 +95,7 @@ fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Sto
     let now: Vec<&Firing> = firings.iter().filter(|firing| firing.due == found.as_of).collect();
     for firing in &now {
         let event = firing.event.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
-        writeln!(text, "  {} fired, {}{event}: {}", firing.trigger, firing.outcome, firing.reason.escape_debug())?;
+        writeln!(text, "  {} fired, {}{event}: {}", firing.trigger, firing.outcome, super::shown(&firing.reason))?;
     }
     if now.is_empty() {
         writeln!(text, "  no trigger fired")?;
@@ -105,7 +105,13 @@ fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Sto
     }
     for mute in store.mutes()?.iter().filter(|mute| mute.model == found.model && mute.until > found.as_of) {
         let what = if mute.trigger.is_empty() { "all triggers" } else { &mute.trigger };
-        writeln!(text, "  {what} muted until {} by {}: {}", mute.until, mute.set_by, mute.reason.escape_debug())?;
+        writeln!(
+            text,
+            "  {what} muted until {} by {}: {}",
+            mute.until,
+            super::shown(&mute.set_by),
+            super::shown(&mute.reason)
+        )?;
     }
     if !found.off.value.is_empty() {
         let names: Vec<&str> = found.off.value.iter().map(|trigger| trigger.name()).collect();
@@ -177,7 +183,7 @@ fn comparison(text: &mut String, found: &DriftVerdict, comparison: &Comparison) 
         100.0 * comparison.weighted_share
     )?;
     for failed in &comparison.failed {
-        writeln!(text, "  not judged: {}", failed.escape_debug())?;
+        writeln!(text, "  not judged: {}", super::shown(failed))?;
     }
     let mut table = super::table(["column", "figure", "value", "limit", "q", "over", "it drifts, or would if"]);
     for column in &comparison.columns {

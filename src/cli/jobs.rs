@@ -132,7 +132,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
             job.id.clone(),
             job.model.escape_debug().to_string(),
             job.trigger.clone(),
-            format!("{} {}", job.state.name(), job.state.reason().escape_debug()).trim_end().to_owned(),
+            format!("{} {}", job.state.name(), super::shown(job.state.reason())).trim_end().to_owned(),
             job.since.to_string(),
             queue::priority(job).to_string(),
             job.estimate.map(|estimate| estimate.expected.to_string()).unwrap_or_default(),
@@ -168,7 +168,7 @@ fn page(fleet: &Fleet, job: &Job, event: &Value, runs: &[RunEntry], state: &Path
         writeln!(text, "  trained by {} on {}", retrain.executor.name(), retrain.resource.escape_debug())?;
     }
     let why = job.state.reason();
-    let why = if why.is_empty() { String::new() } else { format!(": {}", why.escape_debug()) };
+    let why = if why.is_empty() { String::new() } else { format!(": {}", super::shown(why)) };
     writeln!(text, "  state      {} since {}{why}", job.state.name().replace('_', " "), job.since)?;
     writeln!(text, "  asked for  {}, wanted until {}", job.requested_at, job.deadline)?;
     writeln!(text, "\nwhy: the {} trigger", job.trigger)?;
@@ -222,7 +222,7 @@ fn page(fleet: &Fleet, job: &Job, event: &Value, runs: &[RunEntry], state: &Path
             By::Policy => "policy",
             By::Person(name) => name,
         };
-        writeln!(text, "  {} by {}: {}", grant.at, by.escape_debug(), grant.reason.escape_debug())?;
+        writeln!(text, "  {} by {}: {}", grant.at, super::shown(by), super::shown(&grant.reason))?;
         for overrun in &grant.overruns {
             writeln!(text, "    {overrun}")?;
         }

@@ -141,6 +141,17 @@ struct EngineArgs {
     memory: Option<bytesize::ByteSize>,
 }
 
+/// A text of somebody's, on a terminal: what would not print, or would move the cursor, is escaped; quotes are left alone.
+pub fn shown(text: &str) -> String {
+    text.chars().fold(String::new(), |mut shown, c| {
+        match c {
+            '\'' | '"' => shown.push(c),
+            other => shown.extend(other.escape_debug()),
+        }
+        shown
+    })
+}
+
 /// What is read by people, or by programs.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TextFormat {

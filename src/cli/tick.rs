@@ -64,7 +64,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         TextFormat::Table => super::write_stdout((summary(&ticked, &options) + &jobs_done(&passed)).as_bytes())?,
     }
     for (run, trouble) in &passed.passed.troubles {
-        eprintln!("driftsweep: run {run}: {}; the next tick tries again", trouble.escape_debug());
+        eprintln!("driftsweep: run {run}: {}; the next tick tries again", super::shown(trouble));
     }
     if let Some(ahead) = ticked.ahead {
         eprintln!(
@@ -238,7 +238,7 @@ fn summary(ticked: &Ticked, options: &Options) -> String {
     for firing in &ticked.firings {
         let event = firing.event.as_ref().map(|id| format!(" event {id}")).unwrap_or_default();
         let model = firing.model.escape_debug();
-        lines.push(format!("{model}: {} {}{event}: {}", firing.trigger, firing.outcome, firing.reason.escape_debug()));
+        lines.push(format!("{model}: {} {}{event}: {}", firing.trigger, firing.outcome, super::shown(&firing.reason)));
     }
     if let Some(next) = ticked.next_sweep {
         lines.push(format!("next sweep: {next}"));

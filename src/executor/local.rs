@@ -74,7 +74,9 @@ impl Executor for Local<'_> {
         }
         let task = Task {
             arguments: self.command.arguments.iter().map(|argument| in_place(argument)).collect(),
-            folder: std::path::absolute(&self.command.folder).unwrap_or_else(|_| self.command.folder.clone()),
+            // The folder of a fleet file that was named without one is empty: here.
+            folder: std::path::absolute(Path::new(".").join(&self.command.folder))
+                .map_err(|e| Failure::passing(format!("{}: {e}", self.command.folder.display())))?,
             variables,
             within: run.stop_at.duration_since(now),
             log_bytes: self.command.log_bytes,

@@ -1,6 +1,8 @@
 //! Training by whoever answers at an address: `POST url` starts a run, `GET url/RUN` tells how far it is, `DELETE url/RUN`
 //! stops it. The run's name is in `webhook-id` and `idempotency-key`: a start may be asked for more than once.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -24,8 +26,14 @@ impl Webhook<'_> {
         self.http.send(&self.webhook.url.read()?, below, request)
     }
 
+    /// Where the result of a run is put, if it is not asked for; whoever trains may stand in another folder.
+    fn result_file(&self, run: &Run) -> Option<PathBuf> {
+        let file = self.webhook.results.as_ref()?.join(format!("{}.json", run.name()));
+        Some(std::path::absolute(&file).unwrap_or(file))
+    }
+
     /// The mark that a run was sent for whose result is a file.
-    fn mark(&self, run: &Run) -> std::path::PathBuf {
+    fn mark(&self, run: &Run) -> PathBuf {
         run.folder.join("sent")
     }
 }
@@ -33,8 +41,7 @@ impl Webhook<'_> {
 impl Executor for Webhook<'_> {
     fn start(&self, run: &Run, now: Timestamp) -> Result<(), Failure> {
         let mut body = run.context();
-        if let Some(results) = &self.webhook.results {
-            let file = results.join(format!("{}.json", run.name()));
+        if let Some(file) = self.result_file(run) {
             body["result_file"] = Value::from(file.to_string_lossy());
         }
         match self.send(&[], Request::post(&body), run, now)? {
@@ -49,8 +56,7 @@ impl Executor for Webhook<'_> {
     }
 
     fn poll(&self, run: &Run, now: Timestamp) -> Result<Progress, Failure> {
-        if let Some(results) = &self.webhook.results {
-            let file = results.join(format!("{}.json", run.name()));
+        if let Some(file) = self.result_file(run) {
             return match std::fs::read(&file) {
                 Ok(bytes) => Said::of(serde_json::from_slice(&bytes).unwrap_or_default())?.progress(),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

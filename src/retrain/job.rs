@@ -293,7 +293,8 @@ pub struct Illegal {
 
 impl fmt::Display for Illegal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a job that is {} does not {}", self.state.replace('_', " "), self.step.replace('_', " "))
+        let [state, step] = [self.state, self.step].map(|name| name.replace('_', " "));
+        write!(f, "its state is '{state}', from which there is no '{step}'")
     }
 }
 

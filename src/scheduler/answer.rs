@@ -35,7 +35,10 @@ pub fn answer(
     let result = store.transaction(|store| {
         let versioned = the_job(store, id)?;
         let State::AwaitingApproval(request) = &versioned.job.state else {
-            return Err(wrong(format!("nobody is asked: it is {}", versioned.job.state.name().replace('_', " "))));
+            return Err(wrong(format!(
+                "nobody is asked: its state is '{}'",
+                versioned.job.state.name().replace('_', " ")
+            )));
         };
         may_answer(&fleet.governance.approval, request, who).map_err(wrong)?;
         if now < request.asked_at {

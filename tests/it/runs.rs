@@ -265,9 +265,9 @@ fn a_tick_that_waits_stays_until_what_it_started_has_ended() {
     for model in ["a", "b"] {
         add_event(&mut open(&store, &yard.fleet), &format!("event{model}"), model, Timestamp::now());
     }
-    let file = yard.folder.path().join("fleet.toml");
+    // As a user would: in the folder of the fleet file, which is then not named.
     let mut tick = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-    tick.args(["tick", "--threads", "1", "--wait", "2m", "--store", &store]).arg(&file);
+    tick.args(["tick", "--threads", "1", "--wait", "2m", "--store", &store]).current_dir(yard.folder.path());
     assert!(!tick.output().unwrap().stdout.is_empty());
     assert_eq!(fs::read_to_string(yard.folder.path().join("trained")).unwrap(), "a\nb\n");
     assert_eq!(open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len(), 2);
