@@ -223,7 +223,11 @@ impl Answer {
             status => {
                 let reason = match &self.secrets {
                     // Many servers repeat what they were asked.
+                    _ if (300..400).contains(&status) => {
+                        format!("status {status}: it sends elsewhere, which is not followed; name the address itself")
+                    }
                     None => format!("status {status}"),
+                    Some(_) if self.body.is_empty() => format!("status {status}"),
                     Some(secrets) => {
                         let text = String::from_utf8_lossy(&self.body).into_owned();
                         let text = secrets.iter().fold(text, |text, secret| without(&text, secret));

@@ -216,9 +216,22 @@ fn backend_of_environment() -> anyhow::Result<BackendArg> {
     BackendArg::from_str(&name, true).map_err(|_| bad(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))
 }
 
-/// Whether a fleet file names an address.
+/// Whether a fleet file names data at an address. How many threads read depends on it, before the file is read in earnest.
 fn names_objects(fleet: &Path) -> bool {
-    std::fs::read_to_string(fleet).is_ok_and(|text| text.contains("://"))
+    let text = std::fs::read_to_string(fleet).unwrap_or_default();
+    toml::from_str::<toml::Table>(&text).is_ok_and(|table| names_address(&toml::Value::Table(table)))
+}
+
+fn names_address(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::String(text) => text.contains("://"),
+        toml::Value::Array(values) => values.iter().any(names_address),
+        // Addresses of those who train, and of those who are told, hold no data.
+        toml::Value::Table(table) => {
+            table.iter().any(|(key, value)| !matches!(&**key, "retrain" | "notify") && names_address(value))
+        }
+        _ => false,
+    }
 }
 
 /// Whether the kernel shows a GPU; elsewhere than on Linux only the driver can tell.
@@ -419,5 +432,24 @@ pub fn run() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "driftsweep: {text}");
             ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_data_call_for_threads_that_wait() {
+        let names = |text: &str| names_address(&toml::Value::Table(toml::from_str(text).unwrap()));
+        assert!(names("[[model]]\ncurrent = { week = \"s3://bucket/production/\" }"));
+        assert!(names("[[model]]\n[model.labels]\nfrom = \"gs://bucket/labels/\""));
+        assert!(!names("[[model]]\ncurrent = \"local/\"\n[model.retrain]\nwebhook = { url = \"https://a\" }"));
+        assert!(!names("[[notify]]\nwebhook = { url = \"https://a\" }\n[[model]]\ncurrent = \"local/\""));
+    }
+
+    #[test]
+    fn what_would_move_the_cursor_is_escaped_and_quotes_are_not() {
+        assert_eq!(shown("it's \"x\"\u{1b}[31m\n"), "it's \"x\"\\u{1b}[31m\\n");
     }
 }

@@ -8,7 +8,7 @@ use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::http::Http;
 use driftsweep::notify::{self, Delivered};
-use driftsweep::scheduler::{self, Means, Passed};
+use driftsweep::scheduler::{self, Means, Passed, Trouble};
 use driftsweep::sweep::{Plan, Run, SweepReport};
 use driftsweep::tick::{self, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
@@ -63,8 +63,9 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
         TextFormat::Table => super::write_stdout((summary(&ticked, &options) + &jobs_done(&passed)).as_bytes())?,
     }
-    for (run, trouble) in &passed.passed.troubles {
-        eprintln!("driftsweep: run {run}: {}; the next tick tries again", super::shown(trouble));
+    for Trouble { model, run, reason } in &passed.passed.troubles {
+        let (model, reason) = (super::shown(model), super::shown(reason));
+        eprintln!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
     }
     if let Some(ahead) = ticked.ahead {
         eprintln!(

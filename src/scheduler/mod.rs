@@ -49,8 +49,19 @@ pub struct Means<'a> {
 pub struct Passed {
     /// Jobs by the state they came to, as often as they did.
     pub steps: std::collections::BTreeMap<String, usize>,
-    /// What could not be started or asked, by run: it is tried again.
-    pub troubles: Vec<(String, String)>,
+    /// What could not be started or asked: it is tried again.
+    pub troubles: Vec<Trouble>,
+}
+
+/// A run that could not be started or asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// Its model.
+    pub model: String,
+    /// Its name.
+    pub run: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Once over all jobs. `step` is told before each step, by its name.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::{Means, Pass, reaching, run_of};
+use super::{Means, Pass, Trouble, reaching, run_of};
 use crate::error::Result;
 use crate::executor::{self, Ended, Outcome, Progress, Run};
 use crate::fleet::{Money, Retrain};
@@ -99,9 +99,13 @@ impl Pass<'_> {
         })?;
         for watched in runs.iter().skip(seen_to) {
             let reason = "it was not asked: places before it took too long to answer";
-            self.passed.troubles.push((watched.run.name(), reason.into()));
+            self.trouble(&watched.run, reason.into());
         }
         Ok(())
+    }
+
+    fn trouble(&mut self, run: &Run, reason: String) {
+        self.passed.troubles.push(Trouble { model: run.model.clone(), run: run.name(), reason });
     }
 
     /// Draws the consequences of how far a run is.
@@ -131,7 +135,7 @@ impl Pass<'_> {
             }
             other => {
                 if let Err(failure) = other {
-                    self.passed.troubles.push((run.name(), failure.reason));
+                    self.trouble(run, failure.reason);
                 }
                 if late >= SignedDuration::ZERO && job.stopping.is_none() {
                     let (by, reason) = (ITSELF.into(), "it took longer than its timeout".into());
