@@ -38,9 +38,10 @@ pub enum Error {
         /// What is wrong, and the remedy.
         reason: String,
     },
-    /// A floating-point column that is to be read as the integers of its baseline, and holds something else.
+    /// A column that is to be read as integers, as those of its baseline or as categories, and holds something else.
     #[error(
-        "{}, column '{column}': does not hold integers as the baseline does; rebuild the baseline or mend the feature's source",
+        "{}, column '{column}': holds {value}, which is no integer as the baseline has them; correct the feature's source, or \
+         build the baseline again",
         path.display()
     )]
     NotIntegers {
@@ -48,6 +49,8 @@ pub enum Error {
         path: PathBuf,
         /// The column.
         column: String,
+        /// The first value that is none.
+        value: String,
     },
     /// A snapshot without rows.
     #[error("{path}: no rows; a comparison needs at least one row on each side")]
@@ -201,6 +204,8 @@ pub enum Status {
     InternalError,
     /// Its turn had not come when the time was up.
     NotCovered,
+    /// Only the current snapshot has the column.
+    Added,
 }
 
 impl Status {
@@ -218,6 +223,7 @@ impl Status {
             Status::Unreadable => "unreadable",
             Status::InternalError => "internal_error",
             Status::NotCovered => "not_covered",
+            Status::Added => "added",
         }
     }
 

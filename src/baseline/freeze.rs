@@ -2,11 +2,11 @@
 
 use super::{Frozen, FrozenFeature};
 use crate::count::pair::{self, Wanted};
-use crate::count::{Counter, Domain, Ecdf, Tally};
-use crate::error::{Result, Status};
+use crate::count::{Counter, Ecdf, Tally};
+use crate::error::{Error, Result, Status};
 use crate::fleet::{Kind, Options};
 use crate::metric::{Metric, bins};
-use crate::snapshot::{Column, ColumnType, Snapshot};
+use crate::snapshot::{Column, ColumnType, Reading, Snapshot};
 
 /// Freezes one column of a training snapshot.
 pub fn freeze_feature(
@@ -25,30 +25,37 @@ pub fn freeze_feature(
         (_, ColumnType::Unsupported(dtype)) => {
             refused(Status::UnsupportedType, format!("columns of type {dtype} cannot be compared"))
         }
-        (Some(Kind::Numeric), ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _)) => {
-            freeze_numeric(counter, snapshot, column, *domain, options)
-                .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string()))
-        }
-        (Some(Kind::Categorical), ColumnType::Numeric(domain)) if domain.is_float() => {
-            refused(Status::UnsupportedType, format!("{} cannot be read as categories", column.kind.name()))
-        }
+        (Some(Kind::Numeric), kind) => match kind.reading() {
+            Some(reading) => freeze_numeric(counter, snapshot, column, reading, options)
+                .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string())),
+            None => refused(Status::UnsupportedType, format!("{} cannot be read as numbers", kind.name())),
+        },
         (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
             .categories(counter, column, options.category_limit, None)
             .map(|(categories, tally)| (tally, Frozen::Categorical(categories)))
-            .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string())),
-        (Some(Kind::Numeric), other) => {
-            refused(Status::UnsupportedType, format!("{} cannot be read as numbers", other.name()))
-        }
+            .unwrap_or_else(|error| match error {
+                Error::NotIntegers { value, .. } => refused(Status::UnsupportedType, not_categories(&value)),
+                error => refused(Status::Unreadable, error.to_string()),
+            }),
+        (None, ColumnType::Binary) => refused(Status::UnsupportedType, BYTES.into()),
         (None, _) => refused(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into()),
     };
     FrozenFeature { segment: String::new(), name: column.name.clone(), dtype: column.kind.clone(), tally, data }
 }
 
+/// Why numbers are not counted by category.
+pub fn not_categories(value: &str) -> String {
+    format!("{value} cannot be read as a category; only integers, booleans and strings can")
+}
+
+/// Why bytes are not compared.
+pub const BYTES: &str = "binary columns are compared as text on request only (kind = \"categorical\")";
+
 fn freeze_numeric(
     counter: &dyn Counter,
     snapshot: &Snapshot,
     column: &Column,
-    domain: Domain,
+    reading: Reading,
     options: &Options,
 ) -> Result<(Tally, Frozen)> {
     let ranks = |n| bins::ranks(&options.baseline_percents(), n);
@@ -58,7 +65,7 @@ fn freeze_numeric(
         distance: options.metrics.has(Metric::Ks),
         transport: options.metrics.has(Metric::Wasserstein),
     };
-    let source = snapshot.numeric(column, domain, options.with_moments(), options.hold(), None)?;
-    let ecdf: Ecdf = pair::count_baseline(counter, domain, &source, snapshot.rows(), wanted)?;
+    let source = snapshot.numeric(column, reading, options.with_moments(), options.hold(), None)?;
+    let ecdf: Ecdf = pair::count_baseline(counter, reading.domain, &source, snapshot.rows(), wanted)?;
     Ok((source.tally()?, Frozen::Numeric(ecdf)))
 }

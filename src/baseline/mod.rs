@@ -9,6 +9,7 @@ mod file;
 mod freeze;
 
 pub use file::{BaselineFile, StoredFeature};
+pub use freeze::{BYTES, not_categories};
 
 use std::path::Path;
 

@@ -7,7 +7,7 @@ use driftsweep::fleet::{Given, Model, Quorum, Role, Trigger};
 use driftsweep::metric::performance::Measured;
 use driftsweep::policy::Evaluation;
 use driftsweep::policy::drift::{Column, Comparison, DriftVerdict, Signal};
-use driftsweep::policy::performance::{Performance, Span, Standing, Volume};
+use driftsweep::policy::performance::{LabelCounts, Performance, Span, Standing, Volume};
 use driftsweep::store::{Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -119,8 +119,13 @@ fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Sto
     }
     drift(&mut text, &found.drift)?;
     match (&found.performance, &found.labels_error) {
-        (Some(performance), _) => self::performance(&mut text, performance)?,
-        (None, Some(error)) => writeln!(text, "\nperformance and volume: labels cannot be read: {error}")?,
+        (Some(performance), _) => {
+            self::performance(&mut text, performance)?;
+            labels(&mut text, model, found.labels)?;
+        }
+        (None, Some(error)) => {
+            writeln!(text, "\nperformance and volume: not judged, because of the labels: {}", super::shown(error))?;
+        }
         (None, None) => writeln!(text, "\nperformance and volume: no labels are declared ([model.labels])")?,
     }
     if let Some(volume) = &found.volume {
@@ -258,31 +263,52 @@ fn performance(text: &mut String, found: &Performance) -> anyhow::Result<()> {
             )?;
         }
     }
-    let wait = SignedDuration::from_secs(found.maturity_seconds);
-    let how = if found.maturity_learned { "learned: 95 % of labels come by then" } else { "declared" };
-    writeln!(text, "  labels take {:.1} days ({how})", wait.as_secs_f64() / 86_400.0)?;
+    let wait = SignedDuration::from_secs(found.maturity_seconds).as_secs_f64() / 86_400.0;
+    match (found.standing, found.maturity_learned, found.delay_declared) {
+        (Standing::DelayUnknown, ..) => writeln!(text, "  labels take a time that is not known yet")?,
+        (_, true, _) => writeln!(text, "  labels take {wait:.1} days (learned: 95 % of labels come by then)")?,
+        (_, false, true) => writeln!(text, "  labels take {wait:.1} days (declared)")?,
+        (_, false, false) => writeln!(text, "  labels take {wait:.1} days (built in)")?,
+    }
     writeln!(text, "  matured: {}", span(&found.matured))?;
     let proxy = if found.proxy { ", by its proxy where labels are missing" } else { "" };
     writeln!(text, "    realised  {}{proxy}", measured(found.realised))?;
     writeln!(text, "    estimated {} over the same rows", measured(found.reconciled))?;
     writeln!(text, "  newest: {}", span(&found.fresh))?;
-    match found.estimated {
-        Some(_) => writeln!(text, "    estimated {}, which never triggers", measured(found.estimated))?,
-        None => writeln!(
-            text,
-            "    no estimate: it takes scores of two classes, and a reference snapshot that holds them and the labels"
-        )?,
+    match (found.estimated, &found.no_estimate) {
+        (Some(_), _) => writeln!(text, "    estimated {}, which never triggers", measured(found.estimated))?,
+        (None, Some(reason)) => writeln!(text, "    no estimate: {}", super::shown(reason))?,
+        (None, None) => writeln!(text, "    no estimate: these predictions have no scores")?,
     }
-    let need = found.min_labels.value.saturating_sub(found.matured.labelled);
-    let change = match (found.standing, found.realised, found.level.value) {
-        (Standing::NoLabels | Standing::TooFewLabels, _, _) => format!("{need} more labels are needed"),
-        (Standing::Ok | Standing::Warning, Some(m), Some(level)) => {
-            let end = if higher { m.high } else { m.low };
-            format!("it would fire if the end of its interval, {end:.4}, were {side} {level}")
+    if let Some(reason) = found.not_judged() {
+        writeln!(text, "  not judged: {reason}")?;
+    } else if let (Standing::Ok | Standing::Warning, Some(m), Some(level)) =
+        (found.standing, found.realised, found.level.value)
+    {
+        let end = if higher { m.high } else { m.low };
+        writeln!(text, "  it would fire if the end of its interval, {end:.4}, were {side} {level}")?;
+    }
+    Ok(())
+}
+
+/// What became of the labels that were read.
+fn labels(text: &mut String, model: &Model, counts: Option<LabelCounts>) -> anyhow::Result<()> {
+    let (Some(counts), Some(labels)) = (counts, &model.labels) else { return Ok(()) };
+    writeln!(text, "\nlabels: {} known, {} belong to a prediction", counts.labels, counts.met)?;
+    for (rows, what) in [
+        (counts.early, "came before every prediction of their id and belong to none of these"),
+        (counts.undated, "have no time at which they became known and are left out"),
+        (counts.rewritten, "were written again later with another value; the first counts"),
+        (counts.contradicting, "labels or predictions of one id and time contradict one another and are left out"),
+        (counts.superseded, "predictions were made again before their label came and are left out"),
+    ] {
+        if rows > 0 {
+            writeln!(text, "  {rows} {what}")?;
         }
-        _ => return Ok(()),
-    };
-    writeln!(text, "  {change}")?;
+    }
+    let missing: Vec<String> = labels.missing_texts().iter().map(|text| format!("{text:?}")).collect();
+    let origin = if labels.missing.is_some() { "model" } else { "built in" };
+    writeln!(text, "  read as missing ({origin}): {}", missing.join(", "))?;
     Ok(())
 }
 

@@ -236,6 +236,13 @@ fn summary(ticked: &Ticked, options: &Options) -> String {
         )),
         None => lines.push("no sweep is due".into()),
     }
+    if let Some([(model, reason), more @ ..]) = ticked.sweep.as_ref().map(|done| &done.not_judged[..]) {
+        let others = match more.len() {
+            0 => String::new(),
+            n => format!(" (and {n} more models; `driftsweep explain MODEL` says why)"),
+        };
+        lines.push(format!("performance is not judged for {}: {}{others}", model.escape_debug(), super::shown(reason)));
+    }
     for firing in &ticked.firings {
         let event = firing.event.as_ref().map(|id| format!(" event {id}")).unwrap_or_default();
         let model = firing.model.escape_debug();

@@ -154,6 +154,19 @@ impl CellMap {
         Some(Self::new(parts.origin, parts.coarse_shift, &coarse, cells))
     }
 
+    /// The same cells, `by` keys further up. Where nothing was below the first range, a range of one cell is put there.
+    /// `None` where there is no room.
+    pub fn moved(&self, by: u64) -> Option<Self> {
+        let mut parts = self.parts();
+        if parts.origin == 0 && by > 0 {
+            parts.origin = by.checked_sub(1 << parts.coarse_shift)?;
+            parts.shifts.insert(0, parts.coarse_shift.into());
+        } else {
+            parts.origin = parts.origin.checked_add(by)?;
+        }
+        Self::from_parts(&parts)
+    }
+
     /// Number of cells.
     pub fn len(&self) -> usize {
         self.cells as usize
@@ -287,6 +300,24 @@ mod tests {
         let cells: Vec<_> = map.iter().collect();
         for x in 0..100 {
             assert!(cells[map.cell(key_i64(x)) as usize].is_single(), "{x}");
+        }
+    }
+
+    #[test]
+    fn moved_cells_hold_what_they_held() {
+        for first in [0u64, 5, 1 << 20] {
+            let mut sample: Vec<u64> = (first..first + 500).collect();
+            let map = CellMap::from_sample(&mut sample, Domain::U64, 300);
+            let by = 1 << 63;
+            let moved = map.moved(by).unwrap();
+            let added = (moved.len() - map.len()) as u32;
+            let (cells, moved_cells): (Vec<_>, Vec<_>) = (map.iter().collect(), moved.iter().collect());
+            for &key in &sample {
+                let cell = map.cell(key);
+                assert_eq!(moved.cell(key + by), cell + added);
+                let (was, is) = (cells[cell as usize], moved_cells[(cell + added) as usize]);
+                assert_eq!((was.lower + by, was.width_bits), (is.lower, is.width_bits));
+            }
         }
     }
 

@@ -102,6 +102,41 @@ impl Ecdf {
         }));
     }
 
+    /// The same distribution over the keys of another domain of integers: every key moves by the same distance. `None` where
+    /// the domain does not have one of them.
+    pub fn moved_to(&self, domain: Domain) -> Option<Self> {
+        let by = match (self.domain, domain) {
+            (Domain::I32, Domain::I64) => (1 << 63) - (1 << 31),
+            (Domain::U64, Domain::I64) => 1 << 63,
+            _ => return None,
+        };
+        if let Some(last) = self.n().checked_sub(1) {
+            self.key_at(last)?.checked_add(by)?;
+        }
+        let map = self.map.moved(by)?;
+        let added = map.len() - self.map.len();
+        let padded = |values: &[u64]| [vec![0; added], values.to_vec()].concat();
+        let counts = padded(&(0..self.map.len()).map(|cell| self.count(cell)).collect::<Vec<_>>());
+        let counts = CellCounts { counts, offsets: self.offsets.as_deref().map(padded) };
+        let mut resolved = CellSet::new(map.len());
+        self.resolved.iter().for_each(|cell| resolved.insert(cell + added));
+        let keys = self.found.keys().iter().map(|key| key + by).collect();
+        let found = KeyRuns::from_parts(keys, self.found.counts().to_vec())?;
+        let cells: Arc<[Cell]> = map.iter().collect();
+        let mut moved = Self::new(domain, Arc::new(map), cells, counts);
+        moved.resolve(&resolved, found);
+        Some(moved)
+    }
+
+    /// The keys that are known one by one, ascending.
+    pub fn known_keys(&self) -> Vec<u64> {
+        let single = self.occupied().filter(|&cell| self.cells[cell].is_single()).map(|cell| self.cells[cell].lower);
+        let mut keys: Vec<u64> = single.chain(self.found.keys().iter().copied()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
     /// The cell that holds the key of a rank (0 is the smallest); `None` beyond the last.
     pub fn cell_of_rank(&self, rank: u64) -> Option<usize> {
         (rank < self.n()).then(|| self.before.partition_point(|&before| before <= rank) - 1)

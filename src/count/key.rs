@@ -78,13 +78,14 @@ pub enum Domain {
 }
 
 impl Domain {
-    /// The narrowest domain in which values of both can be compared: integers stay integers,
-    /// anything mixed with a float becomes `F64`.
+    /// The domain in which values of both can be compared: integers stay integers, anything mixed with a float becomes a
+    /// float of that precision, for the same number may be stored as another one at a higher precision (0.1).
     pub fn common(self, other: Self) -> Self {
         use Domain::*;
         match (self, other) {
             (a, b) if a == b => a,
             (I32, I64) | (I64, I32) => I64,
+            (F32, _) | (_, F32) => F32,
             _ => F64,
         }
     }
@@ -302,8 +303,9 @@ mod tests {
     #[test]
     fn mixed_domains_meet_where_both_can_be_compared() {
         assert_eq!(Domain::I32.common(Domain::I64), Domain::I64);
-        assert_eq!(Domain::F32.common(Domain::F64), Domain::F64);
-        assert_eq!(Domain::I64.common(Domain::F32), Domain::F64);
+        assert_eq!(Domain::F32.common(Domain::F64), Domain::F32);
+        assert_eq!(Domain::I64.common(Domain::F32), Domain::F32);
+        assert_eq!(Domain::I64.common(Domain::F64), Domain::F64);
         assert_eq!(Domain::U64.common(Domain::I64), Domain::F64);
         assert_eq!(Domain::F32.common(Domain::F32), Domain::F32);
     }

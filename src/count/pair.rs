@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::cells::{Cell, CellMap};
 use super::ecdf::{Ecdf, EcdfPair};
-use super::key::Domain;
+use super::key::{Domain, KeyVec, key_f32};
 use super::{CellSet, Columns, Counted, Counter, CpuCounter, KeyRuns, KeySource};
 use crate::error::Result;
 
@@ -203,6 +203,48 @@ fn resolve(columns: &mut dyn Columns, column: usize, ecdf: &mut Ecdf, cells: &Ce
     let found = if expected == 0 { KeyRuns::default() } else { columns.collect(column, &map, &missing, expected)? };
     ecdf.resolve(cells, found);
     Ok(())
+}
+
+/// Double-precision keys of numbers that are stored with single precision, as the numbers that a frozen baseline has:
+/// where one that it knows rounds to the same single-precision number, that one is meant.
+pub struct Snapped<'a> {
+    source: &'a dyn KeySource,
+    /// Known keys of the baseline by the key of their single-precision number, ascending in both.
+    known: Vec<(u32, u64)>,
+}
+
+impl<'a> Snapped<'a> {
+    /// Keys of a source over [`Domain::F64`].
+    pub fn new(baseline: &Ecdf, source: &'a dyn KeySource) -> Self {
+        let single = |key: u64| key_f32(Domain::F64.value(key) as f32);
+        let mut known: Vec<(u32, u64)> = match baseline.domain {
+            Domain::F64 => baseline.known_keys().into_iter().map(|key| (single(key), key)).collect(),
+            _ => Vec::new(),
+        };
+        known.dedup_by_key(|(single, _)| *single);
+        Self { source, known }
+    }
+}
+
+impl KeySource for Snapped<'_> {
+    fn chunks(&self) -> usize {
+        self.source.chunks()
+    }
+
+    fn is_resident(&self) -> bool {
+        self.source.is_resident()
+    }
+
+    fn with_chunk(&self, i: usize, f: &mut dyn FnMut(&KeyVec)) -> Result<()> {
+        self.source.with_chunk(i, &mut |keys| {
+            let KeyVec::U64(keys) = keys else { return f(keys) };
+            let snap = |&key: &u64| {
+                let single = key_f32(Domain::F64.value(key) as f32);
+                self.known.binary_search_by_key(&single, |known| known.0).map_or(key, |at| self.known[at].1)
+            };
+            f(&KeyVec::U64(keys.iter().map(snap).collect()));
+        })
+    }
 }
 
 /// Keys of a side that decide the cells of a comparison, at most.

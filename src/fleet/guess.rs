@@ -104,7 +104,7 @@ fn all_distinct(snapshot: &Snapshot, column: &Column, domain: Domain) -> Result<
     if snapshot.rows() < 100 || snapshot.rows() > MOST_ROWS {
         return Ok(false);
     }
-    let source = snapshot.numeric(column, domain, false, usize::MAX, None)?;
+    let source = snapshot.numeric(column, domain.into(), false, usize::MAX, None)?;
     let mut all: Vec<u64> = Vec::new();
     for i in 0..source.chunks() {
         source.with_chunk(i, &mut |keys| match keys {

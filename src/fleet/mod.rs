@@ -18,7 +18,7 @@ pub use channel::{Channel, Email, Security, Topic, Way};
 pub use money::Money;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 use policy::TriggerTable;
-pub use policy::{Given, Labels, Origin, Persistence, Quorum, Schedule, Trigger, Triggers};
+pub use policy::{Given, Labels, MISSING, Origin, Persistence, Quorum, Schedule, Trigger, Triggers, class};
 use retrain::RetrainTable;
 pub use retrain::{
     Airflow, Approval, AtOnce, Automatic, Budget, Command, Executor, Governance, Kubernetes, OnExpiry, Retrain, Stakes,

@@ -1,5 +1,6 @@
 //! When a model is to be trained again: the settings of the four triggers, each with where it was set.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use cronexpr::Crontab;
@@ -250,7 +251,7 @@ pub struct Triggers {
 }
 
 /// Where a model's predictions meet what came true.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Labels {
     /// The snapshot of the predictions.
     pub predictions: String,
@@ -268,12 +269,18 @@ pub struct Labels {
     pub prediction: Option<String>,
     /// The probability of `positive`.
     pub score: Option<String>,
-    /// The label that scores are about.
-    pub positive: String,
+    /// The label that scores are about, where it was named.
+    pub positive: Option<String>,
+    /// All classes: each label, and the prediction that means the same.
+    pub classes: Option<BTreeMap<String, String>>,
+    /// Text that stands for a missing label, prediction or id, where a list was given.
+    pub missing: Option<Vec<String>>,
     /// When the label became known.
     pub label_time: Option<String>,
     /// How long labels take: exactly, where `label_time` does not say, or else at most.
     pub delay: SignedDuration,
+    /// Whether the delay was declared.
+    pub delay_declared: bool,
     /// A column of the predictions that stands in where labels are missing.
     pub proxy: Option<String>,
 }
@@ -321,6 +328,48 @@ struct VolumeTable {
     within: Option<String>,
 }
 
+/// The classes that labels and predictions name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum ClassTable {
+    /// In the same words.
+    Same(Vec<Literal>),
+    /// Each label with the prediction that means the same.
+    Translated(BTreeMap<String, Literal>),
+}
+
+impl ClassTable {
+    fn resolve(self) -> std::result::Result<BTreeMap<String, String>, String> {
+        let classes: BTreeMap<String, String> = match self {
+            Self::Same(names) => {
+                let names = names.into_iter().map(|name| class(name.text()));
+                names.map(|name| (name.clone(), name)).collect()
+            }
+            Self::Translated(pairs) => {
+                pairs.into_iter().map(|(label, said)| (class(label), class(said.text()))).collect()
+            }
+        };
+        if classes.is_empty() { Err("labels: classes lists nothing".into()) } else { Ok(classes) }
+    }
+}
+
+/// Text that stands for a missing value unless a list says otherwise: what CSV writers, spreadsheets, databases and
+/// `str()` of pandas' missing values leave. Blanks around it do not count.
+pub const MISSING: [&str; 14] =
+    ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NaT", "NULL", "Null", "null", "None"];
+
+/// The same text for the same class: labels and predictions are often one a flag or text and the other a number.
+pub fn class(text: String) -> String {
+    match &*text {
+        "true" | "True" | "TRUE" => "1".into(),
+        "false" | "False" | "FALSE" => "0".into(),
+        whole => match whole.strip_suffix(".0") {
+            Some(whole) if whole.parse::<i64>().is_ok() => whole.to_owned(),
+            _ => text,
+        },
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LabelTable {
@@ -333,6 +382,8 @@ pub(super) struct LabelTable {
     pub(super) prediction: Option<String>,
     pub(super) score: Option<String>,
     positive: Option<Literal>,
+    classes: Option<ClassTable>,
+    missing: Option<Vec<String>>,
     label_time: Option<String>,
     delay: Option<String>,
     proxy: Option<String>,
@@ -514,11 +565,10 @@ impl LabelTable {
             predictions: own(&self.predictions).unwrap_or_else(|| current.to_owned()),
             reference: own(&self.reference).or_else(|| baseline.map(str::to_owned)),
             time: time.to_owned(),
-            positive: match self.positive {
-                // Flags are read as 0 and 1.
-                Some(Literal::Flag(flag)) => u8::from(flag).to_string(),
-                positive => positive.map_or_else(|| "1".into(), Literal::text),
-            },
+            positive: self.positive.map(|positive| class(positive.text())),
+            classes: self.classes.map(ClassTable::resolve).transpose()?,
+            missing: self.missing,
+            delay_declared: delay.is_some(),
             delay: delay.unwrap_or(match self.label_time {
                 Some(_) => SignedDuration::from_hours(24 * 90),
                 None => SignedDuration::ZERO,
@@ -548,6 +598,24 @@ impl Labels {
     /// Whether a column joins rows and is neither seen, said nor true.
     pub(super) fn only_joins(&self, column: &str) -> bool {
         [self.id.as_deref(), self.label_time.as_deref(), Some(&*self.time)].contains(&Some(column))
+    }
+
+    /// Text that stands for a missing label, prediction or id.
+    pub fn missing_texts(&self) -> Vec<&str> {
+        match &self.missing {
+            Some(texts) => texts.iter().map(String::as_str).collect(),
+            None => MISSING.to_vec(),
+        }
+    }
+
+    /// Whether a text stands for a missing value. The empty text always does.
+    pub fn is_missing(&self, text: &str) -> bool {
+        let text = text.trim();
+        text.is_empty()
+            || match &self.missing {
+                Some(texts) => texts.iter().any(|missing| missing.trim() == text),
+                None => MISSING.contains(&text),
+            }
     }
 
     /// The snapshots it names.

@@ -43,6 +43,9 @@ pub struct Entry {
     pub value: Option<f64>,
 }
 
+/// What stands for a figure where a column came, went or changed its type; the status says which.
+pub const SCHEMA: &str = "schema";
+
 /// The name of a sweep: its time, and part of a hash of the names of the fleet and of its models, so that fleets which
 /// share a history do not take each other's place.
 pub fn sweep_id<'a>(fleet: &str, models: impl Iterator<Item = &'a str>, as_of: Timestamp) -> String {
@@ -104,6 +107,17 @@ fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>
             value.push(figure);
         }
     });
+    for (of, change) in report.models.iter().flat_map(|of| of.schema.iter().map(move |change| (of, change))) {
+        model.push(&of.model);
+        window.push(&of.window);
+        segment.push(&of.segment);
+        feature.push(&change.column);
+        kind.push("");
+        status.push(change.change.name());
+        metric.push(SCHEMA);
+        drifted.push(false);
+        value.push(None);
+    }
     let rows = value.len();
     let constant = |text: &str| Cells::Names(vec![Some(0); rows], [text.to_owned()].into());
     to_parquet(vec![
@@ -162,8 +176,9 @@ pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(Entry)) -> Result
     };
     let files: Vec<PathBuf> = storage::list(folder)?.into_iter().filter(wanted).collect();
     for name in &filter.metrics {
-        if !report::figure_names().any(|known| known == name) {
-            let known: Vec<_> = report::figure_names().collect();
+        let known = || report::figure_names().chain([SCHEMA]);
+        if !known().any(|known| known == name) {
+            let known: Vec<_> = known().collect();
             return Err(Error::UnknownName { what: "figure", name: name.clone(), known: known.join(", ") });
         }
     }

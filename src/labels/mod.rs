@@ -1,293 +1,523 @@
-//! Predictions and the labels that come to them later, joined by id.
+//! Predictions and the labels that come to them later.
+
+mod classes;
+mod meet;
+mod parts;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::baseline::Baseline;
 use crate::error::{Error, Result};
-use crate::fleet::Labels;
-use crate::metric::performance::{Calibration, Quality};
-use crate::policy::performance::{Label, Prediction};
-use crate::snapshot::{Column, Condition, Slice, Snapshot, Test, Value};
+use crate::fleet::{Labels, Options};
+use crate::metric::performance::{Calibration, Quality, Scored};
+use crate::policy::performance::{Label, LabelCounts, Prediction, Predictions};
+use crate::snapshot::{Column, ColumnType, Condition, Slice, Snapshot, Test, Value};
+use classes::{Classes, Side, Truth};
+use meet::{Came, Said, TIMELESS};
+use parts::Parts;
 
-/// Predictions with what is known of their truth.
+/// What is judged, and over which time.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The measure of the predictions.
+    pub metric: Quality,
+    /// Whose days columns of dates are.
+    pub zone: &'a TimeZone,
+    /// Predictions from then on ...
+    pub since: Timestamp,
+    /// ... and before the sweep, which knows only what was known before it.
+    pub before: Timestamp,
+}
+
+/// Predictions with what was known of their truth.
 pub struct Joined {
-    /// Oldest first.
-    pub predictions: Vec<Prediction>,
+    predictions: Parts<Said>,
+    labels: Parts<Came>,
+    parts: usize,
+    join: Join,
     /// Classes among labels and predictions.
     pub classes: usize,
+    /// Labels, and how many of them meet a prediction.
+    pub counts: LabelCounts,
 }
 
-/// Reads the predictions made since a time and before another. An id that comes twice among the labels has the label that
-/// became known last, or else comes last; one that comes twice among the predictions is the last of them. A day on which a
-/// label came is over before the label is known.
+/// How rows become predictions.
+#[derive(Clone, Copy)]
+struct Join {
+    /// Whether labels are in a table of their own.
+    by_id: bool,
+    /// Microseconds from a prediction to its label, where labels have no time of their own.
+    delay: i64,
+    before: i64,
+    positive: Truth,
+    of_numbers: bool,
+}
+
+/// Bytes that a row takes at most while its part is joined.
+const PREDICTION: u64 = 2 * size_of::<Said>() as u64;
+const LABEL: u64 = 2 * size_of::<Came>() as u64;
+
+/// Files that rows are spread over at most.
+const MOST_PARTS: u64 = 256;
+
+/// Reads the predictions of a time with the labels that were known before it is over. Which label belongs to which
+/// prediction follows from their times, never from the order of rows: the latest prediction of an id before its label, and
+/// the first label after it. A day on which a label came is over before the label is known. Rows that take more memory
+/// than `options` leave a thread are spread over temporary files. `each` is given every prediction, in no order.
 ///
 /// # Errors
-/// A snapshot or column that is not there or cannot be read; [`Error::BadValue`] for a column of times that holds none, and
-/// for labels that are measured numbers where classes are judged.
-pub fn join(labels: &Labels, metric: Quality, zone: &TimeZone, since: Timestamp, before: Timestamp) -> Result<Joined> {
-    let mut classes = Classes::default();
-    let predictions = during(&Snapshot::open(&labels.predictions)?, &labels.time, zone, since, before)?;
-    let column = |name: &str| predictions.column(name);
-    let times = times(&predictions, column(&labels.time)?, zone)?;
-    let said = match &labels.prediction {
-        Some(name) => Some(truths(&predictions, column(name)?, &mut classes)?),
+/// A snapshot or column that is not there or cannot be read. [`Error::BadValue`] with the remedy where a column of times
+/// holds none, where labels and predictions do not name the same classes, where no label meets a prediction although
+/// some should have, and where labels, predictions or scores are not what the measure is about.
+pub fn join(
+    labels: &Labels,
+    question: Question<'_>,
+    options: &Options,
+    each: &mut dyn FnMut(Prediction),
+) -> Result<Joined> {
+    let of_numbers = question.metric.is_of_numbers();
+    let mut classes = Classes::new(labels, of_numbers);
+    let positive = classes.positive();
+    let (since, before) = (question.since.as_microsecond(), question.before.as_microsecond());
+    let delay = i64::try_from(labels.delay.as_micros()).unwrap_or(i64::MAX);
+    let reader = Reader { labels, question, span: (since, before), delay };
+    let predictions = reader.during(&Snapshot::open(&labels.predictions)?, Some(&labels.time))?;
+    let table = match &labels.from {
+        Some(from) => Some(reader.during(&Snapshot::open(from)?, labels.label_time.as_deref())?),
         None => None,
     };
-    let scores = match &labels.score {
-        Some(name) => numbers(&predictions, column(name)?)?,
-        None => vec![f64::NAN; times.len()],
+    let bytes = predictions.rows() * PREDICTION + table.as_ref().map_or(0, Snapshot::rows) * LABEL;
+    let share = (options.memory / options.threads / 2).max(1) as u64;
+    let parts = bytes.div_ceil(share).clamp(1, MOST_PARTS) as usize;
+    let join = Join { by_id: table.is_some(), delay, before, positive, of_numbers };
+    let mut joined = Joined {
+        predictions: Parts::new(parts)?,
+        labels: Parts::new(parts)?,
+        parts,
+        join,
+        classes: 0,
+        counts: LabelCounts::default(),
     };
-    let proxies = match &labels.proxy {
-        Some(name) => truths(&predictions, column(name)?, &mut classes)?,
-        None => vec![None; times.len()],
-    };
-    let delay = i64::try_from(labels.delay.as_micros()).unwrap_or(i64::MAX);
-
-    // What came true of each row, and when that became known.
-    let mut known: Vec<Option<(Truth, i64)>> = vec![None; times.len()];
-    let own_time = |row: usize| times[row].map_or(i64::MAX, |at| at.saturating_add(delay));
-    match &labels.from {
-        None => {
-            let came = match &labels.label_time {
-                Some(name) => Some(arrivals(&predictions, column(name)?, zone)?),
-                None => None,
-            };
-            for (row, truth) in truths(&predictions, column(&labels.label)?, &mut classes)?.into_iter().enumerate() {
-                let at = came.as_ref().map_or(Some(own_time(row)), |came| came[row]);
-                known[row] = truth.zip(at);
-            }
-        }
-        Some(from) => {
-            let id = labels.id.as_deref().unwrap_or_default();
-            let rows = ids(&predictions, column(id)?)?;
-            let mut row_of: HashMap<u128, usize> = HashMap::with_capacity(rows.len());
-            for (row, id) in rows.into_iter().enumerate() {
-                let Some(id) = id else { continue };
-                // A prediction that was logged twice is the last one; the other has no label.
-                row_of.insert(id, row);
-            }
-            let mut table = Snapshot::open(from)?;
-            if let Some(name) = &labels.label_time {
-                table = during(&table, name, zone, since, before)?;
-            }
-            let ids = ids(&table, table.column(id)?)?;
-            let came = match &labels.label_time {
-                Some(name) => Some(arrivals(&table, table.column(name)?, zone)?),
-                None => None,
-            };
-            let truths = truths(&table, table.column(&labels.label)?, &mut classes)?;
-            for (i, (id, truth)) in ids.into_iter().zip(truths).enumerate() {
-                let Some(&row) = id.and_then(|id| row_of.get(&id)) else { continue };
-                let at = came.as_ref().map_or(Some(own_time(row)), |came| came[i]);
-                if let Some(new) = truth.zip(at)
-                    && known[row].is_none_or(|(_, last)| last <= new.1)
-                {
-                    known[row] = Some(new);
-                }
-            }
-        }
+    let scores = reader.predictions(&predictions, &mut classes, &mut joined)?;
+    if let Some(table) = &table {
+        reader.labels(table, &mut classes, &mut joined)?;
     }
-
-    if !metric.is_of_numbers() && known.iter().flatten().any(|(truth, _)| truth.class == Truth::MEASURED) {
-        return Err(Error::BadValue {
-            what: format!("labels '{}'", labels.label),
-            reason: "are measured numbers, not classes; set trigger.performance.metric to mae or rmse".into(),
-        });
+    let needs_positive =
+        labels.prediction.is_none() || labels.score.is_some() || !(of_numbers || question.metric == Quality::Accuracy);
+    classes.check(needs_positive)?;
+    check_scores(labels, question.metric, scores)?;
+    joined.classes = classes.count();
+    let in_memory = (joined.predictions.rows_in_memory()?, joined.labels.rows_in_memory()?);
+    if let (Some(predictions), Some(labels)) = in_memory {
+        meet::sort(predictions, labels);
     }
-    let positive = classes.code(normal(labels.positive.clone()));
-    let mut found: Vec<u32> = known.iter().flatten().map(|(truth, _)| truth.class).collect();
-    found.sort_unstable();
-    found.dedup();
-    if !metric.is_of_numbers() && found.len() == 2 && !found.contains(&positive) {
-        let names: Vec<&str> = found.iter().filter_map(|&class| classes.name(class)).collect();
-        return Err(Error::BadValue {
-            what: format!("labels '{}'", labels.label),
-            reason: format!(
-                "are {}, never '{}'; name the one that scores are about with labels.positive",
-                names.join(" and "),
-                labels.positive
-            ),
-        });
-    }
-    if metric == Quality::LogLoss && scores.iter().any(|score| !score.is_nan() && !(0.0..=1.0).contains(score)) {
-        return Err(Error::BadValue {
-            what: format!("scores '{}'", labels.score.as_deref().unwrap_or_default()),
-            reason: "lie outside 0 to 1; log_loss takes probabilities".into(),
-        });
-    }
-    let mut joined = Vec::with_capacity(times.len());
-    for (row, at) in times.iter().enumerate() {
-        let Some(at) = *at else { continue };
-        let said = said.as_ref().map(|said| said[row]);
-        let score = scores[row];
-        if matches!(said, Some(None)) || (said.is_none() && score.is_nan()) {
-            continue;
-        }
-        let says_positive = match said.flatten() {
-            Some(said) => said.class == positive,
-            None => score >= 0.5,
-        };
-        let label = |(truth, known_at): (Truth, i64)| Label {
-            known_at,
-            positive: truth.class == positive,
-            correct: said.flatten().map_or((truth.class == positive) == says_positive, |said| said.is(truth)),
-            error: said.flatten().map_or(f64::NAN, |said| said.number) - truth.number,
-        };
-        joined.push(Prediction {
-            at,
-            positive: says_positive,
-            score,
-            label: known[row].map(label),
-            proxy: proxies[row].map(|proxy| label((proxy, at))),
-        });
-    }
-    joined.sort_by_key(|prediction| prediction.at);
-    Ok(Joined { predictions: joined, classes: classes.0.len() })
-}
-
-/// Calibrates scores by the reference snapshot. `None` if there is no score, or no reference that still has its rows.
-///
-/// # Errors
-/// A snapshot or column that is not there or cannot be read.
-pub fn calibrate(labels: &Labels) -> Result<Option<Calibration>> {
-    let (Some(score), Some(reference)) = (&labels.score, &labels.reference) else { return Ok(None) };
-    if Baseline::is_one(Path::new(reference)) {
-        return Ok(None);
-    }
-    let reference = Snapshot::open(reference)?;
-    // A baseline of features alone does not calibrate anything.
-    let (Ok(score), Ok(label)) = (reference.column(score), reference.column(&labels.label)) else { return Ok(None) };
-    let mut classes = Classes::default();
-    let positive = classes.code(normal(labels.positive.clone()));
-    let truths = truths(&reference, label, &mut classes)?;
-    let scores = numbers(&reference, score)?;
-    let known = scores.into_iter().zip(truths).filter_map(|(score, truth)| Some((score, truth?.class == positive)));
-    Ok(Calibration::fit(known))
-}
-
-/// A label or prediction: its class, and its number if it is one.
-#[derive(Clone, Copy, Debug)]
-struct Truth {
-    class: u32,
-    number: f64,
-}
-
-impl Truth {
-    /// Stands for all numbers with a fraction, which are no classes.
-    const MEASURED: u32 = u32::MAX;
-
-    fn is(self, other: Self) -> bool {
-        self.class == other.class && (self.class != Self::MEASURED || self.number == other.number)
-    }
-}
-
-/// The same text for the same class: labels and predictions are often one a flag or text and the other a number.
-fn normal(class: String) -> String {
-    match &*class {
-        "true" | "True" | "TRUE" => "1".into(),
-        "false" | "False" | "FALSE" => "0".into(),
-        text => match text.strip_suffix(".0") {
-            Some(whole) if whole.parse::<i64>().is_ok() => whole.to_owned(),
-            _ => class,
-        },
-    }
-}
-
-/// Codes of classes, the same for the same text on every side.
-#[derive(Default)]
-struct Classes(HashMap<String, u32>);
-
-impl Classes {
-    fn name(&self, code: u32) -> Option<&str> {
-        self.0.iter().find(|(_, known)| **known == code).map(|(name, _)| name.as_str())
-    }
-
-    fn code(&mut self, class: String) -> u32 {
-        let next = self.0.len() as u32;
-        match self.0.entry(class) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => *new.insert(next),
-        }
-    }
-}
-
-fn truths(snapshot: &Snapshot, column: &Column, classes: &mut Classes) -> Result<Vec<Option<Truth>>> {
-    let mut truths = Vec::with_capacity(snapshot.rows() as usize);
-    snapshot.each_value(column, |value| {
-        let number = value.number().unwrap_or(f64::NAN);
-        let class = match value {
-            Value::Number(x) if x.fract() != 0.0 => Some(Truth::MEASURED),
-            value => value.text().map(|text| classes.code(normal(text))),
-        };
-        truths.push(class.map(|class| Truth { class, number }));
+    let mut counts = LabelCounts { undated: joined.counts.undated, ..LabelCounts::default() };
+    let (mut rows, mut first) = (0, i64::MAX);
+    joined.meet(&mut counts, &mut |prediction| {
+        rows += 1;
+        first = first.min(prediction.at);
+        each(prediction);
     })?;
+    joined.counts = counts;
+    // Labels that could have met a prediction: for as long as labels take, none may have.
+    let due = !labels.delay_declared || first.saturating_add(delay) < before;
+    if let Some(table) = &table
+        && counts.met == 0
+        && counts.labels > counts.early
+        && rows > 0
+        && let Some(reason) = reader.never_meet(&predictions, table, counts.labels, due)?
+    {
+        return Err(Error::BadValue { what: format!("labels.id '{}'", reader.id()), reason });
+    }
+    Ok(joined)
+}
+
+impl Joined {
+    fn meet(&self, counts: &mut LabelCounts, of: &mut dyn FnMut(Prediction)) -> Result<()> {
+        let join = self.join;
+        let mut each = |row: Said, label: meet::Label| of(join.prediction(row, label));
+        for part in 0..self.parts {
+            let (mut predictions, mut labels) = (self.predictions.read(part)?, self.labels.read(part)?);
+            if self.parts > 1 {
+                meet::sort(&mut predictions, &mut labels);
+            }
+            if join.by_id {
+                meet::by_id(&predictions, &labels, (join.delay, join.before), counts, &mut each);
+            } else {
+                meet::beside(&predictions, counts, &mut each);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Predictions for Joined {
+    fn each(&self, of: &mut dyn FnMut(Prediction)) -> Result<()> {
+        self.meet(&mut LabelCounts::default(), of)
+    }
+}
+
+impl Join {
+    fn prediction(&self, row: Said, label: meet::Label) -> Prediction {
+        let said = row.said.known();
+        let positive = match said {
+            Some(said) => said == self.positive,
+            None => row.score >= 0.5,
+        };
+        let label_of = |(truth, known_at): (Truth, i64)| Label {
+            known_at,
+            positive: truth == self.positive,
+            correct: said.map_or((truth == self.positive) == positive, |said| said == truth),
+            error: match said {
+                Some(said) if self.of_numbers => said.number() - truth.number(),
+                _ => f64::NAN,
+            },
+        };
+        Prediction {
+            at: row.at,
+            key: row.id as u64,
+            positive,
+            score: row.score,
+            label: label.map(label_of),
+            proxy: row.proxy.known().map(|proxy| label_of((proxy, row.at))),
+        }
+    }
+}
+
+/// Smallest and largest score.
+type Scores = (f64, f64);
+
+fn check_scores(labels: &Labels, metric: Quality, (least, most): Scores) -> Result<()> {
+    let bad = |reason: String| {
+        Err(Error::BadValue { what: format!("scores '{}'", labels.score.as_deref().unwrap_or_default()), reason })
+    };
+    if least > most || (0.0 <= least && most <= 1.0) || metric.is_of_numbers() {
+        return Ok(());
+    }
+    if metric == Quality::LogLoss {
+        return bad(format!("lie outside 0 to 1 ({least} to {most}); log_loss takes probabilities"));
+    }
+    if labels.prediction.is_none() && metric != Quality::Auc {
+        return bad(format!(
+            "lie outside 0 to 1 ({least} to {most}), so which class they predict cannot be told; name the column of \
+             predicted classes with labels.prediction"
+        ));
+    }
+    Ok(())
+}
+
+/// Reads the columns of both tables.
+struct Reader<'a> {
+    labels: &'a Labels,
+    question: Question<'a>,
+    /// Microseconds: from the first on, before the second.
+    span: (i64, i64),
+    delay: i64,
+}
+
+impl Reader<'_> {
+    fn id(&self) -> &str {
+        self.labels.id.as_deref().unwrap_or_default()
+    }
+
+    /// The rows of the time that is looked at. Times written as text are looked at row by row.
+    fn during(&self, snapshot: &Snapshot, column: Option<&str>) -> Result<Snapshot> {
+        let Some(column) = column.filter(|_| snapshot.rows() > 0) else { return Ok(snapshot.clone()) };
+        if snapshot.column(column)?.kind == ColumnType::Text {
+            return Ok(snapshot.clone());
+        }
+        let Question { since, before, zone, .. } = self.question;
+        let condition = Condition { column: column.into(), test: Test::during(since, before, zone) };
+        let part = snapshot.sliced(&[Slice(vec![condition])])?.pop();
+        part.ok_or_else(|| Error::NoRows { path: snapshot.spec().into() })
+    }
+
+    fn predictions(&self, table: &Snapshot, classes: &mut Classes<'_>, into: &mut Joined) -> Result<Scores> {
+        let labels = self.labels;
+        let column = |name: &String| table.column(name);
+        let optional = |name: &Option<String>| name.as_ref().map(column).transpose();
+        let time = column(&labels.time)?;
+        let (said, score, proxy) = (optional(&labels.prediction)?, optional(&labels.score)?, optional(&labels.proxy)?);
+        let beside = labels.from.is_none();
+        let id = optional(&labels.id)?;
+        let own = beside.then(|| column(&labels.label)).transpose()?;
+        let own_at = optional(&labels.label_time.clone().filter(|_| beside))?;
+        let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+        let mut position = 0u64;
+        for chunk in 0..table.chunks() {
+            let at = self.times(table, time, chunk, false)?;
+            let ids = id.map(|id| self.ids(table, id, chunk)).transpose()?;
+            let mut truths = |side, column: Option<&Column>| {
+                column.map(|column| truths(table, column, chunk, side, classes)).transpose()
+            };
+            let said = truths(Side::Prediction, said)?;
+            let proxy = truths(Side::Label, proxy)?;
+            let own = truths(Side::Label, own)?;
+            let own_at = own_at.map(|column| self.times(table, column, chunk, true)).transpose()?;
+            let score = score.map(|column| self.numbers(table, column, chunk)).transpose()?;
+            for (row, at) in at.into_iter().enumerate() {
+                position += 1;
+                let Some(at) = at.filter(|at| (self.span.0..self.span.1).contains(at)) else { continue };
+                let truth = |of: &Option<Vec<Truth>>| of.as_ref().map_or(Truth::MISSING, |of| of[row]);
+                let known = truth(&said);
+                let score = score.as_ref().map_or(f64::NAN, |score| score[row]);
+                if known == Truth::MISSING && (said.is_some() || score.is_nan()) {
+                    continue;
+                }
+                if !score.is_nan() {
+                    (least, most) = (least.min(score), most.max(score));
+                }
+                let (mut own, mut known_at) = (truth(&own), at.saturating_add(self.delay));
+                if let Some(times) = &own_at {
+                    into.counts.undated += u64::from(own.known().is_some() && times[row].is_none());
+                    known_at = times[row].unwrap_or(i64::MAX);
+                }
+                if known_at >= self.span.1 {
+                    own = Truth::MISSING;
+                }
+                // Without an id every row is a prediction of its own.
+                let id = ids.as_ref().and_then(|ids| ids[row]).unwrap_or_else(|| xxh3_128(&position.to_le_bytes()));
+                let row = Said { id, at, said: known, score, proxy: truth(&proxy), own, own_at: known_at };
+                into.predictions.push(id, row)?;
+            }
+        }
+        Ok((least, most))
+    }
+
+    fn labels(&self, table: &Snapshot, classes: &mut Classes<'_>, into: &mut Joined) -> Result<()> {
+        let id = table.column(self.id())?;
+        let label = table.column(&self.labels.label)?;
+        let time = self.labels.label_time.as_ref().map(|name| table.column(name)).transpose()?;
+        for chunk in 0..table.chunks() {
+            let ids = self.ids(table, id, chunk)?;
+            let truths = truths(table, label, chunk, Side::Label, classes)?;
+            let at = time.map(|time| self.times(table, time, chunk, true)).transpose()?;
+            for (row, (id, truth)) in ids.into_iter().zip(truths).enumerate() {
+                let (Some(id), Some(truth)) = (id, truth.known()) else { continue };
+                let at = match at.as_ref().map(|at| at[row]) {
+                    None => TIMELESS,
+                    Some(Some(at)) if at < self.span.1 => at,
+                    Some(Some(_)) => continue,
+                    Some(None) => {
+                        into.counts.undated += 1;
+                        continue;
+                    }
+                };
+                into.labels.push(id, Came { id, at, truth })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hashes of the ids of a chunk.
+    fn ids(&self, table: &Snapshot, column: &Column, chunk: usize) -> Result<Vec<Option<u128>>> {
+        let mut ids = Vec::new();
+        table.each_value_in(column, chunk, |value| {
+            ids.push(match value {
+                Value::Text(text) if self.labels.is_missing(text) => None,
+                Value::Text(text) => Some(xxh3_128(text.as_bytes())),
+                value => value.text().map(|text| xxh3_128(text.as_bytes())),
+            });
+        })?;
+        Ok(ids)
+    }
+
+    fn numbers(&self, table: &Snapshot, column: &Column, chunk: usize) -> Result<Vec<f64>> {
+        let (mut numbers, mut wrong) = (Vec::new(), None);
+        table.each_value_in(column, chunk, |value| {
+            numbers.push(match value {
+                Value::Text(text) if self.labels.is_missing(text) => f64::NAN,
+                Value::Text(text) => text.trim().parse().unwrap_or_else(|_| {
+                    wrong.get_or_insert_with(|| text.to_owned());
+                    f64::NAN
+                }),
+                value => value.number().unwrap_or(f64::NAN),
+            });
+        })?;
+        match wrong {
+            None => Ok(numbers),
+            Some(text) => Err(Error::BadValue {
+                what: format!("{}, scores '{}'", table.spec(), column.name),
+                reason: format!(
+                    "hold text such as '{}', which is no number; correct the column, or list the text in labels.missing",
+                    text.escape_debug()
+                ),
+            }),
+        }
+    }
+
+    /// Points in time, in microseconds. A day begins at its midnight by the clock of the zone, and on the day on which
+    /// something `came` it is known at the end of it. Text is read as ISO 8601; without a zone it is in UTC.
+    fn times(&self, table: &Snapshot, column: &Column, chunk: usize, came: bool) -> Result<Vec<Option<i64>>> {
+        let (mut times, mut wrong) = (Vec::new(), None);
+        let zone = self.question.zone;
+        let days = |days: i64| Date::constant(1970, 1, 1).checked_add(jiff::Span::new().try_days(days).ok()?).ok();
+        let midnight = |day: Date| {
+            let day = if came { day.tomorrow().ok()? } else { day };
+            Some(day.to_zoned(zone.clone()).ok()?.timestamp().as_microsecond())
+        };
+        table.each_value_in(column, chunk, |value| {
+            times.push(match value {
+                Value::Missing => None,
+                Value::Time(at) => Some(at),
+                Value::Day(day) => days(day.div_euclid(86_400_000_000)).and_then(midnight),
+                Value::Text(text) if self.labels.is_missing(text) => None,
+                Value::Text(text) => match point(text.trim()) {
+                    Some(Point::Time(at)) => Some(at.as_microsecond()),
+                    Some(Point::Day(day)) => midnight(day),
+                    None => {
+                        wrong.get_or_insert_with(|| {
+                            format!("is text such as '{}', which is no time (ISO 8601)", text.escape_debug())
+                        });
+                        None
+                    }
+                },
+                _ => {
+                    wrong.get_or_insert_with(|| format!("is no time but {}", column.kind.name()));
+                    None
+                }
+            });
+        })?;
+        match wrong {
+            None => Ok(times),
+            Some(reason) => {
+                Err(Error::BadValue { what: format!("{}, column '{}'", table.spec(), column.name), reason })
+            }
+        }
+    }
+
+    /// Why no label meets a prediction, if that cannot be right: the two differ only in how they are written, or labels
+    /// were `due`.
+    fn never_meet(&self, predictions: &Snapshot, table: &Snapshot, labels: u64, due: bool) -> Result<Option<String>> {
+        let ids = |table: &Snapshot, most: usize, of: &mut dyn FnMut(String)| -> Result<()> {
+            let column = table.column(self.id())?;
+            let mut seen = 0;
+            for chunk in 0..table.chunks() {
+                if seen >= most {
+                    break;
+                }
+                table.each_value_in(column, chunk, |value| {
+                    if let Some(text) = value.text().filter(|text| seen < most && !self.labels.is_missing(text)) {
+                        seen += 1;
+                        of(text);
+                    }
+                })?;
+            }
+            Ok(())
+        };
+        // As it is written in the other table, as far as one can guess.
+        let plain = |id: &str| {
+            let id = id.trim();
+            let id = id.strip_suffix(".0").unwrap_or(id).trim_start_matches('0');
+            id.to_lowercase()
+        };
+        let mut known: HashMap<String, String> = HashMap::new();
+        let mut first: Option<String> = None;
+        ids(table, COMPARED, &mut |id| {
+            first.get_or_insert_with(|| id.clone());
+            known.entry(plain(&id)).or_insert(id);
+        })?;
+        let (mut alike, mut other) = (None::<(String, String)>, None::<String>);
+        ids(predictions, usize::MAX, &mut |id| {
+            if alike.is_none()
+                && let Some(label) = known.get(&plain(&id))
+                && *label != id
+            {
+                alike = Some((label.clone(), id.clone()));
+            }
+            other.get_or_insert(id);
+        })?;
+        if alike.is_none() && !due {
+            return Ok(None);
+        }
+        let remedy = if alike.is_some() {
+            "write the ids the same way in both tables"
+        } else {
+            "name the column that joins predictions and labels with labels.id"
+        };
+        let Some((label, prediction)) = alike.or(first.zip(other)) else { return Ok(None) };
+        Ok(Some(format!(
+            "{labels} labels, none meets a prediction, for example '{}' and '{}'; {remedy}",
+            label.escape_debug(),
+            prediction.escape_debug()
+        )))
+    }
+}
+
+/// Ids of labels that are looked for, written otherwise, among the predictions where none meets one.
+const COMPARED: usize = 100_000;
+
+fn truths(
+    table: &Snapshot,
+    column: &Column,
+    chunk: usize,
+    side: Side,
+    classes: &mut Classes<'_>,
+) -> Result<Vec<Truth>> {
+    let mut truths = Vec::new();
+    table.each_value_in(column, chunk, |value| truths.push(classes.truth(side, value)))?;
     Ok(truths)
 }
 
-fn numbers(snapshot: &Snapshot, column: &Column) -> Result<Vec<f64>> {
-    let mut numbers = Vec::with_capacity(snapshot.rows() as usize);
-    snapshot.each_value(column, |value| numbers.push(value.number().unwrap_or(f64::NAN)))?;
-    Ok(numbers)
+/// A time that is written as text.
+enum Point {
+    Time(Timestamp),
+    Day(Date),
 }
 
-fn ids(snapshot: &Snapshot, column: &Column) -> Result<Vec<Option<u128>>> {
-    let mut ids = Vec::with_capacity(snapshot.rows() as usize);
-    snapshot.each_value(column, |value| {
-        ids.push(match value {
-            Value::Text(text) => Some(xxh3_128(text.as_bytes())),
-            value => value.text().map(|text| xxh3_128(text.as_bytes())),
-        });
-    })?;
-    Ok(ids)
-}
-
-fn times(snapshot: &Snapshot, column: &Column, zone: &TimeZone) -> Result<Vec<Option<i64>>> {
-    points(snapshot, column, |day| midnight(day, zone))
-}
-
-/// When labels came: a day is over by the next midnight.
-fn arrivals(snapshot: &Snapshot, column: &Column, zone: &TimeZone) -> Result<Vec<Option<i64>>> {
-    points(snapshot, column, |day| midnight(day + 86_400_000_000, zone))
-}
-
-fn points(snapshot: &Snapshot, column: &Column, of_day: impl Fn(i64) -> Option<i64>) -> Result<Vec<Option<i64>>> {
-    let (mut times, mut wrong) = (Vec::with_capacity(snapshot.rows() as usize), false);
-    snapshot.each_value(column, |value| {
-        times.push(match value {
-            Value::Missing => None,
-            Value::Time(at) => Some(at),
-            Value::Day(day) => of_day(day),
-            _ => {
-                wrong = true;
-                None
-            }
-        });
-    })?;
-    if wrong {
-        return Err(Error::BadValue {
-            what: format!("{}, column '{}'", snapshot.spec(), column.name),
-            reason: format!("is no time but {}", column.kind.name()),
-        });
+fn point(text: &str) -> Option<Point> {
+    if text.len() <= "2026-01-31".len() {
+        return text.parse().ok().map(Point::Day);
     }
-    Ok(times)
+    let time = || text.parse::<Timestamp>().ok();
+    let in_utc = || Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
+    time().or_else(in_utc).map(Point::Time)
 }
 
-/// When a day began, by the clock on the wall.
-fn midnight(day: i64, zone: &TimeZone) -> Option<i64> {
-    let civil: DateTime = Timestamp::from_microsecond(day).ok()?.to_zoned(TimeZone::UTC).datetime();
-    Some(civil.to_zoned(zone.clone()).ok()?.timestamp().as_microsecond())
-}
-
-/// The rows of some time.
-fn during(snapshot: &Snapshot, column: &str, zone: &TimeZone, since: Timestamp, before: Timestamp) -> Result<Snapshot> {
-    let condition = Condition { column: column.into(), test: Test::during(since, before, zone) };
-    let part = snapshot.sliced(&[Slice(vec![condition])])?.pop();
-    part.ok_or_else(|| Error::NoRows { path: snapshot.spec().into() })
+/// Calibrates scores by the reference snapshot: `Ok(Err(_))` with the reason where that cannot be done.
+///
+/// # Errors
+/// A snapshot or column that cannot be read.
+pub fn calibrate(labels: &Labels) -> Result<std::result::Result<Calibration, String>> {
+    let Some(name) = &labels.score else { return Ok(Err("it takes a column of scores (labels.score)".into())) };
+    let Some(reference) = &labels.reference else {
+        return Ok(Err("it takes a snapshot with scores and labels to calibrate by (labels.reference)".into()));
+    };
+    if Baseline::is_one(Path::new(reference)) {
+        return Ok(Err(
+            "a baseline file holds no rows to calibrate scores by; name a snapshot with labels.reference".into()
+        ));
+    }
+    let reference = Snapshot::open(reference)?;
+    // A baseline of features alone does not calibrate anything.
+    let (Ok(score), Ok(label)) = (reference.column(name), reference.column(&labels.label)) else {
+        return Ok(Err(format!(
+            "{} lacks '{name}' or '{}'; name a snapshot that has both with labels.reference",
+            reference.spec(),
+            labels.label
+        )));
+    };
+    let mut classes = Classes::new(labels, false);
+    let positive = classes.positive();
+    let mut scored = Scored::default();
+    for chunk in 0..reference.chunks() {
+        let truths = truths(&reference, label, chunk, Side::Label, &mut classes)?;
+        let mut scores = Vec::with_capacity(truths.len());
+        reference.each_value_in(score, chunk, |value| scores.push(value.number().unwrap_or(f64::NAN)))?;
+        for (score, truth) in scores.into_iter().zip(truths) {
+            if let Some(truth) = truth.known() {
+                scored.add(score, truth == positive);
+            }
+        }
+    }
+    if let Err(reason) = classes.check_reference() {
+        return Ok(Err(reason));
+    }
+    Ok(Calibration::fit(scored).ok_or_else(|| "the reference snapshot has no scores with labels".into()))
 }

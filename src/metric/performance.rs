@@ -5,10 +5,14 @@
 //! formula gives both the realised figure and the estimate (confidence-based performance estimation, the expected
 //! confusion matrix under calibrated scores), and the rows' influence on it (Hampel 1974) gives the interval of both.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
+
+use crate::count::Domain;
+use crate::count::key::key_f64;
 
 /// A measure of predictions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,17 +253,61 @@ pub struct Calibration {
     points: Vec<(f64, f64)>,
 }
 
+/// Scores with labels, counted by score so that memory does not grow with the rows.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// Distinct scores that are told apart at most.
+    most: usize,
+    /// Low bits of the scores' keys that are dropped: none unless there are more distinct scores than that.
+    dropped: u32,
+    /// Rows and positive ones by key.
+    counts: HashMap<u64, (u64, u64)>,
+}
+
+impl Scored {
+    /// No row yet. More than `most` distinct scores are rounded, no more than it takes.
+    pub fn new(most: usize) -> Self {
+        Self { most, dropped: 0, counts: HashMap::new() }
+    }
+
+    /// Counts a row; one without a finite score tells nothing.
+    pub fn add(&mut self, score: f64, positive: bool) {
+        if !score.is_finite() {
+            return;
+        }
+        let (rows, positives) = self.counts.entry(key_f64(score) >> self.dropped).or_default();
+        *rows += 1;
+        *positives += u64::from(positive);
+        while self.counts.len() > self.most && self.dropped < 52 {
+            self.dropped += 1;
+            for (key, (rows, positives)) in std::mem::take(&mut self.counts) {
+                let merged = self.counts.entry(key >> 1).or_default();
+                merged.0 += rows;
+                merged.1 += positives;
+            }
+        }
+    }
+}
+
+/// Distinct scores that a calibration tells apart at most: 24 MB of counts.
+const MOST_SCORES: usize = 1 << 20;
+
+impl Default for Scored {
+    fn default() -> Self {
+        Self::new(MOST_SCORES)
+    }
+}
+
 impl Calibration {
     /// Fits scores to labels. `None` where there are none.
-    pub fn fit(rows: impl IntoIterator<Item = (f64, bool)>) -> Option<Self> {
-        let mut rows: Vec<(f64, f64)> =
-            rows.into_iter().filter(|(score, _)| score.is_finite()).map(|(s, y)| (s, f64::from(u8::from(y)))).collect();
-        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    pub fn fit(scored: Scored) -> Option<Self> {
+        let mut rows: Vec<(u64, (u64, u64))> = scored.counts.into_iter().collect();
+        rows.sort_unstable();
         // Blocks of equal scores, then of pooled violators: first and last score, weight, sum.
         let mut blocks: Vec<[f64; 4]> = Vec::new();
-        for tie in rows.chunk_by(|a, b| a.0 == b.0) {
-            let sum: f64 = tie.iter().map(|(_, y)| y).sum();
-            let mut block = [tie[0].0, tie[0].0, tie.len() as f64, sum];
+        for (key, (rows, positives)) in rows {
+            let score = Domain::F64.value(key << scored.dropped);
+            let mut block = [score, score, rows as f64, positives as f64];
             while let Some(last) = blocks.last()
                 && last[3] * block[2] >= block[3] * last[2]
             {
@@ -295,25 +343,23 @@ impl Calibration {
 }
 
 /// How long labels take: the smallest delay by which `share` of those that ever arrive have done so, by Kaplan and
-/// Meier 1958. A row whose label has not arrived says only that its delay is larger than its age. `None` if no label
-/// has arrived.
-pub fn maturity(arrived: &[i64], ages: &[i64], share: f64) -> Option<i64> {
-    let mut events: Vec<(i64, bool)> =
-        arrived.iter().map(|&d| (d, true)).chain(ages.iter().map(|&age| (age, false))).collect();
+/// Meier 1958, in bins of time. `arrived` counts labels by their delay, `waiting` rows without a label by their age, which
+/// says only that the delay is larger. The number of the bin; `None` if no label has arrived.
+pub fn maturity(arrived: &[u64], waiting: &[u64], share: f64) -> Option<usize> {
+    let mut at_risk: u64 = arrived.iter().chain(waiting).sum();
+    let mut left = 1.0;
+    let mut curve: Vec<(usize, f64)> = Vec::new();
     // An arrival at the age of another row comes before it.
-    events.sort_by_key(|&(delay, arrived)| (delay, !arrived));
-    let mut at_risk = events.len() as f64;
-    let mut waiting = 1.0;
-    let mut curve: Vec<(i64, f64)> = Vec::new();
-    for same in events.chunk_by(|a, b| a == b) {
-        if same[0].1 {
-            waiting *= 1.0 - same.len() as f64 / at_risk;
-            curve.push((same[0].0, 1.0 - waiting));
+    for bin in 0..arrived.len() {
+        let came = arrived[bin];
+        if came > 0 {
+            left *= 1.0 - came as f64 / at_risk as f64;
+            curve.push((bin, 1.0 - left));
         }
-        at_risk -= same.len() as f64;
+        at_risk -= came + waiting.get(bin).copied().unwrap_or(0);
     }
     let most = curve.last()?.1;
-    curve.iter().find(|(_, arrived)| *arrived >= share * most * (1.0 - 1e-12)).map(|(delay, _)| *delay)
+    curve.iter().find(|(_, arrived)| *arrived >= share * most * (1.0 - 1e-12)).map(|(bin, _)| *bin)
 }
 
 #[cfg(test)]
@@ -418,7 +464,12 @@ mod tests {
     fn calibration_is_isotonic_regression() {
         // sklearn IsotonicRegression().fit([1,2,3,4,5,5], [0,1,0,1,1,0]).predict([0,1,2,2.5,4,5,9])
         let rows = [(1.0, false), (2.0, true), (3.0, false), (4.0, true), (5.0, true), (5.0, false)];
-        let fitted = Calibration::fit(rows).unwrap();
+        let fit = |rows: &[(f64, bool)], most| {
+            let mut scored = Scored::new(most);
+            rows.iter().for_each(|&(score, positive)| scored.add(score, positive));
+            Calibration::fit(scored)
+        };
+        let fitted = fit(&rows, 100).unwrap();
         let two_thirds = 2.0 / 3.0;
         for (score, wanted) in
             [(0.0, 0.0), (1.0, 0.0), (2.0, 0.5), (2.5, 0.5), (4.0, two_thirds), (5.0, two_thirds), (9.0, two_thirds)]
@@ -426,18 +477,32 @@ mod tests {
             assert!((fitted.chance(score) - wanted).abs() < 1e-12, "{score}: {}", fitted.chance(score));
         }
         assert!(fitted.chance(f64::NAN).is_nan());
-        assert!(Calibration::fit([]).is_none());
+        assert!(fit(&[(f64::NAN, true)], 100).is_none());
+        // More distinct scores than are told apart: rounded, the same in any order of the rows.
+        let mut many: Vec<(f64, bool)> =
+            (0..5000).map(|i| (f64::from(i) / 5000.0, i % 5000 > 2500 || i % 7 == 0)).collect();
+        let (exact, rounded) = (fit(&many, 10_000).unwrap(), fit(&many, 500).unwrap());
+        for score in [0.05, 0.3, 0.7, 0.95] {
+            assert!((exact.chance(score) - rounded.chance(score)).abs() < 0.02, "{score}");
+        }
+        many.reverse();
+        assert_eq!(fit(&many, 500).unwrap(), rounded);
     }
 
     #[test]
     fn labels_still_to_come_make_the_delay_longer_not_shorter() {
+        let at = |delays: &[(usize, u64)]| {
+            let mut bins = vec![0; 1001];
+            delays.iter().for_each(|&(bin, rows)| bins[bin] += rows);
+            bins
+        };
         // Without rows that wait the delay is a quantile.
-        let arrived: Vec<i64> = (1..=100).collect();
+        let arrived: Vec<u64> = at(&(1..=100).map(|delay| (delay, 1)).collect::<Vec<_>>());
         assert_eq!(maturity(&arrived, &[], 0.95), Some(95));
         // Young rows without labels do not change it, rows that will never have one do not either.
-        assert_eq!(maturity(&arrived, &[1000; 50], 0.95), Some(95));
+        assert_eq!(maturity(&arrived, &at(&[(1000, 50)]), 0.95), Some(95));
         // Half of the rows waiting at 50 push weight to what arrives later.
-        assert!(maturity(&arrived, &[50; 100], 0.5).unwrap() > 50);
-        assert_eq!(maturity(&[], &[5], 0.95), None);
+        assert!(maturity(&arrived, &at(&[(50, 100)]), 0.5).unwrap() > 50);
+        assert_eq!(maturity(&[], &at(&[(5, 1)]), 0.95), None);
     }
 }

@@ -32,12 +32,21 @@ pub struct Evaluation {
     /// How much there is to learn from, where labels are declared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
-    /// Why labels could not be read.
+    /// What became of the labels that were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<performance::LabelCounts>,
+    /// Why labels could not be read, or cannot be held against predictions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels_error: Option<String>,
 }
 
 impl Evaluation {
+    /// Why the performance trigger cannot judge, if it is on and labels are declared.
+    pub fn not_judged(&self) -> Option<String> {
+        let performance = self.performance.as_ref().filter(|_| !self.off.value.contains(&Trigger::Performance))?;
+        performance.not_judged()
+    }
+
     /// The triggers that fire, each with the reason in a sentence.
     pub fn fired(&self) -> Vec<(Trigger, String)> {
         let performance = self.performance.as_ref().and_then(|found| found.reason());

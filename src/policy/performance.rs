@@ -1,8 +1,12 @@
 //! The performance trigger, with late labels and estimates while they are missing; and the volume trigger.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Result;
 use crate::fleet::{Given, Triggers};
 use crate::metric::performance::{Calibration, Classified, Measured, Quality, maturity, of_classes, of_errors};
 
@@ -11,14 +15,51 @@ use crate::metric::performance::{Calibration, Classified, Measured, Quality, mat
 pub struct Prediction {
     /// When it was made, in microseconds since 1970.
     pub at: i64,
+    /// Tells predictions of one time apart, so that their order does not matter.
+    pub key: u64,
     /// Whether the positive class was predicted.
     pub positive: bool,
     /// The score, NaN without one.
     pub score: f64,
-    /// What came true.
+    /// What came true, where that was known before the sweep.
     pub label: Option<Label>,
     /// What stands in for it.
     pub proxy: Option<Label>,
+}
+
+/// Predictions that may be too many to hold.
+pub trait Predictions {
+    /// Gives each of them, in no order.
+    ///
+    /// # Errors
+    /// Whatever keeps them from being read.
+    fn each(&self, of: &mut dyn FnMut(Prediction)) -> Result<()>;
+}
+
+impl Predictions for [Prediction] {
+    fn each(&self, of: &mut dyn FnMut(Prediction)) -> Result<()> {
+        self.iter().copied().for_each(of);
+        Ok(())
+    }
+}
+
+/// What became of the labels that were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelCounts {
+    /// Labels with an id and a value that were known before the sweep.
+    pub labels: u64,
+    /// Of those the ones that belong to a prediction.
+    pub met: u64,
+    /// Of those the ones that became known before every prediction of their id: they belong to one that was not read.
+    pub early: u64,
+    /// Labels without the time at which they became known; they are left out.
+    pub undated: u64,
+    /// Labels that were written again later with another value; the first counts.
+    pub rewritten: u64,
+    /// Labels, and rows of predictions, of one id and time that contradict one another; they are left out.
+    pub contradicting: u64,
+    /// Predictions that another one of the same id followed before any label came; they are left out.
+    pub superseded: u64,
 }
 
 /// What came true of a prediction.
@@ -48,6 +89,14 @@ pub struct Span {
 }
 
 impl Span {
+    /// Counts a prediction, if it is one of them.
+    fn add(&mut self, prediction: &Prediction) -> bool {
+        let inside = (self.since.as_microsecond()..self.before.as_microsecond()).contains(&prediction.at);
+        self.predictions += usize::from(inside);
+        self.labelled += usize::from(inside && prediction.label.is_some());
+        inside
+    }
+
     /// The share of labels that have come.
     pub fn matured(&self) -> f64 {
         if self.predictions == 0 { 0.0 } else { self.labelled as f64 / self.predictions as f64 }
@@ -68,6 +117,8 @@ pub enum Standing {
     NoLabels,
     /// Fewer labels than asked for.
     TooFewLabels,
+    /// How long labels take is neither declared nor seen yet.
+    DelayUnknown,
     /// The measure is not defined over these rows.
     Undefined,
     /// There is no level to hold the measure against.
@@ -83,6 +134,7 @@ impl Standing {
             Self::Triggered => "triggered",
             Self::NoLabels => "no_labels",
             Self::TooFewLabels => "too_few_labels",
+            Self::DelayUnknown => "delay_unknown",
             Self::Undefined => "undefined",
             Self::NoLevel => "no_level",
         }
@@ -110,6 +162,12 @@ pub struct Performance {
     pub maturity_seconds: i64,
     /// Whether that was learned from when labels came.
     pub maturity_learned: bool,
+    /// Whether `labels.delay` was declared.
+    #[serde(default)]
+    pub delay_declared: bool,
+    /// When the oldest prediction that was read was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
     /// The predictions whose labels have had that time.
     pub matured: Span,
     /// Whether other columns stand in for labels that are missing.
@@ -125,6 +183,9 @@ pub struct Performance {
     /// The estimate of the measure over them, which never triggers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated: Option<Measured>,
+    /// Why there is no estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_estimate: Option<String>,
 }
 
 /// The volume trigger at a sweep.
@@ -147,76 +208,196 @@ pub fn horizon(triggers: &Triggers, delay: SignedDuration, as_of: Timestamp) -> 
     as_of.checked_sub(delay.saturating_add(longest)).unwrap_or(Timestamp::MIN)
 }
 
+/// When labels came after their predictions, counted in bins of time so that memory does not grow with their number.
+#[derive(Clone, Debug)]
+pub struct Arrivals {
+    now: i64,
+    /// Microseconds of a bin.
+    width: i64,
+    arrived: Vec<u64>,
+    /// The longest delay in each bin.
+    longest: Vec<i64>,
+    /// Ages of predictions whose label has not come.
+    waiting: Vec<u64>,
+    oldest: Option<i64>,
+}
+
+/// Bins of [`Arrivals`]: over 97 days each is two minutes wide.
+const BINS: i64 = 1 << 16;
+
+impl Arrivals {
+    /// None yet, of predictions from `since` on that are looked at by a sweep.
+    pub fn new(since: Timestamp, as_of: Timestamp) -> Self {
+        let (since, now) = (since.as_microsecond(), as_of.as_microsecond());
+        let width = (now.saturating_sub(since) / BINS).max(1) + 1;
+        Self { now, width, arrived: Vec::new(), longest: Vec::new(), waiting: Vec::new(), oldest: None }
+    }
+
+    /// Counts a prediction.
+    pub fn add(&mut self, prediction: &Prediction) {
+        self.oldest = Some(self.oldest.map_or(prediction.at, |oldest| oldest.min(prediction.at)));
+        let (bins, delay) = match prediction.label {
+            Some(label) => (&mut self.arrived, label.known_at - prediction.at),
+            None => (&mut self.waiting, self.now - prediction.at),
+        };
+        let bin = usize::try_from(delay / self.width).unwrap_or(0).min(BINS as usize);
+        if bins.len() <= bin {
+            bins.resize(bin + 1, 0);
+        }
+        bins[bin] += 1;
+        if prediction.label.is_some() {
+            self.longest.resize(self.arrived.len(), 0);
+            self.longest[bin] = self.longest[bin].max(delay);
+        }
+    }
+
+    /// How long labels take, as far as can be seen.
+    fn wait(&self) -> Option<SignedDuration> {
+        let bin = maturity(&self.arrived, &self.waiting, MATURED)?;
+        Some(SignedDuration::from_micros(self.longest[bin]))
+    }
+
+    /// The age of the oldest prediction.
+    fn age(&self) -> SignedDuration {
+        SignedDuration::from_micros(self.oldest.map_or(0, |oldest| self.now - oldest))
+    }
+}
+
 /// What is known beside the predictions.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
     /// How long labels take: exactly, or at most where their delay is learned.
     pub delay: SignedDuration,
-    /// Whether labels carry the time at which they came.
-    pub learned: bool,
+    /// Whether that was declared.
+    pub delay_declared: bool,
+    /// When labels came, where they carry that time.
+    pub arrivals: Option<&'a Arrivals>,
     /// Classes among labels and predictions.
     pub classes: usize,
-    /// What scores mean.
-    pub calibration: Option<&'a Calibration>,
+    /// What scores mean, or why that is not known.
+    pub calibration: std::result::Result<&'a Calibration, &'a str>,
     /// When the model was last trained: predictions before are another's.
     pub trained: Option<Timestamp>,
 }
 
-/// Judges predictions, oldest first, at a sweep. Labels that came when it was due, or later, are not known to it.
+/// How long to wait for labels; `None` where that cannot be told yet. Before the oldest prediction has had the time that
+/// labels may take, those to come cannot be told from those that never will: the delay counts as learned once that is so,
+/// and where none was declared, once the oldest prediction is twice as old as the labels that were seen took.
+fn wait(given: Circumstances<'_>) -> Option<(SignedDuration, bool)> {
+    let Some(arrivals) = given.arrivals else { return Some((given.delay, false)) };
+    let (seen, age) = (arrivals.wait(), arrivals.age());
+    match seen {
+        Some(seen) if given.delay_declared && age >= given.delay => Some((seen.min(given.delay), true)),
+        Some(seen) if !given.delay_declared && seen.saturating_add(seen) <= age => Some((seen, true)),
+        _ if given.delay_declared => Some((given.delay, false)),
+        _ => None,
+    }
+}
+
+/// The newest of some predictions, at most so many.
+struct Newest<T> {
+    most: usize,
+    /// The oldest on top.
+    heap: BinaryHeap<Reverse<Aged<T>>>,
+}
+
+/// Ordered by time, then by key.
+struct Aged<T>((i64, u64), T);
+
+impl<T> PartialEq for Aged<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<T> Eq for Aged<T> {}
+
+impl<T> PartialOrd for Aged<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Aged<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+impl<T> Newest<T> {
+    fn new(most: usize) -> Self {
+        Self { most, heap: BinaryHeap::new() }
+    }
+
+    fn add(&mut self, prediction: &Prediction, row: T) {
+        let at = (prediction.at, prediction.key);
+        if self.heap.len() < self.most {
+            self.heap.push(Reverse(Aged(at, row)));
+        } else if self.heap.peek().is_some_and(|Reverse(oldest)| oldest.0 < at) {
+            self.heap.pop();
+            self.heap.push(Reverse(Aged(at, row)));
+        }
+    }
+
+    /// The newest first.
+    fn rows(self) -> Vec<T> {
+        self.heap.into_sorted_vec().into_iter().map(|Reverse(Aged(_, row))| row).collect()
+    }
+}
+
+/// Judges predictions at a sweep.
+///
+/// # Errors
+/// Those of [`Predictions::each`].
 pub fn assess(
     triggers: &Triggers,
     given: Circumstances<'_>,
-    predictions: &[Prediction],
+    predictions: &(impl Predictions + ?Sized),
     as_of: Timestamp,
-) -> Performance {
-    let now = as_of.as_microsecond();
-    let known = |prediction: &Prediction| prediction.label.filter(|label| label.known_at < now);
-    // Before the oldest prediction has had the time that labels may take, those to come cannot be told from those that
-    // never will.
-    let oldest = as_of.checked_sub(given.delay).unwrap_or(Timestamp::MIN).as_microsecond();
-    let wait = if given.learned && predictions.first().is_some_and(|first| first.at <= oldest) {
-        let (mut arrived, mut ages) = (Vec::new(), Vec::new());
-        for prediction in predictions.iter().filter(|prediction| prediction.at <= now) {
-            match known(prediction) {
-                Some(label) => arrived.push((label.known_at - prediction.at).max(0)),
-                None => ages.push(now - prediction.at),
-            }
-        }
-        maturity(&arrived, &ages, MATURED).map(|wait| SignedDuration::from_micros(wait).min(given.delay))
-    } else {
-        None
-    };
-    let maturity_learned = wait.is_some();
-    let wait = wait.unwrap_or(given.delay);
+) -> Result<Performance> {
+    let waits = wait(given);
+    let (wait, maturity_learned) = waits.unwrap_or((given.delay, false));
     let within = triggers.performance_within.value;
     let span = |before: Timestamp| {
         let since = before.checked_sub(within).unwrap_or(Timestamp::MIN);
         let since = given.trained.map_or(since, |trained| trained.clamp(since, before.max(since)));
-        let first = predictions.partition_point(|prediction| prediction.at < since.as_microsecond());
-        let last = predictions.partition_point(|prediction| prediction.at < before.as_microsecond());
-        let rows = &predictions[first.min(last)..last];
-        let labelled = rows.iter().filter(|row| known(row).is_some()).count();
-        (Span { since, before, predictions: rows.len(), labelled }, rows)
+        Span { since, before, predictions: 0, labelled: 0 }
     };
-    let (matured, old) = span(as_of.checked_sub(wait).unwrap_or(Timestamp::MIN));
-    let (fresh, new) = span(as_of);
+    let mut matured = span(as_of.checked_sub(wait).unwrap_or(Timestamp::MIN));
+    let mut fresh = span(as_of);
+    let most = triggers.rows.value;
+    let (mut labelled, mut proxies, mut new) = (Newest::new(most), Newest::new(most), Newest::new(most));
+    let mut oldest: Option<i64> = None;
+    predictions.each(&mut |row| {
+        oldest = Some(oldest.map_or(row.at, |oldest| oldest.min(row.at)));
+        if matured.add(&row) {
+            if let Some(label) = row.label {
+                labelled.add(&row, (row, label));
+            }
+            if let Some(label) = row.label.or(row.proxy) {
+                proxies.add(&row, (row, label));
+            }
+        }
+        if fresh.add(&row) {
+            new.add(&row, row);
+        }
+    })?;
 
     let metric = Given { value: triggers.metric.value.unwrap_or(Quality::Accuracy), origin: triggers.metric.origin };
     let confidence = triggers.confidence.value;
     let enough = triggers.min_labels.value;
-    let newest = |label: &dyn Fn(&Prediction) -> Option<Label>| {
-        let labelled = old.iter().rev().filter_map(|row| Some((row, label(row)?)));
-        labelled.take(triggers.rows.value).collect::<Vec<_>>()
-    };
-    let labelled = newest(&known);
-    let proxies = if labelled.len() < enough { newest(&|row| known(row).or(row.proxy)) } else { Vec::new() };
-    let proxy = proxies.len() >= enough;
+    let (labelled, proxies) = (labelled.rows(), proxies.rows());
+    let proxy = labelled.len() < enough && proxies.len() >= enough && proxies.len() > labelled.len();
     let truth = if proxy { proxies } else { labelled };
     let realised = realised(metric.value, &truth, confidence);
+    // The score is about one class against all others.
+    let calibration = match given.calibration {
+        _ if metric.value.is_of_numbers() => Err("errors of numbers are not estimated"),
+        _ if metric.value == Quality::Accuracy && given.classes > 2 => Err("there are more than two classes"),
+        calibration => calibration,
+    };
     let estimate = |rows: &mut dyn Iterator<Item = &Prediction>| {
-        // The score is about one class against all others.
-        let tells = !metric.value.is_of_numbers() && (metric.value != Quality::Accuracy || given.classes <= 2);
-        let calibration = given.calibration.filter(|_| tells)?;
+        let calibration = calibration.ok()?;
         let classified = |row: &Prediction| {
             let chance = calibration.chance(row.score);
             Some(Classified { chance, predicted: row.positive, score: row.score }).filter(|_| chance.is_finite())
@@ -224,13 +405,16 @@ pub fn assess(
         let rows: Vec<Classified> = rows.filter_map(classified).collect();
         of_classes(metric.value, &rows, confidence)
     };
-    let estimated = estimate(&mut new.iter().rev().take(triggers.rows.value));
-    let reconciled = realised.and_then(|_| estimate(&mut truth.iter().map(|(row, _)| *row)));
+    let estimated = estimate(&mut new.rows().iter());
+    let reconciled = realised.and_then(|_| estimate(&mut truth.iter().map(|(row, _)| row)));
 
     let higher = metric.value.higher_is_better();
     let beyond = |level: f64| realised.is_some_and(|found| if higher { found.high < level } else { found.low > level });
     let standing = match triggers.level.value {
-        _ if truth.is_empty() => Standing::NoLabels,
+        _ if waits.is_none() && given.arrivals.is_some_and(|arrivals| !arrivals.arrived.is_empty()) => {
+            Standing::DelayUnknown
+        }
+        _ if waits.is_none() || truth.is_empty() => Standing::NoLabels,
         _ if truth.len() < enough => Standing::TooFewLabels,
         _ if realised.is_none() => Standing::Undefined,
         _ if realised.is_some_and(|found| found.rows < enough) => Standing::TooFewLabels,
@@ -239,7 +423,7 @@ pub fn assess(
         Some(_) if triggers.warning.value.is_some_and(beyond) => Standing::Warning,
         Some(_) => Standing::Ok,
     };
-    Performance {
+    Ok(Performance {
         standing,
         metric,
         level: triggers.level,
@@ -249,16 +433,19 @@ pub fn assess(
         rows: triggers.rows,
         maturity_seconds: wait.as_secs(),
         maturity_learned,
+        delay_declared: given.delay_declared,
+        oldest: oldest.and_then(|oldest| Timestamp::from_microsecond(oldest).ok()),
         matured,
         proxy,
         realised,
         reconciled,
         fresh,
+        no_estimate: calibration.err().filter(|_| estimated.is_none()).map(str::to_owned),
         estimated,
-    }
+    })
 }
 
-fn realised(metric: Quality, truth: &[(&Prediction, Label)], confidence: f64) -> Option<Measured> {
+fn realised(metric: Quality, truth: &[(Prediction, Label)], confidence: f64) -> Option<Measured> {
     if metric.is_of_numbers() {
         let errors: Vec<f64> = truth.iter().map(|(_, label)| label.error).filter(|error| !error.is_nan()).collect();
         return of_errors(metric, &errors, confidence);
@@ -289,17 +476,61 @@ impl Performance {
             )
         })
     }
+
+    /// Why it cannot judge, in a sentence with the remedy, if so.
+    pub fn not_judged(&self) -> Option<String> {
+        let days = |seconds: i64| format!("{:.1} days", seconds as f64 / 86_400.0);
+        let takes = || {
+            let how = match (self.maturity_learned, self.delay_declared) {
+                (true, _) => "as learned from when they came",
+                (false, true) => "as labels.delay declares",
+                (false, false) => "as nothing says otherwise",
+            };
+            format!("labels take {}, {how}", days(self.maturity_seconds))
+        };
+        let fewest = self.min_labels.value;
+        Some(match self.standing {
+            Standing::Ok | Standing::Warning | Standing::Triggered => return None,
+            Standing::DelayUnknown => format!(
+                "how long labels take is not known yet: the oldest prediction is of {} and labels are still coming; declare                  labels.delay, or wait until predictions are twice as old as their labels take",
+                self.oldest.map_or_else(|| "unknown time".into(), |oldest| oldest.to_string())
+            ),
+            Standing::NoLabels if self.matured.predictions > 0 => {
+                format!("none of {} predictions whose labels are due has a label", self.matured.predictions)
+            }
+            Standing::NoLabels => match self.oldest {
+                None => "there are no predictions in the time that is looked at".into(),
+                Some(oldest) => format!(
+                    "no prediction from {} to {} is there ({}); the oldest is of {oldest}",
+                    self.matured.since,
+                    self.matured.before,
+                    takes()
+                ),
+            },
+            Standing::TooFewLabels => {
+                let rows = self.realised.map_or(self.matured.labelled, |found| found.rows);
+                format!("{rows} rows with a label are too few, min_labels asks for {fewest} ({})", takes())
+            }
+            Standing::Undefined => {
+                format!("{} is not defined over these rows: one class alone, or nothing predicted", self.metric.value)
+            }
+            Standing::NoLevel => format!("{} has no level; set trigger.performance.level", self.metric.value),
+        })
+    }
 }
 
 impl Volume {
-    /// Counts the labels that became known before a sweep, from when the count began.
-    pub fn count(triggers: &Triggers, predictions: &[Prediction], since: Option<Timestamp>, as_of: Timestamp) -> Self {
+    /// No label yet, of those that become known before a sweep, from when the count begins.
+    pub fn begin(triggers: &Triggers, since: Option<Timestamp>, as_of: Timestamp) -> Self {
         let window = as_of.checked_sub(triggers.volume_within.value).unwrap_or(Timestamp::MIN);
         let since = since.map_or(window, |since| since.max(window));
-        let new = since.as_microsecond()..as_of.as_microsecond();
-        let labels =
-            predictions.iter().filter_map(|row| row.label).filter(|label| new.contains(&label.known_at)).count();
-        Self { labels: labels as u64, wanted: triggers.labels, since }
+        Self { labels: 0, wanted: triggers.labels, since }
+    }
+
+    /// Counts the label of a prediction.
+    pub fn add(&mut self, prediction: &Prediction) {
+        let new = prediction.label.is_some_and(|label| label.known_at >= self.since.as_microsecond());
+        self.labels += u64::from(new);
     }
 
     /// Why it fires, in a sentence, if it does.

@@ -69,6 +69,8 @@ const COLUMNS: &[FlatColumn] = &[
     }),
     column!("convention_limit", Float, |r| r.1.metrics.convention.as_ref().and_then(|c| c.limit)),
     column!("segment", Text, |r| r.0.map_or(String::new(), |m| m.segment.clone())),
+    column!("baseline_type", Text, |r| r.1.baseline.dtype.clone()),
+    column!("current_type", Text, |r| r.1.current.dtype.clone()),
 ];
 
 /// The figures of a feature, by column.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::sweep::{Comparison, Feature, ModelReport, SweepReport};
+use crate::sweep::{Change, Comparison, Feature, ModelReport, Rows, SchemaChange, SweepReport};
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,12 +48,14 @@ type Row<'a> = (Option<&'a ModelReport>, &'a Feature);
 /// # Errors
 /// [`Error::BadValue`] where a figure cannot be encoded.
 pub fn comparison(report: &Comparison, format: Format, top: usize) -> Result<Vec<u8>> {
-    let rows = || report.features.iter().map(|feature| (None, feature)).collect::<Vec<Row<'_>>>();
+    let rows: Vec<Row<'_>> = report.features.iter().map(|feature| (None, feature)).collect();
+    let added = added(report.rows, &report.schema);
+    let all_rows = || rows.iter().copied().chain(added.iter().map(|feature| (None, feature))).collect::<Vec<_>>();
     match format {
-        Format::Table => Ok(table::comparison(report, &rows(), top).into_bytes()),
+        Format::Table => Ok(table::comparison(report, &rows, top).into_bytes()),
         Format::Json => json(report),
-        Format::Csv => flat::csv(&rows()),
-        Format::Parquet => flat::parquet(&rows()),
+        Format::Csv => flat::csv(&all_rows()),
+        Format::Parquet => flat::parquet(&all_rows()),
     }
 }
 
@@ -67,6 +69,11 @@ pub fn each_feature(report: &SweepReport, mut f: impl FnMut(&ModelReport, &Featu
 fn failed(report: &SweepReport) -> Vec<(&ModelReport, Feature)> {
     let models = report.models.iter();
     models.filter_map(|model| Some((model, Feature::failed(model.rows, model.error.clone()?)))).collect()
+}
+
+/// Stand for the columns that only the current snapshot has.
+fn added(rows: Rows, schema: &[SchemaChange]) -> Vec<Feature> {
+    schema.iter().filter(|change| change.change == Change::Added).map(|change| Feature::added(rows, change)).collect()
 }
 
 /// The figures of a feature, by the names of the flat report's columns.
@@ -88,10 +95,13 @@ pub fn sweep(report: &SweepReport, format: Format, top: usize) -> Result<Vec<u8>
         let models = report.models.iter();
         models.flat_map(|model| model.features.iter().map(move |f| (Some(model), f))).collect::<Vec<Row<'_>>>()
     };
-    let failed = failed(report);
+    let mut others = failed(report);
+    let added =
+        report.models.iter().flat_map(|model| added(model.rows, &model.schema).into_iter().map(move |f| (model, f)));
+    others.extend(added);
     let all_rows = || {
         let mut rows = rows();
-        rows.extend(failed.iter().map(|(model, feature)| (Some(*model), feature)));
+        rows.extend(others.iter().map(|(model, feature)| (Some(*model), feature)));
         rows
     };
     match format {

@@ -8,10 +8,11 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use super::Row;
 use crate::fleet::Kind;
 use crate::metric::Band;
-use crate::sweep::{Comparison, Feature, ModelReport, Rows, SweepReport};
+use crate::sweep::{Comparison, Feature, ModelReport, Rows, SchemaChange, SweepReport};
 
 pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> String {
     let mut text = features(rows, top, false);
+    text.push_str(&schema(report.schema.iter().map(|change| (None, change))));
     let drifted = report.features.iter().filter(|feature| feature.verdict.drifted).count();
     let _ = writeln!(
         text,
@@ -48,6 +49,8 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> String {
     }
     let mut text = format!("{models}\n");
     text.push_str(&features(rows, top, true));
+    let changes = report.models.iter().flat_map(|model| model.schema.iter().map(move |change| (Some(model), change)));
+    text.push_str(&schema(changes));
     let s = &report.summary;
     let _ = writeln!(
         text,
@@ -63,6 +66,25 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> String {
         report.engine.backend,
         short(&report.counts_hash),
     );
+    text
+}
+
+/// Schema changes that are listed at most.
+const CHANGES: usize = 20;
+
+fn schema<'a>(changes: impl Iterator<Item = (Option<&'a ModelReport>, &'a SchemaChange)>) -> String {
+    let changes: Vec<_> = changes.collect();
+    let mut text = String::new();
+    for (model, change) in changes.iter().take(CHANGES) {
+        let of = model.map_or(String::new(), |model| {
+            format!("{}: ", [model.model.as_str(), &place(model)].join(" ").trim().escape_debug())
+        });
+        let _ =
+            writeln!(text, "schema: {of}column '{}' {}", change.column.escape_debug(), change.words().escape_debug());
+    }
+    if changes.len() > CHANGES {
+        let _ = writeln!(text, "schema: … and {} more changes", changes.len() - CHANGES);
+    }
     text
 }
 

@@ -1,20 +1,23 @@
 //! Arrow arrays become keys or category counts here: the one place that knows both forms.
 
 use polars_arrow::array::{
-    Array, BooleanArray, DictionaryArray, DictionaryKey, PrimitiveArray, Utf8Array, Utf8ViewArray,
+    Array, BinaryArray, BinaryViewArray, BooleanArray, DictionaryArray, DictionaryKey, PrimitiveArray, Utf8Array,
+    Utf8ViewArray,
 };
 use polars_arrow::datatypes::ArrowDataType;
 use polars_arrow::types::NativeType;
 
+use super::types::{Reading, per_second};
 use crate::count::key::{Key, key_f32, key_f64, key_i32, key_i64};
 use crate::count::tally::Moments;
 use crate::count::{CategoryCounts, Counter, Domain, KeyVec, Tally};
 
 /// The keys of a chunk: nulls and NaN are tallied and left out. `None` if the array does not hold numbers
 /// that the domain covers.
-pub fn keys_of(array: &dyn Array, domain: Domain, with_moments: bool) -> Option<(KeyVec, Tally)> {
+pub fn keys_of(array: &dyn Array, reading: Reading, with_moments: bool) -> Option<(KeyVec, Tally)> {
+    let domain = reading.domain;
     // Without values any type will do: writers give a column of nulls whatever type they like.
-    let keys = if array.null_count() == array.len() { KeyVec::new(domain) } else { convert(array, domain)? };
+    let keys = if array.null_count() == array.len() { KeyVec::new(domain) } else { convert(array, reading)? };
     let mut tally = Tally { rows: array.len() as u64, null: array.null_count() as u64, ..Tally::default() };
     tally.nan = tally.values() - keys.len() as u64;
     if domain.is_float() {
@@ -32,7 +35,8 @@ pub fn keys_of(array: &dyn Array, domain: Domain, with_moments: bool) -> Option<
     Some((keys, tally))
 }
 
-fn convert(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
+fn convert(array: &dyn Array, reading: Reading) -> Option<KeyVec> {
+    let domain = reading.domain;
     macro_rules! keys {
         ($ty:ty, U32, $key:expr) => {
             Some(KeyVec::U32(dense(array.as_any().downcast_ref::<PrimitiveArray<$ty>>()?, $key)))
@@ -46,8 +50,9 @@ fn convert(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
             match domain {
                 Domain::I32 => keys!($ty, U32, |x| key_i32(x.into())),
                 Domain::I64 => keys!($ty, U64, |x| key_i64(x.into())),
+                Domain::F32 => keys!($ty, U32, |x| key_f32(x as f32)),
                 Domain::F64 => keys!($ty, U64, |x| key_f64(x.into())),
-                _ => None,
+                Domain::U64 => whole_numbers(array, domain),
             }
         };
     }
@@ -55,59 +60,127 @@ fn convert(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
         ($ty:ty) => {
             match domain {
                 Domain::I64 => keys!($ty, U64, |x| key_i64(x as i64)),
+                Domain::F32 => keys!($ty, U32, |x| key_f32(x as f32)),
                 Domain::F64 => keys!($ty, U64, |x| key_f64(x as f64)),
-                _ => None,
+                Domain::I32 | Domain::U64 => whole_numbers(array, domain),
             }
         };
     }
     use ArrowDataType as T;
+    match (reading.per_second, per_second(array.dtype())) {
+        (Some(to), Some(from)) if from != to => return rescaled(array, (from, to), domain),
+        _ => {}
+    }
     match (array.dtype(), domain) {
         (T::Float32, Domain::F32) => keys!(f32, U32, key_f32),
         (T::Float32, Domain::F64) => keys!(f32, U64, |x| key_f64(x.into())),
+        (T::Float64, Domain::F32) => keys!(f64, U32, |x| key_f32(nearest_f32(x))),
         (T::Float64, Domain::F64) => keys!(f64, U64, key_f64),
-        (T::Float32 | T::Float64, Domain::I32 | Domain::I64 | Domain::U64) => whole_numbers(array, domain),
         (T::Int8, _) => small_int!(i8),
         (T::Int16, _) => small_int!(i16),
-        (T::Int32 | T::Date32 | T::Time32(_), _) => small_int!(i32),
+        (T::Int32 | T::Date32 | T::Time32(_), _) => match domain {
+            Domain::F32 => keys!(i32, U32, |x| key_f32(x as f32)),
+            Domain::I32 => keys!(i32, U32, key_i32),
+            _ => wide_int!(i32),
+        },
         (T::UInt8, _) => small_int!(u8),
         (T::UInt16, _) => small_int!(u16),
         (T::UInt32, _) => wide_int!(u32),
         (T::Int64 | T::Timestamp(..) | T::Date64 | T::Time64(_) | T::Duration(_), _) => wide_int!(i64),
         (T::UInt64, Domain::U64) => keys!(u64, U64, |x| x),
+        (T::UInt64, Domain::F32) => keys!(u64, U32, |x| key_f32(x as f32)),
         (T::UInt64, Domain::F64) => keys!(u64, U64, |x| key_f64(x as f64)),
-        (T::Decimal(_, scale), Domain::F64) => {
+        (T::Decimal(_, scale), Domain::F32 | Domain::F64) => {
             // Exact up to 2^53 and 22 decimals, as both operands of the division then are.
             let unit = 10f64.powi(i32::try_from(*scale).ok()?);
-            keys!(i128, U64, move |x| key_f64(x as f64 / unit))
+            if domain == Domain::F32 {
+                keys!(i128, U32, move |x| key_f32(nearest_f32(x as f64 / unit)))
+            } else {
+                keys!(i128, U64, move |x| key_f64(x as f64 / unit))
+            }
+        }
+        (T::Float32 | T::Float64 | T::UInt64 | T::Decimal(..), Domain::I32 | Domain::I64 | Domain::U64) => {
+            whole_numbers(array, domain)
         }
         _ => None,
     }
 }
 
-/// Floats as integers, NaN taken out: what a writer that has no nullable integers makes of an integer column.
-/// `None` where a value is not an integer of the domain.
-fn whole_numbers(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
-    let keys = convert(array, if array.dtype() == &ArrowDataType::Float32 { Domain::F32 } else { Domain::F64 })?;
-    let from = match &keys {
-        KeyVec::U32(_) => Domain::F32,
-        KeyVec::U64(_) => Domain::F64,
-    };
-    let mut values = Vec::with_capacity(keys.len());
-    keys.values(from, &mut values);
-    // Beyond 2^53 a double stands for several integers, so which one it was cannot be told.
-    let (least, most) = match domain {
-        Domain::I32 => (f64::from(i32::MIN), f64::from(i32::MAX)),
-        Domain::I64 => (-(2f64.powi(53)), 2f64.powi(53)),
-        _ => (0.0, 2f64.powi(53)),
-    };
-    if !values.iter().all(|&x| x.trunc() == x && least <= x && x <= most) {
-        return None;
+/// The nearest single-precision number; a finite one for a finite one.
+fn nearest_f32(x: f64) -> f32 {
+    let nearest = x as f32;
+    if nearest.is_infinite() && x.is_finite() { f32::MAX.copysign(nearest) } else { nearest }
+}
+
+/// Times in another unit: the whole units that have passed.
+fn rescaled(array: &dyn Array, (from, to): (u64, u64), domain: Domain) -> Option<KeyVec> {
+    let scaled = |x: i128| (x * i128::from(to)).div_euclid(from.into());
+    integer_keys(integers(array)?.into_iter().flatten().map(scaled), domain)
+}
+
+/// The keys of integers; `None` where the domain does not have one of them.
+fn integer_keys(mut values: impl Iterator<Item = i128>, domain: Domain) -> Option<KeyVec> {
+    match domain {
+        Domain::I32 => Some(KeyVec::U32(values.map(|x| i32::try_from(x).ok().map(key_i32)).collect::<Option<_>>()?)),
+        Domain::I64 => Some(KeyVec::U64(values.map(|x| i64::try_from(x).ok().map(key_i64)).collect::<Option<_>>()?)),
+        Domain::U64 => Some(KeyVec::U64(values.map(|x| u64::try_from(x).ok()).collect::<Option<_>>()?)),
+        Domain::F32 | Domain::F64 => values.next().is_none().then(|| KeyVec::new(domain)),
     }
-    Some(match domain {
-        Domain::I32 => KeyVec::U32(values.iter().map(|&x| key_i32(x as i32)).collect()),
-        Domain::I64 => KeyVec::U64(values.iter().map(|&x| key_i64(x as i64)).collect()),
-        _ => KeyVec::U64(values.iter().map(|&x| x as u64).collect()),
-    })
+}
+
+/// Numbers that are integers, whatever they are stored as, NaN taken out: a writer that has no nullable integers makes
+/// floats of them, databases decimals. `None` where a value is not an integer of the domain.
+fn whole_numbers(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
+    integer_keys(whole_values(array).ok()?.into_iter(), domain)
+}
+
+/// The integers of an array of numbers, without what is missing.
+///
+/// # Errors
+/// The first value that is no integer, as text; empty if these are no numbers.
+fn whole_values(array: &dyn Array) -> Result<Vec<i128>, String> {
+    if let (ArrowDataType::Decimal(_, scale), Some(array)) =
+        (array.dtype(), array.as_any().downcast_ref::<PrimitiveArray<i128>>())
+    {
+        let unit = u32::try_from(*scale).ok().and_then(|scale| 10i128.checked_pow(scale)).ok_or_else(String::new)?;
+        let whole = |&x: &i128| match x % unit {
+            0 => Ok(x / unit),
+            _ => Err((x as f64 / unit as f64).to_string()),
+        };
+        return array.iter().flatten().map(whole).collect();
+    }
+    if let Some(values) = integers(array) {
+        return Ok(values.into_iter().flatten().collect());
+    }
+    // Beyond 2^53 a double stands for several integers, so which one it was cannot be told.
+    let whole = |x: f64| if x.trunc() == x && x.abs() <= 2f64.powi(53) { Ok(x as i128) } else { Err(x.to_string()) };
+    let values = doubles(array).ok_or_else(String::new)?;
+    values.into_iter().flatten().filter(|x| !x.is_nan()).map(whole).collect()
+}
+
+/// The first value of an array that is not an integer of the domain, as text.
+pub fn misfit(array: &dyn Array, domain: Domain) -> Option<String> {
+    match whole_values(array) {
+        Err(value) => Some(value).filter(|value| !value.is_empty()),
+        Ok(values) => {
+            values.into_iter().find(|&x| integer_keys([x].into_iter(), domain).is_none()).map(|x| x.to_string())
+        }
+    }
+}
+
+/// Nulls and NaN of an array of any type.
+pub fn missing(array: &dyn Array) -> Tally {
+    let rows = array.len() as u64;
+    let mut tally = Tally { rows, null: array.null_count() as u64, ..Tally::default() };
+    if array.dtype() == &ArrowDataType::Null {
+        tally.null = rows;
+    } else if let Some((codes, texts)) = codes(array) {
+        tally.null = codes.iter().filter(|code| code.is_none_or(|code| texts[code].is_none())).count() as u64;
+    } else if matches!(array.dtype(), ArrowDataType::Float32 | ArrowDataType::Float64) {
+        let nan = doubles(array).into_iter().flatten().flatten().filter(|x| x.is_nan()).count();
+        tally.nan = nan as u64;
+    }
+    tally
 }
 
 /// The keys of all values that are neither null nor NaN.
@@ -236,23 +309,33 @@ pub fn count_categories(counter: &dyn Counter, array: &dyn Array, into: &mut Cat
             .or_else(|| count_dictionary::<u64>(counter, array, into));
         let null = found?;
         return Some(Tally { rows: array.len() as u64, null, ..Tally::default() });
+    } else if let Some(bytes) = utf8(array) {
+        count_text(bytes?.into_iter(), into);
     } else {
-        // Integers on request: equal keys are equal texts, so count runs of sorted keys.
-        let domain = match array.dtype() {
-            ArrowDataType::UInt64 => Domain::U64,
-            _ => Domain::I64,
-        };
-        let KeyVec::U64(mut keys) = convert(array, domain)? else { return None };
-        keys.sort_unstable();
-        for run in keys.chunk_by(|a, b| a == b) {
-            let name = match domain {
-                Domain::U64 => run[0].to_string(),
-                _ => ((run[0] ^ (1 << 63)) as i64).to_string(),
-            };
-            into.add(&name, run.len() as u64);
+        // Integers on request, also those that a writer made floats or decimals of: runs of equal values are counted.
+        let mut values = whole_values(array).ok()?;
+        let tally = Tally { nan: missing(array).nan, ..Tally::default() };
+        values.sort_unstable();
+        for run in values.chunk_by(|a, b| a == b) {
+            into.add(&run[0].to_string(), run.len() as u64);
         }
+        return Some(Tally { rows: array.len() as u64, null: array.null_count() as u64, ..tally });
     }
     Some(Tally { rows: array.len() as u64, null: array.null_count() as u64, ..Tally::default() })
+}
+
+/// The values of an array of bytes as text, `None` within if one is not UTF-8; `None` if it holds something else.
+fn utf8(array: &dyn Array) -> Option<Option<Vec<&str>>> {
+    let any = array.as_any();
+    macro_rules! try_type {
+        ($($ty:ty),*) => {
+            $(if let Some(array) = any.downcast_ref::<$ty>() {
+                return Some(array.iter().flatten().map(|bytes| std::str::from_utf8(bytes).ok()).collect());
+            })*
+        };
+    }
+    try_type!(BinaryViewArray, BinaryArray<i32>, BinaryArray<i64>);
+    None
 }
 
 fn count_text<'a>(values: impl Iterator<Item = &'a str>, into: &mut CategoryCounts) {
@@ -337,7 +420,7 @@ mod tests {
         let values = vec![1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 7.0, f64::NAN];
         let validity = Bitmap::from([true, true, true, true, true, false, false]);
         let array = PrimitiveArray::new(ArrowDataType::Float64, values.into(), Some(validity));
-        let (keys, tally) = keys_of(&array, Domain::F64, true).unwrap();
+        let (keys, tally) = keys_of(&array, Domain::F64.into(), true).unwrap();
         let KeyVec::U64(keys) = keys else { panic!("wide keys") };
         assert_eq!(keys, [1.0, f64::INFINITY, f64::NEG_INFINITY, 0.0].map(key_f64));
         assert_eq!((tally.rows, tally.null, tally.nan), (7, 2, 1));
@@ -348,7 +431,7 @@ mod tests {
     #[test]
     fn decimals_are_their_nearest_double() {
         let array = PrimitiveArray::<i128>::new(ArrowDataType::Decimal(10, 2), vec![110i128, -5].into(), None);
-        let (KeyVec::U64(keys), _) = keys_of(&array, Domain::F64, false).unwrap() else { panic!("wide keys") };
+        let (KeyVec::U64(keys), _) = keys_of(&array, Domain::F64.into(), false).unwrap() else { panic!("wide keys") };
         assert_eq!(keys, [key_f64(1.1), key_f64(-0.05)]);
     }
 

@@ -14,7 +14,7 @@ mod types;
 mod values;
 
 pub use slice::{Bound, Condition, Slice, Test};
-pub use types::ColumnType;
+pub use types::{ColumnType, Reading};
 pub use values::Value;
 
 use std::cell::Cell;
@@ -275,8 +275,16 @@ impl Snapshot {
     }
 
     /// Reads chunk `i` of a column, whatever its type, and checks its length against the file's metadata. Strings may
-    /// come as `codes` with a dictionary.
+    /// come as `codes` with a dictionary. By such a column rows are chosen or joined, so every file must have it.
     fn read(&self, column: &Column, i: usize, codes: bool) -> Result<Arrays> {
+        let file = self.chunks[i].file;
+        if column.at[file].is_none() {
+            return Err(Error::UnreadableColumn {
+                path: self.table.files[file].path.clone(),
+                column: column.name.clone(),
+                reason: "this file lacks the column, others of the snapshot have it".into(),
+            });
+        }
         Ok(self.chunks[i].select(self.decode(column, i, codes)?))
     }
 
@@ -284,7 +292,7 @@ impl Snapshot {
     fn read_with(&self, column: &Column, i: usize, codes: bool, decoded: Option<&Decoded>) -> Result<Arrays> {
         let chunk = &self.chunks[i];
         let Some(known) = decoded.map(|decoded| &decoded.chunks[chunk.file][chunk.index]) else {
-            return self.read(column, i, codes);
+            return Ok(chunk.select(self.decode(column, i, codes)?));
         };
         if known.get().is_none() {
             let arrays = self.decode(column, i, codes)?;
@@ -293,7 +301,7 @@ impl Snapshot {
         Ok(chunk.select(known.get().cloned().unwrap_or_default()))
     }
 
-    /// The whole of chunk `i`, rows that do not belong to this part and all.
+    /// The whole of chunk `i`, rows that do not belong to this part and all. A file without the column has nulls.
     fn decode(&self, column: &Column, i: usize, codes: bool) -> Result<Arrays> {
         let chunk = &self.chunks[i];
         let file = &self.table.files[chunk.file];
@@ -302,7 +310,7 @@ impl Snapshot {
         let arrays = match column.at[chunk.file] {
             Some(Position::Stored(index)) => file.reader.read(chunk.index, index, codes).map_err(unreadable)?,
             Some(Position::Partition(index)) => vec![constant(&file.partitions[index].1, &column.kind, chunk.stored)],
-            None => return Err(unreadable("this file lacks the column, others of the snapshot have it".into())),
+            None => vec![NullArray::new(ArrowDataType::Null, chunk.stored).boxed()],
         };
         let rows: usize = arrays.iter().map(|array| array.len()).sum();
         if rows != chunk.stored {
@@ -311,32 +319,23 @@ impl Snapshot {
         Ok(arrays)
     }
 
-    /// The keys of chunk `i` of a numeric column, in the given domain.
+    /// The keys of chunk `i` of a numeric column.
     fn keys(
         &self,
         column: &Column,
         i: usize,
-        domain: Domain,
+        reading: Reading,
         with_moments: bool,
         decoded: Option<&Decoded>,
     ) -> Result<(KeyVec, Tally)> {
         let mut whole: Option<(KeyVec, Tally)> = None;
         for array in self.read_with(column, i, false, decoded)? {
             let keys = if array.dtype() == &ArrowDataType::Null {
-                let rows = array.len() as u64;
-                Some((KeyVec::new(domain), Tally { rows, null: rows, ..Tally::default() }))
+                Some((KeyVec::new(reading.domain), keys::missing(&*array)))
             } else {
-                keys::keys_of(&*array, domain, with_moments)
+                keys::keys_of(&*array, reading, with_moments)
             };
-            let (keys, tally) = keys.ok_or_else(|| match array.dtype() {
-                _ if matches!(column.kind, ColumnType::Numeric(kind) if kind != domain && !domain.is_float()) => {
-                    Error::NotIntegers {
-                        path: self.table.files[self.chunks[i].file].path.clone(),
-                        column: column.name.clone(),
-                    }
-                }
-                other => self.wrong_type(column, i, &format!("{other:?}")),
-            })?;
+            let (keys, tally) = keys.ok_or_else(|| self.not_covered(column, i, &*array, Some(reading.domain)))?;
             whole = Some(match whole {
                 None => (keys, tally),
                 Some((mut all, sum)) => {
@@ -349,7 +348,47 @@ impl Snapshot {
                 }
             });
         }
-        Ok(whole.unwrap_or((KeyVec::new(domain), Tally::default())))
+        Ok(whole.unwrap_or((KeyVec::new(reading.domain), Tally::default())))
+    }
+
+    /// Why the values of an array cannot be counted: as keys of a domain of integers, or as categories.
+    fn not_covered(&self, column: &Column, i: usize, array: &dyn Array, domain: Option<Domain>) -> Error {
+        let value = match domain {
+            Some(domain) if domain.is_float() => None,
+            // Categories are integers of any size.
+            domain => keys::misfit(array, domain.unwrap_or(Domain::I64)),
+        };
+        match value {
+            Some(value) => Error::NotIntegers {
+                path: self.table.files[self.chunks[i].file].path.clone(),
+                column: column.name.clone(),
+                value,
+            },
+            None => self.wrong_type(column, i, &format!("{:?}", array.dtype())),
+        }
+    }
+
+    /// Rows, nulls and NaN of a column of any type.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`].
+    pub fn missing(&self, column: &Column) -> Result<Tally> {
+        let mut sum = Tally::default();
+        for i in 0..self.chunks.len() {
+            for array in self.read_with(column, i, true, None)? {
+                sum = sum.merge(keys::missing(&*array));
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Files with rows of the snapshot that lack a column, with how many rows they have; the first by name.
+    pub fn lacking(&self, column: &Column) -> Option<(usize, u64, &Path)> {
+        let lacks = |chunk: &&Chunk| column.at[chunk.file].is_none();
+        let files: HashSet<usize> = self.chunks.iter().filter(lacks).map(|chunk| chunk.file).collect();
+        let rows = self.chunks.iter().filter(lacks).map(|chunk| chunk.rows as u64).sum();
+        let first = files.iter().min()?;
+        Some((files.len(), rows, &self.table.files[*first].path))
     }
 
     fn wrong_type(&self, column: &Column, i: usize, found: &str) -> Error {
@@ -404,7 +443,7 @@ impl Snapshot {
     pub fn numeric<'a>(
         &'a self,
         column: &'a Column,
-        domain: Domain,
+        reading: Reading,
         with_moments: bool,
         hold: usize,
         decoded: Option<Arc<Decoded>>,
@@ -413,14 +452,14 @@ impl Snapshot {
         let mut numeric = NumericColumn {
             snapshot: self,
             column,
-            domain,
+            reading,
             with_moments,
             decoded,
             held: None,
             kept: Kept::new(),
             tallies: (0..chunks).map(|_| OnceLock::new()).collect(),
         };
-        if (self.rows as usize).saturating_mul(domain.key_bytes()) <= hold {
+        if (self.rows as usize).saturating_mul(reading.domain.key_bytes()) <= hold {
             let held = (0..chunks).into_par_iter().with_min_len(4).map(|i| numeric.read(i)).collect::<Result<_>>()?;
             numeric.held = Some(held);
             numeric.decoded = None;
@@ -446,14 +485,12 @@ impl Snapshot {
                 || (CategoryCounts::new(limit), Tally::default()),
                 |(mut counts, mut tally), i| {
                     for array in self.read_with(column, i, true, decoded)? {
-                        let part = if array.dtype() == &ArrowDataType::Null {
-                            let rows = array.len() as u64;
-                            Some(Tally { rows, null: rows, ..Tally::default() })
+                        let part = if array.dtype() == &ArrowDataType::Null || array.null_count() == array.len() {
+                            Some(keys::missing(&*array))
                         } else {
                             keys::count_categories(counter, &*array, &mut counts)
                         };
-                        tally = tally
-                            .merge(part.ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?);
+                        tally = tally.merge(part.ok_or_else(|| self.not_covered(column, i, &*array, None))?);
                     }
                     Ok((counts, tally))
                 },
@@ -489,7 +526,7 @@ impl Decoded {
 pub struct NumericColumn<'a> {
     snapshot: &'a Snapshot,
     column: &'a Column,
-    domain: Domain,
+    reading: Reading,
     with_moments: bool,
     decoded: Option<Arc<Decoded>>,
     held: Option<Vec<KeyVec>>,
@@ -502,7 +539,7 @@ impl NumericColumn<'_> {
     fn read(&self, i: usize) -> Result<KeyVec> {
         let known = &self.tallies[i];
         let with_moments = self.with_moments && known.get().is_none();
-        let (keys, tally) = self.snapshot.keys(self.column, i, self.domain, with_moments, self.decoded.as_deref())?;
+        let (keys, tally) = self.snapshot.keys(self.column, i, self.reading, with_moments, self.decoded.as_deref())?;
         known.get_or_init(|| tally);
         Ok(keys)
     }
@@ -581,6 +618,7 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
 /// The columns of all files, in the order in which they first appear.
 fn unify(files: &[OpenFile]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
+    let mut kinds: Vec<Vec<(usize, ColumnType)>> = Vec::new();
     let mut index = HashMap::new();
     for (i, file) in files.iter().enumerate() {
         let stored = file
@@ -602,24 +640,52 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
         });
         for (name, kind, position) in partitions.chain(stored) {
             let at = *index.entry(name.clone()).or_insert_with(|| {
-                columns.push(Column { name, kind: kind.clone(), at: vec![None; files.len()] });
+                columns.push(Column { name, kind: ColumnType::Null, at: vec![None; files.len()] });
+                kinds.push(Vec::new());
                 columns.len() - 1
             });
             let column = &mut columns[at];
             column.at[i] = Some(position);
-            if !matches!(column.kind, ColumnType::Mixed(_)) {
-                column.kind = column.kind.common(&kind).unwrap_or_else(|| {
-                    ColumnType::Mixed(format!(
-                        "{} and, in {}, {}",
-                        column.kind.name(),
-                        file.path.display(),
-                        kind.name()
-                    ))
-                });
-            }
+            kinds[at].push((i, kind));
         }
     }
+    for (column, kinds) in columns.iter_mut().zip(kinds) {
+        column.kind = common(files, &kinds).unwrap_or_else(|_| {
+            // What holds nothing but missing values has the type that its writer happened to give it.
+            let valued = kinds.into_iter().filter(|(file, _)| has_values(&files[*file], column.at[*file]));
+            let valued: Vec<(usize, ColumnType)> = valued.collect();
+            for at in (0..files.len()).filter(|at| !valued.iter().any(|(file, _)| file == at)) {
+                column.at[at] = None;
+            }
+            common(files, &valued).unwrap_or_else(ColumnType::Mixed)
+        });
+    }
     columns
+}
+
+/// The type in which the values of all files can be compared.
+///
+/// # Errors
+/// Which file has another type than those before it.
+fn common(files: &[OpenFile], kinds: &[(usize, ColumnType)]) -> std::result::Result<ColumnType, String> {
+    kinds.iter().try_fold(ColumnType::Null, |so_far, (file, kind)| {
+        so_far
+            .common(kind)
+            .ok_or_else(|| format!("{} and, in {}, {}", so_far.name(), files[*file].path.display(), kind.name()))
+    })
+}
+
+/// Whether a column of a file has a value that is not missing; read only where files disagree on the type.
+fn has_values(file: &OpenFile, at: Option<Position>) -> bool {
+    let Some(Position::Stored(column)) = at else { return at.is_some() };
+    (0..file.reader.chunk_rows().count()).any(|chunk| match file.reader.read(chunk, column, true) {
+        Ok(arrays) => arrays.iter().any(|array| {
+            let tally = keys::missing(&**array);
+            tally.null + tally.nan < tally.rows
+        }),
+        // It will be reported when it is read in earnest.
+        Err(_) => true,
+    })
 }
 
 /// What Hive and Spark call the partition of the rows without a key.

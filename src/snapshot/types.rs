@@ -5,6 +5,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::count::Domain;
 
+/// How the values of a column become keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reading {
+    /// What the keys stand for.
+    pub domain: Domain,
+    /// Units in a second that times are counted in.
+    pub per_second: Option<u64>,
+}
+
+impl From<Domain> for Reading {
+    fn from(domain: Domain) -> Self {
+        Self { domain, per_second: None }
+    }
+}
+
+/// The unit of dates, which have none in common with other times.
+const DAYS: &str = "days";
+
+/// How many of a unit a second has, and what it is a unit of; `None` for days.
+fn unit_of(unit: &str) -> Option<(u64, &str)> {
+    let (unit, what) = unit.split_once(' ').unwrap_or((unit, ""));
+    Some((units_in_a_second(unit)?, what))
+}
+
+fn units_in_a_second(unit: &str) -> Option<u64> {
+    Some(match unit {
+        "second" => 1,
+        "millisecond" => 1_000,
+        "microsecond" => 1_000_000,
+        "nanosecond" => 1_000_000_000,
+        _ => return None,
+    })
+}
+
+/// How many units a second of an array of times has; `None` for dates and what is no time.
+pub(super) fn per_second(dtype: &ArrowDataType) -> Option<u64> {
+    match ColumnType::of(dtype) {
+        ColumnType::Temporal(_, unit) => unit_of(&unit).map(|(per_second, _)| per_second),
+        _ => None,
+    }
+}
+
 /// What a column holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -15,7 +57,10 @@ pub enum ColumnType {
     Boolean,
     /// Strings and dictionaries of strings.
     Text,
-    /// Dates, times, timestamps and durations: numbers on request. Holds the unit.
+    /// Bytes: text, where they are UTF-8 and the other side of a comparison is text.
+    Binary,
+    /// Dates, times, timestamps and durations: numbers on request. Holds the unit, and what it is a unit of where that is
+    /// no point in time.
     Temporal(Domain, String),
     /// Only nulls.
     Null,
@@ -31,36 +76,61 @@ impl ColumnType {
         match dtype {
             T::Float32 => Self::Numeric(Domain::F32),
             T::Decimal(digits, _) if *digits > 38 => Self::Unsupported(format!("decimal of {digits} digits")),
+            T::Decimal(digits, 0) if *digits <= 18 => Self::Numeric(Domain::I64),
             T::Float64 | T::Decimal(..) => Self::Numeric(Domain::F64),
             T::Int8 | T::Int16 | T::Int32 | T::UInt8 | T::UInt16 => Self::Numeric(Domain::I32),
             T::UInt32 | T::Int64 => Self::Numeric(Domain::I64),
             T::UInt64 => Self::Numeric(Domain::U64),
             T::Boolean => Self::Boolean,
             T::Utf8 | T::LargeUtf8 | T::Utf8View => Self::Text,
+            T::Binary | T::LargeBinary | T::BinaryView => Self::Binary,
             T::Dictionary(_, values, _) => match Self::of(values) {
                 Self::Text => Self::Text,
                 _ => Self::Unsupported(format!("{dtype:?}")),
             },
-            T::Date32 => Self::Temporal(Domain::I32, "days".into()),
-            T::Time32(unit) => Self::Temporal(Domain::I32, format!("{unit:?}").to_lowercase()),
+            T::Date32 => Self::Temporal(Domain::I32, DAYS.into()),
+            T::Time32(unit) => Self::Temporal(Domain::I32, format!("{unit:?} of a day").to_lowercase()),
+            T::Time64(unit) => Self::Temporal(Domain::I64, format!("{unit:?} of a day").to_lowercase()),
             T::Date64 => Self::Temporal(Domain::I64, "millisecond".into()),
-            T::Timestamp(unit, _) | T::Time64(unit) | T::Duration(unit) => {
-                Self::Temporal(Domain::I64, format!("{unit:?}").to_lowercase())
-            }
+            T::Timestamp(unit, _) => Self::Temporal(Domain::I64, format!("{unit:?}").to_lowercase()),
+            T::Duration(unit) => Self::Temporal(Domain::I64, format!("{unit:?} of duration").to_lowercase()),
             T::Null => Self::Null,
             T::Float16 | T::FixedSizeBinary(2) => Self::Unsupported("float16 (or two bytes)".into()),
             other => Self::Unsupported(format!("{other:?}")),
         }
     }
 
-    /// The type in which values of both can be compared, if there is one.
+    /// The type in which values of both can be compared, if there is one: numbers at the precision that both have, times
+    /// in the coarser unit.
     pub fn common(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (a, b) if a == b => Some(a.clone()),
             (Self::Numeric(a), Self::Numeric(b)) => Some(Self::Numeric(a.common(*b))),
+            (Self::Text, Self::Binary) | (Self::Binary, Self::Text) => Some(Self::Text),
+            (Self::Temporal(a, unit), Self::Temporal(b, other)) => {
+                let (of, of_other) = (unit_of(unit)?, unit_of(other)?);
+                let coarser = if of.0 <= of_other.0 { unit } else { other };
+                (of.1 == of_other.1).then(|| Self::Temporal(a.common(*b), coarser.clone()))
+            }
             (Self::Null, other) | (other, Self::Null) => Some(other.clone()),
             _ => None,
         }
+    }
+
+    /// How its values become keys; `None` if they are no numbers and no times.
+    pub fn reading(&self) -> Option<Reading> {
+        match self {
+            Self::Numeric(domain) => Some(Reading { domain: *domain, per_second: None }),
+            Self::Temporal(domain, unit) => {
+                Some(Reading { domain: *domain, per_second: unit_of(unit).map(|(per_second, _)| per_second) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether columns of the type can be compared, if need be on request.
+    pub fn is_comparable(&self) -> bool {
+        !matches!(self, Self::Unsupported(_) | Self::Mixed(_))
     }
 
     /// What reports and messages call it.
@@ -73,10 +143,28 @@ impl ColumnType {
             Self::Numeric(Domain::U64) => "uint64".into(),
             Self::Boolean => "boolean".into(),
             Self::Text => "string".into(),
+            Self::Binary => "binary".into(),
             Self::Temporal(_, unit) => format!("time[{unit}]"),
             Self::Null => "null".into(),
             Self::Mixed(types) => format!("mixed ({types})"),
             Self::Unsupported(dtype) => dtype.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_meet_in_the_coarser_unit_of_the_same_thing() {
+        let time = |unit: &str| ColumnType::Temporal(Domain::I64, unit.into());
+        assert_eq!(time("nanosecond").common(&time("millisecond")), Some(time("millisecond")));
+        assert_eq!(time("second").common(&time("second of duration")), None);
+        let dates = ColumnType::Temporal(Domain::I32, DAYS.into());
+        assert_eq!(dates.common(&time("second")), None);
+        assert_eq!(dates.common(&dates), Some(dates.clone()));
+        assert_eq!(time("microsecond").reading().unwrap().per_second, Some(1_000_000));
+        assert_eq!(dates.reading().unwrap().per_second, None);
     }
 }

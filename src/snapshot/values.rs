@@ -56,10 +56,21 @@ impl Snapshot {
     /// # Errors
     /// [`crate::error::Error::UnreadableColumn`], also for a nested or binary column.
     pub fn each_value(&self, column: &Column, mut of: impl FnMut(Value<'_>)) -> Result<()> {
-        for i in 0..self.chunks.len() {
-            for array in self.read(column, i, false)? {
-                visit(&*array, &mut of).ok_or_else(|| self.wrong_type(column, i, &format!("{:?}", array.dtype())))?;
-            }
+        (0..self.chunks.len()).try_for_each(|i| self.each_value_in(column, i, &mut of))
+    }
+
+    /// Chunks: parts of the rows that are read at once, in order.
+    pub fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The same for the rows of one chunk.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::each_value`].
+    pub fn each_value_in(&self, column: &Column, chunk: usize, mut of: impl FnMut(Value<'_>)) -> Result<()> {
+        for array in self.read(column, chunk, false)? {
+            visit(&*array, &mut of).ok_or_else(|| self.wrong_type(column, chunk, &format!("{:?}", array.dtype())))?;
         }
         Ok(())
     }

@@ -1,19 +1,20 @@
 //! One feature of one comparison: read, count, judge.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use super::convention;
 use super::figures::{self, Figures};
 use super::pool::ColumnPool;
 use super::report::{Feature, Metrics, Side, Verdict};
-use crate::baseline::{Frozen, StoredFeature};
-use crate::count::pair::{self, Wanted};
-use crate::count::{Counter, Domain, Tally};
+use crate::baseline::{BYTES, Frozen, StoredFeature, not_categories};
+use crate::count::pair::{self, Snapped, Wanted};
+use crate::count::{Counter, Domain, Ecdf, KeySource, Tally};
 use crate::error::{Error, Result, Status};
 use crate::fleet::{Kind, Options, Thresholds};
 use crate::metric::bins;
 use crate::metric::convention::Figure;
-use crate::snapshot::{Column, ColumnType, Snapshot};
+use crate::snapshot::{Column, ColumnType, Reading, Snapshot};
 
 /// Where the baseline of a feature comes from.
 #[derive(Clone, Copy)]
@@ -33,7 +34,8 @@ impl<'a> BaselineFeature<'a> {
         }
     }
 
-    fn dtype(&self) -> &'a ColumnType {
+    /// The type of its column.
+    pub fn dtype(&self) -> &'a ColumnType {
         match self {
             Self::Live(_, column) => &column.kind,
             Self::Frozen(feature) => feature.dtype(),
@@ -53,6 +55,14 @@ impl<'a> BaselineFeature<'a> {
         match self {
             Self::Live(snapshot, _) => snapshot.rows(),
             Self::Frozen(feature) => feature.tally().rows,
+        }
+    }
+
+    /// Whether it is read from a file.
+    fn is_in(&self, path: &Path) -> bool {
+        match self {
+            Self::Live(snapshot, _) => snapshot.sources().iter().any(|source| source.path == path),
+            Self::Frozen(_) => false,
         }
     }
 }
@@ -86,7 +96,7 @@ pub fn compare_feature<'a>(
             name: baseline.name().into(),
             kind,
             status: if figures.constant { Status::Constant } else { Status::Ok },
-            detail: None,
+            detail: lacking(baseline, current),
             baseline: figures.baseline,
             current: figures.current,
             metrics: figures.metrics,
@@ -112,6 +122,25 @@ pub fn compare_feature<'a>(
         }
         Err(refusal) => refused(baseline, current, kind, refusal),
     }
+}
+
+/// Which files lack the column, if some do: their rows count as missing values.
+fn lacking(baseline: BaselineFeature<'_>, current: &Snapshot) -> Option<String> {
+    let live = match baseline {
+        BaselineFeature::Live(snapshot, column) => Some(("baseline", snapshot, column)),
+        BaselineFeature::Frozen(_) => None,
+    };
+    let sides = live.into_iter().chain(current.column(baseline.name()).ok().map(|column| ("current", current, column)));
+    let said: Vec<String> = sides
+        .filter_map(|(side, snapshot, column)| {
+            let (files, rows, first) = snapshot.lacking(column)?;
+            Some(format!(
+                "{side}: {files} files with {rows} rows have no value in this column and count as missing, the first is {}",
+                first.display()
+            ))
+        })
+        .collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// A feature whose turn had not come when the time was up.
@@ -146,11 +175,6 @@ fn shown_kind(baseline: BaselineFeature<'_>, kind: Option<Kind>) -> Kind {
     })
 }
 
-/// Why a floating-point column is not counted by category.
-fn not_categories(dtype: &ColumnType) -> String {
-    format!("{} cannot be read as categories; only integers, booleans and strings can", dtype.name())
-}
-
 /// Tallies and types of a feature of which one side is all missing.
 type NoValues = (Status, Tally, Tally, [String; 2]);
 
@@ -175,95 +199,116 @@ fn attempt<'a>(
     {
         return refuse(status, detail.into());
     }
-    let changed = || {
-        let (was, is) = (baseline.dtype().name(), column.kind.name());
-        refuse(
-            Status::TypeChanged,
-            format!(
-                "the baseline holds {was}, the current snapshot {is}; rebuild the baseline or mend the feature's source"
-            ),
-        )
-    };
-    for dtype in [baseline.dtype(), &column.kind] {
-        match dtype {
-            ColumnType::Mixed(types) => {
-                return refuse(Status::TypeChanged, format!("the files of one snapshot disagree on the type: {types}"));
-            }
-            ColumnType::Unsupported(dtype) => {
-                return refuse(
-                    Status::UnsupportedType,
-                    format!("columns of type {dtype} cannot be compared; cast it, or leave it out"),
-                );
-            }
-            _ => {}
-        }
-    }
-    let not_asked = || refuse(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into());
-    if let (None, ColumnType::Temporal(..), ColumnType::Temporal(..)) = (kind, baseline.dtype(), &column.kind) {
-        return not_asked();
-    }
-    let dtypes = [baseline.dtype().name(), column.kind.name()];
-    if let BaselineFeature::Frozen(feature) = baseline
-        && feature.dtype() == &ColumnType::Null
-    {
-        let limits = (options.category_limit, options.hold());
-        let current_tally = match &column.kind {
-            ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _) => {
-                pool.numeric(current, column, *domain, false, options.hold()).and_then(|source| source.tally())
-            }
-            _ => pool.categories(counter, current, column, limits).map(|counted| counted.1),
-        };
-        return match current_tally {
-            Ok(current) => (shown, Ok(Err((Status::AllNull, feature.tally(), current, dtypes)))),
+    let (was, is) = (baseline.dtype(), &column.kind);
+    let dtypes = || [was.name(), is.name()];
+    if was == &ColumnType::Null {
+        return match without_values(baseline, (current, column)) {
+            Ok(Some((a, b))) => (shown, Ok(Err((Status::AllNull, a, b, dtypes())))),
+            Ok(None) => refuse(Status::AllNull, "the baseline holds nothing but missing values".into()),
             Err(error) => refuse(Status::Unreadable, error.to_string()),
         };
     }
-    let Some(common) = baseline.dtype().common(&column.kind) else { return changed() };
+    match plan(was, is, kind) {
+        Plan::Read(kind, reading) => {
+            let outcome = match reading {
+                Some(reading) => numeric(counter, baseline, (current, column), reading, dtypes(), options, pool),
+                None => categorical(counter, baseline, (current, column), dtypes(), options, pool),
+            };
+            (kind, outcome.map_err(|error| refusal(&error, baseline)))
+        }
+        Plan::Refuse(status, detail) => {
+            // Whatever type a writer gave to a column without values: it is the values that are missing.
+            let was_compared = status == Status::TypeChanged;
+            match was_compared.then(|| without_values(baseline, (current, column))) {
+                Some(Ok(Some((a, b)))) => (shown, Ok(Err((Status::AllNull, a, b, dtypes())))),
+                _ => refuse(status, detail),
+            }
+        }
+    }
+}
+
+/// How a feature is compared.
+enum Plan {
+    /// As numbers, read so; or by category.
+    Read(Kind, Option<Reading>),
+    /// Not at all, and why.
+    Refuse(Status, String),
+}
+
+/// How a feature whose baseline and current column have these types is compared: the one place where that is decided.
+/// What was comparable and no longer is has changed its type.
+fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> Plan {
+    use ColumnType as T;
+    let refuse = Plan::Refuse;
+    let changed = || {
+        refuse(
+            Status::TypeChanged,
+            format!(
+                "the baseline holds {}, the current snapshot {}; correct the feature's source, or build the baseline again",
+                was.name(),
+                is.name()
+            ),
+        )
+    };
+    let unsupported = |dtype: &str| {
+        refuse(Status::UnsupportedType, format!("columns of type {dtype} cannot be compared; cast it, or leave it out"))
+    };
+    let not_asked = || refuse(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into());
+    match (was, is) {
+        (T::Mixed(types), _) | (_, T::Mixed(types)) => {
+            return refuse(Status::TypeChanged, format!("the files of one snapshot disagree on the type: {types}"));
+        }
+        // What was not compared before does not fail now.
+        (T::Unsupported(dtype), _) => return unsupported(dtype),
+        (T::Temporal(..), _) if kind.is_none() => return not_asked(),
+        (T::Binary, _) if kind.is_none() => return refuse(Status::UnsupportedType, BYTES.into()),
+        _ => {}
+    }
+    let Some(common) = was.common(is) else { return changed() };
     let kind = match (kind.or(Kind::default_for(&common)), &common) {
         (Some(kind), _) => kind,
-        (None, ColumnType::Null) => Kind::Categorical,
         (None, _) => return not_asked(),
     };
-    let outcome = match kind {
-        Kind::Numeric => {
-            let (ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _)) = common else {
-                return refuse(
-                    Status::UnsupportedType,
-                    format!("{} cannot be read as numbers; leave out kind = \"numeric\"", common.name()),
-                );
-            };
-            // A frozen column keeps its domain. Integers that came back as floats (pandas writes them so where some
-            // are missing) are read as integers again.
-            let domain = match baseline {
-                BaselineFeature::Frozen(feature) => feature.domain().unwrap_or(domain),
-                BaselineFeature::Live(..) => domain,
-            };
-            let fits = |domain: Domain| match &column.kind {
-                ColumnType::Numeric(found) => domain.common(*found) == domain || !domain.is_float(),
-                _ => true,
-            };
-            if !fits(domain) {
-                return changed();
-            }
-            numeric(counter, baseline, (current, column), domain, dtypes, options, pool)
-        }
-        Kind::Categorical if matches!(common, ColumnType::Numeric(domain) if domain.is_float()) => {
-            return refuse(Status::UnsupportedType, not_categories(&common));
-        }
-        Kind::Categorical => categorical(counter, baseline, (current, column), dtypes, options, pool),
+    match (kind, common.reading()) {
+        (Kind::Numeric, Some(reading)) => Plan::Read(kind, Some(reading)),
+        (Kind::Numeric, None) => refuse(
+            Status::UnsupportedType,
+            format!("{} cannot be read as numbers; leave out kind = \"numeric\"", common.name()),
+        ),
+        (Kind::Categorical, _) => Plan::Read(kind, None),
+    }
+}
+
+/// What both sides have of rows and missing values, if one of them has nothing else.
+fn without_values(
+    baseline: BaselineFeature<'_>,
+    (current, column): (&Snapshot, &Column),
+) -> Result<Option<(Tally, Tally)>> {
+    let b = current.missing(column)?;
+    let a = match baseline {
+        BaselineFeature::Live(snapshot, column) => snapshot.missing(column)?,
+        BaselineFeature::Frozen(feature) => feature.tally(),
     };
-    let refusal = |error: Error| Refusal {
-        status: if matches!(error, Error::NotIntegers { .. }) { Status::TypeChanged } else { Status::Unreadable },
-        detail: error.to_string(),
-    };
-    (kind, outcome.map_err(refusal))
+    Ok((a.values() == 0 || b.values() == 0).then_some((a, b)))
+}
+
+/// The status of a feature that could not be read.
+fn refusal(error: &Error, baseline: BaselineFeature<'_>) -> Refusal {
+    match error {
+        // Where the baseline itself has such values they were never categories.
+        Error::NotIntegers { path, value, .. } if baseline.is_in(path) => {
+            Refusal { status: Status::UnsupportedType, detail: not_categories(value) }
+        }
+        Error::NotIntegers { .. } => Refusal { status: Status::TypeChanged, detail: error.to_string() },
+        _ => Refusal { status: Status::Unreadable, detail: error.to_string() },
+    }
 }
 
 fn numeric<'a>(
     counter: &dyn Counter,
     baseline: BaselineFeature<'a>,
     (current, column): (&'a Snapshot, &'a Column),
-    domain: Domain,
+    reading: Reading,
     dtypes: [String; 2],
     options: &Options,
     pool: &mut ColumnPool<'a>,
@@ -276,12 +321,22 @@ fn numeric<'a>(
         distance: options.needs(Figure::Ks),
         transport: options.needs(Figure::Wasserstein),
     };
-    let source_b = pool.numeric(current, column, domain, options.with_moments(), options.hold())?;
-    let (source_a, frozen);
+    let thawed = match baseline {
+        BaselineFeature::Frozen(feature) => Some(thaw(feature, &column.kind)?),
+        BaselineFeature::Live(..) => None,
+    };
+    // The current column is read as what a frozen baseline was, which cannot be read again.
+    let reading = match (&thawed, baseline.dtype().reading()) {
+        (Some(ecdf), Some(frozen)) => Reading { domain: ecdf.domain, ..frozen },
+        _ => reading,
+    };
+    let domain = reading.domain;
+    let source_b = pool.numeric(current, column, reading, options.with_moments(), options.hold())?;
+    let (source_a, snapped);
     let mut convention = None;
     let (a, b, ta, tb) = match baseline {
         BaselineFeature::Live(snapshot, column_a) => {
-            source_a = pool.numeric(snapshot, column_a, domain, options.with_moments(), options.hold())?;
+            source_a = pool.numeric(snapshot, column_a, reading, options.with_moments(), options.hold())?;
             let side = pair::Baseline::Source(&*source_a, snapshot.rows());
             let (mut a, mut b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
             // Known by now: the columns were read for counting.
@@ -295,12 +350,13 @@ fn numeric<'a>(
             (a, b, ta, tb)
         }
         BaselineFeature::Frozen(feature) => {
-            let Frozen::Numeric(ecdf) = feature.data()? else {
-                return Err(counted_otherwise(feature.name(), "categories"));
-            };
-            frozen = ecdf;
-            let side = pair::Baseline::Frozen(&frozen);
-            let (a, b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
+            let frozen = thawed.as_ref().ok_or_else(|| counted_otherwise(feature.name(), "categories"))?;
+            let side = pair::Baseline::Frozen(frozen);
+            // Numbers of single precision stand for those of the baseline that they are nearest to.
+            let single = domain == Domain::F64 && column.kind == ColumnType::Numeric(Domain::F32);
+            snapped = Snapped::new(frozen, &*source_b);
+            let keys: &dyn KeySource = if single { &snapped } else { &*source_b };
+            let (a, b) = pair::count_pair(counter, domain, side, keys, current.rows(), wanted)?;
             convention = options.convention.and_then(|rules| convention::frozen(rules, &a, &b, options));
             (a, b, feature.tally(), source_b.tally()?)
         }
@@ -311,6 +367,20 @@ fn numeric<'a>(
         figures
     });
     Ok(figures.ok_or((Status::AllNull, ta, tb, names)))
+}
+
+/// The frozen distribution of a feature, for a current column of some type. Of integers the wider type is taken, which moves
+/// their keys and nothing else.
+fn thaw(feature: StoredFeature<'_>, current: &ColumnType) -> Result<Ecdf> {
+    let Frozen::Numeric(ecdf) = feature.data()? else {
+        return Err(counted_otherwise(feature.name(), "categories"));
+    };
+    let own = ecdf.domain;
+    let widened = match current.reading() {
+        Some(reading) if reading.domain != own => ecdf.moved_to(Domain::I64),
+        _ => None,
+    };
+    Ok(widened.unwrap_or(ecdf))
 }
 
 fn counted_otherwise(feature: &str, how: &str) -> Error {

@@ -8,12 +8,14 @@ mod plan;
 mod pool;
 pub mod report;
 mod run;
+mod schema;
 mod shard;
 
 pub use journal::Journal;
 pub use plan::{Plan, PlannedComparison, Survey};
 pub use report::{Comparison, Engine, Feature, ModelReport, NotCovered, Rows, SCHEMA_VERSION, Summary, SweepReport};
 pub use run::{Progress, Run};
+pub use schema::{Change, SchemaChange};
 pub use shard::workload;
 
 use rayon::prelude::*;
@@ -146,6 +148,7 @@ pub fn compare(
         engine: Engine::this(counter),
         rows: Rows { baseline: baseline.rows(), current: current.rows() },
         counts_hash: counts_hash(features.iter()),
+        schema: schema::changes(baseline, current, |name| kind_of(name).is_some()),
         features,
     };
     run::add_q_values(comparison.features.iter_mut());

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::count::{Categories, Counter, Domain, Tally};
+use crate::count::{Categories, Counter, Tally};
 use crate::error::Result;
-use crate::snapshot::{Column, Decoded, NumericColumn, Snapshot};
+use crate::snapshot::{Column, Decoded, NumericColumn, Reading, Snapshot};
 
 /// A column of a snapshot, by identity.
 type ColumnId = (*const Snapshot, *const Column);
@@ -24,8 +24,8 @@ pub struct ColumnPool<'a> {
     uses: HashMap<ColumnId, usize>,
     /// Planned uses of a column in whichever part of its table, and the parts.
     parts: HashMap<TableColumnId, (usize, HashSet<*const Snapshot>)>,
-    /// By column, domain, and whether moments were taken.
-    numeric: HashMap<(ColumnId, Domain, bool), Rc<NumericColumn<'a>>>,
+    /// By column, how it is read, and whether moments were taken.
+    numeric: HashMap<(ColumnId, Reading, bool), Rc<NumericColumn<'a>>>,
     /// By column and category limit.
     categories: HashMap<(ColumnId, usize), Rc<Counted>>,
     /// What was decoded for one part of a table and will be wanted for another; as codes, or as values.
@@ -51,18 +51,18 @@ impl<'a> ColumnPool<'a> {
         &mut self,
         snapshot: &'a Snapshot,
         column: &'a Column,
-        domain: Domain,
+        reading: Reading,
         with_moments: bool,
         hold: usize,
     ) -> Result<Rc<NumericColumn<'a>>> {
         let id: ColumnId = (snapshot, column);
-        if let Some(known) = self.numeric.get(&(id, domain, with_moments)) {
+        if let Some(known) = self.numeric.get(&(id, reading, with_moments)) {
             return Ok(known.clone());
         }
         let decoded = self.decoded(snapshot, column, false, hold);
-        let read = Rc::new(snapshot.numeric(column, domain, with_moments, hold, decoded)?);
+        let read = Rc::new(snapshot.numeric(column, reading, with_moments, hold, decoded)?);
         if self.uses.get(&id).is_some_and(|&left| left > 1) {
-            self.numeric.insert((id, domain, with_moments), read.clone());
+            self.numeric.insert((id, reading, with_moments), read.clone());
         }
         Ok(read)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::schema::SchemaChange;
 use crate::count::{Counter, Usage};
 use crate::error::Status;
 use crate::metric::contingency::ChiSquare;
@@ -287,7 +288,7 @@ pub struct Feature {
     pub kind: Kind,
     /// Whether the figures mean what they say.
     pub status: Status,
-    /// What the status is about, where it is not `ok`.
+    /// What the status is about, where it is not `ok`; or what is to be known beside the figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The baseline.
@@ -306,6 +307,18 @@ pub struct Feature {
 }
 
 impl Feature {
+    /// Stands for a column that only the current snapshot has.
+    pub fn added(rows: Rows, change: &SchemaChange) -> Self {
+        let dtype = change.current.clone().unwrap_or_default();
+        Self {
+            name: change.column.clone(),
+            status: Status::Added,
+            detail: Some("only the current snapshot has this column".into()),
+            current: Side { rows: rows.current, dtype, ..Side::default() },
+            ..Self::failed(rows, String::new())
+        }
+    }
+
     /// Stands for all features of a model that could not be compared; it has no name.
     pub fn failed(rows: Rows, reason: String) -> Self {
         Self {
@@ -376,6 +389,9 @@ pub struct Comparison {
     pub rows: Rows,
     /// SHA-256 over the hashes of all features: equal on every backend.
     pub counts_hash: String,
+    /// Columns that came, went, or have another type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema: Vec<SchemaChange>,
     /// The features, in the baseline's order.
     pub features: Vec<Feature>,
 }
@@ -443,6 +459,9 @@ pub struct Summary {
     pub drifted: usize,
     /// Features that should have been compared and could not be.
     pub failed: usize,
+    /// Columns that came, went, or have another type.
+    #[serde(default)]
+    pub schema_changes: usize,
     /// Columns read from files.
     pub columns_read: usize,
     /// Columns used by comparisons; what would have been read without sharing.
@@ -471,6 +490,9 @@ pub struct ModelReport {
     pub counts_hash: String,
     /// Features that drifted.
     pub drifted: usize,
+    /// Columns that came, went, or have another type; said once, of the whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema: Vec<SchemaChange>,
     /// The features, in the baseline's order.
     pub features: Vec<Feature>,
 }

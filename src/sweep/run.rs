@@ -152,6 +152,7 @@ impl<'a> Run<'a> {
                     rows: shard.rows(task),
                     counts_hash: counts_hash(features.iter()),
                     drifted: features.iter().filter(|feature| feature.verdict.drifted).count(),
+                    schema: shard.schema_changes(task),
                     features,
                 };
                 found.models.push((task.rank, report));
@@ -230,6 +231,7 @@ impl<'a> Run<'a> {
         for report in &models {
             summary.features += report.features.len();
             summary.drifted += report.drifted;
+            summary.schema_changes += report.schema.len();
             summary.failed += report.features.iter().filter(|feature| feature.status.is_failure()).count();
             summary.failed_comparisons += usize::from(report.error.is_some());
             all.update(&report.counts_hash);

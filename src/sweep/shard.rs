@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::compare::BaselineFeature;
 use super::report::Rows;
+use super::schema::{self, SchemaChange};
 use super::{BaselineSide, check_frozen};
 use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
@@ -196,6 +197,16 @@ impl<'a> Shard<'a> {
         let baseline = baseline.map_err(|reason| format!("baseline: {reason}"))?;
         let current = self.snapshots[current].as_ref().map_err(|reason| format!("current: {reason}"))?;
         Ok((baseline, current))
+    }
+
+    /// What has changed about the columns of a task that looks at the whole.
+    pub fn schema_changes(&self, task: &Task<'_>) -> Vec<SchemaChange> {
+        match self.sides(task) {
+            Ok((baseline, current)) if task.segment.is_empty() && task.window.only.is_none() => {
+                schema::changes(baseline, current, |name| task.model.kind_in(task.window, name).is_some())
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Rows of both sides of a task.

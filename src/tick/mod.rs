@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 use crate::atomic::hex;
 use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Model, Trigger};
-use crate::labels;
+use crate::labels::{self, Question};
 use crate::metric::performance::{Measured, Quality};
 use crate::notify::{self, Fact};
 use crate::policy::drift;
 use crate::policy::outcome::{Outcome, Standing};
-use crate::policy::performance::{self, Circumstances, Performance, Volume};
+use crate::policy::performance::{self, Arrivals, Circumstances, LabelCounts, Performance, Volume};
 use crate::policy::{Evaluation, event};
 use crate::store::{self, Event, Firing, Hit, ITSELF, Known, QualityEntry, Store, Verdict};
 use crate::sweep::{ModelReport, Summary, SweepReport};
@@ -74,6 +74,8 @@ pub struct SweepDone {
     pub complete: bool,
     /// Models that could not be compared, or whose labels could not be read, with the reason.
     pub failures: Vec<(String, String)>,
+    /// Models whose performance cannot be judged although labels are declared, with the reason.
+    pub not_judged: Vec<(String, String)>,
 }
 
 /// How far back the first sweep of a fleet may have been due.
@@ -147,6 +149,7 @@ fn sweep(
     let report = sweeper.sweep(as_of)?;
     let complete = report.not_covered.is_empty();
     let mut failures = failures(&report);
+    let mut not_judged = Vec::new();
     // Where nothing could be compared the data may not be there yet: the next tick tries again.
     let compared = report.models.iter().any(|model| model.error.is_none());
     if compared {
@@ -156,6 +159,7 @@ fn sweep(
         left_out.extend(store.concluded(as_of)?);
         let evaluations = evaluate(&fleet.at(as_of), store, known, &report, as_of, &left_out)?;
         failures.extend(evaluations.iter().filter_map(|(e, _)| Some((e.model.clone(), e.labels_error.clone()?))));
+        not_judged.extend(evaluations.iter().filter_map(|(e, _)| Some((e.model.clone(), e.not_judged()?))));
         step("write conclusions");
         store.transaction(|store| conclude(fleet, store, &report, &evaluations, as_of, ticked))?;
         if complete {
@@ -164,7 +168,7 @@ fn sweep(
         }
     }
     let complete = complete && compared;
-    ticked.sweep = Some(SweepDone { as_of, id: report.id, summary: report.summary, complete, failures });
+    ticked.sweep = Some(SweepDone { as_of, id: report.id, summary: report.summary, complete, failures, not_judged });
     Ok(())
 }
 
@@ -282,13 +286,15 @@ fn evaluate(
         let drift = drift::judge(model, reports, sweeps.len(), &|place| {
             places.get(&place.map(store::key)).copied().unwrap_or(0)
         });
-        let (performance, volume, labels_error) = match judge_labels(model, known.get(&model.name), as_of) {
-            Ok(Some((performance, volume))) => (Some(performance), Some(volume), None),
-            Ok(None) => (None, None, None),
-            Err(error) => (None, None, Some(error.to_string())),
+        let (judged, labels_error) = match judge_labels(model, known.get(&model.name), as_of) {
+            Ok(judged) => (judged, None),
+            Err(error) => (None, Some(error.to_string())),
         };
+        let (performance, volume, labels) =
+            judged.map_or((None, None, None), |(p, volume, labels)| (Some(p), Some(volume), Some(labels)));
         let off = model.triggers.off.clone();
-        let evaluation = Evaluation { model: model.name.clone(), as_of, off, drift, performance, volume, labels_error };
+        let model = model.name.clone();
+        let evaluation = Evaluation { model, as_of, off, drift, performance, volume, labels, labels_error };
         (evaluation, data)
     };
     Ok(fleet.models.par_iter().filter(|model| !left_out.contains(&model.name)).map(evaluate).collect())
@@ -305,7 +311,10 @@ fn data_hash(reports: &[&ModelReport]) -> String {
     if counted { hex(&hash.finalize()) } else { String::new() }
 }
 
-fn judge_labels(model: &Model, known: Option<&Known>, as_of: Timestamp) -> Result<Option<(Performance, Volume)>> {
+/// How a model predicts, how much there is to learn from, and what became of its labels.
+type Judged = (Performance, Volume, LabelCounts);
+
+fn judge_labels(model: &Model, known: Option<&Known>, as_of: Timestamp) -> Result<Option<Judged>> {
     let triggers = &model.triggers;
     let off = |trigger| triggers.off.value.contains(&trigger);
     let Some(labels) = model.labels.as_ref().filter(|_| !off(Trigger::Performance) || !off(Trigger::Volume)) else {
@@ -313,18 +322,25 @@ fn judge_labels(model: &Model, known: Option<&Known>, as_of: Timestamp) -> Resul
     };
     let since = performance::horizon(triggers, labels.delay, as_of);
     let metric = triggers.metric.value.unwrap_or(Quality::Accuracy);
-    let joined = labels::join(labels, metric, &model.zone, since, as_of)?;
+    let question = Question { metric, zone: &model.zone, since, before: as_of };
+    let mut arrivals = Arrivals::new(since, as_of);
+    let begun = known.and_then(|known| known.volume_fired.max(known.trained));
+    let mut volume = Volume::begin(triggers, begun, as_of);
+    let joined = labels::join(labels, question, &model.options, &mut |prediction| {
+        arrivals.add(&prediction);
+        volume.add(&prediction);
+    })?;
     let calibration = labels::calibrate(labels)?;
     let given = Circumstances {
         delay: labels.delay,
-        learned: labels.label_time.is_some(),
+        delay_declared: labels.delay_declared,
+        arrivals: labels.label_time.is_some().then_some(&arrivals),
         classes: joined.classes,
-        calibration: calibration.as_ref(),
+        calibration: calibration.as_ref().map_err(String::as_str),
         trained: known.and_then(|known| known.trained),
     };
-    let performance = performance::assess(triggers, given, &joined.predictions, as_of);
-    let begun = known.and_then(|known| known.volume_fired.max(known.trained));
-    Ok(Some((performance, Volume::count(triggers, &joined.predictions, begun, as_of))))
+    let performance = performance::assess(triggers, given, &joined, as_of)?;
+    Ok(Some((performance, volume, joined.counts)))
 }
 
 /// Writes down what was concluded from a sweep.

@@ -5,6 +5,7 @@
 mod cli;
 mod data;
 mod edges;
+mod field;
 mod golden;
 mod objects;
 mod parity;
@@ -17,4 +18,5 @@ mod shaders;
 mod slices;
 mod tick;
 mod tidy;
+mod types;
 mod wires;

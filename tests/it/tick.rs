@@ -11,6 +11,7 @@ use driftsweep::count::CpuCounter;
 use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Options, Origin};
 use driftsweep::history::sweep_id;
+use driftsweep::labels::Question;
 use driftsweep::metric::performance::Quality;
 use driftsweep::policy::performance;
 use driftsweep::snapshot::table::{Cells, to_parquet};
@@ -572,15 +573,20 @@ fn a_deadline_delays_only_the_models_it_came_before() {
 fn labels_that_are_no_classes_or_never_positive_are_an_error_that_says_so() {
     let folder = TempDir::new().unwrap();
     for (policy, words) in [
-        ("delay = \"20d\"\npositive = \"yes\"\n", "0 and 1, never 'yes'"),
+        ("delay = \"20d\"\npositive = \"yes\"\n", "'0' and '1', never 'yes'"),
         ("delay = \"20d\"\nproxy = \"no_such\"\n", "no_such"),
     ] {
         let fleet = Fleet::read(&loans(folder.path(), policy), &Options::new()).unwrap();
         let labels = fleet.models[0].labels.as_ref().unwrap();
-        let span = (at("2019-01-01T00:00:00Z"), at("2019-02-01T00:00:00Z"));
-        let joined = driftsweep::labels::join(labels, Quality::Accuracy, &fleet.zone, span.0, span.1);
+        let question = Question {
+            metric: Quality::Accuracy,
+            zone: &fleet.zone,
+            since: at("2019-01-01T00:00:00Z"),
+            before: at("2019-02-01T00:00:00Z"),
+        };
+        let joined = driftsweep::labels::join(labels, question, &Options::new(), &mut |_| ());
         let error = joined.err().unwrap().to_string();
-        assert!(error.contains(words) || error.contains("1 and 0, never 'yes'"), "{error}");
+        assert!(error.contains(words) || error.contains("'1' and '0', never 'yes'"), "{error}");
     }
 }
 
@@ -669,20 +675,22 @@ fn estimates_without_labels_are_those_of_nannyml() {
             format!("[model.trigger.performance]\nmetric = \"{metric}\"\nlevel = 0.9\nwithin = \"30d 6h 36m\"\n");
         let fleet = Fleet::read(&loans(folder.path(), &policy), &Options::new()).unwrap();
         let (model, labels) = (&fleet.models[0], fleet.models[0].labels.as_ref().unwrap());
-        let calibration = driftsweep::labels::calibrate(labels).unwrap();
+        let calibration = driftsweep::labels::calibrate(labels).unwrap().unwrap();
         for (end, wanted) in
             ["2018-11-30T00:36:00Z", "2019-04-30T09:36:00Z", "2019-07-30T05:24:00Z"].into_iter().zip(wanted)
         {
             let since = performance::horizon(&model.triggers, labels.delay, at(end));
-            let joined = driftsweep::labels::join(labels, Quality::Accuracy, &model.zone, since, at(end)).unwrap();
+            let question = Question { metric: Quality::Accuracy, zone: &model.zone, since, before: at(end) };
+            let joined = driftsweep::labels::join(labels, question, &model.options, &mut |_| ()).unwrap();
             let given = performance::Circumstances {
                 delay: labels.delay,
-                learned: false,
+                delay_declared: labels.delay_declared,
+                arrivals: None,
                 classes: joined.classes,
-                calibration: calibration.as_ref(),
+                calibration: Ok(&calibration),
                 trained: None,
             };
-            let found = performance::assess(&model.triggers, given, &joined.predictions, at(end));
+            let found = performance::assess(&model.triggers, given, &joined, at(end)).unwrap();
             let estimated = found.estimated.unwrap();
             assert_eq!(found.fresh.predictions, 5000);
             assert!((estimated.value - wanted).abs() < 6e-6, "{metric} {end}: {estimated:?}");

@@ -1,0 +1,101 @@
+//! Rows of predictions and labels by id, in memory or, where that is too small, in temporary files.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, Write};
+
+use bytemuck::Pod;
+
+use crate::error::{Error, Result};
+
+/// Rows that were spread by a hash over parts, each small enough for memory.
+pub struct Parts<T> {
+    kind: Kind<T>,
+}
+
+enum Kind<T> {
+    Memory(Vec<T>),
+    Files(Vec<BufWriter<File>>),
+}
+
+fn failed(source: std::io::Error) -> Error {
+    Error::Write { path: std::env::temp_dir(), source }
+}
+
+impl<T: Pod> Parts<T> {
+    /// One part is kept in memory, several in files that are gone when dropped.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn new(parts: usize) -> Result<Self> {
+        let file = |_| tempfile::tempfile().map(BufWriter::new).map_err(failed);
+        let kind = match parts {
+            0 | 1 => Kind::Memory(Vec::new()),
+            _ => Kind::Files((0..parts).map(file).collect::<Result<_>>()?),
+        };
+        Ok(Self { kind })
+    }
+
+    /// Adds a row to the part of a hash.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn push(&mut self, hash: u128, row: T) -> Result<()> {
+        match &mut self.kind {
+            Kind::Memory(rows) => rows.push(row),
+            Kind::Files(files) => {
+                let part = (hash % files.len() as u128) as usize;
+                files[part].write_all(bytemuck::bytes_of(&row)).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends writing. All rows, where they are in memory.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn rows_in_memory(&mut self) -> Result<Option<&mut Vec<T>>> {
+        match &mut self.kind {
+            Kind::Memory(rows) => Ok(Some(rows)),
+            Kind::Files(files) => {
+                files.iter_mut().try_for_each(Write::flush).map_err(failed)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The rows of one part.
+    ///
+    /// # Errors
+    /// [`Error::Write`], where a temporary file cannot be read back.
+    pub fn read(&self, part: usize) -> Result<Vec<T>> {
+        match &self.kind {
+            Kind::Memory(rows) => Ok(rows.clone()),
+            Kind::Files(files) => {
+                let mut file = files[part].get_ref();
+                file.rewind().map_err(failed)?;
+                let bytes = file.metadata().map_err(failed)?.len() as usize;
+                let mut rows = vec![T::zeroed(); bytes / size_of::<T>()];
+                file.read_exact(bytemuck::cast_slice_mut(&mut rows)).map_err(failed)?;
+                Ok(rows)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_from_memory_and_from_files() {
+        for parts in [1, 3, 7] {
+            let mut rows = Parts::<u64>::new(parts).unwrap();
+            (0..1000u64).for_each(|x| rows.push(u128::from(x % 10), x).unwrap());
+            assert_eq!(rows.rows_in_memory().unwrap().is_some(), parts == 1);
+            let mut all: Vec<u64> = (0..parts).flat_map(|part| rows.read(part).unwrap()).collect();
+            all.sort_unstable();
+            assert_eq!(all, (0..1000).collect::<Vec<_>>());
+        }
+    }
+}

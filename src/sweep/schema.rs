@@ -1,0 +1,89 @@
+//! What has changed about the columns themselves: a finding of its own, whatever it means for the figures.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::BaselineSide;
+use crate::snapshot::{ColumnType, Snapshot};
+
+/// What has become of a column since the baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Only the current snapshot has it.
+    Added,
+    /// Only the baseline has it.
+    Gone,
+    /// Both have it, with different types.
+    Changed,
+}
+
+impl Change {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Gone => "gone",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// A column whose type is not the baseline's, or that only one side has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaChange {
+    /// The column.
+    pub column: String,
+    /// What has become of it.
+    pub change: Change,
+    /// Its type in the baseline, where it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// Its type in the current snapshot, where it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+}
+
+impl SchemaChange {
+    /// In words, without the name of the column.
+    pub fn words(&self) -> String {
+        match (&self.baseline, &self.current) {
+            (Some(was), Some(is)) => format!("changed from {was} to {is}"),
+            (Some(was), None) => format!("gone (was {was})"),
+            (None, Some(is)) => format!("added ({is})"),
+            (None, None) => self.change.name().into(),
+        }
+    }
+}
+
+/// The changes among the wanted columns, in the baseline's order, then the added ones in that of the current snapshot. A
+/// column without values has whatever type its writer gave it, which is no change.
+pub fn changes(baseline: BaselineSide<'_>, current: &Snapshot, wanted: impl Fn(&str) -> bool) -> Vec<SchemaChange> {
+    let features = baseline.features();
+    let known: HashMap<&str, &ColumnType> = features.iter().map(|feature| (feature.name(), feature.dtype())).collect();
+    let mut changes = Vec::new();
+    for feature in features.iter().filter(|feature| wanted(feature.name())) {
+        let was = feature.dtype();
+        let is = current.column(feature.name()).ok().map(|column| &column.kind);
+        let change = match is {
+            None => Change::Gone,
+            Some(is) if is == was || *is == ColumnType::Null || *was == ColumnType::Null => continue,
+            Some(_) => Change::Changed,
+        };
+        changes.push(SchemaChange {
+            column: feature.name().into(),
+            change,
+            baseline: Some(was.name()),
+            current: is.map(ColumnType::name),
+        });
+    }
+    let added = current.columns().iter().filter(|column| !known.contains_key(&*column.name) && wanted(&column.name));
+    changes.extend(added.map(|column| SchemaChange {
+        column: column.name.clone(),
+        change: Change::Added,
+        baseline: None,
+        current: Some(column.kind.name()),
+    }));
+    changes
+}

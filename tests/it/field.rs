@@ -1,0 +1,258 @@
+//! Inputs that went wrong in the field, each held to its right answer (`tests/field/*/make.py` says which, and why).
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::data::{feature, run};
+
+/// A file of a case.
+fn case(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field").join(name)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// What a tick of a case's fleet file did, what it said, and its exit code; and what `explain` shows of its model.
+struct Ticked {
+    code: i32,
+    done: Value,
+    said: String,
+    explained: String,
+}
+
+fn tick(fleet: &str) -> Ticked {
+    let (fleet, state) = (case(fleet), TempDir::new().unwrap());
+    let state = text(state.path());
+    let output = run(["tick", text(&fleet), "--state", state, "--now", "2026-11-12T03:00:00Z", "--format", "json"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let code = output.status.code().unwrap();
+    let done = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{code}: {said}"));
+    let explained = run(["explain", "m", text(&fleet), "--state", state]);
+    Ticked { code, done, said, explained: String::from_utf8(explained.stdout).unwrap() }
+}
+
+impl Ticked {
+    fn fired(&self) -> usize {
+        self.done["firings"].as_array().unwrap().len()
+    }
+
+    /// Realised accuracy and the rows that it is over, as `explain` shows them.
+    fn realised(&self) -> (f64, usize) {
+        let line = self
+            .explained
+            .lines()
+            .find(|line| line.contains("realised "))
+            .unwrap_or_else(|| panic!("{}", self.explained));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let rows = words.iter().position(|word| word.starts_with("rows")).unwrap();
+        (words[1].parse().unwrap(), words[rows - 1].parse().unwrap())
+    }
+
+    /// A refusal: no figure, no trigger, exit code 11, and words that name what is wrong.
+    fn is_refused(&self, words: &[&str]) {
+        assert_eq!(self.code, 11, "{}", self.said);
+        assert_eq!(self.fired(), 0);
+        assert!(!self.explained.contains("realised"), "{}", self.explained);
+        for word in words {
+            assert!(
+                self.said.contains(word) && self.explained.contains(word),
+                "{word}: {} {}",
+                self.said,
+                self.explained
+            );
+        }
+    }
+}
+
+#[test]
+fn labels_in_other_words_than_predictions_are_refused_with_both_vocabularies() {
+    for (fleet, words) in [
+        ("yes", ["'yes'", "'0'", "labels.classes"]),
+        // What the message once advised.
+        ("yes_named", ["'no'", "'1'", "labels.classes"]),
+        ("plus_minus", ["'-1'", "'0'", "labels.classes"]),
+        ("one_two", ["'2'", "'0'", "labels.classes"]),
+    ] {
+        tick(&format!("labels-other-vocabulary/{fleet}.toml")).is_refused(&words);
+    }
+}
+
+#[test]
+fn the_remedy_for_other_words_gives_the_true_accuracy() {
+    let folder = TempDir::new().unwrap();
+    let folder_of = case("labels-other-vocabulary");
+    for entry in std::fs::read_dir(&folder_of).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    for (fleet, classes) in [
+        ("yes", "{ yes = 1, no = 0 }"),
+        ("plus_minus", "{ \"1\" = 1, \"-1\" = 0 }"),
+        ("one_two", "{ \"2\" = 1, \"1\" = 0 }"),
+    ] {
+        let file = folder.path().join(format!("{fleet}.toml"));
+        let with = std::fs::read_to_string(&file).unwrap() + &format!("classes = {classes}\n");
+        std::fs::write(&file, with).unwrap();
+        let ticked = tick(text(&file));
+        assert_eq!((ticked.code, ticked.fired()), (0, 0), "{}", ticked.said);
+        // 94.5 % of the 1,500 predictions are right.
+        let (realised, _) = ticked.realised();
+        assert!((realised - 0.945).abs() < 0.01, "{fleet}: {realised}");
+    }
+}
+
+#[test]
+fn labels_that_are_still_to_come_are_missing_however_a_writer_puts_it() {
+    let [blank, na, nan] = ["blank", "na", "nan_text"].map(|fleet| tick(&format!("labels-na-pending/{fleet}.toml")));
+    let wanted = blank.realised();
+    assert!((wanted.0 - 0.946).abs() < 0.005, "{wanted:?}");
+    for ticked in [&blank, &na, &nan] {
+        assert_eq!((ticked.code, ticked.fired(), ticked.realised()), (0, 0, wanted), "{}", ticked.said);
+        assert!(ticked.explained.contains("read as missing (built in): \"\", \"NA\""), "{}", ticked.explained);
+    }
+}
+
+#[test]
+fn a_label_stays_known_when_it_is_written_again() {
+    let [once, again] = ["once", "again"].map(|fleet| tick(&format!("labels-dated-today/{fleet}.toml")));
+    assert!((once.realised().0 - 0.945).abs() < 0.01, "{:?}", once.realised());
+    assert_eq!(once.realised(), again.realised());
+    assert_eq!((once.fired(), again.fired()), (0, 0));
+}
+
+#[test]
+fn a_label_from_before_its_prediction_belongs_to_another_prediction() {
+    let reuse = tick("labels-before-prediction/reuse.toml");
+    assert_eq!(reuse.fired(), 0, "{}", reuse.done);
+    // The first predictions are all right; the second have no label yet.
+    assert!(reuse.explained.contains("performance: no_labels"), "{}", reuse.explained);
+    assert!(reuse.explained.contains("not judged: none of 750 predictions"), "{}", reuse.explained);
+}
+
+#[test]
+fn ids_meet_whatever_they_are_stored_as_and_it_is_said_when_none_does() {
+    let wanted = tick("label-ids/int.toml").realised();
+    assert!((wanted.0 - 0.945).abs() < 0.01, "{wanted:?}");
+    for fleet in ["int", "text", "float", "decimal"] {
+        let ticked = tick(&format!("label-ids/{fleet}.toml"));
+        assert_eq!((ticked.code, ticked.fired(), ticked.realised()), (0, 0, wanted), "{fleet}: {}", ticked.said);
+    }
+    for (fleet, example) in
+        [("float_text", "'1000.0' and '1000'"), ("padded", "'00001000' and '1000'"), ("spaces", "' 1000 ' and '1000'")]
+    {
+        let ticked = tick(&format!("label-ids/{fleet}.toml"));
+        ticked.is_refused(&["1500 labels, none meets a prediction, for example", example, "the same way"]);
+    }
+}
+
+/// A comparison of two files of a case: its report and exit code.
+fn compared(baseline: &str, current: &str, more: &[&str]) -> (Value, i32) {
+    let output =
+        run(["compare", baseline, current, "--metrics", "psi,js,ks,missing", "--format", "json"].iter().chain(more));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{:?} {said}", output.status));
+    (report, output.status.code().unwrap())
+}
+
+/// The same, of files of a case folder, with the baseline as it is and frozen.
+fn live_and_frozen(folder: &str, baseline: &str, current: &str) -> [(Value, i32); 2] {
+    let (baseline, current) = (case(folder).join(baseline), case(folder).join(current));
+    let out = TempDir::new().unwrap();
+    let frozen = out.path().join("frozen.baseline");
+    assert!(run(["baseline", "build", text(&baseline), "-o", text(&frozen)]).status.success());
+    [&baseline, &frozen].map(|side| compared(text(side), text(&current), &[]))
+}
+
+#[test]
+fn columns_of_nothing_but_nulls_are_missing_whatever_type_they_are_stored_as() {
+    for current in ["night.parquet", "night_nan.parquet"] {
+        for (report, code) in live_and_frozen("all-null-object-column", "train.parquet", current) {
+            let c = feature(&report, "c");
+            assert_eq!((&c["status"], code), (&"all_null".into(), 0), "{c}");
+            assert_eq!(c["metrics"]["missing"]["current"], 1.0);
+            assert_eq!(c["verdict"]["drifted"], true);
+        }
+    }
+    for (report, code) in live_and_frozen("all-null-object-column", "train.parquet", "production") {
+        let c = feature(&report, "c");
+        assert_eq!((&c["status"], code, &c["metrics"]["missing"]["current"]), (&"ok".into(), 0, &0.5.into()), "{c}");
+        assert!(c["metrics"]["js"]["distance"].as_f64().unwrap() < 0.1, "{c}");
+    }
+    for (report, code) in live_and_frozen("all-null-object-column", "train.parquet", "empty") {
+        let c = feature(&report, "c");
+        assert_eq!((&c["status"], code, &c["current"]["rows"]), (&"ok".into(), 0, &1500.into()), "{c}");
+        assert_eq!(c["metrics"]["missing"]["current"], 0.0);
+    }
+}
+
+#[test]
+fn single_and_double_precision_are_compared_at_the_precision_of_both() {
+    for (report, code) in live_and_frozen("float32-then-float64", "train.parquet", "today.parquet") {
+        let rate = feature(&report, "rate");
+        assert_eq!((code, &rate["metrics"]["ks"]["statistic"]), (0, &0.0.into()), "{rate}");
+        assert_eq!(rate["metrics"]["psi"]["value"], 0.0);
+        assert_eq!(rate["verdict"]["drifted"], false);
+    }
+    // The other way round.
+    for (report, _) in live_and_frozen("float32-then-float64", "today.parquet", "train.parquet") {
+        assert_eq!(feature(&report, "rate")["metrics"]["ks"]["statistic"], 0.0);
+    }
+}
+
+#[test]
+fn integers_are_the_same_whatever_width_they_have() {
+    let wanted = live_and_frozen("frozen-wider-integer", "train.parquet", "today_int64.parquet");
+    let wanted = feature(&wanted[0].0, "b")["metrics"].clone();
+    for current in ["int64", "uint32", "int32", "decimal"] {
+        for (report, code) in
+            live_and_frozen("frozen-wider-integer", "train.parquet", &format!("today_{current}.parquet"))
+        {
+            for name in ["n", "u", "b"] {
+                let found = feature(&report, name);
+                assert_eq!((&found["status"], code), (&"ok".into(), 0), "{current} {name}: {found}");
+                for figure in ["/psi/value", "/ks/statistic", "/js/distance"] {
+                    assert_eq!(found["metrics"].pointer(figure), wanted.pointer(figure), "{current} {name} {figure}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn text_without_its_mark_is_text_and_a_number_that_became_a_list_has_changed_its_type() {
+    for (report, code) in live_and_frozen("string-becomes-binary", "train.parquet", "today.parquet") {
+        let c = feature(&report, "c");
+        // 50 % u against 1 %: scipy.spatial.distance.jensenshannon([.5, .5], [.01, .99]) is about 0.46.
+        assert_eq!((&c["status"], &c["verdict"]["drifted"]), (&"ok".into(), &true.into()), "{c}");
+        assert!((c["metrics"]["js"]["distance"].as_f64().unwrap() - 0.46).abs() < 0.02, "{c}");
+        let x = feature(&report, "x");
+        assert_eq!((&x["status"], code), (&"type_changed".into(), 11), "{x}");
+        let changes: Vec<&str> =
+            report["schema"].as_array().unwrap().iter().map(|c| c["column"].as_str().unwrap()).collect();
+        assert_eq!(changes, ["c", "x"]);
+    }
+    let state = TempDir::new().unwrap();
+    let fleet = case("string-becomes-binary/fleet.toml");
+    let output = run(["tick", text(&fleet), "--state", text(state.path()), "--now", "2026-11-12T03:00:00Z"]);
+    assert_eq!(output.status.code(), Some(11), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn names_are_columns_of_their_own_and_two_of_one_name_are_refused_in_clear_words() {
+    let [today, twice, blank] =
+        ["today", "twice", "blank"].map(|name| case(&format!("duplicate-and-odd-names/{name}.parquet")));
+    let train = case("duplicate-and-odd-names/train.parquet");
+    let (report, code) = compared(text(&train), text(&today), &[]);
+    assert_eq!((code, report["features"].as_array().unwrap().len()), (0, 8));
+    assert!(report["features"].as_array().unwrap().iter().all(|feature| feature["status"] == "ok"));
+    let output = run(["compare", text(&train), text(&twice)]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(3) && said.contains("two columns are called 'a'"), "{said}");
+    let output = run(["compare", text(&train), text(&blank)]);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("'a ' added"), "{shown}");
+}
