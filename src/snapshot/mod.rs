@@ -7,6 +7,7 @@ mod csv;
 mod discover;
 mod ipc;
 mod keys;
+mod magic;
 mod parquet;
 mod slice;
 pub mod table;
@@ -42,6 +43,8 @@ pub struct Column {
     pub name: String,
     /// Its type, common to all files.
     pub kind: ColumnType,
+    /// Where it is text in a CSV file: the file, the line and the value that make it so.
+    pub note: Option<String>,
     /// Its position in each file, where it has one.
     at: Vec<Option<Position>>,
 }
@@ -72,6 +75,8 @@ struct OpenFile {
     bytes: u64,
     /// What changes when its content does.
     version: String,
+    /// Why columns are text, by their position in the file; CSV knows.
+    notes: Vec<Option<String>>,
     /// Where the rows of a CSV file, or of one that came whole from an object store, are meanwhile.
     _spill: Option<TempPath>,
 }
@@ -553,15 +558,25 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
     let before = rows_only.then(stat).transpose()?;
     // Formats that are not read in ranges come whole.
     let copy = (rows_only && storage::is_remote(&path)).then(|| storage::download(&path)).transpose()?;
-    let local: &Path = copy.as_deref().unwrap_or(&path);
+    let local = copy.as_deref().unwrap_or(&path);
+    let other = |expected, error| match (magic::other_than(expected, local), error) {
+        (Some(reason), Error::Unreadable { .. }) => Error::Unreadable { path: path.clone(), reason },
+        (_, error) => error,
+    };
+    let mut notes = Vec::new();
     let (reader, spill, (bytes, version)) = match extension.as_deref() {
         Some("csv" | "tsv") => {
-            let spill = csv::to_parquet(local)?.into_temp_path();
+            let spill = csv::to_parquet(&path, local)?;
+            notes = spill.notes;
+            let spill = spill.file.into_temp_path();
             (Reader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
         }
-        Some("arrow" | "ipc" | "feather") => (Reader::Ipc(Box::new(ipc::IpcFile::open(local)?)), copy, stat()?),
+        Some("arrow" | "ipc" | "feather") => {
+            let file = ipc::IpcFile::open(local).map_err(|error| other("Arrow IPC", error))?;
+            (Reader::Ipc(Box::new(file)), copy, stat()?)
+        }
         _ => {
-            let file = parquet::ParquetFile::open(&path)?;
+            let file = parquet::ParquetFile::open(&path).map_err(|error| other("Parquet", error))?;
             let stat = (file.length(), file.version().to_owned());
             (Reader::Parquet(Box::new(file)), None, stat)
         }
@@ -575,7 +590,7 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
         let reason = format!("two columns are called '{}'; rename one", twice.name);
         return Err(Error::Unreadable { path, reason });
     }
-    Ok(OpenFile { path, reader, partitions, bytes, version, _spill: spill })
+    Ok(OpenFile { path, reader, partitions, bytes, version, notes, _spill: spill })
 }
 
 /// The columns of all files, in the order in which they first appear.
@@ -602,11 +617,14 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
         });
         for (name, kind, position) in partitions.chain(stored) {
             let at = *index.entry(name.clone()).or_insert_with(|| {
-                columns.push(Column { name, kind: kind.clone(), at: vec![None; files.len()] });
+                columns.push(Column { name, kind: kind.clone(), note: None, at: vec![None; files.len()] });
                 columns.len() - 1
             });
             let column = &mut columns[at];
             column.at[i] = Some(position);
+            if let (None, Position::Stored(at)) = (&column.note, position) {
+                column.note = file.notes.get(at).cloned().flatten();
+            }
             if !matches!(column.kind, ColumnType::Mixed(_)) {
                 column.kind = column.kind.common(&kind).unwrap_or_else(|| {
                     ColumnType::Mixed(format!(

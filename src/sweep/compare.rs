@@ -175,19 +175,27 @@ fn attempt<'a>(
     {
         return refuse(status, detail.into());
     }
+    // Where a CSV file has a value that makes a column text, a reader must be able to find it.
+    let with_notes = |mut detail: String| {
+        let baseline = if let BaselineFeature::Live(_, column) = baseline { column.note.as_deref() } else { None };
+        for note in baseline.into_iter().chain(column.note.as_deref()) {
+            detail.push_str("; ");
+            detail.push_str(note);
+        }
+        detail
+    };
     let changed = || {
         let (was, is) = (baseline.dtype().name(), column.kind.name());
-        refuse(
-            Status::TypeChanged,
-            format!(
-                "the baseline holds {was}, the current snapshot {is}; rebuild the baseline or mend the feature's source"
-            ),
-        )
+        let detail = format!(
+            "the baseline holds {was}, the current snapshot {is}; rebuild the baseline or mend the feature's source"
+        );
+        refuse(Status::TypeChanged, with_notes(detail))
     };
     for dtype in [baseline.dtype(), &column.kind] {
         match dtype {
             ColumnType::Mixed(types) => {
-                return refuse(Status::TypeChanged, format!("the files of one snapshot disagree on the type: {types}"));
+                let detail = format!("the files of one snapshot disagree on the type: {types}");
+                return refuse(Status::TypeChanged, with_notes(detail));
             }
             ColumnType::Unsupported(dtype) => {
                 return refuse(
