@@ -36,9 +36,9 @@ pub fn other_than(expected: &str, path: &Path) -> Option<String> {
     let is_expected = |format: &str| format.split(';').next().is_some_and(|name| name.contains(expected));
     match format_of(&head) {
         Some(format) if is_expected(format) => None,
-        Some(format) => Some(format!("is {format}")),
+        Some(format) => Some(format!("not a readable {expected} file: it is {format}")),
         None if !head.is_empty() && is_text(&head) => {
-            Some(format!("is text, not {expected}; if it is CSV, give it a name that ends in .csv"))
+            Some(format!("not a readable {expected} file: it is text; if it is CSV, give it a name that ends in .csv"))
         }
         None => None,
     }

@@ -1,6 +1,8 @@
 //! What the fields of a CSV column are, and the column as an array.
 
-use polars_arrow::array::{Array, BooleanArray, MutableBinaryViewArray, NullArray, PrimitiveArray};
+use polars_arrow::array::{
+    Array, BooleanArray, MutableBinaryViewArray, MutableBooleanArray, MutablePrimitiveArray, NullArray, PrimitiveArray,
+};
 use polars_arrow::datatypes::ArrowDataType;
 
 use super::records::Block;
@@ -96,8 +98,7 @@ impl Seen {
         for (row, field) in block.column(column).enumerate() {
             let shape = shape(field, commas) as usize;
             if self.counts[shape] == 0 {
-                let value = String::from_utf8_lossy(field).chars().take(SHOWN).collect();
-                self.firsts[shape] = Some(Example { line: block.line(row), value });
+                self.firsts[shape] = Some(Example { line: block.line(row), value: shown(field) });
             }
             self.counts[shape] += 1;
         }
@@ -116,48 +117,58 @@ impl Seen {
         self.any(&[Shape::Comma]) && !self.is_text() && !self.any(&POINTS)
     }
 
-    /// What the column is read as, and why as text, if it is. `commas`: whether another column shows that decimals
-    /// are written with a comma.
-    pub fn kind(&self, commas: bool) -> (Kind, Option<String>) {
-        use Shape as S;
-        let text = |shape: Shape, why: &str| {
-            let example = self.firsts[shape as usize].as_ref();
-            (Kind::Text, example.map(|found| format!("line {}: '{}' {why}", found.line, found.value)))
-        };
-        if self.is_text() {
-            let (shape, numbers) = (if self.any(&[S::Other]) { S::Other } else { S::Flag }, self.any(&NUMBERS));
-            let flags = self.any(&[S::Flag]) && !numbers;
-            return text(shape, if flags { "is neither true nor false" } else { "is not a number" });
+    /// What the column is read as. `commas`: whether a column shows that the file writes decimals with a comma.
+    pub fn kind(&self, commas: bool) -> Kind {
+        match self.decide(commas) {
+            Ok(kind) => kind,
+            Err(_) => Kind::Text,
         }
-        if !self.any(&NUMBERS) {
-            return (if self.any(&[S::Flag]) { Kind::Flag } else { Kind::Null }, None);
+    }
+
+    /// Why the column is text, if it is: a line, its value, and what is wrong with that.
+    pub fn why_text(&self, commas: bool) -> Option<String> {
+        let (shape, why) = self.decide(commas).err()?;
+        let Example { line, value } = self.firsts[shape as usize].as_ref()?;
+        let why = if shape == Shape::Other && has_separators(value.trim()) { SEPARATORS } else { why };
+        Some(format!("line {line}: '{value}' {why}"))
+    }
+
+    /// The kind, or the shape of the values that make it text and what is wrong with them.
+    fn decide(&self, commas: bool) -> Result<Kind, (Shape, &'static str)> {
+        use Shape as S;
+        let numbers = self.any(&NUMBERS);
+        if self.is_text() {
+            let shape = if self.any(&[S::Other]) { S::Other } else { S::Flag };
+            let flags = self.any(&[S::Flag]) && !numbers;
+            return Err((shape, if flags { "is neither true nor false" } else { "is not a number" }));
+        }
+        if !numbers {
+            return Ok(if self.any(&[S::Flag]) { Kind::Flag } else { Kind::Null });
         }
         if self.any(&COMMAS) {
             let comma = if self.any(&[S::Comma]) { S::Comma } else { S::CommaOrThousands };
-            return match (self.any(&POINTS), comma) {
-                (true, _) => text(comma, "has a comma, and other numbers of the column have a point"),
-                (_, S::CommaOrThousands) if !commas => {
-                    text(comma, "may be a number with decimals or with thousands; write it without the comma")
+            return match comma {
+                _ if self.any(&POINTS) => Err((comma, "has a comma, and other numbers of the column have a point")),
+                S::CommaOrThousands if !commas => {
+                    Err((comma, "has a comma before decimals or between thousands; write it without"))
                 }
-                _ => (Kind::CommaFloat, None),
+                _ => Ok(Kind::CommaFloat),
             };
         }
         if commas && self.any(&[S::PointOrThousands]) && !self.any(&[S::Point]) {
-            let why = "may be a number with decimals or with thousands, as other columns have decimal commas; write it without the point";
-            return text(S::PointOrThousands, why);
+            let why = "has a point before decimals or between thousands, and other columns have decimal commas";
+            return Err((S::PointOrThousands, why));
         }
         if self.any(&POINTS) || self.any(&[S::Exponent]) {
-            return (Kind::Float, None);
+            return Ok(Kind::Float);
         }
         if self.any(&[S::Huge]) {
-            return text(S::Huge, "does not fit an integer of 64 bits");
+            return Err((S::Huge, "does not fit an integer of 64 bits"));
         }
         match (self.any(&[S::Large]), self.any(&[S::Negative])) {
-            (true, true) => {
-                text(S::Large, "does not fit an integer of 64 bits with a sign, and the column has negative ones")
-            }
-            (true, false) => (Kind::Unsigned, None),
-            _ => (Kind::Signed, None),
+            (true, true) => Err((S::Large, "does not fit an integer of 64 bits with a sign, which others need")),
+            (true, false) => Ok(Kind::Unsigned),
+            _ => Ok(Kind::Signed),
         }
     }
 }
@@ -245,6 +256,18 @@ fn integer_shape(field: &[u8], digits: usize) -> Shape {
     if parsed::<u64>(field).is_some() { Shape::Large } else { Shape::Huge }
 }
 
+const SEPARATORS: &str = "is not read as a number; write numbers with a decimal point and nothing between thousands";
+
+/// Whether a value is a number with a decimal comma or with thousands set apart, such as `1.234,56`, `1,234,567`, `1'234`.
+fn has_separators(value: &str) -> bool {
+    let digits = value.trim_start_matches(['+', '-']);
+    let groups: Vec<&str> = digits.split([',', '.', '\'', ' ', '\u{a0}', '\u{202f}']).collect();
+    let [first, middle @ .., last] = &groups[..] else { return false };
+    let are_digits = groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_digit()));
+    let thousands = middle.iter().all(|group| group.len() == 3) && (1..=3).contains(&first.len());
+    are_digits && (comma_float(value.as_bytes()).is_some() || (thousands && (!middle.is_empty() || last.len() == 3)))
+}
+
 fn parsed<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
@@ -265,43 +288,204 @@ fn comma_float(field: &[u8]) -> Option<f64> {
     float(text.replacen(',', ".", 1).as_bytes())
 }
 
-/// A column as an array of its kind.
-///
-/// # Errors
-/// A message that names the line: a field is not UTF-8 text, or is not of the kind, because the file was changed since
-/// it was looked through.
-pub fn array(block: &Block, column: usize, kind: Kind) -> Result<Box<dyn Array>, String> {
-    Ok(match kind {
-        Kind::Null => NullArray::new(ArrowDataType::Null, block.rows()).boxed(),
-        Kind::Flag => BooleanArray::from(values(block, column, flag)?).boxed(),
-        Kind::Signed => PrimitiveArray::from(values(block, column, parsed::<i64>)?).boxed(),
-        Kind::Unsigned => PrimitiveArray::from(values(block, column, parsed::<u64>)?).boxed(),
-        Kind::Float => PrimitiveArray::from(values(block, column, float)?).boxed(),
-        Kind::CommaFloat => PrimitiveArray::from(values(block, column, comma_float)?).boxed(),
-        Kind::Text => {
-            let mut texts = MutableBinaryViewArray::<str>::with_capacity(block.rows());
-            for (row, field) in block.column(column).enumerate() {
-                let text = std::str::from_utf8(field).map_err(|_| {
-                    let shown: String = String::from_utf8_lossy(field).chars().take(SHOWN).collect();
-                    format!("line {}: '{shown}' is not UTF-8 text; convert the file to UTF-8", block.line(row))
-                })?;
-                texts.push((!text.is_empty()).then_some(text));
-            }
-            texts.freeze().boxed()
-        }
-    })
+/// The values of a column, in the making.
+pub enum Values {
+    /// So many missing values.
+    Null(usize),
+    /// Booleans.
+    Flag(MutableBooleanArray),
+    /// Integers.
+    Signed(MutablePrimitiveArray<i64>),
+    /// Integers, none negative.
+    Unsigned(MutablePrimitiveArray<u64>),
+    /// Doubles.
+    Float(MutablePrimitiveArray<f64>),
+    /// Doubles with a decimal comma.
+    CommaFloat(MutablePrimitiveArray<f64>),
+    /// Text.
+    Text(MutableBinaryViewArray<str>),
 }
 
-fn values<T>(block: &Block, column: usize, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<Option<T>>, String> {
-    let mut values = Vec::with_capacity(block.rows());
+impl Values {
+    /// None yet.
+    pub fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Null => Self::Null(0),
+            Kind::Flag => Self::Flag(MutableBooleanArray::new()),
+            Kind::Signed => Self::Signed(MutablePrimitiveArray::new()),
+            Kind::Unsigned => Self::Unsigned(MutablePrimitiveArray::new()),
+            Kind::Float => Self::Float(MutablePrimitiveArray::new()),
+            Kind::CommaFloat => Self::CommaFloat(MutablePrimitiveArray::new()),
+            Kind::Text => Self::Text(MutableBinaryViewArray::new()),
+        }
+    }
+
+    /// Adds the fields of a column.
+    ///
+    /// # Errors
+    /// A message that names the line: a field is not UTF-8 text, or is not of the kind, because the file was changed
+    /// since it was looked through.
+    pub fn extend(&mut self, block: &Block, column: usize) -> Result<(), String> {
+        match self {
+            Self::Null(rows) => each(block, column, |_| None::<()>, |_| *rows += 1),
+            Self::Flag(values) => each(block, column, flag, |value| values.push(value)),
+            Self::Signed(values) => each(block, column, parsed, |value| values.push(value)),
+            Self::Unsigned(values) => each(block, column, parsed, |value| values.push(value)),
+            Self::Float(values) => each(block, column, float, |value| values.push(value)),
+            Self::CommaFloat(values) => each(block, column, comma_float, |value| values.push(value)),
+            Self::Text(values) => {
+                for (row, field) in block.column(column).enumerate() {
+                    let text = std::str::from_utf8(field).map_err(|_| {
+                        let line = block.line(row);
+                        format!("line {line}: '{}' is not UTF-8 text; convert the file to UTF-8", shown(field))
+                    })?;
+                    values.push((!text.is_empty()).then_some(text));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn into_array(self) -> Box<dyn Array> {
+        match self {
+            Self::Null(rows) => NullArray::new(ArrowDataType::Null, rows).boxed(),
+            Self::Flag(values) => BooleanArray::from(values).boxed(),
+            Self::Signed(values) => PrimitiveArray::from(values).boxed(),
+            Self::Unsigned(values) => PrimitiveArray::from(values).boxed(),
+            Self::Float(values) | Self::CommaFloat(values) => PrimitiveArray::from(values).boxed(),
+            Self::Text(values) => values.freeze().boxed(),
+        }
+    }
+}
+
+/// Calls `push` with the value of each field of a column, or `None` where it is missing.
+fn each<T>(
+    block: &Block,
+    column: usize,
+    parse: impl Fn(&[u8]) -> Option<T>,
+    mut push: impl FnMut(Option<T>),
+) -> Result<(), String> {
     for (row, field) in block.column(column).enumerate() {
         let field = field.trim_ascii();
         let value = parse(field);
         if value.is_none() && !is_missing(field) {
-            let line = block.line(row);
-            return Err(format!("line {line}: {CHANGED}"));
+            return Err(format!("line {}: {CHANGED}", block.line(row)));
         }
-        values.push(value);
+        push(value);
     }
-    Ok(values)
+    Ok(())
+}
+
+/// The start of a field, for messages.
+fn shown(field: &[u8]) -> String {
+    String::from_utf8_lossy(field).chars().take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::records::Records;
+    use super::*;
+
+    /// The kind of a column of these values, one a line, and why it is text.
+    fn kind(values: &[&str], separator: char) -> (Kind, String) {
+        let lines: String = values.iter().map(|value| format!("\"{value}\"{separator}a\n")).collect();
+        let text = format!("x{separator}y\n{lines}");
+        let mut records = Records::open(text.as_bytes(), b',').unwrap();
+        let (mut block, mut seen) = (Block::default(), [Seen::default(), Seen::default()]);
+        while records.fill(&mut block).unwrap() {
+            seen.iter_mut().enumerate().for_each(|(column, seen)| seen.update(&block, column, separator != ','));
+        }
+        let commas = seen.iter().any(Seen::shows_commas);
+        (seen[0].kind(commas), seen[0].why_text(commas).unwrap_or_default())
+    }
+
+    #[test]
+    fn a_column_has_the_type_of_all_its_values_and_missing_ones_change_none() {
+        let markers = [
+            "", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>", "na", "\\N", "  ",
+            " NA ",
+        ];
+        for (values, wanted) in [
+            (&["1", "-2", "+3", " 4 ", "00123", "9223372036854775807", "-9223372036854775808"][..], Kind::Signed),
+            (&["0", "1"], Kind::Signed),
+            (&["18446744073709551615", "0"], Kind::Unsigned),
+            (&["1", "2.5"], Kind::Float),
+            (&[".5", "5.", "-1e5", "+1E-3", "1e308", "inf", "-inf", "Infinity", "-INF"], Kind::Float),
+            (&["1e5"], Kind::Float),
+            (&["18446744073709551616", "0.5"], Kind::Float),
+            (&["1.234", "999"], Kind::Float),
+            (&["true", "False", "TRUE"], Kind::Flag),
+            (&[], Kind::Null),
+        ] {
+            assert_eq!(kind(values, ',').0, wanted, "{values:?}");
+            for marker in markers {
+                for values in [[values, &[marker]].concat(), [&[marker], values].concat()] {
+                    assert_eq!(kind(&values, ',').0, wanted, "{values:?}");
+                }
+            }
+        }
+        assert_eq!(kind(&markers, ',').0, Kind::Null);
+    }
+
+    #[test]
+    fn what_makes_a_column_text_is_named_with_its_line() {
+        for (values, why) in [
+            (&["1", "n.a.", "2"][..], "line 3: 'n.a.' is not a number"),
+            (&["a", "NA"], "line 2: 'a' is not a number"),
+            (&["1", "true"], "line 3: 'true' is not a number"),
+            (&["true", "maybe"], "line 3: 'maybe' is neither true nor false"),
+            (&["0x1F"], "line 2: '0x1F' is not a number"),
+            (&["1", "1e400"], "line 3: '1e400' is not a number"),
+            (&["12%"], "is not a number"),
+            (&["-"], "is not a number"),
+            (&["2026-11-01"], "is not a number"),
+            (&["1", "18446744073709551616"], "line 3: '18446744073709551616' does not fit an integer of 64 bits"),
+            (
+                &["-1", "9223372036854775808"],
+                "line 3: '9223372036854775808' does not fit an integer of 64 bits with a sign",
+            ),
+            (&["1,234.56"], "nothing between thousands"),
+            (&["1.234.567"], "nothing between thousands"),
+            (&["1'234"], "nothing between thousands"),
+            (&["1234,56"], "write numbers with a decimal point"),
+        ] {
+            let (kind, found) = kind(values, ',');
+            assert_eq!(kind, Kind::Text, "{values:?}");
+            assert!(found.contains(why), "{values:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn decimal_commas_are_read_only_where_they_can_be_nothing_else() {
+        for values in
+            [&["1234,56", "1"][..], &["0,125"], &["1,5", "1,234"], &["-1,5e3", "NA", ""], &["5,", ",5", "inf"]]
+        {
+            assert_eq!(kind(values, ';').0, Kind::CommaFloat, "{values:?}");
+        }
+        for (values, why) in [
+            (&["1,234", "12,500", "999"][..], "line 2: '1,234' has a comma before decimals or between thousands"),
+            (&["1.5", "1,5"], "line 3: '1,5' has a comma, and other numbers of the column have a point"),
+            (&["1.234,56", "1"], "nothing between thousands"),
+            (&["1,5", "n.a."], "line 3: 'n.a.' is not a number"),
+        ] {
+            let (kind, found) = kind(values, ';');
+            assert_eq!(kind, Kind::Text, "{values:?}");
+            assert!(found.contains(why), "{values:?}: {found}");
+        }
+        // What one column shows settles what another leaves open.
+        let file = |rows: &str| {
+            let text = format!("x;y\n{rows}");
+            let mut records = Records::open(text.as_bytes(), b',').unwrap();
+            let (mut block, mut seen) = (Block::default(), [Seen::default(), Seen::default()]);
+            records.fill(&mut block).unwrap();
+            seen.iter_mut().enumerate().for_each(|(column, seen)| seen.update(&block, column, true));
+            let commas = seen.iter().any(Seen::shows_commas);
+            seen.map(|seen| seen.kind(commas))
+        };
+        assert_eq!(file("1,234;12,5\n"), [Kind::CommaFloat; 2]);
+        assert_eq!(file("1.234;12,5\n"), [Kind::Text, Kind::CommaFloat]);
+        assert_eq!(file("0.5;12,5\n"), [Kind::Float, Kind::CommaFloat]);
+        assert_eq!(file("1.234;12\n"), [Kind::Float, Kind::Signed]);
+    }
 }
