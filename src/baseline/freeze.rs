@@ -34,7 +34,10 @@ pub fn freeze_feature(
         }
         (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
             .categories(counter, column, options.category_limit, None)
-            .map(|(categories, tally)| (tally, Frozen::Categorical(categories)))
+            .map(|(categories, tally)| match column.text_by_accident(categories.counts.len()) {
+                Some(detail) if kind.is_none() => refused(Status::Unreadable, detail),
+                _ => (tally, Frozen::Categorical(categories)),
+            })
             .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string())),
         (Some(Kind::Numeric), other) => {
             refused(Status::UnsupportedType, format!("{} cannot be read as numbers", other.name()))

@@ -21,7 +21,7 @@ pub use values::Value;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use polars::prelude::{PolarsError, PolarsResult};
@@ -43,11 +43,35 @@ pub struct Column {
     pub name: String,
     /// Its type, common to all files.
     pub kind: ColumnType,
-    /// Where it is text in a CSV file: the file, the line and the value that make it so.
-    pub note: Option<String>,
+    /// Why it is text, where it is in a CSV file.
+    pub note: Option<Note>,
     /// Its position in each file, where it has one.
     at: Vec<Option<Position>>,
 }
+
+/// Why a column of a CSV file is text.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// The file, the line, a value there, and what is wrong with it.
+    pub text: String,
+    /// Whether at least nine in ten of the column's values are numbers, or numbers as people write them (`1.234,56`).
+    pub nearly_numbers: bool,
+}
+
+impl Column {
+    /// Why it should not be compared by so many categories: without a few values of its CSV file it would hold numbers,
+    /// and nobody has asked for it to be read as text.
+    pub fn text_by_accident(&self, categories: usize) -> Option<String> {
+        let note = self.note.as_ref().filter(|note| note.nearly_numbers && categories > MOST_OF_A_KIND)?;
+        Some(format!(
+            "nearly all its values are numbers, but {}; leave such fields empty, or ask for kind = \"categorical\"",
+            note.text
+        ))
+    }
+}
+
+/// Distinct values up to which numbers may as well be names: sizes, grades, classes.
+const MOST_OF_A_KIND: usize = 100;
 
 #[derive(Clone, Copy, Debug)]
 enum Position {
@@ -76,7 +100,7 @@ struct OpenFile {
     /// What changes when its content does.
     version: String,
     /// Why columns are text, by their position in the file; CSV knows.
-    notes: Vec<Option<String>>,
+    notes: Vec<Option<Note>>,
     /// Where the rows of a CSV file, or of one that came whole from an object store, are meanwhile.
     _spill: Option<TempPath>,
 }

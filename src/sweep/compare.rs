@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Status};
 use crate::fleet::{Kind, Options, Thresholds};
 use crate::metric::bins;
 use crate::metric::convention::Figure;
-use crate::snapshot::{Column, ColumnType, Snapshot};
+use crate::snapshot::{Column, ColumnType, Note, Snapshot};
 
 /// Where the baseline of a feature comes from.
 #[derive(Clone, Copy)]
@@ -175,15 +175,10 @@ fn attempt<'a>(
     {
         return refuse(status, detail.into());
     }
-    // Where a CSV file has a value that makes a column text, a reader must be able to find it.
-    let with_notes = |mut detail: String| {
-        let baseline = if let BaselineFeature::Live(_, column) = baseline { column.note.as_deref() } else { None };
-        for note in baseline.into_iter().chain(column.note.as_deref()) {
-            detail.push_str("; ");
-            detail.push_str(note);
-        }
-        detail
-    };
+    let of_baseline = if let BaselineFeature::Live(_, column) = baseline { column.note.as_ref() } else { None };
+    let notes: Vec<&Note> = of_baseline.into_iter().chain(&column.note).collect();
+    // Where a value in a CSV file makes a column text, it must be found.
+    let with_notes = |detail: String| notes.iter().fold(detail, |detail, note| format!("{detail}; {}", note.text));
     let changed = || {
         let (was, is) = (baseline.dtype().name(), column.kind.name());
         let detail = format!(
@@ -227,6 +222,7 @@ fn attempt<'a>(
         };
     }
     let Some(common) = baseline.dtype().common(&column.kind) else { return changed() };
+    let asked = kind.is_some();
     let kind = match (kind.or(Kind::default_for(&common)), &common) {
         (Some(kind), _) => kind,
         (None, ColumnType::Null) => Kind::Categorical,
@@ -237,7 +233,7 @@ fn attempt<'a>(
             let (ColumnType::Numeric(domain) | ColumnType::Temporal(domain, _)) = common else {
                 return refuse(
                     Status::UnsupportedType,
-                    format!("{} cannot be read as numbers; leave out kind = \"numeric\"", common.name()),
+                    with_notes(format!("{} cannot be read as numbers; leave out kind = \"numeric\"", common.name())),
                 );
             };
             // A frozen column keeps its domain. Integers that came back as floats (pandas writes them so where some
@@ -260,6 +256,12 @@ fn attempt<'a>(
         }
         Kind::Categorical => categorical(counter, baseline, (current, column), dtypes, options, pool),
     };
+    if let (Kind::Categorical, false, BaselineFeature::Live(_, column), Ok(Ok(figures))) =
+        (kind, asked, baseline, &outcome)
+        && let Some(detail) = column.text_by_accident(figures.baseline.categories.unwrap_or_default() as usize)
+    {
+        return refuse(Status::Unreadable, detail);
+    }
     let refusal = |error: Error| Refusal {
         status: if matches!(error, Error::NotIntegers { .. }) { Status::TypeChanged } else { Status::Unreadable },
         detail: error.to_string(),

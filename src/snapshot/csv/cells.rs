@@ -5,7 +5,10 @@ use polars_arrow::array::{
 };
 use polars_arrow::datatypes::ArrowDataType;
 
+use std::path::Path;
+
 use super::records::Block;
+use crate::snapshot::Note;
 use crate::snapshot::table::CellType;
 
 /// What a field looks like, blanks around it left out.
@@ -33,11 +36,13 @@ enum Shape {
     Comma,
     /// `1,234`: a decimal comma, or one between thousands.
     CommaOrThousands,
+    /// A number with thousands set apart, or with a decimal comma where commas separate fields.
+    Separated,
     /// Anything else.
     Other,
 }
 
-const SHAPES: usize = 12;
+const SHAPES: usize = 13;
 
 /// Where the second pass does not find what the first one found.
 pub const CHANGED: &str = "the file was changed while it was read; write snapshots beside and rename them";
@@ -109,7 +114,7 @@ impl Seen {
     }
 
     fn is_text(&self) -> bool {
-        self.any(&[Shape::Other]) || (self.any(&[Shape::Flag]) && self.any(&NUMBERS))
+        self.any(&[Shape::Other, Shape::Separated]) || (self.any(&[Shape::Flag]) && self.any(&NUMBERS))
     }
 
     /// Whether it shows that the file writes decimals with a comma.
@@ -125,12 +130,14 @@ impl Seen {
         }
     }
 
-    /// Why the column is text, if it is: a line, its value, and what is wrong with that.
-    pub fn why_text(&self, commas: bool) -> Option<String> {
+    /// Why the column of a file is text, if it is.
+    pub fn note(&self, path: &Path, commas: bool) -> Option<Note> {
         let (shape, why) = self.decide(commas).err()?;
         let Example { line, value } = self.firsts[shape as usize].as_ref()?;
-        let why = if shape == Shape::Other && has_separators(value.trim()) { SEPARATORS } else { why };
-        Some(format!("line {line}: '{value}' {why}"))
+        let values: u64 = self.counts.iter().sum::<u64>() - self.counts[Shape::Missing as usize];
+        let numbers: u64 = NUMBERS.iter().chain([&Shape::Separated]).map(|&shape| self.counts[shape as usize]).sum();
+        let nearly_numbers = 10 * numbers >= 9 * values;
+        Some(Note { text: format!("{}, line {line}: '{value}' {why}", path.display()), nearly_numbers })
     }
 
     /// The kind, or the shape of the values that make it text and what is wrong with them.
@@ -138,9 +145,14 @@ impl Seen {
         use Shape as S;
         let numbers = self.any(&NUMBERS);
         if self.is_text() {
-            let shape = if self.any(&[S::Other]) { S::Other } else { S::Flag };
-            let flags = self.any(&[S::Flag]) && !numbers;
-            return Err((shape, if flags { "is neither true nor false" } else { "is not a number" }));
+            return Err(match () {
+                () if self.any(&[S::Other]) && self.any(&[S::Flag]) && !numbers => {
+                    (S::Other, "is neither true nor false")
+                }
+                () if self.any(&[S::Other]) => (S::Other, "is not a number"),
+                () if self.any(&[S::Separated]) => (S::Separated, SEPARATED),
+                () => (S::Flag, "is not a number"),
+            });
         }
         if !numbers {
             return Ok(if self.any(&[S::Flag]) { Kind::Flag } else { Kind::Null });
@@ -244,8 +256,13 @@ fn number_shape(field: &[u8], commas: bool) -> Shape {
     }
 }
 
+/// The shape of what starts as a number does and is none.
 fn rest(field: &[u8]) -> Shape {
-    if is_missing(field) { Shape::Missing } else { Shape::Other }
+    match std::str::from_utf8(field) {
+        _ if is_missing(field) => Shape::Missing,
+        Ok(text) if has_separators(text) => Shape::Separated,
+        _ => Shape::Other,
+    }
 }
 
 fn integer_shape(field: &[u8], digits: usize) -> Shape {
@@ -256,16 +273,27 @@ fn integer_shape(field: &[u8], digits: usize) -> Shape {
     if parsed::<u64>(field).is_some() { Shape::Large } else { Shape::Huge }
 }
 
-const SEPARATORS: &str = "is not read as a number; write numbers with a decimal point and nothing between thousands";
+const SEPARATED: &str = "is not read as a number; write numbers with a decimal point and nothing between thousands";
 
 /// Whether a value is a number with a decimal comma or with thousands set apart, such as `1.234,56`, `1,234,567`, `1'234`.
 fn has_separators(value: &str) -> bool {
     let digits = value.trim_start_matches(['+', '-']);
-    let groups: Vec<&str> = digits.split([',', '.', '\'', ' ', '\u{a0}', '\u{202f}']).collect();
-    let [first, middle @ .., last] = &groups[..] else { return false };
-    let are_digits = groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_digit()));
-    let thousands = middle.iter().all(|group| group.len() == 3) && (1..=3).contains(&first.len());
-    are_digits && (comma_float(value.as_bytes()).is_some() || (thousands && (!middle.is_empty() || last.len() == 3)))
+    let mut groups = digits
+        .split([',', '.', '\'', ' ', '\u{a0}', '\u{202f}'])
+        .map(|group| group.bytes().all(|byte| byte.is_ascii_digit()).then_some(group.len()));
+    let Some(Some(1..=3)) = groups.next() else { return comma_float(value.as_bytes()).is_some() };
+    // The last group may be decimals.
+    let (mut before, mut count) = (Some(3), 0);
+    for group in groups {
+        if before != Some(3) {
+            return false;
+        }
+        (before, count) = (group, count + 1);
+    }
+    match (before, count) {
+        (Some(length), 1) => length == 3 || comma_float(value.as_bytes()).is_some(),
+        (length, _) => length.is_some() && count > 1,
+    }
 }
 
 fn parsed<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
@@ -397,7 +425,7 @@ mod tests {
             seen.iter_mut().enumerate().for_each(|(column, seen)| seen.update(&block, column, separator != ','));
         }
         let commas = seen.iter().any(Seen::shows_commas);
-        (seen[0].kind(commas), seen[0].why_text(commas).unwrap_or_default())
+        (seen[0].kind(commas), seen[0].note(Path::new(""), commas).map_or(String::new(), |note| note.text))
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 
 use self::cells::{Kind, Seen, Values};
 use self::records::{Block, Records};
+use super::Note;
 use super::table::{CellType, TableWriter};
 use crate::error::{Error, Result};
 
@@ -28,8 +29,8 @@ const ROW_GROUP: usize = 16 << 20;
 pub struct Spill {
     /// The Parquet file.
     pub file: NamedTempFile,
-    /// By column: why it is text, with the line and the value that make it so. `None` for all other columns.
-    pub notes: Vec<Option<String>>,
+    /// By column: why it is text, if it is.
+    pub notes: Vec<Option<Note>>,
 }
 
 /// Reads the CSV file at `local`, which messages call `path`. The name of the file says what usually separates its
@@ -53,8 +54,8 @@ pub fn to_parquet(path: &Path, local: &Path) -> Result<Spill> {
             .map_err(|source| Error::Write { path: std::env::temp_dir(), source })?;
         if write(open()?, &mut known, spill.as_file()).map_err(unreadable)? {
             let commas = known.commas();
-            let note = |seen: &Seen| Some(format!("{}, {}", path.display(), seen.why_text(commas)?));
-            return Ok(Spill { file: spill, notes: known.columns.iter().map(note).collect() });
+            let notes = known.columns.iter().map(|seen| seen.note(path, commas)).collect();
+            return Ok(Spill { file: spill, notes });
         }
     }
 }
@@ -62,7 +63,9 @@ pub fn to_parquet(path: &Path, local: &Path) -> Result<Spill> {
 /// What is known of the columns of a file.
 struct Known {
     columns: Vec<Seen>,
-    /// Whether that is of all records.
+    /// How many blocks that is of.
+    blocks: usize,
+    /// Whether these are all.
     whole: bool,
 }
 
@@ -70,6 +73,7 @@ impl Known {
     fn update(&mut self, block: &Block, separator: u8) {
         let columns = self.columns.par_iter_mut().enumerate();
         columns.for_each(|(column, seen)| seen.update(block, column, separator != b','));
+        self.blocks += 1;
     }
 
     /// Whether a column shows that the file writes decimals with a comma.
@@ -89,7 +93,7 @@ fn look(mut records: Records<File>) -> std::result::Result<Known, String> {
     if let Some(twice) = records.names().iter().find(|name| !names.insert(*name)) {
         return Err(format!("two columns are called '{twice}'; rename one"));
     }
-    let mut known = Known { columns: vec![Seen::default(); names.len()], whole: false };
+    let mut known = Known { columns: vec![Seen::default(); names.len()], blocks: 0, whole: false };
     let (mut block, mut bytes) = (Block::default(), 0);
     while bytes < ROW_GROUP {
         if !records.fill(&mut block)? {
@@ -116,9 +120,11 @@ fn write(mut records: Records<File>, known: &mut Known, output: &File) -> std::r
     let mut writer = TableWriter::plain(output, &declared).map_err(failed)?;
     let empty = || kinds.iter().map(|&kind| Values::new(kind)).collect::<Vec<_>>();
     let (mut block, mut values, mut rows, mut bytes) = (Block::default(), empty(), 0, 0);
-    let mut written = true;
+    let (mut written, mut looked_at) = (true, known.blocks);
     while records.fill(&mut block)? {
-        if !known.whole {
+        if looked_at > 0 {
+            looked_at -= 1;
+        } else {
             known.update(&block, records.separator());
             written &= known.kinds() == kinds;
         }
