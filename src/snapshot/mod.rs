@@ -207,7 +207,8 @@ struct Table {
 
 impl Snapshot {
     /// Opens a file, a glob or a directory (hive partitions become columns). A suffix `#rows=A..B` takes rows
-    /// `A` to `B`, `B` not included, by position. Only metadata is read, except for CSV, which is parsed once.
+    /// `A` to `B`, `B` not included, by position. Only metadata is read, except for CSV, which is read whole
+    /// and kept as a temporary Parquet file.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unreadable`] naming the file that cannot be opened, or

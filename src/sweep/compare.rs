@@ -177,8 +177,11 @@ fn attempt<'a>(
     }
     let of_baseline = if let BaselineFeature::Live(_, column) = baseline { column.note.as_ref() } else { None };
     let notes: Vec<&Note> = of_baseline.into_iter().chain(&column.note).collect();
-    // Where a value in a CSV file makes a column text, it must be found.
-    let with_notes = |detail: String| notes.iter().fold(detail, |detail, note| format!("{detail}; {}", note.text));
+    // Where a value in a CSV file makes a column text, it must be found. CSV never holds times.
+    let timed = matches!(baseline.dtype(), ColumnType::Temporal(..));
+    let with_notes = |detail: String| {
+        notes.iter().filter(|_| !timed).fold(detail, |detail, note| format!("{detail}; {}", note.text))
+    };
     let changed = || {
         let (was, is) = (baseline.dtype().name(), column.kind.name());
         let detail = format!(

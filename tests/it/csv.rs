@@ -88,7 +88,7 @@ fn labels_that_are_marked_as_missing_are_those_that_are_left_blank() {
 fn semicolons_and_decimal_commas_are_recognised() {
     let of = |baseline: &str, current: &str| {
         let (a, b) = (field("csv-semicolon", baseline), field("csv-semicolon", current));
-        compare(&a, &b, &["--metrics", "psi,js,ks,missing"])
+        compare(&a, &b, &["--metrics", "psi,js,ks,missing,moments"])
     };
     let points = of("train.csv", "today.csv");
     assert_eq!(types(&points), [("income", "float64"), ("k", "int64")]);
@@ -150,13 +150,16 @@ fn both_forms(folder: &TempDir, name: &str, shift: i64) -> (String, String) {
     (parquet.display().to_string(), file(folder, &format!("{name}.csv"), csv))
 }
 
+const METRICS: &str =
+    "psi,js,ks,wasserstein,chi_square,hellinger,total_variation,l_infinity,kl,missing,moments,quantiles";
+
 #[test]
 fn parquet_and_csv_of_the_same_values_give_the_same_figures_live_and_frozen() {
     let folder = TempDir::new().unwrap();
     let (train, train_csv) = both_forms(&folder, "train", 0);
     let (today, today_csv) = both_forms(&folder, "today", 3);
     let figures = |baseline: &str, current: &str| {
-        let mut features = compare(baseline, current, &["--metrics", "all"])["features"].clone();
+        let mut features = compare(baseline, current, &["--metrics", METRICS])["features"].clone();
         // What a column without values is called is another matter.
         for feature in features.as_array_mut().unwrap() {
             if feature["name"] == "none" {
@@ -307,6 +310,10 @@ fn a_column_of_markers_and_a_file_of_a_header_have_no_types() {
 fn only_an_empty_field_is_missing_in_a_column_of_text() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "text.csv", "country,x\nNA,1\nDE,NA\n,2\n\"\",3\nNone,4\n");
+    let country = feature(&itself(&path), "country").clone();
+    assert_eq!((&country["current"]["null"], &country["current"]["categories"]), (&2.into(), &3.into()));
+    // R puts text in quotes and missing values not.
+    let path = file(&folder, "r.csv", "\"country\",\"x\"\n\"NA\",1\nNA,NA\n\"DE\",2\n\"\",3\n\"12\",4\n");
     let country = feature(&itself(&path), "country").clone();
     assert_eq!((&country["current"]["null"], &country["current"]["categories"]), (&2.into(), &3.into()));
 }

@@ -67,6 +67,8 @@ pub enum Kind {
     CommaFloat,
     /// Text.
     Text,
+    /// Text that is always in quotes, so that what stands for a missing value and is not in quotes is one.
+    QuotedText,
 }
 
 impl Kind {
@@ -78,7 +80,7 @@ impl Kind {
             Self::Signed => CellType::Signed,
             Self::Unsigned => CellType::Int,
             Self::Float | Self::CommaFloat => CellType::Float,
-            Self::Text => CellType::Text,
+            Self::Text | Self::QuotedText => CellType::Text,
         }
     }
 }
@@ -88,6 +90,8 @@ impl Kind {
 pub struct Seen {
     counts: [u64; SHAPES],
     firsts: [Option<Example>; SHAPES],
+    /// Whether a value that is not missing stands without quotes.
+    bare: bool,
 }
 
 /// A field and the line of its record.
@@ -101,7 +105,9 @@ impl Seen {
     /// Takes note of the fields of a column. With `commas`, a comma may be a decimal comma.
     pub fn update(&mut self, block: &Block, column: usize, commas: bool) {
         for (row, field) in block.column(column).enumerate() {
-            let shape = shape(field, commas) as usize;
+            let shape = shape(field, commas);
+            self.bare = self.bare || (shape != Shape::Missing && !block.is_quoted(column, row));
+            let shape = shape as usize;
             if self.counts[shape] == 0 {
                 self.firsts[shape] = Some(Example { line: block.line(row), value: shown(field) });
             }
@@ -126,7 +132,8 @@ impl Seen {
     pub fn kind(&self, commas: bool) -> Kind {
         match self.decide(commas) {
             Ok(kind) => kind,
-            Err(_) => Kind::Text,
+            Err(_) if self.bare => Kind::Text,
+            Err(_) => Kind::QuotedText,
         }
     }
 
@@ -145,13 +152,11 @@ impl Seen {
         use Shape as S;
         let numbers = self.any(&NUMBERS);
         if self.is_text() {
-            return Err(match () {
-                () if self.any(&[S::Other]) && self.any(&[S::Flag]) && !numbers => {
-                    (S::Other, "is neither true nor false")
-                }
-                () if self.any(&[S::Other]) => (S::Other, "is not a number"),
-                () if self.any(&[S::Separated]) => (S::Separated, SEPARATED),
-                () => (S::Flag, "is not a number"),
+            let flags = self.any(&[S::Flag]) && !numbers && !self.any(&[S::Separated]);
+            return Err(match [S::Other, S::Separated].into_iter().find(|&shape| self.any(&[shape])) {
+                Some(S::Separated) => (S::Separated, SEPARATED),
+                Some(other) => (other, if flags { "is neither true nor false" } else { "is not a number" }),
+                None => (S::Flag, "is not a number"),
             });
         }
         if !numbers {
@@ -332,6 +337,8 @@ pub enum Values {
     CommaFloat(MutablePrimitiveArray<f64>),
     /// Text.
     Text(MutableBinaryViewArray<str>),
+    /// Text that is always in quotes.
+    QuotedText(MutableBinaryViewArray<str>),
 }
 
 impl Values {
@@ -345,6 +352,7 @@ impl Values {
             Kind::Float => Self::Float(MutablePrimitiveArray::new()),
             Kind::CommaFloat => Self::CommaFloat(MutablePrimitiveArray::new()),
             Kind::Text => Self::Text(MutableBinaryViewArray::new()),
+            Kind::QuotedText => Self::QuotedText(MutableBinaryViewArray::new()),
         }
     }
 
@@ -361,15 +369,12 @@ impl Values {
             Self::Unsigned(values) => each(block, column, parsed, |value| values.push(value)),
             Self::Float(values) => each(block, column, float, |value| values.push(value)),
             Self::CommaFloat(values) => each(block, column, comma_float, |value| values.push(value)),
-            Self::Text(values) => {
-                for (row, field) in block.column(column).enumerate() {
-                    let text = std::str::from_utf8(field).map_err(|_| {
-                        let line = block.line(row);
-                        format!("line {line}: '{}' is not UTF-8 text; convert the file to UTF-8", shown(field))
-                    })?;
-                    values.push((!text.is_empty()).then_some(text));
-                }
-                Ok(())
+            Self::Text(values) => texts(block, column, |_, field| field.is_empty(), values),
+            Self::QuotedText(values) => {
+                let missing = |row, field: &[u8]| {
+                    field.is_empty() || (is_missing(field.trim_ascii()) && !block.is_quoted(column, row))
+                };
+                texts(block, column, missing, values)
             }
         }
     }
@@ -382,7 +387,7 @@ impl Values {
             Self::Signed(values) => PrimitiveArray::from(values).boxed(),
             Self::Unsigned(values) => PrimitiveArray::from(values).boxed(),
             Self::Float(values) | Self::CommaFloat(values) => PrimitiveArray::from(values).boxed(),
-            Self::Text(values) => values.freeze().boxed(),
+            Self::Text(values) | Self::QuotedText(values) => values.freeze().boxed(),
         }
     }
 }
@@ -401,6 +406,22 @@ fn each<T>(
             return Err(format!("line {}: {CHANGED}", block.line(row)));
         }
         push(value);
+    }
+    Ok(())
+}
+
+/// Adds the fields of a column of text.
+fn texts(
+    block: &Block,
+    column: usize,
+    is_missing: impl Fn(usize, &[u8]) -> bool,
+    into: &mut MutableBinaryViewArray<str>,
+) -> Result<(), String> {
+    for (row, field) in block.column(column).enumerate() {
+        let text = std::str::from_utf8(field).map_err(|_| {
+            format!("line {}: '{}' is not UTF-8 text; convert the file to UTF-8", block.line(row), shown(field))
+        })?;
+        into.push((!is_missing(row, field)).then_some(text));
     }
     Ok(())
 }
@@ -479,7 +500,7 @@ mod tests {
             (&["1234,56"], "write numbers with a decimal point"),
         ] {
             let (kind, found) = kind(values, ',');
-            assert_eq!(kind, Kind::Text, "{values:?}");
+            assert!(matches!(kind, Kind::Text | Kind::QuotedText), "{values:?}");
             assert!(found.contains(why), "{values:?}: {found}");
         }
     }
@@ -498,7 +519,7 @@ mod tests {
             (&["1,5", "n.a."], "line 3: 'n.a.' is not a number"),
         ] {
             let (kind, found) = kind(values, ';');
-            assert_eq!(kind, Kind::Text, "{values:?}");
+            assert!(matches!(kind, Kind::Text | Kind::QuotedText), "{values:?}");
             assert!(found.contains(why), "{values:?}: {found}");
         }
         // What one column shows settles what another leaves open.

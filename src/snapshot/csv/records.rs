@@ -58,6 +58,12 @@ impl Block {
         self.fields[column].iter().map(|&(start, end)| &self.bytes[start as usize..end as usize])
     }
 
+    /// Whether a field is in quotes.
+    pub fn is_quoted(&self, column: usize, row: usize) -> bool {
+        let (start, _) = self.fields[column][row];
+        start > 0 && self.bytes[start as usize - 1] == b'"'
+    }
+
     /// Bytes of text, about.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
@@ -113,7 +119,7 @@ impl<R: Read> Records<R> {
             if whole {
                 break;
             }
-            records.read(block)?;
+            records.read(block.max(records.carry.len()))?;
         }
         records.separator = match named {
             Some((separator, _)) => separator,
@@ -151,7 +157,8 @@ impl<R: Read> Records<R> {
         let width = self.names.len();
         block.fields.resize_with(width, Vec::new);
         loop {
-            self.read(self.block)?;
+            // Twice as much where not even one record is whole, so that a long one is not looked through often.
+            self.read(self.block.max(self.carry.len()))?;
             block.fields.iter_mut().for_each(Vec::clear);
             block.lines.clear();
             std::mem::swap(&mut block.bytes, &mut self.carry);
@@ -309,18 +316,16 @@ fn split(
         let (start, mut doubled) = (at + 1, false);
         at = start;
         loop {
-            match bytes.get(at) {
-                Some(b'"') if bytes.get(at + 1) == Some(&b'"') => {
-                    doubled = true;
-                    at += 2;
-                }
-                Some(b'"') => break,
-                Some(&byte) => {
-                    lines += u64::from(byte == b'\n');
-                    at += 1;
-                }
-                None if last => return Err(Wrong::Open),
-                None => return Ok(None),
+            let Some(next) = find(bytes, at, b'"') else { return if last { Err(Wrong::Open) } else { Ok(None) } };
+            at = next;
+            if bytes[at] == b'\n' {
+                lines += 1;
+                at += 1;
+            } else if bytes.get(at + 1) == Some(&b'"') {
+                doubled = true;
+                at += 2;
+            } else {
+                break;
             }
         }
         field(start, at, doubled);
@@ -335,7 +340,7 @@ fn split(
     }
 }
 
-/// The next separator or end of a line: eight bytes at a time, as most of the time is spent here.
+/// The next separator (or quote) or end of a line: eight bytes at a time, as most of the time is spent here.
 fn find(bytes: &[u8], mut at: usize, separator: u8) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     // The lowest byte that is zero has its highest bit set, and none below it.
@@ -456,6 +461,27 @@ mod tests {
         for block in 3..text.len() + 2 {
             let found = read(text.as_bytes(), b',', block).unwrap();
             assert_eq!(found, (names.clone(), rows.clone()), "{block}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_the_csv_package_writes_is_read_as_it_was(
+            rows in proptest::collection::vec(proptest::collection::vec("[ab\",;\r\n é]{0,6}", 3), 1..8),
+            separator in proptest::sample::select(vec![b',', b';', b'\t', b'|']),
+            always in proptest::bool::ANY,
+            crlf in proptest::bool::ANY,
+            block in 3usize..60,
+        ) {
+            let mut writer = ::csv::WriterBuilder::new()
+                .delimiter(separator)
+                .quote_style(if always { ::csv::QuoteStyle::Always } else { ::csv::QuoteStyle::Necessary })
+                .terminator(if crlf { ::csv::Terminator::CRLF } else { ::csv::Terminator::Any(b'\n') })
+                .from_writer(Vec::new());
+            writer.write_record(["x", "y", "z"]).unwrap();
+            rows.iter().for_each(|row| writer.write_record(row).unwrap());
+            let found = read(&writer.into_inner().unwrap(), b',', block).unwrap();
+            proptest::prop_assert_eq!(found.1.into_iter().map(|(_, row)| row).collect::<Vec<_>>(), rows);
         }
     }
 
