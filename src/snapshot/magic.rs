@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use crate::error::Error;
 use crate::storage::StoredFile;
 
 /// Bytes that tell.
-pub const HEAD: usize = 512;
+const HEAD: usize = 512;
 
 /// Formats by their first bytes, and what to do with a file of each. Text could begin with those that are letters.
 const FORMATS: [(&[u8], &str); 11] = [
@@ -28,17 +29,26 @@ pub fn format_of(head: &[u8]) -> Option<&'static str> {
     found.filter(|(magic, _)| !magic.is_ascii() || !is_text(head)).map(|(_, format)| *format)
 }
 
-/// Why a file cannot be read as Parquet or Arrow IPC, if its first bytes say that it is something else.
-pub fn other_than(expected: &str, path: &Path) -> Option<String> {
+/// The error of a file at `local` that cannot be opened as what it is expected to be, with what it is instead, if its
+/// first bytes say so.
+pub fn explained(expected: &str, local: &Path, error: Error) -> Error {
+    match (error, other_than(expected, local)) {
+        (Error::Unreadable { path, .. }, Some(other)) => {
+            Error::Unreadable { path, reason: format!("not a readable {expected} file: it is {other}") }
+        }
+        (error, _) => error,
+    }
+}
+
+fn other_than(expected: &str, path: &Path) -> Option<String> {
     let file = StoredFile::open(path).ok()?;
     let mut head = vec![0; HEAD.min(usize::try_from(file.length()).ok()?)];
     file.read_exact_at(&mut head, 0).ok()?;
-    let is_expected = |format: &str| format.split(';').next().is_some_and(|name| name.contains(expected));
     match format_of(&head) {
-        Some(format) if is_expected(format) => None,
-        Some(format) => Some(format!("not a readable {expected} file: it is {format}")),
+        Some(format) if format.split(';').next()?.contains(expected) => None,
+        Some(format) => Some(format.into()),
         None if !head.is_empty() && is_text(&head) => {
-            Some(format!("not a readable {expected} file: it is text; if it is CSV, give it a name that ends in .csv"))
+            Some("text; if it is CSV, give it a name that ends in .csv".into())
         }
         None => None,
     }

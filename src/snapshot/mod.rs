@@ -8,12 +8,14 @@ mod discover;
 mod ipc;
 mod keys;
 mod magic;
+mod note;
 mod parquet;
 mod slice;
 pub mod table;
 mod types;
 mod values;
 
+pub use note::Note;
 pub use slice::{Bound, Condition, Slice, Test};
 pub use types::ColumnType;
 pub use values::Value;
@@ -48,30 +50,6 @@ pub struct Column {
     /// Its position in each file, where it has one.
     at: Vec<Option<Position>>,
 }
-
-/// Why a column of a CSV file is text.
-#[derive(Clone, Debug)]
-pub struct Note {
-    /// The file, the line, a value there, and what is wrong with it.
-    pub text: String,
-    /// Whether at least nine in ten of the column's values are numbers, or numbers as people write them (`1.234,56`).
-    pub nearly_numbers: bool,
-}
-
-impl Column {
-    /// Why it should not be compared by so many categories: without a few values of its CSV file it would hold numbers,
-    /// and nobody has asked for it to be read as text.
-    pub fn text_by_accident(&self, categories: usize) -> Option<String> {
-        let note = self.note.as_ref().filter(|note| note.nearly_numbers && categories > MOST_OF_A_KIND)?;
-        Some(format!(
-            "nearly all its values are numbers, but {}; leave such fields empty, or ask for kind = \"categorical\"",
-            note.text
-        ))
-    }
-}
-
-/// Distinct values up to which numbers may as well be names: sizes, grades, classes.
-const MOST_OF_A_KIND: usize = 100;
 
 #[derive(Clone, Copy, Debug)]
 enum Position {
@@ -584,10 +562,6 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
     // Formats that are not read in ranges come whole.
     let copy = (rows_only && storage::is_remote(&path)).then(|| storage::download(&path)).transpose()?;
     let local = copy.as_deref().unwrap_or(&path);
-    let other = |expected, error| match (magic::other_than(expected, local), error) {
-        (Some(reason), Error::Unreadable { .. }) => Error::Unreadable { path: path.clone(), reason },
-        (_, error) => error,
-    };
     let mut notes = Vec::new();
     let (reader, spill, (bytes, version)) = match extension.as_deref() {
         Some("csv" | "tsv") => {
@@ -597,11 +571,11 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
             (Reader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
         }
         Some("arrow" | "ipc" | "feather") => {
-            let file = ipc::IpcFile::open(local).map_err(|error| other("Arrow IPC", error))?;
+            let file = ipc::IpcFile::open(local).map_err(|error| magic::explained("Arrow IPC", local, error))?;
             (Reader::Ipc(Box::new(file)), copy, stat()?)
         }
         _ => {
-            let file = parquet::ParquetFile::open(&path).map_err(|error| other("Parquet", error))?;
+            let file = parquet::ParquetFile::open(&path).map_err(|error| magic::explained("Parquet", &path, error))?;
             let stat = (file.length(), file.version().to_owned());
             (Reader::Parquet(Box::new(file)), None, stat)
         }
