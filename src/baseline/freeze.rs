@@ -32,7 +32,10 @@ pub fn freeze_feature(
         },
         (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
             .categories(counter, column, options.category_limit, None)
-            .map(|(categories, tally)| (tally, Frozen::Categorical(categories)))
+            .map(|(categories, tally)| match column.text_by_accident(categories.counts.len()) {
+                Some(detail) if kind.is_none() => refused(Status::Unreadable, detail),
+                _ => (tally, Frozen::Categorical(categories)),
+            })
             .unwrap_or_else(|error| match error {
                 Error::NotIntegers { value, .. } => refused(Status::UnsupportedType, not_categories(&value)),
                 error => refused(Status::Unreadable, error.to_string()),

@@ -7,12 +7,15 @@ mod csv;
 mod discover;
 mod ipc;
 mod keys;
+mod magic;
+mod note;
 mod parquet;
 mod slice;
 pub mod table;
 mod types;
 mod values;
 
+pub use note::Note;
 pub use slice::{Bound, Condition, Slice, Test};
 pub use types::{ColumnType, Reading};
 pub use values::Value;
@@ -42,6 +45,8 @@ pub struct Column {
     pub name: String,
     /// Its type, common to all files.
     pub kind: ColumnType,
+    /// Why it is text, where it is in a CSV file.
+    pub note: Option<Note>,
     /// Its position in each file, where it has one.
     at: Vec<Option<Position>>,
 }
@@ -72,6 +77,8 @@ struct OpenFile {
     bytes: u64,
     /// What changes when its content does.
     version: String,
+    /// Why columns are text, by their position in the file; CSV knows.
+    notes: Vec<Option<Note>>,
     /// Where the rows of a CSV file, or of one that came whole from an object store, are meanwhile.
     _spill: Option<TempPath>,
 }
@@ -178,7 +185,8 @@ struct Table {
 
 impl Snapshot {
     /// Opens a file, a glob or a directory (hive partitions become columns). A suffix `#rows=A..B` takes rows
-    /// `A` to `B`, `B` not included, by position. Only metadata is read, except for CSV, which is parsed once.
+    /// `A` to `B`, `B` not included, by position. Only metadata is read, except for CSV, which is read whole
+    /// and kept as a temporary Parquet file.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unreadable`] naming the file that cannot be opened, or
@@ -590,15 +598,21 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
     let before = rows_only.then(stat).transpose()?;
     // Formats that are not read in ranges come whole.
     let copy = (rows_only && storage::is_remote(&path)).then(|| storage::download(&path)).transpose()?;
-    let local: &Path = copy.as_deref().unwrap_or(&path);
+    let local = copy.as_deref().unwrap_or(&path);
+    let mut notes = Vec::new();
     let (reader, spill, (bytes, version)) = match extension.as_deref() {
         Some("csv" | "tsv") => {
-            let spill = csv::to_parquet(local)?.into_temp_path();
+            let spill = csv::to_parquet(&path, local)?;
+            notes = spill.notes;
+            let spill = spill.file.into_temp_path();
             (Reader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
         }
-        Some("arrow" | "ipc" | "feather") => (Reader::Ipc(Box::new(ipc::IpcFile::open(local)?)), copy, stat()?),
+        Some("arrow" | "ipc" | "feather") => {
+            let file = ipc::IpcFile::open(local).map_err(|error| magic::explained("Arrow IPC", local, error))?;
+            (Reader::Ipc(Box::new(file)), copy, stat()?)
+        }
         _ => {
-            let file = parquet::ParquetFile::open(&path)?;
+            let file = parquet::ParquetFile::open(&path).map_err(|error| magic::explained("Parquet", &path, error))?;
             let stat = (file.length(), file.version().to_owned());
             (Reader::Parquet(Box::new(file)), None, stat)
         }
@@ -612,7 +626,7 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
         let reason = format!("two columns are called '{}'; rename one", twice.name);
         return Err(Error::Unreadable { path, reason });
     }
-    Ok(OpenFile { path, reader, partitions, bytes, version, _spill: spill })
+    Ok(OpenFile { path, reader, partitions, bytes, version, notes, _spill: spill })
 }
 
 /// The columns of all files, in the order in which they first appear.
@@ -640,12 +654,15 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
         });
         for (name, kind, position) in partitions.chain(stored) {
             let at = *index.entry(name.clone()).or_insert_with(|| {
-                columns.push(Column { name, kind: ColumnType::Null, at: vec![None; files.len()] });
+                columns.push(Column { name, kind: ColumnType::Null, note: None, at: vec![None; files.len()] });
                 kinds.push(Vec::new());
                 columns.len() - 1
             });
             let column = &mut columns[at];
             column.at[i] = Some(position);
+            if let (None, Position::Stored(at)) = (&column.note, position) {
+                column.note = file.notes.get(at).cloned().flatten();
+            }
             kinds[at].push((i, kind));
         }
     }

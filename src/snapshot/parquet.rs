@@ -12,7 +12,8 @@ use polars_arrow::datatypes::{ArrowDataType, DTYPE_CATEGORICAL_NEW, Field, Integ
 use polars_buffer::Buffer;
 use polars_parquet::read::schema::parquet_to_arrow_schema;
 use polars_parquet::read::{
-    BasicDecompressor, ColumnChunkMetadata, FileMetadata, PageReader, column_iter_to_arrays, read_metadata,
+    BasicDecompressor, ColumnChunkMetadata, FileMetadata, PageReader, ParquetType, PrimitiveLogicalType,
+    column_iter_to_arrays, read_metadata,
 };
 
 use crate::error::Error;
@@ -37,8 +38,14 @@ impl ParquetFile {
         let metadata = super::guarded(|| read_metadata(&mut reader)).map_err(|e| {
             unreadable(format!("not a readable Parquet file ({e}); it may be truncated or still being written"))
         })?;
-        let fields: Vec<Field> =
-            parquet_to_arrow_schema(metadata.schema().fields()).into_iter().map(|(_, field)| field).collect();
+        let fields: Vec<Field> = parquet_to_arrow_schema(metadata.schema().fields())
+            .into_iter()
+            .map(
+                |(_, field)| {
+                    if is_null(&metadata, &field) { Field { dtype: ArrowDataType::Null, ..field } } else { field }
+                },
+            )
+            .collect();
         let plain = fields.iter().map(|_| AtomicBool::new(false)).collect();
         drop(reader);
         Ok(Self { file, metadata, fields, plain })
@@ -116,6 +123,12 @@ impl ParquetFile {
             decoded
         })
     }
+}
+
+/// Whether a column holds nothing but nulls by its type, which the conversion to Arrow takes for that of an integer.
+fn is_null(metadata: &FileMetadata, field: &Field) -> bool {
+    let stored = metadata.schema().fields().iter().find(|stored| stored.name() == field.name.as_str());
+    matches!(stored, Some(ParquetType::PrimitiveType(stored)) if stored.logical_type == Some(PrimitiveLogicalType::Unknown))
 }
 
 /// Scratch memory that a thread keeps for its next chunk.

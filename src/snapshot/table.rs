@@ -89,6 +89,7 @@ pub enum CellType {
     Int,
     Bool,
     Time,
+    Null,
 }
 
 impl CellType {
@@ -101,6 +102,7 @@ impl CellType {
             Self::Int => ArrowDataType::UInt64,
             Self::Bool => ArrowDataType::Boolean,
             Self::Time => time_type(),
+            Self::Null => ArrowDataType::Null,
         }
     }
 }
@@ -122,23 +124,45 @@ const OPTIONS: WriteOptions = WriteOptions {
     data_page_size: None,
 };
 
-/// A Parquet file in the making, zstd-compressed.
+/// For a file that is read once and then gone.
+const PLAIN: WriteOptions = WriteOptions {
+    statistics: StatisticsOptions {
+        min_value: false,
+        max_value: false,
+        distinct_count: false,
+        null_count: false,
+        binary_statistics_truncate_length: None,
+    },
+    compression: CompressionOptions::Uncompressed,
+    ..OPTIONS
+};
+
+/// A Parquet file in the making.
 pub struct TableWriter<W: Write> {
     writer: FileWriter<W>,
 }
 
 impl<W: Write> TableWriter<W> {
-    /// Starts a file with columns of these names and types.
+    /// Starts a zstd-compressed file with columns of these names and types.
     ///
     /// # Errors
     /// A message, where a file cannot have such columns.
     pub fn new(output: W, columns: &[(&str, CellType)]) -> Result<Self, String> {
+        Self::with_options(output, columns, OPTIONS)
+    }
+
+    /// The same for a temporary file: not compressed, and without statistics.
+    pub(super) fn plain(output: W, columns: &[(&str, CellType)]) -> Result<Self, String> {
+        Self::with_options(output, columns, PLAIN)
+    }
+
+    fn with_options(output: W, columns: &[(&str, CellType)], options: WriteOptions) -> Result<Self, String> {
         let field = |&(name, cell_type): &(&str, CellType)| {
             let field = Field::new(name.into(), cell_type.dtype(), true);
             (field.name.clone(), field)
         };
         let schema: ArrowSchema = columns.iter().map(field).collect();
-        let writer = FileWriter::try_new(output, schema, OPTIONS).map_err(|e| e.to_string())?;
+        let writer = FileWriter::try_new(output, schema, options).map_err(|e| e.to_string())?;
         Ok(Self { writer })
     }
 
@@ -152,18 +176,28 @@ impl<W: Write> TableWriter<W> {
         C: IntoParallelIterator<Item = Cells>,
         C::Iter: IndexedParallelIterator,
     {
+        self.write_arrays(rows, columns.into_par_iter().map(Cells::into_array))
+    }
+
+    /// The same with columns that are arrays already.
+    pub(super) fn write_arrays<C>(&mut self, rows: usize, columns: C) -> Result<(), String>
+    where
+        C: IntoParallelIterator<Item = Box<dyn Array>>,
+        C::Iter: IndexedParallelIterator,
+    {
         if rows == 0 {
             return Ok(());
         }
+        let options = self.writer.options();
         let types = self.writer.parquet_schema().fields();
         let encoded = columns
             .into_par_iter()
             .zip_eq(types.par_iter().cloned())
-            .map(|(cells, parquet_type)| {
-                if cells.len() != rows {
-                    return Err(format!("a column of {} cells in a row group of {rows} rows", cells.len()));
+            .map(|(array, parquet_type)| {
+                if array.len() != rows {
+                    return Err(format!("a column of {} cells in a row group of {rows} rows", array.len()));
                 }
-                encode(cells, parquet_type).map_err(|e| e.to_string())
+                encode(array, parquet_type, options).map_err(|e| e.to_string())
             })
             .collect::<Result<Vec<_>, String>>()?;
         let pages = encoded.iter().map(|pages| {
@@ -183,13 +217,16 @@ impl<W: Write> TableWriter<W> {
     }
 }
 
-fn encode(cells: Cells, parquet_type: ParquetType) -> Result<Vec<CompressedPage>, PolarsError> {
-    let array = cells.into_array();
+fn encode(
+    array: Box<dyn Array>,
+    parquet_type: ParquetType,
+    options: WriteOptions,
+) -> Result<Vec<CompressedPage>, PolarsError> {
     let encodings = get_dtype_encoding(array.dtype());
     let mut compressed = Vec::new();
-    for pages in array_to_columns(array, parquet_type, OPTIONS, &encodings)? {
+    for pages in array_to_columns(array, parquet_type, options, &encodings)? {
         for page in pages {
-            compressed.push(compress(page?, Vec::new(), OPTIONS.compression)?);
+            compressed.push(compress(page?, Vec::new(), options.compression)?);
         }
     }
     Ok(compressed)

@@ -208,12 +208,18 @@ fn attempt<'a>(
             Err(error) => refuse(Status::Unreadable, error.to_string()),
         };
     }
+    let asked = kind;
     match plan(was, is, kind) {
         Plan::Read(kind, reading) => {
             let outcome = match reading {
                 Some(reading) => numeric(counter, baseline, (current, column), reading, dtypes(), options, pool),
                 None => categorical(counter, baseline, (current, column), dtypes(), options, pool),
             };
+            if let (None, BaselineFeature::Live(_, column), Ok(Ok(figures))) = (asked, baseline, &outcome)
+                && let Some(detail) = column.text_by_accident(figures.baseline.categories.unwrap_or_default() as usize)
+            {
+                return refuse(Status::Unreadable, detail);
+            }
             (kind, outcome.map_err(|error| refusal(&error, baseline)))
         }
         Plan::Refuse(status, detail) => {
@@ -221,10 +227,19 @@ fn attempt<'a>(
             let was_compared = status == Status::TypeChanged;
             match was_compared.then(|| without_values(baseline, (current, column))) {
                 Some(Ok(Some((a, b)))) => (shown, Ok(Err((Status::AllNull, a, b, dtypes())))),
-                _ => refuse(status, detail),
+                _ => refuse(status, noted(detail, baseline, column)),
             }
         }
     }
+}
+
+/// The reason with where in a CSV file the value is that makes a column text. CSV never holds times, so it does not matter
+/// to them.
+fn noted(detail: String, baseline: BaselineFeature<'_>, column: &Column) -> String {
+    let of_baseline = if let BaselineFeature::Live(_, column) = baseline { column.note.as_ref() } else { None };
+    let timed = matches!(baseline.dtype(), ColumnType::Temporal(..));
+    let notes = of_baseline.into_iter().chain(&column.note).filter(|_| !timed);
+    notes.fold(detail, |detail, note| format!("{detail}; {}", note.text))
 }
 
 /// How a feature is compared.
