@@ -7,11 +7,15 @@ mod csv;
 mod discover;
 mod ipc;
 mod keys;
+mod lakehouse;
 mod parquet;
+mod partition;
+mod pattern;
 mod slice;
 pub mod table;
 mod types;
 mod values;
+mod walk;
 
 pub use slice::{Bound, Condition, Slice, Test};
 pub use types::ColumnType;
@@ -24,13 +28,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use polars::prelude::{PolarsError, PolarsResult};
-use polars_arrow::array::{Array, NullArray, PrimitiveArray, Utf8ViewArray};
+use polars_arrow::array::Array;
 use polars_arrow::bitmap::Bitmap;
 use polars_arrow::datatypes::ArrowDataType;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
+use self::partition::Partitions;
+use crate::address::{self, shown};
 use crate::count::{Categories, CategoryCounts, Counter, Domain, Kept, KeySource, KeyVec, Tally, Workload};
 use crate::error::{Error, Result};
 use crate::storage::{self, StoredFile};
@@ -44,6 +50,21 @@ pub struct Column {
     pub kind: ColumnType,
     /// Its position in each file, where it has one.
     at: Vec<Option<Position>>,
+    /// The same column read in the other way that all its values allow, where they come from the names of folders.
+    other: Option<Box<Column>>,
+}
+
+impl Column {
+    /// The column, read so that it can be compared with another type. Partition values are text on disk, whatever they look
+    /// like: what they are depends on what they are compared with.
+    pub fn read_for(&self, wanted: &ColumnType) -> Option<&Self> {
+        self.reading(|kind| wanted.common(kind).is_some())
+    }
+
+    /// The column, read as a type that is wanted, if it can be.
+    pub fn reading(&self, wanted: impl Fn(&ColumnType) -> bool) -> Option<&Self> {
+        [Some(self), self.other.as_deref()].into_iter().flatten().find(|column| wanted(&column.kind))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +89,7 @@ pub struct SourceFile {
 struct OpenFile {
     path: PathBuf,
     reader: Reader,
-    partitions: Vec<(String, String)>,
+    partitions: Partitions,
     bytes: u64,
     /// What changes when its content does.
     version: String,
@@ -185,9 +206,17 @@ impl Snapshot {
     /// [`Error::BadValue`] for a suffix that is not understood.
     pub fn open(spec: &str) -> Result<Self> {
         let (paths, wanted) = discover::split_rows(spec)?;
-        let files = discover::files(paths)?;
-        let open = |(path, partitions)| open_file(path, partitions);
-        let files = files.into_par_iter().with_min_len(4).map(open).collect::<Result<Vec<_>>>()?;
+        let open = |files: Vec<(PathBuf, Partitions)>| {
+            let open = |(path, partitions)| open_file(path, partitions);
+            files.into_par_iter().with_min_len(4).map(open).collect::<Result<Vec<_>>>()
+        };
+        let files = match open(discover::files(paths)?) {
+            // Spark writes a folder under the name of a file.
+            Err(Error::NotFound { path }) if storage::is_remote(paths) && path == paths => {
+                open(discover::objects(paths)?)?
+            }
+            files => files?,
+        };
         let columns = unify(&files);
         let mut chunks = Vec::new();
         let mut start = 0;
@@ -203,10 +232,10 @@ impl Snapshot {
         }
         let rows = chunks.iter().map(|chunk| chunk.rows as u64).sum();
         let index = columns.iter().enumerate().map(|(i, column)| (column.name.clone(), i)).collect();
-        Ok(Self { table: Arc::new(Table { spec: spec.into(), files, columns, index }), chunks, rows })
+        Ok(Self { table: Arc::new(Table { spec: shown(spec), files, columns, index }), chunks, rows })
     }
 
-    /// The path, glob or directory it was opened with.
+    /// The path, glob or directory it was opened with, for people to read.
     pub fn spec(&self) -> &str {
         &self.table.spec
     }
@@ -248,7 +277,7 @@ impl Snapshot {
             .table
             .files
             .iter()
-            .map(|file| SourceFile { path: file.path.clone(), rows: 0, bytes: file.bytes })
+            .map(|file| SourceFile { path: shown(&file.path).into(), rows: 0, bytes: file.bytes })
             .collect();
         for chunk in &self.chunks {
             sources[chunk.file].rows += chunk.rows as u64;
@@ -260,7 +289,7 @@ impl Snapshot {
     pub fn fingerprint(&self) -> String {
         let mut text = self.table.spec.clone();
         for file in &self.table.files {
-            text.push_str(&format!("\n{} {} {}", file.path.display(), file.bytes, file.version));
+            text.push_str(&format!("\n{} {} {}", shown(&file.path), file.bytes, file.version));
         }
         text
     }
@@ -301,7 +330,9 @@ impl Snapshot {
             |reason| Error::UnreadableColumn { path: file.path.clone(), column: column.name.clone(), reason };
         let arrays = match column.at[chunk.file] {
             Some(Position::Stored(index)) => file.reader.read(chunk.index, index, codes).map_err(unreadable)?,
-            Some(Position::Partition(index)) => vec![constant(&file.partitions[index].1, &column.kind, chunk.stored)],
+            Some(Position::Partition(index)) => {
+                vec![partition::constant(&file.partitions[index].1, &column.kind, chunk.stored)]
+            }
             None => return Err(unreadable("this file lacks the column, others of the snapshot have it".into())),
         };
         let rows: usize = arrays.iter().map(|array| array.len()).sum();
@@ -546,8 +577,8 @@ impl KeySource for NumericColumn<'_> {
     }
 }
 
-fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFile> {
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
+    let extension = address::extension(&path);
     let rows_only = matches!(extension.as_deref(), Some("csv" | "tsv" | "arrow" | "ipc" | "feather"));
     let stat = || StoredFile::open(&path).map(|file| (file.length(), file.version().to_owned()));
     let before = rows_only.then(stat).transpose()?;
@@ -582,6 +613,7 @@ fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFil
 fn unify(files: &[OpenFile]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     let mut index = HashMap::new();
+    let mut values = partition::Values::default();
     for (i, file) in files.iter().enumerate() {
         let stored = file
             .reader
@@ -592,50 +624,42 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
         // A stored column wins over a partition key of the same name.
         let stored_name = |name: &str| file.reader.fields().iter().any(|field| field.name == name);
         let keys = file.partitions.iter().enumerate().filter(|(_, (name, _))| !stored_name(name));
-        let partitions = keys.map(|(at, (name, value))| {
-            let kind = match value.parse::<i64>() {
-                _ if value == NO_PARTITION => ColumnType::Null,
-                Ok(_) => ColumnType::Numeric(Domain::I64),
-                Err(_) => ColumnType::Text,
-            };
-            (name.clone(), kind, Position::Partition(at))
-        });
+        let partitions: Vec<_> = keys.collect();
+        partitions.iter().for_each(|(_, (name, value))| values.add(name, value));
+        // What the values of all files are decides the type.
+        let partitions =
+            partitions.into_iter().map(|(at, (name, _))| (name.clone(), ColumnType::Null, Position::Partition(at)));
         for (name, kind, position) in partitions.chain(stored) {
             let at = *index.entry(name.clone()).or_insert_with(|| {
-                columns.push(Column { name, kind: kind.clone(), at: vec![None; files.len()] });
+                columns.push(Column { name, kind: kind.clone(), at: vec![None; files.len()], other: None });
                 columns.len() - 1
             });
             let column = &mut columns[at];
             column.at[i] = Some(position);
             if !matches!(column.kind, ColumnType::Mixed(_)) {
                 column.kind = column.kind.common(&kind).unwrap_or_else(|| {
-                    ColumnType::Mixed(format!(
-                        "{} and, in {}, {}",
-                        column.kind.name(),
-                        file.path.display(),
-                        kind.name()
-                    ))
+                    ColumnType::Mixed(format!("{} and, in {}, {}", column.kind.name(), shown(&file.path), kind.name()))
                 });
             }
         }
     }
-    columns
-}
-
-/// What Hive and Spark call the partition of the rows without a key.
-const NO_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
-
-/// A partition key as a column.
-fn constant(value: &str, kind: &ColumnType, rows: usize) -> Box<dyn Array> {
-    if value == NO_PARTITION {
-        return Box::new(NullArray::new(ArrowDataType::Null, rows));
-    }
-    match (kind, value.parse::<i64>()) {
-        (ColumnType::Numeric(_), Ok(x)) => {
-            Box::new(PrimitiveArray::new(ArrowDataType::Int64, vec![x; rows].into(), None))
+    for column in &mut columns {
+        let Some(readings) = values.readings(&column.name) else { continue };
+        let kinds = [Some(&readings.own), readings.other.as_ref()];
+        let common = kinds.into_iter().flatten().find_map(|kind| column.kind.common(kind));
+        if matches!(column.kind, ColumnType::Mixed(_)) {
+            continue;
         }
-        _ => Box::new(Utf8ViewArray::from_slice_values(vec![value; rows])),
+        let stored = column.at.iter().any(|at| matches!(at, Some(Position::Stored(_))));
+        column.kind = common.unwrap_or_else(|| {
+            let (stored, partitions) = (column.kind.name(), readings.own.name());
+            ColumnType::Mixed(format!("{stored} and, in the names of folders, {partitions}"))
+        });
+        if let (false, Some(kind)) = (stored, readings.other) {
+            column.other = Some(Box::new(Column { kind, ..column.clone() }));
+        }
     }
+    columns
 }
 
 thread_local! {

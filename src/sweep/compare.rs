@@ -49,6 +49,19 @@ impl<'a> BaselineFeature<'a> {
         }
     }
 
+    /// Both sides, partition values on either of them read as the other side's type where all of them can be.
+    fn agreed(self, current: &'a Column) -> (Self, &'a Column) {
+        if let Some(current) = current.read_for(self.dtype()) {
+            return (self, current);
+        }
+        match self {
+            Self::Live(snapshot, column) => {
+                (Self::Live(snapshot, column.read_for(&current.kind).unwrap_or(column)), current)
+            }
+            frozen => (frozen, current),
+        }
+    }
+
     fn rows(&self) -> u64 {
         match self {
             Self::Live(snapshot, _) => snapshot.rows(),
@@ -170,6 +183,7 @@ fn attempt<'a>(
         Ok(column) => column,
         Err(error) => return refuse(Status::MissingColumn, error.to_string()),
     };
+    let (baseline, column) = baseline.agreed(column);
     if let BaselineFeature::Frozen(feature) = baseline
         && let Some((status, detail)) = feature.refused()
     {
