@@ -577,6 +577,9 @@ impl KeySource for NumericColumn<'_> {
     }
 }
 
+/// Of a file without a byte.
+const EMPTY: &str = "an empty file (0 bytes): whoever wrote it did not finish; write it again, or remove it";
+
 fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
     let extension = address::extension(&path);
     let rows_only = matches!(extension.as_deref(), Some("csv" | "tsv" | "arrow" | "ipc" | "feather"));

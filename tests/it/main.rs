@@ -5,6 +5,7 @@
 mod cli;
 mod data;
 mod edges;
+mod folders;
 mod golden;
 mod objects;
 mod parity;

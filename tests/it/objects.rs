@@ -24,15 +24,15 @@ use super::data::run;
 
 /// What goes wrong with every so-manieth request, but never twice with the same.
 #[derive(Clone, Copy)]
-struct Faults {
+pub struct Faults {
     error: usize,
     late: usize,
     cut: usize,
 }
 
-const NONE: Faults = Faults { error: usize::MAX, late: usize::MAX, cut: usize::MAX };
+pub const NONE: Faults = Faults { error: usize::MAX, late: usize::MAX, cut: usize::MAX };
 
-struct Server {
+pub struct Server {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
     faulty: Arc<Mutex<HashSet<String>>>,
@@ -40,7 +40,7 @@ struct Server {
 }
 
 /// Serves a folder of buckets.
-fn serve(root: &Path, faults: Faults) -> Server {
+pub fn serve(root: &Path, faults: Faults) -> Server {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap());
     builder.set_auth(SimpleAuth::from_single("key", "correct-secret"));
@@ -106,7 +106,7 @@ impl Server {
             .unwrap()
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.command("correct-secret", args)
     }
 }
