@@ -211,9 +211,9 @@ impl Snapshot {
             files.into_par_iter().with_min_len(4).map(open).collect::<Result<Vec<_>>>()
         };
         let files = match open(discover::files(paths)?) {
-            // Spark writes a folder under the name of a file.
-            Err(Error::NotFound { path }) if storage::is_remote(paths) && path == paths => {
-                open(discover::objects(paths)?)?
+            Err(missing @ Error::NotFound { .. }) if storage::is_remote(paths) => {
+                // Spark writes a folder under the name of a file.
+                open(discover::objects(paths).map_err(|_| missing)?)?
             }
             files => files?,
         };

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -50,13 +51,19 @@ struct Walk<'a> {
     tables: Vec<(PathBuf, PathBuf, Format)>,
 }
 
-/// The files below a folder that match a pattern, sorted, with the partitions of the folders they are in.
+/// The files below a folder that match a pattern, sorted, with the partitions of the folders they are in; none where there
+/// is no such folder.
 ///
 /// # Errors
 /// A folder that cannot be read, a link that leads nowhere, or a folder that belongs to a table format.
 pub fn files(top: &Path, pattern: &Pattern, partitions: Partitions) -> Result<Vec<(PathBuf, Partitions)>> {
     let failed = |e: std::io::Error| Error::io(top, &e);
-    let real = readable(top).canonicalize().map_err(failed)?;
+    let real = match readable(top).canonicalize() {
+        Ok(real) if real.is_dir() => real,
+        Ok(_) => return Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
     let identity = identity(&std::fs::metadata(&real).map_err(failed)?);
     let tables = Format::above(&real).map(|(table, format)| (top.to_path_buf(), table, format));
     let mut walk = Walk {

@@ -118,7 +118,7 @@ fn the_type_of_a_partition_key_does_not_depend_on_the_night() {
         partitioned(&folder.path("b"), "code", current);
         for report in live_and_frozen(&folder.at("a"), &folder.at("b"), &["--min-rows", "1"]) {
             let code = feature(&report, "code");
-            let seen = (&code["baseline"]["dtype"], &code["current"]["dtype"]);
+            let seen = (&code["baseline"]["type"], &code["current"]["type"]);
             assert_eq!(seen, (&dtypes[0].into(), &dtypes[1].into()), "{baseline:?} {current:?}: {code}");
             assert!(matches!(code["status"].as_str(), Some("ok" | "constant")), "{code}");
             if let Some(distance) = distance {
@@ -148,7 +148,7 @@ fn partition_values_meet_stored_columns_of_any_type() {
     };
     let half = |a: &'static str, b: &'static str| (0..200).map(move |i| if i < 100 { a } else { b });
     let texts = stored("text.parquet", Series::new("".into(), half("12", "007").collect::<Vec<_>>()));
-    let integers = stored("int.parquet", Series::new("".into(), (0..200).map(|i| 1 + i / 100).collect::<Vec<i32>>()));
+    let integers = stored("int.parquet", Series::new("".into(), (0..200).map(|i| 1 + i / 100).collect::<Vec<i64>>()));
     let floats = stored(
         "float.parquet",
         Series::new("".into(), half("0.5", "2").map(|x| x.parse().unwrap()).collect::<Vec<f64>>()),
@@ -186,7 +186,7 @@ fn partition_values_meet_stored_columns_of_any_type() {
     assert_eq!(feature(&report, "k")["status"], "ok");
     // 12 in 200 of 300 rows: `jensenshannon([.5, .5], [2/3, 1/3])`.
     let found = feature(&report, "k")["metrics"]["js"]["distance"].as_f64().unwrap();
-    assert!((found - 0.11985137706571606).abs() < 1e-9, "{found}");
+    assert!((found - 0.11984403015647774).abs() < 1e-9, "{found}");
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_table_of_another_format_is_refused_however_it_is_reached() {
             format!("x/{table}/{data}date=*"),
             format!("x/{table}/{data}date=2026-11-25"),
             format!("x/{table}/{data}date=2026-11-25/*.parquet"),
-            format!("x/{table}/{data}/../{data}date=2026-11-25"),
+            format!("x/../x/{table}/{data}date=2026-11-25"),
             format!("x/*{}/**/part-*", &table[1..]),
             format!("link-{table}"),
             format!("around-{table}"),
@@ -313,7 +313,7 @@ fn every_file_counts_once_however_many_links_lead_to_it() {
     assert_eq!((rows("a/latest"), rows("a/lat*"), rows("a/l*/*.parquet")), (250, 250, 250));
     // The partition is that of the real folder: dates, not the name of a link.
     let report = compare(&folder.at("a"), &folder.at("a"), &["--numeric", "date", "--min-rows", "1"]);
-    assert_eq!(feature(&report, "date")["current"]["dtype"], "time[days]", "{report}");
+    assert_eq!(feature(&report, "date")["current"]["type"], "time[days]", "{report}");
     // Links in a circle, to itself from below, to what is around it, and between two folders.
     link(".", "a/self");
     link("..", "a/date=2026-11-24/up");
@@ -438,6 +438,7 @@ fn names_and_formats_of_every_kind_are_read() {
 fn an_object_store_is_read_by_the_same_rules() {
     let folder = Folder::new();
     let bucket = |name: &str| folder.path(&format!("buckets/data/{name}"));
+    file(bucket("one.parquet"), 1);
     let server = objects::serve(&folder.path("buckets"), NONE);
     let compared = |a: &str, b: &str| server.run(&["compare", a, b, "--format", "json", "--min-rows", "1"]);
     let rows = |spec: &str| {
@@ -463,7 +464,7 @@ fn an_object_store_is_read_by_the_same_rules() {
     }
     // A folder under the name of a file.
     file(bucket("x.parquet/part-0.parquet"), 10);
-    assert_eq!((rows("x.parquet"), rows("x.parquet/"), rows("*.parquet")), (10, 10, 10));
+    assert_eq!((rows("x.parquet"), rows("x.parquet/"), rows("*.parquet")), (10, 10, 11));
     for (table, log, data) in [
         ("delta", "_delta_log/00000000000000000000.json", ""),
         ("hudi", ".hoodie/hoodie.properties", ""),
@@ -647,8 +648,8 @@ fn a_signed_link_is_one_object_and_is_never_shown() {
 #[test]
 fn a_question_mark_is_a_wildcard_where_no_parameter_follows() {
     let folder = Folder::new();
-    let server = objects::serve(&folder.path("buckets"), NONE);
     file(folder.path("buckets/data/day-1.parquet"), 10);
+    let server = objects::serve(&folder.path("buckets"), NONE);
     let spec = "s3://data/day-?.parquet";
     let found = report(&server.run(&["compare", spec, spec, "--format", "json"]));
     assert_eq!(found["rows"]["current"], 10);
