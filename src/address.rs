@@ -66,11 +66,33 @@ pub fn shown(path: impl AsRef<Path>) -> String {
     format!("{place}{query}{rows}")
 }
 
-/// Text of somebody else about an address, without what is secret in the address.
-pub fn redacted(text: &str, address: &str) -> String {
+/// The message of a library about an address, on one line of readable length, without what is secret in this and in any
+/// other address that it quotes.
+pub fn redacted(message: &str, address: &str) -> String {
     let (place, query) = split_query(address);
-    let secrets = [query, user_of(place)].into_iter().flatten().filter(|secret| !secret.is_empty());
-    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+    let secrets = [query, user_of(place)].into_iter().flatten().filter(|secret| secret.len() > 3);
+    let message = secrets.fold(message.to_owned(), |message, secret| message.replace(secret, HIDDEN));
+    let ends = |c: char| c.is_whitespace() || "\"')>".contains(c);
+    let mut parts = message.split("://");
+    let mut hidden = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let host = part.find(|c| ends(c) || c == '/').unwrap_or(part.len());
+        let user = part[..host].rfind('@');
+        hidden.push_str("://");
+        hidden.push_str(if user.is_some() { HIDDEN } else { "" });
+        hidden.push_str(&part[user.unwrap_or(0)..]);
+    }
+    let mut safe = String::new();
+    let mut in_query = false;
+    for c in hidden.chars() {
+        in_query = (in_query && !ends(c)) || c == '?';
+        match c {
+            '?' => safe.push_str("?…"),
+            _ if in_query => {}
+            c => safe.push(if c.is_control() { ' ' } else { c }),
+        }
+    }
+    safe.chars().take(500).collect()
 }
 
 /// The user, and password, before the host. In `abfss://container@account` it is a container, and no secret.
@@ -115,7 +137,12 @@ mod tests {
         ] {
             assert_eq!(shown(text), wanted);
         }
-        let message = "GET https://h/a failed, query: Some(\"sig=SECRET\")";
-        assert_eq!(redacted(message, "https://h/a?sig=SECRET"), "GET https://h/a failed, query: Some(\"…\")");
+        for (message, wanted) in [
+            ("GET https://x/a?sig=SECRET&se=2 failed (see \"b?c=SECRET\")", "GET https://x/a?… failed (see \"b?…\")"),
+            ("no answer from http://ana:SECRET@x:8/a@b\nat all", "no answer from http://…@x:8/a@b at all"),
+            ("Url { query: Some(\"sig=SECRET\"), user: \"SECRET:w\" }", "Url { query: Some(\"…\"), user: \"…\" }"),
+        ] {
+            assert_eq!(redacted(message, "https://SECRET:w@h/a?sig=SECRET"), wanted);
+        }
     }
 }
