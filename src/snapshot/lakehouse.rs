@@ -30,9 +30,10 @@ impl Format {
         }
     }
 
-    /// Whether a file in a folder `metadata` is Iceberg's.
+    /// Whether a file in a folder `metadata` is Iceberg's: `00003-….metadata.json` or `v3.metadata.json`.
     pub fn is_of_iceberg(name: &str) -> bool {
-        name.ends_with(".metadata.json")
+        let is_counted = name.strip_prefix('v').unwrap_or(name).starts_with(|c: char| c.is_ascii_digit());
+        is_counted && name.ends_with(".metadata.json")
     }
 
     /// What a folder in a folder tells of the outer one.

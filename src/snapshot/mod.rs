@@ -588,12 +588,19 @@ fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
     // Formats that are not read in ranges come whole.
     let copy = (rows_only && storage::is_remote(&path)).then(|| storage::download(&path)).transpose()?;
     let local: &Path = copy.as_deref().unwrap_or(&path);
+    // What is wrong with a copy is wrong with what it was copied from.
+    let named = |error| match error {
+        Error::Unreadable { path: at, reason } if at == *local => Error::Unreadable { path: path.clone(), reason },
+        other => other,
+    };
     let (reader, spill, (bytes, version)) = match extension.as_deref() {
         Some("csv" | "tsv") => {
-            let spill = csv::to_parquet(local)?.into_temp_path();
+            let spill = csv::to_parquet(local).map_err(named)?.into_temp_path();
             (Reader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
         }
-        Some("arrow" | "ipc" | "feather") => (Reader::Ipc(Box::new(ipc::IpcFile::open(local)?)), copy, stat()?),
+        Some("arrow" | "ipc" | "feather") => {
+            (Reader::Ipc(Box::new(ipc::IpcFile::open(local).map_err(named)?)), copy, stat()?)
+        }
         _ => {
             let file = parquet::ParquetFile::open(&path)?;
             let stat = (file.length(), file.version().to_owned());

@@ -90,7 +90,7 @@ fn readings(values: &BTreeSet<&str>) -> Readings {
         (ColumnType::Null, None)
     } else if all(|value| day(value).is_some()) {
         (days, Some(ColumnType::Text))
-    } else if all(|value| value.parse::<i64>().is_ok_and(|x| x.to_string() == value)) {
+    } else if all(is_integer) {
         (integers, Some(ColumnType::Text))
     } else {
         let is_padded = |value: &str| value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<i64>().is_ok();
@@ -118,10 +118,15 @@ fn day(value: &str) -> Option<i32> {
     date.since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1))).ok().map(|span| span.get_days())
 }
 
-/// A number in digits, not one of the words that stand for infinity or for none.
+/// A number with a fraction or an exponent, or an integer as it is written by itself: no word for infinity, no `007`, and no
+/// integer that a double cannot hold.
 fn number(value: &str) -> Option<f64> {
-    let in_digits = value.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-    in_digits.then(|| value.parse::<f64>().ok()).flatten().filter(|x| x.is_finite())
+    let is_number = value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && value.contains(['.', 'e', 'E']);
+    (is_number || is_integer(value)).then(|| value.parse::<f64>().ok()).flatten().filter(|x| x.is_finite())
+}
+
+fn is_integer(value: &str) -> bool {
+    value.parse::<i64>().is_ok_and(|x| x.to_string() == value)
 }
 
 fn flag(value: &str) -> Option<bool> {
@@ -184,10 +189,11 @@ mod tests {
             (&["12", "007"], text.clone(), None),
             (&["01", "12"], text.clone(), Some(integers)),
             (&["+5"], text.clone(), None),
-            (&["-0"], text.clone(), Some(floats.clone())),
+            (&["-0"], text.clone(), None),
             (&["12", "A7"], text.clone(), None),
             (&["99999999999999999999"], text.clone(), None),
-            (&["0.5", "-1"], text.clone(), Some(floats)),
+            (&["0.5", "-1", "1e3"], text.clone(), Some(floats)),
+            (&["0.5", "007"], text.clone(), None),
             (&["inf", "nan"], text.clone(), None),
             (&["true", "False"], text, Some(ColumnType::Boolean)),
             (&[NO_VALUE], ColumnType::Null, None),

@@ -101,7 +101,7 @@ fn partitioned(folder: &Path, key: &str, values: &[&str]) {
 
 #[test]
 fn the_type_of_a_partition_key_does_not_depend_on_the_night() {
-    // `scipy.spatial.distance.jensenshannon([.5, .5], [1, 0])`, and `[1, 0], [.5, .5]`.
+    // `scipy.spatial.distance.jensenshannon([.5, .5], [1, 0])`, and `[1, 0], [.5, .5]`; where nothing is, 1e-10 is counted.
     const HALF: f64 = 0.46450140402245893;
     for (baseline, current, dtypes, distance) in [
         (&["12", "007"][..], &["12"][..], ["string", "string"], Some(HALF)),
@@ -123,7 +123,7 @@ fn the_type_of_a_partition_key_does_not_depend_on_the_night() {
             assert!(matches!(code["status"].as_str(), Some("ok" | "constant")), "{code}");
             if let Some(distance) = distance {
                 let found = code["metrics"]["js"]["distance"].as_f64().unwrap();
-                assert!((found - distance).abs() < 1e-9, "{baseline:?} {current:?}: {found}");
+                assert!((found - distance).abs() < 1e-8, "{baseline:?} {current:?}: {found}");
             }
         }
     }
@@ -133,7 +133,7 @@ fn the_type_of_a_partition_key_does_not_depend_on_the_night() {
     partitioned(&folder.path("b"), "code", &["12", "A7"]);
     let [live, frozen] = live_and_frozen(&folder.at("a"), &folder.at("b"), &["--min-rows", "1"]);
     let found = feature(&live, "code")["metrics"]["js"]["distance"].as_f64().unwrap();
-    assert!((found - HALF).abs() < 1e-9, "{found}");
+    assert!((found - HALF).abs() < 1e-8, "{found}");
     assert_eq!(feature(&frozen, "code")["status"], "type_changed");
 }
 
@@ -173,7 +173,7 @@ fn partition_values_meet_stored_columns_of_any_type() {
             let k = feature(&report, "k");
             assert_eq!(k["status"], status, "{baseline} {values:?}: {k}");
             let metrics = &k["metrics"];
-            let distance = metrics["js"]["distance"].as_f64().or(metrics["ks"]["statistic"].as_f64());
+            let distance = metrics["ks"]["statistic"].as_f64().or(metrics["js"]["distance"].as_f64());
             assert_eq!(distance.is_some_and(|distance| distance == 0.0), same, "{baseline} {values:?}: {k}");
         }
     }
@@ -186,7 +186,7 @@ fn partition_values_meet_stored_columns_of_any_type() {
     assert_eq!(feature(&report, "k")["status"], "ok");
     // 12 in 200 of 300 rows: `jensenshannon([.5, .5], [2/3, 1/3])`.
     let found = feature(&report, "k")["metrics"]["js"]["distance"].as_f64().unwrap();
-    assert!((found - 0.11984403015647774).abs() < 1e-9, "{found}");
+    assert!((found - 0.11984403015647774).abs() < 1e-8, "{found}");
 }
 
 #[test]
@@ -293,6 +293,7 @@ fn a_table_of_another_format_is_refused_however_it_is_reached() {
     // A folder that is called `metadata` is none by its name.
     file(folder.path("y/data/a.parquet"), 100);
     file(folder.path("y/metadata/b.parquet"), 10);
+    fs::write(folder.path("y/metadata/columns.metadata.json"), "{}").unwrap();
     assert_eq!(folder.rows("y"), 110);
 }
 

@@ -49,14 +49,16 @@ pub fn serve(root: &Path, faults: Faults) -> Server {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let (requests, faulty) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(HashSet::new())));
-    let (counted, failed) = (requests.clone(), faulty.clone());
+    let (counted, failed, root) = (requests.clone(), faulty.clone(), root.to_owned());
     runtime.spawn(async move {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            let (service, counted, failed) = (service.clone(), counted.clone(), failed.clone());
+            let (service, counted, failed, root) = (service.clone(), counted.clone(), failed.clone(), root.clone());
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (service, failed) = (service.clone(), failed.clone());
+                // A store has no folders; this one would fail on them.
+                let is_folder = root.join(request.uri().path().trim_start_matches('/')).is_dir();
                 let nth = counted.fetch_add(1, Ordering::Relaxed) + 1;
                 async move {
                     let range = request.headers().get("range");
@@ -70,6 +72,9 @@ pub fn serve(root: &Path, faults: Faults) -> Server {
                     if wrong(faults.late) {
                         // Longer than the client waits.
                         tokio::time::sleep(Duration::from_secs(4)).await;
+                    }
+                    if request.method() == hyper::Method::HEAD && is_folder {
+                        return Ok(Response::builder().status(404).body(Body::empty()).unwrap());
                     }
                     let get = request.method() == hyper::Method::GET;
                     let mut response = service
