@@ -62,7 +62,9 @@ impl Refusal {
                     .into()
             }
             E::PermissionDenied { .. } => {
-                "the store denies access; the credentials need the right to list, read or write here".into()
+                "the store denies access; the credentials need the right to list, read or write here, and a signed link \
+                 expires"
+                    .into()
             }
             E::Precondition { .. } | E::NotModified { .. } => {
                 "the object was changed while it was read; run again, or write snapshots under new names".into()

@@ -629,7 +629,7 @@ fn a_signed_link_is_one_object_and_is_never_shown() {
     ran(&["history", &fleet, "--state", &state, "--format", "json"], 0, &["good"]);
     ran(&["tick", &fleet, "--state", &state, "--now", "2026-11-27T02:00:00Z", "--format", "json"], 11, &[]);
     ran(&["explain", "good", &fleet, "--state", &state], 0, &[]);
-    ran(&["calibrate", &fleet, "--state", &state], 0, &[]);
+    ran(&["calibrate", &fleet, "--state", &state], 11, &[]);
     let mut kept = vec![folder.path("m.baseline"), folder.path("state")];
     let mut searched = 0;
     while let Some(path) = kept.pop() {
