@@ -1,9 +1,11 @@
 //! What can go wrong: one error type for what stops a command, one status for what concerns a single feature.
-//! Every message names what it is about and what to do.
+//! Every message names what it is about and what to do; addresses in it are shown without what is secret in them.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::address::shown;
 
 /// Shorthand used throughout the crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -14,14 +16,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// A path or pattern that matches nothing.
     #[error(
-        "{path}: no such file, or no data in it; check the path (a directory is searched for .parquet, .csv, .arrow, .ipc and .feather)"
+        "{}: no such file, or no data in it; check the path (a directory is searched for .parquet, .csv, .arrow, .ipc and .feather)",
+        shown(path)
     )]
     NotFound {
         /// The path as it was given.
         path: String,
     },
     /// A file that cannot be read, or is not what its name says.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", shown(path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -29,7 +32,7 @@ pub enum Error {
         reason: String,
     },
     /// A column of a file that cannot be read.
-    #[error("{}, column '{column}': {reason}", path.display())]
+    #[error("{}, column '{column}': {reason}", shown(path))]
     UnreadableColumn {
         /// The file.
         path: PathBuf,
@@ -42,7 +45,7 @@ pub enum Error {
     #[error(
         "{}, column '{column}': holds {value}, which is no integer as the baseline has them; correct the feature's source, or \
          build the baseline again",
-        path.display()
+        shown(path)
     )]
     NotIntegers {
         /// The file.
@@ -53,13 +56,13 @@ pub enum Error {
         value: String,
     },
     /// A snapshot without rows.
-    #[error("{path}: no rows; a comparison needs at least one row on each side")]
+    #[error("{}: no rows; a comparison needs at least one row on each side", shown(path))]
     NoRows {
         /// The snapshot as it was given.
         path: String,
     },
     /// A column that a snapshot does not have.
-    #[error("{path}: no column '{column}'; it has {known}")]
+    #[error("{}: no column '{column}'; it has {known}", shown(path))]
     NoColumn {
         /// The snapshot as it was given.
         path: String,
@@ -69,7 +72,7 @@ pub enum Error {
         known: String,
     },
     /// Two snapshots without a common column.
-    #[error("{baseline} and {current} have no column in common")]
+    #[error("{} and {} have no column in common", shown(baseline), shown(current))]
     NothingInCommon {
         /// The baseline as it was given.
         baseline: String,
@@ -95,7 +98,7 @@ pub enum Error {
         reason: String,
     },
     /// A mistake in a fleet file.
-    #[error("{}{}: {reason}", path.display(), line.map_or(String::new(), |l| format!(":{l}")))]
+    #[error("{}{}: {reason}", shown(path), line.map_or(String::new(), |l| format!(":{l}")))]
     Fleet {
         /// The fleet file.
         path: PathBuf,
@@ -105,7 +108,7 @@ pub enum Error {
         reason: String,
     },
     /// A baseline file that is not understood.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", shown(path))]
     Baseline {
         /// The file.
         path: PathBuf,
@@ -118,7 +121,7 @@ pub enum Error {
     /// Another process is at the same sweep.
     #[error(
         "{}: the same sweep is running already; wait for it, or give this one a --state folder of its own",
-        path.display()
+        shown(path)
     )]
     Busy {
         /// The folder both keep their state in.
@@ -139,7 +142,7 @@ pub enum Error {
         reason: String,
     },
     /// A file that cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", shown(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -152,7 +155,7 @@ impl Error {
     /// A file that cannot be opened or read, with the remedy that the kind of failure suggests.
     pub fn io(path: &Path, source: &std::io::Error) -> Self {
         if source.kind() == std::io::ErrorKind::NotFound {
-            return Error::NotFound { path: path.display().to_string() };
+            return Error::NotFound { path: path.to_string_lossy().into_owned() };
         }
         Error::Unreadable { path: path.into(), reason: source.to_string() }
     }

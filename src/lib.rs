@@ -28,7 +28,7 @@
 //! ```
 //!
 //! Imports point down only: `cli` → `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
-//! `history` → `report` → `sweep` → `baseline` → `http`, `fleet` → `snapshot`, `metric` → `count` → `storage` → `error`; a test holds them
+//! `history` → `report` → `sweep` → `baseline` → `http`, `fleet` → `snapshot`, `metric` → `count` → `storage` → `error` → `address`; a test holds them
 //! to it. `metric`, `policy`, `retrain` and [`sweep::figures`] know neither files nor clocks nor backends.
 //!
 //! # How a comparison stays exact and fast
@@ -99,6 +99,7 @@
 //! # }
 //! ```
 
+pub mod address;
 pub mod atomic;
 pub mod baseline;
 pub mod calibrate;

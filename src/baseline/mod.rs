@@ -15,6 +15,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address;
 use crate::count::{Categories, Counter, Ecdf, Tally, with_threads};
 use crate::error::{Result, Status};
 use crate::fleet::{Kind, Options};
@@ -147,6 +148,6 @@ impl Baseline {
 
     /// Whether a file says of itself that it is a baseline.
     pub fn is_one(path: &Path) -> bool {
-        path.extension().is_some_and(|extension| extension == "baseline")
+        address::extension(path).is_some_and(|extension| extension == "baseline")
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use driftsweep::address::shown;
 use driftsweep::baseline::{Baseline, BaselineFile, Frozen};
 use driftsweep::count::with_threads;
 use driftsweep::error::Error;
@@ -119,7 +120,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
 /// A training snapshot, which must have rows.
 fn open(spec: &str) -> Result<Snapshot, Error> {
     if Baseline::is_one(Path::new(spec)) {
-        return Err(Error::BadValue { what: spec.into(), reason: "is a baseline file already".into() });
+        return Err(Error::BadValue { what: shown(spec), reason: "is a baseline file already".into() });
     }
     let snapshot = Snapshot::open(spec)?;
     if snapshot.rows() == 0 { Err(Error::NoRows { path: spec.into() }) } else { Ok(snapshot) }
@@ -153,7 +154,7 @@ fn summary(file: &Path, baseline: &Baseline) -> u8 {
         n => format!(", in all and in {n} segments"),
     };
     let features = baseline.features.iter().filter(|feature| feature.segment.is_empty()).count();
-    eprintln!("{}: {features} features of {} rows{segments}", file.display(), baseline.header.rows);
+    eprintln!("{}: {features} features of {} rows{segments}", shown(file), baseline.header.rows);
     for (name, detail) in &refused {
         eprintln!("  {name}: {detail}");
     }

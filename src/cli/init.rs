@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use driftsweep::address::shown;
 use driftsweep::fleet::guess::{Role, roles};
 use driftsweep::snapshot::Snapshot;
 use driftsweep::storage;
@@ -38,7 +39,9 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     let guesses = roles(&baseline, &current)?;
     let quoted = |text: &str| toml::Value::String(text.into()).to_string();
     // Paths in a fleet file are relative to the file, those given here to the working directory.
+    // What is secret in an address belongs into no file that others read.
     let anchored = |spec: &str| match &args.output {
+        _ if shown(spec) != spec => shown(spec),
         Some(_) if !storage::is_remote(spec) => {
             std::path::absolute(spec).map_or_else(|_| spec.to_owned(), |path| path.to_string_lossy().into_owned())
         }
@@ -46,6 +49,12 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     };
 
     let mut text = String::from("# What each setting means: driftsweep's README, \"The fleet file\".\n\n[[model]]\n");
+    if [&args.baseline, &args.current].into_iter().any(|spec| shown(spec) != *spec) {
+        writeln!(
+            text,
+            "# Secret parts of addresses are left out (…): put them in, or better use the store's own address."
+        )?;
+    }
     writeln!(text, "name = {}", quoted(&args.name))?;
     writeln!(text, "baseline = {}", quoted(&anchored(&args.baseline)))?;
     writeln!(text, "current = {}", quoted(&anchored(&args.current)))?;

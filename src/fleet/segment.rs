@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Model;
-use crate::count::{CategoryCounts, CpuCounter, Domain};
+use crate::count::{CategoryCounts, CpuCounter};
 use crate::error::{Error, Result};
 use crate::snapshot::{ColumnType, Condition, Slice, Snapshot, Test};
 
@@ -21,10 +21,11 @@ impl Model {
         segments.extend(self.segments.iter().cloned());
         for column in &self.slice_by {
             let found = baseline.column(column)?;
-            let whole = |domain: Domain| !domain.is_float();
-            if !matches!(&found.kind, ColumnType::Text | ColumnType::Boolean)
-                && !matches!(&found.kind, ColumnType::Numeric(domain) if whole(*domain))
-            {
+            let has_values = |kind: &ColumnType| match kind {
+                ColumnType::Numeric(domain) => !domain.is_float(),
+                kind => matches!(kind, ColumnType::Text | ColumnType::Boolean),
+            };
+            let Some(found) = found.reading(has_values) else {
                 return Err(Error::BadValue {
                     what: format!("slice_by '{column}'"),
                     reason: format!(
@@ -32,7 +33,7 @@ impl Model {
                         found.kind.name()
                     ),
                 });
-            }
+            };
             let (categories, _) = baseline.categories(&CpuCounter, found, CategoryCounts::DEFAULT_LIMIT, None)?;
             let mut values = categories.counts;
             values.sort_by(|(name, count), (other, others)| others.cmp(count).then_with(|| name.cmp(other)));

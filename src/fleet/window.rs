@@ -4,6 +4,8 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan, Unit, Zoned};
 
+use crate::address::shown;
+
 /// A stretch of time that moves with the sweep.
 #[derive(Clone, Copy, Debug)]
 pub enum Period {
@@ -112,7 +114,7 @@ pub fn dated(path: &str, as_of: Timestamp, zone: &TimeZone) -> Result<String, St
                 }
             },
         };
-        let wrong = |e: jiff::Error| format!("'{path}': {e}; write {{day}} or for example {{day:%Y/%m/%d}}");
+        let wrong = |e: jiff::Error| format!("'{}': {e}; write {{day}} or for example {{day:%Y/%m/%d}}", shown(path));
         let day = as_of.to_zoned(zone.clone()).date().checked_sub(1.day()).map_err(wrong)?;
         text.push_str(&jiff::fmt::strtime::format(format, day).map_err(wrong)?);
         left = after;

@@ -1,17 +1,16 @@
 //! From a path, a glob or a directory to the files of a snapshot, in a fixed order.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::lakehouse::{Format, ICEBERG_DATA, ICEBERG_METADATA};
+use super::partition::{self, Partitions};
+use super::pattern::{Pattern, is_data};
+use super::walk;
+use crate::address::{extension, is_pattern, shown, split_query};
 use crate::error::{Error, Result};
 use crate::storage;
-
-const EXTENSIONS: [&str; 7] = ["parquet", "pq", "csv", "tsv", "arrow", "ipc", "feather"];
-
-fn is_data(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-}
 
 /// Splits off a suffix `#rows=A..B`; without one, all rows.
 pub fn split_rows(spec: &str) -> Result<(&str, Range<u64>)> {
@@ -22,99 +21,142 @@ pub fn split_rows(spec: &str) -> Result<(&str, Range<u64>)> {
         .and_then(|(from, to)| Some(bound(from, 0).ok()?..bound(to, u64::MAX).ok()?))
         .map(|rows| (paths, rows))
         .ok_or_else(|| Error::BadValue {
-            what: format!("'{spec}'"),
+            what: format!("'{}'", shown(spec)),
             reason: "rows are given as #rows=FROM..TO, by position from 0, TO not included".into(),
         })
 }
 
-/// Hive partition keys and values, outermost first.
-type Partitions = Vec<(String, String)>;
-
-/// The files that a path, a glob or a directory stands for, sorted, with their hive partition keys.
+/// The files that a path, a glob or a directory stands for, sorted, with their hive partitions. A single file that is
+/// named outright has none, and is read whatever its name and folder are.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Unreadable`] for a folder that cannot be read as files.
 pub fn files(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
-    if storage::is_remote(spec) {
-        return objects(spec);
-    }
-    let path = Path::new(spec);
-    let not_found = || Error::NotFound { path: spec.into() };
-    let mut found = Vec::new();
-    if path.is_file() {
-        found.push((path.to_path_buf(), Vec::new()));
-    } else if path.is_dir() {
-        walk(path, &Vec::new(), &mut found)?;
-    } else if spec.contains(['*', '?', '[']) {
-        let bad = |reason: String| Error::BadValue { what: format!("pattern '{spec}'"), reason };
-        for entry in glob::glob(spec).map_err(|e| bad(e.to_string()))? {
-            let entry = entry.map_err(|e| bad(e.to_string()))?;
-            if entry.is_dir() {
-                // The folder itself may be a partition.
-                walk(&entry, &partitions_of(&entry.join("_")), &mut found)?;
-            } else {
-                let partitions = partitions_of(&entry);
-                found.push((entry, partitions));
-            }
+    let files = if storage::is_remote(spec) {
+        if is_one_object(spec) {
+            return Ok(vec![(spec.into(), Vec::new())]);
         }
+        objects(spec)?
     } else {
-        return Err(not_found());
-    }
-    if found.is_empty() {
-        return Err(not_found());
-    }
-    // A pattern may match a file and a folder it is in: its rows still count once.
-    found.sort();
-    found.dedup_by(|a, b| a.0 == b.0);
-    Ok(found)
-}
-
-/// The objects that an address, a pattern or a prefix stands for.
-fn objects(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
-    let pattern = spec.contains(['*', '?', '[']);
-    if !pattern && is_data(Path::new(spec)) {
-        return Ok(vec![(spec.into(), Vec::new())]);
-    }
-    let hidden = |path: &Path| {
-        let below = path.to_str().and_then(|path| path.strip_prefix(spec)).unwrap_or_default();
-        below.split('/').any(|part| part.starts_with(['_', '.']))
-    };
-    let found = storage::list_remote(spec)?.into_iter();
-    let found: Vec<_> = found.filter(|path| pattern || (is_data(path) && !hidden(path))).collect();
-    if found.is_empty() {
-        return Err(Error::NotFound { path: spec.into() });
-    }
-    // Partitions are the folders below the one that was asked for, or all where a pattern says which.
-    let partitions = |path: &Path| {
-        let text = path.to_string_lossy();
-        let below = if pattern { &*text } else { text.strip_prefix(spec).unwrap_or(&text) };
-        partitions_of(Path::new(below))
-    };
-    Ok(found.into_iter().map(|path| (path.clone(), partitions(&path))).collect())
-}
-
-fn walk(folder: &Path, partitions: &Partitions, found: &mut Vec<(PathBuf, Partitions)>) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, &e))? {
-        let path = entry.map_err(|e| Error::io(folder, &e))?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        // What Spark, Hive and editors leave beside the data.
-        if name.starts_with(['_', '.']) {
-            continue;
+        let path = Path::new(spec);
+        if path.is_file() {
+            return Ok(vec![(path.into(), Vec::new())]);
         }
         if path.is_dir() {
-            let mut partitions = partitions.clone();
-            partitions.extend(partition(name));
-            walk(&path, &partitions, found)?;
-        } else if is_data(&path) {
-            found.push((path, partitions.clone()));
+            walk::files(path, &Pattern::default(), Vec::new())?
+        } else if is_pattern(spec) {
+            let (folder, pattern) = split(spec)?;
+            // The folders that the pattern begins with may be partitions, too.
+            walk::files(Path::new(folder), &pattern, partitions_in(folder))?
+        } else {
+            Vec::new()
+        }
+    };
+    if files.is_empty() {
+        return Err(Error::NotFound { path: spec.into() });
+    }
+    in_one_format(&files)?;
+    Ok(files)
+}
+
+/// Whether an address is that of one object, as far as it tells by itself.
+fn is_one_object(address: &str) -> bool {
+    split_query(address).1.is_some() || (!is_pattern(address) && !address.ends_with('/') && is_data(address))
+}
+
+fn split(spec: &str) -> Result<(&str, Pattern)> {
+    Pattern::split(spec).map_err(|reason| Error::BadValue { what: format!("pattern '{}'", shown(spec)), reason })
+}
+
+fn partitions_in(folders: &str) -> Partitions {
+    folders.split('/').fold(Vec::new(), |outer, folder| partition::inside(&outer, folder))
+}
+
+/// The objects below an address, or those that match a pattern.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Unreadable`] with the reason.
+pub fn objects(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
+    let (folder, pattern) = if is_pattern(spec) { split(spec)? } else { (spec, Pattern::default()) };
+    let outer = if is_pattern(spec) { partitions_in(&partition::unescaped(folder)) } else { Vec::new() };
+    let listed = match storage::list_remote(folder) {
+        Err(Error::NotFound { .. }) => return Err(Error::NotFound { path: spec.into() }),
+        listed => listed?,
+    };
+    let (mut found, mut tables) = (Vec::new(), Vec::new());
+    for object in &listed {
+        let mut folders: Vec<&str> = object.below.split('/').collect();
+        let Some(name) = folders.pop() else { continue };
+        if let Some(at) = folders.iter().position(|folder| Format::of_log(folder).is_some()) {
+            tables.extend(Format::of_log(folders[at]).map(|format| (folders[..at].join("/"), format)));
+        } else if folders.last() == Some(&ICEBERG_METADATA) && Format::is_of_iceberg(name) {
+            tables.push((folders[..folders.len() - 1].join("/"), Format::Iceberg));
+        }
+        let places = folders.iter().fold(pattern.start(), |places, folder| pattern.folder(&places, folder));
+        if pattern.file(&places, name) {
+            let partitions = folders.iter().fold(outer.clone(), |outer, folder| partition::inside(&outer, folder));
+            found.push((object, partitions));
+        }
+    }
+    let lies_in =
+        |table: &str, below: &str| table.is_empty() || below.strip_prefix(table).is_some_and(|b| b.starts_with('/'));
+    if let Some((table, format)) = tables.iter().find(|(table, _)| found.iter().any(|(o, _)| lies_in(table, &o.below)))
+    {
+        return Err(format.refusal(storage::join(Path::new(folder), table)));
+    }
+    if !found.is_empty()
+        && let Some((table, format)) = table_around(folder)
+    {
+        return Err(format.refusal(table));
+    }
+    Ok(found.into_iter().map(|(object, partitions)| (object.path.clone(), partitions)).collect())
+}
+
+/// The table of another format that an address reaches into, with its partitions or its folder of rows: what is around
+/// them is asked for the table's log.
+fn table_around(folder: &str) -> Option<(&str, Format)> {
+    let folder = folder.trim_end_matches('/');
+    let last = |folder: &'_ str| folder.rfind('/').map(|slash| slash + 1).filter(|&at| at < folder.len());
+    let mut table = folder;
+    while let Some(at) = last(table)
+        && table[at..].contains('=')
+    {
+        table = &table[..at - 1];
+    }
+    if let Some(at) = last(table)
+        && table[at..] == *ICEBERG_DATA
+        && storage::has_object(&format!("{}{ICEBERG_METADATA}", &table[..at]), Format::is_of_iceberg)
+    {
+        return Some((&table[..at - 1], Format::Iceberg));
+    }
+    // What the folder itself holds was listed.
+    let logs = ["_delta_log", ".hoodie"].into_iter().filter(|_| table.len() < folder.len());
+    let mut found = logs.filter(|log| storage::has_object(&format!("{table}/{log}"), |_| true));
+    found.find_map(Format::of_log).map(|format| (table, format))
+}
+
+/// Refuses two files of one folder that differ in their format only: the same rows, exported twice.
+fn in_one_format(files: &[(PathBuf, Partitions)]) -> Result<()> {
+    let format = |path: &Path| match extension(path)?.as_str() {
+        "parquet" | "pq" => Some("Parquet"),
+        "csv" | "tsv" => Some("CSV"),
+        "arrow" | "ipc" | "feather" => Some("Arrow"),
+        _ => None,
+    };
+    let mut known: HashMap<PathBuf, &str> = HashMap::new();
+    if files.windows(2).all(|pair| format(&pair[0].0) == format(&pair[1].0)) {
+        return Ok(());
+    }
+    for (path, _) in files {
+        let Some(format) = format(path) else { continue };
+        let other = *known.entry(path.with_extension("")).or_insert(format);
+        if other != format {
+            let reason = format!(
+                "the same name is there as {other}, too, probably with the same rows, which would be counted twice; name \
+                 those of one format with a pattern such as *.parquet, or rename it"
+            );
+            return Err(Error::Unreadable { path: path.clone(), reason });
         }
     }
     Ok(())
-}
-
-fn partitions_of(path: &Path) -> Partitions {
-    let folders = path.parent().into_iter().flat_map(Path::components);
-    folders.filter_map(|c| c.as_os_str().to_str().and_then(partition)).collect()
-}
-
-fn partition(folder: &str) -> Option<(String, String)> {
-    let (key, value) = folder.split_once('=')?;
-    (!key.is_empty()).then(|| (key.into(), value.into()))
 }

@@ -20,6 +20,9 @@ pub struct IpcFile {
 impl IpcFile {
     pub fn open(path: &Path) -> Result<Self> {
         let stored = StoredFile::open(path)?;
+        if stored.length() == 0 {
+            return Err(Error::Unreadable { path: path.into(), reason: super::EMPTY.into() });
+        }
         let mut file = BufReader::new(stored.reader());
         let opened = super::guarded(|| {
             let metadata = read_file_metadata(&mut file)?;

@@ -7,13 +7,17 @@ mod csv;
 mod discover;
 mod ipc;
 mod keys;
+mod lakehouse;
 mod magic;
 mod note;
 mod parquet;
+mod partition;
+mod pattern;
 mod slice;
 pub mod table;
 mod types;
 mod values;
+mod walk;
 
 pub use note::Note;
 pub use slice::{Bound, Condition, Slice, Test};
@@ -27,13 +31,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use polars::prelude::{PolarsError, PolarsResult};
-use polars_arrow::array::{Array, NullArray, PrimitiveArray, Utf8ViewArray};
+use polars_arrow::array::{Array, NullArray};
 use polars_arrow::bitmap::Bitmap;
 use polars_arrow::datatypes::ArrowDataType;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
+use self::partition::Partitions;
+use crate::address::{self, shown};
 use crate::count::{Categories, CategoryCounts, Counter, Domain, Kept, KeySource, KeyVec, Tally, Workload};
 use crate::error::{Error, Result};
 use crate::storage::{self, StoredFile};
@@ -49,6 +55,21 @@ pub struct Column {
     pub note: Option<Note>,
     /// Its position in each file, where it has one.
     at: Vec<Option<Position>>,
+    /// The same column read in the other way that all its values allow, where they come from the names of folders.
+    other: Option<Box<Column>>,
+}
+
+impl Column {
+    /// The column, read so that it can be compared with another type. Partition values are text on disk, whatever they look
+    /// like: what they are depends on what they are compared with.
+    pub fn read_for(&self, wanted: &ColumnType) -> Option<&Self> {
+        self.reading(|kind| wanted.common(kind).is_some())
+    }
+
+    /// The column, read as a type that is wanted, if it can be.
+    pub fn reading(&self, wanted: impl Fn(&ColumnType) -> bool) -> Option<&Self> {
+        [Some(self), self.other.as_deref()].into_iter().flatten().find(|column| wanted(&column.kind))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +94,7 @@ pub struct SourceFile {
 struct OpenFile {
     path: PathBuf,
     reader: Reader,
-    partitions: Vec<(String, String)>,
+    partitions: Partitions,
     bytes: u64,
     /// What changes when its content does.
     version: String,
@@ -193,9 +214,17 @@ impl Snapshot {
     /// [`Error::BadValue`] for a suffix that is not understood.
     pub fn open(spec: &str) -> Result<Self> {
         let (paths, wanted) = discover::split_rows(spec)?;
-        let files = discover::files(paths)?;
-        let open = |(path, partitions)| open_file(path, partitions);
-        let files = files.into_par_iter().with_min_len(4).map(open).collect::<Result<Vec<_>>>()?;
+        let open = |files: Vec<(PathBuf, Partitions)>| {
+            let open = |(path, partitions)| open_file(path, partitions);
+            files.into_par_iter().with_min_len(4).map(open).collect::<Result<Vec<_>>>()
+        };
+        let files = match open(discover::files(paths)?) {
+            Err(missing @ Error::NotFound { .. }) if storage::is_remote(paths) => {
+                // Spark writes a folder under the name of a file.
+                open(discover::objects(paths).map_err(|_| missing)?)?
+            }
+            files => files?,
+        };
         let columns = unify(&files);
         let mut chunks = Vec::new();
         let mut start = 0;
@@ -211,10 +240,10 @@ impl Snapshot {
         }
         let rows = chunks.iter().map(|chunk| chunk.rows as u64).sum();
         let index = columns.iter().enumerate().map(|(i, column)| (column.name.clone(), i)).collect();
-        Ok(Self { table: Arc::new(Table { spec: spec.into(), files, columns, index }), chunks, rows })
+        Ok(Self { table: Arc::new(Table { spec: shown(spec), files, columns, index }), chunks, rows })
     }
 
-    /// The path, glob or directory it was opened with.
+    /// The path, glob or directory it was opened with, for people to read.
     pub fn spec(&self) -> &str {
         &self.table.spec
     }
@@ -256,7 +285,7 @@ impl Snapshot {
             .table
             .files
             .iter()
-            .map(|file| SourceFile { path: file.path.clone(), rows: 0, bytes: file.bytes })
+            .map(|file| SourceFile { path: shown(&file.path).into(), rows: 0, bytes: file.bytes })
             .collect();
         for chunk in &self.chunks {
             sources[chunk.file].rows += chunk.rows as u64;
@@ -268,7 +297,7 @@ impl Snapshot {
     pub fn fingerprint(&self) -> String {
         let mut text = self.table.spec.clone();
         for file in &self.table.files {
-            text.push_str(&format!("\n{} {} {}", file.path.display(), file.bytes, file.version));
+            text.push_str(&format!("\n{} {} {}", shown(&file.path), file.bytes, file.version));
         }
         text
     }
@@ -317,7 +346,9 @@ impl Snapshot {
             |reason| Error::UnreadableColumn { path: file.path.clone(), column: column.name.clone(), reason };
         let arrays = match column.at[chunk.file] {
             Some(Position::Stored(index)) => file.reader.read(chunk.index, index, codes).map_err(unreadable)?,
-            Some(Position::Partition(index)) => vec![constant(&file.partitions[index].1, &column.kind, chunk.stored)],
+            Some(Position::Partition(index)) => {
+                vec![partition::constant(&file.partitions[index].1, &column.kind, chunk.stored)]
+            }
             None => vec![NullArray::new(ArrowDataType::Null, chunk.stored).boxed()],
         };
         let rows: usize = arrays.iter().map(|array| array.len()).sum();
@@ -591,25 +622,33 @@ impl KeySource for NumericColumn<'_> {
     }
 }
 
-fn open_file(path: PathBuf, partitions: Vec<(String, String)>) -> Result<OpenFile> {
-    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+/// Of a file without a byte.
+const EMPTY: &str = "an empty file (0 bytes): whoever wrote it did not finish; write it again, or remove it";
+
+fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
+    let extension = address::extension(&path);
     let rows_only = matches!(extension.as_deref(), Some("csv" | "tsv" | "arrow" | "ipc" | "feather"));
     let stat = || StoredFile::open(&path).map(|file| (file.length(), file.version().to_owned()));
     let before = rows_only.then(stat).transpose()?;
     // Formats that are not read in ranges come whole.
     let copy = (rows_only && storage::is_remote(&path)).then(|| storage::download(&path)).transpose()?;
-    let local = copy.as_deref().unwrap_or(&path);
+    let local: &Path = copy.as_deref().unwrap_or(&path);
+    // What is wrong with a copy is wrong with what it was copied from.
+    let named = |error| match error {
+        Error::Unreadable { path: at, reason } if at == *local => Error::Unreadable { path: path.clone(), reason },
+        other => other,
+    };
     let mut notes = Vec::new();
     let (reader, spill, (bytes, version)) = match extension.as_deref() {
         Some("csv" | "tsv") => {
-            let spill = csv::to_parquet(&path, local)?;
+            let spill = csv::to_parquet(&path, local).map_err(named)?;
             notes = spill.notes;
             let spill = spill.file.into_temp_path();
             (Reader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
         }
         Some("arrow" | "ipc" | "feather") => {
-            let file = ipc::IpcFile::open(local).map_err(|error| magic::explained("Arrow IPC", local, error))?;
-            (Reader::Ipc(Box::new(file)), copy, stat()?)
+            let opened = ipc::IpcFile::open(local).map_err(|error| magic::explained("Arrow IPC", local, error));
+            (Reader::Ipc(Box::new(opened.map_err(named)?)), copy, stat()?)
         }
         _ => {
             let file = parquet::ParquetFile::open(&path).map_err(|error| magic::explained("Parquet", &path, error))?;
@@ -634,6 +673,7 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     let mut kinds: Vec<Vec<(usize, ColumnType)>> = Vec::new();
     let mut index = HashMap::new();
+    let mut values = partition::Values::default();
     for (i, file) in files.iter().enumerate() {
         let stored = file
             .reader
@@ -644,17 +684,15 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
         // A stored column wins over a partition key of the same name.
         let stored_name = |name: &str| file.reader.fields().iter().any(|field| field.name == name);
         let keys = file.partitions.iter().enumerate().filter(|(_, (name, _))| !stored_name(name));
-        let partitions = keys.map(|(at, (name, value))| {
-            let kind = match value.parse::<i64>() {
-                _ if value == NO_PARTITION => ColumnType::Null,
-                Ok(_) => ColumnType::Numeric(Domain::I64),
-                Err(_) => ColumnType::Text,
-            };
-            (name.clone(), kind, Position::Partition(at))
-        });
+        let partitions: Vec<_> = keys.collect();
+        partitions.iter().for_each(|(_, (name, value))| values.add(name, value));
+        // What the values of all files are decides the type.
+        let partitions =
+            partitions.into_iter().map(|(at, (name, _))| (name.clone(), ColumnType::Null, Position::Partition(at)));
         for (name, kind, position) in partitions.chain(stored) {
             let at = *index.entry(name.clone()).or_insert_with(|| {
-                columns.push(Column { name, kind: ColumnType::Null, note: None, at: vec![None; files.len()] });
+                let at = vec![None; files.len()];
+                columns.push(Column { name, kind: ColumnType::Null, note: None, at, other: None });
                 kinds.push(Vec::new());
                 columns.len() - 1
             });
@@ -677,6 +715,22 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
             common(files, &valued).unwrap_or_else(ColumnType::Mixed)
         });
     }
+    for column in &mut columns {
+        let Some(readings) = values.readings(&column.name) else { continue };
+        let kinds = [Some(&readings.own), readings.other.as_ref()];
+        let common = kinds.into_iter().flatten().find_map(|kind| column.kind.common(kind));
+        if matches!(column.kind, ColumnType::Mixed(_)) {
+            continue;
+        }
+        let stored = column.at.iter().any(|at| matches!(at, Some(Position::Stored(_))));
+        column.kind = common.unwrap_or_else(|| {
+            let (stored, partitions) = (column.kind.name(), readings.own.name());
+            ColumnType::Mixed(format!("{stored} and, in the names of folders, {partitions}"))
+        });
+        if let (false, Some(kind)) = (stored, readings.other) {
+            column.other = Some(Box::new(Column { kind, ..column.clone() }));
+        }
+    }
     columns
 }
 
@@ -688,7 +742,7 @@ fn common(files: &[OpenFile], kinds: &[(usize, ColumnType)]) -> std::result::Res
     kinds.iter().try_fold(ColumnType::Null, |so_far, (file, kind)| {
         so_far
             .common(kind)
-            .ok_or_else(|| format!("{} and, in {}, {}", so_far.name(), files[*file].path.display(), kind.name()))
+            .ok_or_else(|| format!("{} and, in {}, {}", so_far.name(), shown(&files[*file].path), kind.name()))
     })
 }
 
@@ -703,22 +757,6 @@ fn has_values(file: &OpenFile, at: Option<Position>) -> bool {
         // It will be reported when it is read in earnest.
         Err(_) => true,
     })
-}
-
-/// What Hive and Spark call the partition of the rows without a key.
-const NO_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
-
-/// A partition key as a column.
-fn constant(value: &str, kind: &ColumnType, rows: usize) -> Box<dyn Array> {
-    if value == NO_PARTITION {
-        return Box::new(NullArray::new(ArrowDataType::Null, rows));
-    }
-    match (kind, value.parse::<i64>()) {
-        (ColumnType::Numeric(_), Ok(x)) => {
-            Box::new(PrimitiveArray::new(ArrowDataType::Int64, vec![x; rows].into(), None))
-        }
-        _ => Box::new(Utf8ViewArray::from_slice_values(vec![value; rows])),
-    }
 }
 
 thread_local! {

@@ -34,6 +34,9 @@ impl ParquetFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = StoredFile::open(path)?;
         let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
+        if file.length() == 0 {
+            return Err(unreadable(super::EMPTY.into()));
+        }
         let mut reader = BufReader::with_capacity(FOOTER.min(file.length() as usize), file.reader());
         let metadata = super::guarded(|| read_metadata(&mut reader)).map_err(|e| {
             unreadable(format!("not a readable Parquet file ({e}); it may be truncated or still being written"))

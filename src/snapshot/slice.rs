@@ -1,6 +1,7 @@
 //! Parts of a snapshot: the rows for which some conditions hold.
 
 use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -11,7 +12,7 @@ use polars_compute::filter::filter_with_bitmap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Chunk, Snapshot, keys};
+use super::{Chunk, Column, ColumnType, Snapshot, keys};
 use crate::error::{Error, Result};
 
 /// Rows for which every condition holds.
@@ -88,11 +89,12 @@ impl Snapshot {
     pub fn sliced(&self, slices: &[Slice]) -> Result<Vec<Self>> {
         let mut columns = HashMap::new();
         for condition in slices.iter().flat_map(|slice| &slice.0) {
-            columns.insert(condition.column.as_str(), self.column(&condition.column)?);
+            let column = self.column(&condition.column)?;
+            columns.insert(condition.reading(), condition.test.read_from(column));
         }
         let masks = (0..self.chunks.len()).into_par_iter().map(|i| {
-            let read = |(&name, &column)| Ok((name, self.read(column, i, true)?));
-            let arrays: HashMap<&str, Vec<Box<dyn Array>>> = columns.iter().map(read).collect::<Result<_>>()?;
+            let read = |(&reading, &column)| Ok((reading, self.read(column, i, true)?));
+            let arrays: HashMap<Reading, Vec<Box<dyn Array>>> = columns.iter().map(read).collect::<Result<_>>()?;
             slices.iter().map(|slice| self.mask(slice, &arrays, i)).collect::<Result<Vec<Bitmap>>>()
         });
         let masks: Vec<Vec<Bitmap>> = masks.collect::<Result<_>>()?;
@@ -119,11 +121,11 @@ impl Snapshot {
     }
 
     /// Which rows of chunk `i` belong to a slice.
-    fn mask(&self, slice: &Slice, arrays: &HashMap<&str, Vec<Box<dyn Array>>>, i: usize) -> Result<Bitmap> {
+    fn mask(&self, slice: &Slice, arrays: &HashMap<Reading<'_>, Vec<Box<dyn Array>>>, i: usize) -> Result<Bitmap> {
         let mut mask = vec![true; self.chunks[i].rows];
         for condition in &slice.0 {
             let mut start = 0;
-            for array in arrays.get(condition.column.as_str()).into_iter().flatten() {
+            for array in arrays.get(&condition.reading()).into_iter().flatten() {
                 let part = &mut mask[start..start + array.len()];
                 keep_where(&**array, &condition.test, part).ok_or_else(|| Error::BadValue {
                     what: format!("{}, column '{}'", self.spec(), condition.column),
@@ -136,7 +138,31 @@ impl Snapshot {
     }
 }
 
+/// A column, and the kind of test it is read for: partition values can be read in several ways.
+type Reading<'a> = (&'a str, Discriminant<Test>);
+
+impl Condition {
+    fn reading(&self) -> Reading<'_> {
+        (&self.column, discriminant(&self.test))
+    }
+}
+
 impl Test {
+    /// A column, read so that it can be tested. Partition values are text on disk: `month=07` is both "07" and 7, and a
+    /// date can be named, too.
+    fn read_from<'a>(&self, column: &'a Column) -> &'a Column {
+        let found = match self {
+            Self::Among(_) => {
+                let is_float = |kind: &ColumnType| matches!(kind, ColumnType::Numeric(domain) if domain.is_float());
+                column.other.as_deref().filter(|other| !is_float(&other.kind))
+            }
+            Self::Between { .. } => column.reading(|kind| matches!(kind, ColumnType::Numeric(_))),
+            Self::During { .. } => column.reading(|kind| matches!(kind, ColumnType::Temporal(..))),
+            Self::Missing(_) => None,
+        };
+        found.unwrap_or(column)
+    }
+
     /// From a time on and before another; days are by the clock of a zone.
     pub fn during(since: Timestamp, before: Timestamp, zone: &TimeZone) -> Self {
         let wall = |at: Timestamp| zone.to_datetime(at).to_zoned(TimeZone::UTC).map_or(at, |z| z.timestamp());

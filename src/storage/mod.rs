@@ -14,21 +14,18 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
+pub use crate::address::is_remote;
+use crate::address::{extension, split_query};
 use crate::atomic;
 use crate::error::{Error, Result};
-
-const SCHEMES: [&str; 9] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https"];
-
-/// Whether a path is the address of an object.
-pub fn is_remote(path: impl AsRef<Path>) -> bool {
-    let scheme = path.as_ref().to_str().and_then(|path| path.split_once("://")).map(|(scheme, _)| scheme);
-    scheme.is_some_and(|scheme| SCHEMES.contains(&scheme))
-}
 
 /// A path below a folder, which may be an address.
 pub fn join(folder: &Path, name: &str) -> PathBuf {
     if is_remote(folder) {
-        PathBuf::from(format!("{}/{name}", folder.display().to_string().trim_end_matches('/')))
+        let address = folder.to_string_lossy();
+        let (place, query) = split_query(&address);
+        let query = query.map_or(String::new(), |query| format!("?{query}"));
+        PathBuf::from(format!("{}/{name}{query}", place.trim_end_matches('/')))
     } else {
         folder.join(name)
     }
@@ -138,12 +135,25 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if is_remote(path) { remote::write(path, bytes) } else { atomic::write(path, bytes) }
 }
 
-/// The objects below an address, in order: those whose address matches the pattern, if it is one.
+/// An object that was listed.
+pub struct Listed {
+    /// Its address.
+    pub path: PathBuf,
+    /// Its name below the address that was listed, nothing in it escaped.
+    pub below: String,
+}
+
+/// The objects below an address, in order of their addresses.
 ///
 /// # Errors
 /// [`Error::NotFound`] where there are none; [`Error::Unreadable`] with the reason.
-pub fn list_remote(spec: &str) -> Result<Vec<PathBuf>> {
-    remote::list(spec)
+pub fn list_remote(folder: &str) -> Result<Vec<Listed>> {
+    remote::list(folder)
+}
+
+/// Whether there is an object below an address whose name is one of those wanted; not, where that cannot be told.
+pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
+    remote::has_object(folder, wanted)
 }
 
 /// The files below a folder, whatever their depth.
@@ -152,7 +162,8 @@ pub fn list_remote(spec: &str) -> Result<Vec<PathBuf>> {
 /// [`Error::NotFound`], or [`Error::Unreadable`] with the reason.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     if is_remote(folder) {
-        remote::list(&format!("{}/", folder.display().to_string().trim_end_matches('/')))
+        let listed = remote::list(&folder.to_string_lossy())?;
+        Ok(listed.into_iter().map(|object| object.path).collect())
     } else {
         local::list(folder)
     }
@@ -164,7 +175,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Those of [`StoredFile::open`]; [`Error::Write`].
 pub fn download(path: &Path) -> Result<TempPath> {
     let file = StoredFile::open(path)?;
-    let suffix = path.extension().map_or(String::new(), |extension| format!(".{}", extension.to_string_lossy()));
+    let suffix = extension(path).map_or(String::new(), |extension| format!(".{extension}"));
     let failed = |source| Error::Write { path: std::env::temp_dir(), source };
     let mut copy = tempfile::Builder::new().prefix("driftsweep-").suffix(&suffix).tempfile().map_err(failed)?;
     let mut block = vec![0; 8 << 20];

@@ -2,7 +2,7 @@
 //! come from the environment, by the names that each provider's own tools use.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use object_store::{GetOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, P
 use tokio::runtime::Runtime;
 use url::Url;
 
+use super::Listed;
+use crate::address::{redacted, split_query};
 use crate::error::{Error, Result};
 
 /// Variables with these prefixes configure the stores.
@@ -60,32 +62,34 @@ impl Refusal {
                     .into()
             }
             E::PermissionDenied { .. } => {
-                "the store denies access; the credentials need the right to list, read or write here".into()
+                "the store denies access; the credentials need the right to list, read or write here, and a signed link \
+                 expires"
+                    .into()
             }
             E::Precondition { .. } | E::NotModified { .. } => {
                 "the object was changed while it was read; run again, or write snapshots under new names".into()
             }
-            other => return Self::Other(format!("the store cannot be reached or refuses: {}", masked(other))),
+            other => return Self::Other(format!("the store cannot be reached or refuses: {}", whole(other))),
         })
     }
 
-    fn into_error(self, path: &Path) -> Error {
+    fn into_error(self, address: &str) -> Error {
         match self {
-            Self::NotFound => Error::NotFound { path: path.display().to_string() },
-            Self::Final(reason) | Self::Other(reason) => Error::Unreadable { path: path.into(), reason },
+            Self::NotFound => Error::NotFound { path: address.into() },
+            other => Error::Unreadable { path: address.into(), reason: other.into_reason(address) },
         }
     }
 
-    fn into_reason(self) -> String {
+    fn into_reason(self, address: &str) -> String {
         match self {
             Self::NotFound => "the object is gone".into(),
-            Self::Final(reason) | Self::Other(reason) => reason,
+            Self::Final(reason) | Self::Other(reason) => redacted(&reason, address),
         }
     }
 }
 
-/// The message of an error and its causes on one line, without the query of any address, which may hold a signature.
-fn masked(error: &dyn std::error::Error) -> String {
+/// The message of an error and its causes.
+fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -95,30 +99,22 @@ fn masked(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    let mut safe = String::new();
-    let mut in_query = false;
-    for c in text.chars() {
-        match c {
-            '?' => {
-                in_query = true;
-                safe.push_str("?…");
-            }
-            c if in_query && !(c.is_whitespace() || "\"')>".contains(c)) => {}
-            c => {
-                in_query = false;
-                safe.push(if c.is_control() { ' ' } else { c });
-            }
-        }
-    }
-    safe.chars().take(500).collect()
+    text
 }
 
 /// The store of an address, the key in it, and what comes before the key in an address.
 fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, String), Refusal> {
     let bad = |reason: String| Refusal::Other(format!("not an address of an object: {reason}"));
     let url = Url::parse(address).map_err(|e| bad(e.to_string()))?;
-    let (scheme, key) = ObjectStoreScheme::parse(&url).map_err(|e| bad(masked(&e)))?;
-    let key = Key::parse(key).map_err(|e| bad(masked(&e)))?;
+    if split_query(address).1.is_some() {
+        // The signature is for this address as it stands, and is all that the server wants to know.
+        return match url.scheme() {
+            "http" | "https" => Ok((connect(&ObjectStoreScheme::Http, &url)?, Key::default(), String::new())),
+            scheme => Err(bad(format!("{scheme}:// takes no query; give the https:// address of a signed link"))),
+        };
+    }
+    let (scheme, key) = ObjectStoreScheme::parse(&url).map_err(|e| bad(whole(&e)))?;
+    let key = Key::parse(key).map_err(|e| bad(whole(&e)))?;
     // The account, bucket or container: what is before the key's parts.
     let folders = url.path_segments().map_or(0, |parts| parts.filter(|part| !part.is_empty()).count());
     let container = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
@@ -166,6 +162,7 @@ fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn
         ObjectStoreScheme::AmazonS3 => store!(AmazonS3Builder::new().with_url(url.as_str())),
         ObjectStoreScheme::GoogleCloudStorage => store!(GoogleCloudStorageBuilder::new().with_url(url.as_str())),
         ObjectStoreScheme::MicrosoftAzure => store!(MicrosoftAzureBuilder::new().with_url(url.as_str())),
+        _ if url.query().is_some() => store!(HttpBuilder::new().with_url(&url[..url::Position::AfterQuery])),
         _ => store!(HttpBuilder::new().with_url(&url[..url::Position::BeforePath])),
     };
     store.map_err(|e| Refusal::of(&e))
@@ -175,6 +172,8 @@ fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn
 pub struct Object {
     store: Arc<dyn ObjectStore>,
     key: Key,
+    /// Where it is, as it was given.
+    address: String,
     /// How a request says that it wants the object that was opened and no other.
     same: GetOptions,
 }
@@ -184,15 +183,19 @@ impl Object {
         let address = path.to_string_lossy();
         let open = || {
             let (store, key, _) = locate(&address)?;
-            let found = wait(store.head(&key))?;
+            let found = match split_query(&address).1 {
+                // A link is signed for one kind of request, as a rule for `GET`.
+                Some(_) => wait(async { Ok(store.get_opts(&key, first_byte()).await?.meta) })?,
+                None => wait(store.head(&key))?,
+            };
             let version = found.e_tag.clone().unwrap_or_else(|| found.last_modified.to_rfc3339());
             // A weak tag matches nothing when it is asked for.
             let tag = found.e_tag.filter(|tag| !tag.starts_with("W/"));
             let unmodified = tag.is_none().then_some(found.last_modified);
             let same = GetOptions { if_match: tag, if_unmodified_since: unmodified, ..GetOptions::default() };
-            Ok((Self { store, key, same }, found.size, version))
+            Ok((Self { store, key, address: address.clone().into_owned(), same }, found.size, version))
         };
-        open().map_err(|refusal: Refusal| refusal.into_error(path))
+        open().map_err(|refusal: Refusal| refusal.into_error(&address))
     }
 
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::result::Result<(), String> {
@@ -210,8 +213,10 @@ impl Object {
                 Ok(found) if attempts == ATTEMPTS => {
                     return Err(format!("{} bytes came where {} were asked for", found.len(), bytes.len()));
                 }
-                Err(refusal @ (Refusal::NotFound | Refusal::Final(_))) => return Err(refusal.into_reason()),
-                Err(refusal) if attempts == ATTEMPTS => return Err(refusal.into_reason()),
+                Err(refusal @ (Refusal::NotFound | Refusal::Final(_))) => {
+                    return Err(refusal.into_reason(&self.address));
+                }
+                Err(refusal) if attempts == ATTEMPTS => return Err(refusal.into_reason(&self.address)),
                 _ => attempts += 1,
             }
         };
@@ -220,14 +225,19 @@ impl Object {
     }
 }
 
+fn first_byte() -> GetOptions {
+    GetOptions { range: Some((0..1).into()), ..GetOptions::default() }
+}
+
 /// Writes an object. Stores show it only once it is complete.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let address = path.to_string_lossy();
     let put = || {
-        let (store, key, _) = locate(&path.to_string_lossy())?;
+        let (store, key, _) = locate(&address)?;
         wait(store.put(&key, PutPayload::from(bytes.to_vec())))
     };
     let failed = |reason: String| Error::Write { path: path.into(), source: std::io::Error::other(reason) };
-    put().map(|_| ()).map_err(|refusal| failed(refusal.into_reason()))
+    put().map(|_| ()).map_err(|refusal| failed(refusal.into_reason(&address)))
 }
 
 /// A key as part of an address: what an address would take for an escape, a query or a fragment is escaped.
@@ -235,41 +245,42 @@ fn escaped(key: &Key) -> String {
     key.as_ref().replace('%', "%25").replace('?', "%3F").replace('#', "%23")
 }
 
-/// The objects that an address stands for, sorted: itself, those below it, or those that match it.
-pub fn list(spec: &str) -> Result<Vec<PathBuf>> {
-    let pattern = spec.contains(['*', '?', '[']);
+/// The objects below an address, sorted.
+pub fn list(folder: &str) -> Result<Vec<Listed>> {
     let list = || {
-        // The part before the first wildcard's folder is where to look.
-        let prefix = match spec.find(['*', '?', '[']) {
-            Some(at) if pattern => &spec[..spec[..at].rfind('/').map_or(at, |slash| slash + 1)],
-            _ => spec,
-        };
-        let (store, key, base) = locate(prefix)?;
+        if split_query(folder).1.is_some() {
+            return Err(Refusal::Final("a signed link is one object; there is nothing below it to list".into()));
+        }
+        let (store, key, base) = locate(folder)?;
         let list = || wait(store.list(Some(&key)).try_collect::<Vec<_>>());
         // Once more, for a listing that broke off.
         let found =
             list().or_else(|refusal| if matches!(refusal, Refusal::Other(_)) { list() } else { Err(refusal) })?;
-        let mut paths: Vec<String> =
-            found.into_iter().map(|object| format!("{base}{}", escaped(&object.location))).collect();
-        if pattern {
-            let glob = glob::Pattern::new(spec).map_err(|e| Refusal::Other(format!("bad pattern: {e}")))?;
-            let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
-            paths.retain(|path| glob.matches_with(path, options));
-        }
-        paths.sort();
-        if paths.is_empty() { Err(Refusal::NotFound) } else { Ok(paths.into_iter().map(PathBuf::from).collect()) }
+        let listed = |location: &Key| {
+            let below = location.as_ref().strip_prefix(key.as_ref()).unwrap_or(location.as_ref());
+            let path = format!("{base}{}", escaped(location)).into();
+            Listed { path, below: below.trim_start_matches('/').into() }
+        };
+        let mut listed: Vec<Listed> = found.iter().map(|object| listed(&object.location)).collect();
+        listed.sort_by(|a, b| a.path.cmp(&b.path));
+        if listed.is_empty() { Err(Refusal::NotFound) } else { Ok(listed) }
     };
-    list().map_err(|refusal: Refusal| refusal.into_error(Path::new(spec)))
+    list().map_err(|refusal: Refusal| refusal.into_error(folder))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_hold_no_signature() {
-        let error = std::io::Error::other("GET https://x.example/a?sig=SECRET&se=2 failed (see \"b?c=SECRET\")");
-        let text = masked(&error);
-        assert!(!text.contains("SECRET") && text.contains("https://x.example/a?… failed"), "{text}");
-    }
+/// Whether there is an object below an address whose name is one of those wanted.
+pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
+    let find = || {
+        let (store, key, _) = locate(folder)?;
+        wait(async {
+            let mut listed = store.list(Some(&key));
+            while let Some(object) = listed.try_next().await? {
+                if object.location.filename().is_some_and(&wanted) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    };
+    find().is_ok_and(|found: bool| found)
 }

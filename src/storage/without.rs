@@ -1,7 +1,8 @@
 //! What this build says to addresses: it was made without the feature `cloud`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::Listed;
 use crate::error::{Error, Result};
 
 const REASON: &str = "this build of driftsweep does without object stores; build it with the feature `cloud`";
@@ -22,6 +23,10 @@ pub fn write(path: &Path, _: &[u8]) -> Result<()> {
     Err(Error::Write { path: path.into(), source: std::io::Error::other(REASON) })
 }
 
-pub fn list(spec: &str) -> Result<Vec<PathBuf>> {
-    Err(Error::Unreadable { path: spec.into(), reason: REASON.into() })
+pub fn list(folder: &str) -> Result<Vec<Listed>> {
+    Err(Error::Unreadable { path: folder.into(), reason: REASON.into() })
+}
+
+pub fn has_object(_: &str, _: impl Fn(&str) -> bool) -> bool {
+    false
 }

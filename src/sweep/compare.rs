@@ -7,6 +7,7 @@ use super::convention;
 use super::figures::{self, Figures};
 use super::pool::ColumnPool;
 use super::report::{Feature, Metrics, Side, Verdict};
+use crate::address::shown;
 use crate::baseline::{BYTES, Frozen, StoredFeature, not_categories};
 use crate::count::pair::{self, Snapped, Wanted};
 use crate::count::{Counter, Domain, Ecdf, KeySource, Tally};
@@ -51,6 +52,19 @@ impl<'a> BaselineFeature<'a> {
         }
     }
 
+    /// Both sides, partition values on either of them read as the other side's type where all of them can be.
+    pub(super) fn agreed(self, current: &'a Column) -> (Self, &'a Column) {
+        if let Some(current) = current.read_for(self.dtype()) {
+            return (self, current);
+        }
+        match self {
+            Self::Live(snapshot, column) => {
+                (Self::Live(snapshot, column.read_for(&current.kind).unwrap_or(column)), current)
+            }
+            frozen => (frozen, current),
+        }
+    }
+
     fn rows(&self) -> u64 {
         match self {
             Self::Live(snapshot, _) => snapshot.rows(),
@@ -61,7 +75,7 @@ impl<'a> BaselineFeature<'a> {
     /// Whether it is read from a file.
     fn is_in(&self, path: &Path) -> bool {
         match self {
-            Self::Live(snapshot, _) => snapshot.sources().iter().any(|source| source.path == path),
+            Self::Live(snapshot, _) => snapshot.sources().iter().any(|source| source.path == Path::new(&shown(path))),
             Self::Frozen(_) => false,
         }
     }
@@ -136,7 +150,7 @@ fn lacking(baseline: BaselineFeature<'_>, current: &Snapshot) -> Option<String> 
             let (files, rows, first) = snapshot.lacking(column)?;
             Some(format!(
                 "{side}: {files} files with {rows} rows have no value in this column and count as missing, the first is {}",
-                first.display()
+                shown(first)
             ))
         })
         .collect();
@@ -194,6 +208,7 @@ fn attempt<'a>(
         Ok(column) => column,
         Err(error) => return refuse(Status::MissingColumn, error.to_string()),
     };
+    let (baseline, column) = baseline.agreed(column);
     if let BaselineFeature::Frozen(feature) = baseline
         && let Some((status, detail)) = feature.refused()
     {

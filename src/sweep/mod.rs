@@ -21,6 +21,7 @@ pub use shard::workload;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::address::shown;
 use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::{Counter, with_threads};
@@ -165,15 +166,17 @@ fn check_frozen(spec: &str, baseline: BaselineSide<'_>, options: &Options) -> Re
             Err(Error::BadValue {
                 what: format!("convention {}", rules.convention),
                 reason: format!(
-                    "it cuts bins of its own, which the baseline file {spec} does not hold; \
-                 compare with the training snapshot instead"
+                    "it cuts bins of its own, which the baseline file {} does not hold; \
+                 compare with the training snapshot instead",
+                    shown(spec)
                 ),
             })
         }
         Some(bins) if bins != options.bins => Err(Error::BadValue {
             what: "bins".into(),
             reason: format!(
-                "{spec} was built with {bins} bins, not {}; set bins to {bins} or build the baseline again",
+                "{} was built with {bins} bins, not {}; set bins to {bins} or build the baseline again",
+                shown(spec),
                 options.bins
             ),
         }),

@@ -64,8 +64,14 @@ pub fn changes(baseline: BaselineSide<'_>, current: &Snapshot, wanted: impl Fn(&
     let known: HashMap<&str, &ColumnType> = features.iter().map(|feature| (feature.name(), feature.dtype())).collect();
     let mut changes = Vec::new();
     for feature in features.iter().filter(|feature| wanted(feature.name())) {
+        let (feature, is) = match current.column(feature.name()) {
+            Ok(column) => {
+                let (feature, column) = feature.agreed(column);
+                (feature, Some(&column.kind))
+            }
+            Err(_) => (*feature, None),
+        };
         let was = feature.dtype();
-        let is = current.column(feature.name()).ok().map(|column| &column.kind);
         let change = match is {
             None => Change::Gone,
             Some(is) if is == was || *is == ColumnType::Null || *was == ColumnType::Null => continue,

@@ -12,6 +12,7 @@ use super::compare::BaselineFeature;
 use super::report::Rows;
 use super::schema::{self, SchemaChange};
 use super::{BaselineSide, check_frozen};
+use crate::address::shown;
 use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::Workload;
@@ -136,7 +137,7 @@ impl<'a> Shard<'a> {
                     return Err(format!(
                         "{} was built with other segments than the fleet file has; build it again with \
                          `driftsweep baseline build --fleet`",
-                        model.baseline
+                        shown(&model.baseline)
                     ));
                 }
                 let frozen = frozen.iter().map(|segment| (segment.name.clone(), segment.slice.clone()));
@@ -418,7 +419,10 @@ fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) 
         return Ok(());
     }
     if let Some(unknown) = model.named_features().find(|name| !known(name)) {
-        return Err(format!("'{unknown}' is named in the fleet file, but {} has no such column", model.baseline));
+        return Err(format!(
+            "'{unknown}' is named in the fleet file, but {} has no such column",
+            shown(&model.baseline)
+        ));
     }
     if !names.iter().any(|name| model.kind_in(task.window, name).is_some()) {
         return Err("no feature is left to compare; look at `features` and `exclude`".into());

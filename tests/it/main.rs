@@ -7,6 +7,7 @@ mod csv;
 mod data;
 mod edges;
 mod field;
+mod folders;
 mod golden;
 mod objects;
 mod parity;

@@ -24,15 +24,15 @@ use super::data::run;
 
 /// What goes wrong with every so-manieth request, but never twice with the same.
 #[derive(Clone, Copy)]
-struct Faults {
+pub struct Faults {
     error: usize,
     late: usize,
     cut: usize,
 }
 
-const NONE: Faults = Faults { error: usize::MAX, late: usize::MAX, cut: usize::MAX };
+pub const NONE: Faults = Faults { error: usize::MAX, late: usize::MAX, cut: usize::MAX };
 
-struct Server {
+pub struct Server {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
     faulty: Arc<Mutex<HashSet<String>>>,
@@ -40,7 +40,7 @@ struct Server {
 }
 
 /// Serves a folder of buckets.
-fn serve(root: &Path, faults: Faults) -> Server {
+pub fn serve(root: &Path, faults: Faults) -> Server {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap());
     builder.set_auth(SimpleAuth::from_single("key", "correct-secret"));
@@ -49,14 +49,16 @@ fn serve(root: &Path, faults: Faults) -> Server {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let (requests, faulty) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(HashSet::new())));
-    let (counted, failed) = (requests.clone(), faulty.clone());
+    let (counted, failed, root) = (requests.clone(), faulty.clone(), root.to_owned());
     runtime.spawn(async move {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            let (service, counted, failed) = (service.clone(), counted.clone(), failed.clone());
+            let (service, counted, failed, root) = (service.clone(), counted.clone(), failed.clone(), root.clone());
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (service, failed) = (service.clone(), failed.clone());
+                // A store has no folders; this one would fail on them.
+                let is_folder = root.join(request.uri().path().trim_start_matches('/')).is_dir();
                 let nth = counted.fetch_add(1, Ordering::Relaxed) + 1;
                 async move {
                     let range = request.headers().get("range");
@@ -70,6 +72,9 @@ fn serve(root: &Path, faults: Faults) -> Server {
                     if wrong(faults.late) {
                         // Longer than the client waits.
                         tokio::time::sleep(Duration::from_secs(4)).await;
+                    }
+                    if request.method() == hyper::Method::HEAD && is_folder {
+                        return Ok(Response::builder().status(404).body(Body::empty()).unwrap());
                     }
                     let get = request.method() == hyper::Method::GET;
                     let mut response = service
@@ -106,7 +111,7 @@ impl Server {
             .unwrap()
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.command("correct-secret", args)
     }
 }

@@ -245,7 +245,7 @@ fn of_thousands_of_events_under_kills_and_bad_endpoints_no_job_is_lost_none_run_
             if dice % 97 == 0 {
                 std::thread::sleep(Duration::from_millis(30));
             }
-            let cut = || server::Answer { status: None, body: String::new() };
+            let cut = || server::Answer::default();
             let mut seen = seen.lock().unwrap();
             match &*request.method {
                 "POST" if dice % 11 == 0 => answer(503, "busy"),

@@ -16,13 +16,16 @@ pub struct Request {
 }
 
 /// What is answered; no status cuts the connection without a word.
+#[derive(Default)]
 pub struct Answer {
     pub status: Option<u16>,
-    pub body: String,
+    /// Lines of the head beside those for type and length, each with its end.
+    pub head: String,
+    pub body: Vec<u8>,
 }
 
 pub fn answer(status: u16, body: impl ToString) -> Answer {
-    Answer { status: Some(status), body: body.to_string() }
+    Answer { status: Some(status), body: body.to_string().into(), ..Answer::default() }
 }
 
 /// An HTTP server until the end of the process: its address.
@@ -59,11 +62,12 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> Option<()> 
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         request.body = String::from_utf8(body).ok()?;
-        let Answer { status, body } = handler(&request);
+        let Answer { status, head: more, body } = handler(&request);
         let status = status?;
+        let length = body.len();
         let head =
-            format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        stream.write_all((head + &body).as_bytes()).ok()?;
+            format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\n{more}content-length: {length}\r\n\r\n");
+        stream.write_all(&[head.as_bytes(), &body].concat()).ok()?;
     }
 }
 

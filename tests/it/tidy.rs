@@ -43,6 +43,7 @@ fn rooms() -> Vec<(String, PathBuf, String)> {
 fn imports_point_down_only() {
     // Lower rooms first; a room may use those before it.
     let order = [
+        "address",
         "error",
         "atomic",
         "storage",
