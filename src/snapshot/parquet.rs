@@ -1,5 +1,6 @@
 //! Parquet, one column of one row group at a time.
 
+mod delta;
 mod footer;
 mod format;
 mod pages;
@@ -105,10 +106,10 @@ impl ParquetFile {
             let bytes = &mut scratch[..length];
             self.file.read_exact_at(bytes, range.start)?;
             let damaged = |reason| format!("row group {chunk}: {reason}; write the file again, or restore it");
-            let texts = pages::check(bytes, leaf).map_err(damaged)?;
+            let deltas = pages::check(bytes, leaf).map_err(damaged)?;
             let decoded = Buffer::with_slice(bytes, |bytes| {
-                if texts {
-                    super::guarded(|| pages::check_texts(bytes.clone(), leaf)).map_err(|e| damaged(e.to_string()))?;
+                if deltas {
+                    super::guarded(|| pages::check_deltas(bytes.clone(), leaf)).map_err(|e| damaged(e.to_string()))?;
                 }
                 let plain = &self.plain[column];
                 if codes

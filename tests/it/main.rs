@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
 
 mod cli;
+mod damage;
 mod data;
 mod edges;
 mod golden;

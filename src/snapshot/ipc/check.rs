@@ -60,7 +60,7 @@ fn schema(footer: &[u8]) -> Parsed<Checked<()>> {
 type Refs<'a, T> = Option<Vector<'a, Parsed<T>>>;
 
 /// Takes the bytes of these fields from the budget; whether it is enough.
-fn fields(fields: Refs<'_, FieldRef<'_>>, depth: usize, budget: &mut usize) -> Parsed<bool> {
+fn fields<'a>(fields: Refs<'a, FieldRef<'a>>, depth: usize, budget: &mut usize) -> Parsed<bool> {
     for field in fields.into_iter().flatten() {
         let field = field?;
         let fits = depth < DEEPEST
@@ -74,7 +74,7 @@ fn fields(fields: Refs<'_, FieldRef<'_>>, depth: usize, budget: &mut usize) -> P
     Ok(true)
 }
 
-fn texts(pairs: Refs<'_, KeyValueRef<'_>>, budget: &mut usize) -> Parsed<bool> {
+fn texts<'a>(pairs: Refs<'a, KeyValueRef<'a>>, budget: &mut usize) -> Parsed<bool> {
     for pair in pairs.into_iter().flatten() {
         let pair = pair?;
         if !take(budget, pair.key()?) || !take(budget, pair.value()?) {

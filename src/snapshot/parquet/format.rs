@@ -124,5 +124,6 @@ pub const DATA_PAGE: i64 = 0;
 pub const DICTIONARY_PAGE: i64 = 2;
 pub const DATA_PAGE_V2: i64 = 3;
 
+pub const DELTA_BINARY_PACKED: i64 = 5;
 pub const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
 pub const DELTA_BYTE_ARRAY: i64 = 7;

@@ -6,15 +6,14 @@ use std::io::Cursor;
 use polars::prelude::{PolarsError, PolarsResult};
 use polars_buffer::Buffer;
 use polars_parquet::parquet::compression::Compression;
-use polars_parquet::parquet::encoding::delta_bitpacked::{Decoder, DeltaGatherer};
-use polars_parquet::parquet::error::ParquetResult;
 use polars_parquet::parquet::page::split_buffer;
 use polars_parquet::read::{BasicDecompressor, ColumnChunkMetadata, PageReader, PhysicalType};
 
+use super::delta;
 use super::format::{
-    CHECKSUM, COMPRESSED, DATA_PAGE, DATA_PAGE_V2, DEFINITIONS_V2, DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY,
-    DICTIONARY_PAGE, DICTIONARY_VALUES, ENCODING, ENCODING_V2, NULLS_V2, PAGE_HEADER, PAGE_TYPE, REPETITIONS_V2,
-    UNCOMPRESSED, VALUES, VALUES_V2,
+    CHECKSUM, COMPRESSED, DATA_PAGE, DATA_PAGE_V2, DEFINITIONS_V2, DELTA_BINARY_PACKED, DELTA_BYTE_ARRAY,
+    DELTA_LENGTH_BYTE_ARRAY, DICTIONARY_PAGE, DICTIONARY_VALUES, ENCODING, ENCODING_V2, NULLS_V2, PAGE_HEADER,
+    PAGE_TYPE, REPETITIONS_V2, UNCOMPRESSED, VALUES, VALUES_V2,
 };
 use super::thrift::Walker;
 use crate::storage::limit;
@@ -47,30 +46,29 @@ impl Header {
     }
 }
 
-/// Checks the pages of a column chunk. Whether they hold texts whose lengths are encoded as deltas; these are to be checked
-/// with [`check_texts`].
+/// Checks the pages of a column chunk. Whether they hold numbers or lengths that are encoded as deltas; these are to be checked
+/// with [`check_deltas`].
 ///
 /// # Errors
 /// The reason: a header contradicts the chunk, or a page its checksum.
 pub fn check(chunk: &[u8], column: &ColumnChunkMetadata) -> Result<bool, String> {
     let values = u64::try_from(column.num_values()).unwrap_or(0);
-    let (mut at, mut seen, mut page, mut texts) = (0, 0, 0, false);
+    let (mut at, mut seen, mut page, mut deltas) = (0, 0, 0, false);
     while seen < values {
         let one = check_page(&chunk[at..], column, page == 0);
         let (length, of_page, delta) = one.map_err(|reason| format!("page {page} is damaged: {reason}"))?;
         at += length;
         seen += of_page;
         page += 1;
-        texts |= delta;
+        deltas |= delta;
     }
     if seen != values {
         return Err(format!("its pages hold {seen} values, its footer says {values}"));
     }
-    Ok(texts && column.physical_type() == PhysicalType::ByteArray)
+    Ok(deltas)
 }
 
-/// Checks the page at the start of these bytes. Its length with its header; how many values it holds; whether it holds deltas
-/// of texts.
+/// Checks the page at the start of these bytes. Its length with its header; how many values it holds; whether as deltas.
 fn check_page(bytes: &[u8], column: &ColumnChunkMetadata, first: bool) -> Result<(usize, u64, bool), String> {
     let (header, start) = Header::read(bytes)?;
     let stored = header.count(COMPRESSED)?;
@@ -120,7 +118,8 @@ fn check_page(bytes: &[u8], column: &ColumnChunkMetadata, first: bool) -> Result
         }
         other => return Err(format!("a page of type {other} where a data page belongs")),
     };
-    Ok((start + length, values, [DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY].contains(&encoding)))
+    let deltas = [DELTA_BINARY_PACKED, DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY].contains(&encoding);
+    Ok((start + length, values, deltas))
 }
 
 /// The most bytes that so many can be when they are decompressed, by what the format of each codec can express.
@@ -136,28 +135,25 @@ pub fn most_decompressed(codec: Compression, stored: u64) -> u64 {
     (64 << 10) + stored.saturating_mul(ratio)
 }
 
-/// Checks the lengths of texts that are encoded as deltas: the decoder allocates whatever they say.
+/// Checks numbers and lengths of texts that are encoded as deltas, see [`delta`].
 ///
 /// # Errors
-/// The reason: a length makes no sense.
-pub fn check_texts(chunk: Buffer<u8>, column: &ColumnChunkMetadata) -> PolarsResult<()> {
+/// What is wrong.
+pub fn check_deltas(chunk: Buffer<u8>, column: &ColumnChunkMetadata) -> PolarsResult<()> {
     let pages = PageReader::new(Cursor::new(chunk), column, Vec::new(), usize::MAX);
     let mut pages = BasicDecompressor::new(pages, Vec::new());
     pages.read_dict_page()?;
     let mut bytes = 0u64;
     while let Some(page) = pages.next() {
         let page = page?.decompress(&mut pages)?;
-        let prefixed = match i64::from(page.header().encoding().0) {
-            DELTA_LENGTH_BYTE_ARRAY => false,
-            DELTA_BYTE_ARRAY => true,
-            _ => continue,
+        let (content, most) = (split_buffer(&page)?.values, page.num_values());
+        let checked = match i64::from(page.header().encoding().0) {
+            DELTA_BINARY_PACKED => delta::check_numbers(content, most).map(|()| 0),
+            DELTA_LENGTH_BYTE_ARRAY => delta::check_texts(content, most, false),
+            DELTA_BYTE_ARRAY => delta::check_texts(content, most, true),
+            _ => Ok(0),
         };
-        let content = split_buffer(&page)?.values;
-        let most = page.num_values();
-        let (first, rest) = lengths(content, most)?;
-        let (prefixes, (suffixes, rest)) =
-            if prefixed { (first, lengths(rest, most)?) } else { (Vec::new(), (first, rest)) };
-        bytes = bytes.saturating_add(check_lengths(&prefixes, &suffixes, rest.len() as u64).map_err(compute_error)?);
+        bytes = bytes.saturating_add(checked.map_err(compute_error)?);
         if bytes > limit::largest() {
             return Err(compute_error("its texts do not fit into the memory of this process"));
         }
@@ -168,46 +164,4 @@ pub fn check_texts(chunk: Buffer<u8>, column: &ColumnChunkMetadata) -> PolarsRes
 
 fn compute_error(reason: &str) -> PolarsError {
     PolarsError::ComputeError(reason.to_owned().into())
-}
-
-/// Bytes of all texts; each is the start of the one before it and what follows, which all have so many bytes.
-fn check_lengths(prefixes: &[i64], suffixes: &[i64], stored: u64) -> Result<u64, &'static str> {
-    if !prefixes.is_empty() && prefixes.len() != suffixes.len() {
-        return Err("its texts have more starts than ends, or fewer");
-    }
-    let (mut before, mut all, mut taken) = (0u64, 0u64, 0u64);
-    for (i, &suffix) in suffixes.iter().enumerate() {
-        let prefix = u64::try_from(prefixes.get(i).copied().unwrap_or(0)).unwrap_or(u64::MAX);
-        let suffix = u64::try_from(suffix).unwrap_or(u64::MAX);
-        taken = taken.saturating_add(suffix);
-        if prefix > before || taken > stored {
-            return Err("a text is longer than its page");
-        }
-        before = prefix + suffix;
-        all = all.saturating_add(before);
-    }
-    Ok(all)
-}
-
-/// The lengths at the start of these bytes, at most so many, and what follows them.
-fn lengths(bytes: &[u8], most: usize) -> ParquetResult<(Vec<i64>, &[u8])> {
-    struct Collect;
-    impl DeltaGatherer for Collect {
-        type Target = Vec<i64>;
-        fn target_len(&self, target: &Vec<i64>) -> usize {
-            target.len()
-        }
-        fn target_reserve(&self, _: &mut Vec<i64>, _: usize) {}
-        fn gather_one(&mut self, target: &mut Vec<i64>, length: i64) -> ParquetResult<()> {
-            target.push(length);
-            Ok(())
-        }
-    }
-    let (mut decoder, rest) = Decoder::try_new(bytes)?;
-    if decoder.len() > most {
-        return Err(polars_parquet::parquet::error::ParquetError::oos("more lengths than values"));
-    }
-    let mut found = Vec::new();
-    decoder.gather_n_into(&mut found, most, &mut Collect)?;
-    Ok((found, rest))
 }

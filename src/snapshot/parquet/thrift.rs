@@ -54,20 +54,11 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
     }
 
     fn varint(&mut self) -> Result<u64, String> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err("a number of more than 64 bits".into())
+        varint(&mut self.left).ok_or_else(|| "a number that is cut short, or has more than 64 bits".into())
     }
 
     fn integer(&mut self, bits: u32) -> Result<i64, String> {
-        let value = self.varint()?;
-        let value = (value >> 1) as i64 ^ -((value & 1) as i64);
+        let value = zigzag(self.varint()?);
         let fits = bits == 64 || (-(1i64 << (bits - 1))..1i64 << (bits - 1)).contains(&value);
         fits.then_some(value).ok_or_else(|| format!("the number {value}, which takes more than {bits} bits"))
     }
@@ -149,6 +140,24 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
             other => Err(format!("a value of unknown type {other}")),
         }
     }
+}
+
+/// The number of variable length (LEB128) at the start of these bytes, which is taken off.
+pub fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let &byte = bytes.split_off_first()?;
+        value |= u64::from(byte & 0x7F) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// The signed number that is stored as this one.
+pub fn zigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 const STOP: u8 = 0;
