@@ -262,16 +262,14 @@ mod tests {
         let path = folder.path().join("sweep.journal");
         let whole = std::fs::read(&path).unwrap();
         for at in 0..whole.len() {
-            for bits in [1, 0x80, 0xFF] {
-                let mut damaged = whole.clone();
-                damaged[at] ^= bits;
-                std::fs::write(&path, damaged).unwrap();
-                let Ok(journal) = Journal::open(folder.path(), "fleet", "tuesday", |_| true) else { continue };
-                for (group, name) in [(0, "a"), (1, "b")] {
-                    assert!(journal.find(id(group)).is_none_or(|found| found == done(name)), "byte {at}");
-                }
-                assert!(journal.known() <= 2);
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            std::fs::write(&path, damaged).unwrap();
+            let Ok(journal) = Journal::open(folder.path(), "fleet", "tuesday", |_| true) else { continue };
+            for (group, name) in [(0, "a"), (1, "b")] {
+                assert!(journal.find(id(group)).is_none_or(|found| found == done(name)), "byte {at}");
             }
+            assert!(journal.known() <= 2);
         }
     }
 

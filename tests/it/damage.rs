@@ -227,14 +227,10 @@ impl Trial<'_> {
         fs::write(&path, fleet).unwrap();
         let output = self.folder.join("report.json");
         let _ = fs::remove_file(&output);
-        let program = std::env::var("DRIFTSWEEP_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_driftsweep").into());
+        let program =
+            std::env::var("DRIFTSWEEP_TEST_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_driftsweep").into());
         let mut child = Command::new("sh")
-            .args([
-                "-c",
-                "ulimit -v 4194304; ulimit -c 0; exec \"$0\" \"$@\"",
-                env!("CARGO_BIN_EXE_driftsweep"),
-                "sweep",
-            ])
+            .args(["-c", "ulimit -v 4194304; ulimit -c 0; exec \"$0\" \"$@\"", &program, "sweep"])
             .arg(&path)
             .args(["--no-state", "--threads", "2", "--backend", "cpu", "--format", "json", "--output"])
             .arg(&output)
