@@ -7,10 +7,11 @@ mod pages;
 mod thrift;
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::Cursor;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use polars::prelude::PlSmallStr;
 use polars_arrow::array::Array;
@@ -31,6 +32,8 @@ pub struct ParquetFile {
     fields: Vec<Field>,
     /// Columns that turned out not to be dictionary-encoded throughout.
     plain: Vec<AtomicBool>,
+    /// Row groups and columns whose deltas have been checked: that takes as long as to decompress them.
+    checked: Mutex<HashSet<(usize, usize)>>,
 }
 
 impl ParquetFile {
@@ -45,7 +48,7 @@ impl ParquetFile {
         let fields: Vec<Field> =
             parquet_to_arrow_schema(metadata.schema().fields()).into_iter().map(|(_, field)| field).collect();
         let plain = fields.iter().map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { file, metadata, fields, plain })
+        Ok(Self { file, metadata, fields, plain, checked: Mutex::default() })
     }
 
     /// Bytes.
@@ -108,8 +111,9 @@ impl ParquetFile {
             let damaged = |reason| format!("row group {chunk}: {reason}; write the file again, or restore it");
             let deltas = pages::check(bytes, leaf).map_err(damaged)?;
             let decoded = Buffer::with_slice(bytes, |bytes| {
-                if deltas {
+                if deltas && !self.checked().contains(&(chunk, column)) {
                     super::guarded(|| pages::check_deltas(bytes.clone(), leaf)).map_err(|e| damaged(e.to_string()))?;
+                    self.checked().insert((chunk, column));
                 }
                 let plain = &self.plain[column];
                 if codes
@@ -129,6 +133,10 @@ impl ParquetFile {
             }
             decoded
         })
+    }
+
+    fn checked(&self) -> MutexGuard<'_, HashSet<(usize, usize)>> {
+        self.checked.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

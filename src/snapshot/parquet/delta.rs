@@ -90,8 +90,15 @@ fn numbers(bytes: &mut &[u8], most: usize) -> Checked<Vec<i64>> {
 /// Number `i` of those that are packed into so many bits each.
 fn unpack(packed: &[u8], i: u64, width: u8) -> u64 {
     let from = i * u64::from(width);
-    let bytes = packed.iter().skip((from / 8) as usize).take(9);
-    let word = bytes.enumerate().fold(0u128, |word, (i, &byte)| word | u128::from(byte) << (8 * i));
+    let packed = packed.get((from / 8) as usize..).unwrap_or_default();
+    let word = match packed.first_chunk() {
+        Some(word) => u128::from_le_bytes(*word),
+        None => {
+            let mut word = [0; 16];
+            word[..packed.len()].copy_from_slice(packed);
+            u128::from_le_bytes(word)
+        }
+    };
     ((word >> (from % 8)) & ((1 << width) - 1)) as u64
 }
 
