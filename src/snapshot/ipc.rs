@@ -1,11 +1,13 @@
 //! Arrow IPC files (Feather), one column of one record batch at a time.
 
-use std::io::BufReader;
+mod check;
+
 use std::path::Path;
 
 use polars_arrow::array::Array;
 use polars_arrow::datatypes::Field;
-use polars_arrow::io::ipc::read::{FileMetadata, FileReader, get_row_count_from_blocks, read_file_metadata};
+use polars_arrow::io::ipc::format::ipc::Block;
+use polars_arrow::io::ipc::read::{FileMetadata, FileReader, deserialize_footer};
 
 use crate::error::{Error, Result};
 use crate::storage::StoredFile;
@@ -14,32 +16,47 @@ pub struct IpcFile {
     file: StoredFile,
     metadata: FileMetadata,
     fields: Vec<Field>,
-    chunk_rows: Vec<usize>,
+    chunks: Vec<Chunk>,
+    /// The dictionaries with compressed buffers.
+    compressed_dictionaries: Vec<Block>,
+}
+
+struct Chunk {
+    rows: usize,
+    /// Whether its buffers are compressed.
+    compressed: bool,
 }
 
 impl IpcFile {
     pub fn open(path: &Path) -> Result<Self> {
-        let stored = StoredFile::open(path)?;
-        if stored.length() == 0 {
+        let file = StoredFile::open(path)?;
+        if file.length() == 0 {
             return Err(Error::Unreadable { path: path.into(), reason: super::EMPTY.into() });
         }
-        let mut file = BufReader::new(stored.reader());
-        let opened = super::guarded(|| {
-            let metadata = read_file_metadata(&mut file)?;
-            let chunk_rows = metadata
-                .blocks
-                .iter()
-                .map(|block| Ok(get_row_count_from_blocks(&mut file, std::slice::from_ref(block))?.max(0) as usize))
-                .collect::<polars::prelude::PolarsResult<_>>()?;
-            Ok((metadata, chunk_rows))
-        });
-        let (metadata, chunk_rows) = opened.map_err(|e| Error::Unreadable {
+        let opened = || {
+            let footer = check::footer(&file)?;
+            let metadata = super::guarded(|| deserialize_footer(&footer, file.length())).map_err(|e| e.to_string())?;
+            let mut dictionaries = Vec::new();
+            for block in metadata.dictionaries.iter().flatten() {
+                if check::batch(&file, block, true)?.is_compressed() {
+                    dictionaries.push(*block);
+                }
+            }
+            let chunk = |block| {
+                let batch = check::batch(&file, block, false)?;
+                Ok(Chunk { rows: batch.rows, compressed: batch.is_compressed() })
+            };
+            let chunks = metadata.blocks.iter().map(chunk).collect::<std::result::Result<_, String>>()?;
+            Ok((metadata, chunks, dictionaries))
+        };
+        let (metadata, chunks, compressed_dictionaries) = opened().map_err(|reason: String| Error::Unreadable {
             path: path.into(),
-            reason: format!("not a readable Arrow IPC file ({e}); streams must be converted to the file format"),
+            reason: format!(
+                "not a readable Arrow IPC file ({reason}); write it again if it is damaged; streams must be converted to the file format"
+            ),
         })?;
         let fields = metadata.schema.iter_values().cloned().collect();
-        drop(file);
-        Ok(Self { file: stored, metadata, fields, chunk_rows })
+        Ok(Self { file, metadata, fields, chunks, compressed_dictionaries })
     }
 
     pub fn fields(&self) -> &[Field] {
@@ -47,14 +64,20 @@ impl IpcFile {
     }
 
     pub fn chunk_rows(&self) -> impl Iterator<Item = usize> + '_ {
-        self.chunk_rows.iter().copied()
+        self.chunks.iter().map(|chunk| chunk.rows)
     }
 
     /// Reads one column of one record batch.
     pub fn read(&self, chunk: usize, column: usize) -> std::result::Result<Vec<Box<dyn Array>>, String> {
+        // The buffers that will be read, where what they claim to be must be checked.
+        let dictionaries = self.compressed_dictionaries.iter().map(|block| (block, true));
+        let own = self.chunks[chunk].compressed.then_some((&self.metadata.blocks[chunk], false));
+        let batches =
+            dictionaries.chain(own).map(|(block, is_dictionary)| check::batch(&self.file, block, is_dictionary));
+        let batches = batches.collect::<std::result::Result<Vec<_>, _>>()?;
         super::guarded(|| {
-            let mut reader =
-                FileReader::new(BufReader::new(self.file.reader()), self.metadata.clone(), Some(vec![column]), None);
+            let reader = check::CheckedReader::new(&self.file, batches);
+            let mut reader = FileReader::new(reader, self.metadata.clone(), Some(vec![column]), None);
             reader.set_current_block(chunk);
             Ok(match reader.next().transpose()? {
                 Some(batch) => batch.into_arrays(),

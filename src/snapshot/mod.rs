@@ -464,7 +464,7 @@ impl Snapshot {
     }
 
     fn gather<T>(&self, column: &Column, of: impl Fn(&dyn Array) -> Option<Vec<T>>) -> Result<Vec<T>> {
-        let mut values = Vec::with_capacity(self.rows as usize);
+        let mut values = Vec::new();
         for i in 0..self.chunks.len() {
             for array in self.read(column, i, false)? {
                 let found = of(&*array);

@@ -1,10 +1,17 @@
 //! Parquet, one column of one row group at a time.
 
+mod delta;
+mod footer;
+mod format;
+mod pages;
+mod thrift;
+
 use std::cell::RefCell;
-use std::io::{BufReader, Cursor};
+use std::collections::HashSet;
+use std::io::Cursor;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use polars::prelude::PlSmallStr;
 use polars_arrow::array::Array;
@@ -13,11 +20,14 @@ use polars_buffer::Buffer;
 use polars_parquet::read::schema::parquet_to_arrow_schema;
 use polars_parquet::read::{
     BasicDecompressor, ColumnChunkMetadata, FileMetadata, PageReader, ParquetType, PrimitiveLogicalType,
-    column_iter_to_arrays, read_metadata,
+    column_iter_to_arrays,
 };
 
+pub(super) use pages::most_decompressed;
+pub(super) use polars_parquet::parquet::compression::Compression;
+
 use crate::error::Error;
-use crate::storage::StoredFile;
+use crate::storage::{StoredFile, limit};
 
 pub struct ParquetFile {
     file: StoredFile,
@@ -25,10 +35,9 @@ pub struct ParquetFile {
     fields: Vec<Field>,
     /// Columns that turned out not to be dictionary-encoded throughout.
     plain: Vec<AtomicBool>,
+    /// Row groups and columns whose deltas have been checked: that takes as long as to decompress them.
+    checked: Mutex<HashSet<(usize, usize)>>,
 }
-
-/// Bytes read at once while the footer is looked for.
-const FOOTER: usize = 256 << 10;
 
 impl ParquetFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
@@ -37,10 +46,15 @@ impl ParquetFile {
         if file.length() == 0 {
             return Err(unreadable(super::EMPTY.into()));
         }
-        let mut reader = BufReader::with_capacity(FOOTER.min(file.length() as usize), file.reader());
-        let metadata = super::guarded(|| read_metadata(&mut reader)).map_err(|e| {
-            unreadable(format!("not a readable Parquet file ({e}); it may be truncated or still being written"))
+        let metadata = footer::read(&file).map_err(|reason| {
+            unreadable(format!(
+                "not a readable Parquet file ({reason}); it may be damaged, truncated or still being written"
+            ))
         })?;
+        let mut names = HashSet::new();
+        if let Some(twice) = metadata.schema().fields().iter().find(|stored| !names.insert(stored.name())) {
+            return Err(unreadable(format!("two columns are called '{}'; rename one", twice.name())));
+        }
         let fields: Vec<Field> = parquet_to_arrow_schema(metadata.schema().fields())
             .into_iter()
             .map(
@@ -50,8 +64,7 @@ impl ParquetFile {
             )
             .collect();
         let plain = fields.iter().map(|_| AtomicBool::new(false)).collect();
-        drop(reader);
-        Ok(Self { file, metadata, fields, plain })
+        Ok(Self { file, metadata, fields, plain, checked: Mutex::default() })
     }
 
     /// Bytes.
@@ -75,7 +88,6 @@ impl ParquetFile {
     /// Bytes of a column in a row group.
     pub fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
         let leaves = self.metadata.row_groups[chunk].columns_under_root_iter(&self.fields[column].name);
-        // Sizes of a damaged footer can be negative.
         leaves.into_iter().flatten().map(|leaf| u64::try_from(leaf.compressed_size()).unwrap_or(0)).sum()
     }
 
@@ -95,9 +107,15 @@ impl ParquetFile {
         let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
             return Err("nested columns are not supported".into());
         };
-        let range = super::guarded(|| Ok(leaf.byte_range())).map_err(|e| format!("{e}; the file is damaged"))?;
-        if range.end > self.file.length() {
-            return Err("its pages lie beyond the end of the file; the file is damaged".into());
+        let range = leaf.byte_range();
+        let bytes = [leaf.compressed_size(), leaf.uncompressed_size()].map(|size| u64::try_from(size).unwrap_or(0));
+        let needed = footer::needed(group.num_rows() as u64, leaf.physical_type()).saturating_add(bytes.iter().sum());
+        if needed > limit::largest() {
+            return Err(format!(
+                "row group {chunk} takes about {} when decoded, half of what this process may have is {}; write smaller row groups, or give it more memory",
+                bytesize::ByteSize(needed),
+                bytesize::ByteSize(limit::largest()),
+            ));
         }
         let length = (range.end - range.start) as usize;
         SCRATCH.with_borrow_mut(|scratch| {
@@ -106,7 +124,13 @@ impl ParquetFile {
             }
             let bytes = &mut scratch[..length];
             self.file.read_exact_at(bytes, range.start)?;
+            let damaged = |reason| format!("row group {chunk}: {reason}; write the file again, or restore it");
+            let deltas = pages::check(bytes, leaf).map_err(damaged)?;
             let decoded = Buffer::with_slice(bytes, |bytes| {
+                if deltas && !self.checked().contains(&(chunk, column)) {
+                    super::guarded(|| pages::check_deltas(bytes.clone(), leaf)).map_err(|e| damaged(e.to_string()))?;
+                    self.checked().insert((chunk, column));
+                }
                 let plain = &self.plain[column];
                 if codes
                     && !plain.load(Ordering::Relaxed)
@@ -125,6 +149,10 @@ impl ParquetFile {
             }
             decoded
         })
+    }
+
+    fn checked(&self) -> MutexGuard<'_, HashSet<(usize, usize)>> {
+        self.checked.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

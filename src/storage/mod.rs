@@ -2,6 +2,7 @@
 //! read in ranges, written whole. The only user of the object store library; everything is blocking, as the rest of the
 //! crate is.
 
+pub mod limit;
 mod local;
 #[cfg(feature = "cloud")]
 mod remote;
@@ -115,16 +116,30 @@ impl Seek for Reader<'_> {
     }
 }
 
-/// The whole of a file.
+/// Bytes of a whole file that are read at once.
+const STEP: u64 = 64 << 20;
+
+/// The whole of a file. A length that is not true costs no more memory than what comes.
 ///
 /// # Errors
-/// Those of [`StoredFile::open`].
+/// Those of [`StoredFile::open`]; [`Error::Unreadable`] where it is larger than [`limit::largest`].
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let file = StoredFile::open(path)?;
-    let mut bytes = vec![0; usize::try_from(file.length).unwrap_or(usize::MAX)];
     let unreadable = |reason| Error::Unreadable { path: path.into(), reason };
-    file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
-    Ok(bytes)
+    if file.length > limit::largest() {
+        let reason = format!("{} bytes, more than fit into the memory of this process", file.length);
+        return Err(unreadable(reason));
+    }
+    let mut bytes = Vec::new();
+    loop {
+        let from = bytes.len();
+        let step = STEP.min(file.length - from as u64);
+        if step == 0 {
+            return Ok(bytes);
+        }
+        bytes.resize(from + step as usize, 0);
+        file.read_exact_at(&mut bytes[from..], from as u64).map_err(unreadable)?;
+    }
 }
 
 /// Writes a file whole or not at all.

@@ -204,14 +204,25 @@ impl Object {
         }
         let range = offset..offset + bytes.len() as u64;
         let options = GetOptions { range: Some(range.into()), ..self.same.clone() };
-        let get = async || self.store.get_opts(&self.key, options.clone()).await?.bytes().await;
+        // As it comes: a body that does not end must not fill the memory.
+        let get = async |bytes: &mut [u8]| {
+            let mut body = self.store.get_opts(&self.key, options.clone()).await?.into_stream();
+            let mut found = 0;
+            while let Some(part) = body.try_next().await? {
+                let to = bytes.get_mut(found..).and_then(|left| left.get_mut(..part.len()));
+                found += part.len();
+                let Some(to) = to else { break };
+                to.copy_from_slice(&part);
+            }
+            Ok(found)
+        };
         // The library tries requests again, but a body that breaks off only where the store gives entity tags.
         let mut attempts = 1;
-        let found = loop {
-            match wait(get()) {
-                Ok(found) if found.len() == bytes.len() => break found,
+        loop {
+            match wait(get(bytes)) {
+                Ok(found) if found == bytes.len() => return Ok(()),
                 Ok(found) if attempts == ATTEMPTS => {
-                    return Err(format!("{} bytes came where {} were asked for", found.len(), bytes.len()));
+                    return Err(format!("{found} bytes came where {} were asked for", bytes.len()));
                 }
                 Err(refusal @ (Refusal::NotFound | Refusal::Final(_))) => {
                     return Err(refusal.into_reason(&self.address));
@@ -219,9 +230,7 @@ impl Object {
                 Err(refusal) if attempts == ATTEMPTS => return Err(refusal.into_reason(&self.address)),
                 _ => attempts += 1,
             }
-        };
-        bytes.copy_from_slice(&found);
-        Ok(())
+        }
     }
 }
 

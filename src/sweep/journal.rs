@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::report::Feature;
 use crate::error::{Error, Result};
+use crate::storage::limit;
 
 /// What came of a group of features.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -187,7 +188,7 @@ fn scan(file: &File) -> std::io::Result<Scanned> {
         reader.read_exact(&mut key)?;
         let length = u32::from_le_bytes(length) as usize;
         let start = end + PREFIX as u64;
-        if start + length as u64 > size {
+        if start + length as u64 > size || length as u64 > limit::largest() {
             break;
         }
         content.resize(length, 0);
@@ -249,6 +250,27 @@ mod tests {
         assert_eq!((journal.as_of(), journal.known()), ("monday", 2));
         assert_eq!(journal.find(id(1)), Some(done("b")));
         assert!(journal.find(GroupId { shard: "other", group: 1 }).is_none());
+    }
+
+    #[test]
+    fn a_damaged_record_is_not_taken_for_what_was_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), "fleet", "monday", |_| true).unwrap();
+        journal.note(id(0), &done("a"));
+        journal.note(id(1), &done("b"));
+        drop(journal);
+        let path = folder.path().join("sweep.journal");
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            std::fs::write(&path, damaged).unwrap();
+            let Ok(journal) = Journal::open(folder.path(), "fleet", "tuesday", |_| true) else { continue };
+            for (group, name) in [(0, "a"), (1, "b")] {
+                assert!(journal.find(id(group)).is_none_or(|found| found == done(name)), "byte {at}");
+            }
+            assert!(journal.known() <= 2);
+        }
     }
 
     #[test]

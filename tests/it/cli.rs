@@ -336,23 +336,6 @@ fn models_that_share_a_column_but_ask_other_things_of_it_each_get_their_own() {
 }
 
 #[test]
-fn a_footer_that_points_beyond_the_file_is_a_status_of_its_columns() {
-    let folder = TempDir::new().unwrap();
-    let a = snapshot(folder.path(), "a.parquet", vec![numbers("x", 2000), numbers("y", 2000)]);
-    let bytes = fs::read(&a).unwrap();
-    // Every byte of the footer changed once: whatever comes of it, it is an answer and not a crash.
-    let footer = u32::from_le_bytes(bytes[bytes.len() - 8..bytes.len() - 4].try_into().unwrap()) as usize;
-    let b = folder.path().join("b.parquet");
-    for at in (bytes.len() - 8 - footer..bytes.len() - 8).step_by(7) {
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 0xFF;
-        fs::write(&b, damaged).unwrap();
-        let output = run(["compare", &a, b.to_str().unwrap(), "--format", "json"]);
-        assert!(matches!(output.status.code(), Some(0 | 3 | 11)), "byte {at}: {output:?}");
-    }
-}
-
-#[test]
 fn integers_that_come_back_as_floats_are_compared_with_a_frozen_baseline_and_fractions_are_not() {
     let folder = TempDir::new().unwrap();
     let integers = Series::new("x".into(), (0..3000).collect::<Vec<i64>>());

@@ -4,6 +4,7 @@
 
 mod cli;
 mod csv;
+mod damage;
 mod data;
 mod edges;
 mod field;
