@@ -2,6 +2,7 @@
 //! counts. TOML, checked as a whole before anything is read, with the line of every mistake.
 
 mod channel;
+pub mod daily;
 pub mod guess;
 mod money;
 mod options;

@@ -375,7 +375,8 @@ mod tests {
     fn dates_are_days_by_the_clock_on_the_wall() {
         const DAY: i64 = 86_400_000_000;
         // The 10th of January 1970 in New York: five hours after midnight in UTC.
-        let test = Test::During { times: (9 * DAY + DAY / 24 * 5, 10 * DAY + DAY / 24 * 5), wall: (9 * DAY, 10 * DAY) };
+        let test =
+            Test::During { times: (9 * DAY + DAY / 24 * 5, 10 * DAY + DAY / 24 * 5), wall: Some((9 * DAY, 10 * DAY)) };
         let dates = PrimitiveArray::new(ArrowDataType::Date32, vec![8i32, 9, 10].into(), None);
         assert_eq!(kept(&dates, &test), Some(vec![1]));
         let unit = ArrowDataType::Timestamp(TimeUnit::Nanosecond, None);
