@@ -37,7 +37,8 @@ impl FromStr for When {
             return Ok(Self::Wall(wall));
         }
         // Which part is wrong, as far as it can be told.
-        let day = text.get(..10).filter(|day| day.bytes().all(|b| b.is_ascii_digit() || b == b'-'));
+        let digits = |i: usize, b: u8| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() };
+        let day = text.get(..10).filter(|day| day.bytes().enumerate().all(|(i, b)| digits(i, b)));
         Err(wrong(match day.map(|day| (day, Date::strptime("%Y-%m-%d", day))) {
             Some((day, Err(_))) => format!("there is no day {day}"),
             Some((_, Ok(_))) if text[10..].starts_with(['T', ' ']) => {

@@ -7,7 +7,6 @@ use jiff::civil::Date;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::error::Result;
 use crate::snapshot::{Column, ColumnType, Snapshot, Value};
 
 /// What a column is for.
@@ -426,7 +425,7 @@ impl Evidence {
         };
         let days = facts.values > 0 && facts.days;
         if days && (self.kind == ColumnType::Text || self.has(&DAY_WORDS)) {
-            return made(Role::Time, "each of its values is a day".into());
+            return made(Role::Time, "each of its values is, or begins with, a day".into());
         }
         if let Some(reason) = label {
             return made(Role::Label, reason);

@@ -173,30 +173,29 @@ impl Schedule {
         if after.to_zoned(TimeZone::UTC).year() > 9900 {
             return None;
         }
-        let mut after = after;
+        let (mut after, mut inside) = (after, after);
         // One stretch without a change of the clocks after another; there are few even until a 29th of February.
         for _ in 0..1000 {
-            let end = zone.following(after).next().map(|change| change.timestamp());
-            let offset = zone.to_offset(after);
+            let end = zone.following(inside).next().map(|change| change.timestamp());
+            let offset = zone.to_offset(inside);
             let mut from = after;
             let mut skipped = None;
-            if let Some(begin) = offset_since(after, zone) {
-                let before = zone.to_offset(begin.checked_sub(SignedDuration::from_nanos(1)).ok()?);
+            if let Some(begin) = offset_since(inside, zone) {
+                let before = zone.to_offset(just_before(begin)?);
                 let forward = SignedDuration::from_secs((offset.seconds() - before.seconds()).into());
-                if forward.is_positive() && !self.in_every_hour {
-                    // What the clocks would have shown meanwhile, had they not gone on.
-                    let until = begin.checked_add(forward).ok()?;
+                // What the clocks would have shown until then, had they not gone on; or what they show again.
+                let until = begin.checked_add(forward.abs()).ok()?;
+                if forward.is_positive() && !self.in_every_hour && after < until {
                     skipped = self.next_at(before, after.max(just_before(begin)?)).filter(|&at| at < until);
                 } else if forward.is_negative() && !self.at_intervals {
-                    // What the clocks showed before.
-                    from = after.max(just_before(begin.checked_add(forward.abs()).ok()?)?);
+                    from = after.max(just_before(until)?);
                 }
             }
             let shown = self.next_at(offset, from);
             let found = [skipped, shown].into_iter().flatten().min();
             match end {
                 // The moment of the change belongs to the stretch after it.
-                Some(end) if found.is_none_or(|at| at >= end) => after = just_before(end)?,
+                Some(end) if found.is_none_or(|at| at >= end) => (after, inside) = (just_before(end)?, end),
                 _ => return found,
             }
         }

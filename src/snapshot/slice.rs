@@ -379,6 +379,15 @@ mod tests {
             Test::During { times: (9 * DAY + DAY / 24 * 5, 10 * DAY + DAY / 24 * 5), wall: Some((9 * DAY, 10 * DAY)) };
         let dates = PrimitiveArray::new(ArrowDataType::Date32, vec![8i32, 9, 10].into(), None);
         assert_eq!(kept(&dates, &test), Some(vec![1]));
+        let milliseconds = [8i64, 9, 10].map(|day| day * DAY / 1000).to_vec();
+        let wide = PrimitiveArray::new(ArrowDataType::Date64, milliseconds.into(), None);
+        assert_eq!(kept(&wide, &test), Some(vec![1]));
+        // The days of a window, and none for one of hours.
+        let zero = Timestamp::UNIX_EPOCH;
+        let day = |day: i8| jiff::civil::date(1970, 1, day);
+        assert_eq!(kept(&dates, &Test::during_days(zero, zero, Some((day(9), day(11))))), Some(vec![0, 1]));
+        let hours = Test::during_days(zero, zero, None);
+        assert!(kept(&dates, &hours).is_none() && hours.refusal(dates.dtype()).contains("no time of day"));
         let unit = ArrowDataType::Timestamp(TimeUnit::Nanosecond, None);
         let first = (9 * DAY + DAY / 24 * 5) * 1000;
         let times = PrimitiveArray::new(unit, vec![first - 1, first, first + DAY * 1000].into(), None);

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use driftsweep::snapshot::table::{CellType, Cells, TableWriter};
 use jiff::ToSpan;
 use jiff::civil::Date;
 use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
@@ -349,28 +351,38 @@ fn predictions_of_every_day_have_labels_in_a_block_that_loads() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
-    let truth: Cell<'_> = ("paid", &|row| ["no", "yes"][row % 2].into());
-    let shared: [Cell<'_>; 4] = [
-        ("x", &|row| spread(row).to_string()),
-        ("id", &|row| row.to_string()),
-        ("at", &|row| format!("2026-11-01T00:{:02}:00", row % 60)),
-        ("prediction", &|row| ["no", "yes"][row * 5 % 2].into()),
-    ];
-    table(&folder.join("train.csv"), 3000, &[&shared[..], &[truth]].concat());
-    table(&folder.join("labels.csv"), 3000, &[shared[1], truth]);
+    let answers: Arc<[String]> = ["no".to_owned(), "yes".to_owned()].into();
+    let write = |name: String, names: &[&str]| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let rows = 3000;
+        let codes = |times: u32| (0..rows as u32).map(|row| Some(row * times % 3 % 2)).collect();
+        let columns = [
+            ("x", CellType::Float, Cells::Float((0..rows).map(|row| Some(spread(row))).collect())),
+            ("id", CellType::Signed, Cells::Signed((0..rows as i64).map(Some).collect())),
+            ("at", CellType::Time, Cells::Time((0..rows as i64).map(|row| row * 1_000_000).collect())),
+            ("prediction", CellType::Text, Cells::Names(codes(1), answers.clone())),
+            ("paid", CellType::Text, Cells::Names(codes(2), answers.clone())),
+        ];
+        let mut columns: Vec<_> = columns.into_iter().filter(|column| names.contains(&column.0)).collect();
+        let types: Vec<(&str, CellType)> = columns.iter().map(|column| (column.0, column.1)).collect();
+        let mut writer = TableWriter::new(fs::File::create(path).unwrap(), &types).unwrap();
+        writer.write(rows, columns.drain(..).map(|column| column.2).collect()).unwrap();
+        writer.finish().unwrap();
+    };
+    write("train.parquet".into(), &["x", "id", "at", "prediction", "paid"]);
+    write("labels.parquet".into(), &["id", "paid"]);
     for back in 0..3 {
         let day = today.checked_sub(i64::from(back).days()).unwrap();
-        let path = folder.join(format!("prod/date={day}"));
-        fs::create_dir_all(&path).unwrap();
-        table(&path.join("x.csv"), 2000, &shared);
+        write(format!("prod/date={day}/x.parquet"), &["x", "id", "at", "prediction"]);
     }
-    let (text, _) = said(folder, &["init", "train.csv", "prod/"]);
+    let (text, _) = said(folder, &["init", "train.parquet", "prod/"]);
     let (head, block) = text.split_once("# [model.labels]\n").unwrap_or_else(|| panic!("{text}"));
     for line in ["# predictions = \"prod/date=*/\"", "# id = \"id\"", "# time = \"at\"", "# label = \"paid\""] {
         assert!(block.contains(line), "{line}: {text}");
     }
     let uncommented: String = block.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
-    let uncommented = uncommented.replace("labels/*.parquet", "labels.csv");
+    let uncommented = uncommented.replace("labels/*.parquet", "labels.parquet");
     fs::write(folder.join("fleet.toml"), format!("{head}[model.labels]\n{uncommented}")).unwrap();
     said(folder, &["doctor", "fleet.toml"]);
 }

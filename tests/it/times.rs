@@ -115,27 +115,33 @@ fn a_daily_sweep_within_the_hour_that_clocks_skip_or_repeat_runs_once() {
     }
 }
 
-/// A CSV with a date a row: a hundred rows a day, from the first of November 2026 on.
-fn dates(path: &Path, days: i64) {
-    let first = jiff::civil::date(2026, 11, 1);
-    let mut text = String::from("day,x\n");
-    for i in 0..days * 100 {
-        let day = first.checked_add(jiff::ToSpan::days(i / 100)).unwrap();
-        text += &format!("{day},{}\n", number(i));
-    }
-    fs::write(path, text).unwrap();
+/// An Arrow file of times, or days, and numbers.
+fn write_ipc(path: &Path, times: Box<dyn Array>) {
+    let dtype = times.dtype().clone();
+    let rows = times.len();
+    let numbers = PrimitiveArray::<f64>::from_vec((0..rows as i64).map(number).collect());
+    let fields = [Field::new("ts".into(), dtype, true), Field::new("x".into(), ArrowDataType::Float64, true)];
+    let schema = Arc::new(fields.into_iter().map(|field| (field.name.clone(), field)).collect::<ArrowSchema>());
+    let batch = RecordBatchT::new(rows, schema.clone(), vec![times, numbers.boxed()]);
+    let file = fs::File::create(path).unwrap();
+    let mut writer = FileWriter::try_new(file, schema, None, WriteOptions { compression: None }).unwrap();
+    writer.write(&batch, None).unwrap();
+    writer.finish().unwrap();
 }
 
 #[test]
 fn windows_over_dates_hold_the_whole_days_they_name_at_any_time_of_the_day() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
-    dates(&path("prod.parquet.csv"), 25);
+    // A hundred rows a day, from the first of November 2026 on.
+    let first = i32::try_from(at("2026-11-01T00:00:00Z") / (24 * 60 * MINUTE)).unwrap();
+    let days = PrimitiveArray::new(ArrowDataType::Date32, (0..2500).map(|i| first + i / 100).collect(), None);
+    write_ipc(&path("prod.arrow"), days.boxed());
     let fleet = path("fleet.toml");
     let text = |windows: &str| {
         format!(
-            "time_zone = \"Europe/Berlin\"\n[[model]]\nname = \"m\"\nbaseline = \"prod.parquet.csv\"\n\
-             current = \"prod.parquet.csv\"\nfeatures = [\"x\"]\ntime = \"day\"\nwindows = [{windows}]\n"
+            "time_zone = \"Europe/Berlin\"\n[[model]]\nname = \"m\"\nbaseline = \"prod.arrow\"\n\
+             current = \"prod.arrow\"\nfeatures = [\"x\"]\ntime = \"ts\"\nwindows = [{windows}]\n"
         )
     };
     fs::write(&fleet, text("\"day\", \"1d\", \"7d\", \"week\", \"2w\"")).unwrap();
@@ -159,20 +165,11 @@ fn windows_over_dates_hold_the_whole_days_they_name_at_any_time_of_the_day() {
     }
 }
 
-/// An Arrow file with a time a row, in a unit, every minute from a time on.
-fn write_ipc(path: &Path, unit: TimeUnit, per_second: i64, from: &str, rows: i64) {
-    let dtype = ArrowDataType::Timestamp(unit, None);
+/// A time a minute, in a unit.
+fn minutes(unit: TimeUnit, per_second: i64, from: &str) -> Box<dyn Array> {
     let seconds = |i: i64| at(from) / 1_000_000 + i * 60;
-    let times =
-        PrimitiveArray::new(dtype.clone(), (0..rows).map(|i| seconds(i) * per_second).collect::<Vec<_>>().into(), None);
-    let numbers = PrimitiveArray::<f64>::from_vec((0..rows).map(number).collect());
-    let fields = [Field::new("ts".into(), dtype, true), Field::new("x".into(), ArrowDataType::Float64, true)];
-    let schema = Arc::new(fields.into_iter().map(|field| (field.name.clone(), field)).collect::<ArrowSchema>());
-    let batch = RecordBatchT::new(rows as usize, schema.clone(), vec![times.boxed(), numbers.boxed()]);
-    let file = fs::File::create(path).unwrap();
-    let mut writer = FileWriter::try_new(file, schema, None, WriteOptions { compression: None }).unwrap();
-    writer.write(&batch, None).unwrap();
-    writer.finish().unwrap();
+    let times = (0..24 * 60).map(|i| seconds(i) * per_second).collect();
+    PrimitiveArray::new(ArrowDataType::Timestamp(unit, None), times, None).boxed()
 }
 
 #[test]
@@ -181,9 +178,9 @@ fn units_of_time_may_differ_between_the_files_of_a_folder() {
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("prod")).unwrap();
     // A day each: the 22nd in seconds, the 23rd in milliseconds, the 24th in nanoseconds.
-    write_ipc(&path("prod/22.arrow"), TimeUnit::Second, 1, "2026-11-22T00:00:00Z", 1440);
-    write_ipc(&path("prod/23.arrow"), TimeUnit::Millisecond, 1000, "2026-11-23T00:00:00Z", 1440);
-    write_ipc(&path("prod/24.arrow"), TimeUnit::Nanosecond, 1_000_000_000, "2026-11-24T00:00:00Z", 1440);
+    write_ipc(&path("prod/22.arrow"), minutes(TimeUnit::Second, 1, "2026-11-22T00:00:00Z"));
+    write_ipc(&path("prod/23.arrow"), minutes(TimeUnit::Millisecond, 1000, "2026-11-23T00:00:00Z"));
+    write_ipc(&path("prod/24.arrow"), minutes(TimeUnit::Nanosecond, 1_000_000_000, "2026-11-24T00:00:00Z"));
     let fleet = path("fleet.toml");
     let text = "[[model]]\nname = \"m\"\nbaseline = \"prod/\"\ncurrent = \"prod/\"\nfeatures = [\"x\"]\ntime = \"ts\"\n\
                 windows = [\"hour\", \"day\", \"3d\"]\n";
@@ -229,7 +226,8 @@ fn every_command_reads_a_time_without_a_zone_in_that_of_the_fleet_and_refuses_no
     assert!(String::from_utf8_lossy(&until.stderr).contains("2126-11-11T18:00:00Z"), "{until:?}");
 
     let by = ["--reason", "x", "--by", "y"];
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 13] = [
+        &["explain", "m", fleet, "--at"],
         &["sweep", fleet, "--no-state", "--now"],
         &["tick", fleet, "--now"],
         &["history", fleet, "--since"],
