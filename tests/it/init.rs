@@ -364,10 +364,10 @@ fn predictions_of_every_day_have_labels_in_a_block_that_loads() {
             ("prediction", CellType::Text, Cells::Names(codes(1), answers.clone())),
             ("paid", CellType::Text, Cells::Names(codes(2), answers.clone())),
         ];
-        let mut columns: Vec<_> = columns.into_iter().filter(|column| names.contains(&column.0)).collect();
+        let columns: Vec<_> = columns.into_iter().filter(|column| names.contains(&column.0)).collect();
         let types: Vec<(&str, CellType)> = columns.iter().map(|column| (column.0, column.1)).collect();
         let mut writer = TableWriter::new(fs::File::create(path).unwrap(), &types).unwrap();
-        writer.write(rows, columns.drain(..).map(|column| column.2).collect()).unwrap();
+        writer.write(rows, columns.into_iter().map(|column| column.2).collect::<Vec<_>>()).unwrap();
         writer.finish().unwrap();
     };
     write("train.parquet".into(), &["x", "id", "at", "prediction", "paid"]);
