@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::TextFormat;
 use super::memory::MemoryArgs;
+use super::when::{When, now_or};
 
 #[derive(Subcommand)]
 pub enum AuditCommand {
@@ -130,9 +131,9 @@ pub enum OutboxCommand {
 pub struct OutboxArgs {
     #[command(flatten)]
     memory: MemoryArgs,
-    /// The time it is taken to be [default: now]
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    now: Option<Timestamp>,
+    /// The time it is taken to be, as for tick [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<When>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
@@ -141,7 +142,7 @@ pub struct OutboxArgs {
 pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
     let (OutboxCommand::List(args) | OutboxCommand::Send(args) | OutboxCommand::Retry(args)) = command;
     let (fleet, mut store) = args.memory.open()?;
-    let now = args.now.unwrap_or_else(Timestamp::now);
+    let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     match command {
         OutboxCommand::List(_) => {
             let mut messages = store.messages_in("pending")?;

@@ -9,14 +9,15 @@ use serde_json::json;
 
 use super::TextFormat;
 use super::memory::MemoryArgs;
+use super::when::{When, now_or};
 
 #[derive(Args)]
 pub struct BudgetArgs {
     #[command(flatten)]
     memory: MemoryArgs,
-    /// A time in the month, and how much of it has passed [default: now]
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    now: Option<Timestamp>,
+    /// A time in the month, and how much of it has passed; as for tick [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<When>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
@@ -33,7 +34,7 @@ pub struct EconomicsArgs {
 
 pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open()?;
-    let now = args.now.unwrap_or_else(Timestamp::now);
+    let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let ledger = scheduler::ledger(&fleet, &mut store, now)?;
     let standings = scheduler::standings(&fleet, &ledger, now);
     let month = ledger.month().strftime("%Y-%m").to_string();

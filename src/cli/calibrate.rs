@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use super::state::FolderArgs;
+use super::when::{When, now_or};
 use super::{EngineArgs, TextFormat};
 
 #[derive(Args)]
@@ -36,12 +37,12 @@ pub struct CalibrateArgs {
     /// Limits to write, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "psi,js,missing", value_name = "NAMES", requires = "write")]
     limits: Vec<String>,
-    /// Replay sweeps since then
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    since: Option<Timestamp>,
-    /// The time whose snapshots say how many rows a night has [default: now]
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    now: Option<Timestamp>,
+    /// Replay sweeps since then; as for history
+    #[arg(long, value_name = "TIME")]
+    since: Option<When>,
+    /// The time whose snapshots say how many rows a night has; as for sweep [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<When>,
     /// Past alarms a table shows at most, the latest
     #[arg(long, default_value_t = 20, value_name = "N")]
     top: usize,
@@ -75,8 +76,10 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     }
     let options = args.engine.start(super::names_objects(&args.fleet))?;
     let fleet = Fleet::read(&args.fleet, &options)?;
+    let since = args.since.as_ref().map(|since| since.resolve("--since", &fleet.zone)).transpose()?;
+    let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let metrics = Limit::ALL.map(|limit| limit.figure().to_owned()).to_vec();
-    let filter = Filter { metrics, since: args.since, ..Filter::default() };
+    let filter = Filter { metrics, since, ..Filter::default() };
     let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
     let mut past = Past::of(&fleet, wish);
     match history::each(&args.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
@@ -86,7 +89,6 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         Err(error) => return Err(error.into()),
     }
     let chosen = args.engine.counter(Default::default)?;
-    let now = args.now.unwrap_or_else(Timestamp::now);
     let found = calibrate::calibrate(&*chosen.counter, &fleet, now, past, wish);
     match args.format {
         TextFormat::Json => super::write_json(&found)?,

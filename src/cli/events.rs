@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::TextFormat;
 use super::memory::MemoryArgs;
+use super::when::{When, now_or};
 
 #[derive(Subcommand)]
 pub enum EventsCommand {
@@ -48,9 +49,9 @@ pub struct CloseArgs {
     /// Why, for those who come after
     #[arg(long, default_value = "", value_name = "TEXT")]
     note: String,
-    /// When [default: now]
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    now: Option<Timestamp>,
+    /// When; as for tick [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<When>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -118,7 +119,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
 
 fn close(args: &CloseArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open()?;
-    let at = args.now.unwrap_or_else(Timestamp::now);
+    let at = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let event = find(&mut store, &args.event)?;
     if at < event.triggered_at || at.duration_since(Timestamp::now()) > SignedDuration::from_hours(24) {
         return Err(super::bad("--now", &format!("must be after {} and not in the future", event.triggered_at)));

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::TextFormat;
 use super::memory::MemoryArgs;
+use super::when::When;
 
 #[derive(Args)]
 pub struct ExplainArgs {
@@ -22,9 +23,9 @@ pub struct ExplainArgs {
     model: String,
     #[command(flatten)]
     memory: MemoryArgs,
-    /// As of the last sweep up to then [default: the last one]
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    at: Option<Timestamp>,
+    /// As of the last sweep up to then; a time as for tick [default: the last one]
+    #[arg(long, value_name = "TIME")]
+    at: Option<When>,
     /// Show how well the model predicted at every sweep: realised, and as estimated without labels
     #[arg(long)]
     quality: bool,
@@ -39,7 +40,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     if args.quality {
         return quality(args, &mut store);
     }
-    let at = args.at.unwrap_or(Timestamp::MAX);
+    let at = args.at.as_ref().map(|at| at.resolve("--at", &fleet.zone)).transpose()?.unwrap_or(Timestamp::MAX);
     let Some(verdict) = store.last_verdict(&args.model, at)? else {
         let reason = "no tick has swept it by then; run `driftsweep tick`";
         return Err(super::bad(&format!("model '{}'", args.model), reason));

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
+use driftsweep::fleet::{Fleet, Options};
 use driftsweep::history::{self, Entry, Filter};
 use driftsweep::report::Format;
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::state::FolderArgs;
+use super::when::When;
 
 #[derive(Args)]
 pub struct HistoryArgs {
@@ -24,9 +26,10 @@ pub struct HistoryArgs {
     /// Figures, comma-separated, by the column names of a CSV report; "all" for all
     #[arg(long, value_delimiter = ',', default_value = "psi,js_distance", value_name = "NAMES")]
     metrics: Vec<String>,
-    /// Sweeps since then
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    since: Option<Timestamp>,
+    /// Sweeps since then: a time such as 2026-01-31T02:00:00Z; without a zone it is read in the fleet's `time_zone`, and
+    /// a day alone is its beginning there
+    #[arg(long, value_name = "TIME")]
+    since: Option<When>,
     /// Features that drifted only
     #[arg(long)]
     drifted: bool,
@@ -42,11 +45,16 @@ pub struct HistoryArgs {
 
 pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     let all = args.metrics.iter().any(|name| name == "all");
+    // The fleet file is needed for its zone only.
+    let zone = match &args.since {
+        Some(since) if since.is_local() => Fleet::read(&args.fleet, &Options::new())?.zone,
+        _ => TimeZone::UTC,
+    };
     let filter = Filter {
         model: args.model.clone(),
         feature: args.feature.clone(),
         metrics: if all { Vec::new() } else { args.metrics.clone() },
-        since: args.since,
+        since: args.since.as_ref().map(|since| since.resolve("--since", &zone)).transpose()?,
         drifted: args.drifted,
     };
     let (entries, unreadable) = history::read(&args.folders.history(&args.fleet), &filter)?;

@@ -1,54 +1,65 @@
 //! `driftsweep init`
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use driftsweep::address::shown;
-use driftsweep::fleet::guess::{Role, roles};
+use driftsweep::error::Error;
+use driftsweep::fleet::daily::{self, Naming};
+use driftsweep::fleet::guess::{self, Guess, LabelColumns, Role, roles};
+use driftsweep::fleet::{Fleet, Options};
 use driftsweep::snapshot::Snapshot;
 use driftsweep::storage;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 
 #[derive(Args)]
 pub struct InitArgs {
     /// What the model was trained on: a file, a glob or a directory
     #[arg(value_name = "REF")]
     baseline: String,
-    /// What it sees now
+    /// What it sees now. Where there is a file or a folder a day it is named by {day}, the day before each sweep
     #[arg(value_name = "CUR")]
     current: String,
     /// Name of the model
     #[arg(long, default_value = "model", value_name = "NAME")]
     name: String,
-    /// File to write instead of standard output; paths in it are relative to it
+    /// File to write instead of standard output; paths in it are relative to its folder
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Overwrite the file if it is there
     #[arg(long)]
     force: bool,
+    /// Add the model to this fleet file, of which everything else stays as it is
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "force"])]
+    append: Option<PathBuf>,
 }
 
 pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     if let Some(path) = args.output.as_deref().filter(|path| path.exists() && !args.force) {
-        return Err(super::bad(
-            "--output",
-            &format!("{} is there already; add --force to overwrite it", path.display()),
-        ));
+        let reason = format!("{} is there already; add --force to overwrite it, or use --append", path.display());
+        return Err(super::bad("--output", &reason));
     }
-    let (baseline, current) = (Snapshot::open(&args.baseline)?, Snapshot::open(&args.current)?);
-    let guesses = roles(&baseline, &current)?;
-    let quoted = |text: &str| toml::Value::String(text.into()).to_string();
-    // Paths in a fleet file are relative to the file, those given here to the working directory.
-    // What is secret in an address belongs into no file that others read.
-    let anchored = |spec: &str| match &args.output {
-        _ if shown(spec) != spec => shown(spec),
-        Some(_) if !storage::is_remote(spec) => {
-            std::path::absolute(spec).map_or_else(|_| spec.to_owned(), |path| path.to_string_lossy().into_owned())
-        }
-        _ => spec.to_owned(),
+    let before = match &args.append {
+        Some(path) if path.exists() => Some(existing(path, &args.name)?),
+        _ => None,
     };
+    let target = args.append.as_deref().or(args.output.as_deref());
+    let folder = target.map_or(Path::new(""), |path| path.parent().unwrap_or(Path::new("")));
 
-    let mut text = String::from("# What each setting means: driftsweep's README, \"The fleet file\".\n\n[[model]]\n");
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let naming = daily::naming(&args.current, today)?;
+    let current = match &naming {
+        Naming::Daily { pattern, newest, .. } => daily::of_day(pattern, *newest)?,
+        Naming::Plain | Naming::Unclear(_) => args.current.clone(),
+    };
+    let guesses = roles(&open(&args.baseline)?, &open(&current)?);
+    let mut text = String::new();
+    if before.is_none() {
+        text.push_str("# What each setting means: driftsweep's README, \"The fleet file\".\n\n");
+    }
+    writeln!(text, "[[model]]")?;
     if [&args.baseline, &args.current].into_iter().any(|spec| shown(spec) != *spec) {
         writeln!(
             text,
@@ -56,23 +67,285 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         )?;
     }
     writeln!(text, "name = {}", quoted(&args.name))?;
-    writeln!(text, "baseline = {}", quoted(&anchored(&args.baseline)))?;
-    writeln!(text, "current = {}", quoted(&anchored(&args.current)))?;
-    writeln!(text, "exclude = [")?;
-    for guess in guesses.iter().filter(|guess| guess.role != Role::Feature) {
-        writeln!(text, "  {}, # {}: {}", quoted(&guess.column), guess.role.name(), guess.reason)?;
-    }
-    writeln!(text, "]\n")?;
-    writeln!(text, "# Features:")?;
-    for guess in guesses.iter().filter(|guess| guess.role == Role::Feature) {
-        writeln!(text, "#   {}: {}", guess.column.escape_default(), guess.reason)?;
-    }
-    match &args.output {
-        Some(path) => {
-            driftsweep::atomic::write(path, text.as_bytes())?;
-            eprintln!("wrote {}; look through `exclude`, then: driftsweep sweep {0}", path.display());
+    writeln!(text, "baseline = {}", quoted(&relative(&args.baseline, folder)))?;
+    let given = quoted(&relative(&args.current, folder));
+    let mut daily = None;
+    match &naming {
+        Naming::Daily { pattern, .. } => {
+            let pattern = relative(pattern, folder);
+            writeln!(text, "current = {} # the day before each sweep", quoted(&pattern))?;
+            if quoted(&pattern) != given {
+                writeln!(text, "# current = {given} # as it was given")?;
+            }
+            daily = Some(pattern);
         }
-        None => super::write_stdout(text.as_bytes())?,
+        Naming::Plain => writeln!(text, "current = {given}")?,
+        Naming::Unclear(reason) => {
+            writeln!(text, "current = {given} # every time the whole of it: {}", in_comment(reason))?;
+            writeln!(text, "# current = \"…{{day}}…\" would be the day before each sweep")?;
+        }
     }
+    writeln!(text, "{}", columns(&guesses.columns)?)?;
+    if let Some(labels) = &guesses.labels {
+        writeln!(text, "{}", label_table(labels, daily.as_deref())?)?;
+    }
+    let whole = match &before {
+        Some(before) => appended(before, &text),
+        None => text,
+    };
+    // What is written must be a fleet file, whatever columns and paths are called.
+    Fleet::parse(&whole, target.unwrap_or(Path::new("fleet.toml")), &Options::new())?;
+    match target {
+        Some(path) => driftsweep::atomic::write(path, whole.as_bytes())?,
+        None => super::write_stdout(whole.as_bytes())?,
+    }
+    explain(args, target, before.is_some(), &naming);
     Ok(0)
+}
+
+/// Says what was done, and what is to be done next.
+fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming) {
+    match naming {
+        Naming::Daily { pattern, newest, days } => {
+            let many = if *days > 1 { format!("{days} days, the newest {newest}") } else { format!("one is {newest}") };
+            eprintln!(
+                "driftsweep: {} has a snapshot a day ({many}): current = {}, so that each sweep reads the day before it",
+                super::shown(&args.current),
+                super::shown(pattern)
+            );
+        }
+        Naming::Unclear(reason) => eprintln!(
+            "driftsweep: {} is taken as one snapshot: {}; if there is one a day, write {{day}} in its place",
+            super::shown(&args.current),
+            super::shown(reason)
+        ),
+        Naming::Plain => {}
+    }
+    let Some(path) = target else { return };
+    let file = path.display();
+    match added {
+        true => eprintln!("added model '{}' to {file}; look through `exclude`, then:", super::shown(&args.name)),
+        false => eprintln!("wrote {file}; look through `exclude`, then:"),
+    }
+    match naming {
+        Naming::Daily { newest, .. } => {
+            let sweep = newest.checked_add(1.day()).unwrap_or(*newest);
+            eprintln!(
+                "  driftsweep sweep {file} --now {sweep}   # the day {newest}, as a sweep of the next day reads it"
+            );
+        }
+        Naming::Plain | Naming::Unclear(_) => eprintln!("  driftsweep sweep {file}"),
+    }
+}
+
+/// The first rows of a snapshot: enough to tell what its columns are for.
+fn open(spec: &str) -> driftsweep::error::Result<Snapshot> {
+    match spec.contains("#rows=") {
+        true => Snapshot::open(spec),
+        false => Snapshot::open(&format!("{spec}#rows=0..{}", guess::MOST_ROWS)),
+    }
+}
+
+/// The text of a fleet file that a model is added to.
+fn existing(path: &Path, name: &str) -> anyhow::Result<String> {
+    let fleet = Fleet::read(path, &Options::new())?;
+    if fleet.models.iter().any(|model| model.name == name) {
+        let reason = format!("{} has a model '{}' already; choose another name", path.display(), super::shown(name));
+        return Err(super::bad("--name", &reason));
+    }
+    std::fs::read_to_string(path).map_err(|e| Error::io(path, &e).into())
+}
+
+/// A fleet file with another model at its end, and with its own kind of line ends.
+fn appended(before: &str, model: &str) -> String {
+    let gap = if before.ends_with("\n\n") || before.ends_with("\r\n\r\n") {
+        ""
+    } else if before.ends_with('\n') {
+        "\n"
+    } else {
+        "\n\n"
+    };
+    let added = format!("{gap}{model}");
+    let added = if before.contains("\r\n") { added.replace('\n', "\r\n") } else { added };
+    format!("{before}{added}")
+}
+
+/// What is left out, and what is compared, each with the reason.
+fn columns(guesses: &[Guess]) -> Result<String, std::fmt::Error> {
+    let mut text = String::from("exclude = [\n");
+    for guess in guesses.iter().filter(|guess| guess.role != Role::Feature) {
+        writeln!(text, "  {}, # {}: {}", quoted(&guess.column), guess.role.name(), in_comment(&guess.reason))?;
+    }
+    text.push_str("]\n\n# Features:\n");
+    for guess in guesses.iter().filter(|guess| guess.role == Role::Feature) {
+        write!(text, "#   {}: {}", in_comment(&guess.column), in_comment(&guess.reason))?;
+        match &guess.doubt {
+            Some(doubt) => writeln!(text, "; {}", in_comment(doubt))?,
+            None => text.push('\n'),
+        }
+    }
+    Ok(text)
+}
+
+/// A table that says where predictions meet what came true, to be looked through and switched on.
+fn label_table(labels: &LabelColumns, daily: Option<&str>) -> Result<String, std::fmt::Error> {
+    let mut text = String::from(
+        "# To judge predictions by what came true, look through this and take the # away:\n# [model.labels]\n",
+    );
+    if labels.elsewhere {
+        writeln!(text, "# from = \"labels/*.parquet\" # the table with {}: name yours", in_comment(&labels.label))?;
+    }
+    if let Some(daily) = daily {
+        writeln!(text, "# predictions = {} # of all days", quoted(&daily::of_all_days(daily)))?;
+    }
+    let named = [
+        ("id", &labels.id),
+        ("time", &Some(labels.time.clone())),
+        ("label", &Some(labels.label.clone())),
+        ("prediction", &labels.prediction),
+        ("score", &labels.score),
+    ];
+    for (key, column) in named {
+        if let Some(column) = column.as_ref().filter(|_| key != "id" || labels.elsewhere) {
+            writeln!(text, "# {key} = {}", quoted(column))?;
+        }
+    }
+    let usual = |class: &String| matches!(&**class, "0" | "1" | "true" | "false");
+    if labels.score.is_some() && !labels.classes.is_empty() && !labels.classes.iter().all(usual) {
+        let classes: Vec<String> = labels.classes.iter().map(|class| quoted(class)).collect();
+        writeln!(text, "# positive = {} # the one that the score is about, of {}", classes[0], classes.join(", "))?;
+    }
+    Ok(text)
+}
+
+/// A TOML string on one line.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            // What would not be seen: control characters, and those that turn the direction of writing or take no room.
+            c if c.is_control()
+                || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}') =>
+            {
+                quoted.push_str(&format!("\\u{:04X}", u32::from(c)));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+/// A text in a comment, on one line.
+fn in_comment(text: &str) -> String {
+    super::shown(text)
+}
+
+/// A path as a file in a folder names it. Addresses, and absolute paths to elsewhere, stay as they are.
+fn relative(spec: &str, folder: &Path) -> String {
+    let absolute = |path: &Path| real(path).unwrap_or_else(|| path.to_path_buf());
+    if storage::is_remote(spec) {
+        // What is secret in an address belongs into no file that others read.
+        return shown(spec);
+    }
+    let (folder, given) = (absolute(folder), Path::new(spec));
+    let slash = if spec.ends_with('/') { "/" } else { "" };
+    if given.is_absolute() {
+        return match given.strip_prefix(&folder) {
+            Ok(inside) if !inside.as_os_str().is_empty() => format!("{}{slash}", inside.to_string_lossy()),
+            _ => spec.into(),
+        };
+    }
+    // `..` at its beginning leads out of the real working directory; what follows is left alone, links and all.
+    let mut path = absolute(Path::new(""));
+    let mut leading = true;
+    for part in given.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if leading => {
+                path.pop();
+            }
+            part => {
+                leading = false;
+                path.push(part);
+            }
+        }
+    }
+    let mut up = 0;
+    let inside = folder.ancestors().find_map(|ancestor| {
+        let found = path.strip_prefix(ancestor).ok();
+        up += usize::from(found.is_none());
+        found
+    });
+    let Some(inside) = inside else { return path.to_string_lossy().into_owned() };
+    match format!("{}{}", "../".repeat(up), inside.to_string_lossy()) {
+        here if here.is_empty() => "./".into(),
+        there => format!("{}{slash}", there.trim_end_matches('/')),
+    }
+}
+
+/// A folder without links and dots; what is not there yet is made by name.
+fn real(folder: &Path) -> Option<PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    folder.canonicalize().ok().or_else(|| Some(real(folder.parent()?)?.join(folder.file_name()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_name_is_one_line_of_toml_and_reads_back_the_same() {
+        for name in [
+            "plain",
+            "it's \"x\"",
+            "a\nb",
+            "a.b",
+            "tab\t",
+            "ends ",
+            "\u{202E}x",
+            "größe 🙂",
+            "\u{7f}\u{0}",
+            "\\",
+            "#",
+            "",
+        ] {
+            let line = format!("x = {}", quoted(name));
+            assert_eq!(line.lines().count(), 1);
+            let table: toml::Table = toml::from_str(&line).unwrap();
+            assert_eq!(table["x"].as_str(), Some(name), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_added_at_the_end_with_the_line_ends_of_the_file() {
+        assert_eq!(appended("a = 1", "[[model]]\n"), "a = 1\n\n[[model]]\n");
+        assert_eq!(appended("a = 1\n", "[[model]]\n"), "a = 1\n\n[[model]]\n");
+        assert_eq!(appended("a = 1\r\n", "[[model]]\n"), "a = 1\r\n\r\n[[model]]\r\n");
+    }
+
+    #[test]
+    fn a_path_is_relative_to_the_folder_of_the_file() {
+        let here = real(Path::new("")).unwrap();
+        let name = here.file_name().unwrap().to_str().unwrap();
+        for (spec, folder, wanted) in [
+            ("a/b.parquet", "", "a/b.parquet"),
+            ("./a/", "", "a/"),
+            ("a/b.parquet", "src", "../a/b.parquet"),
+            ("src/b.parquet", "src", "b.parquet"),
+            ("src/", "src", "./"),
+            ("../x/*.csv", "", "../x/*.csv"),
+            ("../x/date={day}/", "src/cli", "../../../x/date={day}/"),
+            ("a.csv", "not/there/yet", "../../../a.csv"),
+            ("s3://b/x/", "src", "s3://b/x/"),
+            ("/nowhere/x.csv", "src", "/nowhere/x.csv"),
+        ] {
+            assert_eq!(relative(spec, Path::new(folder)), wanted, "{spec} in {folder}");
+        }
+        assert_eq!(relative(&format!("../{name}/a.csv"), Path::new("")), "a.csv");
+        assert_eq!(relative(&format!("{}/src/a/", here.display()), Path::new("src")), "a/");
+    }
 }

@@ -13,11 +13,13 @@ use driftsweep::retrain::approval::By;
 use driftsweep::retrain::{Job, State, queue};
 use driftsweep::scheduler::{self, Answer, Means};
 use driftsweep::store::{RunEntry, Store, Versioned};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::TextFormat;
 use super::memory::MemoryArgs;
+use super::when::{When, now_or};
 
 #[derive(Subcommand)]
 pub enum JobsCommand {
@@ -73,9 +75,9 @@ pub struct DecisionArgs {
     /// Who decides [default: $USER]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// The time it is taken to be [default: now]
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    now: Option<Timestamp>,
+    /// The time it is taken to be, as for tick [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<When>,
 }
 
 #[derive(Args)]
@@ -288,7 +290,7 @@ pub fn reject(args: &DecisionArgs) -> anyhow::Result<u8> {
 
 fn decide(args: &DecisionArgs, answer: Answer) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open()?;
-    let (who, now) = who_and_when(args)?;
+    let (who, now) = who_and_when(args, &fleet.zone)?;
     let id = find(&mut store, &args.job)?.job.id;
     let job = scheduler::answer(&fleet, &mut store, &id, answer, (&who, &args.reason), now)?;
     eprintln!("job {} of {}: {}", job.id, job.model.escape_debug(), job.state.name().replace('_', " "));
@@ -297,7 +299,7 @@ fn decide(args: &DecisionArgs, answer: Answer) -> anyhow::Result<u8> {
 
 fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open()?;
-    let (who, now) = who_and_when(args)?;
+    let (who, now) = who_and_when(args, &fleet.zone)?;
     let id = find(&mut store, &args.job)?.job.id;
     let state = args.memory.folder();
     let (http, program) = (Http::new()?, std::env::current_exe()?);
@@ -308,14 +310,14 @@ fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn who_and_when(args: &DecisionArgs) -> anyhow::Result<(String, Timestamp)> {
+fn who_and_when(args: &DecisionArgs, zone: &TimeZone) -> anyhow::Result<(String, Timestamp)> {
     if args.reason.trim().is_empty() {
         return Err(super::bad("--reason", "must say something to those who come after"));
     }
     let who = args.by.clone().or_else(|| super::variable("USER"));
     let who = who.ok_or_else(|| super::bad("--by", "must say who decides: $USER is not set"))?;
     let clock = Timestamp::now();
-    let now = args.now.unwrap_or(clock);
+    let now = now_or(args.now.as_ref(), zone, clock)?;
     if now.duration_since(clock) > SignedDuration::from_hours(24) {
         return Err(super::bad("--now", "lies in the future"));
     }

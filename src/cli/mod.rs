@@ -19,6 +19,7 @@ mod mute;
 mod state;
 mod sweep;
 mod tick;
+mod when;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::memory::MemoryArgs;
+use super::when::{When, now_or};
 
 #[derive(Args)]
 pub struct MuteArgs {
@@ -19,9 +20,9 @@ pub struct MuteArgs {
     /// schedule, performance, drift or volume [default: all]
     #[arg(long, value_name = "NAME")]
     trigger: Option<Trigger>,
-    /// Until then
-    #[arg(long, value_name = "TIME", value_parser = super::state::time, required_unless_present = "for_")]
-    until: Option<Timestamp>,
+    /// Until then; as for tick
+    #[arg(long, value_name = "TIME", required_unless_present = "for_")]
+    until: Option<When>,
     /// For so long, for example 7d
     #[arg(long = "for", value_name = "DURATION", value_parser = length, conflicts_with = "until")]
     for_: Option<SignedDuration>,
@@ -31,9 +32,9 @@ pub struct MuteArgs {
     /// Who says so [default: $USER]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// The time it is taken to be [default: now]
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    now: Option<Timestamp>,
+    /// The time it is taken to be, as for tick [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<When>,
 }
 
 #[derive(Args)]
@@ -55,9 +56,9 @@ fn length(text: &str) -> Result<SignedDuration, String> {
 pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open()?;
     super::model_of(&fleet, &args.model)?;
-    let now = args.now.unwrap_or_else(Timestamp::now);
-    let until = match (args.until, args.for_) {
-        (Some(until), _) => until,
+    let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
+    let until = match (&args.until, args.for_) {
+        (Some(until), _) => until.resolve("--until", &fleet.zone)?,
         (None, length) => now.checked_add(length.unwrap_or_default())?,
     };
     if until <= now {

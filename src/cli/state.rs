@@ -9,10 +9,10 @@ use driftsweep::fleet::{Fleet, Period};
 use driftsweep::history;
 use driftsweep::storage;
 use driftsweep::sweep::{Journal, SweepReport};
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
+
+use super::when::{When, now_or};
 
 /// Where the state of a fleet is.
 #[derive(Args)]
@@ -34,18 +34,10 @@ pub struct StateArgs {
     /// Keep neither (no history unless --history names one): a killed sweep starts anew
     #[arg(long, conflicts_with = "state")]
     no_state: bool,
-    /// The time the sweep counts as, for replaying a past night [default: now]
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    now: Option<Timestamp>,
-}
-
-/// Reads a point in time, or the beginning of a day in UTC.
-pub fn time(text: &str) -> Result<Timestamp, String> {
-    let day = || Ok(text.parse::<Date>()?.to_zoned(TimeZone::UTC)?.timestamp());
-    let wrong = |_: jiff::Error| {
-        format!("'{text}' is neither a time such as 2026-01-31T02:00:00Z nor a day such as 2026-01-31")
-    };
-    text.parse().or_else(|_| day()).map_err(wrong)
+    /// The time the sweep counts as, for replaying a past night: a time such as 2026-01-31T02:00:00Z; without a zone it
+    /// is read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<When>,
 }
 
 /// Names the folder where the command line does not.
@@ -81,8 +73,8 @@ impl FolderArgs {
 
 impl StateArgs {
     /// The time that a sweep begun now counts as.
-    pub fn as_of(&self, now: Timestamp) -> Timestamp {
-        self.now.unwrap_or(now)
+    pub fn as_of(&self, fleet: &Fleet, now: Timestamp) -> anyhow::Result<Timestamp> {
+        now_or(self.now.as_ref(), &fleet.zone, now)
     }
 }
 
@@ -130,7 +122,7 @@ impl State {
     /// The state for a sweep as its flags have it. Where no folder was
     /// asked for and the default one cannot be written, the sweep goes without.
     pub fn open(args: &StateArgs, path: &Path, fleet: &Fleet, now: Timestamp) -> anyhow::Result<Self> {
-        let as_of = args.as_of(now);
+        let as_of = args.as_of(fleet, now)?;
         if args.no_state {
             return Ok(Self { as_of, history: args.folders.history.clone(), journal: None });
         }
@@ -140,8 +132,8 @@ impl State {
         }
         let continues = |begun: &str| {
             let Ok(begun) = begun.parse::<Timestamp>() else { return false };
-            match args.now {
-                Some(as_of) => begun == as_of,
+            match &args.now {
+                Some(_) => begun == as_of,
                 // The next hour's sweep is not the rest of the last hour's.
                 None => now.duration_since(begun).abs() <= RESUMED_WITHIN && same_windows(fleet, begun, now),
             }

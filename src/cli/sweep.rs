@@ -62,7 +62,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let now = Timestamp::now();
     if args.dry_run || args.explain {
         let survey = {
-            let as_of = args.state.as_of(now);
+            let as_of = args.state.as_of(&fleet, now)?;
             Plan::new(&fleet.at(as_of), as_of).survey()
         };
         let chosen = args.engine.counter(|| survey.workload)?;

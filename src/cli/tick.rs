@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::memory::StoreArgs;
 use super::state::State;
+use super::when::When;
 use super::{Bar, EngineArgs, TextFormat};
 
 #[derive(Args)]
@@ -23,9 +24,10 @@ pub struct TickArgs {
     /// The fleet file
     #[arg(default_value = "fleet.toml", value_name = "FLEET")]
     fleet: PathBuf,
-    /// The time it is taken to be, for replaying the past [default: now]
-    #[arg(long, value_name = "TIME", value_parser = super::state::time)]
-    now: Option<Timestamp>,
+    /// The time it is taken to be, for replaying the past: a time such as 2026-01-31T02:00:00Z; without a zone it is
+    /// read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<When>,
     /// Stop sweeping after this time, for example 45m; the next tick goes on from there (exit code 12)
     #[arg(long, value_name = "DURATION")]
     deadline: Option<SignedDuration>,
@@ -48,16 +50,17 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let started = Instant::now();
     let options = args.engine.start(super::names_objects(&args.fleet))?;
     let fleet = Fleet::read(&args.fleet, &options)?;
-    let mut store = args.store.open(&args.fleet, &fleet)?;
     let clock = Timestamp::now();
-    let now = args.now.unwrap_or(clock);
+    let replayed = args.now.as_ref().map(|now| now.resolve("--now", &fleet.zone)).transpose()?;
+    let now = replayed.unwrap_or(clock);
     if now.duration_since(clock) > SignedDuration::from_hours(24) {
         return Err(super::bad("--now", "lies in the future: nothing would be due until then"));
     }
+    let mut store = args.store.open(&args.fleet, &fleet)?;
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
     // A sweep takes its time: it is later now. Trainings do not wait for it, nor for what keeps it from being run.
-    let passed = follow_up(args, &fleet, args.now.unwrap_or_else(Timestamp::now));
+    let passed = follow_up(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
     let (ticked, passed) = (ticked?, passed?);
     match args.format {
         TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,

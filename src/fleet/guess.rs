@@ -1,8 +1,13 @@
-//! Guessing what the columns of a new data set are for, with the reason beside each guess.
+//! Guessing what the columns of a new data set are for, with the reason beside each guess. A name is a hint only: a column
+//! is left out of the features where its values bear the hint out, and stays one, with a note, where they do not.
 
-use crate::count::{CategoryCounts, CpuCounter, Domain, KeySource, KeyVec};
-use crate::error::Result;
-use crate::snapshot::{Column, ColumnType, Snapshot};
+use std::collections::{BTreeSet, HashSet};
+
+use jiff::civil::Date;
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::snapshot::{Column, ColumnType, Snapshot, Value};
 
 /// What a column is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +20,12 @@ pub enum Role {
     Time,
     /// What the model is to predict.
     Label,
-    /// What the model said.
+    /// What the model said: a class or a number.
     Prediction,
+    /// What the model said: a probability.
+    Score,
+    /// Not in the current snapshot.
+    Absent,
     /// Cannot be compared.
     Unsupported,
 }
@@ -30,6 +39,8 @@ impl Role {
             Role::Time => "time",
             Role::Label => "label",
             Role::Prediction => "prediction",
+            Role::Score => "prediction (score)",
+            Role::Absent => "not in the current snapshot",
             Role::Unsupported => "not comparable",
         }
     }
@@ -44,76 +55,431 @@ pub struct Guess {
     pub role: Role,
     /// Why.
     pub reason: String,
+    /// Of a feature: what it may be instead.
+    pub doubt: Option<String>,
 }
 
-const LABELS: [&str; 9] = ["label", "target", "y", "y_true", "ground_truth", "outcome", "class", "actual", "truth"];
-const PREDICTIONS: [&str; 7] = ["pred", "predicted", "prediction", "score", "proba", "probability", "prob"];
-const IDENTIFIERS: [&str; 7] = ["id", "uuid", "guid", "key", "rowid", "index", "pk"];
-const MOST_ROWS: u64 = 1 << 22;
-
-/// Guesses the role of every column of the baseline.
-///
-/// # Errors
-/// A column that cannot be read.
-pub fn roles(baseline: &Snapshot, current: &Snapshot) -> Result<Vec<Guess>> {
-    baseline
-        .columns()
-        .iter()
-        .map(|column| {
-            let (role, reason) = role(baseline, current, column)?;
-            Ok(Guess { column: column.name.clone(), role, reason })
-        })
-        .collect()
+/// What the columns of a model are for.
+#[derive(Clone, Debug)]
+pub struct Guesses {
+    /// Those of the baseline, in its order.
+    pub columns: Vec<Guess>,
+    /// The columns that would say how good the predictions are, if there is one of each.
+    pub labels: Option<LabelColumns>,
 }
 
-fn role(baseline: &Snapshot, current: &Snapshot, column: &Column) -> Result<(Role, String)> {
-    let name = column.name.to_ascii_lowercase();
-    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
-    let is = |known: &[&str]| words.iter().any(|word| known.contains(word));
-    Ok(match &column.kind {
-        ColumnType::Temporal(..) => (Role::Time, format!("its type is {}", column.kind.name())),
-        ColumnType::Unsupported(_) | ColumnType::Mixed(_) => {
-            (Role::Unsupported, format!("its type is {}", column.kind.name()))
-        }
-        _ if LABELS.contains(&name.as_str()) || is(&["label", "target"]) => (Role::Label, "by its name".into()),
-        _ if is(&PREDICTIONS) || name == "y_hat" || name == "yhat" => (Role::Prediction, "by its name".into()),
-        _ if current.column(&column.name).is_err() => {
-            (Role::Label, "the current snapshot lacks it: labels come later".into())
-        }
-        _ if words.last().is_some_and(|word| IDENTIFIERS.contains(word)) => (Role::Identifier, "by its name".into()),
-        ColumnType::Text if mostly_distinct_text(baseline, column)? => {
-            (Role::Identifier, "nearly every text is different".into())
-        }
-        ColumnType::Numeric(domain) if !domain.is_float() && all_distinct(baseline, column, *domain)? => {
-            (Role::Identifier, "every number is different".into())
-        }
-        kind => (Role::Feature, kind.name()),
+/// Columns for `[model.labels]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelColumns {
+    /// What came true.
+    pub label: String,
+    /// Whether the label is in a table of its own: the current snapshot lacks it.
+    pub elsewhere: bool,
+    /// Its values, where they are few.
+    pub classes: Vec<String>,
+    /// The class that was predicted, or the number.
+    pub prediction: Option<String>,
+    /// The probability that was predicted.
+    pub score: Option<String>,
+    /// When it was predicted.
+    pub time: String,
+    /// What joins the two, if anything.
+    pub id: Option<String>,
+}
+
+/// Whether a column is an index of rows that pandas wrote beside the data: an unnamed one, or `__index_level_0__`.
+pub fn is_pandas_index(name: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let level = name.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
+    name.is_empty() || level.or(name.strip_prefix("Unnamed: ")).is_some_and(digits)
+}
+
+// Names, in lower case, that say it by themselves, and words in longer names that hint at it.
+const LABELS: [&str; 6] = ["label", "labels", "target", "y_true", "ground_truth", "true_label"];
+const MAYBE_LABELS: [&str; 6] = ["y", "class", "outcome", "actual", "truth", "response"];
+const LABEL_WORDS: [&str; 2] = ["label", "target"];
+const PREDICTION_WORDS: [&str; 6] = ["pred", "preds", "predicted", "prediction", "predictions", "yhat"];
+const SCORES: [&str; 6] = ["score", "scores", "proba", "prob", "probability", "y_score"];
+const SCORE_WORDS: [&str; 5] = ["score", "scores", "proba", "prob", "probability"];
+const IDENTIFIER_WORDS: [&str; 8] = ["id", "ids", "uuid", "guid", "key", "rowid", "index", "pk"];
+const DAY_WORDS: [&str; 4] = ["date", "day", "dt", "ds"];
+
+/// Rows that are looked at: the first ones.
+pub const MOST_ROWS: u64 = 1 << 17;
+/// A label with more values is none of classes.
+const MOST_CLASSES: usize = 20;
+/// Fewer values say nothing about how many are different.
+const LEAST_VALUES: usize = 100;
+
+/// Guesses the role of every column of the baseline; the current snapshot is asked what it has of them. Both may be the
+/// first rows only.
+pub fn roles(baseline: &Snapshot, current: &Snapshot) -> Guesses {
+    let guess = |column: &Column, snapshot: &Snapshot| Evidence {
+        name: column.name.clone(),
+        kind: column.kind.clone(),
+        words: words(&column.name),
+        here: current.column(&column.name).is_ok(),
+        facts: facts(snapshot, column),
+    };
+    let of_baseline: Vec<Evidence> = baseline.columns().par_iter().map(|column| guess(column, baseline)).collect();
+    // Predictions are often made after the training, so that only the current snapshot has them.
+    let new = current.columns().par_iter().filter(|column| baseline.column(&column.name).is_err());
+    let of_current: Vec<Evidence> = new.map(|column| guess(column, current)).collect();
+
+    let mut labels: Vec<(&Evidence, String)> =
+        of_baseline.iter().chain(&of_current).filter_map(|e| Some((e, e.as_label()?))).collect();
+    // What is measured has no name and no classes to go by, but it comes later, too.
+    let mut missing = of_baseline.iter().filter(|e| !e.here && e.is_number());
+    if let (true, Some(only), None) = (labels.is_empty(), missing.next(), missing.next()) {
+        labels.push((only, "the only number that the current snapshot lacks: labels come later".into()));
+    }
+    let best = labels.iter().min_by_key(|(evidence, _)| evidence.label_rank()).map(|(evidence, _)| *evidence);
+    let role = |evidence: &Evidence| {
+        let label = labels.iter().find(|(label, _)| label.name == evidence.name).map(|(_, reason)| reason.clone());
+        evidence.guess(label, best)
+    };
+    let columns: Vec<Guess> = of_baseline.iter().map(&role).collect();
+    let all: Vec<Guess> = columns.iter().cloned().chain(of_current.iter().map(&role)).collect();
+    let labels = best.and_then(|label| label_columns(label, &all, current));
+    Guesses { columns, labels }
+}
+
+/// The columns that say how good predictions are, where each can be told.
+fn label_columns(label: &Evidence, all: &[Guess], current: &Snapshot) -> Option<LabelColumns> {
+    let of = |role: Role| {
+        let found = all.iter().find(|guess| guess.role == role && current.column(&guess.column).is_ok());
+        found.map(|guess| guess.column.clone())
+    };
+    let time = all.iter().find(|guess| {
+        let kind = current.column(&guess.column).map(|column| &column.kind);
+        guess.role == Role::Time && matches!(kind, Ok(ColumnType::Temporal(..)))
+    });
+    let ids = all.iter().filter(|guess| guess.role == Role::Identifier && !is_pandas_index(&guess.column));
+    let id = ids.map(|guess| &guess.column).find(|column| current.column(column).is_ok()).cloned();
+    let (prediction, score) = (of(Role::Prediction), of(Role::Score));
+    if (prediction.is_none() && score.is_none()) || (!label.here && id.is_none()) {
+        return None;
+    }
+    Some(LabelColumns {
+        label: label.name.clone(),
+        elsewhere: !label.here,
+        classes: label.facts.as_ref().map(Facts::few_classes).unwrap_or_default(),
+        prediction,
+        score,
+        time: time?.column.clone(),
+        id,
     })
 }
 
-fn mostly_distinct_text(snapshot: &Snapshot, column: &Column) -> Result<bool> {
-    if snapshot.rows() < 100 || snapshot.rows() > MOST_ROWS {
-        return Ok(false);
+/// The words of a name, in lower case: `customerId`, `customer_id` and `Customer ID` have the same two.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut before = ' ';
+    for c in name.chars() {
+        let begins = !c.is_alphanumeric() || (c.is_uppercase() && before.is_lowercase());
+        if begins {
+            words.push(String::new());
+        }
+        if c.is_alphanumeric()
+            && let Some(word) = words.last_mut()
+        {
+            word.extend(c.to_lowercase());
+        }
+        before = c;
     }
-    let (categories, _) = snapshot.categories(&CpuCounter, column, CategoryCounts::DEFAULT_LIMIT, None)?;
-    let distinct = categories.counts.len() as u64 + categories.pooled;
-    Ok(distinct as f64 > 0.9 * categories.total() as f64)
+    words.retain(|word| !word.is_empty());
+    words
 }
 
-fn all_distinct(snapshot: &Snapshot, column: &Column, domain: Domain) -> Result<bool> {
-    if snapshot.rows() < 100 || snapshot.rows() > MOST_ROWS {
-        return Ok(false);
+/// What is known of a column.
+struct Evidence {
+    name: String,
+    kind: ColumnType,
+    words: Vec<String>,
+    /// Whether the current snapshot has it.
+    here: bool,
+    /// Absent where it cannot be read value by value.
+    facts: Option<Facts>,
+}
+
+/// What its values are.
+#[derive(Default)]
+struct Facts {
+    /// Values that are not missing.
+    values: usize,
+    /// Different ones.
+    distinct: usize,
+    /// The different ones as text, while there are few.
+    classes: BTreeSet<String>,
+    /// Numbers: the smallest and the largest, and whether all are whole.
+    range: Option<(f64, f64)>,
+    whole: bool,
+    /// Numbers: whether each is larger than the one before.
+    increasing: bool,
+    /// Texts and whole numbers: whether each is written as a day.
+    days: bool,
+}
+
+fn facts(snapshot: &Snapshot, column: &Column) -> Option<Facts> {
+    if matches!(column.kind, ColumnType::Temporal(..) | ColumnType::Unsupported(_) | ColumnType::Mixed(_)) {
+        return None;
     }
-    let source = snapshot.numeric(column, domain.into(), false, usize::MAX, None)?;
-    let mut all: Vec<u64> = Vec::new();
-    for i in 0..source.chunks() {
-        source.with_chunk(i, &mut |keys| match keys {
-            KeyVec::U32(keys) => all.extend(keys.iter().map(|&key| u64::from(key))),
-            KeyVec::U64(keys) => all.extend(keys),
-        })?;
+    let mut facts = Facts { whole: true, increasing: true, days: true, ..Facts::default() };
+    let mut seen = HashSet::new();
+    let read = snapshot.each_value(column, |value| {
+        let hash = match value {
+            Value::Missing => return,
+            Value::Text(text) => xxh3_64(text.as_bytes()),
+            Value::Flag(flag) => u64::from(flag),
+            Value::Integer(x) => x as u64,
+            Value::Number(x) => x.to_bits(),
+            Value::Time(at) | Value::Day(at) => at as u64,
+        };
+        facts.values += 1;
+        if seen.insert(hash) && facts.classes.len() <= MOST_CLASSES {
+            facts.classes.extend(value.text());
+        }
+        facts.days &= match value {
+            Value::Text(text) => text.get(..10).is_some_and(|day| Date::strptime("%Y-%m-%d", day).is_ok()),
+            Value::Integer(x) => {
+                (19_900_101..21_000_101).contains(&x)
+                    && Date::new((x / 10_000) as i16, (x / 100 % 100) as i8, (x % 100) as i8).is_ok()
+            }
+            _ => false,
+        };
+        let Some(x) = value.number() else { return };
+        facts.whole &= x.fract() == 0.0;
+        facts.increasing &= facts.range.is_none_or(|(_, largest)| x > largest);
+        facts.range = Some(facts.range.map_or((x, x), |(low, high)| (low.min(x), high.max(x))));
+    });
+    facts.distinct = seen.len();
+    read.ok().map(|()| facts)
+}
+
+impl Facts {
+    /// The different values, where they are few.
+    fn few_classes(&self) -> Vec<String> {
+        if self.distinct <= MOST_CLASSES { self.classes.iter().cloned().collect() } else { Vec::new() }
     }
-    let rows = all.len();
-    all.sort_unstable();
-    all.dedup();
-    Ok(rows > 0 && all.len() == rows)
+
+    fn share_distinct(&self) -> f64 {
+        self.distinct as f64 / self.values.max(1) as f64
+    }
+
+    fn all_distinct(&self) -> bool {
+        self.values > 0 && self.distinct == self.values
+    }
+
+    /// Numbers between 0 and 1 that are not all 0 or 1.
+    fn is_probability(&self) -> bool {
+        !self.whole && self.range.is_some_and(|(low, high)| low >= 0.0 && high <= 1.0)
+    }
+
+    /// Why numbers, each of which comes once, name rows.
+    fn counts_rows(&self) -> Option<&'static str> {
+        let (low, high) = self.range.filter(|_| self.whole && self.all_distinct() && self.values >= LEAST_VALUES)?;
+        let (n, span) = (self.values as f64, high - low + 1.0);
+        if self.increasing {
+            return Some("every number is larger than the one before");
+        }
+        // Drawn from so few numbers, some would come twice.
+        (n * n / 2.0 / span > 10.0).then_some("every number is different, where chance would repeat some")
+    }
+}
+
+impl Evidence {
+    fn is_number(&self) -> bool {
+        matches!(self.kind, ColumnType::Numeric(_)) && !is_pandas_index(&self.name) && !self.is_identifier_by_name()
+    }
+
+    fn lower(&self) -> String {
+        self.words.join("_")
+    }
+
+    fn is(&self, known: &[&str]) -> bool {
+        known.contains(&&*self.lower())
+    }
+
+    fn has(&self, known: &[&str]) -> bool {
+        self.words.iter().any(|word| known.contains(&&**word))
+    }
+
+    /// Its different values, where they are few and make classes.
+    fn classes(&self) -> Vec<String> {
+        match &self.facts {
+            Some(facts) if facts.whole || facts.range.is_none() => facts.few_classes(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Why it is what the model is to predict, if it seems to be.
+    fn as_label(&self) -> Option<String> {
+        if is_pandas_index(&self.name) || self.is_prediction_by_name() || self.facts.is_none() {
+            return None;
+        }
+        let (classes, named) = (self.classes(), self.is(&LABELS) || self.is(&MAYBE_LABELS));
+        let few = (2..=MOST_CLASSES).contains(&classes.len());
+        if !self.here && !self.is_identifier_by_name() {
+            let late = "the current snapshot lacks it: labels come later";
+            return match (named || self.has(&LABEL_WORDS), few) {
+                (true, _) => Some(format!("{late}, and its name says so")),
+                (false, true) => Some(late.into()),
+                (false, false) => None,
+            };
+        }
+        let enough = if self.is(&LABELS) { few } else { self.is(&MAYBE_LABELS) && classes.len() == 2 };
+        enough.then(|| format!("by its name, and it has {} values", classes.len()))
+    }
+
+    /// Which label is meant where there are several: those named so first.
+    fn label_rank(&self) -> u8 {
+        match () {
+            () if self.is(&LABELS) => 0,
+            () if self.is(&MAYBE_LABELS) => 1,
+            () if self.has(&LABEL_WORDS) => 2,
+            () => 3,
+        }
+    }
+
+    fn is_prediction_by_name(&self) -> bool {
+        self.has(&PREDICTION_WORDS) || self.is(&SCORES) || self.is(&["y_hat"])
+    }
+
+    fn is_identifier_by_name(&self) -> bool {
+        self.words.last().is_some_and(|word| IDENTIFIER_WORDS.contains(&&**word))
+    }
+
+    /// Why its values are what a model says, if they are, and which role that is.
+    fn as_prediction(&self, label: Option<&Evidence>) -> Option<(Role, String)> {
+        let facts = self.facts.as_ref()?;
+        if facts.is_probability() {
+            return Some((Role::Score, "by its name, and its values lie between 0 and 1".into()));
+        }
+        let (classes, truth) = (self.classes(), label.map(Evidence::classes).unwrap_or_default());
+        if let Some(label) = label
+            && !classes.is_empty()
+            && classes.iter().all(|class| truth.contains(class))
+        {
+            return Some((
+                Role::Prediction,
+                format!("by its name, and it has the values of {}", label.name.escape_debug()),
+            ));
+        }
+        if truth.is_empty() && classes.len() == 2 {
+            return Some((Role::Prediction, "by its name, and it has 2 values".into()));
+        }
+        // Numbers about as large as those that are to be predicted.
+        let (low, high) = facts.range?;
+        let (least, most) = label?.facts.as_ref()?.range?;
+        let reach = (most - least) / 2.0;
+        (truth.is_empty() && low >= least - reach && high <= most + reach)
+            .then(|| (Role::Prediction, "by its name, and its values lie where the label's do".into()))
+    }
+
+    /// Why it names rows, if it does.
+    fn as_identifier(&self) -> Option<String> {
+        let facts = self.facts.as_ref()?;
+        let percent = format!("{:.0} % of its values are different", 100.0 * facts.share_distinct());
+        let may_name = match self.kind {
+            ColumnType::Text => true,
+            ColumnType::Numeric(_) => facts.whole,
+            _ => false,
+        };
+        if !may_name {
+            return None;
+        }
+        if self.is_identifier_by_name() {
+            let enough = if facts.values < LEAST_VALUES {
+                facts.values >= 10 && facts.all_distinct()
+            } else {
+                facts.share_distinct() >= 0.5
+            };
+            return enough.then(|| format!("by its name, and {percent}"));
+        }
+        if facts.values < LEAST_VALUES {
+            return None;
+        }
+        match self.kind {
+            ColumnType::Text => {
+                (facts.share_distinct() > 0.9).then(|| format!("nearly every text is different: {percent}"))
+            }
+            _ => facts.counts_rows().map(str::to_owned),
+        }
+    }
+
+    fn guess(&self, label: Option<String>, best_label: Option<&Evidence>) -> Guess {
+        let made = |role: Role, reason: String| Guess { column: self.name.clone(), role, reason, doubt: None };
+        if is_pandas_index(&self.name) {
+            return made(Role::Identifier, "the index of rows that pandas wrote beside the data".into());
+        }
+        match &self.kind {
+            ColumnType::Temporal(..) => return made(Role::Time, format!("its type is {}", self.kind.name())),
+            ColumnType::Unsupported(_) | ColumnType::Mixed(_) => {
+                return made(Role::Unsupported, format!("its type is {}", self.kind.name()));
+            }
+            _ => {}
+        }
+        let feature = |doubt: Option<String>| Guess { doubt, ..made(Role::Feature, self.kind.name()) };
+        let Some(facts) = &self.facts else {
+            return feature(Some("its values could not be read; `driftsweep doctor` says why".into()));
+        };
+        let days = facts.values > 0 && facts.days;
+        if days && (self.kind == ColumnType::Text || self.has(&DAY_WORDS)) {
+            return made(Role::Time, "each of its values is, or begins with, a day".into());
+        }
+        if let Some(reason) = label {
+            return made(Role::Label, reason);
+        }
+        let says = self.is_prediction_by_name();
+        if says && let Some((role, reason)) = self.as_prediction(best_label) {
+            return made(role, reason);
+        }
+        if let Some(reason) = self.as_identifier() {
+            return made(Role::Identifier, reason);
+        }
+        if !self.here {
+            let reason = "if the model sees it, find out why it is not there, and take it out of this list";
+            return made(Role::Absent, reason.into());
+        }
+        // Its name hints at something else, or its values do; not enough to leave it out.
+        let may_be = |what: &str| Some(format!("may be {what}: add it to `exclude` if it is"));
+        let whole = facts.whole && facts.range.is_some();
+        feature(match () {
+            () if self.is(&LABELS) || self.is(&MAYBE_LABELS) || self.has(&LABEL_WORDS) => {
+                may_be("the label, by its name")
+            }
+            () if says || self.has(&SCORE_WORDS) => may_be("a prediction, by its name"),
+            () if self.is_identifier_by_name() && (whole || self.kind == ColumnType::Text) => {
+                may_be(&format!("an identifier, by its name ({} different values)", facts.distinct))
+            }
+            () if whole && facts.all_distinct() && facts.values >= LEAST_VALUES => {
+                may_be("an identifier, for every number is different")
+            }
+            () => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_name_are_found_however_it_is_written() {
+        for name in ["customer_id", "customerId", "Customer ID", "CUSTOMER-ID", " customer.id "] {
+            assert_eq!(words(name), ["customer", "id"], "{name}");
+        }
+        assert_eq!(words("größe"), ["größe"]);
+        assert!(words("__").is_empty());
+    }
+
+    #[test]
+    fn the_indexes_that_pandas_writes_are_known() {
+        for name in ["__index_level_0__", "__index_level_12__", "Unnamed: 0", "Unnamed: 0.1", ""] {
+            assert!(is_pandas_index(name), "{name}");
+        }
+        for name in ["index", "__index_level__", "__index_level_x__", "Unnamed: x", "Unnamed", "unnamed: 0", " "] {
+            assert!(!is_pandas_index(name), "{name}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! counts. TOML, checked as a whole before anything is read, with the line of every mistake.
 
 mod channel;
+pub mod daily;
 pub mod guess;
 mod money;
 mod options;
@@ -284,7 +285,14 @@ impl Fleet {
             Some(given) => Schedule::parse(given.get_ref()).map_err(|reason| mistake(at(given), reason))?,
             None => Schedule::parse("@daily").map_err(|reason| mistake(None, reason))?,
         };
-        let zone = |name: &str| TimeZone::get(name).map_err(|_| format!("no time zone is called '{name}'"));
+        let zone = |name: &str| {
+            TimeZone::get(name).map_err(|_| match TimeZone::get("Europe/Berlin") {
+                Ok(_) => format!("no time zone is called '{name}'; give a name such as Europe/Berlin or UTC"),
+                Err(_) => {
+                    format!("time zone '{name}': this machine has no time zones; install tzdata, or set TZDIR")
+                }
+            })
+        };
         let fleet_zone = match &table.time_zone {
             Some(given) => zone(given.get_ref()).map_err(|reason| mistake(at(given), reason))?,
             None => TimeZone::UTC,
@@ -432,9 +440,8 @@ impl Fleet {
                 && labels.label_time.is_some()
                 && !previous
             {
-                let within =
-                    jiff::Span::try_from(triggers.performance_within.value).map_err(|e| wrong(e.to_string()))?;
-                let period = labels.label_time.clone().map(|column| (column, Period::Rolling(within)));
+                let within = Period::rolling(triggers.performance_within.value).map_err(wrong)?;
+                let period = labels.label_time.clone().map(|column| (column, within));
                 let only = Some(labels.label.clone());
                 windows.push(Window { period, only, ..Window::whole(LABELS, from.clone()) });
             }

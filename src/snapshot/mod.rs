@@ -243,6 +243,15 @@ impl Snapshot {
         Ok(Self { table: Arc::new(Table { spec: shown(spec), files, columns, index }), chunks, rows })
     }
 
+    /// The files that a path, a glob or a directory stands for, sorted; none of them is opened.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and as for [`Self::open`] for a suffix or a pattern that is not understood.
+    pub fn files(spec: &str) -> Result<Vec<PathBuf>> {
+        let (paths, _) = discover::split_rows(spec)?;
+        Ok(discover::files(paths)?.into_iter().map(|(path, _)| path).collect())
+    }
+
     /// The path, glob or directory it was opened with, for people to read.
     pub fn spec(&self) -> &str {
         &self.table.spec

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use polars_arrow::array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, Utf8Array, Utf8ViewArray};
 use polars_arrow::bitmap::Bitmap;
@@ -45,8 +46,9 @@ pub enum Test {
     During {
         /// For timestamps.
         times: (i64, i64),
-        /// For dates, which have no zone: the same by the clock on the wall, as if that were UTC.
-        wall: (i64, i64),
+        /// For dates, which have no zone and no time of day: the same by the clock on the wall, as if that were UTC.
+        /// Absent where dates cannot tell what belongs to it.
+        wall: Option<(i64, i64)>,
     },
     /// Missing, or not.
     Missing(bool),
@@ -129,7 +131,7 @@ impl Snapshot {
                 let part = &mut mask[start..start + array.len()];
                 keep_where(&**array, &condition.test, part).ok_or_else(|| Error::BadValue {
                     what: format!("{}, column '{}'", self.spec(), condition.column),
-                    reason: format!("{:?} cannot be sliced by {}", array.dtype(), condition.test.what()),
+                    reason: condition.test.refusal(array.dtype()),
                 })?;
                 start += array.len();
             }
@@ -163,23 +165,40 @@ impl Test {
         found.unwrap_or(column)
     }
 
-    /// From a time on and before another; days are by the clock of a zone.
+    /// From a time on and before another; a date counts as its midnight, by the clock of a zone.
     pub fn during(since: Timestamp, before: Timestamp, zone: &TimeZone) -> Self {
         let wall = |at: Timestamp| zone.to_datetime(at).to_zoned(TimeZone::UTC).map_or(at, |z| z.timestamp());
-        let microseconds = |at: Timestamp| at.as_microsecond();
         Self::During {
-            times: (microseconds(since), microseconds(before)),
-            wall: (microseconds(wall(since)), microseconds(wall(before))),
+            times: (since.as_microsecond(), before.as_microsecond()),
+            wall: Some((wall(since).as_microsecond(), wall(before).as_microsecond())),
         }
     }
 
-    fn what(&self) -> &'static str {
-        match self {
+    /// From a time on and before another, and of dates from a day on and before another; columns of dates are refused
+    /// where no days are given.
+    pub fn during_days(since: Timestamp, before: Timestamp, days: Option<(Date, Date)>) -> Self {
+        let epoch = jiff::civil::date(1970, 1, 1);
+        let of_day = |day: Date| i64::try_from(day.duration_since(epoch).as_micros()).unwrap_or(i64::MAX);
+        Self::During {
+            times: (since.as_microsecond(), before.as_microsecond()),
+            wall: days.map(|(first, end)| (of_day(first), of_day(end))),
+        }
+    }
+
+    /// Why values of a type cannot be tested.
+    fn refusal(&self, dtype: &ArrowDataType) -> String {
+        let what = match self {
+            Self::During { wall: None, .. } if is_date(dtype) => {
+                return "holds dates, which have no time of day; compare windows of whole days: \"day\", \"week\", \
+                        \"month\", or a length in days such as \"7d\""
+                    .into();
+            }
             Self::Among(_) => "value; only strings, booleans and integers can",
             Self::Between { .. } => "size; only numbers can",
             Self::During { .. } => "time; only dates and timestamps can",
             Self::Missing(_) => "whether it is missing",
-        }
+        };
+        format!("{dtype:?} cannot be sliced by {what}")
     }
 }
 
@@ -256,7 +275,7 @@ fn keep_where(array: &dyn Array, test: &Test, kept: &mut [bool]) -> Option<()> {
         }
         Test::During { times, wall } => {
             let unit = microseconds(array.dtype())?;
-            let (from, before) = if array.dtype() == &ArrowDataType::Date32 { wall } else { times };
+            let (from, before) = if is_date(array.dtype()) { wall.as_ref()? } else { times };
             let inside = |x: i128| {
                 let at = (x * unit.0).div_euclid(unit.1);
                 at >= i128::from(*from) && at < i128::from(*before)
@@ -305,6 +324,11 @@ fn among(array: &dyn Array, wanted: &[String], kept: &mut [bool]) -> Option<()> 
         kept.iter_mut().zip(found).for_each(|(kept, x)| *kept &= x.is_some_and(|x| wanted.contains(&x)));
     }
     Some(())
+}
+
+/// Whether a type holds days without a time of day.
+pub(super) fn is_date(dtype: &ArrowDataType) -> bool {
+    matches!(dtype, ArrowDataType::Date32 | ArrowDataType::Date64)
 }
 
 /// How many microseconds a unit of a time column has, as a fraction.
@@ -377,9 +401,19 @@ mod tests {
     fn dates_are_days_by_the_clock_on_the_wall() {
         const DAY: i64 = 86_400_000_000;
         // The 10th of January 1970 in New York: five hours after midnight in UTC.
-        let test = Test::During { times: (9 * DAY + DAY / 24 * 5, 10 * DAY + DAY / 24 * 5), wall: (9 * DAY, 10 * DAY) };
+        let test =
+            Test::During { times: (9 * DAY + DAY / 24 * 5, 10 * DAY + DAY / 24 * 5), wall: Some((9 * DAY, 10 * DAY)) };
         let dates = PrimitiveArray::new(ArrowDataType::Date32, vec![8i32, 9, 10].into(), None);
         assert_eq!(kept(&dates, &test), Some(vec![1]));
+        let milliseconds = [8i64, 9, 10].map(|day| day * DAY / 1000).to_vec();
+        let wide = PrimitiveArray::new(ArrowDataType::Date64, milliseconds.into(), None);
+        assert_eq!(kept(&wide, &test), Some(vec![1]));
+        // The days of a window, and none for one of hours.
+        let zero = Timestamp::UNIX_EPOCH;
+        let day = |day: i8| jiff::civil::date(1970, 1, day);
+        assert_eq!(kept(&dates, &Test::during_days(zero, zero, Some((day(9), day(11))))), Some(vec![0, 1]));
+        let hours = Test::during_days(zero, zero, None);
+        assert!(kept(&dates, &hours).is_none() && hours.refusal(dates.dtype()).contains("no time of day"));
         let unit = ArrowDataType::Timestamp(TimeUnit::Nanosecond, None);
         let first = (9 * DAY + DAY / 24 * 5) * 1000;
         let times = PrimitiveArray::new(unit, vec![first - 1, first, first + DAY * 1000].into(), None);

@@ -94,7 +94,7 @@ fn visit(array: &dyn Array, of: &mut impl FnMut(Value<'_>)) -> Option<()> {
     } else if array.dtype() == &ArrowDataType::Null {
         (0..array.len()).for_each(|_| of(Value::Missing));
     } else if let Some((factor, divisor)) = slice::microseconds(array.dtype()) {
-        let value = if array.dtype() == &ArrowDataType::Date32 { Value::Day } else { Value::Time };
+        let value = if slice::is_date(array.dtype()) { Value::Day } else { Value::Time };
         let at = |x: i128| i64::try_from((x * factor).div_euclid(divisor)).map_or(Value::Missing, value);
         keys::integers(array)?.into_iter().for_each(|x| of(x.map_or(Value::Missing, at)));
     } else if let Some(found) = keys::integers(array) {

@@ -391,8 +391,10 @@ impl Parts {
 /// The times that a model's baseline and its window look at, as conditions; none where they look at everything.
 fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::Result<[Option<Condition>; 2], String> {
     let Some((column, period)) = &window.period else { return Ok([None, None]) };
-    let condition =
-        |Interval { from, before }| Condition { column: column.clone(), test: Test::during(from, before, &model.zone) };
+    let condition = |Interval { from, before, days }| Condition {
+        column: column.clone(),
+        test: Test::during_days(from, before, days),
+    };
     let now = period.interval(as_of, &model.zone)?;
     let before = if model.previous { Some(condition(period.previous(as_of, &model.zone)?)) } else { None };
     Ok([before, Some(condition(now))])
