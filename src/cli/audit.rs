@@ -98,7 +98,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
             super::write_stdout(line.as_bytes())?;
         }
     }
-    verified.problems.iter().for_each(|problem| eprintln!("driftsweep: audit: {problem}"));
+    verified.problems.iter().for_each(|problem| say!("driftsweep: audit: {problem}"));
     Ok(if verified.problems.is_empty() { 0 } else { TAMPERED })
 }
 
@@ -179,7 +179,7 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
                     store.set_message(&again)
                 })
             })?;
-            eprintln!("{} messages are to be sent again", dead.len());
+            say!("{} messages are to be sent again", dead.len());
         }
     }
     Ok(0)

@@ -93,7 +93,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let counter = args.engine.counter(workload)?.counter;
     let build = |model: &Model| {
         if model.previous {
-            eprintln!("model '{}': compared with its previous window, so it has no baseline to build", model.name);
+            say!("model '{}': compared with its previous window, so it has no baseline to build", model.name);
             return Ok(0);
         }
         let snapshot = open(&model.baseline)?;
@@ -107,7 +107,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let worst = with_threads(&*counter, || {
         let built = fleet.models.par_iter().map(|model| {
             build(model).unwrap_or_else(|error: Error| {
-                eprintln!("driftsweep: model '{}': {error}", model.name);
+                say!("driftsweep: model '{}': {error}", model.name);
                 super::PARTIAL
             })
         });
@@ -154,9 +154,9 @@ fn summary(file: &Path, baseline: &Baseline) -> u8 {
         n => format!(", in all and in {n} segments"),
     };
     let features = baseline.features.iter().filter(|feature| feature.segment.is_empty()).count();
-    eprintln!("{}: {features} features of {} rows{segments}", shown(file), baseline.header.rows);
+    say!("{}: {features} features of {} rows{segments}", shown(file), baseline.header.rows);
     for (name, detail) in &refused {
-        eprintln!("  {name}: {detail}");
+        say!("  {name}: {detail}");
     }
     if refused.is_empty() { 0 } else { super::PARTIAL }
 }

@@ -83,7 +83,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
     let mut past = Past::of(&fleet, wish);
     match history::each(&args.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
-        Ok(unreadable) => unreadable.iter().for_each(|error| eprintln!("driftsweep: left out: {error}")),
+        Ok(unreadable) => unreadable.iter().for_each(|error| say!("driftsweep: left out: {error}")),
         // A fleet may be calibrated before its first sweep.
         Err(Error::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -95,7 +95,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         TextFormat::Table => super::write_stdout(render(&found, args)?.as_bytes())?,
     }
     for (model, reason) in &found.left_out {
-        eprintln!("driftsweep: model '{}' was left out: {reason}", model.escape_debug());
+        say!("driftsweep: model '{}' was left out: {reason}", model.escape_debug());
     }
     if found.limits.is_empty() {
         return Err(super::bad("calibrate", "no column could be drawn; `driftsweep doctor` says what is wrong"));
@@ -187,7 +187,7 @@ fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<(
         written += 1;
     }
     atomic::write(path, document.to_string().as_bytes())?;
-    eprintln!("{}: {written} thresholds written", path.display());
+    say!("{}: {written} thresholds written", path.display());
     Ok(())
 }
 

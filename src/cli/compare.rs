@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use driftsweep::error::Error;
 use driftsweep::fleet::Kind;
+use driftsweep::fleet::guess::is_pandas_index;
 use driftsweep::metric::convention::{Convention, Conventional};
 use driftsweep::report;
-use driftsweep::snapshot::Snapshot;
+use driftsweep::snapshot::{ColumnType, Snapshot};
 use driftsweep::storage;
 use driftsweep::sweep::{self, BaselineSource, Progress};
 
@@ -86,7 +87,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let known: HashSet<&str> = baseline.features().iter().map(|feature| feature.name()).collect();
     for name in [&features, &exclude, &categorical, &numeric].into_iter().flatten() {
         if !known.contains(name.as_str()) {
-            let mut known: Vec<&str> = known.into_iter().collect();
+            let mut known: Vec<String> = known.into_iter().map(|name| format!("'{name}'")).collect();
             known.sort_unstable();
             known.truncate(20);
             return Err(
@@ -97,8 +98,16 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     if let Some(both) = categorical.intersection(&numeric).next() {
         return Err(super::bad("--categorical", &format!("'{both}' is also given to --numeric; choose one")));
     }
+    let named = |name: &str| [&features, &categorical, &numeric].into_iter().any(|names| names.contains(name));
+    // A number for each row, which pandas wrote beside the data. Without a name it may be any other column, too.
+    let whole = |kind: &ColumnType| matches!(kind, ColumnType::Numeric(domain) if !domain.is_float());
+    let unnamed = baseline.features().iter().any(|feature| feature.name().is_empty() && whole(feature.dtype()));
+    let is_index = |name: &str| is_pandas_index(name) && (!name.is_empty() || unnamed);
     let kind_of = |name: &str| {
-        let wanted = (features.is_empty() || features.contains(name)) && !exclude.contains(name);
+        let wanted = match named(name) {
+            true => features.is_empty() || features.contains(name),
+            false => features.is_empty() && !is_index(name),
+        } && !exclude.contains(name);
         wanted.then(|| match (categorical.contains(name), numeric.contains(name)) {
             (true, _) => Some(Kind::Categorical),
             (false, true) => Some(Kind::Numeric),

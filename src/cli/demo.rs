@@ -33,7 +33,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     super::note(&mut found.engine, chosen);
     drop(bar);
     args.output.write(&report::sweep(&found, args.output.format, args.output.top)?)?;
-    eprintln!("swept in {:.2} s", started.elapsed().as_secs_f64());
+    say!("swept in {:.2} s", started.elapsed().as_secs_f64());
     let s = found.summary;
     Ok(args.output.code(s.drifted > 0, s.failed + s.failed_comparisons > 0))
 }

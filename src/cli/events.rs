@@ -141,7 +141,7 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
             Ending::Dismissed => Ok(()),
         }
     })?;
-    eprintln!("event {} of {}: {outcome}", event.id, event.model.escape_debug());
+    say!("event {} of {}: {outcome}", event.id, event.model.escape_debug());
     Ok(0)
 }
 

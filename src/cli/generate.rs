@@ -87,7 +87,7 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<u8> {
     let truth = generate::write(&spec, &args.folder, |values| bar.0.inc(values))?;
     drop(bar);
     let drifting = truth.tables.iter().flat_map(|table| &table.columns).filter(|column| column.drift.is_some()).count();
-    eprintln!(
+    say!(
         "{}: {} models in {} tables, {drifting} columns drift",
         args.folder.join("fleet.toml").display(),
         spec.models,

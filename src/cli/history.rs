@@ -59,7 +59,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     };
     let (entries, unreadable) = history::read(&args.folders.history(&args.fleet), &filter)?;
     for error in unreadable {
-        eprintln!("driftsweep: left out: {error}");
+        say!("driftsweep: left out: {error}");
     }
     let bytes = match args.format {
         Format::Table => table(&entries, args.top).into_bytes(),

@@ -108,13 +108,13 @@ fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming)
     match naming {
         Naming::Daily { pattern, newest, days } => {
             let many = if *days > 1 { format!("{days} days, the newest {newest}") } else { format!("one is {newest}") };
-            eprintln!(
+            say!(
                 "driftsweep: {} has a snapshot a day ({many}): current = {}, so that each sweep reads the day before it",
                 super::shown(&args.current),
                 super::shown(pattern)
             );
         }
-        Naming::Unclear(reason) => eprintln!(
+        Naming::Unclear(reason) => say!(
             "driftsweep: {} is taken as one snapshot: {}; if there is one a day, write {{day}} in its place",
             super::shown(&args.current),
             super::shown(reason)
@@ -124,17 +124,15 @@ fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming)
     let Some(path) = target else { return };
     let file = path.display();
     match added {
-        true => eprintln!("added model '{}' to {file}; look through `exclude`, then:", super::shown(&args.name)),
-        false => eprintln!("wrote {file}; look through `exclude`, then:"),
+        true => say!("added model '{}' to {file}; look through `exclude`, then:", super::shown(&args.name)),
+        false => say!("wrote {file}; look through `exclude`, then:"),
     }
     match naming {
         Naming::Daily { newest, .. } => {
             let sweep = newest.checked_add(1.day()).unwrap_or(*newest);
-            eprintln!(
-                "  driftsweep sweep {file} --now {sweep}   # the day {newest}, as a sweep of the next day reads it"
-            );
+            say!("  driftsweep sweep {file} --now {sweep}   # the day {newest}, as a sweep of the next day reads it");
         }
-        Naming::Plain | Naming::Unclear(_) => eprintln!("  driftsweep sweep {file}"),
+        Naming::Plain | Naming::Unclear(_) => say!("  driftsweep sweep {file}"),
     }
 }
 

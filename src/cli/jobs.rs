@@ -293,7 +293,7 @@ fn decide(args: &DecisionArgs, answer: Answer) -> anyhow::Result<u8> {
     let (who, now) = who_and_when(args, &fleet.zone)?;
     let id = find(&mut store, &args.job)?.job.id;
     let job = scheduler::answer(&fleet, &mut store, &id, answer, (&who, &args.reason), now)?;
-    eprintln!("job {} of {}: {}", job.id, job.model.escape_debug(), job.state.name().replace('_', " "));
+    say!("job {} of {}: {}", job.id, job.model.escape_debug(), job.state.name().replace('_', " "));
     Ok(0)
 }
 
@@ -306,7 +306,7 @@ fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
     let means = Means { http: &http, program: &program, state: &state, elapsed: &|| Duration::ZERO };
     let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.reason), &means, now)?;
     let word = if job.state.is_final() { "cancelled" } else { "told to stop; the next tick notes its end" };
-    eprintln!("job {} of {}: {word}", job.id, job.model.escape_debug());
+    say!("job {} of {}: {word}", job.id, job.model.escape_debug());
     Ok(0)
 }
 

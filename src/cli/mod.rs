@@ -1,5 +1,10 @@
 //! The command line: one file a subcommand. The only user of clap, and the owner of the clock.
 
+/// Writes a message to standard error: nothing from a file reaches the terminal as it is.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::cli::say(&format!($($words)*)) };
+}
+
 mod audit;
 mod baseline;
 mod bench;
@@ -142,15 +147,22 @@ struct EngineArgs {
     memory: Option<bytesize::ByteSize>,
 }
 
-/// A text of somebody's, on a terminal: what would not print, or would move the cursor, is escaped; quotes are left alone.
+/// A text from outside, on a terminal: what would not print, or would move the cursor, is escaped; quotes and backslashes are
+/// left alone, so that a text that was escaped before stays as it is.
 pub fn shown(text: &str) -> String {
     text.chars().fold(String::new(), |mut shown, c| {
         match c {
-            '\'' | '"' => shown.push(c),
+            '\'' | '"' | '\\' => shown.push(c),
             other => shown.extend(other.escape_debug()),
         }
         shown
     })
+}
+
+/// Writes a message to standard error, one line, whatever is in it.
+pub fn say(message: &str) {
+    // Where nobody reads standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{}", shown(message));
 }
 
 /// What is read by people, or by programs.
@@ -254,7 +266,7 @@ fn note(engine: &mut Engine, chosen: Chosen) {
 
 fn warn_of_failure(counter: &dyn Counter) {
     if let Some(failure) = counter.usage().and_then(|usage| usage.failure) {
-        eprintln!("driftsweep: GPU: {failure}; the CPU took over, with the same result");
+        say!("driftsweep: GPU: {failure}; the CPU took over, with the same result");
     }
 }
 
@@ -430,7 +442,7 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // Our own errors name their causes themselves.
             let text = error.downcast_ref::<Error>().map_or_else(|| format!("{error:#}"), Error::to_string);
-            let _ = writeln!(std::io::stderr(), "driftsweep: {text}");
+            say(&format!("driftsweep: {text}"));
             ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
         }
     }

@@ -102,11 +102,7 @@ fn open_journal(
 ) -> driftsweep::error::Result<Journal> {
     let journal = Journal::open(folder, &fleet.name, &as_of.to_string(), continues)?;
     if journal.as_of() != as_of.to_string() || journal.known() > 0 {
-        eprintln!(
-            "driftsweep: going on with the sweep of {}: {} groups of columns done",
-            journal.as_of(),
-            journal.known()
-        );
+        say!("driftsweep: going on with the sweep of {}: {} groups of columns done", journal.as_of(), journal.known());
     }
     Ok(journal)
 }
@@ -140,7 +136,7 @@ impl State {
         };
         let journal = match open_journal(&folder, fleet, as_of, continues) {
             Err(error @ Error::Write { .. }) if !asked_for => {
-                eprintln!(
+                say!(
                     "driftsweep: {error}; no history is kept and a killed sweep starts anew (--state names a folder, \
                      --no-state silences this)"
                 );
@@ -178,7 +174,7 @@ impl State {
     /// Appends a sweep to the history.
     pub fn append(&self, report: &SweepReport) -> driftsweep::error::Result<()> {
         if let Some(failure) = self.journal.as_ref().and_then(Journal::failure) {
-            eprintln!("driftsweep: {failure}; the sweep was not noted beyond that");
+            say!("driftsweep: {failure}; the sweep was not noted beyond that");
         }
         if let Some(history) = &self.history {
             history::append(history, report, self.as_of)?;

@@ -89,16 +89,16 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     args.output.write(&rendered)?;
     drop(rendered);
     for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {
-        eprintln!("driftsweep: model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
+        say!("driftsweep: model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
     }
     let missed = found.not_covered.len();
     if missed > 0 {
-        eprintln!("driftsweep: {missed} comparisons were not, or not wholly, covered before the deadline:");
+        say!("driftsweep: {missed} comparisons were not, or not wholly, covered before the deadline:");
         for missed in found.not_covered.iter().take(20) {
-            eprintln!("  {}{}", missed.model, place(&missed.window, &missed.segment));
+            say!("  {}{}", missed.model, place(&missed.window, &missed.segment));
         }
         if missed > 20 {
-            eprintln!("  … and {} more; the report lists all", missed - 20);
+            say!("  … and {} more; the report lists all", missed - 20);
         }
     }
     // An incomplete sweep keeps its journal: run again, it covers the rest.

@@ -68,27 +68,27 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     }
     for Trouble { model, run, reason } in &passed.passed.troubles {
         let (model, reason) = (super::shown(model), super::shown(reason));
-        eprintln!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
+        say!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
     }
     if let Some(ahead) = ticked.ahead {
-        eprintln!(
+        say!(
             "driftsweep: the last sweep counts as {ahead}, later than now: no sweep is due until then; was the clock wrong?"
         );
     }
     let Some(sweep) = &ticked.sweep else { return Ok(code(args, &ticked, false)) };
     const SHOWN: usize = 20;
     for (model, failure) in sweep.failures.iter().take(SHOWN) {
-        eprintln!("driftsweep: model '{}': {failure}", model.escape_debug());
+        say!("driftsweep: model '{}': {failure}", model.escape_debug());
     }
     if sweep.failures.len() > SHOWN {
-        eprintln!("driftsweep: … and {} more", sweep.failures.len() - SHOWN);
+        say!("driftsweep: … and {} more", sweep.failures.len() - SHOWN);
     }
     if !sweep.complete && sweep.summary.not_covered == 0 {
-        eprintln!("driftsweep: nothing could be compared; the next tick tries again");
+        say!("driftsweep: nothing could be compared; the next tick tries again");
         return Ok(super::PARTIAL);
     }
     if !sweep.complete {
-        eprintln!(
+        say!(
             "driftsweep: the deadline came before {} comparisons; the next tick goes on with them until the next sweep is due",
             sweep.summary.not_covered
         );

@@ -16,6 +16,7 @@ mod window;
 pub use crate::metric::Kind;
 use channel::ChannelTable;
 pub use channel::{Channel, Email, Security, Topic, Way};
+use guess::is_pandas_index;
 pub use money::Money;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 use policy::TriggerTable;
@@ -157,7 +158,11 @@ impl Model {
             (Role::Prediction, _) => Some(own.or((!of_numbers).then_some(Kind::Categorical))),
             (Role::Feature, Some(labels)) if labels.only_joins(column) => None,
             (Role::Feature, _) => {
-                let wanted = self.features.as_ref().is_none_or(|features| features.contains(column));
+                let wanted = match &self.features {
+                    Some(features) => features.contains(column),
+                    // A number for each row, which pandas wrote beside the data.
+                    None => column.is_empty() || !is_pandas_index(column) || self.overrides.contains_key(column),
+                };
                 (wanted && !self.exclude.contains(column)).then_some(own)
             }
         }

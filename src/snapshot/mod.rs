@@ -278,7 +278,7 @@ impl Snapshot {
     /// [`Error::NoColumn`], naming those there are.
     pub fn column(&self, name: &str) -> Result<&Column> {
         self.table.index.get(name).map(|&i| &self.table.columns[i]).ok_or_else(|| {
-            let known: Vec<_> = self.table.columns.iter().take(20).map(|c| c.name.as_str()).collect();
+            let known: Vec<_> = self.table.columns.iter().take(20).map(|c| format!("'{}'", c.name)).collect();
             let more = if self.table.columns.len() > known.len() { ", …" } else { "" };
             Error::NoColumn {
                 path: self.table.spec.clone(),
