@@ -173,14 +173,6 @@ impl<'a> StoredFeature<'a> {
         }
     }
 
-    /// The type of its keys, if it is numeric.
-    pub fn domain(&self) -> Option<Domain> {
-        match self.header().data {
-            DataHeader::Numeric { domain, .. } => Some(domain),
-            _ => None,
-        }
-    }
-
     /// Whether both are the same feature of the same file.
     pub fn is(&self, other: &Self) -> bool {
         std::ptr::eq(self.file, other.file) && self.at == other.at

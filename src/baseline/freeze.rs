@@ -25,12 +25,17 @@ pub fn freeze_feature(
         (_, ColumnType::Unsupported(dtype)) => {
             refused(Status::UnsupportedType, format!("columns of type {dtype} cannot be compared"))
         }
-        (Some(Kind::Numeric), kind) => match kind.reading() {
+        (Some(Kind::Numeric), kind) if *kind != ColumnType::Null => match kind.reading() {
             Some(reading) => freeze_numeric(counter, snapshot, column, reading, options)
                 .unwrap_or_else(|error| refused(Status::Unreadable, error.to_string())),
             None => refused(Status::UnsupportedType, format!("{} cannot be read as numbers", kind.name())),
         },
-        (Some(Kind::Categorical), _) | (None, ColumnType::Null) => snapshot
+        (Some(Kind::Categorical), ColumnType::Temporal(_, unit))
+            if column.kind.reading().is_some_and(|r| r.per_second.is_some()) =>
+        {
+            refused(Status::UnsupportedType, format!("time[{unit}] cannot be read as categories; dates can"))
+        }
+        (Some(_), _) | (None, ColumnType::Null) => snapshot
             .categories(counter, column, options.category_limit, None)
             .map(|(categories, tally)| match column.text_by_accident(categories.counts.len()) {
                 Some(detail) if kind.is_none() => refused(Status::Unreadable, detail),

@@ -396,9 +396,9 @@ impl ClassTable {
 }
 
 /// Text that stands for a missing value unless a list says otherwise: what CSV writers, spreadsheets, databases and
-/// `str()` of pandas' missing values leave. Blanks around it do not count.
-pub const MISSING: [&str; 14] =
-    ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NaT", "NULL", "Null", "null", "None"];
+/// `str()` of pandas' missing values leave. Blanks around it and the case of its letters do not count, except in `None`,
+/// for "none" is a class in many tables.
+pub const MISSING: [&str; 12] = ["", "NA", "N/A", "#N/A", "#NA", "<NA>", "NaN", "-NaN", "NaT", "NULL", "\\N", "None"];
 
 /// The same text for the same class: labels and predictions are often one a flag or text and the other a number.
 pub fn class(text: String) -> String {
@@ -656,7 +656,10 @@ impl Labels {
         text.is_empty()
             || match &self.missing {
                 Some(texts) => texts.iter().any(|missing| missing.trim() == text),
-                None => MISSING.contains(&text),
+                None => MISSING.iter().any(|&missing| match missing {
+                    "None" => text == missing,
+                    missing => text.eq_ignore_ascii_case(missing),
+                }),
             }
     }
 

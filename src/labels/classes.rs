@@ -24,6 +24,8 @@ impl Truth {
     pub const MISSING: Self = Self(u64::MAX);
     /// A number with a fraction where classes are judged.
     const MEASURED: Self = Self(u64::MAX - 1);
+    /// Text where numbers are judged.
+    const WRONG: Self = Self(u64::MAX - 2);
 
     /// A class.
     pub fn class(code: usize) -> Self {
@@ -54,7 +56,11 @@ pub enum Side {
     Label,
     /// In the column of predictions.
     Prediction,
+    /// In the column that stands in for missing labels.
+    Proxy,
 }
+
+const SIDES: usize = 3;
 
 /// Codes of classes, the same for the same class on both sides, with the rows of each.
 pub struct Classes<'a> {
@@ -62,16 +68,16 @@ pub struct Classes<'a> {
     /// Whether numbers are judged; then there are no classes.
     of_numbers: bool,
     /// What text and integers as they stand in the data mean, by side.
-    texts: [HashMap<String, Truth>; 2],
-    integers: [HashMap<i128, Truth>; 2],
+    texts: [HashMap<String, Truth>; SIDES],
+    integers: [HashMap<i128, Truth>; SIDES],
     codes: HashMap<String, usize>,
     names: Vec<String>,
-    /// Rows by side and class.
-    rows: [Vec<u64>; 2],
-    /// The first number with a fraction by side.
-    measured: [Option<f64>; 2],
-    /// The first text where numbers are judged.
-    wrong: Option<(Side, String)>,
+    /// Rows that are judged, by side and class.
+    rows: [Vec<u64>; SIDES],
+    /// Numbers with a fraction by side: the first, and whether such a row is judged.
+    measured: [(Option<f64>, bool); SIDES],
+    /// Text where numbers are judged: the first by side, and whether such a row is judged.
+    wrong: [(Option<String>, bool); SIDES],
 }
 
 impl<'a> Classes<'a> {
@@ -85,23 +91,39 @@ impl<'a> Classes<'a> {
             codes: HashMap::new(),
             names: Vec::new(),
             rows: Default::default(),
-            measured: [None; 2],
-            wrong: None,
+            measured: Default::default(),
+            wrong: Default::default(),
         }
     }
 
-    /// What a value says. The row is counted.
+    /// What a value says.
     pub fn truth(&mut self, side: Side, value: Value<'_>) -> Truth {
-        let truth = if self.of_numbers { self.number(side, value) } else { self.class_of(side, value) };
-        if !self.of_numbers && truth < Truth::MEASURED {
-            let rows = &mut self.rows[side as usize];
-            let class = truth.0 as usize;
-            if rows.len() <= class {
-                rows.resize(class + 1, 0);
+        if self.of_numbers { self.number(side, value) } else { self.class_of(side, value) }
+    }
+
+    /// Counts a row that is judged: the vocabulary of a side is what its rows say. What it says, as far as it makes sense.
+    pub fn judged(&mut self, side: Side, truth: Truth) -> Truth {
+        match truth {
+            Truth::MISSING => truth,
+            Truth::WRONG => {
+                self.wrong[side as usize].1 = true;
+                Truth::MISSING
             }
-            rows[class] += 1;
+            Truth::MEASURED => {
+                self.measured[side as usize].1 = true;
+                truth
+            }
+            _ if self.of_numbers => truth,
+            Truth(class) => {
+                let rows = &mut self.rows[side as usize];
+                let class = class as usize;
+                if rows.len() <= class {
+                    rows.resize(class + 1, 0);
+                }
+                rows[class] += 1;
+                truth
+            }
         }
-        truth
     }
 
     fn number(&mut self, side: Side, value: Value<'_>) -> Truth {
@@ -111,8 +133,8 @@ impl<'a> Classes<'a> {
             Value::Text(text) => match text.trim().parse::<f64>() {
                 Ok(number) if !number.is_nan() => Truth::of(number),
                 _ => {
-                    self.wrong.get_or_insert_with(|| (side, text.to_owned()));
-                    Truth::MISSING
+                    self.wrong[side as usize].0.get_or_insert_with(|| text.to_owned());
+                    Truth::WRONG
                 }
             },
             Value::Time(at) | Value::Day(at) => Truth::of(at as f64),
@@ -145,7 +167,7 @@ impl<'a> Classes<'a> {
                 }
             },
             Value::Number(x) if x.fract() != 0.0 || x.is_infinite() => {
-                self.measured[side as usize].get_or_insert(x);
+                self.measured[side as usize].0.get_or_insert(x);
                 Truth::MEASURED
             }
             Value::Number(x) => self.class_of(side, Value::Integer(x as i128)),
@@ -158,7 +180,7 @@ impl<'a> Classes<'a> {
     fn code(&mut self, side: Side, text: String) -> Truth {
         let plain = class(text);
         let name = match (&self.labels.classes, side) {
-            (Some(classes), Side::Label) => classes.get(&plain).cloned().unwrap_or(plain),
+            (Some(classes), Side::Label | Side::Proxy) => classes.get(&plain).cloned().unwrap_or(plain),
             _ => plain,
         };
         if let Some(&code) = self.codes.get(&name) {
@@ -175,14 +197,17 @@ impl<'a> Classes<'a> {
 
     /// The code of the class that scores are about.
     pub fn positive(&mut self) -> Truth {
-        let positive = self.labels.positive.clone().unwrap_or_else(|| "1".into());
-        self.code(Side::Label, positive)
+        match self.labels.positive.clone() {
+            Some(positive) => self.code(Side::Label, positive),
+            // Which is what predictions say, in whatever words labels do.
+            None => self.code(Side::Prediction, "1".into()),
+        }
     }
 
     /// How many classes either side has.
     pub fn count(&self) -> usize {
-        let of = |side: usize, class: usize| self.rows[side].get(class).is_some_and(|&rows| rows > 0);
-        (0..self.names.len()).filter(|&class| of(0, class) || of(1, class)).count()
+        let has = |class: usize| self.rows.iter().any(|rows| rows.get(class).is_some_and(|&rows| rows > 0));
+        (0..self.names.len()).filter(|&class| has(class)).count()
     }
 
     /// Classes of a side with their rows, the most frequent first.
@@ -199,72 +224,95 @@ impl<'a> Classes<'a> {
     /// [`Error::BadValue`] with both vocabularies and the remedy: where they do not meet, where numbers stand for
     /// classes or text for numbers, and where the class that is needed is not named.
     pub fn check(&self, needs_positive: bool) -> Result<()> {
-        let column = |side: Side| match side {
-            Side::Label => format!("labels '{}'", self.labels.label),
-            Side::Prediction => format!("predictions '{}'", self.labels.prediction.as_deref().unwrap_or_default()),
-        };
-        let bad = |side: Side, reason: String| Err(Error::BadValue { what: column(side), reason });
-        if let Some((side, text)) = &self.wrong {
-            let text = text.escape_debug();
-            return bad(
-                *side,
-                format!(
-                    "hold text such as '{text}', but errors of numbers are judged (trigger.performance.metric); correct \
-                     the column, or list the text in labels.missing if it stands for a missing value"
-                ),
-            );
-        }
+        [Side::Prediction, Side::Label, Side::Proxy].into_iter().try_for_each(|side| self.check_values(side))?;
         if self.of_numbers {
             return Ok(());
         }
-        if let Some(x) = self.measured[Side::Label as usize] {
-            let reason =
-                format!("are measured numbers such as {x}, not classes; set trigger.performance.metric to mae or rmse");
-            return bad(Side::Label, reason);
-        }
-        if let Some(x) = self.measured[Side::Prediction as usize] {
-            let reason = format!(
-                "are numbers with a fraction such as {x}, not classes; name a column of probabilities with labels.score"
-            );
-            return bad(Side::Prediction, reason);
-        }
+        let bad = |reason: String| Err(Error::BadValue { what: self.column(Side::Label), reason });
         if self.names.len() > MOST {
-            let reason = format!("have more than {MOST} different values with the predictions: they are no classes");
-            return bad(Side::Label, reason);
+            return bad(format!("have more than {MOST} different values with the predictions: they are no classes"));
         }
-        let (labels, said) = (self.found(Side::Label), self.found(Side::Prediction));
+        let said = self.found(Side::Prediction);
+        for side in [Side::Label, Side::Proxy] {
+            self.check_meet(side, &self.found(side), &said)?;
+        }
+        match needs_positive {
+            true => self.check_positive(&self.found(Side::Label), &said).or_else(bad),
+            false => Ok(()),
+        }
+    }
+
+    /// A column, for messages.
+    fn column(&self, side: Side) -> String {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        match side {
+            Side::Label => format!("labels '{}'", self.labels.label),
+            Side::Prediction => format!("predictions '{}'", name(&self.labels.prediction)),
+            Side::Proxy => format!("labels.proxy '{}'", name(&self.labels.proxy)),
+        }
+    }
+
+    /// Whether the values of a side are what the measure is about.
+    fn check_values(&self, side: Side) -> Result<()> {
+        let bad = |reason: String| Err(Error::BadValue { what: self.column(side), reason });
+        if let (Some(text), true) = &self.wrong[side as usize] {
+            return bad(format!(
+                "hold text such as '{}', but errors of numbers are judged (trigger.performance.metric); correct the column, \
+                 or list the text in labels.missing if it stands for a missing value",
+                text.escape_debug()
+            ));
+        }
+        match self.measured[side as usize] {
+            (Some(x), true) if side == Side::Prediction => bad(format!(
+                "are numbers with a fraction such as {x}, not classes; name a column of probabilities with labels.score"
+            )),
+            (Some(x), true) => bad(format!(
+                "are measured numbers such as {x}, not classes; set trigger.performance.metric to mae or rmse"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether labels, or what stands in for them, name the classes of the predictions.
+    fn check_meet(&self, side: Side, labels: &[(&str, u64)], said: &[(&str, u64)]) -> Result<()> {
+        let bad = |side: Side, reason: String| Err(Error::BadValue { what: self.column(side), reason });
         if let Some(classes) = &self.labels.classes {
-            let undeclared = |side: Side, found: &[(&str, u64)]| {
-                let stranger = found.iter().find(|(name, _)| !classes.values().any(|known| known == name));
-                stranger.map(|(name, rows)| {
-                    let known: BTreeSet<&str> = classes.values().map(String::as_str).collect();
-                    let known = list(&known.into_iter().map(|name| (name, 0)).collect::<Vec<_>>());
-                    let reason = format!(
+            for (side, found) in [(side, labels), (Side::Prediction, said)] {
+                let Some((name, rows)) = found.iter().find(|(name, _)| !classes.values().any(|known| known == name))
+                else {
+                    continue;
+                };
+                let known: BTreeSet<&str> = classes.values().map(String::as_str).collect();
+                let known = list(&known.into_iter().map(|name| (name, 0)).collect::<Vec<_>>());
+                return bad(
+                    side,
+                    format!(
                         "are '{}' in {rows} rows, which labels.classes does not list (as predictions have it: {known}); \
                          add it there, or to labels.missing",
                         name.escape_debug()
-                    );
-                    bad(side, reason)
-                })
-            };
-            if let Some(error) = undeclared(Side::Label, &labels).or_else(|| undeclared(Side::Prediction, &said)) {
-                return error;
+                    ),
+                );
             }
-        } else if !said.is_empty() && !meet(&labels, &said) {
-            let reason = format!(
-                "are {}, but predictions '{}' are {}: they do not name the same classes, so no prediction can be \
-                 judged; say which label is which prediction with labels.classes, for example {{ {} }}",
-                list(&labels),
+            return Ok(());
+        }
+        if meet(labels, said) {
+            return Ok(());
+        }
+        let all: BTreeSet<&str> = labels.iter().chain(said).map(|(name, _)| *name).collect();
+        let all =
+            all.into_iter().map(|name| format!("\"{}\"", name.escape_debug())).take(5).collect::<Vec<_>>().join(", ");
+        bad(
+            side,
+            format!(
+                "are {}, but predictions '{}' are {}: they do not name the same classes, so no prediction can be judged; say \
+                 which label is which prediction with labels.classes, for example {{ {} }}, or list all classes if these are \
+                 they: [{all}]; text that stands for a missing label belongs into labels.missing",
+                list(labels),
                 self.labels.prediction.as_deref().unwrap_or_default(),
-                list(&said),
-                example(&labels)
-            );
-            return bad(Side::Label, reason);
-        }
-        if needs_positive {
-            self.check_positive(&labels, &said).or_else(|reason| bad(Side::Label, reason))?;
-        }
-        Ok(())
+                list(said),
+                example(labels)
+            ),
+        )
     }
 
     /// Whether it is certain which class scores, precision and recall are about.
@@ -303,7 +351,7 @@ impl<'a> Classes<'a> {
     /// The reason.
     pub fn check_reference(&self) -> std::result::Result<(), String> {
         let labels = self.found(Side::Label);
-        if self.measured[Side::Label as usize].is_some() {
+        if self.measured[Side::Label as usize].1 {
             return Err("the labels of the reference snapshot are measured numbers".into());
         }
         if self.names.len() > MOST {
@@ -313,8 +361,9 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// Whether labels and predictions name the same classes, as far as can be told. With one or two classes a side, each
-/// side may lack classes of the other, but both may not; with more, rare ones may be missing on both.
+/// Whether labels and predictions name the same classes, as far as can be told. Either side may have seen only one of two
+/// classes. Otherwise each must have those of the other: a third class beside two is a word for "not known" or another
+/// vocabulary as a rule. Of many classes rare ones may be missing.
 fn meet(labels: &[(&str, u64)], said: &[(&str, u64)]) -> bool {
     if labels.is_empty() || said.is_empty() {
         return true;
@@ -325,15 +374,15 @@ fn meet(labels: &[(&str, u64)], said: &[(&str, u64)]) -> bool {
         strange.map(|(_, rows)| rows).sum::<u64>() as f64 / all as f64
     };
     let (of_labels, of_said) = (strange(labels, said), strange(said, labels));
-    if of_labels == 0.0 || of_said == 0.0 {
-        return true;
-    }
+    let all: BTreeSet<&str> = labels.iter().chain(said).map(|(name, _)| *name).collect();
     // A model that is always wrong says one class and sees the other.
-    let all = || labels.iter().chain(said).map(|(name, _)| *name);
-    if all().all(|name| ["0", "1"].contains(&name)) || all().all(|name| ["-1", "1"].contains(&name)) {
-        return true;
-    }
-    labels.len() > 2 && said.len() > 2 && of_labels < STRANGERS && of_said < STRANGERS
+    let usual = |two: [&str; 2]| all.iter().all(|name| two.contains(name));
+    let one_of_two = all.len() <= 2 && (of_labels == 0.0 || of_said == 0.0);
+    (of_labels == 0.0 && of_said == 0.0)
+        || one_of_two
+        || usual(["0", "1"])
+        || usual(["-1", "1"])
+        || (labels.len() > 2 && said.len() > 2 && of_labels < STRANGERS && of_said < STRANGERS)
 }
 
 /// Names in quotes, so that blanks are seen.
@@ -373,7 +422,8 @@ mod tests {
         let mut classes = Classes::new(labels, false);
         for (side, values) in [(Side::Label, truths), (Side::Prediction, said)] {
             for &value in values {
-                classes.truth(side, value);
+                let truth = classes.truth(side, value);
+                classes.judged(side, truth);
             }
         }
         classes.check(positive).map_err(|e| e.to_string())
@@ -388,10 +438,20 @@ mod tests {
             assert_eq!(classes.truth(Side::Prediction, same), one, "{same:?}");
         }
         assert_ne!(classes.truth(Side::Prediction, Value::Flag(false)), one);
-        for missing in [Value::Missing, Value::Text(""), Value::Text(" NA "), Value::Text("nan"), Value::Text("NULL")] {
+        for missing in [
+            Value::Missing,
+            Value::Text(""),
+            Value::Text(" NA "),
+            Value::Text("nan"),
+            Value::Text("NULL"),
+            Value::Text("\\N"),
+            Value::Text("None"),
+        ] {
             assert_eq!(classes.truth(Side::Label, missing), Truth::MISSING, "{missing:?}");
         }
-        assert_eq!(classes.count(), 2);
+        for kept in [Value::Text("none"), Value::Text("Namibia"), Value::Text("0")] {
+            assert_ne!(classes.truth(Side::Label, kept), Truth::MISSING, "{kept:?}");
+        }
     }
 
     #[test]
@@ -412,6 +472,16 @@ mod tests {
             (vec![yes, no], vec![t, f], false),
             (vec![Value::Text("Yes")], vec![yes, no], false),
             (vec![Value::Text("yes ")], vec![yes, no], false),
+            // A third class beside two: a second vocabulary, or a word for "not known".
+            (vec![zero, one, yes, no], vec![zero, one], false),
+            (vec![zero, one, Value::Text("pending")], vec![zero, one], false),
+            (vec![minus, zero, one], vec![zero, one], false),
+            (vec![zero, one], vec![minus, zero, one], false),
+            (
+                vec![Value::Text("a"), Value::Text("b"), Value::Text("c")],
+                vec![Value::Text("a"), Value::Text("b")],
+                false,
+            ),
             // One vocabulary, of which a side lacks a class, or a model that is always wrong.
             (vec![one, zero], vec![t, f], true),
             (vec![one], vec![zero], true),
@@ -445,9 +515,8 @@ mod tests {
             all
         };
         assert!(checked(&labels(), &side(0, 100), &side(1, 100), false).is_ok());
-        let common =
-            |skip: &str| names.iter().filter(|n| *n != skip).map(|n| Value::Text(n)).take(6).collect::<Vec<_>>();
-        assert!(checked(&labels(), &common("c0"), &common("c1"), false).is_err());
+        let few = |skip: &str| names.iter().filter(|n| *n != skip).map(|n| Value::Text(n)).take(6).collect::<Vec<_>>();
+        assert!(checked(&labels(), &few("c0"), &few("c1"), false).is_err());
     }
 
     #[test]
@@ -461,6 +530,11 @@ mod tests {
         assert!(checked(&declared, &[yes], &[Value::Integer(2)], false).unwrap_err().contains("'2'"));
         let mut classes = Classes::new(&declared, false);
         assert_eq!(classes.truth(Side::Label, yes), classes.truth(Side::Prediction, one));
+        // What scores are about is what predictions call 1, whatever label has that name.
+        let swapped = [("2", "1"), ("1", "0")].map(|(a, b)| (a.to_owned(), b.to_owned())).into_iter().collect();
+        let swapped = Labels { classes: Some(swapped), ..labels() };
+        let mut classes = Classes::new(&swapped, false);
+        assert_eq!(classes.positive(), classes.truth(Side::Label, Value::Integer(2)));
     }
 
     #[test]
@@ -496,7 +570,9 @@ mod tests {
         let mut classes = Classes::new(&labels, true);
         assert_eq!(classes.truth(Side::Label, Value::Text(" 12.5")).number(), 12.5);
         assert!(classes.check(false).is_ok());
-        assert_eq!(classes.truth(Side::Label, Value::Text("12,5")), Truth::MISSING);
+        let wrong = classes.truth(Side::Label, Value::Text("12,5"));
+        assert!(classes.check(false).is_ok(), "not judged yet");
+        assert_eq!(classes.judged(Side::Label, wrong), Truth::MISSING);
         assert!(classes.check(false).unwrap_err().to_string().contains("'12,5'"));
         let many: Vec<String> = (0..=MOST + 5).map(|i| i.to_string()).collect();
         let mut classes = Classes::new(&labels, false);

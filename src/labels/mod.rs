@@ -7,12 +7,13 @@ mod parts;
 use std::collections::HashMap;
 use std::path::Path;
 
-use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::baseline::Baseline;
+use crate::count::Domain;
 use crate::error::{Error, Result};
 use crate::fleet::{Labels, Options};
 use crate::metric::performance::{Calibration, Quality, Scored};
@@ -63,8 +64,8 @@ struct Join {
 const PREDICTION: u64 = 2 * size_of::<Said>() as u64;
 const LABEL: u64 = 2 * size_of::<Came>() as u64;
 
-/// Files that rows are spread over at most.
-const MOST_PARTS: u64 = 256;
+/// Files that rows of a table are spread over at most: several models are judged at once.
+const MOST_PARTS: u64 = 64;
 
 /// Reads the predictions of a time with the labels that were known before it is over. Which label belongs to which
 /// prediction follows from their times, never from the order of rows: the latest prediction of an id before its label, and
@@ -87,9 +88,18 @@ pub fn join(
     let (since, before) = (question.since.as_microsecond(), question.before.as_microsecond());
     let delay = i64::try_from(labels.delay.as_micros()).unwrap_or(i64::MAX);
     let reader = Reader { labels, question, span: (since, before), delay };
-    let predictions = reader.during(&Snapshot::open(&labels.predictions)?, Some(&labels.time))?;
+    let predictions = reader.during(&Snapshot::open(&labels.predictions)?, Some(&labels.time), SignedDuration::ZERO)?;
+    let mut undated = 0;
     let table = match &labels.from {
-        Some(from) => Some(reader.during(&Snapshot::open(from)?, labels.label_time.as_deref())?),
+        Some(from) => {
+            let whole = Snapshot::open(from)?;
+            if let Some(name) = &labels.label_time {
+                undated = whole.missing(whole.column(name)?)?.null;
+            }
+            // A day on which a label came is known at its end, so the day before the first counts.
+            let day = SignedDuration::from_hours(48);
+            Some(reader.during(&whole, labels.label_time.as_deref(), day)?)
+        }
         None => None,
     };
     let bytes = predictions.rows() * PREDICTION + table.as_ref().map_or(0, Snapshot::rows) * LABEL;
@@ -108,25 +118,22 @@ pub fn join(
     if let Some(table) = &table {
         reader.labels(table, &mut classes, &mut joined)?;
     }
-    let needs_positive =
-        labels.prediction.is_none() || labels.score.is_some() || !(of_numbers || question.metric == Quality::Accuracy);
-    classes.check(needs_positive)?;
-    check_scores(labels, question.metric, scores)?;
-    joined.classes = classes.count();
     let in_memory = (joined.predictions.rows_in_memory()?, joined.labels.rows_in_memory()?);
     if let (Some(predictions), Some(labels)) = in_memory {
         meet::sort(predictions, labels);
     }
-    let mut counts = LabelCounts { undated: joined.counts.undated, ..LabelCounts::default() };
+    let mut counts = LabelCounts { undated: joined.counts.undated + undated, ..LabelCounts::default() };
     let (mut rows, mut first) = (0, i64::MAX);
-    joined.meet(&mut counts, &mut |prediction| {
+    joined.meet(&mut counts, &mut |row, label| {
         rows += 1;
-        first = first.min(prediction.at);
-        each(prediction);
+        first = first.min(row.at);
+        // The vocabulary is that of the labels that met a prediction: a table may hold those of other models, too.
+        let label = label.map(|(truth, at)| (classes.judged(Side::Label, truth), at));
+        each(join.prediction(row, label.filter(|(truth, _)| truth.known().is_some())));
     })?;
     joined.counts = counts;
-    // Labels that could have met a prediction: for as long as labels take, none may have.
-    let due = !labels.delay_declared || first.saturating_add(delay) < before;
+    // For as long as labels take none may have met a prediction.
+    let due = first.saturating_add(delay) < before;
     if let Some(table) = &table
         && counts.met == 0
         && counts.labels > counts.early
@@ -135,22 +142,26 @@ pub fn join(
     {
         return Err(Error::BadValue { what: format!("labels.id '{}'", reader.id()), reason });
     }
+    let needs_positive =
+        labels.prediction.is_none() || labels.score.is_some() || !(of_numbers || question.metric == Quality::Accuracy);
+    classes.check(needs_positive)?;
+    check_scores(labels, question.metric, scores)?;
+    joined.classes = classes.count();
     Ok(joined)
 }
 
 impl Joined {
-    fn meet(&self, counts: &mut LabelCounts, of: &mut dyn FnMut(Prediction)) -> Result<()> {
+    fn meet(&self, counts: &mut LabelCounts, each: &mut dyn FnMut(Said, meet::Label)) -> Result<()> {
         let join = self.join;
-        let mut each = |row: Said, label: meet::Label| of(join.prediction(row, label));
         for part in 0..self.parts {
             let (mut predictions, mut labels) = (self.predictions.read(part)?, self.labels.read(part)?);
             if self.parts > 1 {
                 meet::sort(&mut predictions, &mut labels);
             }
             if join.by_id {
-                meet::by_id(&predictions, &labels, (join.delay, join.before), counts, &mut each);
+                meet::by_id(&predictions, &labels, (join.delay, join.before), counts, each);
             } else {
-                meet::beside(&predictions, counts, &mut each);
+                meet::beside(&predictions, counts, each);
             }
         }
         Ok(())
@@ -159,7 +170,7 @@ impl Joined {
 
 impl Predictions for Joined {
     fn each(&self, of: &mut dyn FnMut(Prediction)) -> Result<()> {
-        self.meet(&mut LabelCounts::default(), of)
+        self.meet(&mut LabelCounts::default(), &mut |row, label| of(self.join.prediction(row, label)))
     }
 }
 
@@ -227,12 +238,13 @@ impl Reader<'_> {
     }
 
     /// The rows of the time that is looked at. Times written as text are looked at row by row.
-    fn during(&self, snapshot: &Snapshot, column: Option<&str>) -> Result<Snapshot> {
+    fn during(&self, snapshot: &Snapshot, column: Option<&str>, earlier: SignedDuration) -> Result<Snapshot> {
         let Some(column) = column.filter(|_| snapshot.rows() > 0) else { return Ok(snapshot.clone()) };
         if snapshot.column(column)?.kind == ColumnType::Text {
             return Ok(snapshot.clone());
         }
         let Question { since, before, zone, .. } = self.question;
+        let since = since.checked_sub(earlier).unwrap_or(Timestamp::MIN);
         let condition = Condition { column: column.into(), test: Test::during(since, before, zone) };
         let part = snapshot.sliced(&[Slice(vec![condition])])?.pop();
         part.ok_or_else(|| Error::NoRows { path: snapshot.spec().into() })
@@ -257,7 +269,7 @@ impl Reader<'_> {
                 column.map(|column| truths(table, column, chunk, side, classes)).transpose()
             };
             let said = truths(Side::Prediction, said)?;
-            let proxy = truths(Side::Label, proxy)?;
+            let proxy = truths(Side::Proxy, proxy)?;
             let own = truths(Side::Label, own)?;
             let own_at = own_at.map(|column| self.times(table, column, chunk, true)).transpose()?;
             let score = score.map(|column| self.numbers(table, column, chunk)).transpose()?;
@@ -265,7 +277,8 @@ impl Reader<'_> {
                 position += 1;
                 let Some(at) = at.filter(|at| (self.span.0..self.span.1).contains(at)) else { continue };
                 let truth = |of: &Option<Vec<Truth>>| of.as_ref().map_or(Truth::MISSING, |of| of[row]);
-                let known = truth(&said);
+                let known = classes.judged(Side::Prediction, truth(&said));
+                let proxy = classes.judged(Side::Proxy, truth(&proxy));
                 let score = score.as_ref().map_or(f64::NAN, |score| score[row]);
                 if known == Truth::MISSING && (said.is_some() || score.is_nan()) {
                     continue;
@@ -283,7 +296,7 @@ impl Reader<'_> {
                 }
                 // Without an id every row is a prediction of its own.
                 let id = ids.as_ref().and_then(|ids| ids[row]).unwrap_or_else(|| xxh3_128(&position.to_le_bytes()));
-                let row = Said { id, at, said: known, score, proxy: truth(&proxy), own, own_at: known_at };
+                let row = Said { id, at, said: known, score, proxy, own, own_at: known_at };
                 into.predictions.push(id, row)?;
             }
         }
@@ -302,12 +315,8 @@ impl Reader<'_> {
                 let (Some(id), Some(truth)) = (id, truth.known()) else { continue };
                 let at = match at.as_ref().map(|at| at[row]) {
                     None => TIMELESS,
-                    Some(Some(at)) if at < self.span.1 => at,
-                    Some(Some(_)) => continue,
-                    Some(None) => {
-                        into.counts.undated += 1;
-                        continue;
-                    }
+                    Some(Some(at)) if (self.span.0..self.span.1).contains(&at) => at,
+                    _ => continue,
                 };
                 into.labels.push(id, Came { id, at, truth })?;
             }
@@ -318,14 +327,29 @@ impl Reader<'_> {
     /// Hashes of the ids of a chunk.
     fn ids(&self, table: &Snapshot, column: &Column, chunk: usize) -> Result<Vec<Option<u128>>> {
         let mut ids = Vec::new();
+        let most = if column.kind == ColumnType::Numeric(Domain::F32) { 2f64.powi(24) } else { 2f64.powi(53) };
+        let mut inexact = None;
         table.each_value_in(column, chunk, |value| {
+            if let Value::Number(x) = value
+                && x.abs() > most
+            {
+                inexact.get_or_insert(x);
+            }
             ids.push(match value {
                 Value::Text(text) if self.labels.is_missing(text) => None,
                 Value::Text(text) => Some(xxh3_128(text.as_bytes())),
                 value => value.text().map(|text| xxh3_128(text.as_bytes())),
             });
         })?;
-        Ok(ids)
+        match inexact {
+            None => Ok(ids),
+            Some(x) => Err(Error::BadValue {
+                what: format!("{}, labels.id '{}'", table.spec(), column.name),
+                reason: format!(
+                    "{x} is a floating-point number that stands for several ids; write ids as integers or text"
+                ),
+            }),
+        }
     }
 
     fn numbers(&self, table: &Snapshot, column: &Column, chunk: usize) -> Result<Vec<f64>> {
@@ -439,7 +463,7 @@ impl Reader<'_> {
         let remedy = if alike.is_some() {
             "write the ids the same way in both tables"
         } else {
-            "name the column that joins predictions and labels with labels.id"
+            "name the column that joins predictions and labels with labels.id, or how long labels take with labels.delay"
         };
         let Some((label, prediction)) = alike.or(first.zip(other)) else { return Ok(None) };
         Ok(Some(format!(
@@ -511,7 +535,7 @@ pub fn calibrate(labels: &Labels) -> Result<std::result::Result<Calibration, Str
         let mut scores = Vec::with_capacity(truths.len());
         reference.each_value_in(score, chunk, |value| scores.push(value.number().unwrap_or(f64::NAN)))?;
         for (score, truth) in scores.into_iter().zip(truths) {
-            if let Some(truth) = truth.known() {
+            if let Some(truth) = classes.judged(Side::Label, truth).known() {
                 scored.add(score, truth == positive);
             }
         }

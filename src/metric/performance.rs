@@ -289,7 +289,7 @@ impl Scored {
     }
 }
 
-/// Distinct scores that a calibration tells apart at most: 24 MB of counts.
+/// Distinct scores that a calibration tells apart at most: about 50 MB of counts.
 const MOST_SCORES: usize = 1 << 20;
 
 impl Default for Scored {

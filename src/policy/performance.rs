@@ -237,7 +237,7 @@ impl Arrivals {
     pub fn add(&mut self, prediction: &Prediction) {
         self.oldest = Some(self.oldest.map_or(prediction.at, |oldest| oldest.min(prediction.at)));
         let (bins, delay) = match prediction.label {
-            Some(label) => (&mut self.arrived, label.known_at - prediction.at),
+            Some(label) => (&mut self.arrived, label.known_at.saturating_sub(prediction.at)),
             None => (&mut self.waiting, self.now - prediction.at),
         };
         let bin = usize::try_from(delay / self.width).unwrap_or(0).min(BINS as usize);
@@ -288,7 +288,9 @@ fn wait(given: Circumstances<'_>) -> Option<(SignedDuration, bool)> {
     let (seen, age) = (arrivals.wait(), arrivals.age());
     match seen {
         Some(seen) if given.delay_declared && age >= given.delay => Some((seen.min(given.delay), true)),
-        Some(seen) if !given.delay_declared && seen.saturating_add(seen) <= age => Some((seen, true)),
+        Some(seen) if !given.delay_declared && (seen.saturating_add(seen) <= age || age >= given.delay) => {
+            Some((seen.min(given.delay), true))
+        }
         _ if given.delay_declared => Some((given.delay, false)),
         _ => None,
     }
@@ -492,7 +494,7 @@ impl Performance {
         Some(match self.standing {
             Standing::Ok | Standing::Warning | Standing::Triggered => return None,
             Standing::DelayUnknown => format!(
-                "how long labels take is not known yet: the oldest prediction is of {} and labels are still coming; declare                  labels.delay, or wait until predictions are twice as old as their labels take",
+                "how long labels take is not known yet: the oldest prediction is of {} and labels are still coming; declare labels.delay, or wait until predictions are twice as old as their labels take",
                 self.oldest.map_or_else(|| "unknown time".into(), |oldest| oldest.to_string())
             ),
             Standing::NoLabels if self.matured.predictions > 0 => {

@@ -152,8 +152,10 @@ fn whole_values(array: &dyn Array) -> Result<Vec<i128>, String> {
     if let Some(values) = integers(array) {
         return Ok(values.into_iter().flatten().collect());
     }
-    // Beyond 2^53 a double stands for several integers, so which one it was cannot be told.
-    let whole = |x: f64| if x.trunc() == x && x.abs() <= 2f64.powi(53) { Ok(x as i128) } else { Err(x.to_string()) };
+    // Beyond 2^53 a double (a single-precision number beyond 2^24) stands for several integers, so which one it was cannot
+    // be told.
+    let most = if array.dtype() == &ArrowDataType::Float32 { 2f64.powi(24) } else { 2f64.powi(53) };
+    let whole = |x: f64| if x.trunc() == x && x.abs() <= most { Ok(x as i128) } else { Err(x.to_string()) };
     let values = doubles(array).ok_or_else(String::new)?;
     values.into_iter().flatten().filter(|x| !x.is_nan()).map(whole).collect()
 }
@@ -310,7 +312,7 @@ pub fn count_categories(counter: &dyn Counter, array: &dyn Array, into: &mut Cat
         let null = found?;
         return Some(Tally { rows: array.len() as u64, null, ..Tally::default() });
     } else if let Some(bytes) = utf8(array) {
-        count_text(bytes?.into_iter(), into);
+        count_text(bytes?.into_iter().flatten(), into);
     } else {
         // Integers on request, also those that a writer made floats or decimals of: runs of equal values are counted.
         let mut values = whole_values(array).ok()?;
@@ -325,12 +327,13 @@ pub fn count_categories(counter: &dyn Counter, array: &dyn Array, into: &mut Cat
 }
 
 /// The values of an array of bytes as text, `None` within if one is not UTF-8; `None` if it holds something else.
-fn utf8(array: &dyn Array) -> Option<Option<Vec<&str>>> {
+pub fn utf8(array: &dyn Array) -> Option<Option<Vec<Option<&str>>>> {
     let any = array.as_any();
     macro_rules! try_type {
         ($($ty:ty),*) => {
             $(if let Some(array) = any.downcast_ref::<$ty>() {
-                return Some(array.iter().flatten().map(|bytes| std::str::from_utf8(bytes).ok()).collect());
+                let all = array.iter().map(|bytes| bytes.map(std::str::from_utf8).transpose().ok());
+                return Some(all.collect());
             })*
         };
     }

@@ -78,6 +78,8 @@ enum Position {
     Stored(usize),
     /// A hive partition key, from the path of the file.
     Partition(usize),
+    /// A column of the file that holds nothing but missing values, of whatever type.
+    Empty,
 }
 
 /// One file of a snapshot, as reports and baselines record it.
@@ -358,7 +360,7 @@ impl Snapshot {
             Some(Position::Partition(index)) => {
                 vec![partition::constant(&file.partitions[index].1, &column.kind, chunk.stored)]
             }
-            None => vec![NullArray::new(ArrowDataType::Null, chunk.stored).boxed()],
+            Some(Position::Empty) | None => vec![NullArray::new(ArrowDataType::Null, chunk.stored).boxed()],
         };
         let rows: usize = arrays.iter().map(|array| array.len()).sum();
         if rows != chunk.stored {
@@ -432,7 +434,7 @@ impl Snapshot {
 
     /// Files with rows of the snapshot that lack a column, with how many rows they have; the first by name.
     pub fn lacking(&self, column: &Column) -> Option<(usize, u64, &Path)> {
-        let lacks = |chunk: &&Chunk| column.at[chunk.file].is_none();
+        let lacks = |chunk: &&Chunk| matches!(column.at[chunk.file], None | Some(Position::Empty));
         let files: HashSet<usize> = self.chunks.iter().filter(lacks).map(|chunk| chunk.file).collect();
         let rows = self.chunks.iter().filter(lacks).map(|chunk| chunk.rows as u64).sum();
         let first = files.iter().min()?;
@@ -714,15 +716,20 @@ fn unify(files: &[OpenFile]) -> Vec<Column> {
         }
     }
     for (column, kinds) in columns.iter_mut().zip(kinds) {
-        column.kind = common(files, &kinds).unwrap_or_else(|_| {
-            // What holds nothing but missing values has the type that its writer happened to give it.
-            let valued = kinds.into_iter().filter(|(file, _)| has_values(&files[*file], column.at[*file]));
-            let valued: Vec<(usize, ColumnType)> = valued.collect();
-            for at in (0..files.len()).filter(|at| !valued.iter().any(|(file, _)| file == at)) {
-                column.at[at] = None;
+        let agreed = common(files, &kinds);
+        // Precision is not lost for files without values either.
+        let coarse =
+            agreed == Ok(ColumnType::Numeric(Domain::F32)) && kinds.iter().any(|(_, kind)| Ok(kind) != agreed.as_ref());
+        column.kind = match agreed {
+            Ok(agreed) if !coarse => agreed,
+            agreed => {
+                // What holds nothing but missing values has the type that its writer happened to give it.
+                let (valued, empty): (Vec<_>, Vec<_>) =
+                    kinds.into_iter().partition(|(file, _)| has_values(&files[*file], column.at[*file]));
+                empty.iter().for_each(|(file, _)| column.at[*file] = Some(Position::Empty));
+                common(files, &valued).or(agreed).unwrap_or_else(ColumnType::Mixed)
             }
-            common(files, &valued).unwrap_or_else(ColumnType::Mixed)
-        });
+        };
     }
     for column in &mut columns {
         let Some(readings) = values.readings(&column.name) else { continue };
@@ -757,7 +764,7 @@ fn common(files: &[OpenFile], kinds: &[(usize, ColumnType)]) -> std::result::Res
 
 /// Whether a column of a file has a value that is not missing; read only where files disagree on the type.
 fn has_values(file: &OpenFile, at: Option<Position>) -> bool {
-    let Some(Position::Stored(column)) = at else { return at.is_some() };
+    let Some(Position::Stored(column)) = at else { return true };
     (0..file.reader.chunk_rows().count()).any(|chunk| match file.reader.read(chunk, column, true) {
         Ok(arrays) => arrays.iter().any(|array| {
             let tally = keys::missing(&**array);

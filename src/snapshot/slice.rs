@@ -308,8 +308,10 @@ fn among(array: &dyn Array, wanted: &[String], kept: &mut [bool]) -> Option<()> 
     } else if let Some(array) = any.downcast_ref::<Utf8Array<i32>>() {
         texts!(array);
     } else if let Some(array) = any.downcast_ref::<BooleanArray>() {
-        let name = |flag: bool| if flag { "true" } else { "false" };
-        kept.iter_mut().zip(array.iter()).for_each(|(kept, flag)| *kept &= is_wanted(flag.map(name)));
+        // Writers of folders spell flags as their language does: true, True.
+        let is_wanted =
+            |flag: bool| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(if flag { "true" } else { "false" }));
+        kept.iter_mut().zip(array.iter()).for_each(|(kept, flag)| *kept &= flag.is_some_and(is_wanted));
     } else if let Some(found) = keys::integers(array) {
         if microseconds(array.dtype()).is_some() {
             return None;

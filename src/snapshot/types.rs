@@ -128,11 +128,6 @@ impl ColumnType {
         }
     }
 
-    /// Whether columns of the type can be compared, if need be on request.
-    pub fn is_comparable(&self) -> bool {
-        !matches!(self, Self::Unsupported(_) | Self::Mixed(_))
-    }
-
     /// What reports and messages call it.
     pub fn name(&self) -> String {
         match self {

@@ -87,7 +87,9 @@ fn visit(array: &dyn Array, of: &mut impl FnMut(Value<'_>)) -> Option<()> {
         };
     }
     texts!(Utf8ViewArray, Utf8Array<i64>, Utf8Array<i32>);
-    if let Some((codes, texts)) = keys::codes(array) {
+    if let Some(texts) = keys::utf8(array) {
+        texts?.into_iter().for_each(|text| of(text.map_or(Value::Missing, Value::Text)));
+    } else if let Some((codes, texts)) = keys::codes(array) {
         codes.into_iter().for_each(|code| of(code.and_then(|code| texts[code]).map_or(Value::Missing, Value::Text)));
     } else if let Some(array) = any.downcast_ref::<BooleanArray>() {
         array.iter().for_each(|flag| of(flag.map_or(Value::Missing, Value::Flag)));

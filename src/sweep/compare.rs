@@ -216,7 +216,8 @@ fn attempt<'a>(
     }
     let (was, is) = (baseline.dtype(), &column.kind);
     let dtypes = || [was.name(), is.name()];
-    if was == &ColumnType::Null {
+    let nothing_frozen = matches!(baseline, BaselineFeature::Frozen(feature) if feature.tally().values() == 0);
+    if was == &ColumnType::Null || nothing_frozen {
         return match without_values(baseline, (current, column)) {
             Ok(Some((a, b))) => (shown, Ok(Err((Status::AllNull, a, b, dtypes())))),
             Ok(None) => refuse(Status::AllNull, "the baseline holds nothing but missing values".into()),
@@ -305,6 +306,10 @@ fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> Plan {
             Status::UnsupportedType,
             format!("{} cannot be read as numbers; leave out kind = \"numeric\"", common.name()),
         ),
+        // As categories times would be their numbers, which units change.
+        (Kind::Categorical, Some(Reading { per_second: Some(_), .. })) => {
+            refuse(Status::UnsupportedType, format!("{} cannot be read as categories; dates can", common.name()))
+        }
         (Kind::Categorical, _) => Plan::Read(kind, None),
     }
 }
@@ -466,7 +471,8 @@ pub fn judge(feature: &mut Feature, thresholds: &Thresholds) {
         }
         Status::Ok | Status::Constant => {
             feature.status = Status::InsufficientData;
-            feature.detail = Some(format!("{fewest} values on one side; a verdict needs {}", thresholds.min_rows));
+            let few = format!("{fewest} values on one side; a verdict needs {}", thresholds.min_rows);
+            feature.detail = Some(feature.detail.take().map_or(few.clone(), |detail| format!("{few}; {detail}")));
             if enough_rows { verdict(&of_rows, feature.kind, thresholds) } else { Verdict::default() }
         }
         Status::AllNull if enough_rows => verdict(&of_rows, feature.kind, thresholds),

@@ -203,7 +203,7 @@ impl<'a> Shard<'a> {
     /// What has changed about the columns of a task that looks at the whole.
     pub fn schema_changes(&self, task: &Task<'_>) -> Vec<SchemaChange> {
         match self.sides(task) {
-            Ok((baseline, current)) if task.segment.is_empty() && task.window.only.is_none() => {
+            Ok((baseline, current)) if task.segment.is_empty() && is_first(task) => {
                 schema::changes(baseline, current, |name| task.model.kind_in(task.window, name).is_some())
             }
             _ => Vec::new(),
@@ -323,6 +323,12 @@ pub fn columns_of<'a>(item: &Item<'a>) -> impl Iterator<Item = (&'a Snapshot, &'
         BaselineFeature::Frozen(_) => None,
     };
     current.into_iter().chain(baseline)
+}
+
+/// Whether a task looks at the first window of its model over a snapshot: its columns are the same in all others.
+fn is_first(task: &Task<'_>) -> bool {
+    let same = |window: &&Window| window.only.is_none() && window.current == task.window.current;
+    task.model.windows.iter().find(same).is_some_and(|first| std::ptr::eq(first, task.window))
 }
 
 /// How many numeric values the comparison of a feature looks at.

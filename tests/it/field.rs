@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use driftsweep::snapshot::table::{Cells, to_parquet};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -83,21 +84,13 @@ fn labels_in_other_words_than_predictions_are_refused_with_both_vocabularies() {
 
 #[test]
 fn the_remedy_for_other_words_gives_the_true_accuracy() {
-    let folder = TempDir::new().unwrap();
-    let folder_of = case("labels-other-vocabulary");
-    for entry in std::fs::read_dir(&folder_of).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-    }
     for (fleet, classes) in [
         ("yes", "{ yes = 1, no = 0 }"),
         ("plus_minus", "{ \"1\" = 1, \"-1\" = 0 }"),
         ("one_two", "{ \"2\" = 1, \"1\" = 0 }"),
     ] {
-        let file = folder.path().join(format!("{fleet}.toml"));
-        let with = std::fs::read_to_string(&file).unwrap() + &format!("classes = {classes}\n");
-        std::fs::write(&file, with).unwrap();
-        let ticked = tick(text(&file));
+        let with = |text: &str| format!("{text}classes = {classes}\n");
+        let ticked = tick_changed("labels-other-vocabulary", &format!("{fleet}.toml"), with);
         assert_eq!((ticked.code, ticked.fired()), (0, 0), "{}", ticked.said);
         // Of the 1,065 predictions of the seven days before the 11th, pandas finds 95.68 % right.
         assert_eq!(ticked.realised(), (0.9568, 1065), "{fleet}");
@@ -254,4 +247,128 @@ fn names_are_columns_of_their_own_and_two_of_one_name_are_refused_in_clear_words
     let output = run(["compare", text(&train), text(&blank)]);
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.contains("'a ' added"), "{shown}");
+}
+
+/// Whether a text can be shown on a terminal: lines of what prints.
+fn prints(text: &str) -> bool {
+    text.chars().all(|c| c == '\n' || !(c.is_control() || ('\u{202A}'..='\u{202E}').contains(&c)))
+}
+
+#[test]
+fn nothing_from_a_file_reaches_the_terminal_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let (clear, back) = ("clear\u{1b}[2J\u{7}", "x\u{202E}y\r\nz\u{9b}1A");
+    let values: Vec<Option<f64>> = (0..1500).map(|i| Some(f64::from(i % 10))).collect();
+    let texts: Vec<String> = (0..1500).map(|i| format!("\u{1b}]0;{}\u{7}", i % 3)).collect();
+    let columns = |extra: &str| {
+        let numbers = [clear, extra].map(|name| (name.to_owned(), Cells::Float(values.clone())));
+        let all: Vec<(String, Cells)> =
+            numbers.into_iter().chain([(back.to_owned(), Cells::Text(texts.clone()))]).collect();
+        to_parquet(all.iter().map(|(name, cells)| (name.as_str(), cells.clone())).collect()).unwrap()
+    };
+    let [train, today] = ["train\u{1b}[1m.parquet", "today.parquet"].map(|name| folder.path().join(name));
+    std::fs::write(&train, columns("gone\u{1b}c")).unwrap();
+    std::fs::write(&today, columns("new\u{8}\u{8}")).unwrap();
+    std::fs::write(folder.path().join("torn\u{1b}[2J.parquet"), b"PAR1 no").unwrap();
+    let name = |text: &str| toml::Value::String(text.into()).to_string();
+    let model = |called: &str, current: &str| {
+        format!(
+            "[[model]]\nname = {}\nbaseline = {}\ncurrent = {}\n",
+            name(called),
+            name("train\u{1b}[1m.parquet"),
+            name(current)
+        )
+    };
+    let fleet = folder.path().join("fleet.toml");
+    let labels = format!(
+        "[model.labels]\nlabel = {}\nprediction = {}\ntime = {}\n",
+        name(back),
+        name(clear),
+        name("no\u{1b}such")
+    );
+    let text_of_fleet = model("m\u{1b}[31m", "today.parquet") + &labels + &model("torn", "torn\u{1b}[2J.parquet");
+    std::fs::write(&fleet, &text_of_fleet).unwrap();
+    let (train, today, fleet, state) = (text(&train), text(&today), text(&fleet), folder.path().join("state"));
+    let state = text(&state);
+    let baseline = folder.path().join("b\u{1b}.baseline");
+    let now = ["--state", state, "--now", "2026-11-12T03:00:00Z"];
+    let with_now = |args: &[&'static str]| -> Vec<String> {
+        let args = args.iter().map(|arg| if *arg == "FLEET" { fleet } else { arg });
+        args.chain(now).map(str::to_owned).collect()
+    };
+    let plain = |args: &[&str]| -> Vec<String> { args.iter().map(|arg| arg.to_string()).collect() };
+    let mut quiet = 0;
+    for args in [
+        plain(&["compare", train, today]),
+        plain(&["compare", train, today, "--features", "no\u{1b}such"]),
+        plain(&["compare", train, "no\u{1b}where.parquet"]),
+        plain(&["baseline", "build", train, "-o", text(&baseline)]),
+        plain(&["baseline", "show", text(&baseline)]),
+        plain(&["compare", text(&baseline), today]),
+        plain(&["init", train, today]),
+        plain(&["doctor", fleet]),
+        with_now(&["sweep", "FLEET"]),
+        with_now(&["sweep", "FLEET", "--dry-run"]),
+        with_now(&["tick", "FLEET"]),
+        plain(&["explain", "m\u{1b}[31m", fleet, "--state", state]),
+        plain(&["explain", "m\u{1b}[32m", fleet, "--state", state]),
+        plain(&["history", fleet, "--state", state]),
+        plain(&["calibrate", fleet, "--state", state]),
+        plain(&["events", "list", fleet, "--state", state]),
+        plain(&["mute", "m\u{1b}[31m", fleet, "--state", state, "--for", "1d", "--reason", "\u{1b}[2J"]),
+        plain(&["jobs", "list", fleet, "--state", state]),
+        plain(&["economics", fleet, "--state", state]),
+        plain(&["audit", "show", fleet, "--state", state]),
+    ] {
+        let output = run(&args);
+        for (what, bytes) in [("output", &output.stdout), ("messages", &output.stderr)] {
+            let shown = String::from_utf8_lossy(bytes);
+            quiet += usize::from(shown.is_empty());
+            assert!(prints(&shown), "{what} of {args:?}: {shown:?}");
+        }
+        assert!(!matches!(output.status.code(), None | Some(1)), "{args:?} {output:?}");
+    }
+    assert!(quiet < 30, "most commands must say something of the names");
+}
+
+/// A case's folder with its fleet file changed, and what a tick of it did.
+fn tick_changed(folder: &str, fleet: &str, change: impl Fn(&str) -> String) -> Ticked {
+    let copy = TempDir::new().unwrap();
+    for entry in std::fs::read_dir(case(folder)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let file = copy.path().join(fleet);
+    let changed = change(&std::fs::read_to_string(&file).unwrap());
+    std::fs::write(&file, changed).unwrap();
+    tick(text(&file))
+}
+
+#[test]
+fn how_long_labels_take_is_learned_where_nobody_declared_it() {
+    let learned = tick_changed("label-ids", "int.toml", |text| text.replace("delay = \"3d\"\n", ""));
+    assert!(learned.explained.contains("labels take 1.0 days (learned"), "{}", learned.explained);
+    assert_eq!(learned.realised(), (0.9568, 1065));
+}
+
+#[test]
+fn a_trigger_that_cannot_judge_says_why() {
+    for (change, standing, words) in [
+        ("delay = \"30d\"", "no_labels", "labels take 30.0 days, as labels.delay declares"),
+        ("delay = \"3d\"\nmissing = [\"0\", \"1\"]", "no_labels", "none of"),
+    ] {
+        let found = tick_changed("label-ids", "text.toml", |text| text.replace("delay = \"3d\"", change));
+        assert_eq!((found.code, found.fired()), (0, 0), "{}", found.said);
+        assert!(found.explained.contains(&format!("performance: {standing}")), "{}", found.explained);
+        assert!(found.explained.contains(words), "{}", found.explained);
+        assert_eq!(found.done["sweep"]["not_judged"][0][0], "m");
+    }
+    let few = tick_changed("label-ids", "int.toml", |text| {
+        text.replace("within = \"7d\"", "within = \"7d\"\nmin_labels = 1200")
+    });
+    assert!(
+        few.explained.contains("1065 rows with a label are too few, min_labels asks for 1200"),
+        "{}",
+        few.explained
+    );
 }

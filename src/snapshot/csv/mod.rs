@@ -20,6 +20,7 @@ use self::cells::{Kind, Seen, Values};
 use self::records::{Block, Records};
 use super::Note;
 use super::table::{CellType, TableWriter};
+use crate::address;
 use crate::error::{Error, Result};
 
 /// Bytes of CSV text that become a row group; of the first of them the types are guessed.
@@ -40,7 +41,7 @@ pub struct Spill {
 /// [`Error::Unreadable`] with the line, where there is one.
 pub fn to_parquet(path: &Path, local: &Path) -> Result<Spill> {
     let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
-    let usual = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv")) { b'\t' } else { b',' };
+    let usual = if address::extension(path).as_deref() == Some("tsv") { b'\t' } else { b',' };
     let open = || {
         let file = File::open(local).map_err(|e| Error::io(path, &e))?;
         Records::open(file, usual).map_err(unreadable)
