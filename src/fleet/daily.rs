@@ -183,7 +183,7 @@ fn day_at(text: &str) -> Option<(usize, &'static str, Date)> {
     };
     let ends = |length: usize| !text[length..].starts_with(|c: char| c.is_ascii_digit());
     if let Some(head) = text.get(..10).filter(|head| head.is_ascii() && ends(10)) {
-        let separators = &head[4..5] == &head[7..8];
+        let separators = head[4..5] == head[7..8];
         let format = match &head[4..5] {
             "-" => "%F",
             "_" => "%Y_%m_%d",
@@ -206,7 +206,7 @@ fn in_folders(path: &str) -> Option<(String, Date)> {
     let parts: Vec<&str> = path.split('/').collect();
     // The key with its `=`, the digits, and what follows them.
     let part = |text: &'_ str, keys: &[&str]| -> Option<(String, String, String)> {
-        let (key, value) = text.split_once('=').map_or(("", text), |(key, value)| (key, value));
+        let (key, value) = text.split_once('=').unwrap_or(("", text));
         let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
         let known = key.is_empty() || keys.contains(&&*key.to_ascii_lowercase());
         let key = if text.contains('=') { format!("{key}=") } else { String::new() };

@@ -1,5 +1,5 @@
 //! Guessing what the columns of a new data set are for, with the reason beside each guess. A name is a hint only: a column
-//! is left out of the features where its values bear the hint out, and stays one, with a note, where they do not.
+//! is left out of the features where its values agree with the hint, and stays one, with a note, where they do not.
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -242,7 +242,7 @@ fn a_name_alone_leaves_no_column_out() {
         ("label_color", &among(5)),
         ("predicted_delivery_days", &among(9)),
         ("amount", &|row| (row * 7919 % 100_003 * 977).to_string()),
-        // What their values bear out.
+        // What their values agree with.
         ("customer_id", &unique),
         ("requestId", &scrambled),
         ("row_no", &|row| (row * 3 + 17).to_string()),
