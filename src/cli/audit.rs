@@ -81,7 +81,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         ]);
         Ok(())
     })?;
-    super::write_stdout(format!("{table}\n").as_bytes())?;
+    super::write_text(&table.to_string())?;
     Ok(0)
 }
 
@@ -95,7 +95,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
             let head = verified.head.as_ref().map(|(seq, hash)| format!("; the last is {seq}:{hash}"));
             let word = if verified.problems.is_empty() { "whole" } else { "not whole" };
             let line = format!("{} records: {word}{}\n", verified.records, head.unwrap_or_default());
-            super::write_stdout(line.as_bytes())?;
+            super::write_text(&line)?;
         }
     }
     verified.problems.iter().for_each(|problem| say!("driftsweep: audit: {problem}"));
@@ -164,7 +164,7 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
                     super::shown(message.error.as_deref().unwrap_or_default()),
                 ]);
             }
-            super::write_stdout(format!("{table}\n").as_bytes())?;
+            super::write_text(&table.to_string())?;
         }
         OutboxCommand::Send(_) => {
             let http = Http::new()?;

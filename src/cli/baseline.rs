@@ -178,17 +178,19 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         let header = &baseline.header;
         writeln!(text, "{} rows, {} bins, by {} at {}", header.rows, header.bins, header.engine, header.created_at)?;
         for source in &header.sources {
-            writeln!(text, "from {} ({} rows, {} bytes)", source.path.display(), source.rows, source.bytes)?;
+            let path = super::shown(&source.path.to_string_lossy());
+            writeln!(text, "from {path} ({} rows, {} bytes)", source.rows, source.bytes)?;
         }
         for segment in &header.segments {
-            writeln!(text, "segment {} ({} rows)", segment.name, segment.rows)?;
+            writeln!(text, "segment {} ({} rows)", super::shown(&segment.name), segment.rows)?;
         }
         for f in baseline.features() {
             let (missing, kept) = (f.tally().missing(), kept(&f.data()?));
-            writeln!(text, "{:<32} {:<12} {:>12} missing  {kept}", f.name(), f.dtype().name(), missing)?;
+            let (name, kept) = (super::shown(f.name()), super::shown(&kept));
+            writeln!(text, "{name:<32} {:<12} {missing:>12} missing  {kept}", f.dtype().name())?;
         }
     }
-    super::write_stdout(text.as_bytes())?;
+    super::write_text(&text)?;
     Ok(0)
 }
 

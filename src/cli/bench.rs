@@ -96,7 +96,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
         Bench { args, domain, gpu, ceilings: ceilings.as_ref() }.fill(&mut table)?;
     }
     writeln!(text, "{table}")?;
-    super::write_stdout(text.as_bytes())?;
+    super::write_text(&text)?;
     Ok(0)
 }
 

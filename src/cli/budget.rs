@@ -58,7 +58,7 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
             format!("{share:.0} %{}", if standing.warns { " !" } else { "" }),
         ]);
     }
-    super::write_stdout(format!("{table}\n").as_bytes())?;
+    super::write_text(&table.to_string())?;
     Ok(0)
 }
 
@@ -116,6 +116,6 @@ pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
             line.advice.into(),
         ]);
     }
-    super::write_stdout(format!("{table}\n").as_bytes())?;
+    super::write_text(&table.to_string())?;
     Ok(0)
 }

@@ -92,7 +92,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     let found = calibrate::calibrate(&*chosen.counter, &fleet, now, past, wish);
     match args.format {
         TextFormat::Json => super::write_json(&found)?,
-        TextFormat::Table => super::write_stdout(render(&found, args)?.as_bytes())?,
+        TextFormat::Table => super::write_text(&render(&found, args)?)?,
     }
     for (model, reason) in &found.left_out {
         say!("driftsweep: model '{}' was left out: {reason}", model.escape_debug());

@@ -21,7 +21,7 @@ pub struct DoctorArgs {
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     let mut text = String::new();
     let code = check(args, &mut text);
-    super::write_stdout(text.as_bytes())?;
+    super::write_text(&text)?;
     code
 }
 

@@ -113,7 +113,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
             state,
         ]);
     }
-    super::write_stdout(format!("{table}\n").as_bytes())?;
+    super::write_text(&table.to_string())?;
     Ok(0)
 }
 

@@ -57,7 +57,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let text = render(model, &found, &firings, &mut store)?;
-    super::write_stdout(text.as_bytes())?;
+    super::write_text(&text)?;
     Ok(0)
 }
 
@@ -81,7 +81,7 @@ fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {
             format!("{:.4} to {:.4}", entry.low, entry.high),
         ]);
     }
-    super::write_stdout(format!("{table}\n").as_bytes())?;
+    super::write_text(&table.to_string())?;
     Ok(0)
 }
 
@@ -307,8 +307,8 @@ fn labels(text: &mut String, model: &Model, counts: Option<LabelCounts>) -> anyh
             writeln!(text, "  {rows} {what}")?;
         }
     }
-    let missing: Vec<String> = labels.missing_texts().iter().map(|text| format!("{text:?}")).collect();
-    let origin = if labels.missing.is_some() { "model" } else { "built in" };
+    let missing: Vec<String> = labels.missing.texts().iter().map(|text| format!("{text:?}")).collect();
+    let origin = if labels.missing.0.is_some() { "model" } else { "built in" };
     writeln!(text, "  read as missing ({origin}): {}", missing.join(", "))?;
     Ok(())
 }

@@ -141,7 +141,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
             job.spent.to_string(),
         ]);
     }
-    super::write_stdout(format!("{table}\n").as_bytes())?;
+    super::write_text(&table.to_string())?;
     Ok(0)
 }
 
@@ -155,7 +155,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let state = args.memory.folder();
-    super::write_stdout(page(&fleet, &job, &event, &runs, &state)?.as_bytes())?;
+    super::write_text(&page(&fleet, &job, &event, &runs, &state)?)?;
     Ok(0)
 }
 

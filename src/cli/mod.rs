@@ -315,6 +315,12 @@ impl OutputArgs {
     }
 }
 
+/// Writes lines for people to standard output: nothing from a file reaches the terminal as it is.
+fn write_text(text: &str) -> anyhow::Result<()> {
+    let lines: String = text.lines().map(|line| shown(line) + "\n").collect();
+    write_stdout(lines.as_bytes())
+}
+
 /// Writes to standard output; a reader that has gone away is not an error.
 fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();

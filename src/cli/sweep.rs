@@ -68,10 +68,10 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         let chosen = args.engine.counter(|| survey.workload)?;
         let text = explain(&survey, &chosen, &options, args)?;
         if args.dry_run {
-            super::write_stdout(text.as_bytes())?;
+            super::write_text(&text)?;
             return Ok(0);
         }
-        eprint!("{text}");
+        text.lines().for_each(super::say);
     }
     let state = State::open(&args.state, &args.fleet, &fleet, now)?;
     let fleet = fleet.at(state.as_of());

@@ -64,7 +64,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let (ticked, passed) = (ticked?, passed?);
     match args.format {
         TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
-        TextFormat::Table => super::write_stdout((summary(&ticked, &options) + &jobs_done(&passed)).as_bytes())?,
+        TextFormat::Table => super::write_text(&(summary(&ticked, &options) + &jobs_done(&passed)))?,
     }
     for Trouble { model, run, reason } in &passed.passed.troubles {
         let (model, reason) = (super::shown(model), super::shown(reason));

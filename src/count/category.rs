@@ -115,6 +115,12 @@ pub struct Categories {
 }
 
 impl Categories {
+    /// Without the categories that stand for a missing value, and how many rows these have.
+    pub fn without(&self, is_missing: impl Fn(&str) -> bool) -> (Self, u64) {
+        let (missing, counts): (Vec<_>, Vec<_>) = self.counts.iter().cloned().partition(|(name, _)| is_missing(name));
+        (Self { counts, ..self.clone() }, missing.iter().map(|(_, count)| count).sum())
+    }
+
     /// Rows with a category.
     pub fn total(&self) -> u64 {
         self.counts.iter().map(|(_, count)| count).sum::<u64>() + self.pooled

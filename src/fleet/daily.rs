@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 use super::window::dated;
+use crate::address;
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::storage;
@@ -37,7 +38,8 @@ pub fn naming(spec: &str, today: Date) -> Result<Naming> {
     if spec.contains("{day") {
         return given(spec, today);
     }
-    if spec.contains("#rows=") {
+    // The query of a signed link is no name of a day.
+    if spec.contains("#rows=") || address::split_query(spec).1.is_some() {
         return Ok(Naming::Plain);
     }
     match find(spec) {

@@ -20,7 +20,9 @@ use guess::is_pandas_index;
 pub use money::Money;
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 use policy::TriggerTable;
-pub use policy::{Given, Labels, MISSING, Origin, Persistence, Quorum, Schedule, Trigger, Triggers, class};
+pub use policy::{
+    Given, Labels, MISSING, MissingTexts, Origin, Persistence, Quorum, Schedule, Trigger, Triggers, class,
+};
 use retrain::RetrainTable;
 pub use retrain::{
     Airflow, Approval, AtOnce, Automatic, Budget, Command, Executor, Governance, Kubernetes, OnExpiry, Retrain, Stakes,
@@ -31,6 +33,7 @@ use table::{ConditionTable, ConventionSetting, Current, FeatureTable, FleetTable
 use window::dated;
 pub use window::{Interval, Period};
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -177,6 +180,16 @@ impl Model {
                 None
             }
             _ => self.kind_of(column),
+        }
+    }
+
+    /// What shapes the figures of a column. A label that has not come yet may be written as text: it is missing, no category.
+    pub fn options_of(&self, column: &str) -> Cow<'_, Options> {
+        match &self.labels {
+            Some(labels) if self.role_of(column) != Role::Feature => {
+                Cow::Owned(Options { missing: Some(labels.missing.clone()), ..self.options.clone() })
+            }
+            _ => Cow::Borrowed(&self.options),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::MissingTexts;
 use crate::count::CategoryCounts;
 use crate::metric::convention::{Conventional, Figure};
 use crate::metric::{Kind, Metric, MetricSet, bins};
@@ -68,6 +69,8 @@ pub struct Options {
     pub thresholds: Thresholds,
     /// Another tool's definitions, which then decide in place of the thresholds on PSI, JS and KS.
     pub convention: Option<Conventional>,
+    /// Text that stands for a missing value in a column of categories: of labels and predictions only.
+    pub missing: Option<MissingTexts>,
     /// Bytes to stay under.
     pub memory: usize,
     /// Worker threads that share them.
@@ -89,6 +92,7 @@ impl Options {
             category_limit: CategoryCounts::DEFAULT_LIMIT,
             thresholds: Thresholds::default(),
             convention: None,
+            missing: None,
             memory: MEMORY_PER_THREAD * rayon::current_num_threads(),
             threads: rayon::current_num_threads(),
         }
@@ -129,6 +133,7 @@ impl Options {
             && self.bins == other.bins
             && self.category_limit == other.category_limit
             && self.convention == other.convention
+            && self.missing == other.missing
     }
 
     /// Bytes that the keys of one column of one snapshot may take in memory; larger ones are read twice. A thread

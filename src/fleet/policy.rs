@@ -315,8 +315,8 @@ pub struct Labels {
     pub positive: Option<String>,
     /// All classes: each label, and the prediction that means the same.
     pub classes: Option<BTreeMap<String, String>>,
-    /// Text that stands for a missing label, prediction or id, where a list was given.
-    pub missing: Option<Vec<String>>,
+    /// Text that stands for a missing label, prediction or id.
+    pub missing: MissingTexts,
     /// When the label became known.
     pub label_time: Option<String>,
     /// How long labels take: exactly, where `label_time` does not say, or else at most.
@@ -399,6 +399,33 @@ impl ClassTable {
 /// `str()` of pandas' missing values leave. Blanks around it and the case of its letters do not count, except in `None`,
 /// for "none" is a class in many tables.
 pub const MISSING: [&str; 12] = ["", "NA", "N/A", "#N/A", "#NA", "<NA>", "NaN", "-NaN", "NaT", "NULL", "\\N", "None"];
+
+/// Text that stands for a missing label, prediction or id: a list where one was given, else [`MISSING`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MissingTexts(pub Option<Vec<String>>);
+
+impl MissingTexts {
+    /// All of them.
+    pub fn texts(&self) -> Vec<&str> {
+        match &self.0 {
+            Some(texts) => texts.iter().map(String::as_str).collect(),
+            None => MISSING.to_vec(),
+        }
+    }
+
+    /// Whether a text is one of them. The empty text always is.
+    pub fn has(&self, text: &str) -> bool {
+        let text = text.trim();
+        text.is_empty()
+            || match &self.0 {
+                Some(texts) => texts.iter().any(|missing| missing.trim() == text),
+                None => MISSING.iter().any(|&missing| match missing {
+                    "None" => text == missing,
+                    missing => text.eq_ignore_ascii_case(missing),
+                }),
+            }
+    }
+}
 
 /// The same text for the same class: labels and predictions are often one a flag or text and the other a number.
 pub fn class(text: String) -> String {
@@ -609,7 +636,7 @@ impl LabelTable {
             time: time.to_owned(),
             positive: self.positive.map(|positive| class(positive.text())),
             classes: self.classes.map(ClassTable::resolve).transpose()?,
-            missing: self.missing,
+            missing: MissingTexts(self.missing),
             delay_declared: delay.is_some(),
             delay: delay.unwrap_or(match self.label_time {
                 Some(_) => SignedDuration::from_hours(24 * 90),
@@ -640,27 +667,6 @@ impl Labels {
     /// Whether a column joins rows and is neither seen, said nor true.
     pub(super) fn only_joins(&self, column: &str) -> bool {
         [self.id.as_deref(), self.label_time.as_deref(), Some(&*self.time)].contains(&Some(column))
-    }
-
-    /// Text that stands for a missing label, prediction or id.
-    pub fn missing_texts(&self) -> Vec<&str> {
-        match &self.missing {
-            Some(texts) => texts.iter().map(String::as_str).collect(),
-            None => MISSING.to_vec(),
-        }
-    }
-
-    /// Whether a text stands for a missing value. The empty text always does.
-    pub fn is_missing(&self, text: &str) -> bool {
-        let text = text.trim();
-        text.is_empty()
-            || match &self.missing {
-                Some(texts) => texts.iter().any(|missing| missing.trim() == text),
-                None => MISSING.iter().any(|&missing| match missing {
-                    "None" => text == missing,
-                    missing => text.eq_ignore_ascii_case(missing),
-                }),
-            }
     }
 
     /// The snapshots it names.

@@ -336,7 +336,7 @@ impl Reader<'_> {
                 inexact.get_or_insert(x);
             }
             ids.push(match value {
-                Value::Text(text) if self.labels.is_missing(text) => None,
+                Value::Text(text) if self.labels.missing.has(text) => None,
                 Value::Text(text) => Some(xxh3_128(text.as_bytes())),
                 value => value.text().map(|text| xxh3_128(text.as_bytes())),
             });
@@ -356,7 +356,7 @@ impl Reader<'_> {
         let (mut numbers, mut wrong) = (Vec::new(), None);
         table.each_value_in(column, chunk, |value| {
             numbers.push(match value {
-                Value::Text(text) if self.labels.is_missing(text) => f64::NAN,
+                Value::Text(text) if self.labels.missing.has(text) => f64::NAN,
                 Value::Text(text) => text.trim().parse().unwrap_or_else(|_| {
                     wrong.get_or_insert_with(|| text.to_owned());
                     f64::NAN
@@ -391,7 +391,7 @@ impl Reader<'_> {
                 Value::Missing => None,
                 Value::Time(at) => Some(at),
                 Value::Day(day) => days(day.div_euclid(86_400_000_000)).and_then(midnight),
-                Value::Text(text) if self.labels.is_missing(text) => None,
+                Value::Text(text) if self.labels.missing.has(text) => None,
                 Value::Text(text) => match point(text.trim()) {
                     Some(Point::Time(at)) => Some(at.as_microsecond()),
                     Some(Point::Day(day)) => midnight(day),
@@ -427,7 +427,7 @@ impl Reader<'_> {
                     break;
                 }
                 table.each_value_in(column, chunk, |value| {
-                    if let Some(text) = value.text().filter(|text| seen < most && !self.labels.is_missing(text)) {
+                    if let Some(text) = value.text().filter(|text| seen < most && !self.labels.missing.has(text)) {
                         seen += 1;
                         of(text);
                     }

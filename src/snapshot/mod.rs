@@ -10,6 +10,7 @@ mod keys;
 mod lakehouse;
 mod magic;
 mod note;
+mod open;
 mod parquet;
 mod partition;
 mod pattern;
@@ -36,13 +37,13 @@ use polars_arrow::bitmap::Bitmap;
 use polars_arrow::datatypes::ArrowDataType;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tempfile::TempPath;
 
+use self::open::{OpenFile, open_file, unify};
 use self::partition::Partitions;
-use crate::address::{self, shown};
+use crate::address::shown;
 use crate::count::{Categories, CategoryCounts, Counter, Domain, Kept, KeySource, KeyVec, Tally, Workload};
 use crate::error::{Error, Result};
-use crate::storage::{self, StoredFile};
+use crate::storage;
 
 /// A column of a snapshot.
 #[derive(Clone, Debug)]
@@ -91,65 +92,6 @@ pub struct SourceFile {
     pub rows: u64,
     /// Size in bytes.
     pub bytes: u64,
-}
-
-struct OpenFile {
-    path: PathBuf,
-    reader: Reader,
-    partitions: Partitions,
-    bytes: u64,
-    /// What changes when its content does.
-    version: String,
-    /// Why columns are text, by their position in the file; CSV knows.
-    notes: Vec<Option<Note>>,
-    /// Where the rows of a CSV file, or of one that came whole from an object store, are meanwhile.
-    _spill: Option<TempPath>,
-}
-
-enum Reader {
-    Parquet(Box<parquet::ParquetFile>),
-    Ipc(Box<ipc::IpcFile>),
-}
-
-impl Reader {
-    fn fields(&self) -> &[polars_arrow::datatypes::Field] {
-        match self {
-            Reader::Parquet(file) => file.fields(),
-            Reader::Ipc(file) => file.fields(),
-        }
-    }
-
-    fn chunk_rows(&self) -> Box<dyn Iterator<Item = usize> + '_> {
-        match self {
-            Reader::Parquet(file) => Box::new(file.chunk_rows()),
-            Reader::Ipc(file) => Box::new(file.chunk_rows()),
-        }
-    }
-
-    /// Bytes of a column in a chunk, about.
-    fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
-        match self {
-            Reader::Parquet(file) => file.stored_bytes(chunk, column),
-            // Not compressed as a rule, and metadata does not say: as if all columns took eight bytes a value.
-            Reader::Ipc(file) => 8 * file.chunk_rows().nth(chunk).unwrap_or(0) as u64,
-        }
-    }
-
-    /// Bytes that a column takes when it is decoded, about: eight a row, and more where it is stored as more.
-    fn decoded_bytes(&self, at: Option<Position>) -> u64 {
-        let stored = match (self, at) {
-            (Reader::Parquet(file), Some(Position::Stored(column))) => file.uncompressed_bytes(column),
-            _ => 0,
-        };
-        stored.max(self.chunk_rows().map(|rows| 8 * rows as u64).sum())
-    }
-
-    fn read(&self, chunk: usize, column: usize, codes: bool) -> std::result::Result<Arrays, String> {
-        match self {
-            Reader::Parquet(file) => file.read(chunk, column, codes),
-            Reader::Ipc(file) => file.read(chunk, column),
-        }
-    }
 }
 
 /// A part of a file that is read at once.
@@ -635,145 +577,6 @@ impl KeySource for NumericColumn<'_> {
 
 /// Of a file without a byte.
 const EMPTY: &str = "an empty file (0 bytes): whoever wrote it did not finish; write it again, or remove it";
-
-fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
-    let extension = address::extension(&path);
-    let rows_only = matches!(extension.as_deref(), Some("csv" | "tsv" | "arrow" | "ipc" | "feather"));
-    let stat = || StoredFile::open(&path).map(|file| (file.length(), file.version().to_owned()));
-    let before = rows_only.then(stat).transpose()?;
-    // Formats that are not read in ranges come whole.
-    let copy = (rows_only && storage::is_remote(&path)).then(|| storage::download(&path)).transpose()?;
-    let local: &Path = copy.as_deref().unwrap_or(&path);
-    // What is wrong with a copy is wrong with what it was copied from.
-    let named = |error| match error {
-        Error::Unreadable { path: at, reason } if at == *local => Error::Unreadable { path: path.clone(), reason },
-        other => other,
-    };
-    let mut notes = Vec::new();
-    let (reader, spill, (bytes, version)) = match extension.as_deref() {
-        Some("csv" | "tsv") => {
-            let spill = csv::to_parquet(&path, local).map_err(named)?;
-            notes = spill.notes;
-            let spill = spill.file.into_temp_path();
-            (Reader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
-        }
-        Some("arrow" | "ipc" | "feather") => {
-            let opened = ipc::IpcFile::open(local).map_err(|error| magic::explained("Arrow IPC", local, error));
-            (Reader::Ipc(Box::new(opened.map_err(named)?)), copy, stat()?)
-        }
-        _ => {
-            let file = parquet::ParquetFile::open(&path).map_err(|error| magic::explained("Parquet", &path, error))?;
-            let stat = (file.length(), file.version().to_owned());
-            (Reader::Parquet(Box::new(file)), None, stat)
-        }
-    };
-    if before.is_some_and(|before| before != (bytes, version.clone())) {
-        let reason = "the file was changed while it was read; write snapshots beside and rename them".into();
-        return Err(Error::Unreadable { path, reason });
-    }
-    let mut names = HashSet::new();
-    if let Some(twice) = reader.fields().iter().find(|field| !names.insert(field.name.clone())) {
-        let reason = format!("two columns are called '{}'; rename one", twice.name);
-        return Err(Error::Unreadable { path, reason });
-    }
-    Ok(OpenFile { path, reader, partitions, bytes, version, notes, _spill: spill })
-}
-
-/// The columns of all files, in the order in which they first appear.
-fn unify(files: &[OpenFile]) -> Vec<Column> {
-    let mut columns: Vec<Column> = Vec::new();
-    let mut kinds: Vec<Vec<(usize, ColumnType)>> = Vec::new();
-    let mut index = HashMap::new();
-    let mut values = partition::Values::default();
-    for (i, file) in files.iter().enumerate() {
-        let stored = file
-            .reader
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(at, field)| (field.name.to_string(), ColumnType::of(&field.dtype), Position::Stored(at)));
-        // A stored column wins over a partition key of the same name.
-        let stored_name = |name: &str| file.reader.fields().iter().any(|field| field.name == name);
-        let keys = file.partitions.iter().enumerate().filter(|(_, (name, _))| !stored_name(name));
-        let partitions: Vec<_> = keys.collect();
-        partitions.iter().for_each(|(_, (name, value))| values.add(name, value));
-        // What the values of all files are decides the type.
-        let partitions =
-            partitions.into_iter().map(|(at, (name, _))| (name.clone(), ColumnType::Null, Position::Partition(at)));
-        for (name, kind, position) in partitions.chain(stored) {
-            let at = *index.entry(name.clone()).or_insert_with(|| {
-                let at = vec![None; files.len()];
-                columns.push(Column { name, kind: ColumnType::Null, note: None, at, other: None });
-                kinds.push(Vec::new());
-                columns.len() - 1
-            });
-            let column = &mut columns[at];
-            column.at[i] = Some(position);
-            if let (None, Position::Stored(at)) = (&column.note, position) {
-                column.note = file.notes.get(at).cloned().flatten();
-            }
-            kinds[at].push((i, kind));
-        }
-    }
-    for (column, kinds) in columns.iter_mut().zip(kinds) {
-        let agreed = common(files, &kinds);
-        // Precision is not lost for files without values either.
-        let coarse =
-            agreed == Ok(ColumnType::Numeric(Domain::F32)) && kinds.iter().any(|(_, kind)| Ok(kind) != agreed.as_ref());
-        column.kind = match agreed {
-            Ok(agreed) if !coarse => agreed,
-            agreed => {
-                // What holds nothing but missing values has the type that its writer happened to give it.
-                let (valued, empty): (Vec<_>, Vec<_>) =
-                    kinds.into_iter().partition(|(file, _)| has_values(&files[*file], column.at[*file]));
-                empty.iter().for_each(|(file, _)| column.at[*file] = Some(Position::Empty));
-                common(files, &valued).or(agreed).unwrap_or_else(ColumnType::Mixed)
-            }
-        };
-    }
-    for column in &mut columns {
-        let Some(readings) = values.readings(&column.name) else { continue };
-        let kinds = [Some(&readings.own), readings.other.as_ref()];
-        let common = kinds.into_iter().flatten().find_map(|kind| column.kind.common(kind));
-        if matches!(column.kind, ColumnType::Mixed(_)) {
-            continue;
-        }
-        let stored = column.at.iter().any(|at| matches!(at, Some(Position::Stored(_))));
-        column.kind = common.unwrap_or_else(|| {
-            let (stored, partitions) = (column.kind.name(), readings.own.name());
-            ColumnType::Mixed(format!("{stored} and, in the names of folders, {partitions}"))
-        });
-        if let (false, Some(kind)) = (stored, readings.other) {
-            column.other = Some(Box::new(Column { kind, ..column.clone() }));
-        }
-    }
-    columns
-}
-
-/// The type in which the values of all files can be compared.
-///
-/// # Errors
-/// Which file has another type than those before it.
-fn common(files: &[OpenFile], kinds: &[(usize, ColumnType)]) -> std::result::Result<ColumnType, String> {
-    kinds.iter().try_fold(ColumnType::Null, |so_far, (file, kind)| {
-        so_far
-            .common(kind)
-            .ok_or_else(|| format!("{} and, in {}, {}", so_far.name(), shown(&files[*file].path), kind.name()))
-    })
-}
-
-/// Whether a column of a file has a value that is not missing; read only where files disagree on the type.
-fn has_values(file: &OpenFile, at: Option<Position>) -> bool {
-    let Some(Position::Stored(column)) = at else { return true };
-    (0..file.reader.chunk_rows().count()).any(|chunk| match file.reader.read(chunk, column, true) {
-        Ok(arrays) => arrays.iter().any(|array| {
-            let tally = keys::missing(&**array);
-            tally.null + tally.nan < tally.rows
-        }),
-        // It will be reported when it is read in earnest.
-        Err(_) => true,
-    })
-}
 
 thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };

@@ -450,6 +450,17 @@ fn categorical<'a>(
     };
     let found = pool.categories(counter, current, column, limits)?;
     let (b, tb) = (&found.0, found.1);
+    let without;
+    let (a, b, ta, tb) = match &options.missing {
+        Some(texts) => {
+            without = [(a, ta), (b, tb)].map(|(categories, tally)| {
+                let (known, missing) = categories.without(|name| texts.has(name));
+                (known, Tally { null: tally.null + missing, ..tally })
+            });
+            (&without[0].0, &without[1].0, without[0].1, without[1].1)
+        }
+        None => (a, b, ta, tb),
+    };
     let names = dtypes.clone();
     let figures = figures::categorical(a, b, &ta, &tb, dtypes, options).map(|mut figures| {
         figures.metrics.convention = options.convention.map(|rules| convention::categorical(rules, a, b, options));

@@ -1,6 +1,7 @@
 //! Sweeping a fleet: a few models at a time are opened while those before them are compared, most important first, so
 //! that memory does not grow with the fleet and a deadline costs the least important ones.
 
+use std::borrow::Cow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -172,16 +173,17 @@ impl<'a> Run<'a> {
             columns_of(item).for_each(|(snapshot, column)| pool.plan(snapshot, column));
         }
         // Items that ask the same of the same columns are counted once.
-        let mut known: Vec<(&Item<'_>, &Options, Feature)> = Vec::new();
+        let mut known: Vec<(&Item<'_>, Cow<'_, Options>, Feature)> = Vec::new();
         let mut features = Vec::with_capacity(group.len());
         let mut whole = true;
         for item in group {
             let model = shard.tasks[item.task].model;
+            let wanted = model.options_of(item.baseline.name());
             let same = known.iter().find(|(other, options, _)| {
                 std::ptr::eq(other.current, item.current)
                     && other.baseline.is(&item.baseline)
                     && other.kind == item.kind
-                    && options.same_figures(&model.options)
+                    && options.same_figures(&wanted)
             });
             let mut feature = match same {
                 Some((_, _, feature)) => feature.clone(),
@@ -191,10 +193,10 @@ impl<'a> Run<'a> {
                     continue;
                 }
                 None => {
-                    let (counter, options) = (self.counter, &model.options);
-                    let feature = compare_feature(counter, item.baseline, item.current, item.kind, options, &mut pool);
+                    let counter = self.counter;
+                    let feature = compare_feature(counter, item.baseline, item.current, item.kind, &wanted, &mut pool);
                     if group.len() > 1 {
-                        known.push((item, options, feature.clone()));
+                        known.push((item, wanted, feature.clone()));
                     }
                     feature
                 }

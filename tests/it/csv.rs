@@ -363,9 +363,11 @@ fn what_is_not_csv_is_refused_by_name() {
 #[test]
 fn a_header_may_have_one_column_without_a_name_and_a_byte_order_mark() {
     let folder = TempDir::new().unwrap();
-    // What pandas writes with its index.
+    let path = file(&folder, "unnamed.csv", "\u{feff},x\r\n0.5,1.5\r\n1,2.5");
+    assert_eq!(types(&itself(&path)), [("", "float64"), ("x", "float64")]);
+    // What pandas writes with its index, which is left out.
     let path = file(&folder, "index.csv", "\u{feff},x\r\n0,1.5\r\n1,2.5");
-    assert_eq!(types(&itself(&path)), [("", "int64"), ("x", "float64")]);
+    assert_eq!(types(&itself(&path)), [("x", "float64")]);
     let tabs = file(&folder, "tabs.tsv", "a b\tc, d\n1\t2,5\n");
     assert_eq!(types(&itself(&tabs)), [("a b", "int64"), ("c, d", "float64")]);
     let bars = file(&folder, "bars.csv", "a|b\n1|2.5\n");

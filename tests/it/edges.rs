@@ -240,14 +240,14 @@ fn rows_without_a_partition_key_are_null_and_floats_are_no_categories() {
     for key in ["1", "2", "__HIVE_DEFAULT_PARTITION__"] {
         let sub = folder.path().join(format!("k={key}"));
         std::fs::create_dir_all(&sub).unwrap();
-        write(&sub, "part", floats(&[1.0, 2.0]));
+        write(&sub, "part", floats(&[1.0, 2.5]));
     }
     let spec = folder.path().display().to_string();
     let report = compare(&spec, &spec, &["--categorical", "x"]);
     assert_eq!(feature(&report, "k")["baseline"]["null"], 2);
     assert_eq!(feature(&report, "k")["baseline"]["max"], 2.0);
     assert_eq!(feature(&report, "x")["status"], "unsupported_type");
-    assert!(feature(&report, "x")["detail"].as_str().unwrap().contains("float64"));
+    assert!(feature(&report, "x")["detail"].as_str().unwrap().contains("2.5 cannot be read as a category"));
 }
 
 #[test]

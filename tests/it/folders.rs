@@ -206,7 +206,7 @@ fn windows_and_segments_go_by_partitions() {
     }
     let fleet = folder.path("fleet.toml");
     let text = "[[model]]\nname = \"m\"\nbaseline = \"data\"\ncurrent = \"data\"\nslice_by = [\"date\"]\n\
-                time = \"date\"\nwindows = [\"day\", \"48h\"]\n[model.segment.july]\nmonth = [7]\n\
+                time = \"date\"\nwindows = [\"day\", \"2d\"]\n[model.segment.july]\nmonth = [7]\n\
                 [model.segment.text]\nmonth = \"07\"\n[model.segment.late]\nmonth = { from = 8 }\n\
                 [model.segment.first]\ndate = \"2026-11-23\"\n[model.segment.none]\ndate = { missing = true }\n";
     fs::write(&fleet, text).unwrap();
@@ -221,13 +221,13 @@ fn windows_and_segments_go_by_partitions() {
         (rows("baseline"), rows("current"))
     };
     assert_eq!(rows("day", ""), (1500, 600));
-    assert_eq!(rows("48h", ""), (1500, 1100));
-    assert_eq!(rows("48h", "july"), (300, 200));
-    assert_eq!(rows("48h", "text"), (300, 200));
+    assert_eq!(rows("2d", ""), (1500, 1100));
+    assert_eq!(rows("2d", "july"), (300, 200));
+    assert_eq!(rows("2d", "text"), (300, 200));
     assert_eq!(rows("day", "late"), (1200, 500));
-    assert_eq!(rows("48h", "first"), (400, 0));
-    assert_eq!(rows("48h", "none"), (0, 0));
-    assert_eq!(rows("48h", "date=2026-11-25"), (600, 600));
+    assert_eq!(rows("2d", "first"), (400, 0));
+    assert_eq!(rows("2d", "none"), (0, 0));
+    assert_eq!(rows("2d", "date=2026-11-25"), (600, 600));
     // Dates are compared on request only, as stored ones are.
     let whole = report["models"].as_array().unwrap().iter().find(|model| model["window"] == "day").unwrap();
     assert_eq!(feature(whole, "date")["status"], "not_compared");

@@ -406,7 +406,7 @@ fn unsigned_and_signed_integers_meet_or_are_refused_by_value() {
         assert_eq!(statistic(&found), ks(&as_signed, &signed));
     }
     // Integers that no signed type has, against signed ones.
-    let large: Vec<u64> = small.iter().map(|x| x + (1 << 63)).collect();
+    let large: Vec<u64> = small.iter().map(|x| x * 1_000_000_000 + (1 << 63)).collect();
     let positive: Vec<i64> = signed.iter().map(|x| x + 200).collect();
     for found in
         compared(PrimitiveArray::from_vec(large.clone()).boxed(), PrimitiveArray::from_vec(positive).boxed(), None)
@@ -425,7 +425,7 @@ fn unsigned_and_signed_integers_meet_or_are_refused_by_value() {
         compared(PrimitiveArray::from_vec(signed).boxed(), PrimitiveArray::from_vec(large).boxed(), None);
     assert_eq!(statistic(&live), 1.0);
     assert!(
-        frozen.status == Status::TypeChanged && frozen.detail.as_ref().unwrap().contains("holds 9223372036854"),
+        frozen.status == Status::TypeChanged && frozen.detail.as_ref().unwrap().contains("holds 9223"),
         "{frozen:?}"
     );
 }
