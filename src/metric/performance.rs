@@ -350,8 +350,7 @@ pub fn maturity(arrived: &[u64], waiting: &[u64], share: f64) -> Option<usize> {
     let mut left = 1.0;
     let mut curve: Vec<(usize, f64)> = Vec::new();
     // An arrival at the age of another row comes before it.
-    for bin in 0..arrived.len() {
-        let came = arrived[bin];
+    for (bin, &came) in arrived.iter().enumerate() {
         if came > 0 {
             left *= 1.0 - came as f64 / at_risk as f64;
             curve.push((bin, 1.0 - left));

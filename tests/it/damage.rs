@@ -298,7 +298,8 @@ fn mutate(format: &str, side: Side, sounds: &[Sound], other: PathBuf) {
     };
     let paths: Vec<_> = sounds.iter().map(|sound| write(sound.name.clone(), &sound.bytes)).collect();
     let expected = trial.sweep(&paths).unwrap();
-    let expected: Vec<Value> = expected.into_iter().map(|found| found.expect("a sound file is read")).collect();
+    let expected: Vec<Value> =
+        expected.into_iter().map(|found| found.unwrap_or_else(|| panic!("a sound file is read"))).collect();
 
     let mut random = Random(format.len() as u64);
     let mut counts: BTreeMap<(Outcome, bool), usize> = BTreeMap::new();
@@ -353,7 +354,7 @@ fn damaged_baselines_are_refused_and_never_stop_a_sweep() {
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let mut sound = Sound::read(&path);
     // Its hash covers everything.
-    sound.covered = vec![0..sound.bytes.len()];
+    sound.covered = std::iter::once(0..sound.bytes.len()).collect();
     mutate("baseline", Side::Baseline, &[sound], training);
 }
 

@@ -374,10 +374,10 @@ fn a_label_still_to_come_is_no_category_of_its_column_either() {
     let table = |pending: bool| {
         let label = |i: usize| match i % 5 {
             0 | 1 if pending => "NA",
-            _ if i % 2 == 0 => "yes",
+            _ if i.is_multiple_of(2) => "yes",
             _ => "no",
         };
-        let said = |i: usize| if i % 2 == 0 { "yes" } else { "no" };
+        let said = |i: usize| if i.is_multiple_of(2) { "yes" } else { "no" };
         let text = |of: &dyn Fn(usize) -> &'static str| Cells::Text((0..2000).map(|i| of(i).to_owned()).collect());
         let at = Cells::Time((0..2000).map(|i| 1_794_355_200_000_000 + i * 60_000_000).collect());
         to_parquet(vec![("at", at), ("y", text(&label)), ("p", text(&said))]).unwrap()

@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
+#![allow(clippy::print_stderr)] // Long tests say how far they are.
 
 mod cli;
 mod csv;

@@ -13,7 +13,7 @@ struct Header {
 }
 
 /// Reads the header of a list that may hold so many values.
-fn header<'a>(bytes: &mut &'a [u8], most: usize) -> Checked<Header> {
+fn header(bytes: &mut &[u8], most: usize) -> Checked<Header> {
     let mut number = || varint(bytes).ok_or("a list of deltas that is cut short");
     let header = Header { per_block: number()?, miniblocks: number()?, total: number()? };
     if header.total > most as u64 { Err("more deltas than values") } else { Ok(header) }
