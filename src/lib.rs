@@ -74,7 +74,10 @@
 //!   from it is one transaction.
 //! * [`scheduler`] likewise: a job is one of an event, a run is noted before it is started and started once by its name, and no
 //!   step is without its audit record.
-//! * What a sweep concludes follows from what was known when it was due: labels that came later are not read.
+//! * What a sweep concludes follows from what was known when it was due: labels that came later are not read. Which label
+//!   belongs to which prediction follows from ids and times, never from the order of rows ([`labels`]).
+//! * A file decides about memory only as far as its size and the memory limit allow, and a damaged one is a status of its
+//!   model.
 //! * A sweep that was killed, however often, ends in the report of one that was not; what has changed since is not
 //!   taken from the journal.
 //!
