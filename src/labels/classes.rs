@@ -298,15 +298,30 @@ impl<'a> Classes<'a> {
         if meet(labels, said) {
             return Ok(());
         }
-        let all: BTreeSet<&str> = labels.iter().chain(said).map(|(name, _)| *name).collect();
-        let all =
-            all.into_iter().map(|name| format!("\"{}\"", name.escape_debug())).take(5).collect::<Vec<_>>().join(", ");
+        let lacks = |those: &[(&str, u64)], name: &str| !those.iter().any(|(known, _)| *known == name);
+        let stranger = |these: &[(&str, u64)], those: &[(&str, u64)]| {
+            these
+                .iter()
+                .map(|(name, _)| *name)
+                .find(|name| lacks(those, name))
+                .map(|name| name.escape_debug().to_string())
+        };
+        // Only where one side has all classes of the other may a list of them be the remedy.
+        let whole = match (stranger(labels, said), stranger(said, labels)) {
+            (Some(name), None) => {
+                format!("; if '{name}' is a class that the model just never predicts, list all classes there")
+            }
+            (None, Some(name)) => {
+                format!("; if '{name}' is a class that just no label has yet, list all classes there")
+            }
+            _ => String::new(),
+        };
         bad(
             side,
             format!(
                 "are {}, but predictions '{}' are {}: they do not name the same classes, so no prediction can be judged; say \
-                 which label is which prediction with labels.classes, for example {{ {} }}, or list all classes if these are \
-                 they: [{all}]; text that stands for a missing label belongs into labels.missing",
+                 which label is which prediction with labels.classes, for example {{ {} }}; text that stands for a missing \
+                 label belongs into labels.missing{whole}",
                 list(labels),
                 self.labels.prediction.as_deref().unwrap_or_default(),
                 list(said),
@@ -495,6 +510,9 @@ mod tests {
             assert_eq!(found.is_ok(), wanted, "{truths:?} {said:?} {found:?}");
             if let Err(text) = found {
                 assert!(text.contains("labels.classes") && text.contains("'p'"), "{text}");
+                // A list is no remedy where each side has words of its own.
+                let own = |these: &[Value<'_>], those: &[Value<'_>]| these.iter().any(|value| !those.contains(value));
+                assert!(!(own(&truths, &said) && own(&said, &truths)) || !text.contains("list all"), "{text}");
             }
         }
     }
