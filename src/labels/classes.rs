@@ -512,7 +512,9 @@ mod tests {
                 assert!(text.contains("labels.classes") && text.contains("'p'"), "{text}");
                 // A list is no remedy where each side has words of its own.
                 let own = |these: &[Value<'_>], those: &[Value<'_>]| these.iter().any(|value| !those.contains(value));
-                assert!(!(own(&truths, &said) && own(&said, &truths)) || !text.contains("list all"), "{text}");
+                if own(&truths, &said) && own(&said, &truths) {
+                    assert!(!text.contains("list all"), "{text}");
+                }
             }
         }
     }
