@@ -1,7 +1,7 @@
 //! Addresses of objects: told from paths of files, taken apart, and shown without what is secret in them.
 //!
 //! A signed link holds its permission in the query (`?X-Amz-Signature=…`, `?sig=…`), and an address may hold a password
-//! before the host. Whoever shows an address, a path or a snapshot as it was given does so by [`shown`].
+//! before the host. Code that shows an address, a path or a snapshot as it was given does so by [`shown`].
 
 use std::path::Path;
 

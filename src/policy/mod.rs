@@ -32,7 +32,7 @@ pub struct Evaluation {
     /// How much there is to learn from, where labels are declared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
-    /// What became of the labels that were read.
+    /// How the labels that were read were used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<performance::LabelCounts>,
     /// Why labels could not be read, or cannot be held against predictions.

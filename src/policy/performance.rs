@@ -43,7 +43,7 @@ impl Predictions for [Prediction] {
     }
 }
 
-/// What became of the labels that were read.
+/// How the labels that were read were used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelCounts {
     /// Labels with an id and a value that were known before the sweep.

@@ -576,7 +576,7 @@ impl KeySource for NumericColumn<'_> {
 }
 
 /// Of a file without a byte.
-const EMPTY: &str = "an empty file (0 bytes): whoever wrote it did not finish; write it again, or remove it";
+const EMPTY: &str = "an empty file (0 bytes): its writer did not finish; write it again, or remove it";
 
 thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };

@@ -1,5 +1,5 @@
 //! How much memory one part of a file may ask for. What a file says of itself may be wrong, and memory that cannot be had
-//! ends the whole process; so whoever is about to believe a length in a file asks here first.
+//! ends the whole process; so a length in a file is checked here before it is used.
 
 use std::sync::OnceLock;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::BaselineSide;
 use crate::snapshot::{ColumnType, Snapshot};
 
-/// What has become of a column since the baseline.
+/// How a column differs from the baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
@@ -35,7 +35,7 @@ impl Change {
 pub struct SchemaChange {
     /// The column.
     pub column: String,
-    /// What has become of it.
+    /// How it differs.
     pub change: Change,
     /// Its type in the baseline, where it is there.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -311,7 +311,7 @@ fn data_hash(reports: &[&ModelReport]) -> String {
     if counted { hex(&hash.finalize()) } else { String::new() }
 }
 
-/// How a model predicts, how much there is to learn from, and what became of its labels.
+/// How a model predicts, how much there is to learn from, and how its labels were used.
 type Judged = (Performance, Volume, LabelCounts);
 
 fn judge_labels(model: &Model, known: Option<&Known>, as_of: Timestamp) -> Result<Option<Judged>> {

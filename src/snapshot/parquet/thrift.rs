@@ -6,7 +6,7 @@
 pub enum Shape {
     Bool,
     Byte,
-    /// Up to 32 bits. What is not 0 names the number for whoever asked.
+    /// Up to 32 bits. A tag that is not 0 says which number of the walk it is.
     Int(u8),
     /// Up to 64 bits.
     Long(u8),
