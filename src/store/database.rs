@@ -15,8 +15,11 @@ use tokio::runtime::{Builder, Runtime};
 use crate::error::{Error, Result};
 
 /// The schema, in steps that are never changed once released. Each is the same text for both databases.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("triggers", include_str!("0001_triggers.sql")), ("retrain", include_str!("0002_retrain.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("triggers", include_str!("0001_triggers.sql")),
+    ("retrain", include_str!("0002_retrain.sql")),
+    ("nights", include_str!("0003_nights.sql")),
+];
 
 /// An open database.
 pub struct Database {
