@@ -315,7 +315,12 @@ fn labels(text: &mut String, model: &Model, counts: Option<LabelCounts>) -> anyh
 
 fn volume(text: &mut String, found: &Volume) -> anyhow::Result<()> {
     let missing = found.wanted.value.saturating_sub(found.labels);
-    let change = if missing == 0 { "fires".into() } else { format!("{missing} more would fire") };
+    let change = match (found.set, missing) {
+        (true, 0) => "fires".into(),
+        (true, _) => format!("{missing} more would fire"),
+        (false, 0) => "the trigger is not set; with [trigger.volume] it would fire".into(),
+        (false, _) => format!("the trigger is not set; with [trigger.volume] {missing} more would fire"),
+    };
     writeln!(
         text,
         "\nvolume: {} new labels since {}, {} are enough: {change}",

@@ -32,11 +32,15 @@ pub enum Topic {
     Job,
     /// Budgets that are nearly used up.
     Budget,
+    /// A metric beyond its warning level.
+    Warning,
+    /// Data that are missing, late, unreadable, of another schema, or too few to judge; a store that was made anew.
+    Data,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Event, Self::Approval, Self::Job, Self::Budget];
+    pub const ALL: [Self; 6] = [Self::Event, Self::Approval, Self::Job, Self::Budget, Self::Warning, Self::Data];
 
     /// The name in fleet files.
     pub fn name(self) -> &'static str {
@@ -45,6 +49,8 @@ impl Topic {
             Self::Approval => "approval",
             Self::Job => "job",
             Self::Budget => "budget",
+            Self::Warning => "warning",
+            Self::Data => "data",
         }
     }
 }

@@ -38,8 +38,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -60,6 +60,8 @@ pub struct Fleet {
     pub sweep: Schedule,
     /// The zone in which that is read.
     pub zone: TimeZone,
+    /// For how long a sweep waits for data that are missing or unreadable: later ticks try again until then.
+    pub wait_for_data: SignedDuration,
     /// Its models, in file order.
     pub models: Vec<Model>,
     /// What holds for training them.
@@ -240,6 +242,9 @@ impl Model {
 /// What stands in place of a baseline where each window is compared with the one before it.
 const PREVIOUS: &str = "previous";
 
+/// For how long a sweep waits for data unless the fleet file says so.
+const WAIT_FOR_DATA: SignedDuration = SignedDuration::from_hours(8);
+
 /// Bytes of a model's name.
 const MOST_NAME: usize = 512;
 
@@ -316,6 +321,12 @@ impl Fleet {
             None => TimeZone::UTC,
         };
 
+        let wait_for_data = match &table.wait_for_data {
+            Some(given) => {
+                policy::duration("wait_for_data", given.get_ref()).map_err(|reason| mistake(at(given), reason))?
+            }
+            None => WAIT_FOR_DATA,
+        };
         let governance = Governance {
             budget: table.budget.check().map_err(|reason| mistake(text.find("[budget"), reason))?,
             approval: table.approval.check().map_err(|reason| mistake(text.find("[approval"), reason))?,
@@ -489,7 +500,8 @@ impl Fleet {
         }
         let stem = path.file_stem().map_or_else(|| "fleet".into(), |stem| stem.to_string_lossy().into_owned());
         let named = table.name.is_some();
-        Ok(Self { name: table.name.unwrap_or(stem), named, sweep, zone: fleet_zone, models, governance, channels })
+        let name = table.name.unwrap_or(stem);
+        Ok(Self { name, named, sweep, zone: fleet_zone, wait_for_data, models, governance, channels })
     }
 }
 

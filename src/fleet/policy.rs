@@ -286,10 +286,29 @@ pub struct Triggers {
     pub min_labels: Given<usize>,
     /// Confidence of the interval that must lie beyond the level.
     pub confidence: Given<f64>,
+    /// Whether new labels alone are a reason: only where `[trigger.volume]` is set.
+    pub volume: Given<bool>,
     /// So many new labels ...
     pub labels: Given<u64>,
     /// ... in so long a time.
     pub volume_within: Given<SignedDuration>,
+}
+
+impl Triggers {
+    /// Why a trigger of a model cannot fire; `None` where it can. `labels` says whether `[model.labels]` is set.
+    pub fn inactive(&self, trigger: Trigger, labels: bool) -> Option<String> {
+        if self.off.value.contains(&trigger) {
+            return Some(format!("off ({})", self.off.origin.name()));
+        }
+        let missing = match trigger {
+            Trigger::Schedule => self.schedule.value.is_none().then_some("schedule"),
+            Trigger::Drift => None,
+            Trigger::Performance | Trigger::Volume if !labels => Some("[model.labels]"),
+            Trigger::Performance => self.level.value.is_none().then_some("trigger.performance.level"),
+            Trigger::Volume => (!self.volume.value).then_some("[trigger.volume]"),
+        };
+        missing.map(|missing| format!("not set: {missing}"))
+    }
 }
 
 /// Where a model's predictions meet what came true.
@@ -337,8 +356,7 @@ pub(super) struct TriggerTable {
     drift: DriftTable,
     #[serde(default)]
     performance: PerformanceTable,
-    #[serde(default)]
-    volume: VolumeTable,
+    volume: Option<VolumeTable>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -528,6 +546,7 @@ impl TriggerTable {
             Ok::<_, String>(Given::nearest(length(what, model)?, length(what, fleet)?, built_in))
         };
         let (p, fp) = (&self.performance, &fleet.performance);
+        let [v, fv] = [self, fleet].map(|table| table.volume.clone().unwrap_or_default());
         let metric = Given::nearest(p.metric.map(Some), fp.metric.map(Some), None);
         // A level belongs to a metric: one set for another metric does not carry over.
         let or_default = |metric: Option<Quality>| metric.unwrap_or(Quality::Accuracy);
@@ -566,12 +585,17 @@ impl TriggerTable {
                 within("confidence", fp.confidence, 0.5..=0.999_999)?,
                 0.95,
             ),
+            volume: Given::nearest(
+                self.volume.as_ref().map(|_| true),
+                fleet.volume.as_ref().map(|_| true),
+                false,
+            ),
             labels: Given::nearest(
-                within("labels", self.volume.labels, 1..=u64::MAX)?,
-                within("labels", fleet.volume.labels, 1..=u64::MAX)?,
+                within("labels", v.labels, 1..=u64::MAX)?,
+                within("labels", fv.labels, 1..=u64::MAX)?,
                 5000,
             ),
-            volume_within: given_length("within", &self.volume.within, &fleet.volume.within, 7)?,
+            volume_within: given_length("within", &v.within, &fv.within, 7)?,
         };
         let judged = or_default(triggers.metric.value);
         let most = if judged.higher_is_better() { 1.0 } else { f64::MAX };

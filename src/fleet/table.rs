@@ -27,6 +27,8 @@ pub(super) struct FleetTable {
     #[serde(default)]
     pub(super) time_zone: Option<Spanned<String>>,
     #[serde(default)]
+    pub(super) wait_for_data: Option<Spanned<String>>,
+    #[serde(default)]
     pub(super) defaults: Settings,
     #[serde(default)]
     pub(super) budget: BudgetTable,

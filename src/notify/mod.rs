@@ -2,12 +2,15 @@
 //! channel that is about it. Sent at least once; what cannot be sent waits, and in the end is put aside.
 
 mod channels;
+mod kinds;
 mod text;
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+
+pub use kinds::{KINDS, Kind};
 
 use crate::error::Result;
 use crate::fleet::{Channel, Fleet, Topic};
@@ -30,24 +33,13 @@ pub struct Fact<'a> {
     pub body: Value,
 }
 
-/// What a fact is about, for those who want to know; `None` for what is kept in the audit only.
-fn topic(kind: &str) -> Option<Topic> {
-    Some(match kind {
-        "event.open" => Topic::Event,
-        "job.ask" | "job.escalate" | "job.approve" | "job.reject" | "job.expire" => Topic::Approval,
-        "job.start" | "job.succeed" | "job.retry" | "job.fail" | "job.time_out" | "job.cancel" => Topic::Job,
-        "budget.warning" => Topic::Budget,
-        _ => return None,
-    })
-}
-
 /// Writes a fact into the audit and the outbox, inside a transaction: the number of its record.
 ///
 /// # Errors
 /// [`crate::error::Error::Store`].
 pub fn record(fleet: &Fleet, store: &mut Store, fact: Fact<'_>) -> Result<u64> {
     let Fact { at, actor, kind, subject, body } = fact;
-    let channels: Vec<(&Channel, Topic)> = match topic(kind) {
+    let channels: Vec<(&Channel, Topic)> = match Kind::of(kind).map(|kind| kind.topic) {
         // Leave that nobody had to give is news to nobody.
         Some(Topic::Approval) if kind == "job.approve" && body["grant"]["by"] == "policy" => Vec::new(),
         Some(topic) => {

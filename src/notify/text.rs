@@ -21,6 +21,15 @@ pub struct Letter {
 const TEMPLATE: &str = "\
 {%- set f = figures -%}
 {%- set who = f.model | default(subject) -%}
+{%- set data = {
+  'data.late': 'data are late',
+  'data.arrived': 'late data have come and were judged',
+  'data.missing': 'data are missing; the sweep was judged without them',
+  'data.unreadable': 'data cannot be read; the sweep was judged without them',
+  'data.schema': 'columns were added, went or changed their type',
+  'data.labels': 'labels cannot be used; performance is not judged',
+  'data.not_judged': 'nothing could be judged for a week or more',
+} -%}
 [{{ fleet }}] {{ who }}: {% if kind == 'event.open' -%}
 retraining is asked for by its {{ f.trigger }} trigger: {{ f.reason }}
 {%- elif kind in ('job.ask', 'job.escalate') -%}
@@ -39,6 +48,20 @@ training started, attempt {{ f.attempt }}
 trained, for {{ f.spent }}
 {%- elif kind == 'job.retry' -%}
 training failed, and is tried again after {{ f.not_before }}: {{ f.reason }}
+{%- elif kind == 'performance.warning' -%}
+{{ f.metric }} {{ f.value }} ({{ f.low }} to {{ f.high }}, {{ f.rows }} rows) is beyond its warning level {{ f.warning }}\
+{% if f.level is number %}; at {{ f.level }} it asks for a training{% endif %}
+{%- elif kind == 'store.create' -%}
+a new store was made. If the fleet has been swept before, its state was lost: events, jobs, mutes and the last sweeps are forgotten
+{%- elif kind in data -%}
+{{ data[kind] }} ({{ f.models }} {{ 'model' if f.models == 1 else 'models' }}, sweep of {{ f.as_of }})\
+{% if f.until %}; tried again until {{ f.until }}{% endif %}
+{%- for found in f.findings %}
+{{ found.model }}: {{ found.reason }}
+{%- endfor %}
+{%- if f.more %}
+and {{ f.more }} more
+{%- endif %}
 {%- elif kind == 'budget.warning' -%}
 {{ f.taken }} of {{ f.budget }} are spent or set aside for {{ f.month }}; forecast {{ f.forecast }}
 {%- else -%}

@@ -197,6 +197,14 @@ pub struct Volume {
     pub wanted: Given<u64>,
     /// When the count begins: so long ago, or with the last training, or when it last fired.
     pub since: Timestamp,
+    /// Whether the trigger is set; where it is not, the count only says what would fire.
+    #[serde(default = "set")]
+    pub set: bool,
+}
+
+/// Evaluations of older versions: the trigger was always set there.
+fn set() -> bool {
+    true
 }
 
 /// The share of the labels that will come by which time predictions count as matured.
@@ -526,7 +534,7 @@ impl Volume {
     pub fn begin(triggers: &Triggers, since: Option<Timestamp>, as_of: Timestamp) -> Self {
         let window = as_of.checked_sub(triggers.volume_within.value).unwrap_or(Timestamp::MIN);
         let since = since.map_or(window, |since| since.max(window));
-        Self { labels: 0, wanted: triggers.labels, since }
+        Self { labels: 0, wanted: triggers.labels, since, set: triggers.volume.value }
     }
 
     /// Counts the label of a prediction.
@@ -537,7 +545,7 @@ impl Volume {
 
     /// Why it fires, in a sentence, if it does.
     pub fn reason(&self) -> Option<String> {
-        (self.labels >= self.wanted.value)
+        (self.set && self.labels >= self.wanted.value)
             .then(|| format!("{} new labels since {}, {} are enough", self.labels, self.since, self.wanted.value))
     }
 }

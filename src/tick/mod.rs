@@ -316,10 +316,10 @@ type Judged = (Performance, Volume, LabelCounts);
 
 fn judge_labels(model: &Model, known: Option<&Known>, as_of: Timestamp) -> Result<Option<Judged>> {
     let triggers = &model.triggers;
+    // Without a level the figures are still shown.
     let off = |trigger| triggers.off.value.contains(&trigger);
-    let Some(labels) = model.labels.as_ref().filter(|_| !off(Trigger::Performance) || !off(Trigger::Volume)) else {
-        return Ok(None);
-    };
+    let needed = !off(Trigger::Performance) || triggers.inactive(Trigger::Volume, true).is_none();
+    let Some(labels) = model.labels.as_ref().filter(|_| needed) else { return Ok(None) };
     let since = performance::horizon(triggers, labels.delay, as_of);
     let metric = triggers.metric.value.unwrap_or(Quality::Accuracy);
     let question = Question { metric, zone: &model.zone, since, before: as_of };

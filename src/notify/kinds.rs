@@ -1,0 +1,106 @@
+//! Every kind of message there is: its topic, and an example of its figures. The examples let `doctor` and the tests render
+//! each kind through each channel before a night needs it.
+
+use serde_json::{Value, json};
+
+use crate::fleet::Topic;
+
+/// A kind of message.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Its name, as in the audit: for example `job.approve`.
+    pub name: &'static str,
+    /// What it is about: channels choose by that.
+    pub topic: Topic,
+    example: fn() -> Value,
+}
+
+impl Kind {
+    /// Figures as a message of the kind has them.
+    pub fn example(&self) -> Value {
+        (self.example)()
+    }
+
+    /// The kind of a name; `None` for what is kept in the audit only.
+    pub fn of(name: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.name == name)
+    }
+}
+
+const fn kind(name: &'static str, topic: Topic, example: fn() -> Value) -> Kind {
+    Kind { name, topic, example }
+}
+
+/// All of them.
+pub const KINDS: &[Kind] = &[
+    kind("event.open", Topic::Event, || {
+        json!({
+            "model": "churn", "trigger": "drift", "reason": "2 of 40 columns drift: age (psi 0.310 > 0.15)",
+            "due": "2026-11-26T02:00:00Z", "sweep": { "id": "20261126T020000Z-0123456789ab", "counts_hash": "00" }, "event_sha256": "00",
+        })
+    }),
+    kind("job.ask", Topic::Approval, asked),
+    kind("job.escalate", Topic::Approval, asked),
+    kind("job.approve", Topic::Approval, || {
+        json!({ "step": "approve", "model": "churn", "grant": { "by": { "person": "ana" }, "reason": "it pays", "at": "2026-11-26T08:00:00Z", "overruns": [] } })
+    }),
+    kind("job.reject", Topic::Approval, || {
+        json!({ "step": "reject", "model": "churn", "by": "ana", "reason": "new features next week", "spent": "$0.00" })
+    }),
+    kind("job.expire", Topic::Approval, || {
+        json!({ "step": "expire", "model": "churn", "reason": "nobody has answered: ana, bo, then cto", "spent": "$0.00" })
+    }),
+    kind("job.start", Topic::Job, || {
+        json!({ "step": "start", "model": "churn", "attempt": 1, "stop_at": "2026-11-26T11:00:00Z" })
+    }),
+    kind("job.succeed", Topic::Job, || json!({ "step": "succeed", "model": "churn", "attempt": 1, "spent": "$612.50" })),
+    kind("job.retry", Topic::Job, || {
+        json!({
+            "step": "retry", "model": "churn", "attempt": 1, "reason": "exit code 1; its output is in output.log",
+            "not_before": "2026-11-26T03:10:00Z",
+        })
+    }),
+    kind("job.fail", Topic::Job, failed),
+    kind("job.time_out", Topic::Job, failed),
+    kind("job.cancel", Topic::Job, failed),
+    kind("budget.warning", Topic::Budget, || {
+        json!({ "budget": "$10,000.00", "taken": "$8,120.00", "forecast": "$11,000.00", "month": "2026-11" })
+    }),
+    kind("performance.warning", Topic::Warning, || {
+        json!({
+            "model": "churn", "metric": "accuracy", "value": 0.914, "low": 0.909, "high": 0.919, "rows": 10_000,
+            "warning": 0.92, "level": 0.9, "as_of": "2026-11-26T02:00:00Z",
+        })
+    }),
+    kind("data.late", Topic::Data, || found(Some("2026-11-26T10:00:00Z"))),
+    kind("data.arrived", Topic::Data, || found(None)),
+    kind("data.missing", Topic::Data, || found(None)),
+    kind("data.unreadable", Topic::Data, || found(None)),
+    kind("data.schema", Topic::Data, || found(None)),
+    kind("data.labels", Topic::Data, || found(None)),
+    kind("data.not_judged", Topic::Data, || found(None)),
+    kind("store.create", Topic::Data, || json!({ "models": 12 })),
+];
+
+fn asked() -> Value {
+    json!({
+        "step": "ask", "model": "churn", "question": "it is expected to cost more than $500.00", "asked": "ana, bo",
+        "expected": "$600.00", "low": "$540.00", "high": "$690.00", "gain": "$4,800.00",
+        "request": { "reasons": [], "level": 0, "asked_at": "2026-11-26T02:05:00Z", "due": "2026-11-26T06:05:00Z" },
+    })
+}
+
+fn failed() -> Value {
+    json!({ "model": "churn", "attempt": 3, "reason": "exit code 1; its output is in output.log", "spent": "$37.50" })
+}
+
+fn found(until: Option<&str>) -> Value {
+    let reason = "current: production/date=2026-11-25/: no such file, or no data in it";
+    let mut body = json!({
+        "as_of": "2026-11-26T02:00:00Z", "models": 1, "findings": [{ "model": "churn", "reason": reason }], "more": 0,
+    });
+    if let Some(until) = until {
+        body["until"] = until.into();
+    }
+    body
+}
