@@ -181,6 +181,11 @@ impl Error {
     }
 }
 
+/// Whether a message, as reports keep it, says that data are not there, rather than that they cannot be read.
+pub fn is_of_missing_data(message: &str) -> bool {
+    ["no such file, or no data in it", "no rows; a comparison needs"].iter().any(|words| message.contains(words))
+}
+
 /// Why a feature has the figures it has, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -233,5 +238,19 @@ impl Status {
     /// Whether the feature could not be compared although it should have been.
     pub fn is_failure(self) -> bool {
         matches!(self, Status::MissingColumn | Status::TypeChanged | Status::Unreadable | Status::InternalError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_that_are_not_there_are_told_from_data_that_cannot_be_read() {
+        let path = || "production/".to_owned();
+        assert!(is_of_missing_data(&Error::NotFound { path: path() }.to_string()));
+        assert!(is_of_missing_data(&format!("current: {}", Error::NoRows { path: path() })));
+        let damaged = Error::Unreadable { path: path().into(), reason: "the footer is cut short".into() };
+        assert!(!is_of_missing_data(&damaged.to_string()));
     }
 }

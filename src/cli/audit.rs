@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use driftsweep::error::Error;
 use driftsweep::http::Http;
 use driftsweep::notify;
-use driftsweep::store::Message;
+use driftsweep::store::{Access, Message};
 use jiff::Timestamp;
 
 use super::TextFormat;
@@ -68,7 +68,7 @@ pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open()?;
+    let (_, mut store) = args.memory.open(Access::Read)?;
     let mut table = super::table(["record", "at", "by", "what", "to", "figures"]);
     store.audit(&args.subject, |record| {
         table.add_row([
@@ -86,7 +86,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open()?;
+    let (_, mut store) = args.memory.open(Access::Read)?;
     let expected = args.expect.as_ref().map(|(seq, hash)| (*seq, &**hash));
     let verified = store.verify_audit(expected)?;
     match args.format {
@@ -103,7 +103,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
 }
 
 fn export(args: &ExportArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open()?;
+    let (_, mut store) = args.memory.open(Access::Read)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let failed = |source| Error::Write { path: "standard output".into(), source };
     let written = store.audit("", |record| {
@@ -141,7 +141,8 @@ pub struct OutboxArgs {
 
 pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
     let (OutboxCommand::List(args) | OutboxCommand::Send(args) | OutboxCommand::Retry(args)) = command;
-    let (fleet, mut store) = args.memory.open()?;
+    let access = if matches!(command, OutboxCommand::List(_)) { Access::Read } else { Access::Existing };
+    let (fleet, mut store) = args.memory.open(access)?;
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     match command {
         OutboxCommand::List(_) => {

@@ -3,6 +3,7 @@
 use clap::Args;
 use driftsweep::retrain::{Estimate, Worth};
 use driftsweep::scheduler;
+use driftsweep::store::Access;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -33,7 +34,7 @@ pub struct EconomicsArgs {
 }
 
 pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open(Access::Read)?;
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let ledger = scheduler::ledger(&fleet, &mut store, now)?;
     let standings = scheduler::standings(&fleet, &ledger, now);
@@ -74,7 +75,7 @@ struct Line<'a> {
 }
 
 pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open(Access::Read)?;
     let mut lines = Vec::new();
     for model in &fleet.models {
         let Some(retrain) = &model.retrain else { continue };

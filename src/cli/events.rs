@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use clap::{Args, Subcommand, ValueEnum};
 use driftsweep::error::Error;
 use driftsweep::notify::{self, Fact};
-use driftsweep::store::{Event, Firing, Store};
+use driftsweep::store::{Access, Event, Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ pub fn run(command: &EventsCommand) -> anyhow::Result<u8> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open()?;
+    let (_, mut store) = args.memory.open(Access::Read)?;
     let wanted = |event: &Event| {
         (args.all || event.closed.is_none()) && args.model.as_ref().is_none_or(|model| *model == event.model)
     };
@@ -118,7 +118,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
 }
 
 fn close(args: &CloseArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open(Access::Existing)?;
     let at = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let event = find(&mut store, &args.event)?;
     if at < event.triggered_at || at.duration_since(Timestamp::now()) > SignedDuration::from_hours(24) {

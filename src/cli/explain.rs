@@ -8,7 +8,7 @@ use driftsweep::metric::performance::Measured;
 use driftsweep::policy::Evaluation;
 use driftsweep::policy::drift::{Column, Comparison, DriftVerdict, Signal};
 use driftsweep::policy::performance::{LabelCounts, Performance, Span, Standing, Volume};
-use driftsweep::store::{Firing, Store};
+use driftsweep::store::{Access, Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub struct ExplainArgs {
 }
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open(Access::Read)?;
     let model = super::model_of(&fleet, &args.model)?;
     if args.quality {
         return quality(args, &mut store);

@@ -12,7 +12,7 @@ use driftsweep::policy::drift::DriftVerdict;
 use driftsweep::retrain::approval::By;
 use driftsweep::retrain::{Job, State, queue};
 use driftsweep::scheduler::{self, Answer, Means};
-use driftsweep::store::{RunEntry, Store, Versioned};
+use driftsweep::store::{Access, RunEntry, Store, Versioned};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -117,7 +117,7 @@ pub fn run(command: &JobsCommand) -> anyhow::Result<u8> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open()?;
+    let (_, mut store) = args.memory.open(Access::Read)?;
     let wanted = |job: &Job| {
         let state = args.in_state.as_ref().map_or(args.all || !job.state.is_final(), |state| state == job.state.name());
         state && args.model.as_ref().is_none_or(|model| *model == job.model)
@@ -146,7 +146,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open(Access::Read)?;
     let job = find(&mut store, &args.job)?.job;
     let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
     let runs = store.runs_of(&job.id)?;
@@ -289,7 +289,7 @@ pub fn reject(args: &DecisionArgs) -> anyhow::Result<u8> {
 }
 
 fn decide(args: &DecisionArgs, answer: Answer) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open(Access::Existing)?;
     let (who, now) = who_and_when(args, &fleet.zone)?;
     let id = find(&mut store, &args.job)?.job.id;
     let job = scheduler::answer(&fleet, &mut store, &id, answer, (&who, &args.reason), now)?;
@@ -298,7 +298,7 @@ fn decide(args: &DecisionArgs, answer: Answer) -> anyhow::Result<u8> {
 }
 
 fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open(Access::Existing)?;
     let (who, now) = who_and_when(args, &fleet.zone)?;
     let id = find(&mut store, &args.job)?.job.id;
     let state = args.memory.folder();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Options};
-use driftsweep::store::Store;
+use driftsweep::store::{Access, Store};
 
 use super::state::FolderArgs;
 
@@ -20,10 +20,10 @@ pub struct MemoryArgs {
 }
 
 impl MemoryArgs {
-    /// The fleet as its file has it, and its memory.
-    pub fn open(&self) -> Result<(Fleet, Store)> {
+    /// The fleet as its file has it, and its memory, for what an access allows.
+    pub fn open(&self, access: Access) -> Result<(Fleet, Store)> {
         let fleet = Fleet::read(&self.fleet, &Options::new())?;
-        let store = self.store.open(&self.fleet, &fleet)?;
+        let store = self.store.open(&self.fleet, &fleet, access)?;
         Ok((fleet, store))
     }
 
@@ -48,8 +48,8 @@ pub struct StoreArgs {
 const VARIABLE: &str = "DRIFTSWEEP_STORE";
 
 impl StoreArgs {
-    /// Opens the memory of a fleet.
-    pub fn open(&self, path: &Path, fleet: &Fleet) -> Result<Store> {
+    /// Opens the memory of a fleet, for what an access allows.
+    pub fn open(&self, path: &Path, fleet: &Fleet, access: Access) -> Result<Store> {
         let default = || self.folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned();
         let place = self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE));
         if place.is_some() && !fleet.named {
@@ -59,6 +59,6 @@ impl StoreArgs {
                 reason: "fleets that may share a store are told apart by name; add name = \"…\" at the top".into(),
             });
         }
-        Store::open(&place.unwrap_or_else(default), &fleet.name)
+        Store::open_as(&place.unwrap_or_else(default), &fleet.name, access)
     }
 }

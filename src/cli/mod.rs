@@ -22,6 +22,7 @@ mod jobs;
 mod memory;
 mod mute;
 mod state;
+mod status;
 mod sweep;
 mod tick;
 mod when;
@@ -62,7 +63,7 @@ Exit codes:
   6   backend not available
   7   output cannot be written
   10  done, drift found (with --fail-on-drift) or events opened (with --fail-on-event)
-  11  done, but some features or models could not be compared
+  11  done, but some features or models could not be compared; kept until the next sweep, or until acknowledged
   12  done in part: the deadline came before some models
   13  the same sweep, or another tick of the fleet, is running already
   14  the store cannot be used
@@ -81,6 +82,8 @@ enum Command {
     Sweep(sweep::SweepArgs),
     /// Does everything that is due: the sweep, what follows from it, training by the calendar. For cron
     Tick(tick::TickArgs),
+    /// Shows how the last sweep went and what is waiting, with an exit code; or acknowledges it
+    Status(status::StatusArgs),
     /// Shows why the triggers of a model fired, or did not
     Explain(explain::ExplainArgs),
     /// Recommends thresholds for a wanted number of false alarms a night, and shows which past alarms would remain
@@ -354,6 +357,16 @@ fn align_right(table: &mut comfy_table::Table, columns: std::ops::Range<usize>) 
     }
 }
 
+/// Refuses to begin anew where something should be remembered.
+fn lost_state(fleet: &Fleet) -> anyhow::Error {
+    let reason = format!(
+        "nothing is known of fleet '{}' and --require-state is given: its state was lost, or --state or --store name another \
+         place; leave out --require-state to begin anew",
+        fleet.name.escape_debug()
+    );
+    Error::Store { store: "of the fleet".into(), reason }.into()
+}
+
 /// The model of a name.
 fn model_of<'a>(fleet: &'a Fleet, name: &str) -> anyhow::Result<&'a Model> {
     let found = fleet.models.iter().find(|model| model.name == name);
@@ -423,6 +436,7 @@ pub fn run() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Tick(args) => tick::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Events(command) => events::run(&command),

@@ -3,7 +3,7 @@
 use clap::Args;
 use driftsweep::fleet::Trigger;
 use driftsweep::notify::{self, Fact};
-use driftsweep::store::Mute;
+use driftsweep::store::{Access, Mute};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -54,7 +54,7 @@ fn length(text: &str) -> Result<SignedDuration, String> {
 }
 
 pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open(Access::Create)?;
     super::model_of(&fleet, &args.model)?;
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let until = match (&args.until, args.for_) {
@@ -86,7 +86,7 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
 }
 
 pub fn lift(args: &UnmuteArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open(Access::Existing)?;
     let trigger = args.trigger.map(Trigger::name).unwrap_or_default();
     let lifted = store.transaction(|store| {
         if !store.lift_mute(&args.model, trigger)? {

@@ -9,6 +9,7 @@ use driftsweep::fleet::{Fleet, Options};
 use driftsweep::http::Http;
 use driftsweep::notify::{self, Delivered};
 use driftsweep::scheduler::{self, Means, Passed, Trouble};
+use driftsweep::store::Access;
 use driftsweep::sweep::{Plan, Run, SweepReport};
 use driftsweep::tick::{self, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
@@ -37,9 +38,22 @@ pub struct TickArgs {
     /// Stay until no training is under way, at most so long, for example 6h: where what is left behind would be stopped
     #[arg(long, value_name = "DURATION")]
     wait: Option<SignedDuration>,
-    /// Exit with 10 if an event was opened
+    /// Exit with 10 if the last sweep opened an event
     #[arg(long)]
     fail_on_event: bool,
+    /// Judge this model again at the last sweep, because its data were corrected; may be given several times. The whole sweep
+    /// is counted anew, so that its tests are judged together
+    #[arg(long, value_name = "MODEL")]
+    again: Vec<String>,
+    /// Say nothing if nothing was due and nothing was found; the exit code is the same
+    #[arg(long, short)]
+    quiet: bool,
+    /// Refuse to begin with a new store (exit code 14): where the state is kept outside, a new one means that it was lost
+    #[arg(long)]
+    require_state: bool,
+    /// The fleet file was moved: it takes the place of the one that used the store before
+    #[arg(long)]
+    moved: bool,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -56,15 +70,49 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     if now.duration_since(clock) > SignedDuration::from_hours(24) {
         return Err(super::bad("--now", "lies in the future: nothing would be due until then"));
     }
-    let mut store = args.store.open(&args.fleet, &fleet)?;
+    for model in &args.again {
+        super::model_of(&fleet, model)?;
+    }
+    let access = if args.require_state { Access::Existing } else { Access::Create };
+    let mut store = args.store.open(&args.fleet, &fleet, access)?;
+    if args.require_state && store.is_new()? {
+        return Err(super::lost_state(&fleet));
+    }
+    tick::claim(&fleet, &mut store, &args.fleet, args.moved, now)?;
+    if !args.again.is_empty() {
+        let by = super::variable("USER").unwrap_or_else(|| "unknown".into());
+        tick::ask_again(&fleet, &mut store, &args.again, &by, now)?;
+    }
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
     // A sweep takes its time: it is later now. Trainings do not wait for it, nor for what keeps it from being run.
     let passed = follow_up(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
     let (ticked, passed) = (ticked?, passed?);
-    match args.format {
-        TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
-        TextFormat::Table => super::write_text(&(summary(&ticked, &options) + &jobs_done(&passed)))?,
+    if !(args.quiet && is_quiet(&ticked, &passed)) {
+        match args.format {
+            TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
+            TextFormat::Table => super::write_text(&(summary(&ticked, &options) + &jobs_done(&passed)))?,
+        }
+        report(&fleet, &ticked, &passed);
+    }
+    Ok(code(args, &ticked))
+}
+
+/// Whether there is nothing to tell: nothing was due, and nothing was found.
+fn is_quiet(ticked: &Ticked, passed: &FollowUp) -> bool {
+    let found = ticked.status.as_ref().is_some_and(|status| !status.is_quiet());
+    let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
+    !(ticked.new_store || (swept && found) || !ticked.firings.is_empty() || ticked.ahead.is_some() || passed.has_news())
+}
+
+/// What has to be seen to, on standard error.
+fn report(fleet: &Fleet, ticked: &Ticked, passed: &FollowUp) {
+    if ticked.new_store {
+        say!(
+            "driftsweep: new store created for fleet '{}': nothing was known of it. If it has been swept before, its state was \
+             lost (--state, --store); --require-state refuses that",
+            fleet.name.escape_debug()
+        );
     }
     for Trouble { model, run, reason } in &passed.passed.troubles {
         let (model, reason) = (super::shown(model), super::shown(reason));
@@ -75,26 +123,37 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
             "driftsweep: the last sweep counts as {ahead}, later than now: no sweep is due until then; was the clock wrong?"
         );
     }
-    let Some(sweep) = &ticked.sweep else { return Ok(code(args, &ticked, false)) };
+    let Some(status) = ticked.status.as_ref().filter(|_| !ticked.acknowledged) else { return };
+    // A sweep of an earlier tick was reported on then.
+    if ticked.sweep.is_none() && ticked.caught_up.is_empty() {
+        if status.is_partial() {
+            say!(
+                "driftsweep: the last sweep, of {}, left something to see to: {} models waiting for data, {} with failures; \
+                 `driftsweep status` shows it, and acknowledges it",
+                status.as_of,
+                status.waiting.len(),
+                status.failures.len()
+            );
+        }
+        return;
+    }
     const SHOWN: usize = 20;
-    for (model, failure) in sweep.failures.iter().take(SHOWN) {
-        say!("driftsweep: model '{}': {failure}", model.escape_debug());
+    let waiting = status.waiting.iter().map(|(model, waits)| {
+        format!("model '{}': {}; tried again until {}", model.escape_debug(), waits.reason, waits.until)
+    });
+    let failures = status.failures.iter().flat_map(|(model, all)| {
+        all.iter().map(|failure| format!("model '{}': {failure}", model.escape_debug())).collect::<Vec<_>>()
+    });
+    let all: Vec<String> = waiting.chain(failures).collect();
+    all.iter().take(SHOWN).for_each(|line| say!("driftsweep: {line}"));
+    if all.len() > SHOWN {
+        say!("driftsweep: … and {} more; `driftsweep status` shows them", all.len() - SHOWN);
     }
-    if sweep.failures.len() > SHOWN {
-        say!("driftsweep: … and {} more", sweep.failures.len() - SHOWN);
-    }
-    if !sweep.complete && sweep.summary.not_covered == 0 {
-        say!("driftsweep: nothing could be compared; the next tick tries again");
-        return Ok(super::PARTIAL);
-    }
-    if !sweep.complete {
+    if !status.complete {
         say!(
-            "driftsweep: the deadline came before {} comparisons; the next tick goes on with them until the next sweep is due",
-            sweep.summary.not_covered
+            "driftsweep: the deadline came before some models; the next tick goes on with them until the next sweep is due"
         );
-        return Ok(super::sweep::NOT_COVERED);
     }
-    Ok(code(args, &ticked, !sweep.failures.is_empty()))
 }
 
 /// What a tick did, as JSON.
@@ -127,7 +186,7 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
     }
     let started = Instant::now();
     // A connection of its own: the tick's has its lock to hold.
-    let mut store = args.store.open(&args.fleet, fleet)?;
+    let mut store = args.store.open(&args.fleet, fleet, Access::Create)?;
     let http = Http::new()?;
     let program = std::env::current_exe().map_err(|e| Error::Backend(format!("cannot find this program: {e}")))?;
     let state = args.store.folders.folder(&args.fleet).0;
@@ -164,6 +223,14 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
     }
 }
 
+impl FollowUp {
+    /// Whether anything happened to jobs or messages that somebody may want to know.
+    fn has_news(&self) -> bool {
+        let messages = self.messages.put_off + self.messages.dead;
+        !self.passed.steps.is_empty() || !self.passed.troubles.is_empty() || messages > 0
+    }
+}
+
 fn jobs_done(done: &FollowUp) -> String {
     let steps: Vec<String> =
         done.passed.steps.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
@@ -179,11 +246,13 @@ fn jobs_done(done: &FollowUp) -> String {
     text
 }
 
-fn code(args: &TickArgs, ticked: &Ticked, partial: bool) -> u8 {
-    match (args.fail_on_event && !ticked.events.is_empty(), partial) {
-        (true, _) => super::DRIFT,
-        (false, true) => super::PARTIAL,
-        (false, false) => 0,
+/// The exit code is that of the last sweep, so that a retry of the scheduler does not turn red into green.
+fn code(args: &TickArgs, ticked: &Ticked) -> u8 {
+    match &ticked.status {
+        Some(status) if !ticked.acknowledged => super::status::code(status, args.fail_on_event),
+        // What fires before the first sweep, by the calendar.
+        _ if args.fail_on_event && !ticked.events.is_empty() => super::DRIFT,
+        _ => 0,
     }
 }
 
@@ -198,6 +267,8 @@ struct Nightly<'a> {
 impl Sweeper for Nightly<'_> {
     fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport> {
         let args = self.args;
+        // The journal of another sweep, if one is open, is let go of first.
+        self.state = None;
         let state = State::at(&args.store.folders, &args.fleet, self.fleet, as_of)?;
         let fleet = self.fleet.at(as_of);
         let plan = Plan::new(&fleet, as_of);
@@ -228,23 +299,43 @@ fn as_error(error: anyhow::Error) -> Error {
 fn summary(ticked: &Ticked, options: &Options) -> String {
     let mut lines = Vec::new();
     match &ticked.sweep {
-        Some(done) => lines.push(format!(
-            "sweep of {}: {} models, {} features, {} drifted, {} failures, {} threads",
-            done.as_of,
-            done.summary.models,
-            done.summary.features,
-            done.summary.drifted,
-            done.failures.len(),
-            options.threads
-        )),
-        None => lines.push("no sweep is due".into()),
+        Some(done) => {
+            let mut line = format!(
+                "sweep of {}: {} models, {} features, {} drifted, {} failures",
+                done.as_of,
+                done.summary.models,
+                done.summary.features,
+                done.summary.drifted,
+                done.failures.len(),
+            );
+            if !done.not_judged.is_empty() {
+                line += &format!(", {} not judged", done.not_judged.len());
+            }
+            lines.push(format!("{line}, {} threads", options.threads));
+        }
+        None if ticked.caught_up.is_empty() => lines.push("no sweep is due".into()),
+        None => {}
     }
-    if let Some([(model, reason), more @ ..]) = ticked.sweep.as_ref().map(|done| &done.not_judged[..]) {
-        let others = match more.len() {
-            0 => String::new(),
-            n => format!(" (and {n} more models; `driftsweep explain MODEL` says why)"),
-        };
-        lines.push(format!("performance is not judged for {}: {}{others}", model.escape_debug(), super::shown(reason)));
+    if !ticked.caught_up.is_empty() {
+        let names: Vec<String> =
+            ticked.caught_up.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect();
+        let more = if ticked.caught_up.len() > SHOWN { ", …" } else { "" };
+        lines.push(format!("judged after waiting for data: {}{more}", names.join(", ")));
+    }
+    if let Some(done) = &ticked.sweep {
+        for (model, reason) in done.not_judged.iter().take(SHOWN) {
+            lines.push(format!("{}: {}", model.escape_debug(), super::shown(reason)));
+        }
+        if done.not_judged.len() > SHOWN {
+            lines.push(format!(
+                "and {} more that are not judged; `driftsweep status` shows them",
+                done.not_judged.len() - SHOWN
+            ));
+        }
+    }
+    let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
+    for (model, warning) in ticked.status.iter().filter(|_| swept).flat_map(|status| &status.warnings) {
+        lines.push(format!("WARNING {}: {}", model.escape_debug(), super::shown(warning)));
     }
     for firing in &ticked.firings {
         let event = firing.event.as_ref().map(|id| format!(" event {id}")).unwrap_or_default();
@@ -259,3 +350,6 @@ fn summary(ticked: &Ticked, options: &Options) -> String {
     }
     lines.join("\n") + "\n"
 }
+
+/// Models that are named in a summary.
+const SHOWN: usize = 5;

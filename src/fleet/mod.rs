@@ -263,6 +263,20 @@ impl Fleet {
         fleet
     }
 
+    /// The same fleet with one of its models only.
+    pub fn with_only(&self, model: &Model) -> Self {
+        Self {
+            name: self.name.clone(),
+            named: self.named,
+            sweep: self.sweep.clone(),
+            zone: self.zone.clone(),
+            wait_for_data: self.wait_for_data,
+            models: vec![model.clone()],
+            governance: self.governance.clone(),
+            channels: self.channels.clone(),
+        }
+    }
+
     /// Reads and checks a fleet file. Relative paths in it are relative to the file. Memory settings are those
     /// of `base`.
     ///

@@ -585,11 +585,7 @@ impl TriggerTable {
                 within("confidence", fp.confidence, 0.5..=0.999_999)?,
                 0.95,
             ),
-            volume: Given::nearest(
-                self.volume.as_ref().map(|_| true),
-                fleet.volume.as_ref().map(|_| true),
-                false,
-            ),
+            volume: Given::nearest(self.volume.as_ref().map(|_| true), fleet.volume.as_ref().map(|_| true), false),
             labels: Given::nearest(
                 within("labels", v.labels, 1..=u64::MAX)?,
                 within("labels", fv.labels, 1..=u64::MAX)?,

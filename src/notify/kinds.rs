@@ -41,19 +41,31 @@ pub const KINDS: &[Kind] = &[
     }),
     kind("job.ask", Topic::Approval, asked),
     kind("job.escalate", Topic::Approval, asked),
-    kind("job.approve", Topic::Approval, || {
-        json!({ "step": "approve", "model": "churn", "grant": { "by": { "person": "ana" }, "reason": "it pays", "at": "2026-11-26T08:00:00Z", "overruns": [] } })
-    }),
-    kind("job.reject", Topic::Approval, || {
-        json!({ "step": "reject", "model": "churn", "by": "ana", "reason": "new features next week", "spent": "$0.00" })
-    }),
-    kind("job.expire", Topic::Approval, || {
-        json!({ "step": "expire", "model": "churn", "reason": "nobody has answered: ana, bo, then cto", "spent": "$0.00" })
-    }),
-    kind("job.start", Topic::Job, || {
-        json!({ "step": "start", "model": "churn", "attempt": 1, "stop_at": "2026-11-26T11:00:00Z" })
-    }),
-    kind("job.succeed", Topic::Job, || json!({ "step": "succeed", "model": "churn", "attempt": 1, "spent": "$612.50" })),
+    kind(
+        "job.approve",
+        Topic::Approval,
+        || json!({ "step": "approve", "model": "churn", "grant": { "by": { "person": "ana" }, "reason": "it pays", "at": "2026-11-26T08:00:00Z", "overruns": [] } }),
+    ),
+    kind(
+        "job.reject",
+        Topic::Approval,
+        || json!({ "step": "reject", "model": "churn", "by": "ana", "reason": "new features next week", "spent": "$0.00" }),
+    ),
+    kind(
+        "job.expire",
+        Topic::Approval,
+        || json!({ "step": "expire", "model": "churn", "reason": "nobody has answered: ana, bo, then cto", "spent": "$0.00" }),
+    ),
+    kind(
+        "job.start",
+        Topic::Job,
+        || json!({ "step": "start", "model": "churn", "attempt": 1, "stop_at": "2026-11-26T11:00:00Z" }),
+    ),
+    kind(
+        "job.succeed",
+        Topic::Job,
+        || json!({ "step": "succeed", "model": "churn", "attempt": 1, "spent": "$612.50" }),
+    ),
     kind("job.retry", Topic::Job, || {
         json!({
             "step": "retry", "model": "churn", "attempt": 1, "reason": "exit code 1; its output is in output.log",
@@ -63,9 +75,11 @@ pub const KINDS: &[Kind] = &[
     kind("job.fail", Topic::Job, failed),
     kind("job.time_out", Topic::Job, failed),
     kind("job.cancel", Topic::Job, failed),
-    kind("budget.warning", Topic::Budget, || {
-        json!({ "budget": "$10,000.00", "taken": "$8,120.00", "forecast": "$11,000.00", "month": "2026-11" })
-    }),
+    kind(
+        "budget.warning",
+        Topic::Budget,
+        || json!({ "budget": "$10,000.00", "taken": "$8,120.00", "forecast": "$11,000.00", "month": "2026-11" }),
+    ),
     kind("performance.warning", Topic::Warning, || {
         json!({
             "model": "churn", "metric": "accuracy", "value": 0.914, "low": 0.909, "high": 0.919, "rows": 10_000,

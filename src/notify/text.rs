@@ -54,7 +54,7 @@ training failed, and is tried again after {{ f.not_before }}: {{ f.reason }}
 {%- elif kind == 'store.create' -%}
 a new store was made. If the fleet has been swept before, its state was lost: events, jobs, mutes and the last sweeps are forgotten
 {%- elif kind in data -%}
-{{ data[kind] }} ({{ f.models }} {{ 'model' if f.models == 1 else 'models' }}, sweep of {{ f.as_of }})\
+{{ data[kind] }} ({{ f.models }} {{ 'model' if f.models == 1 else 'models' }})\
 {% if f.until %}; tried again until {{ f.until }}{% endif %}
 {%- for found in f.findings %}
 {{ found.model }}: {{ found.reason }}

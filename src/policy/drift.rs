@@ -240,6 +240,11 @@ impl DriftVerdict {
         columns.filter(|(_, column)| column.over)
     }
 
+    /// Columns that could be judged, over all windows and segments.
+    pub fn judged(&self) -> usize {
+        self.comparisons.iter().map(|comparison| comparison.judged).sum()
+    }
+
     /// Why it fires, in a sentence.
     pub fn reason(&self) -> String {
         let Some(met) = self.comparisons.iter().filter(|c| c.met).max_by_key(|c| c.drifting) else {

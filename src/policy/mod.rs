@@ -41,9 +41,14 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Whether the performance trigger is on.
+    pub fn judges_performance(&self) -> bool {
+        !self.off.value.contains(&Trigger::Performance)
+    }
+
     /// Why the performance trigger cannot judge, if it is on and labels are declared.
     pub fn not_judged(&self) -> Option<String> {
-        let performance = self.performance.as_ref().filter(|_| !self.off.value.contains(&Trigger::Performance))?;
+        let performance = self.performance.as_ref().filter(|_| self.judges_performance())?;
         performance.not_judged()
     }
 

@@ -219,6 +219,11 @@ impl Store {
             }
         }
         let mut verified = chain.verified;
+        if verified.records == 0 {
+            let reason =
+                "there is no record at all: no tick has run, or the audit was removed; a store begins with one";
+            verified.problems.push(reason.into());
+        }
         let (last, hash) = verified.head.clone().unwrap_or_default();
         let (noted, noted_hash) = self.audit_head()?.unwrap_or_default();
         if noted > last {

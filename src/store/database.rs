@@ -38,13 +38,26 @@ pub struct Lock {
     file: Option<File>,
 }
 
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To read and write it; it is made where there is none, and its schema brought up to date.
+    Create,
+    /// To read and write one that is there already.
+    Existing,
+    /// To read one that is there already. Nothing is written, not even an update of its schema.
+    Read,
+}
+
+/// What a store without its tables is: nothing was ever written to it.
+const NO_STORE: &str = "is no store yet: no tick has run, or --store and --state name another place";
+
 impl Database {
-    /// Opens a database, and brings its schema up to date: a `postgres://` URL, or the path of an SQLite file, which is
-    /// made if there is none.
+    /// Opens a database: a `postgres://` URL, or the path of an SQLite file.
     ///
     /// # Errors
-    /// [`Error::Store`].
-    pub fn open(place: &str) -> Result<Self> {
+    /// [`Error::Store`], also where there is none and `access` does not make one.
+    pub fn open(place: &str, access: Access) -> Result<Self> {
         install_default_drivers();
         if is_foreign(place) {
             let reason = "is neither postgres://USER@HOST/DATABASE nor the path of a file".into();
@@ -58,10 +71,15 @@ impl Database {
             (place.to_owned(), None)
         } else {
             let path = PathBuf::from(place.strip_prefix("sqlite://").unwrap_or(place));
-            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            if access != Access::Create && !path.exists() {
+                return Err(failed(NO_STORE.into()));
+            }
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
+                && access == Access::Create
+            {
                 std::fs::create_dir_all(folder).map_err(|e| failed(e.to_string()))?;
             }
-            (sqlite_url(&path), Some(path))
+            (sqlite_url(&path, access), Some(path))
         };
         let connection = runtime.block_on(AnyConnection::connect(&url)).map_err(|e| failed(reason(&e)))?;
         let mut database = Self { runtime, connection, name, file };
@@ -70,15 +88,31 @@ impl Database {
                 database.run(sqlx::query(setting))?;
             }
         }
-        database.migrate()?;
+        match (access, database.version()) {
+            (Access::Create, _) => database.migrate()?,
+            (_, None) => return Err(database.failed(NO_STORE.into())),
+            (_, Some(version)) if version == MIGRATIONS.len() as i64 => {}
+            (Access::Existing, Some(_)) => database.migrate()?,
+            (Access::Read, Some(version)) if version < MIGRATIONS.len() as i64 => {
+                let reason = "was written by an older version of driftsweep; the next tick brings it up to date";
+                return Err(database.failed(reason.into()));
+            }
+            (Access::Read, Some(_)) => {
+                return Err(database.failed("was written by a newer version of driftsweep; use that one".into()));
+            }
+        }
         Ok(database)
     }
 
-    fn migrate(&mut self) -> Result<()> {
+    /// How many steps its schema has taken; `None` for a database that is no store yet.
+    fn version(&mut self) -> Option<i64> {
         const VERSION: &str = "SELECT CAST(MAX(version) AS BIGINT) FROM _sqlx_migrations WHERE success";
-        let version =
-            self.runtime.block_on(sqlx::query_scalar::<_, Option<i64>>(VERSION).fetch_one(&mut self.connection));
-        if version.is_ok_and(|version| version == Some(MIGRATIONS.len() as i64)) {
+        let found = sqlx::query_scalar::<_, Option<i64>>(VERSION).fetch_one(&mut self.connection);
+        self.runtime.block_on(found).ok().flatten()
+    }
+
+    fn migrate(&mut self) -> Result<()> {
+        if self.version() == Some(MIGRATIONS.len() as i64) {
             return Ok(());
         }
         // Two processes may find the same new file; PostgreSQL is locked by the library.
@@ -192,9 +226,14 @@ fn is_foreign(place: &str) -> bool {
     other || place.starts_with(':') || (place.starts_with("sqlite:") && !place.starts_with("sqlite://"))
 }
 
-fn sqlite_url(path: &Path) -> String {
+fn sqlite_url(path: &Path, access: Access) -> String {
     let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-    format!("sqlite://{path}?mode=rwc")
+    let mode = match access {
+        Access::Create => "rwc",
+        Access::Existing => "rw",
+        Access::Read => "ro",
+    };
+    format!("sqlite://{path}?mode={mode}")
 }
 
 /// A place without what is secret in it.
@@ -239,7 +278,7 @@ mod tests {
             assert!(!masked(place).contains("cret"), "{}", masked(place));
         }
         for place in ["mysql://me:secret@db/f", "POSTGRES://me:secret@db/f"] {
-            let error = Database::open(place).err().map(|e| e.to_string()).unwrap_or_default();
+            let error = Database::open(place, Access::Create).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(!error.is_empty() && !error.contains("secret"), "{error}");
         }
     }

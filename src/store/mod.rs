@@ -4,6 +4,7 @@
 mod audit;
 mod database;
 mod jobs;
+mod nights;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,8 +16,9 @@ use crate::atomic::hex;
 use crate::error::{Error, Result};
 pub use audit::{ITSELF, Record, Verified};
 use database::Database;
-pub use database::is_postgres;
+pub use database::{Access, is_postgres};
 pub use jobs::{Message, RunEntry, Versioned};
+pub use nights::{Acknowledged, FleetFile, Waiting};
 
 /// The memory of one fleet.
 pub struct Store {
@@ -37,6 +39,12 @@ pub struct Known {
     pub volume_fired: Option<Timestamp>,
     /// When it was last trained, as far as was said.
     pub trained: Option<Timestamp>,
+    /// The last sweep at which any of its columns could be judged.
+    pub judged: Option<Timestamp>,
+    /// When it was last told that none could be for a week.
+    pub told_not_judged: Option<Timestamp>,
+    /// Since when its metric is beyond the warning level.
+    pub warned: Option<Timestamp>,
 }
 
 /// A column over its limits at a sweep.
@@ -144,12 +152,29 @@ pub struct Mute {
 }
 
 impl Store {
-    /// Opens the memory of a fleet: a `postgres://` URL, or the path of an SQLite file.
+    /// Opens the memory of a fleet: a `postgres://` URL, or the path of an SQLite file, which is made if there is none.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn open(place: &str, fleet: &str) -> Result<Self> {
-        Ok(Self { database: Database::open(place)?, fleet: fleet.into() })
+        Self::open_as(place, fleet, Access::Create)
+    }
+
+    /// The same, for what an access allows.
+    ///
+    /// # Errors
+    /// [`Error::Store`], also where there is no store and none is to be made.
+    pub fn open_as(place: &str, fleet: &str, access: Access) -> Result<Self> {
+        Ok(Self { database: Database::open(place, access)?, fleet: fleet.into() })
+    }
+
+    /// Whether nothing is known of the fleet yet: it was never swept, or what was remembered of it is lost.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn is_new(&mut self) -> Result<bool> {
+        let select = query("SELECT 1 FROM model WHERE fleet = $1 LIMIT 1").bind(self.fleet.clone());
+        Ok(self.database.rows(select, |_| Ok(()))?.is_empty() && self.audit_head()?.is_none())
     }
 
     /// Does something for the fleet that only one process may do at a time.
@@ -205,7 +230,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn known(&mut self) -> Result<Vec<Known>> {
-        let sql = "SELECT name, first_seen, schedule, scheduled, volume_fired, trained FROM model WHERE fleet = $1";
+        let sql = "SELECT name, first_seen, schedule, scheduled, volume_fired, trained, judged, not_judged, warned \
+                   FROM model WHERE fleet = $1";
         self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
             Ok(Known {
                 model: row.try_get(0)?,
@@ -213,6 +239,9 @@ impl Store {
                 scheduled: row.try_get::<Option<String>, _>(2)?.zip(some_time(row, 3)?),
                 volume_fired: some_time(row, 4)?,
                 trained: some_time(row, 5)?,
+                judged: some_time(row, 6)?,
+                told_not_judged: some_time(row, 7)?,
+                warned: some_time(row, 8)?,
             })
         })
     }
@@ -438,13 +467,15 @@ impl Store {
         self.database.rows(query(sql).bind(self.fleet.clone()), event)
     }
 
-    /// When each model's last event was opened or closed, whichever is later.
+    /// When each model's last event was opened, and when one was last closed. Events whose training failed do not count.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn last_events(&mut self) -> Result<Vec<(String, Timestamp)>> {
-        let sql = "SELECT model, MAX(CASE WHEN closed_at > triggered_at THEN closed_at ELSE triggered_at END) FROM event                    WHERE fleet = $1 GROUP BY model";
-        self.database.rows(query(sql).bind(self.fleet.clone()), |row| Ok((row.try_get(0)?, time(row, 1)?)))
+    pub fn last_events(&mut self) -> Result<Vec<(String, Timestamp, Option<Timestamp>)>> {
+        let sql = "SELECT model, MAX(triggered_at), MAX(closed_at) FROM event WHERE fleet = $1 \
+                   AND (outcome IS NULL OR outcome NOT IN ('failed', 'timed_out')) GROUP BY model";
+        self.database
+            .rows(query(sql).bind(self.fleet.clone()), |row| Ok((row.try_get(0)?, time(row, 1)?, some_time(row, 2)?)))
     }
 
     /// Closes an event: whether it was open.
@@ -455,6 +486,16 @@ impl Store {
         let sql = "UPDATE event SET closed_at = $3, outcome = $4, note = $5                    WHERE fleet = $1 AND id = $2 AND closed_at IS NULL";
         let update = query(sql).bind(self.fleet.clone()).bind(id.to_owned()).bind(at.as_microsecond());
         Ok(self.database.run(update.bind(outcome.to_owned()).bind(note.to_owned()))? == 1)
+    }
+
+    /// Whether it was noted that a trigger of a model fired at a sweep.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn has_fired(&mut self, model: &str, trigger: &str, due: Timestamp) -> Result<bool> {
+        let sql = "SELECT 1 FROM firing WHERE fleet = $1 AND model = $2 AND trigger_type = $3 AND due = $4";
+        let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(trigger.to_owned());
+        Ok(!self.database.rows(select.bind(due.as_microsecond()), |_| Ok(()))?.is_empty())
     }
 
     /// Notes that a trigger fired.

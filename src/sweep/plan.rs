@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::compare::BaselineFeature;
 use super::report::Rows;
 use super::shard::{self, RankedModel, Shard, columns_of, groups};
+use crate::atomic::hex;
 use crate::count::Workload;
 use crate::fleet::Fleet;
 use crate::snapshot::ColumnType;
@@ -69,6 +71,20 @@ impl<'a> Plan<'a> {
         models.sort_by(|a, b| b.importance.total_cmp(&a.importance));
         let ranked: Vec<RankedModel<'a>> = models.into_iter().enumerate().collect();
         Self { fleet, as_of, shards: shard::shards(&ranked) }
+    }
+
+    /// What its input looks like: the same until a file, or the reason why one cannot be opened, has changed.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for models in &self.shards {
+            let shard = Shard::open(models, self.as_of);
+            hash.update(shard.fingerprint());
+            for reason in shard.tasks.iter().filter_map(|task| shard.sides(task).err()) {
+                hash.update((reason.len() as u64).to_le_bytes());
+                hash.update(reason);
+            }
+        }
+        hex(&hash.finalize())
     }
 
     /// Opens everything once, a few models at a time, and says what a sweep would do.

@@ -1,0 +1,149 @@
+//! `driftsweep status`
+
+use std::fmt::Write;
+
+use clap::Args;
+use driftsweep::notify::{self, Fact};
+use driftsweep::store::{Access, Acknowledged, Store};
+use driftsweep::tick::SweepStatus;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::TextFormat;
+use super::memory::MemoryArgs;
+
+#[derive(Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    memory: MemoryArgs,
+    /// Exit as the last sweep would: 11 if something could not be compared, 12 if the deadline came before some models, 10 if
+    /// it opened an event; 0 once it is acknowledged
+    #[arg(long)]
+    exit_code: bool,
+    /// Note that somebody has seen to it: from then on ticks exit with 0, until there is something new
+    #[arg(long, requires = "reason", conflicts_with = "exit_code")]
+    acknowledge: bool,
+    /// Who acknowledges [default: $USER]
+    #[arg(long, value_name = "NAME", requires = "acknowledge")]
+    by: Option<String>,
+    /// Why, for those who come after
+    #[arg(long, value_name = "TEXT", requires = "acknowledge")]
+    reason: Option<String>,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+}
+
+/// The exit code of a sweep that nobody has acknowledged.
+pub fn code(status: &SweepStatus, fail_on_event: bool) -> u8 {
+    if !status.complete {
+        super::sweep::NOT_COVERED
+    } else if fail_on_event && !status.events.is_empty() {
+        super::DRIFT
+    } else if status.is_partial() {
+        super::PARTIAL
+    } else {
+        0
+    }
+}
+
+pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
+    if args.acknowledge {
+        return acknowledge(args);
+    }
+    let (_, mut store) = args.memory.open(Access::Read)?;
+    let found = SweepStatus::load(&mut store)?;
+    let jobs = store.job_counts()?;
+    let jobs: Vec<_> = jobs.into_iter().filter(|(state, _)| OPEN_STATES.contains(&&**state)).collect();
+    let events = store.open_events()?.len();
+    match args.format {
+        TextFormat::Json => {
+            let (status, acknowledged) = found.as_ref().map_or((None, None), |(s, a)| (Some(s), a.as_ref()));
+            let jobs: serde_json::Map<_, _> = jobs.into_iter().map(|(state, n)| (state, n.into())).collect();
+            super::write_json(&json!({
+                "status": status, "acknowledged": acknowledged, "open_events": events, "jobs": jobs,
+            }))?;
+        }
+        TextFormat::Table => super::write_text(&page(found.as_ref(), events, &jobs)?)?,
+    }
+    Ok(match found {
+        Some((status, None)) if args.exit_code => code(&status, true),
+        _ => 0,
+    })
+}
+
+/// States of jobs that are not at their end.
+const OPEN_STATES: [&str; 6] = ["requested", "costed", "awaiting_approval", "approved", "queued", "running"];
+
+fn page(
+    found: Option<&(SweepStatus, Option<Acknowledged>)>,
+    events: usize,
+    jobs: &[(String, u64)],
+) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    let Some((status, acknowledged)) = found else {
+        writeln!(text, "no sweep has been run yet")?;
+        return Ok(text);
+    };
+    let whole = if status.complete { "" } else { ", not complete: the deadline came first" };
+    writeln!(
+        text,
+        "sweep of {}: {} models, {} features, {} drifted{whole}",
+        status.as_of, status.models, status.features, status.drifted
+    )?;
+    let name = |model: &str| model.escape_debug().to_string();
+    for (model, waits) in &status.waiting {
+        writeln!(
+            text,
+            "  waiting     {}: {}; tried again until {}",
+            name(model),
+            super::shown(&waits.reason),
+            waits.until
+        )?;
+    }
+    for (what, found) in [("failed", &status.failures), ("schema", &status.schema), ("not judged", &status.not_judged)]
+    {
+        for (model, all) in found {
+            for one in all {
+                writeln!(text, "  {what:<11} {}: {}", name(model), super::shown(one))?;
+            }
+        }
+    }
+    for (model, warning) in &status.warnings {
+        writeln!(text, "  warning     {}: {}", name(model), super::shown(warning))?;
+    }
+    if status.is_quiet() {
+        writeln!(text, "  nothing to see to")?;
+    }
+    if let Some(Acknowledged { at, by, reason }) = acknowledged {
+        writeln!(text, "acknowledged at {at} by {}: {}", super::shown(by), super::shown(reason))?;
+    }
+    if !status.events.is_empty() {
+        writeln!(text, "events opened since: {}", status.events.join(", "))?;
+    }
+    let jobs: Vec<String> = jobs.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
+    writeln!(text, "open events: {events}; jobs: {}", if jobs.is_empty() { "none".into() } else { jobs.join(", ") })?;
+    Ok(text)
+}
+
+fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {
+    let (fleet, mut store) = args.memory.open(Access::Existing)?;
+    let reason = args.reason.as_deref().unwrap_or_default().trim();
+    if reason.is_empty() {
+        return Err(super::bad("--reason", "must say something to those who come after"));
+    }
+    let by = args.by.clone().or_else(|| super::variable("USER"));
+    let by = by.ok_or_else(|| super::bad("--by", "must say who acknowledges: $USER is not set"))?;
+    let Some((status, _)) = SweepStatus::load(&mut store)? else {
+        return Err(super::bad("--acknowledge", "no sweep has been run yet"));
+    };
+    let at = Timestamp::now();
+    store.transaction(|store: &mut Store| {
+        let subject = format!("sweep {}", status.as_of);
+        let body = json!({ "as_of": status.as_of, "reason": reason });
+        notify::record(&fleet, store, Fact { at, actor: &by, kind: "sweep.acknowledge", subject: &subject, body })?;
+        store.acknowledge(at, &by, reason)
+    })?;
+    say!("the sweep of {} is acknowledged", status.as_of);
+    Ok(0)
+}

@@ -1,0 +1,132 @@
+//! A trigger that fires: what becomes of it, by how things stand with its model.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::Ticked;
+use crate::atomic::hex;
+use crate::error::Result;
+use crate::fleet::{Fleet, Model, Trigger};
+use crate::notify::{self, Fact};
+use crate::policy::event;
+use crate::policy::outcome::{Outcome, Standing};
+use crate::store::{Event, Firing, ITSELF, Store};
+
+/// How things stand with all models.
+pub struct Standings {
+    open: HashMap<String, String>,
+    /// When the cooldown of each model began.
+    last: HashMap<String, Timestamp>,
+    /// By model and trigger; an empty trigger stands for all.
+    mutes: HashMap<(String, String), (Timestamp, String)>,
+}
+
+impl Standings {
+    /// As the store has them.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn load(fleet: &Fleet, store: &mut Store) -> Result<Self> {
+        let last = store.last_events()?.into_iter().map(|(model, opened, closed)| {
+            // A cooldown ends at the time of a sweep, so it begins at one: the seconds that a training takes after the
+            // sweep do not put its end off by a night.
+            let closed = closed.map(|closed| fleet.sweep.latest(opened, closed, &fleet.zone).unwrap_or(opened));
+            (model, closed.map_or(opened, |closed| closed.max(opened)))
+        });
+        Ok(Self {
+            last: last.collect(),
+            open: store.open_events()?.into_iter().map(|event| (event.model, event.id)).collect(),
+            mutes: store.mutes()?.into_iter().map(|m| ((m.model, m.trigger), (m.until, m.reason))).collect(),
+        })
+    }
+
+    /// How things stand with a trigger of a model.
+    pub fn of(&self, model: &str, trigger: Trigger) -> Standing {
+        let mutes = ["", trigger.name()].map(|trigger| self.mutes.get(&(model.to_owned(), trigger.to_owned())));
+        Standing {
+            open: self.open.get(model).cloned(),
+            last_event: self.last.get(model).copied(),
+            muted: mutes.into_iter().flatten().max_by_key(|(until, _)| *until).cloned(),
+        }
+    }
+}
+
+/// A trigger that fires.
+pub struct Fired<'a> {
+    /// Of this model.
+    pub model: &'a Model,
+    /// Which.
+    pub trigger: Trigger,
+    /// When it was due.
+    pub due: Timestamp,
+    /// When that is seen to.
+    pub at: Timestamp,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The figures.
+    pub details: Value,
+}
+
+impl Fired<'_> {
+    /// Decides what becomes of it, and writes that down, inside a transaction.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn write(self, fleet: &Fleet, store: &mut Store, standings: &mut Standings, ticked: &mut Ticked) -> Result<()> {
+        let Self { model, trigger, due, at, reason, details } = self;
+        // A model that is judged again, because its data were corrected, fires once.
+        if store.has_fired(&model.name, trigger.name(), due)? {
+            return Ok(());
+        }
+        let outcome = Outcome::of(&standings.of(&model.name, trigger), model.triggers.cooldown.value, at);
+        let event = match &outcome {
+            Outcome::Opened => {
+                let id = event::id(&fleet.name, &model.name, trigger, due);
+                let body = event::cloud_event(&id, &fleet.name, &model.name, trigger, due, details);
+                store.add_event(&Event {
+                    id: id.clone(),
+                    model: model.name.clone(),
+                    trigger: trigger.name().into(),
+                    triggered_at: due,
+                    body: body.to_string(),
+                    closed: None,
+                })?;
+                let sha256 = hex(&Sha256::digest(body.to_string()));
+                let told = json!({
+                    "model": model.name, "trigger": trigger.name(), "reason": reason, "due": due, "sweep": body["data"]["details"]["sweep"],
+                    "event_sha256": sha256,
+                });
+                let fact = Fact { at, actor: ITSELF, kind: "event.open", subject: &id, body: told };
+                notify::record(fleet, store, fact)?;
+                standings.open.insert(model.name.clone(), id.clone());
+                standings.last.insert(model.name.clone(), due);
+                ticked.events.push(body);
+                Some(id)
+            }
+            Outcome::Joined(id) => Some(id.clone()),
+            Outcome::Cooldown(_) | Outcome::Muted(..) => None,
+        };
+        if trigger == Trigger::Volume && outcome.took() {
+            store.set_volume_fired(&model.name, at)?;
+        }
+        let why = match &outcome {
+            Outcome::Cooldown(until) => format!("; cooling down until {until}"),
+            Outcome::Muted(until, reason) => format!("; muted until {until}: {reason}"),
+            _ => String::new(),
+        };
+        let firing = Firing {
+            model: model.name.clone(),
+            trigger: trigger.name().into(),
+            due,
+            outcome: outcome.name().into(),
+            event,
+            reason: reason + &why,
+        };
+        store.add_firing(&firing)?;
+        ticked.firings.push(firing);
+        Ok(())
+    }
+}

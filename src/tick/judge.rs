@@ -1,0 +1,179 @@
+//! From the report of a sweep to what is concluded of each model: every trigger with its figures.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::atomic::hex;
+use crate::error::{Error, Result};
+use crate::fleet::{Fleet, Model, Trigger};
+use crate::labels::{self, Question};
+use crate::metric::performance::{Measured, Quality};
+use crate::policy::performance::{self, Arrivals, Circumstances, LabelCounts, Performance, Volume};
+use crate::policy::{Evaluation, drift};
+use crate::store::{self, Hit, Known, QualityEntry, Store};
+use crate::sweep::{ModelReport, SweepReport};
+
+/// Sweeps that persistence looks back on, at most.
+pub const LOOKED_BACK: usize = 100;
+
+/// What was concluded of a model at a sweep.
+pub struct Judged {
+    /// The figures of all triggers.
+    pub evaluation: Evaluation,
+    /// Hash of the counts they come from; empty if there were none.
+    pub data_hash: String,
+}
+
+/// Judges the models of a sweep that are wanted.
+///
+/// # Errors
+/// [`crate::error::Error::Store`].
+pub fn evaluate(
+    fleet: &Fleet,
+    store: &mut Store,
+    known: &HashMap<String, Known>,
+    report: &SweepReport,
+    as_of: Timestamp,
+    wanted: &(dyn Fn(&str) -> bool + Sync),
+) -> Result<Vec<Judged>> {
+    // More sweeps than persistence asks for: several may have seen the same data.
+    let since = store.last_sweeps(LOOKED_BACK)?.last().copied().unwrap_or(as_of);
+    let mut compared: HashMap<String, Vec<(Timestamp, String)>> = HashMap::new();
+    for (model, at, data) in store.compared_since(since)? {
+        compared.entry(model).or_default().push((at, data));
+    }
+    let mut hits: HashMap<String, Vec<Hit>> = HashMap::new();
+    for hit in store.hits_since(since)? {
+        hits.entry(hit.model.clone()).or_default().push(hit);
+    }
+    let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
+    for model in &report.models {
+        reports.entry(&model.model).or_default().push(model);
+    }
+    let evaluate = |model: &Model| {
+        let trained = known.get(&model.name).and_then(|known| known.trained);
+        let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
+        let data = data_hash(reports);
+        // What was seen before the last training was of another model; and the same data twice is one observation.
+        let mut seen = HashSet::from([&*data]);
+        let before_this = compared.get(&model.name).map_or(&[][..], Vec::as_slice);
+        let counts = |at: Timestamp| at < as_of && trained.is_none_or(|trained| at > trained);
+        let sweeps = before_this.iter().filter(|(at, data)| counts(*at) && seen.insert(data));
+        let mut sweeps: Vec<Timestamp> = sweeps.map(|(at, _)| *at).collect();
+        let before = model.triggers.persistence.value.of - 1;
+        sweeps.drain(..sweeps.len().saturating_sub(before));
+        let looked_at: HashSet<Timestamp> = sweeps.iter().copied().collect();
+        let mut places: HashMap<[String; 3], usize> = HashMap::new();
+        for hit in hits.get(&model.name).into_iter().flatten().filter(|hit| looked_at.contains(&hit.as_of)) {
+            *places.entry([hit.window.clone(), hit.segment.clone(), hit.feature.clone()]).or_default() += 1;
+        }
+        let drift = drift::judge(model, reports, sweeps.len(), &|place| {
+            places.get(&place.map(store::key)).copied().unwrap_or(0)
+        });
+        let (judged, labels_error) = match judge_labels(model, known.get(&model.name), as_of) {
+            Ok(judged) => (judged, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let (performance, volume, labels) =
+            judged.map_or((None, None, None), |(p, volume, labels)| (Some(p), Some(volume), Some(labels)));
+        let off = model.triggers.off.clone();
+        let model = model.name.clone();
+        let evaluation = Evaluation { model, as_of, off, drift, performance, volume, labels, labels_error };
+        Judged { evaluation, data_hash: data }
+    };
+    Ok(fleet.models.par_iter().filter(|model| wanted(&model.name)).map(evaluate).collect())
+}
+
+/// What the counts of a model came from; empty if there were none.
+fn data_hash(reports: &[&ModelReport]) -> String {
+    let mut hash = Sha256::new();
+    let mut counted = false;
+    for report in reports.iter().filter(|report| report.error.is_none() && !report.features.is_empty()) {
+        hash.update(&report.counts_hash);
+        counted = true;
+    }
+    if counted { hex(&hash.finalize()) } else { String::new() }
+}
+
+/// How a model predicts, how much there is to learn from, and how its labels were used.
+type OfLabels = (Performance, Volume, LabelCounts);
+
+fn judge_labels(model: &Model, known: Option<&Known>, as_of: Timestamp) -> Result<Option<OfLabels>> {
+    let triggers = &model.triggers;
+    // Without a level the figures are still shown.
+    let off = |trigger| triggers.off.value.contains(&trigger);
+    let needed = !off(Trigger::Performance) || triggers.inactive(Trigger::Volume, true).is_none();
+    let Some(labels) = model.labels.as_ref().filter(|_| needed) else { return Ok(None) };
+    let since = performance::horizon(triggers, labels.delay, as_of);
+    let metric = triggers.metric.value.unwrap_or(Quality::Accuracy);
+    let question = Question { metric, zone: &model.zone, since, before: as_of };
+    let mut arrivals = Arrivals::new(since, as_of);
+    let begun = known.and_then(|known| known.volume_fired.max(known.trained));
+    let mut volume = Volume::begin(triggers, begun, as_of);
+    let joined = labels::join(labels, question, &model.options, &mut |prediction| {
+        arrivals.add(&prediction);
+        volume.add(&prediction);
+    })?;
+    let calibration = labels::calibrate(labels)?;
+    let given = Circumstances {
+        delay: labels.delay,
+        delay_declared: labels.delay_declared,
+        arrivals: labels.label_time.is_some().then_some(&arrivals),
+        classes: joined.classes,
+        calibration: calibration.as_ref().map_err(String::as_str),
+        trained: known.and_then(|known| known.trained),
+    };
+    let performance = performance::assess(triggers, given, &joined, as_of)?;
+    Ok(Some((performance, volume, joined.counts)))
+}
+
+/// The figures that a trigger fired by.
+///
+/// # Errors
+/// [`Error::BadValue`] for what JSON cannot hold.
+pub fn details(trigger: Trigger, evaluation: &Evaluation, report: &SweepReport) -> Result<Value> {
+    let value = match trigger {
+        Trigger::Drift => {
+            let mut drift = evaluation.drift.clone();
+            drift.comparisons.retain(|comparison| comparison.met);
+            drift.comparisons.iter_mut().for_each(|comparison| comparison.columns.retain(|column| column.drifts));
+            serde_json::to_value(drift)
+        }
+        Trigger::Performance => serde_json::to_value(&evaluation.performance),
+        Trigger::Volume => serde_json::to_value(&evaluation.volume),
+        Trigger::Schedule => Ok(Value::Null),
+    };
+    let mut value = value.map_err(|e| Error::BadValue { what: "event".into(), reason: e.to_string() })?;
+    value["sweep"] = json!({ "id": report.id, "counts_hash": report.counts_hash });
+    Ok(value)
+}
+
+/// The measures of a model's predictions at a sweep.
+pub fn quality(evaluation: &Evaluation) -> Vec<QualityEntry> {
+    let Some(found) = &evaluation.performance else { return Vec::new() };
+    let figures = [
+        ("realised", found.realised, found.matured),
+        ("reconciled", found.reconciled, found.matured),
+        ("estimated", found.estimated, found.fresh),
+    ];
+    let entry = |(kind, measured, span): (&str, Option<Measured>, performance::Span)| {
+        let measured = measured?;
+        Some(QualityEntry {
+            model: evaluation.model.clone(),
+            as_of: evaluation.as_of,
+            kind: kind.into(),
+            metric: found.metric.value.name().into(),
+            since: span.since,
+            before: span.before,
+            rows: measured.rows as u64,
+            value: measured.value,
+            low: measured.low,
+            high: measured.high,
+        })
+    };
+    figures.into_iter().filter_map(entry).collect()
+}

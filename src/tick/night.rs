@@ -1,0 +1,298 @@
+//! The sweep of a night: what is concluded of it, and what people are told about its data.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::fire::{Fired, Standings};
+use super::judge::{self, Judged, LOOKED_BACK};
+use super::late::{self, Input};
+use super::status::SweepStatus;
+use super::{Pass, SweepDone, Waits, ids};
+use crate::error::{Error, Result};
+use crate::fleet::{Fleet, Model};
+use crate::notify::{self, Fact};
+use crate::policy::performance::Standing;
+use crate::store::{Hit, ITSELF, Store, Verdict, Waiting};
+use crate::sweep::{ModelReport, SweepReport};
+
+/// Verdicts are kept with all figures for so long, those by which a trigger fired for ever.
+const KEEP_FIGURES: SignedDuration = SignedDuration::from_hours(24 * 35);
+
+/// A model of which nothing could be judged for so long is told of, and again after as long.
+const NOT_JUDGED_FOR: SignedDuration = SignedDuration::from_hours(24 * 7);
+
+/// Findings that a message lists.
+const LISTED: usize = 20;
+
+impl Pass<'_> {
+    /// Sweeps, and draws the conclusions. Models whose data are not there, or cannot be read, wait for them.
+    pub(super) fn sweep(&mut self, as_of: Timestamp) -> Result<()> {
+        (self.step)("sweep");
+        let report = self.sweeper.sweep(as_of)?;
+        (self.step)("conclude");
+        let complete = report.not_covered.is_empty();
+        // A deadline may come before some models; those before it were concluded by an earlier tick.
+        let mut settled: HashSet<String> = report.not_covered.iter().map(|missed| missed.model.clone()).collect();
+        settled.extend(self.store.concluded(as_of)?);
+        let all = self.fleet.models.iter().map(|model| &model.name);
+        let mut judge: HashSet<String> = all.filter(|model| !settled.contains(*model)).cloned().collect();
+        let noted: HashMap<String, Waiting> = self.store.waiting()?.into_iter().map(|w| (w.model.clone(), w)).collect();
+        let inputs = late::inputs(self.fleet, &report, as_of);
+        let mut waits = Vec::new();
+        for (model, input) in &inputs {
+            let since = noted.get(model).filter(|noted| noted.as_of == as_of).map_or(self.now, |noted| noted.since);
+            let until = since.checked_add(self.fleet.wait_for_data).unwrap_or(Timestamp::MAX);
+            if self.now < until && judge.remove(model) {
+                waits.push(input.waits(model, as_of, since, until));
+            }
+        }
+        let done = self.conclude(&report, as_of, &judge, (waits, inputs), complete)?;
+        self.ticked.sweep = Some(done);
+        if complete && self.store.waiting()?.is_empty() {
+            (self.step)("let go of the sweep");
+            self.sweeper.done()?;
+        }
+        Ok(())
+    }
+
+    /// Judges models of a report, and writes down what follows, in one transaction. `waits` are those that wait for their
+    /// data, `inputs` what is wrong with data; `complete` says that this ends the sweep.
+    pub(super) fn conclude(
+        &mut self,
+        report: &SweepReport,
+        as_of: Timestamp,
+        judge: &HashSet<String>,
+        (waits, inputs): (Vec<Waiting>, BTreeMap<String, Input>),
+        complete: bool,
+    ) -> Result<SweepDone> {
+        let fleet = self.fleet.at(as_of);
+        let wanted = |model: &str| judge.contains(model);
+        let judged = judge::evaluate(&fleet, self.store, &self.known, report, as_of, &wanted)?;
+        (self.step)("write conclusions");
+        let before = SweepStatus::load(self.store)?.map(|(status, _)| status);
+        let (this, known, ticked) = (self.fleet, &self.known, &mut self.ticked);
+        let opened = ticked.events.len();
+        let status = self.store.transaction(|store| {
+            let same = before.clone().filter(|before| before.as_of == as_of);
+            let mut status = same.unwrap_or_else(|| SweepStatus::begin(as_of, report));
+            status.total(report);
+            let mut told = Told::new(this, as_of, before.as_ref());
+            let mut standings = Standings::load(this, store)?;
+            let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
+            let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
+            report.models.iter().for_each(|report| reports.entry(&report.model).or_default().push(report));
+            for waiting in &waits {
+                status.forget(&waiting.model);
+                let waits = Waits { until: waiting.until, reason: waiting.reason.clone() };
+                // A note of an earlier try was told of then.
+                if !before.as_ref().is_some_and(|b| b.as_of == as_of && b.waiting.contains_key(&waiting.model)) {
+                    told.add("data.late", &waiting.model, &waiting.reason);
+                }
+                told.until = Some(waiting.until);
+                status.waiting.insert(waiting.model.clone(), waits);
+                store.set_waiting(waiting)?;
+            }
+            for judged in &judged {
+                let evaluation = &judged.evaluation;
+                let Some(&model) = models.get(&*evaluation.model) else { continue };
+                let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
+                let waited = status.waiting.contains_key(&model.name);
+                status.forget(&model.name);
+                store.end_waiting(&model.name, as_of)?;
+                write(store, judged)?;
+                match inputs.get(&model.name) {
+                    Some(Input { reason, missing: true, .. }) => told.add("data.missing", &model.name, reason),
+                    Some(Input { reason, .. }) => told.add("data.unreadable", &model.name, reason),
+                    None if waited => told.add("data.arrived", &model.name, "judged now"),
+                    None => {}
+                }
+                find(&mut status, &mut told, reports, judged);
+                let known = known.get(&model.name);
+                if reports.iter().any(|r| r.error.is_none()) && evaluation.drift.judged() > 0 {
+                    store.set_judged(&model.name, as_of)?;
+                } else if let Some(known) = known {
+                    let since =
+                        known.judged.unwrap_or(known.first_seen).max(known.told_not_judged.unwrap_or(Timestamp::MIN));
+                    if as_of.duration_since(since) >= NOT_JUDGED_FOR {
+                        let reason = status.not_judged.get(&model.name).or(status.failures.get(&model.name));
+                        let reason = reason.and_then(|all| all.first()).map_or("no column was judged", String::as_str);
+                        told.add("data.not_judged", &model.name, reason);
+                        store.set_told_not_judged(&model.name, as_of)?;
+                    }
+                }
+                warn(this, store, &mut status, judged, known.and_then(|known| known.warned))?;
+                for (trigger, reason) in evaluation.fired() {
+                    let details = judge::details(trigger, evaluation, report)?;
+                    let fired = Fired { model, trigger, due: as_of, at: as_of, reason, details };
+                    fired.write(this, store, &mut standings, ticked)?;
+                }
+            }
+            told.record(store)?;
+            forget(store, as_of)?;
+            if complete && !store.last_sweeps(1)?.first().is_some_and(|last| *last >= as_of) {
+                store.add_sweep(as_of, &report.id, &report.counts_hash)?;
+            }
+            status.events.extend(ids(&ticked.events[opened..]));
+            // The status of a later sweep stays.
+            if before.as_ref().is_none_or(|before| before.as_of <= as_of) {
+                status.save(store)?;
+            }
+            Ok(status)
+        })?;
+        let flat = |found: &BTreeMap<String, Vec<String>>| {
+            found.iter().flat_map(|(model, all)| all.iter().map(|one| (model.clone(), one.clone()))).collect()
+        };
+        let mut failures: Vec<(String, String)> = flat(&status.failures);
+        failures.extend(status.waiting.iter().map(|(model, waits)| (model.clone(), waits.reason.clone())));
+        let not_judged = flat(&status.not_judged);
+        Ok(SweepDone { as_of, id: report.id.clone(), summary: report.summary, complete, failures, not_judged })
+    }
+}
+
+/// Writes down the figures of a model.
+fn write(store: &mut Store, judged: &Judged) -> Result<()> {
+    let evaluation = &judged.evaluation;
+    let (model, as_of) = (&evaluation.model, evaluation.as_of);
+    let body = serde_json::to_string(evaluation)
+        .map_err(|e| Error::BadValue { what: "verdict".into(), reason: e.to_string() })?;
+    store.add_verdict(&Verdict { model: model.clone(), as_of, data_hash: judged.data_hash.clone(), body })?;
+    for (comparison, column) in evaluation.drift.hits() {
+        store.add_hit(&Hit {
+            model: model.clone(),
+            as_of,
+            window: comparison.window.clone(),
+            segment: comparison.segment.clone(),
+            feature: column.feature.clone(),
+        })?;
+    }
+    judge::quality(evaluation).iter().try_for_each(|entry| store.add_quality(entry))
+}
+
+fn forget(store: &mut Store, as_of: Timestamp) -> Result<()> {
+    if let Ok(before) = as_of.checked_sub(KEEP_FIGURES) {
+        store.forget_figures(before)?;
+    }
+    if let Some(&before) = store.last_sweeps(LOOKED_BACK)?.get(LOOKED_BACK - 1) {
+        store.forget_hits(before)?;
+    }
+    Ok(())
+}
+
+/// Notes what was found of a model beside its triggers.
+fn find(status: &mut SweepStatus, told: &mut Told<'_>, reports: &[&ModelReport], judged: &Judged) {
+    let evaluation = &judged.evaluation;
+    let model = &evaluation.model;
+    let mut failures = late::failures(reports);
+    if let Some(error) = &evaluation.labels_error {
+        told.add_new("data.labels", model, error);
+        failures.push(error.clone());
+    }
+    let schema = reports.iter().flat_map(|report| &report.schema);
+    let schema: Vec<String> =
+        schema.map(|change| format!("column '{}': {}", change.column, change.change.name())).collect();
+    schema.iter().for_each(|change| told.add_new("data.schema", model, change));
+    let drift = (evaluation.drift.judged() == 0 && failures.is_empty()).then(|| late::not_judged(reports)).flatten();
+    let drift = drift.map(|reason| format!("drift is not judged: {reason}"));
+    let performance = evaluation.not_judged().map(|reason| format!("performance is not judged: {reason}"));
+    let not_judged: Vec<String> = drift.into_iter().chain(performance).collect();
+    for (all, found) in
+        [(&mut status.failures, failures), (&mut status.schema, schema), (&mut status.not_judged, not_judged)]
+    {
+        if !found.is_empty() {
+            all.insert(model.clone(), found);
+        }
+    }
+}
+
+/// Notes a metric beyond its warning level; it is told of when it gets there.
+fn warn(
+    fleet: &Fleet,
+    store: &mut Store,
+    status: &mut SweepStatus,
+    judged: &Judged,
+    warned: Option<Timestamp>,
+) -> Result<()> {
+    let evaluation = &judged.evaluation;
+    let (model, as_of) = (&evaluation.model, evaluation.as_of);
+    let Some(found) = evaluation.performance.as_ref().filter(|_| evaluation.judges_performance()) else {
+        return Ok(());
+    };
+    let (Standing::Warning, Some(measured), Some(level)) = (found.standing, found.realised, found.warning.value) else {
+        // Beyond the level of the trigger it is still beyond that of the warning.
+        let over = matches!(found.standing, Standing::Ok);
+        return if over && warned.is_some() { store.set_warned(model, None) } else { Ok(()) };
+    };
+    let metric = found.metric.value.name();
+    let text = format!(
+        "{metric} {:.4} ({:.4} to {:.4}, {} rows) is beyond its warning level {level}",
+        measured.value, measured.low, measured.high, measured.rows
+    );
+    status.warnings.insert(model.clone(), text);
+    if warned.is_some() {
+        return Ok(());
+    }
+    store.set_warned(model, Some(as_of))?;
+    let body = json!({
+        "model": model, "metric": metric, "value": rounded(measured.value), "low": rounded(measured.low),
+        "high": rounded(measured.high), "rows": measured.rows, "warning": level, "level": found.level.value, "as_of": as_of,
+    });
+    let fact = Fact { at: as_of, actor: ITSELF, kind: "performance.warning", subject: model, body };
+    notify::record(fleet, store, fact).map(drop)
+}
+
+/// To four decimals, for people.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+/// What people are told of the data of a sweep: one message a kind, however many models it is about.
+struct Told<'a> {
+    fleet: &'a Fleet,
+    as_of: Timestamp,
+    /// What was found at the sweep before, or earlier at this one: it is not told again.
+    before: Option<&'a SweepStatus>,
+    found: BTreeMap<&'static str, Vec<(String, String)>>,
+    until: Option<Timestamp>,
+}
+
+impl<'a> Told<'a> {
+    fn new(fleet: &'a Fleet, as_of: Timestamp, before: Option<&'a SweepStatus>) -> Self {
+        Self { fleet, as_of, before, found: BTreeMap::new(), until: None }
+    }
+
+    fn add(&mut self, kind: &'static str, model: &str, reason: &str) {
+        self.found.entry(kind).or_default().push((model.to_owned(), reason.to_owned()));
+    }
+
+    /// The same for what may stay as it is for many nights: it is told once.
+    fn add_new(&mut self, kind: &'static str, model: &str, reason: &str) {
+        let has = |found: &BTreeMap<String, Vec<String>>| {
+            found.get(model).is_some_and(|all| all.iter().any(|one| one == reason))
+        };
+        if !self.before.is_some_and(|before| has(&before.schema) || has(&before.failures)) {
+            self.add(kind, model, reason);
+        }
+    }
+
+    /// Writes the messages, inside a transaction.
+    fn record(self, store: &mut Store) -> Result<()> {
+        for (kind, found) in &self.found {
+            let findings: Vec<_> =
+                found.iter().take(LISTED).map(|(model, reason)| json!({ "model": model, "reason": reason })).collect();
+            let mut models: Vec<&str> = found.iter().map(|(model, _)| model.as_str()).collect();
+            models.dedup();
+            let mut body = json!({
+                "as_of": self.as_of, "models": models.len(), "findings": findings, "more": found.len().saturating_sub(LISTED),
+            });
+            if let Some(until) = self.until.filter(|_| *kind == "data.late") {
+                body["until"] = json!(until);
+            }
+            let subject = format!("sweep {}", self.as_of);
+            let fact = Fact { at: self.as_of, actor: ITSELF, kind, subject: &subject, body };
+            notify::record(self.fleet, store, fact)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! How a sweep went, model by model. It is kept until the next sweep, so that a retry of the scheduler does not turn red into
+//! green, and until somebody acknowledges it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::store::{Acknowledged, Store};
+use crate::sweep::SweepReport;
+
+/// How a sweep went. Everything is by model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepStatus {
+    /// The time the sweep counts as.
+    pub as_of: Timestamp,
+    /// Its name.
+    pub id: String,
+    /// Whether the turn of every model came before the deadline.
+    pub complete: bool,
+    /// Models that were swept.
+    pub models: usize,
+    /// Features that were compared or tried.
+    pub features: usize,
+    /// Features that drifted.
+    pub drifted: usize,
+    /// Models whose data are missing or unreadable: they are tried again.
+    pub waiting: BTreeMap<String, Waits>,
+    /// What could not be compared, or read.
+    pub failures: BTreeMap<String, Vec<String>>,
+    /// Columns that were added, went, or changed their type.
+    pub schema: BTreeMap<String, Vec<String>>,
+    /// What could be read and not be judged, each with the reason.
+    pub not_judged: BTreeMap<String, Vec<String>>,
+    /// Metrics beyond their warning level.
+    pub warnings: BTreeMap<String, String>,
+    /// Retrain events that were opened at this sweep, or since.
+    pub events: Vec<String>,
+}
+
+/// What a model waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// Until when.
+    pub until: Timestamp,
+    /// What is wrong with its data.
+    pub reason: String,
+}
+
+impl SweepStatus {
+    /// Of a sweep of which nothing is known yet.
+    pub fn begin(as_of: Timestamp, report: &SweepReport) -> Self {
+        Self { as_of, id: report.id.clone(), ..Self::default() }
+    }
+
+    /// Takes the totals of a report.
+    pub fn total(&mut self, report: &SweepReport) {
+        self.complete = report.not_covered.is_empty();
+        self.models = report.summary.models;
+        self.features = report.summary.features;
+        self.drifted = report.summary.drifted;
+    }
+
+    /// Forgets what was found of a model: it is looked at again.
+    pub fn forget(&mut self, model: &str) {
+        self.waiting.remove(model);
+        self.failures.remove(model);
+        self.schema.remove(model);
+        self.not_judged.remove(model);
+        self.warnings.remove(model);
+    }
+
+    /// Whether there is nothing that somebody has to see.
+    pub fn is_quiet(&self) -> bool {
+        self.complete && self.drifted == 0 && self.findings().is_empty()
+    }
+
+    /// Whether something could not be compared or read.
+    pub fn is_partial(&self) -> bool {
+        !self.waiting.is_empty() || !self.failures.is_empty()
+    }
+
+    /// Everything that somebody has to see, to tell whether there is more of it than before.
+    fn findings(&self) -> BTreeSet<(&str, &str)> {
+        let several = [&self.failures, &self.schema, &self.not_judged];
+        let several = several.into_iter().flatten().flat_map(|(model, all)| all.iter().map(move |one| (model, one)));
+        let found = several.chain(&self.warnings).map(|(model, text)| (model.as_str(), text.as_str()));
+        let waiting = self.waiting.iter().map(|(model, waits)| (model.as_str(), waits.reason.as_str()));
+        let events = self.events.iter().map(|event| ("", event.as_str()));
+        found.chain(waiting).chain(events).collect()
+    }
+
+    /// The status of the last sweep, and who has acknowledged it; `None` before the first sweep.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::BadValue`].
+    pub fn load(store: &mut Store) -> Result<Option<(Self, Option<Acknowledged>)>> {
+        let Some((body, acknowledged)) = store.status()? else { return Ok(None) };
+        let status = serde_json::from_str(&body)
+            .map_err(|e| Error::BadValue { what: "status of the last sweep".into(), reason: e.to_string() })?;
+        Ok(Some((status, acknowledged)))
+    }
+
+    /// Writes it down, inside a transaction. Who has acknowledged the same sweep has not seen what is new since.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::BadValue`].
+    pub fn save(&self, store: &mut Store) -> Result<()> {
+        let known = Self::load(store)?;
+        let body = serde_json::to_string(self)
+            .map_err(|e| Error::BadValue { what: "status of the sweep".into(), reason: e.to_string() })?;
+        store.set_status(self.as_of, &body)?;
+        match known {
+            Some((known, Some(Acknowledged { at, by, reason })))
+                if known.as_of == self.as_of && self.findings().is_subset(&known.findings()) =>
+            {
+                store.acknowledge(at, &by, &reason).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+}
