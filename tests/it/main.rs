@@ -12,6 +12,8 @@ mod field;
 mod folders;
 mod golden;
 mod init;
+
+mod nights;
 mod objects;
 mod parity;
 mod properties;
