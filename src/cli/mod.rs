@@ -357,16 +357,6 @@ fn align_right(table: &mut comfy_table::Table, columns: std::ops::Range<usize>) 
     }
 }
 
-/// Refuses to begin anew where something should be remembered.
-fn lost_state(fleet: &Fleet) -> anyhow::Error {
-    let reason = format!(
-        "nothing is known of fleet '{}' and --require-state is given: its state was lost, or --state or --store name another \
-         place; leave out --require-state to begin anew",
-        fleet.name.escape_debug()
-    );
-    Error::Store { store: "of the fleet".into(), reason }.into()
-}
-
 /// The model of a name.
 fn model_of<'a>(fleet: &'a Fleet, name: &str) -> anyhow::Result<&'a Model> {
     let found = fleet.models.iter().find(|model| model.name == name);

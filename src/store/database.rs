@@ -49,8 +49,8 @@ pub enum Access {
     Read,
 }
 
-/// What a store without its tables is: nothing was ever written to it.
-const NO_STORE: &str = "is no store yet: no tick has run, or --store and --state name another place";
+/// Why nothing is known, and the remedy.
+pub const NO_TICK: &str = "no tick has run, its state was lost, or --store and --state name another place";
 
 impl Database {
     /// Opens a database: a `postgres://` URL, or the path of an SQLite file.
@@ -72,7 +72,7 @@ impl Database {
         } else {
             let path = PathBuf::from(place.strip_prefix("sqlite://").unwrap_or(place));
             if access != Access::Create && !path.exists() {
-                return Err(failed(NO_STORE.into()));
+                return Err(failed(format!("there is no store yet: {NO_TICK}")));
             }
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
                 && access == Access::Create
@@ -90,7 +90,7 @@ impl Database {
         }
         match (access, database.version()) {
             (Access::Create, _) => database.migrate()?,
-            (_, None) => return Err(database.failed(NO_STORE.into())),
+            (_, None) => return Err(database.failed(format!("there is no store yet: {NO_TICK}"))),
             (_, Some(version)) if version == MIGRATIONS.len() as i64 => {}
             (Access::Existing, Some(_)) => database.migrate()?,
             (Access::Read, Some(version)) if version < MIGRATIONS.len() as i64 => {
@@ -210,7 +210,8 @@ impl Database {
         rows.iter().map(of).collect::<std::result::Result<_, _>>().map_err(|e| self.failed(reason(&e)))
     }
 
-    fn failed(&self, reason: String) -> Error {
+    /// An error of the store.
+    pub fn failed(&self, reason: String) -> Error {
         Error::Store { store: self.name.clone(), reason }
     }
 }

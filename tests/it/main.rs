@@ -12,7 +12,6 @@ mod field;
 mod folders;
 mod golden;
 mod init;
-
 mod nights;
 mod objects;
 mod parity;

@@ -321,6 +321,16 @@ fn the_volume_trigger_fires_only_where_it_is_set() {
 }
 
 #[test]
+fn explain_says_what_the_volume_trigger_would_do_where_it_is_not_set() {
+    let folder = TempDir::new().unwrap();
+    let fleet = loans(folder.path(), "delay = \"20d\"\n").display().to_string();
+    assert!(run(["tick", &fleet, "--now", "2019-03-10T04:00:00Z"]).status.success());
+    let text = run(["explain", "loans", &fleet]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("the trigger is not set; with [trigger.volume] 3"), "{text}");
+}
+
+#[test]
 fn a_metric_beyond_its_warning_level_is_told_once_and_shown_every_night() {
     let folder = TempDir::new().unwrap();
     let policy = "delay = \"20d\"\n[model.trigger.performance]\nlevel = 0.5\nwarning = 0.97\nwithin = \"14d\"\n[model.trigger]\noff = [\"drift\"]\n";

@@ -325,7 +325,14 @@ fn one_event_a_model_joined_muted_closed_and_cooled_down() {
         assert_eq!(close("2026-01-05T13:00:00Z").status.code(), Some(2), "it is closed already");
         let text = world.command(store, &["explain", "model-00000", fleet]);
         let text = String::from_utf8_lossy(&text.stdout).into_owned();
-        for word in ["drift: fires", "1 of 1 sweeps (fleet", "psi", "(built in)", "joined", "no labels are declared"] {
+        for word in [
+            "drift: fires",
+            "1 of 1 sweeps (fleet",
+            "psi",
+            "(built in)",
+            "joined",
+            "performance: not set: [model.labels]",
+        ] {
             assert!(text.contains(word), "{word} is not in\n{text}");
         }
     }
