@@ -9,6 +9,7 @@ use driftsweep::fleet::{Fleet, Options};
 use driftsweep::http::Http;
 use driftsweep::notify::{self, Delivered};
 use driftsweep::scheduler::{self, Means, Passed, Trouble};
+use driftsweep::store::{Store, Unreadable};
 use driftsweep::sweep::{Plan, Run, SweepReport};
 use driftsweep::tick::{self, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
@@ -66,16 +67,14 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
         TextFormat::Table => super::write_text(&(summary(&ticked, &options) + &jobs_done(&passed)))?,
     }
-    for Trouble { model, run, reason } in &passed.passed.troubles {
-        let (model, reason) = (super::shown(model), super::shown(reason));
-        say!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
-    }
+    say_troubles(&passed);
+    let damaged = !passed.passed.unreadable.is_empty();
     if let Some(ahead) = ticked.ahead {
         say!(
             "driftsweep: the last sweep counts as {ahead}, later than now: no sweep is due until then; was the clock wrong?"
         );
     }
-    let Some(sweep) = &ticked.sweep else { return Ok(code(args, &ticked, false)) };
+    let Some(sweep) = &ticked.sweep else { return Ok(code(args, &ticked, damaged)) };
     const SHOWN: usize = 20;
     for (model, failure) in sweep.failures.iter().take(SHOWN) {
         say!("driftsweep: model '{}': {failure}", model.escape_debug());
@@ -94,7 +93,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         );
         return Ok(super::sweep::NOT_COVERED);
     }
-    Ok(code(args, &ticked, !sweep.failures.is_empty()))
+    Ok(code(args, &ticked, damaged || !sweep.failures.is_empty()))
 }
 
 /// What a tick did, as JSON.
@@ -111,6 +110,9 @@ struct FollowUp {
     #[serde(flatten)]
     passed: Passed,
     messages: Delivered,
+    /// Why jobs were not looked after, if another process was at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occupied: Option<String>,
 }
 
 /// Messages hold a tick up no longer; what is left goes with the next.
@@ -133,43 +135,62 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
     let state = args.store.folders.folder(&args.fleet).0;
     let mut done = FollowUp::default();
     let mut at = now;
+    let mut under_way = false;
+    let most = args.wait.map_or(Duration::ZERO, SignedDuration::unsigned_abs);
     loop {
         let begun = Instant::now();
-        let means = Means { http: &http, program: &program, state: &state, elapsed: &|| begun.elapsed() };
-        let passed = match scheduler::pass(fleet, &mut store, at, &means, &mut |_| ()) {
-            // Another process is at it.
-            Err(Error::Occupied { .. }) => return Ok(done),
-            other => other?,
-        };
-        for (state, times) in passed.steps {
-            *done.passed.steps.entry(state).or_default() += times;
-        }
-        done.passed.troubles = passed.troubles;
-        let begun = Instant::now();
-        let enough = || begun.elapsed() > MESSAGES_WITHIN;
-        let delivered = match store.alone("outbox", |store| notify::deliver(fleet, store, &http, at, &enough)) {
-            // Another process is sending.
-            Err(Error::Occupied { .. }) => Delivered::default(),
-            other => other?,
-        };
-        done.messages.sent += delivered.sent;
-        done.messages.put_off += delivered.put_off;
-        done.messages.dead += delivered.dead;
-        let most = args.wait.map_or(Duration::ZERO, SignedDuration::unsigned_abs);
-        if started.elapsed() + PAUSE > most || store.jobs_in("running")?.is_empty() {
-            return Ok(done);
+        let clock = Timestamp::now();
+        let means = Means { http: &http, program: &program, state: &state, clock, elapsed: &|| begun.elapsed() };
+        let looked = look(fleet, &mut store, at, &means, &mut done);
+        let stays = started.elapsed() + PAUSE <= most;
+        match looked {
+            Ok(still) if still && stays => under_way = true,
+            Ok(_) => return Ok(done),
+            // Another process is at it. What this one has started would be stopped if it left.
+            Err(Error::Occupied { .. }) if stays => {}
+            Err(error @ Error::Occupied { .. }) => {
+                done.occupied = Some(error.to_string());
+                return Ok(done);
+            }
+            // The same holds while the store is out of reach; it may come back.
+            Err(Error::Store { .. }) if stays && under_way => {
+                if let Ok(again) = args.store.open(&args.fleet, fleet) {
+                    store = again;
+                }
+            }
+            Err(error) => return Err(error),
         }
         std::thread::sleep(PAUSE);
         at = now + SignedDuration::try_from(started.elapsed()).unwrap_or_default();
     }
 }
 
+/// Takes jobs further, and sends what is to be told, once: whether trainings are under way.
+fn look(fleet: &Fleet, store: &mut Store, at: Timestamp, means: &Means<'_>, done: &mut FollowUp) -> Result<bool> {
+    done.passed.then(scheduler::pass(fleet, store, at, means, &mut |_| ())?);
+    let begun = Instant::now();
+    let enough = || begun.elapsed() > MESSAGES_WITHIN;
+    let delivered = match store.alone("outbox", |store| notify::deliver(fleet, store, means.http, at, &enough)) {
+        // Another process is sending.
+        Err(Error::Occupied { .. }) => Delivered::default(),
+        other => other?,
+    };
+    done.messages.sent += delivered.sent;
+    done.messages.put_off += delivered.put_off;
+    done.messages.dead += delivered.dead;
+    let under_way = !store.jobs_in("running")?.is_empty();
+    let damaged =
+        store.unreadable().into_iter().filter(|row| !done.passed.unreadable.contains(row)).collect::<Vec<_>>();
+    done.passed.unreadable.extend(damaged);
+    Ok(under_way)
+}
+
 fn jobs_done(done: &FollowUp) -> String {
-    let steps: Vec<String> =
-        done.passed.steps.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
+    let states = done.passed.states();
+    let states: Vec<String> = states.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
     let mut text = String::new();
-    if !steps.is_empty() {
-        text += &format!("jobs: {}\n", steps.join(", "));
+    if !states.is_empty() {
+        text += &format!("jobs: {}\n", states.join(", "));
     }
     let messages = done.messages;
     if messages != Delivered::default() {
@@ -177,6 +198,21 @@ fn jobs_done(done: &FollowUp) -> String {
             &format!("messages: {} sent, {} put off, {} given up\n", messages.sent, messages.put_off, messages.dead);
     }
     text
+}
+
+/// Says what was in the way of jobs and messages.
+fn say_troubles(done: &FollowUp) {
+    for Trouble { model, run, reason } in &done.passed.troubles {
+        let (model, reason) = (super::shown(model), super::shown(reason));
+        say!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
+    }
+    for Unreadable { table, id, reason } in &done.passed.unreadable {
+        let (id, reason) = (super::shown(id), super::shown(reason));
+        say!("driftsweep: store: table {table}, row {id} cannot be read and is left out: {reason}");
+    }
+    if let Some(reason) = &done.occupied {
+        say!("driftsweep: jobs are not looked after: {}", super::shown(reason));
+    }
 }
 
 fn code(args: &TickArgs, ticked: &Ticked, partial: bool) -> u8 {

@@ -3,7 +3,10 @@
 
 mod audit;
 mod database;
+mod holder;
 mod jobs;
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,12 +19,14 @@ use crate::error::{Error, Result};
 pub use audit::{ITSELF, Record, Verified};
 use database::Database;
 pub use database::is_postgres;
-pub use jobs::{Message, RunEntry, Versioned};
+pub use jobs::{Message, RunEntry, Unreadable, Versioned};
 
 /// The memory of one fleet.
 pub struct Store {
     database: Database,
     fleet: String,
+    /// Rows that could not be read, and were left out.
+    unreadable: BTreeSet<Unreadable>,
 }
 
 /// A model as it is remembered.
@@ -149,7 +154,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn open(place: &str, fleet: &str) -> Result<Self> {
-        Ok(Self { database: Database::open(place)?, fleet: fleet.into() })
+        Ok(Self { database: Database::open(place)?, fleet: fleet.into(), unreadable: BTreeSet::new() })
     }
 
     /// Does something for the fleet that only one process may do at a time.
@@ -158,7 +163,13 @@ impl Store {
     /// [`Error::Occupied`] if another process is at it; those of what is done.
     pub fn alone<T>(&mut self, what: &str, act: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let key = self.key_of(what);
-        let lock = self.database.try_lock(key)?.ok_or_else(|| Error::Occupied { fleet: self.fleet.clone() })?;
+        let Some(lock) = self.database.try_lock(key)? else {
+            // Who it is helps, but is not needed.
+            let holder = self.holder(what).unwrap_or_default();
+            return Err(Error::Occupied { fleet: self.fleet.clone(), holder });
+        };
+        // The lock decides; a store that cannot be written says so at the next step.
+        let _ = self.set_holder(what);
         let done = act(self);
         let given_back = self.database.unlock(lock);
         done.and_then(|done| given_back.map(|()| done))

@@ -143,7 +143,7 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
         tick("2026-01-03T03:00:00Z");
         tick("2026-01-04T03:00:00Z");
         let ticked = tick("2026-01-04T03:00:00Z");
-        assert_eq!(ticked["jobs"]["steps"], json!({}), "nothing twice");
+        assert_eq!(ticked["jobs"]["states"], json!({}), "nothing twice");
         let jobs = || -> Vec<Value> {
             serde_json::from_slice(&run(&["jobs", "list", "--all", "--format", "json"]).stdout).unwrap()
         };

@@ -128,6 +128,7 @@ fn a_command_that_takes_too_long_is_stopped_with_its_children_and_one_that_is_go
         http: &http,
         program: Path::new(env!("CARGO_BIN_EXE_driftsweep")),
         state: &state,
+        clock: again,
         elapsed: &|| Duration::ZERO,
     };
     scheduler::cancel(&yard.fleet, &mut open(&store, &yard.fleet), "event", ("ana", "no longer needed"), &means, again)
@@ -294,9 +295,9 @@ fn runs_that_there_is_no_time_to_ask_for_are_left_to_the_next_pass() {
     let looks = AtomicU64::new(0);
     let slow = || Duration::from_secs(10 * looks.fetch_add(1, Ordering::Relaxed));
     let program = Path::new(env!("CARGO_BIN_EXE_driftsweep"));
-    let means = Means { http: &http, program, state: &state, elapsed: &slow };
+    let means = Means { http: &http, program, state: &state, clock: later, elapsed: &slow };
     let passed = scheduler::pass(&yard.fleet, &mut open(&store, &yard.fleet), later, &means, &mut |_| ()).unwrap();
-    assert_eq!((passed.steps["succeeded"], passed.troubles.len()), (5, 15), "{passed:?}");
+    assert_eq!((passed.states()["succeeded"], passed.troubles.len()), (5, 15), "{passed:?}");
     pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
     assert_eq!(open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len(), 20);
 }

@@ -39,6 +39,7 @@ fn run(folder: &Path) -> Run {
         folder: folder.join("run"),
         started_at: now,
         stop_at: now + SignedDuration::from_hours(1),
+        late: SignedDuration::from_hours(-1),
         hidden: Vec::new(),
         seen: false,
     }
@@ -59,7 +60,7 @@ fn drive(
     let run = Arc::new(run(folder));
     let now = run.started_at;
     let with = move |retrain: &driftsweep::fleet::Retrain, http: &Http, run: &Run, what: u8| {
-        let executor = executor::of(retrain, http, Path::new("driftsweep"));
+        let executor = executor::of(retrain, http, Path::new("driftsweep"), logins);
         match what {
             0 => executor.poll(run, now),
             1 => executor.start(run, now).map(|()| Progress::Running),
