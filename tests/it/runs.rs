@@ -65,8 +65,8 @@ fn a_replay_from_the_command_line_does_not_stop_a_training() {
     add_event(&mut open(&store, &yard.fleet), "event", "m", Timestamp::now());
     let tick = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-        command.args(["tick", "--threads", "1", "--store", &store]).args(more).current_dir(yard.folder.path());
-        command.output().unwrap()
+        command.args(["tick", "--threads", "1", "--state", "state", "--store", &store]).args(more);
+        command.current_dir(yard.folder.path()).output().unwrap()
     };
     tick(&[]);
     let ahead = (Timestamp::now() + SignedDuration::from_hours(20)).to_string();
@@ -74,24 +74,25 @@ fn a_replay_from_the_command_line_does_not_stop_a_training() {
     tick(&["--now", &ahead]);
     let job = open(&store, &yard.fleet).jobs("event").unwrap().remove(0).job;
     assert_eq!((job.state.name(), job.stopping), ("running", None));
-    let group = fs::read_dir(yard.folder.path()).unwrap().flatten().find_map(|entry| {
-        let group = entry.path().join("jobs/event/1/group");
-        group.exists().then_some(group)
-    });
-    let number = rustix::process::Pid::from_raw(leader(&group.unwrap())).unwrap();
+    let group = yard.folder.path().join("state/jobs/event/1/group");
+    let number = rustix::process::Pid::from_raw(leader(&group)).unwrap();
     rustix::process::kill_process_group(number, rustix::process::Signal::KILL).unwrap();
 }
 
 #[test]
 fn a_run_that_a_place_has_forgotten_is_not_started_again() {
-    let known = Arc::new(Mutex::new(true));
+    let known = Arc::new(Mutex::new(false));
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let url = server::http({
         let (known, asked) = (known.clone(), asked.clone());
         move |request| {
             asked.lock().unwrap().push(format!("{} {}", request.method, request.path));
-            match (&*request.method, *known.lock().unwrap()) {
-                ("POST", _) => answer(202, "{}"),
+            let mut known = known.lock().unwrap();
+            match (&*request.method, *known) {
+                ("POST", _) => {
+                    *known = true;
+                    answer(202, "{}")
+                }
                 (_, true) => answer(200, says("running")),
                 (_, false) => answer(404, ""),
             }
@@ -103,7 +104,7 @@ fn a_run_that_a_place_has_forgotten_is_not_started_again() {
     let yard = Yard::new(&["m".into()], &head);
     let http = Http::new().unwrap();
     for store in yard.stores() {
-        *known.lock().unwrap() = true;
+        *known.lock().unwrap() = false;
         asked.lock().unwrap().clear();
         let (fleet, state) = yard.in_store(&store);
         let start = Timestamp::now();
@@ -128,7 +129,6 @@ fn a_run_that_a_place_has_forgotten_is_not_started_again() {
         // In case it is under way after all, it is told to stop; then another attempt has its turn.
         at(30);
         assert_eq!((job().state.name(), count("POST"), count("DELETE")), ("queued", 1, 1));
-        *known.lock().unwrap() = true;
         at(40);
         assert_eq!((job().state.name(), count("POST")), ("running", 2));
         assert_eq!(open(&store, &fleet).runs_of(&job().id).unwrap().len(), 2);
@@ -206,7 +206,9 @@ fn a_row_that_cannot_be_read_is_named_and_stops_nothing_else() {
         // As a failing disk, or somebody with an editor, leaves them.
         sql(&store, &format!("UPDATE job SET body = '{{\"id\": \"x' WHERE {}", of("m0")));
         sql(&store, &format!("UPDATE run SET retrain = '[]' WHERE fleet = '{}' AND job = '{}'", fleet.name, id("m1")));
-        sql(&store, &format!("UPDATE outbox SET at = 9000000000000000000 WHERE fleet = '{}' AND seq = 9", fleet.name));
+        let seq = open(&store, &fleet).messages_in("pending").unwrap()[0].seq;
+        let far = "UPDATE outbox SET at = 9000000000000000000";
+        assert_eq!(sql(&store, &format!("{far} WHERE fleet = '{}' AND seq = {seq}", fleet.name)), 1);
         let mut last = scheduler::Passed::default();
         until("the others have been trained", || {
             last = pass(&fleet, &store, &state, &http, now, &mut |_| ());
@@ -228,7 +230,7 @@ fn a_row_that_cannot_be_read_is_named_and_stops_nothing_else() {
         for wanted in [
             format!("table job, row {}", id("m0")),
             format!("table run, row {run}"),
-            "table outbox, row 9-lines".into(),
+            format!("table outbox, row {seq}-lines"),
         ] {
             assert_eq!(said.matches(&wanted).count(), 1, "{wanted}: {said}");
         }
