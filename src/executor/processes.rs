@@ -5,6 +5,7 @@
 //! signal is sent only where all of them still agree. A process that has left the group is known by a variable that only
 //! this run has in its environment.
 
+#[cfg(target_os = "linux")]
 use std::fs;
 use std::io;
 use std::path::Path;

@@ -107,7 +107,9 @@ impl Store {
         for row in rows {
             match row {
                 Ok(row) => read.push(row),
-                Err(unreadable) => drop(self.unreadable.insert(unreadable)),
+                Err(unreadable) => {
+                    self.unreadable.insert(unreadable);
+                }
             }
         }
         Ok(read)

@@ -209,6 +209,11 @@ fn a_training_that_fills_the_disk_and_succeeds_is_recorded_as_such() {
     );
     let yard = Yard::new(&["m".into()], &head);
     let (store, state) = (yard.stores().remove(0), disk.0.path().join("state"));
+    let other = state.join("jobs/other/1");
+    fs::create_dir_all(&other).unwrap();
+    let task =
+        "{\"arguments\": [\"true\"], \"folder\": \"/\", \"variables\": [], \"within\": \"PT1H\", \"log_bytes\": 1000}";
+    fs::write(other.join("task.json"), task).unwrap();
     let (http, now) = (Http::new().unwrap(), Timestamp::now());
     add_event(&mut open(&store, &yard.fleet), "event", "m", now);
     let job = || open(&store, &yard.fleet).jobs("event").unwrap().remove(0).job;
@@ -219,14 +224,18 @@ fn a_training_that_fills_the_disk_and_succeeds_is_recorded_as_such() {
     assert_eq!(job().state.name(), "succeeded", "{:?}", job());
     let more = fs::write(disk.0.path().join("more"), vec![1; 1 << 16]);
     assert_eq!(more.unwrap_err().kind(), std::io::ErrorKind::StorageFull, "it is full all the while");
-    // On a disk that is full before it is begun nothing is started; it is later, when there is room.
+    // On a disk that is full already nothing is started; later, when there is room, it is.
     fs::remove_file(disk.0.path().join("more")).unwrap();
-    let folder = state.join("jobs/other/1");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("task.json"), "{}").unwrap_or_default();
-    let mut supervisor = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-    let output = supervisor.arg("supervise").arg(&folder).output().unwrap();
-    assert!(!output.status.success() && !folder.join("started").exists());
+    let begin = || {
+        let mut supervisor = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        supervisor.arg("supervise").arg(&other).output().unwrap()
+    };
+    let said = String::from_utf8_lossy(&begin().stderr).into_owned();
+    assert!(said.contains("reserve"), "{said}");
+    assert!(!other.join("started").exists() && !other.join("result.json").exists());
+    fs::remove_file(&full).unwrap();
+    assert!(begin().status.success());
+    assert!(fs::read_to_string(other.join("result.json")).unwrap().contains("succeeded"));
 }
 
 #[test]
