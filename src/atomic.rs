@@ -6,28 +6,53 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// Writes beside the target, syncs, and renames over it. A link keeps pointing where it points, and what is not
-/// a regular file (a pipe, a device) is written to, not replaced.
+/// a regular file (a pipe, a device) is written to, not replaced. An existing file keeps its mode, and its owner where that
+/// is allowed; a new one gets the mode that the user's umask leaves.
 ///
 /// # Errors
 /// [`Error::Write`]; a regular target is then as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    put(path, bytes, false)
+}
+
+/// The same for a file that only its owner may read.
+///
+/// # Errors
+/// [`Error::Write`]; a regular target is then as it was.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    put(path, bytes, true)
+}
+
+fn put(path: &Path, bytes: &[u8], private: bool) -> Result<()> {
     let failed = |source| Error::Write { path: path.into(), source };
     let resolved = std::fs::canonicalize(path);
     let path = resolved.as_deref().unwrap_or(path);
-    if std::fs::metadata(path).is_ok_and(|target| !target.is_file() && !target.is_dir()) {
+    let target = std::fs::metadata(path).ok();
+    if target.as_ref().is_some_and(|target| !target.is_file() && !target.is_dir()) {
         return std::fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes)).map_err(failed);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = tempfile::Builder::new().prefix(".driftsweep-").tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
+    // A temporary file is private unless something else is asked for.
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".driftsweep-");
     #[cfg(unix)]
-    {
-        // A temporary file is private; the result is an ordinary file.
+    if !private && target.is_none() {
         use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
+        // The system takes the umask off when it creates the file. To read the umask instead, a program must set it, and
+        // that changes it for its other threads.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
+    let mut file = builder.tempfile_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    #[cfg(unix)]
+    if let Some(target) = target.filter(|target| !private && target.is_file()) {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        // Only root may give a file away, and some file systems know no owners. The mode comes last: a new owner changes it.
+        let _ = fchown(file.as_file(), Some(target.uid()), Some(target.gid()));
+        file.as_file().set_permissions(target.permissions()).map_err(failed)?;
+    }
+    file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
@@ -59,5 +84,30 @@ mod tests {
         write(&pipe, b"through").unwrap();
         assert_eq!(reader.join().unwrap(), b"through");
         assert!(matches!(write(folder.path(), b"x"), Err(Error::Write { .. })), "a folder is not a file");
+    }
+    #[cfg(unix)]
+    #[test]
+    fn a_file_keeps_its_mode_and_a_new_one_has_what_the_umask_leaves() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().mode() & 0o7777;
+        for kept in [0o600, 0o640, 0o664, 0o444] {
+            let path = folder.path().join("kept");
+            let _ = std::fs::remove_file(&path);
+            std::fs::write(&path, "old").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(kept)).unwrap();
+            // Only root can give a file to somebody else.
+            let given = chown(&path, Some(12_345), Some(12_345)).is_ok();
+            write(&path, b"new").unwrap();
+            assert_eq!(mode("kept"), kept);
+            assert_eq!(std::fs::metadata(&path).unwrap().uid() == 12_345, given);
+        }
+        // What an ordinary program's new file gets.
+        std::fs::write(folder.path().join("ordinary"), "x").unwrap();
+        write(&folder.path().join("new"), b"x").unwrap();
+        assert_eq!(mode("new"), mode("ordinary"));
+        write_private(&folder.path().join("private"), b"x").unwrap();
+        write_private(&folder.path().join("new"), b"x").unwrap();
+        assert_eq!((mode("private"), mode("new")), (0o600, 0o600));
     }
 }

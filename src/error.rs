@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::address::shown;
@@ -128,10 +129,15 @@ pub enum Error {
         path: PathBuf,
     },
     /// Another process acts for the same fleet.
-    #[error("fleet '{fleet}': another tick is at it; this one does nothing")]
+    #[error(
+        "another tick of fleet '{fleet}' is running{}; this one does nothing",
+        holder.as_ref().map_or(String::new(), |holder| format!(": {holder}"))
+    )]
     Occupied {
         /// The fleet.
         fleet: String,
+        /// Which process, if that is known.
+        holder: Option<Holder>,
     },
     /// The store cannot be used.
     #[error("store {store}: {reason}")]
@@ -149,6 +155,32 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// The process that acts for a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The machine that it runs on.
+    pub host: String,
+    /// Its number there.
+    pub process: i64,
+    /// Since when it acts.
+    pub since: Timestamp,
+    /// For how long.
+    pub held: SignedDuration,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let minutes = self.held.as_mins().max(0);
+        let held = match (minutes / 60, minutes) {
+            (0, 0) => "less than a minute".to_owned(),
+            (0, minutes) => format!("{minutes} min"),
+            (hours, _) if hours < 48 => format!("{hours} h"),
+            (hours, _) => format!("{} days", hours / 24),
+        };
+        write!(f, "process {} on {}, since {} ({held})", self.process, self.host.escape_debug(), self.since)
+    }
 }
 
 impl Error {

@@ -39,6 +39,8 @@ pub struct Request {
     headers: HeaderMap,
     body: Option<Vec<u8>>,
     secrets: Vec<String>,
+    /// A header that cannot be sent.
+    wrong_header: Option<&'static str>,
 }
 
 /// Why there was no good answer. It never names the address, which may be secret.
@@ -78,7 +80,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 impl Request {
     /// Asks.
     pub fn get() -> Self {
-        Self { method: Method::GET, headers: HeaderMap::new(), body: None, secrets: Vec::new() }
+        Self { method: Method::GET, headers: HeaderMap::new(), body: None, secrets: Vec::new(), wrong_header: None }
     }
 
     /// Takes back.
@@ -101,11 +103,14 @@ impl Request {
         self.with("content-type", "application/json")
     }
 
-    /// With a header; what cannot be one is left out.
+    /// With a header. A request with a value that no header can have is not sent.
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(mut value) = HeaderValue::from_str(value) {
-            value.set_sensitive(name == "authorization");
-            self.headers.insert(HeaderName::from_static(name), value);
+        match HeaderValue::from_str(value) {
+            Ok(mut value) => {
+                value.set_sensitive(name == "authorization");
+                self.headers.insert(HeaderName::from_static(name), value);
+            }
+            Err(_) => self.wrong_header = Some(name),
         }
         self
     }
@@ -122,7 +127,9 @@ impl Request {
     }
 
     /// Signed as [Standard Webhooks](https://www.standardwebhooks.com) has it: HMAC-SHA256 over name, time and body.
+    /// A character of the name that no header can have is written as `%` and two digits, in the signature too.
     pub fn signed(self, id: &str, at: Timestamp, secret: Option<&Secret>) -> Self {
+        let id = &in_header(id);
         let seconds = at.as_second().to_string();
         let signature = secret.map(|secret| {
             let bytes = match secret.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok()) {
@@ -170,6 +177,12 @@ impl Http {
     /// # Errors
     /// [`Failure`] if there was no answer.
     pub fn send(&self, url: &Secret, below: &[&str], request: Request) -> std::result::Result<Answer, Failure> {
+        if let Some(name) = request.wrong_header {
+            // The value may be secret. It may be put right without a word to us.
+            let reason =
+                format!("the header '{name}' cannot be sent: its value has a line break or a control character");
+            return Err(Failure::passing(reason));
+        }
         let hidden = url.is_hidden();
         let mut url =
             Url::parse(url.expose()).map_err(|e| Failure::lasting(format!("the address is not understood: {e}")))?;
@@ -199,6 +212,18 @@ impl Http {
         };
         self.runtime.block_on(answer).map_err(|e: reqwest::Error| Failure::passing(chain(&e.without_url())))
     }
+}
+
+/// A name as a header can have it.
+fn in_header(name: &str) -> String {
+    let mut text = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => text.push(char::from(byte)),
+            _ => text += &format!("%{byte:02X}"),
+        }
+    }
+    text
 }
 
 /// An error with its causes.
@@ -282,6 +307,22 @@ mod tests {
             let reason = Answer { status: 400, body: body.into_bytes(), secrets }.good().unwrap_err().reason;
             assert!(reason.contains("***") && !reason.contains(['x', 'q', 'z', 'ö']), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_sent_is_an_error_that_does_not_show_it() {
+        let http = Http::new().unwrap();
+        let nobody = Secret::from("http://127.0.0.1:1/".to_owned());
+        for bad in ["hunter2\nx: y", "hunter2\r", "hunter2\0"] {
+            for request in [Request::get().authorized("Bearer", bad), Request::get().with("idempotency-key", bad)] {
+                let failure = http.send(&nobody, &[], request).unwrap_err();
+                assert!(failure.reason.contains("header '") && !failure.reason.contains("hunter2"), "{failure:?}");
+            }
+        }
+        // Names come out of data.
+        let signed = Request::get().signed("flotte é\n%-5", Timestamp::UNIX_EPOCH, None);
+        assert_eq!(signed.headers["webhook-id"], "flotte %C3%A9%0A%25-5");
+        assert_eq!(signed.wrong_header, None);
     }
 
     #[test]

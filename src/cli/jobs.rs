@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use driftsweep::executor::local;
@@ -104,7 +104,8 @@ pub struct SuperviseArgs {
 
 /// Runs the command of a run: started by a tick, and outlives it.
 pub fn supervise(args: &SuperviseArgs) -> anyhow::Result<u8> {
-    local::supervise(&args.folder, &Timestamp::now)?;
+    let begun = Instant::now();
+    local::supervise(&args.folder, &|| begun.elapsed())?;
     Ok(0)
 }
 
@@ -303,7 +304,8 @@ fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
     let id = find(&mut store, &args.job)?.job.id;
     let state = args.memory.folder();
     let (http, program) = (Http::new()?, std::env::current_exe()?);
-    let means = Means { http: &http, program: &program, state: &state, elapsed: &|| Duration::ZERO };
+    let clock = Timestamp::now();
+    let means = Means { http: &http, program: &program, state: &state, clock, elapsed: &|| Duration::ZERO };
     let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.reason), &means, now)?;
     let word = if job.state.is_final() { "cancelled" } else { "told to stop; the next tick notes its end" };
     say!("job {} of {}: {word}", job.id, job.model.escape_debug());

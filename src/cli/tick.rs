@@ -9,7 +9,7 @@ use driftsweep::fleet::{Fleet, Options};
 use driftsweep::http::Http;
 use driftsweep::notify::{self, Delivered};
 use driftsweep::scheduler::{self, Means, Passed, Trouble};
-use driftsweep::store::Access;
+use driftsweep::store::{Access, Store, Unreadable};
 use driftsweep::sweep::{Plan, Run, SweepReport};
 use driftsweep::tick::{self, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
@@ -85,17 +85,22 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     }
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
+    // Its state is locked: other ticks may sweep while this one waits for trainings.
+    drop(sweeper);
     // A sweep takes its time: it is later now. Trainings do not wait for it, nor for what keeps it from being run.
     let passed = follow_up(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
+    if let Ok(passed) = &passed {
+        say_troubles(passed);
+    }
     let (ticked, passed) = (ticked?, passed?);
     if !(args.quiet && is_quiet(&ticked, &passed)) {
         match args.format {
             TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
             TextFormat::Table => super::write_text(&(summary(&ticked, &options) + &jobs_done(&passed)))?,
         }
-        report(&fleet, &ticked, &passed);
+        report(&fleet, &ticked);
     }
-    Ok(code(args, &ticked))
+    Ok(code(args, &ticked, !passed.passed.unreadable.is_empty()))
 }
 
 /// Whether there is nothing to tell: nothing was due, and nothing was found.
@@ -106,17 +111,13 @@ fn is_quiet(ticked: &Ticked, passed: &FollowUp) -> bool {
 }
 
 /// What has to be seen to, on standard error.
-fn report(fleet: &Fleet, ticked: &Ticked, passed: &FollowUp) {
+fn report(fleet: &Fleet, ticked: &Ticked) {
     if ticked.new_store {
         say!(
             "driftsweep: new store created for fleet '{}': nothing was known of it. If it has been swept before, its state was \
              lost (--state, --store); --require-state refuses that",
             fleet.name.escape_debug()
         );
-    }
-    for Trouble { model, run, reason } in &passed.passed.troubles {
-        let (model, reason) = (super::shown(model), super::shown(reason));
-        say!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
     }
     if let Some(ahead) = ticked.ahead {
         say!(
@@ -170,6 +171,9 @@ struct FollowUp {
     #[serde(flatten)]
     passed: Passed,
     messages: Delivered,
+    /// Why jobs were not looked after, if another process was at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occupied: Option<String>,
 }
 
 /// Messages hold a tick up no longer; what is left goes with the next.
@@ -192,31 +196,30 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
     let state = args.store.folders.folder(&args.fleet).0;
     let mut done = FollowUp::default();
     let mut at = now;
+    let mut under_way = false;
+    let most = args.wait.map_or(Duration::ZERO, SignedDuration::unsigned_abs);
     loop {
         let begun = Instant::now();
-        let means = Means { http: &http, program: &program, state: &state, elapsed: &|| begun.elapsed() };
-        let passed = match scheduler::pass(fleet, &mut store, at, &means, &mut |_| ()) {
-            // Another process is at it.
-            Err(Error::Occupied { .. }) => return Ok(done),
-            other => other?,
-        };
-        for (state, times) in passed.steps {
-            *done.passed.steps.entry(state).or_default() += times;
-        }
-        done.passed.troubles = passed.troubles;
-        let begun = Instant::now();
-        let enough = || begun.elapsed() > MESSAGES_WITHIN;
-        let delivered = match store.alone("outbox", |store| notify::deliver(fleet, store, &http, at, &enough)) {
-            // Another process is sending.
-            Err(Error::Occupied { .. }) => Delivered::default(),
-            other => other?,
-        };
-        done.messages.sent += delivered.sent;
-        done.messages.put_off += delivered.put_off;
-        done.messages.dead += delivered.dead;
-        let most = args.wait.map_or(Duration::ZERO, SignedDuration::unsigned_abs);
-        if started.elapsed() + PAUSE > most || store.jobs_in("running")?.is_empty() {
-            return Ok(done);
+        let clock = Timestamp::now();
+        let means = Means { http: &http, program: &program, state: &state, clock, elapsed: &|| begun.elapsed() };
+        let looked = look(fleet, &mut store, at, &means, &mut done);
+        let stays = started.elapsed() + PAUSE <= most;
+        match looked {
+            Ok(still) if still && stays => under_way = true,
+            Ok(_) => return Ok(done),
+            // Another process is at it. What this one has started would be stopped if it left.
+            Err(Error::Occupied { .. }) if stays => {}
+            Err(error @ Error::Occupied { .. }) => {
+                done.occupied = Some(error.to_string());
+                return Ok(done);
+            }
+            // The same holds while the store is out of reach; it may come back.
+            Err(Error::Store { .. }) if stays && under_way => {
+                if let Ok(again) = args.store.open(&args.fleet, fleet, Access::Create) {
+                    store = again;
+                }
+            }
+            Err(error) => return Err(error),
         }
         std::thread::sleep(PAUSE);
         at = now + SignedDuration::try_from(started.elapsed()).unwrap_or_default();
@@ -226,17 +229,38 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
 impl FollowUp {
     /// Whether anything happened to jobs or messages that somebody may want to know.
     fn has_news(&self) -> bool {
+        let Passed { jobs, troubles, unreadable } = &self.passed;
         let messages = self.messages.put_off + self.messages.dead;
-        !self.passed.steps.is_empty() || !self.passed.troubles.is_empty() || messages > 0
+        !jobs.is_empty() || !troubles.is_empty() || !unreadable.is_empty() || messages > 0
     }
 }
 
+/// Takes jobs further, and sends what is to be told, once: whether trainings are under way.
+fn look(fleet: &Fleet, store: &mut Store, at: Timestamp, means: &Means<'_>, done: &mut FollowUp) -> Result<bool> {
+    done.passed.then(scheduler::pass(fleet, store, at, means, &mut |_| ())?);
+    let begun = Instant::now();
+    let enough = || begun.elapsed() > MESSAGES_WITHIN;
+    let delivered = match store.alone("outbox", |store| notify::deliver(fleet, store, means.http, at, &enough)) {
+        // Another process is sending.
+        Err(Error::Occupied { .. }) => Delivered::default(),
+        other => other?,
+    };
+    done.messages.sent += delivered.sent;
+    done.messages.put_off += delivered.put_off;
+    done.messages.dead += delivered.dead;
+    let under_way = !store.jobs_in("running")?.is_empty();
+    let damaged =
+        store.unreadable().into_iter().filter(|row| !done.passed.unreadable.contains(row)).collect::<Vec<_>>();
+    done.passed.unreadable.extend(damaged);
+    Ok(under_way)
+}
+
 fn jobs_done(done: &FollowUp) -> String {
-    let steps: Vec<String> =
-        done.passed.steps.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
+    let states = done.passed.states();
+    let states: Vec<String> = states.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
     let mut text = String::new();
-    if !steps.is_empty() {
-        text += &format!("jobs: {}\n", steps.join(", "));
+    if !states.is_empty() {
+        text += &format!("jobs: {}\n", states.join(", "));
     }
     let messages = done.messages;
     if messages != Delivered::default() {
@@ -246,14 +270,30 @@ fn jobs_done(done: &FollowUp) -> String {
     text
 }
 
+/// Says what was in the way of jobs and messages.
+fn say_troubles(done: &FollowUp) {
+    for Trouble { model, run, reason } in &done.passed.troubles {
+        let (model, reason) = (super::shown(model), super::shown(reason));
+        say!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
+    }
+    for Unreadable { table, id, reason } in &done.passed.unreadable {
+        let (id, reason) = (super::shown(id), super::shown(reason));
+        say!("driftsweep: store: table {table}, row {id} cannot be read and is left out: {reason}");
+    }
+    if let Some(reason) = &done.occupied {
+        say!("driftsweep: jobs are not looked after: {}", super::shown(reason));
+    }
+}
+
 /// The exit code is that of the last sweep, so that a retry of the scheduler does not turn red into green.
-fn code(args: &TickArgs, ticked: &Ticked) -> u8 {
-    match &ticked.status {
+fn code(args: &TickArgs, ticked: &Ticked, damaged: bool) -> u8 {
+    let code = match &ticked.status {
         Some(status) if !ticked.acknowledged => super::status::code(status, args.fail_on_event),
         // What fires before the first sweep, by the calendar.
         _ if args.fail_on_event && !ticked.events.is_empty() => super::DRIFT,
         _ => 0,
-    }
+    };
+    if code == 0 && damaged { super::PARTIAL } else { code }
 }
 
 /// Runs the sweep of a tick, with its journal and history.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Ended, Executor, Outcome, Progress, Run, gone};
+use super::{Ended, Executor, Logins, Outcome, Progress, Run, unknown};
 use crate::fleet;
 use crate::http::{Answer, Failure, Http, Request};
 
@@ -13,6 +13,8 @@ pub struct Airflow<'a> {
     pub airflow: &'a fleet::Airflow,
     /// By which client.
     pub http: &'a Http,
+    /// Who has been let in during this pass.
+    pub logins: &'a Logins,
 }
 
 impl Airflow<'_> {
@@ -32,13 +34,17 @@ impl Airflow<'_> {
             let pair = format!("{user}:{}", password.expose());
             return Ok(Some(("Basic", base64::engine::general_purpose::STANDARD.encode(pair))));
         }
-        let request =
-            Request::post(&json!({ "username": user, "password": password.expose() })).hiding(password.expose());
-        let answer = self.http.send(&self.airflow.url.read()?, &["auth", "token"], request)?.good()?;
-        match answer["access_token"].as_str() {
-            Some(token) => Ok(Some(("Bearer", token.to_owned()))),
-            None => Err(Failure::passing("it gave no access token")),
-        }
+        let url = self.airflow.url.read()?;
+        let ask = || {
+            let request =
+                Request::post(&json!({ "username": user, "password": password.expose() })).hiding(password.expose());
+            let answer = self.http.send(&url, &["auth", "token"], request)?.good()?;
+            let token = answer["access_token"].as_str().map(str::to_owned);
+            token.ok_or_else(|| Failure::passing("it gave no access token"))
+        };
+        // By all that it depends on: fleets may name one address with several users.
+        let place = json!([url.expose(), user, password.expose()]).to_string();
+        self.logins.at(place, ask).map(|token| Some(("Bearer", token)))
     }
 
     fn send(&self, below: &[&str], request: Request) -> Result<Answer, Failure> {
@@ -66,8 +72,7 @@ impl Executor for Airflow<'_> {
 
     fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
         let answer = match self.send(&[&run.name()], Request::get())? {
-            Answer { status: 404, .. } if run.seen => return Ok(gone()),
-            Answer { status: 404, .. } => return Ok(Progress::NotStarted),
+            Answer { status: 404, .. } => return Ok(unknown(run)),
             answer => answer.good()?,
         };
         let outcome = match answer["state"].as_str() {

@@ -12,7 +12,7 @@ use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
 use tokio::runtime::Builder;
 
-use super::{Ended, Executor, Outcome, Progress, Run, gone};
+use super::{Ended, Executor, Outcome, Progress, Run, unknown};
 use crate::fleet;
 use crate::http::Failure;
 
@@ -141,8 +141,7 @@ impl Executor for Kubernetes<'_> {
     fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
         let name = name(run);
         let job = self.with(async move |api| api.get_opt(&name).await.map_err(|e| failure(&e)))?;
-        let Some(job) = job else { return Ok(if run.seen { gone() } else { Progress::NotStarted }) };
-        Ok(progress(&job))
+        Ok(job.map_or_else(|| unknown(run), |job| progress(&job)))
     }
 
     fn cancel(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {

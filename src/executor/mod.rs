@@ -4,12 +4,17 @@
 //! known, and starting it twice is starting it once.
 
 mod airflow;
+mod files;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 pub mod local;
+mod processes;
+mod supervise;
 mod webhook;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -39,6 +44,8 @@ pub struct Run {
     pub started_at: Timestamp,
     /// When it is to be stopped.
     pub stop_at: Timestamp,
+    /// For how long its time has been up; less than zero while it is not.
+    pub late: SignedDuration,
     /// Variables that it must not see.
     pub hidden: Vec<String>,
     /// Whether those who train have said before that they know it.
@@ -82,8 +89,10 @@ impl Run {
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It is not known there.
+    /// It is not known there, and may be started.
     NotStarted,
+    /// It was known there, and is no longer: nobody can say whether it is under way. It is not started again.
+    Forgotten,
     /// It is under way.
     Running,
     /// It has ended.
@@ -124,7 +133,7 @@ impl Ended {
     }
 }
 
-/// Trains.
+/// Trains. `now` is the real time, whatever time a pass is taken to be.
 pub trait Executor: Sync {
     /// Starts a run, unless it has been started already.
     ///
@@ -145,12 +154,33 @@ pub trait Executor: Sync {
     fn cancel(&self, run: &Run, now: Timestamp) -> Result<(), Failure>;
 }
 
+/// Who has been let in where during a pass: each place is asked once, whatever it answers.
+#[derive(Default)]
+pub struct Logins(Mutex<HashMap<String, Login>>);
+
+/// What a place answered, if it was asked.
+type Login = Arc<Mutex<Option<Result<String, Failure>>>>;
+
+impl Logins {
+    /// What lets us in at a place by its name; `ask` asks for it the first time. Whoever comes meanwhile waits.
+    fn at(&self, place: String, ask: impl FnOnce() -> Result<String, Failure>) -> Result<String, Failure> {
+        let login = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
+        let mut login = login.lock().unwrap_or_else(PoisonError::into_inner);
+        login.get_or_insert_with(ask).clone()
+    }
+}
+
 /// The executor of a model: the one place where it is chosen. `program` supervises commands: this program, by its path.
-pub fn of<'a>(retrain: &'a fleet::Retrain, http: &'a Http, program: &'a std::path::Path) -> Box<dyn Executor + 'a> {
+pub fn of<'a>(
+    retrain: &'a fleet::Retrain,
+    http: &'a Http,
+    program: &'a std::path::Path,
+    logins: &'a Logins,
+) -> Box<dyn Executor + 'a> {
     match &retrain.executor {
         fleet::Executor::Command(command) => Box::new(local::Local { command, program }),
         fleet::Executor::Webhook(webhook) => Box::new(webhook::Webhook { webhook, http }),
-        fleet::Executor::Airflow(airflow) => Box::new(airflow::Airflow { airflow, http }),
+        fleet::Executor::Airflow(airflow) => Box::new(airflow::Airflow { airflow, http, logins }),
         #[cfg(feature = "kubernetes")]
         fleet::Executor::Kubernetes(kubernetes) => {
             Box::new(kubernetes::Kubernetes { settings: kubernetes, timeout: retrain.timeout })
@@ -199,9 +229,9 @@ struct Said {
 /// More of a reason is not kept.
 const MOST_REASON: usize = 500;
 
-/// A run that was known and is no longer: nobody can say how it ended.
-fn gone() -> Progress {
-    Progress::Ended(Ended::new(Outcome::Failed, "it is no longer known there; was it deleted?"))
+/// How far a run is of which a place says that it does not know it.
+fn unknown(run: &Run) -> Progress {
+    if run.seen { Progress::Forgotten } else { Progress::NotStarted }
 }
 
 impl Said {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Executor, Progress, Run, Said};
+use super::files::{self, MOST_ANSWER};
+use super::{Executor, Progress, Run, Said, unknown};
 use crate::atomic;
 use crate::fleet;
 use crate::http::{Answer, Failure, Http, Request};
@@ -50,23 +51,26 @@ impl Executor for Webhook<'_> {
             answer => drop(answer.good()?),
         }
         if self.webhook.results.is_some() {
-            atomic::write(&self.mark(run), b"")?;
+            files::make_folder(&run.folder).map_err(|e| Failure::passing(format!("{}: {e}", run.folder.display())))?;
+            atomic::write_private(&self.mark(run), b"")?;
         }
         Ok(())
     }
 
     fn poll(&self, run: &Run, now: Timestamp) -> Result<Progress, Failure> {
         if let Some(file) = self.result_file(run) {
-            return match std::fs::read(&file) {
-                Ok(bytes) => Said::of(serde_json::from_slice(&bytes).unwrap_or_default())?.progress(),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    Ok(if self.mark(run).exists() { Progress::Running } else { Progress::NotStarted })
-                }
+            return match files::read(&file, MOST_ANSWER) {
+                Ok(Some(bytes)) => Said::of(serde_json::from_slice(&bytes).unwrap_or_default())?.progress(),
+                // The mark may be in the folder of another state.
+                Ok(None) if run.seen || self.mark(run).exists() => Ok(Progress::Running),
+                Ok(None) => Ok(Progress::NotStarted),
                 Err(e) => Err(Failure::passing(format!("{}: {e}", file.display()))),
             };
         }
         match self.send(&[&run.name()], Request::get(), run, now)? {
-            Answer { status: 404, .. } => Ok(Progress::NotStarted),
+            Answer { status: 404, .. } => Ok(unknown(run)),
+            // It says that it knew it once.
+            Answer { status: 410, .. } => Ok(Progress::Forgotten),
             answer => Said::of(answer.good()?)?.progress(),
         }
     }

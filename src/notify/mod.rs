@@ -91,6 +91,15 @@ pub struct Delivered {
     pub dead: usize,
 }
 
+/// What the sender of a channel tells the one who has the store.
+enum Word {
+    /// It is about to send a message, once that is noted. If it cannot be noted nothing is sent: it would be sent by every
+    /// tick for as long as the store cannot be written.
+    Tries(Message, std::sync::mpsc::Sender<()>),
+    /// What became of it.
+    Tried(Message),
+}
+
 /// Sends what is due, each channel in its own order, all channels at once, until it is `enough`. A channel that fails holds
 /// up no other.
 ///
@@ -108,7 +117,7 @@ pub fn deliver(
         let messages = store.messages_due(&channel, now, MOST_MESSAGES)?;
         by_channel.insert(channel, messages);
     }
-    let (tell, told) = std::sync::mpsc::channel::<Message>();
+    let (tell, told) = std::sync::mpsc::channel::<Word>();
     let mut delivered = Delivered::default();
     std::thread::scope(|scope| {
         for (name, messages) in by_channel {
@@ -118,6 +127,14 @@ pub fn deliver(
                 let mut open = channel.map(|channel| channels::open(channel, http));
                 let mut failures = 0;
                 for mut message in messages {
+                    message.attempts += 1;
+                    let name = format!("{} {}", message.seq, message.channel);
+                    message.next_at = retry_at(&name, message.attempts, FIRST_WAIT, now);
+                    let (allow, allowed) = std::sync::mpsc::channel();
+                    // Whoever listens is gone if the store is: then nothing more is to be sent.
+                    if tell.send(Word::Tries(message.clone(), allow)).is_err() || allowed.recv().is_err() {
+                        return;
+                    }
                     let sent = match (&mut open, channel) {
                         (Some(Ok(sender)), Some(channel)) => {
                             text::Letter::of(&message, channel).and_then(|letter| sender.send(&letter, now))
@@ -125,7 +142,6 @@ pub fn deliver(
                         (Some(Err(failure)), _) => Err(failure.clone()),
                         _ => Err(Failure::lasting("the fleet file has no such channel any more")),
                     };
-                    message.attempts += 1;
                     match sent {
                         Ok(()) => (message.state, message.error) = ("sent".into(), None),
                         Err(failure) => {
@@ -133,13 +149,10 @@ pub fn deliver(
                             if failure.lasting || message.attempts >= MOST_ATTEMPTS {
                                 message.state = "dead".into();
                             }
-                            let name = format!("{} {}", message.seq, message.channel);
-                            message.next_at = retry_at(&name, message.attempts, FIRST_WAIT, now);
                             message.error = Some(failure.reason);
                         }
                     }
-                    // Whoever listens is gone if the store is: then nothing more is to be sent.
-                    if tell.send(message).is_err() || failures >= PATIENCE || enough() {
+                    if tell.send(Word::Tried(message)).is_err() || failures >= PATIENCE || enough() {
                         return;
                     }
                 }
@@ -147,13 +160,20 @@ pub fn deliver(
         }
         drop(tell);
         // Each is noted as soon as it is sent: what is killed now sends one message twice, not all.
-        told.into_iter().try_for_each(|message| {
-            match &*message.state {
-                "sent" => delivered.sent += 1,
-                "dead" => delivered.dead += 1,
-                _ => delivered.put_off += 1,
+        told.into_iter().try_for_each(|word| match word {
+            Word::Tries(message, allow) => {
+                store.set_message(&message)?;
+                let _ = allow.send(());
+                Ok(())
             }
-            store.set_message(&message)
+            Word::Tried(message) => {
+                match &*message.state {
+                    "sent" => delivered.sent += 1,
+                    "dead" => delivered.dead += 1,
+                    _ => delivered.put_off += 1,
+                }
+                store.set_message(&message)
+            }
         })
     })?;
     if let Ok(before) = now.checked_sub(KEEP) {

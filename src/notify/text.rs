@@ -1,5 +1,7 @@
 //! What a message says: in a sentence or two, by a template.
 
+use std::io;
+
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value;
 
@@ -83,18 +85,52 @@ impl Letter {
     pub fn of(message: &Message, channel: &Channel) -> Result<Self, Failure> {
         let event: Value = serde_json::from_str(&message.body)
             .map_err(|e| Failure::lasting(format!("the message is not JSON: {e}")))?;
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         let data = printable(&event["data"]);
-        let render = |template: &str| environment.render_str(template, minijinja::value::Serde(&data));
+        let render = |template: &str| render(template, &data);
         let text = match channel.template.as_deref().map(render) {
             Some(Ok(text)) => Ok(text),
             Some(Err(e)) => render(TEMPLATE)
                 .map(|text| format!("{text}\n(the template of channel '{}' is wrong: {e})", channel.name)),
             None => render(TEMPLATE),
         };
-        let text = text.map_err(|e| Failure::lasting(e.to_string()))?;
+        let text = text.map_err(Failure::lasting)?;
         Ok(Self { id: event["id"].as_str().unwrap_or_default().to_owned(), text, event })
+    }
+}
+
+/// The work that a template may do: some steps, or some data. A mistake such as a loop in a loop must not hold up a tick.
+const FUEL: u64 = 100_000;
+
+/// A text is not longer.
+const MOST_TEXT: usize = 64 << 10;
+
+/// What a template makes of data.
+fn render(template: &str, data: &Value) -> Result<String, String> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment.set_fuel(Some(FUEL));
+    let mut text = Bounded(Vec::new());
+    let template = environment.template_from_str(template).map_err(|e| e.to_string())?;
+    match template.render_captured_to(minijinja::value::Serde(data), &mut text) {
+        Ok(_) => Ok(String::from_utf8_lossy(&text.0).into_owned()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// A text that takes no more than it may hold.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MOST_TEXT {
+            return Err(io::Error::other(format!("the text has more than {MOST_TEXT} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -108,5 +144,51 @@ fn printable(value: &Value) -> Value {
         Value::Array(values) => values.iter().map(printable).collect(),
         Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), printable(value))).collect(),
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{Fleet, Options};
+    use jiff::Timestamp;
+
+    fn letter(template: &str, reason: &str) -> Letter {
+        let text =
+            "[[notify]]\nname = \"chat\"\nfile = \"f\"\n[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
+        let mut channel = Fleet::parse(text, "f".as_ref(), &Options::new()).unwrap().channels.remove(0);
+        channel.template = Some(template.into());
+        let data = serde_json::json!({ "kind": "event.open", "fleet": "f", "figures": { "model": "m", "trigger": "drift", "reason": reason } });
+        let now = Timestamp::UNIX_EPOCH;
+        let message = Message {
+            seq: 1,
+            channel: "chat".into(),
+            topic: "event".into(),
+            at: now,
+            body: serde_json::json!({ "id": "f-1", "data": data }).to_string(),
+            state: "pending".into(),
+            attempts: 0,
+            next_at: now,
+            error: None,
+        };
+        Letter::of(&message, &channel).unwrap()
+    }
+
+    #[test]
+    fn a_template_that_never_ends_or_says_too_much_gives_way_to_the_built_in_text() {
+        let nested = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
+        let doubled = format!("{{% set x = 'x' %}}{}{{{{ x }}}}", "{% set x = x ~ x %}".repeat(60));
+        let large = "{{ 'x' * 70000 }}";
+        let huge = "{{ 'x' * 9000000000 }}";
+        let recursive = "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('x') }}";
+        for template in [nested, &doubled, large, huge, recursive, "{{ unclosed"] {
+            let text = letter(template, "it moved").text;
+            assert!(text.starts_with("[f] m: retraining is asked for by its drift trigger: it moved"), "{text:.300}");
+            assert!(text.contains("template of channel 'chat' is wrong"), "{text:.300}");
+        }
+        let fine = "{% for i in range(200) %}{{ figures.reason }} {{ i }}\n{% endfor %}";
+        assert!(letter(fine, "it moved").text.ends_with("it moved 199\n"));
+        // What is told may itself be long.
+        assert!(letter("{{ figures.reason }}", &"long ".repeat(10_000)).text.starts_with("long long"));
     }
 }

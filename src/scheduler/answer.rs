@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{Means, advance, reaching, retrain_of, run_of};
+use super::{Means, When, advance, reaching, retrain_of, run_of};
 use crate::error::{Error, Result};
-use crate::executor;
+use crate::executor::{self, Logins};
 use crate::fleet::{Fleet, Money};
 use crate::retrain::approval::{By, may_answer};
 use crate::retrain::{Grant, Job, Overrun, State, Step, Stopping};
@@ -32,6 +32,7 @@ pub fn answer(
     now: Timestamp,
 ) -> Result<Job> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
+    let when = When { now, clock: None };
     let result = store.transaction(|store| {
         let versioned = the_job(store, id)?;
         let State::AwaitingApproval(request) = &versioned.job.state else {
@@ -54,9 +55,9 @@ pub fn answer(
         };
         // Under the lock of the transaction nobody else can have changed it.
         let gone = || wrong("it was changed at the same time; try again".into());
-        let after = advance(fleet, store, &versioned, &step, now, who)?.ok_or_else(gone)?;
+        let after = advance(fleet, store, &versioned, &step, when, who)?.ok_or_else(gone)?;
         match after.job.state {
-            State::Approved => advance(fleet, store, &after, &Step::Queue, now, who)?.ok_or_else(gone),
+            State::Approved => advance(fleet, store, &after, &Step::Queue, when, who)?.ok_or_else(gone),
             _ => Ok(after),
         }
     });
@@ -100,17 +101,18 @@ pub fn cancel(
         State::Running { .. } => Step::Stop { stopping: Stopping { by, reason, overdue: false } },
         _ => Step::Cancel { cost: Money::ZERO, by, reason },
     };
+    let when = When { now, clock: Some(means.clock) };
     let after = store.transaction(|store| {
         let gone = || wrong("it was changed at the same time; try again".into());
-        advance(fleet, store, &versioned, &step, now, who)?.ok_or_else(gone)
+        advance(fleet, store, &versioned, &step, when, who)?.ok_or_else(gone)
     })?;
     // The word is noted: whatever goes wrong from here on, the next pass says it again.
     if let State::Running { attempt, .. } = &after.job.state
         && let Some(noted) = store.runs_of(id)?.into_iter().find(|run| run.attempt == *attempt)
     {
-        let run = run_of(fleet, store, means, &after.job, &noted)?;
+        let run = run_of(fleet, store, means, &after.job, &noted, now)?;
         let retrain = reaching(retrain_of(fleet, &after.job), &noted);
-        let _ = executor::of(retrain, means.http, means.program).cancel(&run, now);
+        let _ = executor::of(retrain, means.http, means.program, &Logins::default()).cancel(&run, means.clock);
     }
     Ok(after.job)
 }
@@ -118,8 +120,12 @@ pub fn cancel(
 /// The one job of a name.
 fn the_job(store: &mut Store, id: &str) -> Result<Versioned> {
     let found = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
-    found.ok_or_else(|| Error::BadValue {
-        what: format!("job {id}"),
-        reason: "there is none; `jobs list` shows them".into(),
+    found.ok_or_else(|| {
+        let damaged = store.unreadable().into_iter().find(|row| row.id == id);
+        let reason = damaged.map_or_else(
+            || "there is none; `jobs list` shows them".into(),
+            |row| format!("its row in the store cannot be read: {}", row.reason),
+        );
+        Error::BadValue { what: format!("job {id}"), reason }
     })
 }

@@ -10,19 +10,19 @@ mod answer;
 mod watch;
 mod worth;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::Serialize;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 pub use answer::{Answer, answer, cancel};
 pub use worth::reckon;
 
 use crate::error::{Error, Result};
-use crate::executor::Run;
+use crate::executor::{Logins, Run};
 use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
@@ -30,7 +30,7 @@ use crate::retrain::approval::{self, By};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
 use crate::retrain::{Grant, Job, Ledger, Overrun, Request, State, Step, Stopping};
-use crate::store::{ITSELF, RunEntry, Store, Versioned};
+use crate::store::{ITSELF, RunEntry, Store, Unreadable, Versioned};
 
 /// What a pass works with.
 pub struct Means<'a> {
@@ -40,6 +40,8 @@ pub struct Means<'a> {
     pub program: &'a Path,
     /// The folder of the fleet's state: runs have folders of their own in it.
     pub state: &'a Path,
+    /// The real time, whatever time a pass is taken to be: by it real trainings are stopped.
+    pub clock: Timestamp,
     /// For how long the pass has been at it.
     pub elapsed: &'a (dyn Fn() -> Duration + Sync),
 }
@@ -47,10 +49,36 @@ pub struct Means<'a> {
 /// What a pass did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Passed {
-    /// Jobs by the state they came to, as often as they did.
-    pub steps: std::collections::BTreeMap<String, usize>,
+    /// The last state that each job came to, by the job's name; in JSON how many came to each.
+    #[serde(rename = "states", serialize_with = "counted")]
+    pub jobs: BTreeMap<String, String>,
     /// What could not be started or asked: it is tried again.
     pub troubles: Vec<Trouble>,
+    /// Rows of the store that cannot be read: they are left out.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Passed {
+    /// How many jobs came to each state: each job once, by its last.
+    pub fn states(&self) -> BTreeMap<&str, usize> {
+        let mut states = BTreeMap::new();
+        for state in self.jobs.values() {
+            *states.entry(&**state).or_default() += 1;
+        }
+        states
+    }
+
+    /// Adds what a later pass did. What was in the way is as it was last.
+    pub fn then(&mut self, later: Self) {
+        self.jobs.extend(later.jobs);
+        self.troubles = later.troubles;
+        self.unreadable = later.unreadable;
+    }
+}
+
+fn counted<S: Serializer>(jobs: &BTreeMap<String, String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    let passed = Passed { jobs: jobs.clone(), ..Passed::default() };
+    passed.states().serialize(serializer)
 }
 
 /// A run that could not be started or asked.
@@ -87,7 +115,8 @@ fn take_further(
     step: &mut dyn FnMut(&str),
 ) -> Result<Passed> {
     let models = fleet.models.iter().filter_map(|model| Some((&*model.name, (model, model.retrain.as_ref()?))));
-    let mut pass = Pass { fleet, store, now, means, step, models: models.collect(), passed: Passed::default() };
+    let (models, logins, passed) = (models.collect(), Logins::default(), Passed::default());
+    let mut pass = Pass { fleet, store, now, means, step, models, logins, passed };
     pass.request()?;
     pass.call_off()?;
     pass.reckon()?;
@@ -101,6 +130,7 @@ fn take_further(
     pass.watch_new(&mut ledger)?;
     pass.warn(&ledger)?;
     (pass.step)("end");
+    pass.passed.unreadable = pass.store.unreadable();
     Ok(pass.passed)
 }
 
@@ -113,6 +143,7 @@ struct Pass<'a> {
     means: &'a Means<'a>,
     step: &'a mut dyn FnMut(&str),
     models: Trained<'a>,
+    logins: Logins,
     passed: Passed,
 }
 
@@ -135,7 +166,7 @@ impl Pass<'_> {
                 Ok(true)
             })?;
             if new {
-                *self.passed.steps.entry("requested".into()).or_default() += 1;
+                self.passed.jobs.insert(id, "requested".into());
             }
         }
         Ok(())
@@ -319,10 +350,10 @@ impl Pass<'_> {
 
     fn advance(&mut self, versioned: &Versioned, step: Step) -> Result<Option<Versioned>> {
         (self.step)(step.name());
-        let (fleet, now) = (self.fleet, self.now);
-        let after = self.store.transaction(|store| advance(fleet, store, versioned, &step, now, ITSELF))?;
+        let (fleet, when) = (self.fleet, When { now: self.now, clock: Some(self.means.clock) });
+        let after = self.store.transaction(|store| advance(fleet, store, versioned, &step, when, ITSELF))?;
         if let Some(after) = &after {
-            *self.passed.steps.entry(after.job.state.name().into()).or_default() += 1;
+            self.passed.jobs.insert(after.job.id.clone(), after.job.state.name().into());
         }
         Ok(after)
     }
@@ -334,11 +365,19 @@ fn to_commit(job: &Job, retrain: &Retrain) -> Money {
 }
 
 /// A run as its executor sees it.
-fn run_of(fleet: &Fleet, store: &mut Store, means: &Means<'_>, job: &Job, noted: &RunEntry) -> Result<Run> {
+fn run_of(
+    fleet: &Fleet,
+    store: &mut Store,
+    means: &Means<'_>,
+    job: &Job,
+    noted: &RunEntry,
+    now: Timestamp,
+) -> Result<Run> {
     let stop_at = match job.state {
         State::Running { stop_at, .. } => stop_at,
         _ => job.deadline,
     };
+    let late = late(stop_at, noted, now, means.clock);
     let folder = folder_of(means.state, &job.id, noted.attempt);
     let executors = fleet.models.iter().filter_map(|model| Some(model.retrain.as_ref()?.executor.variables()));
     let channels = fleet.channels.iter().map(crate::fleet::Channel::variables);
@@ -355,9 +394,32 @@ fn run_of(fleet: &Fleet, store: &mut Store, means: &Means<'_>, job: &Job, noted:
         folder: std::path::absolute(&folder).unwrap_or(folder),
         started_at: noted.started_at,
         stop_at,
+        late,
         hidden,
         seen: noted.seen,
     })
+}
+
+/// For how long a run's time has been up; less than zero while it is not. Both by the time that the pass is taken to be and by
+/// the real clock, whichever says less: a pass that replays another time must not stop a real training.
+fn late(stop_at: Timestamp, noted: &RunEntry, now: Timestamp, clock: Timestamp) -> SignedDuration {
+    let length = stop_at.duration_since(noted.started_at);
+    lasted(noted, now, clock).saturating_sub(length)
+}
+
+/// How long ago a run was started, likewise.
+fn lasted(noted: &RunEntry, now: Timestamp, clock: Timestamp) -> SignedDuration {
+    let by_now = now.duration_since(noted.started_at);
+    noted.clock_at.map_or(by_now, |started| by_now.min(clock.duration_since(started)))
+}
+
+/// When a step is taken.
+#[derive(Clone, Copy)]
+struct When {
+    /// By the time that it is taken to be.
+    now: Timestamp,
+    /// By the real clock, where that is known.
+    clock: Option<Timestamp>,
 }
 
 /// What is spent and set aside this month.
@@ -399,7 +461,7 @@ fn advance(
     store: &mut Store,
     versioned: &Versioned,
     step: &Step,
-    now: Timestamp,
+    When { now, clock }: When,
     actor: &str,
 ) -> Result<Option<Versioned>> {
     let before = &versioned.job;
@@ -422,6 +484,8 @@ fn advance(
             model: job.model.clone(),
             retrain,
             started_at,
+            clock_at: clock,
+            lost_at: None,
             declared: estimate.declared,
             committed: estimate.high,
             seen: false,

@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::{Means, Pass, Trouble, reaching, run_of};
+use super::{Means, Pass, Trouble, lasted, reaching, run_of};
 use crate::error::Result;
-use crate::executor::{self, Ended, Outcome, Progress, Run};
+use crate::executor::{self, Ended, Logins, Outcome, Progress, Run};
 use crate::fleet::{Money, Retrain};
 use crate::http::Failure;
 use crate::retrain::{Job, Ledger, State, Step, Stopping, queue};
@@ -29,6 +29,9 @@ const GRACE: SignedDuration = SignedDuration::from_secs(120);
 /// A run that cannot be started for so long makes way for others.
 const START_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
+/// A place may forget a run for a moment, while it is set up anew; for longer it is taken to have lost it.
+const LOST_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
 /// A run with what is known of it.
 struct Watched<'a> {
     job: Versioned,
@@ -41,6 +44,11 @@ struct Watched<'a> {
 impl Watched<'_> {
     fn retrain(&self) -> &Retrain {
         reaching(self.declared, &self.noted)
+    }
+
+    /// Whether the place that trains has not known it any more for a while.
+    fn is_lost(&self, clock: Timestamp) -> bool {
+        self.noted.lost_at.is_some_and(|since| clock.duration_since(since) >= LOST_WITHIN)
     }
 }
 
@@ -64,19 +72,22 @@ impl Pass<'_> {
             let Some(job) = jobs.get(&noted.job).cloned() else { continue };
             (self.step)("look after");
             let declared = self.models.get(&*noted.model).map(|(_, retrain)| *retrain);
-            let run = run_of(self.fleet, self.store, self.means, &job.job, &noted)?;
+            let run = run_of(self.fleet, self.store, self.means, &job.job, &noted, self.now)?;
             runs.push(Watched { job, noted, declared, run });
         }
         // Should there be no time for all, chance decides who is left, so that it is not the same ones each time.
         let now = self.now;
         runs.sort_by_cached_key(|watched| Sha256::digest(format!("{now} {}", watched.run.name())).to_vec());
         let (means, begun, next) = (self.means, (self.means.elapsed)(), AtomicUsize::new(0));
+        // A value of its own, so that the workers do not hold on to the pass.
+        let logins = std::mem::take(&mut self.logins);
+        let logins_here = &logins;
         let (tell, told) = channel();
         let work = |tell: std::sync::mpsc::Sender<(usize, std::result::Result<Progress, Failure>)>| {
             while (means.elapsed)() - begun < PATIENCE {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(watched) = runs.get(at) else { return };
-                let driven = catch_unwind(AssertUnwindSafe(|| drive(watched, means, now)));
+                let driven = catch_unwind(AssertUnwindSafe(|| drive(watched, means, logins_here, now)));
                 let progress = driven.unwrap_or_else(|_| Err(Failure::passing("this program failed on it")));
                 // Whoever listens is gone if the store is: then nothing more is to be started.
                 if tell.send((at, progress)).is_err() {
@@ -97,6 +108,7 @@ impl Pass<'_> {
             }
             Ok(seen_to)
         })?;
+        self.logins = logins;
         for watched in runs.iter().skip(seen_to) {
             let reason = "it was not asked: places before it took too long to answer";
             self.trouble(&watched.run, reason.into());
@@ -108,6 +120,18 @@ impl Pass<'_> {
         self.passed.troubles.push(Trouble { model: run.model.clone(), run: run.name(), reason });
     }
 
+    /// Notes that a place does not know a run any more. It may be under way all the same: it is not started again.
+    fn lose(&mut self, watched: &Watched<'_>, clock: Timestamp) -> Result<()> {
+        let since = watched.noted.lost_at.unwrap_or(clock);
+        if watched.noted.lost_at.is_none() {
+            self.store.lose_run(&watched.noted.job, watched.noted.attempt, clock)?;
+        }
+        let until = since.checked_add(LOST_WITHIN).unwrap_or(Timestamp::MAX);
+        let reason = format!("it is no longer known there; if that is still so at {until}, this attempt has failed");
+        self.trouble(&watched.run, reason);
+        Ok(())
+    }
+
     /// Draws the consequences of how far a run is.
     fn conclude(
         &mut self,
@@ -117,13 +141,17 @@ impl Pass<'_> {
     ) -> Result<()> {
         let Watched { job: versioned, noted, declared, run } = watched;
         let job = &versioned.job;
-        if matches!(progress, Ok(Progress::Running | Progress::Ended(_))) && !noted.seen {
+        let news = !noted.seen || noted.lost_at.is_some();
+        if matches!(progress, Ok(Progress::Running | Progress::Ended(_))) && news {
             self.store.see_run(&job.id, noted.attempt)?;
         }
-        let late = self.now.duration_since(run.stop_at);
+        let clock = self.means.clock;
         let mut never_ran = false;
         let ended = match progress {
             Ok(Progress::Ended(ended)) => ended,
+            Ok(Progress::Forgotten) if job.stopping.is_some() || watched.is_lost(clock) => {
+                Ended::new(Outcome::Failed, "it is no longer known there; was it deleted?")
+            }
             // It was not there, and is not asked for any more.
             Ok(Progress::NotStarted) => {
                 never_ran = !noted.seen;
@@ -134,22 +162,24 @@ impl Pass<'_> {
                 Ended::new(Outcome::Failed, failure.reason)
             }
             other => {
-                if let Err(failure) = other {
-                    self.trouble(run, failure.reason);
+                match other {
+                    Err(failure) => self.trouble(run, failure.reason),
+                    Ok(Progress::Forgotten) => self.lose(watched, clock)?,
+                    Ok(_) => {}
                 }
-                if late >= SignedDuration::ZERO && job.stopping.is_none() {
+                if run.late >= SignedDuration::ZERO && job.stopping.is_none() {
                     let (by, reason) = (ITSELF.into(), "it took longer than its timeout".into());
                     self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: true } })?;
                     return Ok(());
                 }
                 // Those who train have a while to stop and say what it cost; after that nobody waits for their word.
-                if late < GRACE {
+                if run.late < GRACE {
                     return Ok(());
                 }
                 Ended::new(Outcome::TimedOut, "it took longer than its timeout")
             }
         };
-        let lasted = self.now.duration_since(run.started_at);
+        let lasted = lasted(noted, self.now, clock);
         let cost = match (ended.cost, ended.outcome) {
             (Some(cost), _) => cost,
             (None, _) if never_ran => Money::ZERO,
@@ -185,18 +215,28 @@ impl Pass<'_> {
 
 /// Stops a run that is to be stopped, or starts one that is not known yet; how far it is. A lasting failure is one of a
 /// start: what went wrong in asking says nothing of the run.
-fn drive(watched: &Watched<'_>, means: &Means<'_>, now: Timestamp) -> std::result::Result<Progress, Failure> {
-    let Watched { run, .. } = watched;
-    let executor = executor::of(watched.retrain(), means.http, means.program);
+fn drive(
+    watched: &Watched<'_>,
+    means: &Means<'_>,
+    logins: &Logins,
+    now: Timestamp,
+) -> std::result::Result<Progress, Failure> {
+    let (Watched { run, noted, .. }, clock) = (watched, means.clock);
+    let executor = executor::of(watched.retrain(), means.http, means.program, logins);
     let passing = |failure: Failure| Failure::passing(failure.reason);
     let stopping = watched.job.job.stopping.is_some();
     if stopping {
-        executor.cancel(run, now).map_err(passing)?;
+        executor.cancel(run, clock).map_err(passing)?;
     }
-    let in_time = run.seen || now.duration_since(run.started_at) < START_WITHIN;
-    match executor.poll(run, now).map_err(passing)? {
-        Progress::NotStarted if !stopping && in_time && now < run.stop_at => {
-            executor.start(run, now).map(|()| Progress::Running)
+    let in_time = run.seen || lasted(noted, now, clock) < START_WITHIN;
+    match executor.poll(run, clock).map_err(passing)? {
+        Progress::NotStarted if !stopping && in_time && run.late < SignedDuration::ZERO => {
+            executor.start(run, clock).map(|()| Progress::Running)
+        }
+        Progress::Forgotten if watched.is_lost(clock) => {
+            // Should it be under way after all, another attempt must not run beside it. It cannot be known whether it is.
+            let _ = executor.cancel(run, clock);
+            Ok(Progress::Forgotten)
         }
         progress => Ok(progress),
     }

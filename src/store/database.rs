@@ -5,11 +5,12 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use sqlx::any::{Any, AnyArguments, AnyRow, install_default_drivers};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
-use sqlx::{AnyConnection, Connection, Executor};
+use sqlx::{AnyConnection, Connection, Executor, Row};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::error::{Error, Result};
@@ -97,9 +98,7 @@ impl Database {
                 let reason = "was written by an older version of driftsweep; the next tick brings it up to date";
                 return Err(database.failed(reason.into()));
             }
-            (Access::Read, Some(_)) => {
-                return Err(database.failed("was written by a newer version of driftsweep; use that one".into()));
-            }
+            (Access::Read, Some(version)) => return Err(database.newer(version)),
         }
         Ok(database)
     }
@@ -112,18 +111,61 @@ impl Database {
     }
 
     fn migrate(&mut self) -> Result<()> {
-        if self.version() == Some(MIGRATIONS.len() as i64) {
-            return Ok(());
+        let known = MIGRATIONS.len() as i64;
+        match self.version() {
+            Some(version) if version == known => return Ok(()),
+            Some(version) if version > known => return Err(self.newer(version)),
+            // A new store has no such table.
+            _ => {}
         }
         // Two processes may find the same new file; PostgreSQL is locked by the library.
-        let _one_at_a_time = self.file_lock("migration")?.map(|file| file.lock().map(|()| file));
+        let lock = self.file_lock("migration")?;
+        if let Some(lock) = &lock {
+            lock.lock().map_err(|e| self.failed(format!("cannot be locked: {e}")))?;
+        }
         let steps = MIGRATIONS.iter().zip(1..).map(|((name, sql), version)| {
             Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
         });
         let migrator = Migrator::with_migrations(steps.collect());
-        self.runtime
-            .block_on(migrator.run(&mut self.connection))
-            .map_err(|e| self.failed(format!("{e}; the store may come from a newer version of driftsweep")))
+        self.runtime.block_on(migrator.run(&mut self.connection)).map_err(|e| match e {
+            // Another process has brought it up to date in the meantime, and is newer.
+            MigrateError::VersionMissing(version) if version > known => self.newer(version),
+            MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version) => self.failed(format!(
+                "step {version} of its schema is not the one of driftsweep {}; it was changed by hand, or by a build \
+                     between two versions",
+                env!("CARGO_PKG_VERSION")
+            )),
+            MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => {
+                self.failed(format!("its schema cannot be brought up to date: {}", reason(&e)))
+            }
+            other => self.failed(format!("its schema cannot be brought up to date: {other}")),
+        })?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// That this program is too old for the store.
+    fn newer(&self, version: i64) -> Error {
+        self.failed(format!(
+            "was written by a newer version of driftsweep: its schema has version {version}, and driftsweep {} knows \
+             versions up to {}; install the newer one",
+            env!("CARGO_PKG_VERSION"),
+            MIGRATIONS.len()
+        ))
+    }
+
+    /// The time by the store's clock, which is one for all processes that share a server.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn clock(&mut self) -> Result<Timestamp> {
+        let sql = match self.file {
+            Some(_) => "SELECT CAST(strftime('%s', 'now') AS BIGINT)",
+            None => "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)",
+        };
+        let seconds = self.rows(sqlx::query(sql), |row| row.try_get::<i64, _>(0))?;
+        let seconds = seconds.first().copied().unwrap_or_default();
+        Timestamp::from_second(seconds).map_err(|e| self.failed(e.to_string()))
     }
 
     fn file_lock(&self, of: &str) -> Result<Option<File>> {
@@ -162,7 +204,15 @@ impl Database {
     pub fn unlock(&mut self, lock: Lock) -> Result<()> {
         match lock.file {
             Some(_) => Ok(()),
-            None => self.run(sqlx::query("SELECT pg_advisory_unlock($1)").bind(lock.key)).map(drop),
+            None => {
+                const UNLOCK: &str = "SELECT CASE WHEN pg_advisory_unlock($1) THEN 1 ELSE 0 END";
+                let held = self.rows(sqlx::query(UNLOCK).bind(lock.key), |row| row.try_get::<i32, _>(0))?;
+                match held.first() {
+                    Some(1) => Ok(()),
+                    // Another process may have acted at the same time.
+                    _ => Err(self.failed("the server had let go of the lock before its time".into())),
+                }
+            }
         }
     }
 

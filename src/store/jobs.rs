@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::any::AnyRow;
-use sqlx::{Row, query};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, Row, query};
 
 use super::{Store, some_time, time};
 use crate::error::Result;
@@ -32,8 +33,12 @@ pub struct RunEntry {
     /// How the model is trained, as the fleet file had it then: the run is asked for where it was started.
     #[serde(skip)]
     pub retrain: Retrain,
-    /// When it was started.
+    /// When it was started, by the time that the pass was taken to be.
     pub started_at: Timestamp,
+    /// When it was started by the real clock; older stores do not say.
+    pub clock_at: Option<Timestamp>,
+    /// When those who train first said that they do not know it any more, by the real clock.
+    pub lost_at: Option<Timestamp>,
     /// What it would cost by the declared hours and rates.
     pub declared: Money,
     /// What is set aside for it.
@@ -42,6 +47,17 @@ pub struct RunEntry {
     pub seen: bool,
     /// When it ended, how, and what it cost.
     pub ended: Option<(Timestamp, String, Money)>,
+}
+
+/// A row that cannot be read: it is left out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Unreadable {
+    /// Its table.
+    pub table: &'static str,
+    /// Its key.
+    pub id: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// What somebody is to be told.
@@ -68,6 +84,37 @@ pub struct Message {
 }
 
 impl Store {
+    /// The rows that could not be read since this was last asked, each once.
+    pub fn unreadable(&mut self) -> Vec<Unreadable> {
+        std::mem::take(&mut self.unreadable).into_iter().collect()
+    }
+
+    /// The rows of a query that can be read; the others are kept for [`Self::unreadable`]. `key` is where the columns stand
+    /// that name a row.
+    fn readable<T>(
+        &mut self,
+        (table, key): (&'static str, &[usize]),
+        query: Query<'_, Any, AnyArguments>,
+        of: impl Fn(&AnyRow) -> std::result::Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>> {
+        let rows = self.database.rows(query, |row| {
+            Ok(of(row).map_err(|e| {
+                let id: Vec<String> = key.iter().map(|&at| text(row, at)).collect();
+                Unreadable { table, id: id.join("-"), reason: reason(&e) }
+            }))
+        })?;
+        let mut read = Vec::new();
+        for row in rows {
+            match row {
+                Ok(row) => read.push(row),
+                Err(unreadable) => {
+                    self.unreadable.insert(unreadable);
+                }
+            }
+        }
+        Ok(read)
+    }
+
     /// Notes a new job: whether it is new.
     ///
     /// # Errors
@@ -96,8 +143,9 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn jobs_in(&mut self, state: &str) -> Result<Vec<Versioned>> {
-        let sql = "SELECT body, version FROM job WHERE fleet = $1 AND state = $2 ORDER BY requested_at, id";
-        self.database.rows(query(sql).bind(self.fleet.clone()).bind(state.to_owned()), job)
+        let sql = "SELECT body, version, id FROM job WHERE fleet = $1 AND state = $2 ORDER BY requested_at, id";
+        let select = query(sql).bind(self.fleet.clone()).bind(state.to_owned());
+        self.readable(("job", &[2]), select, job)
     }
 
     /// The jobs whose names begin so, oldest first; all of them for an empty beginning.
@@ -105,9 +153,10 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn jobs(&mut self, beginning: &str) -> Result<Vec<Versioned>> {
-        let sql = "SELECT body, version FROM job WHERE fleet = $1 AND substr(id, 1, CAST($3 AS INTEGER)) = $2 ORDER BY requested_at, id";
+        let sql = "SELECT body, version, id FROM job WHERE fleet = $1 AND substr(id, 1, CAST($3 AS INTEGER)) = $2 ORDER BY requested_at, id";
         let length = beginning.chars().count() as i64;
-        self.database.rows(query(sql).bind(self.fleet.clone()).bind(beginning.to_owned()).bind(length), job)
+        let select = query(sql).bind(self.fleet.clone()).bind(beginning.to_owned()).bind(length);
+        self.readable(("job", &[2]), select, job)
     }
 
     /// How many jobs are in each state.
@@ -129,7 +178,7 @@ impl Store {
         let sql = "SELECT id, model, trigger_type, triggered_at FROM event WHERE fleet = $1 AND closed_at IS NULL \
                    AND NOT EXISTS (SELECT 1 FROM job WHERE job.fleet = event.fleet AND job.id = event.id) \
                    ORDER BY triggered_at, id";
-        self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
+        self.readable(("event", &[0]), query(sql).bind(self.fleet.clone()), |row| {
             Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, time(row, 3)?))
         })
     }
@@ -139,10 +188,10 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn jobs_without_event(&mut self) -> Result<Vec<(Versioned, String)>> {
-        let sql = "SELECT job.body, job.version, event.outcome FROM job JOIN event ON event.fleet = job.fleet \
+        let sql = "SELECT job.body, job.version, event.outcome, job.id FROM job JOIN event ON event.fleet = job.fleet \
                    AND event.id = job.id WHERE job.fleet = $1 AND event.closed_at IS NOT NULL AND job.state IN \
                    ('requested', 'costed', 'awaiting_approval', 'approved', 'queued', 'running')";
-        self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
+        self.readable(("job", &[3]), query(sql).bind(self.fleet.clone()), |row| {
             Ok((job(row)?, row.try_get::<Option<String>, _>(2)?.unwrap_or_default()))
         })
     }
@@ -152,8 +201,9 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn event_body(&mut self, id: &str) -> Result<Option<String>> {
-        let select = query("SELECT body FROM event WHERE fleet = $1 AND id = $2").bind(self.fleet.clone());
-        Ok(self.database.rows(select.bind(id.to_owned()), |row| row.try_get(0))?.into_iter().next())
+        let select = query("SELECT body, id FROM event WHERE fleet = $1 AND id = $2").bind(self.fleet.clone());
+        let found = self.readable(("event", &[1]), select.bind(id.to_owned()), |row| row.try_get(0))?;
+        Ok(found.into_iter().next())
     }
 
     /// Notes that a job was started.
@@ -161,12 +211,13 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn add_run(&mut self, run: &RunEntry) -> Result<()> {
-        let sql = "INSERT INTO run (fleet, job, attempt, model, retrain, started_at, declared, committed, seen) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)";
+        let sql = "INSERT INTO run (fleet, job, attempt, model, retrain, started_at, declared, committed, seen, clock_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9)";
         let insert = query(sql).bind(self.fleet.clone()).bind(run.job.clone()).bind(i64::from(run.attempt));
         let insert =
             insert.bind(run.model.clone()).bind(json(&run.job, &run.retrain)?).bind(run.started_at.as_microsecond());
-        self.database.run(insert.bind(run.declared.cents()).bind(run.committed.cents())).map(drop)
+        let insert = insert.bind(run.declared.cents()).bind(run.committed.cents());
+        self.database.run(insert.bind(run.clock_at.map(Timestamp::as_microsecond))).map(drop)
     }
 
     /// Notes that those who train know a run.
@@ -174,9 +225,19 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn see_run(&mut self, job: &str, attempt: u32) -> Result<()> {
-        let update = query("UPDATE run SET seen = 1 WHERE fleet = $1 AND job = $2 AND attempt = $3");
+        let update = query("UPDATE run SET seen = 1, lost_at = NULL WHERE fleet = $1 AND job = $2 AND attempt = $3");
         let update = update.bind(self.fleet.clone()).bind(job.to_owned()).bind(i64::from(attempt));
         self.database.run(update).map(drop)
+    }
+
+    /// Notes that those who train do not know a run any more, which they did before.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn lose_run(&mut self, job: &str, attempt: u32, at: Timestamp) -> Result<()> {
+        let sql = "UPDATE run SET lost_at = $4 WHERE fleet = $1 AND job = $2 AND attempt = $3 AND lost_at IS NULL";
+        let update = query(sql).bind(self.fleet.clone()).bind(job.to_owned()).bind(i64::from(attempt));
+        self.database.run(update.bind(at.as_microsecond())).map(drop)
     }
 
     /// Notes how a run ended.
@@ -195,10 +256,10 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_between(&mut self, since: Timestamp, before: Timestamp) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
+        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen, clock_at, lost_at FROM run \
                    WHERE fleet = $1 AND started_at >= $2 AND started_at < $3 ORDER BY started_at, job, attempt";
         let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
-        self.database.rows(select.bind(before.as_microsecond()), run)
+        self.readable(("run", &[0, 1]), select.bind(before.as_microsecond()), run)
     }
 
     /// The runs that have not ended, oldest first.
@@ -206,9 +267,9 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_under_way(&mut self) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
+        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen, clock_at, lost_at FROM run \
                    WHERE fleet = $1 AND ended_at IS NULL ORDER BY started_at, job, attempt";
-        self.database.rows(query(sql).bind(self.fleet.clone()), run)
+        self.readable(("run", &[0, 1]), query(sql).bind(self.fleet.clone()), run)
     }
 
     /// The runs of a job, in order.
@@ -216,9 +277,10 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_of(&mut self, job: &str) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen FROM run \
+        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen, clock_at, lost_at FROM run \
                    WHERE fleet = $1 AND job = $2 ORDER BY attempt";
-        self.database.rows(query(sql).bind(self.fleet.clone()).bind(job.to_owned()), run)
+        let select = query(sql).bind(self.fleet.clone()).bind(job.to_owned());
+        self.readable(("run", &[0, 1]), select, run)
     }
 
     /// What the last good runs of a model were declared to cost, and did.
@@ -226,10 +288,10 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn past_costs(&mut self, model: &str, most: usize) -> Result<Vec<(Money, Money)>> {
-        let sql = "SELECT declared, cost FROM run WHERE fleet = $1 AND model = $2 AND outcome = 'succeeded' \
+        let sql = "SELECT declared, cost, job, attempt FROM run WHERE fleet = $1 AND model = $2 AND outcome = 'succeeded' \
                    ORDER BY started_at DESC LIMIT $3";
         let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(most as i64);
-        self.database.rows(select, |row| {
+        self.readable(("run", &[2, 3]), select, |row| {
             let cents = |at: usize| row.try_get::<Option<i64>, _>(at).map(|x| Money::from_cents(x.unwrap_or(0)));
             Ok((cents(0)?, cents(1)?))
         })
@@ -264,7 +326,7 @@ impl Store {
         let sql = "SELECT seq, channel, topic, at, body, state, attempts, next_at, error FROM outbox \
                    WHERE fleet = $1 AND channel = $2 AND state = 'pending' AND next_at <= $3 ORDER BY seq LIMIT $4";
         let select = query(sql).bind(self.fleet.clone()).bind(channel.to_owned()).bind(now.as_microsecond());
-        self.database.rows(select.bind(most as i64), message)
+        self.readable(("outbox", &[0, 1]), select.bind(most as i64), message)
     }
 
     /// The messages in a state, oldest first.
@@ -274,7 +336,8 @@ impl Store {
     pub fn messages_in(&mut self, state: &str) -> Result<Vec<Message>> {
         let sql = "SELECT seq, channel, topic, at, body, state, attempts, next_at, error FROM outbox \
                    WHERE fleet = $1 AND state = $2 ORDER BY seq, channel";
-        self.database.rows(query(sql).bind(self.fleet.clone()).bind(state.to_owned()), message)
+        let select = query(sql).bind(self.fleet.clone()).bind(state.to_owned());
+        self.readable(("outbox", &[0, 1]), select, message)
     }
 
     /// Notes what became of a message.
@@ -318,6 +381,21 @@ fn of_json<T: DeserializeOwned>(row: &AnyRow, at: usize) -> std::result::Result<
     serde_json::from_str(row.try_get(at)?).map_err(|e| sqlx::Error::Decode(Box::new(e)))
 }
 
+/// A column of a key as text, whatever it is.
+fn text(row: &AnyRow, at: usize) -> String {
+    let number = || row.try_get::<i64, _>(at).map(|number| number.to_string());
+    row.try_get::<String, _>(at).or_else(|_| number()).unwrap_or_else(|_| "?".into())
+}
+
+/// Why a row cannot be read.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::ColumnDecode { source, .. } => source.to_string(),
+        sqlx::Error::Decode(source) => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
 fn job(row: &AnyRow) -> std::result::Result<Versioned, sqlx::Error> {
     Ok(Versioned { job: of_json(row, 0)?, version: row.try_get::<i64, _>(1)?.unsigned_abs() })
 }
@@ -333,6 +411,8 @@ fn run(row: &AnyRow) -> std::result::Result<RunEntry, sqlx::Error> {
         declared: cents(5)?,
         committed: cents(6)?,
         seen: row.try_get::<i64, _>(10)? == 1,
+        clock_at: some_time(row, 11)?,
+        lost_at: some_time(row, 12)?,
         ended: match some_time(row, 7)? {
             Some(at) => Some((at, row.try_get(8)?, cents(9)?)),
             None => None,

@@ -3,8 +3,11 @@
 
 mod audit;
 mod database;
+mod holder;
 mod jobs;
 mod nights;
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,13 +20,15 @@ use crate::error::{Error, Result};
 pub use audit::{ITSELF, Record, Verified};
 use database::Database;
 pub use database::{Access, is_postgres};
-pub use jobs::{Message, RunEntry, Versioned};
+pub use jobs::{Message, RunEntry, Unreadable, Versioned};
 pub use nights::{Acknowledged, FleetFile, Waiting};
 
 /// The memory of one fleet.
 pub struct Store {
     database: Database,
     fleet: String,
+    /// Rows that could not be read, and were left out.
+    unreadable: BTreeSet<Unreadable>,
 }
 
 /// A model as it is remembered.
@@ -165,7 +170,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`], also where there is no store and none is to be made.
     pub fn open_as(place: &str, fleet: &str, access: Access) -> Result<Self> {
-        Ok(Self { database: Database::open(place, access)?, fleet: fleet.into() })
+        Ok(Self { database: Database::open(place, access)?, fleet: fleet.into(), unreadable: BTreeSet::new() })
     }
 
     /// Refuses to go on where nothing is known of the fleet; a server may hold others.
@@ -195,7 +200,13 @@ impl Store {
     /// [`Error::Occupied`] if another process is at it; those of what is done.
     pub fn alone<T>(&mut self, what: &str, act: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let key = self.key_of(what);
-        let lock = self.database.try_lock(key)?.ok_or_else(|| Error::Occupied { fleet: self.fleet.clone() })?;
+        let Some(lock) = self.database.try_lock(key)? else {
+            // Who it is helps, but is not needed.
+            let holder = self.holder(what).unwrap_or_default();
+            return Err(Error::Occupied { fleet: self.fleet.clone(), holder });
+        };
+        // The lock decides; a store that cannot be written says so at the next step.
+        let _ = self.set_holder(what);
         let done = act(self);
         let given_back = self.database.unlock(lock);
         done.and_then(|done| given_back.map(|()| done))

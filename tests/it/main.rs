@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr)] // Long tests say how far they are.
 
 mod cli;
+mod commands;
 mod csv;
 mod damage;
 mod data;

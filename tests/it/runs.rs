@@ -11,135 +11,297 @@ use std::time::Duration;
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::http::Http;
-use driftsweep::retrain::State;
 use driftsweep::scheduler::{self, Means};
 use jiff::{SignedDuration, Timestamp};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
+use serde_json::Value;
 
-use super::retrain::{Yard, add_event, chance, open, pass};
+use super::commands::{leader, until};
+use super::retrain::{Yard, add_event, chance, open, pass, pass_by_clock, sql};
 use super::server::{self, answer};
 
 #[test]
-fn commands_are_run_once_under_kills_and_stopped_in_time_with_all_that_they_started() {
-    // Ticks are killed at random; each run leaves one line.
-    let names: Vec<String> = (0..12).map(|i| format!("m{i}")).collect();
-    let yard = Yard::new(
-        &names,
-        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 5\n[defaults.retrain]\ncommand = [\"sh\", \"-c\", \"echo $DRIFTSWEEP_RUN >> ran; sleep 0.3\"]\n",
+fn a_pass_that_replays_another_time_stops_no_real_training() {
+    let word = Arc::new(Mutex::new(says("running")));
+    let (url, asked) = place(&word);
+    let head = format!(
+        "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ntimeout = \"3h\"\nwebhook = {{ url = \"{url}\" }}\n"
     );
-    let file = yard.folder.path().join("fleet.toml").display().to_string();
-    let store = yard.stores().remove(0);
-    let now = Timestamp::now();
-    for name in &names {
-        add_event(&mut open(&store, &yard.fleet), &format!("{name}event"), name, now);
-    }
-    let mut random = Pcg64::seed_from_u64(5);
-    let mut done = 0;
-    for round in 0.. {
-        assert!(round < 400, "only {done} are done");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-        command.args(["tick", "--threads", "1", &file, "--store", &store]).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut ticks: Vec<_> = (0..2).map(|_| command.spawn().unwrap()).collect();
-        std::thread::sleep(Duration::from_millis(random.next_u64() % 150));
-        ticks.iter_mut().filter(|_| chance(&mut random, 2)).for_each(|tick| drop(tick.kill()));
-        ticks.iter_mut().for_each(|tick| drop(tick.wait()));
-        done = open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len();
-        if done == names.len() {
-            break;
+    let yard = Yard::new(&["m".into()], &head);
+    let http = Http::new().unwrap();
+    for store in yard.stores() {
+        asked.lock().unwrap().clear();
+        let (fleet, state) = yard.in_store(&store);
+        let start: Timestamp = "2026-11-24T14:00:00Z".parse().unwrap();
+        add_event(&mut open(&store, &fleet), &format!("event-{}", fleet.name), "m", start);
+        let job = || open(&store, &fleet).jobs("").unwrap().remove(0).job;
+        let stopped =
+            || asked.lock().unwrap().iter().any(|line| line.starts_with("DELETE")) || job().stopping.is_some();
+        let hours = |n: i64| start + SignedDuration::from_hours(n);
+        // When the pass is taken to be, what the real clock says, and whether a training of three hours is to be stopped.
+        for (now, clock, late) in
+            [(0, 0, false), (20, 0, false), (20, 2, false), (-100, 2, false), (1, 20, false), (4, 4, true)]
+        {
+            pass_by_clock(&fleet, &store, &state, &http, (hours(now), hours(clock)), &mut |_| ());
+            assert_eq!((job().state.name(), stopped()), ("running", late), "{now} {clock}");
         }
+        // Stores of before do not know the real time of a start.
+        let other = Fleet { name: format!("{}-old", fleet.name), ..fleet.clone() };
+        add_event(&mut open(&store, &other), &format!("event-{}", other.name), "m", start);
+        pass(&other, &store, &state, &http, start, &mut |_| ());
+        sql(&store, &format!("UPDATE run SET clock_at = NULL WHERE fleet = '{}'", other.name));
+        pass_by_clock(&other, &store, &state, &http, (hours(4), start), &mut |_| ());
+        assert!(open(&store, &other).jobs("").unwrap().remove(0).job.stopping.is_some());
     }
-    let ran = fs::read_to_string(yard.folder.path().join("ran")).unwrap();
-    let lines: HashSet<&str> = ran.lines().collect();
-    assert_eq!((lines.len(), ran.lines().count()), (names.len(), names.len()), "{ran}");
 }
 
 #[test]
-fn a_command_that_takes_too_long_is_stopped_with_its_children_and_one_that_is_gone_is_tried_again() {
-    let slow = "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\nretries = 1\nbackoff = \"1s\"\ntimeout = \"1s\"\nlog_bytes = 4096\n\
-                command = [\"sh\", \"-c\", \"trap '' TERM; (trap '' TERM; while :; do echo noise; sleep 0.01; done) & echo $! > child; wait; sleep 60\"]\n";
-    let yard = Yard::new(&["m".into()], slow);
-    let (store, http) = (yard.stores().remove(0), Http::new().unwrap());
-    let state = yard.folder.path().join("state");
-    let mut now = Timestamp::now();
-    add_event(&mut open(&store, &yard.fleet), "event", "m", now);
-    let job = |store: &str| open(store, &yard.fleet).jobs("event").unwrap().remove(0).job;
-    for _ in 0..300 {
-        pass(&yard.fleet, &store, &state, &http, now, &mut |_| ());
-        if job(&store).state.is_final() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-        now = Timestamp::now();
-    }
-    assert_eq!(job(&store).state.name(), "timed_out", "{:?}", job(&store));
-    let child: i32 = fs::read_to_string(yard.folder.path().join("child")).unwrap().trim().parse().unwrap();
-    // Where nobody waits for it, what has ended is still listed.
-    let gone = || fs::read_to_string(format!("/proc/{child}/stat")).map_or(true, |stat| stat.contains(") Z "));
-    assert!(
-        (0..50).any(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            gone()
-        }),
-        "the child lives on"
-    );
-    let logs = ["output.log", "output.1.log"]
-        .map(|name| fs::metadata(state.join("jobs/event/1").join(name)).map_or(0, |m| m.len()));
-    assert!(logs.iter().sum::<u64>() <= 4096, "{logs:?}");
-
-    // The machine goes down: supervisor and command are gone without a word.
-    let quick = slow.replace("timeout = \"1s\"", "timeout = \"1h\"");
-    let yard = Yard::new(&["m".into()], &quick);
+fn a_replay_from_the_command_line_does_not_stop_a_training() {
+    let head =
+        "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ntimeout = \"3h\"\ncommand = [\"sleep\", \"1000\"]\n";
+    let yard = Yard::new(&["m".into()], head);
     let store = yard.stores().remove(0);
-    let state = yard.folder.path().join("state");
-    let now = Timestamp::now();
-    add_event(&mut open(&store, &yard.fleet), "event", "m", now);
-    pass(&yard.fleet, &store, &state, &http, now, &mut |_| ());
-    let group = state.join("jobs/event/1/group");
-    (0..100)
-        .find(|_| {
-            std::thread::sleep(Duration::from_millis(50));
-            group.exists()
-        })
-        .unwrap();
-    let pid: i32 = fs::read_to_string(&group).unwrap().parse().unwrap();
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let parent: i32 = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-    kill_process(Pid::from_raw(parent).unwrap(), Signal::KILL).unwrap();
-    let job = || open(&store, &yard.fleet).jobs("event").unwrap().remove(0).job;
-    let later = now + SignedDuration::from_secs(30);
-    pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
-    assert_eq!(job().state.name(), "running", "the command still runs");
-    kill_process_group(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-    for _ in 0..100 {
-        std::thread::sleep(Duration::from_millis(20));
-        pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
-        if job().state.name() != "running" {
-            break;
-        }
-    }
-    assert!(matches!(job().state, State::Queued { not_before } if not_before > later), "{:?}", job().state);
-    // Called off while it runs: it ends at once.
-    let again = later + SignedDuration::from_secs(60);
-    pass(&yard.fleet, &store, &state, &http, again, &mut |_| ());
-    assert_eq!(job().state.name(), "running");
-    let means = Means {
-        http: &http,
-        program: Path::new(env!("CARGO_BIN_EXE_driftsweep")),
-        state: &state,
-        elapsed: &|| Duration::ZERO,
+    add_event(&mut open(&store, &yard.fleet), "event", "m", Timestamp::now());
+    let tick = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        command.args(["tick", "--threads", "1", "--state", "state", "--store", &store]).args(more);
+        command.current_dir(yard.folder.path()).output().unwrap()
     };
-    scheduler::cancel(&yard.fleet, &mut open(&store, &yard.fleet), "event", ("ana", "no longer needed"), &means, again)
-        .unwrap();
-    assert_eq!(job().state.name(), "running", "until it is seen to have ended");
-    let result = state.join("jobs/event/2/result.json");
-    assert!((0..300).any(|_| {
-        std::thread::sleep(Duration::from_millis(50));
-        result.exists()
-    }));
-    pass(&yard.fleet, &store, &state, &http, again, &mut |_| ());
-    assert_eq!((job().state.name(), job().state.reason()), ("cancelled", "ana: no longer needed"));
+    tick(&[]);
+    let ahead = (Timestamp::now() + SignedDuration::from_hours(20)).to_string();
+    tick(&["--now", &ahead]);
+    tick(&["--now", &ahead]);
+    let job = open(&store, &yard.fleet).jobs("event").unwrap().remove(0).job;
+    assert_eq!((job.state.name(), job.stopping), ("running", None));
+    let group = yard.folder.path().join("state/jobs/event/1/group");
+    let number = rustix::process::Pid::from_raw(leader(&group)).unwrap();
+    rustix::process::kill_process_group(number, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_run_that_a_place_has_forgotten_is_not_started_again() {
+    let known = Arc::new(Mutex::new(false));
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let url = server::http({
+        let (known, asked) = (known.clone(), asked.clone());
+        move |request| {
+            asked.lock().unwrap().push(format!("{} {}", request.method, request.path));
+            let mut known = known.lock().unwrap();
+            match (&*request.method, *known) {
+                ("POST", _) => {
+                    *known = true;
+                    answer(202, "{}")
+                }
+                (_, true) => answer(200, says("running")),
+                (_, false) => answer(404, ""),
+            }
+        }
+    });
+    let head = format!(
+        "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\nretries = 1\nbackoff = \"1m\"\ntimeout = \"9h\"\nwebhook = {{ url = \"{url}\" }}\n"
+    );
+    let yard = Yard::new(&["m".into()], &head);
+    let http = Http::new().unwrap();
+    for store in yard.stores() {
+        *known.lock().unwrap() = false;
+        asked.lock().unwrap().clear();
+        let (fleet, state) = yard.in_store(&store);
+        let start = Timestamp::now();
+        add_event(&mut open(&store, &fleet), &format!("event-{}", fleet.name), "m", start);
+        let job = || open(&store, &fleet).jobs("").unwrap().remove(0).job;
+        let at = |minute: i64| {
+            let now = start + SignedDuration::from_mins(minute);
+            pass(&fleet, &store, &state, &http, now, &mut |_| ()).troubles
+        };
+        let count = |what: &str| asked.lock().unwrap().iter().filter(|line| line.starts_with(what)).count();
+        at(0);
+        // It is away for nine minutes, and comes back: that is no loss.
+        *known.lock().unwrap() = false;
+        assert!(at(1)[0].reason.contains("no longer known there"));
+        assert_eq!(at(10).len(), 1);
+        *known.lock().unwrap() = true;
+        assert_eq!(at(11), []);
+        *known.lock().unwrap() = false;
+        at(20);
+        at(29);
+        assert_eq!((job().state.name(), count("POST"), count("DELETE")), ("running", 1, 0));
+        // In case it is under way after all, it is told to stop; then another attempt has its turn.
+        at(30);
+        assert_eq!((job().state.name(), count("POST"), count("DELETE")), ("queued", 1, 1));
+        at(40);
+        assert_eq!((job().state.name(), count("POST")), ("running", 2));
+        assert_eq!(open(&store, &fleet).runs_of(&job().id).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn of_twenty_ticks_at_once_under_kills_each_run_is_started_once_by_a_place_that_forgets() {
+    /// The runs that it remembers, and the processes that were really started.
+    type Kept = Arc<Mutex<(HashSet<String>, Vec<String>)>>;
+    let kept = Kept::default();
+    let url = server::http({
+        let kept = kept.clone();
+        move |request| {
+            let mut kept = kept.lock().unwrap();
+            match &*request.method {
+                "POST" => {
+                    let run = request.headers["idempotency-key"].clone();
+                    if kept.0.insert(run.clone()) {
+                        kept.1.push(run);
+                    }
+                    answer(202, "{}")
+                }
+                _ if kept.0.contains(request.path.trim_start_matches('/')) => answer(200, says("running")),
+                _ => answer(404, ""),
+            }
+        }
+    });
+    let names: Vec<String> = (0..12).map(|i| format!("m{i}")).collect();
+    let head = format!(
+        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 100\n[defaults.retrain]\nwebhook = {{ url = \"{url}\" }}\n"
+    );
+    let yard = Yard::new(&names, &head);
+    let mut random = Pcg64::seed_from_u64(9);
+    for store in yard.stores() {
+        *kept.lock().unwrap() = Default::default();
+        for name in &names {
+            add_event(&mut open(&store, &yard.fleet), &format!("{name}-{}", yard.fleet.name), name, Timestamp::now());
+        }
+        for _ in 0..4 {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+            command.args(["tick", "--threads", "1", "--store", &store]).current_dir(yard.folder.path());
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut ticks: Vec<_> = (0..20).map(|_| command.spawn().unwrap()).collect();
+            std::thread::sleep(Duration::from_millis(random.next_u64() % 400));
+            ticks.iter_mut().filter(|_| chance(&mut random, 2)).for_each(|tick| drop(tick.kill()));
+            ticks.iter_mut().for_each(|tick| drop(tick.wait()));
+            for run in open(&store, &yard.fleet).runs_under_way().unwrap() {
+                if run.seen && chance(&mut random, 3) {
+                    kept.lock().unwrap().0.remove(&format!("{}-{}", run.job, run.attempt));
+                }
+            }
+        }
+        let started = &kept.lock().unwrap().1;
+        let each: HashSet<&String> = started.iter().collect();
+        assert_eq!((started.len(), each.len()), (names.len(), names.len()), "{started:?}");
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_named_and_stops_nothing_else() {
+    let names: Vec<String> = (0..4).map(|i| format!("m{i}")).collect();
+    let head = "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 9\n[[notify]]\nname = \"lines\"\nfile = \"told\"\n\
+                [defaults.retrain]\ncommand = [\"sh\", \"-c\", \"sleep 0.5\"]\n";
+    let yard = Yard::new(&names, head);
+    for store in yard.stores() {
+        let (fleet, state) = yard.in_store(&store);
+        let (http, now) = (Http::new().unwrap(), Timestamp::now());
+        let id = |name: &str| format!("{name}-{}", fleet.name);
+        for name in &names {
+            add_event(&mut open(&store, &fleet), &id(name), name, now);
+        }
+        pass(&fleet, &store, &state, &http, now, &mut |_| ());
+        let of = |name: &str| format!("fleet = '{}' AND id = '{}'", fleet.name, id(name));
+        // As a failing disk, or somebody with an editor, leaves them.
+        sql(&store, &format!("UPDATE job SET body = '{{\"id\": \"x' WHERE {}", of("m0")));
+        sql(&store, &format!("UPDATE run SET retrain = '[]' WHERE fleet = '{}' AND job = '{}'", fleet.name, id("m1")));
+        let seq = open(&store, &fleet).messages_in("pending").unwrap()[0].seq;
+        let far = "UPDATE outbox SET at = 9000000000000000000";
+        assert_eq!(sql(&store, &format!("{far} WHERE fleet = '{}' AND seq = {seq}", fleet.name)), 1);
+        let mut last = scheduler::Passed::default();
+        until("the others have been trained", || {
+            last = pass(&fleet, &store, &state, &http, now, &mut |_| ());
+            open(&store, &fleet).jobs_in("succeeded").unwrap().len() == 2
+        });
+        let named: Vec<_> = last.unreadable.iter().map(|row| (row.table, &*row.id)).collect();
+        let run = format!("{}-1", id("m1"));
+        assert_eq!(named, [("job", &*id("m0")), ("run", &*run)]);
+        assert!(last.unreadable[0].reason.contains("EOF"), "{last:?}");
+        // And the program says so, each once, and exits with 11.
+        let mut tick = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        let text = fs::read_to_string(yard.folder.path().join("fleet.toml")).unwrap();
+        let file = yard.folder.path().join("own.toml");
+        fs::write(&file, text.replace(&yard.fleet.name, &fleet.name)).unwrap();
+        tick.args(["tick", "--format", "json", "--threads", "1", "--store", &store, "--state"]).arg(&state).arg(&file);
+        let output = tick.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(11), "{said}");
+        for wanted in [
+            format!("table job, row {}", id("m0")),
+            format!("table run, row {run}"),
+            format!("table outbox, row {seq}-lines"),
+        ] {
+            assert_eq!(said.matches(&wanted).count(), 1, "{wanted}: {said}");
+        }
+        let ticked: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(ticked["jobs"]["unreadable"].as_array().unwrap().len(), 3);
+        assert!(ticked["jobs"]["messages"]["sent"].as_u64().unwrap() > 0);
+        let answer = scheduler::answer(
+            &fleet,
+            &mut open(&store, &fleet),
+            &id("m0"),
+            scheduler::Answer::Reject,
+            ("ana", "x"),
+            now,
+        );
+        assert!(answer.unwrap_err().to_string().contains("cannot be read"));
+    }
+}
+
+#[test]
+fn a_lock_that_is_held_is_said_to_be_by_whom_and_since_when() {
+    let yard = Yard::new(&["m".into()], "");
+    for store in yard.stores() {
+        let mut holder = open(&store, &yard.fleet);
+        // What is left of a process that was killed means nothing.
+        holder.alone("jobs", |_| Ok(())).unwrap();
+        open(&store, &yard.fleet).alone("jobs", |_| Ok(())).unwrap();
+        holder
+            .alone("tick", |_| {
+                let hours = "UPDATE lock_holder SET since = since - 10800000000 WHERE what = 'tick'";
+                sql(&store, &format!("{hours} AND fleet = '{}'", yard.fleet.name));
+                let mut tick = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+                tick.args(["tick", "--threads", "1", "--store", &store]).current_dir(yard.folder.path());
+                let output = tick.output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert_eq!(output.status.code(), Some(13), "{said}");
+                let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+                let who = format!("is running: process {} on {}, since 20", std::process::id(), host.trim());
+                let fleet = format!("another tick of fleet '{}'", yard.fleet.name);
+                assert!(said.contains(&fleet) && said.contains(&who) && said.contains("(3 h)"), "{said}");
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_tick_that_waits_stays_while_another_process_has_the_lock() {
+    let head =
+        "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ncommand = [\"sh\", \"-c\", \"echo x >> trained\"]\n";
+    let yard = Yard::new(&["m".into()], head);
+    let store = yard.stores().remove(0);
+    add_event(&mut open(&store, &yard.fleet), "event", "m", Timestamp::now());
+    let command = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        command.args(["tick", "--threads", "1", "--store", &store]).args(more).current_dir(yard.folder.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let waits = open(&store, &yard.fleet).alone("jobs", |_| {
+        let mut waits = command(&["--wait", "2m"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(waits.try_wait().unwrap().is_none(), "it has left");
+        // One that does not wait says why it does nothing.
+        let leaves = command(&[]).output().unwrap();
+        let said = String::from_utf8_lossy(&leaves.stderr).into_owned();
+        assert!(said.contains("jobs are not looked after: another tick"), "{said}");
+        Ok(waits)
+    });
+    waits.unwrap().wait().unwrap();
+    assert_eq!(fs::read_to_string(yard.folder.path().join("trained")).unwrap(), "x\n");
+    assert_eq!(open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len(), 1);
 }
 
 /// A place that trains: it notes what it is asked, and says of every run what `says` holds.
@@ -294,9 +456,9 @@ fn runs_that_there_is_no_time_to_ask_for_are_left_to_the_next_pass() {
     let looks = AtomicU64::new(0);
     let slow = || Duration::from_secs(10 * looks.fetch_add(1, Ordering::Relaxed));
     let program = Path::new(env!("CARGO_BIN_EXE_driftsweep"));
-    let means = Means { http: &http, program, state: &state, elapsed: &slow };
+    let means = Means { http: &http, program, state: &state, clock: later, elapsed: &slow };
     let passed = scheduler::pass(&yard.fleet, &mut open(&store, &yard.fleet), later, &means, &mut |_| ()).unwrap();
-    assert_eq!((passed.steps["succeeded"], passed.troubles.len()), (5, 15), "{passed:?}");
+    assert_eq!((passed.states()["succeeded"], passed.troubles.len()), (5, 15), "{passed:?}");
     pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
     assert_eq!(open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len(), 20);
 }

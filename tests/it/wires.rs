@@ -39,6 +39,7 @@ fn run(folder: &Path) -> Run {
         folder: folder.join("run"),
         started_at: now,
         stop_at: now + SignedDuration::from_hours(1),
+        late: SignedDuration::from_hours(-1),
         hidden: Vec::new(),
         seen: false,
     }
@@ -54,22 +55,28 @@ fn drive(
     fleet: &Fleet,
     folder: &Path,
 ) -> (impl Fn() -> Result<Progress, String>, impl Fn() -> Said, impl Fn() -> Said) {
+    drive_run(fleet, run(folder))
+}
+
+fn drive_run(fleet: &Fleet, run: Run) -> (impl Fn() -> Result<Progress, String>, impl Fn() -> Said, impl Fn() -> Said) {
     let retrain = Arc::new(fleet.models[0].retrain.clone().unwrap());
     let http = Arc::new(Http::new().unwrap());
-    let run = Arc::new(run(folder));
+    let run = Arc::new(run);
+    let logins = Arc::new(executor::Logins::default());
     let now = run.started_at;
-    let with = move |retrain: &driftsweep::fleet::Retrain, http: &Http, run: &Run, what: u8| {
-        let executor = executor::of(retrain, http, Path::new("driftsweep"));
-        match what {
-            0 => executor.poll(run, now),
-            1 => executor.start(run, now).map(|()| Progress::Running),
-            _ => executor.cancel(run, now).map(|()| Progress::Running),
-        }
-        .map_err(|failure| format!("{}{}", if failure.lasting { "lasting: " } else { "" }, failure.reason))
-    };
+    let with =
+        move |retrain: &driftsweep::fleet::Retrain, (http, logins): (&Http, &executor::Logins), run: &Run, what: u8| {
+            let executor = executor::of(retrain, http, Path::new("driftsweep"), logins);
+            match what {
+                0 => executor.poll(run, now),
+                1 => executor.start(run, now).map(|()| Progress::Running),
+                _ => executor.cancel(run, now).map(|()| Progress::Running),
+            }
+            .map_err(|failure| format!("{}{}", if failure.lasting { "lasting: " } else { "" }, failure.reason))
+        };
     let of = move |what| {
-        let (retrain, http, run) = (retrain.clone(), http.clone(), run.clone());
-        move || with(&retrain, &http, &run, what)
+        let (retrain, http, logins, run) = (retrain.clone(), http.clone(), logins.clone(), run.clone());
+        move || with(&retrain, (&http, &logins), &run, what)
     };
     let (poll, start, cancel) = (of(0), of(1), of(2));
     (poll, move || start().map(drop), move || cancel().map(drop))
@@ -135,8 +142,22 @@ fn a_webhook_may_leave_its_result_in_a_file() {
     let file = folder.path().join("results/0123abcd-2.json");
     fs::write(&file, "{\"state\": \"succ").unwrap();
     assert!(poll().is_err(), "half of it is nothing yet");
+    // What is no file, or larger than an answer, is none, and is not waited for.
+    fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    assert!(poll().unwrap_err().contains("not a regular file"));
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+    assert!(poll().unwrap_err().contains("not a regular file"));
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, format!("{{\"state\": \"succeeded\"{}}}", " ".repeat(70_000))).unwrap();
+    assert!(poll().unwrap_err().contains("more than 65536 bytes"));
     fs::write(&file, "{\"state\": \"succeeded\", \"cost\": 3}").unwrap();
     assert!(matches!(poll(), Ok(Progress::Ended(ended)) if ended.outcome == Outcome::Succeeded));
+    // Where the mark that it was sent is not, it was sent all the same.
+    let elsewhere =
+        Run { folder: folder.path().join("elsewhere"), job: "other".into(), seen: true, ..run(folder.path()) };
+    assert_eq!(drive_run(&fleet, elsewhere).0(), Ok(Progress::Running));
 }
 
 /// Airflow 3.0 and 2.10 as their API references have them; `tests/airflow.sh` asks a real one.
@@ -215,6 +236,53 @@ fn airflow_is_asked_as_its_api_has_it() {
         assert_eq!((ended.outcome, ended.took), (Outcome::Succeeded, Some(SignedDuration::from_mins(30))));
         cancel().unwrap();
         assert!(matches!(poll(), Ok(Progress::Ended(ended)) if ended.outcome == Outcome::Failed));
+        let logins = kept.lock().unwrap().iter().filter(|request| request.path == "/auth/token").count();
+        assert_eq!(logins, usize::from(!version_1), "once in a pass");
+        // What it knew before is not there to be started again.
+        let seen = Run { seen: true, job: "deleted".into(), ..run(folder.path()) };
+        assert_eq!(drive_run(&fleet, seen).0(), Ok(Progress::Forgotten));
+    }
+}
+
+#[test]
+fn a_place_that_lets_nobody_in_is_asked_once_in_a_pass() {
+    let folder = TempDir::new().unwrap();
+    let kept: Kept = Arc::default();
+    let url = server::http({
+        let kept = kept.clone();
+        move |request| {
+            kept.lock().unwrap().push(request.clone());
+            answer(503, "later")
+        }
+    });
+    fs::write(folder.path().join("password"), "s3cr3t").unwrap();
+    let retrain =
+        format!("airflow = {{ url = \"{url}\", dag = \"train\", user = \"me\", password_file = \"password\" }}");
+    let fleet = fleet(folder.path(), "", &retrain);
+    let (poll, start, cancel) = drive(&fleet, folder.path());
+    for said in [poll().map(drop), start(), cancel()] {
+        assert_eq!(said, Err("status 503: later".into()));
+    }
+    assert_eq!(kept.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn a_webhook_that_has_forgotten_a_run_is_told_apart_from_one_that_never_knew_it() {
+    let folder = TempDir::new().unwrap();
+    let status = Arc::new(Mutex::new(404));
+    let url = server::http({
+        let status = status.clone();
+        move |_| answer(*status.lock().unwrap(), "")
+    });
+    let fleet = fleet(folder.path(), "", &format!("webhook = {{ url = \"{url}\" }}"));
+    for (code, seen, wanted) in [
+        (404, false, Progress::NotStarted),
+        (404, true, Progress::Forgotten),
+        (410, false, Progress::Forgotten),
+        (410, true, Progress::Forgotten),
+    ] {
+        *status.lock().unwrap() = code;
+        assert_eq!(drive_run(&fleet, Run { seen, ..run(folder.path()) }).0(), Ok(wanted), "{code} {seen}");
     }
 }
 
@@ -436,6 +504,39 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
     assert_eq!(event.headers["content-type"], "application/cloudevents+json");
     assert_eq!(serde_json::from_str::<Value>(&event.body).unwrap()["subject"], "e4");
     assert_eq!(event.headers["webhook-id"], "my fleet-5");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_has_no_message_sent_by_every_tick() {
+    let folder = TempDir::new().unwrap();
+    let kept: Kept = Arc::default();
+    let url = server::http({
+        let kept = kept.clone();
+        move |request| {
+            kept.lock().unwrap().push(request.clone());
+            answer(200, "ok")
+        }
+    });
+    // A name that is no header as it is.
+    let head = format!("[[notify]]\nname = \"ünï\"\nwebhook = {{ url = \"{url}/chat\" }}\n");
+    let fleet = Fleet { name: "flotte é".into(), ..fleet(folder.path(), &head, "command = [\"true\"]") };
+    let place = folder.path().join("s.sqlite").display().to_string();
+    let mut store = Store::open(&place, &fleet.name).unwrap();
+    let (http, now) = (Http::new().unwrap(), Timestamp::from_second(1_790_000_000).unwrap());
+    tell(&fleet, &mut store, 3, now);
+    super::retrain::sql(
+        &place,
+        "CREATE TRIGGER full BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
+    );
+    for _ in 0..3 {
+        let failed = notify::deliver(&fleet, &mut store, &http, now, &|| false).unwrap_err();
+        assert!(failed.to_string().contains("disk is full"), "{failed}");
+    }
+    assert_eq!(kept.lock().unwrap().len(), 0);
+    super::retrain::sql(&place, "DROP TRIGGER full");
+    assert_eq!(notify::deliver(&fleet, &mut store, &http, now, &|| false).unwrap().sent, 3);
+    let sent = kept.lock().unwrap();
+    assert_eq!((sent.len(), &*sent[0].headers["webhook-id"]), (3, "flotte %C3%A9-1"));
 }
 
 /// What a message of each kind must say.

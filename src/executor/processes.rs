@@ -1,0 +1,349 @@
+//! The processes of a run: noted in its folder so that no others are taken for them, found, and ended.
+//!
+//! A number alone does not name a process: after a restart of the machine, or in another container that shares the folder,
+//! it is somebody else's. So the boot, the PID namespace and the start time of the group's leader are noted with it, and a
+//! signal is sent only where all of them still agree. A process that has left the group is known by a variable that only
+//! this run has in its environment.
+
+#[cfg(target_os = "linux")]
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::files;
+use crate::atomic;
+use crate::error::{Error, Result};
+
+/// A process that leads a group, and where it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    /// The boot of the machine: none of its processes is left after another one.
+    boot: String,
+    /// The PID namespace: in another one its number means another process.
+    namespace: String,
+    /// Its number, which is that of its group.
+    number: i32,
+    /// When it was started, in clock ticks since the boot.
+    began: u64,
+}
+
+/// Where the processes of a run are to be looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Here.
+    Here,
+    /// Nowhere: the machine has been restarted since.
+    Restarted,
+    /// In another container, or on another machine: not to be seen from here.
+    Elsewhere,
+}
+
+/// What is known of the processes of a run.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    supervisor: Leader,
+    command: Option<Leader>,
+    /// A variable that only this run has, as `NAME=VALUE`: its answer file has a path that no other run has.
+    variable: Option<Vec<u8>>,
+}
+
+/// What is read of a task.
+#[derive(Deserialize)]
+struct Variables {
+    variables: Vec<(String, String)>,
+}
+
+/// How long is waited between two looks at processes that are to end.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Leader {
+    /// The process with a number, which leads its group.
+    ///
+    /// # Errors
+    /// If the system does not say so.
+    pub fn of(number: u32) -> io::Result<Self> {
+        let number = i32::try_from(number).map_err(io::Error::other)?;
+        let (boot, namespace) = here()?;
+        #[cfg(target_os = "linux")]
+        let began = Stat::of(number)?.began;
+        #[cfg(not(target_os = "linux"))]
+        let began = 0;
+        Ok(Self { boot, namespace, number, began })
+    }
+
+    /// Notes it in a file.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn note(&self, path: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec(self)
+            .map_err(|e| Error::BadValue { what: path.display().to_string(), reason: e.to_string() })?;
+        atomic::write_private(path, &bytes)
+    }
+
+    fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&files::read(path, files::MOST_ANSWER).ok()??).ok()
+    }
+
+    /// Whether its number still is its own. A process that has ended keeps it until somebody has asked how it ended.
+    #[cfg(target_os = "linux")]
+    fn is_there(&self) -> bool {
+        Stat::of(self.number).is_ok_and(|stat| stat.began == self.began)
+    }
+}
+
+/// The boot of this machine, and the PID namespace of this process.
+#[cfg(target_os = "linux")]
+fn here() -> io::Result<(String, String)> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+    Ok((boot, namespace_of("self")?))
+}
+
+/// Where the system does not say so, the lock of a run alone tells whether it is under way.
+#[cfg(not(target_os = "linux"))]
+fn here() -> io::Result<(String, String)> {
+    Ok(Default::default())
+}
+
+#[cfg(target_os = "linux")]
+fn namespace_of(process: &str) -> io::Result<String> {
+    Ok(fs::read_link(format!("/proc/{process}/ns/pid"))?.to_string_lossy().into_owned())
+}
+
+/// What the system says of a process.
+#[cfg(target_os = "linux")]
+struct Stat {
+    ended: bool,
+    group: i32,
+    began: u64,
+}
+
+#[cfg(target_os = "linux")]
+impl Stat {
+    fn of(number: i32) -> io::Result<Self> {
+        let text = fs::read(format!("/proc/{number}/stat"))?;
+        let text = String::from_utf8_lossy(&text);
+        // A name of a command may hold anything, also brackets and spaces.
+        let rest = text.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
+        let words: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
+        match (words.first(), number(2), number(19)) {
+            (Some(state), Some(group), Some(began)) => {
+                Ok(Self { ended: matches!(*state, "Z" | "X"), group: i32::try_from(group).unwrap_or_default(), began })
+            }
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a line of /proc is not understood")),
+        }
+    }
+}
+
+/// A process that is held: whatever becomes of its number, a signal reaches it and no other.
+#[cfg(target_os = "linux")]
+struct Process {
+    number: i32,
+    /// `None` where the system, or the rules of a container, know no such thing.
+    handle: Option<std::os::fd::OwnedFd>,
+}
+
+impl Traces {
+    /// Of the run in a folder; `None` if it is not noted there who supervises it.
+    pub fn read(folder: &Path) -> Option<Self> {
+        let supervisor = Leader::read(&folder.join("started"))?;
+        // The same folder may have another name where this process looks at it.
+        let task = files::read(&folder.join("task.json"), files::MOST_TASK).ok()??;
+        let task: Variables = serde_json::from_slice(&task).ok()?;
+        Some(Self::new(&task.variables, supervisor, Leader::read(&folder.join("group"))))
+    }
+
+    /// Of a run by the variables of its command, its supervisor, and the command itself if that has begun.
+    pub fn new(variables: &[(String, String)], supervisor: Leader, command: Option<Leader>) -> Self {
+        let variable = variables.iter().find(|(name, _)| name == ANSWER_FILE);
+        let variable = variable.map(|(name, value)| format!("{name}={value}").into_bytes());
+        Self { supervisor, command, variable }
+    }
+
+    /// Where its processes are to be looked for.
+    pub fn reach(&self) -> Reach {
+        match here() {
+            Ok((boot, _)) if boot != self.supervisor.boot => Reach::Restarted,
+            Ok((_, namespace)) if namespace == self.supervisor.namespace => Reach::Here,
+            _ => Reach::Elsewhere,
+        }
+    }
+
+    /// Asks its processes to end, and makes them end if they have not after a while: the numbers of those that live on.
+    pub fn end(&self, grace: Duration) -> Vec<i32> {
+        if self.signal(false).is_empty() {
+            return Vec::new();
+        }
+        let mut waited = Duration::ZERO;
+        while waited < grace && !self.left().is_empty() {
+            std::thread::sleep(PAUSE);
+            waited += PAUSE;
+        }
+        self.kill(grace)
+    }
+
+    /// Makes its processes end: the numbers of those that have not after a while.
+    pub fn kill(&self, patience: Duration) -> Vec<i32> {
+        let mut waited = Duration::ZERO;
+        loop {
+            // Those that were started in the meantime, too.
+            let left = self.signal(true);
+            if left.is_empty() || waited >= patience {
+                return left;
+            }
+            std::thread::sleep(PAUSE);
+            waited += PAUSE;
+        }
+    }
+
+    /// The numbers of its processes.
+    pub fn left(&self) -> Vec<i32> {
+        self.processes().into_iter().map(|process| process.number).collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn signal(&self, at_once: bool) -> Vec<i32> {
+        use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
+        let processes = self.processes();
+        let signal = if at_once { Signal::KILL } else { Signal::TERM };
+        for process in &processes {
+            // It may have ended in the meantime.
+            let _ = match (&process.handle, Pid::from_raw(process.number)) {
+                (Some(handle), _) => pidfd_send_signal(handle, signal),
+                (None, Some(number)) => kill_process(number, signal),
+                (None, None) => Ok(()),
+            };
+        }
+        processes.into_iter().map(|process| process.number).collect()
+    }
+
+    /// Its processes that have not ended: those of its group, and those with its variable.
+    #[cfg(target_os = "linux")]
+    fn processes(&self) -> Vec<Process> {
+        use rustix::io::Errno;
+        use rustix::process::{Pid, PidfdFlags, pidfd_open};
+        let Ok((boot, namespace)) = here() else { return Vec::new() };
+        let is_here = |leader: &Leader| leader.boot == boot && leader.namespace == namespace;
+        if !is_here(&self.supervisor) {
+            return Vec::new();
+        }
+        let group = self.command.as_ref().filter(|leader| is_here(leader) && leader.is_there());
+        let own = i32::try_from(std::process::id()).unwrap_or_default();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(number) = name.to_str().and_then(|name| name.parse::<i32>().ok()).filter(|n| *n != own) else {
+                continue;
+            };
+            // Held first and looked at then: what is found belongs to the process that is held.
+            let handle = match Pid::from_raw(number).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+                Some(Ok(handle)) => Some(handle),
+                Some(Err(Errno::NOSYS | Errno::PERM)) => None,
+                _ => continue,
+            };
+            let Ok(stat) = Stat::of(number) else { continue };
+            let in_group = group.is_some_and(|leader| leader.number == stat.group);
+            if !stat.ended && (in_group || (self.has_variable(number) && is_in(number, &namespace))) {
+                found.push(Process { number, handle });
+            }
+        }
+        found
+    }
+
+    #[cfg(target_os = "linux")]
+    fn has_variable(&self, number: i32) -> bool {
+        let Some(own) = &self.variable else { return false };
+        // Those of other users cannot be read, and are none of ours.
+        let variables = fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
+        variables.split(|&byte| byte == 0).any(|variable| variable == own)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Traces {
+    fn signal(&self, _: bool) -> Vec<i32> {
+        Vec::new()
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        let _ = (&self.command, &self.variable);
+        Vec::new()
+    }
+}
+
+/// A process.
+#[cfg(not(target_os = "linux"))]
+struct Process {
+    number: i32,
+}
+
+#[cfg(target_os = "linux")]
+fn is_in(number: i32, namespace: &str) -> bool {
+    namespace_of(&number.to_string()).is_ok_and(|its| its == namespace)
+}
+
+/// The variable that names the answer file to a command.
+pub const ANSWER_FILE: &str = "DRIFTSWEEP_ANSWER_FILE";
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
+
+    fn sleeper(variables: &[(String, String)]) -> Child {
+        let mut command = Command::new("sleep");
+        command.arg("1000").process_group(0).stdin(Stdio::null()).envs(variables.iter().cloned());
+        command.spawn().unwrap()
+    }
+
+    fn of_run(name: &str) -> Vec<(String, String)> {
+        vec![(ANSWER_FILE.into(), format!("/nowhere/{}/{name}/answer.json", std::process::id()))]
+    }
+
+    /// Everything about a leader must agree, or nothing is sent to its group.
+    #[test]
+    fn no_strangers_group_of_the_same_number_is_ended() {
+        let me = Leader::of(std::process::id()).unwrap();
+        let mut stranger = sleeper(&[]);
+        let known = Leader::of(stranger.id()).unwrap();
+        let others = [
+            Leader { boot: "another".into(), ..known.clone() },
+            Leader { namespace: "pid:[1]".into(), ..known.clone() },
+            Leader { began: known.began + 1, ..known.clone() },
+        ];
+        for other in others {
+            let traces = Traces::new(&of_run("a"), me.clone(), Some(other));
+            assert_eq!(traces.end(Duration::from_millis(100)), [0; 0]);
+            assert!(stranger.try_wait().unwrap().is_none(), "{traces:?}");
+        }
+        let elsewhere = [
+            (Leader { boot: "another".into(), ..me.clone() }, Reach::Restarted),
+            (Leader { namespace: "pid:[1]".into(), ..me.clone() }, Reach::Elsewhere),
+        ];
+        for (supervisor, reach) in elsewhere {
+            let traces = Traces::new(&of_run("a"), supervisor, Some(known.clone()));
+            assert_eq!((traces.reach(), traces.left()), (reach, vec![]));
+        }
+        let own = Traces::new(&of_run("a"), me, Some(known));
+        assert_eq!((own.reach(), own.left()), (Reach::Here, vec![stranger.id() as i32]));
+        assert_eq!(own.end(Duration::from_secs(10)), [0; 0]);
+        assert!(!stranger.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_process_that_has_left_the_group_is_known_by_its_variable_alone() {
+        let (mut own, mut other) = (sleeper(&of_run("b")), sleeper(&of_run("c")));
+        let traces = Traces::new(&of_run("b"), Leader::of(std::process::id()).unwrap(), None);
+        assert_eq!(traces.left(), [own.id() as i32]);
+        assert_eq!(traces.kill(Duration::from_secs(10)), [0; 0]);
+        assert!(!own.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}

@@ -1,0 +1,375 @@
+//! The supervisor of a command: a process of its own that outlives the tick. It runs the command once, stops it in time,
+//! keeps the end of its output, and writes down how it ended.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use super::files;
+use super::processes::{Leader, Traces};
+use super::{Ended, Outcome};
+use crate::atomic;
+use crate::error::{Error, Result};
+
+/// What a supervisor is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Task {
+    pub(super) arguments: Vec<String>,
+    pub(super) folder: PathBuf,
+    pub(super) variables: Vec<(String, String)>,
+    /// How long it may take.
+    pub(super) within: SignedDuration,
+    pub(super) log_bytes: u64,
+}
+
+/// How long a command has to end when it is asked to, before it is made to.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// How often is looked whether the command has ended, or is to.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// For so long it is tried to write a result down.
+const RESULT_WITHIN: Duration = Duration::from_secs(7 * 86_400);
+
+/// The longest wait between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Runs the command of a run's folder, unless that was done already, and writes down how it ended. `elapsed` tells for how
+/// long this process has been at it, by a clock that nobody sets.
+///
+/// # Errors
+/// [`Error::Write`], [`Error::Unreadable`] for the folder's files.
+pub fn supervise(folder: &Path, elapsed: &dyn Fn() -> Duration) -> Result<()> {
+    let file = |name: &str| folder.join(name);
+    let failed = |name: &'static str| move |source| Error::Write { path: folder.join(name), source };
+    let lock = files::private().create(true).truncate(false).read(true).write(true).open(file("lock"));
+    let lock = lock.map_err(failed("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        // Another supervisor has it.
+        Err(fs::TryLockError::WouldBlock) => return Ok(()),
+        Err(fs::TryLockError::Error(e)) => return Err(failed("lock")(e)),
+    }
+    if file("started").exists() {
+        return Ok(());
+    }
+    let unreadable = |reason: String| Error::Unreadable { path: file("task.json"), reason };
+    let bytes = files::read(&file("task.json"), files::MOST_TASK).map_err(|e| unreadable(e.to_string()))?;
+    let bytes = bytes.ok_or_else(|| unreadable("it is not there".into()))?;
+    let task: Task = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+    // Without room for its result nothing is started: the next tick tries again.
+    let reserve = Reserve::new(folder)?;
+    let supervisor = Leader::of(std::process::id()).map_err(failed("started"))?;
+    supervisor.note(&file("started"))?;
+    // Held until the result is there: a run whose lock is free and that has no result is gone.
+    let begun = elapsed();
+    let ended = run(folder, &task, supervisor, &lock, elapsed);
+    let took = SignedDuration::try_from(elapsed().saturating_sub(begun)).ok();
+    let result = serde_json::to_vec_pretty(&Ended { took, ..ended })
+        .map_err(|e| Error::BadValue { what: "result".into(), reason: e.to_string() })?;
+    keep_trying(&mut || reserve.write(&result), &mut |pause| thread::sleep(pause))?;
+    drop(lock);
+    Ok(())
+}
+
+/// Tries until it is done, with longer and longer pauses, for a week.
+fn keep_trying(attempt: &mut dyn FnMut() -> Result<()>, rest: &mut dyn FnMut(Duration)) -> Result<()> {
+    let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(100));
+    loop {
+        match attempt() {
+            Err(_) if waited < RESULT_WITHIN => rest(pause),
+            done => return done,
+        }
+        waited += pause;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Room on the disk that is kept for the result: a training that has succeeded must be able to say so on a disk that it has
+/// filled itself.
+struct Reserve<'a> {
+    folder: &'a Path,
+}
+
+/// A result is not larger.
+const ROOM: usize = 32 << 10;
+
+impl<'a> Reserve<'a> {
+    fn new(folder: &'a Path) -> Result<Self> {
+        let path = folder.join("reserve");
+        // Bytes that no file system leaves out or makes smaller.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut bytes = Vec::with_capacity(ROOM);
+        while bytes.len() < ROOM {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            bytes.extend_from_slice(&(state ^ (state >> 31)).to_le_bytes());
+        }
+        let write = || {
+            let mut file = files::private().create(true).truncate(true).write(true).open(&path)?;
+            file.write_all(&bytes)?;
+            file.sync_all()
+        };
+        write().map_err(|source| Error::Write { path: path.clone(), source })?;
+        Ok(Self { folder })
+    }
+
+    /// Writes the result: beside its place, or else in the room that was kept for it, or else where the older log was.
+    fn write(&self, result: &[u8]) -> Result<()> {
+        let path = self.folder.join("result.json");
+        let reserve = self.folder.join("reserve");
+        if atomic::write_private(&path, result).is_ok() || Self::fill(&reserve, &path, result).is_ok() {
+            let _ = fs::remove_file(&reserve);
+            return Ok(());
+        }
+        // Some file systems need room to write over what is there.
+        let _ = fs::remove_file(self.folder.join("output.1.log"));
+        let _ = fs::remove_file(&reserve);
+        atomic::write_private(&path, result)
+    }
+
+    fn fill(reserve: &Path, path: &Path, result: &[u8]) -> std::io::Result<()> {
+        let mut file = files::private().write(true).open(reserve)?;
+        file.write_all(result)?;
+        file.set_len(result.len() as u64)?;
+        file.sync_all()?;
+        fs::rename(reserve, path)
+    }
+}
+
+fn run(folder: &Path, task: &Task, supervisor: Leader, lock: &File, elapsed: &dyn Fn() -> Duration) -> Ended {
+    let failed = |reason: String| Ended::new(Outcome::Failed, reason);
+    let Some((program, arguments)) = task.arguments.split_first() else { return failed("no command".into()) };
+    let log = Arc::new(Mutex::new(Log::new(folder, task.log_bytes)));
+    let begun = elapsed();
+    let mut child = match start(task, program, arguments, lock) {
+        Ok(child) => child,
+        Err(e) => return failed(format!("'{}' in {}: {e}", program.escape_debug(), task.folder.display())),
+    };
+    // Its number is its own until it has been asked how it ended, below.
+    let leader = Leader::of(child.id()).ok();
+    if let Some(leader) = &leader {
+        // If this cannot be written, its processes are still known by their variable.
+        let _ = leader.note(&folder.join("group"));
+    }
+    let traces = Traces::new(&task.variables, supervisor, leader);
+    let pipes: [Option<Box<dyn Read + Send>>; 2] =
+        [child.stdout.take().map(|p| Box::new(p) as _), child.stderr.take().map(|p| Box::new(p) as _)];
+    let (written, all_written) = channel::<()>();
+    for mut pipe in pipes.into_iter().flatten() {
+        let (log, written) = (log.clone(), written.clone());
+        thread::spawn(move || {
+            let mut buffer = [0; 1 << 14];
+            while let Ok(n @ 1..) = pipe.read(&mut buffer) {
+                if let Ok(mut log) = log.lock() {
+                    log.write(&buffer[..n]);
+                }
+            }
+            drop(written);
+        });
+    }
+    drop(written);
+
+    let mut stopped = None;
+    while !has_ended(&mut child) {
+        thread::sleep(SLICE);
+        if folder.join("cancel").exists() {
+            stopped = Some(Outcome::Cancelled);
+        } else if SignedDuration::try_from(elapsed().saturating_sub(begun)).is_ok_and(|took| took >= task.within) {
+            stopped = Some(Outcome::TimedOut);
+        }
+        if stopped.is_some() {
+            end_group(&child, false);
+            let asked = elapsed();
+            while !has_ended(&mut child) && elapsed().saturating_sub(asked) < GRACE {
+                thread::sleep(SLICE);
+            }
+            break;
+        }
+    }
+    // Nothing that it left behind goes on: signalled before it is asked how it ended, while the number is its own.
+    end_group(&child, true);
+    traces.kill(GRACE);
+    let asked = elapsed();
+    while !has_ended(&mut child) && elapsed().saturating_sub(asked) < GRACE {
+        thread::sleep(SLICE);
+    }
+    let status = if has_ended(&mut child) { Some(child.wait()) } else { None };
+    let _ = all_written.recv_timeout(Duration::from_secs(2));
+    match (stopped, status) {
+        (Some(Outcome::TimedOut), _) => Ended::new(Outcome::TimedOut, "it took longer than its timeout"),
+        (Some(outcome), _) => Ended::new(outcome, "it was stopped"),
+        (None, Some(Ok(status))) if status.success() => Ended::new(Outcome::Succeeded, ""),
+        (None, Some(Ok(status))) => failed(describe(status, &folder.join("output.log"))),
+        (None, Some(Err(e))) => failed(e.to_string()),
+        (None, None) => failed("nobody knows how it ended".into()),
+    }
+}
+
+fn start(task: &Task, program: &str, arguments: &[String], lock: &File) -> std::io::Result<Child> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(&task.folder).envs(task.variables.iter().map(|(name, value)| (name, value)));
+    // The lock lives on in the command: as long as it does, the run is not gone.
+    command.stdin(Stdio::from(lock.try_clone()?)).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // And under a second number, for commands that close their standard input or read something else there.
+    let second = lock.try_clone()?;
+    #[cfg(unix)]
+    {
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        rustix::io::fcntl_setfd(&second, rustix::io::FdFlags::empty())?;
+    }
+    let child = command.spawn();
+    drop(second);
+    child
+}
+
+/// Whether a command has ended; it may still be asked how.
+#[cfg(unix)]
+fn has_ended(child: &mut Child) -> bool {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let Some(number) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return true };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::Pid(number), options) {
+        Ok(found) => found.is_some(),
+        // A signal came in between.
+        Err(e) => e != rustix::io::Errno::INTR,
+    }
+}
+
+#[cfg(not(unix))]
+fn has_ended(child: &mut Child) -> bool {
+    child.try_wait().is_ok_and(|status| status.is_some())
+}
+
+/// Asks the group of a command to end, or makes it. Nobody must have asked yet how the command ended.
+fn end_group(child: &Child, at_once: bool) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, if at_once { Signal::KILL } else { Signal::TERM });
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (child, at_once);
+}
+
+fn describe(status: ExitStatus, log: &Path) -> String {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return format!("it was ended by signal {signal}; its output is in {}", log.display());
+    }
+    format!("exit code {}; its output is in {}", status.code().unwrap_or(-1), log.display())
+}
+
+/// The end of an output: at most so many bytes of it, in two files.
+struct Log {
+    path: PathBuf,
+    older: PathBuf,
+    file: Option<File>,
+    bytes: u64,
+    most: u64,
+}
+
+impl Log {
+    fn new(folder: &Path, most: u64) -> Self {
+        let path = folder.join("output.log");
+        let file = Self::create(&path);
+        Self { path, older: folder.join("output.1.log"), file, bytes: 0, most: most / 2 }
+    }
+
+    fn create(path: &Path) -> Option<File> {
+        files::private().create(true).truncate(true).write(true).open(path).ok()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if self.bytes + bytes.len() as u64 > self.most && self.bytes > 0 {
+            let _ = fs::rename(&self.path, &self.older);
+            self.file = Self::create(&self.path);
+            self.bytes = 0;
+        }
+        if let Some(file) = &mut self.file {
+            let _ = file.write_all(bytes);
+        }
+        self.bytes += bytes.len() as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_keeps_the_end_of_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::new(folder.path(), 2000);
+        (0..1000).for_each(|i| log.write(format!("line {i:04}\n").as_bytes()));
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        let kept = read("output.1.log") + &read("output.log");
+        assert!(kept.ends_with("line 0999\n") && (1000..=2000).contains(&kept.len()), "{}", kept.len());
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_written_is_tried_again_for_days() {
+        let failed = || Err(Error::Backend("the disk is full".into()));
+        let (mut tries, mut waited) = (0, Duration::ZERO);
+        let mut attempt = || {
+            tries += 1;
+            if tries < 5000 { failed() } else { Ok(()) }
+        };
+        keep_trying(&mut attempt, &mut |pause| waited += pause).unwrap();
+        assert!(waited > Duration::from_secs(86_400), "{waited:?}");
+        let mut waited = Duration::ZERO;
+        assert!(keep_trying(&mut || failed(), &mut |pause| waited += pause).is_err(), "in the end it gives up");
+        assert!(waited > Duration::from_secs(6 * 86_400));
+    }
+
+    #[test]
+    fn a_result_is_written_in_the_room_that_was_kept_for_it() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = Reserve::new(folder.path()).unwrap();
+        let known = fs::metadata(folder.path().join("reserve")).unwrap();
+        assert!(known.len() as usize >= ROOM && known.blocks() * 512 >= known.len(), "not a hole in the file");
+        Reserve::fill(&folder.path().join("reserve"), &folder.path().join("result.json"), b"{}").unwrap();
+        let written = fs::metadata(folder.path().join("result.json")).unwrap();
+        assert_eq!((written.ino(), written.len(), written.mode() & 0o777), (known.ino(), 2, 0o600));
+        reserve.write(b"{\"again\": 1}").unwrap();
+        assert_eq!(fs::read(folder.path().join("result.json")).unwrap(), b"{\"again\": 1}");
+    }
+
+    /// The wall clock plays no part: only the clock that is handed in does.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_command_is_timed_by_the_clock_that_nobody_sets() {
+        for (hours, wanted) in [(0, Outcome::Succeeded), (2, Outcome::TimedOut)] {
+            let folder = tempfile::tempdir().unwrap();
+            let task = Task {
+                arguments: ["sleep", "0.4"].map(str::to_owned).into(),
+                folder: folder.path().into(),
+                variables: Vec::new(),
+                within: SignedDuration::from_hours(1),
+                log_bytes: 1000,
+            };
+            fs::write(folder.path().join("task.json"), serde_json::to_vec(&task).unwrap()).unwrap();
+            let looks = std::cell::Cell::new(0);
+            let elapsed = || {
+                looks.set(looks.get() + 1);
+                // A jump after the command has been started.
+                if looks.get() > 2 { Duration::from_secs(3600 * hours) } else { Duration::ZERO }
+            };
+            supervise(folder.path(), &elapsed).unwrap();
+            let result = fs::read(folder.path().join("result.json")).unwrap();
+            let ended: Ended = serde_json::from_slice(&result).unwrap();
+            assert_eq!(ended.outcome, wanted);
+            assert!(!folder.path().join("reserve").exists());
+        }
+    }
+}

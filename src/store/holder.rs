@@ -1,0 +1,40 @@
+//! Which process holds a lock, for those that find it held. The lock alone decides: a note that is left behind means nothing.
+
+use sqlx::{Row, query};
+
+use super::{Store, time};
+use crate::error::{Holder, Result};
+
+impl Store {
+    /// Notes that this process holds a lock.
+    pub(super) fn set_holder(&mut self, what: &str) -> Result<()> {
+        let since = self.database.clock()?;
+        let sql = "INSERT INTO lock_holder (fleet, what, host, process, since) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (fleet, what) DO UPDATE SET host = $3, process = $4, since = $5";
+        let insert = query(sql).bind(self.fleet.clone()).bind(what.to_owned()).bind(host());
+        self.database.run(insert.bind(i64::from(std::process::id())).bind(since.as_microsecond())).map(drop)
+    }
+
+    /// The process that holds a lock, as it was noted last.
+    pub(super) fn holder(&mut self, what: &str) -> Result<Option<Holder>> {
+        // The clock of the store, by which it was noted, too.
+        let now = self.database.clock()?;
+        let sql = "SELECT host, process, since FROM lock_holder WHERE fleet = $1 AND what = $2";
+        let select = query(sql).bind(self.fleet.clone()).bind(what.to_owned());
+        let found = self.database.rows(select, |row| {
+            let since = time(row, 2)?;
+            Ok(Holder { host: row.try_get(0)?, process: row.try_get(1)?, since, held: now.duration_since(since) })
+        })?;
+        Ok(found.into_iter().next())
+    }
+}
+
+/// The name of this machine.
+fn host() -> String {
+    let known = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let known = known.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    match known.trim() {
+        "" => "a machine without a name".into(),
+        name => name.to_owned(),
+    }
+}
