@@ -303,8 +303,8 @@ impl Fleet {
             |at: Option<usize>, reason: String| Error::Fleet { path: path.into(), line: at.and_then(line_of), reason };
         let table: FleetTable =
             toml::from_str(text).map_err(|e| mistake(e.span().map(|s| s.start), e.message().to_owned()))?;
-        if let Some((key, at)) = finite::first_that_is_not(text) {
-            return Err(mistake(at, format!("{key} must be a finite number, and is neither inf nor nan")));
+        if let Some((setting, at)) = finite::first_that_is_not(text) {
+            return Err(mistake(at, format!("{setting}: a number must be finite; give one, or leave the key out")));
         }
         if table.models.is_empty() {
             return Err(mistake(None, "no models; add a [[model]] with name, baseline and current".into()));
