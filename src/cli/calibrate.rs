@@ -70,8 +70,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     }
     for name in &args.limits {
         if !Limit::ALL.iter().any(|limit| limit.name() == name) {
-            let known = Limit::ALL.map(Limit::name).join(", ");
-            return Err(Error::UnknownName { what: "limit", name: name.clone(), known }.into());
+            return Err(Error::unknown("limit", name, Limit::ALL.map(Limit::name)).into());
         }
     }
     let options = args.engine.start(super::names_objects(&args.fleet))?;

@@ -370,10 +370,16 @@ fn lost_state(fleet: &Fleet) -> anyhow::Error {
 /// The model of a name.
 fn model_of<'a>(fleet: &'a Fleet, name: &str) -> anyhow::Result<&'a Model> {
     let found = fleet.models.iter().find(|model| model.name == name);
-    found.ok_or_else(|| {
-        let known: Vec<&str> = fleet.models.iter().take(20).map(|model| &*model.name).collect();
-        Error::UnknownName { what: "model", name: name.into(), known: known.join(", ") }.into()
-    })
+    found.ok_or_else(|| Error::unknown("model", name, fleet.models.iter().map(|model| &*model.name)).into())
+}
+
+/// Refuses the name of a model of which nothing is known: it is not in the fleet file, and nothing was `found` of one that
+/// was there before.
+fn known_model(fleet: &Fleet, name: Option<&str>, found: bool) -> anyhow::Result<()> {
+    match name {
+        Some(name) if !found => model_of(fleet, name).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses an output that would overwrite one of the inputs.

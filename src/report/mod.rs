@@ -33,9 +33,7 @@ impl FromStr for Format {
             "json" => Ok(Format::Json),
             "csv" => Ok(Format::Csv),
             "parquet" => Ok(Format::Parquet),
-            _ => {
-                Err(Error::UnknownName { what: "format", name: name.into(), known: "table, json, csv, parquet".into() })
-            }
+            _ => Err(Error::unknown("format", name, ["table", "json", "csv", "parquet"])),
         }
     }
 }

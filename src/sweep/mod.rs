@@ -134,7 +134,7 @@ pub fn compare(
         let reason = "no feature is left to compare".into();
         return Err(Error::BadValue { what: "features".into(), reason });
     }
-    if wanted.iter().all(|(feature, _)| current.column(feature.name()).is_err()) {
+    if wanted.iter().all(|(feature, _)| current.find(feature.name()).is_none()) {
         return Err(Error::NothingInCommon { baseline: spec.into(), current: current.spec().into() });
     }
     let compare_one = |(feature, kind)| {
