@@ -313,11 +313,6 @@ mod tests {
         let damaged = Error::Unreadable { path: path().into(), reason: "the footer is cut short".into() };
         assert!(!is_of_missing_data(&damaged.to_string()));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_misspelt_name_finds_the_one_that_was_meant_and_a_strange_one_finds_none() {

@@ -50,7 +50,10 @@ pub enum Access {
 }
 
 /// What a store without its tables is: nothing was ever written to it.
-const NO_STORE: &str = "is no store yet: no tick has run, or --store and --state name another place";
+pub(super) const NO_STORE: &str = "is no store yet: no tick has run, or --store and --state name another place";
+
+/// What a store is whose schema has not taken all steps yet.
+pub(super) const OLDER: &str = "was written by an older version of driftsweep; the next tick brings it up to date";
 
 impl Database {
     /// Opens a database: a `postgres://` URL, or the path of an SQLite file.
@@ -94,8 +97,7 @@ impl Database {
             (_, Some(version)) if version == MIGRATIONS.len() as i64 => {}
             (Access::Existing, Some(_)) => database.migrate()?,
             (Access::Read, Some(version)) if version < MIGRATIONS.len() as i64 => {
-                let reason = "was written by an older version of driftsweep; the next tick brings it up to date";
-                return Err(database.failed(reason.into()));
+                return Err(database.failed(OLDER.into()));
             }
             (Access::Read, Some(_)) => {
                 return Err(database.failed("was written by a newer version of driftsweep; use that one".into()));
@@ -210,7 +212,7 @@ impl Database {
         rows.iter().map(of).collect::<std::result::Result<_, _>>().map_err(|e| self.failed(reason(&e)))
     }
 
-    fn failed(&self, reason: String) -> Error {
+    pub(super) fn failed(&self, reason: String) -> Error {
         Error::Store { store: self.name.clone(), reason }
     }
 }

@@ -5,6 +5,7 @@ mod audit;
 mod database;
 mod jobs;
 mod nights;
+mod probe;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use database::Database;
 pub use database::{Access, is_postgres};
 pub use jobs::{Message, RunEntry, Versioned};
 pub use nights::{Acknowledged, FleetFile, Waiting};
+pub use probe::Probe;
 
 /// The memory of one fleet.
 pub struct Store {

@@ -7,6 +7,7 @@ mod cli;
 mod csv;
 mod damage;
 mod data;
+mod doctor;
 mod edges;
 mod field;
 mod folders;
