@@ -285,13 +285,17 @@ struct OutputArgs {
     /// File to write instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Features a table shows at most, most drifted first; 0 for all
-    #[arg(long, default_value_t = 40, value_name = "N")]
-    top: usize,
+    /// Features a table shows at most, most drifted first; 0 for all [default: 40; of a fleet only those that drifted, failed,
+    /// or cannot be judged before somebody puts them right]
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
     /// Exit with 10 if a feature drifted
     #[arg(long)]
     fail_on_drift: bool,
 }
+
+/// Features a table shows at most where nothing else was asked for.
+const TOP: usize = 40;
 
 impl OutputArgs {
     /// Refuses before any work what cannot be written after it.

@@ -118,6 +118,7 @@ pub fn place(window: &str, segment: &str) -> String {
 
 fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs) -> anyhow::Result<String> {
     let threads = options.threads as f64;
+    let top = args.output.top.unwrap_or(super::TOP);
     let size = |bytes: u64| bytesize::ByteSize(bytes).to_string();
     let mut table = super::table(["", "model", "window", "segment", "rows", "features", "to read", "after"]);
     for column in [0, 4, 5, 6, 7] {
@@ -129,7 +130,7 @@ fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs
     for (place, planned) in survey.comparisons.iter().enumerate() {
         after += planned.cpu_seconds / threads;
         covered += usize::from(args.deadline.is_none_or(|deadline| after <= deadline.as_secs_f64()));
-        if args.output.top == 0 || place < args.output.top {
+        if top == 0 || place < top {
             let rows = format!("{} → {}", planned.rows.baseline, planned.rows.current);
             table.add_row([
                 (place + 1).to_string(),
@@ -145,8 +146,8 @@ fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs
     }
     let mut text = format!("{table}\n");
     let total = survey.comparisons.len();
-    if args.output.top > 0 && total > args.output.top {
-        writeln!(text, "… and {} more; --top 0 shows all", total - args.output.top)?;
+    if top > 0 && total > top {
+        writeln!(text, "… and {} more; --top 0 shows all", total - top)?;
     }
     let features: usize = survey.comparisons.iter().map(|planned| planned.features).sum();
     let bytes: u64 = survey.comparisons.iter().map(|planned| planned.bytes).sum();

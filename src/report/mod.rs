@@ -1,5 +1,6 @@
 //! Reports: the same figures as a table for people, JSON for programs, and flat CSV or Parquet.
 
+mod findings;
 mod flat;
 mod table;
 
@@ -84,11 +85,12 @@ pub fn figure_names() -> impl Iterator<Item = &'static str> {
     flat::figure_names()
 }
 
-/// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first.
+/// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first; without a number only what somebody
+/// should look at, segments and windows of the same feature as one.
 ///
 /// # Errors
 /// [`Error::BadValue`] where a figure cannot be encoded.
-pub fn sweep(report: &SweepReport, format: Format, top: usize) -> Result<Vec<u8>> {
+pub fn sweep(report: &SweepReport, format: Format, top: Option<usize>) -> Result<Vec<u8>> {
     let rows = || {
         let models = report.models.iter();
         models.flat_map(|model| model.features.iter().map(move |f| (Some(model), f))).collect::<Vec<Row<'_>>>()
@@ -103,7 +105,11 @@ pub fn sweep(report: &SweepReport, format: Format, top: usize) -> Result<Vec<u8>
         rows
     };
     match format {
-        Format::Table => Ok(table::sweep(report, &rows(), top).into_bytes()),
+        Format::Table => Ok(match top {
+            Some(top) => table::sweep(report, &rows(), top),
+            None => findings::sweep(report, &rows()),
+        }
+        .into_bytes()),
         Format::Json => json(report),
         Format::Csv => flat::csv(&all_rows()),
         Format::Parquet => flat::parquet(&all_rows()),
