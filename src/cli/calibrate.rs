@@ -82,7 +82,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
     let mut past = Past::of(&fleet, wish);
     match history::each(&args.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
-        Ok(unreadable) => unreadable.iter().for_each(|error| say!("driftsweep: left out: {error}")),
+        Ok(unreadable) => unreadable.iter().for_each(|error| warn!("left out: {error}")),
         // A fleet may be calibrated before its first sweep.
         Err(Error::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -94,7 +94,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         TextFormat::Table => super::write_text(&render(&found, args)?)?,
     }
     for (model, reason) in &found.left_out {
-        say!("driftsweep: model '{}' was left out: {reason}", model.escape_debug());
+        warn!("model '{}' was left out: {reason}", model.escape_debug());
     }
     if found.limits.is_empty() {
         return Err(super::bad("calibrate", "no column could be drawn; `driftsweep doctor` says what is wrong"));

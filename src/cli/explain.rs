@@ -127,7 +127,13 @@ fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Sto
         (None, Some(error)) => {
             writeln!(text, "\nperformance and volume: not judged, because of the labels: {}", super::shown(error))?;
         }
-        (None, None) => writeln!(text, "\nperformance and volume: no labels are declared ([model.labels])")?,
+        (None, None) => {
+            for trigger in [Trigger::Performance, Trigger::Volume] {
+                if let Some(why) = model.triggers.inactive(trigger, model.labels.is_some()) {
+                    writeln!(text, "\n{}: {why}", trigger.name())?;
+                }
+            }
+        }
     }
     if let Some(volume) = &found.volume {
         self::volume(&mut text, volume)?;

@@ -65,7 +65,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
         check_names(args, &folder)?;
     }
     for error in unreadable {
-        say!("driftsweep: left out: {error}");
+        warn!("left out: {error}");
     }
     let bytes = match args.format {
         Format::Table => table(&entries, args.top).into_bytes(),

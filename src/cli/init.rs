@@ -108,14 +108,14 @@ fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming)
     match naming {
         Naming::Daily { pattern, newest, days } => {
             let many = if *days > 1 { format!("{days} days, the newest {newest}") } else { format!("one is {newest}") };
-            say!(
-                "driftsweep: {} has a snapshot a day ({many}): current = {}, so that each sweep reads the day before it",
+            info!(
+                "{} has a snapshot a day ({many}): current = {}, so that each sweep reads the day before it",
                 super::shown(&args.current),
                 super::shown(pattern)
             );
         }
-        Naming::Unclear(reason) => say!(
-            "driftsweep: {} is taken as one snapshot: {}; if there is one a day, write {{day}} in its place",
+        Naming::Unclear(reason) => info!(
+            "{} is taken as one snapshot: {}; if there is one a day, write {{day}} in its place",
             super::shown(&args.current),
             super::shown(reason)
         ),

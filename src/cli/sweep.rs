@@ -71,7 +71,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
             super::write_text(&text)?;
             return Ok(0);
         }
-        text.lines().for_each(super::say);
+        text.lines().for_each(|line| say!("{line}"));
     }
     let state = State::open(&args.state, &args.fleet, &fleet, now)?;
     let fleet = fleet.at(state.as_of());
@@ -89,17 +89,19 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     args.output.write(&rendered)?;
     drop(rendered);
     for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {
-        say!("driftsweep: model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
+        warn!("model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
     }
     let missed = found.not_covered.len();
     if missed > 0 {
-        say!("driftsweep: {missed} comparisons were not, or not wholly, covered before the deadline:");
-        for missed in found.not_covered.iter().take(20) {
-            say!("  {}{}", missed.model, place(&missed.window, &missed.segment));
-        }
-        if missed > 20 {
-            say!("  … and {} more; the report lists all", missed - 20);
-        }
+        const NAMED: usize = 20;
+        let named = found.not_covered.iter().take(NAMED);
+        let named: Vec<String> =
+            named.map(|missed| format!("{}{}", missed.model, place(&missed.window, &missed.segment))).collect();
+        let more = match missed.saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" … and {more} more; the report lists all"),
+        };
+        warn!("{missed} comparisons were not, or not wholly, covered before the deadline: {}{more}", named.join(", "));
     }
     // An incomplete sweep keeps its journal: run again, it covers the rest.
     state.append(&found)?;

@@ -75,9 +75,6 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     }
     let access = if args.require_state { Access::Existing } else { Access::Create };
     let mut store = args.store.open(&args.fleet, &fleet, access)?;
-    if args.require_state && store.is_new()? {
-        return Err(super::lost_state(&fleet));
-    }
     tick::claim(&fleet, &mut store, &args.fleet, args.moved, now)?;
     if !args.again.is_empty() {
         let by = super::variable("USER").unwrap_or_else(|| "unknown".into());
@@ -108,27 +105,25 @@ fn is_quiet(ticked: &Ticked, passed: &FollowUp) -> bool {
 /// What has to be seen to, on standard error.
 fn report(fleet: &Fleet, ticked: &Ticked, passed: &FollowUp) {
     if ticked.new_store {
-        say!(
-            "driftsweep: new store created for fleet '{}': nothing was known of it. If it has been swept before, its state was \
+        warn!(
+            "new store created for fleet '{}': nothing was known of it. If it has been swept before, its state was \
              lost (--state, --store); --require-state refuses that",
             fleet.name.escape_debug()
         );
     }
     for Trouble { model, run, reason } in &passed.passed.troubles {
         let (model, reason) = (super::shown(model), super::shown(reason));
-        say!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
+        warn!("model '{model}': run {run}: {reason}; the next tick tries again");
     }
     if let Some(ahead) = ticked.ahead {
-        say!(
-            "driftsweep: the last sweep counts as {ahead}, later than now: no sweep is due until then; was the clock wrong?"
-        );
+        warn!("the last sweep counts as {ahead}, later than now: no sweep is due until then; was the clock wrong?");
     }
     let Some(status) = ticked.status.as_ref().filter(|_| !ticked.acknowledged) else { return };
     // A sweep of an earlier tick was reported on then.
     if ticked.sweep.is_none() && ticked.caught_up.is_empty() {
         if status.is_partial() {
-            say!(
-                "driftsweep: the last sweep, of {}, left something to see to: {} models waiting for data, {} with failures; \
+            warn!(
+                "the last sweep, of {}, left something to see to: {} models waiting for data, {} with failures; \
                  `driftsweep status` shows it, and acknowledges it",
                 status.as_of,
                 status.waiting.len(),
@@ -145,14 +140,12 @@ fn report(fleet: &Fleet, ticked: &Ticked, passed: &FollowUp) {
         all.iter().map(|failure| format!("model '{}': {failure}", model.escape_debug())).collect::<Vec<_>>()
     });
     let all: Vec<String> = waiting.chain(failures).collect();
-    all.iter().take(SHOWN).for_each(|line| say!("driftsweep: {line}"));
+    all.iter().take(SHOWN).for_each(|line| warn!("{line}"));
     if all.len() > SHOWN {
-        say!("driftsweep: … and {} more; `driftsweep status` shows them", all.len() - SHOWN);
+        warn!("… and {} more; `driftsweep status` shows them", all.len() - SHOWN);
     }
     if !status.complete {
-        say!(
-            "driftsweep: the deadline came before some models; the next tick goes on with them until the next sweep is due"
-        );
+        warn!("the deadline came before some models; the next tick goes on with them until the next sweep is due");
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
@@ -35,35 +36,37 @@ pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<Slip> {
     };
     let wanted: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
     let kinds: Vec<&Kind> = KINDS.iter().filter(|kind| channel.about.contains(&kind.topic)).collect();
-    // What is wrong, and the kinds of messages for which it is.
-    let mut found: Vec<(String, Vec<&str>)> = Vec::new();
+    // What is wrong, what was most likely meant, and the kinds of messages for which it is so.
+    let mut found: IndexMap<String, (Option<String>, Vec<&str>)> = IndexMap::new();
     for kind in &kinds {
         let data = example(kind, &fleet.name);
         let Err(e) = template.render(minijinja::value::Serde(&data)) else { continue };
-        let mut reasons: Vec<String> = match e.kind() {
+        let mut reasons: Vec<(String, Option<String>)> = match e.kind() {
             ErrorKind::UndefinedError => wanted.iter().filter_map(|name| lacks(&data, name)).collect(),
             _ => Vec::new(),
         };
         if reasons.is_empty() {
-            reasons.push(on_one_line(&e));
+            reasons.push((on_one_line(&e), None));
         }
-        for reason in reasons {
-            match found.iter_mut().find(|(known, _)| *known == reason) {
-                Some((_, of)) => of.push(kind.name),
-                None => found.push((reason, vec![kind.name])),
-            }
+        for (reason, meant) in reasons {
+            let (known, of) = found.entry(reason).or_default();
+            *known = known.take().or(meant);
+            of.push(kind.name);
         }
     }
-    let slip = |(reason, of): (String, Vec<&str>)| match of.len() == kinds.len() {
-        true => Slip { reason: format!("the template shows what no message has: {reason}"), everywhere: true },
-        false => Slip {
-            reason: format!(
-                "the template shows what some messages do not have ({}): {reason}; give another value with `| default('…')`, or \
-                 ask for it with `is defined`",
-                of.join(", ")
-            ),
-            everywhere: false,
-        },
+    let slip = |(reason, (meant, of)): (String, (Option<String>, Vec<&str>))| {
+        let reason = format!("{reason}{}", did_you_mean(meant.as_deref()));
+        match of.len() == kinds.len() {
+            true => Slip { reason: format!("the template shows what no message has: {reason}"), everywhere: true },
+            false => Slip {
+                reason: format!(
+                    "the template shows what some messages do not have ({}): {reason}; give another value with `| default('…')`, \
+                     or ask for it with `is defined`",
+                    of.join(", ")
+                ),
+                everywhere: false,
+            },
+        }
     };
     found.into_iter().map(slip).collect()
 }
@@ -76,15 +79,15 @@ fn example(kind: &Kind, fleet: &str) -> Value {
     })
 }
 
-/// That there is no such variable, if there is none, with the one that was most likely meant.
-fn lacks(data: &Value, name: &str) -> Option<String> {
+/// A variable that is not there, with the one that was most likely meant.
+fn lacks(data: &Value, name: &str) -> Option<(String, Option<String>)> {
     let mut at = data;
     for part in name.split('.') {
         match at.get(part) {
             Some(inner) => at = inner,
             None => {
                 let known = at.as_object().into_iter().flat_map(|map| map.keys()).map(String::as_str);
-                return Some(format!("'{name}'{}", did_you_mean(closest(part, known))));
+                return Some((format!("'{name}'"), closest(part, known).map(str::to_owned)));
             }
         }
     }

@@ -49,8 +49,8 @@ pub enum Access {
     Read,
 }
 
-/// What a store without its tables is: nothing was ever written to it.
-pub(super) const NO_STORE: &str = "is no store yet: no tick has run, or --store and --state name another place";
+/// Why nothing is known, and the remedy.
+pub const NO_TICK: &str = "no tick has run, its state was lost, or --store and --state name another place";
 
 /// What a store is whose schema has not taken all steps yet.
 pub(super) const OLDER: &str = "was written by an older version of driftsweep; the next tick brings it up to date";
@@ -75,7 +75,7 @@ impl Database {
         } else {
             let path = PathBuf::from(place.strip_prefix("sqlite://").unwrap_or(place));
             if access != Access::Create && !path.exists() {
-                return Err(failed(NO_STORE.into()));
+                return Err(failed(format!("there is no store yet: {NO_TICK}")));
             }
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
                 && access == Access::Create
@@ -93,7 +93,7 @@ impl Database {
         }
         match (access, database.version()) {
             (Access::Create, _) => database.migrate()?,
-            (_, None) => return Err(database.failed(NO_STORE.into())),
+            (_, None) => return Err(database.failed(format!("there is no store yet: {NO_TICK}"))),
             (_, Some(version)) if version == MIGRATIONS.len() as i64 => {}
             (Access::Existing, Some(_)) => database.migrate()?,
             (Access::Read, Some(version)) if version < MIGRATIONS.len() as i64 => {
@@ -212,7 +212,8 @@ impl Database {
         rows.iter().map(of).collect::<std::result::Result<_, _>>().map_err(|e| self.failed(reason(&e)))
     }
 
-    pub(super) fn failed(&self, reason: String) -> Error {
+    /// An error of the store.
+    pub fn failed(&self, reason: String) -> Error {
         Error::Store { store: self.name.clone(), reason }
     }
 }

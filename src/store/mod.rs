@@ -167,7 +167,12 @@ impl Store {
     /// # Errors
     /// [`Error::Store`], also where there is no store and none is to be made.
     pub fn open_as(place: &str, fleet: &str, access: Access) -> Result<Self> {
-        Ok(Self { database: Database::open(place, access)?, fleet: fleet.into() })
+        let mut store = Self { database: Database::open(place, access)?, fleet: fleet.into() };
+        // A server may hold other fleets.
+        if access != Access::Create && store.is_new()? {
+            return Err(store.database.failed(format!("nothing is known of fleet '{fleet}': {}", database::NO_TICK)));
+        }
+        Ok(store)
     }
 
     /// Whether nothing is known of the fleet yet: it was never swept, or what was remembered of it is lost.

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use sqlx::{Row, query};
 
-use super::database::{Access, Database, NO_STORE, OLDER, is_postgres};
+use super::Store;
+use super::database::{Access, Database, NO_TICK, OLDER, is_postgres};
 use crate::error::{Error, Result};
 
 /// What a store is like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// There is none yet; the first tick makes it.
+    /// There is none yet, or nothing in it is of the fleet; the first tick makes it.
     Missing,
     /// It is of an older version; the next tick brings it up to date.
     Older,
@@ -19,28 +20,29 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// Looks at a store: a `postgres://` URL, or the path of an SQLite file. Of PostgreSQL also whether it may be written to;
+    /// Looks at the store of a fleet: a `postgres://` URL, or the path of an SQLite file. Of PostgreSQL also whether it may be written to;
     /// a file shows that by its permissions.
     ///
     /// # Errors
     /// [`Error::Store`] where it cannot be reached, read, or written to.
-    pub fn of(place: &str) -> Result<Self> {
-        let mut database = match Database::open(place, Access::Read) {
-            Err(Error::Store { reason, .. }) if reason == NO_STORE => return Ok(Self::Missing),
+    pub fn of(place: &str, fleet: &str) -> Result<Self> {
+        let database = match Database::open(place, Access::Read) {
+            Err(Error::Store { reason, .. }) if reason.ends_with(NO_TICK) => return Ok(Self::Missing),
             Err(Error::Store { reason, .. }) if reason == OLDER => return Ok(Self::Older),
             other => other?,
         };
+        let mut store = Store { database, fleet: fleet.into() };
         if is_postgres(place) {
             const RIGHTS: &str = "SELECT CASE WHEN has_table_privilege('model', 'INSERT') AND has_table_privilege('model', 'UPDATE') \
                                   AND has_table_privilege('audit', 'INSERT') AND NOT pg_is_in_recovery() THEN 1 ELSE 0 END";
-            let may = database.rows(query(RIGHTS), |row| row.try_get::<i32, _>(0))?;
+            let may = store.database.rows(query(RIGHTS), |row| row.try_get::<i32, _>(0))?;
             if may != [1] {
                 let reason =
                     "may be read and not written to; grant the user INSERT and UPDATE, or name the primary server";
-                return Err(database.failed(reason.into()));
+                return Err(store.database.failed(reason.into()));
             }
         }
-        Ok(Self::Ready)
+        Ok(if store.is_new()? { Self::Missing } else { Self::Ready })
     }
 
     /// The file of a store, if it is kept in one.

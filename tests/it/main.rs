@@ -13,6 +13,8 @@ mod field;
 mod folders;
 mod golden;
 mod init;
+mod messages;
+mod nights;
 mod objects;
 mod parity;
 mod properties;

@@ -202,6 +202,7 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
             String::from_utf8(audit.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         let kinds: Vec<&str> = records.iter().map(|record| record["kind"].as_str().unwrap()).collect();
         let wanted = [
+            "store.create",
             "event.open",
             "job.request",
             "job.cost",
@@ -213,12 +214,15 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
             "job.succeed",
         ];
         assert_eq!(kinds, wanted);
-        assert_eq!((&records[5]["actor"], &records[4]["actor"]), (&json!("cto"), &json!("driftsweep")));
+        assert_eq!((&records[6]["actor"], &records[5]["actor"]), (&json!("cto"), &json!("driftsweep")));
         // Everybody who wants to know was told, once.
         let told = fs::read_to_string(world.folder.path().join("told.jsonl")).unwrap();
         let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let told: Vec<&str> = told.iter().map(|event| event["data"]["kind"].as_str().unwrap()).collect();
-        assert_eq!(told, ["event.open", "job.ask", "job.escalate", "job.approve", "job.start", "job.succeed"]);
+        assert_eq!(
+            told,
+            ["store.create", "event.open", "job.ask", "job.escalate", "job.approve", "job.start", "job.succeed"]
+        );
     }
 }
 

@@ -28,17 +28,17 @@ pub fn check(path: &Path, fleet: &Fleet, args: &StoreArgs, findings: &mut Findin
         false => folder("history", &history, findings),
     }
     match args.place(path, fleet) {
-        Ok(place) => store(&place, &state, findings),
+        Ok(place) => store(&place, &fleet.name, &state, findings),
         Err(error) => findings.add(Level::Broken, "store", error.to_string()),
     }
 }
 
-fn store(place: &str, state: &Path, findings: &mut Findings) {
-    match Probe::of(place) {
+fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
+    match Probe::of(place, fleet) {
         Ok(Probe::Missing) => {
             let shown = match Probe::file(place) {
                 Some(file) => file.display().to_string(),
-                None => "the database has no tables yet".into(),
+                None => "the database knows nothing of the fleet".into(),
             };
             findings.add(
                 Level::Note,
