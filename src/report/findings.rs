@@ -7,8 +7,8 @@ use std::fmt::Write;
 use comfy_table::Color;
 use indexmap::{IndexMap, IndexSet};
 
-use super::Row;
 use super::table::{self, Shown, features, last_lines, most_drifted, new_table, place, right, rows_text, shown};
+use super::{Row, counted};
 use crate::error::Status;
 use crate::sweep::{Feature, ModelReport, SweepReport};
 
@@ -25,7 +25,7 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> String {
         models.iter().map(|(name, reports)| (*name, &reports[..])).filter(|(_, all)| concerns(all)).collect();
     if !concerned.is_empty() {
         let mut table = new_table();
-        table.set_header(["model", "rows", "features", "drifted", "not compared", "not judged", "most drifted"]);
+        table.set_header(["model", "compared", "features", "drifted", "not compared", "not judged", "most drifted"]);
         for (name, reports) in &concerned {
             add_model(&mut table, name, reports);
         }
@@ -41,7 +41,8 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> String {
             all().flat_map(|model| model.features.iter().map(|feature| (&*model.model, &*feature.name))).collect();
         let judged = all().flat_map(|model| &model.features).any(Feature::is_judged);
         let verdict = if judged { "none drifted" } else { "none was judged" };
-        let _ = writeln!(text, "{} features of {} models: {verdict} (--top 0 lists them)", names.len(), models.len());
+        let (features, models) = (counted(names.len(), "feature"), counted(models.len(), "model"));
+        let _ = writeln!(text, "{features} of {models}: {verdict} (--top 0 lists them)");
     }
     text.push_str(&last_lines(report));
     text
@@ -92,7 +93,10 @@ fn add_model(table: &mut comfy_table::Table, name: &str, reports: &[&ModelReport
     };
     table.add_row([
         shown(name),
-        right(reports.first().map_or(String::new(), |report| rows_text(report.rows))),
+        right(match reports {
+            [only] => rows_text(only.rows),
+            several => counted(several.len(), "comparison"),
+        }),
         right(names_of(&|_| true)),
         right(drifted).fg(if drifted > 0 { Color::Yellow } else { Color::Reset }),
         right(failed).fg(if failed > 0 { Color::Red } else { Color::Reset }),
@@ -101,15 +105,18 @@ fn add_model(table: &mut comfy_table::Table, name: &str, reports: &[&ModelReport
     ]);
 }
 
+/// A feature wherever it was found.
+type Found<'a> = Vec<(&'a ModelReport, &'a Feature)>;
+
 /// A line for each feature of a model that is to be looked at, with the worst figures of all its windows and segments.
 fn findings<'a>(rows: &[Row<'a>]) -> Vec<Shown<'a>> {
-    let mut found: IndexMap<(&str, &str, Class), Vec<(&'a ModelReport, &'a Feature)>> = IndexMap::new();
+    let mut found: IndexMap<(&str, &str, Class), Found<'a>> = IndexMap::new();
     for &(model, feature) in rows {
         if let (Some(model), Some(class)) = (model, class(feature)) {
             found.entry((&model.model, &feature.name, class)).or_default().push((model, feature));
         }
     }
-    let line = |((model, _, _), all): ((&'a str, &str, Class), Vec<(&'a ModelReport, &'a Feature)>)| {
+    let line = |((model, _, _), all): ((&'a str, &str, Class), Found<'a>)| {
         let (_, worst) = all.iter().copied().min_by(|a, b| table::worse_first(a.1, b.1))?;
         let reports: Vec<&ModelReport> = all.iter().map(|(report, _)| *report).collect();
         Some(Shown { model, place: places(&reports), feature: worst })

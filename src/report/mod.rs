@@ -39,6 +39,11 @@ impl FromStr for Format {
     }
 }
 
+/// A number of things, in words: the noun gets an s unless there is one.
+pub fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A feature with the model and window it belongs to.
 type Row<'a> = (Option<&'a ModelReport>, &'a Feature);
 

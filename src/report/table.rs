@@ -7,7 +7,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use indexmap::IndexMap;
 
-use super::Row;
+use super::{Row, counted};
 use crate::fleet::Kind;
 use crate::metric::Band;
 use crate::sweep::{Comparison, Feature, ModelReport, NotJudged, Rows, SchemaChange, SweepReport};
@@ -19,8 +19,8 @@ pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> String {
     let drifted = report.features.iter().filter(|feature| feature.verdict.drifted).count();
     let _ = writeln!(
         text,
-        "{} features, {drifted} drifted{}; {}; backend {}; counts {}",
-        report.features.len(),
+        "{}, {drifted} drifted{}; {}; backend {}; counts {}",
+        counted(report.features.len(), "feature"),
         so_many(report.not_judged.as_ref().map_or(0, |found| found.features)),
         rows_text(report.rows),
         report.engine.backend,
@@ -63,12 +63,12 @@ pub(super) fn last_lines(report: &SweepReport) -> String {
     let s = &report.summary;
     let _ = writeln!(
         text,
-        "{} models, {} comparisons ({} failed), {} features, {} drifted{}, {} not comparable; {} columns read for {} uses; \
+        "{}, {} ({} failed), {}, {} drifted{}, {} not comparable; {} columns read for {} uses; \
          backend {}; counts {}",
-        s.models,
-        s.comparisons,
+        counted(s.models, "model"),
+        counted(s.comparisons, "comparison"),
         s.failed_comparisons,
-        s.features,
+        counted(s.features, "feature"),
         s.drifted,
         so_many(s.not_judged),
         s.failed,
@@ -104,7 +104,7 @@ fn not_judged(report: &SweepReport) -> String {
             (1, place) => format!(" {place}"),
             (n, _) => format!(" in {n} windows or segments"),
         };
-        let told = format!("not judged: {name}{place}: {all} features: {}", reason.reason);
+        let told = format!("not judged: {name}{place}: {}: {}", counted(all, "feature"), reason.reason);
         let _ = writeln!(text, "{}", escaped(&told));
     }
     if models.len() > REASONS {

@@ -10,6 +10,7 @@ use driftsweep::snapshot::table::{Cells, to_parquet};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::retrain::sql;
 use super::server::{self, answer};
 use super::tick::postgres;
 
@@ -143,7 +144,7 @@ fn a_fleet_that_is_ready_is_said_to_be_ready_with_its_triggers() {
         &text,
         &[
             "ok       m: 1500 and 1500 rows",
-            "1 models: 1 ready, 0 would fail tonight",
+            "1 model: 1 ready, 0 would fail tonight",
             "triggers m: performance, drift; schedule: off (not set: schedule); volume: off (not set: [trigger.volume])",
             "no store yet; the first tick makes it",
         ],
@@ -151,7 +152,7 @@ fn a_fleet_that_is_ready_is_said_to_be_ready_with_its_triggers() {
     place.passes(MODEL, &["triggers m: drift;", "volume: off (not set: [model.labels])"]);
     place.passes(
         &format!("{MODEL}[model.trigger]\noff = [\"drift\"]\n"),
-        &["WARNING  m: no trigger is active", "; 1 warnings"],
+        &["WARNING  m: no trigger is active", "; 1 warning"],
     );
     let output = place.doctor(&text, &["--format", "json"]);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -183,6 +184,8 @@ fn every_column_that_a_fleet_file_names_and_no_table_has_is_found_with_the_one_t
     place.breaks(&labels(("time", "score")), &["labels.time: ", "'score' holds", "no time"]);
     place.breaks(&labels(("predictions", "gone.parquet")), &["labels.predictions: gone.parquet"]);
     place.breaks(&labels(("from", "gone.parquet")), &["labels.from: gone.parquet"]);
+    let reference = format!("{}reference = \"gone.parquet\"\n", labels(("score", "score")));
+    place.breaks(&reference, &["labels.reference: gone.parquet"]);
     for (setting, misspelt) in [
         ("exclude = [\"incom\"]", "incom"),
         ("features = [\"age\", \"incom\"]", "incom"),
@@ -228,6 +231,14 @@ fn what_trains_is_looked_up_as_it_would_be_at_night() {
     place.write("key", "secret\n", 0o600);
     place.write("open-key", "secret\n", 0o644);
     place.write("no-key", "\n", 0o600);
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {}\nspec:\n  template:\n    spec:\n      containers:\n      - name: train\n        \
+               image: train\n";
+    place.write("train.yaml", job, 0o644);
+    place.write(
+        "empty.yaml",
+        &job[..job.find("      - name").unwrap()].replace("containers:", "containers: []"),
+        0o644,
+    );
     place.write("job.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {}\n", 0o644);
     let approval = "[approval]\napprovers = [[\"ana\"]]\n";
     let fleet = |retrain: &str| format!("{approval}{MODEL}[model.retrain]\n{retrain}\n");
@@ -236,6 +247,7 @@ fn what_trains_is_looked_up_as_it_would_be_at_night() {
         "command = [\"./train.sh\"]",
         "command = [\"./{model}/train.sh\"]",
         "webhook = { url_env = \"SET_SECRET\", secret_file = \"key\" }",
+        "kubernetes = { manifest = \"train.yaml\" }",
         "airflow = { url = \"http://localhost\", dag = \"d\", token_env = \"SET_SECRET\" }",
     ] {
         place.passes(&fleet(fine), &["1 ready", "run `driftsweep tick` at least every 60 minutes"]);
@@ -260,8 +272,9 @@ fn what_trains_is_looked_up_as_it_would_be_at_night() {
             "$UNSET_SECRET",
         ),
         ("airflow = { url_env = \"UNSET_SECRET\", dag = \"d\" }", "$UNSET_SECRET"),
-        ("kubernetes = { manifest = \"gone.yaml\" }", "kubernetes"),
-        ("kubernetes = { manifest = \"job.yaml\" }", "kubernetes"),
+        ("kubernetes = { manifest = \"gone.yaml\" }", "m retrain.kubernetes: gone.yaml"),
+        ("kubernetes = { manifest = \"job.yaml\" }", "m retrain.kubernetes: job.yaml"),
+        ("kubernetes = { manifest = \"empty.yaml\" }", "has no containers"),
     ] {
         place.breaks(&fleet(retrain), &[wanted]);
     }
@@ -316,7 +329,7 @@ fn channels_are_checked_with_their_secrets_and_templates() {
         &["WARNING  channel ops template: the template shows what some messages do not have (", "'figures.reason'"],
     );
     let (text, _) = place.said(&fleet("webhook = { url_env = \"UNSET_SECRET\" }"), &[]);
-    assert!(text.contains("1 models: 1 ready, 0 would fail tonight; 1 broken beside them"), "{text}");
+    assert!(text.contains("1 model: 1 ready, 0 would fail tonight; 1 broken beside them"), "{text}");
 }
 
 #[test]
@@ -377,5 +390,19 @@ fn the_store_and_the_folders_are_looked_at_and_not_made() {
         assert!(ticked.status.success(), "{}", String::from_utf8_lossy(&ticked.stderr));
         let (text, code) = place.said(&fleet, &["--store", &store]);
         assert!(code == 0 && !text.contains("no store yet"), "{text}");
+        // Whoever may only look at it cannot keep what a night finds.
+        if let Some((_, server)) = store.strip_prefix("postgres://").and_then(|rest| rest.split_once('@')) {
+            let reader = format!("reader_{}", std::process::id());
+            for statement in [
+                format!("CREATE ROLE {reader} LOGIN PASSWORD 'read'"),
+                format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}"),
+            ] {
+                sql(&store, &statement);
+            }
+            let (text, code) = place.said(&fleet, &["--store", &format!("postgres://{reader}:read@{server}")]);
+            assert!(code == 11 && text.contains("may be read and not written to"), "{text}");
+            sql(&store, &format!("DROP OWNED BY {reader}"));
+            sql(&store, &format!("DROP ROLE {reader}"));
+        }
     }
 }

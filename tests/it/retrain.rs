@@ -107,7 +107,7 @@ pub fn pass(
 }
 
 /// Runs a statement on a store behind its back.
-fn sql(store: &str, statement: &str) -> u64 {
+pub fn sql(store: &str, statement: &str) -> u64 {
     let url = if store.starts_with("postgres") { store.to_owned() } else { format!("sqlite://{store}") };
     sqlx::any::install_default_drivers();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -80,7 +80,9 @@ pub struct CheckedChannel {
 pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell: bool) -> Result<Checked> {
     let dated = fleet.at(now);
     let survey = Plan::new(&dated, now).survey();
-    let mut models: Vec<CheckedModel> = dated.models.iter().map(|model| check_model(model, fleet)).collect();
+    let mut tables = Tables::default();
+    let mut models: Vec<CheckedModel> =
+        dated.models.iter().map(|model| check_model(model, fleet, &mut tables)).collect();
     add_comparisons(&mut models, survey);
     for model in &mut models {
         model.ready = !model.findings.is_broken();
@@ -103,7 +105,17 @@ pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell
     Ok(Checked { name: fleet.name.clone(), now, summary, models, channels, findings })
 }
 
-fn check_model(model: &Model, fleet: &Fleet) -> CheckedModel {
+/// Tables of predictions and labels, each opened once: many models may share one.
+#[derive(Default)]
+struct Tables(HashMap<String, std::result::Result<Snapshot, String>>);
+
+impl Tables {
+    fn open(&mut self, spec: &str) -> &std::result::Result<Snapshot, String> {
+        self.0.entry(spec.to_owned()).or_insert_with(|| Snapshot::open(spec).map_err(|e| e.to_string()))
+    }
+}
+
+fn check_model(model: &Model, fleet: &Fleet, tables: &mut Tables) -> CheckedModel {
     let mut findings = Findings::default();
     let labels = model.labels.is_some();
     let (mut active, mut inactive) = (Vec::new(), BTreeMap::new());
@@ -119,7 +131,7 @@ fn check_model(model: &Model, fleet: &Fleet) -> CheckedModel {
         findings.add(Level::Warning, "", "no trigger is active: nothing will ever ask for a training");
     }
     if let Some(labels) = &model.labels {
-        check_labels(labels, model, &mut findings);
+        check_labels(labels, model, tables, &mut findings);
     }
     match &model.retrain {
         Some(retrain) => wires::executor(&retrain.executor, &mut findings),
@@ -176,7 +188,7 @@ fn add_comparisons(models: &mut [CheckedModel], survey: Survey) {
 }
 
 /// The tables and columns by which predictions meet what came true.
-fn check_labels(labels: &Labels, model: &Model, findings: &mut Findings) {
+fn check_labels(labels: &Labels, model: &Model, tables: &mut Tables, findings: &mut Findings) {
     let own = labels.from.is_none();
     let predictions = [
         ("time", Some(&labels.time), true),
@@ -187,29 +199,34 @@ fn check_labels(labels: &Labels, model: &Model, findings: &mut Findings) {
         ("label", Some(&labels.label).filter(|_| own), false),
         ("label_time", labels.label_time.as_ref().filter(|_| own), true),
     ];
-    check_table("labels.predictions", &labels.predictions, &predictions, findings);
+    check_table("labels.predictions", tables.open(&labels.predictions), &predictions, findings);
     if let Some(from) = &labels.from {
         let columns = [
             ("id", labels.id.as_ref(), false),
             ("label", Some(&labels.label), false),
             ("label_time", labels.label_time.as_ref(), true),
         ];
-        check_table("labels.from", from, &columns, findings);
+        check_table("labels.from", tables.open(from), &columns, findings);
     }
     // What stands for a reference where none is named is the baseline, which need not have scores.
     if let (Some(reference), Some(score)) = (&labels.reference, &labels.score)
         && *reference != model.baseline
     {
         let columns = [("score", Some(score), false), ("label", Some(&labels.label), false)];
-        check_table("labels.reference", reference, &columns, findings);
+        check_table("labels.reference", tables.open(reference), &columns, findings);
     }
 }
 
 /// Whether a table is there with its columns: of each the setting that names it, and whether it holds times.
-fn check_table(about: &str, spec: &str, columns: &[(&str, Option<&String>, bool)], findings: &mut Findings) {
-    let table = match Snapshot::open(spec) {
+fn check_table(
+    about: &str,
+    table: &std::result::Result<Snapshot, String>,
+    columns: &[(&str, Option<&String>, bool)],
+    findings: &mut Findings,
+) {
+    let table = match table {
         Ok(table) => table,
-        Err(error) => return findings.add(Level::Broken, about, error.to_string()),
+        Err(reason) => return findings.add(Level::Broken, about, reason.clone()),
     };
     for &(setting, name, timed) in columns {
         let Some(name) = name else { continue };

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::Args;
 use driftsweep::count::gpu;
 use driftsweep::fleet::{Fleet, Options, Trigger};
+use driftsweep::report::counted;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -141,9 +142,9 @@ fn machine(args: &DoctorArgs, text: &mut String) -> anyhow::Result<Machine> {
 fn page(text: &mut String, checked: &Checked) -> std::fmt::Result {
     writeln!(
         text,
-        "fleet      {}: {} models, as of {}",
+        "fleet      {}: {}, as of {}",
         super::shown(&checked.name),
-        checked.models.len(),
+        counted(checked.models.len(), "model"),
         checked.now
     )?;
     for model in &checked.models {
@@ -169,12 +170,12 @@ fn page(text: &mut String, checked: &Checked) -> std::fmt::Result {
     let of_channels = channels.iter().map(String::as_str).zip(checked.channels.iter().map(|c| &c.findings));
     finding::lines(text, of_channels.chain([("fleet", &checked.findings)]))?;
     let s = &checked.summary;
-    let mut line = format!("{} models: {} ready, {} would fail tonight", s.models, s.ready, s.failing);
+    let mut line = format!("{}: {} ready, {} would fail tonight", counted(s.models, "model"), s.ready, s.failing);
     if s.broken > 0 {
         write!(line, "; {} broken beside them (store, folders, channels)", s.broken)?;
     }
     if s.warnings > 0 {
-        write!(line, "; {} warnings", s.warnings)?;
+        write!(line, "; {}", counted(s.warnings, "warning"))?;
     }
     writeln!(text, "{line}")
 }
