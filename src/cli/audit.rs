@@ -86,7 +86,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open(Access::Read)?;
+    let (_, mut store) = args.memory.open_any(Access::Read)?;
     let expected = args.expect.as_ref().map(|(seq, hash)| (*seq, &**hash));
     let verified = store.verify_audit(expected)?;
     match args.format {

@@ -104,6 +104,15 @@ fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Sto
     for event in store.open_events()?.iter().filter(|event| event.model == found.model) {
         writeln!(text, "  open event {}, since {}, by {}", event.id, event.triggered_at, event.trigger)?;
     }
+    for waiting in store.waiting()?.iter().filter(|waiting| waiting.model == found.model) {
+        writeln!(
+            text,
+            "  the sweep of {} waits for data, and is tried again until {}: {}",
+            waiting.as_of,
+            waiting.until,
+            super::shown(&waiting.reason)
+        )?;
+    }
     for mute in store.mutes()?.iter().filter(|mute| mute.model == found.model && mute.until > found.as_of) {
         let what = if mute.trigger.is_empty() { "all triggers" } else { &mute.trigger };
         writeln!(

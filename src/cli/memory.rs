@@ -20,8 +20,17 @@ pub struct MemoryArgs {
 }
 
 impl MemoryArgs {
-    /// The fleet as its file has it, and its memory, for what an access allows.
+    /// The fleet as its file has it, and its memory, for what an access allows. Only what may make a store may find it empty.
     pub fn open(&self, access: Access) -> Result<(Fleet, Store)> {
+        let (fleet, mut store) = self.open_any(access)?;
+        if access != Access::Create {
+            store.must_know_fleet()?;
+        }
+        Ok((fleet, store))
+    }
+
+    /// The same, also where nothing is known of the fleet.
+    pub fn open_any(&self, access: Access) -> Result<(Fleet, Store)> {
         let fleet = Fleet::read(&self.fleet, &Options::new())?;
         let store = self.store.open(&self.fleet, &fleet, access)?;
         Ok((fleet, store))

@@ -75,6 +75,9 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     }
     let access = if args.require_state { Access::Existing } else { Access::Create };
     let mut store = args.store.open(&args.fleet, &fleet, access)?;
+    if args.require_state {
+        store.must_know_fleet()?;
+    }
     tick::claim(&fleet, &mut store, &args.fleet, args.moved, now)?;
     if !args.again.is_empty() {
         let by = super::variable("USER").unwrap_or_else(|| "unknown".into());

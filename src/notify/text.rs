@@ -48,6 +48,12 @@ training started, attempt {{ f.attempt }}
 trained, for {{ f.spent }}
 {%- elif kind == 'job.retry' -%}
 training failed, and is tried again after {{ f.not_before }}: {{ f.reason }}
+{%- elif kind == 'job.fail' -%}
+training failed, and is not tried again: {{ f.reason }}. Spent: {{ f.spent }}
+{%- elif kind == 'job.time_out' -%}
+training was stopped, it took too long: {{ f.reason }}. Spent: {{ f.spent }}
+{%- elif kind == 'job.cancel' -%}
+training was called off: {{ f.reason }}. Spent: {{ f.spent }}
 {%- elif kind == 'performance.warning' -%}
 {{ f.metric }} {{ f.value }} ({{ f.low }} to {{ f.high }}, {{ f.rows }} rows) is beyond its warning level {{ f.warning }}\
 {% if f.level is number %}; at {{ f.level }} it asks for a training{% endif %}

@@ -167,12 +167,19 @@ impl Store {
     /// # Errors
     /// [`Error::Store`], also where there is no store and none is to be made.
     pub fn open_as(place: &str, fleet: &str, access: Access) -> Result<Self> {
-        let mut store = Self { database: Database::open(place, access)?, fleet: fleet.into() };
-        // A server may hold other fleets.
-        if access != Access::Create && store.is_new()? {
-            return Err(store.database.failed(format!("nothing is known of fleet '{fleet}': {}", database::NO_TICK)));
+        Ok(Self { database: Database::open(place, access)?, fleet: fleet.into() })
+    }
+
+    /// Refuses to go on where nothing is known of the fleet; a server may hold others.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn must_know_fleet(&mut self) -> Result<()> {
+        if self.is_new()? {
+            let reason = format!("nothing is known of fleet '{}': {}", self.fleet, database::NO_TICK);
+            return Err(self.database.failed(reason));
         }
-        Ok(store)
+        Ok(())
     }
 
     /// Whether nothing is known of the fleet yet: it was never swept, or what was remembered of it is lost.

@@ -7,6 +7,7 @@ mod cli;
 mod csv;
 mod damage;
 mod data;
+mod docs;
 mod doctor;
 mod edges;
 mod field;

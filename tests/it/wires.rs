@@ -438,6 +438,125 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
     assert_eq!(event.headers["webhook-id"], "my fleet-5");
 }
 
+/// What a message of each kind must say.
+fn wanted(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "event.open" => &["churn: retraining is asked for by its drift trigger: 2 of 40 columns drift"],
+        "job.ask" | "job.escalate" => {
+            &["churn: may it be retrained?", "Expected cost", "ana, bo", "driftsweep approve"]
+        }
+        "job.approve" => &["churn: retraining was approved by", "it pays"],
+        "job.reject" => &["churn: retraining was rejected by ana: new features next week"],
+        "job.expire" => &["churn: retraining is off: nobody has answered"],
+        "job.start" => &["churn: training started, attempt 1"],
+        "job.succeed" => &["churn: trained, for"],
+        "job.retry" => &["churn: training failed, and is tried again after 2026-11-26T03:10:00Z: exit code 1"],
+        "job.fail" => &["churn: training failed", "exit code 1"],
+        "job.time_out" => &["churn: training was stopped, it took too long", "exit code 1"],
+        "job.cancel" => &["churn: training was called off", "exit code 1"],
+        "budget.warning" => &["are spent or set aside for 2026-11; forecast"],
+        "performance.warning" => {
+            &["churn: accuracy 0.914 (0.909 to 0.919, 10000 rows)", "warning level 0.92", "at 0.9 it asks"]
+        }
+        "data.late" => {
+            &["data are late (1 model); tried again until 2026-11-26T10:00:00Z", "churn: current: production"]
+        }
+        "data.arrived" => &["late data have come"],
+        "data.missing" => &["data are missing; the sweep was judged without them", "churn: current: production"],
+        "data.unreadable" => &["data cannot be read", "churn: current: production"],
+        "data.schema" => &["columns were added, went or changed their type"],
+        "data.labels" => &["labels cannot be used"],
+        "data.not_judged" => &["nothing could be judged for a week"],
+        "store.create" => &["a new store was made"],
+        other => panic!("{other} is a new kind of message; say here what it must say"),
+    }
+}
+
+/// The number of a way to tell somebody, so that none is left out.
+fn way(way: &driftsweep::fleet::Way) -> usize {
+    use driftsweep::fleet::Way;
+    match way {
+        Way::File(_) => 0,
+        Way::Webhook { chat: true, .. } => 1,
+        Way::Webhook { chat: false, .. } => 2,
+        Way::Email(_) => 3,
+        Way::Kafka { .. } => 4,
+    }
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn every_kind_of_message_is_told_by_every_kind_of_channel() {
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::{ClientConfig, Message};
+    let folder = TempDir::new().unwrap();
+    let kept: Kept = Arc::default();
+    let url = server::http({
+        let kept = kept.clone();
+        move |request| {
+            kept.lock().unwrap().push(request.clone());
+            answer(200, "ok")
+        }
+    });
+    let (port, letters) = server::smtp();
+    let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+    cluster.create_topic("events", 1, 1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let head = format!(
+        "[[notify]]\nname = \"lines\"\nfile = \"told.jsonl\"\n[[notify]]\nname = \"chat\"\nwebhook = {{ url = \"{url}/chat\" }}\n\
+         [[notify]]\nname = \"cloudevents\"\nwebhook = {{ url = \"{url}/ce\", format = \"cloudevent\" }}\n[[notify]]\nname = \"mail\"\n\
+         email = {{ host = \"127.0.0.1\", port = {port}, security = \"none\", from = \"d@example.com\", to = [\"a@example.com\"] }}\n\
+         [[notify]]\nname = \"kafka\"\nkafka = {{ brokers = \"{brokers}\", topic = \"events\", settings = {{ \"linger.ms\" = \"1\" }} }}\n"
+    );
+    let fleet = fleet(folder.path(), &head, "command = [\"true\"]");
+    let mut ways: Vec<usize> = fleet.channels.iter().map(|channel| way(&channel.way)).collect();
+    ways.sort_unstable();
+    assert_eq!(ways, [0, 1, 2, 3, 4]);
+    let mut store = Store::open(&folder.path().join("s.sqlite").display().to_string(), &fleet.name).unwrap();
+    let now = Timestamp::from_second(1_790_000_000).unwrap();
+    let kinds = notify::KINDS;
+    for kind in kinds {
+        let fact = Fact { at: now, actor: "ana", kind: kind.name, subject: "0123abcd", body: kind.example() };
+        store.transaction(|store| notify::record(&fleet, store, fact)).unwrap();
+    }
+    let delivered = notify::deliver(&fleet, &mut store, &Http::new().unwrap(), now, &|| false).unwrap();
+    assert_eq!((delivered.sent, delivered.put_off, delivered.dead), (5 * kinds.len(), 0, 0));
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", &brokers).set("group.id", "t").create().unwrap();
+    let mut partitions = rdkafka::TopicPartitionList::new();
+    partitions.add_partition_offset("events", 0, rdkafka::Offset::Beginning).unwrap();
+    consumer.assign(&partitions).unwrap();
+    let lines = fs::read_to_string(folder.path().join("told.jsonl")).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    let of = |path: &str| kept.lock().unwrap().iter().filter(|r| r.path == path).cloned().collect::<Vec<_>>();
+    let (chats, events) = (of("/chat"), of("/ce"));
+    let letters = letters.lock().unwrap();
+    for (i, kind) in kinds.iter().enumerate() {
+        let message = consumer.poll(std::time::Duration::from_secs(20)).expect("a message").unwrap();
+        let chat: Value = serde_json::from_str(&chats[i].body).unwrap();
+        let chat = chat["text"].as_str().unwrap();
+        // As a letter comes: lines of at most 76 characters, softly broken.
+        let letter = letters[i].replace("=\r\n", "").replace("\r\n", "\n");
+        for word in wanted(kind.name) {
+            assert!(chat.contains(word), "{}: {chat}", kind.name);
+            assert!(letter.contains(word), "{}: {letter}", kind.name);
+        }
+        assert!(chat.starts_with("[my fleet] ") && !chat.contains("undefined") && !chat.contains(": \n"), "{chat}");
+        for json in [lines[i].as_bytes(), events[i].body.as_bytes(), message.payload().unwrap()] {
+            let event: Value = serde_json::from_slice(json).unwrap();
+            assert_eq!(event["type"], format!("io.driftsweep.{}", kind.name));
+            assert_eq!(
+                (&event["data"]["topic"], &event["data"]["figures"]),
+                (&json!(kind.topic.name()), &kind.example())
+            );
+        }
+    }
+    // A channel chooses by topic, and every topic has a kind.
+    for topic in driftsweep::fleet::Topic::ALL {
+        assert!(kinds.iter().any(|kind| kind.topic == topic), "{}", topic.name());
+    }
+}
+
 #[cfg(feature = "kafka")]
 #[test]
 fn messages_reach_kafka() {
