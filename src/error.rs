@@ -63,13 +63,15 @@ pub enum Error {
         path: String,
     },
     /// A column that a snapshot does not have.
-    #[error("{}: no column '{column}'; it has {known}", shown(path))]
+    #[error("{}: no column '{column}'{}; it has {known}", shown(path), did_you_mean(closest.as_deref()))]
     NoColumn {
         /// The snapshot as it was given.
         path: String,
         /// The missing column.
         column: String,
-        /// The columns it has.
+        /// The column of the snapshot whose name is most like it, if one is.
+        closest: Option<String>,
+        /// The first of the columns it has.
         known: String,
     },
     /// Two snapshots without a common column.
@@ -81,14 +83,18 @@ pub enum Error {
         current: String,
     },
     /// A metric, convention or other name that does not exist.
-    #[error("unknown {what} '{name}'; known: {known}")]
+    #[error(
+        "unknown {what} '{name}'{}; known: {}",
+        did_you_mean(closest(name, known.iter().map(String::as_str))),
+        listed(known.iter().map(String::as_str))
+    )]
     UnknownName {
         /// What kind of name.
         what: &'static str,
         /// The name as it was given.
         name: String,
         /// The names that exist.
-        known: String,
+        known: Vec<String>,
     },
     /// A value out of its range.
     #[error("{what}: {reason}")]
@@ -184,6 +190,21 @@ impl std::fmt::Display for Holder {
 }
 
 impl Error {
+    /// A name that is none of those that exist.
+    pub fn unknown<'a>(what: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        Error::UnknownName { what, name: name.into(), known: known.into_iter().map(str::to_owned).collect() }
+    }
+
+    /// A column that is none of those of a snapshot.
+    pub fn no_column<'a>(path: &str, column: &str, known: impl Iterator<Item = &'a str> + Clone) -> Self {
+        Error::NoColumn {
+            path: path.into(),
+            column: column.into(),
+            closest: closest(column, known.clone()).map(str::to_owned),
+            known: listed(known),
+        }
+    }
+
     /// A file that cannot be opened or read, with the remedy that the kind of failure suggests.
     pub fn io(path: &Path, source: &std::io::Error) -> Self {
         if source.kind() == std::io::ErrorKind::NotFound {
@@ -216,6 +237,45 @@ impl Error {
 /// Whether a message, as reports keep it, says that data are not there, rather than that they cannot be read.
 pub fn is_of_missing_data(message: &str) -> bool {
     ["no such file, or no data in it", "no rows; a comparison needs"].iter().any(|words| message.contains(words))
+}
+
+/// Names that a message lists at most.
+const LISTED: usize = 20;
+
+/// Names for a message, the first of them.
+fn listed<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String {
+    let shown: Vec<String> = names.clone().take(LISTED).map(|name| format!("'{name}'")).collect();
+    match names.skip(LISTED).count() {
+        0 if shown.is_empty() => "none".into(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The known name that somebody who wrote `name` most likely meant: the one with the fewest letters inserted, left out,
+/// changed or swapped, if at most a third of its letters are. Upper and lower case are the same.
+pub fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = name.to_lowercase();
+    let length = wanted.chars().count();
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in known.filter(|candidate| *candidate != name) {
+        let other = candidate.to_lowercase();
+        let most = length.max(other.chars().count()) / 3;
+        // Names of very different lengths need no closer look: tables may have thousands of columns.
+        if other.chars().count().abs_diff(length) > most {
+            continue;
+        }
+        let changes = strsim::osa_distance(&wanted, &other);
+        if changes <= most && best.is_none_or(|(fewest, _)| changes < fewest) {
+            best = Some((changes, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+/// The part of a message that names what was most likely meant.
+pub fn did_you_mean(closest: Option<&str>) -> String {
+    closest.map_or(String::new(), |name| format!("; did you mean '{name}'?"))
 }
 
 /// Why a feature has the figures it has, or none.
@@ -284,5 +344,41 @@ mod tests {
         assert!(is_of_missing_data(&format!("current: {}", Error::NoRows { path: path() })));
         let damaged = Error::Unreadable { path: path().into(), reason: "the footer is cut short".into() };
         assert!(!is_of_missing_data(&damaged.to_string()));
+    }
+
+    #[test]
+    fn a_misspelt_name_finds_the_one_that_was_meant_and_a_strange_one_finds_none() {
+        let known = ["psi", "js", "ks", "wasserstein", "dep_delay", "arr_delay", "Temperature", "größe"];
+        let found = |name: &str| closest(name, known.into_iter());
+        for (name, wanted) in [
+            ("psy", "psi"),
+            ("wassertein", "wasserstein"),
+            ("wassersetin", "wasserstein"),
+            ("dep_dealy", "dep_delay"),
+            ("depdelay", "dep_delay"),
+            ("temperature", "Temperature"),
+            ("TEMPERATUR", "Temperature"),
+            ("grösse", "größe"),
+            ("PSI", "psi"),
+        ] {
+            assert_eq!(found(name), Some(wanted), "{name}");
+        }
+        for name in ["", "x", "jz", "humidity", "psi"] {
+            assert_ne!(found(name), Some("psi"), "{name}");
+        }
+        assert_eq!(found("humidity"), None);
+        assert_eq!(closest("y", ["x"].into_iter()), None, "every letter is another one");
+    }
+
+    #[test]
+    fn a_message_names_what_was_meant_and_lists_no_thousands_of_names() {
+        let names: Vec<String> = (0..1000).map(|i| format!("feature {i:04}")).collect();
+        let error = Error::unknown("model", "faeture 0999", names.iter().map(String::as_str)).to_string();
+        assert!(error.contains("did you mean 'feature 0999'?") && error.contains("and 980 more"), "{error}");
+        assert!(error.len() < 600, "{error}");
+        let error = Error::no_column("a.csv", "feature 099", names.iter().map(String::as_str)).to_string();
+        assert!(error.contains("a.csv: no column 'feature 099'; did you mean 'feature 0099'?"), "{error}");
+        let error = Error::unknown("metric", "weight", ["psi"]).to_string();
+        assert_eq!(error, "unknown metric 'weight'; known: 'psi'");
     }
 }

@@ -98,7 +98,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
             super::write_text(&line)?;
         }
     }
-    verified.problems.iter().for_each(|problem| say!("driftsweep: audit: {problem}"));
+    verified.problems.iter().for_each(|problem| error!("audit: {problem}"));
     Ok(if verified.problems.is_empty() { 0 } else { TAMPERED })
 }
 

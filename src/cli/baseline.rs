@@ -107,7 +107,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let worst = with_threads(&*counter, || {
         let built = fleet.models.par_iter().map(|model| {
             build(model).unwrap_or_else(|error: Error| {
-                say!("driftsweep: model '{}': {error}", model.name);
+                error!("model '{}': {error}", model.name);
                 super::PARTIAL
             })
         });

@@ -70,8 +70,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     }
     for name in &args.limits {
         if !Limit::ALL.iter().any(|limit| limit.name() == name) {
-            let known = Limit::ALL.map(Limit::name).join(", ");
-            return Err(Error::UnknownName { what: "limit", name: name.clone(), known }.into());
+            return Err(Error::unknown("limit", name, Limit::ALL.map(Limit::name)).into());
         }
     }
     let options = args.engine.start(super::names_objects(&args.fleet))?;
@@ -83,7 +82,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
     let mut past = Past::of(&fleet, wish);
     match history::each(&args.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
-        Ok(unreadable) => unreadable.iter().for_each(|error| say!("driftsweep: left out: {error}")),
+        Ok(unreadable) => unreadable.iter().for_each(|error| warn!("left out: {error}")),
         // A fleet may be calibrated before its first sweep.
         Err(Error::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -95,7 +94,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         TextFormat::Table => super::write_text(&render(&found, args)?)?,
     }
     for (model, reason) in &found.left_out {
-        say!("driftsweep: model '{}' was left out: {reason}", model.escape_debug());
+        warn!("model '{}' was left out: {reason}", model.escape_debug());
     }
     if found.limits.is_empty() {
         return Err(super::bad("calibrate", "no column could be drawn; `driftsweep doctor` says what is wrong"));

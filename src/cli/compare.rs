@@ -87,12 +87,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let known: HashSet<&str> = baseline.features().iter().map(|feature| feature.name()).collect();
     for name in [&features, &exclude, &categorical, &numeric].into_iter().flatten() {
         if !known.contains(name.as_str()) {
-            let mut known: Vec<String> = known.into_iter().map(|name| format!("'{name}'")).collect();
-            known.sort_unstable();
-            known.truncate(20);
-            return Err(
-                Error::NoColumn { path: args.baseline.clone(), column: name.clone(), known: known.join(", ") }.into()
-            );
+            let features = baseline.features();
+            return Err(Error::no_column(&args.baseline, name, features.iter().map(|feature| feature.name())).into());
         }
     }
     if let Some(both) = categorical.intersection(&numeric).next() {
@@ -123,7 +119,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let mut found = sweep::compare(&*chosen.counter, sides, &current, kind_of, &options, || bar.advance())?;
     super::note(&mut found.engine, chosen);
     drop(bar);
-    args.output.write(&report::comparison(&found, args.output.format, args.output.top)?)?;
+    args.output.write(&report::comparison(&found, args.output.format, args.output.top.unwrap_or(super::TOP))?)?;
     Ok(args.output.code(
         found.features.iter().any(|feature| feature.verdict.drifted),
         found.features.iter().any(|feature| feature.status.is_failure()),

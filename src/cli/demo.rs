@@ -1,31 +1,68 @@
 //! `driftsweep demo`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::report;
 use driftsweep::sweep::{Plan, Run};
+use tempfile::TempDir;
 
 use super::{Bar, EngineArgs, OutputArgs};
 
 #[derive(Args)]
 pub struct DemoArgs {
-    /// The repository's data
-    #[arg(long, default_value = "datasets", value_name = "DIR")]
-    data: PathBuf,
+    /// A folder with demo.toml and its data, as the repository has it [default: datasets, if it is here; else the smaller
+    /// demo inside this program]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
 
+/// Where the repository has its data.
+const HERE: &str = "datasets";
+
+macro_rules! data {
+    ($name:literal) => {
+        ($name, include_bytes!(concat!("../../datasets/", $name)))
+    };
+}
+
+/// The smaller demo: a fleet file, and its data.
+const FLEET: &str = include_str!("../../datasets/demo-small.toml");
+const FILES: &[(&str, &[u8])] = &[
+    data!("car_loan/reference.parquet"),
+    data!("car_loan/production.parquet"),
+    data!("nycflights13/flights-2013-01.parquet"),
+    data!("nycflights13/flights-2013-02.parquet"),
+    data!("nycflights13/flights-2013-06.parquet"),
+    data!("nycflights13/flights-2013-07.parquet"),
+    data!("nycflights13/weather-2013-01.parquet"),
+    data!("nycflights13/weather-2013-02.parquet"),
+    data!("nycflights13/weather-2013-03.parquet"),
+    data!("nycflights13/weather-2013-06.parquet"),
+    data!("nycflights13/weather-2013-07.parquet"),
+    data!("nycflights13/weather-2013-08.parquet"),
+];
+
 pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     args.output.check()?;
     let started = Instant::now();
     let options = args.engine.start(false)?;
-    let fleet = Fleet::read(&args.data.join("demo.toml"), &options)?;
+    // Removed at the end.
+    let mut unpacked = None;
+    let file = match &args.data {
+        Some(folder) => folder.join("demo.toml"),
+        // Of the repository, and not just any folder that is called so.
+        None if Path::new(HERE).join("manifest.json").is_file() => Path::new(HERE).join("demo.toml"),
+        None => unpacked.insert(unpack()?).path().join("demo.toml"),
+    };
+    let fleet = Fleet::read(&file, &options)?;
     let bar = Bar::new();
     let plan = Plan::new(&fleet, jiff::Timestamp::now());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
@@ -34,6 +71,27 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     drop(bar);
     args.output.write(&report::sweep(&found, args.output.format, args.output.top)?)?;
     say!("swept in {:.2} s", started.elapsed().as_secs_f64());
+    if unpacked.is_some() {
+        say!("this is the smaller demo, inside the program; the whole is in the repository: demo --data datasets");
+    }
     let s = found.summary;
     Ok(args.output.code(s.drifted > 0, s.failed + s.failed_comparisons > 0))
+}
+
+/// Unpacks the smaller demo into a folder of its own.
+fn unpack() -> anyhow::Result<TempDir> {
+    let temporary = std::env::temp_dir();
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Write { path, source }
+    };
+    let folder = TempDir::with_prefix("driftsweep-demo-").map_err(failed(&temporary))?;
+    let files = FILES.iter().map(|(name, bytes)| (*name, *bytes)).chain([("demo.toml", FLEET.as_bytes())]);
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        let parent = path.parent().unwrap_or(folder.path());
+        std::fs::create_dir_all(parent).map_err(failed(parent))?;
+        std::fs::write(&path, bytes).map_err(failed(&path))?;
+    }
+    Ok(folder)
 }

@@ -68,12 +68,12 @@ pub fn run(command: &EventsCommand) -> anyhow::Result<u8> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open(Access::Read)?;
-    let wanted = |event: &Event| {
-        (args.all || event.closed.is_none()) && args.model.as_ref().is_none_or(|model| *model == event.model)
-    };
-    let events: Vec<Event> = store.events()?.into_iter().filter(wanted).collect();
+    let (fleet, mut store) = args.memory.open(Access::Read)?;
+    let of_model = |event: &Event| args.model.as_ref().is_none_or(|model| *model == event.model);
+    let all: Vec<Event> = store.events()?.into_iter().filter(of_model).collect();
     let firings = store.firings(args.model.as_deref(), Timestamp::MIN)?;
+    super::known_model(&fleet, args.model.as_deref(), !(all.is_empty() && firings.is_empty()))?;
+    let events: Vec<Event> = all.into_iter().filter(|event| args.all || event.closed.is_none()).collect();
     let mut by_event: HashMap<&str, Vec<&Firing>> = HashMap::new();
     for firing in &firings {
         if let Some(event) = &firing.event {

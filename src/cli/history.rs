@@ -1,9 +1,11 @@
 //! `driftsweep history`
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
+use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::history::{self, Entry, Filter};
 use driftsweep::report::Format;
@@ -57,9 +59,13 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
         since: args.since.as_ref().map(|since| since.resolve("--since", &zone)).transpose()?,
         drifted: args.drifted,
     };
-    let (entries, unreadable) = history::read(&args.folders.history(&args.fleet), &filter)?;
+    let folder = args.folders.history(&args.fleet);
+    let (entries, unreadable) = history::read(&folder, &filter)?;
+    if entries.is_empty() {
+        check_names(args, &folder)?;
+    }
     for error in unreadable {
-        say!("driftsweep: left out: {error}");
+        warn!("left out: {error}");
     }
     let bytes = match args.format {
         Format::Table => table(&entries, args.top).into_bytes(),
@@ -75,6 +81,29 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     };
     super::write_stdout(&bytes)?;
     Ok(0)
+}
+
+/// Refuses the name of a model or a feature that the history does not have at all.
+///
+/// # Errors
+/// [`Error::UnknownName`].
+fn check_names(args: &HistoryArgs, folder: &Path) -> anyhow::Result<()> {
+    let (mut models, mut features) = (BTreeSet::new(), BTreeSet::new());
+    history::each(folder, &Filter::default(), |entry| {
+        if args.model.as_ref().is_none_or(|model| *model == entry.model) {
+            features.insert(entry.feature);
+        }
+        models.insert(entry.model);
+    })?;
+    // A history without a single sweep knows no names.
+    let known = |what, name: &Option<String>, names: &BTreeSet<String>| match name {
+        Some(name) if !names.is_empty() && !names.contains(name) => {
+            Err(Error::unknown(what, name, names.iter().map(String::as_str)))
+        }
+        _ => Ok(()),
+    };
+    known("model", &args.model, &models)?;
+    Ok(known("feature", &args.feature, &features)?)
 }
 
 fn table(entries: &[Entry], top: usize) -> String {

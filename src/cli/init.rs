@@ -8,7 +8,7 @@ use driftsweep::address::shown;
 use driftsweep::error::Error;
 use driftsweep::fleet::daily::{self, Naming};
 use driftsweep::fleet::guess::{self, Guess, LabelColumns, Role, roles};
-use driftsweep::fleet::{Fleet, Options};
+use driftsweep::fleet::{Fleet, Model, Options, Trigger};
 use driftsweep::snapshot::Snapshot;
 use driftsweep::storage;
 use jiff::tz::TimeZone;
@@ -94,13 +94,28 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         None => text,
     };
     // What is written must be a fleet file, whatever columns and paths are called.
-    Fleet::parse(&whole, target.unwrap_or(Path::new("fleet.toml")), &Options::new())?;
+    let fleet = Fleet::parse(&whole, target.unwrap_or(Path::new("fleet.toml")), &Options::new())?;
     match target {
         Some(path) => driftsweep::atomic::write(path, whole.as_bytes())?,
         None => super::write_stdout(whole.as_bytes())?,
     }
     explain(args, target, before.is_some(), &naming);
+    say!("triggers that are active: {}", active(super::model_of(&fleet, &args.name)?));
     Ok(0)
+}
+
+/// Which triggers of a model are active, and what the others lack.
+fn active(model: &Model) -> String {
+    let (mut active, mut others) = (Vec::new(), Vec::new());
+    for trigger in Trigger::ALL {
+        match model.triggers.inactive(trigger, model.labels.is_some()) {
+            None => active.push(trigger.name()),
+            Some(why) => others.push(format!("{} ({why})", trigger.name())),
+        }
+    }
+    let none = if active.is_empty() { "none" } else { "" };
+    let others = if others.is_empty() { String::new() } else { format!("; not active: {}", others.join(", ")) };
+    format!("{none}{}{others}", active.join(", "))
 }
 
 /// Says what was done, and what is to be done next.
@@ -108,14 +123,14 @@ fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming)
     match naming {
         Naming::Daily { pattern, newest, days } => {
             let many = if *days > 1 { format!("{days} days, the newest {newest}") } else { format!("one is {newest}") };
-            say!(
-                "driftsweep: {} has a snapshot a day ({many}): current = {}, so that each sweep reads the day before it",
+            info!(
+                "{} has a snapshot a day ({many}): current = {}, so that each sweep reads the day before it",
                 super::shown(&args.current),
                 super::shown(pattern)
             );
         }
-        Naming::Unclear(reason) => say!(
-            "driftsweep: {} is taken as one snapshot: {}; if there is one a day, write {{day}} in its place",
+        Naming::Unclear(reason) => info!(
+            "{} is taken as one snapshot: {}; if there is one a day, write {{day}} in its place",
             super::shown(&args.current),
             super::shown(reason)
         ),

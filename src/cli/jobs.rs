@@ -118,12 +118,13 @@ pub fn run(command: &JobsCommand) -> anyhow::Result<u8> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open(Access::Read)?;
-    let wanted = |job: &Job| {
-        let state = args.in_state.as_ref().map_or(args.all || !job.state.is_final(), |state| state == job.state.name());
-        state && args.model.as_ref().is_none_or(|model| *model == job.model)
-    };
-    let jobs: Vec<Job> = store.jobs("")?.into_iter().map(|versioned| versioned.job).filter(wanted).collect();
+    let (fleet, mut store) = args.memory.open(Access::Read)?;
+    let wanted =
+        |job: &Job| args.in_state.as_ref().map_or(args.all || !job.state.is_final(), |state| state == job.state.name());
+    let of_model = |job: &Job| args.model.as_ref().is_none_or(|model| *model == job.model);
+    let all: Vec<Job> = store.jobs("")?.into_iter().map(|versioned| versioned.job).filter(of_model).collect();
+    super::known_model(&fleet, args.model.as_deref(), !all.is_empty())?;
+    let jobs: Vec<Job> = all.into_iter().filter(wanted).collect();
     if args.format == TextFormat::Json {
         super::write_json(&jobs)?;
         return Ok(0);

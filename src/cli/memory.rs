@@ -59,6 +59,11 @@ const VARIABLE: &str = "DRIFTSWEEP_STORE";
 impl StoreArgs {
     /// Opens the memory of a fleet, for what an access allows.
     pub fn open(&self, path: &Path, fleet: &Fleet, access: Access) -> Result<Store> {
+        Store::open_as(&self.place(path, fleet)?, &fleet.name, access)
+    }
+
+    /// Where the memory of a fleet is.
+    pub fn place(&self, path: &Path, fleet: &Fleet) -> Result<String> {
         let default = || self.folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned();
         let place = self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE));
         if place.is_some() && !fleet.named {
@@ -68,6 +73,6 @@ impl StoreArgs {
                 reason: "fleets that may share a store are told apart by name; add name = \"…\" at the top".into(),
             });
         }
-        Store::open_as(&place.unwrap_or_else(default), &fleet.name, access)
+        Ok(place.unwrap_or_else(default))
     }
 }

@@ -1,8 +1,23 @@
 //! The command line: one file a subcommand. The only user of clap, and the owner of the clock.
 
-/// Writes a message to standard error: nothing from a file reaches the terminal as it is.
+/// Answers whoever typed the command, on standard error.
 macro_rules! say {
-    ($($words:tt)*) => { $crate::cli::say(&format!($($words)*)) };
+    ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Answer, &format!($($words)*)) };
+}
+
+/// Says on standard error what is done beside what was asked for.
+macro_rules! info {
+    ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Info, &format!($($words)*)) };
+}
+
+/// Says on standard error what somebody should see to.
+macro_rules! warn {
+    ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Warn, &format!($($words)*)) };
+}
+
+/// Says on standard error what was not done.
+macro_rules! error {
+    ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Error, &format!($($words)*)) };
 }
 
 mod audit;
@@ -20,6 +35,7 @@ mod history;
 mod init;
 mod jobs;
 mod memory;
+mod message;
 mod mute;
 mod state;
 mod status;
@@ -48,6 +64,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Parser)]
 #[command(version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
+    /// How messages on standard error are written: plain, text (with time and level) or json (one object a line)
+    /// [default: $DRIFTSWEEP_LOG, or plain]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    log: Option<message::LogFormat>,
     #[command(subcommand)]
     command: Command,
 }
@@ -63,7 +83,7 @@ Exit codes:
   6   backend not available
   7   output cannot be written
   10  done, drift found (with --fail-on-drift) or events opened (with --fail-on-event)
-  11  done, but some features or models could not be compared; kept until the next sweep, or until acknowledged
+  11  done, but some features or models could not be compared, or doctor found what would fail; kept until the next sweep, or until acknowledged
   12  done in part: the deadline came before some models
   13  the same sweep, or another tick of the fleet, is running already
   14  the store cannot be used
@@ -160,12 +180,6 @@ pub fn shown(text: &str) -> String {
         }
         shown
     })
-}
-
-/// Writes a message to standard error, one line, whatever is in it.
-pub fn say(message: &str) {
-    // Where nobody reads standard error there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{}", shown(message));
 }
 
 /// What is read by people, or by programs.
@@ -269,7 +283,7 @@ fn note(engine: &mut Engine, chosen: Chosen) {
 
 fn warn_of_failure(counter: &dyn Counter) {
     if let Some(failure) = counter.usage().and_then(|usage| usage.failure) {
-        say!("driftsweep: GPU: {failure}; the CPU took over, with the same result");
+        warn!("GPU: {failure}; the CPU took over, with the same result");
     }
 }
 
@@ -285,13 +299,17 @@ struct OutputArgs {
     /// File to write instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Features a table shows at most, most drifted first; 0 for all
-    #[arg(long, default_value_t = 40, value_name = "N")]
-    top: usize,
+    /// Features a table shows at most, most drifted first; 0 for all [default: 40; of a fleet only those that drifted, failed,
+    /// or cannot be judged before somebody puts them right]
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
     /// Exit with 10 if a feature drifted
     #[arg(long)]
     fail_on_drift: bool,
 }
+
+/// Features a table shows at most where nothing else was asked for.
+const TOP: usize = 40;
 
 impl OutputArgs {
     /// Refuses before any work what cannot be written after it.
@@ -360,10 +378,16 @@ fn align_right(table: &mut comfy_table::Table, columns: std::ops::Range<usize>) 
 /// The model of a name.
 fn model_of<'a>(fleet: &'a Fleet, name: &str) -> anyhow::Result<&'a Model> {
     let found = fleet.models.iter().find(|model| model.name == name);
-    found.ok_or_else(|| {
-        let known: Vec<&str> = fleet.models.iter().take(20).map(|model| &*model.name).collect();
-        Error::UnknownName { what: "model", name: name.into(), known: known.join(", ") }.into()
-    })
+    found.ok_or_else(|| Error::unknown("model", name, fleet.models.iter().map(|model| &*model.name)).into())
+}
+
+/// Refuses the name of a model of which nothing is known: it is not in the fleet file, and nothing was `found` of one that
+/// was there before.
+fn known_model(fleet: &Fleet, name: Option<&str>, found: bool) -> anyhow::Result<()> {
+    match name {
+        Some(name) if !found => model_of(fleet, name).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses an output that would overwrite one of the inputs.
@@ -422,7 +446,27 @@ impl Drop for Bar {
 }
 
 pub fn run() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return message::usage(&error),
+    };
+    let outcome = match message::choose(cli.log).map(|()| cli.command) {
+        Err(error) => Err(error.into()),
+        Ok(command) => dispatch(command),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Our own errors name their causes themselves.
+            let text = error.downcast_ref::<Error>().map_or_else(|| format!("{error:#}"), Error::to_string);
+            error!("{text}");
+            ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<u8> {
+    match command {
         Command::Compare(args) => compare::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Tick(args) => tick::run(&args),
@@ -446,15 +490,6 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-    };
-    match outcome {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            // Our own errors name their causes themselves.
-            let text = error.downcast_ref::<Error>().map_or_else(|| format!("{error:#}"), Error::to_string);
-            say(&format!("driftsweep: {text}"));
-            ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
-        }
     }
 }
 

@@ -98,6 +98,7 @@ pub fn lift(args: &UnmuteArgs) -> anyhow::Result<u8> {
         notify::record(&fleet, store, fact).map(|_| true)
     })?;
     if !lifted {
+        super::model_of(&fleet, &args.model)?;
         let what = format!("model '{}'", args.model);
         return Err(super::bad(&what, &format!("{} is not muted", named(args.trigger))));
     }

@@ -102,7 +102,7 @@ fn open_journal(
 ) -> driftsweep::error::Result<Journal> {
     let journal = Journal::open(folder, &fleet.name, &as_of.to_string(), continues)?;
     if journal.as_of() != as_of.to_string() || journal.known() > 0 {
-        say!("driftsweep: going on with the sweep of {}: {} groups of columns done", journal.as_of(), journal.known());
+        info!("going on with the sweep of {}: {} groups of columns done", journal.as_of(), journal.known());
     }
     Ok(journal)
 }
@@ -136,8 +136,8 @@ impl State {
         };
         let journal = match open_journal(&folder, fleet, as_of, continues) {
             Err(error @ Error::Write { .. }) if !asked_for => {
-                say!(
-                    "driftsweep: {error}; no history is kept and a killed sweep starts anew (--state names a folder, \
+                warn!(
+                    "{error}; no history is kept and a killed sweep starts anew (--state names a folder, \
                      --no-state silences this)"
                 );
                 return Ok(Self { as_of, history: args.folders.history.clone(), journal: None });
@@ -174,7 +174,7 @@ impl State {
     /// Appends a sweep to the history.
     pub fn append(&self, report: &SweepReport) -> driftsweep::error::Result<()> {
         if let Some(failure) = self.journal.as_ref().and_then(Journal::failure) {
-            say!("driftsweep: {failure}; the sweep was not noted beyond that");
+            warn!("{failure}; the sweep was not noted beyond that");
         }
         if let Some(history) = &self.history {
             history::append(history, report, self.as_of)?;

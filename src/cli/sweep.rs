@@ -71,7 +71,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
             super::write_text(&text)?;
             return Ok(0);
         }
-        text.lines().for_each(super::say);
+        text.lines().for_each(|line| say!("{line}"));
     }
     let state = State::open(&args.state, &args.fleet, &fleet, now)?;
     let fleet = fleet.at(state.as_of());
@@ -89,17 +89,19 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     args.output.write(&rendered)?;
     drop(rendered);
     for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {
-        say!("driftsweep: model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
+        warn!("model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
     }
     let missed = found.not_covered.len();
     if missed > 0 {
-        say!("driftsweep: {missed} comparisons were not, or not wholly, covered before the deadline:");
-        for missed in found.not_covered.iter().take(20) {
-            say!("  {}{}", missed.model, place(&missed.window, &missed.segment));
-        }
-        if missed > 20 {
-            say!("  … and {} more; the report lists all", missed - 20);
-        }
+        const NAMED: usize = 20;
+        let named = found.not_covered.iter().take(NAMED);
+        let named: Vec<String> =
+            named.map(|missed| format!("{}{}", missed.model, place(&missed.window, &missed.segment))).collect();
+        let more = match missed.saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" … and {more} more; the report lists all"),
+        };
+        warn!("{missed} comparisons were not, or not wholly, covered before the deadline: {}{more}", named.join(", "));
     }
     // An incomplete sweep keeps its journal: run again, it covers the rest.
     state.append(&found)?;
@@ -118,6 +120,7 @@ pub fn place(window: &str, segment: &str) -> String {
 
 fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs) -> anyhow::Result<String> {
     let threads = options.threads as f64;
+    let top = args.output.top.unwrap_or(super::TOP);
     let size = |bytes: u64| bytesize::ByteSize(bytes).to_string();
     let mut table = super::table(["", "model", "window", "segment", "rows", "features", "to read", "after"]);
     for column in [0, 4, 5, 6, 7] {
@@ -129,7 +132,7 @@ fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs
     for (place, planned) in survey.comparisons.iter().enumerate() {
         after += planned.cpu_seconds / threads;
         covered += usize::from(args.deadline.is_none_or(|deadline| after <= deadline.as_secs_f64()));
-        if args.output.top == 0 || place < args.output.top {
+        if top == 0 || place < top {
             let rows = format!("{} → {}", planned.rows.baseline, planned.rows.current);
             table.add_row([
                 (place + 1).to_string(),
@@ -145,8 +148,8 @@ fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs
     }
     let mut text = format!("{table}\n");
     let total = survey.comparisons.len();
-    if args.output.top > 0 && total > args.output.top {
-        writeln!(text, "… and {} more; --top 0 shows all", total - args.output.top)?;
+    if top > 0 && total > top {
+        writeln!(text, "… and {} more; --top 0 shows all", total - top)?;
     }
     let features: usize = survey.comparisons.iter().map(|planned| planned.features).sum();
     let bytes: u64 = survey.comparisons.iter().map(|planned| planned.bytes).sum();

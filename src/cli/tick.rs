@@ -113,23 +113,21 @@ fn is_quiet(ticked: &Ticked, passed: &FollowUp) -> bool {
 /// What has to be seen to, on standard error.
 fn report(fleet: &Fleet, ticked: &Ticked) {
     if ticked.new_store {
-        say!(
-            "driftsweep: new store created for fleet '{}': nothing was known of it. If it has been swept before, its state was \
+        warn!(
+            "new store created for fleet '{}': nothing was known of it. If it has been swept before, its state was \
              lost (--state, --store); --require-state refuses that",
             fleet.name.escape_debug()
         );
     }
     if let Some(ahead) = ticked.ahead {
-        say!(
-            "driftsweep: the last sweep counts as {ahead}, later than now: no sweep is due until then; was the clock wrong?"
-        );
+        warn!("the last sweep counts as {ahead}, later than now: no sweep is due until then; was the clock wrong?");
     }
     let Some(status) = ticked.status.as_ref().filter(|_| !ticked.acknowledged) else { return };
     // A sweep of an earlier tick was reported on then.
     if ticked.sweep.is_none() && ticked.caught_up.is_empty() {
         if status.is_partial() {
-            say!(
-                "driftsweep: the last sweep, of {}, left something to see to: {} models waiting for data, {} with failures; \
+            warn!(
+                "the last sweep, of {}, left something to see to: {} models waiting for data, {} with failures; \
                  `driftsweep status` shows it, and acknowledges it",
                 status.as_of,
                 status.waiting.len(),
@@ -146,14 +144,12 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
         all.iter().map(|failure| format!("model '{}': {failure}", model.escape_debug())).collect::<Vec<_>>()
     });
     let all: Vec<String> = waiting.chain(failures).collect();
-    all.iter().take(SHOWN).for_each(|line| say!("driftsweep: {line}"));
+    all.iter().take(SHOWN).for_each(|line| warn!("{line}"));
     if all.len() > SHOWN {
-        say!("driftsweep: … and {} more; `driftsweep status` shows them", all.len() - SHOWN);
+        warn!("… and {} more; `driftsweep status` shows them", all.len() - SHOWN);
     }
     if !status.complete {
-        say!(
-            "driftsweep: the deadline came before some models; the next tick goes on with them until the next sweep is due"
-        );
+        warn!("the deadline came before some models; the next tick goes on with them until the next sweep is due");
     }
 }
 
@@ -274,14 +270,14 @@ fn jobs_done(done: &FollowUp) -> String {
 fn say_troubles(done: &FollowUp) {
     for Trouble { model, run, reason } in &done.passed.troubles {
         let (model, reason) = (super::shown(model), super::shown(reason));
-        say!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
+        warn!("model '{model}': run {run}: {reason}; the next tick tries again");
     }
     for Unreadable { table, id, reason } in &done.passed.unreadable {
         let (id, reason) = (super::shown(id), super::shown(reason));
-        say!("driftsweep: store: table {table}, row {id} cannot be read and is left out: {reason}");
+        warn!("store: table {table}, row {id} cannot be read and is left out: {reason}");
     }
     if let Some(reason) = &done.occupied {
-        say!("driftsweep: jobs are not looked after: {}", super::shown(reason));
+        warn!("jobs are not looked after: {}", super::shown(reason));
     }
 }
 
@@ -348,8 +344,8 @@ fn summary(ticked: &Ticked, options: &Options) -> String {
                 done.summary.drifted,
                 done.failures.len(),
             );
-            if !done.not_judged.is_empty() {
-                line += &format!(", {} not judged", done.not_judged.len());
+            if done.summary.not_judged > 0 {
+                line += &format!(", {} not judged", done.summary.not_judged);
             }
             lines.push(format!("{line}, {} threads", options.threads));
         }

@@ -118,6 +118,28 @@ fn job(settings: &fleet::Kubernetes, run: &Run, name: &str, timeout: SignedDurat
     Ok(job)
 }
 
+/// Whether a manifest makes a Job.
+///
+/// # Errors
+/// A lasting [`Failure`] with the reason.
+pub(super) fn check(settings: &fleet::Kubernetes) -> Result<(), Failure> {
+    let run = Run {
+        fleet: "fleet".into(),
+        model: "model".into(),
+        job: "job".into(),
+        attempt: 1,
+        trigger: "drift".into(),
+        event: "{}".into(),
+        folder: std::path::PathBuf::new(),
+        started_at: Timestamp::UNIX_EPOCH,
+        stop_at: Timestamp::UNIX_EPOCH,
+        late: SignedDuration::ZERO,
+        hidden: Vec::new(),
+        seen: false,
+    };
+    job(settings, &run, &name(&run), SignedDuration::from_hours(1)).map(drop)
+}
+
 fn failure(error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) => {

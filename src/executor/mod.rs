@@ -4,6 +4,7 @@
 //! known, and starting it twice is starting it once.
 
 mod airflow;
+pub mod check;
 mod files;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;

@@ -118,12 +118,12 @@ pub fn roles(baseline: &Snapshot, current: &Snapshot) -> Guesses {
         name: column.name.clone(),
         kind: column.kind.clone(),
         words: words(&column.name),
-        here: current.column(&column.name).is_ok(),
+        here: current.find(&column.name).is_some(),
         facts: facts(snapshot, column),
     };
     let of_baseline: Vec<Evidence> = baseline.columns().par_iter().map(|column| guess(column, baseline)).collect();
     // Predictions are often made after the training, so that only the current snapshot has them.
-    let new = current.columns().par_iter().filter(|column| baseline.column(&column.name).is_err());
+    let new = current.columns().par_iter().filter(|column| baseline.find(&column.name).is_none());
     let of_current: Vec<Evidence> = new.map(|column| guess(column, current)).collect();
 
     let mut labels: Vec<(&Evidence, String)> =
@@ -147,7 +147,7 @@ pub fn roles(baseline: &Snapshot, current: &Snapshot) -> Guesses {
 /// The columns that say how good predictions are, where each can be told.
 fn label_columns(label: &Evidence, all: &[Guess], current: &Snapshot) -> Option<LabelColumns> {
     let of = |role: Role| {
-        let found = all.iter().find(|guess| guess.role == role && current.column(&guess.column).is_ok());
+        let found = all.iter().find(|guess| guess.role == role && current.find(&guess.column).is_some());
         found.map(|guess| guess.column.clone())
     };
     let time = all.iter().find(|guess| {
@@ -155,7 +155,7 @@ fn label_columns(label: &Evidence, all: &[Guess], current: &Snapshot) -> Option<
         guess.role == Role::Time && matches!(kind, Ok(ColumnType::Temporal(..)))
     });
     let ids = all.iter().filter(|guess| guess.role == Role::Identifier && !is_pandas_index(&guess.column));
-    let id = ids.map(|guess| &guess.column).find(|column| current.column(column).is_ok()).cloned();
+    let id = ids.map(|guess| &guess.column).find(|column| current.find(column).is_some()).cloned();
     let (prediction, score) = (of(Role::Prediction), of(Role::Score));
     if (prediction.is_none() && score.is_none()) || (!label.here && id.is_none()) {
         return None;

@@ -44,7 +44,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, closest, did_you_mean};
 use crate::metric::performance::Quality;
 use crate::metric::{Metric, MetricSet};
 use crate::snapshot::{Condition, Slice};
@@ -302,7 +302,7 @@ impl Fleet {
         let mistake =
             |at: Option<usize>, reason: String| Error::Fleet { path: path.into(), line: at.and_then(line_of), reason };
         let table: FleetTable =
-            toml::from_str(text).map_err(|e| mistake(e.span().map(|s| s.start), e.message().to_owned()))?;
+            toml::from_str(text).map_err(|e| mistake(e.span().map(|s| s.start), with_closest(e.message())))?;
         if let Some((setting, at)) = finite::first_that_is_not(text) {
             return Err(mistake(at, format!("{setting}: a number must be finite; give one, or leave the key out")));
         }
@@ -584,6 +584,17 @@ pub fn check_bins(bins: usize) -> std::result::Result<usize, String> {
     if (2..=1000).contains(&bins) { Ok(bins) } else { Err(format!("bins = {bins}: must be between 2 and 1000")) }
 }
 
+/// What the parser says of an unknown key or value, with the known one that was most likely meant: it lists them all in
+/// backticks, the unknown one first.
+fn with_closest(message: &str) -> String {
+    let mut named = message.split('`').skip(1).step_by(2);
+    let closest = match named.next() {
+        Some(unknown) if message.starts_with("unknown ") => closest(unknown, named),
+        _ => None,
+    };
+    format!("{message}{}", did_you_mean(closest))
+}
+
 fn resolve(folder: &Path, path: &str) -> String {
     if Path::new(path).is_absolute() || storage::is_remote(path) || folder.as_os_str().is_empty() {
         return path.into();
@@ -620,9 +631,12 @@ mod tests {
         for (text, line, words) in [
             ("[[model]]\nname = \"m\"\nbaseline = 3\n", Some(3), "expected a string"),
             ("x = 1\n", Some(1), "unknown field"),
+            (&format!("{MODEL}exclud = [\"id\"]\n"), Some(5), "did you mean 'exclude'?"),
+            (&format!("{MODEL}[model.trigger]\noff = [\"drfit\"]\n"), Some(6), "did you mean 'drift'?"),
+            (&format!("{MODEL}time = \"t\"\nwindows = [\"dya\"]\n"), Some(1), "did you mean 'day'?"),
             ("name = \"f\"\n\n[[model]\n", Some(3), "]"),
             (&format!("{MODEL}{MODEL}"), Some(5), "the name is taken"),
-            (&format!("{MODEL}metrics = [\"psy\"]\n"), Some(1), "unknown metric 'psy'"),
+            (&format!("{MODEL}metrics = [\"psy\"]\n"), Some(1), "unknown metric 'psy'; did you mean 'psi'?"),
             (&format!("{MODEL}bins = 1\n"), Some(1), "between 2 and 1000"),
             (&format!("{MODEL}[model.thresholds]\nks_p = 2.0\n"), Some(1), "between 0 and 1"),
             (&format!("{MODEL}convention = \"tfvd\"\n"), Some(5), "unknown convention 'tfvd'"),

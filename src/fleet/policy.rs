@@ -92,11 +92,10 @@ impl FromStr for Trigger {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|trigger| trigger.name() == name).ok_or_else(|| Error::UnknownName {
-            what: "trigger",
-            name: name.into(),
-            known: Self::ALL.map(Self::name).join(", "),
-        })
+        Self::ALL
+            .into_iter()
+            .find(|trigger| trigger.name() == name)
+            .ok_or_else(|| Error::unknown("trigger", name, Self::ALL.map(Self::name)))
     }
 }
 

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, ToSpan, Unit, Zoned};
 
 use crate::address::shown;
+use crate::error::{closest, did_you_mean};
 
 /// A stretch of time that moves with the sweep.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,10 @@ impl Period {
                 .ok()
                 .filter(|span| span.is_positive() && !span.is_zero())
                 .map(Self::Rolling)
-                .ok_or_else(|| format!("window '{text}' is neither hour, day, week, month nor a length such as 7d")),
+                .ok_or_else(|| {
+                    let meant = did_you_mean(closest(text, ["hour", "day", "week", "month"].into_iter()));
+                    format!("window '{text}' is neither hour, day, week, month nor a length such as 7d{meant}")
+                }),
         }
     }
 

@@ -60,11 +60,7 @@ impl std::str::FromStr for DriftKind {
             "shift" => Ok(Self::Shift),
             "scale" => Ok(Self::Scale),
             "missing" => Ok(Self::Missing),
-            _ => Err(Error::UnknownName {
-                what: "kind of drift",
-                name: name.into(),
-                known: "shift, scale, missing".into(),
-            }),
+            _ => Err(Error::unknown("kind of drift", name, ["shift", "scale", "missing"])),
         }
     }
 }

@@ -178,8 +178,7 @@ pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(Entry)) -> Result
     for name in &filter.metrics {
         let known = || report::figure_names().chain([SCHEMA]);
         if !known().any(|known| known == name) {
-            let known: Vec<_> = known().collect();
-            return Err(Error::UnknownName { what: "figure", name: name.clone(), known: known.join(", ") });
+            return Err(Error::unknown("figure", name, known()));
         }
     }
     let mut unreadable = Vec::new();

@@ -216,11 +216,10 @@ impl FromStr for Convention {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Convention::ALL.into_iter().find(|convention| convention.name() == name).ok_or_else(|| Error::UnknownName {
-            what: "convention",
-            name: name.into(),
-            known: Convention::ALL.map(Convention::name).join(", "),
-        })
+        Convention::ALL
+            .into_iter()
+            .find(|convention| convention.name() == name)
+            .ok_or_else(|| Error::unknown("convention", name, Convention::ALL.map(Convention::name)))
     }
 }
 

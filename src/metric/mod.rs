@@ -112,11 +112,10 @@ impl FromStr for Metric {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Metric::ALL.into_iter().find(|metric| metric.name() == name).ok_or_else(|| Error::UnknownName {
-            what: "metric",
-            name: name.into(),
-            known: Metric::ALL.map(Metric::name).join(", "),
-        })
+        Metric::ALL
+            .into_iter()
+            .find(|metric| metric.name() == name)
+            .ok_or_else(|| Error::unknown("metric", name, Metric::ALL.map(Metric::name)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! channel that is about it. Sent at least once; what cannot be sent waits, and in the end is put aside.
 
 mod channels;
+pub mod check;
 mod kinds;
 mod text;
 

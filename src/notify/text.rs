@@ -104,17 +104,25 @@ const FUEL: u64 = 100_000;
 /// A text is not longer.
 const MOST_TEXT: usize = 64 << 10;
 
-/// What a template makes of data.
-fn render(template: &str, data: &Value) -> Result<String, String> {
+/// What templates are read and rendered by.
+pub(super) fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment.set_undefined_behavior(undefined);
     environment.set_fuel(Some(FUEL));
+    environment
+}
+
+/// What a template makes of data.
+pub(super) fn written(template: &minijinja::Template<'_, '_>, data: &Value) -> Result<String, minijinja::Error> {
     let mut text = Bounded(Vec::new());
+    template.render_captured_to(minijinja::value::Serde(data), &mut text)?;
+    Ok(String::from_utf8_lossy(&text.0).into_owned())
+}
+
+fn render(template: &str, data: &Value) -> Result<String, String> {
+    let environment = environment(UndefinedBehavior::Chainable);
     let template = environment.template_from_str(template).map_err(|e| e.to_string())?;
-    match template.render_captured_to(minijinja::value::Serde(data), &mut text) {
-        Ok(_) => Ok(String::from_utf8_lossy(&text.0).into_owned()),
-        Err(e) => Err(e.to_string()),
-    }
+    written(&template, data).map_err(|e| e.to_string())
 }
 
 /// A text that takes no more than it may hold.

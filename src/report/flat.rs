@@ -71,6 +71,7 @@ const COLUMNS: &[FlatColumn] = &[
     column!("segment", Text, |r| r.0.map_or(String::new(), |m| m.segment.clone())),
     column!("baseline_type", Text, |r| r.1.baseline.dtype.clone()),
     column!("current_type", Text, |r| r.1.current.dtype.clone()),
+    column!("judged", Bool, |r| r.1.is_judged()),
 ];
 
 /// The figures of a feature, by column.

@@ -1,5 +1,6 @@
 //! Reports: the same figures as a table for people, JSON for programs, and flat CSV or Parquet.
 
+mod findings;
 mod flat;
 mod table;
 
@@ -33,11 +34,14 @@ impl FromStr for Format {
             "json" => Ok(Format::Json),
             "csv" => Ok(Format::Csv),
             "parquet" => Ok(Format::Parquet),
-            _ => {
-                Err(Error::UnknownName { what: "format", name: name.into(), known: "table, json, csv, parquet".into() })
-            }
+            _ => Err(Error::unknown("format", name, ["table", "json", "csv", "parquet"])),
         }
     }
+}
+
+/// A number of things, in words: the noun gets an s unless there is one.
+pub fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A feature with the model and window it belongs to.
@@ -86,11 +90,12 @@ pub fn figure_names() -> impl Iterator<Item = &'static str> {
     flat::figure_names()
 }
 
-/// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first.
+/// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first; without a number only what somebody
+/// should look at, segments and windows of the same feature as one.
 ///
 /// # Errors
 /// [`Error::BadValue`] where a figure cannot be encoded.
-pub fn sweep(report: &SweepReport, format: Format, top: usize) -> Result<Vec<u8>> {
+pub fn sweep(report: &SweepReport, format: Format, top: Option<usize>) -> Result<Vec<u8>> {
     let rows = || {
         let models = report.models.iter();
         models.flat_map(|model| model.features.iter().map(move |f| (Some(model), f))).collect::<Vec<Row<'_>>>()
@@ -105,7 +110,11 @@ pub fn sweep(report: &SweepReport, format: Format, top: usize) -> Result<Vec<u8>
         rows
     };
     match format {
-        Format::Table => Ok(table::sweep(report, &rows(), top).into_bytes()),
+        Format::Table => Ok(match top {
+            Some(top) => table::sweep(report, &rows(), top),
+            None => findings::sweep(report, &rows()),
+        }
+        .into_bytes()),
         Format::Json => json(report),
         Format::Csv => flat::csv(&all_rows()),
         Format::Parquet => flat::parquet(&all_rows()),

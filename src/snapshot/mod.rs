@@ -221,15 +221,13 @@ impl Snapshot {
     /// # Errors
     /// [`Error::NoColumn`], naming those there are.
     pub fn column(&self, name: &str) -> Result<&Column> {
-        self.table.index.get(name).map(|&i| &self.table.columns[i]).ok_or_else(|| {
-            let known: Vec<_> = self.table.columns.iter().take(20).map(|c| format!("'{}'", c.name)).collect();
-            let more = if self.table.columns.len() > known.len() { ", …" } else { "" };
-            Error::NoColumn {
-                path: self.table.spec.clone(),
-                column: name.into(),
-                known: format!("{}{more}", known.join(", ")),
-            }
-        })
+        let names = self.table.columns.iter().map(|column| &*column.name);
+        self.find(name).ok_or_else(|| Error::no_column(&self.table.spec, name, names))
+    }
+
+    /// A column by name, if there is one.
+    pub fn find(&self, name: &str) -> Option<&Column> {
+        self.table.index.get(name).map(|&i| &self.table.columns[i])
     }
 
     /// The files, with their sizes.

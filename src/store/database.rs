@@ -53,6 +53,9 @@ pub enum Access {
 /// Why nothing is known, and the remedy.
 pub const NO_TICK: &str = "no tick has run, its state was lost, or --store and --state name another place";
 
+/// What a store is whose schema has not taken all steps yet.
+pub(super) const OLDER: &str = "was written by an older version of driftsweep; the next tick brings it up to date";
+
 impl Database {
     /// Opens a database: a `postgres://` URL, or the path of an SQLite file.
     ///
@@ -95,8 +98,7 @@ impl Database {
             (_, Some(version)) if version == MIGRATIONS.len() as i64 => {}
             (Access::Existing, Some(_)) => database.migrate()?,
             (Access::Read, Some(version)) if version < MIGRATIONS.len() as i64 => {
-                let reason = "was written by an older version of driftsweep; the next tick brings it up to date";
-                return Err(database.failed(reason.into()));
+                return Err(database.failed(OLDER.into()));
             }
             (Access::Read, Some(version)) => return Err(database.newer(version)),
         }

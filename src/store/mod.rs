@@ -6,6 +6,7 @@ mod database;
 mod holder;
 mod jobs;
 mod nights;
+mod probe;
 
 use std::collections::BTreeSet;
 
@@ -22,6 +23,7 @@ use database::Database;
 pub use database::{Access, is_postgres};
 pub use jobs::{Message, RunEntry, Unreadable, Versioned};
 pub use nights::{Acknowledged, FleetFile, Waiting};
+pub use probe::Probe;
 
 /// The memory of one fleet.
 pub struct Store {

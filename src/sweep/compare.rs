@@ -144,7 +144,7 @@ fn lacking(baseline: BaselineFeature<'_>, current: &Snapshot) -> Option<String> 
         BaselineFeature::Live(snapshot, column) => Some(("baseline", snapshot, column)),
         BaselineFeature::Frozen(_) => None,
     };
-    let sides = live.into_iter().chain(current.column(baseline.name()).ok().map(|column| ("current", current, column)));
+    let sides = live.into_iter().chain(current.find(baseline.name()).map(|column| ("current", current, column)));
     let said: Vec<String> = sides
         .filter_map(|(side, snapshot, column)| {
             let (files, rows, first) = snapshot.lacking(column)?;
@@ -166,7 +166,7 @@ pub fn not_covered(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Opti
 fn refused(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Kind, refusal: Refusal) -> Feature {
     let rows = |rows| Tally { rows, ..Tally::default() };
     let (ta, tb) = (rows(baseline.rows()), rows(current.rows()));
-    let current_type = current.column(baseline.name()).map_or(String::new(), |column| column.kind.name());
+    let current_type = current.find(baseline.name()).map_or(String::new(), |column| column.kind.name());
     Feature {
         name: baseline.name().into(),
         kind,
@@ -204,9 +204,9 @@ fn attempt<'a>(
 ) -> (Kind, Outcome) {
     let shown = shown_kind(baseline, kind);
     let refuse = |status, detail: String| (shown, Err(Refusal { status, detail }));
-    let column = match current.column(baseline.name()) {
-        Ok(column) => column,
-        Err(error) => return refuse(Status::MissingColumn, error.to_string()),
+    let Some(column) = current.find(baseline.name()) else {
+        let place = crate::address::shown(current.spec());
+        return refuse(Status::MissingColumn, format!("{place}: no column '{}'", baseline.name()));
     };
     let (baseline, column) = baseline.agreed(column);
     if let BaselineFeature::Frozen(feature) = baseline

@@ -4,6 +4,7 @@ pub mod compare;
 mod convention;
 pub mod figures;
 mod journal;
+mod judged;
 mod plan;
 mod pool;
 pub mod report;
@@ -12,6 +13,7 @@ mod schema;
 mod shard;
 
 pub use journal::Journal;
+pub use judged::NotJudged;
 pub use plan::{Plan, PlannedComparison, Survey};
 pub use report::{Comparison, Engine, Feature, ModelReport, NotCovered, Rows, SCHEMA_VERSION, Summary, SweepReport};
 pub use run::{Progress, Run};
@@ -29,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::fleet::{Kind, Options};
 use crate::snapshot::Snapshot;
 use compare::{BaselineFeature, compare_feature, judge};
+use judged::Compared;
 use pool::ColumnPool;
 
 /// The baseline side of a comparison as a whole.
@@ -134,7 +137,7 @@ pub fn compare(
         let reason = "no feature is left to compare".into();
         return Err(Error::BadValue { what: "features".into(), reason });
     }
-    if wanted.iter().all(|(feature, _)| current.column(feature.name()).is_err()) {
+    if wanted.iter().all(|(feature, _)| current.find(feature.name()).is_none()) {
         return Err(Error::NothingInCommon { baseline: spec.into(), current: current.spec().into() });
     }
     let compare_one = |(feature, kind)| {
@@ -150,6 +153,7 @@ pub fn compare(
         rows: Rows { baseline: baseline.rows(), current: current.rows() },
         counts_hash: counts_hash(features.iter()),
         schema: schema::changes(baseline, current, |name| kind_of(name).is_some()),
+        not_judged: NotJudged::of(&features, Compared::Pair, |_| options.thresholds.min_rows),
         features,
     };
     run::add_q_values(comparison.features.iter_mut());

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::compare::BaselineFeature;
 use super::report::Rows;
+use super::schema::SchemaChange;
 use super::shard::{self, RankedModel, Shard, columns_of, groups};
 use crate::atomic::hex;
 use crate::count::Workload;
@@ -59,6 +60,8 @@ pub struct PlannedComparison {
     pub bytes: u64,
     /// Predicted seconds on one thread.
     pub cpu_seconds: f64,
+    /// Columns that came, went, or have another type; said once, of the whole.
+    pub schema: Vec<SchemaChange>,
     /// Why it cannot be compared.
     pub error: Option<String>,
 }
@@ -131,6 +134,7 @@ fn survey(shard: &Shard<'_>) -> Survey {
             features: 0,
             bytes: 0,
             cpu_seconds: 0.0,
+            schema: shard.schema_changes(task),
             error: shard.sides(task).err(),
         });
     }

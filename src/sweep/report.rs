@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::judged::NotJudged;
 use super::schema::SchemaChange;
 use crate::count::{Counter, Usage};
 use crate::error::Status;
@@ -392,6 +393,9 @@ pub struct Comparison {
     /// Columns that came, went, or have another type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schema: Vec<SchemaChange>,
+    /// Features without a verdict, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_judged: Option<NotJudged>,
     /// The features, in the baseline's order.
     pub features: Vec<Feature>,
 }
@@ -459,6 +463,9 @@ pub struct Summary {
     pub drifted: usize,
     /// Features that should have been compared and could not be.
     pub failed: usize,
+    /// Features without a verdict: too few values, nothing but missing values, a type that cannot be compared, no time left.
+    #[serde(default)]
+    pub not_judged: usize,
     /// Columns that came, went, or have another type.
     #[serde(default)]
     pub schema_changes: usize,
@@ -493,6 +500,9 @@ pub struct ModelReport {
     /// Columns that came, went, or have another type; said once, of the whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schema: Vec<SchemaChange>,
+    /// Features without a verdict, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_judged: Option<NotJudged>,
     /// The features, in the baseline's order.
     pub features: Vec<Feature>,
 }

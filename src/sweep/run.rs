@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::compare::{BaselineFeature, compare_feature, judge, not_covered};
 use super::counts_hash;
 use super::journal::{Done, GroupId, Journal};
+use super::judged::{Compared, NotJudged};
 use super::plan::Plan;
 use super::pool::ColumnPool;
 use super::report::{Engine, Feature, ModelReport, NotCovered, SCHEMA_VERSION, Summary, SweepReport};
@@ -144,6 +145,8 @@ impl<'a> Run<'a> {
                         features: Some(not_covered),
                     });
                 }
+                let compared = if task.segment.is_empty() { Compared::Whole } else { Compared::Segment };
+                let min_rows = |name: &str| task.model.thresholds_of(name).min_rows;
                 let report = ModelReport {
                     model: task.model.name.clone(),
                     window: task.window.name.clone(),
@@ -154,6 +157,7 @@ impl<'a> Run<'a> {
                     counts_hash: counts_hash(features.iter()),
                     drifted: features.iter().filter(|feature| feature.verdict.drifted).count(),
                     schema: shard.schema_changes(task),
+                    not_judged: NotJudged::of(&features, compared, min_rows),
                     features,
                 };
                 found.models.push((task.rank, report));
@@ -235,6 +239,7 @@ impl<'a> Run<'a> {
             summary.drifted += report.drifted;
             summary.schema_changes += report.schema.len();
             summary.failed += report.features.iter().filter(|feature| feature.status.is_failure()).count();
+            summary.not_judged += report.not_judged.as_ref().map_or(0, |found| found.features);
             summary.failed_comparisons += usize::from(report.error.is_some());
             all.update(&report.counts_hash);
         }

@@ -64,12 +64,12 @@ pub fn changes(baseline: BaselineSide<'_>, current: &Snapshot, wanted: impl Fn(&
     let known: HashMap<&str, &ColumnType> = features.iter().map(|feature| (feature.name(), feature.dtype())).collect();
     let mut changes = Vec::new();
     for feature in features.iter().filter(|feature| wanted(feature.name())) {
-        let (feature, is) = match current.column(feature.name()) {
-            Ok(column) => {
+        let (feature, is) = match current.find(feature.name()) {
+            Some(column) => {
                 let (feature, column) = feature.agreed(column);
                 (feature, Some(&column.kind))
             }
-            Err(_) => (*feature, None),
+            None => (*feature, None),
         };
         let was = feature.dtype();
         let change = match is {

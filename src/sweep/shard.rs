@@ -16,7 +16,7 @@ use crate::address::shown;
 use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::Workload;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, closest, did_you_mean};
 use crate::fleet::{Interval, Kind, Model, Window};
 use crate::snapshot::{Column, ColumnType, Condition, Slice, Snapshot, Test};
 
@@ -150,7 +150,7 @@ impl<'a> Shard<'a> {
     fn has(&self, baseline: BaselineAt, column: &str) -> bool {
         match baseline {
             BaselineAt::Snapshot(at) => {
-                self.snapshots[at].as_ref().is_ok_and(|snapshot| snapshot.column(column).is_ok())
+                self.snapshots[at].as_ref().is_ok_and(|snapshot| snapshot.find(column).is_some())
             }
             BaselineAt::Frozen(at) => {
                 self.frozen[at].as_ref().is_ok_and(|file| file.features_of("").any(|known| known.name() == column))
@@ -317,7 +317,7 @@ impl Sets {
 
 /// The columns an item reads.
 pub fn columns_of<'a>(item: &Item<'a>) -> impl Iterator<Item = (&'a Snapshot, &'a Column)> {
-    let current = item.current.column(item.baseline.name()).ok().map(|column| (item.current, column));
+    let current = item.current.find(item.baseline.name()).map(|column| (item.current, column));
     let baseline = match item.baseline {
         BaselineFeature::Live(snapshot, column) => Some((snapshot, column)),
         BaselineFeature::Frozen(_) => None,
@@ -341,7 +341,7 @@ pub fn workload(baseline: BaselineFeature<'_>, current: &Snapshot) -> Workload {
         BaselineFeature::Live(snapshot, column) => of(&column.kind, snapshot.rows()),
         BaselineFeature::Frozen(_) => Workload::default(),
     };
-    current.column(baseline.name()).map_or(live, |column| [live, of(&column.kind, current.rows())].into_iter().sum())
+    current.find(baseline.name()).map_or(live, |column| [live, of(&column.kind, current.rows())].into_iter().sum())
 }
 
 fn open_all<T: Send>(
@@ -422,15 +422,29 @@ fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) 
     let features = baseline.features();
     let names: std::collections::HashSet<&str> = features.iter().map(BaselineFeature::name).collect();
     // A frozen baseline may have left out what the fleet file excludes.
-    let known = |name: &str| names.contains(name) || current.column(name).is_ok();
+    let known = |name: &str| names.contains(name) || current.find(name).is_some();
     if task.window.only.is_some() {
         return Ok(());
     }
-    if let Some(unknown) = model.named_features().find(|name| !known(name)) {
-        return Err(format!(
-            "'{unknown}' is named in the fleet file, but {} has no such column",
-            shown(&model.baseline)
-        ));
+    let unknown: IndexSet<&str> = model.named_features().filter(|name| !known(name)).collect();
+    if !unknown.is_empty() {
+        const MOST: usize = 10;
+        let told: Vec<String> = unknown
+            .iter()
+            .take(MOST)
+            .map(|name| {
+                let columns = current.columns().iter().map(|column| &*column.name);
+                let closest = closest(name, names.iter().copied().chain(columns));
+                format!(
+                    "'{name}' is named in the fleet file, but {} has no such column{}",
+                    shown(&model.baseline),
+                    did_you_mean(closest)
+                )
+            })
+            .collect();
+        let more = unknown.len().saturating_sub(MOST);
+        let more = if more > 0 { format!("; and {more} more names") } else { String::new() };
+        return Err(told.join("; ") + &more);
     }
     if !names.iter().any(|name| model.kind_in(task.window, name).is_some()) {
         return Err("no feature is left to compare; look at `features` and `exclude`".into());

@@ -80,16 +80,6 @@ pub fn failures(reports: &[&ModelReport]) -> Vec<String> {
     whole.chain(columns).collect()
 }
 
-/// Why no column of a model could be judged, where there are columns that could have been.
-pub fn not_judged(reports: &[&ModelReport]) -> Option<String> {
-    let few = |report: &&&ModelReport| report.features.iter().any(|feature| feature.status == Status::InsufficientData);
-    let rows = reports.iter().filter(few).map(|report| report.rows.baseline.min(report.rows.current)).max()?;
-    Some(format!(
-        "{rows} rows a side are too few (min_rows); a longer window, for example windows = [\"7d\"], or a smaller min_rows \
-         would judge it"
-    ))
-}
-
 impl Pass<'_> {
     /// Tries the models again that wait for their data. Before the next sweep (`due`) it is the last time.
     pub(super) fn catch_up(&mut self, due: bool) -> Result<()> {

@@ -193,7 +193,9 @@ fn find(status: &mut SweepStatus, told: &mut Told<'_>, reports: &[&ModelReport],
     let schema: Vec<String> =
         schema.map(|change| format!("column '{}': {}", change.column, change.change.name())).collect();
     schema.iter().for_each(|change| told.add_new("data.schema", model, change));
-    let drift = (evaluation.drift.judged() == 0 && failures.is_empty()).then(|| late::not_judged(reports)).flatten();
+    let drift = (evaluation.drift.judged() == 0 && failures.is_empty())
+        .then(|| reports.iter().find_map(|report| report.why_not_judged()))
+        .flatten();
     let drift = drift.map(|reason| format!("drift is not judged: {reason}"));
     let performance = evaluation.not_judged().map(|reason| format!("performance is not judged: {reason}"));
     let not_judged: Vec<String> = drift.into_iter().chain(performance).collect();

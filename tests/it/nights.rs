@@ -370,7 +370,7 @@ fn a_model_that_cannot_be_judged_is_counted_every_night_and_told_of_every_week()
         let words = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{}", said(&output));
         assert!(words.contains("0 drifted") && words.contains("1 not judged"), "{words}");
-        assert!(words.contains("small: drift is not judged: 300 rows a side are too few (min_rows)"), "{words}");
+        assert!(words.contains("small: drift is not judged: at most 300 rows"), "{words}");
     }
     let told = told(folder.path());
     let weekly: Vec<&Value> = told.iter().filter(|e| e["data"]["kind"] == "data.not_judged").collect();

@@ -1,0 +1,116 @@
+//! What `doctor` finds, and how it is shown.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+/// How bad something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// To be known.
+    Note,
+    /// It may not be what is wanted; the night goes on.
+    Warning,
+    /// It would fail.
+    Broken,
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "WARNING",
+            Self::Broken => "BROKEN",
+        }
+    }
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// What it is about: empty for the whole of a model.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// What, and the remedy.
+    pub reason: String,
+}
+
+/// What was found of a model, a channel, or the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Findings(pub Vec<Finding>);
+
+impl Findings {
+    /// Notes something, once.
+    pub fn add(&mut self, level: Level, about: &str, reason: impl Into<String>) {
+        let finding = Finding { level, about: about.into(), reason: reason.into() };
+        if !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
+    }
+
+    /// How many are of a level.
+    pub fn of(&self, level: Level) -> usize {
+        self.0.iter().filter(|finding| finding.level == level).count()
+    }
+
+    /// Whether anything would fail.
+    pub fn is_broken(&self) -> bool {
+        self.of(Level::Broken) > 0
+    }
+}
+
+/// From so many models on, what is the same of all of them is one line.
+const MANY: usize = 4;
+
+/// Lines for people: of each model what was found, the same of many models once.
+pub fn lines<'a>(text: &mut String, models: impl Iterator<Item = (&'a str, &'a Findings)>) -> std::fmt::Result {
+    let mut found: Vec<(&Finding, Vec<&str>)> = Vec::new();
+    let mut at = std::collections::HashMap::new();
+    for (name, findings) in models {
+        for finding in &findings.0 {
+            let key = (finding.level, &*finding.about, &*finding.reason);
+            let place = *at.entry(key).or_insert_with(|| {
+                found.push((finding, Vec::new()));
+                found.len() - 1
+            });
+            found[place].1.push(name);
+        }
+    }
+    for (finding, names) in found {
+        let alone = names.len() < MANY;
+        for name in if alone { &names[..] } else { &names[..1] } {
+            let others = if alone { String::new() } else { format!(" and {} more models", names.len() - 1) };
+            let about = if finding.about.is_empty() { String::new() } else { format!(" {}", finding.about) };
+            // Names and reasons may come from anywhere: each finding stays one line.
+            let told = crate::cli::shown(&format!("{name}{others}{about}: {}", finding.reason));
+            writeln!(text, "  {:<8} {told}", finding.level.word())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_of_many_models_is_one_line() {
+        let mut same = Findings::default();
+        same.add(Level::Broken, "retrain", "no such program");
+        same.add(Level::Broken, "retrain", "no such program");
+        assert_eq!(same.of(Level::Broken), 1);
+        let mut own = same.clone();
+        own.add(Level::Note, "", "its own");
+        let models = [("a", &same), ("b", &same), ("c", &own), ("d", &same)];
+        let mut text = String::new();
+        lines(&mut text, models.into_iter()).unwrap();
+        assert_eq!(text, "  BROKEN   a and 3 more models retrain: no such program\n  note     c: its own\n");
+        text.clear();
+        lines(&mut text, models[..2].iter().copied()).unwrap();
+        assert_eq!(text, "  BROKEN   a retrain: no such program\n  BROKEN   b retrain: no such program\n");
+    }
+}

@@ -1,0 +1,274 @@
+//! What a fleet file says, checked against the data, the machine and those who are told: everything that would fail at night.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use driftsweep::error::Result;
+use driftsweep::fleet::{Fleet, Labels, Model, Trigger};
+use driftsweep::http::Http;
+use driftsweep::snapshot::{ColumnType, Snapshot};
+use driftsweep::sweep::{Change, Plan, Rows, Survey};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::finding::{Findings, Level};
+use super::{places, wires};
+use crate::cli::memory::StoreArgs;
+
+/// What was found of a fleet.
+#[derive(Serialize)]
+pub struct Checked {
+    pub name: String,
+    /// The time it was taken to be.
+    pub now: Timestamp,
+    pub summary: Summary,
+    pub models: Vec<CheckedModel>,
+    pub channels: Vec<CheckedChannel>,
+    /// What concerns all models.
+    pub findings: Findings,
+}
+
+/// What was found, in numbers.
+#[derive(Serialize)]
+pub struct Summary {
+    pub models: usize,
+    pub ready: usize,
+    pub failing: usize,
+    /// What is broken beside models: store, folders, channels.
+    pub broken: usize,
+    pub warnings: usize,
+}
+
+/// What was found of a model.
+#[derive(Serialize)]
+pub struct CheckedModel {
+    pub name: String,
+    pub ready: bool,
+    /// Triggers that can fire.
+    pub active: Vec<Trigger>,
+    /// Triggers that cannot, with the reason.
+    pub inactive: BTreeMap<Trigger, String>,
+    pub comparisons: Vec<CheckedComparison>,
+    pub findings: Findings,
+}
+
+/// A comparison that could be made.
+#[derive(Serialize)]
+pub struct CheckedComparison {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub window: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub segment: String,
+    pub rows: Rows,
+    pub features: usize,
+}
+
+/// What was found of a channel.
+#[derive(Serialize)]
+pub struct CheckedChannel {
+    pub name: String,
+    /// What came of a test message, if one was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<&'static str>,
+    pub findings: Findings,
+}
+
+/// Checks a fleet as it would be swept at a time.
+///
+/// # Errors
+/// What keeps anything from being checked at all.
+pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell: bool) -> Result<Checked> {
+    let dated = fleet.at(now);
+    let survey = Plan::new(&dated, now).survey();
+    let mut tables = Tables::default();
+    let mut models: Vec<CheckedModel> =
+        dated.models.iter().map(|model| check_model(model, fleet, &mut tables)).collect();
+    add_comparisons(&mut models, survey);
+    for model in &mut models {
+        model.ready = !model.findings.is_broken();
+    }
+    let mut findings = Findings::default();
+    places::check(path, fleet, store, &mut findings);
+    rhythm(fleet, &mut findings);
+    let http = Http::new()?;
+    let channels: Vec<CheckedChannel> =
+        fleet.channels.iter().map(|channel| wires::channel(channel, fleet, &http, tell.then_some(now))).collect();
+    let all = || models.iter().map(|m| &m.findings).chain(channels.iter().map(|c| &c.findings)).chain([&findings]);
+    let failing = models.iter().filter(|model| !model.ready).count();
+    let summary = Summary {
+        models: models.len(),
+        ready: models.len() - failing,
+        failing,
+        broken: findings.of(Level::Broken) + channels.iter().map(|c| c.findings.of(Level::Broken)).sum::<usize>(),
+        warnings: all().map(|findings| findings.of(Level::Warning)).sum(),
+    };
+    Ok(Checked { name: fleet.name.clone(), now, summary, models, channels, findings })
+}
+
+/// Tables of predictions and labels, each opened once: many models may share one.
+#[derive(Default)]
+struct Tables(HashMap<String, std::result::Result<Snapshot, String>>);
+
+impl Tables {
+    fn open(&mut self, spec: &str) -> &std::result::Result<Snapshot, String> {
+        self.0.entry(spec.to_owned()).or_insert_with(|| Snapshot::open(spec).map_err(|e| e.to_string()))
+    }
+}
+
+fn check_model(model: &Model, fleet: &Fleet, tables: &mut Tables) -> CheckedModel {
+    let mut findings = Findings::default();
+    let labels = model.labels.is_some();
+    let (mut active, mut inactive) = (Vec::new(), BTreeMap::new());
+    for trigger in Trigger::ALL {
+        match model.triggers.inactive(trigger, labels) {
+            None => active.push(trigger),
+            Some(reason) => {
+                inactive.insert(trigger, reason);
+            }
+        }
+    }
+    if active.is_empty() {
+        findings.add(Level::Warning, "", "no trigger is active: nothing will ever ask for a training");
+    }
+    if let Some(labels) = &model.labels {
+        check_labels(labels, model, tables, &mut findings);
+    }
+    match &model.retrain {
+        Some(retrain) => wires::executor(&retrain.executor, &mut findings),
+        None if fleet.models.iter().any(|other| other.retrain.is_some()) => {
+            findings.add(Level::Note, "", "has no [model.retrain]: its events are opened, and nothing is trained");
+        }
+        None => {}
+    }
+    CheckedModel { name: model.name.clone(), ready: true, active, inactive, comparisons: Vec::new(), findings }
+}
+
+/// What the survey of the data found. The same reason for many windows or segments is given once.
+fn add_comparisons(models: &mut [CheckedModel], survey: Survey) {
+    let at: HashMap<String, usize> = models.iter().enumerate().map(|(i, model)| (model.name.clone(), i)).collect();
+    let mut failed: Vec<(usize, String, Vec<String>)> = Vec::new();
+    for planned in survey.comparisons {
+        let Some(&i) = at.get(&planned.model) else { continue };
+        let place = [&*planned.window, &*planned.segment].join(" ").trim().to_owned();
+        for change in &planned.schema {
+            let words = format!("column '{}' {}", change.column, change.words());
+            match change.change {
+                Change::Gone => models[i].findings.add(
+                    Level::Broken,
+                    &place,
+                    format!("{words}; correct the feature's source, or leave the column out (exclude)"),
+                ),
+                Change::Changed => models[i].findings.add(Level::Warning, &place, words),
+                Change::Added => {}
+            }
+        }
+        match planned.error {
+            Some(reason) => match failed.iter_mut().find(|(of, known, _)| *of == i && *known == reason) {
+                Some((_, _, places)) => places.push(place),
+                None => failed.push((i, reason, vec![place])),
+            },
+            None => models[i].comparisons.push(CheckedComparison {
+                window: planned.window,
+                segment: planned.segment,
+                rows: planned.rows,
+                features: planned.features,
+            }),
+        }
+    }
+    for (i, reason, places) in failed {
+        let about = match &places[..] {
+            [first] => first.clone(),
+            [first, more @ ..] => {
+                format!("{first} and {} more windows or segments", more.len()).trim_start().to_owned()
+            }
+            [] => String::new(),
+        };
+        models[i].findings.add(Level::Broken, &about, reason);
+    }
+}
+
+/// The tables and columns by which predictions meet what came true.
+fn check_labels(labels: &Labels, model: &Model, tables: &mut Tables, findings: &mut Findings) {
+    let own = labels.from.is_none();
+    let predictions = [
+        ("time", Some(&labels.time), true),
+        ("prediction", labels.prediction.as_ref(), false),
+        ("score", labels.score.as_ref(), false),
+        ("proxy", labels.proxy.as_ref(), false),
+        ("id", labels.id.as_ref(), false),
+        ("label", Some(&labels.label).filter(|_| own), false),
+        ("label_time", labels.label_time.as_ref().filter(|_| own), true),
+    ];
+    check_table("labels.predictions", tables.open(&labels.predictions), &predictions, findings);
+    if let Some(from) = &labels.from {
+        let columns = [
+            ("id", labels.id.as_ref(), false),
+            ("label", Some(&labels.label), false),
+            ("label_time", labels.label_time.as_ref(), true),
+        ];
+        check_table("labels.from", tables.open(from), &columns, findings);
+    }
+    // What stands for a reference where none is named is the baseline, which need not have scores.
+    if let (Some(reference), Some(score)) = (&labels.reference, &labels.score)
+        && *reference != model.baseline
+    {
+        let columns = [("score", Some(score), false), ("label", Some(&labels.label), false)];
+        check_table("labels.reference", tables.open(reference), &columns, findings);
+    }
+}
+
+/// Whether a table is there with its columns: of each the setting that names it, and whether it holds times.
+fn check_table(
+    about: &str,
+    table: &std::result::Result<Snapshot, String>,
+    columns: &[(&str, Option<&String>, bool)],
+    findings: &mut Findings,
+) {
+    let table = match table {
+        Ok(table) => table,
+        Err(reason) => return findings.add(Level::Broken, about, reason.clone()),
+    };
+    for &(setting, name, timed) in columns {
+        let Some(name) = name else { continue };
+        let about = format!("labels.{setting}");
+        match table.column(name) {
+            Err(error) => findings.add(Level::Broken, &about, error.to_string()),
+            Ok(column) if timed && !may_hold_times(&column.kind) => {
+                let place = driftsweep::address::shown(table.spec());
+                let kind = column.kind.name();
+                findings.add(
+                    Level::Broken,
+                    &about,
+                    format!("{place}: column '{name}' holds {kind}, which is no time; name a column of times or dates"),
+                );
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Text is read as times row by row.
+fn may_hold_times(kind: &ColumnType) -> bool {
+    matches!(kind, ColumnType::Temporal(..) | ColumnType::Text | ColumnType::Null)
+}
+
+/// Questions are asked, and pass to the next, when there is a tick.
+fn rhythm(fleet: &Fleet, findings: &mut Findings) {
+    let within = fleet.governance.approval.answer_within;
+    if fleet.models.iter().all(|model| model.retrain.is_none()) || within >= jiff::SignedDuration::from_hours(24) {
+        return;
+    }
+    let minutes = (within.as_mins() / 4).clamp(1, 60);
+    let cron = match minutes {
+        60 => "0 * * * *".to_owned(),
+        minutes => format!("*/{minutes} * * * *"),
+    };
+    findings.add(
+        Level::Note,
+        "approval",
+        format!(
+            "answer_within = \"{within:#}\" is looked at when there is a tick: run `driftsweep tick` at least every {minutes} \
+             minutes (cron: {cron}), not once a night; a tick sweeps only when a sweep is due"
+        ),
+    );
+}

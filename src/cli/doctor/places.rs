@@ -1,0 +1,107 @@
+//! Where things are kept: the store, the state and the history.
+
+use std::path::{Path, PathBuf};
+
+use driftsweep::error::Error;
+use driftsweep::fleet::Fleet;
+use driftsweep::storage;
+use driftsweep::store::Probe;
+
+use super::finding::{Findings, Level};
+use crate::cli::memory::StoreArgs;
+
+/// Checks them; nothing is written.
+pub fn check(path: &Path, fleet: &Fleet, args: &StoreArgs, findings: &mut Findings) {
+    let state = args.folders.folder(path).0;
+    if storage::is_remote(&state) {
+        findings.add(Level::Broken, "state", "is a folder on a disk; --history may be in an object store");
+    } else {
+        folder("state", &state, findings);
+    }
+    let history = args.folders.history(path);
+    match storage::is_remote(&history) {
+        true => findings.add(
+            Level::Note,
+            "history",
+            format!("{}: whether it can be written is not tried", driftsweep::address::shown(&history)),
+        ),
+        false => folder("history", &history, findings),
+    }
+    match args.place(path, fleet) {
+        Ok(place) => store(&place, &fleet.name, &state, findings),
+        Err(error) => findings.add(Level::Broken, "store", error.to_string()),
+    }
+}
+
+fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
+    match Probe::of(place, fleet) {
+        Ok(Probe::Missing) => {
+            let shown = match Probe::file(place) {
+                Some(file) => file.display().to_string(),
+                None => "the database knows nothing of the fleet".into(),
+            };
+            findings.add(
+                Level::Note,
+                "store",
+                format!("{shown}: no store yet; the first tick makes it. If there was one, its state was lost, or --store and --state name another place"),
+            );
+        }
+        Ok(Probe::Older) => {
+            findings.add(Level::Note, "store", "was written by an older version; the next tick brings it up to date");
+        }
+        Ok(Probe::Ready) => {}
+        Err(error) => {
+            let reason = match error {
+                Error::Store { store, reason } => format!("{store}: {reason}"),
+                other => other.to_string(),
+            };
+            findings.add(Level::Broken, "store", reason);
+        }
+    }
+    let Some(file) = Probe::file(place) else { return };
+    let parent = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if parent != state {
+        // A journal is written beside it.
+        folder("store", parent, findings);
+    }
+    if file.is_file()
+        && let Err(reason) = may_write(file)
+    {
+        findings.add(Level::Broken, "store", format!("{}: {reason}", file.display()));
+    }
+}
+
+/// Whether a folder can be written to, or made.
+pub fn folder(about: &str, folder: &Path, findings: &mut Findings) {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
+    let mut there: PathBuf = absolute.clone();
+    // The folder itself, or the one in which it would be made.
+    while std::fs::symlink_metadata(&there).is_err() {
+        match there.parent() {
+            Some(parent) => there = parent.into(),
+            None => break,
+        }
+    }
+    let made = if there == absolute { String::new() } else { format!(" (to make {})", folder.display()) };
+    if !there.is_dir() {
+        findings.add(Level::Broken, about, format!("{}{made}: is no folder", there.display()));
+    } else if let Err(reason) = may_write(&there) {
+        findings.add(Level::Broken, about, format!("{}{made}: {reason}", there.display()));
+    }
+}
+
+#[cfg(unix)]
+fn may_write(path: &Path) -> Result<(), String> {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK)
+        .map_err(|e| format!("cannot be written: {}; change its owner or its permissions", std::io::Error::from(e)))
+}
+
+#[cfg(not(unix))]
+fn may_write(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.permissions().readonly() => Err("cannot be written; it is read-only".into()),
+        Ok(_) => Ok(()),
+        Err(e) => Err(e.to_string()),
+    }
+}

@@ -1,0 +1,99 @@
+//! What trains, and who is told: programs, addresses, secrets and templates.
+
+use driftsweep::executor::check;
+use driftsweep::fleet::{Address, Channel, Executor, Fleet, Source, Way};
+use driftsweep::http::Http;
+use driftsweep::notify;
+use jiff::Timestamp;
+
+use super::finding::{Findings, Level};
+use super::fleet::CheckedChannel;
+use super::places;
+
+/// Checks what trains a model.
+pub fn executor(executor: &Executor, findings: &mut Findings) {
+    match executor {
+        Executor::Command(command) => {
+            let path = super::super::variable("PATH").unwrap_or_default();
+            if let Err(reason) = check::command(command, &path) {
+                findings.add(Level::Broken, "retrain", reason);
+            }
+        }
+        Executor::Webhook(webhook) => {
+            secrets("retrain.webhook", address(&webhook.url).chain(&webhook.secret), findings);
+            if let Some(results) = &webhook.results {
+                places::folder("retrain.webhook.results", results, findings);
+            }
+        }
+        Executor::Airflow(airflow) => {
+            let sources = address(&airflow.url).chain(&airflow.token).chain(&airflow.password);
+            secrets("retrain.airflow", sources, findings);
+        }
+        Executor::Kubernetes(kubernetes) => {
+            if let Err(reason) = check::manifest(kubernetes) {
+                findings.add(Level::Broken, "retrain.kubernetes", reason);
+            }
+        }
+    }
+}
+
+fn address(address: &Address) -> impl Iterator<Item = &Source> {
+    address.source().into_iter()
+}
+
+/// Checks that secrets are there, and that not everybody can read them.
+fn secrets<'a>(about: &str, sources: impl Iterator<Item = &'a Source>, findings: &mut Findings) {
+    for source in sources {
+        if let Err(error) = source.read() {
+            findings.add(Level::Broken, about, error.to_string());
+        }
+        #[cfg(unix)]
+        if let Source::File(path) = source
+            && let Ok(found) = std::fs::metadata(path)
+        {
+            let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777;
+            if mode & 0o007 != 0 {
+                let place = path.display();
+                findings.add(
+                    Level::Warning,
+                    about,
+                    format!("{place}: everybody on this machine may read this secret (mode {mode:o}); chmod 600 it"),
+                );
+            }
+        }
+    }
+}
+
+/// Checks a channel, and sends it a test message if a time is given.
+pub fn channel(channel: &Channel, fleet: &Fleet, http: &Http, tell: Option<Timestamp>) -> CheckedChannel {
+    let mut findings = Findings::default();
+    match &channel.way {
+        Way::File(path) => {
+            if path.is_dir() {
+                findings.add(Level::Broken, "file", format!("{}: is a folder; name a file", path.display()));
+            } else if let Some(parent) = path.parent() {
+                places::folder("file", parent, &mut findings);
+            }
+        }
+        Way::Webhook { url, secret, .. } => secrets("webhook", address(url).chain(secret), &mut findings),
+        Way::Email(email) => secrets("email", email.password.iter(), &mut findings),
+        Way::Kafka { secrets: sources, .. } => secrets("kafka", sources.values(), &mut findings),
+    }
+    if !findings.is_broken()
+        && let Err(failure) = notify::check::settings(channel, http)
+    {
+        findings.add(Level::Broken, "", failure.reason);
+    }
+    for slip in notify::check::template(channel, fleet) {
+        let level = if slip.everywhere { Level::Broken } else { Level::Warning };
+        findings.add(level, "template", slip.reason);
+    }
+    let test = tell.map(|now| match notify::check::send_test(channel, fleet, http, now) {
+        Ok(()) => "answered",
+        Err(failure) => {
+            findings.add(Level::Broken, "test message", failure.reason);
+            "failed"
+        }
+    });
+    CheckedChannel { name: channel.name.clone(), test, findings }
+}

@@ -1,0 +1,123 @@
+//! Messages on standard error: one line each, whatever is in it, in the form that was asked for.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use clap::ValueEnum;
+use driftsweep::error::Error;
+use jiff::Timestamp;
+use serde_json::json;
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people at a terminal.
+    #[default]
+    Plain,
+    /// With time and level.
+    Text,
+    /// One JSON object a line: time, level, message.
+    Json,
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What a command was asked to do was not done.
+    Error,
+    /// Somebody should see to it; the command goes on.
+    Warn,
+    /// What is done, or was.
+    Info,
+    /// The same as the answer to whoever typed the command: it needs no name of a program before it.
+    Answer,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info | Self::Answer => "info",
+        }
+    }
+}
+
+/// Names the form where the command line does not.
+pub const VARIABLE: &str = "DRIFTSWEEP_LOG";
+
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Settles the form: the flag first, then the environment.
+///
+/// # Errors
+/// [`Error::UnknownName`] for a form that is none.
+pub fn choose(flag: Option<LogFormat>) -> Result<(), Error> {
+    let format = match (flag, super::variable(VARIABLE)) {
+        (Some(format), _) => format,
+        (None, None) => LogFormat::default(),
+        (None, Some(name)) => LogFormat::from_str(&name, true)
+            .map_err(|_| Error::unknown("format of messages in $DRIFTSWEEP_LOG", &name, ["plain", "text", "json"]))?,
+    };
+    if FORMAT.set(format).is_ok() && format != LogFormat::Plain {
+        // What only a defect of this program says is a message, too.
+        std::panic::set_hook(Box::new(|panic| tell(Level::Error, &panic.to_string())));
+    }
+    Ok(())
+}
+
+/// Writes a message: nothing from a file reaches the terminal as it is.
+pub fn tell(level: Level, message: &str) {
+    let format = FORMAT.get().copied().unwrap_or_default();
+    // Where nobody reads standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{}", line(format, level, Timestamp::now(), &super::shown(message)));
+}
+
+fn line(format: LogFormat, level: Level, now: Timestamp, message: &str) -> String {
+    let time = now.strftime("%Y-%m-%dT%H:%M:%SZ");
+    match format {
+        LogFormat::Plain if level == Level::Answer => message.to_owned(),
+        LogFormat::Plain => format!("driftsweep: {message}"),
+        LogFormat::Text => format!("{time} {} {}", level.name().to_uppercase(), message.trim_start()),
+        LogFormat::Json => {
+            json!({ "time": time.to_string(), "level": level.name(), "message": message.trim_start() }).to_string()
+        }
+    }
+}
+
+/// What is said of a command line that is not understood, or asks for help. The form of messages is not known then but by
+/// looking for it.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let after = args.iter().position(|arg| arg == "--log").and_then(|at| args.get(at + 1)).map(String::as_str);
+    let named = after.or_else(|| args.iter().find_map(|arg| arg.strip_prefix("--log=")));
+    let flag = named.and_then(|name| LogFormat::from_str(name, true).ok());
+    // An answer to a wrong command line is not to fail for another reason.
+    if choose(flag).is_err() || FORMAT.get() == Some(&LogFormat::Plain) || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    tell(Level::Error, lines.join(" ").trim_start_matches("error: "));
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_with_its_time_and_level_where_that_was_asked_for() {
+        let now: Timestamp = "2026-11-26T02:00:03.7Z".parse().unwrap();
+        let said = |format, level| line(format, level, now, "  it's \"late\"");
+        assert_eq!(said(LogFormat::Plain, Level::Warn), "driftsweep:   it's \"late\"");
+        assert_eq!(said(LogFormat::Plain, Level::Answer), "  it's \"late\"");
+        assert_eq!(said(LogFormat::Text, Level::Warn), "2026-11-26T02:00:03Z WARN it's \"late\"");
+        assert_eq!(said(LogFormat::Text, Level::Answer), "2026-11-26T02:00:03Z INFO it's \"late\"");
+        assert_eq!(
+            said(LogFormat::Json, Level::Error),
+            r#"{"time":"2026-11-26T02:00:03Z","level":"error","message":"it's \"late\""}"#
+        );
+    }
+}

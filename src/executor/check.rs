@@ -1,0 +1,163 @@
+//! Looking at what trains before the night: whether a command would be found, and a manifest would be taken.
+
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "kubernetes")]
+use super::kubernetes;
+use crate::fleet;
+
+/// Whether a command could be started: its folder is there, and its program is found where the supervisor would find it, as
+/// a path from that folder or in `path`, the value of `$PATH`.
+///
+/// # Errors
+/// The reason, and the remedy.
+pub fn command(command: &fleet::Command, path: &str) -> Result<(), String> {
+    // The folder of a fleet file that was named without one is empty: here.
+    let folder = Path::new(".").join(&command.folder);
+    match std::fs::metadata(&folder) {
+        Err(e) => {
+            return Err(format!("folder {}: {e}; create it, or correct retrain.folder", command.folder.display()));
+        }
+        Ok(found) if !found.is_dir() => {
+            return Err(format!("folder {}: is no folder; correct retrain.folder", command.folder.display()));
+        }
+        Ok(_) => {}
+    }
+    let Some(program) = command.arguments.first() else { return Err("no command".into()) };
+    // What stands for the job's own values is known at night only.
+    if program.contains('{') {
+        return Ok(());
+    }
+    let shown = program.escape_debug();
+    if program.contains('/') {
+        let file = folder.join(program);
+        return match problem(&file) {
+            None => interpreter(&file, &folder),
+            Some(reason) => Err(format!("command '{shown}' in {}: {reason}", folder.display())),
+        };
+    }
+    let candidates: Vec<PathBuf> = std::env::split_paths(path).map(|place| folder.join(place).join(program)).collect();
+    match candidates.iter().find(|file| problem(file).is_none()) {
+        Some(file) => interpreter(file, &folder),
+        None => match candidates.iter().find(|file| file.exists()) {
+            Some(file) => Err(format!("command '{shown}': {} is not executable; chmod +x it", file.display())),
+            None => Err(format!(
+                "command '{shown}' is in none of the folders of $PATH; install it, or give its path{}",
+                if folder.join(program).exists() { format!(": './{shown}' is in its folder") } else { String::new() }
+            )),
+        },
+    }
+}
+
+/// Why a file cannot be run, if it cannot.
+fn problem(file: &Path) -> Option<String> {
+    match std::fs::metadata(file) {
+        Err(e) => Some(e.to_string()),
+        Ok(found) if !found.is_file() => Some("is no file".into()),
+        Ok(_) => (!is_executable(file)).then(|| "is not executable; chmod +x it".into()),
+    }
+}
+
+#[cfg(unix)]
+fn is_executable(file: &Path) -> bool {
+    rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn is_executable(_: &Path) -> bool {
+    true
+}
+
+/// Whether the program that a script names in its first line is there.
+fn interpreter(script: &Path, folder: &Path) -> Result<(), String> {
+    use std::io::Read;
+    let mut head = Vec::new();
+    // Programs may be executable and yet not readable: then there is nothing to see.
+    if std::fs::File::open(script).and_then(|file| file.take(256).read_to_end(&mut head)).is_err() {
+        return Ok(());
+    }
+    let Some(line) = head.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n').next()) else {
+        return Ok(());
+    };
+    let line = String::from_utf8_lossy(line);
+    let Some(program) = line.split([' ', '\t']).find(|word| !word.is_empty()) else { return Ok(()) };
+    match problem(&folder.join(program)) {
+        None => Ok(()),
+        // A line end of Windows is a part of the name.
+        Some(reason) => Err(format!(
+            "{}: its first line names the program '{}': {reason}",
+            script.display(),
+            program.escape_debug()
+        )),
+    }
+}
+
+/// Whether a manifest makes a Job.
+///
+/// # Errors
+/// The reason, and the remedy.
+#[cfg(feature = "kubernetes")]
+pub fn manifest(settings: &fleet::Kubernetes) -> Result<(), String> {
+    kubernetes::check(settings).map_err(|failure| failure.reason)
+}
+
+/// Whether a manifest makes a Job.
+///
+/// # Errors
+/// This build has no Kubernetes.
+#[cfg(not(feature = "kubernetes"))]
+pub fn manifest(_: &fleet::Kubernetes) -> Result<(), String> {
+    Err(super::Missing("kubernetes").failure().reason)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_command_is_looked_for_where_it_would_be_started() {
+        let place = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str, mode: u32| {
+            let path = place.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path.display().to_string()
+        };
+        let whole = file("run/train.sh", "#!/bin/sh\n", 0o755);
+        file("run/plain.sh", "#!/bin/sh\n", 0o644);
+        file("run/lost.sh", "#!/no/such/python3 -u\n", 0o755);
+        file("run/windows.sh", "#!/bin/sh\r\n", 0o755);
+        file("bin/tool", "\u{7f}ELF", 0o755);
+        file("bin/plain", "\u{7f}ELF", 0o644);
+        file("run/own/inner", "\u{7f}ELF", 0o755);
+        let path = format!("/nowhere:{}:own", place.path().join("bin").display());
+        for (program, folder, wanted) in [
+            ("./train.sh", "run", ""),
+            (&*whole, "run", ""),
+            ("tool", "run", ""),
+            ("inner", "run", ""),
+            ("./{model}.sh", "run", ""),
+            ("train.sh", "run", "in none of the folders of $PATH; install it, or give its path: './train.sh'"),
+            ("run/train.sh", "run", "No such file"),
+            ("./plain.sh", "run", "chmod +x"),
+            ("plain", "run", "chmod +x"),
+            ("./own", "run", "is no file"),
+            ("./lost.sh", "run", "'/no/such/python3': No such file"),
+            ("./windows.sh", "run", "'/bin/sh\\r'"),
+            ("tool", "gone", "folder"),
+            ("tool", "run/train.sh", "is no folder"),
+        ] {
+            let asked = fleet::Command {
+                arguments: vec![program.into()],
+                folder: place.path().join(folder),
+                log_bytes: 1 << 10,
+            };
+            let found = command(&asked, &path).err().unwrap_or_default();
+            assert!(found.contains(wanted) && found.is_empty() == wanted.is_empty(), "{program} in {folder}: {found}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Looking at a channel before the night: its template is rendered with an example of every kind of message that it is about,
+//! its settings are read, and on request it is sent a message.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use minijinja::{Error, ErrorKind, UndefinedBehavior};
+use serde_json::{Value, json};
+
+use super::channels;
+use super::kinds::{KINDS, Kind};
+use super::text::{self, Letter};
+use crate::error::{closest, did_you_mean};
+use crate::fleet::{Channel, Fleet};
+use crate::http::{Failure, Http};
+
+/// What is wrong with a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slip {
+    /// What, and the remedy.
+    pub reason: String,
+    /// Whether it holds for all kinds of messages, not for some of them only.
+    pub everywhere: bool,
+}
+
+/// What is wrong with the template of a channel, if it has one: it cannot be read, or it shows a variable that messages do
+/// not have, which would leave a gap.
+pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<Slip> {
+    let Some(source) = &channel.template else { return Vec::new() };
+    let everywhere = |reason: String| vec![Slip { reason, everywhere: true }];
+    let environment = text::environment(UndefinedBehavior::SemiStrict);
+    let template = match environment.template_from_str(source) {
+        Ok(template) => template,
+        Err(e) => return everywhere(format!("the template cannot be read: {}", on_one_line(&e))),
+    };
+    let wanted: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
+    let kinds: Vec<&Kind> = KINDS.iter().filter(|kind| channel.about.contains(&kind.topic)).collect();
+    // What is wrong, what was most likely meant, and the kinds of messages for which it is so.
+    let mut found: IndexMap<String, (Option<String>, Vec<&str>)> = IndexMap::new();
+    for kind in &kinds {
+        let data = example(kind, &fleet.name);
+        let Err(e) = text::written(&template, &data) else { continue };
+        let mut reasons: Vec<(String, Option<String>)> = match e.kind() {
+            ErrorKind::UndefinedError => wanted.iter().filter_map(|name| lacks(&data, name)).collect(),
+            _ => Vec::new(),
+        };
+        if reasons.is_empty() {
+            reasons.push((on_one_line(&e), None));
+        }
+        for (reason, meant) in reasons {
+            let (known, of) = found.entry(reason).or_default();
+            *known = known.take().or(meant);
+            of.push(kind.name);
+        }
+    }
+    let slip = |(reason, (meant, of)): (String, (Option<String>, Vec<&str>))| {
+        let reason = format!("{reason}{}", did_you_mean(meant.as_deref()));
+        match of.len() == kinds.len() {
+            true => Slip { reason: format!("the template shows what no message has: {reason}"), everywhere: true },
+            false => Slip {
+                reason: format!(
+                    "the template shows what some messages do not have ({}): {reason}; give another value with `| default('…')`, \
+                     or ask for it with `is defined`",
+                    of.join(", ")
+                ),
+                everywhere: false,
+            },
+        }
+    };
+    found.into_iter().map(slip).collect()
+}
+
+/// What a template is given, with the figures of an example.
+fn example(kind: &Kind, fleet: &str) -> Value {
+    json!({
+        "fleet": fleet, "topic": kind.topic.name(), "kind": kind.name, "actor": "driftsweep", "subject": "churn",
+        "figures": kind.example(),
+    })
+}
+
+/// A variable that is not there, with the one that was most likely meant.
+fn lacks(data: &Value, name: &str) -> Option<(String, Option<String>)> {
+    let mut at = data;
+    for part in name.split('.') {
+        match at.get(part) {
+            Some(inner) => at = inner,
+            None => {
+                let known = at.as_object().into_iter().flat_map(|map| map.keys()).map(String::as_str);
+                return Some((format!("'{name}'"), closest(part, known).map(str::to_owned)));
+            }
+        }
+    }
+    None
+}
+
+fn on_one_line(error: &Error) -> String {
+    let line = error.line().map_or(String::new(), |line| format!(" (line {line})"));
+    format!("{}{line}", error.detail().unwrap_or("it does not render"))
+}
+
+/// Whether a channel could be used: its secrets, addresses and settings are read; nothing is sent.
+///
+/// # Errors
+/// [`Failure`] with the reason.
+pub fn settings(channel: &Channel, http: &Http) -> Result<(), Failure> {
+    channels::open(channel, http).map(drop)
+}
+
+/// Sends a message that says that it is a test.
+///
+/// # Errors
+/// [`Failure`] with what the other side answered.
+pub fn send_test(channel: &Channel, fleet: &Fleet, http: &Http, now: Timestamp) -> Result<(), Failure> {
+    let text = format!("[{}] a test of channel '{}' by `driftsweep doctor --channels`", fleet.name, channel.name);
+    let id = format!("{}-test-{}", fleet.name, now.as_microsecond());
+    let event = json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": crate::policy::event::source(&fleet.name),
+        "type": "io.driftsweep.test",
+        "subject": channel.name,
+        "time": now,
+        "datacontenttype": "application/json",
+        "data": { "fleet": fleet.name, "kind": "test", "subject": channel.name, "text": text },
+    });
+    channels::open(channel, http)?.send(&Letter { id, event, text }, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::fleet::Options;
+
+    fn slips(about: &str, template: &str) -> Vec<Slip> {
+        let template = toml::Value::from(template);
+        let text = format!(
+            "[[notify]]\nname = \"c\"\nfile = \"c.jsonl\"\n{about}\ntemplate = {template}\n[[model]]\nname = \"m\"\nbaseline = \
+             \"a\"\ncurrent = \"b\"\n"
+        );
+        let fleet = Fleet::parse(&text, Path::new("fleet.toml"), &Options::new()).unwrap();
+        self::template(&fleet.channels[0], &fleet)
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_read_or_is_misspelt_is_found_for_every_kind_of_message() {
+        for kind in KINDS {
+            let about = format!("about = [\"{}\"]", kind.topic.name());
+            assert_eq!(slips(&about, "{{ kind }} {{ subject }} {{ figures | tojson }}"), [], "{}", kind.name);
+            let [slip] = &slips(&about, "{{ subjct }}")[..] else { panic!("{}", kind.name) };
+            assert!(slip.everywhere && slip.reason.contains("'subjct'; did you mean 'subject'?"), "{slip:?}");
+            let [slip] = &slips(&about, "{% if kind %}{{ kind }")[..] else { panic!("{}", kind.name) };
+            assert!(slip.everywhere && slip.reason.contains("cannot be read"), "{slip:?}");
+            // Every figure of the example is there under its name, and not under another.
+            for figure in kind.example().as_object().unwrap().keys() {
+                let only =
+                    format!("{{% if kind == '{}' %}}{{{{ figures.{figure} | tojson }}}}{{% endif %}}", kind.name);
+                assert_eq!(slips(&about, &only), [], "{figure}");
+                let misspelt = format!("{{% if kind == '{}' %}}{{{{ figures.{figure}x }}}}{{% endif %}}", kind.name);
+                let found = slips(&about, &misspelt);
+                assert!(found.len() == 1 && found[0].reason.contains(&format!("figures.{figure}x")), "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_some_messages_lack_is_told_apart_from_what_none_has() {
+        let found = slips("about = [\"job\"]", "{{ figures.model }}: {{ figures.stop_at }}");
+        let [slip] = &found[..] else { panic!("{found:?}") };
+        assert!(
+            !slip.everywhere && slip.reason.contains("job.succeed") && !slip.reason.contains("job.start"),
+            "{slip:?}"
+        );
+        for fine in [
+            "{{ figures.stop_at | default('') }}",
+            "{% if figures.stop_at is defined %}{{ figures.stop_at }}{% endif %}",
+            "{% if figures.stop_at %}{{ figures.stop_at }}{% endif %}",
+            "{% set f = figures %}{{ f.model }}",
+        ] {
+            assert_eq!(slips("about = [\"job\"]", fine), [], "{fine}");
+        }
+        let found = slips("", "{{ figures.reason.nothing.at_all }}{{ figures | nofilter }}");
+        assert!(!found.is_empty() && found.iter().all(|slip| slip.everywhere), "{found:?}");
+    }
+}

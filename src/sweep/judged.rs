@@ -1,0 +1,169 @@
+//! What was not judged, and why: no verdict is not the same as no drift.
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{Feature, ModelReport, Side};
+use crate::error::Status;
+
+/// Features without a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotJudged {
+    /// How many.
+    pub features: usize,
+    /// Why, and what would judge them.
+    pub reason: String,
+}
+
+/// What was compared: where there are too few rows the remedy depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// Two snapshots by the command line.
+    Pair,
+    /// A model in a window.
+    Whole,
+    /// A segment of a model.
+    Segment,
+}
+
+impl Feature {
+    /// Whether nobody has looked at it, although somebody may believe so: it was not compared, or gave no verdict. Failures
+    /// are told on their own, and times are compared on request only.
+    pub fn is_not_judged(&self) -> bool {
+        let without = matches!(
+            self.status,
+            Status::InsufficientData | Status::AllNull | Status::UnsupportedType | Status::NotCovered
+        );
+        // Missing rates are judged even where there are no values.
+        without && !self.verdict.drifted
+    }
+
+    /// Whether there is a verdict on it.
+    pub fn is_judged(&self) -> bool {
+        self.verdict.drifted || matches!(self.status, Status::Ok | Status::Constant)
+    }
+}
+
+impl ModelReport {
+    /// Why nothing of the model was judged, if that is so although it could be compared.
+    pub fn why_not_judged(&self) -> Option<String> {
+        let not_judged = self.not_judged.as_ref()?;
+        (!self.features.iter().any(Feature::is_judged)).then(|| not_judged.reason.clone())
+    }
+}
+
+impl NotJudged {
+    /// Of the features of a comparison; `min_rows` is the fewest values a side that a verdict on a feature takes.
+    pub(super) fn of(features: &[Feature], compared: Compared, min_rows: impl Fn(&str) -> u64) -> Option<Self> {
+        let with = |status: Status| -> Vec<&Feature> {
+            features.iter().filter(|feature| feature.status == status && feature.is_not_judged()).collect()
+        };
+        let mut reasons: Vec<(usize, String)> = Vec::new();
+        let few = with(Status::InsufficientData);
+        if !few.is_empty() {
+            let least = few.iter().map(|feature| min_rows(&feature.name)).max().unwrap_or_default();
+            reasons.push((few.len(), too_few(&few, compared, least)));
+        }
+        for (status, reason) in [
+            (
+                Status::AllNull,
+                "nothing but missing values on one side; correct the source of the columns, or leave them out (exclude)",
+            ),
+            (Status::UnsupportedType, "a type that cannot be compared; cast the columns, or leave them out (exclude)"),
+            (Status::NotCovered, "the deadline came first; run the sweep again to go on"),
+        ] {
+            let found = with(status).len();
+            if found > 0 {
+                reasons.push((found, reason.into()));
+            }
+        }
+        let features = reasons.iter().map(|(found, _)| found).sum();
+        let reason = match &reasons[..] {
+            [] => return None,
+            [(_, only)] => only.clone(),
+            several => {
+                let told: Vec<String> = several.iter().map(|(found, reason)| format!("{found}: {reason}")).collect();
+                told.join("; ")
+            }
+        };
+        Some(Self { features, reason })
+    }
+}
+
+fn too_few(features: &[&Feature], compared: Compared, least: u64) -> String {
+    let values = |side: &Side| side.rows - side.null - side.nan;
+    let most = |of: &dyn Fn(&Feature) -> u64| features.iter().map(|feature| of(feature)).max().unwrap_or_default();
+    let (baseline, current) = (most(&|feature| feature.baseline.rows), most(&|feature| feature.current.rows));
+    let rows = baseline.min(current);
+    let found = match rows < least {
+        true => format!("at most {rows} rows on one side"),
+        false => {
+            let values = most(&|feature| values(&feature.baseline).min(values(&feature.current)));
+            format!("at most {values} values on one side, for the others are missing")
+        }
+    };
+    let limit = if compared == Compared::Pair { "--min-rows" } else { "min_rows" };
+    let remedy = match compared {
+        Compared::Pair => "more rows",
+        _ if rows >= least => "columns with more values",
+        _ if baseline < current => "a larger baseline",
+        Compared::Whole => "a longer window (windows = [\"7d\"])",
+        Compared::Segment => "a longer window (windows = [\"7d\"]), larger segments",
+    };
+    format!("{found}, fewer than min_rows = {least}; {remedy} or a smaller {limit} would judge them")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::report::{Rows, Verdict};
+
+    fn feature(status: Status, baseline: u64, current: u64) -> Feature {
+        let rows = Rows { baseline, current };
+        Feature { name: "x".into(), status, ..Feature::failed(rows, String::new()) }
+    }
+
+    #[test]
+    fn every_status_is_judged_failed_by_design_without_a_verdict_or_not_judged() {
+        for (status, judged, not_judged) in [
+            (Status::Ok, true, false),
+            (Status::Constant, true, false),
+            (Status::InsufficientData, false, true),
+            (Status::AllNull, false, true),
+            (Status::UnsupportedType, false, true),
+            (Status::NotCovered, false, true),
+            (Status::MissingColumn, false, false),
+            (Status::TypeChanged, false, false),
+            (Status::Unreadable, false, false),
+            (Status::InternalError, false, false),
+            (Status::NotCompared, false, false),
+            (Status::Added, false, false),
+        ] {
+            let mut feature = feature(status, 10, 10);
+            assert_eq!((feature.is_judged(), feature.is_not_judged()), (judged, not_judged), "{status:?}");
+            let one = NotJudged::of(std::slice::from_ref(&feature), Compared::Whole, |_| 1000);
+            assert_eq!(one.map(|found| found.features), not_judged.then_some(1), "{status:?}");
+            feature.verdict = Verdict { drifted: true, reasons: vec!["missing".into()] };
+            assert!(feature.is_judged() && !feature.is_not_judged(), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn the_reason_names_the_side_that_is_too_small_and_what_would_judge() {
+        let few = |baseline, current| vec![feature(Status::InsufficientData, baseline, current); 40];
+        let reason = |features: &[Feature], compared| NotJudged::of(features, compared, |_| 1000).unwrap().reason;
+        assert_eq!(
+            reason(&few(5000, 300), Compared::Whole),
+            "at most 300 rows on one side, fewer than min_rows = 1000; a longer window (windows = [\"7d\"]) or a smaller \
+             min_rows would judge them"
+        );
+        assert!(reason(&few(300, 5000), Compared::Whole).contains("a larger baseline or a smaller min_rows"));
+        assert!(reason(&few(5000, 300), Compared::Segment).contains("larger segments or a smaller min_rows"));
+        assert!(reason(&few(5000, 300), Compared::Pair).contains("more rows or a smaller --min-rows"));
+        let mut sparse = feature(Status::InsufficientData, 5000, 5000);
+        sparse.current.null = 4990;
+        assert!(reason(&[sparse.clone()], Compared::Whole).starts_with("at most 10 values on one side"));
+        let mixed = [sparse, feature(Status::AllNull, 5000, 5000), feature(Status::AllNull, 5000, 5000)];
+        let found = NotJudged::of(&mixed, Compared::Whole, |_| 1000).unwrap();
+        assert!(found.features == 3 && found.reason.contains("; 2: nothing but missing values"), "{found:?}");
+    }
+}
