@@ -8,6 +8,8 @@ use driftsweep::count::gpu;
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::sweep::{Plan, Rows};
 
+use super::memory::StoreArgs;
+
 #[derive(Args)]
 pub struct DoctorArgs {
     /// A fleet file to check: every snapshot is opened, nothing is counted
@@ -16,6 +18,8 @@ pub struct DoctorArgs {
     /// Measures the chosen adapter: upload, memory, counting
     #[arg(long)]
     measure: bool,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
@@ -70,7 +74,7 @@ fn check(args: &DoctorArgs, text: &mut String) -> anyhow::Result<u8> {
     }
     let Some(path) = &args.fleet else { return Ok(0) };
 
-    let fleet = Fleet::read(path, &Options::new())?;
+    let fleet = args.store.with_baselines(path, Fleet::read(path, &Options::new())?)?;
     writeln!(text, "fleet      {}: {} models", fleet.name, fleet.models.len())?;
     let mut broken = 0;
     let now = jiff::Timestamp::now();

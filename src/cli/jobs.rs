@@ -10,11 +10,12 @@ use driftsweep::fleet::{Fleet, Money};
 use driftsweep::http::Http;
 use driftsweep::policy::drift::DriftVerdict;
 use driftsweep::retrain::approval::By;
-use driftsweep::retrain::{Job, State, queue};
+use driftsweep::retrain::{Job, Renewal, State, queue};
 use driftsweep::scheduler::{self, Answer, Means};
 use driftsweep::store::{RunEntry, Store, Versioned};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::TextFormat;
@@ -117,14 +118,18 @@ pub fn run(command: &JobsCommand) -> anyhow::Result<u8> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open()?;
+    let (fleet, mut store) = args.memory.open()?;
     let wanted = |job: &Job| {
         let state = args.in_state.as_ref().map_or(args.all || !job.state.is_final(), |state| state == job.state.name());
         state && args.model.as_ref().is_none_or(|model| *model == job.model)
     };
     let jobs: Vec<Job> = store.jobs("")?.into_iter().map(|versioned| versioned.job).filter(wanted).collect();
     if args.format == TextFormat::Json {
-        super::write_json(&jobs)?;
+        let mut listed = Vec::new();
+        for job in &jobs {
+            listed.push(Listed { job, outdated_baseline: outdated(&fleet, &mut store, job)? });
+        }
+        super::write_json(&listed)?;
         return Ok(0);
     }
     let mut table = super::table(["job", "model", "trigger", "state", "since", "priority", "expected", "spent"]);
@@ -145,17 +150,49 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// A job as it is listed for programs.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    job: &'a Job,
+    /// What follows from a baseline that is older than the training, where this was the last of its model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outdated_baseline: Option<String>,
+}
+
+/// What is to be said of the baseline of a model of which a job was the last training.
+fn outdated(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<String>> {
+    let model = fleet.models.iter().find(|model| model.name == job.model);
+    let Some(model) = model.filter(|_| job.state == State::Succeeded) else { return Ok(None) };
+    if store.last_trained(&job.model)?.is_none_or(|(last, _)| last != job.id) {
+        return Ok(None);
+    }
+    let found = store.outdated_baseline(fleet, model, Timestamp::now())?;
+    Ok(found.map(|found| found.sentence(&fleet.zone)))
+}
+
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open()?;
     let job = find(&mut store, &args.job)?.job;
     let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
     let runs = store.runs_of(&job.id)?;
+    let outdated_baseline = outdated(&fleet, &mut store, &job)?;
     if args.format == TextFormat::Json {
-        super::write_json(&json!({ "job": job, "event": event, "runs": runs }))?;
+        super::write_json(&json!({ "job": Listed { job: &job, outdated_baseline }, "event": event, "runs": runs }))?;
         return Ok(0);
     }
     let state = args.memory.folder();
-    super::write_text(&page(&fleet, &job, &event, &runs, &state)?)?;
+    let mut text = page(&fleet, &job, &event, &runs, &state)?;
+    // What was true at its end may not be any more.
+    let at_its_end = job.baseline.as_ref().filter(|renewal| !matches!(renewal, Renewal::Kept { .. }));
+    let sentences: Vec<String> = at_its_end.and_then(Renewal::sentence).into_iter().chain(outdated_baseline).collect();
+    if !sentences.is_empty() {
+        writeln!(text, "\nbaseline")?;
+    }
+    for sentence in &sentences {
+        writeln!(text, "  {}", super::shown(sentence))?;
+    }
+    super::write_text(&text)?;
     Ok(0)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Options};
-use driftsweep::store::Store;
+use driftsweep::store::{Store, is_postgres};
 
 use super::state::FolderArgs;
 
@@ -38,6 +38,13 @@ impl MemoryArgs {
 pub struct StoreArgs {
     #[command(flatten)]
     pub folders: FolderArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Which store it is.
+#[derive(Args)]
+pub struct PlaceArgs {
     /// The store: the path of an SQLite file, or a postgres:// URL; one with a password belongs into the environment
     /// [default: $DRIFTSWEEP_STORE, or driftsweep.sqlite in the state]
     #[arg(long, value_name = "PATH|URL")]
@@ -50,8 +57,7 @@ const VARIABLE: &str = "DRIFTSWEEP_STORE";
 impl StoreArgs {
     /// Opens the memory of a fleet.
     pub fn open(&self, path: &Path, fleet: &Fleet) -> Result<Store> {
-        let default = || self.folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned();
-        let place = self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE));
+        let place = self.place.named();
         if place.is_some() && !fleet.named {
             return Err(Error::Fleet {
                 path: path.into(),
@@ -59,6 +65,38 @@ impl StoreArgs {
                 reason: "fleets that may share a store are told apart by name; add name = \"…\" at the top".into(),
             });
         }
-        Store::open(&place.unwrap_or_else(default), &fleet.name)
+        Store::open(&place.unwrap_or_else(|| default_file(&self.folders, path)), &fleet.name)
+    }
+
+    /// The fleet with the baselines that were set for it.
+    pub fn with_baselines(&self, path: &Path, fleet: Fleet) -> Result<Fleet> {
+        self.place.with_baselines(&self.folders, path, fleet)
+    }
+}
+
+/// The store of a fleet for which none is named.
+fn default_file(folders: &FolderArgs, path: &Path) -> String {
+    folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned()
+}
+
+impl PlaceArgs {
+    /// The store that the command line or the environment names.
+    fn named(&self) -> Option<String> {
+        self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE))
+    }
+
+    /// The fleet with the baselines that were set for it. What only reads makes no store where there is none.
+    pub fn with_baselines(&self, folders: &FolderArgs, path: &Path, fleet: Fleet) -> Result<Fleet> {
+        let place = match self.named() {
+            // In a shared store nothing can be kept for a fleet without a name.
+            Some(_) if !fleet.named => return Ok(fleet),
+            Some(place) => place,
+            None => default_file(folders, path),
+        };
+        if !is_postgres(&place) && !Path::new(place.strip_prefix("sqlite://").unwrap_or(&place)).exists() {
+            return Ok(fleet);
+        }
+        let set = Store::open(&place, &fleet.name)?.set_baselines()?;
+        Ok(fleet.with_baselines(&set))
     }
 }

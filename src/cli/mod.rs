@@ -7,6 +7,7 @@ macro_rules! say {
 
 mod audit;
 mod baseline;
+mod baselines;
 mod bench;
 mod budget;
 mod calibrate;
@@ -114,7 +115,7 @@ enum Command {
     Supervise(jobs::SuperviseArgs),
     /// Shows what the sweeps before found
     History(history::HistoryArgs),
-    /// Freezes training snapshots, so that no sweep reads them again
+    /// Freezes training snapshots, so that no sweep reads them again; lists, sets and restores the baselines of models
     #[command(subcommand)]
     Baseline(baseline::BaselineCommand),
     /// Writes a fleet file from snapshots: types inferred; ids, times, labels and predictions left out

@@ -57,6 +57,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         return Err(super::bad("--now", "lies in the future: nothing would be due until then"));
     }
     let mut store = args.store.open(&args.fleet, &fleet)?;
+    let fleet = fleet.with_baselines(&store.set_baselines()?);
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
     // A sweep takes its time: it is later now. Trainings do not wait for it, nor for what keeps it from being run.
@@ -66,9 +67,10 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
         TextFormat::Table => super::write_text(&(summary(&ticked, &options) + &jobs_done(&passed)))?,
     }
-    for Trouble { model, run, reason } in &passed.passed.troubles {
+    for Trouble { model, run, reason, lasting } in &passed.passed.troubles {
         let (model, reason) = (super::shown(model), super::shown(reason));
-        say!("driftsweep: model '{model}': run {run}: {reason}; the next tick tries again");
+        let again = if *lasting { "" } else { "; the next tick tries again" };
+        say!("driftsweep: model '{model}': run {run}: {reason}{again}");
     }
     if let Some(ahead) = ticked.ahead {
         say!(
@@ -144,7 +146,8 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
         for (state, times) in passed.steps {
             *done.passed.steps.entry(state).or_default() += times;
         }
-        done.passed.troubles = passed.troubles;
+        done.passed.troubles.retain(|trouble| trouble.lasting);
+        done.passed.troubles.extend(passed.troubles);
         let begun = Instant::now();
         let enough = || begun.elapsed() > MESSAGES_WITHIN;
         let delivered = match store.alone("outbox", |store| notify::deliver(fleet, store, &http, at, &enough)) {

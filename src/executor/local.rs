@@ -3,8 +3,8 @@
 //!
 //! In the folder of a run: `task.json` (what to run), `event.json` (the event), `lock` (held as long as the supervisor,
 //! or any process of the command that keeps its standard input, lives), `started` (never started twice), `group` (the
-//! process group), `output.log` and `output.1.log` (the latest output), `answer.json` (what the command says it cost, if
-//! it does), `cancel` (asks the supervisor to stop it), `result.json` (how it ended).
+//! process group), `output.log` and `output.1.log` (the latest output), `answer.json` (what the command says it cost, and
+//! its new baseline, if it does), `cancel` (asks the supervisor to stop it), `result.json` (how it ended).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -105,7 +105,8 @@ impl Executor for Local<'_> {
             let ended: Ended =
                 serde_json::from_slice(&bytes).map_err(|e| Failure::passing(format!("result.json: {e}")))?;
             let said = fs::read(file("answer.json")).ok().and_then(|bytes| serde_json::from_slice::<Said>(&bytes).ok());
-            Ok(Some(Progress::Ended(Ended { cost: said.and_then(|said| said.cost()), ..ended })))
+            let baseline = said.as_ref().and_then(Said::baseline);
+            Ok(Some(Progress::Ended(Ended { cost: said.and_then(|said| said.cost()), baseline, ..ended })))
         };
         if let Some(ended) = result()? {
             return Ok(ended);

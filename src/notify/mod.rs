@@ -36,6 +36,7 @@ fn topic(kind: &str) -> Option<Topic> {
         "event.open" => Topic::Event,
         "job.ask" | "job.escalate" | "job.approve" | "job.reject" | "job.expire" => Topic::Approval,
         "job.start" | "job.succeed" | "job.retry" | "job.fail" | "job.time_out" | "job.cancel" => Topic::Job,
+        "baseline.set" | "baseline.restore" => Topic::Job,
         "budget.warning" => Topic::Budget,
         _ => return None,
     })

@@ -37,6 +37,12 @@ retraining is off: {{ f.reason }}
 training started, attempt {{ f.attempt }}
 {%- elif kind == 'job.succeed' -%}
 trained, for {{ f.spent }}
+{%- if f.about_baseline %}
+{{ f.about_baseline }}
+{%- endif %}
+{%- elif kind in ('baseline.set', 'baseline.restore') -%}
+{% if kind == 'baseline.set' %}a new baseline is used{% else %}a former baseline is used again{% endif %}: {{ f.new.place }}, \
+in place of {{ f.former.place }} ({{ actor }}: {{ f.reason }})
 {%- elif kind == 'job.retry' -%}
 training failed, and is tried again after {{ f.not_before }}: {{ f.reason }}
 {%- elif kind == 'budget.warning' -%}

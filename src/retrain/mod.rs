@@ -10,4 +10,4 @@ pub mod queue;
 pub use approval::{Grant, Request};
 pub use budget::{Ledger, Overrun};
 pub use cost::{Estimate, Worth};
-pub use job::{Illegal, Job, State, Step, Stopping};
+pub use job::{Illegal, Job, Renewal, State, Step, Stopping};

@@ -7,6 +7,7 @@
 //! it once.
 
 mod answer;
+mod renew;
 mod watch;
 mod worth;
 
@@ -19,6 +20,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use answer::{Answer, answer, cancel};
+pub use renew::{Kept, Setting, has_baseline, in_use, keep, set};
 pub use worth::reckon;
 
 use crate::error::{Error, Result};
@@ -29,7 +31,7 @@ use crate::notify::{self, Fact};
 use crate::retrain::approval::{self, By};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
-use crate::retrain::{Grant, Job, Ledger, Overrun, Request, State, Step, Stopping};
+use crate::retrain::{Grant, Job, Ledger, Overrun, Renewal, Request, State, Step, Stopping};
 use crate::store::{ITSELF, RunEntry, Store, Versioned};
 
 /// What a pass works with.
@@ -62,6 +64,8 @@ pub struct Trouble {
     pub run: String,
     /// Why.
     pub reason: String,
+    /// Whether it is not tried again.
+    pub lasting: bool,
 }
 
 /// Once over all jobs. `step` is told before each step, by its name.
@@ -452,7 +456,32 @@ fn advance(
     describe(fleet, &job, &mut body);
     let kind = format!("job.{}", step.name());
     notify::record(fleet, store, Fact { at: now, actor, kind: &kind, subject: &job.id, body })?;
+    use_new_baseline(fleet, store, &job, step, now)?;
     Ok(Some(Versioned { job, version: versioned.version + 1 }))
+}
+
+/// Uses the baseline that a training has named from now on.
+fn use_new_baseline(fleet: &Fleet, store: &mut Store, job: &Job, step: &Step, now: Timestamp) -> Result<()> {
+    let Step::Succeed {
+        baseline: Renewal::Set { named, content_hash, former_content_hash, .. },
+        place: Some(place),
+        ..
+    } = step
+    else {
+        return Ok(());
+    };
+    let Some(model) = fleet.models.iter().find(|model| model.name == job.model) else { return Ok(()) };
+    let setting = Setting {
+        kind: "baseline.set",
+        place,
+        content_hash: content_hash.clone(),
+        former_content_hash: former_content_hash.clone(),
+        job: Some(&job.id),
+        by: ITSELF,
+        reason: &format!("its training has named {named}"),
+        at: now,
+    };
+    set(fleet, store, model, setting).map(drop)
 }
 
 /// What somebody who is told of a step wants to know beside it.
@@ -472,7 +501,12 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
                 body["gain"] = worth.gain.to_string().into();
             }
         }
-        state if state.is_final() => body["spent"] = job.spent.to_string().into(),
+        state if state.is_final() => {
+            body["spent"] = job.spent.to_string().into();
+            if let Some(sentence) = job.baseline.as_ref().and_then(Renewal::sentence) {
+                body["about_baseline"] = sentence.into();
+            }
+        }
         _ => {}
     }
 }

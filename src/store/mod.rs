@@ -2,6 +2,7 @@
 //! PostgreSQL by its URL.
 
 mod audit;
+mod baselines;
 mod database;
 mod jobs;
 
@@ -14,6 +15,7 @@ use sqlx::{Row, query};
 use crate::atomic::hex;
 use crate::error::{Error, Result};
 pub use audit::{ITSELF, Record, Verified};
+pub use baselines::BaselineEntry;
 use database::Database;
 pub use database::is_postgres;
 pub use jobs::{Message, RunEntry, Versioned};

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
 #![allow(clippy::print_stderr)] // Long tests say how far they are.
 
+mod baselines;
 mod cli;
 mod csv;
 mod damage;
