@@ -115,10 +115,16 @@ pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// The number of the baseline in use: of the last that was set, unless the fleet file names another one since.
+fn number_in_use(model: &Model, entries: &[BaselineEntry]) -> u64 {
+    let counts = |last: &&BaselineEntry| !model.previous && last.declared == model.declared_baseline;
+    entries.last().filter(counts).map_or(0, |last| last.number)
+}
+
 /// The baseline in the fleet file, and those that were set.
 fn listed(fleet: &Fleet, store: &mut Store, model: &Model, now: Timestamp) -> anyhow::Result<Vec<Listed>> {
     let entries = store.baseline_entries(Some(&model.name))?;
-    let in_use = entries.last().filter(|last| model.is_compared_with(&last.setting())).map_or(0, |last| last.number);
+    let in_use = number_in_use(model, &entries);
     let outdated = store.outdated_baseline(fleet, model, now)?.map(|found| found.sentence(&fleet.zone));
     let note = |number: u64| if number == in_use { outdated.clone().unwrap_or_default() } else { String::new() };
     let own = fleet.own_baseline(model, now);
@@ -179,11 +185,11 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
     let Some(last) = entries.last() else {
         return Err(wrong("no baseline was ever set for it; that of the fleet file is in use".into()));
     };
-    let in_use = if model.is_compared_with(&last.setting()) { last.number } else { 0 };
+    let in_use = number_in_use(model, &entries);
     let number = match args.to {
         Some(number) => number,
         // The fleet file names another one now: the one before is the last that was set.
-        None if in_use == 0 && !last.place.is_empty() => last.number,
+        None if in_use == 0 => last.number,
         None => last.number - 1,
     };
     let place = match entries.iter().find(|entry| entry.number == number) {

@@ -19,6 +19,7 @@ mod explain;
 mod generate;
 mod history;
 mod init;
+mod job_page;
 mod jobs;
 mod memory;
 mod mute;

@@ -220,7 +220,7 @@ impl Said {
 
     /// An amount that is none is not taken for one.
     fn cost(&self) -> Option<Money> {
-        self.cost.and_then(Money::from_dollars).filter(|cost| *cost >= Money::ZERO)
+        self.cost.and_then(Money::of).filter(|cost| *cost >= Money::ZERO)
     }
 
     /// The new baseline as it is named. What is no text is passed on as it is, to be refused with its name.

@@ -19,7 +19,7 @@ pub use baselines::SetBaseline;
 use channel::ChannelTable;
 pub use channel::{Channel, Email, Security, Topic, Way};
 use guess::is_pandas_index;
-pub use money::Money;
+pub use money::{Currency, Money};
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 use policy::TriggerTable;
 pub use policy::{

@@ -25,6 +25,9 @@ const TEMPLATE: &str = "\
 retraining is asked for by its {{ f.trigger }} trigger: {{ f.reason }}
 {%- elif kind in ('job.ask', 'job.escalate') -%}
 may it be retrained? {{ f.question }}
+{%- for line in f.evidence %}
+{{ line }}
+{%- endfor %}
 Expected cost {{ f.expected }} ({{ f.low }} to {{ f.high }}), expected gain {{ f.gain }}.
 Answer by {{ f.request.due }}: driftsweep approve {{ subject }} (asked: {{ f.asked }})
 {%- elif kind == 'job.approve' -%}

@@ -3,9 +3,11 @@
 pub mod calibrate;
 pub mod drift;
 pub mod event;
+pub mod evidence;
 pub mod outcome;
 pub mod outdated;
 pub mod performance;
+mod shape;
 
 use serde::{Deserialize, Serialize};
 

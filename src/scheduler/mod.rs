@@ -6,6 +6,7 @@
 //! only if nobody else has changed the job since; a run is noted before it is started, and starting it twice is starting
 //! it once.
 
+mod amounts;
 mod answer;
 mod renew;
 mod watch;
@@ -28,6 +29,7 @@ use crate::executor::Run;
 use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
+use crate::policy;
 use crate::retrain::approval::{self, By};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
@@ -189,7 +191,8 @@ impl Pass<'_> {
         for versioned in self.store.jobs_in("costed")? {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let Some(estimate) = &versioned.job.estimate else { continue };
-            let step = match approval::reasons(rules, retrain, &versioned.job.trigger, estimate) {
+            let currency = &self.fleet.governance.budget.currency;
+            let step = match approval::reasons(rules, currency, retrain, &versioned.job.trigger, estimate) {
                 Ok(reason) => {
                     Step::Approve { grant: Grant { by: By::Policy, reason, at: self.now, overruns: Vec::new() } }
                 }
@@ -302,11 +305,11 @@ impl Pass<'_> {
         for standing in standings(self.fleet, ledger, self.now).into_iter().filter(|standing| standing.warns) {
             (self.step)("warn");
             let (fleet, now) = (self.fleet, self.now);
-            let scope = standing.scope.to_string();
+            let (scope, currency) = (standing.scope.to_string(), &fleet.governance.budget.currency);
             let body = json!({
-                "budget": standing.budget.to_string(),
-                "taken": (standing.spent + standing.committed).to_string(),
-                "forecast": standing.forecast.to_string(),
+                "budget": currency.show(standing.budget),
+                "taken": currency.show(standing.spent + standing.committed),
+                "forecast": currency.show(standing.forecast),
                 "month": month,
             });
             let month = &month;
@@ -440,8 +443,9 @@ fn advance(
         let cost = job.spent - before.spent;
         store.end_run(&job.id, attempt, now, outcome, cost)?;
         body["attempt"] = attempt.into();
-        body["cost"] = cost.cents().into();
+        body["cost"] = cost.plain().into();
     }
+    amounts::as_text(&mut body);
     if job.state.is_final() {
         let (outcome, note) = match &job.state {
             State::Succeeded => ("trained", String::new()),
@@ -453,56 +457,43 @@ fn advance(
             store.set_trained(&job.model, now)?;
         }
     }
+    if let State::AwaitingApproval(_) = job.state {
+        body["evidence"] = evidence(store, &job)?.into();
+    }
     describe(fleet, &job, &mut body);
     let kind = format!("job.{}", step.name());
     notify::record(fleet, store, Fact { at: now, actor, kind: &kind, subject: &job.id, body })?;
-    use_new_baseline(fleet, store, &job, step, now)?;
+    renew::after_training(fleet, store, &job, step, now)?;
     Ok(Some(Versioned { job, version: versioned.version + 1 }))
 }
 
-/// Uses the baseline that a training has named from now on.
-fn use_new_baseline(fleet: &Fleet, store: &mut Store, job: &Job, step: &Step, now: Timestamp) -> Result<()> {
-    let Step::Succeed {
-        baseline: Renewal::Set { named, content_hash, former_content_hash, .. },
-        place: Some(place),
-        ..
-    } = step
-    else {
-        return Ok(());
-    };
-    let Some(model) = fleet.models.iter().find(|model| model.name == job.model) else { return Ok(()) };
-    let setting = Setting {
-        kind: "baseline.set",
-        place,
-        content_hash: content_hash.clone(),
-        former_content_hash: former_content_hash.clone(),
-        job: Some(&job.id),
-        by: ITSELF,
-        reason: &format!("its training has named {named}"),
-        at: now,
-    };
-    set(fleet, store, model, setting).map(drop)
+/// What the trigger of a job fired by, in short.
+fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
+    const COLUMNS: usize = 3;
+    let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
+    Ok(policy::evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS))
 }
 
 /// What somebody who is told of a step wants to know beside it.
 fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
+    let currency = &fleet.governance.budget.currency;
     body["model"] = job.model.clone().into();
     match &job.state {
         State::Running { attempt, .. } => body["attempt"] = (*attempt).into(),
         State::AwaitingApproval(request) => {
-            let reasons: Vec<String> = request.reasons.iter().map(ToString::to_string).collect();
+            let reasons: Vec<String> = request.reasons.iter().map(|reason| reason.sentence(currency)).collect();
             let asked = fleet.governance.approval.approvers.get(request.level).cloned().unwrap_or_default();
             body["question"] = reasons.join("; ").into();
             body["asked"] = asked.join(", ").into();
             if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
-                body["expected"] = estimate.expected.to_string().into();
-                body["low"] = estimate.low.to_string().into();
-                body["high"] = estimate.high.to_string().into();
-                body["gain"] = worth.gain.to_string().into();
+                body["expected"] = currency.show(estimate.expected).into();
+                body["low"] = currency.show(estimate.low).into();
+                body["high"] = currency.show(estimate.high).into();
+                body["gain"] = currency.show(worth.gain).into();
             }
         }
         state if state.is_final() => {
-            body["spent"] = job.spent.to_string().into();
+            body["spent"] = currency.show(job.spent).into();
             if let Some(sentence) = job.baseline.as_ref().and_then(Renewal::sentence) {
                 body["about_baseline"] = sentence.into();
             }

@@ -16,9 +16,9 @@ use crate::executor::Run;
 use crate::fleet::{Executor, Fleet, Model, Retrain};
 use crate::notify::{self, Fact};
 use crate::policy::Outdated;
-use crate::retrain::Renewal;
+use crate::retrain::{Job, Renewal, Step};
 use crate::storage;
-use crate::store::{BaselineEntry, Store};
+use crate::store::{BaselineEntry, ITSELF, Store};
 
 /// A baseline that was checked and is kept where no training writes over it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +162,30 @@ pub fn set(fleet: &Fleet, store: &mut Store, model: &Model, setting: Setting<'_>
     });
     notify::record(fleet, store, Fact { at, actor: by, kind, subject: &model.name, body })?;
     Ok(entry)
+}
+
+/// Uses the baseline that a training has named from now on.
+pub(super) fn after_training(fleet: &Fleet, store: &mut Store, job: &Job, step: &Step, now: Timestamp) -> Result<()> {
+    let Step::Succeed {
+        baseline: Renewal::Set { named, content_hash, former_content_hash, .. },
+        place: Some(place),
+        ..
+    } = step
+    else {
+        return Ok(());
+    };
+    let Some(model) = fleet.models.iter().find(|model| model.name == job.model) else { return Ok(()) };
+    let setting = Setting {
+        kind: "baseline.set",
+        place,
+        content_hash: content_hash.clone(),
+        former_content_hash: former_content_hash.clone(),
+        job: Some(&job.id),
+        by: ITSELF,
+        reason: &format!("its training has named {named}"),
+        at: now,
+    };
+    set(fleet, store, model, setting).map(drop)
 }
 
 impl Pass<'_> {

@@ -13,6 +13,7 @@ mod field;
 mod folders;
 mod golden;
 mod init;
+mod money;
 mod objects;
 mod parity;
 mod properties;

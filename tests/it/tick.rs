@@ -346,7 +346,7 @@ fn a_trained_model_starts_afresh() {
 }
 
 /// Car loans whose labels come late: each twenty days after its prediction, more or less.
-fn loans(folder: &Path, policy: &str) -> PathBuf {
+pub fn loans(folder: &Path, policy: &str) -> PathBuf {
     let (production, labels) = (dataset("car_loan/production.parquet"), dataset("car_loan/production_labels.parquet"));
     let labels = read_parquet(&labels);
     let ids: Vec<i64> = labels.column("id").unwrap().i64().unwrap().iter().flatten().collect();
