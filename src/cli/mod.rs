@@ -103,7 +103,7 @@ enum Command {
     Reject(jobs::DecisionArgs),
     /// Shows what is spent, set aside and forecast this month
     Budget(budget::BudgetArgs),
-    /// Shows what retraining each model costs and gains
+    /// Shows what retraining each model costs and gains, and what is missing to tell
     Economics(budget::EconomicsArgs),
     /// Shows, checks or exports the record of all that was done
     #[command(subcommand)]

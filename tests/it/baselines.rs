@@ -1,12 +1,15 @@
 //! What becomes of the baseline after a training: named by its answer, set and restored by people; on both stores.
 
 use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+use driftsweep::http::Http;
 use serde_json::{Value, json};
 
+use super::retrain::{open, pass};
 use super::server::{self, answer};
 use super::tick::World;
 
@@ -324,5 +327,50 @@ fn a_person_sets_a_baseline_and_the_segments_of_the_model_are_in_it() {
         assert_eq!((&record["actor"], &record["body"]["reason"]), (&json!("bo"), &json!("trained elsewhere")));
         let missing = place.run(&["baseline", "set", MODEL, "none.parquet", "--reason", "x", "--by", "bo"]);
         assert_eq!(missing.status.code(), Some(3), "{}", said(&missing));
+    }
+}
+
+#[test]
+fn a_pass_killed_between_any_two_steps_sets_the_baseline_once_and_with_the_end_of_the_training() {
+    let script = format!("echo '{{\"baseline\": \"{NEW}\"}}' > $DRIFTSWEEP_ANSWER_FILE");
+    for place in Place::by_script(&script) {
+        place.drift_on(2);
+        assert_eq!(place.drift_on(3), ["opened"]);
+        let job = place.json(&["jobs", "list", "--all"])[0].clone();
+        let ended = place.state.join("jobs").join(job["id"].as_str().unwrap()).join("1/result.json");
+        for _ in 0..600 {
+            if ended.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(ended.exists());
+        let (fleet, http, now) = (place.world.fleet(), Http::new().unwrap(), "2026-01-03T03:30:00Z".parse().unwrap());
+        let (mut kills, mut steps) = (0, Vec::new());
+        for kill_at in 1.. {
+            let mut step = 0;
+            let mut dies = |name: &str| {
+                step += 1;
+                if step == kill_at {
+                    steps.push(name.to_owned());
+                    resume_unwind(Box::new("killed"));
+                }
+            };
+            let passed =
+                catch_unwind(AssertUnwindSafe(|| pass(&fleet, &place.store, &place.state, &http, now, &mut dies)));
+            let mut store = open(&place.store, &fleet);
+            let entries = store.baseline_entries(Some(MODEL)).unwrap();
+            let succeeded = store.jobs_in("succeeded").unwrap();
+            assert_eq!(entries.len(), succeeded.len(), "both or none");
+            if passed.is_ok() {
+                assert_eq!((entries.len(), entries[0].job.as_ref()), (1, Some(&succeeded[0].job.id)));
+                break;
+            }
+            kills += 1;
+        }
+        assert!(kills > 2 && steps.iter().any(|step| step == "renew baseline"), "{steps:?}");
+        assert_eq!((place.records("baseline.set").len(), place.records("job.succeed").len()), (1, 1));
+        let folder = place.state.join("baselines").join(MODEL);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "no draft is left");
     }
 }

@@ -57,20 +57,20 @@ fn amounts_are_in_the_fleets_currency_for_people_and_in_its_units_for_programs()
         tick("2026-01-03T03:00:00Z");
         let jobs = || json_of(&run(&["jobs", "list", "--all", "--format", "json"]));
         let id = jobs()[0]["id"].as_str().unwrap().to_owned();
-        let answer = |more: &[&str]| {
-            run(&[&["approve", &id, "--by", "ana", "--reason", "x", "--now", "2026-01-03T03:10:00Z"], more].concat())
+        let answer = |now: &str, more: &[&str]| {
+            run(&[&["approve", &id, "--by", "ana", "--reason", "x", "--now", now], more].concat())
         };
         assert!(said(&run(&["jobs", "show", &id])).contains("it may cost EUR 600.00, more than EUR 500.00"));
-        assert!(answer(&[]).status.success());
+        assert!(answer("2026-01-03T03:10:00Z", &[]).status.success());
         // The budgets of fleet and model would be overrun: that is asked, in the same currency.
         tick("2026-01-03T03:11:00Z");
         let asked = said(&run(&["jobs", "show", &id]));
         assert!(asked.contains("2026-01, EUR 500.00, would be overrun by EUR "), "{asked}");
         for (more, words) in [(&[][..], "by EUR "), (&["--overrun", "1"], "is less than EUR ")] {
-            let refused = said(&answer(more));
+            let refused = said(&answer("2026-01-03T03:11:30Z", more));
             assert!(refused.contains(words) && !refused.contains('$'), "{refused}");
         }
-        assert!(answer(&["--overrun", "600"]).status.success());
+        assert!(answer("2026-01-03T03:11:30Z", &["--overrun", "600"]).status.success());
         for minute in 12..59 {
             tick(&format!("2026-01-03T03:{minute}:00Z"));
             if jobs()[0]["state"]["state"] == "succeeded" {
