@@ -64,7 +64,7 @@ pub(super) fn content_hash<'a>(
 pub struct BaselineFile {
     /// Where it came from and how it was counted.
     pub header: Header,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     features: Vec<FeatureHeader>,
     content_hash: String,
     bytes: Vec<u8>,
@@ -131,6 +131,11 @@ impl BaselineFile {
     /// SHA-256 of everything in it.
     pub fn content_hash(&self) -> &str {
         &self.content_hash
+    }
+
+    /// The file as it is stored.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Its features of the whole, in the order of the training snapshot.

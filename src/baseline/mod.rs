@@ -4,10 +4,12 @@
 //! libraries of every language: one tensor per list of integers, and the description of the features, the
 //! source files, the settings and a content hash in its metadata.
 
+mod adopt;
 mod encode;
 mod file;
 mod freeze;
 
+pub use adopt::{content_hash, file_name, training_snapshot, written};
 pub use file::{BaselineFile, StoredFeature};
 pub use freeze::{BYTES, not_categories};
 

@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use driftsweep::address::shown;
-use driftsweep::baseline::{Baseline, BaselineFile, Frozen};
+use driftsweep::baseline::{self, Baseline, BaselineFile, Frozen, training_snapshot};
 use driftsweep::count::with_threads;
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model};
-use driftsweep::snapshot::Snapshot;
 use driftsweep::storage;
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
-use super::EngineArgs;
+use super::{EngineArgs, baselines};
 
 #[derive(Subcommand)]
 pub enum BaselineCommand {
@@ -23,6 +21,12 @@ pub enum BaselineCommand {
     Build(BuildArgs),
     /// Shows what a baseline file holds
     Show(ShowArgs),
+    /// Lists the baselines of each model: which is in use, which were before, since when, from which training, by whom
+    List(baselines::ListArgs),
+    /// Uses a baseline file or a training snapshot from now on, in place of the baseline in the fleet file
+    Set(baselines::SetArgs),
+    /// Uses a former baseline again
+    Restore(baselines::RestoreArgs),
 }
 
 #[derive(Args)]
@@ -60,6 +64,9 @@ pub fn run(command: &BaselineCommand) -> anyhow::Result<u8> {
     match command {
         BaselineCommand::Build(args) => build(args),
         BaselineCommand::Show(args) => show(args),
+        BaselineCommand::List(args) => baselines::list(args),
+        BaselineCommand::Set(args) => baselines::set(args),
+        BaselineCommand::Restore(args) => baselines::restore(args),
     }
 }
 
@@ -80,7 +87,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
         if !Baseline::is_one(&args.output) {
             return Err(super::bad("--output", "a baseline file is named *.baseline"));
         }
-        let snapshot = open(spec)?;
+        let snapshot = training_snapshot(spec)?;
         let chosen = args.engine.counter(|| snapshot.workload())?;
         let baseline = Baseline::build(&*chosen.counter, &snapshot, Vec::new(), |_| Some(None), &options, now())?;
         super::warn_of_failure(&*chosen.counter);
@@ -89,18 +96,16 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     }
     let path = args.fleet.as_deref().context("a snapshot or --fleet is needed")?;
     let fleet = Fleet::read(path, &options)?;
-    let workload = || fleet.models.par_iter().filter_map(|model| Some(open(&model.baseline).ok()?.workload())).sum();
+    let workload =
+        || fleet.models.par_iter().filter_map(|model| Some(training_snapshot(&model.baseline).ok()?.workload())).sum();
     let counter = args.engine.counter(workload)?.counter;
     let build = |model: &Model| {
         if model.previous {
             say!("model '{}': compared with its previous window, so it has no baseline to build", model.name);
             return Ok(0);
         }
-        let snapshot = open(&model.baseline)?;
-        let segments = model.segments_in(&snapshot)?;
-        let kind_of = |name: &str| model.kind_of(name);
-        let baseline = Baseline::build(&*counter, &snapshot, segments, kind_of, &model.options, now())?;
-        let file = storage::join(&args.output, &format!("{}.baseline", file_name(&model.name)));
+        let baseline = Baseline::of_model(&*counter, model, &model.baseline, now())?;
+        let file = storage::join(&args.output, &format!("{}.baseline", baseline::file_name(&model.name)));
         baseline.write(&file)?;
         Ok(summary(&file, &baseline))
     };
@@ -115,28 +120,6 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     });
     super::warn_of_failure(&*counter);
     Ok(worst)
-}
-
-/// A training snapshot, which must have rows.
-fn open(spec: &str) -> Result<Snapshot, Error> {
-    if Baseline::is_one(Path::new(spec)) {
-        return Err(Error::BadValue { what: shown(spec), reason: "is a baseline file already".into() });
-    }
-    let snapshot = Snapshot::open(spec)?;
-    if snapshot.rows() == 0 { Err(Error::NoRows { path: spec.into() }) } else { Ok(snapshot) }
-}
-
-/// A model's name as a file name: no separators, nothing hidden. Names that had to be changed get a part of
-/// their hash, so that no two models share a file.
-fn file_name(model: &str) -> String {
-    let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let name: String = model.chars().map(safe).take(100).collect();
-    let name = name.trim_start_matches('.');
-    if name == model {
-        return name.to_owned();
-    }
-    let hash = driftsweep::atomic::hex(&Sha256::digest(model));
-    format!("{name}-{}", &hash[..12])
 }
 
 /// Says on standard error what was written; the exit code.

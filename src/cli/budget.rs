@@ -1,6 +1,10 @@
 //! `driftsweep budget` and `economics`
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
 use clap::Args;
+use driftsweep::retrain::cost::point;
 use driftsweep::retrain::{Estimate, Worth};
 use driftsweep::scheduler;
 use driftsweep::store::Access;
@@ -38,24 +42,25 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let ledger = scheduler::ledger(&fleet, &mut store, now)?;
     let standings = scheduler::standings(&fleet, &ledger, now);
+    let currency = &fleet.governance.budget.currency;
     let month = ledger.month().strftime("%Y-%m").to_string();
     if args.format == TextFormat::Json {
-        super::write_json(&json!({ "month": month, "budgets": standings }))?;
+        super::write_json(&json!({ "month": month, "currency": currency.name(), "budgets": standings }))?;
         return Ok(0);
     }
     let mut table = super::table(["budget", "month", "limit", "spent", "set aside", "left", "forecast", "taken"]);
     super::align_right(&mut table, 2..8);
     for standing in &standings {
         let taken = standing.spent + standing.committed;
-        let share = 100.0 * taken.dollars() / standing.budget.dollars().max(f64::MIN_POSITIVE);
+        let share = 100.0 * taken.units() / standing.budget.units().max(f64::MIN_POSITIVE);
         table.add_row([
             standing.scope.to_string(),
             month.clone(),
-            standing.budget.to_string(),
-            standing.spent.to_string(),
-            standing.committed.to_string(),
-            (standing.budget - taken).to_string(),
-            standing.forecast.to_string(),
+            currency.show(standing.budget),
+            currency.show(standing.spent),
+            currency.show(standing.committed),
+            currency.show(standing.budget - taken),
+            currency.show(standing.forecast),
             format!("{share:.0} %{}", if standing.warns { " !" } else { "" }),
         ]);
     }
@@ -68,8 +73,11 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
 struct Line<'a> {
     model: &'a str,
     team: &'a str,
+    currency: &'a str,
     estimate: Estimate,
     worth: Worth,
+    /// What is missing to say more, and how to give it.
+    remedies: Vec<&'static str>,
     break_even_days: Option<f64>,
     advice: &'static str,
 }
@@ -81,7 +89,9 @@ pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
         let Some(retrain) = &model.retrain else { continue };
         let (estimate, worth) = scheduler::reckon(&mut store, model, retrain)?;
         let (break_even_days, advice) = (worth.break_even(estimate.expected), worth.advice(&estimate));
-        lines.push(Line { model: &model.name, team: &retrain.team, estimate, worth, break_even_days, advice });
+        let remedies = worth.missing.iter().map(|missing| missing.sentence()).collect();
+        let (model, team, currency) = (&*model.name, &*retrain.team, fleet.governance.budget.currency.name());
+        lines.push(Line { model, team, currency, estimate, worth, remedies, break_even_days, advice });
     }
     if lines.is_empty() {
         return Err(super::bad("economics", "no model says how it is trained; add [model.retrain]"));
@@ -102,21 +112,40 @@ pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
         "pays after",
         "advice",
     ];
+    let currency = &fleet.governance.budget.currency;
     let mut table = super::table(heading);
     super::align_right(&mut table, 2..8);
     for line in &lines {
         table.add_row([
             line.model.escape_debug().to_string(),
             line.team.escape_debug().to_string(),
-            line.estimate.expected.to_string(),
-            line.estimate.high.to_string(),
+            currency.show(line.estimate.expected),
+            currency.show(line.estimate.high),
             format!("{:.2} {}", line.worth.points, line.worth.loss.name()),
-            line.worth.stale_a_day.to_string(),
-            line.worth.gain.to_string(),
+            currency.show(line.worth.stale_a_day),
+            currency.show(line.worth.gain),
             line.break_even_days.map_or_else(|| "never".into(), |days| format!("{days:.1} days")),
             line.advice.into(),
         ]);
     }
-    super::write_text(&table.to_string())?;
+    let mut text = format!("{table}\n");
+    let points: BTreeSet<String> = lines.iter().filter_map(|line| line.worth.metric).map(point).collect();
+    for point in points {
+        writeln!(text, "{point}")?;
+    }
+    // Models that lack the same are told of together.
+    let mut lacking: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for line in &lines {
+        for remedy in &line.remedies {
+            lacking.entry(remedy).or_default().push(line.model.escape_debug().to_string());
+        }
+    }
+    for (remedy, models) in lacking {
+        const NAMED: usize = 5;
+        let more = models.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        writeln!(text, "{}{more}: {remedy}", models[..models.len().min(NAMED)].join(", "))?;
+    }
+    super::write_text(&text)?;
     Ok(0)
 }

@@ -13,7 +13,7 @@ use driftsweep::policy::calibrate::Limit;
 use jiff::Timestamp;
 use toml_edit::{DocumentMut, Item, Table, value};
 
-use super::state::FolderArgs;
+use super::memory::StoreArgs;
 use super::when::{When, now_or};
 use super::{EngineArgs, TextFormat};
 
@@ -50,7 +50,7 @@ pub struct CalibrateArgs {
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
     #[command(flatten)]
-    folders: FolderArgs,
+    store: StoreArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -74,14 +74,14 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         }
     }
     let options = args.engine.start(super::names_objects(&args.fleet))?;
-    let fleet = Fleet::read(&args.fleet, &options)?;
+    let fleet = args.store.with_baselines(&args.fleet, Fleet::read(&args.fleet, &options)?)?;
     let since = args.since.as_ref().map(|since| since.resolve("--since", &fleet.zone)).transpose()?;
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let metrics = Limit::ALL.map(|limit| limit.figure().to_owned()).to_vec();
     let filter = Filter { metrics, since, ..Filter::default() };
     let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
     let mut past = Past::of(&fleet, wish);
-    match history::each(&args.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
+    match history::each(&args.store.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
         Ok(unreadable) => unreadable.iter().for_each(|error| warn!("left out: {error}")),
         // A fleet may be calibrated before its first sweep.
         Err(Error::NotFound { .. }) => {}

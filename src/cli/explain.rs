@@ -56,7 +56,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
         super::write_json(&json!({ "evaluation": found, "firings": firings }))?;
         return Ok(0);
     }
-    let text = render(model, &found, &firings, &mut store)?;
+    let mut text = render(model, &found, &firings, &mut store)?;
+    if let Some(outdated) = store.outdated_baseline(&fleet, model, found.as_of)? {
+        writeln!(text, "\n{}", outdated.sentence(&fleet.zone))?;
+    }
     super::write_text(&text)?;
     Ok(0)
 }

@@ -1,23 +1,24 @@
 //! `driftsweep jobs`, `approve`, `reject` and the supervisor of commands
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use driftsweep::executor::local;
 use driftsweep::fleet::{Fleet, Money};
 use driftsweep::http::Http;
-use driftsweep::policy::drift::DriftVerdict;
-use driftsweep::retrain::approval::By;
-use driftsweep::retrain::{Job, State, queue};
+use driftsweep::retrain::queue::{Slots, Turn};
+use driftsweep::retrain::{Job, Renewal, State, queue};
 use driftsweep::scheduler::{self, Answer, Means};
-use driftsweep::store::{Access, RunEntry, Store, Versioned};
+use driftsweep::store::{Access, Store, Versioned};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::TextFormat;
+use super::job_page;
 use super::memory::MemoryArgs;
 use super::when::{When, now_or};
 
@@ -84,8 +85,8 @@ pub struct DecisionArgs {
 pub struct ApproveArgs {
     #[command(flatten)]
     decision: DecisionArgs,
-    /// By how many dollars a budget may be overrun, where the question is about that
-    #[arg(long, value_name = "DOLLARS")]
+    /// By how much a budget may be overrun, in the fleet's currency, where the question is about that
+    #[arg(long, value_name = "AMOUNT")]
     overrun: Option<f64>,
 }
 
@@ -126,11 +127,16 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     super::known_model(&fleet, args.model.as_deref(), !all.is_empty())?;
     let jobs: Vec<Job> = all.into_iter().filter(wanted).collect();
     if args.format == TextFormat::Json {
-        super::write_json(&jobs)?;
+        let mut listed = Vec::new();
+        for job in &jobs {
+            listed.push(Listed { job, outdated_baseline: outdated(&fleet, &mut store, job)? });
+        }
+        super::write_json(&listed)?;
         return Ok(0);
     }
     let mut table = super::table(["job", "model", "trigger", "state", "since", "priority", "expected", "spent"]);
     super::align_right(&mut table, 5..8);
+    let currency = &fleet.governance.budget.currency;
     for job in &jobs {
         table.add_row([
             job.id.clone(),
@@ -138,13 +144,49 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
             job.trigger.clone(),
             format!("{} {}", job.state.name(), super::shown(job.state.reason())).trim_end().to_owned(),
             job.since.to_string(),
-            queue::priority(job).to_string(),
-            job.estimate.map(|estimate| estimate.expected.to_string()).unwrap_or_default(),
-            job.spent.to_string(),
+            currency.show(queue::priority(job)),
+            job.estimate.map(|estimate| currency.show(estimate.expected)).unwrap_or_default(),
+            currency.show(job.spent),
         ]);
     }
     super::write_text(&table.to_string())?;
     Ok(0)
+}
+
+/// A job as it is listed for programs.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    job: &'a Job,
+    /// What follows from a baseline that is older than the training, where this was the last of its model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outdated_baseline: Option<String>,
+}
+
+/// What is to be said of the baseline of a model of which a job was the last training.
+fn outdated(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<String>> {
+    let model = fleet.models.iter().find(|model| model.name == job.model);
+    let Some(model) = model.filter(|_| job.state == State::Succeeded) else { return Ok(None) };
+    if store.last_trained(&job.model)?.is_none_or(|(last, _)| last != job.id) {
+        return Ok(None);
+    }
+    let found = store.outdated_baseline(fleet, model, Timestamp::now())?;
+    Ok(found.map(|found| found.sentence(&fleet.zone)))
+}
+
+/// When a job in the queue will start; a tick without `--now` is taken to come next.
+fn turn(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<Turn>> {
+    if !matches!(job.state, State::Queued { .. }) {
+        return Ok(None);
+    }
+    let mut slots = Slots::default();
+    for run in store.runs_under_way()? {
+        slots.take(&run.retrain);
+    }
+    let queued = store.jobs_in("queued")?;
+    let retrain_of = |job: &Job| fleet.models.iter().find(|model| model.name == job.model)?.retrain.as_ref();
+    let queued: Vec<_> = queued.iter().filter_map(|other| Some((&other.job, retrain_of(&other.job)?))).collect();
+    Ok(Turn::of(&job.id, &queued, slots, &fleet.governance.at_once, Timestamp::now()))
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
@@ -152,134 +194,33 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let job = find(&mut store, &args.job)?.job;
     let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
     let runs = store.runs_of(&job.id)?;
+    let outdated_baseline = outdated(&fleet, &mut store, &job)?;
     if args.format == TextFormat::Json {
-        super::write_json(&json!({ "job": job, "event": event, "runs": runs }))?;
+        super::write_json(&json!({ "job": Listed { job: &job, outdated_baseline }, "event": event, "runs": runs }))?;
         return Ok(0);
     }
     let state = args.memory.folder();
-    super::write_text(&page(&fleet, &job, &event, &runs, &state)?)?;
+    let turn = turn(&fleet, &mut store, &job)?;
+    let mut text = job_page::page(&fleet, &job, &event, &runs, (&state, turn))?;
+    // What was true at its end may not be any more.
+    let at_its_end = job.baseline.as_ref().filter(|renewal| !matches!(renewal, Renewal::Kept { .. }));
+    let sentences: Vec<String> = at_its_end.and_then(Renewal::sentence).into_iter().chain(outdated_baseline).collect();
+    if !sentences.is_empty() {
+        writeln!(text, "\nbaseline")?;
+    }
+    for sentence in &sentences {
+        writeln!(text, "  {}", super::shown(sentence))?;
+    }
+    super::write_text(&text)?;
     Ok(0)
-}
-
-/// A job on one page.
-fn page(fleet: &Fleet, job: &Job, event: &Value, runs: &[RunEntry], state: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let retrain = fleet.models.iter().find(|model| model.name == job.model).and_then(|model| model.retrain.as_ref());
-    writeln!(text, "job {}", job.id)?;
-    writeln!(text, "  model      {}", job.model.escape_debug())?;
-    if let Some(retrain) = retrain {
-        writeln!(text, "  team       {}", retrain.team.escape_debug())?;
-        writeln!(text, "  trained by {} on {}", retrain.executor.name(), retrain.resource.escape_debug())?;
-    }
-    let why = job.state.reason();
-    let why = if why.is_empty() { String::new() } else { format!(": {}", super::shown(why)) };
-    writeln!(text, "  state      {} since {}{why}", job.state.name().replace('_', " "), job.since)?;
-    writeln!(text, "  asked for  {}, wanted until {}", job.requested_at, job.deadline)?;
-    writeln!(text, "\nwhy: the {} trigger", job.trigger)?;
-    for line in evidence(&job.trigger, &event["data"]["details"]) {
-        writeln!(text, "  {line}")?;
-    }
-    if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
-        writeln!(text, "\ncost and gain")?;
-        writeln!(
-            text,
-            "  expected cost {} ({} to {}; declared {}, corrected by {} runs)",
-            estimate.expected, estimate.low, estimate.high, estimate.declared, estimate.runs
-        )?;
-        writeln!(
-            text,
-            "  lost {:.2} points ({}): {} a day; a training gains {} ({} at least)",
-            worth.points,
-            worth.loss.name(),
-            worth.stale_a_day,
-            worth.gain,
-            worth.gain_low
-        )?;
-        let days = worth.break_even(estimate.expected);
-        let days = days.map_or_else(|| "never".into(), |days| format!("after {days:.1} days"));
-        writeln!(text, "  pays {days}; advice: {}", worth.advice(estimate))?;
-    }
-    if let State::AwaitingApproval(request) = &job.state {
-        writeln!(text, "\nmay it be run?")?;
-        for reason in &request.reasons {
-            writeln!(text, "  {reason}")?;
-        }
-        let levels = &fleet.governance.approval.approvers;
-        let asked = levels.get(request.level).map(|names| names.join(", ")).unwrap_or_default();
-        writeln!(
-            text,
-            "  asked: {} (level {} of {}), answer by {}",
-            asked,
-            request.level + 1,
-            levels.len(),
-            request.due
-        )?;
-        let overrun = request.overruns().iter().map(|overrun| overrun.by).max();
-        let overrun = overrun.map(|by| format!(" --overrun {:.2}", by.dollars())).unwrap_or_default();
-        writeln!(text, "  driftsweep approve {} --by NAME --reason TEXT{overrun}", &job.id)?;
-    }
-    if !job.grants.is_empty() {
-        writeln!(text, "\nallowed")?;
-    }
-    for grant in &job.grants {
-        let by = match &grant.by {
-            By::Policy => "policy",
-            By::Person(name) => name,
-        };
-        writeln!(text, "  {} by {}: {}", grant.at, super::shown(by), super::shown(&grant.reason))?;
-        for overrun in &grant.overruns {
-            writeln!(text, "    {overrun}")?;
-        }
-    }
-    if !runs.is_empty() {
-        writeln!(text, "\nruns")?;
-    }
-    for run in runs {
-        let end = run.ended.as_ref().map_or_else(
-            || format!("under way, {} set aside", run.committed),
-            |(at, outcome, cost)| format!("{outcome} {at}, {cost}"),
-        );
-        let folder = scheduler::folder_of(state, &job.id, run.attempt);
-        writeln!(text, "  {} {}: {end}; {}", run.attempt, run.started_at, folder.display())?;
-    }
-    Ok(text)
-}
-
-/// What a trigger fired by.
-fn evidence(trigger: &str, details: &Value) -> Vec<String> {
-    const SHOWN: usize = 10;
-    if trigger == "drift"
-        && let Ok(verdict) = serde_json::from_value::<DriftVerdict>(details.clone())
-    {
-        let mut lines = vec![verdict.reason()];
-        let columns = verdict.comparisons.iter().flat_map(|comparison| &comparison.columns);
-        for column in columns.clone().take(SHOWN) {
-            let signals = column.signals.iter().filter(|signal| signal.counts());
-            let figures: Vec<String> = signals
-                .map(|signal| {
-                    let q = signal.q_value.map(|q| format!(", q {q:.2e}")).unwrap_or_default();
-                    format!("{} {:.4} above {}{q}", signal.metric, signal.value, signal.limit)
-                })
-                .collect();
-            lines.push(format!("{}: {}", column.feature.escape_debug(), figures.join("; ")));
-        }
-        let more = columns.count().saturating_sub(SHOWN);
-        if more > 0 {
-            lines.push(format!("… and {more} more columns"));
-        }
-        return lines;
-    }
-    let Some(details) = details.as_object() else { return Vec::new() };
-    let plain = details.iter().filter(|(_, value)| !value.is_object() && !value.is_array() && !value.is_null());
-    plain.map(|(name, value)| format!("{name}: {}", value.to_string().trim_matches('"'))).collect()
 }
 
 pub fn approve(args: &ApproveArgs) -> anyhow::Result<u8> {
     let overrun = match args.overrun {
-        Some(dollars) => Some(
-            Money::from_dollars(dollars)
+        Some(units) => Some(
+            Money::of(units)
                 .filter(|amount| *amount > Money::ZERO)
-                .ok_or_else(|| super::bad("--overrun", "is an amount of dollars, above 0"))?,
+                .ok_or_else(|| super::bad("--overrun", "is an amount of money, above 0"))?,
         ),
         None => None,
     };

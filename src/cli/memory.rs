@@ -26,7 +26,7 @@ impl MemoryArgs {
         if access != Access::Create {
             store.must_know_fleet()?;
         }
-        Ok((fleet, store))
+        Ok((fleet.with_baselines(&store.set_baselines()?), store))
     }
 
     /// The same, also where nothing is known of the fleet.
@@ -47,6 +47,13 @@ impl MemoryArgs {
 pub struct StoreArgs {
     #[command(flatten)]
     pub folders: FolderArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Which store it is.
+#[derive(Args)]
+pub struct PlaceArgs {
     /// The store: the path of an SQLite file, or a postgres:// URL; one with a password belongs into the environment
     /// [default: $DRIFTSWEEP_STORE, or driftsweep.sqlite in the state]
     #[arg(long, value_name = "PATH|URL")]
@@ -64,8 +71,7 @@ impl StoreArgs {
 
     /// Where the memory of a fleet is.
     pub fn place(&self, path: &Path, fleet: &Fleet) -> Result<String> {
-        let default = || self.folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned();
-        let place = self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE));
+        let place = self.place.named();
         if place.is_some() && !fleet.named {
             return Err(Error::Fleet {
                 path: path.into(),
@@ -73,6 +79,37 @@ impl StoreArgs {
                 reason: "fleets that may share a store are told apart by name; add name = \"…\" at the top".into(),
             });
         }
-        Ok(place.unwrap_or_else(default))
+        Ok(place.unwrap_or_else(|| default_file(&self.folders, path)))
+    }
+
+    /// The fleet with the baselines that were set for it.
+    pub fn with_baselines(&self, path: &Path, fleet: Fleet) -> Result<Fleet> {
+        self.place.with_baselines(&self.folders, path, fleet)
+    }
+}
+
+/// The store of a fleet for which none is named.
+fn default_file(folders: &FolderArgs, path: &Path) -> String {
+    folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned()
+}
+
+impl PlaceArgs {
+    /// The store that the command line or the environment names.
+    fn named(&self) -> Option<String> {
+        self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE))
+    }
+
+    /// The fleet with the baselines that were set for it. What only reads makes no store where there is none.
+    pub fn with_baselines(&self, folders: &FolderArgs, path: &Path, fleet: Fleet) -> Result<Fleet> {
+        let place = match self.named() {
+            // In a shared store nothing can be kept for a fleet without a name.
+            Some(_) if !fleet.named => return Ok(fleet),
+            Some(place) => place,
+            None => default_file(folders, path),
+        };
+        match Store::read(&place, &fleet.name)? {
+            Some(mut store) => Ok(fleet.with_baselines(&store.set_baselines()?)),
+            None => Ok(fleet),
+        }
     }
 }

@@ -22,6 +22,7 @@ macro_rules! error {
 
 mod audit;
 mod baseline;
+mod baselines;
 mod bench;
 mod budget;
 mod calibrate;
@@ -33,6 +34,7 @@ mod explain;
 mod generate;
 mod history;
 mod init;
+mod job_page;
 mod jobs;
 mod memory;
 mod message;
@@ -124,7 +126,7 @@ enum Command {
     Reject(jobs::DecisionArgs),
     /// Shows what is spent, set aside and forecast this month
     Budget(budget::BudgetArgs),
-    /// Shows what retraining each model costs and gains
+    /// Shows what retraining each model costs and gains, and what is missing to tell
     Economics(budget::EconomicsArgs),
     /// Shows, checks or exports the record of all that was done
     #[command(subcommand)]
@@ -137,7 +139,7 @@ enum Command {
     Supervise(jobs::SuperviseArgs),
     /// Shows what the sweeps before found
     History(history::HistoryArgs),
-    /// Freezes training snapshots, so that no sweep reads them again
+    /// Freezes training snapshots, so that no sweep reads them again; lists, sets and restores the baselines of models
     #[command(subcommand)]
     Baseline(baseline::BaselineCommand),
     /// Writes a fleet file from snapshots: types inferred; ids, times, labels and predictions left out

@@ -30,7 +30,7 @@ pub struct FolderArgs {
 #[derive(Args)]
 pub struct StateArgs {
     #[command(flatten)]
-    folders: FolderArgs,
+    pub folders: FolderArgs,
     /// Keep neither (no history unless --history names one): a killed sweep starts anew
     #[arg(long, conflicts_with = "state")]
     no_state: bool,

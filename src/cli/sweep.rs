@@ -12,6 +12,7 @@ use driftsweep::report;
 use driftsweep::sweep::{Plan, Run, Survey};
 use jiff::{SignedDuration, Timestamp};
 
+use super::memory::PlaceArgs;
 use super::state::{State, StateArgs};
 use super::{Bar, EngineArgs, OutputArgs};
 
@@ -36,6 +37,8 @@ pub struct SweepArgs {
     #[command(flatten)]
     state: StateArgs,
     #[command(flatten)]
+    store: PlaceArgs,
+    #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -53,7 +56,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let metrics = super::metric_set(&args.metrics)?;
     let options = args.engine.start(super::names_objects(&args.fleet))?;
     super::protect(args.output.output.as_deref(), [args.fleet.as_path()])?;
-    let mut fleet = Fleet::read(&args.fleet, &options)?;
+    let mut fleet = args.store.with_baselines(&args.state.folders, &args.fleet, Fleet::read(&args.fleet, &options)?)?;
     let inputs = fleet.models.iter().flat_map(|m| m.windows.iter().map(|w| &w.current).chain([&m.baseline]));
     super::protect(args.output.output.as_deref(), inputs.map(Path::new))?;
     if let Some(metrics) = metrics {

@@ -83,6 +83,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         let by = super::variable("USER").unwrap_or_else(|| "unknown".into());
         tick::ask_again(&fleet, &mut store, &args.again, &by, now)?;
     }
+    let fleet = fleet.with_baselines(&store.set_baselines()?);
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
     // Its state is locked: other ticks may sweep while this one waits for trainings.
@@ -268,9 +269,10 @@ fn jobs_done(done: &FollowUp) -> String {
 
 /// Says what was in the way of jobs and messages.
 fn say_troubles(done: &FollowUp) {
-    for Trouble { model, run, reason } in &done.passed.troubles {
+    for Trouble { model, run, reason, lasting } in &done.passed.troubles {
         let (model, reason) = (super::shown(model), super::shown(reason));
-        warn!("model '{model}': run {run}: {reason}; the next tick tries again");
+        let again = if *lasting { "" } else { "; the next tick tries again" };
+        warn!("model '{model}': run {run}: {reason}{again}");
     }
     for Unreadable { table, id, reason } in &done.passed.unreadable {
         let (id, reason) = (super::shown(id), super::shown(reason));

@@ -4,8 +4,8 @@
 //! In the folder of a run: `task.json` (what to run), `event.json` (the event), `lock` (held as long as the supervisor,
 //! or any process of the command that has not closed it, lives), `started` (never started twice; who supervises it),
 //! `group` (the command's process group), `reserve` (room for the result), `output.log` and `output.1.log` (the latest
-//! output), `answer.json` (what the command says it cost, if it does), `cancel` (asks the supervisor to stop it),
-//! `result.json` (how it ended).
+//! output), `answer.json` (what the command says it cost, and its new baseline, if it does), `cancel` (asks the supervisor
+//! to stop it), `result.json` (how it ended).
 
 use std::fs::TryLockError;
 use std::io;
@@ -140,7 +140,8 @@ fn result(run: &Run) -> Result<Option<Progress>, Failure> {
     let ended: Ended = serde_json::from_slice(&bytes).map_err(|e| Failure::passing(format!("result.json: {e}")))?;
     let said = files::read(&run.folder.join("answer.json"), MOST_ANSWER).ok().flatten();
     let said = said.and_then(|bytes| serde_json::from_slice::<Said>(&bytes).ok());
-    Ok(Some(Progress::Ended(Ended { cost: said.and_then(|said| said.cost()), ..ended })))
+    let baseline = said.as_ref().and_then(Said::baseline);
+    Ok(Some(Progress::Ended(Ended { cost: said.and_then(|said| said.cost()), baseline, ..ended })))
 }
 
 /// How far a run is whose supervisor is gone without a result. It has not ended before all of its processes have: another

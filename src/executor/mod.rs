@@ -111,6 +111,8 @@ pub struct Ended {
     pub took: Option<SignedDuration>,
     /// What it cost, if it says so itself.
     pub cost: Option<Money>,
+    /// Its new baseline, if it names one: a baseline file or a snapshot.
+    pub baseline: Option<String>,
 }
 
 /// How a run ended, in a word.
@@ -130,7 +132,7 @@ pub enum Outcome {
 impl Ended {
     /// How a run ended of which no more is known.
     pub fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
-        Self { outcome, reason: reason.into(), took: None, cost: None }
+        Self { outcome, reason: reason.into(), took: None, cost: None, baseline: None }
     }
 }
 
@@ -218,17 +220,22 @@ impl Executor for Missing {
     }
 }
 
-/// What a run says of its own end: a state, what it cost in dollars, and a reason.
+/// What a run says of its own end: a state, what it cost in the fleet's currency, a reason, and its new baseline.
 #[derive(Debug, Deserialize)]
 struct Said {
     state: Option<String>,
     cost: Option<f64>,
     seconds: Option<f64>,
     reason: Option<String>,
+    /// Whatever it is: what is no path must not spoil the rest of the answer.
+    baseline: Option<Value>,
 }
 
 /// More of a reason is not kept.
 const MOST_REASON: usize = 500;
+
+/// No path is longer.
+const MOST_PATH: usize = 4096;
 
 /// How far a run is of which a place says that it does not know it.
 fn unknown(run: &Run) -> Progress {
@@ -239,12 +246,20 @@ impl Said {
     fn of(value: Value) -> Result<Self, Failure> {
         // What it says is not repeated: it may be anything.
         serde_json::from_value(value)
-            .map_err(|_| Failure::passing("its answer is not JSON with state, cost, seconds and reason"))
+            .map_err(|_| Failure::passing("its answer is not JSON with state, cost, seconds, reason and baseline"))
     }
 
     /// An amount that is none is not taken for one.
     fn cost(&self) -> Option<Money> {
-        self.cost.and_then(Money::from_dollars).filter(|cost| *cost >= Money::ZERO)
+        self.cost.and_then(Money::of).filter(|cost| *cost >= Money::ZERO)
+    }
+
+    /// The new baseline as it is named. What is no text is passed on as it is, to be refused with its name.
+    fn baseline(&self) -> Option<String> {
+        match self.baseline.as_ref()? {
+            Value::String(path) => Some(path.chars().take(MOST_PATH).collect()),
+            other => Some(other.to_string().chars().take(MOST_PATH).collect()),
+        }
     }
 
     fn progress(self) -> Result<Progress, Failure> {
@@ -260,9 +275,9 @@ impl Said {
                 ));
             }
         };
-        let cost = self.cost();
+        let (cost, baseline) = (self.cost(), self.baseline());
         let took = self.seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
         let reason = self.reason.unwrap_or_default().chars().take(MOST_REASON).collect();
-        Ok(Progress::Ended(Ended { outcome, reason, took, cost }))
+        Ok(Progress::Ended(Ended { outcome, reason, took, cost, baseline }))
     }
 }

@@ -1,6 +1,7 @@
 //! The fleet file: which models there are, what they were trained on, what they see now, and when a change
 //! counts. TOML, checked as a whole before anything is read, with the line of every mistake.
 
+mod baselines;
 mod channel;
 pub mod daily;
 mod finite;
@@ -15,10 +16,11 @@ mod table;
 mod window;
 
 pub use crate::metric::Kind;
+pub use baselines::SetBaseline;
 use channel::ChannelTable;
 pub use channel::{Channel, Email, Security, Topic, Way};
 use guess::is_pandas_index;
-pub use money::Money;
+pub use money::{Currency, Money};
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 use policy::TriggerTable;
 pub use policy::{
@@ -69,6 +71,8 @@ pub struct Fleet {
     pub governance: Governance,
     /// Who is told what happens.
     pub channels: Vec<Channel>,
+    /// The folder of the file: relative paths are relative to it.
+    pub folder: PathBuf,
 }
 
 /// One model of a fleet.
@@ -78,6 +82,8 @@ pub struct Model {
     pub name: String,
     /// Training snapshot or baseline file.
     pub baseline: String,
+    /// The same as the fleet file has it: relative to the file.
+    pub declared_baseline: String,
     /// What it sees now: one snapshot, or one per named window.
     pub windows: Vec<Window>,
     /// The zone in which days begin and schedules are read.
@@ -275,6 +281,7 @@ impl Fleet {
             models: vec![model.clone()],
             governance: self.governance.clone(),
             channels: self.channels.clone(),
+            folder: self.folder.clone(),
         }
     }
 
@@ -498,6 +505,7 @@ impl Fleet {
             }
             models.push(Model {
                 baseline,
+                declared_baseline: model.baseline,
                 name: model.name,
                 windows,
                 triggers,
@@ -518,8 +526,8 @@ impl Fleet {
         }
         let stem = path.file_stem().map_or_else(|| "fleet".into(), |stem| stem.to_string_lossy().into_owned());
         let named = table.name.is_some();
-        let name = table.name.unwrap_or(stem);
-        Ok(Self { name, named, sweep, zone: fleet_zone, wait_for_data, models, governance, channels })
+        let (name, folder) = (table.name.unwrap_or(stem), folder.to_owned());
+        Ok(Self { name, named, sweep, zone: fleet_zone, wait_for_data, models, governance, channels, folder })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::money::Money;
+use super::money::{Currency, Money};
 use super::policy::{Trigger, duration};
 use super::secret::{Address, Source};
 
@@ -31,6 +31,8 @@ pub struct Budget {
     pub teams: BTreeMap<String, Money>,
     /// The share of a budget from which on there is a warning.
     pub warning: f64,
+    /// In which amounts are given and shown.
+    pub currency: Currency,
 }
 
 /// Who has to allow training, and when.
@@ -113,11 +115,12 @@ pub struct Retrain {
     pub storage: Money,
     /// What may be spent on the model in a month.
     pub budget: Option<Money>,
-    /// What one hundredth of its metric is worth a day.
+    /// What one point is worth a day: a hundredth of its metric where more is better (accuracy, AUC, …), one percent of the
+    /// reference where it is an error (MAE, RMSE, log loss). The reference is `expected`.
     pub point_a_day: Option<Money>,
-    /// What the metric should be; the best since the last training if absent.
+    /// What the metric should be, in the unit of the metric; the best since the last training if absent.
     pub expected: Option<f64>,
-    /// Hundredths that are lost where a trigger fires and nothing is measured.
+    /// Points that are lost where a trigger fires and nothing is measured.
     pub assumed_loss: f64,
     /// For how long a training holds.
     pub holds: SignedDuration,
@@ -235,6 +238,7 @@ pub struct Airflow {
 pub(super) struct BudgetTable {
     month: Option<f64>,
     warning: Option<f64>,
+    currency: Option<String>,
     #[serde(default)]
     teams: BTreeMap<String, f64>,
 }
@@ -334,9 +338,9 @@ struct AirflowTable {
 
 type Checked<T> = std::result::Result<T, String>;
 
-fn money(what: &str, dollars: f64) -> Checked<Money> {
-    let amount = Money::from_dollars(dollars).filter(|amount| *amount >= Money::ZERO);
-    amount.ok_or_else(|| format!("{what} = {dollars} is not an amount of dollars"))
+fn money(what: &str, units: f64) -> Checked<Money> {
+    let amount = Money::of(units).filter(|amount| *amount >= Money::ZERO);
+    amount.ok_or_else(|| format!("{what} = {units} is not an amount of money: give 0 or more, at most a trillion"))
 }
 
 fn number(what: &str, value: f64, most: f64) -> Checked<f64> {
@@ -366,6 +370,7 @@ impl BudgetTable {
             month: money("month", self.month.unwrap_or(10_000.0))?,
             teams: teams.collect::<Checked<_>>()?,
             warning: number("warning", self.warning.unwrap_or(0.8), 1.0)?,
+            currency: self.currency.as_deref().map_or_else(|| Ok(Currency::default()), Currency::parse)?,
         })
     }
 }
@@ -446,7 +451,10 @@ impl RetrainTable {
             storage,
             budget: self.budget.or(fleet.budget).map(|limit| money("budget", limit)).transpose()?,
             point_a_day: self.point_a_day.or(fleet.point_a_day).map(|x| money("point_a_day", x)).transpose()?,
-            expected: self.expected.or(fleet.expected),
+            expected: match self.expected.or(fleet.expected) {
+                Some(value) if !value.is_finite() => return Err(format!("expected = {value} is not a number")),
+                expected => expected,
+            },
             assumed_loss: x("assumed_loss", self.assumed_loss, fleet.assumed_loss, 1e6)?,
             holds: length("holds", &self.holds, &fleet.holds, "30d")?,
             timeout,

@@ -61,11 +61,12 @@ pub const KINDS: &[Kind] = &[
         Topic::Job,
         || json!({ "step": "start", "model": "churn", "attempt": 1, "stop_at": "2026-11-26T11:00:00Z" }),
     ),
-    kind(
-        "job.succeed",
-        Topic::Job,
-        || json!({ "step": "succeed", "model": "churn", "attempt": 1, "spent": "$612.50" }),
-    ),
+    kind("job.succeed", Topic::Job, || {
+        json!({
+            "step": "succeed", "model": "churn", "attempt": 1, "spent": "$612.50",
+            "about_baseline": "the baseline is from 2026-10-01, before the training of 2026-11-26",
+        })
+    }),
     kind("job.retry", Topic::Job, || {
         json!({
             "step": "retry", "model": "churn", "attempt": 1, "reason": "exit code 1; its output is in output.log",
@@ -75,6 +76,8 @@ pub const KINDS: &[Kind] = &[
     kind("job.fail", Topic::Job, failed),
     kind("job.time_out", Topic::Job, failed),
     kind("job.cancel", Topic::Job, failed),
+    kind("baseline.set", Topic::Job, renewed),
+    kind("baseline.restore", Topic::Job, renewed),
     kind(
         "budget.warning",
         Topic::Budget,
@@ -99,8 +102,15 @@ pub const KINDS: &[Kind] = &[
 fn asked() -> Value {
     json!({
         "step": "ask", "model": "churn", "question": "it is expected to cost more than $500.00", "asked": "ana, bo",
-        "expected": "$600.00", "low": "$540.00", "high": "$690.00", "gain": "$4,800.00",
+        "evidence": ["age: psi 0.3100 above 0.15"], "expected": "$600.00", "low": "$540.00", "high": "$690.00", "gain": "$4,800.00",
         "request": { "reasons": [], "level": 0, "asked_at": "2026-11-26T02:05:00Z", "due": "2026-11-26T06:05:00Z" },
+    })
+}
+
+fn renewed() -> Value {
+    json!({
+        "model": "churn", "reason": "the training of 2026-11-20", "new": { "place": "baselines/churn-2.baseline", "content": "00" },
+        "former": { "place": "baselines/churn.baseline", "content": "01" },
     })
 }
 

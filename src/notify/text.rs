@@ -36,6 +36,9 @@ const TEMPLATE: &str = "\
 retraining is asked for by its {{ f.trigger }} trigger: {{ f.reason }}
 {%- elif kind in ('job.ask', 'job.escalate') -%}
 may it be retrained? {{ f.question }}
+{%- for line in f.evidence %}
+{{ line }}
+{%- endfor %}
 Expected cost {{ f.expected }} ({{ f.low }} to {{ f.high }}), expected gain {{ f.gain }}.
 Answer by {{ f.request.due }}: driftsweep approve {{ subject }} (asked: {{ f.asked }})
 {%- elif kind == 'job.approve' -%}
@@ -48,6 +51,12 @@ retraining is off: {{ f.reason }}
 training started, attempt {{ f.attempt }}
 {%- elif kind == 'job.succeed' -%}
 trained, for {{ f.spent }}
+{%- if f.about_baseline %}
+{{ f.about_baseline }}
+{%- endif %}
+{%- elif kind in ('baseline.set', 'baseline.restore') -%}
+{% if kind == 'baseline.set' %}a new baseline is used{% else %}a former baseline is used again{% endif %}: {{ f.new.place }}, \
+in place of {{ f.former.place }} ({{ actor }}: {{ f.reason }})
 {%- elif kind == 'job.retry' -%}
 training failed, and is tried again after {{ f.not_before }}: {{ f.reason }}
 {%- elif kind == 'job.fail' -%}

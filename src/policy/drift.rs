@@ -8,6 +8,8 @@ use crate::fleet::{Given, Model, Origin, Persistence, Quorum, Role};
 use crate::metric::Kind;
 use crate::sweep::{Feature, ModelReport};
 
+pub use super::shape::Shape;
+
 /// A figure of a column against its limit and its test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
@@ -53,6 +55,9 @@ pub struct Column {
     pub hits: usize,
     /// Whether that is enough.
     pub drifts: bool,
+    /// How its values are spread on both sides, where it is over its limits at this sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
 }
 
 /// One window and segment.
@@ -134,6 +139,7 @@ pub fn judge(
                 over,
                 hits,
                 drifts: over && hits >= persistence.value.hits,
+                shape: feature.counts.as_ref().filter(|_| over).and_then(|counts| Shape::of(counts, values(feature))),
             });
         }
         let drifting = columns.iter().filter(|column| column.drifts).count();
@@ -172,6 +178,11 @@ pub fn judge(
         fdr: triggers.fdr,
         comparisons,
     }
+}
+
+/// The values of a column on both sides: rows that are not missing.
+fn values(feature: &Feature) -> [u64; 2] {
+    [&feature.baseline, &feature.current].map(|side| side.rows.saturating_sub(side.null + side.nan))
 }
 
 /// What can be said of a column: nothing if it could not be judged.

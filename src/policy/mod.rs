@@ -3,8 +3,11 @@
 pub mod calibrate;
 pub mod drift;
 pub mod event;
+pub mod evidence;
 pub mod outcome;
+pub mod outdated;
 pub mod performance;
+mod shape;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +16,7 @@ use jiff::Timestamp;
 
 pub use drift::DriftVerdict;
 pub use outcome::{Outcome, Standing};
+pub use outdated::Outdated;
 pub use performance::{Performance, Volume};
 
 /// All that was concluded of a model at a sweep: each rule with its figures and thresholds, and where they were set.

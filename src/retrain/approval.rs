@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::Overrun;
 use super::cost::{Estimate, Worth};
 use super::job::{Job, Step};
-use crate::fleet::{Approval, Money, OnExpiry, Retrain, Stakes};
+use crate::fleet::{Approval, Currency, Money, OnExpiry, Retrain, Stakes};
 
 /// Why somebody has to allow a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,12 +25,15 @@ pub enum Reason {
     Overrun(Overrun),
 }
 
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Reason {
+    /// The reason in a sentence.
+    pub fn sentence(&self, currency: &Currency) -> String {
         match self {
-            Self::Cost { expected, above } => write!(f, "it may cost {expected}, more than {above}"),
-            Self::HighStakes => f.write_str("the model is marked high-stakes"),
-            Self::Overrun(overrun) => write!(f, "{overrun}"),
+            Self::Cost { expected, above } => {
+                format!("it may cost {}, more than {}", currency.show(*expected), currency.show(*above))
+            }
+            Self::HighStakes => "the model is marked high-stakes".into(),
+            Self::Overrun(overrun) => overrun.sentence(currency),
         }
     }
 }
@@ -93,11 +96,17 @@ pub struct Grant {
 }
 
 /// Why a job must be allowed by somebody; empty, with the rule that lets it pass, if it need not.
-pub fn reasons(rules: &Approval, retrain: &Retrain, trigger: &str, estimate: &Estimate) -> Result<String, Vec<Reason>> {
+pub fn reasons(
+    rules: &Approval,
+    currency: &Currency,
+    retrain: &Retrain,
+    trigger: &str,
+    estimate: &Estimate,
+) -> Result<String, Vec<Reason>> {
     let high = retrain.stakes == Stakes::High;
     let costly = estimate.expected > rules.above;
     if !high && !costly {
-        return Ok(format!("{} is not above {}", estimate.expected, rules.above));
+        return Ok(format!("{} is not above {}", currency.show(estimate.expected), currency.show(rules.above)));
     }
     for rule in &rules.automatic {
         let fits = rule.trigger.as_ref().is_none_or(|wanted| wanted.name() == trigger)
@@ -105,7 +114,7 @@ pub fn reasons(rules: &Approval, retrain: &Retrain, trigger: &str, estimate: &Es
             // A model of high stakes passes only by a rule that says so.
             && rule.stakes.map_or(!high, |stakes| stakes == retrain.stakes);
         if fits && estimate.expected <= rule.up_to {
-            return Ok(format!("an automatic rule lets pass up to {}", rule.up_to));
+            return Ok(format!("an automatic rule lets pass up to {}", currency.show(rule.up_to)));
         }
     }
     let cost = costly.then_some(Reason::Cost { expected: estimate.expected, above: rules.above });
@@ -161,6 +170,7 @@ mod tests {
     use super::super::job::State;
     use super::*;
     use crate::fleet::Fleet;
+    use crate::metric::performance::Quality;
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
@@ -175,34 +185,38 @@ mod tests {
         (fleet.governance.approval, fleet.models.into_iter().next().unwrap().retrain.unwrap())
     }
 
-    fn cost(dollars: f64) -> Estimate {
-        Estimate::new(Money::from_dollars(dollars).unwrap(), &[])
+    fn usd() -> Currency {
+        Currency::default()
+    }
+
+    fn cost(units: f64) -> Estimate {
+        Estimate::new(Money::of(units).unwrap(), &[])
     }
 
     #[test]
-    fn above_500_dollars_or_of_high_stakes_somebody_is_asked_unless_a_rule_lets_it_pass() {
+    fn above_500_or_of_high_stakes_somebody_is_asked_unless_a_rule_lets_it_pass() {
         let (rules, normal) = fleet("", "");
-        assert!(reasons(&rules, &normal, "drift", &cost(500.0)).is_ok());
-        assert_eq!(reasons(&rules, &normal, "drift", &cost(500.01)).unwrap_err().len(), 1);
+        assert!(reasons(&rules, &usd(), &normal, "drift", &cost(500.0)).is_ok());
+        assert_eq!(reasons(&rules, &usd(), &normal, "drift", &cost(500.01)).unwrap_err().len(), 1);
         let (rules, high) = fleet("automatic = [{ up_to = 900 }]", "stakes = \"high\"");
-        assert_eq!(reasons(&rules, &high, "drift", &cost(1.0)).unwrap_err(), [Reason::HighStakes]);
-        assert_eq!(reasons(&rules, &high, "drift", &cost(901.0)).unwrap_err().len(), 2);
+        assert_eq!(reasons(&rules, &usd(), &high, "drift", &cost(1.0)).unwrap_err(), [Reason::HighStakes]);
+        assert_eq!(reasons(&rules, &usd(), &high, "drift", &cost(901.0)).unwrap_err().len(), 2);
         let rule = "automatic = [{ trigger = \"schedule\", stakes = \"low\", up_to = 900 }]";
         let (rules, low) = fleet(rule, "stakes = \"low\"");
-        assert!(reasons(&rules, &low, "schedule", &cost(900.0)).is_ok());
-        assert!(reasons(&rules, &low, "drift", &cost(900.0)).is_err());
-        assert!(reasons(&rules, &low, "schedule", &cost(900.5)).is_err());
-        assert!(reasons(&rules, &normal, "schedule", &cost(900.0)).is_err());
+        assert!(reasons(&rules, &usd(), &low, "schedule", &cost(900.0)).is_ok());
+        assert!(reasons(&rules, &usd(), &low, "drift", &cost(900.0)).is_err());
+        assert!(reasons(&rules, &usd(), &low, "schedule", &cost(900.5)).is_err());
+        assert!(reasons(&rules, &usd(), &normal, "schedule", &cost(900.0)).is_err());
     }
 
     #[test]
     fn nobody_answers_so_the_next_level_is_asked_and_then_the_policy_decides() {
         let (rules, low) = fleet("on_expiry = \"approve_if_safe\"", "stakes = \"low\"");
         let estimate = cost(600.0);
-        let asked = Request::new(&rules, reasons(&rules, &low, "drift", &estimate).unwrap_err(), at(0));
+        let asked = Request::new(&rules, reasons(&rules, &usd(), &low, "drift", &estimate).unwrap_err(), at(0));
         assert_eq!(asked.due, at(4));
-        let lost = |low| Lost { points: 9.0, low, loss: Loss::Realised };
-        let worth = |low| Worth::new(lost(low), Money::from_dollars(10.0), SignedDuration::from_hours(720));
+        let lost = |low| Lost { points: 9.0, low, loss: Loss::Realised, missing: None };
+        let worth = |low| Worth::new(Quality::Accuracy, lost(low), Money::of(10.0), SignedDuration::from_hours(720));
         let job = |low, asked: &Request| Job {
             state: State::AwaitingApproval(asked.clone()),
             estimate: Some(estimate),

@@ -9,7 +9,7 @@ use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 use super::approval::Grant;
-use crate::fleet::{Budget, Money, Retrain};
+use crate::fleet::{Budget, Currency, Money, Retrain};
 
 /// Whose budget it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,10 +46,12 @@ pub struct Overrun {
     pub by: Money,
 }
 
-impl fmt::Display for Overrun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Overrun {
+    /// What would happen, in a sentence.
+    pub fn sentence(&self, currency: &Currency) -> String {
+        let [budget, by] = [self.budget, self.by].map(|amount| currency.show(amount));
         let month = self.month.strftime("%Y-%m");
-        write!(f, "the budget of {} for {month}, {}, would be overrun by {}", self.scope, self.budget, self.by)
+        format!("the budget of {} for {month}, {budget}, would be overrun by {by}", self.scope)
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::fleet::Money;
+use crate::metric::performance::Quality;
 
 /// What a run is likely to cost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ impl Estimate {
         let ratios: Vec<f64> = past
             .iter()
             .filter(|(declared, actual)| *declared > Money::ZERO && *actual > Money::ZERO)
-            .map(|(declared, actual)| (actual.dollars() / declared.dollars()).ln())
+            .map(|(declared, actual)| (actual.units() / declared.units()).ln())
             .collect();
         let n = ratios.len() as f64;
         let mean = if ratios.is_empty() { 0.0 } else { ratios.iter().sum::<f64>() / n };
@@ -89,10 +90,55 @@ impl Loss {
     }
 }
 
+/// What is missing to say what a model has lost, or what that costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// What a point is worth.
+    PointADay,
+    /// Labels, so that nothing is measured.
+    Labels,
+    /// A measurement since the last training.
+    Measurement,
+    /// A reference: nothing was measured on labels since the last training, and nothing is expected.
+    Expected,
+    /// A reference other than 0: of 0 there is no share.
+    Reference,
+}
+
+impl Missing {
+    /// What is missing, and how to give it.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::PointADay => "point_a_day is not set: give what one point is worth a day under [model.retrain]",
+            Self::Labels => {
+                "no labels are declared, so the loss is not known: add [model.labels], or give assumed_loss"
+            }
+            Self::Measurement => {
+                "no sweep has measured the model since its last training: wait for labels, or give assumed_loss"
+            }
+            Self::Expected => {
+                "nothing was measured on labels since the last training that the estimate could be compared with: give expected"
+            }
+            Self::Reference => {
+                "the reference of the error metric is 0 or less, and a loss is a share of it: give expected, above 0"
+            }
+        }
+    }
+}
+
+/// What one point is, in words.
+pub fn point(metric: Quality) -> String {
+    match metric.higher_is_better() {
+        true => format!("a point is a hundredth of {metric}"),
+        false => format!("a point is one percent of the reference {metric}"),
+    }
+}
+
 /// What training a model is likely to be worth.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Worth {
-    /// Points of the metric lost, in hundredths.
+    /// Points of the metric lost: hundredths of it where more is better, percent of the reference where it is an error.
     pub points: f64,
     /// Where that comes from.
     pub loss: Loss,
@@ -102,9 +148,15 @@ pub struct Worth {
     pub gain: Money,
     /// The same at the careful end of the measured loss.
     pub gain_low: Money,
+    /// The metric that points are of; absent from jobs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<Quality>,
+    /// What is missing to say more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
 }
 
-/// How much a model has lost, in hundredths of its metric.
+/// How much a model has lost, in points of its metric.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Lost {
     /// The points.
@@ -113,11 +165,14 @@ pub struct Lost {
     pub low: f64,
     /// Where they come from.
     pub loss: Loss,
+    /// Why they are not known, if so.
+    pub missing: Option<Missing>,
 }
 
 impl Worth {
-    /// Of a loss, where a point is worth something a day and a training holds for so long.
-    pub fn new(lost: Lost, point_a_day: Option<Money>, holds: SignedDuration) -> Self {
+    /// Of a loss in a metric, where a point is worth something a day and a training holds for so long.
+    pub fn new(metric: Quality, lost: Lost, point_a_day: Option<Money>, holds: SignedDuration) -> Self {
+        let no_value = point_a_day.is_none().then_some(Missing::PointADay);
         let day = point_a_day.unwrap_or(Money::ZERO);
         let days = holds.as_secs_f64() / 86_400.0;
         let loss = if point_a_day.is_some() { lost.loss } else { Loss::Unknown };
@@ -127,12 +182,14 @@ impl Worth {
             stale_a_day: day.times(lost.points),
             gain: day.times(lost.points * days),
             gain_low: day.times(lost.low * days),
+            metric: Some(metric),
+            missing: no_value.into_iter().chain(lost.missing).collect(),
         }
     }
 
     /// Days of staying stale that cost as much as training does; `None` if staying stale costs nothing.
     pub fn break_even(&self, cost: Money) -> Option<f64> {
-        (self.stale_a_day > Money::ZERO).then(|| cost.dollars() / self.stale_a_day.dollars())
+        (self.stale_a_day > Money::ZERO).then(|| cost.units() / self.stale_a_day.units())
     }
 
     /// Whether it pays at the careful ends of both cost and gain.
@@ -143,7 +200,7 @@ impl Worth {
     /// What to do, in a word and its reason.
     pub fn advice(&self, estimate: &Estimate) -> &'static str {
         match self.loss {
-            Loss::Unknown => "unknown: needs point_a_day, and labels or assumed_loss",
+            Loss::Unknown => "unknown",
             _ if self.gain > estimate.high => "retrain",
             _ if self.gain < estimate.low => "wait",
             _ => "even",
@@ -155,37 +212,45 @@ impl Worth {
 mod tests {
     use super::*;
 
-    fn dollars(x: f64) -> Money {
-        Money::from_dollars(x).unwrap()
+    fn units(x: f64) -> Money {
+        Money::of(x).unwrap()
     }
 
     #[test]
     fn an_estimate_learns_from_what_runs_did_cost_and_grows_surer() {
-        let new = Estimate::new(dollars(100.0), &[]);
-        assert_eq!((new.expected, new.runs), (dollars(100.0), 0));
+        let new = Estimate::new(units(100.0), &[]);
+        assert_eq!((new.expected, new.runs), (units(100.0), 0));
         // scipy: exp(t.ppf(0.9, 2) * 0.2 * sqrt(2)) = 1.7046
-        assert_eq!((new.low, new.high), (dollars(58.66), dollars(170.46)));
-        let past = [(dollars(100.0), dollars(150.0)); 9];
-        let known = Estimate::new(dollars(200.0), &past);
+        assert_eq!((new.low, new.high), (units(58.66), units(170.46)));
+        let past = [(units(100.0), units(150.0)); 9];
+        let known = Estimate::new(units(200.0), &past);
         // ln 1.5 * 9 / 10 = 0.364919...
-        assert_eq!(known.expected, dollars(288.08));
-        let width = |e: &Estimate| e.high.dollars() / e.low.dollars();
-        assert!(width(&known) < width(&new) && known.low > dollars(200.0), "{known:?}");
-        let noisy: Vec<_> = past.iter().zip(1..).map(|((d, _), i)| (*d, dollars(f64::from(50 * i)))).collect();
-        assert!(width(&Estimate::new(dollars(200.0), &noisy)) > width(&known));
-        let free = Estimate::new(Money::ZERO, &[(Money::ZERO, dollars(3.0))]);
+        assert_eq!(known.expected, units(288.08));
+        let width = |e: &Estimate| e.high.units() / e.low.units();
+        assert!(width(&known) < width(&new) && known.low > units(200.0), "{known:?}");
+        let noisy: Vec<_> = past.iter().zip(1..).map(|((d, _), i)| (*d, units(f64::from(50 * i)))).collect();
+        assert!(width(&Estimate::new(units(200.0), &noisy)) > width(&known));
+        let free = Estimate::new(Money::ZERO, &[(Money::ZERO, units(3.0))]);
         assert_eq!((free.high, free.runs), (Money::ZERO, 0));
     }
 
     #[test]
     fn worth_is_points_times_value_times_days() {
-        let lost = Lost { points: 3.0, low: 1.0, loss: Loss::Realised };
-        let worth = Worth::new(lost, Some(dollars(20.0)), SignedDuration::from_hours(240));
-        assert_eq!((worth.stale_a_day, worth.gain, worth.gain_low), (dollars(60.0), dollars(600.0), dollars(200.0)));
-        assert_eq!(worth.break_even(dollars(120.0)), Some(2.0));
-        let cost = |x| Estimate { high: dollars(x), low: dollars(x), ..Estimate::new(dollars(x), &[]) };
+        let lost = Lost { points: 3.0, low: 1.0, loss: Loss::Realised, missing: None };
+        let worth = Worth::new(Quality::Accuracy, lost, Some(units(20.0)), SignedDuration::from_hours(240));
+        assert_eq!((worth.stale_a_day, worth.gain, worth.gain_low), (units(60.0), units(600.0), units(200.0)));
+        assert_eq!(worth.break_even(units(120.0)), Some(2.0));
+        let cost = |x| Estimate { high: units(x), low: units(x), ..Estimate::new(units(x), &[]) };
         assert_eq!([100.0, 900.0].map(|x| worth.advice(&cost(x))), ["retrain", "wait"]);
         assert!(worth.surely_pays(&cost(199.0)) && !worth.surely_pays(&cost(200.0)));
-        assert_eq!(Worth::new(lost, None, SignedDuration::ZERO).loss, Loss::Unknown);
+        let worthless =
+            Worth::new(Quality::Mae, Lost { missing: Some(Missing::Labels), ..lost }, None, SignedDuration::ZERO);
+        assert_eq!((worthless.loss, &*worthless.missing), (Loss::Unknown, &[Missing::PointADay, Missing::Labels][..]));
+        assert_eq!(worthless.advice(&cost(1.0)), "unknown");
+        // As jobs of older versions have it, in cents.
+        let old = r#"{"points":3.0,"loss":"realised","stale_a_day":6000,"gain":60000,"gain_low":20000}"#;
+        let old: Worth = serde_json::from_str(old).unwrap();
+        assert_eq!(old, Worth { metric: None, ..worth.clone() });
+        assert_eq!(serde_json::from_str::<Worth>(&serde_json::to_string(&worth).unwrap()).unwrap(), worth);
     }
 }

@@ -39,6 +39,53 @@ pub struct Job {
     /// Why its run is to be stopped, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping: Option<Stopping>,
+    /// What became of the baseline, once the model was trained; absent from jobs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Renewal>,
+}
+
+/// What became of the baseline of a model that was trained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Renewal {
+    /// The training named a new one, which is used from then on.
+    Set {
+        /// What the training named.
+        named: String,
+        /// Where the new one is kept.
+        place: String,
+        /// SHA-256 of what it holds, where that can be told.
+        content_hash: Option<String>,
+        /// The one before.
+        former: String,
+        /// SHA-256 of what that holds, where it can be told.
+        former_content_hash: Option<String>,
+    },
+    /// The training named one that cannot be used: the one before stays.
+    Refused {
+        /// What the training named.
+        named: String,
+        /// Why it cannot be used, and the remedy.
+        reason: String,
+    },
+    /// The training named none: the one before stays.
+    Kept {
+        /// What follows from that, where it is older than the training.
+        warning: Option<String>,
+    },
+}
+
+impl Renewal {
+    /// What people are told of it; nothing, where there is nothing to tell.
+    pub fn sentence(&self) -> Option<String> {
+        match self {
+            Self::Set { place, former, .. } => Some(format!("the new baseline is {place}, in place of {former}")),
+            Self::Refused { named, reason } => Some(format!(
+                "the baseline stays as it was: '{named}', which the training named, cannot be used: {reason}"
+            )),
+            Self::Kept { warning } => warning.clone(),
+        }
+    }
 }
 
 /// Why a run is to be stopped. Noted before anybody is told to: whoever is killed in between is taken up by the next.
@@ -224,6 +271,11 @@ pub enum Step {
     Succeed {
         /// What it cost.
         cost: Money,
+        /// What becomes of the baseline.
+        baseline: Renewal,
+        /// The new baseline as it is opened; with what is secret in an address, so it is not told.
+        #[serde(skip)]
+        place: Option<String>,
     },
     /// An attempt failed, and another is made.
     Retry {
@@ -315,6 +367,7 @@ impl Job {
             attempts: 0,
             spent: Money::ZERO,
             stopping: None,
+            baseline: None,
         }
     }
 
@@ -354,8 +407,9 @@ impl Job {
                 job.since = self.since;
                 self.state.clone()
             }
-            (State::Running { .. }, Step::Succeed { cost }) => {
+            (State::Running { .. }, Step::Succeed { cost, baseline, .. }) => {
                 job.spent += *cost;
+                job.baseline = Some(baseline.clone());
                 State::Succeeded
             }
             (State::Running { .. }, Step::Retry { cost, not_before, .. }) => {
@@ -414,6 +468,10 @@ mod tests {
         ]
     }
 
+    fn succeed(cost: Money) -> Step {
+        Step::Succeed { cost, baseline: Renewal::Kept { warning: None }, place: None }
+    }
+
     fn steps() -> Vec<Step> {
         let (cost, text) = (Money::from_cents(5), String::new);
         let grant = Grant { by: By::Policy, reason: text(), at: at(0), overruns: vec![] };
@@ -428,7 +486,7 @@ mod tests {
             Step::Queue,
             Step::Start { stop_at: at(9) },
             Step::Stop { stopping: Stopping { by: text(), reason: text(), overdue: false } },
-            Step::Succeed { cost },
+            succeed(cost),
             Step::Retry { cost, reason: text(), not_before: at(2) },
             Step::Fail { cost, reason: text() },
             Step::TimeOut { cost, reason: text() },
@@ -498,6 +556,6 @@ mod tests {
         assert!(again.apply(&Step::Start { stop_at: at(9) }, at(4)).is_err(), "before its time");
         let running = again.apply(&Step::Start { stop_at: at(9) }, at(5)).unwrap();
         assert_eq!(running.attempts, 2);
-        assert_eq!(running.apply(&Step::Succeed { cost }, at(6)).unwrap().spent, Money::from_cents(1400));
+        assert_eq!(running.apply(&succeed(cost), at(6)).unwrap().spent, Money::from_cents(1400));
     }
 }

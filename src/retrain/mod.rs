@@ -9,5 +9,5 @@ pub mod queue;
 
 pub use approval::{Grant, Request};
 pub use budget::{Ledger, Overrun};
-pub use cost::{Estimate, Worth};
-pub use job::{Illegal, Job, State, Step, Stopping};
+pub use cost::{Estimate, Missing, Worth};
+pub use job::{Illegal, Job, Renewal, State, Step, Stopping};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::job::Job;
+use super::job::{Job, State};
 use crate::fleet::{AtOnce, Money, Retrain};
 
 /// What a job is worth beyond its cost; jobs that are worth the same go by age.
@@ -41,11 +41,93 @@ impl Slots {
             && below(&self.resources, &retrain.resource, limits.resources.get(&retrain.resource).copied())
     }
 
+    /// Which places are all taken that a run of a model needs; `None` if it fits.
+    pub fn full(&self, limits: &AtOnce, retrain: &Retrain) -> Option<String> {
+        if self.fits(limits, retrain) {
+            return None;
+        }
+        let taken = |taken: &HashMap<String, usize>, name: &str, limit: Option<usize>| {
+            let used = taken.get(name).copied().unwrap_or(0);
+            limit.filter(|limit| used >= *limit).map(|limit| format!("{used} of {limit}"))
+        };
+        let fleet = (self.fleet >= limits.fleet).then(|| format!("fleet ({} of {})", self.fleet, limits.fleet));
+        let team = taken(&self.teams, &retrain.team, limits.team)
+            .map(|used| format!("team {} ({used})", retrain.team.escape_debug()));
+        let resource = taken(&self.resources, &retrain.resource, limits.resources.get(&retrain.resource).copied())
+            .map(|used| format!("resource {} ({used})", retrain.resource.escape_debug()));
+        Some([fleet, team, resource].into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
+
     /// Takes a place.
     pub fn take(&mut self, retrain: &Retrain) {
         self.fleet += 1;
         *self.teams.entry(retrain.team.clone()).or_default() += 1;
         *self.resources.entry(retrain.resource.clone()).or_default() += 1;
+    }
+}
+
+/// When a job in the queue will start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// With the next tick, unless a budget would be overrun.
+    NextTick,
+    /// Not before a time: it waits for another attempt.
+    NotBefore(Timestamp),
+    /// When a place is free.
+    Behind {
+        /// Jobs in the queue whose turn comes first.
+        jobs: usize,
+        /// The places it waits for, and how many of them are taken or about to be.
+        places: String,
+    },
+}
+
+impl Turn {
+    /// Of a job among all in the queue, each with how it is trained; `slots` are taken by what runs now.
+    pub fn of(
+        job: &str,
+        queued: &[(&Job, &Retrain)],
+        mut slots: Slots,
+        limits: &AtOnce,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let mut queued = queued.to_vec();
+        order(&mut queued, |(job, _)| job);
+        let mut jobs = 0;
+        for (other, retrain) in queued {
+            let State::Queued { not_before } = other.state else { continue };
+            if other.id == job {
+                let places = slots.full(limits, retrain);
+                return Some(match places {
+                    _ if now < not_before => Self::NotBefore(not_before),
+                    Some(places) => Self::Behind { jobs, places },
+                    None => Self::NextTick,
+                });
+            }
+            if now >= not_before {
+                jobs += 1;
+                if slots.fits(limits, retrain) {
+                    slots.take(retrain);
+                }
+            }
+        }
+        None
+    }
+
+    /// In words.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::NextTick => "starts with the next tick".into(),
+            Self::NotBefore(at) => format!("starts not before {at}: it waits for another attempt"),
+            Self::Behind { jobs, places } => {
+                let behind = match jobs {
+                    0 => String::new(),
+                    1 => "behind 1 queued job, ".into(),
+                    n => format!("behind {n} queued jobs, "),
+                };
+                format!("{behind}waits for a free place: {places} in use")
+            }
+        }
     }
 }
 
@@ -70,7 +152,7 @@ mod tests {
 
     #[test]
     fn value_less_cost_goes_first_then_age() {
-        let dollars = |x: f64| Money::from_dollars(x).unwrap();
+        let dollars = |x: f64| Money::of(x).unwrap();
         let job = |id: &str, gain: f64, cost: f64, hour: i64| {
             let at = Timestamp::from_second(3600 * hour).unwrap();
             Job {
@@ -109,6 +191,25 @@ mod tests {
         assert!(slots.fits(limits, of(3)));
         slots.take(of(3));
         assert!(!slots.fits(limits, of(3)), "three in all");
+        // Who waits is told for what, and behind how many.
+        let now = Timestamp::UNIX_EPOCH;
+        let queued = |id: &str, not_before| Job {
+            state: State::Queued { not_before },
+            ..Job::request(id, "m", "drift", now, now)
+        };
+        let later = now + SignedDuration::from_hours(1);
+        let jobs = [queued("a", now), queued("b", now), queued("c", later), queued("d", now)];
+        let entries = [(&jobs[0], of(1)), (&jobs[1], of(2)), (&jobs[2], of(3)), (&jobs[3], of(3))];
+        let turn = |id: &str, slots: &Slots| Turn::of(id, &entries, slots.clone(), limits, now).unwrap();
+        let mut running = Slots::default();
+        assert_eq!(turn("a", &running), Turn::NextTick);
+        assert_eq!(turn("c", &running), Turn::NotBefore(later));
+        running.take(of(0));
+        let Turn::Behind { jobs, places } = turn("b", &running) else { panic!() };
+        assert_eq!((jobs, &*places), (1, "resource gpu (1 of 1)"));
+        assert_eq!(turn("d", &running), Turn::NextTick, "the one before it waits for a gpu");
+        let sentence = turn("d", &slots).sentence();
+        assert_eq!(sentence, "behind 2 queued jobs, waits for a free place: fleet (3 of 3) in use");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Means, When, advance, reaching, retrain_of, run_of};
 use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
-use crate::fleet::{Fleet, Money};
+use crate::fleet::{Currency, Fleet, Money};
 use crate::retrain::approval::{By, may_answer};
 use crate::retrain::{Grant, Job, Overrun, State, Step, Stopping};
 use crate::store::{Store, Versioned};
@@ -49,7 +49,8 @@ pub fn answer(
         let step = match answer {
             Answer::Reject => Step::Reject { by, reason: why },
             Answer::Approve(named) => {
-                let overruns = name_overruns(request.overruns(), named).map_err(wrong)?;
+                let currency = &fleet.governance.budget.currency;
+                let overruns = name_overruns(request.overruns(), named, currency).map_err(wrong)?;
                 Step::Approve { grant: Grant { by: By::Person(by), reason: why, at: now, overruns } }
             }
         };
@@ -65,17 +66,21 @@ pub fn answer(
 }
 
 /// Overruns as they are allowed: by the amount that was named, which must cover each.
-fn name_overruns(overruns: Vec<Overrun>, named: Option<Money>) -> std::result::Result<Vec<Overrun>, String> {
+fn name_overruns(
+    overruns: Vec<Overrun>,
+    named: Option<Money>,
+    currency: &Currency,
+) -> std::result::Result<Vec<Overrun>, String> {
     let most = overruns.iter().map(|overrun| overrun.by).max();
     match (most, named) {
         (None, None) => Ok(overruns),
         (None, Some(_)) => Err("no budget would be overrun; leave out --overrun".into()),
         (Some(by), None) => {
-            let what: Vec<String> = overruns.iter().map(ToString::to_string).collect();
-            Err(format!("{}; name what you allow with --overrun {:.2}", what.join("; "), by.dollars()))
+            let what: Vec<String> = overruns.iter().map(|overrun| overrun.sentence(currency)).collect();
+            Err(format!("{}; name what you allow with --overrun {}", what.join("; "), by.plain()))
         }
         (Some(by), Some(named)) if named < by => {
-            Err(format!("--overrun {:.2} is less than {:.2}, by which it would be", named.dollars(), by.dollars()))
+            Err(format!("--overrun {} is less than {}, by which it would be", named.plain(), currency.show(by)))
         }
         (Some(_), Some(named)) => Ok(overruns.into_iter().map(|overrun| Overrun { by: named, ..overrun }).collect()),
     }

@@ -6,7 +6,9 @@
 //! only if nobody else has changed the job since; a run is noted before it is started, and starting it twice is starting
 //! it once.
 
+mod amounts;
 mod answer;
+mod renew;
 mod watch;
 mod worth;
 
@@ -19,6 +21,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 pub use answer::{Answer, answer, cancel};
+pub use renew::{Kept, Setting, has_baseline, in_use, keep, set};
 pub use worth::reckon;
 
 use crate::error::{Error, Result};
@@ -26,10 +29,11 @@ use crate::executor::{Logins, Run};
 use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
+use crate::policy;
 use crate::retrain::approval::{self, By};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
-use crate::retrain::{Grant, Job, Ledger, Overrun, Request, State, Step, Stopping};
+use crate::retrain::{Grant, Job, Ledger, Overrun, Renewal, Request, State, Step, Stopping};
 use crate::store::{ITSELF, RunEntry, Store, Unreadable, Versioned};
 
 /// What a pass works with.
@@ -71,7 +75,9 @@ impl Passed {
     /// Adds what a later pass did. What was in the way is as it was last.
     pub fn then(&mut self, later: Self) {
         self.jobs.extend(later.jobs);
-        self.troubles = later.troubles;
+        // What is tried again is told anew; what is not is told once.
+        self.troubles.retain(|trouble| trouble.lasting);
+        self.troubles.extend(later.troubles);
         self.unreadable = later.unreadable;
     }
 }
@@ -90,6 +96,8 @@ pub struct Trouble {
     pub run: String,
     /// Why.
     pub reason: String,
+    /// Whether it is not tried again.
+    pub lasting: bool,
 }
 
 /// Once over all jobs. `step` is told before each step, by its name.
@@ -216,7 +224,8 @@ impl Pass<'_> {
         for versioned in self.store.jobs_in("costed")? {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let Some(estimate) = &versioned.job.estimate else { continue };
-            let step = match approval::reasons(rules, retrain, &versioned.job.trigger, estimate) {
+            let currency = &self.fleet.governance.budget.currency;
+            let step = match approval::reasons(rules, currency, retrain, &versioned.job.trigger, estimate) {
                 Ok(reason) => {
                     Step::Approve { grant: Grant { by: By::Policy, reason, at: self.now, overruns: Vec::new() } }
                 }
@@ -329,11 +338,11 @@ impl Pass<'_> {
         for standing in standings(self.fleet, ledger, self.now).into_iter().filter(|standing| standing.warns) {
             (self.step)("warn");
             let (fleet, now) = (self.fleet, self.now);
-            let scope = standing.scope.to_string();
+            let (scope, currency) = (standing.scope.to_string(), &fleet.governance.budget.currency);
             let body = json!({
-                "budget": standing.budget.to_string(),
-                "taken": (standing.spent + standing.committed).to_string(),
-                "forecast": standing.forecast.to_string(),
+                "budget": currency.show(standing.budget),
+                "taken": currency.show(standing.spent + standing.committed),
+                "forecast": currency.show(standing.forecast),
                 "month": month,
             });
             let month = &month;
@@ -500,8 +509,9 @@ fn advance(
         let cost = job.spent - before.spent;
         store.end_run(&job.id, attempt, now, outcome, cost)?;
         body["attempt"] = attempt.into();
-        body["cost"] = cost.cents().into();
+        body["cost"] = cost.plain().into();
     }
+    amounts::as_text(&mut body);
     if job.state.is_final() {
         let (outcome, note) = match &job.state {
             State::Succeeded => ("trained", String::new()),
@@ -513,30 +523,47 @@ fn advance(
             store.set_trained(&job.model, now)?;
         }
     }
+    if let State::AwaitingApproval(_) = job.state {
+        body["evidence"] = evidence(store, &job)?.into();
+    }
     describe(fleet, &job, &mut body);
     let kind = format!("job.{}", step.name());
     notify::record(fleet, store, Fact { at: now, actor, kind: &kind, subject: &job.id, body })?;
+    renew::after_training(fleet, store, &job, step, now)?;
     Ok(Some(Versioned { job, version: versioned.version + 1 }))
+}
+
+/// What the trigger of a job fired by, in short.
+fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
+    const COLUMNS: usize = 3;
+    let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
+    Ok(policy::evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS))
 }
 
 /// What somebody who is told of a step wants to know beside it.
 fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
+    let currency = &fleet.governance.budget.currency;
     body["model"] = job.model.clone().into();
     match &job.state {
         State::Running { attempt, .. } => body["attempt"] = (*attempt).into(),
         State::AwaitingApproval(request) => {
-            let reasons: Vec<String> = request.reasons.iter().map(ToString::to_string).collect();
+            let reasons: Vec<String> = request.reasons.iter().map(|reason| reason.sentence(currency)).collect();
             let asked = fleet.governance.approval.approvers.get(request.level).cloned().unwrap_or_default();
             body["question"] = reasons.join("; ").into();
             body["asked"] = asked.join(", ").into();
             if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
-                body["expected"] = estimate.expected.to_string().into();
-                body["low"] = estimate.low.to_string().into();
-                body["high"] = estimate.high.to_string().into();
-                body["gain"] = worth.gain.to_string().into();
+                body["expected"] = currency.show(estimate.expected).into();
+                body["low"] = currency.show(estimate.low).into();
+                body["high"] = currency.show(estimate.high).into();
+                body["gain"] = currency.show(worth.gain).into();
             }
         }
-        state if state.is_final() => body["spent"] = job.spent.to_string().into(),
+        state if state.is_final() => {
+            body["spent"] = currency.show(job.spent).into();
+            if let Some(sentence) = job.baseline.as_ref().and_then(Renewal::sentence) {
+                body["about_baseline"] = sentence.into();
+            }
+        }
         _ => {}
     }
 }

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::executor::{self, Ended, Logins, Outcome, Progress, Run};
 use crate::fleet::{Money, Retrain};
 use crate::http::Failure;
-use crate::retrain::{Job, Ledger, State, Step, Stopping, queue};
+use crate::retrain::{Job, Ledger, Renewal, State, Step, Stopping, queue};
 use crate::store::{ITSELF, RunEntry, Versioned};
 
 /// Runs that are seen to at once.
@@ -111,13 +111,13 @@ impl Pass<'_> {
         self.logins = logins;
         for watched in runs.iter().skip(seen_to) {
             let reason = "it was not asked: places before it took too long to answer";
-            self.trouble(&watched.run, reason.into());
+            self.trouble(&watched.run, reason.into(), false);
         }
         Ok(())
     }
 
-    fn trouble(&mut self, run: &Run, reason: String) {
-        self.passed.troubles.push(Trouble { model: run.model.clone(), run: run.name(), reason });
+    fn trouble(&mut self, run: &Run, reason: String, lasting: bool) {
+        self.passed.troubles.push(Trouble { model: run.model.clone(), run: run.name(), reason, lasting });
     }
 
     /// Notes that a place does not know a run any more. It may be under way all the same: it is not started again.
@@ -128,7 +128,7 @@ impl Pass<'_> {
         }
         let until = since.checked_add(LOST_WITHIN).unwrap_or(Timestamp::MAX);
         let reason = format!("it is no longer known there; if that is still so at {until}, this attempt has failed");
-        self.trouble(&watched.run, reason);
+        self.trouble(&watched.run, reason, false);
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Pass<'_> {
             }
             other => {
                 match other {
-                    Err(failure) => self.trouble(run, failure.reason),
+                    Err(failure) => self.trouble(run, failure.reason, false),
                     Ok(Progress::Forgotten) => self.lose(watched, clock)?,
                     Ok(_) => {}
                 }
@@ -186,7 +186,10 @@ impl Pass<'_> {
             (None, _) => price(watched.retrain(), ended.took.unwrap_or(lasted)),
         };
         let step = match (ended.outcome, &job.stopping) {
-            (Outcome::Succeeded, _) => Step::Succeed { cost },
+            (Outcome::Succeeded, _) => {
+                let (baseline, place) = self.renew(run, &noted.retrain, ended.baseline)?;
+                Step::Succeed { cost, baseline, place }
+            }
             (_, Some(stopping)) if stopping.overdue => Step::TimeOut { cost, reason: stopping.reason.clone() },
             (_, Some(Stopping { by, reason, .. })) => Step::Cancel { cost, by: by.clone(), reason: reason.clone() },
             (Outcome::TimedOut, None) => Step::TimeOut { cost, reason: ended.reason },
@@ -203,7 +206,14 @@ impl Pass<'_> {
                 }
             }
         };
+        let refused = match &step {
+            Step::Succeed { baseline: baseline @ Renewal::Refused { .. }, .. } => baseline.sentence(),
+            _ => None,
+        };
         if self.advance(versioned, step)?.is_some() {
+            if let Some(reason) = refused {
+                self.trouble(run, reason, true);
+            }
             let (from, to) = ledger.span(&self.fleet.zone);
             if (from..to).contains(&noted.started_at) {
                 ledger.settle(&job.model, &noted.retrain.team, noted.committed, cost);

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::fleet::{Model, Retrain};
 use crate::metric::performance::Quality;
 use crate::retrain::cost::{Loss, Lost, PAST_RUNS};
-use crate::retrain::{Estimate, Worth};
+use crate::retrain::{Estimate, Missing, Worth};
 use crate::store::{QualityEntry, Store};
 
 /// The cost and worth of training a model now.
@@ -17,27 +17,41 @@ pub fn reckon(store: &mut Store, model: &Model, retrain: &Retrain) -> Result<(Es
     let mut entries = store.quality(&model.name)?;
     entries.retain(|entry| trained.is_none_or(|trained| entry.as_of > trained));
     let metric = model.triggers.metric.value.unwrap_or(Quality::Accuracy);
-    let lost = lost(&entries, metric.higher_is_better(), retrain);
-    Ok((estimate, Worth::new(lost, retrain.point_a_day, retrain.holds)))
+    let lost = lost(&entries, metric, retrain, model.labels.is_some());
+    Ok((estimate, Worth::new(metric, lost, retrain.point_a_day, retrain.holds)))
 }
 
 /// What is lost between what a model should be, or was at its best since it was trained, and what it was last: as it was
-/// measured, or estimated where that is newer.
-fn lost(entries: &[QualityEntry], higher_is_better: bool, retrain: &Retrain) -> Lost {
+/// measured, or estimated where that is newer. Of an error it is a share of the reference, in percent: errors have units of
+/// their own, and no other size to be compared with.
+fn lost(entries: &[QualityEntry], metric: Quality, retrain: &Retrain, labelled: bool) -> Lost {
+    let higher_is_better = metric.higher_is_better();
     let sign = if higher_is_better { 1.0 } else { -1.0 };
     let realised = || entries.iter().filter(|entry| entry.kind == "realised");
     let best = realised().map(|entry| sign * entry.value).max_by(f64::total_cmp);
     let expected = retrain.expected.map(|expected| sign * expected).or(best);
     let last = entries.iter().filter(|entry| entry.kind != "reconciled").max_by_key(|entry| entry.before);
+    let unknown = |missing: Missing| match retrain.assumed_loss {
+        assumed if assumed > 0.0 => Lost { points: assumed, low: 0.0, loss: Loss::Assumed, missing: None },
+        _ => Lost { missing: Some(missing), ..Lost::default() },
+    };
     match expected.zip(last) {
         Some((expected, last)) => {
             let near = if higher_is_better { last.high } else { last.low };
-            let points = |value: f64| (100.0 * (expected - sign * value)).max(0.0);
+            // `expected` holds errors with a negative sign.
+            let whole = if higher_is_better { 1.0 } else { -expected };
+            if whole <= 0.0 {
+                return unknown(Missing::Reference);
+            }
+            let points = |value: f64| (100.0 * (expected - sign * value) / whole).max(0.0);
             let loss = if last.kind == "realised" { Loss::Realised } else { Loss::Estimated };
-            Lost { points: points(last.value), low: points(near), loss }
+            Lost { points: points(last.value), low: points(near), loss, missing: None }
         }
-        None if retrain.assumed_loss > 0.0 => Lost { points: retrain.assumed_loss, low: 0.0, loss: Loss::Assumed },
-        None => Lost::default(),
+        None => unknown(match last {
+            _ if !labelled => Missing::Labels,
+            None => Missing::Measurement,
+            Some(_) => Missing::Expected,
+        }),
     }
 }
 
@@ -82,10 +96,52 @@ mod tests {
             assert!((found.points - points).abs() < 1e-9 && (found.low - low).abs() < 1e-9, "{found:?}");
             assert_eq!(found.loss, loss);
         };
-        close(lost(&entries, true, &retrain("")), 5.0, 4.0, Loss::Estimated);
-        close(lost(&entries[..2], true, &retrain("expected = 0.97")), 6.0, 5.0, Loss::Realised);
-        // For an error less is better.
-        close(lost(&entries[..2], false, &retrain("expected = 0.5")), 41.0, 40.0, Loss::Realised);
-        close(lost(&[], true, &retrain("")), 2.0, 0.0, Loss::Assumed);
+        let accuracy = |entries: &[QualityEntry], extra: &str| lost(entries, Quality::Accuracy, &retrain(extra), true);
+        close(accuracy(&entries, ""), 5.0, 4.0, Loss::Estimated);
+        close(accuracy(&entries[..2], "expected = 0.97"), 6.0, 5.0, Loss::Realised);
+        close(accuracy(&[], ""), 2.0, 0.0, Loss::Assumed);
+        // For an error less is better, and a point is one percent of the reference, whatever the unit of the error.
+        for metric in [Quality::Mae, Quality::Rmse, Quality::LogLoss] {
+            for unit in [1.0, 1e6] {
+                let in_unit = |day, value: f64| {
+                    let entry = entry("realised", day, value * unit);
+                    QualityEntry { low: 0.99 * entry.value, high: 1.01 * entry.value, ..entry }
+                };
+                let entries = [in_unit(1, 100.0), in_unit(9, 162.0)];
+                let of = |extra: &str| lost(&entries, metric, &retrain(extra), true);
+                close(of(""), 62.0, 60.38, Loss::Realised);
+                close(of(&format!("expected = {:.1}", 81.0 * unit)), 100.0, 98.0, Loss::Realised);
+                close(of(&format!("expected = {:.1}", 200.0 * unit)), 0.0, 0.0, Loss::Realised);
+                // No share can be taken of nothing.
+                close(of("expected = 0"), 2.0, 0.0, Loss::Assumed);
+                let strict = Retrain { assumed_loss: 0.0, ..retrain("expected = 0") };
+                assert_eq!(lost(&entries, metric, &strict, true).missing, Some(Missing::Reference));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_to_say_a_loss_is_named() {
+        let text = "[approval]\napprovers = [[\"a\"]]\n[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n\
+                    [model.retrain]\ncommand = [\"true\"]\n";
+        let retrain = Fleet::parse(text, "f.toml".as_ref(), &Options::new()).unwrap().models.remove(0).retrain.unwrap();
+        let at = Timestamp::UNIX_EPOCH;
+        let entry = |kind: &str| QualityEntry {
+            model: "m".into(),
+            as_of: at,
+            kind: kind.into(),
+            metric: "auc".into(),
+            since: at,
+            before: at,
+            rows: 9,
+            value: 0.8,
+            low: 0.7,
+            high: 0.9,
+        };
+        let missing = |entries: &[QualityEntry], labelled| lost(entries, Quality::Auc, &retrain, labelled).missing;
+        assert_eq!(missing(&[], false), Some(Missing::Labels));
+        assert_eq!(missing(&[], true), Some(Missing::Measurement));
+        assert_eq!(missing(&[entry("estimated")], true), Some(Missing::Expected));
+        assert_eq!(missing(&[entry("realised")], true), None);
     }
 }

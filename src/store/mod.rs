@@ -2,6 +2,7 @@
 //! PostgreSQL by its URL.
 
 mod audit;
+mod baselines;
 mod database;
 mod holder;
 mod jobs;
@@ -19,6 +20,7 @@ use sqlx::{Row, query};
 use crate::atomic::hex;
 use crate::error::{Error, Result};
 pub use audit::{ITSELF, Record, Verified};
+pub use baselines::BaselineEntry;
 use database::Database;
 pub use database::{Access, is_postgres};
 pub use jobs::{Message, RunEntry, Unreadable, Versioned};
@@ -173,6 +175,20 @@ impl Store {
     /// [`Error::Store`], also where there is no store and none is to be made.
     pub fn open_as(place: &str, fleet: &str, access: Access) -> Result<Self> {
         Ok(Self { database: Database::open(place, access)?, fleet: fleet.into(), unreadable: BTreeSet::new() })
+    }
+
+    /// The memory of a fleet to read, if there is one: `None` where no tick has run yet, or none of this version.
+    ///
+    /// # Errors
+    /// [`Error::Store`] where it cannot be read.
+    pub fn read(place: &str, fleet: &str) -> Result<Option<Self>> {
+        match Self::open_as(place, fleet, Access::Read) {
+            Ok(store) => Ok(Some(store)),
+            Err(Error::Store { reason, .. }) if reason.ends_with(database::NO_TICK) || reason == database::OLDER => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses to go on where nothing is known of the fleet; a server may hold others.

@@ -76,10 +76,16 @@ impl Fired<'_> {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn write(self, fleet: &Fleet, store: &mut Store, standings: &mut Standings, ticked: &mut Ticked) -> Result<()> {
-        let Self { model, trigger, due, at, reason, details } = self;
+        let Self { model, trigger, due, at, mut reason, details } = self;
         // A model that is judged again, because its data were corrected, fires once.
         if store.has_fired(&model.name, trigger.name(), due)? {
             return Ok(());
+        }
+        // Drift that a training has answered already is found again as long as the baseline is the old one.
+        if trigger == Trigger::Drift
+            && let Some(outdated) = store.outdated_baseline(fleet, model, due)?
+        {
+            reason = format!("{reason}; {}", outdated.sentence(&fleet.zone));
         }
         let outcome = Outcome::of(&standings.of(&model.name, trigger), model.triggers.cooldown.value, at);
         let event = match &outcome {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
 #![allow(clippy::print_stderr)] // Long tests say how far they are.
 
+mod baselines;
 mod cli;
 mod commands;
 mod csv;
@@ -16,6 +17,7 @@ mod folders;
 mod golden;
 mod init;
 mod messages;
+mod money;
 mod nights;
 mod objects;
 mod parity;
@@ -26,6 +28,7 @@ mod runs;
 mod server;
 mod shaders;
 mod slices;
+mod ten_nights;
 mod tick;
 mod tidy;
 mod times;

@@ -555,6 +555,8 @@ fn wanted(kind: &str) -> &'static [&'static str] {
         "job.fail" => &["churn: training failed", "exit code 1"],
         "job.time_out" => &["churn: training was stopped, it took too long", "exit code 1"],
         "job.cancel" => &["churn: training was called off", "exit code 1"],
+        "baseline.set" => &["churn: a new baseline is used: baselines/churn-2.baseline", "the training of 2026-11-20"],
+        "baseline.restore" => &["churn: a former baseline is used again"],
         "budget.warning" => &["are spent or set aside for 2026-11; forecast"],
         "performance.warning" => {
             &["churn: accuracy 0.914 (0.909 to 0.919, 10000 rows)", "warning level 0.92", "at 0.9 it asks"]

@@ -64,7 +64,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
 }
 
 fn check(args: &DoctorArgs, path: &std::path::Path) -> anyhow::Result<Checked> {
-    let fleet = Fleet::read(path, &Options::new())?;
+    let fleet = args.store.with_baselines(path, Fleet::read(path, &Options::new())?)?;
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     Ok(fleet::check(path, &fleet, now, &args.store, args.channels)?)
 }

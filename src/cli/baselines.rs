@@ -1,0 +1,248 @@
+//! `driftsweep baseline list`, `set` and `restore`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use driftsweep::address;
+use driftsweep::baseline::{self, Baseline, BaselineFile};
+use driftsweep::error::Error;
+use driftsweep::fleet::{Fleet, Model};
+use driftsweep::scheduler::{self, Setting};
+use driftsweep::store::{Access, BaselineEntry, Store};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::TextFormat;
+use super::memory::MemoryArgs;
+use super::when::{When, now_or};
+
+#[derive(Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    memory: MemoryArgs,
+    /// Of this model only
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+}
+
+#[derive(Args)]
+pub struct SetArgs {
+    /// The model
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// A baseline file, or a training snapshot (a file, a glob, a directory, an address), which is frozen
+    #[arg(value_name = "FILE")]
+    file: String,
+    #[command(flatten)]
+    decision: DecisionArgs,
+}
+
+#[derive(Args)]
+pub struct RestoreArgs {
+    /// The model
+    #[arg(value_name = "MODEL")]
+    model: String,
+    #[command(flatten)]
+    decision: DecisionArgs,
+    /// Its number, as `baseline list` shows it; 0 is the one in the fleet file [default: the one before]
+    #[arg(long, value_name = "N")]
+    to: Option<u64>,
+}
+
+/// Who decides, and why.
+#[derive(Args)]
+struct DecisionArgs {
+    #[command(flatten)]
+    memory: MemoryArgs,
+    /// Why, for those who come after
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who decides [default: $USER]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// The time it is taken to be, as for tick [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<When>,
+}
+
+/// A baseline of a model as it is listed.
+#[derive(Serialize)]
+struct Listed {
+    model: String,
+    /// 0 for the one in the fleet file.
+    number: u64,
+    in_use: bool,
+    /// Nothing where the model is compared with its previous window.
+    place: Option<String>,
+    since: Option<Timestamp>,
+    set_by: String,
+    job: Option<String>,
+    note: String,
+}
+
+pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
+    let (fleet, mut store) = args.memory.open(Access::Read)?;
+    if let Some(name) = &args.model {
+        super::model_of(&fleet, name)?;
+    }
+    let now = Timestamp::now();
+    let wanted = |model: &&Model| args.model.as_ref().is_none_or(|name| *name == model.name);
+    let mut lines = Vec::new();
+    for model in fleet.models.iter().filter(wanted) {
+        lines.extend(listed(&fleet, &mut store, model, now)?);
+    }
+    if args.format == TextFormat::Json {
+        super::write_json(&lines)?;
+        return Ok(0);
+    }
+    let mut table = super::table(["model", "number", "in use", "baseline", "since", "set by", "training", "note"]);
+    for line in &lines {
+        table.add_row([
+            line.model.escape_debug().to_string(),
+            line.number.to_string(),
+            if line.in_use { "yes".into() } else { String::new() },
+            super::shown(line.place.as_deref().unwrap_or("–")),
+            line.since.map(|since| since.to_string()).unwrap_or_default(),
+            super::shown(&line.set_by),
+            line.job.clone().unwrap_or_default(),
+            super::shown(&line.note),
+        ]);
+    }
+    super::write_text(&table.to_string())?;
+    Ok(0)
+}
+
+/// The number of the baseline in use: of the last that was set, unless the fleet file names another one since.
+fn number_in_use(model: &Model, entries: &[BaselineEntry]) -> u64 {
+    let counts = |last: &&BaselineEntry| !model.previous && last.declared == model.declared_baseline;
+    entries.last().filter(counts).map_or(0, |last| last.number)
+}
+
+/// The baseline in the fleet file, and those that were set.
+fn listed(fleet: &Fleet, store: &mut Store, model: &Model, now: Timestamp) -> anyhow::Result<Vec<Listed>> {
+    let entries = store.baseline_entries(Some(&model.name))?;
+    let in_use = number_in_use(model, &entries);
+    let outdated = store.outdated_baseline(fleet, model, now)?.map(|found| found.sentence(&fleet.zone));
+    let note = |number: u64| if number == in_use { outdated.clone().unwrap_or_default() } else { String::new() };
+    let own = fleet.own_baseline(model, now);
+    let first = Listed {
+        model: model.name.clone(),
+        number: 0,
+        in_use: in_use == 0,
+        since: (!model.previous).then(|| baseline::written(&own)).flatten(),
+        place: (!model.previous).then(|| address::shown(&own)),
+        set_by: "fleet file".into(),
+        job: None,
+        note: match model.previous {
+            true => "compared with the previous window: there is no baseline".into(),
+            false => note(0),
+        },
+    };
+    let changed = |entry: &BaselineEntry| {
+        let place = if entry.place.is_empty() { "that of the fleet file" } else { "it" };
+        format!(
+            "the fleet file named '{}' when {place} was set, and names another one now",
+            address::shown(&entry.declared)
+        )
+    };
+    let others = entries.iter().map(|entry| Listed {
+        model: model.name.clone(),
+        number: entry.number,
+        in_use: entry.number == in_use,
+        place: Some(if entry.place.is_empty() { address::shown(&own) } else { address::shown(&entry.place) }),
+        since: Some(entry.set_at),
+        set_by: entry.set_by.clone(),
+        job: entry.job.clone(),
+        note: if entry.declared == model.declared_baseline { note(entry.number) } else { changed(entry) },
+    });
+    Ok(std::iter::once(first).chain(others).collect())
+}
+
+pub fn set(args: &SetArgs) -> anyhow::Result<u8> {
+    let decision = &args.decision;
+    let (fleet, mut store) = decision.memory.open(Access::Create)?;
+    let model = super::model_of(&fleet, &args.model)?;
+    let (who, now) = decision.who_and_when(&fleet)?;
+    // What a person names is relative to where they stand.
+    let kept = scheduler::keep(model, &args.file, Path::new(""), &decision.memory.folder(), now)?;
+    let content = (&*kept.place, kept.content_hash);
+    let entry = use_from_now_on(&fleet, &mut store, model, ("baseline.set", &who, &decision.reason), content, now)?;
+    say!("{}: baseline {} is in use: {}", model.name.escape_debug(), entry.number, address::shown(&entry.place));
+    Ok(0)
+}
+
+pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
+    let decision = &args.decision;
+    let (fleet, mut store) = decision.memory.open(Access::Existing)?;
+    let model = super::model_of(&fleet, &args.model)?;
+    let (who, now) = decision.who_and_when(&fleet)?;
+    scheduler::has_baseline(model)?;
+    let entries = store.baseline_entries(Some(&model.name))?;
+    let wrong = |reason: String| super::bad(&format!("model '{}'", model.name), &reason);
+    let Some(last) = entries.last() else {
+        return Err(wrong("no baseline was ever set for it; that of the fleet file is in use".into()));
+    };
+    let in_use = number_in_use(model, &entries);
+    let number = match args.to {
+        Some(number) => number,
+        // The fleet file names another one now: the one before is the last that was set.
+        None if in_use == 0 => last.number,
+        None => last.number - 1,
+    };
+    let place = match entries.iter().find(|entry| entry.number == number) {
+        Some(entry) => entry.place.clone(),
+        None if number == 0 => String::new(),
+        None => return Err(wrong(format!("there is no baseline {number}; `driftsweep baseline list` shows them"))),
+    };
+    let used = if in_use == 0 { "" } else { &last.place };
+    if place == used {
+        return Err(wrong(format!("baseline {number} is the one in use; name another one with --to")));
+    }
+    let read = if place.is_empty() { fleet.own_baseline(model, now) } else { place.clone() };
+    // It may have been removed since, or no longer fit the model.
+    if Baseline::is_one(Path::new(&read)) {
+        BaselineFile::open(&PathBuf::from(&read))?.check_for(model)?;
+    } else {
+        baseline::training_snapshot(&read)?;
+    }
+    let content = (&*place, baseline::content_hash(&read));
+    let entry = use_from_now_on(&fleet, &mut store, model, ("baseline.restore", &who, &decision.reason), content, now)?;
+    say!(
+        "{}: baseline {number} is in use again, as {}: {}",
+        model.name.escape_debug(),
+        entry.number,
+        address::shown(&read)
+    );
+    Ok(0)
+}
+
+/// Uses a baseline from now on: its place and the hash of its content. `fact` is what is done, by whom, and why.
+fn use_from_now_on(
+    fleet: &Fleet,
+    store: &mut Store,
+    model: &Model,
+    (kind, by, reason): (&str, &str, &str),
+    (place, content_hash): (&str, Option<String>),
+    at: Timestamp,
+) -> Result<BaselineEntry, Error> {
+    let (former, _) = scheduler::in_use(fleet, store, model, at)?;
+    let former_content_hash = baseline::content_hash(&former);
+    store.transaction(|store| {
+        let setting = Setting { kind, place, content_hash, former_content_hash, job: None, by, reason, at };
+        scheduler::set(fleet, store, model, setting)
+    })
+}
+
+impl DecisionArgs {
+    fn who_and_when(&self, fleet: &Fleet) -> anyhow::Result<(String, Timestamp)> {
+        if self.reason.trim().is_empty() {
+            return Err(super::bad("--reason", "must say something to those who come after"));
+        }
+        let who = self.by.clone().or_else(|| super::variable("USER"));
+        let who = who.ok_or_else(|| super::bad("--by", "must say who decides: $USER is not set"))?;
+        Ok((who, now_or(self.now.as_ref(), &fleet.zone, Timestamp::now())?))
+    }
+}

@@ -1,0 +1,158 @@
+//! The page of a job: for those who are asked to approve it, and those who want to know how it went.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use driftsweep::fleet::{Fleet, Money};
+use driftsweep::policy::evidence;
+use driftsweep::retrain::approval::By;
+use driftsweep::retrain::cost::point;
+use driftsweep::retrain::queue::Turn;
+use driftsweep::retrain::{Job, State};
+use driftsweep::scheduler;
+use driftsweep::store::RunEntry;
+use serde_json::Value;
+
+/// Drifted columns that are shown.
+const COLUMNS: usize = 10;
+
+/// Lines of output that are shown of a run that failed.
+const LINES: usize = 20;
+
+/// Characters of such a line.
+const LINE: usize = 300;
+
+/// Bytes that are read of each file of output, from its end.
+const LOG_BYTES: u64 = 64 << 10;
+
+/// A job on one page.
+pub fn page(
+    fleet: &Fleet,
+    job: &Job,
+    event: &Value,
+    runs: &[RunEntry],
+    (state, turn): (&Path, Option<Turn>),
+) -> anyhow::Result<String> {
+    let currency = &fleet.governance.budget.currency;
+    let show = |amount: Money| currency.show(amount);
+    let mut text = String::new();
+    let retrain = fleet.models.iter().find(|model| model.name == job.model).and_then(|model| model.retrain.as_ref());
+    writeln!(text, "job {}", job.id)?;
+    writeln!(text, "  model      {}", job.model.escape_debug())?;
+    if let Some(retrain) = retrain {
+        writeln!(text, "  team       {}", retrain.team.escape_debug())?;
+        writeln!(text, "  trained by {} on {}", retrain.executor.name(), retrain.resource.escape_debug())?;
+    }
+    let why = job.state.reason();
+    let why = if why.is_empty() { String::new() } else { format!(": {}", super::shown(why)) };
+    writeln!(text, "  state      {} since {}{why}", job.state.name().replace('_', " "), job.since)?;
+    if let Some(turn) = turn {
+        writeln!(text, "  turn       {}", turn.sentence())?;
+    }
+    writeln!(text, "  asked for  {}, wanted until {}", job.requested_at, job.deadline)?;
+    writeln!(text, "\nwhy: the {} trigger", job.trigger)?;
+    for line in evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS) {
+        writeln!(text, "  {line}")?;
+    }
+    if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
+        writeln!(text, "\ncost and gain")?;
+        writeln!(
+            text,
+            "  expected cost {} ({} to {}; declared {}, corrected by {} runs)",
+            show(estimate.expected),
+            show(estimate.low),
+            show(estimate.high),
+            show(estimate.declared),
+            estimate.runs
+        )?;
+        writeln!(
+            text,
+            "  lost {:.2} points ({}): {} a day; a training gains {} ({} at least)",
+            worth.points,
+            worth.loss.name(),
+            show(worth.stale_a_day),
+            show(worth.gain),
+            show(worth.gain_low)
+        )?;
+        if let Some(metric) = worth.metric {
+            writeln!(text, "  {}", point(metric))?;
+        }
+        for missing in &worth.missing {
+            writeln!(text, "  {}", missing.sentence())?;
+        }
+        let days = worth.break_even(estimate.expected);
+        let days = days.map_or_else(|| "never".into(), |days| format!("after {days:.1} days"));
+        writeln!(text, "  pays {days}; advice: {}", worth.advice(estimate))?;
+    }
+    if let State::AwaitingApproval(request) = &job.state {
+        writeln!(text, "\nmay it be run?")?;
+        for reason in &request.reasons {
+            writeln!(text, "  {}", reason.sentence(currency))?;
+        }
+        let levels = &fleet.governance.approval.approvers;
+        let asked = levels.get(request.level).map(|names| names.join(", ")).unwrap_or_default();
+        writeln!(
+            text,
+            "  asked: {} (level {} of {}), answer by {}",
+            asked,
+            request.level + 1,
+            levels.len(),
+            request.due
+        )?;
+        let overrun = request.overruns().iter().map(|overrun| overrun.by).max();
+        let overrun = overrun.map(|by| format!(" --overrun {}", by.plain())).unwrap_or_default();
+        writeln!(text, "  driftsweep approve {} --by NAME --reason TEXT{overrun}", &job.id)?;
+    }
+    if !job.grants.is_empty() {
+        writeln!(text, "\nallowed")?;
+    }
+    for grant in &job.grants {
+        let by = match &grant.by {
+            By::Policy => "policy",
+            By::Person(name) => name,
+        };
+        writeln!(text, "  {} by {}: {}", grant.at, super::shown(by), super::shown(&grant.reason))?;
+        for overrun in &grant.overruns {
+            writeln!(text, "    {}", overrun.sentence(currency))?;
+        }
+    }
+    if !runs.is_empty() {
+        writeln!(text, "\nruns")?;
+    }
+    for run in runs {
+        let end = run.ended.as_ref().map_or_else(
+            || format!("under way, {} set aside", show(run.committed)),
+            |(at, outcome, cost)| format!("{outcome} {at}, {}", show(*cost)),
+        );
+        let folder = scheduler::folder_of(state, &job.id, run.attempt);
+        writeln!(text, "  {} {}: {end}; {}", run.attempt, run.started_at, folder.display())?;
+    }
+    let failed = runs.iter().rev().find(|run| run.ended.as_ref().is_some_and(|(_, outcome, _)| outcome != "succeeded"));
+    if let Some(run) = failed.filter(|run| runs.last().is_some_and(|last| last.attempt == run.attempt)) {
+        let lines = last_lines(&scheduler::folder_of(state, &job.id, run.attempt));
+        if !lines.is_empty() {
+            writeln!(text, "\nthe last lines of its output")?;
+        }
+        for line in lines {
+            writeln!(text, "  {line}")?;
+        }
+    }
+    Ok(text)
+}
+
+/// The last lines of the output of a run on this machine; long ones are cut short. Nothing, where there is no output here.
+fn last_lines(folder: &Path) -> Vec<String> {
+    let mut bytes = Vec::new();
+    for name in ["output.1.log", "output.log"] {
+        let Ok(mut file) = File::open(folder.join(name)) else { continue };
+        let length = file.metadata().map_or(0, |found| found.len());
+        let read = file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES)));
+        let _ = read.and_then(|_| file.take(LOG_BYTES).read_to_end(&mut bytes));
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = |line: &&str| super::shown(&line.chars().take(LINE).collect::<String>());
+    lines[lines.len().saturating_sub(LINES)..].iter().map(shown).collect()
+}

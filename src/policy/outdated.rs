@@ -1,0 +1,97 @@
+//! Whether the baseline of a model is older than its last training: the same drift is then found again.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// When a baseline began to be what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// It was set in the store at that time, which may be one given by `--now`.
+    Set(Timestamp),
+    /// Its newest file was written then, by the real clock.
+    Written(Timestamp),
+}
+
+/// The last training that was good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trained {
+    /// When its run was started, which may be a time given by `--now`.
+    pub started_at: Timestamp,
+    /// The same by the real clock, where it was noted.
+    pub clock_at: Option<Timestamp>,
+}
+
+/// A baseline that is older than the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outdated {
+    /// Since when the baseline is what it is.
+    pub since: Timestamp,
+    /// When the run of the last training was started.
+    pub trained: Timestamp,
+}
+
+impl Outdated {
+    /// Whether a baseline is older than the start of the last training. A training that writes the same files again has
+    /// renewed it. Not, where one of the two is not known.
+    pub fn of(baseline: Option<Age>, trained: Option<Trained>) -> Option<Self> {
+        let trained = trained?;
+        let (since, before) = match baseline? {
+            Age::Set(since) => (since, trained.started_at),
+            Age::Written(since) => (since, trained.clock_at.unwrap_or(trained.started_at)),
+        };
+        (since < before).then_some(Self { since, trained: before })
+    }
+
+    /// What that means and what to do, in a sentence; days are those of a zone.
+    pub fn sentence(&self, zone: &TimeZone) -> String {
+        let [since, trained] = [self.since, self.trained].map(|at| at.to_zoned(zone.clone()));
+        let form = if since.date() == trained.date() { "%F %H:%M" } else { "%F" };
+        format!(
+            "the baseline is from {}, before the training of {}: the same drift will be found again; let the training answer \
+             with {{\"baseline\": \"PATH\"}}, or set one with `driftsweep baseline set`",
+            since.strftime(form),
+            trained.strftime(form)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_baseline_from_before_the_last_training_is_outdated_and_the_sentence_has_both_days() {
+        let (old, new) = (at("2026-10-01T00:00:00Z"), at("2026-11-20T12:00:00Z"));
+        let trained = |started_at, clock_at| Some(Trained { started_at, clock_at });
+        let found = Outdated::of(Some(Age::Set(old)), trained(new, None)).unwrap();
+        let text = found.sentence(&TimeZone::UTC);
+        assert!(
+            text.starts_with("the baseline is from 2026-10-01, before the training of 2026-11-20: the same"),
+            "{text}"
+        );
+        assert!(text.contains("{\"baseline\": \"PATH\"}"), "{text}");
+        for fine in [
+            Outdated::of(Some(Age::Set(new)), trained(new, None)),
+            Outdated::of(Some(Age::Written(new)), trained(old, None)),
+            Outdated::of(None, trained(new, None)),
+            Outdated::of(Some(Age::Set(old)), None),
+            // The run was replayed: files are compared by the real clock, what was set by the time that was given.
+            Outdated::of(Some(Age::Written(new)), trained(at("2027-01-01T00:00:00Z"), Some(old))),
+            Outdated::of(Some(Age::Set(new)), trained(old, Some(at("2027-01-01T00:00:00Z")))),
+        ] {
+            assert_eq!(fine, None);
+        }
+        let replayed = Outdated::of(Some(Age::Written(old)), trained(at("2026-01-01T00:00:00Z"), Some(new))).unwrap();
+        assert_eq!((replayed.since, replayed.trained), (old, new));
+        let same_day = Outdated { since: at("2026-11-20T08:05:00Z"), trained: new };
+        assert!(
+            same_day
+                .sentence(&TimeZone::UTC)
+                .contains("from 2026-11-20 08:05, before the training of 2026-11-20 12:00")
+        );
+    }
+}

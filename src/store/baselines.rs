@@ -1,0 +1,142 @@
+//! Baselines that were set in place of those in the fleet file: by trainings and by people.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::{Row, query};
+
+use super::{Store, some_time, time};
+use crate::baseline;
+use crate::error::Result;
+use crate::fleet::{Fleet, Model, SetBaseline};
+use crate::policy::outdated::{Age, Outdated, Trained};
+
+/// A baseline that was set. Entries are never changed or removed: the one with the highest number is in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BaselineEntry {
+    /// The model.
+    pub model: String,
+    /// Its number, from 1.
+    pub number: u64,
+    /// The baseline file, or the snapshot; empty for the one in the fleet file.
+    pub place: String,
+    /// What the fleet file named as `baseline` then.
+    pub declared: String,
+    /// When it was set.
+    pub set_at: Timestamp,
+    /// By whom.
+    pub set_by: String,
+    /// The training that it comes from.
+    pub job: Option<String>,
+}
+
+impl BaselineEntry {
+    /// What a fleet needs to know of it.
+    pub fn setting(&self) -> SetBaseline {
+        SetBaseline { place: self.place.clone(), declared: self.declared.clone() }
+    }
+}
+
+impl Store {
+    /// Notes a baseline, inside a transaction. From then on it is in use.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`], also if its number is taken.
+    pub fn add_baseline(&mut self, entry: &BaselineEntry) -> Result<()> {
+        let sql = "INSERT INTO baseline (fleet, model, seq, place, declared, set_at, set_by, job) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let insert = query(sql).bind(self.fleet.clone()).bind(entry.model.clone()).bind(entry.number as i64);
+        let insert = insert.bind(entry.place.clone()).bind(entry.declared.clone());
+        let insert = insert.bind(entry.set_at.as_microsecond()).bind(entry.set_by.clone());
+        self.database.run(insert.bind(entry.job.clone())).map(drop)
+    }
+
+    /// All baselines that were ever set, of one model or of all, in order of their numbers.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn baseline_entries(&mut self, model: Option<&str>) -> Result<Vec<BaselineEntry>> {
+        let sql = "SELECT model, seq, place, declared, set_at, set_by, job FROM baseline \
+                   WHERE fleet = $1 AND ($2 = '' OR model = $2) ORDER BY model, seq";
+        let select = query(sql).bind(self.fleet.clone()).bind(model.unwrap_or_default().to_owned());
+        self.database.rows(select, |row| {
+            Ok(BaselineEntry {
+                model: row.try_get(0)?,
+                number: row.try_get::<i64, _>(1)?.unsigned_abs(),
+                place: row.try_get(2)?,
+                declared: row.try_get(3)?,
+                set_at: time(row, 4)?,
+                set_by: row.try_get(5)?,
+                job: row.try_get(6)?,
+            })
+        })
+    }
+
+    /// The baseline that was set last for each model: for [`Fleet::with_baselines`].
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn set_baselines(&mut self) -> Result<BTreeMap<String, SetBaseline>> {
+        let sql = "SELECT model, place, declared FROM baseline WHERE fleet = $1 AND seq = \
+                   (SELECT MAX(seq) FROM baseline AS newer WHERE newer.fleet = baseline.fleet AND newer.model = baseline.model)";
+        let found = self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
+            Ok((row.try_get(0)?, SetBaseline { place: row.try_get(1)?, declared: row.try_get(2)? }))
+        });
+        Ok(found?.into_iter().collect())
+    }
+
+    /// The last run of a model that was good: its job, and when it was started.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn last_trained(&mut self, model: &str) -> Result<Option<(String, Trained)>> {
+        let sql = "SELECT job, started_at, clock_at FROM run \
+                   WHERE fleet = $1 AND model = $2 AND outcome = 'succeeded' ORDER BY started_at DESC, job LIMIT 1";
+        let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned());
+        let found = self.database.rows(select, |row| {
+            Ok((row.try_get(0)?, Trained { started_at: time(row, 1)?, clock_at: some_time(row, 2)? }))
+        });
+        Ok(found?.into_iter().next())
+    }
+
+    /// When a run was started.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn started(&mut self, job: &str, attempt: u32) -> Result<Option<Trained>> {
+        let sql = "SELECT started_at, clock_at FROM run WHERE fleet = $1 AND job = $2 AND attempt = $3";
+        let select = query(sql).bind(self.fleet.clone()).bind(job.to_owned()).bind(i64::from(attempt));
+        let found =
+            self.database.rows(select, |row| Ok(Trained { started_at: time(row, 0)?, clock_at: some_time(row, 1)? }));
+        Ok(found?.into_iter().next())
+    }
+
+    /// How old the baseline is that a model is compared with: when it was first set, or when the newest of the fleet file's
+    /// local files was written. The time says which file a `{day}` in a path stands for.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn baseline_age(&mut self, fleet: &Fleet, model: &Model, as_of: Timestamp) -> Result<Option<Age>> {
+        if model.previous {
+            return Ok(None);
+        }
+        let entries = self.baseline_entries(Some(&model.name))?;
+        match entries.last().filter(|last| model.is_compared_with(&last.setting())) {
+            // One that was restored is as old as it was.
+            Some(last) => {
+                Ok(entries.iter().find(|entry| entry.place == last.place).map(|first| Age::Set(first.set_at)))
+            }
+            None => Ok(baseline::written(&fleet.own_baseline(model, as_of)).map(Age::Written)),
+        }
+    }
+
+    /// Whether the baseline that a model is compared with is older than its last training.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn outdated_baseline(&mut self, fleet: &Fleet, model: &Model, as_of: Timestamp) -> Result<Option<Outdated>> {
+        let Some((_, trained)) = self.last_trained(&model.name)? else { return Ok(None) };
+        Ok(Outdated::of(self.baseline_age(fleet, model, as_of)?, Some(trained)))
+    }
+}
