@@ -89,18 +89,21 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     if let Some(labels) = &guesses.labels {
         writeln!(text, "{}", label_table(labels, daily.as_deref())?)?;
     }
-    let whole = match &before {
-        Some(before) => appended(before, &text),
-        None => text,
+    let put_in = |text: &str| match &before {
+        Some(before) => appended(before, text),
+        None => text.to_owned(),
     };
     // What is written must be a fleet file, whatever columns and paths are called.
-    let fleet = Fleet::parse(&whole, target.unwrap_or(Path::new("fleet.toml")), &Options::new())?;
+    let path = target.unwrap_or(Path::new("fleet.toml"));
+    let fleet = Fleet::parse(&put_in(&text), path, &Options::new())?;
+    writeln!(text, "# Triggers that are active: {}", active(super::model_of(&fleet, &args.name)?))?;
+    let whole = put_in(&text);
+    Fleet::parse(&whole, path, &Options::new())?;
     match target {
         Some(path) => driftsweep::atomic::write(path, whole.as_bytes())?,
         None => super::write_stdout(whole.as_bytes())?,
     }
     explain(args, target, before.is_some(), &naming);
-    say!("triggers that are active: {}", active(super::model_of(&fleet, &args.name)?));
     Ok(0)
 }
 

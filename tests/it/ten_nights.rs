@@ -3,7 +3,7 @@
 //! small, and a state that is lost and found.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
