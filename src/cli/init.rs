@@ -85,9 +85,9 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
             writeln!(text, "# current = \"…{{day}}…\" would be the day before each sweep")?;
         }
     }
-    writeln!(text, "{}", columns(&guesses.columns)?)?;
+    let mut rest = columns(&guesses.columns)? + "\n";
     if let Some(labels) = &guesses.labels {
-        writeln!(text, "{}", label_table(labels, daily.as_deref())?)?;
+        writeln!(rest, "{}", label_table(labels, daily.as_deref())?)?;
     }
     let put_in = |text: &str| match &before {
         Some(before) => appended(before, text),
@@ -95,9 +95,9 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     };
     // What is written must be a fleet file, whatever columns and paths are called.
     let path = target.unwrap_or(Path::new("fleet.toml"));
-    let fleet = Fleet::parse(&put_in(&text), path, &Options::new())?;
+    let fleet = Fleet::parse(&put_in(&format!("{text}{rest}")), path, &Options::new())?;
     writeln!(text, "# Triggers that are active: {}", active(super::model_of(&fleet, &args.name)?))?;
-    let whole = put_in(&text);
+    let whole = put_in(&(text + &rest));
     Fleet::parse(&whole, path, &Options::new())?;
     match target {
         Some(path) => driftsweep::atomic::write(path, whole.as_bytes())?,

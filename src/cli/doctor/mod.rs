@@ -64,7 +64,9 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
 }
 
 fn check(args: &DoctorArgs, path: &std::path::Path) -> anyhow::Result<Checked> {
-    let fleet = args.store.with_baselines(path, Fleet::read(path, &Options::new())?)?;
+    let declared = Fleet::read(path, &Options::new())?;
+    // What is wrong with the store is found when it is looked at.
+    let fleet = args.store.with_baselines(path, declared.clone()).unwrap_or(declared);
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     Ok(fleet::check(path, &fleet, now, &args.store, args.channels)?)
 }
