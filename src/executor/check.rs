@@ -110,7 +110,8 @@ pub fn manifest(_: &fleet::Kubernetes) -> Result<(), String> {
     Err(super::Missing("kubernetes").failure().reason)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;

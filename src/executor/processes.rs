@@ -289,7 +289,8 @@ fn is_in(number: i32, namespace: &str) -> bool {
 /// The variable that names the answer file to a command.
 pub const ANSWER_FILE: &str = "DRIFTSWEEP_ANSWER_FILE";
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use std::os::unix::process::CommandExt;

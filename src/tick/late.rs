@@ -102,7 +102,7 @@ impl Pass<'_> {
         };
         let gone = noted.iter().filter(|waiting| !models.contains_key(&*waiting.model));
         gone.clone().try_for_each(|waiting| self.store.end_waiting(&waiting.model, as_of))?;
-        if !noted.par_iter().any(|waiting| is_worth_it(waiting)) {
+        if !noted.par_iter().any(is_worth_it) {
             return Ok(());
         }
         (self.step)("try again");

@@ -131,7 +131,7 @@ impl Pass<'_> {
             }
             told.record(store)?;
             forget(store, as_of)?;
-            if complete && !store.last_sweeps(1)?.first().is_some_and(|last| *last >= as_of) {
+            if complete && store.last_sweeps(1)?.first().is_none_or(|last| *last < as_of) {
                 store.add_sweep(as_of, &report.id, &report.counts_hash)?;
             }
             status.events.extend(ids(&ticked.events[opened..]));

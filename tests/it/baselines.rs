@@ -31,7 +31,7 @@ impl Place {
     fn all(how: &str) -> Vec<Self> {
         let extra = format!(
             "[approval]\napprovers = [[\"ana\"]]\n[[notify]]\nname = \"log\"\nfile = \"told.jsonl\"\nabout = [\"job\"]\n\
-             [defaults.trigger]\ncooldown = \"1d\"\ndrift.persistence = \"1 of 1\"\n[defaults.retrain]\n{how}\n"
+             [defaults.trigger]\ncooldown = \"2d\"\ndrift.persistence = \"1 of 1\"\n[defaults.retrain]\n{how}\n"
         );
         let stores = World::new(1, "").stores().len();
         (0..stores)

@@ -173,6 +173,61 @@ fn a_tick_killed_between_any_two_steps_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
+fn a_tick_killed_while_data_are_late_or_caught_up_with_ends_as_if_it_had_not_been() {
+    let world = World::new(2, "[[notify]]\nname = \"lines\"\nfile = \"told.jsonl\"\n");
+    let late = world.folder.path().join("current/2026-01-03/table-00001.parquet");
+    let away = world.folder.path().join("away");
+    // The second night of drift: one model's data come between the second and the third tick.
+    let nights =
+        ["2026-01-02T03:00:00Z", "2026-01-03T03:00:00Z", "2026-01-04T03:00:00Z", "2026-01-04T06:00:00Z"].map(at);
+    for store in world.stores() {
+        let run = |name: &str, kill_at: Option<usize>| {
+            let fleet = Fleet { name: format!("{name}-{}", world.fleet().name), ..world.fleet() };
+            let (mut step, mut killed) = (0, false);
+            for (i, now) in nights.into_iter().enumerate() {
+                match i {
+                    2 => fs::rename(&late, &away).unwrap(),
+                    3 => fs::rename(&away, &late).unwrap(),
+                    _ => {}
+                }
+                let mut dies = |_: &str| {
+                    step += 1;
+                    if Some(step) == kill_at {
+                        std::panic::resume_unwind(Box::new("killed"));
+                    }
+                };
+                if catch_unwind(AssertUnwindSafe(|| tick_here(&fleet, &store, now, &mut dies).unwrap())).is_err() {
+                    killed = true;
+                    tick_here(&fleet, &store, now, &mut |_| ()).unwrap();
+                }
+            }
+            assert_eq!(killed, kill_at.is_some());
+            let mut store = Store::open(&store, &fleet.name).unwrap();
+            assert_eq!(store.waiting().unwrap(), []);
+            let (mut kinds, mut firings) = (Vec::new(), Vec::new());
+            let all = store.audit("", |record| {
+                kinds.push(record.kind);
+                Ok(())
+            });
+            all.unwrap();
+            for firing in store.firings(None, Timestamp::MIN).unwrap() {
+                firings.push((firing.model, firing.due, firing.outcome));
+            }
+            (kinds, firings, step)
+        };
+        let (kinds, firings, steps) = run("undisturbed", None);
+        let wanted = ["store.create", "event.open", "data.late", "event.open", "data.arrived"];
+        assert_eq!(kinds, wanted);
+        assert_eq!(firings.len(), 2, "{firings:?}");
+        assert!(firings.iter().all(|(_, due, _)| *due == at("2026-01-04T02:00:00Z")), "{firings:?}");
+        for kill_at in 1..=steps {
+            let (again, fired, _) = run(&kill_at.to_string(), Some(kill_at));
+            assert_eq!((&again, &fired), (&kinds, &firings), "killed at step {kill_at}");
+        }
+    }
+}
+
+#[test]
 fn twenty_ticks_at_once_do_each_thing_once() {
     let world = World::new(4, "");
     for store in world.stores() {
