@@ -16,11 +16,15 @@ use super::memory::MemoryArgs;
 pub struct StatusArgs {
     #[command(flatten)]
     memory: MemoryArgs,
-    /// Exit as the last sweep would: 11 if something could not be compared, 12 if the deadline came before some models, 10 if
-    /// it opened an event; 0 once it is acknowledged
+    /// Exit as a tick would: 12 if the deadline came before some models, 11 if something could not be compared; 0 once that is
+    /// acknowledged
     #[arg(long)]
     exit_code: bool,
-    /// Note that somebody has seen to it: from then on ticks exit with 0, until there is something new
+    /// With --exit-code: exit with 10 if the last sweep opened an event
+    #[arg(long, requires = "exit_code")]
+    fail_on_event: bool,
+    /// Note that somebody has seen the problems of the last sweep: ticks then exit with 0 until the next sweep, or until
+    /// something new is found at this one
     #[arg(long, requires = "reason", conflicts_with = "exit_code")]
     acknowledge: bool,
     /// Who acknowledges [default: $USER]
@@ -67,7 +71,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
         TextFormat::Table => super::write_text(&page(found.as_ref(), events, &jobs)?)?,
     }
     Ok(match found {
-        Some((status, None)) if args.exit_code => code(&status, true),
+        Some((status, None)) if args.exit_code => code(&status, args.fail_on_event),
         _ => 0,
     })
 }
@@ -113,7 +117,7 @@ fn page(
         writeln!(text, "  warning     {}: {}", name(model), super::shown(warning))?;
     }
     if status.is_quiet() {
-        writeln!(text, "  nothing to see to")?;
+        writeln!(text, "  no problems")?;
     }
     if let Some(Acknowledged { at, by, reason }) = acknowledged {
         writeln!(text, "acknowledged at {at} by {}: {}", super::shown(by), super::shown(reason))?;
@@ -134,16 +138,16 @@ fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {
     }
     let by = args.by.clone().or_else(|| super::variable("USER"));
     let by = by.ok_or_else(|| super::bad("--by", "must say who acknowledges: $USER is not set"))?;
-    let Some((status, _)) = SweepStatus::load(&mut store)? else {
-        return Err(super::bad("--acknowledge", "no sweep has been run yet"));
-    };
     let at = Timestamp::now();
-    store.transaction(|store: &mut Store| {
+    let seen = store.transaction(|store: &mut Store| {
+        let Some((status, _)) = SweepStatus::load(store)? else { return Ok(None) };
         let subject = format!("sweep {}", status.as_of);
         let body = json!({ "as_of": status.as_of, "reason": reason });
         notify::record(&fleet, store, Fact { at, actor: &by, kind: "sweep.acknowledge", subject: &subject, body })?;
-        store.acknowledge(at, &by, reason)
+        store.acknowledge(at, &by, reason)?;
+        Ok(Some(status))
     })?;
+    let Some(status) = seen else { return Err(super::bad("--acknowledge", "no sweep has been run yet")) };
     say!("the sweep of {} is acknowledged", status.as_of);
     Ok(0)
 }

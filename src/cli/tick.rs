@@ -78,7 +78,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     if args.require_state {
         store.must_know_fleet()?;
     }
-    tick::claim(&fleet, &mut store, &args.fleet, args.moved, now)?;
+    tick::claim(&fleet, &mut store, &args.fleet, args.moved, clock)?;
     if !args.again.is_empty() {
         let by = super::variable("USER").unwrap_or_else(|| "unknown".into());
         tick::ask_again(&fleet, &mut store, &args.again, &by, now)?;
@@ -128,7 +128,7 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
     if ticked.sweep.is_none() && ticked.caught_up.is_empty() {
         if status.is_partial() {
             warn!(
-                "the last sweep, of {}, left something to see to: {} models waiting for data, {} with failures; \
+                "the last sweep, of {}, has open problems: {} models waiting for data, {} with failures; \
                  `driftsweep status` shows it, and acknowledges it",
                 status.as_of,
                 status.waiting.len(),
@@ -283,7 +283,7 @@ fn say_troubles(done: &FollowUp) {
     }
 }
 
-/// The exit code is that of the last sweep, so that a retry of the scheduler does not turn red into green.
+/// The exit code is that of the last sweep, so that a retry of the scheduler does not hide a failure.
 fn code(args: &TickArgs, ticked: &Ticked, damaged: bool) -> u8 {
     let code = match &ticked.status {
         Some(status) if !ticked.acknowledged => super::status::code(status, args.fail_on_event),
@@ -319,9 +319,12 @@ impl Sweeper for Nightly<'_> {
         let mut report = run.sweep(&plan);
         state.name(&mut report, self.fleet);
         super::note(&mut report.engine, chosen);
-        state.append(&report)?;
         self.state = Some(state);
         Ok(report)
+    }
+
+    fn keep(&mut self, report: &SweepReport) -> Result<()> {
+        self.state.as_ref().map_or(Ok(()), |state| state.append(report))
     }
 
     fn done(&mut self) -> Result<()> {

@@ -98,8 +98,8 @@ impl Executor for Local<'_> {
         let lock = match files::private().read(true).write(true).open(file("lock")) {
             Ok(lock) => lock,
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(passing(e)),
-            // On another machine, or with another folder, it may well be under way.
-            Err(_) if run.seen => {
+            // On another machine, or with another folder, it may well be under way. What is there and has no lock never began.
+            Err(_) if run.seen && !file("task.json").exists() => {
                 let reason =
                     "its folder is not here: tick on the machine, and with the --state, that it was started with";
                 return Err(Failure::passing(reason));

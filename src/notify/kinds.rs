@@ -109,8 +109,9 @@ fn asked() -> Value {
 
 fn renewed() -> Value {
     json!({
-        "model": "churn", "reason": "the training of 2026-11-20", "new": { "place": "baselines/churn-2.baseline", "content": "00" },
-        "former": { "place": "baselines/churn.baseline", "content": "01" },
+        "model": "churn", "reason": "the training of 2026-11-20", "number": 2, "job": "3f9548c8",
+        "new": { "place": "baselines/churn-2.baseline", "content_hash": "00" },
+        "former": { "place": "baselines/churn.baseline", "content_hash": "01" },
     })
 }
 

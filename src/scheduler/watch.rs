@@ -180,10 +180,12 @@ impl Pass<'_> {
             }
         };
         let lasted = lasted(noted, self.now, clock);
+        let within = run.stop_at.duration_since(run.started_at);
         let cost = match (ended.cost, ended.outcome) {
             (Some(cost), _) => cost,
             (None, _) if never_ran => Money::ZERO,
-            (None, _) => price(watched.retrain(), ended.took.unwrap_or(lasted)),
+            // Nobody knows when it ended: not later than it would have been stopped.
+            (None, _) => price(watched.retrain(), ended.took.unwrap_or(lasted.min(within + GRACE))),
         };
         let step = match (ended.outcome, &job.stopping) {
             (Outcome::Succeeded, _) => {

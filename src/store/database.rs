@@ -92,7 +92,7 @@ impl Database {
                 database.run(sqlx::query(setting))?;
             }
         }
-        match (access, database.version()) {
+        match (access, database.version()?) {
             (Access::Create, _) => database.migrate()?,
             (_, None) => return Err(database.failed(format!("there is no store yet: {NO_TICK}"))),
             (_, Some(version)) if version == MIGRATIONS.len() as i64 => {}
@@ -106,15 +106,24 @@ impl Database {
     }
 
     /// How many steps its schema has taken; `None` for a database that is no store yet.
-    fn version(&mut self) -> Option<i64> {
+    fn version(&mut self) -> Result<Option<i64>> {
         const VERSION: &str = "SELECT CAST(MAX(version) AS BIGINT) FROM _sqlx_migrations WHERE success";
         let found = sqlx::query_scalar::<_, Option<i64>>(VERSION).fetch_one(&mut self.connection);
-        self.runtime.block_on(found).ok().flatten()
+        match self.runtime.block_on(found) {
+            Ok(version) => Ok(version),
+            // SQLite has no codes of its own for that; PostgreSQL has one.
+            Err(sqlx::Error::Database(e))
+                if e.code().as_deref() == Some("42P01") || e.message().contains("no such table") =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(self.failed(reason(&e))),
+        }
     }
 
     fn migrate(&mut self) -> Result<()> {
         let known = MIGRATIONS.len() as i64;
-        match self.version() {
+        match self.version()? {
             Some(version) if version == known => return Ok(()),
             Some(version) if version > known => return Err(self.newer(version)),
             // A new store has no such table.

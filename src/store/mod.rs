@@ -209,7 +209,7 @@ impl Store {
     /// [`Error::Store`].
     pub fn is_new(&mut self) -> Result<bool> {
         let select = query("SELECT 1 FROM model WHERE fleet = $1 LIMIT 1").bind(self.fleet.clone());
-        Ok(self.database.rows(select, |_| Ok(()))?.is_empty() && self.audit_head()?.is_none())
+        Ok(self.database.rows(select, |_| Ok(()))?.is_empty())
     }
 
     /// Does something for the fleet that only one process may do at a time.

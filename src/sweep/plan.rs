@@ -76,18 +76,20 @@ impl<'a> Plan<'a> {
         Self { fleet, as_of, shards: shard::shards(&ranked) }
     }
 
-    /// What its input looks like: the same until a file, or the reason why one cannot be opened, has changed.
-    pub fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
+    /// Hash of the files that it reads: the same until a file, or the reason why one cannot be opened, has changed. And those
+    /// reasons.
+    pub fn fingerprint(&self) -> (String, Vec<String>) {
+        let (mut hash, mut reasons) = (Sha256::new(), Vec::new());
         for models in &self.shards {
             let shard = Shard::open(models, self.as_of);
             hash.update(shard.fingerprint());
             for reason in shard.tasks.iter().filter_map(|task| shard.sides(task).err()) {
                 hash.update((reason.len() as u64).to_le_bytes());
-                hash.update(reason);
+                hash.update(&reason);
+                reasons.push(reason);
             }
         }
-        hex(&hash.finalize())
+        (hex(&hash.finalize()), reasons)
     }
 
     /// Opens everything once, a few models at a time, and says what a sweep would do.

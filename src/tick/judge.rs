@@ -54,14 +54,20 @@ pub fn evaluate(
     for model in &report.models {
         reports.entry(&model.model).or_default().push(model);
     }
+    // What was compared with another baseline does not count.
+    let renewed: HashMap<String, Timestamp> =
+        store.baseline_entries(None)?.into_iter().map(|entry| (entry.model, entry.set_at)).collect();
     let evaluate = |model: &Model| {
+        let renewed = renewed.get(&model.name);
         let trained = known.get(&model.name).and_then(|known| known.trained);
         let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
         let data = data_hash(reports);
         // What was seen before the last training was of another model; and the same data twice is one observation.
         let mut seen = HashSet::from([&*data]);
         let before_this = compared.get(&model.name).map_or(&[][..], Vec::as_slice);
-        let counts = |at: Timestamp| at < as_of && trained.is_none_or(|trained| at > trained);
+        let counts = |at: Timestamp| {
+            at < as_of && trained.is_none_or(|trained| at > trained) && renewed.is_none_or(|renewed| at > *renewed)
+        };
         let sweeps = before_this.iter().filter(|(at, data)| counts(*at) && seen.insert(data));
         let mut sweeps: Vec<Timestamp> = sweeps.map(|(at, _)| *at).collect();
         let before = model.triggers.persistence.value.of - 1;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use super::Pass;
+use super::{Pass, SweepStatus};
 use crate::error::{Result, Status, is_of_missing_data};
 use crate::fleet::{Fleet, Model};
 use crate::store::Waiting;
@@ -18,14 +18,15 @@ pub struct Input {
     pub reason: String,
     /// Whether it is not there at all.
     pub missing: bool,
-    /// Hash of what it looks like: as long as that is the same, another try ends the same.
-    look: String,
+    /// Hash of the files: as long as it is the same, another try ends the same. Empty if the files may have changed since the
+    /// sweep read them: then another try is worth it.
+    files: String,
 }
 
 impl Input {
     /// The note of a model that waits.
     pub fn waits(&self, model: &str, as_of: Timestamp, since: Timestamp, until: Timestamp) -> Waiting {
-        let (model, input, reason) = (model.to_owned(), self.look.clone(), self.reason.clone());
+        let (model, input, reason) = (model.to_owned(), self.files.clone(), self.reason.clone());
         Waiting { model, as_of, since, until, input, reason }
     }
 }
@@ -43,8 +44,10 @@ pub fn inputs(fleet: &Fleet, report: &SweepReport, as_of: Timestamp) -> BTreeMap
         }
     }
     let input = |(name, (model, reason)): (&str, (&Model, String))| {
-        let missing = is_of_missing_data(&reason);
-        (name.to_owned(), Input { missing, look: look(fleet, model, as_of), reason })
+        let (files, errors) = files(fleet, model, as_of);
+        // Files that came while the sweep ran are not those that it has seen.
+        let files = if errors.contains(&reason) { files } else { String::new() };
+        (name.to_owned(), Input { missing: is_of_missing_data(&reason), files, reason })
     };
     found.into_par_iter().map(input).collect()
 }
@@ -63,8 +66,8 @@ fn problem(report: &ModelReport) -> Option<String> {
     report.error.clone().or_else(column)
 }
 
-/// What the input of a model looks like now.
-fn look(fleet: &Fleet, model: &Model, as_of: Timestamp) -> String {
+/// Hash of the files that a model reads, as they are now, and why some of them cannot be opened.
+fn files(fleet: &Fleet, model: &Model, as_of: Timestamp) -> (String, Vec<String>) {
     let alone = fleet.with_only(model).at(as_of);
     Plan::new(&alone, as_of).fingerprint()
 }
@@ -81,28 +84,36 @@ pub fn failures(reports: &[&ModelReport]) -> Vec<String> {
 }
 
 impl Pass<'_> {
-    /// Tries the models again that wait for their data. Before the next sweep (`due`) it is the last time.
-    pub(super) fn catch_up(&mut self, due: bool) -> Result<()> {
+    /// Tries the models again that wait for their data: for the last time before a later sweep, if one is due.
+    pub(super) fn catch_up(&mut self, due: Option<Timestamp>) -> Result<()> {
         let waiting = self.store.waiting()?;
         let mut sweeps: Vec<Timestamp> = waiting.iter().map(|waiting| waiting.as_of).collect();
         sweeps.dedup();
         for as_of in sweeps {
             let noted: Vec<&Waiting> = waiting.iter().filter(|waiting| waiting.as_of == as_of).collect();
-            self.catch_up_with(as_of, &noted, due)?;
+            self.catch_up_with(as_of, &noted, due.is_some_and(|due| due > as_of))?;
         }
         Ok(())
     }
 
-    fn catch_up_with(&mut self, as_of: Timestamp, noted: &[&Waiting], due: bool) -> Result<()> {
+    fn catch_up_with(&mut self, as_of: Timestamp, noted: &[&Waiting], is_last: bool) -> Result<()> {
         let (fleet, now) = (self.fleet, self.now);
         let models: BTreeMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
+        let gone: Vec<&str> =
+            noted.iter().map(|waiting| &*waiting.model).filter(|model| !models.contains_key(model)).collect();
+        if !gone.is_empty() {
+            self.forget_removed(&gone, as_of)?;
+        }
+        // As they are before the sweep reads them.
+        let now_there: BTreeMap<&str, String> = noted
+            .par_iter()
+            .filter_map(|waiting| Some((&*waiting.model, files(fleet, models.get(&*waiting.model)?, as_of).0)))
+            .collect();
         let is_worth_it = |waiting: &&Waiting| {
-            let model = models.get(&*waiting.model);
-            model.is_some_and(|model| due || now >= waiting.until || look(fleet, model, as_of) != waiting.input)
+            let files = now_there.get(&*waiting.model);
+            files.is_some_and(|files| is_last || now >= waiting.until || *files != waiting.input)
         };
-        let gone = noted.iter().filter(|waiting| !models.contains_key(&*waiting.model));
-        gone.clone().try_for_each(|waiting| self.store.end_waiting(&waiting.model, as_of))?;
-        if !noted.par_iter().any(is_worth_it) {
+        if !noted.iter().any(is_worth_it) {
             return Ok(());
         }
         (self.step)("try again");
@@ -114,11 +125,18 @@ impl Pass<'_> {
         for waiting in noted.iter().filter(|waiting| models.contains_key(&*waiting.model)) {
             match inputs.get(&waiting.model) {
                 _ if not_covered(&waiting.model) => {}
-                Some(input) if !due && now < waiting.until => {
+                Some(input) if !is_last && now < waiting.until => {
+                    let files = now_there.get(&*waiting.model).cloned().unwrap_or_default();
+                    let input = Input { files, reason: input.reason.clone(), missing: input.missing };
                     waits.push(input.waits(&waiting.model, as_of, waiting.since, waiting.until));
                 }
                 _ => judged.push(&waiting.model),
             }
+        }
+        // The figures of the night are replaced only by those that cover as much.
+        let known = SweepStatus::load(self.store)?.map_or(0, |(status, _)| status.features);
+        if report.not_covered.is_empty() && report.summary.features >= known {
+            self.sweeper.keep(&report)?;
         }
         let judge = judged.iter().map(|&model| model.to_owned()).collect();
         self.conclude(&report, as_of, &judge, (waits, inputs), false)?;
@@ -128,5 +146,17 @@ impl Pass<'_> {
             self.sweeper.done()?;
         }
         Ok(())
+    }
+
+    /// Forgets models that wait and are no longer in the fleet file.
+    fn forget_removed(&mut self, models: &[&str], as_of: Timestamp) -> Result<()> {
+        self.store.transaction(|store| {
+            models.iter().try_for_each(|model| store.end_waiting(model, as_of))?;
+            if let Some((mut status, _)) = SweepStatus::load(store)? {
+                models.iter().for_each(|model| status.forget(model));
+                status.save(store)?;
+            }
+            Ok(())
+        })
     }
 }

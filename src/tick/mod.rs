@@ -37,10 +37,16 @@ pub trait Sweeper {
     /// Whatever keeps a sweep from being run at all.
     fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport>;
 
-    /// Everything that follows from the last sweep has been written down.
+    /// Writes the figures of the last sweep into the history, in place of those that it has of the same sweep.
     ///
     /// # Errors
-    /// Whatever keeps it from being let go of.
+    /// Whatever keeps them from being written.
+    fn keep(&mut self, report: &SweepReport) -> Result<()>;
+
+    /// Everything that follows from the last sweep has been written down: its journal is not needed any more.
+    ///
+    /// # Errors
+    /// Whatever keeps the journal from being removed.
     fn done(&mut self) -> Result<()>;
 }
 
@@ -155,7 +161,7 @@ impl Pass<'_> {
         let after = last.or_else(|| now.checked_sub(LONG_AGO).ok()).unwrap_or(now);
         let due = fleet.sweep.latest(after, now, &fleet.zone);
         // What keeps a sweep from being run is not to keep models from being trained by the calendar.
-        let caught_up = self.catch_up(due.is_some());
+        let caught_up = self.catch_up(due);
         let swept = due.map_or(Ok(()), |as_of| self.sweep(as_of));
         (self.step)("schedules");
         self.schedules()?;

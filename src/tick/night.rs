@@ -9,7 +9,7 @@ use super::fire::{Fired, Standings};
 use super::judge::{self, Judged, LOOKED_BACK};
 use super::late::{self, Input};
 use super::status::SweepStatus;
-use super::{Pass, SweepDone, Waits, ids};
+use super::{Pass, SweepDone, Waits, by_name, ids};
 use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Model};
 use crate::notify::{self, Fact};
@@ -31,6 +31,7 @@ impl Pass<'_> {
     pub(super) fn sweep(&mut self, as_of: Timestamp) -> Result<()> {
         (self.step)("sweep");
         let report = self.sweeper.sweep(as_of)?;
+        self.sweeper.keep(&report)?;
         (self.step)("conclude");
         let complete = report.not_covered.is_empty();
         // A deadline may come before some models; those before it were concluded by an earlier tick.
@@ -67,6 +68,8 @@ impl Pass<'_> {
         (waits, inputs): (Vec<Waiting>, BTreeMap<String, Input>),
         complete: bool,
     ) -> Result<SweepDone> {
+        // An earlier step of this pass may have changed what is known.
+        self.known = by_name(self.store.known()?);
         let fleet = self.fleet.at(as_of);
         let wanted = |model: &str| judge.contains(model);
         let judged = judge::evaluate(&fleet, self.store, &self.known, report, as_of, &wanted)?;
@@ -76,18 +79,21 @@ impl Pass<'_> {
         let opened = ticked.events.len();
         let status = self.store.transaction(|store| {
             let same = before.clone().filter(|before| before.as_of == as_of);
-            let mut status = same.unwrap_or_else(|| SweepStatus::begin(as_of, report));
+            let mut status = same.unwrap_or_else(|| SweepStatus::begin(as_of, report, before.as_ref()));
             status.total(report);
-            let mut told = Told::new(this, as_of, before.as_ref());
+            let mut told = Told::new(this, as_of);
             let mut standings = Standings::load(this, store)?;
             let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
             let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
             report.models.iter().for_each(|report| reports.entry(&report.model).or_default().push(report));
             for waiting in &waits {
+                let is_known = status.is_known(&waiting.model, &waiting.reason);
                 status.forget(&waiting.model);
                 let waits = Waits { until: waiting.until, reason: waiting.reason.clone() };
                 // A note of an earlier try was told of then.
-                if !before.as_ref().is_some_and(|b| b.as_of == as_of && b.waiting.contains_key(&waiting.model)) {
+                let earlier =
+                    before.as_ref().is_some_and(|b| b.as_of == as_of && b.waiting.contains_key(&waiting.model));
+                if !earlier && !is_known {
                     told.add("data.late", &waiting.model, &waiting.reason);
                 }
                 told.until = Some(waiting.until);
@@ -99,16 +105,19 @@ impl Pass<'_> {
                 let Some(&model) = models.get(&*evaluation.model) else { continue };
                 let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
                 let waited = status.waiting.contains_key(&model.name);
+                let former = status.clone();
                 status.forget(&model.name);
                 store.end_waiting(&model.name, as_of)?;
                 write(store, judged)?;
                 match inputs.get(&model.name) {
+                    Some(Input { reason, .. }) if former.is_known(&model.name, reason) => {}
                     Some(Input { reason, missing: true, .. }) => told.add("data.missing", &model.name, reason),
                     Some(Input { reason, .. }) => told.add("data.unreadable", &model.name, reason),
                     None if waited => told.add("data.arrived", &model.name, "judged now"),
                     None => {}
                 }
-                find(&mut status, &mut told, reports, judged);
+                find(&mut status, &former, &mut told, reports, judged);
+                status.former.remove(&model.name);
                 let known = known.get(&model.name);
                 if reports.iter().any(|r| r.error.is_none()) && evaluation.drift.judged() > 0 {
                     store.set_judged(&model.name, as_of)?;
@@ -181,18 +190,27 @@ fn forget(store: &mut Store, as_of: Timestamp) -> Result<()> {
 }
 
 /// Notes what was found of a model beside its triggers.
-fn find(status: &mut SweepStatus, told: &mut Told<'_>, reports: &[&ModelReport], judged: &Judged) {
+fn find(
+    status: &mut SweepStatus,
+    former: &SweepStatus,
+    told: &mut Told<'_>,
+    reports: &[&ModelReport],
+    judged: &Judged,
+) {
     let evaluation = &judged.evaluation;
     let model = &evaluation.model;
     let mut failures = late::failures(reports);
     if let Some(error) = &evaluation.labels_error {
-        told.add_new("data.labels", model, error);
+        if !former.is_known(model, error) {
+            told.add("data.labels", model, error);
+        }
         failures.push(error.clone());
     }
     let schema = reports.iter().flat_map(|report| &report.schema);
     let schema: Vec<String> =
         schema.map(|change| format!("column '{}': {}", change.column, change.change.name())).collect();
-    schema.iter().for_each(|change| told.add_new("data.schema", model, change));
+    let new_changes = schema.iter().filter(|change| !former.is_known(model, change));
+    new_changes.for_each(|change| told.add("data.schema", model, change));
     let drift = (evaluation.drift.judged() == 0 && failures.is_empty())
         .then(|| reports.iter().find_map(|report| report.why_not_judged()))
         .flatten();
@@ -253,29 +271,17 @@ fn rounded(value: f64) -> f64 {
 struct Told<'a> {
     fleet: &'a Fleet,
     as_of: Timestamp,
-    /// What was found at the sweep before, or earlier at this one: it is not told again.
-    before: Option<&'a SweepStatus>,
     found: BTreeMap<&'static str, Vec<(String, String)>>,
     until: Option<Timestamp>,
 }
 
 impl<'a> Told<'a> {
-    fn new(fleet: &'a Fleet, as_of: Timestamp, before: Option<&'a SweepStatus>) -> Self {
-        Self { fleet, as_of, before, found: BTreeMap::new(), until: None }
+    fn new(fleet: &'a Fleet, as_of: Timestamp) -> Self {
+        Self { fleet, as_of, found: BTreeMap::new(), until: None }
     }
 
     fn add(&mut self, kind: &'static str, model: &str, reason: &str) {
         self.found.entry(kind).or_default().push((model.to_owned(), reason.to_owned()));
-    }
-
-    /// The same for what may stay as it is for many nights: it is told once.
-    fn add_new(&mut self, kind: &'static str, model: &str, reason: &str) {
-        let has = |found: &BTreeMap<String, Vec<String>>| {
-            found.get(model).is_some_and(|all| all.iter().any(|one| one == reason))
-        };
-        if !self.before.is_some_and(|before| has(&before.schema) || has(&before.failures)) {
-            self.add(kind, model, reason);
-        }
     }
 
     /// Writes the messages, inside a transaction.

@@ -1,5 +1,5 @@
-//! How a sweep went, model by model. It is kept until the next sweep, so that a retry of the scheduler does not turn red into
-//! green, and until somebody acknowledges it.
+//! How a sweep went, model by model. It is kept until the next sweep, so that a retry of the scheduler does not hide a
+//! failure, and until somebody acknowledges it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,9 @@ pub struct SweepStatus {
     pub warnings: BTreeMap<String, String>,
     /// Retrain events that were opened at this sweep, or since.
     pub events: Vec<String>,
+    /// What was found at the sweep before, of models that were not judged at this one yet: it is not told again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub former: BTreeMap<String, Vec<String>>,
 }
 
 /// What a model waits for.
@@ -49,13 +52,27 @@ pub struct Waits {
 }
 
 impl SweepStatus {
-    /// Of a sweep of which nothing is known yet.
-    pub fn begin(as_of: Timestamp, report: &SweepReport) -> Self {
-        Self { as_of, id: report.id.clone(), ..Self::default() }
+    /// Of a sweep of which nothing is known yet, after another one.
+    pub fn begin(as_of: Timestamp, report: &SweepReport, before: Option<&Self>) -> Self {
+        let mut former = before.map_or_else(BTreeMap::new, |before| before.former.clone());
+        for (model, found) in before.iter().flat_map(|before| before.failures.iter().chain(&before.schema)) {
+            former.entry(model.clone()).or_default().extend(found.iter().cloned());
+        }
+        Self { as_of, id: report.id.clone(), former, ..Self::default() }
     }
 
-    /// Takes the totals of a report.
+    /// Whether the same was found of a model before.
+    pub fn is_known(&self, model: &str, reason: &str) -> bool {
+        [&self.former, &self.failures, &self.schema]
+            .into_iter()
+            .any(|found| found.get(model).is_some_and(|all| all.iter().any(|one| one == reason)))
+    }
+
+    /// Takes the totals of a report, unless they were taken of one that covers more.
     pub fn total(&mut self, report: &SweepReport) {
+        if self.complete && (!report.not_covered.is_empty() || report.summary.features < self.features) {
+            return;
+        }
         self.complete = report.not_covered.is_empty();
         self.models = report.summary.models;
         self.features = report.summary.features;

@@ -168,7 +168,7 @@ fn a_model_whose_data_were_corrected_is_judged_again_on_request() {
 }
 
 #[test]
-fn a_retry_of_the_scheduler_does_not_turn_red_into_green() {
+fn a_retry_of_the_scheduler_does_not_hide_what_was_found() {
     let world = World::new(2, "wait_for_data = \"0h\"\n[defaults.trigger]\ndrift.persistence = \"1 of 1\"\n");
     let fleet = world.fleet_file();
     for store in &world.stores() {
@@ -184,7 +184,8 @@ fn a_retry_of_the_scheduler_does_not_turn_red_into_green() {
         // The same again, as a CronJob or Airflow would.
         assert_eq!([tick(&["--fail-on-event"]), tick(&[]), tick(&["--quiet"])], [Some(10), Some(11), Some(11)]);
         let shown = status(&["--exit-code"]);
-        assert_eq!(shown.status.code(), Some(10));
+        assert_eq!(shown.status.code(), Some(11));
+        assert_eq!(status(&["--exit-code", "--fail-on-event"]).status.code(), Some(10));
         let page = String::from_utf8_lossy(&shown.stdout).into_owned();
         assert!(page.contains("failed      model-00001: current: ") && page.contains("events opened since"), "{page}");
         assert_eq!(status(&["--acknowledge"]).status.code(), Some(2), "somebody has to say why");
@@ -400,6 +401,56 @@ fn schema_changes_are_told_of_when_they_come_and_not_every_night() {
     let changes: Vec<&Value> = told.iter().filter(|e| e["data"]["kind"] == "data.schema").collect();
     assert_eq!(changes.len(), 1, "{:?}", kinds(&told));
     assert_eq!(changes[0]["data"]["figures"]["findings"][0]["reason"], "column 'y': added");
+}
+
+#[test]
+fn a_table_that_is_gone_for_many_nights_is_told_of_once_and_red_every_night() {
+    let folder = TempDir::new().unwrap();
+    let fleet = small(folder.path(), 3000).display().to_string();
+    let tick = |day: u32| run(["tick", &fleet, "--now", &format!("2026-05-{day:02}T03:00:00Z")]).status.code();
+    assert_eq!(tick(1), Some(0));
+    fs::remove_file(folder.path().join("b.parquet")).unwrap();
+    assert_eq!([2, 3, 4, 5].map(tick), [Some(11); 4]);
+    let told = told(folder.path());
+    let count = |kind: &str| kinds(&told).into_iter().filter(|told| *told == kind).count();
+    assert_eq!((count("data.late"), count("data.missing")), (1, 1), "{:?}", kinds(&told));
+}
+
+#[test]
+fn a_model_taken_out_of_the_fleet_waits_no_longer() {
+    let world = World::new(2, "");
+    let store = &world.stores()[0];
+    fs::remove_file(file(&world, 1, 1)).unwrap();
+    assert_eq!(world.tick(store, "2026-01-02T03:00:00Z", &[]).status.code(), Some(11));
+    let text = fs::read_to_string(world.fleet_file()).unwrap();
+    let at = text.rfind("[[model]]").unwrap();
+    assert!(text[at..].contains("model-00001"));
+    fs::write(world.fleet_file(), &text[..at]).unwrap();
+    let output = world.tick(store, "2026-01-02T04:00:00Z", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(parsed(&output)["status"]["waiting"], json!({}));
+}
+
+#[test]
+fn a_sweep_that_is_repeated_in_part_takes_nothing_from_the_nights_figures() {
+    let world = World::new(3, "");
+    let store = &world.stores()[0];
+    let history = world.folder.path().join("state/history/date=2026-01-02");
+    let kept = || {
+        let file = fs::read_dir(&history).unwrap().next().unwrap().unwrap();
+        fs::read(file.path()).unwrap().len()
+    };
+    let first = world.ticked(store, "2026-01-02T03:00:00Z");
+    let (features, bytes) = (first["status"]["features"].clone(), kept());
+    // No time for any model.
+    let again = world.tick(store, "2026-01-02T04:00:00Z", &["--again", "model-00000", "--deadline", "0s"]);
+    assert_eq!(parsed(&again)["status"]["features"], features);
+    // The data of another model are gone by now.
+    fs::remove_file(file(&world, 1, 2)).unwrap();
+    let rest = world.tick(store, "2026-01-02T05:00:00Z", &[]);
+    assert_eq!(parsed(&rest)["caught_up"], json!(["model-00000"]), "{}", said(&rest));
+    assert_eq!((&parsed(&rest)["status"]["features"], kept()), (&features, bytes));
+    assert_eq!(rest.status.code(), Some(0), "{}", said(&rest));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use driftsweep::notify::Kind;
 use driftsweep::snapshot::table::{Cells, to_parquet};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -165,6 +166,18 @@ fn scored() -> Vec<u8> {
     .unwrap()
 }
 
+/// What an example of a message shows and the message itself does not have.
+fn lacks(example: &Value, figures: &Value, path: &str, found: &mut Vec<String>) {
+    // Only some messages of the kind have these.
+    const OPTIONAL: [&str; 3] = ["about_baseline", "evidence", "until"];
+    for (key, value) in example.as_object().into_iter().flatten().filter(|(key, _)| !OPTIONAL.contains(&key.as_str())) {
+        match figures.get(key) {
+            Some(real) => lacks(value, real, &format!("{path}.{key}"), found),
+            None => found.push(format!("{path}.{key}")),
+        }
+    }
+}
+
 #[test]
 fn ten_nights_are_safe_to_leave_alone() {
     for store in [None, postgres()].into_iter().enumerate().filter(|(i, store)| *i == 0 || store.is_some()) {
@@ -299,6 +312,13 @@ fn ten_nights(fleet: &Fleet) {
     assert_eq!(new_kinds(seen), [""; 0]);
     let all = told();
     assert_eq!(kinds(&all).iter().filter(|kind| **kind == "data.not_judged").count(), 1, "{:?}", kinds(&all));
+    // The examples by which templates are checked are like the messages themselves.
+    let mut lacking = Vec::new();
+    for event in &all {
+        let kind = Kind::of(event["data"]["kind"].as_str().unwrap()).unwrap();
+        lacks(&kind.example(), &event["data"]["figures"], kind.name, &mut lacking);
+    }
+    assert_eq!(lacking, [""; 0]);
     assert_eq!(fleet.run(&["status", "--exit-code"]).status.code(), Some(0));
     assert!(fleet.run(&["audit", "verify"]).status.success());
     // Trainings that really ran: one of churn; of fraud one that failed, one without a baseline, one with it.

@@ -103,6 +103,10 @@ impl Sweeper for Plain<'_> {
         Ok(report)
     }
 
+    fn keep(&mut self, _: &SweepReport) -> Result<()> {
+        Ok(())
+    }
+
     fn done(&mut self) -> Result<()> {
         Ok(())
     }
