@@ -57,7 +57,7 @@ pub struct RestoreArgs {
 struct DecisionArgs {
     #[command(flatten)]
     memory: MemoryArgs,
-    /// Why, for those who come after
+    /// Why: it is kept in the audit
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// Who decides [default: $USER]
@@ -239,7 +239,7 @@ fn use_from_now_on(
 impl DecisionArgs {
     fn who_and_when(&self, fleet: &Fleet) -> anyhow::Result<(String, Timestamp)> {
         if self.reason.trim().is_empty() {
-            return Err(super::bad("--reason", "must say something to those who come after"));
+            return Err(super::bad("--reason", "must not be empty: it is kept in the audit"));
         }
         let who = self.by.clone().or_else(|| super::variable("USER"));
         let who = who.ok_or_else(|| super::bad("--by", "must say who decides: $USER is not set"))?;

@@ -46,7 +46,7 @@ pub struct CloseArgs {
     /// Whether the model was trained: its drift and its new labels are then counted from that time on
     #[arg(long, value_enum)]
     outcome: Ending,
-    /// Why, for those who come after
+    /// Why: it is kept in the audit
     #[arg(long, default_value = "", value_name = "TEXT")]
     note: String,
     /// When; as for tick [default: now]

@@ -70,7 +70,7 @@ pub struct DecisionArgs {
     job: String,
     #[command(flatten)]
     memory: MemoryArgs,
-    /// Why, for those who come after
+    /// Why: it is kept in the audit
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// Who decides [default: $USER]
@@ -256,7 +256,7 @@ fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
 
 fn who_and_when(args: &DecisionArgs, zone: &TimeZone) -> anyhow::Result<(String, Timestamp)> {
     if args.reason.trim().is_empty() {
-        return Err(super::bad("--reason", "must say something to those who come after"));
+        return Err(super::bad("--reason", "must not be empty: it is kept in the audit"));
     }
     let who = args.by.clone().or_else(|| super::variable("USER"));
     let who = who.ok_or_else(|| super::bad("--by", "must say who decides: $USER is not set"))?;

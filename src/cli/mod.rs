@@ -120,9 +120,9 @@ enum Command {
     /// Lists the trainings that events became, shows one on a page, or calls one off
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
-    /// Allows a job that waits for leave
+    /// Approves a job that waits for approval
     Approve(jobs::ApproveArgs),
-    /// Does not allow it
+    /// Rejects it
     Reject(jobs::DecisionArgs),
     /// Shows what is spent, set aside and forecast this month
     Budget(budget::BudgetArgs),

@@ -65,7 +65,7 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
         return Err(super::bad("--until", "has passed already"));
     }
     if args.reason.trim().is_empty() {
-        return Err(super::bad("--reason", "must say something to those who come after"));
+        return Err(super::bad("--reason", "must not be empty: it is kept in the audit"));
     }
     let mute = Mute {
         model: args.model.clone(),

@@ -30,7 +30,7 @@ pub struct StatusArgs {
     /// Who acknowledges [default: $USER]
     #[arg(long, value_name = "NAME", requires = "acknowledge")]
     by: Option<String>,
-    /// Why, for those who come after
+    /// Why: it is kept in the audit
     #[arg(long, value_name = "TEXT", requires = "acknowledge")]
     reason: Option<String>,
     /// table or json
@@ -134,7 +134,7 @@ fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open(Access::Existing)?;
     let reason = args.reason.as_deref().unwrap_or_default().trim();
     if reason.is_empty() {
-        return Err(super::bad("--reason", "must say something to those who come after"));
+        return Err(super::bad("--reason", "must not be empty: it is kept in the audit"));
     }
     let by = args.by.clone().or_else(|| super::variable("USER"));
     let by = by.ok_or_else(|| super::bad("--by", "must say who acknowledges: $USER is not set"))?;

@@ -305,7 +305,7 @@ struct Nightly<'a> {
 impl Sweeper for Nightly<'_> {
     fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport> {
         let args = self.args;
-        // The journal of another sweep, if one is open, is let go of first.
+        // Another journal, if one is open, is closed first.
         self.state = None;
         let state = State::at(&args.store.folders, &args.fleet, self.fleet, as_of)?;
         let fleet = self.fleet.at(as_of);

@@ -249,7 +249,7 @@ impl Said {
             .map_err(|_| Failure::passing("its answer is not JSON with state, cost, seconds, reason and baseline"))
     }
 
-    /// An amount that is none is not taken for one.
+    /// Amounts that are not valid, or negative, are left out.
     fn cost(&self) -> Option<Money> {
         self.cost.and_then(Money::of).filter(|cost| *cost >= Money::ZERO)
     }

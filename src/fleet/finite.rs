@@ -1,11 +1,11 @@
-//! Numbers that are none: one `inf` or `nan` anywhere in a fleet file spoils every sum and every comparison that it takes
+//! Numbers that are not finite: one `inf` or `nan` anywhere in a fleet file spoils every sum and every comparison that it takes
 //! part in.
 
 use toml_edit::{Document, Item, TableLike, Value};
 
 /// The first number of a document that is not finite: its key with its value, and where it stands.
 pub fn first_that_is_not(text: &str) -> Option<(String, Option<usize>)> {
-    // A document that is none was refused before.
+    // Text that is not TOML was refused before.
     let document = Document::parse(text).ok()?;
     let mut found = Vec::new();
     in_table("", document.as_table(), &mut found);

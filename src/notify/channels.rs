@@ -78,7 +78,7 @@ impl Sender for Webhook<'_> {
             false => Request::post(&letter.event).with("content-type", "application/cloudevents+json"),
         };
         let request = request.signed(&letter.id, now, self.secret.as_ref());
-        // Somebody may yet mend an address that refuses: only what is too large never fits.
+        // The address may work again later that refuses: only what is too large never fits.
         let answer = self.http.send(&self.url, &[], request)?;
         let lasting = answer.status == 413;
         answer.good().map(drop).map_err(|failure| Failure { lasting, ..failure })

@@ -63,13 +63,13 @@ pub const KINDS: &[Kind] = &[
     ),
     kind("job.succeed", Topic::Job, || {
         json!({
-            "step": "succeed", "model": "churn", "attempt": 1, "spent": "$612.50",
+            "step": "succeed", "model": "churn", "attempt": 1, "cost": "612.50", "spent": "$612.50",
             "about_baseline": "the baseline is from 2026-10-01, before the training of 2026-11-26",
         })
     }),
     kind("job.retry", Topic::Job, || {
         json!({
-            "step": "retry", "model": "churn", "attempt": 1, "reason": "exit code 1; its output is in output.log",
+            "step": "retry", "model": "churn", "attempt": 1, "cost": "12.50", "reason": "exit code 1; its output is in output.log",
             "not_before": "2026-11-26T03:10:00Z",
         })
     }),
@@ -116,7 +116,10 @@ fn renewed() -> Value {
 }
 
 fn failed() -> Value {
-    json!({ "model": "churn", "attempt": 3, "reason": "exit code 1; its output is in output.log", "spent": "$37.50" })
+    json!({
+        "step": "fail", "model": "churn", "attempt": 3, "cost": "12.50", "reason": "exit code 1; its output is in output.log",
+        "spent": "$37.50",
+    })
 }
 
 fn found(until: Option<&str>) -> Value {

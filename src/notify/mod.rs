@@ -41,7 +41,7 @@ pub struct Fact<'a> {
 pub fn record(fleet: &Fleet, store: &mut Store, fact: Fact<'_>) -> Result<u64> {
     let Fact { at, actor, kind, subject, body } = fact;
     let channels: Vec<(&Channel, Topic)> = match Kind::of(kind).map(|kind| kind.topic) {
-        // Leave that nobody had to give is news to nobody.
+        // An approval by the policy is not sent to anybody.
         Some(Topic::Approval) if kind == "job.approve" && body["grant"]["by"] == "policy" => Vec::new(),
         Some(topic) => {
             fleet.channels.iter().filter(|channel| channel.about.contains(&topic)).map(|c| (c, topic)).collect()

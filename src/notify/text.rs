@@ -86,7 +86,7 @@ and {{ f.more }} more
 {%- endif %}";
 
 impl Letter {
-    /// Of a message of the outbox. Where the channel's own template is none, it is told in the built-in words: a slip in the
+    /// Of a message of the outbox. Where the channel's own template is none, it is told in the built-in words: a mistake in the
     /// fleet file keeps nobody from being asked.
     ///
     /// # Errors

@@ -226,7 +226,7 @@ pub enum Step {
         /// The worth.
         worth: Worth,
     },
-    /// Somebody is asked for leave.
+    /// Somebody is asked for approval.
     Ask {
         /// For what, and whom.
         request: Request,

@@ -1,4 +1,4 @@
-//! What becomes of retrain events: one pass over all jobs that are not at their end. It asks for leave, watches the budget,
+//! What becomes of retrain events: one pass over all jobs that are not at their end. It asks for approval, watches the budget,
 //! starts what may be started and notes what has ended.
 //!
 //! A pass may be killed between any two steps and run again, or run twenty times at once: only the process that holds the
@@ -218,7 +218,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Asks for leave where that is needed.
+    /// Asks for approval where that is needed.
     fn ask(&mut self) -> Result<()> {
         let rules = &self.fleet.governance.approval;
         for versioned in self.store.jobs_in("costed")? {
@@ -270,7 +270,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The budgets that a job would overrun without leave.
+    /// The budgets that a job would overrun without an approval.
     fn overruns(&self, ledger: &Ledger, job: &Job, retrain: &Retrain, amount: Money) -> Vec<Overrun> {
         let mut overruns = ledger.overruns(&self.fleet.governance.budget, &job.model, retrain, amount);
         overruns.retain(|overrun| !budget::is_allowed(overrun, &job.grants));

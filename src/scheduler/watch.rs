@@ -20,7 +20,7 @@ use crate::store::{ITSELF, RunEntry, Versioned};
 /// Runs that are seen to at once.
 const AT_ONCE: usize = 16;
 
-/// Places that do not answer hold a pass up no longer: no run is turned to after that.
+/// Places that do not answer hold a pass up no longer than this: it asks for no further run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// After its time a run has so long to end by itself.
@@ -75,7 +75,7 @@ impl Pass<'_> {
             let run = run_of(self.fleet, self.store, self.means, &job.job, &noted, self.now)?;
             runs.push(Watched { job, noted, declared, run });
         }
-        // Should there be no time for all, chance decides who is left, so that it is not the same ones each time.
+        // The order is random, so that it is not always the same runs for which there is no time.
         let now = self.now;
         runs.sort_by_cached_key(|watched| Sha256::digest(format!("{now} {}", watched.run.name())).to_vec());
         let (means, begun, next) = (self.means, (self.means.elapsed)(), AtomicUsize::new(0));

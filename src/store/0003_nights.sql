@@ -1,4 +1,5 @@
--- What makes a night safe to leave alone. The same text for SQLite and PostgreSQL; times are microseconds since 1970, UTC.
+-- Late data, the status of the last sweep, baselines that were set, and who uses the store. The same text for SQLite and
+-- PostgreSQL; times are microseconds since 1970, UTC.
 
 -- Models whose data were missing or unreadable when their sweep ran. Later ticks try them again.
 CREATE TABLE waiting (

@@ -221,7 +221,9 @@ impl Database {
                 match held.first() {
                     Some(1) => Ok(()),
                     // Another process may have acted at the same time.
-                    _ => Err(self.failed("the server had let go of the lock before its time".into())),
+                    _ => Err(self.failed(
+                        "the server released the lock too early; another process may have run at the same time".into(),
+                    )),
                 }
             }
         }

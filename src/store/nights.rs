@@ -1,5 +1,4 @@
-//! What makes a night safe to leave alone: models that wait for their data, how the last sweep went, and which fleet file
-//! uses the store.
+//! Models that wait for their data, the status of the last sweep, and the fleet files that use the store.
 
 use jiff::Timestamp;
 use serde::Serialize;

@@ -142,7 +142,7 @@ impl Pass<'_> {
         self.conclude(&report, as_of, &judge, (waits, inputs), false)?;
         self.ticked.caught_up.extend(judged.into_iter().map(str::to_owned));
         if self.store.waiting()?.iter().all(|waiting| waiting.as_of != as_of) {
-            (self.step)("let go of the sweep");
+            (self.step)("remove the journal");
             self.sweeper.done()?;
         }
         Ok(())

@@ -52,7 +52,7 @@ impl Pass<'_> {
         let done = self.conclude(&report, as_of, &judge, (waits, inputs), complete)?;
         self.ticked.sweep = Some(done);
         if complete && self.store.waiting()?.is_empty() {
-            (self.step)("let go of the sweep");
+            (self.step)("remove the journal");
             self.sweeper.done()?;
         }
         Ok(())
