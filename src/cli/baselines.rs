@@ -84,7 +84,7 @@ struct Listed {
 }
 
 pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open(Access::Read)?;
+    let (fleet, mut store) = args.memory.open_any(Access::Read)?;
     if let Some(name) = &args.model {
         super::model_of(&fleet, name)?;
     }
@@ -176,7 +176,7 @@ pub fn set(args: &SetArgs) -> anyhow::Result<u8> {
 
 pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
     let decision = &args.decision;
-    let (fleet, mut store) = decision.memory.open(Access::Existing)?;
+    let (fleet, mut store) = decision.memory.open_any(Access::Existing)?;
     let model = super::model_of(&fleet, &args.model)?;
     let (who, now) = decision.who_and_when(&fleet)?;
     scheduler::has_baseline(model)?;

@@ -84,6 +84,7 @@ fn a_night_whose_data_are_late_is_judged_when_they_come_and_counts() {
             assert_eq!(ticked["status"]["waiting"].as_object().unwrap().keys().collect::<Vec<_>>(), ["model-00001"]);
             assert_eq!(ticked["events"].as_array().unwrap().len(), 2, "the others do not wait");
             // Nothing has changed: nothing is swept, and it is still red.
+            assert_eq!(world.tick(&store, "2026-01-04T04:00:00Z", &[]).status.code(), Some(11));
             let same = world.tick(&store, "2026-01-04T05:00:00Z", &[]);
             assert_eq!(same.status.code(), Some(11), "{}", said(&same));
             assert!(parsed(&same)["sweep"].is_null() && !said(&same).contains("going on"), "{}", said(&same));
