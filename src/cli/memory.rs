@@ -26,14 +26,14 @@ impl MemoryArgs {
         if access != Access::Create {
             store.must_know_fleet()?;
         }
-        Ok((fleet.with_baselines(&store.set_baselines()?), store))
+        Ok((fleet, store))
     }
 
     /// The same, also where nothing is known of the fleet.
     pub fn open_any(&self, access: Access) -> Result<(Fleet, Store)> {
         let fleet = Fleet::read(&self.fleet, &Options::new())?;
-        let store = self.store.open(&self.fleet, &fleet, access)?;
-        Ok((fleet, store))
+        let mut store = self.store.open(&self.fleet, &fleet, access)?;
+        Ok((fleet.with_baselines(&store.set_baselines()?), store))
     }
 
     /// The folder for the state of the fleet.
