@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use safetensors::tensor::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -358,6 +359,10 @@ fn damaged_baselines_are_refused_and_never_stop_a_sweep() {
     let built = run(["baseline", "build", training.to_str().unwrap(), "-o", path.to_str().unwrap()]);
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let mut sound = Sound::read(&path);
+    let hash = |bytes: &[u8]| {
+        SafeTensors::read_metadata(bytes).unwrap().1.metadata().as_ref().unwrap()["content_hash"].clone()
+    };
+    assert_eq!(hash(&seal::baseline(&sound.bytes).unwrap()), hash(&sound.bytes), "a sound file has its hash already");
     // Its hash covers everything.
     sound.covered = std::iter::once(0..sound.bytes.len()).collect();
     mutate("baseline", Side::Baseline, &[sound], training);

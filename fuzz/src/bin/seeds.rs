@@ -25,7 +25,14 @@ fn main() {
     for path in &parquet {
         // Damaged files are among them.
         let Ok(snapshot) = Snapshot::open(path.to_str().expect("a path in UTF-8")) else { continue };
-        let built = Baseline::build(&CpuCounter, &snapshot, Vec::new(), |_| Some(None), &options, "2026-01-01T00:00:00Z".into());
+        let built = Baseline::build(
+            &CpuCounter,
+            &snapshot,
+            Vec::new(),
+            |_| Some(None),
+            &options,
+            "2026-01-01T00:00:00Z".into(),
+        );
         let name = path.file_name().expect("a name").to_str().expect("a name in UTF-8");
         let _ = built.expect("without segments").write(&baselines.join(format!("{name}.baseline")));
     }
