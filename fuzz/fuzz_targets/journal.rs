@@ -22,8 +22,10 @@ fuzz_target!(init: start(), |data: &[u8]| {
         options.metrics = [Metric::Ks, Metric::Moments].into_iter().collect();
         SweptFleet::new(folder(), &baseline, &current, &options)
     });
-    // The keys of its records are of other files: none of them is used.
-    if let Some(report) = swept.resume(data) {
+    // The keys of its records are of other files: none of them is used. That takes long, so it is tried now and then.
+    if data.len() % 8 == 0
+        && let Some(report) = swept.resume(data)
+    {
         assert_eq!(report, swept.report, "records of another sweep were used");
     }
     let sealed = seal::journal(data, &swept.keys);
