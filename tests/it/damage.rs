@@ -368,6 +368,23 @@ fn damaged_baselines_are_refused_and_never_stop_a_sweep() {
     mutate("baseline", Side::Baseline, &[sound], training);
 }
 
+#[test]
+fn a_baseline_with_values_that_its_type_cannot_have_is_a_status_of_its_feature() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("other.baseline").display().to_string();
+    assert!(run(["baseline", "build", &sound_file(), "-o", &path]).status.success());
+    let (mut bytes, from) = (fs::read(&path).unwrap(), br#"domain\":\"i64\""#);
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+    bytes[at..at + from.len()].copy_from_slice(br#"domain\":\"i32\""#);
+    fs::write(&path, seal::baseline(&bytes).unwrap()).unwrap();
+    let report = compare(&path, &sound_file(), &["--min-rows", "1"]);
+    let wide = feature(&report, "wide");
+    assert_eq!(wide["status"], "unreadable");
+    let detail = wide["detail"].as_str().unwrap();
+    assert!(detail.contains("other.baseline") && detail.contains("its type cannot have"), "{detail}");
+    assert_eq!(feature(&report, "whole")["status"], "ok");
+}
+
 /// A fleet that was swept, and its journal.
 fn swept(folder: &Path) -> SweptFleet {
     SweptFleet::new(
