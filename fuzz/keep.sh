@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Keeps the fewest inputs that reach all code that the corpus of a target reaches, of 6 KB each at most, in
+# Keeps few inputs that together reach all code that the corpus of a target reaches, of MOST bytes each at most (4000), in
 # tests/damage/corpus: fuzz/keep.sh TARGET. SEEDS and WORK are those of run.sh.
 set -euo pipefail
 target=$1
@@ -13,7 +13,9 @@ trap 'rm -rf "$TMPDIR"' EXIT
 ulimit -v 4194304
 ulimit -c 0
 mkdir "$TMPDIR/small" "$TMPDIR/new"
-find "$kept" "$work/corpus/$target" ${SEEDS:+"$SEEDS/$target"} -type f -size -6k -exec cp -t "$TMPDIR/small" {} +
-nice -n 19 "$program" -set_cover_merge=1 -timeout=10 -rss_limit_mb=3500 "$TMPDIR/new" "$TMPDIR/small"
+for folder in "$kept" "$work/corpus/$target" ${SEEDS:+"$SEEDS/$target"}; do
+    find "$folder" -type f -size "-${MOST:-4000}c" -exec cp -t "$TMPDIR/small" {} +
+done
+nice -n 19 "$program" -set_cover_merge=1 -use_counters=0 -timeout=10 -rss_limit_mb=3500 "$TMPDIR/new" "$TMPDIR/small"
 rm -rf "$kept"
 cp -r "$TMPDIR/new" "$kept"

@@ -559,10 +559,12 @@ fn doctor_names_the_model_whose_file_is_damaged() {
 #[test]
 fn what_stopped_a_sweep_once_does_not_again() {
     let folder = TempDir::new().unwrap();
-    let paths = folder_of("crashes");
-    let trial = Trial { folder: folder.path(), side: Side::Current, other: files().join("none-v1-plain.parquet") };
-    let sound = Value::Null;
-    let outcomes = trial.outcomes(&paths, &vec![&sound; paths.len()]);
-    let failed: Vec<_> = paths.iter().zip(outcomes).filter(|(_, outcome)| *outcome != Outcome::Refused).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
+    let is_baseline = |path: &PathBuf| path.extension().is_some_and(|e| e == "baseline");
+    let (baselines, snapshots): (Vec<_>, Vec<_>) = folder_of("crashes").into_iter().partition(is_baseline);
+    for (side, paths) in [(Side::Baseline, baselines), (Side::Current, snapshots)] {
+        let trial = Trial { folder: folder.path(), side, other: files().join("none-v1-plain.parquet") };
+        let outcomes = trial.outcomes(&paths, &vec![&Value::Null; paths.len()]);
+        let failed: Vec<_> = paths.iter().zip(outcomes).filter(|(_, outcome)| *outcome != Outcome::Refused).collect();
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
 }
