@@ -269,6 +269,10 @@ fn decode_data(
             }
             let mut ecdf = Ecdf::new(domain, map, cells, counts);
             ecdf.resolve(&resolved, runs);
+            let (known, (least, largest)) = (ecdf.known_keys(), domain.range());
+            if known.first().is_some_and(|&key| key < least) || known.last().is_some_and(|&key| key > largest) {
+                return Err("values that its type cannot have".into());
+            }
             Ok(Frozen::Numeric(ecdf))
         }
         &DataHeader::Categorical { pooled, threshold } => {

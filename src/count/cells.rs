@@ -143,6 +143,11 @@ impl CellMap {
         if parts.coarse_shift > 63 || parts.shifts.is_empty() || parts.shifts.len() > TABLE {
             return None;
         }
+        // Only the last range may start beyond the largest key.
+        let last = u128::from(parts.origin) + ((parts.shifts.len() as u128 - 1) << parts.coarse_shift);
+        if last > 1 << u64::BITS {
+            return None;
+        }
         let mut coarse = Vec::with_capacity(parts.shifts.len());
         let mut cells = 0u32;
         for &shift in &parts.shifts {
@@ -209,7 +214,9 @@ impl CellMap {
         let last = self.coarse().len() - 1;
         self.coarse().iter().enumerate().flat_map(move |(i, entry)| {
             let end = self.coarse().get(i + 1).map_or(self.cells, |next| next.base());
-            let lower = self.origin.saturating_add((i as u64) << self.coarse_shift);
+            // The range above the largest key of 64 bits starts where no key is.
+            let below = (i as u64).saturating_mul(1 << self.coarse_shift);
+            let lower = self.origin.saturating_add(below);
             // Cells of the two outermost ranges also take what lies beyond them.
             let open = i == last || (i == 0 && self.origin > 0);
             (0..end - entry.base()).map(move |j| Cell {
@@ -280,6 +287,7 @@ mod tests {
         ) {
             let map = CellMap::from_sample(&mut sample, Domain::F64, target);
             check_monotone(&map, [sample, keys, vec![0, u64::MAX]].concat());
+            assert_eq!(CellMap::from_parts(&map.parts()), Some(map));
         }
 
         #[test]
@@ -290,6 +298,27 @@ mod tests {
             let mut keys: Vec<u64> = sample.iter().map(|&x| key_f64(x)).collect();
             let map = CellMap::from_sample(&mut keys, Domain::F64, target);
             check_monotone(&map, keys);
+        }
+    }
+
+    #[test]
+    fn cells_around_the_smallest_and_the_largest_key_are_in_order() {
+        for domain in [Domain::I64, Domain::U64] {
+            for mut sample in [vec![0, u64::MAX], vec![u64::MAX], vec![1 << 63, u64::MAX - 1], vec![0, 1, u64::MAX]] {
+                let map = CellMap::from_sample(&mut sample, domain, 64);
+                let lowers: Vec<u64> = map.iter().map(|cell| cell.lower).collect();
+                assert!(lowers.is_sorted(), "{sample:?}: {lowers:?}");
+                assert_eq!(CellMap::from_parts(&map.parts()), Some(map));
+            }
+        }
+    }
+
+    #[test]
+    fn parts_that_reach_beyond_the_largest_key_are_refused() {
+        let map = CellMap::from_sample(&mut [0, u64::MAX], Domain::U64, 64);
+        let parts = map.parts();
+        for change in [CellMapParts { origin: 1, ..parts.clone() }, CellMapParts { coarse_shift: 63, ..parts }] {
+            assert_eq!(CellMap::from_parts(&change), None);
         }
     }
 

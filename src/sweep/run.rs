@@ -166,8 +166,16 @@ impl<'a> Run<'a> {
     }
 
     fn compare_group(&self, shard: &Shard<'_>, group: &[Item<'_>], id: Option<GroupId<'_>>) -> Done {
+        // A record that is not of these features is of no use, whatever its checksum says.
+        let fits = |done: &Done| {
+            let of = |(&(task, at, ref feature), item): (&(usize, usize, Feature), &Item<'_>)| {
+                (task, at, feature.name.as_str()) == (item.task, item.at, item.baseline.name())
+            };
+            let same_number = done.features.len() == group.len() && done.reads <= 2 * group.len();
+            same_number && done.features.iter().zip(group).all(of)
+        };
         if let (Some(journal), Some(id)) = (self.journal, id)
-            && let Some(done) = journal.find(id)
+            && let Some(done) = journal.find(id).filter(fits)
         {
             group.iter().for_each(|_| self.progress.advance());
             return done;

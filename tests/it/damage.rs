@@ -12,10 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use safetensors::tensor::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use driftsweep::fleet::Options;
+use driftsweep::sweep::SweepReport;
+
 use super::data::{compare, feature, run};
+use super::journals::SweptFleet;
+use super::seal;
 
 /// Damaged files of each format in an ordinary run.
 const ORDINARY: usize = 300;
@@ -353,9 +359,121 @@ fn damaged_baselines_are_refused_and_never_stop_a_sweep() {
     let built = run(["baseline", "build", training.to_str().unwrap(), "-o", path.to_str().unwrap()]);
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let mut sound = Sound::read(&path);
+    let hash = |bytes: &[u8]| {
+        SafeTensors::read_metadata(bytes).unwrap().1.metadata().as_ref().unwrap()["content_hash"].clone()
+    };
+    assert_eq!(hash(&seal::baseline(&sound.bytes).unwrap()), hash(&sound.bytes), "a sound file has its hash already");
     // Its hash covers everything.
     sound.covered = std::iter::once(0..sound.bytes.len()).collect();
     mutate("baseline", Side::Baseline, &[sound], training);
+}
+
+#[test]
+fn a_baseline_with_values_that_its_type_cannot_have_is_a_status_of_its_feature() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("other.baseline").display().to_string();
+    assert!(run(["baseline", "build", &sound_file(), "-o", &path]).status.success());
+    let (mut bytes, from) = (fs::read(&path).unwrap(), br#"domain\":\"i64\""#);
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+    bytes[at..at + from.len()].copy_from_slice(br#"domain\":\"i32\""#);
+    fs::write(&path, seal::baseline(&bytes).unwrap()).unwrap();
+    let report = compare(&path, &sound_file(), &["--min-rows", "1"]);
+    let wide = feature(&report, "wide");
+    assert_eq!(wide["status"], "unreadable");
+    let detail = wide["detail"].as_str().unwrap();
+    assert!(detail.contains("other.baseline") && detail.contains("its type cannot have"), "{detail}");
+    assert_eq!(feature(&report, "whole")["status"], "ok");
+}
+
+/// A fleet that was swept, and its journal.
+fn swept(folder: &Path) -> SweptFleet {
+    SweptFleet::new(
+        folder,
+        &files().join("none-v1-plain.parquet"),
+        &files().join("zstd-v1-delta.parquet"),
+        &Options::new(),
+    )
+}
+
+fn feature_names(report: &SweepReport) -> Vec<&str> {
+    report.models.iter().flat_map(|model| &model.features).map(|feature| feature.name.as_str()).collect()
+}
+
+/// Sweeps with a damaged journal, and once more with the checksums made right, which no damage does by itself. Whether the
+/// file was taken for a journal.
+fn resume(swept: &SweptFleet, journal: &[u8]) -> bool {
+    let report = swept.resume(journal);
+    assert!(report.as_ref().is_none_or(|report| *report == swept.report), "a damaged journal changed the figures");
+    if let Some(forged) = swept.resume(&seal::journal(journal, &swept.keys)) {
+        assert_eq!(feature_names(&forged), feature_names(&swept.report));
+    }
+    report.is_some()
+}
+
+#[test]
+fn damaged_journals_change_nothing_that_a_sweep_finds() {
+    let folder = TempDir::new().unwrap();
+    let swept = swept(folder.path());
+    let bytes = swept.journal.clone();
+    let records = seal::records(&bytes);
+    assert_eq!(records.len(), 8, "a header, and a record for each column");
+    let lengths = records.into_iter().map(|record| record.start..record.start + 4).collect();
+    let name = "sweep.journal".to_owned();
+    let sound = Sound { name, lengths, covered: Vec::new(), footer: None, bytes };
+    let mut random = Random(7);
+    let taken = (0..wanted()).filter(|_| resume(&swept, &sound.damaged(&mut random).0)).count();
+    assert!(taken > wanted() / 2, "only {taken} of {} were taken for journals", wanted());
+    eprintln!("journal: {} damaged files; {taken} gave the same figures, the others were refused", wanted());
+}
+
+/// What is in a folder below this one.
+fn folder_of(name: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(files().join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{name}");
+    paths
+}
+
+/// Inputs that fuzz/run.sh kept because each reaches other code than those before it.
+#[test]
+fn inputs_that_fuzzing_kept_never_stop_a_sweep() {
+    let plain = files().join("none-v1-plain.parquet");
+    let formats = [
+        ("parquet", "parquet", Side::Current, plain.clone()),
+        ("ipc", "arrow", Side::Current, plain.clone()),
+        ("csv", "csv", Side::Current, files().join("plain.csv")),
+        ("baseline", "baseline", Side::Baseline, plain),
+    ];
+    for (format, extension, side, other) in formats {
+        let folder = TempDir::new().unwrap();
+        let mut paths = Vec::new();
+        for kept in folder_of(&format!("corpus/{format}")) {
+            let bytes = fs::read(kept).unwrap();
+            let sealed = if format == "baseline" { seal::baseline(&bytes) } else { None };
+            for bytes in [Some(bytes), sealed].into_iter().flatten() {
+                let path = folder.path().join(format!("{:04}.{extension}", paths.len()));
+                fs::write(&path, bytes).unwrap();
+                paths.push(path);
+            }
+        }
+        let trial = Trial { folder: folder.path(), side, other };
+        for part in paths.chunks(FLEET) {
+            let outcomes = trial.outcomes(part, &vec![&Value::Null; part.len()]);
+            let stopped =
+                part.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Abort | Outcome::Hang));
+            let stopped: Vec<_> = stopped.collect();
+            assert!(stopped.is_empty(), "{format}: {stopped:?}");
+        }
+    }
+}
+
+#[test]
+fn journals_that_fuzzing_kept_change_nothing_that_a_sweep_finds() {
+    let folder = TempDir::new().unwrap();
+    let swept = swept(folder.path());
+    for kept in folder_of("corpus/journal") {
+        resume(&swept, &fs::read(kept).unwrap());
+    }
 }
 
 /// A copy of a sound file with other bytes for how many values `flag` has in the second row group: 130, in field 5 of its
@@ -441,11 +559,12 @@ fn doctor_names_the_model_whose_file_is_damaged() {
 #[test]
 fn what_stopped_a_sweep_once_does_not_again() {
     let folder = TempDir::new().unwrap();
-    let mut paths: Vec<_> = fs::read_dir(files().join("crashes")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let trial = Trial { folder: folder.path(), side: Side::Current, other: files().join("none-v1-plain.parquet") };
-    let sound = Value::Null;
-    let outcomes = trial.outcomes(&paths, &vec![&sound; paths.len()]);
-    let failed: Vec<_> = paths.iter().zip(outcomes).filter(|(_, outcome)| *outcome != Outcome::Refused).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
+    let is_baseline = |path: &PathBuf| path.extension().is_some_and(|e| e == "baseline");
+    let (baselines, snapshots): (Vec<_>, Vec<_>) = folder_of("crashes").into_iter().partition(is_baseline);
+    for (side, paths) in [(Side::Baseline, baselines), (Side::Current, snapshots)] {
+        let trial = Trial { folder: folder.path(), side, other: files().join("none-v1-plain.parquet") };
+        let outcomes = trial.outcomes(&paths, &vec![&Value::Null; paths.len()]);
+        let failed: Vec<_> = paths.iter().zip(outcomes).filter(|(_, outcome)| *outcome != Outcome::Refused).collect();
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
 }
