@@ -540,6 +540,7 @@ fn a_store_that_cannot_be_written_has_no_message_sent_by_every_tick() {
 }
 
 /// What a message of each kind must say.
+#[cfg(feature = "kafka")]
 fn wanted(kind: &str) -> &'static [&'static str] {
     match kind {
         "event.open" => &["churn: retraining is asked for by its drift trigger: 2 of 40 columns drift"],
@@ -576,6 +577,7 @@ fn wanted(kind: &str) -> &'static [&'static str] {
 }
 
 /// The number of a way to tell somebody, so that none is left out.
+#[cfg(feature = "kafka")]
 fn way(way: &driftsweep::fleet::Way) -> usize {
     use driftsweep::fleet::Way;
     match way {
