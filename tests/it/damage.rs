@@ -426,6 +426,16 @@ fn damaged_journals_change_nothing_that_a_sweep_finds() {
     eprintln!("journal: {} damaged files; {taken} gave the same figures, the others were refused", wanted());
 }
 
+#[test]
+fn records_of_other_features_are_not_taken_from_a_journal() {
+    let folder = TempDir::new().unwrap();
+    let swept = swept(folder.path());
+    let mut keys = swept.keys.clone();
+    keys[1..].rotate_left(1);
+    let report = swept.resume(&seal::journal(&swept.journal, &keys)).unwrap();
+    assert_eq!(report, swept.report);
+}
+
 /// What is in a folder below this one.
 fn folder_of(name: &str) -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(files().join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
