@@ -58,6 +58,13 @@ impl BaselineFile {
         if self.header.rows == 0 {
             return wrong("it was built from a snapshot without rows".into());
         }
+        let least = model.options.thresholds.min_rows;
+        if self.header.rows < least {
+            return wrong(format!(
+                "it was built from {} rows, fewer than min_rows = {least}: nothing could be judged by it",
+                self.header.rows
+            ));
+        }
         if self.header.bins != model.options.bins {
             let (has, wants) = (self.header.bins, model.options.bins);
             return wrong(format!(

@@ -95,6 +95,8 @@ Exit codes:
 const DRIFT: u8 = 10;
 /// Done, but some features or models could not be compared.
 const PARTIAL: u8 = 11;
+/// Another process is at it.
+const BUSY: u8 = 13;
 
 #[derive(Subcommand)]
 enum Command {

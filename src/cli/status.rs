@@ -38,10 +38,12 @@ pub struct StatusArgs {
     format: TextFormat,
 }
 
-/// The exit code of a sweep that nobody has acknowledged.
-pub fn code(status: &SweepStatus, fail_on_event: bool) -> u8 {
+/// The exit code of a sweep. That it is not complete cannot be acknowledged: the next tick goes on with it.
+pub fn code(status: &SweepStatus, acknowledged: bool, fail_on_event: bool) -> u8 {
     if !status.complete {
         super::sweep::NOT_COVERED
+    } else if acknowledged {
+        0
     } else if fail_on_event && !status.events.is_empty() {
         super::DRIFT
     } else if status.is_partial() {
@@ -71,7 +73,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
         TextFormat::Table => super::write_text(&page(found.as_ref(), events, &jobs)?)?,
     }
     Ok(match found {
-        Some((status, None)) if args.exit_code => code(&status, args.fail_on_event),
+        Some((status, acknowledged)) if args.exit_code => code(&status, acknowledged.is_some(), args.fail_on_event),
         _ => 0,
     })
 }

@@ -101,7 +101,11 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         }
         report(&fleet, &ticked);
     }
-    Ok(code(args, &ticked, !passed.passed.unreadable.is_empty()))
+    Ok(match code(args, &ticked, !passed.passed.unreadable.is_empty()) {
+        // Somebody else is at the jobs; if that is so for long, it must not be green.
+        0 if passed.occupied.is_some() => super::BUSY,
+        code => code,
+    })
 }
 
 /// Whether there is nothing to tell: nothing was due, and nothing was found.
@@ -286,7 +290,7 @@ fn say_troubles(done: &FollowUp) {
 /// The exit code is that of the last sweep, so that a retry of the scheduler does not hide a failure.
 fn code(args: &TickArgs, ticked: &Ticked, damaged: bool) -> u8 {
     let code = match &ticked.status {
-        Some(status) if !ticked.acknowledged => super::status::code(status, args.fail_on_event),
+        Some(status) => super::status::code(status, ticked.acknowledged, args.fail_on_event),
         // What fires before the first sweep, by the calendar.
         _ if args.fail_on_event && !ticked.events.is_empty() => super::DRIFT,
         _ => 0,

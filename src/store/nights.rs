@@ -99,6 +99,8 @@ impl Store {
             "DELETE FROM verdict WHERE fleet = $1 AND model = $2 AND as_of = $3",
             "DELETE FROM hit WHERE fleet = $1 AND model = $2 AND as_of = $3",
             "DELETE FROM quality WHERE fleet = $1 AND model = $2 AND as_of = $3",
+            // What opened or joined an event stays fired; what was muted or cooled down may fire now.
+            "DELETE FROM firing WHERE fleet = $1 AND model = $2 AND due = $3 AND outcome NOT IN ('opened', 'joined')",
         ] {
             let delete = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(as_of.as_microsecond());
             self.database.run(delete)?;

@@ -124,7 +124,8 @@ impl Pass<'_> {
         let mut judged: Vec<&str> = Vec::new();
         for waiting in noted.iter().filter(|waiting| models.contains_key(&*waiting.model)) {
             match inputs.get(&waiting.model) {
-                _ if not_covered(&waiting.model) => {}
+                // Before a later sweep it is judged with what there is: two sweeps would undo each other's journal.
+                _ if not_covered(&waiting.model) && !is_last => {}
                 Some(input) if !is_last && now < waiting.until => {
                     let files = now_there.get(&*waiting.model).cloned().unwrap_or_default();
                     let input = Input { files, reason: input.reason.clone(), missing: input.missing };
@@ -133,9 +134,10 @@ impl Pass<'_> {
                 _ => judged.push(&waiting.model),
             }
         }
-        // The figures of the night are replaced only by those that cover as much.
+        // The figures of the night are replaced only by those that cover as much, and were compared with the same baselines.
         let known = SweepStatus::load(self.store)?.map_or(0, |(status, _)| status.features);
-        if report.not_covered.is_empty() && report.summary.features >= known {
+        let renewed = self.store.baseline_entries(None)?.iter().any(|entry| entry.set_at >= as_of);
+        if report.not_covered.is_empty() && report.summary.features >= known && !renewed {
             self.sweeper.keep(&report)?;
         }
         let judge = judged.iter().map(|&model| model.to_owned()).collect();

@@ -268,6 +268,16 @@ pub fn ask_again(fleet: &Fleet, store: &mut Store, models: &[String], by: &str, 
     })
 }
 
+/// The path of a file with its folder as it is on the disk. The file itself may be a link that is renewed, as Kubernetes does.
+fn in_its_folder(path: &std::path::Path) -> std::path::PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = absolute.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, absolute.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => absolute,
+    }
+}
+
 /// Notes which fleet file uses the store under the fleet's name. Two files of one name would take each other's sweeps for
 /// done and call off each other's trainings, so the second is refused. A file that was moved is recognised by its models;
 /// `moved` says that it was.
@@ -275,7 +285,7 @@ pub fn ask_again(fleet: &Fleet, store: &mut Store, models: &[String], by: &str, 
 /// # Errors
 /// [`Error::Fleet`] for a second file; [`Error::Store`].
 pub fn claim(fleet: &Fleet, store: &mut Store, path: &std::path::Path, moved: bool, now: Timestamp) -> Result<()> {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let absolute = in_its_folder(path);
     let mut names: Vec<&str> = fleet.models.iter().map(|model| &*model.name).collect();
     names.sort_unstable();
     let models = hex(&Sha256::digest(names.join("\0")));
@@ -286,7 +296,8 @@ pub fn claim(fleet: &Fleet, store: &mut Store, path: &std::path::Path, moved: bo
         }
         let files = store.fleet_files()?;
         let latest = files.first();
-        let moves = latest.is_some_and(|latest| latest.models == own.models)
+        let moves = latest
+            .is_some_and(|latest| latest.models == own.models && !std::path::Path::new(&latest.path).exists())
             // A file that was used before, and not last, was not moved: both are in use.
             && files.iter().all(|file| file.path != own.path);
         match latest {

@@ -87,7 +87,7 @@ impl Pass<'_> {
             let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
             report.models.iter().for_each(|report| reports.entry(&report.model).or_default().push(report));
             for waiting in &waits {
-                let is_known = status.is_known(&waiting.model, &waiting.reason);
+                let is_known = status.is_known_but_for_days(&waiting.model, &waiting.reason);
                 status.forget(&waiting.model);
                 let waits = Waits { until: waiting.until, reason: waiting.reason.clone() };
                 // A note of an earlier try was told of then.
@@ -110,7 +110,7 @@ impl Pass<'_> {
                 store.end_waiting(&model.name, as_of)?;
                 write(store, judged)?;
                 match inputs.get(&model.name) {
-                    Some(Input { reason, .. }) if former.is_known(&model.name, reason) => {}
+                    Some(Input { reason, .. }) if former.is_known_but_for_days(&model.name, reason) => {}
                     Some(Input { reason, missing: true, .. }) => told.add("data.missing", &model.name, reason),
                     Some(Input { reason, .. }) => told.add("data.unreadable", &model.name, reason),
                     None if waited => told.add("data.arrived", &model.name, "judged now"),

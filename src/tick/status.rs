@@ -61,6 +61,14 @@ impl SweepStatus {
         Self { as_of, id: report.id.clone(), former, ..Self::default() }
     }
 
+    /// Whether the same was wrong with a model's data before, whatever day their paths name.
+    pub fn is_known_but_for_days(&self, model: &str, reason: &str) -> bool {
+        let without = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        let wanted = without(reason);
+        let found = [&self.former, &self.failures].into_iter().filter_map(|found| found.get(model));
+        found.flatten().any(|one| without(one) == wanted)
+    }
+
     /// Whether the same was found of a model before.
     pub fn is_known(&self, model: &str, reason: &str) -> bool {
         [&self.former, &self.failures, &self.schema]

@@ -193,6 +193,12 @@ fn a_retry_of_the_scheduler_does_not_hide_what_was_found() {
         let acknowledged = status(&["--acknowledge", "--by", "ana", "--reason", "the table is retired"]);
         assert!(acknowledged.status.success(), "{}", said(&acknowledged));
         assert_eq!([tick(&["--fail-on-event"]), tick(&[])], [Some(0), Some(0)]);
+        // By another way to the same file.
+        let other_way = world.folder.path().join("current/../fleet.toml");
+        let state = world.folder.path().join("state").display().to_string();
+        let args =
+            ["tick", other_way.to_str().unwrap(), "--state", &state, "--now", "2026-01-03T03:00:00Z", "--store", store];
+        assert_eq!(run(args).status.code(), Some(0));
         assert_eq!(status(&["--exit-code"]).status.code(), Some(0));
         let shown = parsed(&status(&["--format", "json"]));
         assert_eq!((&shown["acknowledged"]["by"], &shown["open_events"]), (&json!("ana"), &json!(1)));
@@ -418,6 +424,32 @@ fn a_table_that_is_gone_for_many_nights_is_told_of_once_and_red_every_night() {
 }
 
 #[test]
+fn what_was_muted_by_mistake_fires_when_the_model_is_judged_again() {
+    let world = World::new(1, "[defaults.trigger]\ndrift.persistence = \"1 of 1\"\n");
+    let (store, fleet) = (&world.stores()[0], world.fleet_file());
+    let fleet = fleet.to_str().unwrap();
+    world.ticked(store, "2026-01-02T03:00:00Z");
+    let mute = ["mute", "model-00000", fleet, "--for", "3d", "--reason", "x", "--now", "2026-01-02T12:00:00Z"];
+    assert!(world.command(store, &mute).status.success());
+    assert_eq!(world.ticked(store, "2026-01-03T03:00:00Z")["firings"][0]["outcome"], "muted");
+    assert!(world.command(store, &["unmute", "model-00000", fleet]).status.success());
+    let again = parsed(&world.tick(store, "2026-01-03T06:00:00Z", &["--again", "model-00000"]));
+    assert_eq!(again["firings"][0]["outcome"], "opened", "{again}");
+}
+
+#[test]
+fn that_a_sweep_is_not_complete_cannot_be_acknowledged() {
+    let world = World::new(2, "");
+    let (store, fleet) = (&world.stores()[0], world.fleet_file());
+    let late = || world.tick(store, "2026-01-02T03:00:00Z", &["--deadline", "0s"]).status.code();
+    assert_eq!(late(), Some(12));
+    let acknowledge = ["status", fleet.to_str().unwrap(), "--acknowledge", "--by", "a", "--reason", "r"];
+    assert!(world.command(store, &acknowledge).status.success());
+    assert_eq!(late(), Some(12));
+    assert_eq!(world.command(store, &["status", fleet.to_str().unwrap(), "--exit-code"]).status.code(), Some(12));
+}
+
+#[test]
 fn a_model_taken_out_of_the_fleet_waits_no_longer() {
     let world = World::new(2, "");
     let store = &world.stores()[0];
@@ -509,7 +541,10 @@ fn two_fleet_files_of_one_name_in_one_store_are_refused_and_one_that_moved_is_no
         // It was moved, and the old one is still in use somewhere.
         let moved = folder.join("moved.toml");
         fs::write(&moved, &edited).unwrap();
+        assert_eq!(tick(&moved, "2026-01-03T04:00:00Z", &[]).status.code(), Some(4), "a copy beside it");
+        fs::rename(&file, &moved).unwrap();
         assert!(tick(&moved, "2026-01-03T04:00:00Z", &[]).status.success());
+        fs::write(&file, &edited).unwrap();
         assert_eq!(tick(&file, "2026-01-03T05:00:00Z", &[]).status.code(), Some(4));
         assert!(tick(&moved, "2026-01-03T05:00:00Z", &[]).status.success());
         assert!(tick(&other, "2026-01-03T06:00:00Z", &["--moved"]).status.success());
