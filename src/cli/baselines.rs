@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::TextFormat;
+use super::decision::DecisionArgs;
 use super::memory::MemoryArgs;
-use super::when::{When, now_or};
 
 #[derive(Args)]
 pub struct ListArgs {
@@ -50,22 +50,6 @@ pub struct RestoreArgs {
     /// Its number, as `baseline list` shows it; 0 is the one in the fleet file [default: the one before]
     #[arg(long, value_name = "N")]
     to: Option<u64>,
-}
-
-/// Who decides, and why.
-#[derive(Args)]
-struct DecisionArgs {
-    #[command(flatten)]
-    memory: MemoryArgs,
-    /// Why: it is kept in the audit
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
-    /// Who decides [default: $USER]
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
-    /// The time it is taken to be, as for tick [default: now]
-    #[arg(long, value_name = "TIME")]
-    now: Option<When>,
 }
 
 /// A baseline of a model as it is listed.
@@ -117,8 +101,7 @@ pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
 
 /// The number of the baseline in use: of the last that was set, unless the fleet file names another one since.
 fn number_in_use(model: &Model, entries: &[BaselineEntry]) -> u64 {
-    let counts = |last: &&BaselineEntry| !model.previous && last.declared == model.declared_baseline;
-    entries.last().filter(counts).map_or(0, |last| last.number)
+    entries.last().filter(|last| model.counts(&last.setting())).map_or(0, |last| last.number)
 }
 
 /// The baseline in the fleet file, and those that were set.
@@ -228,21 +211,10 @@ fn use_from_now_on(
     (place, content_hash): (&str, Option<String>),
     at: Timestamp,
 ) -> Result<BaselineEntry, Error> {
-    let (former, _) = scheduler::in_use(fleet, store, model, at)?;
+    let former = scheduler::in_use(fleet, store, model, at)?;
     let former_content_hash = baseline::content_hash(&former);
     store.transaction(|store| {
         let setting = Setting { kind, place, content_hash, former_content_hash, job: None, by, reason, at };
         scheduler::set(fleet, store, model, setting)
     })
-}
-
-impl DecisionArgs {
-    fn who_and_when(&self, fleet: &Fleet) -> anyhow::Result<(String, Timestamp)> {
-        if self.reason.trim().is_empty() {
-            return Err(super::bad("--reason", "must not be empty: it is kept in the audit"));
-        }
-        let who = self.by.clone().or_else(|| super::variable("USER"));
-        let who = who.ok_or_else(|| super::bad("--by", "must say who decides: $USER is not set"))?;
-        Ok((who, now_or(self.now.as_ref(), &fleet.zone, Timestamp::now())?))
-    }
 }

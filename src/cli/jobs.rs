@@ -12,15 +12,14 @@ use driftsweep::retrain::queue::{Slots, Turn};
 use driftsweep::retrain::{Job, Renewal, State, queue};
 use driftsweep::scheduler::{self, Answer, Means};
 use driftsweep::store::{Access, Store, Versioned};
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::TextFormat;
+use super::decision::DecisionArgs;
 use super::job_page;
 use super::memory::MemoryArgs;
-use super::when::{When, now_or};
 
 #[derive(Subcommand)]
 pub enum JobsCommand {
@@ -62,29 +61,20 @@ pub struct ShowArgs {
     format: TextFormat,
 }
 
-/// Who decides, and why.
+/// A decision about a job.
 #[derive(Args)]
-pub struct DecisionArgs {
+pub struct JobDecisionArgs {
     /// The job; its first letters are enough
     #[arg(value_name = "JOB")]
     job: String,
     #[command(flatten)]
-    memory: MemoryArgs,
-    /// Why: it is kept in the audit
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
-    /// Who decides [default: $USER]
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
-    /// The time it is taken to be, as for tick [default: now]
-    #[arg(long, value_name = "TIME")]
-    now: Option<When>,
+    decision: DecisionArgs,
 }
 
 #[derive(Args)]
 pub struct ApproveArgs {
     #[command(flatten)]
-    decision: DecisionArgs,
+    decision: JobDecisionArgs,
     /// By how much a budget may be overrun, in the fleet's currency, where the question is about that
     #[arg(long, value_name = "AMOUNT")]
     overrun: Option<f64>,
@@ -93,7 +83,7 @@ pub struct ApproveArgs {
 #[derive(Args)]
 pub struct CancelArgs {
     #[command(flatten)]
-    decision: DecisionArgs,
+    decision: JobDecisionArgs,
 }
 
 #[derive(Args)]
@@ -227,45 +217,31 @@ pub fn approve(args: &ApproveArgs) -> anyhow::Result<u8> {
     decide(&args.decision, Answer::Approve(overrun))
 }
 
-pub fn reject(args: &DecisionArgs) -> anyhow::Result<u8> {
+pub fn reject(args: &JobDecisionArgs) -> anyhow::Result<u8> {
     decide(args, Answer::Reject)
 }
 
-fn decide(args: &DecisionArgs, answer: Answer) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open(Access::Existing)?;
-    let (who, now) = who_and_when(args, &fleet.zone)?;
+fn decide(args: &JobDecisionArgs, answer: Answer) -> anyhow::Result<u8> {
+    let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
+    let (who, now) = args.decision.who_and_when(&fleet)?;
     let id = find(&mut store, &args.job)?.job.id;
-    let job = scheduler::answer(&fleet, &mut store, &id, answer, (&who, &args.reason), now)?;
+    let job = scheduler::answer(&fleet, &mut store, &id, answer, (&who, &args.decision.reason), now)?;
     say!("job {} of {}: {}", job.id, job.model.escape_debug(), job.state.name().replace('_', " "));
     Ok(0)
 }
 
-fn cancel(args: &DecisionArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open(Access::Existing)?;
-    let (who, now) = who_and_when(args, &fleet.zone)?;
+fn cancel(args: &JobDecisionArgs) -> anyhow::Result<u8> {
+    let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
+    let (who, now) = args.decision.who_and_when(&fleet)?;
     let id = find(&mut store, &args.job)?.job.id;
-    let state = args.memory.folder();
+    let state = args.decision.memory.folder();
     let (http, program) = (Http::new()?, std::env::current_exe()?);
     let clock = Timestamp::now();
     let means = Means { http: &http, program: &program, state: &state, clock, elapsed: &|| Duration::ZERO };
-    let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.reason), &means, now)?;
+    let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.decision.reason), &means, now)?;
     let word = if job.state.is_final() { "cancelled" } else { "told to stop; the next tick notes its end" };
     say!("job {} of {}: {word}", job.id, job.model.escape_debug());
     Ok(0)
-}
-
-fn who_and_when(args: &DecisionArgs, zone: &TimeZone) -> anyhow::Result<(String, Timestamp)> {
-    if args.reason.trim().is_empty() {
-        return Err(super::bad("--reason", "must not be empty: it is kept in the audit"));
-    }
-    let who = args.by.clone().or_else(|| super::variable("USER"));
-    let who = who.ok_or_else(|| super::bad("--by", "must say who decides: $USER is not set"))?;
-    let clock = Timestamp::now();
-    let now = now_or(args.now.as_ref(), zone, clock)?;
-    if now.duration_since(clock) > SignedDuration::from_hours(24) {
-        return Err(super::bad("--now", "lies in the future"));
-    }
-    Ok((who, now))
 }
 
 /// The one job whose name begins so.

@@ -30,7 +30,7 @@ pub enum Level {
     Warn,
     /// What is done, or was.
     Info,
-    /// The same as the answer to whoever typed the command: it needs no name of a program before it.
+    /// The answer to the user of the command: it needs no name of a program before it.
     Answer,
 }
 

@@ -1,6 +1,6 @@
 //! The command line: one file a subcommand. The only user of clap, and the owner of the clock.
 
-/// Answers whoever typed the command, on standard error.
+/// Answers the user of the command, on standard error.
 macro_rules! say {
     ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Answer, &format!($($words)*)) };
 }
@@ -10,7 +10,7 @@ macro_rules! info {
     ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Info, &format!($($words)*)) };
 }
 
-/// Says on standard error what somebody should see to.
+/// Warns on standard error.
 macro_rules! warn {
     ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Warn, &format!($($words)*)) };
 }
@@ -27,6 +27,7 @@ mod bench;
 mod budget;
 mod calibrate;
 mod compare;
+mod decision;
 mod demo;
 mod doctor;
 mod events;
@@ -95,7 +96,7 @@ Exit codes:
 const DRIFT: u8 = 10;
 /// Done, but some features or models could not be compared.
 const PARTIAL: u8 = 11;
-/// Another process is at it.
+/// Another process is running already.
 const BUSY: u8 = 13;
 
 #[derive(Subcommand)]
@@ -125,7 +126,7 @@ enum Command {
     /// Approves a job that waits for approval
     Approve(jobs::ApproveArgs),
     /// Rejects it
-    Reject(jobs::DecisionArgs),
+    Reject(jobs::JobDecisionArgs),
     /// Shows what is spent, set aside and forecast this month
     Budget(budget::BudgetArgs),
     /// Shows what retraining each model costs and gains, and what is missing to tell
@@ -304,7 +305,7 @@ struct OutputArgs {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Features a table shows at most, most drifted first; 0 for all [default: 40; of a fleet only those that drifted, failed,
-    /// or cannot be judged before somebody puts them right]
+    /// or cannot be judged until that is corrected]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
     /// Exit with 10 if a feature drifted

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use clap::Args;
 use driftsweep::notify::{self, Fact};
+use driftsweep::retrain::State;
 use driftsweep::store::{Access, Acknowledged, Store};
 use driftsweep::tick::SweepStatus;
 use jiff::Timestamp;
@@ -23,7 +24,7 @@ pub struct StatusArgs {
     /// With --exit-code: exit with 10 if the last sweep opened an event
     #[arg(long, requires = "exit_code")]
     fail_on_event: bool,
-    /// Note that somebody has seen the problems of the last sweep: ticks then exit with 0 until the next sweep, or until
+    /// Acknowledge the problems of the last sweep: ticks then exit with 0 until the next sweep, or until
     /// something new is found at this one
     #[arg(long, requires = "reason", conflicts_with = "exit_code")]
     acknowledge: bool,
@@ -60,7 +61,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     let (_, mut store) = args.memory.open(Access::Read)?;
     let found = SweepStatus::load(&mut store)?;
     let jobs = store.job_counts()?;
-    let jobs: Vec<_> = jobs.into_iter().filter(|(state, _)| OPEN_STATES.contains(&&**state)).collect();
+    let jobs: Vec<_> = jobs.into_iter().filter(|(state, _)| State::open_names().any(|open| open == state)).collect();
     let events = store.open_events()?.len();
     match args.format {
         TextFormat::Json => {
@@ -77,9 +78,6 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
         _ => 0,
     })
 }
-
-/// States of jobs that are not at their end.
-const OPEN_STATES: [&str; 6] = ["requested", "costed", "awaiting_approval", "approved", "queued", "running"];
 
 fn page(
     found: Option<&(SweepStatus, Option<Acknowledged>)>,

@@ -208,7 +208,7 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
         match looked {
             Ok(still) if still && stays => under_way = true,
             Ok(_) => return Ok(done),
-            // Another process is at it. What this one has started would be stopped if it left.
+            // Another process is looking after the jobs. What this one has started would be stopped if it left.
             Err(Error::Occupied { .. }) if stays => {}
             Err(error @ Error::Occupied { .. }) => {
                 done.occupied = Some(error.to_string());
@@ -228,7 +228,7 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
 }
 
 impl FollowUp {
-    /// Whether anything happened to jobs or messages that somebody may want to know.
+    /// Whether anything happened to jobs or messages that is worth telling.
     fn has_news(&self) -> bool {
         let Passed { jobs, troubles, unreadable } = &self.passed;
         let messages = self.messages.put_off + self.messages.dead;

@@ -17,9 +17,14 @@ pub struct SetBaseline {
 }
 
 impl Model {
-    /// Whether a baseline that was set is the one that the model is compared with.
+    /// Whether a baseline that was set last counts: the fleet file has not named another one since.
+    pub fn counts(&self, set: &SetBaseline) -> bool {
+        !self.previous && set.declared == self.declared_baseline
+    }
+
+    /// Whether a baseline that was set last is the one that the model is compared with, in place of the fleet file's.
     pub fn is_compared_with(&self, set: &SetBaseline) -> bool {
-        !self.previous && !set.place.is_empty() && set.declared == self.declared_baseline
+        !set.place.is_empty() && self.counts(set)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What of a sweep somebody should look at: features that drifted, that could not be compared, or that nobody judges until
+//! What of a sweep needs a look: features that drifted, that could not be compared, or that are not judged until
 //! something is done about it. A quiet night is one line.
 
 use std::collections::BTreeSet;

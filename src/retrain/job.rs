@@ -171,6 +171,11 @@ impl State {
         "expired",
     ];
 
+    /// The names of those that are not the end.
+    pub fn open_names() -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().take(6)
+    }
+
     /// The name in the store and in reports.
     pub fn name(&self) -> &'static str {
         match self {
@@ -523,6 +528,8 @@ mod tests {
         ];
         let mut found = Vec::new();
         assert_eq!(states().iter().map(State::name).collect::<Vec<_>>(), State::NAMES);
+        let open = states().into_iter().filter(|state| !state.is_final());
+        assert!(open.map(|state| state.name()).eq(State::open_names()));
         for state in states() {
             for step in steps() {
                 let job = Job { state: state.clone(), ..Job::request("e", "m", "drift", at(0), at(48)) };

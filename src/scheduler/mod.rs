@@ -185,7 +185,7 @@ impl Pass<'_> {
         for (versioned, outcome) in self.store.jobs_without_event()? {
             self.stop(&versioned, &format!("its event was closed: {outcome}"))?;
         }
-        for state in State::NAMES.into_iter().take(6) {
+        for state in State::open_names() {
             for versioned in self.store.jobs_in(state)? {
                 if !self.models.contains_key(&*versioned.job.model) {
                     self.stop(&versioned, "the fleet file no longer says how to train the model")?;

@@ -100,15 +100,15 @@ fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
 }
 
-/// The baseline that a model is compared with now: its place, and whether the fleet file names it.
+/// The place of the baseline that a model is compared with now.
 ///
 /// # Errors
 /// [`Error::Store`].
-pub fn in_use(fleet: &Fleet, store: &mut Store, model: &Model, at: Timestamp) -> Result<(String, bool)> {
+pub fn in_use(fleet: &Fleet, store: &mut Store, model: &Model, at: Timestamp) -> Result<String> {
     let last = store.baseline_entries(Some(&model.name))?.pop();
     Ok(match last.filter(|last| model.is_compared_with(&last.setting())) {
-        Some(last) => (last.place, false),
-        None => (fleet.own_baseline(model, at), true),
+        Some(last) => last.place,
+        None => fleet.own_baseline(model, at),
     })
 }
 
@@ -139,7 +139,7 @@ pub struct Setting<'a> {
 /// [`Error::Store`].
 pub fn set(fleet: &Fleet, store: &mut Store, model: &Model, setting: Setting<'_>) -> Result<BaselineEntry> {
     let Setting { kind, place, content_hash, former_content_hash, job, by, reason, at } = setting;
-    let (former, _) = in_use(fleet, store, model, at)?;
+    let former = in_use(fleet, store, model, at)?;
     let last = store.baseline_entries(Some(&model.name))?.pop();
     let entry = BaselineEntry {
         model: model.name.clone(),
@@ -219,7 +219,7 @@ impl Pass<'_> {
         });
         match kept {
             Ok(kept) => {
-                let (former, _) = in_use(fleet, self.store, model, now)?;
+                let former = in_use(fleet, self.store, model, now)?;
                 let renewal = Renewal::Set {
                     named: shown(&named),
                     place: shown(&kept.place),

@@ -29,6 +29,10 @@ fn state(found: &Metadata) -> State {
 impl LocalFile {
     pub fn open(path: &Path) -> Result<(Self, u64, String)> {
         let failed = |e: std::io::Error| Error::io(path, &e);
+        // Opening a pipe waits for its writer, without end.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(Error::Unreadable { path: path.into(), reason: "is not a regular file".into() });
+        }
         let file = File::open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         let state = state(&found);

@@ -41,7 +41,6 @@ CREATE TABLE fleet_file (
     fleet TEXT NOT NULL,
     path TEXT NOT NULL,
     models TEXT NOT NULL,      -- hash of the names of its models
-    first_used BIGINT NOT NULL,
     last_used BIGINT NOT NULL,
     PRIMARY KEY (fleet, path)
 );

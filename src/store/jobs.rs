@@ -83,6 +83,17 @@ pub struct Message {
     pub error: Option<String>,
 }
 
+/// A query of runs, with the columns as [`run`] reads them.
+macro_rules! select_runs {
+    ($which:literal) => {
+        concat!(
+            "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen, clock_at, \
+             lost_at FROM run ",
+            $which
+        )
+    };
+}
+
 impl Store {
     /// The rows that could not be read since this was last asked, each once.
     pub fn unreadable(&mut self) -> Vec<Unreadable> {
@@ -256,8 +267,8 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_between(&mut self, since: Timestamp, before: Timestamp) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen, clock_at, lost_at FROM run \
-                   WHERE fleet = $1 AND started_at >= $2 AND started_at < $3 ORDER BY started_at, job, attempt";
+        let sql =
+            select_runs!("WHERE fleet = $1 AND started_at >= $2 AND started_at < $3 ORDER BY started_at, job, attempt");
         let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
         self.readable(("run", &[0, 1]), select.bind(before.as_microsecond()), run)
     }
@@ -267,8 +278,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_under_way(&mut self) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen, clock_at, lost_at FROM run \
-                   WHERE fleet = $1 AND ended_at IS NULL ORDER BY started_at, job, attempt";
+        let sql = select_runs!("WHERE fleet = $1 AND ended_at IS NULL ORDER BY started_at, job, attempt");
         self.readable(("run", &[0, 1]), query(sql).bind(self.fleet.clone()), run)
     }
 
@@ -277,8 +287,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn runs_of(&mut self, job: &str) -> Result<Vec<RunEntry>> {
-        let sql = "SELECT job, attempt, model, retrain, started_at, declared, committed, ended_at, outcome, cost, seen, clock_at, lost_at FROM run \
-                   WHERE fleet = $1 AND job = $2 ORDER BY attempt";
+        let sql = select_runs!("WHERE fleet = $1 AND job = $2 ORDER BY attempt");
         let select = query(sql).bind(self.fleet.clone()).bind(job.to_owned());
         self.readable(("run", &[0, 1]), select, run)
     }

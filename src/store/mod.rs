@@ -384,7 +384,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn last_verdict(&mut self, model: &str, until: Timestamp) -> Result<Option<Verdict>> {
-        let sql = "SELECT model, as_of, data_hash, body FROM verdict WHERE fleet = $1 AND model = $2 AND as_of <= $3                    ORDER BY as_of DESC LIMIT 1";
+        let sql = "SELECT model, as_of, data_hash, body FROM verdict WHERE fleet = $1 AND model = $2 AND as_of <= $3 \
+                   ORDER BY as_of DESC LIMIT 1";
         let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(until.as_microsecond());
         let found = self.database.rows(select, |row| {
             let (model, data_hash) = (row.try_get(0)?, row.try_get(2)?);
@@ -447,7 +448,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn add_quality(&mut self, entry: &QualityEntry) -> Result<()> {
-        let sql = "INSERT INTO quality (fleet, model, as_of, kind, metric, since, before, row_count, value, low, high)                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+        let sql = "INSERT INTO quality (fleet, model, as_of, kind, metric, since, before, row_count, value, low, high) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let insert = query(sql).bind(self.fleet.clone()).bind(entry.model.clone()).bind(entry.as_of.as_microsecond());
         let insert = insert.bind(entry.kind.clone()).bind(entry.metric.clone());
         let insert = insert.bind(entry.since.as_microsecond()).bind(entry.before.as_microsecond());
@@ -460,7 +462,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn quality(&mut self, model: &str) -> Result<Vec<QualityEntry>> {
-        let sql = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality                    WHERE fleet = $1 AND model = $2 ORDER BY as_of, kind";
+        let sql = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality \
+                   WHERE fleet = $1 AND model = $2 ORDER BY as_of, kind";
         self.database.rows(query(sql).bind(self.fleet.clone()).bind(model.to_owned()), |row| {
             let rows: i64 = row.try_get(6)?;
             Ok(QualityEntry {
@@ -495,7 +498,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn events(&mut self) -> Result<Vec<Event>> {
-        let sql = "SELECT id, model, trigger_type, triggered_at, body, closed_at, outcome, note FROM event                    WHERE fleet = $1 ORDER BY triggered_at, id";
+        let sql = "SELECT id, model, trigger_type, triggered_at, body, closed_at, outcome, note FROM event \
+                   WHERE fleet = $1 ORDER BY triggered_at, id";
         self.database.rows(query(sql).bind(self.fleet.clone()), event)
     }
 
@@ -504,7 +508,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn open_events(&mut self) -> Result<Vec<Event>> {
-        let sql = "SELECT id, model, trigger_type, triggered_at, '', closed_at, outcome, note FROM event                    WHERE fleet = $1 AND closed_at IS NULL";
+        let sql = "SELECT id, model, trigger_type, triggered_at, '', closed_at, outcome, note FROM event \
+                   WHERE fleet = $1 AND closed_at IS NULL";
         self.database.rows(query(sql).bind(self.fleet.clone()), event)
     }
 
@@ -524,7 +529,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn close_event(&mut self, id: &str, at: Timestamp, outcome: &str, note: &str) -> Result<bool> {
-        let sql = "UPDATE event SET closed_at = $3, outcome = $4, note = $5                    WHERE fleet = $1 AND id = $2 AND closed_at IS NULL";
+        let sql = "UPDATE event SET closed_at = $3, outcome = $4, note = $5 \
+                   WHERE fleet = $1 AND id = $2 AND closed_at IS NULL";
         let update = query(sql).bind(self.fleet.clone()).bind(id.to_owned()).bind(at.as_microsecond());
         Ok(self.database.run(update.bind(outcome.to_owned()).bind(note.to_owned()))? == 1)
     }
@@ -544,7 +550,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`], also if that was noted before.
     pub fn add_firing(&mut self, firing: &Firing) -> Result<()> {
-        let sql = "INSERT INTO firing (fleet, model, trigger_type, due, outcome, event, reason)                    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let sql = "INSERT INTO firing (fleet, model, trigger_type, due, outcome, event, reason) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let insert = query(sql).bind(self.fleet.clone()).bind(firing.model.clone()).bind(firing.trigger.clone());
         let insert = insert.bind(firing.due.as_microsecond()).bind(firing.outcome.clone());
         self.database.run(insert.bind(firing.event.clone()).bind(firing.reason.clone())).map(drop)
@@ -555,7 +562,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn firings(&mut self, model: Option<&str>, since: Timestamp) -> Result<Vec<Firing>> {
-        let sql = "SELECT model, trigger_type, due, outcome, event, reason FROM firing                    WHERE fleet = $1 AND due >= $2 AND ($3 = '' OR model = $3) ORDER BY due, model, trigger_type";
+        let sql = "SELECT model, trigger_type, due, outcome, event, reason FROM firing \
+                   WHERE fleet = $1 AND due >= $2 AND ($3 = '' OR model = $3) ORDER BY due, model, trigger_type";
         let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
         self.database.rows(select.bind(model.unwrap_or_default().to_owned()), |row| {
             Ok(Firing {
@@ -575,7 +583,8 @@ impl Store {
     /// [`Error::Store`].
     pub fn set_mute(&mut self, mute: &Mute) -> Result<()> {
         self.lift_mute(&mute.model, &mute.trigger)?;
-        let sql = "INSERT INTO mute (fleet, model, trigger_type, until, reason, set_by, set_at)                    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let sql = "INSERT INTO mute (fleet, model, trigger_type, until, reason, set_by, set_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let insert = query(sql).bind(self.fleet.clone()).bind(mute.model.clone()).bind(mute.trigger.clone());
         let insert = insert.bind(mute.until.as_microsecond()).bind(mute.reason.clone());
         self.database.run(insert.bind(mute.set_by.clone()).bind(mute.set_at.as_microsecond())).map(drop)

@@ -25,7 +25,7 @@ pub struct Waiting {
     pub reason: String,
 }
 
-/// Who has acknowledged the status of a sweep.
+/// An acknowledgement of the status of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Acknowledged {
     /// When.
@@ -136,7 +136,7 @@ impl Store {
         self.database.run(insert).map(drop)
     }
 
-    /// Notes that somebody has acknowledged how the last sweep went: whether there was anything to acknowledge.
+    /// Notes that the status of the last sweep was acknowledged: whether there was anything to acknowledge.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -190,7 +190,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn set_fleet_file(&mut self, file: &FleetFile) -> Result<()> {
-        let sql = "INSERT INTO fleet_file (fleet, path, models, first_used, last_used) VALUES ($1, $2, $3, $4, $4) \
+        let sql = "INSERT INTO fleet_file (fleet, path, models, last_used) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT (fleet, path) DO UPDATE SET models = $3, last_used = $4";
         let insert = query(sql).bind(self.fleet.clone()).bind(file.path.clone()).bind(file.models.clone());
         self.database.run(insert.bind(file.last_used.as_microsecond())).map(drop)

@@ -18,38 +18,38 @@ pub struct Input {
     pub reason: String,
     /// Whether it is not there at all.
     pub missing: bool,
-    /// Hash of the files: as long as it is the same, another try ends the same. Empty if the files may have changed since the
-    /// sweep read them: then another try is worth it.
-    files: String,
 }
 
 impl Input {
-    /// The note of a model that waits.
-    pub fn waits(&self, model: &str, as_of: Timestamp, since: Timestamp, until: Timestamp) -> Waiting {
-        let (model, input, reason) = (model.to_owned(), self.files.clone(), self.reason.clone());
-        Waiting { model, as_of, since, until, input, reason }
+    /// The note of a model that waits. `files` is the hash of its files at the last try.
+    pub fn waits(&self, model: &str, as_of: Timestamp, span: (Timestamp, Timestamp), files: String) -> Waiting {
+        let (since, until) = span;
+        Waiting { model: model.to_owned(), as_of, since, until, input: files, reason: self.reason.clone() }
+    }
+
+    /// Hash of the model's files after a sweep has read them. Empty if they may have changed since: another try is then
+    /// worth it.
+    pub fn files(&self, fleet: &Fleet, model: &str, as_of: Timestamp) -> String {
+        let Some(model) = fleet.models.iter().find(|known| known.name == model) else { return String::new() };
+        let (files, errors) = files(fleet, model, as_of);
+        if errors.contains(&self.reason) { files } else { String::new() }
     }
 }
 
 /// The models of a report whose input is missing or unreadable.
-pub fn inputs(fleet: &Fleet, report: &SweepReport, as_of: Timestamp) -> BTreeMap<String, Input> {
+pub fn inputs(fleet: &Fleet, report: &SweepReport) -> BTreeMap<String, Input> {
     let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
-    let mut found: BTreeMap<&str, (&Model, String)> = BTreeMap::new();
+    let mut found = BTreeMap::new();
     for report in &report.models {
         let Some(&model) = models.get(&*report.model) else { continue };
         if !is_of_labels(model, report)
             && let Some(reason) = problem(report)
         {
-            found.entry(&model.name).or_insert((model, reason));
+            let missing = is_of_missing_data(&reason);
+            found.entry(model.name.clone()).or_insert(Input { reason, missing });
         }
     }
-    let input = |(name, (model, reason)): (&str, (&Model, String))| {
-        let (files, errors) = files(fleet, model, as_of);
-        // Files that came while the sweep ran are not those that it has seen.
-        let files = if errors.contains(&reason) { files } else { String::new() };
-        (name.to_owned(), Input { missing: is_of_missing_data(&reason), files, reason })
-    };
-    found.into_par_iter().map(input).collect()
+    found
 }
 
 /// Whether a report is about labels only. Labels are often late by nature: nobody waits for them.
@@ -118,7 +118,7 @@ impl Pass<'_> {
         }
         (self.step)("try again");
         let report = self.sweeper.sweep(as_of)?;
-        let inputs = inputs(fleet, &report, as_of);
+        let inputs = inputs(fleet, &report);
         let not_covered = |model: &str| report.not_covered.iter().any(|missed| missed.model == model);
         let mut waits = Vec::new();
         let mut judged: Vec<&str> = Vec::new();
@@ -128,8 +128,7 @@ impl Pass<'_> {
                 _ if not_covered(&waiting.model) && !is_last => {}
                 Some(input) if !is_last && now < waiting.until => {
                     let files = now_there.get(&*waiting.model).cloned().unwrap_or_default();
-                    let input = Input { files, reason: input.reason.clone(), missing: input.missing };
-                    waits.push(input.waits(&waiting.model, as_of, waiting.since, waiting.until));
+                    waits.push(input.waits(&waiting.model, as_of, (waiting.since, waiting.until), files));
                 }
                 _ => judged.push(&waiting.model),
             }
@@ -155,7 +154,7 @@ impl Pass<'_> {
         self.store.transaction(|store| {
             models.iter().try_for_each(|model| store.end_waiting(model, as_of))?;
             if let Some((mut status, _)) = SweepStatus::load(store)? {
-                models.iter().for_each(|model| status.forget(model));
+                models.iter().for_each(|model| drop(status.take(model)));
                 status.save(store)?;
             }
             Ok(())

@@ -63,7 +63,7 @@ pub struct Ticked {
     /// How the last sweep went, whether it was this tick's or one before; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<SweepStatus>,
-    /// Whether somebody has acknowledged that.
+    /// Whether that was acknowledged.
     pub acknowledged: bool,
     /// Triggers that fired, and what became of it.
     pub firings: Vec<Firing>,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::fire::{Fired, Standings};
@@ -40,15 +41,20 @@ impl Pass<'_> {
         let all = self.fleet.models.iter().map(|model| &model.name);
         let mut judge: HashSet<String> = all.filter(|model| !settled.contains(*model)).cloned().collect();
         let noted: HashMap<String, Waiting> = self.store.waiting()?.into_iter().map(|w| (w.model.clone(), w)).collect();
-        let inputs = late::inputs(self.fleet, &report, as_of);
-        let mut waits = Vec::new();
+        let inputs = late::inputs(self.fleet, &report);
+        let mut late = Vec::new();
         for (model, input) in &inputs {
             let since = noted.get(model).filter(|noted| noted.as_of == as_of).map_or(self.now, |noted| noted.since);
             let until = since.checked_add(self.fleet.wait_for_data).unwrap_or(Timestamp::MAX);
             if self.now < until && judge.remove(model) {
-                waits.push(input.waits(model, as_of, since, until));
+                late.push((model, input, (since, until)));
             }
         }
+        let fleet = self.fleet;
+        let waits = late
+            .into_par_iter()
+            .map(|(model, input, span)| input.waits(model, as_of, span, input.files(fleet, model, as_of)));
+        let waits = waits.collect();
         let done = self.conclude(&report, as_of, &judge, (waits, inputs), complete)?;
         self.ticked.sweep = Some(done);
         if complete && self.store.waiting()?.is_empty() {
@@ -87,15 +93,15 @@ impl Pass<'_> {
             let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
             report.models.iter().for_each(|report| reports.entry(&report.model).or_default().push(report));
             for waiting in &waits {
-                let is_known = status.is_known_but_for_days(&waiting.model, &waiting.reason);
-                status.forget(&waiting.model);
+                let former = status.take(&waiting.model);
                 let waits = Waits { until: waiting.until, reason: waiting.reason.clone() };
-                // A note of an earlier try was told of then.
-                let earlier =
-                    before.as_ref().is_some_and(|b| b.as_of == as_of && b.waiting.contains_key(&waiting.model));
-                if !earlier && !is_known {
+                // An earlier try was told of then.
+                let is_known = former.is_known_but_for_days(&waiting.model, &waiting.reason);
+                if former.waiting.is_empty() && !is_known {
                     told.add("data.late", &waiting.model, &waiting.reason);
                 }
+                // It is not judged yet.
+                status.former.extend(former.former);
                 told.until = Some(waiting.until);
                 status.waiting.insert(waiting.model.clone(), waits);
                 store.set_waiting(waiting)?;
@@ -104,20 +110,17 @@ impl Pass<'_> {
                 let evaluation = &judged.evaluation;
                 let Some(&model) = models.get(&*evaluation.model) else { continue };
                 let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
-                let waited = status.waiting.contains_key(&model.name);
-                let former = status.clone();
-                status.forget(&model.name);
+                let former = status.take(&model.name);
                 store.end_waiting(&model.name, as_of)?;
                 write(store, judged)?;
                 match inputs.get(&model.name) {
                     Some(Input { reason, .. }) if former.is_known_but_for_days(&model.name, reason) => {}
                     Some(Input { reason, missing: true, .. }) => told.add("data.missing", &model.name, reason),
                     Some(Input { reason, .. }) => told.add("data.unreadable", &model.name, reason),
-                    None if waited => told.add("data.arrived", &model.name, "judged now"),
+                    None if !former.waiting.is_empty() => told.add("data.arrived", &model.name, "judged now"),
                     None => {}
                 }
                 find(&mut status, &former, &mut told, reports, judged);
-                status.former.remove(&model.name);
                 let known = known.get(&model.name);
                 if reports.iter().any(|r| r.error.is_none()) && evaluation.drift.judged() > 0 {
                     store.set_judged(&model.name, as_of)?;

@@ -1,5 +1,5 @@
 //! How a sweep went, model by model. It is kept until the next sweep, so that a retry of the scheduler does not hide a
-//! failure, and until somebody acknowledges it.
+//! failure, and until it is acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,16 +87,23 @@ impl SweepStatus {
         self.drifted = report.summary.drifted;
     }
 
-    /// Forgets what was found of a model: it is looked at again.
-    pub fn forget(&mut self, model: &str) {
-        self.waiting.remove(model);
-        self.failures.remove(model);
-        self.schema.remove(model);
-        self.not_judged.remove(model);
-        self.warnings.remove(model);
+    /// Takes out what was found of a model, for it is looked at again: a status of that model only.
+    pub fn take(&mut self, model: &str) -> Self {
+        fn moved<T>(all: &mut BTreeMap<String, T>, model: &str) -> BTreeMap<String, T> {
+            all.remove_entry(model).into_iter().collect()
+        }
+        Self {
+            waiting: moved(&mut self.waiting, model),
+            failures: moved(&mut self.failures, model),
+            schema: moved(&mut self.schema, model),
+            not_judged: moved(&mut self.not_judged, model),
+            warnings: moved(&mut self.warnings, model),
+            former: moved(&mut self.former, model),
+            ..Self::default()
+        }
     }
 
-    /// Whether there is nothing that somebody has to see.
+    /// Whether there is nothing to look at.
     pub fn is_quiet(&self) -> bool {
         self.complete && self.drifted == 0 && self.findings().is_empty()
     }
@@ -106,7 +113,7 @@ impl SweepStatus {
         !self.waiting.is_empty() || !self.failures.is_empty()
     }
 
-    /// Everything that somebody has to see, to tell whether there is more of it than before.
+    /// Everything there is to look at, to tell whether there is more of it than before.
     fn findings(&self) -> BTreeSet<(&str, &str)> {
         let several = [&self.failures, &self.schema, &self.not_judged];
         let several = several.into_iter().flatten().flat_map(|(model, all)| all.iter().map(move |one| (model, one)));

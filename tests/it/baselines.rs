@@ -246,6 +246,7 @@ fn a_baseline_that_cannot_be_used_costs_no_training_and_is_told_with_the_reason(
         ("", "\" \"", "the path is empty"),
         ("", "17", "17: no such file"),
         ("echo junk > junk.baseline", "\"junk.baseline\"", "not a baseline file"),
+        ("mkfifo pipe.baseline", "\"pipe.baseline\"", "not a regular file"),
         ("mkdir empty", "\"empty\"", "no data in it"),
         ("echo 'a,b\n1,2' > tiny.csv", "\"tiny.csv\"", "built from 1 rows, fewer than min_rows = 1000"),
         ("(echo a,b; seq 2000 | sed 's/$/,2/') > other.csv", "\"other.csv\"", ""),

@@ -50,6 +50,17 @@ type Said = Result<(), String>;
 
 type Kept = Arc<Mutex<Vec<Request>>>;
 
+/// A server that keeps what it is sent, and always answers the same.
+fn keeping(status: u16, body: &'static str) -> (String, Kept) {
+    let kept: Kept = Arc::default();
+    let log = kept.clone();
+    let url = server::http(move |request| {
+        log.lock().unwrap().push(request.clone());
+        answer(status, body)
+    });
+    (url, kept)
+}
+
 /// Starts, asks and stops as a scheduler does; what comes back of each.
 fn drive(
     fleet: &Fleet,
@@ -247,14 +258,7 @@ fn airflow_is_asked_as_its_api_has_it() {
 #[test]
 fn a_place_that_lets_nobody_in_is_asked_once_in_a_pass() {
     let folder = TempDir::new().unwrap();
-    let kept: Kept = Arc::default();
-    let url = server::http({
-        let kept = kept.clone();
-        move |request| {
-            kept.lock().unwrap().push(request.clone());
-            answer(503, "later")
-        }
-    });
+    let (url, kept) = keeping(503, "later");
     fs::write(folder.path().join("password"), "s3cr3t").unwrap();
     let retrain =
         format!("airflow = {{ url = \"{url}\", dag = \"train\", user = \"me\", password_file = \"password\" }}");
@@ -509,14 +513,7 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
 #[test]
 fn a_store_that_cannot_be_written_has_no_message_sent_by_every_tick() {
     let folder = TempDir::new().unwrap();
-    let kept: Kept = Arc::default();
-    let url = server::http({
-        let kept = kept.clone();
-        move |request| {
-            kept.lock().unwrap().push(request.clone());
-            answer(200, "ok")
-        }
-    });
+    let (url, kept) = keeping(200, "ok");
     // A name that is no header as it is.
     let head = format!("[[notify]]\nname = \"ünï\"\nwebhook = {{ url = \"{url}/chat\" }}\n");
     let fleet = Fleet { name: "flotte é".into(), ..fleet(folder.path(), &head, "command = [\"true\"]") };
@@ -595,14 +592,7 @@ fn every_kind_of_message_is_told_by_every_kind_of_channel() {
     use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::{ClientConfig, Message};
     let folder = TempDir::new().unwrap();
-    let kept: Kept = Arc::default();
-    let url = server::http({
-        let kept = kept.clone();
-        move |request| {
-            kept.lock().unwrap().push(request.clone());
-            answer(200, "ok")
-        }
-    });
+    let (url, kept) = keeping(200, "ok");
     let (port, letters) = server::smtp();
     let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
     cluster.create_topic("events", 1, 1).unwrap();
