@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("triggers", include_str!("0001_triggers.sql")),
     ("retrain", include_str!("0002_retrain.sql")),
     ("nights", include_str!("0003_nights.sql")),
+    ("trust", include_str!("0004_trust.sql")),
 ];
 
 /// An open database.
