@@ -6,10 +6,12 @@ mod channel;
 pub mod daily;
 mod finite;
 pub mod guess;
+mod labels;
 mod money;
 mod options;
 pub mod policy;
 mod retrain;
+mod schedule;
 mod secret;
 mod segment;
 mod table;
@@ -20,17 +22,17 @@ pub use baselines::SetBaseline;
 use channel::ChannelTable;
 pub use channel::{Channel, Email, Security, Topic, Way};
 use guess::is_pandas_index;
+pub use labels::{Labels, MISSING, MissingTexts, class};
 pub use money::{Currency, Money};
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 use policy::TriggerTable;
-pub use policy::{
-    Given, Labels, MISSING, MissingTexts, Origin, Persistence, Quorum, Schedule, Trigger, Triggers, class,
-};
+pub use policy::{Given, Origin, Persistence, Quorum, Trigger, Triggers};
 use retrain::RetrainTable;
 pub use retrain::{
     Airflow, Approval, AtOnce, Automatic, Budget, Command, Executor, Governance, Kubernetes, OnExpiry, Retrain, Stakes,
     Webhook,
 };
+pub use schedule::Schedule;
 pub use secret::{Address, Secret, Source};
 use table::{ConditionTable, ConventionSetting, Current, FeatureTable, FleetTable, ThresholdTable};
 use window::dated;

@@ -11,7 +11,8 @@ use toml::Spanned;
 
 use super::Thresholds;
 use super::channel::ChannelTable;
-use super::policy::{LabelTable, TriggerTable};
+use super::labels::LabelTable;
+use super::policy::TriggerTable;
 use super::retrain::{ApprovalTable, BudgetTable, QueueTable, RetrainTable};
 use crate::metric::Kind;
 use crate::metric::convention::{Convention, Conventional, Rule};
