@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use driftsweep::error::Error;
 use driftsweep::fleet::Secret;
-use driftsweep::retrain::Signed;
-use driftsweep::retrain::signature::{NAMESPACE, Statement};
+use driftsweep::retrain::signature::NAMESPACE;
+use driftsweep::retrain::{Signed, Statement};
 use jiff::Timestamp;
 
 /// Bytes of the largest file that is read: keys, statements and signatures are much smaller.

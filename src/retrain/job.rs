@@ -445,7 +445,7 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use super::super::approval::{By, Reason};
+    use super::super::approval::Reason;
     use super::super::budget::{Overrun, Scope};
     use super::*;
 

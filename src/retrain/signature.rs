@@ -1,165 +1,21 @@
-//! Signed answers of approvers: what exactly is signed, and whether a signature is that of an approver.
+//! Signed answers of approvers: which must be signed, and whether a signature is that of an approver.
 //!
 //! A signature is an SSHSIG as `ssh-keygen -Y sign -n approval@driftsweep.io` makes it, over one canonical text: the
 //! [`Statement`]. That holds all that was decided about, so a signature is good for one answer to one question only.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
 use super::approval::{Reason, Request};
-use super::budget::Overrun;
-use super::cost::{Estimate, Worth};
-use super::job::Job;
-use crate::atomic::hex;
-use crate::fleet::{Approval, Currency, Money, Secret, Signatures, Stakes};
+use super::statement::{Decision, Question, Statement};
+use crate::fleet::{Approval, Secret, Signatures, Stakes};
 
 /// What signatures are made for: one that was made for anything else, such as a commit or a login, is none of an answer.
 pub const NAMESPACE: &str = "approval@driftsweep.io";
 
 /// So far may the clock of the machine that made a statement be ahead.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(5);
-
-/// A question as an approver sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    /// The name of the fleet.
-    pub fleet: &'a str,
-    /// In which amounts are.
-    pub currency: &'a Currency,
-    /// The job as it stands while it is asked for.
-    pub job: &'a Job,
-    /// What is asked.
-    pub request: &'a Request,
-    /// SHA-256 of the body of its event.
-    pub event_sha256: &'a str,
-}
-
-/// The answer to a question, and whose it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Decision<'a> {
-    /// The overruns that are allowed; `None` does not allow the job.
-    pub allows: Option<&'a [Overrun]>,
-    /// Who decides.
-    pub by: &'a str,
-    /// Why.
-    pub reason: &'a str,
-}
-
-/// What is signed: a question and its answer as canonical JSON (RFC 8785), which has one text only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement {
-    text: String,
-}
-
-/// The SHA-256 of the body of an event, as statements and the audit have it.
-pub fn event_sha256(body: &str) -> String {
-    hex(&Sha256::digest(body))
-}
-
-impl Statement {
-    /// Of a question and its answer, given at a time by the real clock.
-    ///
-    /// # Errors
-    /// The reason, for what JSON cannot say.
-    pub fn new(question: &Question<'_>, decision: &Decision<'_>, at: Timestamp) -> Result<Self, String> {
-        let Question { job, request, .. } = question;
-        let value = json!({
-            "statement": "driftsweep approval",
-            "version": 1,
-            "fleet": question.fleet,
-            "job": job.id,
-            "model": job.model,
-            "trigger": job.trigger,
-            "event_sha256": question.event_sha256,
-            "requested_at": job.requested_at,
-            "deadline": job.deadline,
-            "attempts": job.attempts,
-            "spent": job.spent.plain(),
-            "currency": question.currency.name(),
-            "question": {
-                "reasons": request.reasons.iter().map(reason).collect::<Vec<_>>(),
-                "level": request.level,
-                "asked_at": request.asked_at,
-                "due": request.due,
-            },
-            "estimate": job.estimate.as_ref().map(estimate),
-            "worth": job.worth.as_ref().map(worth),
-            "decision": if decision.allows.is_some() { "approve" } else { "reject" },
-            "overruns": decision.allows.unwrap_or_default().iter().map(overrun).collect::<Vec<_>>(),
-            "by": decision.by,
-            "reason": decision.reason,
-            "at": at,
-        });
-        let text = serde_json_canonicalizer::to_string(&value).map_err(|e| e.to_string())?;
-        Ok(Self { text })
-    }
-
-    /// The exact text: what is written, signed and kept.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// When a statement was made, by the real clock.
-    ///
-    /// # Errors
-    /// The reason, for a text that is no statement.
-    pub fn time_of(text: &str) -> Result<Timestamp, String> {
-        let parsed: Option<Value> = serde_json::from_str(text).ok();
-        let at = parsed.as_ref().and_then(|value| value["at"].as_str()?.parse().ok());
-        at.ok_or_else(|| "it is not a statement; make it with --statement FILE".into())
-    }
-
-    /// What another text says differently; `None` where it is the same to the letter.
-    fn difference(&self, text: &str) -> Option<String> {
-        if text == self.text {
-            return None;
-        }
-        let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
-        let (own, other) = (parse(&self.text), parse(text));
-        let parts = own.as_object().into_iter().flatten();
-        let differing = parts.filter(|(name, value)| other[name.as_str()] != **value);
-        let named: Vec<String> = differing
-            .map(|(name, value)| format!("{name} is {value}, and {} in the statement", other[name.as_str()]))
-            .collect();
-        Some(match named.is_empty() {
-            true => "its text was changed; it must be signed as --statement wrote it, without a line end".into(),
-            false => named.join("; "),
-        })
-    }
-}
-
-fn reason(reason: &Reason) -> Value {
-    match reason {
-        Reason::Cost { expected, above } => {
-            json!({ "because": "cost", "expected": expected.plain(), "above": above.plain() })
-        }
-        Reason::HighStakes => json!({ "because": "high_stakes" }),
-        Reason::Overrun(over) => json!({ "because": "overrun", "overrun": overrun(over) }),
-    }
-}
-
-fn overrun(overrun: &Overrun) -> Value {
-    let Overrun { scope, month, budget, by } = overrun;
-    json!({ "scope": scope, "month": month, "budget": budget.plain(), "by": by.plain() })
-}
-
-fn estimate(estimate: &Estimate) -> Value {
-    let Estimate { declared, expected, low, high, runs } = estimate;
-    let [declared, expected, low, high] = [declared, expected, low, high].map(|amount| amount.plain());
-    json!({ "declared": declared, "expected": expected, "low": low, "high": high, "runs": runs })
-}
-
-fn worth(worth: &Worth) -> Value {
-    let Worth { points, loss, stale_a_day, gain, gain_low, metric, missing } = worth;
-    let [stale_a_day, gain, gain_low] = [stale_a_day, gain, gain_low].map(|amount: &Money| amount.plain());
-    json!({
-        "points": points, "loss": loss, "stale_a_day": stale_a_day, "gain": gain, "gain_low": gain_low, "metric": metric,
-        "missing": missing,
-    })
-}
 
 /// A statement with its signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,10 +149,10 @@ impl Signed {
             Algorithm::SkEd25519 => return Err(format!("is on a security token; {TOOL}")),
             other => return Err(format!("is of the kind {other}, which is not supported; only Ed25519 is")),
         }
-        let signature = key.sign(NAMESPACE, HashAlg::Sha512, statement.text.as_bytes());
+        let signature = key.sign(NAMESPACE, HashAlg::Sha512, statement.text().as_bytes());
         let armoured = signature.and_then(|signature| signature.to_pem(LineEnding::LF));
         let armoured = armoured.map_err(|_| "could not sign; is it damaged?".to_owned())?;
-        Self::new(statement.text.clone(), &armoured).map_err(|problem| problem.to_string())
+        Self::new(statement.text().to_owned(), &armoured).map_err(|problem| problem.to_string())
     }
 
     /// Whether the statement may have been made by now.
@@ -356,4 +212,190 @@ fn read(armoured: &str) -> Result<SshSig, Problem> {
         (other, _) => return Err(unusable(format!("its key is of the kind {other}; only Ed25519 is supported"))),
     }
     Ok(signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+    use ssh_key::private::Ed25519Keypair;
+    use ssh_key::public::{KeyData, SkEd25519};
+    use ssh_key::{Signature, SigningKey};
+
+    use super::super::approval::{By, Grant};
+    use super::super::job::State;
+    use super::super::statement::tests::{asked, at, job};
+    use super::*;
+    use crate::fleet::{Currency, Fleet, Options};
+
+    fn key(seed: u8) -> PrivateKey {
+        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+    }
+
+    fn secret(key: &PrivateKey) -> Secret {
+        Secret::from(key.to_openssh(LineEnding::LF).unwrap().to_string())
+    }
+
+    fn public(key: &PrivateKey) -> String {
+        key.public_key().to_openssh().unwrap()
+    }
+
+    fn rules(signatures: &str, ana: &str, bo: &str) -> Approval {
+        let text = format!(
+            "[approval]\napprovers = [[\"ana\", \"bo\"]]\nsignatures = \"{signatures}\"\nkeys = {{ ana = \"{ana}\", bo = \"{bo}\" }}\n\
+             [[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n"
+        );
+        Fleet::parse(&text, "f.toml".as_ref(), &Options::new()).unwrap().governance.approval
+    }
+
+    #[test]
+    fn a_signature_counts_for_its_answer_by_a_listed_key_of_its_person_only() {
+        let (ana, bo) = (key(1), key(2));
+        let (job, usd) = (job(), Currency::default());
+        let question = asked(&job, &usd);
+        let no = Decision { allows: None, by: "ana", reason: "no" };
+        let statement = Statement::new(&question, &no, at(3)).unwrap();
+        let both = rules("always", &public(&ana), &public(&bo));
+        let judge = |rules: &Approval, decision: &Decision<'_>, signed: Option<&Signed>| {
+            check(rules, Stakes::Normal, &question, decision, signed)
+        };
+        let good = Signed::sign(&statement, &secret(&ana)).unwrap();
+        assert_eq!(judge(&both, &no, Some(&good)), Ok(()));
+        let say = |problem: Result<(), Problem>| problem.unwrap_err().to_string();
+        let refused = |decision: &Decision<'_>, signed: Option<&Signed>| say(judge(&both, decision, signed));
+        assert_eq!(refused(&no, None), "the answer must be signed (signatures = \"always\": every answer must be)");
+
+        // The same of another answer.
+        let said = refused(&Decision { allows: Some(&[]), ..no }, Some(&good));
+        assert!(said.contains("decision is \"approve\", and \"reject\" in the statement"), "{said}");
+        let said = refused(&Decision { reason: "yes", ..no }, Some(&good));
+        assert!(said.contains("reason is \"yes\", and \"no\" in the statement"), "{said}");
+        assert!(refused(&Decision { by: "bo", ..no }, Some(&good)).contains("by is \"bo\", and \"ana\""));
+
+        // By another key, which the fleet file lists for somebody else, or not at all.
+        let of_bo = Signed::sign(&statement, &secret(&bo)).unwrap();
+        assert!(refused(&no, Some(&of_bo)).ends_with("is that of 'bo', and not of 'ana'"));
+        let stranger = Signed::sign(&statement, &secret(&key(3))).unwrap();
+        let fingerprint = fingerprint(key(3).public_key());
+        let not_listed = Problem::NotListed { key: fingerprint.clone(), by: "ana".into(), owner: None };
+        assert_eq!(judge(&both, &no, Some(&stranger)), Err(not_listed));
+        assert!(fingerprint.starts_with("SHA256:"));
+        // A key that was taken out since is not one that was forged.
+        let replaced = rules("always", &public(&key(4)), &public(&bo));
+        assert!(matches!(judge(&replaced, &no, Some(&good)), Err(Problem::NotListed { owner: None, .. })));
+
+        // Edited in the store: each part of the record on its own, and what fits together by a key that is not ana's.
+        let other = Signed::sign(&Statement::new(&question, &no, at(4)).unwrap(), &secret(&ana)).unwrap();
+        let forged = Problem::Forged { key: super::fingerprint(ana.public_key()) };
+        assert_eq!(judge(&both, &no, Some(&Signed { signature: other.signature, ..good.clone() })), Err(forged));
+        let edited = good.statement.replace("churn", "fraud");
+        let said = refused(&no, Some(&Signed { statement: edited, ..good.clone() }));
+        assert!(said.contains("model is \"churn\", and \"fraud\" in the statement"), "{said}");
+        for (statement, words) in [
+            (format!("{}\n", good.statement), "without a line end"),
+            (good.statement.replacen("{", "{\"by\":\"eve\",", 1), "its text was changed"),
+            (good.statement.replacen("{", "{\"extra\":1,", 1), "its text was changed"),
+            ("x".into(), "it is not a statement"),
+            (String::new(), "it is not a statement"),
+        ] {
+            let said = refused(&no, Some(&Signed { statement, ..good.clone() }));
+            assert!(said.contains(words), "{said}");
+        }
+        let said = refused(&no, Some(&Signed { key: public(&bo), ..good.clone() }));
+        assert!(said.contains("another key than the one beside it"), "{said}");
+        let said = refused(&no, Some(&Signed { signature: "x".into(), ..good.clone() }));
+        assert!(said.contains("is not a signature as"), "{said}");
+        // Of a key that claims to be ana's: the signature is still bo's.
+        let claimed = SshSig::from_pem(&of_bo.signature).unwrap();
+        let claimed =
+            SshSig::new(ana.public_key().key_data().clone(), NAMESPACE, HashAlg::Sha512, claimed.signature().clone());
+        let claimed = Signed::new(good.statement.clone(), &claimed.unwrap().to_pem(LineEnding::LF).unwrap()).unwrap();
+        assert!(matches!(judge(&both, &no, Some(&claimed)), Err(Problem::Forged { .. })));
+        // Made for something else.
+        let commit =
+            ana.sign("git", HashAlg::Sha512, good.statement.as_bytes()).unwrap().to_pem(LineEnding::LF).unwrap();
+        let said = refused(&no, Some(&Signed { signature: commit.clone(), ..good.clone() }));
+        assert!(said.contains("it was made for 'git'; sign with -n approval@driftsweep.io"), "{said}");
+        assert!(Signed::new(good.statement.clone(), &commit).is_err());
+
+        // Where none is wanted one that is given must be good all the same.
+        let never = rules("never", &public(&ana), &public(&bo));
+        assert_eq!((judge(&never, &no, None), judge(&never, &no, Some(&good))), (Ok(()), Ok(())));
+        assert!(judge(&never, &no, Some(&stranger)).is_err());
+        // SHA-256 is as good as the SHA-512 that ssh-keygen takes.
+        let short = ana.sign(NAMESPACE, HashAlg::Sha256, good.statement.as_bytes()).unwrap();
+        let short = Signed::new(good.statement.clone(), &short.to_pem(LineEnding::LF).unwrap()).unwrap();
+        assert_eq!(judge(&both, &no, Some(&short)), Ok(()));
+        assert!(good.is_made(at(2)).unwrap_err().contains("correct the clock") && good.is_made(at(3)).is_ok());
+    }
+
+    /// A signature of bytes as they are.
+    fn raw(key: &impl SigningKey, bytes: &[u8]) -> Vec<u8> {
+        key.try_sign(bytes).unwrap().as_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_security_token_must_have_been_touched() {
+        let held = key(5);
+        let KeyData::Ed25519(inner) = held.public_key().key_data() else { panic!() };
+        let token = PublicKey::from(KeyData::SkEd25519(SkEd25519::new(*inner, "ssh:")));
+        let rules = rules("always", &token.to_openssh().unwrap(), &public(&key(2)));
+        let (job, usd) = (job(), Currency::default());
+        let question = asked(&job, &usd);
+        let no = Decision { allows: None, by: "ana", reason: "no" };
+        let statement = Statement::new(&question, &no, at(3)).unwrap();
+        // As a token does it: https://cvsweb.openbsd.org/src/usr.bin/ssh/PROTOCOL.u2f
+        let signed = |flags: u8, claimed: u8| {
+            let message = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, statement.text().as_bytes()).unwrap();
+            let end = |flags| [&[flags][..], &7_u32.to_be_bytes()].concat();
+            let bytes = [Sha256::digest("ssh:").to_vec(), end(flags), Sha256::digest(message).to_vec()].concat();
+            let signature = [raw(&held, &bytes), end(claimed)].concat();
+            let signature = Signature::new(Algorithm::SkEd25519, signature).unwrap();
+            let signature = SshSig::new(token.key_data().clone(), NAMESPACE, HashAlg::Sha512, signature).unwrap();
+            Signed::new(statement.text().to_owned(), &signature.to_pem(LineEnding::LF).unwrap())
+        };
+        let judge = |signed: &Signed| check(&rules, Stakes::Normal, &question, &no, Some(signed));
+        assert_eq!(judge(&signed(1, 1).unwrap()), Ok(()));
+        assert!(signed(0, 0).unwrap_err().to_string().contains("without being touched"));
+        assert!(matches!(judge(&signed(0, 1).unwrap()), Err(Problem::Forged { .. })));
+    }
+
+    #[test]
+    fn which_answers_must_be_signed_follows_from_the_question_and_the_stakes() {
+        let State::AwaitingApproval(request) = job().state else { panic!() };
+        let [cost, high, overrun] =
+            [0, 1, 2].map(|i| Request { reasons: vec![request.reasons[i].clone()], ..request.clone() });
+        let rules = |signatures| rules(signatures, &public(&key(1)), &public(&key(2)));
+        let [never, stakes, always] = ["never", "high_stakes", "always"].map(rules);
+        for (rules, request, of, must) in [
+            (&never, &request, Stakes::High, false),
+            (&stakes, &cost, Stakes::Low, false),
+            (&stakes, &cost, Stakes::Normal, false),
+            // Marked since it was asked; and marked when it was asked, and not any more.
+            (&stakes, &cost, Stakes::High, true),
+            (&stakes, &high, Stakes::Low, true),
+            (&stakes, &overrun, Stakes::Low, true),
+            (&stakes, &request, Stakes::Normal, true),
+            (&always, &cost, Stakes::Low, true),
+        ] {
+            assert_eq!(wanted(rules, request, of).is_some(), must, "{:?} {request:?} {of:?}", rules.signatures);
+        }
+    }
+
+    #[test]
+    fn a_signature_is_kept_with_an_approval_and_older_approvals_have_none() {
+        let job = job();
+        let statement = Statement::new(
+            &asked(&job, &Currency::default()),
+            &Decision { allows: None, by: "ana", reason: "no" },
+            at(3),
+        );
+        let signed = Signed::sign(&statement.unwrap(), &secret(&key(1))).unwrap();
+        let by = By::Person("ana".into());
+        let grant = Grant { by, signature: Some(signed), ..Grant::by_policy("x".into(), at(3)) };
+        let text = serde_json::to_string(&grant).unwrap();
+        assert_eq!(serde_json::from_str::<Grant>(&text).unwrap(), grant);
+        let old = r#"{"by":{"person":"ana"},"reason":"x","at":"2026-09-21T17:13:20Z","overruns":[]}"#;
+        let old: Grant = serde_json::from_str(old).unwrap();
+        assert_eq!(old, Grant { signature: None, ..grant });
+    }
 }

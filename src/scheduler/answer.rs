@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Currency, Fleet, Money};
 use crate::retrain::approval::{By, may_answer};
-use crate::retrain::signature::{self, Decision, Problem, Question, Statement};
-use crate::retrain::{Grant, Job, Overrun, Request, Signed, State, Step, Stopping};
+use crate::retrain::signature::{self, Problem};
+use crate::retrain::statement::{self, Decision, Question};
+use crate::retrain::{Grant, Job, Overrun, Request, Signed, State, Statement, Step, Stopping};
 use crate::store::{Store, Versioned};
 
 /// An answer to a question.
@@ -125,7 +126,7 @@ fn event_of(store: &mut Store, id: &str) -> Result<String> {
         what: format!("job {id}"),
         reason: "its event is not in the store, or cannot be read; an answer cannot be signed without it".into(),
     })?;
-    Ok(signature::event_sha256(&body))
+    Ok(statement::event_sha256(&body))
 }
 
 /// Overruns as they are allowed: by the amount that was named, which must cover each.
