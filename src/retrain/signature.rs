@@ -9,7 +9,7 @@ use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
 use super::approval::{Reason, Request};
 use super::statement::{Decision, Question, Statement};
-use crate::fleet::{Approval, Secret, Signatures, Stakes};
+use crate::fleet::{Approval, Currency, Secret, Signatures, Stakes};
 
 /// What signatures are made for: one that was made for anything else, such as a commit or a login, is none of an answer.
 pub const NAMESPACE: &str = "approval@driftsweep.io";
@@ -155,6 +155,12 @@ impl Signed {
         Self::new(statement.text().to_owned(), &armoured).map_err(|problem| problem.to_string())
     }
 
+    /// The currency that the statement names. A fleet may change its currency: what was signed before is checked with this one.
+    pub fn currency(&self) -> Option<Currency> {
+        let value: serde_json::Value = serde_json::from_str(&self.statement).ok()?;
+        Currency::parse(value["currency"].as_str()?).ok()
+    }
+
     /// Whether the statement may have been made by now.
     ///
     /// # Errors
@@ -225,7 +231,7 @@ mod tests {
     use super::super::job::State;
     use super::super::statement::tests::{asked, at, job};
     use super::*;
-    use crate::fleet::{Currency, Fleet, Options};
+    use crate::fleet::{Fleet, Options};
 
     fn key(seed: u8) -> PrivateKey {
         PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
@@ -325,6 +331,7 @@ mod tests {
         let short = ana.sign(NAMESPACE, HashAlg::Sha256, good.statement.as_bytes()).unwrap();
         let short = Signed::new(good.statement.clone(), &short.to_pem(LineEnding::LF).unwrap()).unwrap();
         assert_eq!(judge(&both, &no, Some(&short)), Ok(()));
+        assert_eq!(good.currency(), Some(usd.clone()));
         assert!(good.is_made(at(2)).unwrap_err().contains("correct the clock") && good.is_made(at(3)).is_ok());
     }
 
