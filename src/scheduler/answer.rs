@@ -77,7 +77,7 @@ pub fn answer(
 /// What is to be signed for an answer that would be taken now, made at a time by the real clock.
 ///
 /// # Errors
-/// [`Error::BadValue`] as for [`answer()`], apart from what is wrong with signatures.
+/// [`Error::BadValue`] as for [`answer()`], apart from what is wrong with signatures; or if the person has no key.
 pub fn statement(
     fleet: &Fleet,
     store: &mut Store,
@@ -89,6 +89,9 @@ pub fn statement(
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
     let job = the_job(store, id)?.job;
     let (request, allowed) = asked(fleet, &job, answer, who, now).map_err(wrong)?;
+    if !fleet.governance.approval.keys.contains_key(who) {
+        return Err(wrong(format!("'{who}' has no key in the fleet file; add the public key under [approval.keys]")));
+    }
     let event_sha256 = event_of(store, id)?;
     let decision = Decision { allows: allowed.as_deref(), by: who, reason };
     Statement::new(&question(fleet, &job, request, &event_sha256), &decision, clock).map_err(wrong)

@@ -492,6 +492,34 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
 }
 
 #[test]
+fn where_no_answer_must_be_signed_one_that_is_must_be_good_all_the_same() {
+    let Some(keys) = Keys::new(&["ana", "bo"]) else { return };
+    let head = "[approval]\napprovers = [[\"ana\", \"bo\"]]\nkeys = { ana = \"KEY\" }\n[defaults.retrain]\ncpu_hours = 10\ncpu_rate = 60\n\
+                command = [\"true\"]\n";
+    let models = ["m0", "m1", "m2", "m3"].map(str::to_owned);
+    let yard = Yard::new(&models, &head.replace("KEY", &keys.public("ana")));
+    for store in yard.stores() {
+        let desk = Desk::new(&yard, &store, &["aa", "bb", "cc", "dd"]);
+        let page = said(&desk.run(&["jobs", "show", "aa"]));
+        assert!(page.contains("--reason TEXT\n") && !page.contains("signed"), "{page}");
+        let words = "'bo' has no key in the fleet file; add the public key under [approval.keys]";
+        desk.refuses("approve", "aa", &["--by", "bo", "--sign", &keys.shown("bo")], words);
+        desk.refuses("approve", "aa", &["--by", "bo", "--statement", &keys.shown("new")], words);
+        desk.refuses("approve", "aa", &["--sign", &keys.shown("bo")], "not among the keys of 'ana'");
+        desk.takes("approve", "aa", &["--by", "bo"]);
+        desk.takes("reject", "bb", &["--by", "bo"]);
+        desk.takes("approve", "cc", &["--sign", &keys.shown("ana")]);
+        desk.takes("reject", "dd", &[]);
+        let signed = |id| desk.job(id).grants.iter().filter(|grant| grant.signature.is_some()).count();
+        assert_eq!((signed("aa"), signed("cc")), (0, 1));
+        let records = format!("{:?}", desk.records("dd"));
+        assert!(!records.contains("signature"), "{records}");
+        // The program that is asked for a job that is rejected, with or without a signature.
+        assert!(said(&desk.run(&["jobs", "show", "dd"])).contains("state      rejected"));
+    }
+}
+
+#[test]
 fn doctor_shows_who_may_approve_with_which_keys_and_what_must_be_signed() {
     let Some(keys) = Keys::new(&["ana", "bo", "cto"]) else { return };
     for (signatures, sentence) in [
