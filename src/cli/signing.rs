@@ -95,10 +95,14 @@ fn write_statement(place: &Path, statement: &Statement) -> anyhow::Result<()> {
 fn private_key(place: &Path) -> anyhow::Result<Secret> {
     let unreadable = |e: &std::io::Error| anyhow::Error::from(Error::io(place, e));
     let mut file = File::open(place).map_err(|e| unreadable(&e))?;
+    let found = file.metadata().map_err(|e| unreadable(&e))?;
+    if found.is_dir() {
+        return Err(wrong("--sign", place, "is a folder; give the file of the key"));
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = file.metadata().map_err(|e| unreadable(&e))?.permissions().mode() & 0o777;
+        let mode = found.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             let reason = format!("others may read this private key (mode {mode:o}); chmod 600 it");
             return Err(wrong("--sign", place, &reason));

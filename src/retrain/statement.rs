@@ -288,7 +288,17 @@ pub(super) mod tests {
         }
         // The state itself is that it is asked; it is so since the question's own time. Earlier approvals are signed on their
         // own, and a job that waits has neither a run to stop nor a new baseline.
-        assert_eq!(Vec::from_iter(unchanged), ["/state/state", "baseline", "grants", "since", "stopping"]);
+        assert_eq!(
+            Vec::from_iter(unchanged),
+            ["/state/reasons/1/because", "/state/state", "baseline", "grants", "since", "stopping"]
+        );
+        // One reason more or less, of which a name without more is no other.
+        for i in 0..3 {
+            let mut fewer = job();
+            let State::AwaitingApproval(request) = &mut fewer.state else { panic!() };
+            request.reasons.remove(i);
+            assert_ne!(approved(&fewer), statement);
+        }
 
         let (usd, eur, overruns) = (
             Currency::default(),

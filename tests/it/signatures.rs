@@ -97,11 +97,13 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    /// A job for each of the ids, of the model of the same number.
+    /// A job for each of the ids, by which its name begins, of the model of the same number.
     fn new(yard: &'a Yard, store: &'a str, ids: &[&str]) -> Self {
         let desk = Self { yard, store, now: Timestamp::now() };
         for (id, model) in ids.iter().zip(&yard.fleet.models) {
-            add_event(&mut open(store, &yard.fleet), id, &model.name, desk.now);
+            // On a server events of all fleets have names of their own.
+            let id = format!("{id}-{}", yard.fleet.name);
+            add_event(&mut open(store, &yard.fleet), &id, &model.name, desk.now);
         }
         desk.pass(desk.now);
         desk
@@ -152,7 +154,7 @@ impl<'a> Desk<'a> {
             records.push((record.kind, record.body));
             Ok(())
         };
-        store.audit(id, take).unwrap();
+        store.audit(&self.job(id).id, take).unwrap();
         records
     }
 
@@ -256,7 +258,10 @@ fn an_answer_that_must_be_signed_is_taken_with_the_key_of_its_approver_only() {
         fs::write(&file, text).unwrap();
         // One that was edited in the store is.
         let edit = |column: &str| format!("REPLACE({column}, 'it pays', 'it_pays')");
-        super::retrain::sql(&store, &format!("UPDATE job SET body = {} WHERE id = 'aa'", edit("body")));
+        super::retrain::sql(
+            &store,
+            &format!("UPDATE job SET body = {} WHERE id LIKE 'aa-%' AND fleet = '{}'", edit("body"), yard.fleet.name),
+        );
         let page = said(&desk.run(&["jobs", "show", "aa"]));
         assert!(page.contains("NOT SIGNED: the signature is not one of this statement"), "{page}");
     }
@@ -276,7 +281,7 @@ fn a_signature_is_good_for_one_answer_to_one_question() {
         let plain = |more| with(&yes, more);
         let differs = "the statement that was signed is another one: ";
         desk.refuses("reject", "aa", &plain(&[]), &format!("{differs}decision is \"reject\", and \"approve\""));
-        desk.refuses("approve", "bb", &plain(&[]), &format!("{differs}job is \"bb\", and \"aa\""));
+        desk.refuses("approve", "bb", &plain(&[]), "; job is \"bb-");
         desk.refuses("approve", "aa", &plain(&["--by", "bo"]), &format!("{differs}by is \"bo\", and \"ana\""));
         desk.refuses("approve", "aa", &plain(&["--reason", "x"]), &format!("{differs}reason is \"x\""));
 
@@ -456,7 +461,7 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
         ("upper", "is not a private key of OpenSSH, or it is damaged"),
         ("empty", "is not a private key of OpenSSH"),
         ("binary", "is not a private key of OpenSSH"),
-        ("", "directory"),
+        ("", "is a folder"),
         ("gone", "gone"),
     ] {
         if !name.is_empty() && name != "gone" {
