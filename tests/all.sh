@@ -2,7 +2,8 @@
 # All checks and tests. Needs a Rust toolchain with rustfmt and clippy, and a Vulkan device for the GPU tests: where
 # there is none, Mesa's software device is installed (Debian and Ubuntu, as root or with sudo). DRIFTSWEEP_TEST_NO_GPU=1
 # leaves the GPU tests out. The store is tested on PostgreSQL, whose server is installed and started likewise;
-# DRIFTSWEEP_TEST_NO_POSTGRES=1 leaves that out.
+# DRIFTSWEEP_TEST_NO_POSTGRES=1 leaves that out. Signatures are tested with the ssh-keygen of OpenSSH, which is installed
+# likewise; DRIFTSWEEP_TEST_NO_SSH_KEYGEN=1 leaves that out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,6 +33,22 @@ if [ -z "${DRIFTSWEEP_TEST_NO_GPU:-}" ] && ! has_vulkan; then
     }
 fi
 
+install_openssh() {
+    local sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo -n)
+    command -v apt-get >/dev/null || return 1
+    "${sudo[@]}" apt-get update -qq &&
+        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-client
+}
+
+if [ -z "${DRIFTSWEEP_TEST_NO_SSH_KEYGEN:-}" ] && ! command -v ssh-keygen >/dev/null; then
+    step install_openssh || {
+        echo 'No ssh-keygen, and it could not be installed. Install openssh-client, or leave the tests of signatures out' \
+            'with DRIFTSWEEP_TEST_NO_SSH_KEYGEN=1.' >&2
+        exit 1
+    }
+fi
+
 step cargo fmt --check
 # Everything is checked and tested in the release profile and with every feature: one build of the dependencies, and the
 # code that ships.
@@ -49,6 +66,9 @@ step cargo bench --locked --profile release --all-features --bench count -- --te
 
 if [ -n "${DRIFTSWEEP_TEST_NO_POSTGRES:-}" ]; then
     printf '\nSKIPPED: PostgreSQL; the store was tested on SQLite only\n'
+fi
+if [ -n "${DRIFTSWEEP_TEST_NO_SSH_KEYGEN:-}" ]; then
+    printf '\nSKIPPED: signatures by ssh-keygen\n'
 fi
 if [ -n "${DRIFTSWEEP_TEST_NO_GPU:-}" ]; then
     printf '\nAll passed, but SKIPPED without a GPU: %s tests of parity\n' \

@@ -10,7 +10,7 @@ use driftsweep::policy::evidence;
 use driftsweep::retrain::approval::By;
 use driftsweep::retrain::cost::point;
 use driftsweep::retrain::queue::Turn;
-use driftsweep::retrain::{Job, State};
+use driftsweep::retrain::{Job, Signed, State, signature};
 use driftsweep::scheduler;
 use driftsweep::store::RunEntry;
 use serde_json::Value;
@@ -33,6 +33,7 @@ pub fn page(
     job: &Job,
     event: &Value,
     runs: &[RunEntry],
+    rejection: Option<&(String, Signed)>,
     (state, turn): (&Path, Option<Turn>),
 ) -> anyhow::Result<String> {
     let currency = &fleet.governance.budget.currency;
@@ -101,9 +102,15 @@ pub fn page(
             levels.len(),
             request.due
         )?;
+        let stakes = retrain.map(|retrain| retrain.stakes).unwrap_or_default();
+        let wanted = signature::wanted(&fleet.governance.approval, request, stakes);
+        let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
+        if let Some(why) = wanted {
+            writeln!(text, "  the answer must be signed ({why})")?;
+        }
         let overrun = request.overruns().iter().map(|overrun| overrun.by).max();
         let overrun = overrun.map(|by| format!(" --overrun {}", by.plain())).unwrap_or_default();
-        writeln!(text, "  driftsweep approve {} --by NAME --reason TEXT{overrun}", &job.id)?;
+        writeln!(text, "  driftsweep approve {} --by NAME --reason TEXT{overrun}{sign}", &job.id)?;
     }
     if !job.grants.is_empty() {
         writeln!(text, "\nallowed")?;
@@ -117,6 +124,12 @@ pub fn page(
         for overrun in &grant.overruns {
             writeln!(text, "    {}", overrun.sentence(currency))?;
         }
+        if let Some(signed) = &grant.signature {
+            writeln!(text, "    {}", signature_line(fleet, signed, by))?;
+        }
+    }
+    if let Some((by, signed)) = rejection {
+        writeln!(text, "\nrejected\n  {}", signature_line(fleet, signed, by))?;
     }
     if !runs.is_empty() {
         writeln!(text, "\nruns")?;
@@ -140,6 +153,20 @@ pub fn page(
         }
     }
     Ok(text)
+}
+
+/// With which key an answer was signed, and whose that is by the fleet file.
+fn signature_line(fleet: &Fleet, signed: &Signed, by: &str) -> String {
+    let key = match signed.verify() {
+        Ok(key) => key,
+        Err(problem) => return format!("NOT SIGNED: {}", super::shown(&problem.to_string())),
+    };
+    let whose = match fleet.governance.approval.owner_of(key.key_data()) {
+        Some(owner) if owner == by => format!("a key of {}", super::shown(owner)),
+        Some(owner) => format!("a key of {}, who is somebody else", super::shown(owner)),
+        None => "a key that the fleet file does not list (any more)".into(),
+    };
+    format!("signed with {}, {whose}", signature::fingerprint(&key))
 }
 
 /// The last lines of the output of a run on this machine; long ones are cut short. Nothing, where there is no output here.

@@ -9,7 +9,7 @@ use driftsweep::executor::local;
 use driftsweep::fleet::{Fleet, Money};
 use driftsweep::http::Http;
 use driftsweep::retrain::queue::{Slots, Turn};
-use driftsweep::retrain::{Job, Renewal, State, queue};
+use driftsweep::retrain::{Job, Renewal, Signed, State, queue};
 use driftsweep::scheduler::{self, Answer, Means};
 use driftsweep::store::{Access, Store, Versioned};
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ use super::TextFormat;
 use super::decision::DecisionArgs;
 use super::job_page;
 use super::memory::MemoryArgs;
+use super::signing::{Signing, SigningArgs};
 
 #[derive(Subcommand)]
 pub enum JobsCommand {
@@ -78,6 +79,16 @@ pub struct ApproveArgs {
     /// By how much a budget may be overrun, in the fleet's currency, where the question is about that
     #[arg(long, value_name = "AMOUNT")]
     overrun: Option<f64>,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
+#[derive(Args)]
+pub struct RejectArgs {
+    #[command(flatten)]
+    decision: JobDecisionArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
 }
 
 #[derive(Args)]
@@ -185,13 +196,18 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
     let runs = store.runs_of(&job.id)?;
     let outdated_baseline = outdated(&fleet, &mut store, &job)?;
+    let rejection = rejection(&mut store, &job)?;
     if args.format == TextFormat::Json {
-        super::write_json(&json!({ "job": Listed { job: &job, outdated_baseline }, "event": event, "runs": runs }))?;
+        let mut page = json!({ "job": Listed { job: &job, outdated_baseline }, "event": event, "runs": runs });
+        if let Some((_, signed)) = rejection {
+            page["rejection_signature"] = json!(signed);
+        }
+        super::write_json(&page)?;
         return Ok(0);
     }
     let state = args.memory.folder();
     let turn = turn(&fleet, &mut store, &job)?;
-    let mut text = job_page::page(&fleet, &job, &event, &runs, (&state, turn))?;
+    let mut text = job_page::page(&fleet, &job, &event, &runs, rejection.as_ref(), (&state, turn))?;
     // What was true at its end may not be any more.
     let at_its_end = job.baseline.as_ref().filter(|renewal| !matches!(renewal, Renewal::Kept { .. }));
     let sentences: Vec<String> = at_its_end.and_then(Renewal::sentence).into_iter().chain(outdated_baseline).collect();
@@ -205,6 +221,21 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// Who has signed the rejection of a job, and how: only the audit keeps that.
+fn rejection(store: &mut Store, job: &Job) -> anyhow::Result<Option<(String, Signed)>> {
+    let (mut found, mut by) = (None, String::new());
+    if matches!(job.state, State::Rejected { .. }) {
+        store.audit(&job.id, |mut record| {
+            if record.kind == "job.reject" {
+                found = serde_json::from_value(record.body["signature"].take()).ok();
+                by = record.actor;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found.map(|signed| (by, signed)))
+}
+
 pub fn approve(args: &ApproveArgs) -> anyhow::Result<u8> {
     let overrun = match args.overrun {
         Some(units) => Some(
@@ -214,18 +245,28 @@ pub fn approve(args: &ApproveArgs) -> anyhow::Result<u8> {
         ),
         None => None,
     };
-    decide(&args.decision, Answer::Approve(overrun))
+    decide(&args.decision, &args.signing, Answer::Approve(overrun))
 }
 
-pub fn reject(args: &JobDecisionArgs) -> anyhow::Result<u8> {
-    decide(args, Answer::Reject)
+pub fn reject(args: &RejectArgs) -> anyhow::Result<u8> {
+    decide(&args.decision, &args.signing, Answer::Reject)
 }
 
-fn decide(args: &JobDecisionArgs, answer: Answer) -> anyhow::Result<u8> {
+fn decide(args: &JobDecisionArgs, signing: &SigningArgs, answer: Answer) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
     let (who, now) = args.decision.who_and_when(&fleet)?;
     let id = find(&mut store, &args.job)?.job.id;
-    let job = scheduler::answer(&fleet, &mut store, &id, answer, (&who, &args.decision.reason), now)?;
+    let said = (&*who, &*args.decision.reason);
+    // To the second: people read it in the statement.
+    let clock = Timestamp::now();
+    let clock = Timestamp::from_second(clock.as_second()).unwrap_or(clock);
+    let statement = || Ok(scheduler::statement(&fleet, &mut store, &id, answer, said, (now, clock))?);
+    let signed = match signing.prepare(clock, statement)? {
+        Signing::None => None,
+        Signing::Write => return Ok(0),
+        Signing::With(signed) => Some(signed),
+    };
+    let job = scheduler::answer(&fleet, &mut store, &id, answer, said, signed, now)?;
     say!("job {} of {}: {}", job.id, job.model.escape_debug(), job.state.name().replace('_', " "));
     Ok(0)
 }

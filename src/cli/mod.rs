@@ -40,6 +40,7 @@ mod jobs;
 mod memory;
 mod message;
 mod mute;
+mod signing;
 mod state;
 mod status;
 mod sweep;
@@ -126,7 +127,7 @@ enum Command {
     /// Approves a job that waits for approval
     Approve(jobs::ApproveArgs),
     /// Rejects it
-    Reject(jobs::JobDecisionArgs),
+    Reject(jobs::RejectArgs),
     /// Shows what is spent, set aside and forecast this month
     Budget(budget::BudgetArgs),
     /// Shows what retraining each model costs and gains, and what is missing to tell

@@ -1,36 +1,37 @@
 //! The fleet file: which models there are, what they were trained on, what they see now, and when a change
 //! counts. TOML, checked as a whole before anything is read, with the line of every mistake.
 
+mod approval;
 mod baselines;
 mod channel;
 pub mod daily;
 mod finite;
 pub mod guess;
+mod labels;
 mod money;
 mod options;
 pub mod policy;
 mod retrain;
+mod schedule;
 mod secret;
 mod segment;
 mod table;
 mod window;
 
 pub use crate::metric::Kind;
+pub use approval::{Approval, ApproverKey, Automatic, OnExpiry, Signatures};
 pub use baselines::SetBaseline;
 use channel::ChannelTable;
 pub use channel::{Channel, Email, Security, Topic, Way};
 use guess::is_pandas_index;
+pub use labels::{Labels, MISSING, MissingTexts, class};
 pub use money::{Currency, Money};
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
 use policy::TriggerTable;
-pub use policy::{
-    Given, Labels, MISSING, MissingTexts, Origin, Persistence, Quorum, Schedule, Trigger, Triggers, class,
-};
+pub use policy::{Given, Origin, Persistence, Quorum, Trigger, Triggers};
 use retrain::RetrainTable;
-pub use retrain::{
-    Airflow, Approval, AtOnce, Automatic, Budget, Command, Executor, Governance, Kubernetes, OnExpiry, Retrain, Stakes,
-    Webhook,
-};
+pub use retrain::{Airflow, AtOnce, Budget, Command, Executor, Governance, Kubernetes, Retrain, Stakes, Webhook};
+pub use schedule::Schedule;
 pub use secret::{Address, Secret, Source};
 use table::{ConditionTable, ConventionSetting, Current, FeatureTable, FleetTable, ThresholdTable};
 use window::dated;
@@ -308,6 +309,14 @@ impl Fleet {
         let line_of = |at: usize| Some(text[..at.min(text.len())].matches('\n').count() + 1);
         let mistake =
             |at: Option<usize>, reason: String| Error::Fleet { path: path.into(), line: at.and_then(line_of), reason };
+        // Before anything is told of what the file says.
+        if let Some(at) = approval::private_key(text) {
+            return Err(mistake(
+                Some(at),
+                "a private key stands here; take it out, replace it (others may have read it), and give the public key"
+                    .into(),
+            ));
+        }
         let table: FleetTable =
             toml::from_str(text).map_err(|e| mistake(e.span().map(|s| s.start), with_closest(e.message())))?;
         if let Some((setting, at)) = finite::first_that_is_not(text) {
@@ -354,7 +363,10 @@ impl Fleet {
         };
         let governance = Governance {
             budget: table.budget.check().map_err(|reason| mistake(text.find("[budget"), reason))?,
-            approval: table.approval.check().map_err(|reason| mistake(text.find("[approval"), reason))?,
+            approval: table
+                .approval
+                .check()
+                .map_err(|(at, reason)| mistake(at.or_else(|| text.find("[approval")), reason))?,
             at_once: table.queue.check().map_err(|reason| mistake(text.find("[queue"), reason))?,
         };
         table

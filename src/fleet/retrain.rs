@@ -1,5 +1,4 @@
-//! What training costs and is worth, who has to allow it, what may run at once, and how it is run: as the fleet file
-//! has it.
+//! What training costs and is worth, what may run at once, and how it is run: as the fleet file has it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +6,9 @@ use std::path::{Path, PathBuf};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use super::approval::Approval;
 use super::money::{Currency, Money};
-use super::policy::{Trigger, duration};
+use super::policy::duration;
 use super::secret::{Address, Source};
 
 /// What holds for training in the whole fleet.
@@ -33,45 +33,6 @@ pub struct Budget {
     pub warning: f64,
     /// In which amounts are given and shown.
     pub currency: Currency,
-}
-
-/// Who has to allow training, and when.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Approval {
-    /// What is expected to cost more has to be allowed.
-    pub above: Money,
-    /// Who may allow it, level by level.
-    pub approvers: Vec<Vec<String>>,
-    /// How long each level has for its answer.
-    pub answer_within: SignedDuration,
-    /// What happens when nobody has answered.
-    pub on_expiry: OnExpiry,
-    /// What passes all the same.
-    pub automatic: Vec<Automatic>,
-}
-
-/// What happens when nobody has answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnExpiry {
-    /// The job expires.
-    #[default]
-    Reject,
-    /// It is approved if the model is of low stakes, and the careful estimate of the gain is above that of the cost.
-    ApproveIfSafe,
-}
-
-/// Jobs that pass without being asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Automatic {
-    /// Of this trigger only.
-    pub trigger: Option<Trigger>,
-    /// Of this team only.
-    pub team: Option<String>,
-    /// Of these stakes only; if absent, of any but high.
-    pub stakes: Option<Stakes>,
-    /// Up to this expected cost.
-    pub up_to: Money,
 }
 
 /// How much depends on a model.
@@ -245,28 +206,6 @@ pub(super) struct BudgetTable {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ApprovalTable {
-    above: Option<f64>,
-    #[serde(default)]
-    approvers: Vec<Vec<String>>,
-    answer_within: Option<String>,
-    #[serde(default)]
-    on_expiry: OnExpiry,
-    #[serde(default)]
-    automatic: Vec<AutomaticTable>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AutomaticTable {
-    trigger: Option<Trigger>,
-    team: Option<String>,
-    stakes: Option<Stakes>,
-    up_to: f64,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct QueueTable {
     at_once: Option<usize>,
     per_team: Option<usize>,
@@ -336,9 +275,9 @@ struct AirflowTable {
     api: Option<u8>,
 }
 
-type Checked<T> = std::result::Result<T, String>;
+pub(super) type Checked<T> = std::result::Result<T, String>;
 
-fn money(what: &str, units: f64) -> Checked<Money> {
+pub(super) fn money(what: &str, units: f64) -> Checked<Money> {
     let amount = Money::of(units).filter(|amount| *amount >= Money::ZERO);
     amount.ok_or_else(|| format!("{what} = {units} is not an amount of money: give 0 or more, at most a trillion"))
 }
@@ -351,7 +290,7 @@ fn number(what: &str, value: f64, most: f64) -> Checked<f64> {
     }
 }
 
-fn text(what: &str, value: &str) -> Checked<()> {
+pub(super) fn text(what: &str, value: &str) -> Checked<()> {
     let fine = !value.trim().is_empty() && value.len() <= 256 && !value.contains('\0');
     if fine { Ok(()) } else { Err(format!("{what} = \"{}\" is no name", value.escape_debug())) }
 }
@@ -371,26 +310,6 @@ impl BudgetTable {
             teams: teams.collect::<Checked<_>>()?,
             warning: number("warning", self.warning.unwrap_or(0.8), 1.0)?,
             currency: self.currency.as_deref().map_or_else(|| Ok(Currency::default()), Currency::parse)?,
-        })
-    }
-}
-
-impl ApprovalTable {
-    pub(super) fn check(&self) -> Checked<Approval> {
-        if self.approvers.iter().any(Vec::is_empty) {
-            return Err("a level without approvers could never answer".into());
-        }
-        self.approvers.iter().flatten().try_for_each(|name| text("approver", name))?;
-        let automatic = self.automatic.iter().map(|rule| {
-            let up_to = money("up_to", rule.up_to)?;
-            Ok(Automatic { trigger: rule.trigger, team: rule.team.clone(), stakes: rule.stakes, up_to })
-        });
-        Ok(Approval {
-            above: money("above", self.above.unwrap_or(500.0))?,
-            approvers: self.approvers.clone(),
-            answer_within: duration("answer_within", self.answer_within.as_deref().unwrap_or("4h"))?,
-            on_expiry: self.on_expiry,
-            automatic: automatic.collect::<Checked<_>>()?,
         })
     }
 }

@@ -10,9 +10,11 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::Thresholds;
+use super::approval::ApprovalTable;
 use super::channel::ChannelTable;
-use super::policy::{LabelTable, TriggerTable};
-use super::retrain::{ApprovalTable, BudgetTable, QueueTable, RetrainTable};
+use super::labels::LabelTable;
+use super::policy::TriggerTable;
+use super::retrain::{BudgetTable, QueueTable, RetrainTable};
 use crate::metric::Kind;
 use crate::metric::convention::{Convention, Conventional, Rule};
 use crate::snapshot::{Bound, Test};

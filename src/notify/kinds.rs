@@ -103,6 +103,7 @@ fn asked() -> Value {
     json!({
         "step": "ask", "model": "churn", "question": "it is expected to cost more than $500.00", "asked": "ana, bo",
         "evidence": ["age: psi 0.3100 above 0.15"], "expected": "$600.00", "low": "$540.00", "high": "$690.00", "gain": "$4,800.00",
+        "must_be_signed": true,
         "request": { "reasons": [], "level": 0, "asked_at": "2026-11-26T02:05:00Z", "due": "2026-11-26T06:05:00Z" },
     })
 }

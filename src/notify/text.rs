@@ -41,6 +41,9 @@ may it be retrained? {{ f.question }}
 {%- endfor %}
 Expected cost {{ f.expected }} ({{ f.low }} to {{ f.high }}), expected gain {{ f.gain }}.
 Answer by {{ f.request.due }}: driftsweep approve {{ subject }} (asked: {{ f.asked }})
+{%- if f.must_be_signed %}
+The answer must be signed: add --sign KEYFILE, or, for a key with a passphrase, in an agent or on a token, --statement FILE.
+{%- endif %}
 {%- elif kind == 'job.approve' -%}
 retraining was approved by {{ actor }}: {{ f.grant.reason }}
 {%- elif kind == 'job.reject' -%}

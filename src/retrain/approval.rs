@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::Overrun;
 use super::cost::{Estimate, Worth};
 use super::job::{Job, Step};
+use super::signature::Signed;
 use crate::fleet::{Approval, Currency, Money, OnExpiry, Retrain, Stakes};
 
 /// Why somebody has to allow a job.
@@ -93,6 +94,16 @@ pub struct Grant {
     pub at: Timestamp,
     /// Budgets that may be overrun, and by how much.
     pub overruns: Vec<Overrun>,
+    /// The signature of the person, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signed>,
+}
+
+impl Grant {
+    /// What a rule allows without anybody being asked, or after nobody has answered.
+    pub fn by_policy(reason: String, at: Timestamp) -> Self {
+        Self { by: By::Policy, reason, at, overruns: Vec::new(), signature: None }
+    }
 }
 
 /// Why a job must be allowed by somebody; empty, with the rule that lets it pass, if it need not.
@@ -138,8 +149,7 @@ pub fn overdue(rules: &Approval, retrain: &Retrain, job: &Job, request: &Request
         && job.worth.as_ref().zip(job.estimate.as_ref()).is_some_and(|(worth, cost)| Worth::surely_pays(worth, cost));
     if rules.on_expiry == OnExpiry::ApproveIfSafe && safe {
         let reason = "nobody answered; low stakes, and the gain is surely above the cost".into();
-        let grant = Grant { by: By::Policy, reason, at: now, overruns: Vec::new() };
-        return Some(Step::Approve { grant });
+        return Some(Step::Approve { grant: Grant::by_policy(reason, now) });
     }
     let asked = rules.approvers[..=request.level.min(rules.approvers.len().saturating_sub(1))].concat().join(", ");
     Some(Step::Expire { reason: format!("no answer by {} from {asked}", request.due) })

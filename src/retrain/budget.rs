@@ -171,7 +171,6 @@ fn scopes(model: &str, team: &str) -> [Scope; 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::approval::By;
     use super::*;
     use crate::fleet::Fleet;
 
@@ -195,12 +194,8 @@ mod tests {
         let [model] = &over(&ledger, 51)[..] else { panic!() };
         assert_eq!((&model.scope, model.by), (&Scope::Model("m".into()), dollars(1)));
         assert_eq!(over(&ledger, 151).len(), 3, "model, team and fleet");
-        let grant = |overrun: &Overrun| Grant {
-            by: By::Policy,
-            reason: String::new(),
-            at: now,
-            overruns: vec![overrun.clone()],
-        };
+        let grant =
+            |overrun: &Overrun| Grant { overruns: vec![overrun.clone()], ..Grant::by_policy(String::new(), now) };
         let grants = [grant(model)];
         assert!(is_allowed(model, &grants));
         assert!(!is_allowed(&Overrun { by: dollars(2), ..model.clone() }, &grants));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approval::{Grant, Request};
 use super::cost::{Estimate, Worth};
+use super::signature::Signed;
 use crate::fleet::Money;
 
 /// A training run that was asked for. One event is one job.
@@ -252,6 +253,9 @@ pub enum Step {
         by: String,
         /// Why.
         reason: String,
+        /// The signature of the person, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<Signed>,
     },
     /// Nobody has answered, and there is nobody else to ask.
     Expire {
@@ -395,7 +399,7 @@ impl Job {
                 job.grants.push(grant.clone());
                 State::Approved
             }
-            (State::AwaitingApproval(_), Step::Reject { by, reason }) => {
+            (State::AwaitingApproval(_), Step::Reject { by, reason, .. }) => {
                 State::Rejected { reason: format!("{by}: {reason}") }
             }
             (State::AwaitingApproval(_), Step::Expire { reason }) => State::Expired { reason: reason.clone() },
@@ -441,7 +445,7 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use super::super::approval::{By, Reason};
+    use super::super::approval::Reason;
     use super::super::budget::{Overrun, Scope};
     use super::*;
 
@@ -479,13 +483,13 @@ mod tests {
 
     fn steps() -> Vec<Step> {
         let (cost, text) = (Money::from_cents(5), String::new);
-        let grant = Grant { by: By::Policy, reason: text(), at: at(0), overruns: vec![] };
+        let grant = Grant::by_policy(text(), at(0));
         vec![
             Step::Cost { estimate: Estimate::new(cost, &[]), worth: Worth::default() },
             Step::Ask { request: request() },
             Step::Escalate { request: request() },
             Step::Approve { grant },
-            Step::Reject { by: text(), reason: text() },
+            Step::Reject { by: text(), reason: text(), signature: None },
             Step::Expire { reason: text() },
             Step::Withdraw,
             Step::Queue,

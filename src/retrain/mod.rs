@@ -6,8 +6,12 @@ pub mod budget;
 pub mod cost;
 pub mod job;
 pub mod queue;
+pub mod signature;
+pub mod statement;
 
 pub use approval::{Grant, Request};
 pub use budget::{Ledger, Overrun};
 pub use cost::{Estimate, Missing, Worth};
 pub use job::{Illegal, Job, Renewal, State, Step, Stopping};
+pub use signature::Signed;
+pub use statement::Statement;

@@ -53,7 +53,8 @@ mod tests {
         let lost = Lost { points: 3.0, low: 1.0, loss: Loss::Realised, missing: None };
         let worth = Worth::new(Quality::Mae, lost, Some(cost), SignedDuration::from_hours(24));
         let reasons = vec![Reason::Cost { expected: cost, above: cost }, Reason::Overrun(overrun.clone())];
-        let grant = Grant { by: By::Person("ana".into()), reason: String::new(), at, overruns: vec![overrun] };
+        let grant =
+            Grant { by: By::Person("ana".into()), overruns: vec![overrun], ..Grant::by_policy(String::new(), at) };
         let steps = [
             Step::Cost { estimate: Estimate::new(cost, &[]), worth },
             Step::Ask { request: Request { reasons, level: 0, asked_at: at, due: at } },

@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Currency, Fleet, Money};
 use crate::retrain::approval::{By, may_answer};
-use crate::retrain::{Grant, Job, Overrun, State, Step, Stopping};
+use crate::retrain::signature::{self, Problem};
+use crate::retrain::statement::{self, Decision, Question};
+use crate::retrain::{Grant, Job, Overrun, Request, Signed, State, Statement, Step, Stopping};
 use crate::store::{Store, Versioned};
 
 /// An answer to a question.
@@ -19,39 +21,46 @@ pub enum Answer {
     Reject,
 }
 
-/// Answers for a job by its name: the job after it.
+/// Answers for a job by its name: the job after it. The answer is signed where the fleet file wants that; a signature that is
+/// given must be good.
 ///
 /// # Errors
-/// [`Error::BadValue`] if nobody asks, if the person may not answer, or if an overrun is not named.
+/// [`Error::BadValue`] if nobody asks, if the person may not answer, if an overrun is not named, or if the answer is not signed
+/// as it must be.
 pub fn answer(
     fleet: &Fleet,
     store: &mut Store,
     id: &str,
     answer: Answer,
     (who, reason): (&str, &str),
+    signature: Option<Signed>,
     now: Timestamp,
 ) -> Result<Job> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
     let when = When { now, clock: None };
     let result = store.transaction(|store| {
         let versioned = the_job(store, id)?;
-        let State::AwaitingApproval(request) = &versioned.job.state else {
-            return Err(wrong(format!(
-                "nobody is asked: its state is '{}'",
-                versioned.job.state.name().replace('_', " ")
-            )));
-        };
-        may_answer(&fleet.governance.approval, request, who).map_err(wrong)?;
-        if now < request.asked_at {
-            return Err(wrong(format!("it was asked at {}, later than {now}", request.asked_at)));
-        }
-        let (by, why) = (who.to_owned(), reason.to_owned());
-        let step = match answer {
-            Answer::Reject => Step::Reject { by, reason: why },
-            Answer::Approve(named) => {
-                let currency = &fleet.governance.budget.currency;
-                let overruns = name_overruns(request.overruns(), named, currency).map_err(wrong)?;
-                Step::Approve { grant: Grant { by: By::Person(by), reason: why, at: now, overruns } }
+        let job = &versioned.job;
+        let (request, allowed) = asked(fleet, job, answer, who, now).map_err(wrong)?;
+        // Only a statement names the event.
+        let event_sha256 = if signature.is_some() { event_of(store, id)? } else { String::new() };
+        let question = question(fleet, job, request, &event_sha256);
+        let decision = Decision { allows: allowed.as_deref(), by: who, reason };
+        let stakes = retrain_of(fleet, job).map(|retrain| retrain.stakes).unwrap_or_default();
+        let rules = &fleet.governance.approval;
+        signature::check(rules, stakes, &question, &decision, signature.as_ref()).map_err(|problem| {
+            wrong(match problem {
+                Problem::Missing(_) => format!(
+                    "{problem}: add --sign KEYFILE; or, for a key with a passphrase, in an agent or on a token, --statement FILE"
+                ),
+                problem => problem.to_string(),
+            })
+        })?;
+        let (by, why, signature) = (who.to_owned(), reason.to_owned(), signature.clone());
+        let step = match allowed {
+            None => Step::Reject { by, reason: why, signature },
+            Some(overruns) => {
+                Step::Approve { grant: Grant { by: By::Person(by), reason: why, at: now, overruns, signature } }
             }
         };
         // Under the lock of the transaction nobody else can have changed it.
@@ -63,6 +72,64 @@ pub fn answer(
         }
     });
     result.map(|versioned| versioned.job)
+}
+
+/// What is to be signed for an answer that would be taken now, made at a time by the real clock.
+///
+/// # Errors
+/// [`Error::BadValue`] as for [`answer()`], apart from what is wrong with signatures; or if the person has no key.
+pub fn statement(
+    fleet: &Fleet,
+    store: &mut Store,
+    id: &str,
+    answer: Answer,
+    (who, reason): (&str, &str),
+    (now, clock): (Timestamp, Timestamp),
+) -> Result<Statement> {
+    let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
+    let job = the_job(store, id)?.job;
+    let (request, allowed) = asked(fleet, &job, answer, who, now).map_err(wrong)?;
+    if !fleet.governance.approval.keys.contains_key(who) {
+        return Err(wrong(format!("'{who}' has no key in the fleet file; add the public key under [approval.keys]")));
+    }
+    let event_sha256 = event_of(store, id)?;
+    let decision = Decision { allows: allowed.as_deref(), by: who, reason };
+    Statement::new(&question(fleet, &job, request, &event_sha256), &decision, clock).map_err(wrong)
+}
+
+/// What is asked of somebody who may answer, and the overruns that a yes allows.
+fn asked<'a>(
+    fleet: &Fleet,
+    job: &'a Job,
+    answer: Answer,
+    who: &str,
+    now: Timestamp,
+) -> std::result::Result<(&'a Request, Option<Vec<Overrun>>), String> {
+    let State::AwaitingApproval(request) = &job.state else {
+        return Err(format!("nobody is asked: its state is '{}'", job.state.name().replace('_', " ")));
+    };
+    may_answer(&fleet.governance.approval, request, who)?;
+    if now < request.asked_at {
+        return Err(format!("it was asked at {}, later than {now}", request.asked_at));
+    }
+    let allowed = match answer {
+        Answer::Reject => None,
+        Answer::Approve(named) => Some(name_overruns(request.overruns(), named, &fleet.governance.budget.currency)?),
+    };
+    Ok((request, allowed))
+}
+
+fn question<'a>(fleet: &'a Fleet, job: &'a Job, request: &'a Request, event_sha256: &'a str) -> Question<'a> {
+    Question { fleet: &fleet.name, currency: &fleet.governance.budget.currency, job, request, event_sha256 }
+}
+
+/// The SHA-256 of the event of a job.
+fn event_of(store: &mut Store, id: &str) -> Result<String> {
+    let body = store.event_body(id)?.ok_or_else(|| Error::BadValue {
+        what: format!("job {id}"),
+        reason: "its event is not in the store, or cannot be read; an answer cannot be signed without it".into(),
+    })?;
+    Ok(statement::event_sha256(&body))
 }
 
 /// Overruns as they are allowed: by the amount that was named, which must cover each.

@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-pub use answer::{Answer, answer, cancel};
+pub use answer::{Answer, answer, cancel, statement};
 pub use renew::{Kept, Setting, has_baseline, in_use, keep, set};
 pub use worth::reckon;
 
@@ -30,9 +30,10 @@ use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
 use crate::policy;
-use crate::retrain::approval::{self, By};
+use crate::retrain::approval;
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
+use crate::retrain::signature;
 use crate::retrain::{Grant, Job, Ledger, Overrun, Renewal, Request, State, Step, Stopping};
 use crate::store::{ITSELF, RunEntry, Store, Unreadable, Versioned};
 
@@ -226,9 +227,7 @@ impl Pass<'_> {
             let Some(estimate) = &versioned.job.estimate else { continue };
             let currency = &self.fleet.governance.budget.currency;
             let step = match approval::reasons(rules, currency, retrain, &versioned.job.trigger, estimate) {
-                Ok(reason) => {
-                    Step::Approve { grant: Grant { by: By::Policy, reason, at: self.now, overruns: Vec::new() } }
-                }
+                Ok(reason) => Step::Approve { grant: Grant::by_policy(reason, self.now) },
                 Err(reasons) => Step::Ask { request: Request::new(rules, reasons, self.now) },
             };
             self.advance(&versioned, step)?;
@@ -551,6 +550,9 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
             let asked = fleet.governance.approval.approvers.get(request.level).cloned().unwrap_or_default();
             body["question"] = reasons.join("; ").into();
             body["asked"] = asked.join(", ").into();
+            let stakes = retrain_of(fleet, job).map(|retrain| retrain.stakes).unwrap_or_default();
+            let wanted = signature::wanted(&fleet.governance.approval, request, stakes);
+            body["must_be_signed"] = wanted.is_some().into();
             if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
                 body["expected"] = currency.show(estimate.expected).into();
                 body["low"] = currency.show(estimate.low).into();

@@ -43,7 +43,7 @@ fn words(line: &str) -> Vec<String> {
 #[test]
 fn every_command_that_is_shown_has_the_flags_it_is_shown_with() {
     let mut shown = Vec::new();
-    for name in ["README.md", "docs/schedulers.md"] {
+    for name in ["README.md", "docs/schedulers.md", "docs/security-approvers.md"] {
         for block in blocks(&read(name), "sh") {
             for line in block.lines() {
                 if let Some(at) = line.find("driftsweep ") {

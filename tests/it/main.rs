@@ -29,6 +29,7 @@ mod runs;
 mod seal;
 mod server;
 mod shaders;
+mod signatures;
 mod slices;
 mod ten_nights;
 mod tick;

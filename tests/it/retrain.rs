@@ -348,12 +348,13 @@ fn of_thousands_of_events_under_kills_and_bad_endpoints_no_job_is_lost_none_run_
                     let State::AwaitingApproval(request) = &waiting.job.state else { panic!() };
                     let by = request.overruns().iter().map(|overrun| overrun.by).max().unwrap();
                     let id = &waiting.job.id;
-                    let less = scheduler::answer(&fleet, &mut store, id, Answer::Approve(None), ("ana", "x"), now);
+                    let less =
+                        scheduler::answer(&fleet, &mut store, id, Answer::Approve(None), ("ana", "x"), None, now);
                     let less = less.unwrap_err().to_string();
                     assert!(less.contains("--overrun"), "{less}");
                     let word = if chance(&mut random, 3) { Answer::Reject } else { Answer::Approve(Some(by)) };
                     if !chance(&mut random, 4) {
-                        scheduler::answer(&fleet, &mut store, id, word, ("ana", "x"), now).unwrap();
+                        scheduler::answer(&fleet, &mut store, id, word, ("ana", "x"), None, now).unwrap();
                         overrun = if word == Answer::Reject { overrun } else { overrun.max(by) };
                     }
                 }

@@ -243,6 +243,7 @@ fn a_row_that_cannot_be_read_is_named_and_stops_nothing_else() {
             &id("m0"),
             scheduler::Answer::Reject,
             ("ana", "x"),
+            None,
             now,
         );
         assert!(answer.unwrap_err().to_string().contains("cannot be read"));

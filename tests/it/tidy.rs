@@ -101,6 +101,9 @@ fn every_heavy_package_has_one_user_and_the_pure_rooms_stay_pure() {
         if !["storage", "store", "http", "executor"].contains(&&*room) {
             forbid("tokio");
         }
+        if !["fleet", "retrain"].contains(&&*room) {
+            forbid("ssh_key");
+        }
         if room != "http" {
             forbid("reqwest");
         }

@@ -11,6 +11,7 @@ use driftsweep::sweep::{Change, Plan, Rows, Survey};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::approval::{self, CheckedApproval};
 use super::finding::{Findings, Level};
 use super::{places, wires};
 use crate::cli::memory::StoreArgs;
@@ -24,6 +25,9 @@ pub struct Checked {
     pub summary: Summary,
     pub models: Vec<CheckedModel>,
     pub channels: Vec<CheckedChannel>,
+    /// Who may allow trainings, and how they sign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<CheckedApproval>,
     /// What concerns all models.
     pub findings: Findings,
 }
@@ -102,7 +106,8 @@ pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell
         broken: findings.of(Level::Broken) + channels.iter().map(|c| c.findings.of(Level::Broken)).sum::<usize>(),
         warnings: all().map(|findings| findings.of(Level::Warning)).sum(),
     };
-    Ok(Checked { name: fleet.name.clone(), now, summary, models, channels, findings })
+    let approval = approval::of(&fleet.governance.approval);
+    Ok(Checked { name: fleet.name.clone(), now, summary, models, channels, approval, findings })
 }
 
 /// Tables of predictions and labels, each opened once: many models may share one.

@@ -1,5 +1,6 @@
 //! `driftsweep doctor`: what this machine can do, and what would fail at night, without counting or writing anything.
 
+mod approval;
 mod finding;
 mod fleet;
 mod places;
@@ -163,6 +164,9 @@ fn page(text: &mut String, checked: &Checked) -> std::fmt::Result {
         }
     }
     triggers(text, checked)?;
+    if let Some(approval) = &checked.approval {
+        approval::lines(text, approval)?;
+    }
     for channel in checked.channels.iter().filter(|channel| !channel.findings.is_broken()) {
         let test = channel.test.map_or("ready", |_| "a test message was taken");
         writeln!(text, "  ok       channel {}: {test}", super::shown(&channel.name))?;

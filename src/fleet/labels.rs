@@ -1,0 +1,208 @@
+//! Where predictions meet what came true: `[model.labels]` of the fleet file.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+use super::policy::duration;
+use super::table::Literal;
+
+/// Where a model's predictions meet what came true.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labels {
+    /// The snapshot of the predictions.
+    pub predictions: String,
+    /// The snapshot of the labels; the predictions' own if absent.
+    pub from: Option<String>,
+    /// The snapshot by which scores are calibrated, with labels: by default the baseline.
+    pub reference: Option<String>,
+    /// Names a row on both sides.
+    pub id: Option<String>,
+    /// When the prediction was made.
+    pub time: String,
+    /// What came true.
+    pub label: String,
+    /// What was predicted.
+    pub prediction: Option<String>,
+    /// The probability of `positive`.
+    pub score: Option<String>,
+    /// The label that scores are about, where it was named.
+    pub positive: Option<String>,
+    /// All classes: each label, and the prediction that means the same.
+    pub classes: Option<BTreeMap<String, String>>,
+    /// Text that stands for a missing label, prediction or id.
+    pub missing: MissingTexts,
+    /// When the label became known.
+    pub label_time: Option<String>,
+    /// How long labels take: exactly, where `label_time` does not say, or else at most.
+    pub delay: SignedDuration,
+    /// Whether the delay was declared.
+    pub delay_declared: bool,
+    /// A column of the predictions that stands in where labels are missing.
+    pub proxy: Option<String>,
+}
+
+/// The classes that labels and predictions name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum ClassTable {
+    /// In the same words.
+    Same(Vec<Literal>),
+    /// Each label with the prediction that means the same.
+    Translated(BTreeMap<String, Literal>),
+}
+
+impl ClassTable {
+    fn resolve(self) -> std::result::Result<BTreeMap<String, String>, String> {
+        let classes: BTreeMap<String, String> = match self {
+            Self::Same(names) => {
+                let names = names.into_iter().map(|name| class(name.text()));
+                names.map(|name| (name.clone(), name)).collect()
+            }
+            Self::Translated(pairs) => {
+                pairs.into_iter().map(|(label, said)| (class(label), class(said.text()))).collect()
+            }
+        };
+        if classes.is_empty() { Err("labels: classes lists nothing".into()) } else { Ok(classes) }
+    }
+}
+
+/// Text that stands for a missing value unless a list says otherwise: what CSV writers, spreadsheets, databases and
+/// `str()` of pandas' missing values leave. Blanks around it and the case of its letters do not count, except in `None`,
+/// for "none" is a class in many tables.
+pub const MISSING: [&str; 12] = ["", "NA", "N/A", "#N/A", "#NA", "<NA>", "NaN", "-NaN", "NaT", "NULL", "\\N", "None"];
+
+/// Text that stands for a missing label, prediction or id: a list where one was given, else [`MISSING`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MissingTexts(pub Option<Vec<String>>);
+
+impl MissingTexts {
+    /// All of them.
+    pub fn texts(&self) -> Vec<&str> {
+        match &self.0 {
+            Some(texts) => texts.iter().map(String::as_str).collect(),
+            None => MISSING.to_vec(),
+        }
+    }
+
+    /// Whether a text is one of them. The empty text always is.
+    pub fn has(&self, text: &str) -> bool {
+        let text = text.trim();
+        text.is_empty()
+            || match &self.0 {
+                Some(texts) => texts.iter().any(|missing| missing.trim() == text),
+                None => MISSING.iter().any(|&missing| match missing {
+                    "None" => text == missing,
+                    missing => text.eq_ignore_ascii_case(missing),
+                }),
+            }
+    }
+}
+
+/// The same text for the same class: labels and predictions are often one a flag or text and the other a number.
+pub fn class(text: String) -> String {
+    match &*text {
+        "true" | "True" | "TRUE" => "1".into(),
+        "false" | "False" | "FALSE" => "0".into(),
+        whole => match whole.strip_suffix(".0") {
+            Some(whole) if whole.parse::<i64>().is_ok() => whole.to_owned(),
+            _ => text,
+        },
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LabelTable {
+    predictions: Option<String>,
+    from: Option<String>,
+    reference: Option<String>,
+    id: Option<String>,
+    time: Option<String>,
+    label: String,
+    pub(super) prediction: Option<String>,
+    pub(super) score: Option<String>,
+    positive: Option<Literal>,
+    classes: Option<ClassTable>,
+    missing: Option<Vec<String>>,
+    label_time: Option<String>,
+    delay: Option<String>,
+    proxy: Option<String>,
+}
+
+impl LabelTable {
+    /// Resolved for a model whose current snapshot, baseline and column of times are given.
+    ///
+    /// # Errors
+    /// The reason.
+    pub(super) fn resolve(
+        self,
+        current: &str,
+        baseline: Option<&str>,
+        time: Option<&str>,
+        path: impl Fn(&str) -> String,
+    ) -> std::result::Result<Labels, String> {
+        let own = |given: &Option<String>| given.as_deref().map(&path);
+        let from = own(&self.from);
+        if from.is_some() && self.id.is_none() {
+            return Err("labels: `from` names another table; name the column that joins the two with `id`".into());
+        }
+        if self.prediction.is_none() && self.score.is_none() {
+            return Err("labels: name the column with the model's `prediction`, its `score`, or both".into());
+        }
+        let Some(time) = self.time.as_deref().or(time) else {
+            return Err("labels: name the column with the `time` of the prediction".into());
+        };
+        // One day's predictions have no labels before theirs come, and one day's labels are not those of a week.
+        if let Some(path) = [&self.predictions, &self.from].into_iter().flatten().find(|path| path.contains("{day")) {
+            return Err(format!("labels: '{path}' is one day; name those of all days, for example with *"));
+        }
+        if self.predictions.is_none() && current.contains("{day") {
+            return Err("labels: `current` is one day; name the predictions of all days with labels.predictions".into());
+        }
+        let delay = self.delay.as_deref().map(|text| duration("delay", text)).transpose()?;
+        Ok(Labels {
+            predictions: own(&self.predictions).unwrap_or_else(|| current.to_owned()),
+            reference: own(&self.reference).or_else(|| baseline.map(str::to_owned)),
+            time: time.to_owned(),
+            positive: self.positive.map(|positive| class(positive.text())),
+            classes: self.classes.map(ClassTable::resolve).transpose()?,
+            missing: MissingTexts(self.missing),
+            delay_declared: delay.is_some(),
+            delay: delay.unwrap_or(match self.label_time {
+                Some(_) => SignedDuration::from_hours(24 * 90),
+                None => SignedDuration::ZERO,
+            }),
+            from,
+            id: self.id,
+            label: self.label,
+            prediction: self.prediction,
+            score: self.score,
+            label_time: self.label_time,
+            proxy: self.proxy,
+        })
+    }
+
+    /// Whether it names the current snapshot as that of the predictions.
+    pub(super) fn needs_current(&self) -> bool {
+        self.predictions.is_none()
+    }
+}
+
+impl Labels {
+    /// Whether a column is what the model says.
+    pub(super) fn says(&self, column: &str) -> bool {
+        [&self.prediction, &self.score].into_iter().any(|said| said.as_deref() == Some(column))
+    }
+
+    /// Whether a column joins rows and is neither seen, said nor true.
+    pub(super) fn only_joins(&self, column: &str) -> bool {
+        [self.id.as_deref(), self.label_time.as_deref(), Some(&*self.time)].contains(&Some(column))
+    }
+
+    /// The snapshots it names.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut String> {
+        [&mut self.predictions].into_iter().chain(&mut self.from).chain(&mut self.reference)
+    }
+}

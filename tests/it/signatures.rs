@@ -1,0 +1,584 @@
+//! Signed answers of approvers, from the command line and with the real `ssh-keygen`; on both stores.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use driftsweep::http::Http;
+use driftsweep::notify;
+use driftsweep::retrain::signature::NAMESPACE;
+use driftsweep::retrain::{Job, State};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::retrain::{Yard, add_event, open, pass};
+use super::server::{self, answer};
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Names the variable that leaves out the tests that need `ssh-keygen`.
+const LEAVE_OUT: &str = "DRIFTSWEEP_TEST_NO_SSH_KEYGEN";
+
+/// Keys of OpenSSH, made by its own programs.
+struct Keys {
+    folder: TempDir,
+}
+
+impl Keys {
+    /// Keys without a passphrase; `None` where the tests are to be left out.
+    fn new(names: &[&str]) -> Option<Self> {
+        if std::env::var(LEAVE_OUT).is_ok_and(|value| !value.is_empty()) {
+            return None;
+        }
+        let keys = Self { folder: TempDir::new().unwrap() };
+        for name in names {
+            keys.make(name, "ed25519", "");
+        }
+        Some(keys)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn make(&self, name: &str, kind: &str, passphrase: &str) {
+        let comment = format!("{name}@laptop");
+        self.ssh("ssh-keygen", &["-q", "-t", kind, "-N", passphrase, "-C", &comment, "-f", &self.shown(name)]);
+    }
+
+    /// A program of OpenSSH, which is told the passphrase if it asks: what it prints.
+    fn ssh(&self, program: &str, args: &[&str]) -> String {
+        let output = self.command(program).args(args).output();
+        let output = output.unwrap_or_else(|e| panic!("{program}: {e}; install openssh-client, or set {LEAVE_OUT}=1"));
+        assert!(output.status.success(), "{program} {args:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("SSH_ASKPASS", self.path("askpass")).env("SSH_ASKPASS_REQUIRE", "force");
+        command.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null());
+        command
+    }
+
+    fn public(&self, name: &str) -> String {
+        fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap().trim().to_owned()
+    }
+
+    /// As `ssh-keygen` shows it.
+    fn fingerprint(&self, name: &str) -> String {
+        let line = self.ssh("ssh-keygen", &["-l", "-f", &self.shown(&format!("{name}.pub"))]);
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    }
+
+    /// Signs a file as the messages of driftsweep say: the file of the signature.
+    fn sign(&self, key: &str, statement: &Path) -> String {
+        let statement = statement.display().to_string();
+        let _ = fs::remove_file(format!("{statement}.sig"));
+        self.ssh("ssh-keygen", &["-q", "-Y", "sign", "-n", NAMESPACE, "-f", &self.shown(key), &statement]);
+        format!("{statement}.sig")
+    }
+}
+
+/// Jobs that wait for approval, and the command line.
+struct Desk<'a> {
+    yard: &'a Yard,
+    store: &'a str,
+    now: Timestamp,
+}
+
+impl<'a> Desk<'a> {
+    /// A job for each of the ids, by which its name begins, of the model of the same number.
+    fn new(yard: &'a Yard, store: &'a str, ids: &[&str]) -> Self {
+        let desk = Self { yard, store, now: Timestamp::now() };
+        for (id, model) in ids.iter().zip(&yard.fleet.models) {
+            // On a server events of all fleets have names of their own.
+            let id = format!("{id}-{}", yard.fleet.name);
+            add_event(&mut open(store, &yard.fleet), &id, &model.name, desk.now);
+        }
+        desk.pass(desk.now);
+        desk
+    }
+
+    fn pass(&self, now: Timestamp) {
+        let state = self.yard.folder.path().join("state");
+        pass(&self.yard.fleet, self.store, &state, &Http::new().unwrap(), now, &mut |_| ());
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let folder = self.yard.folder.path();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        command.args(args).arg(folder.join("fleet.toml")).arg("--state").arg(folder.join("state"));
+        command.env("DRIFTSWEEP_STORE", self.store).env_remove("USER").output().unwrap()
+    }
+
+    /// An answer of ana's; words that come later win.
+    fn answer(&self, word: &str, id: &str, more: &[&str]) -> Output {
+        let by: &[&str] = if more.contains(&"--by") { &[] } else { &["--by", "ana"] };
+        let reason: &[&str] = if more.contains(&"--reason") { &[] } else { &["--reason", "it pays"] };
+        self.run(&[&[word, id], by, reason, more].concat())
+    }
+
+    /// Refused, and nothing has changed.
+    fn refuses(&self, word: &str, id: &str, more: &[&str], words: &str) {
+        let (before, records) = (self.job(id), self.records(id).len());
+        let output = self.answer(word, id, more);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{word} {more:?}: {told}");
+        assert!(told.contains(words), "{word} {more:?}: '{words}' is not in {told}");
+        assert_eq!((self.job(id), self.records(id).len()), (before, records));
+    }
+
+    fn takes(&self, word: &str, id: &str, more: &[&str]) {
+        let output = self.answer(word, id, more);
+        assert!(output.status.success(), "{word} {more:?}: {}", said(&output));
+    }
+
+    fn job(&self, id: &str) -> Job {
+        open(self.store, &self.yard.fleet).jobs(id).unwrap().remove(0).job
+    }
+
+    fn records(&self, id: &str) -> Vec<(String, Value)> {
+        let mut records = Vec::new();
+        let mut store = open(self.store, &self.yard.fleet);
+        let take = |record: driftsweep::store::Record| {
+            records.push((record.kind, record.body));
+            Ok(())
+        };
+        store.audit(&self.job(id).id, take).unwrap();
+        records
+    }
+
+    /// Writes the statement of an answer, and has a key sign it: both files, as arguments.
+    fn signed(&self, keys: &Keys, key: &str, name: &str, word: &str, id: &str, more: &[&str]) -> [String; 4] {
+        let statement = self.yard.folder.path().join(name);
+        let _ = fs::remove_file(&statement);
+        let shown = statement.display().to_string();
+        self.takes(word, id, &[more, &["--statement", &shown]].concat());
+        let signature = keys.sign(key, &statement);
+        ["--statement".into(), shown, "--signature".into(), signature]
+    }
+}
+
+fn with<'a>(files: &'a [String; 4], more: &[&'a str]) -> Vec<&'a str> {
+    files.iter().map(String::as_str).chain(more.iter().copied()).collect()
+}
+
+/// Ana and bo are asked first, then cto; a training costs $600.
+fn head(keys: &Keys, signatures: &str, more: &str) -> String {
+    let of = |name| keys.public(name);
+    format!(
+        "[approval]\napprovers = [[\"ana\", \"bo\"], [\"cto\"]]\nsignatures = \"{signatures}\"\nkeys = {{ ana = [\"{}\"], bo = \"{}\", \
+         cto = \"{}\" }}\n{more}\n[defaults.retrain]\ncpu_hours = 10\ncpu_rate = 60\ncommand = [\"true\"]\n",
+        of("ana"),
+        of("bo"),
+        of("cto")
+    )
+}
+
+#[test]
+fn an_answer_that_must_be_signed_is_taken_with_the_key_of_its_approver_only() {
+    let Some(keys) = Keys::new(&["ana", "bo", "cto", "eve"]) else { return };
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = told.clone();
+    let url = server::http(move |request| {
+        log.lock().unwrap().push(request.body.clone());
+        answer(200, "ok")
+    });
+    let chat = format!("[[notify]]\nname = \"chat\"\nwebhook = {{ url = \"{url}\" }}");
+    let head = head(&keys, "high_stakes", &chat) + "stakes = \"high\"\n";
+    let yard = Yard::new(&["m0".into(), "m1".into()], &head);
+    for store in yard.stores() {
+        let desk = Desk::new(&yard, &store, &["aa", "bb"]);
+        // Whoever is asked is told that it must be signed, and how.
+        told.lock().unwrap().clear();
+        let mut memory = open(&store, &yard.fleet);
+        notify::deliver(&yard.fleet, &mut memory, &Http::new().unwrap(), desk.now, &|| false).unwrap();
+        let sent = told.lock().unwrap().clone();
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        assert!(sent.iter().all(|text| text.contains("The answer must be signed: add --sign KEYFILE")), "{sent:?}");
+        let page = said(&desk.run(&["jobs", "show", "aa"]));
+        let wanted = "the answer must be signed (signatures = \"high_stakes\": the model is marked high-stakes)";
+        assert!(page.contains(wanted) && page.contains("--reason TEXT --sign KEYFILE"), "{page}");
+
+        for word in ["approve", "reject"] {
+            desk.refuses(word, "aa", &[], "the answer must be signed");
+            desk.refuses(word, "aa", &[], "add --sign KEYFILE; or, for a key with a passphrase");
+            desk.refuses(word, "aa", &["--sign", &keys.shown("bo")], "is that of 'bo', and not of 'ana'");
+            desk.refuses(word, "aa", &["--sign", &keys.shown("eve")], "not among the keys of 'ana' in the fleet file");
+            // Somebody who is no approver is not helped by a key.
+            desk.refuses(word, "aa", &["--by", "eve", "--sign", &keys.shown("eve")], "'eve' is not an approver");
+        }
+        desk.takes("approve", "aa", &["--sign", &keys.shown("ana")]);
+        desk.takes("reject", "bb", &["--by", "bo", "--sign", &keys.shown("bo")]);
+
+        // What was signed is in the audit and with the job, and OpenSSH finds it good.
+        let job = desk.job("aa");
+        assert_eq!(job.state.name(), "queued");
+        let kept = serde_json::to_value(job.grants[0].signature.as_ref().unwrap()).unwrap();
+        for (id, kind, place, name) in
+            [("aa", "job.approve", "/grant/signature", "ana"), ("bb", "job.reject", "/signature", "bo")]
+        {
+            let records = desk.records(id);
+            let body = &records.iter().find(|(of, _)| of == kind).unwrap().1;
+            let signature = body.pointer(place).unwrap();
+            assert!(name != "ana" || *signature == kept, "{signature}");
+            let statement = signature["statement"].as_str().unwrap();
+            let allowed = format!("{name} {}\n", keys.public(name));
+            fs::write(keys.path("allowed"), allowed).unwrap();
+            fs::write(keys.path("sig"), signature["signature"].as_str().unwrap()).unwrap();
+            fs::write(keys.path("statement"), statement).unwrap();
+            let (allowed, sig) = (keys.shown("allowed"), keys.shown("sig"));
+            let verify = ["-Y", "verify", "-f", &allowed, "-I", name, "-n", NAMESPACE, "-s", &sig];
+            let input = Stdio::from(fs::File::open(keys.path("statement")).unwrap());
+            let output = keys.command("ssh-keygen").args(verify).stdin(input).output().unwrap();
+            assert!(output.status.success() && said(&output).contains("Good"), "{}", said(&output));
+            let page = said(&desk.run(&["jobs", "show", id]));
+            let wanted = format!("signed with {}, a key of {name}", keys.fingerprint(name));
+            assert!(page.contains(&wanted), "'{wanted}' is not in {page}");
+        }
+        let verified = desk.run(&["audit", "verify"]);
+        assert!(verified.status.success(), "{}", said(&verified));
+
+        // A key that was taken out of the fleet file since is said to be unknown, not forged.
+        let file = yard.folder.path().join("fleet.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace(&keys.public("ana"), &keys.public("eve"))).unwrap();
+        let page = said(&desk.run(&["jobs", "show", "aa"]));
+        assert!(page.contains("a key that the fleet file does not list (any more)"), "{page}");
+        fs::write(&file, text).unwrap();
+        // One that was edited in the store is.
+        let edit = |column: &str| format!("REPLACE({column}, 'it pays', 'it_pays')");
+        super::retrain::sql(
+            &store,
+            &format!("UPDATE job SET body = {} WHERE id LIKE 'aa-%' AND fleet = '{}'", edit("body"), yard.fleet.name),
+        );
+        let page = said(&desk.run(&["jobs", "show", "aa"]));
+        assert!(page.contains("NOT SIGNED: the signature is not one of this statement"), "{page}");
+    }
+}
+
+#[test]
+fn a_signature_is_good_for_one_answer_to_one_question() {
+    let Some(keys) = Keys::new(&["ana", "bo", "cto"]) else { return };
+    // The second job's training would overrun the budget.
+    let yard = Yard::new(&["m0".into(), "m1".into(), "m2".into()], &head(&keys, "always", "[budget]\nmonth = 100"));
+    for store in yard.stores() {
+        let desk = Desk::new(&yard, &store, &["aa", "bb", "cc"]);
+        let yes = desk.signed(&keys, "ana", "yes", "approve", "aa", &[]);
+        let again = |more: &[&str]| desk.answer("approve", "aa", &[&["--statement", &*yes[1]], more].concat());
+        assert!(said(&again(&[])).contains("is there already; name a new file"), "a statement is never overwritten");
+        assert_eq!(desk.job("aa").state.name(), "awaiting_approval", "a statement decides nothing");
+        let plain = |more| with(&yes, more);
+        let differs = "the statement that was signed is another one: ";
+        desk.refuses("reject", "aa", &plain(&[]), &format!("{differs}decision is \"reject\", and \"approve\""));
+        desk.refuses("approve", "bb", &plain(&[]), "; job is \"bb-");
+        desk.refuses("approve", "aa", &plain(&["--by", "bo"]), &format!("{differs}by is \"bo\", and \"ana\""));
+        desk.refuses("approve", "aa", &plain(&["--reason", "x"]), &format!("{differs}reason is \"x\""));
+
+        // Files that were edited or exchanged.
+        let text = fs::read_to_string(&yes[1]).unwrap();
+        let file = |name: &str, text: &str| {
+            let path = yard.folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let edits = [
+            ("600.00", "1.00", "estimate is "),
+            ("\"at\":\"2", "\"at\":\"1", "the signature is not one of this statement"),
+            ("}", "}\n", "without a line end"),
+            ("{", "{ ", "its text was changed"),
+            (&text, "", "it is not a statement"),
+            (&text, "{}", "it is not a statement"),
+            (&text, "-----BEGIN SSH SIGNATURE-----", "it is not a statement"),
+        ];
+        for (from, to, words) in edits {
+            let edited = match from {
+                "}" => text.clone() + "\n",
+                from => text.replacen(from, to, 1),
+            };
+            assert_ne!(edited, text, "{from}");
+            let edited = file("edited", &edited);
+            desk.refuses("approve", "aa", &["--statement", &edited, "--signature", &yes[3]], words);
+        }
+        let later = text.replace(&text[7..11], "9999");
+        desk.refuses(
+            "approve",
+            "aa",
+            &["--statement", &file("later", &later), "--signature", &yes[3]],
+            "correct the clock",
+        );
+        let armoured = fs::read_to_string(&yes[3]).unwrap();
+        for (signature, words) in [
+            ("", "is not a signature as"),
+            (&*text, "is not a signature as"),
+            (&*armoured.replacen('A', "B", 3), "signature"),
+            (&armoured[..armoured.len() / 2], "is not a signature as"),
+        ] {
+            let edited = file("edited.sig", signature);
+            desk.refuses("approve", "aa", &["--statement", &yes[1], "--signature", &edited], words);
+        }
+        fs::write(yard.folder.path().join("binary"), [0xff, 0, 0xfe]).unwrap();
+        let binary = yard.folder.path().join("binary").display().to_string();
+        desk.refuses("approve", "aa", &["--statement", &yes[1], "--signature", &binary], "is not text");
+        // Made for another purpose: the same key signs commits, too.
+        let _ = fs::remove_file(&yes[3]);
+        keys.ssh("ssh-keygen", &["-q", "-Y", "sign", "-n", "git", "-f", &keys.shown("ana"), &yes[1]]);
+        desk.refuses("approve", "aa", &plain(&[]), "it was made for 'git'; sign with -n approval@driftsweep.io");
+        fs::write(&yes[3], &armoured).unwrap();
+        // By somebody else.
+        let of_bo = keys.sign("bo", Path::new(&yes[1]));
+        desk.refuses("approve", "aa", &plain(&[]), "is that of 'bo', and not of 'ana'");
+        fs::write(of_bo, &armoured).unwrap();
+
+        // The question has gone on to the next level: what cto signed at the first is of another question.
+        let early = desk.signed(&keys, "cto", "early", "approve", "cc", &["--by", "cto"]);
+        // As it is, it is taken.
+        desk.takes("approve", "aa", &plain(&[]));
+        desk.refuses("approve", "aa", &plain(&[]), "nobody is asked");
+        let later = desk.now + SignedDuration::from_hours(5);
+        desk.pass(later);
+        let State::AwaitingApproval(request) = desk.job("cc").state else { panic!() };
+        assert_eq!(request.level, 1);
+        let later = ["--now", &*later.to_string()];
+        desk.refuses(
+            "approve",
+            "cc",
+            &with(&early, &[&["--by", "cto"], &later[..]].concat()),
+            &format!("{differs}question is"),
+        );
+
+        // A second question of the first job, about the budget; what was signed for the first does not answer it.
+        let State::AwaitingApproval(request) = desk.job("aa").state else { panic!("{:?}", desk.job("aa")) };
+        assert!(request.is_of_budgets());
+        let by = request.overruns()[0].by;
+        let amounts = [by.plain(), format!("{}", by.units() + 1.0)];
+        let overrun = |i: usize| [&["--overrun", &*amounts[i]], &later[..]].concat();
+        desk.refuses("approve", "aa", &plain(&overrun(0)), differs);
+        // What was signed for one amount does not allow another.
+        let allowed = desk.signed(&keys, "ana", "overrun", "approve", "aa", &overrun(0));
+        desk.refuses("approve", "aa", &with(&allowed, &overrun(1)), &format!("{differs}overruns is"));
+        desk.takes("approve", "aa", &with(&allowed, &overrun(0)));
+        assert_eq!(desk.job("aa").grants.len(), 2);
+    }
+}
+
+#[test]
+fn keys_with_a_passphrase_and_keys_in_an_agent_sign_by_ssh_keygen() {
+    let Some(keys) = Keys::new(&["bo", "cto"]) else { return };
+    fs::write(keys.path("askpass"), "#!/bin/sh\necho 'pass phrase'\n").unwrap();
+    fs::set_permissions(keys.path("askpass"), fs::Permissions::from_mode(0o755)).unwrap();
+    keys.make("ana", "ed25519", "pass phrase");
+    let yard = Yard::new(&["m0".into(), "m1".into(), "m2".into()], &head(&keys, "always", ""));
+    for store in yard.stores() {
+        let desk = Desk::new(&yard, &store, &["aa", "bb", "cc"]);
+        desk.refuses(
+            "approve",
+            "aa",
+            &["--sign", &keys.shown("ana")],
+            "has a passphrase; sign with ssh-keygen instead",
+        );
+        let files = desk.signed(&keys, "ana", "statement", "approve", "aa", &[]);
+        desk.takes("approve", "aa", &with(&files, &[]));
+
+        // In an agent: the file that is named is the public key.
+        let socket = keys.shown("agent");
+        let _ = fs::remove_file(&socket);
+        let started = keys.ssh("ssh-agent", &["-s", "-a", &socket]);
+        let agent = started.split("SSH_AGENT_PID=").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+        let add = keys.command("ssh-add").arg(keys.path("ana")).env("SSH_AUTH_SOCK", &socket).output().unwrap();
+        let statement = yard.folder.path().join("of-agent");
+        let _ = fs::remove_file(&statement);
+        let _ = fs::remove_file(format!("{}.sig", statement.display()));
+        let shown = statement.display().to_string();
+        desk.takes("reject", "bb", &["--statement", &shown]);
+        let sign = ["-q", "-Y", "sign", "-n", NAMESPACE, "-f", &keys.shown("ana.pub"), &shown];
+        let signed =
+            keys.command("ssh-keygen").args(sign).env("SSH_AUTH_SOCK", &socket).env_remove("SSH_ASKPASS").output();
+        Command::new("kill").arg(agent).status().unwrap();
+        assert!(add.status.success(), "{}", said(&add));
+        let signed = signed.unwrap();
+        assert!(signed.status.success(), "{}", said(&signed));
+        desk.takes("reject", "bb", &["--statement", &shown, "--signature", &format!("{shown}.sig")]);
+
+        // Through a pipe, nothing but the statement is written.
+        let output = desk.answer("approve", "cc", &["--by", "bo", "--statement", "-"]);
+        assert!(output.status.success(), "{}", said(&output));
+        let piped = yard.folder.path().join("piped");
+        fs::write(&piped, &output.stdout).unwrap();
+        let signature = keys.sign("bo", &piped);
+        let piped = piped.display().to_string();
+        desk.takes("approve", "cc", &["--by", "bo", "--statement", &piped, "--signature", &signature]);
+        assert_eq!(desk.job("bb").state.name(), "rejected");
+    }
+}
+
+#[test]
+fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
+    let Some(keys) = Keys::new(&["ana", "bo", "cto"]) else { return };
+    fs::write(keys.path("askpass"), "#!/bin/sh\necho 'pass phrase'\n").unwrap();
+    keys.make("locked", "ed25519", "pass phrase");
+    keys.make("rsa", "rsa", "");
+    keys.make("ecdsa", "ecdsa", "");
+    let pem = ["-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", &keys.shown("pem")];
+    keys.ssh("ssh-keygen", &pem);
+    let whole = fs::read_to_string(keys.path("ana")).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let write = |name: &str, text: &[u8], mode: u32| {
+        fs::write(keys.path(name), text).unwrap();
+        fs::set_permissions(keys.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write("half", whole[..whole.len() / 2].as_bytes(), 0o600);
+    write("body", lines[1..lines.len() - 1].join("\n").as_bytes(), 0o600);
+    write("upper", whole.to_uppercase().as_bytes(), 0o600);
+    write("empty", b"", 0o600);
+    write("binary", &[0xff, 0xfe, 0], 0o600);
+    write("windows", whole.replace('\n', "\r\n").as_bytes(), 0o600);
+    let yard = Yard::new(&["m0".into(), "m1".into()], &head(&keys, "always", ""));
+    let store = yard.folder.path().join("store.sqlite").display().to_string();
+    let desk = Desk::new(&yard, &store, &["aa", "bb"]);
+    for mode in [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o660, 0o777] {
+        write("open", whole.as_bytes(), mode);
+        let words = format!("others may read this private key (mode {mode:o}); chmod 600 it");
+        desk.refuses("approve", "aa", &["--sign", &keys.shown("open")], &words);
+    }
+    for (name, words) in [
+        ("locked", "has a passphrase; sign with ssh-keygen instead: give --statement FILE in place of --sign"),
+        ("rsa", "only Ed25519 is"),
+        ("ecdsa", "only Ed25519 is"),
+        ("pem", "`ssh-keygen -p -f KEYFILE` writes it anew"),
+        ("half", "is not a private key of OpenSSH, or it is damaged"),
+        ("body", "is not a private key of OpenSSH, or it is damaged"),
+        ("upper", "is not a private key of OpenSSH, or it is damaged"),
+        ("empty", "is not a private key of OpenSSH"),
+        ("binary", "is not a private key of OpenSSH"),
+        ("", "is a folder"),
+        ("gone", "gone"),
+    ] {
+        if !name.is_empty() && name != "gone" {
+            fs::set_permissions(keys.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let path = keys.shown(name);
+        let output = desk.answer("approve", "aa", &["--sign", &path]);
+        let told = said(&output);
+        assert!(!output.status.success() && told.contains(words), "{name}: '{words}' is not in {told}");
+        // Not one line of any key is in a message.
+        let secrets = lines[1..lines.len() - 1].iter().map(|line| &line[..20]);
+        assert!(!secrets.chain(["pass phrase"]).any(|secret| told.contains(secret)), "{told}");
+    }
+    fs::set_permissions(keys.path("ana.pub"), fs::Permissions::from_mode(0o600)).unwrap();
+    desk.refuses("approve", "aa", &["--sign", &keys.shown("ana.pub")], "is a public key; give the private one");
+    // Where others may not, it is read: also with the line ends of Windows, or by its owner only.
+    fs::set_permissions(keys.path("ana"), fs::Permissions::from_mode(0o400)).unwrap();
+    desk.takes("approve", "aa", &["--sign", &keys.shown("ana")]);
+    desk.takes("approve", "bb", &["--sign", &keys.shown("windows")]);
+    // Neither the record nor the outbox nor the page holds it.
+    let all = format!("{:?}{}", desk.records("aa"), said(&desk.run(&["jobs", "show", "aa", "--format", "json"])));
+    assert!(all.contains("BEGIN SSH SIGNATURE") && !all.contains("PRIVATE KEY"), "{all}");
+
+    // Never over a file that is there: it may be a key.
+    let told = said(&desk.answer("approve", "aa", &["--statement", &keys.shown("bo")]));
+    assert!(!told.contains("nothing is decided yet"), "{told}");
+    assert!(fs::read_to_string(keys.path("bo")).unwrap().contains("PRIVATE KEY"));
+    // Flags that do not go together.
+    for flags in [&["--sign", "x", "--statement", "y"][..], &["--signature", "x"], &["--sign", "x", "--signature", "y"]]
+    {
+        assert_eq!(desk.answer("approve", "bb", flags).status.code(), Some(2), "{flags:?}");
+    }
+}
+
+#[test]
+fn where_no_answer_must_be_signed_one_that_is_must_be_good_all_the_same() {
+    let Some(keys) = Keys::new(&["ana", "bo"]) else { return };
+    let head = "[approval]\napprovers = [[\"ana\", \"bo\"]]\nkeys = { ana = \"KEY\" }\n[defaults.retrain]\ncpu_hours = 10\ncpu_rate = 60\n\
+                command = [\"true\"]\n";
+    let models = ["m0", "m1", "m2", "m3"].map(str::to_owned);
+    let yard = Yard::new(&models, &head.replace("KEY", &keys.public("ana")));
+    for store in yard.stores() {
+        let desk = Desk::new(&yard, &store, &["aa", "bb", "cc", "dd"]);
+        let page = said(&desk.run(&["jobs", "show", "aa"]));
+        assert!(page.contains("--reason TEXT\n") && !page.contains("signed"), "{page}");
+        let words = "'bo' has no key in the fleet file; add the public key under [approval.keys]";
+        desk.refuses("approve", "aa", &["--by", "bo", "--sign", &keys.shown("bo")], words);
+        desk.refuses("approve", "aa", &["--by", "bo", "--statement", &keys.shown("new")], words);
+        desk.refuses("approve", "aa", &["--sign", &keys.shown("bo")], "not among the keys of 'ana'");
+        desk.takes("approve", "aa", &["--by", "bo"]);
+        desk.takes("reject", "bb", &["--by", "bo"]);
+        desk.takes("approve", "cc", &["--sign", &keys.shown("ana")]);
+        desk.takes("reject", "dd", &[]);
+        let signed = |id| desk.job(id).grants.iter().filter(|grant| grant.signature.is_some()).count();
+        assert_eq!((signed("aa"), signed("cc")), (0, 1));
+        let records = format!("{:?}", desk.records("dd"));
+        assert!(!records.contains("signature"), "{records}");
+        // The program that is asked for a job that is rejected, with or without a signature.
+        assert!(said(&desk.run(&["jobs", "show", "dd"])).contains("state      rejected"));
+    }
+}
+
+#[test]
+fn doctor_shows_who_may_approve_with_which_keys_and_what_must_be_signed() {
+    let Some(keys) = Keys::new(&["ana", "bo", "cto"]) else { return };
+    for (signatures, sentence) in [
+        ("never", "no answer must be signed"),
+        ("high_stakes", "answers about high-stakes models and overrun budgets must be signed"),
+        ("always", "every answer must be signed"),
+    ] {
+        let yard = Yard::new(&["m0".into()], &head(&keys, signatures, ""));
+        let store = yard.folder.path().join("store.sqlite").display().to_string();
+        let desk = Desk { yard: &yard, store: &store, now: Timestamp::now() };
+        let doctor = |more: &[&str]| {
+            let file = yard.folder.path().join("fleet.toml");
+            Command::new(env!("CARGO_BIN_EXE_driftsweep")).arg("doctor").arg(file).args(more).output().unwrap()
+        };
+        let page = said(&doctor(&[]));
+        let ana = keys.fingerprint("ana");
+        for wanted in [
+            &*format!("approval {sentence} (signatures = \"{signatures}\")"),
+            &*format!("approver ana (level 1): {ana} ana@laptop"),
+            &*format!("approver cto (level 2): {} cto@laptop", keys.fingerprint("cto")),
+        ] {
+            assert!(page.contains(wanted), "'{wanted}' is not in {page}");
+        }
+        let json: Value = serde_json::from_slice(&doctor(&["--format", "json"]).stdout).unwrap();
+        let approval = &json["fleet"]["approval"];
+        assert_eq!(approval["signatures"], signatures);
+        assert_eq!(approval["approvers"][0]["keys"][0]["fingerprint"], *ana);
+        // A mistake in the keys is found by doctor as by every command that reads the file, with its line.
+        let file = yard.folder.path().join("fleet.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace(&format!("bo = \"{}\",", keys.public("bo")), "bo = \"ssh-ed25519 AAAA\","))
+            .unwrap();
+        for output in [doctor(&[]), desk.run(&["jobs", "list"])] {
+            let told = said(&output);
+            assert!(told.contains("fleet.toml:5: keys.bo is a damaged public key"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn each_promise_about_approvers_names_a_test_that_there_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let sources =
+        ["tests/it/signatures.rs", "src/retrain/approval.rs", "src/retrain/signature.rs", "src/retrain/statement.rs"];
+    let code: String = sources.into_iter().chain(["src/fleet/approval.rs"]).map(read).collect();
+    let promises = read("docs/security-approvers.md");
+    let named: Vec<&str> =
+        promises.split("<!-- test: ").skip(1).map(|rest| rest.split(" -->").next().unwrap()).collect();
+    assert!(named.len() >= 12, "{named:?}");
+    for test in named {
+        assert!(
+            code.contains(&format!("#[test]\n    fn {test}()")) || code.contains(&format!("#[test]\nfn {test}()")),
+            "{test}"
+        );
+    }
+}
