@@ -129,7 +129,11 @@ impl Pass<'_> {
     }
 
     fn trouble(&mut self, run: &Run, reason: String, lasting: bool) {
-        self.passed.troubles.push(Trouble { model: run.model.clone(), run: run.name(), reason, lasting });
+        let trouble = Trouble { model: run.model.clone(), run: run.name(), reason, lasting };
+        // A run that is seen to twice is told of once.
+        if !self.passed.troubles.contains(&trouble) {
+            self.passed.troubles.push(trouble);
+        }
     }
 
     /// Notes that a place does not know a run any more. It may be under way all the same: it is not started again.
