@@ -28,11 +28,12 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use super::supervise::supervise;
 
+use super::answer::Said;
 use super::environment;
 use super::files::{self, MOST_ANSWER};
 use super::processes::{ANSWER_FILE, Reach, Traces};
 use super::supervise::{ALIVE, GRACE, Task, Written, stop_word};
-use super::{Ended, Executor, Outcome, Progress, Run, Said};
+use super::{Ended, Executor, Outcome, Progress, Run};
 use crate::atomic;
 use crate::error::Error;
 use crate::fleet;

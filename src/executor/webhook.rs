@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::answer::Said;
 use super::files::{self, MOST_ANSWER};
-use super::{Executor, Progress, Run, Said, unknown};
+use super::{Executor, Progress, Run, unknown};
 use crate::atomic;
 use crate::fleet;
 use crate::http::{Answer, Failure, Http, Request};

@@ -25,6 +25,7 @@ mod parity;
 mod properties;
 mod recovery;
 mod retrain;
+mod run_answers;
 mod run_boundaries;
 mod runs;
 mod seal;

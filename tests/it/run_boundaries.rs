@@ -21,23 +21,22 @@ use serde_json::Value;
 
 use super::commands::{leader, lives, supervise, until};
 use super::retrain::{Yard, add_event, open, pass};
-use super::server::{self, answer};
 
 /// A fleet of one model that is trained by a shell script, with an event that asks for it.
-struct Place {
-    yard: Yard,
-    store: String,
+pub struct Place {
+    pub yard: Yard,
+    pub store: String,
     state: PathBuf,
-    now: Timestamp,
+    pub now: Timestamp,
 }
 
 impl Place {
-    fn new(script: &str) -> Self {
+    pub fn new(script: &str) -> Self {
         Self::with("", script)
     }
 
     /// The same with other settings of its training.
-    fn with(settings: &str, script: &str) -> Self {
+    pub fn with(settings: &str, script: &str) -> Self {
         let script = toml::Value::from(script);
         let head = format!(
             "[approval]\napprovers = [[\"ana\"]]\n[[notify]]\nname = \"lines\"\nfile = \"told\"\n\
@@ -49,7 +48,17 @@ impl Place {
         Self { yard, store, state, now }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// The same by another fleet file, in which one text takes the place of another.
+    pub fn changed(self, from: &str, to: &str) -> Self {
+        let file = self.path("fleet.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&file, text.replace(from, to)).unwrap();
+        let fleet = Fleet::read(&file, &Options::new()).unwrap();
+        Self { yard: Yard { fleet, ..self.yard }, ..self }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
         self.yard.folder.path().join(name)
     }
 
@@ -58,20 +67,20 @@ impl Place {
         self.state.join("jobs/event/1")
     }
 
-    fn pass(&self) -> Passed {
+    pub fn pass(&self) -> Passed {
         self.pass_at(self.now)
     }
 
-    fn pass_at(&self, now: Timestamp) -> Passed {
+    pub fn pass_at(&self, now: Timestamp) -> Passed {
         pass(&self.yard.fleet, &self.store, &self.state, &Http::new().unwrap(), now, &mut |_| ())
     }
 
-    fn job(&self) -> Job {
+    pub fn job(&self) -> Job {
         open(&self.store, &self.yard.fleet).jobs("event").unwrap().remove(0).job
     }
 
     /// Passes until the job has ended: the last of them.
-    fn ends(&self) -> Passed {
+    pub fn ends(&self) -> Passed {
         let mut last = Passed::default();
         until("it has ended", || {
             last = self.pass();
@@ -80,13 +89,13 @@ impl Place {
         last
     }
 
-    fn program(&self, args: &[&str], set: &[(&str, &OsStr)]) -> Output {
+    pub fn program(&self, args: &[&str], set: &[(&str, &OsStr)]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
         command.args(args).current_dir(self.yard.folder.path()).envs(set.iter().copied()).output().unwrap()
     }
 
     /// Bodies of the audit records of a kind.
-    fn records(&self, kind: &str) -> Vec<Value> {
+    pub fn records(&self, kind: &str) -> Vec<Value> {
         let mut found = Vec::new();
         let read = open(&self.store, &self.yard.fleet).audit("", |record| {
             if record.kind == kind {
@@ -99,7 +108,7 @@ impl Place {
     }
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -228,122 +237,6 @@ fn a_variable_that_is_named_and_not_set_is_found_before_the_night() {
     assert!(without.contains("WARNING") && without.contains(words), "{without}");
     let with = said(&place.program(&["doctor", "fleet.toml"], &[("TRAIN_TOKEN", OsStr::new("x"))]));
     assert!(!with.contains(words), "{with}");
-}
-
-#[test]
-fn a_malformed_answer_is_told_once_everywhere_and_costs_the_training_nothing() {
-    for (script, wanted, cost) in [
-        ("mkfifo $A", "not a regular file", 300),
-        ("mkdir $A", "not a regular file", 300),
-        ("ln -s /dev/zero $A", "not a regular file", 300),
-        ("head -c 70000 /dev/zero > $A", "more than 65536 bytes", 300),
-        (": > $A", "not a JSON object", 300),
-        ("echo 'cost=5' > $A", "not a JSON object", 300),
-        ("echo '[\"succeeded\", 5]' > $A", "not a JSON object", 300),
-        ("echo '{\"cost\": 5' > $A", "ends too early", 300),
-        ("echo '{\"cost\": \"x\"}' > $A", "cost is text; give an amount", 300),
-        ("echo '{\"cost\": -1}' > $A", "cost is negative", 300),
-        ("echo '{\"cost\": 5, \"baseline\": 7}' > $A", "baseline is a number; give the path", 500),
-        ("echo '{\"cost\": 5, \"cost\": 6}' > $A", "cost is given twice", 300),
-        ("echo '{\"cost\": 5, \"baseline\": [\"a\"], \"x\": 1}' > $A", "baseline is a list", 500),
-        ("echo '{\"cost\": 5, \"x\": 1}' > $A", "", 500),
-        ("true", "", 300),
-    ] {
-        let place = Place::new(&format!("A=$DRIFTSWEEP_ANSWER_FILE; {script}"));
-        let last = place.ends();
-        let job = place.job();
-        assert_eq!((job.state.name(), job.spent.cents()), ("succeeded", cost), "{script}: {job:?}");
-        if wanted.is_empty() {
-            assert_eq!((job.about_answer, last.troubles), (None, vec![]), "{script}");
-            continue;
-        }
-        let told = job.about_answer.unwrap();
-        assert!(told.contains(wanted) && told.contains("answer.json"), "{script}: {told}");
-        assert_eq!(last.troubles.len(), 1, "{last:?}");
-        assert!(last.troubles[0].lasting && last.troubles[0].reason == told, "{last:?}");
-        assert_eq!(place.pass().troubles, [], "once");
-        let records = place.records("job.succeed");
-        assert_eq!((records.len(), records[0]["about_answer"].as_str()), (1, Some(&*told)));
-        let shown = said(&place.program(&["jobs", "show", "event", "fleet.toml", "--store", &place.store], &[]));
-        assert!(shown.contains("answer of its last run") && shown.contains(wanted), "{shown}");
-    }
-}
-
-#[test]
-fn a_tick_says_that_an_answer_is_malformed_in_words_in_json_and_to_those_who_are_notified() {
-    let place = Place::new("echo '{\"cost\": \"x\"}' > $DRIFTSWEEP_ANSWER_FILE");
-    let args =
-        ["tick", "--threads", "1", "--wait", "1m", "--format", "json", "--state", "state", "--store", &place.store];
-    let output = place.program(&args, &[]);
-    let (words, ticked) = (String::from_utf8_lossy(&output.stderr), serde_json::from_slice::<Value>(&output.stdout));
-    let ticked = ticked.unwrap();
-    let troubles = ticked["jobs"]["troubles"].as_array().unwrap();
-    assert_eq!((troubles.len(), &troubles[0]["lasting"]), (1, &Value::Bool(true)), "{ticked}");
-    assert!(troubles[0]["reason"].as_str().unwrap().contains("cost is text"), "{ticked}");
-    assert_eq!(words.matches("cost is text").count(), 1, "{words}");
-    let again = place.program(&args, &[]);
-    assert!(!said(&again).contains("cost is text"), "{}", said(&again));
-    let told = fs::read_to_string(place.path("told")).unwrap();
-    let about: Vec<&str> = told.lines().filter(|line| line.contains("cost is text")).collect();
-    assert!(about.len() == 1 && about[0].contains("job.succeed"), "{told}");
-}
-
-#[test]
-fn an_attempt_that_fails_tells_of_its_answer_and_the_next_one_starts_clean() {
-    let script =
-        "[ -e again ] || echo '{\"cost\": -1}' > $DRIFTSWEEP_ANSWER_FILE; [ -e again ] || { : > again; exit 1; }";
-    let place = Place::with("backoff = \"1s\"", script);
-    let fleet = fs::read_to_string(place.path("fleet.toml")).unwrap().replace("retries = 0", "retries = 1");
-    fs::write(place.path("fleet.toml"), fleet).unwrap();
-    let place = Place {
-        yard: Yard { fleet: Fleet::read(&place.path("fleet.toml"), &Options::new()).unwrap(), ..place.yard },
-        ..place
-    };
-    until("it is tried again", || {
-        place.pass();
-        matches!(place.job().state, State::Queued { .. })
-    });
-    assert!(place.records("job.retry")[0]["about_answer"].as_str().unwrap().contains("cost is negative"));
-    until("it has ended", || {
-        place.pass_at(place.now + SignedDuration::from_mins(1));
-        place.job().state.is_final()
-    });
-    assert_eq!((place.job().state.name(), place.job().about_answer), ("succeeded", None));
-    assert!(place.records("job.start")[1].get("about_answer").is_none());
-    assert!(place.records("job.succeed")[0].get("about_answer").is_none());
-}
-
-#[test]
-fn a_malformed_field_of_a_webhooks_answer_is_told_and_spoils_neither_its_state_nor_the_rest() {
-    for (fields, wanted, cents) in [
-        ("\"cost\": \"x\"", "cost is text", 0),
-        ("\"cost\": 5, \"baseline\": 7", "baseline is a number", 500),
-        ("\"cost\": 5, \"seconds\": -1", "seconds is negative", 500),
-        ("\"cost\": 5, \"reason\": {}", "reason is an object", 500),
-        ("\"cost\": 5, \"cost\": 6", "cost is given twice", 0),
-        ("\"cost\": 5", "", 500),
-    ] {
-        let body = format!("{{\"state\": \"succeeded\", {fields}}}");
-        let url = server::http(move |request| match &*request.method {
-            "POST" => answer(202, "{}"),
-            _ => answer(200, body.clone()),
-        });
-        let head = format!(
-            "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\nretries = 0\nwebhook = {{ url = \"{url}\" }}\n"
-        );
-        let yard = Yard::new(&["m".into()], &head);
-        for store in yard.stores() {
-            let (fleet, state) = yard.in_store(&store);
-            let (http, now) = (Http::new().unwrap(), Timestamp::now());
-            add_event(&mut open(&store, &fleet), &format!("event-{}", fleet.name), "m", now);
-            let passed = pass(&fleet, &store, &state, &http, now, &mut |_| ());
-            let job = open(&store, &fleet).jobs("").unwrap().remove(0).job;
-            assert_eq!((job.state.name(), job.spent.cents()), ("succeeded", cents), "{fields}");
-            let told = job.about_answer.unwrap_or_default();
-            assert!(told.contains(wanted) && told.is_empty() == wanted.is_empty(), "{fields}: {told}");
-            assert_eq!(passed.troubles.len(), usize::from(!wanted.is_empty()), "{passed:?}");
-        }
-    }
 }
 
 /// The folder of a run, as a command that looks for it finds it.
@@ -504,18 +397,8 @@ fn what_a_command_leaves_behind_is_ended_with_it_wherever_it_has_gone() {
         (&hide, "kill -9 $$", "failed"),
         (&hide, "exec sleep 1000", "timed_out"),
     ] {
-        let settings = if wanted == "timed_out" { "timeout = \"2s\"" } else { "" };
-        let script = format!("{hides} {wait}{ends}");
-        let place = match settings {
-            "" => Place::new(&script),
-            _ => {
-                let place = Place::new(&script);
-                let text = fs::read_to_string(place.path("fleet.toml")).unwrap();
-                fs::write(place.path("fleet.toml"), text.replace("timeout = \"1h\"", settings)).unwrap();
-                let fleet = Fleet::read(&place.path("fleet.toml"), &Options::new()).unwrap();
-                Place { yard: Yard { fleet, ..place.yard }, ..place }
-            }
-        };
+        let place = Place::new(&format!("{hides} {wait}{ends}"));
+        let place = if wanted == "timed_out" { place.changed("timeout = \"1h\"", "timeout = \"2s\"") } else { place };
         place.ends();
         assert_eq!(place.job().state.name(), wanted, "{:?}", place.job());
         let left: i32 = fs::read_to_string(place.path("live")).unwrap().trim().parse().unwrap();
@@ -649,10 +532,18 @@ fn a_place_whose_name_is_not_utf_8_is_refused_in_words_and_no_other_is_made() {
         (output.status.code(), said(&output))
     };
     let flags: [&dyn Fn(&mut Command); 4] = [
-        &|command| drop(command.arg("--state").arg(&odd)),
-        &|command| drop(command.arg("--state").arg("state").arg("--history").arg(&odd)),
-        &|command| drop(command.env("DRIFTSWEEP_STATE", &odd)),
-        &|command| drop(command.env("DRIFTSWEEP_STORE", &odd)),
+        &|command| {
+            command.arg("--state").arg(&odd);
+        },
+        &|command| {
+            command.arg("--state").arg("state").arg("--history").arg(&odd);
+        },
+        &|command| {
+            command.env("DRIFTSWEEP_STATE", &odd);
+        },
+        &|command| {
+            command.env("DRIFTSWEEP_STORE", &odd);
+        },
     ];
     for (number, change) in flags.into_iter().enumerate() {
         let (code, told) = run(change);
@@ -672,7 +563,9 @@ fn a_place_whose_name_is_not_utf_8_is_refused_in_words_and_no_other_is_made() {
         (PathBuf::from("fleet.toml"), folder.clone()),
         (PathBuf::from(&name), place.path("")),
     ] {
-        let (code, told) = run(&|command| drop(command.current_dir(&from).arg(&file)));
+        let (code, told) = run(&|command| {
+            command.current_dir(&from).arg(&file);
+        });
         assert!(code.is_some_and(|code| code != 0) && told.contains("UTF-8"), "{}: {told}", file.display());
     }
     // UTF-8 beyond ASCII is fine.
@@ -685,4 +578,27 @@ fn a_place_whose_name_is_not_utf_8_is_refused_in_words_and_no_other_is_made() {
     let place = Place { state, ..Place::new("true") };
     place.ends();
     assert!(place.job().state.reason().contains("not UTF-8"), "{:?}", place.job());
+}
+
+#[test]
+fn what_the_document_promises_of_runs_is_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/security-runs.md")).unwrap();
+    let mut code = String::new();
+    for folder in ["tests/it", "src/executor", "src"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|end| end == "rs") {
+                code += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let named: Vec<&str> = text.split("<!-- test: ").skip(1).map(|rest| rest.split_once(" -->").unwrap().0).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for name in named {
+        assert!(
+            code.contains(&format!("#[test]\nfn {name}(")) || code.contains(&format!("    fn {name}(")),
+            "no test {name}"
+        );
+    }
 }
