@@ -75,8 +75,7 @@ fn an_attempt_that_fails_tells_of_its_answer_and_the_next_one_starts_clean() {
     let script =
         "[ -e again ] || echo '{\"cost\": -1}' > $DRIFTSWEEP_ANSWER_FILE; [ -e again ] || { : > again; exit 1; }";
     let place = Place::with("backoff = \"1s\"", script);
-    let fleet = fs::read_to_string(place.path("fleet.toml")).unwrap().replace("retries = 0", "retries = 1");
-    fs::write(place.path("fleet.toml"), fleet).unwrap();
+    let place = place.changed("retries = 0", "retries = 1");
     until("it is tried again", || {
         place.pass();
         matches!(place.job().state, State::Queued { .. })
