@@ -192,12 +192,12 @@ fn result(run: &Run) -> Option<Progress> {
     if key != run.key {
         return None;
     }
-    let answer = exchange(run).join("answer.json");
-    // Runs of older versions were told of another place.
-    let answer = if run.key.is_empty() { run.folder.join("answer.json") } else { answer };
+    // Runs that an older version has started have no folder for it.
+    let place = if exchange(run).exists() { exchange(run) } else { run.folder.clone() };
+    let answer = place.join("answer.json");
     let said = match files::read(&answer, MOST_ANSWER) {
         Ok(None) => Said::default(),
-        Ok(Some(bytes)) => Said::of(&bytes).unwrap_or_else(|reason| Said::nothing(reason)),
+        Ok(Some(bytes)) => Said::of(&bytes).unwrap_or_else(Said::nothing),
         Err(e) => Said::nothing(e.to_string()),
     };
     let (cost, baseline, about_answer) = said.of_command(&answer.display().to_string());

@@ -301,6 +301,18 @@ fn whatever_a_command_puts_in_the_place_of_a_result_gives_way_and_no_link_is_fol
 }
 
 #[test]
+fn the_page_of_a_job_neither_follows_nor_waits_for_what_a_command_has_put_in_the_place_of_its_output() {
+    for script in ["mkfifo $D/output.1.log", "ln -s $PWD/victim $D/output.1.log", "echo fine"] {
+        let place = Place::new(&format!("{LOOK}{script}; exit 1"));
+        fs::write(place.path("victim"), "of somebody else").unwrap();
+        place.ends();
+        let page = said(&place.program(&["jobs", "show", "event", "--state", "state", "--store", &place.store], &[]));
+        assert!(page.contains("exit code 1") && !page.contains("of somebody else"), "{page}");
+        assert_eq!(page.contains("  fine"), script == "echo fine", "{page}");
+    }
+}
+
+#[test]
 fn a_command_cannot_call_itself_off_and_cannot_keep_others_from_doing_so() {
     for own in [": > $D/cancel", "echo 0000 > $D/cancel", "mkfifo $D/cancel", "mkdir $D/cancel"] {
         let place = Place::new(&format!("{LOOK}{own}; sleep 0.5; exit 0"));
