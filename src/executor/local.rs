@@ -126,7 +126,7 @@ impl Executor for Local<'_> {
         supervisor.arg("supervise").arg(&run.folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // It lives for days, and its environment can be read as long: it has no more than the command.
         supervisor.env_clear().envs(environment::given(&self.command.env));
-        // Should this be a part of another training: what ends that one must not take the supervisor for one of its own.
+        // Should this be a part of another training, whose variable the fleet file names: the variable is that of this run.
         supervisor.env_remove(ANSWER_FILE);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut supervisor, 0);

@@ -66,8 +66,9 @@ pub fn keep(model: &Model, named: &str, folder: &Path, state: &Path, at: Timesta
         let content_hash = baseline::content_hash(&place);
         return Ok(Kept { place, content_hash });
     }
-    // Written beside, and named by its content once that is known.
-    let draft = kept(&format!("draft-{}", std::process::id()));
+    // Written beside, and named by its content once that is known. One that is left of a killed process is removed by a later
+    // writer in the folder.
+    let draft = kept(&format!(".driftsweep-draft-{}", std::process::id()));
     Baseline::of_model(&CpuCounter, model, &place, at.to_string())?.write(&draft)?;
     let file = BaselineFile::open(&draft);
     let done = file.and_then(|file| {

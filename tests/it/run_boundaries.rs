@@ -218,7 +218,7 @@ fn variables_are_named_one_by_one_and_the_nearest_table_counts() {
     let webhook = format!("{model}[model.retrain]\nwebhook = {{ url = \"http://x\" }}\nenv = [\"A\"]\n");
     assert!(parse(&webhook).unwrap_err().to_string().contains("not trained by one"));
     let text = format!(
-        "[defaults.retrain]\ncommand = [\"true\"]\nenv = [\"SHARED\"]\n{model}\
+        "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ncommand = [\"true\"]\nenv = [\"SHARED\"]\n{model}\
          [[model]]\nname = \"own\"\nbaseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\nenv = [\"OWN\"]\n\
          [[model]]\nname = \"none\"\nbaseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\nenv = []\n\
          [[model]]\nname = \"command\"\nbaseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\ncommand = [\"false\"]\n"
