@@ -67,15 +67,16 @@ const MOST_REASON: usize = 500;
 /// No path is longer.
 const MOST_PATH: usize = 4096;
 
-/// The kind of a value, as it is told to people. What it holds is not repeated: it may be anything, secrets too.
-fn kind(value: &Value) -> &'static str {
+/// What a value is, as it is told to people: a number by itself. What else it holds is not repeated: it may be anything,
+/// secrets too.
+fn kind(value: &Value) -> String {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+        Value::Null => "is null".into(),
+        Value::Bool(_) => "is true or false".into(),
+        Value::Number(number) => format!("is {number}"),
+        Value::String(_) => "is text".into(),
+        Value::Array(_) => "is a list".into(),
+        Value::Object(_) => "is an object".into(),
     }
 }
 
@@ -118,8 +119,7 @@ impl Said {
         let value = self.cost.take()?;
         let cost = value.as_f64().and_then(Money::of).filter(|cost| *cost >= Money::ZERO);
         if cost.is_none() {
-            let found = if value.is_number() { "is negative, or more than any amount" } else { kind(&value) };
-            self.wrong("cost", found, "give an amount of money as a number, 0 or more");
+            self.wrong("cost", &kind(&value), "give an amount of money as a number, 0 or more");
         }
         cost
     }
@@ -129,8 +129,7 @@ impl Said {
         let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0);
         let took = seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
         if took.is_none() {
-            let found = if value.is_number() { "is negative, or more than any time" } else { kind(&value) };
-            self.wrong("seconds", found, "give a number, 0 or more");
+            self.wrong("seconds", &kind(&value), "give a number, 0 or more");
         }
         took
     }
@@ -140,7 +139,7 @@ impl Said {
             None => String::new(),
             Some(Value::String(reason)) => reason.chars().take(MOST_REASON).collect(),
             Some(other) => {
-                self.wrong("reason", kind(&other), "give text");
+                self.wrong("reason", &kind(&other), "give text");
                 String::new()
             }
         }
@@ -150,18 +149,17 @@ impl Said {
     fn baseline(&mut self) -> Option<String> {
         let value = self.baseline.take()?;
         let found = match value {
-            Value::String(path) if path.len() > MOST_PATH => "is longer than any path",
-            Value::String(path) if path.contains('\0') => "holds a zero byte",
+            Value::String(path) if path.len() > MOST_PATH => "is longer than any path".into(),
+            Value::String(path) if path.contains('\0') => "holds a zero byte".into(),
             Value::String(path) => return Some(path),
             other => kind(&other),
         };
-        self.wrong("baseline", found, "give the path of a baseline file or of a snapshot as text");
+        self.wrong("baseline", &found, "give the path of a baseline file or of a snapshot as text");
         None
     }
 
     fn wrong(&mut self, field: &str, found: &str, remedy: &str) {
-        let verb = if found.starts_with("is ") || found.starts_with("holds ") { "" } else { "is " };
-        self.troubles.push(format!("{field} {verb}{found}; {remedy}"));
+        self.troubles.push(format!("{field} {found}; {remedy}"));
     }
 
     /// What is malformed in an answer that stands in `place`, in a sentence.

@@ -222,10 +222,10 @@ fn without_supervisor(run: &Run) -> Result<Progress, Failure> {
     };
     let gone = |why: &str| {
         let forged = match run.folder.join("result.json").symlink_metadata() {
-            Ok(_) => "; what is in result.json was not written by its supervisor, and does not count",
+            Ok(_) => " (result.json was not written by its supervisor, and does not count)",
             Err(_) => "",
         };
-        Ok(Progress::Ended(Ended::new(Outcome::Failed, format!("it is gone without a result; {why}{forged}"))))
+        Ok(Progress::Ended(Ended::new(Outcome::Failed, format!("it is gone without a result{forged}; {why}"))))
     };
     let Some(traces) = Traces::read(&run.folder) else {
         return unknown("its folder does not say where it ran");
