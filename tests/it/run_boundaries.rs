@@ -338,12 +338,13 @@ fn a_command_that_removes_the_traces_of_its_start_is_not_started_again() {
     for removed in ["started", "started group", "started lock", "started group lock task.json"] {
         let paths: Vec<String> = removed.split(' ').map(|name| format!("$D/{name}")).collect();
         let place = Place::new(&format!(
-            "{LOOK}echo x >> ran; echo $$ > live; sleep 0.3; rm -f {}; : > gone; exec sleep 1000",
+            "{LOOK}echo x >> ran; echo $$ > live; while [ ! -e go ]; do sleep 0.02; done; rm -f {}; : > gone; exec sleep 1000",
             paths.join(" ")
         ));
         place.pass();
         until("it has begun", || place.run().join("group").exists());
         let supervisor = leader(&place.run().join("started"));
+        fs::write(place.path("go"), "").unwrap();
         until("it has removed them", || place.path("gone").exists());
         kill(supervisor);
         until("the supervisor is gone", || !lives(supervisor));
@@ -433,16 +434,15 @@ fn what_has_ended_under_a_supervisor_does_not_stay_listed_while_the_command_goes
     );
     place.pass();
     until("it has begun", || place.path("begun").exists());
-    std::thread::sleep(Duration::from_millis(800));
     let supervisor = leader(&place.run().join("started"));
-    let below: Vec<String> = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok())
-        .filter(|stat| {
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.split(' ').nth(1) == Some(&supervisor.to_string()))
-        })
-        .collect();
-    assert_eq!(below.len(), 1, "the command alone: {below:?}");
+    let is_child = |stat: &String| {
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.split(' ').nth(1) == Some(&supervisor.to_string()))
+    };
+    until("the command alone is below it", || {
+        let all = fs::read_dir("/proc").unwrap();
+        let stats = all.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+        stats.filter(is_child).count() == 1
+    });
     fs::write(place.path("go"), "").unwrap();
     place.ends();
     assert_eq!(place.job().state.name(), "succeeded");
