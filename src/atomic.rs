@@ -1,9 +1,20 @@
-//! Writing files so that a reader sees the old one or the new one, never half of one.
+//! Writing files so that a reader sees the old one or the new one, never half of one; and the lock files of processes that
+//! must not act at the same time.
 
-use std::io::Write;
-use std::path::Path;
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
+
+/// How the name of a temporary file begins: what a killed writer leaves behind is recognised by it.
+const TEMPORARY: &str = ".driftsweep-";
+
+/// A temporary file that is younger may belong to a writer that has not locked it yet.
+const LEFT_AFTER: Duration = Duration::from_secs(3600);
 
 /// Writes beside the target, syncs, and renames over it. A link keeps pointing where it points, and what is not
 /// a regular file (a pipe, a device) is written to, not replaced. An existing file keeps its mode, and its owner where that
@@ -12,30 +23,31 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Write`]; a regular target is then as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    put(path, bytes, false)
-}
-
-/// The same for a file that only its owner may read.
-///
-/// # Errors
-/// [`Error::Write`]; a regular target is then as it was.
-pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    put(path, bytes, true)
-}
-
-fn put(path: &Path, bytes: &[u8], private: bool) -> Result<()> {
     let failed = |source| Error::Write { path: path.into(), source };
     let resolved = std::fs::canonicalize(path);
     let path = resolved.as_deref().unwrap_or(path);
     let target = std::fs::metadata(path).ok();
     if target.as_ref().is_some_and(|target| !target.is_file() && !target.is_dir()) {
-        return std::fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes)).map_err(failed);
+        return OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes)).map_err(failed);
     }
+    put(path, bytes, target, false).map_err(failed)
+}
+
+/// The same for a file that only its owner may read. It takes the place of whatever has its name: a link is replaced, not
+/// followed, and a pipe is not written to.
+///
+/// # Errors
+/// [`Error::Write`]; a regular target is then as it was.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    put(path, bytes, None, true).map_err(|source| Error::Write { path: path.into(), source })
+}
+
+fn put(path: &Path, bytes: &[u8], target: Option<std::fs::Metadata>, private: bool) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    // A temporary file is private unless something else is asked for.
+    std::fs::create_dir_all(folder)?;
+    // A temporary file is private unless something else is asked for. It is a new one, never an existing file or a link.
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".driftsweep-");
+    builder.prefix(TEMPORARY);
     #[cfg(unix)]
     if !private && target.is_none() {
         use std::os::unix::fs::PermissionsExt;
@@ -43,18 +55,85 @@ fn put(path: &Path, bytes: &[u8], private: bool) -> Result<()> {
         // that changes it for its other threads.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
+    let mut file = builder.tempfile_in(folder)?;
+    // Held while this writer lives: others see by it that the file is not left behind. Where the file system knows no
+    // locks, its age alone tells.
+    let _ = file.as_file().try_lock();
+    remove_left_behind(folder, file.as_file());
+    file.write_all(bytes)?;
     #[cfg(unix)]
-    if let Some(target) = target.filter(|target| !private && target.is_file()) {
+    if let Some(target) = target.filter(std::fs::Metadata::is_file) {
         use std::os::unix::fs::{MetadataExt, fchown};
         // Only root may give a file away, and some file systems know no owners. The mode comes last: a new owner changes it.
         let _ = fchown(file.as_file(), Some(target.uid()), Some(target.gid()));
-        file.as_file().set_permissions(target.permissions()).map_err(failed)?;
+        file.as_file().set_permissions(target.permissions())?;
     }
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    File::open(folder).and_then(|folder| folder.sync_all())
+}
+
+/// Removes the temporary files that killed writers have left in a folder; once a folder in the life of a process, because a
+/// folder may hold many files. `own` is a file that was made there just now: its time is that of the folder's own clock.
+fn remove_left_behind(folder: &Path, own: &File) {
+    static SEEN: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+    let new = {
+        let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get_or_insert_default().insert(folder.to_owned())
+    };
+    let Some(now) = own.metadata().and_then(|own| own.modified()).ok().filter(|_| new) else { return };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_temporary = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+        // What the name stands for is looked at, not what a link leads to.
+        let Some(known) = entry.metadata().ok().filter(|known| is_temporary && known.is_file()) else { continue };
+        let age = known.modified().ok().and_then(|then| now.duration_since(then).ok());
+        if age.is_none_or(|age| age < LEFT_AFTER) {
+            continue;
+        }
+        let path = entry.path();
+        if open_plain(&path, OpenOptions::new().read(true)).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Opens a lock file, which is made where it is missing. It is never emptied; a link in its place is not followed, and a pipe,
+/// a device or a folder is refused. `private` makes a new one that only its owner may read.
+///
+/// # Errors
+/// If it cannot be opened, or is no regular file.
+pub fn lock_file(path: &Path, private: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    if private {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = private;
+    open_plain(path, &mut options)
+}
+
+/// Opens a regular file by its own name: a link is not followed, and a pipe is not waited for.
+///
+/// # Errors
+/// If it cannot be opened, or is no regular file.
+pub fn open_plain(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.bits() as i32);
+    }
+    let file = options.open(path).map_err(|e| match std::fs::symlink_metadata(path) {
+        Ok(known) if known.is_symlink() => io::Error::new(
+            e.kind(),
+            "it is a symbolic link, which is not followed; put a regular file in its place, or remove it",
+        ),
+        _ => e,
+    })?;
+    // The file that was opened is asked, not its name: that may stand for another file by now.
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file; remove it")) }
 }
 
 /// Lower-case hexadecimal.
@@ -85,6 +164,74 @@ mod tests {
         assert_eq!(reader.join().unwrap(), b"through");
         assert!(matches!(write(folder.path(), b"x"), Err(Error::Write { .. })), "a folder is not a file");
     }
+
+    #[test]
+    fn a_private_file_takes_the_place_of_a_link_and_of_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("target"), "untouched").unwrap();
+        std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        for name in ["link", "pipe"] {
+            write_private(&at(name), b"new").unwrap();
+            assert!(std::fs::symlink_metadata(at(name)).unwrap().is_file(), "{name}");
+            assert_eq!(std::fs::read(at(name)).unwrap(), b"new");
+        }
+        assert_eq!(std::fs::read(at("target")).unwrap(), b"untouched");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let long_ago = std::time::SystemTime::now() - 2 * LEFT_AFTER;
+        let old = |name: &str| {
+            let file = File::create(at(name)).unwrap();
+            file.set_modified(long_ago).unwrap();
+            file
+        };
+        drop(old(".driftsweep-left"));
+        drop(old("a-file-of-somebody-else"));
+        let written = old(".driftsweep-written");
+        written.try_lock().unwrap();
+        std::fs::write(at(".driftsweep-new"), "").unwrap();
+        std::os::unix::fs::symlink("a-file-of-somebody-else", at(".driftsweep-link")).unwrap();
+        std::fs::create_dir(at(".driftsweep-folder")).unwrap();
+        write(&at("target"), b"x").unwrap();
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        let wanted = [
+            ".driftsweep-folder",
+            ".driftsweep-link",
+            ".driftsweep-new",
+            ".driftsweep-written",
+            "a-file-of-somebody-else",
+            "target",
+        ];
+        assert_eq!(left, wanted);
+    }
+
+    #[test]
+    fn a_lock_file_is_never_emptied_nor_reached_through_a_link_or_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("held"), "a word of its holder").unwrap();
+        lock_file(&at("held"), true).unwrap().try_lock().unwrap();
+        assert_eq!(std::fs::read(at("held")).unwrap(), b"a word of its holder");
+        std::os::unix::fs::symlink(at("held"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("made-by-link"), at("dangling")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        std::fs::create_dir(at("folder")).unwrap();
+        for name in ["link", "dangling", "pipe", "folder"] {
+            assert!(lock_file(&at(name), false).is_err(), "{name}");
+        }
+        assert!(!at("made-by-link").exists());
+        use std::os::unix::fs::PermissionsExt;
+        lock_file(&at("own"), true).unwrap();
+        assert_eq!(std::fs::metadata(at("own")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_file_keeps_its_mode_and_a_new_one_has_what_the_umask_leaves() {

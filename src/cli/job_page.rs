@@ -1,10 +1,11 @@
 //! The page of a job: for those who are asked to approve it, and those who want to know how it went.
 
 use std::fmt::Write;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use driftsweep::atomic;
 use driftsweep::fleet::{Fleet, Money};
 use driftsweep::policy::evidence;
 use driftsweep::retrain::approval::By;
@@ -173,7 +174,9 @@ fn signature_line(fleet: &Fleet, signed: &Signed, by: &str) -> String {
 fn last_lines(folder: &Path) -> Vec<String> {
     let mut bytes = Vec::new();
     for name in ["output.1.log", "output.log"] {
-        let Ok(mut file) = File::open(folder.join(name)) else { continue };
+        // The command may have put a link or a pipe in its place.
+        let opened = atomic::open_plain(&folder.join(name), OpenOptions::new().read(true));
+        let Ok(mut file) = opened else { continue };
         let length = file.metadata().map_or(0, |found| found.len());
         let read = file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES)));
         let _ = read.and_then(|_| file.take(LOG_BYTES).read_to_end(&mut bytes));

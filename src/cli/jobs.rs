@@ -107,7 +107,8 @@ pub struct SuperviseArgs {
 /// Runs the command of a run: started by a tick, and outlives it.
 pub fn supervise(args: &SuperviseArgs) -> anyhow::Result<u8> {
     let begun = Instant::now();
-    local::supervise(&args.folder, &|| begun.elapsed())?;
+    let key = local::read_key(&mut std::io::stdin().lock())?;
+    local::supervise(&args.folder, &key, &|| begun.elapsed())?;
     Ok(0)
 }
 
@@ -124,7 +125,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     let wanted =
         |job: &Job| args.in_state.as_ref().map_or(args.all || !job.state.is_final(), |state| state == job.state.name());
     let of_model = |job: &Job| args.model.as_ref().is_none_or(|model| *model == job.model);
-    let all: Vec<Job> = store.jobs("")?.into_iter().map(|versioned| versioned.job).filter(of_model).collect();
+    let all: Vec<Job> = store.jobs("")?.into_iter().map(shown).filter(of_model).collect();
     super::known_model(&fleet, args.model.as_deref(), !all.is_empty())?;
     let jobs: Vec<Job> = all.into_iter().filter(wanted).collect();
     if args.format == TextFormat::Json {
@@ -152,6 +153,11 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     }
     super::write_text(&table.to_string())?;
     Ok(0)
+}
+
+/// A job without what only the store and the supervisor of its run may know.
+fn shown(versioned: Versioned) -> Job {
+    Job { key: None, ..versioned.job }
 }
 
 /// A job as it is listed for programs.
@@ -192,7 +198,7 @@ fn turn(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<Tu
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open(Access::Read)?;
-    let job = find(&mut store, &args.job)?.job;
+    let job = shown(find(&mut store, &args.job)?);
     let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
     let runs = store.runs_of(&job.id)?;
     let outdated_baseline = outdated(&fleet, &mut store, &job)?;
@@ -216,6 +222,9 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     }
     for sentence in &sentences {
         writeln!(text, "  {}", super::shown(sentence))?;
+    }
+    if let Some(reason) = &job.about_answer {
+        writeln!(text, "\nanswer of its last run\n  {}", super::shown(reason))?;
     }
     super::write_text(&text)?;
     Ok(0)

@@ -61,7 +61,7 @@ pub struct PlaceArgs {
 }
 
 /// Names the store where the command line does not.
-const VARIABLE: &str = "DRIFTSWEEP_STORE";
+pub const VARIABLE: &str = "DRIFTSWEEP_STORE";
 
 impl StoreArgs {
     /// Opens the memory of a fleet, for what an access allows.

@@ -456,7 +456,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return message::usage(&error),
     };
-    let outcome = match message::choose(cli.log).map(|()| cli.command) {
+    let outcome = match message::choose(cli.log).and_then(|()| places_are_text()).map(|()| cli.command) {
         Err(error) => Err(error.into()),
         Ok(command) => dispatch(command),
     };
@@ -469,6 +469,17 @@ pub fn run() -> ExitCode {
             ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
         }
     }
+}
+
+/// That the variables that name places are UTF-8: one that is not would be taken for one that is not set.
+fn places_are_text() -> Result<(), Error> {
+    for name in [state::VARIABLE, memory::VARIABLE] {
+        if matches!(std::env::var(name), Err(std::env::VarError::NotUnicode(_))) {
+            let (what, reason) = (name.to_owned(), "is not UTF-8 text; choose another place".into());
+            return Err(Error::BadValue { what, reason });
+        }
+    }
+    Ok(())
 }
 
 fn dispatch(command: Command) -> anyhow::Result<u8> {

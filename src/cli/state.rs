@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{StringValueParser, TypedValueParser};
 use driftsweep::atomic::hex;
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Period};
@@ -19,11 +20,16 @@ use super::when::{When, now_or};
 pub struct FolderArgs {
     /// Folder for the journal of a running sweep and the history of those before
     /// [default: one for the fleet file in $DRIFTSWEEP_STATE, or .driftsweep/NAME beside the fleet file NAME.toml]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = text_path())]
     state: Option<PathBuf>,
     /// Folder for the history, which may be the address of one in an object store [default: history/ in the state]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = text_path())]
     history: Option<PathBuf>,
+}
+
+/// Paths of the state are text, in reports, in the store and for commands: one that is not UTF-8 is refused.
+fn text_path() -> impl TypedValueParser<Value = PathBuf> {
+    StringValueParser::new().map(PathBuf::from)
 }
 
 /// What a sweep keeps.
@@ -41,7 +47,7 @@ pub struct StateArgs {
 }
 
 /// Names the folder where the command line does not.
-const VARIABLE: &str = "DRIFTSWEEP_STATE";
+pub const VARIABLE: &str = "DRIFTSWEEP_STATE";
 
 /// A sweep that was killed is gone on with for so long; later it is another night's.
 const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(12);

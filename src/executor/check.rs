@@ -49,6 +49,13 @@ pub fn command(command: &fleet::Command, path: &str) -> Result<(), String> {
     }
 }
 
+/// The variables that the fleet file names for a command and that are not set here: the command goes without them.
+pub fn unset(command: &fleet::Command) -> Vec<&str> {
+    let set = super::environment::given(&command.env);
+    let is_set = |name: &str| set.iter().any(|(known, _)| known == name);
+    command.env.iter().map(String::as_str).filter(|name| !is_set(name)).collect()
+}
+
 /// Why a file cannot be run, if it cannot.
 fn problem(file: &Path) -> Option<String> {
     match std::fs::metadata(file) {
@@ -156,6 +163,7 @@ mod tests {
                 arguments: vec![program.into()],
                 folder: place.path().join(folder),
                 log_bytes: 1 << 10,
+                env: Vec::new(),
             };
             let found = command(&asked, &path).err().unwrap_or_default();
             assert!(found.contains(wanted) && found.is_empty() == wanted.is_empty(), "{program} in {folder}: {found}");

@@ -1,6 +1,6 @@
 //! The files of a run. Only their owner may read them, and what others write there is read with care.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -40,12 +40,56 @@ pub fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// How a file is opened that only its owner may read.
-pub fn private() -> OpenOptions {
+/// Makes a new file that only its owner may read, in place of whatever has its name: nothing that is there is opened, so a
+/// link is not followed and no other file is emptied.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn create(path: &Path) -> io::Result<File> {
+    clear(path)?;
     let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+    options.open(path)
+}
+
+/// Removes whatever has a name in the folder of a run: a file, a pipe, a folder; of a link the link alone.
+///
+/// # Errors
+/// If it cannot be removed.
+pub fn clear(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(known) if known.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    removed.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+}
+
+/// Removes a folder that stands where a file is to be written. What else stands there is replaced by the writing.
+///
+/// # Errors
+/// If it cannot be removed.
+pub fn clear_folder(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(known) if known.is_dir() => clear(path),
+        _ => Ok(()),
+    }
+}
+
+/// A path as text, for arguments, variables and JSON: there it must be whole, or it would name another file.
+///
+/// # Errors
+/// That it is not UTF-8, and the remedy.
+pub fn as_text(path: &Path) -> Result<&str, String> {
+    path.to_str().ok_or_else(|| {
+        format!(
+            "{}: the path is not UTF-8 text, so it cannot be handed on; rename the folder, or choose another one for the fleet \
+             file or with --state",
+            path.display()
+        )
+    })
 }
 
 /// Makes the folder of a run, if it is not there yet, so that only its owner can look into it.
@@ -68,6 +112,27 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_file_takes_the_place_of_anything_and_changes_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("target"), "untouched").unwrap();
+        fs::create_dir_all(at("folder/inner")).unwrap();
+        std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("made-by-link"), at("dangling")).unwrap();
+        fs::hard_link(at("target"), at("second-name")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        for name in ["folder", "link", "dangling", "second-name", "pipe", "missing"] {
+            std::io::Write::write_all(&mut create(&at(name)).unwrap(), b"new").unwrap();
+            let known = fs::symlink_metadata(at(name)).unwrap();
+            assert!(known.is_file() && known.len() == 3, "{name}");
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&known.permissions()) & 0o777, 0o600, "{name}");
+        }
+        assert_eq!(fs::read(at("target")).unwrap(), b"untouched");
+        assert!(!at("made-by-link").exists());
+    }
 
     #[cfg(unix)]
     #[test]

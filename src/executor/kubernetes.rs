@@ -134,7 +134,7 @@ pub(super) fn check(settings: &fleet::Kubernetes) -> Result<(), Failure> {
         started_at: Timestamp::UNIX_EPOCH,
         stop_at: Timestamp::UNIX_EPOCH,
         late: SignedDuration::ZERO,
-        hidden: Vec::new(),
+        key: String::new(),
         seen: false,
     };
     job(settings, &run, &name(&run), SignedDuration::from_hours(1)).map(drop)

@@ -1,27 +1,41 @@
 //! Training by a command on this machine. No shell reads it. It outlives the process that starts it: a supervisor of its
 //! own stops it when its time is up, keeps the end of its output, and writes down how it ended.
 //!
-//! In the folder of a run: `task.json` (what to run), `event.json` (the event), `lock` (held as long as the supervisor,
-//! or any process of the command that has not closed it, lives), `started` (never started twice; who supervises it),
-//! `group` (the command's process group), `reserve` (room for the result), `output.log` and `output.1.log` (the latest
-//! output), `answer.json` (what the command says it cost, and its new baseline, if it does), `cancel` (asks the supervisor
-//! to stop it), `result.json` (how it ended).
+//! In the folder of a run: `task.json` (what to run), `lock` (held as long as the supervisor, or any process of the command
+//! that has not closed it, lives), `started` (never started twice; who supervises it), `alive` (written every few seconds
+//! by the supervisor), `group` (the command's process group), `reserve` (room for the result), `output.log` and
+//! `output.1.log` (the latest output), `cancel` (asks the supervisor to stop it), `result.json` (how it ended). The command
+//! is told of the folder `exchange` within alone: `event.json` (the event), `answer.json` (what it says it cost, and its new
+//! baseline, if it does).
+//!
+//! # What a result is worth
+//!
+//! Whatever runs as the same user can write these files. So a result counts only if it repeats the key of the run, and a
+//! `cancel` only if it holds a hash of that key. The store has the key, and the supervisor is given it through a pipe; it is
+//! in no file of the run before the result, in no environment, and other processes of the user cannot read the supervisor's
+//! memory (on Linux, unless they are root). What no program can prevent between processes of one user: a command may end
+//! the supervisor, remove the files of its run, or read and change a store that is a file. It gains nothing by a forged
+//! result that it would not gain by ending with exit code 0.
 
-use std::fs::TryLockError;
-use std::io;
-use std::path::Path;
+use std::fs::{OpenOptions, TryLockError};
+use std::io::{self, BufRead, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 pub use super::supervise::supervise;
 
+use super::answer::Said;
+use super::environment;
 use super::files::{self, MOST_ANSWER};
 use super::processes::{ANSWER_FILE, Reach, Traces};
-use super::supervise::{GRACE, Task};
-use super::{Ended, Executor, Outcome, Progress, Run, Said};
+use super::supervise::{ALIVE, GRACE, Task, Written, stop_word};
+use super::{Ended, Executor, Outcome, Progress, Run};
 use crate::atomic;
+use crate::error::Error;
 use crate::fleet;
 use crate::http::Failure;
 
@@ -29,19 +43,50 @@ use crate::http::Failure;
 pub struct Local<'a> {
     /// What to run.
     pub command: &'a fleet::Command,
-    /// What supervises it: a program that calls [`supervise`] when it is given `supervise FOLDER`.
+    /// What supervises it: a program that calls [`supervise`] when it is given `supervise FOLDER`, with what [`read_key`] reads
+    /// from its standard input.
     pub program: &'a Path,
 }
 
 /// A supervisor that has not stopped its command so long after its time is gone.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
+/// A supervisor that has given no sign for so long is gone. It gives one every few seconds; but another machine may see the
+/// times of a shared folder a minute late.
+const SILENT: Duration = Duration::from_secs(300);
+
+/// The key of a run as a tick hands it to a supervisor: one line.
+///
+/// # Errors
+/// [`Error::BadValue`] if there is none, or not all of it: the tick was killed, or a person has started the supervisor.
+pub fn read_key(from: &mut dyn BufRead) -> Result<String, Error> {
+    let wrong = |reason: String| Error::BadValue { what: "key of the run".into(), reason };
+    let mut line = String::new();
+    from.take(1 << 10).read_line(&mut line).map_err(|e| wrong(e.to_string()))?;
+    let key = line.strip_suffix('\n').map(str::to_owned);
+    key.ok_or_else(|| wrong("standard input does not give it; a supervisor is started by a tick, not by hand".into()))
+}
+
+/// Where a command finds its event and leaves its answer.
+fn exchange(run: &Run) -> PathBuf {
+    run.folder.join("exchange")
+}
+
+/// Whether the command of a run has begun. Any trace of it tells: the command may have removed some of them, and must not be
+/// started again.
+fn has_begun(run: &Run) -> bool {
+    ["started", "group", "output.log"].into_iter().any(|name| run.folder.join(name).symlink_metadata().is_ok())
+}
+
 impl Executor for Local<'_> {
     fn start(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
-        let file = |name: &str| run.folder.join(name);
-        if file("started").exists() {
+        if has_begun(run) {
             return Ok(());
         }
+        let passing = |path: &Path, e: io::Error| Failure::passing(format!("{}: {e}", path.display()));
+        let (event, answer) = (exchange(run).join("event.json"), exchange(run).join("answer.json"));
+        let text = |path: &Path| files::as_text(path).map(str::to_owned).map_err(Failure::lasting);
+        let (event_text, answer_text) = (text(&event)?, text(&answer)?);
         let in_place = |text: &str| {
             let known = [
                 ("{model}", run.model.clone()),
@@ -50,52 +95,56 @@ impl Executor for Local<'_> {
                 ("{attempt}", run.attempt.to_string()),
                 ("{run}", run.name()),
                 ("{trigger}", run.trigger.clone()),
-                ("{event_file}", file("event.json").display().to_string()),
-                ("{answer_file}", file("answer.json").display().to_string()),
+                ("{event_file}", event_text.clone()),
+                ("{answer_file}", answer_text.clone()),
             ];
             replace(text, &known)
         };
         let mut variables: Vec<(String, String)> =
             run.variables().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        for (name, path) in [("DRIFTSWEEP_EVENT_FILE", "event.json"), (ANSWER_FILE, "answer.json")] {
-            variables.push((name.into(), file(path).display().to_string()));
-        }
+        variables.push(("DRIFTSWEEP_EVENT_FILE".into(), event_text.clone()));
+        variables.push((ANSWER_FILE.into(), answer_text.clone()));
+        // The folder of a fleet file that was named without one is empty: here.
+        let folder = std::path::absolute(Path::new(".").join(&self.command.folder))
+            .map_err(|e| passing(&self.command.folder, e))?;
+        text(&folder)?;
         let task = Task {
             arguments: self.command.arguments.iter().map(|argument| in_place(argument)).collect(),
-            // The folder of a fleet file that was named without one is empty: here.
-            folder: std::path::absolute(Path::new(".").join(&self.command.folder))
-                .map_err(|e| Failure::passing(format!("{}: {e}", self.command.folder.display())))?,
+            folder,
             variables,
+            env: self.command.env.clone(),
             within: -run.late,
             log_bytes: self.command.log_bytes,
         };
         let task = serde_json::to_vec_pretty(&task).map_err(|e| Failure::lasting(e.to_string()))?;
-        files::make_folder(&run.folder).map_err(|e| Failure::passing(format!("{}: {e}", run.folder.display())))?;
-        atomic::write_private(&file("event.json"), run.event.as_bytes())?;
-        atomic::write_private(&file("task.json"), &task)?;
-        let mut supervisor = Command::new(self.program);
-        supervisor.arg("supervise").arg(&run.folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        for name in &run.hidden {
-            supervisor.env_remove(name);
+        for folder in [run.folder.clone(), exchange(run)] {
+            files::make_folder(&folder).map_err(|e| passing(&folder, e))?;
         }
-        // Should this be a part of another training: what ends that one must not take the supervisor for one of its own.
+        atomic::write_private(&event, run.event.as_bytes())?;
+        atomic::write_private(&run.folder.join("task.json"), &task)?;
+        let mut supervisor = Command::new(self.program);
+        supervisor.arg("supervise").arg(&run.folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // It lives for days, and its environment can be read as long: it has no more than the command.
+        supervisor.env_clear().envs(environment::given(&self.command.env));
+        // Should this be a part of another training, whose variable the fleet file names: the variable is that of this run.
         supervisor.env_remove(ANSWER_FILE);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut supervisor, 0);
-        let spawned = supervisor.spawn();
+        let mut child = supervisor.spawn().map_err(|e| passing(self.program, e))?;
+        // One that is not given the key starts nothing.
+        let told = child.stdin.take().map(|mut pipe| pipe.write_all(format!("{}\n", run.key).as_bytes()));
         // Its end is known by its lock and its result, not by us; but it is not to stay a zombie while we live.
-        let mut child = spawned.map_err(|e| Failure::passing(format!("{}: {e}", self.program.display())))?;
         thread::spawn(move || drop(child.wait()));
-        Ok(())
+        told.unwrap_or(Ok(())).map_err(|e| Failure::passing(format!("its supervisor cannot be told its key: {e}")))
     }
 
     fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
         let file = |name: &str| run.folder.join(name);
-        if let Some(ended) = result(run)? {
+        if let Some(ended) = result(run) {
             return Ok(ended);
         }
         let passing = |e: io::Error| Failure::passing(format!("{}: {e}", file("lock").display()));
-        let lock = match files::private().read(true).write(true).open(file("lock")) {
+        let lock = match atomic::open_plain(&file("lock"), OpenOptions::new().read(true).write(true)) {
             Ok(lock) => lock,
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(passing(e)),
             // On another machine, or with another folder, it may well be under way. What is there and has no lock never began.
@@ -104,22 +153,25 @@ impl Executor for Local<'_> {
                     "its folder is not here: tick on the machine, and with the --state, that it was started with";
                 return Err(Failure::passing(reason));
             }
+            Err(_) if has_begun(run) => return without_supervisor(run),
             Err(_) => return Ok(Progress::NotStarted),
         };
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => {
+                // Not to be found among those that hold it.
+                drop(lock);
                 if run.late > OVERDUE
                     && let Some(traces) = Traces::read(&run.folder)
                 {
-                    traces.kill(GRACE);
+                    traces.with_holders_of(&file("lock")).kill(GRACE);
                 }
                 Ok(Progress::Running)
             }
             Err(TryLockError::Error(e)) => Err(passing(e)),
             // Whatever was asked before: its command has never begun.
-            Ok(()) if !file("started").exists() => Ok(Progress::NotStarted),
+            Ok(()) if !has_begun(run) => Ok(Progress::NotStarted),
             // It may have ended in the meantime.
-            Ok(()) => match result(run)? {
+            Ok(()) => match result(run) {
                 Some(ended) => Ok(ended),
                 None => without_supervisor(run),
             },
@@ -127,25 +179,39 @@ impl Executor for Local<'_> {
     }
 
     fn cancel(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
-        Ok(atomic::write_private(&run.folder.join("cancel"), b"")?)
+        let path = run.folder.join("cancel");
+        files::clear_folder(&path).map_err(|e| Failure::passing(format!("{}: {e}", path.display())))?;
+        Ok(atomic::write_private(&path, stop_word(&run.key).as_bytes())?)
     }
 }
 
-/// How a run ended, if it has.
-fn result(run: &Run) -> Result<Option<Progress>, Failure> {
-    // What is no file is no result.
-    let Some(bytes) = files::read(&run.folder.join("result.json"), MOST_ANSWER).ok().flatten() else {
-        return Ok(None);
+/// How a run ended, if it has. A result that does not repeat the key of the run was not written by its supervisor, and is none.
+fn result(run: &Run) -> Option<Progress> {
+    let bytes = files::read(&run.folder.join("result.json"), MOST_ANSWER).ok()??;
+    let Written { ended, key } = serde_json::from_slice(&bytes).ok()?;
+    if key != run.key {
+        return None;
+    }
+    // Runs that an older version has started have no folder for it.
+    let place = if exchange(run).exists() { exchange(run) } else { run.folder.clone() };
+    let answer = place.join("answer.json");
+    let said = match files::read(&answer, MOST_ANSWER) {
+        Ok(None) => Said::default(),
+        Ok(Some(bytes)) => Said::of(&bytes).unwrap_or_else(Said::nothing),
+        Err(e) => Said::nothing(e.to_string()),
     };
-    let ended: Ended = serde_json::from_slice(&bytes).map_err(|e| Failure::passing(format!("result.json: {e}")))?;
-    let said = files::read(&run.folder.join("answer.json"), MOST_ANSWER).ok().flatten();
-    let said = said.and_then(|bytes| serde_json::from_slice::<Said>(&bytes).ok());
-    let baseline = said.as_ref().and_then(Said::baseline);
-    Ok(Some(Progress::Ended(Ended { cost: said.and_then(|said| said.cost()), baseline, ..ended })))
+    let (cost, baseline, about_answer) = said.of_command(&answer.display().to_string());
+    Some(Progress::Ended(Ended { cost, baseline, about_answer, ..ended }))
 }
 
 /// How far a run is whose supervisor is gone without a result. It has not ended before all of its processes have: another
 /// attempt would run beside them.
+///
+/// Where its processes cannot be seen (another container, another machine, or this one before a restart) two things tell that
+/// it has ended: its lock is free, so no process of it lives that has kept what it was given; and its supervisor has given no
+/// sign for [`SILENT`], which also holds on file systems whose locks do not reach other machines. What remains is a command
+/// that closes all that it was given, in a container that outlives its supervisor. To wait for it until its time is up, as
+/// for a run without such a sign, would not end it either: only delay every other run of the model by as long.
 fn without_supervisor(run: &Run) -> Result<Progress, Failure> {
     let unknown = |why: &str| {
         let reason = format!(
@@ -154,13 +220,33 @@ fn without_supervisor(run: &Run) -> Result<Progress, Failure> {
         );
         Err(Failure::passing(reason))
     };
-    let gone =
-        |why: &str| Ok(Progress::Ended(Ended::new(Outcome::Failed, format!("it is gone without a result; {why}"))));
+    let gone = |why: &str| {
+        let forged = match run.folder.join("result.json").symlink_metadata() {
+            Ok(_) => " (result.json was not written by its supervisor, and does not count)",
+            Err(_) => "",
+        };
+        Ok(Progress::Ended(Ended::new(Outcome::Failed, format!("it is gone without a result{forged}; {why}"))))
+    };
     let Some(traces) = Traces::read(&run.folder) else {
         return unknown("its folder does not say where it ran");
     };
-    match traces.reach() {
-        Reach::Restarted => gone("the machine was restarted"),
+    let reach = traces.reach();
+    if reach != Reach::Here
+        && let Some(silence) = silence(run)
+        && silence < SILENT
+    {
+        return Err(Failure::passing(format!(
+            "its supervisor, which cannot be seen from here, gave a sign {} s ago; it counts as gone when it has given none \
+             for {} s",
+            silence.as_secs(),
+            SILENT.as_secs()
+        )));
+    }
+    match reach {
+        Reach::Restarted => gone("the machine was restarted, or it ran on another one, and it gives no sign any more"),
+        Reach::Elsewhere if silence(run).is_some() => {
+            gone("its supervisor, in another container, gives no sign any more; was the container ended?")
+        }
         Reach::Elsewhere => unknown("it was started in another container, whose processes cannot be seen from here"),
         Reach::Here => match &traces.end(GRACE)[..] {
             [] => gone("was the supervisor killed?"),
@@ -173,6 +259,20 @@ fn without_supervisor(run: &Run) -> Result<Progress, Failure> {
             }
         },
     }
+}
+
+/// For how long the supervisor of a run has given no sign, by the clock of its folder: that of this machine may be another.
+/// `None` if it never gave one, as those of older versions, or if the folder's clock cannot be read.
+fn silence(run: &Run) -> Option<Duration> {
+    let last = run.folder.join(ALIVE).symlink_metadata().ok()?.modified().ok()?;
+    let probe = run.folder.join("clock");
+    let now = files::create(&probe).and_then(|mut file| {
+        file.write_all(b"1")?;
+        file.sync_all()?;
+        file.metadata()?.modified()
+    });
+    let _ = files::clear(&probe);
+    Some(now.ok()?.duration_since(last).unwrap_or_default())
 }
 
 /// Puts values for names in a text, each once: what a value holds is not read again.
@@ -193,6 +293,15 @@ fn replace(text: &str, known: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_one_whole_line() {
+        assert_eq!(read_key(&mut &b"abc\nmore"[..]).unwrap(), "abc");
+        assert_eq!(read_key(&mut &b"\n"[..]).unwrap(), "");
+        for cut in ["", "abc"] {
+            assert!(read_key(&mut cut.as_bytes()).unwrap_err().to_string().contains("started by a tick"));
+        }
+    }
 
     #[test]
     fn a_value_is_put_in_place_once_and_not_read_again() {

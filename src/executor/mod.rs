@@ -4,7 +4,9 @@
 //! known, and starting it twice is starting it once.
 
 mod airflow;
+mod answer;
 pub mod check;
+pub mod environment;
 mod files;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
@@ -14,6 +16,8 @@ mod supervise;
 mod webhook;
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::atomic::hex;
 use crate::fleet::{self, Money};
 use crate::http::{Failure, Http};
 
@@ -47,8 +52,8 @@ pub struct Run {
     pub stop_at: Timestamp,
     /// For how long its time has been up; less than zero while it is not.
     pub late: SignedDuration,
-    /// Variables that it must not see.
-    pub hidden: Vec<String>,
+    /// What only the store and its supervisor know: its result repeats it. Empty for a run that an older version has noted.
+    pub key: String,
     /// Whether those who train have said before that they know it.
     pub seen: bool,
 }
@@ -113,6 +118,9 @@ pub struct Ended {
     pub cost: Option<Money>,
     /// Its new baseline, if it names one: a baseline file or a snapshot.
     pub baseline: Option<String>,
+    /// What is wrong with its answer, if anything is. That part of the answer is left out, and the outcome is what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about_answer: Option<String>,
 }
 
 /// How a run ended, in a word.
@@ -132,8 +140,18 @@ pub enum Outcome {
 impl Ended {
     /// How a run ended of which no more is known.
     pub fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
-        Self { outcome, reason: reason.into(), took: None, cost: None, baseline: None }
+        Self { outcome, reason: reason.into(), took: None, cost: None, baseline: None, about_answer: None }
     }
+}
+
+/// A key for a run that nobody can guess.
+///
+/// # Errors
+/// If the system gives no random bytes.
+pub fn new_key() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(hex(&bytes))
 }
 
 /// Trains. `now` is the real time, whatever time a pass is taken to be.
@@ -220,64 +238,18 @@ impl Executor for Missing {
     }
 }
 
-/// What a run says of its own end: a state, what it cost in the fleet's currency, a reason, and its new baseline.
-#[derive(Debug, Deserialize)]
-struct Said {
-    state: Option<String>,
-    cost: Option<f64>,
-    seconds: Option<f64>,
-    reason: Option<String>,
-    /// Whatever it is: what is no path must not spoil the rest of the answer.
-    baseline: Option<Value>,
-}
-
-/// More of a reason is not kept.
-const MOST_REASON: usize = 500;
-
-/// No path is longer.
-const MOST_PATH: usize = 4096;
-
 /// How far a run is of which a place says that it does not know it.
 fn unknown(run: &Run) -> Progress {
     if run.seen { Progress::Forgotten } else { Progress::NotStarted }
 }
 
-impl Said {
-    fn of(value: Value) -> Result<Self, Failure> {
-        // What it says is not repeated: it may be anything.
-        serde_json::from_value(value)
-            .map_err(|_| Failure::passing("its answer is not JSON with state, cost, seconds, reason and baseline"))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Amounts that are not valid, or negative, are left out.
-    fn cost(&self) -> Option<Money> {
-        self.cost.and_then(Money::of).filter(|cost| *cost >= Money::ZERO)
-    }
-
-    /// The new baseline as it is named. What is no text is passed on as it is, to be refused with its name.
-    fn baseline(&self) -> Option<String> {
-        match self.baseline.as_ref()? {
-            Value::String(path) => Some(path.chars().take(MOST_PATH).collect()),
-            other => Some(other.to_string().chars().take(MOST_PATH).collect()),
-        }
-    }
-
-    fn progress(self) -> Result<Progress, Failure> {
-        let outcome = match self.state.as_deref() {
-            Some("queued" | "running") => return Ok(Progress::Running),
-            Some("succeeded") => Outcome::Succeeded,
-            Some("failed") => Outcome::Failed,
-            Some("timed_out") => Outcome::TimedOut,
-            Some("cancelled") => Outcome::Cancelled,
-            _ => {
-                return Err(Failure::passing(
-                    "its state is none of queued, running, succeeded, failed, timed_out and cancelled",
-                ));
-            }
-        };
-        let (cost, baseline) = (self.cost(), self.baseline());
-        let took = self.seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
-        let reason = self.reason.unwrap_or_default().chars().take(MOST_REASON).collect();
-        Ok(Progress::Ended(Ended { outcome, reason, took, cost, baseline }))
+    #[test]
+    fn no_two_keys_are_alike() {
+        assert_ne!(new_key().unwrap(), new_key().unwrap());
+        assert_eq!(new_key().unwrap().len(), 64);
     }
 }

@@ -3,12 +3,15 @@
 //! A number alone does not name a process: after a restart of the machine, or in another container that shares the folder,
 //! it is somebody else's. So the boot, the PID namespace and the start time of the group's leader are noted with it, and a
 //! signal is sent only where all of them still agree. A process that has left the group is known by a variable that only
-//! this run has in its environment.
+//! this run has in its environment. On Linux the supervisor also knows all that is below it: what the command leaves behind
+//! comes to it, in whatever group, session and environment. Not known are processes that something else has started for the
+//! command (a container service, `at`, systemd); and on other systems, or once the supervisor was killed, those that have left
+//! the group and cleared their environment.
 
 #[cfg(target_os = "linux")]
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +51,10 @@ pub struct Traces {
     command: Option<Leader>,
     /// A variable that only this run has, as `NAME=VALUE`: its answer file has a path that no other run has.
     variable: Option<Vec<u8>>,
+    /// The process below which all others are of the run too: its supervisor, to which what the command leaves behind comes.
+    top: Option<i32>,
+    /// The lock of the run: whoever holds it open is of the run too.
+    lock: Option<PathBuf>,
 }
 
 /// What is read of a task.
@@ -117,6 +124,7 @@ fn namespace_of(process: &str) -> io::Result<String> {
 #[cfg(target_os = "linux")]
 struct Stat {
     ended: bool,
+    parent: i32,
     group: i32,
     began: u64,
 }
@@ -130,10 +138,13 @@ impl Stat {
         let rest = text.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
         let words: Vec<&str> = rest.split_ascii_whitespace().collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
-        match (words.first(), number(2), number(19)) {
-            (Some(state), Some(group), Some(began)) => {
-                Ok(Self { ended: matches!(*state, "Z" | "X"), group: i32::try_from(group).unwrap_or_default(), began })
-            }
+        match (words.first(), number(1), number(2), number(19)) {
+            (Some(state), Some(parent), Some(group), Some(began)) => Ok(Self {
+                ended: matches!(*state, "Z" | "X"),
+                parent: i32::try_from(parent).unwrap_or_default(),
+                group: i32::try_from(group).unwrap_or_default(),
+                began,
+            }),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a line of /proc is not understood")),
         }
     }
@@ -161,7 +172,19 @@ impl Traces {
     pub fn new(variables: &[(String, String)], supervisor: Leader, command: Option<Leader>) -> Self {
         let variable = variables.iter().find(|(name, _)| name == ANSWER_FILE);
         let variable = variable.map(|(name, value)| format!("{name}={value}").into_bytes());
-        Self { supervisor, command, variable }
+        Self { supervisor, command, variable, top: None, lock: None }
+    }
+
+    /// With all processes that this process, its supervisor, has below it: also those that have left the group and the
+    /// session, and that have cleared their environment.
+    pub fn with_all_below_this_process(self) -> Self {
+        Self { top: i32::try_from(std::process::id()).ok(), ..self }
+    }
+
+    /// With all processes but the supervisor that have the lock of the run open: commands are given it, and few close it. This
+    /// process must not have it open.
+    pub fn with_holders_of(self, lock: &Path) -> Self {
+        Self { lock: Some(lock.to_owned()), ..self }
     }
 
     /// Where its processes are to be looked for.
@@ -246,8 +269,12 @@ impl Traces {
                 _ => continue,
             };
             let Ok(stat) = Stat::of(number) else { continue };
+            if stat.ended {
+                continue;
+            }
             let in_group = group.is_some_and(|leader| leader.number == stat.group);
-            if !stat.ended && (in_group || (self.has_variable(number) && is_in(number, &namespace))) {
+            let known = in_group || self.top.is_some_and(|top| is_below(&stat, top));
+            if known || ((self.has_variable(number) || self.holds_lock(number)) && is_in(number, &namespace)) {
                 found.push(Process { number, handle });
             }
         }
@@ -263,6 +290,66 @@ impl Traces {
     }
 }
 
+#[cfg(target_os = "linux")]
+impl Traces {
+    /// Whether a process that is not the supervisor has the lock of the run open.
+    fn holds_lock(&self, number: i32) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let Some(lock) = self.lock.as_ref().filter(|_| number != self.supervisor.number) else { return false };
+        let same = |place: &Path| {
+            // What has another name is not asked: a file of a server that is away would not answer.
+            let named = fs::read_link(place).is_ok_and(|target| target.file_name() == lock.file_name());
+            let known = if named { fs::metadata(place).ok().zip(fs::metadata(lock).ok()) } else { None };
+            known.is_some_and(|(open, own)| (open.dev(), open.ino()) == (own.dev(), own.ino()))
+        };
+        let open = fs::read_dir(format!("/proc/{number}/fd")).into_iter().flatten().flatten();
+        open.map(|entry| entry.path()).any(|place| same(&place))
+    }
+}
+
+/// Whether a process has another one above it.
+#[cfg(target_os = "linux")]
+fn is_below(stat: &Stat, top: i32) -> bool {
+    let mut parent = stat.parent;
+    // No process has so many above it, unless some end while this looks.
+    for _ in 0..1000 {
+        match parent {
+            found if found == top => return true,
+            ..=1 => return false,
+            other => match Stat::of(other) {
+                Ok(above) => parent = above.parent,
+                Err(_) => return false,
+            },
+        }
+    }
+    false
+}
+
+/// Takes note of the end of processes that have come to this one, so that they do not stay listed for days; not of its own
+/// child, who is asked how it ended.
+#[cfg(target_os = "linux")]
+pub fn reap_others(child: u32) {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    if !matches!(waitid(WaitId::All, ended | WaitIdOptions::NOWAIT), Ok(Some(_))) {
+        return;
+    }
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let number = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        let Some(number) = number.filter(|number| u32::try_from(*number) != Ok(child)) else { continue };
+        if Stat::of(number).is_ok_and(|stat| stat.ended && stat.parent == own)
+            && let Some(number) = Pid::from_raw(number)
+        {
+            let _ = waitid(WaitId::Pid(number), ended);
+        }
+    }
+}
+
+/// Elsewhere no other process comes to this one.
+#[cfg(not(target_os = "linux"))]
+pub fn reap_others(_: u32) {}
+
 #[cfg(not(target_os = "linux"))]
 impl Traces {
     fn signal(&self, _: bool) -> Vec<i32> {
@@ -270,7 +357,7 @@ impl Traces {
     }
 
     fn processes(&self) -> Vec<Process> {
-        let _ = (&self.command, &self.variable);
+        let _ = (&self.command, &self.variable, self.top, &self.lock);
         Vec::new()
     }
 }

@@ -1,18 +1,20 @@
 //! The supervisor of a command: a process of its own that outlives the tick. It runs the command once, stops it in time,
 //! keeps the end of its output, and writes down how it ended.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use super::environment;
 use super::files;
 use super::processes::{Leader, Traces};
 use super::{Ended, Outcome};
@@ -25,13 +27,37 @@ pub(super) struct Task {
     pub(super) arguments: Vec<String>,
     pub(super) folder: PathBuf,
     pub(super) variables: Vec<(String, String)>,
+    /// Variables that the fleet file names for it; their values are in the supervisor's environment, not here.
+    #[serde(default)]
+    pub(super) env: Vec<String>,
     /// How long it may take.
     pub(super) within: SignedDuration,
     pub(super) log_bytes: u64,
 }
 
+/// How a run ended, as its supervisor writes it down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Written {
+    #[serde(flatten)]
+    pub(super) ended: Ended,
+    /// The key of the run. Older versions have none.
+    #[serde(default)]
+    pub(super) key: String,
+}
+
+/// What a `cancel` must hold: only who has the key of the run can write it, and it does not tell the key.
+pub(super) fn stop_word(key: &str) -> String {
+    atomic::hex(&Sha256::digest(format!("cancel {key}")))
+}
+
 /// How long a command has to end when it is asked to, before it is made to.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// The file that a supervisor writes again and again.
+pub(super) const ALIVE: &str = "alive";
+
+/// How often it does.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// How often is looked whether the command has ended, or is to.
 const SLICE: Duration = Duration::from_millis(50);
@@ -42,16 +68,30 @@ const RESULT_WITHIN: Duration = Duration::from_secs(7 * 86_400);
 /// The longest wait between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Runs the command of a run's folder, unless that was done already, and writes down how it ended. `elapsed` tells for how
-/// long this process has been at it, by a clock that nobody sets.
+/// Runs the command of a run's folder, unless that was done already, and writes down how it ended, with the key of the run.
+/// `elapsed` tells for how long this process has been at it, by a clock that nobody sets. This process must do nothing else:
+/// all processes below it are taken for those of the command.
 ///
 /// # Errors
 /// [`Error::Write`], [`Error::Unreadable`] for the folder's files.
-pub fn supervise(folder: &Path, elapsed: &dyn Fn() -> Duration) -> Result<()> {
+pub fn supervise(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior};
+        // What the command leaves behind comes to this process, wherever it has gone. Where the system refuses that, such a
+        // process is still known by its group and its variable.
+        let _ = set_child_subreaper(Some(getpid()));
+        // The key is in the memory of this process: no other process of the user is to read it there.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+    supervise_among(folder, key, elapsed, true)
+}
+
+/// The same; `alone` says whether all processes below this one are those of the command.
+fn supervise_among(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alone: bool) -> Result<()> {
     let file = |name: &str| folder.join(name);
     let failed = |name: &'static str| move |source| Error::Write { path: folder.join(name), source };
-    let lock = files::private().create(true).truncate(false).read(true).write(true).open(file("lock"));
-    let lock = lock.map_err(failed("lock"))?;
+    let lock = atomic::lock_file(&file("lock"), true).map_err(failed("lock"))?;
     match lock.try_lock() {
         Ok(()) => {}
         // Another supervisor has it.
@@ -67,17 +107,35 @@ pub fn supervise(folder: &Path, elapsed: &dyn Fn() -> Duration) -> Result<()> {
     let task: Task = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
     // Without room for its result nothing is started: the next tick tries again.
     let reserve = Reserve::new(folder)?;
+    let heart = beat(&file(ALIVE)).map_err(failed(ALIVE))?;
     let supervisor = Leader::of(std::process::id()).map_err(failed("started"))?;
     supervisor.note(&file("started"))?;
     // Held until the result is there: a run whose lock is free and that has no result is gone.
     let begun = elapsed();
-    let ended = run(folder, &task, supervisor, &lock, elapsed);
+    let ended = run(folder, (&task, key), (supervisor, alone), &lock, elapsed);
     let took = SignedDuration::try_from(elapsed().saturating_sub(begun)).ok();
-    let result = serde_json::to_vec_pretty(&Ended { took, ..ended })
+    let written = Written { ended: Ended { took, ..ended }, key: key.into() };
+    let result = serde_json::to_vec_pretty(&written)
         .map_err(|e| Error::BadValue { what: "result".into(), reason: e.to_string() })?;
     keep_trying(&mut || reserve.write(&result), &mut |pause| thread::sleep(pause))?;
+    drop(heart);
     drop(lock);
     Ok(())
+}
+
+/// Writes a file every few seconds, until what is returned is dropped or this process ends: by its time others see that the
+/// supervisor lives.
+fn beat(path: &Path) -> std::io::Result<Sender<()>> {
+    let mut file = files::create(path)?;
+    file.write_all(b"1")?;
+    let (heart, stopped) = channel::<()>();
+    thread::spawn(move || {
+        while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+            // In place: this takes no room on a disk that is full.
+            let _ = file.rewind().and_then(|()| file.write_all(b"1")).and_then(|()| file.sync_data());
+        }
+    });
+    Ok(heart)
 }
 
 /// Tries until it is done, with longer and longer pauses, for a week.
@@ -113,7 +171,7 @@ impl<'a> Reserve<'a> {
             bytes.extend_from_slice(&(state ^ (state >> 31)).to_le_bytes());
         }
         let write = || {
-            let mut file = files::private().create(true).truncate(true).write(true).open(&path)?;
+            let mut file = files::create(&path)?;
             file.write_all(&bytes)?;
             file.sync_all()
         };
@@ -125,6 +183,8 @@ impl<'a> Reserve<'a> {
     fn write(&self, result: &[u8]) -> Result<()> {
         let path = self.folder.join("result.json");
         let reserve = self.folder.join("reserve");
+        // Whatever the command has put there gives way.
+        files::clear_folder(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
         if atomic::write_private(&path, result).is_ok() || Self::fill(&reserve, &path, result).is_ok() {
             let _ = fs::remove_file(&reserve);
             return Ok(());
@@ -136,7 +196,7 @@ impl<'a> Reserve<'a> {
     }
 
     fn fill(reserve: &Path, path: &Path, result: &[u8]) -> std::io::Result<()> {
-        let mut file = files::private().write(true).open(reserve)?;
+        let mut file = atomic::open_plain(reserve, OpenOptions::new().write(true))?;
         file.write_all(result)?;
         file.set_len(result.len() as u64)?;
         file.sync_all()?;
@@ -144,7 +204,13 @@ impl<'a> Reserve<'a> {
     }
 }
 
-fn run(folder: &Path, task: &Task, supervisor: Leader, lock: &File, elapsed: &dyn Fn() -> Duration) -> Ended {
+fn run(
+    folder: &Path,
+    (task, key): (&Task, &str),
+    (supervisor, alone): (Leader, bool),
+    lock: &File,
+    elapsed: &dyn Fn() -> Duration,
+) -> Ended {
     let failed = |reason: String| Ended::new(Outcome::Failed, reason);
     let Some((program, arguments)) = task.arguments.split_first() else { return failed("no command".into()) };
     let log = Arc::new(Mutex::new(Log::new(folder, task.log_bytes)));
@@ -160,6 +226,12 @@ fn run(folder: &Path, task: &Task, supervisor: Leader, lock: &File, elapsed: &dy
         let _ = leader.note(&folder.join("group"));
     }
     let traces = Traces::new(&task.variables, supervisor, leader);
+    let traces = if alone { traces.with_all_below_this_process() } else { traces };
+    let stop_word = stop_word(key);
+    let is_called_off = || {
+        let found = files::read(&folder.join("cancel"), files::MOST_ANSWER).ok().flatten();
+        found.is_some_and(|found| found == stop_word.as_bytes())
+    };
     let pipes: [Option<Box<dyn Read + Send>>; 2] =
         [child.stdout.take().map(|p| Box::new(p) as _), child.stderr.take().map(|p| Box::new(p) as _)];
     let (written, all_written) = channel::<()>();
@@ -180,7 +252,10 @@ fn run(folder: &Path, task: &Task, supervisor: Leader, lock: &File, elapsed: &dy
     let mut stopped = None;
     while !has_ended(&mut child) {
         thread::sleep(SLICE);
-        if folder.join("cancel").exists() {
+        if alone {
+            super::processes::reap_others(child.id());
+        }
+        if is_called_off() {
             stopped = Some(Outcome::Cancelled);
         } else if SignedDuration::try_from(elapsed().saturating_sub(begun)).is_ok_and(|took| took >= task.within) {
             stopped = Some(Outcome::TimedOut);
@@ -215,7 +290,9 @@ fn run(folder: &Path, task: &Task, supervisor: Leader, lock: &File, elapsed: &dy
 
 fn start(task: &Task, program: &str, arguments: &[String], lock: &File) -> std::io::Result<Child> {
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(&task.folder).envs(task.variables.iter().map(|(name, value)| (name, value)));
+    command.args(arguments).current_dir(&task.folder);
+    command.env_clear().envs(environment::given(&task.env));
+    command.envs(task.variables.iter().map(|(name, value)| (name, value)));
     // The lock lives on in the command: as long as it does, the run is not gone.
     command.stdin(Stdio::from(lock.try_clone()?)).stdout(Stdio::piped()).stderr(Stdio::piped());
     // And under a second number, for commands that close their standard input or read something else there.
@@ -286,7 +363,7 @@ impl Log {
     }
 
     fn create(path: &Path) -> Option<File> {
-        files::private().create(true).truncate(true).write(true).open(path).ok()
+        files::create(path).ok()
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -355,6 +432,7 @@ mod tests {
                 arguments: ["sleep", "0.4"].map(str::to_owned).into(),
                 folder: folder.path().into(),
                 variables: Vec::new(),
+                env: Vec::new(),
                 within: SignedDuration::from_hours(1),
                 log_bytes: 1000,
             };
@@ -365,10 +443,10 @@ mod tests {
                 // A jump after the command has been started.
                 if looks.get() > 2 { Duration::from_secs(3600 * hours) } else { Duration::ZERO }
             };
-            supervise(folder.path(), &elapsed).unwrap();
+            supervise_among(folder.path(), "the key", &elapsed, false).unwrap();
             let result = fs::read(folder.path().join("result.json")).unwrap();
-            let ended: Ended = serde_json::from_slice(&result).unwrap();
-            assert_eq!(ended.outcome, wanted);
+            let Written { ended, key } = serde_json::from_slice(&result).unwrap();
+            assert_eq!((ended.outcome, &*key), (wanted, "the key"));
             assert!(!folder.path().join("reserve").exists());
         }
     }

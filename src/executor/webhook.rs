@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::answer::Said;
 use super::files::{self, MOST_ANSWER};
-use super::{Executor, Progress, Run, Said, unknown};
+use super::{Executor, Progress, Run, unknown};
 use crate::atomic;
 use crate::fleet;
 use crate::http::{Answer, Failure, Http, Request};
@@ -39,11 +40,17 @@ impl Webhook<'_> {
     }
 }
 
+/// How far a run is by an answer.
+fn answered(bytes: &[u8], place: &str) -> Result<Progress, Failure> {
+    let said = Said::of(bytes).map_err(|reason| Failure::passing(format!("{place} {reason}")))?;
+    said.progress(place)
+}
+
 impl Executor for Webhook<'_> {
     fn start(&self, run: &Run, now: Timestamp) -> Result<(), Failure> {
         let mut body = run.context();
         if let Some(file) = self.result_file(run) {
-            body["result_file"] = Value::from(file.to_string_lossy());
+            body["result_file"] = Value::from(files::as_text(&file).map_err(Failure::lasting)?);
         }
         match self.send(&[], Request::post(&body), run, now)? {
             // It is known there.
@@ -60,7 +67,7 @@ impl Executor for Webhook<'_> {
     fn poll(&self, run: &Run, now: Timestamp) -> Result<Progress, Failure> {
         if let Some(file) = self.result_file(run) {
             return match files::read(&file, MOST_ANSWER) {
-                Ok(Some(bytes)) => Said::of(serde_json::from_slice(&bytes).unwrap_or_default())?.progress(),
+                Ok(Some(bytes)) => answered(&bytes, "its result file"),
                 // The mark may be in the folder of another state.
                 Ok(None) if run.seen || self.mark(run).exists() => Ok(Progress::Running),
                 Ok(None) => Ok(Progress::NotStarted),
@@ -71,7 +78,10 @@ impl Executor for Webhook<'_> {
             Answer { status: 404, .. } => Ok(unknown(run)),
             // It says that it knew it once.
             Answer { status: 410, .. } => Ok(Progress::Forgotten),
-            answer => Said::of(answer.good()?)?.progress(),
+            answer => {
+                answer.good()?;
+                answered(&answer.body, "its answer")
+            }
         }
     }
 

@@ -236,16 +236,3 @@ impl ChannelTable {
         })
     }
 }
-
-impl Channel {
-    /// Variables of the environment that hold its secrets.
-    pub fn variables(&self) -> Vec<&str> {
-        let sources: Vec<&Source> = match &self.way {
-            Way::File(_) => vec![],
-            Way::Webhook { url, secret, .. } => url.source().into_iter().chain(secret).collect(),
-            Way::Email(email) => email.password.iter().collect(),
-            Way::Kafka { secrets, .. } => secrets.values().collect(),
-        };
-        sources.into_iter().filter_map(Source::variable).collect()
-    }
-}

@@ -292,6 +292,11 @@ impl Fleet {
     /// # Errors
     /// [`Error::Fleet`] with the line.
     pub fn read(path: &Path, base: &Options) -> Result<Self> {
+        // Paths beside it are text, in reports and in the store: they would name other files.
+        if std::path::absolute(path).is_ok_and(|absolute| absolute.to_str().is_none()) {
+            let reason = "its path is not UTF-8 text; rename the file, or the folder that it is in".into();
+            return Err(Error::Fleet { path: path.into(), line: None, reason });
+        }
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
         let text = String::from_utf8(bytes).map_err(|e| Error::Fleet {
             path: path.into(),

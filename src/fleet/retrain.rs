@@ -132,16 +132,6 @@ impl Executor {
             Self::Airflow(_) => "airflow",
         }
     }
-
-    /// Variables of the environment that hold its secrets.
-    pub fn variables(&self) -> Vec<&str> {
-        let sources = match self {
-            Self::Command(_) | Self::Kubernetes(_) => vec![],
-            Self::Webhook(webhook) => vec![webhook.url.source(), webhook.secret.as_ref()],
-            Self::Airflow(airflow) => vec![airflow.url.source(), airflow.token.as_ref(), airflow.password.as_ref()],
-        };
-        sources.into_iter().flatten().filter_map(Source::variable).collect()
-    }
 }
 
 /// A command and its arguments; no shell reads them.
@@ -153,6 +143,9 @@ pub struct Command {
     pub folder: PathBuf,
     /// So much of its output is kept, the latest.
     pub log_bytes: u64,
+    /// Variables of the environment that it is given beside those that every command is given: its credentials.
+    #[serde(default)]
+    pub env: Vec<String>,
 }
 
 /// An address that is told to train.
@@ -236,6 +229,7 @@ pub(super) struct RetrainTable {
     command: Option<Vec<String>>,
     folder: Option<String>,
     log_bytes: Option<u64>,
+    env: Option<Vec<String>>,
     webhook: Option<WebhookTable>,
     kubernetes: Option<KubernetesTable>,
     airflow: Option<AirflowTable>,
@@ -295,6 +289,27 @@ pub(super) fn text(what: &str, value: &str) -> Checked<()> {
     if fine { Ok(()) } else { Err(format!("{what} = \"{}\" is no name", value.escape_debug())) }
 }
 
+/// The name of a variable that a command is given. No patterns: one such as `AWS_*` lets through what nobody thought of.
+fn variable(name: &str) -> Checked<String> {
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let shown = name.escape_debug();
+    match name {
+        "" => Err("env holds an empty name; give the names of variables".into()),
+        _ if name.contains(['*', '?', '[']) => Err(format!(
+            "env = \"{shown}\" is a pattern, which could let through secrets that nobody meant; give each name, such as \
+             \"AWS_ACCESS_KEY_ID\""
+        )),
+        _ if name.contains('=') => Err(format!(
+            "env = \"{}\" gives a value; give the name alone, and set the variable where driftsweep is started",
+            name.split('=').next().unwrap_or_default().escape_debug()
+        )),
+        _ if name.len() <= 256 && is_name(name) && !name.starts_with(|first: char| first.is_ascii_digit()) => {
+            Ok(name.to_owned())
+        }
+        _ => Err(format!("env = \"{shown}\" is not the name of a variable: letters, digits and _ only")),
+    }
+}
+
 fn places(what: &str, value: usize) -> Checked<usize> {
     if (1..=100_000).contains(&value) { Ok(value) } else { Err(format!("{what} = {value} must be 1 or more")) }
 }
@@ -331,13 +346,24 @@ impl RetrainTable {
     /// # Errors
     /// The reason, for a setting that is none.
     pub(super) fn over(&self, fleet: &Self, folder: &Path) -> Checked<Option<Retrain>> {
-        let Some(executor) = self.executor(folder)?.map_or_else(|| fleet.executor(folder), |own| Ok(Some(own)))? else {
+        // The settings of a command are each taken from the nearest table, as all others are.
+        let shared = Self {
+            folder: self.folder.clone().or_else(|| fleet.folder.clone()),
+            log_bytes: self.log_bytes.or(fleet.log_bytes),
+            env: self.env.clone().or_else(|| fleet.env.clone()),
+            ..Self::default()
+        };
+        let own = self.executor(&shared, folder)?;
+        let Some(executor) = own.map_or_else(|| fleet.executor(&shared, folder), |own| Ok(Some(own)))? else {
             let blank = Self { team: None, ..self.clone() };
             return match format!("{blank:?}") == format!("{:?}", Self::default()) {
                 true => Ok(None),
                 false => Err("retrain says nothing of how; give command, webhook, kubernetes or airflow".into()),
             };
         };
+        if self.env.is_some() && !matches!(executor, Executor::Command(_)) {
+            return Err("env names variables for a command, and the model is not trained by one; remove env".into());
+        }
         let x = |what, own: Option<f64>, fleet: Option<f64>, most| number(what, own.or(fleet).unwrap_or(0.0), most);
         let gpu_hours = x("gpu_hours", self.gpu_hours, fleet.gpu_hours, 1e6)?;
         let cpu_hours = x("cpu_hours", self.cpu_hours, fleet.cpu_hours, 1e6)?;
@@ -387,7 +413,8 @@ impl RetrainTable {
         }))
     }
 
-    fn executor(&self, folder: &Path) -> Checked<Option<Executor>> {
+    /// What runs a training, if this table says so; `shared` holds the settings of commands.
+    fn executor(&self, shared: &Self, folder: &Path) -> Checked<Option<Executor>> {
         let command = self.command.as_ref().map(|arguments| {
             if arguments.first().is_none_or(|program| program.trim().is_empty()) {
                 return Err("command runs nothing: its first word is the program".to_owned());
@@ -397,8 +424,9 @@ impl RetrainTable {
             }
             Ok(Executor::Command(Command {
                 arguments: arguments.clone(),
-                folder: self.folder.as_ref().map_or_else(|| folder.to_owned(), |own| folder.join(own)),
-                log_bytes: self.log_bytes.unwrap_or(10 << 20).max(1 << 10),
+                folder: shared.folder.as_ref().map_or_else(|| folder.to_owned(), |own| folder.join(own)),
+                log_bytes: shared.log_bytes.unwrap_or(10 << 20).max(1 << 10),
+                env: shared.env.iter().flatten().map(|name| variable(name)).collect::<Checked<_>>()?,
             }))
         });
         let webhook = self.webhook.as_ref().map(|table| {

@@ -89,14 +89,6 @@ impl Source {
             false => Ok(Secret::from(text.to_owned())),
         }
     }
-
-    /// The variable, where it is one.
-    pub fn variable(&self) -> Option<&str> {
-        match self {
-            Self::Variable(name) => Some(name),
-            Self::File(_) => None,
-        }
-    }
 }
 
 impl fmt::Display for Source {

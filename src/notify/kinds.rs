@@ -65,6 +65,7 @@ pub const KINDS: &[Kind] = &[
         json!({
             "step": "succeed", "model": "churn", "attempt": 1, "cost": "612.50", "spent": "$612.50",
             "about_baseline": "the baseline is from 2026-10-01, before the training of 2026-11-26",
+            "about_answer": "answer.json: cost is text; give an amount of money, 0 or more; it is left out",
         })
     }),
     kind("job.retry", Topic::Job, || {

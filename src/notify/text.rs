@@ -86,6 +86,9 @@ and {{ f.more }} more
 {{ f.taken }} of {{ f.budget }} are spent or set aside for {{ f.month }}; forecast {{ f.forecast }}
 {%- else -%}
 {{ kind }}: {{ f.reason | default('') }}
+{%- endif %}
+{%- if f.about_answer %}
+{{ f.about_answer }}
 {%- endif %}";
 
 impl Letter {

@@ -43,6 +43,13 @@ pub struct Job {
     /// What became of the baseline, once the model was trained; absent from jobs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Renewal>,
+    /// What is wrong with the answer of its last run, if anything is: that part of the answer is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about_answer: Option<String>,
+    /// What only the store and the supervisor of the run that is under way know: a result that does not repeat it was written
+    /// by somebody else. Absent while nothing runs, and from runs that older versions started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// What became of the baseline of a model that was trained.
@@ -377,6 +384,8 @@ impl Job {
             spent: Money::ZERO,
             stopping: None,
             baseline: None,
+            about_answer: None,
+            key: None,
         }
     }
 
@@ -439,6 +448,9 @@ impl Job {
             }
             (state, step) => return Err(Illegal { state: state.name(), step: step.name() }),
         };
+        if !matches!(job.state, State::Running { .. }) {
+            job.key = None;
+        }
         Ok(job)
     }
 }

@@ -25,7 +25,7 @@ pub use renew::{Kept, Setting, has_baseline, in_use, keep, set};
 pub use worth::reckon;
 
 use crate::error::{Error, Result};
-use crate::executor::{Logins, Run};
+use crate::executor::{self, Logins, Run};
 use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
@@ -387,11 +387,6 @@ fn run_of(
     };
     let late = late(stop_at, noted, now, means.clock);
     let folder = folder_of(means.state, &job.id, noted.attempt);
-    let executors = fleet.models.iter().filter_map(|model| Some(model.retrain.as_ref()?.executor.variables()));
-    let channels = fleet.channels.iter().map(crate::fleet::Channel::variables);
-    let kept = std::iter::once(noted.retrain.executor.variables());
-    let mut hidden: Vec<String> = executors.chain(channels).chain(kept).flatten().map(str::to_owned).collect();
-    hidden.push("DRIFTSWEEP_STORE".into());
     Ok(Run {
         fleet: fleet.name.clone(),
         model: job.model.clone(),
@@ -403,7 +398,7 @@ fn run_of(
         started_at: noted.started_at,
         stop_at,
         late,
-        hidden,
+        key: job.key.clone().unwrap_or_default(),
         seen: noted.seen,
     })
 }
@@ -473,9 +468,13 @@ fn advance(
     actor: &str,
 ) -> Result<Option<Versioned>> {
     let before = &versioned.job;
-    let job = before
+    let mut job = before
         .apply(step, now)
         .map_err(|illegal| Error::BadValue { what: format!("job {}", before.id), reason: illegal.to_string() })?;
+    if let (State::Queued { .. }, State::Running { .. }) = (&before.state, &job.state) {
+        let key = executor::new_key();
+        job.key = Some(key.map_err(|e| Error::BadValue { what: "/dev/urandom".into(), reason: e.to_string() })?);
+    }
     if !store.set_job(&job, versioned.version)? {
         return Ok(None);
     }
@@ -509,6 +508,9 @@ fn advance(
         store.end_run(&job.id, attempt, now, outcome, cost)?;
         body["attempt"] = attempt.into();
         body["cost"] = cost.plain().into();
+        if let Some(reason) = &job.about_answer {
+            body["about_answer"] = reason.clone().into();
+        }
     }
     amounts::as_text(&mut body);
     if job.state.is_final() {

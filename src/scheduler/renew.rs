@@ -43,13 +43,12 @@ pub fn keep(model: &Model, named: &str, folder: &Path, state: &Path, at: Timesta
     }
     let place = match storage::is_remote(named) {
         true => named.to_owned(),
-        false => absolute(&folder.join(named)),
+        false => as_text(&absolute(&folder.join(named)))?,
     };
-    let kept = |hash: &str| {
-        let name = format!("{}.baseline", hash.get(..32).unwrap_or(hash));
-        PathBuf::from(absolute(&state.join("baselines").join(baseline::file_name(&model.name)).join(name)))
-    };
-    let as_text = |path: &Path| path.to_string_lossy().into_owned();
+    let kept_in = absolute(&state.join("baselines").join(baseline::file_name(&model.name)));
+    // Its path is kept as text, in the store.
+    as_text(&kept_in)?;
+    let kept = |hash: &str| kept_in.join(format!("{}.baseline", hash.get(..32).unwrap_or(hash)));
     if Baseline::is_one(Path::new(&place)) {
         let file = BaselineFile::open(Path::new(&place))?;
         file.check_for(model)?;
@@ -60,22 +59,23 @@ pub fn keep(model: &Model, named: &str, folder: &Path, state: &Path, at: Timesta
         // The next training may write to the same path.
         let copy = kept(file.content_hash());
         storage::write(&copy, file.bytes())?;
-        return Ok(Kept { place: as_text(&copy), content_hash });
+        return Ok(Kept { place: as_text(&copy)?, content_hash });
     }
     if model.options.convention.is_some_and(|rules| rules.convention.needs_values()) {
         baseline::training_snapshot(&place)?;
         let content_hash = baseline::content_hash(&place);
         return Ok(Kept { place, content_hash });
     }
-    // Written beside, and named by its content once that is known.
-    let draft = kept(&format!("draft-{}", std::process::id()));
+    // Written beside, and named by its content once that is known. One that is left of a killed process is removed by a later
+    // writer in the folder.
+    let draft = kept(&format!(".driftsweep-draft-{}", std::process::id()));
     Baseline::of_model(&CpuCounter, model, &place, at.to_string())?.write(&draft)?;
     let file = BaselineFile::open(&draft);
     let done = file.and_then(|file| {
         file.check_for(model)?;
         let whole = kept(file.content_hash());
         std::fs::rename(&draft, &whole).map_err(|source| Error::Write { path: whole.clone(), source })?;
-        Ok(Kept { place: as_text(&whole), content_hash: Some(file.content_hash().to_owned()) })
+        Ok(Kept { place: as_text(&whole)?, content_hash: Some(file.content_hash().to_owned()) })
     });
     if done.is_err() {
         let _ = std::fs::remove_file(&draft);
@@ -96,8 +96,16 @@ pub fn has_baseline(model: &Model) -> Result<()> {
     Err(Error::BadValue { what: format!("model '{}'", model.name), reason })
 }
 
-fn absolute(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A path as it is kept in the store, where it must be whole.
+fn as_text(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| Error::BadValue {
+        what: shown(path),
+        reason: "the path is not UTF-8 text; rename the folder, or choose another one with --state".into(),
+    })
 }
 
 /// The place of the baseline that a model is compared with now.

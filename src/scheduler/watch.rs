@@ -78,7 +78,15 @@ impl Pass<'_> {
         // The order is random, so that it is not always the same runs for which there is no time.
         let now = self.now;
         runs.sort_by_cached_key(|watched| Sha256::digest(format!("{now} {}", watched.run.name())).to_vec());
-        let (means, begun, next) = (self.means, (self.means.elapsed)(), AtomicUsize::new(0));
+        // Those whose time was found to be up are told to stop, which takes no other pass.
+        let stopping = self.see_to(runs, ledger)?;
+        self.see_to(stopping, ledger)?;
+        Ok(())
+    }
+
+    /// Sees to runs, many at once: those that are to be seen to again, because they are to be stopped from now on.
+    fn see_to<'a>(&mut self, runs: Vec<Watched<'a>>, ledger: &mut Ledger) -> Result<Vec<Watched<'a>>> {
+        let (means, begun, next, now) = (self.means, (self.means.elapsed)(), AtomicUsize::new(0), self.now);
         // A value of its own, so that the workers do not hold on to the pass.
         let logins = std::mem::take(&mut self.logins);
         let logins_here = &logins;
@@ -101,23 +109,31 @@ impl Pass<'_> {
                 scope.spawn(move || work(tell));
             }
             drop(tell);
-            let mut seen_to = 0;
+            let (mut seen_to, mut again) = (0, HashMap::new());
             for (at, progress) in told {
-                self.conclude(&runs[at], progress, ledger)?;
+                if let Some(stopping) = self.conclude(&runs[at], progress, ledger)? {
+                    again.insert(at, stopping);
+                }
                 seen_to += 1;
             }
-            Ok(seen_to)
-        })?;
+            Ok((seen_to, again))
+        });
         self.logins = logins;
+        let (seen_to, mut again) = seen_to?;
         for watched in runs.iter().skip(seen_to) {
             let reason = "it was not asked: places before it took too long to answer";
             self.trouble(&watched.run, reason.into(), false);
         }
-        Ok(())
+        let stopping = runs.into_iter().enumerate();
+        Ok(stopping.filter_map(|(at, watched)| Some(Watched { job: again.remove(&at)?, ..watched })).collect())
     }
 
     fn trouble(&mut self, run: &Run, reason: String, lasting: bool) {
-        self.passed.troubles.push(Trouble { model: run.model.clone(), run: run.name(), reason, lasting });
+        let trouble = Trouble { model: run.model.clone(), run: run.name(), reason, lasting };
+        // A run that is seen to twice is told of once.
+        if !self.passed.troubles.contains(&trouble) {
+            self.passed.troubles.push(trouble);
+        }
     }
 
     /// Notes that a place does not know a run any more. It may be under way all the same: it is not started again.
@@ -132,13 +148,13 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Draws the consequences of how far a run is.
+    /// Draws the consequences of how far a run is: its job, where that was noted to be stopped just now.
     fn conclude(
         &mut self,
         watched: &Watched<'_>,
         progress: std::result::Result<Progress, Failure>,
         ledger: &mut Ledger,
-    ) -> Result<()> {
+    ) -> Result<Option<Versioned>> {
         let Watched { job: versioned, noted, declared, run } = watched;
         let job = &versioned.job;
         let news = !noted.seen || noted.lost_at.is_some();
@@ -169,16 +185,17 @@ impl Pass<'_> {
                 }
                 if run.late >= SignedDuration::ZERO && job.stopping.is_none() {
                     let (by, reason) = (ITSELF.into(), "it took longer than its timeout".into());
-                    self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: true } })?;
-                    return Ok(());
+                    // Noted before anybody is told: if this program is killed in between, the next pass tells them.
+                    return self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: true } });
                 }
                 // Those who train have a while to stop and say what it cost; after that nobody waits for their word.
                 if run.late < GRACE {
-                    return Ok(());
+                    return Ok(None);
                 }
                 Ended::new(Outcome::TimedOut, "it took longer than its timeout")
             }
         };
+        let about_answer = ended.about_answer.clone();
         let lasted = lasted(noted, self.now, clock);
         let within = run.stop_at.duration_since(run.started_at);
         let cost = match (ended.cost, ended.outcome) {
@@ -212,8 +229,13 @@ impl Pass<'_> {
             Step::Succeed { baseline: baseline @ Renewal::Refused { .. }, .. } => baseline.sentence(),
             _ => None,
         };
-        if self.advance(versioned, step)?.is_some() {
+        let versioned =
+            Versioned { job: Job { about_answer: about_answer.clone(), ..job.clone() }, version: versioned.version };
+        if self.advance(&versioned, step)?.is_some() {
             if let Some(reason) = refused {
+                self.trouble(run, reason, true);
+            }
+            if let Some(reason) = about_answer {
                 self.trouble(run, reason, true);
             }
             let (from, to) = ledger.span(&self.fleet.zone);
@@ -221,7 +243,7 @@ impl Pass<'_> {
                 ledger.settle(&job.model, &noted.retrain.team, noted.committed, cost);
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

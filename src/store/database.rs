@@ -13,6 +13,7 @@ use sqlx::query::Query;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::atomic;
 use crate::error::{Error, Result};
 
 /// The schema, in steps that are never changed once released. Each is the same text for both databases.
@@ -182,10 +183,11 @@ impl Database {
 
     fn file_lock(&self, of: &str) -> Result<Option<File>> {
         let Some(file) = &self.file else { return Ok(None) };
-        let mut path = file.clone().into_os_string();
+        // One database has one lock, also where it is named through a link.
+        let mut path = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone()).into_os_string();
         path.push(format!("-{of}.lock"));
         let path = PathBuf::from(path);
-        File::create(&path).map(Some).map_err(|source| Error::Write { path, source })
+        atomic::lock_file(&path, false).map(Some).map_err(|source| Error::Write { path, source })
     }
 
     /// The right to act for whatever has this number; `None` if another process has it.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::report::Feature;
+use crate::atomic;
 use crate::error::{Error, Result};
 use crate::storage::limit;
 
@@ -85,7 +86,9 @@ impl Journal {
         let path = folder.join("sweep.journal");
         let failed = |source| Error::Write { path: path.clone(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        let file = atomic::open_plain(&path, &mut options).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: folder.into() }),

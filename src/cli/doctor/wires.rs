@@ -18,6 +18,10 @@ pub fn executor(executor: &Executor, findings: &mut Findings) {
             if let Err(reason) = check::command(command, &path) {
                 findings.add(Level::Broken, "retrain", reason);
             }
+            for name in check::unset(command) {
+                let reason = format!("the variable {name} is not set here, so the command goes without it; set it");
+                findings.add(Level::Warning, "retrain.env", reason);
+            }
         }
         Executor::Webhook(webhook) => {
             secrets("retrain.webhook", address(&webhook.url).chain(&webhook.secret), findings);

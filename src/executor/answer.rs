@@ -1,0 +1,259 @@
+//! What those who train say of a run, read with care: it may be anything.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::SignedDuration;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::{Ended, Outcome, Progress};
+use crate::fleet::Money;
+use crate::http::Failure;
+
+/// What a run says of its own end: a state, what it cost in the fleet's currency, how many seconds it took, a reason, and
+/// its new baseline. Each is read on its own: one that is malformed must not spoil the others.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    state: Option<Value>,
+    cost: Option<Value>,
+    seconds: Option<Value>,
+    reason: Option<Value>,
+    baseline: Option<Value>,
+    /// What is malformed in it.
+    troubles: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Reads an answer, and notes which of its keys are given twice.
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Said;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Said, A::Error> {
+        let (mut said, mut twice) = (Said::default(), BTreeSet::new());
+        let mut seen = BTreeSet::new();
+        while let Some((key, value)) = fields.next_entry::<String, Value>()? {
+            let Some((name, place)) = said.field(&key) else { continue };
+            *place = Some(value).filter(|value| !value.is_null());
+            if !seen.insert(name) {
+                twice.insert(name);
+            }
+        }
+        for name in twice {
+            if let Some((_, place)) = said.field(name) {
+                *place = None;
+            }
+            said.troubles.push(format!("{name} is given twice; give it once"));
+        }
+        Ok(said)
+    }
+}
+
+/// More of a reason is not kept.
+const MOST_REASON: usize = 500;
+
+/// No path is longer.
+const MOST_PATH: usize = 4096;
+
+/// What a value is, as it is told to people: a number by itself. What else it holds is not repeated: it may be anything,
+/// secrets too.
+fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "is null".into(),
+        Value::Bool(_) => "is true or false".into(),
+        Value::Number(number) => format!("is {number}"),
+        Value::String(_) => "is text".into(),
+        Value::Array(_) => "is a list".into(),
+        Value::Object(_) => "is an object".into(),
+    }
+}
+
+impl Said {
+    /// An answer as it was written: one JSON object, each of its keys once.
+    pub(super) fn of(bytes: &[u8]) -> Result<Self, String> {
+        // A list would be taken for the fields in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err("is not a JSON object".into());
+        }
+        serde_json::from_slice(bytes).map_err(|e| {
+            let what = if e.is_eof() { "ends too early to be JSON" } else { "is not JSON" };
+            format!("{what} (line {}, column {})", e.line(), e.column())
+        })
+    }
+
+    /// A field by its key, with its name.
+    fn field(&mut self, key: &str) -> Option<(&'static str, &mut Option<Value>)> {
+        Some(match key {
+            "state" => ("state", &mut self.state),
+            "cost" => ("cost", &mut self.cost),
+            "seconds" => ("seconds", &mut self.seconds),
+            "reason" => ("reason", &mut self.reason),
+            "baseline" => ("baseline", &mut self.baseline),
+            _ => return None,
+        })
+    }
+
+    /// One that cannot be read.
+    pub(super) fn nothing(trouble: String) -> Self {
+        Self { troubles: vec![trouble], ..Self::default() }
+    }
+
+    /// What a command says, in a file: its cost, its new baseline, and what is malformed. How it ended is not its word.
+    pub(super) fn of_command(mut self, place: &str) -> (Option<Money>, Option<String>, Option<String>) {
+        (self.cost(), self.baseline(), self.about(place))
+    }
+
+    fn cost(&mut self) -> Option<Money> {
+        let value = self.cost.take()?;
+        let cost = value.as_f64().and_then(Money::of).filter(|cost| *cost >= Money::ZERO);
+        if cost.is_none() {
+            self.wrong("cost", &kind(&value), "give an amount of money as a number, 0 or more");
+        }
+        cost
+    }
+
+    fn took(&mut self) -> Option<SignedDuration> {
+        let value = self.seconds.take()?;
+        let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0);
+        let took = seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
+        if took.is_none() {
+            self.wrong("seconds", &kind(&value), "give a number, 0 or more");
+        }
+        took
+    }
+
+    fn reason(&mut self) -> String {
+        match self.reason.take() {
+            None => String::new(),
+            Some(Value::String(reason)) => reason.chars().take(MOST_REASON).collect(),
+            Some(other) => {
+                self.wrong("reason", &kind(&other), "give text");
+                String::new()
+            }
+        }
+    }
+
+    /// The new baseline as it is named: a path.
+    fn baseline(&mut self) -> Option<String> {
+        let value = self.baseline.take()?;
+        let found = match value {
+            Value::String(path) if path.len() > MOST_PATH => "is longer than any path".into(),
+            Value::String(path) if path.contains('\0') => "holds a zero byte".into(),
+            Value::String(path) => return Some(path),
+            other => kind(&other),
+        };
+        self.wrong("baseline", &found, "give the path of a baseline file or of a snapshot as text");
+        None
+    }
+
+    fn wrong(&mut self, field: &str, found: &str, remedy: &str) {
+        self.troubles.push(format!("{field} {found}; {remedy}"));
+    }
+
+    /// What is malformed in an answer that stands in `place`, in a sentence.
+    fn about(&self, place: &str) -> Option<String> {
+        (!self.troubles.is_empty()).then(|| format!("{place}: {}; it is left out", self.troubles.join("; and ")))
+    }
+
+    /// How far a run is by the answer of whoever runs it.
+    pub(super) fn progress(mut self, place: &str) -> Result<Progress, Failure> {
+        let outcome = match self.state.as_ref().and_then(Value::as_str) {
+            Some("queued" | "running") => return Ok(Progress::Running),
+            Some("succeeded") => Outcome::Succeeded,
+            Some("failed") => Outcome::Failed,
+            Some("timed_out") => Outcome::TimedOut,
+            Some("cancelled") => Outcome::Cancelled,
+            _ => {
+                return Err(Failure::passing(
+                    "its state is none of queued, running, succeeded, failed, timed_out and cancelled",
+                ));
+            }
+        };
+        let (cost, took, reason, baseline) = (self.cost(), self.took(), self.reason(), self.baseline());
+        Ok(Progress::Ended(Ended { outcome, reason, took, cost, baseline, about_answer: self.about(place) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end that an answer tells of, and what is wrong with it.
+    fn ended(fields: &str) -> Ended {
+        let said = Said::of(format!("{{\"state\": \"succeeded\", {fields}}}").as_bytes()).unwrap();
+        match said.progress("its answer").unwrap() {
+            Progress::Ended(ended) => ended,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_malformed_field_of_an_answer_is_told_and_spoils_neither_the_state_nor_the_others() {
+        let good = ended("\"cost\": 5, \"seconds\": 7.5, \"reason\": \"x\", \"baseline\": \"new.parquet\"");
+        assert_eq!(good.about_answer, None);
+        let values = ["7", "-1", "1e300", "true", "\"x\"", "[1]", "{\"a\": 1}", "null"];
+        let taken = [
+            ("cost", ["7", "null"].as_slice()),
+            ("seconds", &["7", "null"]),
+            ("reason", &["\"x\"", "null"]),
+            ("baseline", &["\"x\"", "null"]),
+        ];
+        for (field, fine) in taken {
+            for value in values {
+                let mut fields = vec![("cost", "5"), ("seconds", "7.5"), ("reason", "\"x\""), ("baseline", "\"b\"")];
+                fields.iter_mut().filter(|(name, _)| *name == field).for_each(|pair| pair.1 = value);
+                let text: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+                let ended = ended(&text.join(", "));
+                assert_eq!(ended.outcome, Outcome::Succeeded);
+                match &ended.about_answer {
+                    None => assert!(fine.contains(&value), "{field} = {value} is taken: {ended:?}"),
+                    Some(told) => {
+                        assert!(!fine.contains(&value), "{field} = {value} is refused: {told}");
+                        assert!(told.starts_with(&format!("its answer: {field} ")), "{told}");
+                    }
+                }
+                let others = [
+                    field == "cost" || ended.cost == Money::of(5.0),
+                    field == "seconds" || ended.took == Some(SignedDuration::from_millis(7500)),
+                    field == "reason" || ended.reason == "x",
+                    field == "baseline" || ended.baseline.as_deref() == Some("b"),
+                ];
+                assert_eq!(others, [true; 4], "{field} = {value}: {ended:?}");
+            }
+        }
+        let path = "p".repeat(MOST_PATH + 1);
+        assert!(ended(&format!("\"baseline\": \"{path}\"")).about_answer.unwrap().contains("longer than any path"));
+        assert!(ended("\"baseline\": \"a\\u0000b\"").about_answer.unwrap().contains("zero byte"));
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_no_answer_and_a_key_that_is_given_twice_is_left_out() {
+        for (text, wanted) in [
+            ("", "not a JSON object"),
+            ("cost = 5", "not a JSON object"),
+            ("[\"succeeded\", 5]", "not a JSON object"),
+            ("{\"cost\": 5", "too early"),
+            ("{\"cost\": NaN}", "not JSON"),
+            ("{\"cost\": 5} x", "not JSON"),
+        ] {
+            let told = Said::of(text.as_bytes()).unwrap_err();
+            assert!(told.contains(wanted), "{text}: {told}");
+        }
+        let twice = ended("\"cost\": 5, \"baseline\": \"b\", \"cost\": 6");
+        assert_eq!((twice.cost, twice.baseline.as_deref()), (None, Some("b")));
+        assert!(twice.about_answer.unwrap().contains("cost is given twice"));
+        assert!(Said::of(b" {\"another\": [1]}").unwrap().troubles.is_empty(), "other keys are nobody's business");
+    }
+}

@@ -1,0 +1,63 @@
+//! The environment of a command: what it is given without asking, and what the fleet file names for it.
+//!
+//! A tick often runs with credentials of its own: of the store, of object stores, of those that it notifies. A command that
+//! inherited them could use them, and one that prints its environment would write them into its log. So it is given a list
+//! that holds no secrets, and beside it only what `env` in the fleet file names.
+
+use std::ffi::OsString;
+
+/// Variables that every command is given, where they are set. None of them holds a secret by its purpose. Left out on purpose:
+/// the addresses of proxies (`HTTPS_PROXY` may hold a user and a password), `LD_PRELOAD`, and `TERM` (there is no terminal).
+pub const GIVEN: &[&str] = &[
+    // Who runs it, and where programs and temporary files are.
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "PATH",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    // Language and time zone.
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_COLLATE",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "LC_MONETARY",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "TZ",
+    // Where languages find their libraries.
+    "LD_LIBRARY_PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONUNBUFFERED",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "CONDA_DEFAULT_ENV",
+    "JAVA_HOME",
+    "R_LIBS",
+    // Which devices it may use, and how many threads.
+    "CUDA_HOME",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    // Paths of certificates.
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+];
+
+/// The variables of this process that a command is given: [`GIVEN`], and those that are named. What is not set is left out.
+pub fn given(named: &[String]) -> Vec<(String, OsString)> {
+    let names = GIVEN.iter().copied().chain(named.iter().map(String::as_str));
+    names.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?))).collect()
+}
