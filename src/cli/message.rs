@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use driftsweep::error::Error;
+use driftsweep::escape;
+use driftsweep::output::MOST_OF_LINE;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -71,7 +73,8 @@ pub fn choose(flag: Option<LogFormat>) -> Result<(), Error> {
 pub fn tell(level: Level, message: &str) {
     let format = FORMAT.get().copied().unwrap_or_default();
     // Where nobody reads standard error there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{}", line(format, level, Timestamp::now(), &super::shown(message)));
+    let _ =
+        writeln!(std::io::stderr(), "{}", line(format, level, Timestamp::now(), &escape::brief(message, MOST_OF_LINE)));
 }
 
 fn line(format: LogFormat, level: Level, now: Timestamp, message: &str) -> String {
