@@ -38,7 +38,7 @@ mod init;
 mod job_page;
 mod jobs;
 mod memory;
-mod message;
+pub mod message;
 mod mute;
 mod sink;
 mod state;
@@ -47,7 +47,6 @@ mod sweep;
 mod tick;
 mod when;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -308,7 +307,7 @@ const TOP: usize = 40;
 impl OutputArgs {
     /// Refuses before any work what cannot be written after it.
     fn check(&self) -> anyhow::Result<()> {
-        if self.output.is_none() && self.format == Format::Parquet && std::io::stdout().is_terminal() {
+        if self.output.is_none() && self.format == Format::Parquet && sink::is_terminal() {
             return Err(bad("--format parquet", "is binary; add --output FILE"));
         }
         Ok(())
@@ -375,7 +374,7 @@ impl Bar {
     }
 
     fn of(what: &str) -> Self {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = if message::is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}}/{{len}} {what}, {{eta}} left")) {
             bar.set_style(style);
         }

@@ -8,6 +8,11 @@ use driftsweep::error::Error;
 use driftsweep::output::{Document, json_line};
 use serde::Serialize;
 
+/// Whether standard output is a terminal.
+pub fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// Writes to standard output; a reader that has gone away is not an error.
 pub fn write(document: impl Into<Document>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
