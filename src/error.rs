@@ -185,7 +185,7 @@ impl std::fmt::Display for Holder {
             (hours, _) if hours < 48 => format!("{hours} h"),
             (hours, _) => format!("{} days", hours / 24),
         };
-        write!(f, "process {} on {}, since {} ({held})", self.process, self.host.escape_debug(), self.since)
+        write!(f, "process {} on {}, since {} ({held})", self.process, crate::escape::shown(&self.host), self.since)
     }
 }
 
