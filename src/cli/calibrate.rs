@@ -94,7 +94,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         TextFormat::Table => super::write(render(&found, args))?,
     }
     for (model, reason) in &found.left_out {
-        warn!("model '{}' was left out: {reason}", model);
+        warn!("model '{model}' was left out: {reason}");
     }
     if found.limits.is_empty() {
         return Err(super::bad("calibrate", "no column could be drawn; `driftsweep doctor` says what is wrong"));

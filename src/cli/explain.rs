@@ -126,7 +126,7 @@ fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Sto
             labels(&mut page, model, found.labels);
         }
         (None, Some(error)) => {
-            page.section(format_args!("performance and volume: not judged, because of the labels: {}", error));
+            page.section(format_args!("performance and volume: not judged, because of the labels: {error}"));
         }
         (None, None) => {
             for trigger in [Trigger::Performance, Trigger::Volume] {
@@ -193,7 +193,7 @@ fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &Comparison) {
         100.0 * comparison.weighted_share
     ));
     for failed in &comparison.failed {
-        page.line(format_args!("  not judged: {}", failed));
+        page.line(format_args!("  not judged: {failed}"));
     }
     let mut table = Table::new(["column", "figure", "value", "limit", "q", "over", "it drifts, or would if"]);
     for column in &comparison.columns {
@@ -280,7 +280,7 @@ fn performance(page: &mut Page, found: &Performance) {
     page.line(format_args!("  newest: {}", span(&found.fresh)));
     match (found.estimated, &found.no_estimate) {
         (Some(_), _) => page.line(format_args!("    estimated {}, which never triggers", measured(found.estimated))),
-        (None, Some(reason)) => page.line(format_args!("    no estimate: {}", reason)),
+        (None, Some(reason)) => page.line(format_args!("    no estimate: {reason}")),
         (None, None) => page.line("    no estimate: these predictions have no scores"),
     }
     if let Some(reason) = found.not_judged() {

@@ -80,7 +80,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         }
         Naming::Plain => page.line(format_args!("current = {given}")),
         Naming::Unclear(reason) => {
-            page.line(format_args!("current = {given} # every time the whole of it: {}", reason));
+            page.line(format_args!("current = {given} # every time the whole of it: {reason}"));
             page.line(format_args!("# current = \"…{{day}}…\" would be the day before each sweep"));
         }
     }

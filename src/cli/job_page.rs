@@ -40,7 +40,7 @@ pub fn page(fleet: &Fleet, job: &Job, event: &Value, runs: &[RunEntry], (state, 
         page.line(format_args!("  trained by {} on {}", retrain.executor.name(), retrain.resource));
     }
     let why = job.state.reason();
-    let why = if why.is_empty() { String::new() } else { format!(": {}", why) };
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
     page.line(format_args!("  state      {} since {}{why}", job.state.name().replace('_', " "), job.since));
     if let Some(turn) = turn {
         page.line(format_args!("  turn       {}", turn.sentence()));
