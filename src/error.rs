@@ -185,7 +185,7 @@ impl std::fmt::Display for Holder {
             (hours, _) if hours < 48 => format!("{hours} h"),
             (hours, _) => format!("{} days", hours / 24),
         };
-        write!(f, "process {} on {}, since {} ({held})", self.process, self.host.escape_debug(), self.since)
+        write!(f, "process {} on {}, since {} ({held})", self.process, crate::escape::shown(&self.host), self.since)
     }
 }
 
@@ -242,9 +242,17 @@ pub fn is_of_missing_data(message: &str) -> bool {
 /// Names that a message lists at most.
 const LISTED: usize = 20;
 
+/// Characters of a name that a message lists at most.
+const MOST_NAME: usize = 200;
+
+/// A name in a list.
+fn quoted(name: &str) -> String {
+    format!("'{}'", crate::escape::brief(name, MOST_NAME))
+}
+
 /// Names for a message, the first of them.
 fn listed<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String {
-    let shown: Vec<String> = names.clone().take(LISTED).map(|name| format!("'{name}'")).collect();
+    let shown: Vec<String> = names.clone().take(LISTED).map(quoted).collect();
     match names.skip(LISTED).count() {
         0 if shown.is_empty() => "none".into(),
         0 => shown.join(", "),
@@ -275,7 +283,7 @@ pub fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 
 /// The part of a message that names what was most likely meant.
 pub fn did_you_mean(closest: Option<&str>) -> String {
-    closest.map_or(String::new(), |name| format!("; did you mean '{name}'?"))
+    closest.map_or(String::new(), |name| format!("; did you mean {}?", quoted(name)))
 }
 
 /// Why a feature has the figures it has, or none.

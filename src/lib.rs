@@ -28,7 +28,7 @@
 //! ```
 //!
 //! Imports point down only: `cli` → `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
-//! `history` → `report` → `sweep` → `baseline` → `http`, `fleet` → `snapshot`, `metric` → `count` → `storage` → `error` → `address`; a test holds them
+//! `history` → `report` → `sweep` → `baseline` → `http`, `fleet` → `snapshot`, `metric` → `count` → `storage` → `output` → `error` → `address`, `escape`; a test holds them
 //! to it. `metric`, `policy`, `retrain` and [`sweep::figures`] know neither files nor clocks nor backends.
 //!
 //! # How a comparison stays exact and fast
@@ -69,6 +69,8 @@
 //! * Nothing is sampled: every row is counted, and the rows decoded are checked against each file's metadata.
 //! * One column, file or model that cannot be read is a status of its own and stops nothing else.
 //! * A file is written whole or not at all ([`atomic`]).
+//! * Names and values from data are shown escaped: nothing is written but what [`output`] made, and that escapes them by the
+//!   one rule of [`escape`].
 //! * [`tick`] may be killed between any two steps, and run any number of times at once: no event is lost, none is doubled. A
 //!   sweep counts as the time at which it was due, so that it is the same sweep when it is run again, and all that follows
 //!   from it is one transaction.
@@ -108,6 +110,7 @@ pub mod baseline;
 pub mod calibrate;
 pub mod count;
 pub mod error;
+pub mod escape;
 pub mod executor;
 pub mod fleet;
 pub mod generate;
@@ -116,6 +119,7 @@ pub mod http;
 pub mod labels;
 pub mod metric;
 pub mod notify;
+pub mod output;
 pub mod policy;
 pub mod report;
 pub mod retrain;

@@ -1,16 +1,15 @@
 //! `driftsweep audit` and `outbox`
 
-use std::io::{BufWriter, Write};
-
 use clap::{Args, Subcommand};
-use driftsweep::error::Error;
 use driftsweep::http::Http;
 use driftsweep::notify;
+use driftsweep::output::{Cell, Page, Table};
 use driftsweep::store::{Access, Message};
 use jiff::Timestamp;
 
 use super::TextFormat;
 use super::memory::MemoryArgs;
+use super::sink::JsonLines;
 use super::when::{When, now_or};
 
 #[derive(Subcommand)]
@@ -69,19 +68,19 @@ pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let (_, mut store) = args.memory.open(Access::Read)?;
-    let mut table = super::table(["record", "at", "by", "what", "to", "figures"]);
+    let mut table = Table::new(["record", "at", "by", "what", "to", "figures"]);
     store.audit(&args.subject, |record| {
-        table.add_row([
-            record.seq.to_string(),
-            record.at.to_string(),
-            super::shown(&record.actor),
-            record.kind,
-            record.subject.escape_debug().to_string(),
-            record.body.to_string(),
+        table.row([
+            Cell::from(record.seq.to_string()),
+            record.at.to_string().into(),
+            record.actor.into(),
+            record.kind.into(),
+            record.subject.into(),
+            Cell::long(&record.body.to_string()),
         ]);
         Ok(())
     })?;
-    super::write_text(&table.to_string())?;
+    super::write(Page::from(table))?;
     Ok(0)
 }
 
@@ -94,8 +93,9 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         TextFormat::Table => {
             let head = verified.head.as_ref().map(|(seq, hash)| format!("; the last is {seq}:{hash}"));
             let word = if verified.problems.is_empty() { "whole" } else { "not whole" };
-            let line = format!("{} records: {word}{}\n", verified.records, head.unwrap_or_default());
-            super::write_text(&line)?;
+            let mut page = Page::new();
+            page.line(format_args!("{} records: {word}{}", verified.records, head.unwrap_or_default()));
+            super::write(page)?;
         }
     }
     verified.problems.iter().for_each(|problem| error!("audit: {problem}"));
@@ -104,17 +104,10 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
 
 fn export(args: &ExportArgs) -> anyhow::Result<u8> {
     let (_, mut store) = args.memory.open(Access::Read)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let failed = |source| Error::Write { path: "standard output".into(), source };
-    let written = store.audit("", |record| {
-        let line = serde_json::to_string(&record)
-            .map_err(|e| Error::BadValue { what: "audit".into(), reason: e.to_string() })?;
-        writeln!(out, "{line}").map_err(failed)
-    });
-    match written.and_then(|()| out.flush().map_err(failed)) {
-        Err(Error::Write { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
-        other => Ok(other.map(|()| 0)?),
-    }
+    let mut lines = JsonLines::new();
+    let written = store.audit("", |record| lines.write(&record));
+    lines.finish(written)?;
+    Ok(0)
 }
 
 #[derive(Subcommand)]
@@ -152,20 +145,20 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
                 super::write_json(&messages)?;
                 return Ok(0);
             }
-            let mut table = super::table(["record", "channel", "about", "at", "state", "tried", "next", "error"]);
+            let mut table = Table::new(["record", "channel", "about", "at", "state", "tried", "next", "error"]);
             for message in &messages {
-                table.add_row([
+                table.row([
                     message.seq.to_string(),
-                    message.channel.escape_debug().to_string(),
+                    message.channel.clone(),
                     message.topic.clone(),
                     message.at.to_string(),
                     message.state.clone(),
                     message.attempts.to_string(),
                     if message.state == "dead" { String::new() } else { message.next_at.to_string() },
-                    super::shown(message.error.as_deref().unwrap_or_default()),
+                    message.error.clone().unwrap_or_default(),
                 ]);
             }
-            super::write_text(&table.to_string())?;
+            super::write(Page::from(table))?;
         }
         OutboxCommand::Send(_) => {
             let http = Http::new()?;

@@ -1,6 +1,5 @@
 //! `driftsweep baseline`
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,6 +9,7 @@ use driftsweep::baseline::{self, Baseline, BaselineFile, Frozen, training_snapsh
 use driftsweep::count::with_threads;
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model};
+use driftsweep::output::Page;
 use driftsweep::storage;
 use rayon::prelude::*;
 
@@ -146,7 +146,6 @@ fn summary(file: &Path, baseline: &Baseline) -> u8 {
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let baseline = BaselineFile::open(&args.file)?;
-    let mut text = String::new();
     if args.json {
         let features: Vec<serde_json::Value> = baseline
             .features()
@@ -156,24 +155,28 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
             })
             .collect::<Result<_, Error>>()?;
         let value = serde_json::json!({"header": baseline.header, "features": features});
-        writeln!(text, "{}", serde_json::to_string_pretty(&value)?)?;
-    } else {
-        let header = &baseline.header;
-        writeln!(text, "{} rows, {} bins, by {} at {}", header.rows, header.bins, header.engine, header.created_at)?;
-        for source in &header.sources {
-            let path = super::shown(&source.path.to_string_lossy());
-            writeln!(text, "from {path} ({} rows, {} bytes)", source.rows, source.bytes)?;
-        }
-        for segment in &header.segments {
-            writeln!(text, "segment {} ({} rows)", super::shown(&segment.name), segment.rows)?;
-        }
-        for f in baseline.features() {
-            let (missing, kept) = (f.tally().missing(), kept(&f.data()?));
-            let (name, kept) = (super::shown(f.name()), super::shown(&kept));
-            writeln!(text, "{name:<32} {:<12} {missing:>12} missing  {kept}", f.dtype().name())?;
-        }
+        super::write_json(&value)?;
+        return Ok(0);
     }
-    super::write_text(&text)?;
+    let mut page = Page::new();
+    let header = &baseline.header;
+    page.line(format_args!(
+        "{} rows, {} bins, by {} at {}",
+        header.rows, header.bins, header.engine, header.created_at
+    ));
+    for source in &header.sources {
+        let path = source.path.display();
+        page.line(format_args!("from {path} ({} rows, {} bytes)", source.rows, source.bytes));
+    }
+    for segment in &header.segments {
+        page.line(format_args!("segment {} ({} rows)", segment.name, segment.rows));
+    }
+    for f in baseline.features() {
+        let (missing, kept) = (f.tally().missing(), kept(&f.data()?));
+        let name = f.name();
+        page.line(format_args!("{name:<32} {:<12} {missing:>12} missing  {kept}", f.dtype().name()));
+    }
+    super::write(page)?;
     Ok(0)
 }
 

@@ -7,6 +7,7 @@ use driftsweep::address;
 use driftsweep::baseline::{self, Baseline, BaselineFile};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model};
+use driftsweep::output::{Page, Table};
 use driftsweep::scheduler::{self, Setting};
 use driftsweep::store::{Access, BaselineEntry, Store};
 use jiff::Timestamp;
@@ -82,20 +83,20 @@ pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
         super::write_json(&lines)?;
         return Ok(0);
     }
-    let mut table = super::table(["model", "number", "in use", "baseline", "since", "set by", "training", "note"]);
+    let mut table = Table::new(["model", "number", "in use", "baseline", "since", "set by", "training", "note"]);
     for line in &lines {
-        table.add_row([
-            line.model.escape_debug().to_string(),
+        table.row([
+            line.model.clone(),
             line.number.to_string(),
             if line.in_use { "yes".into() } else { String::new() },
-            super::shown(line.place.as_deref().unwrap_or("–")),
+            line.place.clone().unwrap_or_else(|| "–".into()),
             line.since.map(|since| since.to_string()).unwrap_or_default(),
-            super::shown(&line.set_by),
+            line.set_by.clone(),
             line.job.clone().unwrap_or_default(),
-            super::shown(&line.note),
+            line.note.clone(),
         ]);
     }
-    super::write_text(&table.to_string())?;
+    super::write(Page::from(table))?;
     Ok(0)
 }
 
@@ -153,7 +154,7 @@ pub fn set(args: &SetArgs) -> anyhow::Result<u8> {
     let kept = scheduler::keep(model, &args.file, Path::new(""), &decision.memory.folder(), now)?;
     let content = (&*kept.place, kept.content_hash);
     let entry = use_from_now_on(&fleet, &mut store, model, ("baseline.set", &who, &decision.reason), content, now)?;
-    say!("{}: baseline {} is in use: {}", model.name.escape_debug(), entry.number, address::shown(&entry.place));
+    say!("{}: baseline {} is in use: {}", model.name, entry.number, address::shown(&entry.place));
     Ok(0)
 }
 
@@ -193,12 +194,7 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
     }
     let content = (&*place, baseline::content_hash(&read));
     let entry = use_from_now_on(&fleet, &mut store, model, ("baseline.restore", &who, &decision.reason), content, now)?;
-    say!(
-        "{}: baseline {number} is in use again, as {}: {}",
-        model.name.escape_debug(),
-        entry.number,
-        address::shown(&read)
-    );
+    say!("{}: baseline {number} is in use again, as {}: {}", model.name, entry.number, address::shown(&read));
     Ok(0)
 }
 

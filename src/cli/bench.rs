@@ -1,17 +1,15 @@
 //! `driftsweep bench`
 
-use std::fmt::Write;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
 use driftsweep::count::ecdf::EcdfPair;
 use driftsweep::count::gpu::{GpuCounter, Probe};
 use driftsweep::count::key::{key_f32, key_f64};
 use driftsweep::count::pair::{Baseline, Wanted, count_pair};
 use driftsweep::count::{Backend, CellMap, Counter, CpuCounter, Domain, KeyVec, with_threads};
 use driftsweep::error::Error;
+use driftsweep::output::{Page, Table};
 use rayon::prelude::*;
 
 use super::EngineArgs;
@@ -67,36 +65,36 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
         Backend::Gpu => Ok(GpuCounter::open(&choice, memory)?),
         Backend::Auto => GpuCounter::open(&choice, memory),
     };
-    let mut text = String::new();
-    writeln!(text, "{} columns of {} rows, {} threads", args.columns, args.rows, rayon::current_num_threads())?;
+    let mut page = Page::new();
+    page.line(format_args!("{} columns of {} rows, {} threads", args.columns, args.rows, rayon::current_num_threads()));
     let ceilings = match &gpu {
         Ok(gpu) => {
             let adapter = gpu.adapter();
-            writeln!(text, "device: {} ({}, {}, {})", adapter.name, adapter.kind, adapter.backend, adapter.driver)?;
+            page.line(format_args!(
+                "device: {} ({}, {}, {})",
+                adapter.name, adapter.kind, adapter.backend, adapter.driver
+            ));
             let ceilings = ceilings(gpu, args.runs)?;
-            writeln!(
-                text,
+            page.line(format_args!(
                 "ceilings: {:.2} GB/s to the device, {:.1} GB/s of its memory (copying, read and written bytes)",
                 ceilings.upload / 1e9,
                 ceilings.memory / 1e9
-            )?;
+            ));
             Some(ceilings)
         }
         Err(error) => {
-            writeln!(text, "GPU not measured: {error}")?;
+            page.line(format_args!("GPU not measured: {error}"));
             None
         }
     };
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["keys", "what", "by", "ms", "M values/s", "GB/s", "of ceiling", "ms in shaders"]);
-    (3..8).filter_map(|i| table.column_mut(i).map(|c| c.set_cell_alignment(CellAlignment::Right))).for_each(drop);
+    let mut table = Table::new(["keys", "what", "by", "ms", "M values/s", "GB/s", "of ceiling", "ms in shaders"]);
+    table.align_right(3..8);
     let gpu = gpu.as_ref().ok();
     for domain in [Domain::F32, Domain::F64] {
         Bench { args, domain, gpu, ceilings: ceilings.as_ref() }.fill(&mut table)?;
     }
-    writeln!(text, "{table}")?;
-    super::write_text(&text)?;
+    page.table(table);
+    super::write(page)?;
     Ok(0)
 }
 
@@ -253,7 +251,7 @@ impl Bench<'_> {
         let values = (self.args.rows * self.args.columns * passes) as f64;
         let bytes = values * self.domain.key_bytes() as f64;
         let width = if self.domain.is_narrow() { "f32" } else { "f64" };
-        table.add_row([
+        table.row([
             width.to_owned(),
             what.to_owned(),
             by.to_owned(),

@@ -1,9 +1,9 @@
 //! `driftsweep budget` and `economics`
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 use clap::Args;
+use driftsweep::output::{Page, Table};
 use driftsweep::retrain::cost::point;
 use driftsweep::retrain::{Estimate, Worth};
 use driftsweep::scheduler;
@@ -48,12 +48,12 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
         super::write_json(&json!({ "month": month, "currency": currency.name(), "budgets": standings }))?;
         return Ok(0);
     }
-    let mut table = super::table(["budget", "month", "limit", "spent", "set aside", "left", "forecast", "taken"]);
-    super::align_right(&mut table, 2..8);
+    let mut table = Table::new(["budget", "month", "limit", "spent", "set aside", "left", "forecast", "taken"]);
+    table.align_right(2..8);
     for standing in &standings {
         let taken = standing.spent + standing.committed;
         let share = 100.0 * taken.units() / standing.budget.units().max(f64::MIN_POSITIVE);
-        table.add_row([
+        table.row([
             standing.scope.to_string(),
             month.clone(),
             currency.show(standing.budget),
@@ -64,7 +64,7 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
             format!("{share:.0} %{}", if standing.warns { " !" } else { "" }),
         ]);
     }
-    super::write_text(&table.to_string())?;
+    super::write(Page::from(table))?;
     Ok(0)
 }
 
@@ -113,12 +113,12 @@ pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
         "advice",
     ];
     let currency = &fleet.governance.budget.currency;
-    let mut table = super::table(heading);
-    super::align_right(&mut table, 2..8);
+    let mut table = Table::new(heading);
+    table.align_right(2..8);
     for line in &lines {
-        table.add_row([
-            line.model.escape_debug().to_string(),
-            line.team.escape_debug().to_string(),
+        table.row([
+            line.model.to_owned(),
+            line.team.to_owned(),
             currency.show(line.estimate.expected),
             currency.show(line.estimate.high),
             format!("{:.2} {}", line.worth.points, line.worth.loss.name()),
@@ -128,24 +128,24 @@ pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
             line.advice.into(),
         ]);
     }
-    let mut text = format!("{table}\n");
+    let mut page = Page::from(table);
     let points: BTreeSet<String> = lines.iter().filter_map(|line| line.worth.metric).map(point).collect();
     for point in points {
-        writeln!(text, "{point}")?;
+        page.line(point);
     }
     // Models that lack the same are told of together.
     let mut lacking: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for line in &lines {
         for remedy in &line.remedies {
-            lacking.entry(remedy).or_default().push(line.model.escape_debug().to_string());
+            lacking.entry(remedy).or_default().push(line.model.into());
         }
     }
     for (remedy, models) in lacking {
         const NAMED: usize = 5;
         let more = models.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        writeln!(text, "{}{more}: {remedy}", models[..models.len().min(NAMED)].join(", "))?;
+        page.line(format_args!("{}{more}: {remedy}", models[..models.len().min(NAMED)].join(", ")));
     }
-    super::write_text(&text)?;
+    super::write(page)?;
     Ok(0)
 }

@@ -1,6 +1,5 @@
 //! `driftsweep calibrate`
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -9,6 +8,7 @@ use driftsweep::calibrate::{self, Calibration, Past, Wish};
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::history::{self, Filter};
+use driftsweep::output::{self, Page};
 use driftsweep::policy::calibrate::Limit;
 use jiff::Timestamp;
 use toml_edit::{DocumentMut, Item, Table, value};
@@ -91,10 +91,10 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     let found = calibrate::calibrate(&*chosen.counter, &fleet, now, past, wish);
     match args.format {
         TextFormat::Json => super::write_json(&found)?,
-        TextFormat::Table => super::write_text(&render(&found, args)?)?,
+        TextFormat::Table => super::write(render(&found, args))?,
     }
     for (model, reason) in &found.left_out {
-        warn!("model '{}' was left out: {reason}", model.escape_debug());
+        warn!("model '{model}' was left out: {reason}");
     }
     if found.limits.is_empty() {
         return Err(super::bad("calibrate", "no column could be drawn; `driftsweep doctor` says what is wrong"));
@@ -105,8 +105,8 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     Ok(if found.left_out.is_empty() { 0 } else { super::PARTIAL })
 }
 
-fn render(found: &Calibration, args: &CalibrateArgs) -> anyhow::Result<String> {
-    let mut table = super::table([
+fn render(found: &Calibration, args: &CalibrateArgs) -> Page {
+    let mut table = output::Table::new([
         "model",
         "limit",
         "columns",
@@ -121,8 +121,8 @@ fn render(found: &Calibration, args: &CalibrateArgs) -> anyhow::Result<String> {
     ]);
     let three = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
     for limit in &found.limits {
-        table.add_row([
-            limit.model.as_deref().unwrap_or("all").escape_debug().to_string(),
+        table.row([
+            limit.model.clone().unwrap_or_else(|| "all".into()),
             limit.limit.name().to_owned(),
             limit.columns.to_string(),
             three(limit.no_change),
@@ -135,31 +135,27 @@ fn render(found: &Calibration, args: &CalibrateArgs) -> anyhow::Result<String> {
             limit.past_alarms_that_remain.to_string(),
         ]);
     }
-    let mut text = format!("{table}\n");
-    writeln!(
-        text,
-        "on nights without change, drawn {} times from the baselines' counts; {} alarms a night wanted. An alarm is a column \
+    let mut page = Page::from(table);
+    page.line(format_args!("on nights without change, drawn {} times from the baselines' counts; {} alarms a night wanted. An alarm is a column \
          over its limit on one night, before its test and persistence: events are fewer.",
-        args.nights, args.rate
-    )?;
+        args.nights, args.rate));
     let from = found.past_alarms.len().saturating_sub(args.top);
     for alarm in &found.past_alarms[from..] {
         let place = super::sweep::place(&alarm.window, &alarm.segment);
-        writeln!(
-            text,
+        page.line(format_args!(
             "{} {}{place} {}: {} {:.4}{}",
             alarm.as_of.strftime("%F"),
-            alarm.model.escape_debug(),
-            alarm.feature.escape_debug(),
+            alarm.model,
+            alarm.feature,
             alarm.limit.name(),
             alarm.value,
             if alarm.remains { ", remains" } else { ", would go" }
-        )?;
+        ));
     }
     if from > 0 {
-        writeln!(text, "… after {from} earlier ones")?;
+        page.line(format_args!("… after {from} earlier ones"));
     }
-    Ok(text)
+    page
 }
 
 /// Writes limits into a fleet file, and leaves everything else in it as it is.

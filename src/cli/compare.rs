@@ -119,7 +119,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let mut found = sweep::compare(&*chosen.counter, sides, &current, kind_of, &options, || bar.advance())?;
     super::note(&mut found.engine, chosen);
     drop(bar);
-    args.output.write(&report::comparison(&found, args.output.format, args.output.top.unwrap_or(super::TOP))?)?;
+    args.output.write(report::comparison(&found, args.output.format, args.output.top.unwrap_or(super::TOP))?)?;
     Ok(args.output.code(
         found.features.iter().any(|feature| feature.verdict.drifted),
         found.features.iter().any(|feature| feature.status.is_failure()),

@@ -69,7 +69,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     let mut found = Run { progress: &bar, ..Run::new(&*chosen.counter) }.sweep(&plan);
     super::note(&mut found.engine, chosen);
     drop(bar);
-    args.output.write(&report::sweep(&found, args.output.format, args.output.top)?)?;
+    args.output.write(report::sweep(&found, args.output.format, args.output.top)?)?;
     say!("swept in {:.2} s", started.elapsed().as_secs_f64());
     if unpacked.is_some() {
         say!("this is the smaller demo, inside the program; the whole is in the repository: demo --data datasets");

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use clap::{Args, Subcommand, ValueEnum};
 use driftsweep::error::Error;
 use driftsweep::notify::{self, Fact};
+use driftsweep::output::{Page, Table};
 use driftsweep::store::{Access, Event, Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -93,11 +94,11 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
         super::write_json(&events.iter().map(whole).collect::<Vec<_>>())?;
         return Ok(0);
     }
-    let mut table = super::table(["event", "model", "since", "triggers", "state"]);
+    let mut table = Table::new(["event", "model", "since", "triggers", "state"]);
     for event in &events {
         let state = match &event.closed {
             None => "open".into(),
-            Some((at, outcome, note)) => format!("{outcome} {at} {}", super::shown(note)),
+            Some((at, outcome, note)) => format!("{outcome} {at} {note}"),
         };
         let triggers = joined(&event.id).iter().fold(Vec::<&str>::new(), |mut names, firing| {
             if !names.contains(&&*firing.trigger) {
@@ -105,15 +106,9 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
             }
             names
         });
-        table.add_row([
-            event.id.clone(),
-            event.model.escape_debug().to_string(),
-            event.triggered_at.to_string(),
-            triggers.join(", "),
-            state,
-        ]);
+        table.row([event.id.clone(), event.model.clone(), event.triggered_at.to_string(), triggers.join(", "), state]);
     }
-    super::write_text(&table.to_string())?;
+    super::write(Page::from(table))?;
     Ok(0)
 }
 
@@ -141,7 +136,7 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
             Ending::Dismissed => Ok(()),
         }
     })?;
-    say!("event {} of {}: {outcome}", event.id, event.model.escape_debug());
+    say!("event {} of {}: {outcome}", event.id, event.model);
     Ok(0)
 }
 

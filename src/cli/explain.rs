@@ -1,10 +1,9 @@
 //! `driftsweep explain`
 
-use std::fmt::Write;
-
 use clap::Args;
 use driftsweep::fleet::{Given, Model, Quorum, Role, Trigger};
 use driftsweep::metric::performance::Measured;
+use driftsweep::output::{Page, Table};
 use driftsweep::policy::Evaluation;
 use driftsweep::policy::drift::{Column, Comparison, DriftVerdict, Signal};
 use driftsweep::policy::performance::{LabelCounts, Performance, Span, Standing, Volume};
@@ -56,11 +55,11 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
         super::write_json(&json!({ "evaluation": found, "firings": firings }))?;
         return Ok(0);
     }
-    let mut text = render(model, &found, &firings, &mut store)?;
+    let mut page = render(model, &found, &firings, &mut store)?;
     if let Some(outdated) = store.outdated_baseline(&fleet, model, found.as_of)? {
-        writeln!(text, "\n{}", outdated.sentence(&fleet.zone))?;
+        page.section(outdated.sentence(&fleet.zone));
     }
-    super::write_text(&text)?;
+    super::write(page)?;
     Ok(0)
 }
 
@@ -70,10 +69,9 @@ fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {
         super::write_json(&entries)?;
         return Ok(0);
     }
-    let mut table =
-        super::table(["sweep", "kind", "metric", "predictions from", "before", "rows", "value", "interval"]);
+    let mut table = Table::new(["sweep", "kind", "metric", "predictions from", "before", "rows", "value", "interval"]);
     for entry in &entries {
-        table.add_row([
+        table.row([
             entry.as_of.to_string(),
             entry.kind.clone(),
             entry.metric.clone(),
@@ -84,7 +82,7 @@ fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {
             format!("{:.4} to {:.4}", entry.low, entry.high),
         ]);
     }
-    super::write_text(&table.to_string())?;
+    super::write(Page::from(table))?;
     Ok(0)
 }
 
@@ -93,133 +91,121 @@ fn set<T: std::fmt::Display>(given: &Given<T>) -> String {
     format!("{} ({})", given.value, given.origin.name())
 }
 
-fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Store) -> anyhow::Result<String> {
-    let mut text = String::new();
-    writeln!(text, "{}, sweep of {}", found.model.escape_debug(), found.as_of)?;
+fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Store) -> anyhow::Result<Page> {
+    let mut page = Page::new();
+    page.line(format_args!("{}, sweep of {}", found.model, found.as_of));
     let now: Vec<&Firing> = firings.iter().filter(|firing| firing.due == found.as_of).collect();
     for firing in &now {
         let event = firing.event.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
-        writeln!(text, "  {} fired, {}{event}: {}", firing.trigger, firing.outcome, super::shown(&firing.reason))?;
+        page.line(format_args!("  {} fired, {}{event}: {}", firing.trigger, firing.outcome, firing.reason));
     }
     if now.is_empty() {
-        writeln!(text, "  no trigger fired")?;
+        page.line("  no trigger fired");
     }
     for event in store.open_events()?.iter().filter(|event| event.model == found.model) {
-        writeln!(text, "  open event {}, since {}, by {}", event.id, event.triggered_at, event.trigger)?;
+        page.line(format_args!("  open event {}, since {}, by {}", event.id, event.triggered_at, event.trigger));
     }
     for waiting in store.waiting()?.iter().filter(|waiting| waiting.model == found.model) {
-        writeln!(
-            text,
+        page.line(format_args!(
             "  the sweep of {} waits for data, and is tried again until {}: {}",
-            waiting.as_of,
-            waiting.until,
-            super::shown(&waiting.reason)
-        )?;
+            waiting.as_of, waiting.until, waiting.reason
+        ));
     }
     for mute in store.mutes()?.iter().filter(|mute| mute.model == found.model && mute.until > found.as_of) {
         let what = if mute.trigger.is_empty() { "all triggers" } else { &mute.trigger };
-        writeln!(
-            text,
-            "  {what} muted until {} by {}: {}",
-            mute.until,
-            super::shown(&mute.set_by),
-            super::shown(&mute.reason)
-        )?;
+        page.line(format_args!("  {what} muted until {} by {}: {}", mute.until, mute.set_by, mute.reason));
     }
     if !found.off.value.is_empty() {
         let names: Vec<&str> = found.off.value.iter().map(|trigger| trigger.name()).collect();
-        writeln!(text, "  off ({}): {}", found.off.origin.name(), names.join(", "))?;
+        page.line(format_args!("  off ({}): {}", found.off.origin.name(), names.join(", ")));
     }
-    drift(&mut text, &found.drift)?;
+    drift(&mut page, &found.drift);
     match (&found.performance, &found.labels_error) {
         (Some(performance), _) => {
-            self::performance(&mut text, performance)?;
-            labels(&mut text, model, found.labels)?;
+            self::performance(&mut page, performance);
+            labels(&mut page, model, found.labels);
         }
         (None, Some(error)) => {
-            writeln!(text, "\nperformance and volume: not judged, because of the labels: {}", super::shown(error))?;
+            page.section(format_args!("performance and volume: not judged, because of the labels: {error}"));
         }
         (None, None) => {
             for trigger in [Trigger::Performance, Trigger::Volume] {
                 if let Some(why) = model.triggers.inactive(trigger, model.labels.is_some()) {
-                    writeln!(text, "\n{}: {why}", trigger.name())?;
+                    page.section(format_args!("{}: {why}", trigger.name()));
                 }
             }
         }
     }
     if let Some(volume) = &found.volume {
-        self::volume(&mut text, volume)?;
+        self::volume(&mut page, volume);
     }
     let schedule = &model.triggers.schedule;
     match &schedule.value {
-        None => writeln!(text, "\nschedule: none is set")?,
+        None => page.section("schedule: none is set"),
         Some(cron) => {
             let last = firings.iter().rev().find(|firing| firing.trigger == Trigger::Schedule.name());
             let last = last.map(|firing| format!("; last {} ({})", firing.due, firing.outcome)).unwrap_or_default();
             let next = cron.next(found.as_of, &model.zone).map_or("never".into(), |next| next.to_string());
-            writeln!(text, "\nschedule: {} ({}), next {next}{last}", cron.text(), schedule.origin.name())?;
+            page.section(format_args!("schedule: {} ({}), next {next}{last}", cron.text(), schedule.origin.name()));
         }
     }
-    Ok(text)
+    Ok(page)
 }
 
-fn drift(text: &mut String, found: &DriftVerdict) -> anyhow::Result<()> {
+fn drift(page: &mut Page, found: &DriftVerdict) {
     let quorum = match found.quorum.value {
         Quorum::AtLeast(least) => format!("at least {least} columns"),
         Quorum::Share(share) => format!("{} % of the columns", 100.0 * share),
         Quorum::WeightedShare(share) => format!("{} % of the importance of the columns", 100.0 * share),
     };
-    writeln!(
-        text,
-        "\ndrift: {}\n  it takes {quorum} ({}), each over its limit at {} of {} sweeps ({}; {} seen), by tests at a false \
+    page.section(format_args!("drift: {}", if found.fired { "fires" } else { "does not fire" }));
+    page.line(format_args!(
+        "  it takes {quorum} ({}), each over its limit at {} of {} sweeps ({}; {} seen), by tests at a false \
          discovery rate of {}",
-        if found.fired { "fires" } else { "does not fire" },
         found.quorum.origin.name(),
         found.persistence.value.hits,
         found.persistence.value.of,
         found.persistence.origin.name(),
         found.sweeps,
-        set(&found.fdr),
-    )?;
+        set(&found.fdr)
+    ));
     for comparison in &found.comparisons {
-        self::comparison(text, found, comparison)?;
+        self::comparison(page, found, comparison);
     }
-    Ok(())
 }
 
-fn comparison(text: &mut String, found: &DriftVerdict, comparison: &Comparison) -> anyhow::Result<()> {
+fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &Comparison) {
     let mut place = String::new();
     for (what, name) in [("window", &comparison.window), ("segment", &comparison.segment)] {
         if !name.is_empty() {
-            write!(place, "{what} {}, ", name.escape_debug())?;
+            place += &format!("{what} {name}, ");
         }
     }
     if let Some(error) = &comparison.error {
-        writeln!(text, "  {place}not compared: {error}")?;
-        return Ok(());
+        page.line(format_args!("  {place}not compared: {error}"));
+        return;
     }
-    writeln!(
-        text,
+    page.line(format_args!(
         "  {place}{} of {} columns drift ({:.1} %; {:.1} % of the importance)",
         comparison.drifting,
         comparison.judged,
         100.0 * comparison.share,
         100.0 * comparison.weighted_share
-    )?;
+    ));
     for failed in &comparison.failed {
-        writeln!(text, "  not judged: {}", super::shown(failed))?;
+        page.line(format_args!("  not judged: {failed}"));
     }
-    let mut table = super::table(["column", "figure", "value", "limit", "q", "over", "it drifts, or would if"]);
+    let mut table = Table::new(["column", "figure", "value", "limit", "q", "over", "it drifts, or would if"]);
     for column in &comparison.columns {
         for (i, signal) in column.signals.iter().enumerate() {
-            let name = if i == 0 { column.feature.escape_debug().to_string() } else { String::new() };
+            let name = if i == 0 { column.feature.clone() } else { String::new() };
             let role = match column.role {
                 _ if i > 0 => "",
                 Role::Feature => "",
                 Role::Prediction => " (prediction)",
                 Role::Label => " (label)",
             };
-            table.add_row([
+            table.row([
                 name + role,
                 signal.metric.clone(),
                 format!("{:.4}", signal.value),
@@ -230,8 +216,7 @@ fn comparison(text: &mut String, found: &DriftVerdict, comparison: &Comparison) 
             ]);
         }
     }
-    writeln!(text, "{table}")?;
-    Ok(())
+    page.table(table);
 }
 
 /// What would have to change for a figure to make its column drift.
@@ -259,61 +244,59 @@ fn span(found: &Span) -> String {
     format!("{} predictions from {} to {}, {matured:.1} % with a label", found.predictions, found.since, found.before)
 }
 
-fn performance(text: &mut String, found: &Performance) -> anyhow::Result<()> {
+fn performance(page: &mut Page, found: &Performance) {
     let metric = set(&found.metric);
-    writeln!(text, "\nperformance: {}", found.standing.name())?;
+    page.section(format_args!("performance: {}", found.standing.name()));
     let higher = found.metric.value.higher_is_better();
     let side = if higher { "below" } else { "above" };
     match found.level.value {
-        None => writeln!(text, "  {metric} has no level; set trigger.performance.level")?,
+        None => page.line(format_args!("  {metric} has no level; set trigger.performance.level")),
         Some(level) => {
             let warning = found
                 .warning
                 .value
                 .map_or(String::new(), |warning| format!(", warns {side} {warning} ({})", found.warning.origin.name()));
-            writeln!(
-                text,
+            page.line(format_args!(
                 "  {metric} triggers {side} {level} ({}){warning}, by its whole interval of confidence {}, over the \
                  newest {} of at least {}",
                 found.level.origin.name(),
                 set(&found.confidence),
                 set(&found.rows),
-                set(&found.min_labels),
-            )?;
+                set(&found.min_labels)
+            ));
         }
     }
     let wait = SignedDuration::from_secs(found.maturity_seconds).as_secs_f64() / 86_400.0;
     match (found.standing, found.maturity_learned, found.delay_declared) {
-        (Standing::DelayUnknown, ..) => writeln!(text, "  labels take a time that is not known yet")?,
-        (_, true, _) => writeln!(text, "  labels take {wait:.1} days (learned: 95 % of labels come by then)")?,
-        (_, false, true) => writeln!(text, "  labels take {wait:.1} days (declared)")?,
-        (_, false, false) => writeln!(text, "  labels take {wait:.1} days (built in)")?,
+        (Standing::DelayUnknown, ..) => page.line("  labels take a time that is not known yet"),
+        (_, true, _) => page.line(format_args!("  labels take {wait:.1} days (learned: 95 % of labels come by then)")),
+        (_, false, true) => page.line(format_args!("  labels take {wait:.1} days (declared)")),
+        (_, false, false) => page.line(format_args!("  labels take {wait:.1} days (built in)")),
     }
-    writeln!(text, "  matured: {}", span(&found.matured))?;
+    page.line(format_args!("  matured: {}", span(&found.matured)));
     let proxy = if found.proxy { ", by its proxy where labels are missing" } else { "" };
-    writeln!(text, "    realised  {}{proxy}", measured(found.realised))?;
-    writeln!(text, "    estimated {} over the same rows", measured(found.reconciled))?;
-    writeln!(text, "  newest: {}", span(&found.fresh))?;
+    page.line(format_args!("    realised  {}{proxy}", measured(found.realised)));
+    page.line(format_args!("    estimated {} over the same rows", measured(found.reconciled)));
+    page.line(format_args!("  newest: {}", span(&found.fresh)));
     match (found.estimated, &found.no_estimate) {
-        (Some(_), _) => writeln!(text, "    estimated {}, which never triggers", measured(found.estimated))?,
-        (None, Some(reason)) => writeln!(text, "    no estimate: {}", super::shown(reason))?,
-        (None, None) => writeln!(text, "    no estimate: these predictions have no scores")?,
+        (Some(_), _) => page.line(format_args!("    estimated {}, which never triggers", measured(found.estimated))),
+        (None, Some(reason)) => page.line(format_args!("    no estimate: {reason}")),
+        (None, None) => page.line("    no estimate: these predictions have no scores"),
     }
     if let Some(reason) = found.not_judged() {
-        writeln!(text, "  not judged: {reason}")?;
+        page.line(format_args!("  not judged: {reason}"));
     } else if let (Standing::Ok | Standing::Warning, Some(m), Some(level)) =
         (found.standing, found.realised, found.level.value)
     {
         let end = if higher { m.high } else { m.low };
-        writeln!(text, "  it would fire if the end of its interval, {end:.4}, were {side} {level}")?;
+        page.line(format_args!("  it would fire if the end of its interval, {end:.4}, were {side} {level}"));
     }
-    Ok(())
 }
 
 /// What became of the labels that were read.
-fn labels(text: &mut String, model: &Model, counts: Option<LabelCounts>) -> anyhow::Result<()> {
-    let (Some(counts), Some(labels)) = (counts, &model.labels) else { return Ok(()) };
-    writeln!(text, "\nlabels: {} known, {} belong to a prediction", counts.labels, counts.met)?;
+fn labels(page: &mut Page, model: &Model, counts: Option<LabelCounts>) {
+    let (Some(counts), Some(labels)) = (counts, &model.labels) else { return };
+    page.section(format_args!("labels: {} known, {} belong to a prediction", counts.labels, counts.met));
     for (rows, what) in [
         (counts.early, "came before every prediction of their id and belong to none of these"),
         (counts.undated, "have no time at which they became known and are left out"),
@@ -322,16 +305,15 @@ fn labels(text: &mut String, model: &Model, counts: Option<LabelCounts>) -> anyh
         (counts.superseded, "predictions were made again before their label came and are left out"),
     ] {
         if rows > 0 {
-            writeln!(text, "  {rows} {what}")?;
+            page.line(format_args!("  {rows} {what}"));
         }
     }
     let missing: Vec<String> = labels.missing.texts().iter().map(|text| format!("{text:?}")).collect();
     let origin = if labels.missing.0.is_some() { "model" } else { "built in" };
-    writeln!(text, "  read as missing ({origin}): {}", missing.join(", "))?;
-    Ok(())
+    page.line(format_args!("  read as missing ({origin}): {}", missing.join(", ")));
 }
 
-fn volume(text: &mut String, found: &Volume) -> anyhow::Result<()> {
+fn volume(page: &mut Page, found: &Volume) {
     let missing = found.wanted.value.saturating_sub(found.labels);
     let change = match (found.set, missing) {
         (true, 0) => "fires".into(),
@@ -339,12 +321,10 @@ fn volume(text: &mut String, found: &Volume) -> anyhow::Result<()> {
         (false, 0) => "the trigger is not set; with [trigger.volume] it would fire".into(),
         (false, _) => format!("the trigger is not set; with [trigger.volume] {missing} more would fire"),
     };
-    writeln!(
-        text,
-        "\nvolume: {} new labels since {}, {} are enough: {change}",
+    page.section(format_args!(
+        "volume: {} new labels since {}, {} are enough: {change}",
         found.labels,
         found.since,
         set(&found.wanted)
-    )?;
-    Ok(())
+    ));
 }

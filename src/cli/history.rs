@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use comfy_table::{Cell, CellAlignment};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::history::{self, Entry, Filter};
+use driftsweep::output::{Cell, Csv, Document, Page, Table, Value};
 use driftsweep::report::Format;
 use jiff::tz::TimeZone;
 
@@ -67,19 +67,15 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     for error in unreadable {
         warn!("left out: {error}");
     }
-    let bytes = match args.format {
-        Format::Table => table(&entries, args.top).into_bytes(),
-        Format::Json => return super::write_json(&entries).map(|()| 0),
-        Format::Csv => {
-            let mut writer = csv::Writer::from_writer(Vec::new());
-            entries.iter().try_for_each(|entry| writer.serialize(entry))?;
-            writer.into_inner()?
-        }
+    let document = match args.format {
+        Format::Table => table(&entries, args.top).into(),
+        Format::Json => Document::json(&entries)?,
+        Format::Csv => csv(entries)?,
         Format::Parquet => {
             return Err(super::bad("--format parquet", "the history is Parquet already; read its folder"));
         }
     };
-    super::write_stdout(&bytes)?;
+    super::write(document)?;
     Ok(0)
 }
 
@@ -106,28 +102,50 @@ fn check_names(args: &HistoryArgs, folder: &Path) -> anyhow::Result<()> {
     Ok(known("feature", &args.feature, &features)?)
 }
 
-fn table(entries: &[Entry], top: usize) -> String {
+/// The entries as CSV, by the names of their fields.
+fn csv(entries: Vec<Entry>) -> driftsweep::error::Result<Document> {
+    let heading =
+        ["sweep", "as_of", "model", "window", "segment", "feature", "kind", "status", "drifted", "metric", "value"];
+    let mut csv = Csv::new(heading)?;
+    for entry in entries {
+        csv.row([
+            Value::Text(entry.sweep),
+            Value::Text(entry.as_of.to_string()),
+            Value::Text(entry.model),
+            Value::Text(entry.window),
+            Value::Text(entry.segment),
+            Value::Text(entry.feature),
+            Value::Text(entry.kind),
+            Value::Text(entry.status),
+            Value::Bool(entry.drifted),
+            Value::Text(entry.metric),
+            Value::Float(entry.value),
+        ])?;
+    }
+    csv.finish()
+}
+
+fn table(entries: &[Entry], top: usize) -> Page {
     let from = if top == 0 { 0 } else { entries.len().saturating_sub(top) };
     let heading = ["as of", "model", "window", "segment", "feature", "status", "figure", "value", "drifted"];
-    let mut table = super::table(heading);
+    let mut table = Table::new(heading);
     for entry in &entries[from..] {
-        let text = |text: &str| Cell::new(text.escape_debug());
         let value = entry.value.map_or("–".into(), |value| format!("{value:.4}"));
-        table.add_row([
-            Cell::new(entry.as_of.strftime("%F %H:%M")),
-            text(&entry.model),
-            text(&entry.window),
-            text(&entry.segment),
-            text(&entry.feature),
-            text(&entry.status),
-            text(&entry.metric),
-            Cell::new(value).set_alignment(CellAlignment::Right),
-            Cell::new(if entry.drifted { "yes" } else { "" }),
+        table.row([
+            Cell::from(entry.as_of.strftime("%F %H:%M").to_string()),
+            Cell::from(&entry.model),
+            Cell::from(&entry.window),
+            Cell::from(&entry.segment),
+            Cell::from(&entry.feature),
+            Cell::from(&entry.status),
+            Cell::from(&entry.metric),
+            Cell::from(value).right(),
+            Cell::from(if entry.drifted { "yes" } else { "" }),
         ]);
     }
-    let mut text = format!("{table}\n");
+    let mut page = Page::from(table);
     if from > 0 {
-        text.push_str(&format!("… and {from} before; --top 0 shows all\n"));
+        page.line(format_args!("… and {from} before; --top 0 shows all"));
     }
-    text
+    page
 }

@@ -1,14 +1,15 @@
 //! `driftsweep init`
 
-use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use driftsweep::address::shown;
 use driftsweep::error::Error;
+use driftsweep::escape;
 use driftsweep::fleet::daily::{self, Naming};
 use driftsweep::fleet::guess::{self, Guess, LabelColumns, Role, roles};
 use driftsweep::fleet::{Fleet, Model, Options, Trigger};
+use driftsweep::output::Page;
 use driftsweep::snapshot::Snapshot;
 use driftsweep::storage;
 use jiff::tz::TimeZone;
@@ -55,39 +56,39 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         Naming::Plain | Naming::Unclear(_) => args.current.clone(),
     };
     let guesses = roles(&open(&args.baseline)?, &open(&current)?);
-    let mut text = String::new();
+    let mut page = Page::file();
     if before.is_none() {
-        text.push_str("# What each setting means: driftsweep's README, \"The fleet file\".\n\n");
+        page.line("# What each setting means: driftsweep's README, \"The fleet file\".");
+        page.blank();
     }
-    writeln!(text, "[[model]]")?;
+    page.line("[[model]]");
     if [&args.baseline, &args.current].into_iter().any(|spec| shown(spec) != *spec) {
-        writeln!(
-            text,
-            "# Secret parts of addresses are left out (…): put them in, or better use the store's own address."
-        )?;
+        page.line("# Secret parts of addresses are left out (…): put them in, or better use the store's own address.");
     }
-    writeln!(text, "name = {}", quoted(&args.name))?;
-    writeln!(text, "baseline = {}", quoted(&relative(&args.baseline, folder)))?;
+    page.line(format_args!("name = {}", quoted(&args.name)));
+    page.line(format_args!("baseline = {}", quoted(&relative(&args.baseline, folder))));
     let given = quoted(&relative(&args.current, folder));
     let mut daily = None;
     match &naming {
         Naming::Daily { pattern, .. } => {
             let pattern = relative(pattern, folder);
-            writeln!(text, "current = {} # the day before each sweep", quoted(&pattern))?;
+            page.line(format_args!("current = {} # the day before each sweep", quoted(&pattern)));
             if quoted(&pattern) != given {
-                writeln!(text, "# current = {given} # as it was given")?;
+                page.line(format_args!("# current = {given} # as it was given"));
             }
             daily = Some(pattern);
         }
-        Naming::Plain => writeln!(text, "current = {given}")?,
+        Naming::Plain => page.line(format_args!("current = {given}")),
         Naming::Unclear(reason) => {
-            writeln!(text, "current = {given} # every time the whole of it: {}", in_comment(reason))?;
-            writeln!(text, "# current = \"…{{day}}…\" would be the day before each sweep")?;
+            page.line(format_args!("current = {given} # every time the whole of it: {reason}"));
+            page.line(format_args!("# current = \"…{{day}}…\" would be the day before each sweep"));
         }
     }
-    let mut rest = columns(&guesses.columns)? + "\n";
+    let mut rest = columns(&guesses.columns);
+    rest.blank();
     if let Some(labels) = &guesses.labels {
-        writeln!(rest, "{}", label_table(labels, daily.as_deref())?)?;
+        rest.append(label_table(labels, daily.as_deref()));
+        rest.blank();
     }
     let put_in = |text: &str| match &before {
         Some(before) => appended(before, text),
@@ -95,13 +96,14 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     };
     // What is written must be a fleet file, whatever columns and paths are called.
     let path = target.unwrap_or(Path::new("fleet.toml"));
-    let fleet = Fleet::parse(&put_in(&format!("{text}{rest}")), path, &Options::new())?;
-    writeln!(text, "# Triggers that are active: {}", active(super::model_of(&fleet, &args.name)?))?;
-    let whole = put_in(&(text + &rest));
+    let fleet = Fleet::parse(&put_in(&format!("{page}{rest}")), path, &Options::new())?;
+    page.line(format_args!("# Triggers that are active: {}", active(super::model_of(&fleet, &args.name)?)));
+    page.append(rest);
+    let whole = put_in(&page.to_string());
     Fleet::parse(&whole, path, &Options::new())?;
     match target {
         Some(path) => driftsweep::atomic::write(path, whole.as_bytes())?,
-        None => super::write_stdout(whole.as_bytes())?,
+        None => super::write(page)?,
     }
     explain(args, target, before.is_some(), &naming);
     Ok(0)
@@ -128,21 +130,19 @@ fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming)
             let many = if *days > 1 { format!("{days} days, the newest {newest}") } else { format!("one is {newest}") };
             info!(
                 "{} has a snapshot a day ({many}): current = {}, so that each sweep reads the day before it",
-                super::shown(&args.current),
-                super::shown(pattern)
+                args.current, pattern
             );
         }
         Naming::Unclear(reason) => info!(
             "{} is taken as one snapshot: {}; if there is one a day, write {{day}} in its place",
-            super::shown(&args.current),
-            super::shown(reason)
+            args.current, reason
         ),
         Naming::Plain => {}
     }
     let Some(path) = target else { return };
     let file = path.display();
     match added {
-        true => say!("added model '{}' to {file}; look through `exclude`, then:", super::shown(&args.name)),
+        true => say!("added model '{}' to {file}; look through `exclude`, then:", args.name),
         false => say!("wrote {file}; look through `exclude`, then:"),
     }
     match naming {
@@ -166,7 +166,7 @@ fn open(spec: &str) -> driftsweep::error::Result<Snapshot> {
 fn existing(path: &Path, name: &str) -> anyhow::Result<String> {
     let fleet = Fleet::read(path, &Options::new())?;
     if fleet.models.iter().any(|model| model.name == name) {
-        let reason = format!("{} has a model '{}' already; choose another name", path.display(), super::shown(name));
+        let reason = format!("{} has a model '{}' already; choose another name", path.display(), name);
         return Err(super::bad("--name", &reason));
     }
     std::fs::read_to_string(path).map_err(|e| Error::io(path, &e).into())
@@ -187,32 +187,31 @@ fn appended(before: &str, model: &str) -> String {
 }
 
 /// What is left out, and what is compared, each with the reason.
-fn columns(guesses: &[Guess]) -> Result<String, std::fmt::Error> {
-    let mut text = String::from("exclude = [\n");
+fn columns(guesses: &[Guess]) -> Page {
+    let mut page = Page::file();
+    page.line("exclude = [");
     for guess in guesses.iter().filter(|guess| guess.role != Role::Feature) {
-        writeln!(text, "  {}, # {}: {}", quoted(&guess.column), guess.role.name(), in_comment(&guess.reason))?;
+        page.line(format_args!("  {}, # {}: {}", quoted(&guess.column), guess.role.name(), guess.reason));
     }
-    text.push_str("]\n\n# Features:\n");
+    page.line("]");
+    page.section("# Features:");
     for guess in guesses.iter().filter(|guess| guess.role == Role::Feature) {
-        write!(text, "#   {}: {}", in_comment(&guess.column), in_comment(&guess.reason))?;
-        match &guess.doubt {
-            Some(doubt) => writeln!(text, "; {}", in_comment(doubt))?,
-            None => text.push('\n'),
-        }
+        let doubt = guess.doubt.as_ref().map_or(String::new(), |doubt| format!("; {doubt}"));
+        page.line(format_args!("#   {}: {}{doubt}", guess.column, guess.reason));
     }
-    Ok(text)
+    page
 }
 
 /// A table that says where predictions meet what came true, to be looked through and switched on.
-fn label_table(labels: &LabelColumns, daily: Option<&str>) -> Result<String, std::fmt::Error> {
-    let mut text = String::from(
-        "# To judge predictions by what came true, look through this and take the # away:\n# [model.labels]\n",
-    );
+fn label_table(labels: &LabelColumns, daily: Option<&str>) -> Page {
+    let mut page = Page::file();
+    page.line("# To judge predictions by what came true, look through this and take the # away:");
+    page.line("# [model.labels]");
     if labels.elsewhere {
-        writeln!(text, "# from = \"labels/*.parquet\" # the table with {}: name yours", in_comment(&labels.label))?;
+        page.line(format_args!("# from = \"labels/*.parquet\" # the table with {}: name yours", labels.label));
     }
     if let Some(daily) = daily {
-        writeln!(text, "# predictions = {} # of all days", quoted(&daily::of_all_days(daily)))?;
+        page.line(format_args!("# predictions = {} # of all days", quoted(&daily::of_all_days(daily))));
     }
     let named = [
         ("id", &labels.id),
@@ -223,15 +222,19 @@ fn label_table(labels: &LabelColumns, daily: Option<&str>) -> Result<String, std
     ];
     for (key, column) in named {
         if let Some(column) = column.as_ref().filter(|_| key != "id" || labels.elsewhere) {
-            writeln!(text, "# {key} = {}", quoted(column))?;
+            page.line(format_args!("# {key} = {}", quoted(column)));
         }
     }
     let usual = |class: &String| matches!(&**class, "0" | "1" | "true" | "false");
     if labels.score.is_some() && !labels.classes.is_empty() && !labels.classes.iter().all(usual) {
         let classes: Vec<String> = labels.classes.iter().map(|class| quoted(class)).collect();
-        writeln!(text, "# positive = {} # the one that the score is about, of {}", classes[0], classes.join(", "))?;
+        page.line(format_args!(
+            "# positive = {} # the one that the score is about, of {}",
+            classes[0],
+            classes.join(", ")
+        ));
     }
-    Ok(text)
+    page
 }
 
 /// A TOML string on one line.
@@ -243,21 +246,15 @@ fn quoted(text: &str) -> String {
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
-            // What would not be seen: control characters, and those that turn the direction of writing or take no room.
-            c if c.is_control()
-                || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}') =>
-            {
-                quoted.push_str(&format!("\\u{:04X}", u32::from(c)));
-            }
+            // What a page would escape in its own way is written as TOML has it.
+            c if escape::is_escaped(c) => quoted.push_str(&match u32::from(c) {
+                code @ ..=0xFFFF => format!("\\u{code:04X}"),
+                code => format!("\\U{code:08X}"),
+            }),
             c => quoted.push(c),
         }
     }
     quoted + "\""
-}
-
-/// A text in a comment, on one line.
-fn in_comment(text: &str) -> String {
-    super::shown(text)
 }
 
 /// A path as a file in a folder names it. Addresses, and absolute paths to elsewhere, stay as they are.

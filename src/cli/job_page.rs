@@ -1,12 +1,12 @@
 //! The page of a job: for those who are asked to approve it, and those who want to know how it went.
 
-use std::fmt::Write;
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use driftsweep::atomic;
 use driftsweep::fleet::{Fleet, Money};
+use driftsweep::output::Page;
 use driftsweep::policy::evidence;
 use driftsweep::retrain::approval::By;
 use driftsweep::retrain::cost::point;
@@ -36,104 +36,102 @@ pub fn page(
     runs: &[RunEntry],
     rejection: Option<&(String, Signed)>,
     (state, turn): (&Path, Option<Turn>),
-) -> anyhow::Result<String> {
+) -> Page {
     let currency = &fleet.governance.budget.currency;
     let show = |amount: Money| currency.show(amount);
-    let mut text = String::new();
+    let mut page = Page::new();
     let retrain = fleet.models.iter().find(|model| model.name == job.model).and_then(|model| model.retrain.as_ref());
-    writeln!(text, "job {}", job.id)?;
-    writeln!(text, "  model      {}", job.model.escape_debug())?;
+    page.line(format_args!("job {}", job.id));
+    page.line(format_args!("  model      {}", job.model));
     if let Some(retrain) = retrain {
-        writeln!(text, "  team       {}", retrain.team.escape_debug())?;
-        writeln!(text, "  trained by {} on {}", retrain.executor.name(), retrain.resource.escape_debug())?;
+        page.line(format_args!("  team       {}", retrain.team));
+        page.line(format_args!("  trained by {} on {}", retrain.executor.name(), retrain.resource));
     }
     let why = job.state.reason();
-    let why = if why.is_empty() { String::new() } else { format!(": {}", super::shown(why)) };
-    writeln!(text, "  state      {} since {}{why}", job.state.name().replace('_', " "), job.since)?;
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    page.line(format_args!("  state      {} since {}{why}", job.state.name().replace('_', " "), job.since));
     if let Some(turn) = turn {
-        writeln!(text, "  turn       {}", turn.sentence())?;
+        page.line(format_args!("  turn       {}", turn.sentence()));
     }
-    writeln!(text, "  asked for  {}, wanted until {}", job.requested_at, job.deadline)?;
-    writeln!(text, "\nwhy: the {} trigger", job.trigger)?;
+    page.line(format_args!("  asked for  {}, wanted until {}", job.requested_at, job.deadline));
+    page.section(format_args!("why: the {} trigger", job.trigger));
     for line in evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS) {
-        writeln!(text, "  {line}")?;
+        page.line(format_args!("  {line}"));
     }
     if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
-        writeln!(text, "\ncost and gain")?;
-        writeln!(
-            text,
+        page.section("cost and gain");
+        page.line(format_args!(
             "  expected cost {} ({} to {}; declared {}, corrected by {} runs)",
             show(estimate.expected),
             show(estimate.low),
             show(estimate.high),
             show(estimate.declared),
             estimate.runs
-        )?;
-        writeln!(
-            text,
+        ));
+        page.line(format_args!(
             "  lost {:.2} points ({}): {} a day; a training gains {} ({} at least)",
             worth.points,
             worth.loss.name(),
             show(worth.stale_a_day),
             show(worth.gain),
             show(worth.gain_low)
-        )?;
+        ));
         if let Some(metric) = worth.metric {
-            writeln!(text, "  {}", point(metric))?;
+            page.line(format_args!("  {}", point(metric)));
         }
         for missing in &worth.missing {
-            writeln!(text, "  {}", missing.sentence())?;
+            page.line(format_args!("  {}", missing.sentence()));
         }
         let days = worth.break_even(estimate.expected);
         let days = days.map_or_else(|| "never".into(), |days| format!("after {days:.1} days"));
-        writeln!(text, "  pays {days}; advice: {}", worth.advice(estimate))?;
+        page.line(format_args!("  pays {days}; advice: {}", worth.advice(estimate)));
     }
     if let State::AwaitingApproval(request) = &job.state {
-        writeln!(text, "\nmay it be run?")?;
+        page.section("may it be run?");
         for reason in &request.reasons {
-            writeln!(text, "  {}", reason.sentence(currency))?;
+            page.line(format_args!("  {}", reason.sentence(currency)));
         }
         let levels = &fleet.governance.approval.approvers;
         let asked = levels.get(request.level).map(|names| names.join(", ")).unwrap_or_default();
-        writeln!(
-            text,
+        page.line(format_args!(
             "  asked: {} (level {} of {}), answer by {}",
             asked,
             request.level + 1,
             levels.len(),
             request.due
-        )?;
+        ));
         let stakes = retrain.map(|retrain| retrain.stakes).unwrap_or_default();
         let wanted = signature::wanted(&fleet.governance.approval, request, stakes);
         let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
         if let Some(why) = wanted {
-            writeln!(text, "  the answer must be signed ({why})")?;
+            page.line(format_args!("  the answer must be signed ({why})"));
         }
         let overrun = request.overruns().iter().map(|overrun| overrun.by).max();
         let overrun = overrun.map(|by| format!(" --overrun {}", by.plain())).unwrap_or_default();
-        writeln!(text, "  driftsweep approve {} --by NAME --reason TEXT{overrun}{sign}", &job.id)?;
+        page.line(format_args!("  driftsweep approve {} --by NAME --reason TEXT{overrun}{sign}", &job.id));
     }
     if !job.grants.is_empty() {
-        writeln!(text, "\nallowed")?;
+        page.section("allowed");
     }
     for grant in &job.grants {
         let by = match &grant.by {
             By::Policy => "policy",
             By::Person(name) => name,
         };
-        writeln!(text, "  {} by {}: {}", grant.at, super::shown(by), super::shown(&grant.reason))?;
+        page.line(format_args!("  {} by {}: {}", grant.at, by, grant.reason));
         for overrun in &grant.overruns {
-            writeln!(text, "    {}", overrun.sentence(currency))?;
+            page.line(format_args!("    {}", overrun.sentence(currency)));
         }
         if let Some(signed) = &grant.signature {
-            writeln!(text, "    {}", signature_line(fleet, signed, by))?;
+            page.line(format_args!("    {}", signature_line(fleet, signed, by)));
         }
     }
     if let Some((by, signed)) = rejection {
-        writeln!(text, "\nrejected\n  {}", signature_line(fleet, signed, by))?;
+        page.section("rejected");
+        page.line(format_args!("  {}", signature_line(fleet, signed, by)));
     }
     if !runs.is_empty() {
-        writeln!(text, "\nruns")?;
+        page.section("runs");
     }
     for run in runs {
         let end = run.ended.as_ref().map_or_else(
@@ -141,30 +139,30 @@ pub fn page(
             |(at, outcome, cost)| format!("{outcome} {at}, {}", show(*cost)),
         );
         let folder = scheduler::folder_of(state, &job.id, run.attempt);
-        writeln!(text, "  {} {}: {end}; {}", run.attempt, run.started_at, folder.display())?;
+        page.line(format_args!("  {} {}: {end}; {}", run.attempt, run.started_at, folder.display()));
     }
     let failed = runs.iter().rev().find(|run| run.ended.as_ref().is_some_and(|(_, outcome, _)| outcome != "succeeded"));
     if let Some(run) = failed.filter(|run| runs.last().is_some_and(|last| last.attempt == run.attempt)) {
         let lines = last_lines(&scheduler::folder_of(state, &job.id, run.attempt));
         if !lines.is_empty() {
-            writeln!(text, "\nthe last lines of its output")?;
+            page.section("the last lines of its output");
         }
         for line in lines {
-            writeln!(text, "  {line}")?;
+            page.line(format_args!("  {line}"));
         }
     }
-    Ok(text)
+    page
 }
 
 /// With which key an answer was signed, and whose that is by the fleet file.
 fn signature_line(fleet: &Fleet, signed: &Signed, by: &str) -> String {
     let key = match signed.verify() {
         Ok(key) => key,
-        Err(problem) => return format!("NOT SIGNED: {}", super::shown(&problem.to_string())),
+        Err(problem) => return format!("NOT SIGNED: {}", problem),
     };
     let whose = match fleet.governance.approval.owner_of(key.key_data()) {
-        Some(owner) if owner == by => format!("a key of {}", super::shown(owner)),
-        Some(owner) => format!("a key of {}, who is somebody else", super::shown(owner)),
+        Some(owner) if owner == by => format!("a key of {}", owner),
+        Some(owner) => format!("a key of {}, who is somebody else", owner),
         None => "a key that the fleet file does not list (any more)".into(),
     };
     format!("signed with {}, {whose}", signature::fingerprint(&key))
@@ -183,6 +181,6 @@ fn last_lines(folder: &Path) -> Vec<String> {
     }
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
-    let shown = |line: &&str| super::shown(&line.chars().take(LINE).collect::<String>());
-    lines[lines.len().saturating_sub(LINES)..].iter().map(shown).collect()
+    let short = |line: &&str| line.chars().take(LINE).collect();
+    lines[lines.len().saturating_sub(LINES)..].iter().map(short).collect()
 }

@@ -1,6 +1,5 @@
 //! `driftsweep jobs`, `approve`, `reject` and the supervisor of commands
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use clap::{Args, Subcommand};
 use driftsweep::executor::local;
 use driftsweep::fleet::{Fleet, Money};
 use driftsweep::http::Http;
+use driftsweep::output::{Page, Table};
 use driftsweep::retrain::queue::{Slots, Turn};
 use driftsweep::retrain::{Job, Renewal, Signed, State, queue};
 use driftsweep::scheduler::{self, Answer, Means};
@@ -136,22 +136,22 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
         super::write_json(&listed)?;
         return Ok(0);
     }
-    let mut table = super::table(["job", "model", "trigger", "state", "since", "priority", "expected", "spent"]);
-    super::align_right(&mut table, 5..8);
+    let mut table = Table::new(["job", "model", "trigger", "state", "since", "priority", "expected", "spent"]);
+    table.align_right(5..8);
     let currency = &fleet.governance.budget.currency;
     for job in &jobs {
-        table.add_row([
+        table.row([
             job.id.clone(),
-            job.model.escape_debug().to_string(),
+            job.model.clone(),
             job.trigger.clone(),
-            format!("{} {}", job.state.name(), super::shown(job.state.reason())).trim_end().to_owned(),
+            format!("{} {}", job.state.name(), job.state.reason()).trim_end().to_owned(),
             job.since.to_string(),
             currency.show(queue::priority(job)),
             job.estimate.map(|estimate| currency.show(estimate.expected)).unwrap_or_default(),
             currency.show(job.spent),
         ]);
     }
-    super::write_text(&table.to_string())?;
+    super::write(Page::from(table))?;
     Ok(0)
 }
 
@@ -213,20 +213,21 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     }
     let state = args.memory.folder();
     let turn = turn(&fleet, &mut store, &job)?;
-    let mut text = job_page::page(&fleet, &job, &event, &runs, rejection.as_ref(), (&state, turn))?;
+    let mut page = job_page::page(&fleet, &job, &event, &runs, rejection.as_ref(), (&state, turn));
     // What was true at its end may not be any more.
     let at_its_end = job.baseline.as_ref().filter(|renewal| !matches!(renewal, Renewal::Kept { .. }));
     let sentences: Vec<String> = at_its_end.and_then(Renewal::sentence).into_iter().chain(outdated_baseline).collect();
     if !sentences.is_empty() {
-        writeln!(text, "\nbaseline")?;
+        page.section("baseline");
     }
     for sentence in &sentences {
-        writeln!(text, "  {}", super::shown(sentence))?;
+        page.line(format_args!("  {sentence}"));
     }
     if let Some(reason) = &job.about_answer {
-        writeln!(text, "\nanswer of its last run\n  {}", super::shown(reason))?;
+        page.section("answer of its last run");
+        page.line(format_args!("  {reason}"));
     }
-    super::write_text(&text)?;
+    super::write(page)?;
     Ok(0)
 }
 
@@ -276,7 +277,7 @@ fn decide(args: &JobDecisionArgs, signing: &SigningArgs, answer: Answer) -> anyh
         Signing::With(signed) => Some(signed),
     };
     let job = scheduler::answer(&fleet, &mut store, &id, answer, said, signed, now)?;
-    say!("job {} of {}: {}", job.id, job.model.escape_debug(), job.state.name().replace('_', " "));
+    say!("job {} of {}: {}", job.id, job.model, job.state.name().replace('_', " "));
     Ok(0)
 }
 
@@ -290,7 +291,7 @@ fn cancel(args: &JobDecisionArgs) -> anyhow::Result<u8> {
     let means = Means { http: &http, program: &program, state: &state, clock, elapsed: &|| Duration::ZERO };
     let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.decision.reason), &means, now)?;
     let word = if job.state.is_final() { "cancelled" } else { "told to stop; the next tick notes its end" };
-    say!("job {} of {}: {word}", job.id, job.model.escape_debug());
+    say!("job {} of {}: {word}", job.id, job.model);
     Ok(0)
 }
 

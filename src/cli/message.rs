@@ -1,11 +1,15 @@
 //! Messages on standard error: one line each, whatever is in it, in the form that was asked for.
 
-use std::io::Write;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{IsTerminal, Write};
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use driftsweep::error::Error;
+use driftsweep::escape;
+use driftsweep::output::MOST_OF_LINE;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -60,18 +64,31 @@ pub fn choose(flag: Option<LogFormat>) -> Result<(), Error> {
         (None, Some(name)) => LogFormat::from_str(&name, true)
             .map_err(|_| Error::unknown("format of messages in $DRIFTSWEEP_LOG", &name, ["plain", "text", "json"]))?,
     };
-    if FORMAT.set(format).is_ok() && format != LogFormat::Plain {
-        // What only a defect of this program says is a message, too.
-        std::panic::set_hook(Box::new(|panic| tell(Level::Error, &panic.to_string())));
-    }
+    let _ = FORMAT.set(format);
     Ok(())
+}
+
+/// What only a defect of this program says is a message, too: a value from a file may be part of it. Where
+/// `RUST_BACKTRACE` asks for it, it comes with the way there.
+pub fn tell_panic(panic: &PanicHookInfo<'_>) {
+    tell(Level::Error, &format!("internal error: {panic}"));
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        backtrace.to_string().lines().for_each(|line| tell(Level::Answer, line));
+    }
+}
+
+/// Whether messages go to a terminal.
+pub fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
 }
 
 /// Writes a message: nothing from a file reaches the terminal as it is.
 pub fn tell(level: Level, message: &str) {
     let format = FORMAT.get().copied().unwrap_or_default();
     // Where nobody reads standard error there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{}", line(format, level, Timestamp::now(), &super::shown(message)));
+    let _ =
+        writeln!(std::io::stderr(), "{}", line(format, level, Timestamp::now(), &escape::brief(message, MOST_OF_LINE)));
 }
 
 fn line(format: LogFormat, level: Level, now: Timestamp, message: &str) -> String {
@@ -80,6 +97,7 @@ fn line(format: LogFormat, level: Level, now: Timestamp, message: &str) -> Strin
         LogFormat::Plain if level == Level::Answer => message.to_owned(),
         LogFormat::Plain => format!("driftsweep: {message}"),
         LogFormat::Text => format!("{time} {} {}", level.name().to_uppercase(), message.trim_start()),
+        // Nothing hidden is left in it to be escaped.
         LogFormat::Json => {
             json!({ "time": time.to_string(), "level": level.name(), "message": message.trim_start() }).to_string()
         }

@@ -38,35 +38,35 @@ mod init;
 mod job_page;
 mod jobs;
 mod memory;
-mod message;
+pub mod message;
 mod mute;
 mod signing;
+mod sink;
 mod state;
 mod status;
 mod sweep;
 mod tick;
 mod when;
 
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement};
 use driftsweep::count::{Backend, Chosen, Counter, Workload, gpu};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model, Options};
 use driftsweep::metric::MetricSet;
+use driftsweep::output::Document;
 use driftsweep::report::Format;
 use driftsweep::sweep::Engine;
 use indicatif::{ProgressBar, ProgressStyle};
+use sink::{write, write_json};
 
 /// Compares what models see with what they were trained on: exact drift metrics over thousands of features.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(version, bin_name = "driftsweep", max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     /// How messages on standard error are written: plain, text (with time and level) or json (one object a line)
     /// [default: $DRIFTSWEEP_LOG, or plain]
@@ -174,18 +174,6 @@ struct EngineArgs {
     /// Memory to stay under, for example 4GiB; columns too large for it are read twice [default: 256MiB per thread]
     #[arg(long, value_name = "SIZE")]
     memory: Option<bytesize::ByteSize>,
-}
-
-/// A text from outside, on a terminal: what would not print, or would move the cursor, is escaped; quotes and backslashes are
-/// left alone, so that a text that was escaped before stays as it is.
-pub fn shown(text: &str) -> String {
-    text.chars().fold(String::new(), |mut shown, c| {
-        match c {
-            '\'' | '"' | '\\' => shown.push(c),
-            other => shown.extend(other.escape_debug()),
-        }
-        shown
-    })
 }
 
 /// What is read by people, or by programs.
@@ -320,16 +308,16 @@ const TOP: usize = 40;
 impl OutputArgs {
     /// Refuses before any work what cannot be written after it.
     fn check(&self) -> anyhow::Result<()> {
-        if self.output.is_none() && self.format == Format::Parquet && std::io::stdout().is_terminal() {
+        if self.output.is_none() && self.format == Format::Parquet && sink::is_terminal() {
             return Err(bad("--format parquet", "is binary; add --output FILE"));
         }
         Ok(())
     }
 
-    fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
+    fn write(&self, document: Document) -> anyhow::Result<()> {
         match &self.output {
-            Some(path) => Ok(driftsweep::storage::write(path, bytes)?),
-            None => write_stdout(bytes),
+            Some(path) => sink::write_file(path, &document),
+            None => write(document),
         }
     }
 
@@ -338,45 +326,6 @@ impl OutputArgs {
             (true, _) => DRIFT,
             (false, true) => PARTIAL,
             (false, false) => 0,
-        }
-    }
-}
-
-/// Writes lines for people to standard output: nothing from a file reaches the terminal as it is.
-fn write_text(text: &str) -> anyhow::Result<()> {
-    let lines: String = text.lines().map(|line| shown(line) + "\n").collect();
-    write_stdout(lines.as_bytes())
-}
-
-/// Writes to standard output; a reader that has gone away is not an error.
-fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other.map_err(|source| Error::Write { path: "standard output".into(), source })?),
-    }
-}
-
-/// Writes JSON to standard output.
-fn write_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    let mut bytes = serde_json::to_vec_pretty(value)?;
-    bytes.push(b'\n');
-    write_stdout(&bytes)
-}
-
-/// A table with a heading.
-fn table<const N: usize>(heading: [&str; N]) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(heading);
-    table
-}
-
-/// Columns of numbers.
-fn align_right(table: &mut comfy_table::Table, columns: std::ops::Range<usize>) {
-    for column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
         }
     }
 }
@@ -426,7 +375,7 @@ impl Bar {
     }
 
     fn of(what: &str) -> Self {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = if message::is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}}/{{len}} {what}, {{eta}} left")) {
             bar.set_style(style);
         }
@@ -454,7 +403,7 @@ impl Drop for Bar {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return message::usage(&error),
+        Err(error) => return message::usage(&of_escaped_arguments(error)),
     };
     let outcome = match message::choose(cli.log).and_then(|()| places_are_text()).map(|()| cli.command) {
         Err(error) => Err(error.into()),
@@ -480,6 +429,15 @@ fn places_are_text() -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// What is wrong with a command line, as said of its arguments escaped: the words of clap, and of what reads values for it,
+/// repeat them.
+fn of_escaped_arguments(error: clap::Error) -> clap::Error {
+    const MOST: usize = 200;
+    let shown = std::env::args_os().map(|arg| driftsweep::escape::brief(&arg.to_string_lossy(), MOST).into_owned());
+    // Bytes that are no text are refused without being repeated.
+    Cli::try_parse_from(shown).err().unwrap_or(error)
 }
 
 fn dispatch(command: Command) -> anyhow::Result<u8> {
@@ -521,10 +479,5 @@ mod tests {
         assert!(names("[[model]]\n[model.labels]\nfrom = \"gs://bucket/labels/\""));
         assert!(!names("[[model]]\ncurrent = \"local/\"\n[model.retrain]\nwebhook = { url = \"https://a\" }"));
         assert!(!names("[[notify]]\nwebhook = { url = \"https://a\" }\n[[model]]\ncurrent = \"local/\""));
-    }
-
-    #[test]
-    fn what_would_move_the_cursor_is_escaped_and_quotes_are_not() {
-        assert_eq!(shown("it's \"x\"\u{1b}[31m\n"), "it's \"x\"\\u{1b}[31m\\n");
     }
 }

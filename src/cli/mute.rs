@@ -81,7 +81,7 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
         let fact = Fact { at: now, actor: &mute.set_by, kind: "mute.set", subject: &mute.model, body };
         notify::record(&fleet, store, fact)
     })?;
-    say!("{}: {} muted until {until}", args.model.escape_debug(), named(args.trigger));
+    say!("{}: {} muted until {until}", args.model, named(args.trigger));
     Ok(0)
 }
 
@@ -102,7 +102,7 @@ pub fn lift(args: &UnmuteArgs) -> anyhow::Result<u8> {
         let what = format!("model '{}'", args.model);
         return Err(super::bad(&what, &format!("{} is not muted", named(args.trigger))));
     }
-    say!("{}: {} no longer muted", args.model.escape_debug(), named(args.trigger));
+    say!("{}: {} no longer muted", args.model, named(args.trigger));
     Ok(0)
 }
 

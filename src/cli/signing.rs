@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use driftsweep::error::Error;
 use driftsweep::fleet::Secret;
+use driftsweep::output::Document;
 use driftsweep::retrain::signature::NAMESPACE;
 use driftsweep::retrain::{Signed, Statement};
 use jiff::Timestamp;
@@ -74,7 +75,7 @@ fn wrong(flag: &str, place: &Path, reason: &str) -> anyhow::Error {
 /// Writes a statement, never over what is there: that may be a key.
 fn write_statement(place: &Path, statement: &Statement) -> anyhow::Result<()> {
     if place == Path::new("-") {
-        super::write_stdout(statement.text().as_bytes())?;
+        super::write(Document::exact(statement.text().to_owned()))?;
         say!("sign it with: ssh-keygen -Y sign -n {NAMESPACE} -f KEYFILE");
         return Ok(());
     }

@@ -1,9 +1,8 @@
 //! `driftsweep status`
 
-use std::fmt::Write;
-
 use clap::Args;
 use driftsweep::notify::{self, Fact};
+use driftsweep::output::Page;
 use driftsweep::retrain::State;
 use driftsweep::store::{Access, Acknowledged, Store};
 use driftsweep::tick::SweepStatus;
@@ -71,7 +70,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
                 "status": status, "acknowledged": acknowledged, "open_events": events, "jobs": jobs,
             }))?;
         }
-        TextFormat::Table => super::write_text(&page(found.as_ref(), events, &jobs)?)?,
+        TextFormat::Table => super::write(page(found.as_ref(), events, &jobs))?,
     }
     Ok(match found {
         Some((status, acknowledged)) if args.exit_code => code(&status, acknowledged.is_some(), args.fail_on_event),
@@ -79,55 +78,46 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     })
 }
 
-fn page(
-    found: Option<&(SweepStatus, Option<Acknowledged>)>,
-    events: usize,
-    jobs: &[(String, u64)],
-) -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
+fn page(found: Option<&(SweepStatus, Option<Acknowledged>)>, events: usize, jobs: &[(String, u64)]) -> Page {
+    let mut page = Page::new();
     let Some((status, acknowledged)) = found else {
-        writeln!(text, "no sweep has been run yet")?;
-        return Ok(text);
+        page.line("no sweep has been run yet");
+        return page;
     };
     let whole = if status.complete { "" } else { ", not complete: the deadline came first" };
-    writeln!(
-        text,
+    page.line(format_args!(
         "sweep of {}: {} models, {} features, {} drifted{whole}",
         status.as_of, status.models, status.features, status.drifted
-    )?;
-    let name = |model: &str| model.escape_debug().to_string();
+    ));
     for (model, waits) in &status.waiting {
-        writeln!(
-            text,
-            "  waiting     {}: {}; tried again until {}",
-            name(model),
-            super::shown(&waits.reason),
-            waits.until
-        )?;
+        page.line(format_args!("  waiting     {}: {}; tried again until {}", model, waits.reason, waits.until));
     }
     for (what, found) in [("failed", &status.failures), ("schema", &status.schema), ("not judged", &status.not_judged)]
     {
         for (model, all) in found {
             for one in all {
-                writeln!(text, "  {what:<11} {}: {}", name(model), super::shown(one))?;
+                page.line(format_args!("  {what:<11} {}: {}", model, one));
             }
         }
     }
     for (model, warning) in &status.warnings {
-        writeln!(text, "  warning     {}: {}", name(model), super::shown(warning))?;
+        page.line(format_args!("  warning     {}: {}", model, warning));
     }
     if status.is_quiet() {
-        writeln!(text, "  no problems")?;
+        page.line("  no problems");
     }
     if let Some(Acknowledged { at, by, reason }) = acknowledged {
-        writeln!(text, "acknowledged at {at} by {}: {}", super::shown(by), super::shown(reason))?;
+        page.line(format_args!("acknowledged at {at} by {}: {}", by, reason));
     }
     if !status.events.is_empty() {
-        writeln!(text, "events opened since: {}", status.events.join(", "))?;
+        page.line(format_args!("events opened since: {}", status.events.join(", ")));
     }
     let jobs: Vec<String> = jobs.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
-    writeln!(text, "open events: {events}; jobs: {}", if jobs.is_empty() { "none".into() } else { jobs.join(", ") })?;
-    Ok(text)
+    page.line(format_args!(
+        "open events: {events}; jobs: {}",
+        if jobs.is_empty() { "none".into() } else { jobs.join(", ") }
+    ));
+    page
 }
 
 fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {

@@ -1,13 +1,12 @@
 //! `driftsweep sweep`
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use comfy_table::CellAlignment;
 use driftsweep::count::Chosen;
 use driftsweep::fleet::{Fleet, Options};
+use driftsweep::output::{Page, Table};
 use driftsweep::report;
 use driftsweep::sweep::{Plan, Run, Survey};
 use jiff::{SignedDuration, Timestamp};
@@ -69,12 +68,12 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
             Plan::new(&fleet.at(as_of), as_of).survey()
         };
         let chosen = args.engine.counter(|| survey.workload)?;
-        let text = explain(&survey, &chosen, &options, args)?;
+        let page = explain(&survey, &chosen, &options, args);
         if args.dry_run {
-            super::write_text(&text)?;
+            super::write(page)?;
             return Ok(0);
         }
-        text.lines().for_each(|line| say!("{line}"));
+        page.to_string().lines().for_each(|line| say!("{line}"));
     }
     let state = State::open(&args.state, &args.fleet, &fleet, now)?;
     let fleet = fleet.at(state.as_of());
@@ -89,8 +88,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     super::note(&mut found.engine, chosen);
     drop(bar);
     let rendered = report::sweep(&found, args.output.format, args.output.top)?;
-    args.output.write(&rendered)?;
-    drop(rendered);
+    args.output.write(rendered)?;
     for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {
         warn!("model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
     }
@@ -118,30 +116,27 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
 
 /// Window and segment, where there are any.
 pub fn place(window: &str, segment: &str) -> String {
-    [window, segment].iter().filter(|name| !name.is_empty()).map(|name| format!(" {}", name.escape_debug())).collect()
+    [window, segment].iter().filter(|name| !name.is_empty()).map(|name| format!(" {name}")).collect()
 }
 
-fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs) -> anyhow::Result<String> {
+fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs) -> Page {
     let threads = options.threads as f64;
     let top = args.output.top.unwrap_or(super::TOP);
     let size = |bytes: u64| bytesize::ByteSize(bytes).to_string();
-    let mut table = super::table(["", "model", "window", "segment", "rows", "features", "to read", "after"]);
-    for column in [0, 4, 5, 6, 7] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    let mut table = Table::new(["", "model", "window", "segment", "rows", "features", "to read", "after"]);
+    table.align_right(0..1);
+    table.align_right(4..8);
     let (mut after, mut covered) = (0.0, 0);
     for (place, planned) in survey.comparisons.iter().enumerate() {
         after += planned.cpu_seconds / threads;
         covered += usize::from(args.deadline.is_none_or(|deadline| after <= deadline.as_secs_f64()));
         if top == 0 || place < top {
             let rows = format!("{} → {}", planned.rows.baseline, planned.rows.current);
-            table.add_row([
+            table.row([
                 (place + 1).to_string(),
-                planned.model.escape_debug().to_string(),
-                planned.window.escape_debug().to_string(),
-                planned.segment.escape_debug().to_string(),
+                planned.model.clone(),
+                planned.window.clone(),
+                planned.segment.clone(),
                 planned.error.clone().unwrap_or(rows),
                 planned.features.to_string(),
                 size(planned.bytes),
@@ -149,32 +144,30 @@ fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs
             ]);
         }
     }
-    let mut text = format!("{table}\n");
+    let mut page = Page::from(table);
     let total = survey.comparisons.len();
     if top > 0 && total > top {
-        writeln!(text, "… and {} more; --top 0 shows all", total - top)?;
+        page.line(format_args!("… and {} more; --top 0 shows all", total - top));
     }
     let features: usize = survey.comparisons.iter().map(|planned| planned.features).sum();
     let bytes: u64 = survey.comparisons.iter().map(|planned| planned.bytes).sum();
-    writeln!(text, "{total} comparisons of {features} features, most important models first")?;
-    writeln!(
-        text,
+    page.line(format_args!("{total} comparisons of {features} features, most important models first"));
+    page.line(format_args!(
         "{} of columns to read: {} columns, used {} times; {} numeric values",
         size(bytes),
         survey.columns_read,
         survey.columns_used,
         survey.workload.values
-    )?;
-    writeln!(text, "counted by {}: {}", chosen.counter.name(), chosen.reason)?;
-    writeln!(text, "predicted: {after:.1} s on {} threads", options.threads)?;
-    writeln!(
-        text,
+    ));
+    page.line(format_args!("counted by {}: {}", chosen.counter.name(), chosen.reason));
+    page.line(format_args!("predicted: {after:.1} s on {} threads", options.threads));
+    page.line(format_args!(
         "memory: counting stays under {} (--memory), figures and report take about {} beside it",
         size(options.memory as u64),
         size(survey.memory)
-    )?;
+    ));
     if let Some(deadline) = args.deadline {
-        writeln!(text, "deadline: about {covered} of {total} comparisons within {deadline:#}")?;
+        page.line(format_args!("deadline: about {covered} of {total} comparisons within {deadline:#}"));
     }
-    Ok(text)
+    page
 }

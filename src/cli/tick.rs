@@ -8,8 +8,9 @@ use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::http::Http;
 use driftsweep::notify::{self, Delivered};
+use driftsweep::output::Page;
 use driftsweep::scheduler::{self, Means, Passed, Trouble};
-use driftsweep::store::{Access, Store, Unreadable};
+use driftsweep::store::{Access, Firing, Store, Unreadable};
 use driftsweep::sweep::{Plan, Run, SweepReport};
 use driftsweep::tick::{self, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
@@ -97,7 +98,11 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     if !(args.quiet && is_quiet(&ticked, &passed)) {
         match args.format {
             TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
-            TextFormat::Table => super::write_text(&(summary(&ticked, &options) + &jobs_done(&passed)))?,
+            TextFormat::Table => {
+                let mut page = summary(&ticked, &options);
+                jobs_done(&mut page, &passed);
+                super::write(page)?;
+            }
         }
         report(&fleet, &ticked);
     }
@@ -121,7 +126,7 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
         warn!(
             "new store created for fleet '{}': nothing was known of it. If it has been swept before, its state was \
              lost (--state, --store); --require-state refuses that",
-            fleet.name.escape_debug()
+            fleet.name
         );
     }
     if let Some(ahead) = ticked.ahead {
@@ -142,12 +147,14 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
         return;
     }
     const SHOWN: usize = 20;
-    let waiting = status.waiting.iter().map(|(model, waits)| {
-        format!("model '{}': {}; tried again until {}", model.escape_debug(), waits.reason, waits.until)
-    });
-    let failures = status.failures.iter().flat_map(|(model, all)| {
-        all.iter().map(|failure| format!("model '{}': {failure}", model.escape_debug())).collect::<Vec<_>>()
-    });
+    let waiting = status
+        .waiting
+        .iter()
+        .map(|(model, waits)| format!("model '{model}': {}; tried again until {}", waits.reason, waits.until));
+    let failures = status
+        .failures
+        .iter()
+        .flat_map(|(model, all)| all.iter().map(|failure| format!("model '{model}': {failure}")).collect::<Vec<_>>());
     let all: Vec<String> = waiting.chain(failures).collect();
     all.iter().take(SHOWN).for_each(|line| warn!("{line}"));
     if all.len() > SHOWN {
@@ -256,34 +263,30 @@ fn look(fleet: &Fleet, store: &mut Store, at: Timestamp, means: &Means<'_>, done
     Ok(under_way)
 }
 
-fn jobs_done(done: &FollowUp) -> String {
+fn jobs_done(page: &mut Page, done: &FollowUp) {
     let states = done.passed.states();
     let states: Vec<String> = states.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
-    let mut text = String::new();
     if !states.is_empty() {
-        text += &format!("jobs: {}\n", states.join(", "));
+        page.line(format_args!("jobs: {}", states.join(", ")));
     }
     let messages = done.messages;
     if messages != Delivered::default() {
-        text +=
-            &format!("messages: {} sent, {} put off, {} given up\n", messages.sent, messages.put_off, messages.dead);
+        let Delivered { sent, put_off, dead } = messages;
+        page.line(format_args!("messages: {sent} sent, {put_off} put off, {dead} given up"));
     }
-    text
 }
 
 /// Says what was in the way of jobs and messages.
 fn say_troubles(done: &FollowUp) {
     for Trouble { model, run, reason, lasting } in &done.passed.troubles {
-        let (model, reason) = (super::shown(model), super::shown(reason));
         let again = if *lasting { "" } else { "; the next tick tries again" };
         warn!("model '{model}': run {run}: {reason}{again}");
     }
     for Unreadable { table, id, reason } in &done.passed.unreadable {
-        let (id, reason) = (super::shown(id), super::shown(reason));
         warn!("store: table {table}, row {id} cannot be read and is left out: {reason}");
     }
     if let Some(reason) = &done.occupied {
-        warn!("jobs are not looked after: {}", super::shown(reason));
+        warn!("jobs are not looked after: {reason}");
     }
 }
 
@@ -341,8 +344,8 @@ fn as_error(error: anyhow::Error) -> Error {
     error.downcast::<Error>().unwrap_or_else(|other| Error::Backend(format!("{other:#}")))
 }
 
-fn summary(ticked: &Ticked, options: &Options) -> String {
-    let mut lines = Vec::new();
+fn summary(ticked: &Ticked, options: &Options) -> Page {
+    let mut page = Page::new();
     match &ticked.sweep {
         Some(done) => {
             let mut line = format!(
@@ -356,23 +359,22 @@ fn summary(ticked: &Ticked, options: &Options) -> String {
             if done.summary.not_judged > 0 {
                 line += &format!(", {} not judged", done.summary.not_judged);
             }
-            lines.push(format!("{line}, {} threads", options.threads));
+            page.line(format_args!("{line}, {} threads", options.threads));
         }
-        None if ticked.caught_up.is_empty() => lines.push("no sweep is due".into()),
+        None if ticked.caught_up.is_empty() => page.line("no sweep is due"),
         None => {}
     }
     if !ticked.caught_up.is_empty() {
-        let names: Vec<String> =
-            ticked.caught_up.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect();
+        let names: Vec<String> = ticked.caught_up.iter().take(SHOWN).cloned().collect();
         let more = if ticked.caught_up.len() > SHOWN { ", …" } else { "" };
-        lines.push(format!("judged after waiting for data: {}{more}", names.join(", ")));
+        page.line(format_args!("judged after waiting for data: {}{more}", names.join(", ")));
     }
     if let Some(done) = &ticked.sweep {
         for (model, reason) in done.not_judged.iter().take(SHOWN) {
-            lines.push(format!("{}: {}", model.escape_debug(), super::shown(reason)));
+            page.line(format_args!("{model}: {reason}"));
         }
         if done.not_judged.len() > SHOWN {
-            lines.push(format!(
+            page.line(format_args!(
                 "and {} more that are not judged; `driftsweep status` shows them",
                 done.not_judged.len() - SHOWN
             ));
@@ -380,20 +382,20 @@ fn summary(ticked: &Ticked, options: &Options) -> String {
     }
     let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
     for (model, warning) in ticked.status.iter().filter(|_| swept).flat_map(|status| &status.warnings) {
-        lines.push(format!("WARNING {}: {}", model.escape_debug(), super::shown(warning)));
+        page.line(format_args!("WARNING {model}: {warning}"));
     }
     for firing in &ticked.firings {
         let event = firing.event.as_ref().map(|id| format!(" event {id}")).unwrap_or_default();
-        let model = firing.model.escape_debug();
-        lines.push(format!("{model}: {} {}{event}: {}", firing.trigger, firing.outcome, super::shown(&firing.reason)));
+        let Firing { model, trigger, outcome, reason, .. } = firing;
+        page.line(format_args!("{model}: {trigger} {outcome}{event}: {reason}"));
     }
     if let Some(next) = ticked.next_sweep {
-        lines.push(format!("next sweep: {next}"));
+        page.line(format_args!("next sweep: {next}"));
     }
     if let Some((next, model)) = &ticked.next_schedule {
-        lines.push(format!("next training by the calendar: {next}, {}", model.escape_debug()));
+        page.line(format_args!("next training by the calendar: {next}, {model}"));
     }
-    lines.join("\n") + "\n"
+    page
 }
 
 /// Models that are named in a summary.

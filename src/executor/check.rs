@@ -28,7 +28,7 @@ pub fn command(command: &fleet::Command, path: &str) -> Result<(), String> {
     if program.contains('{') {
         return Ok(());
     }
-    let shown = program.escape_debug();
+    let shown = crate::escape::shown(program);
     if program.contains('/') {
         let file = folder.join(program);
         return match problem(&file) {
@@ -94,7 +94,7 @@ fn interpreter(script: &Path, folder: &Path) -> Result<(), String> {
         Some(reason) => Err(format!(
             "{}: its first line names the program '{}': {reason}",
             script.display(),
-            program.escape_debug()
+            crate::escape::shown(program)
         )),
     }
 }

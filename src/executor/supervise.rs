@@ -217,7 +217,7 @@ fn run(
     let begun = elapsed();
     let mut child = match start(task, program, arguments, lock) {
         Ok(child) => child,
-        Err(e) => return failed(format!("'{}' in {}: {e}", program.escape_debug(), task.folder.display())),
+        Err(e) => return failed(format!("'{}' in {}: {e}", crate::escape::shown(program), task.folder.display())),
     };
     // Its number is its own until it has been asked how it ended, below.
     let leader = Leader::of(child.id()).ok();

@@ -17,7 +17,7 @@ type Found = Vec<(String, Option<usize>)>;
 
 fn in_table(path: &str, table: &dyn TableLike, found: &mut Found) {
     for (key, item) in table.iter() {
-        let key = key.escape_debug();
+        let key = crate::escape::shown(key);
         let path = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
         match item {
             Item::None => {}

@@ -362,7 +362,7 @@ impl Evidence {
         {
             return Some((
                 Role::Prediction,
-                format!("by its name, and it has the values of {}", label.name.escape_debug()),
+                format!("by its name, and it has the values of {}", crate::escape::shown(&label.name)),
             ));
         }
         if truth.is_empty() && classes.len() == 2 {

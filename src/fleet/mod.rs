@@ -557,7 +557,7 @@ fn channels(
     let mut channels: Vec<Channel> = Vec::new();
     for spanned in tables {
         let (at, table) = (Some(spanned.span().start), spanned.get_ref());
-        let name = table.name.escape_debug();
+        let name = crate::escape::shown(&table.name);
         if table.name.trim().is_empty() || table.name.len() > MOST_NAME || table.name.contains('\0') {
             return Err(mistake(at, "notify needs a name".into()));
         }

@@ -259,7 +259,7 @@ impl<'a> Classes<'a> {
             return bad(format!(
                 "hold text such as '{}', but errors of numbers are judged (trigger.performance.metric); correct the column, \
                  or list the text in labels.missing if it stands for a missing value",
-                text.escape_debug()
+                crate::escape::shown(&text)
             ));
         }
         match self.measured[side as usize] {
@@ -289,7 +289,7 @@ impl<'a> Classes<'a> {
                     format!(
                         "are '{}' in {rows} rows, which labels.classes does not list (as predictions have it: {known}); \
                          add it there, or to labels.missing",
-                        name.escape_debug()
+                        crate::escape::shown(name)
                     ),
                 );
             }
@@ -304,7 +304,7 @@ impl<'a> Classes<'a> {
                 .iter()
                 .map(|(name, _)| *name)
                 .find(|name| lacks(those, name))
-                .map(|name| name.escape_debug().to_string())
+                .map(|name| crate::escape::shown(name).into_owned())
         };
         // Only where one side has all classes of the other may a list of them be the remedy.
         let whole = match (stranger(labels, said), stranger(said, labels)) {
@@ -353,7 +353,7 @@ impl<'a> Classes<'a> {
                     Err(format!(
                         "are {}, never '{}'; name the one that scores are about with labels.positive",
                         list(labels),
-                        positive.escape_debug()
+                        crate::escape::shown(positive)
                     ))
                 }
             }
@@ -402,7 +402,7 @@ fn meet(labels: &[(&str, u64)], said: &[(&str, u64)]) -> bool {
 
 /// Names in quotes, so that blanks are seen.
 fn list(classes: &[(&str, u64)]) -> String {
-    let quoted = |(name, _): &(&str, u64)| format!("'{}'", name.escape_debug());
+    let quoted = |(name, _): &(&str, u64)| format!("'{}'", crate::escape::shown(name));
     let (first, more) = classes.split_at(classes.len().min(5));
     match (&first.iter().map(quoted).collect::<Vec<_>>()[..], more.len()) {
         ([], _) => "nothing".into(),

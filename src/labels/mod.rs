@@ -370,7 +370,7 @@ impl Reader<'_> {
                 what: format!("{}, scores '{}'", table.spec(), column.name),
                 reason: format!(
                     "hold text such as '{}', which is no number; correct the column, or list the text in labels.missing",
-                    text.escape_debug()
+                    crate::escape::shown(&text)
                 ),
             }),
         }
@@ -397,7 +397,7 @@ impl Reader<'_> {
                     Some(Point::Day(day)) => midnight(day),
                     None => {
                         wrong.get_or_insert_with(|| {
-                            format!("is text such as '{}', which is no time (ISO 8601)", text.escape_debug())
+                            format!("is text such as '{}', which is no time (ISO 8601)", crate::escape::shown(&text))
                         });
                         None
                     }
@@ -468,8 +468,8 @@ impl Reader<'_> {
         let Some((label, prediction)) = alike.or(first.zip(other)) else { return Ok(None) };
         Ok(Some(format!(
             "{labels} labels, none meets a prediction, for example '{}' and '{}'; {remedy}",
-            label.escape_debug(),
-            prediction.escape_debug()
+            crate::escape::shown(&label),
+            crate::escape::shown(&prediction)
         )))
     }
 }

@@ -157,13 +157,10 @@ impl io::Write for Bounded {
     }
 }
 
-/// With everything escaped that does not print: a name from data starts no line of its own.
+/// As people are shown it: a name from data starts no line of its own.
 fn printable(value: &Value) -> Value {
     match value {
-        Value::String(text) => {
-            let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-            Value::String(text.chars().map(shown).collect())
-        }
+        Value::String(text) => Value::String(crate::escape::shown(text).into_owned()),
         Value::Array(values) => values.iter().map(printable).collect(),
         Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), printable(value))).collect(),
         other => other.clone(),

@@ -25,8 +25,9 @@ pub fn lines(trigger: &str, details: &Value, most: usize) -> Vec<String> {
         _ => (name, value),
     });
     let plain = given.filter(|(_, value)| !value.is_object() && !value.is_array() && !value.is_null());
-    let shown =
-        |value: &Value| value.as_str().map_or_else(|| value.to_string(), |text| text.escape_debug().to_string());
+    let shown = |value: &Value| {
+        value.as_str().map_or_else(|| value.to_string(), |text| crate::escape::shown(text).into_owned())
+    };
     plain.map(|(name, value)| format!("{}: {}", name.replace('_', " "), shown(value))).collect()
 }
 
@@ -36,12 +37,12 @@ fn drift(verdict: &DriftVerdict, most: usize) -> Vec<String> {
         let of = |comparison: &super::drift::Comparison| {
             let names = [("window", comparison.window.clone()), ("segment", comparison.segment.clone())];
             let named = names.into_iter().filter(|(_, name)| !name.is_empty());
-            named.map(|(what, name)| format!(" ({what} {})", name.escape_debug())).collect::<String>()
+            named.map(|(what, name)| format!(" ({what} {})", crate::escape::shown(&name))).collect::<String>()
         };
         verdict.comparisons.iter().flat_map(move |c| c.columns.iter().map(move |column| (of(c), column)))
     };
     for (place, column) in columns().take(most) {
-        lines.push(format!("{}{place}: {}", column.feature.escape_debug(), figures(column)));
+        lines.push(format!("{}{place}: {}", crate::escape::shown(&column.feature), figures(column)));
         if let Some(shape) = &column.shape {
             lines.push(format!("  {}", shape.line()));
         }

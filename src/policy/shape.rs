@@ -93,7 +93,7 @@ impl Shape {
                     if share < 0.1 { format!("{:.1} %", 100.0 * share) } else { format!("{:.0} %", 100.0 * share) }
                 };
                 let line = |s: &CategoryShare| {
-                    format!("{} {} → {}", s.name.escape_debug(), percent(s.baseline), percent(s.current))
+                    format!("{} {} → {}", crate::escape::shown(&s.name), percent(s.baseline), percent(s.current))
                 };
                 shares.iter().map(line).collect::<Vec<_>>().join(", ")
             }

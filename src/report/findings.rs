@@ -2,21 +2,20 @@
 //! something is done about it. A quiet night is one line.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
-use comfy_table::Color;
 use indexmap::{IndexMap, IndexSet};
 
-use super::table::{self, Shown, features, last_lines, most_drifted, new_table, place, right, rows_text, shown};
+use super::table::{self, Shown, features, last_lines, most_drifted, place, right, rows_text};
 use super::{Row, counted};
 use crate::error::Status;
+use crate::output::{Cell, Page, Table, Tint};
 use crate::sweep::{Feature, ModelReport, SweepReport};
 
 /// Findings that are listed at most.
 const MOST: usize = 40;
 
-pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> String {
-    let mut text = String::new();
+pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> Page {
+    let mut page = Page::new();
     let mut models: IndexMap<&str, Vec<&ModelReport>> = IndexMap::new();
     for model in &report.models {
         models.entry(&model.model).or_default().push(model);
@@ -24,16 +23,16 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> String {
     let concerned: Vec<(&str, &[&ModelReport])> =
         models.iter().map(|(name, reports)| (*name, &reports[..])).filter(|(_, all)| concerns(all)).collect();
     if !concerned.is_empty() {
-        let mut table = new_table();
-        table.set_header(["model", "compared", "features", "drifted", "not compared", "not judged", "most drifted"]);
+        let mut table =
+            Table::new(["model", "compared", "features", "drifted", "not compared", "not judged", "most drifted"]);
         for (name, reports) in &concerned {
             add_model(&mut table, name, reports);
         }
-        let _ = writeln!(text, "{table}");
+        page.table(table);
     }
     let found = findings(rows);
     if !found.is_empty() {
-        text.push_str(&features(found, MOST, true, "--top 0 shows all, with those that did not drift"));
+        page.append(features(found, MOST, true, "--top 0 shows all, with those that did not drift"));
     }
     let all = || models.values().flatten();
     if all().all(|model| model.drifted == 0) && report.summary.features > 0 {
@@ -42,10 +41,10 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> String {
         let judged = all().flat_map(|model| &model.features).any(Feature::is_judged);
         let verdict = if judged { "none drifted" } else { "none was judged" };
         let (features, models) = (counted(names.len(), "feature"), counted(models.len(), "model"));
-        let _ = writeln!(text, "{features} of {models}: {verdict} (--top 0 lists them)");
+        page.line(format_args!("{features} of {models}: {verdict} (--top 0 lists them)"));
     }
-    text.push_str(&last_lines(report));
-    text
+    last_lines(&mut page, report);
+    page
 }
 
 /// Whether there is anything to look at in a model.
@@ -73,7 +72,7 @@ fn class(feature: &Feature) -> Option<Class> {
     }
 }
 
-fn add_model(table: &mut comfy_table::Table, name: &str, reports: &[&ModelReport]) {
+fn add_model(table: &mut Table, name: &str, reports: &[&ModelReport]) {
     let names_of = |wanted: &dyn Fn(&Feature) -> bool| {
         let features = reports.iter().flat_map(|report| &report.features).filter(|feature| wanted(feature));
         features.map(|feature| &*feature.name).collect::<BTreeSet<&str>>().len()
@@ -91,17 +90,17 @@ fn add_model(table: &mut comfy_table::Table, name: &str, reports: &[&ModelReport
             format!("{place}{error}{others}")
         }
     };
-    table.add_row([
-        shown(name),
+    table.row([
+        Cell::from(name),
         right(match reports {
             [only] => rows_text(only.rows),
             several => counted(several.len(), "comparison"),
         }),
         right(names_of(&|_| true)),
-        right(drifted).fg(if drifted > 0 { Color::Yellow } else { Color::Reset }),
-        right(failed).fg(if failed > 0 { Color::Red } else { Color::Reset }),
+        right(drifted).tinted((drifted > 0).then_some(Tint::Yellow)),
+        right(failed).tinted((failed > 0).then_some(Tint::Red)),
         right(not_judged),
-        shown(&last).fg(if errors.is_empty() { Color::Reset } else { Color::Red }),
+        Cell::from(last).tinted((!errors.is_empty()).then_some(Tint::Red)),
     ]);
 }
 

@@ -2,25 +2,19 @@
 
 use super::{Row, unencodable};
 use crate::error::Result;
+use crate::output::{Csv, Document, Value};
 use crate::snapshot::table::{Cells, to_parquet};
 use crate::sweep::{Feature, Rows};
 
 /// A column of the flat report.
 struct FlatColumn {
     name: &'static str,
-    value: fn(&Row<'_>) -> Flat,
-}
-
-enum Flat {
-    Text(String),
-    Float(Option<f64>),
-    Int(u64),
-    Bool(bool),
+    value: fn(&Row<'_>) -> Value,
 }
 
 macro_rules! column {
     ($name:literal, $variant:ident, |$row:ident| $value:expr) => {
-        FlatColumn { name: $name, value: |$row| Flat::$variant($value) }
+        FlatColumn { name: $name, value: |$row| Value::$variant($value) }
     };
 }
 
@@ -78,7 +72,7 @@ const COLUMNS: &[FlatColumn] = &[
 pub fn figures(feature: &Feature) -> Vec<(&'static str, f64)> {
     let row = (None, feature);
     let of = |column: &FlatColumn| match (column.value)(&row) {
-        Flat::Float(Some(value)) => Some((column.name, value)),
+        Value::Float(Some(value)) => Some((column.name, value)),
         _ => None,
     };
     COLUMNS.iter().filter_map(of).collect()
@@ -87,45 +81,35 @@ pub fn figures(feature: &Feature) -> Vec<(&'static str, f64)> {
 /// The names of all figures.
 pub fn figure_names() -> impl Iterator<Item = &'static str> {
     let nothing = Feature::failed(Rows::default(), String::new());
-    let is_figure = move |column: &&FlatColumn| matches!((column.value)(&(None, &nothing)), Flat::Float(_));
+    let is_figure = move |column: &&FlatColumn| matches!((column.value)(&(None, &nothing)), Value::Float(_));
     COLUMNS.iter().filter(is_figure).map(|column| column.name)
 }
 
-pub fn csv(rows: &[Row<'_>]) -> Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(COLUMNS.iter().map(|column| column.name)).map_err(|e| unencodable(&e))?;
-    for row in rows {
-        let record = COLUMNS.iter().map(|column| match (column.value)(row) {
-            Flat::Text(text) => text,
-            // The shortest text that reads back to the same double.
-            Flat::Float(value) => value.map_or(String::new(), |x| format!("{x:?}")),
-            Flat::Int(value) => value.to_string(),
-            Flat::Bool(value) => value.to_string(),
-        });
-        writer.write_record(record).map_err(|e| unencodable(&e))?;
-    }
-    writer.into_inner().map_err(|e| unencodable(&e))
+pub fn csv(rows: &[Row<'_>]) -> Result<Document> {
+    let mut csv = Csv::new(COLUMNS.iter().map(|column| column.name))?;
+    rows.iter().try_for_each(|row| csv.row(COLUMNS.iter().map(|column| (column.value)(row))))?;
+    csv.finish()
 }
 
-pub fn parquet(rows: &[Row<'_>]) -> Result<Vec<u8>> {
+pub fn parquet(rows: &[Row<'_>]) -> Result<Document> {
     let columns = COLUMNS.iter().map(|column| {
         let mut cells = match rows.first().map(column.value) {
-            Some(Flat::Float(_)) => Cells::Float(Vec::new()),
-            Some(Flat::Int(_)) => Cells::Int(Vec::new()),
-            Some(Flat::Bool(_)) => Cells::Bool(Vec::new()),
-            Some(Flat::Text(_)) | None => Cells::Text(Vec::new()),
+            Some(Value::Float(_)) => Cells::Float(Vec::new()),
+            Some(Value::Int(_)) => Cells::Int(Vec::new()),
+            Some(Value::Bool(_)) => Cells::Bool(Vec::new()),
+            Some(Value::Text(_)) | None => Cells::Text(Vec::new()),
         };
         for row in rows {
             match (&mut cells, (column.value)(row)) {
-                (Cells::Text(cells), Flat::Text(x)) => cells.push(x),
-                (Cells::Float(cells), Flat::Float(x)) => cells.push(x),
-                (Cells::Int(cells), Flat::Int(x)) => cells.push(x),
-                (Cells::Bool(cells), Flat::Bool(x)) => cells.push(x),
+                (Cells::Text(cells), Value::Text(x)) => cells.push(x),
+                (Cells::Float(cells), Value::Float(x)) => cells.push(x),
+                (Cells::Int(cells), Value::Int(x)) => cells.push(x),
+                (Cells::Bool(cells), Value::Bool(x)) => cells.push(x),
                 // A column has one type.
                 _ => {}
             }
         }
         (column.name, cells)
     });
-    to_parquet(columns.collect()).map_err(|e| unencodable(&e))
+    to_parquet(columns.collect()).map(Document::parquet).map_err(|e| unencodable(&e))
 }

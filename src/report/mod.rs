@@ -6,9 +6,8 @@ mod table;
 
 use std::str::FromStr;
 
-use serde::Serialize;
-
 use crate::error::{Error, Result};
+use crate::output::Document;
 use crate::sweep::{Change, Comparison, Feature, ModelReport, Rows, SchemaChange, SweepReport};
 
 /// The form of a report.
@@ -51,13 +50,13 @@ type Row<'a> = (Option<&'a ModelReport>, &'a Feature);
 ///
 /// # Errors
 /// [`Error::BadValue`] where a figure cannot be encoded.
-pub fn comparison(report: &Comparison, format: Format, top: usize) -> Result<Vec<u8>> {
+pub fn comparison(report: &Comparison, format: Format, top: usize) -> Result<Document> {
     let rows: Vec<Row<'_>> = report.features.iter().map(|feature| (None, feature)).collect();
     let added = added(report.rows, &report.schema);
     let all_rows = || rows.iter().copied().chain(added.iter().map(|feature| (None, feature))).collect::<Vec<_>>();
     match format {
-        Format::Table => Ok(table::comparison(report, &rows, top).into_bytes()),
-        Format::Json => json(report),
+        Format::Table => Ok(table::comparison(report, &rows, top).into()),
+        Format::Json => Document::json(report),
         Format::Csv => flat::csv(&all_rows()),
         Format::Parquet => flat::parquet(&all_rows()),
     }
@@ -95,7 +94,7 @@ pub fn figure_names() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// [`Error::BadValue`] where a figure cannot be encoded.
-pub fn sweep(report: &SweepReport, format: Format, top: Option<usize>) -> Result<Vec<u8>> {
+pub fn sweep(report: &SweepReport, format: Format, top: Option<usize>) -> Result<Document> {
     let rows = || {
         let models = report.models.iter();
         models.flat_map(|model| model.features.iter().map(move |f| (Some(model), f))).collect::<Vec<Row<'_>>>()
@@ -114,18 +113,11 @@ pub fn sweep(report: &SweepReport, format: Format, top: Option<usize>) -> Result
             Some(top) => table::sweep(report, &rows(), top),
             None => findings::sweep(report, &rows()),
         }
-        .into_bytes()),
-        Format::Json => json(report),
+        .into()),
+        Format::Json => Document::json(report),
         Format::Csv => flat::csv(&all_rows()),
         Format::Parquet => flat::parquet(&all_rows()),
     }
-}
-
-/// JSON, floats in the shortest form that reads back to the same double.
-fn json(report: &impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec_pretty(report).map_err(|e| unencodable(&e))?;
-    bytes.push(b'\n');
-    Ok(bytes)
 }
 
 fn unencodable(e: &dyn std::fmt::Display) -> Error {

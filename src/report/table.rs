@@ -1,68 +1,64 @@
 //! Tables for people.
 
 use std::cmp::Ordering;
-use std::fmt::Write;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use indexmap::IndexMap;
 
 use super::{Row, counted};
 use crate::fleet::Kind;
 use crate::metric::Band;
+use crate::output::{Cell, Page, Table, Tint};
 use crate::sweep::{Comparison, Feature, ModelReport, NotJudged, Rows, SchemaChange, SweepReport};
 
-pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> String {
+pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
     let rows = rows.iter().map(|(model, feature)| Shown::of(*model, feature)).collect();
-    let mut text = features(rows, top, false, "--top 0 shows all");
-    text.push_str(&schema(report.schema.iter().map(|change| (None, change))));
+    let mut page = features(rows, top, false, "--top 0 shows all");
+    schema(&mut page, report.schema.iter().map(|change| (None, change)));
     let drifted = report.features.iter().filter(|feature| feature.verdict.drifted).count();
-    let _ = writeln!(
-        text,
+    page.line(format_args!(
         "{}, {drifted} drifted{}; {}; backend {}; counts {}",
         counted(report.features.len(), "feature"),
         so_many(report.not_judged.as_ref().map_or(0, |found| found.features)),
         rows_text(report.rows),
         report.engine.backend,
-        short(&report.counts_hash),
-    );
+        short(&report.counts_hash)
+    ));
     if let Some(found) = &report.not_judged {
-        let _ = writeln!(text, "{} not judged: {}", found.features, escaped(&found.reason));
+        page.line(format_args!("{} not judged: {}", found.features, found.reason));
     }
-    text
+    page
 }
 
-pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> String {
-    let mut models = new_table();
-    models.set_header(["model", "window", "rows", "features", "drifted", "not compared", "most drifted"]);
+pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> Page {
+    let mut models = Table::new(["model", "window", "rows", "features", "drifted", "not compared", "most drifted"]);
     for model in &report.models {
         let failed = model.features.iter().filter(|feature| feature.status.is_failure()).count();
         let last = model.error.clone().unwrap_or_else(|| most_drifted(model.features.iter()));
-        models.add_row([
-            shown(&model.model),
-            shown(&place(model)),
+        models.row([
+            Cell::from(&model.model),
+            Cell::from(place(model)),
             right(rows_text(model.rows)),
             right(model.features.len()),
-            right(model.drifted).fg(if model.drifted > 0 { Color::Yellow } else { Color::Reset }),
-            right(failed).fg(if failed > 0 { Color::Red } else { Color::Reset }),
-            shown(&last).fg(if model.error.is_some() { Color::Red } else { Color::Reset }),
+            right(model.drifted).tinted((model.drifted > 0).then_some(Tint::Yellow)),
+            right(failed).tinted((failed > 0).then_some(Tint::Red)),
+            Cell::from(last).tinted(model.error.as_ref().map(|_| Tint::Red)),
         ]);
     }
-    let mut text = format!("{models}\n");
+    let mut page = Page::new();
+    page.table(models);
     let rows = rows.iter().map(|(model, feature)| Shown::of(*model, feature)).collect();
-    text.push_str(&features(rows, top, true, "--top 0 shows all"));
-    text.push_str(&last_lines(report));
-    text
+    page.append(features(rows, top, true, "--top 0 shows all"));
+    last_lines(&mut page, report);
+    page
 }
 
 /// What is said below the tables of a sweep: changed columns, what was not judged, and totals.
-pub(super) fn last_lines(report: &SweepReport) -> String {
+pub(super) fn last_lines(page: &mut Page, report: &SweepReport) {
     let changes = report.models.iter().flat_map(|model| model.schema.iter().map(move |change| (Some(model), change)));
-    let mut text = schema(changes);
-    text.push_str(&not_judged(report));
+    schema(page, changes);
+    not_judged(page, report);
     let s = &report.summary;
-    let _ = writeln!(
-        text,
+    page.line(format_args!(
         "{}, {} ({} failed), {}, {} drifted{}, {} not comparable; {} columns read for {} uses; \
          backend {}; counts {}",
         counted(s.models, "model"),
@@ -75,9 +71,8 @@ pub(super) fn last_lines(report: &SweepReport) -> String {
         s.columns_read,
         s.columns_used,
         report.engine.backend,
-        short(&report.counts_hash),
-    );
-    text
+        short(&report.counts_hash)
+    ));
 }
 
 fn so_many(not_judged: usize) -> String {
@@ -88,14 +83,13 @@ fn so_many(not_judged: usize) -> String {
 const REASONS: usize = 10;
 
 /// Why features were not judged, a line a model: of its windows and segments the one with the most such features.
-fn not_judged(report: &SweepReport) -> String {
+fn not_judged(page: &mut Page, report: &SweepReport) {
     let mut models: IndexMap<&str, Vec<(&ModelReport, &NotJudged)>> = IndexMap::new();
     for model in &report.models {
         if let Some(found) = &model.not_judged {
             models.entry(&model.model).or_default().push((model, found));
         }
     }
-    let mut text = String::new();
     for (name, found) in models.iter().take(REASONS) {
         let all: usize = found.iter().map(|(_, found)| found.features).sum();
         let Some((worst, reason)) = found.iter().rev().max_by_key(|(_, found)| found.features) else { continue };
@@ -104,32 +98,26 @@ fn not_judged(report: &SweepReport) -> String {
             (1, place) => format!(" {place}"),
             (n, _) => format!(" in {n} windows or segments"),
         };
-        let told = format!("not judged: {name}{place}: {}: {}", counted(all, "feature"), reason.reason);
-        let _ = writeln!(text, "{}", escaped(&told));
+        page.line(format_args!("not judged: {name}{place}: {}: {}", counted(all, "feature"), reason.reason));
     }
     if models.len() > REASONS {
-        let _ = writeln!(text, "not judged: … and features of {} more models", models.len() - REASONS);
+        page.line(format_args!("not judged: … and features of {} more models", models.len() - REASONS));
     }
-    text
 }
 
 /// Schema changes that are listed at most.
 const CHANGES: usize = 20;
 
-fn schema<'a>(changes: impl Iterator<Item = (Option<&'a ModelReport>, &'a SchemaChange)>) -> String {
+fn schema<'a>(page: &mut Page, changes: impl Iterator<Item = (Option<&'a ModelReport>, &'a SchemaChange)>) {
     let changes: Vec<_> = changes.collect();
-    let mut text = String::new();
     for (model, change) in changes.iter().take(CHANGES) {
-        let of = model.map_or(String::new(), |model| {
-            format!("{}: ", [model.model.as_str(), &place(model)].join(" ").trim().escape_debug())
-        });
-        let _ =
-            writeln!(text, "schema: {of}column '{}' {}", change.column.escape_debug(), change.words().escape_debug());
+        let of = model
+            .map_or(String::new(), |model| format!("{}: ", [model.model.as_str(), &place(model)].join(" ").trim()));
+        let _ = page.line(format_args!("schema: {of}column '{}' {}", change.column, change.words()));
     }
     if changes.len() > CHANGES {
-        let _ = writeln!(text, "schema: … and {} more changes", changes.len() - CHANGES);
+        page.line(format_args!("schema: … and {} more changes", changes.len() - CHANGES));
     }
-    text
 }
 
 /// A line of the table of features.
@@ -147,8 +135,7 @@ impl<'a> Shown<'a> {
 }
 
 /// A table of features, those first that somebody should look at; `more` says how the others are shown.
-pub(super) fn features(mut rows: Vec<Shown<'_>>, top: usize, with_model: bool, more: &str) -> String {
-    let mut table = new_table();
+pub(super) fn features(mut rows: Vec<Shown<'_>>, top: usize, with_model: bool, more: &str) -> Page {
     let mut header = vec!["feature", "kind", "status", "PSI", "JS", "KS", "KS p", "missing", "verdict"];
     let convention = rows.iter().find_map(|row| row.feature.metrics.convention.as_ref()).map(|c| c.name);
     if let Some(convention) = convention {
@@ -157,13 +144,13 @@ pub(super) fn features(mut rows: Vec<Shown<'_>>, top: usize, with_model: bool, m
     if with_model {
         header.splice(0..0, ["model", "window"]);
     }
-    table.set_header(header);
+    let mut table = Table::new(header);
     rows.sort_by(|a, b| worse_first(a.feature, b.feature));
     let count = if top == 0 { rows.len() } else { top.min(rows.len()) };
     for Shown { model, place, feature } in &rows[..count] {
         let mut cells = Vec::new();
         if with_model {
-            cells.extend([shown(model), shown(place)]);
+            cells.extend([Cell::from(*model), Cell::from(place)]);
         }
         cells.extend(feature_cells(feature));
         if convention.is_some() {
@@ -173,23 +160,24 @@ pub(super) fn features(mut rows: Vec<Shown<'_>>, top: usize, with_model: bool, m
             });
             cells.insert(cells.len() - 1, right(decisive.unwrap_or_else(|| "–".into())));
         }
-        table.add_row(cells);
+        table.row(cells);
     }
-    let mut text = format!("{table}\n");
+    let mut page = Page::new();
+    page.table(table);
     if count < rows.len() {
-        let _ = writeln!(text, "… and {} more; {more}", rows.len() - count);
+        page.line(format_args!("… and {} more; {more}", rows.len() - count));
     }
-    text
+    page
 }
 
 fn feature_cells(feature: &Feature) -> Vec<Cell> {
     let m = &feature.metrics;
     let number = |x: Option<f64>| right(x.map_or("–".into(), |x| format!("{x:.4}")));
     let psi = match &m.psi {
-        Some(psi) => number(Some(psi.value)).fg(match psi.band {
-            Band::Stable => Color::Reset,
-            Band::Moderate => Color::Yellow,
-            Band::Major => Color::Red,
+        Some(psi) => number(Some(psi.value)).tinted(match psi.band {
+            Band::Stable => None,
+            Band::Moderate => Some(Tint::Yellow),
+            Band::Major => Some(Tint::Red),
         }),
         None => number(None),
     };
@@ -200,15 +188,15 @@ fn feature_cells(feature: &Feature) -> Vec<Cell> {
         feature.detail.clone().unwrap_or_default()
     };
     vec![
-        shown(&feature.name),
-        Cell::new(feature.kind.name()),
-        Cell::new(feature.status.name()).fg(if feature.status.is_failure() { Color::Red } else { Color::Reset }),
+        Cell::from(&feature.name),
+        Cell::from(feature.kind.name()),
+        Cell::from(feature.status.name()).tinted(feature.status.is_failure().then_some(Tint::Red)),
         psi,
         number(m.js.as_ref().map(|js| js.distance)),
         number(m.ks.as_ref().map(|ks| ks.statistic)),
         right(m.ks.as_ref().map_or("–".into(), |ks| format!("{:.2e}", ks.p_value))),
         right(missing.map_or("–".into(), |m| format!("{:.1} → {:.1} %", 100.0 * m.baseline, 100.0 * m.current))),
-        shown(&verdict).fg(if feature.verdict.drifted { Color::Yellow } else { Color::Reset }),
+        Cell::from(verdict).tinted(feature.verdict.drifted.then_some(Tint::Yellow)),
     ]
 }
 
@@ -240,19 +228,8 @@ pub(super) fn worse_first(a: &Feature, b: &Feature) -> Ordering {
     class(b).cmp(&class(a)).then(size(b).total_cmp(&size(a)))
 }
 
-pub(super) fn new_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table
-}
-
-/// Text from outside, with control characters made visible: a name must not steer the terminal.
-pub(super) fn shown(text: &str) -> Cell {
-    if text.chars().any(char::is_control) { Cell::new(text.escape_debug()) } else { Cell::new(text) }
-}
-
-pub(super) fn right(text: impl ToString) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
+pub(super) fn right(text: impl Into<Cell>) -> Cell {
+    text.into().right()
 }
 
 pub(super) fn rows_text(rows: Rows) -> String {
@@ -270,11 +247,6 @@ fn grouped(x: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Text from outside, on one line.
-fn escaped(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 fn short(hash: &str) -> &str {

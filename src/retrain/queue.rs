@@ -52,9 +52,9 @@ impl Slots {
         };
         let fleet = (self.fleet >= limits.fleet).then(|| format!("fleet ({} of {})", self.fleet, limits.fleet));
         let team = taken(&self.teams, &retrain.team, limits.team)
-            .map(|used| format!("team {} ({used})", retrain.team.escape_debug()));
+            .map(|used| format!("team {} ({used})", crate::escape::shown(&retrain.team)));
         let resource = taken(&self.resources, &retrain.resource, limits.resources.get(&retrain.resource).copied())
-            .map(|used| format!("resource {} ({used})", retrain.resource.escape_debug()));
+            .map(|used| format!("resource {} ({used})", crate::escape::shown(&retrain.resource)));
         Some([fleet, team, resource].into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 

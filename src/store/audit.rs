@@ -77,7 +77,7 @@ impl Record {
     }
 
     fn named(&self) -> String {
-        let subject: String = self.subject.escape_debug().to_string();
+        let subject: String = crate::escape::shown(&self.subject).into_owned();
         format!("record {} ({} {subject}, {})", self.seq, self.kind, self.at)
     }
 }

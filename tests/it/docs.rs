@@ -70,6 +70,39 @@ fn every_command_that_is_shown_has_the_flags_it_is_shown_with() {
     }
 }
 
+/// All Rust sources of a folder.
+fn sources(folder: &Path, found: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        match entry.path() {
+            path if path.is_dir() => sources(&path, found),
+            path if path.extension().is_some_and(|extension| extension == "rs") => {
+                *found += &fs::read_to_string(path).unwrap();
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_promise_of_the_documents_names_a_test_that_there_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    ["src", "tests"].iter().for_each(|folder| sources(&root.join(folder), &mut code));
+    let mut named = 0;
+    for entry in fs::read_dir(root.join("docs")).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+        let text = fs::read_to_string(entry.path()).unwrap();
+        for comment in text.split("<!-- test: ").skip(1) {
+            let test = comment.split(" -->").next().unwrap();
+            assert!(
+                code.contains(&format!("#[test]\n    fn {test}()")) || code.contains(&format!("#[test]\nfn {test}()")),
+                "{test}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 10, "only {named} promises were found");
+}
+
 #[cfg(feature = "kubernetes")]
 #[test]
 fn the_cron_job_that_is_shown_is_one() {

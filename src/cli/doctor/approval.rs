@@ -1,8 +1,7 @@
 //! Who may allow trainings, with which keys they sign, and which answers must be signed.
 
-use std::fmt::Write;
-
 use driftsweep::fleet::Approval;
+use driftsweep::output::Page;
 use serde::Serialize;
 
 /// The rules of approval as they are.
@@ -51,14 +50,12 @@ pub fn of(rules: &Approval) -> Option<CheckedApproval> {
 }
 
 /// The rules for people.
-pub fn lines(text: &mut String, approval: &CheckedApproval) -> std::fmt::Result {
-    writeln!(text, "  approval {} (signatures = \"{}\")", approval.sentence, approval.signatures)?;
+pub fn lines(page: &mut Page, approval: &CheckedApproval) {
+    page.line(format_args!("  approval {} (signatures = \"{}\")", approval.sentence, approval.signatures));
     for approver in &approval.approvers {
         let key = |key: &CheckedKey| format!("{} {}", key.fingerprint, key.comment).trim_end().to_owned();
         let keys: Vec<String> = approver.keys.iter().map(key).collect();
         let keys = if keys.is_empty() { "no key".to_owned() } else { keys.join(", ") };
-        let line = format!("approver {} (level {}): {keys}", approver.name, approver.level);
-        writeln!(text, "  {}", crate::cli::shown(&line))?;
+        page.line(format_args!("  approver {} (level {}): {keys}", approver.name, approver.level));
     }
-    Ok(())
 }

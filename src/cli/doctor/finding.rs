@@ -1,7 +1,6 @@
 //! What `doctor` finds, and how it is shown.
 
-use std::fmt::Write;
-
+use driftsweep::output::Page;
 use serde::Serialize;
 
 /// How bad something is.
@@ -67,7 +66,7 @@ impl Findings {
 const MANY: usize = 4;
 
 /// Lines for people: of each model what was found, the same of many models once.
-pub fn lines<'a>(text: &mut String, models: impl Iterator<Item = (&'a str, &'a Findings)>) -> std::fmt::Result {
+pub fn lines<'a>(page: &mut Page, models: impl Iterator<Item = (&'a str, &'a Findings)>) {
     let mut found: Vec<(&Finding, Vec<&str>)> = Vec::new();
     let mut at = std::collections::HashMap::new();
     for (name, findings) in models {
@@ -85,12 +84,9 @@ pub fn lines<'a>(text: &mut String, models: impl Iterator<Item = (&'a str, &'a F
         for name in if alone { &names[..] } else { &names[..1] } {
             let others = if alone { String::new() } else { format!(" and {} more models", names.len() - 1) };
             let about = if finding.about.is_empty() { String::new() } else { format!(" {}", finding.about) };
-            // Names and reasons may come from anywhere: each finding stays one line.
-            let told = crate::cli::shown(&format!("{name}{others}{about}: {}", finding.reason));
-            writeln!(text, "  {:<8} {told}", finding.level.word())?;
+            page.line(format_args!("  {:<8} {name}{others}{about}: {}", finding.level.word(), finding.reason));
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -106,11 +102,14 @@ mod tests {
         let mut own = same.clone();
         own.add(Level::Note, "", "its own");
         let models = [("a", &same), ("b", &same), ("c", &own), ("d", &same)];
-        let mut text = String::new();
-        lines(&mut text, models.into_iter()).unwrap();
-        assert_eq!(text, "  BROKEN   a and 3 more models retrain: no such program\n  note     c: its own\n");
-        text.clear();
-        lines(&mut text, models[..2].iter().copied()).unwrap();
-        assert_eq!(text, "  BROKEN   a retrain: no such program\n  BROKEN   b retrain: no such program\n");
+        let mut page = Page::new();
+        lines(&mut page, models.into_iter());
+        assert_eq!(
+            page.to_string(),
+            "  BROKEN   a and 3 more models retrain: no such program\n  note     c: its own\n"
+        );
+        let mut page = Page::new();
+        lines(&mut page, models[..2].iter().copied());
+        assert_eq!(page.to_string(), "  BROKEN   a retrain: no such program\n  BROKEN   b retrain: no such program\n");
     }
 }

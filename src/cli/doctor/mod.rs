@@ -6,12 +6,12 @@ mod fleet;
 mod places;
 mod wires;
 
-use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 use driftsweep::count::gpu;
 use driftsweep::fleet::{Fleet, Options, Trigger};
+use driftsweep::output::Page;
 use driftsweep::report::counted;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -45,8 +45,8 @@ pub struct DoctorArgs {
 }
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
-    let mut text = String::new();
-    let machine = machine(args, &mut text);
+    let mut page = Page::new();
+    let machine = machine(args, &mut page);
     let checked = match (&machine, &args.fleet) {
         (Ok(_), Some(path)) => Some(check(args, path)),
         _ => None,
@@ -57,9 +57,9 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
         return Ok(code(checked.as_ref()));
     }
     if let Some(Ok(checked)) = &checked {
-        page(&mut text, checked)?;
+        self::page(&mut page, checked);
     }
-    super::write_text(&text)?;
+    super::write(page)?;
     machine?;
     Ok(code(checked.transpose()?.as_ref()))
 }
@@ -93,17 +93,16 @@ fn bytes(bytes: u64) -> String {
     bytesize::ByteSize(bytes).to_string()
 }
 
-fn machine(args: &DoctorArgs, text: &mut String) -> anyhow::Result<Machine> {
-    writeln!(text, "driftsweep {}", env!("CARGO_PKG_VERSION"))?;
-    writeln!(text, "threads    {}", rayon::current_num_threads())?;
+fn machine(args: &DoctorArgs, page: &mut Page) -> anyhow::Result<Machine> {
+    page.line(format_args!("driftsweep {}", env!("CARGO_PKG_VERSION")));
+    page.line(format_args!("threads    {}", rayon::current_num_threads()));
     let adapters = gpu::adapters();
     if adapters.is_empty() {
-        writeln!(text, "adapters   none; counting on the CPU. For a GPU install its Vulkan driver and loader")?;
+        page.line("adapters   none; counting on the CPU. For a GPU install its Vulkan driver and loader");
     }
     for adapter in &adapters {
         let timed = if adapter.timestamps { "times its shaders" } else { "does not time its shaders" };
-        writeln!(
-            text,
+        page.line(format_args!(
             "adapter {}  {} ({}, {}, {}): {} of workgroup memory, bindings of up to {}, {timed}",
             adapter.index,
             adapter.name,
@@ -111,8 +110,8 @@ fn machine(args: &DoctorArgs, text: &mut String) -> anyhow::Result<Machine> {
             adapter.backend,
             adapter.driver,
             bytes(adapter.workgroup_memory.into()),
-            bytes(adapter.binding),
-        )?;
+            bytes(adapter.binding)
+        ));
     }
     let adapter = super::variable(gpu::ADAPTER_VARIABLE);
     let choice = gpu::Choice { adapter, ..gpu::Choice::default() };
@@ -122,16 +121,20 @@ fn machine(args: &DoctorArgs, text: &mut String) -> anyhow::Result<Machine> {
     if let (Some(name), None) = (&choice.adapter, gpu::chosen(&adapters, &choice)) {
         return Err(super::bad(gpu::ADAPTER_VARIABLE, &format!("no adapter is called '{name}'")));
     }
-    writeln!(text, "chosen     adapter {} by --backend gpu, {} by --backend auto", shown(&choice), shown(&auto))?;
+    page.line(format_args!(
+        "chosen     adapter {} by --backend gpu, {} by --backend auto",
+        shown(&choice),
+        shown(&auto)
+    ));
     if args.measure {
         let gpu = gpu::GpuCounter::open(&choice, gpu::DEFAULT_MEMORY)?;
-        writeln!(text, "measured   {}: {}", gpu.adapter().name, super::bench::measure(&gpu)?)?;
+        page.line(format_args!("measured   {}: {}", gpu.adapter().name, super::bench::measure(&gpu)?));
     }
     let temporary = std::env::temp_dir();
     let unpacked = tempfile::tempfile();
     match &unpacked {
-        Ok(_) => writeln!(text, "temporary  {} (writable; CSV files are unpacked there)", temporary.display())?,
-        Err(e) => writeln!(text, "temporary  {} NOT WRITABLE: {e}; set TMPDIR", temporary.display())?,
+        Ok(_) => page.line(format_args!("temporary  {} (writable; CSV files are unpacked there)", temporary.display())),
+        Err(e) => page.line(format_args!("temporary  {} NOT WRITABLE: {e}; set TMPDIR", temporary.display())),
     }
     Ok(Machine {
         version: env!("CARGO_PKG_VERSION"),
@@ -142,52 +145,49 @@ fn machine(args: &DoctorArgs, text: &mut String) -> anyhow::Result<Machine> {
 }
 
 /// What was found of a fleet, for people.
-fn page(text: &mut String, checked: &Checked) -> std::fmt::Result {
-    writeln!(
-        text,
+fn page(page: &mut Page, checked: &Checked) {
+    page.line(format_args!(
         "fleet      {}: {}, as of {}",
-        super::shown(&checked.name),
+        checked.name,
         counted(checked.models.len(), "model"),
         checked.now
-    )?;
+    ));
     for model in &checked.models {
         for comparison in &model.comparisons {
             let place = [&model.name, &comparison.window, &comparison.segment];
-            let place: Vec<String> =
-                place.iter().filter(|name| !name.is_empty()).map(|name| super::shown(name)).collect();
+            let place: Vec<&str> = place.into_iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
             let place = place.join(" ");
-            writeln!(
-                text,
+            page.line(format_args!(
                 "  ok       {place}: {} and {} rows, {} features",
                 comparison.rows.baseline, comparison.rows.current, comparison.features
-            )?;
+            ));
         }
     }
-    triggers(text, checked)?;
+    triggers(page, checked);
     if let Some(approval) = &checked.approval {
-        approval::lines(text, approval)?;
+        approval::lines(page, approval);
     }
     for channel in checked.channels.iter().filter(|channel| !channel.findings.is_broken()) {
         let test = channel.test.map_or("ready", |_| "a test message was taken");
-        writeln!(text, "  ok       channel {}: {test}", super::shown(&channel.name))?;
+        page.line(format_args!("  ok       channel {}: {test}", channel.name));
     }
-    finding::lines(text, checked.models.iter().map(|model| (&*model.name, &model.findings)))?;
+    finding::lines(page, checked.models.iter().map(|model| (&*model.name, &model.findings)));
     let channels: Vec<String> = checked.channels.iter().map(|channel| format!("channel {}", channel.name)).collect();
     let of_channels = channels.iter().map(String::as_str).zip(checked.channels.iter().map(|c| &c.findings));
-    finding::lines(text, of_channels.chain([("fleet", &checked.findings)]))?;
+    finding::lines(page, of_channels.chain([("fleet", &checked.findings)]));
     let s = &checked.summary;
     let mut line = format!("{}: {} ready, {} would fail tonight", counted(s.models, "model"), s.ready, s.failing);
     if s.broken > 0 {
-        write!(line, "; {} broken beside them (store, folders, channels)", s.broken)?;
+        line += &format!("; {} broken beside them (store, folders, channels)", s.broken);
     }
     if s.warnings > 0 {
-        write!(line, "; {}", counted(s.warnings, "warning"))?;
+        line += &format!("; {}", counted(s.warnings, "warning"));
     }
-    writeln!(text, "{line}")
+    page.line(line);
 }
 
 /// Which triggers can fire, models with the same triggers on one line.
-fn triggers(text: &mut String, checked: &Checked) -> std::fmt::Result {
+fn triggers(page: &mut Page, checked: &Checked) {
     let mut alike: Vec<(String, Vec<&str>)> = Vec::new();
     for model in &checked.models {
         let active: Vec<&str> = model.active.iter().copied().map(Trigger::name).collect();
@@ -202,10 +202,9 @@ fn triggers(text: &mut String, checked: &Checked) -> std::fmt::Result {
     }
     const NAMED: usize = 3;
     for (line, names) in alike {
-        let shown = names.iter().take(NAMED).map(|name| super::shown(name)).collect::<Vec<_>>().join(", ");
+        let shown = names[..names.len().min(NAMED)].join(", ");
         let more =
             if names.len() > NAMED { format!(" and {} more models", names.len() - NAMED) } else { String::new() };
-        writeln!(text, "  triggers {shown}{more}: {line}")?;
+        page.line(format_args!("  triggers {shown}{more}: {line}"));
     }
-    Ok(())
 }

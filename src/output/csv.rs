@@ -1,0 +1,139 @@
+//! CSV that a spreadsheet shows and does not run.
+
+use std::borrow::Cow;
+
+use super::{Content, Document, unencodable};
+use crate::error::Result;
+use crate::escape;
+
+/// What a cell of CSV holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A text, which may come from outside.
+    Text(String),
+    /// A figure, or none: the shortest text that reads back to the same double.
+    Float(Option<f64>),
+    /// A count.
+    Int(u64),
+    /// `true` or `false`.
+    Bool(bool),
+}
+
+/// CSV, written row by row. A text that a spreadsheet would take for a formula gets a `'` before it, and hidden characters
+/// are escaped. Texts that need neither, and numbers, are written as they are.
+pub struct Csv(csv::Writer<Vec<u8>>);
+
+impl Csv {
+    /// CSV with a heading.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::BadValue`] where it cannot be encoded.
+    pub fn new<'a>(heading: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let mut csv = Self(csv::Writer::from_writer(Vec::new()));
+        csv.row(heading.into_iter().map(|name| Value::Text(name.into())))?;
+        Ok(csv)
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::BadValue`] where it cannot be encoded.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Value>) -> Result<()> {
+        let cells = cells.into_iter().map(|cell| match cell {
+            Value::Text(text) => safe(&text).into_owned(),
+            Value::Float(value) => value.map_or(String::new(), |x| format!("{x:?}")),
+            Value::Int(value) => value.to_string(),
+            Value::Bool(value) => value.to_string(),
+        });
+        self.0.write_record(cells).map_err(|e| unencodable(&e))
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::BadValue`] where it cannot be encoded.
+    pub fn finish(self) -> Result<Document> {
+        Ok(Document(Content::Bytes(self.0.into_inner().map_err(|e| unencodable(&e))?)))
+    }
+}
+
+/// A text as a cell.
+fn safe(text: &str) -> Cow<'_, str> {
+    let shown = escape::without_hidden(text);
+    // A number is no formula, whatever its sign.
+    if is_number(&shown) {
+        return shown;
+    }
+    // Where lists are separated by semicolons, a spreadsheet takes what follows one for a cell of its own.
+    let starts = std::iter::once(0).chain(shown.match_indices(';').map(|(at, _)| at + 1));
+    let formulas: Vec<usize> = starts.filter(|&at| is_formula(&shown[at..])).collect();
+    if formulas.is_empty() {
+        return shown;
+    }
+    let mut safe = String::with_capacity(shown.len() + formulas.len());
+    let mut from = 0;
+    for at in formulas {
+        safe.push_str(&shown[from..at]);
+        safe.push('\'');
+        from = at;
+    }
+    safe.push_str(&shown[from..]);
+    Cow::Owned(safe)
+}
+
+/// Whether a spreadsheet may take a text for a formula: by its first character, after spaces and quotes. Some take the wide
+/// forms of East Asian writing for the same.
+fn is_formula(text: &str) -> bool {
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '"');
+    text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
+}
+
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') && digits.parse::<f64>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_formula_becomes_text_and_numbers_and_names_stay_as_they_are() {
+        for (text, wanted) in [
+            ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+            ("+1+1", "'+1+1"),
+            ("-2+3", "'-2+3"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1+1", "\\t=1+1"),
+            ("\r=1", "\\r=1"),
+            ("  =1", "'  =1"),
+            ("\"=1", "'\"=1"),
+            ("＝1+1", "'＝1+1"),
+            ("x;=1+1;y; @z", "x;'=1+1;y;' @z"),
+            ("-", "'-"),
+            // Numbers, as values of segments may be.
+            ("-1", "-1"),
+            ("+2.5e-3", "+2.5e-3"),
+            ("-inf", "'-inf"),
+            // Everything else.
+            ("dep_delay", "dep_delay"),
+            ("a=b", "a=b"),
+            ("'quoted'", "'quoted'"),
+            ("a;b", "a;b"),
+            ("größe (€)\u{a0}x", "größe (€)\u{a0}x"),
+            ("a\nb\u{1b}", "a\\nb\\u{1b}"),
+            ("", ""),
+        ] {
+            assert_eq!(safe(text), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn negative_figures_are_figures_and_quoting_is_that_of_csv() {
+        let mut csv = Csv::new(["name", "psi", "rows", "drifted"]).unwrap();
+        csv.row([Value::Text("a, \"b\"".into()), Value::Float(Some(-0.25)), Value::Int(3), Value::Bool(true)]).unwrap();
+        csv.row([Value::Text("=1".into()), Value::Float(None), Value::Int(0), Value::Bool(false)]).unwrap();
+        let text = String::from_utf8(csv.finish().unwrap().bytes(false).into_owned()).unwrap();
+        assert_eq!(text, "name,psi,rows,drifted\n\"a, \"\"b\"\"\",-0.25,3,true\n'=1,,0,false\n");
+    }
+}
