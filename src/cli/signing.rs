@@ -19,7 +19,7 @@ const MOST_BYTES: u64 = 1 << 20;
 #[derive(Args)]
 pub struct SigningArgs {
     /// Signs the answer with a private key of OpenSSH (Ed25519) that has no passphrase
-    #[arg(long, value_name = "KEYFILE", conflicts_with = "statement")]
+    #[arg(long, value_name = "KEYFILE", conflicts_with_all = ["statement", "signature"])]
     sign: Option<PathBuf>,
     /// Writes what is to be signed into a new file (- for standard output), and decides nothing. With --signature: what was
     /// signed

@@ -196,7 +196,7 @@ pub fn fingerprint(key: &PublicKey) -> String {
 
 /// A signature of a kind that counts: for answers, by a key that can be verified, at a token that was touched.
 fn read(armoured: &str) -> Result<SshSig, Problem> {
-    let unusable = |reason: String| Problem::Unusable(reason);
+    let unusable = Problem::Unusable;
     let signature = SshSig::from_pem(armoured.trim_ascii()).map_err(|_| {
         unusable("it is not a signature as `ssh-keygen -Y sign` writes it, or is of a kind other than Ed25519".into())
     })?;

@@ -443,9 +443,9 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
     write("empty", b"", 0o600);
     write("binary", &[0xff, 0xfe, 0], 0o600);
     write("windows", whole.replace('\n', "\r\n").as_bytes(), 0o600);
-    let yard = Yard::new(&["m0".into(), "m1".into()], &head(&keys, "always", ""));
+    let yard = Yard::new(&["m0".into(), "m1".into(), "m2".into()], &head(&keys, "always", ""));
     let store = yard.folder.path().join("store.sqlite").display().to_string();
-    let desk = Desk::new(&yard, &store, &["aa", "bb"]);
+    let desk = Desk::new(&yard, &store, &["aa", "bb", "cc"]);
     for mode in [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o660, 0o777] {
         write("open", whole.as_bytes(), mode);
         let words = format!("others may read this private key (mode {mode:o}); chmod 600 it");
@@ -486,9 +486,16 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
     assert!(all.contains("BEGIN SSH SIGNATURE") && !all.contains("PRIVATE KEY"), "{all}");
 
     // Never over a file that is there: it may be a key.
-    let told = said(&desk.answer("approve", "aa", &["--statement", &keys.shown("bo")]));
-    assert!(!told.contains("nothing is decided yet"), "{told}");
+    desk.refuses("approve", "cc", &["--statement", &keys.shown("bo")], "is there already; name a new file");
     assert!(fs::read_to_string(keys.path("bo")).unwrap().contains("PRIVATE KEY"));
+    // Nor is anything told of a key that is given for a statement or a signature.
+    let path = keys.shown("bo");
+    for flags in
+        [["--statement", &path, "--signature", &path], ["--statement", &keys.shown("ana.pub"), "--signature", &path]]
+    {
+        let told = said(&desk.answer("approve", "bb", &flags));
+        assert!(told.contains("is not a signature as") && !told.contains("b3Blbn"), "{told}");
+    }
     // Flags that do not go together.
     for flags in [&["--sign", "x", "--statement", "y"][..], &["--signature", "x"], &["--sign", "x", "--signature", "y"]]
     {
