@@ -13,11 +13,10 @@ fn keep_freed_pages() {
 
 fn main() -> ExitCode {
     keep_freed_pages();
-    let default_hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
+    std::panic::set_hook(Box::new(|panic| {
         // A decoder that gives up on a damaged file is reported as an error of that file.
         if !driftsweep::snapshot::is_guarded() {
-            default_hook(info);
+            cli::tell_of_panic(panic);
         }
     }));
     cli::run()

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
+use driftsweep::address::without_secrets;
 use driftsweep::error::Error;
 use jiff::Timestamp;
 use serde_json::json;
@@ -60,18 +61,28 @@ pub fn choose(flag: Option<LogFormat>) -> Result<(), Error> {
         (None, Some(name)) => LogFormat::from_str(&name, true)
             .map_err(|_| Error::unknown("format of messages in $DRIFTSWEEP_LOG", &name, ["plain", "text", "json"]))?,
     };
-    if FORMAT.set(format).is_ok() && format != LogFormat::Plain {
-        // What only a defect of this program says is a message, too.
-        std::panic::set_hook(Box::new(|panic| tell(Level::Error, &panic.to_string())));
-    }
+    let _ = FORMAT.set(format);
     Ok(())
+}
+
+/// Writes what only a defect of this program says: it is a message like any other.
+pub fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    tell(Level::Error, &panic.to_string());
+    let backtrace = std::backtrace::Backtrace::capture();
+    if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+        backtrace.to_string().lines().for_each(|line| tell(Level::Error, line));
+    }
 }
 
 /// Writes a message: nothing from a file reaches the terminal as it is.
 pub fn tell(level: Level, message: &str) {
     let format = FORMAT.get().copied().unwrap_or_default();
     // Where nobody reads standard error there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{}", line(format, level, Timestamp::now(), &super::shown(message)));
+    let _ = writeln!(
+        std::io::stderr(),
+        "{}",
+        line(format, level, Timestamp::now(), &super::shown(&without_secrets(message)))
+    );
 }
 
 fn line(format: LogFormat, level: Level, now: Timestamp, message: &str) -> String {
@@ -94,10 +105,17 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     let named = after.or_else(|| args.iter().find_map(|arg| arg.strip_prefix("--log=")));
     let flag = named.and_then(|name| LogFormat::from_str(name, true).ok());
     // An answer to a wrong command line is not to fail for another reason.
-    if choose(flag).is_err() || FORMAT.get() == Some(&LogFormat::Plain) || !error.use_stderr() {
+    let plain = choose(flag).is_err() || FORMAT.get() == Some(&LogFormat::Plain);
+    if !error.use_stderr() {
         error.exit();
     }
-    let text = error.to_string();
+    // It quotes what it does not understand, which may be the address of a store with its password.
+    let text = error.render().to_string();
+    let text = without_secrets(&text);
+    if plain {
+        let _ = write!(std::io::stderr(), "{text}");
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     tell(Level::Error, lines.join(" ").trim_start_matches("error: "));
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

@@ -39,6 +39,7 @@ mod job_page;
 mod jobs;
 mod memory;
 mod message;
+pub use message::tell_of_panic;
 mod mute;
 mod state;
 mod status;
@@ -55,6 +56,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement};
+use driftsweep::address::without_secrets;
 use driftsweep::count::{Backend, Chosen, Counter, Workload, gpu};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model, Options};
@@ -341,9 +343,10 @@ impl OutputArgs {
     }
 }
 
-/// Writes lines for people to standard output: nothing from a file reaches the terminal as it is.
+/// Writes lines for people to standard output: nothing from a file reaches the terminal as it is, and no address with what is
+/// secret in it.
 fn write_text(text: &str) -> anyhow::Result<()> {
-    let lines: String = text.lines().map(|line| shown(line) + "\n").collect();
+    let lines: String = without_secrets(text).lines().map(|line| shown(line) + "\n").collect();
     write_stdout(lines.as_bytes())
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::text::Letter;
 use crate::fleet::{Channel, Email, Secret, Security, Source, Way};
-use crate::http::{Failure, Http, Request};
+use crate::http::{Failure, Http, Request, SigningKey};
 
 /// Sends letters.
 pub trait Sender {
@@ -30,7 +30,7 @@ pub fn open<'a>(channel: &'a Channel, http: &'a Http) -> Result<Box<dyn Sender +
         Way::File(path) => Box::new(Lines { path }),
         Way::Webhook { url, secret, chat } => Box::new(Webhook {
             url: url.read()?,
-            secret: secret.as_ref().map(Source::read).transpose()?,
+            key: secret.as_ref().map(SigningKey::read).transpose()?,
             chat: *chat,
             http,
         }),
@@ -66,7 +66,7 @@ impl Sender for Lines<'_> {
 /// Requests to an address.
 struct Webhook<'a> {
     url: Secret,
-    secret: Option<Secret>,
+    key: Option<SigningKey>,
     chat: bool,
     http: &'a Http,
 }
@@ -77,7 +77,7 @@ impl Sender for Webhook<'_> {
             true => Request::post(&json!({ "text": letter.text })),
             false => Request::post(&letter.event).with("content-type", "application/cloudevents+json"),
         };
-        let request = request.signed(&letter.id, now, self.secret.as_ref());
+        let request = request.signed(&letter.id, now, self.key.as_ref());
         // The address may work again later that refuses: only what is too large never fits.
         let answer = self.http.send(&self.url, &[], request)?;
         let lasting = answer.status == 413;

@@ -6,26 +6,30 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path as Key;
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutPayload, RetryConfig};
+use object_store::{
+    BackoffConfig, GetOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutPayload, RetryConfig,
+};
 use tokio::runtime::Runtime;
 use url::Url;
 
 use super::Listed;
-use crate::address::{redacted, split_query};
+use super::client::Connector;
+use crate::address::{said, split_query, user_of};
 use crate::error::{Error, Result};
 
 /// Variables with these prefixes configure the stores.
 const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
-/// Names the time after which a request is tried again, for example `30s`; after three times as long it has failed.
+/// Names the time after which a request is tried again, for example `30s`; after three times as long the operation has failed.
 const TIMEOUT_VARIABLE: &str = "DRIFTSWEEP_IO_TIMEOUT";
 const TIMEOUT: Duration = Duration::from_secs(60);
+const MOST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// Requests run here; the threads that count wait for them.
 static RUNTIME: LazyLock<std::io::Result<Runtime>> =
@@ -34,15 +38,53 @@ static RUNTIME: LazyLock<std::io::Result<Runtime>> =
 /// One connection pool per store.
 static STORES: Mutex<Option<HashMap<String, Arc<dyn ObjectStore>>>> = Mutex::new(None);
 
-fn wait<T>(request: impl Future<Output = object_store::Result<T>>) -> std::result::Result<T, Refusal> {
-    match &*RUNTIME {
-        Ok(runtime) => runtime.block_on(request).map_err(|e| Refusal::of(&e)),
-        Err(e) => Err(Refusal::Other(e.to_string())),
+/// How long an operation may take, and the time after which a request in it is tried again.
+fn times() -> std::result::Result<(Duration, Duration), Refusal> {
+    let timeout = match std::env::var(TIMEOUT_VARIABLE) {
+        Ok(text) => {
+            let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|timeout| Duration::try_from(timeout).ok());
+            let parsed = parsed.filter(|timeout| !timeout.is_zero() && *timeout <= MOST_TIMEOUT);
+            parsed.ok_or_else(|| {
+                Refusal::Final(format!("{TIMEOUT_VARIABLE}: '{text}' is not a time such as 30s, of at most a day"))
+            })?
+        }
+        Err(_) => TIMEOUT,
+    };
+    Ok((3 * timeout, timeout))
+}
+
+/// Waits for an operation, whatever the server does: attempts, redirects, waits between attempts and the body that comes are
+/// one operation. `last` is what went wrong so far.
+fn wait<T>(
+    request: impl Future<Output = object_store::Result<T>>,
+    last: &Mutex<Option<String>>,
+) -> std::result::Result<T, Refusal> {
+    let (most, _) = times()?;
+    let runtime = RUNTIME.as_ref().map_err(|e| Refusal::Other(e.to_string()))?;
+    // The timer is made by the runtime, so inside of it.
+    match runtime.block_on(async { tokio::time::timeout(most, request).await }) {
+        Ok(done) => done.map_err(|e| Refusal::of(&e)),
+        Err(_) => {
+            let last = last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            let last = last.map_or(String::new(), |reason| format!("; before that: {reason}"));
+            Err(Refusal::Final(format!(
+                "the store cannot be reached or is too slow: not done after {most:?}, which is three times \
+                 {TIMEOUT_VARIABLE}{last}"
+            )))
+        }
     }
+}
+
+/// The same for a request that the library alone tries again.
+fn wait_once<T>(request: impl Future<Output = object_store::Result<T>>) -> std::result::Result<T, Refusal> {
+    wait(request, &Mutex::new(None))
 }
 
 /// Times that a range of an open object is asked for.
 const ATTEMPTS: u32 = 4;
+
+/// Objects that a listing may have: a server that never ends one must not fill the memory.
+const MOST_OBJECTS: usize = 1_000_000;
 
 /// Why a request failed, the library's retries included.
 enum Refusal {
@@ -83,7 +125,12 @@ impl Refusal {
     fn into_reason(self, address: &str) -> String {
         match self {
             Self::NotFound => "the object is gone".into(),
-            Self::Final(reason) | Self::Other(reason) => redacted(&reason, address),
+            Self::Final(reason) | Self::Other(reason) => {
+                let secrets = [split_query(address).1, user_of(address)].into_iter().flatten();
+                // What is short may be part of a word.
+                let secrets: Vec<&str> = secrets.filter(|secret| secret.len() > 3).collect();
+                said(&reason, &secrets)
+            }
         }
     }
 }
@@ -135,19 +182,18 @@ fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, Stri
 
 /// A store with the settings of the environment.
 fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
-    let timeout = match std::env::var(TIMEOUT_VARIABLE) {
-        Ok(text) => {
-            let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|timeout| Duration::try_from(timeout).ok());
-            parsed.ok_or_else(|| Refusal::Other(format!("{TIMEOUT_VARIABLE}: '{text}' is not a time such as 30s")))?
-        }
-        Err(_) => TIMEOUT,
-    };
+    let (_, timeout) = times()?;
     let variables = std::env::vars().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
     let settings = variables
         .map(|(name, value)| (name.to_lowercase(), value))
         .chain([("timeout".into(), format!("{} ms", timeout.as_millis()))])
         .chain((url.scheme() == "http").then(|| ("allow_http".into(), "true".into())));
-    let retry = RetryConfig { retry_timeout: 3 * timeout, ..RetryConfig::default() };
+    // The last attempt begins within twice the time, and so ends within three times it.
+    let backoff = BackoffConfig { max_backoff: timeout.min(Duration::from_secs(15)), ..BackoffConfig::default() };
+    let retry = RetryConfig { retry_timeout: 2 * timeout, backoff, ..RetryConfig::default() };
+    let is_plain = *scheme == ObjectStoreScheme::Http;
+    // A signature in a query is not taken along by a redirect; a user and a password would be.
+    let credentials = !is_plain || !url.username().is_empty() || url.password().is_some();
     macro_rules! store {
         ($builder:expr) => {{
             let builder = settings.fold($builder, |builder, (name, value)| match name.parse() {
@@ -155,7 +201,11 @@ fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn
                 // Not a setting of this store.
                 Err(_) => builder,
             });
-            builder.with_retry(retry).build().map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
+            builder
+                .with_retry(retry)
+                .with_http_connector(Connector { timeout, credentials })
+                .build()
+                .map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
         }};
     }
     let store = match scheme {
@@ -185,8 +235,8 @@ impl Object {
             let (store, key, _) = locate(&address)?;
             let found = match split_query(&address).1 {
                 // A link is signed for one kind of request, as a rule for `GET`.
-                Some(_) => wait(async { Ok(store.get_opts(&key, first_byte()).await?.meta) })?,
-                None => wait(store.head(&key))?,
+                Some(_) => wait_once(async { Ok(store.get_opts(&key, first_byte()).await?.meta) })?,
+                None => wait_once(store.head(&key))?,
             };
             let version = found.e_tag.clone().unwrap_or_else(|| found.last_modified.to_rfc3339());
             // A weak tag matches nothing when it is asked for.
@@ -202,7 +252,8 @@ impl Object {
         if bytes.is_empty() {
             return Ok(());
         }
-        let range = offset..offset + bytes.len() as u64;
+        let wanted = bytes.len();
+        let range = offset..offset + wanted as u64;
         let options = GetOptions { range: Some(range.into()), ..self.same.clone() };
         // As it comes: a body that does not end must not fill the memory.
         let get = async |bytes: &mut [u8]| {
@@ -217,19 +268,30 @@ impl Object {
             Ok(found)
         };
         // The library tries requests again, but a body that breaks off only where the store gives entity tags.
-        let mut attempts = 1;
-        loop {
-            match wait(get(bytes)) {
-                Ok(found) if found == bytes.len() => return Ok(()),
-                Ok(found) if attempts == ATTEMPTS => {
-                    return Err(format!("{found} bytes came where {} were asked for", bytes.len()));
+        let last = Mutex::new(None);
+        let attempts = async {
+            let mut attempts = 1;
+            loop {
+                let reason = match get(bytes).await {
+                    Ok(found) if found == wanted => return Ok(None),
+                    Ok(found) => format!("{found} bytes came where {wanted} were asked for"),
+                    Err(error) => match Refusal::of(&error) {
+                        Refusal::NotFound | Refusal::Final(_) => return Err(error),
+                        Refusal::Other(_) if attempts == ATTEMPTS => return Err(error),
+                        Refusal::Other(reason) => reason,
+                    },
+                };
+                if attempts == ATTEMPTS {
+                    return Ok(Some(reason));
                 }
-                Err(refusal @ (Refusal::NotFound | Refusal::Final(_))) => {
-                    return Err(refusal.into_reason(&self.address));
-                }
-                Err(refusal) if attempts == ATTEMPTS => return Err(refusal.into_reason(&self.address)),
-                _ => attempts += 1,
+                *last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(reason);
+                attempts += 1;
             }
+        };
+        match wait(attempts, &last) {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => Err(Refusal::Other(reason).into_reason(&self.address)),
+            Err(refusal) => Err(refusal.into_reason(&self.address)),
         }
     }
 }
@@ -243,7 +305,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let address = path.to_string_lossy();
     let put = || {
         let (store, key, _) = locate(&address)?;
-        wait(store.put(&key, PutPayload::from(bytes.to_vec())))
+        wait_once(store.put(&key, PutPayload::from(bytes.to_vec())))
     };
     let failed = |reason: String| Error::Write { path: path.into(), source: std::io::Error::other(reason) };
     put().map(|_| ()).map_err(|refusal| failed(refusal.into_reason(&address)))
@@ -261,10 +323,33 @@ pub fn list(folder: &str) -> Result<Vec<Listed>> {
             return Err(Refusal::Final("a signed link is one object; there is nothing below it to list".into()));
         }
         let (store, key, base) = locate(folder)?;
-        let list = || wait(store.list(Some(&key)).try_collect::<Vec<_>>());
-        // Once more, for a listing that broke off.
-        let found =
-            list().or_else(|refusal| if matches!(refusal, Refusal::Other(_)) { list() } else { Err(refusal) })?;
+        let all = async || {
+            let mut found = Vec::new();
+            let mut listed = store.list(Some(&key));
+            while let Some(object) = listed.try_next().await? {
+                if found.len() == MOST_OBJECTS {
+                    return Ok(None);
+                }
+                found.push(object);
+            }
+            Ok(Some(found))
+        };
+        let last = Mutex::new(None);
+        let listing = async {
+            match all().await {
+                // Once more, for a listing that broke off.
+                Err(error) if let Refusal::Other(reason) = Refusal::of(&error) => {
+                    *last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(reason);
+                    all().await
+                }
+                found => found,
+            }
+        };
+        let found = wait(listing, &last)?.ok_or_else(|| {
+            Refusal::Final(format!(
+                "there are more than {MOST_OBJECTS} objects below it; name a folder nearer to the data"
+            ))
+        })?;
         let listed = |location: &Key| {
             let below = location.as_ref().strip_prefix(key.as_ref()).unwrap_or(location.as_ref());
             let path = format!("{base}{}", escaped(location)).into();
@@ -281,8 +366,8 @@ pub fn list(folder: &str) -> Result<Vec<Listed>> {
 pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
     let find = || {
         let (store, key, _) = locate(folder)?;
-        wait(async {
-            let mut listed = store.list(Some(&key));
+        wait_once(async {
+            let mut listed = store.list(Some(&key)).take(MOST_OBJECTS);
             while let Some(object) = listed.try_next().await? {
                 if object.location.filename().is_some_and(&wanted) {
                     return Ok(true);
