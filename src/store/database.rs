@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::any::{Any, AnyArguments, AnyRow, install_default_drivers};
@@ -13,6 +14,7 @@ use sqlx::query::Query;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::atomic;
 use crate::error::{Error, Result};
 
 /// The schema, in steps that are never changed once released. Each is the same text for both databases.
@@ -22,6 +24,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("nights", include_str!("0003_nights.sql")),
     ("trust", include_str!("0004_trust.sql")),
 ];
+
+/// A server that takes longer to let a client in is not waited for.
+const CONNECT: Duration = Duration::from_secs(20);
 
 /// An open database.
 pub struct Database {
@@ -82,14 +87,26 @@ impl Database {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
                 && access == Access::Create
             {
-                std::fs::create_dir_all(folder).map_err(|e| failed(e.to_string()))?;
+                atomic::private_folder(folder).map_err(|e| failed(e.to_string()))?;
+            }
+            if access == Access::Create {
+                // SQLite would let everybody read it; what it puts beside it has the same mode.
+                atomic::private().append(true).create(true).open(&path).map_err(|e| failed(e.to_string()))?;
             }
             (sqlite_url(&path, access), Some(path))
         };
-        let connection = runtime.block_on(AnyConnection::connect(&url)).map_err(|e| failed(reason(&e)))?;
+        let connecting = async { tokio::time::timeout(CONNECT, AnyConnection::connect(&url)).await };
+        let connection = match runtime.block_on(connecting) {
+            Ok(connected) => connected.map_err(|e| failed(reason(&e)))?,
+            Err(_) => return Err(failed(format!("the server does not answer within {CONNECT:?}"))),
+        };
         let mut database = Self { runtime, connection, name, file };
         if database.file.is_some() {
             for setting in ["PRAGMA busy_timeout = 30000", "PRAGMA synchronous = FULL"] {
+                database.run(sqlx::query(setting))?;
+            }
+        } else {
+            for setting in ["SET lock_timeout = '60s'", "SET statement_timeout = '300s'"] {
                 database.run(sqlx::query(setting))?;
             }
         }

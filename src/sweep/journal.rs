@@ -5,7 +5,7 @@
 //! again by the fingerprint of everything its figures follow from: whatever has changed since is compared anew.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::report::Feature;
+use crate::atomic;
 use crate::error::{Error, Result};
 use crate::storage::limit;
 
@@ -84,8 +85,9 @@ impl Journal {
     pub fn open(folder: &Path, fleet: &str, as_of: &str, continues: impl Fn(&str) -> bool) -> Result<Self> {
         let path = folder.join("sweep.journal");
         let failed = |source| Error::Write { path: path.clone(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
+        atomic::private_folder(folder).map_err(failed)?;
+        // It holds figures of the data.
+        let file = atomic::private().read(true).append(true).create(true).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: folder.into() }),
