@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::address::said;
+use crate::address::{HIDDEN, said};
 use crate::atomic::hex;
 use crate::error::{Error, Result};
 use crate::fleet::{Secret, Source};
@@ -317,7 +317,7 @@ fn without(text: &str, secret: &str) -> String {
     let encoded = url.as_ref().and_then(Url::query).unwrap_or_default().trim_start_matches('=');
     let forms = [secret, &json[1..json.len() - 1], encoded, &encoded.replace('+', "%20")];
     let forms = forms.into_iter().filter(|form| !form.is_empty());
-    forms.fold(text.to_owned(), |text, form| text.replace(form, "***"))
+    forms.fold(text.to_owned(), |text, form| text.replace(form, HIDDEN))
 }
 
 #[cfg(test)]
@@ -351,7 +351,7 @@ mod tests {
         for body in shown {
             let secrets = Some(vec![secret.into(), String::new()]);
             let reason = Answer { status: 400, body: body.into_bytes(), secrets }.good().unwrap_err().reason;
-            assert!(reason.contains("***") && !reason.contains(['x', 'q', 'z', 'ö']), "{reason}");
+            assert!(reason.contains(HIDDEN) && !reason.contains(['x', 'q', 'z', 'ö']), "{reason}");
         }
     }
 

@@ -9,7 +9,7 @@ use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
     HttpService,
 };
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, NoProxy, Proxy};
 use url::Url;
@@ -68,7 +68,7 @@ impl HttpConnector for Connector {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|e| failed(Box::new(e.without_url())))?;
-        Ok(HttpClient::new(Service(client)))
+        Ok(HttpClient::new(Service { client, credentials }))
     }
 }
 
@@ -119,7 +119,10 @@ fn refusal(from: &Url, to: &Url, credentials: bool) -> Option<String> {
 
 /// Sends requests.
 #[derive(Debug)]
-struct Service(Client);
+struct Service {
+    client: Client,
+    credentials: bool,
+}
 
 type Answered<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
 
@@ -130,7 +133,29 @@ impl HttpService for Service {
         'a: 'async_trait,
         Self: 'async_trait,
     {
-        Box::pin(async move { without_body(HttpService::call(&self.0, with_user(request)?).await?).await })
+        Box::pin(async move {
+            let request = with_user(request)?;
+            let from = Url::parse(&request.uri().to_string()).ok();
+            let answer = HttpService::call(&self.client, request).await?;
+            match from.and_then(|from| self.not_followed(&from, &answer)) {
+                Some(reason) => Err(HttpError::new(HttpErrorKind::Unknown, Refused(reason))),
+                None => without_body(answer).await,
+            }
+        })
+    }
+}
+
+impl Service {
+    /// Why a redirect comes back as it is: what was written cannot be sent twice.
+    fn not_followed(&self, from: &Url, answer: &HttpResponse) -> Option<String> {
+        let to = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
+        let to = from.join(to.to_str().ok()?).ok()?;
+        Some(refusal(from, &to, self.credentials).unwrap_or_else(|| {
+            format!(
+                "{} redirects a write, which is not followed; name the address itself",
+                from.origin().ascii_serialization()
+            )
+        }))
     }
 }
 

@@ -4,14 +4,22 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use driftsweep::fleet::{Address, Source};
+use driftsweep::fleet::{Address, Fleet, Options, Source};
 use driftsweep::http::{self, Http};
+use driftsweep::notify::{self, Fact};
+use driftsweep::store::Store;
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use serde_json::json;
+use sha2::Sha256;
 use tempfile::TempDir;
 
 use super::server::{Answer, Request, answer, http};
@@ -385,4 +393,91 @@ fn a_database_that_lets_nobody_in_is_not_waited_for() {
         "{}",
         said(&output)
     );
+}
+
+/// A fleet file with a channel of webhooks whose secret is in `key`, and a training by a webhook with the same secret.
+fn signing(folder: &TempDir, url: &str) -> PathBuf {
+    let file = folder.path().join("fleet.toml");
+    let text = format!(
+        "name = \"flotte é.1\"\n[approval]\napprovers = [[\"ana\"]]\n[[notify]]\nname = \"ops\"\nwebhook = {{ url = \"{url}/chat\", \
+         secret_file = \"key\" }}\n[[model]]\nname = \"m\"\nbaseline = \"a.csv\"\ncurrent = \"a.csv\"\n[model.retrain]\nwebhook = \
+         {{ url = \"{url}/train\", secret_file = \"key\" }}\n"
+    );
+    fs::write(&file, text).unwrap();
+    file
+}
+
+#[test]
+fn secrets_that_cannot_sign_or_are_short_are_found() {
+    let folder = TempDir::new().unwrap();
+    table(&folder);
+    let (url, _) = store();
+    let fleet = signing(&folder, &url);
+    let key = folder.path().join("key");
+    fs::write(&key, "").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let long = STANDARD.encode([7; 65]);
+    for (secret, wanted) in [
+        ("whsec_no base64", Some("begins with whsec_, and what follows is not base64")),
+        ("whsec_", Some("begins with whsec_, and what follows is not base64")),
+        ("whsec_c2hvcnQ=", Some("the secret has 5 bytes; Standard Webhooks asks for 24 to 64")),
+        ("twenty-three characters", Some("the secret has 23 bytes; Standard Webhooks asks for 24 to 64")),
+        ("twenty-four characters..", None),
+        (&format!("whsec_{long}"), Some("the secret has 65 bytes")),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None),
+    ] {
+        fs::write(&key, secret).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_driftsweep"))
+            .args(["doctor", "--state"])
+            .arg(folder.path().join("state"))
+            .arg(&fleet)
+            .output()
+            .unwrap();
+        let text = said(&output);
+        for about in ["channel ops webhook", "m retrain.webhook"] {
+            let line = text.lines().find(|line| line.contains(about));
+            match wanted {
+                Some(wanted) => {
+                    let line = line.unwrap_or_else(|| panic!("nothing about {about}: {text}"));
+                    assert!(line.contains(wanted) && line.contains("key: "), "{line}");
+                    assert_eq!(line.contains("BROKEN"), wanted.contains("base64"), "{line}");
+                }
+                None => assert!(line.is_none(), "{line:?}"),
+            }
+        }
+        assert!(!text.contains("no base64") && !text.contains("c2hvcnQ"), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_signed_is_not_sent_and_is_not_tried_again_by_itself() {
+    let folder = TempDir::new().unwrap();
+    let (url, kept) = store();
+    let fleet = Fleet::read(&signing(&folder, &url), &Options::new()).unwrap();
+    let mut store = Store::open(&folder.path().join("s.sqlite").display().to_string(), &fleet.name).unwrap();
+    let now = Timestamp::from_second(1_790_000_000).unwrap();
+    let tell = |store: &mut Store| {
+        let body = json!({ "model": "m", "trigger": "drift", "reason": "r" });
+        let fact = Fact { at: now, actor: "driftsweep", kind: "event.open", subject: "e", body };
+        store.transaction(|store| notify::record(&fleet, store, fact).map(drop)).unwrap();
+        notify::deliver(&fleet, store, &Http::new().unwrap(), now, &|| false).unwrap()
+    };
+    fs::write(folder.path().join("key"), "whsec_hunter2").unwrap();
+    assert_eq!(tell(&mut store).dead, 1);
+    let dead = store.messages_in("dead").unwrap();
+    let reason = dead[0].error.clone().unwrap();
+    assert!(reason.contains("key: the secret begins with whsec_") && !reason.contains("hunter2"), "{reason}");
+    assert_eq!(kept.lock().unwrap().len(), 0, "nothing is sent unsigned");
+    // One that is not there may come.
+    fs::remove_file(folder.path().join("key")).unwrap();
+    assert_eq!(tell(&mut store).put_off, 1);
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    fs::write(folder.path().join("key"), secret).unwrap();
+    assert_eq!(tell(&mut store).sent, 1);
+    let sent = kept.lock().unwrap();
+    assert_eq!(sent[0].headers["webhook-id"], "flotte %C3%A9%2E1-3");
+    let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(&secret["whsec_".len()..]).unwrap()).unwrap();
+    mac.update(format!("{}.{}.{}", sent[0].headers["webhook-id"], now.as_second(), sent[0].body).as_bytes());
+    let wanted = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
+    assert_eq!(sent[0].headers["webhook-signature"], wanted);
 }
