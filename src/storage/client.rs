@@ -3,6 +3,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use object_store::ClientOptions;
 use object_store::client::{
@@ -102,7 +104,7 @@ fn follow(attempt: Attempt<'_>, credentials: bool) -> reqwest::redirect::Action 
 
 fn refusal(from: &Url, to: &Url, credentials: bool) -> Option<String> {
     let origin = |url: &Url| url.origin().ascii_serialization();
-    let same = url::Origin::eq(&from.origin(), &to.origin());
+    let same = from.origin() == to.origin();
     let why = if from.scheme() == "https" && to.scheme() != "https" {
         "to an address that is not encrypted"
     } else if credentials && !same {
@@ -167,9 +169,8 @@ fn with_user(mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(request);
     }
-    use base64::Engine;
     let pair = [decoded(url.username()), b":".to_vec(), decoded(url.password().unwrap_or_default())].concat();
-    let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+    let pair = STANDARD.encode(pair);
     let mut value = HeaderValue::try_from(format!("Basic {pair}")).map_err(|e| wrong(e.into()))?;
     value.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, value);

@@ -11,6 +11,8 @@ mod remote;
 #[cfg(not(feature = "cloud"))]
 #[path = "without.rs"]
 mod remote;
+#[cfg(feature = "cloud")]
+mod waits;
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

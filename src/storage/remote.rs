@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -15,70 +15,19 @@ use object_store::path::Path as Key;
 use object_store::{
     BackoffConfig, GetOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutPayload, RetryConfig,
 };
-use tokio::runtime::Runtime;
 use url::Url;
 
 use super::Listed;
 use super::client::Connector;
+use super::waits::{locked, timeout, wait, wait_knowing};
 use crate::address::{said, split_query, user_of};
 use crate::error::{Error, Result};
 
 /// Variables with these prefixes configure the stores.
 const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
-/// Names the time after which a request is tried again, for example `30s`; after three times as long the operation has failed.
-const TIMEOUT_VARIABLE: &str = "DRIFTSWEEP_IO_TIMEOUT";
-const TIMEOUT: Duration = Duration::from_secs(60);
-const MOST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
-
-/// Requests run here; the threads that count wait for them.
-static RUNTIME: LazyLock<std::io::Result<Runtime>> =
-    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build());
-
 /// One connection pool per store.
 static STORES: Mutex<Option<HashMap<String, Arc<dyn ObjectStore>>>> = Mutex::new(None);
-
-/// How long an operation may take, and the time after which a request in it is tried again.
-fn times() -> std::result::Result<(Duration, Duration), Refusal> {
-    let timeout = match std::env::var(TIMEOUT_VARIABLE) {
-        Ok(text) => {
-            let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|timeout| Duration::try_from(timeout).ok());
-            let parsed = parsed.filter(|timeout| !timeout.is_zero() && *timeout <= MOST_TIMEOUT);
-            parsed.ok_or_else(|| {
-                Refusal::Final(format!("{TIMEOUT_VARIABLE}: '{text}' is not a time such as 30s, of at most a day"))
-            })?
-        }
-        Err(_) => TIMEOUT,
-    };
-    Ok((3 * timeout, timeout))
-}
-
-/// Waits for an operation, whatever the server does: attempts, redirects, waits between attempts and the body that comes are
-/// one operation. `last` is what went wrong so far.
-fn wait<T>(
-    request: impl Future<Output = object_store::Result<T>>,
-    last: &Mutex<Option<String>>,
-) -> std::result::Result<T, Refusal> {
-    let (most, _) = times()?;
-    let runtime = RUNTIME.as_ref().map_err(|e| Refusal::Other(e.to_string()))?;
-    // The timer is made by the runtime, so inside of it.
-    match runtime.block_on(async { tokio::time::timeout(most, request).await }) {
-        Ok(done) => done.map_err(|e| Refusal::of(&e)),
-        Err(_) => {
-            let last = last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-            let last = last.map_or(String::new(), |reason| format!("; before that: {reason}"));
-            Err(Refusal::Final(format!(
-                "the store cannot be reached or is too slow: not done after {most:?}, which is three times \
-                 {TIMEOUT_VARIABLE}{last}"
-            )))
-        }
-    }
-}
-
-/// The same for a request that the library alone tries again.
-fn wait_once<T>(request: impl Future<Output = object_store::Result<T>>) -> std::result::Result<T, Refusal> {
-    wait(request, &Mutex::new(None))
-}
 
 /// Times that a range of an open object is asked for.
 const ATTEMPTS: u32 = 4;
@@ -87,7 +36,7 @@ const ATTEMPTS: u32 = 4;
 const MOST_OBJECTS: usize = 1_000_000;
 
 /// Why a request failed, the library's retries included.
-enum Refusal {
+pub enum Refusal {
     NotFound,
     /// It would fail again.
     Final(String),
@@ -95,7 +44,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn of(error: &object_store::Error) -> Self {
+    pub fn of(error: &object_store::Error) -> Self {
         use object_store::Error as E;
         Self::Final(match error {
             E::NotFound { .. } => return Self::NotFound,
@@ -170,7 +119,7 @@ fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, Stri
         base.push_str(part);
         base.push('/');
     }
-    let mut stores = STORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut stores = locked(&STORES);
     let stores = stores.get_or_insert_default();
     if let Some(store) = stores.get(&base) {
         return Ok((store.clone(), key, base));
@@ -182,7 +131,7 @@ fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, Stri
 
 /// A store with the settings of the environment.
 fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
-    let (_, timeout) = times()?;
+    let timeout = timeout()?;
     let variables = std::env::vars().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
     let settings = variables
         .map(|(name, value)| (name.to_lowercase(), value))
@@ -235,8 +184,8 @@ impl Object {
             let (store, key, _) = locate(&address)?;
             let found = match split_query(&address).1 {
                 // A link is signed for one kind of request, as a rule for `GET`.
-                Some(_) => wait_once(async { Ok(store.get_opts(&key, first_byte()).await?.meta) })?,
-                None => wait_once(store.head(&key))?,
+                Some(_) => wait(&address, async { Ok(store.get_opts(&key, first_byte()).await?.meta) })?,
+                None => wait(&address, store.head(&key))?,
             };
             let version = found.e_tag.clone().unwrap_or_else(|| found.last_modified.to_rfc3339());
             // A weak tag matches nothing when it is asked for.
@@ -284,11 +233,11 @@ impl Object {
                 if attempts == ATTEMPTS {
                     return Ok(Some(reason));
                 }
-                *last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(reason);
+                *locked(&last) = Some(reason);
                 attempts += 1;
             }
         };
-        match wait(attempts, &last) {
+        match wait_knowing(&self.address, attempts, &last) {
             Ok(None) => Ok(()),
             Ok(Some(reason)) => Err(Refusal::Other(reason).into_reason(&self.address)),
             Err(refusal) => Err(refusal.into_reason(&self.address)),
@@ -305,7 +254,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let address = path.to_string_lossy();
     let put = || {
         let (store, key, _) = locate(&address)?;
-        wait_once(store.put(&key, PutPayload::from(bytes.to_vec())))
+        wait(&address, store.put(&key, PutPayload::from(bytes.to_vec())))
     };
     let failed = |reason: String| Error::Write { path: path.into(), source: std::io::Error::other(reason) };
     put().map(|_| ()).map_err(|refusal| failed(refusal.into_reason(&address)))
@@ -339,13 +288,13 @@ pub fn list(folder: &str) -> Result<Vec<Listed>> {
             match all().await {
                 // Once more, for a listing that broke off.
                 Err(error) if let Refusal::Other(reason) = Refusal::of(&error) => {
-                    *last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(reason);
+                    *locked(&last) = Some(reason);
                     all().await
                 }
                 found => found,
             }
         };
-        let found = wait(listing, &last)?.ok_or_else(|| {
+        let found = wait_knowing(folder, listing, &last)?.ok_or_else(|| {
             Refusal::Final(format!(
                 "there are more than {MOST_OBJECTS} objects below it; name a folder nearer to the data"
             ))
@@ -366,7 +315,7 @@ pub fn list(folder: &str) -> Result<Vec<Listed>> {
 pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
     let find = || {
         let (store, key, _) = locate(folder)?;
-        wait_once(async {
+        wait(folder, async {
             let mut listed = store.list(Some(&key)).take(MOST_OBJECTS);
             while let Some(object) = listed.try_next().await? {
                 if object.location.filename().is_some_and(&wanted) {

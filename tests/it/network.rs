@@ -341,6 +341,24 @@ fn no_store_is_waited_for_longer_than_three_times_the_timeout() {
 }
 
 #[test]
+fn a_store_that_never_answers_is_not_waited_for_once_for_each_of_its_files() {
+    let folder = TempDir::new().unwrap();
+    table(&folder);
+    let silent = raw(|_, _| std::thread::sleep(Duration::from_secs(100)));
+    let fleet = folder.path().join("fleet.toml");
+    let models =
+        (0..30).map(|i| format!("[[model]]\nname = \"m{i}\"\nbaseline = \"a.csv\"\ncurrent = \"s3://b/{i}.csv\"\n"));
+    fs::write(&fleet, models.collect::<String>()).unwrap();
+    let begun = Instant::now();
+    let output = within("2s", &silent, &["sweep", fleet.to_str().unwrap(), "--no-state", "--threads", "1"]);
+    // Each of its own it would be thirty times six seconds.
+    assert!(begun.elapsed() < Duration::from_secs(70), "{:?}", begun.elapsed());
+    let text = said(&output);
+    assert!(text.contains("it has not answered 3 times before"), "{text}");
+    assert_eq!(output.status.code(), Some(11), "{text}");
+}
+
+#[test]
 fn a_timeout_that_is_no_time_is_refused() {
     let folder = TempDir::new().unwrap();
     let local = table(&folder);

@@ -167,17 +167,16 @@ impl Night {
             "command = [\"sh\", \"-c\", \"{environment} cat /proc/self/cmdline /proc/$PPID/cmdline; echo trained; echo \
              '{{\\\"cost\\\": 3}}' > $DRIFTSWEEP_ANSWER_FILE\"]"
         );
-        let bad_baseline = format!(
-            "[\"sh\", \"-c\", \"echo '{{\\\"baseline\\\": \\\"{user}/{}.baseline?{query}\\\"}}' > $DRIFTSWEEP_ANSWER_FILE\"]",
-            "new"
-        );
+        // It names a baseline whose address holds secrets. The arguments of a command are kept, so it does so by a script.
+        let answer = format!("{{\"baseline\": \"{user}/new.baseline?{query}\"}}");
+        fs::write(folder.join("new.sh"), format!("echo '{answer}' > $DRIFTSWEEP_ANSWER_FILE\n")).unwrap();
         let trainings = [
             command,
             "webhook = { url_env = \"TRAIN_URL\", secret_file = \"train.secret\" }".into(),
             format!(
                 "airflow = {{ url = \"{airflow_url}\", dag = \"d\", user = \"me\", password_env = \"AIRFLOW_PASSWORD\" }}"
             ),
-            format!("command = {bad_baseline}"),
+            "command = [\"sh\", \"new.sh\"]".into(),
             format!(
                 "airflow = {{ url = \"{airflow_url}\", dag = \"d\", user = \"me\", password_env = \"AIRFLOW_PASSWORD\", api = 1 }}"
             ),
@@ -197,7 +196,6 @@ impl Night {
         let (head, models) = text.split_once("[[model]]").unwrap();
         let head = format!(
             "{head}wait_for_data = \"1h\"\n[approval]\napprovers = [[\"ana\"]]\n[defaults.trigger]\ndrift.persistence = \"1 of 1\"\n\
-             [defaults.retrain]\ncpu_hours = 1\ncpu_rate = 1\nretries = 1\nbackoff = \"1m\"\n\
              [[notify]]\nname = \"log\"\nfile = \"told.jsonl\"\n\
              [[notify]]\nname = \"good\"\nwebhook = {{ url = \"{good_url}\" }}\n\
              [[notify]]\nname = \"bad\"\nwebhook = {{ url_env = \"HOOK_URL\", secret_env = \"HOOK_SECRET\" }}\n\
@@ -205,7 +203,7 @@ impl Night {
              \"300\" }}, secrets_env = {{ \"sasl.password\" = \"KAFKA_PASSWORD\" }} }}\n\
              [[notify]]\nname = \"mail\"\nemail = {{ host = \"127.0.0.1\", port = {port}, security = \"none\", from = \
              \"a@example.org\", to = [\"b@example.org\"] }}\n\
-             [[notify]]\nname = \"mail with login\"\nemail = {{ host = \"127.0.0.1\", port = {port}, security = \"none\", from = \
+             [[notify]]\nname = \"mail with login\"\nemail = {{ host = \"127.0.0.1\", port = {port}, security = \"tls\", from = \
              \"a@example.org\", to = [\"b@example.org\"], user = \"me\", password_file = \"mail.secret\" }}\n"
         );
         let mut text = head;
@@ -225,7 +223,10 @@ impl Night {
             };
             text += &format!("[[model]]{model}");
             match trainings.get(i) {
-                Some(training) => text += &format!("[model.retrain]\n{training}\n"),
+                Some(training) => {
+                    let costs = "cpu_hours = 1\ncpu_rate = 1\nretries = 1\nbackoff = \"1m\"";
+                    text += &format!("[model.retrain]\n{costs}\n{training}\n");
+                }
                 // Labels that stand in a table of their own, which nobody can read.
                 None if i == 9 => {
                     text += &format!(
@@ -387,10 +388,7 @@ fn no_secret_is_found_anywhere_after_a_night_in_which_everything_fails() {
         add(&["baseline", "build", "--fleet", "fleet.toml", "-o", "frozen"], &[]);
         add(&["baseline", "build", "baseline/table-00000.parquet", "-o", &address], &[]);
         add(&["baseline", "show", &address], &[]);
-        add(
-            &["baseline", "set", "model-00000", "fleet.toml", "--baseline", &address, "--reason", "r", "--by", "ana"],
-            &state,
-        );
+        add(&["baseline", "set", "model-00000", &address, "fleet.toml", "--reason", "r", "--by", "ana"], &state);
         let password = night.planted.get("store password");
         for store in ["postgres", "mysql", "POSTGRES"] {
             let store = format!("{store}://me:{password}@127.0.0.1:9/db?password={password}");
@@ -407,7 +405,6 @@ fn no_secret_is_found_anywhere_after_a_night_in_which_everything_fails() {
             }
             add(&["sweep", place], &[]);
             add(&["tick", "fleet.toml", "--store", place], &[]);
-            add(&["init", "--baseline", place, "--current", place], &[]);
             add(&["init", place, place], &[]);
         }
         let mut ran: Vec<(String, String)> = Vec::new();
@@ -419,7 +416,8 @@ fn no_secret_is_found_anywhere_after_a_night_in_which_everything_fails() {
             search.look(&night.planted, &format!("standard error of '{name}'"), &output.stderr);
             let text = [output.stdout, output.stderr].concat();
             let text = String::from_utf8_lossy(&text).into_owned();
-            assert_ne!(output.status.code(), Some(1), "{name}: {text}");
+            // Neither a defect nor a mistake in the fleet file.
+            assert!(!matches!(output.status.code(), Some(1 | 4) | None), "{name}: {text}");
             ran.push((name, text));
         }
         // Each job's page, with the end of its log.
@@ -438,7 +436,7 @@ fn no_secret_is_found_anywhere_after_a_night_in_which_everything_fails() {
         // Files, the store's own among them. The fleet file and the files of secrets hold what was put there.
         let mut found = Vec::new();
         files(night.world.folder.path(), &mut found);
-        let given = ["fleet.toml", "mail.secret", "train.secret", "kubeconfig"];
+        let given = ["fleet.toml", "mail.secret", "train.secret", "kubeconfig", "new.sh"];
         for (path, mode) in &found {
             let name = path.strip_prefix(night.world.folder.path()).unwrap();
             let in_state = name.starts_with("state") || name.starts_with("other");
@@ -449,7 +447,9 @@ fn no_secret_is_found_anywhere_after_a_night_in_which_everything_fails() {
             if private {
                 assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", name.display());
             }
-            if path.is_file() && !given.contains(&name.to_str().unwrap_or_default()) {
+            // A command's answer is the command's own file.
+            let is_own = name.components().any(|part| part.as_os_str().to_string_lossy().starts_with("answer"));
+            if path.is_file() && !is_own && !given.contains(&name.to_str().unwrap_or_default()) {
                 search.look(&night.planted, &name.display().to_string(), &fs::read(path).unwrap());
             }
         }
@@ -472,7 +472,7 @@ fn no_secret_is_found_anywhere_after_a_night_in_which_everything_fails() {
         // The night was as bad as it was meant to be.
         let all: String = ran.iter().map(|(_, text)| text.as_str()).collect();
         let told = fs::read_to_string(night.path("told.jsonl")).unwrap();
-        for word in ["code Refused", "status 500", "/x.csv?…", "://…@127.0.0.1"] {
+        for word in ["code Refused", "status 500", "/x.csv", "://…@127.0.0.1", "must not keep"] {
             assert!(all.contains(word), "'{word}' was never said");
         }
         assert!(told.contains("data.unreadable") && told.contains("job.start"), "{told:.3000}");
