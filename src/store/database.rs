@@ -28,6 +28,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
 /// A server that takes longer to let a client in is not waited for.
 const CONNECT: Duration = Duration::from_secs(20);
 
+/// A statement has failed after this time, which is more than the server gives it.
+const ANSWER: Duration = Duration::from_secs(330);
+
 /// An open database.
 pub struct Database {
     runtime: Runtime,
@@ -274,8 +277,8 @@ impl Database {
     /// # Errors
     /// [`Error::Store`].
     pub fn run(&mut self, statement: Query<'_, Any, AnyArguments>) -> Result<u64> {
-        let done = self.runtime.block_on(self.connection.execute(statement));
-        done.map(|done| done.rows_affected()).map_err(|e| self.failed(reason(&e)))
+        let done = wait(&self.runtime, self.connection.execute(statement));
+        done.map(|done| done.rows_affected()).map_err(|reason| self.failed(reason))
     }
 
     /// The rows of a query, each read by `of`.
@@ -287,13 +290,21 @@ impl Database {
         query: Query<'_, Any, AnyArguments>,
         of: impl Fn(&AnyRow) -> std::result::Result<T, sqlx::Error>,
     ) -> Result<Vec<T>> {
-        let rows = self.runtime.block_on(self.connection.fetch_all(query)).map_err(|e| self.failed(reason(&e)))?;
+        let rows = wait(&self.runtime, self.connection.fetch_all(query)).map_err(|reason| self.failed(reason))?;
         rows.iter().map(of).collect::<std::result::Result<_, _>>().map_err(|e| self.failed(reason(&e)))
     }
 
     /// An error of the store.
     pub fn failed(&self, reason: String) -> Error {
         Error::Store { store: self.name.clone(), reason }
+    }
+}
+
+/// Waits for a statement. The server ends one that takes too long itself, unless it is gone without a word.
+fn wait<T>(runtime: &Runtime, done: impl Future<Output = sqlx::Result<T>>) -> std::result::Result<T, String> {
+    match runtime.block_on(async { tokio::time::timeout(ANSWER, done).await }) {
+        Ok(done) => done.map_err(|e| reason(&e)),
+        Err(_) => Err(format!("no answer within {ANSWER:?}")),
     }
 }
 
