@@ -139,7 +139,7 @@ fn listed(fleet: &Fleet, store: &mut Store, model: &Model, now: Timestamp) -> an
         since: Some(entry.set_at),
         set_by: entry.set_by.clone(),
         job: entry.job.clone(),
-        note: if entry.declared == model.declared_baseline.identity() { note(entry.number) } else { changed(entry) },
+        note: if model.counts(&entry.setting()) { note(entry.number) } else { changed(entry) },
     });
     Ok(std::iter::once(first).chain(others).collect())
 }

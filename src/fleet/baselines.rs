@@ -20,7 +20,10 @@ pub struct SetBaseline {
 impl Model {
     /// Whether a baseline that was set last counts: the fleet file has not named another one since.
     pub fn counts(&self, set: &SetBaseline) -> bool {
-        !self.previous && set.declared == self.declared_baseline.identity()
+        // Older versions kept the text itself.
+        let declared =
+            [self.declared_baseline.identity().as_str(), self.declared_baseline.expose()].contains(&&*set.declared);
+        !self.previous && declared
     }
 
     /// Whether a baseline that was set last is the one that the model is compared with, in place of the fleet file's.
@@ -70,6 +73,13 @@ mod tests {
         assert_eq!(used(fleet("a2"), set("/new.baseline", "a")), "fleets/a2");
         assert_eq!(used(fleet("a"), set("", "a")), "fleets/a");
         assert_eq!(used(fleet("previous"), set("/new.baseline", "previous")), "fleets/b");
+        let link = "https://h/a?sig=SECRET";
+        let kept = fleet(link).models.remove(0).declared_baseline.identity();
+        assert!(!kept.contains("SECRET"), "{kept}");
+        for declared in [&kept, link] {
+            assert_eq!(used(fleet(link), set("/new.baseline", declared)), "/new.baseline");
+            assert_eq!(used(fleet("https://h/a?sig=OTHER"), set("/new.baseline", declared)), "https://h/a?sig=OTHER");
+        }
         let replaced = fleet("a").with_baselines(&set("/new.baseline", "a"));
         assert_eq!(replaced.own_baseline(&replaced.models[0], Timestamp::UNIX_EPOCH).expose(), "fleets/a");
         assert_eq!(replaced.models[0].windows[0].current.expose(), "fleets/b");

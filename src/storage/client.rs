@@ -185,7 +185,8 @@ fn decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut left = text.as_bytes();
     while let Some((&byte, rest)) = left.split_first() {
-        let digits = rest.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let digits = rest.get(..2).filter(|two| two.iter().all(u8::is_ascii_hexdigit));
+        let digits = digits.and_then(|two| std::str::from_utf8(two).ok());
         match digits.filter(|_| byte == b'%').and_then(|two| u8::from_str_radix(two, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
