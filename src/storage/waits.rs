@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::remote::Refusal;
+use crate::address::said;
 
 /// Names the time after which a request is tried again, for example `30s`; after three times as long the operation has failed.
 const VARIABLE: &str = "DRIFTSWEEP_IO_TIMEOUT";
@@ -22,8 +23,8 @@ const SHORT: Duration = Duration::from_secs(1);
 static RUNTIME: LazyLock<std::io::Result<Runtime>> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build());
 
-/// How many operations in a row each store has not answered.
-static UNANSWERED: Mutex<Option<HashMap<String, u32>>> = Mutex::new(None);
+/// How many operations in a row each store has not answered, and what went wrong with the first of them.
+static UNANSWERED: Mutex<Option<HashMap<String, (u32, String)>>> = Mutex::new(None);
 
 /// The time after which a request is tried again.
 pub fn timeout() -> Result<Duration, Refusal> {
@@ -49,31 +50,36 @@ pub fn wait_knowing<T>(
     let whole = 3 * timeout()?;
     let runtime = RUNTIME.as_ref().map_err(|e| Refusal::Other(e.to_string()))?;
     let store = store(address);
-    let unanswered = || locked(&UNANSWERED).get_or_insert_default().get(&store).copied().unwrap_or_default();
-    let impatient = unanswered() >= PATIENCE;
+    let (times, before) = locked(&UNANSWERED).get_or_insert_default().get(&store).cloned().unwrap_or_default();
+    let impatient = times >= PATIENCE;
     let most = if impatient { whole.min(SHORT) } else { whole };
     // The timer is made by the runtime, so inside of it.
     let done = match runtime.block_on(async { tokio::time::timeout(most, operation).await }) {
         Ok(done) => done.map_err(|e| Refusal::of(&e)),
         Err(_) => {
+            let late = format!("the store cannot be reached or is too slow: not done after {most:?}");
             let last = locked(last).take().map_or(String::new(), |reason| format!("; before that: {reason}"));
-            let why = match impatient {
-                true => format!("it has not answered {PATIENCE} times before"),
-                false => format!("that is three times {VARIABLE}"),
+            let reason = match impatient {
+                true => format!("{late}; {times} operations had failed before, the first of them so: {before}"),
+                false => format!("{late}, which is three times {VARIABLE}{last}"),
             };
-            let reason = format!("the store cannot be reached or is too slow: not done after {most:?}, {why}{last}");
-            count(store, false);
+            failed(store, &reason);
             return Err(Refusal::Final(reason));
         }
     };
-    count(store, !matches!(done, Err(Refusal::Other(_))));
+    match &done {
+        Err(Refusal::Other(reason)) => failed(store, reason),
+        // That there is no such object, or no right to it, is an answer.
+        _ => drop(locked(&UNANSWERED).get_or_insert_default().remove(&store)),
+    }
     done
 }
 
-fn count(store: String, answered: bool) {
+/// Notes that an operation on a store has failed.
+fn failed(store: String, reason: &str) {
     let mut unanswered = locked(&UNANSWERED);
-    let times = unanswered.get_or_insert_default().entry(store).or_default();
-    *times = if answered { 0 } else { times.saturating_add(1) };
+    let (times, _) = unanswered.get_or_insert_default().entry(store).or_insert_with(|| (0, said(reason, &[])));
+    *times = times.saturating_add(1);
 }
 
 /// The part of an address that says which store it is.
