@@ -20,6 +20,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde_json::json;
 use sha2::Sha256;
+use sqlx::{AnyConnection, Connection, Executor};
 use tempfile::TempDir;
 
 use super::server::{Answer, Request, answer, http};
@@ -498,4 +499,35 @@ fn what_cannot_be_signed_is_not_sent_and_is_not_tried_again_by_itself() {
     mac.update(format!("{}.{}.{}", sent[0].headers["webhook-id"], now.as_second(), sent[0].body).as_bytes());
     let wanted = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
     assert_eq!(sent[0].headers["webhook-signature"], wanted);
+}
+
+#[test]
+fn a_lock_in_a_database_is_waited_for_no_longer_than_a_minute() {
+    let Some(server) = super::tick::postgres() else { return };
+    let folder = TempDir::new().unwrap();
+    table(&folder);
+    let fleet = folder.path().join("fleet.toml");
+    fs::write(&fleet, "name = \"f\"\n[[model]]\nname = \"m\"\nbaseline = \"a.csv\"\ncurrent = \"a.csv\"\n").unwrap();
+    // A database of its own: the others on the server are in use.
+    let name = format!("locked{}", std::process::id());
+    let store = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+    sqlx::any::install_default_drivers();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = AnyConnection::connect(&server).await.unwrap();
+        let create = format!("CREATE DATABASE {name}");
+        connection.execute(sqlx::query(sqlx::AssertSqlSafe(create))).await.unwrap();
+        drop(Store::open(&store, "f").unwrap());
+        let mut holder = AnyConnection::connect(&store).await.unwrap();
+        for statement in ["BEGIN", "LOCK TABLE audit, event, model IN ACCESS EXCLUSIVE MODE"] {
+            holder.execute(sqlx::query(statement)).await.unwrap();
+        }
+        let begun = Instant::now();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        let output = command.args(["events", "list"]).arg(&fleet).env("DRIFTSWEEP_STORE", &store).output().unwrap();
+        assert_eq!(output.status.code(), Some(14), "{}", said(&output));
+        assert!(said(&output).contains("lock timeout"), "{}", said(&output));
+        let took = begun.elapsed();
+        assert!(took > Duration::from_secs(50) && took < Duration::from_secs(75), "{took:?}");
+    });
 }

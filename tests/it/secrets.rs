@@ -445,7 +445,10 @@ fn no_secret_is_found_anywhere_after_a_night_in_which_everything_fails() {
                 false => in_state && path.extension().is_some_and(|e| e == "sqlite" || e == "journal"),
             };
             if private {
-                assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", name.display());
+                search.places += 1;
+                if mode & 0o077 != 0 {
+                    search.found.push(format!("{} has mode {mode:o}", name.display()));
+                }
             }
             // A command's answer is the command's own file.
             let is_own = name.components().any(|part| part.as_os_str().to_string_lossy().starts_with("answer"));
