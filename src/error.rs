@@ -1,42 +1,43 @@
 //! What can go wrong: one error type for what stops a command, one status for what concerns a single feature.
-//! Every message names what it is about and what to do; addresses in it are shown without what is secret in them.
+//! Every message names what it is about and what to do; addresses in it are shown without what is secret in them, those that a
+//! reason quotes included.
 
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::address::shown;
+use crate::address::{Place, shown, without_secrets};
 
 /// Shorthand used throughout the crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong for reasons outside of this program.
-#[derive(Debug, thiserror::Error)]
+/// Everything that can go wrong for reasons outside of this program. It is printed in one way only, the message.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A path or pattern that matches nothing.
     #[error(
         "{}: no such file, or no data in it; check the path (a directory is searched for .parquet, .csv, .arrow, .ipc and .feather)",
-        shown(path)
+        path
     )]
     NotFound {
         /// The path as it was given.
-        path: String,
+        path: Place,
     },
     /// A file that cannot be read, or is not what its name says.
-    #[error("{}: {reason}", shown(path))]
+    #[error("{path}: {}", without_secrets(reason))]
     Unreadable {
         /// The file.
-        path: PathBuf,
+        path: Place,
         /// What is wrong, and the remedy.
         reason: String,
     },
     /// A column of a file that cannot be read.
-    #[error("{}, column '{column}': {reason}", shown(path))]
+    #[error("{path}, column '{column}': {}", without_secrets(reason))]
     UnreadableColumn {
         /// The file.
-        path: PathBuf,
+        path: Place,
         /// The column.
         column: String,
         /// What is wrong, and the remedy.
@@ -46,27 +47,27 @@ pub enum Error {
     #[error(
         "{}, column '{column}': holds {value}, which is no integer as the baseline has them; correct the feature's source, or \
          build the baseline again",
-        shown(path)
+        path
     )]
     NotIntegers {
         /// The file.
-        path: PathBuf,
+        path: Place,
         /// The column.
         column: String,
         /// The first value that is none.
         value: String,
     },
     /// A snapshot without rows.
-    #[error("{}: no rows; a comparison needs at least one row on each side", shown(path))]
+    #[error("{path}: no rows; a comparison needs at least one row on each side")]
     NoRows {
         /// The snapshot as it was given.
-        path: String,
+        path: Place,
     },
     /// A column that a snapshot does not have.
-    #[error("{}: no column '{column}'{}; it has {known}", shown(path), did_you_mean(closest.as_deref()))]
+    #[error("{}: no column '{column}'{}; it has {known}", path, did_you_mean(closest.as_deref()))]
     NoColumn {
         /// The snapshot as it was given.
-        path: String,
+        path: Place,
         /// The missing column.
         column: String,
         /// The column of the snapshot whose name is most like it, if one is.
@@ -75,12 +76,12 @@ pub enum Error {
         known: String,
     },
     /// Two snapshots without a common column.
-    #[error("{} and {} have no column in common", shown(baseline), shown(current))]
+    #[error("{baseline} and {current} have no column in common")]
     NothingInCommon {
         /// The baseline as it was given.
-        baseline: String,
+        baseline: Place,
         /// The current snapshot as it was given.
-        current: String,
+        current: Place,
     },
     /// A metric, convention or other name that does not exist.
     #[error(
@@ -97,7 +98,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// A value out of its range.
-    #[error("{what}: {reason}")]
+    #[error("{}: {}", without_secrets(what), without_secrets(reason))]
     BadValue {
         /// The flag or key.
         what: String,
@@ -105,7 +106,7 @@ pub enum Error {
         reason: String,
     },
     /// A mistake in a fleet file.
-    #[error("{}{}: {reason}", shown(path), line.map_or(String::new(), |l| format!(":{l}")))]
+    #[error("{}{}: {}", shown(path), line.map_or(String::new(), |l| format!(":{l}")), without_secrets(reason))]
     Fleet {
         /// The fleet file.
         path: PathBuf,
@@ -115,15 +116,15 @@ pub enum Error {
         reason: String,
     },
     /// A baseline file that is not understood.
-    #[error("{}: {reason}", shown(path))]
+    #[error("{path}: {}", without_secrets(reason))]
     Baseline {
         /// The file.
-        path: PathBuf,
+        path: Place,
         /// What is wrong, and the remedy.
         reason: String,
     },
     /// A backend that is not to be had.
-    #[error("{0}")]
+    #[error("{}", without_secrets(.0))]
     Backend(String),
     /// Another process is at the same sweep.
     #[error(
@@ -146,7 +147,7 @@ pub enum Error {
         holder: Option<Holder>,
     },
     /// The store cannot be used.
-    #[error("store {store}: {reason}")]
+    #[error("store {}: {}", without_secrets(store), without_secrets(reason))]
     Store {
         /// Where it is, without what is secret.
         store: String,
@@ -189,6 +190,12 @@ impl std::fmt::Display for Holder {
     }
 }
 
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 impl Error {
     /// A name that is none of those that exist.
     pub fn unknown<'a>(what: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
@@ -208,7 +215,7 @@ impl Error {
     /// A file that cannot be opened or read, with the remedy that the kind of failure suggests.
     pub fn io(path: &Path, source: &std::io::Error) -> Self {
         if source.kind() == std::io::ErrorKind::NotFound {
-            return Error::NotFound { path: path.to_string_lossy().into_owned() };
+            return Error::NotFound { path: path.into() };
         }
         Error::Unreadable { path: path.into(), reason: source.to_string() }
     }
@@ -348,8 +355,8 @@ mod tests {
     #[test]
     fn data_that_are_not_there_are_told_from_data_that_cannot_be_read() {
         let path = || "production/".to_owned();
-        assert!(is_of_missing_data(&Error::NotFound { path: path() }.to_string()));
-        assert!(is_of_missing_data(&format!("current: {}", Error::NoRows { path: path() })));
+        assert!(is_of_missing_data(&Error::NotFound { path: path().into() }.to_string()));
+        assert!(is_of_missing_data(&format!("current: {}", Error::NoRows { path: path().into() })));
         let damaged = Error::Unreadable { path: path().into(), reason: "the footer is cut short".into() };
         assert!(!is_of_missing_data(&damaged.to_string()));
     }

@@ -1,4 +1,4 @@
-//! Requests to addresses that the fleet file names. The only user of reqwest.
+//! Requests to addresses that the fleet file names. The only user of reqwest beside the client of object stores.
 
 use std::time::Duration;
 
@@ -9,16 +9,51 @@ use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url, redirect};
 use serde_json::Value;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::address::{HIDDEN, said};
+use crate::atomic::hex;
 use crate::error::{Error, Result};
-use crate::fleet::Secret;
+use crate::fleet::{Secret, Source};
 
 /// A client. Requests wait for an answer, but not for long.
 pub struct Http {
     runtime: Runtime,
     client: Client,
+}
+
+/// What requests are signed with. It has no way of being printed.
+#[derive(Clone)]
+pub struct SigningKey(Vec<u8>);
+
+impl SigningKey {
+    /// Standard Webhooks asks for keys of so many bytes.
+    pub const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
+
+    /// Reads the secret of a webhook: `whsec_` and base64, or any other text, whose own bytes are the key then.
+    ///
+    /// # Errors
+    /// [`Failure`]: lasting for a text that begins with `whsec_` and goes on with what is no base64; it names the variable or
+    /// the file.
+    pub fn read(source: &Source) -> std::result::Result<Self, Failure> {
+        let secret = source.read()?;
+        let Some(coded) = secret.expose().strip_prefix("whsec_") else {
+            return Ok(Self(secret.expose().as_bytes().to_vec()));
+        };
+        match STANDARD.decode(coded) {
+            Ok(bytes) if !bytes.is_empty() => Ok(Self(bytes)),
+            _ => Err(Failure::lasting(format!(
+                "{source}: the secret begins with whsec_, and what follows is not base64; copy it again, with the = at its \
+                 end"
+            ))),
+        }
+    }
+
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// What came back.
@@ -127,16 +162,13 @@ impl Request {
     }
 
     /// Signed as [Standard Webhooks](https://www.standardwebhooks.com) has it: HMAC-SHA256 over name, time and body.
-    /// A character of the name that no header can have is written as `%` and two digits, in the signature too.
-    pub fn signed(self, id: &str, at: Timestamp, secret: Option<&Secret>) -> Self {
+    /// A character of the name that no header can have is written as `%` and two digits, in the signature too. So is a dot:
+    /// it is what separates the name from the time.
+    pub fn signed(self, id: &str, at: Timestamp, key: Option<&SigningKey>) -> Self {
         let id = &in_header(id);
         let seconds = at.as_second().to_string();
-        let signature = secret.map(|secret| {
-            let bytes = match secret.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok()) {
-                Some(bytes) => bytes,
-                None => secret.expose().as_bytes().to_vec(),
-            };
-            let mut mac = Hmac::<Sha256>::new_from_slice(&bytes).ok()?;
+        let signature = key.map(|SigningKey(bytes)| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(bytes).ok()?;
             mac.update(format!("{id}.{seconds}.").as_bytes());
             mac.update(self.body.as_deref().unwrap_or_default());
             Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
@@ -210,18 +242,29 @@ impl Http {
             }
             Ok(Answer { status, body, secrets: (!hidden).then_some(request.secrets) })
         };
-        self.runtime.block_on(answer).map_err(|e: reqwest::Error| Failure::passing(chain(&e.without_url())))
+        self.runtime.block_on(answer).map_err(|e: reqwest::Error| Failure::passing(said(&chain(&e.without_url()), &[])))
     }
 }
+
+/// Characters of a name in a header. Servers refuse a head that is too long; the rest of a longer name is its hash.
+const MOST_NAME: usize = 512;
 
 /// A name as a header can have it.
 fn in_header(name: &str) -> String {
     let mut text = String::new();
-    for byte in name.bytes() {
+    let last = name.len().saturating_sub(1);
+    for (at, byte) in name.bytes().enumerate() {
+        // Spaces at the ends of a header are lost on the way.
+        let at_end = byte == b' ' && (at == 0 || at == last);
         match byte {
-            b' '..=b'~' if byte != b'%' => text.push(char::from(byte)),
+            b' '..=b'~' if !b"%.".contains(&byte) && !at_end => text.push(char::from(byte)),
             _ => text += &format!("%{byte:02X}"),
         }
+    }
+    if text.len() > MOST_NAME {
+        let hash = hex(&Sha256::digest(name));
+        text.truncate(MOST_NAME - 1 - hash.len());
+        text = format!("{text}-{hash}");
     }
     text
 }
@@ -256,7 +299,7 @@ impl Answer {
                     Some(secrets) => {
                         let text = String::from_utf8_lossy(&self.body).into_owned();
                         let text = secrets.iter().fold(text, |text, secret| without(&text, secret));
-                        let text: String = text.chars().take(200).collect();
+                        let text: String = said(&text, &[]).chars().take(200).collect();
                         format!("status {status}: {}", text.escape_debug())
                     }
                 };
@@ -274,7 +317,7 @@ fn without(text: &str, secret: &str) -> String {
     let encoded = url.as_ref().and_then(Url::query).unwrap_or_default().trim_start_matches('=');
     let forms = [secret, &json[1..json.len() - 1], encoded, &encoded.replace('+', "%20")];
     let forms = forms.into_iter().filter(|form| !form.is_empty());
-    forms.fold(text.to_owned(), |text, form| text.replace(form, "***"))
+    forms.fold(text.to_owned(), |text, form| text.replace(form, HIDDEN))
 }
 
 #[cfg(test)]
@@ -285,11 +328,14 @@ mod tests {
     #[test]
     fn a_signature_is_that_of_standard_webhooks() {
         // The example of the specification's own libraries.
-        let secret = Secret::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+        let key = SigningKey::read(&Source::File(file)).unwrap();
         let mut request = Request::post(&json!(null));
         request.body = Some(br#"{"test": 2432232314}"#.to_vec());
         let at = Timestamp::from_second(1_614_265_330).unwrap();
-        let signed = request.signed("msg_p5jXN8AQM9LWM0D4loKWxJek", at, Some(&secret));
+        let signed = request.signed("msg_p5jXN8AQM9LWM0D4loKWxJek", at, Some(&key));
         assert_eq!(signed.headers["webhook-signature"], "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
@@ -305,7 +351,7 @@ mod tests {
         for body in shown {
             let secrets = Some(vec![secret.into(), String::new()]);
             let reason = Answer { status: 400, body: body.into_bytes(), secrets }.good().unwrap_err().reason;
-            assert!(reason.contains("***") && !reason.contains(['x', 'q', 'z', 'ö']), "{reason}");
+            assert!(reason.contains(HIDDEN) && !reason.contains(['x', 'q', 'z', 'ö']), "{reason}");
         }
     }
 
@@ -323,6 +369,52 @@ mod tests {
         let signed = Request::get().signed("flotte é\n%-5", Timestamp::UNIX_EPOCH, None);
         assert_eq!(signed.headers["webhook-id"], "flotte %C3%A9%0A%25-5");
         assert_eq!(signed.wrong_header, None);
+    }
+
+    #[test]
+    fn names_of_every_kind_are_verified_by_another_library() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        // With its prefix the text stands for bytes; without, it is the bytes.
+        let coded = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let plain = "not base64 at all: ü";
+        let now = Timestamp::now();
+        let long = "ü".repeat(5000);
+        let names = ["flotte-é-5", "🚂-1", "a\r\nx-evil: 1", "100%-2", "%0A", "a.b.1790000000.{}", " a ", "", &long];
+        let mut seen = std::collections::HashSet::new();
+        for name in names {
+            for secret in [coded, plain] {
+                std::fs::write(&file, secret).unwrap();
+                let key = SigningKey::read(&Source::File(file.clone())).unwrap();
+                let request = Request::post(&json!({ "name": name })).signed(name, now, Some(&key));
+                assert_eq!(request.wrong_header, None, "{name:.30}");
+                let receiver = match secret == coded {
+                    true => standardwebhooks::Webhook::new(secret),
+                    false => standardwebhooks::Webhook::from_bytes(secret.into()),
+                };
+                let body = request.body.clone().unwrap();
+                receiver.unwrap().verify(&body, &request.headers).unwrap_or_else(|e| panic!("{name:.30}: {e}"));
+                let id = request.headers["webhook-id"].to_str().unwrap();
+                assert!(id.len() <= MOST_NAME && !id.contains('.') && id.trim() == id, "{id}");
+                seen.insert(id.to_owned());
+            }
+        }
+        assert_eq!(seen.len(), names.len(), "names stay apart");
+    }
+
+    #[test]
+    fn a_secret_that_is_no_base64_behind_its_prefix_is_refused_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hook.secret");
+        for bad in ["whsec_", "whsec_hunter2", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS", "whsec_hunter 2="] {
+            std::fs::write(&file, bad).unwrap();
+            let failure = SigningKey::read(&Source::File(file.clone())).map(|_| ()).unwrap_err();
+            assert!(failure.lasting && failure.reason.contains("hook.secret"), "{failure:?}");
+            assert!(!failure.reason.contains("hunter2"), "{failure:?}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        let failure = SigningKey::read(&Source::File(file)).map(|_| ()).unwrap_err();
+        assert!(!failure.lasting, "a file may come: {failure:?}");
     }
 
     #[test]

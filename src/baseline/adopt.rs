@@ -48,7 +48,7 @@ impl BaselineFile {
     /// # Errors
     /// [`Error::Baseline`] with what does not fit and the remedy.
     pub fn check_for(&self, model: &Model) -> Result<()> {
-        let wrong = |reason: String| Err(Error::Baseline { path: self.path.clone(), reason });
+        let wrong = |reason: String| Err(Error::Baseline { path: self.path.as_path().into(), reason });
         if let Some(rules) = model.options.convention.filter(|rules| rules.convention.needs_values()) {
             return wrong(format!(
                 "convention {} cuts bins of its own, which a baseline file does not hold; name the training snapshot",

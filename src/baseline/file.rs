@@ -210,7 +210,7 @@ impl<'a> StoredFeature<'a> {
             list.ok_or_else(|| format!("{name} is not a list of integers"))
         };
         decode_data(&self.header().data, self.tally().values(), &list)
-            .map_err(|reason| Error::Baseline { path: path.clone(), reason: damaged(&reason) })
+            .map_err(|reason| Error::Baseline { path: path.as_path().into(), reason: damaged(&reason) })
     }
 }
 

@@ -182,12 +182,12 @@ pub fn calibrate(
 
 /// The baseline's features, from its file or counted now.
 fn features(counter: &dyn Counter, model: &Model) -> Result<Vec<FrozenFeature>> {
-    let path = Path::new(&model.baseline);
+    let path = Path::new(model.baseline.expose());
     if Baseline::is_one(path) {
         let file = BaselineFile::open(path)?;
         return file.features().map(|feature| feature.thawed()).collect();
     }
-    let snapshot = Snapshot::open(&model.baseline)?;
+    let snapshot = Snapshot::open(model.baseline.expose())?;
     let segments = model.segments_in(&snapshot)?;
     let kind_of = |name: &str| model.kind_of(name);
     Ok(Baseline::build(counter, &snapshot, segments, kind_of, &model.options, String::new())?.features)

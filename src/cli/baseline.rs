@@ -96,15 +96,20 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     }
     let path = args.fleet.as_deref().context("a snapshot or --fleet is needed")?;
     let fleet = Fleet::read(path, &options)?;
-    let workload =
-        || fleet.models.par_iter().filter_map(|model| Some(training_snapshot(&model.baseline).ok()?.workload())).sum();
+    let workload = || {
+        fleet
+            .models
+            .par_iter()
+            .filter_map(|model| Some(training_snapshot(model.baseline.expose()).ok()?.workload()))
+            .sum()
+    };
     let counter = args.engine.counter(workload)?.counter;
     let build = |model: &Model| {
         if model.previous {
             say!("model '{}': compared with its previous window, so it has no baseline to build", model.name);
             return Ok(0);
         }
-        let baseline = Baseline::of_model(&*counter, model, &model.baseline, now())?;
+        let baseline = Baseline::of_model(&*counter, model, model.baseline.expose(), now())?;
         let file = storage::join(&args.output, &format!("{}.baseline", baseline::file_name(&model.name)));
         baseline.write(&file)?;
         Ok(summary(&file, &baseline))

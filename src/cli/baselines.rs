@@ -116,8 +116,8 @@ fn listed(fleet: &Fleet, store: &mut Store, model: &Model, now: Timestamp) -> an
         model: model.name.clone(),
         number: 0,
         in_use: in_use == 0,
-        since: (!model.previous).then(|| baseline::written(&own)).flatten(),
-        place: (!model.previous).then(|| address::shown(&own)),
+        since: (!model.previous).then(|| baseline::written(own.expose())).flatten(),
+        place: (!model.previous).then(|| own.to_string()),
         set_by: "fleet file".into(),
         job: None,
         note: match model.previous {
@@ -136,11 +136,11 @@ fn listed(fleet: &Fleet, store: &mut Store, model: &Model, now: Timestamp) -> an
         model: model.name.clone(),
         number: entry.number,
         in_use: entry.number == in_use,
-        place: Some(if entry.place.is_empty() { address::shown(&own) } else { address::shown(&entry.place) }),
+        place: Some(if entry.place.is_empty() { own.to_string() } else { address::shown(&entry.place) }),
         since: Some(entry.set_at),
         set_by: entry.set_by.clone(),
         job: entry.job.clone(),
-        note: if entry.declared == model.declared_baseline { note(entry.number) } else { changed(entry) },
+        note: if model.counts(&entry.setting()) { note(entry.number) } else { changed(entry) },
     });
     Ok(std::iter::once(first).chain(others).collect())
 }
@@ -185,7 +185,7 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
     if place == used {
         return Err(wrong(format!("baseline {number} is the one in use; name another one with --to")));
     }
-    let read = if place.is_empty() { fleet.own_baseline(model, now) } else { place.clone() };
+    let read = if place.is_empty() { fleet.own_baseline(model, now).expose().to_owned() } else { place.clone() };
     // It may have been removed since, or no longer fit the model.
     if Baseline::is_one(Path::new(&read)) {
         BaselineFile::open(&PathBuf::from(&read))?.check_for(model)?;

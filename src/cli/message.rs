@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
+use driftsweep::address::without_secrets;
 use driftsweep::error::Error;
 use driftsweep::escape;
 use driftsweep::output::MOST_OF_LINE;
@@ -87,8 +88,12 @@ pub fn is_terminal() -> bool {
 pub fn tell(level: Level, message: &str) {
     let format = FORMAT.get().copied().unwrap_or_default();
     // Where nobody reads standard error there is nobody to tell.
-    let _ =
-        writeln!(std::io::stderr(), "{}", line(format, level, Timestamp::now(), &escape::brief(message, MOST_OF_LINE)));
+    let message = without_secrets(message);
+    let _ = writeln!(
+        std::io::stderr(),
+        "{}",
+        line(format, level, Timestamp::now(), &escape::brief(&message, MOST_OF_LINE))
+    );
 }
 
 fn line(format: LogFormat, level: Level, now: Timestamp, message: &str) -> String {
@@ -112,10 +117,17 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     let named = after.or_else(|| args.iter().find_map(|arg| arg.strip_prefix("--log=")));
     let flag = named.and_then(|name| LogFormat::from_str(name, true).ok());
     // An answer to a wrong command line is not to fail for another reason.
-    if choose(flag).is_err() || FORMAT.get() == Some(&LogFormat::Plain) || !error.use_stderr() {
+    let plain = choose(flag).is_err() || FORMAT.get() == Some(&LogFormat::Plain);
+    if !error.use_stderr() {
         error.exit();
     }
-    let text = error.to_string();
+    // It quotes what it does not understand, which may be the address of a store with its password.
+    let text = error.render().to_string();
+    let text = without_secrets(&text);
+    if plain {
+        let _ = write!(std::io::stderr(), "{text}");
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     tell(Level::Error, lines.join(" ").trim_start_matches("error: "));
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

@@ -57,7 +57,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     super::protect(args.output.output.as_deref(), [args.fleet.as_path()])?;
     let mut fleet = args.store.with_baselines(&args.state.folders, &args.fleet, Fleet::read(&args.fleet, &options)?)?;
     let inputs = fleet.models.iter().flat_map(|m| m.windows.iter().map(|w| &w.current).chain([&m.baseline]));
-    super::protect(args.output.output.as_deref(), inputs.map(Path::new))?;
+    super::protect(args.output.output.as_deref(), inputs.map(|input| Path::new(input.expose())))?;
     if let Some(metrics) = metrics {
         fleet.models.iter_mut().for_each(|model| model.options.metrics = metrics);
     }

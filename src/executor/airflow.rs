@@ -52,6 +52,11 @@ impl Airflow<'_> {
             Some((scheme, credentials)) => request.authorized(scheme, &credentials),
             None => request,
         };
+        // A server that takes the credentials apart may repeat the password alone.
+        let request = match &self.airflow.password {
+            Some(password) => request.hiding(password.read()?.expose()),
+            None => request,
+        };
         let path = [&["api", self.version(), "dags", &self.airflow.dag, "dagRuns"], below].concat();
         self.http.send(&self.airflow.url.read()?, &path, request)
     }

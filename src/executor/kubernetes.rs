@@ -13,6 +13,7 @@ use kube::{Api, Client, Config};
 use tokio::runtime::Builder;
 
 use super::{Ended, Executor, Outcome, Progress, Run, unknown};
+use crate::address::said;
 use crate::fleet;
 use crate::http::Failure;
 
@@ -144,9 +145,9 @@ fn failure(error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) => {
             let lasting = (400..500).contains(&status.code) && ![401, 403, 408, 409, 429].contains(&status.code);
-            Failure { reason: format!("status {}: {}", status.code, status.message), lasting }
+            Failure { reason: format!("status {}: {}", status.code, said(&status.message, &[])), lasting }
         }
-        other => Failure::passing(other.to_string()),
+        other => Failure::passing(said(&other.to_string(), &[])),
     }
 }
 

@@ -101,7 +101,7 @@ fn supervise_among(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alo
     if file("started").exists() {
         return Ok(());
     }
-    let unreadable = |reason: String| Error::Unreadable { path: file("task.json"), reason };
+    let unreadable = |reason: String| Error::Unreadable { path: file("task.json").into(), reason };
     let bytes = files::read(&file("task.json"), files::MOST_TASK).map_err(|e| unreadable(e.to_string()))?;
     let bytes = bytes.ok_or_else(|| unreadable("it is not there".into()))?;
     let task: Task = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;

@@ -11,7 +11,7 @@ use super::files::{self, MOST_ANSWER};
 use super::{Executor, Progress, Run, unknown};
 use crate::atomic;
 use crate::fleet;
-use crate::http::{Answer, Failure, Http, Request};
+use crate::http::{Answer, Failure, Http, Request, SigningKey};
 
 /// The executor.
 pub struct Webhook<'a> {
@@ -23,8 +23,8 @@ pub struct Webhook<'a> {
 
 impl Webhook<'_> {
     fn send(&self, below: &[&str], request: Request, run: &Run, now: Timestamp) -> Result<Answer, Failure> {
-        let secret = self.webhook.secret.as_ref().map(fleet::Source::read).transpose()?;
-        let request = request.with("idempotency-key", &run.name()).signed(&run.name(), now, secret.as_ref());
+        let key = self.webhook.secret.as_ref().map(SigningKey::read).transpose()?;
+        let request = request.with("idempotency-key", &run.name()).signed(&run.name(), now, key.as_ref());
         self.http.send(&self.webhook.url.read()?, below, request)
     }
 

@@ -7,16 +7,17 @@ use serde::Deserialize;
 
 use super::policy::duration;
 use super::table::Literal;
+use crate::address::{Place, shown};
 
 /// Where a model's predictions meet what came true.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Labels {
     /// The snapshot of the predictions.
-    pub predictions: String,
+    pub predictions: Place,
     /// The snapshot of the labels; the predictions' own if absent.
-    pub from: Option<String>,
+    pub from: Option<Place>,
     /// The snapshot by which scores are calibrated, with labels: by default the baseline.
-    pub reference: Option<String>,
+    pub reference: Option<Place>,
     /// Names a row on both sides.
     pub id: Option<String>,
     /// When the prediction was made.
@@ -138,10 +139,10 @@ impl LabelTable {
     /// The reason.
     pub(super) fn resolve(
         self,
-        current: &str,
-        baseline: Option<&str>,
+        current: &Place,
+        baseline: Option<&Place>,
         time: Option<&str>,
-        path: impl Fn(&str) -> String,
+        path: impl Fn(&str) -> Place,
     ) -> std::result::Result<Labels, String> {
         let own = |given: &Option<String>| given.as_deref().map(&path);
         let from = own(&self.from);
@@ -156,15 +157,15 @@ impl LabelTable {
         };
         // One day's predictions have no labels before theirs come, and one day's labels are not those of a week.
         if let Some(path) = [&self.predictions, &self.from].into_iter().flatten().find(|path| path.contains("{day")) {
-            return Err(format!("labels: '{path}' is one day; name those of all days, for example with *"));
+            return Err(format!("labels: '{}' is one day; name those of all days, for example with *", shown(path)));
         }
-        if self.predictions.is_none() && current.contains("{day") {
+        if self.predictions.is_none() && current.expose().contains("{day") {
             return Err("labels: `current` is one day; name the predictions of all days with labels.predictions".into());
         }
         let delay = self.delay.as_deref().map(|text| duration("delay", text)).transpose()?;
         Ok(Labels {
-            predictions: own(&self.predictions).unwrap_or_else(|| current.to_owned()),
-            reference: own(&self.reference).or_else(|| baseline.map(str::to_owned)),
+            predictions: own(&self.predictions).unwrap_or_else(|| current.clone()),
+            reference: own(&self.reference).or_else(|| baseline.cloned()),
             time: time.to_owned(),
             positive: self.positive.map(|positive| class(positive.text())),
             classes: self.classes.map(ClassTable::resolve).transpose()?,
@@ -202,7 +203,7 @@ impl Labels {
     }
 
     /// The snapshots it names.
-    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut String> {
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut Place> {
         [&mut self.predictions].into_iter().chain(&mut self.from).chain(&mut self.reference)
     }
 }

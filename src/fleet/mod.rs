@@ -47,6 +47,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use crate::address::Place;
 use crate::error::{Error, Result, closest, did_you_mean};
 use crate::metric::performance::Quality;
 use crate::metric::{Metric, MetricSet};
@@ -82,9 +83,9 @@ pub struct Model {
     /// Its name, unique in the fleet.
     pub name: String,
     /// Training snapshot or baseline file.
-    pub baseline: String,
+    pub baseline: Place,
     /// The same as the fleet file has it: relative to the file.
-    pub declared_baseline: String,
+    pub declared_baseline: Place,
     /// What it sees now: one snapshot, or one per named window.
     pub windows: Vec<Window>,
     /// The zone in which days begin and schedules are read.
@@ -121,7 +122,7 @@ pub struct Window {
     /// Its name; empty where a model has only one.
     pub name: String,
     /// Path, glob or directory; may hold `{day}` until [`Fleet::at`] says which.
-    pub current: String,
+    pub current: Place,
     /// The column of times by which its rows are found, and the stretch of time it looks at; everything if absent.
     pub period: Option<(String, Period)>,
     /// The only column that is compared; all features if absent.
@@ -130,7 +131,7 @@ pub struct Window {
 
 impl Window {
     /// A snapshot as a whole.
-    fn whole(name: &str, current: String) -> Self {
+    fn whole(name: &str, current: Place) -> Self {
         Self { name: name.into(), current, period: None, only: None }
     }
 }
@@ -232,10 +233,13 @@ impl Model {
     }
 
     /// Everything that the file says of it, as text that is the same if the settings are. How much memory and how many
-    /// threads there are changes no figure.
+    /// threads there are changes no figure. What is secret in addresses counts, and is not in the text.
     pub fn fingerprint(&self) -> String {
         let options = Options { memory: 0, threads: 0, ..self.options.clone() };
-        format!("{:?}", Self { options, ..self.clone() })
+        let labels = self.labels.iter().flat_map(|l| [Some(&l.predictions), l.from.as_ref(), l.reference.as_ref()]);
+        let places = self.windows.iter().map(|window| &window.current).chain([&self.baseline]).chain(labels.flatten());
+        let places: Vec<String> = places.map(Place::identity).collect();
+        format!("{:?} {places:?}", Self { options, ..self.clone() })
     }
 
     /// Features that are named in the file, to be checked against the data.
@@ -265,7 +269,9 @@ impl Fleet {
             let labels = model.labels.iter_mut().flat_map(Labels::paths);
             for path in paths.chain([&mut model.baseline]).chain(labels) {
                 // The formats were checked when the file was read.
-                *path = dated(path, as_of, &model.zone).unwrap_or_else(|_| path.clone());
+                if let Ok(text) = dated(path.expose(), as_of, &model.zone) {
+                    *path = text.into();
+                }
             }
         }
         fleet
@@ -498,7 +504,7 @@ impl Fleet {
                     if windows.len() > 1 && windows[0].current != windows[1].current && table.needs_current() {
                         return Err(wrong("`current` names several snapshots; name that of labels.predictions".into()));
                     }
-                    let reference = (!previous).then_some(&*baseline);
+                    let reference = (!previous).then_some(&baseline);
                     let path = |path: &str| resolve(folder, path);
                     let time = model.time.as_deref();
                     Some(table.resolve(&windows[0].current, reference, time, path).map_err(wrong)?)
@@ -518,11 +524,11 @@ impl Fleet {
             }
             let labelled = labels.iter_mut().flat_map(Labels::paths).map(|path| path.clone());
             for path in windows.iter().map(|window| window.current.clone()).chain([baseline.clone()]).chain(labelled) {
-                dated(&path, Timestamp::UNIX_EPOCH, &zone).map_err(wrong)?;
+                dated(path.expose(), Timestamp::UNIX_EPOCH, &zone).map_err(wrong)?;
             }
             models.push(Model {
                 baseline,
-                declared_baseline: model.baseline,
+                declared_baseline: model.baseline.into(),
                 name: model.name,
                 windows,
                 triggers,
@@ -620,12 +626,11 @@ fn with_closest(message: &str) -> String {
     format!("{message}{}", did_you_mean(closest))
 }
 
-fn resolve(folder: &Path, path: &str) -> String {
+fn resolve(folder: &Path, path: &str) -> Place {
     if Path::new(path).is_absolute() || storage::is_remote(path) || folder.as_os_str().is_empty() {
         return path.into();
     }
-    let joined: PathBuf = folder.join(path);
-    joined.to_string_lossy().into_owned()
+    folder.join(path).into()
 }
 
 #[cfg(test)]
@@ -648,7 +653,7 @@ mod tests {
         assert_eq!((x.psi, x.js), (0.9, 0.5));
         let y = model.thresholds_of("y");
         assert_eq!((y.psi, y.js, y.ks_p), (0.3, 0.5, 0.01));
-        assert_eq!(model.baseline, "fleets/a.parquet");
+        assert_eq!(model.baseline.expose(), "fleets/a.parquet");
     }
 
     #[test]
@@ -685,6 +690,6 @@ mod tests {
         let text = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = { \"02\" = \"x\", \"01\" = \"/y\" }\n";
         let windows = parse(text).unwrap().models.remove(0).windows;
         assert_eq!((windows[0].name.as_str(), windows[1].name.as_str()), ("02", "01"));
-        assert_eq!((windows[0].current.as_str(), windows[1].current.as_str()), ("fleets/x", "/y"));
+        assert_eq!((windows[0].current.expose(), windows[1].current.expose()), ("fleets/x", "/y"));
     }
 }

@@ -88,11 +88,12 @@ pub fn join(
     let (since, before) = (question.since.as_microsecond(), question.before.as_microsecond());
     let delay = i64::try_from(labels.delay.as_micros()).unwrap_or(i64::MAX);
     let reader = Reader { labels, question, span: (since, before), delay };
-    let predictions = reader.during(&Snapshot::open(&labels.predictions)?, Some(&labels.time), SignedDuration::ZERO)?;
+    let predictions =
+        reader.during(&Snapshot::open(labels.predictions.expose())?, Some(&labels.time), SignedDuration::ZERO)?;
     let mut undated = 0;
     let table = match &labels.from {
         Some(from) => {
-            let whole = Snapshot::open(from)?;
+            let whole = Snapshot::open(from.expose())?;
             if let Some(name) = &labels.label_time {
                 undated = whole.missing(whole.column(name)?)?.null;
             }
@@ -513,12 +514,12 @@ pub fn calibrate(labels: &Labels) -> Result<std::result::Result<Calibration, Str
     let Some(reference) = &labels.reference else {
         return Ok(Err("it takes a snapshot with scores and labels to calibrate by (labels.reference)".into()));
     };
-    if Baseline::is_one(Path::new(reference)) {
+    if Baseline::is_one(Path::new(reference.expose())) {
         return Ok(Err(
             "a baseline file holds no rows to calibrate scores by; name a snapshot with labels.reference".into()
         ));
     }
-    let reference = Snapshot::open(reference)?;
+    let reference = Snapshot::open(reference.expose())?;
     // A baseline of features alone does not calibrate anything.
     let (Ok(score), Ok(label)) = (reference.column(name), reference.column(&labels.label)) else {
         return Ok(Err(format!(

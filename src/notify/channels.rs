@@ -3,7 +3,10 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, MessageBuilder};
@@ -12,8 +15,9 @@ use lettre::{SmtpTransport, Transport};
 use serde_json::json;
 
 use super::text::Letter;
+use crate::address::said;
 use crate::fleet::{Channel, Email, Secret, Security, Source, Way};
-use crate::http::{Failure, Http, Request};
+use crate::http::{Failure, Http, Request, SigningKey};
 
 /// Sends letters.
 pub trait Sender {
@@ -30,7 +34,7 @@ pub fn open<'a>(channel: &'a Channel, http: &'a Http) -> Result<Box<dyn Sender +
         Way::File(path) => Box::new(Lines { path }),
         Way::Webhook { url, secret, chat } => Box::new(Webhook {
             url: url.read()?,
-            secret: secret.as_ref().map(Source::read).transpose()?,
+            key: secret.as_ref().map(SigningKey::read).transpose()?,
             chat: *chat,
             http,
         }),
@@ -66,7 +70,7 @@ impl Sender for Lines<'_> {
 /// Requests to an address.
 struct Webhook<'a> {
     url: Secret,
-    secret: Option<Secret>,
+    key: Option<SigningKey>,
     chat: bool,
     http: &'a Http,
 }
@@ -77,7 +81,7 @@ impl Sender for Webhook<'_> {
             true => Request::post(&json!({ "text": letter.text })),
             false => Request::post(&letter.event).with("content-type", "application/cloudevents+json"),
         };
-        let request = request.signed(&letter.id, now, self.secret.as_ref());
+        let request = request.signed(&letter.id, now, self.key.as_ref());
         // The address may work again later that refuses: only what is too large never fits.
         let answer = self.http.send(&self.url, &[], request)?;
         let lasting = answer.status == 413;
@@ -85,10 +89,17 @@ impl Sender for Webhook<'_> {
     }
 }
 
+/// A letter is sent within this time, or it has failed: connection, encryption, login and text, however slowly they go.
+const LETTER: Duration = Duration::from_secs(30);
+
 /// Letters by an e-mail server.
 struct Letters<'a> {
     email: &'a Email,
     transport: SmtpTransport,
+    /// How long sending one may take.
+    within: Duration,
+    /// What must not be shown, should the server repeat it.
+    secrets: Vec<String>,
     from: Mailbox,
     to: Vec<Mailbox>,
 }
@@ -104,16 +115,23 @@ impl<'a> Letters<'a> {
             Security::Starttls => SmtpTransport::starttls_relay(&email.host).map_err(failed)?,
             Security::None => SmtpTransport::builder_dangerous(&email.host),
         };
-        let builder = builder.port(email.port).timeout(Some(std::time::Duration::from_secs(10)));
+        let builder = builder.port(email.port).timeout(Some(Duration::from_secs(10)));
+        let mut secrets = Vec::new();
         let builder = match (&email.user, &email.password) {
             (Some(user), Some(password)) => {
-                builder.credentials(Credentials::new(user.clone(), password.read()?.expose().to_owned()))
+                let password = password.read()?.expose().to_owned();
+                // As the ways of logging in write them.
+                let [alone, pair] = [&password, &format!("\0{user}\0{password}")].map(|text| STANDARD.encode(text));
+                secrets = vec![password.clone(), alone, pair];
+                builder.credentials(Credentials::new(user.clone(), password))
             }
             _ => builder,
         };
         Ok(Self {
             email,
             transport: builder.build(),
+            within: LETTER,
+            secrets,
             from: mailbox(&email.from)?,
             to: email.to.iter().map(mailbox).collect::<Result<_, _>>()?,
         })
@@ -133,10 +151,18 @@ impl Sender for Letters<'_> {
             .header(ContentType::TEXT_PLAIN);
         let builder = self.to.iter().fold(builder, |builder, to| builder.to(to.clone()));
         let message = builder.body(letter.text.clone()).map_err(|e| Failure::lasting(e.to_string()))?;
-        match self.transport.send(&message) {
-            Ok(_) => Ok(()),
-            Err(e) => Err(Failure::passing(format!("{}: {}", self.email.host, with_cause(&e)))),
-        }
+        // The library's own limit is for each line: a server that sends one now and then is waited for without end. The thread
+        // is left behind then.
+        let (tell, told) = std::sync::mpsc::channel();
+        let transport = self.transport.clone();
+        std::thread::spawn(move || tell.send(transport.send(&message).map(drop).map_err(|e| with_cause(&e))));
+        let reason = match told.recv_timeout(self.within) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(reason)) => reason,
+            Err(_) => format!("the letter is not taken after {:?}", self.within),
+        };
+        let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
+        Err(Failure::passing(format!("{}: {}", self.email.host, said(&reason, &secrets))))
     }
 }
 
@@ -232,6 +258,84 @@ mod kafka {
                 Ok(Some(taken)) => taken.map_err(Failure::passing),
                 _ => Err(Failure::passing("no broker has acknowledged it")),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    /// A server that begins as one of e-mail does, and goes on as told.
+    fn server(then: impl Fn(std::net::TcpStream) + Send + 'static) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || listener.incoming().flatten().for_each(then));
+        port
+    }
+
+    fn fails(port: u16, folder: &Path) -> String {
+        let file = folder.join("password");
+        std::fs::write(&file, "hunter2").unwrap();
+        let email = Email {
+            host: "127.0.0.1".into(),
+            port,
+            security: Security::None,
+            from: "a@example.org".into(),
+            to: vec!["b@example.org".into()],
+            user: Some("me".into()),
+            password: Some(Source::File(file)),
+        };
+        let mut letters = Letters { within: Duration::from_secs(2), ..Letters::open(&email).unwrap() };
+        let letter = Letter { id: "1".into(), event: json!({}), text: "x".into() };
+        let begun = Instant::now();
+        let failure = letters.send(&letter, Timestamp::now()).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        assert!(!failure.lasting);
+        failure.reason
+    }
+
+    #[test]
+    fn a_server_that_is_silent_or_slow_holds_up_a_letter_no_longer_than_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let silent = server(|stream| {
+            std::thread::sleep(Duration::from_secs(20));
+            drop(stream);
+        });
+        // A line each second, each of them one of a greeting that goes on.
+        let slow = server(|mut stream| {
+            while stream.write_all(b"220-here\r\n").is_ok() {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        });
+        for port in [silent, slow] {
+            assert!(fails(port, folder.path()).contains("not taken after 2s"));
+        }
+    }
+
+    #[test]
+    fn a_server_that_repeats_the_login_makes_no_password_be_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let port = server(|mut stream| {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let _ = stream.write_all(b"220 here\r\n");
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|n| n > 0) {
+                let answer = match line.starts_with("EHLO") {
+                    true => "250-here\r\n250 AUTH PLAIN LOGIN\r\n".to_owned(),
+                    false => format!("535 hunter2 is wrong in {}\r\n", line.trim()),
+                };
+                let _ = stream.write_all(answer.as_bytes());
+                line.clear();
+            }
+        });
+        let reason = fails(port, folder.path());
+        assert!(reason.contains("535") && !reason.contains("hunter2"), "{reason}");
+        for secret in ["hunter2", "\0me\0hunter2"] {
+            assert!(!reason.contains(&STANDARD.encode(secret)), "{reason}");
         }
     }
 }

@@ -16,7 +16,9 @@ pub use json::json_line;
 pub use page::Page;
 pub use table::{Cell, Table, Tint};
 
+use crate::address::without_secrets;
 use crate::error::{Error, Result};
+use crate::escape;
 
 /// Characters of a line at most; a page that is a file has whole lines.
 pub const MOST_OF_LINE: usize = 4000;
@@ -69,6 +71,11 @@ impl From<Page> for Document {
     fn from(page: Page) -> Self {
         Self(Content::Page(page))
     }
+}
+
+/// A text as people are shown it: escaped, without what is secret in addresses, and of at most so many characters.
+fn shown(text: &str, most: usize) -> String {
+    escape::brief(&without_secrets(text), most).into_owned()
 }
 
 fn unencodable(e: &dyn std::fmt::Display) -> Error {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use super::{MOST_OF_LINE, Table};
+use super::{MOST_OF_LINE, Table, shown};
 use crate::escape;
 
 /// Text for people, made line by line. Each line is escaped as a whole when it is added, so that nothing in it ends it.
@@ -32,8 +32,8 @@ impl Page {
     /// Adds a line.
     pub fn line(&mut self, text: impl Display) {
         let text = text.to_string();
-        let line = if self.whole { escape::shown(&text) } else { escape::brief(&text, MOST_OF_LINE) };
-        self.parts.push(Part::Line(line.into_owned()));
+        let line = if self.whole { escape::shown(&text).into_owned() } else { shown(&text, MOST_OF_LINE) };
+        self.parts.push(Part::Line(line));
     }
 
     /// Adds an empty line.

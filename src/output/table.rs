@@ -5,7 +5,7 @@ use std::ops::Range;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Color, ContentArrangement};
 
-use crate::escape;
+use super::shown;
 
 /// Characters of a cell at most.
 const MOST_OF_CELL: usize = 400;
@@ -50,7 +50,7 @@ impl Table {
     }
 }
 
-/// A cell of a table; what is in it is escaped, and cut short where it is very long.
+/// A cell of a table; what is in it is escaped, shown without what is secret in addresses, and cut short where it is very long.
 pub struct Cell(comfy_table::Cell);
 
 /// The colour of a cell.
@@ -65,7 +65,7 @@ pub enum Tint {
 impl Cell {
     /// A cell that is read like a text: more of it is shown.
     pub fn long(text: &str) -> Self {
-        Self(comfy_table::Cell::new(escape::brief(text, MOST_OF_LONG_CELL)))
+        Self(comfy_table::Cell::new(shown(text, MOST_OF_LONG_CELL)))
     }
 
     /// At the right, as numbers are.
@@ -87,7 +87,7 @@ impl Cell {
 
 impl From<&str> for Cell {
     fn from(text: &str) -> Self {
-        Self(comfy_table::Cell::new(escape::brief(text, MOST_OF_CELL)))
+        Self(comfy_table::Cell::new(shown(text, MOST_OF_CELL)))
     }
 }
 

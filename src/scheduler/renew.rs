@@ -41,6 +41,11 @@ pub fn keep(model: &Model, named: &str, folder: &Path, state: &Path, at: Timesta
     if named.trim().is_empty() {
         return Err(Error::BadValue { what: "baseline".into(), reason: "the path is empty".into() });
     }
+    if shown(named) != named {
+        let reason = "the address holds a password or a signature, which the store must not keep; name it by an address that \
+                      takes its credentials from the environment (s3://, gs://, az://), or download it";
+        return Err(Error::BadValue { what: shown(named), reason: reason.into() });
+    }
     let place = match storage::is_remote(named) {
         true => named.to_owned(),
         false => as_text(&absolute(&folder.join(named)))?,
@@ -116,7 +121,7 @@ pub fn in_use(fleet: &Fleet, store: &mut Store, model: &Model, at: Timestamp) ->
     let last = store.baseline_entries(Some(&model.name))?.pop();
     Ok(match last.filter(|last| model.is_compared_with(&last.setting())) {
         Some(last) => last.place,
-        None => fleet.own_baseline(model, at),
+        None => fleet.own_baseline(model, at).expose().to_owned(),
     })
 }
 
@@ -153,18 +158,18 @@ pub fn set(fleet: &Fleet, store: &mut Store, model: &Model, setting: Setting<'_>
         model: model.name.clone(),
         number: last.map_or(1, |last| last.number + 1),
         place: place.into(),
-        declared: model.declared_baseline.clone(),
+        declared: model.declared_baseline.identity(),
         set_at: at,
         set_by: by.into(),
         job: job.map(str::to_owned),
     };
     store.add_baseline(&entry)?;
-    let new = if place.is_empty() { fleet.own_baseline(model, at) } else { place.to_owned() };
+    let new = if place.is_empty() { fleet.own_baseline(model, at) } else { place.into() };
     let body = json!({
         "model": model.name,
         "number": entry.number,
         "former": { "place": shown(&former), "content_hash": former_content_hash },
-        "new": { "place": shown(&new), "content_hash": content_hash },
+        "new": { "place": new, "content_hash": content_hash },
         "job": job,
         "reason": reason,
     });

@@ -155,7 +155,7 @@ fn in_one_format(files: &[(PathBuf, Partitions)]) -> Result<()> {
                 "the same name is there as {other}, too, probably with the same rows, which would be counted twice; name \
                  those of one format with a pattern such as *.parquet, or rename it"
             );
-            return Err(Error::Unreadable { path: path.clone(), reason });
+            return Err(Error::Unreadable { path: path.into(), reason });
         }
     }
     Ok(())

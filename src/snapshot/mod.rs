@@ -268,7 +268,7 @@ impl Snapshot {
         let file = self.chunks[i].file;
         if column.at[file].is_none() {
             return Err(Error::UnreadableColumn {
-                path: self.table.files[file].path.clone(),
+                path: self.table.files[file].path.as_path().into(),
                 column: column.name.clone(),
                 reason: "this file lacks the column, others of the snapshot have it".into(),
             });
@@ -294,7 +294,7 @@ impl Snapshot {
         let chunk = &self.chunks[i];
         let file = &self.table.files[chunk.file];
         let unreadable =
-            |reason| Error::UnreadableColumn { path: file.path.clone(), column: column.name.clone(), reason };
+            |reason| Error::UnreadableColumn { path: file.path.as_path().into(), column: column.name.clone(), reason };
         let arrays = match column.at[chunk.file] {
             Some(Position::Stored(index)) => file.reader.read(chunk.index, index, codes).map_err(unreadable)?,
             Some(Position::Partition(index)) => {
@@ -350,7 +350,7 @@ impl Snapshot {
         };
         match value {
             Some(value) => Error::NotIntegers {
-                path: self.table.files[self.chunks[i].file].path.clone(),
+                path: self.table.files[self.chunks[i].file].path.as_path().into(),
                 column: column.name.clone(),
                 value,
             },
@@ -383,7 +383,7 @@ impl Snapshot {
 
     fn wrong_type(&self, column: &Column, i: usize, found: &str) -> Error {
         Error::UnreadableColumn {
-            path: self.table.files[self.chunks[i].file].path.clone(),
+            path: self.table.files[self.chunks[i].file].path.as_path().into(),
             column: column.name.clone(),
             reason: format!("holds {found}, not {}", column.kind.name()),
         }

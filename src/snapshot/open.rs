@@ -81,7 +81,9 @@ pub fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
     let local: &Path = copy.as_deref().unwrap_or(&path);
     // What is wrong with a copy is wrong with what it was copied from.
     let named = |error| match error {
-        Error::Unreadable { path: at, reason } if at == *local => Error::Unreadable { path: path.clone(), reason },
+        Error::Unreadable { path: at, reason } if at == local.into() => {
+            Error::Unreadable { path: path.as_path().into(), reason }
+        }
         other => other,
     };
     let mut notes = Vec::new();
@@ -104,12 +106,12 @@ pub fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
     };
     if before.is_some_and(|before| before != (bytes, version.clone())) {
         let reason = "the file was changed while it was read; write snapshots beside and rename them".into();
-        return Err(Error::Unreadable { path, reason });
+        return Err(Error::Unreadable { path: path.into(), reason });
     }
     let mut names = HashSet::new();
     if let Some(twice) = reader.fields().iter().find(|field| !names.insert(field.name.clone())) {
         let reason = format!("two columns are called '{}'; rename one", twice.name);
-        return Err(Error::Unreadable { path, reason });
+        return Err(Error::Unreadable { path: path.into(), reason });
     }
     Ok(OpenFile { path, reader, partitions, bytes, version, notes, _spill: spill })
 }

@@ -121,7 +121,7 @@ impl Walk<'_> {
             }
             let metadata = std::fs::metadata(&path).map_err(|e| match kind.is_symlink() {
                 true => Error::Unreadable {
-                    path: path.clone(),
+                    path: path.as_path().into(),
                     reason: format!("a link that leads nowhere ({e}); restore what it points to, or remove it"),
                 },
                 false => Error::io(&path, &e),
@@ -139,7 +139,7 @@ impl Walk<'_> {
             }
             if os_name.to_str().is_none() && name.contains('=') {
                 let reason = "the name of a partition must be UTF-8; rename the folder".into();
-                return Err(Error::Unreadable { path, reason });
+                return Err(Error::Unreadable { path: path.into(), reason });
             }
             let partitions = partition::inside(&folder.partitions, &name);
             let inner = Folder { path, places, partitions, identity };

@@ -2,6 +2,8 @@
 //! read in ranges, written whole. The only user of the object store library; everything is blocking, as the rest of the
 //! crate is.
 
+#[cfg(feature = "cloud")]
+mod client;
 pub mod limit;
 mod local;
 #[cfg(feature = "cloud")]
@@ -9,6 +11,8 @@ mod remote;
 #[cfg(not(feature = "cloud"))]
 #[path = "without.rs"]
 mod remote;
+#[cfg(feature = "cloud")]
+mod waits;
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

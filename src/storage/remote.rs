@@ -3,49 +3,40 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path as Key;
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutPayload, RetryConfig};
-use tokio::runtime::Runtime;
+use object_store::{
+    BackoffConfig, GetOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutPayload, RetryConfig,
+};
 use url::Url;
 
 use super::Listed;
-use crate::address::{redacted, split_query};
+use super::client::Connector;
+use super::waits::{locked, timeout, wait, wait_knowing};
+use crate::address::{said, split_query, user_of};
 use crate::error::{Error, Result};
 
 /// Variables with these prefixes configure the stores.
 const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
-/// Names the time after which a request is tried again, for example `30s`; after three times as long it has failed.
-const TIMEOUT_VARIABLE: &str = "DRIFTSWEEP_IO_TIMEOUT";
-const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Requests run here; the threads that count wait for them.
-static RUNTIME: LazyLock<std::io::Result<Runtime>> =
-    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build());
-
 /// One connection pool per store.
 static STORES: Mutex<Option<HashMap<String, Arc<dyn ObjectStore>>>> = Mutex::new(None);
-
-fn wait<T>(request: impl Future<Output = object_store::Result<T>>) -> std::result::Result<T, Refusal> {
-    match &*RUNTIME {
-        Ok(runtime) => runtime.block_on(request).map_err(|e| Refusal::of(&e)),
-        Err(e) => Err(Refusal::Other(e.to_string())),
-    }
-}
 
 /// Times that a range of an open object is asked for.
 const ATTEMPTS: u32 = 4;
 
+/// Objects that a listing may have: a server that never ends one must not fill the memory.
+const MOST_OBJECTS: usize = 1_000_000;
+
 /// Why a request failed, the library's retries included.
-enum Refusal {
+pub enum Refusal {
     NotFound,
     /// It would fail again.
     Final(String),
@@ -53,7 +44,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn of(error: &object_store::Error) -> Self {
+    pub fn of(error: &object_store::Error) -> Self {
         use object_store::Error as E;
         Self::Final(match error {
             E::NotFound { .. } => return Self::NotFound,
@@ -83,7 +74,12 @@ impl Refusal {
     fn into_reason(self, address: &str) -> String {
         match self {
             Self::NotFound => "the object is gone".into(),
-            Self::Final(reason) | Self::Other(reason) => redacted(&reason, address),
+            Self::Final(reason) | Self::Other(reason) => {
+                let secrets = [split_query(address).1, user_of(address)].into_iter().flatten();
+                // What is short may be part of a word.
+                let secrets: Vec<&str> = secrets.filter(|secret| secret.len() > 3).collect();
+                said(&reason, &secrets)
+            }
         }
     }
 }
@@ -123,7 +119,7 @@ fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, Stri
         base.push_str(part);
         base.push('/');
     }
-    let mut stores = STORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut stores = locked(&STORES);
     let stores = stores.get_or_insert_default();
     if let Some(store) = stores.get(&base) {
         return Ok((store.clone(), key, base));
@@ -135,19 +131,18 @@ fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, Stri
 
 /// A store with the settings of the environment.
 fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
-    let timeout = match std::env::var(TIMEOUT_VARIABLE) {
-        Ok(text) => {
-            let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|timeout| Duration::try_from(timeout).ok());
-            parsed.ok_or_else(|| Refusal::Other(format!("{TIMEOUT_VARIABLE}: '{text}' is not a time such as 30s")))?
-        }
-        Err(_) => TIMEOUT,
-    };
+    let timeout = timeout()?;
     let variables = std::env::vars().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
     let settings = variables
         .map(|(name, value)| (name.to_lowercase(), value))
         .chain([("timeout".into(), format!("{} ms", timeout.as_millis()))])
         .chain((url.scheme() == "http").then(|| ("allow_http".into(), "true".into())));
-    let retry = RetryConfig { retry_timeout: 3 * timeout, ..RetryConfig::default() };
+    // The last attempt begins within twice the time, and so ends within three times it.
+    let backoff = BackoffConfig { max_backoff: timeout.min(Duration::from_secs(15)), ..BackoffConfig::default() };
+    let retry = RetryConfig { retry_timeout: 2 * timeout, backoff, ..RetryConfig::default() };
+    let is_plain = *scheme == ObjectStoreScheme::Http;
+    // A signature in a query is not taken along by a redirect; a user and a password would be.
+    let credentials = !is_plain || !url.username().is_empty() || url.password().is_some();
     macro_rules! store {
         ($builder:expr) => {{
             let builder = settings.fold($builder, |builder, (name, value)| match name.parse() {
@@ -155,7 +150,11 @@ fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn
                 // Not a setting of this store.
                 Err(_) => builder,
             });
-            builder.with_retry(retry).build().map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
+            builder
+                .with_retry(retry)
+                .with_http_connector(Connector { timeout, credentials })
+                .build()
+                .map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
         }};
     }
     let store = match scheme {
@@ -185,8 +184,8 @@ impl Object {
             let (store, key, _) = locate(&address)?;
             let found = match split_query(&address).1 {
                 // A link is signed for one kind of request, as a rule for `GET`.
-                Some(_) => wait(async { Ok(store.get_opts(&key, first_byte()).await?.meta) })?,
-                None => wait(store.head(&key))?,
+                Some(_) => wait(&address, async { Ok(store.get_opts(&key, first_byte()).await?.meta) })?,
+                None => wait(&address, store.head(&key))?,
             };
             let version = found.e_tag.clone().unwrap_or_else(|| found.last_modified.to_rfc3339());
             // A weak tag matches nothing when it is asked for.
@@ -202,7 +201,8 @@ impl Object {
         if bytes.is_empty() {
             return Ok(());
         }
-        let range = offset..offset + bytes.len() as u64;
+        let wanted = bytes.len();
+        let range = offset..offset + wanted as u64;
         let options = GetOptions { range: Some(range.into()), ..self.same.clone() };
         // As it comes: a body that does not end must not fill the memory.
         let get = async |bytes: &mut [u8]| {
@@ -217,19 +217,30 @@ impl Object {
             Ok(found)
         };
         // The library tries requests again, but a body that breaks off only where the store gives entity tags.
-        let mut attempts = 1;
-        loop {
-            match wait(get(bytes)) {
-                Ok(found) if found == bytes.len() => return Ok(()),
-                Ok(found) if attempts == ATTEMPTS => {
-                    return Err(format!("{found} bytes came where {} were asked for", bytes.len()));
+        let last = Mutex::new(None);
+        let attempts = async {
+            let mut attempts = 1;
+            loop {
+                let reason = match get(bytes).await {
+                    Ok(found) if found == wanted => return Ok(None),
+                    Ok(found) => format!("{found} bytes came where {wanted} were asked for"),
+                    Err(error) => match Refusal::of(&error) {
+                        Refusal::NotFound | Refusal::Final(_) => return Err(error),
+                        Refusal::Other(_) if attempts == ATTEMPTS => return Err(error),
+                        Refusal::Other(reason) => reason,
+                    },
+                };
+                if attempts == ATTEMPTS {
+                    return Ok(Some(reason));
                 }
-                Err(refusal @ (Refusal::NotFound | Refusal::Final(_))) => {
-                    return Err(refusal.into_reason(&self.address));
-                }
-                Err(refusal) if attempts == ATTEMPTS => return Err(refusal.into_reason(&self.address)),
-                _ => attempts += 1,
+                *locked(&last) = Some(reason);
+                attempts += 1;
             }
+        };
+        match wait_knowing(&self.address, attempts, &last) {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => Err(Refusal::Other(reason).into_reason(&self.address)),
+            Err(refusal) => Err(refusal.into_reason(&self.address)),
         }
     }
 }
@@ -243,7 +254,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let address = path.to_string_lossy();
     let put = || {
         let (store, key, _) = locate(&address)?;
-        wait(store.put(&key, PutPayload::from(bytes.to_vec())))
+        wait(&address, store.put(&key, PutPayload::from(bytes.to_vec())))
     };
     let failed = |reason: String| Error::Write { path: path.into(), source: std::io::Error::other(reason) };
     put().map(|_| ()).map_err(|refusal| failed(refusal.into_reason(&address)))
@@ -261,10 +272,33 @@ pub fn list(folder: &str) -> Result<Vec<Listed>> {
             return Err(Refusal::Final("a signed link is one object; there is nothing below it to list".into()));
         }
         let (store, key, base) = locate(folder)?;
-        let list = || wait(store.list(Some(&key)).try_collect::<Vec<_>>());
-        // Once more, for a listing that broke off.
-        let found =
-            list().or_else(|refusal| if matches!(refusal, Refusal::Other(_)) { list() } else { Err(refusal) })?;
+        let all = async || {
+            let mut found = Vec::new();
+            let mut listed = store.list(Some(&key));
+            while let Some(object) = listed.try_next().await? {
+                if found.len() == MOST_OBJECTS {
+                    return Ok(None);
+                }
+                found.push(object);
+            }
+            Ok(Some(found))
+        };
+        let last = Mutex::new(None);
+        let listing = async {
+            match all().await {
+                // Once more, for a listing that broke off.
+                Err(error) if let Refusal::Other(reason) = Refusal::of(&error) => {
+                    *locked(&last) = Some(reason);
+                    all().await
+                }
+                found => found,
+            }
+        };
+        let found = wait_knowing(folder, listing, &last)?.ok_or_else(|| {
+            Refusal::Final(format!(
+                "there are more than {MOST_OBJECTS} objects below it; name a folder nearer to the data"
+            ))
+        })?;
         let listed = |location: &Key| {
             let below = location.as_ref().strip_prefix(key.as_ref()).unwrap_or(location.as_ref());
             let path = format!("{base}{}", escaped(location)).into();
@@ -281,8 +315,8 @@ pub fn list(folder: &str) -> Result<Vec<Listed>> {
 pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
     let find = || {
         let (store, key, _) = locate(folder)?;
-        wait(async {
-            let mut listed = store.list(Some(&key));
+        wait(folder, async {
+            let mut listed = store.list(Some(&key)).take(MOST_OBJECTS);
             while let Some(object) = listed.try_next().await? {
                 if object.location.filename().is_some_and(&wanted) {
                     return Ok(true);

@@ -127,7 +127,7 @@ impl Store {
             Some(last) => {
                 Ok(entries.iter().find(|entry| entry.place == last.place).map(|first| Age::Set(first.set_at)))
             }
-            None => Ok(baseline::written(&fleet.own_baseline(model, as_of)).map(Age::Written)),
+            None => Ok(baseline::written(fleet.own_baseline(model, as_of).expose()).map(Age::Written)),
         }
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::any::{Any, AnyArguments, AnyRow, install_default_drivers};
@@ -23,6 +24,12 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("nights", include_str!("0003_nights.sql")),
     ("trust", include_str!("0004_trust.sql")),
 ];
+
+/// A server that takes longer to let a client in is not waited for.
+const CONNECT: Duration = Duration::from_secs(20);
+
+/// A statement has failed after this time, which is more than the server gives it.
+const ANSWER: Duration = Duration::from_secs(330);
 
 /// An open database.
 pub struct Database {
@@ -83,14 +90,26 @@ impl Database {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
                 && access == Access::Create
             {
-                std::fs::create_dir_all(folder).map_err(|e| failed(e.to_string()))?;
+                atomic::private_folder(folder).map_err(|e| failed(e.to_string()))?;
+            }
+            if access == Access::Create {
+                // SQLite would let everybody read it; what it puts beside it has the same mode.
+                atomic::private().append(true).create(true).open(&path).map_err(|e| failed(e.to_string()))?;
             }
             (sqlite_url(&path, access), Some(path))
         };
-        let connection = runtime.block_on(AnyConnection::connect(&url)).map_err(|e| failed(reason(&e)))?;
+        let connecting = async { tokio::time::timeout(CONNECT, AnyConnection::connect(&url)).await };
+        let connection = match runtime.block_on(connecting) {
+            Ok(connected) => connected.map_err(|e| failed(reason(&e)))?,
+            Err(_) => return Err(failed(format!("the server does not answer within {CONNECT:?}"))),
+        };
         let mut database = Self { runtime, connection, name, file };
         if database.file.is_some() {
             for setting in ["PRAGMA busy_timeout = 30000", "PRAGMA synchronous = FULL"] {
+                database.run(sqlx::query(setting))?;
+            }
+        } else {
+            for setting in ["SET lock_timeout = '60s'", "SET statement_timeout = '300s'"] {
                 database.run(sqlx::query(setting))?;
             }
         }
@@ -259,8 +278,8 @@ impl Database {
     /// # Errors
     /// [`Error::Store`].
     pub fn run(&mut self, statement: Query<'_, Any, AnyArguments>) -> Result<u64> {
-        let done = self.runtime.block_on(self.connection.execute(statement));
-        done.map(|done| done.rows_affected()).map_err(|e| self.failed(reason(&e)))
+        let done = wait(&self.runtime, self.connection.execute(statement));
+        done.map(|done| done.rows_affected()).map_err(|reason| self.failed(reason))
     }
 
     /// The rows of a query, each read by `of`.
@@ -272,13 +291,21 @@ impl Database {
         query: Query<'_, Any, AnyArguments>,
         of: impl Fn(&AnyRow) -> std::result::Result<T, sqlx::Error>,
     ) -> Result<Vec<T>> {
-        let rows = self.runtime.block_on(self.connection.fetch_all(query)).map_err(|e| self.failed(reason(&e)))?;
+        let rows = wait(&self.runtime, self.connection.fetch_all(query)).map_err(|reason| self.failed(reason))?;
         rows.iter().map(of).collect::<std::result::Result<_, _>>().map_err(|e| self.failed(reason(&e)))
     }
 
     /// An error of the store.
     pub fn failed(&self, reason: String) -> Error {
         Error::Store { store: self.name.clone(), reason }
+    }
+}
+
+/// Waits for a statement. The server ends one that takes too long itself, unless it is gone without a word.
+fn wait<T>(runtime: &Runtime, done: impl Future<Output = sqlx::Result<T>>) -> std::result::Result<T, String> {
+    match runtime.block_on(async { tokio::time::timeout(ANSWER, done).await }) {
+        Ok(done) => done.map_err(|e| reason(&e)),
+        Err(_) => Err(format!("no answer within {ANSWER:?}")),
     }
 }
 

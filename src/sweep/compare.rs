@@ -7,7 +7,7 @@ use super::convention;
 use super::figures::{self, Figures};
 use super::pool::ColumnPool;
 use super::report::{Feature, Metrics, Side, Verdict};
-use crate::address::shown;
+use crate::address::{Place, shown};
 use crate::baseline::{BYTES, Frozen, StoredFeature, not_categories};
 use crate::count::pair::{self, Snapped, Wanted};
 use crate::count::{Counter, Domain, Ecdf, KeySource, Tally};
@@ -73,9 +73,11 @@ impl<'a> BaselineFeature<'a> {
     }
 
     /// Whether it is read from a file.
-    fn is_in(&self, path: &Path) -> bool {
+    fn is_in(&self, path: &Place) -> bool {
         match self {
-            Self::Live(snapshot, _) => snapshot.sources().iter().any(|source| source.path == Path::new(&shown(path))),
+            Self::Live(snapshot, _) => {
+                snapshot.sources().iter().any(|source| source.path == Path::new(&path.to_string()))
+            }
             Self::Frozen(_) => false,
         }
     }

@@ -5,7 +5,7 @@
 //! again by the fingerprint of everything its figures follow from: whatever has changed since is compared anew.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -85,8 +85,9 @@ impl Journal {
     pub fn open(folder: &Path, fleet: &str, as_of: &str, continues: impl Fn(&str) -> bool) -> Result<Self> {
         let path = folder.join("sweep.journal");
         let failed = |source| Error::Write { path: path.clone(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let mut options = OpenOptions::new();
+        atomic::private_folder(folder).map_err(failed)?;
+        // It holds figures of the data.
+        let mut options = atomic::private();
         options.read(true).append(true).create(true);
         let file = atomic::open_plain(&path, &mut options).map_err(failed)?;
         match file.try_lock() {

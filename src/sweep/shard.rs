@@ -12,7 +12,7 @@ use super::compare::BaselineFeature;
 use super::report::Rows;
 use super::schema::{self, SchemaChange};
 use super::{BaselineSide, check_frozen};
-use crate::address::shown;
+use crate::address::Place;
 use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::Workload;
@@ -64,8 +64,8 @@ impl<'a> Shard<'a> {
     /// models only.
     pub fn open(models: &[RankedModel<'a>], as_of: Timestamp) -> Self {
         let (files, live): (Vec<&str>, Vec<&str>) =
-            models.iter().map(|(_, model)| &*model.baseline).partition(|spec| Baseline::is_one(Path::new(spec)));
-        let currents = models.iter().flat_map(|(_, model)| &model.windows).map(|window| &*window.current);
+            models.iter().map(|(_, model)| model.baseline.expose()).partition(|spec| Baseline::is_one(Path::new(spec)));
+        let currents = models.iter().flat_map(|(_, model)| &model.windows).map(|window| window.current.expose());
         let specs: IndexSet<&str> = live.into_iter().chain(currents).collect();
         let files: IndexSet<&str> = files.into_iter().collect();
         let mut shard = Self {
@@ -75,9 +75,9 @@ impl<'a> Shard<'a> {
         };
         let mut parts = Parts::default();
         for &(rank, model) in models {
-            let baseline = match files.get_index_of(&*model.baseline) {
+            let baseline = match files.get_index_of(model.baseline.expose()) {
                 Some(at) => BaselineAt::Frozen(at),
-                None => BaselineAt::Snapshot(specs.get_index_of(&*model.baseline).unwrap_or_default()),
+                None => BaselineAt::Snapshot(specs.get_index_of(model.baseline.expose()).unwrap_or_default()),
             };
             let segments = shard.segments(model, baseline);
             for (w, window) in model.windows.iter().enumerate() {
@@ -88,7 +88,7 @@ impl<'a> Shard<'a> {
                     segment: segment.into(),
                     opened,
                 };
-                let current = specs.get_index_of(&*window.current).unwrap_or_default();
+                let current = specs.get_index_of(window.current.expose()).unwrap_or_default();
                 let intervals = intervals(model, window, as_of);
                 match (&segments, intervals) {
                     // A baseline without labels has none to compare.
@@ -137,7 +137,7 @@ impl<'a> Shard<'a> {
                     return Err(format!(
                         "{} was built with other segments than the fleet file has; build it again with \
                          `driftsweep baseline build --fleet`",
-                        shown(&model.baseline)
+                        model.baseline
                     ));
                 }
                 let frozen = frozen.iter().map(|segment| (segment.name.clone(), segment.slice.clone()));
@@ -257,7 +257,7 @@ impl<'a> Shard<'a> {
 /// Splits models into those that share a file, directly or through others; in the order of the first of each.
 pub fn shards<'a>(models: &[RankedModel<'a>]) -> Vec<Vec<RankedModel<'a>>> {
     let mut sets = Sets::new(models.len());
-    let mut first: HashMap<&str, usize> = HashMap::new();
+    let mut first: HashMap<&Place, usize> = HashMap::new();
     for (i, (_, model)) in models.iter().enumerate() {
         for spec in model.windows.iter().map(|window| &window.current).chain([&model.baseline]) {
             sets.join(i, *first.entry(spec).or_insert(i));
@@ -412,8 +412,8 @@ fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::R
 /// The reason: other bins than the baseline's, an empty side, a name that no column has, nothing left to compare.
 fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) -> std::result::Result<(), String> {
     let model = task.model;
-    check_frozen(&model.baseline, baseline, &model.options).map_err(|e| e.to_string())?;
-    for (what, rows) in [(&*model.baseline, baseline.rows()), (current.spec(), current.rows())] {
+    check_frozen(model.baseline.expose(), baseline, &model.options).map_err(|e| e.to_string())?;
+    for (what, rows) in [(model.baseline.expose(), baseline.rows()), (current.spec(), current.rows())] {
         // A segment may well be empty on a night, and so may the labels.
         if rows == 0 && task.segment.is_empty() && task.window.only.is_none() {
             return Err(Error::NoRows { path: what.into() }.to_string());
@@ -437,7 +437,7 @@ fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) 
                 let closest = closest(name, names.iter().copied().chain(columns));
                 format!(
                     "'{name}' is named in the fleet file, but {} has no such column{}",
-                    shown(&model.baseline),
+                    model.baseline,
                     did_you_mean(closest)
                 )
             })

@@ -67,7 +67,9 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> Option<()> 
         let length = body.len();
         let head =
             format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\n{more}content-length: {length}\r\n\r\n");
-        stream.write_all(&[head.as_bytes(), &body].concat()).ok()?;
+        // The answer to a HEAD has a length and no body.
+        let body = if request.method == "HEAD" { &[] } else { &body[..] };
+        stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
     }
 }
 

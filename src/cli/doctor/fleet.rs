@@ -204,21 +204,21 @@ fn check_labels(labels: &Labels, model: &Model, tables: &mut Tables, findings: &
         ("label", Some(&labels.label).filter(|_| own), false),
         ("label_time", labels.label_time.as_ref().filter(|_| own), true),
     ];
-    check_table("labels.predictions", tables.open(&labels.predictions), &predictions, findings);
+    check_table("labels.predictions", tables.open(labels.predictions.expose()), &predictions, findings);
     if let Some(from) = &labels.from {
         let columns = [
             ("id", labels.id.as_ref(), false),
             ("label", Some(&labels.label), false),
             ("label_time", labels.label_time.as_ref(), true),
         ];
-        check_table("labels.from", tables.open(from), &columns, findings);
+        check_table("labels.from", tables.open(from.expose()), &columns, findings);
     }
     // What stands for a reference where none is named is the baseline, which need not have scores.
     if let (Some(reference), Some(score)) = (&labels.reference, &labels.score)
         && *reference != model.baseline
     {
         let columns = [("score", Some(score), false), ("label", Some(&labels.label), false)];
-        check_table("labels.reference", tables.open(reference), &columns, findings);
+        check_table("labels.reference", tables.open(reference.expose()), &columns, findings);
     }
 }
 

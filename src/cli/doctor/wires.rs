@@ -2,7 +2,7 @@
 
 use driftsweep::executor::check;
 use driftsweep::fleet::{Address, Channel, Executor, Fleet, Source, Way};
-use driftsweep::http::Http;
+use driftsweep::http::{Http, SigningKey};
 use driftsweep::notify;
 use jiff::Timestamp;
 
@@ -25,6 +25,7 @@ pub fn executor(executor: &Executor, findings: &mut Findings) {
         }
         Executor::Webhook(webhook) => {
             secrets("retrain.webhook", address(&webhook.url).chain(&webhook.secret), findings);
+            signing("retrain.webhook", webhook.secret.as_ref(), findings);
             if let Some(results) = &webhook.results {
                 places::folder("retrain.webhook.results", results, findings);
             }
@@ -68,6 +69,24 @@ fn secrets<'a>(about: &str, sources: impl Iterator<Item = &'a Source>, findings:
     }
 }
 
+/// Checks that requests can be signed with a secret, and that it is as long as receivers may ask for.
+fn signing(about: &str, secret: Option<&Source>, findings: &mut Findings) {
+    let Some(source) = secret else { return };
+    match SigningKey::read(source) {
+        Err(failure) if failure.lasting => findings.add(Level::Broken, about, failure.reason),
+        // That it is not there was found before.
+        Err(_) => {}
+        Ok(key) if SigningKey::LENGTHS.contains(&key.bytes()) => {}
+        Ok(key) => {
+            let (least, most) = (SigningKey::LENGTHS.start(), SigningKey::LENGTHS.end());
+            let bytes = key.bytes();
+            let reason =
+                format!("{source}: the secret has {bytes} bytes; Standard Webhooks asks for {least} to {most}");
+            findings.add(Level::Warning, about, reason);
+        }
+    }
+}
+
 /// Checks a channel, and sends it a test message if a time is given.
 pub fn channel(channel: &Channel, fleet: &Fleet, http: &Http, tell: Option<Timestamp>) -> CheckedChannel {
     let mut findings = Findings::default();
@@ -79,7 +98,10 @@ pub fn channel(channel: &Channel, fleet: &Fleet, http: &Http, tell: Option<Times
                 places::folder("file", parent, &mut findings);
             }
         }
-        Way::Webhook { url, secret, .. } => secrets("webhook", address(url).chain(secret), &mut findings),
+        Way::Webhook { url, secret, .. } => {
+            secrets("webhook", address(url).chain(secret), &mut findings);
+            signing("webhook", secret.as_ref(), &mut findings);
+        }
         Way::Email(email) => secrets("email", email.password.iter(), &mut findings),
         Way::Kafka { secrets: sources, .. } => secrets("kafka", sources.values(), &mut findings),
     }

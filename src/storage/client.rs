@@ -1,0 +1,283 @@
+//! The client of object stores: which redirects are followed, and what is kept of an answer that is no success.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use object_store::ClientOptions;
+use object_store::client::{
+    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
+};
+use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Client, NoProxy, Proxy};
+use url::Url;
+
+/// Redirects that are followed at most.
+const MOST_REDIRECTS: usize = 5;
+
+/// Bytes of an error's body that are looked at for its code.
+const MOST_ERROR: usize = 64 << 10;
+
+/// Makes clients for one store.
+#[derive(Debug)]
+pub struct Connector {
+    /// After this time a request has failed.
+    pub timeout: Duration,
+    /// Whether requests carry credentials: they are not for another origin then.
+    pub credentials: bool,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic { store: "HTTP", source };
+        let get = |key: ClientConfigKey| options.get_config_value(&key);
+        let is = |key: ClientConfigKey| {
+            get(key).is_some_and(|value| ["1", "true", "on", "yes", "y"].contains(&&*value.to_lowercase()))
+        };
+        let credentials = self.credentials;
+        // Less for the servers that give out credentials in a cloud: elsewhere there are none.
+        let connect = get(ClientConfigKey::ConnectTimeout).and_then(|text| text.parse::<jiff::SignedDuration>().ok());
+        let connect = connect.and_then(|time| Duration::try_from(time).ok());
+        let mut builder = Client::builder()
+            .user_agent(concat!("driftsweep/", env!("CARGO_PKG_VERSION")))
+            .timeout(self.timeout)
+            .connect_timeout(self.timeout.min(connect.unwrap_or(CONNECT)))
+            // The address of a signed link is a secret that the next origin must not be told.
+            .referer(false)
+            .redirect(Policy::custom(move |attempt| follow(attempt, credentials)))
+            // The length of what comes is that of the object.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .http1_only()
+            .https_only(!is(ClientConfigKey::AllowHttp))
+            .danger_accept_invalid_certs(is(ClientConfigKey::AllowInvalidCertificates));
+        if let Some(address) = get(ClientConfigKey::ProxyUrl) {
+            let mut proxy = Proxy::all(address).map_err(|e| failed(Box::new(e.without_url())))?;
+            if let Some(certificate) = get(ClientConfigKey::ProxyCaCertificate) {
+                let certificate = reqwest::tls::Certificate::from_pem(certificate.as_bytes());
+                builder = builder.add_root_certificate(certificate.map_err(|e| failed(Box::new(e.without_url())))?);
+            }
+            if let Some(excludes) = get(ClientConfigKey::ProxyExcludes) {
+                proxy = proxy.no_proxy(NoProxy::from_string(&excludes));
+            }
+            builder = builder.proxy(proxy);
+        }
+        let client = builder.build().map_err(|e| failed(Box::new(e.without_url())))?;
+        Ok(HttpClient::new(Service { client, credentials }))
+    }
+}
+
+/// A connection that takes longer is tried again.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Why a redirect is not followed. It names origins only: what follows in an address may be secret.
+#[derive(Debug)]
+struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Follows a redirect within an origin. To another origin it is followed only by requests without credentials, and never from
+/// https to http.
+fn follow(attempt: Attempt<'_>, credentials: bool) -> reqwest::redirect::Action {
+    let Some(from) = attempt.previous().first() else { return attempt.stop() };
+    if attempt.previous().len() > MOST_REDIRECTS {
+        return attempt.error(Refused(format!("more than {MOST_REDIRECTS} redirects")));
+    }
+    match refusal(from, attempt.url(), credentials) {
+        Some(reason) => attempt.error(Refused(reason)),
+        None => attempt.follow(),
+    }
+}
+
+fn refusal(from: &Url, to: &Url, credentials: bool) -> Option<String> {
+    let origin = |url: &Url| url.origin().ascii_serialization();
+    let same = from.origin() == to.origin();
+    let why = if from.scheme() == "https" && to.scheme() != "https" {
+        "to an address that is not encrypted"
+    } else if credentials && !same {
+        "a request with credentials to another origin"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{} redirects {why}, {}, which is not followed; name the address that has the data, or correct the endpoint or region",
+        origin(from),
+        origin(to)
+    ))
+}
+
+/// Sends requests.
+#[derive(Debug)]
+struct Service {
+    client: Client,
+    credentials: bool,
+}
+
+type Answered<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
+
+impl HttpService for Service {
+    // What the trait's macro makes of an `async fn`.
+    fn call<'a, 'async_trait>(&'a self, request: HttpRequest) -> Answered<'async_trait>
+    where
+        'a: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(async move {
+            let request = with_user(request)?;
+            let from = Url::parse(&request.uri().to_string()).ok();
+            let answer = HttpService::call(&self.client, request).await?;
+            match from.and_then(|from| self.not_followed(&from, &answer)) {
+                Some(reason) => Err(HttpError::new(HttpErrorKind::Unknown, Refused(reason))),
+                None => without_body(answer).await,
+            }
+        })
+    }
+}
+
+impl Service {
+    /// Why a redirect comes back as it is: what was written cannot be sent twice.
+    fn not_followed(&self, from: &Url, answer: &HttpResponse) -> Option<String> {
+        let to = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
+        let to = from.join(to.to_str().ok()?).ok()?;
+        Some(refusal(from, &to, self.credentials).unwrap_or_else(|| {
+            format!(
+                "{} redirects a write, which is not followed; name the address itself",
+                from.origin().ascii_serialization()
+            )
+        }))
+    }
+}
+
+/// A request that sends user and password as HTTP has it, where they stand in its address.
+fn with_user(mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
+    let wrong =
+        |e: Box<dyn std::error::Error + Send + Sync>| HttpError::new(HttpErrorKind::Unknown, Refused(e.to_string()));
+    let mut url = Url::parse(&request.uri().to_string()).map_err(|e| wrong(e.into()))?;
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(request);
+    }
+    let pair = [decoded(url.username()), b":".to_vec(), decoded(url.password().unwrap_or_default())].concat();
+    let pair = STANDARD.encode(pair);
+    let mut value = HeaderValue::try_from(format!("Basic {pair}")).map_err(|e| wrong(e.into()))?;
+    value.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, value);
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    *request.uri_mut() = url.as_str().parse().map_err(|_| wrong("the address is not understood".into()))?;
+    Ok(request)
+}
+
+/// A part of an address, nothing in it escaped.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut left = text.as_bytes();
+    while let Some((&byte, rest)) = left.split_first() {
+        let digits = rest.get(..2).filter(|two| two.iter().all(u8::is_ascii_hexdigit));
+        let digits = digits.and_then(|two| std::str::from_utf8(two).ok());
+        match digits.filter(|_| byte == b'%').and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                left = &rest[2..];
+            }
+            None => {
+                bytes.push(byte);
+                left = rest;
+            }
+        }
+    }
+    bytes
+}
+
+/// An answer that is no success without its body, which may repeat what was sent, credentials included: only the code of the
+/// error and the number of the request are kept.
+async fn without_body(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
+    if answer.status().is_success() || answer.status().is_redirection() {
+        return Ok(answer);
+    }
+    let (mut parts, body) = answer.into_parts();
+    let mut stream = body.bytes_stream();
+    let mut found = Vec::new();
+    while let Some(Ok(part)) = stream.next().await {
+        found.extend_from_slice(&part[..part.len().min(MOST_ERROR - found.len())]);
+        if found.len() == MOST_ERROR {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&found);
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let code = within(&text, "Code").or_else(|| header("x-ms-error-code").and_then(word));
+    let number = within(&text, "RequestId").or_else(|| {
+        ["x-amz-request-id", "x-ms-request-id", "x-guploader-uploadid"].into_iter().find_map(|name| word(header(name)?))
+    });
+    let known = [code.map(|code| format!("code {code}")), number.map(|number| format!("request {number}"))];
+    let said: Vec<String> = known.into_iter().flatten().collect();
+    // They were about the body that is left out.
+    for name in ["content-length", "transfer-encoding", "content-encoding"] {
+        parts.headers.remove(name);
+    }
+    Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(said.join(", "))))
+}
+
+/// What stands within the first element of an XML document with this name, if it is a word.
+fn within<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    word(rest.split_once(&format!("</{name}>"))?.0)
+}
+
+/// A code or a number as stores write them; anything else is not repeated.
+fn word(text: &str) -> Option<&str> {
+    const MOST: usize = 64;
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (!text.is_empty() && text.len() <= MOST && text.chars().all(fine)).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_refused_where_it_would_take_credentials_elsewhere() {
+        for (from, to, credentials, followed) in [
+            ("https://a/x", "https://a/y", true, true),
+            ("https://a/x", "https://a:443/y", true, true),
+            ("https://a/x", "https://a:8443/y", true, false),
+            ("https://a/x", "https://b/x", true, false),
+            ("https://a/x", "https://b/x", false, true),
+            ("http://a/x", "https://a/x", true, false),
+            ("http://a/x", "https://a/x", false, true),
+            ("https://a/x", "http://a/x", false, false),
+            ("https://a/x", "http://a/x", true, false),
+        ] {
+            let [from, to] = [from, to].map(|url| Url::parse(&format!("{url}?sig=SECRET")).unwrap());
+            let found = refusal(&from, &to, credentials);
+            assert_eq!(found.is_none(), followed, "{from} {to} {credentials}: {found:?}");
+            if let Some(reason) = found {
+                assert!(!reason.contains("SECRET") && reason.contains("redirects"), "{reason}");
+                assert!(reason.contains(&from.origin().ascii_serialization()), "{reason}");
+                assert!(reason.contains(&to.origin().ascii_serialization()), "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_words_are_kept_of_a_body() {
+        let body = "<Error><Code>ExpiredToken</Code><RequestId>4442587FB7D0A2F9</RequestId><X>SECRET</X></Error>";
+        assert_eq!((within(body, "Code"), within(body, "RequestId")), (Some("ExpiredToken"), Some("4442587FB7D0A2F9")));
+        for body in ["<Code>a b</Code>", "<Code></Code>", "<Code>x", "", "<Code><a>x</a></Code>"] {
+            assert_eq!(within(body, "Code"), None, "{body}");
+        }
+    }
+}
