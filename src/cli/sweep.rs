@@ -142,7 +142,7 @@ fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs
                 planned.model.escape_debug().to_string(),
                 planned.window.escape_debug().to_string(),
                 planned.segment.escape_debug().to_string(),
-                planned.error.clone().unwrap_or(rows),
+                planned.error.as_ref().map_or(rows, |fault| fault.reason.clone()),
                 planned.features.to_string(),
                 size(planned.bytes),
                 format!("{after:.1} s"),

@@ -11,10 +11,11 @@ use driftsweep::notify::{self, Delivered};
 use driftsweep::scheduler::{self, Means, Passed, Trouble};
 use driftsweep::store::{Access, Store, Unreadable};
 use driftsweep::sweep::{Plan, Run, SweepReport};
-use driftsweep::tick::{self, Sweeper, Ticked};
+use driftsweep::tick::{self, Again, SweepStatus, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::decision;
 use super::memory::StoreArgs;
 use super::state::State;
 use super::when::When;
@@ -43,8 +44,14 @@ pub struct TickArgs {
     fail_on_event: bool,
     /// Judge this model again at the last sweep, because its data were corrected; may be given several times. The whole sweep
     /// is counted anew, so that its tests are judged together
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", requires = "reason")]
     again: Vec<String>,
+    /// With --again: why; it is kept in the audit
+    #[arg(long, value_name = "TEXT", requires = "again")]
+    reason: Option<String>,
+    /// With --again: who asks for it [default: $USER]
+    #[arg(long, value_name = "NAME", requires = "again")]
+    by: Option<String>,
     /// Say nothing if nothing was due and nothing was found; the exit code is the same
     #[arg(long, short)]
     quiet: bool,
@@ -73,17 +80,21 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     for model in &args.again {
         super::model_of(&fleet, model)?;
     }
+    // Who asks, and why, before anything is made.
+    let asked = match args.again.is_empty() {
+        true => None,
+        false => Some((decision::who(args.by.as_ref())?, decision::why(args.reason.as_deref().unwrap_or_default())?)),
+    };
     let access = if args.require_state { Access::Existing } else { Access::Create };
     let mut store = args.store.open(&args.fleet, &fleet, access)?;
     if args.require_state {
         store.must_know_fleet()?;
     }
     tick::claim(&fleet, &mut store, &args.fleet, args.moved, clock)?;
-    if !args.again.is_empty() {
-        let by = super::variable("USER").unwrap_or_else(|| "unknown".into());
-        tick::ask_again(&fleet, &mut store, &args.again, &by, now)?;
+    if let Some((by, reason)) = &asked {
+        tick::ask_again(&fleet, &mut store, Again { models: &args.again, by, reason }, now)?;
     }
-    let fleet = fleet.with_baselines(&store.set_baselines()?);
+    let fleet = fleet.with_baselines(&store.set_baselines()?, &args.store.folders.folder(&args.fleet).0);
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
     // Its state is locked: other ticks may sweep while this one waits for trainings.
@@ -146,7 +157,7 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
         format!("model '{}': {}; tried again until {}", model.escape_debug(), waits.reason, waits.until)
     });
     let failures = status.failures.iter().flat_map(|(model, all)| {
-        all.iter().map(|failure| format!("model '{}': {failure}", model.escape_debug())).collect::<Vec<_>>()
+        all.iter().map(|fault| format!("model '{}': {}", model.escape_debug(), fault.reason)).collect::<Vec<_>>()
     });
     let all: Vec<String> = waiting.chain(failures).collect();
     all.iter().take(SHOWN).for_each(|line| warn!("{line}"));
@@ -351,7 +362,7 @@ fn summary(ticked: &Ticked, options: &Options) -> String {
                 done.summary.models,
                 done.summary.features,
                 done.summary.drifted,
-                done.failures.len(),
+                ticked.status.as_ref().map_or(0, SweepStatus::failed),
             );
             if done.summary.not_judged > 0 {
                 line += &format!(", {} not judged", done.summary.not_judged);
@@ -367,18 +378,21 @@ fn summary(ticked: &Ticked, options: &Options) -> String {
         let more = if ticked.caught_up.len() > SHOWN { ", …" } else { "" };
         lines.push(format!("judged after waiting for data: {}{more}", names.join(", ")));
     }
-    if let Some(done) = &ticked.sweep {
-        for (model, reason) in done.not_judged.iter().take(SHOWN) {
-            lines.push(format!("{}: {}", model.escape_debug(), super::shown(reason)));
-        }
-        if done.not_judged.len() > SHOWN {
-            lines.push(format!(
-                "and {} more that are not judged; `driftsweep status` shows them",
-                done.not_judged.len() - SHOWN
-            ));
-        }
-    }
     let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
+    let not_judged: Vec<(&String, &String)> = ticked
+        .status
+        .iter()
+        .filter(|_| swept)
+        .flat_map(|status| &status.not_judged)
+        .flat_map(|(model, all)| all.iter().map(move |reason| (model, reason)))
+        .collect();
+    for (model, reason) in not_judged.iter().take(SHOWN) {
+        lines.push(format!("{}: {}", model.escape_debug(), super::shown(reason)));
+    }
+    if not_judged.len() > SHOWN {
+        let more = not_judged.len() - SHOWN;
+        lines.push(format!("and {more} more that are not judged; `driftsweep status` shows them"));
+    }
     for (model, warning) in ticked.status.iter().filter(|_| swept).flat_map(|status| &status.warnings) {
         lines.push(format!("WARNING {}: {}", model.escape_debug(), super::shown(warning)));
     }

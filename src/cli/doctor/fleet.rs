@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use driftsweep::error::Result;
+use driftsweep::error::{Fault, Result};
 use driftsweep::fleet::{Fleet, Labels, Model, Trigger};
 use driftsweep::http::Http;
 use driftsweep::snapshot::{ColumnType, Snapshot};
@@ -163,7 +163,7 @@ fn add_comparisons(models: &mut [CheckedModel], survey: Survey) {
             }
         }
         match planned.error {
-            Some(reason) => match failed.iter_mut().find(|(of, known, _)| *of == i && *known == reason) {
+            Some(Fault { reason, .. }) => match failed.iter_mut().find(|(of, known, _)| *of == i && *known == reason) {
                 Some((_, _, places)) => places.push(place),
                 None => failed.push((i, reason, vec![place])),
             },
