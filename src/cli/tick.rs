@@ -291,7 +291,11 @@ fn say_troubles(done: &FollowUp) {
     }
     for Unreadable { table, id, reason } in &done.passed.unreadable {
         let (id, reason) = (super::shown(id), super::shown(reason));
-        warn!("store: table {table}, row {id} cannot be read and is left out: {reason}");
+        let remedy = match *table {
+            "job" => format!("; `driftsweep jobs cancel {id}` closes it, with its event and its runs"),
+            _ => String::new(),
+        };
+        warn!("store: table {table}, row {id} cannot be read and is left out: {reason}{remedy}");
     }
     if let Some(reason) = &done.occupied {
         warn!("jobs are not looked after: {}", super::shown(reason));
