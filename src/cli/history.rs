@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
-use driftsweep::error::Error;
+use driftsweep::error::{Error, Fault};
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::history::{self, Entry, Filter};
 use driftsweep::report::Format;
 use jiff::tz::TimeZone;
+use serde_json::json;
 
 use super::state::FolderArgs;
 use super::when::When;
@@ -64,12 +65,16 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     if entries.is_empty() {
         check_names(args, &folder)?;
     }
-    for error in unreadable {
+    for error in &unreadable {
         warn!("left out: {error}");
     }
+    let code = if unreadable.is_empty() { 0 } else { super::PARTIAL };
     let bytes = match args.format {
         Format::Table => table(&entries, args.top).into_bytes(),
-        Format::Json => return super::write_json(&entries).map(|()| 0),
+        Format::Json => {
+            let left_out: Vec<Fault> = unreadable.iter().map(Fault::from).collect();
+            return super::write_json(&json!({ "entries": entries, "left_out": left_out })).map(|()| code);
+        }
         Format::Csv => {
             let mut writer = csv::Writer::from_writer(Vec::new());
             entries.iter().try_for_each(|entry| writer.serialize(entry))?;
@@ -80,7 +85,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
         }
     };
     super::write_stdout(&bytes)?;
-    Ok(0)
+    Ok(code)
 }
 
 /// Refuses the name of a model or a feature that the history does not have at all.

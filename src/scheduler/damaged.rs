@@ -59,7 +59,11 @@ pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
     let job = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
     let runs = store.runs_of(id)?;
     let damaged = store.unreadable();
-    let of = |table: &str| damaged.iter().find(|row| row.table == table).map(|row| row.reason.clone());
+    let of = |table: &str| {
+        let is_of_job =
+            |row: &&Unreadable| row.table == table && (row.id == id || row.id.starts_with(&format!("{id}-")));
+        damaged.iter().find(is_of_job).map(|row| row.reason.clone())
+    };
     Ok(match job.map(|versioned| versioned.job.state) {
         None => of("job").map(|reason| format!("its row in the store cannot be read: {reason}")),
         // Nobody would see that it has stopped.

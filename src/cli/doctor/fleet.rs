@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::finding::{Findings, Level};
-use super::{places, wires};
+use super::{pages, places, wires};
 use crate::cli::memory::StoreArgs;
 
 /// What was found of a fleet.
@@ -82,12 +82,14 @@ pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell
     let survey = Plan::new(&dated, now).survey();
     let mut tables = Tables::default();
     let mut models: Vec<CheckedModel> =
-        dated.models.iter().map(|model| check_model(model, fleet, &mut tables)).collect();
+        dated.models.iter().map(|model| check_model(model, fleet, now, &mut tables)).collect();
     add_comparisons(&mut models, survey);
+    let mut findings = Findings::default();
+    let mut of_models: Vec<&mut Findings> = models.iter_mut().map(|model| &mut model.findings).collect();
+    pages::check(&dated.models, &mut of_models, &mut findings);
     for model in &mut models {
         model.ready = !model.findings.is_broken();
     }
-    let mut findings = Findings::default();
     places::check(path, fleet, store, &mut findings);
     rhythm(fleet, &mut findings);
     let http = Http::new()?;
@@ -115,7 +117,7 @@ impl Tables {
     }
 }
 
-fn check_model(model: &Model, fleet: &Fleet, tables: &mut Tables) -> CheckedModel {
+fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables) -> CheckedModel {
     let mut findings = Findings::default();
     let labels = model.labels.is_some();
     let (mut active, mut inactive) = (Vec::new(), BTreeMap::new());
@@ -132,6 +134,22 @@ fn check_model(model: &Model, fleet: &Fleet, tables: &mut Tables) -> CheckedMode
     }
     if let Some(labels) = &model.labels {
         check_labels(labels, model, tables, &mut findings);
+        let declared = fleet.own_baseline(model, now);
+        if let (Some(reference), Some(_)) = (&labels.reference, &labels.score)
+            && !model.previous
+            && model.baseline != declared
+            && *reference == declared
+        {
+            findings.add(
+                Level::Warning,
+                "labels.reference",
+                format!(
+                    "is still the baseline of the fleet file, {}, although a newer one was set: what scores mean is learned from \
+                     the former model; name a table with scores and labels of the new one",
+                    driftsweep::address::shown(reference)
+                ),
+            );
+        }
     }
     match &model.retrain {
         Some(retrain) => wires::executor(&retrain.executor, &mut findings),
@@ -244,6 +262,11 @@ fn check_table(
             }
             Ok(_) => {}
         }
+    }
+    let columns: Vec<_> = columns.iter().filter_map(|(_, name, _)| table.find((*name)?)).collect();
+    let within = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    for (_, reason) in pages::decode(table, &columns, within).1 {
+        findings.add(Level::Broken, about, reason);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod finding;
 mod fleet;
+mod pages;
 mod places;
 mod wires;
 
