@@ -4,10 +4,12 @@
 #![allow(clippy::print_stderr)] // Long tests say how far they are.
 
 mod baselines;
+mod causes;
 mod cli;
 mod commands;
 mod csv;
 mod damage;
+mod damaged;
 mod data;
 mod docs;
 mod doctor;
