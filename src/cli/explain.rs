@@ -96,6 +96,9 @@ fn set<T: std::fmt::Display>(given: &Given<T>) -> String {
 fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Store) -> anyhow::Result<String> {
     let mut text = String::new();
     writeln!(text, "{}, sweep of {}", found.model.escape_debug(), found.as_of)?;
+    if let Some(baseline) = &found.baseline {
+        writeln!(text, "  compared with {}", super::shown(baseline))?;
+    }
     let now: Vec<&Firing> = firings.iter().filter(|firing| firing.due == found.as_of).collect();
     for firing in &now {
         let event = firing.event.as_ref().map(|id| format!(" {id}")).unwrap_or_default();

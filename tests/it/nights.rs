@@ -583,3 +583,193 @@ fn a_quiet_tick_prints_nothing_unless_something_was_due_or_found() {
     assert!(printed("2026-01-03T03:00:00Z"), "drift");
     assert!(!printed("2026-01-03T03:01:00Z"));
 }
+
+#[test]
+fn a_request_to_judge_again_is_made_by_a_person_and_not_lost_to_a_tick_that_is_under_way() {
+    let world = World::new(1, "");
+    let fleet = world.fleet_file();
+    for store in &world.stores() {
+        let _ = fs::remove_dir_all(world.folder.path().join("state"));
+        world.ticked(store, "2026-01-02T03:00:00Z");
+        let again = |more: &[&str]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+            command.args(["tick", fleet.to_str().unwrap(), "--format", "json", "--now", "2026-01-02T04:00:00Z"]);
+            command.args(["--again", "model-00000"]).args(more).arg("--state").arg(world.folder.path().join("state"));
+            command.env("DRIFTSWEEP_STORE", store).env_remove("USER").output().unwrap()
+        };
+        let (by, why) = (["--by", "ana"], ["--reason", "the table was corrected"]);
+        for (more, words) in [
+            (&[][..], "--reason"),
+            (&by, "--reason"),
+            (&why, "--by"),
+            (&["--by", "ana", "--reason", " "], "must not be empty"),
+        ] {
+            let refused = again(more);
+            assert_eq!(refused.status.code(), Some(2), "{more:?}: {}", said(&refused));
+            assert!(said(&refused).contains(words), "{more:?}: {}", said(&refused));
+        }
+        let whole = [by, why].concat();
+        // Another tick would end the waiting without having seen the corrected table.
+        let mut other = Store::open(store, &world.fleet().name).unwrap();
+        let refused = other.alone("tick", |_| Ok(again(&whole))).unwrap();
+        assert_eq!(refused.status.code(), Some(13), "{}", said(&refused));
+        assert!(
+            other.waiting().unwrap().is_empty() && other.last_verdict("model-00000", Timestamp::MAX).unwrap().is_some()
+        );
+        drop(other);
+        let done = again(&whole);
+        assert_eq!(parsed(&done)["caught_up"], json!(["model-00000"]), "{}", said(&done));
+        let exported = world.command(store, &["audit", "export", fleet.to_str().unwrap()]).stdout;
+        let exported = String::from_utf8(exported).unwrap();
+        let records: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [record] = &records.iter().filter(|record| record["kind"] == "sweep.again").collect::<Vec<_>>()[..] else {
+            panic!("one request")
+        };
+        assert_eq!((&record["actor"], &record["body"]["reason"]), (&json!("ana"), &json!("the table was corrected")));
+    }
+}
+
+#[test]
+fn a_mute_and_its_end_and_a_closed_event_name_a_person() {
+    let world = World::new(1, "[defaults.trigger]\ndrift.persistence = \"1 of 1\"\n");
+    let (store, fleet) = (&world.stores()[0], world.fleet_file());
+    let fleet = fleet.to_str().unwrap();
+    world.ticked(store, "2026-01-02T03:00:00Z");
+    let opened = world.ticked(store, "2026-01-03T03:00:00Z");
+    let id = opened["events"][0]["id"].as_str().unwrap();
+    let commands: [(&str, &[&str]); 3] = [
+        ("mute.set", &["mute", "model-00000", fleet, "--for", "1d", "--reason", "r"]),
+        ("mute.lift", &["unmute", "model-00000", fleet, "--reason", "r"]),
+        ("event.close", &["events", "close", id, fleet, "--outcome", "dismissed"]),
+    ];
+    for (_, command) in commands {
+        let nobody = world.command(store, command);
+        assert_eq!(nobody.status.code(), Some(2), "{command:?}: {}", said(&nobody));
+        assert!(said(&nobody).contains("--by"), "{command:?}: {}", said(&nobody));
+        let somebody = world.command(store, &[command, &["--by", "ana"]].concat());
+        assert!(somebody.status.success(), "{command:?}: {}", said(&somebody));
+    }
+    let exported = String::from_utf8(world.command(store, &["audit", "export", fleet]).stdout).unwrap();
+    let records: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (kind, _) in commands {
+        let record = records.iter().find(|record| record["kind"] == kind).unwrap();
+        assert_eq!(record["actor"], "ana", "{record}");
+    }
+}
+
+#[test]
+fn a_channel_of_lines_that_is_no_regular_file_holds_up_no_tick_and_its_messages_wait() {
+    let made: [(&str, fn(&Path)); 5] = [
+        ("a pipe", |path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success())),
+        ("a folder", |path| fs::create_dir(path).unwrap()),
+        ("a device", |path| std::os::unix::fs::symlink("/dev/full", path).unwrap()),
+        ("a loop of links", |path| std::os::unix::fs::symlink("told.jsonl", path).unwrap()),
+        ("a link to a pipe", |path| {
+            let pipe = path.with_file_name("pipe");
+            assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            std::os::unix::fs::symlink(pipe, path).unwrap();
+        }),
+    ];
+    for (name, make) in made {
+        let world = World::new(1, CHANNEL);
+        let (store, fleet) = (&world.stores()[0], world.fleet_file());
+        make(&world.folder.path().join("told.jsonl"));
+        let begun = std::time::Instant::now();
+        let ticked = world.ticked(store, "2026-01-02T03:00:00Z");
+        assert!(begun.elapsed().as_secs() < 20, "{name}");
+        assert_eq!(
+            (&ticked["jobs"]["messages"]["sent"], &ticked["jobs"]["messages"]["put_off"]),
+            (&json!(0), &json!(1)),
+            "{name}"
+        );
+        let doctor = run(["doctor", fleet.to_str().unwrap(), "--now", "2026-01-02T03:00:00Z"]);
+        let words = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert!(words.contains("BROKEN   channel lines file: "), "{name}: {words}");
+        // It is put right, and nothing is lost.
+        let path = world.folder.path().join("told.jsonl");
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+        assert_eq!(world.ticked(store, "2026-01-02T09:00:00Z")["jobs"]["messages"]["sent"], 1, "{name}");
+        assert_eq!(kinds(&told(world.folder.path())), ["store.create"], "{name}");
+    }
+}
+
+#[test]
+fn an_output_to_a_pipe_that_nobody_reads_ends_with_an_error_and_one_that_is_read_is_written() {
+    let folder = TempDir::new().unwrap();
+    small(folder.path(), 1500);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    let compare = || run(["compare", &at("a.parquet"), &at("b.parquet"), "--format", "json", "--output", &at("pipe")]);
+    let begun = std::time::Instant::now();
+    let alone = compare();
+    assert_eq!(alone.status.code(), Some(7), "{}", said(&alone));
+    assert!(said(&alone).contains("no program reads from it") && begun.elapsed().as_secs() < 40, "{}", said(&alone));
+    let reader = std::thread::spawn({
+        let pipe = at("pipe");
+        move || fs::read(pipe).unwrap()
+    });
+    assert!(compare().status.success());
+    assert!(serde_json::from_slice::<Value>(&reader.join().unwrap()).unwrap()["features"].is_array());
+}
+
+#[test]
+fn what_history_and_calibrate_leave_out_is_in_their_exit_code_and_in_their_json() {
+    let world = World::new(1, "");
+    let (store, fleet) = (&world.stores()[0], world.fleet_file());
+    for now in ["2026-01-02T03:00:00Z", "2026-01-03T03:00:00Z", "2026-01-04T03:00:00Z"] {
+        world.ticked(store, now);
+    }
+    let state = world.folder.path().join("state");
+    let file = |day: &str| {
+        let folder = state.join("history").join(format!("date={day}"));
+        fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
+    };
+    let [fleet, folder] = [fleet.display().to_string(), state.display().to_string()];
+    let now = "2026-01-04T02:00:00Z";
+    let history = |more: &[&str]| run(["history", &fleet, "--state", &folder].iter().chain(more));
+    let calibrate =
+        || run(["calibrate", &fleet, "--state", &folder, "--format", "json", "--now", now, "--nights", "20"]);
+    let json_format = ["--format", "json"];
+    let whole = history(&json_format);
+    assert_eq!((whole.status.code(), &parsed(&whole)["left_out"]), (Some(0), &json!([])), "{}", said(&whole));
+    let all = parsed(&whole)["entries"].as_array().unwrap().len();
+    let calibrated = calibrate();
+    assert_eq!((calibrated.status.code(), &parsed(&calibrated)["history_left_out"]), (Some(0), &json!([])));
+    let kept = fs::read(file("2026-01-03")).unwrap();
+    let without_time = to_parquet(vec![
+        ("sweep", Cells::Text(vec!["s".into()])),
+        ("as_of", Cells::Float(vec![None])),
+        ("model", Cells::Text(vec!["model-00000".into()])),
+        ("window", Cells::Text(vec!["".into()])),
+        ("segment", Cells::Text(vec!["".into()])),
+        ("feature", Cells::Text(vec!["x".into()])),
+        ("kind", Cells::Text(vec!["numeric".into()])),
+        ("status", Cells::Text(vec!["ok".into()])),
+        ("metric", Cells::Text(vec!["psi".into()])),
+        ("drifted", Cells::Float(vec![Some(0.0)])),
+        ("value", Cells::Float(vec![Some(0.1)])),
+    ]);
+    for (name, bytes, cause) in [
+        ("cut short", kept[..kept.len() / 2].to_vec(), "unreadable"),
+        ("of other columns", to_parquet(vec![("x", Cells::Float(vec![Some(1.0)]))]).unwrap(), "schema"),
+        ("without a time", without_time.unwrap(), "unreadable"),
+    ] {
+        fs::write(file("2026-01-03"), bytes).unwrap();
+        let rest = history(&json_format);
+        assert_eq!(rest.status.code(), Some(11), "{name}: {}", said(&rest));
+        let found = parsed(&rest);
+        let left = found["entries"].as_array().unwrap().len();
+        assert!(left > 0 && left < all, "{name}: {left} of {all}");
+        assert_eq!(
+            (&found["left_out"][0]["cause"], found["left_out"].as_array().unwrap().len()),
+            (&json!(cause), 1),
+            "{name}"
+        );
+        for format in ["table", "csv"] {
+            assert_eq!(history(&["--format", format]).status.code(), Some(11), "{name} {format}");
+        }
+        let calibrated = calibrate();
+        assert_eq!(calibrated.status.code(), Some(11), "{name}: {}", said(&calibrated));
+        assert_eq!(parsed(&calibrated)["history_left_out"][0]["cause"], cause, "{name}");
+    }
+}
