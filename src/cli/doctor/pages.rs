@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use driftsweep::baseline::Baseline;
-use driftsweep::fleet::Model;
+use driftsweep::fleet::{Model, Window};
 use driftsweep::snapshot::{Column, Snapshot};
 use indexmap::IndexMap;
 use rayon::prelude::*;
@@ -14,20 +14,41 @@ use super::finding::{Findings, Level};
 /// For so long columns are decoded, over the whole fleet.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// A model that reads a table: its place among the models, and as which side.
-type Reader<'a> = (usize, &'static str, &'a Model);
+/// A model that reads a table: as its baseline, or for a window.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    /// Its place among the models.
+    at: usize,
+    model: &'a Model,
+    window: Option<&'a Window>,
+}
+
+impl Reader<'_> {
+    fn side(&self) -> &'static str {
+        if self.window.is_some() { "current" } else { "baseline" }
+    }
+
+    /// Whether a column is compared, or says which rows are.
+    fn reads(&self, column: &str) -> bool {
+        let model = self.model;
+        let compared = match self.window {
+            Some(window) => model.kind_in(window, column).is_some(),
+            None => model.kind_of(column).is_some(),
+        };
+        let time = self.window.and_then(|window| Some(&window.period.as_ref()?.0));
+        let of_segments = model.segments.iter().flat_map(|(_, slice)| &slice.0).map(|condition| &condition.column);
+        compared || model.slice_by.iter().chain(time).chain(of_segments).any(|name| name == column)
+    }
+}
 
 /// Decodes the columns that models compare, table by table; the findings are those of the models, in their order.
 pub fn check(models: &[Model], findings: &mut [&mut Findings], whole: &mut Findings) {
     let mut tables: IndexMap<&str, Vec<Reader<'_>>> = IndexMap::new();
     for (i, model) in models.iter().enumerate() {
         let baseline = Some(&*model.baseline).filter(|spec| !Baseline::is_one(spec.as_ref()) && !model.previous);
-        let currents = model.windows.iter().map(|window| ("current", &*window.current));
-        for (side, spec) in baseline.into_iter().map(|spec| ("baseline", spec)).chain(currents) {
-            let readers = tables.entry(spec).or_default();
-            if readers.iter().all(|&(known, of, _)| (known, of) != (i, side)) {
-                readers.push((i, side, model));
-            }
+        let windows = model.windows.iter().map(|window| (&*window.current, Some(window)));
+        for (spec, window) in baseline.into_iter().map(|spec| (spec, None)).chain(windows) {
+            tables.entry(spec).or_default().push(Reader { at: i, model, window });
         }
     }
     let tables: Vec<_> = tables.into_iter().collect();
@@ -52,20 +73,14 @@ fn look_into(spec: &str, readers: &[Reader<'_>], until: Instant) -> (bool, Vec<(
     }
     // Why a table cannot be opened was found by the survey.
     let Ok(snapshot) = Snapshot::open(spec) else { return (true, Vec::new()) };
-    let mut found = Vec::new();
-    let is_wanted =
-        |model: &Model, name: &str| model.kind_of(name).is_some() || model.named_features().any(|named| named == name);
-    let columns: Vec<&Column> = snapshot
-        .columns()
-        .iter()
-        .filter(|column| readers.iter().any(|(_, _, model)| is_wanted(model, &column.name)))
-        .collect();
+    let columns: Vec<&Column> =
+        snapshot.columns().iter().filter(|column| readers.iter().any(|reader| reader.reads(&column.name))).collect();
     let (complete, damaged) = decode(&snapshot, &columns, until);
-    for (column, reason) in damaged {
-        let wanted = readers.iter().filter(|(_, _, model)| is_wanted(model, &column.name));
-        found.extend(wanted.map(|&(i, side, _)| (i, side, reason.clone())));
-    }
-    (complete, found)
+    let of = |(column, reason): (&Column, String)| {
+        let readers = readers.iter().filter(|reader| reader.reads(&column.name));
+        readers.map(|reader| (reader.at, reader.side(), reason.clone())).collect::<Vec<_>>()
+    };
+    (complete, damaged.into_iter().flat_map(of).collect())
 }
 
 /// Decodes columns, the first row group of all of them first; of each the first damage, and whether the time sufficed.
