@@ -8,10 +8,8 @@ use driftsweep::snapshot::table::{Cells, to_parquet};
 use driftsweep::store::Store;
 use serde_json::{Value, json};
 
-use super::nights::{kinds, parsed, said, told};
+use super::nights::{CHANNEL, kinds, parsed, said, told};
 use super::tick::World;
-
-const CHANNEL: &str = "[[notify]]\nname = \"lines\"\nfile = \"told.jsonl\"\n";
 
 /// A fleet of one model, and what may be wrong with it.
 struct Place {
@@ -283,4 +281,67 @@ fn labels_that_are_missing_every_night_are_told_of_once_whatever_day_their_path_
     }
     let messages = told(folder.path());
     assert_eq!(kinds(&messages).iter().filter(|kind| **kind == "data.labels").count(), 1, "{:?}", kinds(&messages));
+}
+
+#[test]
+fn what_history_and_calibrate_leave_out_is_in_their_exit_code_and_in_their_json() {
+    let world = World::new(1, "");
+    let (store, fleet) = (&world.stores()[0], world.fleet_file());
+    for now in ["2026-01-02T03:00:00Z", "2026-01-03T03:00:00Z", "2026-01-04T03:00:00Z"] {
+        world.ticked(store, now);
+    }
+    let state = world.folder.path().join("state");
+    let file = |day: &str| {
+        let folder = state.join("history").join(format!("date={day}"));
+        fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
+    };
+    let [fleet, folder] = [fleet.display().to_string(), state.display().to_string()];
+    let now = "2026-01-04T02:00:00Z";
+    let history = |more: &[&str]| super::data::run(["history", &fleet, "--state", &folder].iter().chain(more));
+    let calibrate = || {
+        super::data::run(["calibrate", &fleet, "--state", &folder, "--format", "json", "--now", now, "--nights", "20"])
+    };
+    let json_format = ["--format", "json"];
+    let whole = history(&json_format);
+    assert_eq!((whole.status.code(), &parsed(&whole)["left_out"]), (Some(0), &json!([])), "{}", said(&whole));
+    let all = parsed(&whole)["entries"].as_array().unwrap().len();
+    let calibrated = calibrate();
+    assert_eq!((calibrated.status.code(), &parsed(&calibrated)["history_left_out"]), (Some(0), &json!([])));
+    let kept = fs::read(file("2026-01-03")).unwrap();
+    let without_time = to_parquet(vec![
+        ("sweep", Cells::Text(vec!["s".into()])),
+        ("as_of", Cells::Float(vec![None])),
+        ("model", Cells::Text(vec!["model-00000".into()])),
+        ("window", Cells::Text(vec!["".into()])),
+        ("segment", Cells::Text(vec!["".into()])),
+        ("feature", Cells::Text(vec!["x".into()])),
+        ("kind", Cells::Text(vec!["numeric".into()])),
+        ("status", Cells::Text(vec!["ok".into()])),
+        ("metric", Cells::Text(vec!["psi".into()])),
+        ("drifted", Cells::Float(vec![Some(0.0)])),
+        ("value", Cells::Float(vec![Some(0.1)])),
+    ]);
+    for (name, bytes, cause) in [
+        ("cut short", kept[..kept.len() / 2].to_vec(), "unreadable"),
+        ("of other columns", to_parquet(vec![("x", Cells::Float(vec![Some(1.0)]))]).unwrap(), "schema"),
+        ("without a time", without_time.unwrap(), "unreadable"),
+    ] {
+        fs::write(file("2026-01-03"), bytes).unwrap();
+        let rest = history(&json_format);
+        assert_eq!(rest.status.code(), Some(11), "{name}: {}", said(&rest));
+        let found = parsed(&rest);
+        let left = found["entries"].as_array().unwrap().len();
+        assert!(left > 0 && left < all, "{name}: {left} of {all}");
+        assert_eq!(
+            (&found["left_out"][0]["cause"], found["left_out"].as_array().unwrap().len()),
+            (&json!(cause), 1),
+            "{name}"
+        );
+        for format in ["table", "csv"] {
+            assert_eq!(history(&["--format", format]).status.code(), Some(11), "{name} {format}");
+        }
+        let calibrated = calibrate();
+        assert_eq!(calibrated.status.code(), Some(11), "{name}: {}", said(&calibrated));
+        assert_eq!(parsed(&calibrated)["history_left_out"][0]["cause"], cause, "{name}");
+    }
 }
