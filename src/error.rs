@@ -302,7 +302,7 @@ impl Cause {
 }
 
 /// What keeps a model, or a column of it, from being compared, in words and by its cause.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fault {
     /// The cause.
     pub cause: Cause,
@@ -325,8 +325,8 @@ impl Fault {
     /// Whether people who know of the other one know of this one. The words for data that come every night name the day:
     /// of those the cause and the column decide.
     pub fn is_like(&self, other: &Self) -> bool {
-        let what = |fault: &Self| (fault.cause, fault.column.clone(), fault.labels);
-        what(self) == what(other) && (self.cause.may_pass() || self.reason == other.reason)
+        let same = (self.cause, &self.column, self.labels) == (other.cause, &other.column, other.labels);
+        same && (self.cause.may_pass() || self.reason == other.reason)
     }
 }
 

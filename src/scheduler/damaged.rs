@@ -97,7 +97,7 @@ pub fn close_damaged(
         let (model, trigger) = (model.cloned().unwrap_or_default(), event.map_or_else(String::new, |e| e.trigger));
         let requested_at = runs.first().map_or(now, |run| run.started_at.min(now));
         let mut job = known.unwrap_or_else(|| Job::request(id, &model, &trigger, requested_at, now));
-        let (mut spent, mut left) = (Money::ZERO, Vec::new());
+        let (mut spent, mut added, mut left) = (Money::ZERO, Money::ZERO, Vec::new());
         for run in runs {
             let cost = match &run.ended {
                 Some((_, _, cost)) => *cost,
@@ -105,6 +105,7 @@ pub fn close_damaged(
                     let cost = cost_by_now(&run, now, means.clock);
                     store.end_run(id, run.attempt, now, "cancelled", cost)?;
                     left.push(run.clone());
+                    added += cost;
                     cost
                 }
             };
@@ -120,9 +121,8 @@ pub fn close_damaged(
         store.replace_job(&closed)?;
         store.close_event(id, now, "cancelled", reason)?;
         let currency = &fleet.governance.budget.currency;
-        let cost = left.iter().fold(Money::ZERO, |sum, run| sum + cost_by_now(run, now, means.clock));
         let body = json!({
-            "step": "cancel", "model": closed.model, "by": who, "reason": reason, "cost": cost.plain(),
+            "step": "cancel", "model": closed.model, "by": who, "reason": reason, "cost": added.plain(),
             "spent": currency.show(spent), "damage": damage,
         });
         notify::record(fleet, store, Fact { at: now, actor: who, kind: "job.cancel", subject: id, body })?;
@@ -132,7 +132,7 @@ pub fn close_damaged(
     for noted in left {
         let stop_at = noted.started_at.checked_add(noted.retrain.timeout).unwrap_or(Timestamp::MAX);
         let state = State::Running { attempt: noted.attempt, started_at: noted.started_at, stop_at };
-        let run = run_of(fleet, store, means, &Job { state, ..job.clone() }, &noted, now)?;
+        let Ok(run) = run_of(fleet, store, means, &Job { state, ..job.clone() }, &noted, now) else { continue };
         let retrain = reaching(retrain_of(fleet, &job), &noted);
         let _ = executor::of(retrain, means.http, means.program, &Logins::default()).cancel(&run, means.clock);
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use indexmap::IndexSet;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
@@ -75,13 +76,7 @@ fn files(fleet: &Fleet, model: &Model, as_of: Timestamp) -> (String, Vec<String>
 pub fn failures(reports: &[&ModelReport]) -> Vec<Fault> {
     let whole = reports.iter().filter_map(|report| report.fault());
     let columns = reports.iter().flat_map(|report| &report.features).filter_map(|feature| feature.fault());
-    let mut failures: Vec<Fault> = Vec::new();
-    for fault in whole.chain(columns) {
-        if !failures.contains(&fault) {
-            failures.push(fault);
-        }
-    }
-    failures
+    whole.chain(columns).collect::<IndexSet<Fault>>().into_iter().collect()
 }
 
 impl Pass<'_> {

@@ -226,7 +226,7 @@ fn a_mistake_is_told_at_once_also_of_a_model_that_waits_for_its_data() {
     // Another column of each.
     damage(&place.baseline(), 4..600);
     let whole = fs::read(place.current()).unwrap();
-    damage(&place.current(), whole.len() / 2..whole.len() / 2 + 600);
+    damage(&place.current(), whole.len() / 3..whole.len() * 2 / 3);
     let first = parsed(&place.world.tick(store, "2026-01-02T03:00:00Z", &[]));
     let status = &first["status"];
     assert_eq!(status["waiting"]["model-00000"]["cause"], "unreadable", "{status}");
