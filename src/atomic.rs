@@ -28,7 +28,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let path = resolved.as_deref().unwrap_or(path);
     let target = std::fs::metadata(path).ok();
     if target.as_ref().is_some_and(|target| !target.is_file() && !target.is_dir()) {
-        return OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes)).map_err(failed);
+        return open_special(path).and_then(|mut file| file.write_all(bytes)).map_err(failed);
     }
     put(path, bytes, target, false).map_err(failed)
 }
@@ -155,6 +155,76 @@ pub fn private_folder(folder: &Path) -> std::io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
+/// Adds a line at the end of a regular file, which is made if it is not there. A pipe, a device or a folder is refused: nobody
+/// may read there, and a line that is written to one is not kept.
+///
+/// # Errors
+/// If it is no regular file, or cannot be written.
+pub fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    not_waiting(&mut options);
+    let not_regular = || io::Error::other("is not a regular file; name one");
+    let mut file = options.open(path).map_err(|e| match has_no_reader(&e) || path.is_dir() {
+        true => not_regular(),
+        false => e,
+    })?;
+    // The file that was opened is asked, not its name: that may stand for another file by now.
+    if !file.metadata()?.is_file() {
+        return Err(not_regular());
+    }
+    // One write a line: lines of several writers do not mix.
+    file.write_all(line).and_then(|()| file.sync_data())
+}
+
+/// Opening a pipe waits for its reader otherwise.
+fn not_waiting(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+/// Whether a pipe could not be opened for nobody reads from it.
+fn has_no_reader(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
+    }
+}
+
+/// How often a pipe is tried that nobody reads from yet, and how long is waited between: ten seconds.
+const TRIES: u32 = 500;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Opens what is no regular file, such as a pipe or a device, for writing. A pipe that nobody reads from is not waited for
+/// without end.
+fn open_special(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    not_waiting(&mut options);
+    let mut tries = 0;
+    let file = loop {
+        match options.open(path) {
+            Err(e) if has_no_reader(&e) && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            Err(e) if has_no_reader(&e) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "is a pipe, and no program reads from it"));
+            }
+            opened => break opened?,
+        }
+    };
+    // Whoever reads may be slower than this program writes.
+    #[cfg(unix)]
+    rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - rustix::fs::OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -162,6 +232,8 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -182,6 +254,20 @@ mod tests {
         write(&pipe, b"through").unwrap();
         assert_eq!(reader.join().unwrap(), b"through");
         assert!(matches!(write(folder.path(), b"x"), Err(Error::Write { .. })), "a folder is not a file");
+        // More than a pipe holds, and nobody reads at first.
+        let large = vec![b'x'; 1 << 20];
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || {
+                std::thread::sleep(Duration::from_millis(200));
+                std::fs::read(pipe).unwrap()
+            }
+        });
+        write(&pipe, &large).unwrap();
+        assert_eq!(reader.join().unwrap(), large);
+        let begun = Instant::now();
+        let error = write(&pipe, b"x").unwrap_err().to_string();
+        assert!(error.contains("no program reads from it") && begun.elapsed() < Duration::from_secs(40), "{error}");
     }
 
     #[test]
@@ -249,6 +335,43 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         lock_file(&at("own"), true).unwrap();
         assert_eq!(std::fs::metadata(at("own")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn lines_are_added_to_regular_files_only_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        std::fs::write(at("file"), "one\n").unwrap();
+        for (link, target) in [
+            ("to-pipe", "pipe"),
+            ("null", "/dev/null"),
+            ("full", "/dev/full"),
+            ("loop", "loop"),
+            ("to-file", "file"),
+            ("broken", "new"),
+        ] {
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
+        }
+        let begun = Instant::now();
+        for bad in ["pipe", "socket", "folder", "to-pipe", "null", "full", "loop"] {
+            assert!(append(&at(bad), b"line\n").is_err(), "{bad}");
+        }
+        // With a reader it is no place where a line is kept either.
+        let _reader = OpenOptions::new().read(true).write(true).open(at("pipe")).unwrap();
+        assert!(append(&at("pipe"), b"line\n").is_err());
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        for good in ["file", "to-file", "broken", "fresh"] {
+            append(&at(good), b"line\n").unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+        assert_eq!(
+            (read("file"), read("new"), read("fresh")),
+            ("one\nline\nline\n".into(), "line\n".into(), "line\n".into())
+        );
     }
 
     #[cfg(unix)]

@@ -220,6 +220,25 @@ impl Error {
         Error::Unreadable { path: path.into(), reason: source.to_string() }
     }
 
+    /// What keeps a model from being compared, where this error does.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Error::NotFound { .. } | Error::NoRows { .. } => Cause::Missing,
+            // What this machine lacks at the moment, such as room for temporary files, it may have at the next try.
+            Error::Unreadable { .. }
+            | Error::UnreadableColumn { .. }
+            | Error::NotIntegers { .. }
+            | Error::Backend(_)
+            | Error::Busy { .. }
+            | Error::Occupied { .. }
+            | Error::Store { .. }
+            | Error::Write { .. } => Cause::Unreadable,
+            Error::NoColumn { .. } | Error::NothingInCommon { .. } => Cause::Schema,
+            Error::Baseline { .. } => Cause::Baseline,
+            Error::UnknownName { .. } | Error::BadValue { .. } | Error::Fleet { .. } => Cause::FleetFile,
+        }
+    }
+
     /// The process's exit code for this error; see the README.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -241,9 +260,93 @@ impl Error {
     }
 }
 
-/// Whether a message, as reports keep it, says that data are not there, rather than that they cannot be read.
-pub fn is_of_missing_data(message: &str) -> bool {
-    ["no such file, or no data in it", "no rows; a comparison needs"].iter().any(|words| message.contains(words))
+/// What keeps a model, or a column of it, from being compared. It decides whether waiting for better data may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The data are not there: no file, or no rows.
+    Missing,
+    /// The data are there and cannot be read.
+    Unreadable,
+    /// The data can be read, and lack a column or have it in another type.
+    Schema,
+    /// The baseline is missing, cannot be read, or does not fit the model.
+    Baseline,
+    /// The fleet file names something that does not exist, or asks for what is not possible.
+    FleetFile,
+    /// A defect of this program.
+    Internal,
+}
+
+impl Cause {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Missing => "missing",
+            Cause::Unreadable => "unreadable",
+            Cause::Schema => "schema",
+            Cause::Baseline => "baseline",
+            Cause::FleetFile => "fleet_file",
+            Cause::Internal => "internal",
+        }
+    }
+
+    /// Whether it may be over when the data of the night have come in whole. Nobody writes the other causes right by waiting.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Cause::Missing | Cause::Unreadable)
+    }
+
+    /// The same of a baseline that is not written anew every night: what is wrong with it stays wrong.
+    #[must_use]
+    pub fn of_baseline(self) -> Self {
+        match self {
+            Cause::Missing | Cause::Unreadable => Cause::Baseline,
+            // What the fleet file names is not even in what the model was trained on.
+            Cause::Schema => Cause::FleetFile,
+            other => other,
+        }
+    }
+}
+
+/// What keeps a model, or a column of it, from being compared, in words and by its cause.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fault {
+    /// The cause.
+    pub cause: Cause,
+    /// The column that it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Whether it is about predictions and labels, not about the data that are compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub labels: bool,
+    /// In words.
+    pub reason: String,
+}
+
+impl Fault {
+    /// A fault of no particular column.
+    pub fn new(cause: Cause, reason: impl Into<String>) -> Self {
+        Self { cause, column: None, labels: false, reason: reason.into() }
+    }
+
+    /// Whether people who know of the other one know of this one. The words for data that come every night name the day:
+    /// of those the cause and the column decide.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same = (self.cause, &self.column, self.labels) == (other.cause, &other.column, other.labels);
+        same && (self.cause.may_pass() || self.reason == other.reason)
+    }
+}
+
+impl From<&Error> for Fault {
+    fn from(error: &Error) -> Self {
+        let column = match error {
+            Error::UnreadableColumn { column, .. }
+            | Error::NotIntegers { column, .. }
+            | Error::NoColumn { column, .. } => Some(column.clone()),
+            _ => None,
+        };
+        Self { cause: error.cause(), column, labels: false, reason: error.to_string() }
+    }
 }
 
 /// Names that a message lists at most.
@@ -342,6 +445,16 @@ impl Status {
         }
     }
 
+    /// What kept the feature from being compared, as far as the status alone tells; `None` where nothing did.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Status::MissingColumn | Status::TypeChanged => Some(Cause::Schema),
+            Status::Unreadable => Some(Cause::Unreadable),
+            Status::InternalError => Some(Cause::Internal),
+            _ => None,
+        }
+    }
+
     /// Whether the feature could not be compared although it should have been.
     pub fn is_failure(self) -> bool {
         matches!(self, Status::MissingColumn | Status::TypeChanged | Status::Unreadable | Status::InternalError)
@@ -353,12 +466,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_that_are_not_there_are_told_from_data_that_cannot_be_read() {
-        let path = || "production/".to_owned();
-        assert!(is_of_missing_data(&Error::NotFound { path: path().into() }.to_string()));
-        assert!(is_of_missing_data(&format!("current: {}", Error::NoRows { path: path().into() })));
-        let damaged = Error::Unreadable { path: path().into(), reason: "the footer is cut short".into() };
-        assert!(!is_of_missing_data(&damaged.to_string()));
+    fn the_cause_follows_from_the_kind_of_error_and_not_from_its_words() {
+        let path = || "no such file, or no data in it".to_owned();
+        let cause = |error: Error| Fault::from(&error).cause;
+        assert_eq!(cause(Error::NotFound { path: path().into() }), Cause::Missing);
+        assert_eq!(cause(Error::NoRows { path: path().into() }), Cause::Missing);
+        assert_eq!(cause(Error::Unreadable { path: path().into(), reason: path() }), Cause::Unreadable);
+        assert_eq!(cause(Error::no_column(&path(), "a", ["b"].into_iter())), Cause::Schema);
+        assert_eq!(cause(Error::BadValue { what: path(), reason: path() }), Cause::FleetFile);
+        assert_eq!(cause(Error::Baseline { path: path().into(), reason: path() }), Cause::Baseline);
+        for status in [Status::MissingColumn, Status::TypeChanged, Status::Unreadable, Status::InternalError] {
+            assert!(status.is_failure() && status.cause().is_some(), "{status:?}");
+        }
+        assert_eq!((Status::Ok.cause(), Status::AllNull.cause()), (None, None));
+    }
+
+    #[test]
+    fn what_is_known_is_decided_by_cause_and_column_and_of_what_stays_wrong_by_the_words_too() {
+        let fault = |cause, column: Option<&str>, reason: &str| Fault {
+            cause,
+            column: column.map(str::to_owned),
+            labels: false,
+            reason: reason.into(),
+        };
+        let known = fault(Cause::Missing, None, "current: day-2026-01-02: no such file");
+        assert!(known.is_like(&fault(Cause::Missing, None, "current: day-2026-01-03: no such file")));
+        assert!(!known.is_like(&fault(Cause::Unreadable, None, "current: day-2026-01-02: no such file")));
+        assert!(!known.is_like(&Fault { labels: true, ..known.clone() }));
+        assert!(!known.is_like(&fault(Cause::Missing, Some("a"), "current: day-2026-01-02: no such file")));
+        // Names that differ in a digit are different names.
+        let named = |name: &str| fault(Cause::FleetFile, None, &format!("'{name}' is named in the fleet file"));
+        assert!(named("x1").is_like(&named("x1")) && !named("x1").is_like(&named("x2")));
     }
 
     #[test]

@@ -91,6 +91,41 @@ impl BaselineFile {
     }
 }
 
+/// The names of the columns of a baseline file or a snapshot.
+fn columns(spec: &str) -> Result<Vec<String>> {
+    if Baseline::is_one(Path::new(spec)) {
+        let file = BaselineFile::open(Path::new(spec))?;
+        return Ok(file.features().map(|feature| feature.name().to_owned()).collect());
+    }
+    Ok(Snapshot::open(spec)?.columns().iter().map(|column| column.name.clone()).collect())
+}
+
+/// Checks that a new baseline is of the same model: that it has at least half of the features that the model compares now,
+/// which are those columns of `former`, the baseline in use, that the fleet file does not leave out. A former baseline that
+/// cannot be read keeps nobody from replacing it.
+///
+/// # Errors
+/// [`Error::Baseline`] with how many it has.
+pub fn check_features(model: &Model, place: &str, columns_of_new: &[String], former: &str) -> Result<()> {
+    let compared = columns(former).unwrap_or_default();
+    let compared: Vec<&String> = compared.iter().filter(|name| model.kind_of(name).is_some()).collect();
+    let lacking: Vec<&String> = compared.iter().copied().filter(|name| !columns_of_new.contains(name)).collect();
+    if 2 * lacking.len() <= compared.len() {
+        return Ok(());
+    }
+    const NAMED: usize = 5;
+    let named: Vec<String> = lacking.iter().take(NAMED).map(|name| format!("'{}'", name.escape_debug())).collect();
+    let more = if lacking.len() > NAMED { ", …" } else { "" };
+    let reason = format!(
+        "it has {} of the {} features that the model compares, fewer than half; it lacks {}{more}. If the model was given \
+         other features, name the new baseline in the fleet file",
+        compared.len() - lacking.len(),
+        compared.len(),
+        named.join(", ")
+    );
+    Err(Error::Baseline { path: place.into(), reason })
+}
+
 /// SHA-256 of what a baseline file, or the local files of a snapshot, hold; `None` where that cannot be told, or where it
 /// would be much to read.
 pub fn content_hash(spec: &str) -> Option<String> {

@@ -37,7 +37,13 @@ impl Integers {
     }
 }
 
-pub fn write(baseline: &Baseline, path: &Path) -> Result<()> {
+/// Writes a baseline, atomically.
+pub(super) fn write(baseline: &Baseline, path: &Path) -> Result<()> {
+    storage::write(path, &bytes(baseline, path)?)
+}
+
+/// The bytes of its file.
+pub(super) fn bytes(baseline: &Baseline, path: &Path) -> Result<Vec<u8>> {
     let mut tensors: Vec<(String, Integers)> = Vec::new();
     let mut headers = Vec::new();
     for (i, feature) in baseline.features.iter().enumerate() {
@@ -102,6 +108,5 @@ pub fn write(baseline: &Baseline, path: &Path) -> Result<()> {
         .map(|(name, tensor)| Ok((name.as_str(), tensor.view()?)))
         .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|e| failed(&e))?;
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
-    storage::write(path, &bytes)
+    safetensors::serialize(views, Some(metadata)).map_err(|e| failed(&e))
 }

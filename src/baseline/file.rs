@@ -86,7 +86,14 @@ impl BaselineFile {
     /// # Errors
     /// [`Error::Baseline`] with the reason: not a baseline, another version, or damaged.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = storage::read(path)?;
+        Self::of_bytes(path, storage::read(path)?)
+    }
+
+    /// The same from bytes that were not written yet; `path` is what messages name.
+    ///
+    /// # Errors
+    /// [`Error::Baseline`] with the reason.
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         Self::check(path, bytes).map_err(|reason| Error::Baseline { path: path.into(), reason })
     }
 

@@ -9,7 +9,7 @@ mod encode;
 mod file;
 mod freeze;
 
-pub use adopt::{content_hash, file_name, training_snapshot, written};
+pub use adopt::{check_features, content_hash, file_name, training_snapshot, written};
 pub use file::{BaselineFile, StoredFeature};
 pub use freeze::{BYTES, not_categories};
 
@@ -146,6 +146,14 @@ impl Baseline {
     /// [`crate::error::Error::Write`].
     pub fn write(&self, path: &Path) -> Result<()> {
         encode::write(self, path)
+    }
+
+    /// The bytes of the file; `path` is what messages name.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Baseline`] where it cannot be encoded.
+    pub fn encoded(&self, path: &Path) -> Result<Vec<u8>> {
+        encode::bytes(self, path)
     }
 
     /// Whether a file says of itself that it is a baseline.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::baseline::{Baseline, BaselineFile, Frozen, FrozenFeature};
 use crate::count::Counter;
-use crate::error::Result;
+use crate::error::{Error, Fault, Result};
 use crate::fleet::{Fleet, Model, Thresholds};
 use crate::history::Entry;
 use crate::policy::calibrate::{self, Column, Limit, NoChange};
@@ -91,6 +91,8 @@ pub struct Calibration {
     pub past_alarms: Vec<PastAlarm>,
     /// Models that were left out, and why.
     pub left_out: Vec<(String, String)>,
+    /// Files of the history that were left out, and why.
+    pub history_left_out: Vec<Fault>,
 }
 
 /// Draws nights without change for every column of a fleet, as a sweep at a time would compare it, and replays the past.
@@ -177,7 +179,7 @@ pub fn calibrate(
             found.past_alarms_that_remain += usize::from(alarm.remains);
         }
     }
-    Calibration { limits, past_alarms, left_out }
+    Calibration { limits, past_alarms, left_out, history_left_out: past.left_out }
 }
 
 /// The baseline's features, from its file or counted now.
@@ -257,6 +259,7 @@ pub struct Past<'a> {
     sweeps: HashSet<String>,
     values: HashMap<(Option<String>, Limit), Vec<f64>>,
     alarms: Vec<PastAlarm>,
+    left_out: Vec<Fault>,
 }
 
 impl<'a> Past<'a> {
@@ -268,7 +271,13 @@ impl<'a> Past<'a> {
             sweeps: HashSet::new(),
             values: HashMap::new(),
             alarms: Vec::new(),
+            left_out: Vec::new(),
         }
+    }
+
+    /// Notes a file of the history that cannot be read.
+    pub fn leave_out(&mut self, error: &Error) {
+        self.left_out.push(Fault::from(error));
     }
 
     /// Takes in an entry of the history, if it is a figure with a limit of a model that there still is.

@@ -6,9 +6,9 @@ use clap::Args;
 use driftsweep::address;
 use driftsweep::baseline::{self, Baseline, BaselineFile};
 use driftsweep::error::Error;
-use driftsweep::fleet::{Fleet, Model};
+use driftsweep::fleet::{Fleet, Model, SetBaseline};
 use driftsweep::output::{Page, Table};
-use driftsweep::scheduler::{self, Setting};
+use driftsweep::scheduler::{self, Adopting, Setting};
 use driftsweep::store::{Access, BaselineEntry, Store};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -70,6 +70,7 @@ struct Listed {
 
 pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open_any(Access::Read)?;
+    let state = args.memory.folder();
     if let Some(name) = &args.model {
         super::model_of(&fleet, name)?;
     }
@@ -77,7 +78,7 @@ pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
     let wanted = |model: &&Model| args.model.as_ref().is_none_or(|name| *name == model.name);
     let mut lines = Vec::new();
     for model in fleet.models.iter().filter(wanted) {
-        lines.extend(listed(&fleet, &mut store, model, now)?);
+        lines.extend(listed(&fleet, &mut store, model, &state, now)?);
     }
     if args.format == TextFormat::Json {
         super::write_json(&lines)?;
@@ -106,7 +107,13 @@ fn number_in_use(model: &Model, entries: &[BaselineEntry]) -> u64 {
 }
 
 /// The baseline in the fleet file, and those that were set.
-fn listed(fleet: &Fleet, store: &mut Store, model: &Model, now: Timestamp) -> anyhow::Result<Vec<Listed>> {
+fn listed(
+    fleet: &Fleet,
+    store: &mut Store,
+    model: &Model,
+    state: &Path,
+    now: Timestamp,
+) -> anyhow::Result<Vec<Listed>> {
     let entries = store.baseline_entries(Some(&model.name))?;
     let in_use = number_in_use(model, &entries);
     let outdated = store.outdated_baseline(fleet, model, now)?.map(|found| found.sentence(&fleet.zone));
@@ -136,7 +143,10 @@ fn listed(fleet: &Fleet, store: &mut Store, model: &Model, now: Timestamp) -> an
         model: model.name.clone(),
         number: entry.number,
         in_use: entry.number == in_use,
-        place: Some(if entry.place.is_empty() { own.to_string() } else { address::shown(&entry.place) }),
+        place: Some(match entry.place.is_empty() {
+            true => own.to_string(),
+            false => address::shown(&entry.setting().place_in(state)),
+        }),
         since: Some(entry.set_at),
         set_by: entry.set_by.clone(),
         job: entry.job.clone(),
@@ -151,9 +161,13 @@ pub fn set(args: &SetArgs) -> anyhow::Result<u8> {
     let model = super::model_of(&fleet, &args.model)?;
     let (who, now) = decision.who_and_when(&fleet)?;
     // What a person names is relative to where they stand.
-    let kept = scheduler::keep(model, &args.file, Path::new(""), &decision.memory.folder(), now)?;
+    let state = decision.memory.folder();
+    let former = scheduler::in_use(&fleet, &mut store, model, &state, now)?;
+    let adopting = Adopting { model, former: &former, folder: Path::new(""), state: &state, at: now };
+    let kept = scheduler::keep(&args.file, adopting)?;
     let content = (&*kept.place, kept.content_hash);
-    let entry = use_from_now_on(&fleet, &mut store, model, ("baseline.set", &who, &decision.reason), content, now)?;
+    let fact = ("baseline.set", &*who, &*decision.reason);
+    let entry = use_from_now_on(&fleet, &mut store, model, fact, content, &former, now)?;
     say!("{}: baseline {} is in use: {}", model.name, entry.number, address::shown(&entry.place));
     Ok(0)
 }
@@ -185,7 +199,11 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
     if place == used {
         return Err(wrong(format!("baseline {number} is the one in use; name another one with --to")));
     }
-    let read = if place.is_empty() { fleet.own_baseline(model, now).expose().to_owned() } else { place.clone() };
+    let state = decision.memory.folder();
+    let read = match place.is_empty() {
+        true => fleet.own_baseline(model, now).expose().to_owned(),
+        false => SetBaseline { place: place.clone(), declared: String::new() }.place_in(&state),
+    };
     // It may have been removed since, or no longer fit the model.
     if Baseline::is_one(Path::new(&read)) {
         BaselineFile::open(&PathBuf::from(&read))?.check_for(model)?;
@@ -193,24 +211,27 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
         baseline::training_snapshot(&read)?;
     }
     let content = (&*place, baseline::content_hash(&read));
-    let entry = use_from_now_on(&fleet, &mut store, model, ("baseline.restore", &who, &decision.reason), content, now)?;
+    let former = scheduler::in_use(&fleet, &mut store, model, &state, now)?;
+    let fact = ("baseline.restore", &*who, &*decision.reason);
+    let entry = use_from_now_on(&fleet, &mut store, model, fact, content, &former, now)?;
     say!("{}: baseline {number} is in use again, as {}: {}", model.name, entry.number, address::shown(&read));
     Ok(0)
 }
 
-/// Uses a baseline from now on: its place and the hash of its content. `fact` is what is done, by whom, and why.
+/// Uses a baseline from now on: its place and the hash of its content; `former` is the one before. What is done, by whom, and
+/// why is said first.
 fn use_from_now_on(
     fleet: &Fleet,
     store: &mut Store,
     model: &Model,
     (kind, by, reason): (&str, &str, &str),
     (place, content_hash): (&str, Option<String>),
+    former: &str,
     at: Timestamp,
 ) -> Result<BaselineEntry, Error> {
-    let former = scheduler::in_use(fleet, store, model, at)?;
-    let former_content_hash = baseline::content_hash(&former);
+    let former_content_hash = baseline::content_hash(former);
     store.transaction(|store| {
-        let setting = Setting { kind, place, content_hash, former_content_hash, job: None, by, reason, at };
+        let setting = Setting { kind, place, content_hash, former, former_content_hash, job: None, by, reason, at };
         scheduler::set(fleet, store, model, setting)
     })
 }

@@ -82,7 +82,10 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
     let mut past = Past::of(&fleet, wish);
     match history::each(&args.store.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
-        Ok(unreadable) => unreadable.iter().for_each(|error| warn!("left out: {error}")),
+        Ok(unreadable) => unreadable.iter().for_each(|error| {
+            warn!("left out: {error}");
+            past.leave_out(error);
+        }),
         // A fleet may be calibrated before its first sweep.
         Err(Error::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -102,7 +105,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     if args.write {
         write(&args.fleet, &found, &args.limits)?;
     }
-    Ok(if found.left_out.is_empty() { 0 } else { super::PARTIAL })
+    Ok(if found.left_out.is_empty() && found.history_left_out.is_empty() { 0 } else { super::PARTIAL })
 }
 
 fn render(found: &Calibration, args: &CalibrateArgs) -> Page {

@@ -23,14 +23,31 @@ pub struct DecisionArgs {
     now: Option<When>,
 }
 
+/// Who decides: the name that was given, or `$USER`. Nobody is put down as somebody.
+///
+/// # Errors
+/// If neither says it.
+pub fn who(by: Option<&String>) -> anyhow::Result<String> {
+    let who = by.cloned().or_else(|| super::variable("USER")).filter(|who| !who.trim().is_empty());
+    who.ok_or_else(|| super::bad("--by", "must say who decides: $USER is not set"))
+}
+
+/// Why, as it is kept in the audit.
+///
+/// # Errors
+/// If it says nothing.
+pub fn why(reason: &str) -> anyhow::Result<&str> {
+    match reason.trim() {
+        "" => Err(super::bad("--reason", "must not be empty: it is kept in the audit")),
+        reason => Ok(reason),
+    }
+}
+
 impl DecisionArgs {
     /// Who decides, and when.
     pub fn who_and_when(&self, fleet: &Fleet) -> anyhow::Result<(String, Timestamp)> {
-        if self.reason.trim().is_empty() {
-            return Err(super::bad("--reason", "must not be empty: it is kept in the audit"));
-        }
-        let who = self.by.clone().or_else(|| super::variable("USER"));
-        let who = who.ok_or_else(|| super::bad("--by", "must say who decides: $USER is not set"))?;
+        why(&self.reason)?;
+        let who = who(self.by.as_ref())?;
         let clock = Timestamp::now();
         let now = now_or(self.now.as_ref(), &fleet.zone, clock)?;
         if now.duration_since(clock) > SignedDuration::from_hours(24) {

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::TextFormat;
+use super::decision;
 use super::memory::MemoryArgs;
 use super::when::{When, now_or};
 
@@ -50,6 +51,9 @@ pub struct CloseArgs {
     /// Why: it is kept in the audit
     #[arg(long, default_value = "", value_name = "TEXT")]
     note: String,
+    /// Who closes it [default: $USER]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
     /// When; as for tick [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<When>,
@@ -119,6 +123,7 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
     if at < event.triggered_at || at.duration_since(Timestamp::now()) > SignedDuration::from_hours(24) {
         return Err(super::bad("--now", &format!("must be after {} and not in the future", event.triggered_at)));
     }
+    let who = decision::who(args.by.as_ref())?;
     let outcome = match args.outcome {
         Ending::Trained => "trained",
         Ending::Dismissed => "dismissed",
@@ -128,7 +133,6 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
             let reason = "is closed already; `events list --all` shows how".into();
             return Err(Error::BadValue { what: format!("event {}", event.id), reason });
         }
-        let who = super::variable("USER").unwrap_or_else(|| "unknown".into());
         let body = json!({ "model": event.model, "outcome": outcome, "note": args.note });
         notify::record(&fleet, store, Fact { at, actor: &who, kind: "event.close", subject: &event.id, body })?;
         match args.outcome {

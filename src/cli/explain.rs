@@ -94,6 +94,9 @@ fn set<T: std::fmt::Display>(given: &Given<T>) -> String {
 fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Store) -> anyhow::Result<Page> {
     let mut page = Page::new();
     page.line(format_args!("{}, sweep of {}", found.model, found.as_of));
+    if let Some(baseline) = &found.baseline {
+        page.line(format_args!("  compared with {baseline}"));
+    }
     let now: Vec<&Firing> = firings.iter().filter(|firing| firing.due == found.as_of).collect();
     for firing in &now {
         let event = firing.event.as_ref().map(|id| format!(" {id}")).unwrap_or_default();

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use driftsweep::error::Error;
+use driftsweep::error::{Error, Fault};
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::history::{self, Entry, Filter};
 use driftsweep::output::{Cell, Csv, Document, Page, Table, Value};
 use driftsweep::report::Format;
 use jiff::tz::TimeZone;
+use serde_json::json;
 
 use super::state::FolderArgs;
 use super::when::When;
@@ -64,19 +65,23 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     if entries.is_empty() {
         check_names(args, &folder)?;
     }
-    for error in unreadable {
+    for error in &unreadable {
         warn!("left out: {error}");
     }
+    let code = if unreadable.is_empty() { 0 } else { super::PARTIAL };
     let document = match args.format {
         Format::Table => table(&entries, args.top).into(),
-        Format::Json => Document::json(&entries)?,
+        Format::Json => {
+            let left_out: Vec<Fault> = unreadable.iter().map(Fault::from).collect();
+            Document::json(&json!({ "entries": entries, "left_out": left_out }))?
+        }
         Format::Csv => csv(entries)?,
         Format::Parquet => {
             return Err(super::bad("--format parquet", "the history is Parquet already; read its folder"));
         }
     };
     super::write(document)?;
-    Ok(0)
+    Ok(code)
 }
 
 /// Refuses the name of a model or a feature that the history does not have at all.

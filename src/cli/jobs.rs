@@ -187,7 +187,7 @@ fn turn(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<Tu
         return Ok(None);
     }
     let mut slots = Slots::default();
-    for run in store.runs_under_way()? {
+    for run in scheduler::runs_under_way(store, Timestamp::now())? {
         slots.take(&run.retrain);
     }
     let queued = store.jobs_in("queued")?;
@@ -284,11 +284,18 @@ fn decide(args: &JobDecisionArgs, signing: &SigningArgs, answer: Answer) -> anyh
 fn cancel(args: &JobDecisionArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
     let (who, now) = args.decision.who_and_when(&fleet)?;
-    let id = find(&mut store, &args.job)?.job.id;
+    let id = find_any(&mut store, &args.job)?;
     let state = args.decision.memory.folder();
     let (http, program) = (Http::new()?, std::env::current_exe()?);
     let clock = Timestamp::now();
     let means = Means { http: &http, program: &program, state: &state, clock, elapsed: &|| Duration::ZERO };
+    if let Some(damage) = scheduler::damage(&mut store, &id)? {
+        let job = scheduler::close_damaged(&fleet, &mut store, &id, (&who, &args.decision.reason), &means, now)?;
+        let spent = fleet.governance.budget.currency.show(job.spent);
+        say!("job {id} of {} is closed, with its event: {}", job.model, damage);
+        say!("its runs are noted with {spent}, by their rates and how long they may have lasted");
+        return Ok(0);
+    }
     let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.decision.reason), &means, now)?;
     let word = if job.state.is_final() { "cancelled" } else { "told to stop; the next tick notes its end" };
     say!("job {} of {}: {word}", job.id, job.model);
@@ -302,5 +309,19 @@ fn find(store: &mut Store, name: &str) -> anyhow::Result<Versioned> {
         (Some(job), None) => Ok(job),
         (None, _) => Err(super::bad(&format!("job '{name}'"), "there is none; `jobs list --all` shows them")),
         _ => Err(super::bad(&format!("job '{name}'"), "several begin so; give more of the name")),
+    }
+}
+
+/// The name of the one job whose name begins so, also of one whose row cannot be read.
+fn find_any(store: &mut Store, name: &str) -> anyhow::Result<String> {
+    let found = find(store, name);
+    let damaged = store.unreadable().into_iter().filter(|row| row.table == "job" && row.id.starts_with(name));
+    let damaged: Vec<String> = damaged.map(|row| row.id).collect();
+    match (found, &damaged[..]) {
+        (Ok(_), [_, ..]) | (Err(_), [_, _, ..]) if !name.is_empty() => {
+            Err(super::bad(&format!("job '{name}'"), "several begin so; give more of the name"))
+        }
+        (Err(_), [one]) if !name.is_empty() => Ok(one.clone()),
+        (found, _) => Ok(found?.job.id),
     }
 }

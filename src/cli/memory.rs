@@ -33,7 +33,7 @@ impl MemoryArgs {
     pub fn open_any(&self, access: Access) -> Result<(Fleet, Store)> {
         let fleet = Fleet::read(&self.fleet, &Options::new())?;
         let mut store = self.store.open(&self.fleet, &fleet, access)?;
-        Ok((fleet.with_baselines(&store.set_baselines()?), store))
+        Ok((fleet.with_baselines(&store.set_baselines()?, &self.folder()), store))
     }
 
     /// The folder for the state of the fleet.
@@ -108,7 +108,7 @@ impl PlaceArgs {
             None => default_file(folders, path),
         };
         match Store::read(&place, &fleet.name)? {
-            Some(mut store) => Ok(fleet.with_baselines(&store.set_baselines()?)),
+            Some(mut store) => Ok(fleet.with_baselines(&store.set_baselines()?, &folders.folder(path).0)),
             None => Ok(fleet),
         }
     }

@@ -4,11 +4,11 @@ use clap::Args;
 use driftsweep::fleet::Trigger;
 use driftsweep::notify::{self, Fact};
 use driftsweep::store::{Access, Mute};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::json;
 
-use super::memory::MemoryArgs;
-use super::when::{When, now_or};
+use super::decision::DecisionArgs;
+use super::when::When;
 
 #[derive(Args)]
 pub struct MuteArgs {
@@ -16,7 +16,7 @@ pub struct MuteArgs {
     #[arg(value_name = "MODEL")]
     model: String,
     #[command(flatten)]
-    memory: MemoryArgs,
+    decision: DecisionArgs,
     /// schedule, performance, drift or volume [default: all]
     #[arg(long, value_name = "NAME")]
     trigger: Option<Trigger>,
@@ -26,15 +26,6 @@ pub struct MuteArgs {
     /// For so long, for example 7d
     #[arg(long = "for", value_name = "DURATION", value_parser = length, conflicts_with = "until")]
     for_: Option<SignedDuration>,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
-    /// Who says so [default: $USER]
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
-    /// The time it is taken to be, as for tick [default: now]
-    #[arg(long, value_name = "TIME")]
-    now: Option<When>,
 }
 
 #[derive(Args)]
@@ -43,7 +34,7 @@ pub struct UnmuteArgs {
     #[arg(value_name = "MODEL")]
     model: String,
     #[command(flatten)]
-    memory: MemoryArgs,
+    decision: DecisionArgs,
     /// The trigger that was named when it was muted
     #[arg(long, value_name = "NAME")]
     trigger: Option<Trigger>,
@@ -54,9 +45,9 @@ fn length(text: &str) -> Result<SignedDuration, String> {
 }
 
 pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open(Access::Create)?;
+    let (fleet, mut store) = args.decision.memory.open(Access::Create)?;
     super::model_of(&fleet, &args.model)?;
-    let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
+    let (who, now) = args.decision.who_and_when(&fleet)?;
     let until = match (&args.until, args.for_) {
         (Some(until), _) => until.resolve("--until", &fleet.zone)?,
         (None, length) => now.checked_add(length.unwrap_or_default())?,
@@ -64,15 +55,12 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
     if until <= now {
         return Err(super::bad("--until", "has passed already"));
     }
-    if args.reason.trim().is_empty() {
-        return Err(super::bad("--reason", "must not be empty: it is kept in the audit"));
-    }
     let mute = Mute {
         model: args.model.clone(),
         trigger: args.trigger.map(Trigger::name).unwrap_or_default().into(),
         until,
-        reason: args.reason.clone(),
-        set_by: args.by.clone().or_else(|| super::variable("USER")).unwrap_or_else(|| "unknown".into()),
+        reason: args.decision.reason.clone(),
+        set_by: who,
         set_at: now,
     };
     store.transaction(|store| {
@@ -86,15 +74,15 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
 }
 
 pub fn lift(args: &UnmuteArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.memory.open(Access::Existing)?;
+    let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
+    let (who, now) = args.decision.who_and_when(&fleet)?;
     let trigger = args.trigger.map(Trigger::name).unwrap_or_default();
     let lifted = store.transaction(|store| {
         if !store.lift_mute(&args.model, trigger)? {
             return Ok(false);
         }
-        let who = super::variable("USER").unwrap_or_else(|| "unknown".into());
-        let body = json!({ "trigger": trigger });
-        let fact = Fact { at: Timestamp::now(), actor: &who, kind: "mute.lift", subject: &args.model, body };
+        let body = json!({ "trigger": trigger, "reason": args.decision.reason });
+        let fact = Fact { at: now, actor: &who, kind: "mute.lift", subject: &args.model, body };
         notify::record(&fleet, store, fact).map(|_| true)
     })?;
     if !lifted {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::TextFormat;
+use super::decision;
 use super::memory::MemoryArgs;
 
 #[derive(Args)]
@@ -92,8 +93,13 @@ fn page(found: Option<&(SweepStatus, Option<Acknowledged>)>, events: usize, jobs
     for (model, waits) in &status.waiting {
         page.line(format_args!("  waiting     {}: {}; tried again until {}", model, waits.reason, waits.until));
     }
-    for (what, found) in [("failed", &status.failures), ("schema", &status.schema), ("not judged", &status.not_judged)]
-    {
+    for (model, all) in &status.failures {
+        for fault in all {
+            let cause = fault.cause.name().replace('_', " ");
+            page.line(format_args!("  failed      {model}: {} ({cause})", fault.reason));
+        }
+    }
+    for (what, found) in [("schema", &status.schema), ("not judged", &status.not_judged)] {
         for (model, all) in found {
             for one in all {
                 page.line(format_args!("  {what:<11} {}: {}", model, one));
@@ -122,12 +128,8 @@ fn page(found: Option<&(SweepStatus, Option<Acknowledged>)>, events: usize, jobs
 
 fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open(Access::Existing)?;
-    let reason = args.reason.as_deref().unwrap_or_default().trim();
-    if reason.is_empty() {
-        return Err(super::bad("--reason", "must not be empty: it is kept in the audit"));
-    }
-    let by = args.by.clone().or_else(|| super::variable("USER"));
-    let by = by.ok_or_else(|| super::bad("--by", "must say who acknowledges: $USER is not set"))?;
+    let reason = decision::why(args.reason.as_deref().unwrap_or_default())?;
+    let by = decision::who(args.by.as_ref())?;
     let at = Timestamp::now();
     let seen = store.transaction(|store: &mut Store| {
         let Some((status, _)) = SweepStatus::load(store)? else { return Ok(None) };

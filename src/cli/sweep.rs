@@ -137,7 +137,7 @@ fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs
                 planned.model.clone(),
                 planned.window.clone(),
                 planned.segment.clone(),
-                planned.error.clone().unwrap_or(rows),
+                planned.error.as_ref().map_or(rows, |fault| fault.reason.clone()),
                 planned.features.to_string(),
                 size(planned.bytes),
                 format!("{after:.1} s"),

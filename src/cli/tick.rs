@@ -12,10 +12,11 @@ use driftsweep::output::Page;
 use driftsweep::scheduler::{self, Means, Passed, Trouble};
 use driftsweep::store::{Access, Firing, Store, Unreadable};
 use driftsweep::sweep::{Plan, Run, SweepReport};
-use driftsweep::tick::{self, Sweeper, Ticked};
+use driftsweep::tick::{self, Again, SweepStatus, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::decision;
 use super::memory::StoreArgs;
 use super::state::State;
 use super::when::When;
@@ -44,8 +45,14 @@ pub struct TickArgs {
     fail_on_event: bool,
     /// Judge this model again at the last sweep, because its data were corrected; may be given several times. The whole sweep
     /// is counted anew, so that its tests are judged together
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", requires = "reason")]
     again: Vec<String>,
+    /// With --again: why; it is kept in the audit
+    #[arg(long, value_name = "TEXT", requires = "again")]
+    reason: Option<String>,
+    /// With --again: who asks for it [default: $USER]
+    #[arg(long, value_name = "NAME", requires = "again")]
+    by: Option<String>,
     /// Say nothing if nothing was due and nothing was found; the exit code is the same
     #[arg(long, short)]
     quiet: bool,
@@ -74,17 +81,21 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     for model in &args.again {
         super::model_of(&fleet, model)?;
     }
+    // Who asks, and why, before anything is made.
+    let asked = match args.again.is_empty() {
+        true => None,
+        false => Some((decision::who(args.by.as_ref())?, decision::why(args.reason.as_deref().unwrap_or_default())?)),
+    };
     let access = if args.require_state { Access::Existing } else { Access::Create };
     let mut store = args.store.open(&args.fleet, &fleet, access)?;
     if args.require_state {
         store.must_know_fleet()?;
     }
     tick::claim(&fleet, &mut store, &args.fleet, args.moved, clock)?;
-    if !args.again.is_empty() {
-        let by = super::variable("USER").unwrap_or_else(|| "unknown".into());
-        tick::ask_again(&fleet, &mut store, &args.again, &by, now)?;
+    if let Some((by, reason)) = &asked {
+        tick::ask_again(&fleet, &mut store, Again { models: &args.again, by, reason }, now)?;
     }
-    let fleet = fleet.with_baselines(&store.set_baselines()?);
+    let fleet = fleet.with_baselines(&store.set_baselines()?, &args.store.folders.folder(&args.fleet).0);
     let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
     // Its state is locked: other ticks may sweep while this one waits for trainings.
@@ -151,10 +162,9 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
         .waiting
         .iter()
         .map(|(model, waits)| format!("model '{model}': {}; tried again until {}", waits.reason, waits.until));
-    let failures = status
-        .failures
-        .iter()
-        .flat_map(|(model, all)| all.iter().map(|failure| format!("model '{model}': {failure}")).collect::<Vec<_>>());
+    let failures = status.failures.iter().flat_map(|(model, all)| {
+        all.iter().map(|fault| format!("model '{model}': {}", fault.reason)).collect::<Vec<_>>()
+    });
     let all: Vec<String> = waiting.chain(failures).collect();
     all.iter().take(SHOWN).for_each(|line| warn!("{line}"));
     if all.len() > SHOWN {
@@ -283,7 +293,11 @@ fn say_troubles(done: &FollowUp) {
         warn!("model '{model}': run {run}: {reason}{again}");
     }
     for Unreadable { table, id, reason } in &done.passed.unreadable {
-        warn!("store: table {table}, row {id} cannot be read and is left out: {reason}");
+        let remedy = match *table {
+            "job" => format!("; `driftsweep jobs cancel {id}` closes it, with its event and its runs"),
+            _ => String::new(),
+        };
+        warn!("store: table {table}, row {id} cannot be read and is left out: {reason}{remedy}");
     }
     if let Some(reason) = &done.occupied {
         warn!("jobs are not looked after: {reason}");
@@ -354,7 +368,7 @@ fn summary(ticked: &Ticked, options: &Options) -> Page {
                 done.summary.models,
                 done.summary.features,
                 done.summary.drifted,
-                done.failures.len(),
+                ticked.status.as_ref().map_or(0, SweepStatus::failed),
             );
             if done.summary.not_judged > 0 {
                 line += &format!(", {} not judged", done.summary.not_judged);
@@ -369,18 +383,21 @@ fn summary(ticked: &Ticked, options: &Options) -> Page {
         let more = if ticked.caught_up.len() > SHOWN { ", …" } else { "" };
         page.line(format_args!("judged after waiting for data: {}{more}", names.join(", ")));
     }
-    if let Some(done) = &ticked.sweep {
-        for (model, reason) in done.not_judged.iter().take(SHOWN) {
-            page.line(format_args!("{model}: {reason}"));
-        }
-        if done.not_judged.len() > SHOWN {
-            page.line(format_args!(
-                "and {} more that are not judged; `driftsweep status` shows them",
-                done.not_judged.len() - SHOWN
-            ));
-        }
-    }
     let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
+    let not_judged: Vec<(&String, &String)> = ticked
+        .status
+        .iter()
+        .filter(|_| swept)
+        .flat_map(|status| &status.not_judged)
+        .flat_map(|(model, all)| all.iter().map(move |reason| (model, reason)))
+        .collect();
+    for (model, reason) in not_judged.iter().take(SHOWN) {
+        page.line(format_args!("{model}: {reason}"));
+    }
+    if not_judged.len() > SHOWN {
+        let more = not_judged.len() - SHOWN;
+        page.line(format_args!("and {more} more that are not judged; `driftsweep status` shows them"));
+    }
     for (model, warning) in ticked.status.iter().filter(|_| swept).flat_map(|status| &status.warnings) {
         page.line(format_args!("WARNING {model}: {warning}"));
     }

@@ -204,7 +204,10 @@ fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for (i, &at) in as_of.iter().enumerate() {
         let drifted = drifted[i] == Some(1.0);
-        let Some(as_of) = at.and_then(|at| Timestamp::from_microsecond(at as i64).ok()) else { continue };
+        let Some(as_of) = at.and_then(|at| Timestamp::from_microsecond(at as i64).ok()) else {
+            let reason = format!("row {i} has no time; it was not written by driftsweep, or changed since");
+            return Err(Error::UnreadableColumn { path: path.into(), column: "as_of".into(), reason });
+        };
         if wanted(&filter.model, &model[i])
             && wanted(&filter.feature, &feature[i])
             && (filter.metrics.is_empty() || metric[i].is_empty() || filter.metrics.contains(&metric[i]))

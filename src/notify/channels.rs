@@ -1,7 +1,5 @@
 //! The ways in which somebody is told: a file, an address, a letter, Kafka.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use serde_json::json;
 
 use super::text::Letter;
 use crate::address::said;
+use crate::atomic;
 use crate::fleet::{Channel, Email, Secret, Security, Source, Way};
 use crate::http::{Failure, Http, Request, SigningKey};
 
@@ -61,9 +60,7 @@ impl Sender for Lines<'_> {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(self.path).map_err(failed)?;
-        // One write a line: lines of several writers do not mix.
-        file.write_all(format!("{}\n", letter.event).as_bytes()).and_then(|()| file.sync_data()).map_err(failed)
+        atomic::append(self.path, format!("{}\n", letter.event).as_bytes()).map_err(failed)
     }
 }
 
@@ -265,7 +262,7 @@ mod kafka {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::time::Instant;
 

@@ -91,6 +91,8 @@ pub const KINDS: &[Kind] = &[
         })
     }),
     kind("data.late", Topic::Data, || found(Some("2026-11-26T10:00:00Z"))),
+    kind("data.baseline", Topic::Data, || found(None)),
+    kind("data.fleet_file", Topic::Data, || found(None)),
     kind("data.arrived", Topic::Data, || found(None)),
     kind("data.missing", Topic::Data, || found(None)),
     kind("data.unreadable", Topic::Data, || found(None)),
@@ -130,7 +132,7 @@ fn found(until: Option<&str>) -> Value {
         "as_of": "2026-11-26T02:00:00Z", "models": 1, "findings": [{ "model": "churn", "reason": reason }], "more": 0,
     });
     if let Some(until) = until {
-        body["until"] = until.into();
+        body["findings"][0]["until"] = until.into();
     }
     body
 }

@@ -28,6 +28,8 @@ const TEMPLATE: &str = "\
   'data.arrived': 'late data have come and were judged',
   'data.missing': 'data are missing; the sweep was judged without them',
   'data.unreadable': 'data cannot be read; the sweep was judged without them',
+  'data.baseline': 'the baseline cannot be used; drift is not judged',
+  'data.fleet_file': 'the fleet file has a mistake that its data show; drift is not judged',
   'data.schema': 'columns were added, went or changed their type',
   'data.labels': 'labels cannot be used; performance is not judged',
   'data.not_judged': 'nothing could be judged for a week or more',
@@ -74,10 +76,9 @@ training was called off: {{ f.reason }}. Spent: {{ f.spent }}
 {%- elif kind == 'store.create' -%}
 a new store was made. If the fleet has been swept before, its state was lost: events, jobs, mutes and the last sweeps are forgotten
 {%- elif kind in data -%}
-{{ data[kind] }} ({{ f.models }} {{ 'model' if f.models == 1 else 'models' }})\
-{% if f.until %}; tried again until {{ f.until }}{% endif %}
+{{ data[kind] }} ({{ f.models }} {{ 'model' if f.models == 1 else 'models' }})
 {%- for found in f.findings %}
-{{ found.model }}: {{ found.reason }}
+{{ found.model }}: {{ found.reason }}{% if found.until %}; tried again until {{ found.until }}{% endif %}
 {%- endfor %}
 {%- if f.more %}
 and {{ f.more }} more

@@ -26,6 +26,9 @@ pub struct Evaluation {
     pub model: String,
     /// The sweep.
     pub as_of: Timestamp,
+    /// The baseline that drift was judged by; absent from verdicts of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
     /// Triggers that are off.
     pub off: Given<Vec<Trigger>>,
     /// What it sees, says, and what comes true.

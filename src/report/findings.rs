@@ -157,6 +157,7 @@ mod tests {
             window: window.into(),
             segment: segment.into(),
             importance: 1.0,
+            cause: None,
             error: None,
             rows: Rows::default(),
             counts_hash: String::new(),

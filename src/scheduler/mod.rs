@@ -8,6 +8,7 @@
 
 mod amounts;
 mod answer;
+mod damaged;
 mod renew;
 mod watch;
 mod worth;
@@ -21,7 +22,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 pub use answer::{Answer, answer, cancel, statement};
-pub use renew::{Kept, Setting, has_baseline, in_use, keep, set};
+pub use damaged::{close_damaged, damage, runs_under_way};
+pub use renew::{Adopting, Kept, Setting, has_baseline, in_use, keep, set};
 pub use worth::reckon;
 
 use crate::error::{Error, Result};
@@ -139,7 +141,7 @@ fn take_further(
     pass.watch_new(&mut ledger)?;
     pass.warn(&ledger)?;
     (pass.step)("end");
-    pass.passed.unreadable = pass.store.unreadable();
+    pass.passed.unreadable = damaged::found(pass.store)?;
     Ok(pass.passed)
 }
 
@@ -297,7 +299,7 @@ impl Pass<'_> {
     fn start(&mut self, ledger: &mut Ledger) -> Result<()> {
         let limits = &self.fleet.governance.at_once;
         let mut slots = Slots::default();
-        for run in self.store.runs_under_way()? {
+        for run in runs_under_way(self.store, self.now)? {
             slots.take(&run.retrain);
         }
         let mut queued = self.store.jobs_in("queued")?;
@@ -432,10 +434,14 @@ struct When {
 pub fn ledger(fleet: &Fleet, store: &mut Store, now: Timestamp) -> Result<Ledger> {
     let mut ledger = Ledger::new(now, &fleet.zone);
     let (from, to) = ledger.span(&fleet.zone);
+    let looked_after = damaged::looked_after(store)?;
     for run in store.runs_between(from, to)? {
         match run.ended {
             Some((_, _, cost)) => ledger.spend(&run.model, &run.retrain.team, cost),
-            None => ledger.commit(&run.model, &run.retrain.team, run.committed),
+            None if damaged::counts(&run, &looked_after, now) => {
+                ledger.commit(&run.model, &run.retrain.team, run.committed);
+            }
+            None => {}
         }
     }
     Ok(ledger)

@@ -29,14 +29,30 @@ pub struct Kept {
     pub content_hash: Option<String>,
 }
 
+/// What a new baseline is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Adopting<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The baseline that it is compared with now, as it is opened.
+    pub former: &'a str,
+    /// What a relative path is relative to.
+    pub folder: &'a Path,
+    /// The folder of the fleet's state.
+    pub state: &'a Path,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// Checks a baseline for a model and keeps it in the state folder: a baseline file as it is, a snapshot frozen as
 /// `driftsweep baseline build --fleet` does. Used where it is: a baseline file in an object store, and a snapshot for a model
-/// whose convention needs the values. `folder` is what a relative path is relative to.
+/// whose convention needs the values.
 ///
 /// # Errors
-/// [`Error::BadValue`] for a model without baseline and for an empty path; what is wrong with the file or the snapshot;
-/// [`Error::Write`].
-pub fn keep(model: &Model, named: &str, folder: &Path, state: &Path, at: Timestamp) -> Result<Kept> {
+/// [`Error::BadValue`] for a model without baseline and for an empty path; what is wrong with the file or the snapshot, also
+/// where it lacks most of what the model compares; [`Error::Write`].
+pub fn keep(named: &str, adopting: Adopting<'_>) -> Result<Kept> {
+    let Adopting { model, former, folder, state, at } = adopting;
     has_baseline(model)?;
     if named.trim().is_empty() {
         return Err(Error::BadValue { what: "baseline".into(), reason: "the path is empty".into() });
@@ -50,42 +66,35 @@ pub fn keep(model: &Model, named: &str, folder: &Path, state: &Path, at: Timesta
         true => named.to_owned(),
         false => as_text(&absolute(&folder.join(named)))?,
     };
-    let kept_in = absolute(&state.join("baselines").join(baseline::file_name(&model.name)));
-    // Its path is kept as text, in the store.
-    as_text(&kept_in)?;
-    let kept = |hash: &str| kept_in.join(format!("{}.baseline", hash.get(..32).unwrap_or(hash)));
-    if Baseline::is_one(Path::new(&place)) {
-        let file = BaselineFile::open(Path::new(&place))?;
-        file.check_for(model)?;
-        let content_hash = Some(file.content_hash().to_owned());
-        if storage::is_remote(&place) {
-            return Ok(Kept { place, content_hash });
-        }
-        // The next training may write to the same path.
-        let copy = kept(file.content_hash());
-        storage::write(&copy, file.bytes())?;
-        return Ok(Kept { place: as_text(&copy)?, content_hash });
-    }
-    if model.options.convention.is_some_and(|rules| rules.convention.needs_values()) {
-        baseline::training_snapshot(&place)?;
+    let is_file = Baseline::is_one(Path::new(&place));
+    if !is_file && model.options.convention.is_some_and(|rules| rules.convention.needs_values()) {
+        let snapshot = baseline::training_snapshot(&place)?;
+        let columns: Vec<String> = snapshot.columns().iter().map(|column| column.name.clone()).collect();
+        baseline::check_features(model, &place, &columns, former)?;
         let content_hash = baseline::content_hash(&place);
         return Ok(Kept { place, content_hash });
     }
-    // Written beside, and named by its content once that is known. One that is left of a killed process is removed by a later
-    // writer in the folder.
-    let draft = kept(&format!(".driftsweep-draft-{}", std::process::id()));
-    Baseline::of_model(&CpuCounter, model, &place, at.to_string())?.write(&draft)?;
-    let file = BaselineFile::open(&draft);
-    let done = file.and_then(|file| {
-        file.check_for(model)?;
-        let whole = kept(file.content_hash());
-        std::fs::rename(&draft, &whole).map_err(|source| Error::Write { path: whole.clone(), source })?;
-        Ok(Kept { place: as_text(&whole)?, content_hash: Some(file.content_hash().to_owned()) })
-    });
-    if done.is_err() {
-        let _ = std::fs::remove_file(&draft);
+    let file = match is_file {
+        true => BaselineFile::open(Path::new(&place))?,
+        false => {
+            let frozen = Baseline::of_model(&CpuCounter, model, &place, at.to_string())?;
+            BaselineFile::of_bytes(Path::new(&place), frozen.encoded(Path::new(&place))?)?
+        }
+    };
+    file.check_for(model)?;
+    let columns: Vec<String> = file.features().map(|feature| feature.name().to_owned()).collect();
+    baseline::check_features(model, &place, &columns, former)?;
+    let content_hash = file.content_hash().to_owned();
+    if is_file && storage::is_remote(&place) {
+        return Ok(Kept { place, content_hash: Some(content_hash) });
     }
-    done
+    // The next training may write to the same path. The name says what it holds: a state folder may be moved.
+    let name = format!("{}.baseline", content_hash.get(..32).unwrap_or(&content_hash));
+    let copy = absolute(&state.join("baselines").join(baseline::file_name(&model.name)).join(name));
+    // Its path is kept as text, in the store.
+    let place = as_text(&copy)?;
+    storage::write(&copy, file.bytes())?;
+    Ok(Kept { place, content_hash: Some(content_hash) })
 }
 
 /// Refuses a model that is compared with its previous window: nothing could take the place of its baseline.
@@ -113,14 +122,14 @@ fn as_text(path: &Path) -> Result<String> {
     })
 }
 
-/// The place of the baseline that a model is compared with now.
+/// The baseline that a model is compared with now, as it is opened with this state folder.
 ///
 /// # Errors
 /// [`Error::Store`].
-pub fn in_use(fleet: &Fleet, store: &mut Store, model: &Model, at: Timestamp) -> Result<String> {
-    let last = store.baseline_entries(Some(&model.name))?.pop();
-    Ok(match last.filter(|last| model.is_compared_with(&last.setting())) {
-        Some(last) => last.place,
+pub fn in_use(fleet: &Fleet, store: &mut Store, model: &Model, state: &Path, at: Timestamp) -> Result<String> {
+    let last = store.baseline_entries(Some(&model.name))?.pop().map(|last| last.setting());
+    Ok(match last.filter(|last| model.is_compared_with(last)) {
+        Some(last) => last.place_in(state),
         None => fleet.own_baseline(model, at).expose().to_owned(),
     })
 }
@@ -134,7 +143,9 @@ pub struct Setting<'a> {
     pub place: &'a str,
     /// SHA-256 of what it holds, where that can be told.
     pub content_hash: Option<String>,
-    /// The same of the one before.
+    /// Where the one before is.
+    pub former: &'a str,
+    /// SHA-256 of what that holds.
     pub former_content_hash: Option<String>,
     /// The training that it comes from.
     pub job: Option<&'a str>,
@@ -151,8 +162,7 @@ pub struct Setting<'a> {
 /// # Errors
 /// [`Error::Store`].
 pub fn set(fleet: &Fleet, store: &mut Store, model: &Model, setting: Setting<'_>) -> Result<BaselineEntry> {
-    let Setting { kind, place, content_hash, former_content_hash, job, by, reason, at } = setting;
-    let former = in_use(fleet, store, model, at)?;
+    let Setting { kind, place, content_hash, former, former_content_hash, job, by, reason, at } = setting;
     let last = store.baseline_entries(Some(&model.name))?.pop();
     let entry = BaselineEntry {
         model: model.name.clone(),
@@ -168,7 +178,7 @@ pub fn set(fleet: &Fleet, store: &mut Store, model: &Model, setting: Setting<'_>
     let body = json!({
         "model": model.name,
         "number": entry.number,
-        "former": { "place": shown(&former), "content_hash": former_content_hash },
+        "former": { "place": shown(former), "content_hash": former_content_hash },
         "new": { "place": new, "content_hash": content_hash },
         "job": job,
         "reason": reason,
@@ -180,7 +190,7 @@ pub fn set(fleet: &Fleet, store: &mut Store, model: &Model, setting: Setting<'_>
 /// Uses the baseline that a training has named from now on.
 pub(super) fn after_training(fleet: &Fleet, store: &mut Store, job: &Job, step: &Step, now: Timestamp) -> Result<()> {
     let Step::Succeed {
-        baseline: Renewal::Set { named, content_hash, former_content_hash, .. },
+        baseline: Renewal::Set { named, content_hash, former, former_content_hash, .. },
         place: Some(place),
         ..
     } = step
@@ -192,6 +202,7 @@ pub(super) fn after_training(fleet: &Fleet, store: &mut Store, job: &Job, step: 
         kind: "baseline.set",
         place,
         content_hash: content_hash.clone(),
+        former,
         former_content_hash: former_content_hash.clone(),
         job: Some(&job.id),
         by: ITSELF,
@@ -226,13 +237,14 @@ impl Pass<'_> {
             Executor::Command(command) => command.folder.as_path(),
             Executor::Webhook(_) | Executor::Kubernetes(_) | Executor::Airflow(_) => fleet.folder.as_path(),
         };
-        let kept = catch_unwind(AssertUnwindSafe(|| keep(model, &named, folder, state, now)));
+        let former = in_use(fleet, self.store, model, state, now)?;
+        let adopting = Adopting { model, former: &former, folder, state, at: now };
+        let kept = catch_unwind(AssertUnwindSafe(|| keep(&named, adopting)));
         let kept = kept.unwrap_or_else(|_| {
             Err(Error::BadValue { what: shown(&named), reason: "this program failed on it".into() })
         });
         match kept {
             Ok(kept) => {
-                let former = in_use(fleet, self.store, model, now)?;
                 let renewal = Renewal::Set {
                     named: shown(&named),
                     place: shown(&kept.place),

@@ -262,6 +262,14 @@ impl Snapshot {
         self.chunks.iter().map(of).sum()
     }
 
+    /// Decodes a part of a column and forgets it: damage is found before anything depends on it.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`].
+    pub fn try_decoding(&self, column: &Column, chunk: usize) -> Result<()> {
+        self.decode(column, chunk, true).map(drop)
+    }
+
     /// Reads chunk `i` of a column, whatever its type, and checks its length against the file's metadata. Strings may
     /// come as `codes` with a dictionary. By such a column rows are chosen or joined, so every file must have it.
     fn read(&self, column: &Column, i: usize, codes: bool) -> Result<Arrays> {

@@ -84,6 +84,10 @@ impl Database {
             (place.to_owned(), None)
         } else {
             let path = PathBuf::from(place.strip_prefix("sqlite://").unwrap_or(place));
+            // Opening a pipe would wait for its other end.
+            if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+                return Err(failed("is not a regular file; name one".into()));
+            }
             if access != Access::Create && !path.exists() {
                 return Err(failed(format!("there is no store yet: {NO_TICK}")));
             }

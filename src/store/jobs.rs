@@ -149,6 +149,31 @@ impl Store {
         Ok(self.database.run(update.bind(from as i64).bind(json(&job.id, job)?))? == 1)
     }
 
+    /// Puts a job in the place of one whose row cannot be read, inside a transaction.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn replace_job(&mut self, job: &Job) -> Result<()> {
+        let sql = "UPDATE job SET state = $3, version = version + 1, body = $4 WHERE fleet = $1 AND id = $2";
+        let update = query(sql).bind(self.fleet.clone()).bind(job.id.clone()).bind(job.state.name());
+        self.database.run(update.bind(json(&job.id, job)?)).map(drop)
+    }
+
+    /// Notes jobs in a state that there is not for [`Self::unreadable`]: nothing else would find them.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn note_strange_jobs(&mut self) -> Result<()> {
+        let sql = "SELECT id, state FROM job WHERE fleet = $1 AND state NOT IN ('requested', 'costed', 'awaiting_approval', \
+                   'approved', 'queued', 'running', 'succeeded', 'failed', 'timed_out', 'cancelled', 'rejected', 'expired')";
+        let strange = self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
+            let reason = format!("there is no state '{}'", text(row, 1).escape_debug());
+            Ok(Unreadable { table: "job", id: text(row, 0), reason })
+        })?;
+        self.unreadable.extend(strange);
+        Ok(())
+    }
+
     /// The jobs in a state, oldest first.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::address::{Place, shown};
 use crate::baseline::{BYTES, Frozen, StoredFeature, not_categories};
 use crate::count::pair::{self, Snapped, Wanted};
 use crate::count::{Counter, Domain, Ecdf, KeySource, Tally};
-use crate::error::{Error, Result, Status};
+use crate::error::{Cause, Error, Result, Status};
 use crate::fleet::{Kind, Options, Thresholds};
 use crate::metric::bins;
 use crate::metric::convention::Figure;
@@ -86,7 +86,19 @@ impl<'a> BaselineFeature<'a> {
 /// Why a feature has no figures.
 struct Refusal {
     status: Status,
+    cause: Option<Cause>,
     detail: String,
+}
+
+impl Refusal {
+    fn new(status: Status, detail: String) -> Self {
+        Self { status, cause: status.cause(), detail }
+    }
+
+    /// For a reason that lies in the baseline.
+    fn of_baseline(self) -> Self {
+        Self { cause: self.cause.map(Cause::of_baseline), ..self }
+    }
 }
 
 /// Compares one feature; [`judge`] has yet to be called on the result. Whatever goes wrong becomes a status:
@@ -105,13 +117,14 @@ pub fn compare_feature<'a>(
     let attempted = catch_unwind(AssertUnwindSafe(|| attempt(counter, baseline, current, kind, options, pool)));
     let (kind, outcome) = attempted.unwrap_or_else(|_| {
         let detail = "driftsweep failed on this column; please report it, with the message on standard error".into();
-        (kind.unwrap_or(Kind::Numeric), Err(Refusal { status: Status::InternalError, detail }))
+        (kind.unwrap_or(Kind::Numeric), Err(Refusal::new(Status::InternalError, detail)))
     });
     match outcome {
         Ok(Ok(figures)) => Feature {
             name: baseline.name().into(),
             kind,
             status: if figures.constant { Status::Constant } else { Status::Ok },
+            cause: None,
             detail: lacking(baseline, current),
             baseline: figures.baseline,
             current: figures.current,
@@ -127,6 +140,7 @@ pub fn compare_feature<'a>(
                 name: baseline.name().into(),
                 kind,
                 status,
+                cause: None,
                 detail: Some("one side has nothing but missing values".into()),
                 baseline: figures::side(&ta, dtype_a),
                 current: figures::side(&tb, dtype_b),
@@ -162,7 +176,7 @@ fn lacking(baseline: BaselineFeature<'_>, current: &Snapshot) -> Option<String> 
 /// A feature whose turn had not come when the time was up.
 pub fn not_covered(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Option<Kind>) -> Feature {
     let detail = "not compared before the deadline; run the sweep again to go on".into();
-    refused(baseline, current, shown_kind(baseline, kind), Refusal { status: Status::NotCovered, detail })
+    refused(baseline, current, shown_kind(baseline, kind), Refusal::new(Status::NotCovered, detail))
 }
 
 fn refused(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Kind, refusal: Refusal) -> Feature {
@@ -173,6 +187,7 @@ fn refused(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Kind, refusa
         name: baseline.name().into(),
         kind,
         status: refusal.status,
+        cause: refusal.cause,
         detail: Some(refusal.detail),
         baseline: figures::side(&ta, baseline.dtype().name()),
         current: figures::side(&tb, current_type),
@@ -205,7 +220,7 @@ fn attempt<'a>(
     pool: &mut ColumnPool<'a>,
 ) -> (Kind, Outcome) {
     let shown = shown_kind(baseline, kind);
-    let refuse = |status, detail: String| (shown, Err(Refusal { status, detail }));
+    let refuse = |status, detail: String| (shown, Err(Refusal::new(status, detail)));
     let Some(column) = current.find(baseline.name()) else {
         let place = crate::address::shown(current.spec());
         return refuse(Status::MissingColumn, format!("{place}: no column '{}'", baseline.name()));
@@ -214,7 +229,7 @@ fn attempt<'a>(
     if let BaselineFeature::Frozen(feature) = baseline
         && let Some((status, detail)) = feature.refused()
     {
-        return refuse(status, detail.into());
+        return (shown, Err(Refusal::new(status, detail.into()).of_baseline()));
     }
     let (was, is) = (baseline.dtype(), &column.kind);
     let dtypes = || [was.name(), is.name()];
@@ -223,7 +238,7 @@ fn attempt<'a>(
         return match without_values(baseline, (current, column)) {
             Ok(Some((a, b))) => (shown, Ok(Err((Status::AllNull, a, b, dtypes())))),
             Ok(None) => refuse(Status::AllNull, "the baseline holds nothing but missing values".into()),
-            Err(error) => refuse(Status::Unreadable, error.to_string()),
+            Err(error) => (shown, Err(refusal(&error, baseline, current))),
         };
     }
     let asked = kind;
@@ -236,9 +251,9 @@ fn attempt<'a>(
             if let (None, BaselineFeature::Live(_, column), Ok(Ok(figures))) = (asked, baseline, &outcome)
                 && let Some(detail) = column.text_by_accident(figures.baseline.categories.unwrap_or_default() as usize)
             {
-                return refuse(Status::Unreadable, detail);
+                return (shown, Err(Refusal::new(Status::Unreadable, detail).of_baseline()));
             }
-            (kind, outcome.map_err(|error| refusal(&error, baseline)))
+            (kind, outcome.map_err(|error| refusal(&error, baseline, current)))
         }
         Plan::Refuse(status, detail) => {
             // Whatever type a writer gave to a column without values: it is the values that are missing.
@@ -330,14 +345,24 @@ fn without_values(
 }
 
 /// The status of a feature that could not be read.
-fn refusal(error: &Error, baseline: BaselineFeature<'_>) -> Refusal {
+fn refusal(error: &Error, baseline: BaselineFeature<'_>, current: &Snapshot) -> Refusal {
+    let of_baseline = match error {
+        Error::UnreadableColumn { path, .. } | Error::Unreadable { path, .. } => {
+            // A file may be on both sides.
+            baseline.is_in(path) && !current.sources().iter().any(|source| source.path == Path::new(&path.to_string()))
+        }
+        // The distribution of a baseline file is damaged, or was counted otherwise.
+        Error::Baseline { .. } | Error::BadValue { .. } => true,
+        _ => false,
+    };
     match error {
         // Where the baseline itself has such values they were never categories.
         Error::NotIntegers { path, value, .. } if baseline.is_in(path) => {
-            Refusal { status: Status::UnsupportedType, detail: not_categories(value) }
+            Refusal::new(Status::UnsupportedType, not_categories(value))
         }
-        Error::NotIntegers { .. } => Refusal { status: Status::TypeChanged, detail: error.to_string() },
-        _ => Refusal { status: Status::Unreadable, detail: error.to_string() },
+        Error::NotIntegers { .. } => Refusal::new(Status::TypeChanged, error.to_string()),
+        _ if of_baseline => Refusal::new(Status::Unreadable, error.to_string()).of_baseline(),
+        _ => Refusal::new(Status::Unreadable, error.to_string()),
     }
 }
 

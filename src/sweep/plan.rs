@@ -12,6 +12,7 @@ use super::schema::SchemaChange;
 use super::shard::{self, RankedModel, Shard, columns_of, groups};
 use crate::atomic::hex;
 use crate::count::Workload;
+use crate::error::Fault;
 use crate::fleet::Fleet;
 use crate::snapshot::ColumnType;
 
@@ -63,7 +64,7 @@ pub struct PlannedComparison {
     /// Columns that came, went, or have another type; said once, of the whole.
     pub schema: Vec<SchemaChange>,
     /// Why it cannot be compared.
-    pub error: Option<String>,
+    pub error: Option<Fault>,
 }
 
 impl<'a> Plan<'a> {
@@ -83,10 +84,10 @@ impl<'a> Plan<'a> {
         for models in &self.shards {
             let shard = Shard::open(models, self.as_of);
             hash.update(shard.fingerprint());
-            for reason in shard.tasks.iter().filter_map(|task| shard.sides(task).err()) {
-                hash.update((reason.len() as u64).to_le_bytes());
-                hash.update(&reason);
-                reasons.push(reason);
+            for fault in shard.tasks.iter().filter_map(|task| shard.sides(task).err()) {
+                hash.update((fault.reason.len() as u64).to_le_bytes());
+                hash.update(&fault.reason);
+                reasons.push(fault.reason);
             }
         }
         (hex(&hash.finalize()), reasons)

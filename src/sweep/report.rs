@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::judged::NotJudged;
 use super::schema::SchemaChange;
 use crate::count::{Counter, Usage};
-use crate::error::Status;
+use crate::error::{Cause, Fault, Status};
 use crate::metric::contingency::ChiSquare;
 use crate::metric::convention::{Convention, Figure};
 use crate::metric::ks::Method;
@@ -289,6 +289,9 @@ pub struct Feature {
     pub kind: Kind,
     /// Whether the figures mean what they say.
     pub status: Status,
+    /// What kept it from being compared, where something did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// What the status is about, where it is not `ok`; or what is to be known beside the figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -314,10 +317,19 @@ impl Feature {
         Self {
             name: change.column.clone(),
             status: Status::Added,
+            cause: None,
             detail: Some("only the current snapshot has this column".into()),
             current: Side { rows: rows.current, dtype, ..Side::default() },
             ..Self::failed(rows, String::new())
         }
+    }
+
+    /// What kept it from being compared although it should have been.
+    pub fn fault(&self) -> Option<Fault> {
+        let cause = self.cause.or(self.status.cause()).filter(|_| self.status.is_failure())?;
+        let detail = self.detail.as_deref().unwrap_or(self.status.name());
+        let reason = format!("column '{}': {detail}", self.name);
+        Some(Fault { column: Some(self.name.clone()), ..Fault::new(cause, reason) })
     }
 
     /// Stands for all features of a model that could not be compared; it has no name.
@@ -326,6 +338,7 @@ impl Feature {
             name: String::new(),
             kind: Kind::Numeric,
             status: Status::Unreadable,
+            cause: Some(Cause::Unreadable),
             detail: Some(reason),
             baseline: Side { rows: rows.baseline, ..Side::default() },
             current: Side { rows: rows.current, ..Side::default() },
@@ -491,6 +504,9 @@ pub struct ModelReport {
     /// Why there are no features, where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The cause of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// Rows of both sides.
     pub rows: Rows,
     /// SHA-256 over the hashes of its features.
@@ -505,4 +521,12 @@ pub struct ModelReport {
     pub not_judged: Option<NotJudged>,
     /// The features, in the baseline's order.
     pub features: Vec<Feature>,
+}
+
+impl ModelReport {
+    /// Why it could not be compared at all.
+    pub fn fault(&self) -> Option<Fault> {
+        let reason = self.error.clone()?;
+        Some(Fault::new(self.cause.unwrap_or(Cause::Unreadable), reason))
+    }
 }

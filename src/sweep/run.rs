@@ -16,10 +16,10 @@ use super::judged::{Compared, NotJudged};
 use super::plan::Plan;
 use super::pool::ColumnPool;
 use super::report::{Engine, Feature, ModelReport, NotCovered, SCHEMA_VERSION, Summary, SweepReport};
-use super::shard::{Item, RankedModel, Shard, columns_of, groups};
+use super::shard::{Item, RankedModel, Shard, columns_of, groups, has_nightly_baseline};
 use crate::atomic::hex;
 use crate::count::{Counter, with_threads};
-use crate::error::Status;
+use crate::error::{Cause, Status};
 use crate::fleet::{Kind, Model, Options};
 use crate::metric::fdr;
 
@@ -135,7 +135,12 @@ impl<'a> Run<'a> {
         for (shard, features) in wave.iter().zip(reports) {
             for (task, mut features) in shard.tasks.iter().zip(features) {
                 features.sort_unstable_by_key(|(at, _)| *at);
-                let features: Vec<Feature> = features.into_iter().map(|(_, feature)| feature).collect();
+                let mut features: Vec<Feature> = features.into_iter().map(|(_, feature)| feature).collect();
+                // A baseline that is written every night may be written again.
+                if has_nightly_baseline(task.model) {
+                    let of_baseline = features.iter_mut().filter(|feature| feature.cause == Some(Cause::Baseline));
+                    of_baseline.for_each(|feature| feature.cause = feature.status.cause());
+                }
                 let not_covered = features.iter().filter(|feature| feature.status == Status::NotCovered).count();
                 if not_covered > 0 {
                     found.not_covered.push(NotCovered {
@@ -147,12 +152,14 @@ impl<'a> Run<'a> {
                 }
                 let compared = if task.segment.is_empty() { Compared::Whole } else { Compared::Segment };
                 let min_rows = |name: &str| task.model.thresholds_of(name).min_rows;
+                let fault = shard.sides(task).err();
                 let report = ModelReport {
                     model: task.model.name.clone(),
                     window: task.window.name.clone(),
                     segment: task.segment.clone(),
                     importance: task.model.importance,
-                    error: shard.sides(task).err(),
+                    cause: fault.as_ref().map(|fault| fault.cause),
+                    error: fault.map(|fault| fault.reason),
                     rows: shard.rows(task),
                     counts_hash: counts_hash(features.iter()),
                     drifted: features.iter().filter(|feature| feature.verdict.drifted).count(),

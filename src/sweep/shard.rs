@@ -16,7 +16,7 @@ use crate::address::Place;
 use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::Workload;
-use crate::error::{Error, Result, closest, did_you_mean};
+use crate::error::{Cause, Error, Fault, Result, closest, did_you_mean};
 use crate::fleet::{Interval, Kind, Model, Window};
 use crate::snapshot::{Column, ColumnType, Condition, Slice, Snapshot, Test};
 
@@ -26,8 +26,8 @@ pub type RankedModel<'a> = (usize, &'a Model);
 /// The models of a shard with everything they read opened, each file once.
 pub struct Shard<'a> {
     /// Whole snapshots, then parts of them; or why they cannot be had.
-    snapshots: Vec<std::result::Result<Snapshot, String>>,
-    frozen: Vec<std::result::Result<BaselineFile, String>>,
+    snapshots: Vec<std::result::Result<Snapshot, Fault>>,
+    frozen: Vec<std::result::Result<BaselineFile, Fault>>,
     pub tasks: Vec<Task<'a>>,
 }
 
@@ -39,7 +39,7 @@ pub struct Task<'a> {
     pub window: &'a Window,
     pub segment: String,
     /// The two sides, or why there are none.
-    opened: std::result::Result<(BaselineAt, usize), String>,
+    opened: std::result::Result<(BaselineAt, usize), Fault>,
 }
 
 /// Where a shard has the baseline of a task.
@@ -94,7 +94,9 @@ impl<'a> Shard<'a> {
                     // A baseline without labels has none to compare.
                     _ if window.only.as_ref().is_some_and(|only| !shard.has(baseline, only)) => {}
                     (Err(reason), _) => shard.tasks.push(task(0, "", Err(reason.clone()))),
-                    (_, Err(reason)) => shard.tasks.push(task(0, "", Err(reason))),
+                    (_, Err(reason)) => {
+                        shard.tasks.push(task(0, "", Err(Fault::new(Cause::FleetFile, reason.clone()))));
+                    }
                     (Ok(segments), Ok([before, now])) => {
                         // A single column cannot be sliced by others.
                         let segments = if window.only.is_some() { &segments[..1] } else { segments };
@@ -125,19 +127,22 @@ impl<'a> Shard<'a> {
     }
 
     /// The segments of a model, first the whole.
-    fn segments(&self, model: &Model, baseline: BaselineAt) -> std::result::Result<Vec<(String, Slice)>, String> {
+    fn segments(&self, model: &Model, baseline: BaselineAt) -> std::result::Result<Vec<(String, Slice)>, Fault> {
         match baseline {
             BaselineAt::Snapshot(at) => match &self.snapshots[at] {
-                Ok(snapshot) => model.segments_in(snapshot).map_err(|e| e.to_string()),
+                Ok(snapshot) => model.segments_in(snapshot).map_err(|e| of_baseline(model, Fault::from(&e))),
                 Err(_) => Ok(vec![(String::new(), Slice::default())]),
             },
             BaselineAt::Frozen(at) => {
                 let frozen = self.frozen[at].as_ref().map_or(&[][..], |file| &file.header.segments);
                 if self.frozen[at].is_ok() && !model.has_segments(frozen.iter().map(|s| (&*s.name, &s.slice))) {
-                    return Err(format!(
-                        "{} was built with other segments than the fleet file has; build it again with \
-                         `driftsweep baseline build --fleet`",
-                        model.baseline
+                    return Err(Fault::new(
+                        Cause::Baseline,
+                        format!(
+                            "{} was built with other segments than the fleet file has; build it again with \
+                             `driftsweep baseline build --fleet`",
+                            model.baseline
+                        ),
                     ));
                 }
                 let frozen = frozen.iter().map(|segment| (segment.name.clone(), segment.slice.clone()));
@@ -166,8 +171,8 @@ impl<'a> Shard<'a> {
                 // One mistake must not cost the others.
                 Err(_) => {
                     let alone = |slice: &Slice| snapshot.sliced(std::slice::from_ref(slice));
-                    let one = |mut parts: Vec<Snapshot>| parts.pop().ok_or_else(|| "cannot be sliced".to_owned());
-                    slices.iter().map(|slice| alone(slice).map_err(|e| e.to_string()).and_then(one)).collect()
+                    let one = |mut parts: Vec<Snapshot>| parts.pop().ok_or_else(cannot_be_sliced);
+                    slices.iter().map(|slice| alone(slice).map_err(|e| Fault::from(&e)).and_then(one)).collect()
                 }
             },
             Err(reason) => slices.iter().map(|_| Err(reason.clone())).collect(),
@@ -176,11 +181,11 @@ impl<'a> Shard<'a> {
             parts.by_whole().into_par_iter().map(|(whole, slices)| (whole, cut((whole, slices)).into_iter())).collect();
         for (whole, _) in parts.0 {
             let part = made.get_mut(&whole).and_then(Iterator::next);
-            self.snapshots.push(part.unwrap_or_else(|| Err("cannot be sliced".into())));
+            self.snapshots.push(part.unwrap_or_else(|| Err(cannot_be_sliced())));
         }
     }
 
-    fn check(&self, task: &Task<'_>) -> std::result::Result<(), String> {
+    fn check(&self, task: &Task<'_>) -> std::result::Result<(), Fault> {
         let (baseline, current) = self.sides(task)?;
         check_model(task, baseline, current)
     }
@@ -189,14 +194,15 @@ impl<'a> Shard<'a> {
     ///
     /// # Errors
     /// Why it cannot be compared.
-    pub fn sides<'s>(&'s self, task: &'s Task<'_>) -> std::result::Result<(BaselineSide<'s>, &'s Snapshot), String> {
+    pub fn sides<'s>(&'s self, task: &'s Task<'_>) -> std::result::Result<(BaselineSide<'s>, &'s Snapshot), Fault> {
         let (baseline, current) = task.opened.clone()?;
         let baseline = match baseline {
             BaselineAt::Snapshot(at) => self.snapshots[at].as_ref().map(BaselineSide::Live),
             BaselineAt::Frozen(at) => self.frozen[at].as_ref().map(|file| BaselineSide::Frozen(file, &task.segment)),
         };
-        let baseline = baseline.map_err(|reason| format!("baseline: {reason}"))?;
-        let current = self.snapshots[current].as_ref().map_err(|reason| format!("current: {reason}"))?;
+        let of = |side: &str, fault: &Fault| Fault { reason: format!("{side}: {}", fault.reason), ..fault.clone() };
+        let baseline = baseline.map_err(|fault| of_baseline(task.model, of("baseline", fault)))?;
+        let current = self.snapshots[current].as_ref().map_err(|fault| of("current", fault))?;
         Ok((baseline, current))
     }
 
@@ -347,9 +353,30 @@ pub fn workload(baseline: BaselineFeature<'_>, current: &Snapshot) -> Workload {
 fn open_all<T: Send>(
     specs: &IndexSet<&str>,
     open: impl Fn(&str) -> Result<T> + Sync,
-) -> Vec<std::result::Result<T, String>> {
+) -> Vec<std::result::Result<T, Fault>> {
     let specs: Vec<&str> = specs.iter().copied().collect();
-    specs.into_par_iter().map(|spec| open(spec).map_err(|e| e.to_string())).collect()
+    specs.into_par_iter().map(|spec| open(spec).map_err(|e| Fault::from(&e))).collect()
+}
+
+fn cannot_be_sliced() -> Fault {
+    Fault::new(Cause::Internal, "cannot be sliced")
+}
+
+/// Whether the baseline of a model is data of the night like those that are compared with it: the window before, or a path
+/// that names the day. Such a baseline may be late.
+pub(super) fn has_nightly_baseline(model: &Model) -> bool {
+    let is_file = |place: &Place| Baseline::is_one(Path::new(place.expose()));
+    // A baseline that was set in place of the fleet file's is written once.
+    let is_declared = is_file(&model.declared_baseline) == is_file(&model.baseline);
+    model.previous || (is_declared && model.declared_baseline.expose().contains("{day"))
+}
+
+/// A fault of the baseline of a model.
+fn of_baseline(model: &Model, fault: Fault) -> Fault {
+    match has_nightly_baseline(model) {
+        true => fault,
+        false => Fault { cause: fault.cause.of_baseline(), ..fault },
+    }
 }
 
 /// Parts of snapshots that are wanted: of which whole, and which rows.
@@ -410,13 +437,16 @@ fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::R
 ///
 /// # Errors
 /// The reason: other bins than the baseline's, an empty side, a name that no column has, nothing left to compare.
-fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) -> std::result::Result<(), String> {
+fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) -> std::result::Result<(), Fault> {
     let model = task.model;
-    check_frozen(model.baseline.expose(), baseline, &model.options).map_err(|e| e.to_string())?;
-    for (what, rows) in [(model.baseline.expose(), baseline.rows()), (current.spec(), current.rows())] {
+    let baseline_place = model.baseline.expose();
+    check_frozen(baseline_place, baseline, &model.options).map_err(|e| Fault::new(Cause::Baseline, e.to_string()))?;
+    let sides = [(baseline_place, baseline.rows(), true), (current.spec(), current.rows(), false)];
+    for (what, rows, is_baseline) in sides {
         // A segment may well be empty on a night, and so may the labels.
         if rows == 0 && task.segment.is_empty() && task.window.only.is_none() {
-            return Err(Error::NoRows { path: what.into() }.to_string());
+            let fault = Fault::from(&Error::NoRows { path: what.into() });
+            return Err(if is_baseline { of_baseline(model, fault) } else { fault });
         }
     }
     let features = baseline.features();
@@ -444,10 +474,11 @@ fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) 
             .collect();
         let more = unknown.len().saturating_sub(MOST);
         let more = if more > 0 { format!("; and {more} more names") } else { String::new() };
-        return Err(told.join("; ") + &more);
+        return Err(Fault::new(Cause::FleetFile, told.join("; ") + &more));
     }
     if !names.iter().any(|name| model.kind_in(task.window, name).is_some()) {
-        return Err("no feature is left to compare; look at `features` and `exclude`".into());
+        let reason = "no feature is left to compare; look at `features` and `exclude`";
+        return Err(Fault::new(Cause::FleetFile, reason));
     }
     Ok(())
 }

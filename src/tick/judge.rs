@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::atomic::hex;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::fleet::{Fleet, Model, Trigger};
 use crate::labels::{self, Question};
 use crate::metric::performance::{Measured, Quality};
@@ -24,6 +24,8 @@ pub const LOOKED_BACK: usize = 100;
 pub struct Judged {
     /// The figures of all triggers.
     pub evaluation: Evaluation,
+    /// Why labels could not be used, where that is so.
+    pub labels_fault: Option<Fault>,
     /// Hash of the counts they come from; empty if there were none.
     pub data_hash: String,
 }
@@ -80,16 +82,18 @@ pub fn evaluate(
         let drift = drift::judge(model, reports, sweeps.len(), &|place| {
             places.get(&place.map(store::key)).copied().unwrap_or(0)
         });
-        let (judged, labels_error) = match judge_labels(model, known.get(&model.name), as_of) {
+        let (judged, labels_fault) = match judge_labels(model, known.get(&model.name), as_of) {
             Ok(judged) => (judged, None),
-            Err(error) => (None, Some(error.to_string())),
+            Err(error) => (None, Some(Fault { labels: true, ..Fault::from(&error) })),
         };
         let (performance, volume, labels) =
             judged.map_or((None, None, None), |(p, volume, labels)| (Some(p), Some(volume), Some(labels)));
         let off = model.triggers.off.clone();
+        let baseline = (!model.previous).then(|| model.baseline.to_string());
+        let labels_error = labels_fault.as_ref().map(|fault| fault.reason.clone());
         let model = model.name.clone();
-        let evaluation = Evaluation { model, as_of, off, drift, performance, volume, labels, labels_error };
-        Judged { evaluation, data_hash: data }
+        let evaluation = Evaluation { model, as_of, baseline, off, drift, performance, volume, labels, labels_error };
+        Judged { evaluation, labels_fault, data_hash: data }
     };
     Ok(fleet.models.par_iter().filter(|model| wanted(&model.name)).map(evaluate).collect())
 }
@@ -155,6 +159,9 @@ pub fn details(trigger: Trigger, evaluation: &Evaluation, report: &SweepReport) 
     };
     let mut value = value.map_err(|e| Error::BadValue { what: "event".into(), reason: e.to_string() })?;
     value["sweep"] = json!({ "id": report.id, "counts_hash": report.counts_hash });
+    if let (Trigger::Drift, Some(baseline)) = (trigger, &evaluation.baseline) {
+        value["baseline"] = json!(baseline);
+    }
     Ok(value)
 }
 

@@ -3,67 +3,67 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use indexmap::IndexSet;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
 use super::{Pass, SweepStatus};
-use crate::error::{Result, Status, is_of_missing_data};
+use crate::error::{Fault, Result, Status};
 use crate::fleet::{Fleet, Model};
 use crate::store::Waiting;
 use crate::sweep::{ModelReport, Plan, SweepReport};
 
-/// What is wrong with the input of a model, and may yet come right.
+/// What is wrong with what a model is compared from; at least one of the two.
+#[derive(Clone, Debug, Default)]
 pub struct Input {
-    /// In words.
-    pub reason: String,
-    /// Whether it is not there at all.
-    pub missing: bool,
+    /// What may pass when the data of the night have come in whole: a model waits for that.
+    pub late: Option<Fault>,
+    /// What nobody needs to wait for: a mistake in the fleet file, a baseline that cannot be used.
+    pub wrong: Option<Fault>,
 }
 
 impl Input {
-    /// The note of a model that waits. `files` is the hash of its files at the last try.
-    pub fn waits(&self, model: &str, as_of: Timestamp, span: (Timestamp, Timestamp), files: String) -> Waiting {
-        let (since, until) = span;
-        Waiting { model: model.to_owned(), as_of, since, until, input: files, reason: self.reason.clone() }
-    }
-
-    /// Hash of the model's files after a sweep has read them. Empty if they may have changed since: another try is then
-    /// worth it.
-    pub fn files(&self, fleet: &Fleet, model: &str, as_of: Timestamp) -> String {
-        let Some(model) = fleet.models.iter().find(|known| known.name == model) else { return String::new() };
-        let (files, errors) = files(fleet, model, as_of);
-        if errors.contains(&self.reason) { files } else { String::new() }
+    fn add(&mut self, fault: Fault) {
+        let place = if fault.cause.may_pass() { &mut self.late } else { &mut self.wrong };
+        place.get_or_insert(fault);
     }
 }
 
-/// The models of a report whose input is missing or unreadable.
+/// The note of a model that waits for its data. `files` is the hash of its files at the last try.
+pub fn waits(late: &Fault, model: &str, as_of: Timestamp, span: (Timestamp, Timestamp), files: String) -> Waiting {
+    let (since, until) = span;
+    Waiting { model: model.to_owned(), as_of, since, until, input: files, reason: late.reason.clone() }
+}
+
+/// Hash of a model's files after a sweep has read them. Empty if they may have changed since: another try is then worth it.
+pub fn files_read(late: &Fault, fleet: &Fleet, model: &str, as_of: Timestamp) -> String {
+    let Some(model) = fleet.models.iter().find(|known| known.name == model) else { return String::new() };
+    let (files, errors) = files(fleet, model, as_of);
+    if errors.contains(&late.reason) { files } else { String::new() }
+}
+
+/// The models of a report of which something could not be read, or not be compared as the fleet file says.
 pub fn inputs(fleet: &Fleet, report: &SweepReport) -> BTreeMap<String, Input> {
     let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<String, Input> = BTreeMap::new();
     for report in &report.models {
         let Some(&model) = models.get(&*report.model) else { continue };
-        if !is_of_labels(model, report)
-            && let Some(reason) = problem(report)
-        {
-            let missing = is_of_missing_data(&reason);
-            found.entry(model.name.clone()).or_insert(Input { reason, missing });
+        // Labels are often late by nature: nobody waits for them.
+        if is_of_labels(model, report) {
+            continue;
+        }
+        // A column that is gone or has changed its type is a change of the schema, which is told of as such.
+        let unreadable = report.features.iter().filter(|feature| feature.status == Status::Unreadable);
+        for fault in report.fault().into_iter().chain(unreadable.filter_map(|feature| feature.fault())) {
+            found.entry(model.name.clone()).or_default().add(fault);
         }
     }
     found
 }
 
-/// Whether a report is about labels only. Labels are often late by nature: nobody waits for them.
+/// Whether a report is about labels only.
 fn is_of_labels(model: &Model, report: &ModelReport) -> bool {
     model.windows.iter().any(|window| window.name == report.window && window.only.is_some())
-}
-
-/// Why a comparison, or a column of it, cannot be read.
-fn problem(report: &ModelReport) -> Option<String> {
-    let column = || {
-        let feature = report.features.iter().find(|feature| feature.status == Status::Unreadable)?;
-        Some(format!("column '{}': {}", feature.name, feature.detail.as_deref().unwrap_or("unreadable")))
-    };
-    report.error.clone().or_else(column)
 }
 
 /// Hash of the files that a model reads, as they are now, and why some of them cannot be opened.
@@ -72,15 +72,11 @@ fn files(fleet: &Fleet, model: &Model, as_of: Timestamp) -> (String, Vec<String>
     Plan::new(&alone, as_of).fingerprint()
 }
 
-/// What of a model could not be compared.
-pub fn failures(reports: &[&ModelReport]) -> Vec<String> {
-    let whole = reports.iter().filter_map(|report| report.error.clone());
-    let columns = reports.iter().flat_map(|report| &report.features).filter(|feature| feature.status.is_failure());
-    let columns = columns.map(|feature| {
-        let detail = feature.detail.as_deref().unwrap_or(feature.status.name());
-        format!("column '{}': {detail}", feature.name)
-    });
-    whole.chain(columns).collect()
+/// What of a model could not be compared; the same of several windows or segments once.
+pub fn failures(reports: &[&ModelReport]) -> Vec<Fault> {
+    let whole = reports.iter().filter_map(|report| report.fault());
+    let columns = reports.iter().flat_map(|report| &report.features).filter_map(|feature| feature.fault());
+    whole.chain(columns).collect::<IndexSet<Fault>>().into_iter().collect()
 }
 
 impl Pass<'_> {
@@ -123,12 +119,12 @@ impl Pass<'_> {
         let mut waits = Vec::new();
         let mut judged: Vec<&str> = Vec::new();
         for waiting in noted.iter().filter(|waiting| models.contains_key(&*waiting.model)) {
-            match inputs.get(&waiting.model) {
+            match inputs.get(&waiting.model).and_then(|input| input.late.as_ref()) {
                 // Before a later sweep it is judged with what there is: two sweeps would undo each other's journal.
                 _ if not_covered(&waiting.model) && !is_last => {}
-                Some(input) if !is_last && now < waiting.until => {
+                Some(late) if !is_last && now < waiting.until => {
                     let files = now_there.get(&*waiting.model).cloned().unwrap_or_default();
-                    waits.push(input.waits(&waiting.model, as_of, (waiting.since, waiting.until), files));
+                    waits.push(self::waits(late, &waiting.model, as_of, (waiting.since, waiting.until), files));
                 }
                 _ => judged.push(&waiting.model),
             }

@@ -80,7 +80,7 @@ pub struct Ticked {
     pub ahead: Option<Timestamp>,
 }
 
-/// A sweep and how it went.
+/// A sweep that this tick ran; what it found of each model is in its status.
 #[derive(Debug, Serialize)]
 pub struct SweepDone {
     /// The time it counts as.
@@ -91,10 +91,6 @@ pub struct SweepDone {
     pub summary: Summary,
     /// Whether the turn of every model came before the deadline.
     pub complete: bool,
-    /// Models that could not be compared, or whose labels could not be read, with the reason.
-    pub failures: Vec<(String, String)>,
-    /// Models of which something could be read and not be judged, with the reason.
-    pub not_judged: Vec<(String, String)>,
 }
 
 /// How far back the first sweep of a fleet may have been due.
@@ -247,25 +243,46 @@ fn ids(events: &[Value]) -> impl Iterator<Item = String> {
     events.iter().filter_map(|event| event["id"].as_str().map(str::to_owned))
 }
 
-/// Asks for models to be judged again at the last sweep, because their data were corrected: the next tick does it.
+/// A request of a person to judge models again.
+#[derive(Clone, Copy, Debug)]
+pub struct Again<'a> {
+    /// The models.
+    pub models: &'a [String],
+    /// Who asks.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// Asks for models to be judged again at the last sweep, because their data were corrected: the next tick does it. A tick
+/// that is under way would end their waiting without having seen the corrected data, so nobody may be at it.
 ///
 /// # Errors
-/// [`Error::BadValue`] before the first sweep; [`Error::Store`].
-pub fn ask_again(fleet: &Fleet, store: &mut Store, models: &[String], by: &str, now: Timestamp) -> Result<()> {
-    let Some(as_of) = store.last_sweeps(1)?.first().copied() else {
-        return Err(Error::BadValue { what: "--again".into(), reason: "no sweep has been run yet".into() });
-    };
-    store.transaction(|store| {
+/// [`Error::Occupied`] if another process is at it; [`Error::BadValue`] before the first sweep; [`Error::Store`].
+pub fn ask_again(fleet: &Fleet, store: &mut Store, again: Again<'_>, now: Timestamp) -> Result<()> {
+    let Again { models, by, reason } = again;
+    let note = |store: &mut Store| {
+        let Some(as_of) = store.last_sweeps(1)?.first().copied() else {
+            return Err(Error::BadValue { what: "--again".into(), reason: "no sweep has been run yet".into() });
+        };
         for model in models {
             store.forget_conclusions(model, as_of)?;
-            let reason = format!("asked for again by {by}");
+            let asked = format!("asked for again by {by}: {reason}");
             let (model, input) = (model.clone(), String::new());
-            store.set_waiting(&Waiting { model: model.clone(), as_of, since: now, until: now, input, reason })?;
-            let body = json!({ "model": model, "as_of": as_of });
+            store.set_waiting(&Waiting {
+                model: model.clone(),
+                as_of,
+                since: now,
+                until: now,
+                input,
+                reason: asked,
+            })?;
+            let body = json!({ "model": model, "as_of": as_of, "reason": reason });
             notify::record(fleet, store, Fact { at: now, actor: by, kind: "sweep.again", subject: &model, body })?;
         }
         Ok(())
-    })
+    };
+    store.alone("tick", |store| store.transaction(note))
 }
 
 /// The path of a file with its folder as it is on the disk. The file itself may be a link that is renewed, as Kubernetes does.

@@ -11,8 +11,8 @@ use super::judge::{self, Judged, LOOKED_BACK};
 use super::late::{self, Input};
 use super::status::SweepStatus;
 use super::{Pass, SweepDone, Waits, by_name, ids};
-use crate::error::{Error, Result};
-use crate::fleet::{Fleet, Model};
+use crate::error::{Cause, Error, Fault, Result};
+use crate::fleet::{Fleet, Model, Trigger};
 use crate::notify::{self, Fact};
 use crate::policy::performance::Standing;
 use crate::store::{Hit, ITSELF, Store, Verdict, Waiting};
@@ -43,17 +43,17 @@ impl Pass<'_> {
         let noted: HashMap<String, Waiting> = self.store.waiting()?.into_iter().map(|w| (w.model.clone(), w)).collect();
         let inputs = late::inputs(self.fleet, &report);
         let mut late = Vec::new();
-        for (model, input) in &inputs {
+        for (model, fault) in inputs.iter().filter_map(|(model, input)| Some((model, input.late.as_ref()?))) {
             let since = noted.get(model).filter(|noted| noted.as_of == as_of).map_or(self.now, |noted| noted.since);
             let until = since.checked_add(self.fleet.wait_for_data).unwrap_or(Timestamp::MAX);
             if self.now < until && judge.remove(model) {
-                late.push((model, input, (since, until)));
+                late.push((model, fault, (since, until)));
             }
         }
         let fleet = self.fleet;
-        let waits = late
-            .into_par_iter()
-            .map(|(model, input, span)| input.waits(model, as_of, span, input.files(fleet, model, as_of)));
+        let waits = late.into_par_iter().map(|(model, fault, span)| {
+            late::waits(fault, model, as_of, span, late::files_read(fault, fleet, model, as_of))
+        });
         let waits = waits.collect();
         let done = self.conclude(&report, as_of, &judge, (waits, inputs), complete)?;
         self.ticked.sweep = Some(done);
@@ -83,26 +83,32 @@ impl Pass<'_> {
         let before = SweepStatus::load(self.store)?.map(|(status, _)| status);
         let (this, known, ticked) = (self.fleet, &self.known, &mut self.ticked);
         let opened = ticked.events.len();
-        let status = self.store.transaction(|store| {
+        self.store.transaction(|store| {
             let same = before.clone().filter(|before| before.as_of == as_of);
             let mut status = same.unwrap_or_else(|| SweepStatus::begin(as_of, report, before.as_ref()));
             status.total(report);
             let mut told = Told::new(this, as_of);
             let mut standings = Standings::load(this, store)?;
+            // Another process may have set some while this one was sweeping.
+            let set = store.set_baselines()?;
             let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
             let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
             report.models.iter().for_each(|report| reports.entry(&report.model).or_default().push(report));
             for waiting in &waits {
                 let former = status.take(&waiting.model);
-                let waits = Waits { until: waiting.until, reason: waiting.reason.clone() };
+                let Some(Input { late: Some(late), wrong }) = inputs.get(&waiting.model) else { continue };
                 // An earlier try was told of then.
-                let is_known = former.is_known_but_for_days(&waiting.model, &waiting.reason);
-                if former.waiting.is_empty() && !is_known {
-                    told.add("data.late", &waiting.model, &waiting.reason);
+                if former.waiting.is_empty() && !former.is_known(&waiting.model, late) {
+                    told.add_late(&waiting.model, &waiting.reason, waiting.until);
+                }
+                // What is wrong beside that does not change by waiting.
+                if let Some(wrong) = wrong {
+                    told.add_new(&former, &waiting.model, wrong);
+                    status.failures.insert(waiting.model.clone(), vec![wrong.clone()]);
                 }
                 // It is not judged yet.
                 status.former.extend(former.former);
-                told.until = Some(waiting.until);
+                let waits = Waits { until: waiting.until, cause: late.cause, reason: waiting.reason.clone() };
                 status.waiting.insert(waiting.model.clone(), waits);
                 store.set_waiting(waiting)?;
             }
@@ -114,9 +120,9 @@ impl Pass<'_> {
                 store.end_waiting(&model.name, as_of)?;
                 write(store, judged)?;
                 match inputs.get(&model.name) {
-                    Some(Input { reason, .. }) if former.is_known_but_for_days(&model.name, reason) => {}
-                    Some(Input { reason, missing: true, .. }) => told.add("data.missing", &model.name, reason),
-                    Some(Input { reason, .. }) => told.add("data.unreadable", &model.name, reason),
+                    Some(Input { late, wrong }) => {
+                        late.iter().chain(wrong).for_each(|fault| told.add_new(&former, &model.name, fault));
+                    }
                     None if !former.waiting.is_empty() => told.add("data.arrived", &model.name, "judged now"),
                     None => {}
                 }
@@ -128,14 +134,27 @@ impl Pass<'_> {
                     let since =
                         known.judged.unwrap_or(known.first_seen).max(known.told_not_judged.unwrap_or(Timestamp::MIN));
                     if as_of.duration_since(since) >= NOT_JUDGED_FOR {
-                        let reason = status.not_judged.get(&model.name).or(status.failures.get(&model.name));
-                        let reason = reason.and_then(|all| all.first()).map_or("no column was judged", String::as_str);
+                        let reason = status.not_judged.get(&model.name).and_then(|all| all.first());
+                        let failure = status.failures.get(&model.name).and_then(|all| all.first());
+                        let reason = reason.or(failure.map(|fault| &fault.reason));
+                        let reason = reason.map_or("no column was judged", String::as_str);
                         told.add("data.not_judged", &model.name, reason);
                         store.set_told_not_judged(&model.name, as_of)?;
                     }
                 }
                 warn(this, store, &mut status, judged, known.and_then(|known| known.warned))?;
+                let replaced = this.replaced_baseline(model, set.get(&model.name), as_of);
                 for (trigger, reason) in evaluation.fired() {
+                    // A training or a person has answered the drift already: the next sweep judges by the new baseline.
+                    if let (Trigger::Drift, Some(newer)) = (trigger, &replaced) {
+                        let used = evaluation.baseline.as_deref().unwrap_or_default();
+                        let note = format!(
+                            "no event for drift ({reason}): it was judged by the baseline {used}, and {newer} was set in its \
+                             place during the sweep; the next sweep judges by that"
+                        );
+                        status.not_judged.entry(model.name.clone()).or_default().push(note);
+                        continue;
+                    }
                     let details = judge::details(trigger, evaluation, report)?;
                     let fired = Fired { model, trigger, due: as_of, at: as_of, reason, details };
                     fired.write(this, store, &mut standings, ticked)?;
@@ -151,15 +170,9 @@ impl Pass<'_> {
             if before.as_ref().is_none_or(|before| before.as_of <= as_of) {
                 status.save(store)?;
             }
-            Ok(status)
+            Ok(())
         })?;
-        let flat = |found: &BTreeMap<String, Vec<String>>| {
-            found.iter().flat_map(|(model, all)| all.iter().map(|one| (model.clone(), one.clone()))).collect()
-        };
-        let mut failures: Vec<(String, String)> = flat(&status.failures);
-        failures.extend(status.waiting.iter().map(|(model, waits)| (model.clone(), waits.reason.clone())));
-        let not_judged = flat(&status.not_judged);
-        Ok(SweepDone { as_of, id: report.id.clone(), summary: report.summary, complete, failures, not_judged })
+        Ok(SweepDone { as_of, id: report.id.clone(), summary: report.summary, complete })
     }
 }
 
@@ -203,16 +216,16 @@ fn find(
     let evaluation = &judged.evaluation;
     let model = &evaluation.model;
     let mut failures = late::failures(reports);
-    if let Some(error) = &evaluation.labels_error {
-        if !former.is_known(model, error) {
-            told.add("data.labels", model, error);
+    if let Some(fault) = &judged.labels_fault {
+        if !former.is_known(model, fault) {
+            told.add("data.labels", model, &fault.reason);
         }
-        failures.push(error.clone());
+        failures.push(fault.clone());
     }
     let schema = reports.iter().flat_map(|report| &report.schema);
     let schema: Vec<String> =
         schema.map(|change| format!("column '{}': {}", change.column, change.change.name())).collect();
-    let new_changes = schema.iter().filter(|change| !former.is_known(model, change));
+    let new_changes = schema.iter().filter(|change| !former.is_known_change(model, change));
     new_changes.for_each(|change| told.add("data.schema", model, change));
     let drift = (evaluation.drift.judged() == 0 && failures.is_empty())
         .then(|| reports.iter().find_map(|report| report.why_not_judged()))
@@ -220,9 +233,10 @@ fn find(
     let drift = drift.map(|reason| format!("drift is not judged: {reason}"));
     let performance = evaluation.not_judged().map(|reason| format!("performance is not judged: {reason}"));
     let not_judged: Vec<String> = drift.into_iter().chain(performance).collect();
-    for (all, found) in
-        [(&mut status.failures, failures), (&mut status.schema, schema), (&mut status.not_judged, not_judged)]
-    {
+    if !failures.is_empty() {
+        status.failures.insert(model.clone(), failures);
+    }
+    for (all, found) in [(&mut status.schema, schema), (&mut status.not_judged, not_judged)] {
         if !found.is_empty() {
             all.insert(model.clone(), found);
         }
@@ -270,36 +284,67 @@ fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
+/// Something that people are told of the data of a model.
+struct Finding {
+    model: String,
+    reason: String,
+    /// Until when data that are late are tried again.
+    until: Option<Timestamp>,
+}
+
 /// What people are told of the data of a sweep: one message a kind, however many models it is about.
 struct Told<'a> {
     fleet: &'a Fleet,
     as_of: Timestamp,
-    found: BTreeMap<&'static str, Vec<(String, String)>>,
-    until: Option<Timestamp>,
+    found: BTreeMap<&'static str, Vec<Finding>>,
 }
 
 impl<'a> Told<'a> {
     fn new(fleet: &'a Fleet, as_of: Timestamp) -> Self {
-        Self { fleet, as_of, found: BTreeMap::new(), until: None }
+        Self { fleet, as_of, found: BTreeMap::new() }
     }
 
     fn add(&mut self, kind: &'static str, model: &str, reason: &str) {
-        self.found.entry(kind).or_default().push((model.to_owned(), reason.to_owned()));
+        let finding = Finding { model: model.to_owned(), reason: reason.to_owned(), until: None };
+        self.found.entry(kind).or_default().push(finding);
+    }
+
+    fn add_late(&mut self, model: &str, reason: &str, until: Timestamp) {
+        let finding = Finding { model: model.to_owned(), reason: reason.to_owned(), until: Some(until) };
+        self.found.entry("data.late").or_default().push(finding);
+    }
+
+    /// Adds why a model could not be compared, by its cause, unless that is known.
+    fn add_new(&mut self, former: &SweepStatus, model: &str, fault: &Fault) {
+        if former.is_known(model, fault) {
+            return;
+        }
+        let kind = match fault.cause {
+            Cause::Missing => "data.missing",
+            Cause::Unreadable | Cause::Internal => "data.unreadable",
+            Cause::Schema => "data.schema",
+            Cause::Baseline => "data.baseline",
+            Cause::FleetFile => "data.fleet_file",
+        };
+        self.add(kind, model, &fault.reason);
     }
 
     /// Writes the messages, inside a transaction.
     fn record(self, store: &mut Store) -> Result<()> {
         for (kind, found) in &self.found {
-            let findings: Vec<_> =
-                found.iter().take(LISTED).map(|(model, reason)| json!({ "model": model, "reason": reason })).collect();
-            let mut models: Vec<&str> = found.iter().map(|(model, _)| model.as_str()).collect();
+            let finding = |finding: &Finding| {
+                let mut told = json!({ "model": finding.model, "reason": finding.reason });
+                if let Some(until) = finding.until {
+                    told["until"] = json!(until);
+                }
+                told
+            };
+            let findings: Vec<_> = found.iter().take(LISTED).map(finding).collect();
+            let mut models: Vec<&str> = found.iter().map(|finding| finding.model.as_str()).collect();
             models.dedup();
-            let mut body = json!({
+            let body = json!({
                 "as_of": self.as_of, "models": models.len(), "findings": findings, "more": found.len().saturating_sub(LISTED),
             });
-            if let Some(until) = self.until.filter(|_| *kind == "data.late") {
-                body["until"] = json!(until);
-            }
             let subject = format!("sweep {}", self.as_of);
             let fact = Fact { at: self.as_of, actor: ITSELF, kind, subject: &subject, body };
             notify::record(self.fleet, store, fact)?;

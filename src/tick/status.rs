@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Fault, Result};
 use crate::store::{Acknowledged, Store};
 use crate::sweep::SweepReport;
 
@@ -28,7 +28,8 @@ pub struct SweepStatus {
     /// Models whose data are missing or unreadable: they are tried again.
     pub waiting: BTreeMap<String, Waits>,
     /// What could not be compared, or read.
-    pub failures: BTreeMap<String, Vec<String>>,
+    #[serde(deserialize_with = "faults")]
+    pub failures: BTreeMap<String, Vec<Fault>>,
     /// Columns that were added, went, or changed their type.
     pub schema: BTreeMap<String, Vec<String>>,
     /// What could be read and not be judged, each with the reason.
@@ -38,8 +39,8 @@ pub struct SweepStatus {
     /// Retrain events that were opened at this sweep, or since.
     pub events: Vec<String>,
     /// What was found at the sweep before, of models that were not judged at this one yet: it is not told again.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub former: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "faults")]
+    pub former: BTreeMap<String, Vec<Fault>>,
 }
 
 /// What a model waits for.
@@ -47,33 +48,64 @@ pub struct SweepStatus {
 pub struct Waits {
     /// Until when.
     pub until: Timestamp,
+    /// Whether its data are missing or unreadable.
+    #[serde(default = "unknown")]
+    pub cause: Cause,
     /// What is wrong with its data.
     pub reason: String,
+}
+
+/// The cause of what an older version wrote down, which knew none.
+fn unknown() -> Cause {
+    Cause::Unreadable
+}
+
+/// Faults, also as an older version wrote them down: in words only.
+fn faults<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<BTreeMap<String, Vec<Fault>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Fault(Fault),
+        Words(String),
+    }
+    let found = BTreeMap::<String, Vec<Either>>::deserialize(from)?;
+    let fault = |either| match either {
+        Either::Fault(fault) => fault,
+        Either::Words(reason) => Fault::new(unknown(), reason),
+    };
+    Ok(found.into_iter().map(|(model, all)| (model, all.into_iter().map(fault).collect())).collect())
+}
+
+/// A change of columns as a fault.
+fn of_schema(change: &str) -> Fault {
+    Fault::new(Cause::Schema, change)
 }
 
 impl SweepStatus {
     /// Of a sweep of which nothing is known yet, after another one.
     pub fn begin(as_of: Timestamp, report: &SweepReport, before: Option<&Self>) -> Self {
         let mut former = before.map_or_else(BTreeMap::new, |before| before.former.clone());
-        for (model, found) in before.iter().flat_map(|before| before.failures.iter().chain(&before.schema)) {
-            former.entry(model.clone()).or_default().extend(found.iter().cloned());
+        if let Some(before) = before {
+            for (model, found) in &before.failures {
+                former.entry(model.clone()).or_default().extend(found.iter().cloned());
+            }
+            for (model, found) in &before.schema {
+                former.entry(model.clone()).or_default().extend(found.iter().map(|change| of_schema(change)));
+            }
         }
         Self { as_of, id: report.id.clone(), former, ..Self::default() }
     }
 
-    /// Whether the same was wrong with a model's data before, whatever day their paths name.
-    pub fn is_known_but_for_days(&self, model: &str, reason: &str) -> bool {
-        let without = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
-        let wanted = without(reason);
-        let found = [&self.former, &self.failures].into_iter().filter_map(|found| found.get(model));
-        found.flatten().any(|one| without(one) == wanted)
+    /// Whether the same was found of a model before.
+    pub fn is_known(&self, model: &str, fault: &Fault) -> bool {
+        let found = [&self.former, &self.failures].into_iter().filter_map(|found| found.get(model)).flatten();
+        let changes = self.schema.get(model).into_iter().flatten();
+        found.cloned().chain(changes.map(|change| of_schema(change))).any(|known| known.is_like(fault))
     }
 
-    /// Whether the same was found of a model before.
-    pub fn is_known(&self, model: &str, reason: &str) -> bool {
-        [&self.former, &self.failures, &self.schema]
-            .into_iter()
-            .any(|found| found.get(model).is_some_and(|all| all.iter().any(|one| one == reason)))
+    /// Whether the same change of columns was found of a model before.
+    pub fn is_known_change(&self, model: &str, change: &str) -> bool {
+        self.is_known(model, &of_schema(change))
     }
 
     /// Takes the totals of a report, unless they were taken of one that covers more.
@@ -85,6 +117,11 @@ impl SweepStatus {
         self.models = report.summary.models;
         self.features = report.summary.features;
         self.drifted = report.summary.drifted;
+    }
+
+    /// How many things could not be compared, or read; a model that waits for its data is one.
+    pub fn failed(&self) -> usize {
+        self.failures.values().map(Vec::len).sum::<usize>() + self.waiting.len()
     }
 
     /// Takes out what was found of a model, for it is looked at again: a status of that model only.
@@ -115,9 +152,10 @@ impl SweepStatus {
 
     /// Everything there is to look at, to tell whether there is more of it than before.
     fn findings(&self) -> BTreeSet<(&str, &str)> {
-        let several = [&self.failures, &self.schema, &self.not_judged];
+        let several = [&self.schema, &self.not_judged];
         let several = several.into_iter().flatten().flat_map(|(model, all)| all.iter().map(move |one| (model, one)));
-        let found = several.chain(&self.warnings).map(|(model, text)| (model.as_str(), text.as_str()));
+        let failed = self.failures.iter().flat_map(|(model, all)| all.iter().map(move |one| (model, &one.reason)));
+        let found = several.chain(failed).chain(&self.warnings).map(|(model, text)| (model.as_str(), text.as_str()));
         let waiting = self.waiting.iter().map(|(model, waits)| (model.as_str(), waits.reason.as_str()));
         let events = self.events.iter().map(|event| ("", event.as_str()));
         found.chain(waiting).chain(events).collect()

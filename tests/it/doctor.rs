@@ -406,3 +406,134 @@ fn the_store_and_the_folders_are_looked_at_and_not_made() {
         }
     }
 }
+
+#[test]
+fn a_damaged_page_is_seen_before_the_night_whichever_table_has_it() {
+    let place = Place::new();
+    let damage = |name: &str| {
+        let mut bytes = fs::read(place.path(name)).unwrap();
+        bytes[4..200].fill(0xff);
+        fs::write(place.path(name), bytes).unwrap();
+    };
+    let fleet = labels(("", ""));
+    place.passes(&fleet, &["1 ready"]);
+    for (table, column, about) in [
+        ("day.parquet", "age", "m current: "),
+        ("train.parquet", "age", "m baseline: "),
+        ("predictions.parquet", "row_id", "m labels.predictions: "),
+        ("labels.parquet", "row_id", "m labels.from: "),
+    ] {
+        let whole = fs::read(place.path(table)).unwrap();
+        damage(table);
+        place.breaks(&fleet, &[&format!("BROKEN   {about}"), &format!("{table}, column '{column}': ")]);
+        fs::write(place.path(table), whole).unwrap();
+    }
+    // A column that nobody reads costs no model its night.
+    damage("day.parquet");
+    place.passes(&format!("{MODEL}exclude = [\"age\"]\n"), &["1 ready"]);
+    // And one row group that is damaged among many.
+    let mut frame = super::data::read_parquet(Path::new(&place.path("train.parquet")));
+    super::data::write_parquet(&mut frame, Path::new(&place.path("day.parquet")), 100);
+    let fleet = format!("{MODEL}exclude = [\"seen_at\"]\n");
+    place.passes(&fleet, &["1 ready"]);
+    let mut bytes = fs::read(place.path("day.parquet")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 600].fill(0xff);
+    fs::write(place.path("day.parquet"), bytes).unwrap();
+    place.breaks(&fleet, &["m current: day.parquet, column "]);
+}
+
+#[test]
+fn an_argument_that_names_a_file_which_is_not_there_is_a_warning() {
+    let place = Place::new();
+    place.write("here.py", "", 0o644);
+    fs::create_dir(place.folder.path().join("jobs")).unwrap();
+    place.write("jobs/deep.yaml", "", 0o644);
+    let fleet =
+        |command: &str| format!("[approval]\napprovers = [[\"ana\"]]\n{MODEL}[model.retrain]\ncommand = [{command}]\n");
+    for (command, lost) in [
+        ("\"sh\", \"gone.py\"", Some("gone.py")),
+        ("\"sh\", \"-u\", \"jobs/gone.yaml\", \"here.py\"", Some("jobs/gone.yaml")),
+        ("\"sh\", \"/nowhere/train.R\"", Some("/nowhere/train.R")),
+        ("\"sh\", \"here.py\", \"jobs/deep.yaml\"", None),
+        ("\"sh\", \"{model}.py\", \"--config=gone.yaml\", \"s3://bucket/gone.json\", \"*.py\"", None),
+        ("\"sh\", \"-c\", \"python gone.py > log.json\"", None),
+        ("\"sh\", \"churn\", \"1.5\", \"v2.1\"", None),
+    ] {
+        let (text, code) = place.said(&fleet(command), &[]);
+        assert_eq!(code, 0, "{command}: {text}");
+        assert_eq!(text.contains("WARNING  m retrain: argument"), lost.is_some(), "{command}: {text}");
+        if let Some(lost) = lost {
+            assert!(text.contains(&format!("argument '{lost}': no such file in ")), "{command}: {text}");
+        }
+    }
+    let (text, _) = place.said(&format!("{}folder = \"jobs\"\n", fleet("\"sh\", \"here.py\"")), &[]);
+    assert!(text.contains("argument 'here.py': no such file in ./jobs"), "{text}");
+}
+
+#[test]
+fn a_store_that_is_no_file_and_places_that_may_not_be_written_are_found() {
+    let place = Place::new();
+    let fleet = format!("name = \"{}\"\n{MODEL}", place.folder.path().file_name().unwrap().display());
+    fs::create_dir_all(place.path("state/driftsweep.sqlite")).unwrap();
+    let (text, code) = place.said(&fleet, &["--state", "state"]);
+    assert!(
+        code == 11 && text.contains("BROKEN   fleet store: state/driftsweep.sqlite: is a folder; name a file"),
+        "{text}"
+    );
+    fs::remove_dir(place.path("state/driftsweep.sqlite")).unwrap();
+    let pipe = place.path("state/driftsweep.sqlite");
+    assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let (text, code) = place.said(&fleet, &["--state", "state"]);
+    assert!(code == 11 && text.contains("is not a regular file; name one"), "{text}");
+    fs::remove_file(place.path("state/driftsweep.sqlite")).unwrap();
+    // Somebody else may read everything and write nothing.
+    let open = |path: &str, mode: u32| {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    place.write("fleet.toml", &fleet, 0o644);
+    place.write("state/driftsweep.sqlite", "", 0o644);
+    open(&place.folder.path().display().to_string(), 0o555);
+    open(&place.path("state"), 0o555);
+    open(&place.path("state/driftsweep.sqlite"), 0o444);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+    command.current_dir(place.folder.path()).args(["doctor", "fleet.toml", "--state", "state"]);
+    command.env_remove("DRIFTSWEEP_STORE");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::process::CommandExt::uid(&mut command, 65534);
+        std::os::unix::process::CommandExt::gid(&mut command, 65534);
+    }
+    let output = command.output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    open(&place.folder.path().display().to_string(), 0o755);
+    open(&place.path("state"), 0o755);
+    assert_eq!(output.status.code(), Some(11), "{text}");
+    for about in ["state: ", "history: ", "store: state/driftsweep.sqlite: cannot be written"] {
+        assert!(text.contains(&format!("BROKEN   fleet {about}")), "'{about}' is not in {text}");
+    }
+}
+
+#[test]
+fn scores_are_calibrated_by_the_former_model_after_a_new_baseline_and_that_is_said() {
+    let place = Place::new();
+    let mut columns = vec![("score", Cells::Float((0..1500).map(|i| Some(f64::from(i % 97) / 97.0)).collect()))];
+    columns.push(("outcome", Cells::Text((0..1500).map(|i| ["north", "south"][i % 2].into()).collect())));
+    columns.push(("age", Cells::Float((0..1500).map(|i| Some(f64::from(i % 89))).collect())));
+    columns.push(("income", Cells::Float((0..1500).map(|i| Some(f64::from(i % 83))).collect())));
+    columns.push(("region", Cells::Text((0..1500).map(|i| ["north", "south"][i % 2].into()).collect())));
+    place.table("train.parquet", columns);
+    let name = place.folder.path().file_name().unwrap().display().to_string();
+    let fleet = format!("name = \"{name}\"\n{}", labels(("score", "score")));
+    place.write("fleet.toml", &fleet, 0o644);
+    let words =
+        "labels.reference: is still the baseline of the fleet file, train.parquet, although a newer one was set";
+    let (text, _) = place.said(&fleet, &[]);
+    assert!(!text.contains(words), "{text}");
+    let mut set = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+    set.current_dir(place.folder.path()).args(["baseline", "set", "m", "train.parquet", "fleet.toml"]);
+    set.args(["--by", "ana", "--reason", "r"]).env_remove("DRIFTSWEEP_STORE");
+    let done = set.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let (text, _) = place.said(&fleet, &[]);
+    assert!(text.contains(&format!("WARNING  m {words}")), "{text}");
+}

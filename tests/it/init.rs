@@ -341,7 +341,7 @@ fn the_columns_of_real_data_are_taken_for_what_they_are() {
     said(folder.path(), &["doctor", "fleet.toml"]);
     let (ticked, _) = said(folder.path(), &["tick", "fleet.toml", "--now", "2019-08-28", "--format", "json"]);
     let ticked: Value = serde_json::from_str(&ticked).unwrap();
-    assert_eq!(ticked["sweep"]["failures"].as_array().unwrap().len(), 0, "{ticked}");
+    assert_eq!(ticked["status"]["failures"].as_object().unwrap().len(), 0, "{ticked}");
     let (explained, _) = said(folder.path(), &["explain", "model", "fleet.toml"]);
     assert!(explained.contains("accuracy") && explained.contains("with a label"), "{explained}");
 }

@@ -4,11 +4,14 @@
 #![allow(clippy::print_stderr)] // Long tests say how far they are.
 
 mod baselines;
+mod causes;
 mod cli;
 mod commands;
 mod csv;
 mod damage;
+mod damaged;
 mod data;
+mod decisions;
 mod docs;
 mod doctor;
 mod edges;
@@ -24,6 +27,7 @@ mod network;
 mod nights;
 mod objects;
 mod parity;
+mod pipes;
 mod properties;
 mod recovery;
 mod retrain;

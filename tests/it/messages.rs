@@ -159,7 +159,7 @@ fn unknown_names_are_answered_with_the_one_that_was_meant() {
     for args in [
         &["explain", "chrun", "fleet.toml"][..],
         &["mute", "chrun", "fleet.toml", "--for", "1d", "--reason", "r", "--by", "me"],
-        &["unmute", "chrun", "fleet.toml"],
+        &["unmute", "chrun", "fleet.toml", "--reason", "r", "--by", "me"],
         &["jobs", "list", "fleet.toml", "--model", "chrun"],
         &["events", "list", "fleet.toml", "--model", "chrun"],
         &["history", "fleet.toml", "--model", "chrun"],

@@ -32,7 +32,7 @@ pub fn kinds(told: &[Value]) -> Vec<&str> {
     told.iter().map(|event| event["data"]["kind"].as_str().unwrap()).collect()
 }
 
-const CHANNEL: &str = "[[notify]]\nname = \"lines\"\nfile = \"told.jsonl\"\n";
+pub const CHANNEL: &str = "[[notify]]\nname = \"lines\"\nfile = \"told.jsonl\"\n";
 
 /// The file of a model on the night before a sweep.
 fn file(world: &World, day: u32, model: usize) -> PathBuf {
@@ -148,7 +148,9 @@ fn data_that_do_not_come_are_told_of_at_the_deadline_or_before_the_next_sweep() 
 fn a_model_whose_data_were_corrected_is_judged_again_on_request() {
     let world = World::new(2, "wait_for_data = \"0h\"\n");
     let store = &world.stores()[0];
-    let again = |model: &str| world.tick(store, "2026-01-04T12:00:00Z", &["--again", model]);
+    let again = |model: &str| {
+        world.tick(store, "2026-01-04T12:00:00Z", &["--again", model, "--by", "ana", "--reason", "corrected"])
+    };
     assert_eq!(again("model-00001").status.code(), Some(2), "no sweep has been run yet");
     world.ticked(store, "2026-01-02T03:00:00Z");
     world.ticked(store, "2026-01-03T03:00:00Z");
@@ -262,7 +264,7 @@ fn commands_that_only_read_create_nothing() {
         &["status", &fleet],
         &["explain", "model-00000", &fleet],
         &["events", "list", &fleet],
-        &["events", "close", "x", &fleet, "--outcome", "trained"],
+        &["events", "close", "x", &fleet, "--outcome", "trained", "--by", "a"],
         &["jobs", "list", &fleet],
         &["jobs", "show", "x", &fleet],
         &["approve", "x", &fleet, "--by", "a", "--reason", "b"],
@@ -272,7 +274,7 @@ fn commands_that_only_read_create_nothing() {
         &["audit", "verify", &fleet],
         &["audit", "export", &fleet],
         &["outbox", "list", &fleet],
-        &["unmute", "model-00000", &fleet],
+        &["unmute", "model-00000", &fleet, "--by", "a", "--reason", "b"],
     ];
     for place in ["", "--store"] {
         for command in commands {
@@ -357,7 +359,7 @@ fn a_metric_beyond_its_warning_level_is_told_once_and_shown_every_night() {
 }
 
 /// A model of so few rows that no column can be judged.
-fn small(folder: &Path, rows: usize) -> PathBuf {
+pub fn small(folder: &Path, rows: usize) -> PathBuf {
     let table = |shift: f64| {
         to_parquet(vec![("x", Cells::Float((0..rows).map(|i| Some(i as f64 * 0.37 % 5.0 + shift)).collect()))]).unwrap()
     };
@@ -429,11 +431,21 @@ fn what_was_muted_by_mistake_fires_when_the_model_is_judged_again() {
     let (store, fleet) = (&world.stores()[0], world.fleet_file());
     let fleet = fleet.to_str().unwrap();
     world.ticked(store, "2026-01-02T03:00:00Z");
-    let mute = ["mute", "model-00000", fleet, "--for", "3d", "--reason", "x", "--now", "2026-01-02T12:00:00Z"];
+    let mute =
+        ["mute", "model-00000", fleet, "--for", "3d", "--reason", "x", "--by", "ana", "--now", "2026-01-02T12:00:00Z"];
     assert!(world.command(store, &mute).status.success());
     assert_eq!(world.ticked(store, "2026-01-03T03:00:00Z")["firings"][0]["outcome"], "muted");
-    assert!(world.command(store, &["unmute", "model-00000", fleet]).status.success());
-    let again = parsed(&world.tick(store, "2026-01-03T06:00:00Z", &["--again", "model-00000"]));
+    assert!(
+        world
+            .command(store, &["unmute", "model-00000", fleet, "--by", "ana", "--reason", "a mistake"])
+            .status
+            .success()
+    );
+    let again = parsed(&world.tick(
+        store,
+        "2026-01-03T06:00:00Z",
+        &["--again", "model-00000", "--by", "ana", "--reason", "it was muted"],
+    ));
     assert_eq!(again["firings"][0]["outcome"], "opened", "{again}");
 }
 
@@ -476,7 +488,11 @@ fn a_sweep_that_is_repeated_in_part_takes_nothing_from_the_nights_figures() {
     let first = world.ticked(store, "2026-01-02T03:00:00Z");
     let (features, bytes) = (first["status"]["features"].clone(), kept());
     // No time for any model.
-    let again = world.tick(store, "2026-01-02T04:00:00Z", &["--again", "model-00000", "--deadline", "0s"]);
+    let again = world.tick(
+        store,
+        "2026-01-02T04:00:00Z",
+        &["--again", "model-00000", "--by", "a", "--reason", "b", "--deadline", "0s"],
+    );
     assert_eq!(parsed(&again)["status"]["features"], features);
     // The data of another model are gone by now.
     fs::remove_file(file(&world, 1, 2)).unwrap();

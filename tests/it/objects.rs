@@ -186,8 +186,14 @@ fn baselines_reports_and_history_live_in_an_object_store_too() {
     let psi = |report: &Value| report["models"][2]["features"][3]["metrics"]["psi"]["value"].clone();
     assert_eq!(psi(&found), psi(&from_disk));
     let history = server.run(&["history", fleet, "--history", "s3://data/history", "--format", "json"]);
-    let entries: Vec<Value> = serde_json::from_slice(&history.stdout).unwrap();
-    assert!(entries.iter().any(|entry| entry["metric"] == "psi" && entry["model"] == "model-00002"));
+    let found: Value = serde_json::from_slice(&history.stdout).unwrap();
+    assert!(
+        found["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|entry| entry["metric"] == "psi" && entry["model"] == "model-00002")
+    );
     let other = folder.path().join("buckets/data/one.csv");
     fs::write(&other, "x,y\n1,a\n2,b\n").unwrap();
     let compared = server.run(&["compare", "s3://data/one.csv", "s3://data/one.csv", "--format", "json"]);

@@ -248,7 +248,9 @@ fn every_sweep_is_in_the_history() {
     let history = |more: &[&str]| {
         let output = run(["history", fleet.to_str().unwrap(), "--format", "json"].iter().chain(&state).chain(more));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice::<Vec<Value>>(&output.stdout).unwrap()
+        let found = serde_json::from_slice::<Value>(&output.stdout).unwrap();
+        assert_eq!(found["left_out"], serde_json::json!([]));
+        found["entries"].as_array().unwrap().clone()
     };
     let model = &report["models"][0];
     let feature = model["features"].as_array().unwrap().iter().find(|f| f["metrics"]["psi"].is_object()).unwrap();

@@ -197,7 +197,7 @@ fn ten_nights(fleet: &Fleet) {
     let (code, first, words) = fleet.tick("2026-01-02T03:00:00Z", &[]);
     assert_eq!((code, &first["new_store"]), (0, &json!(true)), "{words}");
     assert!(words.contains("new store created"), "{words}");
-    assert!(first["sweep"]["not_judged"].to_string().contains("min_rows"), "{first}");
+    assert!(first["status"]["not_judged"].to_string().contains("min_rows"), "{first}");
     assert_eq!(new_kinds(0), ["store.create"]);
 
     // Night 2: a partition is late. It is red, also for the retry of the scheduler, until it comes.

@@ -355,6 +355,8 @@ fn one_event_a_model_joined_muted_closed_and_cooled_down() {
             "1d",
             "--reason",
             "release freeze",
+            "--by",
+            "ana",
             "--now",
             "2026-01-02T12:00:00Z",
         ];
@@ -376,8 +378,20 @@ fn one_event_a_model_joined_muted_closed_and_cooled_down() {
         assert_eq!(listed[0]["triggers"].as_array().unwrap().len(), 2);
 
         let close = |now: &str| {
-            let close =
-                ["events", "close", &id[..8], fleet, "--outcome", "dismissed", "--note", "a sale", "--now", now];
+            let close = [
+                "events",
+                "close",
+                &id[..8],
+                fleet,
+                "--outcome",
+                "dismissed",
+                "--by",
+                "ana",
+                "--note",
+                "a sale",
+                "--now",
+                now,
+            ];
             world.command(store, &close)
         };
         assert!(close("2026-01-05T12:00:00Z").status.success());
@@ -404,7 +418,8 @@ fn a_trained_model_starts_afresh() {
     let fired = |now: &str| !world.ticked(store, now)["firings"].as_array().unwrap().is_empty();
     assert_eq!(["2026-01-03T03:00:00Z", "2026-01-04T03:00:00Z"].map(fired), [false, true]);
     let (events, _) = remembered(&world.fleet(), store);
-    let close = ["events", "close", &events[0].id, file.to_str().unwrap(), "--outcome", "trained", "--now"];
+    let close =
+        ["events", "close", &events[0].id, file.to_str().unwrap(), "--by", "ana", "--outcome", "trained", "--now"];
     let close: Vec<&str> = close.into_iter().chain(["2026-01-04T12:00:00Z"]).collect();
     assert!(world.command(store, &close).status.success());
     // One night over the limits is not two: those before the training do not count.
@@ -593,6 +608,8 @@ fn a_schedule_has_missed_nothing_before_it_was_set_and_is_put_off_while_muted() 
         "2026-07-03",
         "--reason",
         "x",
+        "--by",
+        "ana",
         "--now",
         "2026-06-30",
     ];

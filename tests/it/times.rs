@@ -217,12 +217,14 @@ fn every_command_reads_a_time_without_a_zone_in_that_of_the_fleet_and_refuses_no
     }
     let done = json(&["tick", fleet, "--now", "2026-11-12 00:00", "--format", "json"]);
     assert_eq!(done["sweep"]["as_of"], "2026-11-11T15:00:00Z", "midnight in Tokyo");
-    let entries =
-        |since: &str| json(&["history", fleet, "--since", since, "--format", "json"]).as_array().unwrap().len();
+    let entries = |since: &str| {
+        json(&["history", fleet, "--since", since, "--format", "json"])["entries"].as_array().unwrap().len()
+    };
     assert_ne!(entries("2026-11-12"), 0);
     assert_eq!(entries("2026-11-12 00:01"), 0);
     assert_eq!(entries("2026-11-12T00:00:00Z"), 0);
-    let until = run(["mute", "m", fleet, "--until", "2126-11-12 03:00", "--reason", "x", "--now", "2026-11-12"]);
+    let until =
+        run(["mute", "m", fleet, "--until", "2126-11-12 03:00", "--reason", "x", "--by", "y", "--now", "2026-11-12"]);
     assert!(String::from_utf8_lossy(&until.stderr).contains("2126-11-11T18:00:00Z"), "{until:?}");
 
     let by = ["--reason", "x", "--by", "y"];
@@ -234,9 +236,9 @@ fn every_command_reads_a_time_without_a_zone_in_that_of_the_fleet_and_refuses_no
         &["budget", fleet, "--now"],
         &["calibrate", fleet, "--now"],
         &["calibrate", fleet, "--since"],
-        &["events", "close", "x", fleet, "--outcome", "trained", "--now"],
-        &["mute", "m", fleet, "--reason", "x", "--until"],
-        &["mute", "m", fleet, "--reason", "x", "--for", "1d", "--now"],
+        &["events", "close", "x", fleet, "--outcome", "trained", "--by", "y", "--now"],
+        &["mute", "m", fleet, by[0], by[1], by[2], by[3], "--until"],
+        &["mute", "m", fleet, by[0], by[1], by[2], by[3], "--for", "1d", "--now"],
         &["outbox", "list", fleet, "--now"],
         &["approve", "x", fleet, by[0], by[1], by[2], by[3], "--now"],
         &["jobs", "cancel", "x", fleet, by[0], by[1], by[2], by[3], "--now"],

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use driftsweep::error::Result;
+use driftsweep::error::{Fault, Result};
 use driftsweep::fleet::{Fleet, Labels, Model, Trigger};
 use driftsweep::http::Http;
 use driftsweep::snapshot::{ColumnType, Snapshot};
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::approval::{self, CheckedApproval};
 use super::finding::{Findings, Level};
-use super::{places, wires};
+use super::{pages, places, wires};
 use crate::cli::memory::StoreArgs;
 
 /// What was found of a fleet.
@@ -86,12 +86,14 @@ pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell
     let survey = Plan::new(&dated, now).survey();
     let mut tables = Tables::default();
     let mut models: Vec<CheckedModel> =
-        dated.models.iter().map(|model| check_model(model, fleet, &mut tables)).collect();
+        dated.models.iter().map(|model| check_model(model, fleet, now, &mut tables)).collect();
     add_comparisons(&mut models, survey);
+    let mut findings = Findings::default();
+    let mut of_models: Vec<&mut Findings> = models.iter_mut().map(|model| &mut model.findings).collect();
+    pages::check(&dated.models, &mut of_models, &mut findings);
     for model in &mut models {
         model.ready = !model.findings.is_broken();
     }
-    let mut findings = Findings::default();
     places::check(path, fleet, store, &mut findings);
     rhythm(fleet, &mut findings);
     let http = Http::new()?;
@@ -120,7 +122,7 @@ impl Tables {
     }
 }
 
-fn check_model(model: &Model, fleet: &Fleet, tables: &mut Tables) -> CheckedModel {
+fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables) -> CheckedModel {
     let mut findings = Findings::default();
     let labels = model.labels.is_some();
     let (mut active, mut inactive) = (Vec::new(), BTreeMap::new());
@@ -137,6 +139,22 @@ fn check_model(model: &Model, fleet: &Fleet, tables: &mut Tables) -> CheckedMode
     }
     if let Some(labels) = &model.labels {
         check_labels(labels, model, tables, &mut findings);
+        let declared = fleet.own_baseline(model, now);
+        if let (Some(reference), Some(_)) = (&labels.reference, &labels.score)
+            && !model.previous
+            && model.baseline != declared
+            && *reference == declared
+        {
+            findings.add(
+                Level::Warning,
+                "labels.reference",
+                format!(
+                    "is still the baseline of the fleet file, {}, although a newer one was set: what scores mean is learned from \
+                     the former model; name a table with scores and labels of the new one",
+                    reference
+                ),
+            );
+        }
     }
     match &model.retrain {
         Some(retrain) => wires::executor(&retrain.executor, &mut findings),
@@ -168,7 +186,7 @@ fn add_comparisons(models: &mut [CheckedModel], survey: Survey) {
             }
         }
         match planned.error {
-            Some(reason) => match failed.iter_mut().find(|(of, known, _)| *of == i && *known == reason) {
+            Some(Fault { reason, .. }) => match failed.iter_mut().find(|(of, known, _)| *of == i && *known == reason) {
                 Some((_, _, places)) => places.push(place),
                 None => failed.push((i, reason, vec![place])),
             },
@@ -249,6 +267,11 @@ fn check_table(
             }
             Ok(_) => {}
         }
+    }
+    let columns: Vec<_> = columns.iter().filter_map(|(_, name, _)| table.find((*name)?)).collect();
+    let within = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    for (_, reason) in pages::decode(table, &columns, within).1 {
+        findings.add(Level::Broken, about, reason);
     }
 }
 

@@ -3,6 +3,7 @@
 mod approval;
 mod finding;
 mod fleet;
+mod pages;
 mod places;
 mod wires;
 

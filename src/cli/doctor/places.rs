@@ -34,6 +34,12 @@ pub fn check(path: &Path, fleet: &Fleet, args: &StoreArgs, findings: &mut Findin
 }
 
 fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
+    // A database cannot be opened there, whatever its library would say of that; a pipe would be waited for.
+    if let Some(path) = Probe::file(place)
+        && std::fs::metadata(path).is_ok_and(|found| !found.is_file())
+    {
+        return file("store", path, findings);
+    }
     match Probe::of(place, fleet) {
         Ok(Probe::Missing) => {
             let shown = match Probe::file(place) {
@@ -64,10 +70,29 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
         // A journal is written beside it.
         folder("store", parent, findings);
     }
-    if file.is_file()
-        && let Err(reason) = may_write(file)
-    {
-        findings.add(Level::Broken, "store", format!("{}: {reason}", file.display()));
+    // What else may stand there was found when it was opened.
+    if file.is_file() {
+        self::file("store", file, findings);
+    }
+}
+
+/// Whether a file can be written to, or made.
+pub fn file(about: &str, file: &Path, findings: &mut Findings) {
+    let mut wrong = |reason: &str| findings.add(Level::Broken, about, format!("{}: {reason}", file.display()));
+    match std::fs::metadata(file) {
+        Ok(found) if found.is_dir() => wrong("is a folder; name a file"),
+        Ok(found) if !found.is_file() => wrong("is not a regular file; name one"),
+        Ok(_) => {
+            if let Err(reason) = may_write(file) {
+                wrong(&reason);
+            }
+        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => wrong(&e.to_string()),
+        Err(_) => {
+            if let Some(parent) = file.parent() {
+                folder(about, parent, findings);
+            }
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What trains, and who is told: programs, addresses, secrets and templates.
 
+use std::path::Path;
+
 use driftsweep::executor::check;
-use driftsweep::fleet::{Address, Channel, Executor, Fleet, Source, Way};
+use driftsweep::fleet::{Address, Channel, Command, Executor, Fleet, Source, Way};
 use driftsweep::http::{Http, SigningKey};
 use driftsweep::notify;
 use jiff::Timestamp;
@@ -15,8 +17,11 @@ pub fn executor(executor: &Executor, findings: &mut Findings) {
     match executor {
         Executor::Command(command) => {
             let path = super::super::variable("PATH").unwrap_or_default();
-            if let Err(reason) = check::command(command, &path) {
-                findings.add(Level::Broken, "retrain", reason);
+            match check::command(command, &path) {
+                Err(reason) => findings.add(Level::Broken, "retrain", reason),
+                Ok(()) => lost_arguments(command)
+                    .into_iter()
+                    .for_each(|reason| findings.add(Level::Warning, "retrain", reason)),
             }
             for name in check::unset(command) {
                 let reason = format!("the variable {name} is not set here, so the command goes without it; set it");
@@ -40,6 +45,34 @@ pub fn executor(executor: &Executor, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// Endings of files that commands are given: programs in words, and what they read.
+const FILES: [&str; 18] = [
+    "py", "sh", "bash", "r", "jl", "js", "ts", "pl", "rb", "lua", "jar", "sql", "ipynb", "yaml", "yml", "toml", "json",
+    "ini",
+];
+
+/// Arguments of a command that look like files of its folder and are not there. What they are for only the program knows, so
+/// it may be right: a warning.
+fn lost_arguments(command: &Command) -> Vec<String> {
+    let folder = Path::new(".").join(&command.folder);
+    let is_named = |argument: &str| {
+        let path = Path::new(argument);
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+        // Flags, words of a shell, addresses, patterns, and what stands for the job's own values.
+        let is_other = argument.starts_with('-')
+            || argument.contains("://")
+            || argument.contains(|c| "{}*?$=;|&<>' \t\n\"".contains(c));
+        !is_other && FILES.contains(&&*ending)
+    };
+    let named = command.arguments.iter().skip(1).filter(|argument| is_named(argument));
+    let lost = named.filter(|argument| !folder.join(argument).exists());
+    lost.map(|argument| {
+        let (argument, folder) = (argument, folder.display());
+        format!("argument '{argument}': no such file in {folder}, where the command is started; correct it, or set retrain.folder")
+    })
+    .collect()
 }
 
 fn address(address: &Address) -> impl Iterator<Item = &Source> {
@@ -92,11 +125,7 @@ pub fn channel(channel: &Channel, fleet: &Fleet, http: &Http, tell: Option<Times
     let mut findings = Findings::default();
     match &channel.way {
         Way::File(path) => {
-            if path.is_dir() {
-                findings.add(Level::Broken, "file", format!("{}: is a folder; name a file", path.display()));
-            } else if let Some(parent) = path.parent() {
-                places::folder("file", parent, &mut findings);
-            }
+            places::file("file", path, &mut findings);
         }
         Way::Webhook { url, secret, .. } => {
             secrets("webhook", address(url).chain(secret), &mut findings);

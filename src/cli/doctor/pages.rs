@@ -1,0 +1,103 @@
+//! Whether columns can be decoded: a file whose metadata are whole may hold pages that are damaged. As much is read as fits
+//! into a short time, so that a fleet of any size is looked at quickly.
+
+use std::time::{Duration, Instant};
+
+use driftsweep::baseline::Baseline;
+use driftsweep::fleet::{Model, Window};
+use driftsweep::snapshot::{Column, Snapshot};
+use indexmap::IndexMap;
+use rayon::prelude::*;
+
+use super::finding::{Findings, Level};
+
+/// For so long columns are decoded, over the whole fleet.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// A model that reads a table: as its baseline, or for a window.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    /// Its place among the models.
+    at: usize,
+    model: &'a Model,
+    window: Option<&'a Window>,
+}
+
+impl Reader<'_> {
+    fn side(&self) -> &'static str {
+        if self.window.is_some() { "current" } else { "baseline" }
+    }
+
+    /// Whether a column is compared, or says which rows are.
+    fn reads(&self, column: &str) -> bool {
+        let model = self.model;
+        let compared = match self.window {
+            Some(window) => model.kind_in(window, column).is_some(),
+            None => model.kind_of(column).is_some(),
+        };
+        let time = self.window.and_then(|window| Some(&window.period.as_ref()?.0));
+        let of_segments = model.segments.iter().flat_map(|(_, slice)| &slice.0).map(|condition| &condition.column);
+        compared || model.slice_by.iter().chain(time).chain(of_segments).any(|name| name == column)
+    }
+}
+
+/// Decodes the columns that models compare, table by table; the findings are those of the models, in their order.
+pub fn check(models: &[Model], findings: &mut [&mut Findings], whole: &mut Findings) {
+    let mut tables: IndexMap<&str, Vec<Reader<'_>>> = IndexMap::new();
+    for (i, model) in models.iter().enumerate() {
+        let baseline = Some(model.baseline.expose()).filter(|spec| !Baseline::is_one(spec.as_ref()) && !model.previous);
+        let windows = model.windows.iter().map(|window| (window.current.expose(), Some(window)));
+        for (spec, window) in baseline.into_iter().map(|spec| (spec, None)).chain(windows) {
+            tables.entry(spec).or_default().push(Reader { at: i, model, window });
+        }
+    }
+    let tables: Vec<_> = tables.into_iter().collect();
+    let until = Instant::now() + WITHIN;
+    let looked: Vec<(bool, Vec<(usize, &'static str, String)>)> =
+        tables.par_iter().map(|(spec, readers)| look_into(spec, readers, until)).collect();
+    let left = looked.iter().filter(|(complete, _)| !complete).count();
+    for (model, side, reason) in looked.into_iter().flat_map(|(_, found)| found) {
+        findings[model].add(Level::Broken, side, reason);
+    }
+    if left > 0 {
+        let seconds = WITHIN.as_secs();
+        let reason = format!("{left} of {} tables were decoded in part only: {seconds} seconds were up", tables.len());
+        whole.add(Level::Note, "data", reason);
+    }
+}
+
+/// What of a table cannot be decoded, by the models that read it; and whether all of it was looked at.
+fn look_into(spec: &str, readers: &[Reader<'_>], until: Instant) -> (bool, Vec<(usize, &'static str, String)>) {
+    if Instant::now() > until {
+        return (false, Vec::new());
+    }
+    // Why a table cannot be opened was found by the survey.
+    let Ok(snapshot) = Snapshot::open(spec) else { return (true, Vec::new()) };
+    let columns: Vec<&Column> =
+        snapshot.columns().iter().filter(|column| readers.iter().any(|reader| reader.reads(&column.name))).collect();
+    let (complete, damaged) = decode(&snapshot, &columns, until);
+    let of = |(column, reason): (&Column, String)| {
+        let readers = readers.iter().filter(|reader| reader.reads(&column.name));
+        readers.map(|reader| (reader.at, reader.side(), reason.clone())).collect::<Vec<_>>()
+    };
+    (complete, damaged.into_iter().flat_map(of).collect())
+}
+
+/// Decodes columns, the first row group of all of them first; of each the first damage, and whether the time sufficed.
+pub fn decode<'a>(snapshot: &'a Snapshot, columns: &[&'a Column], until: Instant) -> (bool, Vec<(&'a Column, String)>) {
+    let mut damaged: Vec<(&Column, String)> = Vec::new();
+    for chunk in 0..snapshot.chunks() {
+        for &column in columns {
+            if damaged.iter().any(|(known, _)| known.name == column.name) {
+                continue;
+            }
+            if Instant::now() > until {
+                return (false, damaged);
+            }
+            if let Err(error) = snapshot.try_decoding(column, chunk) {
+                damaged.push((column, error.to_string()));
+            }
+        }
+    }
+    (true, damaged)
+}

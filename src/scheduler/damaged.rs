@@ -1,0 +1,146 @@
+//! Jobs that the store no longer holds whole: their rows, or those of their runs, cannot be read. They hold up no others for
+//! longer than their runs may last, and a person can close them.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::{Means, lasted, reaching, retrain_of, run_of};
+use crate::error::{Error, Result};
+use crate::executor::{self, Logins};
+use crate::fleet::{Fleet, Money};
+use crate::notify::{self, Fact};
+use crate::retrain::{Job, State};
+use crate::store::{RunEntry, Store, Unreadable};
+
+/// The names of the jobs that are under way and can be read: their runs are looked after.
+pub(super) fn looked_after(store: &mut Store) -> Result<HashSet<String>> {
+    Ok(store.jobs_in("running")?.into_iter().map(|versioned| versioned.job.id).collect())
+}
+
+/// Whether a run that has not ended takes a turn, and the money that was set aside for it. One that nobody looks after, for its
+/// job cannot be read, does so for as long as it may last.
+pub(super) fn counts(run: &RunEntry, looked_after: &HashSet<String>, now: Timestamp) -> bool {
+    looked_after.contains(&run.job) || now.duration_since(run.started_at) < run.retrain.timeout
+}
+
+/// The runs that take a turn.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn runs_under_way(store: &mut Store, now: Timestamp) -> Result<Vec<RunEntry>> {
+    let looked_after = looked_after(store)?;
+    let mut runs = store.runs_under_way()?;
+    runs.retain(|run| counts(run, &looked_after, now));
+    Ok(runs)
+}
+
+/// Rows that cannot be read, and runs that nobody looks after although all rows of them can: their job is gone, or is in
+/// another state.
+pub(super) fn found(store: &mut Store) -> Result<Vec<Unreadable>> {
+    store.note_strange_jobs()?;
+    let (looked_after, runs) = (looked_after(store)?, store.runs_under_way()?);
+    let mut found = store.unreadable();
+    for run in runs.into_iter().filter(|run| !looked_after.contains(&run.job)) {
+        if found.iter().all(|row| row.table != "job" || row.id != run.job) {
+            let reason = "it has not ended, and its job is not under way: nobody looks after it".into();
+            found.push(Unreadable { table: "run", id: format!("{}-{}", run.job, run.attempt), reason });
+        }
+    }
+    Ok(found)
+}
+
+/// Why a job cannot be called off as others are; `None` where it can.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
+    let job = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
+    let runs = store.runs_of(id)?;
+    let damaged = store.unreadable();
+    let of = |table: &str| {
+        let is_of_job =
+            |row: &&Unreadable| row.table == table && (row.id == id || row.id.starts_with(&format!("{id}-")));
+        damaged.iter().find(is_of_job).map(|row| row.reason.clone())
+    };
+    Ok(match job.map(|versioned| versioned.job.state) {
+        None => of("job").map(|reason| format!("its row in the store cannot be read: {reason}")),
+        // Nobody would see that it has stopped.
+        Some(State::Running { attempt, .. }) if runs.iter().all(|run| run.attempt != attempt) => {
+            Some(format!("its run in the store cannot be read: {}", of("run").unwrap_or_else(|| "it is gone".into())))
+        }
+        Some(_) => None,
+    })
+}
+
+/// Closes a damaged job: its event, its runs as far as they are known, and the job. What its runs cost is what they may have
+/// cost by now. Those who train are told to stop.
+///
+/// # Errors
+/// [`Error::BadValue`] if it is not damaged (any more); [`Error::Store`].
+pub fn close_damaged(
+    fleet: &Fleet,
+    store: &mut Store,
+    id: &str,
+    (who, reason): (&str, &str),
+    means: &Means<'_>,
+    now: Timestamp,
+) -> Result<Job> {
+    let (job, left) = store.transaction(|store| {
+        let wrong = |reason: &str| Error::BadValue { what: format!("job {id}"), reason: reason.into() };
+        let damage = damage(store, id)?.ok_or_else(|| wrong("it was changed at the same time; try again"))?;
+        let event = store.open_events()?.into_iter().find(|event| event.id == id);
+        let known = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id).map(|found| found.job);
+        let runs = store.runs_of(id)?;
+        let model = event.as_ref().map(|event| &event.model).or(runs.first().map(|run| &run.model));
+        let (model, trigger) = (model.cloned().unwrap_or_default(), event.map_or_else(String::new, |e| e.trigger));
+        let requested_at = runs.first().map_or(now, |run| run.started_at.min(now));
+        let mut job = known.unwrap_or_else(|| Job::request(id, &model, &trigger, requested_at, now));
+        let (mut spent, mut added, mut left) = (Money::ZERO, Money::ZERO, Vec::new());
+        for run in runs {
+            let cost = match &run.ended {
+                Some((_, _, cost)) => *cost,
+                None => {
+                    let cost = cost_by_now(&run, now, means.clock);
+                    store.end_run(id, run.attempt, now, "cancelled", cost)?;
+                    left.push(run.clone());
+                    added += cost;
+                    cost
+                }
+            };
+            spent += cost;
+            job.attempts = job.attempts.max(run.attempt);
+        }
+        // A run that cannot be read has ended, too.
+        if let State::Running { attempt, .. } = job.state {
+            store.end_run(id, attempt, now, "cancelled", Money::ZERO)?;
+        }
+        let closed =
+            Job { state: State::Cancelled { reason: format!("{who}: {reason}") }, since: now, spent, ..job.clone() };
+        store.replace_job(&closed)?;
+        store.close_event(id, now, "cancelled", reason)?;
+        let currency = &fleet.governance.budget.currency;
+        let body = json!({
+            "step": "cancel", "model": closed.model, "by": who, "reason": reason, "cost": added.plain(),
+            "spent": currency.show(spent), "damage": damage,
+        });
+        notify::record(fleet, store, Fact { at: now, actor: who, kind: "job.cancel", subject: id, body })?;
+        Ok((closed, left))
+    })?;
+    // It is closed: whatever goes wrong from here on, nobody waits for it.
+    for noted in left {
+        let stop_at = noted.started_at.checked_add(noted.retrain.timeout).unwrap_or(Timestamp::MAX);
+        let state = State::Running { attempt: noted.attempt, started_at: noted.started_at, stop_at };
+        let Ok(run) = run_of(fleet, store, means, &Job { state, ..job.clone() }, &noted, now) else { continue };
+        let retrain = reaching(retrain_of(fleet, &job), &noted);
+        let _ = executor::of(retrain, means.http, means.program, &Logins::default()).cancel(&run, means.clock);
+    }
+    Ok(job)
+}
+
+/// What a run may have cost by now: it does not outlast its timeout.
+fn cost_by_now(run: &RunEntry, now: Timestamp, clock: Timestamp) -> Money {
+    let lasted = lasted(run, now, clock).clamp(SignedDuration::ZERO, run.retrain.timeout);
+    run.retrain.rate.times(lasted.as_secs_f64() / 3600.0) + run.retrain.storage
+}
