@@ -420,6 +420,12 @@ mod tests {
         assert_eq!((written.ino(), written.len(), written.mode() & 0o777), (known.ino(), 2, 0o600));
         reserve.write(b"{\"again\": 1}").unwrap();
         assert_eq!(fs::read(folder.path().join("result.json")).unwrap(), b"{\"again\": 1}");
+        // Nothing is written through what a command has put in the place of that room.
+        let (victim, link) = (folder.path().join("victim"), folder.path().join("link"));
+        fs::write(&victim, "untouched").unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        assert!(Reserve::fill(&link, &folder.path().join("other.json"), b"{}").is_err());
+        assert_eq!(fs::read(&victim).unwrap(), b"untouched");
     }
 
     /// The wall clock plays no part: only the clock that is handed in does.

@@ -33,6 +33,7 @@ mod recovery;
 mod retrain;
 mod run_answers;
 mod run_boundaries;
+mod run_environment;
 mod runs;
 mod seal;
 mod secrets;
