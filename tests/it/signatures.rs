@@ -437,7 +437,7 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
         fs::write(keys.path(name), text).unwrap();
         fs::set_permissions(keys.path(name), fs::Permissions::from_mode(mode)).unwrap();
     };
-    write("half", whole[..whole.len() / 2].as_bytes(), 0o600);
+    write("half", &whole.as_bytes()[..whole.len() / 2], 0o600);
     write("body", lines[1..lines.len() - 1].join("\n").as_bytes(), 0o600);
     write("upper", whole.to_uppercase().as_bytes(), 0o600);
     write("empty", b"", 0o600);
