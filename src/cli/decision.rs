@@ -23,13 +23,16 @@ pub struct DecisionArgs {
     now: Option<When>,
 }
 
-/// Who decides: the name that was given, or `$USER`. Nobody is put down as somebody.
+/// Who decides: the name that was given, or `$USER`.
 ///
 /// # Errors
-/// If neither says it.
+/// If neither says it: nobody is put down as somebody.
 pub fn who(by: Option<&String>) -> anyhow::Result<String> {
-    let who = by.cloned().or_else(|| super::variable("USER")).filter(|who| !who.trim().is_empty());
-    who.ok_or_else(|| super::bad("--by", "must say who decides: $USER is not set"))
+    match by.cloned().or_else(|| super::variable("USER")) {
+        Some(who) if who.trim().is_empty() => Err(super::bad("--by", "must not be empty: it is kept in the audit")),
+        Some(who) => Ok(who),
+        None => Err(super::bad("--by", "must say who decides: $USER is not set")),
+    }
 }
 
 /// Why, as it is kept in the audit.

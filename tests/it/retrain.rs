@@ -182,12 +182,13 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
         let decide = |word: &str, who: &[&str]| {
             run(&[&[word, &id[..8], "--reason", "it pays", "--now", "2026-01-04T08:00:00Z"], who].concat())
         };
-        for who in ["eve", "ana", "CTO", ""] {
+        for who in ["eve", "ana", "CTO"] {
             let refused = decide("approve", &["--by", who]);
             assert_eq!(refused.status.code(), Some(2), "{who}: {}", said(&refused));
             assert!(said(&refused).contains("it may be answered by cto"), "{}", said(&refused));
         }
         assert!(said(&decide("approve", &[])).contains("--by"));
+        assert!(said(&decide("approve", &["--by", ""])).contains("--by: must not be empty"));
         assert_eq!(decide("reject", &["--by", "eve"]).status.code(), Some(2));
         assert!(decide("approve", &["--by", "cto"]).status.success());
         assert!(said(&decide("approve", &["--by", "cto"])).contains("nobody is asked"), "once is enough");
