@@ -1,12 +1,13 @@
 //! What people decide: to allow a job, not to, or to call it off.
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::{Means, When, advance, reaching, retrain_of, run_of};
 use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Currency, Fleet, Money};
-use crate::retrain::approval::{By, may_answer};
+use crate::retrain::approval::{By, in_time, may_answer};
 use crate::retrain::{Grant, Job, Overrun, State, Step, Stopping};
 use crate::store::{Store, Versioned};
 
@@ -32,6 +33,7 @@ pub fn answer(
     now: Timestamp,
 ) -> Result<Job> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
+    let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     let when = When { now, clock: None };
     let result = store.transaction(|store| {
         let versioned = the_job(store, id)?;
@@ -44,6 +46,18 @@ pub fn answer(
         may_answer(&fleet.governance.approval, request, who).map_err(wrong)?;
         if now < request.asked_at {
             return Err(wrong(format!("it was asked at {}, later than {now}", request.asked_at)));
+        }
+        let asked = store.last_record(id, &["job.ask", "job.escalate"])?;
+        let asked_at = asked.as_ref().map_or((request.asked_at, None), |record| (record.at, record.clock_at));
+        in_time(request, asked_at, (now, Some(store.clock()?))).map_err(wrong)?;
+        // Who joined the approvers of the fleet file later was not asked, and the audit says so.
+        let named = asked.and_then(|record| Vec::<String>::deserialize(&record.body["may_answer"]).ok());
+        if let Some(named) = named.filter(|named| !named.iter().any(|name| name == who)) {
+            return Err(wrong(format!(
+                "'{who}' was not an approver when it was asked, at {}; it may be answered by {}",
+                request.asked_at,
+                named.join(", ")
+            )));
         }
         let (by, why) = (who.to_owned(), reason.to_owned());
         let step = match answer {
@@ -100,6 +114,7 @@ pub fn cancel(
     now: Timestamp,
 ) -> Result<Job> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
+    let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     let versioned = the_job(store, id)?;
     let (by, reason) = (who.to_owned(), reason.to_owned());
     let step = match versioned.job.state {

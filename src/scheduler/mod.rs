@@ -34,7 +34,7 @@ use crate::retrain::approval::{self, By};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
 use crate::retrain::{Grant, Job, Ledger, Overrun, Renewal, Request, State, Step, Stopping};
-use crate::store::{ITSELF, RunEntry, Store, Unreadable, Versioned};
+use crate::store::{Doubts, ITSELF, RunEntry, Store, Unreadable, Versioned};
 
 /// What a pass works with.
 pub struct Means<'a> {
@@ -60,6 +60,9 @@ pub struct Passed {
     pub troubles: Vec<Trouble>,
     /// Rows of the store that cannot be read: they are left out.
     pub unreadable: Vec<Unreadable>,
+    /// What the store holds that does not follow from its audit: the jobs in question are not started.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tampered: Vec<String>,
 }
 
 impl Passed {
@@ -79,6 +82,7 @@ impl Passed {
         self.troubles.retain(|trouble| trouble.lasting);
         self.troubles.extend(later.troubles);
         self.unreadable = later.unreadable;
+        self.tampered = later.tampered;
     }
 }
 
@@ -111,6 +115,8 @@ pub fn pass(
     means: &Means<'_>,
     step: &mut dyn FnMut(&str),
 ) -> Result<Passed> {
+    // As precise as the store keeps it, so that a job follows exactly from its records.
+    let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     step("lock jobs");
     store.alone("jobs", |store| take_further(fleet, store, now, means, step))
 }
@@ -124,7 +130,7 @@ fn take_further(
 ) -> Result<Passed> {
     let models = fleet.models.iter().filter_map(|model| Some((&*model.name, (model, model.retrain.as_ref()?))));
     let (models, logins, passed) = (models.collect(), Logins::default(), Passed::default());
-    let mut pass = Pass { fleet, store, now, means, step, models, logins, passed };
+    let mut pass = Pass { fleet, store, now, means, step, models, logins, passed, doubts: None };
     pass.request()?;
     pass.call_off()?;
     pass.reckon()?;
@@ -153,6 +159,8 @@ struct Pass<'a> {
     models: Trained<'a>,
     logins: Logins,
     passed: Passed,
+    /// What speaks against starting jobs, once that was asked.
+    doubts: Option<Doubts>,
 }
 
 impl Pass<'_> {
@@ -294,6 +302,23 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Whether a job is what the audit says that it is. The audit is read only where something may be started, and once a
+    /// pass; a job that is not what it says is left as it is.
+    fn is_trusted(&mut self, job: &Job) -> Result<bool> {
+        if self.doubts.is_none() {
+            (self.step)("check the store");
+            self.doubts = Some(self.store.doubts()?);
+        }
+        let found: Vec<String> = self.doubts.iter().flat_map(|doubts| doubts.of(job)).map(str::to_owned).collect();
+        let trusted = found.is_empty();
+        for problem in found {
+            if !self.passed.tampered.contains(&problem) {
+                self.passed.tampered.push(problem);
+            }
+        }
+        Ok(trusted)
+    }
+
     /// Starts what has its turn.
     fn start(&mut self, ledger: &mut Ledger) -> Result<()> {
         let limits = &self.fleet.governance.at_once;
@@ -321,6 +346,9 @@ impl Pass<'_> {
                 let reasons = overruns.into_iter().map(approval::Reason::Overrun).collect();
                 let request = Request::new(&self.fleet.governance.approval, reasons, self.now);
                 self.advance(&versioned, Step::Ask { request })?;
+                continue;
+            }
+            if !self.is_trusted(job)? {
                 continue;
             }
             let stop_at = self.now.checked_add(retrain.timeout).unwrap_or(Timestamp::MAX);
@@ -551,6 +579,7 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
             let asked = fleet.governance.approval.approvers.get(request.level).cloned().unwrap_or_default();
             body["question"] = reasons.join("; ").into();
             body["asked"] = asked.join(", ").into();
+            body["may_answer"] = approval::who_may_answer(&fleet.governance.approval, request).into();
             if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
                 body["expected"] = currency.show(estimate.expected).into();
                 body["low"] = currency.show(estimate.low).into();

@@ -70,6 +70,10 @@ impl Pass<'_> {
         let mut runs = Vec::new();
         for noted in self.store.runs_under_way()? {
             let Some(job) = jobs.get(&noted.job).cloned() else { continue };
+            // A run that is not known where it trains is started there.
+            if !self.is_trusted(&job.job)? {
+                continue;
+            }
             (self.step)("look after");
             let declared = self.models.get(&*noted.model).map(|(_, retrain)| *retrain);
             let run = run_of(self.fleet, self.store, self.means, &job.job, &noted, self.now)?;

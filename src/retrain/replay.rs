@@ -1,0 +1,235 @@
+//! Jobs as they follow from the records of the audit: each step is taken again, and must be one that was allowed then. What
+//! the table of jobs says is compared with it. Pure: records come as arguments.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::approval::{By, Grant, Request, in_time};
+use super::job::{Job, State, Step};
+
+/// Who acts where no person does.
+pub const ITSELF: &str = "driftsweep";
+
+/// A record of the audit about a job.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Its number.
+    pub seq: u64,
+    /// When it was written, by the time that it was taken to be.
+    pub at: Timestamp,
+    /// By the real clock.
+    pub clock_at: Option<Timestamp>,
+    /// Who acted.
+    pub actor: &'a str,
+    /// For example `job.approve`.
+    pub kind: &'a str,
+    /// The job.
+    pub subject: &'a str,
+    /// The step.
+    pub body: &'a Value,
+}
+
+/// When and whom a question was put to.
+#[derive(Clone, Debug)]
+struct Asked {
+    at: Timestamp,
+    clock_at: Option<Timestamp>,
+    /// Who may answer; `None` in records of older versions.
+    may_answer: Option<Vec<String>>,
+}
+
+/// A job as it follows from its records.
+#[derive(Clone, Debug)]
+pub struct Derived {
+    /// The job.
+    pub job: Job,
+    /// How many steps it has taken, its request among them.
+    pub version: u64,
+    /// What was not allowed, each naming a record.
+    pub problems: Vec<String>,
+    asked: Option<Asked>,
+}
+
+/// All jobs of a fleet as they follow from its audit.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs {
+    jobs: BTreeMap<String, Derived>,
+    /// What is wrong with records of jobs that were never asked for.
+    strays: BTreeMap<String, Vec<String>>,
+}
+
+impl Jobs {
+    /// The job of a name.
+    pub fn get(&self, id: &str) -> Option<&Derived> {
+        self.jobs.get(id)
+    }
+
+    /// All jobs, by their names.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Derived)> {
+        self.jobs.iter().map(|(id, derived)| (&**id, derived))
+    }
+
+    /// What was not allowed, by the names of the jobs.
+    pub fn problems(&self) -> impl Iterator<Item = (&str, &String)> {
+        let of_jobs = self.jobs.iter().map(|(id, derived)| (id, &derived.problems));
+        of_jobs.chain(&self.strays).flat_map(|(id, all)| all.iter().map(move |problem| (&**id, problem)))
+    }
+
+    /// Begins anew with the jobs of a store whose older records do not hold all that is needed.
+    pub fn begin(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes a job as it was found in such a store.
+    pub fn found(&mut self, job: Job, version: u64) {
+        let asked = match &job.state {
+            State::AwaitingApproval(request) => Some(Asked { at: request.asked_at, clock_at: None, may_answer: None }),
+            _ => None,
+        };
+        self.jobs.insert(job.id.clone(), Derived { job, version, problems: Vec::new(), asked });
+    }
+
+    /// Takes the step of a record; others than those of jobs are passed over.
+    pub fn add(&mut self, entry: Entry<'_>) {
+        let Some(name) = entry.kind.strip_prefix("job.") else { return };
+        let problem = |reason: String| format!("record {} ({}): {reason}", entry.seq, entry.kind);
+        if name == "request" {
+            let asked_for = request(entry);
+            match asked_for {
+                Ok(_) if self.jobs.contains_key(entry.subject) => {
+                    self.stray(entry.subject, problem("the job was asked for before".into()));
+                }
+                Ok(job) => {
+                    let derived = Derived { job, version: 1, problems: Vec::new(), asked: None };
+                    self.jobs.insert(entry.subject.into(), derived);
+                }
+                Err(reason) => self.stray(entry.subject, problem(reason)),
+            }
+            return;
+        }
+        match self.jobs.get_mut(entry.subject) {
+            Some(derived) => {
+                if let Err(reason) = derived.take(name, entry) {
+                    derived.problems.push(problem(reason));
+                }
+            }
+            None => self.stray(entry.subject, problem("the job was never asked for".into())),
+        }
+    }
+
+    fn stray(&mut self, id: &str, problem: String) {
+        self.strays.entry(id.into()).or_default().push(problem);
+    }
+}
+
+fn request(entry: Entry<'_>) -> Result<Job, String> {
+    #[derive(Deserialize)]
+    struct AskedFor {
+        model: String,
+        trigger: String,
+        deadline: Timestamp,
+    }
+    only(entry.actor == ITSELF, || format!("'{}' is not who asks for jobs", entry.actor))?;
+    let AskedFor { model, trigger, deadline } = AskedFor::deserialize(entry.body).map_err(|e| e.to_string())?;
+    Ok(Job::request(entry.subject, &model, &trigger, entry.at, deadline))
+}
+
+impl Derived {
+    fn take(&mut self, name: &str, entry: Entry<'_>) -> Result<(), String> {
+        let step = Step::deserialize(entry.body).map_err(|e| format!("its step cannot be read: {e}"))?;
+        only(step.name() == name, || format!("its step is '{}'", step.name()))?;
+        // The step is taken even if it was not allowed: what follows is judged by what it led to.
+        let allowed = self.allowed(&step, entry);
+        self.job = self.job.apply(&step, entry.at).map_err(|illegal| illegal.to_string())?;
+        self.version += 1;
+        if let Step::Ask { .. } | Step::Escalate { .. } = step {
+            let may_answer = entry.body.get("may_answer").and_then(|names| Vec::deserialize(names).ok());
+            self.asked = Some(Asked { at: entry.at, clock_at: entry.clock_at, may_answer });
+        }
+        allowed
+    }
+
+    /// Whether who acted may have acted so, then.
+    fn allowed(&self, step: &Step, entry: Entry<'_>) -> Result<(), String> {
+        let request = match &self.job.state {
+            State::AwaitingApproval(request) => Some(request),
+            _ => None,
+        };
+        match step {
+            Step::Approve { grant } => self.granted(grant, request, entry),
+            Step::Reject { by, .. } => {
+                only(by == entry.actor, || format!("'{}' has answered in the name of '{by}'", entry.actor))?;
+                self.answered(request, by, entry)
+            }
+            Step::Queue => Ok(()),
+            Step::Cancel { by, .. } => {
+                only(entry.actor == ITSELF || entry.actor == by, || format!("'{}' is not '{by}'", entry.actor))
+            }
+            Step::Stop { stopping } => only(entry.actor == ITSELF || entry.actor == stopping.by, || {
+                format!("'{}' is not '{}'", entry.actor, stopping.by)
+            }),
+            Step::Escalate { request: next } => {
+                by_itself(entry)?;
+                let before = request.ok_or("nobody was asked")?;
+                only(entry.at >= before.due, || format!("an answer was due at {} only", before.due))?;
+                only(next.level == before.level + 1 && next.reasons == before.reasons, || {
+                    "it is not the question of the level before".into()
+                })
+            }
+            Step::Expire { .. } => {
+                by_itself(entry)?;
+                let due = request.ok_or("nobody was asked")?.due;
+                only(entry.at >= due, || format!("an answer was due at {due} only"))
+            }
+            _ => by_itself(entry),
+        }
+    }
+
+    /// Whether an approval was given by who may give it.
+    fn granted(&self, grant: &Grant, request: Option<&Request>, entry: Entry<'_>) -> Result<(), String> {
+        only(grant.at == entry.at, || format!("it says that it was given at {}", grant.at))?;
+        match (&grant.by, request) {
+            (By::Policy, request) => {
+                by_itself(entry)?;
+                only(grant.overruns.is_empty(), || "the policy lets no budget be overrun".into())?;
+                let due = request.map_or(entry.at, |request| request.due);
+                only(entry.at >= due, || format!("the policy has answered before {due}, when an answer was due"))
+            }
+            (By::Person(name), None) => Err(format!("'{name}' was not asked")),
+            (By::Person(name), Some(request)) => {
+                only(name == entry.actor, || format!("'{}' has answered in the name of '{name}'", entry.actor))?;
+                self.answered(Some(request), name, entry)?;
+                let (asked, given) = (request.overruns(), &grant.overruns);
+                let covers = asked.len() == given.len()
+                    && asked.iter().zip(given).all(|(asked, given)| {
+                        (&asked.scope, asked.month, asked.budget) == (&given.scope, given.month, given.budget)
+                            && given.by >= asked.by
+                    });
+                only(covers, || "it allows other overruns than those that were asked for".into())
+                // The signature of the approver, where one is given or asked for, is checked here: `grant` is what was
+                // signed, `request` what it answers.
+            }
+        }
+    }
+
+    /// Whether a person was asked, and has answered in time.
+    fn answered(&self, request: Option<&Request>, who: &str, entry: Entry<'_>) -> Result<(), String> {
+        let (Some(request), Some(asked)) = (request, &self.asked) else {
+            return Err(format!("'{who}' was not asked"));
+        };
+        let known = asked.may_answer.as_ref().is_none_or(|names| names.iter().any(|name| name == who));
+        only(known, || format!("'{who}' was not among those who may answer"))?;
+        in_time(request, (asked.at, asked.clock_at), (entry.at, entry.clock_at))
+    }
+}
+
+fn by_itself(entry: Entry<'_>) -> Result<(), String> {
+    only(entry.actor == ITSELF, || format!("'{}' cannot take this step", entry.actor))
+}
+
+fn only(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
