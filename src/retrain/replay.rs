@@ -233,3 +233,160 @@ fn by_itself(entry: Entry<'_>) -> Result<(), String> {
 fn only(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use serde_json::json;
+
+    use super::super::job::Stopping;
+    use super::super::{Estimate, Worth};
+    use super::*;
+    use crate::fleet::Money;
+    use crate::metric::performance::Quality;
+    use crate::retrain::cost::{Loss, Lost};
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + 60 * minute).unwrap()
+    }
+
+    fn cost() -> Value {
+        let lost = Lost { points: 9.0, low: 8.0, loss: Loss::Realised, missing: None };
+        let worth = Worth::new(Quality::Accuracy, lost, Money::of(10.0), SignedDuration::from_hours(24));
+        let mut body =
+            serde_json::to_value(Step::Cost { estimate: Estimate::new(Money::from_cents(60_000), &[]), worth })
+                .unwrap();
+        // As the audit has amounts.
+        for (path, cents) in [
+            ("/estimate/declared", 60_000),
+            ("/estimate/expected", 60_000),
+            ("/estimate/low", 1),
+            ("/estimate/high", 7),
+        ] {
+            *body.pointer_mut(path).unwrap() = Money::from_cents(cents).plain().into();
+        }
+        body
+    }
+
+    fn question(name: &str, level: usize, asked: i64) -> Value {
+        json!({
+            "step": name, "may_answer": if level == 0 { vec!["ana", "cto"] } else { vec!["cto"] },
+            "request": { "reasons": [{ "because": "high_stakes" }], "level": level, "asked_at": at(asked), "due": at(asked + 240) },
+        })
+    }
+
+    fn grant(who: &str, minute: i64) -> Value {
+        let by = if who == "policy" { json!("policy") } else { json!({ "person": who }) };
+        json!({ "step": "approve", "grant": { "by": by, "reason": "x", "at": at(minute), "overruns": [] } })
+    }
+
+    /// Records by minute, actor, kind and body.
+    fn derive(records: &[(i64, &str, &str, Value)]) -> Jobs {
+        let mut jobs = Jobs::default();
+        for ((minute, actor, kind, body), seq) in records.iter().zip(1..) {
+            let (at, clock_at) = (at(*minute), Some(at(*minute)));
+            jobs.add(Entry { seq, at, clock_at, actor, kind, subject: "e", body });
+        }
+        jobs
+    }
+
+    /// Up to the question of the first level.
+    fn begun() -> Vec<(i64, &'static str, &'static str, Value)> {
+        let request = json!({ "model": "m", "trigger": "drift", "deadline": at(9000) });
+        vec![
+            (0, ITSELF, "job.request", request),
+            (0, ITSELF, "job.cost", cost()),
+            (0, ITSELF, "job.ask", question("ask", 0, 0)),
+        ]
+    }
+
+    #[test]
+    fn a_job_follows_from_its_records_to_its_end() {
+        let mut records = begun();
+        records.extend([
+            (240, ITSELF, "job.escalate", question("escalate", 1, 240)),
+            (250, "cto", "job.approve", grant("cto", 250)),
+            (250, "cto", "job.queue", json!({ "step": "queue" })),
+            (251, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(600) })),
+            (260, ITSELF, "job.fail", json!({ "step": "fail", "cost": "612.50", "reason": "no luck" })),
+            (261, ITSELF, "sweep.again", json!({})),
+        ]);
+        let jobs = derive(&records);
+        assert_eq!(jobs.problems().collect::<Vec<_>>(), []);
+        let derived = jobs.get("e").unwrap();
+        assert_eq!((derived.version, derived.job.attempts, derived.job.spent), (8, 1, Money::from_cents(61_250)));
+        assert_eq!(derived.job.state, State::Failed { reason: "no luck".into() });
+        assert_eq!(derived.job.estimate.unwrap().declared, Money::from_cents(60_000));
+        assert_eq!(derived.job.grants[0].by, By::Person("cto".into()));
+    }
+
+    #[test]
+    fn a_step_that_was_not_allowed_is_named() {
+        let reject = |by: &str| json!({ "step": "reject", "by": by, "reason": "x" });
+        let stop = serde_json::to_value(Step::Stop {
+            stopping: Stopping { by: "ana".into(), reason: "x".into(), overdue: false },
+        })
+        .unwrap();
+        let cases: Vec<(&str, (i64, &str, &str, Value), &str)> = vec![
+            ("by nobody who was asked", (1, "eve", "job.approve", grant("eve", 1)), "'eve' was not among"),
+            ("in another's name", (1, "eve", "job.approve", grant("ana", 1)), "in the name of 'ana'"),
+            ("late", (240, "ana", "job.approve", grant("ana", 240)), "it was due at"),
+            ("of another time", (2, "ana", "job.approve", grant("ana", 1)), "it says that it was given at"),
+            ("by the policy, too early", (1, ITSELF, "job.approve", grant("policy", 1)), "before"),
+            ("by the policy, by a person", (240, "ana", "job.approve", grant("policy", 240)), "cannot take this step"),
+            ("rejected in another's name", (1, "eve", "job.reject", reject("ana")), "in the name of 'ana'"),
+            ("rejected by nobody", (1, "eve", "job.reject", reject("eve")), "'eve' was not among"),
+            ("escalated early", (1, ITSELF, "job.escalate", question("escalate", 1, 1)), "was due at"),
+            ("a level left out", (240, ITSELF, "job.escalate", question("escalate", 2, 240)), "of the level before"),
+            ("expired early", (1, ITSELF, "job.expire", json!({ "step": "expire", "reason": "x" })), "was due at"),
+            ("queued", (1, ITSELF, "job.queue", json!({ "step": "queue" })), "there is no 'queue'"),
+            ("started", (1, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(9) })), "there is no 'start'"),
+            ("costed again", (1, ITSELF, "job.cost", cost()), "there is no 'cost'"),
+            ("under another name", (1, ITSELF, "job.queue", grant("policy", 1)), "its step is 'approve'"),
+            ("asked for again", (1, ITSELF, "job.request", begun().remove(0).3), "was asked for before"),
+            ("stopped by another", (1, "eve", "job.stop", stop), "'eve' is not 'ana'"),
+            ("no step at all", (1, ITSELF, "job.start", json!({})), "cannot be read"),
+            ("withdrawn", (1, ITSELF, "job.withdraw", json!({ "step": "withdraw" })), "there is no 'withdraw'"),
+        ];
+        for (what, record, wanted) in cases {
+            let mut records = begun();
+            records.push(record);
+            let jobs = derive(&records);
+            let found: Vec<&String> = jobs.problems().map(|(_, problem)| problem).collect();
+            assert!(found.iter().any(|problem| problem.contains(wanted)), "{what}: {found:?}");
+            assert!(found.iter().all(|problem| problem.starts_with("record 4 (job.")), "{what}: {found:?}");
+        }
+        // Without a request there is no job.
+        let jobs = derive(&[(0, ITSELF, "job.cost", cost())]);
+        assert_eq!(jobs.problems().count(), 1);
+        let jobs = derive(&[(0, "eve", "job.request", begun().remove(0).3)]);
+        assert!(jobs.get("e").is_none() && jobs.problems().count() == 1);
+    }
+
+    #[test]
+    fn an_answer_allows_the_overruns_that_were_asked_for_and_no_others() {
+        let overrun =
+            |scope: &str, by: &str| json!({ "scope": scope, "month": "2026-09-01", "budget": "100.00", "by": by });
+        let mut request = question("ask", 0, 0);
+        request["request"]["reasons"] = json!([{
+            "because": "overrun", "scope": "fleet", "month": "2026-09-01", "budget": "100.00", "by": "5.00",
+        }]);
+        for (overruns, fine) in [
+            (json!([overrun("fleet", "5.00")]), true),
+            (json!([overrun("fleet", "9.00")]), true),
+            (json!([overrun("fleet", "4.99")]), false),
+            (json!([]), false),
+            (json!([overrun("fleet", "5.00"), overrun("fleet", "5.00")]), false),
+            (json!([{ "scope": { "team": "risk" }, "month": "2026-09-01", "budget": "100.00", "by": "5.00" }]), false),
+        ] {
+            let mut records = begun();
+            records[2].3 = request.clone();
+            let mut given = grant("ana", 1);
+            given["grant"]["overruns"] = overruns.clone();
+            records.push((1, "ana", "job.approve", given));
+            let jobs = derive(&records);
+            let problems: Vec<&String> = jobs.problems().map(|(_, problem)| problem).collect();
+            assert_eq!(problems.is_empty(), fine, "{overruns}: {problems:?}");
+        }
+    }
+}

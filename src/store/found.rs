@@ -32,8 +32,12 @@ impl Store {
         let select = query("SELECT clock_at FROM audit WHERE fleet = $1 AND seq = 1").bind(self.fleet.clone());
         let first: Option<Option<Timestamp>> = self.database.rows(select, |row| some_time(row, 0))?.into_iter().next();
         // Only older versions wrote records without the real clock.
-        if first == Some(None) && self.last_record("store", &[FOUND])?.is_none() {
-            self.note_found()?;
+        if first == Some(None) {
+            let sql = "SELECT 1 FROM audit WHERE fleet = $1 AND subject = 'store' AND kind = $2 LIMIT 1";
+            let noted = self.database.rows(query(sql).bind(self.fleet.clone()).bind(FOUND), |_| Ok(()))?;
+            if noted.is_empty() {
+                self.note_found()?;
+            }
         }
         self.answered_for = true;
         Ok(())

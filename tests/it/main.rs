@@ -30,6 +30,7 @@ mod seal;
 mod server;
 mod shaders;
 mod slices;
+mod store_edits;
 mod ten_nights;
 mod tick;
 mod tidy;
