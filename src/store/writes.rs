@@ -262,16 +262,11 @@ pub struct Write {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replaced: Values,
     /// Whether the rows were deleted instead.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
     /// Whether the rows were found so: they are of an older version.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// The table of a name.

@@ -1,6 +1,7 @@
 //! The store behind its back: every column of every table edited, rows deleted, inserted and copied, jobs made ready by
 //! hand, a store that was emptied; on both stores. What is found by nothing is listed, with the reason.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ fn escaped(path: &str) -> String {
 struct Night {
     world: World,
     store: String,
-    state: PathBuf,
+    state: RefCell<PathBuf>,
 }
 
 /// The jobs of both models wait for an answer: they were asked for at three on the third of January.
@@ -62,7 +63,7 @@ impl Night {
             0 => world.folder.path().join("store.sqlite").display().to_string(),
             _ => world.stores()[which].clone(),
         };
-        let state = world.folder.path().join("state");
+        let state = RefCell::new(world.folder.path().join("state"));
         let night = Self { world, store, state };
         for day in ["2026-01-02", "2026-01-03"] {
             night.tick(&format!("{day}T03:00:00Z"));
@@ -71,9 +72,13 @@ impl Night {
         night
     }
 
+    fn state(&self) -> PathBuf {
+        self.state.borrow().clone()
+    }
+
     fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-        command.args(args).arg(self.world.fleet_file()).arg("--state").arg(&self.state);
+        command.args(args).arg(self.world.fleet_file()).arg("--state").arg(self.state());
         command.env("DRIFTSWEEP_STORE", &self.store).env_remove("USER").output().unwrap()
     }
 
@@ -259,7 +264,7 @@ fn every_edit_of_every_column_is_found_but_for_those_that_are_listed_with_a_reas
             for (column, kind) in columns {
                 let edit = match &*kind {
                     "text" => format!("COALESCE({column}, '') || 'x'"),
-                    "bigint" => format!("COALESCE({column}, 0) + 1"),
+                    "bigint" => format!("COALESCE({column}, 0) + 1000000"),
                     "double precision" => format!("{column} + 0.001"),
                     other => panic!("{table}.{column} is {other}"),
                 };
@@ -292,7 +297,7 @@ fn a_row_that_is_deleted_added_or_copied_to_another_model_or_fleet_is_found() {
         for (table, columns) in night.tables().into_iter().filter(|(table, _)| !exempt.contains(&**table)) {
             let all: Vec<&str> = columns.iter().map(|(column, _)| &**column).collect();
             // Of each table the row that comes first.
-            let one = format!("(SELECT * FROM {table} WHERE fleet = '{name}' ORDER BY {} LIMIT 1)", all[1]);
+            let one = format!("(SELECT * FROM {table} WHERE fleet = '{name}' ORDER BY {} LIMIT 1)", all.join(", "));
             let insert = |change: &dyn Fn(&str, &str) -> String| {
                 let values: Vec<String> = columns.iter().map(|(column, kind)| change(column, kind)).collect();
                 let (all, values) = (all.join(", "), values.join(", "));
@@ -351,7 +356,7 @@ fn a_job_that_does_not_follow_from_its_records_is_not_started_and_the_others_are
         let set = |body: &str, state: &str| {
             format!("UPDATE job SET body = '{body}', state = '{state}' WHERE fleet = '{name}' AND id = '{forged}'")
         };
-        let ready = as_if(&|job| job["state"] = queued.clone());
+        let ready = as_if(&|job| job["state"].clone_from(&queued));
         let granted = as_if(&|job| {
             job["state"] = queued.clone();
             job["grants"] = json!([{ "by": { "person": "cto" }, "reason": "x", "at": ASKED, "overruns": [] }]);
@@ -361,6 +366,7 @@ fn a_job_that_does_not_follow_from_its_records_is_not_started_and_the_others_are
                 json!({ "state": "running", "attempt": 1, "started_at": ASKED, "stop_at": "2026-01-05T00:00:00Z" });
             job["attempts"] = 1.into();
         });
+        let cheap = as_if(&|job| job["estimate"]["high"] = json!(0.01));
         let asked = |level: u64| {
             as_if(&|job| {
                 job["state"]["level"] = level.into();
@@ -378,46 +384,55 @@ fn a_job_that_does_not_follow_from_its_records_is_not_started_and_the_others_are
         let record = format!("DELETE FROM audit WHERE fleet = '{name}' AND seq = 2");
         let cut = format!("DELETE FROM audit WHERE fleet = '{name}' AND seq > 5");
         let twice =
-            format!("UPDATE audit SET body = '{{\"a\":1,' || substr(body, 2) WHERE fleet = '{name}' AND seq = 3");
-        // Each with whether the forged job is answered for before the tick, and whether the other job is started.
-        let attacks: Vec<(&str, Vec<String>, bool, bool)> = vec![
-            ("made ready", vec![set(&ready, "queued")], false, true),
-            ("made ready, with somebody's leave", vec![set(&granted, "queued")], false, true),
-            ("made to run", vec![set(&running, "running"), run.clone()], false, false),
-            ("given more time to be answered", vec![set(&asked(0), "awaiting_approval")], true, true),
-            ("its event edited", vec![event], true, true),
-            ("its model edited", vec![model], true, true),
-            ("a run put beside it", vec![run], true, false),
-            ("a record deleted", vec![record], true, false),
-            ("the end of the audit cut off", vec![cut], true, false),
-            ("a name twice in a record", vec![twice], true, false),
+            format!("UPDATE audit SET body = '{{\"models\":1,' || substr(body, 2) WHERE fleet = '{name}' AND seq = 1");
+        // Each with what is done before the answer and after it, when the job in question is approved, and whether the other
+        // one is started.
+        let (soon, late) = (Some("2026-01-03T03:10:00Z"), Some("2026-01-03T08:10:00Z"));
+        let attacks: Vec<(&str, Vec<String>, Option<&str>, Vec<String>, bool)> = vec![
+            ("made ready", vec![], None, vec![set(&ready, "queued")], true),
+            ("made ready, with somebody's leave", vec![], None, vec![set(&granted, "queued")], true),
+            ("made to run", vec![], None, vec![set(&running, "running"), run.clone()], false),
+            ("answered late", vec![set(&asked(0), "awaiting_approval")], late, vec![], true),
+            ("of another estimate", vec![set(&cheap, "awaiting_approval")], soon, vec![], true),
+            ("its event edited", vec![], soon, vec![event], true),
+            ("its model edited", vec![], soon, vec![model], true),
+            ("a run put beside it", vec![], soon, vec![run], false),
+            ("a record deleted", vec![], soon, vec![record], false),
+            ("the end of the audit cut off", vec![], soon, vec![cut], false),
+            ("a name twice in a record", vec![], soon, vec![twice], false),
         ];
         let kept = night.keep();
-        for (what, statements, answered, other_starts) in attacks {
-            for statement in &statements {
+        let edit = |what: &str, statements: &[String]| {
+            for statement in statements {
                 assert!(sql(store, statement) > 0, "{what}: {statement}");
             }
-            assert!(night.answer("approve", "model-00001", "2026-01-03T03:10:00Z").status.success(), "{what}");
-            if answered {
-                let answer = night.answer("approve", "model-00000", "2026-01-03T03:10:00Z");
+        };
+        for (at, (what, before, answered, after, other_starts)) in attacks.into_iter().enumerate() {
+            *night.state.borrow_mut() = night.world.folder.path().join(format!("state{at}"));
+            edit(what, &before);
+            let answer = night.answer("approve", "model-00001", "2026-01-03T03:10:00Z");
+            assert!(answer.status.success(), "{what}: {}", said(&answer));
+            if let Some(now) = answered {
+                let answer = night.answer("approve", "model-00000", now);
                 assert!(answer.status.success(), "{what}: {}", said(&answer));
             }
-            let ticked = night.ticked("2026-01-03T03:11:00Z");
+            edit(what, &after);
+            let ticked = night.ticked("2026-01-03T08:11:00Z");
             assert_eq!(ticked.status.code(), Some(15), "{what}: {}", said(&ticked));
             assert!(said(&ticked).contains("audit verify"), "{what}: {}", said(&ticked));
-            assert!(!night.state.join("jobs").join(&forged).exists(), "{what}: it was started");
-            assert_eq!(night.state.join("jobs").join(&own).exists(), other_starts, "{what}: {}", said(&ticked));
+            assert!(!night.state().join("jobs").join(&forged).exists(), "{what}: it was started");
+            assert_eq!(night.state().join("jobs").join(&own).exists(), other_starts, "{what}: {}", said(&ticked));
             let verified = night.run(&["audit", "verify"]);
             assert_eq!(verified.status.code(), Some(15), "{what}: {}", said(&verified));
             kept.restore_all();
-            let _ = fs::remove_dir_all(night.state.join("jobs"));
         }
+        *night.state.borrow_mut() = night.world.folder.path().join("state of the end");
         // Without an attack both are started.
         for model in ["model-00000", "model-00001"] {
             assert!(night.answer("approve", model, "2026-01-03T03:10:00Z").status.success());
         }
         night.tick("2026-01-03T03:11:00Z");
-        assert!(night.state.join("jobs").join(&forged).exists());
+        assert!(night.state().join("jobs").join(&forged).exists());
     }
 }
 
@@ -440,7 +455,7 @@ fn a_trigger_that_was_made_to_fire_again_is_found_although_the_tick_has_written_
 fn a_late_answer_is_refused_whether_a_tick_came_or_not_and_nobody_answers_as_of_an_earlier_time() {
     let yard = Yard::new(
         &["m".into()],
-        "[approval]\napprovers = [[\"ana\"], [\"cto\"]]\nanswer_within = \"2s\"\n[defaults.retrain]\ncommand = [\"true\"]\nstakes = \
+        "[approval]\napprovers = [[\"ana\"], [\"cto\"]]\nanswer_within = \"6s\"\n[defaults.retrain]\ncommand = [\"true\"]\nstakes = \
          \"high\"\n",
     );
     let http = driftsweep::http::Http::new().unwrap();
@@ -450,7 +465,7 @@ fn a_late_answer_is_refused_whether_a_tick_came_or_not_and_nobody_answers_as_of_
         let now = Timestamp::now();
         add_event(&mut open(&store, fleet), &id, "m", now);
         pass(fleet, &store, &state, &http, now, &mut |_| ());
-        std::thread::sleep(Duration::from_secs(4));
+        std::thread::sleep(Duration::from_secs(8));
         let answer = |word: &str, who: &str, more: &[&str]| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
             command.args([word, &id]).arg(yard.folder.path().join("fleet.toml")).arg("--state").arg(&state);
@@ -495,14 +510,19 @@ fn a_store_that_was_emptied_or_written_anew_is_refused_and_expectations_that_say
         let head = night.open().audit_head().unwrap().unwrap();
         assert_eq!(text, format!("{}:{}\n", head.0, head.1));
         assert!(tick("2026-01-03T03:06:00Z", &kept).status.success());
-        let inside = tick("2026-01-03T03:06:00Z", &night.state.join("checkpoint").display().to_string());
+        let inside = tick("2026-01-03T03:06:00Z", &night.state().join("checkpoint").display().to_string());
         assert_eq!(inside.status.code(), Some(2), "{}", said(&inside));
         fs::write(&file, "").unwrap();
         assert_eq!(tick("2026-01-03T03:06:00Z", &kept).status.code(), Some(2), "not a checkpoint");
         fs::write(&file, &text).unwrap();
         let verify = |args: &[&str], variable: &str| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-            command.args(["audit", "verify"]).arg(night.world.fleet_file()).arg("--state").arg(&night.state).args(args);
+            command
+                .args(["audit", "verify"])
+                .arg(night.world.fleet_file())
+                .arg("--state")
+                .arg(night.state())
+                .args(args);
             command.env("DRIFTSWEEP_STORE", &night.store).env("DRIFTSWEEP_EXPECT", variable).output().unwrap()
         };
         let (right, other) = (text.trim_end(), format!("{}:{}", head.0, "0".repeat(64)));
@@ -522,12 +542,12 @@ fn a_store_that_was_emptied_or_written_anew_is_refused_and_expectations_that_say
         assert_eq!(fs::read_to_string(&file).unwrap(), text, "the checkpoint stays");
         assert!(night.open().is_new().unwrap(), "nothing was done");
         // Without a checkpoint what a training has left tells.
-        let runs = night.state.join("jobs/x/1");
+        let runs = night.state().join("jobs/x/1");
         fs::create_dir_all(&runs).unwrap();
         let refused = night.ticked("2026-01-03T03:07:00Z");
         assert_eq!(refused.status.code(), Some(15), "{}", said(&refused));
         assert!(said(&refused).contains("holds its trainings"), "{}", said(&refused));
-        fs::remove_dir_all(night.state.join("jobs")).unwrap();
+        fs::remove_dir_all(night.state().join("jobs")).unwrap();
         // Written anew: whole in itself, and not the one that was seen.
         night.tick("2026-01-03T03:08:00Z");
         assert_eq!(verify(&[], "").status.code(), Some(0));
@@ -595,7 +615,7 @@ fn a_store_of_an_older_version_is_taken_as_it_is_found_and_what_changes_from_the
         // Its jobs go on.
         assert!(night.answer("approve", "model-00000", "2026-01-03T03:10:00Z").status.success());
         night.tick("2026-01-03T03:11:00Z");
-        assert!(night.state.join("jobs").join(&id).exists());
+        assert!(night.state().join("jobs").join(&id).exists());
         assert_eq!(night.problems(), Vec::<String>::new());
     }
 }
