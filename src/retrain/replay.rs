@@ -344,7 +344,7 @@ mod tests {
             ("costed again", (1, ITSELF, "job.cost", cost()), "there is no 'cost'"),
             ("under another name", (1, ITSELF, "job.queue", grant("policy", 1)), "its step is 'approve'"),
             ("asked for again", (1, ITSELF, "job.request", begun().remove(0).3), "was asked for before"),
-            ("stopped by another", (1, "eve", "job.stop", stop), "'eve' is not 'ana'"),
+            ("stopped by another", (1, "eve", "job.stop", stop.clone()), "there is no 'stop'"),
             ("no step at all", (1, ITSELF, "job.start", json!({})), "cannot be read"),
             ("withdrawn", (1, ITSELF, "job.withdraw", json!({ "step": "withdraw" })), "there is no 'withdraw'"),
         ];
@@ -356,6 +356,17 @@ mod tests {
             assert!(found.iter().any(|problem| problem.contains(wanted)), "{what}: {found:?}");
             assert!(found.iter().all(|problem| problem.starts_with("record 4 (job.")), "{what}: {found:?}");
         }
+        // Nor may a run be stopped in another's name.
+        let mut records = begun();
+        records.extend([
+            (1, "ana", "job.approve", grant("ana", 1)),
+            (1, "ana", "job.queue", json!({ "step": "queue" })),
+            (2, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(600) })),
+            (3, "eve", "job.stop", stop),
+        ]);
+        let jobs = derive(&records);
+        let found: Vec<&String> = jobs.problems().map(|(_, problem)| problem).collect();
+        assert!(found.len() == 1 && found[0].contains("'eve' is not 'ana'"), "{found:?}");
         // Without a request there is no job.
         let jobs = derive(&[(0, ITSELF, "job.cost", cost())]);
         assert_eq!(jobs.problems().count(), 1);
