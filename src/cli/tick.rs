@@ -322,10 +322,13 @@ fn say_troubles(done: &FollowUp) {
         warn!("store: table {table}, row {id} cannot be read and is left out: {reason}");
     }
     for problem in done.passed.tampered.iter().take(SHOWN) {
-        error!("store: {}; the job is not started", super::shown(problem));
+        error!("store: {}", super::shown(problem));
     }
     if !done.passed.tampered.is_empty() {
-        error!("store: it is not what its audit says; `driftsweep audit verify` names every record and row");
+        error!(
+            "store: it is not what its audit says, and what depends on that is not started; `driftsweep audit verify` names \
+             every record and row"
+        );
     }
     if let Some(reason) = &done.occupied {
         warn!("jobs are not looked after: {}", super::shown(reason));

@@ -305,18 +305,35 @@ impl Pass<'_> {
     /// Whether a job is what the audit says that it is. The audit is read only where something may be started, and once a
     /// pass; a job that is not what it says is left as it is.
     fn is_trusted(&mut self, job: &Job) -> Result<bool> {
+        let doubts = self.doubts()?;
+        let found: Vec<String> = doubts.of(job).into_iter().map(str::to_owned).collect();
+        let trusted = found.is_empty();
+        self.tampered(found);
+        Ok(trusted)
+    }
+
+    /// Whether anything may be started: the chain of the audit is whole, and it is known what was spent.
+    fn may_start(&mut self) -> Result<bool> {
+        let found = self.doubts()?.all.clone();
+        let may = found.is_empty();
+        self.tampered(found);
+        Ok(may)
+    }
+
+    fn doubts(&mut self) -> Result<&Doubts> {
         if self.doubts.is_none() {
             (self.step)("check the store");
             self.doubts = Some(self.store.doubts()?);
         }
-        let found: Vec<String> = self.doubts.iter().flat_map(|doubts| doubts.of(job)).map(str::to_owned).collect();
-        let trusted = found.is_empty();
-        for problem in found {
+        Ok(self.doubts.get_or_insert_default())
+    }
+
+    fn tampered(&mut self, problems: Vec<String>) {
+        for problem in problems {
             if !self.passed.tampered.contains(&problem) {
                 self.passed.tampered.push(problem);
             }
         }
-        Ok(trusted)
     }
 
     /// Starts what has its turn.
@@ -348,7 +365,7 @@ impl Pass<'_> {
                 self.advance(&versioned, Step::Ask { request })?;
                 continue;
             }
-            if !self.is_trusted(job)? {
+            if !self.is_trusted(job)? || !self.may_start()? {
                 continue;
             }
             let stop_at = self.now.checked_add(retrain.timeout).unwrap_or(Timestamp::MAX);

@@ -41,10 +41,10 @@ pub struct Doubts {
 }
 
 impl Doubts {
-    /// What speaks against starting a job of a model; nothing if it is as the audit says.
+    /// What speaks against a job alone; nothing if it is as the audit says.
     pub fn of(&self, job: &Job) -> Vec<&str> {
         let own = self.jobs.get(&job.id).into_iter().chain(self.models.get(&job.model)).flatten();
-        self.all.iter().chain(own).map(String::as_str).collect()
+        own.map(String::as_str).collect()
     }
 }
 
@@ -246,7 +246,10 @@ impl Store {
             let text = format!("{} was edited: {text}", named(table.name, key));
             problems.push(Problem { table: table.name, key: key.clone(), text });
         }
-        for versioned in self.jobs("")? {
+        let unreadable = std::mem::take(&mut self.unreadable);
+        let jobs = self.jobs("")?;
+        self.unreadable = unreadable;
+        for versioned in jobs {
             // What cannot be read is compared by its hash above.
             let Some(derived) = replay.jobs.get(&versioned.job.id) else { continue };
             if derived.job != versioned.job || derived.version != versioned.version {
@@ -262,7 +265,6 @@ impl Store {
                 problems.push(Problem { table: "job", key, text });
             }
         }
-        self.unreadable.clear();
         for (id, text) in replay.jobs.problems() {
             problems.push(Problem { table: "job", key: vec![id.to_owned()], text: text.clone() });
         }
@@ -377,7 +379,10 @@ impl Store {
                     "job" | "event" => doubts.jobs.entry(first).or_default().push(text),
                     "model" | "firing" | "mute" | "baseline" => doubts.models.entry(first).or_default().push(text),
                     // What was spent and is set aside is not known then.
-                    "run" => doubts.all.push(text),
+                    "run" => {
+                        doubts.all.push(text.clone());
+                        doubts.jobs.entry(first).or_default().push(text);
+                    }
                     // The others decide nothing about a start.
                     _ => {}
                 }

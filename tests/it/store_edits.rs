@@ -563,35 +563,29 @@ fn a_store_that_was_emptied_or_written_anew_is_refused_and_expectations_that_say
 }
 
 /// Makes a store one of an older version: its records have neither the real clock nor what was written with them.
-fn make_older(night: &Night) {
-    let (name, mut records) = (night.name(), Vec::new());
-    night
-        .open()
-        .audit("", |record| {
-            records.extend((record.kind != "store.write").then_some(record));
-            Ok(())
-        })
-        .unwrap();
-    sql(&night.store, &format!("DELETE FROM audit WHERE fleet = '{name}'"));
+pub fn make_older(store: &str, name: &str) {
+    let mut records = Vec::new();
+    let mut keep = |record: Record| {
+        records.extend((record.kind != "store.write").then_some(record));
+        Ok(())
+    };
+    Store::open(store, name).unwrap().audit("", &mut keep).unwrap();
+    sql(store, &format!("DELETE FROM audit WHERE fleet = '{name}'"));
     let mut previous = String::new();
     for (record, seq) in records.into_iter().zip(1..) {
         let mut record = Record { seq, clock_at: None, writes: None, previous: previous.clone(), ..record };
         record.hash = record.expected_hash().unwrap();
-        previous = record.hash.clone();
+        previous.clone_from(&record.hash);
         let body = String::from_utf8(serde_json_canonicalizer::to_vec(&record.body).unwrap()).unwrap();
-        let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-        let texts = [&record.actor, &record.kind, &record.subject, &body, &record.previous, &record.hash]
-            .map(|text| quoted(text));
+        let texts = [&record.actor, &record.kind, &record.subject, &body, &record.previous, &record.hash];
+        let texts = texts.map(|text| format!("'{}'", text.replace('\'', "''")));
         let insert = format!(
             "INSERT INTO audit (fleet, seq, at, actor, kind, subject, body, previous, hash) VALUES ('{name}', {seq}, {}, {})",
             record.at.as_microsecond(),
             texts.join(", ")
         );
-        sql(&night.store, &insert);
-        sql(
-            &night.store,
-            &format!("UPDATE audit_head SET seq = {seq}, hash = {} WHERE fleet = '{name}'", quoted(&record.hash)),
-        );
+        sql(store, &insert);
+        sql(store, &format!("UPDATE audit_head SET seq = {seq}, hash = {} WHERE fleet = '{name}'", texts[5]));
     }
 }
 
@@ -599,7 +593,7 @@ fn make_older(night: &Night) {
 fn a_store_of_an_older_version_is_taken_as_it_is_found_and_what_changes_from_then_on_is_found() {
     for night in Night::all() {
         let name = night.name();
-        make_older(&night);
+        make_older(&night.store, &name);
         night.tick("2026-01-03T03:05:00Z");
         let verified = night.open().verify_audit(&[]).unwrap();
         assert_eq!(verified.problems, Vec::<String>::new());
