@@ -71,11 +71,12 @@ pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let (_, mut store) = args.memory.open(Access::Read)?;
-    let mut table = super::table(["record", "at", "by", "what", "to", "figures"]);
+    let mut table = super::table(["record", "at", "real time", "by", "what", "to", "figures"]);
     store.audit(&args.subject, |record| {
         table.add_row([
             record.seq.to_string(),
             record.at.to_string(),
+            record.clock_at.map(|clock| clock.to_string()).unwrap_or_default(),
             super::shown(&record.actor),
             record.kind,
             record.subject.escape_debug().to_string(),

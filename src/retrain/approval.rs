@@ -180,8 +180,7 @@ pub fn in_time(
     given: (Timestamp, Option<Timestamp>),
 ) -> Result<(), String> {
     let (now, clock) = given;
-    let asked_in_earnest = asked.1.is_none_or(|clock| clock.duration_since(asked.0).abs() <= SAME_TIME);
-    let clock = clock.filter(|_| asked_in_earnest).unwrap_or(now);
+    let clock = clock.filter(|_| is_real(asked)).unwrap_or(now);
     if clock.duration_since(now) > SAME_TIME {
         return Err(format!(
             "it was asked at the real time, {}, so it cannot be answered as of {now}: it is {clock}; leave out --now",
@@ -196,6 +195,29 @@ pub fn in_time(
         ));
     }
     Ok(())
+}
+
+/// Whether nobody can answer any more, so that the next level is asked or the policy decides: not before an answer was due by
+/// the real clock either, if the question was put at the real time. Times as for [`in_time`].
+///
+/// # Errors
+/// Why that is too early.
+pub fn is_over(
+    request: &Request,
+    asked: (Timestamp, Option<Timestamp>),
+    given: (Timestamp, Option<Timestamp>),
+) -> Result<(), String> {
+    let (now, clock) = given;
+    let earlier = clock.filter(|clock| is_real(asked) && *clock < now).unwrap_or(now);
+    if earlier < request.due {
+        return Err(format!("an answer is due at {} only, and it is {earlier}", request.due));
+    }
+    Ok(())
+}
+
+/// Whether a question was put at the real time. Of those in stores of older versions that is not known: they were.
+fn is_real((at, clock): (Timestamp, Option<Timestamp>)) -> bool {
+    clock.is_none_or(|clock| clock.duration_since(at).abs() <= SAME_TIME)
 }
 
 fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
@@ -290,6 +312,10 @@ mod tests {
         assert!(in_time(real, 5, 3).unwrap().contains("was due at"), "later than the clock");
         assert_eq!(in_time(replayed, 3, 5000), None);
         assert!(in_time(replayed, 4, 5000).unwrap().contains("was due at"));
+        let is_over = |asked, now: i64, clock: i64| is_over(&request, asked, (at(now), Some(at(clock)))).is_ok();
+        assert!(is_over(real, 4, 4) && is_over(real, 4, 9) && is_over(replayed, 4, 5000) && is_over(replayed, 4, 0));
+        assert!(!is_over(real, 5, 3), "a pass that is taken to be later ends no real question");
+        assert!(!is_over(real, 3, 5) && !is_over(replayed, 3, 5000));
         // Of questions in stores of older versions the real clock is not known: they were asked in earnest.
         assert!(in_time((at(0), None), 3, 5).is_some());
     }

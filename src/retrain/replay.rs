@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::approval::{By, Grant, Request, in_time};
+use super::approval::{By, Grant, Request, in_time, is_over};
 use super::job::{Job, State, Step};
 
 /// Who acts where no person does.
@@ -174,15 +174,14 @@ impl Derived {
             Step::Escalate { request: next } => {
                 by_itself(entry)?;
                 let before = request.ok_or("nobody was asked")?;
-                only(entry.at >= before.due, || format!("an answer was due at {} only", before.due))?;
+                self.over(before, entry)?;
                 only(next.level == before.level + 1 && next.reasons == before.reasons, || {
                     "it is not the question of the level before".into()
                 })
             }
             Step::Expire { .. } => {
                 by_itself(entry)?;
-                let due = request.ok_or("nobody was asked")?.due;
-                only(entry.at >= due, || format!("an answer was due at {due} only"))
+                self.over(request.ok_or("nobody was asked")?, entry)
             }
             _ => by_itself(entry),
         }
@@ -195,8 +194,7 @@ impl Derived {
             (By::Policy, request) => {
                 by_itself(entry)?;
                 only(grant.overruns.is_empty(), || "the policy lets no budget be overrun".into())?;
-                let due = request.map_or(entry.at, |request| request.due);
-                only(entry.at >= due, || format!("the policy has answered before {due}, when an answer was due"))
+                request.map_or(Ok(()), |request| self.over(request, entry))
             }
             (By::Person(name), None) => Err(format!("'{name}' was not asked")),
             (By::Person(name), Some(request)) => {
@@ -213,6 +211,12 @@ impl Derived {
                 // signed, `request` what it answers.
             }
         }
+    }
+
+    /// Whether nobody could answer any more.
+    fn over(&self, request: &Request, entry: Entry<'_>) -> Result<(), String> {
+        let asked = self.asked.as_ref().map_or((request.asked_at, None), |asked| (asked.at, asked.clock_at));
+        is_over(request, asked, (entry.at, entry.clock_at))
     }
 
     /// Whether a person was asked, and has answered in time.
@@ -332,13 +336,13 @@ mod tests {
             ("in another's name", (1, "eve", "job.approve", grant("ana", 1)), "in the name of 'ana'"),
             ("late", (240, "ana", "job.approve", grant("ana", 240)), "it was due at"),
             ("of another time", (2, "ana", "job.approve", grant("ana", 1)), "it says that it was given at"),
-            ("by the policy, too early", (1, ITSELF, "job.approve", grant("policy", 1)), "before"),
+            ("by the policy, too early", (1, ITSELF, "job.approve", grant("policy", 1)), "is due at"),
             ("by the policy, by a person", (240, "ana", "job.approve", grant("policy", 240)), "cannot take this step"),
             ("rejected in another's name", (1, "eve", "job.reject", reject("ana")), "in the name of 'ana'"),
             ("rejected by nobody", (1, "eve", "job.reject", reject("eve")), "'eve' was not among"),
-            ("escalated early", (1, ITSELF, "job.escalate", question("escalate", 1, 1)), "was due at"),
+            ("escalated early", (1, ITSELF, "job.escalate", question("escalate", 1, 1)), "is due at"),
             ("a level left out", (240, ITSELF, "job.escalate", question("escalate", 2, 240)), "of the level before"),
-            ("expired early", (1, ITSELF, "job.expire", json!({ "step": "expire", "reason": "x" })), "was due at"),
+            ("expired early", (1, ITSELF, "job.expire", json!({ "step": "expire", "reason": "x" })), "is due at"),
             ("queued", (1, ITSELF, "job.queue", json!({ "step": "queue" })), "there is no 'queue'"),
             ("started", (1, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(9) })), "there is no 'start'"),
             ("costed again", (1, ITSELF, "job.cost", cost()), "there is no 'cost'"),

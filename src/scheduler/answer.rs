@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Currency, Fleet, Money};
 use crate::retrain::approval::{By, in_time, may_answer};
-use crate::retrain::{Grant, Job, Overrun, State, Step, Stopping};
-use crate::store::{Store, Versioned};
+use crate::retrain::{Grant, Job, Overrun, Request, State, Step, Stopping};
+use crate::store::{Record, Store, Versioned};
 
 /// An answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +47,8 @@ pub fn answer(
         if now < request.asked_at {
             return Err(wrong(format!("it was asked at {}, later than {now}", request.asked_at)));
         }
-        let asked = store.last_record(id, &["job.ask", "job.escalate"])?;
-        let asked_at = asked.as_ref().map_or((request.asked_at, None), |record| (record.at, record.clock_at));
-        in_time(request, asked_at, (now, Some(store.clock()?))).map_err(wrong)?;
+        let asked = store.last_record(id, ASKED)?;
+        in_time(request, asked_at(asked.as_ref(), request), (now, Some(store.clock()?))).map_err(wrong)?;
         // Who joined the approvers of the fleet file later was not asked, and the audit says so.
         let named = asked.and_then(|record| Vec::<String>::deserialize(&record.body["may_answer"]).ok());
         if let Some(named) = named.filter(|named| !named.iter().any(|name| name == who)) {
@@ -77,6 +76,14 @@ pub fn answer(
         }
     });
     result.map(|versioned| versioned.job)
+}
+
+/// The kinds of records that put a question.
+pub(super) const ASKED: &[&str] = &["job.ask", "job.escalate"];
+
+/// When a question was put: by the time that it was taken to be, and by the real clock.
+pub(super) fn asked_at(record: Option<&Record>, request: &Request) -> (Timestamp, Option<Timestamp>) {
+    record.map_or((request.asked_at, None), |record| (record.at, record.clock_at))
 }
 
 /// Overruns as they are allowed: by the amount that was named, which must cover each.

@@ -291,6 +291,21 @@ impl Pass<'_> {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let State::AwaitingApproval(request) = &versioned.job.state else { continue };
             let rules = &self.fleet.governance.approval;
+            if self.now < request.due {
+                continue;
+            }
+            let asked = match self.store.last_record(&versioned.job.id, answer::ASKED) {
+                // The others are seen to.
+                Err(Error::BadValue { what, reason }) => {
+                    self.tampered(vec![format!("{what}: {reason}")]);
+                    continue;
+                }
+                asked => answer::asked_at(asked?.as_ref(), request),
+            };
+            let clock = Some(self.store.clock()?);
+            if approval::is_over(request, asked, (self.now, clock)).is_err() {
+                continue;
+            }
             if let Some(step) = approval::overdue(rules, retrain, &versioned.job, request, self.now) {
                 let approved = matches!(step, Step::Approve { .. });
                 let job = self.advance(&versioned, step)?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use driftsweep::store::{QualityEntry, Record, Store};
+use driftsweep::store::{Hit, QualityEntry, Record, Store, Verdict};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
@@ -469,6 +469,12 @@ fn a_late_answer_is_refused_whether_a_tick_came_or_not_and_nobody_answers_as_of_
         let now = Timestamp::now();
         add_event(&mut open(&store, fleet), &id, "m", now);
         pass(fleet, &store, &state, &http, now, &mut |_| ());
+        // A pass that is taken to be later ends no question that was put at the real time.
+        pass(fleet, &store, &state, &http, now + jiff::SignedDuration::from_hours(1), &mut |_| ());
+        let level = || {
+            serde_json::to_value(open(&store, fleet).jobs("").unwrap().remove(0).job).unwrap()["state"]["level"].clone()
+        };
+        assert_eq!(level(), 0);
         std::thread::sleep(Duration::from_secs(8));
         let answer = |word: &str, who: &str, more: &[&str]| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
@@ -488,6 +494,7 @@ fn a_late_answer_is_refused_whether_a_tick_came_or_not_and_nobody_answers_as_of_
         }
         // The next pass asks the next level, who has time of its own.
         pass(fleet, &store, &state, &http, Timestamp::now(), &mut |_| ());
+        assert_eq!(level(), 1);
         assert_eq!(answer("approve", "ana", &[]).status.code(), Some(2));
         let given = answer("approve", "cto", &[]);
         assert!(given.status.success(), "{}", said(&given));
@@ -649,5 +656,50 @@ fn a_long_audit_is_checked_before_a_start_and_read_on_from_there() {
             times.push(begun.elapsed());
         }
         eprintln!("{records} records: checked in {:?}, and again in {:?}", times[0], times[1]);
+    }
+}
+
+#[test]
+fn a_night_of_a_thousand_models_is_one_record_of_moderate_size_and_every_conclusion_is_in_it() {
+    let yard = Yard::new(&["m".into()], "");
+    for place in yard.stores() {
+        let mut store = open(&place, &yard.fleet);
+        let as_of: Timestamp = "2026-03-02T02:00:00Z".parse().unwrap();
+        let body =
+            json!({ "drift": { "columns": vec![json!({ "feature": "a feature", "psi": 0.123 }); 40] } }).to_string();
+        let begun = Instant::now();
+        store
+            .transaction(|store| {
+                for i in 0..1000 {
+                    let model = format!("model-{i:05}");
+                    store.meet([&*model].into_iter(), as_of)?;
+                    let (data_hash, body) = ("0".repeat(64), body.clone());
+                    store.add_verdict(&Verdict { model: model.clone(), as_of, data_hash, body })?;
+                    for feature in 0..5 {
+                        let [window, segment] = ["today", "all"].map(str::to_owned);
+                        let (model, feature) = (model.clone(), format!("feature-{feature}"));
+                        store.add_hit(&Hit { model, as_of, window, segment, feature })?;
+                    }
+                    store.set_judged(&model, as_of)?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        let took = begun.elapsed();
+        let record = store.last_record("store", &["store.write"]).unwrap().unwrap();
+        let size = record.writes.unwrap().len();
+        eprintln!("1000 models: a record of {size} bytes; written with all its rows in {took:?}");
+        assert!(size < 400_000, "{size}");
+        let verified = store.verify_audit(&[]).unwrap();
+        assert_eq!((verified.records, verified.problems), (1, Vec::new()));
+        let name = &yard.fleet.name;
+        sql(
+            &place,
+            &format!(
+                "UPDATE hit SET feature = 'x' WHERE fleet = '{name}' AND model = 'model-00777' AND feature = 'feature-4'"
+            ),
+        );
+        let found = store.verify_audit(&[]).unwrap().problems;
+        assert!(found.len() == 1 && found[0].contains("model 'model-00777'"), "{found:?}");
     }
 }
