@@ -107,7 +107,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
             let Verified { records, rows, not_covered, .. } = &verified;
             let mut text = format!("{records} records, {rows} rows: {word}{}\n", head.unwrap_or_default());
             if *not_covered > 0 {
-                text += &format!("not covered: {not_covered} conclusions of sweeps by an older version\n");
+                text += &format!("not covered: {not_covered} rows that an older version has written\n");
             }
             super::write_text(&text)?;
         }

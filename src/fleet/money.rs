@@ -96,7 +96,12 @@ impl<'de> Deserialize<'de> for Money {
             // As the audit has it.
             fn visit_str<E: Error>(self, text: &str) -> Result<Money, E> {
                 let amount = Money::from_plain(text);
-                amount.ok_or_else(|| E::custom(format!("'{}' is not an amount such as 612.50", text.escape_debug())))
+                amount.ok_or_else(|| {
+                    E::custom(format!(
+                        "'{}' is not an amount with a decimal point, such as 612.50",
+                        text.escape_debug()
+                    ))
+                })
             }
         }
 

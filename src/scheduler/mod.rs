@@ -372,15 +372,15 @@ impl Pass<'_> {
             if self.now < not_before || !slots.fits(limits, retrain) {
                 continue;
             }
+            if !self.is_trusted(job)? || !self.may_start()? {
+                continue;
+            }
             let amount = to_commit(job, retrain);
             let overruns = self.overruns(ledger, job, retrain, amount);
             if !overruns.is_empty() {
                 let reasons = overruns.into_iter().map(approval::Reason::Overrun).collect();
                 let request = Request::new(&self.fleet.governance.approval, reasons, self.now);
                 self.advance(&versioned, Step::Ask { request })?;
-                continue;
-            }
-            if !self.is_trusted(job)? || !self.may_start()? {
                 continue;
             }
             let stop_at = self.now.checked_add(retrain.timeout).unwrap_or(Timestamp::MAX);

@@ -54,9 +54,9 @@ impl Night {
     }
 
     fn new(which: usize) -> Self {
-        let extra = "[approval]\napprovers = [[\"ana\"], [\"cto\"]]\n[budget]\nmonth = 100\n[defaults.trigger]\ncooldown = \
+        let extra = "[approval]\napprovers = [[\"ana\"], [\"cto\"]]\n[budget]\nmonth = 200\n[defaults.trigger]\ncooldown = \
                      \"1d\"\ndrift.persistence = \"1 of 1\"\n[defaults.retrain]\nstakes = \"high\"\ncpu_hours = 1\ncpu_rate = 50\n\
-                     retries = 0\ncommand = [\"sh\", \"-c\", \"echo '{\\\"cost\\\": 85}' > $DRIFTSWEEP_ANSWER_FILE\"]\n";
+                     retries = 0\ncommand = [\"sh\", \"-c\", \"echo '{\\\"cost\\\": 165}' > $DRIFTSWEEP_ANSWER_FILE\"]\n";
         let world = World::new(2, extra);
         // Without characters that mean something in the address of a store.
         let store = match which {
@@ -164,7 +164,7 @@ struct Kept<'a> {
 }
 
 impl Kept<'_> {
-    /// Puts the rows back. `others` is a fleet whose rows are removed, too.
+    /// Puts the rows of some tables back, and removes those of the other fleet.
     fn restore(&self, tables: &[String]) {
         let (store, name) = (&self.night.store, self.night.name());
         for table in tables {
@@ -601,6 +601,9 @@ fn a_store_of_an_older_version_is_taken_as_it_is_found_and_what_changes_from_the
     for night in Night::all() {
         let name = night.name();
         make_older(&night.store, &name);
+        let before = night.open().verify_audit(&[]).unwrap();
+        assert_eq!((before.problems, before.rows), (Vec::new(), 0), "nothing is said of its rows");
+        assert!(before.not_covered > 10);
         night.tick("2026-01-03T03:05:00Z");
         let verified = night.open().verify_audit(&[]).unwrap();
         assert_eq!(verified.problems, Vec::<String>::new());
