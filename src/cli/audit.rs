@@ -4,10 +4,11 @@ use clap::{Args, Subcommand};
 use driftsweep::http::Http;
 use driftsweep::notify;
 use driftsweep::output::{Cell, Page, Table};
-use driftsweep::store::{Access, Message};
+use driftsweep::store::{Access, Message, Verified};
 use jiff::Timestamp;
 
 use super::TextFormat;
+use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::memory::MemoryArgs;
 use super::sink::JsonLines;
 use super::when::{When, now_or};
@@ -16,7 +17,8 @@ use super::when::{When, now_or};
 pub enum AuditCommand {
     /// Shows what was done to a job, event, model or budget, or to all
     Show(ShowArgs),
-    /// Checks that no record was edited, removed or put elsewhere (exit code 15)
+    /// Checks that no record was edited, removed or put elsewhere, and that every row of the store is what the records say
+    /// (exit code 15)
     Verify(VerifyArgs),
     /// Writes all records, one line of JSON each
     Export(ExportArgs),
@@ -36,8 +38,11 @@ pub struct VerifyArgs {
     #[command(flatten)]
     memory: MemoryArgs,
     /// The last record as an earlier check showed it, kept elsewhere: finds even an audit that was written anew
-    #[arg(long, value_name = "NUMBER:HASH", value_parser = head)]
-    expect: Option<(u64, String)>,
+    /// [default: $DRIFTSWEEP_EXPECT]
+    #[arg(long, value_name = "NUMBER:HASH", value_parser = Checkpoint::parse)]
+    expect: Option<Checkpoint>,
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
@@ -49,14 +54,11 @@ pub struct ExportArgs {
     memory: MemoryArgs,
 }
 
-/// The audit is not what it was.
+/// The store, or its audit, is not what it was.
 pub const TAMPERED: u8 = 15;
 
-fn head(text: &str) -> Result<(u64, String), String> {
-    let wrong = || format!("'{text}' is not NUMBER:HASH as `audit verify` shows it");
-    let (seq, hash) = text.split_once(':').ok_or_else(wrong)?;
-    Ok((seq.parse().map_err(|_| wrong())?, hash.to_owned()))
-}
+/// Gives the last record where the command line does not.
+const EXPECT: &str = "DRIFTSWEEP_EXPECT";
 
 pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
     match command {
@@ -68,11 +70,12 @@ pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let (_, mut store) = args.memory.open(Access::Read)?;
-    let mut table = Table::new(["record", "at", "by", "what", "to", "figures"]);
+    let mut table = Table::new(["record", "at", "real time", "by", "what", "to", "figures"]);
     store.audit(&args.subject, |record| {
         table.row([
             Cell::from(record.seq.to_string()),
             record.at.to_string().into(),
+            record.clock_at.map(|clock| clock.to_string()).unwrap_or_default().into(),
             record.actor.into(),
             record.kind.into(),
             record.subject.into(),
@@ -86,19 +89,30 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     let (_, mut store) = args.memory.open_any(Access::Read)?;
-    let expected = args.expect.as_ref().map(|(seq, hash)| (*seq, &**hash));
-    let verified = store.verify_audit(expected)?;
+    let named = match &args.expect {
+        Some(expected) => Some(expected.clone()),
+        None => super::variable(EXPECT)
+            .map(|text| Checkpoint::parse(&text).map_err(|reason| super::bad(EXPECT, &reason)))
+            .transpose()?,
+    };
+    let kept = args.checkpoint.read(&args.memory.folder())?;
+    let expected: Vec<(u64, &str)> = named.iter().chain(&kept).map(|one| (one.seq, &*one.hash)).collect();
+    let verified = store.verify_audit(&expected)?;
     match args.format {
         TextFormat::Json => super::write_json(&verified)?,
         TextFormat::Table => {
             let head = verified.head.as_ref().map(|(seq, hash)| format!("; the last is {seq}:{hash}"));
             let word = if verified.problems.is_empty() { "whole" } else { "not whole" };
+            let Verified { records, rows, not_covered, .. } = &verified;
             let mut page = Page::new();
-            page.line(format_args!("{} records: {word}{}", verified.records, head.unwrap_or_default()));
+            page.line(format_args!("{records} records, {rows} rows: {word}{}", head.unwrap_or_default()));
+            if *not_covered > 0 {
+                page.line(format_args!("not covered: {not_covered} rows that an older version has written"));
+            }
             super::write(page)?;
         }
     }
-    verified.problems.iter().for_each(|problem| error!("audit: {problem}"));
+    verified.problems.iter().for_each(|problem| error!("audit: {}", problem));
     Ok(if verified.problems.is_empty() { 0 } else { TAMPERED })
 }
 

@@ -26,6 +26,7 @@ mod baselines;
 mod bench;
 mod budget;
 mod calibrate;
+mod checkpoint;
 mod compare;
 mod decision;
 mod demo;

@@ -135,8 +135,8 @@ fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {
         let Some((status, _)) = SweepStatus::load(store)? else { return Ok(None) };
         let subject = format!("sweep {}", status.as_of);
         let body = json!({ "as_of": status.as_of, "reason": reason });
-        notify::record(&fleet, store, Fact { at, actor: &by, kind: "sweep.acknowledge", subject: &subject, body })?;
         store.acknowledge(at, &by, reason)?;
+        notify::record(&fleet, store, Fact { at, actor: &by, kind: "sweep.acknowledge", subject: &subject, body })?;
         Ok(Some(status))
     })?;
     let Some(status) = seen else { return Err(super::bad("--acknowledge", "no sweep has been run yet")) };

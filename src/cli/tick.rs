@@ -16,6 +16,8 @@ use driftsweep::tick::{self, Again, SweepStatus, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::audit::TAMPERED;
+use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::decision;
 use super::memory::StoreArgs;
 use super::state::State;
@@ -63,6 +65,8 @@ pub struct TickArgs {
     #[arg(long)]
     moved: bool,
     #[command(flatten)]
+    checkpoint: CheckpointArgs,
+    #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
     engine: EngineArgs,
@@ -91,6 +95,10 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     if args.require_state {
         store.must_know_fleet()?;
     }
+    if let Some(reason) = not_the_store(args, &fleet, &mut store)? {
+        error!("{reason}");
+        return Ok(TAMPERED);
+    }
     tick::claim(&fleet, &mut store, &args.fleet, args.moved, clock)?;
     if let Some((by, reason)) = &asked {
         tick::ask_again(&fleet, &mut store, Again { models: &args.again, by, reason }, now)?;
@@ -117,11 +125,41 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         }
         report(&fleet, &ticked);
     }
+    if !passed.passed.tampered.is_empty() {
+        // What was seen to be whole stays the record to compare with.
+        return Ok(TAMPERED);
+    }
+    args.checkpoint.write(&mut store)?;
     Ok(match code(args, &ticked, !passed.passed.unreadable.is_empty()) {
         // Somebody else is at the jobs; if that is so for long, it must not be green.
         0 if passed.occupied.is_some() => super::BUSY,
         code => code,
     })
+}
+
+/// Why the store is not the one that was left, if that can be told: it does not hold the record that was seen last, or knows
+/// nothing of a fleet that has trained.
+fn not_the_store(args: &TickArgs, fleet: &Fleet, store: &mut Store) -> anyhow::Result<Option<String>> {
+    let state = args.store.folders.folder(&args.fleet).0;
+    let name = fleet.name.escape_debug();
+    if let Some(Checkpoint { seq, hash }) = args.checkpoint.read(&state)?
+        && store.record_hash(seq)? != Some(hash)
+    {
+        return Ok(Some(format!(
+            "the store of fleet '{name}' does not hold record {seq} of the audit as the last tick left it: it was emptied, \
+             written anew, or another one is named; restore it, or remove the checkpoint to begin anew"
+        )));
+    }
+    let runs = state.join("jobs");
+    let has_run = std::fs::read_dir(&runs).is_ok_and(|mut found| found.next().is_some());
+    if has_run && store.is_new()? {
+        return Ok(Some(format!(
+            "the store knows nothing of fleet '{name}', and {} holds its trainings: the store was emptied, or another one \
+             is named; restore it, or move that folder away to begin anew",
+            runs.display()
+        )));
+    }
+    Ok(None)
 }
 
 /// Whether there is nothing to tell: nothing was due, and nothing was found.
@@ -247,9 +285,10 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
 impl FollowUp {
     /// Whether anything happened to jobs or messages that is worth telling.
     fn has_news(&self) -> bool {
-        let Passed { jobs, troubles, unreadable } = &self.passed;
+        let Passed { jobs, troubles, unreadable, tampered } = &self.passed;
         let messages = self.messages.put_off + self.messages.dead;
-        !jobs.is_empty() || !troubles.is_empty() || !unreadable.is_empty() || messages > 0
+        let quiet = jobs.is_empty() && troubles.is_empty() && unreadable.is_empty() && tampered.is_empty();
+        !quiet || messages > 0
     }
 }
 
@@ -298,6 +337,15 @@ fn say_troubles(done: &FollowUp) {
             _ => String::new(),
         };
         warn!("store: table {table}, row {id} cannot be read and is left out: {reason}{remedy}");
+    }
+    for problem in done.passed.tampered.iter().take(SHOWN) {
+        error!("store: {problem}");
+    }
+    if !done.passed.tampered.is_empty() {
+        error!(
+            "store: it is not what its audit says, and what depends on that is not started; `driftsweep audit verify` names \
+             every record and row"
+        );
     }
     if let Some(reason) = &done.occupied {
         warn!("jobs are not looked after: {reason}");

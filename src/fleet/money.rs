@@ -46,6 +46,18 @@ impl Money {
         format!("{sign}{}.{:02}", self.0.unsigned_abs() / 100, self.0.unsigned_abs() % 100)
     }
 
+    /// Of such a text.
+    pub fn from_plain(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let (units, hundredths) = digits.split_once('.')?;
+        let only_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if hundredths.len() != 2 || !only_digits(units) || !only_digits(hundredths) {
+            return None;
+        }
+        let sign = if digits.len() < text.len() { "-" } else { "" };
+        format!("{sign}{units}{hundredths}").parse().ok().map(Self)
+    }
+
     /// So many times as much, rounded to hundredths.
     pub fn times(self, factor: f64) -> Self {
         Self((self.0 as f64 * factor).round() as i64)
@@ -66,7 +78,7 @@ impl<'de> Deserialize<'de> for Money {
             type Value = Money;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an amount with a decimal point, or a whole number of hundredths")
+                f.write_str("an amount with a decimal point, as a number or as text, or a whole number of hundredths")
             }
 
             fn visit_i64<E: Error>(self, cents: i64) -> Result<Money, E> {
@@ -79,6 +91,17 @@ impl<'de> Deserialize<'de> for Money {
 
             fn visit_f64<E: Error>(self, units: f64) -> Result<Money, E> {
                 Ok(Money((units * 100.0).round() as i64))
+            }
+
+            // As the audit has it.
+            fn visit_str<E: Error>(self, text: &str) -> Result<Money, E> {
+                let amount = Money::from_plain(text);
+                amount.ok_or_else(|| {
+                    E::custom(format!(
+                        "'{}' is not an amount with a decimal point, such as 612.50",
+                        text.escape_debug()
+                    ))
+                })
             }
         }
 
@@ -200,6 +223,12 @@ mod tests {
         }
         assert_eq!(Money::from_cents(i64::MAX) + Money::from_cents(1), Money::from_cents(i64::MAX));
         assert_eq!([-5, 61_250].map(|cents| Money::from_cents(cents).plain()), ["-0.05", "612.50"]);
+        for cents in [0, 5, -5, 61_250, i64::MAX, i64::MIN] {
+            assert_eq!(Money::from_plain(&Money::from_cents(cents).plain()), Some(Money::from_cents(cents)));
+        }
+        for none in ["", "612", "612.5", "612.500", "+1.00", "--1.00", "1e2.00", ".50", "1.-5"] {
+            assert_eq!(Money::from_plain(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -160,14 +160,74 @@ pub fn overdue(rules: &Approval, retrain: &Retrain, job: &Job, request: &Request
 /// # Errors
 /// Who may answer instead.
 pub fn may_answer(rules: &Approval, request: &Request, who: &str) -> Result<(), String> {
-    let asked = rules.approvers.get(request.level.min(rules.approvers.len().saturating_sub(1))..).unwrap_or_default();
-    let allowed = asked.concat();
+    let allowed = who_may_answer(rules, request);
     if allowed.iter().any(|name| name == who) {
         return Ok(());
     }
     let below = rules.approvers.concat().iter().any(|name| name == who);
     let why = if below { "was asked before, and the question has gone on" } else { "is not an approver" };
     Err(format!("'{who}' {why}; it may be answered by {}", allowed.join(", ")))
+}
+
+/// Those whose answer counts: of the level that is asked, and of those above it.
+pub fn who_may_answer(rules: &Approval, request: &Request) -> Vec<String> {
+    let asked = rules.approvers.get(request.level.min(rules.approvers.len().saturating_sub(1))..).unwrap_or_default();
+    asked.concat()
+}
+
+/// Two clocks that are no further apart are taken to show the same time: a pass may take so long.
+pub const SAME_TIME: SignedDuration = SignedDuration::from_mins(10);
+
+/// Whether an answer comes in time. `asked` is when the question was put, and `given` when it is answered: each by the time
+/// that it was taken to be, and by the real clock where that is known. A question that was put at the real time is answered
+/// at the real time; one of a replayed night is answered within that night.
+///
+/// # Errors
+/// Why it does not.
+pub fn in_time(
+    request: &Request,
+    asked: (Timestamp, Option<Timestamp>),
+    given: (Timestamp, Option<Timestamp>),
+) -> Result<(), String> {
+    let (now, clock) = given;
+    let clock = clock.filter(|_| is_real(asked)).unwrap_or(now);
+    if clock.duration_since(now) > SAME_TIME {
+        return Err(format!(
+            "it was asked at the real time, {}, so it cannot be answered as of {now}: it is {clock}; leave out --now",
+            request.asked_at
+        ));
+    }
+    if now.max(clock) >= request.due {
+        return Err(format!(
+            "it was due at {}, and it is {}; the next tick asks the next level, or ends the question",
+            request.due,
+            now.max(clock)
+        ));
+    }
+    Ok(())
+}
+
+/// Whether nobody can answer any more, so that the next level is asked or the policy decides: not before an answer was due by
+/// the real clock either, if the question was put at the real time. Times as for [`in_time`].
+///
+/// # Errors
+/// Why that is too early.
+pub fn is_over(
+    request: &Request,
+    asked: (Timestamp, Option<Timestamp>),
+    given: (Timestamp, Option<Timestamp>),
+) -> Result<(), String> {
+    let (now, clock) = given;
+    let earlier = clock.filter(|clock| is_real(asked) && *clock < now).unwrap_or(now);
+    if earlier < request.due {
+        return Err(format!("an answer is due at {} only, and it is {earlier}", request.due));
+    }
+    Ok(())
+}
+
+/// Whether a question was put at the real time. Of those in stores of older versions that is not known: they were.
+fn is_real((at, clock): (Timestamp, Option<Timestamp>)) -> bool {
+    clock.is_none_or(|clock| clock.duration_since(at).abs() <= SAME_TIME)
 }
 
 fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
@@ -246,6 +306,28 @@ mod tests {
         let (rejects, normal) = fleet("", "");
         assert_eq!(end(8.0, &normal, &rules), "expire", "not of low stakes");
         assert_eq!(end(8.0, &low, &rejects), "expire", "not by the policy");
+    }
+
+    #[test]
+    fn an_answer_is_judged_by_the_real_clock_unless_the_question_is_of_a_replayed_night() {
+        let (rules, _) = fleet("", "");
+        let request = Request::new(&rules, vec![Reason::HighStakes], at(0));
+        let real = (at(0), Some(at(0)));
+        let replayed = (at(0), Some(at(5000)));
+        let in_time = |asked, now: i64, clock: i64| in_time(&request, asked, (at(now), Some(at(clock)))).err();
+        assert_eq!(in_time(real, 3, 3), None);
+        assert!(in_time(real, 4, 4).unwrap().contains("was due at"));
+        assert!(in_time(real, 3, 5).unwrap().contains("leave out --now"), "backdated");
+        assert!(in_time(real, 1, 3).unwrap().contains("leave out --now"), "backdated, though in time");
+        assert!(in_time(real, 5, 3).unwrap().contains("was due at"), "later than the clock");
+        assert_eq!(in_time(replayed, 3, 5000), None);
+        assert!(in_time(replayed, 4, 5000).unwrap().contains("was due at"));
+        let is_over = |asked, now: i64, clock: i64| is_over(&request, asked, (at(now), Some(at(clock)))).is_ok();
+        assert!(is_over(real, 4, 4) && is_over(real, 4, 9) && is_over(replayed, 4, 5000) && is_over(replayed, 4, 0));
+        assert!(!is_over(real, 5, 3), "a pass that is taken to be later ends no real question");
+        assert!(!is_over(real, 3, 5) && !is_over(replayed, 3, 5000));
+        // Of questions in stores of older versions the real clock is not known: they were asked in earnest.
+        assert!(in_time((at(0), None), 3, 5).is_some());
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod cost;
 pub mod job;
 pub mod queue;
+pub mod replay;
 pub mod signature;
 pub mod statement;
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
-use super::approval::{Reason, Request};
+use super::approval::{By, Grant, Reason, Request};
 use super::statement::{Decision, Question, Statement};
 use crate::fleet::{Approval, Currency, Secret, Signatures, Stakes};
 
@@ -92,19 +92,32 @@ pub fn check(
     let Some(signed) = signed else {
         return wanted(rules, question.request, stakes).map_or(Ok(()), |why| Err(Problem::Missing(why)));
     };
-    let at = Statement::time_of(&signed.statement).map_err(Problem::OtherStatement)?;
-    let statement = Statement::new(question, decision, at).map_err(Problem::Unusable)?;
-    if let Some(difference) = statement.difference(&signed.statement) {
-        return Err(Problem::OtherStatement(difference));
-    }
-    let key = signed.verify()?;
+    is_listed(rules, &signed.answers(question, decision)?, decision.by)
+}
+
+/// Whether a key is one of a person's in the fleet file.
+fn is_listed(rules: &Approval, key: &PublicKey, by: &str) -> Result<(), Problem> {
     match rules.owner_of(key.key_data()) {
-        Some(owner) if owner == decision.by => Ok(()),
-        owner => Err(Problem::NotListed {
-            key: fingerprint(&key),
-            by: decision.by.to_owned(),
-            owner: owner.map(str::to_owned),
-        }),
+        Some(owner) if owner == by => Ok(()),
+        owner => Err(Problem::NotListed { key: fingerprint(key), by: by.to_owned(), owner: owner.map(str::to_owned) }),
+    }
+}
+
+/// Whether an approval that was given still counts by the rules as they are now, before a run is started: it is signed where
+/// an answer to its question would have to be, by a key that the fleet file still lists for the person. What was signed is
+/// checked against the audit apart from this.
+///
+/// # Errors
+/// The [`Problem`].
+pub fn still_counts(rules: &Approval, stakes: Stakes, grant: &Grant) -> Result<(), Problem> {
+    let By::Person(by) = &grant.by else { return Ok(()) };
+    match &grant.signature {
+        Some(signed) => is_listed(rules, &signed.verify()?, by),
+        None => {
+            let overrun = grant.overruns.iter().cloned().map(Reason::Overrun).collect();
+            let request = Request { reasons: overrun, level: 0, asked_at: grant.at, due: grant.at };
+            wanted(rules, &request, stakes).map_or(Ok(()), |why| Err(Problem::Missing(why)))
+        }
     }
 }
 
@@ -173,6 +186,19 @@ impl Signed {
         Ok(())
     }
 
+    /// The key by which an answer to a question was signed; whose it is, the fleet file says.
+    ///
+    /// # Errors
+    /// The [`Problem`], also where another statement was signed than that of this question and answer.
+    pub fn answers(&self, question: &Question<'_>, decision: &Decision<'_>) -> Result<PublicKey, Problem> {
+        let at = Statement::time_of(&self.statement).map_err(Problem::OtherStatement)?;
+        let statement = Statement::new(question, decision, at).map_err(Problem::Unusable)?;
+        if let Some(difference) = statement.difference(&self.statement) {
+            return Err(Problem::OtherStatement(difference));
+        }
+        self.verify()
+    }
+
     /// The key by which the statement was signed. Whose it is, and what the statement has to say, [`check`] knows.
     ///
     /// # Errors
@@ -227,7 +253,6 @@ mod tests {
     use ssh_key::public::{KeyData, SkEd25519};
     use ssh_key::{Signature, SigningKey};
 
-    use super::super::approval::{By, Grant};
     use super::super::job::State;
     use super::super::statement::tests::{asked, at, job};
     use super::*;

@@ -1,16 +1,17 @@
 //! What people decide: to allow a job, not to, or to call it off.
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::{Means, When, advance, reaching, retrain_of, run_of};
 use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Currency, Fleet, Money};
-use crate::retrain::approval::{By, may_answer};
+use crate::retrain::approval::{By, in_time, may_answer};
 use crate::retrain::signature::{self, Problem};
 use crate::retrain::statement::{self, Decision, Question};
 use crate::retrain::{Grant, Job, Overrun, Request, Signed, State, Statement, Step, Stopping};
-use crate::store::{Store, Versioned};
+use crate::store::{Record, Store, Versioned};
 
 /// An answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +38,12 @@ pub fn answer(
     now: Timestamp,
 ) -> Result<Job> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
+    let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     let when = When { now, clock: None };
     let result = store.transaction(|store| {
         let versioned = the_job(store, id)?;
         let job = &versioned.job;
-        let (request, allowed) = asked(fleet, job, answer, who, now).map_err(wrong)?;
+        let (request, allowed) = asked(fleet, store, job, answer, who, now)?;
         // Only a statement names the event.
         let event_sha256 = if signature.is_some() { event_of(store, id)? } else { String::new() };
         let question = question(fleet, job, request, &event_sha256);
@@ -88,7 +90,7 @@ pub fn statement(
 ) -> Result<Statement> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
     let job = the_job(store, id)?.job;
-    let (request, allowed) = asked(fleet, &job, answer, who, now).map_err(wrong)?;
+    let (request, allowed) = asked(fleet, store, &job, answer, who, now)?;
     if !fleet.governance.approval.keys.contains_key(who) {
         return Err(wrong(format!("'{who}' has no key in the fleet file; add the public key under [approval.keys]")));
     }
@@ -97,24 +99,38 @@ pub fn statement(
     Statement::new(&question(fleet, &job, request, &event_sha256), &decision, clock).map_err(wrong)
 }
 
-/// What is asked of somebody who may answer, and the overruns that a yes allows.
+/// What is asked of somebody who may answer now, and the overruns that a yes allows.
 fn asked<'a>(
     fleet: &Fleet,
+    store: &mut Store,
     job: &'a Job,
     answer: Answer,
     who: &str,
     now: Timestamp,
-) -> std::result::Result<(&'a Request, Option<Vec<Overrun>>), String> {
+) -> Result<(&'a Request, Option<Vec<Overrun>>)> {
+    let wrong = |reason: String| Error::BadValue { what: format!("job {}", job.id), reason };
     let State::AwaitingApproval(request) = &job.state else {
-        return Err(format!("nobody is asked: its state is '{}'", job.state.name().replace('_', " ")));
+        return Err(wrong(format!("nobody is asked: its state is '{}'", job.state.name().replace('_', " "))));
     };
-    may_answer(&fleet.governance.approval, request, who)?;
+    may_answer(&fleet.governance.approval, request, who).map_err(wrong)?;
     if now < request.asked_at {
-        return Err(format!("it was asked at {}, later than {now}", request.asked_at));
+        return Err(wrong(format!("it was asked at {}, later than {now}", request.asked_at)));
     }
+    let asked = store.last_record(&job.id, ASKED)?;
+    in_time(request, asked_at(asked.as_ref(), request), (now, Some(store.clock()?))).map_err(wrong)?;
+    // Who joined the approvers of the fleet file later was not asked, and the audit says so.
+    let named = asked.and_then(|record| Vec::<String>::deserialize(&record.body["may_answer"]).ok());
+    if let Some(named) = named.filter(|named| !named.iter().any(|name| name == who)) {
+        return Err(wrong(format!(
+            "'{who}' was not an approver when it was asked, at {}; it may be answered by {}",
+            request.asked_at,
+            named.join(", ")
+        )));
+    }
+    let currency = &fleet.governance.budget.currency;
     let allowed = match answer {
         Answer::Reject => None,
-        Answer::Approve(named) => Some(name_overruns(request.overruns(), named, &fleet.governance.budget.currency)?),
+        Answer::Approve(named) => Some(name_overruns(request.overruns(), named, currency).map_err(wrong)?),
     };
     Ok((request, allowed))
 }
@@ -130,6 +146,14 @@ fn event_of(store: &mut Store, id: &str) -> Result<String> {
         reason: "its event is not in the store, or cannot be read; an answer cannot be signed without it".into(),
     })?;
     Ok(statement::event_sha256(&body))
+}
+
+/// The kinds of records that put a question.
+pub(super) const ASKED: &[&str] = &["job.ask", "job.escalate"];
+
+/// When a question was put: by the time that it was taken to be, and by the real clock.
+pub(super) fn asked_at(record: Option<&Record>, request: &Request) -> (Timestamp, Option<Timestamp>) {
+    record.map_or((request.asked_at, None), |record| (record.at, record.clock_at))
 }
 
 /// Overruns as they are allowed: by the amount that was named, which must cover each.
@@ -167,6 +191,7 @@ pub fn cancel(
     now: Timestamp,
 ) -> Result<Job> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
+    let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     let versioned = the_job(store, id)?;
     let (by, reason) = (who.to_owned(), reason.to_owned());
     let step = match versioned.job.state {

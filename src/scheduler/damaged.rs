@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Fleet, Money};
 use crate::notify::{self, Fact};
-use crate::retrain::{Job, State};
-use crate::store::{RunEntry, Store, Unreadable};
+use crate::retrain::{Job, State, Step};
+use crate::store::{RunEntry, Store, Unreadable, Versioned};
 
 /// The names of the jobs that are under way and can be read: their runs are looked after.
 pub(super) fn looked_after(store: &mut Store) -> Result<HashSet<String>> {
@@ -57,6 +57,7 @@ pub(super) fn found(store: &mut Store) -> Result<Vec<Unreadable>> {
 /// [`Error::Store`].
 pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
     let job = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
+    let derived = store.derived_job(id)?;
     let runs = store.runs_of(id)?;
     let damaged = store.unreadable();
     let of = |table: &str| {
@@ -64,6 +65,12 @@ pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
             |row: &&Unreadable| row.table == table && (row.id == id || row.id.starts_with(&format!("{id}-")));
         damaged.iter().find(is_of_job).map(|row| row.reason.clone())
     };
+    if let (Some(job), Some(derived)) = (&job, &derived)
+        && job != derived
+    {
+        let [stands, follows] = [job, derived].map(|versioned| versioned.job.state.name().replace('_', " "));
+        return Ok(Some(format!("its row, with the state '{stands}', is not what its audit says, '{follows}'")));
+    }
     Ok(match job.map(|versioned| versioned.job.state) {
         None => of("job").map(|reason| format!("its row in the store cannot be read: {reason}")),
         // Nobody would see that it has stopped.
@@ -91,41 +98,43 @@ pub fn close_damaged(
         let wrong = |reason: &str| Error::BadValue { what: format!("job {id}"), reason: reason.into() };
         let damage = damage(store, id)?.ok_or_else(|| wrong("it was changed at the same time; try again"))?;
         let event = store.open_events()?.into_iter().find(|event| event.id == id);
-        let known = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id).map(|found| found.job);
+        let known = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
+        // What the audit says counts; the row is taken for it where there is no record.
+        let known = store.derived_job(id)?.or(known);
         let runs = store.runs_of(id)?;
         let model = event.as_ref().map(|event| &event.model).or(runs.first().map(|run| &run.model));
         let (model, trigger) = (model.cloned().unwrap_or_default(), event.map_or_else(String::new, |e| e.trigger));
         let requested_at = runs.first().map_or(now, |run| run.started_at.min(now));
-        let mut job = known.unwrap_or_else(|| Job::request(id, &model, &trigger, requested_at, now));
-        let (mut spent, mut added, mut left) = (Money::ZERO, Money::ZERO, Vec::new());
-        for run in runs {
-            let cost = match &run.ended {
-                Some((_, _, cost)) => *cost,
-                None => {
-                    let cost = cost_by_now(&run, now, means.clock);
-                    store.end_run(id, run.attempt, now, "cancelled", cost)?;
-                    left.push(run.clone());
-                    added += cost;
-                    cost
-                }
-            };
-            spent += cost;
-            job.attempts = job.attempts.max(run.attempt);
+        let Versioned { job, version } = known.unwrap_or_else(|| {
+            let job = Job::request(id, &model, &trigger, requested_at, now);
+            Versioned { job, version: 1 }
+        });
+        let (mut added, mut left) = (Money::ZERO, Vec::new());
+        for run in runs.into_iter().filter(|run| run.ended.is_none()) {
+            let cost = cost_by_now(&run, now, means.clock);
+            store.end_run(id, run.attempt, now, "cancelled", cost)?;
+            added += cost;
+            left.push(run);
         }
         // A run that cannot be read has ended, too.
         if let State::Running { attempt, .. } = job.state {
             store.end_run(id, attempt, now, "cancelled", Money::ZERO)?;
         }
-        let closed =
-            Job { state: State::Cancelled { reason: format!("{who}: {reason}") }, since: now, spent, ..job.clone() };
-        store.replace_job(&closed)?;
-        store.close_event(id, now, "cancelled", reason)?;
-        let currency = &fleet.governance.budget.currency;
+        // What is at its end by its records is put back as it was.
+        let is_over = job.state.is_final();
+        let step = Step::Cancel { cost: added, by: who.to_owned(), reason: reason.to_owned() };
+        let closed = match is_over {
+            true => job.clone(),
+            false => job.apply(&step, now).map_err(|illegal| wrong(&illegal.to_string()))?,
+        };
+        store.replace_job(&Versioned { job: closed.clone(), version: version + u64::from(!is_over) })?;
+        store.close_event(id, now, closed.state.name(), reason)?;
         let body = json!({
             "step": "cancel", "model": closed.model, "by": who, "reason": reason, "cost": added.plain(),
-            "spent": currency.show(spent), "damage": damage,
+            "spent": fleet.governance.budget.currency.show(closed.spent), "damage": damage,
         });
-        notify::record(fleet, store, Fact { at: now, actor: who, kind: "job.cancel", subject: id, body })?;
+        let kind = if is_over { "store.restore" } else { "job.cancel" };
+        notify::record(fleet, store, Fact { at: now, actor: who, kind, subject: id, body })?;
         Ok((closed, left))
     })?;
     // It is closed: whatever goes wrong from here on, nobody waits for it.

@@ -37,7 +37,7 @@ use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
 use crate::retrain::signature;
 use crate::retrain::{Grant, Job, Ledger, Overrun, Renewal, Request, State, Step, Stopping};
-use crate::store::{ITSELF, RunEntry, Store, Unreadable, Versioned};
+use crate::store::{Doubts, ITSELF, RunEntry, Store, Unreadable, Versioned};
 
 /// What a pass works with.
 pub struct Means<'a> {
@@ -63,6 +63,9 @@ pub struct Passed {
     pub troubles: Vec<Trouble>,
     /// Rows of the store that cannot be read: they are left out.
     pub unreadable: Vec<Unreadable>,
+    /// What the store holds that does not follow from its audit: the jobs in question are not started.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tampered: Vec<String>,
 }
 
 impl Passed {
@@ -82,6 +85,7 @@ impl Passed {
         self.troubles.retain(|trouble| trouble.lasting);
         self.troubles.extend(later.troubles);
         self.unreadable = later.unreadable;
+        self.tampered = later.tampered;
     }
 }
 
@@ -114,6 +118,8 @@ pub fn pass(
     means: &Means<'_>,
     step: &mut dyn FnMut(&str),
 ) -> Result<Passed> {
+    // As precise as the store keeps it, so that a job follows exactly from its records.
+    let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     step("lock jobs");
     store.alone("jobs", |store| take_further(fleet, store, now, means, step))
 }
@@ -127,7 +133,7 @@ fn take_further(
 ) -> Result<Passed> {
     let models = fleet.models.iter().filter_map(|model| Some((&*model.name, (model, model.retrain.as_ref()?))));
     let (models, logins, passed) = (models.collect(), Logins::default(), Passed::default());
-    let mut pass = Pass { fleet, store, now, means, step, models, logins, passed };
+    let mut pass = Pass { fleet, store, now, means, step, models, logins, passed, doubts: None };
     pass.request()?;
     pass.call_off()?;
     pass.reckon()?;
@@ -156,6 +162,8 @@ struct Pass<'a> {
     models: Trained<'a>,
     logins: Logins,
     passed: Passed,
+    /// What speaks against starting jobs, once that was asked.
+    doubts: Option<Doubts>,
 }
 
 impl Pass<'_> {
@@ -284,6 +292,21 @@ impl Pass<'_> {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let State::AwaitingApproval(request) = &versioned.job.state else { continue };
             let rules = &self.fleet.governance.approval;
+            if self.now < request.due {
+                continue;
+            }
+            let asked = match self.store.last_record(&versioned.job.id, answer::ASKED) {
+                // The others are seen to.
+                Err(Error::BadValue { what, reason }) => {
+                    self.tampered(vec![format!("{what}: {reason}")]);
+                    continue;
+                }
+                asked => answer::asked_at(asked?.as_ref(), request),
+            };
+            let clock = Some(self.store.clock()?);
+            if approval::is_over(request, asked, (self.now, clock)).is_err() {
+                continue;
+            }
             if let Some(step) = approval::overdue(rules, retrain, &versioned.job, request, self.now) {
                 let approved = matches!(step, Step::Approve { .. });
                 let job = self.advance(&versioned, step)?;
@@ -293,6 +316,40 @@ impl Pass<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a job is what the audit says that it is. The audit is read only where something may be started, and once a
+    /// pass; a job that is not what it says is left as it is.
+    fn is_trusted(&mut self, job: &Job) -> Result<bool> {
+        let doubts = self.doubts()?;
+        let found: Vec<String> = doubts.of(job).into_iter().map(str::to_owned).collect();
+        let trusted = found.is_empty();
+        self.tampered(found);
+        Ok(trusted)
+    }
+
+    /// Whether anything may be started: the chain of the audit is whole, and it is known what was spent.
+    fn may_start(&mut self) -> Result<bool> {
+        let found = self.doubts()?.all.clone();
+        let may = found.is_empty();
+        self.tampered(found);
+        Ok(may)
+    }
+
+    fn doubts(&mut self) -> Result<&Doubts> {
+        if self.doubts.is_none() {
+            (self.step)("check the store");
+            self.doubts = Some(self.store.doubts()?);
+        }
+        Ok(self.doubts.get_or_insert_default())
+    }
+
+    fn tampered(&mut self, problems: Vec<String>) {
+        for problem in problems {
+            if !self.passed.tampered.contains(&problem) {
+                self.passed.tampered.push(problem);
+            }
+        }
     }
 
     /// Starts what has its turn.
@@ -314,6 +371,21 @@ impl Pass<'_> {
             let State::Queued { not_before } = job.state else { continue };
             let Some((_, retrain)) = self.models.get(&*job.model).copied() else { continue };
             if self.now < not_before || !slots.fits(limits, retrain) {
+                continue;
+            }
+            if !self.is_trusted(job)? || !self.may_start()? {
+                continue;
+            }
+            let rules = &self.fleet.governance.approval;
+            let refused =
+                job.grants.iter().find_map(|grant| signature::still_counts(rules, retrain.stakes, grant).err());
+            if let Some(problem) = refused {
+                let reason = format!(
+                    "it is not started, for its approval does not count any more: {problem}; correct the fleet file, or call \
+                     the job off with `driftsweep jobs cancel`"
+                );
+                let (model, run) = (job.model.clone(), job.id.clone());
+                self.passed.troubles.push(Trouble { model, run, reason, lasting: false });
                 continue;
             }
             let amount = to_commit(job, retrain);
@@ -561,6 +633,7 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
             let stakes = retrain_of(fleet, job).map(|retrain| retrain.stakes).unwrap_or_default();
             let wanted = signature::wanted(&fleet.governance.approval, request, stakes);
             body["must_be_signed"] = wanted.is_some().into();
+            body["may_answer"] = approval::who_may_answer(&fleet.governance.approval, request).into();
             if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
                 body["expected"] = currency.show(estimate.expected).into();
                 body["low"] = currency.show(estimate.low).into();

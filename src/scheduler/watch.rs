@@ -39,6 +39,8 @@ struct Watched<'a> {
     /// How the fleet file says that the model is trained, if it still does.
     declared: Option<&'a Retrain>,
     run: Run,
+    /// Whether the store is what its audit says, so that it may be started.
+    may_start: bool,
 }
 
 impl Watched<'_> {
@@ -70,10 +72,15 @@ impl Pass<'_> {
         let mut runs = Vec::new();
         for noted in self.store.runs_under_way()? {
             let Some(job) = jobs.get(&noted.job).cloned() else { continue };
+            if !self.is_trusted(&job.job)? {
+                continue;
+            }
+            // A run that is not known where it trains is started there.
+            let may_start = self.may_start()?;
             (self.step)("look after");
             let declared = self.models.get(&*noted.model).map(|(_, retrain)| *retrain);
             let run = run_of(self.fleet, self.store, self.means, &job.job, &noted, self.now)?;
-            runs.push(Watched { job, noted, declared, run });
+            runs.push(Watched { job, noted, declared, run, may_start });
         }
         // The order is random, so that it is not always the same runs for which there is no time.
         let now = self.now;
@@ -155,7 +162,7 @@ impl Pass<'_> {
         progress: std::result::Result<Progress, Failure>,
         ledger: &mut Ledger,
     ) -> Result<Option<Versioned>> {
-        let Watched { job: versioned, noted, declared, run } = watched;
+        let Watched { job: versioned, noted, declared, run, .. } = watched;
         let job = &versioned.job;
         let news = !noted.seen || noted.lost_at.is_some();
         if matches!(progress, Ok(Progress::Running | Progress::Ended(_))) && news {
@@ -264,6 +271,9 @@ fn drive(
     }
     let in_time = run.seen || lasted(noted, now, clock) < START_WITHIN;
     match executor.poll(run, clock).map_err(passing)? {
+        Progress::NotStarted if !stopping && !watched.may_start => {
+            Err(Failure::passing("it is not started: the store is not what its audit says"))
+        }
         Progress::NotStarted if !stopping && in_time && run.late < SignedDuration::ZERO => {
             executor.start(run, clock).map(|()| Progress::Running)
         }

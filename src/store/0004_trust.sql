@@ -2,3 +2,4 @@
 -- since 1970, UTC.
 
 ALTER TABLE audit ADD COLUMN clock_at BIGINT;    -- when it was written by the real clock, whatever `--now` said
+ALTER TABLE audit ADD COLUMN writes TEXT;        -- the rows of other tables that were written with it, as canonical JSON

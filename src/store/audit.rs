@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use sqlx::query;
 
-use super::{Store, time};
+use super::{Store, some_time, time};
 use crate::atomic::hex;
 use crate::error::{Error, Result};
 
@@ -28,25 +28,19 @@ pub struct Record {
     pub subject: String,
     /// The figures.
     pub body: Value,
+    /// When it was written by the real clock, whatever time it was taken to be; records of older versions do not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_at: Option<Timestamp>,
+    /// The rows of other tables that were written with it, as canonical JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writes: Option<String>,
     /// The hash of the record before; empty for the first.
     pub previous: String,
     /// The hash of this one: SHA-256 of all the rest as canonical JSON (RFC 8785).
     pub hash: String,
 }
 
-/// Who acts where no person does.
-pub const ITSELF: &str = "driftsweep";
-
-/// What an audit was found to be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Verified {
-    /// Records that were read.
-    pub records: u64,
-    /// The last of them and its hash: to be kept elsewhere, and compared the next time.
-    pub head: Option<(u64, String)>,
-    /// What is wrong, each naming a record.
-    pub problems: Vec<String>,
-}
+pub use crate::retrain::replay::ITSELF;
 
 impl Record {
     /// What its hash must be.
@@ -63,6 +57,11 @@ impl Record {
             subject: &'a str,
             body: &'a Value,
             previous: &'a str,
+            // Records of older versions have neither, and keep their hash.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            clock_at: Option<i64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            writes: Option<&'a str>,
         }
         let hashed = Hashed {
             fleet_record: self.seq,
@@ -72,59 +71,27 @@ impl Record {
             subject: &self.subject,
             body: &self.body,
             previous: &self.previous,
+            clock_at: self.clock_at.map(Timestamp::as_microsecond),
+            writes: self.writes.as_deref(),
         };
         Ok(hex(&Sha256::digest(canonical(&hashed)?)))
     }
 
-    fn named(&self) -> String {
+    /// The record by its number, kind, subject and time.
+    pub(super) fn named(&self) -> String {
         let subject: String = crate::escape::shown(&self.subject).into_owned();
         format!("record {} ({} {subject}, {})", self.seq, self.kind, self.at)
     }
 }
 
 /// JSON of which there is one text only: RFC 8785.
-fn canonical(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(super) fn canonical(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json_canonicalizer::to_vec(value)
         .map_err(|e| Error::BadValue { what: "audit record".into(), reason: e.to_string() })
 }
 
-/// Checks records as they come, in order of their numbers.
-struct Chain {
-    verified: Verified,
-}
-
-impl Chain {
-    fn add(&mut self, record: std::result::Result<&Record, (u64, String)>) -> Result<()> {
-        let (last, hash) = self.verified.head.clone().unwrap_or_default();
-        let problems = &mut self.verified.problems;
-        let seq = record.as_ref().map_or_else(|(seq, _)| *seq, |record| record.seq);
-        match seq - last {
-            1 => {}
-            2 => problems.push(format!("record {} is missing", last + 1)),
-            _ => problems.push(format!("records {} to {} are missing", last + 1, seq - 1)),
-        }
-        self.verified.records += 1;
-        match record {
-            Ok(record) => {
-                if record.expected_hash()? != record.hash {
-                    problems.push(format!("{} was edited: its hash is not that of what it says", record.named()));
-                }
-                if seq == last + 1 && record.previous != hash {
-                    problems.push(format!("{} does not follow on the record before it as it is now", record.named()));
-                }
-                self.verified.head = Some((seq, record.hash.clone()));
-            }
-            Err((seq, reason)) => {
-                problems.push(format!("record {seq} was edited: {reason}"));
-                self.verified.head = Some((seq, String::new()));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Records that are read at a time.
-const PAGE: u64 = 1000;
+/// Records that are read at a time: those of a night hold the hashes of everything that was concluded.
+pub(super) const PAGE: u64 = 200;
 
 impl Store {
     /// Appends a record, inside a transaction: its number.
@@ -132,23 +99,87 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn append_audit(&mut self, at: Timestamp, actor: &str, kind: &str, subject: &str, body: Value) -> Result<u64> {
-        let (last, previous) = self.audit_head()?.unwrap_or_default();
-        // Kept as precisely as it is hashed.
-        let at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
-        let [actor, subject] = [actor, subject].map(|text| text.replace('\0', "\u{fffd}"));
-        let mut record =
-            Record { seq: last + 1, at, actor, kind: kind.into(), subject, body, previous, hash: String::new() };
-        record.hash = record.expected_hash()?;
-        let body = String::from_utf8_lossy(&canonical(&record.body)?).into_owned();
-        let sql = "INSERT INTO audit (fleet, seq, at, actor, kind, subject, body, previous, hash) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        let insert = query(sql).bind(self.fleet.clone()).bind(record.seq as i64).bind(at.as_microsecond());
-        let insert = insert.bind(record.actor).bind(record.kind).bind(record.subject).bind(body);
-        self.database.run(insert.bind(record.previous).bind(record.hash.clone()))?;
-        let sql = "INSERT INTO audit_head (fleet, seq, hash) VALUES ($1, $2, $3) \
-                   ON CONFLICT (fleet) DO UPDATE SET seq = $2, hash = $3";
-        self.database.run(query(sql).bind(self.fleet.clone()).bind(record.seq as i64).bind(record.hash))?;
-        Ok(record.seq)
+        self.atomically(|store| {
+            let (last, previous) = store.audit_head()?.unwrap_or_default();
+            let clock_at = Some(store.clock_in_transaction()?);
+            let mut writes = store.pending.take();
+            writes.extend(store.evidence.take());
+            let writes = match writes.is_empty() {
+                true => None,
+                false => Some(String::from_utf8_lossy(&canonical(&writes)?).into_owned()),
+            };
+            // Kept as precisely as it is hashed.
+            let at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
+            let [actor, subject] = [actor, subject].map(|text| text.replace('\0', "\u{fffd}"));
+            let (seq, kind, hash) = (last + 1, kind.into(), String::new());
+            let mut record = Record { seq, at, actor, kind, subject, body, clock_at, writes, previous, hash };
+            record.hash = record.expected_hash()?;
+            let body = String::from_utf8_lossy(&canonical(&record.body)?).into_owned();
+            let sql = "INSERT INTO audit (fleet, seq, at, actor, kind, subject, body, previous, hash, clock_at, writes) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+            let insert = query(sql).bind(store.fleet.clone()).bind(record.seq as i64).bind(at.as_microsecond());
+            let insert = insert.bind(record.actor).bind(record.kind).bind(record.subject).bind(body);
+            let insert = insert.bind(record.previous).bind(record.hash.clone());
+            store.database.run(insert.bind(clock_at.map(Timestamp::as_microsecond)).bind(record.writes))?;
+            let sql = "INSERT INTO audit_head (fleet, seq, hash) VALUES ($1, $2, $3) \
+                       ON CONFLICT (fleet) DO UPDATE SET seq = $2, hash = $3";
+            store.database.run(query(sql).bind(store.fleet.clone()).bind(record.seq as i64).bind(record.hash))?;
+            Ok(record.seq)
+        })
+    }
+
+    /// Appends what a transaction has written since its last record, as a record of its own.
+    pub(super) fn append_rest(&mut self) -> Result<()> {
+        if self.pending.is_empty() && self.evidence.is_empty() {
+            return Ok(());
+        }
+        let at = self.clock_in_transaction()?;
+        self.append_audit(at, ITSELF, "store.write", "store", Value::Object(serde_json::Map::new())).map(drop)
+    }
+
+    /// The time by the real clock, one for all records of a transaction.
+    fn clock_in_transaction(&mut self) -> Result<Timestamp> {
+        if let Some(clock) = self.clock_at {
+            return Ok(clock);
+        }
+        let clock = self.database.clock()?;
+        self.clock_at = Some(clock);
+        Ok(clock)
+    }
+
+    /// The time by the real clock: that of the store, which is one for all who use it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn clock(&mut self) -> Result<Timestamp> {
+        self.database.clock()
+    }
+
+    /// The last record of some kinds about a subject.
+    ///
+    /// # Errors
+    /// [`Error::Store`], also for what is no longer a record.
+    pub fn last_record(&mut self, subject: &str, kinds: &[&str]) -> Result<Option<Record>> {
+        let mut last = None;
+        self.audit(subject, |record| {
+            if kinds.contains(&&*record.kind) {
+                last = Some(record);
+            }
+            Ok(())
+        })?;
+        Ok(last)
+    }
+
+    /// The hash of the record of a number, if it is there and says what it is the hash of.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn record_hash(&mut self, seq: u64) -> Result<Option<String>> {
+        let found = self.audit_page(seq.saturating_sub(1), "")?.into_iter().next();
+        let Some(Ok(record)) = found.filter(|found| found.as_ref().is_ok_and(|record| record.seq == seq)) else {
+            return Ok(None);
+        };
+        Ok((record.expected_hash()? == record.hash).then_some(record.hash))
     }
 
     /// The last record's number and hash, as they were noted apart from it.
@@ -161,10 +192,14 @@ impl Store {
         Ok(found?.into_iter().next())
     }
 
-    /// The records after a number, at most a thousand; of one subject, or of all. What is no longer a record comes as
+    /// The records after a number, at most a page of them; of one subject, or of all. What is no longer a record comes as
     /// its number and the reason.
-    fn audit_page(&mut self, after: u64, subject: &str) -> Result<Vec<std::result::Result<Record, (u64, String)>>> {
-        let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash FROM audit \
+    pub(super) fn audit_page(
+        &mut self,
+        after: u64,
+        subject: &str,
+    ) -> Result<Vec<std::result::Result<Record, (u64, String)>>> {
+        let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
                    WHERE fleet = $1 AND seq > $2 AND ($3 = '' OR subject = $3) ORDER BY seq LIMIT $4";
         let select = query(sql).bind(self.fleet.clone()).bind(after as i64).bind(subject.to_owned());
         self.database.rows(select.bind(PAGE as i64), |row| {
@@ -195,58 +230,24 @@ impl Store {
             }
         }
     }
-
-    /// Checks the whole audit; `expected` is a head that was seen before, if one was kept.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn verify_audit(&mut self, expected: Option<(u64, &str)>) -> Result<Verified> {
-        let mut chain = Chain { verified: Verified::default() };
-        loop {
-            let last = chain.verified.head.as_ref().map_or(0, |(seq, _)| *seq);
-            let page = self.audit_page(last, "")?;
-            for record in &page {
-                chain.add(record.as_ref().map_err(Clone::clone))?;
-                if let (Some((seq, hash)), Ok(record)) = (expected, record)
-                    && seq == record.seq
-                    && hash != record.hash
-                {
-                    chain.verified.problems.push(format!("{} is not the one that was seen before", record.named()));
-                }
-            }
-            if (page.len() as u64) < PAGE {
-                break;
-            }
-        }
-        let mut verified = chain.verified;
-        if verified.records == 0 {
-            let reason =
-                "there is no record at all: no tick has run, or the audit was removed; a store begins with one";
-            verified.problems.push(reason.into());
-        }
-        let (last, hash) = verified.head.clone().unwrap_or_default();
-        let (noted, noted_hash) = self.audit_head()?.unwrap_or_default();
-        if noted > last {
-            verified.problems.push(format!("records {} to {noted} are missing at the end", last + 1));
-        } else if (noted, &noted_hash) != (last, &hash) {
-            verified.problems.push(format!("record {last} is not the last one that was noted, {noted}"));
-        }
-        if let Some((seq, _)) = expected.filter(|(seq, _)| *seq > last) {
-            verified.problems.push(format!("record {seq}, which was seen before, is missing"));
-        }
-        Ok(verified)
-    }
 }
 
 fn record(row: &AnyRow, seq: u64) -> std::result::Result<Record, Box<dyn std::error::Error>> {
-    let body: String = row.try_get(5)?;
+    let text: String = row.try_get(5)?;
+    let body: Value = serde_json::from_str(&text)?;
+    // One text only: a name that is there twice, of which a reader sees the last, is an edit, and so are spaces.
+    if canonical(&body)? != text.as_bytes() {
+        return Err("its body is not canonical JSON".into());
+    }
     Ok(Record {
         seq,
         at: time(row, 1)?,
         actor: row.try_get(2)?,
         kind: row.try_get(3)?,
         subject: row.try_get(4)?,
-        body: serde_json::from_str(&body)?,
+        body,
+        clock_at: some_time(row, 8)?,
+        writes: row.try_get(9)?,
         previous: row.try_get(6)?,
         hash: row.try_get(7)?,
     })
@@ -266,12 +267,22 @@ mod tests {
             kind: "job.approve".into(),
             subject: "e".into(),
             body,
+            clock_at: None,
+            writes: None,
             previous: String::new(),
             hash: String::new(),
         };
         let hash = |body| record(body).expected_hash().unwrap();
         assert_eq!(hash(json!({"a": 1, "b": [1.0, "é\n"]})), hash(json!({"b": [1, "é\n"], "a": 1})));
         assert_ne!(hash(json!({"a": 1})), hash(json!({"a": 2})));
+        let whole = record(json!({"a": 1}));
+        // As older versions have hashed it.
+        let older = r#"{"actor":"ana","at":0,"body":{"a":1},"fleet_record":1,"kind":"job.approve","previous":"","subject":"e"}"#;
+        assert_eq!(whole.expected_hash().unwrap(), hex(&Sha256::digest(older)));
+        let clock = Record { clock_at: Some(Timestamp::UNIX_EPOCH), ..whole.clone() };
+        let writes = Record { writes: Some("[]".into()), ..whole };
+        assert_ne!(clock.expected_hash().unwrap(), hash(json!({"a": 1})));
+        assert_ne!(writes.expected_hash().unwrap(), hash(json!({"a": 1})));
         assert_eq!(canonical(&json!({"b": 1e21, "a": 0.1})).unwrap(), br#"{"a":0.1,"b":1e+21}"#);
     }
 }

@@ -44,12 +44,16 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`], also if its number is taken.
     pub fn add_baseline(&mut self, entry: &BaselineEntry) -> Result<()> {
-        let sql = "INSERT INTO baseline (fleet, model, seq, place, declared, set_at, set_by, job) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-        let insert = query(sql).bind(self.fleet.clone()).bind(entry.model.clone()).bind(entry.number as i64);
-        let insert = insert.bind(entry.place.clone()).bind(entry.declared.clone());
-        let insert = insert.bind(entry.set_at.as_microsecond()).bind(entry.set_by.clone());
-        self.database.run(insert.bind(entry.job.clone())).map(drop)
+        let cells = [
+            ("model", (&entry.model).into()),
+            ("seq", (entry.number as i64).into()),
+            ("place", (&entry.place).into()),
+            ("declared", (&entry.declared).into()),
+            ("set_at", entry.set_at.into()),
+            ("set_by", (&entry.set_by).into()),
+            ("job", (&entry.job).into()),
+        ];
+        self.insert("baseline", &cells, false).map(drop)
     }
 
     /// All baselines that were ever set, of one model or of all, in order of their numbers.

@@ -269,6 +269,15 @@ impl Database {
         self.run(sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(key)).map(drop)
     }
 
+    /// Begins a transaction that only reads, and sees the store as it is at its first statement.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn begin_reading(&mut self) -> Result<()> {
+        let sql = if self.file.is_some() { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" };
+        self.run(sqlx::query(sql)).map(drop)
+    }
+
     /// Makes what was done in it last, or undoes it.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Row, query};
 
+use super::writes::Cell;
 use super::{Store, some_time, time};
 use crate::error::Result;
 use crate::fleet::{Money, Retrain};
@@ -131,11 +132,15 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn add_job(&mut self, job: &Job) -> Result<bool> {
-        let sql = "INSERT INTO job (fleet, id, model, state, requested_at, version, body) \
-                   VALUES ($1, $2, $3, $4, $5, 1, $6) ON CONFLICT DO NOTHING";
-        let insert = query(sql).bind(self.fleet.clone()).bind(job.id.clone()).bind(job.model.clone());
-        let insert = insert.bind(job.state.name()).bind(job.requested_at.as_microsecond());
-        Ok(self.database.run(insert.bind(json(&job.id, job)?))? == 1)
+        let cells = [
+            ("id", (&job.id).into()),
+            ("model", (&job.model).into()),
+            ("state", job.state.name().into()),
+            ("requested_at", job.requested_at.into()),
+            ("version", 1i64.into()),
+            ("body", json(&job.id, job)?.into()),
+        ];
+        self.insert("job", &cells, true)
     }
 
     /// Notes what a job has become: whether nobody else has changed it since.
@@ -143,20 +148,28 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn set_job(&mut self, job: &Job, from: u64) -> Result<bool> {
-        let sql =
-            "UPDATE job SET state = $3, version = $4 + 1, body = $5 WHERE fleet = $1 AND id = $2 AND version = $4";
-        let update = query(sql).bind(self.fleet.clone()).bind(job.id.clone()).bind(job.state.name());
-        Ok(self.database.run(update.bind(from as i64).bind(json(&job.id, job)?))? == 1)
+        let version = from as i64;
+        let set = [
+            ("state", job.state.name().into()),
+            ("version", (version + 1).into()),
+            ("body", json(&job.id, job)?.into()),
+        ];
+        self.update("job", &[("id", (&job.id).into())], &set, Some(format!("version = {version}")))
     }
 
-    /// Puts a job in the place of one whose row cannot be read, inside a transaction.
+    /// Puts a job in the place of one whose row cannot be read, or is not what the audit says, inside a transaction.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn replace_job(&mut self, job: &Job) -> Result<()> {
-        let sql = "UPDATE job SET state = $3, version = version + 1, body = $4 WHERE fleet = $1 AND id = $2";
-        let update = query(sql).bind(self.fleet.clone()).bind(job.id.clone()).bind(job.state.name());
-        self.database.run(update.bind(json(&job.id, job)?)).map(drop)
+    pub fn replace_job(&mut self, Versioned { job, version }: &Versioned) -> Result<()> {
+        let set = [
+            ("model", (&job.model).into()),
+            ("state", job.state.name().into()),
+            ("requested_at", job.requested_at.into()),
+            ("version", (*version as i64).into()),
+            ("body", json(&job.id, job)?.into()),
+        ];
+        self.update("job", &[("id", (&job.id).into())], &set, None).map(drop)
     }
 
     /// Notes jobs in a state that there is not for [`Self::unreadable`]: nothing else would find them.
@@ -247,13 +260,18 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn add_run(&mut self, run: &RunEntry) -> Result<()> {
-        let sql = "INSERT INTO run (fleet, job, attempt, model, retrain, started_at, declared, committed, seen, clock_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9)";
-        let insert = query(sql).bind(self.fleet.clone()).bind(run.job.clone()).bind(i64::from(run.attempt));
-        let insert =
-            insert.bind(run.model.clone()).bind(json(&run.job, &run.retrain)?).bind(run.started_at.as_microsecond());
-        let insert = insert.bind(run.declared.cents()).bind(run.committed.cents());
-        self.database.run(insert.bind(run.clock_at.map(Timestamp::as_microsecond))).map(drop)
+        let cells = [
+            ("job", (&run.job).into()),
+            ("attempt", i64::from(run.attempt).into()),
+            ("model", (&run.model).into()),
+            ("retrain", json(&run.job, &run.retrain)?.into()),
+            ("started_at", run.started_at.into()),
+            ("declared", run.declared.into()),
+            ("committed", run.committed.into()),
+            ("seen", 0i64.into()),
+            ("clock_at", run.clock_at.into()),
+        ];
+        self.insert("run", &cells, false).map(drop)
     }
 
     /// Notes that those who train know a run.
@@ -261,9 +279,8 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn see_run(&mut self, job: &str, attempt: u32) -> Result<()> {
-        let update = query("UPDATE run SET seen = 1, lost_at = NULL WHERE fleet = $1 AND job = $2 AND attempt = $3");
-        let update = update.bind(self.fleet.clone()).bind(job.to_owned()).bind(i64::from(attempt));
-        self.database.run(update).map(drop)
+        let set = [("seen", 1i64.into()), ("lost_at", Cell::Int(None))];
+        self.update("run", &named(job, attempt), &set, None).map(drop)
     }
 
     /// Notes that those who train do not know a run any more, which they did before.
@@ -271,9 +288,8 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn lose_run(&mut self, job: &str, attempt: u32, at: Timestamp) -> Result<()> {
-        let sql = "UPDATE run SET lost_at = $4 WHERE fleet = $1 AND job = $2 AND attempt = $3 AND lost_at IS NULL";
-        let update = query(sql).bind(self.fleet.clone()).bind(job.to_owned()).bind(i64::from(attempt));
-        self.database.run(update.bind(at.as_microsecond())).map(drop)
+        let only = Some("lost_at IS NULL".into());
+        self.update("run", &named(job, attempt), &[("lost_at", at.into())], only).map(drop)
     }
 
     /// Notes how a run ended.
@@ -281,10 +297,8 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn end_run(&mut self, job: &str, attempt: u32, at: Timestamp, outcome: &str, cost: Money) -> Result<()> {
-        let sql = "UPDATE run SET ended_at = $4, outcome = $5, cost = $6 \
-                   WHERE fleet = $1 AND job = $2 AND attempt = $3 AND ended_at IS NULL";
-        let update = query(sql).bind(self.fleet.clone()).bind(job.to_owned()).bind(i64::from(attempt));
-        self.database.run(update.bind(at.as_microsecond()).bind(outcome.to_owned()).bind(cost.cents())).map(drop)
+        let set = [("ended_at", at.into()), ("outcome", outcome.into()), ("cost", cost.into())];
+        self.update("run", &named(job, attempt), &set, Some("ended_at IS NULL".into())).map(drop)
     }
 
     /// The runs that were started in a stretch of time, oldest first.
@@ -400,10 +414,13 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn add_budget_warning(&mut self, scope: &str, month: &str) -> Result<bool> {
-        let sql = "INSERT INTO budget_warning (fleet, scope, month) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        let insert = query(sql).bind(self.fleet.clone()).bind(scope.to_owned()).bind(month.to_owned());
-        Ok(self.database.run(insert)? == 1)
+        self.insert("budget_warning", &[("scope", scope.into()), ("month", month.into())], true)
     }
+}
+
+/// The columns that name a run.
+fn named(job: &str, attempt: u32) -> [(&'static str, Cell); 2] {
+    [("job", job.into()), ("attempt", i64::from(attempt).into())]
 }
 
 fn json(job: &str, value: &impl Serialize) -> Result<String> {

@@ -4,28 +4,35 @@
 mod audit;
 mod baselines;
 mod database;
+mod evidence;
+mod found;
 mod holder;
 mod jobs;
 mod nights;
 mod probe;
+mod triggers;
+mod verify;
+mod writes;
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{Row, query};
 
-use crate::atomic::hex;
 use crate::error::{Error, Result};
-pub use audit::{ITSELF, Record, Verified};
+pub use audit::{ITSELF, Record};
 pub use baselines::BaselineEntry;
 use database::Database;
 pub use database::{Access, is_postgres};
+pub use evidence::{Hit, QualityEntry, Verdict, key};
 pub use jobs::{Message, RunEntry, Unreadable, Versioned};
 pub use nights::{Acknowledged, FleetFile, Waiting};
 pub use probe::Probe;
+pub use triggers::{Event, Firing, Mute};
+pub use verify::{Doubts, Verified};
+use writes::{Cell, Pending};
 
 /// The memory of one fleet.
 pub struct Store {
@@ -33,6 +40,16 @@ pub struct Store {
     fleet: String,
     /// Rows that could not be read, and were left out.
     unreadable: BTreeSet<Unreadable>,
+    /// Whether a transaction is under way, and what it has written that no audit record holds yet.
+    in_transaction: bool,
+    pending: Pending,
+    evidence: evidence::Pending,
+    /// The real clock at the first record of the transaction.
+    clock_at: Option<Timestamp>,
+    /// Whether it is known that the audit answers for every row.
+    answered_for: bool,
+    /// The audit as far as it was read to check what is to be started.
+    replay: Option<Box<verify::Replay>>,
 }
 
 /// A model as it is remembered.
@@ -56,110 +73,6 @@ pub struct Known {
     pub warned: Option<Timestamp>,
 }
 
-/// A column over its limits at a sweep.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Hit {
-    /// The model.
-    pub model: String,
-    /// The sweep.
-    pub as_of: Timestamp,
-    /// The window; as a [`key`] when it comes back.
-    pub window: String,
-    /// The segment, likewise.
-    pub segment: String,
-    /// The column, likewise.
-    pub feature: String,
-}
-
-/// What was concluded of a model at a sweep.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
-    /// The model.
-    pub model: String,
-    /// The sweep.
-    pub as_of: Timestamp,
-    /// Hash of the counts that drift was concluded from; empty if there were none.
-    pub data_hash: String,
-    /// All figures, as JSON.
-    pub body: String,
-}
-
-/// A measure of a model's predictions, as it was at a sweep.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct QualityEntry {
-    /// The model.
-    pub model: String,
-    /// The sweep.
-    pub as_of: Timestamp,
-    /// `realised`, `estimated`, or `reconciled`: the estimate over the rows of the realised figure.
-    pub kind: String,
-    /// Which measure.
-    pub metric: String,
-    /// Predictions from then on ...
-    pub since: Timestamp,
-    /// ... and before then.
-    pub before: Timestamp,
-    /// Rows.
-    pub rows: u64,
-    /// The figure.
-    pub value: f64,
-    /// Lower end of its interval.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-/// A wish to train a model again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Its name.
-    pub id: String,
-    /// The model.
-    pub model: String,
-    /// The trigger that opened it.
-    pub trigger: String,
-    /// When it did.
-    pub triggered_at: Timestamp,
-    /// The CloudEvent, as JSON.
-    pub body: String,
-    /// When it was closed, how, and why, if it was.
-    pub closed: Option<(Timestamp, String, String)>,
-}
-
-/// A trigger that fired.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Firing {
-    /// The model.
-    pub model: String,
-    /// The trigger.
-    pub trigger: String,
-    /// The sweep, or the time of the schedule.
-    pub due: Timestamp,
-    /// What became of it: `opened`, `joined`, `cooldown` or `muted`.
-    pub outcome: String,
-    /// The event it opened or joined.
-    pub event: Option<String>,
-    /// Why it fired.
-    pub reason: String,
-}
-
-/// A trigger that is not to open events for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Mute {
-    /// The model.
-    pub model: String,
-    /// The trigger; empty for all.
-    pub trigger: String,
-    /// Until then.
-    pub until: Timestamp,
-    /// Why.
-    pub reason: String,
-    /// Who said so.
-    pub set_by: String,
-    /// When.
-    pub set_at: Timestamp,
-}
-
 impl Store {
     /// Opens the memory of a fleet: a `postgres://` URL, or the path of an SQLite file, which is made if there is none.
     ///
@@ -174,7 +87,21 @@ impl Store {
     /// # Errors
     /// [`Error::Store`], also where there is no store and none is to be made.
     pub fn open_as(place: &str, fleet: &str, access: Access) -> Result<Self> {
-        Ok(Self { database: Database::open(place, access)?, fleet: fleet.into(), unreadable: BTreeSet::new() })
+        Ok(Self::of(Database::open(place, access)?, fleet))
+    }
+
+    fn of(database: Database, fleet: &str) -> Self {
+        Self {
+            database,
+            fleet: fleet.into(),
+            unreadable: BTreeSet::new(),
+            in_transaction: false,
+            pending: Pending::default(),
+            evidence: evidence::Pending::default(),
+            clock_at: None,
+            answered_for: false,
+            replay: None,
+        }
     }
 
     /// The memory of a fleet to read, if there is one: `None` where no tick has run yet, or none of this version.
@@ -244,14 +171,25 @@ impl Store {
     pub fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let key = self.key_of("write");
         self.database.begin(key)?;
-        match work(self).and_then(|done| self.database.end(true).map(|()| done)) {
-            Err(error) => {
-                // The first error is the one to tell.
-                let _ = self.database.end(false);
-                Err(error)
-            }
-            done => done,
+        self.in_transaction = true;
+        let done = self.answer_for_all().and_then(|()| work(self)).and_then(|done| {
+            self.append_rest()?;
+            self.database.end(true).map(|()| done)
+        });
+        self.in_transaction = false;
+        self.clock_at = None;
+        if done.is_err() {
+            (self.pending, self.evidence) = Default::default();
+            self.answered_for = false;
+            // The first error is the one to tell.
+            let _ = self.database.end(false);
         }
+        done
+    }
+
+    /// The same, inside a transaction that is under way, or in one of its own.
+    fn atomically<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.in_transaction { work(self) } else { self.transaction(work) }
     }
 
     /// Notes models that are seen for the first time.
@@ -260,8 +198,7 @@ impl Store {
     /// [`Error::Store`].
     pub fn meet<'a>(&mut self, models: impl Iterator<Item = &'a str>, at: Timestamp) -> Result<()> {
         for model in models {
-            let sql = "INSERT INTO model (fleet, name, first_seen) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-            self.database.run(query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(at.as_microsecond()))?;
+            self.insert("model", &[("name", model.into()), ("first_seen", at.into())], true)?;
         }
         Ok(())
     }
@@ -302,9 +239,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn set_scheduled(&mut self, model: &str, schedule: &str, until: Timestamp) -> Result<()> {
-        let sql = "UPDATE model SET schedule = $3, scheduled = $4 WHERE fleet = $1 AND name = $2";
-        let update = query(sql).bind(self.fleet.clone()).bind(model.to_owned());
-        self.database.run(update.bind(schedule.to_owned()).bind(until.as_microsecond())).map(drop)
+        self.set_model(model, &[("schedule", schedule.into()), ("scheduled", until.into())])
     }
 
     /// Notes that a model's volume trigger has fired: it counts from then on.
@@ -312,7 +247,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn set_volume_fired(&mut self, model: &str, at: Timestamp) -> Result<()> {
-        self.set_model("UPDATE model SET volume_fired = $3 WHERE fleet = $1 AND name = $2", model, at)
+        self.set_model(model, &[("volume_fired", at.into())])
     }
 
     /// Notes that a model was trained.
@@ -320,12 +255,11 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn set_trained(&mut self, model: &str, at: Timestamp) -> Result<()> {
-        self.set_model("UPDATE model SET trained = $3 WHERE fleet = $1 AND name = $2", model, at)
+        self.set_model(model, &[("trained", at.into())])
     }
 
-    fn set_model(&mut self, sql: &'static str, model: &str, at: Timestamp) -> Result<()> {
-        let update = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(at.as_microsecond());
-        self.database.run(update).map(drop)
+    fn set_model(&mut self, model: &str, set: &[(&'static str, Cell)]) -> Result<()> {
+        self.update("model", &[("name", model.into())], set, None).map(drop)
     }
 
     /// Notes that all consequences of a sweep have been drawn.
@@ -333,9 +267,8 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn add_sweep(&mut self, as_of: Timestamp, id: &str, counts_hash: &str) -> Result<()> {
-        let sql = "INSERT INTO sweep (fleet, as_of, id, counts_hash) VALUES ($1, $2, $3, $4)";
-        let insert = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
-        self.database.run(insert.bind(id.to_owned()).bind(counts_hash.to_owned())).map(drop)
+        let cells = [("as_of", as_of.into()), ("id", id.into()), ("counts_hash", counts_hash.into())];
+        self.insert("sweep", &cells, false).map(drop)
     }
 
     /// The last sweeps, the latest first: their times.
@@ -346,304 +279,6 @@ impl Store {
         let sql = "SELECT as_of FROM sweep WHERE fleet = $1 ORDER BY as_of DESC LIMIT $2";
         self.database.rows(query(sql).bind(self.fleet.clone()).bind(most as i64), |row| time(row, 0))
     }
-
-    /// Notes what was concluded of a model.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn add_verdict(&mut self, verdict: &Verdict) -> Result<()> {
-        let sql = "INSERT INTO verdict (fleet, model, as_of, data_hash, body) VALUES ($1, $2, $3, $4, $5)";
-        let insert = query(sql).bind(self.fleet.clone()).bind(verdict.model.clone());
-        let insert = insert.bind(verdict.as_of.as_microsecond()).bind(verdict.data_hash.clone());
-        self.database.run(insert.bind(verdict.body.clone())).map(drop)
-    }
-
-    /// The models on which a sweep has been concluded already.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn concluded(&mut self, as_of: Timestamp) -> Result<Vec<String>> {
-        let sql = "SELECT model FROM verdict WHERE fleet = $1 AND as_of = $2";
-        let select = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
-        self.database.rows(select, |row| row.try_get(0))
-    }
-
-    /// At which sweeps since a time which models were compared, with the hash of the counts; oldest first.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn compared_since(&mut self, since: Timestamp) -> Result<Vec<(String, Timestamp, String)>> {
-        let sql = "SELECT model, as_of, data_hash FROM verdict \
-                   WHERE fleet = $1 AND as_of >= $2 AND data_hash <> '' ORDER BY as_of";
-        let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
-        self.database.rows(select, |row| Ok((row.try_get(0)?, time(row, 1)?, row.try_get(2)?)))
-    }
-
-    /// The latest verdict on a model, up to a time.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn last_verdict(&mut self, model: &str, until: Timestamp) -> Result<Option<Verdict>> {
-        let sql = "SELECT model, as_of, data_hash, body FROM verdict WHERE fleet = $1 AND model = $2 AND as_of <= $3 \
-                   ORDER BY as_of DESC LIMIT 1";
-        let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(until.as_microsecond());
-        let found = self.database.rows(select, |row| {
-            let (model, data_hash) = (row.try_get(0)?, row.try_get(2)?);
-            Ok(Verdict { model, as_of: time(row, 1)?, data_hash, body: row.try_get(3)? })
-        });
-        Ok(found?.into_iter().next())
-    }
-
-    /// Leaves the figures out of verdicts before a time by which no trigger fired.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn forget_figures(&mut self, before: Timestamp) -> Result<()> {
-        let sql = "UPDATE verdict SET body = '' WHERE fleet = $1 AND as_of < $2 AND body <> '' AND NOT EXISTS \
-                   (SELECT 1 FROM firing WHERE firing.fleet = verdict.fleet AND firing.model = verdict.model \
-                   AND firing.due = verdict.as_of)";
-        self.database.run(query(sql).bind(self.fleet.clone()).bind(before.as_microsecond())).map(drop)
-    }
-
-    /// Forgets which columns were over their limits before a time.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn forget_hits(&mut self, before: Timestamp) -> Result<()> {
-        let sql = "DELETE FROM hit WHERE fleet = $1 AND as_of < $2";
-        self.database.run(query(sql).bind(self.fleet.clone()).bind(before.as_microsecond())).map(drop)
-    }
-
-    /// Notes a column over its limits.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn add_hit(&mut self, hit: &Hit) -> Result<()> {
-        let sql =
-            "INSERT INTO hit (fleet, model, as_of, window_name, segment, feature) VALUES ($1, $2, $3, $4, $5, $6)";
-        let insert = query(sql).bind(self.fleet.clone()).bind(hit.model.clone()).bind(hit.as_of.as_microsecond());
-        let insert = insert.bind(key(&hit.window)).bind(key(&hit.segment)).bind(key(&hit.feature));
-        self.database.run(insert).map(drop)
-    }
-
-    /// The columns that were over their limits at sweeps since a time.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn hits_since(&mut self, since: Timestamp) -> Result<Vec<Hit>> {
-        let sql = "SELECT model, as_of, window_name, segment, feature FROM hit WHERE fleet = $1 AND as_of >= $2";
-        self.database.rows(query(sql).bind(self.fleet.clone()).bind(since.as_microsecond()), |row| {
-            Ok(Hit {
-                model: row.try_get(0)?,
-                as_of: time(row, 1)?,
-                window: row.try_get(2)?,
-                segment: row.try_get(3)?,
-                feature: row.try_get(4)?,
-            })
-        })
-    }
-
-    /// Notes a measure.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn add_quality(&mut self, entry: &QualityEntry) -> Result<()> {
-        let sql = "INSERT INTO quality (fleet, model, as_of, kind, metric, since, before, row_count, value, low, high) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-        let insert = query(sql).bind(self.fleet.clone()).bind(entry.model.clone()).bind(entry.as_of.as_microsecond());
-        let insert = insert.bind(entry.kind.clone()).bind(entry.metric.clone());
-        let insert = insert.bind(entry.since.as_microsecond()).bind(entry.before.as_microsecond());
-        let insert = insert.bind(entry.rows as i64).bind(entry.value).bind(entry.low).bind(entry.high);
-        self.database.run(insert).map(drop)
-    }
-
-    /// The measures of a model, oldest first.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn quality(&mut self, model: &str) -> Result<Vec<QualityEntry>> {
-        let sql = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality \
-                   WHERE fleet = $1 AND model = $2 ORDER BY as_of, kind";
-        self.database.rows(query(sql).bind(self.fleet.clone()).bind(model.to_owned()), |row| {
-            let rows: i64 = row.try_get(6)?;
-            Ok(QualityEntry {
-                model: row.try_get(0)?,
-                as_of: time(row, 1)?,
-                kind: row.try_get(2)?,
-                metric: row.try_get(3)?,
-                since: time(row, 4)?,
-                before: time(row, 5)?,
-                rows: rows.unsigned_abs(),
-                value: row.try_get(7)?,
-                low: row.try_get(8)?,
-                high: row.try_get(9)?,
-            })
-        })
-    }
-
-    /// Notes an event.
-    ///
-    /// # Errors
-    /// [`Error::Store`], also if the model has an open one.
-    pub fn add_event(&mut self, event: &Event) -> Result<()> {
-        let sql =
-            "INSERT INTO event (id, fleet, model, trigger_type, triggered_at, body) VALUES ($1, $2, $3, $4, $5, $6)";
-        let insert = query(sql).bind(event.id.clone()).bind(self.fleet.clone()).bind(event.model.clone());
-        let insert = insert.bind(event.trigger.clone()).bind(event.triggered_at.as_microsecond());
-        self.database.run(insert.bind(event.body.clone())).map(drop)
-    }
-
-    /// All events, oldest first.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn events(&mut self) -> Result<Vec<Event>> {
-        let sql = "SELECT id, model, trigger_type, triggered_at, body, closed_at, outcome, note FROM event \
-                   WHERE fleet = $1 ORDER BY triggered_at, id";
-        self.database.rows(query(sql).bind(self.fleet.clone()), event)
-    }
-
-    /// The events that are open, without their bodies.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn open_events(&mut self) -> Result<Vec<Event>> {
-        let sql = "SELECT id, model, trigger_type, triggered_at, '', closed_at, outcome, note FROM event \
-                   WHERE fleet = $1 AND closed_at IS NULL";
-        self.database.rows(query(sql).bind(self.fleet.clone()), event)
-    }
-
-    /// When each model's last event was opened, and when one was last closed. Events whose training failed do not count.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn last_events(&mut self) -> Result<Vec<(String, Timestamp, Option<Timestamp>)>> {
-        let sql = "SELECT model, MAX(triggered_at), MAX(closed_at) FROM event WHERE fleet = $1 \
-                   AND (outcome IS NULL OR outcome NOT IN ('failed', 'timed_out')) GROUP BY model";
-        self.database
-            .rows(query(sql).bind(self.fleet.clone()), |row| Ok((row.try_get(0)?, time(row, 1)?, some_time(row, 2)?)))
-    }
-
-    /// Closes an event: whether it was open.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn close_event(&mut self, id: &str, at: Timestamp, outcome: &str, note: &str) -> Result<bool> {
-        let sql = "UPDATE event SET closed_at = $3, outcome = $4, note = $5 \
-                   WHERE fleet = $1 AND id = $2 AND closed_at IS NULL";
-        let update = query(sql).bind(self.fleet.clone()).bind(id.to_owned()).bind(at.as_microsecond());
-        Ok(self.database.run(update.bind(outcome.to_owned()).bind(note.to_owned()))? == 1)
-    }
-
-    /// Whether it was noted that a trigger of a model fired at a sweep.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn has_fired(&mut self, model: &str, trigger: &str, due: Timestamp) -> Result<bool> {
-        let sql = "SELECT 1 FROM firing WHERE fleet = $1 AND model = $2 AND trigger_type = $3 AND due = $4";
-        let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(trigger.to_owned());
-        Ok(!self.database.rows(select.bind(due.as_microsecond()), |_| Ok(()))?.is_empty())
-    }
-
-    /// Notes that a trigger fired.
-    ///
-    /// # Errors
-    /// [`Error::Store`], also if that was noted before.
-    pub fn add_firing(&mut self, firing: &Firing) -> Result<()> {
-        let sql = "INSERT INTO firing (fleet, model, trigger_type, due, outcome, event, reason) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        let insert = query(sql).bind(self.fleet.clone()).bind(firing.model.clone()).bind(firing.trigger.clone());
-        let insert = insert.bind(firing.due.as_microsecond()).bind(firing.outcome.clone());
-        self.database.run(insert.bind(firing.event.clone()).bind(firing.reason.clone())).map(drop)
-    }
-
-    /// Every time a trigger fired since a time, oldest first; of one model, or of all.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn firings(&mut self, model: Option<&str>, since: Timestamp) -> Result<Vec<Firing>> {
-        let sql = "SELECT model, trigger_type, due, outcome, event, reason FROM firing \
-                   WHERE fleet = $1 AND due >= $2 AND ($3 = '' OR model = $3) ORDER BY due, model, trigger_type";
-        let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
-        self.database.rows(select.bind(model.unwrap_or_default().to_owned()), |row| {
-            Ok(Firing {
-                model: row.try_get(0)?,
-                trigger: row.try_get(1)?,
-                due: time(row, 2)?,
-                outcome: row.try_get(3)?,
-                event: row.try_get(4)?,
-                reason: row.try_get(5)?,
-            })
-        })
-    }
-
-    /// Sets a mute, in place of the former one.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn set_mute(&mut self, mute: &Mute) -> Result<()> {
-        self.lift_mute(&mute.model, &mute.trigger)?;
-        let sql = "INSERT INTO mute (fleet, model, trigger_type, until, reason, set_by, set_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        let insert = query(sql).bind(self.fleet.clone()).bind(mute.model.clone()).bind(mute.trigger.clone());
-        let insert = insert.bind(mute.until.as_microsecond()).bind(mute.reason.clone());
-        self.database.run(insert.bind(mute.set_by.clone()).bind(mute.set_at.as_microsecond())).map(drop)
-    }
-
-    /// Lifts a mute: whether there was one.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn lift_mute(&mut self, model: &str, trigger: &str) -> Result<bool> {
-        let sql = "DELETE FROM mute WHERE fleet = $1 AND model = $2 AND trigger_type = $3";
-        let delete = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(trigger.to_owned());
-        Ok(self.database.run(delete)? > 0)
-    }
-
-    /// All mutes, also those that have ended.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn mutes(&mut self) -> Result<Vec<Mute>> {
-        let sql = "SELECT model, trigger_type, until, reason, set_by, set_at FROM mute WHERE fleet = $1 ORDER BY 1, 2";
-        self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
-            Ok(Mute {
-                model: row.try_get(0)?,
-                trigger: row.try_get(1)?,
-                until: time(row, 2)?,
-                reason: row.try_get(3)?,
-                set_by: row.try_get(4)?,
-                set_at: time(row, 5)?,
-            })
-        })
-    }
-}
-
-/// A name from data as part of a key: no server takes a zero byte, and not all take a long one.
-pub fn key(name: &str) -> String {
-    const MOST: usize = 256;
-    if name.len() <= MOST && !name.contains('\0') {
-        return name.to_owned();
-    }
-    let hash = hex(&Sha256::digest(name));
-    let start: String = name.chars().filter(|&c| c != '\0').take(MOST / 8).collect();
-    format!("{start}…{}", &hash[..32])
-}
-
-fn event(row: &AnyRow) -> std::result::Result<Event, sqlx::Error> {
-    let closed = some_time(row, 5)?;
-    let text = |at: usize| row.try_get::<Option<String>, _>(at).map(Option::unwrap_or_default);
-    Ok(Event {
-        id: row.try_get(0)?,
-        model: row.try_get(1)?,
-        trigger: row.try_get(2)?,
-        triggered_at: time(row, 3)?,
-        body: row.try_get(4)?,
-        closed: match closed {
-            Some(at) => Some((at, text(6)?, text(7)?)),
-            None => None,
-        },
-    })
 }
 
 fn time(row: &AnyRow, at: usize) -> std::result::Result<Timestamp, sqlx::Error> {

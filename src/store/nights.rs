@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{Row, query};
 
+use super::writes::Cell;
 use super::{Store, some_time, time};
 use crate::error::Result;
 
@@ -72,12 +73,14 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn set_waiting(&mut self, waiting: &Waiting) -> Result<()> {
-        let sql = "INSERT INTO waiting (fleet, model, as_of, since, until, input, reason) VALUES ($1, $2, $3, $4, $5, $6, $7) \
-                   ON CONFLICT (fleet, model, as_of) DO UPDATE SET until = $5, input = $6, reason = $7";
-        let insert = query(sql).bind(self.fleet.clone()).bind(waiting.model.clone());
-        let insert = insert.bind(waiting.as_of.as_microsecond()).bind(waiting.since.as_microsecond());
-        let insert = insert.bind(waiting.until.as_microsecond()).bind(waiting.input.clone());
-        self.database.run(insert.bind(waiting.reason.clone())).map(drop)
+        let key = [("model", (&waiting.model).into()), ("as_of", waiting.as_of.into())];
+        let set =
+            [("until", waiting.until.into()), ("input", (&waiting.input).into()), ("reason", (&waiting.reason).into())];
+        if self.update("waiting", &key, &set, None)? {
+            return Ok(());
+        }
+        let since = [("since", waiting.since.into())];
+        self.insert("waiting", &[&key[..], &since, &set].concat(), false).map(drop)
     }
 
     /// Notes that a model waits no longer.
@@ -85,27 +88,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn end_waiting(&mut self, model: &str, as_of: Timestamp) -> Result<()> {
-        let delete = query("DELETE FROM waiting WHERE fleet = $1 AND model = $2 AND as_of = $3");
-        let delete = delete.bind(self.fleet.clone()).bind(model.to_owned()).bind(as_of.as_microsecond());
-        self.database.run(delete).map(drop)
-    }
-
-    /// Forgets what was concluded of a model at a sweep, so that it can be judged again.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Store`].
-    pub fn forget_conclusions(&mut self, model: &str, as_of: Timestamp) -> Result<()> {
-        for sql in [
-            "DELETE FROM verdict WHERE fleet = $1 AND model = $2 AND as_of = $3",
-            "DELETE FROM hit WHERE fleet = $1 AND model = $2 AND as_of = $3",
-            "DELETE FROM quality WHERE fleet = $1 AND model = $2 AND as_of = $3",
-            // What opened or joined an event stays fired; what was muted or cooled down may fire now.
-            "DELETE FROM firing WHERE fleet = $1 AND model = $2 AND due = $3 AND outcome NOT IN ('opened', 'joined')",
-        ] {
-            let delete = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(as_of.as_microsecond());
-            self.database.run(delete)?;
-        }
-        Ok(())
+        self.delete("waiting", &[("model", model.into()), ("as_of", as_of.into())]).map(drop)
     }
 
     /// How the last sweep went, as JSON, and who has acknowledged it.
@@ -130,10 +113,17 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn set_status(&mut self, as_of: Timestamp, body: &str) -> Result<()> {
-        let sql = "INSERT INTO status (fleet, as_of, body) VALUES ($1, $2, $3) ON CONFLICT (fleet) DO UPDATE SET as_of = $2, \
-                   body = $3, acknowledged_at = NULL, acknowledged_by = NULL, acknowledged_why = NULL";
-        let insert = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond()).bind(body.to_owned());
-        self.database.run(insert).map(drop)
+        let set = [
+            ("as_of", as_of.into()),
+            ("body", body.into()),
+            ("acknowledged_at", Cell::Int(None)),
+            ("acknowledged_by", Cell::Text(None)),
+            ("acknowledged_why", Cell::Text(None)),
+        ];
+        if self.update("status", &[], &set, None)? {
+            return Ok(());
+        }
+        self.insert("status", &set, false).map(drop)
     }
 
     /// Notes that the status of the last sweep was acknowledged: whether there was anything to acknowledge.
@@ -141,10 +131,8 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn acknowledge(&mut self, at: Timestamp, by: &str, reason: &str) -> Result<bool> {
-        let sql =
-            "UPDATE status SET acknowledged_at = $2, acknowledged_by = $3, acknowledged_why = $4 WHERE fleet = $1";
-        let update = query(sql).bind(self.fleet.clone()).bind(at.as_microsecond());
-        Ok(self.database.run(update.bind(by.to_owned()).bind(reason.to_owned()))? == 1)
+        let set = [("acknowledged_at", at.into()), ("acknowledged_by", by.into()), ("acknowledged_why", reason.into())];
+        self.update("status", &[], &set, None)
     }
 
     /// Notes that columns of a model could be judged at a sweep.
@@ -152,8 +140,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn set_judged(&mut self, model: &str, as_of: Timestamp) -> Result<()> {
-        let sql = "UPDATE model SET judged = $3, not_judged = NULL WHERE fleet = $1 AND name = $2";
-        self.set_model(sql, model, as_of)
+        self.set_model(model, &[("judged", as_of.into()), ("not_judged", Cell::Int(None))])
     }
 
     /// Notes that it was told that no column of a model could be judged for long.
@@ -161,7 +148,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn set_told_not_judged(&mut self, model: &str, at: Timestamp) -> Result<()> {
-        self.set_model("UPDATE model SET not_judged = $3 WHERE fleet = $1 AND name = $2", model, at)
+        self.set_model(model, &[("not_judged", at.into())])
     }
 
     /// Notes since when a model's metric is beyond its warning level; `None` where it is not.
@@ -169,9 +156,7 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn set_warned(&mut self, model: &str, since: Option<Timestamp>) -> Result<()> {
-        let update = query("UPDATE model SET warned = $3 WHERE fleet = $1 AND name = $2").bind(self.fleet.clone());
-        let update = update.bind(model.to_owned()).bind(since.map(|since| since.as_microsecond()));
-        self.database.run(update).map(drop)
+        self.set_model(model, &[("warned", since.into())])
     }
 
     /// The fleet files that have used the store under this name, the latest first.

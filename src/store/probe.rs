@@ -1,6 +1,5 @@
 //! Looking at a store before the night, without writing to it.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use sqlx::{Row, query};
@@ -32,7 +31,7 @@ impl Probe {
             Err(Error::Store { reason, .. }) if reason == OLDER => return Ok(Self::Older),
             other => other?,
         };
-        let mut store = Store { database, fleet: fleet.into(), unreadable: BTreeSet::new() };
+        let mut store = Store::of(database, fleet);
         if is_postgres(place) {
             const RIGHTS: &str = "SELECT CASE WHEN has_table_privilege('model', 'INSERT') AND has_table_privilege('model', 'UPDATE') \
                                   AND has_table_privilege('audit', 'INSERT') AND NOT pg_is_in_recovery() THEN 1 ELSE 0 END";

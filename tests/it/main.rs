@@ -41,6 +41,7 @@ mod server;
 mod shaders;
 mod signatures;
 mod slices;
+mod store_edits;
 mod supply;
 mod ten_nights;
 mod tick;

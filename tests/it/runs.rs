@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::commands::{leader, until};
 use super::retrain::{Yard, add_event, chance, open, pass, pass_by_clock, sql};
 use super::server::{self, answer};
+use super::store_edits::make_older;
 
 #[test]
 fn a_pass_that_replays_another_time_stops_no_real_training() {
@@ -51,6 +52,7 @@ fn a_pass_that_replays_another_time_stops_no_real_training() {
         add_event(&mut open(&store, &other), &format!("event-{}", other.name), "m", start);
         pass(&other, &store, &state, &http, start, &mut |_| ());
         sql(&store, &format!("UPDATE run SET clock_at = NULL WHERE fleet = '{}'", other.name));
+        make_older(&store, &other.name);
         pass_by_clock(&other, &store, &state, &http, (hours(4), start), &mut |_| ());
         assert!(open(&store, &other).jobs("").unwrap().remove(0).job.stopping.is_some());
     }

@@ -1,0 +1,439 @@
+//! Jobs as they follow from the records of the audit: each step is taken again, and must be one that was allowed then. What
+//! the table of jobs says is compared with it. Pure: records come as arguments.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::approval::{By, Grant, Request, in_time, is_over};
+use super::job::{Job, State, Step};
+use super::signature::Signed;
+use super::statement::{Decision, Question};
+
+/// Who acts where no person does.
+pub const ITSELF: &str = "driftsweep";
+
+/// A record of the audit about a job.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The name of the fleet.
+    pub fleet: &'a str,
+    /// The SHA-256 of the event of the job, as the audit has it.
+    pub event_sha256: Option<&'a str>,
+    /// Its number.
+    pub seq: u64,
+    /// When it was written, by the time that it was taken to be.
+    pub at: Timestamp,
+    /// By the real clock.
+    pub clock_at: Option<Timestamp>,
+    /// Who acted.
+    pub actor: &'a str,
+    /// For example `job.approve`.
+    pub kind: &'a str,
+    /// The job.
+    pub subject: &'a str,
+    /// The step.
+    pub body: &'a Value,
+}
+
+/// When and whom a question was put to.
+#[derive(Clone, Debug)]
+struct Asked {
+    at: Timestamp,
+    clock_at: Option<Timestamp>,
+    /// Who may answer; `None` in records of older versions.
+    may_answer: Option<Vec<String>>,
+    /// Whether the answer must be signed.
+    must_be_signed: bool,
+}
+
+/// A job as it follows from its records.
+#[derive(Clone, Debug)]
+pub struct Derived {
+    /// The job.
+    pub job: Job,
+    /// How many steps it has taken, its request among them.
+    pub version: u64,
+    /// What was not allowed, each naming a record.
+    pub problems: Vec<String>,
+    asked: Option<Asked>,
+}
+
+/// All jobs of a fleet as they follow from its audit.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs {
+    jobs: BTreeMap<String, Derived>,
+    /// What is wrong with records of jobs that were never asked for.
+    strays: BTreeMap<String, Vec<String>>,
+}
+
+impl Jobs {
+    /// The job of a name.
+    pub fn get(&self, id: &str) -> Option<&Derived> {
+        self.jobs.get(id)
+    }
+
+    /// All jobs, by their names.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Derived)> {
+        self.jobs.iter().map(|(id, derived)| (&**id, derived))
+    }
+
+    /// What was not allowed, by the names of the jobs.
+    pub fn problems(&self) -> impl Iterator<Item = (&str, &String)> {
+        let of_jobs = self.jobs.iter().map(|(id, derived)| (id, &derived.problems));
+        of_jobs.chain(&self.strays).flat_map(|(id, all)| all.iter().map(move |problem| (&**id, problem)))
+    }
+
+    /// Begins anew with the jobs of a store whose older records do not hold all that is needed.
+    pub fn begin(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes a job as it was found in such a store.
+    pub fn found(&mut self, job: Job, version: u64) {
+        let asked = match &job.state {
+            State::AwaitingApproval(request) => {
+                Some(Asked { at: request.asked_at, clock_at: None, may_answer: None, must_be_signed: false })
+            }
+            _ => None,
+        };
+        self.jobs.insert(job.id.clone(), Derived { job, version, problems: Vec::new(), asked });
+    }
+
+    /// Takes the step of a record; others than those of jobs are passed over.
+    pub fn add(&mut self, entry: Entry<'_>) {
+        let Some(name) = entry.kind.strip_prefix("job.") else { return };
+        let problem = |reason: String| format!("record {} ({}): {reason}", entry.seq, entry.kind);
+        if name == "request" {
+            let asked_for = request(entry);
+            match asked_for {
+                Ok(_) if self.jobs.contains_key(entry.subject) => {
+                    self.stray(entry.subject, problem("the job was asked for before".into()));
+                }
+                Ok(job) => {
+                    let derived = Derived { job, version: 1, problems: Vec::new(), asked: None };
+                    self.jobs.insert(entry.subject.into(), derived);
+                }
+                Err(reason) => self.stray(entry.subject, problem(reason)),
+            }
+            return;
+        }
+        match self.jobs.get_mut(entry.subject) {
+            Some(derived) => {
+                if let Err(reason) = derived.take(name, entry) {
+                    derived.problems.push(problem(reason));
+                }
+            }
+            None => self.stray(entry.subject, problem("the job was never asked for".into())),
+        }
+    }
+
+    fn stray(&mut self, id: &str, problem: String) {
+        self.strays.entry(id.into()).or_default().push(problem);
+    }
+}
+
+fn request(entry: Entry<'_>) -> Result<Job, String> {
+    #[derive(Deserialize)]
+    struct AskedFor {
+        model: String,
+        trigger: String,
+        deadline: Timestamp,
+    }
+    only(entry.actor == ITSELF, || format!("'{}' is not who asks for jobs", entry.actor))?;
+    let AskedFor { model, trigger, deadline } = AskedFor::deserialize(entry.body).map_err(|e| e.to_string())?;
+    Ok(Job::request(entry.subject, &model, &trigger, entry.at, deadline))
+}
+
+impl Derived {
+    fn take(&mut self, name: &str, entry: Entry<'_>) -> Result<(), String> {
+        let step = Step::deserialize(entry.body).map_err(|e| format!("its step cannot be read: {e}"))?;
+        only(step.name() == name, || format!("its step is '{}'", step.name()))?;
+        // The step is taken even if it was not allowed: what follows is judged by what it led to.
+        let allowed = self.allowed(&step, entry);
+        self.job = self.job.apply(&step, entry.at).map_err(|illegal| illegal.to_string())?;
+        self.version += 1;
+        if let Step::Ask { .. } | Step::Escalate { .. } = step {
+            let may_answer = entry.body.get("may_answer").and_then(|names| Vec::deserialize(names).ok());
+            let must_be_signed = entry.body["must_be_signed"] == true;
+            self.asked = Some(Asked { at: entry.at, clock_at: entry.clock_at, may_answer, must_be_signed });
+        }
+        allowed
+    }
+
+    /// Whether who acted may have acted so, then.
+    fn allowed(&self, step: &Step, entry: Entry<'_>) -> Result<(), String> {
+        let request = match &self.job.state {
+            State::AwaitingApproval(request) => Some(request),
+            _ => None,
+        };
+        match step {
+            Step::Approve { grant } => self.granted(grant, request, entry),
+            Step::Reject { by, reason, signature } => {
+                only(by == entry.actor, || format!("'{}' has answered in the name of '{by}'", entry.actor))?;
+                self.answered(request, by, entry)?;
+                let decision = Decision { allows: None, by, reason };
+                self.signed(signature.as_ref(), &decision, request, entry)
+            }
+            Step::Queue => Ok(()),
+            Step::Cancel { by, .. } => {
+                only(entry.actor == ITSELF || entry.actor == by, || format!("'{}' is not '{by}'", entry.actor))
+            }
+            Step::Stop { stopping } => only(entry.actor == ITSELF || entry.actor == stopping.by, || {
+                format!("'{}' is not '{}'", entry.actor, stopping.by)
+            }),
+            Step::Escalate { request: next } => {
+                by_itself(entry)?;
+                let before = request.ok_or("nobody was asked")?;
+                self.over(before, entry)?;
+                only(next.level == before.level + 1 && next.reasons == before.reasons, || {
+                    "it is not the question of the level before".into()
+                })
+            }
+            Step::Expire { .. } => {
+                by_itself(entry)?;
+                self.over(request.ok_or("nobody was asked")?, entry)
+            }
+            _ => by_itself(entry),
+        }
+    }
+
+    /// Whether an approval was given by who may give it.
+    fn granted(&self, grant: &Grant, request: Option<&Request>, entry: Entry<'_>) -> Result<(), String> {
+        only(grant.at == entry.at, || format!("it says that it was given at {}", grant.at))?;
+        match (&grant.by, request) {
+            (By::Policy, request) => {
+                by_itself(entry)?;
+                only(grant.overruns.is_empty(), || "the policy lets no budget be overrun".into())?;
+                request.map_or(Ok(()), |request| self.over(request, entry))
+            }
+            (By::Person(name), None) => Err(format!("'{name}' was not asked")),
+            (By::Person(name), Some(request)) => {
+                only(name == entry.actor, || format!("'{}' has answered in the name of '{name}'", entry.actor))?;
+                self.answered(Some(request), name, entry)?;
+                let (asked, given) = (request.overruns(), &grant.overruns);
+                let covers = asked.len() == given.len()
+                    && asked.iter().zip(given).all(|(asked, given)| {
+                        (&asked.scope, asked.month, asked.budget) == (&given.scope, given.month, given.budget)
+                            && given.by >= asked.by
+                    });
+                only(covers, || "it allows other overruns than those that were asked for".into())?;
+                let decision = Decision { allows: Some(&grant.overruns), by: name, reason: &grant.reason };
+                self.signed(grant.signature.as_ref(), &decision, Some(request), entry)
+            }
+        }
+    }
+
+    /// Whether an answer is signed as was asked for. Whose key it is, the fleet file says, and not the audit.
+    fn signed(
+        &self,
+        signed: Option<&Signed>,
+        decision: &Decision<'_>,
+        request: Option<&Request>,
+        entry: Entry<'_>,
+    ) -> Result<(), String> {
+        let Some(signed) = signed else {
+            let free = self.asked.as_ref().is_none_or(|asked| !asked.must_be_signed);
+            return only(free, || "the answer had to be signed, and is not".into());
+        };
+        let request = request.ok_or("nobody was asked")?;
+        let event_sha256 = entry.event_sha256.ok_or("it is signed for an event of which there is no record")?;
+        let currency = signed.currency().ok_or("the statement that was signed names no currency")?;
+        let question = Question { fleet: entry.fleet, currency: &currency, job: &self.job, request, event_sha256 };
+        signed.answers(&question, decision).map(drop).map_err(|problem| problem.to_string())
+    }
+
+    /// Whether nobody could answer any more.
+    fn over(&self, request: &Request, entry: Entry<'_>) -> Result<(), String> {
+        let asked = self.asked.as_ref().map_or((request.asked_at, None), |asked| (asked.at, asked.clock_at));
+        is_over(request, asked, (entry.at, entry.clock_at))
+    }
+
+    /// Whether a person was asked, and has answered in time.
+    fn answered(&self, request: Option<&Request>, who: &str, entry: Entry<'_>) -> Result<(), String> {
+        let (Some(request), Some(asked)) = (request, &self.asked) else {
+            return Err(format!("'{who}' was not asked"));
+        };
+        let known = asked.may_answer.as_ref().is_none_or(|names| names.iter().any(|name| name == who));
+        only(known, || format!("'{who}' was not among those who may answer"))?;
+        in_time(request, (asked.at, asked.clock_at), (entry.at, entry.clock_at))
+    }
+}
+
+fn by_itself(entry: Entry<'_>) -> Result<(), String> {
+    only(entry.actor == ITSELF, || format!("'{}' cannot take this step", entry.actor))
+}
+
+fn only(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use serde_json::json;
+
+    use super::super::job::Stopping;
+    use super::super::{Estimate, Worth};
+    use super::*;
+    use crate::fleet::Money;
+    use crate::metric::performance::Quality;
+    use crate::retrain::cost::{Loss, Lost};
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + 60 * minute).unwrap()
+    }
+
+    fn cost() -> Value {
+        let lost = Lost { points: 9.0, low: 8.0, loss: Loss::Realised, missing: None };
+        let worth = Worth::new(Quality::Accuracy, lost, Money::of(10.0), SignedDuration::from_hours(24));
+        let mut body =
+            serde_json::to_value(Step::Cost { estimate: Estimate::new(Money::from_cents(60_000), &[]), worth })
+                .unwrap();
+        // As the audit has amounts.
+        for (path, cents) in [
+            ("/estimate/declared", 60_000),
+            ("/estimate/expected", 60_000),
+            ("/estimate/low", 1),
+            ("/estimate/high", 7),
+        ] {
+            *body.pointer_mut(path).unwrap() = Money::from_cents(cents).plain().into();
+        }
+        body
+    }
+
+    fn question(name: &str, level: usize, asked: i64) -> Value {
+        json!({
+            "step": name, "may_answer": if level == 0 { vec!["ana", "cto"] } else { vec!["cto"] },
+            "request": { "reasons": [{ "because": "high_stakes" }], "level": level, "asked_at": at(asked), "due": at(asked + 240) },
+        })
+    }
+
+    fn grant(who: &str, minute: i64) -> Value {
+        let by = if who == "policy" { json!("policy") } else { json!({ "person": who }) };
+        json!({ "step": "approve", "grant": { "by": by, "reason": "x", "at": at(minute), "overruns": [] } })
+    }
+
+    /// Records by minute, actor, kind and body.
+    fn derive(records: &[(i64, &str, &str, Value)]) -> Jobs {
+        let mut jobs = Jobs::default();
+        for ((minute, actor, kind, body), seq) in records.iter().zip(1..) {
+            let (at, clock_at) = (at(*minute), Some(at(*minute)));
+            jobs.add(Entry { fleet: "f", event_sha256: None, seq, at, clock_at, actor, kind, subject: "e", body });
+        }
+        jobs
+    }
+
+    /// Up to the question of the first level.
+    fn begun() -> Vec<(i64, &'static str, &'static str, Value)> {
+        let request = json!({ "model": "m", "trigger": "drift", "deadline": at(9000) });
+        vec![
+            (0, ITSELF, "job.request", request),
+            (0, ITSELF, "job.cost", cost()),
+            (0, ITSELF, "job.ask", question("ask", 0, 0)),
+        ]
+    }
+
+    #[test]
+    fn a_job_follows_from_its_records_to_its_end() {
+        let mut records = begun();
+        records.extend([
+            (240, ITSELF, "job.escalate", question("escalate", 1, 240)),
+            (250, "cto", "job.approve", grant("cto", 250)),
+            (250, "cto", "job.queue", json!({ "step": "queue" })),
+            (251, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(600) })),
+            (260, ITSELF, "job.fail", json!({ "step": "fail", "cost": "612.50", "reason": "no luck" })),
+            (261, ITSELF, "sweep.again", json!({})),
+        ]);
+        let jobs = derive(&records);
+        assert_eq!(jobs.problems().collect::<Vec<_>>(), []);
+        let derived = jobs.get("e").unwrap();
+        assert_eq!((derived.version, derived.job.attempts, derived.job.spent), (8, 1, Money::from_cents(61_250)));
+        assert_eq!(derived.job.state, State::Failed { reason: "no luck".into() });
+        assert_eq!(derived.job.estimate.unwrap().declared, Money::from_cents(60_000));
+        assert_eq!(derived.job.grants[0].by, By::Person("cto".into()));
+    }
+
+    #[test]
+    fn a_step_that_was_not_allowed_is_named() {
+        let reject = |by: &str| json!({ "step": "reject", "by": by, "reason": "x" });
+        let stop = serde_json::to_value(Step::Stop {
+            stopping: Stopping { by: "ana".into(), reason: "x".into(), overdue: false },
+        })
+        .unwrap();
+        let cases: Vec<(&str, (i64, &str, &str, Value), &str)> = vec![
+            ("by nobody who was asked", (1, "eve", "job.approve", grant("eve", 1)), "'eve' was not among"),
+            ("in another's name", (1, "eve", "job.approve", grant("ana", 1)), "in the name of 'ana'"),
+            ("late", (240, "ana", "job.approve", grant("ana", 240)), "it was due at"),
+            ("of another time", (2, "ana", "job.approve", grant("ana", 1)), "it says that it was given at"),
+            ("by the policy, too early", (1, ITSELF, "job.approve", grant("policy", 1)), "is due at"),
+            ("by the policy, by a person", (240, "ana", "job.approve", grant("policy", 240)), "cannot take this step"),
+            ("rejected in another's name", (1, "eve", "job.reject", reject("ana")), "in the name of 'ana'"),
+            ("rejected by nobody", (1, "eve", "job.reject", reject("eve")), "'eve' was not among"),
+            ("escalated early", (1, ITSELF, "job.escalate", question("escalate", 1, 1)), "is due at"),
+            ("a level left out", (240, ITSELF, "job.escalate", question("escalate", 2, 240)), "of the level before"),
+            ("expired early", (1, ITSELF, "job.expire", json!({ "step": "expire", "reason": "x" })), "is due at"),
+            ("queued", (1, ITSELF, "job.queue", json!({ "step": "queue" })), "there is no 'queue'"),
+            ("started", (1, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(9) })), "there is no 'start'"),
+            ("costed again", (1, ITSELF, "job.cost", cost()), "there is no 'cost'"),
+            ("under another name", (1, ITSELF, "job.queue", grant("policy", 1)), "its step is 'approve'"),
+            ("asked for again", (1, ITSELF, "job.request", begun().remove(0).3), "was asked for before"),
+            ("stopped by another", (1, "eve", "job.stop", stop.clone()), "there is no 'stop'"),
+            ("no step at all", (1, ITSELF, "job.start", json!({})), "cannot be read"),
+            ("withdrawn", (1, ITSELF, "job.withdraw", json!({ "step": "withdraw" })), "there is no 'withdraw'"),
+        ];
+        for (what, record, wanted) in cases {
+            let mut records = begun();
+            records.push(record);
+            let jobs = derive(&records);
+            let found: Vec<&String> = jobs.problems().map(|(_, problem)| problem).collect();
+            assert!(found.iter().any(|problem| problem.contains(wanted)), "{what}: {found:?}");
+            assert!(found.iter().all(|problem| problem.starts_with("record 4 (job.")), "{what}: {found:?}");
+        }
+        // Nor may a run be stopped in another's name.
+        let mut records = begun();
+        records.extend([
+            (1, "ana", "job.approve", grant("ana", 1)),
+            (1, "ana", "job.queue", json!({ "step": "queue" })),
+            (2, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(600) })),
+            (3, "eve", "job.stop", stop),
+        ]);
+        let jobs = derive(&records);
+        let found: Vec<&String> = jobs.problems().map(|(_, problem)| problem).collect();
+        assert!(found.len() == 1 && found[0].contains("'eve' is not 'ana'"), "{found:?}");
+        // Without a request there is no job.
+        let jobs = derive(&[(0, ITSELF, "job.cost", cost())]);
+        assert_eq!(jobs.problems().count(), 1);
+        let jobs = derive(&[(0, "eve", "job.request", begun().remove(0).3)]);
+        assert!(jobs.get("e").is_none() && jobs.problems().count() == 1);
+    }
+
+    #[test]
+    fn an_answer_allows_the_overruns_that_were_asked_for_and_no_others() {
+        let overrun =
+            |scope: &str, by: &str| json!({ "scope": scope, "month": "2026-09-01", "budget": "100.00", "by": by });
+        let mut request = question("ask", 0, 0);
+        request["request"]["reasons"] = json!([{
+            "because": "overrun", "scope": "fleet", "month": "2026-09-01", "budget": "100.00", "by": "5.00",
+        }]);
+        for (overruns, fine) in [
+            (json!([overrun("fleet", "5.00")]), true),
+            (json!([overrun("fleet", "9.00")]), true),
+            (json!([overrun("fleet", "4.99")]), false),
+            (json!([]), false),
+            (json!([overrun("fleet", "5.00"), overrun("fleet", "5.00")]), false),
+            (json!([{ "scope": { "team": "risk" }, "month": "2026-09-01", "budget": "100.00", "by": "5.00" }]), false),
+        ] {
+            let mut records = begun();
+            records[2].3 = request.clone();
+            let mut given = grant("ana", 1);
+            given["grant"]["overruns"] = overruns.clone();
+            records.push((1, "ana", "job.approve", given));
+            let jobs = derive(&records);
+            let problems: Vec<&String> = jobs.problems().map(|(_, problem)| problem).collect();
+            assert_eq!(problems.is_empty(), fine, "{overruns}: {problems:?}");
+        }
+    }
+}

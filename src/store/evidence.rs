@@ -1,0 +1,380 @@
+//! What was concluded of each model at each sweep: verdicts, columns over their limits, measures of predictions.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use sqlx::any::AnyRow;
+use sqlx::{Row, query};
+
+use super::writes::{Key, Values, Write, hashed};
+use super::{Store, time};
+use crate::atomic::hex;
+use crate::error::Result;
+
+/// A column over its limits at a sweep.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Hit {
+    /// The model.
+    pub model: String,
+    /// The sweep.
+    pub as_of: Timestamp,
+    /// The window; as a [`key`] when it comes back.
+    pub window: String,
+    /// The segment, likewise.
+    pub segment: String,
+    /// The column, likewise.
+    pub feature: String,
+}
+
+/// What was concluded of a model at a sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The model.
+    pub model: String,
+    /// The sweep.
+    pub as_of: Timestamp,
+    /// Hash of the counts that drift was concluded from; empty if there were none.
+    pub data_hash: String,
+    /// All figures, as JSON.
+    pub body: String,
+}
+
+/// A measure of a model's predictions, as it was at a sweep.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QualityEntry {
+    /// The model.
+    pub model: String,
+    /// The sweep.
+    pub as_of: Timestamp,
+    /// `realised`, `estimated`, or `reconciled`: the estimate over the rows of the realised figure.
+    pub kind: String,
+    /// Which measure.
+    pub metric: String,
+    /// Predictions from then on ...
+    pub since: Timestamp,
+    /// ... and before then.
+    pub before: Timestamp,
+    /// Rows.
+    pub rows: u64,
+    /// The figure.
+    pub value: f64,
+    /// Lower end of its interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// The name under which the audit notes what was concluded of a model at a sweep, by hashes.
+pub(super) const EVIDENCE: &str = "evidence";
+
+/// The name under which it notes before which sweep figures, and hits, were forgotten.
+pub(super) const FORGOTTEN: &str = "forgotten";
+
+/// What was concluded of a model at a sweep, for the audit.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Evidence {
+    verdict: Option<String>,
+    body: Option<String>,
+    hits: Vec<[String; 3]>,
+    measures: Vec<String>,
+}
+
+impl Evidence {
+    fn judge(&mut self, data_hash: &str, body: &str) {
+        self.verdict = Some(data_hash.into());
+        self.body = Some(hashed(body));
+    }
+
+    /// As the audit has it.
+    fn values(mut self) -> Values {
+        self.hits.sort_unstable();
+        self.measures.sort_unstable();
+        let of = |lines: Vec<String>| (!lines.is_empty()).then(|| hashed(&lines.join("\n")));
+        let hits = self.hits.iter().map(|place| format!("{place:?}")).collect();
+        let all = [("verdict", self.verdict), ("body", self.body), ("hits", of(hits)), ("quality", of(self.measures))];
+        all.into_iter().filter(|(_, value)| value.is_some()).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// A measure as one line that is the same on every store.
+fn line_of(entry: &QualityEntry) -> String {
+    let QualityEntry { kind, metric, since, before, rows, value, low, high, .. } = entry;
+    let bits = [value, low, high].map(|value| format!("{:016x}", value.to_bits()));
+    let times = [since, before].map(|time| time.as_microsecond());
+    format!("{kind:?} {metric:?} {times:?} {rows} {bits:?}")
+}
+
+/// What a transaction has concluded so far.
+#[derive(Default)]
+pub(super) struct Pending(BTreeMap<(String, i64), Evidence>);
+
+impl Pending {
+    fn of(&mut self, model: &str, as_of: Timestamp) -> &mut Evidence {
+        self.0.entry((model.to_owned(), as_of.as_microsecond())).or_default()
+    }
+
+    /// Whether nothing was concluded.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of it, as writes, and begins anew.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Write> + use<> {
+        std::mem::take(&mut self.0).into_iter().map(|((model, as_of), evidence)| Write {
+            table: EVIDENCE.into(),
+            rows: vec![vec![model, as_of.to_string()]],
+            set: evidence.values(),
+            ..Write::default()
+        })
+    }
+}
+
+impl Store {
+    /// Notes what was concluded of a model.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn add_verdict(&mut self, verdict: &Verdict) -> Result<()> {
+        let sql = "INSERT INTO verdict (fleet, model, as_of, data_hash, body) VALUES ($1, $2, $3, $4, $5)";
+        self.atomically(|store| {
+            let insert = query(sql).bind(store.fleet.clone()).bind(verdict.model.clone());
+            let insert = insert.bind(verdict.as_of.as_microsecond()).bind(verdict.data_hash.clone());
+            store.database.run(insert.bind(verdict.body.clone()))?;
+            store.evidence.of(&verdict.model, verdict.as_of).judge(&verdict.data_hash, &verdict.body);
+            Ok(())
+        })
+    }
+
+    /// The models on which a sweep has been concluded already.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn concluded(&mut self, as_of: Timestamp) -> Result<Vec<String>> {
+        let sql = "SELECT model FROM verdict WHERE fleet = $1 AND as_of = $2";
+        let select = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
+        self.database.rows(select, |row| row.try_get(0))
+    }
+
+    /// At which sweeps since a time which models were compared, with the hash of the counts; oldest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn compared_since(&mut self, since: Timestamp) -> Result<Vec<(String, Timestamp, String)>> {
+        let sql = "SELECT model, as_of, data_hash FROM verdict \
+                   WHERE fleet = $1 AND as_of >= $2 AND data_hash <> '' ORDER BY as_of";
+        let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
+        self.database.rows(select, |row| Ok((row.try_get(0)?, time(row, 1)?, row.try_get(2)?)))
+    }
+
+    /// The latest verdict on a model, up to a time.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn last_verdict(&mut self, model: &str, until: Timestamp) -> Result<Option<Verdict>> {
+        let sql = "SELECT model, as_of, data_hash, body FROM verdict WHERE fleet = $1 AND model = $2 AND as_of <= $3 \
+                   ORDER BY as_of DESC LIMIT 1";
+        let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(until.as_microsecond());
+        let found = self.database.rows(select, |row| {
+            let (model, data_hash) = (row.try_get(0)?, row.try_get(2)?);
+            Ok(Verdict { model, as_of: time(row, 1)?, data_hash, body: row.try_get(3)? })
+        });
+        Ok(found?.into_iter().next())
+    }
+
+    /// Leaves the figures out of verdicts before a time by which no trigger fired.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn forget_figures(&mut self, before: Timestamp) -> Result<()> {
+        let sql = "UPDATE verdict SET body = '' WHERE fleet = $1 AND as_of < $2 AND body <> '' AND NOT EXISTS \
+                   (SELECT 1 FROM firing WHERE firing.fleet = verdict.fleet AND firing.model = verdict.model \
+                   AND firing.due = verdict.as_of)";
+        self.forget(sql, "figures", before)
+    }
+
+    /// Forgets which columns were over their limits before a time.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn forget_hits(&mut self, before: Timestamp) -> Result<()> {
+        self.forget("DELETE FROM hit WHERE fleet = $1 AND as_of < $2", "hits", before)
+    }
+
+    fn forget(&mut self, sql: &'static str, what: &str, before: Timestamp) -> Result<()> {
+        self.atomically(|store| {
+            let forget = query(sql).bind(store.fleet.clone()).bind(before.as_microsecond());
+            if store.database.run(forget)? > 0 {
+                let set = Values::from([(what.to_owned(), Some(before.as_microsecond().to_string()))]);
+                store.pending.add(Write { table: FORGOTTEN.into(), rows: vec![Key::new()], set, ..Write::default() });
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets what was concluded of a model at a sweep, so that it can be judged again.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn forget_conclusions(&mut self, model: &str, as_of: Timestamp) -> Result<()> {
+        self.atomically(|store| {
+            let mut forgotten = 0;
+            for sql in [
+                "DELETE FROM verdict WHERE fleet = $1 AND model = $2 AND as_of = $3",
+                "DELETE FROM hit WHERE fleet = $1 AND model = $2 AND as_of = $3",
+                "DELETE FROM quality WHERE fleet = $1 AND model = $2 AND as_of = $3",
+            ] {
+                let delete = query(sql).bind(store.fleet.clone()).bind(model.to_owned());
+                forgotten += store.database.run(delete.bind(as_of.as_microsecond()))?;
+            }
+            if forgotten > 0 {
+                let row = vec![model.to_owned(), as_of.as_microsecond().to_string()];
+                store.pending.add(Write { table: EVIDENCE.into(), rows: vec![row], deleted: true, ..Write::default() });
+            }
+            // What opened or joined an event stays fired; what was muted or cooled down may fire now.
+            let sql = "SELECT trigger_type FROM firing WHERE fleet = $1 AND model = $2 AND due = $3 \
+                       AND outcome NOT IN ('opened', 'joined')";
+            let select = query(sql).bind(store.fleet.clone()).bind(model.to_owned()).bind(as_of.as_microsecond());
+            let triggers: Vec<String> = store.database.rows(select, |row| row.try_get(0))?;
+            for trigger in triggers {
+                let key = [("model", model.into()), ("trigger_type", trigger.into()), ("due", as_of.into())];
+                store.delete("firing", &key)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes a column over its limits.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn add_hit(&mut self, hit: &Hit) -> Result<()> {
+        let sql =
+            "INSERT INTO hit (fleet, model, as_of, window_name, segment, feature) VALUES ($1, $2, $3, $4, $5, $6)";
+        let place = [key(&hit.window), key(&hit.segment), key(&hit.feature)];
+        self.atomically(|store| {
+            let mut insert =
+                query(sql).bind(store.fleet.clone()).bind(hit.model.clone()).bind(hit.as_of.as_microsecond());
+            for part in &place {
+                insert = insert.bind(part.clone());
+            }
+            store.database.run(insert)?;
+            store.evidence.of(&hit.model, hit.as_of).hits.push(place);
+            Ok(())
+        })
+    }
+
+    /// The columns that were over their limits at sweeps since a time.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn hits_since(&mut self, since: Timestamp) -> Result<Vec<Hit>> {
+        let sql = "SELECT model, as_of, window_name, segment, feature FROM hit WHERE fleet = $1 AND as_of >= $2";
+        self.database.rows(query(sql).bind(self.fleet.clone()).bind(since.as_microsecond()), |row| {
+            Ok(Hit {
+                model: row.try_get(0)?,
+                as_of: time(row, 1)?,
+                window: row.try_get(2)?,
+                segment: row.try_get(3)?,
+                feature: row.try_get(4)?,
+            })
+        })
+    }
+
+    /// Notes a measure.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn add_quality(&mut self, entry: &QualityEntry) -> Result<()> {
+        let sql = "INSERT INTO quality (fleet, model, as_of, kind, metric, since, before, row_count, value, low, high) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+        self.atomically(|store| {
+            let insert =
+                query(sql).bind(store.fleet.clone()).bind(entry.model.clone()).bind(entry.as_of.as_microsecond());
+            let insert = insert.bind(entry.kind.clone()).bind(entry.metric.clone());
+            let insert = insert.bind(entry.since.as_microsecond()).bind(entry.before.as_microsecond());
+            let insert = insert.bind(entry.rows as i64).bind(entry.value).bind(entry.low).bind(entry.high);
+            store.database.run(insert)?;
+            store.evidence.of(&entry.model, entry.as_of).measures.push(line_of(entry));
+            Ok(())
+        })
+    }
+
+    /// The measures of a model, oldest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn quality(&mut self, model: &str) -> Result<Vec<QualityEntry>> {
+        let sql = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality \
+                   WHERE fleet = $1 AND model = $2 ORDER BY as_of, kind";
+        self.database.rows(query(sql).bind(self.fleet.clone()).bind(model.to_owned()), measure)
+    }
+}
+
+impl Store {
+    /// The sweeps of which anything was concluded.
+    pub(super) fn judged_sweeps(&mut self) -> Result<Vec<Timestamp>> {
+        let sql = "SELECT as_of FROM verdict WHERE fleet = $1 UNION SELECT as_of FROM hit WHERE fleet = $1 \
+                   UNION SELECT as_of FROM quality WHERE fleet = $1 ORDER BY 1";
+        self.database.rows(query(sql).bind(self.fleet.clone()), |row| time(row, 0))
+    }
+
+    /// What was concluded at a sweep, as the audit would have it; verdicts whose figures were forgotten have none.
+    pub(super) fn evidence_at(&mut self, as_of: Timestamp) -> Result<Vec<(Key, Values)>> {
+        let mut found = Pending::default();
+        let sql = "SELECT model, data_hash, body FROM verdict WHERE fleet = $1 AND as_of = $2";
+        let select = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
+        let verdicts: Vec<[String; 3]> =
+            self.database.rows(select, |row| Ok([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?]))?;
+        for [model, data_hash, body] in verdicts {
+            let evidence = found.of(&model, as_of);
+            evidence.judge(&data_hash, &body);
+            if body.is_empty() {
+                evidence.body = None;
+            }
+        }
+        let sql = "SELECT model, window_name, segment, feature FROM hit WHERE fleet = $1 AND as_of = $2";
+        let select = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
+        let hits: Vec<(String, [String; 3])> = self
+            .database
+            .rows(select, |row| Ok((row.try_get(0)?, [row.try_get(1)?, row.try_get(2)?, row.try_get(3)?])))?;
+        for (model, place) in hits {
+            found.of(&model, as_of).hits.push(place);
+        }
+        let sql = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality \
+                   WHERE fleet = $1 AND as_of = $2";
+        let select = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
+        for entry in self.database.rows(select, measure)? {
+            found.of(&entry.model, as_of).measures.push(line_of(&entry));
+        }
+        Ok(found.take().filter_map(|write| Some((write.rows.into_iter().next()?, write.set))).collect())
+    }
+}
+
+fn measure(row: &AnyRow) -> std::result::Result<QualityEntry, sqlx::Error> {
+    let rows: i64 = row.try_get(6)?;
+    Ok(QualityEntry {
+        model: row.try_get(0)?,
+        as_of: time(row, 1)?,
+        kind: row.try_get(2)?,
+        metric: row.try_get(3)?,
+        since: time(row, 4)?,
+        before: time(row, 5)?,
+        rows: rows.unsigned_abs(),
+        value: row.try_get(7)?,
+        low: row.try_get(8)?,
+        high: row.try_get(9)?,
+    })
+}
+
+/// A name from data as part of a key: no server takes a zero byte, and not all take a long one.
+pub fn key(name: &str) -> String {
+    const MOST: usize = 256;
+    if name.len() <= MOST && !name.contains('\0') {
+        return name.to_owned();
+    }
+    let hash = hex(&Sha256::digest(name));
+    let start: String = name.chars().filter(|&c| c != '\0').take(MOST / 8).collect();
+    format!("{start}…{}", &hash[..32])
+}

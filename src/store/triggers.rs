@@ -1,0 +1,222 @@
+//! Retrain events, triggers that fired, and triggers that are muted.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::any::AnyRow;
+use sqlx::{Row, query};
+
+use super::{Store, some_time, time};
+use crate::error::Result;
+
+/// A wish to train a model again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its name.
+    pub id: String,
+    /// The model.
+    pub model: String,
+    /// The trigger that opened it.
+    pub trigger: String,
+    /// When it did.
+    pub triggered_at: Timestamp,
+    /// The CloudEvent, as JSON.
+    pub body: String,
+    /// When it was closed, how, and why, if it was.
+    pub closed: Option<(Timestamp, String, String)>,
+}
+
+/// A trigger that fired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Firing {
+    /// The model.
+    pub model: String,
+    /// The trigger.
+    pub trigger: String,
+    /// The sweep, or the time of the schedule.
+    pub due: Timestamp,
+    /// What became of it: `opened`, `joined`, `cooldown` or `muted`.
+    pub outcome: String,
+    /// The event it opened or joined.
+    pub event: Option<String>,
+    /// Why it fired.
+    pub reason: String,
+}
+
+/// A trigger that is not to open events for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mute {
+    /// The model.
+    pub model: String,
+    /// The trigger; empty for all.
+    pub trigger: String,
+    /// Until then.
+    pub until: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub set_by: String,
+    /// When.
+    pub set_at: Timestamp,
+}
+
+impl Store {
+    /// Notes an event.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`], also if the model has an open one.
+    pub fn add_event(&mut self, event: &Event) -> Result<()> {
+        let cells = [
+            ("id", (&event.id).into()),
+            ("model", (&event.model).into()),
+            ("trigger_type", (&event.trigger).into()),
+            ("triggered_at", event.triggered_at.into()),
+            ("body", (&event.body).into()),
+        ];
+        self.insert("event", &cells, false).map(drop)
+    }
+
+    /// All events, oldest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn events(&mut self) -> Result<Vec<Event>> {
+        let sql = "SELECT id, model, trigger_type, triggered_at, body, closed_at, outcome, note FROM event \
+                   WHERE fleet = $1 ORDER BY triggered_at, id";
+        self.database.rows(query(sql).bind(self.fleet.clone()), event)
+    }
+
+    /// The events that are open, without their bodies.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn open_events(&mut self) -> Result<Vec<Event>> {
+        let sql = "SELECT id, model, trigger_type, triggered_at, '', closed_at, outcome, note FROM event \
+                   WHERE fleet = $1 AND closed_at IS NULL";
+        self.database.rows(query(sql).bind(self.fleet.clone()), event)
+    }
+
+    /// When each model's last event was opened, and when one was last closed. Events whose training failed do not count.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn last_events(&mut self) -> Result<Vec<(String, Timestamp, Option<Timestamp>)>> {
+        let sql = "SELECT model, MAX(triggered_at), MAX(closed_at) FROM event WHERE fleet = $1 \
+                   AND (outcome IS NULL OR outcome NOT IN ('failed', 'timed_out')) GROUP BY model";
+        self.database
+            .rows(query(sql).bind(self.fleet.clone()), |row| Ok((row.try_get(0)?, time(row, 1)?, some_time(row, 2)?)))
+    }
+
+    /// Closes an event: whether it was open.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn close_event(&mut self, id: &str, at: Timestamp, outcome: &str, note: &str) -> Result<bool> {
+        let set = [("closed_at", at.into()), ("outcome", outcome.into()), ("note", note.into())];
+        self.update("event", &[("id", id.into())], &set, Some("closed_at IS NULL".into()))
+    }
+
+    /// Whether it was noted that a trigger of a model fired at a sweep.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn has_fired(&mut self, model: &str, trigger: &str, due: Timestamp) -> Result<bool> {
+        let sql = "SELECT 1 FROM firing WHERE fleet = $1 AND model = $2 AND trigger_type = $3 AND due = $4";
+        let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(trigger.to_owned());
+        Ok(!self.database.rows(select.bind(due.as_microsecond()), |_| Ok(()))?.is_empty())
+    }
+
+    /// Notes that a trigger fired.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`], also if that was noted before.
+    pub fn add_firing(&mut self, firing: &Firing) -> Result<()> {
+        let cells = [
+            ("model", (&firing.model).into()),
+            ("trigger_type", (&firing.trigger).into()),
+            ("due", firing.due.into()),
+            ("outcome", (&firing.outcome).into()),
+            ("event", (&firing.event).into()),
+            ("reason", (&firing.reason).into()),
+        ];
+        self.insert("firing", &cells, false).map(drop)
+    }
+
+    /// Every time a trigger fired since a time, oldest first; of one model, or of all.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn firings(&mut self, model: Option<&str>, since: Timestamp) -> Result<Vec<Firing>> {
+        let sql = "SELECT model, trigger_type, due, outcome, event, reason FROM firing \
+                   WHERE fleet = $1 AND due >= $2 AND ($3 = '' OR model = $3) ORDER BY due, model, trigger_type";
+        let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
+        self.database.rows(select.bind(model.unwrap_or_default().to_owned()), |row| {
+            Ok(Firing {
+                model: row.try_get(0)?,
+                trigger: row.try_get(1)?,
+                due: time(row, 2)?,
+                outcome: row.try_get(3)?,
+                event: row.try_get(4)?,
+                reason: row.try_get(5)?,
+            })
+        })
+    }
+
+    /// Sets a mute, in place of the former one.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn set_mute(&mut self, mute: &Mute) -> Result<()> {
+        self.lift_mute(&mute.model, &mute.trigger)?;
+        let cells = [
+            ("model", (&mute.model).into()),
+            ("trigger_type", (&mute.trigger).into()),
+            ("until", mute.until.into()),
+            ("reason", (&mute.reason).into()),
+            ("set_by", (&mute.set_by).into()),
+            ("set_at", mute.set_at.into()),
+        ];
+        self.insert("mute", &cells, false).map(drop)
+    }
+
+    /// Lifts a mute: whether there was one.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn lift_mute(&mut self, model: &str, trigger: &str) -> Result<bool> {
+        self.delete("mute", &[("model", model.into()), ("trigger_type", trigger.into())])
+    }
+
+    /// All mutes, also those that have ended.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn mutes(&mut self) -> Result<Vec<Mute>> {
+        let sql = "SELECT model, trigger_type, until, reason, set_by, set_at FROM mute WHERE fleet = $1 ORDER BY 1, 2";
+        self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
+            Ok(Mute {
+                model: row.try_get(0)?,
+                trigger: row.try_get(1)?,
+                until: time(row, 2)?,
+                reason: row.try_get(3)?,
+                set_by: row.try_get(4)?,
+                set_at: time(row, 5)?,
+            })
+        })
+    }
+}
+
+fn event(row: &AnyRow) -> std::result::Result<Event, sqlx::Error> {
+    let closed = some_time(row, 5)?;
+    let text = |at: usize| row.try_get::<Option<String>, _>(at).map(Option::unwrap_or_default);
+    Ok(Event {
+        id: row.try_get(0)?,
+        model: row.try_get(1)?,
+        trigger: row.try_get(2)?,
+        triggered_at: time(row, 3)?,
+        body: row.try_get(4)?,
+        closed: match closed {
+            Some(at) => Some((at, text(6)?, text(7)?)),
+            None => None,
+        },
+    })
+}

@@ -1,0 +1,485 @@
+//! Writing the rows that the audit answers for. Each write is noted as it is made, and the notes become part of the next
+//! audit record of the same transaction: from the records alone follows what every row must hold.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe, Row, query};
+
+use super::Store;
+use crate::atomic::hex;
+use crate::error::Result;
+use crate::fleet::Money;
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole number.
+    Int,
+    /// Text; the audit has the hash of a long one.
+    Text,
+    /// Text that may hold a secret, such as an address with a key in it: the audit has its hash only.
+    Secret,
+}
+
+/// A column.
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    kind: Kind,
+}
+
+/// A table for whose rows the audit answers.
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// The columns that name a row, beside the fleet.
+    pub key: &'static [Column],
+    /// The others.
+    pub columns: &'static [Column],
+}
+
+const fn int(name: &'static str) -> Column {
+    Column { name, kind: Kind::Int }
+}
+
+const fn text(name: &'static str) -> Column {
+    Column { name, kind: Kind::Text }
+}
+
+const fn secret(name: &'static str) -> Column {
+    Column { name, kind: Kind::Secret }
+}
+
+/// The tables of which each row is noted. Verdicts, hits and measures are noted by their hashes: see [`super::evidence`].
+pub const TABLES: &[Table] = &[
+    Table {
+        name: "model",
+        key: &[text("name")],
+        columns: &[
+            int("first_seen"),
+            text("schedule"),
+            int("scheduled"),
+            int("volume_fired"),
+            int("trained"),
+            int("judged"),
+            int("not_judged"),
+            int("warned"),
+        ],
+    },
+    Table { name: "sweep", key: &[int("as_of")], columns: &[text("id"), text("counts_hash")] },
+    Table {
+        name: "event",
+        key: &[text("id")],
+        columns: &[
+            text("model"),
+            text("trigger_type"),
+            int("triggered_at"),
+            text("body"),
+            int("closed_at"),
+            text("outcome"),
+            text("note"),
+        ],
+    },
+    Table {
+        name: "firing",
+        key: &[text("model"), text("trigger_type"), int("due")],
+        columns: &[text("outcome"), text("event"), text("reason")],
+    },
+    Table {
+        name: "mute",
+        key: &[text("model"), text("trigger_type")],
+        columns: &[int("until"), text("reason"), text("set_by"), int("set_at")],
+    },
+    Table {
+        name: "job",
+        key: &[text("id")],
+        columns: &[text("model"), text("state"), int("requested_at"), int("version"), text("body")],
+    },
+    Table {
+        name: "run",
+        key: &[text("job"), int("attempt")],
+        columns: &[
+            text("model"),
+            secret("retrain"),
+            int("started_at"),
+            int("declared"),
+            int("committed"),
+            int("seen"),
+            int("ended_at"),
+            text("outcome"),
+            int("cost"),
+            int("clock_at"),
+            int("lost_at"),
+        ],
+    },
+    Table { name: "budget_warning", key: &[text("scope"), text("month")], columns: &[] },
+    Table {
+        name: "waiting",
+        key: &[text("model"), int("as_of")],
+        columns: &[int("since"), int("until"), text("input"), text("reason")],
+    },
+    Table {
+        name: "status",
+        key: &[],
+        columns: &[
+            int("as_of"),
+            text("body"),
+            int("acknowledged_at"),
+            text("acknowledged_by"),
+            text("acknowledged_why"),
+        ],
+    },
+    Table {
+        name: "baseline",
+        key: &[text("model"), int("seq")],
+        columns: &[secret("place"), secret("declared"), int("set_at"), text("set_by"), text("job")],
+    },
+];
+
+/// The columns of models by which triggers fire: what a write replaces is noted too, so that a value that somebody else
+/// had put there is found even after it was replaced.
+const REPLACED: [&str; 4] = ["schedule", "scheduled", "volume_fired", "trained"];
+
+/// What is written into a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// A number, or nothing.
+    Int(Option<i64>),
+    /// Text, or nothing.
+    Text(Option<String>),
+}
+
+impl From<i64> for Cell {
+    fn from(value: i64) -> Self {
+        Self::Int(Some(value))
+    }
+}
+
+impl From<Timestamp> for Cell {
+    fn from(value: Timestamp) -> Self {
+        Self::Int(Some(value.as_microsecond()))
+    }
+}
+
+impl From<Option<Timestamp>> for Cell {
+    fn from(value: Option<Timestamp>) -> Self {
+        Self::Int(value.map(Timestamp::as_microsecond))
+    }
+}
+
+impl From<Money> for Cell {
+    fn from(value: Money) -> Self {
+        Self::Int(Some(value.cents()))
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(value: &str) -> Self {
+        Self::Text(Some(value.into()))
+    }
+}
+
+impl From<&String> for Cell {
+    fn from(value: &String) -> Self {
+        Self::Text(Some(value.clone()))
+    }
+}
+
+impl From<String> for Cell {
+    fn from(value: String) -> Self {
+        Self::Text(Some(value))
+    }
+}
+
+impl From<&Option<String>> for Cell {
+    fn from(value: &Option<String>) -> Self {
+        Self::Text(value.clone())
+    }
+}
+
+impl Cell {
+    /// As the audit has it. Numbers are texts: canonical JSON has none above 2^53.
+    fn noted(&self, kind: Kind) -> Option<String> {
+        match self {
+            Self::Int(value) => value.map(|value| value.to_string()),
+            Self::Text(value) => value.as_ref().map(|value| noted_text(value, kind)),
+        }
+    }
+
+    /// As part of the name of a row.
+    fn named(&self) -> String {
+        match self {
+            Self::Int(value) => value.map(|value| value.to_string()).unwrap_or_default(),
+            Self::Text(value) => value.clone().unwrap_or_default(),
+        }
+    }
+
+    fn bind<'q>(&self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
+        match self {
+            Self::Int(value) => query.bind(*value),
+            Self::Text(value) => query.bind(value.clone()),
+        }
+    }
+}
+
+/// Longer texts are noted by their hashes.
+const MOST_PLAIN: usize = 64;
+
+fn noted_text(text: &str, kind: Kind) -> String {
+    if kind == Kind::Secret || text.len() > MOST_PLAIN || text.starts_with(HASHED) { hashed(text) } else { text.into() }
+}
+
+const HASHED: &str = "sha256:";
+
+/// A text by its hash.
+pub fn hashed(text: &str) -> String {
+    format!("{HASHED}{}", hex(&Sha256::digest(text)))
+}
+
+/// The columns of a row and what they hold, as the audit has it.
+pub type Values = BTreeMap<String, Option<String>>;
+
+/// The columns that name a row.
+pub type Key = Vec<String>;
+
+/// A write of the same values into rows of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Write {
+    /// The table.
+    pub table: String,
+    /// The rows.
+    pub rows: Vec<Key>,
+    /// What was written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: Values,
+    /// What that replaced, where it is noted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replaced: Values,
+    /// Whether the rows were deleted instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// Whether the rows were found so: they are of an older version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub found: bool,
+}
+
+/// The table of a name.
+fn table(name: &str) -> &'static Table {
+    // A name that is in no list is a mistake in this folder, which every test of the store finds.
+    TABLES.iter().find(|table| table.name == name).unwrap_or(&TABLES[0])
+}
+
+impl Table {
+    fn kind(&self, column: &str) -> Kind {
+        self.key.iter().chain(self.columns).find(|known| known.name == column).map_or(Kind::Secret, |known| known.kind)
+    }
+
+    /// The part of cells that names the row, and the rest as the audit has it.
+    fn split(&self, cells: &[(&'static str, Cell)]) -> (Key, Values) {
+        let is_key = |name: &str| self.key.iter().any(|column| column.name == name);
+        let cell = |name: &str| cells.iter().find(|(known, _)| *known == name).map(|(_, cell)| cell.named());
+        let key = self.key.iter().filter_map(|column| cell(column.name)).collect();
+        let rest = cells.iter().filter(|(name, _)| !is_key(name));
+        (key, rest.map(|(name, cell)| ((*name).to_owned(), cell.noted(self.kind(name)))).collect())
+    }
+}
+
+/// Notes of the writes of a transaction.
+#[derive(Default)]
+pub struct Pending {
+    writes: Vec<Write>,
+    /// Where each row was written last.
+    last: BTreeMap<(String, Key), usize>,
+    /// Where the same values were written last.
+    same: BTreeMap<(String, Values), usize>,
+}
+
+impl Pending {
+    /// Adds a write of one row. The same values in several rows are one note.
+    pub fn add(&mut self, write: Write) {
+        let Some(row) = write.rows.first().map(|row| (write.table.clone(), row.clone())) else { return };
+        let plain = write.replaced.is_empty() && !write.deleted && !write.found;
+        let same = (write.table.clone(), write.set.clone());
+        if plain
+            && let Some(&at) = self.same.get(&same)
+            && self.last.get(&row).is_none_or(|last| *last < at)
+        {
+            self.writes[at].rows.push(row.1.clone());
+            self.last.insert(row, at);
+            return;
+        }
+        let at = self.writes.len();
+        if plain {
+            self.same.insert(same, at);
+        }
+        self.last.insert(row, at);
+        self.writes.push(write);
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// All notes so far, which begin anew.
+    pub fn take(&mut self) -> Vec<Write> {
+        std::mem::take(self).writes
+    }
+}
+
+impl Store {
+    /// Inserts a row: whether there was none of its name. One that is there is an error, unless it is to be `kept`.
+    pub(super) fn insert(&mut self, name: &str, cells: &[(&'static str, Cell)], kept: bool) -> Result<bool> {
+        let table = table(name);
+        let columns: Vec<&str> = cells.iter().map(|(name, _)| *name).collect();
+        let places: Vec<String> = (2..cells.len() + 2).map(|at| format!("${at}")).collect();
+        let kept = if kept { " ON CONFLICT DO NOTHING" } else { "" };
+        let sql = format!(
+            "INSERT INTO {name} (fleet{}{}) VALUES ($1{}{}){kept}",
+            if columns.is_empty() { "" } else { ", " },
+            columns.join(", "),
+            if places.is_empty() { "" } else { ", " },
+            places.join(", ")
+        );
+        let (key, set) = table.split(cells);
+        self.atomically(|store| {
+            let mut insert = query(AssertSqlSafe(sql)).bind(store.fleet.clone());
+            for (_, cell) in cells {
+                insert = cell.bind(insert);
+            }
+            let done = store.database.run(insert)? > 0;
+            if done {
+                store.pending.add(Write { table: name.into(), rows: vec![key], set, ..Write::default() });
+            }
+            Ok(done)
+        })
+    }
+
+    /// Changes a row, if it is there and a condition holds: whether that was so.
+    pub(super) fn update(
+        &mut self,
+        name: &str,
+        key: &[(&'static str, Cell)],
+        set: &[(&'static str, Cell)],
+        only: Option<String>,
+    ) -> Result<bool> {
+        let table = table(name);
+        let places: Vec<String> = set.iter().zip(2..).map(|((name, _), at)| format!("{name} = ${at}")).collect();
+        let only = only.map(|only| format!(" AND {only}")).unwrap_or_default();
+        let sql = format!("UPDATE {name} SET {} WHERE {}{only}", places.join(", "), named_by(key, set.len() + 2));
+        let (row, _) = table.split(key);
+        let (_, values) = table.split(set);
+        self.atomically(|store| {
+            let mut replaced = Values::new();
+            if name == "model" && set.iter().any(|(name, _)| REPLACED.contains(name)) {
+                let found = store.rows_of(table, Some(key))?.into_iter().next();
+                replaced = found.map(|(_, values)| values).unwrap_or_default();
+                replaced.retain(|name, _| REPLACED.contains(&&**name) && values.contains_key(name));
+            }
+            let mut update = query(AssertSqlSafe(sql)).bind(store.fleet.clone());
+            for (_, cell) in set.iter().chain(key) {
+                update = cell.bind(update);
+            }
+            let done = store.database.run(update)? > 0;
+            if done {
+                let (table, rows) = (name.into(), vec![row]);
+                store.pending.add(Write { table, rows, set: values, replaced, ..Write::default() });
+            }
+            Ok(done)
+        })
+    }
+
+    /// Deletes a row: whether it was there.
+    pub(super) fn delete(&mut self, name: &str, key: &[(&'static str, Cell)]) -> Result<bool> {
+        let sql = format!("DELETE FROM {name} WHERE {}", named_by(key, 2));
+        let (row, _) = table(name).split(key);
+        self.atomically(|store| {
+            let mut delete = query(AssertSqlSafe(sql)).bind(store.fleet.clone());
+            for (_, cell) in key {
+                delete = cell.bind(delete);
+            }
+            let done = store.database.run(delete)? > 0;
+            if done {
+                store.pending.add(Write { table: name.into(), rows: vec![row], deleted: true, ..Write::default() });
+            }
+            Ok(done)
+        })
+    }
+
+    /// The rows of a table, or one of them, as the audit would have them.
+    pub(super) fn rows_of(
+        &mut self,
+        table: &'static Table,
+        key: Option<&[(&'static str, Cell)]>,
+    ) -> Result<Vec<(Key, Values)>> {
+        let columns: Vec<&str> = table.key.iter().chain(table.columns).map(|column| column.name).collect();
+        // A table without columns of its own still has its fleet.
+        let sql =
+            format!("SELECT {} FROM {} WHERE {}", columns.join(", "), table.name, named_by(key.unwrap_or(&[]), 2));
+        let mut select = query(AssertSqlSafe(sql)).bind(self.fleet.clone());
+        for (_, cell) in key.unwrap_or(&[]) {
+            select = cell.bind(select);
+        }
+        self.database.rows(select, |row| {
+            let key = table.key.iter().zip(0..).map(|(column, at)| cell(row, at, column.kind).named());
+            let rest = table.columns.iter().zip(table.key.len()..);
+            let rest = rest.map(|(column, at)| (column.name.to_owned(), cell(row, at, column.kind).noted(column.kind)));
+            Ok((key.collect(), rest.collect()))
+        })
+    }
+}
+
+/// What a column holds; of what is not of its kind a text that nothing else is.
+fn cell(row: &AnyRow, at: usize, kind: Kind) -> Cell {
+    let other = |e: sqlx::Error| Cell::Text(Some(format!("not readable: {e}")));
+    match kind {
+        Kind::Int => row.try_get(at).map_or_else(other, Cell::Int),
+        Kind::Text | Kind::Secret => row.try_get(at).map_or_else(other, Cell::Text),
+    }
+}
+
+/// The condition that names a row of the fleet, with its first place for a value.
+fn named_by(key: &[(&'static str, Cell)], first: usize) -> String {
+    let conditions = key.iter().zip(first..).map(|((name, _), at)| format!(" AND {name} = ${at}"));
+    format!("fleet = $1{}", conditions.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(row: &str, value: &str) -> Write {
+        let set = Values::from([("judged".to_owned(), Some(value.to_owned()))]);
+        Write { table: "model".into(), rows: vec![vec![row.into()]], set, ..Write::default() }
+    }
+
+    #[test]
+    fn the_same_values_in_several_rows_are_one_note_and_the_order_of_a_rows_writes_is_kept() {
+        let mut pending = Pending::default();
+        for (row, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("a", "1")] {
+            pending.add(write(row, value));
+        }
+        let writes = pending.take();
+        let rows: Vec<Vec<&str>> = writes.iter().map(|write| write.rows.iter().map(|row| &*row[0]).collect()).collect();
+        assert_eq!(rows, [vec!["a", "b", "c"], vec!["a"], vec!["a"]]);
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn long_texts_and_what_may_be_secret_are_noted_by_their_hash() {
+        let long = "x".repeat(65);
+        assert_eq!(Cell::from("short").noted(Kind::Text).unwrap(), "short");
+        assert_eq!(Cell::from(&long).noted(Kind::Text).unwrap(), hashed(&long));
+        assert_eq!(Cell::from("key").noted(Kind::Secret).unwrap(), hashed("key"));
+        // A text that looks like a hash is not taken for one.
+        let like = hashed("short");
+        assert_ne!(Cell::from(&like).noted(Kind::Text).unwrap(), like);
+        assert_eq!(Cell::Int(None).noted(Kind::Int), None);
+    }
+}
