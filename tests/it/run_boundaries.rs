@@ -470,26 +470,3 @@ fn a_place_whose_name_is_not_utf_8_is_refused_in_words_and_no_other_is_made() {
     place.ends();
     assert!(place.job().state.reason().contains("not UTF-8"), "{:?}", place.job());
 }
-
-#[test]
-fn what_the_document_promises_of_runs_is_tested() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("docs/security-runs.md")).unwrap();
-    let mut code = String::new();
-    for folder in ["tests/it", "src/executor", "src"] {
-        for entry in fs::read_dir(root.join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|end| end == "rs") {
-                code += &fs::read_to_string(path).unwrap();
-            }
-        }
-    }
-    let named: Vec<&str> = text.split("<!-- test: ").skip(1).map(|rest| rest.split_once(" -->").unwrap().0).collect();
-    assert!(named.len() > 10, "{named:?}");
-    for name in named {
-        assert!(
-            code.contains(&format!("#[test]\nfn {name}(")) || code.contains(&format!("    fn {name}(")),
-            "no test {name}"
-        );
-    }
-}
