@@ -554,7 +554,9 @@ impl Store {
                    VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let insert = query(sql).bind(self.fleet.clone()).bind(firing.model.clone()).bind(firing.trigger.clone());
         let insert = insert.bind(firing.due.as_microsecond()).bind(firing.outcome.clone());
-        self.database.run(insert.bind(firing.event.clone()).bind(firing.reason.clone())).map(drop)
+        // PostgreSQL takes no text with a zero byte, and a column may be called so.
+        let reason = crate::escape::shown(&firing.reason).into_owned();
+        self.database.run(insert.bind(firing.event.clone()).bind(reason)).map(drop)
     }
 
     /// Every time a trigger fired since a time, oldest first; of one model, or of all.

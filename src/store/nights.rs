@@ -77,7 +77,8 @@ impl Store {
         let insert = query(sql).bind(self.fleet.clone()).bind(waiting.model.clone());
         let insert = insert.bind(waiting.as_of.as_microsecond()).bind(waiting.since.as_microsecond());
         let insert = insert.bind(waiting.until.as_microsecond()).bind(waiting.input.clone());
-        self.database.run(insert.bind(waiting.reason.clone())).map(drop)
+        // PostgreSQL takes no text with a zero byte, and a column may be called so.
+        self.database.run(insert.bind(crate::escape::shown(&waiting.reason).into_owned())).map(drop)
     }
 
     /// Notes that a model waits no longer.
