@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Status;
+use crate::escape::shown;
 use crate::fleet::{Given, Model, Origin, Persistence, Quorum, Role};
 use crate::metric::Kind;
 use crate::sweep::{Feature, ModelReport};
@@ -269,12 +270,14 @@ impl DriftVerdict {
             .map(|column| {
                 let signals = column.signals.iter().filter(|signal| signal.counts());
                 let figures: Vec<_> = signals.map(|s| format!("{} {:.3} > {}", s.metric, s.value, s.limit)).collect();
-                format!("{} ({})", column.feature, figures.join(", "))
+                format!("{} ({})", shown(&column.feature), figures.join(", "))
             })
             .collect();
         let more = if met.drifting > names.len() { ", …" } else { "" };
-        let place =
-            [&*met.window, &*met.segment].iter().filter(|x| !x.is_empty()).fold(String::new(), |t, x| t + " in " + x);
+        let place = [&*met.window, &*met.segment]
+            .iter()
+            .filter(|x| !x.is_empty())
+            .fold(String::new(), |t, x| t + " in " + &shown(x));
         format!("{} of {} columns drift{place}: {}{more}", met.drifting, met.judged, names.join(", "))
     }
 }

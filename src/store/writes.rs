@@ -180,25 +180,26 @@ impl From<Money> for Cell {
 
 impl From<&str> for Cell {
     fn from(value: &str) -> Self {
-        Self::Text(Some(value.into()))
+        // PostgreSQL takes no text with a zero byte, and a name in a file may hold one.
+        Self::Text(Some(value.replace('\0', "\u{fffd}")))
     }
 }
 
 impl From<&String> for Cell {
     fn from(value: &String) -> Self {
-        Self::Text(Some(value.clone()))
+        value.as_str().into()
     }
 }
 
 impl From<String> for Cell {
     fn from(value: String) -> Self {
-        Self::Text(Some(value))
+        value.as_str().into()
     }
 }
 
 impl From<&Option<String>> for Cell {
     fn from(value: &Option<String>) -> Self {
-        Self::Text(value.clone())
+        value.as_deref().map_or(Self::Text(None), Self::from)
     }
 }
 
