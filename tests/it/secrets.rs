@@ -20,7 +20,7 @@ use super::tick::World;
 const ENVIRONMENT_IS_DECLARED: bool = false;
 
 /// Places that were searched at least: a search that finds nothing because it looks at nothing is none.
-const LEAST_PLACES: usize = 150;
+const LEAST_PLACES: usize = 250;
 
 /// A secret of each kind, by a name that tells it.
 struct Planted(BTreeMap<&'static str, String>);
