@@ -15,10 +15,6 @@ use sqlx::{AnyConnection, Connection, Row};
 use super::server::{self, Request, answer, http};
 use super::tick::World;
 
-/// Whether a training command is given a declared environment only: what it can see of its environment and of that of the
-/// program that watches it is searched then, too.
-const ENVIRONMENT_IS_DECLARED: bool = false;
-
 /// Places that were searched at least: a search that finds nothing because it looks at nothing is none.
 const LEAST_PLACES: usize = 250;
 
@@ -159,10 +155,7 @@ impl Night {
         let user = data_url.replace("://", &format!("://ana:{}@", secret("password in an address")));
         let query = format!("sig={}", secret("signature of a link"));
         let fragment = secret("fragment of a link");
-        let environment = match ENVIRONMENT_IS_DECLARED {
-            true => "env; cat /proc/self/environ /proc/$PPID/environ;",
-            false => "",
-        };
+        let environment = "env; cat /proc/self/environ /proc/$PPID/environ;";
         let command = format!(
             "command = [\"sh\", \"-c\", \"{environment} cat /proc/self/cmdline /proc/$PPID/cmdline; echo trained; echo \
              '{{\\\"cost\\\": 3}}' > $DRIFTSWEEP_ANSWER_FILE\"]"
