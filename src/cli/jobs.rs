@@ -241,7 +241,12 @@ fn cancel(args: &JobDecisionArgs) -> anyhow::Result<u8> {
     if let Some(damage) = scheduler::damage(&mut store, &id)? {
         let job = scheduler::close_damaged(&fleet, &mut store, &id, (&who, &args.decision.reason), &means, now)?;
         let spent = fleet.governance.budget.currency.show(job.spent);
-        say!("job {id} of {} is closed, with its event: {}", job.model.escape_debug(), super::shown(&damage));
+        say!(
+            "job {} of {} is closed, with its event: {}",
+            super::shown(&id),
+            job.model.escape_debug(),
+            super::shown(&damage)
+        );
         say!("its runs are noted with {spent}, by their rates and how long they may have lasted");
         return Ok(0);
     }
