@@ -560,12 +560,14 @@ fn wanted(kind: &str) -> &'static [&'static str] {
             &["churn: accuracy 0.914 (0.909 to 0.919, 10000 rows)", "warning level 0.92", "at 0.9 it asks"]
         }
         "data.late" => {
-            &["data are late (1 model); tried again until 2026-11-26T10:00:00Z", "churn: current: production"]
+            &["data are late (1 model)", "churn: current: production", "; tried again until 2026-11-26T10:00:00Z"]
         }
         "data.arrived" => &["late data have come"],
         "data.missing" => &["data are missing; the sweep was judged without them", "churn: current: production"],
         "data.unreadable" => &["data cannot be read", "churn: current: production"],
         "data.schema" => &["columns were added, went or changed their type"],
+        "data.baseline" => &["the baseline cannot be used; drift is not judged"],
+        "data.fleet_file" => &["the fleet file has a mistake that its data show"],
         "data.labels" => &["labels cannot be used"],
         "data.not_judged" => &["nothing could be judged for a week"],
         "store.create" => &["a new store was made"],
