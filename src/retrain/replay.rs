@@ -148,6 +148,11 @@ fn request(entry: Entry<'_>) -> Result<Job, String> {
 }
 
 impl Derived {
+    /// Whether a row holds this job. The key of a run is in no record: the hash of the whole row is.
+    pub fn is(&self, job: &Job, version: u64) -> bool {
+        self.version == version && self.job == Job { key: None, ..job.clone() }
+    }
+
     fn take(&mut self, name: &str, entry: Entry<'_>) -> Result<(), String> {
         let step = Step::deserialize(entry.body).map_err(|e| format!("its step cannot be read: {e}"))?;
         only(step.name() == name, || format!("its step is '{}'", step.name()))?;
@@ -276,9 +281,9 @@ mod tests {
     use serde_json::json;
 
     use super::super::job::Stopping;
-    use super::super::{Estimate, Worth};
+    use super::super::{Estimate, Overrun, Statement, Worth};
     use super::*;
-    use crate::fleet::Money;
+    use crate::fleet::{Currency, Money, Secret};
     use crate::metric::performance::Quality;
     use crate::retrain::cost::{Loss, Lost};
 
@@ -408,6 +413,56 @@ mod tests {
         assert_eq!(jobs.problems().count(), 1);
         let jobs = derive(&[(0, "eve", "job.request", begun().remove(0).3)]);
         assert!(jobs.get("e").is_none() && jobs.problems().count() == 1);
+    }
+
+    #[test]
+    fn an_answer_that_had_to_be_signed_is_signed_for_its_question_and_its_event() {
+        let key = ssh_key::PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[1; 32]));
+        let key = Secret::from(key.to_openssh(ssh_key::LineEnding::LF).unwrap().to_string());
+        let mut asked = begun();
+        asked[2].3["must_be_signed"] = true.into();
+        // As the approver was shown it.
+        let job = derive(&asked).get("e").unwrap().job.clone();
+        let State::AwaitingApproval(request) = &job.state else { panic!() };
+        let usd = Currency::default();
+        let sign = |event_sha256: &str, allows: Option<&[Overrun]>| {
+            let question = Question { fleet: "f", currency: &usd, job: &job, request, event_sha256 };
+            let statement = Statement::new(&question, &Decision { allows, by: "ana", reason: "x" }, at(1)).unwrap();
+            serde_json::to_value(Signed::sign(&statement, &key).unwrap()).unwrap()
+        };
+        let given = |kind: &'static str, signature: Option<Value>| {
+            let (mut body, place) = match kind {
+                "job.approve" => (grant("ana", 1), "/grant"),
+                _ => (json!({ "step": "reject", "by": "ana", "reason": "x" }), ""),
+            };
+            if let Some(signature) = signature {
+                body.pointer_mut(place).unwrap()["signature"] = signature;
+            }
+            let mut records = asked.clone();
+            records.push((1, "ana", kind, body));
+            let mut jobs = Jobs::default();
+            for ((minute, actor, kind, body), seq) in records.iter().zip(1..) {
+                let (at, clock_at) = (at(*minute), Some(at(*minute)));
+                let entry =
+                    Entry { fleet: "f", event_sha256: Some("ab"), seq, at, clock_at, actor, kind, subject: "e", body };
+                jobs.add(entry);
+            }
+            jobs.problems().map(|(_, problem)| problem.clone()).collect::<Vec<_>>()
+        };
+        for (kind, allows) in [("job.approve", Some(&[][..])), ("job.reject", None)] {
+            assert_eq!(given(kind, Some(sign("ab", allows))), [] as [String; 0], "{kind}");
+            let unsigned = given(kind, None);
+            assert!(unsigned.len() == 1 && unsigned[0].contains("had to be signed, and is not"), "{unsigned:?}");
+            let other = given(kind, Some(sign("cd", allows)));
+            assert!(other.len() == 1 && other[0].contains("is another one: event_sha256"), "{other:?}");
+            let mut forged = sign("ab", allows);
+            forged["signature"] = sign("cd", allows)["signature"].clone();
+            let forged = given(kind, Some(forged));
+            assert!(forged.len() == 1 && forged[0].contains("is not one of this statement"), "{forged:?}");
+        }
+        // A rejection is not to be used as an approval.
+        let turned = given("job.approve", Some(sign("ab", None)));
+        assert!(turned.len() == 1 && turned[0].contains("decision is"), "{turned:?}");
     }
 
     #[test]

@@ -66,9 +66,9 @@ pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
         damaged.iter().find(is_of_job).map(|row| row.reason.clone())
     };
     if let (Some(job), Some(derived)) = (&job, &derived)
-        && job != derived
+        && !derived.is(&job.job, job.version)
     {
-        let [stands, follows] = [job, derived].map(|versioned| versioned.job.state.name().replace('_', " "));
+        let [stands, follows] = [&job.job, &derived.job].map(|job| job.state.name().replace('_', " "));
         return Ok(Some(format!("its row, with the state '{stands}', is not what its audit says, '{follows}'")));
     }
     Ok(match job.map(|versioned| versioned.job.state) {
@@ -100,7 +100,8 @@ pub fn close_damaged(
         let event = store.open_events()?.into_iter().find(|event| event.id == id);
         let known = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
         // What the audit says counts; the row is taken for it where there is no record.
-        let known = store.derived_job(id)?.or(known);
+        let derived = store.derived_job(id)?.map(|derived| Versioned { job: derived.job, version: derived.version });
+        let known = derived.or(known);
         let runs = store.runs_of(id)?;
         let model = event.as_ref().map(|event| &event.model).or(runs.first().map(|run| &run.model));
         let (model, trigger) = (model.cloned().unwrap_or_default(), event.map_or_else(String::new, |e| e.trigger));

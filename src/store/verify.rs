@@ -9,10 +9,10 @@ use super::audit::{PAGE, Record};
 use super::evidence::{EVIDENCE, FORGOTTEN};
 use super::found::{BEFORE, FOUND, LAST, WHOLE_JOB};
 use super::writes::{Key, TABLES, Values, Write};
-use super::{ITSELF, Store, Versioned};
+use super::{ITSELF, Store};
 use crate::error::Result;
 use crate::retrain::Job;
-use crate::retrain::replay::{Entry, Jobs};
+use crate::retrain::replay::{Derived, Entry, Jobs};
 
 /// What a store was found to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -263,7 +263,7 @@ impl Store {
         for versioned in jobs {
             // What cannot be read is compared by its hash above.
             let Some(derived) = replay.jobs.get(&versioned.job.id) else { continue };
-            if derived.job != versioned.job || derived.version != versioned.version {
+            if !derived.is(&versioned.job, versioned.version) {
                 let key = vec![versioned.job.id.clone()];
                 let [stands, follows] = [&versioned.job, &derived.job].map(|job| job.state.name().replace('_', " "));
                 let text = format!(
@@ -388,12 +388,11 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn derived_job(&mut self, id: &str) -> Result<Option<Versioned>> {
+    pub fn derived_job(&mut self, id: &str) -> Result<Option<Derived>> {
         let mut replay = Replay::default();
         self.read_on(&mut replay, &[])?;
         // Records of older versions do not hold all that is needed.
-        let derived = replay.jobs.get(id).filter(|_| !replay.older);
-        Ok(derived.map(|derived| Versioned { job: derived.job.clone(), version: derived.version }))
+        Ok(replay.jobs.get(id).filter(|_| !replay.older).cloned())
     }
 
     /// What speaks against starting jobs: a broken chain against all, and rows that are not what the audit says against

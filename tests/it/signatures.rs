@@ -570,3 +570,32 @@ fn doctor_shows_who_may_approve_with_which_keys_and_what_must_be_signed() {
         }
     }
 }
+
+#[test]
+fn an_approval_by_a_key_that_was_taken_out_since_starts_nothing() {
+    let Some(keys) = Keys::new(&["ana", "bo", "cto", "eve"]) else { return };
+    let yard = Yard::new(&["m0".into(), "m1".into()], &(head(&keys, "high_stakes", "") + "stakes = \"high\"\n"));
+    for store in yard.stores() {
+        let file = yard.folder.path().join("fleet.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let desk = Desk::new(&yard, &store, &["aa", "bb"]);
+        for (id, by) in [("aa", "ana"), ("bb", "bo")] {
+            desk.takes("approve", id, &["--by", by, "--sign", &keys.shown(by)]);
+        }
+        // The key of ana was stolen, say.
+        fs::write(&file, text.replace(&keys.public("ana"), &keys.public("eve"))).unwrap();
+        let tick = desk.run(&["tick", "--wait", "1m", "--format", "json"]);
+        let report: Value = serde_json::from_slice(&tick.stdout).unwrap();
+        let troubles = report["jobs"]["troubles"].as_array().unwrap();
+        assert_eq!(troubles.len(), 1, "{report}");
+        let reason = troubles[0]["reason"].as_str().unwrap();
+        let wanted = format!("its approval does not count any more: the key {} is not among", keys.fingerprint("ana"));
+        assert!(reason.contains(&wanted) && reason.contains("driftsweep jobs cancel"), "{reason}");
+        assert_eq!((desk.job("aa").state.name(), desk.job("bb").state.name()), ("queued", "succeeded"));
+        // With the key it starts.
+        fs::write(&file, &text).unwrap();
+        let tick = desk.run(&["tick", "--wait", "1m"]);
+        assert!(tick.status.success(), "{}", said(&tick));
+        assert_eq!(desk.job("aa").state.name(), "succeeded");
+    }
+}
