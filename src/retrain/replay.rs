@@ -99,6 +99,7 @@ impl Jobs {
             }
             _ => None,
         };
+        let job = Job { key: None, ..job };
         self.jobs.insert(job.id.clone(), Derived { job, version, problems: Vec::new(), asked });
     }
 
@@ -158,6 +159,10 @@ impl Derived {
         only(step.name() == name, || format!("its step is '{}'", step.name()))?;
         // The step is taken even if it was not allowed: what follows is judged by what it led to.
         let allowed = self.allowed(&step, entry);
+        // What was malformed of an answer is noted with the end of the attempt.
+        if matches!(self.job.state, State::Running { .. }) && !matches!(step, Step::Stop { .. }) {
+            self.job.about_answer = entry.body["about_answer"].as_str().map(str::to_owned);
+        }
         self.job = self.job.apply(&step, entry.at).map_err(|illegal| illegal.to_string())?;
         self.version += 1;
         if let Step::Ask { .. } | Step::Escalate { .. } = step {

@@ -82,7 +82,7 @@ pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
 }
 
 /// Closes a damaged job: its event, its runs as far as they are known, and the job. What its runs cost is what they may have
-/// cost by now. Those who train are told to stop.
+/// cost by now. Those who train are told to stop; a command whose key was lost with the row is stopped when its time is up.
 ///
 /// # Errors
 /// [`Error::BadValue`] if it is not damaged (any more); [`Error::Store`].
@@ -98,10 +98,16 @@ pub fn close_damaged(
         let wrong = |reason: &str| Error::BadValue { what: format!("job {id}"), reason: reason.into() };
         let damage = damage(store, id)?.ok_or_else(|| wrong("it was changed at the same time; try again"))?;
         let event = store.open_events()?.into_iter().find(|event| event.id == id);
-        let known = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
-        // What the audit says counts; the row is taken for it where there is no record.
-        let derived = store.derived_job(id)?.map(|derived| Versioned { job: derived.job, version: derived.version });
-        let known = derived.or(known);
+        let row = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
+        // What the audit says counts; the row is taken for it where there is no record. The key of a run is in the row only.
+        let key = row.as_ref().and_then(|row| row.job.key.clone());
+        let derived = store.derived_job(id)?;
+        let derived = derived.map(|found| Versioned { job: Job { key, ..found.job }, version: found.version });
+        let known = derived.or(row);
+        let named = event.as_ref().map(|event| event.model.clone());
+        let named = named.or(known.as_ref().map(|known| known.job.model.clone())).unwrap_or_default();
+        let declared = fleet.models.iter().find(|model| model.name == named).and_then(|model| model.retrain.as_ref());
+        store.restore_runs(id, declared)?;
         let runs = store.runs_of(id)?;
         let model = event.as_ref().map(|event| &event.model).or(runs.first().map(|run| &run.model));
         let (model, trigger) = (model.cloned().unwrap_or_default(), event.map_or_else(String::new, |e| e.trigger));

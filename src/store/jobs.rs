@@ -423,7 +423,7 @@ fn named(job: &str, attempt: u32) -> [(&'static str, Cell); 2] {
     [("job", job.into()), ("attempt", i64::from(attempt).into())]
 }
 
-fn json(job: &str, value: &impl Serialize) -> Result<String> {
+pub(super) fn json(job: &str, value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value)
         .map_err(|e| crate::error::Error::BadValue { what: format!("job {job}"), reason: e.to_string() })
 }

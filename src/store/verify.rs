@@ -8,11 +8,13 @@ use serde::Serialize;
 use super::audit::{PAGE, Record};
 use super::evidence::{EVIDENCE, FORGOTTEN};
 use super::found::{BEFORE, FOUND, LAST, WHOLE_JOB};
-use super::writes::{Key, TABLES, Values, Write};
+use super::writes::{Cell, HASHED, Key, Kind, TABLES, Values, Write};
 use super::{ITSELF, Store};
 use crate::error::Result;
+use crate::fleet::Retrain;
 use crate::retrain::Job;
 use crate::retrain::replay::{Derived, Entry, Jobs};
+use crate::retrain::statement::event_sha256;
 
 /// What a store was found to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -135,8 +137,12 @@ impl Replay {
             }
         }
         let event = self.rows.get("event").and_then(|events| events.get(std::slice::from_ref(subject)));
-        let event_sha256 = event.and_then(|event| event.get("body")?.as_deref()?.strip_prefix("sha256:"));
-        let (seq, at, clock_at) = (*seq, *at, *clock_at);
+        // Short texts stand there as they are.
+        let event_sha256 = event.and_then(|event| {
+            let body = event.get("body")?.as_deref()?;
+            Some(body.strip_prefix(HASHED).map_or_else(|| event_sha256(body), str::to_owned))
+        });
+        let (seq, at, clock_at, event_sha256) = (*seq, *at, *clock_at, event_sha256.as_deref());
         self.jobs.add(Entry { fleet: &self.fleet, event_sha256, seq, at, clock_at, actor, kind, subject, body });
     }
 
@@ -393,6 +399,47 @@ impl Store {
         self.read_on(&mut replay, &[])?;
         // Records of older versions do not hold all that is needed.
         Ok(replay.jobs.get(id).filter(|_| !replay.older).cloned())
+    }
+
+    /// Puts the runs of a job back as the audit has them, inside a transaction. How the model is trained stands there by its
+    /// hash only: where that was lost, it is as it is `now`.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn restore_runs(&mut self, job: &str, now: Option<&Retrain>) -> Result<()> {
+        let Some(table) = TABLES.iter().find(|table| table.name == "run") else { return Ok(()) };
+        let mut replay = Replay::default();
+        self.read_on(&mut replay, &[])?;
+        let said = replay.rows.remove(table.name).unwrap_or_default();
+        for (key, said) in said.into_iter().filter(|(key, _)| key.first().is_some_and(|of| of == job)) {
+            let [_, attempt] = &key[..] else { continue };
+            let named = [("job", job.into()), ("attempt", Cell::Int(attempt.parse().ok()))];
+            let found = self.rows_of(table, Some(&named))?.into_iter().next().map(|(_, found)| found);
+            if found.as_ref().is_some_and(|found| difference(found, &said).is_none()) {
+                continue;
+            }
+            let mut set = Vec::new();
+            for column in table.columns {
+                let value = said.get(column.name).cloned().flatten();
+                let is_as_said = found.as_ref().is_some_and(|found| found.get(column.name) == said.get(column.name));
+                match column.kind {
+                    _ if is_as_said => {}
+                    Kind::Int => set.push((column.name, Cell::Int(value.and_then(|value| value.parse().ok())))),
+                    Kind::Secret => {
+                        let Some(retrain) = now else { continue };
+                        set.push((column.name, super::jobs::json(job, retrain)?.into()));
+                    }
+                    // A long text stands there by its hash.
+                    Kind::Text if value.as_ref().is_some_and(|value| value.starts_with(HASHED)) => {}
+                    Kind::Text => set.push((column.name, Cell::from(&value))),
+                }
+            }
+            match found {
+                Some(_) => self.update(table.name, &named, &set, None)?,
+                None => self.insert(table.name, &[&named[..], &set].concat(), true)?,
+            };
+        }
+        Ok(())
     }
 
     /// What speaks against starting jobs: a broken chain against all, and rows that are not what the audit says against

@@ -30,7 +30,7 @@ pub enum Kind {
 pub struct Column {
     /// Its name.
     pub name: &'static str,
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 /// A table for whose rows the audit answers.
@@ -235,7 +235,8 @@ fn noted_text(text: &str, kind: Kind) -> String {
     if kind == Kind::Secret || text.len() > MOST_PLAIN || text.starts_with(HASHED) { hashed(text) } else { text.into() }
 }
 
-const HASHED: &str = "sha256:";
+/// Begins what stands for a text by its hash.
+pub const HASHED: &str = "sha256:";
 
 /// A text by its hash.
 pub fn hashed(text: &str) -> String {
