@@ -212,7 +212,7 @@ mod tests {
         ];
         for (field, fine) in taken {
             for value in values {
-                let mut fields = vec![("cost", "5"), ("seconds", "7.5"), ("reason", "\"x\""), ("baseline", "\"b\"")];
+                let mut fields = [("cost", "5"), ("seconds", "7.5"), ("reason", "\"x\""), ("baseline", "\"b\"")];
                 fields.iter_mut().filter(|(name, _)| *name == field).for_each(|pair| pair.1 = value);
                 let text: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
                 let ended = ended(&text.join(", "));

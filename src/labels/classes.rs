@@ -259,7 +259,7 @@ impl<'a> Classes<'a> {
             return bad(format!(
                 "hold text such as '{}', but errors of numbers are judged (trigger.performance.metric); correct the column, \
                  or list the text in labels.missing if it stands for a missing value",
-                crate::escape::shown(&text)
+                crate::escape::shown(text)
             ));
         }
         match self.measured[side as usize] {

@@ -398,7 +398,7 @@ impl Reader<'_> {
                     Some(Point::Day(day)) => midnight(day),
                     None => {
                         wrong.get_or_insert_with(|| {
-                            format!("is text such as '{}', which is no time (ISO 8601)", crate::escape::shown(&text))
+                            format!("is text such as '{}', which is no time (ISO 8601)", crate::escape::shown(text))
                         });
                         None
                     }

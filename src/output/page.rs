@@ -15,7 +15,7 @@ pub struct Page {
 
 enum Part {
     Line(String),
-    Table(Table),
+    Table(Box<Table>),
 }
 
 impl Page {
@@ -49,7 +49,7 @@ impl Page {
 
     /// Adds a table.
     pub fn table(&mut self, table: Table) {
-        self.parts.push(Part::Table(table));
+        self.parts.push(Part::Table(Box::new(table)));
     }
 
     /// Adds all of another page.
@@ -73,7 +73,7 @@ impl Page {
 
 impl From<Table> for Page {
     fn from(table: Table) -> Self {
-        Self { parts: vec![Part::Table(table)], whole: false }
+        Self { parts: vec![Part::Table(Box::new(table))], whole: false }
     }
 }
 

@@ -113,7 +113,7 @@ fn schema<'a>(page: &mut Page, changes: impl Iterator<Item = (Option<&'a ModelRe
     for (model, change) in changes.iter().take(CHANGES) {
         let of = model
             .map_or(String::new(), |model| format!("{}: ", [model.model.as_str(), &place(model)].join(" ").trim()));
-        let _ = page.line(format_args!("schema: {of}column '{}' {}", change.column, change.words()));
+        page.line(format_args!("schema: {of}column '{}' {}", change.column, change.words()));
     }
     if changes.len() > CHANGES {
         page.line(format_args!("schema: … and {} more changes", changes.len() - CHANGES));

@@ -194,11 +194,10 @@ fn named(table: &str, key: &Key) -> String {
 /// In what a row differs from what the audit says; nothing if it does not.
 fn difference(found: &Values, said: &Values) -> Option<String> {
     let names: BTreeSet<&String> = found.keys().chain(said.keys()).collect();
-    let differs = names.into_iter().find_map(|name| {
+    names.into_iter().find_map(|name| {
         let (found, said) = (found.get(name).and_then(Option::as_ref), said.get(name).and_then(Option::as_ref));
         (found != said).then(|| format!("column {name} holds {}, the audit says {}", shown(found), shown(said)))
-    });
-    differs
+    })
 }
 
 impl Store {
