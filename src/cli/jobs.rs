@@ -290,7 +290,8 @@ fn cancel(args: &JobDecisionArgs) -> anyhow::Result<u8> {
     let clock = Timestamp::now();
     let means = Means { http: &http, program: &program, state: &state, clock, elapsed: &|| Duration::ZERO };
     if let Some(damage) = scheduler::damage(&mut store, &id)? {
-        let job = scheduler::close_damaged(&fleet, &mut store, &id, (&who, &args.decision.reason), &means, now)?;
+        let job =
+            scheduler::close_damaged(&fleet, &mut store, (&id, &damage), (&who, &args.decision.reason), &means, now)?;
         let spent = fleet.governance.budget.currency.show(job.spent);
         say!("job {id} of {} is closed, with its event: {}", job.model, damage);
         say!("its runs are noted with {spent}, by their rates and how long they may have lasted");

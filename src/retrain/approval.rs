@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::Overrun;
 use super::cost::{Estimate, Worth};
 use super::job::{Job, Step};
-use super::signature::Signed;
+use super::signature::{self, Problem, Signed};
 use crate::fleet::{Approval, Currency, Money, OnExpiry, Retrain, Stakes};
 
 /// Why somebody has to allow a job.
@@ -144,15 +144,50 @@ pub fn overdue(rules: &Approval, retrain: &Retrain, job: &Job, request: &Request
         let request = Request { level: request.level + 1, asked_at: now, due, ..request.clone() };
         return Some(Step::Escalate { request });
     }
-    let safe = retrain.stakes == Stakes::Low
-        && request.overruns().is_empty()
-        && job.worth.as_ref().zip(job.estimate.as_ref()).is_some_and(|(worth, cost)| Worth::surely_pays(worth, cost));
-    if rules.on_expiry == OnExpiry::ApproveIfSafe && safe {
+    if request.overruns().is_empty() && is_safe(rules, retrain, job) {
         let reason = "nobody answered; low stakes, and the gain is surely above the cost".into();
         return Some(Step::Approve { grant: Grant::by_policy(reason, now) });
     }
     let asked = rules.approvers[..=request.level.min(rules.approvers.len().saturating_sub(1))].concat().join(", ");
     Some(Step::Expire { reason: format!("no answer by {} from {asked}", request.due) })
+}
+
+/// Whether the policy allows a job about which nobody has answered.
+fn is_safe(rules: &Approval, retrain: &Retrain, job: &Job) -> bool {
+    rules.on_expiry == OnExpiry::ApproveIfSafe
+        && retrain.stakes == Stakes::Low
+        && job.worth.as_ref().zip(job.estimate.as_ref()).is_some_and(|(worth, cost)| Worth::surely_pays(worth, cost))
+}
+
+/// Why a job that was allowed may not be started after all.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// No person has allowed it, and the rules as they are now want one to.
+    Ask(Vec<Reason>),
+    /// The signature of a person who has allowed it does not count any more.
+    Signature(Problem),
+}
+
+/// Whether a job that was allowed may still be started, by the rules as they are now: what was recorded of it is not enough,
+/// for the fleet file may have changed since, and records may have been added by who can write the store. `estimate` is what
+/// it is expected to cost by the fleet file and the runs so far.
+///
+/// # Errors
+/// The [`Refusal`].
+pub fn is_still_allowed(
+    rules: &Approval,
+    currency: &Currency,
+    retrain: &Retrain,
+    job: &Job,
+    estimate: &Estimate,
+) -> Result<(), Refusal> {
+    for grant in &job.grants {
+        signature::still_counts(rules, retrain.stakes, grant).map_err(Refusal::Signature)?;
+    }
+    if job.grants.iter().any(|grant| matches!(grant.by, By::Person(_))) || is_safe(rules, retrain, job) {
+        return Ok(());
+    }
+    reasons(rules, currency, retrain, &job.trigger, estimate).map(drop).map_err(Refusal::Ask)
 }
 
 /// Whether the answer of a person counts: those of the level that is asked, and those above it.
@@ -277,6 +312,29 @@ mod tests {
         assert!(reasons(&rules, &usd(), &low, "drift", &cost(900.0)).is_err());
         assert!(reasons(&rules, &usd(), &low, "schedule", &cost(900.5)).is_err());
         assert!(reasons(&rules, &usd(), &normal, "schedule", &cost(900.0)).is_err());
+    }
+
+    #[test]
+    fn what_the_policy_allowed_is_judged_anew_before_it_is_started() {
+        let job = |grants: Vec<Grant>| Job { grants, ..Job::request("e", "m", "drift", at(0), at(99)) };
+        let policy = || vec![Grant::by_policy("x".into(), at(1))];
+        let person = || vec![Grant { by: By::Person("ana".into()), ..Grant::by_policy("x".into(), at(1)) }];
+        let judge = |(rules, retrain): &(Approval, Retrain), grants, units| {
+            is_still_allowed(rules, &usd(), retrain, &job(grants), &cost(units))
+        };
+        let asks = |found: Result<(), Refusal>| matches!(found, Err(Refusal::Ask(_)));
+        let (normal, high) = (fleet("", ""), fleet("", "stakes = \"high\""));
+        for grants in [policy(), vec![]] {
+            assert_eq!(judge(&normal, grants.clone(), 400.0), Ok(()));
+            // By the fleet file and the runs so far, whatever the job says of its cost.
+            assert!(asks(judge(&normal, grants.clone(), 600.0)));
+            assert!(asks(judge(&high, grants, 1.0)));
+        }
+        assert_eq!((judge(&normal, person(), 600.0), judge(&high, person(), 600.0)), (Ok(()), Ok(())));
+        // Where answers must be signed by now, that of a person who has not signed does not count any more.
+        let mut signed = fleet("", "");
+        signed.0.signatures = crate::fleet::Signatures::Always;
+        assert!(matches!(judge(&signed, person(), 600.0), Err(Refusal::Signature(Problem::Missing(_)))));
     }
 
     #[test]

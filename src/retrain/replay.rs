@@ -373,7 +373,8 @@ mod tests {
             stopping: Stopping { by: "ana".into(), reason: "x".into(), overdue: false },
         })
         .unwrap();
-        let cases: [(&str, (i64, &str, &str, Value), &str); 19] = [
+        type Case<'a> = (&'a str, (i64, &'a str, &'a str, Value), &'a str);
+        let cases: [Case<'_>; 19] = [
             ("by nobody who was asked", (1, "eve", "job.approve", grant("eve", 1)), "'eve' was not among"),
             ("in another's name", (1, "eve", "job.approve", grant("ana", 1)), "in the name of 'ana'"),
             ("late", (240, "ana", "job.approve", grant("ana", 240)), "it was due at"),

@@ -57,7 +57,6 @@ pub(super) fn found(store: &mut Store) -> Result<Vec<Unreadable>> {
 /// [`Error::Store`].
 pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
     let job = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
-    let derived = store.derived_job(id)?;
     let runs = store.runs_of(id)?;
     let damaged = store.unreadable();
     let of = |table: &str| {
@@ -65,38 +64,37 @@ pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
             |row: &&Unreadable| row.table == table && (row.id == id || row.id.starts_with(&format!("{id}-")));
         damaged.iter().find(is_of_job).map(|row| row.reason.clone())
     };
-    if let (Some(job), Some(derived)) = (&job, &derived)
-        && !derived.is(&job.job, job.version)
-    {
-        let [stands, follows] = [&job.job, &derived.job].map(|job| job.state.name().replace('_', " "));
-        return Ok(Some(format!("its row, with the state '{stands}', is not what its audit says, '{follows}'")));
-    }
-    Ok(match job.map(|versioned| versioned.job.state) {
+    let unreadable = match job.map(|versioned| versioned.job.state) {
         None => of("job").map(|reason| format!("its row in the store cannot be read: {reason}")),
         // Nobody would see that it has stopped.
         Some(State::Running { attempt, .. }) if runs.iter().all(|run| run.attempt != attempt) => {
             Some(format!("its run in the store cannot be read: {}", of("run").unwrap_or_else(|| "it is gone".into())))
         }
         Some(_) => None,
+    };
+    Ok(match unreadable {
+        Some(damage) => Some(damage),
+        None => store.doubts()?.jobs.remove(id).map(|doubts| doubts.join("; ")),
     })
 }
 
-/// Closes a damaged job: its event, its runs as far as they are known, and the job. What its runs cost is what they may have
+/// Closes a damaged job, with what [`damage`] has found: its event, its runs as far as they are known, and the job. What its runs cost is what they may have
 /// cost by now. Those who train are told to stop; a command whose key was lost with the row is stopped when its time is up.
 ///
 /// # Errors
-/// [`Error::BadValue`] if it is not damaged (any more); [`Error::Store`].
+/// [`Error::Store`].
 pub fn close_damaged(
     fleet: &Fleet,
     store: &mut Store,
-    id: &str,
+    (id, damage): (&str, &str),
     (who, reason): (&str, &str),
     means: &Means<'_>,
     now: Timestamp,
 ) -> Result<Job> {
+    // As precise as the store keeps it, so that the job follows exactly from its records.
+    let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     let (job, left) = store.transaction(|store| {
         let wrong = |reason: &str| Error::BadValue { what: format!("job {id}"), reason: reason.into() };
-        let damage = damage(store, id)?.ok_or_else(|| wrong("it was changed at the same time; try again"))?;
         let event = store.open_events()?.into_iter().find(|event| event.id == id);
         let row = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
         // What the audit says counts; the row is taken for it where there is no record. The key of a run is in the row only.
@@ -130,9 +128,13 @@ pub fn close_damaged(
         // What is at its end by its records is put back as it was.
         let is_over = job.state.is_final();
         let step = Step::Cancel { cost: added, by: who.to_owned(), reason: reason.to_owned() };
+        // Of an attempt that ends here no answer is known.
+        let was_running = matches!(job.state, State::Running { .. });
+        let about_answer = job.about_answer.clone().filter(|_| !was_running);
+        let last = Job { about_answer, ..job.clone() };
         let closed = match is_over {
             true => job.clone(),
-            false => job.apply(&step, now).map_err(|illegal| wrong(&illegal.to_string()))?,
+            false => last.apply(&step, now).map_err(|illegal| wrong(&illegal.to_string()))?,
         };
         store.replace_job(&Versioned { job: closed.clone(), version: version + u64::from(!is_over) })?;
         store.close_event(id, now, closed.state.name(), reason)?;

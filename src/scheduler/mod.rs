@@ -32,7 +32,7 @@ use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
 use crate::policy;
-use crate::retrain::approval;
+use crate::retrain::approval::{self, Refusal};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
 use crate::retrain::signature;
@@ -318,8 +318,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Whether a job is what the audit says that it is. The audit is read only where something may be started, and once a
-    /// pass; a job that is not what it says is left as it is.
+    /// Whether a job is what the audit says that it is. The audit is read only where a run is under way or a job has its
+    /// turn; later it is read on from there. A job that is not what it says is not started.
     fn is_trusted(&mut self, job: &Job) -> Result<bool> {
         let doubts = self.doubts()?;
         let found: Vec<String> = doubts.of(job).into_iter().map(str::to_owned).collect();
@@ -361,6 +361,8 @@ impl Pass<'_> {
         }
         let mut queued = self.store.jobs_in("queued")?;
         queue::order(&mut queued, |versioned| &versioned.job);
+        // The rows were read just now; what was found before may not be true of them.
+        self.doubts = None;
         for versioned in queued {
             let job = &versioned.job;
             if self.now >= job.deadline {
@@ -376,17 +378,24 @@ impl Pass<'_> {
             if !self.is_trusted(job)? || !self.may_start()? {
                 continue;
             }
-            let rules = &self.fleet.governance.approval;
-            let refused =
-                job.grants.iter().find_map(|grant| signature::still_counts(rules, retrain.stakes, grant).err());
-            if let Some(problem) = refused {
-                let reason = format!(
-                    "it is not started, for its approval does not count any more: {problem}; correct the fleet file, or call \
-                     the job off with `driftsweep jobs cancel`"
-                );
-                let (model, run) = (job.model.clone(), job.id.clone());
-                self.passed.troubles.push(Trouble { model, run, reason, lasting: false });
-                continue;
+            let (rules, currency) = (&self.fleet.governance.approval, &self.fleet.governance.budget.currency);
+            let estimate = worth::estimate(self.store, &job.model, retrain)?;
+            match approval::is_still_allowed(rules, currency, retrain, job, &estimate) {
+                Ok(()) => {}
+                Err(Refusal::Ask(reasons)) => {
+                    let request = Request::new(rules, reasons, self.now);
+                    self.advance(&versioned, Step::Ask { request })?;
+                    continue;
+                }
+                Err(Refusal::Signature(problem)) => {
+                    let reason = format!(
+                        "it is not started, for its approval does not count any more: {problem}; correct the fleet file, or \
+                         call the job off with `driftsweep jobs cancel`"
+                    );
+                    let (model, run) = (job.model.clone(), job.id.clone());
+                    self.passed.troubles.push(Trouble { model, run, reason, lasting: false });
+                    continue;
+                }
             }
             let amount = to_commit(job, retrain);
             let overruns = self.overruns(ledger, job, retrain, amount);

@@ -72,11 +72,14 @@ impl Pass<'_> {
         let mut runs = Vec::new();
         for noted in self.store.runs_under_way()? {
             let Some(job) = jobs.get(&noted.job).cloned() else { continue };
-            if !self.is_trusted(&job.job)? {
+            let trusted = self.is_trusted(&job.job)?;
+            // What becomes of a job that is not what its own records say, a person decides: `jobs cancel` closes it.
+            if self.doubts()?.jobs.contains_key(&job.job.id) {
                 continue;
             }
-            // A run that is not known where it trains is started there.
-            let may_start = self.may_start()?;
+            // All else is stopped in time, and its end is noted. A run that is not known where it trains is started there,
+            // which takes trust.
+            let may_start = trusted && self.may_start()?;
             (self.step)("look after");
             let declared = self.models.get(&*noted.model).map(|(_, retrain)| *retrain);
             let run = run_of(self.fleet, self.store, self.means, &job.job, &noted, self.now)?;
@@ -212,6 +215,11 @@ impl Pass<'_> {
             (None, _) => price(watched.retrain(), ended.took.unwrap_or(lasted.min(within + GRACE))),
         };
         let step = match (ended.outcome, &job.stopping) {
+            // What a job in doubt has made is not used.
+            (Outcome::Succeeded, _) if !watched.may_start => {
+                let warning = Some("its new baseline is not used: the store is not what its audit says".into());
+                Step::Succeed { cost, baseline: Renewal::Kept { warning }, place: None }
+            }
             (Outcome::Succeeded, _) => {
                 let (baseline, place) = self.renew(run, &noted.retrain, ended.baseline)?;
                 Step::Succeed { cost, baseline, place }
@@ -223,7 +231,7 @@ impl Pass<'_> {
                 Step::Cancel { cost, by: "executor".into(), reason: "it was stopped there".into() }
             }
             (Outcome::Failed, None) => {
-                let retry = declared.filter(|declared| job.attempts <= declared.retries);
+                let retry = declared.filter(|declared| watched.may_start && job.attempts <= declared.retries);
                 let not_before =
                     retry.map(|declared| queue::retry_at(&job.id, job.attempts, declared.backoff, self.now));
                 match not_before.filter(|not_before| *not_before < job.deadline) {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use driftsweep::fleet::{Fleet, Options};
+use driftsweep::fleet::{Fleet, Options, Stakes};
 use driftsweep::http::Http;
 use driftsweep::scheduler;
 use jiff::{SignedDuration, Timestamp};
@@ -170,5 +170,62 @@ fn a_tick_names_the_way_out_of_a_damaged_job() {
             assert_eq!(output.status.code(), Some(11), "{said}");
             assert!(said.contains(&format!("`driftsweep jobs cancel {id}` closes it")), "{said}");
         }
+    }
+}
+
+#[test]
+fn what_the_policy_allowed_is_asked_for_where_the_stakes_were_raised_since() {
+    let place = Place::new();
+    for store in place.yard.stores() {
+        let (mut fleet, state, _) = place.fleet(&store);
+        let http = Http::new().unwrap();
+        for model in ["one", "two"] {
+            add_event(&mut open(&store, &fleet), &format!("{model}-{}", fleet.name), model, start());
+        }
+        let passed = pass_by_clock(&fleet, &store, &state, &http, (start(), start()), &mut |_| ());
+        assert_eq!(states(&passed), [("one", "running"), ("two", "queued")]);
+        // Now there is room for the other one, of which the policy had said that nobody is to be asked.
+        fleet.governance.at_once.fleet = 2;
+        fleet.models[1].retrain.as_mut().unwrap().stakes = Stakes::High;
+        let passed = pass_by_clock(&fleet, &store, &state, &http, (start(), start()), &mut |_| ());
+        assert_eq!(states(&passed), [("two", "awaiting_approval")]);
+    }
+}
+
+#[test]
+fn a_run_of_a_model_in_doubt_is_stopped_in_time_and_starts_nothing_again() {
+    let place = Place::new();
+    for store in place.yard.stores() {
+        let (fleet, state, file) = place.fleet(&store);
+        let http = Http::new().unwrap();
+        let id = format!("one-{}", fleet.name);
+        add_event(&mut open(&store, &fleet), &id, "one", start());
+        let pass = |now: Timestamp| pass_by_clock(&fleet, &store, &state, &http, (now, now), &mut |_| ());
+        assert_eq!(states(&pass(start())), [("one", "running")]);
+        sql(&store, &format!("UPDATE model SET trained = 5 WHERE fleet = '{}' AND name = 'one'", fleet.name));
+        let passed = pass(start() + SignedDuration::from_mins(1));
+        assert!(passed.jobs.is_empty() && passed.tampered[0].contains("column trained"), "{passed:?}");
+        // Its time is up: it is told to stop, and its end is noted.
+        pass(start() + SignedDuration::from_mins(181));
+        assert!(place.asked.lock().unwrap().iter().any(|line| line.starts_with("DELETE")));
+        assert_eq!(states(&pass(start() + SignedDuration::from_mins(190))), [("one", "timed_out")]);
+        // A job that is not what its own records say is closed by a person, and is what they say from then on.
+        let other = format!("two-{}", fleet.name);
+        // The budget of the next month.
+        let later = start() + SignedDuration::from_hours(24 * 30);
+        add_event(&mut open(&store, &fleet), &other, "two", later);
+        assert_eq!(states(&pass(later)), [("two", "running")]);
+        let edit = "UPDATE job SET body = replace(body, '\"attempts\":1', '\"attempts\":0')";
+        assert_eq!(sql(&store, &format!("{edit} WHERE fleet = '{}' AND id = '{other}'", fleet.name)), 1);
+        assert!(!pass(later).tampered.is_empty());
+        let mut cancel = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        cancel.args(["jobs", "cancel", &other, &file, "--by", "ana", "--reason", "edited", "--state"]).arg(&state);
+        let closed = cancel.env("DRIFTSWEEP_STORE", &store).output().unwrap();
+        assert!(closed.status.success(), "{}", String::from_utf8_lossy(&closed.stderr));
+        let mut memory = open(&store, &fleet);
+        let job = memory.jobs(&other).unwrap().remove(0).job;
+        assert_eq!((job.state.name(), job.attempts), ("cancelled", 1));
+        let problems = memory.verify_audit(&[]).unwrap().problems;
+        assert!(problems.iter().all(|problem| problem.contains("table model, row 'one'")), "{problems:?}");
     }
 }

@@ -12,7 +12,8 @@ use super::tick::World;
 
 #[test]
 fn a_channel_of_lines_that_is_no_regular_file_holds_up_no_tick_and_its_messages_wait() {
-    let made: [(&str, fn(&Path)); 5] = [
+    type Made = (&'static str, fn(&Path));
+    let made: [Made; 5] = [
         ("a pipe", |path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success())),
         ("a folder", |path| fs::create_dir(path).unwrap()),
         ("a device", |path| std::os::unix::fs::symlink("/dev/full", path).unwrap()),

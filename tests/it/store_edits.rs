@@ -392,7 +392,8 @@ fn a_job_that_does_not_follow_from_its_records_is_not_started_and_the_others_are
         // Each with what is done before the answer and after it, when the job in question is approved, and whether the other
         // one is started.
         let (soon, late) = (Some("2026-01-03T03:10:00Z"), Some("2026-01-03T08:10:00Z"));
-        let attacks: Vec<(&str, Vec<String>, Option<&str>, Vec<String>, bool)> = vec![
+        type Attack<'a> = (&'a str, Vec<String>, Option<&'a str>, Vec<String>, bool);
+        let attacks: Vec<Attack<'_>> = vec![
             ("made ready", vec![], None, vec![set(&ready, "queued")], true),
             ("made ready, with somebody's leave", vec![], None, vec![set(&granted, "queued")], true),
             ("made to run", vec![], None, vec![set(&running, "running"), run.clone()], false),
