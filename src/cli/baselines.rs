@@ -145,7 +145,7 @@ fn listed(
         in_use: entry.number == in_use,
         place: Some(match entry.place.is_empty() {
             true => own.to_string(),
-            false => address::shown(&entry.setting().place_in(state)),
+            false => address::shown(entry.setting().place_in(state)),
         }),
         since: Some(entry.set_at),
         set_by: entry.set_by.clone(),

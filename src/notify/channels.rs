@@ -15,7 +15,9 @@ use serde_json::json;
 use super::text::Letter;
 use crate::address::said;
 use crate::atomic;
-use crate::fleet::{Channel, Email, Secret, Security, Source, Way};
+#[cfg(feature = "kafka")]
+use crate::fleet::Source;
+use crate::fleet::{Channel, Email, Secret, Security, Way};
 use crate::http::{Failure, Http, Request, SigningKey};
 
 /// Sends letters.

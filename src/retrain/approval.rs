@@ -144,7 +144,8 @@ pub fn overdue(rules: &Approval, retrain: &Retrain, job: &Job, request: &Request
         let request = Request { level: request.level + 1, asked_at: now, due, ..request.clone() };
         return Some(Step::Escalate { request });
     }
-    if request.overruns().is_empty() && is_safe(rules, retrain, job) {
+    let reckoned = job.estimate.as_ref().zip(job.worth.as_ref());
+    if request.overruns().is_empty() && reckoned.is_some_and(|reckoned| is_safe(rules, retrain, reckoned)) {
         let reason = "nobody answered; low stakes, and the gain is surely above the cost".into();
         return Some(Step::Approve { grant: Grant::by_policy(reason, now) });
     }
@@ -152,11 +153,18 @@ pub fn overdue(rules: &Approval, retrain: &Retrain, job: &Job, request: &Request
     Some(Step::Expire { reason: format!("no answer by {} from {asked}", request.due) })
 }
 
-/// Whether the policy allows a job about which nobody has answered.
-fn is_safe(rules: &Approval, retrain: &Retrain, job: &Job) -> bool {
-    rules.on_expiry == OnExpiry::ApproveIfSafe
-        && retrain.stakes == Stakes::Low
-        && job.worth.as_ref().zip(job.estimate.as_ref()).is_some_and(|(worth, cost)| Worth::surely_pays(worth, cost))
+/// Whether the policy allows a job about which nobody has answered: low stakes, and a gain that is surely above the cost.
+fn is_safe(rules: &Approval, retrain: &Retrain, (cost, worth): (&Estimate, &Worth)) -> bool {
+    rules.on_expiry == OnExpiry::ApproveIfSafe && retrain.stakes == Stakes::Low && Worth::surely_pays(worth, cost)
+}
+
+/// Why a job may be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// A person has allowed it, or nobody needs to be asked.
+    Granted,
+    /// Nobody has answered, and the policy allows it by what is known of the gain.
+    Safe,
 }
 
 /// Why a job that was allowed may not be started after all.
@@ -169,25 +177,29 @@ pub enum Refusal {
 }
 
 /// Whether a job that was allowed may still be started, by the rules as they are now: what was recorded of it is not enough,
-/// for the fleet file may have changed since, and records may have been added by who can write the store. `estimate` is what
-/// it is expected to cost by the fleet file and the runs so far.
+/// for the fleet file may have changed since, and records may have been added by who can write the store. `fleet` is its
+/// name; `reckoned` is what the job costs and is worth by the fleet file and what is known now.
 ///
 /// # Errors
 /// The [`Refusal`].
 pub fn is_still_allowed(
     rules: &Approval,
-    currency: &Currency,
+    (fleet, currency): (&str, &Currency),
     retrain: &Retrain,
     job: &Job,
-    estimate: &Estimate,
-) -> Result<(), Refusal> {
+    (estimate, worth): &(Estimate, Worth),
+) -> Result<Basis, Refusal> {
     for grant in &job.grants {
-        signature::still_counts(rules, retrain.stakes, grant).map_err(Refusal::Signature)?;
+        signature::still_counts(rules, retrain.stakes, grant, (fleet, &job.id)).map_err(Refusal::Signature)?;
     }
-    if job.grants.iter().any(|grant| matches!(grant.by, By::Person(_))) || is_safe(rules, retrain, job) {
-        return Ok(());
+    if job.grants.iter().any(|grant| matches!(grant.by, By::Person(_))) {
+        return Ok(Basis::Granted);
     }
-    reasons(rules, currency, retrain, &job.trigger, estimate).map(drop).map_err(Refusal::Ask)
+    match reasons(rules, currency, retrain, &job.trigger, estimate) {
+        Ok(_) => Ok(Basis::Granted),
+        Err(_) if is_safe(rules, retrain, (estimate, worth)) => Ok(Basis::Safe),
+        Err(reasons) => Err(Refusal::Ask(reasons)),
+    }
 }
 
 /// Whether the answer of a person counts: those of the level that is asked, and those above it.
@@ -320,17 +332,20 @@ mod tests {
         let policy = || vec![Grant::by_policy("x".into(), at(1))];
         let person = || vec![Grant { by: By::Person("ana".into()), ..Grant::by_policy("x".into(), at(1)) }];
         let judge = |(rules, retrain): &(Approval, Retrain), grants, units| {
-            is_still_allowed(rules, &usd(), retrain, &job(grants), &cost(units))
+            is_still_allowed(rules, ("f", &usd()), retrain, &job(grants), &(cost(units), Worth::default()))
         };
-        let asks = |found: Result<(), Refusal>| matches!(found, Err(Refusal::Ask(_)));
+        let asks = |found: Result<Basis, Refusal>| matches!(found, Err(Refusal::Ask(_)));
         let (normal, high) = (fleet("", ""), fleet("", "stakes = \"high\""));
         for grants in [policy(), vec![]] {
-            assert_eq!(judge(&normal, grants.clone(), 400.0), Ok(()));
+            assert_eq!(judge(&normal, grants.clone(), 400.0), Ok(Basis::Granted));
             // By the fleet file and the runs so far, whatever the job says of its cost.
             assert!(asks(judge(&normal, grants.clone(), 600.0)));
             assert!(asks(judge(&high, grants, 1.0)));
         }
-        assert_eq!((judge(&normal, person(), 600.0), judge(&high, person(), 600.0)), (Ok(()), Ok(())));
+        assert_eq!(
+            (judge(&normal, person(), 600.0), judge(&high, person(), 600.0)),
+            (Ok(Basis::Granted), Ok(Basis::Granted))
+        );
         // Where answers must be signed by now, that of a person who has not signed does not count any more.
         let mut signed = fleet("", "");
         signed.0.signatures = crate::fleet::Signatures::Always;

@@ -20,8 +20,8 @@ pub const ITSELF: &str = "driftsweep";
 pub struct Entry<'a> {
     /// The name of the fleet.
     pub fleet: &'a str,
-    /// The SHA-256 of the event of the job, as the audit has it.
-    pub event_sha256: Option<&'a str>,
+    /// The event of the job, as the audit has it.
+    pub event: Option<Event<'a>>,
     /// Its number.
     pub seq: u64,
     /// When it was written, by the time that it was taken to be.
@@ -36,6 +36,17 @@ pub struct Entry<'a> {
     pub subject: &'a str,
     /// The step.
     pub body: &'a Value,
+}
+
+/// What the audit says of an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// Its model.
+    pub model: &'a str,
+    /// The trigger that opened it.
+    pub trigger: &'a str,
+    /// The SHA-256 of its body.
+    pub sha256: &'a str,
 }
 
 /// When and whom a question was put to.
@@ -145,6 +156,8 @@ fn request(entry: Entry<'_>) -> Result<Job, String> {
     }
     only(entry.actor == ITSELF, || format!("'{}' is not who asks for jobs", entry.actor))?;
     let AskedFor { model, trigger, deadline } = AskedFor::deserialize(entry.body).map_err(|e| e.to_string())?;
+    let is_of_event = entry.event.is_some_and(|event| event.model == model && event.trigger == trigger);
+    only(is_of_event, || "there is no record of such an event".into())?;
     Ok(Job::request(entry.subject, &model, &trigger, entry.at, deadline))
 }
 
@@ -249,7 +262,8 @@ impl Derived {
             return only(free, || "the answer had to be signed, and is not".into());
         };
         let request = request.ok_or("nobody was asked")?;
-        let event_sha256 = entry.event_sha256.ok_or("it is signed for an event of which there is no record")?;
+        let event = entry.event.ok_or("it is signed for an event of which there is no record")?;
+        let event_sha256 = event.sha256;
         let currency = signed.currency().ok_or("the statement that was signed names no currency")?;
         let question = Question { fleet: entry.fleet, currency: &currency, job: &self.job, request, event_sha256 };
         signed.answers(&question, decision).map(drop).map_err(|problem| problem.to_string())
@@ -292,6 +306,8 @@ mod tests {
     use crate::metric::performance::Quality;
     use crate::retrain::cost::{Loss, Lost};
 
+    const EVENT: Option<Event<'static>> = Some(Event { model: "m", trigger: "drift", sha256: "ab" });
+
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + 60 * minute).unwrap()
     }
@@ -331,7 +347,7 @@ mod tests {
         let mut jobs = Jobs::default();
         for ((minute, actor, kind, body), seq) in records.iter().zip(1..) {
             let (at, clock_at) = (at(*minute), Some(at(*minute)));
-            jobs.add(Entry { fleet: "f", event_sha256: None, seq, at, clock_at, actor, kind, subject: "e", body });
+            jobs.add(Entry { fleet: "f", event: EVENT, seq, at, clock_at, actor, kind, subject: "e", body });
         }
         jobs
     }
@@ -419,6 +435,9 @@ mod tests {
         assert_eq!(jobs.problems().count(), 1);
         let jobs = derive(&[(0, "eve", "job.request", begun().remove(0).3)]);
         assert!(jobs.get("e").is_none() && jobs.problems().count() == 1);
+        let of_another = json!({ "model": "other", "trigger": "drift", "deadline": at(9000) });
+        let jobs = derive(&[(0, ITSELF, "job.request", of_another)]);
+        assert!(jobs.get("e").is_none() && jobs.problems().count() == 1);
     }
 
     #[test]
@@ -449,8 +468,7 @@ mod tests {
             let mut jobs = Jobs::default();
             for ((minute, actor, kind, body), seq) in records.iter().zip(1..) {
                 let (at, clock_at) = (at(*minute), Some(at(*minute)));
-                let entry =
-                    Entry { fleet: "f", event_sha256: Some("ab"), seq, at, clock_at, actor, kind, subject: "e", body };
+                let entry = Entry { fleet: "f", event: EVENT, seq, at, clock_at, actor, kind, subject: "e", body };
                 jobs.add(entry);
             }
             jobs.problems().map(|(_, problem)| problem.clone()).collect::<Vec<_>>()

@@ -104,15 +104,24 @@ fn is_listed(rules: &Approval, key: &PublicKey, by: &str) -> Result<(), Problem>
 }
 
 /// Whether an approval that was given still counts by the rules as they are now, before a run is started: it is signed where
-/// an answer to its question would have to be, by a key that the fleet file still lists for the person. What was signed is
-/// checked against the audit apart from this.
+/// an answer to its question would have to be, as an approval of this job, by a key that the fleet file still lists for the
+/// person. The rest of what was signed is checked against the audit apart from this.
 ///
 /// # Errors
 /// The [`Problem`].
-pub fn still_counts(rules: &Approval, stakes: Stakes, grant: &Grant) -> Result<(), Problem> {
+pub fn still_counts(
+    rules: &Approval,
+    stakes: Stakes,
+    grant: &Grant,
+    (fleet, job): (&str, &str),
+) -> Result<(), Problem> {
     let By::Person(by) = &grant.by else { return Ok(()) };
     match &grant.signature {
-        Some(signed) => is_listed(rules, &signed.verify()?, by),
+        Some(signed) => {
+            let key = signed.verify()?;
+            signed.is_approval_of(fleet, job, by)?;
+            is_listed(rules, &key, by)
+        }
         None => {
             let overrun = grant.overruns.iter().cloned().map(Reason::Overrun).collect();
             let request = Request { reasons: overrun, level: 0, asked_at: grant.at, due: grant.at };
@@ -166,6 +175,18 @@ impl Signed {
         let armoured = signature.and_then(|signature| signature.to_pem(LineEnding::LF));
         let armoured = armoured.map_err(|_| "could not sign; is it damaged?".to_owned())?;
         Self::new(statement.text().to_owned(), &armoured).map_err(|problem| problem.to_string())
+    }
+
+    /// Whether the statement approves a job of a fleet in the name of a person.
+    fn is_approval_of(&self, fleet: &str, job: &str, by: &str) -> Result<(), Problem> {
+        let said: serde_json::Value =
+            serde_json::from_str(&self.statement).map_err(|e| Problem::OtherStatement(e.to_string()))?;
+        for (name, wanted) in [("decision", "approve"), ("fleet", fleet), ("job", job), ("by", by)] {
+            if said[name] != wanted {
+                return Err(Problem::OtherStatement(format!("{name} is not \"{}\"", wanted.escape_debug())));
+            }
+        }
+        Ok(())
     }
 
     /// The currency that the statement names. A fleet may change its currency: what was signed before is checked with this one.

@@ -43,7 +43,7 @@ pub fn answer(
     let result = store.transaction(|store| {
         let versioned = the_job(store, id)?;
         let job = &versioned.job;
-        let (request, allowed) = asked(fleet, store, job, answer, who, now)?;
+        let (request, allowed) = asked(fleet, store, job, answer, (who, signature.is_some()), now)?;
         // Only a statement names the event.
         let event_sha256 = if signature.is_some() { event_of(store, id)? } else { String::new() };
         let question = question(fleet, job, request, &event_sha256);
@@ -90,7 +90,7 @@ pub fn statement(
 ) -> Result<Statement> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
     let job = the_job(store, id)?.job;
-    let (request, allowed) = asked(fleet, store, &job, answer, who, now)?;
+    let (request, allowed) = asked(fleet, store, &job, answer, (who, true), now)?;
     if !fleet.governance.approval.keys.contains_key(who) {
         return Err(wrong(format!("'{who}' has no key in the fleet file; add the public key under [approval.keys]")));
     }
@@ -105,7 +105,7 @@ fn asked<'a>(
     store: &mut Store,
     job: &'a Job,
     answer: Answer,
-    who: &str,
+    (who, signed): (&str, bool),
     now: Timestamp,
 ) -> Result<(&'a Request, Option<Vec<Overrun>>)> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {}", job.id), reason };
@@ -117,6 +117,11 @@ fn asked<'a>(
         return Err(wrong(format!("it was asked at {}, later than {now}", request.asked_at)));
     }
     let asked = store.last_record(&job.id, ASKED)?;
+    if !signed && asked.as_ref().is_some_and(|record| record.body["must_be_signed"] == true) {
+        let reason = "the answer must be signed (it was asked when answers had to be): add --sign KEYFILE; or, for a key with a \
+                      passphrase, in an agent or on a token, --statement FILE";
+        return Err(wrong(reason.into()));
+    }
     in_time(request, asked_at(asked.as_ref(), request), (now, Some(store.clock()?))).map_err(wrong)?;
     // Who joined the approvers of the fleet file later was not asked, and the audit says so.
     let named = asked.and_then(|record| Vec::<String>::deserialize(&record.body["may_answer"]).ok());

@@ -32,7 +32,7 @@ use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
 use crate::policy;
-use crate::retrain::approval::{self, Refusal};
+use crate::retrain::approval::{self, Basis, Refusal};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
 use crate::retrain::signature;
@@ -175,6 +175,9 @@ impl Pass<'_> {
             (self.step)("request");
             let deadline = at.max(self.now).checked_add(retrain.deadline).unwrap_or(Timestamp::MAX);
             let job = Job::request(&id, &model, &trigger, self.now, deadline);
+            if !self.is_trusted(&job)? {
+                continue;
+            }
             let (fleet, now) = (self.fleet, self.now);
             let new = self.store.transaction(|store| {
                 if !store.add_job(&job)? {
@@ -223,6 +226,9 @@ impl Pass<'_> {
     fn reckon(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("requested")? {
             let Some((model, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
+            if !self.is_trusted(&versioned.job)? {
+                continue;
+            }
             let (estimate, worth) = worth::reckon(self.store, model, retrain)?;
             self.advance(&versioned, Step::Cost { estimate, worth })?;
         }
@@ -235,6 +241,9 @@ impl Pass<'_> {
         for versioned in self.store.jobs_in("costed")? {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let Some(estimate) = &versioned.job.estimate else { continue };
+            if !self.is_trusted(&versioned.job)? {
+                continue;
+            }
             let currency = &self.fleet.governance.budget.currency;
             let step = match approval::reasons(rules, currency, retrain, &versioned.job.trigger, estimate) {
                 Ok(reason) => Step::Approve { grant: Grant::by_policy(reason, self.now) },
@@ -309,6 +318,10 @@ impl Pass<'_> {
             }
             if let Some(step) = approval::overdue(rules, retrain, &versioned.job, request, self.now) {
                 let approved = matches!(step, Step::Approve { .. });
+                // Nobody has answered: what the policy decides by must be beyond doubt.
+                if approved && !(self.is_trusted(&versioned.job)? && self.is_whole()?) {
+                    continue;
+                }
                 let job = self.advance(&versioned, step)?;
                 if let Some(job) = job.filter(|_| approved) {
                     self.advance(&job, Step::Queue)?;
@@ -326,6 +339,16 @@ impl Pass<'_> {
         let trusted = found.is_empty();
         self.tampered(found);
         Ok(trusted)
+    }
+
+    /// Whether the whole store is what its audit says, the conclusions of sweeps too: by these the gain of a training is
+    /// reckoned.
+    fn is_whole(&mut self) -> Result<bool> {
+        (self.step)("check the whole store");
+        let found = self.store.verify_audit(&[])?.problems;
+        let whole = found.is_empty();
+        self.tampered(found);
+        Ok(whole)
     }
 
     /// Whether anything may be started: the chain of the audit is whole, and it is known what was spent.
@@ -371,17 +394,23 @@ impl Pass<'_> {
                 continue;
             }
             let State::Queued { not_before } = job.state else { continue };
-            let Some((_, retrain)) = self.models.get(&*job.model).copied() else { continue };
-            if self.now < not_before || !slots.fits(limits, retrain) {
-                continue;
-            }
+            let Some((model, retrain)) = self.models.get(&*job.model).copied() else { continue };
+            // Told also of those whose turn has not come.
             if !self.is_trusted(job)? || !self.may_start()? {
                 continue;
             }
+            if self.now < not_before || !slots.fits(limits, retrain) {
+                continue;
+            }
             let (rules, currency) = (&self.fleet.governance.approval, &self.fleet.governance.budget.currency);
-            let estimate = worth::estimate(self.store, &job.model, retrain)?;
-            match approval::is_still_allowed(rules, currency, retrain, job, &estimate) {
-                Ok(()) => {}
+            let reckoned = worth::reckon(self.store, model, retrain)?;
+            match approval::is_still_allowed(rules, (&self.fleet.name, currency), retrain, job, &reckoned) {
+                Ok(Basis::Granted) => {}
+                Ok(Basis::Safe) => {
+                    if !self.is_whole()? {
+                        continue;
+                    }
+                }
                 Err(Refusal::Ask(reasons)) => {
                     let request = Request::new(rules, reasons, self.now);
                     self.advance(&versioned, Step::Ask { request })?;

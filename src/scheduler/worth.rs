@@ -12,21 +12,13 @@ use crate::store::{QualityEntry, Store};
 /// # Errors
 /// [`crate::error::Error::Store`].
 pub fn reckon(store: &mut Store, model: &Model, retrain: &Retrain) -> Result<(Estimate, Worth)> {
-    let estimate = estimate(store, &model.name, retrain)?;
+    let estimate = Estimate::new(retrain.cost, &store.past_costs(&model.name, PAST_RUNS)?);
     let trained = store.trained(&model.name)?;
     let mut entries = store.quality(&model.name)?;
     entries.retain(|entry| trained.is_none_or(|trained| entry.as_of > trained));
     let metric = model.triggers.metric.value.unwrap_or(Quality::Accuracy);
     let lost = lost(&entries, metric, retrain, model.labels.is_some());
     Ok((estimate, Worth::new(metric, lost, retrain.point_a_day, retrain.holds)))
-}
-
-/// What training a model is expected to cost, by the fleet file and the runs so far.
-///
-/// # Errors
-/// [`crate::error::Error::Store`].
-pub fn estimate(store: &mut Store, model: &str, retrain: &Retrain) -> Result<Estimate> {
-    Ok(Estimate::new(retrain.cost, &store.past_costs(model, PAST_RUNS)?))
 }
 
 /// What is lost between what a model should be, or was at its best since it was trained, and what it was last: as it was

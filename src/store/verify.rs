@@ -13,7 +13,7 @@ use super::{ITSELF, Store};
 use crate::error::Result;
 use crate::fleet::Retrain;
 use crate::retrain::Job;
-use crate::retrain::replay::{Derived, Entry, Jobs};
+use crate::retrain::replay::{Derived, Entry, Event, Jobs};
 use crate::retrain::statement::event_sha256;
 
 /// What a store was found to be.
@@ -137,13 +137,14 @@ impl Replay {
             }
         }
         let event = self.rows.get("event").and_then(|events| events.get(std::slice::from_ref(subject)));
+        let said = |name: &str| event?.get(name)?.as_deref();
         // Short texts stand there as they are.
-        let event_sha256 = event.and_then(|event| {
-            let body = event.get("body")?.as_deref()?;
-            Some(body.strip_prefix(HASHED).map_or_else(|| event_sha256(body), str::to_owned))
-        });
-        let (seq, at, clock_at, event_sha256) = (*seq, *at, *clock_at, event_sha256.as_deref());
-        self.jobs.add(Entry { fleet: &self.fleet, event_sha256, seq, at, clock_at, actor, kind, subject, body });
+        let sha256 =
+            said("body").map(|body| body.strip_prefix(HASHED).map_or_else(|| event_sha256(body), str::to_owned));
+        let event = said("model").zip(said("trigger_type")).zip(sha256.as_deref());
+        let event = event.map(|((model, trigger), sha256)| Event { model, trigger, sha256 });
+        let (seq, at, clock_at) = (*seq, *at, *clock_at);
+        self.jobs.add(Entry { fleet: &self.fleet, event, seq, at, clock_at, actor, kind, subject, body });
     }
 
     fn write(&mut self, seq: u64, write: Write) {

@@ -612,3 +612,21 @@ fn an_approval_by_a_key_that_was_taken_out_since_starts_nothing() {
         assert_eq!(desk.job("aa").state.name(), "succeeded");
     }
 }
+
+#[test]
+fn a_question_that_was_asked_when_answers_had_to_be_signed_is_answered_so() {
+    let Some(keys) = Keys::new(&["ana", "bo", "cto"]) else { return };
+    let yard = Yard::new(&["m0".into()], &head(&keys, "always", ""));
+    for store in yard.stores() {
+        let file = yard.folder.path().join("fleet.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let desk = Desk::new(&yard, &store, &["aa"]);
+        fs::write(&file, text.replace("signatures = \"always\"", "signatures = \"never\"")).unwrap();
+        desk.refuses("approve", "aa", &[], "it was asked when answers had to be");
+        desk.refuses("reject", "aa", &[], "it was asked when answers had to be");
+        desk.takes("approve", "aa", &["--sign", &keys.shown("ana")]);
+        let verified = desk.run(&["audit", "verify"]);
+        assert!(verified.status.success(), "{}", said(&verified));
+        fs::write(&file, &text).unwrap();
+    }
+}

@@ -41,6 +41,9 @@ impl Reader<'_> {
     }
 }
 
+/// The model, the side of it, and what cannot be decoded there.
+type Found = (usize, &'static str, String);
+
 /// Decodes the columns that models compare, table by table; the findings are those of the models, in their order.
 pub fn check(models: &[Model], findings: &mut [&mut Findings], whole: &mut Findings) {
     let mut tables: IndexMap<&str, Vec<Reader<'_>>> = IndexMap::new();
@@ -53,7 +56,7 @@ pub fn check(models: &[Model], findings: &mut [&mut Findings], whole: &mut Findi
     }
     let tables: Vec<_> = tables.into_iter().collect();
     let until = Instant::now() + WITHIN;
-    let looked: Vec<(bool, Vec<(usize, &'static str, String)>)> =
+    let looked: Vec<(bool, Vec<Found>)> =
         tables.par_iter().map(|(spec, readers)| look_into(spec, readers, until)).collect();
     let left = looked.iter().filter(|(complete, _)| !complete).count();
     for (model, side, reason) in looked.into_iter().flat_map(|(_, found)| found) {
@@ -67,7 +70,7 @@ pub fn check(models: &[Model], findings: &mut [&mut Findings], whole: &mut Findi
 }
 
 /// What of a table cannot be decoded, by the models that read it; and whether all of it was looked at.
-fn look_into(spec: &str, readers: &[Reader<'_>], until: Instant) -> (bool, Vec<(usize, &'static str, String)>) {
+fn look_into(spec: &str, readers: &[Reader<'_>], until: Instant) -> (bool, Vec<Found>) {
     if Instant::now() > until {
         return (false, Vec::new());
     }
