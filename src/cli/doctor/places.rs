@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::storage;
-use driftsweep::store::Probe;
+use driftsweep::store::{Probe, Store};
 
 use super::finding::{Findings, Level};
-use crate::cli::memory::StoreArgs;
+use crate::cli::memory::{StoreArgs, clocks_apart};
 
 /// Checks them; nothing is written.
 pub fn check(path: &Path, fleet: &Fleet, args: &StoreArgs, findings: &mut Findings) {
@@ -55,7 +55,14 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
         Ok(Probe::Older) => {
             findings.add(Level::Note, "store", "was written by an older version; the next tick brings it up to date");
         }
-        Ok(Probe::Ready) => {}
+        Ok(Probe::Ready) => {
+            let apart = Store::read(place, fleet)
+                .and_then(|store| store.map_or(Ok(None), |mut store| clocks_apart(&mut store)));
+            match apart {
+                Ok(apart) => apart.into_iter().for_each(|reason| findings.add(Level::Warning, "store", reason)),
+                Err(error) => findings.add(Level::Broken, "store", error.to_string()),
+            }
+        }
         Err(error) => {
             let reason = match error {
                 Error::Store { store, reason } => format!("{store}: {reason}"),
