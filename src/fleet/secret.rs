@@ -180,3 +180,34 @@ impl fmt::Display for Address {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_is_read_from_a_regular_file_and_no_pipe_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        std::fs::write(at("secret"), "hunter2\r\n").unwrap();
+        std::os::unix::fs::symlink(at("secret"), at("link")).unwrap();
+        std::fs::write(at("bytes"), [b'h', 0xff]).unwrap();
+        std::fs::write(at("large"), vec![b'x'; MOST_SECRET as usize + 1]).unwrap();
+        let read = |name: &str| Source::File(at(name)).read();
+        for good in ["secret", "link"] {
+            assert_eq!(read(good).unwrap().expose(), "hunter2");
+        }
+        for (bad, words) in [
+            ("pipe", "it is not a regular file"),
+            (".", "it is a folder"),
+            ("bytes", "it is not UTF-8 text"),
+            ("large", "more than 1048576 bytes"),
+            ("missing", "cannot be read"),
+        ] {
+            let reason = read(bad).unwrap_err().to_string();
+            assert!(reason.contains(words) && reason.contains(bad), "{reason}");
+        }
+    }
+}
