@@ -96,6 +96,18 @@ fn scheme(address: &str) -> Option<&str> {
     address.split_once("://").map(|(scheme, _)| scheme).filter(|scheme| SCHEMES.contains(scheme))
 }
 
+/// What is wrong with a path that is not text, and the remedy.
+const NOT_TEXT: &str = "the path is not UTF-8 text, so it cannot be kept or handed on; rename the file or the folder, or choose another \
+                        one (--state for that of the state)";
+
+/// A path as text, for arguments, variables, JSON and the store: there it must be whole, or it would name another file.
+///
+/// # Errors
+/// That it is not UTF-8, and the remedy.
+pub fn as_text(path: &Path) -> Result<&str, &'static str> {
+    path.to_str().ok_or(NOT_TEXT)
+}
+
 /// The scheme of any address and what follows it, whether or not this program can read such addresses.
 fn any_scheme(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once("://")?;

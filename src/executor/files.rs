@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use crate::address;
 use crate::atomic;
 
 /// An answer is not larger.
@@ -46,18 +47,12 @@ pub fn clear_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A path as text, for arguments, variables and JSON: there it must be whole, or it would name another file.
+/// A path of a run as text.
 ///
 /// # Errors
 /// That it is not UTF-8, and the remedy.
 pub fn as_text(path: &Path) -> Result<&str, String> {
-    path.to_str().ok_or_else(|| {
-        format!(
-            "{}: the path is not UTF-8 text, so it cannot be handed on; rename the folder, or choose another one for the fleet \
-             file or with --state",
-            path.display()
-        )
-    })
+    address::as_text(path).map_err(|reason| format!("{}: {reason}", path.display()))
 }
 
 #[cfg(test)]

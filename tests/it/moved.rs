@@ -207,9 +207,9 @@ fn a_server_whose_clock_is_not_that_of_the_machine_is_told_of_by_tick_and_doctor
 fn what_only_reads_refuses_a_store_of_an_older_version_whose_baselines_it_cannot_see() {
     let world = World::new(1, "");
     let (store, state) = (stores(&world)[0].clone(), world.folder.path().join("state"));
-    gives(&run(&world, &state, &store, &["sweep"]), 0, &[]);
+    gives(&run(&world, &state, &store, &["sweep", "--now", NIGHT]), 0, &[]);
     gives(&tick(&world, &state, &store, &[]), 0, &[]);
-    gives(&run(&world, &state, &store, &["sweep"]), 0, &[]);
+    gives(&run(&world, &state, &store, &["sweep", "--now", NIGHT]), 0, &[]);
     // As if the last step of the schema had not been taken yet.
     assert_eq!(
         sql(&store, "DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)"),
