@@ -185,6 +185,15 @@ pub fn private_folder(folder: &Path) -> io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
+/// The text of a small file that another program or a person wrote.
+///
+/// # Errors
+/// Those of [`open_foreign`] and [`read_open`], and if it is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let bytes = read_open(open_foreign(path)?, most)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
 /// Adds a line at the end of a regular file, which is made, with its folder, if it is not there. A pipe, a device or a folder is refused: nobody
 /// may read there, and a line that is written to one is not kept.
 ///

@@ -22,7 +22,7 @@ use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::decision;
 use super::memory::{StoreArgs, clocks_apart};
 use super::state::State;
-use super::users::{Kept, Standing, Users};
+use super::users::{JOBS, Kept, Standing, Users, has_trained};
 use super::when::When;
 use super::{Bar, EngineArgs, TextFormat};
 
@@ -176,16 +176,14 @@ fn not_the_store(args: &TickArgs, fleet: &Fleet, store: &mut Store, users: &User
              written anew, or another one is named; restore it, or remove the checkpoint to begin anew"
         )));
     }
-    let runs = state.join("jobs");
-    let has_run = std::fs::read_dir(&runs).is_ok_and(|mut found| found.next().is_some());
-    if !has_run || !store.is_new()? {
+    if !has_trained(&state) || !store.is_new()? {
         return Ok(None);
     }
     match users.standing(&fleet.name, &kept_in(store)) {
         Standing::Same => Ok(Some(format!(
             "the store knows nothing of fleet '{name}', and {} holds its trainings: the store was emptied; restore it, or \
              move that folder away to begin anew",
-            runs.display()
+            state.join(JOBS).display()
         ))),
         Standing::Other(_) if args.moved => Ok(None),
         Standing::Other(reason) => Err(store.refused(reason).into()),

@@ -12,6 +12,14 @@ use serde::{Deserialize, Serialize};
 /// The file, in the folder of the state.
 const FILE: &str = "fleets.json";
 
+/// The folder of the trainings, there too.
+pub const JOBS: &str = "jobs";
+
+/// Whether a folder of the state holds trainings.
+pub fn has_trained(state: &Path) -> bool {
+    std::fs::read_dir(state.join(JOBS)).is_ok_and(|mut found| found.next().is_some())
+}
+
 /// It is not larger.
 const MOST_BYTES: u64 = 1 << 20;
 

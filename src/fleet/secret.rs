@@ -1,7 +1,6 @@
 //! What must not be read by others: it comes from the environment or a file, and is never shown.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -86,18 +85,10 @@ impl Source {
             Self::Variable(name) => std::env::var(name).map_err(|_| {
                 wrong(format!("${name}"), "is not set, or not text; the fleet file says that a secret is there".into())
             })?,
-            Self::File(path) => {
-                let text = atomic::open_foreign(path).and_then(|file| atomic::read_open(file, MOST_SECRET)).and_then(
-                    |bytes| {
-                        String::from_utf8(bytes)
-                            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
-                    },
-                );
-                text.map_err(|e| {
-                    let reason = format!("the secret in it cannot be read: {e}");
-                    wrong(shown(&path.to_string_lossy()).into_owned(), reason)
-                })?
-            }
+            Self::File(path) => atomic::read_text(path, MOST_SECRET).map_err(|e| {
+                let reason = format!("the secret in it cannot be read: {e}");
+                wrong(shown(&path.to_string_lossy()).into_owned(), reason)
+            })?,
         };
         let text = text.trim_end_matches(['\n', '\r']);
         match text.is_empty() {

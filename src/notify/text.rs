@@ -140,7 +140,7 @@ pub(super) fn written(template: &minijinja::Template<'_, '_>, data: &Value) -> R
 
 /// A text as a chat takes it literally. Slack reads `<!channel>`, `<@U…>` and `<address|words>` as mentions and links, and asks
 /// for these three characters to be written so.
-fn for_chat(text: &str) -> String {
+pub(super) fn for_chat(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

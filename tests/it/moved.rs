@@ -72,6 +72,7 @@ fn a_fleet_that_was_renamed_is_told_from_a_store_that_was_emptied() {
             gives(&tick(&world, &state, store, &[]), 14, &words);
         }
         assert!(Store::open(store, &new).unwrap().is_new().unwrap(), "nothing was done");
+        gives(&run(&world, &state, store, &["doctor"]), 11, &["A tick refuses this", "--moved"]);
         // A state of its own, or its former name.
         gives(&tick(&world, &world.folder.path().join("other"), store, &[]), 0, &[]);
         empty(store, &new);
