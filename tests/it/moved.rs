@@ -4,11 +4,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use driftsweep::store::Store;
+use serde_json::Value;
 
 use super::retrain::sql;
+use super::server;
 use super::tick::{World, postgres};
 
 fn said(output: &Output) -> String {
@@ -220,4 +223,30 @@ fn what_only_reads_refuses_a_store_of_an_older_version_whose_baselines_it_cannot
         let words = ["was written by an older version", "the next tick brings it up to date"];
         gives(&run(&world, &state, &store, &[command]), 14, &words);
     }
+}
+
+#[test]
+fn a_test_message_in_a_chat_mentions_nobody_by_the_names_of_fleet_and_channel() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let address = server::http(move |request| {
+        heard.lock().unwrap().push(request.body.clone());
+        server::answer(200, "ok")
+    });
+    let webhook = format!("webhook = {{ url = \"{address}/\", format =");
+    let world = World::new(
+        1,
+        &format!(
+            "[[notify]]\nname = \"<@U1>\"\n{webhook} \"chat\" }}\n[[notify]]\nname = \"all\"\n{webhook} \"cloudevent\" }}\n"
+        ),
+    );
+    rename(&world, "a <!channel> & b");
+    let state = world.folder.path().join("state");
+    gives(&run(&world, &state, &stores(&world)[0], &["doctor", "--channels", "--now", NIGHT]), 0, &[]);
+    let told: Vec<Value> = told.lock().unwrap().iter().map(|body| serde_json::from_str(body).unwrap()).collect();
+    let wanted = "[a &lt;!channel&gt; &amp; b] a test of channel '&lt;@U1&gt;' by `driftsweep doctor --channels`";
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0]["text"], wanted);
+    // A program is told the name as it is.
+    assert_eq!(told[1]["data"]["fleet"], "a <!channel> & b");
 }
