@@ -96,6 +96,18 @@ fn scheme(address: &str) -> Option<&str> {
     address.split_once("://").map(|(scheme, _)| scheme).filter(|scheme| SCHEMES.contains(scheme))
 }
 
+/// What is wrong with a path that is not text, and the remedy.
+const NOT_TEXT: &str = "the path is not UTF-8 text, so it cannot be kept or handed on; rename the file or the folder, or choose another \
+                        one (--state for that of the state)";
+
+/// A path as text, for arguments, variables, JSON and the store: there it must be whole, or it would name another file.
+///
+/// # Errors
+/// That it is not UTF-8, and the remedy.
+pub fn as_text(path: &Path) -> Result<&str, &'static str> {
+    path.to_str().ok_or(NOT_TEXT)
+}
+
 /// The scheme of any address and what follows it, whether or not this program can read such addresses.
 fn any_scheme(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once("://")?;
@@ -192,6 +204,30 @@ fn ends_address(c: char) -> bool {
     c.is_whitespace() || c.is_control() || "\"'`<>(){}|\\^".contains(c)
 }
 
+/// Where the next address of a list begins that has no spaces: behind a comma or a semicolon.
+fn next_address(rest: &str) -> Option<usize> {
+    let letters = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    rest.match_indices("://").find_map(|(at, _)| {
+        let before = rest[..at].trim_end_matches(letters);
+        (before.len() < at && before.ends_with([',', ';'])).then_some(before.len())
+    })
+}
+
+/// Where the user and the password end, in what follows `://` in a text, if the password may hold a character that ends an
+/// address: at the last `@` before white space. Rather too much is hidden there than too little.
+fn end_of_user(rest: &str) -> Option<usize> {
+    let word = &rest[..rest.find(|c: char| c.is_whitespace() || c.is_control()).unwrap_or(rest.len())];
+    let host = word.find(|c| "/?#".contains(c) || ends_address(c)).unwrap_or(word.len());
+    let (host, next) = (&word[..host], word[host..].chars().next()?);
+    let (_, port) = host.rsplit_once(':').filter(|_| !host.starts_with('['))?;
+    let is_user = match next {
+        // The host ends here: it has its user, or a port and none.
+        '/' | '?' | '#' => !host.contains('@') && !port.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => true,
+    };
+    word.rfind('@').filter(|_| is_user)
+}
+
 /// A text with every address in it shown as [`shown`] has it. A text that was treated before stays as it is.
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
@@ -203,13 +239,22 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
         let letters = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
         let start =
             left[..at].rfind(|c| !letters(c)).map_or(0, |i| i + left[i..].chars().next().map_or(1, char::len_utf8));
-        let end = left[at..].find(ends_address).map_or(left.len(), |end| at + end);
+        let after = at + 3;
+        let next = next_address(&left[after..]).map_or(left.len(), |next| after + next);
+        // A password may hold what ends other addresses.
+        let user = end_of_user(&left[after..next]).map(|user| after + user);
+        let from = user.unwrap_or(at);
+        let end = left[from..next].find(ends_address).map_or(next, |end| from + end);
         // What ends a sentence or separates addresses is not part of one.
         let address = left[start..end].trim_end_matches([':', ',', ';', '.']);
         safe.push_str(&left[..start]);
-        match any_scheme(address) {
-            Some(_) => safe.push_str(&shown(address)),
-            None => safe.push_str(address),
+        match (any_scheme(address), user) {
+            (Some((scheme, _)), Some(user)) => {
+                let place = left.get(user..start + address.len()).unwrap_or_default();
+                safe.push_str(&shown(format!("{scheme}://{HIDDEN}{place}")));
+            }
+            (Some(_), None) => safe.push_str(&shown(address)),
+            (None, _) => safe.push_str(address),
         }
         left = &left[start + address.len()..];
         if address.len() < at + 3 - start {
@@ -300,12 +345,18 @@ pub fn said(text: &str, secrets: &[&str]) -> String {
     line.take(MOST_SAID).collect()
 }
 
+/// Whether a variable holds the path of a file, by its name. The value does not tell: base64, such as a key of AWS, may begin
+/// with a `/`.
+fn names_file(name: &str) -> bool {
+    ["_FILE", "_PATH", "_DIR"].iter().any(|end| name.ends_with(end)) || name == "GOOGLE_APPLICATION_CREDENTIALS"
+}
+
 /// The value of a variable whose name says that it is a secret. Short values are no secrets, and would hide words.
 fn secret_variable((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<String> {
     const WORDS: [&str; 6] = ["SECRET", "TOKEN", "PASSWORD", "CREDENTIAL", "SIGNATURE", "_KEY"];
     let name = name.to_str()?.to_ascii_uppercase();
     let value = value.into_string().ok().filter(|value| value.len() > 5)?;
-    (WORDS.iter().any(|word| name.contains(word)) && !value.starts_with('/')).then_some(value)
+    (WORDS.iter().any(|word| name.contains(word)) && !names_file(&name)).then_some(value)
 }
 
 #[cfg(test)]
@@ -382,6 +433,56 @@ mod tests {
         }
         for text in ["did you mean 'x'? then", "a :// b", "://", "x://", "http://", "see http://. So", "", "ü://ü"] {
             assert_eq!(without_secrets(text), text);
+        }
+    }
+
+    #[test]
+    fn a_password_that_holds_what_ends_an_address_is_not_shown_from_there_on() {
+        for odd in "\"'`<>(){}|\\^".chars() {
+            for (password, tail) in [
+                ("SEC%RET", "/db"),
+                ("%SECRET", "/db"),
+                ("SECRET%", ""),
+                ("1%SECRET", "/db?x=SECRET"),
+                ("SEC@%RET", "/db"),
+                ("SEC/%RET", "/db"),
+                ("SEC%/RET", "/db"),
+                ("SEC%@RET", ":5432/db"),
+            ] {
+                let password = password.replace('%', &odd.to_string());
+                for (before, after) in [("", ""), ("no answer from ", ": gone"), ("(", " and the rest)")] {
+                    let text = format!("{before}postgres://ana:{password}@h{tail}{after}");
+                    let wanted = format!("{before}postgres://…@h{}{after}", tail.replace("x=SECRET", "…"));
+                    let found = without_secrets(&text).into_owned();
+                    assert_eq!(found, wanted, "{text}");
+                    assert_eq!(without_secrets(&found), found, "treated twice");
+                }
+            }
+        }
+        // An address without user and password ends where it did.
+        for text in [
+            "{\"a\":\"http://h/x\",\"b\":\"me@y\"}",
+            "{\"a\":\"http://h:80/x\",\"b\":\"me@y\"}",
+            "{\"a\":\"http://[::1]/x\",\"b\":\"me@y\"}",
+            "'http://h:80' or 'me@y'",
+        ] {
+            assert_eq!(without_secrets(text), text);
+        }
+        let several = "http://ana:SECRET@h1/a,http://bo:SECRET@h2/b and http://ana:SECRET@h1,http://bo:SECRET@h2/b";
+        assert!(!without_secrets(several).contains("SECRET"), "{}", without_secrets(several));
+    }
+
+    #[test]
+    fn a_secret_of_the_environment_is_known_by_its_name_and_not_by_its_value() {
+        let secret = |name: &str, value: &str| secret_variable((name.into(), value.into()));
+        for name in ["AWS_SECRET_ACCESS_KEY", "aws_session_token", "PGPASSWORD", "AZURE_STORAGE_KEY", "MY_PATH_TOKEN"] {
+            for value in ["/base64+begins/so=", "./relative", "plain-text"] {
+                assert_eq!(secret(name, value).as_deref(), Some(value), "{name}");
+            }
+            assert_eq!(secret(name, "short"), None);
+        }
+        for name in ["AWS_WEB_IDENTITY_TOKEN_FILE", "SSL_KEY_PATH", "GOOGLE_APPLICATION_CREDENTIALS", "HOME"] {
+            assert_eq!(secret(name, "/var/run/token"), None, "{name}");
         }
     }
 

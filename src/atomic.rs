@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -103,14 +103,8 @@ fn remove_left_behind(folder: &Path, own: &File) {
 /// # Errors
 /// If it cannot be opened, or is no regular file.
 pub fn lock_file(path: &Path, private: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
+    let mut options = if private { self::private() } else { OpenOptions::new() };
     options.create(true).truncate(false).read(true).write(true);
-    #[cfg(unix)]
-    if private {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    }
-    #[cfg(not(unix))]
-    let _ = private;
     open_plain(path, &mut options)
 }
 
@@ -119,12 +113,7 @@ pub fn lock_file(path: &Path, private: bool) -> io::Result<File> {
 /// # Errors
 /// If it cannot be opened, or is no regular file.
 pub fn open_plain(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.bits() as i32);
-    }
+    not_waiting(options, Links::Refused);
     let file = options.open(path).map_err(|e| match std::fs::symlink_metadata(path) {
         Ok(known) if known.is_symlink() => io::Error::new(
             e.kind(),
@@ -136,9 +125,50 @@ pub fn open_plain(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file; remove it")) }
 }
 
+/// Opens a file that another program or a person wrote, for reading. A link is followed. A pipe, a device or a folder is
+/// refused, and never waited for.
+///
+/// # Errors
+/// If it cannot be opened, or is no regular file ([`io::ErrorKind::InvalidInput`]).
+pub fn open_foreign(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    not_waiting(&mut options, Links::Followed);
+    let file = options.open(path)?;
+    // The file that was opened is asked, not its name: that may stand for another file by now.
+    let known = file.metadata()?;
+    let reason = if known.is_dir() { "it is a folder; name a file" } else { "it is not a regular file; name one" };
+    if known.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, reason)) }
+}
+
+/// The bytes of a small file that was opened.
+///
+/// # Errors
+/// If it cannot be read, or has more than `most` bytes ([`io::ErrorKind::FileTooLarge`]).
+pub fn read_open(file: File, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+/// The bytes of a small file that another program or a person wrote; `None` if there is none.
+///
+/// # Errors
+/// Those of [`open_foreign`] and [`read_open`].
+pub fn read_foreign(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    match open_foreign(path) {
+        Ok(file) => read_open(file, most).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// How a file is opened that only its owner may read, if it is made.
-pub fn private() -> std::fs::OpenOptions {
-    let mut options = std::fs::OpenOptions::new();
+pub fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
@@ -148,14 +178,23 @@ pub fn private() -> std::fs::OpenOptions {
 ///
 /// # Errors
 /// If it cannot be made.
-pub fn private_folder(folder: &Path) -> std::io::Result<()> {
+pub fn private_folder(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(folder)
 }
 
-/// Adds a line at the end of a regular file, which is made if it is not there. A pipe, a device or a folder is refused: nobody
+/// The text of a small file that another program or a person wrote.
+///
+/// # Errors
+/// Those of [`open_foreign`] and [`read_open`], and if it is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let bytes = read_open(open_foreign(path)?, most)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// Adds a line at the end of a regular file, which is made, with its folder, if it is not there. A pipe, a device or a folder is refused: nobody
 /// may read there, and a line that is written to one is not kept.
 ///
 /// # Errors
@@ -163,7 +202,10 @@ pub fn private_folder(folder: &Path) -> std::io::Result<()> {
 pub fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
-    not_waiting(&mut options);
+    not_waiting(&mut options, Links::Followed);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
     let not_regular = || io::Error::other("is not a regular file; name one");
     let mut file = options.open(path).map_err(|e| match has_no_reader(&e) || path.is_dir() {
         true => not_regular(),
@@ -177,12 +219,23 @@ pub fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     file.write_all(line).and_then(|()| file.sync_data())
 }
 
-/// Opening a pipe waits for its reader otherwise.
-fn not_waiting(options: &mut OpenOptions) {
+/// Whether a link is followed that stands in the place of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Links {
+    Followed,
+    Refused,
+}
+
+/// Opening a pipe waits for its other end otherwise.
+fn not_waiting(options: &mut OpenOptions, links: Links) {
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    {
+        use rustix::fs::OFlags;
+        let flags = if links == Links::Refused { OFlags::NOFOLLOW | OFlags::NONBLOCK } else { OFlags::NONBLOCK };
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.bits() as i32);
+    }
     #[cfg(not(unix))]
-    let _ = options;
+    let _ = (options, links);
 }
 
 /// Whether a pipe could not be opened for nobody reads from it.
@@ -205,7 +258,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 fn open_special(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true);
-    not_waiting(&mut options);
+    not_waiting(&mut options, Links::Followed);
     let mut tries = 0;
     let file = loop {
         match options.open(path) {
@@ -398,5 +451,29 @@ mod tests {
         write_private(&folder.path().join("private"), b"x").unwrap();
         write_private(&folder.path().join("new"), b"x").unwrap();
         assert_eq!((mode("private"), mode("new")), (0o600, 0o600));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_small_regular_file_is_read_and_nothing_is_waited_for() {
+        const MOST: u64 = 64 << 10;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        std::fs::write(at("full"), vec![b'x'; MOST as usize]).unwrap();
+        std::fs::write(at("large"), vec![b'x'; MOST as usize + 1]).unwrap();
+        for (link, target) in [("zero", "/dev/zero"), ("loop", "loop"), ("broken", "nowhere"), ("linked", "full")] {
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
+        }
+        for bad in ["pipe", "socket", "large", "zero", "loop", "."] {
+            assert!(read_foreign(&at(bad), MOST).is_err(), "{bad}");
+        }
+        for missing in ["broken", "missing"] {
+            assert!(read_foreign(&at(missing), MOST).unwrap().is_none(), "{missing}");
+        }
+        for good in ["full", "linked"] {
+            assert_eq!(read_foreign(&at(good), MOST).unwrap().unwrap().len() as u64, MOST, "{good}");
+        }
     }
 }

@@ -391,6 +391,20 @@ pub fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     best.map(|(_, candidate)| candidate)
 }
 
+/// The message of an error and its causes, each said once.
+pub fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// The part of a message that names what was most likely meant.
 pub fn did_you_mean(closest: Option<&str>) -> String {
     closest.map_or(String::new(), |name| format!("; did you mean {}?", quoted(name)))

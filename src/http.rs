@@ -14,7 +14,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::address::{HIDDEN, said};
 use crate::atomic::hex;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, whole};
+use crate::escape::shown;
 use crate::fleet::{Secret, Source};
 
 /// A client. Requests wait for an answer, but not for long.
@@ -242,7 +243,7 @@ impl Http {
             }
             Ok(Answer { status, body, secrets: (!hidden).then_some(request.secrets) })
         };
-        self.runtime.block_on(answer).map_err(|e: reqwest::Error| Failure::passing(said(&chain(&e.without_url()), &[])))
+        self.runtime.block_on(answer).map_err(|e: reqwest::Error| Failure::passing(said(&whole(&e.without_url()), &[])))
     }
 }
 
@@ -269,17 +270,6 @@ fn in_header(name: &str) -> String {
     text
 }
 
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
-}
-
 impl Answer {
     /// Whether it is good, as JSON; `null` where it is not JSON.
     ///
@@ -300,7 +290,7 @@ impl Answer {
                         let text = String::from_utf8_lossy(&self.body).into_owned();
                         let text = secrets.iter().fold(text, |text, secret| without(&text, secret));
                         let text: String = said(&text, &[]).chars().take(200).collect();
-                        format!("status {status}: {}", text.escape_debug())
+                        format!("status {status}: {}", shown(&text))
                     }
                 };
                 let lasting = (300..500).contains(&status) && ![408, 409, 423, 425, 429].contains(&status);

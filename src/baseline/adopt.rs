@@ -114,7 +114,8 @@ pub fn check_features(model: &Model, place: &str, columns_of_new: &[String], for
         return Ok(());
     }
     const NAMED: usize = 5;
-    let named: Vec<String> = lacking.iter().take(NAMED).map(|name| format!("'{}'", name.escape_debug())).collect();
+    let named: Vec<String> =
+        lacking.iter().take(NAMED).map(|name| format!("'{}'", crate::escape::shown(name))).collect();
     let more = if lacking.len() > NAMED { ", …" } else { "" };
     let reason = format!(
         "it has {} of the {} features that the model compares, fewer than half; it lacks {}{more}. If the model was given \

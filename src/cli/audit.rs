@@ -88,14 +88,14 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
-    let (_, mut store) = args.memory.open_any(Access::Read)?;
+    let (fleet, mut store) = args.memory.open_any(Access::Read)?;
     let named = match &args.expect {
         Some(expected) => Some(expected.clone()),
         None => super::variable(EXPECT)
             .map(|text| Checkpoint::parse(&text).map_err(|reason| super::bad(EXPECT, &reason)))
             .transpose()?,
     };
-    let kept = args.checkpoint.read(&args.memory.folder())?;
+    let kept = args.checkpoint.read(&args.memory.folder(), &fleet.name)?;
     let expected: Vec<(u64, &str)> = named.iter().chain(&kept).map(|one| (one.seq, &*one.hash)).collect();
     let verified = store.verify_audit(&expected)?;
     match args.format {

@@ -6,19 +6,23 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use driftsweep::atomic;
 use driftsweep::error::Result;
+use driftsweep::escape::shown;
 use driftsweep::store::Store;
 
 /// Where the last record is kept.
 #[derive(Args)]
 pub struct CheckpointArgs {
-    /// A file outside of the store and the state that holds the last audit record as the last tick left it: a store that does
-    /// not hold that record is refused (exit code 15) [default: $DRIFTSWEEP_CHECKPOINT, or none]
+    /// A file of the fleet, outside of the store and the state, that holds the last audit record as the last tick left it: a
+    /// store that does not hold that record is refused (exit code 15) [default: $DRIFTSWEEP_CHECKPOINT, or none]
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
 }
 
 /// Names the file where the command line does not.
 const VARIABLE: &str = "DRIFTSWEEP_CHECKPOINT";
+
+/// The file is not larger.
+const MOST_BYTES: u64 = 64 << 10;
 
 /// A record by its number and hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads NUMBER:HASH.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
-        let shown = text.escape_debug();
+        let shown = shown(text);
         let wrong = || format!("'{shown}' is not NUMBER:HASH as `audit verify` shows it");
         let (seq, hash) = text.split_once(':').ok_or_else(wrong)?;
         let seq = seq.parse().map_err(|_| wrong())?;
@@ -44,6 +48,28 @@ impl Checkpoint {
         }
         Ok(Self { seq, hash: hash.into() })
     }
+
+    /// Reads what a file holds for a fleet: NUMBER:HASH "FLEET". A person may write it without the name.
+    fn of(text: &str, fleet: &str) -> std::result::Result<Self, String> {
+        let restore = |reason: String| format!("{reason}; restore the file");
+        let (record, name) = match text.trim_end().split_once(' ') {
+            Some((record, name)) => (record, Some(name)),
+            None => (text.trim_end(), None),
+        };
+        if let Some(name) = name {
+            let name: String = serde_json::from_str(name)
+                .map_err(|_| restore(format!("'{}' is not the name of a fleet in quotes", shown(name))))?;
+            if name != fleet {
+                return Err(format!(
+                    "is that of fleet '{}', and not of '{}'; name a file of its own for each fleet. If the fleet was renamed, \
+                     remove the file to begin anew",
+                    shown(&name),
+                    shown(fleet)
+                ));
+            }
+        }
+        Self::parse(record).map_err(restore)
+    }
 }
 
 impl CheckpointArgs {
@@ -54,7 +80,7 @@ impl CheckpointArgs {
 
     /// The record that the file holds; nothing where none is named, or it is not there yet. The file must not be in the
     /// folder of the state: who empties one would empty the other.
-    pub fn read(&self, state: &Path) -> anyhow::Result<Option<Checkpoint>> {
+    pub fn read(&self, state: &Path, fleet: &str) -> anyhow::Result<Option<Checkpoint>> {
         let Some(file) = self.file() else { return Ok(None) };
         let absolute = |path: &Path| {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -63,24 +89,24 @@ impl CheckpointArgs {
         if absolute(file.parent().unwrap_or(Path::new(""))).starts_with(absolute(state)) {
             return Err(super::bad("--checkpoint", "must not be in the folder of the state: keep it elsewhere"));
         }
-        let text = match std::fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(super::bad(&format!("checkpoint {}", file.display()), &error.to_string())),
-        };
-        let found = Checkpoint::parse(text.trim_end()).map_err(|reason| {
-            super::bad(&format!("checkpoint {}", file.display()), &format!("{reason}; restore the file"))
-        })?;
-        Ok(Some(found))
+        let wrong = |reason: String| super::bad(&format!("checkpoint {}", file.display()), &reason);
+        match atomic::read_foreign(&file, MOST_BYTES) {
+            Ok(Some(bytes)) => Checkpoint::of(&String::from_utf8_lossy(&bytes), fleet).map(Some).map_err(wrong),
+            Ok(None) => Ok(None),
+            Err(error) => Err(wrong(error.to_string())),
+        }
     }
 
-    /// Writes the last record of a store into the file, if one is named.
-    pub fn write(&self, store: &mut Store) -> Result<()> {
-        let Some(file) = self.file() else { return Ok(()) };
-        match store.audit_head()? {
-            Some((seq, hash)) => atomic::write(&file, format!("{seq}:{hash}\n").as_bytes()),
-            None => Ok(()),
+    /// Writes the last record of a store into the file, if one is named. `false` if the store does not hold that record as its
+    /// own note of it says: it is not written then.
+    pub fn write(&self, fleet: &str, store: &mut Store) -> Result<bool> {
+        let Some(file) = self.file() else { return Ok(true) };
+        let Some((seq, hash)) = store.audit_head()? else { return Ok(true) };
+        if store.record_hash(seq)?.as_ref() != Some(&hash) {
+            return Ok(false);
         }
+        let fleet = serde_json::Value::from(fleet);
+        atomic::write(&file, format!("{seq}:{hash} {fleet}\n").as_bytes()).map(|()| true)
     }
 }
 
@@ -96,5 +122,22 @@ mod tests {
             assert!(Checkpoint::parse(wrong).is_err(), "{wrong}");
         }
         assert!(Checkpoint::parse(&format!("7:{}", hash.to_uppercase())).is_err());
+    }
+
+    #[test]
+    fn a_file_is_of_one_fleet_whatever_its_name_holds() {
+        let hash = "0123456789abcdef".repeat(4);
+        let found = Ok(Checkpoint { seq: 7, hash: hash.clone() });
+        for name in ["a", "a b", "a\nb", "a\"b", "", "ü"] {
+            let text = format!("7:{hash} {}\n", serde_json::Value::from(name));
+            assert_eq!(Checkpoint::of(&text, name), found, "{text}");
+            assert!(Checkpoint::of(&text, "other").unwrap_err().contains("a file of its own for each fleet"), "{text}");
+        }
+        assert_eq!(Checkpoint::of(&format!("7:{hash}\n"), "a"), found);
+        for wrong in
+            [format!("7:{hash} a"), format!("7:{hash} \"a\" \"b\""), format!("7:{hash}\n7:{hash}"), String::new()]
+        {
+            assert!(Checkpoint::of(&wrong, "a").unwrap_err().contains("restore the file"), "{wrong}");
+        }
     }
 }

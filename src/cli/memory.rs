@@ -6,6 +6,7 @@ use clap::Args;
 use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::store::{Access, Store};
+use jiff::{SignedDuration, Timestamp};
 
 use super::state::FolderArgs;
 
@@ -86,6 +87,23 @@ impl StoreArgs {
     pub fn with_baselines(&self, path: &Path, fleet: Fleet) -> Result<Fleet> {
         self.place.with_baselines(&self.folders, path, fleet)
     }
+}
+
+/// Clocks may be so far apart without a word.
+const APART: SignedDuration = SignedDuration::from_mins(1);
+
+/// That the clock of a store and that of this machine are apart, if they are.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn clocks_apart(store: &mut Store) -> Result<Option<String>> {
+    let (of_store, own) = (store.clock()?, Timestamp::now());
+    Ok((of_store.duration_since(own).abs() > APART).then(|| {
+        let own = Timestamp::from_second(own.as_second()).unwrap_or(own);
+        format!(
+            "its clock says {of_store}, and that of this machine {own}. Answers to approval questions are judged by the clock of              the store, and from ten minutes on a question counts as one of a replayed night; correct the clocks (NTP)"
+        )
+    }))
 }
 
 /// The store of a fleet for which none is named.

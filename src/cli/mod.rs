@@ -47,6 +47,7 @@ mod state;
 mod status;
 mod sweep;
 mod tick;
+mod users;
 mod when;
 
 use std::path::{Path, PathBuf};

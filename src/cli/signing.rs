@@ -1,10 +1,11 @@
 //! Flags by which approvers sign their answers.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use driftsweep::atomic;
 use driftsweep::error::Error;
 use driftsweep::fleet::Secret;
 use driftsweep::output::Document;
@@ -94,40 +95,38 @@ fn write_statement(place: &Path, statement: &Statement) -> anyhow::Result<()> {
 
 /// A private key, if nobody else may read it.
 fn private_key(place: &Path) -> anyhow::Result<Secret> {
-    let unreadable = |e: &std::io::Error| anyhow::Error::from(Error::io(place, e));
-    let mut file = File::open(place).map_err(|e| unreadable(&e))?;
-    let found = file.metadata().map_err(|e| unreadable(&e))?;
-    if found.is_dir() {
-        return Err(wrong("--sign", place, "is a folder; give the file of the key"));
-    }
+    let file = open("--sign", place)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = found.permissions().mode() & 0o777;
+        let mode = file.metadata().map_err(|e| Error::io(place, &e))?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             let reason = format!("others may read this private key (mode {mode:o}); chmod 600 it");
             return Err(wrong("--sign", place, &reason));
         }
     }
-    let mut text = String::new();
-    let read = Read::by_ref(&mut file).take(MOST_BYTES).read_to_string(&mut text);
-    match read {
-        Ok(_) => Ok(Secret::from(text)),
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-            Err(wrong("--sign", place, "is not a private key of OpenSSH"))
-        }
-        Err(e) => Err(unreadable(&e)),
-    }
+    let text = String::from_utf8(bytes("--sign", place, file)?);
+    text.map(Secret::from).map_err(|_| wrong("--sign", place, "is not a private key of OpenSSH"))
 }
 
 /// A small file of text.
 fn read(flag: &str, place: &Path) -> anyhow::Result<String> {
-    let unreadable = |e: &std::io::Error| anyhow::Error::from(Error::io(place, e));
-    let file = File::open(place).map_err(|e| unreadable(&e))?;
-    let mut text = String::new();
-    match file.take(MOST_BYTES).read_to_string(&mut text) {
-        Ok(_) => Ok(text),
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(wrong(flag, place, "is not text")),
-        Err(e) => Err(unreadable(&e)),
-    }
+    let bytes = bytes(flag, place, open(flag, place)?)?;
+    String::from_utf8(bytes).map_err(|_| wrong(flag, place, "is not text"))
+}
+
+/// Opens a regular file; nothing else is waited for.
+fn open(flag: &str, place: &Path) -> anyhow::Result<File> {
+    atomic::open_foreign(place).map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidInput => wrong(flag, place, &e.to_string()),
+        _ => Error::io(place, &e).into(),
+    })
+}
+
+/// What a small file holds.
+fn bytes(flag: &str, place: &Path, file: File) -> anyhow::Result<Vec<u8>> {
+    atomic::read_open(file, MOST_BYTES).map_err(|e| match e.kind() {
+        std::io::ErrorKind::FileTooLarge => wrong(flag, place, &e.to_string()),
+        _ => Error::io(place, &e).into(),
+    })
 }

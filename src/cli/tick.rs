@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use driftsweep::error::{Error, Result};
+use driftsweep::escape::shown;
 use driftsweep::fleet::{Fleet, Options};
 use driftsweep::http::Http;
 use driftsweep::notify::{self, Delivered};
@@ -19,8 +20,9 @@ use serde::Serialize;
 use super::audit::TAMPERED;
 use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::decision;
-use super::memory::StoreArgs;
+use super::memory::{StoreArgs, clocks_apart};
 use super::state::State;
+use super::users::{JOBS, Kept, Standing, Users, has_trained};
 use super::when::When;
 use super::{Bar, EngineArgs, TextFormat};
 
@@ -61,7 +63,8 @@ pub struct TickArgs {
     /// Refuse to begin with a new store (exit code 14): where the state is kept outside, a new one means that it was lost
     #[arg(long)]
     require_state: bool,
-    /// The fleet file was moved: it takes the place of the one that used the store before
+    /// The fleet file was moved, the fleet renamed, or another store chosen, on purpose: it takes the place of what used the
+    /// store and the state before
     #[arg(long)]
     moved: bool,
     #[command(flatten)]
@@ -95,11 +98,19 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     if args.require_state {
         store.must_know_fleet()?;
     }
-    if let Some(reason) = not_the_store(args, &fleet, &mut store)? {
+    if let Some(apart) = clocks_apart(&mut store)? {
+        warn!("store: {apart}");
+    }
+    let users = Users::read(&args.store.folders.folder(&args.fleet).0);
+    if let Some(reason) = not_the_store(args, &fleet, &mut store, &users)? {
         error!("{reason}");
         return Ok(TAMPERED);
     }
     tick::claim(&fleet, &mut store, &args.fleet, args.moved, clock)?;
+    if let Err(error) = users.note(&fleet.name, kept_in(&store)) {
+        // It is needed to say what is wrong, should the store be lost.
+        warn!("{error}");
+    }
     if let Some((by, reason)) = &asked {
         tick::ask_again(&fleet, &mut store, Again { models: &args.again, by, reason }, now)?;
     }
@@ -129,7 +140,13 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         // What was seen to be whole stays the record to compare with.
         return Ok(TAMPERED);
     }
-    args.checkpoint.write(&mut store)?;
+    if !args.checkpoint.write(&fleet.name, &mut store)? {
+        error!(
+            "the last record of the audit is not what the store says of it, and is not written into the checkpoint; `driftsweep \
+             audit verify` names what was changed"
+        );
+        return Ok(TAMPERED);
+    }
     Ok(match code(args, &ticked, !passed.passed.unreadable.is_empty()) {
         // Somebody else is at the jobs; if that is so for long, it must not be green.
         0 if passed.occupied.is_some() => super::BUSY,
@@ -137,12 +154,21 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     })
 }
 
+/// The store of a fleet, as it is noted.
+fn kept_in(store: &Store) -> Kept {
+    let (kind, hash) = store.identity();
+    Kept { kind: kind.into(), hash }
+}
+
 /// Why the store is not the one that was left, if that can be told: it does not hold the record that was seen last, or knows
 /// nothing of a fleet that has trained.
-fn not_the_store(args: &TickArgs, fleet: &Fleet, store: &mut Store) -> anyhow::Result<Option<String>> {
+///
+/// # Errors
+/// [`Error::Store`] where it may be another store on purpose, or another fleet: a person has to say so.
+fn not_the_store(args: &TickArgs, fleet: &Fleet, store: &mut Store, users: &Users) -> anyhow::Result<Option<String>> {
     let state = args.store.folders.folder(&args.fleet).0;
-    let name = fleet.name.escape_debug();
-    if let Some(Checkpoint { seq, hash }) = args.checkpoint.read(&state)?
+    let name = shown(&fleet.name);
+    if let Some(Checkpoint { seq, hash }) = args.checkpoint.read(&state, &fleet.name)?
         && store.record_hash(seq)? != Some(hash)
     {
         return Ok(Some(format!(
@@ -150,16 +176,18 @@ fn not_the_store(args: &TickArgs, fleet: &Fleet, store: &mut Store) -> anyhow::R
              written anew, or another one is named; restore it, or remove the checkpoint to begin anew"
         )));
     }
-    let runs = state.join("jobs");
-    let has_run = std::fs::read_dir(&runs).is_ok_and(|mut found| found.next().is_some());
-    if has_run && store.is_new()? {
-        return Ok(Some(format!(
-            "the store knows nothing of fleet '{name}', and {} holds its trainings: the store was emptied, or another one \
-             is named; restore it, or move that folder away to begin anew",
-            runs.display()
-        )));
+    if !has_trained(&state) || !store.is_new()? {
+        return Ok(None);
     }
-    Ok(None)
+    match users.standing(&fleet.name, &kept_in(store)) {
+        Standing::Same => Ok(Some(format!(
+            "the store knows nothing of fleet '{name}', and {} holds its trainings: the store was emptied; restore it, or \
+             move that folder away to begin anew",
+            state.join(JOBS).display()
+        ))),
+        Standing::Other(_) if args.moved => Ok(None),
+        Standing::Other(reason) => Err(store.refused(reason).into()),
+    }
 }
 
 /// Whether there is nothing to tell: nothing was due, and nothing was found.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "kubernetes")]
 use super::kubernetes;
+use crate::atomic;
 use crate::fleet;
 
 /// Whether a command could be started: its folder is there, and its program is found where the supervisor would find it, as
@@ -80,7 +81,7 @@ fn interpreter(script: &Path, folder: &Path) -> Result<(), String> {
     use std::io::Read;
     let mut head = Vec::new();
     // Programs may be executable and yet not readable: then there is nothing to see.
-    if std::fs::File::open(script).and_then(|file| file.take(256).read_to_end(&mut head)).is_err() {
+    if atomic::open_foreign(script).and_then(|file| file.take(256).read_to_end(&mut head)).is_err() {
         return Ok(());
     }
     let Some(line) = head.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n').next()) else {

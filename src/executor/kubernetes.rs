@@ -14,6 +14,7 @@ use tokio::runtime::Builder;
 
 use super::{Ended, Executor, Outcome, Progress, Run, unknown};
 use crate::address::said;
+use crate::atomic;
 use crate::fleet;
 use crate::http::Failure;
 
@@ -73,11 +74,14 @@ async fn jobs(context: Option<String>, namespace: Option<String>) -> Result<Api<
     Ok(Api::namespaced(client, &namespace))
 }
 
+/// A manifest is not larger: the server takes none that is.
+const MOST_MANIFEST: u64 = 2 << 20;
+
 /// The manifest of a run: its own name, labels, variables and time limit; a failed pod is our retry, not the Job's.
 fn job(settings: &fleet::Kubernetes, run: &Run, name: &str, timeout: SignedDuration) -> Result<Job, Failure> {
     let manifest = &settings.manifest;
     let wrong = |reason: String| Failure::lasting(format!("{}: {reason}", manifest.display()));
-    let text = std::fs::read_to_string(manifest).map_err(|e| wrong(e.to_string()))?;
+    let text = atomic::read_text(manifest, MOST_MANIFEST).map_err(|e| wrong(e.to_string()))?;
     let mut job: Job = serde_saphyr::from_str(&text).map_err(|e| wrong(format!("is not a Job: {e}")))?;
     // It is looked for in the namespace of the fleet file, whatever becomes of the manifest.
     if let Some(namespace) = job.metadata.namespace.take().filter(|named| settings.namespace.as_ref() != Some(named)) {

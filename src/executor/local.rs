@@ -118,7 +118,7 @@ impl Executor for Local<'_> {
         };
         let task = serde_json::to_vec_pretty(&task).map_err(|e| Failure::lasting(e.to_string()))?;
         for folder in [run.folder.clone(), exchange(run)] {
-            files::make_folder(&folder).map_err(|e| passing(&folder, e))?;
+            atomic::private_folder(&folder).map_err(|e| passing(&folder, e))?;
         }
         atomic::write_private(&event, run.event.as_bytes())?;
         atomic::write_private(&run.folder.join("task.json"), &task)?;
@@ -187,7 +187,7 @@ impl Executor for Local<'_> {
 
 /// How a run ended, if it has. A result that does not repeat the key of the run was not written by its supervisor, and is none.
 fn result(run: &Run) -> Option<Progress> {
-    let bytes = files::read(&run.folder.join("result.json"), MOST_ANSWER).ok()??;
+    let bytes = atomic::read_foreign(&run.folder.join("result.json"), MOST_ANSWER).ok()??;
     let Written { ended, key } = serde_json::from_slice(&bytes).ok()?;
     if key != run.key {
         return None;
@@ -195,7 +195,7 @@ fn result(run: &Run) -> Option<Progress> {
     // Runs that an older version has started have no folder for it.
     let place = if exchange(run).exists() { exchange(run) } else { run.folder.clone() };
     let answer = place.join("answer.json");
-    let said = match files::read(&answer, MOST_ANSWER) {
+    let said = match atomic::read_foreign(&answer, MOST_ANSWER) {
         Ok(None) => Said::default(),
         Ok(Some(bytes)) => Said::of(&bytes).unwrap_or_else(Said::nothing),
         Err(e) => Said::nothing(e.to_string()),

@@ -92,7 +92,7 @@ impl Leader {
     }
 
     fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&files::read(path, files::MOST_ANSWER).ok()??).ok()
+        serde_json::from_slice(&atomic::read_foreign(path, files::MOST_ANSWER).ok()??).ok()
     }
 
     /// Whether its number still is its own. A process that has ended keeps it until somebody has asked how it ended.
@@ -163,7 +163,7 @@ impl Traces {
     pub fn read(folder: &Path) -> Option<Self> {
         let supervisor = Leader::read(&folder.join("started"))?;
         // The same folder may have another name where this process looks at it.
-        let task = files::read(&folder.join("task.json"), files::MOST_TASK).ok()??;
+        let task = atomic::read_foreign(&folder.join("task.json"), files::MOST_TASK).ok()??;
         let task: Variables = serde_json::from_slice(&task).ok()?;
         Some(Self::new(&task.variables, supervisor, Leader::read(&folder.join("group"))))
     }

@@ -102,7 +102,7 @@ fn supervise_among(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alo
         return Ok(());
     }
     let unreadable = |reason: String| Error::Unreadable { path: file("task.json").into(), reason };
-    let bytes = files::read(&file("task.json"), files::MOST_TASK).map_err(|e| unreadable(e.to_string()))?;
+    let bytes = atomic::read_foreign(&file("task.json"), files::MOST_TASK).map_err(|e| unreadable(e.to_string()))?;
     let bytes = bytes.ok_or_else(|| unreadable("it is not there".into()))?;
     let task: Task = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
     // Without room for its result nothing is started: the next tick tries again.
@@ -229,7 +229,7 @@ fn run(
     let traces = if alone { traces.with_all_below_this_process() } else { traces };
     let stop_word = stop_word(key);
     let is_called_off = || {
-        let found = files::read(&folder.join("cancel"), files::MOST_ANSWER).ok().flatten();
+        let found = atomic::read_foreign(&folder.join("cancel"), files::MOST_ANSWER).ok().flatten();
         found.is_some_and(|found| found == stop_word.as_bytes())
     };
     let pipes: [Option<Box<dyn Read + Send>>; 2] =

@@ -58,7 +58,8 @@ impl Executor for Webhook<'_> {
             answer => drop(answer.good()?),
         }
         if self.webhook.results.is_some() {
-            files::make_folder(&run.folder).map_err(|e| Failure::passing(format!("{}: {e}", run.folder.display())))?;
+            atomic::private_folder(&run.folder)
+                .map_err(|e| Failure::passing(format!("{}: {e}", run.folder.display())))?;
             atomic::write_private(&self.mark(run), b"")?;
         }
         Ok(())
@@ -66,7 +67,7 @@ impl Executor for Webhook<'_> {
 
     fn poll(&self, run: &Run, now: Timestamp) -> Result<Progress, Failure> {
         if let Some(file) = self.result_file(run) {
-            return match files::read(&file, MOST_ANSWER) {
+            return match atomic::read_foreign(&file, MOST_ANSWER) {
                 Ok(Some(bytes)) => answered(&bytes, "its result file"),
                 // The mark may be in the folder of another state.
                 Ok(None) if run.seen || self.mark(run).exists() => Ok(Progress::Running),

@@ -15,6 +15,7 @@ use super::money::Money;
 use super::policy::{Trigger, duration};
 use super::retrain::{Checked, Stakes, money, text};
 use crate::error::{closest, did_you_mean};
+use crate::escape::shown;
 
 /// Who has to allow training, and when.
 #[derive(Clone, Debug, PartialEq)]
@@ -230,7 +231,7 @@ impl ApprovalTable {
         if let Some(given) = self.signatures.as_ref().filter(|given| *given.get_ref() != Signatures::Never)
             && let Some(name) = approval.approvers.iter().flatten().find(|name| !approval.keys.contains_key(*name))
         {
-            let (name, kind) = (name.escape_debug(), given.get_ref().name());
+            let (name, kind) = (shown(name), given.get_ref().name());
             return Err((
                 Some(given.span().start),
                 format!(
@@ -248,7 +249,7 @@ impl ApprovalTable {
         let mut keys: BTreeMap<String, Vec<ApproverKey>> = BTreeMap::new();
         for (name, spanned) in &self.keys {
             let start = Some(spanned.span().start);
-            let about = format!("keys.{}", name.escape_debug());
+            let about = format!("keys.{}", shown(name));
             if !approvers.contains(&&**name) {
                 let closest = did_you_mean(closest(name, approvers.iter().copied()));
                 let reason = format!("{about}: nobody of that name is among the approvers{closest}");
@@ -267,7 +268,7 @@ impl ApprovalTable {
                 let key = ApproverKey::parse(line).map_err(|reason| (at, format!("{about} {reason}")))?;
                 let mut known = keys.iter().flat_map(|(name, keys)| keys.iter().map(move |key| (name, key)));
                 if let Some((owner, _)) = known.find(|(_, other)| other.key_data() == key.key_data()) {
-                    let (owner, key) = (owner.escape_debug(), key.fingerprint());
+                    let (owner, key) = (shown(owner), key.fingerprint());
                     return Err((
                         at,
                         format!("{about}: the key {key} is already that of '{owner}'; each key is one person's, once"),

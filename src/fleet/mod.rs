@@ -47,7 +47,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::address::Place;
+use crate::address::{Place, as_text};
 use crate::error::{Error, Result, closest, did_you_mean};
 use crate::metric::performance::Quality;
 use crate::metric::{Metric, MetricSet};
@@ -299,9 +299,10 @@ impl Fleet {
     /// [`Error::Fleet`] with the line.
     pub fn read(path: &Path, base: &Options) -> Result<Self> {
         // Paths beside it are text, in reports and in the store: they would name other files.
-        if std::path::absolute(path).is_ok_and(|absolute| absolute.to_str().is_none()) {
-            let reason = "its path is not UTF-8 text; rename the file, or the folder that it is in".into();
-            return Err(Error::Fleet { path: path.into(), line: None, reason });
+        if let Ok(absolute) = std::path::absolute(path)
+            && let Err(reason) = as_text(&absolute)
+        {
+            return Err(Error::Fleet { path: path.into(), line: None, reason: reason.into() });
         }
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
         let text = String::from_utf8(bytes).map_err(|e| Error::Fleet {

@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::atomic;
 use crate::error::{Error, Result};
+use crate::escape::shown;
+
+/// A secret is not larger.
+const MOST_SECRET: u64 = 1 << 20;
 
 /// Where a secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +85,10 @@ impl Source {
             Self::Variable(name) => std::env::var(name).map_err(|_| {
                 wrong(format!("${name}"), "is not set, or not text; the fleet file says that a secret is there".into())
             })?,
-            Self::File(path) => std::fs::read_to_string(path)
-                .map_err(|e| wrong(path.display().to_string(), format!("the secret in it cannot be read: {e}")))?,
+            Self::File(path) => atomic::read_text(path, MOST_SECRET).map_err(|e| {
+                let reason = format!("the secret in it cannot be read: {e}");
+                wrong(shown(&path.to_string_lossy()).into_owned(), reason)
+            })?,
         };
         let text = text.trim_end_matches(['\n', '\r']);
         match text.is_empty() {
@@ -161,6 +168,37 @@ impl fmt::Display for Address {
         match self {
             Self::Plain(url) => f.write_str(url.split(['?', '#']).next().unwrap_or_default()),
             Self::Secret(source) => write!(f, "the address in {source}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_is_read_from_a_regular_file_and_no_pipe_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        std::fs::write(at("secret"), "hunter2\r\n").unwrap();
+        std::os::unix::fs::symlink(at("secret"), at("link")).unwrap();
+        std::fs::write(at("bytes"), [b'h', 0xff]).unwrap();
+        std::fs::write(at("large"), vec![b'x'; MOST_SECRET as usize + 1]).unwrap();
+        let read = |name: &str| Source::File(at(name)).read();
+        for good in ["secret", "link"] {
+            assert_eq!(read(good).unwrap().expose(), "hunter2");
+        }
+        for (bad, words) in [
+            ("pipe", "it is not a regular file"),
+            (".", "it is a folder"),
+            ("bytes", "it is not UTF-8 text"),
+            ("large", "more than 1048576 bytes"),
+            ("missing", "cannot be read"),
+        ] {
+            let reason = read(bad).unwrap_err().to_string();
+            assert!(reason.contains(words) && reason.contains(bad), "{reason}");
         }
     }
 }

@@ -15,6 +15,8 @@ use serde_json::json;
 use super::text::Letter;
 use crate::address::said;
 use crate::atomic;
+use crate::error::whole;
+use crate::escape::shown;
 #[cfg(feature = "kafka")]
 use crate::fleet::Source;
 use crate::fleet::{Channel, Email, Secret, Security, Way};
@@ -59,9 +61,6 @@ struct Lines<'a> {
 impl Sender for Lines<'_> {
     fn send(&mut self, letter: &Letter, _: Timestamp) -> Result<(), Failure> {
         let failed = |e: std::io::Error| Failure::passing(format!("{}: {e}", self.path.display()));
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-        }
         atomic::append(self.path, format!("{}\n", letter.event).as_bytes()).map_err(failed)
     }
 }
@@ -106,7 +105,7 @@ struct Letters<'a> {
 impl<'a> Letters<'a> {
     fn open(email: &'a Email) -> Result<Self, Failure> {
         let mailbox = |address: &String| {
-            address.parse::<Mailbox>().map_err(|e| Failure::passing(format!("'{}': {e}", address.escape_debug())))
+            address.parse::<Mailbox>().map_err(|e| Failure::passing(format!("'{}': {e}", shown(address))))
         };
         let failed = |e: lettre::transport::smtp::Error| Failure::passing(e.to_string());
         let builder = match email.security {
@@ -154,7 +153,7 @@ impl Sender for Letters<'_> {
         // is left behind then.
         let (tell, told) = std::sync::mpsc::channel();
         let transport = self.transport.clone();
-        std::thread::spawn(move || tell.send(transport.send(&message).map(drop).map_err(|e| with_cause(&e))));
+        std::thread::spawn(move || tell.send(transport.send(&message).map(drop).map_err(|e| whole(&e))));
         let reason = match told.recv_timeout(self.within) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(reason)) => reason,
@@ -163,10 +162,6 @@ impl Sender for Letters<'_> {
         let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
         Err(Failure::passing(format!("{}: {}", self.email.host, said(&reason, &secrets))))
     }
-}
-
-fn with_cause(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 #[cfg(feature = "kafka")]

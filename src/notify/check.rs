@@ -12,7 +12,7 @@ use super::channels;
 use super::kinds::{KINDS, Kind};
 use super::text::{self, Letter};
 use crate::error::{closest, did_you_mean};
-use crate::fleet::{Channel, Fleet};
+use crate::fleet::{Channel, Fleet, Way};
 use crate::http::{Failure, Http};
 
 /// What is wrong with a template.
@@ -124,6 +124,8 @@ pub fn send_test(channel: &Channel, fleet: &Fleet, http: &Http, now: Timestamp) 
         "datacontenttype": "application/json",
         "data": { "fleet": fleet.name, "kind": "test", "subject": channel.name, "text": text },
     });
+    let chat = matches!(channel.way, Way::Webhook { chat: true, .. });
+    let text = if chat { text::for_chat(&text) } else { text };
     channels::open(channel, http)?.send(&Letter { id, event, text }, now)
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value;
 
-use crate::fleet::Channel;
+use crate::fleet::{Channel, Way};
 use crate::http::Failure;
 use crate::store::Message;
 
@@ -102,11 +102,14 @@ impl Letter {
         let event: Value = serde_json::from_str(&message.body)
             .map_err(|e| Failure::lasting(format!("the message is not JSON: {e}")))?;
         let data = printable(&event["data"]);
-        let render = |template: &str| render(template, &data);
+        let chat = matches!(channel.way, Way::Webhook { chat: true, .. });
+        let render = |template: &str| render(template, &data, chat);
         let text = match channel.template.as_deref().map(render) {
             Some(Ok(text)) => Ok(text),
-            Some(Err(e)) => render(TEMPLATE)
-                .map(|text| format!("{text}\n(the template of channel '{}' is wrong: {e})", channel.name)),
+            Some(Err(e)) => render(TEMPLATE).map(|text| {
+                let mistake = format!("\n(the template of channel '{}' is wrong: {e})", channel.name);
+                text + &if chat { for_chat(&mistake) } else { mistake }
+            }),
             None => render(TEMPLATE),
         };
         let text = text.map_err(Failure::lasting)?;
@@ -135,8 +138,19 @@ pub(super) fn written(template: &minijinja::Template<'_, '_>, data: &Value) -> R
     Ok(String::from_utf8_lossy(&text.0).into_owned())
 }
 
-fn render(template: &str, data: &Value) -> Result<String, String> {
-    let environment = environment(UndefinedBehavior::Chainable);
+/// A text as a chat takes it literally. Slack reads `<!channel>`, `<@U…>` and `<address|words>` as mentions and links, and asks
+/// for these three characters to be written so.
+pub(super) fn for_chat(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// What a template makes of data; for a chat, nothing that is filled in is read as a mention or a link. What the template
+/// itself says is.
+fn render(template: &str, data: &Value, chat: bool) -> Result<String, String> {
+    let mut environment = environment(UndefinedBehavior::Chainable);
+    if chat {
+        environment.set_formatter(|out, _, value| Ok(out.write_str(&for_chat(&value.to_string()))?));
+    }
     let template = environment.template_from_str(template).map_err(|e| e.to_string())?;
     written(&template, data).map_err(|e| e.to_string())
 }
@@ -175,9 +189,13 @@ mod tests {
     use jiff::Timestamp;
 
     fn letter(template: &str, reason: &str) -> Letter {
-        let text =
-            "[[notify]]\nname = \"chat\"\nfile = \"f\"\n[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
-        let mut channel = Fleet::parse(text, "f".as_ref(), &Options::new()).unwrap().channels.remove(0);
+        letter_by("file = \"f\"", template, reason)
+    }
+
+    fn letter_by(way: &str, template: &str, reason: &str) -> Letter {
+        let text = "[[notify]]\nname = \"chat\"\nWAY\n[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
+        let mut channel =
+            Fleet::parse(&text.replace("WAY", way), "f".as_ref(), &Options::new()).unwrap().channels.remove(0);
         channel.template = Some(template.into());
         let data = serde_json::json!({ "kind": "event.open", "fleet": "f", "figures": { "model": "m", "trigger": "drift", "reason": reason } });
         let now = Timestamp::UNIX_EPOCH;
@@ -211,5 +229,23 @@ mod tests {
         assert!(letter(fine, "it moved").text.ends_with("it moved 199\n"));
         // What is told may itself be long.
         assert!(letter("{{ figures.reason }}", &"long ".repeat(10_000)).text.starts_with("long long"));
+    }
+
+    #[test]
+    fn what_is_filled_in_mentions_nobody_in_a_chat_and_a_template_may() {
+        let reason = "<!channel> & <@U1> moved";
+        let chat = "webhook = { url = \"http://h/\", format = \"chat\" }";
+        let event = "webhook = { url = \"http://h/\", format = \"cloudevent\" }";
+        let template = "<!here> {{ figures.reason }}, {{ figures }}, {{ 1 }}";
+        let told = letter_by(chat, template, reason).text;
+        assert!(told.starts_with("<!here> &lt;!channel&gt; &amp; &lt;@U1&gt; moved, {"), "{told}");
+        assert!(told.ends_with(", 1") && told.matches('<').count() == 1, "{told}");
+        // The built-in text, where the template is wrong, and the words about that.
+        let told = letter_by(chat, "{{ '<!channel>' | nothing }} {{", reason).text;
+        assert!(told.contains("&lt;!channel&gt; &amp; &lt;@U1&gt; moved"), "{told}");
+        assert!(told.contains("is wrong") && !told.contains('<'), "{told}");
+        for way in [event, "file = \"f\""] {
+            assert!(letter_by(way, template, reason).text.starts_with("<!here> <!channel> & <@U1> moved, {"), "{way}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Pass;
-use crate::address::shown;
+use crate::address::{self, shown};
 use crate::baseline::{self, Baseline, BaselineFile};
 use crate::count::CpuCounter;
 use crate::error::{Error, Result};
@@ -116,10 +116,8 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// A path as it is kept in the store, where it must be whole.
 fn as_text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).ok_or_else(|| Error::BadValue {
-        what: shown(path),
-        reason: "the path is not UTF-8 text; rename the folder, or choose another one with --state".into(),
-    })
+    let wrong = |reason: &str| Error::BadValue { what: shown(path), reason: reason.into() };
+    address::as_text(path).map(str::to_owned).map_err(wrong)
 }
 
 /// The baseline that a model is compared with now, as it is opened with this state folder.

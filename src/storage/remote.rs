@@ -21,7 +21,7 @@ use super::Listed;
 use super::client::Connector;
 use super::waits::{locked, timeout, wait, wait_knowing};
 use crate::address::{said, split_query, user_of};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, whole};
 
 /// Variables with these prefixes configure the stores.
 const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
@@ -82,20 +82,6 @@ impl Refusal {
             }
         }
     }
-}
-
-/// The message of an error and its causes.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// The store of an address, the key in it, and what comes before the key in an address.

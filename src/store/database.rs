@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 use sqlx::any::{Any, AnyArguments, AnyRow, install_default_drivers};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
@@ -306,6 +307,15 @@ impl Database {
     ) -> Result<Vec<T>> {
         let rows = wait(&self.runtime, self.connection.fetch_all(query)).map_err(|reason| self.failed(reason))?;
         rows.iter().map(of).collect::<std::result::Result<_, _>>().map_err(|e| self.failed(reason(&e)))
+    }
+
+    /// What kind of store it is, and a hash of its place, by which it is known again. Nothing secret is part of it.
+    pub fn identity(&self) -> (&'static str, String) {
+        let (kind, place) = match &self.file {
+            Some(file) => ("SQLite", std::fs::canonicalize(file).unwrap_or_else(|_| file.clone()).into_os_string()),
+            None => ("PostgreSQL", self.name.clone().into()),
+        };
+        (kind, atomic::hex(&Sha256::digest(place.as_encoded_bytes())))
     }
 
     /// An error of the store.

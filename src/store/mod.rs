@@ -104,16 +104,15 @@ impl Store {
         }
     }
 
-    /// The memory of a fleet to read, if there is one: `None` where no tick has run yet, or none of this version.
+    /// The memory of a fleet to read, if there is one: `None` where no tick has run yet.
     ///
     /// # Errors
-    /// [`Error::Store`] where it cannot be read.
+    /// [`Error::Store`] where it cannot be read, also where it is of an older version: what is set in it counts, and is not
+    /// known before it is brought up to date.
     pub fn read(place: &str, fleet: &str) -> Result<Option<Self>> {
         match Self::open_as(place, fleet, Access::Read) {
             Ok(store) => Ok(Some(store)),
-            Err(Error::Store { reason, .. }) if reason.ends_with(database::NO_TICK) || reason == database::OLDER => {
-                Ok(None)
-            }
+            Err(Error::Store { reason, .. }) if reason.ends_with(database::NO_TICK) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -137,6 +136,16 @@ impl Store {
     pub fn is_new(&mut self) -> Result<bool> {
         let select = query("SELECT 1 FROM model WHERE fleet = $1 LIMIT 1").bind(self.fleet.clone());
         Ok(self.database.rows(select, |_| Ok(()))?.is_empty())
+    }
+
+    /// What kind of store it is, and a hash of its place, by which it is known again. Nothing secret is part of it.
+    pub fn identity(&self) -> (&'static str, String) {
+        self.database.identity()
+    }
+
+    /// An error that names the store.
+    pub fn refused(&self, reason: String) -> Error {
+        self.database.failed(reason)
     }
 
     /// Does something for the fleet that only one process may do at a time.

@@ -23,6 +23,7 @@ mod init;
 mod journals;
 mod messages;
 mod money;
+mod moved;
 mod network;
 mod nights;
 mod objects;

@@ -344,6 +344,13 @@ fn a_signature_is_good_for_one_answer_to_one_question() {
         fs::write(yard.folder.path().join("binary"), [0xff, 0, 0xfe]).unwrap();
         let binary = yard.folder.path().join("binary").display().to_string();
         desk.refuses("approve", "aa", &["--statement", &yes[1], "--signature", &binary], "is not text");
+        let pipe = yard.folder.path().join("pipe");
+        if !pipe.exists() {
+            assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        }
+        let pipe = pipe.display().to_string();
+        desk.refuses("approve", "aa", &["--statement", &yes[1], "--signature", &pipe], "is not a regular file");
+        desk.refuses("approve", "aa", &["--statement", &pipe, "--signature", &yes[3]], "is not a regular file");
         // Made for another purpose: the same key signs commits, too.
         let _ = fs::remove_file(&yes[3]);
         keys.ssh("ssh-keygen", &["-q", "-Y", "sign", "-n", "git", "-f", &keys.shown("ana"), &yes[1]]);
@@ -456,6 +463,8 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
     write("upper", whole.to_uppercase().as_bytes(), 0o600);
     write("empty", b"", 0o600);
     write("binary", &[0xff, 0xfe, 0], 0o600);
+    assert!(Command::new("mkfifo").arg(keys.path("pipe")).status().unwrap().success());
+    write("large", &vec![b'x'; (1 << 20) + 1], 0o600);
     write("windows", whole.replace('\n', "\r\n").as_bytes(), 0o600);
     let yard = Yard::new(&["m0".into(), "m1".into(), "m2".into()], &head(&keys, "always", ""));
     let store = yard.folder.path().join("store.sqlite").display().to_string();
@@ -476,6 +485,8 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
         ("empty", "is not a private key of OpenSSH"),
         ("binary", "is not a private key of OpenSSH"),
         ("", "is a folder"),
+        ("pipe", "is not a regular file"),
+        ("large", "has more than 1048576 bytes"),
         ("gone", "gone"),
     ] {
         if !name.is_empty() && name != "gone" {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::storage;
-use driftsweep::store::Probe;
+use driftsweep::store::{Probe, Store};
 
 use super::finding::{Findings, Level};
-use crate::cli::memory::StoreArgs;
+use crate::cli::memory::{StoreArgs, clocks_apart};
+use crate::cli::users::has_trained;
 
 /// Checks them; nothing is written.
 pub fn check(path: &Path, fleet: &Fleet, args: &StoreArgs, findings: &mut Findings) {
@@ -46,6 +47,15 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
                 Some(file) => file.display().to_string(),
                 None => "the database knows nothing of the fleet".into(),
             };
+            if has_trained(state) {
+                let state = state.display();
+                let reason = format!(
+                    "{shown}: nothing is known of the fleet, and {state} holds trainings. A tick refuses this: the store was emptied, \
+                     another one is named, or the fleet was renamed; restore the former one, or say by `driftsweep tick --moved` \
+                     that it is meant"
+                );
+                return findings.add(Level::Broken, "store", reason);
+            }
             findings.add(
                 Level::Note,
                 "store",
@@ -53,9 +63,16 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
             );
         }
         Ok(Probe::Older) => {
-            findings.add(Level::Note, "store", "was written by an older version; the next tick brings it up to date");
+            findings.add(Level::Note, "store", "was written by an older version; the next tick brings it up to date. Baselines that were set in it are not seen before that");
         }
-        Ok(Probe::Ready) => {}
+        Ok(Probe::Ready) => {
+            let apart = Store::read(place, fleet)
+                .and_then(|store| store.map_or(Ok(None), |mut store| clocks_apart(&mut store)));
+            match apart {
+                Ok(apart) => apart.into_iter().for_each(|reason| findings.add(Level::Warning, "store", reason)),
+                Err(error) => findings.add(Level::Broken, "store", error.to_string()),
+            }
+        }
         Err(error) => {
             let reason = match error {
                 Error::Store { store, reason } => format!("{store}: {reason}"),

@@ -1,0 +1,104 @@
+//! Which fleets use a folder of the state, and in which stores they are kept. A store that knows nothing of a fleet that has
+//! trained was emptied, or it is another store, or the fleet has another name: this tells which.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use driftsweep::atomic;
+use driftsweep::error::{Error, Result};
+use driftsweep::escape::shown;
+use serde::{Deserialize, Serialize};
+
+/// The file, in the folder of the state.
+const FILE: &str = "fleets.json";
+
+/// The folder of the trainings, there too.
+pub const JOBS: &str = "jobs";
+
+/// Whether a folder of the state holds trainings.
+pub fn has_trained(state: &Path) -> bool {
+    std::fs::read_dir(state.join(JOBS)).is_ok_and(|mut found| found.next().is_some())
+}
+
+/// It is not larger.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// The store of a fleet, without anything secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// SQLite or PostgreSQL.
+    pub kind: String,
+    /// A hash of its place.
+    pub hash: String,
+}
+
+/// The fleets of a folder of the state.
+pub struct Users {
+    folder: PathBuf,
+    fleets: BTreeMap<String, Kept>,
+}
+
+/// What is known of a fleet and its store.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The fleet was kept in this store.
+    Same,
+    /// Why that is not so, or not known, with the remedy.
+    Other(String),
+}
+
+impl Users {
+    /// Reads them. A file that cannot be read says nothing, as one that is not there: it is written anew.
+    pub fn read(folder: &Path) -> Self {
+        let bytes = atomic::read_foreign(&folder.join(FILE), MOST_BYTES).ok().flatten().unwrap_or_default();
+        Self { folder: folder.into(), fleets: serde_json::from_slice(&bytes).unwrap_or_default() }
+    }
+
+    /// Whether a fleet was kept in a store.
+    pub fn standing(&self, fleet: &str, store: &Kept) -> Standing {
+        const NAMED: usize = 3;
+        let folder = self.folder.to_string_lossy();
+        let (name, folder) = (shown(fleet), shown(&folder));
+        let nothing = format!("nothing is known of fleet '{name}' there");
+        match self.fleets.get(fleet) {
+            Some(kept) if kept == store => Standing::Same,
+            Some(kept) => Standing::Other(format!(
+                "{nothing}: so far it was kept in another store ({}). Name that store again (--store, --state) to go on; to begin \
+                 anew in this one, run `driftsweep tick --moved` once",
+                shown(&kept.kind)
+            )),
+            None if self.fleets.is_empty() => Standing::Other(format!(
+                "{nothing}, and {folder} holds trainings: the store was emptied, another one is named, or the fleet was \
+                 renamed. Restore the store, its name or the fleet's name to go on; to begin anew, run `driftsweep tick \
+                 --moved` once, or name a new folder with --state"
+            )),
+            None => {
+                let others: Vec<String> =
+                    self.fleets.keys().take(NAMED).map(|name| format!("'{}'", shown(name))).collect();
+                let more = if self.fleets.len() > NAMED { ", …" } else { "" };
+                Standing::Other(format!(
+                    "{nothing}, and {folder} is the state of fleet {}{more}. If the fleet was renamed, give it its former name to \
+                     go on with its jobs and baselines, or run `driftsweep tick --moved` once to begin anew; if it is another \
+                     fleet, give it a folder of its own with --state",
+                    others.join(", ")
+                ))
+            }
+        }
+    }
+
+    /// Notes that a fleet is kept in a store.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn note(mut self, fleet: &str, store: Kept) -> Result<()> {
+        if self.fleets.get(fleet) == Some(&store) {
+            return Ok(());
+        }
+        let path = self.folder.join(FILE);
+        let failed = |source| Error::Write { path: path.clone(), source };
+        self.fleets.insert(fleet.into(), store);
+        atomic::private_folder(&self.folder).map_err(failed)?;
+        let text = serde_json::to_vec_pretty(&self.fleets).map_err(|e| failed(e.into()))?;
+        atomic::write_private(&path, &text)
+    }
+}
