@@ -66,10 +66,9 @@ pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
         damaged.iter().find(is_of_job).map(|row| row.reason.clone())
     };
     if let (Some(job), Some(derived)) = (&job, &derived)
-        && !derived.is(&job.job, job.version)
+        && let Some(difference) = derived.difference(&job.job, job.version)
     {
-        let [stands, follows] = [&job.job, &derived.job].map(|job| job.state.name().replace('_', " "));
-        return Ok(Some(format!("its row, with the state '{stands}', is not what its audit says, '{follows}'")));
+        return Ok(Some(format!("its row is not what its audit says: {difference}")));
     }
     Ok(match job.map(|versioned| versioned.job.state) {
         None => of("job").map(|reason| format!("its row in the store cannot be read: {reason}")),

@@ -339,7 +339,9 @@ impl Pass<'_> {
     fn doubts(&mut self) -> Result<&Doubts> {
         if self.doubts.is_none() {
             (self.step)("check the store");
-            self.doubts = Some(self.store.doubts()?);
+            let zone = &self.fleet.zone;
+            let (month, _) = Ledger::new(self.now, zone).span(zone);
+            self.doubts = Some(self.store.doubts(month)?);
         }
         Ok(self.doubts.get_or_insert_default())
     }
