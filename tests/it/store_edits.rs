@@ -40,7 +40,7 @@ fn escaped(path: &str) -> String {
 pub struct Night {
     pub world: World,
     pub store: String,
-    state: RefCell<PathBuf>,
+    pub state: RefCell<PathBuf>,
 }
 
 /// The jobs of both models wait for an answer: they were asked for at three on the third of January.
@@ -143,7 +143,7 @@ impl Night {
     }
 
     /// Keeps all rows of the fleet.
-    fn keep(&self) -> Kept<'_> {
+    pub fn keep(&self) -> Kept<'_> {
         let tag = self.name().replace(['.', '-'], "_").to_lowercase();
         let tables: Vec<String> = self.tables().into_keys().collect();
         for table in &tables {
@@ -157,7 +157,7 @@ impl Night {
 }
 
 /// A copy of the rows of a fleet.
-struct Kept<'a> {
+pub struct Kept<'a> {
     night: &'a Night,
     tag: String,
     tables: Vec<String>,
@@ -173,7 +173,7 @@ impl Kept<'_> {
         }
     }
 
-    fn restore_all(&self) {
+    pub fn restore_all(&self) {
         self.restore(&self.tables);
     }
 }
@@ -205,9 +205,8 @@ const NOT_FOUND: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// A night with something in every table.
-pub fn full(night: &Night) {
-    // An approval, a run, a new baseline, and a budget of which most is used.
+/// Lets the job of the first model be approved and run.
+pub fn trained(night: &Night) {
     assert!(night.answer("approve", "model-00000", "2026-01-03T03:10:00Z").status.success());
     for minute in 11..59 {
         night.tick(&format!("2026-01-03T03:{minute}:00Z"));
@@ -217,6 +216,12 @@ pub fn full(night: &Night) {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(night.jobs()["model-00000"]["state"]["state"], "succeeded");
+}
+
+/// A night with something in every table.
+fn full(night: &Night) {
+    trained(night);
+    // A new baseline, and a budget of which most is used.
     let baseline = night.world.folder.path().join("baseline/table-00001.parquet").display().to_string();
     let set =
         night.run(&["baseline", "set", "model-00001", &baseline, "--by", "ana", "--reason", "new", "--now", ASKED]);
