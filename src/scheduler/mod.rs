@@ -339,9 +339,7 @@ impl Pass<'_> {
     fn doubts(&mut self) -> Result<&Doubts> {
         if self.doubts.is_none() {
             (self.step)("check the store");
-            let zone = &self.fleet.zone;
-            let (month, _) = Ledger::new(self.now, zone).span(zone);
-            self.doubts = Some(self.store.doubts(month)?);
+            self.doubts = Some(self.store.doubts(damaged::month(self.fleet, self.now))?);
         }
         Ok(self.doubts.get_or_insert_default())
     }

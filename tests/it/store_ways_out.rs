@@ -135,8 +135,14 @@ fn whatever_is_wrong_can_be_accepted_and_starts_no_job_that_was_in_doubt() {
             sql(store, &of("UPDATE model SET first_seen = first_seen - 1"));
             assert_eq!(verified(&night).0, Some(0), "{what}");
             // Whoever is asked may still answer.
-            let answer = ["approve", &id, "--by", "ana", "--reason", "x", "--now", "2026-01-03T03:59:00Z"];
-            let answered = said(&night.run(&answer));
+            let answer = |now: &str, more: &[&str]| {
+                let answer = ["approve", &id, "--by", "ana", "--reason", "x", "--now", now];
+                said(&night.run(&[&answer, more].concat()))
+            };
+            let mut answered = answer("2026-01-03T03:59:00Z", &[]);
+            night.ticked("2026-01-03T04:00:00Z");
+            // What the first training has left of the budget is not enough.
+            answered += &answer("2026-01-03T04:10:00Z", &["--overrun", "100"]);
             let ticked = night.ticked("2026-01-03T04:11:00Z");
             let started = night.state().join("jobs").join(&id).exists();
             assert_eq!(started, then == Then::Starts, "{what}: {answered} {}", said(&ticked));
@@ -179,7 +185,10 @@ fn an_acceptance_that_was_edited_accepts_nothing() {
 
 #[test]
 fn runs_that_ended_in_an_earlier_month_stop_no_start_and_are_named_by_verify() {
-    let yard = Yard::new(&["one".into(), "two".into()], "[defaults.retrain]\ncommand = [\"true\"]\n");
+    let yard = Yard::new(
+        &["one".into(), "two".into()],
+        "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ncommand = [\"true\"]\n",
+    );
     let http = Http::new().unwrap();
     for store in yard.stores() {
         let (fleet, state) = yard.in_store(&store);
