@@ -4,11 +4,12 @@ use clap::{Args, Subcommand};
 use driftsweep::http::Http;
 use driftsweep::notify;
 use driftsweep::output::{Cell, Page, Table};
-use driftsweep::store::{Access, Message, Verified};
+use driftsweep::store::{Accepted, Access, Message, NotedAgain, Verified};
 use jiff::Timestamp;
 
 use super::TextFormat;
 use super::checkpoint::{Checkpoint, CheckpointArgs};
+use super::decision::DecisionArgs;
 use super::memory::MemoryArgs;
 use super::sink::JsonLines;
 use super::when::{When, now_or};
@@ -22,6 +23,8 @@ pub enum AuditCommand {
     Verify(VerifyArgs),
     /// Writes all records, one line of JSON each
     Export(ExportArgs),
+    /// Accepts the store as it is, with all that `audit verify` names: from then on it is compared with what it is now
+    Accept(AcceptArgs),
 }
 
 #[derive(Args)]
@@ -54,6 +57,21 @@ pub struct ExportArgs {
     memory: MemoryArgs,
 }
 
+#[derive(Args)]
+pub struct AcceptArgs {
+    #[command(flatten)]
+    decision: DecisionArgs,
+    /// The last record, as `audit verify` has just shown it
+    #[arg(long, value_name = "NUMBER:HASH", value_parser = Checkpoint::parse)]
+    head: Checkpoint,
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
+}
+
+/// What can be done about a store that is not what its audit says.
+pub const WAY_OUT: &str = "restore a backup, or, after a look at what `driftsweep audit verify` names, accept the store as it is \
+                           with `driftsweep audit accept`";
+
 /// The store, or its audit, is not what it was.
 pub const TAMPERED: u8 = 15;
 
@@ -65,6 +83,7 @@ pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
         AuditCommand::Show(args) => show(args),
         AuditCommand::Verify(args) => verify(args),
         AuditCommand::Export(args) => export(args),
+        AuditCommand::Accept(args) => accept(args),
     }
 }
 
@@ -109,11 +128,58 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
             if *not_covered > 0 {
                 page.line(format_args!("not covered: {not_covered} rows that an older version has written"));
             }
+            for NotedAgain { record, after } in &verified.noted_again {
+                page.line(format_args!(
+                    "noted again: an older version of driftsweep wrote until record {after}; record {record} notes the rows as \
+                     they were found then"
+                ));
+            }
+            for Accepted { record, at, by, reason, problems } in &verified.accepted {
+                page.line(format_args!("accepted: {problems} problems by {by} on {at} (record {record}): {reason}"));
+            }
+            for job in &verified.not_started {
+                page.line(format_args!(
+                    "not started: job {job} was in doubt then; `driftsweep jobs cancel {job}` calls it off"
+                ));
+            }
             super::write(page)?;
         }
     }
     verified.problems.iter().for_each(|problem| error!("audit: {}", problem));
-    Ok(if verified.problems.is_empty() { 0 } else { TAMPERED })
+    if verified.problems.is_empty() {
+        return Ok(0);
+    }
+    error!("audit: the store is not what its audit says; {WAY_OUT}");
+    Ok(TAMPERED)
+}
+
+fn accept(args: &AcceptArgs) -> anyhow::Result<u8> {
+    let (fleet, mut store) = args.decision.memory.open_any(Access::Existing)?;
+    let (who, now) = args.decision.who_and_when(&fleet)?;
+    // A store of an older version is answered for first.
+    store.transaction(|_| Ok(()))?;
+    let verified = store.verify_audit(&[])?;
+    let shown = match &verified.head {
+        Some((seq, hash)) => format!("{seq}:{hash}"),
+        None => return Err(super::bad("store", "has no record yet: the next tick begins with one")),
+    };
+    if shown != format!("{}:{}", args.head.seq, args.head.hash) {
+        let reason = format!("is not the last record, which is {shown} now; look at `driftsweep audit verify` again");
+        return Err(super::bad("--head", &reason));
+    }
+    if verified.problems.is_empty() {
+        say!("the store is what its audit says: there is nothing to accept");
+        return Ok(0);
+    }
+    verified.problems.iter().for_each(|problem| warn!("accepted: {}", problem));
+    let head = (args.head.seq, args.head.hash.clone());
+    let in_doubt = store.accept(now, (&who, &args.decision.reason), &head, &verified.problems)?;
+    args.checkpoint.write(&fleet.name, &mut store)?;
+    say!("{} problems are accepted by {who}", verified.problems.len());
+    for job in in_doubt {
+        say!("job {job} was in doubt and is not started; `driftsweep jobs cancel {job}` calls it off");
+    }
+    Ok(0)
 }
 
 fn export(args: &ExportArgs) -> anyhow::Result<u8> {

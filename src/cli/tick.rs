@@ -17,7 +17,7 @@ use driftsweep::tick::{self, Again, SweepStatus, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::audit::TAMPERED;
+use super::audit::{TAMPERED, WAY_OUT};
 use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::decision;
 use super::memory::{StoreArgs, clocks_apart};
@@ -372,7 +372,7 @@ fn say_troubles(done: &FollowUp) {
     if !done.passed.tampered.is_empty() {
         error!(
             "store: it is not what its audit says, and what depends on that is not started; `driftsweep audit verify` names \
-             every record and row"
+             every record and row; {WAY_OUT}"
         );
     }
     if let Some(reason) = &done.occupied {

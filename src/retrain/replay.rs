@@ -1,16 +1,17 @@
 //! Jobs as they follow from the records of the audit: each step is taken again, and must be one that was allowed then. What
 //! the table of jobs says is compared with it. Pure: records come as arguments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::approval::{By, Grant, Request, in_time, is_over};
 use super::job::{Job, State, Step};
 use super::signature::Signed;
 use super::statement::{Decision, Question};
+use crate::escape::brief;
 
 /// Who acts where no person does.
 pub const ITSELF: &str = "driftsweep";
@@ -86,11 +87,6 @@ impl Jobs {
         self.jobs.get(id)
     }
 
-    /// All jobs, by their names.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &Derived)> {
-        self.jobs.iter().map(|(id, derived)| (&**id, derived))
-    }
-
     /// What was not allowed, by the names of the jobs.
     pub fn problems(&self) -> impl Iterator<Item = (&str, &String)> {
         let of_jobs = self.jobs.iter().map(|(id, derived)| (id, &derived.problems));
@@ -100,6 +96,17 @@ impl Jobs {
     /// Begins anew with the jobs of a store whose older records do not hold all that is needed.
     pub fn begin(&mut self) {
         *self = Self::default();
+    }
+
+    /// Accepts what was not allowed so far.
+    pub fn accept(&mut self) {
+        self.strays.clear();
+        self.jobs.values_mut().for_each(|derived| derived.problems.clear());
+    }
+
+    /// Leaves a job out of which there is no row any more.
+    pub fn forget(&mut self, id: &str) {
+        self.jobs.remove(id);
     }
 
     /// Takes a job as it was found in such a store.
@@ -165,6 +172,26 @@ impl Derived {
     /// Whether a row holds this job. The key of a run is in no record: the hash of the whole row is.
     pub fn is(&self, job: &Job, version: u64) -> bool {
         self.version == version && self.job == Job { key: None, ..job.clone() }
+    }
+
+    /// In what a row differs from this job; `None` if it does not.
+    pub fn difference(&self, job: &Job, version: u64) -> Option<String> {
+        if self.is(job, version) {
+            return None;
+        }
+        let fields = |job: &Job| serde_json::to_value(Job { key: None, ..job.clone() }).unwrap_or_default();
+        let (found, said) = (fields(job), fields(&self.job));
+        let names: BTreeSet<&String> =
+            [&found, &said].into_iter().filter_map(Value::as_object).flat_map(Map::keys).collect();
+        let differs = names.into_iter().find(|name| found.get(name) != said.get(name));
+        Some(match differs {
+            Some(name) => {
+                let [found, said] = [&found, &said].map(|job| job.get(name).map_or("nothing".into(), Value::to_string));
+                let [found, said] = [&found, &said].map(|text| brief(text, 200).into_owned());
+                format!("its {name} is {found}, and its records lead to {said}")
+            }
+            None => format!("it has taken {version} steps, and its records hold {}", self.version),
+        })
     }
 
     fn take(&mut self, name: &str, entry: Entry<'_>) -> Result<(), String> {

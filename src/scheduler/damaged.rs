@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Fleet, Money};
 use crate::notify::{self, Fact};
+use crate::retrain::budget::Ledger;
 use crate::retrain::{Job, State, Step};
 use crate::store::{RunEntry, Store, Unreadable, Versioned};
 
@@ -23,6 +24,11 @@ pub(super) fn looked_after(store: &mut Store) -> Result<HashSet<String>> {
 /// job cannot be read, does so for as long as it may last.
 pub(super) fn counts(run: &RunEntry, looked_after: &HashSet<String>, now: Timestamp) -> bool {
     looked_after.contains(&run.job) || now.duration_since(run.started_at) < run.retrain.timeout
+}
+
+/// When the month began whose budgets count.
+pub(super) fn month(fleet: &Fleet, now: Timestamp) -> Timestamp {
+    Ledger::new(now, &fleet.zone).span(&fleet.zone).0
 }
 
 /// The runs that take a turn.
@@ -74,7 +80,7 @@ pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
     };
     Ok(match unreadable {
         Some(damage) => Some(damage),
-        None => store.doubts()?.jobs.remove(id).map(|doubts| doubts.join("; ")),
+        None => store.doubts(Timestamp::UNIX_EPOCH)?.jobs.remove(id).map(|doubts| doubts.join("; ")),
     })
 }
 

@@ -362,7 +362,7 @@ impl Pass<'_> {
     fn doubts(&mut self) -> Result<&Doubts> {
         if self.doubts.is_none() {
             (self.step)("check the store");
-            self.doubts = Some(self.store.doubts()?);
+            self.doubts = Some(self.store.doubts(damaged::month(self.fleet, self.now))?);
         }
         Ok(self.doubts.get_or_insert_default())
     }

@@ -3,3 +3,7 @@
 
 ALTER TABLE audit ADD COLUMN clock_at BIGINT;    -- when it was written by the real clock, whatever `--now` said
 ALTER TABLE audit ADD COLUMN writes TEXT;        -- the rows of other tables that were written with it, as canonical JSON
+
+-- Older versions write no clock_at: their last record is looked for by every transaction.
+CREATE INDEX audit_of_older_versions ON audit (fleet, seq) WHERE clock_at IS NULL;
+CREATE INDEX quality_by_time ON quality (fleet, as_of);

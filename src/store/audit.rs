@@ -147,12 +147,13 @@ impl Store {
         Ok(clock)
     }
 
-    /// The time by the real clock: that of the store, which is one for all who use it.
+    /// The time by the real clock: that of the store, which is one for all who use it. Inside a transaction it is that of its
+    /// records: what was judged by it must be the same when the records are read again.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn clock(&mut self) -> Result<Timestamp> {
-        self.database.clock()
+        if self.in_transaction { self.clock_in_transaction() } else { self.database.clock() }
     }
 
     /// The last record of some kinds about a subject.

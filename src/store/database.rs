@@ -267,7 +267,12 @@ impl Database {
         }
         // Each statement sees what was committed before it, and nobody commits while the lock is held.
         self.run(sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED"))?;
-        self.run(sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(key)).map(drop)
+        let locked = self.run(sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(key)).map(drop);
+        if locked.is_err() {
+            // The first error is the one to tell.
+            let _ = self.end(false);
+        }
+        locked
     }
 
     /// Begins a transaction that only reads, and sees the store as it is at its first statement.

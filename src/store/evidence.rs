@@ -101,7 +101,8 @@ impl Evidence {
 /// A measure as one line that is the same on every store.
 fn line_of(entry: &QualityEntry) -> String {
     let QualityEntry { kind, metric, since, before, rows, value, low, high, .. } = entry;
-    let bits = [value, low, high].map(|value| format!("{:016x}", value.to_bits()));
+    // SQLite gives 0 back for -0.
+    let bits = [value, low, high].map(|value| format!("{:016x}", (value + 0.0).to_bits()));
     let times = [since, before].map(|time| time.as_microsecond());
     format!("{kind:?} {metric:?} {times:?} {rows} {bits:?}")
 }

@@ -1,15 +1,14 @@
 //! Stores of older versions, whose audit does not answer for every row: what is found in them is noted once, and from then
 //! on a change that no record tells of is found.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::query;
+use sqlx::{Row, query};
 
 use super::evidence::EVIDENCE;
 use super::writes::{Key, TABLES, Values, Write};
-use super::{ITSELF, Store, some_time};
+use super::{ITSELF, Store, Versioned};
 use crate::error::Result;
-use crate::retrain::State;
+use crate::retrain::{Job, State};
 
 /// The kind of the record that notes what was found.
 pub(super) const FOUND: &str = "store.found";
@@ -24,26 +23,28 @@ pub(super) const BEFORE: &str = "before";
 pub(super) const LAST: &str = "last";
 
 impl Store {
-    /// Makes the audit answer for the rows of a store of an older version, inside a transaction.
+    /// Makes the audit answer for the rows of a store into which an older version has written, inside a transaction. One that is
+    /// still running when the newer one has begun may write once more.
     pub(super) fn answer_for_all(&mut self) -> Result<()> {
-        if self.answered_for {
+        // Only older versions write records without the real clock.
+        let select = query("SELECT MAX(seq) FROM audit WHERE fleet = $1 AND clock_at IS NULL").bind(self.fleet.clone());
+        let older = self.database.rows(select, |row| row.try_get::<Option<i64>, _>(0))?.into_iter().flatten().next();
+        let older = older.unwrap_or_default();
+        if older <= self.answered_until {
             return Ok(());
         }
-        let select = query("SELECT clock_at FROM audit WHERE fleet = $1 AND seq = 1").bind(self.fleet.clone());
-        let first: Option<Option<Timestamp>> = self.database.rows(select, |row| some_time(row, 0))?.into_iter().next();
-        // Only older versions wrote records without the real clock.
-        if first == Some(None) {
-            let sql = "SELECT 1 FROM audit WHERE fleet = $1 AND subject = 'store' AND kind = $2 LIMIT 1";
-            let noted = self.database.rows(query(sql).bind(self.fleet.clone()).bind(FOUND), |_| Ok(()))?;
-            if noted.is_empty() {
-                self.note_found()?;
-            }
+        let sql =
+            "SELECT MAX(seq) FROM audit WHERE fleet = $1 AND subject = 'store' AND kind = $2 AND clock_at IS NOT NULL";
+        let noted = query(sql).bind(self.fleet.clone()).bind(FOUND);
+        let noted = self.database.rows(noted, |row| row.try_get::<Option<i64>, _>(0))?.into_iter().flatten().next();
+        if noted.is_none_or(|noted| noted < older) {
+            self.note_found(noted.is_some())?;
         }
-        self.answered_for = true;
+        self.answered_until = older;
         Ok(())
     }
 
-    fn note_found(&mut self) -> Result<()> {
+    fn note_found(&mut self, again: bool) -> Result<()> {
         let mut rows = 0;
         for table in TABLES {
             for (key, set) in self.rows_of(table, None)? {
@@ -54,11 +55,7 @@ impl Store {
         }
         for state in State::open_names() {
             for versioned in self.jobs_in(state)? {
-                let body = serde_json::to_string(&versioned.job).unwrap_or_default();
-                let set = [("body", Some(body)), ("version", Some(versioned.version.to_string()))];
-                let set = set.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-                let rows = vec![vec![versioned.job.id]];
-                self.pending.add(Write { table: WHOLE_JOB.into(), rows, set, ..Write::default() });
+                self.pending.add(whole_job(&versioned));
             }
         }
         let last = self.judged_sweeps()?.into_iter().next_back();
@@ -66,8 +63,19 @@ impl Store {
             let set = Values::from([(LAST.to_owned(), Some(last.as_microsecond().to_string()))]);
             self.pending.add(Write { table: BEFORE.into(), rows: vec![Key::new()], set, ..Write::default() });
         }
-        let at = self.database.clock()?;
-        let body: Value = json!({ "rows": rows, EVIDENCE: { "until": last } });
+        let at = self.clock()?;
+        let mut body: Value = json!({ "rows": rows, EVIDENCE: { "until": last } });
+        if again {
+            body["again"] = true.into();
+        }
         self.append_audit(at, ITSELF, FOUND, "store", body).map(drop)
     }
+}
+
+/// A whole job, as its row has it. The key of a run is in no record.
+pub(super) fn whole_job(Versioned { job, version }: &Versioned) -> Write {
+    let body = serde_json::to_string(&Job { key: None, ..job.clone() }).unwrap_or_default();
+    let set = [("body", Some(body)), ("version", Some(version.to_string()))];
+    let set = set.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Write { table: WHOLE_JOB.into(), rows: vec![vec![job.id.clone()]], set, ..Write::default() }
 }

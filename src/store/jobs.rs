@@ -180,7 +180,7 @@ impl Store {
         let sql = "SELECT id, state FROM job WHERE fleet = $1 AND state NOT IN ('requested', 'costed', 'awaiting_approval', \
                    'approved', 'queued', 'running', 'succeeded', 'failed', 'timed_out', 'cancelled', 'rejected', 'expired')";
         let strange = self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
-            let reason = format!("there is no state '{}'", text(row, 1).escape_debug());
+            let reason = format!("there is no state '{}'", crate::escape::shown(&text(row, 1)));
             Ok(Unreadable { table: "job", id: text(row, 0), reason })
         })?;
         self.unreadable.extend(strange);

@@ -1,6 +1,7 @@
 //! What is remembered between runs: sweeps and what was concluded of them, retrain events, mutes. An SQLite file, or
 //! PostgreSQL by its URL.
 
+mod accept;
 mod audit;
 mod baselines;
 mod database;
@@ -10,6 +11,7 @@ mod holder;
 mod jobs;
 mod nights;
 mod probe;
+mod replay;
 mod triggers;
 mod verify;
 mod writes;
@@ -30,6 +32,8 @@ pub use evidence::{Hit, QualityEntry, Verdict, key};
 pub use jobs::{Message, RunEntry, Unreadable, Versioned};
 pub use nights::{Acknowledged, FleetFile, Waiting};
 pub use probe::Probe;
+use replay::Replay;
+pub use replay::{Accepted, NotedAgain};
 pub use triggers::{Event, Firing, Mute};
 pub use verify::{Doubts, Verified};
 use writes::{Cell, Pending};
@@ -46,10 +50,10 @@ pub struct Store {
     evidence: evidence::Pending,
     /// The real clock at the first record of the transaction.
     clock_at: Option<Timestamp>,
-    /// Whether it is known that the audit answers for every row.
-    answered_for: bool,
+    /// Up to which record of an older version it is known that the audit answers for every row.
+    answered_until: i64,
     /// The audit as far as it was read to check what is to be started.
-    replay: Option<Box<verify::Replay>>,
+    replay: Option<Box<Replay>>,
 }
 
 /// A model as it is remembered.
@@ -99,7 +103,7 @@ impl Store {
             pending: Pending::default(),
             evidence: evidence::Pending::default(),
             clock_at: None,
-            answered_for: false,
+            answered_until: 0,
             replay: None,
         }
     }
@@ -189,7 +193,9 @@ impl Store {
         self.clock_at = None;
         if done.is_err() {
             (self.pending, self.evidence) = Default::default();
-            self.answered_for = false;
+            self.answered_until = 0;
+            // It may have read what is undone.
+            self.replay = None;
             // The first error is the one to tell.
             let _ = self.database.end(false);
         }

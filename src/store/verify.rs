@@ -5,16 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::audit::{PAGE, Record};
+use super::Store;
+use super::audit::PAGE;
 use super::evidence::{EVIDENCE, FORGOTTEN};
-use super::found::{BEFORE, FOUND, LAST, WHOLE_JOB};
-use super::writes::{Cell, HASHED, Key, Kind, TABLES, Values, Write};
-use super::{ITSELF, Store};
+use super::found::{BEFORE, LAST};
+use super::jobs::Versioned;
+use super::replay::{Accepted, FORGOTTEN_BODY, NotedAgain, Replay, quoted};
+use super::writes::{Cell, HASHED, Key, Kind, TABLES, Values};
 use crate::error::Result;
+use crate::escape::shown;
 use crate::fleet::Retrain;
 use crate::retrain::Job;
-use crate::retrain::replay::{Derived, Entry, Event, Jobs};
-use crate::retrain::statement::event_sha256;
+use crate::retrain::replay::Derived;
+
+/// The tables that decide about a start.
+pub(super) const COMPARED_FOR_STARTS: [&str; 7] = ["job", "event", "model", "firing", "mute", "baseline", "run"];
 
 /// What a store was found to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,6 +34,15 @@ pub struct Verified {
     pub not_covered: u64,
     /// What is wrong, each naming a record or a row.
     pub problems: Vec<String>,
+    /// What was wrong before, and was accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
+    /// Jobs that were in doubt then, and are neither started nor called off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_started: Vec<String>,
+    /// Where rows were noted once more, for an older version had written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub noted_again: Vec<NotedAgain>,
 }
 
 /// What speaks against starting jobs.
@@ -43,6 +57,29 @@ pub struct Doubts {
 }
 
 impl Doubts {
+    /// Those that follow from what is wrong with records and rows. Of runs that have ended and were started before `since`
+    /// no budget of now depends.
+    pub(super) fn new(records: Vec<String>, rows: &[Problem], since: Timestamp) -> Self {
+        let mut doubts = Self { all: records, ..Self::default() };
+        for problem in rows {
+            let (first, text) = (problem.key.first().cloned().unwrap_or_default(), problem.text.clone());
+            match problem.table {
+                "job" | "event" => doubts.jobs.entry(first).or_default().push(text),
+                "model" | "firing" | "mute" | "baseline" => doubts.models.entry(first).or_default().push(text),
+                // What was spent and is set aside is not known then.
+                "run" => {
+                    if !problem.is_of_run_that_ended_before(since) {
+                        doubts.all.push(text.clone());
+                    }
+                    doubts.jobs.entry(first).or_default().push(text);
+                }
+                // The others decide nothing about a start.
+                _ => {}
+            }
+        }
+        doubts
+    }
+
     /// What speaks against a job alone; nothing if it is as the audit says.
     pub fn of(&self, job: &Job) -> Vec<&str> {
         let own = self.jobs.get(&job.id).into_iter().chain(self.models.get(&job.model)).flatten();
@@ -51,144 +88,42 @@ impl Doubts {
 }
 
 /// A row that is not what the audit says.
-struct Problem {
-    table: &'static str,
-    key: Key,
-    text: String,
+pub(super) struct Problem {
+    pub(super) table: &'static str,
+    pub(super) key: Key,
+    pub(super) text: String,
+    /// The row as it is, if it is there.
+    pub(super) found: Option<Values>,
+    /// As the audit has it, if it does.
+    said: Option<Values>,
 }
 
-/// What follows from the audit as far as it was read.
-#[derive(Default)]
-pub struct Replay {
-    fleet: String,
-    verified: Verified,
-    rows: BTreeMap<String, BTreeMap<Key, Values>>,
-    jobs: Jobs,
-    /// The job or model of a write that does not fit the ones before it.
-    misfits: Vec<(String, Key, String)>,
-    /// Whether conclusions of sweeps are kept, too.
-    whole: bool,
-    /// Whether the records are of an older version, and nothing was noted of the rows yet.
-    older: bool,
-}
-
-impl Replay {
-    fn add(&mut self, record: std::result::Result<&Record, (u64, String)>) -> Result<()> {
-        let (last, hash) = self.verified.head.clone().unwrap_or_default();
-        let problems = &mut self.verified.problems;
-        let seq = record.as_ref().map_or_else(|(seq, _)| *seq, |record| record.seq);
-        match seq - last {
-            1 => {}
-            2 => problems.push(format!("record {} is missing", last + 1)),
-            _ => problems.push(format!("records {} to {} are missing", last + 1, seq - 1)),
-        }
-        self.verified.records += 1;
-        let record = match record {
-            Ok(record) => record,
-            Err((seq, reason)) => {
-                problems.push(format!("record {seq} was edited: {reason}"));
-                self.verified.head = Some((seq, String::new()));
-                return Ok(());
-            }
+impl Problem {
+    /// Whether the row is one of a run that had ended, and was started before a time, whichever of both is asked.
+    fn is_of_run_that_ended_before(&self, since: Timestamp) -> bool {
+        let ended = |run: &Values| {
+            let number = |name: &str| run.get(name)?.as_ref()?.parse::<i64>().ok();
+            number("ended_at").is_some() && number("started_at").is_some_and(|at| at < since.as_microsecond())
         };
-        if record.expected_hash()? != record.hash {
-            problems.push(format!("{} was edited: its hash is not that of what it says", record.named()));
-        }
-        if seq == last + 1 && record.previous != hash {
-            problems.push(format!("{} does not follow on the record before it as it is now", record.named()));
-        }
-        self.verified.head = Some((seq, record.hash.clone()));
-        self.follow(record);
-        Ok(())
-    }
-
-    /// Draws what follows from a record.
-    fn follow(&mut self, record: &Record) {
-        let Record { seq, at, clock_at, actor, kind, subject, body, .. } = record;
-        let found = kind == FOUND && actor == ITSELF;
-        if *seq == 1 {
-            self.older = clock_at.is_none();
-        }
-        if found {
-            self.older = false;
-            // Older records do not hold all that is needed.
-            self.jobs.begin();
-        }
-        for write in record.writes.iter().flat_map(|text| serde_json::from_str::<Vec<Write>>(text).unwrap_or_default())
-        {
-            if write.table == WHOLE_JOB {
-                let set = |name: &str| write.set.get(name).and_then(Option::as_deref).unwrap_or_default();
-                if let (Ok(job), true) = (serde_json::from_str::<Job>(set("body")), found) {
-                    self.jobs.found(job, set("version").parse().unwrap_or_default());
-                }
-            } else {
-                self.write(*seq, write);
-            }
-        }
-        if kind == "event.open"
-            && let Some(hash) = body["event_sha256"].as_str()
-        {
-            let event = self.rows.entry("event".into()).or_default().entry(vec![subject.clone()]).or_default();
-            let wanted = format!("sha256:{hash}");
-            let known = event.entry("body".into()).or_insert_with(|| Some(wanted.clone()));
-            if known.as_ref() != Some(&wanted) {
-                let text = format!("record {seq} (event.open) has another hash of it than was written");
-                self.misfits.push(("event".into(), vec![subject.clone()], text));
-            }
-        }
-        let event = self.rows.get("event").and_then(|events| events.get(std::slice::from_ref(subject)));
-        let said = |name: &str| event?.get(name)?.as_deref();
-        // Short texts stand there as they are.
-        let sha256 =
-            said("body").map(|body| body.strip_prefix(HASHED).map_or_else(|| event_sha256(body), str::to_owned));
-        let event = said("model").zip(said("trigger_type")).zip(sha256.as_deref());
-        let event = event.map(|((model, trigger), sha256)| Event { model, trigger, sha256 });
-        let (seq, at, clock_at) = (*seq, *at, *clock_at);
-        self.jobs.add(Entry { fleet: &self.fleet, event, seq, at, clock_at, actor, kind, subject, body });
-    }
-
-    fn write(&mut self, seq: u64, write: Write) {
-        if write.table == EVIDENCE && !self.whole {
-            return;
-        }
-        let rows = self.rows.entry(write.table.clone()).or_default();
-        for row in write.rows {
-            if write.deleted {
-                rows.remove(&row);
-                continue;
-            }
-            let values = rows.entry(row.clone()).or_default();
-            for (name, was) in &write.replaced {
-                if values.get(name).unwrap_or(&None) != was {
-                    let (was, before) = (shown(was.as_ref()), shown(values.get(name).and_then(Option::as_ref)));
-                    let text =
-                        format!("record {seq} has replaced {was} in column {name}, where the audit had {before}");
-                    self.misfits.push((write.table.clone(), row.clone(), text));
-                }
-            }
-            for (name, value) in &write.set {
-                if write.found {
-                    values.entry(name.clone()).or_insert_with(|| value.clone());
-                } else {
-                    values.insert(name.clone(), value.clone());
-                }
-            }
-        }
-    }
-
-    /// A number that stands under a name in a table of one row.
-    fn limit(&self, table: &str, name: &str) -> Option<i64> {
-        self.rows.get(table)?.get(&Key::new())?.get(name)?.as_ref()?.parse().ok()
+        self.found.iter().chain(&self.said).all(ended)
     }
 }
 
-fn shown(value: Option<&String>) -> String {
-    value.map_or_else(|| "nothing".into(), |value| format!("'{}'", value.escape_debug()))
+/// A store as it was checked.
+pub(super) struct Checked {
+    pub(super) replay: Replay,
+    pub(super) verified: Verified,
+    /// What is wrong with records.
+    pub(super) records: Vec<String>,
+    /// With rows.
+    pub(super) rows: Vec<Problem>,
+    /// With conclusions of sweeps: their names, what they are now, and the reason.
+    pub(super) evidence: Vec<(Key, Option<Values>, String)>,
 }
 
 /// A row by its table and key.
 fn named(table: &str, key: &Key) -> String {
-    let key: Vec<String> = key.iter().map(|part| format!("'{}'", part.escape_debug())).collect();
+    let key: Vec<String> = key.iter().map(|part| format!("'{}'", shown(part))).collect();
     format!("table {table}, row {}", if key.is_empty() { "of the fleet".into() } else { key.join(" ") })
 }
 
@@ -197,7 +132,7 @@ fn difference(found: &Values, said: &Values) -> Option<String> {
     let names: BTreeSet<&String> = found.keys().chain(said.keys()).collect();
     names.into_iter().find_map(|name| {
         let (found, said) = (found.get(name).and_then(Option::as_ref), said.get(name).and_then(Option::as_ref));
-        (found != said).then(|| format!("column {name} holds {}, the audit says {}", shown(found), shown(said)))
+        (found != said).then(|| format!("column {name} holds {}, the audit says {}", quoted(found), quoted(said)))
     })
 }
 
@@ -206,13 +141,13 @@ impl Store {
     fn read_on(&mut self, replay: &mut Replay, expected: &[(u64, &str)]) -> Result<()> {
         replay.fleet.clone_from(&self.fleet);
         loop {
-            let last = replay.verified.head.as_ref().map_or(0, |(seq, _)| *seq);
+            let last = replay.head.as_ref().map_or(0, |(seq, _)| *seq);
             let page = self.audit_page(last, "")?;
             for record in &page {
                 replay.add(record.as_ref().map_err(Clone::clone))?;
                 let Ok(record) = record else { continue };
                 if expected.iter().any(|(seq, hash)| *seq == record.seq && *hash != record.hash) {
-                    replay.verified.problems.push(format!("{} is not the one that was seen before", record.named()));
+                    replay.problems.push(format!("{} is not the one that was seen before", record.named()));
                 }
             }
             if (page.len() as u64) < PAGE {
@@ -223,7 +158,7 @@ impl Store {
 
     /// Whether the audit ends where it was noted to end.
     fn check_end(&mut self, replay: &Replay, problems: &mut Vec<String>) -> Result<()> {
-        let (last, hash) = replay.verified.head.clone().unwrap_or_default();
+        let (last, hash) = replay.head.clone().unwrap_or_default();
         let (noted, noted_hash) = self.audit_head()?.unwrap_or_default();
         if noted > last {
             problems.push(format!("records {} to {noted} are missing at the end", last + 1));
@@ -237,88 +172,88 @@ impl Store {
     fn compare_rows(&mut self, replay: &Replay) -> Result<(Vec<Problem>, u64)> {
         let (mut problems, mut compared) = (Vec::new(), 0);
         let none = BTreeMap::new();
-        for table in TABLES {
+        let is_compared = |name: &str| replay.whole || COMPARED_FOR_STARTS.contains(&name);
+        let said_of = |name: &str, key: &Key| replay.rows.get(name).and_then(|rows| rows.get(key)).cloned();
+        for table in TABLES.iter().filter(|table| is_compared(table.name)) {
             let said = replay.rows.get(table.name).unwrap_or(&none);
             let mut there = BTreeSet::new();
-            let mut add = |key: &Key, what: String| {
+            let mut add = |key: &Key, found: Option<&Values>, what: String| {
                 let text = format!("{} {what}", named(table.name, key));
-                problems.push(Problem { table: table.name, key: key.clone(), text });
+                let (found, said) = (found.cloned(), said.get(key).cloned());
+                problems.push(Problem { table: table.name, key: key.clone(), text, found, said });
             };
             for (key, found) in self.rows_of(table, None)? {
                 compared += 1;
                 match said.get(&key) {
-                    None => add(&key, "is in no record of the audit".into()),
+                    None => add(&key, Some(&found), "is in no record of the audit".into()),
                     Some(said) => {
                         if let Some(difference) = difference(&found, said) {
-                            add(&key, format!("was edited: {difference}"));
+                            add(&key, Some(&found), format!("was edited: {difference}"));
                         }
                     }
                 }
                 there.insert(key);
             }
-            said.keys().filter(|key| !there.contains(*key)).for_each(|key| add(key, "was deleted".into()));
+            said.keys().filter(|key| !there.contains(*key)).for_each(|key| add(key, None, "was deleted".into()));
         }
         for (table, key, text) in &replay.misfits {
             let Some(table) = TABLES.iter().find(|known| known.name == table) else { continue };
             let text = format!("{} was edited: {text}", named(table.name, key));
-            problems.push(Problem { table: table.name, key: key.clone(), text });
+            let said = said_of(table.name, key);
+            problems.push(Problem { table: table.name, key: key.clone(), text, found: said.clone(), said });
         }
+        let mut of_job = |id: &str, text: String| {
+            let key = vec![id.to_owned()];
+            let said = said_of("job", &key);
+            problems.push(Problem { table: "job", key, text, found: said.clone(), said });
+        };
         let unreadable = std::mem::take(&mut self.unreadable);
         let jobs = self.jobs("")?;
         self.unreadable = unreadable;
-        for versioned in jobs {
+        for Versioned { job, version } in jobs {
             // What cannot be read is compared by its hash above.
-            let Some(derived) = replay.jobs.get(&versioned.job.id) else { continue };
-            if !derived.is(&versioned.job, versioned.version) {
-                let key = vec![versioned.job.id.clone()];
-                let [stands, follows] = [&versioned.job, &derived.job].map(|job| job.state.name().replace('_', " "));
-                let text = format!(
-                    "{} is not what follows from its steps: its state is '{stands}' after {} steps, and they lead to \
-                     '{follows}' after {}",
-                    named("job", &key),
-                    versioned.version,
-                    derived.version
-                );
-                problems.push(Problem { table: "job", key, text });
+            let Some(derived) = replay.jobs.get(&job.id) else { continue };
+            if let Some(difference) = derived.difference(&job, version) {
+                let row = named("job", &vec![job.id.clone()]);
+                of_job(&job.id, format!("{row} is not what follows from its steps: {difference}"));
             }
         }
         for (id, text) in replay.jobs.problems() {
-            problems.push(Problem { table: "job", key: vec![id.to_owned()], text: text.clone() });
+            of_job(id, text.clone());
         }
         Ok((problems, compared))
     }
 
     /// The conclusions of sweeps that are not what the audit says; how many were compared, and of how many it says nothing.
-    fn compare_evidence(&mut self, replay: &Replay) -> Result<(Vec<String>, u64, u64)> {
+    fn compare_evidence(&mut self, replay: &Replay) -> Result<(Vec<(Key, Option<Values>, String)>, u64, u64)> {
         let (mut problems, mut compared, mut not_covered) = (Vec::new(), 0, 0);
         let none = BTreeMap::new();
         let said = replay.rows.get(EVIDENCE).unwrap_or(&none);
-        let firings = replay.rows.get("firing").unwrap_or(&none);
-        let fired: BTreeSet<[&str; 2]> =
-            firings.keys().filter_map(|key| Some([&**key.first()?, &**key.get(2)?])).collect();
         let before = replay.limit(BEFORE, LAST);
-        let forgotten = |what: &str, as_of: i64| replay.limit(FORGOTTEN, what).is_some_and(|before| as_of < before);
+        let hits_before = replay.limit(FORGOTTEN, "hits");
         let mut there = BTreeSet::new();
         let mut check = |key: &Key, found: Option<&Values>| {
             let [model, time] = [0, 1].map(|at| key.get(at).map_or("", String::as_str));
             let as_of = time.parse().unwrap_or_default();
-            let name = format!("the conclusions on model '{}' of the sweep of {}", model.escape_debug(), at(as_of));
+            let name = format!("the conclusions on model '{}' of the sweep of {}", shown(model), at(as_of));
+            let mut add = |text: String| problems.push((key.clone(), found.cloned(), text));
             let Some(said) = said.get(key) else {
                 if before.is_some_and(|before| as_of <= before) {
                     not_covered += 1;
                 } else {
-                    problems.push(format!("{name} (verdict, hit or quality) are in no record of the audit"));
+                    add(format!("{name} (verdict, hit or quality) are in no record of the audit"));
                 }
                 return;
             };
             let mut said = said.clone();
-            if forgotten("hits", as_of) {
+            if hits_before.is_some_and(|before| as_of < before) {
                 said.remove("hits");
             }
-            // Figures by which a trigger fired are kept.
-            let empty = found.is_some_and(|found| !found.contains_key("body"));
-            if empty && forgotten("figures", as_of) && !fired.contains(&[model, time]) {
-                said.remove("body");
+            // Figures that are still there although they were forgotten must be the ones that were.
+            if let Some(body) = said.remove(FORGOTTEN_BODY)
+                && found.is_some_and(|found| found.contains_key("body"))
+            {
+                said.insert("body".into(), body);
             }
             compared += 1;
             if said.is_empty() && found.is_none() {
@@ -328,7 +263,7 @@ impl Store {
                 [("verdict", "verdict"), ("body", "verdict"), ("hits", "hit"), ("quality", "quality")]
             {
                 if found.and_then(|found| found.get(name_there)) != said.get(name_there) {
-                    problems.push(format!("table {table}: {name} were edited"));
+                    add(format!("table {table}: {name} were edited"));
                 }
             }
         };
@@ -356,38 +291,71 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn verify_audit(&mut self, expected: &[(u64, &str)]) -> Result<Verified> {
-        self.reading(|store| {
-            let mut replay = Replay { whole: true, ..Replay::default() };
-            store.read_on(&mut replay, expected)?;
-            let mut problems = std::mem::take(&mut replay.verified.problems);
-            if replay.verified.records == 0 {
-                let reason =
-                    "there is no record at all: no tick has run, or the audit was removed; a store begins with one";
-                problems.push(reason.into());
+        self.reading(|store| store.check(expected)).map(|checked| checked.verified)
+    }
+
+    /// The same, with all that was found, inside a transaction.
+    pub(super) fn check(&mut self, expected: &[(u64, &str)]) -> Result<Checked> {
+        let mut replay = Replay::whole();
+        self.read_on(&mut replay, expected)?;
+        let mut records = replay.problems.clone();
+        if replay.records == 0 {
+            let reason =
+                "there is no record at all: no tick has run, or the audit was removed; a store begins with one";
+            records.push(reason.into());
+        }
+        self.check_end(&replay, &mut records)?;
+        let last = replay.head.as_ref().map_or(0, |(seq, _)| *seq);
+        for (seq, _) in expected.iter().filter(|(seq, _)| *seq > last) {
+            records.push(format!("record {seq}, which was seen before, is missing"));
+        }
+        let mut verified = Verified {
+            records: replay.records,
+            head: self.shown_head(&replay)?,
+            problems: records.clone(),
+            accepted: replay.accepted.clone(),
+            not_started: replay.held().map(|(id, _)| id.to_owned()).collect(),
+            noted_again: replay.noted_again.clone(),
+            ..Verified::default()
+        };
+        let (mut rows, mut evidence) = (Vec::new(), Vec::new());
+        if replay.older.is_some() {
+            for table in TABLES {
+                verified.not_covered += self.rows_of(table, None)?.len() as u64;
             }
-            store.check_end(&replay, &mut problems)?;
-            let last = replay.verified.head.as_ref().map_or(0, |(seq, _)| *seq);
-            for (seq, _) in expected.iter().filter(|(seq, _)| *seq > last) {
-                problems.push(format!("record {seq}, which was seen before, is missing"));
+            for as_of in self.judged_sweeps()? {
+                verified.not_covered += self.evidence_at(as_of)?.len() as u64;
             }
-            if replay.older {
-                let mut not_covered = 0;
-                for table in TABLES {
-                    not_covered += store.rows_of(table, None)?.len() as u64;
-                }
-                for as_of in store.judged_sweeps()? {
-                    not_covered += store.evidence_at(as_of)?.len() as u64;
-                }
-                let Verified { records, head, .. } = replay.verified;
-                return Ok(Verified { records, head, rows: 0, not_covered, problems });
+        } else {
+            (rows, verified.rows) = self.compare_rows(&replay)?;
+            let judged;
+            (evidence, judged, verified.not_covered) = self.compare_evidence(&replay)?;
+            verified.rows += judged;
+            verified.problems.extend(rows.iter().map(|problem| problem.text.clone()));
+            verified.problems.extend(evidence.iter().map(|(.., text)| text.clone()));
+        }
+        Ok(Checked { replay, verified, records, rows, evidence })
+    }
+
+    /// The last record and its hash. Where it cannot be read, or is gone, it is as it was noted.
+    fn shown_head(&mut self, replay: &Replay) -> Result<Option<(u64, String)>> {
+        match &replay.head {
+            Some((_, hash)) if !hash.is_empty() => Ok(replay.head.clone()),
+            Some((seq, _)) => {
+                let noted = self.audit_head()?.filter(|(noted, _)| noted == seq);
+                Ok(noted.or_else(|| Some((*seq, "0".repeat(64)))))
             }
-            let (rows, compared) = store.compare_rows(&replay)?;
-            problems.extend(rows.into_iter().map(|problem| problem.text));
-            let (conclusions, judged, not_covered) = store.compare_evidence(&replay)?;
-            problems.extend(conclusions);
-            let Verified { records, head, .. } = replay.verified;
-            Ok(Verified { records, head, rows: compared + judged, not_covered, problems })
-        })
+            None => self.audit_head(),
+        }
+    }
+
+    /// Does something with the audit as far as it is written, which is read on from where it was read to the last time.
+    fn with_replay<T>(&mut self, work: impl FnOnce(&mut Self, &Replay) -> Result<T>) -> Result<T> {
+        let mut replay = self.replay.take().unwrap_or_default();
+        self.read_on(&mut replay, &[])?;
+        let done = work(self, &replay);
+        self.replay = Some(replay);
+        done
     }
 
     /// A job as it follows from the audit, inside a transaction; `None` where there is no record of it.
@@ -395,10 +363,8 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn derived_job(&mut self, id: &str) -> Result<Option<Derived>> {
-        let mut replay = Replay::default();
-        self.read_on(&mut replay, &[])?;
         // Records of older versions do not hold all that is needed.
-        Ok(replay.jobs.get(id).filter(|_| !replay.older).cloned())
+        self.with_replay(|_, replay| Ok(replay.jobs.get(id).filter(|_| replay.older.is_none()).cloned()))
     }
 
     /// Puts the runs of a job back as the audit has them, inside a transaction. How the model is trained stands there by its
@@ -408,14 +374,20 @@ impl Store {
     /// [`crate::error::Error::Store`].
     pub fn restore_runs(&mut self, job: &str, now: Option<&Retrain>) -> Result<()> {
         let Some(table) = TABLES.iter().find(|table| table.name == "run") else { return Ok(()) };
-        let mut replay = Replay::default();
-        self.read_on(&mut replay, &[])?;
-        let said = replay.rows.remove(table.name).unwrap_or_default();
-        for (key, said) in said.into_iter().filter(|(key, _)| key.first().is_some_and(|of| of == job)) {
+        let said = self.with_replay(|_, replay| {
+            let runs = replay.rows.get(table.name).into_iter().flatten();
+            let of_job = runs.filter(|(key, _)| key.first().is_some_and(|of| of == job));
+            Ok(of_job.map(|(key, said)| (key.clone(), said.clone())).collect::<Vec<_>>())
+        })?;
+        for (key, said) in said {
             let [_, attempt] = &key[..] else { continue };
             let named = [("job", job.into()), ("attempt", Cell::Int(attempt.parse().ok()))];
             let found = self.rows_of(table, Some(&named))?.into_iter().next().map(|(_, found)| found);
             if found.as_ref().is_some_and(|found| difference(found, &said).is_none()) {
+                continue;
+            }
+            // How it was trained is lost with the row, and nothing says it now: the job is closed without it.
+            if found.is_none() && now.is_none() {
                 continue;
             }
             let mut set = Vec::new();
@@ -443,36 +415,30 @@ impl Store {
     }
 
     /// What speaks against starting jobs: a broken chain against all, and rows that are not what the audit says against
-    /// their jobs and models. The audit is read on from where it was read to the last time.
+    /// their jobs and models. Runs that have ended and were started before `since` speak against their own job only. The
+    /// audit is read on from where it was read to the last time.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn doubts(&mut self) -> Result<Doubts> {
+    pub fn doubts(&mut self, since: Timestamp) -> Result<Doubts> {
         // A store of an older version is answered for first.
         self.transaction(|_| Ok(()))?;
-        let mut replay = self.replay.take().unwrap_or_default();
-        let doubts = self.reading(|store| {
-            store.read_on(&mut replay, &[])?;
-            let mut doubts = Doubts { all: replay.verified.problems.clone(), ..Doubts::default() };
-            store.check_end(&replay, &mut doubts.all)?;
-            for Problem { table, key, text } in store.compare_rows(&replay)?.0 {
-                let first = key.into_iter().next().unwrap_or_default();
-                match table {
-                    "job" | "event" => doubts.jobs.entry(first).or_default().push(text),
-                    "model" | "firing" | "mute" | "baseline" => doubts.models.entry(first).or_default().push(text),
-                    // What was spent and is set aside is not known then.
-                    "run" => {
-                        doubts.all.push(text.clone());
-                        doubts.jobs.entry(first).or_default().push(text);
-                    }
-                    // The others decide nothing about a start.
-                    _ => {}
+        self.reading(|store| {
+            store.with_replay(|store, replay| {
+                let mut records = replay.problems.clone();
+                store.check_end(replay, &mut records)?;
+                let mut doubts = Doubts::new(records, &store.compare_rows(replay)?.0, since);
+                for (id, seq) in replay.held() {
+                    doubts.jobs.entry(id.to_owned()).or_default().push(format!(
+                        "{} was in doubt when the store was accepted (record {seq}), and is not started; `driftsweep jobs \
+                         cancel {}` calls it off",
+                        named("job", &vec![id.to_owned()]),
+                        shown(id)
+                    ));
                 }
-            }
-            Ok(doubts)
-        })?;
-        self.replay = Some(replay);
-        Ok(doubts)
+                Ok(doubts)
+            })
+        })
     }
 }
 

@@ -282,6 +282,15 @@ impl Table {
         self.key.iter().chain(self.columns).find(|known| known.name == column).map_or(Kind::Secret, |known| known.kind)
     }
 
+    /// The columns that name a row, with what they hold.
+    pub(super) fn cells(&self, key: &Key) -> Vec<(&'static str, Cell)> {
+        let cell = |column: &Column, value: &String| match column.kind {
+            Kind::Int => Cell::Int(value.parse().ok()),
+            Kind::Text | Kind::Secret => Cell::Text(Some(value.clone())),
+        };
+        self.key.iter().zip(key).map(|(column, value)| (column.name, cell(column, value))).collect()
+    }
+
     /// The part of cells that names the row, and the rest as the audit has it.
     fn split(&self, cells: &[(&'static str, Cell)]) -> (Key, Values) {
         let is_key = |name: &str| self.key.iter().any(|column| column.name == name);

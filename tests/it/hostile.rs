@@ -318,6 +318,13 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
         ("audit show", list(&[&["fleet.toml"], &["fleet.toml", "--subject", evil]])),
         ("audit verify", both(&["fleet.toml"]).into_iter().chain(list(&[&["fleet.toml", "--expect", evil]])).collect()),
         ("audit export", list(&[&["fleet.toml"]])),
+        (
+            "audit accept",
+            list(&[
+                &[&["fleet.toml", "--head", evil], &by[..]].concat(),
+                &[&["fleet.toml", "--head", &format!("1:{}", "0".repeat(64))], &by[..]].concat(),
+            ]),
+        ),
         ("supervise", list(&[&[evil]])),
         ("demo", list(&[&["--data", evil]])),
         (

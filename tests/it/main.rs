@@ -43,6 +43,7 @@ mod shaders;
 mod signatures;
 mod slices;
 mod store_edits;
+mod store_ways_out;
 mod supply;
 mod ten_nights;
 mod tick;

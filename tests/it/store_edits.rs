@@ -16,12 +16,12 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 use super::retrain::{Yard, add_event, open, pass, sql};
 use super::tick::World;
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The rows of a query on a store, behind its back, each column as text.
-fn ask(store: &str, statement: &str, columns: usize) -> Vec<Vec<String>> {
+pub fn ask(store: &str, statement: &str, columns: usize) -> Vec<Vec<String>> {
     let url = if store.starts_with("postgres") { store.to_owned() } else { format!("sqlite://{}", escaped(store)) };
     sqlx::any::install_default_drivers();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -37,10 +37,10 @@ fn escaped(path: &str) -> String {
 }
 
 /// A fleet after a small night: two models in question, and a store with something in every table.
-struct Night {
-    world: World,
-    store: String,
-    state: RefCell<PathBuf>,
+pub struct Night {
+    pub world: World,
+    pub store: String,
+    pub state: RefCell<PathBuf>,
 }
 
 /// The jobs of both models wait for an answer: they were asked for at three on the third of January.
@@ -48,7 +48,7 @@ const ASKED: &str = "2026-01-03T03:00:00Z";
 
 impl Night {
     /// One for each store.
-    fn all() -> Vec<Self> {
+    pub fn all() -> Vec<Self> {
         let stores = World::new(1, "").stores().len();
         (0..stores).map(Self::new).collect()
     }
@@ -72,55 +72,55 @@ impl Night {
         night
     }
 
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.state.borrow().clone()
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
         command.args(args).arg(self.world.fleet_file()).arg("--state").arg(self.state());
         command.env("DRIFTSWEEP_STORE", &self.store).env_remove("USER").output().unwrap()
     }
 
-    fn ticked(&self, now: &str) -> Output {
+    pub fn ticked(&self, now: &str) -> Output {
         self.run(&["tick", "--format", "json", "--threads", "1", "--now", now])
     }
 
-    fn tick(&self, now: &str) -> Value {
+    pub fn tick(&self, now: &str) -> Value {
         let output = self.ticked(now);
         assert!(matches!(output.status.code(), Some(0 | 11)), "{}", said(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn open(&self) -> Store {
+    pub fn open(&self) -> Store {
         Store::open(&self.store, &self.name()).unwrap()
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.world.fleet().name
     }
 
-    fn problems(&self) -> Vec<String> {
+    pub fn problems(&self) -> Vec<String> {
         self.open().verify_audit(&[]).unwrap().problems
     }
 
     /// The jobs by their models.
-    fn jobs(&self) -> BTreeMap<String, Value> {
+    pub fn jobs(&self) -> BTreeMap<String, Value> {
         let output = self.run(&["jobs", "list", "--all", "--format", "json"]);
         assert!(output.status.success(), "{}", said(&output));
         let jobs: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
         jobs.into_iter().map(|job| (job["model"].as_str().unwrap().to_owned(), job)).collect()
     }
 
-    fn id(&self, model: &str) -> String {
+    pub fn id(&self, model: &str) -> String {
         self.jobs()[model]["id"].as_str().unwrap().to_owned()
     }
 
-    fn answer(&self, word: &str, model: &str, now: &str) -> Output {
+    pub fn answer(&self, word: &str, model: &str, now: &str) -> Output {
         self.answer_by("ana", word, model, now)
     }
 
-    fn answer_by(&self, who: &str, word: &str, model: &str, now: &str) -> Output {
+    pub fn answer_by(&self, who: &str, word: &str, model: &str, now: &str) -> Output {
         self.run(&[word, &self.id(model), "--by", who, "--reason", "it pays", "--now", now])
     }
 
@@ -143,7 +143,7 @@ impl Night {
     }
 
     /// Keeps all rows of the fleet.
-    fn keep(&self) -> Kept<'_> {
+    pub fn keep(&self) -> Kept<'_> {
         let tag = self.name().replace(['.', '-'], "_").to_lowercase();
         let tables: Vec<String> = self.tables().into_keys().collect();
         for table in &tables {
@@ -157,7 +157,7 @@ impl Night {
 }
 
 /// A copy of the rows of a fleet.
-struct Kept<'a> {
+pub struct Kept<'a> {
     night: &'a Night,
     tag: String,
     tables: Vec<String>,
@@ -173,7 +173,7 @@ impl Kept<'_> {
         }
     }
 
-    fn restore_all(&self) {
+    pub fn restore_all(&self) {
         self.restore(&self.tables);
     }
 }
@@ -205,9 +205,8 @@ const NOT_FOUND: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// A night with something in every table.
-fn full(night: &Night) {
-    // An approval, a run, a new baseline, and a budget of which most is used.
+/// Lets the job of the first model be approved and run.
+pub fn trained(night: &Night) {
     assert!(night.answer("approve", "model-00000", "2026-01-03T03:10:00Z").status.success());
     for minute in 11..59 {
         night.tick(&format!("2026-01-03T03:{minute}:00Z"));
@@ -217,6 +216,12 @@ fn full(night: &Night) {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(night.jobs()["model-00000"]["state"]["state"], "succeeded");
+}
+
+/// A night with something in every table.
+fn full(night: &Night) {
+    trained(night);
+    // A new baseline, and a budget of which most is used.
     let baseline = night.world.folder.path().join("baseline/table-00001.parquet").display().to_string();
     let set =
         night.run(&["baseline", "set", "model-00001", &baseline, "--by", "ana", "--reason", "new", "--now", ASKED]);
@@ -656,7 +661,7 @@ fn a_long_audit_is_checked_before_a_start_and_read_on_from_there() {
         let mut times = Vec::new();
         for _ in 0..2 {
             let begun = Instant::now();
-            assert_eq!(store.doubts().unwrap(), driftsweep::store::Doubts::default());
+            assert_eq!(store.doubts(now).unwrap(), driftsweep::store::Doubts::default());
             times.push(begun.elapsed());
         }
         eprintln!("{records} records: checked in {:?}, and again in {:?}", times[0], times[1]);

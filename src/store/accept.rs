@@ -1,0 +1,158 @@
+//! The way out of a store that is not what its audit says: somebody looks at it, and accepts it as it is, with a reason.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::query;
+
+use super::Store;
+use super::evidence::EVIDENCE;
+use super::found::{WHOLE_JOB, whole_job};
+use super::jobs::Versioned;
+use super::replay::Replay;
+use super::verify::{Checked, Doubts};
+use super::writes::{Key, TABLES, Values, Write};
+use crate::error::{Error, Result};
+use crate::retrain::State;
+
+/// The kind of the record that says what was accepted.
+pub(super) const ACCEPTED: &str = "store.accept";
+
+/// So many problems are named in the record.
+const NAMED: usize = 100;
+
+/// The body of such a record.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Acceptance {
+    /// Why.
+    pub(super) reason: String,
+    /// The last record before, as it was looked at.
+    #[serde(default)]
+    head: String,
+    /// How many problems.
+    pub(super) problems: u64,
+    /// The first of them.
+    #[serde(default)]
+    named: Vec<String>,
+    /// Jobs that are not at their end and were in doubt: they are not started.
+    #[serde(default)]
+    pub(super) in_doubt: Vec<String>,
+}
+
+impl Store {
+    /// Accepts the store as it is: `problems` are those that [`Self::verify_audit`] has shown, with this last record. Rows
+    /// are compared from then on as they are now, and jobs follow from their rows. Jobs that are in doubt and not at their end
+    /// are not started any more: their names come back, and somebody has to call them off.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] if the store is not as it was shown; [`Error::Store`].
+    pub fn accept(
+        &mut self,
+        at: Timestamp,
+        (by, reason): (&str, &str),
+        head: &(u64, String),
+        problems: &[String],
+    ) -> Result<Vec<String>> {
+        self.transaction(|store| {
+            let checked = store.check(&[])?;
+            if checked.verified.head.as_ref() != Some(head) || checked.verified.problems != problems {
+                let reason = "was changed at the same time; look at it again with `driftsweep audit verify`".into();
+                return Err(Error::BadValue { what: "store".into(), reason });
+            }
+            let jobs = store.jobs("")?;
+            let in_doubt = in_doubt(&checked, &jobs);
+            store.take_as_found(&checked, &jobs)?;
+            store.mend_head(&checked.replay)?;
+            let acceptance = Acceptance {
+                reason: reason.into(),
+                head: format!("{}:{}", head.0, head.1),
+                problems: problems.len() as u64,
+                named: problems.iter().take(NAMED).cloned().collect(),
+                in_doubt: in_doubt.clone(),
+            };
+            let body = serde_json::to_value(acceptance)
+                .map_err(|e| Error::BadValue { what: "audit record".into(), reason: e.to_string() })?;
+            store.append_audit(at, by, ACCEPTED, "store", body)?;
+            Ok(in_doubt)
+        })
+    }
+
+    /// Notes the rows that are not what the audit says as they are now.
+    fn take_as_found(&mut self, checked: &Checked, jobs: &[Versioned]) -> Result<()> {
+        let mut done = BTreeSet::new();
+        for problem in &checked.rows {
+            if !done.insert((problem.table, &problem.key)) {
+                continue;
+            }
+            let Some(table) = TABLES.iter().find(|table| table.name == problem.table) else { continue };
+            let found = self.rows_of(table, Some(&table.cells(&problem.key)))?.into_iter().next();
+            self.note_anew(problem.table, &problem.key, found.as_ref().map(|(_, found)| found.clone()));
+            if table.name != "job" {
+                continue;
+            }
+            let id = problem.key.first().map_or("", String::as_str);
+            match jobs.iter().find(|versioned| versioned.job.id == id) {
+                Some(versioned) => self.pending.add(whole_job(versioned)),
+                // There is no row any more. Of a row that cannot be read the records say more.
+                None if found.is_none() => {
+                    let rows = vec![problem.key.clone()];
+                    self.pending.add(Write { table: WHOLE_JOB.into(), rows, deleted: true, ..Write::default() });
+                }
+                None => {}
+            }
+        }
+        for (key, found, _) in &checked.evidence {
+            self.note_anew(EVIDENCE, key, found.clone());
+        }
+        Ok(())
+    }
+
+    fn note_anew(&mut self, table: &str, key: &Key, found: Option<Values>) {
+        let write = Write { table: table.into(), rows: vec![key.clone()], ..Write::default() };
+        self.pending.add(Write { deleted: true, ..write.clone() });
+        if let Some(set) = found {
+            self.pending.add(Write { set, ..write });
+        }
+    }
+
+    /// Lets the next record follow on the last one that there is, or that there was: no number is used twice.
+    fn mend_head(&mut self, replay: &Replay) -> Result<()> {
+        let (last, hash) = replay.head.clone().unwrap_or_default();
+        let (noted, noted_hash) = self.audit_head()?.unwrap_or_default();
+        // A number that no audit reaches was put there by hand.
+        let is_cut = noted > last && noted < u64::from(u32::MAX);
+        let (seq, hash) = match is_cut || (noted == last && hash.is_empty()) {
+            true => (noted, noted_hash),
+            false => (last, hash),
+        };
+        if i64::try_from(seq).is_ok_and(|seq| seq == i64::MAX) {
+            let reason = format!("record {seq} has the last number that there is; delete it first");
+            return Err(Error::BadValue { what: "audit".into(), reason });
+        }
+        let sql = "INSERT INTO audit_head (fleet, seq, hash) VALUES ($1, $2, $3) \
+                   ON CONFLICT (fleet) DO UPDATE SET seq = $2, hash = $3";
+        self.database.run(query(sql).bind(self.fleet.clone()).bind(seq as i64).bind(hash)).map(drop)
+    }
+}
+
+/// The jobs that are not at their end, and that something speaks against. Where records are wrong, any of those that were not
+/// started yet may owe its place to them.
+fn in_doubt(checked: &Checked, jobs: &[Versioned]) -> Vec<String> {
+    let doubts = Doubts::new(Vec::new(), &checked.rows, Timestamp::MIN);
+    let mut found: BTreeSet<String> = jobs
+        .iter()
+        .map(|versioned| &versioned.job)
+        .filter(|job| !job.state.is_final())
+        .filter(|job| {
+            let started = matches!(job.state, State::Running { .. });
+            !doubts.of(job).is_empty() || (!checked.records.is_empty() && !started)
+        })
+        .map(|job| job.id.clone())
+        .collect();
+    // Rows that cannot be read.
+    let is_read = |id: &str| jobs.iter().any(|versioned| versioned.job.id == id);
+    let others = checked.rows.iter().filter(|problem| problem.table == "job" && problem.found.is_some());
+    found.extend(others.filter_map(|problem| problem.key.first()).filter(|id| !is_read(id)).cloned());
+    found.into_iter().collect()
+}

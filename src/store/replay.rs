@@ -1,0 +1,291 @@
+//! What follows from the audit: what every row must hold, and how every job must stand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ITSELF;
+use super::accept::{ACCEPTED, Acceptance};
+use super::audit::Record;
+use super::evidence::{EVIDENCE, FORGOTTEN};
+use super::found::{FOUND, WHOLE_JOB};
+use super::verify::COMPARED_FOR_STARTS;
+use super::writes::{HASHED, Key, Values, Write};
+use crate::error::Result;
+use crate::escape::shown;
+use crate::retrain::Job;
+use crate::retrain::replay::{Entry, Event, Jobs};
+use crate::retrain::statement::event_sha256;
+
+/// The column under which the hash of figures stands that were forgotten since.
+pub(super) const FORGOTTEN_BODY: &str = "forgotten_body";
+
+/// Problems of the store that somebody has accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    /// The record that says so.
+    pub record: u64,
+    /// When, by the real clock.
+    pub at: Timestamp,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// How many problems.
+    pub problems: u64,
+}
+
+/// That an older version had written, and the rows were noted once more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotedAgain {
+    /// The record that notes the rows.
+    pub record: u64,
+    /// The last record of the older version.
+    pub after: u64,
+}
+
+/// What follows from the audit as far as it was read.
+#[derive(Default)]
+pub struct Replay {
+    pub(super) fleet: String,
+    /// Records that were read.
+    pub(super) records: u64,
+    /// The last of them and its hash; an empty one if it cannot be read.
+    pub(super) head: Option<(u64, String)>,
+    /// What is wrong with records.
+    pub(super) problems: Vec<String>,
+    pub(super) rows: BTreeMap<String, BTreeMap<Key, Values>>,
+    pub(super) jobs: Jobs,
+    /// The job or model of a write that does not fit the ones before it.
+    pub(super) misfits: Vec<(String, Key, String)>,
+    /// Whether all tables are kept, conclusions of sweeps too, or only those that decide about a start.
+    pub(super) whole: bool,
+    /// Whether the last records are of an older version, and nothing was noted of the rows since: the last of them.
+    pub(super) older: Option<u64>,
+    /// What was accepted, in order.
+    pub(super) accepted: Vec<Accepted>,
+    /// Jobs that were in doubt when the store was accepted, and the record that says so.
+    held: BTreeMap<String, u64>,
+    /// Whether rows were noted more than once.
+    pub(super) noted_again: Vec<NotedAgain>,
+    /// Whether a record of this version was read.
+    newer: bool,
+    /// Conclusions whose figures were not forgotten yet, by their sweeps and models.
+    with_figures: BTreeSet<(i64, String)>,
+}
+
+impl Replay {
+    /// One that keeps all tables.
+    pub(super) fn whole() -> Self {
+        Self { whole: true, ..Self::default() }
+    }
+
+    /// Reads a record, or the reason why it cannot be read.
+    pub(super) fn add(&mut self, record: std::result::Result<&Record, (u64, String)>) -> Result<()> {
+        let (last, hash) = self.head.clone().unwrap_or_default();
+        let problems = &mut self.problems;
+        let seq = record.as_ref().map_or_else(|(seq, _)| *seq, |record| record.seq);
+        match seq - last {
+            1 => {}
+            2 => problems.push(format!("record {} is missing", last + 1)),
+            _ => problems.push(format!("records {} to {} are missing", last + 1, seq - 1)),
+        }
+        self.records += 1;
+        let record = match record {
+            Ok(record) => record,
+            Err((seq, reason)) => {
+                problems.push(format!("record {seq} was edited: {reason}"));
+                self.head = Some((seq, String::new()));
+                return Ok(());
+            }
+        };
+        let itself = record.expected_hash()? == record.hash;
+        if !itself {
+            problems.push(format!("{} was edited: its hash is not that of what it says", record.named()));
+        }
+        if seq == last + 1 && record.previous != hash {
+            problems.push(format!("{} does not follow on the record before it as it is now", record.named()));
+        }
+        self.head = Some((seq, record.hash.clone()));
+        // An edited record accepts nothing.
+        self.follow(record, itself);
+        Ok(())
+    }
+
+    /// Draws what follows from a record.
+    fn follow(&mut self, record: &Record, itself: bool) {
+        let Record { seq, at, clock_at, actor, kind, subject, body, .. } = record;
+        // Rows are taken as they are only where an older version has written.
+        let found = kind == FOUND && actor == ITSELF && clock_at.is_some() && self.older.is_some();
+        if kind == FOUND && !found {
+            self.problems.push(format!("{} notes rows although no older version has written", record.named()));
+        }
+        let accepts = kind == ACCEPTED && clock_at.is_some() && itself;
+        match clock_at {
+            None => self.older = Some(*seq),
+            Some(_) if found => self.begin(*seq),
+            Some(_) => self.newer = true,
+        }
+        if accepts {
+            self.accept(record);
+        }
+        let writes = record.writes.as_deref().map_or(Ok(Vec::new()), serde_json::from_str::<Vec<Write>>);
+        let writes = writes.unwrap_or_else(|e| {
+            self.problems.push(format!("{}: the rows that it says were written cannot be read: {e}", record.named()));
+            Vec::new()
+        });
+        for write in writes {
+            if write.table != WHOLE_JOB {
+                self.write(*seq, write);
+            } else if found || accepts {
+                self.whole_job(write);
+            }
+        }
+        if kind == "event.open"
+            && let Some(hash) = body["event_sha256"].as_str()
+        {
+            let event = self.rows.entry("event".into()).or_default().entry(vec![subject.clone()]).or_default();
+            let wanted = format!("sha256:{hash}");
+            let known = event.entry("body".into()).or_insert_with(|| Some(wanted.clone()));
+            if known.as_ref() != Some(&wanted) {
+                let text = format!("record {seq} (event.open) has another hash of it than was written");
+                self.misfits.push(("event".into(), vec![subject.clone()], text));
+            }
+        }
+        let event = self.rows.get("event").and_then(|events| events.get(std::slice::from_ref(subject)));
+        let said = |name: &str| event?.get(name)?.as_deref();
+        // Short texts stand there as they are.
+        let sha256 =
+            said("body").map(|body| body.strip_prefix(HASHED).map_or_else(|| event_sha256(body), str::to_owned));
+        let event = said("model").zip(said("trigger_type")).zip(sha256.as_deref());
+        let event = event.map(|((model, trigger), sha256)| Event { model, trigger, sha256 });
+        let (seq, at, clock_at) = (*seq, *at, *clock_at);
+        self.jobs.add(Entry { fleet: &self.fleet, event, seq, at, clock_at, actor, kind, subject, body });
+    }
+
+    /// Begins anew with the rows of a store into which an older version has written.
+    fn begin(&mut self, seq: u64) {
+        // Older records do not hold all that is needed.
+        self.jobs.begin();
+        if let Some(after) = self.older.take().filter(|_| self.newer) {
+            self.noted_again.push(NotedAgain { record: seq, after });
+            // Events do not change: what was known of their bodies still holds. Nothing else is known any more.
+            let mut events = self.rows.remove("event").unwrap_or_default();
+            events.values_mut().for_each(|event| event.retain(|name, _| name == "body"));
+            self.rows = BTreeMap::from([("event".to_owned(), events)]);
+            self.with_figures.clear();
+        }
+        self.newer = true;
+    }
+
+    /// Accepts what is wrong so far. The rows that were not what the audit said follow as writes.
+    fn accept(&mut self, record: &Record) {
+        let Acceptance { problems, reason, in_doubt, .. } = Acceptance::deserialize(&record.body).unwrap_or_default();
+        self.problems.clear();
+        self.misfits.clear();
+        self.jobs.accept();
+        self.held.extend(in_doubt.into_iter().map(|job| (job, record.seq)));
+        let at = record.clock_at.unwrap_or(record.at);
+        self.accepted.push(Accepted { record: record.seq, at, by: record.actor.clone(), reason, problems });
+    }
+
+    /// Takes a job as its row has it.
+    fn whole_job(&mut self, write: Write) {
+        if write.deleted {
+            write.rows.iter().flatten().for_each(|id| self.jobs.forget(id));
+            return;
+        }
+        let set = |name: &str| write.set.get(name).and_then(Option::as_deref).unwrap_or_default();
+        if let Ok(job) = serde_json::from_str::<Job>(set("body")) {
+            self.jobs.found(job, set("version").parse().unwrap_or_default());
+        }
+    }
+
+    /// The jobs that were in doubt when the store was accepted and are not at their end, each with the record.
+    pub(super) fn held(&self) -> impl Iterator<Item = (&str, u64)> {
+        let is_over = |id: &str| self.jobs.get(id).is_some_and(|derived| derived.job.state.is_final());
+        self.held.iter().map(|(id, seq)| (&**id, *seq)).filter(move |(id, _)| !is_over(id))
+    }
+
+    fn write(&mut self, seq: u64, write: Write) {
+        if !self.whole && !COMPARED_FOR_STARTS.contains(&&*write.table) {
+            return;
+        }
+        if write.table == FORGOTTEN
+            && let Some(before) = write.set.get("figures").and_then(Option::as_deref).and_then(|text| text.parse().ok())
+        {
+            self.forget_figures(before);
+        }
+        let rows = self.rows.entry(write.table.clone()).or_default();
+        for row in write.rows {
+            if write.deleted {
+                rows.remove(&row);
+                continue;
+            }
+            let values = rows.entry(row.clone()).or_default();
+            for (name, was) in &write.replaced {
+                if values.get(name).unwrap_or(&None) != was {
+                    let (was, before) = (quoted(was.as_ref()), quoted(values.get(name).and_then(Option::as_ref)));
+                    let text =
+                        format!("record {seq} has replaced {was} in column {name}, where the audit had {before}");
+                    self.misfits.push((write.table.clone(), row.clone(), text));
+                }
+            }
+            for (name, value) in &write.set {
+                if write.found {
+                    values.entry(name.clone()).or_insert_with(|| value.clone());
+                } else {
+                    values.insert(name.clone(), value.clone());
+                }
+            }
+            if write.table == EVIDENCE
+                && write.set.contains_key("body")
+                && let [model, as_of] = &row[..]
+                && let Ok(as_of) = as_of.parse()
+            {
+                self.with_figures.insert((as_of, model.clone()));
+            }
+        }
+    }
+
+    /// Figures of before a time are forgotten, but for those by which a trigger had fired by now: one may fire for the same
+    /// time later.
+    fn forget_figures(&mut self, before: i64) {
+        let later = self.with_figures.split_off(&(before, String::new()));
+        let earlier = std::mem::replace(&mut self.with_figures, later);
+        let (none, empty) = (BTreeMap::new(), &mut BTreeMap::new());
+        let firings = self.rows.get("firing").unwrap_or(&none);
+        let fired = |model: &String, as_of: &str| {
+            let mut of_model = firings.range(vec![model.clone()]..).take_while(|(key, _)| key.first() == Some(model));
+            of_model.any(|(key, _)| key.get(2).is_some_and(|due| due == as_of))
+        };
+        let mut kept = Vec::new();
+        let mut gone = Vec::new();
+        for (as_of, model) in earlier {
+            let key = vec![model, as_of.to_string()];
+            match fired(&key[0], &key[1]) {
+                true => kept.push((as_of, key[0].clone())),
+                false => gone.push(key),
+            }
+        }
+        self.with_figures.extend(kept);
+        let evidence = self.rows.get_mut(EVIDENCE).unwrap_or(empty);
+        for key in gone {
+            let Some(values) = evidence.get_mut(&key) else { continue };
+            if let Some(body) = values.remove("body") {
+                values.insert(FORGOTTEN_BODY.into(), body);
+            }
+        }
+    }
+
+    /// A number that stands under a name in a table of one row.
+    pub(super) fn limit(&self, table: &str, name: &str) -> Option<i64> {
+        self.rows.get(table)?.get(&Key::new())?.get(name)?.as_ref()?.parse().ok()
+    }
+}
+
+/// A value for people.
+pub(super) fn quoted(value: Option<&String>) -> String {
+    value.map_or_else(|| "nothing".into(), |value| format!("'{}'", shown(value)))
+}
