@@ -158,7 +158,9 @@ fn accept(args: &AcceptArgs) -> anyhow::Result<u8> {
     let (who, now) = args.decision.who_and_when(&fleet)?;
     // A store of an older version is answered for first.
     store.transaction(|_| Ok(()))?;
-    let verified = store.verify_audit(&[])?;
+    let kept = args.checkpoint.read(&args.decision.memory.folder(), &fleet.name)?;
+    let expected: Vec<(u64, &str)> = kept.iter().map(|one| (one.seq, &*one.hash)).collect();
+    let verified = store.verify_audit(&expected)?;
     let shown = match &verified.head {
         Some((seq, hash)) => format!("{seq}:{hash}"),
         None => return Err(super::bad("store", "has no record yet: the next tick begins with one")),
@@ -173,7 +175,7 @@ fn accept(args: &AcceptArgs) -> anyhow::Result<u8> {
     }
     verified.problems.iter().for_each(|problem| warn!("accepted: {}", problem));
     let head = (args.head.seq, args.head.hash.clone());
-    let in_doubt = store.accept(now, (&who, &args.decision.reason), &head, &verified.problems)?;
+    let in_doubt = store.accept(now, (&who, &args.decision.reason), &head, &expected, &verified.problems)?;
     args.checkpoint.write(&fleet.name, &mut store)?;
     say!("{} problems are accepted by {who}", verified.problems.len());
     for job in in_doubt {

@@ -111,9 +111,12 @@ impl Jobs {
 
     /// Takes a job as it was found in such a store.
     pub fn found(&mut self, job: Job, version: u64) {
+        let known = self.jobs.get(&job.id).and_then(|derived| derived.asked.clone());
         let asked = match &job.state {
             State::AwaitingApproval(request) => {
-                Some(Asked { at: request.asked_at, clock_at: None, may_answer: None, must_be_signed: false })
+                let at = request.asked_at;
+                let unknown = Asked { at, clock_at: None, may_answer: None, must_be_signed: false };
+                Some(known.filter(|asked| asked.at == at).unwrap_or(unknown))
             }
             _ => None,
         };

@@ -41,7 +41,7 @@ pub(super) struct Acceptance {
 }
 
 impl Store {
-    /// Accepts the store as it is: `problems` are those that [`Self::verify_audit`] has shown, with this last record. Rows
+    /// Accepts the store as it is: `problems` are those that [`Self::verify_audit`] has shown for the `expected` heads, with this last record. Rows
     /// are compared from then on as they are now, and jobs follow from their rows. Jobs that are in doubt and not at their end
     /// are not started any more: their names come back, and somebody has to call them off.
     ///
@@ -52,10 +52,11 @@ impl Store {
         at: Timestamp,
         (by, reason): (&str, &str),
         head: &(u64, String),
+        expected: &[(u64, &str)],
         problems: &[String],
     ) -> Result<Vec<String>> {
         self.transaction(|store| {
-            let checked = store.check(&[])?;
+            let checked = store.check(expected)?;
             if checked.verified.head.as_ref() != Some(head) || checked.verified.problems != problems {
                 let reason = "was changed at the same time; look at it again with `driftsweep audit verify`".into();
                 return Err(Error::BadValue { what: "store".into(), reason });

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::retrain::{Yard, add_event, open, pass, sql};
 use super::store_edits::{Night, said, trained};
+use super::tick::postgres;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -167,6 +168,32 @@ fn whatever_is_wrong_can_be_accepted_and_starts_no_job_that_was_in_doubt() {
             assert!(end.get("not_started").is_none(), "{what}: {end}");
             kept.restore_all();
         }
+    }
+}
+
+#[test]
+fn a_store_that_is_not_the_one_of_the_checkpoint_can_be_accepted_with_it() {
+    for night in Night::all() {
+        let file = night.world.folder.path().join("kept/checkpoint");
+        let checkpoint = ["--checkpoint", &file.display().to_string()].map(str::to_owned);
+        let checkpoint: Vec<&str> = checkpoint.iter().map(String::as_str).collect();
+        let run = |args: &[&str]| night.run(&[args, &checkpoint].concat());
+        let tick = ["tick", "--threads", "1", "--now", "2026-01-03T03:05:00Z"];
+        assert!(run(&tick).status.success());
+        // Another last record than this store has, which is whole in itself.
+        let seq = night.open().audit_head().unwrap().unwrap().0;
+        fs::write(&file, format!("{seq}:{}\n", "0".repeat(64))).unwrap();
+        let refused = run(&tick);
+        assert_eq!(refused.status.code(), Some(15), "{}", said(&refused));
+        assert_eq!(run(&["audit", "verify"]).status.code(), Some(15));
+        let (code, found) = verified(&night);
+        assert_eq!(code, Some(0));
+        let done = accept(&night, &head(&found), &checkpoint);
+        assert!(done.status.success() && said(&done).contains("1 problems are accepted"), "{}", said(&done));
+        assert_eq!(run(&["audit", "verify"]).status.code(), Some(0));
+        assert!(run(&tick).status.success());
+        let (_, found) = verified(&night);
+        assert_eq!(found["not_started"].as_array().unwrap().len(), 2, "{found}");
     }
 }
 
@@ -426,4 +453,29 @@ fn a_run_whose_model_is_not_in_the_fleet_file_any_more_holds_up_no_cancelling() 
         night.open().transaction(|store| store.restore_runs(&id, retrain)).unwrap();
         assert_eq!(night.open().runs_of(&id).unwrap().len(), 1);
     }
+}
+
+#[test]
+fn a_lock_that_was_waited_for_in_vain_leaves_a_store_that_can_be_used() {
+    let Some(server) = postgres() else { return };
+    let fleet = format!("waits{}", std::process::id());
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| {
+            Store::open(&server, &fleet).unwrap().transaction(|_| {
+                begun.send(()).unwrap();
+                std::thread::sleep(Duration::from_secs(63));
+                Ok(())
+            })
+        });
+        has_begun.recv().unwrap();
+        let mut store = Store::open(&server, &fleet).unwrap();
+        let refused = store.transaction(|_| Ok(())).unwrap_err().to_string();
+        assert!(refused.contains("lock timeout"), "{refused}");
+        holder.join().unwrap().unwrap();
+        let now = Timestamp::now();
+        store.transaction(|store| store.meet(["m"].into_iter(), now)).unwrap();
+        // What was written is there for others.
+        assert_eq!(Store::open(&server, &fleet).unwrap().known().unwrap().len(), 1);
+    });
 }
