@@ -87,6 +87,9 @@ impl Doubts {
     }
 }
 
+/// The conclusions on a model at a sweep that are not what the audit says: their key, what is there, and what is wrong.
+type WrongConclusion = (Key, Option<Values>, String);
+
 /// A row that is not what the audit says.
 pub(super) struct Problem {
     pub(super) table: &'static str,
@@ -225,7 +228,7 @@ impl Store {
     }
 
     /// The conclusions of sweeps that are not what the audit says; how many were compared, and of how many it says nothing.
-    fn compare_evidence(&mut self, replay: &Replay) -> Result<(Vec<(Key, Option<Values>, String)>, u64, u64)> {
+    fn compare_evidence(&mut self, replay: &Replay) -> Result<(Vec<WrongConclusion>, u64, u64)> {
         let (mut problems, mut compared, mut not_covered) = (Vec::new(), 0, 0);
         let none = BTreeMap::new();
         let said = replay.rows.get(EVIDENCE).unwrap_or(&none);

@@ -125,7 +125,7 @@ fn whatever_is_wrong_can_be_accepted_and_starts_no_job_that_was_in_doubt() {
             }
             let (code, after) = verified(&night);
             assert_eq!((code, &after["problems"]), (Some(0), &json!([])), "{what}: {after}");
-            assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", head(&after)), "{what}");
+            assert!(fs::read_to_string(&file).unwrap().starts_with(&format!("{} ", head(&after))), "{what}");
             let page = said(&night.run(&["audit", "verify"]));
             assert!(page.contains(&format!("accepted: {problems} problems by ana on ")), "{what}: {page}");
             let again = accept(&night, &head(&after), &[]);
