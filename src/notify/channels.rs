@@ -281,7 +281,7 @@ mod tests {
             from: "a@example.org".into(),
             to: vec!["b@example.org".into()],
             user: Some("me".into()),
-            password: Some(Source::File(file)),
+            password: Some(crate::fleet::Source::File(file)),
         };
         let mut letters = Letters { within: Duration::from_secs(2), ..Letters::open(&email).unwrap() };
         let letter = Letter { id: "1".into(), event: json!({}), text: "x".into() };
