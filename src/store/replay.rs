@@ -11,7 +11,7 @@ use super::audit::Record;
 use super::evidence::{EVIDENCE, FORGOTTEN};
 use super::found::{FOUND, WHOLE_JOB};
 use super::verify::COMPARED_FOR_STARTS;
-use super::writes::{HASHED, Key, Values, Write};
+use super::writes::{HASHED, Key, Kind, Values, Write, noted_text};
 use crate::error::Result;
 use crate::escape::shown;
 use crate::retrain::Job;
@@ -158,7 +158,12 @@ impl Replay {
         // Short texts stand there as they are.
         let sha256 =
             said("body").map(|body| body.strip_prefix(HASHED).map_or_else(|| event_sha256(body), str::to_owned));
-        let event = said("model").zip(said("trigger_type")).zip(sha256.as_deref());
+        // Long names stand there by their hashes.
+        let named = |column: &str, name: &str| {
+            let (there, here) = (said(column)?, body[name].as_str());
+            Some(here.filter(|here| noted_text(here, Kind::Text) == there).unwrap_or(there))
+        };
+        let event = named("model", "model").zip(named("trigger_type", "trigger")).zip(sha256.as_deref());
         let event = event.map(|((model, trigger), sha256)| Event { model, trigger, sha256 });
         let (seq, at, clock_at) = (*seq, *at, *clock_at);
         self.jobs.add(Entry { fleet: &self.fleet, event, seq, at, clock_at, actor, kind, subject, body });

@@ -231,7 +231,8 @@ impl Cell {
 /// Longer texts are noted by their hashes.
 const MOST_PLAIN: usize = 64;
 
-fn noted_text(text: &str, kind: Kind) -> String {
+/// A text as the audit has it.
+pub(super) fn noted_text(text: &str, kind: Kind) -> String {
     if kind == Kind::Secret || text.len() > MOST_PLAIN || text.starts_with(HASHED) { hashed(text) } else { text.into() }
 }
 

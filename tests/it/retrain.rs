@@ -556,8 +556,9 @@ fn names_and_commands_that_mean_harm_are_text_and_secrets_appear_nowhere() {
         run(&["economics"]);
         for (i, name) in names.iter().enumerate() {
             let job = format!("{i:032x}");
-            run(&["jobs", "show", &job]);
-            let log = fs::read(state.join("jobs").join(&job).join("1/output.log")).unwrap();
+            let page = said(&run(&["jobs", "show", &job]));
+            let log = fs::read(state.join("jobs").join(&job).join("1/output.log"));
+            let log = log.unwrap_or_else(|e| panic!("{name:?}: {e}: {page}"));
             let text = String::from_utf8(log).unwrap();
             let arguments: Vec<&str> = text.splitn(4, '\0').collect();
             assert_eq!(arguments[..3], [name.as_str(), &format!("--model={name};x"), "$HOME `id`"]);

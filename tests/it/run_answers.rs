@@ -16,7 +16,7 @@ use super::server::{self, answer};
 fn a_malformed_answer_is_told_once_everywhere_and_costs_the_training_nothing() {
     for (script, wanted, cost) in [
         ("mkfifo $A", "not a regular file", 300),
-        ("mkdir $A", "not a regular file", 300),
+        ("mkdir $A", "it is a folder", 300),
         ("ln -s /dev/zero $A", "not a regular file", 300),
         ("head -c 70000 /dev/zero > $A", "more than 65536 bytes", 300),
         (": > $A", "not a JSON object", 300),
