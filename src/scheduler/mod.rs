@@ -10,6 +10,7 @@ mod amounts;
 mod answer;
 mod damaged;
 mod renew;
+mod step;
 mod trust;
 mod watch;
 mod worth;
@@ -20,24 +21,24 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub use answer::{Answer, answer, cancel, statement};
 pub use damaged::{close_damaged, damage, runs_under_way};
 pub use renew::{Adopting, Kept, Setting, has_baseline, in_use, keep, set};
 pub use worth::reckon;
 
+use step::{When, advance};
+
 use crate::error::{Error, Result};
-use crate::executor::{self, Logins, Run};
+use crate::executor::{Logins, Run};
 use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
-use crate::policy;
 use crate::retrain::approval::{self, Basis, Refusal};
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
-use crate::retrain::signature;
-use crate::retrain::{Grant, Job, Ledger, Overrun, Renewal, Request, State, Step, Stopping};
+use crate::retrain::{Grant, Job, Ledger, Overrun, Request, State, Step, Stopping};
 use crate::store::{Doubts, ITSELF, RunEntry, Store, Unreadable, Versioned};
 
 /// What a pass works with.
@@ -485,15 +486,6 @@ fn lasted(noted: &RunEntry, now: Timestamp, clock: Timestamp) -> SignedDuration 
     noted.clock_at.map_or(by_now, |started| by_now.min(clock.duration_since(started)))
 }
 
-/// When a step is taken.
-#[derive(Clone, Copy)]
-struct When {
-    /// By the time that it is taken to be.
-    now: Timestamp,
-    /// By the real clock, where that is known.
-    clock: Option<Timestamp>,
-}
-
 /// What is spent and set aside this month.
 ///
 /// # Errors
@@ -528,122 +520,6 @@ pub fn standings(fleet: &Fleet, ledger: &Ledger, now: Timestamp) -> Vec<Standing
         Some(ledger.standing(budget, scope, limit, now, &fleet.zone))
     });
     standings.collect()
-}
-
-/// Takes a job a step further, inside a transaction: `None` if somebody else has changed it since. All that belongs to the
-/// step is written with it: what is set aside or was spent, the end of the event, the audit and the messages.
-fn advance(
-    fleet: &Fleet,
-    store: &mut Store,
-    versioned: &Versioned,
-    step: &Step,
-    When { now, clock }: When,
-    actor: &str,
-) -> Result<Option<Versioned>> {
-    let before = &versioned.job;
-    let mut job = before
-        .apply(step, now)
-        .map_err(|illegal| Error::BadValue { what: format!("job {}", before.id), reason: illegal.to_string() })?;
-    if let (State::Queued { .. }, State::Running { .. }) = (&before.state, &job.state) {
-        let key = executor::new_key();
-        job.key = Some(key.map_err(|e| Error::BadValue { what: "/dev/urandom".into(), reason: e.to_string() })?);
-    }
-    if !store.set_job(&job, versioned.version)? {
-        return Ok(None);
-    }
-    if let (State::Queued { .. }, State::Running { attempt, started_at, .. }) = (&before.state, &job.state) {
-        let (attempt, started_at) = (*attempt, *started_at);
-        let retrain = retrain_of(fleet, &job).cloned().ok_or_else(|| Error::BadValue {
-            what: format!("job {}", job.id),
-            reason: "the fleet file does not say how to train its model".into(),
-        })?;
-        let estimate = job.estimate.unwrap_or_else(|| crate::retrain::Estimate::new(Money::ZERO, &[]));
-        store.add_run(&RunEntry {
-            job: job.id.clone(),
-            attempt,
-            model: job.model.clone(),
-            retrain,
-            started_at,
-            clock_at: clock,
-            lost_at: None,
-            declared: estimate.declared,
-            committed: estimate.high,
-            seen: false,
-            ended: None,
-        })?;
-    }
-    let mut body = serde_json::to_value(step)
-        .map_err(|e| Error::BadValue { what: format!("job {}", job.id), reason: e.to_string() })?;
-    if let (State::Running { attempt, .. }, false) = (&before.state, matches!(step, Step::Stop { .. })) {
-        let attempt = *attempt;
-        let outcome = if matches!(step, Step::Retry { .. }) { "failed" } else { job.state.name() };
-        let cost = job.spent - before.spent;
-        store.end_run(&job.id, attempt, now, outcome, cost)?;
-        body["attempt"] = attempt.into();
-        body["cost"] = cost.plain().into();
-        if let Some(reason) = &job.about_answer {
-            body["about_answer"] = reason.clone().into();
-        }
-    }
-    amounts::as_text(&mut body);
-    if job.state.is_final() {
-        let (outcome, note) = match &job.state {
-            State::Succeeded => ("trained", String::new()),
-            state => (state.name(), state.reason().to_owned()),
-        };
-        // It may have been closed by hand.
-        store.close_event(&job.id, now, outcome, &note.replace('\0', "\u{fffd}"))?;
-        if job.state == State::Succeeded {
-            store.set_trained(&job.model, now)?;
-        }
-    }
-    if let State::AwaitingApproval(_) = job.state {
-        body["evidence"] = evidence(store, &job)?.into();
-    }
-    describe(fleet, &job, &mut body);
-    let kind = format!("job.{}", step.name());
-    notify::record(fleet, store, Fact { at: now, actor, kind: &kind, subject: &job.id, body })?;
-    renew::after_training(fleet, store, &job, step, now)?;
-    Ok(Some(Versioned { job, version: versioned.version + 1 }))
-}
-
-/// What the trigger of a job fired by, in short.
-fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
-    const COLUMNS: usize = 3;
-    let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
-    Ok(policy::evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS))
-}
-
-/// What somebody who is told of a step wants to know beside it.
-fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
-    let currency = &fleet.governance.budget.currency;
-    body["model"] = job.model.clone().into();
-    match &job.state {
-        State::Running { attempt, .. } => body["attempt"] = (*attempt).into(),
-        State::AwaitingApproval(request) => {
-            let reasons: Vec<String> = request.reasons.iter().map(|reason| reason.sentence(currency)).collect();
-            let asked = fleet.governance.approval.approvers.get(request.level).cloned().unwrap_or_default();
-            body["question"] = reasons.join("; ").into();
-            body["asked"] = asked.join(", ").into();
-            let stakes = retrain_of(fleet, job).map(|retrain| retrain.stakes).unwrap_or_default();
-            let wanted = signature::wanted(&fleet.governance.approval, request, stakes);
-            body["must_be_signed"] = wanted.is_some().into();
-            body["may_answer"] = approval::who_may_answer(&fleet.governance.approval, request).into();
-            if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
-                body["expected"] = currency.show(estimate.expected).into();
-                body["low"] = currency.show(estimate.low).into();
-                body["high"] = currency.show(estimate.high).into();
-                body["gain"] = currency.show(worth.gain).into();
-            }
-        }
-        state if state.is_final() => {
-            body["spent"] = currency.show(job.spent).into();
-            if let Some(sentence) = job.baseline.as_ref().and_then(Renewal::sentence) {
-                body["about_baseline"] = sentence.into();
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Where the files of a job's run are.

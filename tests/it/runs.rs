@@ -22,14 +22,19 @@ use super::retrain::{Yard, add_event, chance, open, pass, pass_by_clock, sql};
 use super::server::{self, answer};
 use super::store_edits::make_older;
 
-#[test]
-fn a_pass_that_replays_another_time_stops_no_real_training() {
-    let word = Arc::new(Mutex::new(says("running")));
-    let (url, asked) = place(&word);
+/// A model whose trainings may take three hours at a place that says a word, and what that place was asked.
+fn of_three_hours(word: &Arc<Mutex<String>>) -> (Yard, Arc<Mutex<Vec<String>>>) {
+    let (url, asked) = place(word);
     let head = format!(
         "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ntimeout = \"3h\"\nwebhook = {{ url = \"{url}\" }}\n"
     );
-    let yard = Yard::new(&["m".into()], &head);
+    (Yard::new(&["m".into()], &head), asked)
+}
+
+#[test]
+fn a_pass_that_replays_another_time_stops_no_real_training() {
+    let word = Arc::new(Mutex::new(says("running")));
+    let (yard, asked) = of_three_hours(&word);
     let http = Http::new().unwrap();
     for store in yard.stores() {
         asked.lock().unwrap().clear();
@@ -61,11 +66,7 @@ fn a_pass_that_replays_another_time_stops_no_real_training() {
 #[test]
 fn one_pass_stops_a_run_whose_time_is_up_and_ends_one_whose_time_is_long_over() {
     let word = Arc::new(Mutex::new(says("running")));
-    let (url, asked) = place(&word);
-    let head = format!(
-        "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ntimeout = \"3h\"\nwebhook = {{ url = \"{url}\" }}\n"
-    );
-    let yard = Yard::new(&["m".into()], &head);
+    let (yard, asked) = of_three_hours(&word);
     let http = Http::new().unwrap();
     for store in yard.stores() {
         let start: Timestamp = "2026-11-24T14:00:00Z".parse().unwrap();

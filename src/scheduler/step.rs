@@ -1,0 +1,140 @@
+//! A step of a job, with all that belongs to it: one transaction.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{amounts, renew, retrain_of};
+use crate::error::{Error, Result};
+use crate::executor;
+use crate::fleet::{Fleet, Money};
+use crate::notify::{self, Fact};
+use crate::policy;
+use crate::retrain::approval;
+use crate::retrain::signature;
+use crate::retrain::{Job, Renewal, State, Step};
+use crate::store::{RunEntry, Store, Versioned};
+
+/// When a step is taken.
+#[derive(Clone, Copy)]
+pub(super) struct When {
+    /// By the time that it is taken to be.
+    pub(super) now: Timestamp,
+    /// By the real clock, where that is known.
+    pub(super) clock: Option<Timestamp>,
+}
+
+/// Takes a job a step further, inside a transaction: `None` if somebody else has changed it since. All that belongs to the
+/// step is written with it: what is set aside or was spent, the end of the event, the audit and the messages.
+pub(super) fn advance(
+    fleet: &Fleet,
+    store: &mut Store,
+    versioned: &Versioned,
+    step: &Step,
+    When { now, clock }: When,
+    actor: &str,
+) -> Result<Option<Versioned>> {
+    let before = &versioned.job;
+    let mut job = before
+        .apply(step, now)
+        .map_err(|illegal| Error::BadValue { what: format!("job {}", before.id), reason: illegal.to_string() })?;
+    if let (State::Queued { .. }, State::Running { .. }) = (&before.state, &job.state) {
+        let key = executor::new_key();
+        job.key = Some(key.map_err(|e| Error::BadValue { what: "/dev/urandom".into(), reason: e.to_string() })?);
+    }
+    if !store.set_job(&job, versioned.version)? {
+        return Ok(None);
+    }
+    if let (State::Queued { .. }, State::Running { attempt, started_at, .. }) = (&before.state, &job.state) {
+        let (attempt, started_at) = (*attempt, *started_at);
+        let retrain = retrain_of(fleet, &job).cloned().ok_or_else(|| Error::BadValue {
+            what: format!("job {}", job.id),
+            reason: "the fleet file does not say how to train its model".into(),
+        })?;
+        let estimate = job.estimate.unwrap_or_else(|| crate::retrain::Estimate::new(Money::ZERO, &[]));
+        store.add_run(&RunEntry {
+            job: job.id.clone(),
+            attempt,
+            model: job.model.clone(),
+            retrain,
+            started_at,
+            clock_at: clock,
+            lost_at: None,
+            declared: estimate.declared,
+            committed: estimate.high,
+            seen: false,
+            ended: None,
+        })?;
+    }
+    let mut body = serde_json::to_value(step)
+        .map_err(|e| Error::BadValue { what: format!("job {}", job.id), reason: e.to_string() })?;
+    if let (State::Running { attempt, .. }, false) = (&before.state, matches!(step, Step::Stop { .. })) {
+        let attempt = *attempt;
+        let outcome = if matches!(step, Step::Retry { .. }) { "failed" } else { job.state.name() };
+        let cost = job.spent - before.spent;
+        store.end_run(&job.id, attempt, now, outcome, cost)?;
+        body["attempt"] = attempt.into();
+        body["cost"] = cost.plain().into();
+        if let Some(reason) = &job.about_answer {
+            body["about_answer"] = reason.clone().into();
+        }
+    }
+    amounts::as_text(&mut body);
+    if job.state.is_final() {
+        let (outcome, note) = match &job.state {
+            State::Succeeded => ("trained", String::new()),
+            state => (state.name(), state.reason().to_owned()),
+        };
+        // It may have been closed by hand.
+        store.close_event(&job.id, now, outcome, &note.replace('\0', "\u{fffd}"))?;
+        if job.state == State::Succeeded {
+            store.set_trained(&job.model, now)?;
+        }
+    }
+    if let State::AwaitingApproval(_) = job.state {
+        body["evidence"] = evidence(store, &job)?.into();
+    }
+    describe(fleet, &job, &mut body);
+    let kind = format!("job.{}", step.name());
+    notify::record(fleet, store, Fact { at: now, actor, kind: &kind, subject: &job.id, body })?;
+    renew::after_training(fleet, store, &job, step, now)?;
+    Ok(Some(Versioned { job, version: versioned.version + 1 }))
+}
+
+/// What the trigger of a job fired by, in short.
+fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
+    const COLUMNS: usize = 3;
+    let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
+    Ok(policy::evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS))
+}
+
+/// What somebody who is told of a step wants to know beside it.
+fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
+    let currency = &fleet.governance.budget.currency;
+    body["model"] = job.model.clone().into();
+    match &job.state {
+        State::Running { attempt, .. } => body["attempt"] = (*attempt).into(),
+        State::AwaitingApproval(request) => {
+            let reasons: Vec<String> = request.reasons.iter().map(|reason| reason.sentence(currency)).collect();
+            let asked = fleet.governance.approval.approvers.get(request.level).cloned().unwrap_or_default();
+            body["question"] = reasons.join("; ").into();
+            body["asked"] = asked.join(", ").into();
+            let stakes = retrain_of(fleet, job).map(|retrain| retrain.stakes).unwrap_or_default();
+            let wanted = signature::wanted(&fleet.governance.approval, request, stakes);
+            body["must_be_signed"] = wanted.is_some().into();
+            body["may_answer"] = approval::who_may_answer(&fleet.governance.approval, request).into();
+            if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
+                body["expected"] = currency.show(estimate.expected).into();
+                body["low"] = currency.show(estimate.low).into();
+                body["high"] = currency.show(estimate.high).into();
+                body["gain"] = currency.show(worth.gain).into();
+            }
+        }
+        state if state.is_final() => {
+            body["spent"] = currency.show(job.spent).into();
+            if let Some(sentence) = job.baseline.as_ref().and_then(Renewal::sentence) {
+                body["about_baseline"] = sentence.into();
+            }
+        }
+        _ => {}
+    }
+}
