@@ -123,6 +123,7 @@ pub mod output;
 pub mod policy;
 pub mod report;
 pub mod retrain;
+pub mod rule;
 pub mod scheduler;
 pub mod snapshot;
 pub mod storage;

@@ -13,9 +13,11 @@ use serde::Serialize;
 use crate::baseline::{Baseline, BaselineFile, Frozen, FrozenFeature};
 use crate::count::Counter;
 use crate::error::{Error, Fault, Result};
-use crate::fleet::{Fleet, Model, Thresholds};
+use crate::fleet::{Fleet, Model};
 use crate::history::Entry;
-use crate::policy::calibrate::{self, Column, Limit, NoChange};
+use crate::metric::Kind;
+use crate::policy::calibrate::{self, Column, Nights};
+use crate::rule::{NoChange, RULES, Rule, Subject};
 use crate::snapshot::Snapshot;
 use crate::sweep::{Plan, figures};
 
@@ -36,8 +38,8 @@ pub struct Calibrated {
     /// The model; absent for the fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Which limit.
-    pub limit: Limit,
+    /// Which threshold, by its key in the fleet file.
+    pub limit: &'static str,
     /// Columns that it is for, in all windows and segments.
     pub columns: usize,
     /// What half, 99 % and 99.99 % of the columns stay under on a night without change.
@@ -74,8 +76,8 @@ pub struct PastAlarm {
     pub segment: String,
     /// The column.
     pub feature: String,
-    /// Which limit.
-    pub limit: Limit,
+    /// Which threshold, by its key in the fleet file.
+    pub limit: &'static str,
     /// The figure.
     pub value: f64,
     /// Whether it is over what is recommended, too.
@@ -109,7 +111,7 @@ pub fn calibrate(
     for planned in survey.comparisons.iter().filter(|planned| planned.error.is_none()) {
         rows.entry((&planned.model, &planned.segment)).or_default().push(planned.rows.current);
     }
-    type Drawn = HashMap<(Option<String>, Limit), NoChange>;
+    type Drawn = HashMap<(Option<String>, &'static str), Nights>;
     let merge = |mut all: Drawn, other: Drawn| {
         for (key, drawn) in other {
             let before = all.remove(&key).unwrap_or_default();
@@ -123,12 +125,12 @@ pub fn calibrate(
             return Err(failed("it is compared with its previous window; it has no baseline to draw from".into()));
         }
         let features = features(counter, model).map_err(|e| failed(e.to_string()))?;
-        let key = |limit| (wish.by_model.then(|| model.name.clone()), limit);
+        let key = |limit: &'static str| (wish.by_model.then(|| model.name.clone()), limit);
         let columns = features.par_iter().flat_map_iter(|feature| {
             let rows = rows.get(&(&*model.name, &*feature.segment)).map_or(&[][..], Vec::as_slice);
             rows.iter().flat_map(|&current| columns(model, feature, current))
         });
-        let drawn = columns.map(|column| HashMap::from([(key(column.figure), NoChange::of(&column, wish.nights))]));
+        let drawn = columns.map(|(rule, column)| HashMap::from([(key(rule.key), Nights::of(&column, wish.nights))]));
         Ok(drawn.reduce(Drawn::new, merge))
     };
     let (mut drawn, mut left_out) = (Drawn::new(), Vec::new());
@@ -145,17 +147,18 @@ pub fn calibrate(
     let total: usize = drawn.values().map(|drawn| drawn.columns).sum();
     let mut limits: Vec<Calibrated> = drawn
         .into_iter()
-        .map(|((model, limit), drawn)| {
+        .filter_map(|((model, limit), drawn)| {
+            let rule = RULES.iter().find(|rule| rule.key == limit)?;
             let share = wish.rate * drawn.columns as f64 / total as f64;
-            let recommended = round_up(drawn.limit(share)).min(if limit == Limit::Psi { f64::INFINITY } else { 1.0 });
+            let recommended = round_up(drawn.limit(share)).min(rule.largest);
             let thresholds = fleet.models.iter().find(|m| model.as_ref().is_none_or(|name| *name == m.name));
             let values = past.values.get(&(model.clone(), limit)).map_or(&[][..], Vec::as_slice);
             let of = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
-            Calibrated {
+            Some(Calibrated {
                 limit,
                 columns: drawn.columns,
                 no_change: [0.5, 0.99, 0.9999].map(|share| drawn.quantile(share)),
-                now: thresholds.map_or(f64::NAN, |model| threshold(&model.options.thresholds, limit)),
+                now: thresholds.map_or(f64::NAN, |model| rule.threshold(&model.options.thresholds)),
                 alarms_now: drawn.alarms_now,
                 recommended,
                 alarms: drawn.alarms(recommended),
@@ -164,7 +167,7 @@ pub fn calibrate(
                 past_alarms: 0,
                 past_alarms_that_remain: 0,
                 model,
-            }
+            })
         })
         .collect();
     limits.sort_by(|a, b| (&a.model, a.limit).cmp(&(&b.model, b.limit)));
@@ -195,51 +198,41 @@ fn features(counter: &dyn Counter, model: &Model) -> Result<Vec<FrozenFeature>> 
     Ok(Baseline::build(counter, &snapshot, segments, kind_of, &model.options, String::new())?.features)
 }
 
-/// What of a feature has limits.
-fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<Column> {
-    let limits = model.thresholds_of(&feature.name);
+/// The figures of a feature that have a threshold, with the rule of each.
+fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'static Rule, Column)> {
+    let thresholds = model.thresholds_of(&feature.name);
     let (rows, missing) = (feature.tally.rows, feature.tally.missing());
-    let column = |figure: Limit, weights: Vec<u64>, rows: [u64; 2]| {
-        let mut seed = DefaultHasher::new();
-        (&model.name, &feature.segment, &feature.name, figure, rows).hash(&mut seed);
-        Column { figure, weights, rows, limit: threshold(&limits, figure), seed: seed.finish() }
-    };
     let mut columns = Vec::new();
-    if model.kind_of(&feature.name).is_none() || rows.min(current) < limits.min_rows {
+    if model.kind_of(&feature.name).is_none() || rows.min(current) < thresholds.min_rows {
         return columns;
     }
-    columns.push(column(Limit::Missing, vec![missing, rows - missing], [rows, current]));
     // The current side has missing values as the baseline does.
     let values = (current as f64 * (1.0 - missing as f64 / rows as f64)).round() as u64;
     let sides = [rows - missing, values];
-    if sides[0].min(sides[1]) < limits.min_rows {
-        return columns;
-    }
-    match &feature.data {
-        Frozen::Numeric(ecdf) => {
-            if let Some(counts) = figures::tie_counts(ecdf, model.options.bins) {
-                columns.push(column(Limit::Psi, counts, sides));
+    let enough_values = sides[0].min(sides[1]) >= thresholds.min_rows;
+    for rule in &RULES {
+        let drawn = match (rule.judges, &feature.data) {
+            (Subject::MissingRows, _) => Some((vec![missing, rows - missing], [rows, current])),
+            (Subject::Numbers, Frozen::Numeric(ecdf)) if enough_values => match rule.no_change {
+                NoChange::OfSizes => Some((Vec::new(), sides)),
+                _ => figures::tie_counts(ecdf, model.options.bins).map(|counts| (counts, sides)),
+            },
+            (Subject::Categories, Frozen::Categorical(categories)) if enough_values => {
+                let counts = categories.counts.iter().map(|(_, count)| *count);
+                let pooled = Some(categories.pooled).filter(|&pooled| pooled > 0);
+                let counts: Vec<u64> = counts.chain(pooled).collect();
+                Some((calibrate::categories(&counts), sides))
             }
-            columns.push(column(Limit::KsD, Vec::new(), sides));
+            _ => None,
+        };
+        if let Some((weights, rows)) = drawn {
+            let mut seed = DefaultHasher::new();
+            (&model.name, &feature.segment, &feature.name, rule.key, rows).hash(&mut seed);
+            let (no_change, limit) = (rule.no_change, rule.threshold(&thresholds));
+            columns.push((rule, Column { no_change, weights, rows, limit, seed: seed.finish() }));
         }
-        Frozen::Categorical(categories) => {
-            let counts = categories.counts.iter().map(|(_, count)| *count);
-            let pooled = Some(categories.pooled).filter(|&pooled| pooled > 0);
-            let counts: Vec<u64> = counts.chain(pooled).collect();
-            columns.push(column(Limit::Js, calibrate::categories(&counts), sides));
-        }
-        Frozen::Refused(..) => {}
     }
     columns
-}
-
-fn threshold(thresholds: &Thresholds, limit: Limit) -> f64 {
-    match limit {
-        Limit::Psi => thresholds.psi,
-        Limit::Js => thresholds.js,
-        Limit::KsD => thresholds.ks_d,
-        Limit::Missing => thresholds.missing,
-    }
 }
 
 /// Up, to three digits.
@@ -257,7 +250,7 @@ pub struct Past<'a> {
     models: HashMap<&'a str, &'a Model>,
     by_model: bool,
     sweeps: HashSet<String>,
-    values: HashMap<(Option<String>, Limit), Vec<f64>>,
+    values: HashMap<(Option<String>, &'static str), Vec<f64>>,
     alarms: Vec<PastAlarm>,
     left_out: Vec<Fault>,
 }
@@ -283,15 +276,15 @@ impl<'a> Past<'a> {
     /// Takes in an entry of the history, if it is a figure with a limit of a model that there still is.
     pub fn add(&mut self, entry: Entry) {
         let Some(model) = self.models.get(&*entry.model) else { return };
-        let Some(limit) = Limit::ALL.into_iter().find(|limit| limit.figure() == entry.metric) else { return };
+        let Some(rule) = RULES.iter().find(|rule| rule.figure == entry.metric) else { return };
         // Of numbers, or of categories, as verdicts have it; only what had enough values.
-        let of_kind = match limit {
-            Limit::Psi | Limit::KsD => entry.kind == "numeric",
-            Limit::Js => entry.kind == "categorical",
-            Limit::Missing => true,
+        let of_kind = match rule.judges {
+            Subject::Numbers => entry.kind == Kind::Numeric.name(),
+            Subject::Categories => entry.kind == Kind::Categorical.name(),
+            Subject::MissingRows => true,
         };
         let (Some(value), true) = (entry.value, of_kind && matches!(&*entry.status, "ok" | "constant")) else { return };
-        let now = threshold(&model.thresholds_of(&entry.feature), limit);
+        let (limit, now) = (rule.key, rule.threshold(&model.thresholds_of(&entry.feature)));
         if !self.sweeps.contains(&entry.sweep) {
             self.sweeps.insert(entry.sweep);
         }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use driftsweep::atomic;
-use driftsweep::calibrate::{self, Calibration, Past, Wish};
+use driftsweep::calibrate::{self, Calibrated, Calibration, Past, Wish};
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::history::{self, Filter};
 use driftsweep::output::{self, Page};
-use driftsweep::policy::calibrate::Limit;
+use driftsweep::rule::RULES;
 use jiff::Timestamp;
 use toml_edit::{DocumentMut, Item, Table, value};
 
@@ -34,8 +34,8 @@ pub struct CalibrateArgs {
     /// Write what is recommended into the fleet file; its comments stay
     #[arg(long)]
     write: bool,
-    /// Limits to write, comma-separated
-    #[arg(long, value_delimiter = ',', default_value = "psi,js,missing", value_name = "NAMES", requires = "write")]
+    /// Limits to write, comma-separated [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", requires = "write")]
     limits: Vec<String>,
     /// Replay sweeps since then; as for history
     #[arg(long, value_name = "TIME")]
@@ -69,15 +69,15 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         return Err(super::bad("--nights", "must be between 20 and 100000"));
     }
     for name in &args.limits {
-        if !Limit::ALL.iter().any(|limit| limit.name() == name) {
-            return Err(Error::unknown("limit", name, Limit::ALL.map(Limit::name)).into());
+        if !RULES.iter().any(|rule| rule.key == name) {
+            return Err(Error::unknown("limit", name, RULES.iter().map(|rule| rule.key)).into());
         }
     }
     let options = args.engine.start(super::names_objects(&args.fleet))?;
     let fleet = args.store.with_baselines(&args.fleet, Fleet::read(&args.fleet, &options)?)?;
     let since = args.since.as_ref().map(|since| since.resolve("--since", &fleet.zone)).transpose()?;
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
-    let metrics = Limit::ALL.map(|limit| limit.figure().to_owned()).to_vec();
+    let metrics = RULES.iter().map(|rule| rule.figure.to_owned()).collect();
     let filter = Filter { metrics, since, ..Filter::default() };
     let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
     let mut past = Past::of(&fleet, wish);
@@ -126,7 +126,7 @@ fn render(found: &Calibration, args: &CalibrateArgs) -> Page {
     for limit in &found.limits {
         table.row([
             limit.model.clone().unwrap_or_else(|| "all".into()),
-            limit.limit.name().to_owned(),
+            limit.limit.to_owned(),
             limit.columns.to_string(),
             three(limit.no_change),
             limit.past.map_or("–".into(), three),
@@ -150,7 +150,7 @@ fn render(found: &Calibration, args: &CalibrateArgs) -> Page {
             alarm.as_of.strftime("%F"),
             alarm.model,
             alarm.feature,
-            alarm.limit.name(),
+            alarm.limit,
             alarm.value,
             if alarm.remains { ", remains" } else { ", would go" }
         ));
@@ -167,7 +167,8 @@ fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<(
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, &e))?;
     let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| unreadable(e.to_string()))?;
     let mut written = 0;
-    for limit in found.limits.iter().filter(|limit| names.iter().any(|name| name == limit.limit.name())) {
+    let wanted = |limit: &&Calibrated| names.is_empty() || names.iter().any(|name| name == limit.limit);
+    for limit in found.limits.iter().filter(wanted) {
         let owner: &mut dyn toml_edit::TableLike = match &limit.model {
             None => document.entry("defaults").or_insert_with(implicit).as_table_like_mut(),
             Some(name) => {
@@ -181,7 +182,7 @@ fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<(
         let thresholds = owner.entry("thresholds").or_insert_with(|| Item::Table(Table::new()));
         let thresholds = thresholds.as_table_like_mut();
         let thresholds = thresholds.ok_or_else(|| unreadable("`thresholds` is no table".into()))?;
-        thresholds.insert(limit.limit.name(), value(limit.recommended));
+        thresholds.insert(limit.limit, value(limit.recommended));
         written += 1;
     }
     atomic::write(path, document.to_string().as_bytes())?;

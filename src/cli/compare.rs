@@ -50,6 +50,9 @@ pub struct CompareArgs {
     /// Values a side below which no verdict is given
     #[arg(long, value_name = "N")]
     min_rows: Option<u64>,
+    /// False discovery rate, over all tests of the comparison, up to which a difference is significant [default: 0.05]
+    #[arg(long, value_name = "RATE")]
+    fdr: Option<f64>,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
@@ -63,6 +66,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
         args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
     if args.category_limit == Some(0) {
         return Err(super::bad("--category-limit", "must be 1 or more"));
+    }
+    if args.fdr.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
+        return Err(super::bad("--fdr", "must be between 0 and 1"));
     }
     let mut options = args.engine.start([&args.baseline, &args.current].into_iter().any(storage::is_remote))?;
     let baseline = BaselineSource::open(&args.baseline)?;
@@ -79,6 +85,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     options.bins = bins.or(baseline.side().frozen_bins()).unwrap_or(options.bins);
     options.convention = args.convention.map(Conventional::new);
     options.category_limit = args.category_limit.unwrap_or(options.category_limit);
+    options.false_discovery_rate = args.fdr.unwrap_or(options.false_discovery_rate);
     options.thresholds.min_rows = args.min_rows.unwrap_or(options.thresholds.min_rows);
 
     let set = |names: &[String]| names.iter().cloned().collect::<HashSet<String>>();

@@ -5,8 +5,9 @@ use driftsweep::fleet::{Given, Model, Quorum, Role, Trigger};
 use driftsweep::metric::performance::Measured;
 use driftsweep::output::{Page, Table};
 use driftsweep::policy::Evaluation;
-use driftsweep::policy::drift::{Column, Comparison, DriftVerdict, Signal};
+use driftsweep::policy::drift::{Column, Comparison, DriftVerdict};
 use driftsweep::policy::performance::{LabelCounts, Performance, Span, Standing, Volume};
+use driftsweep::rule;
 use driftsweep::store::{Access, Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -201,6 +202,7 @@ fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &Comparison) {
     let mut table = Table::new(["column", "figure", "value", "limit", "q", "over", "it drifts, or would if"]);
     for column in &comparison.columns {
         for (i, signal) in column.signals.iter().enumerate() {
+            let figure = &signal.figure;
             let name = if i == 0 { column.feature.clone() } else { String::new() };
             let role = match column.role {
                 _ if i > 0 => "",
@@ -210,12 +212,12 @@ fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &Comparison) {
             };
             table.row([
                 name + role,
-                signal.metric.clone(),
-                format!("{:.4}", signal.value),
-                format!("{} ({})", signal.limit, signal.origin.name()),
-                signal.q_value.map_or("–".into(), |q| format!("{q:.1e}")),
+                figure.metric.clone(),
+                format!("{:.4}", figure.value),
+                format!("{} ({})", figure.limit, signal.origin.name()),
+                figure.q_value.map_or("–".into(), |q| format!("{q:.1e}")),
                 if i == 0 { format!("{} of {}", column.hits, found.sweeps) } else { String::new() },
-                change(column, signal, found),
+                change(column, figure, found),
             ]);
         }
     }
@@ -223,7 +225,7 @@ fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &Comparison) {
 }
 
 /// What would have to change for a figure to make its column drift.
-fn change(column: &Column, signal: &Signal, found: &DriftVerdict) -> String {
+fn change(column: &Column, signal: &rule::Signal, found: &DriftVerdict) -> String {
     match (signal.over, signal.significant) {
         (true, true) if column.drifts => "drifts".into(),
         (true, true) => {

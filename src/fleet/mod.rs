@@ -26,14 +26,14 @@ pub use channel::{Channel, Email, Security, Topic, Way};
 use guess::is_pandas_index;
 pub use labels::{Labels, MISSING, MissingTexts, class};
 pub use money::{Currency, Money};
-pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, Thresholds};
+pub use options::{MEMORY_PER_THREAD, Options, QUANTILES};
 use policy::TriggerTable;
 pub use policy::{Given, Origin, Persistence, Quorum, Trigger, Triggers};
 use retrain::RetrainTable;
 pub use retrain::{Airflow, AtOnce, Budget, Command, Executor, Governance, Kubernetes, Retrain, Stakes, Webhook};
 pub use schedule::Schedule;
 pub use secret::{Address, Secret, Source};
-use table::{ConditionTable, ConventionSetting, Current, FeatureTable, FleetTable, ThresholdTable};
+use table::{ConditionTable, ConventionSetting, Current, FeatureTable, FleetTable};
 use window::dated;
 pub use window::{Interval, Period};
 
@@ -51,6 +51,7 @@ use crate::address::{Place, as_text};
 use crate::error::{Error, Result, closest, did_you_mean};
 use crate::metric::performance::Quality;
 use crate::metric::{Metric, MetricSet};
+use crate::rule::{self, PartialThresholds, Thresholds};
 use crate::snapshot::{Condition, Slice};
 use crate::storage;
 
@@ -109,7 +110,7 @@ pub struct Model {
     /// Where its convention, if it has one, was set.
     convention_origin: Origin,
     /// What the model and the fleet set, to tell where a threshold comes from.
-    thresholds: [ThresholdTable; 2],
+    thresholds: [PartialThresholds; 2],
     /// Features to compare; all if absent.
     features: Option<BTreeSet<String>>,
     exclude: BTreeSet<String>,
@@ -212,7 +213,7 @@ impl Model {
     /// Where a threshold of a feature was set.
     pub fn threshold_origin(&self, feature: &str, name: &str) -> Origin {
         let [model, fleet] = &self.thresholds;
-        if name == "convention" {
+        if name == rule::CONVENTION {
             return self.convention_origin;
         }
         let layers = [

@@ -1,49 +1,11 @@
 //! What a comparison is asked for, with the defaults in one place.
 
-use serde::{Deserialize, Serialize};
-
 use super::MissingTexts;
 use crate::count::CategoryCounts;
 use crate::metric::convention::{Conventional, Figure};
 use crate::metric::{Kind, Metric, MetricSet, bins};
+use crate::rule::{FALSE_DISCOVERY_RATE, Thresholds};
 use crate::snapshot::ColumnType;
-
-/// Limits above (or, for p-values, below) which a feature has drifted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Thresholds {
-    /// Tie-aware population stability index of a numeric feature.
-    pub psi: f64,
-    /// Jensen-Shannon distance of a categorical feature.
-    pub js: f64,
-    /// p-value of the Kolmogorov-Smirnov test of a numeric feature.
-    pub ks_p: f64,
-    /// Kolmogorov-Smirnov distance that its test must also exceed: at a million rows everything is significant.
-    pub ks_d: f64,
-    /// Difference of the missing rates, where its test is significant at `missing_p`.
-    pub missing: f64,
-    /// p-value of the missing-rate test.
-    pub missing_p: f64,
-    /// Values a side below which no verdict is given.
-    pub min_rows: u64,
-    /// Whether a distance must also lie above its own 99 % noise level.
-    pub above_noise: bool,
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            psi: 0.15,
-            js: 0.15,
-            ks_p: 0.01,
-            ks_d: 0.0,
-            missing: 0.05,
-            missing_p: 0.01,
-            min_rows: 1000,
-            above_noise: true,
-        }
-    }
-}
 
 impl Kind {
     /// How columns of a type are read unless something else is asked for: `None` if they are not compared.
@@ -67,6 +29,8 @@ pub struct Options {
     pub category_limit: usize,
     /// When a feature has drifted.
     pub thresholds: Thresholds,
+    /// Up to which a test is called, where two snapshots are compared; models have their own.
+    pub false_discovery_rate: f64,
     /// Another tool's definitions, which then decide in place of the thresholds on PSI, JS and KS.
     pub convention: Option<Conventional>,
     /// Text that stands for a missing value in a column of categories: of labels and predictions only.
@@ -91,6 +55,7 @@ impl Options {
             bins: 10,
             category_limit: CategoryCounts::DEFAULT_LIMIT,
             thresholds: Thresholds::default(),
+            false_discovery_rate: FALSE_DISCOVERY_RATE,
             convention: None,
             missing: None,
             memory: MEMORY_PER_THREAD * rayon::current_num_threads(),

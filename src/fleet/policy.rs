@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::metric::performance::Quality;
+use crate::rule::FALSE_DISCOVERY_RATE;
 
 /// Where a setting comes from; the nearest wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +130,7 @@ pub struct Triggers {
     pub quorum: Given<Quorum>,
     /// In how many of the last sweeps each of them.
     pub persistence: Given<Persistence>,
-    /// False discovery rate over all tests of a sweep up to which a test counts.
+    /// False discovery rate over all tests of a sweep up to which a test is called, in reports and for the trigger.
     pub fdr: Given<f64>,
     /// Which measure of the predictions.
     pub metric: Given<Option<Quality>>,
@@ -300,7 +301,7 @@ impl TriggerTable {
             fdr: Given::nearest(
                 within("fdr", self.drift.fdr, 0.0..=1.0)?,
                 within("fdr", fleet.drift.fdr, 0.0..=1.0)?,
-                0.05,
+                FALSE_DISCOVERY_RATE,
             ),
             metric,
             level: level(p.level, fp.level, Some(0.9).filter(|_| of_shares)),

@@ -9,7 +9,6 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::Thresholds;
 use super::approval::ApprovalTable;
 use super::channel::ChannelTable;
 use super::labels::LabelTable;
@@ -17,6 +16,7 @@ use super::policy::TriggerTable;
 use super::retrain::{BudgetTable, QueueTable, RetrainTable};
 use crate::metric::Kind;
 use crate::metric::convention::{Convention, Conventional, Rule};
+use crate::rule::PartialThresholds;
 use crate::snapshot::{Bound, Test};
 
 #[derive(Deserialize)]
@@ -75,7 +75,7 @@ pub(super) struct ModelTable {
     #[serde(default)]
     pub(super) convention: Option<ConventionSetting>,
     #[serde(default)]
-    pub(super) thresholds: ThresholdTable,
+    pub(super) thresholds: PartialThresholds,
     #[serde(default)]
     pub(super) trigger: TriggerTable,
     #[serde(default)]
@@ -163,7 +163,7 @@ pub(super) struct Settings {
     #[serde(default)]
     pub(super) convention: Option<ConventionSetting>,
     #[serde(default)]
-    pub(super) thresholds: ThresholdTable,
+    pub(super) thresholds: PartialThresholds,
     #[serde(default)]
     pub(super) trigger: TriggerTable,
     #[serde(default)]
@@ -228,67 +228,5 @@ pub(super) struct FeatureTable {
     #[serde(default)]
     pub(super) importance: Option<f64>,
     #[serde(default)]
-    pub(super) thresholds: ThresholdTable,
-}
-
-/// Thresholds of which any may be left to the next level.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ThresholdTable {
-    pub(super) psi: Option<f64>,
-    pub(super) js: Option<f64>,
-    pub(super) ks_p: Option<f64>,
-    pub(super) ks_d: Option<f64>,
-    pub(super) missing: Option<f64>,
-    pub(super) missing_p: Option<f64>,
-    pub(super) min_rows: Option<u64>,
-    pub(super) above_noise: Option<bool>,
-}
-
-impl ThresholdTable {
-    pub(super) fn over(self, outer: Thresholds) -> Thresholds {
-        Thresholds {
-            psi: self.psi.unwrap_or(outer.psi),
-            js: self.js.unwrap_or(outer.js),
-            ks_p: self.ks_p.unwrap_or(outer.ks_p),
-            ks_d: self.ks_d.unwrap_or(outer.ks_d),
-            missing: self.missing.unwrap_or(outer.missing),
-            missing_p: self.missing_p.unwrap_or(outer.missing_p),
-            min_rows: self.min_rows.unwrap_or(outer.min_rows),
-            above_noise: self.above_noise.unwrap_or(outer.above_noise),
-        }
-    }
-
-    /// Whether it sets a threshold.
-    pub(super) fn sets(&self, name: &str) -> bool {
-        match name {
-            "psi" => self.psi.is_some(),
-            "js" => self.js.is_some(),
-            "ks_p" => self.ks_p.is_some(),
-            "ks_d" => self.ks_d.is_some(),
-            "missing" => self.missing.is_some(),
-            "missing_p" => self.missing_p.is_some(),
-            "min_rows" => self.min_rows.is_some(),
-            "above_noise" => self.above_noise.is_some(),
-            _ => false,
-        }
-    }
-
-    /// The first setting that is out of its range.
-    pub(super) fn mistake(self) -> Option<String> {
-        let shares = [
-            ("js", self.js),
-            ("ks_p", self.ks_p),
-            ("ks_d", self.ks_d),
-            ("missing", self.missing),
-            ("missing_p", self.missing_p),
-        ];
-        let bad = |name: &str, x: f64, range: &str| Some(format!("threshold {name} = {x}: must be {range}"));
-        for (name, value) in shares {
-            if let Some(x) = value.filter(|x| !(0.0..=1.0).contains(x)) {
-                return bad(name, x, "between 0 and 1");
-            }
-        }
-        self.psi.filter(|x| !x.is_finite() || *x < 0.0).and_then(|x| bad("psi", x, "0 or more"))
-    }
+    pub(super) thresholds: PartialThresholds,
 }

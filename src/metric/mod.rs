@@ -8,6 +8,7 @@ pub mod fdr;
 pub mod ks;
 pub mod noise;
 pub mod performance;
+pub mod values;
 
 use std::fmt;
 use std::str::FromStr;

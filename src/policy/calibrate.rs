@@ -8,55 +8,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use rand_distr::{Binomial, Distribution as _};
 use rand_pcg::Pcg64Mcg;
-use serde::Serialize;
 
-use crate::metric::divergence::{EPSILON, jensen_shannon, psi};
 use crate::metric::ks;
-
-/// A figure with a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Limit {
-    /// Tie-aware population stability index, of numbers.
-    Psi,
-    /// Jensen-Shannon distance, of categories.
-    Js,
-    /// Kolmogorov-Smirnov distance, of numbers.
-    KsD,
-    /// Difference of the missing rates.
-    Missing,
-}
-
-impl Limit {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Psi, Self::Js, Self::KsD, Self::Missing];
-
-    /// The threshold in the fleet file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Psi => "psi",
-            Self::Js => "js",
-            Self::KsD => "ks_d",
-            Self::Missing => "missing",
-        }
-    }
-
-    /// The figure in the history.
-    pub fn figure(self) -> &'static str {
-        match self {
-            Self::Psi => "psi",
-            Self::Js => "js_distance",
-            Self::KsD => "ks",
-            Self::Missing => "missing_difference",
-        }
-    }
-}
+use crate::rule::NoChange;
 
 /// A column as the baseline has it, and how many rows it is compared with.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// Which figure.
-    pub figure: Limit,
+    /// How its figure varies where nothing has changed.
+    pub no_change: NoChange,
     /// Shares of bins or categories, or of missing rows and others, by weight. The Kolmogorov-Smirnov distance needs none:
     /// its law is the same for all continuous columns (ties make it smaller).
     pub weights: Vec<u64>,
@@ -68,9 +28,9 @@ pub struct Column {
     pub seed: u64,
 }
 
-/// The figures of many columns on a night without change.
+/// The figures of many columns on nights without change.
 #[derive(Clone, Debug, Default)]
-pub struct NoChange {
+pub struct Nights {
     /// Columns.
     pub columns: usize,
     /// Columns expected over their present limits in a night.
@@ -84,12 +44,12 @@ pub struct NoChange {
 /// Counts with more parts than this are drawn less often.
 const MANY: usize = 1000;
 
-impl NoChange {
+impl Nights {
     /// The nights of one column.
     pub fn of(column: &Column, nights: usize) -> Self {
         let [n, m] = column.rows;
         let mut found = Self { columns: 1, ..Self::default() };
-        if column.figure == Limit::KsD {
+        if matches!(column.no_change, NoChange::OfSizes) {
             if column.limit > 0.0 {
                 found.alarms_now = ks::asymptotic(column.limit, n, m);
             }
@@ -101,10 +61,9 @@ impl NoChange {
         let mut rng = Pcg64Mcg::new(u128::from(column.seed) << 1 | 1);
         for _ in 0..nights {
             let [a, b] = column.rows.map(|rows| multinomial(&column.weights, rows, &mut rng));
-            let value = match column.figure {
-                Limit::Psi => psi(&a, &b, EPSILON),
-                Limit::Js => jensen_shannon(&a, &b, EPSILON).max(0.0).sqrt(),
-                Limit::KsD | Limit::Missing => (b[0] as f64 / m as f64 - a[0] as f64 / n as f64).abs(),
+            let value = match column.no_change {
+                NoChange::OfCounts(figure) => figure(&a, &b),
+                NoChange::OfMissing | NoChange::OfSizes => (b[0] as f64 / m as f64 - a[0] as f64 / n as f64).abs(),
             };
             *found.steps.entry(step(value)).or_default() += weight;
             found.alarms_now += if value > column.limit { weight } else { 0.0 };
@@ -207,15 +166,20 @@ pub fn categories(counts: &[u64]) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::RULES;
 
-    fn column(figure: Limit, weights: Vec<u64>, current: u64) -> Column {
+    fn no_change(metric: &str) -> NoChange {
+        RULES.iter().find(|rule| rule.metric == metric).unwrap().no_change
+    }
+
+    fn column(metric: &str, weights: Vec<u64>, current: u64) -> Column {
         let rows = [weights.iter().sum(), current];
-        Column { figure, weights, rows, limit: 0.15, seed: 5 }
+        Column { no_change: no_change(metric), weights, rows, limit: 0.15, seed: 5 }
     }
 
     #[test]
     fn without_change_psi_follows_its_law() {
-        let drawn = NoChange::of(&column(Limit::Psi, vec![1000; 10], 5000), 20_000);
+        let drawn = Nights::of(&column("psi", vec![1000; 10], 5000), 20_000);
         let scale = 1.0 / 10_000.0 + 1.0 / 5000.0;
         // chi2.ppf([0.5, 0.99], 9)
         for (share, wanted) in [(0.5, 8.342_832_692_252_948), (0.99, 21.665_994_333_461_924)] {
@@ -228,16 +192,16 @@ mod tests {
 
     #[test]
     fn columns_add_up_whatever_their_sizes() {
-        let one = NoChange::of(&column(Limit::Psi, vec![100; 10], 1000), 2000);
-        let two = NoChange::of(&column(Limit::Psi, vec![100_000; 10], 1_000_000), 2000);
+        let one = Nights::of(&column("psi", vec![100; 10], 1000), 2000);
+        let two = Nights::of(&column("psi", vec![100_000; 10], 1_000_000), 2000);
         let both = one.clone().merge(two);
         assert_eq!(both.columns, 2);
         // Only the small one is ever near its limit.
         assert!((both.limit(0.01) - one.limit(0.01)).abs() < 1e-12);
-        let ks = NoChange::of(&column(Limit::KsD, vec![10_000], 10_000), 10);
+        let ks = Nights::of(&column("ks", vec![10_000], 10_000), 10);
         // kstwo.isf(0.01, 5000)
         assert!((ks.limit(0.01) - 0.022983922603082615).abs() < 1e-5, "{}", ks.limit(0.01));
-        let missing = NoChange::of(&column(Limit::Missing, vec![50, 950], 1000), 5000);
+        let missing = Nights::of(&column("missing", vec![50, 950], 1000), 5000);
         // The difference of two rates of 5 %: standard deviation 0.00975.
         assert!((missing.quantile(0.954) / (2.0 * 0.009_747) - 1.0).abs() < 0.06, "{}", missing.quantile(0.954));
     }
@@ -249,7 +213,7 @@ mod tests {
         let truth: Vec<u64> = (1..=1000u64).map(|k| 1_000_000 / k).collect();
         let sample: Vec<u64> = multinomial(&truth, 2000, &mut rng).into_iter().filter(|&count| count > 0).collect();
         let median = |weights: Vec<u64>| {
-            NoChange::of(&Column { rows: [2000, 2000], ..column(Limit::Js, weights, 0) }, 400).quantile(0.5)
+            Nights::of(&Column { rows: [2000, 2000], ..column("js", weights, 0) }, 400).quantile(0.5)
         };
         let (wanted, found, naive) = (median(truth), median(categories(&sample)), median(sample));
         assert!((found / wanted - 1.0).abs() < 0.05, "{wanted} {found}");

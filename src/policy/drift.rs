@@ -3,40 +3,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Status;
 use crate::escape::shown;
 use crate::fleet::{Given, Model, Origin, Persistence, Quorum, Role};
-use crate::metric::Kind;
+use crate::rule;
 use crate::sweep::{Feature, ModelReport};
 
 pub use super::shape::Shape;
 
-/// A figure of a column against its limit and its test.
+/// A figure of a column against its threshold and its test, and where the threshold was set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
-    /// Which figure.
-    pub metric: String,
     /// The figure.
-    pub value: f64,
-    /// What it must exceed.
-    pub limit: f64,
-    /// Where that was set.
+    #[serde(flatten)]
+    pub figure: rule::Signal,
+    /// Where its threshold was set.
     pub origin: Origin,
-    /// Whether it does, and its own noise, too, where that is asked for.
-    pub over: bool,
-    /// False discovery rate at which its test would be called; the p-value where too few values leave it out of the
-    /// sweep's tests; absent where there is no test.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub q_value: Option<f64>,
-    /// Whether that is low enough.
-    pub significant: bool,
-}
-
-impl Signal {
-    /// Whether it says that the column has drifted: by its size, and not by chance.
-    pub fn counts(&self) -> bool {
-        self.over && self.significant
-    }
 }
 
 /// A column that is over its limits, or near them.
@@ -130,7 +111,7 @@ pub fn judge(
             let importance = model.importance_of(&feature.name);
             judged += 1;
             weight += importance;
-            let over = signals.iter().any(Signal::counts);
+            let over = feature.verdict.drifted;
             let hits = hits([&report.window, &report.segment, &feature.name]) + usize::from(over);
             columns.push(Column {
                 feature: feature.name.clone(),
@@ -148,7 +129,8 @@ pub fn judge(
         let drifting_weight = weights.fold(0.0, |sum, weight| sum + weight);
         let share = if judged > 0 { drifting as f64 / judged as f64 } else { 0.0 };
         let weighted_share = if weight > 0.0 { drifting_weight / weight } else { 0.0 };
-        let near = |column: &Column| column.signals.iter().map(|s| s.value.abs() / s.limit).fold(0.0, f64::max);
+        let near =
+            |column: &Column| column.signals.iter().map(|s| s.figure.value.abs() / s.figure.limit).fold(0.0, f64::max);
         columns.sort_by(|a, b| (b.over, b.hits).cmp(&(a.over, a.hits)).then(near(b).total_cmp(&near(a))));
         let kept = columns.iter().filter(|column| column.hits > 0).count();
         columns.truncate(kept.max(NEAREST));
@@ -186,63 +168,13 @@ fn values(feature: &Feature) -> [u64; 2] {
     [&feature.baseline, &feature.current].map(|side| side.rows.saturating_sub(side.null + side.nan))
 }
 
-/// What can be said of a column: nothing if it could not be judged.
+/// What the rules say of a column: nothing if it could not be judged.
 fn signals(model: &Model, feature: &Feature) -> Vec<Signal> {
-    let limits = model.thresholds_of(&feature.name);
-    let fdr = model.triggers.fdr.value;
-    let metrics = &feature.metrics;
-    let signal = |metric: &str, value: f64, (limit, name): (f64, &str), over: bool, q_value: Option<f64>| Signal {
-        metric: metric.into(),
-        value,
-        limit,
-        origin: model.threshold_origin(&feature.name, name),
-        over,
-        q_value,
-        significant: q_value.is_none_or(|q| q <= fdr),
+    let with_origin = |figure: &rule::Signal| Signal {
+        origin: model.threshold_origin(&feature.name, figure.key()),
+        figure: figure.clone(),
     };
-    let mut signals = Vec::new();
-    let judged = matches!(feature.status, Status::Ok | Status::Constant);
-    let convention = metrics.convention.as_ref().and_then(|c| Some((c, *c.figures.get(&c.decides)?)));
-    let noise = match feature.kind {
-        Kind::Numeric => metrics.psi.as_ref().and_then(|psi| psi.noise),
-        Kind::Categorical => metrics.js.as_ref().and_then(|js| js.noise),
-    };
-    let heard = !limits.above_noise || noise.is_none_or(|noise| noise.effect > 0.0);
-    let noise_q = noise.and_then(|noise| noise.q_value);
-    if judged && let Some((figures, value)) = convention {
-        let tests = [noise_q, metrics.ks.as_ref().and_then(|ks| ks.q_value)];
-        let chi_square = metrics.chi_square.as_ref().and_then(|test| test.q_value);
-        let q_value = tests.into_iter().chain([chi_square]).flatten().reduce(f64::min);
-        let name = format!("{} {}", figures.name, figures.decides.name());
-        // Without a limit there is nothing to be over.
-        if let Some(limit) = figures.limit {
-            let over = figures.name.exceeds(value, limit);
-            signals.push(signal(&name, value, (limit, "convention"), over, q_value));
-        }
-    } else if judged && feature.kind == Kind::Numeric {
-        if let Some(psi) = &metrics.psi {
-            let over = psi.value > limits.psi && heard;
-            signals.push(signal("psi", psi.value, (limits.psi, "psi"), over, noise_q));
-        }
-        // Without a distance to exceed the test alone would call every difference of a large snapshot.
-        if let Some(ks) = metrics.ks.as_ref().filter(|_| limits.ks_d > 0.0) {
-            let over = ks.statistic > limits.ks_d && ks.p_value < limits.ks_p;
-            signals.push(signal("ks", ks.statistic, (limits.ks_d, "ks_d"), over, ks.q_value));
-        }
-    } else if judged && let Some(js) = &metrics.js {
-        let over = js.distance > limits.js && heard;
-        signals.push(signal("js", js.distance, (limits.js, "js"), over, noise_q));
-    }
-    let enough_rows = feature.baseline.rows.min(feature.current.rows) >= limits.min_rows;
-    // A label that is missing has not arrived yet.
-    if let Some(missing) =
-        metrics.missing.as_ref().filter(|_| enough_rows && model.role_of(&feature.name) != Role::Label)
-    {
-        let over = missing.difference.abs() > limits.missing && missing.p_value < limits.missing_p;
-        let q_value = Some(missing.q_value.unwrap_or(missing.p_value));
-        signals.push(signal("missing", missing.difference, (limits.missing, "missing"), over, q_value));
-    }
-    signals
+    feature.verdict.signals.iter().map(with_origin).collect()
 }
 
 impl DriftVerdict {
@@ -268,7 +200,7 @@ impl DriftVerdict {
             .filter(|column| column.drifts)
             .take(3)
             .map(|column| {
-                let signals = column.signals.iter().filter(|signal| signal.counts());
+                let signals = column.signals.iter().map(|signal| &signal.figure).filter(|figure| figure.drifted());
                 let figures: Vec<_> = signals.map(|s| format!("{} {:.3} > {}", s.metric, s.value, s.limit)).collect();
                 format!("{} ({})", shown(&column.feature), figures.join(", "))
             })

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::drift::{Column, DriftVerdict, Signal};
+use super::drift::{Column, DriftVerdict};
 use super::performance::Performance;
 use crate::fleet::Trigger;
+use crate::rule;
 
 /// The figures of an event in lines, at most so many columns of them. Names are escaped.
 pub fn lines(trigger: &str, details: &Value, most: usize) -> Vec<String> {
@@ -55,11 +56,18 @@ fn drift(verdict: &DriftVerdict, most: usize) -> Vec<String> {
 }
 
 fn figures(column: &Column) -> String {
-    let figure = |signal: &Signal| {
+    let figure = |signal: &rule::Signal| {
         let q = signal.q_value.map(|q| format!(", q {q:.2e}")).unwrap_or_default();
         format!("{} {:.4} above {}{q}", signal.metric, signal.value, signal.limit)
     };
-    column.signals.iter().filter(|signal| signal.counts()).map(figure).collect::<Vec<_>>().join("; ")
+    column
+        .signals
+        .iter()
+        .map(|signal| &signal.figure)
+        .filter(|figure| figure.drifted())
+        .map(figure)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn performance(found: &Performance) -> Vec<String> {

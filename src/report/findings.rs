@@ -162,6 +162,7 @@ mod tests {
             rows: Rows::default(),
             counts_hash: String::new(),
             drifted: 0,
+            significant: 0,
             schema: Vec::new(),
             not_judged: None,
             features: Vec::new(),

@@ -66,6 +66,7 @@ const COLUMNS: &[FlatColumn] = &[
     column!("baseline_type", Text, |r| r.1.baseline.dtype.clone()),
     column!("current_type", Text, |r| r.1.current.dtype.clone()),
     column!("judged", Bool, |r| r.1.is_judged()),
+    column!("significant", Bool, |r| r.1.verdict.significant),
 ];
 
 /// The figures of a feature, by column.

@@ -15,8 +15,9 @@ pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
     let mut page = features(rows, top, false, "--top 0 shows all");
     schema(&mut page, report.schema.iter().map(|change| (None, change)));
     let drifted = report.features.iter().filter(|feature| feature.verdict.drifted).count();
+    let significant = report.features.iter().filter(|feature| feature.verdict.significant).count();
     page.line(format_args!(
-        "{}, {drifted} drifted{}; {}; backend {}; counts {}",
+        "{}, {drifted} drifted, {significant} significant{}; {}; backend {}; counts {}",
         counted(report.features.len(), "feature"),
         so_many(report.not_judged.as_ref().map_or(0, |found| found.features)),
         rows_text(report.rows),
@@ -59,13 +60,14 @@ pub(super) fn last_lines(page: &mut Page, report: &SweepReport) {
     not_judged(page, report);
     let s = &report.summary;
     page.line(format_args!(
-        "{}, {} ({} failed), {}, {} drifted{}, {} not comparable; {} columns read for {} uses; \
+        "{}, {} ({} failed), {}, {} drifted, {} significant{}, {} not comparable; {} columns read for {} uses; \
          backend {}; counts {}",
         counted(s.models, "model"),
         counted(s.comparisons, "comparison"),
         s.failed_comparisons,
         counted(s.features, "feature"),
         s.drifted,
+        s.significant,
         so_many(s.not_judged),
         s.failed,
         s.columns_read,

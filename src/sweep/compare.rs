@@ -6,15 +6,17 @@ use std::path::Path;
 use super::convention;
 use super::figures::{self, Figures};
 use super::pool::ColumnPool;
-use super::report::{Feature, Metrics, Side, Verdict};
+use super::report::{Feature, Side};
 use crate::address::{Place, shown};
 use crate::baseline::{BYTES, Frozen, StoredFeature, not_categories};
 use crate::count::pair::{self, Snapped, Wanted};
 use crate::count::{Counter, Domain, Ecdf, KeySource, Tally};
 use crate::error::{Cause, Error, Result, Status};
-use crate::fleet::{Kind, Options, Thresholds};
+use crate::fleet::{Kind, Options};
 use crate::metric::bins;
 use crate::metric::convention::Figure;
+use crate::metric::values::Metrics;
+use crate::rule::Verdict;
 use crate::snapshot::{Column, ColumnType, Reading, Snapshot};
 
 /// Where the baseline of a feature comes from.
@@ -101,7 +103,7 @@ impl Refusal {
     }
 }
 
-/// Compares one feature; [`judge`] has yet to be called on the result. Whatever goes wrong becomes a status:
+/// Compares one feature; it is judged once the tests of all features are known. Whatever goes wrong becomes a status:
 /// one bad column never stops a sweep.
 ///
 /// `kind` overrides how the column is read; without it, its type decides.
@@ -496,68 +498,13 @@ fn categorical<'a>(
     Ok(figures.ok_or((Status::AllNull, ta, tb, names)))
 }
 
-/// Gives the verdict on a compared feature; with too few values there is none, and the status says so.
-pub fn judge(feature: &mut Feature, thresholds: &Thresholds) {
+/// Says in the status of a compared feature where it has too few values to be judged.
+pub fn check_rows(feature: &mut Feature, min_rows: u64) {
     let values = |side: &Side| side.rows - side.null - side.nan;
     let fewest = values(&feature.baseline).min(values(&feature.current));
-    let enough_rows = feature.baseline.rows.min(feature.current.rows) >= thresholds.min_rows;
-    // With too few values only the missing rate, which is of rows, can be judged.
-    let of_rows = Metrics { missing: feature.metrics.missing.clone(), ..Metrics::default() };
-    feature.verdict = match feature.status {
-        Status::Ok | Status::Constant if fewest >= thresholds.min_rows => {
-            verdict(&feature.metrics, feature.kind, thresholds)
-        }
-        Status::Ok | Status::Constant => {
-            feature.status = Status::InsufficientData;
-            let few = format!("{fewest} values on one side; a verdict needs {}", thresholds.min_rows);
-            feature.detail = Some(feature.detail.take().map_or(few.clone(), |detail| format!("{few}; {detail}")));
-            if enough_rows { verdict(&of_rows, feature.kind, thresholds) } else { Verdict::default() }
-        }
-        Status::AllNull if enough_rows => verdict(&of_rows, feature.kind, thresholds),
-        _ => Verdict::default(),
-    };
-}
-
-/// Applies the thresholds, or the rule of another tool where its convention was asked for; the missing rate is
-/// judged either way. A distance may also have to lie above its own noise; a Kolmogorov-Smirnov test
-/// that is known only as an interval is judged by its lower end, whose p-value is the largest possible.
-fn verdict(metrics: &Metrics, kind: Kind, thresholds: &Thresholds) -> Verdict {
-    let mut reasons = Vec::new();
-    let heard = |noise: Option<crate::metric::noise::Noise>| {
-        !thresholds.above_noise || noise.is_none_or(|noise| noise.effect > 0.0)
-    };
-    // Where a convention has no value for its own figure, the thresholds decide as if there were none.
-    let decisive = metrics.convention.as_ref().and_then(|c| Some((c, *c.figures.get(&c.decides)?)));
-    if let Some((figures, value)) = decisive {
-        if let Some(limit) = figures.limit
-            && figures.name.exceeds(value, limit)
-        {
-            reasons.push(format!("{} {} {value:.4}, limit {limit}", figures.name, figures.decides.name()));
-        }
-    } else if kind == Kind::Numeric {
-        if let Some(psi) = &metrics.psi
-            && psi.value > thresholds.psi
-            && heard(psi.noise)
-        {
-            reasons.push(format!("psi {:.4} > {}", psi.value, thresholds.psi));
-        }
-        if let Some(ks) = &metrics.ks
-            && ks.p_value < thresholds.ks_p
-            && ks.statistic > thresholds.ks_d
-        {
-            reasons.push(format!("ks p {:.3e} < {} (D {:.4})", ks.p_value, thresholds.ks_p, ks.statistic));
-        }
-    } else if let Some(js) = &metrics.js
-        && js.distance > thresholds.js
-        && heard(js.noise)
-    {
-        reasons.push(format!("js {:.4} > {}", js.distance, thresholds.js));
+    if matches!(feature.status, Status::Ok | Status::Constant) && fewest < min_rows {
+        feature.status = Status::InsufficientData;
+        let few = format!("{fewest} values on one side; a verdict needs {min_rows}");
+        feature.detail = Some(feature.detail.take().map_or(few.clone(), |detail| format!("{few}; {detail}")));
     }
-    if let Some(missing) = &metrics.missing
-        && missing.difference.abs() > thresholds.missing
-        && missing.p_value < thresholds.missing_p
-    {
-        reasons.push(format!("missing {:.1} % -> {:.1} %", 100.0 * missing.baseline, 100.0 * missing.current));
-    }
-    Verdict { drifted: !reasons.is_empty(), reasons }
 }

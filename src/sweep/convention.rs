@@ -7,9 +7,8 @@ use crate::count::{Categories, Columns, Domain, Ecdf, Tally};
 use crate::error::Result;
 use crate::fleet::Options;
 use crate::metric::convention::{self, Arithmetic, Convention, Edges, Figure, Plain, Span, Table};
+use crate::metric::values::ConventionFigures;
 use crate::metric::{Kind, convention::Conventional as Rules};
-
-use super::report::Conventional;
 
 /// Distinct values of the reference up to which Evidently counts numbers one by one.
 const COUNTED_ONE_BY_ONE: usize = 20;
@@ -112,7 +111,7 @@ impl Side<'_> {
 ///
 /// # Errors
 /// Whatever reading the columns gives.
-pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options) -> Result<Option<Conventional>> {
+pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options) -> Result<Option<ConventionFigures>> {
     let domain = a.ecdf.domain;
     let (Some(span_a), Some(span_b)) = (a.span()?, b.span()?) else { return Ok(None) };
     let reference = match rules.convention {
@@ -166,7 +165,7 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
 }
 
 /// The figures of a numeric feature against a baseline file: for conventions that cut no bins of their own.
-pub fn frozen(rules: Rules, a: &Ecdf, b: &Ecdf, options: &Options) -> Option<Conventional> {
+pub fn frozen(rules: Rules, a: &Ecdf, b: &Ecdf, options: &Options) -> Option<ConventionFigures> {
     (!rules.convention.needs_values()).then(|| {
         let ks = Some(EcdfPair::new(a, b).distance().statistic());
         let table = Table { a: &[], b: &[], n: a.n(), m: b.n() };
@@ -176,7 +175,7 @@ pub fn frozen(rules: Rules, a: &Ecdf, b: &Ecdf, options: &Options) -> Option<Con
 }
 
 /// The figures of a categorical feature by a convention.
-pub fn categorical(rules: Rules, a: &Categories, b: &Categories, options: &Options) -> Conventional {
+pub fn categorical(rules: Rules, a: &Categories, b: &Categories, options: &Options) -> ConventionFigures {
     let (counts_a, counts_b) = a.union(b);
     let table = Table { a: &counts_a, b: &counts_b, n: a.total(), m: b.total() };
     let figures = convention::categorical(rules.convention, table);
@@ -190,10 +189,10 @@ fn conventional(
     distinct: Option<usize>,
     bins: Option<usize>,
     options: &Options,
-) -> Conventional {
+) -> ConventionFigures {
     let rule = rules.rule(kind, distinct);
     figures.retain(|figure, x| x.is_finite() && (*figure == rule.metric || options.metrics.has(figure.metric())));
-    Conventional { name: rules.convention, figures, decides: rule.metric, limit: rule.limit, bins }
+    ConventionFigures { name: rules.convention, figures, decides: rule.metric, limit: rule.limit, bins }
 }
 
 fn arithmetic(domain: Domain) -> Arithmetic {

@@ -2,10 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::report::{
-    CategoryCount, ChiSquareReport, Counts, JensenShannon, KolmogorovSmirnov, Metrics, Missing, MomentShift, Psi,
-    QuantileShift, Side, Value, Wasserstein,
-};
+use super::report::{CategoryCount, Counts, Side};
 use crate::atomic::hex;
 use crate::count::ecdf::EcdfPair;
 use crate::count::{Categories, Domain, Ecdf, Tally};
@@ -13,6 +10,10 @@ use crate::fleet::{Options, QUANTILES};
 use crate::metric::bins::{self, TieBin};
 use crate::metric::divergence::{self, EPSILON};
 use crate::metric::noise::{self, Of};
+use crate::metric::values::{
+    ChiSquareReport, JensenShannon, KolmogorovSmirnov, Metrics, Missing, MomentShift, Psi, QuantileShift, Value,
+    Wasserstein,
+};
 use crate::metric::{Band, Metric, contingency, ks};
 
 /// What the figures of one feature come down to.

@@ -1,9 +1,10 @@
-//! What was not judged, and why: no verdict is not the same as no drift.
+//! What was judged, what was not, and why: no verdict is not the same as no drift.
 
 use serde::{Deserialize, Serialize};
 
 use super::report::{Feature, ModelReport, Side};
 use crate::error::Status;
+use crate::rule::{self, Judged, Limits};
 
 /// Features without a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,17 @@ pub(super) enum Compared {
 }
 
 impl Feature {
+    /// Judges it; the q-values of its tests must be known. Labels that are missing have not arrived yet: of them the values
+    /// alone are judged.
+    pub(super) fn judge(&mut self, limits: &Limits<'_>, is_label: bool) {
+        let enough_rows = self.baseline.rows.min(self.current.rows) >= limits.thresholds.min_rows;
+        let values = matches!(self.status, Status::Ok | Status::Constant);
+        // With too few values the missing rate, which is of rows, can still be judged.
+        let rows = values || matches!(self.status, Status::InsufficientData | Status::AllNull);
+        let judged = Judged { values, missing: rows && enough_rows && !is_label };
+        self.verdict = rule::evaluate(&self.metrics, self.kind, judged, limits);
+    }
+
     /// Whether nobody has looked at it, although somebody may believe so: it was not compared, or gave no verdict. Failures
     /// are told on their own, and times are compared on request only.
     pub fn is_not_judged(&self) -> bool {
@@ -115,7 +127,8 @@ fn too_few(features: &[&Feature], compared: Compared, least: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::report::{Rows, Verdict};
+    use crate::rule::Verdict;
+    use crate::sweep::report::Rows;
 
     fn feature(status: Status, baseline: u64, current: u64) -> Feature {
         let rows = Rows { baseline, current };
@@ -142,7 +155,7 @@ mod tests {
             assert_eq!((feature.is_judged(), feature.is_not_judged()), (judged, not_judged), "{status:?}");
             let one = NotJudged::of(std::slice::from_ref(&feature), Compared::Whole, |_| 1000);
             assert_eq!(one.map(|found| found.features), not_judged.then_some(1), "{status:?}");
-            feature.verdict = Verdict { drifted: true, reasons: vec!["missing".into()] };
+            feature.verdict = Verdict { drifted: true, ..Verdict::default() };
             assert!(feature.is_judged() && !feature.is_not_judged(), "{status:?}");
         }
     }

@@ -27,10 +27,12 @@ use crate::address::shown;
 use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::{Counter, with_threads};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::fleet::{Kind, Options};
+use crate::metric::fdr;
+use crate::rule::Limits;
 use crate::snapshot::Snapshot;
-use compare::{BaselineFeature, compare_feature, judge};
+use compare::{BaselineFeature, check_rows, compare_feature};
 use judged::Compared;
 use pool::ColumnPool;
 
@@ -142,12 +144,15 @@ pub fn compare(
     }
     let compare_one = |(feature, kind)| {
         let mut compared = compare_feature(counter, feature, current, kind, options, &mut ColumnPool::default());
-        judge(&mut compared, &options.thresholds);
+        check_rows(&mut compared, options.thresholds.min_rows);
         done();
         compared
     };
-    let features: Vec<Feature> = with_threads(counter, || wanted.into_par_iter().map(compare_one).collect());
-    let mut comparison = Comparison {
+    let mut features: Vec<Feature> = with_threads(counter, || wanted.into_par_iter().map(compare_one).collect());
+    add_q_values(features.iter_mut());
+    let limits = Limits { thresholds: &options.thresholds, false_discovery_rate: options.false_discovery_rate };
+    features.iter_mut().for_each(|feature| feature.judge(&limits, false));
+    Ok(Comparison {
         schema_version: SCHEMA_VERSION,
         engine: Engine::this(counter),
         rows: Rows { baseline: baseline.rows(), current: current.rows() },
@@ -155,9 +160,17 @@ pub fn compare(
         schema: schema::changes(baseline, current, |name| kind_of(name).is_some()),
         not_judged: NotJudged::of(&features, Compared::Pair, |_| options.thresholds.min_rows),
         features,
-    };
-    run::add_q_values(comparison.features.iter_mut());
-    Ok(comparison)
+    })
+}
+
+/// Adds q-values: Benjamini-Hochberg over every test of every feature that has enough values.
+fn add_q_values<'a>(features: impl Iterator<Item = &'a mut Feature>) {
+    let enough = features.filter(|feature| feature.status != Status::InsufficientData);
+    let (p_values, places): (Vec<f64>, Vec<&mut Option<f64>>) =
+        enough.flat_map(|feature| feature.metrics.tests(feature.kind)).unzip();
+    for (place, q) in places.into_iter().zip(fdr::benjamini_hochberg(&p_values)) {
+        *place = Some(q).filter(|q| !q.is_nan());
+    }
 }
 
 /// Whether a baseline holds what the options ask for.

@@ -1,18 +1,14 @@
 //! What a comparison gives: plain data, with names that scripts rely on.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::judged::NotJudged;
 use super::schema::SchemaChange;
 use crate::count::{Counter, Usage};
 use crate::error::{Cause, Fault, Status};
-use crate::metric::contingency::ChiSquare;
-use crate::metric::convention::{Convention, Figure};
-use crate::metric::ks::Method;
-use crate::metric::noise::Noise;
-use crate::metric::{Band, Kind};
+use crate::metric::Kind;
+use crate::metric::values::Metrics;
+use crate::rule::Verdict;
 
 /// What is known of one side of a feature. Counts are rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,187 +58,6 @@ pub struct Side {
     pub pooled_rows: Option<u64>,
 }
 
-/// Population stability index.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Psi {
-    /// Tie-aware: a value that fills a bin has its own. What verdicts use.
-    pub value: f64,
-    /// As numpy's percentiles and histogram give it.
-    pub reference_value: f64,
-    /// The band of `value`.
-    pub band: Band,
-    /// Bins of zero width, which blind the reference value to changes above them.
-    pub blind_bins: usize,
-    /// `value` against its own noise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub noise: Option<Noise>,
-}
-
-/// Jensen-Shannon, over the reference PSI bins or over the categories.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JensenShannon {
-    /// Square root of the divergence.
-    pub distance: f64,
-    /// In nats.
-    pub divergence: f64,
-    /// The divergence against its own noise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub noise: Option<Noise>,
-}
-
-/// Two-sample Kolmogorov-Smirnov test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KolmogorovSmirnov {
-    /// The statistic D; its proven lower end where it is not exact.
-    pub statistic: f64,
-    /// Its p-value (at the lower end, so it is the largest it can be).
-    pub p_value: f64,
-    /// The asymptotic p-value, whatever the size.
-    pub p_value_asymptotic: f64,
-    /// How `p_value` was found.
-    pub method: Method,
-    /// Whether D is exact.
-    pub exact: bool,
-    /// The proven upper end of D, where it is not exact.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upper: Option<f64>,
-    /// False discovery rate at which this test would be called, over all tests of the sweep.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub q_value: Option<f64>,
-}
-
-/// Wasserstein-1 distance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Wasserstein {
-    /// In the column's unit; a lower bound where it is not exact.
-    pub value: f64,
-    /// Divided by the baseline's standard deviation; absent where that is zero.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub normalised: Option<f64>,
-    /// Whether it is exact.
-    pub exact: bool,
-}
-
-/// A single figure.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Value {
-    /// The figure.
-    pub value: f64,
-}
-
-/// Chi-square test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChiSquareReport {
-    /// The test.
-    #[serde(flatten)]
-    pub test: ChiSquare,
-    /// False discovery rate at which this test would be called, over all tests of the sweep.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub q_value: Option<f64>,
-}
-
-/// Missing rates (null and NaN) and the test that they are the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Missing {
-    /// Share of missing rows in the baseline.
-    pub baseline: f64,
-    /// Share of missing rows in the current snapshot.
-    pub current: f64,
-    /// `current - baseline`.
-    pub difference: f64,
-    /// p-value of the two-proportion test.
-    pub p_value: f64,
-    /// False discovery rate at which this test would be called, over all tests of the sweep.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub q_value: Option<f64>,
-}
-
-/// Shifts of the first two moments.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MomentShift {
-    /// Current mean less baseline mean.
-    pub mean_shift: f64,
-    /// The same in baseline standard deviations; absent where that is zero.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub standardised: Option<f64>,
-    /// Current over baseline standard deviation; absent where the latter is zero.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub std_ratio: Option<f64>,
-}
-
-/// One quantile on both sides.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct QuantileShift {
-    /// Percent.
-    pub percent: f64,
-    /// In the baseline.
-    pub baseline: f64,
-    /// In the current snapshot.
-    pub current: f64,
-}
-
-/// What another tool would say, by its own definitions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Conventional {
-    /// The tool.
-    pub name: Convention,
-    /// Its figures, by name.
-    #[serde(flatten)]
-    pub figures: BTreeMap<Figure, f64>,
-    /// The figure that decides.
-    pub decides: Figure,
-    /// From where on the feature has drifted; absent where the tool has no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<f64>,
-    /// The tool's bins; absent where values or categories were counted one by one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bins: Option<usize>,
-}
-
-/// All figures of one feature; what was not asked for, or does not apply, is absent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
-    /// Population stability index.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub psi: Option<Psi>,
-    /// Jensen-Shannon distance and divergence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub js: Option<JensenShannon>,
-    /// Kolmogorov-Smirnov test.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ks: Option<KolmogorovSmirnov>,
-    /// Wasserstein-1 distance.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub wasserstein: Option<Wasserstein>,
-    /// Chi-square test.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub chi_square: Option<ChiSquareReport>,
-    /// Hellinger distance.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hellinger: Option<Value>,
-    /// Total variation distance.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub total_variation: Option<Value>,
-    /// Largest difference of two shares.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub l_infinity: Option<Value>,
-    /// Kullback-Leibler divergence of the current side from the baseline.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kl: Option<Value>,
-    /// Missing rates.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub missing: Option<Missing>,
-    /// Mean and standard deviation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub moments: Option<MomentShift>,
-    /// Quantiles.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quantiles: Option<Vec<QuantileShift>>,
-    /// The figures of another tool's convention, where one was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub convention: Option<Conventional>,
-}
-
 /// Counts per bin or category: what every figure but KS and Wasserstein follows from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -269,15 +84,6 @@ pub struct CategoryCount {
     pub baseline: u64,
     /// Rows in the current snapshot.
     pub current: u64,
-}
-
-/// Whether a feature has drifted, and by which rules.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// Whether any rule was met.
-    pub drifted: bool,
-    /// The rules that were met, with figure and threshold.
-    pub reasons: Vec<String>,
 }
 
 /// One feature of one comparison.
@@ -474,6 +280,9 @@ pub struct Summary {
     pub features: usize,
     /// Features that drifted.
     pub drifted: usize,
+    /// Features with a test that is called at the false discovery rate, drifted or not.
+    #[serde(default)]
+    pub significant: usize,
     /// Features that should have been compared and could not be.
     pub failed: usize,
     /// Features without a verdict: too few values, nothing but missing values, a type that cannot be compared, no time left.
@@ -513,6 +322,9 @@ pub struct ModelReport {
     pub counts_hash: String,
     /// Features that drifted.
     pub drifted: usize,
+    /// Features with a test that is called at the false discovery rate, drifted or not.
+    #[serde(default)]
+    pub significant: usize,
     /// Columns that came, went, or have another type; said once, of the whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schema: Vec<SchemaChange>,

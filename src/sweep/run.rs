@@ -2,6 +2,7 @@
 //! that memory does not grow with the fleet and a deadline costs the least important ones.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,19 +10,19 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::compare::{BaselineFeature, compare_feature, judge, not_covered};
-use super::counts_hash;
+use super::compare::{BaselineFeature, check_rows, compare_feature, not_covered};
 use super::journal::{Done, GroupId, Journal};
 use super::judged::{Compared, NotJudged};
 use super::plan::Plan;
 use super::pool::ColumnPool;
 use super::report::{Engine, Feature, ModelReport, NotCovered, SCHEMA_VERSION, Summary, SweepReport};
 use super::shard::{Item, RankedModel, Shard, columns_of, groups, has_nightly_baseline};
+use super::{add_q_values, counts_hash};
 use crate::atomic::hex;
 use crate::count::{Counter, with_threads};
 use crate::error::{Cause, Status};
-use crate::fleet::{Kind, Model, Options};
-use crate::metric::fdr;
+use crate::fleet::{Model, Options, Role};
+use crate::rule::Limits;
 
 /// Told how far a sweep is.
 pub trait Progress: Sync {
@@ -150,8 +151,6 @@ impl<'a> Run<'a> {
                         features: Some(not_covered),
                     });
                 }
-                let compared = if task.segment.is_empty() { Compared::Whole } else { Compared::Segment };
-                let min_rows = |name: &str| task.model.thresholds_of(name).min_rows;
                 let fault = shard.sides(task).err();
                 let report = ModelReport {
                     model: task.model.name.clone(),
@@ -162,9 +161,10 @@ impl<'a> Run<'a> {
                     error: fault.map(|fault| fault.reason),
                     rows: shard.rows(task),
                     counts_hash: counts_hash(features.iter()),
-                    drifted: features.iter().filter(|feature| feature.verdict.drifted).count(),
+                    drifted: 0,
+                    significant: 0,
                     schema: shard.schema_changes(task),
-                    not_judged: NotJudged::of(&features, compared, min_rows),
+                    not_judged: None,
                     features,
                 };
                 found.models.push((task.rank, report));
@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
                 }
             };
             columns_of(item).for_each(|(snapshot, column)| pool.release(snapshot, column));
-            judge(&mut feature, &model.thresholds_of(item.baseline.name()));
+            check_rows(&mut feature, model.thresholds_of(item.baseline.name()).min_rows);
             features.push((item.task, item.at, feature));
             self.progress.advance();
         }
@@ -238,7 +238,7 @@ impl<'a> Run<'a> {
     fn report(&self, plan: &Plan<'_>, mut found: Found) -> SweepReport {
         found.models.sort_by_key(|(rank, _)| *rank);
         let mut models: Vec<ModelReport> = found.models.into_iter().map(|(_, report)| report).collect();
-        add_q_values(models.iter_mut().flat_map(|report| &mut report.features));
+        judge(&plan.fleet.models, &mut models);
         let unseen = found.not_covered.iter().filter(|missed| missed.features.is_none()).count();
         let mut summary = Summary {
             models: plan.fleet.models.len(),
@@ -252,6 +252,7 @@ impl<'a> Run<'a> {
         for report in &models {
             summary.features += report.features.len();
             summary.drifted += report.drifted;
+            summary.significant += report.significant;
             summary.schema_changes += report.schema.len();
             summary.failed += report.features.iter().filter(|feature| feature.status.is_failure()).count();
             summary.not_judged += report.not_judged.as_ref().map_or(0, |found| found.features);
@@ -269,6 +270,24 @@ impl<'a> Run<'a> {
             not_covered: found.not_covered,
             models,
         }
+    }
+}
+
+/// Judges what was compared, once all of it is there: a test is called or not by all tests of the sweep.
+fn judge(models: &[Model], reports: &mut [ModelReport]) {
+    add_q_values(reports.iter_mut().flat_map(|report| &mut report.features));
+    let models: HashMap<&str, &Model> = models.iter().map(|model| (&*model.name, model)).collect();
+    for report in reports {
+        let Some(model) = models.get(&*report.model) else { continue };
+        for feature in &mut report.features {
+            let thresholds = model.thresholds_of(&feature.name);
+            let limits = Limits { thresholds: &thresholds, false_discovery_rate: model.triggers.fdr.value };
+            feature.judge(&limits, model.role_of(&feature.name) == Role::Label);
+        }
+        let compared = if report.segment.is_empty() { Compared::Whole } else { Compared::Segment };
+        report.drifted = report.features.iter().filter(|feature| feature.verdict.drifted).count();
+        report.significant = report.features.iter().filter(|feature| feature.verdict.significant).count();
+        report.not_judged = NotJudged::of(&report.features, compared, |name| model.thresholds_of(name).min_rows);
     }
 }
 
@@ -299,36 +318,4 @@ fn open_wave<'a>(
         wave.extend(opened);
     }
     wave
-}
-
-/// Adds q-values: Benjamini-Hochberg over every test of every feature. A population stability index is tested for
-/// numbers, a Jensen-Shannon divergence for categories: over the same bins the two are one test.
-pub fn add_q_values<'a>(features: impl Iterator<Item = &'a mut Feature>) {
-    let mut slots: Vec<(f64, &'a mut Option<f64>)> = Vec::new();
-    for feature in features {
-        if feature.status == Status::InsufficientData {
-            continue;
-        }
-        let metrics = &mut feature.metrics;
-        let noise = match feature.kind {
-            Kind::Numeric => metrics.psi.as_mut().and_then(|psi| psi.noise.as_mut()),
-            Kind::Categorical => metrics.js.as_mut().and_then(|js| js.noise.as_mut()),
-        };
-        if let Some(noise) = noise {
-            slots.push((noise.p_value, &mut noise.q_value));
-        }
-        if let Some(ks) = &mut metrics.ks {
-            slots.push((ks.p_value, &mut ks.q_value));
-        }
-        if let Some(chi_square) = &mut metrics.chi_square {
-            slots.push((chi_square.test.p_value, &mut chi_square.q_value));
-        }
-        if let Some(missing) = &mut metrics.missing {
-            slots.push((missing.p_value, &mut missing.q_value));
-        }
-    }
-    let p_values: Vec<f64> = slots.iter().map(|(p, _)| *p).collect();
-    for ((_, slot), q) in slots.into_iter().zip(fdr::benjamini_hochberg(&p_values)) {
-        *slot = Some(q).filter(|q| !q.is_nan());
-    }
 }

@@ -47,6 +47,7 @@ fn imports_point_down_only() {
         "storage",
         "count",
         "metric",
+        "rule",
         "snapshot",
         "generate",
         "fleet",
@@ -125,7 +126,7 @@ fn every_heavy_package_has_one_user_and_the_pure_rooms_stay_pure() {
         if room != "cli" {
             ["clap", "SystemTime", "Instant::now", "Timestamp::now", "process::exit"].into_iter().for_each(forbid);
         }
-        if ["metric", "count", "policy", "retrain"].contains(&&*room) || file == "figures.rs" {
+        if ["metric", "rule", "count", "policy", "retrain"].contains(&&*room) || file == "figures.rs" {
             ["std::fs", "std::env", "std::path", "polars", "crate::snapshot", "crate::store"]
                 .into_iter()
                 .for_each(forbid);

@@ -1,0 +1,458 @@
+//! When a feature has drifted: the one place where that is decided. Pure.
+//!
+//! Two words are kept apart. A feature is *significant* where one of its tests is called at the fleet's false discovery rate:
+//! chance alone would hardly give these counts, however small the difference is. A feature has *drifted* where a figure is
+//! above its threshold, beyond what chance gives it, and significant. A p-value alone never makes a feature drift: at a million
+//! rows every difference is significant. A figure alone never does either: at a thousand rows chance gives large ones.
+//!
+//! [`evaluate`] is called once a feature, after the q-values of the whole sweep are known. Reports, exit codes, the drift
+//! trigger, `explain` and `calibrate` all use its [`Signal`]s or the same list of [`RULES`].
+
+mod thresholds;
+
+pub use thresholds::{PartialThresholds, Thresholds};
+
+use serde::{Deserialize, Serialize};
+
+use crate::metric::Kind;
+use crate::metric::divergence::{self, EPSILON};
+use crate::metric::noise::Noise;
+use crate::metric::values::{ConventionFigures, Metrics};
+
+/// False discovery rate up to which a test is called, unless something else is set.
+pub const FALSE_DISCOVERY_RATE: f64 = 0.05;
+
+/// A figure that has a threshold: how it is read, what it is compared with, and what its noise is.
+pub struct Rule {
+    /// The figure's name in signals and events.
+    pub metric: &'static str,
+    /// The threshold's key in the fleet file.
+    pub key: &'static str,
+    /// The figure's name in the history.
+    pub figure: &'static str,
+    /// What it judges.
+    pub judges: Subject,
+    /// How the figure varies where nothing has changed.
+    pub no_change: NoChange,
+    /// The largest value that the figure can have.
+    pub largest: f64,
+    threshold: fn(&Thresholds) -> f64,
+    largest_p: fn(&Thresholds) -> Option<f64>,
+    read: fn(&Metrics) -> Option<Reading>,
+}
+
+/// What a rule judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The values of numeric features.
+    Numbers,
+    /// The values of categorical features.
+    Categories,
+    /// The missing rows of all features.
+    MissingRows,
+}
+
+impl Subject {
+    /// The values of features of a kind.
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Numeric => Self::Numbers,
+            Kind::Categorical => Self::Categories,
+        }
+    }
+}
+
+/// How a figure is drawn anew to see how it varies where nothing has changed.
+#[derive(Clone, Copy, Debug)]
+pub enum NoChange {
+    /// From the counts of both sides.
+    OfCounts(fn(&[u64], &[u64]) -> f64),
+    /// By the law of the Kolmogorov-Smirnov distance, which follows from the numbers of values alone.
+    OfSizes,
+    /// From the missing rows of both sides.
+    OfMissing,
+}
+
+/// A figure of one feature with its test.
+struct Reading {
+    value: f64,
+    /// What the figure would be by chance.
+    noise: Option<Noise>,
+    /// Its test.
+    p_value: Option<f64>,
+    q_value: Option<f64>,
+    /// What is shown of it where it drifts; by default value and threshold.
+    text: Option<String>,
+}
+
+impl Reading {
+    fn of_noise(value: f64, noise: Option<Noise>) -> Self {
+        let q_value = noise.and_then(|noise| noise.q_value);
+        Self { value, noise, p_value: None, q_value, text: None }
+    }
+}
+
+/// All rules. The order is that of reports.
+pub const RULES: [Rule; 4] = [
+    Rule {
+        metric: "psi",
+        key: "psi",
+        figure: "psi",
+        judges: Subject::Numbers,
+        no_change: NoChange::OfCounts(|a, b| divergence::psi(a, b, EPSILON)),
+        largest: f64::INFINITY,
+        threshold: |thresholds| thresholds.psi,
+        largest_p: |_| None,
+        read: |metrics| metrics.psi.as_ref().map(|psi| Reading::of_noise(psi.value, psi.noise)),
+    },
+    Rule {
+        metric: "ks",
+        key: "ks_d",
+        figure: "ks",
+        judges: Subject::Numbers,
+        no_change: NoChange::OfSizes,
+        largest: 1.0,
+        threshold: |thresholds| thresholds.ks_d,
+        largest_p: |thresholds| Some(thresholds.ks_p),
+        // A distance that is known only as an interval is judged by its lower end, whose p-value is the largest possible.
+        read: |metrics| {
+            let ks = metrics.ks.as_ref()?;
+            Some(Reading {
+                value: ks.statistic,
+                noise: None,
+                p_value: Some(ks.p_value),
+                q_value: ks.q_value,
+                text: None,
+            })
+        },
+    },
+    Rule {
+        metric: "js",
+        key: "js",
+        figure: "js_distance",
+        judges: Subject::Categories,
+        no_change: NoChange::OfCounts(|a, b| divergence::jensen_shannon(a, b, EPSILON).max(0.0).sqrt()),
+        largest: 1.0,
+        threshold: |thresholds| thresholds.js,
+        largest_p: |_| None,
+        read: |metrics| metrics.js.as_ref().map(|js| Reading::of_noise(js.distance, js.noise)),
+    },
+    Rule {
+        metric: "missing",
+        key: "missing",
+        figure: "missing_difference",
+        judges: Subject::MissingRows,
+        no_change: NoChange::OfMissing,
+        largest: 1.0,
+        threshold: |thresholds| thresholds.missing,
+        largest_p: |thresholds| Some(thresholds.missing_p),
+        read: |metrics| {
+            let missing = metrics.missing.as_ref()?;
+            Some(Reading {
+                value: missing.difference,
+                noise: None,
+                p_value: Some(missing.p_value),
+                // With too few values a feature is not among the tests of the sweep.
+                q_value: Some(missing.q_value.unwrap_or(missing.p_value)),
+                text: Some(format!("missing {:.1} % -> {:.1} %", 100.0 * missing.baseline, 100.0 * missing.current)),
+            })
+        },
+    },
+];
+
+/// The key in the fleet file of the convention, which has thresholds of its own.
+pub const CONVENTION: &str = "convention";
+
+impl Rule {
+    /// What the figure must exceed.
+    pub fn threshold(&self, thresholds: &Thresholds) -> f64 {
+        (self.threshold)(thresholds)
+    }
+
+    /// The figure of a feature, and in words what it is where the feature has drifted by it.
+    fn signal(&self, metrics: &Metrics, limits: &Limits<'_>) -> Option<(Signal, String)> {
+        let Reading { value, noise, p_value, q_value, text } = (self.read)(metrics)?;
+        let thresholds = limits.thresholds;
+        let limit = self.threshold(thresholds);
+        let above_noise = !thresholds.above_noise || noise.is_none_or(|noise| noise.effect > 0.0);
+        let p_is_small = (self.largest_p)(thresholds).zip(p_value).is_none_or(|(largest, p)| p < largest);
+        let signal = Signal {
+            metric: self.metric.into(),
+            value,
+            limit,
+            over: value.abs() > limit && above_noise && p_is_small,
+            q_value,
+            significant: limits.is_significant(q_value),
+        };
+        Some((signal, text.unwrap_or_else(|| format!("{} {value:.4} > {limit}", self.metric))))
+    }
+}
+
+/// What the figures of a feature are compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits<'a> {
+    /// The thresholds of the feature.
+    pub thresholds: &'a Thresholds,
+    /// False discovery rate up to which a test is called.
+    pub false_discovery_rate: f64,
+}
+
+impl Limits<'_> {
+    /// Where there is no test, nothing speaks against the figure.
+    fn is_significant(&self, q_value: Option<f64>) -> bool {
+        q_value.is_none_or(|q| q <= self.false_discovery_rate)
+    }
+}
+
+/// Which figures of a feature there are enough rows for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Those of its values.
+    pub values: bool,
+    /// The share of its missing rows.
+    pub missing: bool,
+}
+
+/// A figure of a feature against its threshold and its test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Which figure.
+    pub metric: String,
+    /// The figure.
+    pub value: f64,
+    /// What it must exceed.
+    pub limit: f64,
+    /// Whether it does, beyond what chance gives it.
+    pub over: bool,
+    /// False discovery rate at which its test would be called; the p-value where too few values leave it out of the
+    /// sweep's tests; absent where there is no test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q_value: Option<f64>,
+    /// Whether that is low enough.
+    pub significant: bool,
+}
+
+impl Signal {
+    /// Whether the feature has drifted by this figure.
+    pub fn drifted(&self) -> bool {
+        self.over && self.significant
+    }
+
+    /// The threshold's key in the fleet file.
+    pub fn key(&self) -> &'static str {
+        RULES.iter().find(|rule| rule.metric == self.metric).map_or(CONVENTION, |rule| rule.key)
+    }
+}
+
+/// What the rules say of a feature.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Whether it has drifted: a figure is above its threshold, beyond what chance gives it, and significant.
+    pub drifted: bool,
+    /// Whether one of its tests is called at the false discovery rate, however small the difference.
+    #[serde(default)]
+    pub significant: bool,
+    /// The figures by which it has drifted, each with its threshold.
+    pub reasons: Vec<String>,
+    /// Each figure that has a threshold; none where nothing could be judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<Signal>,
+}
+
+impl Verdict {
+    fn new(significant: bool, signals: Vec<(Signal, String)>) -> Self {
+        let drifted = signals.iter().filter(|(signal, _)| signal.drifted());
+        let reasons: Vec<String> = drifted.map(|(_, text)| text.clone()).collect();
+        let drifted = !reasons.is_empty();
+        let signals = signals.into_iter().map(|(signal, _)| signal).collect();
+        Self { drifted, significant: significant || drifted, reasons, signals }
+    }
+}
+
+/// Judges the figures of a feature. Where another tool's convention was asked for and has a figure, that figure decides in
+/// place of the rules on its values.
+pub fn evaluate(metrics: &Metrics, kind: Kind, judged: Judged, limits: &Limits<'_>) -> Verdict {
+    let convention = metrics.convention.as_ref().and_then(|found| Some((found, *found.figures.get(&found.decides)?)));
+    let of_values = |rule: &&Rule| rule.judges == Subject::of(kind);
+    let mut signals: Vec<(Signal, String)> = match (judged.values, convention) {
+        (false, _) => Vec::new(),
+        (true, Some((found, value))) => {
+            conventional(found, value, metrics.q_values(kind), limits).into_iter().collect()
+        }
+        (true, None) => RULES.iter().filter(of_values).filter_map(|rule| rule.signal(metrics, limits)).collect(),
+    };
+    if judged.missing {
+        let of_missing = RULES.iter().filter(|rule| rule.judges == Subject::MissingRows);
+        signals.extend(of_missing.filter_map(|rule| rule.signal(metrics, limits)));
+    }
+    let missing = metrics.missing.as_ref().and_then(|missing| missing.q_value).filter(|_| judged.missing);
+    let tests = metrics.q_values(kind).filter(|_| judged.values).chain(missing);
+    let significant = tests.into_iter().any(|q| limits.is_significant(Some(q)));
+    Verdict::new(significant, signals)
+}
+
+/// The figure that decides by another tool's convention; absent where the tool has no threshold for it.
+fn conventional(
+    found: &ConventionFigures,
+    value: f64,
+    q_values: impl Iterator<Item = f64>,
+    limits: &Limits<'_>,
+) -> Option<(Signal, String)> {
+    let limit = found.limit?;
+    let metric = format!("{} {}", found.name, found.decides.name());
+    let q_value = q_values.reduce(f64::min);
+    let text = format!("{metric} {value:.4}, limit {limit}");
+    let over = found.name.exceeds(value, limit);
+    let significant = limits.is_significant(q_value);
+    Some((Signal { metric, value, limit, over, q_value, significant }, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Band;
+    use crate::metric::convention::{Convention, Figure};
+    use crate::metric::ks::Method;
+    use crate::metric::values::{JensenShannon, KolmogorovSmirnov, Missing, Psi};
+
+    const ALL: Judged = Judged { values: true, missing: true };
+
+    fn noise(effect: f64, q: f64) -> Option<Noise> {
+        Some(Noise { p_value: q, level_99: 0.0, effect, asymptotic: true, q_value: Some(q) })
+    }
+
+    fn psi(value: f64, effect: f64, q: f64) -> Option<Psi> {
+        let noise = noise(effect, q);
+        Some(Psi { value, reference_value: value, band: Band::of(value), blind_bins: 0, noise })
+    }
+
+    fn ks(statistic: f64, p_value: f64, q: f64) -> Option<KolmogorovSmirnov> {
+        let q_value = Some(q);
+        let method = Method::Asymp;
+        Some(KolmogorovSmirnov {
+            statistic,
+            p_value,
+            p_value_asymptotic: p_value,
+            method,
+            exact: true,
+            upper: None,
+            q_value,
+        })
+    }
+
+    fn missing(difference: f64, p_value: f64, q_value: Option<f64>) -> Option<Missing> {
+        Some(Missing { baseline: 0.0, current: difference, difference, p_value, q_value })
+    }
+
+    fn judge(metrics: &Metrics, kind: Kind, judged: Judged) -> Verdict {
+        let thresholds = Thresholds::default();
+        let limits = Limits { thresholds: &thresholds, false_discovery_rate: FALSE_DISCOVERY_RATE };
+        evaluate(metrics, kind, judged, &limits)
+    }
+
+    /// Effect over its threshold, beyond its noise, significant: all eight cases of each rule, and only one of them drifts.
+    #[test]
+    fn a_figure_drifts_only_if_it_is_over_its_threshold_beyond_chance_and_significant() {
+        for case in 0..8 {
+            let [large, beyond, significant] = [1, 2, 4].map(|bit| case & bit != 0);
+            let (value, effect) = (if large { 0.3 } else { 0.1 }, if beyond { 0.05 } else { -0.05 });
+            let (p, q) = (if beyond { 1e-3 } else { 0.5 }, if significant { 0.01 } else { 0.06 });
+            let of_categories =
+                Some(JensenShannon { distance: value, divergence: value * value, noise: noise(effect, q) });
+            for (metric, kind, metrics) in [
+                ("psi", Kind::Numeric, Metrics { psi: psi(value, effect, q), ..Metrics::default() }),
+                ("ks", Kind::Numeric, Metrics { ks: ks(value, p, q), ..Metrics::default() }),
+                ("js", Kind::Categorical, Metrics { js: of_categories, ..Metrics::default() }),
+                (
+                    "missing",
+                    Kind::Numeric,
+                    Metrics { missing: missing(value - 0.08, p, Some(q)), ..Metrics::default() },
+                ),
+            ] {
+                let found = judge(&metrics, kind, ALL);
+                let [signal] = &found.signals[..] else { panic!("{metric}: {found:?}") };
+                assert_eq!(signal.metric, metric);
+                assert_eq!(signal.over, large && beyond, "{metric} {case}");
+                assert_eq!(signal.significant, significant, "{metric} {case}");
+                assert_eq!(found.drifted, case == 7, "{metric} {case}");
+                assert_eq!(found.reasons.len(), usize::from(case == 7), "{metric} {case}");
+                assert_eq!(found.significant, significant, "{metric} {case}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_p_value_alone_is_significant_and_no_drift() {
+        let metrics = Metrics { ks: ks(0.002, 1e-30, 1e-28), psi: psi(0.0001, 0.00005, 1e-9), ..Metrics::default() };
+        let found = judge(&metrics, Kind::Numeric, ALL);
+        assert!(found.significant && !found.drifted && found.reasons.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn a_kind_is_judged_by_its_own_figures() {
+        let js = Some(JensenShannon { distance: 0.9, divergence: 0.81, noise: noise(0.8, 1e-9) });
+        let metrics = Metrics { psi: psi(0.9, 0.8, 1e-9), ks: ks(0.9, 1e-9, 1e-9), js, ..Metrics::default() };
+        let names =
+            |kind| judge(&metrics, kind, ALL).signals.into_iter().map(|signal| signal.metric).collect::<Vec<_>>();
+        assert_eq!(
+            (names(Kind::Numeric), names(Kind::Categorical)),
+            (vec!["psi".into(), "ks".into()], vec!["js".into()])
+        );
+    }
+
+    #[test]
+    fn what_has_too_few_rows_is_not_judged() {
+        let metrics = Metrics { psi: psi(0.9, 0.8, 1e-9), missing: missing(0.9, 1e-9, None), ..Metrics::default() };
+        for (values, missing) in [(true, true), (true, false), (false, true), (false, false)] {
+            let found = judge(&metrics, Kind::Numeric, Judged { values, missing });
+            let names: Vec<&str> = found.signals.iter().map(|signal| &*signal.metric).collect();
+            let wanted = [("psi", values), ("missing", missing)];
+            assert_eq!(names, wanted.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect::<Vec<_>>());
+            assert_eq!(found.drifted, values || missing);
+            assert_eq!(found.significant, values || missing);
+        }
+    }
+
+    #[test]
+    fn a_convention_decides_in_place_of_the_rules_on_values() {
+        let of = |value: Option<f64>, limit| {
+            let figures = value.map(|value| (Figure::Psi, value)).into_iter().collect();
+            let (name, decides) = (Convention::Nannyml, Figure::Psi);
+            let convention = Some(ConventionFigures { name, figures, decides, limit, bins: None });
+            let metrics = Metrics {
+                psi: psi(0.9, 0.8, 1e-9),
+                missing: missing(0.9, 1e-9, Some(1e-9)),
+                convention,
+                ..Metrics::default()
+            };
+            let found = judge(&metrics, Kind::Numeric, ALL);
+            found.signals.into_iter().map(|signal| (signal.key(), signal.drifted())).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Some(0.2), Some(0.1)), [(CONVENTION, true), ("missing", true)]);
+        assert_eq!(of(Some(0.05), Some(0.1)), [(CONVENTION, false), ("missing", true)]);
+        assert_eq!(of(Some(0.2), None), [("missing", true)]);
+        // Without a figure the rules decide.
+        assert_eq!(of(None, Some(0.1)), [("psi", true), ("missing", true)]);
+    }
+
+    /// The default distance is that of a normal feature, shifted until its population stability index is at its threshold.
+    #[test]
+    fn the_default_distance_is_where_a_shifted_normal_feature_reaches_its_psi() {
+        use statrs::distribution::{ContinuousCDF, Normal};
+        let normal = Normal::new(0.0, 1.0).unwrap();
+        let shares = |shift: f64| {
+            let edges = (1..10).map(|i| normal.inverse_cdf(f64::from(i) / 10.0)).chain([f64::INFINITY]);
+            let (mut last, mut shares) = (0.0, Vec::new());
+            for below in edges.map(|edge| normal.cdf(edge - shift)) {
+                shares.push(((below - last) * 1e9) as u64);
+                last = below;
+            }
+            shares
+        };
+        let defaults = Thresholds::default();
+        // ppf: the distance of two normal distributions a shift apart is 2 cdf(shift / 2) - 1.
+        let shift = 2.0 * normal.inverse_cdf((1.0 + defaults.ks_d) / 2.0);
+        let index = divergence::psi(&shares(0.0), &shares(shift), EPSILON);
+        assert!((index - defaults.psi).abs() < 0.02, "{index}");
+    }
+}
