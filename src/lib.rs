@@ -88,7 +88,7 @@
 //! ```no_run
 //! use driftsweep::count::CpuCounter;
 //! use driftsweep::snapshot::Snapshot;
-//! use driftsweep::fleet::Options;
+//! use driftsweep::model::Options;
 //! use driftsweep::sweep::{self, BaselineSource};
 //!
 //! # fn main() -> driftsweep::error::Result<()> {
@@ -118,6 +118,7 @@ pub mod history;
 pub mod http;
 pub mod labels;
 pub mod metric;
+pub mod model;
 pub mod notify;
 pub mod output;
 pub mod policy;

@@ -11,7 +11,7 @@ use crate::address::shown;
 use crate::atomic::hex;
 use crate::count::Counter;
 use crate::error::{Error, Result};
-use crate::fleet::Model;
+use crate::model::Model;
 use crate::snapshot::Snapshot;
 use crate::storage::{self, StoredFile};
 

@@ -125,7 +125,7 @@ impl BaselineFile {
         let text = |key: &str| metadata.get(key).ok_or_else(|| damaged(&format!("no {key}")));
         let header: Header = serde_json::from_str(text("header")?).map_err(|e| damaged(&e))?;
         let features: Vec<FeatureHeader> = serde_json::from_str(text("features")?).map_err(|e| damaged(&e))?;
-        crate::fleet::check_bins(header.bins).map_err(|reason| damaged(&reason))?;
+        crate::model::check_bins(header.bins).map_err(|reason| damaged(&reason))?;
         for feature in &features {
             let t = feature.tally;
             if t.null.checked_add(t.nan).is_none_or(|missing| missing > t.rows) {

@@ -4,8 +4,9 @@ use super::{Frozen, FrozenFeature};
 use crate::count::pair::{self, Wanted};
 use crate::count::{Counter, Ecdf, Tally};
 use crate::error::{Error, Result, Status};
-use crate::fleet::{Kind, Options};
+use crate::metric::Kind;
 use crate::metric::{Metric, bins};
+use crate::model::Options;
 use crate::snapshot::{Column, ColumnType, Reading, Snapshot};
 
 /// Freezes one column of a training snapshot.

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use crate::address;
 use crate::count::{Categories, Counter, Ecdf, Tally, with_threads};
 use crate::error::{Result, Status};
-use crate::fleet::{Kind, Options};
+use crate::metric::Kind;
+use crate::model::Options;
 use crate::snapshot::{Column, ColumnType, Slice, Snapshot, SourceFile};
 
 /// Version of the layout without segments, which engines of version 0.1 read.

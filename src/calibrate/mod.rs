@@ -19,7 +19,7 @@ use crate::metric::Kind;
 use crate::policy::calibrate::{self, Column, Nights};
 use crate::rule::{NoChange, RULES, Rule, Subject};
 use crate::snapshot::Snapshot;
-use crate::sweep::{Plan, figures};
+use crate::sweep::figures;
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +106,7 @@ pub fn calibrate(
     wish: Wish,
 ) -> Calibration {
     let fleet = fleet.at(as_of);
-    let survey = Plan::new(&fleet, as_of).survey();
+    let survey = fleet.plan(as_of).survey();
     let mut rows: HashMap<(&str, &str), Vec<u64>> = HashMap::new();
     for planned in survey.comparisons.iter().filter(|planned| planned.error.is_none()) {
         rows.entry((&planned.model, &planned.segment)).or_default().push(planned.rows.current);

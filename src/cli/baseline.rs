@@ -73,7 +73,7 @@ pub fn run(command: &BaselineCommand) -> anyhow::Result<u8> {
 fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let metrics = super::metric_set(&args.metrics)?;
     let bins =
-        args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
+        args.bins.map(driftsweep::model::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
     let mut options = args.engine.start(
         args.snapshot.as_ref().is_some_and(storage::is_remote)
             || args.fleet.as_deref().is_some_and(super::names_objects),

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use driftsweep::error::Error;
-use driftsweep::fleet::Kind;
-use driftsweep::fleet::guess::is_pandas_index;
+use driftsweep::metric::Kind;
 use driftsweep::metric::convention::{Convention, Conventional};
+use driftsweep::model::is_pandas_index;
 use driftsweep::report;
 use driftsweep::snapshot::{ColumnType, Snapshot};
 use driftsweep::storage;
@@ -63,7 +63,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     args.output.check()?;
     let metrics = super::metric_set(&args.metrics)?;
     let bins =
-        args.bins.map(driftsweep::fleet::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
+        args.bins.map(driftsweep::model::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
     if args.category_limit == Some(0) {
         return Err(super::bad("--category-limit", "must be 1 or more"));
     }

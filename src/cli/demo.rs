@@ -7,7 +7,7 @@ use clap::Args;
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::report;
-use driftsweep::sweep::{Plan, Run};
+use driftsweep::sweep::Run;
 use tempfile::TempDir;
 
 use super::{Bar, EngineArgs, OutputArgs};
@@ -64,7 +64,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     };
     let fleet = Fleet::read(&file, &options)?;
     let bar = Bar::new();
-    let plan = Plan::new(&fleet, jiff::Timestamp::now());
+    let plan = fleet.plan(jiff::Timestamp::now());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
     let mut found = Run { progress: &bar, ..Run::new(&*chosen.counter) }.sweep(&plan);
     super::note(&mut found.engine, chosen);

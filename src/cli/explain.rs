@@ -1,8 +1,9 @@
 //! `driftsweep explain`
 
 use clap::Args;
-use driftsweep::fleet::{Given, Model, Quorum, Role, Trigger};
+use driftsweep::fleet::{Given, Model, Quorum, Trigger};
 use driftsweep::metric::performance::Measured;
+use driftsweep::model::Role;
 use driftsweep::output::{Page, Table};
 use driftsweep::policy::Evaluation;
 use driftsweep::policy::drift::{Column, Comparison, DriftVerdict};

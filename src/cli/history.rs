@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use driftsweep::error::{Error, Fault};
-use driftsweep::fleet::{Fleet, Options};
+use driftsweep::fleet::Fleet;
 use driftsweep::history::{self, Entry, Filter};
+use driftsweep::model::Options;
 use driftsweep::output::{Cell, Csv, Document, Page, Table, Value};
 use driftsweep::report::Format;
 use jiff::tz::TimeZone;

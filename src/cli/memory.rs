@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use driftsweep::error::{Error, Result};
-use driftsweep::fleet::{Fleet, Options};
+use driftsweep::fleet::Fleet;
+use driftsweep::model::Options;
 use driftsweep::store::{Access, Store};
 use jiff::{SignedDuration, Timestamp};
 

@@ -6,8 +6,9 @@ use clap::Args;
 use clap::builder::{StringValueParser, TypedValueParser};
 use driftsweep::atomic::hex;
 use driftsweep::error::Error;
-use driftsweep::fleet::{Fleet, Period};
+use driftsweep::fleet::Fleet;
 use driftsweep::history;
+use driftsweep::model::Period;
 use driftsweep::storage;
 use driftsweep::sweep::{Journal, SweepReport};
 use jiff::{SignedDuration, Timestamp};
@@ -86,7 +87,9 @@ impl StateArgs {
 
 /// Whether the windows by the calendar, and the paths with a day in them, are the same for both times.
 fn same_windows(fleet: &Fleet, one: Timestamp, other: Timestamp) -> bool {
-    let paths = |as_of| fleet.at(as_of).models.into_iter().flat_map(|model| model.windows).map(|window| window.current);
+    let paths = |as_of| {
+        fleet.at(as_of).models.into_iter().flat_map(|model| model.compared.windows).map(|window| window.current)
+    };
     paths(one).eq(paths(other))
         && fleet.models.iter().all(|model| {
             let by_calendar = model

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use clap::Args;
 use driftsweep::count::Chosen;
-use driftsweep::fleet::{Fleet, Options};
+use driftsweep::fleet::Fleet;
+use driftsweep::model::Options;
 use driftsweep::output::{Page, Table};
 use driftsweep::report;
-use driftsweep::sweep::{Plan, Run, Survey};
+use driftsweep::sweep::{Run, Survey};
 use jiff::{SignedDuration, Timestamp};
 
 use super::memory::PlaceArgs;
@@ -59,13 +60,13 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let inputs = fleet.models.iter().flat_map(|m| m.windows.iter().map(|w| &w.current).chain([&m.baseline]));
     super::protect(args.output.output.as_deref(), inputs.map(|input| Path::new(input.expose())))?;
     if let Some(metrics) = metrics {
-        fleet.models.iter_mut().for_each(|model| model.options.metrics = metrics);
+        fleet.models.iter_mut().for_each(|model| model.compared.options.metrics = metrics);
     }
     let now = Timestamp::now();
     if args.dry_run || args.explain {
         let survey = {
             let as_of = args.state.as_of(&fleet, now)?;
-            Plan::new(&fleet.at(as_of), as_of).survey()
+            fleet.at(as_of).plan(as_of).survey()
         };
         let chosen = args.engine.counter(|| survey.workload)?;
         let page = explain(&survey, &chosen, &options, args);
@@ -77,7 +78,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     }
     let state = State::open(&args.state, &args.fleet, &fleet, now)?;
     let fleet = fleet.at(state.as_of());
-    let plan = Plan::new(&fleet, state.as_of());
+    let plan = fleet.plan(state.as_of());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
     let bar = Bar::new();
     let deadline = args.deadline.map(|deadline| deadline.unsigned_abs());

@@ -293,7 +293,8 @@ pub(super) fn private_key(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::error::Error;
-    use crate::fleet::{Fleet, Options};
+    use crate::fleet::Fleet;
+    use crate::model::Options;
 
     const ANA: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti ana@laptop";
     const TOKEN: &str = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAICFo/k5LU8863u66YC9eUO2170QduohPURkQnbLa/dczAAAABHNzaDo= token";

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::window::dated;
 use super::{Fleet, Model, resolve};
 use crate::address::Place;
+use crate::baseline::Baseline;
+use crate::model::dated;
 
 /// A baseline that was set for a model in place of the one in the fleet file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,11 @@ impl Fleet {
     pub fn with_baselines(mut self, set: &BTreeMap<String, SetBaseline>, state: &Path) -> Self {
         for model in &mut self.models {
             if let Some(set) = set.get(&model.name).filter(|set| model.is_compared_with(set)) {
-                model.baseline = set.place_in(state).into();
+                let is_file = |place: &Place| Baseline::is_one(Path::new(place.expose()));
+                let place = Place::from(set.place_in(state));
+                // It was written once, where it stands in place of another kind of baseline.
+                model.compared.baseline_is_nightly &= is_file(&place) == is_file(&model.declared_baseline);
+                model.compared.baseline = place;
             }
         }
         self
@@ -97,7 +102,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::Options;
+    use crate::model::Options;
 
     #[test]
     fn a_baseline_that_was_set_counts_as_long_as_the_fleet_file_names_the_same_one() {

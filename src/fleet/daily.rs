@@ -6,9 +6,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use super::window::dated;
 use crate::address;
 use crate::error::{Error, Result};
+use crate::model::dated;
 use crate::snapshot::Snapshot;
 use crate::storage;
 

@@ -41,7 +41,8 @@ fn in_value(path: &str, value: &Value, found: &mut Found) {
 
 #[cfg(test)]
 mod tests {
-    use crate::fleet::{Fleet, Options};
+    use crate::fleet::Fleet;
+    use crate::model::Options;
 
     /// Every number that a fleet file may hold, wherever it stands.
     #[test]

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::model::is_pandas_index;
 use crate::snapshot::{Column, ColumnType, Snapshot, Value};
 
 /// What a column is for.
@@ -85,13 +86,6 @@ pub struct LabelColumns {
     pub time: String,
     /// What joins the two, if anything.
     pub id: Option<String>,
-}
-
-/// Whether a column is an index of rows that pandas wrote beside the data: an unnamed one, or `__index_level_0__`.
-pub fn is_pandas_index(name: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let level = name.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
-    name.is_empty() || level.or(name.strip_prefix("Unnamed: ")).is_some_and(digits)
 }
 
 // Names, in lower case, that say it by themselves, and words in longer names that hint at it.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::policy::duration;
 use super::table::Literal;
 use crate::address::{Place, shown};
+use crate::model::{MissingTexts, OutcomeColumns};
 
 /// Where a model's predictions meet what came true.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,38 +67,6 @@ impl ClassTable {
             }
         };
         if classes.is_empty() { Err("labels: classes lists nothing".into()) } else { Ok(classes) }
-    }
-}
-
-/// Text that stands for a missing value unless a list says otherwise: what CSV writers, spreadsheets, databases and
-/// `str()` of pandas' missing values leave. Blanks around it and the case of its letters do not count, except in `None`,
-/// for "none" is a class in many tables.
-pub const MISSING: [&str; 12] = ["", "NA", "N/A", "#N/A", "#NA", "<NA>", "NaN", "-NaN", "NaT", "NULL", "\\N", "None"];
-
-/// Text that stands for a missing label, prediction or id: a list where one was given, else [`MISSING`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MissingTexts(pub Option<Vec<String>>);
-
-impl MissingTexts {
-    /// All of them.
-    pub fn texts(&self) -> Vec<&str> {
-        match &self.0 {
-            Some(texts) => texts.iter().map(String::as_str).collect(),
-            None => MISSING.to_vec(),
-        }
-    }
-
-    /// Whether a text is one of them. The empty text always is.
-    pub fn has(&self, text: &str) -> bool {
-        let text = text.trim();
-        text.is_empty()
-            || match &self.0 {
-                Some(texts) => texts.iter().any(|missing| missing.trim() == text),
-                None => MISSING.iter().any(|&missing| match missing {
-                    "None" => text == missing,
-                    missing => text.eq_ignore_ascii_case(missing),
-                }),
-            }
     }
 }
 
@@ -192,14 +161,18 @@ impl LabelTable {
 }
 
 impl Labels {
-    /// Whether a column is what the model says.
-    pub(super) fn says(&self, column: &str) -> bool {
-        [&self.prediction, &self.score].into_iter().any(|said| said.as_deref() == Some(column))
-    }
-
-    /// Whether a column joins rows and is neither seen, said nor true.
-    pub(super) fn only_joins(&self, column: &str) -> bool {
-        [self.id.as_deref(), self.label_time.as_deref(), Some(&*self.time)].contains(&Some(column))
+    /// What its columns are to a comparison. `numbers` says whether labels and predictions are numbers.
+    pub(super) fn columns(&self, numbers: bool) -> OutcomeColumns {
+        let join = [self.id.as_ref(), self.label_time.as_ref(), Some(&self.time)];
+        OutcomeColumns {
+            label: self.label.clone(),
+            is_separate: self.from.is_some(),
+            prediction: self.prediction.clone(),
+            score: self.score.clone(),
+            join: join.into_iter().flatten().cloned().collect(),
+            numbers,
+            missing: self.missing.clone(),
+        }
     }
 
     /// The snapshots it names.

@@ -9,51 +9,44 @@ mod finite;
 pub mod guess;
 mod labels;
 mod money;
-mod options;
 pub mod policy;
 mod retrain;
 mod schedule;
 mod secret;
-mod segment;
 mod table;
-mod window;
 
-pub use crate::metric::Kind;
 pub use approval::{Approval, ApproverKey, Automatic, OnExpiry, Signatures};
 pub use baselines::SetBaseline;
 use channel::ChannelTable;
 pub use channel::{Channel, Email, Security, Topic, Way};
-use guess::is_pandas_index;
-pub use labels::{Labels, MISSING, MissingTexts, class};
+pub use labels::{Labels, class};
 pub use money::{Currency, Money};
-pub use options::{MEMORY_PER_THREAD, Options, QUANTILES};
 use policy::TriggerTable;
 pub use policy::{Given, Origin, Persistence, Quorum, Trigger, Triggers};
 use retrain::RetrainTable;
 pub use retrain::{Airflow, AtOnce, Budget, Command, Executor, Governance, Kubernetes, Retrain, Stakes, Webhook};
 pub use schedule::Schedule;
 pub use secret::{Address, Secret, Source};
-use table::{ConditionTable, ConventionSetting, Current, FeatureTable, FleetTable};
-use window::dated;
-pub use window::{Interval, Period};
+use table::{ConditionTable, ConventionSetting, Current, FleetTable};
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::address::{Place, as_text};
 use crate::error::{Error, Result, closest, did_you_mean};
 use crate::metric::performance::Quality;
 use crate::metric::{Metric, MetricSet};
-use crate::rule::{self, PartialThresholds, Thresholds};
+use crate::model::{self, Options, Period, Window, check_bins, dated};
+use crate::rule::{self, PartialThresholds};
 use crate::snapshot::{Condition, Slice};
 use crate::storage;
+use crate::sweep::Plan;
 
 /// A checked fleet file.
 #[derive(Clone, Debug)]
@@ -78,29 +71,13 @@ pub struct Fleet {
     pub folder: PathBuf,
 }
 
-/// One model of a fleet.
+/// One model of a fleet: what of it is compared, and what is decided about it. What is compared reads as its own.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// Its name, unique in the fleet.
-    pub name: String,
-    /// Training snapshot or baseline file.
-    pub baseline: Place,
-    /// The same as the fleet file has it: relative to the file.
+    /// What of it is compared.
+    pub compared: model::Model,
+    /// Its baseline as the fleet file has it: relative to the file.
     pub declared_baseline: Place,
-    /// What it sees now: one snapshot, or one per named window.
-    pub windows: Vec<Window>,
-    /// The zone in which days begin and schedules are read.
-    pub zone: TimeZone,
-    /// Whether each window is compared with the one before it, instead of with the baseline.
-    pub previous: bool,
-    /// Columns whose values part the rows into segments.
-    pub slice_by: Vec<String>,
-    /// Segments by conditions, each with its name.
-    pub segments: Vec<(String, Slice)>,
-    /// How much it matters; larger goes first.
-    pub importance: f64,
-    /// Metrics, bins and category limit.
-    pub options: Options,
     /// When it is to be trained again.
     pub triggers: Triggers,
     /// Where its predictions meet what came true, if that is known.
@@ -111,105 +88,20 @@ pub struct Model {
     convention_origin: Origin,
     /// What the model and the fleet set, to tell where a threshold comes from.
     thresholds: [PartialThresholds; 2],
-    /// Features to compare; all if absent.
-    features: Option<BTreeSet<String>>,
-    exclude: BTreeSet<String>,
-    overrides: BTreeMap<String, FeatureTable>,
 }
 
-/// A current snapshot of a model.
-#[derive(Clone, Debug)]
-pub struct Window {
-    /// Its name; empty where a model has only one.
-    pub name: String,
-    /// Path, glob or directory; may hold `{day}` until [`Fleet::at`] says which.
-    pub current: Place,
-    /// The column of times by which its rows are found, and the stretch of time it looks at; everything if absent.
-    pub period: Option<(String, Period)>,
-    /// The only column that is compared; all features if absent.
-    pub only: Option<String>,
-}
+impl Deref for Model {
+    type Target = model::Model;
 
-impl Window {
-    /// A snapshot as a whole.
-    fn whole(name: &str, current: Place) -> Self {
-        Self { name: name.into(), current, period: None, only: None }
+    fn deref(&self) -> &model::Model {
+        &self.compared
     }
-}
-
-/// What a compared column is to its model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// What it sees.
-    Feature,
-    /// What it says.
-    Prediction,
-    /// What came true.
-    Label,
 }
 
 /// The window in which labels that stand in a table of their own are compared.
 const LABELS: &str = "labels";
 
 impl Model {
-    /// What a column is to the model.
-    pub fn role_of(&self, column: &str) -> Role {
-        match &self.labels {
-            Some(labels) if labels.label == column => Role::Label,
-            Some(labels) if labels.says(column) => Role::Prediction,
-            _ => Role::Feature,
-        }
-    }
-
-    /// How a column is to be read: `None` leaves it out, `Some(None)` goes by its type. What the model says and what came
-    /// true is compared beside its features, whatever is excluded.
-    pub fn kind_of(&self, column: &str) -> Option<Option<Kind>> {
-        let own = self.overrides.get(column).and_then(|table| table.kind);
-        let of_numbers = self.triggers.metric.value.is_some_and(Quality::is_of_numbers);
-        match (self.role_of(column), &self.labels) {
-            (Role::Label, _) => Some(own.or((!of_numbers).then_some(Kind::Categorical))),
-            (Role::Prediction, Some(labels)) if labels.score.as_deref() == Some(column) => Some(own),
-            (Role::Prediction, _) => Some(own.or((!of_numbers).then_some(Kind::Categorical))),
-            (Role::Feature, Some(labels)) if labels.only_joins(column) => None,
-            (Role::Feature, _) => {
-                let wanted = match &self.features {
-                    Some(features) => features.contains(column),
-                    // A number for each row, which pandas wrote beside the data.
-                    None => column.is_empty() || !is_pandas_index(column) || self.overrides.contains_key(column),
-                };
-                (wanted && !self.exclude.contains(column)).then_some(own)
-            }
-        }
-    }
-
-    /// The same in one of its windows.
-    pub fn kind_in(&self, window: &Window, column: &str) -> Option<Option<Kind>> {
-        match &window.only {
-            Some(only) if only != column => None,
-            // Labels in a table of their own are compared there.
-            None if self.role_of(column) == Role::Label && self.labels.as_ref().is_some_and(|l| l.from.is_some()) => {
-                None
-            }
-            _ => self.kind_of(column),
-        }
-    }
-
-    /// What shapes the figures of a column. A label that has not come yet may be written as text: it is missing, no category.
-    pub fn options_of(&self, column: &str) -> Cow<'_, Options> {
-        match &self.labels {
-            Some(labels) if self.role_of(column) != Role::Feature => {
-                Cow::Owned(Options { missing: Some(labels.missing.clone()), ..self.options.clone() })
-            }
-            _ => Cow::Borrowed(&self.options),
-        }
-    }
-
-    /// How much a feature counts where importance does.
-    pub fn importance_of(&self, feature: &str) -> f64 {
-        self.overrides.get(feature).and_then(|table| table.importance).unwrap_or(1.0)
-    }
-
     /// Where a threshold of a feature was set.
     pub fn threshold_origin(&self, feature: &str, name: &str) -> Origin {
         let [model, fleet] = &self.thresholds;
@@ -217,38 +109,12 @@ impl Model {
             return self.convention_origin;
         }
         let layers = [
-            (self.overrides.get(feature).map(|table| &table.thresholds), Origin::Feature),
+            (self.columns.get(feature).map(|settings| &settings.thresholds), Origin::Feature),
             (Some(model), Origin::Model),
             (Some(fleet), Origin::Fleet),
         ];
         let set = layers.into_iter().find(|(table, _)| table.is_some_and(|table| table.sets(name)));
         set.map_or(Origin::BuiltIn, |(_, origin)| origin)
-    }
-
-    /// The thresholds of a feature: the nearest setting wins, from feature over model to fleet.
-    pub fn thresholds_of(&self, feature: &str) -> Thresholds {
-        match self.overrides.get(feature) {
-            Some(table) => table.thresholds.over(self.options.thresholds),
-            None => self.options.thresholds,
-        }
-    }
-
-    /// Everything that the file says of it, as text that is the same if the settings are. How much memory and how many
-    /// threads there are changes no figure. What is secret in addresses counts, and is not in the text.
-    pub fn fingerprint(&self) -> String {
-        let options = Options { memory: 0, threads: 0, ..self.options.clone() };
-        let labels = self.labels.iter().flat_map(|l| [Some(&l.predictions), l.from.as_ref(), l.reference.as_ref()]);
-        let places = self.windows.iter().map(|window| &window.current).chain([&self.baseline]).chain(labels.flatten());
-        let places: Vec<String> = places.map(Place::identity).collect();
-        format!("{:?} {places:?}", Self { options, ..self.clone() })
-    }
-
-    /// Features that are named in the file, to be checked against the data.
-    pub fn named_features(&self) -> impl Iterator<Item = &str> {
-        let times = self.windows.iter().filter(|w| w.only.is_none()).filter_map(|w| Some(&w.period.as_ref()?.0));
-        let slicing = self.slice_by.iter().chain(times);
-        let features = self.features.iter().flatten().chain(&self.exclude).chain(self.overrides.keys());
-        features.chain(slicing).map(String::as_str)
     }
 }
 
@@ -266,16 +132,20 @@ impl Fleet {
     pub fn at(&self, as_of: Timestamp) -> Self {
         let mut fleet = self.clone();
         for model in &mut fleet.models {
-            let paths = model.windows.iter_mut().map(|window| &mut window.current);
-            let labels = model.labels.iter_mut().flat_map(Labels::paths);
-            for path in paths.chain([&mut model.baseline]).chain(labels) {
+            model.compared = model.compared.at(as_of);
+            for path in model.labels.iter_mut().flat_map(Labels::paths) {
                 // The formats were checked when the file was read.
-                if let Ok(text) = dated(path.expose(), as_of, &model.zone) {
+                if let Ok(text) = dated(path.expose(), as_of, &model.compared.zone) {
                     *path = text.into();
                 }
             }
         }
         fleet
+    }
+
+    /// The plan of a sweep over all models that counts as a point in time.
+    pub fn plan(&self, as_of: Timestamp) -> Plan<'_> {
+        Plan::new(&self.name, self.models.iter().map(|model| &model.compared), as_of)
     }
 
     /// The same fleet with one of its models only.
@@ -528,25 +398,32 @@ impl Fleet {
             for path in windows.iter().map(|window| window.current.clone()).chain([baseline.clone()]).chain(labelled) {
                 dated(path.expose(), Timestamp::UNIX_EPOCH, &zone).map_err(wrong)?;
             }
+            options.false_discovery_rate = triggers.fdr.value;
+            let numbers = triggers.metric.value.is_some_and(Quality::is_of_numbers);
+            let declared_baseline = Place::from(model.baseline);
             models.push(Model {
-                baseline,
-                declared_baseline: model.baseline.into(),
-                name: model.name,
-                windows,
+                compared: model::Model {
+                    name: model.name,
+                    baseline_is_nightly: previous || is_dated(&declared_baseline),
+                    baseline,
+                    windows,
+                    zone,
+                    previous,
+                    slice_by: model.slice_by,
+                    segments,
+                    importance,
+                    options,
+                    outcomes: labels.as_ref().map(|labels| labels.columns(numbers)),
+                    features: model.features,
+                    exclude: model.exclude,
+                    columns: model.feature.into_iter().map(|(name, table)| (name, table.settings())).collect(),
+                },
+                declared_baseline,
                 triggers,
                 labels,
                 retrain,
                 convention_origin: if model.convention.is_some() { Origin::Model } else { Origin::Fleet },
                 thresholds: [model.thresholds, table.defaults.thresholds],
-                zone,
-                previous,
-                slice_by: model.slice_by,
-                segments,
-                importance,
-                options,
-                features: model.features,
-                exclude: model.exclude,
-                overrides: model.feature,
             });
         }
         let stem = path.file_stem().map_or_else(|| "fleet".into(), |stem| stem.to_string_lossy().into_owned());
@@ -554,6 +431,11 @@ impl Fleet {
         let (name, folder) = (table.name.unwrap_or(stem), folder.to_owned());
         Ok(Self { name, named, sweep, zone: fleet_zone, wait_for_data, models, governance, channels, folder })
     }
+}
+
+/// Whether a path names the day of the sweep.
+fn is_dated(path: &Place) -> bool {
+    path.expose().contains("{day")
 }
 
 /// The ways in which somebody is told, checked.
@@ -607,14 +489,6 @@ fn apply(
         options.convention = convention.0;
     }
     Ok(())
-}
-
-/// Checks a number of bins.
-///
-/// # Errors
-/// The reason, where it is out of range.
-pub fn check_bins(bins: usize) -> std::result::Result<usize, String> {
-    if (2..=1000).contains(&bins) { Ok(bins) } else { Err(format!("bins = {bins}: must be between 2 and 1000")) }
 }
 
 /// What the parser says of an unknown key or value, with the known one that was most likely meant: it lists them all in
@@ -690,7 +564,7 @@ mod tests {
     #[test]
     fn windows_are_named_and_keep_their_order() {
         let text = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = { \"02\" = \"x\", \"01\" = \"/y\" }\n";
-        let windows = parse(text).unwrap().models.remove(0).windows;
+        let windows = parse(text).unwrap().models.remove(0).compared.windows;
         assert_eq!((windows[0].name.as_str(), windows[1].name.as_str()), ("02", "01"));
         assert_eq!((windows[0].current.expose(), windows[1].current.expose()), ("fleets/x", "/y"));
     }

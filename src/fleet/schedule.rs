@@ -1,10 +1,9 @@
 //! When something comes by the calendar: cron expressions, read by the clock on a wall.
 
+use crate::model::window::offset_since;
 use cronexpr::Crontab;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
-
-use super::window::offset_since;
 
 /// A cron expression of five fields, read by the clock on a wall.
 #[derive(Clone, Debug)]
@@ -245,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_hourly_schedule_looks_at_every_hour_once() {
-        use crate::fleet::Period;
+        use crate::model::Period;
         let hour = Period::parse("hour").unwrap();
         for zone in
             ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "Pacific/Chatham", "Asia/Kathmandu"]

@@ -16,6 +16,7 @@ use super::policy::TriggerTable;
 use super::retrain::{BudgetTable, QueueTable, RetrainTable};
 use crate::metric::Kind;
 use crate::metric::convention::{Convention, Conventional, Rule};
+use crate::model::ColumnSettings;
 use crate::rule::PartialThresholds;
 use crate::snapshot::{Bound, Test};
 
@@ -229,4 +230,10 @@ pub(super) struct FeatureTable {
     pub(super) importance: Option<f64>,
     #[serde(default)]
     pub(super) thresholds: PartialThresholds,
+}
+
+impl FeatureTable {
+    pub(super) fn settings(self) -> ColumnSettings {
+        ColumnSettings { kind: self.kind, importance: self.importance, thresholds: self.thresholds }
+    }
 }

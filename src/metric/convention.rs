@@ -92,7 +92,7 @@ pub struct Rule {
 }
 
 /// A convention, with the rules that replace its own.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Conventional {
     /// The convention.
     pub convention: Convention,

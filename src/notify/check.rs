@@ -134,7 +134,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::fleet::Options;
+    use crate::model::Options;
 
     fn slips(about: &str, template: &str) -> Vec<Slip> {
         let template = toml::Value::from(template);

@@ -185,7 +185,8 @@ fn printable(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::{Fleet, Options};
+    use crate::fleet::Fleet;
+    use crate::model::Options;
     use jiff::Timestamp;
 
     fn letter(template: &str, reason: &str) -> Letter {

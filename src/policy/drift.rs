@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::escape::shown;
-use crate::fleet::{Given, Model, Origin, Persistence, Quorum, Role};
+use crate::fleet::{Given, Model, Origin, Persistence, Quorum};
+use crate::model::Role;
 use crate::rule;
 use crate::sweep::{Feature, ModelReport};
 

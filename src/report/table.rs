@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use indexmap::IndexMap;
 
 use super::{Row, counted};
-use crate::fleet::Kind;
 use crate::metric::Band;
+use crate::metric::Kind;
 use crate::output::{Cell, Page, Table, Tint};
 use crate::sweep::{Comparison, Feature, ModelReport, NotJudged, Rows, SchemaChange, SweepReport};
 

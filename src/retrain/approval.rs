@@ -298,7 +298,7 @@ mod tests {
             "[approval]\napprovers = [[\"ana\", \"bo\"], [\"cto\"]]\n{approval}\n[[model]]\nname = \"m\"\nbaseline = \"a\"\n\
              current = \"b\"\n[model.retrain]\ncommand = [\"true\"]\n{retrain}"
         );
-        let fleet = Fleet::parse(&text, "f.toml".as_ref(), &crate::fleet::Options::new()).unwrap();
+        let fleet = Fleet::parse(&text, "f.toml".as_ref(), &crate::model::Options::new()).unwrap();
         (fleet.governance.approval, fleet.models.into_iter().next().unwrap().retrain.unwrap())
     }
 

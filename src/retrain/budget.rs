@@ -182,7 +182,7 @@ mod tests {
     fn each_budget_is_held_and_an_overrun_is_allowed_by_its_name_and_size_only() {
         let text = "[budget]\nmonth = 1000\nteams = { risk = 300 }\n[approval]\napprovers = [[\"ana\"]]\n[[model]]\nname = \"m\"\n\
                     baseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\ncommand = [\"true\"]\nteam = \"risk\"\nbudget = 200\n";
-        let fleet = Fleet::parse(text, "f.toml".as_ref(), &crate::fleet::Options::new()).unwrap();
+        let fleet = Fleet::parse(text, "f.toml".as_ref(), &crate::model::Options::new()).unwrap();
         let (budget, retrain) = (&fleet.governance.budget, fleet.models[0].retrain.as_ref().unwrap());
         let now: Timestamp = "2026-11-16T00:00:00Z".parse().unwrap();
         let mut ledger = Ledger::new(now, &TimeZone::UTC);

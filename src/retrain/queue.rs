@@ -181,7 +181,7 @@ mod tests {
             + &model("2", "x", "cpu")
             + &model("3", "y", "gpu")
             + &model("4", "y", "cpu");
-        let fleet = Fleet::parse(&text, "f.toml".as_ref(), &crate::fleet::Options::new()).unwrap();
+        let fleet = Fleet::parse(&text, "f.toml".as_ref(), &crate::model::Options::new()).unwrap();
         let of = |i: usize| fleet.models[i].retrain.as_ref().unwrap();
         let (limits, mut slots) = (&fleet.governance.at_once, Slots::default());
         slots.take(of(0));

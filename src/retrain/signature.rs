@@ -277,7 +277,8 @@ mod tests {
     use super::super::job::State;
     use super::super::statement::tests::{asked, at, job};
     use super::*;
-    use crate::fleet::{Fleet, Options};
+    use crate::fleet::Fleet;
+    use crate::model::Options;
 
     fn key(seed: u8) -> PrivateKey {
         PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))

@@ -19,7 +19,7 @@ macro_rules! thresholds {
         }
 
         /// Thresholds as one table of the fleet file sets them: those that are absent are left to the next level.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct PartialThresholds {
             $($(#[$doc])* pub $name: Option<$type>,)*

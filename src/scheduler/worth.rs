@@ -58,7 +58,8 @@ fn lost(entries: &[QualityEntry], metric: Quality, retrain: &Retrain, labelled: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::{Fleet, Options};
+    use crate::fleet::Fleet;
+    use crate::model::Options;
     use jiff::Timestamp;
 
     #[test]

@@ -12,10 +12,11 @@ use crate::baseline::{BYTES, Frozen, StoredFeature, not_categories};
 use crate::count::pair::{self, Snapped, Wanted};
 use crate::count::{Counter, Domain, Ecdf, KeySource, Tally};
 use crate::error::{Cause, Error, Result, Status};
-use crate::fleet::{Kind, Options};
+use crate::metric::Kind;
 use crate::metric::bins;
 use crate::metric::convention::Figure;
 use crate::metric::values::Metrics;
+use crate::model::Options;
 use crate::rule::Verdict;
 use crate::snapshot::{Column, ColumnType, Reading, Snapshot};
 

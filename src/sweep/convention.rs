@@ -5,10 +5,10 @@ use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
 use crate::count::tally::Moments;
 use crate::count::{Categories, Columns, Domain, Ecdf, Tally};
 use crate::error::Result;
-use crate::fleet::Options;
 use crate::metric::convention::{self, Arithmetic, Convention, Edges, Figure, Plain, Span, Table};
 use crate::metric::values::ConventionFigures;
 use crate::metric::{Kind, convention::Conventional as Rules};
+use crate::model::Options;
 
 /// Distinct values of the reference up to which Evidently counts numbers one by one.
 const COUNTED_ONE_BY_ONE: usize = 20;

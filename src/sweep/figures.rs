@@ -6,7 +6,6 @@ use super::report::{CategoryCount, Counts, Side};
 use crate::atomic::hex;
 use crate::count::ecdf::EcdfPair;
 use crate::count::{Categories, Domain, Ecdf, Tally};
-use crate::fleet::{Options, QUANTILES};
 use crate::metric::bins::{self, TieBin};
 use crate::metric::divergence::{self, EPSILON};
 use crate::metric::noise::{self, Of};
@@ -15,6 +14,7 @@ use crate::metric::values::{
     Wasserstein,
 };
 use crate::metric::{Band, Metric, contingency, ks};
+use crate::model::{Options, QUANTILES};
 
 /// What the figures of one feature come down to.
 pub struct Figures {

@@ -13,12 +13,14 @@ use super::shard::{self, RankedModel, Shard, columns_of, groups};
 use crate::atomic::hex;
 use crate::count::Workload;
 use crate::error::Fault;
-use crate::fleet::Fleet;
+use crate::model::Model;
 use crate::snapshot::ColumnType;
 
 /// A fleet in the order in which it will be swept. No file has been touched yet.
 pub struct Plan<'a> {
-    pub(super) fleet: &'a Fleet,
+    /// The name of the fleet.
+    pub(super) name: &'a str,
+    pub(super) models: Vec<&'a Model>,
     /// The time the sweep counts as; windows are relative to it.
     pub(super) as_of: Timestamp,
     /// Models that share files, most important first.
@@ -68,13 +70,14 @@ pub struct PlannedComparison {
 }
 
 impl<'a> Plan<'a> {
-    /// Orders a fleet: the most important model first, and with it those that share its files. The sweep counts as a
-    /// point in time.
-    pub fn new(fleet: &'a Fleet, as_of: Timestamp) -> Self {
-        let mut models: Vec<_> = fleet.models.iter().collect();
-        models.sort_by(|a, b| b.importance.total_cmp(&a.importance));
-        let ranked: Vec<RankedModel<'a>> = models.into_iter().enumerate().collect();
-        Self { fleet, as_of, shards: shard::shards(&ranked) }
+    /// Orders the models of a fleet, whose names are unique: the most important one first, and with it those that share its
+    /// files. The sweep counts as a point in time.
+    pub fn new(fleet: &'a str, models: impl IntoIterator<Item = &'a Model>, as_of: Timestamp) -> Self {
+        let models: Vec<&'a Model> = models.into_iter().collect();
+        let mut ranked = models.clone();
+        ranked.sort_by(|a, b| b.importance.total_cmp(&a.importance));
+        let ranked: Vec<RankedModel<'a>> = ranked.into_iter().enumerate().collect();
+        Self { name: fleet, models, as_of, shards: shard::shards(&ranked) }
     }
 
     /// Hash of the files that it reads: the same until a file, or the reason why one cannot be opened, has changed. And those

@@ -16,12 +16,12 @@ use super::judged::{Compared, NotJudged};
 use super::plan::Plan;
 use super::pool::ColumnPool;
 use super::report::{Engine, Feature, ModelReport, NotCovered, SCHEMA_VERSION, Summary, SweepReport};
-use super::shard::{Item, RankedModel, Shard, columns_of, groups, has_nightly_baseline};
+use super::shard::{Item, RankedModel, Shard, columns_of, groups};
 use super::{add_q_values, counts_hash};
 use crate::atomic::hex;
 use crate::count::{Counter, with_threads};
 use crate::error::{Cause, Status};
-use crate::fleet::{Model, Options, Role};
+use crate::model::{Model, Options, Role};
 use crate::rule::Limits;
 
 /// Told how far a sweep is.
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
         let items: usize = wave.iter().map(|shard| shard.items().len()).sum();
         let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         found.items += items;
-        let models = plan.fleet.models.len();
+        let models = plan.models.len();
         let opened = models - left.iter().map(Vec::len).sum::<usize>();
         self.progress.planned(found.items * models / opened.max(1));
     }
@@ -138,7 +138,7 @@ impl<'a> Run<'a> {
                 features.sort_unstable_by_key(|(at, _)| *at);
                 let mut features: Vec<Feature> = features.into_iter().map(|(_, feature)| feature).collect();
                 // A baseline that is written every night may be written again.
-                if has_nightly_baseline(task.model) {
+                if task.model.baseline_is_nightly {
                     let of_baseline = features.iter_mut().filter(|feature| feature.cause == Some(Cause::Baseline));
                     of_baseline.for_each(|feature| feature.cause = feature.status.cause());
                 }
@@ -238,10 +238,10 @@ impl<'a> Run<'a> {
     fn report(&self, plan: &Plan<'_>, mut found: Found) -> SweepReport {
         found.models.sort_by_key(|(rank, _)| *rank);
         let mut models: Vec<ModelReport> = found.models.into_iter().map(|(_, report)| report).collect();
-        judge(&plan.fleet.models, &mut models);
+        judge(&plan.models, &mut models);
         let unseen = found.not_covered.iter().filter(|missed| missed.features.is_none()).count();
         let mut summary = Summary {
-            models: plan.fleet.models.len(),
+            models: plan.models.len(),
             comparisons: models.len() + unseen,
             not_covered: found.not_covered.len(),
             columns_read: found.columns_read,
@@ -264,7 +264,7 @@ impl<'a> Run<'a> {
             engine: Engine::this(self.counter),
             id: String::new(),
             as_of: String::new(),
-            fleet: plan.fleet.name.clone(),
+            fleet: plan.name.into(),
             counts_hash: hex(&all.finalize()),
             summary,
             not_covered: found.not_covered,
@@ -274,14 +274,14 @@ impl<'a> Run<'a> {
 }
 
 /// Judges what was compared, once all of it is there: a test is called or not by all tests of the sweep.
-fn judge(models: &[Model], reports: &mut [ModelReport]) {
+fn judge(models: &[&Model], reports: &mut [ModelReport]) {
     add_q_values(reports.iter_mut().flat_map(|report| &mut report.features));
-    let models: HashMap<&str, &Model> = models.iter().map(|model| (&*model.name, model)).collect();
+    let models: HashMap<&str, &Model> = models.iter().map(|&model| (&*model.name, model)).collect();
     for report in reports {
         let Some(model) = models.get(&*report.model) else { continue };
         for feature in &mut report.features {
             let thresholds = model.thresholds_of(&feature.name);
-            let limits = Limits { thresholds: &thresholds, false_discovery_rate: model.triggers.fdr.value };
+            let limits = Limits { thresholds: &thresholds, false_discovery_rate: model.options.false_discovery_rate };
             feature.judge(&limits, model.role_of(&feature.name) == Role::Label);
         }
         let compared = if report.segment.is_empty() { Compared::Whole } else { Compared::Segment };

@@ -17,7 +17,8 @@ use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::Workload;
 use crate::error::{Cause, Error, Fault, Result, closest, did_you_mean};
-use crate::fleet::{Interval, Kind, Model, Window};
+use crate::metric::Kind;
+use crate::model::{Interval, Model, Window};
 use crate::snapshot::{Column, ColumnType, Condition, Slice, Snapshot, Test};
 
 /// A model and its place in the order of importance.
@@ -362,18 +363,9 @@ fn cannot_be_sliced() -> Fault {
     Fault::new(Cause::Internal, "cannot be sliced")
 }
 
-/// Whether the baseline of a model is data of the night like those that are compared with it: the window before, or a path
-/// that names the day. Such a baseline may be late.
-pub(super) fn has_nightly_baseline(model: &Model) -> bool {
-    let is_file = |place: &Place| Baseline::is_one(Path::new(place.expose()));
-    // A baseline that was set in place of the fleet file's is written once.
-    let is_declared = is_file(&model.declared_baseline) == is_file(&model.baseline);
-    model.previous || (is_declared && model.declared_baseline.expose().contains("{day"))
-}
-
 /// A fault of the baseline of a model.
 fn of_baseline(model: &Model, fault: Fault) -> Fault {
-    match has_nightly_baseline(model) {
+    match model.baseline_is_nightly {
         true => fault,
         false => Fault { cause: fault.cause.of_baseline(), ..fault },
     }

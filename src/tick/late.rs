@@ -11,7 +11,7 @@ use super::{Pass, SweepStatus};
 use crate::error::{Fault, Result, Status};
 use crate::fleet::{Fleet, Model};
 use crate::store::Waiting;
-use crate::sweep::{ModelReport, Plan, SweepReport};
+use crate::sweep::{ModelReport, SweepReport};
 
 /// What is wrong with what a model is compared from; at least one of the two.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +69,7 @@ fn is_of_labels(model: &Model, report: &ModelReport) -> bool {
 /// Hash of the files that a model reads, as they are now, and why some of them cannot be opened.
 fn files(fleet: &Fleet, model: &Model, as_of: Timestamp) -> (String, Vec<String>) {
     let alone = fleet.with_only(model).at(as_of);
-    Plan::new(&alone, as_of).fingerprint()
+    alone.plan(as_of).fingerprint()
 }
 
 /// What of a model could not be compared; the same of several windows or segments once.

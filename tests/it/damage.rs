@@ -16,7 +16,7 @@ use safetensors::tensor::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use driftsweep::fleet::Options;
+use driftsweep::model::Options;
 use driftsweep::sweep::SweepReport;
 
 use super::data::{compare, feature, run};

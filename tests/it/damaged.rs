@@ -4,8 +4,9 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use driftsweep::fleet::{Fleet, Options, Stakes};
+use driftsweep::fleet::{Fleet, Stakes};
 use driftsweep::http::Http;
+use driftsweep::model::Options;
 use driftsweep::scheduler;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

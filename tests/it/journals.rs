@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use driftsweep::count::CpuCounter;
-use driftsweep::fleet::{Fleet, Options};
-use driftsweep::sweep::{Journal, Plan, Run, SweepReport};
+use driftsweep::fleet::Fleet;
+use driftsweep::model::Options;
+use driftsweep::sweep::{Journal, Run, SweepReport};
 use jiff::Timestamp;
 
 use super::seal;
@@ -50,5 +51,5 @@ fn sweep(state: &Path, fleet: &Fleet) -> Option<SweepReport> {
     let journal = Journal::open(state, "f", AS_OF, |_| true).ok()?;
     let run = Run { journal: Some(&journal), ..Run::new(&CpuCounter) };
     let as_of: Timestamp = AS_OF.parse().unwrap();
-    Some(run.sweep(&Plan::new(fleet, as_of)))
+    Some(run.sweep(&fleet.plan(as_of)))
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use driftsweep::fleet::{Address, Fleet, Options, Source};
+use driftsweep::fleet::{Address, Fleet, Source};
 use driftsweep::http::{self, Http};
+use driftsweep::model::Options;
 use driftsweep::notify::{self, Fact};
 use driftsweep::store::Store;
 use hmac::{Hmac, KeyInit, Mac};

@@ -13,7 +13,7 @@ use driftsweep::count::gpu::{Choice, DEFAULT_MEMORY, GpuCounter, TILE};
 use driftsweep::count::key::{key_f32, key_f64, key_i32, key_i64};
 use driftsweep::count::pair::{Baseline, Wanted, count_pair};
 use driftsweep::count::{CellCounts, CellMap, CellSet, Columns, Counter, CpuCounter, Domain, KeyVec, with_threads};
-use driftsweep::fleet::Options;
+use driftsweep::model::Options;
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::{self, BaselineSource};
 use polars::prelude::{DataFrame, NamedFrom, Series};

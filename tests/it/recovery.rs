@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use driftsweep::count::CpuCounter;
-use driftsweep::fleet::Options;
+use driftsweep::model::Options;
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::{self, BaselineSource};
 use serde_json::Value;

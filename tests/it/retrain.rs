@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use driftsweep::error::Error;
-use driftsweep::fleet::{Fleet, Money, Options};
+use driftsweep::fleet::{Fleet, Money};
 use driftsweep::http::Http;
+use driftsweep::model::Options;
 use driftsweep::retrain::State;
 use driftsweep::retrain::budget::Scope;
 use driftsweep::scheduler::{self, Answer, Means, Passed};

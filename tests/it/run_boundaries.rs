@@ -9,8 +9,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use driftsweep::error::Error;
-use driftsweep::fleet::{Fleet, Options};
+use driftsweep::fleet::Fleet;
 use driftsweep::http::Http;
+use driftsweep::model::Options;
 use driftsweep::retrain::Job;
 use driftsweep::scheduler::Passed;
 use jiff::{SignedDuration, Timestamp};

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use driftsweep::executor::environment::GIVEN;
-use driftsweep::fleet::{Executor, Fleet, Options};
+use driftsweep::fleet::{Executor, Fleet};
+use driftsweep::model::Options;
 use driftsweep::retrain::State;
 
 use super::run_boundaries::{Place, said};

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use driftsweep::error::Error;
-use driftsweep::fleet::{Fleet, Options};
+use driftsweep::fleet::Fleet;
 use driftsweep::http::Http;
+use driftsweep::model::Options;
 use driftsweep::scheduler::{self, Means};
 use jiff::{SignedDuration, Timestamp};
 use rand_pcg::Pcg64;

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use driftsweep::count::CpuCounter;
 use driftsweep::error::{Error, Result};
-use driftsweep::fleet::{Fleet, Options, Origin};
+use driftsweep::fleet::{Fleet, Origin};
 use driftsweep::history::sweep_id;
 use driftsweep::labels::Question;
 use driftsweep::metric::performance::Quality;
+use driftsweep::model::Options;
 use driftsweep::policy::performance;
 use driftsweep::snapshot::table::{Cells, to_parquet};
 use driftsweep::store::{Event, Firing, Store};
-use driftsweep::sweep::{Plan, Run, SweepReport};
+use driftsweep::sweep::{Run, SweepReport};
 use driftsweep::tick::{self, Sweeper, Ticked};
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
@@ -97,7 +98,7 @@ struct Plain<'a>(&'a Fleet);
 impl Sweeper for Plain<'_> {
     fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport> {
         let fleet = self.0.at(as_of);
-        let mut report = Run::new(&CpuCounter).sweep(&Plan::new(&fleet, as_of));
+        let mut report = Run::new(&CpuCounter).sweep(&fleet.plan(as_of));
         report.as_of = as_of.to_string();
         report.id = sweep_id(&fleet.name, fleet.models.iter().map(|model| &*model.name), as_of);
         Ok(report)

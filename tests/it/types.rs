@@ -6,7 +6,8 @@ use std::path::Path;
 use driftsweep::baseline::Baseline;
 use driftsweep::count::CpuCounter;
 use driftsweep::error::Status;
-use driftsweep::fleet::{Kind, Options};
+use driftsweep::metric::Kind;
+use driftsweep::model::Options;
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::{self, BaselineSource, Feature};
 use polars_arrow::array::{

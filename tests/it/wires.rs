@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use driftsweep::executor::{self, Outcome, Progress, Run};
-use driftsweep::fleet::{Fleet, Options};
+use driftsweep::fleet::Fleet;
 use driftsweep::http::Http;
+use driftsweep::model::Options;
 use driftsweep::notify::{self, Fact};
 use driftsweep::store::Store;
 use jiff::{SignedDuration, Timestamp};

@@ -7,7 +7,7 @@ use driftsweep::error::{Fault, Result};
 use driftsweep::fleet::{Fleet, Labels, Model, Trigger};
 use driftsweep::http::Http;
 use driftsweep::snapshot::{ColumnType, Snapshot};
-use driftsweep::sweep::{Change, Plan, Rows, Survey};
+use driftsweep::sweep::{Change, Rows, Survey};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -83,7 +83,7 @@ pub struct CheckedChannel {
 /// What keeps anything from being checked at all.
 pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell: bool) -> Result<Checked> {
     let dated = fleet.at(now);
-    let survey = Plan::new(&dated, now).survey();
+    let survey = dated.plan(now).survey();
     let mut tables = Tables::default();
     let mut models: Vec<CheckedModel> =
         dated.models.iter().map(|model| check_model(model, fleet, now, &mut tables)).collect();

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use driftsweep::count::gpu;
-use driftsweep::fleet::{Fleet, Options, Trigger};
+use driftsweep::fleet::{Fleet, Trigger};
+use driftsweep::model::Options;
 use driftsweep::output::Page;
 use driftsweep::report::counted;
 use jiff::Timestamp;

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use driftsweep::baseline::Baseline;
-use driftsweep::fleet::{Model, Window};
+use driftsweep::fleet::Model;
+use driftsweep::model::Window;
 use driftsweep::snapshot::{Column, Snapshot};
 use indexmap::IndexMap;
 use rayon::prelude::*;

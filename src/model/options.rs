@@ -1,5 +1,7 @@
 //! What a comparison is asked for, with the defaults in one place.
 
+use serde_json::{Value, json};
+
 use super::MissingTexts;
 use crate::count::CategoryCounts;
 use crate::metric::convention::{Conventional, Figure};
@@ -29,7 +31,7 @@ pub struct Options {
     pub category_limit: usize,
     /// When a feature has drifted.
     pub thresholds: Thresholds,
-    /// Up to which a test is called, where two snapshots are compared; models have their own.
+    /// False discovery rate, over all tests of the sweep, up to which a test is called.
     pub false_discovery_rate: f64,
     /// Another tool's definitions, which then decide in place of the thresholds on PSI, JS and KS.
     pub convention: Option<Conventional>,
@@ -101,6 +103,19 @@ impl Options {
             && self.missing == other.missing
     }
 
+    /// All but the memory and the threads, which change no figure.
+    pub(super) fn fingerprint(&self) -> Value {
+        json!({
+            "metrics": Metric::ALL.into_iter().filter(|metric| self.metrics.has(*metric)).collect::<Vec<_>>(),
+            "bins": self.bins,
+            "category_limit": self.category_limit,
+            "thresholds": self.thresholds,
+            "false_discovery_rate": self.false_discovery_rate,
+            "convention": self.convention,
+            "missing": self.missing,
+        })
+    }
+
     /// Bytes that the keys of one column of one snapshot may take in memory; larger ones are read twice. A thread
     /// usually holds the keys of two columns, more where a sweep shares them; each may take a thirty-second of the
     /// thread's share, so that chunks being decoded, tables and collected keys fit beside them.
@@ -113,4 +128,12 @@ impl Default for Options {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Checks a number of bins.
+///
+/// # Errors
+/// The reason, where it is out of range.
+pub fn check_bins(bins: usize) -> std::result::Result<usize, String> {
+    if (2..=1000).contains(&bins) { Ok(bins) } else { Err(format!("bins = {bins}: must be between 2 and 1000")) }
 }

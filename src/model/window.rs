@@ -1,5 +1,7 @@
 //! Windows: which stretch of time a comparison looks at, given the time the sweep counts as.
 
+use std::fmt;
+
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, ToSpan, Unit, Zoned};
@@ -26,6 +28,25 @@ pub struct Interval {
     /// The same of dates, which have no time of day: the first day in it, and the first that no longer is. Absent where
     /// the window is not made of whole days.
     pub days: Option<(Date, Date)>,
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Calendar(unit) => write!(f, "{}", calendar_name(*unit)),
+            Self::Rolling(span) => write!(f, "{span}"),
+        }
+    }
+}
+
+/// The name of a window of the calendar.
+fn calendar_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Hour => "hour",
+        Unit::Week => "week",
+        Unit::Month => "month",
+        _ => "day",
+    }
 }
 
 impl Period {
@@ -149,7 +170,7 @@ fn last_hour(at: Timestamp, zone: &TimeZone) -> Result<Timestamp, jiff::Error> {
 }
 
 /// Since when a zone's clocks have shown what they show, if they ever showed anything else.
-pub(super) fn offset_since(at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+pub fn offset_since(at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     let after = at.checked_add(1.nanosecond()).ok()?;
     zone.preceding(after).next().map(|change| change.timestamp())
 }
