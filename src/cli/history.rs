@@ -8,8 +8,9 @@ use driftsweep::error::{Error, Fault};
 use driftsweep::fleet::Fleet;
 use driftsweep::history::{self, Entry, Filter};
 use driftsweep::model::Options;
-use driftsweep::output::{Cell, Csv, Document, Page, Table, Value};
+use driftsweep::output::{Cell, Csv, Document, Page, Table};
 use driftsweep::report::Format;
+use driftsweep::sweep::flat::FlatValue;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
@@ -115,17 +116,17 @@ fn csv(entries: Vec<Entry>) -> driftsweep::error::Result<Document> {
     let mut csv = Csv::new(heading)?;
     for entry in entries {
         csv.row([
-            Value::Text(entry.sweep),
-            Value::Text(entry.as_of.to_string()),
-            Value::Text(entry.model),
-            Value::Text(entry.window),
-            Value::Text(entry.segment),
-            Value::Text(entry.feature),
-            Value::Text(entry.kind),
-            Value::Text(entry.status),
-            Value::Bool(entry.drifted),
-            Value::Text(entry.metric),
-            Value::Float(entry.value),
+            FlatValue::Text(entry.sweep),
+            FlatValue::Text(entry.as_of.to_string()),
+            FlatValue::Text(entry.model),
+            FlatValue::Text(entry.window),
+            FlatValue::Text(entry.segment),
+            FlatValue::Text(entry.feature),
+            FlatValue::Text(entry.kind),
+            FlatValue::Text(entry.status),
+            FlatValue::Bool(entry.drifted),
+            FlatValue::Text(entry.metric),
+            FlatValue::Float(entry.value),
         ])?;
     }
     csv.finish()

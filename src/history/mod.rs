@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 
 use crate::atomic::hex;
 use crate::error::{Error, Result};
-use crate::report;
 use crate::snapshot::Snapshot;
 use crate::snapshot::table::{Cells, to_parquet};
 use crate::storage;
 use crate::sweep::SweepReport;
+use crate::sweep::flat;
 
 /// One figure of one feature in one sweep.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -92,8 +92,8 @@ fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>
     let [mut model, mut window, mut segment, mut feature, mut kind, mut status, mut metric] =
         std::array::from_fn(|_| Names::default());
     let (mut drifted, mut value) = (Vec::new(), Vec::new());
-    report::each_feature(report, |of, f| {
-        let figures = report::figures(f);
+    flat::each_feature(report, |of, f| {
+        let figures = flat::figures(f);
         let rows = figures.iter().map(|&(name, value)| (name, Some(value)));
         for (name, figure) in rows.chain(figures.is_empty().then_some(("", None))) {
             model.push(&of.model);
@@ -176,7 +176,7 @@ pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(Entry)) -> Result
     };
     let files: Vec<PathBuf> = storage::list(folder)?.into_iter().filter(wanted).collect();
     for name in &filter.metrics {
-        let known = || report::figure_names().chain([SCHEMA]);
+        let known = || flat::figure_names().chain([SCHEMA]);
         if !known().any(|known| known == name) {
             return Err(Error::unknown("figure", name, known()));
         }

@@ -5,19 +5,7 @@ use std::borrow::Cow;
 use super::{Content, Document, unencodable};
 use crate::error::Result;
 use crate::escape;
-
-/// What a cell of CSV holds.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A text, which may come from outside.
-    Text(String),
-    /// A figure, or none: the shortest text that reads back to the same double.
-    Float(Option<f64>),
-    /// A count.
-    Int(u64),
-    /// `true` or `false`.
-    Bool(bool),
-}
+use crate::sweep::flat::FlatValue;
 
 /// CSV, written row by row. A text that a spreadsheet would take for a formula gets a `'` before it, and hidden characters
 /// are escaped. Texts that need neither, and numbers, are written as they are.
@@ -30,7 +18,7 @@ impl Csv {
     /// [`crate::error::Error::BadValue`] where it cannot be encoded.
     pub fn new<'a>(heading: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut csv = Self(csv::Writer::from_writer(Vec::new()));
-        csv.row(heading.into_iter().map(|name| Value::Text(name.into())))?;
+        csv.row(heading.into_iter().map(|name| FlatValue::Text(name.into())))?;
         Ok(csv)
     }
 
@@ -38,12 +26,12 @@ impl Csv {
     ///
     /// # Errors
     /// [`crate::error::Error::BadValue`] where it cannot be encoded.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = Value>) -> Result<()> {
+    pub fn row(&mut self, cells: impl IntoIterator<Item = FlatValue>) -> Result<()> {
         let cells = cells.into_iter().map(|cell| match cell {
-            Value::Text(text) => safe(&text).into_owned(),
-            Value::Float(value) => value.map_or(String::new(), |x| format!("{x:?}")),
-            Value::Int(value) => value.to_string(),
-            Value::Bool(value) => value.to_string(),
+            FlatValue::Text(text) => safe(&text).into_owned(),
+            FlatValue::Float(value) => value.map_or(String::new(), |x| format!("{x:?}")),
+            FlatValue::Int(value) => value.to_string(),
+            FlatValue::Bool(value) => value.to_string(),
         });
         self.0.write_record(cells).map_err(|e| unencodable(&e))
     }
@@ -131,8 +119,15 @@ mod tests {
     #[test]
     fn negative_figures_are_figures_and_quoting_is_that_of_csv() {
         let mut csv = Csv::new(["name", "psi", "rows", "drifted"]).unwrap();
-        csv.row([Value::Text("a, \"b\"".into()), Value::Float(Some(-0.25)), Value::Int(3), Value::Bool(true)]).unwrap();
-        csv.row([Value::Text("=1".into()), Value::Float(None), Value::Int(0), Value::Bool(false)]).unwrap();
+        csv.row([
+            FlatValue::Text("a, \"b\"".into()),
+            FlatValue::Float(Some(-0.25)),
+            FlatValue::Int(3),
+            FlatValue::Bool(true),
+        ])
+        .unwrap();
+        csv.row([FlatValue::Text("=1".into()), FlatValue::Float(None), FlatValue::Int(0), FlatValue::Bool(false)])
+            .unwrap();
         let text = String::from_utf8(csv.finish().unwrap().bytes(false).into_owned()).unwrap();
         assert_eq!(text, "name,psi,rows,drifted\n\"a, \"\"b\"\"\",-0.25,3,true\n'=1,,0,false\n");
     }

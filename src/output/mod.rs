@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-pub use self::csv::{Csv, Value};
+pub use self::csv::Csv;
 pub use json::json_line;
 pub use page::Page;
 pub use table::{Cell, Table, Tint};

@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::output::Document;
-use crate::sweep::{Change, Comparison, Feature, ModelReport, Rows, SchemaChange, SweepReport};
+use crate::sweep::flat::Row;
+use crate::sweep::{Change, Comparison, Feature, Rows, SchemaChange, SweepReport};
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,9 +44,6 @@ pub fn counted(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A feature with the model and window it belongs to.
-type Row<'a> = (Option<&'a ModelReport>, &'a Feature);
-
 /// Renders a comparison. Tables show at most `top` features (0 for all), drifted ones first.
 ///
 /// # Errors
@@ -62,31 +60,9 @@ pub fn comparison(report: &Comparison, format: Format, top: usize) -> Result<Doc
     }
 }
 
-/// Every feature of a sweep with its model. A model that could not be compared at all has a nameless one, or it would be
-/// missed.
-pub fn each_feature(report: &SweepReport, mut f: impl FnMut(&ModelReport, &Feature)) {
-    report.models.iter().for_each(|model| model.features.iter().for_each(|feature| f(model, feature)));
-    failed(report).iter().for_each(|(model, feature)| f(model, feature));
-}
-
-fn failed(report: &SweepReport) -> Vec<(&ModelReport, Feature)> {
-    let models = report.models.iter();
-    models.filter_map(|model| Some((model, Feature::failed(model.rows, model.error.clone()?)))).collect()
-}
-
 /// Stand for the columns that only the current snapshot has.
 fn added(rows: Rows, schema: &[SchemaChange]) -> Vec<Feature> {
     schema.iter().filter(|change| change.change == Change::Added).map(|change| Feature::added(rows, change)).collect()
-}
-
-/// The figures of a feature, by the names of the flat report's columns.
-pub fn figures(feature: &Feature) -> Vec<(&'static str, f64)> {
-    flat::figures(feature)
-}
-
-/// The names of all figures.
-pub fn figure_names() -> impl Iterator<Item = &'static str> {
-    flat::figure_names()
 }
 
 /// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first; without a number only what somebody
@@ -99,7 +75,7 @@ pub fn sweep(report: &SweepReport, format: Format, top: Option<usize>) -> Result
         let models = report.models.iter();
         models.flat_map(|model| model.features.iter().map(move |f| (Some(model), f))).collect::<Vec<Row<'_>>>()
     };
-    let mut others = failed(report);
+    let mut others = crate::sweep::flat::failed(report);
     let added =
         report.models.iter().flat_map(|model| added(model.rows, &model.schema).into_iter().map(move |f| (model, f)));
     others.extend(added);

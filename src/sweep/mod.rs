@@ -3,6 +3,7 @@
 pub mod compare;
 mod convention;
 pub mod figures;
+pub mod flat;
 mod journal;
 mod judged;
 mod plan;

@@ -50,4 +50,5 @@ mod tick;
 mod tidy;
 mod times;
 mod types;
+mod verdicts;
 mod wires;

@@ -113,7 +113,7 @@ fn what_was_not_judged_is_counted_with_the_reason_and_the_remedy() {
     for more in [&[][..], &["--top", "0"]] {
         let text = place.text(&[&sweep[..], more].concat());
         assert!(text.contains(&format!("not judged: few: 4 features: {reason}")), "{text}");
-        assert!(text.contains("8 features, 0 drifted, 4 not judged, 0 not comparable"), "{text}");
+        assert!(text.contains("8 features, 0 drifted, 0 significant, 4 not judged, 0 not comparable"), "{text}");
     }
     let report = place.json(&sweep);
     assert_eq!(report["summary"]["not_judged"], 4);
@@ -132,7 +132,10 @@ fn what_was_not_judged_is_counted_with_the_reason_and_the_remedy() {
     let place = Place::new(&model("few", "few.parquet", "[model.thresholds]\nmin_rows = 100"));
     assert!(place.text(&sweep).contains("4 features of 1 model: none drifted"));
     let pair = place.text(&["compare", "train.parquet", "few.parquet"]);
-    assert!(pair.contains("0 drifted, 4 not judged") && pair.contains("more rows or a smaller --min-rows"), "{pair}");
+    assert!(
+        pair.contains("0 drifted, 0 significant, 4 not judged") && pair.contains("more rows or a smaller --min-rows"),
+        "{pair}"
+    );
     let pair = place.json(&["compare", "train.parquet", "few.parquet"]);
     assert_eq!(pair["not_judged"]["features"], 4);
 }
