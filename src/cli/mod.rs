@@ -334,8 +334,7 @@ impl OutputArgs {
 
 /// The model of a name.
 fn model_of<'a>(fleet: &'a Fleet, name: &str) -> anyhow::Result<&'a Model> {
-    let found = fleet.models.iter().find(|model| model.name == name);
-    found.ok_or_else(|| Error::unknown("model", name, fleet.models.iter().map(|model| &*model.name)).into())
+    fleet.model(name).ok_or_else(|| Error::unknown("model", name, fleet.models.iter().map(|model| &*model.name)).into())
 }
 
 /// Refuses the name of a model of which nothing is known: it is not in the fleet file, and nothing was `found` of one that

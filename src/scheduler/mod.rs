@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-pub use answer::{Answer, answer, cancel, statement};
+pub use answer::{Answer, Answerers, answer, answerers, cancel, statement};
 pub use damaged::{close_damaged, damage, runs_under_way};
 pub use renew::{Adopting, Kept, Setting, has_baseline, in_use, keep, set};
 pub use worth::reckon;
@@ -36,6 +36,7 @@ use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
 use crate::retrain::approval::{self, Basis, Refusal};
+use crate::retrain::asked;
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
 use crate::retrain::{Grant, Job, Ledger, Overrun, Request, State, Step, Stopping};
@@ -297,25 +298,28 @@ impl Pass<'_> {
         overruns
     }
 
-    /// Asks the next level where nobody has answered.
+    /// Asks the next level where nobody has answered, and the same one anew where nobody who was asked may answer any more.
     fn remind(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("awaiting_approval")? {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let State::AwaitingApproval(request) = &versioned.job.state else { continue };
             let rules = &self.fleet.governance.approval;
-            if self.now < request.due {
-                continue;
-            }
-            let asked = match self.store.last_record(&versioned.job.id, answer::ASKED) {
+            let asked = match answer::question_of(self.store, &versioned.job, request) {
                 // The others are seen to.
                 Err(Error::BadValue { what, reason }) => {
                     self.tampered(vec![format!("{what}: {reason}")]);
                     continue;
                 }
-                asked => answer::asked_at(asked?.as_ref(), request),
+                asked => asked?,
             };
-            let clock = Some(self.store.clock()?);
-            if approval::is_over(request, asked, (self.now, clock)).is_err() {
+            let clock = self.store.clock()?;
+            if let Some(step) = asked::anew(rules, request, &asked, (self.now, clock)) {
+                if self.is_trusted(&versioned.job)? {
+                    self.advance(&versioned, step)?;
+                }
+                continue;
+            }
+            if approval::is_over(request, asked.times(), (self.now, Some(clock))).is_err() {
                 continue;
             }
             if let Some(step) = approval::overdue(rules, retrain, &versioned.job, request, self.now) {
@@ -531,9 +535,4 @@ pub fn folder_of(state: &Path, job: &str, attempt: u32) -> PathBuf {
 fn reaching<'a>(declared: Option<&'a Retrain>, noted: &'a RunEntry) -> &'a Retrain {
     let kept = &noted.retrain;
     declared.filter(|declared| declared.executor.same_place(&kept.executor)).unwrap_or(kept)
-}
-
-/// How the model of a job is trained, if the fleet file says so.
-fn retrain_of<'a>(fleet: &'a Fleet, job: &Job) -> Option<&'a Retrain> {
-    fleet.models.iter().find(|model| model.name == job.model)?.retrain.as_ref()
 }
