@@ -35,7 +35,7 @@ use crate::executor::{Logins, Run};
 use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
-use crate::retrain::approval::{self, Basis, Refusal};
+use crate::retrain::approval::{self, Basis, Refusal, SAME_TIME};
 use crate::retrain::asked;
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
@@ -257,9 +257,21 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Lets jobs that were allowed join the queue; and those anew that would wait for a time that a clock has noted which was
+    /// ahead.
     fn enqueue(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("approved")? {
             self.advance(&versioned, Step::Queue)?;
+        }
+        let times = (self.now, self.store.clock()?);
+        if times.0.duration_since(times.1).abs() > SAME_TIME {
+            return Ok(());
+        }
+        let queued = self.store.jobs_in("queued")?;
+        for versioned in queued.iter().filter(|versioned| asked::was_ahead(versioned.job.since, times)) {
+            if self.is_trusted(&versioned.job)? {
+                self.advance(versioned, Step::Queue)?;
+            }
         }
         Ok(())
     }
@@ -484,10 +496,14 @@ fn late(stop_at: Timestamp, noted: &RunEntry, now: Timestamp, clock: Timestamp) 
     lasted(noted, now, clock).saturating_sub(length)
 }
 
-/// How long ago a run was started, likewise.
+/// How long ago a run was started, likewise. A start that was noted while the clock was ahead says nothing.
 fn lasted(noted: &RunEntry, now: Timestamp, clock: Timestamp) -> SignedDuration {
     let by_now = now.duration_since(noted.started_at);
-    noted.clock_at.map_or(by_now, |started| by_now.min(clock.duration_since(started)))
+    match noted.clock_at.map(|started| clock.duration_since(started)) {
+        Some(by_clock) if asked::was_ahead(noted.started_at, (now, clock)) => by_clock,
+        Some(by_clock) => by_now.min(by_clock),
+        None => by_now,
+    }
 }
 
 /// What is spent and set aside this month.
