@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::approval::{Request, SAME_TIME, after, is_real};
+use super::clock::CLOCKS_DIFFER;
 use super::job::Step;
 use crate::fleet::Approval;
 
@@ -22,6 +23,8 @@ pub fn was_ahead(noted: Timestamp, (now, clock): (Timestamp, Timestamp)) -> bool
 /// A question as it was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
+    /// The number of its record; 0 where there is none.
+    pub seq: u64,
     /// When, by the time that it was taken to be.
     pub at: Timestamp,
     /// When, by the real clock, where that is known.
@@ -34,14 +37,14 @@ pub struct Asked {
 
 impl Asked {
     /// By the record that put it.
-    pub fn of((at, clock_at): (Timestamp, Option<Timestamp>), body: &Value) -> Self {
+    pub fn of(seq: u64, (at, clock_at): (Timestamp, Option<Timestamp>), body: &Value) -> Self {
         let may_answer = body.get("may_answer").and_then(|names| Vec::deserialize(names).ok());
-        Self { at, clock_at, may_answer, must_be_signed: body["must_be_signed"] == true }
+        Self { seq, at, clock_at, may_answer, must_be_signed: body["must_be_signed"] == true }
     }
 
     /// One of which there is no record.
     pub fn unknown(request: &Request) -> Self {
-        Self { at: request.asked_at, clock_at: None, may_answer: None, must_be_signed: false }
+        Self { seq: 0, at: request.asked_at, clock_at: None, may_answer: None, must_be_signed: false }
     }
 
     /// When it was put: by the time that it was taken to be, and by the real clock.
@@ -116,6 +119,28 @@ pub fn sentence(rules: &Approval, request: &Request, asked: &Asked) -> String {
             )
         }
     }
+}
+
+/// Whether an answer comes in time by the records, too, that were written since the question was put: a clock that was set back
+/// puts off no deadline. `latest` is the one of them that is the latest by the real clock.
+///
+/// # Errors
+/// Why it does not.
+pub fn in_time_by_records(
+    request: &Request,
+    asked: &Asked,
+    given: Option<Timestamp>,
+    latest: Option<(u64, Timestamp)>,
+) -> Result<(), String> {
+    let (Some(given), Some((seq, latest))) = (given, latest) else { return Ok(()) };
+    if !is_real(asked.times()) || latest < request.due || latest.duration_since(given) <= CLOCKS_DIFFER {
+        return Ok(());
+    }
+    Err(format!(
+        "it was due at {}, and record {seq} was written at {latest}: the clock, which says {given}, was set back since, and the \
+         answer comes too late",
+        request.due
+    ))
 }
 
 /// Why a question is put anew.
@@ -212,7 +237,7 @@ mod tests {
     fn put(rules: &Approval, level: usize, hour: i64) -> (Request, Asked) {
         let request = Request { level, ..Request::new(rules, vec![Reason::HighStakes], at(hour)) };
         let names = Some(whom_to_ask(rules, &request));
-        (request, Asked { at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false })
+        (request, Asked { seq: 1, at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false })
     }
 
     /// The question that is put anew, with its record.
@@ -221,7 +246,8 @@ mod tests {
             panic!()
         };
         let names = Some(whom_to_ask(rules, &next));
-        let next_asked = Asked { at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false };
+        let next_asked =
+            Asked { seq: 1, at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false };
         is_borne_out(because, (request, asked), (&next, &next_asked)).unwrap();
         // Then somebody may answer, and it is not put once more.
         assert!(!who_may_answer(rules, &next, &next_asked).is_empty());

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::approval::{By, Grant, Request, in_time, is_over, is_real};
+use super::approval::{By, Grant, Request, in_time, is_over};
 use super::asked::{self, Asked};
-use super::clock::{CLOCKS_DIFFER, Clock, SetBack};
+use super::clock::{Clock, SetBack};
 use super::job::{Job, State, Step};
 use super::signature::Signed;
 use super::statement::{Decision, Question};
@@ -62,8 +62,6 @@ pub struct Derived {
     /// What was not allowed, each naming a record.
     pub problems: Vec<String>,
     asked: Option<Asked>,
-    /// The record that has put the question.
-    asked_by: u64,
 }
 
 /// All jobs of a fleet as they follow from its audit.
@@ -110,9 +108,7 @@ impl Jobs {
 
     /// Takes a job as it was found in such a store.
     pub fn found(&mut self, job: Job, version: u64) {
-        let known = self.jobs.get(&job.id);
-        let asked_by = known.map_or(0, |derived| derived.asked_by);
-        let known = known.and_then(|derived| derived.asked.clone());
+        let known = self.jobs.get(&job.id).and_then(|derived| derived.asked.clone());
         let asked = match &job.state {
             State::AwaitingApproval(request) => {
                 let at = request.asked_at;
@@ -121,7 +117,7 @@ impl Jobs {
             _ => None,
         };
         let job = Job { key: None, ..job };
-        self.jobs.insert(job.id.clone(), Derived { job, version, problems: Vec::new(), asked, asked_by });
+        self.jobs.insert(job.id.clone(), Derived { job, version, problems: Vec::new(), asked });
     }
 
     /// Takes the step of a record; others than those of jobs are passed over.
@@ -138,7 +134,7 @@ impl Jobs {
                     self.stray(entry.subject, problem("the job was asked for before".into()));
                 }
                 Ok(job) => {
-                    let derived = Derived { job, version: 1, problems: Vec::new(), asked: None, asked_by: 0 };
+                    let derived = Derived { job, version: 1, problems: Vec::new(), asked: None };
                     self.jobs.insert(entry.subject.into(), derived);
                 }
                 Err(reason) => self.stray(entry.subject, problem(reason)),
@@ -212,8 +208,7 @@ impl Derived {
         self.job = self.job.apply(&step, entry.at).map_err(|illegal| illegal.to_string())?;
         self.version += 1;
         if let Step::Ask { .. } | Step::Escalate { .. } | Step::AskAgain { .. } = step {
-            self.asked = Some(Asked::of((entry.at, entry.clock_at), entry.body));
-            self.asked_by = entry.seq;
+            self.asked = Some(Asked::of(entry.seq, (entry.at, entry.clock_at), entry.body));
         }
         allowed
     }
@@ -244,7 +239,7 @@ impl Derived {
             Step::AskAgain { request: next, because } => {
                 by_itself(entry)?;
                 let (Some(before), Some(asked)) = (request, &self.asked) else { return Err("nobody was asked".into()) };
-                let next_asked = Asked::of((entry.at, entry.clock_at), entry.body);
+                let next_asked = Asked::of(entry.seq, (entry.at, entry.clock_at), entry.body);
                 asked::is_borne_out(*because, (before, asked), (next, &next_asked))
             }
             Step::Cancel { by, .. } => {
@@ -329,17 +324,7 @@ impl Derived {
         let known = asked.may_answer.as_ref().is_none_or(|names| names.iter().any(|name| name == who));
         only(known, || format!("'{who}' was not among those who may answer"))?;
         in_time(request, asked.times(), (entry.at, entry.clock_at))?;
-        let (Some(given), Some((seq, latest))) = (entry.clock_at, clock.latest_since(self.asked_by)) else {
-            return Ok(());
-        };
-        let was_set_back = latest.duration_since(given) > CLOCKS_DIFFER;
-        only(!(is_real(asked.times()) && was_set_back && latest >= request.due), || {
-            format!(
-                "it was due at {}, and is of {given} by the real clock, which was {latest} before, at record {seq}: the clock was \
-                 set back, and the answer came too late",
-                request.due
-            )
-        })
+        asked::in_time_by_records(request, asked, entry.clock_at, clock.latest_since(asked.seq))
     }
 }
 

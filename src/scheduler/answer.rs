@@ -123,7 +123,9 @@ fn asked<'a>(
                       passphrase, in an agent or on a token, --statement FILE";
         return Err(wrong(reason.into()));
     }
-    in_time(request, asked.times(), (now, Some(store.clock()?))).map_err(wrong)?;
+    let clock = store.clock()?;
+    in_time(request, asked.times(), (now, Some(clock))).map_err(wrong)?;
+    asked::in_time_by_records(request, &asked, Some(clock), store.latest_record_since(asked.seq)?).map_err(wrong)?;
     let currency = &fleet.governance.budget.currency;
     let allowed = match answer {
         Answer::Reject => None,
@@ -151,7 +153,8 @@ const ASKED: &[&str] = &["job.ask", "job.escalate", "job.ask_again"];
 /// A question as its record has it.
 pub(super) fn question_of(store: &mut Store, job: &Job, request: &Request) -> Result<Asked> {
     let record = store.last_record(&job.id, ASKED)?;
-    Ok(record.map_or_else(|| Asked::unknown(request), |found| Asked::of((found.at, found.clock_at), &found.body)))
+    Ok(record
+        .map_or_else(|| Asked::unknown(request), |found| Asked::of(found.seq, (found.at, found.clock_at), &found.body)))
 }
 
 /// Who may answer the question of a job now.

@@ -136,6 +136,9 @@ fn take_further(
 ) -> Result<Passed> {
     let models = fleet.models.iter().filter_map(|model| Some((&*model.name, (model, model.retrain.as_ref()?))));
     let (models, logins, passed) = (models.collect(), Logins::default(), Passed::default());
+    if store.run_secret()?.is_none() {
+        store.transaction(|store| step::run_secret(store).map(drop))?;
+    }
     let mut pass = Pass { fleet, store, now, means, step, models, logins, passed, doubts: None };
     pass.request()?;
     pass.call_off()?;

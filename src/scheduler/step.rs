@@ -38,8 +38,8 @@ pub(super) fn advance(
         .apply(step, now)
         .map_err(|illegal| Error::BadValue { what: format!("job {}", before.id), reason: illegal.to_string() })?;
     if let (State::Queued { .. }, State::Running { .. }) = (&before.state, &job.state) {
-        let key = executor::new_key();
-        job.key = Some(key.map_err(|e| Error::BadValue { what: "/dev/urandom".into(), reason: e.to_string() })?);
+        let secret = run_secret(store)?;
+        job.key = Some(executor::key_of(&secret, &job.id, job.attempts).map_err(no_random_bytes)?);
     }
     if !store.set_job(&job, versioned.version)? {
         return Ok(None);
@@ -98,6 +98,21 @@ pub(super) fn advance(
     notify::record(fleet, store, Fact { at: now, actor, kind: &kind, subject: &job.id, body })?;
     renew::after_training(fleet, store, &job, step, now)?;
     Ok(Some(Versioned { job, version: versioned.version + 1 }))
+}
+
+/// The secret by which the keys of runs are made, inside a transaction. It is made as early as possible: only what a backup
+/// holds is the same after it was restored.
+pub(super) fn run_secret(store: &mut Store) -> Result<String> {
+    if let Some(secret) = store.run_secret()? {
+        return Ok(secret);
+    }
+    let secret = executor::new_secret().map_err(no_random_bytes)?;
+    store.set_run_secret(&secret)?;
+    Ok(secret)
+}
+
+fn no_random_bytes(e: std::io::Error) -> Error {
+    Error::BadValue { what: "/dev/urandom".into(), reason: e.to_string() }
 }
 
 /// What the trigger of a job fired by, in short.

@@ -193,6 +193,25 @@ impl Store {
         Ok(found?.into_iter().next())
     }
 
+    /// The secret by which the keys of runs are made, if there is one yet. It stands beside the end of the audit, and in no
+    /// record.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn run_secret(&mut self) -> Result<Option<String>> {
+        let select = query("SELECT run_secret FROM audit_head WHERE fleet = $1").bind(self.fleet.clone());
+        Ok(self.database.rows(select, |row| row.try_get::<Option<String>, _>(0))?.into_iter().flatten().next())
+    }
+
+    /// Keeps the secret, if there is none yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn set_run_secret(&mut self, secret: &str) -> Result<()> {
+        let sql = "UPDATE audit_head SET run_secret = $2 WHERE fleet = $1 AND run_secret IS NULL";
+        self.database.run(query(sql).bind(self.fleet.clone()).bind(secret.to_owned())).map(drop)
+    }
+
     /// The records after a number, at most a page of them; of one subject, or of all. What is no longer a record comes as
     /// its number and the reason.
     pub(super) fn audit_page(

@@ -40,6 +40,18 @@ impl Store {
         )))
     }
 
+    /// The record from a number on that is the latest by the real clock.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn latest_record_since(&mut self, seq: u64) -> Result<Option<(u64, Timestamp)>> {
+        let sql = "SELECT seq, clock_at FROM audit WHERE fleet = $1 AND seq >= $2 AND clock_at IS NOT NULL \
+                   ORDER BY clock_at DESC LIMIT 1";
+        let select = query(sql).bind(self.fleet.clone()).bind(seq as i64);
+        let found = self.database.rows(select, |row| Ok((row.try_get::<i64, _>(0)?.unsigned_abs(), time(row, 1)?)))?;
+        Ok(found.into_iter().next())
+    }
+
     /// The last sweep up to a time.
     ///
     /// # Errors
