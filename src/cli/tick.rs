@@ -104,10 +104,10 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     }
     store.check_clock()?;
     let clock_of_store = store.clock()?;
-    if now.duration_since(clock_of_store) > MOST_AHEAD {
+    if clock.duration_since(clock_of_store).abs() > MOST_AHEAD {
         let reason = format!(
-            "it is {now} by the clock of this machine, and {clock_of_store} by that of the store: nothing would be due until \
-             then; correct the clocks (NTP)"
+            "it is {clock} by the clock of this machine, and {clock_of_store} by that of the store: what is due now cannot be told; \
+             correct the clocks (NTP)"
         );
         return Err(store.refused(reason).into());
     }
@@ -223,7 +223,9 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
         );
     }
     if let Some(ahead) = ticked.ahead {
-        warn!("the last sweep counts as {ahead}, later than --now: no sweep is due until then");
+        warn!(
+            "the last sweep counts as {ahead}, later than the time that it is taken to be: no sweep is due until then"
+        );
     }
     match ticked.clock_was_ahead {
         Some(ClockWasAhead { latest, taken_back: true }) => warn!(

@@ -320,9 +320,11 @@ impl Pass<'_> {
             let State::AwaitingApproval(request) = &versioned.job.state else { continue };
             let rules = &self.fleet.governance.approval;
             let asked = match answer::question_of(self.store, &versioned.job, request) {
-                // The others are seen to.
+                // The others are seen to, and this one is told of when something would become of it.
                 Err(Error::BadValue { what, reason }) => {
-                    self.tampered(vec![format!("{what}: {reason}")]);
+                    if self.now >= request.due {
+                        self.tampered(vec![format!("{what}: {reason}")]);
+                    }
                     continue;
                 }
                 asked => asked?,
