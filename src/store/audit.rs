@@ -161,14 +161,16 @@ impl Store {
     /// # Errors
     /// [`Error::Store`], also for what is no longer a record.
     pub fn last_record(&mut self, subject: &str, kinds: &[&str]) -> Result<Option<Record>> {
-        let mut last = None;
-        self.audit(subject, |record| {
-            if kinds.contains(&&*record.kind) {
-                last = Some(record);
+        let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
+                   WHERE fleet = $1 AND subject = $2 ORDER BY seq DESC";
+        let select = query(sql).bind(self.fleet.clone()).bind(subject.to_owned());
+        for found in self.database.rows(select, numbered)? {
+            let found = found.map_err(unreadable)?;
+            if kinds.contains(&&*found.kind) {
+                return Ok(Some(found));
             }
-            Ok(())
-        })?;
-        Ok(last)
+        }
+        Ok(None)
     }
 
     /// The hash of the record of a number, if it is there and says what it is the hash of.
@@ -214,18 +216,11 @@ impl Store {
 
     /// The records after a number, at most a page of them; of one subject, or of all. What is no longer a record comes as
     /// its number and the reason.
-    pub(super) fn audit_page(
-        &mut self,
-        after: u64,
-        subject: &str,
-    ) -> Result<Vec<std::result::Result<Record, (u64, String)>>> {
+    pub(super) fn audit_page(&mut self, after: u64, subject: &str) -> Result<Vec<Numbered>> {
         let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
                    WHERE fleet = $1 AND seq > $2 AND ($3 = '' OR subject = $3) ORDER BY seq LIMIT $4";
         let select = query(sql).bind(self.fleet.clone()).bind(after as i64).bind(subject.to_owned());
-        self.database.rows(select.bind(PAGE as i64), |row| {
-            let seq = row.try_get::<i64, _>(0)?.unsigned_abs();
-            Ok(record(row, seq).map_err(|e| (seq, e.to_string())))
-        })
+        self.database.rows(select.bind(PAGE as i64), numbered)
     }
 
     /// Every record of a subject, or of all, oldest first, one by one.
@@ -238,10 +233,7 @@ impl Store {
             let page = self.audit_page(last, subject)?;
             let whole = page.len() as u64 == PAGE;
             for record in page {
-                let record = record.map_err(|(seq, reason)| Error::BadValue {
-                    what: format!("audit record {seq}"),
-                    reason: format!("{reason}; `audit verify` says what is wrong"),
-                })?;
+                let record = record.map_err(unreadable)?;
                 last = record.seq;
                 of(record)?;
             }
@@ -250,6 +242,19 @@ impl Store {
             }
         }
     }
+}
+
+/// A record, or the number and the reason of what is none any more.
+type Numbered = std::result::Result<Record, (u64, String)>;
+
+fn numbered(row: &AnyRow) -> std::result::Result<Numbered, sqlx::Error> {
+    let seq = row.try_get::<i64, _>(0)?.unsigned_abs();
+    Ok(record(row, seq).map_err(|e| (seq, e.to_string())))
+}
+
+fn unreadable((seq, reason): (u64, String)) -> Error {
+    let reason = format!("{reason}; `audit verify` says what is wrong");
+    Error::BadValue { what: format!("audit record {seq}"), reason }
 }
 
 fn record(row: &AnyRow, seq: u64) -> std::result::Result<Record, Box<dyn std::error::Error>> {
