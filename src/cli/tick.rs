@@ -14,7 +14,7 @@ use driftsweep::retrain::asked::MOST_AHEAD;
 use driftsweep::scheduler::{self, Means, Passed, Trouble};
 use driftsweep::store::{Access, Firing, Store, Unreadable};
 use driftsweep::sweep::{Plan, Run, SweepReport};
-use driftsweep::tick::{self, Again, ClockWasAhead, SweepStatus, Sweeper, Ticked};
+use driftsweep::tick::{self, Again, SweepStatus, Sweeper, Ticked};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -227,16 +227,11 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
             "the last sweep counts as {ahead}, later than the time that it is taken to be: no sweep is due until then"
         );
     }
-    match ticked.clock_was_ahead {
-        Some(ClockWasAhead { latest, taken_back: true }) => warn!(
-            "a clock was ahead: what it has noted, up to {latest}, is taken back, and the sweep that is due now is made; look at \
-             what was started meanwhile (`driftsweep jobs list`), and keep the clocks in step (NTP)"
-        ),
-        Some(ClockWasAhead { latest, taken_back: false }) => warn!(
-            "a clock was ahead: it has noted times up to {latest}; that is taken back when the next sweep is due. Keep the clocks in \
-             step (NTP)"
-        ),
-        None => {}
+    if let Some(latest) = ticked.clock_was_ahead {
+        warn!(
+            "a clock was ahead: what it has noted, up to {latest}, is taken back, and what is due now is done; look at what was \
+             started meanwhile (`driftsweep jobs list`), and keep the clocks in step (NTP)"
+        );
     }
     let Some(status) = ticked.status.as_ref().filter(|_| !ticked.acknowledged) else { return };
     // A sweep of an earlier tick was reported on then.

@@ -1,7 +1,6 @@
 //! A clock that was ahead once: what it has noted lies in the future, and would keep everything from being due until then.
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::json;
 
 use super::{Pass, by_name};
@@ -10,37 +9,25 @@ use crate::notify::{self, Fact};
 use crate::retrain::asked::MOST_AHEAD;
 use crate::store::{ITSELF, Store};
 
-/// What a clock has noted that was ahead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ClockWasAhead {
-    /// The latest time that it has noted.
-    pub latest: Timestamp,
-    /// Whether that was taken back. It is when a sweep is due; before that it keeps nothing from being done.
-    pub taken_back: bool,
-}
-
 /// The latest time that a right clock may have noted. A pass that is taken to be later than it is has limits of its own.
 pub(super) fn limit(store: &mut Store, now: Timestamp) -> Result<Timestamp> {
     Ok(now.max(store.clock()?).checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX))
 }
 
 impl Pass<'_> {
-    /// Takes back what lies in the future, if a sweep is due: with a record that says so, and a message.
-    pub(super) fn set_right(&mut self, due: Option<Timestamp>) -> Result<()> {
+    /// Takes back what lies in the future, with a record that says so, and a message.
+    pub(super) fn set_right(&mut self) -> Result<()> {
         let (fleet, now, limit) = (self.fleet, self.now, self.limit);
         let Some(latest) = self.store.noted_after(limit)? else { return Ok(()) };
-        let taken_back = due.is_some();
-        if taken_back {
-            (self.step)("take back");
-            self.store.transaction(|store| {
-                let sweeps = store.take_back(limit, now)?;
-                let body = json!({ "latest": latest, "sweeps": sweeps, "models": fleet.models.len(), "now": now });
-                let fact = Fact { at: now, actor: ITSELF, kind: "clock.ahead", subject: "store", body };
-                notify::record(fleet, store, fact)
-            })?;
-            self.known = by_name(self.store.known()?);
-        }
-        self.ticked.clock_was_ahead = Some(ClockWasAhead { latest, taken_back });
+        (self.step)("take back");
+        self.store.transaction(|store| {
+            let sweeps = store.take_back(limit, now)?;
+            let body = json!({ "latest": latest, "sweeps": sweeps, "models": fleet.models.len(), "now": now });
+            let fact = Fact { at: now, actor: ITSELF, kind: "clock.ahead", subject: "store", body };
+            notify::record(fleet, store, fact)
+        })?;
+        self.known = by_name(self.store.known()?);
+        self.ticked.clock_was_ahead = Some(latest);
         Ok(())
     }
 }

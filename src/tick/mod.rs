@@ -28,7 +28,6 @@ use crate::retrain::asked::MOST_AHEAD;
 use crate::store::{Firing, FleetFile, ITSELF, Known, Store, Waiting};
 use crate::sweep::{Summary, SweepReport};
 
-pub use ahead::ClockWasAhead;
 use fire::{Fired, Standings};
 pub use status::{SweepStatus, Waits};
 
@@ -81,9 +80,9 @@ pub struct Ticked {
     /// The last sweep, where it counts as a later time than this tick, which replays an earlier one: nothing is due until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Timestamp>,
-    /// What a clock has noted that was ahead, if anything.
+    /// The latest time that a clock had noted which was ahead: what it had noted is taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub clock_was_ahead: Option<ClockWasAhead>,
+    pub clock_was_ahead: Option<Timestamp>,
 }
 
 /// A sweep that this tick ran; what it found of each model is in its status.
@@ -115,6 +114,8 @@ pub fn tick(
 ) -> Result<Ticked> {
     step("lock");
     store.alone("tick", |store| {
+        // What a clock notes that is behind would be of the past, and what is right would be taken back.
+        store.check_clock()?;
         step("meet models");
         let new_store = store.is_new()?;
         let known = meet(fleet, store, now, new_store)?;
@@ -158,10 +159,10 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn run(mut self) -> Result<Ticked> {
         let (fleet, now) = (self.fleet, self.now);
+        self.set_right()?;
         let last = self.store.last_sweep(self.limit)?;
         let after = last.or_else(|| now.checked_sub(LONG_AGO).ok()).unwrap_or(now);
         let due = fleet.sweep.latest(after, now, &fleet.zone);
-        self.set_right(due)?;
         // What keeps a sweep from being run is not to keep models from being trained by the calendar.
         let caught_up = self.catch_up(due);
         let swept = due.map_or(Ok(()), |as_of| self.sweep(as_of));
