@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use driftsweep::http::Http;
 use driftsweep::notify;
 use driftsweep::output::{Cell, Page, Table};
+use driftsweep::retrain::clock::SetBack;
 use driftsweep::store::{Accepted, Access, Message, NotedAgain, Verified};
 use jiff::Timestamp;
 
@@ -132,6 +133,12 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
                 page.line(format_args!(
                     "noted again: an older version of driftsweep wrote until record {after}; record {record} notes the rows as \
                      they were found then"
+                ));
+            }
+            for SetBack { record, at, before } in &verified.clock_set_back {
+                page.line(format_args!(
+                    "clock: the record before record {record} is of {before}, and record {record} of {at}, by the real clock: a \
+                     clock was wrong; no answer is late by that"
                 ));
             }
             for Accepted { record, at, by, reason, problems } in &verified.accepted {

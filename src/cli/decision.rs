@@ -2,7 +2,8 @@
 
 use clap::Args;
 use driftsweep::fleet::Fleet;
-use jiff::{SignedDuration, Timestamp};
+use driftsweep::retrain::asked::MOST_AHEAD;
+use jiff::Timestamp;
 
 use super::memory::MemoryArgs;
 use super::when::{When, now_or};
@@ -53,7 +54,7 @@ impl DecisionArgs {
         let who = who(self.by.as_ref())?;
         let clock = Timestamp::now();
         let now = now_or(self.now.as_ref(), &fleet.zone, clock)?;
-        if now.duration_since(clock) > SignedDuration::from_hours(24) {
+        if now.duration_since(clock) > MOST_AHEAD {
             return Err(super::bad("--now", "lies in the future"));
         }
         Ok((who, now))

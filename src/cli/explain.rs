@@ -1,7 +1,7 @@
 //! `driftsweep explain`
 
 use clap::Args;
-use driftsweep::fleet::{Given, Model, Quorum, Trigger};
+use driftsweep::fleet::{Fleet, Given, Model, Quorum, Trigger};
 use driftsweep::metric::performance::Measured;
 use driftsweep::model::Role;
 use driftsweep::output::{Page, Table};
@@ -9,6 +9,7 @@ use driftsweep::policy::Evaluation;
 use driftsweep::policy::drift::{Column, Comparison, DriftVerdict};
 use driftsweep::policy::performance::{LabelCounts, Performance, Span, Standing, Volume};
 use driftsweep::rule;
+use driftsweep::scheduler::{self, Answerers};
 use driftsweep::store::{Access, Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -53,16 +54,31 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     let found: Evaluation = serde_json::from_str(&verdict.body)?;
     let firings: Vec<Firing> = store.firings(Some(&args.model), Timestamp::MIN)?;
     let firings: Vec<Firing> = firings.into_iter().filter(|firing| firing.due <= at).collect();
+    let question = question(&fleet, &mut store, model)?;
     if args.format == TextFormat::Json {
-        super::write_json(&json!({ "evaluation": found, "firings": firings }))?;
+        let mut page = json!({ "evaluation": found, "firings": firings });
+        if let Some((job, answerers)) = question {
+            page["question"] = json!({ "job": job, "answer": answerers });
+        }
+        super::write_json(&page)?;
         return Ok(0);
     }
     let mut page = render(model, &found, &firings, &mut store)?;
+    if let Some((job, answerers)) = question {
+        page.section(format_args!("job {job} waits for an answer until {}: {}", answerers.due, answerers.sentence));
+    }
     if let Some(outdated) = store.outdated_baseline(&fleet, model, found.as_of)? {
         page.section(outdated.sentence(&fleet.zone));
     }
     super::write(page)?;
     Ok(0)
+}
+
+/// The job of a model that waits for an answer, and who may give it now.
+fn question(fleet: &Fleet, store: &mut Store, model: &Model) -> anyhow::Result<Option<(String, Answerers)>> {
+    let waiting = store.jobs_in("awaiting_approval")?.into_iter().map(|versioned| versioned.job);
+    let Some(job) = waiting.rev().find(|job| job.model == model.name) else { return Ok(None) };
+    Ok(scheduler::answerers(fleet, store, &job)?.map(|answerers| (job.id, answerers)))
 }
 
 fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {

@@ -11,8 +11,8 @@ use driftsweep::policy::evidence;
 use driftsweep::retrain::approval::By;
 use driftsweep::retrain::cost::point;
 use driftsweep::retrain::queue::Turn;
-use driftsweep::retrain::{Job, Signed, State, signature};
-use driftsweep::scheduler;
+use driftsweep::retrain::{Job, Signed, State, asked, signature};
+use driftsweep::scheduler::{self, Answerers};
 use driftsweep::store::RunEntry;
 use serde_json::Value;
 
@@ -28,19 +28,28 @@ const LINE: usize = 300;
 /// Bytes that are read of each file of output, from its end.
 const LOG_BYTES: u64 = 64 << 10;
 
+/// What is known of the answer to the question of a job.
+#[derive(Clone, Copy)]
+pub struct Answers<'a> {
+    /// Who has rejected it, and signed that.
+    pub rejection: Option<&'a (String, Signed)>,
+    /// Who may answer now, if somebody is asked.
+    pub answerers: Option<&'a Answerers>,
+}
+
 /// A job on one page.
 pub fn page(
     fleet: &Fleet,
     job: &Job,
     event: &Value,
     runs: &[RunEntry],
-    rejection: Option<&(String, Signed)>,
+    answers: Answers<'_>,
     (state, turn): (&Path, Option<Turn>),
 ) -> Page {
     let currency = &fleet.governance.budget.currency;
     let show = |amount: Money| currency.show(amount);
     let mut page = Page::new();
-    let retrain = fleet.models.iter().find(|model| model.name == job.model).and_then(|model| model.retrain.as_ref());
+    let retrain = fleet.retrain_of(&job.model);
     page.line(format_args!("job {}", job.id));
     page.line(format_args!("  model      {}", job.model));
     if let Some(retrain) = retrain {
@@ -91,17 +100,26 @@ pub fn page(
         for reason in &request.reasons {
             page.line(format_args!("  {}", reason.sentence(currency)));
         }
-        let levels = &fleet.governance.approval.approvers;
-        let asked = levels.get(request.level).map(|names| names.join(", ")).unwrap_or_default();
+        let rules = &fleet.governance.approval;
+        let level = asked::level(rules, request);
+        // Who stands in the fleet file since then was not asked.
+        let may_answer = answers.answerers.map_or(&[][..], |answerers| &answerers.may_answer);
+        let asked = rules.approvers.get(level).into_iter().flatten().filter(|name| may_answer.contains(name));
+        let asked: Vec<&str> = asked.map(String::as_str).collect();
+        let asked = if asked.is_empty() { "nobody who may answer any more".to_owned() } else { asked.join(", ") };
         page.line(format_args!(
-            "  asked: {} (level {} of {}), answer by {}",
-            asked,
-            request.level + 1,
-            levels.len(),
+            "  asked: {asked} (level {} of {}), answer by {}",
+            level + 1,
+            rules.approvers.len(),
             request.due
         ));
+        if let Some(answerers) = answers.answerers {
+            page.line(format_args!("  {}", answerers.sentence));
+        }
         let stakes = retrain.map(|retrain| retrain.stakes).unwrap_or_default();
-        let wanted = signature::wanted(&fleet.governance.approval, request, stakes);
+        let wanted = signature::wanted(rules, request, stakes);
+        let when_asked = answers.answerers.filter(|answerers| answerers.must_be_signed);
+        let wanted = wanted.or(when_asked.map(|_| "it was asked when answers had to be".into()));
         let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
         if let Some(why) = wanted {
             page.line(format_args!("  the answer must be signed ({why})"));
@@ -126,7 +144,7 @@ pub fn page(
             page.line(format_args!("    {}", signature_line(fleet, signed, by)));
         }
     }
-    if let Some((by, signed)) = rejection {
+    if let Some((by, signed)) = answers.rejection {
         page.section("rejected");
         page.line(format_args!("  {}", signature_line(fleet, signed, by)));
     }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::TextFormat;
 use super::decision::DecisionArgs;
-use super::job_page;
+use super::job_page::{self, Answers};
 use super::memory::MemoryArgs;
 use super::signing::{Signing, SigningArgs};
 
@@ -172,8 +172,7 @@ struct Listed<'a> {
 
 /// What is to be said of the baseline of a model of which a job was the last training.
 fn outdated(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<String>> {
-    let model = fleet.models.iter().find(|model| model.name == job.model);
-    let Some(model) = model.filter(|_| job.state == State::Succeeded) else { return Ok(None) };
+    let Some(model) = fleet.model(&job.model).filter(|_| job.state == State::Succeeded) else { return Ok(None) };
     if store.last_trained(&job.model)?.is_none_or(|(last, _)| last != job.id) {
         return Ok(None);
     }
@@ -191,8 +190,8 @@ fn turn(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<Tu
         slots.take(&run.retrain);
     }
     let queued = store.jobs_in("queued")?;
-    let retrain_of = |job: &Job| fleet.models.iter().find(|model| model.name == job.model)?.retrain.as_ref();
-    let queued: Vec<_> = queued.iter().filter_map(|other| Some((&other.job, retrain_of(&other.job)?))).collect();
+    let queued = queued.iter().filter_map(|other| Some((&other.job, fleet.retrain_of(&other.job.model)?)));
+    let queued: Vec<_> = queued.collect();
     Ok(Turn::of(&job.id, &queued, slots, &fleet.governance.at_once, Timestamp::now()))
 }
 
@@ -203,17 +202,22 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let runs = store.runs_of(&job.id)?;
     let outdated_baseline = outdated(&fleet, &mut store, &job)?;
     let rejection = rejection(&mut store, &job)?;
+    let answerers = scheduler::answerers(&fleet, &mut store, &job)?;
     if args.format == TextFormat::Json {
         let mut page = json!({ "job": Listed { job: &job, outdated_baseline }, "event": event, "runs": runs });
         if let Some((_, signed)) = rejection {
             page["rejection_signature"] = json!(signed);
+        }
+        if let Some(answerers) = answerers {
+            page["may_answer"] = json!(answerers.may_answer);
         }
         super::write_json(&page)?;
         return Ok(0);
     }
     let state = args.memory.folder();
     let turn = turn(&fleet, &mut store, &job)?;
-    let mut page = job_page::page(&fleet, &job, &event, &runs, rejection.as_ref(), (&state, turn));
+    let answers = Answers { rejection: rejection.as_ref(), answerers: answerers.as_ref() };
+    let mut page = job_page::page(&fleet, &job, &event, &runs, answers, (&state, turn));
     // What was true at its end may not be any more.
     let at_its_end = job.baseline.as_ref().filter(|renewal| !matches!(renewal, Renewal::Kept { .. }));
     let sentences: Vec<String> = at_its_end.and_then(Renewal::sentence).into_iter().chain(outdated_baseline).collect();

@@ -90,7 +90,7 @@ Exit codes:
   6   backend not available
   7   output cannot be written
   10  done, drift found (with --fail-on-drift) or events opened (with --fail-on-event)
-  11  done, but some features or models could not be compared, or doctor found what would fail; kept until the next sweep, or until acknowledged
+  11  done, but some features or models could not be compared, or doctor found what would fail; kept until the next sweep, or until acknowledged; or a clock was ahead
   12  done in part: the deadline came before some models
   13  the same sweep, or another tick of the fleet, is running already
   14  the store cannot be used
@@ -335,8 +335,7 @@ impl OutputArgs {
 
 /// The model of a name.
 fn model_of<'a>(fleet: &'a Fleet, name: &str) -> anyhow::Result<&'a Model> {
-    let found = fleet.models.iter().find(|model| model.name == name);
-    found.ok_or_else(|| Error::unknown("model", name, fleet.models.iter().map(|model| &*model.name)).into())
+    fleet.model(name).ok_or_else(|| Error::unknown("model", name, fleet.models.iter().map(|model| &*model.name)).into())
 }
 
 /// Refuses the name of a model of which nothing is known: it is not in the fleet file, and nothing was `found` of one that

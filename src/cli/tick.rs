@@ -11,6 +11,7 @@ use driftsweep::http::Http;
 use driftsweep::model::Options;
 use driftsweep::notify::{self, Delivered};
 use driftsweep::output::Page;
+use driftsweep::retrain::asked::MOST_AHEAD;
 use driftsweep::scheduler::{self, Means, Passed, Trouble};
 use driftsweep::store::{Access, Firing, Store, Unreadable};
 use driftsweep::sweep::{Run, SweepReport};
@@ -83,7 +84,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let clock = Timestamp::now();
     let replayed = args.now.as_ref().map(|now| now.resolve("--now", &fleet.zone)).transpose()?;
     let now = replayed.unwrap_or(clock);
-    if now.duration_since(clock) > SignedDuration::from_hours(24) {
+    if now.duration_since(clock) > MOST_AHEAD {
         return Err(super::bad("--now", "lies in the future: nothing would be due until then"));
     }
     for model in &args.again {
@@ -101,6 +102,15 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     }
     if let Some(apart) = clocks_apart(&mut store)? {
         warn!("store: {apart}");
+    }
+    store.check_clock()?;
+    let clock_of_store = store.clock()?;
+    if clock.duration_since(clock_of_store).abs() > MOST_AHEAD {
+        let reason = format!(
+            "it is {clock} by the clock of this machine, and {clock_of_store} by that of the store: what is due now cannot be told; \
+             correct the clocks (NTP)"
+        );
+        return Err(store.refused(reason).into());
     }
     let users = Users::read(&args.store.folders.folder(&args.fleet).0);
     if let Some(reason) = not_the_store(args, &fleet, &mut store, &users)? {
@@ -148,7 +158,8 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         );
         return Ok(TAMPERED);
     }
-    Ok(match code(args, &ticked, !passed.passed.unreadable.is_empty()) {
+    let apart = !passed.passed.unreadable.is_empty() || ticked.clock_was_ahead.is_some();
+    Ok(match code(args, &ticked, apart) {
         // Somebody else is at the jobs; if that is so for long, it must not be green.
         0 if passed.occupied.is_some() => super::BUSY,
         code => code,
@@ -195,7 +206,12 @@ fn not_the_store(args: &TickArgs, fleet: &Fleet, store: &mut Store, users: &User
 fn is_quiet(ticked: &Ticked, passed: &FollowUp) -> bool {
     let found = ticked.status.as_ref().is_some_and(|status| !status.is_quiet());
     let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
-    !(ticked.new_store || (swept && found) || !ticked.firings.is_empty() || ticked.ahead.is_some() || passed.has_news())
+    !(ticked.new_store
+        || (swept && found)
+        || !ticked.firings.is_empty()
+        || ticked.ahead.is_some()
+        || ticked.clock_was_ahead.is_some()
+        || passed.has_news())
 }
 
 /// What has to be seen to, on standard error.
@@ -208,7 +224,15 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
         );
     }
     if let Some(ahead) = ticked.ahead {
-        warn!("the last sweep counts as {ahead}, later than now: no sweep is due until then; was the clock wrong?");
+        warn!(
+            "the last sweep counts as {ahead}, later than the time that it is taken to be: no sweep is due until then"
+        );
+    }
+    if let Some(latest) = ticked.clock_was_ahead {
+        warn!(
+            "a clock was ahead: what it has noted, up to {latest}, is taken back, and what is due now is done; look at what was \
+             started meanwhile (`driftsweep jobs list`), and keep the clocks in step (NTP)"
+        );
     }
     let Some(status) = ticked.status.as_ref().filter(|_| !ticked.acknowledged) else { return };
     // A sweep of an earlier tick was reported on then.
@@ -382,14 +406,15 @@ fn say_troubles(done: &FollowUp) {
 }
 
 /// The exit code is that of the last sweep, so that a retry of the scheduler does not hide a failure.
-fn code(args: &TickArgs, ticked: &Ticked, damaged: bool) -> u8 {
+/// `apart` says whether something is to be looked at apart from it.
+fn code(args: &TickArgs, ticked: &Ticked, apart: bool) -> u8 {
     let code = match &ticked.status {
         Some(status) => super::status::code(status, ticked.acknowledged, args.fail_on_event),
         // What fires before the first sweep, by the calendar.
         _ if args.fail_on_event && !ticked.events.is_empty() => super::DRIFT,
         _ => 0,
     };
-    if code == 0 && damaged { super::PARTIAL } else { code }
+    if code == 0 && apart { super::PARTIAL } else { code }
 }
 
 /// Runs the sweep of a tick, with its journal and history.

@@ -21,9 +21,11 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hmac::{Hmac, KeyInit, Mac};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use crate::atomic::hex;
 use crate::fleet::{self, Money};
@@ -144,14 +146,25 @@ impl Ended {
     }
 }
 
-/// A key for a run that nobody can guess.
+/// A secret that nobody can guess: the keys of runs follow from it.
 ///
 /// # Errors
 /// If the system gives no random bytes.
-pub fn new_key() -> io::Result<String> {
+pub fn new_secret() -> io::Result<String> {
     let mut bytes = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(hex(&bytes))
+}
+
+/// The key of a run. It follows from the secret of the store and from the run's name, so that a store that was restored from a
+/// backup has the same key for the same run, and believes its result.
+///
+/// # Errors
+/// None that is known: any secret will do.
+pub fn key_of(secret: &str, job: &str, attempt: u32) -> io::Result<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(io::Error::other)?;
+    mac.update(format!("run {attempt} {job}").as_bytes());
+    Ok(hex(&mac.finalize().into_bytes()))
 }
 
 /// Trains. `now` is the real time, whatever time a pass is taken to be.
@@ -249,7 +262,12 @@ mod tests {
 
     #[test]
     fn no_two_keys_are_alike() {
-        assert_ne!(new_key().unwrap(), new_key().unwrap());
-        assert_eq!(new_key().unwrap().len(), 64);
+        let (one, other) = (new_secret().unwrap(), new_secret().unwrap());
+        assert_ne!(one, other);
+        assert_eq!((one.len(), key_of(&one, "e", 1).unwrap().len()), (64, 64));
+        assert_eq!(key_of(&one, "e", 1).unwrap(), key_of(&one, "e", 1).unwrap());
+        for (secret, job, attempt) in [(&other, "e", 1), (&one, "f", 1), (&one, "e", 2), (&one, "1 e", 1)] {
+            assert_ne!(key_of(secret, job, attempt).unwrap(), key_of(&one, "e", 1).unwrap());
+        }
     }
 }

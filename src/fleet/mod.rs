@@ -148,6 +148,16 @@ impl Fleet {
         Plan::new(&self.name, self.models.iter().map(|model| &model.compared), as_of)
     }
 
+    /// The model of a name.
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        self.models.iter().find(|model| model.name == name)
+    }
+
+    /// How the model of a name is trained, if the fleet file says so.
+    pub fn retrain_of(&self, model: &str) -> Option<&Retrain> {
+        self.model(model)?.retrain.as_ref()
+    }
+
     /// The same fleet with one of its models only.
     pub fn with_only(&self, model: &Model) -> Self {
         Self {

@@ -41,6 +41,11 @@ pub const KINDS: &[Kind] = &[
     }),
     kind("job.ask", Topic::Approval, asked),
     kind("job.escalate", Topic::Approval, asked),
+    kind("job.ask_again", Topic::Approval, || {
+        let mut again = asked();
+        again["because"] = "nobody_may_answer".into();
+        again
+    }),
     kind(
         "job.approve",
         Topic::Approval,
@@ -100,6 +105,11 @@ pub const KINDS: &[Kind] = &[
     kind("data.labels", Topic::Data, || found(None)),
     kind("data.not_judged", Topic::Data, || found(None)),
     kind("store.create", Topic::Data, || json!({ "models": 12 })),
+    kind(
+        "clock.ahead",
+        Topic::Data,
+        || json!({ "latest": "2026-12-24T02:00:00Z", "sweeps": ["2026-12-24T02:00:00Z"], "models": 12, "now": "2026-11-26T02:05:00Z" }),
+    ),
 ];
 
 fn asked() -> Value {

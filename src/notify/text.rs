@@ -36,8 +36,13 @@ const TEMPLATE: &str = "\
 } -%}
 [{{ fleet }}] {{ who }}: {% if kind == 'event.open' -%}
 retraining is asked for by its {{ f.trigger }} trigger: {{ f.reason }}
-{%- elif kind in ('job.ask', 'job.escalate') -%}
+{%- elif kind in ('job.ask', 'job.escalate', 'job.ask_again') -%}
 may it be retrained? {{ f.question }}
+{%- if f.because == 'nobody_may_answer' %}
+It is asked again, for nobody who was asked before may answer any more.
+{%- elif f.because == 'clock_was_ahead' %}
+It is asked again, for the clock was ahead when it was asked before.
+{%- endif %}
 {%- for line in f.evidence %}
 {{ line }}
 {%- endfor %}
@@ -75,6 +80,9 @@ training was called off: {{ f.reason }}. Spent: {{ f.spent }}
 {% if f.level is number %}; at {{ f.level }} it asks for a training{% endif %}
 {%- elif kind == 'store.create' -%}
 a new store was made. If the fleet has been swept before, its state was lost: events, jobs, mutes and the last sweeps are forgotten
+{%- elif kind == 'clock.ahead' -%}
+a clock was ahead: what was noted with times up to {{ f.latest }} is taken back, and what is due now is done. It is {{ f.now }} \
+now: keep the clocks in step (NTP), and look at what was started meanwhile
 {%- elif kind in data -%}
 {{ data[kind] }} ({{ f.models }} {{ 'model' if f.models == 1 else 'models' }})
 {%- for found in f.findings %}

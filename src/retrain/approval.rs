@@ -1,4 +1,4 @@
-//! Who has to allow a job, what happens when nobody answers, and whose answer counts.
+//! Who has to allow a job, what happens when nobody answers, and whether an answer comes in time.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -50,12 +50,15 @@ pub struct Request {
     pub asked_at: Timestamp,
     /// Until when an answer is due.
     pub due: Timestamp,
+    /// Whether its deadline was put off, because of those who were asked before nobody might answer any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renewed: bool,
 }
 
 impl Request {
     /// Asks the first level.
     pub fn new(rules: &Approval, reasons: Vec<Reason>, at: Timestamp) -> Self {
-        Self { reasons, level: 0, asked_at: at, due: after(at, rules.answer_within) }
+        Self { reasons, level: 0, asked_at: at, due: after(at, rules.answer_within), renewed: false }
     }
 
     /// Whether it is asked for nothing but budgets that would be overrun: out of the queue, of a job that was allowed.
@@ -141,7 +144,7 @@ pub fn overdue(rules: &Approval, retrain: &Retrain, job: &Job, request: &Request
     if request.level + 1 < rules.approvers.len() {
         // The next level has its full time from when it is told, however late this is noticed.
         let due = after(now, rules.answer_within);
-        let request = Request { level: request.level + 1, asked_at: now, due, ..request.clone() };
+        let request = Request { level: request.level + 1, asked_at: now, due, renewed: false, ..request.clone() };
         return Some(Step::Escalate { request });
     }
     let reckoned = job.estimate.as_ref().zip(job.worth.as_ref());
@@ -149,8 +152,9 @@ pub fn overdue(rules: &Approval, retrain: &Retrain, job: &Job, request: &Request
         let reason = "nobody answered; low stakes, and the gain is surely above the cost".into();
         return Some(Step::Approve { grant: Grant::by_policy(reason, now) });
     }
-    let asked = rules.approvers[..=request.level.min(rules.approvers.len().saturating_sub(1))].concat().join(", ");
-    Some(Step::Expire { reason: format!("no answer by {} from {asked}", request.due) })
+    let levels = rules.approvers.iter().take(request.level + 1);
+    let asked: Vec<&str> = levels.flatten().map(String::as_str).collect();
+    Some(Step::Expire { reason: format!("no answer by {} from {}", request.due, asked.join(", ")) })
 }
 
 /// Whether the policy allows a job about which nobody has answered: low stakes, and a gain that is surely above the cost.
@@ -200,26 +204,6 @@ pub fn is_still_allowed(
         Err(_) if is_safe(rules, retrain, (estimate, worth)) => Ok(Basis::Safe),
         Err(reasons) => Err(Refusal::Ask(reasons)),
     }
-}
-
-/// Whether the answer of a person counts: those of the level that is asked, and those above it.
-///
-/// # Errors
-/// Who may answer instead.
-pub fn may_answer(rules: &Approval, request: &Request, who: &str) -> Result<(), String> {
-    let allowed = who_may_answer(rules, request);
-    if allowed.iter().any(|name| name == who) {
-        return Ok(());
-    }
-    let below = rules.approvers.concat().iter().any(|name| name == who);
-    let why = if below { "was asked before, and the question has gone on" } else { "is not an approver" };
-    Err(format!("'{who}' {why}; it may be answered by {}", allowed.join(", ")))
-}
-
-/// Those whose answer counts: of the level that is asked, and of those above it.
-pub fn who_may_answer(rules: &Approval, request: &Request) -> Vec<String> {
-    let asked = rules.approvers.get(request.level.min(rules.approvers.len().saturating_sub(1))..).unwrap_or_default();
-    asked.concat()
 }
 
 /// Two clocks that are no further apart are taken to show the same time: a pass may take so long.
@@ -273,11 +257,11 @@ pub fn is_over(
 }
 
 /// Whether a question was put at the real time. Of those in stores of older versions that is not known: they were.
-fn is_real((at, clock): (Timestamp, Option<Timestamp>)) -> bool {
+pub(super) fn is_real((at, clock): (Timestamp, Option<Timestamp>)) -> bool {
     clock.is_none_or(|clock| clock.duration_since(at).abs() <= SAME_TIME)
 }
 
-fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
+pub(super) fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
     at.checked_add(length).unwrap_or(Timestamp::MAX)
 }
 
@@ -401,17 +385,5 @@ mod tests {
         assert!(!is_over(real, 3, 5) && !is_over(replayed, 3, 5000));
         // Of questions in stores of older versions the real clock is not known: they were asked in earnest.
         assert!(in_time((at(0), None), 3, 5).is_some());
-    }
-
-    #[test]
-    fn only_those_who_are_asked_or_stand_above_them_may_answer() {
-        let (rules, _) = fleet("", "");
-        let mut request = Request::new(&rules, vec![Reason::HighStakes], at(0));
-        let may = |request: &Request, who: &str| may_answer(&rules, request, who);
-        assert!(may(&request, "bo").is_ok() && may(&request, "cto").is_ok());
-        assert!(may(&request, "eve").unwrap_err().contains("is not an approver"));
-        assert!(may(&request, "Ana").is_err());
-        request.level = 1;
-        assert!(may(&request, "ana").unwrap_err().contains("cto") && may(&request, "cto").is_ok());
     }
 }

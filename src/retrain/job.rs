@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::approval::{Grant, Request};
+use super::asked::Because;
 use super::cost::{Estimate, Worth};
 use super::signature::Signed;
 use crate::fleet::Money;
@@ -249,6 +250,13 @@ pub enum Step {
         /// The same, of that level.
         request: Request,
     },
+    /// The same level is asked once more, by the fleet file as it is now.
+    AskAgain {
+        /// For what, and whom.
+        request: Request,
+        /// Why.
+        because: Because,
+    },
     /// It was allowed.
     Approve {
         /// By whom, and what.
@@ -334,6 +342,7 @@ impl Step {
             Self::Cost { .. } => "cost",
             Self::Ask { .. } => "ask",
             Self::Escalate { .. } => "escalate",
+            Self::AskAgain { .. } => "ask_again",
             Self::Approve { .. } => "approve",
             Self::Reject { .. } => "reject",
             Self::Expire { .. } => "expire",
@@ -403,7 +412,9 @@ impl Job {
             }
             // Also out of the queue: a budget that was free when the job joined it may not be when its turn comes.
             (State::Costed | State::Queued { .. }, Step::Ask { request })
-            | (State::AwaitingApproval(_), Step::Escalate { request }) => State::AwaitingApproval(request.clone()),
+            | (State::AwaitingApproval(_), Step::Escalate { request } | Step::AskAgain { request, .. }) => {
+                State::AwaitingApproval(request.clone())
+            }
             (State::Costed | State::AwaitingApproval(_), Step::Approve { grant }) => {
                 job.grants.push(grant.clone());
                 State::Approved
@@ -415,7 +426,8 @@ impl Job {
             (State::AwaitingApproval(request), Step::Withdraw) if request.is_of_budgets() => {
                 State::Queued { not_before: at }
             }
-            (State::Approved, Step::Queue) => State::Queued { not_before: at },
+            // Also anew: what waits for a time that a clock has noted which was ahead would wait for it.
+            (State::Approved | State::Queued { .. }, Step::Queue) => State::Queued { not_before: at },
             (State::Queued { not_before }, Step::Start { stop_at }) if at >= *not_before => {
                 job.attempts += 1;
                 State::Running { attempt: job.attempts, started_at: at, stop_at: *stop_at }
@@ -468,7 +480,7 @@ mod tests {
     fn request() -> Request {
         let (month, cents) = ("2026-09-01".parse().unwrap(), Money::from_cents(5));
         let overrun = Overrun { scope: Scope::Fleet, month, budget: cents, by: cents };
-        Request { reasons: vec![Reason::Overrun(overrun)], level: 0, asked_at: at(0), due: at(4) }
+        Request { reasons: vec![Reason::Overrun(overrun)], level: 0, asked_at: at(0), due: at(4), renewed: false }
     }
 
     fn states() -> Vec<State> {
@@ -500,6 +512,7 @@ mod tests {
             Step::Cost { estimate: Estimate::new(cost, &[]), worth: Worth::default() },
             Step::Ask { request: request() },
             Step::Escalate { request: request() },
+            Step::AskAgain { request: request(), because: Because::NobodyMayAnswer },
             Step::Approve { grant },
             Step::Reject { by: text(), reason: text(), signature: None },
             Step::Expire { reason: text() },
@@ -524,6 +537,7 @@ mod tests {
             ("costed", "approve", "approved"),
             ("costed", "cancel", "cancelled"),
             ("awaiting_approval", "escalate", "awaiting_approval"),
+            ("awaiting_approval", "ask_again", "awaiting_approval"),
             ("awaiting_approval", "approve", "approved"),
             ("awaiting_approval", "reject", "rejected"),
             ("awaiting_approval", "expire", "expired"),
@@ -532,6 +546,7 @@ mod tests {
             ("approved", "queue", "queued"),
             ("approved", "cancel", "cancelled"),
             ("queued", "ask", "awaiting_approval"),
+            ("queued", "queue", "queued"),
             ("queued", "start", "running"),
             ("queued", "time_out", "timed_out"),
             ("queued", "cancel", "cancelled"),

@@ -2,7 +2,9 @@
 //! the budget, the approval and the queue. Pure: no file, no store, no clock.
 
 pub mod approval;
+pub mod asked;
 pub mod budget;
+pub mod clock;
 pub mod cost;
 pub mod job;
 pub mod queue;
@@ -11,6 +13,7 @@ pub mod signature;
 pub mod statement;
 
 pub use approval::{Grant, Request};
+pub use asked::Asked;
 pub use budget::{Ledger, Overrun};
 pub use cost::{Estimate, Missing, Worth};
 pub use job::{Illegal, Job, Renewal, State, Step, Stopping};

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::approval::{By, Grant, Request, in_time, is_over};
+use super::asked::{self, Asked};
+use super::clock::{Clock, SetBack};
 use super::job::{Job, State, Step};
 use super::signature::Signed;
 use super::statement::{Decision, Question};
@@ -50,17 +52,6 @@ pub struct Event<'a> {
     pub sha256: &'a str,
 }
 
-/// When and whom a question was put to.
-#[derive(Clone, Debug)]
-struct Asked {
-    at: Timestamp,
-    clock_at: Option<Timestamp>,
-    /// Who may answer; `None` in records of older versions.
-    may_answer: Option<Vec<String>>,
-    /// Whether the answer must be signed.
-    must_be_signed: bool,
-}
-
 /// A job as it follows from its records.
 #[derive(Clone, Debug)]
 pub struct Derived {
@@ -79,6 +70,7 @@ pub struct Jobs {
     jobs: BTreeMap<String, Derived>,
     /// What is wrong with records of jobs that were never asked for.
     strays: BTreeMap<String, Vec<String>>,
+    clock: Clock,
 }
 
 impl Jobs {
@@ -95,7 +87,12 @@ impl Jobs {
 
     /// Begins anew with the jobs of a store whose older records do not hold all that is needed.
     pub fn begin(&mut self) {
-        *self = Self::default();
+        *self = Self { clock: std::mem::take(&mut self.clock), ..Self::default() };
+    }
+
+    /// Where the real clock went back from one record to the next.
+    pub fn set_back(&self) -> &[SetBack] {
+        self.clock.set_back()
     }
 
     /// Accepts what was not allowed so far.
@@ -115,8 +112,7 @@ impl Jobs {
         let asked = match &job.state {
             State::AwaitingApproval(request) => {
                 let at = request.asked_at;
-                let unknown = Asked { at, clock_at: None, may_answer: None, must_be_signed: false };
-                Some(known.filter(|asked| asked.at == at).unwrap_or(unknown))
+                Some(known.filter(|asked| asked.at == at).unwrap_or_else(|| Asked::unknown(request)))
             }
             _ => None,
         };
@@ -126,6 +122,9 @@ impl Jobs {
 
     /// Takes the step of a record; others than those of jobs are passed over.
     pub fn add(&mut self, entry: Entry<'_>) {
+        if let Some(clock_at) = entry.clock_at {
+            self.clock.add(entry.seq, clock_at);
+        }
         let Some(name) = entry.kind.strip_prefix("job.") else { return };
         let problem = |reason: String| format!("record {} ({}): {reason}", entry.seq, entry.kind);
         if name == "request" {
@@ -144,7 +143,7 @@ impl Jobs {
         }
         match self.jobs.get_mut(entry.subject) {
             Some(derived) => {
-                if let Err(reason) = derived.take(name, entry) {
+                if let Err(reason) = derived.take(name, entry, &self.clock) {
                     derived.problems.push(problem(reason));
                 }
             }
@@ -197,40 +196,52 @@ impl Derived {
         })
     }
 
-    fn take(&mut self, name: &str, entry: Entry<'_>) -> Result<(), String> {
+    fn take(&mut self, name: &str, entry: Entry<'_>, clock: &Clock) -> Result<(), String> {
         let step = Step::deserialize(entry.body).map_err(|e| format!("its step cannot be read: {e}"))?;
         only(step.name() == name, || format!("its step is '{}'", step.name()))?;
         // The step is taken even if it was not allowed: what follows is judged by what it led to.
-        let allowed = self.allowed(&step, entry);
+        let allowed = self.allowed(&step, entry, clock);
         // What was malformed of an answer is noted with the end of the attempt.
         if matches!(self.job.state, State::Running { .. }) && !matches!(step, Step::Stop { .. }) {
             self.job.about_answer = entry.body["about_answer"].as_str().map(str::to_owned);
         }
         self.job = self.job.apply(&step, entry.at).map_err(|illegal| illegal.to_string())?;
         self.version += 1;
-        if let Step::Ask { .. } | Step::Escalate { .. } = step {
-            let may_answer = entry.body.get("may_answer").and_then(|names| Vec::deserialize(names).ok());
-            let must_be_signed = entry.body["must_be_signed"] == true;
-            self.asked = Some(Asked { at: entry.at, clock_at: entry.clock_at, may_answer, must_be_signed });
+        if let Step::Ask { .. } | Step::Escalate { .. } | Step::AskAgain { .. } = step {
+            self.asked = Some(Asked::of(entry.seq, (entry.at, entry.clock_at), entry.body));
         }
         allowed
     }
 
     /// Whether who acted may have acted so, then.
-    fn allowed(&self, step: &Step, entry: Entry<'_>) -> Result<(), String> {
+    fn allowed(&self, step: &Step, entry: Entry<'_>, clock: &Clock) -> Result<(), String> {
         let request = match &self.job.state {
             State::AwaitingApproval(request) => Some(request),
             _ => None,
         };
         match step {
-            Step::Approve { grant } => self.granted(grant, request, entry),
+            Step::Approve { grant } => self.granted(grant, request, entry, clock),
             Step::Reject { by, reason, signature } => {
                 only(by == entry.actor, || format!("'{}' has answered in the name of '{by}'", entry.actor))?;
-                self.answered(request, by, entry)?;
+                self.answered(request, by, entry, clock)?;
                 let decision = Decision { allows: None, by, reason };
                 self.signed(signature.as_ref(), &decision, request, entry)
             }
+            Step::Queue if matches!(self.job.state, State::Queued { .. }) => {
+                by_itself(entry)?;
+                let times = (entry.at, entry.clock_at.unwrap_or(entry.at));
+                let since = self.job.since;
+                only(asked::was_ahead(since, times), || {
+                    format!("the clock was not ahead when it was queued, at {since}")
+                })
+            }
             Step::Queue => Ok(()),
+            Step::AskAgain { request: next, because } => {
+                by_itself(entry)?;
+                let (Some(before), Some(asked)) = (request, &self.asked) else { return Err("nobody was asked".into()) };
+                let next_asked = Asked::of(entry.seq, (entry.at, entry.clock_at), entry.body);
+                asked::is_borne_out(*because, (before, asked), (next, &next_asked))
+            }
             Step::Cancel { by, .. } => {
                 only(entry.actor == ITSELF || entry.actor == by, || format!("'{}' is not '{by}'", entry.actor))
             }
@@ -254,7 +265,7 @@ impl Derived {
     }
 
     /// Whether an approval was given by who may give it.
-    fn granted(&self, grant: &Grant, request: Option<&Request>, entry: Entry<'_>) -> Result<(), String> {
+    fn granted(&self, grant: &Grant, request: Option<&Request>, entry: Entry<'_>, clock: &Clock) -> Result<(), String> {
         only(grant.at == entry.at, || format!("it says that it was given at {}", grant.at))?;
         match (&grant.by, request) {
             (By::Policy, request) => {
@@ -265,7 +276,7 @@ impl Derived {
             (By::Person(name), None) => Err(format!("'{name}' was not asked")),
             (By::Person(name), Some(request)) => {
                 only(name == entry.actor, || format!("'{}' has answered in the name of '{name}'", entry.actor))?;
-                self.answered(Some(request), name, entry)?;
+                self.answered(Some(request), name, entry, clock)?;
                 let (asked, given) = (request.overruns(), &grant.overruns);
                 let covers = asked.len() == given.len()
                     && asked.iter().zip(given).all(|(asked, given)| {
@@ -301,18 +312,19 @@ impl Derived {
 
     /// Whether nobody could answer any more.
     fn over(&self, request: &Request, entry: Entry<'_>) -> Result<(), String> {
-        let asked = self.asked.as_ref().map_or((request.asked_at, None), |asked| (asked.at, asked.clock_at));
+        let asked = self.asked.as_ref().map_or((request.asked_at, None), Asked::times);
         is_over(request, asked, (entry.at, entry.clock_at))
     }
 
-    /// Whether a person was asked, and has answered in time.
-    fn answered(&self, request: Option<&Request>, who: &str, entry: Entry<'_>) -> Result<(), String> {
+    /// Whether a person was asked, and has answered in time: also by the clock of the records that came in between.
+    fn answered(&self, request: Option<&Request>, who: &str, entry: Entry<'_>, clock: &Clock) -> Result<(), String> {
         let (Some(request), Some(asked)) = (request, &self.asked) else {
             return Err(format!("'{who}' was not asked"));
         };
         let known = asked.may_answer.as_ref().is_none_or(|names| names.iter().any(|name| name == who));
         only(known, || format!("'{who}' was not among those who may answer"))?;
-        in_time(request, (asked.at, asked.clock_at), (entry.at, entry.clock_at))
+        in_time(request, asked.times(), (entry.at, entry.clock_at))?;
+        asked::in_time_by_records(request, asked, entry.clock_at, clock.latest_since(asked.seq))
     }
 }
 
@@ -468,6 +480,82 @@ mod tests {
         let of_another = json!({ "model": "other", "trigger": "drift", "deadline": at(9000) });
         let jobs = derive(&[(0, ITSELF, "job.request", of_another)]);
         assert!(jobs.get("e").is_none() && jobs.problems().count() == 1);
+    }
+
+    /// Records by minute, and by the minute of the real clock.
+    fn derive_by_clock(records: &[(i64, i64, &str, &str, Value)]) -> Vec<String> {
+        let mut jobs = Jobs::default();
+        for ((minute, clock, actor, kind, body), seq) in records.iter().zip(1..) {
+            let (at, clock_at) = (at(*minute), Some(at(*clock)));
+            jobs.add(Entry { fleet: "f", event: EVENT, seq, at, clock_at, actor, kind, subject: "e", body });
+        }
+        jobs.problems().map(|(_, problem)| problem.clone()).collect()
+    }
+
+    #[test]
+    fn an_answer_is_late_if_records_before_it_are_of_a_time_after_it_was_due() {
+        let asked = || begun().into_iter().map(|(minute, actor, kind, body)| (minute, minute, actor, kind, body));
+        let other = |clock: i64| (clock, clock, ITSELF, "store.write", json!({}));
+        let answer = |minute: i64| (minute, minute, "ana", "job.approve", grant("ana", minute));
+        // Due at 240: the clock of the records in between, and when it is answered.
+        for (between, given, late) in [
+            (vec![10], 20, false),
+            (vec![250], 20, true),
+            (vec![300, 10], 20, true),
+            (vec![239], 20, false),
+            (vec![245], 238, false),
+        ] {
+            let between_records = between.iter().map(|&clock| other(clock));
+            let records: Vec<_> = asked().chain(between_records).chain([answer(given)]).collect();
+            let found = derive_by_clock(&records);
+            assert_eq!(found.len(), usize::from(late), "{between:?} {given}: {found:?}");
+            assert!(found.iter().all(|problem| problem.contains("was set back since")), "{found:?}");
+        }
+        // What the clock was before the question says nothing.
+        let records: Vec<_> = [other(99_999)].into_iter().chain(asked()).chain([answer(20)]).collect();
+        assert_eq!(derive_by_clock(&records), [""; 0]);
+        // A question of a replayed night is answered within that night.
+        let mut records: Vec<_> = asked().collect();
+        records[2].1 = 90_000;
+        records.extend([other(95_000), (20, 94_000, "ana", "job.approve", grant("ana", 20))]);
+        assert_eq!(derive_by_clock(&records), [""; 0]);
+    }
+
+    #[test]
+    fn a_question_is_put_anew_and_a_queued_job_queued_anew_for_a_reason_only() {
+        let again = |names: &[&str], because: &str, minute: i64| {
+            let mut body = question("ask_again", 0, minute);
+            body["may_answer"] = json!(names);
+            body["because"] = because.into();
+            body["request"]["renewed"] = (because == "nobody_may_answer").into();
+            (minute, ITSELF, "job.ask_again", body)
+        };
+        for (record, answer, wanted) in [
+            (again(&["dan"], "nobody_may_answer", 5), "dan", ""),
+            (again(&["dan"], "nobody_may_answer", 5), "ana", "'ana' was not among"),
+            (again(&["dan", "cto"], "nobody_may_answer", 5), "dan", "'cto' was asked, and might still answer"),
+            (again(&["ana", "cto"], "clock_was_ahead", 5), "ana", "the clock was not ahead"),
+        ] {
+            let mut records = begun();
+            records.extend([record, (6, answer, "job.approve", grant(answer, 6))]);
+            let jobs = derive(&records);
+            let found: Vec<&String> = jobs.problems().map(|(_, problem)| problem).collect();
+            assert_eq!(found.len(), usize::from(!wanted.is_empty()), "{wanted}: {found:?}");
+            assert!(found.iter().all(|problem| problem.contains(wanted)), "{wanted}: {found:?}");
+        }
+        // A clock that was a month ahead, and is right again.
+        let month = 60 * 24 * 30;
+        let mut records = begun();
+        records[2] = (month, ITSELF, "job.ask", question("ask", 0, month));
+        records.extend([again(&["ana", "cto"], "clock_was_ahead", 5), (6, "ana", "job.approve", grant("ana", 6))]);
+        assert_eq!(derive(&records).problems().collect::<Vec<_>>(), []);
+        for (queued, fine) in [(month, true), (2, false)] {
+            let mut records = begun();
+            let queue = || json!({ "step": "queue" });
+            records.extend([(1, "ana", "job.approve", grant("ana", 1)), (queued, "ana", "job.queue", queue())]);
+            records.push((3, ITSELF, "job.queue", queue()));
+            assert_eq!(derive(&records).problems().count(), usize::from(!fine), "{queued}");
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub fn still_counts(
         }
         None => {
             let overrun = grant.overruns.iter().cloned().map(Reason::Overrun).collect();
-            let request = Request { reasons: overrun, level: 0, asked_at: grant.at, due: grant.at };
+            let request = Request { reasons: overrun, level: 0, asked_at: grant.at, due: grant.at, renewed: false };
             wanted(rules, &request, stakes).map_or(Ok(()), |why| Err(Problem::Missing(why)))
         }
     }

@@ -178,7 +178,7 @@ pub(super) mod tests {
             Reason::HighStakes,
             Reason::Overrun(overrun.clone()),
         ];
-        let request = Request { reasons, level: 1, asked_at: at(2), due: at(6) };
+        let request = Request { reasons, level: 1, asked_at: at(2), due: at(6), renewed: false };
         Job {
             state: State::AwaitingApproval(request),
             since: at(2),

@@ -57,7 +57,7 @@ mod tests {
             Grant { by: By::Person("ana".into()), overruns: vec![overrun], ..Grant::by_policy(String::new(), at) };
         let steps = [
             Step::Cost { estimate: Estimate::new(cost, &[]), worth },
-            Step::Ask { request: Request { reasons, level: 0, asked_at: at, due: at } },
+            Step::Ask { request: Request { reasons, level: 0, asked_at: at, due: at, renewed: false } },
             Step::Approve { grant },
             Step::Succeed { cost, baseline: Renewal::Kept { warning: None }, place: None },
             Step::Cancel { cost, by: "ana".into(), reason: String::new() },

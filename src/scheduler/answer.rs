@@ -1,17 +1,18 @@
 //! What people decide: to allow a job, not to, or to call it off.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::Serialize;
 
-use super::{Means, When, advance, reaching, retrain_of, run_of};
+use super::{Means, When, advance, reaching, run_of};
 use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Currency, Fleet, Money};
-use crate::retrain::approval::{By, in_time, may_answer};
+use crate::retrain::approval::{By, in_time};
+use crate::retrain::asked::{self, Asked};
 use crate::retrain::signature::{self, Problem};
 use crate::retrain::statement::{self, Decision, Question};
 use crate::retrain::{Grant, Job, Overrun, Request, Signed, State, Statement, Step, Stopping};
-use crate::store::{Record, Store, Versioned};
+use crate::store::{Store, Versioned};
 
 /// An answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub fn answer(
         let event_sha256 = if signature.is_some() { event_of(store, id)? } else { String::new() };
         let question = question(fleet, job, request, &event_sha256);
         let decision = Decision { allows: allowed.as_deref(), by: who, reason };
-        let stakes = retrain_of(fleet, job).map(|retrain| retrain.stakes).unwrap_or_default();
+        let stakes = fleet.retrain_of(&job.model).map(|retrain| retrain.stakes).unwrap_or_default();
         let rules = &fleet.governance.approval;
         signature::check(rules, stakes, &question, &decision, signature.as_ref()).map_err(|problem| {
             wrong(match problem {
@@ -112,26 +113,19 @@ fn asked<'a>(
     let State::AwaitingApproval(request) = &job.state else {
         return Err(wrong(format!("nobody is asked: its state is '{}'", job.state.name().replace('_', " "))));
     };
-    may_answer(&fleet.governance.approval, request, who).map_err(wrong)?;
+    let asked = question_of(store, job, request)?;
+    asked::may_answer(&fleet.governance.approval, request, &asked, who).map_err(wrong)?;
     if now < request.asked_at {
         return Err(wrong(format!("it was asked at {}, later than {now}", request.asked_at)));
     }
-    let asked = store.last_record(&job.id, ASKED)?;
-    if !signed && asked.as_ref().is_some_and(|record| record.body["must_be_signed"] == true) {
+    if !signed && asked.must_be_signed {
         let reason = "the answer must be signed (it was asked when answers had to be): add --sign KEYFILE; or, for a key with a \
                       passphrase, in an agent or on a token, --statement FILE";
         return Err(wrong(reason.into()));
     }
-    in_time(request, asked_at(asked.as_ref(), request), (now, Some(store.clock()?))).map_err(wrong)?;
-    // Who joined the approvers of the fleet file later was not asked, and the audit says so.
-    let named = asked.and_then(|record| Vec::<String>::deserialize(&record.body["may_answer"]).ok());
-    if let Some(named) = named.filter(|named| !named.iter().any(|name| name == who)) {
-        return Err(wrong(format!(
-            "'{who}' was not an approver when it was asked, at {}; it may be answered by {}",
-            request.asked_at,
-            named.join(", ")
-        )));
-    }
+    let clock = store.clock()?;
+    in_time(request, asked.times(), (now, Some(clock))).map_err(wrong)?;
+    asked::in_time_by_records(request, &asked, Some(clock), store.latest_record_since(asked.seq)?).map_err(wrong)?;
     let currency = &fleet.governance.budget.currency;
     let allowed = match answer {
         Answer::Reject => None,
@@ -154,11 +148,43 @@ fn event_of(store: &mut Store, id: &str) -> Result<String> {
 }
 
 /// The kinds of records that put a question.
-pub(super) const ASKED: &[&str] = &["job.ask", "job.escalate"];
+const ASKED: &[&str] = &["job.ask", "job.escalate", "job.ask_again"];
 
-/// When a question was put: by the time that it was taken to be, and by the real clock.
-pub(super) fn asked_at(record: Option<&Record>, request: &Request) -> (Timestamp, Option<Timestamp>) {
-    record.map_or((request.asked_at, None), |record| (record.at, record.clock_at))
+/// A question as its record has it.
+pub(super) fn question_of(store: &mut Store, job: &Job, request: &Request) -> Result<Asked> {
+    let record = store.last_record(&job.id, ASKED)?;
+    Ok(record
+        .map_or_else(|| Asked::unknown(request), |found| Asked::of(found.seq, (found.at, found.clock_at), &found.body)))
+}
+
+/// Who may answer the question of a job now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answerers {
+    /// Their names; none where nobody who was asked may answer any more.
+    pub may_answer: Vec<String>,
+    /// The same for people, with who will be asked where nobody may answer.
+    #[serde(skip)]
+    pub sentence: String,
+    /// Until when an answer is due.
+    pub due: Timestamp,
+    /// Whether the answer had to be signed when it was asked; by the fleet file as it is now it may have to be, too.
+    pub must_be_signed: bool,
+}
+
+/// Who may answer the question of a job now; `None` where nobody is asked.
+///
+/// # Errors
+/// [`Error::Store`]; [`Error::BadValue`] for a record that cannot be read.
+pub fn answerers(fleet: &Fleet, store: &mut Store, job: &Job) -> Result<Option<Answerers>> {
+    let State::AwaitingApproval(request) = &job.state else { return Ok(None) };
+    let asked = question_of(store, job, request)?;
+    let rules = &fleet.governance.approval;
+    Ok(Some(Answerers {
+        may_answer: asked::who_may_answer(rules, request, &asked),
+        sentence: asked::sentence(rules, request, &asked),
+        due: request.due,
+        must_be_signed: asked.must_be_signed,
+    }))
 }
 
 /// Overruns as they are allowed: by the amount that was named, which must cover each.
@@ -213,7 +239,7 @@ pub fn cancel(
         && let Some(noted) = store.runs_of(id)?.into_iter().find(|run| run.attempt == *attempt)
     {
         let run = run_of(fleet, store, means, &after.job, &noted, now)?;
-        let retrain = reaching(retrain_of(fleet, &after.job), &noted);
+        let retrain = reaching(fleet.retrain_of(&after.job.model), &noted);
         let _ = executor::of(retrain, means.http, means.program, &Logins::default()).cancel(&run, means.clock);
     }
     Ok(after.job)
@@ -221,8 +247,7 @@ pub fn cancel(
 
 /// The one job of a name.
 fn the_job(store: &mut Store, id: &str) -> Result<Versioned> {
-    let found = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
-    found.ok_or_else(|| {
+    store.job(id)?.ok_or_else(|| {
         let damaged = store.unreadable().into_iter().find(|row| row.id == id);
         let reason = damaged.map_or_else(
             || "there is none; `jobs list` shows them".into(),

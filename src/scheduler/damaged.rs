@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Means, lasted, reaching, retrain_of, run_of};
+use super::{Means, lasted, reaching, run_of};
 use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Fleet, Money};
@@ -62,7 +62,7 @@ pub(super) fn found(store: &mut Store) -> Result<Vec<Unreadable>> {
 /// # Errors
 /// [`Error::Store`].
 pub fn damage(store: &mut Store, id: &str) -> Result<Option<String>> {
-    let job = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
+    let job = store.job(id)?;
     let runs = store.runs_of(id)?;
     let damaged = store.unreadable();
     let of = |table: &str| {
@@ -102,7 +102,7 @@ pub fn close_damaged(
     let (job, left) = store.transaction(|store| {
         let wrong = |reason: &str| Error::BadValue { what: format!("job {id}"), reason: reason.into() };
         let event = store.open_events()?.into_iter().find(|event| event.id == id);
-        let row = store.jobs(id)?.into_iter().find(|versioned| versioned.job.id == id);
+        let row = store.job(id)?;
         // What the audit says counts; the row is taken for it where there is no record. The key of a run is in the row only.
         let key = row.as_ref().and_then(|row| row.job.key.clone());
         let derived = store.derived_job(id)?;
@@ -110,8 +110,7 @@ pub fn close_damaged(
         let known = derived.or(row);
         let named = event.as_ref().map(|event| event.model.clone());
         let named = named.or(known.as_ref().map(|known| known.job.model.clone())).unwrap_or_default();
-        let declared = fleet.models.iter().find(|model| model.name == named).and_then(|model| model.retrain.as_ref());
-        store.restore_runs(id, declared)?;
+        store.restore_runs(id, fleet.retrain_of(&named))?;
         let runs = store.runs_of(id)?;
         let model = event.as_ref().map(|event| &event.model).or(runs.first().map(|run| &run.model));
         let (model, trigger) = (model.cloned().unwrap_or_default(), event.map_or_else(String::new, |e| e.trigger));
@@ -157,7 +156,7 @@ pub fn close_damaged(
         let stop_at = noted.started_at.checked_add(noted.retrain.timeout).unwrap_or(Timestamp::MAX);
         let state = State::Running { attempt: noted.attempt, started_at: noted.started_at, stop_at };
         let Ok(run) = run_of(fleet, store, means, &Job { state, ..job.clone() }, &noted, now) else { continue };
-        let retrain = reaching(retrain_of(fleet, &job), &noted);
+        let retrain = reaching(fleet.retrain_of(&job.model), &noted);
         let _ = executor::of(retrain, means.http, means.program, &Logins::default()).cancel(&run, means.clock);
     }
     Ok(job)

@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-pub use answer::{Answer, answer, cancel, statement};
+pub use answer::{Answer, Answerers, answer, answerers, cancel, statement};
 pub use damaged::{close_damaged, damage, runs_under_way};
 pub use renew::{Adopting, Kept, Setting, has_baseline, in_use, keep, set};
 pub use worth::reckon;
@@ -35,7 +35,8 @@ use crate::executor::{Logins, Run};
 use crate::fleet::{Fleet, Model, Money, Retrain};
 use crate::http::Http;
 use crate::notify::{self, Fact};
-use crate::retrain::approval::{self, Basis, Refusal};
+use crate::retrain::approval::{self, Basis, Refusal, SAME_TIME};
+use crate::retrain::asked;
 use crate::retrain::budget::{self, Scope, Standing};
 use crate::retrain::queue::{self, Slots};
 use crate::retrain::{Grant, Job, Ledger, Overrun, Request, State, Step, Stopping};
@@ -135,6 +136,9 @@ fn take_further(
 ) -> Result<Passed> {
     let models = fleet.models.iter().filter_map(|model| Some((&*model.name, (model, model.retrain.as_ref()?))));
     let (models, logins, passed) = (models.collect(), Logins::default(), Passed::default());
+    if store.run_secret()?.is_none() {
+        store.transaction(|store| step::run_secret(store).map(drop))?;
+    }
     let mut pass = Pass { fleet, store, now, means, step, models, logins, passed, doubts: None };
     pass.request()?;
     pass.call_off()?;
@@ -256,9 +260,21 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Lets jobs that were allowed join the queue; and those anew that would wait for a time that a clock has noted which was
+    /// ahead.
     fn enqueue(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("approved")? {
             self.advance(&versioned, Step::Queue)?;
+        }
+        let times = (self.now, self.store.clock()?);
+        if times.0.duration_since(times.1).abs() > SAME_TIME {
+            return Ok(());
+        }
+        let queued = self.store.jobs_in("queued")?;
+        for versioned in queued.iter().filter(|versioned| asked::was_ahead(versioned.job.since, times)) {
+            if self.is_trusted(&versioned.job)? {
+                self.advance(versioned, Step::Queue)?;
+            }
         }
         Ok(())
     }
@@ -297,25 +313,30 @@ impl Pass<'_> {
         overruns
     }
 
-    /// Asks the next level where nobody has answered.
+    /// Asks the next level where nobody has answered, and the same one anew where nobody who was asked may answer any more.
     fn remind(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("awaiting_approval")? {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let State::AwaitingApproval(request) = &versioned.job.state else { continue };
             let rules = &self.fleet.governance.approval;
-            if self.now < request.due {
-                continue;
-            }
-            let asked = match self.store.last_record(&versioned.job.id, answer::ASKED) {
-                // The others are seen to.
+            let asked = match answer::question_of(self.store, &versioned.job, request) {
+                // The others are seen to, and this one is told of when something would become of it.
                 Err(Error::BadValue { what, reason }) => {
-                    self.tampered(vec![format!("{what}: {reason}")]);
+                    if self.now >= request.due {
+                        self.tampered(vec![format!("{what}: {reason}")]);
+                    }
                     continue;
                 }
-                asked => answer::asked_at(asked?.as_ref(), request),
+                asked => asked?,
             };
-            let clock = Some(self.store.clock()?);
-            if approval::is_over(request, asked, (self.now, clock)).is_err() {
+            let clock = self.store.clock()?;
+            if let Some(step) = asked::anew(rules, request, &asked, (self.now, clock)) {
+                if self.is_trusted(&versioned.job)? {
+                    self.advance(&versioned, step)?;
+                }
+                continue;
+            }
+            if approval::is_over(request, asked.times(), (self.now, Some(clock))).is_err() {
                 continue;
             }
             if let Some(step) = approval::overdue(rules, retrain, &versioned.job, request, self.now) {
@@ -480,10 +501,14 @@ fn late(stop_at: Timestamp, noted: &RunEntry, now: Timestamp, clock: Timestamp) 
     lasted(noted, now, clock).saturating_sub(length)
 }
 
-/// How long ago a run was started, likewise.
+/// How long ago a run was started, likewise. A start that was noted while the clock was ahead says nothing.
 fn lasted(noted: &RunEntry, now: Timestamp, clock: Timestamp) -> SignedDuration {
     let by_now = now.duration_since(noted.started_at);
-    noted.clock_at.map_or(by_now, |started| by_now.min(clock.duration_since(started)))
+    match noted.clock_at.map(|started| clock.duration_since(started)) {
+        Some(by_clock) if asked::was_ahead(noted.started_at, (now, clock)) => by_clock,
+        Some(by_clock) => by_now.min(by_clock),
+        None => by_now,
+    }
 }
 
 /// What is spent and set aside this month.
@@ -531,9 +556,4 @@ pub fn folder_of(state: &Path, job: &str, attempt: u32) -> PathBuf {
 fn reaching<'a>(declared: Option<&'a Retrain>, noted: &'a RunEntry) -> &'a Retrain {
     let kept = &noted.retrain;
     declared.filter(|declared| declared.executor.same_place(&kept.executor)).unwrap_or(kept)
-}
-
-/// How the model of a job is trained, if the fleet file says so.
-fn retrain_of<'a>(fleet: &'a Fleet, job: &Job) -> Option<&'a Retrain> {
-    fleet.models.iter().find(|model| model.name == job.model)?.retrain.as_ref()
 }

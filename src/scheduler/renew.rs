@@ -195,7 +195,7 @@ pub(super) fn after_training(fleet: &Fleet, store: &mut Store, job: &Job, step: 
     else {
         return Ok(());
     };
-    let Some(model) = fleet.models.iter().find(|model| model.name == job.model) else { return Ok(()) };
+    let Some(model) = fleet.model(&job.model) else { return Ok(()) };
     let setting = Setting {
         kind: "baseline.set",
         place,

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{amounts, renew, retrain_of};
+use super::{amounts, renew};
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fleet::{Fleet, Money};
 use crate::notify::{self, Fact};
 use crate::policy;
-use crate::retrain::approval;
+use crate::retrain::asked;
 use crate::retrain::signature;
 use crate::retrain::{Job, Renewal, State, Step};
 use crate::store::{RunEntry, Store, Versioned};
@@ -38,15 +38,15 @@ pub(super) fn advance(
         .apply(step, now)
         .map_err(|illegal| Error::BadValue { what: format!("job {}", before.id), reason: illegal.to_string() })?;
     if let (State::Queued { .. }, State::Running { .. }) = (&before.state, &job.state) {
-        let key = executor::new_key();
-        job.key = Some(key.map_err(|e| Error::BadValue { what: "/dev/urandom".into(), reason: e.to_string() })?);
+        let secret = run_secret(store)?;
+        job.key = Some(executor::key_of(&secret, &job.id, job.attempts).map_err(no_random_bytes)?);
     }
     if !store.set_job(&job, versioned.version)? {
         return Ok(None);
     }
     if let (State::Queued { .. }, State::Running { attempt, started_at, .. }) = (&before.state, &job.state) {
         let (attempt, started_at) = (*attempt, *started_at);
-        let retrain = retrain_of(fleet, &job).cloned().ok_or_else(|| Error::BadValue {
+        let retrain = fleet.retrain_of(&job.model).cloned().ok_or_else(|| Error::BadValue {
             what: format!("job {}", job.id),
             reason: "the fleet file does not say how to train its model".into(),
         })?;
@@ -100,6 +100,21 @@ pub(super) fn advance(
     Ok(Some(Versioned { job, version: versioned.version + 1 }))
 }
 
+/// The secret by which the keys of runs are made, inside a transaction. It is made as early as possible: only what a backup
+/// holds is the same after it was restored.
+pub(super) fn run_secret(store: &mut Store) -> Result<String> {
+    if let Some(secret) = store.run_secret()? {
+        return Ok(secret);
+    }
+    let secret = executor::new_secret().map_err(no_random_bytes)?;
+    store.set_run_secret(&secret)?;
+    Ok(secret)
+}
+
+fn no_random_bytes(e: std::io::Error) -> Error {
+    Error::BadValue { what: "/dev/urandom".into(), reason: e.to_string() }
+}
+
 /// What the trigger of a job fired by, in short.
 fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
     const COLUMNS: usize = 3;
@@ -115,13 +130,14 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
         State::Running { attempt, .. } => body["attempt"] = (*attempt).into(),
         State::AwaitingApproval(request) => {
             let reasons: Vec<String> = request.reasons.iter().map(|reason| reason.sentence(currency)).collect();
-            let asked = fleet.governance.approval.approvers.get(request.level).cloned().unwrap_or_default();
+            let rules = &fleet.governance.approval;
+            let asked = rules.approvers.get(asked::level(rules, request)).cloned().unwrap_or_default();
             body["question"] = reasons.join("; ").into();
             body["asked"] = asked.join(", ").into();
-            let stakes = retrain_of(fleet, job).map(|retrain| retrain.stakes).unwrap_or_default();
-            let wanted = signature::wanted(&fleet.governance.approval, request, stakes);
+            let stakes = fleet.retrain_of(&job.model).map(|retrain| retrain.stakes).unwrap_or_default();
+            let wanted = signature::wanted(rules, request, stakes);
             body["must_be_signed"] = wanted.is_some().into();
-            body["may_answer"] = approval::who_may_answer(&fleet.governance.approval, request).into();
+            body["may_answer"] = asked::whom_to_ask(rules, request).into();
             if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
                 body["expected"] = currency.show(estimate.expected).into();
                 body["low"] = currency.show(estimate.low).into();

@@ -161,14 +161,16 @@ impl Store {
     /// # Errors
     /// [`Error::Store`], also for what is no longer a record.
     pub fn last_record(&mut self, subject: &str, kinds: &[&str]) -> Result<Option<Record>> {
-        let mut last = None;
-        self.audit(subject, |record| {
-            if kinds.contains(&&*record.kind) {
-                last = Some(record);
+        let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
+                   WHERE fleet = $1 AND subject = $2 ORDER BY seq DESC";
+        let select = query(sql).bind(self.fleet.clone()).bind(subject.to_owned());
+        for found in self.database.rows(select, numbered)? {
+            let found = found.map_err(unreadable)?;
+            if kinds.contains(&&*found.kind) {
+                return Ok(Some(found));
             }
-            Ok(())
-        })?;
-        Ok(last)
+        }
+        Ok(None)
     }
 
     /// The hash of the record of a number, if it is there and says what it is the hash of.
@@ -193,20 +195,32 @@ impl Store {
         Ok(found?.into_iter().next())
     }
 
+    /// The secret by which the keys of runs are made, if there is one yet. It stands beside the end of the audit, and in no
+    /// record.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn run_secret(&mut self) -> Result<Option<String>> {
+        let select = query("SELECT run_secret FROM audit_head WHERE fleet = $1").bind(self.fleet.clone());
+        Ok(self.database.rows(select, |row| row.try_get::<Option<String>, _>(0))?.into_iter().flatten().next())
+    }
+
+    /// Keeps the secret, if there is none yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn set_run_secret(&mut self, secret: &str) -> Result<()> {
+        let sql = "UPDATE audit_head SET run_secret = $2 WHERE fleet = $1 AND run_secret IS NULL";
+        self.database.run(query(sql).bind(self.fleet.clone()).bind(secret.to_owned())).map(drop)
+    }
+
     /// The records after a number, at most a page of them; of one subject, or of all. What is no longer a record comes as
     /// its number and the reason.
-    pub(super) fn audit_page(
-        &mut self,
-        after: u64,
-        subject: &str,
-    ) -> Result<Vec<std::result::Result<Record, (u64, String)>>> {
+    pub(super) fn audit_page(&mut self, after: u64, subject: &str) -> Result<Vec<Numbered>> {
         let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
                    WHERE fleet = $1 AND seq > $2 AND ($3 = '' OR subject = $3) ORDER BY seq LIMIT $4";
         let select = query(sql).bind(self.fleet.clone()).bind(after as i64).bind(subject.to_owned());
-        self.database.rows(select.bind(PAGE as i64), |row| {
-            let seq = row.try_get::<i64, _>(0)?.unsigned_abs();
-            Ok(record(row, seq).map_err(|e| (seq, e.to_string())))
-        })
+        self.database.rows(select.bind(PAGE as i64), numbered)
     }
 
     /// Every record of a subject, or of all, oldest first, one by one.
@@ -219,10 +233,7 @@ impl Store {
             let page = self.audit_page(last, subject)?;
             let whole = page.len() as u64 == PAGE;
             for record in page {
-                let record = record.map_err(|(seq, reason)| Error::BadValue {
-                    what: format!("audit record {seq}"),
-                    reason: format!("{reason}; `audit verify` says what is wrong"),
-                })?;
+                let record = record.map_err(unreadable)?;
                 last = record.seq;
                 of(record)?;
             }
@@ -231,6 +242,19 @@ impl Store {
             }
         }
     }
+}
+
+/// A record, or the number and the reason of what is none any more.
+type Numbered = std::result::Result<Record, (u64, String)>;
+
+fn numbered(row: &AnyRow) -> std::result::Result<Numbered, sqlx::Error> {
+    let seq = row.try_get::<i64, _>(0)?.unsigned_abs();
+    Ok(record(row, seq).map_err(|e| (seq, e.to_string())))
+}
+
+fn unreadable((seq, reason): (u64, String)) -> Error {
+    let reason = format!("{reason}; `audit verify` says what is wrong");
+    Error::BadValue { what: format!("audit record {seq}"), reason }
 }
 
 fn record(row: &AnyRow, seq: u64) -> std::result::Result<Record, Box<dyn std::error::Error>> {

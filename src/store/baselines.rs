@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::fleet::{Fleet, Model, SetBaseline};
 use crate::policy::outdated::{Age, Outdated, Trained};
 
-/// A baseline that was set. Entries are never changed or removed: the one with the highest number is in use.
+/// A baseline that was set. Entries are never removed: the one with the highest number is in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BaselineEntry {
     /// The model.

@@ -197,6 +197,16 @@ impl Store {
         self.readable(("job", &[2]), select, job)
     }
 
+    /// The job of a name, if there is one that can be read.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn job(&mut self, id: &str) -> Result<Option<Versioned>> {
+        let select = query("SELECT body, version, id FROM job WHERE fleet = $1 AND id = $2").bind(self.fleet.clone());
+        let found = self.readable(("job", &[2]), select.bind(id.to_owned()), job)?;
+        Ok(found.into_iter().next())
+    }
+
     /// The jobs whose names begin so, oldest first; all of them for an empty beginning.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod baselines;
 mod database;
 mod evidence;
 mod found;
+mod future;
 mod holder;
 mod jobs;
 mod nights;
@@ -34,7 +35,7 @@ pub use nights::{Acknowledged, FleetFile, Waiting};
 pub use probe::Probe;
 use replay::Replay;
 pub use replay::{Accepted, NotedAgain};
-pub use triggers::{Event, Firing, Mute};
+pub use triggers::{Event, Firing, LastEvent, Mute};
 pub use verify::{Doubts, Verified};
 use writes::{Cell, Pending};
 

@@ -25,6 +25,17 @@ pub struct Event {
     pub closed: Option<(Timestamp, String, String)>,
 }
 
+/// When a model's last event was opened, and when one was last closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastEvent {
+    /// The model.
+    pub model: String,
+    /// When the last was opened.
+    pub opened: Option<Timestamp>,
+    /// When one was last closed.
+    pub closed: Option<Timestamp>,
+}
+
 /// A trigger that fired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Firing {
@@ -95,15 +106,19 @@ impl Store {
         self.database.rows(query(sql).bind(self.fleet.clone()), event)
     }
 
-    /// When each model's last event was opened, and when one was last closed. Events whose training failed do not count.
+    /// When each model's last event was opened, and when one was last closed, up to a time. Events whose training failed do not
+    /// count.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn last_events(&mut self) -> Result<Vec<(String, Timestamp, Option<Timestamp>)>> {
-        let sql = "SELECT model, MAX(triggered_at), MAX(closed_at) FROM event WHERE fleet = $1 \
+    pub fn last_events(&mut self, until: Timestamp) -> Result<Vec<LastEvent>> {
+        let sql = "SELECT model, MAX(CASE WHEN triggered_at <= $2 THEN triggered_at END), \
+                   MAX(CASE WHEN closed_at <= $2 THEN closed_at END) FROM event WHERE fleet = $1 \
                    AND (outcome IS NULL OR outcome NOT IN ('failed', 'timed_out')) GROUP BY model";
-        self.database
-            .rows(query(sql).bind(self.fleet.clone()), |row| Ok((row.try_get(0)?, time(row, 1)?, some_time(row, 2)?)))
+        let select = query(sql).bind(self.fleet.clone()).bind(until.as_microsecond());
+        self.database.rows(select, |row| {
+            Ok(LastEvent { model: row.try_get(0)?, opened: some_time(row, 1)?, closed: some_time(row, 2)? })
+        })
     }
 
     /// Closes an event: whether it was open.

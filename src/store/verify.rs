@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::escape::shown;
 use crate::fleet::Retrain;
 use crate::retrain::Job;
+use crate::retrain::clock::SetBack;
 use crate::retrain::replay::Derived;
 
 /// The tables that decide about a start.
@@ -43,6 +44,10 @@ pub struct Verified {
     /// Where rows were noted once more, for an older version had written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub noted_again: Vec<NotedAgain>,
+    /// Where the real clock went back from one record to the next. That contradicts nothing: an answer that was late by the
+    /// records before it is among the problems.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clock_set_back: Vec<SetBack>,
 }
 
 /// What speaks against starting jobs.
@@ -319,6 +324,7 @@ impl Store {
             accepted: replay.accepted.clone(),
             not_started: replay.held().map(|(id, _)| id.to_owned()).collect(),
             noted_again: replay.noted_again.clone(),
+            clock_set_back: replay.jobs.set_back().to_vec(),
             ..Verified::default()
         };
         let (mut rows, mut evidence) = (Vec::new(), Vec::new());

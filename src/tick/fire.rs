@@ -13,7 +13,7 @@ use crate::fleet::{Fleet, Model, Trigger};
 use crate::notify::{self, Fact};
 use crate::policy::event;
 use crate::policy::outcome::{Outcome, Standing};
-use crate::store::{Event, Firing, ITSELF, Store};
+use crate::store::{Event, Firing, ITSELF, LastEvent, Store};
 
 /// How things stand with all models.
 pub struct Standings {
@@ -25,16 +25,19 @@ pub struct Standings {
 }
 
 impl Standings {
-    /// As the store has them.
+    /// As the store has them. A cooldown that began later than a time was noted while the clock was ahead, and does not count.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn load(fleet: &Fleet, store: &mut Store) -> Result<Self> {
-        let last = store.last_events()?.into_iter().map(|(model, opened, closed)| {
+    pub fn load(fleet: &Fleet, store: &mut Store, until: Timestamp) -> Result<Self> {
+        let last = store.last_events(until)?.into_iter().filter_map(|LastEvent { model, opened, closed }| {
             // A cooldown ends at the time of a sweep, so it begins at one: the seconds that a training takes after the
             // sweep do not put its end off by a night.
-            let closed = closed.map(|closed| fleet.sweep.latest(opened, closed, &fleet.zone).unwrap_or(opened));
-            (model, closed.map_or(opened, |closed| closed.max(opened)))
+            let closed = closed.map(|closed| {
+                let opened = opened.unwrap_or(closed);
+                fleet.sweep.latest(opened, closed, &fleet.zone).unwrap_or(opened)
+            });
+            Some((model, closed.max(opened)?))
         });
         Ok(Self {
             last: last.collect(),

@@ -5,6 +5,7 @@
 //! holds the fleet's lock acts; a sweep counts as the time at which it was due, so that it is the same sweep when it is
 //! run again; all that follows from it is written in one transaction; and what was written is not done again.
 
+mod ahead;
 mod fire;
 mod judge;
 mod late;
@@ -23,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Trigger};
 use crate::notify::{self, Fact};
 use crate::policy::outcome::Outcome;
+use crate::retrain::asked::MOST_AHEAD;
 use crate::store::{Firing, FleetFile, ITSELF, Known, Store, Waiting};
 use crate::sweep::{Summary, SweepReport};
 
@@ -75,9 +77,12 @@ pub struct Ticked {
     /// The next training by the calendar, and of which model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule: Option<(Timestamp, String)>,
-    /// The last sweep, where it counts as a later time than this tick: nothing is due until then.
+    /// The last sweep, where it counts as a later time than this tick, which replays an earlier one: nothing is due until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Timestamp>,
+    /// The latest time that a clock had noted which was ahead: what it had noted is taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_was_ahead: Option<Timestamp>,
 }
 
 /// A sweep that this tick ran; what it found of each model is in its status.
@@ -96,9 +101,6 @@ pub struct SweepDone {
 /// How far back the first sweep of a fleet may have been due.
 const LONG_AGO: SignedDuration = SignedDuration::from_hours(24 * 366 * 5);
 
-/// A clock may be set back by so much without a word.
-const SLACK: SignedDuration = SignedDuration::from_hours(24);
-
 /// Does everything that is due. `step` is told before each step, by its name.
 ///
 /// # Errors
@@ -112,11 +114,13 @@ pub fn tick(
 ) -> Result<Ticked> {
     step("lock");
     store.alone("tick", |store| {
+        // What a clock notes that is behind would be of the past, and what is right would be taken back.
+        store.check_clock()?;
         step("meet models");
         let new_store = store.is_new()?;
         let known = meet(fleet, store, now, new_store)?;
-        let ticked = Ticked { new_store, ..Ticked::default() };
-        Pass { fleet, store, known, now, sweeper, step, ticked }.run()
+        let (limit, ticked) = (ahead::limit(store, now)?, Ticked { new_store, ..Ticked::default() });
+        Pass { fleet, store, known, now, limit, sweeper, step, ticked }.run()
     })
 }
 
@@ -145,6 +149,8 @@ struct Pass<'a> {
     store: &'a mut Store,
     known: HashMap<String, Known>,
     now: Timestamp,
+    /// A right clock notes nothing that is later.
+    limit: Timestamp,
     sweeper: &'a mut dyn Sweeper,
     step: &'a mut dyn FnMut(&str),
     ticked: Ticked,
@@ -153,7 +159,8 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn run(mut self) -> Result<Ticked> {
         let (fleet, now) = (self.fleet, self.now);
-        let last = self.store.last_sweeps(1)?.first().copied();
+        self.set_right()?;
+        let last = self.store.last_sweep(self.limit)?;
         let after = last.or_else(|| now.checked_sub(LONG_AGO).ok()).unwrap_or(now);
         let due = fleet.sweep.latest(after, now, &fleet.zone);
         // What keeps a sweep from being run is not to keep models from being trained by the calendar.
@@ -166,7 +173,7 @@ impl Pass<'_> {
         swept?;
         let mut ticked = self.ticked;
         ticked.next_sweep = fleet.sweep.next(last.map_or(now, |last| last.max(now)), &fleet.zone);
-        ticked.ahead = last.filter(|last| last.duration_since(now) > SLACK);
+        ticked.ahead = last.filter(|last| last.duration_since(now) > MOST_AHEAD);
         if let Some((status, acknowledged)) = SweepStatus::load(self.store)? {
             ticked.acknowledged = acknowledged.is_some();
             ticked.status = Some(status);
@@ -206,9 +213,9 @@ impl Pass<'_> {
         if due.is_empty() && begun.is_empty() {
             return Ok(());
         }
-        let ticked = &mut self.ticked;
+        let (limit, ticked) = (self.limit, &mut self.ticked);
         self.store.transaction(|store| {
-            let mut standings = Standings::load(fleet, store)?;
+            let mut standings = Standings::load(fleet, store, limit)?;
             let opened = ticked.events.len();
             for (model, text, at) in begun {
                 store.set_scheduled(&model.name, &text, at)?;
@@ -262,7 +269,8 @@ pub struct Again<'a> {
 pub fn ask_again(fleet: &Fleet, store: &mut Store, again: Again<'_>, now: Timestamp) -> Result<()> {
     let Again { models, by, reason } = again;
     let note = |store: &mut Store| {
-        let Some(as_of) = store.last_sweeps(1)?.first().copied() else {
+        let limit = ahead::limit(store, now)?;
+        let Some(as_of) = store.last_sweep(limit)? else {
             return Err(Error::BadValue { what: "--again".into(), reason: "no sweep has been run yet".into() });
         };
         for model in models {

@@ -81,14 +81,14 @@ impl Pass<'_> {
         let judged = judge::evaluate(&fleet, self.store, &self.known, report, as_of, &wanted)?;
         (self.step)("write conclusions");
         let before = SweepStatus::load(self.store)?.map(|(status, _)| status);
-        let (this, known, ticked) = (self.fleet, &self.known, &mut self.ticked);
+        let (this, known, limit, ticked) = (self.fleet, &self.known, self.limit, &mut self.ticked);
         let opened = ticked.events.len();
         self.store.transaction(|store| {
             let same = before.clone().filter(|before| before.as_of == as_of);
             let mut status = same.unwrap_or_else(|| SweepStatus::begin(as_of, report, before.as_ref()));
             status.total(report);
             let mut told = Told::new(this, as_of);
-            let mut standings = Standings::load(this, store)?;
+            let mut standings = Standings::load(this, store, limit)?;
             // Another process may have set some while this one was sweeping.
             let set = store.set_baselines()?;
             let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
@@ -166,8 +166,8 @@ impl Pass<'_> {
                 store.add_sweep(as_of, &report.id, &report.counts_hash)?;
             }
             status.events.extend(ids(&ticked.events[opened..]));
-            // The status of a later sweep stays.
-            if before.as_ref().is_none_or(|before| before.as_of <= as_of) {
+            // The status of a later sweep stays, unless the clock was ahead then.
+            if before.as_ref().is_none_or(|before| before.as_of <= as_of || before.as_of > limit) {
                 status.save(store)?;
             }
             Ok(())

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // A test that cannot go on has failed.
 #![allow(clippy::print_stderr)] // Long tests say how far they are.
 
+mod approvers;
 mod baselines;
 mod causes;
 mod cli;
+mod clock;
 mod commands;
 mod csv;
 mod damage;

@@ -203,6 +203,11 @@ const NOT_FOUND: &[(&str, &[&str], &str)] = &[
         &["fleet", "seq", "channel", "topic", "at", "body", "state", "attempts", "next_at", "error"],
         "messages to people; nothing is decided by them, and the audit has what they tell of",
     ),
+    (
+        "audit_head",
+        &["run_secret"],
+        "makes the keys of runs, by which their results are known; each key is in the row of its job, which is checked",
+    ),
 ];
 
 /// Lets the job of the first model be approved and run.

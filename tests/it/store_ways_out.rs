@@ -456,6 +456,25 @@ fn a_run_whose_model_is_not_in_the_fleet_file_any_more_holds_up_no_cancelling() 
 }
 
 #[test]
+fn a_training_that_has_succeeded_is_recorded_so_after_a_backup_of_before_was_restored() {
+    for night in Night::all() {
+        let kept = night.keep();
+        trained(&night);
+        let folder = night.state().join("jobs").join(night.id("model-00000"));
+        let result = fs::read(folder.join("1/result.json")).unwrap();
+        kept.restore_all();
+        assert_eq!(night.jobs()["model-00000"]["state"]["state"], "awaiting_approval");
+        // It is allowed once more. It has run already, and is not run again: its own result counts.
+        trained(&night);
+        assert_eq!(fs::read(folder.join("1/result.json")).unwrap(), result);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert_eq!(night.jobs()["model-00000"]["spent"], json!(165.0));
+        assert_eq!(night.problems(), [""; 0]);
+        drop(kept);
+    }
+}
+
+#[test]
 fn a_lock_that_was_waited_for_in_vain_leaves_a_store_that_can_be_used() {
     let Some(server) = postgres() else { return };
     let fleet = format!("waits{}", std::process::id());

@@ -118,7 +118,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 /// A tick in this process; a server may take a moment to notice that the last one is gone.
-fn tick_here(fleet: &Fleet, store: &str, now: Timestamp, step: &mut dyn FnMut(&str)) -> Result<Ticked> {
+pub fn tick_here(fleet: &Fleet, store: &str, now: Timestamp, step: &mut dyn FnMut(&str)) -> Result<Ticked> {
     for _ in 0..100 {
         match tick::tick(fleet, &mut Store::open(store, &fleet.name)?, now, &mut Plain(fleet), step) {
             Err(Error::Occupied { .. }) => std::thread::sleep(Duration::from_millis(20)),

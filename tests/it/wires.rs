@@ -545,6 +545,11 @@ fn wanted(kind: &str) -> &'static [&'static str] {
         "job.ask" | "job.escalate" => {
             &["churn: may it be retrained?", "Expected cost", "ana, bo", "driftsweep approve"]
         }
+        "job.ask_again" => &[
+            "churn: may it be retrained?",
+            "asked again, for nobody who was asked before may answer any more",
+            "driftsweep approve",
+        ],
         "job.approve" => &["churn: retraining was approved by", "it pays"],
         "job.reject" => &["churn: retraining was rejected by ana: new features next week"],
         "job.expire" => &["churn: retraining is off: nobody has answered"],
@@ -572,6 +577,7 @@ fn wanted(kind: &str) -> &'static [&'static str] {
         "data.labels" => &["labels cannot be used"],
         "data.not_judged" => &["nothing could be judged for a week"],
         "store.create" => &["a new store was made"],
+        "clock.ahead" => &["a clock was ahead: what was noted with times up to 2026-12-24T02:00:00Z is taken back"],
         other => panic!("{other} is a new kind of message; say here what it must say"),
     }
 }

@@ -1,0 +1,392 @@
+//! Whose answer to a question counts now, and when the question has to be put anew: by the fleet file as it is, and by the
+//! record that says who was asked.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::approval::{Request, SAME_TIME, after, is_real};
+use super::clock::CLOCKS_DIFFER;
+use super::job::Step;
+use crate::fleet::Approval;
+
+/// No time is noted that is further ahead of a right clock: `--now` may lie so far in the future, and no further. A later
+/// time was noted while the clock was ahead.
+pub const MOST_AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
+/// Whether a time was noted while the clock was ahead: it lies in the future by the time that it is taken to be, and by the
+/// real clock.
+pub fn was_ahead(noted: Timestamp, (now, clock): (Timestamp, Timestamp)) -> bool {
+    noted.duration_since(now.max(clock)) > MOST_AHEAD
+}
+
+/// A question as it was put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The number of its record; 0 where there is none.
+    pub seq: u64,
+    /// When, by the time that it was taken to be.
+    pub at: Timestamp,
+    /// When, by the real clock, where that is known.
+    pub clock_at: Option<Timestamp>,
+    /// Who might answer; `None` in records of older versions.
+    pub may_answer: Option<Vec<String>>,
+    /// Whether the answer must be signed.
+    pub must_be_signed: bool,
+}
+
+impl Asked {
+    /// By the record that put it.
+    pub fn of(seq: u64, (at, clock_at): (Timestamp, Option<Timestamp>), body: &Value) -> Self {
+        let may_answer = body.get("may_answer").and_then(|names| Vec::deserialize(names).ok());
+        Self { seq, at, clock_at, may_answer, must_be_signed: body["must_be_signed"] == true }
+    }
+
+    /// One of which there is no record.
+    pub fn unknown(request: &Request) -> Self {
+        Self { seq: 0, at: request.asked_at, clock_at: None, may_answer: None, must_be_signed: false }
+    }
+
+    /// When it was put: by the time that it was taken to be, and by the real clock.
+    pub fn times(&self) -> (Timestamp, Option<Timestamp>) {
+        (self.at, self.clock_at)
+    }
+
+    fn names(&self, who: &str) -> bool {
+        self.may_answer.as_ref().is_none_or(|names| names.iter().any(|name| name == who))
+    }
+}
+
+/// Whom the fleet file names for a question: those of its level, and those above it. Of a level that there is no more, those of
+/// the last.
+pub fn whom_to_ask(rules: &Approval, request: &Request) -> Vec<String> {
+    rules.approvers.get(level(rules, request)..).unwrap_or_default().concat()
+}
+
+/// The level of a question, from 0, among those that there are now.
+pub fn level(rules: &Approval, request: &Request) -> usize {
+    request.level.min(rules.approvers.len().saturating_sub(1))
+}
+
+/// Whose answer counts now: who was asked, is named for the question by the fleet file as it is, and can sign if the answer
+/// must be signed.
+pub fn who_may_answer(rules: &Approval, request: &Request, asked: &Asked) -> Vec<String> {
+    let mut names = whom_to_ask(rules, request);
+    names.retain(|name| asked.names(name) && can_sign(rules, asked, name));
+    names
+}
+
+/// Where the fleet file wants signatures, every approver has a key.
+fn can_sign(rules: &Approval, asked: &Asked, name: &str) -> bool {
+    !asked.must_be_signed || rules.keys.contains_key(name)
+}
+
+/// Whether the answer of a person counts now.
+///
+/// # Errors
+/// Why it does not, and whose does.
+pub fn may_answer(rules: &Approval, request: &Request, asked: &Asked, who: &str) -> Result<(), String> {
+    if who_may_answer(rules, request, asked).iter().any(|name| name == who) {
+        return Ok(());
+    }
+    let is_named = |names: &[String]| names.iter().any(|name| name == who);
+    let why = if is_named(&whom_to_ask(rules, request)) {
+        if asked.names(who) {
+            "has no key in the fleet file, and the answer must be signed (it was asked when answers had to be)".into()
+        } else {
+            format!("was not an approver when it was asked, at {}", request.asked_at)
+        }
+    } else if is_named(&rules.approvers.concat()) {
+        "was asked before, and the question has gone on".into()
+    } else {
+        "is not an approver".into()
+    };
+    Err(format!("'{who}' {why}; {}", sentence(rules, request, asked)))
+}
+
+/// Who may answer now, for people.
+pub fn sentence(rules: &Approval, request: &Request, asked: &Asked) -> String {
+    let names = who_may_answer(rules, request, asked);
+    if !names.is_empty() {
+        return format!("it may be answered by {}", names.join(", "));
+    }
+    match whom_to_ask(rules, request) {
+        whom if whom.is_empty() => "nobody may answer it: the fleet file names no approvers ([approval])".into(),
+        whom => {
+            let whom = whom.join(", ");
+            format!(
+                "nobody who was asked may answer any more; the next tick asks those whom the fleet file names now: {whom}"
+            )
+        }
+    }
+}
+
+/// Whether an answer comes in time by the records, too, that were written since the question was put: a clock that was set back
+/// puts off no deadline. `latest` is the one of them that is the latest by the real clock.
+///
+/// # Errors
+/// Why it does not.
+pub fn in_time_by_records(
+    request: &Request,
+    asked: &Asked,
+    given: Option<Timestamp>,
+    latest: Option<(u64, Timestamp)>,
+) -> Result<(), String> {
+    let (Some(given), Some((seq, latest))) = (given, latest) else { return Ok(()) };
+    if !is_real(asked.times()) || latest < request.due || latest.duration_since(given) <= CLOCKS_DIFFER {
+        return Ok(());
+    }
+    Err(format!(
+        "it was due at {}, and record {seq} was written at {latest}: the clock, which says {given}, was set back since, and the \
+         answer comes too late",
+        request.due
+    ))
+}
+
+/// Why a question is put anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// The fleet file was changed, and of those who were asked nobody may answer any more.
+    NobodyMayAnswer,
+    /// The clock was ahead when it was put: an answer would be due far in the future.
+    ClockWasAhead,
+}
+
+/// Puts a question anew where nobody could answer it, or its deadline means nothing. A changed fleet file puts the deadline of a
+/// level off once; when it is changed again, those whom it names then have what is left of the time. A pass that replays
+/// another time leaves a question of now alone.
+pub fn anew(rules: &Approval, request: &Request, asked: &Asked, times: (Timestamp, Timestamp)) -> Option<Step> {
+    let (now, clock) = times;
+    let is_now = clock.duration_since(now).abs() <= SAME_TIME;
+    let level = level(rules, request);
+    let put = |due, renewed| Request { level, asked_at: now, due, renewed, ..request.clone() };
+    let due = after(now, rules.answer_within);
+    if is_now && was_ahead(request.asked_at, times) {
+        return Some(Step::AskAgain { request: put(due, request.renewed), because: Because::ClockWasAhead });
+    }
+    let is_of_that_time = is_now || (!is_real(asked.times()) && now >= request.asked_at);
+    let could_be_answered = !who_may_answer(rules, request, asked).is_empty();
+    if !is_of_that_time || could_be_answered || whom_to_ask(rules, request).is_empty() {
+        return None;
+    }
+    // The next level is asked, or the policy decides.
+    let has_next = request.level + 1 < rules.approvers.len();
+    if now >= request.due && (has_next || request.renewed) {
+        return None;
+    }
+    let due = if request.renewed { request.due } else { due };
+    Some(Step::AskAgain { request: put(due, true), because: Because::NobodyMayAnswer })
+}
+
+/// Whether a question was put anew for a reason that the records bear out. `before` is how it was put before.
+///
+/// # Errors
+/// Why not.
+pub fn is_borne_out(
+    because: Because,
+    (before, asked): (&Request, &Asked),
+    (next, next_asked): (&Request, &Asked),
+) -> Result<(), String> {
+    if next.level > before.level || next.reasons != before.reasons {
+        return Err("it is not the question that was put before".into());
+    }
+    match because {
+        Because::ClockWasAhead => {
+            let times = (next_asked.at, next_asked.clock_at.unwrap_or(next_asked.at));
+            if !was_ahead(before.asked_at, times) {
+                return Err(format!("the clock was not ahead when it was asked, at {}", before.asked_at));
+            }
+        }
+        Because::NobodyMayAnswer => {
+            let before_names = asked.may_answer.as_deref().unwrap_or_default();
+            let still = before_names.iter().find(|name| next_asked.may_answer.is_some() && next_asked.names(name));
+            // Who had no key could not sign, and need not any more.
+            let needs_no_key = asked.must_be_signed && !next_asked.must_be_signed;
+            if let Some(name) = still.filter(|_| !needs_no_key) {
+                return Err(format!("'{name}' was asked, and might still answer"));
+            }
+            if !next.renewed || (before.renewed && next.due != before.due) {
+                return Err("its deadline was put off once more".into());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::approval::Reason;
+    use super::*;
+    use crate::fleet::Fleet;
+    use crate::model::Options;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+    fn at(hour: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
+    }
+
+    fn rules(approvers: &str, more: &str) -> Approval {
+        let text = format!(
+            "[approval]\napprovers = {approvers}\n{more}\n[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n"
+        );
+        Fleet::parse(&text, "f.toml".as_ref(), &Options::new()).unwrap().governance.approval
+    }
+
+    /// A question of a level, as it was put by rules at a time.
+    fn put(rules: &Approval, level: usize, hour: i64) -> (Request, Asked) {
+        let request = Request { level, ..Request::new(rules, vec![Reason::HighStakes], at(hour)) };
+        let names = Some(whom_to_ask(rules, &request));
+        (request, Asked { seq: 1, at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false })
+    }
+
+    /// The question that is put anew, with its record.
+    fn again(rules: &Approval, (request, asked): &(Request, Asked), hour: i64) -> Option<(Request, Asked)> {
+        let Step::AskAgain { request: next, because } = anew(rules, request, asked, (at(hour), at(hour)))? else {
+            panic!()
+        };
+        let names = Some(whom_to_ask(rules, &next));
+        let next_asked =
+            Asked { seq: 1, at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false };
+        is_borne_out(because, (request, asked), (&next, &next_asked)).unwrap();
+        // Then somebody may answer, and it is not put once more.
+        assert!(!who_may_answer(rules, &next, &next_asked).is_empty());
+        assert_eq!(anew(rules, &next, &next_asked, (at(hour), at(hour))), None);
+        Some((next, next_asked))
+    }
+
+    #[test]
+    fn who_may_answer_follows_from_who_was_asked_and_from_the_fleet_file_as_it_is() {
+        let two = r#"[["ana", "bo"], ["cto"]]"#;
+        // How the fleet file was, the level that was asked, how it is: who may answer, and who is asked where nobody may.
+        let cases: [(&str, usize, &str, &[&str], &[&str]); 12] = [
+            (two, 0, two, &["ana", "bo", "cto"], &[]),
+            (two, 1, two, &["cto"], &[]),
+            // All of a level were replaced, some of them, or one was added.
+            (two, 0, r#"[["dan"], ["eve"]]"#, &[], &["dan", "eve"]),
+            (two, 0, r#"[["dan"], ["cto"]]"#, &["cto"], &[]),
+            (two, 1, r#"[["ana", "bo"], ["eve"]]"#, &[], &["eve"]),
+            (two, 0, r#"[["ana", "dan"], ["eve"]]"#, &["ana"], &[]),
+            (two, 1, r#"[["ana"], ["cto", "eve"]]"#, &["cto"], &[]),
+            // The level that was asked is gone.
+            (two, 1, r#"[["ana", "bo"]]"#, &[], &["ana", "bo"]),
+            (two, 1, r#"[["cto"]]"#, &["cto"], &[]),
+            // Levels were moved: who stands below the level that is asked does not decide about it any more.
+            (two, 1, r#"[["cto"], ["ceo"]]"#, &[], &["ceo"]),
+            (two, 0, r#"[["cto"], ["ana"]]"#, &["cto", "ana"], &[]),
+            (two, 0, "[]", &[], &[]),
+        ];
+        for (before, level, now, may, asks) in cases {
+            let question = put(&rules(before, ""), level, 0);
+            let now_rules = rules(now, "");
+            assert_eq!(who_may_answer(&now_rules, &question.0, &question.1), may, "{before} {level} {now}");
+            for who in ["ana", "bo", "cto", "dan", "eve", "ceo", "Ana", ""] {
+                let allowed = may_answer(&now_rules, &question.0, &question.1, who);
+                assert_eq!(allowed.is_ok(), may.contains(&who), "{before} {level} {now}: {allowed:?}");
+            }
+            let next = again(&now_rules, &question, 1);
+            let asked = next.as_ref().map_or(Vec::new(), |(_, asked)| asked.may_answer.clone().unwrap());
+            assert_eq!(asked, asks, "{before} {level} {now}");
+            if let Some((next, _)) = next {
+                assert_eq!((next.asked_at, next.due, next.renewed), (at(1), at(5), true));
+            }
+        }
+    }
+
+    #[test]
+    fn only_those_who_are_asked_or_stand_above_them_may_answer() {
+        let rules = rules(r#"[["ana", "bo"], ["cto"]]"#, "");
+        let (request, asked) = put(&rules, 0, 0);
+        let may = |request: &Request, who: &str| may_answer(&rules, request, &asked, who);
+        assert!(may(&request, "bo").is_ok() && may(&request, "cto").is_ok());
+        assert!(may(&request, "eve").unwrap_err().contains("is not an approver"));
+        let gone_on = Request { level: 1, ..request };
+        assert!(may(&gone_on, "ana").unwrap_err().contains("has gone on; it may be answered by cto"));
+        assert!(may(&gone_on, "cto").is_ok());
+    }
+
+    #[test]
+    fn a_refusal_says_who_may_answer_now_or_who_will_be_asked() {
+        let question = put(&rules(r#"[["ana", "bo"], ["cto"]]"#, ""), 0, 0);
+        let refused = |now: &str, who: &str| may_answer(&rules(now, ""), &question.0, &question.1, who).unwrap_err();
+        let partly = r#"[["ana", "dan"], ["eve"]]"#;
+        assert!(refused(partly, "bo").ends_with("'bo' is not an approver; it may be answered by ana"));
+        assert!(refused(partly, "dan").contains("was not an approver when it was asked, at 2026-"));
+        let other = refused(r#"[["dan"], ["eve"]]"#, "ana");
+        assert!(other.ends_with("the next tick asks those whom the fleet file names now: dan, eve"), "{other}");
+        assert!(refused("[]", "ana").ends_with("the fleet file names no approvers ([approval])"));
+    }
+
+    #[test]
+    fn who_had_to_sign_and_has_no_key_any_more_is_asked_anew_without() {
+        let key = format!("signatures = \"always\"\nkeys = {{ ana = \"{KEY}\" }}");
+        let (signed, free) = (rules(r#"[["ana"]]"#, &key), rules(r#"[["ana"]]"#, ""));
+        let (request, asked) = put(&signed, 0, 0);
+        let must = (request.clone(), Asked { must_be_signed: true, ..asked.clone() });
+        assert_eq!(again(&signed, &must, 1), None);
+        assert!(may_answer(&free, &must.0, &must.1, "ana").unwrap_err().contains("has no key in the fleet file"));
+        assert!(again(&free, &must, 1).is_some());
+        // Where signatures are wanted since, who was asked has a key and may answer.
+        assert_eq!(again(&signed, &(request, asked), 1), None);
+    }
+
+    #[test]
+    fn the_deadline_of_a_level_is_put_off_once_and_expiry_waits_for_those_who_can_answer() {
+        let (first, second, third) = (rules(r#"[["ana"]]"#, ""), rules(r#"[["bo"]]"#, ""), rules(r#"[["cy"]]"#, ""));
+        let question = put(&first, 0, 0);
+        let once = again(&second, &question, 3).unwrap();
+        assert_eq!((once.0.asked_at, once.0.due), (at(3), at(7)));
+        let twice = again(&third, &once, 5).unwrap();
+        assert_eq!((twice.0.asked_at, twice.0.due), (at(5), at(7)));
+        assert_eq!(again(&first, &twice, 8), None, "then the policy decides");
+        // Nobody could answer before it was due, and no level is left.
+        assert_eq!(again(&second, &question, 9).unwrap().0.due, at(13));
+        // A level is left, which is asked instead.
+        assert_eq!(again(&rules(r#"[["bo"], ["cto"]]"#, ""), &question, 9), None);
+    }
+
+    #[test]
+    fn a_pass_that_replays_another_time_leaves_a_question_of_now_alone() {
+        let (first, second) = (rules(r#"[["ana"]]"#, ""), rules(r#"[["bo"]]"#, ""));
+        let (request, asked) = put(&first, 0, 100);
+        let anew = |asked: &Asked, now, clock| anew(&second, &request, asked, (at(now), at(clock))).is_some();
+        assert!(anew(&asked, 101, 101));
+        assert!(!anew(&asked, 50, 101) && !anew(&asked, 120, 101));
+        // One of a replayed night is put anew within that night, and by a pass of now.
+        let replayed = Asked { clock_at: Some(at(5000)), ..asked };
+        assert!(anew(&replayed, 101, 5000) && anew(&replayed, 5000, 5000) && !anew(&replayed, 99, 5000));
+    }
+
+    #[test]
+    fn a_question_of_a_clock_that_was_ahead_is_put_anew_when_the_clock_is_right() {
+        let rules = rules(r#"[["ana"], ["cto"]]"#, "");
+        let question = put(&rules, 1, 24 * 30);
+        let (next, _) = again(&rules, &question, 0).unwrap();
+        assert_eq!((next.level, next.asked_at, next.due, next.renewed), (1, at(0), at(4), false));
+        // As far as `--now` may be ahead, it is a time like any other; and a replay changes nothing.
+        assert_eq!(again(&rules, &put(&rules, 0, 24), 0), None);
+        assert_eq!(anew(&rules, &question.0, &question.1, (at(-500), at(0))), None);
+    }
+
+    #[test]
+    fn a_record_that_puts_a_question_anew_without_a_reason_is_found() {
+        let (first, second) = (rules(r#"[["ana"], ["cto"]]"#, ""), rules(r#"[["bo"], ["eve"]]"#, ""));
+        let before = put(&first, 0, 0);
+        let next = again(&second, &before, 1).unwrap();
+        let borne_out = |because, next: &(Request, Asked)| {
+            is_borne_out(because, (&before.0, &before.1), (&next.0, &next.1)).map_or_else(|e| e, |()| String::new())
+        };
+        assert_eq!(borne_out(Because::NobodyMayAnswer, &next), "");
+        assert!(borne_out(Because::ClockWasAhead, &next).contains("was not ahead"));
+        let with_ana = Asked { may_answer: Some(vec!["bo".into(), "ana".into()]), ..next.1.clone() };
+        assert!(borne_out(Because::NobodyMayAnswer, &(next.0.clone(), with_ana)).contains("'ana' was asked"));
+        for other in [
+            Request { level: 1, ..next.0.clone() },
+            Request { reasons: Vec::new(), ..next.0.clone() },
+            Request { renewed: false, ..next.0.clone() },
+        ] {
+            assert_ne!(borne_out(Because::NobodyMayAnswer, &(other, next.1.clone())), "");
+        }
+    }
+}

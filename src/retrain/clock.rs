@@ -1,0 +1,76 @@
+//! The real clock as the records of the audit have it. Each record was written after the one before: where the clock goes back
+//! between them, it was wrong then, or is.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::approval::SAME_TIME;
+
+/// The clocks of several machines, and one before and after a correction, differ by no more: a record may be so much earlier
+/// than the one before.
+pub const CLOCKS_DIFFER: SignedDuration = SAME_TIME;
+
+/// A record before which the real clock went back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SetBack {
+    /// Its number.
+    pub record: u64,
+    /// When it was written by the real clock.
+    pub at: Timestamp,
+    /// When the record before it was.
+    pub before: Timestamp,
+}
+
+/// The times of records by the real clock, in the order of their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    /// The records after which no later time was noted, with their numbers: the times become earlier.
+    latest: Vec<(u64, Timestamp)>,
+    /// The time of the last record.
+    last: Option<Timestamp>,
+    set_back: Vec<SetBack>,
+}
+
+impl Clock {
+    /// Adds a record.
+    pub fn add(&mut self, seq: u64, at: Timestamp) {
+        while self.latest.pop_if(|(_, latest)| *latest <= at).is_some() {}
+        self.latest.push((seq, at));
+        let before = self.last.replace(at).filter(|before| before.duration_since(at) > CLOCKS_DIFFER);
+        self.set_back.extend(before.map(|before| SetBack { record: seq, at, before }));
+    }
+
+    /// Where the clock went back from one record to the next.
+    pub fn set_back(&self) -> &[SetBack] {
+        &self.set_back
+    }
+
+    /// The record from a number on that has the latest time.
+    pub fn latest_since(&self, seq: u64) -> Option<(u64, Timestamp)> {
+        self.latest.get(self.latest.partition_point(|(known, _)| *known < seq)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_record_from_a_number_on_is_found_and_so_is_a_clock_that_went_back() {
+        let at = |minute: i64| Timestamp::from_second(60 * minute).unwrap();
+        let times = [5, 7, 100, 90, 89, 50, 50, 60, 41];
+        let mut clock = Clock::default();
+        assert_eq!(clock.latest_since(1), None);
+        for (i, minute) in times.into_iter().enumerate() {
+            clock.add(i as u64 + 1, at(minute));
+            for from in 0..=i {
+                let latest = times[from..=i].iter().max().copied().map(at);
+                assert_eq!(clock.latest_since(from as u64 + 1).map(|(_, at)| at), latest, "from {from} to {i}");
+            }
+        }
+        // Ten minutes are a correction.
+        let back = [(6, 50, 89), (9, 41, 60)];
+        let back = back.map(|(record, to, from)| SetBack { record, at: at(to), before: at(from) });
+        assert_eq!(clock.set_back(), back);
+    }
+}
