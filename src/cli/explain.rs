@@ -64,7 +64,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
 }
 
 fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {
-    let entries = store.quality(&args.model)?;
+    let entries = store.quality(&args.model, Timestamp::MIN)?;
     if args.format == TextFormat::Json {
         super::write_json(&entries)?;
         return Ok(0);
