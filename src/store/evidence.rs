@@ -417,3 +417,34 @@ pub fn key(name: &str) -> String {
     let start: String = name.chars().filter(|&c| c != '\0').take(MOST / 8).collect();
     format!("{start}…{}", &hash[..32])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conclusions_are_found_by_their_time_however_long_the_history_is() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let place = folder.path().join("store.sqlite").display().to_string();
+        let mut store = Store::open(&place, "f").unwrap();
+        let ranges = [VERDICTS, VERDICTS_WITHOUT_FIGURES, HITS, MEASURES, MEASURES_OF_MODEL];
+        for (sql, ranged) in ranges.map(|sql| (sql, true)).into_iter().chain(LAST_JUDGED.map(|sql| (sql, false))) {
+            let plan = query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+            let plan: Vec<String> = store.database.rows(plan, |row| row.try_get(3)).unwrap();
+            let by_time = plan.iter().any(|step| step.starts_with("SEARCH") && (!ranged || step.contains("as_of>?")));
+            assert!(by_time && plan.iter().all(|step| !step.starts_with("SCAN")), "{sql}: {plan:?}");
+        }
+        let at = |day: i64| Timestamp::from_second(86_400 * day).unwrap();
+        for day in 0..500 {
+            let [kind, metric] = ["realised", "accuracy"].map(str::to_owned);
+            let (model, as_of, since, before) = ("m".to_owned(), at(day), at(day - 7), at(day));
+            let (rows, value, low, high) = (10, 0.9, 0.8, 0.95);
+            let entry = QualityEntry { model, as_of, kind, metric, since, before, rows, value, low, high };
+            store.add_quality(&entry).unwrap();
+        }
+        assert_eq!(store.quality("m", at(490)).unwrap().len(), 10);
+        assert_eq!(store.evidence_since(at(490)).unwrap().len(), 10);
+        assert_eq!(store.evidence_at(at(490)).unwrap().len(), 1);
+        assert_eq!(store.last_judged_sweep().unwrap(), Some(at(499)));
+    }
+}

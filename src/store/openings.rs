@@ -133,3 +133,97 @@ fn text<'a>(row: &'a Values, name: &str) -> Option<&'a str> {
 fn time(row: &Values, name: &str) -> Option<Timestamp> {
     Timestamp::from_microsecond(text(row, name)?.parse().ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What is wrong with opening an event of a model, given its other events (when they were opened and closed, and how) and
+    /// its mutes.
+    fn wrong(
+        events: &[(&str, Option<&str>, &str)],
+        mutes: &[(&str, &str)],
+        at: &str,
+        cooldown: Value,
+    ) -> Option<String> {
+        let micros = |text: &str| Some(text.parse::<Timestamp>().unwrap().as_microsecond().to_string());
+        let mut openings = Openings::default();
+        let mut rows: BTreeMap<String, BTreeMap<Key, Values>> = BTreeMap::new();
+        let mut insert = |table: &str, key: Key, set: &[(&str, Option<String>)]| {
+            let set: Values = set.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            let write = Write { table: table.into(), rows: vec![key.clone()], set: set.clone(), ..Write::default() };
+            openings.note(&write);
+            rows.entry(table.into()).or_default().insert(key, set);
+        };
+        for ((opened, closed, outcome), number) in events.iter().zip(0..) {
+            let outcome = closed.map(|_| (*outcome).to_owned());
+            let set = [
+                ("model", Some("m".to_owned())),
+                ("triggered_at", micros(opened)),
+                ("closed_at", closed.and_then(micros)),
+                ("outcome", outcome),
+            ];
+            insert("event", vec![format!("e{number}")], &set);
+        }
+        insert("event", vec!["new".into()], &[("model", Some("m".into())), ("triggered_at", micros(at))]);
+        for (trigger, until) in mutes {
+            insert("mute", vec!["m".into(), (*trigger).to_owned()], &[("until", micros(until))]);
+        }
+        let record = Record {
+            seq: 9,
+            at: at.parse().unwrap(),
+            actor: "driftsweep".into(),
+            kind: "event.open".into(),
+            subject: "new".into(),
+            body: json!({ "model": "m", "trigger": "drift", "cooldown": cooldown }),
+            clock_at: Some(Timestamp::UNIX_EPOCH),
+            writes: None,
+            previous: String::new(),
+            hash: String::new(),
+        };
+        openings.check(&rows, &record);
+        openings.wrong().next().map(|(_, text)| text.clone())
+    }
+
+    #[test]
+    fn an_event_follows_from_the_mutes_cooldowns_and_open_events_before_it() {
+        let at = "2026-01-10T02:00:00Z";
+        let day = json!({ "seconds": 86_400, "sweep": "0 2 * * *", "time_zone": "UTC" });
+        let closed = |opened, closed| (opened, Some(closed), "dismissed");
+        let (soon, late) = ("2026-01-10T02:00:00.000001Z", "2026-01-10T02:00:00Z");
+        type Case<'a> = (&'a [(&'a str, Option<&'a str>, &'a str)], &'a [(&'a str, &'a str)], Option<&'a str>);
+        let cases: [Case<'_>; 12] = [
+            (&[], &[], None),
+            (&[], &[("", soon)], Some("muted until")),
+            (&[], &[("drift", soon)], Some("muted until")),
+            (&[], &[("volume", soon), ("", late), ("drift", late)], None),
+            (&[("2026-01-02T02:00:00Z", None, "")], &[], Some("event 'e0' of the model was open")),
+            (&[closed("2026-01-02T02:00:00Z", "2026-01-03T03:00:00Z")], &[], None),
+            (&[closed("2026-01-09T02:00:00.000001Z", "2026-01-09T02:10:00Z")], &[], Some("cooled down until")),
+            // It cools down since the sweep before it was closed.
+            (&[closed("2026-01-08T02:00:00Z", "2026-01-10T01:00:00Z")], &[], None),
+            (
+                &[closed("2026-01-08T02:00:00Z", "2026-01-10T02:00:00Z")],
+                &[],
+                Some("cooled down until 2026-01-11T02:00:00Z"),
+            ),
+            // A training that failed puts nothing off.
+            (&[("2026-01-09T12:00:00Z", Some("2026-01-09T13:00:00Z"), "failed")], &[], None),
+            (&[("2026-01-09T12:00:00Z", Some("2026-01-09T13:00:00Z"), "timed_out")], &[], None),
+            (&[("2026-01-09T12:00:00Z", Some("2026-01-09T13:00:00Z"), "succeeded")], &[], Some("cooled down until")),
+        ];
+        for (events, mutes, wanted) in cases {
+            let found = wrong(events, mutes, at, day.clone());
+            let is_right = match wanted {
+                Some(wanted) => found.as_ref().is_some_and(|text| text.contains(wanted)),
+                None => found.is_none(),
+            };
+            assert!(is_right, "{events:?} {mutes:?}: {found:?}");
+        }
+        // Of a record that does not say how long a cooldown is nothing follows about it.
+        let recent = [closed("2026-01-09T12:00:00Z", "2026-01-09T13:00:00Z")];
+        assert_eq!(wrong(&recent, &[], at, Value::Null), None);
+    }
+}

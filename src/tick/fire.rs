@@ -112,16 +112,10 @@ impl Fired<'_> {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn write(self, fleet: &Fleet, store: &mut Store, standings: &mut Standings, ticked: &mut Ticked) -> Result<()> {
-        let Self { model, trigger, due, at, mut reason, details } = self;
-        if standings.refuses(&model.name, ticked) {
-            let found = standings.doubts.against(&model.name);
-            let body = json!({
-                "model": model.name, "trigger": trigger.name(), "reason": reason, "due": due,
-                "doubts": found.iter().take(NAMED).collect::<Vec<_>>(), "more": found.len().saturating_sub(NAMED),
-            });
-            let fact = Fact { at, actor: ITSELF, kind: "event.refuse", subject: &model.name, body };
-            return notify::record(fleet, store, fact).map(drop);
+        if standings.refuses(&self.model.name, ticked) {
+            return self.refuse(fleet, store, standings);
         }
+        let Self { model, trigger, due, at, mut reason, details } = self;
         // A model that is judged again, because its data were corrected, fires once.
         if store.has_fired(&model.name, trigger.name(), due)? {
             return Ok(());
@@ -179,5 +173,17 @@ impl Fired<'_> {
         store.add_firing(&firing)?;
         ticked.firings.push(firing);
         Ok(())
+    }
+
+    /// Notes that no event is opened, and by which rows.
+    fn refuse(self, fleet: &Fleet, store: &mut Store, standings: &Standings) -> Result<()> {
+        let Self { model, trigger, due, at, reason, .. } = self;
+        let found = standings.doubts.against(&model.name);
+        let body = json!({
+            "model": model.name, "trigger": trigger.name(), "reason": reason, "due": due,
+            "doubts": found.iter().take(NAMED).collect::<Vec<_>>(), "more": found.len().saturating_sub(NAMED),
+        });
+        let fact = Fact { at, actor: ITSELF, kind: "event.refuse", subject: &model.name, body };
+        notify::record(fleet, store, fact).map(drop)
     }
 }

@@ -40,6 +40,8 @@ pub struct Memory {
     hits: HashMap<String, Vec<Hit>>,
     /// When the baseline of each was last set.
     renewed: HashMap<String, Timestamp>,
+    /// The models on which the sweep was concluded already.
+    pub concluded: HashSet<String>,
     /// What of it is not what the audit says.
     pub doubts: Doubts,
 }
@@ -62,8 +64,8 @@ impl Memory {
                 hits.entry(hit.model.clone()).or_default().push(hit);
             }
             let renewed = store.baseline_entries(None)?.into_iter().map(|entry| (entry.model, entry.set_at)).collect();
-            let known = by_name(store.known()?);
-            Ok((Self { known, compared, hits, renewed, doubts: Doubts::default() }, since))
+            let (known, concluded) = (by_name(store.known()?), store.concluded(as_of)?.into_iter().collect());
+            Ok((Self { known, compared, hits, renewed, concluded, doubts: Doubts::default() }, since))
         })?;
         Ok(Self { doubts, ..memory })
     }

@@ -77,11 +77,12 @@ impl Pass<'_> {
         // An earlier step of this pass may have changed what is known.
         let memory = Memory::load(self.store, as_of)?;
         let fleet = self.fleet.at(as_of);
-        let wanted = |model: &str| judge.contains(model);
+        // What was concluded already stays, whatever rows say that a model waits.
+        let wanted = |model: &str| judge.contains(model) && !memory.concluded.contains(model);
         let judged = judge::evaluate(&fleet, &memory, report, as_of, &wanted);
         self.known = memory.known;
         // What keeps a trigger from firing is told of, too.
-        judged.iter().for_each(|judged| self.ticked.doubt(&memory.doubts.against(&judged.evaluation.model)));
+        judge.iter().for_each(|model| self.ticked.doubt(&memory.doubts.against(model)));
         let fires = judged.iter().any(|judged| !judged.evaluation.fired().is_empty()).then_some(memory.doubts);
         (self.step)("write conclusions");
         let before = SweepStatus::load(self.store)?.map(|(status, _)| status);
@@ -158,6 +159,14 @@ impl Pass<'_> {
                         );
                         status.not_judged.entry(model.name.clone()).or_default().push(note);
                         continue;
+                    }
+                    if standings.refuses(&model.name, ticked) {
+                        let note = format!(
+                            "no event for {} ({reason}): rows that decide about it are not what the audit says; the next \
+                             sweep decides again",
+                            trigger.name()
+                        );
+                        status.refused.entry(model.name.clone()).or_default().push(note);
                     }
                     let details = judge::details(trigger, evaluation, report)?;
                     let fired = Fired { model, trigger, due: as_of, at: as_of, reason, details };
