@@ -42,12 +42,10 @@ impl Standings {
             doubts = store.doubts_about_events()?;
             doubts.extend(before);
         }
-        let last = store.last_events()?.into_iter().map(|(model, opened, closed)| {
-            let since = cools_since(&fleet.sweep, &fleet.zone, opened, closed);
-            (model, since)
-        });
+        let last = store.last_events()?.into_iter();
+        let since = |opened, closed| cools_since(&fleet.sweep, &fleet.zone, opened, closed);
         Ok(Self {
-            last: last.collect(),
+            last: last.map(|(model, opened, closed)| (model, since(opened, closed))).collect(),
             open: store.open_events()?.into_iter().map(|event| (event.model, event.id)).collect(),
             mutes: store.mutes()?.into_iter().map(|m| ((m.model, m.trigger), (m.until, m.reason))).collect(),
             doubts,
