@@ -315,7 +315,7 @@ fn no_event_is_opened_by_a_row_that_was_edited_whether_it_is_put_back_or_left() 
                 others.retain(|model| !kind.model.is_empty() && *model != kind.model);
                 assert_eq!(opened(&told), others, "{what}: {}", said(&ticked));
                 let named = format!("{}", told["tampered"]);
-                assert!(named.contains(kind.table) && named.contains(kind.model), "{what}: {named}");
+                assert!(named.contains(kind.table), "{what}: {named}");
                 assert!(
                     String::from_utf8_lossy(&ticked.stderr).contains("opens no event"),
                     "{what}: {}",
