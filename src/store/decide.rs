@@ -12,6 +12,9 @@ use crate::error::Result;
 pub(super) const COMPARED_FOR_EVENTS: [&str; 8] =
     ["model", "sweep", "event", "firing", "mute", "run", "waiting", "baseline"];
 
+/// So many problems with records, and with rows that are of all models, are kept: each speaks against every model.
+const KEPT_FOR_ALL: usize = 100;
+
 impl Doubts {
     /// Those against opening events.
     fn about_events(records: Vec<String>, rows: Vec<Problem>, evidence: Vec<WrongConclusion>) -> Self {
@@ -33,6 +36,7 @@ impl Doubts {
         for (key, _, text) in evidence {
             doubts.add_to(key.into_iter().next().unwrap_or_default(), &text);
         }
+        doubts.all.truncate(KEPT_FOR_ALL);
         doubts
     }
 
@@ -49,8 +53,8 @@ impl Doubts {
     }
 
     /// Adds a reason against opening an event of a model.
-    pub fn doubt(&mut self, model: &str, reason: String) {
-        self.models.entry(model.to_owned()).or_default().push(reason);
+    pub fn doubt(&mut self, model: &str, reason: &str) {
+        self.add_to(model.to_owned(), reason);
     }
 
     /// Adds others, each once.

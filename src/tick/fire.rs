@@ -64,7 +64,7 @@ impl Standings {
                 let reason = format!(
                     "table model, row '{name}' was edited: column scheduled was changed while the tick read it"
                 );
-                self.doubts.doubt(&now.model, reason);
+                self.doubts.doubt(&now.model, &reason);
             }
         }
         Ok(())
