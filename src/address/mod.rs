@@ -188,8 +188,14 @@ fn is_secret_field(name: &str) -> bool {
     FIELDS.contains(&last) || FIELDS.contains(&&*name) || last.ends_with("token") || last.ends_with("password")
 }
 
+/// Whether a parameter of a query is secret by its name: `sig=…`, `access_token=…`.
+pub fn has_secret_parameter(address: &str) -> bool {
+    let parameters = address.split(['?', '&', ';', '#']).skip(1);
+    parameters.filter_map(|parameter| parameter.split_once('=')).any(|(name, _)| is_secret_field(name))
+}
+
 /// A text without the values of fields that are secret by their names: `token=…`, `"password": …`, `<SessionToken>…`.
-fn without_fields(text: &str) -> String {
+pub fn without_fields(text: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut safe = String::new();
     let mut left = text;

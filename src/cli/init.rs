@@ -4,7 +4,6 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use driftsweep::address::shown;
-use driftsweep::error::Error;
 use driftsweep::escape;
 use driftsweep::fleet::daily::{self, Naming};
 use driftsweep::fleet::guess::{self, Guess, LabelColumns, Role, roles};
@@ -169,7 +168,7 @@ fn existing(path: &Path, name: &str) -> anyhow::Result<String> {
         let reason = format!("{} has a model '{}' already; choose another name", path.display(), name);
         return Err(super::bad("--name", &reason));
     }
-    std::fs::read_to_string(path).map_err(|e| Error::io(path, &e).into())
+    Ok(Fleet::text(path)?)
 }
 
 /// A fleet file with another model at its end, and with its own kind of line ends.
@@ -260,7 +259,7 @@ fn quoted(text: &str) -> String {
 /// A path as a file in a folder names it. Addresses, and absolute paths to elsewhere, stay as they are.
 fn relative(spec: &str, folder: &Path) -> String {
     let absolute = |path: &Path| real(path).unwrap_or_else(|| path.to_path_buf());
-    if storage::is_remote(spec) {
+    if storage::is_remote(spec) || shown(spec) != spec {
         // What is secret in an address belongs into no file that others read.
         return shown(spec);
     }

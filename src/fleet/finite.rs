@@ -1,42 +1,22 @@
 //! Numbers that are not finite: one `inf` or `nan` anywhere in a fleet file spoils every sum and every comparison that it takes
 //! part in.
 
-use toml_edit::{Document, Item, TableLike, Value};
+use toml_edit::Value;
+
+use super::keys;
 
 /// The first number of a document that is not finite: its key with its value, and where it stands.
 pub fn first_that_is_not(text: &str) -> Option<(String, Option<usize>)> {
-    // Text that is not TOML was refused before.
-    let document = Document::parse(text).ok()?;
     let mut found = Vec::new();
-    in_table("", document.as_table(), &mut found);
+    keys::each(text, |entry| {
+        if let Some(Value::Float(number)) = entry.value
+            && !number.value().is_finite()
+        {
+            found.push((format!("{} = {}", entry.key, number.value()), entry.span.map(|span| span.start)));
+        }
+    });
     // Tables are not always in the order of the text.
     found.into_iter().min_by_key(|(_, at)| *at)
-}
-
-type Found = Vec<(String, Option<usize>)>;
-
-fn in_table(path: &str, table: &dyn TableLike, found: &mut Found) {
-    for (key, item) in table.iter() {
-        let key = crate::escape::shown(key);
-        let path = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
-        match item {
-            Item::None => {}
-            Item::Value(value) => in_value(&path, value, found),
-            Item::Table(table) => in_table(&path, table, found),
-            Item::ArrayOfTables(tables) => tables.iter().for_each(|table| in_table(&path, table, found)),
-        }
-    }
-}
-
-fn in_value(path: &str, value: &Value, found: &mut Found) {
-    match value {
-        Value::Float(number) if !number.value().is_finite() => {
-            found.push((format!("{path} = {}", number.value()), value.span().map(|span| span.start)));
-        }
-        Value::Array(values) => values.iter().for_each(|value| in_value(path, value, found)),
-        Value::InlineTable(table) => in_table(path, table, found),
-        _ => {}
-    }
 }
 
 #[cfg(test)]
