@@ -59,4 +59,94 @@ mod tests {
             }
         }
     }
+
+    /// Every key that takes a number with a decimal point, by its name, with a fleet file that sets it to `NUMBER`.
+    fn settings() -> Vec<(&'static str, String)> {
+        let model = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
+        let head = "[approval]\napprovers = [[\"ana\"]]\n";
+        let mut all = vec![
+            ("above", format!("{head}above = NUMBER\n{model}")),
+            ("up_to", format!("{head}automatic = [{{ up_to = NUMBER }}]\n{model}")),
+            ("month", format!("[budget]\nmonth = NUMBER\n{model}")),
+            ("warning", format!("[budget]\nwarning = NUMBER\n{model}")),
+            ("teams", format!("[budget.teams]\nrisk = NUMBER\n{model}")),
+            ("importance", format!("{model}importance = NUMBER\n")),
+            ("importance", format!("{model}[model.feature.x]\nimportance = NUMBER\n")),
+            (
+                "limit",
+                format!("{model}convention = {{ name = \"tfdv\", numeric = {{ metric = \"js\", limit = NUMBER }} }}\n"),
+            ),
+            ("below", format!("{model}[model.segment.s]\nx = {{ below = NUMBER }}\n")),
+            ("from", format!("{model}[model.segment.s]\nx = {{ from = NUMBER }}\n")),
+        ];
+        for key in ["psi", "js", "ks_p", "ks_d", "missing", "missing_p"] {
+            all.push((key, format!("{model}[model.thresholds]\n{key} = NUMBER\n")));
+            all.push((key, format!("[defaults.thresholds]\n{key} = NUMBER\n{model}")));
+            all.push((key, format!("{model}[model.feature.x.thresholds]\n{key} = NUMBER\n")));
+        }
+        for key in ["share", "weighted_share", "fdr"] {
+            all.push((key, format!("{model}[model.trigger.drift]\n{key} = NUMBER\n")));
+            all.push((key, format!("[defaults.trigger.drift]\n{key} = NUMBER\n{model}")));
+        }
+        for key in ["level", "warning", "confidence"] {
+            all.push((key, format!("{model}[model.trigger.performance]\n{key} = NUMBER\n")));
+        }
+        let retrain = [
+            "gpu_hours",
+            "gpu_rate",
+            "cpu_hours",
+            "cpu_rate",
+            "storage",
+            "budget",
+            "point_a_day",
+            "expected",
+            "assumed_loss",
+        ];
+        for key in retrain {
+            all.push((key, format!("{head}{model}[model.retrain]\ncommand = [\"true\"]\n{key} = NUMBER\n")));
+            all.push((key, format!("{head}[defaults.retrain]\n{key} = NUMBER\n{model}")));
+        }
+        all
+    }
+
+    #[test]
+    fn every_key_that_takes_a_number_refuses_what_is_not_finite_with_key_and_line() {
+        for (key, text) in settings() {
+            for number in ["inf", "-inf", "+inf", "nan", "-nan", "+nan"] {
+                let text = text.replace("NUMBER", number);
+                let error = Fleet::parse(&text, "f.toml".as_ref(), &Options::new()).unwrap_err().to_string();
+                let line = text.lines().position(|line| line.contains(number)).unwrap() + 1;
+                // A rule of a convention is checked as it is read.
+                let key = if key == "teams" { "teams.risk" } else { key };
+                let named = error.contains(&format!("{key} = ")) && error.contains("must be");
+                assert!(named && error.starts_with(&format!("f.toml:{line}: ")), "{text}{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_that_takes_a_number_is_forgotten() {
+        let sources = [
+            include_str!("approval.rs"),
+            include_str!("labels.rs"),
+            include_str!("policy.rs"),
+            include_str!("retrain.rs"),
+            include_str!("table.rs"),
+            include_str!("channel.rs"),
+        ];
+        let known: Vec<&str> = settings().into_iter().map(|(key, _)| key).collect();
+        let mut found = 0;
+        for source in sources {
+            // The tables of the file: structs that are read from TOML.
+            for table in source.split("#[serde(deny_unknown_fields)]").skip(1) {
+                let fields = table.split_once("struct ").unwrap().1.split("\n}").next().unwrap();
+                for field in fields.lines().filter(|line| line.contains("f64")) {
+                    let key = field.split(':').next().unwrap().split_whitespace().last().unwrap();
+                    assert!(known.contains(&key), "{key} is not tested");
+                    found += 1;
+                }
+            }
+        }
+        assert!(found >= 30, "{found}");
+    }
 }
