@@ -76,7 +76,10 @@ fn put(path: &Path, bytes: &[u8], target: Option<std::fs::Metadata>, private: bo
 }
 
 /// Refuses to make a file or a folder whose name would be an address with a secret in it, such as `https:/user:password@host`.
-fn no_address(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What is wrong, without the name.
+pub fn no_address(path: &Path) -> io::Result<()> {
     match path.to_string_lossy() == shown(path) || path.exists() {
         true => Ok(()),
         false => Err(io::Error::new(

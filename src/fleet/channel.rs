@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::secret::{Address, Source, local};
-use crate::address::shown;
+use crate::address::{looks_like_address, shown};
 
 /// A way to tell somebody.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,6 +205,13 @@ impl ChannelTable {
                             goes into port, and the user and password into user and password_env"
                         .into(),
                 );
+            }
+            let is_address = |person: &String| {
+                let alone = person.rsplit('<').next().unwrap_or_default();
+                looks_like_address(alone)
+            };
+            if [&table.from].into_iter().chain(&table.to).any(is_address) {
+                return Err("email: from and to are the addresses of people, such as ana@example.org".into());
             }
             if table.to.is_empty() {
                 return Err("to = [] tells nobody".into());

@@ -226,4 +226,42 @@ mod tests {
             assert!(reason.contains(words) && reason.contains(bad), "{reason}");
         }
     }
+
+    #[test]
+    fn an_address_with_a_secret_in_it_is_refused_in_the_fleet_file_and_not_repeated() {
+        let of = |url: &str| Address::of(&Some(url.into()), &None, &None, Path::new(""));
+        for url in [
+            "https://ana:SECRET@h/x",
+            "https://SECRET@h/x",
+            "https://ana:SEC/RET@h/x",
+            "https://ana:SEC?RET@h/x",
+            "https://ana%3ASECRET%40h/x",
+            "https://h:SECRET/x",
+            "https://h/x?a=1&sig=SECRET",
+            "https://h/x?access_token=SECRET",
+            "https://h/x#token=SECRET",
+            "https:/ana:SECRET@h",
+            "HTTPS://ana:SECRET@h",
+            "//ana:SECRET@h",
+        ] {
+            let error = of(url).unwrap_err();
+            assert!(!error.contains("SECRET") && error.starts_with("url "), "{url}: {error}");
+        }
+        for url in ["https://h/x", "http://h:80/x?version=2", "http://[::1]:80/a@b"] {
+            assert_eq!(of(url).unwrap(), Address::Plain(url.into()));
+        }
+        let source = |name: &str| Source::of("url", &Some(name.into()), &None, Path::new(""));
+        for name in ["", "https://h/SECRET", "SECRET=x", "1SECRET", "SEC RET", "SEC\0RET", "SÉCRET"] {
+            let error = source(name).unwrap_err();
+            assert!(!error.contains("RET") && error.contains("url_env is not the name of a variable"), "{error}");
+        }
+        for name in ["HOOK_URL", "hook_url", "_X", "my.hook-url"] {
+            assert_eq!(source(name).unwrap(), Some(Source::Variable(name.into())));
+        }
+        for path in ["https://h/SECRET", "s3://b/SECRET", "https:/ana:SECRET@h", "//ana:SECRET@h"] {
+            let error = local("folder", path, Path::new("/f")).unwrap_err();
+            assert!(!error.contains("SECRET") && error.starts_with("folder must be a path"), "{error}");
+        }
+        assert_eq!(local("folder", "a@b/c:d", Path::new("/f")).unwrap(), Path::new("/f/a@b/c:d"));
+    }
 }

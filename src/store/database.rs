@@ -86,6 +86,7 @@ impl Database {
             (place.to_owned(), None)
         } else {
             let path = PathBuf::from(place.strip_prefix("sqlite://").unwrap_or(place));
+            atomic::no_address(&path).map_err(|e| failed(e.to_string()))?;
             // Opening a pipe would wait for its other end.
             if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
                 return Err(failed("is not a regular file; name one".into()));
