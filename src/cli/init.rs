@@ -42,8 +42,12 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         return Err(super::bad("--output", &reason));
     }
     let before = match &args.append {
-        Some(path) if path.exists() => Some(existing(path, &args.name)?),
-        _ => None,
+        Some(path) => match std::fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            // What is wrong with it is said when it is read.
+            _ => Some(existing(path, &args.name)?),
+        },
+        None => None,
     };
     let target = args.append.as_deref().or(args.output.as_deref());
     let folder = target.map_or(Path::new(""), |path| path.parent().unwrap_or(Path::new("")));

@@ -185,10 +185,16 @@ fn what_the_tools_could_not_check_is_told_as_skipped_with_the_reason_and_fails_n
     let (bin, home) = (at("bin"), at("home"));
     fs::create_dir_all(&bin).unwrap();
     // Stands in for the tools where they are not installed: it says what the real ones say.
-    let stand_in = "#!/bin/sh\necho \"$*\" >> \"$CALLS\"\ncase \"$1\" in\n\
-        deny) [ -z \"$NO_DENY\" ] && exit \"${DENY:-0}\";;\n\
-        audit) [ \"$2\" = --version ] && exec test -z \"$NO_AUDIT\"; printf '%s\\n' \"$SAYS\" >&2; exit \"${AUDIT:-0}\";;\n\
-        esac\nexit 101\n";
+    let stand_in = r#"#!/bin/sh
+echo "$*" >> "$CALLS"
+case "$*" in
+"deny --version") test -z "$NO_DENY" ;;
+"audit --version") test -z "$NO_AUDIT" ;;
+"deny "*) exit "${DENY:-0}" ;;
+"audit "*) printf '%s\n' "$SAYS" >&2; exit "${AUDIT:-0}" ;;
+*) exit 101 ;;
+esac
+"#;
     fs::write(bin.join("cargo"), stand_in).unwrap();
     fs::set_permissions(bin.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
     let run = |variables: &[(&str, &str)]| {
