@@ -100,12 +100,15 @@ const FLEETS: [&[&str]; 26] = [
     &["outbox", "send", "FILE"],
 ];
 
+/// A record by its number and hash; there is none.
+const HEAD: &str = "1:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 const MORE_FLEETS: [&[&str]; 5] = [
     &["outbox", "retry", "FILE"],
     &["audit", "show", "FILE"],
     &["audit", "verify", "FILE"],
     &["audit", "export", "FILE"],
-    &["audit", "accept", "FILE", "--reason", "r"],
+    &["audit", "accept", "FILE", "--reason", "r", "--head", HEAD],
 ];
 
 /// Commands that read data, with `FILE` in its place.
@@ -162,6 +165,10 @@ fn a_fleet_file_that_is_none_is_refused_at_once_by_every_command() {
         ] {
             let said = refused(&place, args, kind, "", &[code]);
             assert!(said.contains(words), "{args:?}: {said}");
+        }
+        // A model may be added to a file that is not there yet.
+        if args[0] == "init" {
+            continue;
         }
         let args: Vec<&str> = args.iter().map(|&arg| if arg == "FILE" { "no-such.toml" } else { arg }).collect();
         let output = place.run(&args, &[]);
