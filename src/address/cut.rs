@@ -136,12 +136,12 @@ impl<'a> Signs<'a> {
         at(part.start)..at(part.end)
     }
 
-    fn first(&self, part: Range<usize>, wanted: impl Fn(&Sign) -> bool) -> Option<usize> {
-        part.into_iter().find(|&at| wanted(&self.all[at]))
+    fn first(&self, mut part: Range<usize>, wanted: impl Fn(&Sign) -> bool) -> Option<usize> {
+        part.find(|&at| wanted(&self.all[at]))
     }
 
     fn last(&self, part: Range<usize>, wanted: impl Fn(&Sign) -> bool) -> Option<usize> {
-        part.into_iter().rev().find(|&at| wanted(&self.all[at]))
+        part.rev().find(|&at| wanted(&self.all[at]))
     }
 
     /// The next beginning of an address.
@@ -295,12 +295,12 @@ impl<'a> Signs<'a> {
     }
 
     /// The sign that begins a query, or what a site keeps behind a `#`.
-    fn query(&self, start: &Start, part: Range<usize>) -> Option<usize> {
+    fn query(&self, start: &Start, mut part: Range<usize>) -> Option<usize> {
         let end = part.end;
         // In the address of a store a `?` is a wildcard and a `#` part of a key, unless the name of a parameter follows.
         let is_other = start.has_host && !start.name.is_empty() && !SCHEMES.contains(&&*start.name);
         let is_web = start.name.starts_with("http") || is_other;
-        part.into_iter().find(|&at| {
+        part.find(|&at| {
             let sign = self.all[at];
             let any = is_web && sign.level <= start.level && at + 1 < end;
             match sign.c {
