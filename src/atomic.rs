@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::address::shown;
 use crate::error::{Error, Result};
 
 /// How the name of a temporary file begins: what a killed writer leaves behind is recognised by it.
@@ -44,6 +45,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn put(path: &Path, bytes: &[u8], target: Option<std::fs::Metadata>, private: bool) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    no_address(path)?;
     std::fs::create_dir_all(folder)?;
     // A temporary file is private unless something else is asked for. It is a new one, never an existing file or a link.
     let mut builder = tempfile::Builder::new();
@@ -71,6 +73,21 @@ fn put(path: &Path, bytes: &[u8], target: Option<std::fs::Metadata>, private: bo
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     File::open(folder).and_then(|folder| folder.sync_all())
+}
+
+/// Refuses to make a file or a folder whose name would be an address with a secret in it, such as `https:/user:password@host`.
+///
+/// # Errors
+/// What is wrong, without the name.
+pub fn no_address(path: &Path) -> io::Result<()> {
+    match path.to_string_lossy() == shown(path) || path.exists() {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it looks like an address with a secret in it, and would become the name of a file; give a path, or write the \
+             address with :// and without the secret",
+        )),
+    }
 }
 
 /// Removes the temporary files that killed writers have left in a folder; once a folder in the life of a process, because a
@@ -134,11 +151,16 @@ pub fn open_foreign(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     not_waiting(&mut options, Links::Followed);
-    let file = options.open(path)?;
+    let refused = |reason: &str| io::Error::new(io::ErrorKind::InvalidInput, reason);
+    const NOT_REGULAR: &str = "it is not a regular file; name one";
+    // A socket cannot even be opened.
+    let file = options.open(path).map_err(|e| if has_no_reader(&e) { refused(NOT_REGULAR) } else { e })?;
     // The file that was opened is asked, not its name: that may stand for another file by now.
-    let known = file.metadata()?;
-    let reason = if known.is_dir() { "it is a folder; name a file" } else { "it is not a regular file; name one" };
-    if known.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, reason)) }
+    match file.metadata()? {
+        known if known.is_file() => Ok(file),
+        known if known.is_dir() => Err(refused("it is a folder; name a file")),
+        _ => Err(refused(NOT_REGULAR)),
+    }
 }
 
 /// The bytes of a small file that was opened.
@@ -179,6 +201,7 @@ pub fn private() -> OpenOptions {
 /// # Errors
 /// If it cannot be made.
 pub fn private_folder(folder: &Path) -> io::Result<()> {
+    no_address(folder)?;
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -203,6 +226,7 @@ pub fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
     not_waiting(&mut options, Links::Followed);
+    no_address(path)?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }

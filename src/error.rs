@@ -155,7 +155,7 @@ pub enum Error {
         reason: String,
     },
     /// A file that cannot be written.
-    #[error("cannot write {}: {source}", shown(path))]
+    #[error("cannot write {}: {}", shown(path), without_secrets(&source.to_string()))]
     Write {
         /// The file.
         path: PathBuf,
@@ -357,7 +357,7 @@ const MOST_NAME: usize = 200;
 
 /// A name in a list.
 fn quoted(name: &str) -> String {
-    format!("'{}'", crate::escape::brief(name, MOST_NAME))
+    format!("'{}'", crate::escape::brief(&shown(name), MOST_NAME))
 }
 
 /// Names for a message, the first of them.

@@ -50,20 +50,9 @@ if [ -z "${DRIFTSWEEP_TEST_NO_SSH_KEYGEN:-}" ] && ! command -v ssh-keygen >/dev/
 fi
 
 step cargo fmt --check
-# What may come in from outside is in deny.toml. tests/it/supply.rs checks licences, sources and versions by it, everywhere;
-# these tools know more, and are not installed by this script. Advisories take a copy of their database, which is not fetched.
-skipped_tools=()
-if cargo deny --version >/dev/null 2>&1; then
-    step cargo deny --offline --locked check bans licenses sources
-else
-    skipped_tools+=(cargo-deny)
-fi
-advisories=${CARGO_HOME:-$HOME/.cargo}/advisory-db
-if cargo audit --version >/dev/null 2>&1 && [ -d "$advisories" ]; then
-    step cargo audit --no-fetch --stale
-else
-    skipped_tools+=(cargo-audit)
-fi
+skipped=$(mktemp)
+trap 'rm -f "$skipped"' EXIT
+step bash tests/supply.sh "$skipped"
 # Everything is checked and tested in the release profile and with every feature: one build of the dependencies, and the
 # code that ships.
 step cargo clippy --locked --release --all-features --all-targets -- -D warnings
@@ -78,8 +67,9 @@ fi
 # The benchmarks must run; what they measure is for benches/README.md.
 step cargo bench --locked --profile release --all-features --bench count -- --test
 
-if [ ${#skipped_tools[@]} -gt 0 ]; then
-    printf '\nSKIPPED: %s (not installed, or without advisories); deny.toml was checked by the tests alone\n' "${skipped_tools[*]}"
+# Once more, where it is seen.
+if [ -s "$skipped" ]; then
+    printf '\n' && cat "$skipped"
 fi
 if [ -n "${DRIFTSWEEP_TEST_NO_POSTGRES:-}" ]; then
     printf '\nSKIPPED: PostgreSQL; the store was tested on SQLite only\n'

@@ -17,7 +17,10 @@ use crate::count::cells::CellMapParts;
 use crate::count::{Categories, CellCounts, CellMap, CellSet, Domain, Ecdf, KeyRuns, Tally};
 use crate::error::{Error, Result, Status};
 use crate::snapshot::ColumnType;
-use crate::storage;
+use crate::storage::{self, StoredFile};
+
+/// What is wrong with a file that is none, and the remedy.
+const NOT_ONE: &str = "not a baseline file; build one with `driftsweep baseline build`";
 
 pub(super) const FORMAT: &str = "driftsweep-baseline";
 
@@ -86,7 +89,24 @@ impl BaselineFile {
     /// # Errors
     /// [`Error::Baseline`] with the reason: not a baseline, another version, or damaged.
     pub fn open(path: &Path) -> Result<Self> {
+        if !storage::is_remote(path) {
+            Self::has_head(path)?;
+        }
         Self::of_bytes(path, storage::read(path)?)
+    }
+
+    /// Refuses a file that does not begin as a baseline file does, before it is read as a whole: it may be large.
+    fn has_head(path: &Path) -> Result<()> {
+        let file = StoredFile::open(path)?;
+        // The length of the header, and its first byte.
+        let mut head = [0; 9];
+        let known = file.length().min(head.len() as u64) as usize;
+        let unreadable = |reason| Error::Unreadable { path: path.into(), reason };
+        file.read_exact_at(&mut head[..known], 0).map_err(unreadable)?;
+        match known < head.len() || head[8] == b'{' {
+            true => Ok(()),
+            false => Err(Error::Baseline { path: path.into(), reason: NOT_ONE.into() }),
+        }
     }
 
     /// The same from bytes that were not written yet; `path` is what messages name.
@@ -98,14 +118,13 @@ impl BaselineFile {
     }
 
     fn check(path: &Path, bytes: Vec<u8>) -> std::result::Result<Self, String> {
-        let not_one = "not a baseline file; build one with `driftsweep baseline build`";
         let (length, tensors) = SafeTensors::read_metadata(&bytes).map_err(|e| match e {
             safetensors::SafeTensorError::MetadataIncompleteBuffer => "cut short; build it again".to_owned(),
-            _ => not_one.to_owned(),
+            _ => NOT_ONE.to_owned(),
         })?;
-        let metadata = tensors.metadata().clone().ok_or(not_one)?;
+        let metadata = tensors.metadata().clone().ok_or(NOT_ONE)?;
         if metadata.get("format").map(String::as_str) != Some(FORMAT) {
-            return Err(not_one.into());
+            return Err(NOT_ONE.into());
         }
         let version = metadata.get("version").map_or("none", String::as_str);
         if ![PLAIN_VERSION, VERSION].iter().any(|known| version == known.to_string()) {

@@ -164,8 +164,10 @@ fn render(found: &Calibration, args: &CalibrateArgs) -> Page {
 /// Writes limits into a fleet file, and leaves everything else in it as it is.
 fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<()> {
     let unreadable = |reason: String| Error::Fleet { path: path.into(), line: None, reason };
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, &e))?;
-    let mut document: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| unreadable(e.to_string()))?;
+    let text = Fleet::text(path)?;
+    // The message alone: the whole error shows the line of the file, which may hold a secret.
+    let mut document: DocumentMut =
+        text.parse().map_err(|e: toml_edit::TomlError| unreadable(e.message().to_owned()))?;
     let mut written = 0;
     let wanted = |limit: &&Calibrated| names.is_empty() || names.iter().any(|name| name == limit.limit);
     for limit in found.limits.iter().filter(wanted) {

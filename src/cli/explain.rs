@@ -82,7 +82,7 @@ fn question(fleet: &Fleet, store: &mut Store, model: &Model) -> anyhow::Result<O
 }
 
 fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {
-    let entries = store.quality(&args.model)?;
+    let entries = store.quality(&args.model, Timestamp::MIN)?;
     if args.format == TextFormat::Json {
         super::write_json(&entries)?;
         return Ok(0);

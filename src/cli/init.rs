@@ -4,7 +4,6 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use driftsweep::address::shown;
-use driftsweep::error::Error;
 use driftsweep::escape;
 use driftsweep::fleet::daily::{self, Naming};
 use driftsweep::fleet::guess::{self, Guess, LabelColumns, Role, roles};
@@ -44,8 +43,12 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         return Err(super::bad("--output", &reason));
     }
     let before = match &args.append {
-        Some(path) if path.exists() => Some(existing(path, &args.name)?),
-        _ => None,
+        Some(path) => match std::fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            // What is wrong with it is said when it is read.
+            _ => Some(existing(path, &args.name)?),
+        },
+        None => None,
     };
     let target = args.append.as_deref().or(args.output.as_deref());
     let folder = target.map_or(Path::new(""), |path| path.parent().unwrap_or(Path::new("")));
@@ -170,7 +173,7 @@ fn existing(path: &Path, name: &str) -> anyhow::Result<String> {
         let reason = format!("{} has a model '{}' already; choose another name", path.display(), name);
         return Err(super::bad("--name", &reason));
     }
-    std::fs::read_to_string(path).map_err(|e| Error::io(path, &e).into())
+    Ok(Fleet::text(path)?)
 }
 
 /// A fleet file with another model at its end, and with its own kind of line ends.
@@ -261,7 +264,7 @@ fn quoted(text: &str) -> String {
 /// A path as a file in a folder names it. Addresses, and absolute paths to elsewhere, stay as they are.
 fn relative(spec: &str, folder: &Path) -> String {
     let absolute = |path: &Path| real(path).unwrap_or_else(|| path.to_path_buf());
-    if storage::is_remote(spec) {
+    if storage::is_remote(spec) || shown(spec) != spec {
         // What is secret in an address belongs into no file that others read.
         return shown(spec);
     }

@@ -56,6 +56,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use driftsweep::address::{self, looks_like_address};
 use driftsweep::count::{Backend, Chosen, Counter, Workload, gpu};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model};
@@ -245,7 +246,8 @@ fn backend_of_environment() -> anyhow::Result<BackendArg> {
 
 /// Whether a fleet file names data at an address. How many threads read depends on it, before the file is read in earnest.
 fn names_objects(fleet: &Path) -> bool {
-    let text = std::fs::read_to_string(fleet).unwrap_or_default();
+    // What is wrong with it is said when it is read in earnest.
+    let text = Fleet::text(fleet).unwrap_or_default();
     toml::from_str::<toml::Table>(&text).is_ok_and(|table| names_address(&toml::Value::Table(table)))
 }
 
@@ -430,6 +432,10 @@ fn places_are_text() -> Result<(), Error> {
             return Err(Error::BadValue { what, reason });
         }
     }
+    if variable(state::VARIABLE).is_some_and(|folder| looks_like_address(&folder)) {
+        let (what, reason) = (state::VARIABLE.to_owned(), "must be a folder on a disk, and is an address".into());
+        return Err(Error::BadValue { what, reason });
+    }
     Ok(())
 }
 
@@ -437,7 +443,8 @@ fn places_are_text() -> Result<(), Error> {
 /// repeat them.
 fn of_escaped_arguments(error: clap::Error) -> clap::Error {
     const MOST: usize = 200;
-    let shown = std::env::args_os().map(|arg| driftsweep::escape::brief(&arg.to_string_lossy(), MOST).into_owned());
+    // Secrets are cut out first: of what is shortened in its middle nobody can tell where they were.
+    let shown = std::env::args_os().map(|arg| driftsweep::escape::brief(&address::shown(&arg), MOST).into_owned());
     // Bytes that are no text are refused without being repeated.
     Cli::try_parse_from(shown).err().unwrap_or(error)
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{StringValueParser, TypedValueParser};
+use driftsweep::address::looks_like_address;
 use driftsweep::atomic::hex;
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
@@ -28,9 +29,13 @@ pub struct FolderArgs {
     history: Option<PathBuf>,
 }
 
-/// Paths of the state are text, in reports, in the store and for commands: one that is not UTF-8 is refused.
+/// Paths of the state are text, in reports, in the store and for commands: one that is not UTF-8 is refused. So is an address
+/// that is none of an object store: it would become the name of a folder.
 fn text_path() -> impl TypedValueParser<Value = PathBuf> {
-    StringValueParser::new().map(PathBuf::from)
+    StringValueParser::new().try_map(|text| match looks_like_address(&text) && !storage::is_remote(&text) {
+        true => Err("it is neither a path nor an address such as s3://BUCKET/FOLDER"),
+        false => Ok(PathBuf::from(text)),
+    })
 }
 
 /// What a sweep keeps.

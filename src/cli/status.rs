@@ -99,7 +99,8 @@ fn page(found: Option<&(SweepStatus, Option<Acknowledged>)>, events: usize, jobs
             page.line(format_args!("  failed      {model}: {} ({cause})", fault.reason));
         }
     }
-    for (what, found) in [("schema", &status.schema), ("not judged", &status.not_judged)] {
+    for (what, found) in [("schema", &status.schema), ("not judged", &status.not_judged), ("refused", &status.refused)]
+    {
         for (model, all) in found {
             for one in all {
                 page.line(format_args!("  {what:<11} {}: {}", model, one));

@@ -1,11 +1,13 @@
 //! Who is told what happens, and how: as the fleet file has it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::secret::{Address, Source};
+use super::secret::{Address, Source, local};
+use crate::address::{looks_like_address, shown};
 
 /// A way to tell somebody.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,11 +171,17 @@ struct KafkaTable {
     secrets_env: BTreeMap<String, String>,
 }
 
+/// Whether a text can be the name of a server, or its number.
+fn is_host(host: &str) -> bool {
+    let is_sign = |c: char| c.is_alphanumeric() || "-._".contains(c);
+    host.parse::<IpAddr>().is_ok() || (!host.is_empty() && host.chars().all(is_sign))
+}
+
 impl ChannelTable {
     /// # Errors
     /// The reason, for a setting that is none.
     pub(super) fn check(&self, folder: &Path) -> Result<Channel, String> {
-        let file = self.file.as_ref().map(|file| Ok(Way::File(folder.join(file))));
+        let file = self.file.as_ref().map(|file| local("file", file, folder).map(Way::File));
         let webhook = self.webhook.as_ref().map(|table| {
             Ok(Way::Webhook {
                 url: Address::of(&table.url, &table.url_env, &table.url_file, folder)?,
@@ -189,6 +197,21 @@ impl ChannelTable {
             }
             if password.is_some() && security == Security::None {
                 return Err("security = \"none\" would send the password in the open".into());
+            }
+            if !is_host(&table.host) {
+                // It is not repeated: a password may be in it.
+                return Err(
+                    "email: host must be the name of a server, such as smtp.example.org, and no address; the port \
+                            goes into port, and the user and password into user and password_env"
+                        .into(),
+                );
+            }
+            let is_address = |person: &String| {
+                let alone = person.rsplit('<').next().unwrap_or_default();
+                looks_like_address(alone)
+            };
+            if [&table.from].into_iter().chain(&table.to).any(is_address) {
+                return Err("email: from and to are the addresses of people, such as ana@example.org".into());
             }
             if table.to.is_empty() {
                 return Err("to = [] tells nobody".into());
@@ -211,6 +234,13 @@ impl ChannelTable {
         let kafka = self.kafka.as_ref().map(|table| {
             if let Some(key) = table.settings.keys().find(|key| key.contains("password") || key.contains("secret")) {
                 return Err(format!("settings: keep '{key}' in the environment, and name its variable in secrets_env"));
+            }
+            if table.brokers.split(',').any(|broker| broker.contains('@') || shown(broker) != broker) {
+                return Err(
+                    "kafka: brokers are HOST:PORT, separated by commas, without user and password; those go into \
+                            settings and secrets_env"
+                        .into(),
+                );
             }
             let secrets = table.secrets_env.iter().map(|(key, name)| {
                 let source = Source::of(key, &Some(name.clone()), &None, folder)?;

@@ -1,42 +1,22 @@
 //! Numbers that are not finite: one `inf` or `nan` anywhere in a fleet file spoils every sum and every comparison that it takes
 //! part in.
 
-use toml_edit::{Document, Item, TableLike, Value};
+use toml_edit::Value;
+
+use super::keys;
 
 /// The first number of a document that is not finite: its key with its value, and where it stands.
 pub fn first_that_is_not(text: &str) -> Option<(String, Option<usize>)> {
-    // Text that is not TOML was refused before.
-    let document = Document::parse(text).ok()?;
     let mut found = Vec::new();
-    in_table("", document.as_table(), &mut found);
+    keys::each(text, |entry| {
+        if let Some(Value::Float(number)) = entry.value
+            && !number.value().is_finite()
+        {
+            found.push((format!("{} = {}", entry.key, number.value()), entry.span.map(|span| span.start)));
+        }
+    });
     // Tables are not always in the order of the text.
     found.into_iter().min_by_key(|(_, at)| *at)
-}
-
-type Found = Vec<(String, Option<usize>)>;
-
-fn in_table(path: &str, table: &dyn TableLike, found: &mut Found) {
-    for (key, item) in table.iter() {
-        let key = crate::escape::shown(key);
-        let path = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
-        match item {
-            Item::None => {}
-            Item::Value(value) => in_value(&path, value, found),
-            Item::Table(table) => in_table(&path, table, found),
-            Item::ArrayOfTables(tables) => tables.iter().for_each(|table| in_table(&path, table, found)),
-        }
-    }
-}
-
-fn in_value(path: &str, value: &Value, found: &mut Found) {
-    match value {
-        Value::Float(number) if !number.value().is_finite() => {
-            found.push((format!("{path} = {}", number.value()), value.span().map(|span| span.start)));
-        }
-        Value::Array(values) => values.iter().for_each(|value| in_value(path, value, found)),
-        Value::InlineTable(table) => in_table(path, table, found),
-        _ => {}
-    }
 }
 
 #[cfg(test)]
@@ -79,5 +59,96 @@ mod tests {
                 assert!(error.starts_with("f.toml:"), "{error}");
             }
         }
+    }
+
+    /// Every key that takes a number with a decimal point, by its name, with a fleet file that sets it to `NUMBER`.
+    fn settings() -> Vec<(&'static str, String)> {
+        let model = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
+        let head = "[approval]\napprovers = [[\"ana\"]]\n";
+        let mut all = vec![
+            ("above", format!("{head}above = NUMBER\n{model}")),
+            ("up_to", format!("{head}automatic = [{{ up_to = NUMBER }}]\n{model}")),
+            ("month", format!("[budget]\nmonth = NUMBER\n{model}")),
+            ("warning", format!("[budget]\nwarning = NUMBER\n{model}")),
+            ("teams", format!("[budget.teams]\nrisk = NUMBER\n{model}")),
+            ("importance", format!("{model}importance = NUMBER\n")),
+            ("importance", format!("{model}[model.feature.x]\nimportance = NUMBER\n")),
+            (
+                "limit",
+                format!("{model}convention = {{ name = \"tfdv\", numeric = {{ metric = \"js\", limit = NUMBER }} }}\n"),
+            ),
+            ("below", format!("{model}[model.segment.s]\nx = {{ below = NUMBER }}\n")),
+            ("from", format!("{model}[model.segment.s]\nx = {{ from = NUMBER }}\n")),
+        ];
+        for key in ["psi", "js", "ks_p", "ks_d", "missing", "missing_p"] {
+            all.push((key, format!("{model}[model.thresholds]\n{key} = NUMBER\n")));
+            all.push((key, format!("[defaults.thresholds]\n{key} = NUMBER\n{model}")));
+            all.push((key, format!("{model}[model.feature.x.thresholds]\n{key} = NUMBER\n")));
+        }
+        for key in ["share", "weighted_share", "fdr"] {
+            all.push((key, format!("{model}[model.trigger.drift]\n{key} = NUMBER\n")));
+            all.push((key, format!("[defaults.trigger.drift]\n{key} = NUMBER\n{model}")));
+        }
+        for key in ["level", "warning", "confidence"] {
+            all.push((key, format!("{model}[model.trigger.performance]\n{key} = NUMBER\n")));
+        }
+        let retrain = [
+            "gpu_hours",
+            "gpu_rate",
+            "cpu_hours",
+            "cpu_rate",
+            "storage",
+            "budget",
+            "point_a_day",
+            "expected",
+            "assumed_loss",
+        ];
+        for key in retrain {
+            all.push((key, format!("{head}{model}[model.retrain]\ncommand = [\"true\"]\n{key} = NUMBER\n")));
+            all.push((key, format!("{head}[defaults.retrain]\n{key} = NUMBER\n{model}")));
+        }
+        all
+    }
+
+    #[test]
+    fn every_key_that_takes_a_number_refuses_what_is_not_finite_with_key_and_line() {
+        for (key, text) in settings() {
+            for number in ["inf", "-inf", "+inf", "nan", "-nan", "+nan"] {
+                let text = text.replace("NUMBER", number);
+                let error = Fleet::parse(&text, "f.toml".as_ref(), &Options::new()).unwrap_err().to_string();
+                let line = text.lines().position(|line| line.contains(number)).unwrap() + 1;
+                // A rule of a convention is checked as it is read.
+                let key = if key == "teams" { "teams.risk" } else { key };
+                let named = error.contains(&format!("{key} = ")) && error.contains("must be");
+                assert!(named && error.starts_with(&format!("f.toml:{line}: ")), "{text}{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_that_takes_a_number_is_forgotten() {
+        let sources = [
+            include_str!("approval.rs"),
+            include_str!("labels.rs"),
+            include_str!("policy.rs"),
+            include_str!("retrain.rs"),
+            include_str!("table.rs"),
+            include_str!("channel.rs"),
+            include_str!("../metric/convention.rs"),
+        ];
+        let known: Vec<&str> = settings().into_iter().map(|(key, _)| key).collect();
+        let mut found = 0;
+        for source in sources {
+            // The tables of the file: structs that are read from TOML.
+            for table in source.split("#[serde(deny_unknown_fields)]").skip(1) {
+                let fields = table.split_once("struct ").unwrap().1.split("\n}").next().unwrap();
+                for field in fields.lines().filter(|line| line.contains("f64")) {
+                    let key = field.split(':').next().unwrap().split_whitespace().last().unwrap();
+                    assert!(known.contains(&key), "{key} is not tested");
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 28, "{found}");
     }
 }

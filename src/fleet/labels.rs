@@ -47,7 +47,7 @@ pub struct Labels {
 
 /// The classes that labels and predictions name.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "give a list of classes, or a table of labels with the prediction that means the same")]
 enum ClassTable {
     /// In the same words.
     Same(Vec<Literal>),

@@ -7,6 +7,7 @@ mod channel;
 pub mod daily;
 mod finite;
 pub mod guess;
+mod keys;
 mod labels;
 mod money;
 pub mod policy;
@@ -14,6 +15,7 @@ mod retrain;
 mod schedule;
 mod secret;
 mod table;
+mod wording;
 
 pub use approval::{Approval, ApproverKey, Automatic, OnExpiry, Signatures};
 pub use baselines::SetBaseline;
@@ -30,6 +32,7 @@ pub use secret::{Address, Secret, Source};
 use table::{ConditionTable, ConventionSetting, Current, FleetTable};
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -39,7 +42,8 @@ use jiff::{SignedDuration, Timestamp};
 use toml::Spanned;
 
 use crate::address::{Place, as_text};
-use crate::error::{Error, Result, closest, did_you_mean};
+use crate::atomic;
+use crate::error::{Error, Result};
 use crate::metric::performance::Quality;
 use crate::metric::{Metric, MetricSet};
 use crate::model::{self, Options, Period, Window, check_bins, dated};
@@ -124,6 +128,9 @@ const PREVIOUS: &str = "previous";
 /// For how long a sweep waits for data unless the fleet file says so.
 const WAIT_FOR_DATA: SignedDuration = SignedDuration::from_hours(8);
 
+/// Bytes of a fleet file.
+const MOST_TEXT: u64 = 32 << 20;
+
 /// Bytes of a model's name.
 const MOST_NAME: usize = 512;
 
@@ -185,13 +192,27 @@ impl Fleet {
         {
             return Err(Error::Fleet { path: path.into(), line: None, reason: reason.into() });
         }
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
-        let text = String::from_utf8(bytes).map_err(|e| Error::Fleet {
-            path: path.into(),
-            line: None,
-            reason: format!("not UTF-8 text ({e})"),
+        Self::parse(&Self::text(path)?, path, base)
+    }
+
+    /// The text of a fleet file. Nothing is waited for, and no more is read than a fleet file has.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] for what is not there, no regular file, or too large; [`Error::Fleet`] for what is no text.
+    pub fn text(path: &Path) -> Result<String> {
+        let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
+        let wrong = |reason: String| Error::Fleet { path: path.into(), line: None, reason };
+        let text = atomic::read_text(path, MOST_TEXT).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => unreadable("no such file; name the fleet file".into()),
+            ErrorKind::FileTooLarge => unreadable(format!("{e}, more than any fleet file; name the fleet file")),
+            ErrorKind::InvalidData => wrong(format!("{e}; save the file as UTF-8")),
+            _ => unreadable(e.to_string()),
         })?;
-        Self::parse(&text, path, base)
+        // The parser takes many times as much memory as such a text.
+        match text.contains('\0') {
+            true => Err(wrong("it holds bytes that are zero, and is no text; name the fleet file".into())),
+            false => Ok(text),
+        }
     }
 
     /// Checks the text of a fleet file; `path` is where it stands.
@@ -210,8 +231,11 @@ impl Fleet {
                     .into(),
             ));
         }
-        let table: FleetTable =
-            toml::from_str(text).map_err(|e| mistake(e.span().map(|s| s.start), with_closest(e.message())))?;
+        let table: FleetTable = toml::from_str(text).map_err(|e| {
+            let at = e.span().map(|span| span.start);
+            let key = at.and_then(|at| keys::at(text, at));
+            mistake(at, wording::told(e.message(), key.as_deref()))
+        })?;
         if let Some((setting, at)) = finite::first_that_is_not(text) {
             return Err(mistake(at, format!("{setting}: a number must be finite; give one, or leave the key out")));
         }
@@ -501,17 +525,6 @@ fn apply(
     Ok(())
 }
 
-/// What the parser says of an unknown key or value, with the known one that was most likely meant: it lists them all in
-/// backticks, the unknown one first.
-fn with_closest(message: &str) -> String {
-    let mut named = message.split('`').skip(1).step_by(2);
-    let closest = match named.next() {
-        Some(unknown) if message.starts_with("unknown ") => closest(unknown, named),
-        _ => None,
-    };
-    format!("{message}{}", did_you_mean(closest))
-}
-
 fn resolve(folder: &Path, path: &str) -> Place {
     if Path::new(path).is_absolute() || storage::is_remote(path) || folder.as_os_str().is_empty() {
         return path.into();
@@ -545,7 +558,7 @@ mod tests {
     #[test]
     fn every_mistake_names_its_line_and_remedy() {
         for (text, line, words) in [
-            ("[[model]]\nname = \"m\"\nbaseline = 3\n", Some(3), "expected a string"),
+            ("[[model]]\nname = \"m\"\nbaseline = 3\n", Some(3), "model.baseline must be a string, not a whole number"),
             ("x = 1\n", Some(1), "unknown field"),
             (&format!("{MODEL}exclud = [\"id\"]\n"), Some(5), "did you mean 'exclude'?"),
             (&format!("{MODEL}[model.trigger]\noff = [\"drfit\"]\n"), Some(6), "did you mean 'drift'?"),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::approval::Approval;
 use super::money::{Currency, Money};
 use super::policy::duration;
-use super::secret::{Address, Source};
+use super::secret::{Address, Source, local};
 
 /// What holds for training in the whole fleet.
 #[derive(Clone, Debug, PartialEq)]
@@ -292,21 +292,22 @@ pub(super) fn text(what: &str, value: &str) -> Checked<()> {
 /// The name of a variable that a command is given. No patterns: one such as `AWS_*` lets through what nobody thought of.
 fn variable(name: &str) -> Checked<String> {
     let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let shown = name.escape_debug();
     match name {
         "" => Err("env holds an empty name; give the names of variables".into()),
-        _ if name.contains(['*', '?', '[']) => Err(format!(
-            "env = \"{shown}\" is a pattern, which could let through secrets that nobody meant; give each name, such as \
+        _ if name.contains(['*', '?', '[']) => {
+            Err("env holds a pattern, which could let through secrets that nobody meant; give each name, such as \
              \"AWS_ACCESS_KEY_ID\""
-        )),
-        _ if name.contains('=') => Err(format!(
-            "env = \"{}\" gives a value; give the name alone, and set the variable where driftsweep is started",
-            name.split('=').next().unwrap_or_default().escape_debug()
-        )),
+                .into())
+        }
+        // What is no name is not repeated: it may be a secret.
+        _ if name.contains('=') => {
+            Err("env gives a value with a name; give the name alone, and set the variable where driftsweep is started"
+                .into())
+        }
         _ if name.len() <= 256 && is_name(name) && !name.starts_with(|first: char| first.is_ascii_digit()) => {
             Ok(name.to_owned())
         }
-        _ => Err(format!("env = \"{shown}\" is not the name of a variable: letters, digits and _ only")),
+        _ => Err("env holds what is not the name of a variable: letters, digits and _ only".into()),
     }
 }
 
@@ -424,7 +425,10 @@ impl RetrainTable {
             }
             Ok(Executor::Command(Command {
                 arguments: arguments.clone(),
-                folder: shared.folder.as_ref().map_or_else(|| folder.to_owned(), |own| folder.join(own)),
+                folder: match &shared.folder {
+                    Some(own) => local("folder", own, folder)?,
+                    None => folder.to_owned(),
+                },
                 log_bytes: shared.log_bytes.unwrap_or(10 << 20).max(1 << 10),
                 env: shared.env.iter().flatten().map(|name| variable(name)).collect::<Checked<_>>()?,
             }))
@@ -433,12 +437,12 @@ impl RetrainTable {
             Ok(Executor::Webhook(Webhook {
                 url: Address::of(&table.url, &table.url_env, &table.url_file, folder)?,
                 secret: Source::of("secret", &table.secret_env, &table.secret_file, folder)?,
-                results: table.results.as_ref().map(|results| folder.join(results)),
+                results: table.results.as_ref().map(|results| local("results", results, folder)).transpose()?,
             }))
         });
         let kubernetes = self.kubernetes.as_ref().map(|table| {
             Ok(Executor::Kubernetes(Kubernetes {
-                manifest: folder.join(&table.manifest),
+                manifest: local("manifest", &table.manifest, folder)?,
                 namespace: table.namespace.clone(),
                 context: table.context.clone(),
             }))

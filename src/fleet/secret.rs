@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::{has_secret_parameter, looks_like_address, shown as shown_address};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::escape::shown;
@@ -19,6 +20,23 @@ pub enum Source {
     Variable(String),
     /// A file.
     File(PathBuf),
+}
+
+/// Whether a text can be the name of a variable: letters, digits, and the signs that Kubernetes allows.
+fn is_variable(name: &str) -> bool {
+    let is_sign = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    name.len() <= 256 && name.chars().all(is_sign) && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}
+
+/// The path of a file or folder on this machine; relative ones are relative to a folder.
+///
+/// # Errors
+/// That it is an address, which is not repeated.
+pub(super) fn local(key: &str, path: &str, folder: &Path) -> std::result::Result<PathBuf, String> {
+    match looks_like_address(path) {
+        true => Err(format!("{key} must be a path on this machine, not an address; give the path")),
+        false => Ok(folder.join(path)),
+    }
 }
 
 /// A secret. It has no way of being printed.
@@ -66,11 +84,14 @@ impl Source {
     ) -> std::result::Result<Option<Self>, String> {
         match (variable, file) {
             (Some(_), Some(_)) => Err(format!("give one of {key}_env and {key}_file")),
-            (Some(name), None) if name.is_empty() || name.contains(['=', '\0']) => {
-                Err(format!("{key}_env = \"{}\" is not the name of a variable", name.escape_debug()))
+            (Some(name), None) if !is_variable(name) => {
+                // It is not repeated: it may be the secret itself.
+                Err(format!(
+                    "{key}_env is not the name of a variable; give the name, and set the variable to the secret"
+                ))
             }
             (Some(name), None) => Ok(Some(Self::Variable(name.clone()))),
-            (None, Some(file)) => Ok(Some(Self::File(folder.join(file)))),
+            (None, Some(file)) => local(&format!("{key}_file"), file, folder).map(|file| Some(Self::File(file))),
             (None, None) => Ok(None),
         }
     }
@@ -132,9 +153,13 @@ impl Address {
             (None, Some(source)) => Ok(Self::Secret(source)),
             (Some(url), None) => {
                 let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-                let rest = rest.ok_or("url must begin with https:// or http://")?;
-                if rest.split(['/', '?']).next().is_some_and(|host| host.contains('@')) {
+                rest.ok_or("url must begin with https:// or http://")?;
+                let place = url.split(['?', '#']).next().unwrap_or_default();
+                if shown_address(place) != place {
                     return Err("url holds a user or password; keep such an address in url_env or url_file".into());
+                }
+                if has_secret_parameter(url) {
+                    return Err("url holds a signature or token; keep such an address in url_env or url_file".into());
                 }
                 Ok(Self::Plain(url.clone()))
             }
@@ -166,7 +191,7 @@ impl fmt::Display for Address {
     /// Without what is secret: the part before the query, or where it is kept.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plain(url) => f.write_str(url.split(['?', '#']).next().unwrap_or_default()),
+            Self::Plain(url) => f.write_str(&shown_address(url.split(['?', '#']).next().unwrap_or_default())),
             Self::Secret(source) => write!(f, "the address in {source}"),
         }
     }
@@ -200,5 +225,43 @@ mod tests {
             let reason = read(bad).unwrap_err().to_string();
             assert!(reason.contains(words) && reason.contains(bad), "{reason}");
         }
+    }
+
+    #[test]
+    fn an_address_with_a_secret_in_it_is_refused_in_the_fleet_file_and_not_repeated() {
+        let of = |url: &str| Address::of(&Some(url.into()), &None, &None, Path::new(""));
+        for url in [
+            "https://ana:SECRET@h/x",
+            "https://SECRET@h/x",
+            "https://ana:SEC/RET@h/x",
+            "https://ana:SEC?RET@h/x",
+            "https://ana%3ASECRET%40h/x",
+            "https://h:SECRET/x",
+            "https://h/x?a=1&sig=SECRET",
+            "https://h/x?access_token=SECRET",
+            "https://h/x#token=SECRET",
+            "https:/ana:SECRET@h",
+            "HTTPS://ana:SECRET@h",
+            "//ana:SECRET@h",
+        ] {
+            let error = of(url).unwrap_err();
+            assert!(!error.contains("SECRET") && error.starts_with("url "), "{url}: {error}");
+        }
+        for url in ["https://h/x", "http://h:80/x?version=2", "http://[::1]:80/a@b"] {
+            assert_eq!(of(url).unwrap(), Address::Plain(url.into()));
+        }
+        let source = |name: &str| Source::of("url", &Some(name.into()), &None, Path::new(""));
+        for name in ["", "https://h/SECRET", "SECRET=x", "1SECRET", "SEC RET", "SEC\0RET", "SÉCRET"] {
+            let error = source(name).unwrap_err();
+            assert!(!error.contains("RET") && error.contains("url_env is not the name of a variable"), "{error}");
+        }
+        for name in ["HOOK_URL", "hook_url", "_X", "my.hook-url"] {
+            assert_eq!(source(name).unwrap(), Some(Source::Variable(name.into())));
+        }
+        for path in ["https://h/SECRET", "s3://b/SECRET", "https:/ana:SECRET@h", "//ana:SECRET@h"] {
+            let error = local("folder", path, Path::new("/f")).unwrap_err();
+            assert!(!error.contains("SECRET") && error.starts_with("folder must be a path"), "{error}");
+        }
+        assert_eq!(local("folder", "a@b/c:d", Path::new("/f")).unwrap(), Path::new("/f/a@b/c:d"));
     }
 }

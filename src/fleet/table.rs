@@ -88,7 +88,7 @@ pub(super) struct ModelTable {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "give a path, or a table of windows with a path each")]
 pub(super) enum Current {
     One(String),
     Windows(IndexMap<String, String>),
@@ -107,7 +107,7 @@ pub(super) enum ConditionTable {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "give a string, a whole number, true or false")]
 pub(super) enum Literal {
     Text(String),
     Integer(i64),

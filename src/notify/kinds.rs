@@ -39,6 +39,12 @@ pub const KINDS: &[Kind] = &[
             "due": "2026-11-26T02:00:00Z", "sweep": { "id": "20261126T020000Z-0123456789ab", "counts_hash": "00" }, "event_sha256": "00",
         })
     }),
+    kind("event.refuse", Topic::Event, || {
+        json!({
+            "model": "churn", "trigger": "drift", "reason": "2 of 40 columns drift: age (psi 0.310 > 0.15)",
+            "due": "2026-11-26T02:00:00Z", "doubts": ["table mute, row 'churn' '' was deleted"], "more": 0,
+        })
+    }),
     kind("job.ask", Topic::Approval, asked),
     kind("job.escalate", Topic::Approval, asked),
     kind("job.ask_again", Topic::Approval, || {

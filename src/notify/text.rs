@@ -36,6 +36,11 @@ const TEMPLATE: &str = "\
 } -%}
 [{{ fleet }}] {{ who }}: {% if kind == 'event.open' -%}
 retraining is asked for by its {{ f.trigger }} trigger: {{ f.reason }}
+{%- elif kind == 'event.refuse' -%}
+its {{ f.trigger }} trigger has fired ({{ f.reason }}), and no event was opened: the store is not what its audit says
+{%- for doubt in f.doubts %}
+{{ doubt }}
+{%- endfor %}
 {%- elif kind in ('job.ask', 'job.escalate', 'job.ask_again') -%}
 may it be retrained? {{ f.question }}
 {%- if f.because == 'nobody_may_answer' %}

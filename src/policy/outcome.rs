@@ -1,6 +1,9 @@
 //! What becomes of a trigger that fires: one open event a model, none while it is muted or cools down.
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+
+use crate::fleet::Schedule;
 
 /// How things stand with a model when one of its triggers fires.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +14,13 @@ pub struct Standing {
     pub last_event: Option<Timestamp>,
     /// Until when the trigger is muted, and why.
     pub muted: Option<(Timestamp, String)>,
+}
+
+/// Since when a model cools down, by when its last events were opened and closed. A cooldown ends at the time of a sweep, so
+/// it begins at one: the seconds that a training takes after the sweep do not put its end off by a night.
+pub fn cools_since(sweep: &Schedule, zone: &TimeZone, opened: Timestamp, closed: Option<Timestamp>) -> Timestamp {
+    let closed = closed.map(|closed| sweep.latest(opened, closed, zone).unwrap_or(opened));
+    closed.map_or(opened, |closed| closed.max(opened))
 }
 
 /// What becomes of it.

@@ -1,5 +1,7 @@
 //! What training a model costs and is worth, by what is remembered of it.
 
+use jiff::Timestamp;
+
 use crate::error::Result;
 use crate::fleet::{Model, Retrain};
 use crate::metric::performance::Quality;
@@ -14,7 +16,8 @@ use crate::store::{QualityEntry, Store};
 pub fn reckon(store: &mut Store, model: &Model, retrain: &Retrain) -> Result<(Estimate, Worth)> {
     let estimate = Estimate::new(retrain.cost, &store.past_costs(&model.name, PAST_RUNS)?);
     let trained = store.trained(&model.name)?;
-    let mut entries = store.quality(&model.name)?;
+    // Of before the last training nothing counts.
+    let mut entries = store.quality(&model.name, trained.unwrap_or(Timestamp::MIN))?;
     entries.retain(|entry| trained.is_none_or(|trained| entry.as_of > trained));
     let metric = model.triggers.metric.value.unwrap_or(Quality::Accuracy);
     let lost = lost(&entries, metric, retrain, model.labels.is_some());
@@ -60,7 +63,6 @@ mod tests {
     use super::*;
     use crate::fleet::Fleet;
     use crate::model::Options;
-    use jiff::Timestamp;
 
     #[test]
     fn a_loss_is_from_the_best_or_the_expected_to_the_latest_of_realised_and_estimated() {

@@ -49,6 +49,11 @@ pub fn files(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
             // The folders that the pattern begins with may be partitions, too.
             walk::files(Path::new(folder), &pattern, partitions_in(folder))?
         } else {
+            if std::fs::metadata(path).is_ok() {
+                // A pipe or a device: opening it might wait without end.
+                let reason = "it is neither a regular file nor a folder; name one".into();
+                return Err(Error::Unreadable { path: spec.into(), reason });
+            }
             Vec::new()
         }
     };

@@ -31,7 +31,7 @@ impl LocalFile {
         let failed = |e: std::io::Error| Error::io(path, &e);
         // Opening a pipe waits for its writer, without end.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(Error::Unreadable { path: path.into(), reason: "is not a regular file".into() });
+            return Err(Error::Unreadable { path: path.into(), reason: "it is not a regular file; name one".into() });
         }
         let file = File::open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;

@@ -20,7 +20,7 @@ use url::Url;
 use super::Listed;
 use super::client::Connector;
 use super::waits::{locked, timeout, wait, wait_knowing};
-use crate::address::{said, split_query, user_of};
+use crate::address::{said, secrets_of, split_query};
 use crate::error::{Error, Result, whole};
 
 /// Variables with these prefixes configure the stores.
@@ -75,9 +75,8 @@ impl Refusal {
         match self {
             Self::NotFound => "the object is gone".into(),
             Self::Final(reason) | Self::Other(reason) => {
-                let secrets = [split_query(address).1, user_of(address)].into_iter().flatten();
                 // What is short may be part of a word.
-                let secrets: Vec<&str> = secrets.filter(|secret| secret.len() > 3).collect();
+                let secrets: Vec<&str> = secrets_of(address).into_iter().filter(|secret| secret.len() > 3).collect();
                 said(&reason, &secrets)
             }
         }

@@ -7,6 +7,9 @@ ALTER TABLE audit ADD COLUMN writes TEXT;        -- the rows of other tables tha
 
 -- Older versions write no clock_at: their last record is looked for by every transaction.
 CREATE INDEX audit_of_older_versions ON audit (fleet, seq) WHERE clock_at IS NULL;
+-- The records of a subject are read in their order.
+DROP INDEX audit_by_subject;
+CREATE INDEX audit_by_subject ON audit (fleet, subject, seq);
 CREATE INDEX quality_by_time ON quality (fleet, as_of);
 -- A clock that is behind is found by the records of its future.
 CREATE INDEX audit_by_clock ON audit (fleet, clock_at);

@@ -164,7 +164,7 @@ impl Store {
         let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
                    WHERE fleet = $1 AND subject = $2 ORDER BY seq DESC";
         let select = query(sql).bind(self.fleet.clone()).bind(subject.to_owned());
-        for found in self.database.rows(select, numbered)? {
+        for found in self.database.rows(select, found)? {
             let found = found.map_err(unreadable)?;
             if kinds.contains(&&*found.kind) {
                 return Ok(Some(found));
@@ -178,10 +178,9 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn record_hash(&mut self, seq: u64) -> Result<Option<String>> {
-        let found = self.audit_page(seq.saturating_sub(1), "")?.into_iter().next();
-        let Some(Ok(record)) = found.filter(|found| found.as_ref().is_ok_and(|record| record.seq == seq)) else {
-            return Ok(None);
-        };
+        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+        let found = self.audit_between(seq.saturating_sub(1), seq)?.into_iter().next();
+        let Some(Ok(record)) = found else { return Ok(None) };
         Ok((record.expected_hash()? == record.hash).then_some(record.hash))
     }
 
@@ -214,13 +213,41 @@ impl Store {
         self.database.run(query(sql).bind(self.fleet.clone()).bind(secret.to_owned())).map(drop)
     }
 
-    /// The records after a number, at most a page of them; of one subject, or of all. What is no longer a record comes as
+    /// The records after a number, at most a page of them; none where there are no more. What is no longer a record comes as
     /// its number and the reason.
-    pub(super) fn audit_page(&mut self, after: u64, subject: &str) -> Result<Vec<Numbered>> {
+    pub(super) fn audit_page(&mut self, after: u64) -> Result<Vec<Found>> {
+        let mut after = after as i64;
+        loop {
+            // A range of numbers: a server that knows nothing of a table yet would sort all that is left of it for each page.
+            let until = after.saturating_add(PAGE as i64);
+            let page = self.audit_between(after, until)?;
+            if !page.is_empty() {
+                return Ok(page);
+            }
+            // Records may be missing.
+            let sql = "SELECT MIN(seq) FROM audit WHERE fleet = $1 AND seq > $2";
+            let next = query(sql).bind(self.fleet.clone()).bind(after);
+            let next = self.database.rows(next, |row| row.try_get::<Option<i64>, _>(0))?.into_iter().flatten().next();
+            match next {
+                Some(next) => after = next - 1,
+                None => return Ok(page),
+            }
+        }
+    }
+
+    /// The records after a number and up to another one.
+    fn audit_between(&mut self, after: i64, until: i64) -> Result<Vec<Found>> {
         let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
-                   WHERE fleet = $1 AND seq > $2 AND ($3 = '' OR subject = $3) ORDER BY seq LIMIT $4";
-        let select = query(sql).bind(self.fleet.clone()).bind(after as i64).bind(subject.to_owned());
-        self.database.rows(select.bind(PAGE as i64), numbered)
+                   WHERE fleet = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
+        self.database.rows(query(sql).bind(self.fleet.clone()).bind(after).bind(until), found)
+    }
+
+    /// The records of one subject after a number, at most a page of them.
+    fn audit_page_of(&mut self, after: u64, subject: &str) -> Result<Vec<Found>> {
+        let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
+                   WHERE fleet = $1 AND subject = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+        let page = query(sql).bind(self.fleet.clone()).bind(subject.to_owned()).bind(after as i64).bind(PAGE as i64);
+        self.database.rows(page, found)
     }
 
     /// Every record of a subject, or of all, oldest first, one by one.
@@ -230,24 +257,23 @@ impl Store {
     pub fn audit(&mut self, subject: &str, mut of: impl FnMut(Record) -> Result<()>) -> Result<()> {
         let mut last = 0;
         loop {
-            let page = self.audit_page(last, subject)?;
-            let whole = page.len() as u64 == PAGE;
+            let page = if subject.is_empty() { self.audit_page(last)? } else { self.audit_page_of(last, subject)? };
+            if page.is_empty() {
+                return Ok(());
+            }
             for record in page {
                 let record = record.map_err(unreadable)?;
                 last = record.seq;
                 of(record)?;
             }
-            if !whole {
-                return Ok(());
-            }
         }
     }
 }
 
-/// A record, or the number and the reason of what is none any more.
-type Numbered = std::result::Result<Record, (u64, String)>;
+/// A record, or the number of what is no longer one, and the reason.
+pub(super) type Found = std::result::Result<Record, (u64, String)>;
 
-fn numbered(row: &AnyRow) -> std::result::Result<Numbered, sqlx::Error> {
+fn found(row: &AnyRow) -> std::result::Result<Found, sqlx::Error> {
     let seq = row.try_get::<i64, _>(0)?.unsigned_abs();
     Ok(record(row, seq).map_err(|e| (seq, e.to_string())))
 }

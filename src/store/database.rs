@@ -15,6 +15,7 @@ use sqlx::query::Query;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::address::{shown, without_fields};
 use crate::atomic;
 use crate::error::{Error, Result};
 
@@ -85,6 +86,7 @@ impl Database {
             (place.to_owned(), None)
         } else {
             let path = PathBuf::from(place.strip_prefix("sqlite://").unwrap_or(place));
+            atomic::no_address(&path).map_err(|e| failed(e.to_string()))?;
             // Opening a pipe would wait for its other end.
             if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
                 return Err(failed("is not a regular file; name one".into()));
@@ -345,7 +347,10 @@ pub fn is_postgres(place: &str) -> bool {
 /// Whether a place is an address of another kind, which may hold a password and is never named.
 fn is_foreign(place: &str) -> bool {
     let other = place.contains("://") && !is_postgres(place) && !place.starts_with("sqlite://");
-    other || place.starts_with(':') || (place.starts_with("sqlite:") && !place.starts_with("sqlite://"))
+    // With too few slashes, or as the words of a connection: `host=… password=…`. It would become the name of a file.
+    let begins = place.split('/').next().is_some_and(|first| first.contains(':'));
+    let malformed = !is_postgres(place) && ((begins && shown(place) != place) || without_fields(place) != place);
+    other || malformed || place.starts_with(':') || (place.starts_with("sqlite:") && !place.starts_with("sqlite://"))
 }
 
 fn sqlite_url(path: &Path, access: Access) -> String {
@@ -361,7 +366,7 @@ fn sqlite_url(path: &Path, access: Access) -> String {
 /// A place without what is secret in it.
 fn masked(place: &str) -> String {
     if !is_postgres(place) {
-        return place.into();
+        return shown(place);
     }
     // Only what the driver takes for host and database: in an address that it misreads anything may be secret.
     match PgConnectOptions::from_str(place) {

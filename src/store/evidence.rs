@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Row, query};
 
 use super::writes::{Key, Values, Write, hashed};
-use super::{Store, time};
+use super::{Store, some_time, time};
 use crate::atomic::hex;
 use crate::error::Result;
 
@@ -302,14 +302,13 @@ impl Store {
         })
     }
 
-    /// The measures of a model, oldest first.
+    /// The measures of a model at sweeps since a time, oldest first.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn quality(&mut self, model: &str) -> Result<Vec<QualityEntry>> {
-        let sql = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality \
-                   WHERE fleet = $1 AND model = $2 ORDER BY as_of, kind";
-        self.database.rows(query(sql).bind(self.fleet.clone()).bind(model.to_owned()), measure)
+    pub fn quality(&mut self, model: &str, since: Timestamp) -> Result<Vec<QualityEntry>> {
+        let select = query(MEASURES_OF_MODEL).bind(self.fleet.clone()).bind(model.to_owned());
+        self.database.rows(select.bind(since.as_microsecond()), measure)
     }
 }
 
@@ -321,37 +320,76 @@ impl Store {
         self.database.rows(query(sql).bind(self.fleet.clone()), |row| time(row, 0))
     }
 
+    /// The last of them.
+    pub(super) fn last_judged_sweep(&mut self) -> Result<Option<Timestamp>> {
+        let mut last = None;
+        for sql in LAST_JUDGED {
+            let select = query(sql).bind(self.fleet.clone());
+            last = last.max(self.database.rows(select, |row| some_time(row, 0))?.into_iter().flatten().next());
+        }
+        Ok(last)
+    }
+
     /// What was concluded at a sweep, as the audit would have it; verdicts whose figures were forgotten have none.
     pub(super) fn evidence_at(&mut self, as_of: Timestamp) -> Result<Vec<(Key, Values)>> {
-        let mut found = Pending::default();
-        let sql = "SELECT model, data_hash, body FROM verdict WHERE fleet = $1 AND as_of = $2";
-        let select = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
-        let verdicts: Vec<[String; 3]> =
-            self.database.rows(select, |row| Ok([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?]))?;
-        for [model, data_hash, body] in verdicts {
+        self.evidence_between(as_of, as_of, true)
+    }
+
+    /// What was concluded at all sweeps since a time, without figures.
+    pub(super) fn evidence_since(&mut self, since: Timestamp) -> Result<Vec<(Key, Values)>> {
+        self.evidence_between(since, Timestamp::MAX, false)
+    }
+
+    fn evidence_between(&mut self, from: Timestamp, until: Timestamp, figures: bool) -> Result<Vec<(Key, Values)>> {
+        let (mut found, fleet) = (Pending::default(), self.fleet.clone());
+        let between =
+            |sql: &'static str| query(sql).bind(fleet.clone()).bind(from.as_microsecond()).bind(until.as_microsecond());
+        let verdicts = between(if figures { VERDICTS } else { VERDICTS_WITHOUT_FIGURES });
+        let verdicts: Vec<(String, Timestamp, [String; 2])> = self
+            .database
+            .rows(verdicts, |row| Ok((row.try_get(0)?, time(row, 1)?, [row.try_get(2)?, row.try_get(3)?])))?;
+        for (model, as_of, [data_hash, body]) in verdicts {
             let evidence = found.of(&model, as_of);
             evidence.judge(&data_hash, &body);
             if body.is_empty() {
                 evidence.body = None;
             }
         }
-        let sql = "SELECT model, window_name, segment, feature FROM hit WHERE fleet = $1 AND as_of = $2";
-        let select = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
-        let hits: Vec<(String, [String; 3])> = self
-            .database
-            .rows(select, |row| Ok((row.try_get(0)?, [row.try_get(1)?, row.try_get(2)?, row.try_get(3)?])))?;
-        for (model, place) in hits {
+        let hits: Vec<(String, Timestamp, [String; 3])> = self.database.rows(between(HITS), |row| {
+            Ok((row.try_get(0)?, time(row, 1)?, [row.try_get(2)?, row.try_get(3)?, row.try_get(4)?]))
+        })?;
+        for (model, as_of, place) in hits {
             found.of(&model, as_of).hits.push(place);
         }
-        let sql = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality \
-                   WHERE fleet = $1 AND as_of = $2";
-        let select = query(sql).bind(self.fleet.clone()).bind(as_of.as_microsecond());
-        for entry in self.database.rows(select, measure)? {
-            found.of(&entry.model, as_of).measures.push(line_of(&entry));
+        for entry in self.database.rows(between(MEASURES), measure)? {
+            found.of(&entry.model, entry.as_of).measures.push(line_of(&entry));
         }
         Ok(found.take().filter_map(|write| Some((write.rows.into_iter().next()?, write.set))).collect())
     }
 }
+
+/// The last sweep of each table of conclusions.
+const LAST_JUDGED: [&str; 3] = [
+    "SELECT MAX(as_of) FROM verdict WHERE fleet = $1",
+    "SELECT MAX(as_of) FROM hit WHERE fleet = $1",
+    "SELECT MAX(as_of) FROM quality WHERE fleet = $1",
+];
+
+const VERDICTS: &str =
+    "SELECT model, as_of, data_hash, body FROM verdict WHERE fleet = $1 AND as_of >= $2 AND as_of <= $3";
+
+const VERDICTS_WITHOUT_FIGURES: &str =
+    "SELECT model, as_of, data_hash, '' FROM verdict WHERE fleet = $1 AND as_of >= $2 AND as_of <= $3";
+
+const HITS: &str =
+    "SELECT model, as_of, window_name, segment, feature FROM hit WHERE fleet = $1 AND as_of >= $2 AND as_of <= $3";
+
+const MEASURES: &str = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality \
+                        WHERE fleet = $1 AND as_of >= $2 AND as_of <= $3";
+
+/// The measures of one model since a time: its key finds them, however long the history is.
+const MEASURES_OF_MODEL: &str = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality \
+     WHERE fleet = $1 AND model = $2 AND as_of >= $3 ORDER BY as_of, kind";
 
 fn measure(row: &AnyRow) -> std::result::Result<QualityEntry, sqlx::Error> {
     let rows: i64 = row.try_get(6)?;
@@ -378,4 +416,35 @@ pub fn key(name: &str) -> String {
     let hash = hex(&Sha256::digest(name));
     let start: String = name.chars().filter(|&c| c != '\0').take(MOST / 8).collect();
     format!("{start}…{}", &hash[..32])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conclusions_are_found_by_their_time_however_long_the_history_is() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let place = folder.path().join("store.sqlite").display().to_string();
+        let mut store = Store::open(&place, "f").unwrap();
+        let ranges = [VERDICTS, VERDICTS_WITHOUT_FIGURES, HITS, MEASURES, MEASURES_OF_MODEL];
+        for (sql, ranged) in ranges.map(|sql| (sql, true)).into_iter().chain(LAST_JUDGED.map(|sql| (sql, false))) {
+            let plan = query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+            let plan: Vec<String> = store.database.rows(plan, |row| row.try_get(3)).unwrap();
+            let by_time = plan.iter().any(|step| step.starts_with("SEARCH") && (!ranged || step.contains("as_of>?")));
+            assert!(by_time && plan.iter().all(|step| !step.starts_with("SCAN")), "{sql}: {plan:?}");
+        }
+        let at = |day: i64| Timestamp::from_second(86_400 * day).unwrap();
+        for day in 0..500 {
+            let [kind, metric] = ["realised", "accuracy"].map(str::to_owned);
+            let (model, as_of, since, before) = ("m".to_owned(), at(day), at(day - 7), at(day));
+            let (rows, value, low, high) = (10, 0.9, 0.8, 0.95);
+            let entry = QualityEntry { model, as_of, kind, metric, since, before, rows, value, low, high };
+            store.add_quality(&entry).unwrap();
+        }
+        assert_eq!(store.quality("m", at(490)).unwrap().len(), 10);
+        assert_eq!(store.evidence_since(at(490)).unwrap().len(), 10);
+        assert_eq!(store.evidence_at(at(490)).unwrap().len(), 1);
+        assert_eq!(store.last_judged_sweep().unwrap(), Some(at(499)));
+    }
 }

@@ -58,7 +58,7 @@ impl Store {
                 self.pending.add(whole_job(&versioned));
             }
         }
-        let last = self.judged_sweeps()?.into_iter().next_back();
+        let last = self.last_judged_sweep()?;
         if let Some(last) = last {
             let set = Values::from([(LAST.to_owned(), Some(last.as_microsecond().to_string()))]);
             self.pending.add(Write { table: BEFORE.into(), rows: vec![Key::new()], set, ..Write::default() });

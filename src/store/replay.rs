@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::ITSELF;
 use super::accept::{ACCEPTED, Acceptance};
 use super::audit::Record;
+use super::decide::COMPARED_FOR_EVENTS;
 use super::evidence::{EVIDENCE, FORGOTTEN};
-use super::found::{FOUND, WHOLE_JOB};
+use super::found::{BEFORE, FOUND, WHOLE_JOB};
+use super::openings::Openings;
 use super::verify::COMPARED_FOR_STARTS;
 use super::writes::{HASHED, Key, Kind, Values, Write, noted_text};
 use crate::error::Result;
@@ -45,6 +47,51 @@ pub struct NotedAgain {
     pub after: u64,
 }
 
+/// Which rows are kept of those that follow from the audit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Those of all tables, and what was concluded of all sweeps.
+    Whole,
+    /// Those that decide about a start.
+    #[default]
+    ForStarts,
+    /// Those by which events are opened, and what was concluded of sweeps since a time, without figures.
+    ForEvents {
+        /// The time in microseconds.
+        since: i64,
+    },
+}
+
+impl Kept {
+    /// Whether the rows of a table are among them.
+    pub(super) fn has(self, table: &str) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::ForStarts => COMPARED_FOR_STARTS.contains(&table),
+            Self::ForEvents { .. } => {
+                COMPARED_FOR_EVENTS.contains(&table) || [EVIDENCE, FORGOTTEN, BEFORE].contains(&table)
+            }
+        }
+    }
+
+    /// Whether all others are among them.
+    pub(super) fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::ForEvents { since }, Self::ForEvents { since: later }) => since <= later,
+            (own, other) => own == other,
+        }
+    }
+
+    /// Whether what was concluded of a sweep is among them.
+    fn has_sweep(self, as_of: i64) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::ForStarts => false,
+            Self::ForEvents { since } => as_of >= since,
+        }
+    }
+}
+
 /// What follows from the audit as far as it was read.
 #[derive(Default)]
 pub struct Replay {
@@ -59,8 +106,10 @@ pub struct Replay {
     pub(super) jobs: Jobs,
     /// The job or model of a write that does not fit the ones before it.
     pub(super) misfits: Vec<(String, Key, String)>,
-    /// Whether all tables are kept, conclusions of sweeps too, or only those that decide about a start.
-    pub(super) whole: bool,
+    /// Events, and those that were not to be opened.
+    pub(super) openings: Openings,
+    /// Which rows are kept.
+    pub(super) kept: Kept,
     /// Whether the last records are of an older version, and nothing was noted of the rows since: the last of them.
     pub(super) older: Option<u64>,
     /// What was accepted, in order.
@@ -76,9 +125,9 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// One that keeps all tables.
-    pub(super) fn whole() -> Self {
-        Self { whole: true, ..Self::default() }
+    /// One that keeps some rows.
+    pub(super) fn keeping(kept: Kept) -> Self {
+        Self { kept, ..Self::default() }
     }
 
     /// Reads a record, or the reason why it cannot be read.
@@ -153,6 +202,9 @@ impl Replay {
                 self.misfits.push(("event".into(), vec![subject.clone()], text));
             }
         }
+        if kind == "event.open" && clock_at.is_some() && self.older.is_none() {
+            self.openings.check(&self.rows, record);
+        }
         let event = self.rows.get("event").and_then(|events| events.get(std::slice::from_ref(subject)));
         let said = |name: &str| event?.get(name)?.as_deref();
         // Short texts stand there as they are.
@@ -189,6 +241,7 @@ impl Replay {
         let Acceptance { problems, reason, in_doubt, .. } = Acceptance::deserialize(&record.body).unwrap_or_default();
         self.problems.clear();
         self.misfits.clear();
+        self.openings.accept();
         self.jobs.accept();
         self.held.extend(in_doubt.into_iter().map(|job| (job, record.seq)));
         let at = record.clock_at.unwrap_or(record.at);
@@ -214,16 +267,21 @@ impl Replay {
     }
 
     fn write(&mut self, seq: u64, write: Write) {
-        if !self.whole && !COMPARED_FOR_STARTS.contains(&&*write.table) {
+        if !self.kept.has(&write.table) {
             return;
         }
+        self.openings.note(&write);
         if write.table == FORGOTTEN
+            && self.kept == Kept::Whole
             && let Some(before) = write.set.get("figures").and_then(Option::as_deref).and_then(|text| text.parse().ok())
         {
             self.forget_figures(before);
         }
         let rows = self.rows.entry(write.table.clone()).or_default();
         for row in write.rows {
+            if write.table == EVIDENCE && !self.kept.has_sweep(as_of(&row)) {
+                continue;
+            }
             if write.deleted {
                 rows.remove(&row);
                 continue;
@@ -245,6 +303,7 @@ impl Replay {
                 }
             }
             if write.table == EVIDENCE
+                && self.kept == Kept::Whole
                 && write.set.contains_key("body")
                 && let [model, as_of] = &row[..]
                 && let Ok(as_of) = as_of.parse()
@@ -288,6 +347,11 @@ impl Replay {
     pub(super) fn limit(&self, table: &str, name: &str) -> Option<i64> {
         self.rows.get(table)?.get(&Key::new())?.get(name)?.as_ref()?.parse().ok()
     }
+}
+
+/// The sweep of what was concluded of a model, by its key.
+pub(super) fn as_of(key: &Key) -> i64 {
+    key.get(1).and_then(|as_of| as_of.parse().ok()).unwrap_or_default()
 }
 
 /// A value for people.

@@ -6,11 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Store;
-use super::audit::PAGE;
 use super::evidence::{EVIDENCE, FORGOTTEN};
 use super::found::{BEFORE, LAST};
 use super::jobs::Versioned;
-use super::replay::{Accepted, FORGOTTEN_BODY, NotedAgain, Replay, quoted};
+use super::replay::{Accepted, FORGOTTEN_BODY, Kept, NotedAgain, Replay, as_of, quoted};
 use super::writes::{Cell, HASHED, Key, Kind, TABLES, Values};
 use crate::error::Result;
 use crate::escape::shown;
@@ -93,7 +92,7 @@ impl Doubts {
 }
 
 /// The conclusions on a model at a sweep that are not what the audit says: their key, what is there, and what is wrong.
-type WrongConclusion = (Key, Option<Values>, String);
+pub(super) type WrongConclusion = (Key, Option<Values>, String);
 
 /// A row that is not what the audit says.
 pub(super) struct Problem {
@@ -103,7 +102,7 @@ pub(super) struct Problem {
     /// The row as it is, if it is there.
     pub(super) found: Option<Values>,
     /// As the audit has it, if it does.
-    said: Option<Values>,
+    pub(super) said: Option<Values>,
 }
 
 impl Problem {
@@ -126,7 +125,7 @@ pub(super) struct Checked {
     /// With rows.
     pub(super) rows: Vec<Problem>,
     /// With conclusions of sweeps: their names, what they are now, and the reason.
-    pub(super) evidence: Vec<(Key, Option<Values>, String)>,
+    pub(super) evidence: Vec<WrongConclusion>,
 }
 
 /// A row by its table and key.
@@ -150,7 +149,10 @@ impl Store {
         replay.fleet.clone_from(&self.fleet);
         loop {
             let last = replay.head.as_ref().map_or(0, |(seq, _)| *seq);
-            let page = self.audit_page(last, "")?;
+            let page = self.audit_page(last)?;
+            if page.is_empty() {
+                return Ok(());
+            }
             for record in &page {
                 replay.add(record.as_ref().map_err(Clone::clone))?;
                 let Ok(record) = record else { continue };
@@ -158,14 +160,11 @@ impl Store {
                     replay.problems.push(format!("{} is not the one that was seen before", record.named()));
                 }
             }
-            if (page.len() as u64) < PAGE {
-                return Ok(());
-            }
         }
     }
 
     /// Whether the audit ends where it was noted to end.
-    fn check_end(&mut self, replay: &Replay, problems: &mut Vec<String>) -> Result<()> {
+    pub(super) fn check_end(&mut self, replay: &Replay, problems: &mut Vec<String>) -> Result<()> {
         let (last, hash) = replay.head.clone().unwrap_or_default();
         let (noted, noted_hash) = self.audit_head()?.unwrap_or_default();
         if noted > last {
@@ -177,12 +176,11 @@ impl Store {
     }
 
     /// The rows that are not what the audit says, and how many were compared.
-    fn compare_rows(&mut self, replay: &Replay) -> Result<(Vec<Problem>, u64)> {
+    pub(super) fn compare_rows(&mut self, replay: &Replay) -> Result<(Vec<Problem>, u64)> {
         let (mut problems, mut compared) = (Vec::new(), 0);
         let none = BTreeMap::new();
-        let is_compared = |name: &str| replay.whole || COMPARED_FOR_STARTS.contains(&name);
         let said_of = |name: &str, key: &Key| replay.rows.get(name).and_then(|rows| rows.get(key)).cloned();
-        for table in TABLES.iter().filter(|table| is_compared(table.name)) {
+        for table in TABLES.iter().filter(|table| replay.kept.has(table.name)) {
             let said = replay.rows.get(table.name).unwrap_or(&none);
             let mut there = BTreeSet::new();
             let mut add = |key: &Key, found: Option<&Values>, what: String| {
@@ -210,6 +208,15 @@ impl Store {
             let said = said_of(table.name, key);
             problems.push(Problem { table: table.name, key: key.clone(), text, found: said.clone(), said });
         }
+        for (id, text) in replay.openings.wrong() {
+            let key = vec![id.clone()];
+            let text = format!("{}: {text}", named("event", &key));
+            let said = said_of("event", &key);
+            problems.push(Problem { table: "event", key, text, found: said.clone(), said });
+        }
+        if !replay.kept.has("job") {
+            return Ok((problems, compared));
+        }
         let mut of_job = |id: &str, text: String| {
             let key = vec![id.to_owned()];
             let said = said_of("job", &key);
@@ -233,7 +240,12 @@ impl Store {
     }
 
     /// The conclusions of sweeps that are not what the audit says; how many were compared, and of how many it says nothing.
-    fn compare_evidence(&mut self, replay: &Replay) -> Result<(Vec<WrongConclusion>, u64, u64)> {
+    /// Those of sweeps `since` a time, if one is given, are compared without their figures.
+    pub(super) fn compare_evidence(
+        &mut self,
+        replay: &Replay,
+        since: Option<Timestamp>,
+    ) -> Result<(Vec<WrongConclusion>, u64, u64)> {
         let (mut problems, mut compared, mut not_covered) = (Vec::new(), 0, 0);
         let none = BTreeMap::new();
         let said = replay.rows.get(EVIDENCE).unwrap_or(&none);
@@ -241,8 +253,7 @@ impl Store {
         let hits_before = replay.limit(FORGOTTEN, "hits");
         let mut there = BTreeSet::new();
         let mut check = |key: &Key, found: Option<&Values>| {
-            let [model, time] = [0, 1].map(|at| key.get(at).map_or("", String::as_str));
-            let as_of = time.parse().unwrap_or_default();
+            let (model, as_of) = (key.first().map_or("", String::as_str), as_of(key));
             let name = format!("the conclusions on model '{}' of the sweep of {}", shown(model), at(as_of));
             let mut add = |text: String| problems.push((key.clone(), found.cloned(), text));
             let Some(said) = said.get(key) else {
@@ -263,6 +274,9 @@ impl Store {
             {
                 said.insert("body".into(), body);
             }
+            if since.is_some() {
+                said.remove("body");
+            }
             compared += 1;
             if said.is_empty() && found.is_none() {
                 return;
@@ -275,18 +289,28 @@ impl Store {
                 }
             }
         };
-        for as_of in self.judged_sweeps()? {
-            for (key, found) in self.evidence_at(as_of)? {
+        let mut check_all = |found: Vec<(Key, Values)>| {
+            for (key, found) in found {
                 check(&key, Some(&found));
                 there.insert(key);
             }
+        };
+        match since {
+            Some(since) => check_all(self.evidence_since(since)?),
+            // Figures of one sweep at a time: those of all may be more than fits into memory.
+            None => {
+                for as_of in self.judged_sweeps()? {
+                    check_all(self.evidence_at(as_of)?);
+                }
+            }
         }
-        said.keys().filter(|key| !there.contains(*key)).for_each(|key| check(key, None));
+        let first = since.map_or(i64::MIN, Timestamp::as_microsecond);
+        said.keys().filter(|key| !there.contains(*key) && as_of(key) >= first).for_each(|key| check(key, None));
         Ok((problems, compared, not_covered))
     }
 
     /// Does something that reads, and sees the store as it is at one moment.
-    fn reading<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub(super) fn reading<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.database.begin_reading()?;
         let done = work(self);
         let ended = self.database.end(false);
@@ -304,7 +328,7 @@ impl Store {
 
     /// The same, with all that was found, inside a transaction.
     pub(super) fn check(&mut self, expected: &[(u64, &str)]) -> Result<Checked> {
-        let mut replay = Replay::whole();
+        let mut replay = Replay::keeping(Kept::Whole);
         self.read_on(&mut replay, expected)?;
         let mut records = replay.problems.clone();
         if replay.records == 0 {
@@ -338,7 +362,7 @@ impl Store {
         } else {
             (rows, verified.rows) = self.compare_rows(&replay)?;
             let judged;
-            (evidence, judged, verified.not_covered) = self.compare_evidence(&replay)?;
+            (evidence, judged, verified.not_covered) = self.compare_evidence(&replay, None)?;
             verified.rows += judged;
             verified.problems.extend(rows.iter().map(|problem| problem.text.clone()));
             verified.problems.extend(evidence.iter().map(|(.., text)| text.clone()));
@@ -359,8 +383,14 @@ impl Store {
     }
 
     /// Does something with the audit as far as it is written, which is read on from where it was read to the last time.
-    fn with_replay<T>(&mut self, work: impl FnOnce(&mut Self, &Replay) -> Result<T>) -> Result<T> {
-        let mut replay = self.replay.take().unwrap_or_default();
+    /// What is `kept` of it decides about what can be compared.
+    pub(super) fn with_replay<T>(
+        &mut self,
+        kept: Kept,
+        work: impl FnOnce(&mut Self, &Replay) -> Result<T>,
+    ) -> Result<T> {
+        let known = self.replay.take().filter(|replay| replay.kept.covers(kept));
+        let mut replay = known.unwrap_or_else(|| Box::new(Replay::keeping(kept)));
         self.read_on(&mut replay, &[])?;
         let done = work(self, &replay);
         self.replay = Some(replay);
@@ -373,7 +403,9 @@ impl Store {
     /// [`crate::error::Error::Store`].
     pub fn derived_job(&mut self, id: &str) -> Result<Option<Derived>> {
         // Records of older versions do not hold all that is needed.
-        self.with_replay(|_, replay| Ok(replay.jobs.get(id).filter(|_| replay.older.is_none()).cloned()))
+        self.with_replay(Kept::ForStarts, |_, replay| {
+            Ok(replay.jobs.get(id).filter(|_| replay.older.is_none()).cloned())
+        })
     }
 
     /// Puts the runs of a job back as the audit has them, inside a transaction. How the model is trained stands there by its
@@ -383,7 +415,7 @@ impl Store {
     /// [`crate::error::Error::Store`].
     pub fn restore_runs(&mut self, job: &str, now: Option<&Retrain>) -> Result<()> {
         let Some(table) = TABLES.iter().find(|table| table.name == "run") else { return Ok(()) };
-        let said = self.with_replay(|_, replay| {
+        let said = self.with_replay(Kept::ForStarts, |_, replay| {
             let runs = replay.rows.get(table.name).into_iter().flatten();
             let of_job = runs.filter(|(key, _)| key.first().is_some_and(|of| of == job));
             Ok(of_job.map(|(key, said)| (key.clone(), said.clone())).collect::<Vec<_>>())
@@ -433,7 +465,7 @@ impl Store {
         // A store of an older version is answered for first.
         self.transaction(|_| Ok(()))?;
         self.reading(|store| {
-            store.with_replay(|store, replay| {
+            store.with_replay(Kept::ForStarts, |store, replay| {
                 let mut records = replay.problems.clone();
                 store.check_end(replay, &mut records)?;
                 let mut doubts = Doubts::new(records, &store.compare_rows(replay)?.0, since);

@@ -9,11 +9,12 @@ use sha2::{Digest, Sha256};
 use super::Ticked;
 use crate::atomic::hex;
 use crate::error::Result;
+use crate::escape::shown;
 use crate::fleet::{Fleet, Model, Trigger};
 use crate::notify::{self, Fact};
 use crate::policy::event;
-use crate::policy::outcome::{Outcome, Standing};
-use crate::store::{Event, Firing, ITSELF, LastEvent, Store};
+use crate::policy::outcome::{Outcome, Standing, cools_since};
+use crate::store::{Cooldown, Doubts, Event, Firing, ITSELF, Known, LastEvent, Store};
 
 /// How things stand with all models.
 pub struct Standings {
@@ -22,28 +23,60 @@ pub struct Standings {
     last: HashMap<String, Timestamp>,
     /// By model and trigger; an empty trigger stands for all.
     mutes: HashMap<(String, String), (Timestamp, String)>,
+    /// What speaks against opening events.
+    doubts: Doubts,
 }
 
+/// So many reasons stand in the record of a trigger that was refused.
+const NAMED: usize = 10;
+
 impl Standings {
-    /// As the store has them. A cooldown that began later than a time was noted while the clock was ahead, and does not count.
+    /// As the store has them, inside a transaction that has written nothing yet. A cooldown that began later than `until` was
+    /// noted while the clock was ahead, and does not count. Where something fires, `fires` has what spoke against opening
+    /// events before, and the rows are compared with the audit.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn load(fleet: &Fleet, store: &mut Store, until: Timestamp) -> Result<Self> {
+    pub fn load(fleet: &Fleet, store: &mut Store, until: Timestamp, fires: Option<Doubts>) -> Result<Self> {
+        let mut doubts = Doubts::default();
+        if let Some(before) = fires {
+            doubts = store.doubts_about_events()?;
+            doubts.extend(before);
+        }
         let last = store.last_events(until)?.into_iter().filter_map(|LastEvent { model, opened, closed }| {
-            // A cooldown ends at the time of a sweep, so it begins at one: the seconds that a training takes after the
-            // sweep do not put its end off by a night.
-            let closed = closed.map(|closed| {
-                let opened = opened.unwrap_or(closed);
-                fleet.sweep.latest(opened, closed, &fleet.zone).unwrap_or(opened)
-            });
-            Some((model, closed.max(opened)?))
+            Some((model, cools_since(&fleet.sweep, &fleet.zone, opened.or(closed)?, closed)))
         });
         Ok(Self {
             last: last.collect(),
             open: store.open_events()?.into_iter().map(|event| (event.model, event.id)).collect(),
             mutes: store.mutes()?.into_iter().map(|m| ((m.model, m.trigger), (m.until, m.reason))).collect(),
+            doubts,
         })
+    }
+
+    /// Doubts models whose schedules are not the ones by which they were found to be due: only ticks change them, and this
+    /// is the one.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn expect_schedules(&mut self, store: &mut Store, known: &HashMap<String, Known>) -> Result<()> {
+        for now in store.known()? {
+            if known.get(&now.model).is_some_and(|known| known.scheduled != now.scheduled) {
+                let name = shown(&now.model);
+                let reason = format!(
+                    "table model, row '{name}' was edited: column scheduled was changed while the tick read it"
+                );
+                self.doubts.doubt(&now.model, &reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a model fires in vain, because rows that decide about it are not what the audit says; they are told of.
+    pub fn refuses(&self, model: &str, ticked: &mut Ticked) -> bool {
+        let found = self.doubts.against(model);
+        ticked.doubt(&found);
+        !found.is_empty()
     }
 
     /// How things stand with a trigger of a model.
@@ -79,6 +112,9 @@ impl Fired<'_> {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn write(self, fleet: &Fleet, store: &mut Store, standings: &mut Standings, ticked: &mut Ticked) -> Result<()> {
+        if standings.refuses(&self.model.name, ticked) {
+            return self.refuse(fleet, store, standings);
+        }
         let Self { model, trigger, due, at, mut reason, details } = self;
         // A model that is judged again, because its data were corrected, fires once.
         if store.has_fired(&model.name, trigger.name(), due)? {
@@ -106,7 +142,7 @@ impl Fired<'_> {
                 let sha256 = hex(&Sha256::digest(body.to_string()));
                 let told = json!({
                     "model": model.name, "trigger": trigger.name(), "reason": reason, "due": due, "sweep": body["data"]["details"]["sweep"],
-                    "event_sha256": sha256,
+                    "event_sha256": sha256, "cooldown": Cooldown::new(fleet, model.triggers.cooldown.value),
                 });
                 let fact = Fact { at, actor: ITSELF, kind: "event.open", subject: &id, body: told };
                 notify::record(fleet, store, fact)?;
@@ -137,5 +173,17 @@ impl Fired<'_> {
         store.add_firing(&firing)?;
         ticked.firings.push(firing);
         Ok(())
+    }
+
+    /// Notes that no event is opened, and by which rows.
+    fn refuse(self, fleet: &Fleet, store: &mut Store, standings: &Standings) -> Result<()> {
+        let Self { model, trigger, due, at, reason, .. } = self;
+        let found = standings.doubts.against(&model.name);
+        let body = json!({
+            "model": model.name, "trigger": trigger.name(), "reason": reason, "due": due,
+            "doubts": found.iter().take(NAMED).collect::<Vec<_>>(), "more": found.len().saturating_sub(NAMED),
+        });
+        let fact = Fact { at, actor: ITSELF, kind: "event.refuse", subject: &model.name, body };
+        notify::record(fleet, store, fact).map(drop)
     }
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::by_name;
 use crate::atomic::hex;
 use crate::error::{Error, Fault, Result};
 use crate::fleet::{Fleet, Model, Trigger};
@@ -14,7 +15,7 @@ use crate::labels::{self, Question};
 use crate::metric::performance::{Measured, Quality};
 use crate::policy::performance::{self, Arrivals, Circumstances, LabelCounts, Performance, Volume};
 use crate::policy::{Evaluation, drift};
-use crate::store::{self, Hit, Known, QualityEntry, Store};
+use crate::store::{self, Doubts, Hit, Known, QualityEntry, Store};
 use crate::sweep::{ModelReport, SweepReport};
 
 /// Sweeps that persistence looks back on, at most.
@@ -30,35 +31,59 @@ pub struct Judged {
     pub data_hash: String,
 }
 
+/// What is remembered of models, by which a sweep is judged.
+pub struct Memory {
+    /// The models.
+    pub known: HashMap<String, Known>,
+    /// At which sweeps each was compared, with the hash of the counts.
+    compared: HashMap<String, Vec<(Timestamp, String)>>,
+    hits: HashMap<String, Vec<Hit>>,
+    /// When the baseline of each was last set.
+    renewed: HashMap<String, Timestamp>,
+    /// The models on which the sweep was concluded already.
+    pub concluded: HashSet<String>,
+    /// What of it is not what the audit says.
+    pub doubts: Doubts,
+}
+
+impl Memory {
+    /// As the store has it at one moment.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Store`].
+    pub fn load(store: &mut Store, as_of: Timestamp) -> Result<Self> {
+        let (memory, doubts) = store.read_to_decide(|store| {
+            // More sweeps than persistence asks for: several may have seen the same data.
+            let since = store.last_sweeps(LOOKED_BACK)?.last().copied().unwrap_or(as_of);
+            let mut compared: HashMap<String, Vec<(Timestamp, String)>> = HashMap::new();
+            for (model, at, data) in store.compared_since(since)? {
+                compared.entry(model).or_default().push((at, data));
+            }
+            let mut hits: HashMap<String, Vec<Hit>> = HashMap::new();
+            for hit in store.hits_since(since)? {
+                hits.entry(hit.model.clone()).or_default().push(hit);
+            }
+            let renewed = store.baseline_entries(None)?.into_iter().map(|entry| (entry.model, entry.set_at)).collect();
+            let (known, concluded) = (by_name(store.known()?), store.concluded(as_of)?.into_iter().collect());
+            Ok((Self { known, compared, hits, renewed, concluded, doubts: Doubts::default() }, since))
+        })?;
+        Ok(Self { doubts, ..memory })
+    }
+}
+
 /// Judges the models of a sweep that are wanted.
-///
-/// # Errors
-/// [`crate::error::Error::Store`].
 pub fn evaluate(
     fleet: &Fleet,
-    store: &mut Store,
-    known: &HashMap<String, Known>,
+    memory: &Memory,
     report: &SweepReport,
     as_of: Timestamp,
     wanted: &(dyn Fn(&str) -> bool + Sync),
-) -> Result<Vec<Judged>> {
-    // More sweeps than persistence asks for: several may have seen the same data.
-    let since = store.last_sweeps(LOOKED_BACK)?.last().copied().unwrap_or(as_of);
-    let mut compared: HashMap<String, Vec<(Timestamp, String)>> = HashMap::new();
-    for (model, at, data) in store.compared_since(since)? {
-        compared.entry(model).or_default().push((at, data));
-    }
-    let mut hits: HashMap<String, Vec<Hit>> = HashMap::new();
-    for hit in store.hits_since(since)? {
-        hits.entry(hit.model.clone()).or_default().push(hit);
-    }
+) -> Vec<Judged> {
+    let Memory { known, compared, hits, renewed, .. } = memory;
     let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
     for model in &report.models {
         reports.entry(&model.model).or_default().push(model);
     }
-    // What was compared with another baseline does not count.
-    let renewed: HashMap<String, Timestamp> =
-        store.baseline_entries(None)?.into_iter().map(|entry| (entry.model, entry.set_at)).collect();
     let evaluate = |model: &Model| {
         let renewed = renewed.get(&model.name);
         let trained = known.get(&model.name).and_then(|known| known.trained);
@@ -67,6 +92,7 @@ pub fn evaluate(
         // What was seen before the last training was of another model; and the same data twice is one observation.
         let mut seen = HashSet::from([&*data]);
         let before_this = compared.get(&model.name).map_or(&[][..], Vec::as_slice);
+        // Nor does what was compared with another baseline.
         let counts = |at: Timestamp| {
             at < as_of && trained.is_none_or(|trained| at > trained) && renewed.is_none_or(|renewed| at > *renewed)
         };
@@ -95,7 +121,7 @@ pub fn evaluate(
         let evaluation = Evaluation { model, as_of, baseline, off, drift, performance, volume, labels, labels_error };
         Judged { evaluation, labels_fault, data_hash: data }
     };
-    Ok(fleet.models.par_iter().filter(|model| wanted(&model.name)).map(evaluate).collect())
+    fleet.models.par_iter().filter(|model| wanted(&model.name)).map(evaluate).collect()
 }
 
 /// What the counts of a model came from; empty if there were none.

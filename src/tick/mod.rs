@@ -25,7 +25,7 @@ use crate::fleet::{Fleet, Trigger};
 use crate::notify::{self, Fact};
 use crate::policy::outcome::Outcome;
 use crate::retrain::asked::MOST_AHEAD;
-use crate::store::{Firing, FleetFile, ITSELF, Known, Store, Waiting};
+use crate::store::{Doubts, Firing, FleetFile, ITSELF, Known, Store, Waiting};
 use crate::sweep::{Summary, SweepReport};
 
 use fire::{Fired, Standings};
@@ -71,6 +71,9 @@ pub struct Ticked {
     pub firings: Vec<Firing>,
     /// Events that were opened, as CloudEvents.
     pub events: Vec<Value>,
+    /// Rows that decide about events and are not what the audit says: no event was opened by them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tampered: Vec<String>,
     /// When the next sweep is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_sweep: Option<Timestamp>,
@@ -83,6 +86,17 @@ pub struct Ticked {
     /// The latest time that a clock had noted which was ahead: what it had noted is taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_was_ahead: Option<Timestamp>,
+}
+
+impl Ticked {
+    /// Notes what speaks against opening events.
+    fn doubt(&mut self, found: &[&str]) {
+        for &problem in found {
+            if self.tampered.iter().all(|known| known != problem) {
+                self.tampered.push(problem.to_owned());
+            }
+        }
+    }
 }
 
 /// A sweep that this tick ran; what it found of each model is in its status.
@@ -213,17 +227,19 @@ impl Pass<'_> {
         if due.is_empty() && begun.is_empty() {
             return Ok(());
         }
-        let (limit, ticked) = (self.limit, &mut self.ticked);
+        let (known, limit, ticked) = (&self.known, self.limit, &mut self.ticked);
         self.store.transaction(|store| {
-            let mut standings = Standings::load(fleet, store, limit)?;
+            let mut standings = Standings::load(fleet, store, limit, (!due.is_empty()).then(Doubts::default))?;
+            standings.expect_schedules(store, known)?;
             let opened = ticked.events.len();
             for (model, text, at) in begun {
                 store.set_scheduled(&model.name, &text, at)?;
             }
             for (model, schedule, text, due) in due {
-                // While the model cools down or is muted its training is put off, not left out.
+                // While the model is in doubt, cools down or is muted its training is put off, not left out.
                 let standing = standings.of(&model.name, Trigger::Schedule);
-                if !Outcome::of(&standing, model.triggers.cooldown.value, now).took() {
+                let took = Outcome::of(&standing, model.triggers.cooldown.value, now).took();
+                if standings.refuses(&model.name, ticked) || !took {
                     continue;
                 }
                 store.set_scheduled(&model.name, &text, due)?;

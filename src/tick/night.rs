@@ -7,10 +7,10 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::fire::{Fired, Standings};
-use super::judge::{self, Judged, LOOKED_BACK};
+use super::judge::{self, Judged, LOOKED_BACK, Memory};
 use super::late::{self, Input};
 use super::status::SweepStatus;
-use super::{Pass, SweepDone, Waits, by_name, ids};
+use super::{Pass, SweepDone, Waits, ids};
 use crate::error::{Cause, Error, Fault, Result};
 use crate::fleet::{Fleet, Model, Trigger};
 use crate::notify::{self, Fact};
@@ -75,10 +75,15 @@ impl Pass<'_> {
         complete: bool,
     ) -> Result<SweepDone> {
         // An earlier step of this pass may have changed what is known.
-        self.known = by_name(self.store.known()?);
+        let memory = Memory::load(self.store, as_of)?;
         let fleet = self.fleet.at(as_of);
-        let wanted = |model: &str| judge.contains(model);
-        let judged = judge::evaluate(&fleet, self.store, &self.known, report, as_of, &wanted)?;
+        // What was concluded already stays, whatever rows say that a model waits.
+        let wanted = |model: &str| judge.contains(model) && !memory.concluded.contains(model);
+        let judged = judge::evaluate(&fleet, &memory, report, as_of, &wanted);
+        self.known = memory.known;
+        // What keeps a trigger from firing is told of, too.
+        judge.iter().for_each(|model| self.ticked.doubt(&memory.doubts.against(model)));
+        let fires = judged.iter().any(|judged| !judged.evaluation.fired().is_empty()).then_some(memory.doubts);
         (self.step)("write conclusions");
         let before = SweepStatus::load(self.store)?.map(|(status, _)| status);
         let (this, known, limit, ticked) = (self.fleet, &self.known, self.limit, &mut self.ticked);
@@ -88,7 +93,7 @@ impl Pass<'_> {
             let mut status = same.unwrap_or_else(|| SweepStatus::begin(as_of, report, before.as_ref()));
             status.total(report);
             let mut told = Told::new(this, as_of);
-            let mut standings = Standings::load(this, store, limit)?;
+            let mut standings = Standings::load(this, store, limit, fires)?;
             // Another process may have set some while this one was sweeping.
             let set = store.set_baselines()?;
             let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
@@ -154,6 +159,14 @@ impl Pass<'_> {
                         );
                         status.not_judged.entry(model.name.clone()).or_default().push(note);
                         continue;
+                    }
+                    if standings.refuses(&model.name, ticked) {
+                        let note = format!(
+                            "no event for {} ({reason}): rows that decide about it are not what the audit says; the next \
+                             sweep decides again",
+                            trigger.name()
+                        );
+                        status.refused.entry(model.name.clone()).or_default().push(note);
                     }
                     let details = judge::details(trigger, evaluation, report)?;
                     let fired = Fired { model, trigger, due: as_of, at: as_of, reason, details };

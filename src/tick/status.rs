@@ -34,6 +34,9 @@ pub struct SweepStatus {
     pub schema: BTreeMap<String, Vec<String>>,
     /// What could be read and not be judged, each with the reason.
     pub not_judged: BTreeMap<String, Vec<String>>,
+    /// Triggers that fired and opened no event, because rows that decide about that are not what the audit says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, Vec<String>>,
     /// Metrics beyond their warning level.
     pub warnings: BTreeMap<String, String>,
     /// Retrain events that were opened at this sweep, or since.
@@ -134,6 +137,7 @@ impl SweepStatus {
             failures: moved(&mut self.failures, model),
             schema: moved(&mut self.schema, model),
             not_judged: moved(&mut self.not_judged, model),
+            refused: moved(&mut self.refused, model),
             warnings: moved(&mut self.warnings, model),
             former: moved(&mut self.former, model),
             ..Self::default()
@@ -145,14 +149,14 @@ impl SweepStatus {
         self.complete && self.drifted == 0 && self.findings().is_empty()
     }
 
-    /// Whether something could not be compared or read.
+    /// Whether something could not be compared or read, or no event was to be opened by it.
     pub fn is_partial(&self) -> bool {
-        !self.waiting.is_empty() || !self.failures.is_empty()
+        !(self.waiting.is_empty() && self.failures.is_empty() && self.refused.is_empty())
     }
 
     /// Everything there is to look at, to tell whether there is more of it than before.
     fn findings(&self) -> BTreeSet<(&str, &str)> {
-        let several = [&self.schema, &self.not_judged];
+        let several = [&self.schema, &self.not_judged, &self.refused];
         let several = several.into_iter().flatten().flat_map(|(model, all)| all.iter().map(move |one| (model, one)));
         let failed = self.failures.iter().flat_map(|(model, all)| all.iter().map(move |one| (model, &one.reason)));
         let found = several.chain(failed).chain(&self.warnings).map(|(model, text)| (model.as_str(), text.as_str()));

@@ -174,7 +174,7 @@ impl Stage {
 }
 
 /// The commands that can be run, as the help lists them.
-fn commands() -> BTreeSet<String> {
+pub(super) fn commands() -> BTreeSet<String> {
     fn below(command: &[&str], found: &mut BTreeSet<String>) {
         let output = super::data::run(command.iter().chain(&["--help"]));
         let help = String::from_utf8(output.stdout).unwrap();

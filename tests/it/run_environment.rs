@@ -94,10 +94,10 @@ fn variables_are_named_one_by_one_and_the_nearest_table_counts() {
     let model = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
     let parse = |text: &str| Fleet::parse(text, Path::new("fleet.toml"), &Options::new());
     for (name, wanted) in [
-        ("*", "is a pattern"),
-        ("AWS_*", "is a pattern"),
-        ("AWS_?", "is a pattern"),
-        ("[A-Z]", "is a pattern"),
+        ("*", "holds a pattern"),
+        ("AWS_*", "holds a pattern"),
+        ("AWS_?", "holds a pattern"),
+        ("[A-Z]", "holds a pattern"),
         ("", "an empty name"),
         ("TOKEN=hush", "gives a value"),
         ("1A", "not the name of a variable"),

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use driftsweep::store::{Hit, QualityEntry, Record, Store, Verdict};
-use jiff::Timestamp;
+use driftsweep::store::{Doubts, Hit, QualityEntry, Record, Store, Verdict};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 
@@ -125,7 +125,7 @@ impl Night {
     }
 
     /// The tables of the store, but for the library's list of schema steps, which a server has once for all fleets.
-    fn tables(&self) -> BTreeMap<String, Vec<(String, String)>> {
+    pub fn tables(&self) -> BTreeMap<String, Vec<(String, String)>> {
         let columns = if self.store.starts_with("postgres") {
             "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), CAST(data_type AS TEXT) FROM information_schema.columns \
              WHERE table_schema = 'public'"
@@ -175,6 +175,13 @@ impl Kept<'_> {
 
     pub fn restore_all(&self) {
         self.restore(&self.tables);
+    }
+
+    /// Puts the rows of a table back that a condition holds for.
+    pub fn put_back(&self, table: &str, condition: &str) {
+        let (store, name) = (&self.night.store, self.night.name());
+        sql(store, &format!("DELETE FROM {table} WHERE fleet = '{name}' AND {condition}"));
+        sql(store, &format!("INSERT INTO {table} SELECT * FROM kept_{}_{table} WHERE {condition}", self.tag));
     }
 }
 
@@ -652,24 +659,52 @@ fn a_long_audit_is_checked_before_a_start_and_read_on_from_there() {
     for place in yard.stores() {
         let mut store = open(&place, &yard.fleet);
         let now: Timestamp = "2026-03-02T00:00:00Z".parse().unwrap();
-        store
-            .transaction(|store| {
-                for i in 0..records {
-                    let body =
-                        json!({ "step": "x", "model": "m", "reason": "a sentence of a usual length", "cost": "12.50" });
-                    store.set_told_not_judged("m", now)?;
-                    store.append_audit(now, "driftsweep", "test.record", &format!("subject {i}"), body)?;
-                }
-                Ok(())
-            })
-            .unwrap();
-        let mut times = Vec::new();
-        for _ in 0..2 {
-            let begun = Instant::now();
-            assert_eq!(store.doubts(now).unwrap(), driftsweep::store::Doubts::default());
-            times.push(begun.elapsed());
+        let all: Vec<usize> = (0..records).collect();
+        let begun = Instant::now();
+        for some in all.chunks(100) {
+            store
+                .transaction(|store| {
+                    // What a sweep concludes of a model is in the records, too.
+                    let as_of = now + SignedDuration::from_hours(some[0] as i64);
+                    let (model, data_hash, body) = ("m".to_owned(), "0".repeat(64), "{}".repeat(500));
+                    store.add_verdict(&Verdict { model: model.clone(), as_of, data_hash, body })?;
+                    let [window, segment, feature] = ["today", "all", "f"].map(str::to_owned);
+                    store.add_hit(&Hit { model, as_of, window, segment, feature })?;
+                    for i in some {
+                        let body = json!({ "step": "x", "model": "m", "reason": "a sentence of a usual length", "cost": "12.50" });
+                        store.set_told_not_judged("m", now)?;
+                        store.append_audit(now, "driftsweep", "test.record", &format!("subject {i}"), body)?;
+                    }
+                    Ok(())
+                })
+                .unwrap();
         }
-        eprintln!("{records} records: checked in {:?}, and again in {:?}", times[0], times[1]);
+        let written = begun.elapsed();
+        let mut timed = |check: &mut dyn FnMut(&mut Store)| {
+            let begun = Instant::now();
+            check(&mut store);
+            begun.elapsed()
+        };
+        let mut before_start = |store: &mut Store| assert_eq!(store.doubts(now).unwrap(), Doubts::default());
+        let starts = [timed(&mut before_start), timed(&mut before_start)];
+        let mut before_event = |store: &mut Store| {
+            let (_, doubts) = store.read_to_decide(|_| Ok(((), now))).unwrap();
+            assert_eq!(doubts, Doubts::default());
+        };
+        let events = [timed(&mut before_event), timed(&mut before_event)];
+        let verify = timed(&mut |store| {
+            let verified = store.verify_audit(&[]).unwrap();
+            assert_eq!((verified.records, verified.problems), (records as u64, Vec::new()));
+        });
+        eprintln!(
+            "{records} records in {}, written in {written:.2?}: before a start {:.2?}, and again {:.2?}; before an event {:.2?}, and \
+             again {:.2?}; the whole store {verify:.2?}",
+            if place.starts_with("postgres") { "PostgreSQL" } else { "SQLite" },
+            starts[0],
+            starts[1],
+            events[0],
+            events[1],
+        );
     }
 }
 

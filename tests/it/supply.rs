@@ -175,3 +175,61 @@ fn the_bill_of_materials_lists_every_package_of_the_release_build_and_none_of_th
         bill["dependencies"].as_array().unwrap().iter().map(|one| one["ref"].as_str().unwrap()).collect();
     assert_eq!(refs.len(), components.len() + 1);
 }
+
+#[cfg(unix)]
+#[test]
+fn what_the_tools_could_not_check_is_told_as_skipped_with_the_reason_and_fails_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (bin, home) = (at("bin"), at("home"));
+    fs::create_dir_all(&bin).unwrap();
+    // Stands in for the tools where they are not installed: it says what the real ones say.
+    let stand_in = r#"#!/bin/sh
+echo "$*" >> "$CALLS"
+case "$*" in
+"deny --version") test -z "$NO_DENY" ;;
+"audit --version") test -z "$NO_AUDIT" ;;
+"deny "*) exit "${DENY:-0}" ;;
+"audit "*) printf '%s\n' "$SAYS" >&2; exit "${AUDIT:-0}" ;;
+*) exit 101 ;;
+esac
+"#;
+    fs::write(bin.join("cargo"), stand_in).unwrap();
+    fs::set_permissions(bin.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |variables: &[(&str, &str)]| {
+        let _ = (fs::remove_file(at("calls")), fs::remove_file(at("skipped")));
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new("bash");
+        command.arg(root().join("tests/supply.sh")).arg(at("skipped")).env("PATH", path).env("CARGO_HOME", &home);
+        let output = command.env("CALLS", at("calls")).envs(variables.iter().copied()).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let skipped = fs::read_to_string(at("skipped")).unwrap_or_default();
+        assert!(skipped.lines().all(|line| line.starts_with("SKIPPED: ") && said.contains(line)), "{said}");
+        let calls = fs::read_to_string(at("calls")).unwrap();
+        (output.status.code(), skipped, calls.contains("audit --no-fetch"), said)
+    };
+    let (code, skipped, _, said) = run(&[("NO_DENY", "1"), ("NO_AUDIT", "1")]);
+    assert!(code == Some(0) && skipped.lines().count() == 2, "{said}");
+    assert!(
+        skipped.contains("cargo-deny is not installed") && skipped.contains("cargo-audit is not installed"),
+        "{said}"
+    );
+    // The tools are there, and the database is not, or is empty: an audit would fail, or pass.
+    for folder in ["home", "home/advisory-db", "home/advisory-db/crates/x"] {
+        fs::create_dir_all(at(folder)).unwrap();
+        let (code, skipped, audited, said) = run(&[]);
+        assert!(code == Some(0) && skipped.lines().count() == 1 && !audited, "{folder}: {said}");
+        let reason = format!("no advisories in {}; they were not checked", home.join("advisory-db").display());
+        assert!(skipped.contains(&reason), "{said}");
+    }
+    fs::write(at("home/advisory-db/crates/x/RUSTSEC-2026-0001.md"), "").unwrap();
+    let (code, skipped, audited, said) = run(&[]);
+    assert!(code == Some(0) && skipped.is_empty() && audited, "{said}");
+    let unreadable = "error: error loading advisory database: parse error";
+    let (code, skipped, _, said) = run(&[("AUDIT", "1"), ("SAYS", unreadable)]);
+    assert!(code == Some(0) && skipped.contains("cannot read the advisories"), "{said}");
+    // What they find fails.
+    assert_eq!(run(&[("AUDIT", "1"), ("SAYS", "error: 1 vulnerability found!")]).0, Some(1));
+    assert_ne!(run(&[("DENY", "1")]).0, Some(0));
+}

@@ -488,7 +488,7 @@ fn car_loans_are_quiet_until_they_drift_and_predictions_are_judged_when_their_la
     assert_eq!(first("volume"), None);
 
     // Estimated when they were made, realised when their labels came: the same predictions.
-    let quality = Store::open(&store, &fleet.name).unwrap().quality("loans").unwrap();
+    let quality = Store::open(&store, &fleet.name).unwrap().quality("loans", Timestamp::MIN).unwrap();
     let of = |kind: &str| quality.iter().filter(|entry| entry.kind == kind).collect::<Vec<_>>();
     let (estimated, realised) = (of("estimated"), of("realised"));
     let pairs: Vec<_> = realised

@@ -542,6 +542,7 @@ fn a_store_that_cannot_be_written_has_no_message_sent_by_every_tick() {
 fn wanted(kind: &str) -> &'static [&'static str] {
     match kind {
         "event.open" => &["churn: retraining is asked for by its drift trigger: 2 of 40 columns drift"],
+        "event.refuse" => &["churn", "drift", "no event was opened", "table mute"],
         "job.ask" | "job.escalate" => {
             &["churn: may it be retrained?", "Expected cost", "ana, bo", "driftsweep approve"]
         }

@@ -1,7 +1,10 @@
 //! Addresses of objects: told from paths of files, taken apart, and shown without what is secret in them.
 //!
 //! A signed link holds its permission in the query (`?X-Amz-Signature=…`, `?sig=…`), and an address may hold a password
-//! before the host. A [`Place`] has no way of being printed with them; [`said`] takes them out of what others say.
+//! before the host. A [`Place`] has no way of being printed with them; [`said`] takes them out of what others say. What is cut
+//! out of an address is settled in one place, `cut`.
+
+mod cut;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
+
+use cut::{Scope, cut};
 
 const SCHEMES: [&str; 9] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https"];
 
@@ -108,13 +113,6 @@ pub fn as_text(path: &Path) -> Result<&str, &'static str> {
     path.to_str().ok_or(NOT_TEXT)
 }
 
-/// The scheme of any address and what follows it, whether or not this program can read such addresses.
-fn any_scheme(text: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = text.split_once("://")?;
-    let letters = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    (scheme.len() > 1 && scheme.chars().all(letters)).then_some((scheme, rest))
-}
-
 /// The part that says where the object is, and its query without the `?`; paths of files have none. In an address of a
 /// store (`s3://`) a `?` is a wildcard, unless the name of a parameter and `=` follow it.
 pub fn split_query(text: &str) -> (&str, Option<&str>) {
@@ -144,128 +142,26 @@ pub fn extension(path: impl AsRef<Path>) -> Option<String> {
 }
 
 /// A path, an address or a snapshot as it was given, for people to read: without the query and without the user and the
-/// password. Addresses of schemes that this program cannot read hold secrets, too.
+/// password. Addresses of schemes that this program cannot read hold secrets, too, and so do paths that an address became part
+/// of.
 pub fn shown(path: impl AsRef<Path>) -> String {
-    let text = path.as_ref().to_string_lossy();
-    let Some((scheme, rest)) = any_scheme(&text) else { return text.into_owned() };
-    let (rest, rows) = match rest.rsplit_once("#rows=") {
-        Some((rest, rows)) => (rest, format!("#rows={rows}")),
-        None => (rest, String::new()),
-    };
-    let (user, rest) = split_user(scheme, rest);
-    let whole = format!("{scheme}://{rest}");
-    let (place, query) = match SCHEMES.contains(&scheme) {
-        true => split_query(&whole),
-        false => whole.split_once('?').map_or((&*whole, None), |(place, query)| (place, Some(query))),
-    };
-    // Sites put tokens behind a `#`, too; the key of an object may hold one.
-    let (place, fragment) = match scheme.to_ascii_lowercase().starts_with("http") {
-        true => place.split_once('#').map_or((place, false), |(place, _)| (place, true)),
-        false => (place, false),
-    };
-    let place = match user {
-        Some(_) => place.replacen("://", &format!("://{HIDDEN}@"), 1),
-        None => place.to_owned(),
-    };
-    let query = query.map_or(String::new(), |_| format!("?{HIDDEN}"));
-    let fragment = if fragment { format!("#{HIDDEN}") } else { String::new() };
-    format!("{place}{fragment}{query}{rows}")
-}
-
-/// The user, and password, before the host, and what follows the `@`. In `abfss://container@account` it is a container, and
-/// no secret.
-fn split_user<'a>(scheme: &str, rest: &'a str) -> (Option<&'a str>, &'a str) {
-    let host = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    let end = match host.rfind('@') {
-        Some(end) => end,
-        None => {
-            // A password with a `/`, `?` or `#` in it: what follows the colon is no port.
-            let port = host.rsplit_once(':').filter(|_| !host.starts_with('['));
-            match port.filter(|(_, port)| !port.chars().all(|c| c.is_ascii_digit())).and_then(|_| rest.rfind('@')) {
-                Some(end) => end,
-                None => return (None, rest),
-            }
-        }
-    };
-    let user = &rest[..end];
-    match scheme.to_ascii_lowercase().starts_with("ab") && !user.contains(':') {
-        true => (None, rest),
-        false => (Some(user), &rest[end + 1..]),
-    }
-}
-
-/// The user, and password, before the host of an address.
-pub fn user_of(address: &str) -> Option<&str> {
-    any_scheme(address).and_then(|(scheme, rest)| split_user(scheme, rest).0)
-}
-
-/// What ends an address in a text.
-fn ends_address(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || "\"'`<>(){}|\\^".contains(c)
-}
-
-/// Where the next address of a list begins that has no spaces: behind a comma or a semicolon.
-fn next_address(rest: &str) -> Option<usize> {
-    let letters = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    rest.match_indices("://").find_map(|(at, _)| {
-        let before = rest[..at].trim_end_matches(letters);
-        (before.len() < at && before.ends_with([',', ';'])).then_some(before.len())
-    })
-}
-
-/// Where the user and the password end, in what follows `://` in a text, if the password may hold a character that ends an
-/// address: at the last `@` before white space. Rather too much is hidden there than too little.
-fn end_of_user(rest: &str) -> Option<usize> {
-    let word = &rest[..rest.find(|c: char| c.is_whitespace() || c.is_control()).unwrap_or(rest.len())];
-    let host = word.find(|c| "/?#".contains(c) || ends_address(c)).unwrap_or(word.len());
-    let (host, next) = (&word[..host], word[host..].chars().next()?);
-    let (_, port) = host.rsplit_once(':').filter(|_| !host.starts_with('['))?;
-    let is_user = match next {
-        // The host ends here: it has its user, or a port and none.
-        '/' | '?' | '#' => !host.contains('@') && !port.bytes().all(|byte| byte.is_ascii_digit()),
-        _ => true,
-    };
-    word.rfind('@').filter(|_| is_user)
+    cut(&path.as_ref().to_string_lossy(), Scope::Whole).into_owned()
 }
 
 /// A text with every address in it shown as [`shown`] has it. A text that was treated before stays as it is.
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
-    if !text.contains("://") {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::new();
-    let mut left = text;
-    while let Some(at) = left.find("://") {
-        let letters = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-        let start =
-            left[..at].rfind(|c| !letters(c)).map_or(0, |i| i + left[i..].chars().next().map_or(1, char::len_utf8));
-        let after = at + 3;
-        let next = next_address(&left[after..]).map_or(left.len(), |next| after + next);
-        // A password may hold what ends other addresses.
-        let user = end_of_user(&left[after..next]).map(|user| after + user);
-        let from = user.unwrap_or(at);
-        let end = left[from..next].find(ends_address).map_or(next, |end| from + end);
-        // What ends a sentence or separates addresses is not part of one.
-        let address = left[start..end].trim_end_matches([':', ',', ';', '.']);
-        safe.push_str(&left[..start]);
-        match (any_scheme(address), user) {
-            (Some((scheme, _)), Some(user)) => {
-                let place = left.get(user..start + address.len()).unwrap_or_default();
-                safe.push_str(&shown(format!("{scheme}://{HIDDEN}{place}")));
-            }
-            (Some(_), None) => safe.push_str(&shown(address)),
-            (None, _) => safe.push_str(address),
-        }
-        left = &left[start + address.len()..];
-        if address.len() < at + 3 - start {
-            // Nothing but a scheme.
-            let rest = at + 3 - start - address.len();
-            safe.push_str(&left[..rest]);
-            left = &left[rest..];
-        }
-    }
-    safe.push_str(left);
-    Cow::Owned(safe)
+    cut(text, Scope::Text)
+}
+
+/// Whether a text that should be the path of a file is an address.
+pub fn looks_like_address(text: &str) -> bool {
+    text.contains("://") || shown(text) != text
+}
+
+/// What [`shown`] leaves out of an address: the user and the password, together and the password alone, and the query.
+pub fn secrets_of(address: &str) -> Vec<&str> {
+    let parts = cut::secrets(address, Scope::Whole).into_iter().map(|part| &address[part]);
+    parts.flat_map(|part| [Some(part), part.split_once(':').map(|(_, password)| password)]).flatten().collect()
 }
 
 /// Names whose values are secret wherever they stand, in lower case: fields of answers, headers, parameters.
@@ -292,8 +188,14 @@ fn is_secret_field(name: &str) -> bool {
     FIELDS.contains(&last) || FIELDS.contains(&&*name) || last.ends_with("token") || last.ends_with("password")
 }
 
+/// Whether a parameter of a query is secret by its name: `sig=…`, `access_token=…`.
+pub fn has_secret_parameter(address: &str) -> bool {
+    let parameters = address.split(['?', '&', ';', '#']).skip(1);
+    parameters.filter_map(|parameter| parameter.split_once('=')).any(|(name, _)| is_secret_field(name))
+}
+
 /// A text without the values of fields that are secret by their names: `token=…`, `"password": …`, `<SessionToken>…`.
-fn without_fields(text: &str) -> String {
+pub fn without_fields(text: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut safe = String::new();
     let mut left = text;
@@ -379,97 +281,6 @@ mod tests {
         assert_eq!(extension("https://h/a.CSV?sig=x.parquet").as_deref(), Some("csv"));
         assert_eq!(extension("data/A.PARQUET").as_deref(), Some("parquet"));
         assert_eq!(extension("https://h/download?file=a.csv"), None);
-    }
-
-    const ADDRESSES: [(&str, &str); 18] = [
-        ("https://h/a.parquet?sig=SECRET", "https://h/a.parquet?…"),
-        ("https://h/a.parquet?sig=SECRET#rows=1..2", "https://h/a.parquet?…#rows=1..2"),
-        ("https://h/a.parquet#token=SECRET", "https://h/a.parquet#…"),
-        ("https://ana:SECRET@h:8/a.parquet", "https://…@h:8/a.parquet"),
-        ("http://SECRET@h/a@b.parquet", "http://…@h/a@b.parquet"),
-        ("http://h:80/a@b.parquet", "http://h:80/a@b.parquet"),
-        ("http://[::1]:80/a@b.parquet", "http://[::1]:80/a@b.parquet"),
-        ("http://ana:SEC/RET@h/a.parquet", "http://…@h/a.parquet"),
-        ("http://ana:SEC?RET@h/a.parquet", "http://…@h/a.parquet"),
-        ("http://ana:SEC#RET@h/a.parquet", "http://…@h/a.parquet"),
-        ("HTTPS://ana:SECRET@h/a.parquet?sig=SECRET", "HTTPS://…@h/a.parquet?…"),
-        ("ftp://ana:SECRET@h/a.parquet", "ftp://…@h/a.parquet"),
-        ("postgres://ana:SECRET@h/db?password=SECRET", "postgres://…@h/db?…"),
-        ("abfss://container@account.dfs.core.windows.net/a", "abfss://container@account.dfs.core.windows.net/a"),
-        ("s3://key:SECRET@bucket/day-?.parquet", "s3://…@bucket/day-?.parquet"),
-        ("s3://key:SECRET@bucket/a.parquet?X-Amz-Security-Token=SECRET", "s3://…@bucket/a.parquet?…"),
-        ("data/day?=x/a.parquet", "data/day?=x/a.parquet"),
-        ("data/über straße.parquet", "data/über straße.parquet"),
-    ];
-
-    #[test]
-    fn a_place_shows_no_secret_however_it_is_printed() {
-        for (text, wanted) in ADDRESSES {
-            let place = Place::from(text);
-            assert_eq!(shown(text), wanted);
-            assert_eq!(shown(wanted), wanted, "shown twice");
-            assert_eq!(place.to_string(), wanted);
-            assert_eq!(format!("{place:?}"), format!("{wanted:?}"));
-            assert_eq!(serde_json::to_value(&place).unwrap(), serde_json::Value::from(wanted));
-            assert_eq!(place.expose(), text);
-            assert!(!place.identity().contains("SEC") && place.identity().starts_with(wanted), "{}", place.identity());
-            assert_eq!(place.identity() == text, wanted == text);
-        }
-        let other = Place::from("https://h/a.parquet?sig=OTHER");
-        assert_ne!(Place::from("https://h/a.parquet?sig=SECRET").identity(), other.identity());
-    }
-
-    #[test]
-    fn no_address_in_a_text_shows_a_secret() {
-        for (address, wanted) in ADDRESSES {
-            let Some(_) = any_scheme(address) else { continue };
-            for (before, after) in [("", ""), ("(", ")"), ("\"", "\": no"), ("no answer from ", ": gone"), ("ü", ", x")]
-            {
-                let text = format!("{before}{address}{after}");
-                let found = without_secrets(&text).into_owned();
-                assert_eq!(found, format!("{before}{wanted}{after}"));
-                assert_eq!(without_secrets(&found), found, "treated twice");
-            }
-        }
-        for text in ["did you mean 'x'? then", "a :// b", "://", "x://", "http://", "see http://. So", "", "ü://ü"] {
-            assert_eq!(without_secrets(text), text);
-        }
-    }
-
-    #[test]
-    fn a_password_that_holds_what_ends_an_address_is_not_shown_from_there_on() {
-        for odd in "\"'`<>(){}|\\^".chars() {
-            for (password, tail) in [
-                ("SEC%RET", "/db"),
-                ("%SECRET", "/db"),
-                ("SECRET%", ""),
-                ("1%SECRET", "/db?x=SECRET"),
-                ("SEC@%RET", "/db"),
-                ("SEC/%RET", "/db"),
-                ("SEC%/RET", "/db"),
-                ("SEC%@RET", ":5432/db"),
-            ] {
-                let password = password.replace('%', &odd.to_string());
-                for (before, after) in [("", ""), ("no answer from ", ": gone"), ("(", " and the rest)")] {
-                    let text = format!("{before}postgres://ana:{password}@h{tail}{after}");
-                    let wanted = format!("{before}postgres://…@h{}{after}", tail.replace("x=SECRET", "…"));
-                    let found = without_secrets(&text).into_owned();
-                    assert_eq!(found, wanted, "{text}");
-                    assert_eq!(without_secrets(&found), found, "treated twice");
-                }
-            }
-        }
-        // An address without user and password ends where it did.
-        for text in [
-            "{\"a\":\"http://h/x\",\"b\":\"me@y\"}",
-            "{\"a\":\"http://h:80/x\",\"b\":\"me@y\"}",
-            "{\"a\":\"http://[::1]/x\",\"b\":\"me@y\"}",
-            "'http://h:80' or 'me@y'",
-        ] {
-            assert_eq!(without_secrets(text), text);
-        }
-        let several = "http://ana:SECRET@h1/a,http://bo:SECRET@h2/b and http://ana:SECRET@h1,http://bo:SECRET@h2/b";
-        assert!(!without_secrets(several).contains("SECRET"), "{}", without_secrets(several));
     }
 
     #[test]
