@@ -4,7 +4,9 @@
 //! # The way of the data
 //!
 //! ```text
-//! fleet.toml                                    fleet     models, snapshots, segments, windows, thresholds
+//! fleet.toml                                    fleet     what is compared, and what is decided about it
+//!     │
+//! models                                        model     snapshots, segments, windows, columns, options
 //!     │
 //! snapshots: Parquet, CSV, Arrow IPC            snapshot  the only user of polars
 //!     │  (on disk or in an object store)        storage   the only user of object_store
@@ -15,7 +17,9 @@
 //!     │  (or the frozen baseline's integers)    baseline
 //! metrics: PSI, JS, KS, Wasserstein, …          metric    pure functions, f64
 //!     │
-//! verdicts and reports                          sweep, report, history
+//! verdicts                                      rule      significant and drifted; pure
+//!     │
+//! sweeps and reports                            sweep, report, history
 //!     │  (and predictions with late labels)     labels
 //! decisions                                     policy    which triggers fire, and what becomes of it; pure
 //!     │
@@ -28,8 +32,9 @@
 //! ```
 //!
 //! Imports point down only: `cli` → `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
-//! `history` → `report` → `sweep` → `baseline` → `http`, `fleet` → `snapshot`, `metric` → `count` → `storage` → `output` → `error` → `address`, `escape`; a test holds them
-//! to it. `metric`, `policy`, `retrain` and [`sweep::figures`] know neither files nor clocks nor backends.
+//! `http`, `fleet` → `report` → `output` → `history` → `sweep` → `baseline` → `model` → `snapshot`, `rule` → `metric` → `count` → `storage` →
+//! `error` → `address`, `escape`; a test holds them to it. `metric`, `rule`, `policy`, `retrain` and [`sweep::figures`] know neither
+//! files nor clocks nor backends.
 //!
 //! # How a comparison stays exact and fast
 //!
