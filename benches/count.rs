@@ -5,9 +5,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use driftsweep::count::ecdf::EcdfPair;
-use driftsweep::count::gpu::Choice;
+use driftsweep::count::gpu::DeviceChoice;
 use driftsweep::count::key::{key_f32, key_f64};
-use driftsweep::count::pair::{Baseline, Wanted, count_pair};
+use driftsweep::count::pair::{BaselineKeys, RequiredFigures, count_pair};
 use driftsweep::count::{CategoryCounts, CellCounts, CellMap, Counter, CpuCounter, Domain, GpuCounter, KeyVec, cpu};
 use driftsweep::metric::{divergence, ks, noise};
 
@@ -63,11 +63,11 @@ fn comparing(c: &mut Criterion) {
     for (name, shift) in [("no drift", 0.0), ("drift", 0.2)] {
         let (a, b) = (vec![wide(&values(1, 0.0))], vec![wide(&values(2, shift))]);
         for transport in [false, true] {
-            let wanted = Wanted { baseline_ranks: &ranks, current_ranks: &ranks, distance: true, transport };
+            let wanted = RequiredFigures { baseline_ranks: &ranks, current_ranks: &ranks, distance: true, transport };
             let what = if transport { "percentiles, KS, Wasserstein" } else { "percentiles, KS" };
             group.bench_function(BenchmarkId::new(what, name), |bencher| {
                 bencher.iter(|| {
-                    let side = Baseline::Source(&a, N as u64);
+                    let side = BaselineKeys::Source(&a, N as u64);
                     let (a, b) = count_pair(&CpuCounter, Domain::F64, side, &b, N as u64, wanted).unwrap();
                     EcdfPair::new(&a, &b).distance()
                 });
@@ -79,7 +79,7 @@ fn comparing(c: &mut Criterion) {
 
 /// The same on the device, if there is one: from host memory, and with the keys on the device.
 fn on_gpu(c: &mut Criterion) {
-    let Ok(gpu) = GpuCounter::open(&Choice::default(), 256 << 20) else { return };
+    let Ok(gpu) = GpuCounter::open(&DeviceChoice::default(), 256 << 20) else { return };
     // A software device is a thousand times slower.
     let n = if gpu.adapter().is_software() { 1 << 17 } else { N };
     let mut group = c.benchmark_group(format!("gpu: {}", gpu.adapter().name));
@@ -128,7 +128,7 @@ fn metrics(c: &mut Criterion) {
     group
         .bench_function("js, 10 bins", |bencher| bencher.iter(|| divergence::jensen_shannon(black_box(&a), &b, 1e-10)));
     group.bench_function("noise floor, 10 bins", |bencher| {
-        bencher.iter(|| noise::floor(noise::Of::Psi, 0.01, black_box(&a), &b, 1e-10));
+        bencher.iter(|| noise::floor(noise::NoiseMetric::Psi, 0.01, black_box(&a), &b, 1e-10));
     });
     group.bench_function("ks p, exact, 10,000 a side", |bencher| {
         bencher.iter(|| ks::exact(black_box(2_000_000), 10_000, 10_000))

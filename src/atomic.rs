@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::address::shown;
+use crate::address::redacted;
 use crate::error::{Error, Result};
 
 /// How the name of a temporary file begins: what a killed writer leaves behind is recognised by it.
-const TEMPORARY: &str = ".driftsweep-";
+const TEMPORARY_PREFIX: &str = ".driftsweep-";
 
 /// A temporary file that is younger may belong to a writer that has not locked it yet.
-const LEFT_AFTER: Duration = Duration::from_secs(3600);
+const STALE_AFTER: Duration = Duration::from_secs(3600);
 
 /// Writes beside the target, syncs, and renames over it. A link keeps pointing where it points, and what is not
 /// a regular file (a pipe, a device) is written to, not replaced. An existing file keeps its mode, and its owner where that
@@ -31,7 +31,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if target.as_ref().is_some_and(|target| !target.is_file() && !target.is_dir()) {
         return open_special(path).and_then(|mut file| file.write_all(bytes)).map_err(failed);
     }
-    put(path, bytes, target, false).map_err(failed)
+    replace_file(path, bytes, target, false).map_err(failed)
 }
 
 /// The same for a file that only its owner may read. It takes the place of whatever has its name: a link is replaced, not
@@ -40,16 +40,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// [`Error::Write`]; a regular target is then as it was.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    put(path, bytes, None, true).map_err(|source| Error::Write { path: path.into(), source })
+    replace_file(path, bytes, None, true).map_err(|source| Error::Write { path: path.into(), source })
 }
 
-fn put(path: &Path, bytes: &[u8], target: Option<std::fs::Metadata>, private: bool) -> io::Result<()> {
+fn replace_file(path: &Path, bytes: &[u8], target: Option<std::fs::Metadata>, private: bool) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     no_address(path)?;
     std::fs::create_dir_all(folder)?;
     // A temporary file is private unless something else is asked for. It is a new one, never an existing file or a link.
     let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY);
+    builder.prefix(TEMPORARY_PREFIX);
     #[cfg(unix)]
     if !private && target.is_none() {
         use std::os::unix::fs::PermissionsExt;
@@ -61,7 +61,7 @@ fn put(path: &Path, bytes: &[u8], target: Option<std::fs::Metadata>, private: bo
     // Held while this writer lives: others see by it that the file is not left behind. Where the file system knows no
     // locks, its age alone tells.
     let _ = file.as_file().try_lock();
-    remove_left_behind(folder, file.as_file());
+    remove_stale_files(folder, file.as_file());
     file.write_all(bytes)?;
     #[cfg(unix)]
     if let Some(target) = target.filter(std::fs::Metadata::is_file) {
@@ -80,7 +80,7 @@ fn put(path: &Path, bytes: &[u8], target: Option<std::fs::Metadata>, private: bo
 /// # Errors
 /// What is wrong, without the name.
 pub fn no_address(path: &Path) -> io::Result<()> {
-    match path.to_string_lossy() == shown(path) || path.exists() {
+    match path.to_string_lossy() == redacted(path) || path.exists() {
         true => Ok(()),
         false => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -92,23 +92,23 @@ pub fn no_address(path: &Path) -> io::Result<()> {
 
 /// Removes the temporary files that killed writers have left in a folder; once a folder in the life of a process, because a
 /// folder may hold many files. `own` is a file that was made there just now: its time is that of the folder's own clock.
-fn remove_left_behind(folder: &Path, own: &File) {
-    static SEEN: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+fn remove_stale_files(folder: &Path, own: &File) {
+    static CLEANED_FOLDERS: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
     let new = {
-        let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = CLEANED_FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get_or_insert_default().insert(folder.to_owned())
     };
     let Some(now) = own.metadata().and_then(|own| own.modified()).ok().filter(|_| new) else { return };
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let is_temporary = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+        let is_temporary = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes());
         // What the name stands for is looked at, not what a link leads to.
         let Some(known) = entry.metadata().ok().filter(|known| is_temporary && known.is_file()) else { continue };
         let age = known.modified().ok().and_then(|then| now.duration_since(then).ok());
-        if age.is_none_or(|age| age < LEFT_AFTER) {
+        if age.is_none_or(|age| age < STALE_AFTER) {
             continue;
         }
         let path = entry.path();
-        if open_plain(&path, OpenOptions::new().read(true)).is_ok_and(|file| file.try_lock().is_ok()) {
+        if open_regular(&path, OpenOptions::new().read(true)).is_ok_and(|file| file.try_lock().is_ok()) {
             let _ = std::fs::remove_file(&path);
         }
     }
@@ -120,17 +120,17 @@ fn remove_left_behind(folder: &Path, own: &File) {
 /// # Errors
 /// If it cannot be opened, or is no regular file.
 pub fn lock_file(path: &Path, private: bool) -> io::Result<File> {
-    let mut options = if private { self::private() } else { OpenOptions::new() };
+    let mut options = if private { self::private_options() } else { OpenOptions::new() };
     options.create(true).truncate(false).read(true).write(true);
-    open_plain(path, &mut options)
+    open_regular(path, &mut options)
 }
 
 /// Opens a regular file by its own name: a link is not followed, and a pipe is not waited for.
 ///
 /// # Errors
 /// If it cannot be opened, or is no regular file.
-pub fn open_plain(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    not_waiting(options, Links::Refused);
+pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    set_nonblocking(options, Symlinks::Refused);
     let file = options.open(path).map_err(|e| match std::fs::symlink_metadata(path) {
         Ok(known) if known.is_symlink() => io::Error::new(
             e.kind(),
@@ -147,10 +147,10 @@ pub fn open_plain(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 ///
 /// # Errors
 /// If it cannot be opened, or is no regular file ([`io::ErrorKind::InvalidInput`]).
-pub fn open_foreign(path: &Path) -> io::Result<File> {
+pub fn open_external(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
-    not_waiting(&mut options, Links::Followed);
+    set_nonblocking(&mut options, Symlinks::Followed);
     let refused = |reason: &str| io::Error::new(io::ErrorKind::InvalidInput, reason);
     const NOT_REGULAR: &str = "it is not a regular file; name one";
     // A socket cannot even be opened.
@@ -167,7 +167,7 @@ pub fn open_foreign(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// If it cannot be read, or has more than `most` bytes ([`io::ErrorKind::FileTooLarge`]).
-pub fn read_open(file: File, most: u64) -> io::Result<Vec<u8>> {
+pub fn read_limited(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > most {
@@ -179,17 +179,17 @@ pub fn read_open(file: File, most: u64) -> io::Result<Vec<u8>> {
 /// The bytes of a small file that another program or a person wrote; `None` if there is none.
 ///
 /// # Errors
-/// Those of [`open_foreign`] and [`read_open`].
-pub fn read_foreign(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
-    match open_foreign(path) {
-        Ok(file) => read_open(file, most).map(Some),
+/// Those of [`open_external`] and [`read_limited`].
+pub fn read_external(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    match open_external(path) {
+        Ok(file) => read_limited(file, most).map(Some),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
 }
 
 /// How a file is opened that only its owner may read, if it is made.
-pub fn private() -> OpenOptions {
+pub fn private_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -211,9 +211,9 @@ pub fn private_folder(folder: &Path) -> io::Result<()> {
 /// The text of a small file that another program or a person wrote.
 ///
 /// # Errors
-/// Those of [`open_foreign`] and [`read_open`], and if it is not UTF-8.
+/// Those of [`open_external`] and [`read_limited`], and if it is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    let bytes = read_open(open_foreign(path)?, most)?;
+    let bytes = read_limited(open_external(path)?, most)?;
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
@@ -225,7 +225,7 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
 pub fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
-    not_waiting(&mut options, Links::Followed);
+    set_nonblocking(&mut options, Symlinks::Followed);
     no_address(path)?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -245,17 +245,17 @@ pub fn append(path: &Path, line: &[u8]) -> io::Result<()> {
 
 /// Whether a link is followed that stands in the place of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Links {
+enum Symlinks {
     Followed,
     Refused,
 }
 
 /// Opening a pipe waits for its other end otherwise.
-fn not_waiting(options: &mut OpenOptions, links: Links) {
+fn set_nonblocking(options: &mut OpenOptions, links: Symlinks) {
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
-        let flags = if links == Links::Refused { OFlags::NOFOLLOW | OFlags::NONBLOCK } else { OFlags::NONBLOCK };
+        let flags = if links == Symlinks::Refused { OFlags::NOFOLLOW | OFlags::NONBLOCK } else { OFlags::NONBLOCK };
         std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.bits() as i32);
     }
     #[cfg(not(unix))]
@@ -274,21 +274,21 @@ fn has_no_reader(error: &io::Error) -> bool {
 }
 
 /// How often a pipe is tried that nobody reads from yet, and how long is waited between: ten seconds.
-const TRIES: u32 = 500;
-const PAUSE: Duration = Duration::from_millis(20);
+const OPEN_ATTEMPTS: u32 = 500;
+const OPEN_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// Opens what is no regular file, such as a pipe or a device, for writing. A pipe that nobody reads from is not waited for
 /// without end.
 fn open_special(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true);
-    not_waiting(&mut options, Links::Followed);
+    set_nonblocking(&mut options, Symlinks::Followed);
     let mut tries = 0;
     let file = loop {
         match options.open(path) {
-            Err(e) if has_no_reader(&e) && tries < TRIES => {
+            Err(e) if has_no_reader(&e) && tries < OPEN_ATTEMPTS => {
                 tries += 1;
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(OPEN_RETRY_DELAY);
             }
             Err(e) if has_no_reader(&e) => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "is a pipe, and no program reads from it"));
@@ -366,7 +366,7 @@ mod tests {
     fn what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let long_ago = std::time::SystemTime::now() - 2 * LEFT_AFTER;
+        let long_ago = std::time::SystemTime::now() - 2 * STALE_AFTER;
         let old = |name: &str| {
             let file = File::create(at(name)).unwrap();
             file.set_modified(long_ago).unwrap();
@@ -491,13 +491,13 @@ mod tests {
             std::os::unix::fs::symlink(target, at(link)).unwrap();
         }
         for bad in ["pipe", "socket", "large", "zero", "loop", "."] {
-            assert!(read_foreign(&at(bad), MOST).is_err(), "{bad}");
+            assert!(read_external(&at(bad), MOST).is_err(), "{bad}");
         }
         for missing in ["broken", "missing"] {
-            assert!(read_foreign(&at(missing), MOST).unwrap().is_none(), "{missing}");
+            assert!(read_external(&at(missing), MOST).unwrap().is_none(), "{missing}");
         }
         for good in ["full", "linked"] {
-            assert_eq!(read_foreign(&at(good), MOST).unwrap().unwrap().len() as u64, MOST, "{good}");
+            assert_eq!(read_external(&at(good), MOST).unwrap().unwrap().len() as u64, MOST, "{good}");
         }
     }
 }

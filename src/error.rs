@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Place, shown, without_secrets};
+use crate::address::{Location, redacted, without_secrets};
 
 /// Shorthand used throughout the crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -23,13 +23,13 @@ pub enum Error {
     )]
     NotFound {
         /// The path as it was given.
-        path: Place,
+        path: Location,
     },
     /// A file that cannot be read, or is not what its name says.
     #[error("{path}: {}", without_secrets(reason))]
     Unreadable {
         /// The file.
-        path: Place,
+        path: Location,
         /// What is wrong, and the remedy.
         reason: String,
     },
@@ -37,7 +37,7 @@ pub enum Error {
     #[error("{path}, column '{column}': {}", without_secrets(reason))]
     UnreadableColumn {
         /// The file.
-        path: Place,
+        path: Location,
         /// The column.
         column: String,
         /// What is wrong, and the remedy.
@@ -51,7 +51,7 @@ pub enum Error {
     )]
     NotIntegers {
         /// The file.
-        path: Place,
+        path: Location,
         /// The column.
         column: String,
         /// The first value that is none.
@@ -61,13 +61,13 @@ pub enum Error {
     #[error("{path}: no rows; a comparison needs at least one row on each side")]
     NoRows {
         /// The snapshot as it was given.
-        path: Place,
+        path: Location,
     },
     /// A column that a snapshot does not have.
     #[error("{}: no column '{column}'{}; it has {known}", path, did_you_mean(closest.as_deref()))]
     NoColumn {
         /// The snapshot as it was given.
-        path: Place,
+        path: Location,
         /// The missing column.
         column: String,
         /// The column of the snapshot whose name is most like it, if one is.
@@ -77,11 +77,11 @@ pub enum Error {
     },
     /// Two snapshots without a common column.
     #[error("{baseline} and {current} have no column in common")]
-    NothingInCommon {
+    NoCommonColumn {
         /// The baseline as it was given.
-        baseline: Place,
+        baseline: Location,
         /// The current snapshot as it was given.
-        current: Place,
+        current: Location,
     },
     /// A metric, convention or other name that does not exist.
     #[error(
@@ -106,7 +106,7 @@ pub enum Error {
         reason: String,
     },
     /// A mistake in a fleet file.
-    #[error("{}{}: {}", shown(path), line.map_or(String::new(), |l| format!(":{l}")), without_secrets(reason))]
+    #[error("{}{}: {}", redacted(path), line.map_or(String::new(), |l| format!(":{l}")), without_secrets(reason))]
     Fleet {
         /// The fleet file.
         path: PathBuf,
@@ -119,7 +119,7 @@ pub enum Error {
     #[error("{path}: {}", without_secrets(reason))]
     Baseline {
         /// The file.
-        path: Place,
+        path: Location,
         /// What is wrong, and the remedy.
         reason: String,
     },
@@ -129,7 +129,7 @@ pub enum Error {
     /// Another process is at the same sweep.
     #[error(
         "{}: the same sweep is running already; wait for it, or give this one a --state folder of its own",
-        shown(path)
+        redacted(path)
     )]
     Busy {
         /// The folder both keep their state in.
@@ -140,11 +140,11 @@ pub enum Error {
         "another tick of fleet '{fleet}' is running{}; this one does nothing",
         holder.as_ref().map_or(String::new(), |holder| format!(": {holder}"))
     )]
-    Occupied {
+    Locked {
         /// The fleet.
         fleet: String,
         /// Which process, if that is known.
-        holder: Option<Holder>,
+        holder: Option<LockHolder>,
     },
     /// The store cannot be used.
     #[error("store {}: {}", without_secrets(store), without_secrets(reason))]
@@ -155,7 +155,7 @@ pub enum Error {
         reason: String,
     },
     /// A file that cannot be written.
-    #[error("cannot write {}: {}", shown(path), without_secrets(&source.to_string()))]
+    #[error("cannot write {}: {}", redacted(path), without_secrets(&source.to_string()))]
     Write {
         /// The file.
         path: PathBuf,
@@ -166,7 +166,7 @@ pub enum Error {
 
 /// The process that acts for a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// The machine that it runs on.
     pub host: String,
     /// Its number there.
@@ -177,7 +177,7 @@ pub struct Holder {
     pub held: SignedDuration,
 }
 
-impl std::fmt::Display for Holder {
+impl std::fmt::Display for LockHolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let minutes = self.held.as_mins().max(0);
         let held = match (minutes / 60, minutes) {
@@ -186,7 +186,13 @@ impl std::fmt::Display for Holder {
             (hours, _) if hours < 48 => format!("{hours} h"),
             (hours, _) => format!("{} days", hours / 24),
         };
-        write!(f, "process {} on {}, since {} ({held})", self.process, crate::escape::shown(&self.host), self.since)
+        write!(
+            f,
+            "process {} on {}, since {} ({held})",
+            self.process,
+            crate::escape::for_display(&self.host),
+            self.since
+        )
     }
 }
 
@@ -230,10 +236,10 @@ impl Error {
             | Error::NotIntegers { .. }
             | Error::Backend(_)
             | Error::Busy { .. }
-            | Error::Occupied { .. }
+            | Error::Locked { .. }
             | Error::Store { .. }
             | Error::Write { .. } => Cause::Unreadable,
-            Error::NoColumn { .. } | Error::NothingInCommon { .. } => Cause::Schema,
+            Error::NoColumn { .. } | Error::NoCommonColumn { .. } => Cause::Schema,
             Error::Baseline { .. } => Cause::Baseline,
             Error::UnknownName { .. } | Error::BadValue { .. } | Error::Fleet { .. } => Cause::FleetFile,
         }
@@ -249,12 +255,12 @@ impl Error {
             | Error::NotIntegers { .. }
             | Error::NoRows { .. }
             | Error::NoColumn { .. }
-            | Error::NothingInCommon { .. } => 3,
+            | Error::NoCommonColumn { .. } => 3,
             Error::Fleet { .. } => 4,
             Error::Baseline { .. } => 5,
             Error::Backend(_) => 6,
             Error::Write { .. } => 7,
-            Error::Busy { .. } | Error::Occupied { .. } => 13,
+            Error::Busy { .. } | Error::Locked { .. } => 13,
             Error::Store { .. } => 14,
         }
     }
@@ -292,7 +298,7 @@ impl Cause {
     }
 
     /// Whether it may be over when the data of the night have come in whole. Nobody writes the other causes right by waiting.
-    pub fn may_pass(self) -> bool {
+    pub fn is_transient(self) -> bool {
         matches!(self, Cause::Missing | Cause::Unreadable)
     }
 
@@ -333,7 +339,7 @@ impl Fault {
     /// of those the cause and the column decide.
     pub fn is_like(&self, other: &Self) -> bool {
         let same = (self.cause, &self.column, self.labels) == (other.cause, &other.column, other.labels);
-        same && (self.cause.may_pass() || self.reason == other.reason)
+        same && (self.cause.is_transient() || self.reason == other.reason)
     }
 }
 
@@ -350,20 +356,20 @@ impl From<&Error> for Fault {
 }
 
 /// Names that a message lists at most.
-const LISTED: usize = 20;
+const MAX_LISTED: usize = 20;
 
 /// Characters of a name that a message lists at most.
-const MOST_NAME: usize = 200;
+const MAX_NAME_CHARS: usize = 200;
 
 /// A name in a list.
 fn quoted(name: &str) -> String {
-    format!("'{}'", crate::escape::brief(&shown(name), MOST_NAME))
+    format!("'{}'", crate::escape::truncated(&redacted(name), MAX_NAME_CHARS))
 }
 
 /// Names for a message, the first of them.
 fn listed<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String {
-    let shown: Vec<String> = names.clone().take(LISTED).map(quoted).collect();
-    match names.skip(LISTED).count() {
+    let shown: Vec<String> = names.clone().take(MAX_LISTED).map(quoted).collect();
+    match names.skip(MAX_LISTED).count() {
         0 if shown.is_empty() => "none".into(),
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -392,7 +398,7 @@ pub fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 }
 
 /// The message of an error and its causes, each said once.
-pub fn whole(error: &dyn std::error::Error) -> String {
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

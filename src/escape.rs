@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// Whether a character is not seen, or changes how others are seen: control characters (C0, DEL, C1), line and paragraph
 /// separators, those that turn the direction of writing, and those that take no room.
-pub fn is_hidden(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
@@ -18,12 +18,12 @@ pub fn is_hidden(c: char) -> bool {
 /// Whether people are shown an escape in place of a character: it is hidden, or it is a space that is not the usual one, so
 /// that two names that differ in it do not look the same.
 pub fn is_escaped(c: char) -> bool {
-    is_hidden(c) || (c.is_whitespace() && c != ' ')
+    is_invisible(c) || (c.is_whitespace() && c != ' ')
 }
 
 /// A text with each character that `wanted` names as an escape such as `\n` or `\u{1b}`. Nothing else is changed, quotes and
 /// backslashes neither, so that a text that was escaped before stays as it is.
-fn escaped(text: &str, wanted: fn(char) -> bool) -> Cow<'_, str> {
+fn escape_where(text: &str, wanted: fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(wanted) {
         return Cow::Borrowed(text);
     }
@@ -39,18 +39,18 @@ fn escaped(text: &str, wanted: fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// A text as people are shown it: always one line, which does not steer a terminal.
-pub fn shown(text: &str) -> Cow<'_, str> {
-    escaped(text, is_escaped)
+pub fn for_display(text: &str) -> Cow<'_, str> {
+    escape_where(text, is_escaped)
 }
 
 /// A text without hidden characters, which are escaped; unusual spaces stay as they are, for programs that look names up.
-pub fn without_hidden(text: &str) -> Cow<'_, str> {
-    escaped(text, is_hidden)
+pub fn escape_invisible(text: &str) -> Cow<'_, str> {
+    escape_where(text, is_invisible)
 }
 
 /// A text as people are shown it, of at most so many characters: of a longer one the beginning and the end.
-pub fn brief(text: &str, most: usize) -> Cow<'_, str> {
-    let shown = shown(text);
+pub fn truncated(text: &str, most: usize) -> Cow<'_, str> {
+    let shown = for_display(text);
     // Bytes are at least as many as characters.
     if shown.len() <= most {
         return shown;
@@ -80,19 +80,19 @@ mod tests {
             ("back\\slash <script> =1", "back\\slash <script> =1"),
             ("", ""),
         ] {
-            assert_eq!(shown(text), wanted);
+            assert_eq!(for_display(text), wanted);
             // Once more changes nothing.
-            assert_eq!(shown(&shown(text)), wanted);
+            assert_eq!(for_display(&for_display(text)), wanted);
         }
-        assert_eq!(without_hidden("a\u{a0}b\n\u{200b}"), "a\u{a0}b\\n\\u{200b}");
+        assert_eq!(escape_invisible("a\u{a0}b\n\u{200b}"), "a\u{a0}b\\n\\u{200b}");
     }
 
     #[test]
     fn a_long_text_keeps_its_beginning_and_its_end() {
         let long = format!("begin{}end", "x".repeat(10_000));
-        let text = brief(&long, 90);
+        let text = truncated(&long, 90);
         assert!(text.starts_with("beginxxx") && text.ends_with("xxxend"), "{text}");
         assert!(text.contains("… (9918 characters left out) …") && text.chars().count() < 150, "{text}");
-        assert_eq!(brief("größe", 5), "größe");
+        assert_eq!(truncated("größe", 5), "größe");
     }
 }

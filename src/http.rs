@@ -12,11 +12,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::address::{HIDDEN, said};
+use crate::address::{REDACTED, sanitized};
 use crate::atomic::hex;
-use crate::error::{Error, Result, whole};
-use crate::escape::shown;
-use crate::fleet::{Secret, Source};
+use crate::error::{Error, Result, error_chain};
+use crate::escape::for_display;
+use crate::fleet::{Secret, SecretSource};
 
 /// A client. Requests wait for an answer, but not for long.
 pub struct Http {
@@ -35,16 +35,16 @@ impl SigningKey {
     /// Reads the secret of a webhook: `whsec_` and base64, or any other text, whose own bytes are the key then.
     ///
     /// # Errors
-    /// [`Failure`]: lasting for a text that begins with `whsec_` and goes on with what is no base64; it names the variable or
+    /// [`RequestFailure`]: lasting for a text that begins with `whsec_` and goes on with what is no base64; it names the variable or
     /// the file.
-    pub fn read(source: &Source) -> std::result::Result<Self, Failure> {
+    pub fn read(source: &SecretSource) -> std::result::Result<Self, RequestFailure> {
         let secret = source.read()?;
         let Some(coded) = secret.expose().strip_prefix("whsec_") else {
             return Ok(Self(secret.expose().as_bytes().to_vec()));
         };
         match STANDARD.decode(coded) {
             Ok(bytes) if !bytes.is_empty() => Ok(Self(bytes)),
-            _ => Err(Failure::lasting(format!(
+            _ => Err(RequestFailure::permanent(format!(
                 "{source}: the secret begins with whsec_, and what follows is not base64; copy it again, with the = at its \
                  end"
             ))),
@@ -59,7 +59,7 @@ impl SigningKey {
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// The status.
     pub status: u16,
     /// The body, as far as it is of use.
@@ -81,34 +81,34 @@ pub struct Request {
 
 /// Why there was no good answer. It never names the address, which may be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct RequestFailure {
     /// What went wrong.
     pub reason: String,
     /// Whether it would go wrong the next time, too.
-    pub lasting: bool,
+    pub permanent: bool,
 }
 
-impl Failure {
+impl RequestFailure {
     /// What may be better the next time.
-    pub fn passing(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), lasting: false }
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), permanent: false }
     }
 
     /// What will not.
-    pub fn lasting(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), lasting: true }
+    pub fn permanent(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), permanent: true }
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for RequestFailure {
     /// Files, secrets and the like may be put right without a word to us.
     fn from(error: Error) -> Self {
-        Self::passing(error.to_string())
+        Self::transient(error.to_string())
     }
 }
 
 /// More of an answer is not read.
-const MOST_BODY: usize = 1 << 20;
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// An answer takes at most so long.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -166,7 +166,7 @@ impl Request {
     /// A character of the name that no header can have is written as `%` and two digits, in the signature too. So is a dot:
     /// it is what separates the name from the time.
     pub fn signed(self, id: &str, at: Timestamp, key: Option<&SigningKey>) -> Self {
-        let id = &in_header(id);
+        let id = &header_text(id);
         let seconds = at.as_second().to_string();
         let signature = key.map(|SigningKey(bytes)| {
             let mut mac = Hmac::<Sha256>::new_from_slice(bytes).ok()?;
@@ -208,22 +208,28 @@ impl Http {
     /// Sends a request to an address and what is below it, segment by segment.
     ///
     /// # Errors
-    /// [`Failure`] if there was no answer.
-    pub fn send(&self, url: &Secret, below: &[&str], request: Request) -> std::result::Result<Answer, Failure> {
+    /// [`RequestFailure`] if there was no answer.
+    pub fn send(
+        &self,
+        url: &Secret,
+        below: &[&str],
+        request: Request,
+    ) -> std::result::Result<Response, RequestFailure> {
         if let Some(name) = request.wrong_header {
             // The value may be secret. It may be put right without a word to us.
             let reason =
                 format!("the header '{name}' cannot be sent: its value has a line break or a control character");
-            return Err(Failure::passing(reason));
+            return Err(RequestFailure::transient(reason));
         }
         let hidden = url.is_hidden();
-        let mut url =
-            Url::parse(url.expose()).map_err(|e| Failure::lasting(format!("the address is not understood: {e}")))?;
+        let mut url = Url::parse(url.expose())
+            .map_err(|e| RequestFailure::permanent(format!("the address is not understood: {e}")))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(Failure::lasting("the address must begin with https:// or http://"));
+            return Err(RequestFailure::permanent("the address must begin with https:// or http://"));
         }
         if !below.is_empty() {
-            let mut segments = url.path_segments_mut().map_err(|()| Failure::lasting("the address has no path"))?;
+            let mut segments =
+                url.path_segments_mut().map_err(|()| RequestFailure::permanent("the address has no path"))?;
             segments.pop_if_empty().extend(below);
         }
         let mut builder = self.client.request(request.method, url).headers(request.headers);
@@ -235,23 +241,25 @@ impl Http {
             let status = response.status().as_u16();
             let mut body = Vec::new();
             while let Some(chunk) = response.chunk().await? {
-                let room = MOST_BODY - body.len();
+                let room = MAX_BODY_BYTES - body.len();
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if body.len() == MOST_BODY {
+                if body.len() == MAX_BODY_BYTES {
                     break;
                 }
             }
-            Ok(Answer { status, body, secrets: (!hidden).then_some(request.secrets) })
+            Ok(Response { status, body, secrets: (!hidden).then_some(request.secrets) })
         };
-        self.runtime.block_on(answer).map_err(|e: reqwest::Error| Failure::passing(said(&whole(&e.without_url()), &[])))
+        self.runtime
+            .block_on(answer)
+            .map_err(|e: reqwest::Error| RequestFailure::transient(sanitized(&error_chain(&e.without_url()), &[])))
     }
 }
 
 /// Characters of a name in a header. Servers refuse a head that is too long; the rest of a longer name is its hash.
-const MOST_NAME: usize = 512;
+const MAX_HEADER_CHARS: usize = 512;
 
 /// A name as a header can have it.
-fn in_header(name: &str) -> String {
+fn header_text(name: &str) -> String {
     let mut text = String::new();
     let last = name.len().saturating_sub(1);
     for (at, byte) in name.bytes().enumerate() {
@@ -262,20 +270,20 @@ fn in_header(name: &str) -> String {
             _ => text += &format!("%{byte:02X}"),
         }
     }
-    if text.len() > MOST_NAME {
+    if text.len() > MAX_HEADER_CHARS {
         let hash = hex(&Sha256::digest(name));
-        text.truncate(MOST_NAME - 1 - hash.len());
+        text.truncate(MAX_HEADER_CHARS - 1 - hash.len());
         text = format!("{text}-{hash}");
     }
     text
 }
 
-impl Answer {
+impl Response {
     /// Whether it is good, as JSON; `null` where it is not JSON.
     ///
     /// # Errors
-    /// [`Failure`] for every other status; lasting if the request was at fault.
-    pub fn good(&self) -> std::result::Result<Value, Failure> {
+    /// [`RequestFailure`] for every other status; lasting if the request was at fault.
+    pub fn json_if_success(&self) -> std::result::Result<Value, RequestFailure> {
         match self.status {
             200..300 => Ok(serde_json::from_slice(&self.body).unwrap_or_default()),
             status => {
@@ -288,26 +296,26 @@ impl Answer {
                     Some(_) if self.body.is_empty() => format!("status {status}"),
                     Some(secrets) => {
                         let text = String::from_utf8_lossy(&self.body).into_owned();
-                        let text = secrets.iter().fold(text, |text, secret| without(&text, secret));
-                        let text: String = said(&text, &[]).chars().take(200).collect();
-                        format!("status {status}: {}", shown(&text))
+                        let text = secrets.iter().fold(text, |text, secret| without_secret(&text, secret));
+                        let text: String = sanitized(&text, &[]).chars().take(200).collect();
+                        format!("status {status}: {}", for_display(&text))
                     }
                 };
-                let lasting = (300..500).contains(&status) && ![408, 409, 423, 425, 429].contains(&status);
-                Err(Failure { reason, lasting })
+                let permanent = (300..500).contains(&status) && ![408, 409, 423, 425, 429].contains(&status);
+                Err(RequestFailure { reason, permanent })
             }
         }
     }
 }
 
 /// A text without a secret, however a server may have written it down: as it is, as in JSON, as in an address.
-fn without(text: &str, secret: &str) -> String {
+fn without_secret(text: &str, secret: &str) -> String {
     let json = Value::from(secret).to_string();
     let url = Url::parse_with_params("http://x", [("", secret)]).ok();
     let encoded = url.as_ref().and_then(Url::query).unwrap_or_default().trim_start_matches('=');
     let forms = [secret, &json[1..json.len() - 1], encoded, &encoded.replace('+', "%20")];
     let forms = forms.into_iter().filter(|form| !form.is_empty());
-    forms.fold(text.to_owned(), |text, form| text.replace(form, HIDDEN))
+    forms.fold(text.to_owned(), |text, form| text.replace(form, REDACTED))
 }
 
 #[cfg(test)]
@@ -321,7 +329,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         std::fs::write(&file, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
-        let key = SigningKey::read(&Source::File(file)).unwrap();
+        let key = SigningKey::read(&SecretSource::File(file)).unwrap();
         let mut request = Request::post(&json!(null));
         request.body = Some(br#"{"test": 2432232314}"#.to_vec());
         let at = Timestamp::from_second(1_614_265_330).unwrap();
@@ -340,8 +348,9 @@ mod tests {
         ];
         for body in shown {
             let secrets = Some(vec![secret.into(), String::new()]);
-            let reason = Answer { status: 400, body: body.into_bytes(), secrets }.good().unwrap_err().reason;
-            assert!(reason.contains(HIDDEN) && !reason.contains(['x', 'q', 'z', 'ö']), "{reason}");
+            let reason =
+                Response { status: 400, body: body.into_bytes(), secrets }.json_if_success().unwrap_err().reason;
+            assert!(reason.contains(REDACTED) && !reason.contains(['x', 'q', 'z', 'ö']), "{reason}");
         }
     }
 
@@ -375,7 +384,7 @@ mod tests {
         for name in names {
             for secret in [coded, plain] {
                 std::fs::write(&file, secret).unwrap();
-                let key = SigningKey::read(&Source::File(file.clone())).unwrap();
+                let key = SigningKey::read(&SecretSource::File(file.clone())).unwrap();
                 let request = Request::post(&json!({ "name": name })).signed(name, now, Some(&key));
                 assert_eq!(request.wrong_header, None, "{name:.30}");
                 let receiver = match secret == coded {
@@ -385,7 +394,7 @@ mod tests {
                 let body = request.body.clone().unwrap();
                 receiver.unwrap().verify(&body, &request.headers).unwrap_or_else(|e| panic!("{name:.30}: {e}"));
                 let id = request.headers["webhook-id"].to_str().unwrap();
-                assert!(id.len() <= MOST_NAME && !id.contains('.') && id.trim() == id, "{id}");
+                assert!(id.len() <= MAX_HEADER_CHARS && !id.contains('.') && id.trim() == id, "{id}");
                 seen.insert(id.to_owned());
             }
         }
@@ -398,13 +407,13 @@ mod tests {
         let file = folder.path().join("hook.secret");
         for bad in ["whsec_", "whsec_hunter2", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS", "whsec_hunter 2="] {
             std::fs::write(&file, bad).unwrap();
-            let failure = SigningKey::read(&Source::File(file.clone())).map(|_| ()).unwrap_err();
-            assert!(failure.lasting && failure.reason.contains("hook.secret"), "{failure:?}");
+            let failure = SigningKey::read(&SecretSource::File(file.clone())).map(|_| ()).unwrap_err();
+            assert!(failure.permanent && failure.reason.contains("hook.secret"), "{failure:?}");
             assert!(!failure.reason.contains("hunter2"), "{failure:?}");
         }
         std::fs::remove_file(&file).unwrap();
-        let failure = SigningKey::read(&Source::File(file)).map(|_| ()).unwrap_err();
-        assert!(!failure.lasting, "a file may come: {failure:?}");
+        let failure = SigningKey::read(&SecretSource::File(file)).map(|_| ()).unwrap_err();
+        assert!(!failure.permanent, "a file may come: {failure:?}");
     }
 
     #[test]

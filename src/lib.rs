@@ -51,7 +51,7 @@
 //!
 //! # How a fleet is swept
 //!
-//! [`sweep::Plan`] puts the most important models first, each with those that share its files. [`sweep::Run`] opens a few
+//! [`sweep::SweepPlan`] puts the most important models first, each with those that share its files. [`sweep::SweepRun`] opens a few
 //! while it compares those before them, so neither memory nor open files grow with the fleet; a baseline's distributions
 //! are unpacked feature by feature. Within the models at hand, features that read the same column, whichever model, window
 //! or segment wants it, form a group: a worker takes the next group, reads each column once, and notes the outcome in the

@@ -15,8 +15,8 @@ fn main() -> ExitCode {
     keep_freed_pages();
     std::panic::set_hook(Box::new(|panic| {
         // A decoder that gives up on a damaged file is reported as an error of that file.
-        if !driftsweep::snapshot::is_guarded() {
-            cli::message::tell_panic(panic);
+        if !driftsweep::snapshot::is_decoding() {
+            cli::message::report_panic(panic);
         }
     }));
     cli::run()

@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock};
 use driftsweep::count::CpuCounter;
 use driftsweep::error::Status;
 use driftsweep::fleet::{Kind, Options};
-use driftsweep::snapshot::{Snapshot, is_guarded};
+use driftsweep::snapshot::{Snapshot, is_decoding};
 use driftsweep::sweep::report::Side;
 use driftsweep::sweep::{BaselineSource, Comparison, Feature, compare};
 use libfuzzer_sys::Corpus;
@@ -27,7 +27,7 @@ pub fn start() {
     let _ = rayon::ThreadPoolBuilder::new().num_threads(1).build_global();
     drop(std::panic::take_hook());
     std::panic::set_hook(Box::new(|info| {
-        if !is_guarded() {
+        if !is_decoding() {
             eprintln!("{info}\n{}", std::backtrace::Backtrace::force_capture());
             std::process::abort();
         }
@@ -130,7 +130,7 @@ pub fn baseline(path: &str, current: &Snapshot) {
     options.bins = file.header.bins;
     for segment in file.header.segments.iter().map(|segment| segment.name.as_str()).chain([""]) {
         for feature in file.features_of(segment) {
-            let _ = feature.thawed();
+            let _ = feature.decode();
         }
     }
     let found = compare(&CpuCounter, ("baseline", &source), current, |_| Some(None), &options, || ());

@@ -1,10 +1,10 @@
 //! Addresses of objects: told from paths of files, taken apart, and shown without what is secret in them.
 //!
 //! A signed link holds its permission in the query (`?X-Amz-Signature=…`, `?sig=…`), and an address may hold a password
-//! before the host. A [`Place`] has no way of being printed with them; [`said`] takes them out of what others say. What is cut
+//! before the host. A [`Location`] has no way of being printed with them; [`sanitized`] takes them out of what others say. What is cut
 //! out of an address is settled in one place, `cut`.
 
-mod cut;
+mod masking;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,18 +13,18 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use cut::{Scope, cut};
+use masking::{Scope, cut};
 
 const SCHEMES: [&str; 9] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https"];
 
 /// Stands for what is not shown.
-pub const HIDDEN: &str = "…";
+pub const REDACTED: &str = "…";
 
 /// A path or an address, as it was given. However it is printed, the query, the user and the password in it are not.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place(String);
+pub struct Location(String);
 
-impl Place {
+impl Location {
     /// The text itself, for the one who opens it.
     pub fn expose(&self) -> &str {
         &self.0
@@ -33,7 +33,7 @@ impl Place {
     /// A text to know it again by, which may be kept: what is shown, and for an address with something secret in it a part of
     /// its hash.
     pub fn identity(&self) -> String {
-        match shown(&self.0) {
+        match redacted(&self.0) {
             shown if shown == self.0 => shown,
             shown => {
                 let hash = Sha256::digest(self.0.as_bytes());
@@ -43,50 +43,50 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(&self.0))
+        f.write_str(&redacted(&self.0))
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", shown(&self.0))
+        write!(f, "{:?}", redacted(&self.0))
     }
 }
 
-impl Serialize for Place {
+impl Serialize for Location {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&shown(&self.0))
+        serializer.serialize_str(&redacted(&self.0))
     }
 }
 
-impl From<String> for Place {
+impl From<String> for Location {
     fn from(text: String) -> Self {
         Self(text)
     }
 }
 
-impl From<&str> for Place {
+impl From<&str> for Location {
     fn from(text: &str) -> Self {
         Self(text.into())
     }
 }
 
-impl From<&Path> for Place {
+impl From<&Path> for Location {
     /// For messages: a name that is not UTF-8 is not the same afterwards.
     fn from(path: &Path) -> Self {
         Self(path.to_string_lossy().into_owned())
     }
 }
 
-impl From<PathBuf> for Place {
+impl From<PathBuf> for Location {
     fn from(path: PathBuf) -> Self {
         path.as_path().into()
     }
 }
 
-impl From<&PathBuf> for Place {
+impl From<&PathBuf> for Location {
     fn from(path: &PathBuf) -> Self {
         path.as_path().into()
     }
@@ -144,28 +144,28 @@ pub fn extension(path: impl AsRef<Path>) -> Option<String> {
 /// A path, an address or a snapshot as it was given, for people to read: without the query and without the user and the
 /// password. Addresses of schemes that this program cannot read hold secrets, too, and so do paths that an address became part
 /// of.
-pub fn shown(path: impl AsRef<Path>) -> String {
+pub fn redacted(path: impl AsRef<Path>) -> String {
     cut(&path.as_ref().to_string_lossy(), Scope::Whole).into_owned()
 }
 
-/// A text with every address in it shown as [`shown`] has it. A text that was treated before stays as it is.
+/// A text with every address in it shown as [`redacted`] has it. A text that was treated before stays as it is.
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     cut(text, Scope::Text)
 }
 
 /// Whether a text that should be the path of a file is an address.
 pub fn looks_like_address(text: &str) -> bool {
-    text.contains("://") || shown(text) != text
+    text.contains("://") || redacted(text) != text
 }
 
-/// What [`shown`] leaves out of an address: the user and the password, together and the password alone, and the query.
+/// What [`redacted`] leaves out of an address: the user and the password, together and the password alone, and the query.
 pub fn secrets_of(address: &str) -> Vec<&str> {
-    let parts = cut::secrets(address, Scope::Whole).into_iter().map(|part| &address[part]);
+    let parts = masking::secrets(address, Scope::Whole).into_iter().map(|part| &address[part]);
     parts.flat_map(|part| [Some(part), part.split_once(':').map(|(_, password)| password)]).flatten().collect()
 }
 
 /// Names whose values are secret wherever they stand, in lower case: fields of answers, headers, parameters.
-const FIELDS: [&str; 13] = [
+const SECRET_FIELDS: [&str; 13] = [
     "authorization",
     "cookie",
     "credential",
@@ -185,7 +185,10 @@ const FIELDS: [&str; 13] = [
 fn is_secret_field(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let last = name.rsplit(['-', '_', '.', ':']).next().unwrap_or_default();
-    FIELDS.contains(&last) || FIELDS.contains(&&*name) || last.ends_with("token") || last.ends_with("password")
+    SECRET_FIELDS.contains(&last)
+        || SECRET_FIELDS.contains(&&*name)
+        || last.ends_with("token")
+        || last.ends_with("password")
 }
 
 /// Whether a parameter of a query is secret by its name: `sig=…`, `access_token=…`.
@@ -223,42 +226,42 @@ pub fn without_fields(text: &str) -> String {
         };
         let stop = left[value..].find(stops).map_or(left.len(), |stop| value + stop);
         safe.push_str(&left[..value]);
-        safe.push_str(if stop > value { HIDDEN } else { "" });
+        safe.push_str(if stop > value { REDACTED } else { "" });
         left = &left[stop..];
     }
     safe + left
 }
 
 /// Characters that are kept of what others say.
-const MOST_SAID: usize = 500;
+const MAX_MESSAGE_CHARS: usize = 500;
 
 /// What a server or a library says, on one line of readable length: without the `secrets`, without the credentials in this
 /// process's environment, without the values of fields whose names are those of secrets, and without the queries, users and
 /// passwords of addresses.
-pub fn said(text: &str, secrets: &[&str]) -> String {
+pub fn sanitized(text: &str, secrets: &[&str]) -> String {
     let own: Vec<String> = std::env::vars_os().filter_map(secret_variable).collect();
     let secrets = secrets.iter().copied().chain(own.iter().map(String::as_str));
     let mut secrets: Vec<&str> = secrets.filter(|secret| !secret.is_empty()).collect();
     // A secret may be part of another.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    let text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN));
+    let text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED));
     let text = without_fields(&without_secrets(&text));
     let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    line.take(MOST_SAID).collect()
+    line.take(MAX_MESSAGE_CHARS).collect()
 }
 
 /// Whether a variable holds the path of a file, by its name. The value does not tell: base64, such as a key of AWS, may begin
 /// with a `/`.
-fn names_file(name: &str) -> bool {
+fn is_file_variable(name: &str) -> bool {
     ["_FILE", "_PATH", "_DIR"].iter().any(|end| name.ends_with(end)) || name == "GOOGLE_APPLICATION_CREDENTIALS"
 }
 
 /// The value of a variable whose name says that it is a secret. Short values are no secrets, and would hide words.
 fn secret_variable((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<String> {
-    const WORDS: [&str; 6] = ["SECRET", "TOKEN", "PASSWORD", "CREDENTIAL", "SIGNATURE", "_KEY"];
+    const SECRET_WORDS: [&str; 6] = ["SECRET", "TOKEN", "PASSWORD", "CREDENTIAL", "SIGNATURE", "_KEY"];
     let name = name.to_str()?.to_ascii_uppercase();
     let value = value.into_string().ok().filter(|value| value.len() > 5)?;
-    (WORDS.iter().any(|word| name.contains(word)) && !names_file(&name)).then_some(value)
+    (SECRET_WORDS.iter().any(|word| name.contains(word)) && !is_file_variable(&name)).then_some(value)
 }
 
 #[cfg(test)]
@@ -313,8 +316,8 @@ mod tests {
             ),
             ("it repeats hunter2 and hunter2hunter", "it repeats … and …hunter"),
         ] {
-            assert_eq!(said(text, &["hunter2"]), wanted);
+            assert_eq!(sanitized(text, &["hunter2"]), wanted);
         }
-        assert_eq!(said(&"long ".repeat(1000), &[]).len(), MOST_SAID);
+        assert_eq!(sanitized(&"long ".repeat(1000), &[]).len(), MAX_MESSAGE_CHARS);
     }
 }

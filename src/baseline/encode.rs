@@ -11,13 +11,13 @@ use crate::error::{Error, Result};
 use crate::storage;
 
 /// A list of unsigned integers as the narrowest tensor that holds it.
-struct Integers {
+struct IntegerTensor {
     dtype: Dtype,
     len: usize,
     bytes: Vec<u8>,
 }
 
-impl Integers {
+impl IntegerTensor {
     fn narrow(values: &[u64]) -> Self {
         let largest = values.iter().copied().max().unwrap_or(0);
         let (dtype, bytes) = if largest <= u64::from(u8::MAX) {
@@ -39,15 +39,15 @@ impl Integers {
 
 /// Writes a baseline, atomically.
 pub(super) fn write(baseline: &Baseline, path: &Path) -> Result<()> {
-    storage::write(path, &bytes(baseline, path)?)
+    storage::write(path, &encode(baseline, path)?)
 }
 
 /// The bytes of its file.
-pub(super) fn bytes(baseline: &Baseline, path: &Path) -> Result<Vec<u8>> {
-    let mut tensors: Vec<(String, Integers)> = Vec::new();
+pub(super) fn encode(baseline: &Baseline, path: &Path) -> Result<Vec<u8>> {
+    let mut tensors: Vec<(String, IntegerTensor)> = Vec::new();
     let mut headers = Vec::new();
     for (i, feature) in baseline.features.iter().enumerate() {
-        let mut add = |name: &str, values: &[u64]| tensors.push((format!("{i}/{name}"), Integers::narrow(values)));
+        let mut add = |name: &str, values: &[u64]| tensors.push((format!("{i}/{name}"), IntegerTensor::narrow(values)));
         let data = match &feature.data {
             Frozen::Numeric(ecdf) => {
                 let parts = ecdf.map().parts();

@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Frozen, FrozenFeature, Header, PLAIN_VERSION, VERSION};
+use super::{BaselineHeader, Frozen, FrozenFeature, PLAIN_VERSION, VERSION};
 use crate::atomic::hex;
 use crate::count::cells::CellMapParts;
 use crate::count::{Categories, CellCounts, CellMap, CellSet, Domain, Ecdf, KeyRuns, Tally};
@@ -66,7 +66,7 @@ pub(super) fn content_hash<'a>(
 /// A baseline file, opened and checked.
 pub struct BaselineFile {
     /// Where it came from and how it was counted.
-    pub header: Header,
+    pub header: BaselineHeader,
     pub(super) path: PathBuf,
     features: Vec<FeatureHeader>,
     content_hash: String,
@@ -92,7 +92,7 @@ impl BaselineFile {
         if !storage::is_remote(path) {
             Self::has_head(path)?;
         }
-        Self::of_bytes(path, storage::read(path)?)
+        Self::from_bytes(path, storage::read(path)?)
     }
 
     /// Refuses a file that does not begin as a baseline file does, before it is read as a whole: it may be large.
@@ -113,7 +113,7 @@ impl BaselineFile {
     ///
     /// # Errors
     /// [`Error::Baseline`] with the reason.
-    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         Self::check(path, bytes).map_err(|reason| Error::Baseline { path: path.into(), reason })
     }
 
@@ -136,19 +136,20 @@ impl BaselineFile {
         let mut names = tensors.offset_keys();
         names.sort_unstable();
         let lists = names.iter().map(|name| Some((name.as_str(), bytes.get(range_of(&tensors, start, name)?)?)));
-        let lists: Vec<(&str, &[u8])> = lists.collect::<Option<_>>().ok_or_else(|| damaged(&"lists beyond its end"))?;
+        let lists: Vec<(&str, &[u8])> =
+            lists.collect::<Option<_>>().ok_or_else(|| damage_message(&"lists beyond its end"))?;
         let content_hash = content_hash(&metadata, lists.into_iter());
         if metadata.get("content_hash") != Some(&content_hash) {
-            return Err(damaged(&"its content does not match its hash"));
+            return Err(damage_message(&"its content does not match its hash"));
         }
-        let text = |key: &str| metadata.get(key).ok_or_else(|| damaged(&format!("no {key}")));
-        let header: Header = serde_json::from_str(text("header")?).map_err(|e| damaged(&e))?;
-        let features: Vec<FeatureHeader> = serde_json::from_str(text("features")?).map_err(|e| damaged(&e))?;
-        crate::model::check_bins(header.bins).map_err(|reason| damaged(&reason))?;
+        let text = |key: &str| metadata.get(key).ok_or_else(|| damage_message(&format!("no {key}")));
+        let header: BaselineHeader = serde_json::from_str(text("header")?).map_err(|e| damage_message(&e))?;
+        let features: Vec<FeatureHeader> = serde_json::from_str(text("features")?).map_err(|e| damage_message(&e))?;
+        crate::model::check_bins(header.bins).map_err(|reason| damage_message(&reason))?;
         for feature in &features {
             let t = feature.tally;
             if t.null.checked_add(t.nan).is_none_or(|missing| missing > t.rows) {
-                return Err(damaged(&"more missing values than rows"));
+                return Err(damage_message(&"more missing values than rows"));
             }
         }
         Ok(Self { header, path: path.into(), features, content_hash, bytes, tensors, start })
@@ -213,7 +214,7 @@ impl<'a> StoredFeature<'a> {
     ///
     /// # Errors
     /// [`Error::Baseline`] where its distribution makes no sense.
-    pub fn thawed(&self) -> Result<FrozenFeature> {
+    pub fn decode(&self) -> Result<FrozenFeature> {
         Ok(FrozenFeature {
             segment: self.header().segment.clone(),
             name: self.name().into(),
@@ -236,11 +237,11 @@ impl<'a> StoredFeature<'a> {
             list.ok_or_else(|| format!("{name} is not a list of integers"))
         };
         decode_data(&self.header().data, self.tally().values(), &list)
-            .map_err(|reason| Error::Baseline { path: path.as_path().into(), reason: damaged(&reason) })
+            .map_err(|reason| Error::Baseline { path: path.as_path().into(), reason: damage_message(&reason) })
     }
 }
 
-fn damaged(what: &dyn std::fmt::Display) -> String {
+fn damage_message(what: &dyn std::fmt::Display) -> String {
     format!("damaged ({what}); build it again")
 }
 
@@ -274,7 +275,7 @@ fn decode_data(
             if !fits(counts.counts.len()) || !counts.offsets.as_ref().is_none_or(|offsets| fits(offsets.len())) {
                 return Err("counts and cells differ in number".into());
             }
-            if !adds_up(&counts.counts, values) {
+            if !sums_to(&counts.counts, values) {
                 return Err("counts and rows differ".into());
             }
             let mut resolved = CellSet::new(map.len());
@@ -316,7 +317,7 @@ fn decode_data(
                 })
                 .collect::<std::result::Result<Vec<(Box<str>, u64)>, String>>()?;
             let all: Vec<u64> = counts.iter().map(|(_, count)| *count).chain([pooled]).collect();
-            if !adds_up(&all, values) {
+            if !sums_to(&all, values) {
                 return Err("counts and rows differ".into());
             }
             Ok(Frozen::Categorical(Categories { counts, pooled, threshold }))
@@ -325,6 +326,6 @@ fn decode_data(
     }
 }
 
-fn adds_up(counts: &[u64], total: u64) -> bool {
+fn sums_to(counts: &[u64], total: u64) -> bool {
     counts.iter().try_fold(0u64, |sum, &count| sum.checked_add(count)) == Some(total)
 }

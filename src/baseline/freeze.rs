@@ -1,13 +1,13 @@
 //! One column of a training snapshot becomes a feature of a baseline.
 
 use super::{Frozen, FrozenFeature};
-use crate::count::pair::{self, Wanted};
+use crate::count::pair::{self, RequiredFigures};
 use crate::count::{Counter, Ecdf, Tally};
 use crate::error::{Error, Result, Status};
 use crate::metric::Kind;
 use crate::metric::{Metric, bins};
 use crate::model::Options;
-use crate::snapshot::{Column, ColumnType, Reading, Snapshot};
+use crate::snapshot::{Column, ColumnType, KeyEncoding, Snapshot};
 
 /// Freezes one column of a training snapshot.
 pub fn freeze_feature(
@@ -43,32 +43,32 @@ pub fn freeze_feature(
                 _ => (tally, Frozen::Categorical(categories)),
             })
             .unwrap_or_else(|error| match error {
-                Error::NotIntegers { value, .. } => refused(Status::UnsupportedType, not_categories(&value)),
+                Error::NotIntegers { value, .. } => refused(Status::UnsupportedType, not_categorical_reason(&value)),
                 error => refused(Status::Unreadable, error.to_string()),
             }),
-        (None, ColumnType::Binary) => refused(Status::UnsupportedType, BYTES.into()),
+        (None, ColumnType::Binary) => refused(Status::UnsupportedType, BINARY_REASON.into()),
         (None, _) => refused(Status::NotCompared, "times are compared on request only (kind = \"numeric\")".into()),
     };
     FrozenFeature { segment: String::new(), name: column.name.clone(), dtype: column.kind.clone(), tally, data }
 }
 
 /// Why numbers are not counted by category.
-pub fn not_categories(value: &str) -> String {
+pub fn not_categorical_reason(value: &str) -> String {
     format!("{value} cannot be read as a category; only integers, booleans and strings can")
 }
 
 /// Why bytes are not compared.
-pub const BYTES: &str = "binary columns are compared as text on request only (kind = \"categorical\")";
+pub const BINARY_REASON: &str = "binary columns are compared as text on request only (kind = \"categorical\")";
 
 fn freeze_numeric(
     counter: &dyn Counter,
     snapshot: &Snapshot,
     column: &Column,
-    reading: Reading,
+    reading: KeyEncoding,
     options: &Options,
 ) -> Result<(Tally, Frozen)> {
     let ranks = |n| bins::ranks(&options.baseline_percents(), n);
-    let wanted = Wanted {
+    let wanted = RequiredFigures {
         baseline_ranks: &ranks,
         current_ranks: &ranks,
         distance: options.metrics.has(Metric::Ks),

@@ -4,14 +4,14 @@
 //! libraries of every language: one tensor per list of integers, and the description of the features, the
 //! source files, the settings and a content hash in its metadata.
 
-mod adopt;
 mod encode;
 mod file;
+mod for_model;
 mod freeze;
 
-pub use adopt::{check_features, content_hash, file_name, training_snapshot, written};
 pub use file::{BaselineFile, StoredFeature};
-pub use freeze::{BYTES, not_categories};
+pub use for_model::{check_features, content_hash, file_name, last_modified, training_snapshot};
+pub use freeze::{BINARY_REASON, not_categorical_reason};
 
 use std::path::Path;
 
@@ -34,14 +34,14 @@ pub const VERSION: u32 = 2;
 #[derive(Clone, Debug)]
 pub struct Baseline {
     /// Where it came from and how it was counted.
-    pub header: Header,
+    pub header: BaselineHeader,
     /// Its features, in the snapshot's order.
     pub features: Vec<FrozenFeature>,
 }
 
 /// What a baseline file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Header {
+pub struct BaselineHeader {
     /// Engine that counted.
     pub engine: String,
     /// When, in UTC (RFC 3339).
@@ -56,12 +56,12 @@ pub struct Header {
     pub sources: Vec<SourceFile>,
     /// Parts of the rows that were counted on their own beside the whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub segments: Vec<Segment>,
+    pub segments: Vec<BaselineSegment>,
 }
 
 /// A part of the rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Segment {
+pub struct BaselineSegment {
     /// Its name.
     pub name: String,
     /// Which rows belong to it.
@@ -129,14 +129,16 @@ impl Baseline {
         };
         let features = with_threads(counter, || all.par_iter().flat_map_iter(of).collect());
         let segments = segments.into_iter().zip(&parts);
-        let header = Header {
+        let header = BaselineHeader {
             engine: concat!("driftsweep ", env!("CARGO_PKG_VERSION")).into(),
             created_at,
             rows: snapshot.rows(),
             bins: options.bins,
             convention: "numpy-linear-percentiles".into(),
             sources: snapshot.sources(),
-            segments: segments.map(|((name, slice), part)| Segment { name, slice, rows: part.rows() }).collect(),
+            segments: segments
+                .map(|((name, slice), part)| BaselineSegment { name, slice, rows: part.rows() })
+                .collect(),
         };
         Ok(Self { header, features })
     }
@@ -154,11 +156,11 @@ impl Baseline {
     /// # Errors
     /// [`crate::error::Error::Baseline`] where it cannot be encoded.
     pub fn encoded(&self, path: &Path) -> Result<Vec<u8>> {
-        encode::bytes(self, path)
+        encode::encode(self, path)
     }
 
     /// Whether a file says of itself that it is a baseline.
-    pub fn is_one(path: &Path) -> bool {
+    pub fn is_baseline_file(path: &Path) -> bool {
         address::extension(path).is_some_and(|extension| extension == "baseline")
     }
 }

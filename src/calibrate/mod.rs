@@ -14,16 +14,16 @@ use crate::baseline::{Baseline, BaselineFile, Frozen, FrozenFeature};
 use crate::count::Counter;
 use crate::error::{Error, Fault, Result};
 use crate::fleet::{Fleet, Model};
-use crate::history::Entry;
+use crate::history::HistoryEntry;
 use crate::metric::Kind;
-use crate::policy::calibrate::{self, Column, Nights};
-use crate::rule::{NoChange, RULES, Rule, Subject};
+use crate::policy::calibrate::{self, Nights, NullModelColumn};
+use crate::rule::{NullDistribution, RULES, Rule, Subject};
 use crate::snapshot::Snapshot;
 use crate::sweep::figures;
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish {
+pub struct CalibrationOptions {
     /// False alarms a night, over the whole fleet: columns over a limit on a night without change.
     pub rate: f64,
     /// Nights without change to draw for each column.
@@ -34,7 +34,7 @@ pub struct Wish {
 
 /// One limit of the fleet, or of a model.
 #[derive(Clone, Debug, Serialize)]
-pub struct Calibrated {
+pub struct ThresholdRecommendation {
     /// The model; absent for the fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -88,7 +88,7 @@ pub struct PastAlarm {
 #[derive(Debug, Serialize)]
 pub struct Calibration {
     /// The limits.
-    pub limits: Vec<Calibrated>,
+    pub limits: Vec<ThresholdRecommendation>,
     /// The alarms of the past, oldest first.
     pub past_alarms: Vec<PastAlarm>,
     /// Models that were left out, and why.
@@ -102,8 +102,8 @@ pub fn calibrate(
     counter: &dyn Counter,
     fleet: &Fleet,
     as_of: Timestamp,
-    mut past: Past<'_>,
-    wish: Wish,
+    mut past: HistoryReplay<'_>,
+    settings: CalibrationOptions,
 ) -> Calibration {
     let fleet = fleet.at(as_of);
     let survey = fleet.plan(as_of).survey();
@@ -111,29 +111,30 @@ pub fn calibrate(
     for planned in survey.comparisons.iter().filter(|planned| planned.error.is_none()) {
         rows.entry((&planned.model, &planned.segment)).or_default().push(planned.rows.current);
     }
-    type Drawn = HashMap<(Option<String>, &'static str), Nights>;
-    let merge = |mut all: Drawn, other: Drawn| {
+    type NoChangeByThreshold = HashMap<(Option<String>, &'static str), Nights>;
+    let merge = |mut all: NoChangeByThreshold, other: NoChangeByThreshold| {
         for (key, drawn) in other {
             let before = all.remove(&key).unwrap_or_default();
             all.insert(key, before.merge(drawn));
         }
         all
     };
-    let draw = |model: &Model| -> std::result::Result<Drawn, (String, String)> {
+    let draw = |model: &Model| -> std::result::Result<NoChangeByThreshold, (String, String)> {
         let failed = |reason: String| (model.name.clone(), reason);
         if model.previous {
             return Err(failed("it is compared with its previous window; it has no baseline to draw from".into()));
         }
         let features = features(counter, model).map_err(|e| failed(e.to_string()))?;
-        let key = |limit: &'static str| (wish.by_model.then(|| model.name.clone()), limit);
+        let key = |limit: &'static str| (settings.by_model.then(|| model.name.clone()), limit);
         let columns = features.par_iter().flat_map_iter(|feature| {
             let rows = rows.get(&(&*model.name, &*feature.segment)).map_or(&[][..], Vec::as_slice);
             rows.iter().flat_map(|&current| columns(model, feature, current))
         });
-        let drawn = columns.map(|(rule, column)| HashMap::from([(key(rule.key), Nights::of(&column, wish.nights))]));
-        Ok(drawn.reduce(Drawn::new, merge))
+        let drawn =
+            columns.map(|(rule, column)| HashMap::from([(key(rule.key), Nights::of(&column, settings.nights))]));
+        Ok(drawn.reduce(NoChangeByThreshold::new, merge))
     };
-    let (mut drawn, mut left_out) = (Drawn::new(), Vec::new());
+    let (mut drawn, mut left_out) = (NoChangeByThreshold::new(), Vec::new());
     for found in fleet.models.par_iter().map(draw).collect::<Vec<_>>() {
         match found {
             Ok(found) => drawn = merge(drawn, found),
@@ -145,16 +146,16 @@ pub fn calibrate(
     past.alarms.sort_by_key(|alarm| alarm.as_of);
     // The wanted alarms are shared among the limits, and among the models where each has its own, by their columns.
     let total: usize = drawn.values().map(|drawn| drawn.columns).sum();
-    let mut limits: Vec<Calibrated> = drawn
+    let mut limits: Vec<ThresholdRecommendation> = drawn
         .into_iter()
         .filter_map(|((model, limit), drawn)| {
             let rule = RULES.iter().find(|rule| rule.key == limit)?;
-            let share = wish.rate * drawn.columns as f64 / total as f64;
+            let share = settings.rate * drawn.columns as f64 / total as f64;
             let recommended = round_up(drawn.limit(share)).min(rule.largest);
             let thresholds = fleet.models.iter().find(|m| model.as_ref().is_none_or(|name| *name == m.name));
             let values = past.values.get(&(model.clone(), limit)).map_or(&[][..], Vec::as_slice);
             let of = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
-            Some(Calibrated {
+            Some(ThresholdRecommendation {
                 limit,
                 columns: drawn.columns,
                 no_change: [0.5, 0.99, 0.9999].map(|share| drawn.quantile(share)),
@@ -173,7 +174,7 @@ pub fn calibrate(
     limits.sort_by(|a, b| (&a.model, a.limit).cmp(&(&b.model, b.limit)));
     let mut past_alarms = past.alarms;
     for alarm in &mut past_alarms {
-        let of = |found: &&mut Calibrated| {
+        let of = |found: &&mut ThresholdRecommendation| {
             found.limit == alarm.limit && found.model.as_ref().is_none_or(|model| *model == alarm.model)
         };
         if let Some(found) = limits.iter_mut().find(of) {
@@ -188,9 +189,9 @@ pub fn calibrate(
 /// The baseline's features, from its file or counted now.
 fn features(counter: &dyn Counter, model: &Model) -> Result<Vec<FrozenFeature>> {
     let path = Path::new(model.baseline.expose());
-    if Baseline::is_one(path) {
+    if Baseline::is_baseline_file(path) {
         let file = BaselineFile::open(path)?;
-        return file.features().map(|feature| feature.thawed()).collect();
+        return file.features().map(|feature| feature.decode()).collect();
     }
     let snapshot = Snapshot::open(model.baseline.expose())?;
     let segments = model.segments_in(&snapshot)?;
@@ -199,7 +200,7 @@ fn features(counter: &dyn Counter, model: &Model) -> Result<Vec<FrozenFeature>> 
 }
 
 /// The figures of a feature that have a threshold, with the rule of each.
-fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'static Rule, Column)> {
+fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'static Rule, NullModelColumn)> {
     let thresholds = model.thresholds_of(&feature.name);
     let (rows, missing) = (feature.tally.rows, feature.tally.missing());
     let mut columns = Vec::new();
@@ -214,7 +215,7 @@ fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'stati
         let drawn = match (rule.judges, &feature.data) {
             (Subject::MissingRows, _) => Some((vec![missing, rows - missing], [rows, current])),
             (Subject::Numbers, Frozen::Numeric(ecdf)) if enough_values => match rule.no_change {
-                NoChange::OfSizes => Some((Vec::new(), sides)),
+                NullDistribution::OfSizes => Some((Vec::new(), sides)),
                 _ => figures::tie_counts(ecdf, model.options.bins).map(|counts| (counts, sides)),
             },
             (Subject::Categories, Frozen::Categorical(categories)) if enough_values => {
@@ -229,7 +230,7 @@ fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'stati
             let mut seed = DefaultHasher::new();
             (&model.name, &feature.segment, &feature.name, rule.key, rows).hash(&mut seed);
             let (no_change, limit) = (rule.no_change, rule.threshold(&thresholds));
-            columns.push((rule, Column { no_change, weights, rows, limit, seed: seed.finish() }));
+            columns.push((rule, NullModelColumn { no_change, weights, rows, limit, seed: seed.finish() }));
         }
     }
     columns
@@ -246,7 +247,7 @@ fn round_up(value: f64) -> f64 {
 }
 
 /// The figures of past sweeps, taken in one by one.
-pub struct Past<'a> {
+pub struct HistoryReplay<'a> {
     models: HashMap<&'a str, &'a Model>,
     by_model: bool,
     sweeps: HashSet<String>,
@@ -255,12 +256,12 @@ pub struct Past<'a> {
     left_out: Vec<Fault>,
 }
 
-impl<'a> Past<'a> {
+impl<'a> HistoryReplay<'a> {
     /// Of a fleet, before any.
-    pub fn of(fleet: &'a Fleet, wish: Wish) -> Self {
+    pub fn of(fleet: &'a Fleet, settings: CalibrationOptions) -> Self {
         Self {
             models: fleet.models.iter().map(|model| (&*model.name, model)).collect(),
-            by_model: wish.by_model,
+            by_model: settings.by_model,
             sweeps: HashSet::new(),
             values: HashMap::new(),
             alarms: Vec::new(),
@@ -274,7 +275,7 @@ impl<'a> Past<'a> {
     }
 
     /// Takes in an entry of the history, if it is a figure with a limit of a model that there still is.
-    pub fn add(&mut self, entry: Entry) {
+    pub fn add(&mut self, entry: HistoryEntry) {
         let Some(model) = self.models.get(&*entry.model) else { return };
         let Some(rule) = RULES.iter().find(|rule| rule.figure == entry.metric) else { return };
         // Of numbers, or of categories, as verdicts have it; only what had enough values.
@@ -290,7 +291,7 @@ impl<'a> Past<'a> {
         }
         self.values.entry((self.by_model.then(|| entry.model.clone()), limit)).or_default().push(value.abs());
         if value.abs() > now && now > 0.0 {
-            let Entry { as_of, model, window, segment, feature, .. } = entry;
+            let HistoryEntry { as_of, model, window, segment, feature, .. } = entry;
             self.alarms.push(PastAlarm { as_of, model, window, segment, feature, limit, value, remains: true });
         }
     }

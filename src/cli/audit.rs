@@ -3,17 +3,17 @@
 use clap::{Args, Subcommand};
 use driftsweep::http::Http;
 use driftsweep::notify;
-use driftsweep::output::{Cell, Page, Table};
-use driftsweep::retrain::clock::SetBack;
-use driftsweep::store::{Accepted, Access, Message, NotedAgain, Verified};
+use driftsweep::output::{Page, Table, TableCell};
+use driftsweep::retrain::clock::ClockSetBack;
+use driftsweep::store::{AcceptedProblems, Access, Backfilled, OutboxMessage, VerifySummary};
 use jiff::Timestamp;
 
 use super::TextFormat;
 use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::decision::DecisionArgs;
-use super::memory::MemoryArgs;
+use super::fleet_store::FleetStoreArgs;
 use super::sink::JsonLines;
-use super::when::{When, now_or};
+use super::time_arg::{TimeArg, now_or};
 
 #[derive(Subcommand)]
 pub enum AuditCommand {
@@ -34,13 +34,13 @@ pub struct ShowArgs {
     #[arg(long, value_name = "NAME", default_value = "")]
     subject: String,
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
 }
 
 #[derive(Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// The last record as an earlier check showed it, kept elsewhere: finds even an audit that was written anew
     /// [default: $DRIFTSWEEP_EXPECT]
     #[arg(long, value_name = "NUMBER:HASH", value_parser = Checkpoint::parse)]
@@ -55,7 +55,7 @@ pub struct VerifyArgs {
 #[derive(Args)]
 pub struct ExportArgs {
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
 }
 
 #[derive(Args)]
@@ -70,7 +70,7 @@ pub struct AcceptArgs {
 }
 
 /// What can be done about a store that is not what its audit says.
-pub const WAY_OUT: &str = "restore a backup, or, after a look at what `driftsweep audit verify` names, accept the store as it is \
+pub const STORE_REMEDY: &str = "restore a backup, or, after a look at what `driftsweep audit verify` names, accept the store as it is \
                            with `driftsweep audit accept`";
 
 /// The store, or its audit, is not what it was.
@@ -93,13 +93,13 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let mut table = Table::new(["record", "at", "real time", "by", "what", "to", "figures"]);
     store.audit(&args.subject, |record| {
         table.row([
-            Cell::from(record.seq.to_string()),
+            TableCell::from(record.seq.to_string()),
             record.at.to_string().into(),
             record.clock_at.map(|clock| clock.to_string()).unwrap_or_default().into(),
             record.actor.into(),
             record.kind.into(),
             record.subject.into(),
-            Cell::long(&record.body.to_string()),
+            TableCell::long(&record.body.to_string()),
         ]);
         Ok(())
     })?;
@@ -112,7 +112,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     let named = match &args.expect {
         Some(expected) => Some(expected.clone()),
         None => super::variable(EXPECT)
-            .map(|text| Checkpoint::parse(&text).map_err(|reason| super::bad(EXPECT, &reason)))
+            .map(|text| Checkpoint::parse(&text).map_err(|reason| super::invalid_value(EXPECT, &reason)))
             .transpose()?,
     };
     let kept = args.checkpoint.read(&args.memory.folder(), &fleet.name)?;
@@ -123,25 +123,25 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
         TextFormat::Table => {
             let head = verified.head.as_ref().map(|(seq, hash)| format!("; the last is {seq}:{hash}"));
             let word = if verified.problems.is_empty() { "whole" } else { "not whole" };
-            let Verified { records, rows, not_covered, .. } = &verified;
+            let VerifySummary { records, rows, not_covered, .. } = &verified;
             let mut page = Page::new();
             page.line(format_args!("{records} records, {rows} rows: {word}{}", head.unwrap_or_default()));
             if *not_covered > 0 {
                 page.line(format_args!("not covered: {not_covered} rows that an older version has written"));
             }
-            for NotedAgain { record, after } in &verified.noted_again {
+            for Backfilled { record, after } in &verified.noted_again {
                 page.line(format_args!(
                     "noted again: an older version of driftsweep wrote until record {after}; record {record} notes the rows as \
                      they were found then"
                 ));
             }
-            for SetBack { record, at, before } in &verified.clock_set_back {
+            for ClockSetBack { record, at, before } in &verified.clock_set_back {
                 page.line(format_args!(
                     "clock: the record before record {record} is of {before}, and record {record} of {at}, by the real clock: a \
                      clock was wrong; no answer is late by that"
                 ));
             }
-            for Accepted { record, at, by, reason, problems } in &verified.accepted {
+            for AcceptedProblems { record, at, by, reason, problems } in &verified.accepted {
                 page.line(format_args!("accepted: {problems} problems by {by} on {at} (record {record}): {reason}"));
             }
             for job in &verified.not_started {
@@ -156,13 +156,13 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     if verified.problems.is_empty() {
         return Ok(0);
     }
-    error!("audit: the store is not what its audit says; {WAY_OUT}");
+    error!("audit: the store is not what its audit says; {STORE_REMEDY}");
     Ok(TAMPERED)
 }
 
 fn accept(args: &AcceptArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open_any(Access::Existing)?;
-    let (who, now) = args.decision.who_and_when(&fleet)?;
+    let (who, now) = args.decision.actor_and_time(&fleet)?;
     // A store of an older version is answered for first.
     store.transaction(|_| Ok(()))?;
     let kept = args.checkpoint.read(&args.decision.memory.folder(), &fleet.name)?;
@@ -170,11 +170,11 @@ fn accept(args: &AcceptArgs) -> anyhow::Result<u8> {
     let verified = store.verify_audit(&expected)?;
     let shown = match &verified.head {
         Some((seq, hash)) => format!("{seq}:{hash}"),
-        None => return Err(super::bad("store", "has no record yet: the next tick begins with one")),
+        None => return Err(super::invalid_value("store", "has no record yet: the next tick begins with one")),
     };
     if shown != format!("{}:{}", args.head.seq, args.head.hash) {
         let reason = format!("is not the last record, which is {shown} now; look at `driftsweep audit verify` again");
-        return Err(super::bad("--head", &reason));
+        return Err(super::invalid_value("--head", &reason));
     }
     if verified.problems.is_empty() {
         say!("the store is what its audit says: there is nothing to accept");
@@ -212,10 +212,10 @@ pub enum OutboxCommand {
 #[derive(Args)]
 pub struct OutboxArgs {
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// The time it is taken to be, as for tick [default: now]
     #[arg(long, value_name = "TIME")]
-    now: Option<When>,
+    now: Option<TimeArg>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
@@ -251,14 +251,14 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
         }
         OutboxCommand::Send(_) => {
             let http = Http::new()?;
-            let delivered = store.alone("outbox", |store| notify::deliver(&fleet, store, &http, now, &|| false))?;
+            let delivered = store.with_lock("outbox", |store| notify::deliver(&fleet, store, &http, now, &|| false))?;
             super::write_json(&delivered)?;
         }
         OutboxCommand::Retry(_) => {
             let dead = store.messages_in("dead")?;
             store.transaction(|store| {
                 dead.iter().try_for_each(|message| {
-                    let again = Message { state: "pending".into(), attempts: 0, next_at: now, ..message.clone() };
+                    let again = OutboxMessage { state: "pending".into(), attempts: 0, next_at: now, ..message.clone() };
                     store.set_message(&again)
                 })
             })?;

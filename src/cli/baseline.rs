@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use driftsweep::address::shown;
+use driftsweep::address::redacted;
 use driftsweep::baseline::{self, Baseline, BaselineFile, Frozen, training_snapshot};
 use driftsweep::count::with_threads;
 use driftsweep::error::Error;
@@ -72,8 +72,11 @@ pub fn run(command: &BaselineCommand) -> anyhow::Result<u8> {
 
 fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let metrics = super::metric_set(&args.metrics)?;
-    let bins =
-        args.bins.map(driftsweep::model::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
+    let bins = args
+        .bins
+        .map(driftsweep::model::check_bins)
+        .transpose()
+        .map_err(|reason| super::invalid_value("--bins", &reason))?;
     let mut options = args.engine.start(
         args.snapshot.as_ref().is_some_and(storage::is_remote)
             || args.fleet.as_deref().is_some_and(super::names_objects),
@@ -84,8 +87,8 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     options.bins = bins.unwrap_or(options.bins);
     let now = || jiff::Timestamp::now().to_string();
     if let Some(spec) = &args.snapshot {
-        if !Baseline::is_one(&args.output) {
-            return Err(super::bad("--output", "a baseline file is named *.baseline"));
+        if !Baseline::is_baseline_file(&args.output) {
+            return Err(super::invalid_value("--output", "a baseline file is named *.baseline"));
         }
         let snapshot = training_snapshot(spec)?;
         let chosen = args.engine.counter(|| snapshot.workload())?;
@@ -142,7 +145,7 @@ fn summary(file: &Path, baseline: &Baseline) -> u8 {
         n => format!(", in all and in {n} segments"),
     };
     let features = baseline.features.iter().filter(|feature| feature.segment.is_empty()).count();
-    say!("{}: {features} features of {} rows{segments}", shown(file), baseline.header.rows);
+    say!("{}: {features} features of {} rows{segments}", redacted(file), baseline.header.rows);
     for (name, detail) in &refused {
         say!("  {name}: {detail}");
     }
@@ -155,7 +158,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         let features: Vec<serde_json::Value> = baseline
             .features()
             .map(|f| {
-                let kept = kept(&f.data()?);
+                let kept = size_text(&f.data()?);
                 Ok(serde_json::json!({"name": f.name(), "type": f.dtype().name(), "tally": f.tally(), "kept": kept}))
             })
             .collect::<Result<_, Error>>()?;
@@ -177,7 +180,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         page.line(format_args!("segment {} ({} rows)", segment.name, segment.rows));
     }
     for f in baseline.features() {
-        let (missing, kept) = (f.tally().missing(), kept(&f.data()?));
+        let (missing, kept) = (f.tally().missing(), size_text(&f.data()?));
         let name = f.name();
         page.line(format_args!("{name:<32} {:<12} {missing:>12} missing  {kept}", f.dtype().name()));
     }
@@ -185,7 +188,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn kept(data: &Frozen) -> String {
+fn size_text(data: &Frozen) -> String {
     match data {
         Frozen::Numeric(ecdf) => format!("{} values in {} cells", ecdf.n(), ecdf.map().len()),
         Frozen::Categorical(categories) => format!("{} categories", categories.counts.len()),

@@ -8,19 +8,19 @@ use driftsweep::baseline::{self, Baseline, BaselineFile};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model, SetBaseline};
 use driftsweep::output::{Page, Table};
-use driftsweep::scheduler::{self, Adopting, Setting};
-use driftsweep::store::{Access, BaselineEntry, Store};
+use driftsweep::scheduler::{self, BaselineChange, BaselineRequest};
+use driftsweep::store::{Access, BaselineRecord, Store};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::TextFormat;
 use super::decision::DecisionArgs;
-use super::memory::MemoryArgs;
+use super::fleet_store::FleetStoreArgs;
 
 #[derive(Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// Of this model only
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -55,7 +55,7 @@ pub struct RestoreArgs {
 
 /// A baseline of a model as it is listed.
 #[derive(Serialize)]
-struct Listed {
+struct ListedBaseline {
     model: String,
     /// 0 for the one in the fleet file.
     number: u64,
@@ -102,7 +102,7 @@ pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
 }
 
 /// The number of the baseline in use: of the last that was set, unless the fleet file names another one since.
-fn number_in_use(model: &Model, entries: &[BaselineEntry]) -> u64 {
+fn number_in_use(model: &Model, entries: &[BaselineRecord]) -> u64 {
     entries.last().filter(|last| model.counts(&last.setting())).map_or(0, |last| last.number)
 }
 
@@ -113,17 +113,17 @@ fn listed(
     model: &Model,
     state: &Path,
     now: Timestamp,
-) -> anyhow::Result<Vec<Listed>> {
+) -> anyhow::Result<Vec<ListedBaseline>> {
     let entries = store.baseline_entries(Some(&model.name))?;
     let in_use = number_in_use(model, &entries);
     let outdated = store.outdated_baseline(fleet, model, now)?.map(|found| found.sentence(&fleet.zone));
     let note = |number: u64| if number == in_use { outdated.clone().unwrap_or_default() } else { String::new() };
     let own = fleet.own_baseline(model, now);
-    let first = Listed {
+    let first = ListedBaseline {
         model: model.name.clone(),
         number: 0,
         in_use: in_use == 0,
-        since: (!model.previous).then(|| baseline::written(own.expose())).flatten(),
+        since: (!model.previous).then(|| baseline::last_modified(own.expose())).flatten(),
         place: (!model.previous).then(|| own.to_string()),
         set_by: "fleet file".into(),
         job: None,
@@ -132,20 +132,20 @@ fn listed(
             false => note(0),
         },
     };
-    let changed = |entry: &BaselineEntry| {
+    let changed = |entry: &BaselineRecord| {
         let place = if entry.place.is_empty() { "that of the fleet file" } else { "it" };
         format!(
             "the fleet file named '{}' when {place} was set, and names another one now",
-            address::shown(&entry.declared)
+            address::redacted(&entry.declared)
         )
     };
-    let others = entries.iter().map(|entry| Listed {
+    let others = entries.iter().map(|entry| ListedBaseline {
         model: model.name.clone(),
         number: entry.number,
         in_use: entry.number == in_use,
         place: Some(match entry.place.is_empty() {
             true => own.to_string(),
-            false => address::shown(entry.setting().place_in(state)),
+            false => address::redacted(entry.setting().place_in(state)),
         }),
         since: Some(entry.set_at),
         set_by: entry.set_by.clone(),
@@ -159,16 +159,16 @@ pub fn set(args: &SetArgs) -> anyhow::Result<u8> {
     let decision = &args.decision;
     let (fleet, mut store) = decision.memory.open(Access::Create)?;
     let model = super::model_of(&fleet, &args.model)?;
-    let (who, now) = decision.who_and_when(&fleet)?;
+    let (who, now) = decision.actor_and_time(&fleet)?;
     // What a person names is relative to where they stand.
     let state = decision.memory.folder();
-    let former = scheduler::in_use(&fleet, &mut store, model, &state, now)?;
-    let adopting = Adopting { model, former: &former, folder: Path::new(""), state: &state, at: now };
-    let kept = scheduler::keep(&args.file, adopting)?;
+    let former = scheduler::current_baseline(&fleet, &mut store, model, &state, now)?;
+    let adopting = BaselineRequest { model, former: &former, folder: Path::new(""), state: &state, at: now };
+    let kept = scheduler::store_baseline(&args.file, adopting)?;
     let content = (&*kept.place, kept.content_hash);
     let fact = ("baseline.set", &*who, &*decision.reason);
-    let entry = use_from_now_on(&fleet, &mut store, model, fact, content, &former, now)?;
-    say!("{}: baseline {} is in use: {}", model.name, entry.number, address::shown(&entry.place));
+    let entry = set_in_use(&fleet, &mut store, model, fact, content, &former, now)?;
+    say!("{}: baseline {} is in use: {}", model.name, entry.number, address::redacted(&entry.place));
     Ok(0)
 }
 
@@ -176,10 +176,10 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
     let decision = &args.decision;
     let (fleet, mut store) = decision.memory.open_any(Access::Existing)?;
     let model = super::model_of(&fleet, &args.model)?;
-    let (who, now) = decision.who_and_when(&fleet)?;
+    let (who, now) = decision.actor_and_time(&fleet)?;
     scheduler::has_baseline(model)?;
     let entries = store.baseline_entries(Some(&model.name))?;
-    let wrong = |reason: String| super::bad(&format!("model '{}'", model.name), &reason);
+    let wrong = |reason: String| super::invalid_value(&format!("model '{}'", model.name), &reason);
     let Some(last) = entries.last() else {
         return Err(wrong("no baseline was ever set for it; that of the fleet file is in use".into()));
     };
@@ -205,22 +205,22 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
         false => SetBaseline { place: place.clone(), declared: String::new() }.place_in(&state),
     };
     // It may have been removed since, or no longer fit the model.
-    if Baseline::is_one(Path::new(&read)) {
+    if Baseline::is_baseline_file(Path::new(&read)) {
         BaselineFile::open(&PathBuf::from(&read))?.check_for(model)?;
     } else {
         baseline::training_snapshot(&read)?;
     }
     let content = (&*place, baseline::content_hash(&read));
-    let former = scheduler::in_use(&fleet, &mut store, model, &state, now)?;
+    let former = scheduler::current_baseline(&fleet, &mut store, model, &state, now)?;
     let fact = ("baseline.restore", &*who, &*decision.reason);
-    let entry = use_from_now_on(&fleet, &mut store, model, fact, content, &former, now)?;
-    say!("{}: baseline {number} is in use again, as {}: {}", model.name, entry.number, address::shown(&read));
+    let entry = set_in_use(&fleet, &mut store, model, fact, content, &former, now)?;
+    say!("{}: baseline {number} is in use again, as {}: {}", model.name, entry.number, address::redacted(&read));
     Ok(0)
 }
 
 /// Uses a baseline from now on: its place and the hash of its content; `former` is the one before. What is done, by whom, and
 /// why is said first.
-fn use_from_now_on(
+fn set_in_use(
     fleet: &Fleet,
     store: &mut Store,
     model: &Model,
@@ -228,10 +228,11 @@ fn use_from_now_on(
     (place, content_hash): (&str, Option<String>),
     former: &str,
     at: Timestamp,
-) -> Result<BaselineEntry, Error> {
+) -> Result<BaselineRecord, Error> {
     let former_content_hash = baseline::content_hash(former);
     store.transaction(|store| {
-        let setting = Setting { kind, place, content_hash, former, former_content_hash, job: None, by, reason, at };
-        scheduler::set(fleet, store, model, setting)
+        let setting =
+            BaselineChange { kind, place, content_hash, former, former_content_hash, job: None, by, reason, at };
+        scheduler::set_baseline(fleet, store, model, setting)
     })
 }

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use driftsweep::count::ecdf::EcdfPair;
-use driftsweep::count::gpu::{GpuCounter, Probe};
+use driftsweep::count::gpu::{DeviceProbe, GpuCounter};
 use driftsweep::count::key::{key_f32, key_f64};
-use driftsweep::count::pair::{Baseline, Wanted, count_pair};
+use driftsweep::count::pair::{BaselineKeys, RequiredFigures, count_pair};
 use driftsweep::count::{Backend, CellMap, Counter, CpuCounter, Domain, KeyVec, with_threads};
 use driftsweep::error::Error;
 use driftsweep::output::{Page, Table};
@@ -56,7 +56,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
         ("--runs", args.runs, 1000),
     ];
     if let Some((flag, _, most)) = limits.into_iter().find(|&(_, value, most)| !(1..=most).contains(&value)) {
-        return Err(super::bad(flag, &format!("must be between 1 and {most}")));
+        return Err(super::invalid_value(flag, &format!("must be between 1 and {most}")));
     }
     args.engine.start(false)?;
     let (choice, memory) = args.engine.device()?;
@@ -106,7 +106,7 @@ struct Ceilings {
 
 fn ceilings(gpu: &GpuCounter, runs: usize) -> Result<Ceilings, Error> {
     let software = gpu.adapter().is_software();
-    let probe = Probe::new(gpu, if software { 32 << 20 } else { 256 << 20 });
+    let probe = DeviceProbe::new(gpu, if software { 32 << 20 } else { 256 << 20 });
     let copies = if software { 1 } else { 20 };
     let upload = median(runs, || probe.upload())?;
     let copy = median(runs, || probe.copy(copies))?;
@@ -196,11 +196,12 @@ impl Bench<'_> {
         }
 
         let ranks = |n: u64| (0..=10).map(|i| (n - 1) * i / 10).collect();
-        let wanted = Wanted { baseline_ranks: &ranks, current_ranks: &ranks, distance: true, transport: false };
+        let wanted =
+            RequiredFigures { baseline_ranks: &ranks, current_ranks: &ranks, distance: true, transport: false };
         let compare = |counter: &dyn Counter| {
             with_threads(counter, || {
                 data.par_iter().zip(&other).try_for_each(|(a, b)| {
-                    let side = Baseline::Source(a, rows as u64);
+                    let side = BaselineKeys::Source(a, rows as u64);
                     let (a, b) = count_pair(counter, self.domain, side, b, rows as u64, wanted)?;
                     EcdfPair::new(&a, &b).distance();
                     Ok::<(), Error>(())

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use driftsweep::output::{Page, Table};
 use driftsweep::retrain::cost::point;
-use driftsweep::retrain::{Estimate, Worth};
+use driftsweep::retrain::{CostEstimate, ValueEstimate};
 use driftsweep::scheduler;
 use driftsweep::store::Access;
 use jiff::Timestamp;
@@ -13,16 +13,16 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::TextFormat;
-use super::memory::MemoryArgs;
-use super::when::{When, now_or};
+use super::fleet_store::FleetStoreArgs;
+use super::time_arg::{TimeArg, now_or};
 
 #[derive(Args)]
 pub struct BudgetArgs {
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// A time in the month, and how much of it has passed; as for tick [default: now]
     #[arg(long, value_name = "TIME")]
-    now: Option<When>,
+    now: Option<TimeArg>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
@@ -31,7 +31,7 @@ pub struct BudgetArgs {
 #[derive(Args)]
 pub struct EconomicsArgs {
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
@@ -41,27 +41,27 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open(Access::Read)?;
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let ledger = scheduler::ledger(&fleet, &mut store, now)?;
-    let standings = scheduler::standings(&fleet, &ledger, now);
+    let statuses = scheduler::budget_statuses(&fleet, &ledger, now);
     let currency = &fleet.governance.budget.currency;
     let month = ledger.month().strftime("%Y-%m").to_string();
     if args.format == TextFormat::Json {
-        super::write_json(&json!({ "month": month, "currency": currency.name(), "budgets": standings }))?;
+        super::write_json(&json!({ "month": month, "currency": currency.name(), "budgets": statuses }))?;
         return Ok(0);
     }
     let mut table = Table::new(["budget", "month", "limit", "spent", "set aside", "left", "forecast", "taken"]);
     table.align_right(2..8);
-    for standing in &standings {
-        let taken = standing.spent + standing.committed;
-        let share = 100.0 * taken.units() / standing.budget.units().max(f64::MIN_POSITIVE);
+    for status in &statuses {
+        let taken = status.spent + status.committed;
+        let share = 100.0 * taken.units() / status.budget.units().max(f64::MIN_POSITIVE);
         table.row([
-            standing.scope.to_string(),
+            status.scope.to_string(),
             month.clone(),
-            currency.show(standing.budget),
-            currency.show(standing.spent),
-            currency.show(standing.committed),
-            currency.show(standing.budget - taken),
-            currency.show(standing.forecast),
-            format!("{share:.0} %{}", if standing.warns { " !" } else { "" }),
+            currency.show(status.budget),
+            currency.show(status.spent),
+            currency.show(status.committed),
+            currency.show(status.budget - taken),
+            currency.show(status.forecast),
+            format!("{share:.0} %{}", if status.warns { " !" } else { "" }),
         ]);
     }
     super::write(Page::from(table))?;
@@ -70,12 +70,12 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
 
 /// A model's cost and worth.
 #[derive(Serialize)]
-struct Line<'a> {
+struct EconomicsRow<'a> {
     model: &'a str,
     team: &'a str,
     currency: &'a str,
-    estimate: Estimate,
-    worth: Worth,
+    estimate: CostEstimate,
+    worth: ValueEstimate,
     /// What is missing to say more, and how to give it.
     remedies: Vec<&'static str>,
     break_even_days: Option<f64>,
@@ -87,14 +87,14 @@ pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
     let mut lines = Vec::new();
     for model in &fleet.models {
         let Some(retrain) = &model.retrain else { continue };
-        let (estimate, worth) = scheduler::reckon(&mut store, model, retrain)?;
+        let (estimate, worth) = scheduler::estimate(&mut store, model, retrain)?;
         let (break_even_days, advice) = (worth.break_even(estimate.expected), worth.advice(&estimate));
         let remedies = worth.missing.iter().map(|missing| missing.sentence()).collect();
         let (model, team, currency) = (&*model.name, &*retrain.team, fleet.governance.budget.currency.name());
-        lines.push(Line { model, team, currency, estimate, worth, remedies, break_even_days, advice });
+        lines.push(EconomicsRow { model, team, currency, estimate, worth, remedies, break_even_days, advice });
     }
     if lines.is_empty() {
-        return Err(super::bad("economics", "no model says how it is trained; add [model.retrain]"));
+        return Err(super::invalid_value("economics", "no model says how it is trained; add [model.retrain]"));
     }
     lines.sort_by_key(|line| line.estimate.expected - line.worth.gain);
     if args.format == TextFormat::Json {
@@ -141,10 +141,10 @@ pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
         }
     }
     for (remedy, models) in lacking {
-        const NAMED: usize = 5;
-        let more = models.len().saturating_sub(NAMED);
+        const MAX_LISTED: usize = 5;
+        let more = models.len().saturating_sub(MAX_LISTED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        page.line(format_args!("{}{more}: {remedy}", models[..models.len().min(NAMED)].join(", ")));
+        page.line(format_args!("{}{more}: {remedy}", models[..models.len().min(MAX_LISTED)].join(", ")));
     }
     super::write(page)?;
     Ok(0)

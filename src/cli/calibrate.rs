@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use driftsweep::atomic;
-use driftsweep::calibrate::{self, Calibrated, Calibration, Past, Wish};
+use driftsweep::calibrate::{self, Calibration, CalibrationOptions, HistoryReplay, ThresholdRecommendation};
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::history::{self, Filter};
@@ -13,8 +13,8 @@ use driftsweep::rule::RULES;
 use jiff::Timestamp;
 use toml_edit::{DocumentMut, Item, Table, value};
 
-use super::memory::StoreArgs;
-use super::when::{When, now_or};
+use super::fleet_store::StoreArgs;
+use super::time_arg::{TimeArg, now_or};
 use super::{EngineArgs, TextFormat};
 
 #[derive(Args)]
@@ -30,7 +30,7 @@ pub struct CalibrateArgs {
     nights: usize,
     /// One limit for the fleet, or each model its own
     #[arg(long, value_enum, default_value = "fleet", value_name = "SCOPE")]
-    by: Scope,
+    by: CalibrationScope,
     /// Write what is recommended into the fleet file; its comments stay
     #[arg(long)]
     write: bool,
@@ -39,10 +39,10 @@ pub struct CalibrateArgs {
     limits: Vec<String>,
     /// Replay sweeps since then; as for history
     #[arg(long, value_name = "TIME")]
-    since: Option<When>,
+    since: Option<TimeArg>,
     /// The time whose snapshots say how many rows a night has; as for sweep [default: now]
     #[arg(long, value_name = "TIME")]
-    now: Option<When>,
+    now: Option<TimeArg>,
     /// Past alarms a table shows at most, the latest
     #[arg(long, default_value_t = 20, value_name = "N")]
     top: usize,
@@ -56,17 +56,17 @@ pub struct CalibrateArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Scope {
+enum CalibrationScope {
     Fleet,
     Model,
 }
 
 pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     if !(args.rate > 0.0 && args.rate.is_finite()) {
-        return Err(super::bad("--rate", "must be above 0"));
+        return Err(super::invalid_value("--rate", "must be above 0"));
     }
     if !(20..=100_000).contains(&args.nights) {
-        return Err(super::bad("--nights", "must be between 20 and 100000"));
+        return Err(super::invalid_value("--nights", "must be between 20 and 100000"));
     }
     for name in &args.limits {
         if !RULES.iter().any(|rule| rule.key == name) {
@@ -79,8 +79,9 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let metrics = RULES.iter().map(|rule| rule.figure.to_owned()).collect();
     let filter = Filter { metrics, since, ..Filter::default() };
-    let wish = Wish { rate: args.rate, nights: args.nights, by_model: args.by == Scope::Model };
-    let mut past = Past::of(&fleet, wish);
+    let settings =
+        CalibrationOptions { rate: args.rate, nights: args.nights, by_model: args.by == CalibrationScope::Model };
+    let mut past = HistoryReplay::of(&fleet, settings);
     match history::each(&args.store.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
         Ok(unreadable) => unreadable.iter().for_each(|error| {
             warn!("left out: {error}");
@@ -91,7 +92,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         Err(error) => return Err(error.into()),
     }
     let chosen = args.engine.counter(Default::default)?;
-    let found = calibrate::calibrate(&*chosen.counter, &fleet, now, past, wish);
+    let found = calibrate::calibrate(&*chosen.counter, &fleet, now, past, settings);
     match args.format {
         TextFormat::Json => super::write_json(&found)?,
         TextFormat::Table => super::write(render(&found, args))?,
@@ -100,7 +101,10 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         warn!("model '{model}' was left out: {reason}");
     }
     if found.limits.is_empty() {
-        return Err(super::bad("calibrate", "no column could be drawn; `driftsweep doctor` says what is wrong"));
+        return Err(super::invalid_value(
+            "calibrate",
+            "no column could be drawn; `driftsweep doctor` says what is wrong",
+        ));
     }
     if args.write {
         write(&args.fleet, &found, &args.limits)?;
@@ -169,10 +173,10 @@ fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<(
     let mut document: DocumentMut =
         text.parse().map_err(|e: toml_edit::TomlError| unreadable(e.message().to_owned()))?;
     let mut written = 0;
-    let wanted = |limit: &&Calibrated| names.is_empty() || names.iter().any(|name| name == limit.limit);
+    let wanted = |limit: &&ThresholdRecommendation| names.is_empty() || names.iter().any(|name| name == limit.limit);
     for limit in found.limits.iter().filter(wanted) {
         let owner: &mut dyn toml_edit::TableLike = match &limit.model {
-            None => document.entry("defaults").or_insert_with(implicit).as_table_like_mut(),
+            None => document.entry("defaults").or_insert_with(implicit_table).as_table_like_mut(),
             Some(name) => {
                 document.get_mut("model").and_then(|models| models.as_array_of_tables_mut()).and_then(|models| {
                     let named = |table: &&mut Table| table.get("name").and_then(Item::as_str) == Some(name);
@@ -193,7 +197,7 @@ fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<(
 }
 
 /// A table that needs no heading of its own.
-fn implicit() -> Item {
+fn implicit_table() -> Item {
     let mut table = Table::new();
     table.set_implicit(true);
     Item::Table(table)

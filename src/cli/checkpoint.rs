@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use driftsweep::atomic;
 use driftsweep::error::Result;
-use driftsweep::escape::shown;
+use driftsweep::escape::for_display;
 use driftsweep::store::Store;
 
 /// Where the last record is kept.
@@ -22,7 +22,7 @@ pub struct CheckpointArgs {
 const VARIABLE: &str = "DRIFTSWEEP_CHECKPOINT";
 
 /// The file is not larger.
-const MOST_BYTES: u64 = 64 << 10;
+const MAX_BYTES: u64 = 64 << 10;
 
 /// A record by its number and hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads NUMBER:HASH.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
-        let shown = shown(text);
+        let shown = for_display(text);
         let wrong = || format!("'{shown}' is not NUMBER:HASH as `audit verify` shows it");
         let (seq, hash) = text.split_once(':').ok_or_else(wrong)?;
         let seq = seq.parse().map_err(|_| wrong())?;
@@ -58,13 +58,13 @@ impl Checkpoint {
         };
         if let Some(name) = name {
             let name: String = serde_json::from_str(name)
-                .map_err(|_| restore(format!("'{}' is not the name of a fleet in quotes", shown(name))))?;
+                .map_err(|_| restore(format!("'{}' is not the name of a fleet in quotes", for_display(name))))?;
             if name != fleet {
                 return Err(format!(
                     "is that of fleet '{}', and not of '{}'; name a file of its own for each fleet. If the fleet was renamed, \
                      remove the file to begin anew",
-                    shown(&name),
-                    shown(fleet)
+                    for_display(&name),
+                    for_display(fleet)
                 ));
             }
         }
@@ -87,10 +87,13 @@ impl CheckpointArgs {
             path.canonicalize().unwrap_or(path)
         };
         if absolute(file.parent().unwrap_or(Path::new(""))).starts_with(absolute(state)) {
-            return Err(super::bad("--checkpoint", "must not be in the folder of the state: keep it elsewhere"));
+            return Err(super::invalid_value(
+                "--checkpoint",
+                "must not be in the folder of the state: keep it elsewhere",
+            ));
         }
-        let wrong = |reason: String| super::bad(&format!("checkpoint {}", file.display()), &reason);
-        match atomic::read_foreign(&file, MOST_BYTES) {
+        let wrong = |reason: String| super::invalid_value(&format!("checkpoint {}", file.display()), &reason);
+        match atomic::read_external(&file, MAX_BYTES) {
             Ok(Some(bytes)) => Checkpoint::of(&String::from_utf8_lossy(&bytes), fleet).map(Some).map_err(wrong),
             Ok(None) => Ok(None),
             Err(error) => Err(wrong(error.to_string())),

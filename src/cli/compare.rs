@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::Args;
 use driftsweep::error::Error;
 use driftsweep::metric::Kind;
-use driftsweep::metric::convention::{Convention, Conventional};
+use driftsweep::metric::convention::{Convention, ConventionRules};
 use driftsweep::model::is_pandas_index;
 use driftsweep::report;
 use driftsweep::snapshot::{ColumnType, Snapshot};
 use driftsweep::storage;
-use driftsweep::sweep::{self, BaselineSource, Progress};
+use driftsweep::sweep::{self, BaselineSource, SweepProgress};
 
 use super::{Bar, EngineArgs, OutputArgs};
 
@@ -62,13 +62,16 @@ pub struct CompareArgs {
 pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     args.output.check()?;
     let metrics = super::metric_set(&args.metrics)?;
-    let bins =
-        args.bins.map(driftsweep::model::check_bins).transpose().map_err(|reason| super::bad("--bins", &reason))?;
+    let bins = args
+        .bins
+        .map(driftsweep::model::check_bins)
+        .transpose()
+        .map_err(|reason| super::invalid_value("--bins", &reason))?;
     if args.category_limit == Some(0) {
-        return Err(super::bad("--category-limit", "must be 1 or more"));
+        return Err(super::invalid_value("--category-limit", "must be 1 or more"));
     }
     if args.fdr.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
-        return Err(super::bad("--fdr", "must be between 0 and 1"));
+        return Err(super::invalid_value("--fdr", "must be between 0 and 1"));
     }
     let mut options = args.engine.start([&args.baseline, &args.current].into_iter().any(storage::is_remote))?;
     let baseline = BaselineSource::open(&args.baseline)?;
@@ -78,12 +81,12 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     if let BaselineSource::Live(snapshot) = &baseline {
         inputs.extend(files(snapshot));
     }
-    super::protect(args.output.output.as_deref(), inputs.iter().map(PathBuf::as_path))?;
+    super::check_not_an_input(args.output.output.as_deref(), inputs.iter().map(PathBuf::as_path))?;
     if let Some(metrics) = metrics {
         options.metrics = metrics;
     }
     options.bins = bins.or(baseline.side().frozen_bins()).unwrap_or(options.bins);
-    options.convention = args.convention.map(Conventional::new);
+    options.convention = args.convention.map(ConventionRules::new);
     options.category_limit = args.category_limit.unwrap_or(options.category_limit);
     options.false_discovery_rate = args.fdr.unwrap_or(options.false_discovery_rate);
     options.thresholds.min_rows = args.min_rows.unwrap_or(options.thresholds.min_rows);
@@ -99,7 +102,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
         }
     }
     if let Some(both) = categorical.intersection(&numeric).next() {
-        return Err(super::bad("--categorical", &format!("'{both}' is also given to --numeric; choose one")));
+        return Err(super::invalid_value("--categorical", &format!("'{both}' is also given to --numeric; choose one")));
     }
     let named = |name: &str| [&features, &categorical, &numeric].into_iter().any(|names| names.contains(name));
     // A number for each row, which pandas wrote beside the data. Without a name it may be any other column, too.

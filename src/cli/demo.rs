@@ -7,7 +7,7 @@ use clap::Args;
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::report;
-use driftsweep::sweep::Run;
+use driftsweep::sweep::SweepRun;
 use tempfile::TempDir;
 
 use super::{Bar, EngineArgs, OutputArgs};
@@ -25,7 +25,7 @@ pub struct DemoArgs {
 }
 
 /// Where the repository has its data.
-const HERE: &str = "datasets";
+const REPOSITORY_FOLDER: &str = "datasets";
 
 macro_rules! data {
     ($name:literal) => {
@@ -59,14 +59,16 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     let file = match &args.data {
         Some(folder) => folder.join("demo.toml"),
         // Of the repository, and not just any folder that is called so.
-        None if Path::new(HERE).join("manifest.json").is_file() => Path::new(HERE).join("demo.toml"),
+        None if Path::new(REPOSITORY_FOLDER).join("manifest.json").is_file() => {
+            Path::new(REPOSITORY_FOLDER).join("demo.toml")
+        }
         None => unpacked.insert(unpack()?).path().join("demo.toml"),
     };
     let fleet = Fleet::read(&file, &options)?;
     let bar = Bar::new();
     let plan = fleet.plan(jiff::Timestamp::now());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
-    let mut found = Run { progress: &bar, ..Run::new(&*chosen.counter) }.sweep(&plan);
+    let mut found = SweepRun { progress: &bar, ..SweepRun::new(&*chosen.counter) }.sweep(&plan);
     super::note(&mut found.engine, chosen);
     drop(bar);
     args.output.write(report::sweep(&found, args.output.format, args.output.top)?)?;

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 
 use clap::{Args, Subcommand, ValueEnum};
 use driftsweep::error::Error;
-use driftsweep::notify::{self, Fact};
+use driftsweep::notify::{self, AuditedFact};
 use driftsweep::output::{Page, Table};
-use driftsweep::store::{Access, Event, Firing, Store};
+use driftsweep::store::{Access, Firing, RetrainEvent, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::TextFormat;
 use super::decision;
-use super::memory::MemoryArgs;
-use super::when::{When, now_or};
+use super::fleet_store::FleetStoreArgs;
+use super::time_arg::{TimeArg, now_or};
 
 #[derive(Subcommand)]
 pub enum EventsCommand {
@@ -26,7 +26,7 @@ pub enum EventsCommand {
 #[derive(Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// Those that are closed, too
     #[arg(long)]
     all: bool,
@@ -44,10 +44,10 @@ pub struct CloseArgs {
     #[arg(value_name = "EVENT")]
     event: String,
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// Whether the model was trained: its drift and its new labels are then counted from that time on
     #[arg(long, value_enum)]
-    outcome: Ending,
+    outcome: CloseOutcome,
     /// Why: it is kept in the audit
     #[arg(long, default_value = "", value_name = "TEXT")]
     note: String,
@@ -56,11 +56,11 @@ pub struct CloseArgs {
     by: Option<String>,
     /// When; as for tick [default: now]
     #[arg(long, value_name = "TIME")]
-    now: Option<When>,
+    now: Option<TimeArg>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Ending {
+enum CloseOutcome {
     Trained,
     Dismissed,
 }
@@ -74,11 +74,11 @@ pub fn run(command: &EventsCommand) -> anyhow::Result<u8> {
 
 fn list(args: &ListArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open(Access::Read)?;
-    let of_model = |event: &Event| args.model.as_ref().is_none_or(|model| *model == event.model);
-    let all: Vec<Event> = store.events()?.into_iter().filter(of_model).collect();
+    let of_model = |event: &RetrainEvent| args.model.as_ref().is_none_or(|model| *model == event.model);
+    let all: Vec<RetrainEvent> = store.events()?.into_iter().filter(of_model).collect();
     let firings = store.firings(args.model.as_deref(), Timestamp::MIN)?;
     super::known_model(&fleet, args.model.as_deref(), !(all.is_empty() && firings.is_empty()))?;
-    let events: Vec<Event> = all.into_iter().filter(|event| args.all || event.closed.is_none()).collect();
+    let events: Vec<RetrainEvent> = all.into_iter().filter(|event| args.all || event.closed.is_none()).collect();
     let mut by_event: HashMap<&str, Vec<&Firing>> = HashMap::new();
     for firing in &firings {
         if let Some(event) = &firing.event {
@@ -87,7 +87,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     }
     let joined = |id: &str| by_event.get(id).map_or(&[][..], Vec::as_slice);
     if args.format == TextFormat::Json {
-        let whole = |event: &Event| {
+        let whole = |event: &RetrainEvent| {
             let closed = event.closed.as_ref();
             json!({
                 "event": serde_json::from_str::<Value>(&event.body).unwrap_or_default(),
@@ -121,12 +121,15 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
     let at = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let event = find(&mut store, &args.event)?;
     if at < event.triggered_at || at.duration_since(Timestamp::now()) > SignedDuration::from_hours(24) {
-        return Err(super::bad("--now", &format!("must be after {} and not in the future", event.triggered_at)));
+        return Err(super::invalid_value(
+            "--now",
+            &format!("must be after {} and not in the future", event.triggered_at),
+        ));
     }
-    let who = decision::who(args.by.as_ref())?;
+    let who = decision::decider(args.by.as_ref())?;
     let outcome = match args.outcome {
-        Ending::Trained => "trained",
-        Ending::Dismissed => "dismissed",
+        CloseOutcome::Trained => "trained",
+        CloseOutcome::Dismissed => "dismissed",
     };
     store.transaction(|store| {
         if !store.close_event(&event.id, at, outcome, &args.note)? {
@@ -134,10 +137,10 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
             return Err(Error::BadValue { what: format!("event {}", event.id), reason });
         }
         let body = json!({ "model": event.model, "outcome": outcome, "note": args.note });
-        notify::record(&fleet, store, Fact { at, actor: &who, kind: "event.close", subject: &event.id, body })?;
+        notify::record(&fleet, store, AuditedFact { at, actor: &who, kind: "event.close", subject: &event.id, body })?;
         match args.outcome {
-            Ending::Trained => store.set_trained(&event.model, at),
-            Ending::Dismissed => Ok(()),
+            CloseOutcome::Trained => store.set_trained(&event.model, at),
+            CloseOutcome::Dismissed => Ok(()),
         }
     })?;
     say!("event {} of {}: {outcome}", event.id, event.model);
@@ -145,11 +148,13 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
 }
 
 /// The one event whose name begins so.
-fn find(store: &mut Store, name: &str) -> anyhow::Result<Event> {
+fn find(store: &mut Store, name: &str) -> anyhow::Result<RetrainEvent> {
     let mut found = store.events()?.into_iter().filter(|event| !name.is_empty() && event.id.starts_with(name));
     match (found.next(), found.next()) {
         (Some(event), None) => Ok(event),
-        (None, _) => Err(super::bad(&format!("event '{name}'"), "there is none; `events list --all` shows them")),
-        _ => Err(super::bad(&format!("event '{name}'"), "several begin so; give more of the name")),
+        (None, _) => {
+            Err(super::invalid_value(&format!("event '{name}'"), "there is none; `events list --all` shows them"))
+        }
+        _ => Err(super::invalid_value(&format!("event '{name}'"), "several begin so; give more of the name")),
     }
 }

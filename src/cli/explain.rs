@@ -1,22 +1,24 @@
 //! `driftsweep explain`
 
 use clap::Args;
-use driftsweep::fleet::{Fleet, Given, Model, Quorum, Trigger};
-use driftsweep::metric::performance::Measured;
+use driftsweep::fleet::{Fleet, Model, Quorum, Setting, Trigger};
+use driftsweep::metric::performance::Measurement;
 use driftsweep::model::Role;
 use driftsweep::output::{Page, Table};
 use driftsweep::policy::Evaluation;
-use driftsweep::policy::drift::{Column, Comparison, DriftVerdict};
-use driftsweep::policy::performance::{LabelCounts, Performance, Span, Standing, Volume};
+use driftsweep::policy::drift::{DriftColumn, DriftComparison, DriftVerdict};
+use driftsweep::policy::performance::{
+    LabelCounts, PerformanceStatus, PerformanceVerdict, PredictionSpan, VolumeVerdict,
+};
 use driftsweep::rule;
-use driftsweep::scheduler::{self, Answerers};
+use driftsweep::scheduler::{self, CurrentApprovers};
 use driftsweep::store::{Access, Firing, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::TextFormat;
-use super::memory::MemoryArgs;
-use super::when::When;
+use super::fleet_store::FleetStoreArgs;
+use super::time_arg::TimeArg;
 
 #[derive(Args)]
 pub struct ExplainArgs {
@@ -24,10 +26,10 @@ pub struct ExplainArgs {
     #[arg(value_name = "MODEL")]
     model: String,
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// As of the last sweep up to then; a time as for tick [default: the last one]
     #[arg(long, value_name = "TIME")]
-    at: Option<When>,
+    at: Option<TimeArg>,
     /// Show how well the model predicted at every sweep: realised, and as estimated without labels
     #[arg(long)]
     quality: bool,
@@ -45,11 +47,11 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     let at = args.at.as_ref().map(|at| at.resolve("--at", &fleet.zone)).transpose()?.unwrap_or(Timestamp::MAX);
     let Some(verdict) = store.last_verdict(&args.model, at)? else {
         let reason = "no tick has swept it by then; run `driftsweep tick`";
-        return Err(super::bad(&format!("model '{}'", args.model), reason));
+        return Err(super::invalid_value(&format!("model '{}'", args.model), reason));
     };
     if verdict.body.is_empty() {
         let reason = format!("the figures of {} are in the history only: `driftsweep history`", verdict.as_of);
-        return Err(super::bad(&format!("model '{}'", args.model), &reason));
+        return Err(super::invalid_value(&format!("model '{}'", args.model), &reason));
     }
     let found: Evaluation = serde_json::from_str(&verdict.body)?;
     let firings: Vec<Firing> = store.firings(Some(&args.model), Timestamp::MIN)?;
@@ -75,7 +77,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
 }
 
 /// The job of a model that waits for an answer, and who may give it now.
-fn question(fleet: &Fleet, store: &mut Store, model: &Model) -> anyhow::Result<Option<(String, Answerers)>> {
+fn question(fleet: &Fleet, store: &mut Store, model: &Model) -> anyhow::Result<Option<(String, CurrentApprovers)>> {
     let waiting = store.jobs_in("awaiting_approval")?.into_iter().map(|versioned| versioned.job);
     let Some(job) = waiting.rev().find(|job| job.model == model.name) else { return Ok(None) };
     Ok(scheduler::answerers(fleet, store, &job)?.map(|answerers| (job.id, answerers)))
@@ -105,7 +107,7 @@ fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {
 }
 
 /// A setting and where it was set.
-fn set<T: std::fmt::Display>(given: &Given<T>) -> String {
+fn setting_text<T: std::fmt::Display>(given: &Setting<T>) -> String {
     format!("{} ({})", given.value, given.origin.name())
 }
 
@@ -188,14 +190,14 @@ fn drift(page: &mut Page, found: &DriftVerdict) {
         found.persistence.value.of,
         found.persistence.origin.name(),
         found.sweeps,
-        set(&found.fdr)
+        setting_text(&found.fdr)
     ));
     for comparison in &found.comparisons {
         self::comparison(page, found, comparison);
     }
 }
 
-fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &Comparison) {
+fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &DriftComparison) {
     let mut place = String::new();
     for (what, name) in [("window", &comparison.window), ("segment", &comparison.segment)] {
         if !name.is_empty() {
@@ -242,7 +244,7 @@ fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &Comparison) {
 }
 
 /// What would have to change for a figure to make its column drift.
-fn change(column: &Column, signal: &rule::Signal, found: &DriftVerdict) -> String {
+fn change(column: &DriftColumn, signal: &rule::Signal, found: &DriftVerdict) -> String {
     match (signal.over, signal.significant) {
         (true, true) if column.drifts => "drifts".into(),
         (true, true) => {
@@ -257,18 +259,18 @@ fn change(column: &Column, signal: &rule::Signal, found: &DriftVerdict) -> Strin
     }
 }
 
-fn measured(found: Option<Measured>) -> String {
+fn measured(found: Option<Measurement>) -> String {
     found.map_or("–".into(), |m| format!("{:.4} ({:.4} to {:.4}, {} rows)", m.value, m.low, m.high, m.rows))
 }
 
-fn span(found: &Span) -> String {
+fn span(found: &PredictionSpan) -> String {
     let matured = 100.0 * found.matured();
     format!("{} predictions from {} to {}, {matured:.1} % with a label", found.predictions, found.since, found.before)
 }
 
-fn performance(page: &mut Page, found: &Performance) {
-    let metric = set(&found.metric);
-    page.section(format_args!("performance: {}", found.standing.name()));
+fn performance(page: &mut Page, found: &PerformanceVerdict) {
+    let metric = setting_text(&found.metric);
+    page.section(format_args!("performance: {}", found.status.name()));
     let higher = found.metric.value.higher_is_better();
     let side = if higher { "below" } else { "above" };
     match found.level.value {
@@ -282,15 +284,15 @@ fn performance(page: &mut Page, found: &Performance) {
                 "  {metric} triggers {side} {level} ({}){warning}, by its whole interval of confidence {}, over the \
                  newest {} of at least {}",
                 found.level.origin.name(),
-                set(&found.confidence),
-                set(&found.rows),
-                set(&found.min_labels)
+                setting_text(&found.confidence),
+                setting_text(&found.rows),
+                setting_text(&found.min_labels)
             ));
         }
     }
     let wait = SignedDuration::from_secs(found.maturity_seconds).as_secs_f64() / 86_400.0;
-    match (found.standing, found.maturity_learned, found.delay_declared) {
-        (Standing::DelayUnknown, ..) => page.line("  labels take a time that is not known yet"),
+    match (found.status, found.maturity_learned, found.delay_declared) {
+        (PerformanceStatus::DelayUnknown, ..) => page.line("  labels take a time that is not known yet"),
         (_, true, _) => page.line(format_args!("  labels take {wait:.1} days (learned: 95 % of labels come by then)")),
         (_, false, true) => page.line(format_args!("  labels take {wait:.1} days (declared)")),
         (_, false, false) => page.line(format_args!("  labels take {wait:.1} days (built in)")),
@@ -307,8 +309,8 @@ fn performance(page: &mut Page, found: &Performance) {
     }
     if let Some(reason) = found.not_judged() {
         page.line(format_args!("  not judged: {reason}"));
-    } else if let (Standing::Ok | Standing::Warning, Some(m), Some(level)) =
-        (found.standing, found.realised, found.level.value)
+    } else if let (PerformanceStatus::Ok | PerformanceStatus::Warning, Some(m), Some(level)) =
+        (found.status, found.realised, found.level.value)
     {
         let end = if higher { m.high } else { m.low };
         page.line(format_args!("  it would fire if the end of its interval, {end:.4}, were {side} {level}"));
@@ -335,7 +337,7 @@ fn labels(page: &mut Page, model: &Model, counts: Option<LabelCounts>) {
     page.line(format_args!("  read as missing ({origin}): {}", missing.join(", ")));
 }
 
-fn volume(page: &mut Page, found: &Volume) {
+fn volume(page: &mut Page, found: &VolumeVerdict) {
     let missing = found.wanted.value.saturating_sub(found.labels);
     let change = match (found.set, missing) {
         (true, 0) => "fires".into(),
@@ -347,6 +349,6 @@ fn volume(page: &mut Page, found: &Volume) {
         "volume: {} new labels since {}, {} are enough: {change}",
         found.labels,
         found.since,
-        set(&found.wanted)
+        setting_text(&found.wanted)
     ));
 }

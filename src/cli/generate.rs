@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use driftsweep::generate::{self, DriftKind, Spec};
+use driftsweep::generate::{self, DriftKind, GenerateOptions};
 
 use super::Bar;
 
@@ -63,7 +63,7 @@ pub struct GenerateArgs {
 }
 
 pub fn run(args: &GenerateArgs) -> anyhow::Result<u8> {
-    let spec = Spec {
+    let spec = GenerateOptions {
         seed: args.seed,
         models: args.models,
         features: args.features,

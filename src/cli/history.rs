@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use driftsweep::error::{Error, Fault};
 use driftsweep::fleet::Fleet;
-use driftsweep::history::{self, Entry, Filter};
+use driftsweep::history::{self, Filter, HistoryEntry};
 use driftsweep::model::Options;
-use driftsweep::output::{Cell, Csv, Document, Page, Table};
-use driftsweep::report::Format;
+use driftsweep::output::{Csv, Document, Page, Table, TableCell};
+use driftsweep::report::ReportFormat;
 use driftsweep::sweep::flat::FlatValue;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::state::FolderArgs;
-use super::when::When;
+use super::time_arg::TimeArg;
 
 #[derive(Args)]
 pub struct HistoryArgs {
@@ -34,13 +34,13 @@ pub struct HistoryArgs {
     /// Sweeps since then: a time such as 2026-01-31T02:00:00Z; without a zone it is read in the fleet's `time_zone`, and
     /// a day alone is its beginning there
     #[arg(long, value_name = "TIME")]
-    since: Option<When>,
+    since: Option<TimeArg>,
     /// Features that drifted only
     #[arg(long)]
     drifted: bool,
     /// table, json or csv
     #[arg(long, default_value = "table", value_name = "FORMAT")]
-    format: Format,
+    format: ReportFormat,
     /// Rows a table shows at most, the latest; 0 for all
     #[arg(long, default_value_t = 40, value_name = "N")]
     top: usize,
@@ -72,14 +72,14 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     }
     let code = if unreadable.is_empty() { 0 } else { super::PARTIAL };
     let document = match args.format {
-        Format::Table => table(&entries, args.top).into(),
-        Format::Json => {
+        ReportFormat::Table => table(&entries, args.top).into(),
+        ReportFormat::Json => {
             let left_out: Vec<Fault> = unreadable.iter().map(Fault::from).collect();
             Document::json(&json!({ "entries": entries, "left_out": left_out }))?
         }
-        Format::Csv => csv(entries)?,
-        Format::Parquet => {
-            return Err(super::bad("--format parquet", "the history is Parquet already; read its folder"));
+        ReportFormat::Csv => csv(entries)?,
+        ReportFormat::Parquet => {
+            return Err(super::invalid_value("--format parquet", "the history is Parquet already; read its folder"));
         }
     };
     super::write(document)?;
@@ -110,7 +110,7 @@ fn check_names(args: &HistoryArgs, folder: &Path) -> anyhow::Result<()> {
 }
 
 /// The entries as CSV, by the names of their fields.
-fn csv(entries: Vec<Entry>) -> driftsweep::error::Result<Document> {
+fn csv(entries: Vec<HistoryEntry>) -> driftsweep::error::Result<Document> {
     let heading =
         ["sweep", "as_of", "model", "window", "segment", "feature", "kind", "status", "drifted", "metric", "value"];
     let mut csv = Csv::new(heading)?;
@@ -132,22 +132,22 @@ fn csv(entries: Vec<Entry>) -> driftsweep::error::Result<Document> {
     csv.finish()
 }
 
-fn table(entries: &[Entry], top: usize) -> Page {
+fn table(entries: &[HistoryEntry], top: usize) -> Page {
     let from = if top == 0 { 0 } else { entries.len().saturating_sub(top) };
     let heading = ["as of", "model", "window", "segment", "feature", "status", "figure", "value", "drifted"];
     let mut table = Table::new(heading);
     for entry in &entries[from..] {
         let value = entry.value.map_or("–".into(), |value| format!("{value:.4}"));
         table.row([
-            Cell::from(entry.as_of.strftime("%F %H:%M").to_string()),
-            Cell::from(&entry.model),
-            Cell::from(&entry.window),
-            Cell::from(&entry.segment),
-            Cell::from(&entry.feature),
-            Cell::from(&entry.status),
-            Cell::from(&entry.metric),
-            Cell::from(value).right(),
-            Cell::from(if entry.drifted { "yes" } else { "" }),
+            TableCell::from(entry.as_of.strftime("%F %H:%M").to_string()),
+            TableCell::from(&entry.model),
+            TableCell::from(&entry.window),
+            TableCell::from(&entry.segment),
+            TableCell::from(&entry.feature),
+            TableCell::from(&entry.status),
+            TableCell::from(&entry.metric),
+            TableCell::from(value).right(),
+            TableCell::from(if entry.drifted { "yes" } else { "" }),
         ]);
     }
     let mut page = Page::from(table);

@@ -3,10 +3,10 @@
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
-use driftsweep::address::shown;
+use driftsweep::address::redacted;
 use driftsweep::escape;
 use driftsweep::fleet::daily::{self, Naming};
-use driftsweep::fleet::guess::{self, Guess, LabelColumns, Role, roles};
+use driftsweep::fleet::infer::{self, InferredColumn, InferredRole, LabelColumns, roles};
 use driftsweep::fleet::{Fleet, Model, Trigger};
 use driftsweep::model::Options;
 use driftsweep::output::Page;
@@ -40,7 +40,7 @@ pub struct InitArgs {
 pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     if let Some(path) = args.output.as_deref().filter(|path| path.exists() && !args.force) {
         let reason = format!("{} is there already; add --force to overwrite it, or use --append", path.display());
-        return Err(super::bad("--output", &reason));
+        return Err(super::invalid_value("--output", &reason));
     }
     let before = match &args.append {
         Some(path) => match std::fs::metadata(path) {
@@ -66,7 +66,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         page.blank();
     }
     page.line("[[model]]");
-    if [&args.baseline, &args.current].into_iter().any(|spec| shown(spec) != *spec) {
+    if [&args.baseline, &args.current].into_iter().any(|spec| redacted(spec) != *spec) {
         page.line("# Secret parts of addresses are left out (…): put them in, or better use the store's own address.");
     }
     page.line(format_args!("name = {}", quoted(&args.name)));
@@ -162,7 +162,7 @@ fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming)
 fn open(spec: &str) -> driftsweep::error::Result<Snapshot> {
     match spec.contains("#rows=") {
         true => Snapshot::open(spec),
-        false => Snapshot::open(&format!("{spec}#rows=0..{}", guess::MOST_ROWS)),
+        false => Snapshot::open(&format!("{spec}#rows=0..{}", infer::MAX_ROWS)),
     }
 }
 
@@ -171,7 +171,7 @@ fn existing(path: &Path, name: &str) -> anyhow::Result<String> {
     let fleet = Fleet::read(path, &Options::new())?;
     if fleet.models.iter().any(|model| model.name == name) {
         let reason = format!("{} has a model '{}' already; choose another name", path.display(), name);
-        return Err(super::bad("--name", &reason));
+        return Err(super::invalid_value("--name", &reason));
     }
     Ok(Fleet::text(path)?)
 }
@@ -191,15 +191,15 @@ fn appended(before: &str, model: &str) -> String {
 }
 
 /// What is left out, and what is compared, each with the reason.
-fn columns(guesses: &[Guess]) -> Page {
+fn columns(guesses: &[InferredColumn]) -> Page {
     let mut page = Page::file();
     page.line("exclude = [");
-    for guess in guesses.iter().filter(|guess| guess.role != Role::Feature) {
+    for guess in guesses.iter().filter(|guess| guess.role != InferredRole::Feature) {
         page.line(format_args!("  {}, # {}: {}", quoted(&guess.column), guess.role.name(), guess.reason));
     }
     page.line("]");
     page.section("# Features:");
-    for guess in guesses.iter().filter(|guess| guess.role == Role::Feature) {
+    for guess in guesses.iter().filter(|guess| guess.role == InferredRole::Feature) {
         let doubt = guess.doubt.as_ref().map_or(String::new(), |doubt| format!("; {doubt}"));
         page.line(format_args!("#   {}: {}{doubt}", guess.column, guess.reason));
     }
@@ -264,9 +264,9 @@ fn quoted(text: &str) -> String {
 /// A path as a file in a folder names it. Addresses, and absolute paths to elsewhere, stay as they are.
 fn relative(spec: &str, folder: &Path) -> String {
     let absolute = |path: &Path| real(path).unwrap_or_else(|| path.to_path_buf());
-    if storage::is_remote(spec) || shown(spec) != spec {
+    if storage::is_remote(spec) || redacted(spec) != spec {
         // What is secret in an address belongs into no file that others read.
-        return shown(spec);
+        return redacted(spec);
     }
     let (folder, given) = (absolute(folder), Path::new(spec));
     let slash = if spec.ends_with('/') { "/" } else { "" };

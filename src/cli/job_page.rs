@@ -8,12 +8,12 @@ use driftsweep::atomic;
 use driftsweep::fleet::{Fleet, Money};
 use driftsweep::output::Page;
 use driftsweep::policy::evidence;
-use driftsweep::retrain::approval::By;
+use driftsweep::retrain::approval::GrantedBy;
 use driftsweep::retrain::cost::point;
-use driftsweep::retrain::queue::Turn;
-use driftsweep::retrain::{Job, Signed, State, asked, signature};
-use driftsweep::scheduler::{self, Answerers};
-use driftsweep::store::RunEntry;
+use driftsweep::retrain::queue::QueuePosition;
+use driftsweep::retrain::{Job, JobState, SignedStatement, approvers, signature};
+use driftsweep::scheduler::{self, CurrentApprovers};
+use driftsweep::store::RunRecord;
 use serde_json::Value;
 
 /// Drifted columns that are shown.
@@ -32,9 +32,9 @@ const LOG_BYTES: u64 = 64 << 10;
 #[derive(Clone, Copy)]
 pub struct Answers<'a> {
     /// Who has rejected it, and signed that.
-    pub rejection: Option<&'a (String, Signed)>,
+    pub rejection: Option<&'a (String, SignedStatement)>,
     /// Who may answer now, if somebody is asked.
-    pub answerers: Option<&'a Answerers>,
+    pub answerers: Option<&'a CurrentApprovers>,
 }
 
 /// A job on one page.
@@ -42,9 +42,9 @@ pub fn page(
     fleet: &Fleet,
     job: &Job,
     event: &Value,
-    runs: &[RunEntry],
+    runs: &[RunRecord],
     answers: Answers<'_>,
-    (state, turn): (&Path, Option<Turn>),
+    (state, turn): (&Path, Option<QueuePosition>),
 ) -> Page {
     let currency = &fleet.governance.budget.currency;
     let show = |amount: Money| currency.show(amount);
@@ -95,13 +95,13 @@ pub fn page(
         let days = days.map_or_else(|| "never".into(), |days| format!("after {days:.1} days"));
         page.line(format_args!("  pays {days}; advice: {}", worth.advice(estimate)));
     }
-    if let State::AwaitingApproval(request) = &job.state {
+    if let JobState::AwaitingApproval(request) = &job.state {
         page.section("may it be run?");
         for reason in &request.reasons {
             page.line(format_args!("  {}", reason.sentence(currency)));
         }
         let rules = &fleet.governance.approval;
-        let level = asked::level(rules, request);
+        let level = approvers::level(rules, request);
         // Who stands in the fleet file since then was not asked.
         let may_answer = answers.answerers.map_or(&[][..], |answerers| &answerers.may_answer);
         let asked = rules.approvers.get(level).into_iter().flatten().filter(|name| may_answer.contains(name));
@@ -117,7 +117,7 @@ pub fn page(
             page.line(format_args!("  {}", answerers.sentence));
         }
         let stakes = retrain.map(|retrain| retrain.stakes).unwrap_or_default();
-        let wanted = signature::wanted(rules, request, stakes);
+        let wanted = signature::signature_reason(rules, request, stakes);
         let when_asked = answers.answerers.filter(|answerers| answerers.must_be_signed);
         let wanted = wanted.or(when_asked.map(|_| "it was asked when answers had to be".into()));
         let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
@@ -133,8 +133,8 @@ pub fn page(
     }
     for grant in &job.grants {
         let by = match &grant.by {
-            By::Policy => "policy",
-            By::Person(name) => name,
+            GrantedBy::Policy => "policy",
+            GrantedBy::Person(name) => name,
         };
         page.line(format_args!("  {} by {}: {}", grant.at, by, grant.reason));
         for overrun in &grant.overruns {
@@ -156,12 +156,12 @@ pub fn page(
             || format!("under way, {} set aside", show(run.committed)),
             |(at, outcome, cost)| format!("{outcome} {at}, {}", show(*cost)),
         );
-        let folder = scheduler::folder_of(state, &job.id, run.attempt);
+        let folder = scheduler::run_folder(state, &job.id, run.attempt);
         page.line(format_args!("  {} {}: {end}; {}", run.attempt, run.started_at, folder.display()));
     }
     let failed = runs.iter().rev().find(|run| run.ended.as_ref().is_some_and(|(_, outcome, _)| outcome != "succeeded"));
     if let Some(run) = failed.filter(|run| runs.last().is_some_and(|last| last.attempt == run.attempt)) {
-        let lines = last_lines(&scheduler::folder_of(state, &job.id, run.attempt));
+        let lines = last_lines(&scheduler::run_folder(state, &job.id, run.attempt));
         if !lines.is_empty() {
             page.section("the last lines of its output");
         }
@@ -173,7 +173,7 @@ pub fn page(
 }
 
 /// With which key an answer was signed, and whose that is by the fleet file.
-fn signature_line(fleet: &Fleet, signed: &Signed, by: &str) -> String {
+fn signature_line(fleet: &Fleet, signed: &SignedStatement, by: &str) -> String {
     let key = match signed.verify() {
         Ok(key) => key,
         Err(problem) => return format!("NOT SIGNED: {}", problem),
@@ -191,7 +191,7 @@ fn last_lines(folder: &Path) -> Vec<String> {
     let mut bytes = Vec::new();
     for name in ["output.1.log", "output.log"] {
         // The command may have put a link or a pipe in its place.
-        let opened = atomic::open_plain(&folder.join(name), OpenOptions::new().read(true));
+        let opened = atomic::open_regular(&folder.join(name), OpenOptions::new().read(true));
         let Ok(mut file) = opened else { continue };
         let length = file.metadata().map_or(0, |found| found.len());
         let read = file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES)));

@@ -8,18 +8,18 @@ use driftsweep::executor::local;
 use driftsweep::fleet::{Fleet, Money};
 use driftsweep::http::Http;
 use driftsweep::output::{Page, Table};
-use driftsweep::retrain::queue::{Slots, Turn};
-use driftsweep::retrain::{Job, Renewal, Signed, State, queue};
-use driftsweep::scheduler::{self, Answer, Means};
-use driftsweep::store::{Access, Store, Versioned};
+use driftsweep::retrain::queue::{QueuePosition, Slots};
+use driftsweep::retrain::{BaselineRenewal, Job, JobState, SignedStatement, queue};
+use driftsweep::scheduler::{self, ApprovalAnswer, PassContext};
+use driftsweep::store::{Access, Store, VersionedJob};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::TextFormat;
 use super::decision::DecisionArgs;
+use super::fleet_store::FleetStoreArgs;
 use super::job_page::{self, Answers};
-use super::memory::MemoryArgs;
 use super::signing::{Signing, SigningArgs};
 
 #[derive(Subcommand)]
@@ -35,7 +35,7 @@ pub enum JobsCommand {
 #[derive(Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// Those at their end, too
     #[arg(long)]
     all: bool,
@@ -43,7 +43,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// In this state only
-    #[arg(long = "in", value_name = "STATE", value_parser = State::NAMES)]
+    #[arg(long = "in", value_name = "STATE", value_parser = JobState::NAMES)]
     in_state: Option<String>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
@@ -56,7 +56,7 @@ pub struct ShowArgs {
     #[arg(value_name = "JOB")]
     job: String,
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
@@ -131,7 +131,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     if args.format == TextFormat::Json {
         let mut listed = Vec::new();
         for job in &jobs {
-            listed.push(Listed { job, outdated_baseline: outdated(&fleet, &mut store, job)? });
+            listed.push(ListedJob { job, outdated_baseline: outdated(&fleet, &mut store, job)? });
         }
         super::write_json(&listed)?;
         return Ok(0);
@@ -156,13 +156,13 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
 }
 
 /// A job without what only the store and the supervisor of its run may know.
-fn shown(versioned: Versioned) -> Job {
+fn shown(versioned: VersionedJob) -> Job {
     Job { key: None, ..versioned.job }
 }
 
 /// A job as it is listed for programs.
 #[derive(Serialize)]
-struct Listed<'a> {
+struct ListedJob<'a> {
     #[serde(flatten)]
     job: &'a Job,
     /// What follows from a baseline that is older than the training, where this was the last of its model.
@@ -172,7 +172,7 @@ struct Listed<'a> {
 
 /// What is to be said of the baseline of a model of which a job was the last training.
 fn outdated(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<String>> {
-    let Some(model) = fleet.model(&job.model).filter(|_| job.state == State::Succeeded) else { return Ok(None) };
+    let Some(model) = fleet.model(&job.model).filter(|_| job.state == JobState::Succeeded) else { return Ok(None) };
     if store.last_trained(&job.model)?.is_none_or(|(last, _)| last != job.id) {
         return Ok(None);
     }
@@ -181,8 +181,8 @@ fn outdated(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Optio
 }
 
 /// When a job in the queue will start; a tick without `--now` is taken to come next.
-fn turn(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<Turn>> {
-    if !matches!(job.state, State::Queued { .. }) {
+fn queue_position(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<QueuePosition>> {
+    if !matches!(job.state, JobState::Queued { .. }) {
         return Ok(None);
     }
     let mut slots = Slots::default();
@@ -192,7 +192,7 @@ fn turn(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<Tu
     let queued = store.jobs_in("queued")?;
     let queued = queued.iter().filter_map(|other| Some((&other.job, fleet.retrain_of(&other.job.model)?)));
     let queued: Vec<_> = queued.collect();
-    Ok(Turn::of(&job.id, &queued, slots, &fleet.governance.at_once, Timestamp::now()))
+    Ok(QueuePosition::of(&job.id, &queued, slots, &fleet.governance.concurrency, Timestamp::now()))
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
@@ -204,7 +204,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let rejection = rejection(&mut store, &job)?;
     let answerers = scheduler::answerers(&fleet, &mut store, &job)?;
     if args.format == TextFormat::Json {
-        let mut page = json!({ "job": Listed { job: &job, outdated_baseline }, "event": event, "runs": runs });
+        let mut page = json!({ "job": ListedJob { job: &job, outdated_baseline }, "event": event, "runs": runs });
         if let Some((_, signed)) = rejection {
             page["rejection_signature"] = json!(signed);
         }
@@ -215,12 +215,13 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let state = args.memory.folder();
-    let turn = turn(&fleet, &mut store, &job)?;
+    let turn = queue_position(&fleet, &mut store, &job)?;
     let answers = Answers { rejection: rejection.as_ref(), answerers: answerers.as_ref() };
     let mut page = job_page::page(&fleet, &job, &event, &runs, answers, (&state, turn));
     // What was true at its end may not be any more.
-    let at_its_end = job.baseline.as_ref().filter(|renewal| !matches!(renewal, Renewal::Kept { .. }));
-    let sentences: Vec<String> = at_its_end.and_then(Renewal::sentence).into_iter().chain(outdated_baseline).collect();
+    let at_its_end = job.baseline.as_ref().filter(|renewal| !matches!(renewal, BaselineRenewal::Kept { .. }));
+    let sentences: Vec<String> =
+        at_its_end.and_then(BaselineRenewal::sentence).into_iter().chain(outdated_baseline).collect();
     if !sentences.is_empty() {
         page.section("baseline");
     }
@@ -236,9 +237,9 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
 }
 
 /// Who has signed the rejection of a job, and how: only the audit keeps that.
-fn rejection(store: &mut Store, job: &Job) -> anyhow::Result<Option<(String, Signed)>> {
+fn rejection(store: &mut Store, job: &Job) -> anyhow::Result<Option<(String, SignedStatement)>> {
     let (mut found, mut by) = (None, String::new());
-    if matches!(job.state, State::Rejected { .. }) {
+    if matches!(job.state, JobState::Rejected { .. }) {
         store.audit(&job.id, |mut record| {
             if record.kind == "job.reject" {
                 found = serde_json::from_value(record.body["signature"].take()).ok();
@@ -255,20 +256,20 @@ pub fn approve(args: &ApproveArgs) -> anyhow::Result<u8> {
         Some(units) => Some(
             Money::of(units)
                 .filter(|amount| *amount > Money::ZERO)
-                .ok_or_else(|| super::bad("--overrun", "is an amount of money, above 0"))?,
+                .ok_or_else(|| super::invalid_value("--overrun", "is an amount of money, above 0"))?,
         ),
         None => None,
     };
-    decide(&args.decision, &args.signing, Answer::Approve(overrun))
+    decide(&args.decision, &args.signing, ApprovalAnswer::Approve(overrun))
 }
 
 pub fn reject(args: &RejectArgs) -> anyhow::Result<u8> {
-    decide(&args.decision, &args.signing, Answer::Reject)
+    decide(&args.decision, &args.signing, ApprovalAnswer::Reject)
 }
 
-fn decide(args: &JobDecisionArgs, signing: &SigningArgs, answer: Answer) -> anyhow::Result<u8> {
+fn decide(args: &JobDecisionArgs, signing: &SigningArgs, answer: ApprovalAnswer) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
-    let (who, now) = args.decision.who_and_when(&fleet)?;
+    let (who, now) = args.decision.actor_and_time(&fleet)?;
     let id = find(&mut store, &args.job)?.job.id;
     let said = (&*who, &*args.decision.reason);
     // To the second: people read it in the statement.
@@ -280,20 +281,20 @@ fn decide(args: &JobDecisionArgs, signing: &SigningArgs, answer: Answer) -> anyh
         Signing::Write => return Ok(0),
         Signing::With(signed) => Some(signed),
     };
-    let job = scheduler::answer(&fleet, &mut store, &id, answer, said, signed, now)?;
+    let job = scheduler::decide(&fleet, &mut store, &id, answer, said, signed, now)?;
     say!("job {} of {}: {}", job.id, job.model, job.state.name().replace('_', " "));
     Ok(0)
 }
 
 fn cancel(args: &JobDecisionArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
-    let (who, now) = args.decision.who_and_when(&fleet)?;
+    let (who, now) = args.decision.actor_and_time(&fleet)?;
     let id = find_any(&mut store, &args.job)?;
     let state = args.decision.memory.folder();
     let (http, program) = (Http::new()?, std::env::current_exe()?);
     let clock = Timestamp::now();
-    let means = Means { http: &http, program: &program, state: &state, clock, elapsed: &|| Duration::ZERO };
-    if let Some(damage) = scheduler::damage(&mut store, &id)? {
+    let means = PassContext { http: &http, program: &program, state: &state, clock, elapsed: &|| Duration::ZERO };
+    if let Some(damage) = scheduler::damage_reason(&mut store, &id)? {
         let job =
             scheduler::close_damaged(&fleet, &mut store, (&id, &damage), (&who, &args.decision.reason), &means, now)?;
         let spent = fleet.governance.budget.currency.show(job.spent);
@@ -308,12 +309,12 @@ fn cancel(args: &JobDecisionArgs) -> anyhow::Result<u8> {
 }
 
 /// The one job whose name begins so.
-fn find(store: &mut Store, name: &str) -> anyhow::Result<Versioned> {
+fn find(store: &mut Store, name: &str) -> anyhow::Result<VersionedJob> {
     let mut found = store.jobs(name)?.into_iter().filter(|_| !name.is_empty());
     match (found.next(), found.next()) {
         (Some(job), None) => Ok(job),
-        (None, _) => Err(super::bad(&format!("job '{name}'"), "there is none; `jobs list --all` shows them")),
-        _ => Err(super::bad(&format!("job '{name}'"), "several begin so; give more of the name")),
+        (None, _) => Err(super::invalid_value(&format!("job '{name}'"), "there is none; `jobs list --all` shows them")),
+        _ => Err(super::invalid_value(&format!("job '{name}'"), "several begin so; give more of the name")),
     }
 }
 
@@ -324,7 +325,7 @@ fn find_any(store: &mut Store, name: &str) -> anyhow::Result<String> {
     let damaged: Vec<String> = damaged.map(|row| row.id).collect();
     match (found, &damaged[..]) {
         (Ok(_), [_, ..]) | (Err(_), [_, _, ..]) if !name.is_empty() => {
-            Err(super::bad(&format!("job '{name}'"), "several begin so; give more of the name"))
+            Err(super::invalid_value(&format!("job '{name}'"), "several begin so; give more of the name"))
         }
         (Err(_), [one]) if !name.is_empty() => Ok(one.clone()),
         (found, _) => Ok(found?.job.id),

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use driftsweep::address::without_secrets;
 use driftsweep::error::Error;
 use driftsweep::escape;
-use driftsweep::output::MOST_OF_LINE;
+use driftsweep::output::MAX_LINE_CHARS;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ pub enum LogFormat {
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum LogLevel {
     /// What a command was asked to do was not done.
     Error,
     /// Somebody should see to it; the command goes on.
@@ -39,7 +39,7 @@ pub enum Level {
     Answer,
 }
 
-impl Level {
+impl LogLevel {
     fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -71,11 +71,11 @@ pub fn choose(flag: Option<LogFormat>) -> Result<(), Error> {
 
 /// What only a defect of this program says is a message, too: a value from a file may be part of it. Where
 /// `RUST_BACKTRACE` asks for it, it comes with the way there.
-pub fn tell_panic(panic: &PanicHookInfo<'_>) {
-    tell(Level::Error, &format!("internal error: {panic}"));
+pub fn report_panic(panic: &PanicHookInfo<'_>) {
+    write_message(LogLevel::Error, &format!("internal error: {panic}"));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        backtrace.to_string().lines().for_each(|line| tell(Level::Answer, line));
+        backtrace.to_string().lines().for_each(|line| write_message(LogLevel::Answer, line));
     }
 }
 
@@ -85,21 +85,21 @@ pub fn is_terminal() -> bool {
 }
 
 /// Writes a message: nothing from a file reaches the terminal as it is.
-pub fn tell(level: Level, message: &str) {
+pub fn write_message(level: LogLevel, message: &str) {
     let format = FORMAT.get().copied().unwrap_or_default();
     // Where nobody reads standard error there is nobody to tell.
     let message = without_secrets(message);
     let _ = writeln!(
         std::io::stderr(),
         "{}",
-        line(format, level, Timestamp::now(), &escape::brief(&message, MOST_OF_LINE))
+        line(format, level, Timestamp::now(), &escape::truncated(&message, MAX_LINE_CHARS))
     );
 }
 
-fn line(format: LogFormat, level: Level, now: Timestamp, message: &str) -> String {
+fn line(format: LogFormat, level: LogLevel, now: Timestamp, message: &str) -> String {
     let time = now.strftime("%Y-%m-%dT%H:%M:%SZ");
     match format {
-        LogFormat::Plain if level == Level::Answer => message.to_owned(),
+        LogFormat::Plain if level == LogLevel::Answer => message.to_owned(),
         LogFormat::Plain => format!("driftsweep: {message}"),
         LogFormat::Text => format!("{time} {} {}", level.name().to_uppercase(), message.trim_start()),
         // Nothing hidden is left in it to be escaped.
@@ -129,7 +129,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    tell(Level::Error, lines.join(" ").trim_start_matches("error: "));
+    write_message(LogLevel::Error, lines.join(" ").trim_start_matches("error: "));
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
@@ -141,12 +141,12 @@ mod tests {
     fn a_message_is_one_line_with_its_time_and_level_where_that_was_asked_for() {
         let now: Timestamp = "2026-11-26T02:00:03.7Z".parse().unwrap();
         let said = |format, level| line(format, level, now, "  it's \"late\"");
-        assert_eq!(said(LogFormat::Plain, Level::Warn), "driftsweep:   it's \"late\"");
-        assert_eq!(said(LogFormat::Plain, Level::Answer), "  it's \"late\"");
-        assert_eq!(said(LogFormat::Text, Level::Warn), "2026-11-26T02:00:03Z WARN it's \"late\"");
-        assert_eq!(said(LogFormat::Text, Level::Answer), "2026-11-26T02:00:03Z INFO it's \"late\"");
+        assert_eq!(said(LogFormat::Plain, LogLevel::Warn), "driftsweep:   it's \"late\"");
+        assert_eq!(said(LogFormat::Plain, LogLevel::Answer), "  it's \"late\"");
+        assert_eq!(said(LogFormat::Text, LogLevel::Warn), "2026-11-26T02:00:03Z WARN it's \"late\"");
+        assert_eq!(said(LogFormat::Text, LogLevel::Answer), "2026-11-26T02:00:03Z INFO it's \"late\"");
         assert_eq!(
-            said(LogFormat::Json, Level::Error),
+            said(LogFormat::Json, LogLevel::Error),
             r#"{"time":"2026-11-26T02:00:03Z","level":"error","message":"it's \"late\""}"#
         );
     }

@@ -2,22 +2,22 @@
 
 /// Answers the user of the command, on standard error.
 macro_rules! say {
-    ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Answer, &format!($($words)*)) };
+    ($($words:tt)*) => { $crate::cli::message::write_message($crate::cli::message::LogLevel::Answer, &format!($($words)*)) };
 }
 
 /// Says on standard error what is done beside what was asked for.
 macro_rules! info {
-    ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Info, &format!($($words)*)) };
+    ($($words:tt)*) => { $crate::cli::message::write_message($crate::cli::message::LogLevel::Info, &format!($($words)*)) };
 }
 
 /// Warns on standard error.
 macro_rules! warn {
-    ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Warn, &format!($($words)*)) };
+    ($($words:tt)*) => { $crate::cli::message::write_message($crate::cli::message::LogLevel::Warn, &format!($($words)*)) };
 }
 
 /// Says on standard error what was not done.
 macro_rules! error {
-    ($($words:tt)*) => { $crate::cli::message::tell($crate::cli::message::Level::Error, &format!($($words)*)) };
+    ($($words:tt)*) => { $crate::cli::message::write_message($crate::cli::message::LogLevel::Error, &format!($($words)*)) };
 }
 
 mod audit;
@@ -33,22 +33,22 @@ mod demo;
 mod doctor;
 mod events;
 mod explain;
+mod fleet_store;
 mod generate;
 mod history;
 mod init;
 mod job_page;
 mod jobs;
-mod memory;
 pub mod message;
 mod mute;
 mod signing;
 mod sink;
 mod state;
+mod state_users;
 mod status;
 mod sweep;
 mod tick;
-mod users;
-mod when;
+mod time_arg;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,13 +57,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use driftsweep::address::{self, looks_like_address};
-use driftsweep::count::{Backend, Chosen, Counter, Workload, gpu};
+use driftsweep::count::{Backend, ChosenCounter, Counter, Workload, gpu};
 use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Model};
 use driftsweep::metric::MetricSet;
 use driftsweep::model::Options;
 use driftsweep::output::Document;
-use driftsweep::report::Format;
+use driftsweep::report::ReportFormat;
 use driftsweep::sweep::Engine;
 use indicatif::{ProgressBar, ProgressStyle};
 use sink::{write, write_json};
@@ -198,10 +198,10 @@ impl EngineArgs {
     /// Starts the worker threads; more where most of them wait for an object store.
     fn start(&self, remote: bool) -> anyhow::Result<Options> {
         if self.threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
-            return Err(bad("--threads", "must be between 1 and 1024"));
+            return Err(invalid_value("--threads", "must be between 1 and 1024"));
         }
         if self.memory.is_some_and(|memory| memory.as_u64() < 16 << 20) {
-            return Err(bad("--memory", "must be 16MiB or more"));
+            return Err(invalid_value("--memory", "must be 16MiB or more"));
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(if remote { (8 * cores).min(64) } else { cores });
@@ -214,7 +214,7 @@ impl EngineArgs {
     }
 
     /// Chooses what counts.
-    fn counter(&self, workload: impl FnOnce() -> Workload) -> anyhow::Result<Chosen> {
+    fn counter(&self, workload: impl FnOnce() -> Workload) -> anyhow::Result<ChosenCounter> {
         let (choice, memory) = self.device()?;
         Ok(self.backend()?.counter(workload, &choice, memory)?)
     }
@@ -229,19 +229,20 @@ impl EngineArgs {
     }
 
     /// Which GPU, and how much of its memory.
-    fn device(&self) -> anyhow::Result<(gpu::Choice, u64)> {
+    fn device(&self) -> anyhow::Result<(gpu::DeviceChoice, u64)> {
         let adapter = self.adapter.clone().or_else(|| variable(gpu::ADAPTER_VARIABLE));
         let memory = self.gpu_memory.map_or(gpu::DEFAULT_MEMORY, |memory| memory.as_u64());
         if memory < 1 << 20 {
-            return Err(bad("--gpu-memory", "must be 1MiB or more"));
+            return Err(invalid_value("--gpu-memory", "must be 1MiB or more"));
         }
-        Ok((gpu::Choice { adapter, known_absent: !may_have_gpu(), ..gpu::Choice::default() }, memory))
+        Ok((gpu::DeviceChoice { adapter, known_absent: !may_have_gpu(), ..gpu::DeviceChoice::default() }, memory))
     }
 }
 
 fn backend_of_environment() -> anyhow::Result<BackendArg> {
     let Some(name) = variable(BACKEND_VARIABLE) else { return Ok(BackendArg::Auto) };
-    BackendArg::from_str(&name, true).map_err(|_| bad(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))
+    BackendArg::from_str(&name, true)
+        .map_err(|_| invalid_value(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))
 }
 
 /// Whether a fleet file names data at an address. How many threads read depends on it, before the file is read in earnest.
@@ -275,7 +276,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Notes in a report why its backend counted, and says so where a device failed.
-fn note(engine: &mut Engine, chosen: Chosen) {
+fn note(engine: &mut Engine, chosen: ChosenCounter) {
     engine.reason = Some(chosen.reason);
     warn_of_failure(&*chosen.counter);
 }
@@ -294,7 +295,7 @@ const BACKEND_VARIABLE: &str = "DRIFTSWEEP_BACKEND";
 struct OutputArgs {
     /// table, json, csv or parquet
     #[arg(long, default_value = "table", value_name = "FORMAT")]
-    format: Format,
+    format: ReportFormat,
     /// File to write instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -313,8 +314,8 @@ const TOP: usize = 40;
 impl OutputArgs {
     /// Refuses before any work what cannot be written after it.
     fn check(&self) -> anyhow::Result<()> {
-        if self.output.is_none() && self.format == Format::Parquet && sink::is_terminal() {
-            return Err(bad("--format parquet", "is binary; add --output FILE"));
+        if self.output.is_none() && self.format == ReportFormat::Parquet && sink::is_terminal() {
+            return Err(invalid_value("--format parquet", "is binary; add --output FILE"));
         }
         Ok(())
     }
@@ -350,16 +351,16 @@ fn known_model(fleet: &Fleet, name: Option<&str>, found: bool) -> anyhow::Result
 }
 
 /// Refuses an output that would overwrite one of the inputs.
-fn protect<'a>(output: Option<&Path>, inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
+fn check_not_an_input<'a>(output: Option<&Path>, inputs: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
     let Some(output) = output else { return Ok(()) };
     let Ok(target) = output.canonicalize() else { return Ok(()) };
     match inputs.into_iter().find(|input| input.canonicalize().is_ok_and(|input| input == target)) {
-        Some(input) => Err(bad("--output", &format!("{} is an input; choose another file", input.display()))),
+        Some(input) => Err(invalid_value("--output", &format!("{} is an input; choose another file", input.display()))),
         None => Ok(()),
     }
 }
 
-fn bad(what: &str, reason: &str) -> anyhow::Error {
+fn invalid_value(what: &str, reason: &str) -> anyhow::Error {
     Error::BadValue { what: what.into(), reason: reason.into() }.into()
 }
 
@@ -388,7 +389,7 @@ impl Bar {
     }
 }
 
-impl driftsweep::sweep::Progress for Bar {
+impl driftsweep::sweep::SweepProgress for Bar {
     fn planned(&self, features: usize) {
         self.0.set_length(features as u64);
     }
@@ -407,9 +408,9 @@ impl Drop for Bar {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return message::usage(&of_escaped_arguments(error)),
+        Err(error) => return message::usage(&with_escaped_arguments(error)),
     };
-    let outcome = match message::choose(cli.log).and_then(|()| places_are_text()).map(|()| cli.command) {
+    let outcome = match message::choose(cli.log).and_then(|()| check_location_variables()).map(|()| cli.command) {
         Err(error) => Err(error.into()),
         Ok(command) => dispatch(command),
     };
@@ -425,8 +426,8 @@ pub fn run() -> ExitCode {
 }
 
 /// That the variables that name places are UTF-8: one that is not would be taken for one that is not set.
-fn places_are_text() -> Result<(), Error> {
-    for name in [state::VARIABLE, memory::VARIABLE] {
+fn check_location_variables() -> Result<(), Error> {
+    for name in [state::VARIABLE, fleet_store::VARIABLE] {
         if matches!(std::env::var(name), Err(std::env::VarError::NotUnicode(_))) {
             let (what, reason) = (name.to_owned(), "is not UTF-8 text; choose another place".into());
             return Err(Error::BadValue { what, reason });
@@ -441,10 +442,11 @@ fn places_are_text() -> Result<(), Error> {
 
 /// What is wrong with a command line, as said of its arguments escaped: the words of clap, and of what reads values for it,
 /// repeat them.
-fn of_escaped_arguments(error: clap::Error) -> clap::Error {
-    const MOST: usize = 200;
+fn with_escaped_arguments(error: clap::Error) -> clap::Error {
+    const MAX_ARGUMENT_CHARS: usize = 200;
     // Secrets are cut out first: of what is shortened in its middle nobody can tell where they were.
-    let shown = std::env::args_os().map(|arg| driftsweep::escape::brief(&address::shown(&arg), MOST).into_owned());
+    let shown = std::env::args_os()
+        .map(|arg| driftsweep::escape::truncated(&address::redacted(&arg), MAX_ARGUMENT_CHARS).into_owned());
     // Bytes that are no text are refused without being repeated.
     Cli::try_parse_from(shown).err().unwrap_or(error)
 }

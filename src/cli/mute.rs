@@ -2,13 +2,13 @@
 
 use clap::Args;
 use driftsweep::fleet::Trigger;
-use driftsweep::notify::{self, Fact};
+use driftsweep::notify::{self, AuditedFact};
 use driftsweep::store::{Access, Mute};
 use jiff::SignedDuration;
 use serde_json::json;
 
 use super::decision::DecisionArgs;
-use super::when::When;
+use super::time_arg::TimeArg;
 
 #[derive(Args)]
 pub struct MuteArgs {
@@ -22,7 +22,7 @@ pub struct MuteArgs {
     trigger: Option<Trigger>,
     /// Until then; as for tick
     #[arg(long, value_name = "TIME", required_unless_present = "for_")]
-    until: Option<When>,
+    until: Option<TimeArg>,
     /// For so long, for example 7d
     #[arg(long = "for", value_name = "DURATION", value_parser = length, conflicts_with = "until")]
     for_: Option<SignedDuration>,
@@ -47,13 +47,13 @@ fn length(text: &str) -> Result<SignedDuration, String> {
 pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open(Access::Create)?;
     super::model_of(&fleet, &args.model)?;
-    let (who, now) = args.decision.who_and_when(&fleet)?;
+    let (who, now) = args.decision.actor_and_time(&fleet)?;
     let until = match (&args.until, args.for_) {
         (Some(until), _) => until.resolve("--until", &fleet.zone)?,
         (None, length) => now.checked_add(length.unwrap_or_default())?,
     };
     if until <= now {
-        return Err(super::bad("--until", "has passed already"));
+        return Err(super::invalid_value("--until", "has passed already"));
     }
     let mute = Mute {
         model: args.model.clone(),
@@ -66,34 +66,34 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
     store.transaction(|store| {
         store.set_mute(&mute)?;
         let body = json!({ "trigger": mute.trigger, "until": until, "reason": mute.reason });
-        let fact = Fact { at: now, actor: &mute.set_by, kind: "mute.set", subject: &mute.model, body };
+        let fact = AuditedFact { at: now, actor: &mute.set_by, kind: "mute.set", subject: &mute.model, body };
         notify::record(&fleet, store, fact)
     })?;
-    say!("{}: {} muted until {until}", args.model, named(args.trigger));
+    say!("{}: {} muted until {until}", args.model, trigger_text(args.trigger));
     Ok(0)
 }
 
 pub fn lift(args: &UnmuteArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
-    let (who, now) = args.decision.who_and_when(&fleet)?;
+    let (who, now) = args.decision.actor_and_time(&fleet)?;
     let trigger = args.trigger.map(Trigger::name).unwrap_or_default();
     let lifted = store.transaction(|store| {
         if !store.lift_mute(&args.model, trigger)? {
             return Ok(false);
         }
         let body = json!({ "trigger": trigger, "reason": args.decision.reason });
-        let fact = Fact { at: now, actor: &who, kind: "mute.lift", subject: &args.model, body };
+        let fact = AuditedFact { at: now, actor: &who, kind: "mute.lift", subject: &args.model, body };
         notify::record(&fleet, store, fact).map(|_| true)
     })?;
     if !lifted {
         super::model_of(&fleet, &args.model)?;
         let what = format!("model '{}'", args.model);
-        return Err(super::bad(&what, &format!("{} is not muted", named(args.trigger))));
+        return Err(super::invalid_value(&what, &format!("{} is not muted", trigger_text(args.trigger))));
     }
-    say!("{}: {} no longer muted", args.model, named(args.trigger));
+    say!("{}: {} no longer muted", args.model, trigger_text(args.trigger));
     Ok(0)
 }
 
-fn named(trigger: Option<Trigger>) -> &'static str {
+fn trigger_text(trigger: Option<Trigger>) -> &'static str {
     trigger.map_or("all triggers", Trigger::name)
 }

@@ -10,11 +10,11 @@ use driftsweep::error::Error;
 use driftsweep::fleet::Secret;
 use driftsweep::output::Document;
 use driftsweep::retrain::signature::NAMESPACE;
-use driftsweep::retrain::{Signed, Statement};
+use driftsweep::retrain::{SignedStatement, Statement};
 use jiff::Timestamp;
 
 /// Bytes of the largest file that is read: keys, statements and signatures are much smaller.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// How an answer is signed.
 #[derive(Args)]
@@ -39,7 +39,7 @@ pub enum Signing {
     /// The statement is written, and nothing decided.
     Write,
     /// The answer is handed in with it.
-    With(Signed),
+    With(SignedStatement),
 }
 
 impl SigningArgs {
@@ -54,7 +54,7 @@ impl SigningArgs {
     ) -> anyhow::Result<Signing> {
         if let Some(place) = &self.sign {
             let key = private_key(place)?;
-            let signed = Signed::sign(&statement()?, &key);
+            let signed = SignedStatement::sign(&statement()?, &key);
             return Ok(Signing::With(signed.map_err(|reason| wrong("--sign", place, &reason))?));
         }
         let Some(place) = &self.statement else { return Ok(Signing::None) };
@@ -63,14 +63,15 @@ impl SigningArgs {
             return Ok(Signing::Write);
         };
         let (text, armoured) = (read("--statement", place)?, read("--signature", signature)?);
-        let signed = Signed::new(text, &armoured).map_err(|problem| super::bad("--signature", &problem.to_string()))?;
+        let signed = SignedStatement::new(text, &armoured)
+            .map_err(|problem| super::invalid_value("--signature", &problem.to_string()))?;
         signed.is_made(clock).map_err(|reason| wrong("--statement", place, &reason))?;
         Ok(Signing::With(signed))
     }
 }
 
 fn wrong(flag: &str, place: &Path, reason: &str) -> anyhow::Error {
-    super::bad(&format!("{flag} {}", place.display()), reason)
+    super::invalid_value(&format!("{flag} {}", place.display()), reason)
 }
 
 /// Writes a statement, never over what is there: that may be a key.
@@ -117,7 +118,7 @@ fn read(flag: &str, place: &Path) -> anyhow::Result<String> {
 
 /// Opens a regular file; nothing else is waited for.
 fn open(flag: &str, place: &Path) -> anyhow::Result<File> {
-    atomic::open_foreign(place).map_err(|e| match e.kind() {
+    atomic::open_external(place).map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidInput => wrong(flag, place, &e.to_string()),
         _ => Error::io(place, &e).into(),
     })
@@ -125,7 +126,7 @@ fn open(flag: &str, place: &Path) -> anyhow::Result<File> {
 
 /// What a small file holds.
 fn bytes(flag: &str, place: &Path, file: File) -> anyhow::Result<Vec<u8>> {
-    atomic::read_open(file, MOST_BYTES).map_err(|e| match e.kind() {
+    atomic::read_limited(file, MAX_BYTES).map_err(|e| match e.kind() {
         std::io::ErrorKind::FileTooLarge => wrong(flag, place, &e.to_string()),
         _ => Error::io(place, &e).into(),
     })

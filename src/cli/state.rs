@@ -15,7 +15,7 @@ use driftsweep::sweep::{Journal, SweepReport};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::when::{When, now_or};
+use super::time_arg::{TimeArg, now_or};
 
 /// Where the state of a fleet is.
 #[derive(Args)]
@@ -49,14 +49,14 @@ pub struct StateArgs {
     /// The time the sweep counts as, for replaying a past night: a time such as 2026-01-31T02:00:00Z; without a zone it
     /// is read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
     #[arg(long, value_name = "TIME")]
-    now: Option<When>,
+    now: Option<TimeArg>,
 }
 
 /// Names the folder where the command line does not.
 pub const VARIABLE: &str = "DRIFTSWEEP_STATE";
 
 /// A sweep that was killed is gone on with for so long; later it is another night's.
-const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(12);
+const RESUME_WITHIN: SignedDuration = SignedDuration::from_hours(12);
 
 impl FolderArgs {
     /// The folder for the state of a fleet, and whether it was asked for.
@@ -122,13 +122,13 @@ fn open_journal(
 }
 
 /// The state of a fleet while a sweep runs.
-pub struct State {
+pub struct SweepState {
     as_of: Timestamp,
     history: Option<PathBuf>,
     journal: Option<Journal>,
 }
 
-impl State {
+impl SweepState {
     /// The state for a sweep as its flags have it. Where no folder was
     /// asked for and the default one cannot be written, the sweep goes without.
     pub fn open(args: &StateArgs, path: &Path, fleet: &Fleet, now: Timestamp) -> anyhow::Result<Self> {
@@ -138,14 +138,14 @@ impl State {
         }
         let (folder, asked_for) = args.folders.folder(path);
         if storage::is_remote(&folder) {
-            return Err(super::bad("--state", "is a folder on a disk; --history may be in an object store"));
+            return Err(super::invalid_value("--state", "is a folder on a disk; --history may be in an object store"));
         }
         let continues = |begun: &str| {
             let Ok(begun) = begun.parse::<Timestamp>() else { return false };
             match &args.now {
                 Some(_) => begun == as_of,
                 // The next hour's sweep is not the rest of the last hour's.
-                None => now.duration_since(begun).abs() <= RESUMED_WITHIN && same_windows(fleet, begun, now),
+                None => now.duration_since(begun).abs() <= RESUME_WITHIN && same_windows(fleet, begun, now),
             }
         };
         let journal = match open_journal(&folder, fleet, as_of, continues) {

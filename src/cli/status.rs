@@ -1,22 +1,22 @@
 //! `driftsweep status`
 
 use clap::Args;
-use driftsweep::notify::{self, Fact};
+use driftsweep::notify::{self, AuditedFact};
 use driftsweep::output::Page;
-use driftsweep::retrain::State;
-use driftsweep::store::{Access, Acknowledged, Store};
+use driftsweep::retrain::JobState;
+use driftsweep::store::{Access, Acknowledgement, Store};
 use driftsweep::tick::SweepStatus;
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::TextFormat;
 use super::decision;
-use super::memory::MemoryArgs;
+use super::fleet_store::FleetStoreArgs;
 
 #[derive(Args)]
 pub struct StatusArgs {
     #[command(flatten)]
-    memory: MemoryArgs,
+    memory: FleetStoreArgs,
     /// Exit as a tick would: 12 if the deadline came before some models, 11 if something could not be compared; 0 once that is
     /// acknowledged
     #[arg(long)]
@@ -61,7 +61,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     let (_, mut store) = args.memory.open(Access::Read)?;
     let found = SweepStatus::load(&mut store)?;
     let jobs = store.job_counts()?;
-    let jobs: Vec<_> = jobs.into_iter().filter(|(state, _)| State::open_names().any(|open| open == state)).collect();
+    let jobs: Vec<_> = jobs.into_iter().filter(|(state, _)| JobState::open_names().any(|open| open == state)).collect();
     let events = store.open_events()?.len();
     match args.format {
         TextFormat::Json => {
@@ -79,7 +79,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     })
 }
 
-fn page(found: Option<&(SweepStatus, Option<Acknowledged>)>, events: usize, jobs: &[(String, u64)]) -> Page {
+fn page(found: Option<&(SweepStatus, Option<Acknowledgement>)>, events: usize, jobs: &[(String, u64)]) -> Page {
     let mut page = Page::new();
     let Some((status, acknowledged)) = found else {
         page.line("no sweep has been run yet");
@@ -113,7 +113,7 @@ fn page(found: Option<&(SweepStatus, Option<Acknowledged>)>, events: usize, jobs
     if status.is_quiet() {
         page.line("  no problems");
     }
-    if let Some(Acknowledged { at, by, reason }) = acknowledged {
+    if let Some(Acknowledgement { at, by, reason }) = acknowledged {
         page.line(format_args!("acknowledged at {at} by {}: {}", by, reason));
     }
     if !status.events.is_empty() {
@@ -129,18 +129,22 @@ fn page(found: Option<&(SweepStatus, Option<Acknowledged>)>, events: usize, jobs
 
 fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open(Access::Existing)?;
-    let reason = decision::why(args.reason.as_deref().unwrap_or_default())?;
-    let by = decision::who(args.by.as_ref())?;
+    let reason = decision::checked_reason(args.reason.as_deref().unwrap_or_default())?;
+    let by = decision::decider(args.by.as_ref())?;
     let at = Timestamp::now();
     let seen = store.transaction(|store: &mut Store| {
         let Some((status, _)) = SweepStatus::load(store)? else { return Ok(None) };
         let subject = format!("sweep {}", status.as_of);
         let body = json!({ "as_of": status.as_of, "reason": reason });
         store.acknowledge(at, &by, reason)?;
-        notify::record(&fleet, store, Fact { at, actor: &by, kind: "sweep.acknowledge", subject: &subject, body })?;
+        notify::record(
+            &fleet,
+            store,
+            AuditedFact { at, actor: &by, kind: "sweep.acknowledge", subject: &subject, body },
+        )?;
         Ok(Some(status))
     })?;
-    let Some(status) = seen else { return Err(super::bad("--acknowledge", "no sweep has been run yet")) };
+    let Some(status) = seen else { return Err(super::invalid_value("--acknowledge", "no sweep has been run yet")) };
     say!("the sweep of {} is acknowledged", status.as_of);
     Ok(0)
 }

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use driftsweep::count::Chosen;
+use driftsweep::count::ChosenCounter;
 use driftsweep::fleet::Fleet;
 use driftsweep::model::Options;
 use driftsweep::output::{Page, Table};
 use driftsweep::report;
-use driftsweep::sweep::{Run, Survey};
+use driftsweep::sweep::{SweepRun, SweepSurvey};
 use jiff::{SignedDuration, Timestamp};
 
-use super::memory::PlaceArgs;
-use super::state::{State, StateArgs};
+use super::fleet_store::StoreLocationArgs;
+use super::state::{StateArgs, SweepState};
 use super::{Bar, EngineArgs, OutputArgs};
 
 #[derive(Args)]
@@ -37,7 +37,7 @@ pub struct SweepArgs {
     #[command(flatten)]
     state: StateArgs,
     #[command(flatten)]
-    store: PlaceArgs,
+    store: StoreLocationArgs,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
@@ -51,14 +51,14 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let started = Instant::now();
     args.output.check()?;
     if args.deadline.is_some_and(|deadline| deadline.is_negative()) {
-        return Err(super::bad("--deadline", "must not be negative"));
+        return Err(super::invalid_value("--deadline", "must not be negative"));
     }
     let metrics = super::metric_set(&args.metrics)?;
     let options = args.engine.start(super::names_objects(&args.fleet))?;
-    super::protect(args.output.output.as_deref(), [args.fleet.as_path()])?;
+    super::check_not_an_input(args.output.output.as_deref(), [args.fleet.as_path()])?;
     let mut fleet = args.store.with_baselines(&args.state.folders, &args.fleet, Fleet::read(&args.fleet, &options)?)?;
     let inputs = fleet.models.iter().flat_map(|m| m.windows.iter().map(|w| &w.current).chain([&m.baseline]));
-    super::protect(args.output.output.as_deref(), inputs.map(|input| Path::new(input.expose())))?;
+    super::check_not_an_input(args.output.output.as_deref(), inputs.map(|input| Path::new(input.expose())))?;
     if let Some(metrics) = metrics {
         fleet.models.iter_mut().for_each(|model| model.compared.options.metrics = metrics);
     }
@@ -76,14 +76,19 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         }
         page.to_string().lines().for_each(|line| say!("{line}"));
     }
-    let state = State::open(&args.state, &args.fleet, &fleet, now)?;
+    let state = SweepState::open(&args.state, &args.fleet, &fleet, now)?;
     let fleet = fleet.at(state.as_of());
     let plan = fleet.plan(state.as_of());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
     let bar = Bar::new();
     let deadline = args.deadline.map(|deadline| deadline.unsigned_abs());
     let time_is_up = || deadline.is_some_and(|deadline| started.elapsed() >= deadline);
-    let run = Run { progress: &bar, time_is_up: &time_is_up, journal: state.journal(), ..Run::new(&*chosen.counter) };
+    let run = SweepRun {
+        progress: &bar,
+        time_is_up: &time_is_up,
+        journal: state.journal(),
+        ..SweepRun::new(&*chosen.counter)
+    };
     let mut found = run.sweep(&plan);
     state.name(&mut found, &fleet);
     super::note(&mut found.engine, chosen);
@@ -95,11 +100,11 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     }
     let missed = found.not_covered.len();
     if missed > 0 {
-        const NAMED: usize = 20;
-        let named = found.not_covered.iter().take(NAMED);
+        const MAX_LISTED: usize = 20;
+        let named = found.not_covered.iter().take(MAX_LISTED);
         let named: Vec<String> =
             named.map(|missed| format!("{}{}", missed.model, place(&missed.window, &missed.segment))).collect();
-        let more = match missed.saturating_sub(NAMED) {
+        let more = match missed.saturating_sub(MAX_LISTED) {
             0 => String::new(),
             more => format!(" … and {more} more; the report lists all"),
         };
@@ -120,7 +125,7 @@ pub fn place(window: &str, segment: &str) -> String {
     [window, segment].iter().filter(|name| !name.is_empty()).map(|name| format!(" {name}")).collect()
 }
 
-fn explain(survey: &Survey, chosen: &Chosen, options: &Options, args: &SweepArgs) -> Page {
+fn explain(survey: &SweepSurvey, chosen: &ChosenCounter, options: &Options, args: &SweepArgs) -> Page {
     let threads = options.threads as f64;
     let top = args.output.top.unwrap_or(super::TOP);
     let size = |bytes: u64| bytesize::ByteSize(bytes).to_string();

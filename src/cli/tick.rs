@@ -5,27 +5,27 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use driftsweep::error::{Error, Result};
-use driftsweep::escape::shown;
+use driftsweep::escape::for_display;
 use driftsweep::fleet::Fleet;
 use driftsweep::http::Http;
 use driftsweep::model::Options;
-use driftsweep::notify::{self, Delivered};
+use driftsweep::notify::{self, DeliverySummary};
 use driftsweep::output::Page;
-use driftsweep::retrain::asked::MOST_AHEAD;
-use driftsweep::scheduler::{self, Means, Passed, Trouble};
-use driftsweep::store::{Access, Firing, Store, Unreadable};
-use driftsweep::sweep::{Run, SweepReport};
-use driftsweep::tick::{self, Again, SweepStatus, Sweeper, Ticked};
+use driftsweep::retrain::approvers::MAX_CLOCK_AHEAD;
+use driftsweep::scheduler::{self, PassContext, PassFailure, PassSummary};
+use driftsweep::store::{Access, Firing, Store, UnreadableRow};
+use driftsweep::sweep::{SweepReport, SweepRun};
+use driftsweep::tick::{self, RejudgeRequest, SweepStatus, Sweeper, TickSummary};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::audit::{TAMPERED, WAY_OUT};
+use super::audit::{STORE_REMEDY, TAMPERED};
 use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::decision;
-use super::memory::{StoreArgs, clocks_apart};
-use super::state::State;
-use super::users::{JOBS, Kept, Standing, Users, has_trained};
-use super::when::When;
+use super::fleet_store::{StoreArgs, clock_difference_warning};
+use super::state::SweepState;
+use super::state_users::{JOBS, StateUsers, StoreIdentity, StoreMatch, has_trained};
+use super::time_arg::TimeArg;
 use super::{Bar, EngineArgs, TextFormat};
 
 #[derive(Args)]
@@ -36,7 +36,7 @@ pub struct TickArgs {
     /// The time it is taken to be, for replaying the past: a time such as 2026-01-31T02:00:00Z; without a zone it is
     /// read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
     #[arg(long, value_name = "TIME")]
-    now: Option<When>,
+    now: Option<TimeArg>,
     /// Stop sweeping after this time, for example 45m; the next tick goes on from there (exit code 12)
     #[arg(long, value_name = "DURATION")]
     deadline: Option<SignedDuration>,
@@ -84,8 +84,8 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let clock = Timestamp::now();
     let replayed = args.now.as_ref().map(|now| now.resolve("--now", &fleet.zone)).transpose()?;
     let now = replayed.unwrap_or(clock);
-    if now.duration_since(clock) > MOST_AHEAD {
-        return Err(super::bad("--now", "lies in the future: nothing would be due until then"));
+    if now.duration_since(clock) > MAX_CLOCK_AHEAD {
+        return Err(super::invalid_value("--now", "lies in the future: nothing would be due until then"));
     }
     for model in &args.again {
         super::model_of(&fleet, model)?;
@@ -93,64 +93,67 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     // Who asks, and why, before anything is made.
     let asked = match args.again.is_empty() {
         true => None,
-        false => Some((decision::who(args.by.as_ref())?, decision::why(args.reason.as_deref().unwrap_or_default())?)),
+        false => Some((
+            decision::decider(args.by.as_ref())?,
+            decision::checked_reason(args.reason.as_deref().unwrap_or_default())?,
+        )),
     };
     let access = if args.require_state { Access::Existing } else { Access::Create };
     let mut store = args.store.open(&args.fleet, &fleet, access)?;
     if args.require_state {
         store.must_know_fleet()?;
     }
-    if let Some(apart) = clocks_apart(&mut store)? {
+    if let Some(apart) = clock_difference_warning(&mut store)? {
         warn!("store: {apart}");
     }
     store.check_clock()?;
     let clock_of_store = store.clock()?;
-    if clock.duration_since(clock_of_store).abs() > MOST_AHEAD {
+    if clock.duration_since(clock_of_store).abs() > MAX_CLOCK_AHEAD {
         let reason = format!(
             "it is {clock} by the clock of this machine, and {clock_of_store} by that of the store: what is due now cannot be told; \
              correct the clocks (NTP)"
         );
         return Err(store.refused(reason).into());
     }
-    let users = Users::read(&args.store.folders.folder(&args.fleet).0);
-    if let Some(reason) = not_the_store(args, &fleet, &mut store, &users)? {
+    let users = StateUsers::read(&args.store.folders.folder(&args.fleet).0);
+    if let Some(reason) = wrong_store_reason(args, &fleet, &mut store, &users)? {
         error!("{reason}");
         return Ok(TAMPERED);
     }
-    tick::claim(&fleet, &mut store, &args.fleet, args.moved, clock)?;
-    if let Err(error) = users.note(&fleet.name, kept_in(&store)) {
+    tick::register_fleet_file(&fleet, &mut store, &args.fleet, args.moved, clock)?;
+    if let Err(error) = users.note(&fleet.name, store_identity(&store)) {
         // It is needed to say what is wrong, should the store be lost.
         warn!("{error}");
     }
     if let Some((by, reason)) = &asked {
-        tick::ask_again(&fleet, &mut store, Again { models: &args.again, by, reason }, now)?;
+        tick::request_rejudge(&fleet, &mut store, RejudgeRequest { models: &args.again, by, reason }, now)?;
     }
     let fleet = fleet.with_baselines(&store.set_baselines()?, &args.store.folders.folder(&args.fleet).0);
-    let mut sweeper = Nightly { args, fleet: &fleet, started, state: None };
+    let mut sweeper = TickSweeper { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
     // Its state is locked: other ticks may sweep while this one waits for trainings.
     drop(sweeper);
     // A sweep takes its time: it is later now. Trainings do not wait for it, nor for what keeps it from being run.
-    let passed = follow_up(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
-    if let Ok(passed) = &passed {
-        say_troubles(passed);
+    let pass_summary = run_jobs_and_messages(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
+    if let Ok(pass_summary) = &pass_summary {
+        warn_of_failures(pass_summary);
     }
     if let Ok(ticked) = &ticked {
         say_doubts(&ticked.tampered);
     }
-    let (ticked, passed) = (ticked?, passed?);
-    if !(args.quiet && is_quiet(&ticked, &passed)) {
+    let (ticked, pass_summary) = (ticked?, pass_summary?);
+    if !(args.quiet && is_quiet(&ticked, &pass_summary)) {
         match args.format {
-            TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &passed })?,
+            TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &pass_summary })?,
             TextFormat::Table => {
                 let mut page = summary(&ticked, &options);
-                jobs_done(&mut page, &passed);
+                jobs_done(&mut page, &pass_summary);
                 super::write(page)?;
             }
         }
         report(&fleet, &ticked);
     }
-    if !(ticked.tampered.is_empty() && passed.passed.tampered.is_empty()) {
+    if !(ticked.tampered.is_empty() && pass_summary.pass_summary.tampered.is_empty()) {
         // What was seen to be whole stays the record to compare with.
         return Ok(TAMPERED);
     }
@@ -161,18 +164,18 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         );
         return Ok(TAMPERED);
     }
-    let apart = !passed.passed.unreadable.is_empty() || ticked.clock_was_ahead.is_some();
+    let apart = !pass_summary.pass_summary.unreadable.is_empty() || ticked.clock_was_ahead.is_some();
     Ok(match code(args, &ticked, apart) {
         // Somebody else is at the jobs; if that is so for long, it must not be green.
-        0 if passed.occupied.is_some() => super::BUSY,
+        0 if pass_summary.locked.is_some() => super::BUSY,
         code => code,
     })
 }
 
 /// The store of a fleet, as it is noted.
-fn kept_in(store: &Store) -> Kept {
+fn store_identity(store: &Store) -> StoreIdentity {
     let (kind, hash) = store.identity();
-    Kept { kind: kind.into(), hash }
+    StoreIdentity { kind: kind.into(), hash }
 }
 
 /// Why the store is not the one that was left, if that can be told: it does not hold the record that was seen last, or knows
@@ -180,9 +183,14 @@ fn kept_in(store: &Store) -> Kept {
 ///
 /// # Errors
 /// [`Error::Store`] where it may be another store on purpose, or another fleet: a person has to say so.
-fn not_the_store(args: &TickArgs, fleet: &Fleet, store: &mut Store, users: &Users) -> anyhow::Result<Option<String>> {
+fn wrong_store_reason(
+    args: &TickArgs,
+    fleet: &Fleet,
+    store: &mut Store,
+    users: &StateUsers,
+) -> anyhow::Result<Option<String>> {
     let state = args.store.folders.folder(&args.fleet).0;
-    let name = shown(&fleet.name);
+    let name = for_display(&fleet.name);
     if let Some(Checkpoint { seq, hash }) = args.checkpoint.read(&state, &fleet.name)?
         && store.record_hash(seq)? != Some(hash)
     {
@@ -194,29 +202,29 @@ fn not_the_store(args: &TickArgs, fleet: &Fleet, store: &mut Store, users: &User
     if !has_trained(&state) || !store.is_new()? {
         return Ok(None);
     }
-    match users.standing(&fleet.name, &kept_in(store)) {
-        Standing::Same => Ok(Some(format!(
+    match users.match_store(&fleet.name, &store_identity(store)) {
+        StoreMatch::Same => Ok(Some(format!(
             "the store knows nothing of fleet '{name}', and {} holds its trainings: the store was emptied; restore it, or \
              move that folder away to begin anew",
             state.join(JOBS).display()
         ))),
-        Standing::Other(_) if args.moved => Ok(None),
-        Standing::Other(reason) => Err(store.refused(reason).into()),
+        StoreMatch::Other(_) if args.moved => Ok(None),
+        StoreMatch::Other(reason) => Err(store.refused(reason).into()),
     }
 }
 
 /// Whether there is nothing to tell: nothing was due, and nothing was found.
-fn is_quiet(ticked: &Ticked, passed: &FollowUp) -> bool {
+fn is_quiet(ticked: &TickSummary, pass_summary: &JobsAndMessages) -> bool {
     let found = ticked.status.as_ref().is_some_and(|status| !status.is_quiet());
     let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
     let doubts = !ticked.tampered.is_empty();
     let clock = ticked.ahead.is_some() || ticked.clock_was_ahead.is_some();
-    let news = doubts || clock || passed.has_news();
+    let news = doubts || clock || pass_summary.has_news();
     !(ticked.new_store || (swept && found) || !ticked.firings.is_empty() || news)
 }
 
 /// What has to be seen to, on standard error.
-fn report(fleet: &Fleet, ticked: &Ticked) {
+fn report(fleet: &Fleet, ticked: &TickSummary) {
     if ticked.new_store {
         warn!(
             "new store created for fleet '{}': nothing was known of it. If it has been swept before, its state was \
@@ -249,7 +257,7 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
         }
         return;
     }
-    const SHOWN: usize = 20;
+    const MAX_LISTED: usize = 20;
     let waiting = status
         .waiting
         .iter()
@@ -258,9 +266,9 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
         all.iter().map(|fault| format!("model '{model}': {}", fault.reason)).collect::<Vec<_>>()
     });
     let all: Vec<String> = waiting.chain(failures).collect();
-    all.iter().take(SHOWN).for_each(|line| warn!("{line}"));
-    if all.len() > SHOWN {
-        warn!("… and {} more; `driftsweep status` shows them", all.len() - SHOWN);
+    all.iter().take(MAX_LISTED).for_each(|line| warn!("{line}"));
+    if all.len() > MAX_LISTED {
+        warn!("… and {} more; `driftsweep status` shows them", all.len() - MAX_LISTED);
     }
     if !status.complete {
         warn!("the deadline came before some models; the next tick goes on with them until the next sweep is due");
@@ -271,32 +279,33 @@ fn report(fleet: &Fleet, ticked: &Ticked) {
 #[derive(Serialize)]
 struct Output<'a> {
     #[serde(flatten)]
-    ticked: &'a Ticked,
-    jobs: &'a FollowUp,
+    ticked: &'a TickSummary,
+    jobs: &'a JobsAndMessages,
 }
 
 /// What became of jobs and messages.
 #[derive(Default, Serialize)]
-struct FollowUp {
+struct JobsAndMessages {
     #[serde(flatten)]
-    passed: Passed,
-    messages: Delivered,
+    pass_summary: PassSummary,
+    messages: DeliverySummary,
     /// Why jobs were not looked after, if another process was at it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    occupied: Option<String>,
+    #[serde(rename = "occupied")]
+    locked: Option<String>,
 }
 
 /// Messages hold a tick up no longer; what is left goes with the next.
-const MESSAGES_WITHIN: Duration = Duration::from_secs(30);
+const MESSAGES_TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long is waited between looks at trainings.
-const PAUSE: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Takes jobs further, and sends what is to be told; with `--wait` until no training is under way.
-fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp> {
+fn run_jobs_and_messages(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<JobsAndMessages> {
     // Nothing to do, and nothing to open.
     if fleet.channels.is_empty() && fleet.models.iter().all(|model| model.retrain.is_none()) {
-        return Ok(FollowUp::default());
+        return Ok(JobsAndMessages::default());
     }
     let started = Instant::now();
     // A connection of its own: the tick's has its lock to hold.
@@ -304,23 +313,24 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
     let http = Http::new()?;
     let program = std::env::current_exe().map_err(|e| Error::Backend(format!("cannot find this program: {e}")))?;
     let state = args.store.folders.folder(&args.fleet).0;
-    let mut done = FollowUp::default();
+    let mut done = JobsAndMessages::default();
     let mut at = now;
     let mut under_way = false;
     let most = args.wait.map_or(Duration::ZERO, SignedDuration::unsigned_abs);
     loop {
         let begun = Instant::now();
         let clock = Timestamp::now();
-        let means = Means { http: &http, program: &program, state: &state, clock, elapsed: &|| begun.elapsed() };
-        let looked = look(fleet, &mut store, at, &means, &mut done);
-        let stays = started.elapsed() + PAUSE <= most;
-        match looked {
+        let context =
+            PassContext { http: &http, program: &program, state: &state, clock, elapsed: &|| begun.elapsed() };
+        let pass_result = run_pass(fleet, &mut store, at, &context, &mut done);
+        let stays = started.elapsed() + POLL_INTERVAL <= most;
+        match pass_result {
             Ok(still) if still && stays => under_way = true,
             Ok(_) => return Ok(done),
             // Another process is looking after the jobs. What this one has started would be stopped if it left.
-            Err(Error::Occupied { .. }) if stays => {}
-            Err(error @ Error::Occupied { .. }) => {
-                done.occupied = Some(error.to_string());
+            Err(Error::Locked { .. }) if stays => {}
+            Err(error @ Error::Locked { .. }) => {
+                done.locked = Some(error.to_string());
                 return Ok(done);
             }
             // The same holds while the store is out of reach; it may come back.
@@ -331,29 +341,35 @@ fn follow_up(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<FollowUp>
             }
             Err(error) => return Err(error),
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
         at = now + SignedDuration::try_from(started.elapsed()).unwrap_or_default();
     }
 }
 
-impl FollowUp {
+impl JobsAndMessages {
     /// Whether anything happened to jobs or messages that is worth telling.
     fn has_news(&self) -> bool {
-        let Passed { jobs, troubles, unreadable, tampered } = &self.passed;
+        let PassSummary { jobs, failures, unreadable, tampered } = &self.pass_summary;
         let messages = self.messages.put_off + self.messages.dead;
-        let quiet = jobs.is_empty() && troubles.is_empty() && unreadable.is_empty() && tampered.is_empty();
+        let quiet = jobs.is_empty() && failures.is_empty() && unreadable.is_empty() && tampered.is_empty();
         !quiet || messages > 0
     }
 }
 
 /// Takes jobs further, and sends what is to be told, once: whether trainings are under way.
-fn look(fleet: &Fleet, store: &mut Store, at: Timestamp, means: &Means<'_>, done: &mut FollowUp) -> Result<bool> {
-    done.passed.then(scheduler::pass(fleet, store, at, means, &mut |_| ())?);
+fn run_pass(
+    fleet: &Fleet,
+    store: &mut Store,
+    at: Timestamp,
+    context: &PassContext<'_>,
+    done: &mut JobsAndMessages,
+) -> Result<bool> {
+    done.pass_summary.then(scheduler::pass(fleet, store, at, context, &mut |_| ())?);
     let begun = Instant::now();
-    let enough = || begun.elapsed() > MESSAGES_WITHIN;
-    let delivered = match store.alone("outbox", |store| notify::deliver(fleet, store, means.http, at, &enough)) {
+    let enough = || begun.elapsed() > MESSAGES_TIME_LIMIT;
+    let delivered = match store.with_lock("outbox", |store| notify::deliver(fleet, store, context.http, at, &enough)) {
         // Another process is sending.
-        Err(Error::Occupied { .. }) => Delivered::default(),
+        Err(Error::Locked { .. }) => DeliverySummary::default(),
         other => other?,
     };
     done.messages.sent += delivered.sent;
@@ -361,68 +377,68 @@ fn look(fleet: &Fleet, store: &mut Store, at: Timestamp, means: &Means<'_>, done
     done.messages.dead += delivered.dead;
     let under_way = !store.jobs_in("running")?.is_empty();
     let damaged =
-        store.unreadable().into_iter().filter(|row| !done.passed.unreadable.contains(row)).collect::<Vec<_>>();
-    done.passed.unreadable.extend(damaged);
+        store.unreadable().into_iter().filter(|row| !done.pass_summary.unreadable.contains(row)).collect::<Vec<_>>();
+    done.pass_summary.unreadable.extend(damaged);
     Ok(under_way)
 }
 
-fn jobs_done(page: &mut Page, done: &FollowUp) {
-    let states = done.passed.states();
+fn jobs_done(page: &mut Page, done: &JobsAndMessages) {
+    let states = done.pass_summary.states();
     let states: Vec<String> = states.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
     if !states.is_empty() {
         page.line(format_args!("jobs: {}", states.join(", ")));
     }
     let messages = done.messages;
-    if messages != Delivered::default() {
-        let Delivered { sent, put_off, dead } = messages;
+    if messages != DeliverySummary::default() {
+        let DeliverySummary { sent, put_off, dead } = messages;
         page.line(format_args!("messages: {sent} sent, {put_off} put off, {dead} given up"));
     }
 }
 
 /// Says by which rows no event was opened.
 fn say_doubts(found: &[String]) {
-    for problem in found.iter().take(SHOWN) {
+    for problem in found.iter().take(MAX_LISTED) {
         error!("store: {problem}");
     }
     if !found.is_empty() {
         error!(
             "store: it was not what its audit says when the tick read it, and opens no event of the models that this is about; \
              the next sweep decides about them again; `driftsweep audit verify` names every record and row that still differs; \
-             {WAY_OUT}"
+             {STORE_REMEDY}"
         );
     }
 }
 
 /// Says what was in the way of jobs and messages.
-fn say_troubles(done: &FollowUp) {
-    for Trouble { model, run, reason, lasting } in &done.passed.troubles {
-        let again = if *lasting { "" } else { "; the next tick tries again" };
+fn warn_of_failures(done: &JobsAndMessages) {
+    for PassFailure { model, run, reason, permanent } in &done.pass_summary.failures {
+        let again = if *permanent { "" } else { "; the next tick tries again" };
         warn!("model '{model}': run {run}: {reason}{again}");
     }
-    for Unreadable { table, id, reason } in &done.passed.unreadable {
+    for UnreadableRow { table, id, reason } in &done.pass_summary.unreadable {
         let remedy = match *table {
             "job" => format!("; `driftsweep jobs cancel {id}` closes it, with its event and its runs"),
             _ => String::new(),
         };
         warn!("store: table {table}, row {id} cannot be read and is left out: {reason}{remedy}");
     }
-    for problem in done.passed.tampered.iter().take(SHOWN) {
+    for problem in done.pass_summary.tampered.iter().take(MAX_LISTED) {
         error!("store: {problem}");
     }
-    if !done.passed.tampered.is_empty() {
+    if !done.pass_summary.tampered.is_empty() {
         error!(
             "store: it is not what its audit says, and what depends on that is not started; `driftsweep audit verify` names \
-             every record and row; {WAY_OUT}"
+             every record and row; {STORE_REMEDY}"
         );
     }
-    if let Some(reason) = &done.occupied {
+    if let Some(reason) = &done.locked {
         warn!("jobs are not looked after: {reason}");
     }
 }
 
 /// The exit code is that of the last sweep, so that a retry of the scheduler does not hide a failure.
 /// `apart` says whether something is to be looked at apart from it.
-fn code(args: &TickArgs, ticked: &Ticked, apart: bool) -> u8 {
+fn code(args: &TickArgs, ticked: &TickSummary, apart: bool) -> u8 {
     let code = match &ticked.status {
         Some(status) => super::status::code(status, ticked.acknowledged, args.fail_on_event),
         // What fires before the first sweep, by the calendar.
@@ -433,27 +449,31 @@ fn code(args: &TickArgs, ticked: &Ticked, apart: bool) -> u8 {
 }
 
 /// Runs the sweep of a tick, with its journal and history.
-struct Nightly<'a> {
+struct TickSweeper<'a> {
     args: &'a TickArgs,
     fleet: &'a Fleet,
     started: Instant,
-    state: Option<State>,
+    state: Option<SweepState>,
 }
 
-impl Sweeper for Nightly<'_> {
+impl Sweeper for TickSweeper<'_> {
     fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport> {
         let args = self.args;
         // Another journal, if one is open, is closed first.
         self.state = None;
-        let state = State::at(&args.store.folders, &args.fleet, self.fleet, as_of)?;
+        let state = SweepState::at(&args.store.folders, &args.fleet, self.fleet, as_of)?;
         let fleet = self.fleet.at(as_of);
         let plan = fleet.plan(as_of);
         let chosen = args.engine.counter(|| plan.survey().workload).map_err(as_error)?;
         let bar = Bar::new();
         let deadline = args.deadline.map(SignedDuration::unsigned_abs);
         let time_is_up = || deadline.is_some_and(|deadline| self.started.elapsed() >= deadline);
-        let run =
-            Run { progress: &bar, time_is_up: &time_is_up, journal: state.journal(), ..Run::new(&*chosen.counter) };
+        let run = SweepRun {
+            progress: &bar,
+            time_is_up: &time_is_up,
+            journal: state.journal(),
+            ..SweepRun::new(&*chosen.counter)
+        };
         let mut report = run.sweep(&plan);
         state.name(&mut report, self.fleet);
         super::note(&mut report.engine, chosen);
@@ -466,7 +486,7 @@ impl Sweeper for Nightly<'_> {
     }
 
     fn done(&mut self) -> Result<()> {
-        self.state.take().map_or(Ok(()), State::finish)
+        self.state.take().map_or(Ok(()), SweepState::finish)
     }
 }
 
@@ -475,7 +495,7 @@ fn as_error(error: anyhow::Error) -> Error {
     error.downcast::<Error>().unwrap_or_else(|other| Error::Backend(format!("{other:#}")))
 }
 
-fn summary(ticked: &Ticked, options: &Options) -> Page {
+fn summary(ticked: &TickSummary, options: &Options) -> Page {
     let mut page = Page::new();
     match &ticked.sweep {
         Some(done) => {
@@ -496,8 +516,8 @@ fn summary(ticked: &Ticked, options: &Options) -> Page {
         None => {}
     }
     if !ticked.caught_up.is_empty() {
-        let names: Vec<String> = ticked.caught_up.iter().take(SHOWN).cloned().collect();
-        let more = if ticked.caught_up.len() > SHOWN { ", …" } else { "" };
+        let names: Vec<String> = ticked.caught_up.iter().take(MAX_LISTED).cloned().collect();
+        let more = if ticked.caught_up.len() > MAX_LISTED { ", …" } else { "" };
         page.line(format_args!("judged after waiting for data: {}{more}", names.join(", ")));
     }
     let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
@@ -508,11 +528,11 @@ fn summary(ticked: &Ticked, options: &Options) -> Page {
         .flat_map(|status| &status.not_judged)
         .flat_map(|(model, all)| all.iter().map(move |reason| (model, reason)))
         .collect();
-    for (model, reason) in not_judged.iter().take(SHOWN) {
+    for (model, reason) in not_judged.iter().take(MAX_LISTED) {
         page.line(format_args!("{model}: {reason}"));
     }
-    if not_judged.len() > SHOWN {
-        let more = not_judged.len() - SHOWN;
+    if not_judged.len() > MAX_LISTED {
+        let more = not_judged.len() - MAX_LISTED;
         page.line(format_args!("and {more} more that are not judged; `driftsweep status` shows them"));
     }
     for (model, warning) in ticked.status.iter().filter(|_| swept).flat_map(|status| &status.warnings) {
@@ -533,4 +553,4 @@ fn summary(ticked: &Ticked, options: &Options) -> Page {
 }
 
 /// Models that are named in a summary.
-const SHOWN: usize = 5;
+const MAX_LISTED: usize = 5;

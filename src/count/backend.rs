@@ -2,7 +2,7 @@
 
 use std::iter::Sum;
 
-use super::gpu::{Choice, GpuCounter};
+use super::gpu::{DeviceChoice, GpuCounter};
 use super::{Counter, CpuCounter};
 use crate::error::Result;
 
@@ -35,7 +35,7 @@ impl Sum for Workload {
 }
 
 /// What counts, and why.
-pub struct Chosen {
+pub struct ChosenCounter {
     /// It.
     pub counter: Box<dyn Counter>,
     /// The reason, for reports.
@@ -43,13 +43,13 @@ pub struct Chosen {
 }
 
 /// Values that one thread counts in a second, both looks together (`benches/RESULTS.md`).
-const CPU_VALUES: f64 = 250e6;
+const CPU_VALUES_PER_SECOND: f64 = 250e6;
 
 /// Seconds to open a device and make its pipelines (measured on a software device; not measured on a GPU).
-const START: f64 = 0.5;
+const DEVICE_START_SECONDS: f64 = 0.5;
 
 /// Bytes of keys that reach a device in a second (assumed of PCI Express; not measured on a GPU).
-const UPLOAD: f64 = 6e9;
+const UPLOAD_BYTES_PER_SECOND: f64 = 6e9;
 
 impl Backend {
     /// The counter for this choice. `Auto` takes a GPU, never a software one, where the time that counting takes on
@@ -58,12 +58,17 @@ impl Backend {
     ///
     /// # Errors
     /// [`crate::error::Error::Backend`] where a GPU is asked for and not to be had.
-    pub fn counter(self, workload: impl FnOnce() -> Workload, choice: &Choice, memory: u64) -> Result<Chosen> {
-        let cpu = |reason: String| Chosen { counter: Box::new(CpuCounter), reason };
+    pub fn counter(
+        self,
+        workload: impl FnOnce() -> Workload,
+        choice: &DeviceChoice,
+        memory: u64,
+    ) -> Result<ChosenCounter> {
+        let cpu = |reason: String| ChosenCounter { counter: Box::new(CpuCounter), reason };
         match self {
             Backend::Cpu => Ok(cpu("asked for".into())),
             Backend::Gpu => {
-                Ok(Chosen { counter: Box::new(GpuCounter::open(choice, memory)?), reason: "asked for".into() })
+                Ok(ChosenCounter { counter: Box::new(GpuCounter::open(choice, memory)?), reason: "asked for".into() })
             }
             Backend::Auto if choice.known_absent => Ok(cpu("this machine has no GPU".into())),
             Backend::Auto => {
@@ -76,9 +81,9 @@ impl Backend {
                 if on_cpu <= on_gpu {
                     return Ok(cpu(figures));
                 }
-                let hardware = Choice { hardware_only: true, ..choice.clone() };
+                let hardware = DeviceChoice { hardware_only: true, ..choice.clone() };
                 Ok(match GpuCounter::open(&hardware, memory) {
-                    Ok(gpu) => Chosen { counter: Box::new(gpu), reason: figures },
+                    Ok(gpu) => ChosenCounter { counter: Box::new(gpu), reason: figures },
                     Err(error) => cpu(format!("{figures}; {error}")),
                 })
             }
@@ -88,7 +93,10 @@ impl Backend {
 
 /// Seconds of counting on the CPU, and of what a GPU costs instead.
 fn predicted(workload: Workload, threads: usize) -> (f64, f64) {
-    (workload.values as f64 / (CPU_VALUES * threads as f64), START + workload.bytes as f64 / UPLOAD)
+    (
+        workload.values as f64 / (CPU_VALUES_PER_SECOND * threads as f64),
+        DEVICE_START_SECONDS + workload.bytes as f64 / UPLOAD_BYTES_PER_SECOND,
+    )
 }
 
 #[cfg(test)]
@@ -98,7 +106,7 @@ mod tests {
     #[test]
     fn small_work_stays_on_the_cpu_without_looking_for_a_device() {
         let work = || Workload { values: 1000, bytes: 8000 };
-        let chosen = Backend::Auto.counter(work, &Choice::default(), 1 << 20).unwrap();
+        let chosen = Backend::Auto.counter(work, &DeviceChoice::default(), 1 << 20).unwrap();
         assert_eq!(chosen.counter.name(), "cpu");
         assert!(chosen.reason.contains("1000 values"), "{}", chosen.reason);
     }

@@ -14,10 +14,10 @@ use super::key::Domain;
 struct Coarse(u32);
 
 impl Coarse {
-    const MOST_CELLS: u32 = 1 << 26;
+    const MAX_CELLS: u32 = 1 << 26;
 
     fn new(base: u32, shift: u32) -> Self {
-        debug_assert!(base < Self::MOST_CELLS && shift < 64);
+        debug_assert!(base < Self::MAX_CELLS && shift < 64);
         Self(base << 6 | shift)
     }
 
@@ -61,14 +61,14 @@ impl CellMap {
         let full = Self::over(lo, hi, sample, domain, target);
         // A few far outliers would leave all the rest in one cell: then cut only the middle 98 % finely.
         let tolerated = (sample.len() / 64).max(4);
-        let crowd = full.largest_crowd(sample);
+        let crowd = full.max_values_per_cell(sample);
         if crowd <= tolerated {
             return full;
         }
         let trim = sample.len() / 100;
         let (lo, hi) = (sample[trim], sample[sample.len() - 1 - trim]);
         let trimmed = Self::over(lo, hi, sample, domain, target);
-        if trimmed.largest_crowd(sample) < crowd { trimmed } else { full }
+        if trimmed.max_values_per_cell(sample) < crowd { trimmed } else { full }
     }
 
     fn over(lo: u64, hi: u64, sample: &[u64], domain: Domain, target: usize) -> Self {
@@ -114,7 +114,7 @@ impl CellMap {
     }
 
     /// The most distinct sampled values that share one cell.
-    fn largest_crowd(&self, sorted: &[u64]) -> usize {
+    fn max_values_per_cell(&self, sorted: &[u64]) -> usize {
         let (mut largest, mut crowd, mut last) = (0, 0, (u32::MAX, 0));
         for &key in sorted {
             let cell = self.cell(key);
@@ -154,7 +154,7 @@ impl CellMap {
             let shift = u32::try_from(shift).ok().filter(|&shift| shift <= parts.coarse_shift)?;
             let bits = parts.coarse_shift - shift;
             coarse.push(Coarse::new(cells, shift));
-            cells = cells.checked_add(1u32.checked_shl(bits)?).filter(|&cells| cells < Coarse::MOST_CELLS)?;
+            cells = cells.checked_add(1u32.checked_shl(bits)?).filter(|&cells| cells < Coarse::MAX_CELLS)?;
         }
         Some(Self::new(parts.origin, parts.coarse_shift, &coarse, cells))
     }
@@ -210,7 +210,7 @@ impl CellMap {
     }
 
     /// Walks the cells in order.
-    pub fn iter(&self) -> impl Iterator<Item = Cell> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = KeyCell> + '_ {
         let last = self.coarse().len() - 1;
         self.coarse().iter().enumerate().flat_map(move |(i, entry)| {
             let end = self.coarse().get(i + 1).map_or(self.cells, |next| next.base());
@@ -219,7 +219,7 @@ impl CellMap {
             let lower = self.origin.saturating_add(below);
             // Cells of the two outermost ranges also take what lies beyond them.
             let open = i == last || (i == 0 && self.origin > 0);
-            (0..end - entry.base()).map(move |j| Cell {
+            (0..end - entry.base()).map(move |j| KeyCell {
                 lower: lower.saturating_add(u64::from(j) << entry.shift()),
                 width_bits: if open { None } else { Some(entry.shift()) },
             })
@@ -240,14 +240,14 @@ pub struct CellMapParts {
 
 /// One cell of a [`CellMap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cell {
+pub struct KeyCell {
     /// The smallest key of the cell (keys below the first cell fall into it too).
     pub lower: u64,
     /// The cell spans `2^width_bits` keys; `None` where it is open to one side.
     pub width_bits: Option<u32>,
 }
 
-impl Cell {
+impl KeyCell {
     /// Whether every key of the cell is the same.
     pub fn is_single(&self) -> bool {
         self.width_bits == Some(0)
@@ -354,6 +354,6 @@ mod tests {
     fn a_far_outlier_does_not_crowd_the_rest_into_one_cell() {
         let mut sample: Vec<u64> = (0..1000).map(key_i64).chain([key_i64(1 << 60)]).collect();
         let map = CellMap::from_sample(&mut sample, Domain::I64, 4096);
-        assert!(map.largest_crowd(&sample) < 20, "{}", map.largest_crowd(&sample));
+        assert!(map.max_values_per_cell(&sample) < 20, "{}", map.max_values_per_cell(&sample));
     }
 }

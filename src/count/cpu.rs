@@ -4,8 +4,8 @@
 
 use super::cells::CellMap;
 use super::key::{Domain, Key, KeyVec};
-use super::pair::Wanted;
-use super::{CellCounts, CellSet, Collector, Columns, Counted, Counter, KeyRuns, KeySource, fold_chunks};
+use super::pair::RequiredFigures;
+use super::{CellCounts, CellSet, Collector, Columns, CountedColumn, Counter, KeyRuns, KeySource, fold_chunks};
 use crate::error::Result;
 
 /// Counts on the threads of the pool, over columns and chunks.
@@ -37,9 +37,15 @@ impl Columns for CpuColumns<'_> {
         &self.0
     }
 
-    fn count(&mut self, map: &CellMap, with_offsets: bool, _wanted: Option<Wanted<'_>>) -> Result<Vec<Counted>> {
-        let count =
-            |source: &&dyn KeySource| Ok(Counted { counts: count_source(*source, map, with_offsets)?, foreseen: None });
+    fn count(
+        &mut self,
+        map: &CellMap,
+        with_offsets: bool,
+        _wanted: Option<RequiredFigures<'_>>,
+    ) -> Result<Vec<CountedColumn>> {
+        let count = |source: &&dyn KeySource| {
+            Ok(CountedColumn { counts: count_source(*source, map, with_offsets)?, prefetched: None })
+        };
         self.0.iter().map(count).collect()
     }
 
@@ -70,7 +76,7 @@ pub fn collect_source(source: &dyn KeySource, map: &CellMap, cells: &CellSet) ->
         source,
         Collector::default,
         |collector, keys| {
-            collect(map, cells, keys, collector.fresh());
+            collect(map, cells, keys, collector.buffer());
             collector.settle();
         },
         Collector::merge,

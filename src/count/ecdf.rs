@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::cells::{Cell, CellMap};
+use super::cells::{CellMap, KeyCell};
 use super::key::{Domain, two_sum};
 use super::runs::KeyRuns;
 use super::{CellCounts, CellSet};
@@ -18,7 +18,7 @@ pub struct Ecdf {
     /// What the keys stand for.
     pub domain: Domain,
     map: Arc<CellMap>,
-    cells: Arc<[Cell]>,
+    cells: Arc<[KeyCell]>,
     /// `before[j]` keys lie in cells `0 .. j`; one longer than there are cells.
     before: Vec<u64>,
     offsets: Option<Vec<u64>>,
@@ -31,7 +31,7 @@ pub struct Ecdf {
 
 impl Ecdf {
     /// From counts alone: no cell is resolved yet.
-    pub fn new(domain: Domain, map: Arc<CellMap>, cells: Arc<[Cell]>, counts: CellCounts) -> Self {
+    pub fn new(domain: Domain, map: Arc<CellMap>, cells: Arc<[KeyCell]>, counts: CellCounts) -> Self {
         let mut before = Vec::with_capacity(counts.counts.len() + 1);
         let mut sum = 0;
         before.push(0);
@@ -58,7 +58,7 @@ impl Ecdf {
     }
 
     /// The cells of the map, in order.
-    pub fn cells(&self) -> &Arc<[Cell]> {
+    pub fn cells(&self) -> &Arc<[KeyCell]> {
         &self.cells
     }
 
@@ -122,7 +122,7 @@ impl Ecdf {
         self.resolved.iter().for_each(|cell| resolved.insert(cell + added));
         let keys = self.found.keys().iter().map(|key| key + by).collect();
         let found = KeyRuns::from_parts(keys, self.found.counts().to_vec())?;
-        let cells: Arc<[Cell]> = map.iter().collect();
+        let cells: Arc<[KeyCell]> = map.iter().collect();
         let mut moved = Self::new(domain, Arc::new(map), cells, counts);
         moved.resolve(&resolved, found);
         Some(moved)
@@ -144,7 +144,7 @@ impl Ecdf {
 
     /// The first and the last cell with a key that rounds to the same double as some key of this cell.
     pub fn rounded_cells(&self, cell: usize) -> (usize, usize) {
-        let Cell { lower, width_bits } = self.cells[cell];
+        let KeyCell { lower, width_bits } = self.cells[cell];
         let domain = self.domain;
         if matches!(domain, Domain::F32 | Domain::F64 | Domain::I32) {
             return (cell, cell);
@@ -256,14 +256,14 @@ impl Distance {
 
 /// `F1 - F2` at both ends of a cell and its two masses, all times `n * m`.
 #[derive(Clone, Copy)]
-struct Step {
+struct CellBounds {
     left: i128,
     right: i128,
     up: i128,
     down: i128,
 }
 
-impl Step {
+impl CellBounds {
     /// The largest and smallest `F1 - F2` the cell can hold: all of one side may come first.
     fn bounds(self) -> (i128, i128) {
         let highest = (self.left + self.up).min(self.right + self.down);
@@ -296,20 +296,20 @@ impl<'a> EcdfPair<'a> {
         Self { a, b }
     }
 
-    fn steps(self) -> impl Iterator<Item = (usize, Step)> + 'a {
+    fn steps(self) -> impl Iterator<Item = (usize, CellBounds)> + 'a {
         let (n, m) = (i128::from(self.a.n()), i128::from(self.b.n()));
         let mut left = 0i128;
         (0..self.a.cells.len()).map(move |j| {
             let up = i128::from(self.a.count(j)) * m;
             let down = i128::from(self.b.count(j)) * n;
-            let step = Step { left, right: left + up - down, up, down };
+            let step = CellBounds { left, right: left + up - down, up, down };
             left = step.right;
             (j, step)
         })
     }
 
     /// Whether the inside of a cell can matter: both sides have keys there, and they are not all the same.
-    fn has_inside(self, j: usize, step: Step) -> bool {
+    fn has_inside(self, j: usize, step: CellBounds) -> bool {
         step.up > 0 && step.down > 0 && !self.a.cells[j].is_single()
     }
 
@@ -343,7 +343,7 @@ impl<'a> EcdfPair<'a> {
     }
 
     /// Walks the distinct keys of a resolved cell in order: `f(key, gap from it on)`.
-    fn walk(self, j: usize, step: Step, mut f: impl FnMut(u64, i128)) {
+    fn walk(self, j: usize, step: CellBounds, mut f: impl FnMut(u64, i128)) {
         let (n, m) = (i128::from(self.a.n()), i128::from(self.b.n()));
         let ((keys_a, counts_a), (keys_b, counts_b)) = (self.a.runs_of(j), self.b.runs_of(j));
         let (mut i, mut k) = (0, 0);
@@ -379,7 +379,7 @@ impl<'a> EcdfPair<'a> {
     }
 
     /// Whether counts and offsets alone give the area of a cell: bounded, no sign change, no overflow.
-    fn is_affine(self, j: usize, step: Step) -> bool {
+    fn is_affine(self, j: usize, step: CellBounds) -> bool {
         let cell = self.a.cells[j];
         let Some(bits) = cell.width_bits else { return false };
         if cell.is_single() {

@@ -16,7 +16,7 @@ pub mod pair;
 pub mod runs;
 pub mod tally;
 
-pub use backend::{Backend, Chosen, Workload};
+pub use backend::{Backend, ChosenCounter, Workload};
 pub use category::{Categories, CategoryCounts};
 pub use cells::CellMap;
 pub use cpu::CpuCounter;
@@ -31,7 +31,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use self::pair::Wanted;
+use self::pair::RequiredFigures;
 use crate::error::Result;
 
 /// Turns keys into counts. Every implementation gives the same integers.
@@ -71,7 +71,12 @@ pub trait Columns {
     ///
     /// # Errors
     /// Whatever reading the columns gives.
-    fn count(&mut self, map: &CellMap, with_offsets: bool, wanted: Option<Wanted<'_>>) -> Result<Vec<Counted>>;
+    fn count(
+        &mut self,
+        map: &CellMap,
+        with_offsets: bool,
+        wanted: Option<RequiredFigures<'_>>,
+    ) -> Result<Vec<CountedColumn>>;
 
     /// The keys of a column that lie in the given cells; there are `expected` of them.
     ///
@@ -81,11 +86,11 @@ pub trait Columns {
 }
 
 /// A column that was counted.
-pub struct Counted {
+pub struct CountedColumn {
     /// Its counts.
     pub counts: CellCounts,
     /// Cells that will be asked for, and all keys in them.
-    pub foreseen: Option<(CellSet, KeyRuns)>,
+    pub prefetched: Option<(CellSet, KeyRuns)>,
 }
 
 /// Runs `f` on as many threads as the counter wants.
@@ -189,7 +194,7 @@ impl CellSet {
 }
 
 /// Something that a counter left with a column.
-pub type Kept = OnceLock<Arc<dyn Any + Send + Sync>>;
+pub type CounterCache = OnceLock<Arc<dyn Any + Send + Sync>>;
 
 /// Where the keys of one column of one snapshot come from: memory, or a second read of the file.
 pub trait KeySource: Sync {
@@ -201,7 +206,7 @@ pub trait KeySource: Sync {
 
     /// Where a counter may leave what it made of the keys, for as long as the source lives; the next comparison
     /// of the same column finds it there.
-    fn keep(&self) -> Option<&Kept> {
+    fn keep(&self) -> Option<&CounterCache> {
         None
     }
 

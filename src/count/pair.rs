@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::cells::{Cell, CellMap};
+use super::cells::{CellMap, KeyCell};
 use super::ecdf::{Ecdf, EcdfPair};
 use super::key::{Domain, KeyVec, key_f32};
-use super::{CellSet, Columns, Counted, Counter, CpuCounter, KeyRuns, KeySource};
+use super::{CellSet, Columns, CountedColumn, Counter, CpuCounter, KeyRuns, KeySource};
 use crate::error::Result;
 
 /// What has to be exact.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct RequiredFigures<'a> {
     /// Ranks of the baseline whose keys are wanted, given its number of values.
     pub baseline_ranks: &'a (dyn Fn(u64) -> Vec<u64> + Sync),
     /// Ranks of the current side whose keys are wanted, given its number of values.
@@ -24,7 +24,7 @@ pub struct Wanted<'a> {
 
 /// The baseline side of a comparison.
 #[derive(Clone, Copy)]
-pub enum Baseline<'a> {
+pub enum BaselineKeys<'a> {
     /// Its values can be read.
     Source(&'a dyn KeySource, u64),
     /// Only what was frozen is left.
@@ -40,7 +40,7 @@ pub fn count_baseline(
     domain: Domain,
     source: &dyn KeySource,
     rows: u64,
-    wanted: Wanted<'_>,
+    wanted: RequiredFigures<'_>,
 ) -> Result<Ecdf> {
     // Cells of a baseline are part of it, so they must not depend on what counts.
     let target = CpuCounter.cells(rows, wanted.transport);
@@ -53,7 +53,7 @@ pub fn count_baseline(
         let mut counted = columns.count(&map, wanted.transport, None)?;
         let mut ecdf = ecdf(domain, &map, &map.iter().collect(), counted.swap_remove(0));
         let cells = rank_cells(&ecdf, &(wanted.baseline_ranks)(ecdf.n()));
-        if !thorough && crowded(&ecdf, &cells) {
+        if !thorough && is_too_large(&ecdf, &cells) {
             thorough = true;
             continue;
         }
@@ -72,13 +72,13 @@ pub fn count_baseline(
 pub fn count_pair<'a>(
     counter: &dyn Counter,
     domain: Domain,
-    baseline: Baseline<'a>,
+    baseline: BaselineKeys<'a>,
     current: &dyn KeySource,
     current_rows: u64,
-    wanted: Wanted<'_>,
+    wanted: RequiredFigures<'_>,
 ) -> Result<(Cow<'a, Ecdf>, Ecdf)> {
     match baseline {
-        Baseline::Frozen(frozen) => {
+        BaselineKeys::Frozen(frozen) => {
             let mut columns = counter.columns(domain, vec![current]);
             let mut counted = columns.count(frozen.map(), wanted.transport, None)?;
             let mut ecdf = ecdf(domain, frozen.map(), frozen.cells(), counted.swap_remove(0));
@@ -89,7 +89,7 @@ pub fn count_pair<'a>(
             resolve(&mut *columns, 0, &mut ecdf, &cells)?;
             Ok((Cow::Borrowed(frozen), ecdf))
         }
-        Baseline::Source(source, rows) => {
+        BaselineKeys::Source(source, rows) => {
             let resident = source.is_resident() && current.is_resident();
             let mut thorough = resident;
             let target = counter.cells(rows.max(current_rows), wanted.transport);
@@ -103,7 +103,7 @@ pub fn count_pair<'a>(
                 let mut b = ecdf(domain, &map, &all, counted.swap_remove(1));
                 let mut a = ecdf(domain, &map, &all, counted.swap_remove(0));
                 let cells = pair_cells(&a, &b, wanted);
-                if !thorough && (crowded(&a, &cells) || crowded(&b, &cells)) {
+                if !thorough && (is_too_large(&a, &cells) || is_too_large(&b, &cells)) {
                     // The sample did not show the column as it is (sorted by this very column, say).
                     thorough = true;
                     continue;
@@ -117,7 +117,7 @@ pub fn count_pair<'a>(
 }
 
 /// Every cell whose inside decides one of the wanted figures.
-fn pair_cells(a: &Ecdf, b: &Ecdf, wanted: Wanted<'_>) -> CellSet {
+fn pair_cells(a: &Ecdf, b: &Ecdf, wanted: RequiredFigures<'_>) -> CellSet {
     let mut cells = rank_cells(a, &(wanted.baseline_ranks)(a.n()));
     let pair = EcdfPair::new(a, b);
     let mut add = |more: CellSet| more.iter().for_each(|cell| cells.insert(cell));
@@ -151,15 +151,15 @@ fn rank_cells(ecdf: &Ecdf, ranks: &[u64]) -> CellSet {
 }
 
 /// Whether so many keys lie in these cells that collecting them would not be a second, small step.
-fn crowded(ecdf: &Ecdf, cells: &CellSet) -> bool {
+fn is_too_large(ecdf: &Ecdf, cells: &CellSet) -> bool {
     let mass: u64 = cells.iter().filter(|&j| !ecdf.cells()[j].is_single()).map(|j| ecdf.count(j)).sum();
     mass > (ecdf.n() / 4).max(1 << 16)
 }
 
 /// A distribution from counts, and from the keys that came with them.
-fn ecdf(domain: Domain, map: &Arc<CellMap>, cells: &Arc<[Cell]>, counted: Counted) -> Ecdf {
+fn ecdf(domain: Domain, map: &Arc<CellMap>, cells: &Arc<[KeyCell]>, counted: CountedColumn) -> Ecdf {
     let mut ecdf = Ecdf::new(domain, map.clone(), cells.clone(), counted.counts);
-    if let Some((cells, keys)) = counted.foreseen {
+    if let Some((cells, keys)) = counted.prefetched {
         ecdf.resolve(&cells, keys);
     }
     ecdf
@@ -207,13 +207,13 @@ fn resolve(columns: &mut dyn Columns, column: usize, ecdf: &mut Ecdf, cells: &Ce
 
 /// Double-precision keys of numbers that are stored with single precision, as the numbers that a frozen baseline has:
 /// where one that it knows rounds to the same single-precision number, that one is meant.
-pub struct Snapped<'a> {
+pub struct SinglePrecisionKeys<'a> {
     source: &'a dyn KeySource,
     /// Known keys of the baseline by the key of their single-precision number, ascending in both.
     known: Vec<(u32, u64)>,
 }
 
-impl<'a> Snapped<'a> {
+impl<'a> SinglePrecisionKeys<'a> {
     /// Keys of a source over [`Domain::F64`].
     pub fn new(baseline: &Ecdf, source: &'a dyn KeySource) -> Self {
         let single = |key: u64| key_f32(Domain::F64.value(key) as f32);
@@ -226,7 +226,7 @@ impl<'a> Snapped<'a> {
     }
 }
 
-impl KeySource for Snapped<'_> {
+impl KeySource for SinglePrecisionKeys<'_> {
     fn chunks(&self) -> usize {
         self.source.chunks()
     }

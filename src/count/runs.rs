@@ -75,17 +75,17 @@ pub struct Collector {
 }
 
 /// Loose keys that are worth folding into the runs.
-const FOLD_AT: usize = 1 << 16;
+const MERGE_AT: usize = 1 << 16;
 
 impl Collector {
     /// Where new keys are appended.
-    pub fn fresh(&mut self) -> &mut Vec<u64> {
+    pub fn buffer(&mut self) -> &mut Vec<u64> {
         &mut self.fresh
     }
 
     /// Folds the loose keys into the runs once there are as many as there are runs.
     pub fn settle(&mut self) {
-        if self.fresh.len() >= FOLD_AT.max(self.runs.keys.len()) {
+        if self.fresh.len() >= MERGE_AT.max(self.runs.keys.len()) {
             self.fold();
         }
     }
@@ -123,7 +123,7 @@ mod tests {
             let at = at.min(keys.len());
             let gather = |keys: &[u64]| {
                 let mut c = Collector::default();
-                c.fresh().extend_from_slice(keys);
+                c.buffer().extend_from_slice(keys);
                 c
             };
             let whole = gather(&keys).finish();

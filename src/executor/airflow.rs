@@ -3,27 +3,27 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Ended, Executor, Logins, Outcome, Progress, Run, unknown};
+use super::{Executor, Logins, RunOutcome, RunResult, RunStatus, TrainingRun, status_of_unknown_run};
 use crate::fleet;
-use crate::http::{Answer, Failure, Http, Request};
+use crate::http::{Http, Request, RequestFailure, Response};
 
 /// The executor.
-pub struct Airflow<'a> {
+pub struct AirflowExecutor<'a> {
     /// Where, and which DAG.
-    pub airflow: &'a fleet::Airflow,
+    pub airflow: &'a fleet::AirflowConfig,
     /// By which client.
     pub http: &'a Http,
     /// Who has been let in during this pass.
     pub logins: &'a Logins,
 }
 
-impl Airflow<'_> {
+impl AirflowExecutor<'_> {
     fn version(&self) -> &'static str {
         if self.airflow.version_1 { "v1" } else { "v2" }
     }
 
     /// What lets us in: the scheme and the credentials.
-    fn authorization(&self) -> Result<Option<(&'static str, String)>, Failure> {
+    fn authorization(&self) -> Result<Option<(&'static str, String)>, RequestFailure> {
         use base64::Engine;
         if let Some(token) = &self.airflow.token {
             return Ok(Some(("Bearer", token.read()?.expose().to_owned())));
@@ -38,16 +38,16 @@ impl Airflow<'_> {
         let ask = || {
             let request =
                 Request::post(&json!({ "username": user, "password": password.expose() })).hiding(password.expose());
-            let answer = self.http.send(&url, &["auth", "token"], request)?.good()?;
+            let answer = self.http.send(&url, &["auth", "token"], request)?.json_if_success()?;
             let token = answer["access_token"].as_str().map(str::to_owned);
-            token.ok_or_else(|| Failure::passing("it gave no access token"))
+            token.ok_or_else(|| RequestFailure::transient("it gave no access token"))
         };
         // By all that it depends on: fleets may name one address with several users.
         let place = json!([url.expose(), user, password.expose()]).to_string();
         self.logins.at(place, ask).map(|token| Some(("Bearer", token)))
     }
 
-    fn send(&self, below: &[&str], request: Request) -> Result<Answer, Failure> {
+    fn send(&self, below: &[&str], request: Request) -> Result<Response, RequestFailure> {
         let request = match self.authorization()? {
             Some((scheme, credentials)) => request.authorized(scheme, &credentials),
             None => request,
@@ -62,40 +62,40 @@ impl Airflow<'_> {
     }
 }
 
-impl Executor for Airflow<'_> {
-    fn start(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
+impl Executor for AirflowExecutor<'_> {
+    fn start(&self, run: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         let mut body = json!({ "dag_run_id": run.name(), "conf": run.context() });
         if !self.airflow.version_1 {
             // Required there; a run that is asked for stands for no time of the schedule.
             body["logical_date"] = Value::Null;
         }
         match self.send(&[], Request::post(&body))? {
-            Answer { status: 409, .. } => Ok(()),
-            answer => answer.good().map(drop),
+            Response { status: 409, .. } => Ok(()),
+            answer => answer.json_if_success().map(drop),
         }
     }
 
-    fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
+    fn poll(&self, run: &TrainingRun, _: Timestamp) -> Result<RunStatus, RequestFailure> {
         let answer = match self.send(&[&run.name()], Request::get())? {
-            Answer { status: 404, .. } => return Ok(unknown(run)),
-            answer => answer.good()?,
+            Response { status: 404, .. } => return Ok(status_of_unknown_run(run)),
+            answer => answer.json_if_success()?,
         };
         let outcome = match answer["state"].as_str() {
-            Some("queued" | "running") => return Ok(Progress::Running),
-            Some("success") => Outcome::Succeeded,
-            Some("failed") => Outcome::Failed,
-            _ => return Err(Failure::passing("its state is none of queued, running, success and failed")),
+            Some("queued" | "running") => return Ok(RunStatus::Running),
+            Some("success") => RunOutcome::Succeeded,
+            Some("failed") => RunOutcome::Failed,
+            _ => return Err(RequestFailure::transient("its state is none of queued, running, success and failed")),
         };
         let time = |key: &str| answer[key].as_str().and_then(|text| text.parse::<Timestamp>().ok());
         let took = time("start_date").zip(time("end_date")).map(|(start, end)| end.duration_since(start));
-        let reason = if outcome == Outcome::Failed { "the DAG run failed; see its logs in Airflow" } else { "" };
-        Ok(Progress::Ended(Ended { took, ..Ended::new(outcome, reason) }))
+        let reason = if outcome == RunOutcome::Failed { "the DAG run failed; see its logs in Airflow" } else { "" };
+        Ok(RunStatus::Ended(RunResult { took, ..RunResult::new(outcome, reason) }))
     }
 
-    fn cancel(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
+    fn cancel(&self, run: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         match self.send(&[&run.name()], Request::patch(&json!({ "state": "failed" })))? {
-            Answer { status: 404, .. } => Ok(()),
-            answer => answer.good().map(drop),
+            Response { status: 404, .. } => Ok(()),
+            answer => answer.json_if_success().map(drop),
         }
     }
 }

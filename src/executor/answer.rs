@@ -8,24 +8,24 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Ended, Outcome, Progress};
+use super::{RunOutcome, RunResult, RunStatus};
 use crate::fleet::Money;
-use crate::http::Failure;
+use crate::http::RequestFailure;
 
 /// What a run says of its own end: a state, what it cost in the fleet's currency, how many seconds it took, a reason, and
 /// its new baseline. Each is read on its own: one that is malformed must not spoil the others.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct RunAnswer {
     state: Option<Value>,
     cost: Option<Value>,
     seconds: Option<Value>,
     reason: Option<Value>,
     baseline: Option<Value>,
     /// What is malformed in it.
-    troubles: Vec<String>,
+    problems: Vec<String>,
 }
 
-impl<'de> Deserialize<'de> for Said {
+impl<'de> Deserialize<'de> for RunAnswer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Fields)
     }
@@ -35,37 +35,37 @@ impl<'de> Deserialize<'de> for Said {
 struct Fields;
 
 impl<'de> Visitor<'de> for Fields {
-    type Value = Said;
+    type Value = RunAnswer;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Said, A::Error> {
-        let (mut said, mut twice) = (Said::default(), BTreeSet::new());
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<RunAnswer, A::Error> {
+        let (mut reply, mut twice) = (RunAnswer::default(), BTreeSet::new());
         let mut seen = BTreeSet::new();
         while let Some((key, value)) = fields.next_entry::<String, Value>()? {
-            let Some((name, place)) = said.field(&key) else { continue };
+            let Some((name, place)) = reply.field(&key) else { continue };
             *place = Some(value).filter(|value| !value.is_null());
             if !seen.insert(name) {
                 twice.insert(name);
             }
         }
         for name in twice {
-            if let Some((_, place)) = said.field(name) {
+            if let Some((_, place)) = reply.field(name) {
                 *place = None;
             }
-            said.troubles.push(format!("{name} is given twice; give it once"));
+            reply.problems.push(format!("{name} is given twice; give it once"));
         }
-        Ok(said)
+        Ok(reply)
     }
 }
 
 /// More of a reason is not kept.
-const MOST_REASON: usize = 500;
+const MAX_REASON_CHARS: usize = 500;
 
 /// No path is longer.
-const MOST_PATH: usize = 4096;
+const MAX_PATH_BYTES: usize = 4096;
 
 /// What a value is, as it is told to people: a number by itself. What else it holds is not repeated: it may be anything,
 /// secrets too.
@@ -80,7 +80,7 @@ fn kind(value: &Value) -> String {
     }
 }
 
-impl Said {
+impl RunAnswer {
     /// An answer as it was written: one JSON object, each of its keys once.
     pub(super) fn of(bytes: &[u8]) -> Result<Self, String> {
         // A list would be taken for the fields in their order.
@@ -106,8 +106,8 @@ impl Said {
     }
 
     /// One that cannot be read.
-    pub(super) fn nothing(trouble: String) -> Self {
-        Self { troubles: vec![trouble], ..Self::default() }
+    pub(super) fn nothing(problem: String) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
     }
 
     /// What a command says, in a file: its cost, its new baseline, and what is malformed. How it ended is not its word.
@@ -137,7 +137,7 @@ impl Said {
     fn reason(&mut self) -> String {
         match self.reason.take() {
             None => String::new(),
-            Some(Value::String(reason)) => reason.chars().take(MOST_REASON).collect(),
+            Some(Value::String(reason)) => reason.chars().take(MAX_REASON_CHARS).collect(),
             Some(other) => {
                 self.wrong("reason", &kind(&other), "give text");
                 String::new()
@@ -149,7 +149,7 @@ impl Said {
     fn baseline(&mut self) -> Option<String> {
         let value = self.baseline.take()?;
         let found = match value {
-            Value::String(path) if path.len() > MOST_PATH => "is longer than any path".into(),
+            Value::String(path) if path.len() > MAX_PATH_BYTES => "is longer than any path".into(),
             Value::String(path) if path.contains('\0') => "holds a zero byte".into(),
             Value::String(path) => return Some(path),
             other => kind(&other),
@@ -159,30 +159,30 @@ impl Said {
     }
 
     fn wrong(&mut self, field: &str, found: &str, remedy: &str) {
-        self.troubles.push(format!("{field} {found}; {remedy}"));
+        self.problems.push(format!("{field} {found}; {remedy}"));
     }
 
     /// What is malformed in an answer that stands in `place`, in a sentence.
     fn about(&self, place: &str) -> Option<String> {
-        (!self.troubles.is_empty()).then(|| format!("{place}: {}; it is left out", self.troubles.join("; and ")))
+        (!self.problems.is_empty()).then(|| format!("{place}: {}; it is left out", self.problems.join("; and ")))
     }
 
     /// How far a run is by the answer of whoever runs it.
-    pub(super) fn progress(mut self, place: &str) -> Result<Progress, Failure> {
+    pub(super) fn progress(mut self, place: &str) -> Result<RunStatus, RequestFailure> {
         let outcome = match self.state.as_ref().and_then(Value::as_str) {
-            Some("queued" | "running") => return Ok(Progress::Running),
-            Some("succeeded") => Outcome::Succeeded,
-            Some("failed") => Outcome::Failed,
-            Some("timed_out") => Outcome::TimedOut,
-            Some("cancelled") => Outcome::Cancelled,
+            Some("queued" | "running") => return Ok(RunStatus::Running),
+            Some("succeeded") => RunOutcome::Succeeded,
+            Some("failed") => RunOutcome::Failed,
+            Some("timed_out") => RunOutcome::TimedOut,
+            Some("cancelled") => RunOutcome::Cancelled,
             _ => {
-                return Err(Failure::passing(
+                return Err(RequestFailure::transient(
                     "its state is none of queued, running, succeeded, failed, timed_out and cancelled",
                 ));
             }
         };
         let (cost, took, reason, baseline) = (self.cost(), self.took(), self.reason(), self.baseline());
-        Ok(Progress::Ended(Ended { outcome, reason, took, cost, baseline, about_answer: self.about(place) }))
+        Ok(RunStatus::Ended(RunResult { outcome, reason, took, cost, baseline, about_answer: self.about(place) }))
     }
 }
 
@@ -191,10 +191,10 @@ mod tests {
     use super::*;
 
     /// The end that an answer tells of, and what is wrong with it.
-    fn ended(fields: &str) -> Ended {
-        let said = Said::of(format!("{{\"state\": \"succeeded\", {fields}}}").as_bytes()).unwrap();
-        match said.progress("its answer").unwrap() {
-            Progress::Ended(ended) => ended,
+    fn ended(fields: &str) -> RunResult {
+        let reply = RunAnswer::of(format!("{{\"state\": \"succeeded\", {fields}}}").as_bytes()).unwrap();
+        match reply.progress("its answer").unwrap() {
+            RunStatus::Ended(ended) => ended,
             other => panic!("{other:?}"),
         }
     }
@@ -216,12 +216,12 @@ mod tests {
                 fields.iter_mut().filter(|(name, _)| *name == field).for_each(|pair| pair.1 = value);
                 let text: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
                 let ended = ended(&text.join(", "));
-                assert_eq!(ended.outcome, Outcome::Succeeded);
+                assert_eq!(ended.outcome, RunOutcome::Succeeded);
                 match &ended.about_answer {
                     None => assert!(fine.contains(&value), "{field} = {value} is taken: {ended:?}"),
-                    Some(told) => {
-                        assert!(!fine.contains(&value), "{field} = {value} is refused: {told}");
-                        assert!(told.starts_with(&format!("its answer: {field} ")), "{told}");
+                    Some(message) => {
+                        assert!(!fine.contains(&value), "{field} = {value} is refused: {message}");
+                        assert!(message.starts_with(&format!("its answer: {field} ")), "{message}");
                     }
                 }
                 let others = [
@@ -233,7 +233,7 @@ mod tests {
                 assert_eq!(others, [true; 4], "{field} = {value}: {ended:?}");
             }
         }
-        let path = "p".repeat(MOST_PATH + 1);
+        let path = "p".repeat(MAX_PATH_BYTES + 1);
         assert!(ended(&format!("\"baseline\": \"{path}\"")).about_answer.unwrap().contains("longer than any path"));
         assert!(ended("\"baseline\": \"a\\u0000b\"").about_answer.unwrap().contains("zero byte"));
     }
@@ -248,12 +248,12 @@ mod tests {
             ("{\"cost\": NaN}", "not JSON"),
             ("{\"cost\": 5} x", "not JSON"),
         ] {
-            let told = Said::of(text.as_bytes()).unwrap_err();
-            assert!(told.contains(wanted), "{text}: {told}");
+            let message = RunAnswer::of(text.as_bytes()).unwrap_err();
+            assert!(message.contains(wanted), "{text}: {message}");
         }
         let twice = ended("\"cost\": 5, \"baseline\": \"b\", \"cost\": 6");
         assert_eq!((twice.cost, twice.baseline.as_deref()), (None, Some("b")));
         assert!(twice.about_answer.unwrap().contains("cost is given twice"));
-        assert!(Said::of(b" {\"another\": [1]}").unwrap().troubles.is_empty(), "other keys are nobody's business");
+        assert!(RunAnswer::of(b" {\"another\": [1]}").unwrap().problems.is_empty(), "other keys are nobody's business");
     }
 }

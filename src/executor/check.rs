@@ -12,7 +12,7 @@ use crate::fleet;
 ///
 /// # Errors
 /// The reason, and the remedy.
-pub fn command(command: &fleet::Command, path: &str) -> Result<(), String> {
+pub fn command(command: &fleet::CommandConfig, path: &str) -> Result<(), String> {
     // The folder of a fleet file that was named without one is empty: here.
     let folder = Path::new(".").join(&command.folder);
     match std::fs::metadata(&folder) {
@@ -29,7 +29,7 @@ pub fn command(command: &fleet::Command, path: &str) -> Result<(), String> {
     if program.contains('{') {
         return Ok(());
     }
-    let shown = crate::escape::shown(program);
+    let shown = crate::escape::for_display(program);
     if program.contains('/') {
         let file = folder.join(program);
         return match problem(&file) {
@@ -51,8 +51,8 @@ pub fn command(command: &fleet::Command, path: &str) -> Result<(), String> {
 }
 
 /// The variables that the fleet file names for a command and that are not set here: the command goes without them.
-pub fn unset(command: &fleet::Command) -> Vec<&str> {
-    let set = super::environment::given(&command.env);
+pub fn unset(command: &fleet::CommandConfig) -> Vec<&str> {
+    let set = super::environment::variables_for(&command.env);
     let is_set = |name: &str| set.iter().any(|(known, _)| known == name);
     command.env.iter().map(String::as_str).filter(|name| !is_set(name)).collect()
 }
@@ -81,7 +81,7 @@ fn interpreter(script: &Path, folder: &Path) -> Result<(), String> {
     use std::io::Read;
     let mut head = Vec::new();
     // Programs may be executable and yet not readable: then there is nothing to see.
-    if atomic::open_foreign(script).and_then(|file| file.take(256).read_to_end(&mut head)).is_err() {
+    if atomic::open_external(script).and_then(|file| file.take(256).read_to_end(&mut head)).is_err() {
         return Ok(());
     }
     let Some(line) = head.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n').next()) else {
@@ -95,7 +95,7 @@ fn interpreter(script: &Path, folder: &Path) -> Result<(), String> {
         Some(reason) => Err(format!(
             "{}: its first line names the program '{}': {reason}",
             script.display(),
-            crate::escape::shown(program)
+            crate::escape::for_display(program)
         )),
     }
 }
@@ -105,7 +105,7 @@ fn interpreter(script: &Path, folder: &Path) -> Result<(), String> {
 /// # Errors
 /// The reason, and the remedy.
 #[cfg(feature = "kubernetes")]
-pub fn manifest(settings: &fleet::Kubernetes) -> Result<(), String> {
+pub fn manifest(settings: &fleet::KubernetesConfig) -> Result<(), String> {
     kubernetes::check(settings).map_err(|failure| failure.reason)
 }
 
@@ -114,8 +114,8 @@ pub fn manifest(settings: &fleet::Kubernetes) -> Result<(), String> {
 /// # Errors
 /// This build has no Kubernetes.
 #[cfg(not(feature = "kubernetes"))]
-pub fn manifest(_: &fleet::Kubernetes) -> Result<(), String> {
-    Err(super::Missing("kubernetes").failure().reason)
+pub fn manifest(_: &fleet::KubernetesConfig) -> Result<(), String> {
+    Err(super::UnavailableExecutor("kubernetes").failure().reason)
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
             ("tool", "gone", "folder"),
             ("tool", "run/train.sh", "is no folder"),
         ] {
-            let asked = fleet::Command {
+            let asked = fleet::CommandConfig {
                 arguments: vec![program.into()],
                 folder: place.path().join(folder),
                 log_bytes: 1 << 10,

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 /// Variables that every command is given, where they are set. None of them holds a secret by its purpose. Left out on purpose:
 /// the addresses of proxies (`HTTPS_PROXY` may hold a user and a password), `LD_PRELOAD`, and `TERM` (there is no terminal).
-pub const GIVEN: &[&str] = &[
+pub const INHERITED_VARIABLES: &[&str] = &[
     // Who runs it, and where programs and temporary files are.
     "HOME",
     "USER",
@@ -56,8 +56,8 @@ pub const GIVEN: &[&str] = &[
     "REQUESTS_CA_BUNDLE",
 ];
 
-/// The variables of this process that a command is given: [`GIVEN`], and those that are named. What is not set is left out.
-pub fn given(named: &[String]) -> Vec<(String, OsString)> {
-    let names = GIVEN.iter().copied().chain(named.iter().map(String::as_str));
+/// The variables of this process that a command is given: [`INHERITED_VARIABLES`], and those that are named. What is not set is left out.
+pub fn variables_for(named: &[String]) -> Vec<(String, OsString)> {
+    let names = INHERITED_VARIABLES.iter().copied().chain(named.iter().map(String::as_str));
     names.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?))).collect()
 }

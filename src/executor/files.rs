@@ -8,10 +8,10 @@ use crate::address;
 use crate::atomic;
 
 /// An answer is not larger.
-pub const MOST_ANSWER: u64 = 64 << 10;
+pub const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 /// What a supervisor is told is not larger: the arguments of a command may be long.
-pub const MOST_TASK: u64 = 16 << 20;
+pub const MAX_TASK_BYTES: u64 = 16 << 20;
 
 /// Makes a new file that only its owner may read, in place of whatever has its name: nothing that is there is opened, so a
 /// link is not followed and no other file is emptied.
@@ -19,15 +19,15 @@ pub const MOST_TASK: u64 = 16 << 20;
 /// # Errors
 /// If it cannot be made.
 pub fn create(path: &Path) -> io::Result<File> {
-    clear(path)?;
-    atomic::private().create_new(true).write(true).open(path)
+    remove_any(path)?;
+    atomic::private_options().create_new(true).write(true).open(path)
 }
 
 /// Removes whatever has a name in the folder of a run: a file, a pipe, a folder; of a link the link alone.
 ///
 /// # Errors
 /// If it cannot be removed.
-pub fn clear(path: &Path) -> io::Result<()> {
+pub fn remove_any(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(known) if known.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -40,9 +40,9 @@ pub fn clear(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// If it cannot be removed.
-pub fn clear_folder(path: &Path) -> io::Result<()> {
+pub fn remove_folder(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(known) if known.is_dir() => clear(path),
+        Ok(known) if known.is_dir() => remove_any(path),
         _ => Ok(()),
     }
 }

@@ -12,76 +12,81 @@ use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
 use tokio::runtime::Builder;
 
-use super::{Ended, Executor, Outcome, Progress, Run, unknown};
-use crate::address::said;
+use super::{Executor, RunOutcome, RunResult, RunStatus, TrainingRun, status_of_unknown_run};
+use crate::address::sanitized;
 use crate::atomic;
 use crate::fleet;
-use crate::http::Failure;
+use crate::http::RequestFailure;
 
 /// The executor.
-pub struct Kubernetes<'a> {
+pub struct KubernetesExecutor<'a> {
     /// Where, and which manifest.
-    pub settings: &'a fleet::Kubernetes,
+    pub settings: &'a fleet::KubernetesConfig,
     /// The longest that a Job may take.
     pub timeout: SignedDuration,
 }
 
 /// A label has no more characters.
-const MOST_LABEL: usize = 63;
+const MAX_LABEL_CHARS: usize = 63;
 
 /// A cluster that takes longer to answer does not hold others up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 
-impl Kubernetes<'_> {
+impl KubernetesExecutor<'_> {
     /// Does something in the cluster. On a thread of its own: a program that a kubeconfig names for getting in may hang, and
     /// is then left behind.
     fn with<T: Send + 'static>(
         &self,
-        work: impl AsyncFnOnce(Api<Job>) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+        work: impl AsyncFnOnce(Api<Job>) -> Result<T, RequestFailure> + Send + 'static,
+    ) -> Result<T, RequestFailure> {
         let (context, namespace) = (self.settings.context.clone(), self.settings.namespace.clone());
-        let (tell, told) = channel();
+        let (tx, rx) = channel();
         std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build();
-            let done = runtime.map_err(|e| Failure::passing(e.to_string())).and_then(|runtime| {
+            let done = runtime.map_err(|e| RequestFailure::transient(e.to_string())).and_then(|runtime| {
                 let api = async { work(jobs(context, namespace).await?).await };
                 runtime.block_on(api)
             });
-            let _ = tell.send(done);
+            let _ = tx.send(done);
         });
-        told.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(Failure::passing("it does not answer")))
+        rx.recv_timeout(CLUSTER_TIMEOUT).unwrap_or_else(|_| Err(RequestFailure::transient("it does not answer")))
     }
 }
 
 /// The name of a run's Job.
-fn name(run: &Run) -> String {
+fn name(run: &TrainingRun) -> String {
     format!("driftsweep-{}", run.name())
 }
 
 /// The Jobs of a namespace.
-async fn jobs(context: Option<String>, namespace: Option<String>) -> Result<Api<Job>, Failure> {
+async fn jobs(context: Option<String>, namespace: Option<String>) -> Result<Api<Job>, RequestFailure> {
     let mut config = match context {
         Some(context) => {
             let options = KubeConfigOptions { context: Some(context), ..Default::default() };
-            Config::from_kubeconfig(&options).await.map_err(|e| Failure::passing(e.to_string()))?
+            Config::from_kubeconfig(&options).await.map_err(|e| RequestFailure::transient(e.to_string()))?
         }
-        None => Config::infer().await.map_err(|e| Failure::passing(e.to_string()))?,
+        None => Config::infer().await.map_err(|e| RequestFailure::transient(e.to_string()))?,
     };
     config.connect_timeout = Some(Duration::from_secs(10));
     config.read_timeout = Some(Duration::from_secs(10));
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config).map_err(|e| Failure::passing(e.to_string()))?;
+    let client = Client::try_from(config).map_err(|e| RequestFailure::transient(e.to_string()))?;
     Ok(Api::namespaced(client, &namespace))
 }
 
 /// A manifest is not larger: the server takes none that is.
-const MOST_MANIFEST: u64 = 2 << 20;
+const MAX_MANIFEST_BYTES: u64 = 2 << 20;
 
 /// The manifest of a run: its own name, labels, variables and time limit; a failed pod is our retry, not the Job's.
-fn job(settings: &fleet::Kubernetes, run: &Run, name: &str, timeout: SignedDuration) -> Result<Job, Failure> {
+fn job(
+    settings: &fleet::KubernetesConfig,
+    run: &TrainingRun,
+    name: &str,
+    timeout: SignedDuration,
+) -> Result<Job, RequestFailure> {
     let manifest = &settings.manifest;
-    let wrong = |reason: String| Failure::lasting(format!("{}: {reason}", manifest.display()));
-    let text = atomic::read_text(manifest, MOST_MANIFEST).map_err(|e| wrong(e.to_string()))?;
+    let wrong = |reason: String| RequestFailure::permanent(format!("{}: {reason}", manifest.display()));
+    let text = atomic::read_text(manifest, MAX_MANIFEST_BYTES).map_err(|e| wrong(e.to_string()))?;
     let mut job: Job = serde_saphyr::from_str(&text).map_err(|e| wrong(format!("is not a Job: {e}")))?;
     // It is looked for in the namespace of the fleet file, whatever becomes of the manifest.
     if let Some(namespace) = job.metadata.namespace.take().filter(|named| settings.namespace.as_ref() != Some(named)) {
@@ -96,7 +101,7 @@ fn job(settings: &fleet::Kubernetes, run: &Run, name: &str, timeout: SignedDurat
     annotations.insert("driftsweep.io/fleet".into(), run.fleet.clone());
     let labels = BTreeMap::from([
         ("app.kubernetes.io/managed-by".to_owned(), "driftsweep".to_owned()),
-        ("driftsweep.io/job".to_owned(), run.job.chars().take(MOST_LABEL).collect()),
+        ("driftsweep.io/job".to_owned(), run.job.chars().take(MAX_LABEL_CHARS).collect()),
     ]);
     job.metadata.labels.get_or_insert_default().extend(labels.clone());
     let spec = job.spec.as_mut().ok_or_else(|| wrong("has no spec".into()))?;
@@ -126,9 +131,9 @@ fn job(settings: &fleet::Kubernetes, run: &Run, name: &str, timeout: SignedDurat
 /// Whether a manifest makes a Job.
 ///
 /// # Errors
-/// A lasting [`Failure`] with the reason.
-pub(super) fn check(settings: &fleet::Kubernetes) -> Result<(), Failure> {
-    let run = Run {
+/// A lasting [`RequestFailure`] with the reason.
+pub(super) fn check(settings: &fleet::KubernetesConfig) -> Result<(), RequestFailure> {
+    let run = TrainingRun {
         fleet: "fleet".into(),
         model: "model".into(),
         job: "job".into(),
@@ -145,18 +150,18 @@ pub(super) fn check(settings: &fleet::Kubernetes) -> Result<(), Failure> {
     job(settings, &run, &name(&run), SignedDuration::from_hours(1)).map(drop)
 }
 
-fn failure(error: &kube::Error) -> Failure {
+fn failure(error: &kube::Error) -> RequestFailure {
     match error {
         kube::Error::Api(status) => {
-            let lasting = (400..500).contains(&status.code) && ![401, 403, 408, 409, 429].contains(&status.code);
-            Failure { reason: format!("status {}: {}", status.code, said(&status.message, &[])), lasting }
+            let permanent = (400..500).contains(&status.code) && ![401, 403, 408, 409, 429].contains(&status.code);
+            RequestFailure { reason: format!("status {}: {}", status.code, sanitized(&status.message, &[])), permanent }
         }
-        other => Failure::passing(said(&other.to_string(), &[])),
+        other => RequestFailure::transient(sanitized(&other.to_string(), &[])),
     }
 }
 
-impl Executor for Kubernetes<'_> {
-    fn start(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
+impl Executor for KubernetesExecutor<'_> {
+    fn start(&self, run: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         let job = job(self.settings, run, &name(run), self.timeout)?;
         self.with(async move |api| match api.create(&PostParams::default(), &job).await {
             // It was made before.
@@ -165,13 +170,13 @@ impl Executor for Kubernetes<'_> {
         })
     }
 
-    fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
+    fn poll(&self, run: &TrainingRun, _: Timestamp) -> Result<RunStatus, RequestFailure> {
         let name = name(run);
         let job = self.with(async move |api| api.get_opt(&name).await.map_err(|e| failure(&e)))?;
-        Ok(job.map_or_else(|| unknown(run), |job| progress(&job)))
+        Ok(job.map_or_else(|| status_of_unknown_run(run), |job| progress(&job)))
     }
 
-    fn cancel(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
+    fn cancel(&self, run: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         let name = name(run);
         self.with(async move |api| match api.delete(&name, &DeleteParams::background()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
@@ -180,18 +185,18 @@ impl Executor for Kubernetes<'_> {
     }
 }
 
-fn progress(job: &Job) -> Progress {
-    let Some(status) = &job.status else { return Progress::Running };
+fn progress(job: &Job) -> RunStatus {
+    let Some(status) = &job.status else { return RunStatus::Running };
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let found = conditions.iter().find(|c| c.status == "True" && matches!(&*c.type_, "Complete" | "Failed"));
-    let Some(condition) = found else { return Progress::Running };
+    let Some(condition) = found else { return RunStatus::Running };
     let said = |text: &Option<String>| text.clone().unwrap_or_default();
     let (outcome, reason) = match (&*condition.type_, condition.reason.as_deref()) {
-        ("Complete", _) => (Outcome::Succeeded, String::new()),
-        (_, Some("DeadlineExceeded")) => (Outcome::TimedOut, said(&condition.message)),
-        _ => (Outcome::Failed, format!("{}: {}", said(&condition.reason), said(&condition.message))),
+        ("Complete", _) => (RunOutcome::Succeeded, String::new()),
+        (_, Some("DeadlineExceeded")) => (RunOutcome::TimedOut, said(&condition.message)),
+        _ => (RunOutcome::Failed, format!("{}: {}", said(&condition.reason), said(&condition.message))),
     };
     let end = status.completion_time.as_ref().or(condition.last_transition_time.as_ref());
     let took = status.start_time.as_ref().zip(end).map(|(start, end)| end.0.duration_since(start.0));
-    Progress::Ended(Ended { took, ..Ended::new(outcome, reason) })
+    RunStatus::Ended(RunResult { took, ..RunResult::new(outcome, reason) })
 }

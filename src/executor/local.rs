@@ -28,32 +28,32 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use super::supervise::supervise;
 
-use super::answer::Said;
+use super::answer::RunAnswer;
 use super::environment;
-use super::files::{self, MOST_ANSWER};
-use super::processes::{ANSWER_FILE, Reach, Traces};
-use super::supervise::{ALIVE, GRACE, Task, Written, stop_word};
-use super::{Ended, Executor, Outcome, Progress, Run};
+use super::files::{self, MAX_ANSWER_BYTES};
+use super::processes::{ANSWER_FILE, ProcessScope, RunProcesses};
+use super::supervise::{GRACE, HEARTBEAT_FILE, ResultFile, SupervisorTask, cancel_token};
+use super::{Executor, RunOutcome, RunResult, RunStatus, TrainingRun};
 use crate::atomic;
 use crate::error::Error;
 use crate::fleet;
-use crate::http::Failure;
+use crate::http::RequestFailure;
 
 /// The executor.
-pub struct Local<'a> {
+pub struct LocalExecutor<'a> {
     /// What to run.
-    pub command: &'a fleet::Command,
+    pub command: &'a fleet::CommandConfig,
     /// What supervises it: a program that calls [`supervise`] when it is given `supervise FOLDER`, with what [`read_key`] reads
     /// from its standard input.
     pub program: &'a Path,
 }
 
 /// A supervisor that has not stopped its command so long after its time is gone.
-const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
+const STOP_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 
 /// A supervisor that has given no sign for so long is gone. It gives one every few seconds; but another machine may see the
 /// times of a shared folder a minute late.
-const SILENT: Duration = Duration::from_secs(300);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The key of a run as a tick hands it to a supervisor: one line.
 ///
@@ -68,24 +68,24 @@ pub fn read_key(from: &mut dyn BufRead) -> Result<String, Error> {
 }
 
 /// Where a command finds its event and leaves its answer.
-fn exchange(run: &Run) -> PathBuf {
+fn exchange_folder(run: &TrainingRun) -> PathBuf {
     run.folder.join("exchange")
 }
 
 /// Whether the command of a run has begun. Any trace of it tells: the command may have removed some of them, and must not be
 /// started again.
-fn has_begun(run: &Run) -> bool {
+fn was_started(run: &TrainingRun) -> bool {
     ["started", "group", "output.log"].into_iter().any(|name| run.folder.join(name).symlink_metadata().is_ok())
 }
 
-impl Executor for Local<'_> {
-    fn start(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
-        if has_begun(run) {
+impl Executor for LocalExecutor<'_> {
+    fn start(&self, run: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
+        if was_started(run) {
             return Ok(());
         }
-        let passing = |path: &Path, e: io::Error| Failure::passing(format!("{}: {e}", path.display()));
-        let (event, answer) = (exchange(run).join("event.json"), exchange(run).join("answer.json"));
-        let text = |path: &Path| files::as_text(path).map(str::to_owned).map_err(Failure::lasting);
+        let transient = |path: &Path, e: io::Error| RequestFailure::transient(format!("{}: {e}", path.display()));
+        let (event, answer) = (exchange_folder(run).join("event.json"), exchange_folder(run).join("answer.json"));
+        let text = |path: &Path| files::as_text(path).map(str::to_owned).map_err(RequestFailure::permanent);
         let (event_text, answer_text) = (text(&event)?, text(&answer)?);
         let in_place = |text: &str| {
             let known = [
@@ -106,9 +106,9 @@ impl Executor for Local<'_> {
         variables.push((ANSWER_FILE.into(), answer_text.clone()));
         // The folder of a fleet file that was named without one is empty: here.
         let folder = std::path::absolute(Path::new(".").join(&self.command.folder))
-            .map_err(|e| passing(&self.command.folder, e))?;
+            .map_err(|e| transient(&self.command.folder, e))?;
         text(&folder)?;
-        let task = Task {
+        let task = SupervisorTask {
             arguments: self.command.arguments.iter().map(|argument| in_place(argument)).collect(),
             folder,
             variables,
@@ -116,92 +116,94 @@ impl Executor for Local<'_> {
             within: -run.late,
             log_bytes: self.command.log_bytes,
         };
-        let task = serde_json::to_vec_pretty(&task).map_err(|e| Failure::lasting(e.to_string()))?;
-        for folder in [run.folder.clone(), exchange(run)] {
-            atomic::private_folder(&folder).map_err(|e| passing(&folder, e))?;
+        let task = serde_json::to_vec_pretty(&task).map_err(|e| RequestFailure::permanent(e.to_string()))?;
+        for folder in [run.folder.clone(), exchange_folder(run)] {
+            atomic::private_folder(&folder).map_err(|e| transient(&folder, e))?;
         }
         atomic::write_private(&event, run.event.as_bytes())?;
         atomic::write_private(&run.folder.join("task.json"), &task)?;
         let mut supervisor = Command::new(self.program);
         supervisor.arg("supervise").arg(&run.folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // It lives for days, and its environment can be read as long: it has no more than the command.
-        supervisor.env_clear().envs(environment::given(&self.command.env));
+        supervisor.env_clear().envs(environment::variables_for(&self.command.env));
         // Should this be a part of another training, whose variable the fleet file names: the variable is that of this run.
         supervisor.env_remove(ANSWER_FILE);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut supervisor, 0);
-        let mut child = supervisor.spawn().map_err(|e| passing(self.program, e))?;
+        let mut child = supervisor.spawn().map_err(|e| transient(self.program, e))?;
         // One that is not given the key starts nothing.
-        let told = child.stdin.take().map(|mut pipe| pipe.write_all(format!("{}\n", run.key).as_bytes()));
+        let key_sent = child.stdin.take().map(|mut pipe| pipe.write_all(format!("{}\n", run.key).as_bytes()));
         // Its end is known by its lock and its result, not by us; but it is not to stay a zombie while we live.
         thread::spawn(move || drop(child.wait()));
-        told.unwrap_or(Ok(())).map_err(|e| Failure::passing(format!("its supervisor cannot be told its key: {e}")))
+        key_sent
+            .unwrap_or(Ok(()))
+            .map_err(|e| RequestFailure::transient(format!("its supervisor cannot be told its key: {e}")))
     }
 
-    fn poll(&self, run: &Run, _: Timestamp) -> Result<Progress, Failure> {
+    fn poll(&self, run: &TrainingRun, _: Timestamp) -> Result<RunStatus, RequestFailure> {
         let file = |name: &str| run.folder.join(name);
         if let Some(ended) = result(run) {
             return Ok(ended);
         }
-        let passing = |e: io::Error| Failure::passing(format!("{}: {e}", file("lock").display()));
-        let lock = match atomic::open_plain(&file("lock"), OpenOptions::new().read(true).write(true)) {
+        let transient = |e: io::Error| RequestFailure::transient(format!("{}: {e}", file("lock").display()));
+        let lock = match atomic::open_regular(&file("lock"), OpenOptions::new().read(true).write(true)) {
             Ok(lock) => lock,
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(passing(e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(transient(e)),
             // On another machine, or with another folder, it may well be under way. What is there and has no lock never began.
             Err(_) if run.seen && !file("task.json").exists() => {
                 let reason =
                     "its folder is not here: tick on the machine, and with the --state, that it was started with";
-                return Err(Failure::passing(reason));
+                return Err(RequestFailure::transient(reason));
             }
-            Err(_) if has_begun(run) => return without_supervisor(run),
-            Err(_) => return Ok(Progress::NotStarted),
+            Err(_) if was_started(run) => return status_without_supervisor(run),
+            Err(_) => return Ok(RunStatus::NotStarted),
         };
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 // Not to be found among those that hold it.
                 drop(lock);
-                if run.late > OVERDUE
-                    && let Some(traces) = Traces::read(&run.folder)
+                if run.late > STOP_TIMEOUT
+                    && let Some(traces) = RunProcesses::read(&run.folder)
                 {
-                    traces.with_holders_of(&file("lock")).kill(GRACE);
+                    traces.with_lock_holders(&file("lock")).kill(GRACE);
                 }
-                Ok(Progress::Running)
+                Ok(RunStatus::Running)
             }
-            Err(TryLockError::Error(e)) => Err(passing(e)),
+            Err(TryLockError::Error(e)) => Err(transient(e)),
             // Whatever was asked before: its command has never begun.
-            Ok(()) if !has_begun(run) => Ok(Progress::NotStarted),
+            Ok(()) if !was_started(run) => Ok(RunStatus::NotStarted),
             // It may have ended in the meantime.
             Ok(()) => match result(run) {
                 Some(ended) => Ok(ended),
-                None => without_supervisor(run),
+                None => status_without_supervisor(run),
             },
         }
     }
 
-    fn cancel(&self, run: &Run, _: Timestamp) -> Result<(), Failure> {
+    fn cancel(&self, run: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         let path = run.folder.join("cancel");
-        files::clear_folder(&path).map_err(|e| Failure::passing(format!("{}: {e}", path.display())))?;
-        Ok(atomic::write_private(&path, stop_word(&run.key).as_bytes())?)
+        files::remove_folder(&path).map_err(|e| RequestFailure::transient(format!("{}: {e}", path.display())))?;
+        Ok(atomic::write_private(&path, cancel_token(&run.key).as_bytes())?)
     }
 }
 
 /// How a run ended, if it has. A result that does not repeat the key of the run was not written by its supervisor, and is none.
-fn result(run: &Run) -> Option<Progress> {
-    let bytes = atomic::read_foreign(&run.folder.join("result.json"), MOST_ANSWER).ok()??;
-    let Written { ended, key } = serde_json::from_slice(&bytes).ok()?;
+fn result(run: &TrainingRun) -> Option<RunStatus> {
+    let bytes = atomic::read_external(&run.folder.join("result.json"), MAX_ANSWER_BYTES).ok()??;
+    let ResultFile { ended, key } = serde_json::from_slice(&bytes).ok()?;
     if key != run.key {
         return None;
     }
     // Runs that an older version has started have no folder for it.
-    let place = if exchange(run).exists() { exchange(run) } else { run.folder.clone() };
+    let place = if exchange_folder(run).exists() { exchange_folder(run) } else { run.folder.clone() };
     let answer = place.join("answer.json");
-    let said = match atomic::read_foreign(&answer, MOST_ANSWER) {
-        Ok(None) => Said::default(),
-        Ok(Some(bytes)) => Said::of(&bytes).unwrap_or_else(Said::nothing),
-        Err(e) => Said::nothing(e.to_string()),
+    let reply = match atomic::read_external(&answer, MAX_ANSWER_BYTES) {
+        Ok(None) => RunAnswer::default(),
+        Ok(Some(bytes)) => RunAnswer::of(&bytes).unwrap_or_else(RunAnswer::nothing),
+        Err(e) => RunAnswer::nothing(e.to_string()),
     };
-    let (cost, baseline, about_answer) = said.of_command(&answer.display().to_string());
-    Some(Progress::Ended(Ended { cost, baseline, about_answer, ..ended }))
+    let (cost, baseline, about_answer) = reply.of_command(&answer.display().to_string());
+    Some(RunStatus::Ended(RunResult { cost, baseline, about_answer, ..ended }))
 }
 
 /// How far a run is whose supervisor is gone without a result. It has not ended before all of its processes have: another
@@ -209,50 +211,54 @@ fn result(run: &Run) -> Option<Progress> {
 ///
 /// Where its processes cannot be seen (another container, another machine, or this one before a restart) two things tell that
 /// it has ended: its lock is free, so no process of it lives that has kept what it was given; and its supervisor has given no
-/// sign for [`SILENT`], which also holds on file systems whose locks do not reach other machines. What remains is a command
+/// sign for [`HEARTBEAT_TIMEOUT`], which also holds on file systems whose locks do not reach other machines. What remains is a command
 /// that closes all that it was given, in a container that outlives its supervisor. To wait for it until its time is up, as
 /// for a run without such a sign, would not end it either: only delay every other run of the model by as long.
-fn without_supervisor(run: &Run) -> Result<Progress, Failure> {
+fn status_without_supervisor(run: &TrainingRun) -> Result<RunStatus, RequestFailure> {
     let unknown = |why: &str| {
         let reason = format!(
             "its supervisor is gone without a result, and {why}; it counts as under way until its time is up, at {}",
             run.stop_at
         );
-        Err(Failure::passing(reason))
+        Err(RequestFailure::transient(reason))
     };
     let gone = |why: &str| {
         let forged = match run.folder.join("result.json").symlink_metadata() {
             Ok(_) => " (result.json was not written by its supervisor, and does not count)",
             Err(_) => "",
         };
-        Ok(Progress::Ended(Ended::new(Outcome::Failed, format!("it is gone without a result{forged}; {why}"))))
+        Ok(RunStatus::Ended(RunResult::new(RunOutcome::Failed, format!("it is gone without a result{forged}; {why}"))))
     };
-    let Some(traces) = Traces::read(&run.folder) else {
+    let Some(traces) = RunProcesses::read(&run.folder) else {
         return unknown("its folder does not say where it ran");
     };
-    let reach = traces.reach();
-    if reach != Reach::Here
-        && let Some(silence) = silence(run)
-        && silence < SILENT
+    let reach = traces.scope();
+    if reach != ProcessScope::Here
+        && let Some(silence) = time_since_heartbeat(run)
+        && silence < HEARTBEAT_TIMEOUT
     {
-        return Err(Failure::passing(format!(
+        return Err(RequestFailure::transient(format!(
             "its supervisor, which cannot be seen from here, gave a sign {} s ago; it counts as gone when it has given none \
              for {} s",
             silence.as_secs(),
-            SILENT.as_secs()
+            HEARTBEAT_TIMEOUT.as_secs()
         )));
     }
     match reach {
-        Reach::Restarted => gone("the machine was restarted, or it ran on another one, and it gives no sign any more"),
-        Reach::Elsewhere if silence(run).is_some() => {
+        ProcessScope::Restarted => {
+            gone("the machine was restarted, or it ran on another one, and it gives no sign any more")
+        }
+        ProcessScope::Elsewhere if time_since_heartbeat(run).is_some() => {
             gone("its supervisor, in another container, gives no sign any more; was the container ended?")
         }
-        Reach::Elsewhere => unknown("it was started in another container, whose processes cannot be seen from here"),
-        Reach::Here => match &traces.end(GRACE)[..] {
+        ProcessScope::Elsewhere => {
+            unknown("it was started in another container, whose processes cannot be seen from here")
+        }
+        ProcessScope::Here => match &traces.end(GRACE)[..] {
             [] => gone("was the supervisor killed?"),
             left => {
                 let left: Vec<String> = left.iter().map(i32::to_string).collect();
-                Err(Failure::passing(format!(
+                Err(RequestFailure::transient(format!(
                     "its supervisor is gone, and it cannot be ended: processes {}",
                     left.join(", ")
                 )))
@@ -263,15 +269,15 @@ fn without_supervisor(run: &Run) -> Result<Progress, Failure> {
 
 /// For how long the supervisor of a run has given no sign, by the clock of its folder: that of this machine may be another.
 /// `None` if it never gave one, as those of older versions, or if the folder's clock cannot be read.
-fn silence(run: &Run) -> Option<Duration> {
-    let last = run.folder.join(ALIVE).symlink_metadata().ok()?.modified().ok()?;
+fn time_since_heartbeat(run: &TrainingRun) -> Option<Duration> {
+    let last = run.folder.join(HEARTBEAT_FILE).symlink_metadata().ok()?.modified().ok()?;
     let probe = run.folder.join("clock");
     let now = files::create(&probe).and_then(|mut file| {
         file.write_all(b"1")?;
         file.sync_all()?;
         file.metadata()?.modified()
     });
-    let _ = files::clear(&probe);
+    let _ = files::remove_any(&probe);
     Some(now.ok()?.duration_since(last).unwrap_or_default())
 }
 

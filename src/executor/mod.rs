@@ -29,11 +29,11 @@ use sha2::Sha256;
 
 use crate::atomic::hex;
 use crate::fleet::{self, Money};
-use crate::http::{Failure, Http};
+use crate::http::{Http, RequestFailure};
 
 /// A run of a job, as those who train see it.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct TrainingRun {
     /// The fleet.
     pub fleet: String,
     /// The model.
@@ -60,7 +60,7 @@ pub struct Run {
     pub seen: bool,
 }
 
-impl Run {
+impl TrainingRun {
     /// Its name: the same for the same attempt, and good for a file, a label and a segment of an address.
     pub fn name(&self) -> String {
         format!("{}-{}", self.job, self.attempt)
@@ -96,22 +96,22 @@ impl Run {
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum RunStatus {
     /// It is not known there, and may be started.
     NotStarted,
     /// It was known there, and is no longer: nobody can say whether it is under way. It is not started again.
-    Forgotten,
+    Lost,
     /// It is under way.
     Running,
     /// It has ended.
-    Ended(Ended),
+    Ended(RunResult),
 }
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct RunResult {
     /// How.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
     /// Why, where it was not good.
     pub reason: String,
     /// How long it took, if that is known.
@@ -128,7 +128,7 @@ pub struct Ended {
 /// How a run ended, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RunOutcome {
     /// The model was trained.
     Succeeded,
     /// It was not.
@@ -139,9 +139,9 @@ pub enum Outcome {
     Cancelled,
 }
 
-impl Ended {
+impl RunResult {
     /// How a run ended of which no more is known.
-    pub fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
+    pub fn new(outcome: RunOutcome, reason: impl Into<String>) -> Self {
         Self { outcome, reason: reason.into(), took: None, cost: None, baseline: None, about_answer: None }
     }
 }
@@ -172,20 +172,20 @@ pub trait Executor: Sync {
     /// Starts a run, unless it has been started already.
     ///
     /// # Errors
-    /// [`Failure`]: a lasting one is the end of the attempt, after a passing one it is asked for again.
-    fn start(&self, run: &Run, now: Timestamp) -> Result<(), Failure>;
+    /// [`RequestFailure`]: a lasting one is the end of the attempt, after a passing one it is asked for again.
+    fn start(&self, run: &TrainingRun, now: Timestamp) -> Result<(), RequestFailure>;
 
     /// How far it is.
     ///
     /// # Errors
-    /// [`Failure`] if that cannot be told.
-    fn poll(&self, run: &Run, now: Timestamp) -> Result<Progress, Failure>;
+    /// [`RequestFailure`] if that cannot be told.
+    fn poll(&self, run: &TrainingRun, now: Timestamp) -> Result<RunStatus, RequestFailure>;
 
     /// Stops it, if it is under way; it may take a while to end.
     ///
     /// # Errors
-    /// [`Failure`] if it cannot be reached.
-    fn cancel(&self, run: &Run, now: Timestamp) -> Result<(), Failure>;
+    /// [`RequestFailure`] if it cannot be reached.
+    fn cancel(&self, run: &TrainingRun, now: Timestamp) -> Result<(), RequestFailure>;
 }
 
 /// Who has been let in where during a pass: each place is asked once, whatever it answers.
@@ -193,11 +193,15 @@ pub trait Executor: Sync {
 pub struct Logins(Mutex<HashMap<String, Login>>);
 
 /// What a place answered, if it was asked.
-type Login = Arc<Mutex<Option<Result<String, Failure>>>>;
+type Login = Arc<Mutex<Option<Result<String, RequestFailure>>>>;
 
 impl Logins {
     /// What lets us in at a place by its name; `ask` asks for it the first time. Whoever comes meanwhile waits.
-    fn at(&self, place: String, ask: impl FnOnce() -> Result<String, Failure>) -> Result<String, Failure> {
+    fn at(
+        &self,
+        place: String,
+        ask: impl FnOnce() -> Result<String, RequestFailure>,
+    ) -> Result<String, RequestFailure> {
         let login = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
         let mut login = login.lock().unwrap_or_else(PoisonError::into_inner);
         login.get_or_insert_with(ask).clone()
@@ -206,54 +210,54 @@ impl Logins {
 
 /// The executor of a model: the one place where it is chosen. `program` supervises commands: this program, by its path.
 pub fn of<'a>(
-    retrain: &'a fleet::Retrain,
+    retrain: &'a fleet::RetrainConfig,
     http: &'a Http,
     program: &'a std::path::Path,
     logins: &'a Logins,
 ) -> Box<dyn Executor + 'a> {
     match &retrain.executor {
-        fleet::Executor::Command(command) => Box::new(local::Local { command, program }),
-        fleet::Executor::Webhook(webhook) => Box::new(webhook::Webhook { webhook, http }),
-        fleet::Executor::Airflow(airflow) => Box::new(airflow::Airflow { airflow, http, logins }),
+        fleet::ExecutorConfig::Command(command) => Box::new(local::LocalExecutor { command, program }),
+        fleet::ExecutorConfig::Webhook(webhook) => Box::new(webhook::WebhookExecutor { webhook, http }),
+        fleet::ExecutorConfig::Airflow(airflow) => Box::new(airflow::AirflowExecutor { airflow, http, logins }),
         #[cfg(feature = "kubernetes")]
-        fleet::Executor::Kubernetes(kubernetes) => {
-            Box::new(kubernetes::Kubernetes { settings: kubernetes, timeout: retrain.timeout })
+        fleet::ExecutorConfig::Kubernetes(kubernetes) => {
+            Box::new(kubernetes::KubernetesExecutor { settings: kubernetes, timeout: retrain.timeout })
         }
         #[cfg(not(feature = "kubernetes"))]
-        fleet::Executor::Kubernetes(_) => Box::new(Missing("kubernetes")),
+        fleet::ExecutorConfig::Kubernetes(_) => Box::new(UnavailableExecutor("kubernetes")),
     }
 }
 
 /// An executor that this build does not have.
 #[cfg(not(feature = "kubernetes"))]
-struct Missing(&'static str);
+struct UnavailableExecutor(&'static str);
 
 #[cfg(not(feature = "kubernetes"))]
-impl Missing {
-    fn failure(&self) -> Failure {
+impl UnavailableExecutor {
+    fn failure(&self) -> RequestFailure {
         let name = self.0;
-        Failure::lasting(format!("this build has no {name}; build it with `--features {name}`"))
+        RequestFailure::permanent(format!("this build has no {name}; build it with `--features {name}`"))
     }
 }
 
 #[cfg(not(feature = "kubernetes"))]
-impl Executor for Missing {
-    fn start(&self, _: &Run, _: Timestamp) -> Result<(), Failure> {
+impl Executor for UnavailableExecutor {
+    fn start(&self, _: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         Err(self.failure())
     }
 
-    fn poll(&self, _: &Run, _: Timestamp) -> Result<Progress, Failure> {
-        Ok(Progress::NotStarted)
+    fn poll(&self, _: &TrainingRun, _: Timestamp) -> Result<RunStatus, RequestFailure> {
+        Ok(RunStatus::NotStarted)
     }
 
-    fn cancel(&self, _: &Run, _: Timestamp) -> Result<(), Failure> {
+    fn cancel(&self, _: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         Err(self.failure())
     }
 }
 
 /// How far a run is of which a place says that it does not know it.
-fn unknown(run: &Run) -> Progress {
-    if run.seen { Progress::Forgotten } else { Progress::NotStarted }
+fn status_of_unknown_run(run: &TrainingRun) -> RunStatus {
+    if run.seen { RunStatus::Lost } else { RunStatus::NotStarted }
 }
 
 #[cfg(test)]

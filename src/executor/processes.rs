@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 
 /// A process that leads a group, and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Leader {
+pub struct GroupLeader {
     /// The boot of the machine: none of its processes is left after another one.
     boot: String,
     /// The PID namespace: in another one its number means another process.
@@ -35,7 +35,7 @@ pub struct Leader {
 
 /// Where the processes of a run are to be looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum ProcessScope {
     /// Here.
     Here,
     /// Nowhere: the machine has been restarted since.
@@ -46,9 +46,9 @@ pub enum Reach {
 
 /// What is known of the processes of a run.
 #[derive(Clone, Debug)]
-pub struct Traces {
-    supervisor: Leader,
-    command: Option<Leader>,
+pub struct RunProcesses {
+    supervisor: GroupLeader,
+    command: Option<GroupLeader>,
     /// A variable that only this run has, as `NAME=VALUE`: its answer file has a path that no other run has.
     variable: Option<Vec<u8>>,
     /// The process below which all others are of the run too: its supervisor, to which what the command leaves behind comes.
@@ -64,9 +64,9 @@ struct Variables {
 }
 
 /// How long is waited between two looks at processes that are to end.
-const PAUSE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-impl Leader {
+impl GroupLeader {
     /// The process with a number, which leads its group.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Leader {
         let number = i32::try_from(number).map_err(io::Error::other)?;
         let (boot, namespace) = here()?;
         #[cfg(target_os = "linux")]
-        let began = Stat::of(number)?.began;
+        let began = ProcessStat::of(number)?.began;
         #[cfg(not(target_os = "linux"))]
         let began = 0;
         Ok(Self { boot, namespace, number, began })
@@ -92,13 +92,13 @@ impl Leader {
     }
 
     fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&atomic::read_foreign(path, files::MOST_ANSWER).ok()??).ok()
+        serde_json::from_slice(&atomic::read_external(path, files::MAX_ANSWER_BYTES).ok()??).ok()
     }
 
     /// Whether its number still is its own. A process that has ended keeps it until somebody has asked how it ended.
     #[cfg(target_os = "linux")]
     fn is_there(&self) -> bool {
-        Stat::of(self.number).is_ok_and(|stat| stat.began == self.began)
+        ProcessStat::of(self.number).is_ok_and(|stat| stat.began == self.began)
     }
 }
 
@@ -122,7 +122,7 @@ fn namespace_of(process: &str) -> io::Result<String> {
 
 /// What the system says of a process.
 #[cfg(target_os = "linux")]
-struct Stat {
+struct ProcessStat {
     ended: bool,
     parent: i32,
     group: i32,
@@ -130,7 +130,7 @@ struct Stat {
 }
 
 #[cfg(target_os = "linux")]
-impl Stat {
+impl ProcessStat {
     fn of(number: i32) -> io::Result<Self> {
         let text = fs::read(format!("/proc/{number}/stat"))?;
         let text = String::from_utf8_lossy(&text);
@@ -158,18 +158,18 @@ struct Process {
     handle: Option<std::os::fd::OwnedFd>,
 }
 
-impl Traces {
+impl RunProcesses {
     /// Of the run in a folder; `None` if it is not noted there who supervises it.
     pub fn read(folder: &Path) -> Option<Self> {
-        let supervisor = Leader::read(&folder.join("started"))?;
+        let supervisor = GroupLeader::read(&folder.join("started"))?;
         // The same folder may have another name where this process looks at it.
-        let task = atomic::read_foreign(&folder.join("task.json"), files::MOST_TASK).ok()??;
+        let task = atomic::read_external(&folder.join("task.json"), files::MAX_TASK_BYTES).ok()??;
         let task: Variables = serde_json::from_slice(&task).ok()?;
-        Some(Self::new(&task.variables, supervisor, Leader::read(&folder.join("group"))))
+        Some(Self::new(&task.variables, supervisor, GroupLeader::read(&folder.join("group"))))
     }
 
     /// Of a run by the variables of its command, its supervisor, and the command itself if that has begun.
-    pub fn new(variables: &[(String, String)], supervisor: Leader, command: Option<Leader>) -> Self {
+    pub fn new(variables: &[(String, String)], supervisor: GroupLeader, command: Option<GroupLeader>) -> Self {
         let variable = variables.iter().find(|(name, _)| name == ANSWER_FILE);
         let variable = variable.map(|(name, value)| format!("{name}={value}").into_bytes());
         Self { supervisor, command, variable, top: None, lock: None }
@@ -183,16 +183,16 @@ impl Traces {
 
     /// With all processes but the supervisor that have the lock of the run open: commands are given it, and few close it. This
     /// process must not have it open.
-    pub fn with_holders_of(self, lock: &Path) -> Self {
+    pub fn with_lock_holders(self, lock: &Path) -> Self {
         Self { lock: Some(lock.to_owned()), ..self }
     }
 
     /// Where its processes are to be looked for.
-    pub fn reach(&self) -> Reach {
+    pub fn scope(&self) -> ProcessScope {
         match here() {
-            Ok((boot, _)) if boot != self.supervisor.boot => Reach::Restarted,
-            Ok((_, namespace)) if namespace == self.supervisor.namespace => Reach::Here,
-            _ => Reach::Elsewhere,
+            Ok((boot, _)) if boot != self.supervisor.boot => ProcessScope::Restarted,
+            Ok((_, namespace)) if namespace == self.supervisor.namespace => ProcessScope::Here,
+            _ => ProcessScope::Elsewhere,
         }
     }
 
@@ -202,9 +202,9 @@ impl Traces {
             return Vec::new();
         }
         let mut waited = Duration::ZERO;
-        while waited < grace && !self.left().is_empty() {
-            std::thread::sleep(PAUSE);
-            waited += PAUSE;
+        while waited < grace && !self.remaining().is_empty() {
+            std::thread::sleep(POLL_INTERVAL);
+            waited += POLL_INTERVAL;
         }
         self.kill(grace)
     }
@@ -218,13 +218,13 @@ impl Traces {
             if left.is_empty() || waited >= patience {
                 return left;
             }
-            std::thread::sleep(PAUSE);
-            waited += PAUSE;
+            std::thread::sleep(POLL_INTERVAL);
+            waited += POLL_INTERVAL;
         }
     }
 
     /// The numbers of its processes.
-    pub fn left(&self) -> Vec<i32> {
+    pub fn remaining(&self) -> Vec<i32> {
         self.processes().into_iter().map(|process| process.number).collect()
     }
 
@@ -250,7 +250,7 @@ impl Traces {
         use rustix::io::Errno;
         use rustix::process::{Pid, PidfdFlags, pidfd_open};
         let Ok((boot, namespace)) = here() else { return Vec::new() };
-        let is_here = |leader: &Leader| leader.boot == boot && leader.namespace == namespace;
+        let is_here = |leader: &GroupLeader| leader.boot == boot && leader.namespace == namespace;
         if !is_here(&self.supervisor) {
             return Vec::new();
         }
@@ -268,7 +268,7 @@ impl Traces {
                 Some(Err(Errno::NOSYS | Errno::PERM)) => None,
                 _ => continue,
             };
-            let Ok(stat) = Stat::of(number) else { continue };
+            let Ok(stat) = ProcessStat::of(number) else { continue };
             if stat.ended {
                 continue;
             }
@@ -291,7 +291,7 @@ impl Traces {
 }
 
 #[cfg(target_os = "linux")]
-impl Traces {
+impl RunProcesses {
     /// Whether a process that is not the supervisor has the lock of the run open.
     fn holds_lock(&self, number: i32) -> bool {
         use std::os::unix::fs::MetadataExt;
@@ -309,14 +309,14 @@ impl Traces {
 
 /// Whether a process has another one above it.
 #[cfg(target_os = "linux")]
-fn is_below(stat: &Stat, top: i32) -> bool {
+fn is_below(stat: &ProcessStat, top: i32) -> bool {
     let mut parent = stat.parent;
     // No process has so many above it, unless some end while this looks.
     for _ in 0..1000 {
         match parent {
             found if found == top => return true,
             ..=1 => return false,
-            other => match Stat::of(other) {
+            other => match ProcessStat::of(other) {
                 Ok(above) => parent = above.parent,
                 Err(_) => return false,
             },
@@ -328,7 +328,7 @@ fn is_below(stat: &Stat, top: i32) -> bool {
 /// Takes note of the end of processes that have come to this one, so that they do not stay listed for days; not of its own
 /// child, who is asked how it ended.
 #[cfg(target_os = "linux")]
-pub fn reap_others(child: u32) {
+pub fn reap_orphans(child: u32) {
     use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     if !matches!(waitid(WaitId::All, ended | WaitIdOptions::NOWAIT), Ok(Some(_))) {
@@ -338,7 +338,7 @@ pub fn reap_others(child: u32) {
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let number = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
         let Some(number) = number.filter(|number| u32::try_from(*number) != Ok(child)) else { continue };
-        if Stat::of(number).is_ok_and(|stat| stat.ended && stat.parent == own)
+        if ProcessStat::of(number).is_ok_and(|stat| stat.ended && stat.parent == own)
             && let Some(number) = Pid::from_raw(number)
         {
             let _ = waitid(WaitId::Pid(number), ended);
@@ -348,10 +348,10 @@ pub fn reap_others(child: u32) {
 
 /// Elsewhere no other process comes to this one.
 #[cfg(not(target_os = "linux"))]
-pub fn reap_others(_: u32) {}
+pub fn reap_orphans(_: u32) {}
 
 #[cfg(not(target_os = "linux"))]
-impl Traces {
+impl RunProcesses {
     fn signal(&self, _: bool) -> Vec<i32> {
         Vec::new()
     }
@@ -396,29 +396,29 @@ mod tests {
     /// Everything about a leader must agree, or nothing is sent to its group.
     #[test]
     fn no_strangers_group_of_the_same_number_is_ended() {
-        let me = Leader::of(std::process::id()).unwrap();
+        let me = GroupLeader::of(std::process::id()).unwrap();
         let mut stranger = sleeper(&[]);
-        let known = Leader::of(stranger.id()).unwrap();
+        let known = GroupLeader::of(stranger.id()).unwrap();
         let others = [
-            Leader { boot: "another".into(), ..known.clone() },
-            Leader { namespace: "pid:[1]".into(), ..known.clone() },
-            Leader { began: known.began + 1, ..known.clone() },
+            GroupLeader { boot: "another".into(), ..known.clone() },
+            GroupLeader { namespace: "pid:[1]".into(), ..known.clone() },
+            GroupLeader { began: known.began + 1, ..known.clone() },
         ];
         for other in others {
-            let traces = Traces::new(&of_run("a"), me.clone(), Some(other));
+            let traces = RunProcesses::new(&of_run("a"), me.clone(), Some(other));
             assert_eq!(traces.end(Duration::from_millis(100)), [0; 0]);
             assert!(stranger.try_wait().unwrap().is_none(), "{traces:?}");
         }
         let elsewhere = [
-            (Leader { boot: "another".into(), ..me.clone() }, Reach::Restarted),
-            (Leader { namespace: "pid:[1]".into(), ..me.clone() }, Reach::Elsewhere),
+            (GroupLeader { boot: "another".into(), ..me.clone() }, ProcessScope::Restarted),
+            (GroupLeader { namespace: "pid:[1]".into(), ..me.clone() }, ProcessScope::Elsewhere),
         ];
         for (supervisor, reach) in elsewhere {
-            let traces = Traces::new(&of_run("a"), supervisor, Some(known.clone()));
-            assert_eq!((traces.reach(), traces.left()), (reach, vec![]));
+            let traces = RunProcesses::new(&of_run("a"), supervisor, Some(known.clone()));
+            assert_eq!((traces.scope(), traces.remaining()), (reach, vec![]));
         }
-        let own = Traces::new(&of_run("a"), me, Some(known));
-        assert_eq!((own.reach(), own.left()), (Reach::Here, vec![stranger.id() as i32]));
+        let own = RunProcesses::new(&of_run("a"), me, Some(known));
+        assert_eq!((own.scope(), own.remaining()), (ProcessScope::Here, vec![stranger.id() as i32]));
         assert_eq!(own.end(Duration::from_secs(10)), [0; 0]);
         assert!(!stranger.wait().unwrap().success());
     }
@@ -426,8 +426,8 @@ mod tests {
     #[test]
     fn a_process_that_has_left_the_group_is_known_by_its_variable_alone() {
         let (mut own, mut other) = (sleeper(&of_run("b")), sleeper(&of_run("c")));
-        let traces = Traces::new(&of_run("b"), Leader::of(std::process::id()).unwrap(), None);
-        assert_eq!(traces.left(), [own.id() as i32]);
+        let traces = RunProcesses::new(&of_run("b"), GroupLeader::of(std::process::id()).unwrap(), None);
+        assert_eq!(traces.remaining(), [own.id() as i32]);
         assert_eq!(traces.kill(Duration::from_secs(10)), [0; 0]);
         assert!(!own.wait().unwrap().success());
         assert!(other.try_wait().unwrap().is_none());

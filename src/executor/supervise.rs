@@ -16,14 +16,14 @@ use sha2::{Digest, Sha256};
 
 use super::environment;
 use super::files;
-use super::processes::{Leader, Traces};
-use super::{Ended, Outcome};
+use super::processes::{GroupLeader, RunProcesses};
+use super::{RunOutcome, RunResult};
 use crate::atomic;
 use crate::error::{Error, Result};
 
 /// What a supervisor is told.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Task {
+pub(super) struct SupervisorTask {
     pub(super) arguments: Vec<String>,
     pub(super) folder: PathBuf,
     pub(super) variables: Vec<(String, String)>,
@@ -37,16 +37,16 @@ pub(super) struct Task {
 
 /// How a run ended, as its supervisor writes it down.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Written {
+pub(super) struct ResultFile {
     #[serde(flatten)]
-    pub(super) ended: Ended,
+    pub(super) ended: RunResult,
     /// The key of the run. Older versions have none.
     #[serde(default)]
     pub(super) key: String,
 }
 
 /// What a `cancel` must hold: only who has the key of the run can write it, and it does not tell the key.
-pub(super) fn stop_word(key: &str) -> String {
+pub(super) fn cancel_token(key: &str) -> String {
     atomic::hex(&Sha256::digest(format!("cancel {key}")))
 }
 
@@ -54,19 +54,19 @@ pub(super) fn stop_word(key: &str) -> String {
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// The file that a supervisor writes again and again.
-pub(super) const ALIVE: &str = "alive";
+pub(super) const HEARTBEAT_FILE: &str = "alive";
 
 /// How often it does.
-const BEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often is looked whether the command has ended, or is to.
-const SLICE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// For so long it is tried to write a result down.
-const RESULT_WITHIN: Duration = Duration::from_secs(7 * 86_400);
+const RESULT_RETRY_LIMIT: Duration = Duration::from_secs(7 * 86_400);
 
 /// The longest wait between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// Runs the command of a run's folder, unless that was done already, and writes down how it ended, with the key of the run.
 /// `elapsed` tells for how long this process has been at it, by a clock that nobody sets. This process must do nothing else:
@@ -84,11 +84,11 @@ pub fn supervise(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration) -> Re
         // The key is in the memory of this process: no other process of the user is to read it there.
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
-    supervise_among(folder, key, elapsed, true)
+    supervise_with(folder, key, elapsed, true)
 }
 
 /// The same; `alone` says whether all processes below this one are those of the command.
-fn supervise_among(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alone: bool) -> Result<()> {
+fn supervise_with(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alone: bool) -> Result<()> {
     let file = |name: &str| folder.join(name);
     let failed = |name: &'static str| move |source| Error::Write { path: folder.join(name), source };
     let lock = atomic::lock_file(&file("lock"), true).map_err(failed("lock"))?;
@@ -102,22 +102,23 @@ fn supervise_among(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alo
         return Ok(());
     }
     let unreadable = |reason: String| Error::Unreadable { path: file("task.json").into(), reason };
-    let bytes = atomic::read_foreign(&file("task.json"), files::MOST_TASK).map_err(|e| unreadable(e.to_string()))?;
+    let bytes =
+        atomic::read_external(&file("task.json"), files::MAX_TASK_BYTES).map_err(|e| unreadable(e.to_string()))?;
     let bytes = bytes.ok_or_else(|| unreadable("it is not there".into()))?;
-    let task: Task = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+    let task: SupervisorTask = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
     // Without room for its result nothing is started: the next tick tries again.
-    let reserve = Reserve::new(folder)?;
-    let heart = beat(&file(ALIVE)).map_err(failed(ALIVE))?;
-    let supervisor = Leader::of(std::process::id()).map_err(failed("started"))?;
+    let reserve = ReservedSpace::new(folder)?;
+    let heart = start_heartbeat(&file(HEARTBEAT_FILE)).map_err(failed(HEARTBEAT_FILE))?;
+    let supervisor = GroupLeader::of(std::process::id()).map_err(failed("started"))?;
     supervisor.note(&file("started"))?;
     // Held until the result is there: a run whose lock is free and that has no result is gone.
     let begun = elapsed();
     let ended = run(folder, (&task, key), (supervisor, alone), &lock, elapsed);
     let took = SignedDuration::try_from(elapsed().saturating_sub(begun)).ok();
-    let written = Written { ended: Ended { took, ..ended }, key: key.into() };
+    let written = ResultFile { ended: RunResult { took, ..ended }, key: key.into() };
     let result = serde_json::to_vec_pretty(&written)
         .map_err(|e| Error::BadValue { what: "result".into(), reason: e.to_string() })?;
-    keep_trying(&mut || reserve.write(&result), &mut |pause| thread::sleep(pause))?;
+    retry(&mut || reserve.write(&result), &mut |pause| thread::sleep(pause))?;
     drop(heart);
     drop(lock);
     Ok(())
@@ -125,12 +126,12 @@ fn supervise_among(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alo
 
 /// Writes a file every few seconds, until what is returned is dropped or this process ends: by its time others see that the
 /// supervisor lives.
-fn beat(path: &Path) -> std::io::Result<Sender<()>> {
+fn start_heartbeat(path: &Path) -> std::io::Result<Sender<()>> {
     let mut file = files::create(path)?;
     file.write_all(b"1")?;
     let (heart, stopped) = channel::<()>();
     thread::spawn(move || {
-        while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+        while stopped.recv_timeout(HEARTBEAT_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             // In place: this takes no room on a disk that is full.
             let _ = file.rewind().and_then(|()| file.write_all(b"1")).and_then(|()| file.sync_data());
         }
@@ -139,34 +140,34 @@ fn beat(path: &Path) -> std::io::Result<Sender<()>> {
 }
 
 /// Tries until it is done, with longer and longer pauses, for a week.
-fn keep_trying(attempt: &mut dyn FnMut() -> Result<()>, rest: &mut dyn FnMut(Duration)) -> Result<()> {
+fn retry(attempt: &mut dyn FnMut() -> Result<()>, rest: &mut dyn FnMut(Duration)) -> Result<()> {
     let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(100));
     loop {
         match attempt() {
-            Err(_) if waited < RESULT_WITHIN => rest(pause),
+            Err(_) if waited < RESULT_RETRY_LIMIT => rest(pause),
             done => return done,
         }
         waited += pause;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_RETRY_DELAY);
     }
 }
 
 /// Room on the disk that is kept for the result: a training that has succeeded must be able to say so on a disk that it has
 /// filled itself.
-struct Reserve<'a> {
+struct ReservedSpace<'a> {
     folder: &'a Path,
 }
 
 /// A result is not larger.
-const ROOM: usize = 32 << 10;
+const RESERVED_BYTES: usize = 32 << 10;
 
-impl<'a> Reserve<'a> {
+impl<'a> ReservedSpace<'a> {
     fn new(folder: &'a Path) -> Result<Self> {
         let path = folder.join("reserve");
         // Bytes that no file system leaves out or makes smaller.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut bytes = Vec::with_capacity(ROOM);
-        while bytes.len() < ROOM {
+        let mut bytes = Vec::with_capacity(RESERVED_BYTES);
+        while bytes.len() < RESERVED_BYTES {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             bytes.extend_from_slice(&(state ^ (state >> 31)).to_le_bytes());
         }
@@ -184,7 +185,7 @@ impl<'a> Reserve<'a> {
         let path = self.folder.join("result.json");
         let reserve = self.folder.join("reserve");
         // Whatever the command has put there gives way.
-        files::clear_folder(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
+        files::remove_folder(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
         if atomic::write_private(&path, result).is_ok() || Self::fill(&reserve, &path, result).is_ok() {
             let _ = fs::remove_file(&reserve);
             return Ok(());
@@ -196,7 +197,7 @@ impl<'a> Reserve<'a> {
     }
 
     fn fill(reserve: &Path, path: &Path, result: &[u8]) -> std::io::Result<()> {
-        let mut file = atomic::open_plain(reserve, OpenOptions::new().write(true))?;
+        let mut file = atomic::open_regular(reserve, OpenOptions::new().write(true))?;
         file.write_all(result)?;
         file.set_len(result.len() as u64)?;
         file.sync_all()?;
@@ -206,31 +207,33 @@ impl<'a> Reserve<'a> {
 
 fn run(
     folder: &Path,
-    (task, key): (&Task, &str),
-    (supervisor, alone): (Leader, bool),
+    (task, key): (&SupervisorTask, &str),
+    (supervisor, alone): (GroupLeader, bool),
     lock: &File,
     elapsed: &dyn Fn() -> Duration,
-) -> Ended {
-    let failed = |reason: String| Ended::new(Outcome::Failed, reason);
+) -> RunResult {
+    let failed = |reason: String| RunResult::new(RunOutcome::Failed, reason);
     let Some((program, arguments)) = task.arguments.split_first() else { return failed("no command".into()) };
     let log = Arc::new(Mutex::new(Log::new(folder, task.log_bytes)));
     let begun = elapsed();
     let mut child = match start(task, program, arguments, lock) {
         Ok(child) => child,
-        Err(e) => return failed(format!("'{}' in {}: {e}", crate::escape::shown(program), task.folder.display())),
+        Err(e) => {
+            return failed(format!("'{}' in {}: {e}", crate::escape::for_display(program), task.folder.display()));
+        }
     };
     // Its number is its own until it has been asked how it ended, below.
-    let leader = Leader::of(child.id()).ok();
+    let leader = GroupLeader::of(child.id()).ok();
     if let Some(leader) = &leader {
         // If this cannot be written, its processes are still known by their variable.
         let _ = leader.note(&folder.join("group"));
     }
-    let traces = Traces::new(&task.variables, supervisor, leader);
+    let traces = RunProcesses::new(&task.variables, supervisor, leader);
     let traces = if alone { traces.with_all_below_this_process() } else { traces };
-    let stop_word = stop_word(key);
+    let cancel_token = cancel_token(key);
     let is_called_off = || {
-        let found = atomic::read_foreign(&folder.join("cancel"), files::MOST_ANSWER).ok().flatten();
-        found.is_some_and(|found| found == stop_word.as_bytes())
+        let found = atomic::read_external(&folder.join("cancel"), files::MAX_ANSWER_BYTES).ok().flatten();
+        found.is_some_and(|found| found == cancel_token.as_bytes())
     };
     let pipes: [Option<Box<dyn Read + Send>>; 2] =
         [child.stdout.take().map(|p| Box::new(p) as _), child.stderr.take().map(|p| Box::new(p) as _)];
@@ -251,20 +254,20 @@ fn run(
 
     let mut stopped = None;
     while !has_ended(&mut child) {
-        thread::sleep(SLICE);
+        thread::sleep(POLL_INTERVAL);
         if alone {
-            super::processes::reap_others(child.id());
+            super::processes::reap_orphans(child.id());
         }
         if is_called_off() {
-            stopped = Some(Outcome::Cancelled);
+            stopped = Some(RunOutcome::Cancelled);
         } else if SignedDuration::try_from(elapsed().saturating_sub(begun)).is_ok_and(|took| took >= task.within) {
-            stopped = Some(Outcome::TimedOut);
+            stopped = Some(RunOutcome::TimedOut);
         }
         if stopped.is_some() {
             end_group(&child, false);
             let asked = elapsed();
             while !has_ended(&mut child) && elapsed().saturating_sub(asked) < GRACE {
-                thread::sleep(SLICE);
+                thread::sleep(POLL_INTERVAL);
             }
             break;
         }
@@ -274,24 +277,24 @@ fn run(
     traces.kill(GRACE);
     let asked = elapsed();
     while !has_ended(&mut child) && elapsed().saturating_sub(asked) < GRACE {
-        thread::sleep(SLICE);
+        thread::sleep(POLL_INTERVAL);
     }
     let status = if has_ended(&mut child) { Some(child.wait()) } else { None };
     let _ = all_written.recv_timeout(Duration::from_secs(2));
     match (stopped, status) {
-        (Some(Outcome::TimedOut), _) => Ended::new(Outcome::TimedOut, "it took longer than its timeout"),
-        (Some(outcome), _) => Ended::new(outcome, "it was stopped"),
-        (None, Some(Ok(status))) if status.success() => Ended::new(Outcome::Succeeded, ""),
+        (Some(RunOutcome::TimedOut), _) => RunResult::new(RunOutcome::TimedOut, "it took longer than its timeout"),
+        (Some(outcome), _) => RunResult::new(outcome, "it was stopped"),
+        (None, Some(Ok(status))) if status.success() => RunResult::new(RunOutcome::Succeeded, ""),
         (None, Some(Ok(status))) => failed(describe(status, &folder.join("output.log"))),
         (None, Some(Err(e))) => failed(e.to_string()),
         (None, None) => failed("nobody knows how it ended".into()),
     }
 }
 
-fn start(task: &Task, program: &str, arguments: &[String], lock: &File) -> std::io::Result<Child> {
+fn start(task: &SupervisorTask, program: &str, arguments: &[String], lock: &File) -> std::io::Result<Child> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(&task.folder);
-    command.env_clear().envs(environment::given(&task.env));
+    command.env_clear().envs(environment::variables_for(&task.env));
     command.envs(task.variables.iter().map(|(name, value)| (name, value)));
     // The lock lives on in the command: as long as it does, the run is not gone.
     command.stdin(Stdio::from(lock.try_clone()?)).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -401,10 +404,10 @@ mod tests {
             tries += 1;
             if tries < 5000 { failed() } else { Ok(()) }
         };
-        keep_trying(&mut attempt, &mut |pause| waited += pause).unwrap();
+        retry(&mut attempt, &mut |pause| waited += pause).unwrap();
         assert!(waited > Duration::from_secs(86_400), "{waited:?}");
         let mut waited = Duration::ZERO;
-        assert!(keep_trying(&mut || failed(), &mut |pause| waited += pause).is_err(), "in the end it gives up");
+        assert!(retry(&mut || failed(), &mut |pause| waited += pause).is_err(), "in the end it gives up");
         assert!(waited > Duration::from_secs(6 * 86_400));
     }
 
@@ -412,10 +415,13 @@ mod tests {
     fn a_result_is_written_in_the_room_that_was_kept_for_it() {
         use std::os::unix::fs::MetadataExt;
         let folder = tempfile::tempdir().unwrap();
-        let reserve = Reserve::new(folder.path()).unwrap();
+        let reserve = ReservedSpace::new(folder.path()).unwrap();
         let known = fs::metadata(folder.path().join("reserve")).unwrap();
-        assert!(known.len() as usize >= ROOM && known.blocks() * 512 >= known.len(), "not a hole in the file");
-        Reserve::fill(&folder.path().join("reserve"), &folder.path().join("result.json"), b"{}").unwrap();
+        assert!(
+            known.len() as usize >= RESERVED_BYTES && known.blocks() * 512 >= known.len(),
+            "not a hole in the file"
+        );
+        ReservedSpace::fill(&folder.path().join("reserve"), &folder.path().join("result.json"), b"{}").unwrap();
         let written = fs::metadata(folder.path().join("result.json")).unwrap();
         assert_eq!((written.ino(), written.len(), written.mode() & 0o777), (known.ino(), 2, 0o600));
         reserve.write(b"{\"again\": 1}").unwrap();
@@ -424,7 +430,7 @@ mod tests {
         let (victim, link) = (folder.path().join("victim"), folder.path().join("link"));
         fs::write(&victim, "untouched").unwrap();
         std::os::unix::fs::symlink(&victim, &link).unwrap();
-        assert!(Reserve::fill(&link, &folder.path().join("other.json"), b"{}").is_err());
+        assert!(ReservedSpace::fill(&link, &folder.path().join("other.json"), b"{}").is_err());
         assert_eq!(fs::read(&victim).unwrap(), b"untouched");
     }
 
@@ -432,9 +438,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_command_is_timed_by_the_clock_that_nobody_sets() {
-        for (hours, wanted) in [(0, Outcome::Succeeded), (2, Outcome::TimedOut)] {
+        for (hours, wanted) in [(0, RunOutcome::Succeeded), (2, RunOutcome::TimedOut)] {
             let folder = tempfile::tempdir().unwrap();
-            let task = Task {
+            let task = SupervisorTask {
                 arguments: ["sleep", "0.4"].map(str::to_owned).into(),
                 folder: folder.path().into(),
                 variables: Vec::new(),
@@ -449,9 +455,9 @@ mod tests {
                 // A jump after the command has been started.
                 if looks.get() > 2 { Duration::from_secs(3600 * hours) } else { Duration::ZERO }
             };
-            supervise_among(folder.path(), "the key", &elapsed, false).unwrap();
+            supervise_with(folder.path(), "the key", &elapsed, false).unwrap();
             let result = fs::read(folder.path().join("result.json")).unwrap();
-            let Written { ended, key } = serde_json::from_slice(&result).unwrap();
+            let ResultFile { ended, key } = serde_json::from_slice(&result).unwrap();
             assert_eq!((ended.outcome, &*key), (wanted, "the key"));
             assert!(!folder.path().join("reserve").exists());
         }

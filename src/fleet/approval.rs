@@ -13,13 +13,13 @@ use toml::Spanned;
 
 use super::money::Money;
 use super::policy::{Trigger, duration};
-use super::retrain::{Checked, Stakes, money, text};
+use super::retrain::{Stakes, Validated, money, text};
 use crate::error::{closest, did_you_mean};
-use crate::escape::shown;
+use crate::escape::for_display;
 
 /// Who has to allow training, and when.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Approval {
+pub struct ApprovalRules {
     /// What is expected to cost more has to be allowed.
     pub above: Money,
     /// Who may allow it, level by level.
@@ -33,10 +33,10 @@ pub struct Approval {
     /// What happens when nobody has answered.
     pub on_expiry: OnExpiry,
     /// What passes all the same.
-    pub automatic: Vec<Automatic>,
+    pub automatic: Vec<AutomaticApproval>,
 }
 
-impl Approval {
+impl ApprovalRules {
     /// The approver whose key it is.
     pub fn owner_of(&self, key: &KeyData) -> Option<&str> {
         let found = self.keys.iter().find(|(_, keys)| keys.iter().any(|listed| listed.key_data() == key));
@@ -132,7 +132,7 @@ pub enum OnExpiry {
 
 /// Jobs that pass without being asked for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Automatic {
+pub struct AutomaticApproval {
     /// Of this trigger only.
     pub trigger: Option<Trigger>,
     /// Of this team only.
@@ -177,9 +177,9 @@ enum KeyLines {
 
 impl<'de> Deserialize<'de> for KeyLines {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Lines;
+        struct KeyLinesVisitor;
 
-        impl<'de> Visitor<'de> for Lines {
+        impl<'de> Visitor<'de> for KeyLinesVisitor {
             type Value = KeyLines;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,15 +199,15 @@ impl<'de> Deserialize<'de> for KeyLines {
             }
         }
 
-        deserializer.deserialize_any(Lines)
+        deserializer.deserialize_any(KeyLinesVisitor)
     }
 }
 
 /// A mistake, and where it stands if that is known.
-pub(super) type Misplaced<T> = std::result::Result<T, (Option<usize>, String)>;
+pub(super) type ValidatedAt<T> = std::result::Result<T, (Option<usize>, String)>;
 
 impl ApprovalTable {
-    pub(super) fn check(&self) -> Misplaced<Approval> {
+    pub(super) fn check(&self) -> ValidatedAt<ApprovalRules> {
         let somewhere = |reason: String| (None, reason);
         if self.approvers.iter().any(Vec::is_empty) {
             return Err(somewhere("a level without approvers could never answer".into()));
@@ -215,9 +215,9 @@ impl ApprovalTable {
         self.approvers.iter().flatten().try_for_each(|name| text("approver", name)).map_err(somewhere)?;
         let automatic = self.automatic.iter().map(|rule| {
             let up_to = money("up_to", rule.up_to)?;
-            Ok(Automatic { trigger: rule.trigger, team: rule.team.clone(), stakes: rule.stakes, up_to })
+            Ok(AutomaticApproval { trigger: rule.trigger, team: rule.team.clone(), stakes: rule.stakes, up_to })
         });
-        let approval = Approval {
+        let approval = ApprovalRules {
             above: money("above", self.above.unwrap_or(500.0)).map_err(somewhere)?,
             approvers: self.approvers.clone(),
             keys: self.keys()?,
@@ -225,13 +225,13 @@ impl ApprovalTable {
             answer_within: duration("answer_within", self.answer_within.as_deref().unwrap_or("4h"))
                 .map_err(somewhere)?,
             on_expiry: self.on_expiry,
-            automatic: automatic.collect::<Checked<_>>().map_err(somewhere)?,
+            automatic: automatic.collect::<Validated<_>>().map_err(somewhere)?,
         };
         // Any question may be about an overrun budget, and go to any of them.
         if let Some(given) = self.signatures.as_ref().filter(|given| *given.get_ref() != Signatures::Never)
             && let Some(name) = approval.approvers.iter().flatten().find(|name| !approval.keys.contains_key(*name))
         {
-            let (name, kind) = (shown(name), given.get_ref().name());
+            let (name, kind) = (for_display(name), given.get_ref().name());
             return Err((
                 Some(given.span().start),
                 format!(
@@ -244,12 +244,12 @@ impl ApprovalTable {
     }
 
     /// The keys of approvers, each of one person only.
-    fn keys(&self) -> Misplaced<BTreeMap<String, Vec<ApproverKey>>> {
+    fn keys(&self) -> ValidatedAt<BTreeMap<String, Vec<ApproverKey>>> {
         let approvers: Vec<&str> = self.approvers.iter().flatten().map(String::as_str).collect();
         let mut keys: BTreeMap<String, Vec<ApproverKey>> = BTreeMap::new();
         for (name, spanned) in &self.keys {
             let start = Some(spanned.span().start);
-            let about = format!("keys.{}", shown(name));
+            let about = format!("keys.{}", for_display(name));
             if !approvers.contains(&&**name) {
                 let closest = did_you_mean(closest(name, approvers.iter().copied()));
                 let reason = format!("{about}: nobody of that name is among the approvers{closest}");
@@ -268,7 +268,7 @@ impl ApprovalTable {
                 let key = ApproverKey::parse(line).map_err(|reason| (at, format!("{about} {reason}")))?;
                 let mut known = keys.iter().flat_map(|(name, keys)| keys.iter().map(move |key| (name, key)));
                 if let Some((owner, _)) = known.find(|(_, other)| other.key_data() == key.key_data()) {
-                    let (owner, key) = (shown(owner), key.fingerprint());
+                    let (owner, key) = (for_display(owner), key.fingerprint());
                     return Err((
                         at,
                         format!("{about}: the key {key} is already that of '{owner}'; each key is one person's, once"),
@@ -282,11 +282,11 @@ impl ApprovalTable {
 }
 
 /// What a private key begins with in a file of its own, and the same of OpenSSH's without its first line.
-const PRIVATE: [&str; 2] = ["PRIVATE KEY-----", "b3BlbnNzaC1rZXktdjEA"];
+const PRIVATE_KEY_PREFIXES: [&str; 2] = ["PRIVATE KEY-----", "b3BlbnNzaC1rZXktdjEA"];
 
 /// Where a private key stands in a text, if one does.
 pub(super) fn private_key(text: &str) -> Option<usize> {
-    PRIVATE.iter().filter_map(|mark| text.find(mark)).min()
+    PRIVATE_KEY_PREFIXES.iter().filter_map(|mark| text.find(mark)).min()
 }
 
 #[cfg(test)]
@@ -302,7 +302,7 @@ mod tests {
     const CERTIFICATE: &str =
         "ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQtdjAxQG9wZW5zc2guY29t ana@laptop";
 
-    fn parse(approval: &str) -> Result<Approval, Error> {
+    fn parse(approval: &str) -> Result<ApprovalRules, Error> {
         let text = format!("{approval}\n[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n");
         Fleet::parse(&text, "f.toml".as_ref(), &Options::new()).map(|fleet| fleet.governance.approval)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{Fleet, Model, resolve};
-use crate::address::Place;
+use crate::address::Location;
 use crate::baseline::Baseline;
 use crate::model::dated;
 
@@ -15,21 +15,23 @@ use crate::model::dated;
 pub struct SetBaseline {
     /// The baseline file, or the snapshot; empty for the one in the fleet file.
     pub place: String,
-    /// What the fleet file named as `baseline` then, as [`Place::identity`] has it. If it names another one now, the fleet file counts.
+    /// What the fleet file named as `baseline` then, as [`Location::identity`] has it. If it names another one now, the fleet file counts.
     pub declared: String,
 }
 
 /// The folder in the state where baselines are kept that were set.
-const KEPT: &str = "baselines";
+const BASELINES_FOLDER: &str = "baselines";
 
 /// The part of a place that is the same in every state folder: `baselines/MODEL/HASH.baseline`. The file is named by its
 /// content, so two files of the same name are the same baseline.
-fn in_any_state(place: &str) -> Option<PathBuf> {
+fn state_independent(place: &str) -> Option<PathBuf> {
     let path = Path::new(place);
     let folder = path.parent()?;
-    let is_kept = path.extension()? == "baseline" && folder.parent()?.file_name()? == KEPT;
+    let is_kept = path.extension()? == "baseline" && folder.parent()?.file_name()? == BASELINES_FOLDER;
     is_kept.then(|| {
-        Path::new(KEPT).join(folder.file_name().unwrap_or_default()).join(path.file_name().unwrap_or_default())
+        Path::new(BASELINES_FOLDER)
+            .join(folder.file_name().unwrap_or_default())
+            .join(path.file_name().unwrap_or_default())
     })
 }
 
@@ -37,14 +39,14 @@ impl SetBaseline {
     /// Where it is opened by whoever has this state folder: there, where the folder has it, which may have been moved since;
     /// else where it was kept when it was set.
     pub fn place_in(&self, state: &Path) -> String {
-        let moved = in_any_state(&self.place).map(|kept| state.join(kept)).filter(|path| path.is_file());
+        let moved = state_independent(&self.place).map(|kept| state.join(kept)).filter(|path| path.is_file());
         let absolute = moved.map(|path| std::path::absolute(&path).unwrap_or(path));
         absolute.map_or_else(|| self.place.clone(), |path| path.to_string_lossy().into_owned())
     }
 
     /// Whether a place that is opened is where it is, or was before the state folder was moved.
     fn is_at(&self, place: &str) -> bool {
-        self.place == place || in_any_state(&self.place).is_some_and(|kept| in_any_state(place) == Some(kept))
+        self.place == place || state_independent(&self.place).is_some_and(|kept| state_independent(place) == Some(kept))
     }
 }
 
@@ -69,8 +71,8 @@ impl Fleet {
     pub fn with_baselines(mut self, set: &BTreeMap<String, SetBaseline>, state: &Path) -> Self {
         for model in &mut self.models {
             if let Some(set) = set.get(&model.name).filter(|set| model.is_compared_with(set)) {
-                let is_file = |place: &Place| Baseline::is_one(Path::new(place.expose()));
-                let place = Place::from(set.place_in(state));
+                let is_file = |place: &Location| Baseline::is_baseline_file(Path::new(place.expose()));
+                let place = Location::from(set.place_in(state));
                 // It was written once, where it stands in place of another kind of baseline.
                 model.compared.baseline_is_nightly &= is_file(&place) == is_file(&model.declared_baseline);
                 model.compared.baseline = place;
@@ -81,7 +83,7 @@ impl Fleet {
 
     /// The baseline that counts for a model by what was set for it, where that is another one than the model, as a sweep at a
     /// point in time reads it, was compared with.
-    pub fn replaced_baseline(&self, model: &Model, set: Option<&SetBaseline>, as_of: Timestamp) -> Option<Place> {
+    pub fn replaced_baseline(&self, model: &Model, set: Option<&SetBaseline>, as_of: Timestamp) -> Option<Location> {
         if model.previous {
             return None;
         }
@@ -92,10 +94,10 @@ impl Fleet {
     }
 
     /// The baseline that the fleet file itself names for a model, whatever was set, as a sweep at a point in time reads it.
-    pub fn own_baseline(&self, model: &Model, as_of: Timestamp) -> Place {
+    pub fn own_baseline(&self, model: &Model, as_of: Timestamp) -> Location {
         let path = resolve(&self.folder, model.declared_baseline.expose());
         // The formats were checked when the file was read.
-        dated(path.expose(), as_of, &model.zone).map_or(path, Place::from)
+        dated(path.expose(), as_of, &model.zone).map_or(path, Location::from)
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::secret::{Address, Source, local};
-use crate::address::{looks_like_address, shown};
+use super::secret::{Endpoint, SecretSource, local};
+use crate::address::{looks_like_address, redacted};
 
 /// A way to tell somebody.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub struct Channel {
     /// The text, instead of the built-in one; a template.
     pub template: Option<String>,
     /// How.
-    pub way: Way,
+    pub target: ChannelTarget,
 }
 
 /// What there is to tell.
@@ -59,20 +59,20 @@ impl Topic {
 
 /// How somebody is told.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Way {
+pub enum ChannelTarget {
     /// A line of JSON at the end of a file.
     File(PathBuf),
     /// A request to an address: `{"text": …}` for chats such as Slack, or the CloudEvent.
     Webhook {
         /// The address.
-        url: Address,
+        url: Endpoint,
         /// Signs what is sent.
-        secret: Option<Source>,
+        secret: Option<SecretSource>,
         /// Whether a chat reads it.
         chat: bool,
     },
     /// A letter.
-    Email(Email),
+    Email(EmailConfig),
     /// A message of a topic.
     Kafka {
         /// The brokers.
@@ -82,19 +82,19 @@ pub enum Way {
         /// Settings of the client.
         settings: BTreeMap<String, String>,
         /// Settings whose values are secret.
-        secrets: BTreeMap<String, Source>,
+        secrets: BTreeMap<String, SecretSource>,
     },
 }
 
 /// An e-mail server and who gets its letters.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Email {
+pub struct EmailConfig {
     /// The server.
     pub host: String,
     /// Its port.
     pub port: u16,
     /// How the connection is kept private.
-    pub security: Security,
+    pub security: EmailSecurity,
     /// Who sends.
     pub from: String,
     /// Who gets it.
@@ -102,13 +102,13 @@ pub struct Email {
     /// The user there,
     pub user: Option<String>,
     /// and the password.
-    pub password: Option<Source>,
+    pub password: Option<SecretSource>,
 }
 
 /// How the connection to an e-mail server is kept private.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Security {
+pub enum EmailSecurity {
     /// From the first byte.
     Tls,
     /// After a word in the open.
@@ -152,7 +152,7 @@ enum WebhookFormat {
 struct EmailTable {
     host: String,
     port: Option<u16>,
-    security: Option<Security>,
+    security: Option<EmailSecurity>,
     from: String,
     to: Vec<String>,
     user: Option<String>,
@@ -181,21 +181,21 @@ impl ChannelTable {
     /// # Errors
     /// The reason, for a setting that is none.
     pub(super) fn check(&self, folder: &Path) -> Result<Channel, String> {
-        let file = self.file.as_ref().map(|file| local("file", file, folder).map(Way::File));
+        let file = self.file.as_ref().map(|file| local("file", file, folder).map(ChannelTarget::File));
         let webhook = self.webhook.as_ref().map(|table| {
-            Ok(Way::Webhook {
-                url: Address::of(&table.url, &table.url_env, &table.url_file, folder)?,
-                secret: Source::of("secret", &table.secret_env, &table.secret_file, folder)?,
+            Ok(ChannelTarget::Webhook {
+                url: Endpoint::of(&table.url, &table.url_env, &table.url_file, folder)?,
+                secret: SecretSource::of("secret", &table.secret_env, &table.secret_file, folder)?,
                 chat: table.format != Some(WebhookFormat::Cloudevent),
             })
         });
         let email = self.email.as_ref().map(|table| {
-            let security = table.security.unwrap_or(Security::Tls);
-            let password = Source::of("password", &table.password_env, &table.password_file, folder)?;
+            let security = table.security.unwrap_or(EmailSecurity::Tls);
+            let password = SecretSource::of("password", &table.password_env, &table.password_file, folder)?;
             if table.user.is_some() != password.is_some() {
                 return Err("user and password_env or password_file go together".to_owned());
             }
-            if password.is_some() && security == Security::None {
+            if password.is_some() && security == EmailSecurity::None {
                 return Err("security = \"none\" would send the password in the open".into());
             }
             if !is_host(&table.host) {
@@ -217,11 +217,11 @@ impl ChannelTable {
                 return Err("to = [] tells nobody".into());
             }
             let usual = match security {
-                Security::Tls => 465,
-                Security::Starttls => 587,
-                Security::None => 25,
+                EmailSecurity::Tls => 465,
+                EmailSecurity::Starttls => 587,
+                EmailSecurity::None => 25,
             };
-            Ok(Way::Email(Email {
+            Ok(ChannelTarget::Email(EmailConfig {
                 host: table.host.clone(),
                 port: table.port.unwrap_or(usual),
                 security,
@@ -235,7 +235,7 @@ impl ChannelTable {
             if let Some(key) = table.settings.keys().find(|key| key.contains("password") || key.contains("secret")) {
                 return Err(format!("settings: keep '{key}' in the environment, and name its variable in secrets_env"));
             }
-            if table.brokers.split(',').any(|broker| broker.contains('@') || shown(broker) != broker) {
+            if table.brokers.split(',').any(|broker| broker.contains('@') || redacted(broker) != broker) {
                 return Err(
                     "kafka: brokers are HOST:PORT, separated by commas, without user and password; those go into \
                             settings and secrets_env"
@@ -243,10 +243,10 @@ impl ChannelTable {
                 );
             }
             let secrets = table.secrets_env.iter().map(|(key, name)| {
-                let source = Source::of(key, &Some(name.clone()), &None, folder)?;
+                let source = SecretSource::of(key, &Some(name.clone()), &None, folder)?;
                 source.map(|source| (key.clone(), source)).ok_or_else(String::new)
             });
-            Ok(Way::Kafka {
+            Ok(ChannelTarget::Kafka {
                 brokers: table.brokers.clone(),
                 topic: table.topic.clone(),
                 settings: table.settings.clone(),
@@ -254,15 +254,15 @@ impl ChannelTable {
             })
         });
         let mut given = [file, webhook, email, kafka].into_iter().flatten();
-        let way = match (given.next(), given.next()) {
-            (Some(way), None) => way?,
+        let target = match (given.next(), given.next()) {
+            (Some(target), None) => target?,
             _ => return Err("give one of file, webhook, email and kafka".into()),
         };
         Ok(Channel {
             name: self.name.clone(),
             about: self.about.clone().unwrap_or_else(|| Topic::ALL.into()),
             template: self.template.clone(),
-            way,
+            target,
         })
     }
 }

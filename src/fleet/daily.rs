@@ -36,16 +36,16 @@ pub enum Naming {
 /// As for [`Snapshot::files`]; [`Error::NotFound`] for a path with `{day}` of which there is no day until tomorrow.
 pub fn naming(spec: &str, today: Date) -> Result<Naming> {
     if spec.contains("{day") {
-        return given(spec, today);
+        return naming_of_dated_path(spec, today);
     }
     // The query of a signed link is no name of a day.
     if spec.contains("#rows=") || address::split_query(spec).1.is_some() {
         return Ok(Naming::Plain);
     }
     match find(spec) {
-        Found::Day(pattern, newest) => return Ok(Naming::Daily { pattern, newest, days: 1 }),
-        Found::Unclear(reason) => return Ok(Naming::Unclear(reason)),
-        Found::None => {}
+        FoundDay::Day(pattern, newest) => return Ok(Naming::Daily { pattern, newest, days: 1 }),
+        FoundDay::Unclear(reason) => return Ok(Naming::Unclear(reason)),
+        FoundDay::None => {}
     }
     let single = !spec.contains(['*', '?', '[']) && std::path::Path::new(spec).is_file();
     if single {
@@ -59,9 +59,9 @@ pub fn naming(spec: &str, today: Date) -> Result<Naming> {
         let text = path.to_string_lossy().replace('\\', "/");
         let inside = text.strip_prefix(&root).unwrap_or(&text);
         match find(inside) {
-            Found::Day(pattern, day) => patterns.entry(Some(folder_of_the_day(&pattern))).or_default().push(day),
-            Found::Unclear(reason) => return Ok(Naming::Unclear(reason)),
-            Found::None => patterns.entry(None).or_default().push(today),
+            FoundDay::Day(pattern, day) => patterns.entry(Some(folder_of_the_day(&pattern))).or_default().push(day),
+            FoundDay::Unclear(reason) => return Ok(Naming::Unclear(reason)),
+            FoundDay::None => patterns.entry(None).or_default().push(today),
         }
     }
     let dated: Vec<&str> = patterns.keys().flatten().map(String::as_str).collect();
@@ -112,7 +112,7 @@ pub fn of_all_days(pattern: &str) -> String {
 }
 
 /// A path that names its day already: the newest that exists.
-fn given(pattern: &str, today: Date) -> Result<Naming> {
+fn naming_of_dated_path(pattern: &str, today: Date) -> Result<Naming> {
     dated(pattern, Timestamp::UNIX_EPOCH, &TimeZone::UTC)
         .map_err(|reason| Error::BadValue { what: "current".into(), reason })?;
     // Each day costs a request in an object store.
@@ -132,7 +132,7 @@ fn given(pattern: &str, today: Date) -> Result<Naming> {
 }
 
 /// What a path says of days.
-enum Found {
+enum FoundDay {
     None,
     /// The path with `{day}`, and the day.
     Day(String, Date),
@@ -140,7 +140,7 @@ enum Found {
 }
 
 /// Finds the one day that a path names.
-fn find(path: &str) -> Found {
+fn find(path: &str) -> FoundDay {
     let (mut text, mut days) = (String::new(), Vec::new());
     let mut left = path;
     while !left.is_empty() {
@@ -157,7 +157,7 @@ fn find(path: &str) -> Found {
                 let hour = left.trim_start_matches(['T', 't', '_', '-', '.', ' ']);
                 let digits = hour.bytes().take_while(u8::is_ascii_digit).count();
                 if hour.len() < left.len() && matches!(digits, 2 | 4 | 6) && day_at(hour).is_none() {
-                    return Found::Unclear(format!("'{path}' may name a time of day beside the day"));
+                    return FoundDay::Unclear(format!("'{path}' may name a time of day beside the day"));
                 }
             }
             None => {
@@ -169,9 +169,9 @@ fn find(path: &str) -> Found {
     }
     days.dedup();
     match days.as_slice() {
-        [] => in_folders(path).map_or(Found::None, |(pattern, day)| Found::Day(pattern, day)),
-        [day] => Found::Day(with_year_and_month(&text, *day), *day),
-        _ => Found::Unclear(format!("'{path}' names several days")),
+        [] => in_folders(path).map_or(FoundDay::None, |(pattern, day)| FoundDay::Day(pattern, day)),
+        [day] => FoundDay::Day(with_year_and_month(&text, *day), *day),
+        _ => FoundDay::Unclear(format!("'{path}' names several days")),
     }
 }
 
@@ -350,7 +350,7 @@ mod tests {
 
     fn found(path: &str) -> Option<(String, String)> {
         match find(path) {
-            Found::Day(pattern, day) => Some((pattern, day.to_string())),
+            FoundDay::Day(pattern, day) => Some((pattern, day.to_string())),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use toml_edit::Value;
 use super::keys;
 
 /// The first number of a document that is not finite: its key with its value, and where it stands.
-pub fn first_that_is_not(text: &str) -> Option<(String, Option<usize>)> {
+pub fn first_non_finite(text: &str) -> Option<(String, Option<usize>)> {
     let mut found = Vec::new();
     keys::each(text, |entry| {
         if let Some(Value::Float(number)) = entry.value

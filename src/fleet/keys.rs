@@ -32,7 +32,7 @@ pub fn at(text: &str, at: usize) -> Option<String> {
 
 fn in_table(outer: &str, table: &dyn TableLike, visit: &mut dyn FnMut(Entry<'_>)) {
     for (name, item) in table.iter() {
-        let name = crate::escape::shown(name);
+        let name = crate::escape::for_display(name);
         let key = if outer.is_empty() { name.into_owned() } else { format!("{outer}.{name}") };
         match item {
             Item::None => {}

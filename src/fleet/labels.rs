@@ -7,18 +7,18 @@ use serde::Deserialize;
 
 use super::policy::duration;
 use super::table::Literal;
-use crate::address::{Place, shown};
+use crate::address::{Location, redacted};
 use crate::model::{MissingTexts, OutcomeColumns};
 
 /// Where a model's predictions meet what came true.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Labels {
     /// The snapshot of the predictions.
-    pub predictions: Place,
+    pub predictions: Location,
     /// The snapshot of the labels; the predictions' own if absent.
-    pub from: Option<Place>,
+    pub from: Option<Location>,
     /// The snapshot by which scores are calibrated, with labels: by default the baseline.
-    pub reference: Option<Place>,
+    pub reference: Option<Location>,
     /// Names a row on both sides.
     pub id: Option<String>,
     /// When the prediction was made.
@@ -108,10 +108,10 @@ impl LabelTable {
     /// The reason.
     pub(super) fn resolve(
         self,
-        current: &Place,
-        baseline: Option<&Place>,
+        current: &Location,
+        baseline: Option<&Location>,
         time: Option<&str>,
-        path: impl Fn(&str) -> Place,
+        path: impl Fn(&str) -> Location,
     ) -> std::result::Result<Labels, String> {
         let own = |given: &Option<String>| given.as_deref().map(&path);
         let from = own(&self.from);
@@ -126,7 +126,7 @@ impl LabelTable {
         };
         // One day's predictions have no labels before theirs come, and one day's labels are not those of a week.
         if let Some(path) = [&self.predictions, &self.from].into_iter().flatten().find(|path| path.contains("{day")) {
-            return Err(format!("labels: '{}' is one day; name those of all days, for example with *", shown(path)));
+            return Err(format!("labels: '{}' is one day; name those of all days, for example with *", redacted(path)));
         }
         if self.predictions.is_none() && current.expose().contains("{day") {
             return Err("labels: `current` is one day; name the predictions of all days with labels.predictions".into());
@@ -176,7 +176,7 @@ impl Labels {
     }
 
     /// The snapshots it names.
-    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut Place> {
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut Location> {
         [&mut self.predictions].into_iter().chain(&mut self.from).chain(&mut self.reference)
     }
 }

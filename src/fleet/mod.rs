@@ -6,29 +6,32 @@ mod baselines;
 mod channel;
 pub mod daily;
 mod finite;
-pub mod guess;
+pub mod infer;
 mod keys;
 mod labels;
 mod money;
+mod parser_messages;
 pub mod policy;
 mod retrain;
 mod schedule;
 mod secret;
 mod table;
-mod wording;
 
-pub use approval::{Approval, ApproverKey, Automatic, OnExpiry, Signatures};
+pub use approval::{ApprovalRules, ApproverKey, AutomaticApproval, OnExpiry, Signatures};
 pub use baselines::SetBaseline;
 use channel::ChannelTable;
-pub use channel::{Channel, Email, Security, Topic, Way};
+pub use channel::{Channel, ChannelTarget, EmailConfig, EmailSecurity, Topic};
 pub use labels::{Labels, class};
 pub use money::{Currency, Money};
 use policy::TriggerTable;
-pub use policy::{Given, Origin, Persistence, Quorum, Trigger, Triggers};
+pub use policy::{Origin, Persistence, Quorum, Setting, Trigger, Triggers};
 use retrain::RetrainTable;
-pub use retrain::{Airflow, AtOnce, Budget, Command, Executor, Governance, Kubernetes, Retrain, Stakes, Webhook};
+pub use retrain::{
+    AirflowConfig, BudgetConfig, CommandConfig, ConcurrencyLimits, ExecutorConfig, Governance, KubernetesConfig,
+    RetrainConfig, Stakes, WebhookConfig,
+};
 pub use schedule::Schedule;
-pub use secret::{Address, Secret, Source};
+pub use secret::{Endpoint, Secret, SecretSource};
 use table::{ConditionTable, ConventionSetting, Current, FleetTable};
 
 use std::collections::HashSet;
@@ -41,16 +44,16 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use toml::Spanned;
 
-use crate::address::{Place, as_text};
+use crate::address::{Location, as_text};
 use crate::atomic;
 use crate::error::{Error, Result};
-use crate::metric::performance::Quality;
+use crate::metric::performance::PerformanceMetric;
 use crate::metric::{Metric, MetricSet};
 use crate::model::{self, Options, Period, Window, check_bins, dated};
 use crate::rule::{self, PartialThresholds};
 use crate::snapshot::{Condition, Slice};
 use crate::storage;
-use crate::sweep::Plan;
+use crate::sweep::SweepPlan;
 
 /// A checked fleet file.
 #[derive(Clone, Debug)]
@@ -81,13 +84,13 @@ pub struct Model {
     /// What of it is compared.
     pub compared: model::Model,
     /// Its baseline as the fleet file has it: relative to the file.
-    pub declared_baseline: Place,
+    pub declared_baseline: Location,
     /// When it is to be trained again.
     pub triggers: Triggers,
     /// Where its predictions meet what came true, if that is known.
     pub labels: Option<Labels>,
     /// How it is trained, if somebody said so.
-    pub retrain: Option<Retrain>,
+    pub retrain: Option<RetrainConfig>,
     /// Where its convention, if it has one, was set.
     convention_origin: Origin,
     /// What the model and the fleet set, to tell where a threshold comes from.
@@ -103,7 +106,7 @@ impl Deref for Model {
 }
 
 /// The window in which labels that stand in a table of their own are compared.
-const LABELS: &str = "labels";
+const LABELS_WINDOW: &str = "labels";
 
 impl Model {
     /// Where a threshold of a feature was set.
@@ -123,7 +126,7 @@ impl Model {
 }
 
 /// What stands in place of a baseline where each window is compared with the one before it.
-const PREVIOUS: &str = "previous";
+const PREVIOUS_WINDOW: &str = "previous";
 
 /// For how long a sweep waits for data unless the fleet file says so.
 const WAIT_FOR_DATA: SignedDuration = SignedDuration::from_hours(8);
@@ -132,7 +135,7 @@ const WAIT_FOR_DATA: SignedDuration = SignedDuration::from_hours(8);
 const MOST_TEXT: u64 = 32 << 20;
 
 /// Bytes of a model's name.
-const MOST_NAME: usize = 512;
+const MAX_NAME_BYTES: usize = 512;
 
 impl Fleet {
     /// The fleet as a sweep at a point in time reads it: with the day in paths that name it by `{day}`.
@@ -151,8 +154,8 @@ impl Fleet {
     }
 
     /// The plan of a sweep over all models that counts as a point in time.
-    pub fn plan(&self, as_of: Timestamp) -> Plan<'_> {
-        Plan::new(&self.name, self.models.iter().map(|model| &model.compared), as_of)
+    pub fn plan(&self, as_of: Timestamp) -> SweepPlan<'_> {
+        SweepPlan::new(&self.name, self.models.iter().map(|model| &model.compared), as_of)
     }
 
     /// The model of a name.
@@ -161,7 +164,7 @@ impl Fleet {
     }
 
     /// How the model of a name is trained, if the fleet file says so.
-    pub fn retrain_of(&self, model: &str) -> Option<&Retrain> {
+    pub fn retrain_of(&self, model: &str) -> Option<&RetrainConfig> {
         self.model(model)?.retrain.as_ref()
     }
 
@@ -234,9 +237,9 @@ impl Fleet {
         let table: FleetTable = toml::from_str(text).map_err(|e| {
             let at = e.span().map(|span| span.start);
             let key = at.and_then(|at| keys::at(text, at));
-            mistake(at, wording::told(e.message(), key.as_deref()))
+            mistake(at, parser_messages::reworded(e.message(), key.as_deref()))
         })?;
-        if let Some((setting, at)) = finite::first_that_is_not(text) {
+        if let Some((setting, at)) = finite::first_non_finite(text) {
             return Err(mistake(at, format!("{setting}: a number must be finite; give one, or leave the key out")));
         }
         if table.models.is_empty() {
@@ -284,7 +287,7 @@ impl Fleet {
                 .approval
                 .check()
                 .map_err(|(at, reason)| mistake(at.or_else(|| text.find("[approval")), reason))?,
-            at_once: table.queue.check().map_err(|reason| mistake(text.find("[queue"), reason))?,
+            concurrency: table.queue.check().map_err(|reason| mistake(text.find("[queue"), reason))?,
         };
         table
             .defaults
@@ -299,10 +302,10 @@ impl Fleet {
             let at = Some(spanned.span().start);
             let model = spanned.into_inner();
             let wrong = |reason: String| mistake(at, format!("model '{}': {reason}", model.name));
-            if model.name.len() > MOST_NAME || model.name.contains('\0') {
+            if model.name.len() > MAX_NAME_BYTES || model.name.contains('\0') {
                 return Err(mistake(
                     at,
-                    format!("a model's name has at most {MOST_NAME} bytes, and none that is zero"),
+                    format!("a model's name has at most {MAX_NAME_BYTES} bytes, and none that is zero"),
                 ));
             }
             if model.name.trim().is_empty() {
@@ -336,7 +339,7 @@ impl Fleet {
                 Some(name) => zone(name).map_err(wrong)?,
                 None => fleet_zone.clone(),
             };
-            let previous = model.baseline == PREVIOUS;
+            let previous = model.baseline == PREVIOUS_WINDOW;
             if model.time.is_some() && periods.is_empty() {
                 return Err(wrong("`time` is for windows; list them with `windows`".into()));
             }
@@ -395,7 +398,7 @@ impl Fleet {
             if previous && triggers.persistence.origin == Origin::BuiltIn {
                 triggers.persistence.value = Persistence { hits: 1, of: 1 };
             }
-            let judged = triggers.metric.value.unwrap_or(Quality::Accuracy);
+            let judged = triggers.metric.value.unwrap_or(PerformanceMetric::Accuracy);
             if let Some(table) = &model.labels
                 && ((judged.needs_score() && table.score.is_none())
                     || (judged.is_of_numbers() && table.prediction.is_none()))
@@ -426,15 +429,15 @@ impl Fleet {
                 let within = Period::rolling(triggers.performance_within.value).map_err(wrong)?;
                 let period = labels.label_time.clone().map(|column| (column, within));
                 let only = Some(labels.label.clone());
-                windows.push(Window { period, only, ..Window::whole(LABELS, from.clone()) });
+                windows.push(Window { period, only, ..Window::whole(LABELS_WINDOW, from.clone()) });
             }
             let labelled = labels.iter_mut().flat_map(Labels::paths).map(|path| path.clone());
             for path in windows.iter().map(|window| window.current.clone()).chain([baseline.clone()]).chain(labelled) {
                 dated(path.expose(), Timestamp::UNIX_EPOCH, &zone).map_err(wrong)?;
             }
             options.false_discovery_rate = triggers.fdr.value;
-            let numbers = triggers.metric.value.is_some_and(Quality::is_of_numbers);
-            let declared_baseline = Place::from(model.baseline);
+            let numbers = triggers.metric.value.is_some_and(PerformanceMetric::is_of_numbers);
+            let declared_baseline = Location::from(model.baseline);
             models.push(Model {
                 compared: model::Model {
                     name: model.name,
@@ -468,7 +471,7 @@ impl Fleet {
 }
 
 /// Whether a path names the day of the sweep.
-fn is_dated(path: &Place) -> bool {
+fn is_dated(path: &Location) -> bool {
     path.expose().contains("{day")
 }
 
@@ -481,8 +484,8 @@ fn channels(
     let mut channels: Vec<Channel> = Vec::new();
     for spanned in tables {
         let (at, table) = (Some(spanned.span().start), spanned.get_ref());
-        let name = crate::escape::shown(&table.name);
-        if table.name.trim().is_empty() || table.name.len() > MOST_NAME || table.name.contains('\0') {
+        let name = crate::escape::for_display(&table.name);
+        if table.name.trim().is_empty() || table.name.len() > MAX_NAME_BYTES || table.name.contains('\0') {
             return Err(mistake(at, "notify needs a name".into()));
         }
         if channels.iter().any(|channel| channel.name == table.name) {
@@ -525,7 +528,7 @@ fn apply(
     Ok(())
 }
 
-fn resolve(folder: &Path, path: &str) -> Place {
+fn resolve(folder: &Path, path: &str) -> Location {
     if Path::new(path).is_absolute() || storage::is_remote(path) || folder.as_os_str().is_empty() {
         return path.into();
     }

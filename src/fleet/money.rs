@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Money {
                 amount.ok_or_else(|| {
                     E::custom(format!(
                         "'{}' is not an amount with a decimal point, such as 612.50",
-                        crate::escape::shown(text)
+                        crate::escape::for_display(text)
                     ))
                 })
             }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
-use crate::metric::performance::Quality;
+use crate::metric::performance::PerformanceMetric;
 use crate::rule::FALSE_DISCOVERY_RATE;
 
 /// Where a setting comes from; the nearest wins.
@@ -38,14 +38,14 @@ impl Origin {
 
 /// A setting and where it was set.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Given<T> {
+pub struct Setting<T> {
     /// The setting.
     pub value: T,
     /// Where it was set.
     pub origin: Origin,
 }
 
-impl<T> Given<T> {
+impl<T> Setting<T> {
     /// The nearest of several settings.
     fn nearest(model: Option<T>, fleet: Option<T>, built_in: T) -> Self {
         match (model, fleet) {
@@ -121,37 +121,37 @@ pub struct Persistence {
 #[derive(Clone, Debug)]
 pub struct Triggers {
     /// Those that are off.
-    pub off: Given<Vec<Trigger>>,
+    pub off: Setting<Vec<Trigger>>,
     /// Training by the calendar, if there is any.
-    pub schedule: Given<Option<Schedule>>,
+    pub schedule: Setting<Option<Schedule>>,
     /// No second event so soon after the last.
-    pub cooldown: Given<SignedDuration>,
+    pub cooldown: Setting<SignedDuration>,
     /// How many features must drift.
-    pub quorum: Given<Quorum>,
+    pub quorum: Setting<Quorum>,
     /// In how many of the last sweeps each of them.
-    pub persistence: Given<Persistence>,
+    pub persistence: Setting<Persistence>,
     /// False discovery rate over all tests of a sweep up to which a test is called, in reports and for the trigger.
-    pub fdr: Given<f64>,
+    pub fdr: Setting<f64>,
     /// Which measure of the predictions.
-    pub metric: Given<Option<Quality>>,
+    pub metric: Setting<Option<PerformanceMetric>>,
     /// From where on (down, or up for errors) it triggers.
-    pub level: Given<Option<f64>>,
+    pub level: Setting<Option<f64>>,
     /// From where on it warns.
-    pub warning: Given<Option<f64>>,
+    pub warning: Setting<Option<f64>>,
     /// Predictions of so long a time ...
-    pub performance_within: Given<SignedDuration>,
+    pub performance_within: Setting<SignedDuration>,
     /// ... and at most so many, the newest.
-    pub rows: Given<usize>,
+    pub rows: Setting<usize>,
     /// Fewer labels are too few.
-    pub min_labels: Given<usize>,
+    pub min_labels: Setting<usize>,
     /// Confidence of the interval that must lie beyond the level.
-    pub confidence: Given<f64>,
+    pub confidence: Setting<f64>,
     /// Whether new labels alone are a reason: only where `[trigger.volume]` is set.
-    pub volume: Given<bool>,
+    pub volume: Setting<bool>,
     /// So many new labels ...
-    pub labels: Given<u64>,
+    pub labels: Setting<u64>,
     /// ... in so long a time.
-    pub volume_within: Given<SignedDuration>,
+    pub volume_within: Setting<SignedDuration>,
 }
 
 impl Triggers {
@@ -197,7 +197,7 @@ struct DriftTable {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PerformanceTable {
-    metric: Option<Quality>,
+    metric: Option<PerformanceMetric>,
     level: Option<f64>,
     warning: Option<f64>,
     within: Option<String>,
@@ -228,7 +228,7 @@ pub fn duration(what: &str, text: &str) -> std::result::Result<SignedDuration, S
 }
 
 /// Checks one number against its range.
-fn within<T: PartialOrd + std::fmt::Display + Copy>(
+fn check_range<T: PartialOrd + std::fmt::Display + Copy>(
     what: &str,
     value: Option<T>,
     range: std::ops::RangeInclusive<T>,
@@ -244,8 +244,8 @@ fn within<T: PartialOrd + std::fmt::Display + Copy>(
 impl TriggerTable {
     fn quorum(&self) -> std::result::Result<Option<Quorum>, String> {
         let drift = &self.drift;
-        let at_least = within("at_least", drift.at_least, 1..=1_000_000)?.map(Quorum::AtLeast);
-        let share = |what, share| match within(what, share, 0.0..=1.0)? {
+        let at_least = check_range("at_least", drift.at_least, 1..=1_000_000)?.map(Quorum::AtLeast);
+        let share = |what, share| match check_range(what, share, 0.0..=1.0)? {
             Some(0.0) => Err(format!("{what} = 0 would always hold; use at_least = 1")),
             share => Ok(share),
         };
@@ -280,52 +280,52 @@ impl TriggerTable {
         let length = |what: &str, text: &Option<String>| text.as_ref().map(|text| duration(what, text)).transpose();
         let given_length = |what: &str, model: &Option<String>, fleet: &Option<String>, days: i64| {
             let built_in = SignedDuration::from_hours(24 * days);
-            Ok::<_, String>(Given::nearest(length(what, model)?, length(what, fleet)?, built_in))
+            Ok::<_, String>(Setting::nearest(length(what, model)?, length(what, fleet)?, built_in))
         };
         let (p, fp) = (&self.performance, &fleet.performance);
         let [v, fv] = [self, fleet].map(|table| table.volume.clone().unwrap_or_default());
-        let metric = Given::nearest(p.metric.map(Some), fp.metric.map(Some), None);
+        let metric = Setting::nearest(p.metric.map(Some), fp.metric.map(Some), None);
         // A level belongs to a metric: one set for another metric does not carry over.
-        let or_default = |metric: Option<Quality>| metric.unwrap_or(Quality::Accuracy);
+        let or_default = |metric: Option<PerformanceMetric>| metric.unwrap_or(PerformanceMetric::Accuracy);
         let same = p.metric.is_none() || p.metric == Some(or_default(fp.metric));
         let level = |model: Option<f64>, fleet: Option<f64>, built_in: Option<f64>| {
-            Given::nearest(model.map(Some), fleet.filter(|_| same).map(Some), built_in)
+            Setting::nearest(model.map(Some), fleet.filter(|_| same).map(Some), built_in)
         };
-        let of_shares = metric.value.is_none_or(|metric| metric == Quality::Accuracy);
+        let of_shares = metric.value.is_none_or(|metric| metric == PerformanceMetric::Accuracy);
         let triggers = Triggers {
-            off: Given::nearest(self.off.clone(), fleet.off.clone(), Vec::new()),
-            schedule: Given::nearest(self.schedule()?, fleet.schedule()?, None),
+            off: Setting::nearest(self.off.clone(), fleet.off.clone(), Vec::new()),
+            schedule: Setting::nearest(self.schedule()?, fleet.schedule()?, None),
             cooldown: given_length("cooldown", &self.cooldown, &fleet.cooldown, 7)?,
-            quorum: Given::nearest(self.quorum()?, fleet.quorum()?, Quorum::AtLeast(1)),
-            persistence: Given::nearest(self.persistence()?, fleet.persistence()?, Persistence { hits: 2, of: 3 }),
-            fdr: Given::nearest(
-                within("fdr", self.drift.fdr, 0.0..=1.0)?,
-                within("fdr", fleet.drift.fdr, 0.0..=1.0)?,
+            quorum: Setting::nearest(self.quorum()?, fleet.quorum()?, Quorum::AtLeast(1)),
+            persistence: Setting::nearest(self.persistence()?, fleet.persistence()?, Persistence { hits: 2, of: 3 }),
+            fdr: Setting::nearest(
+                check_range("fdr", self.drift.fdr, 0.0..=1.0)?,
+                check_range("fdr", fleet.drift.fdr, 0.0..=1.0)?,
                 FALSE_DISCOVERY_RATE,
             ),
             metric,
             level: level(p.level, fp.level, Some(0.9).filter(|_| of_shares)),
             warning: level(p.warning, fp.warning, None),
             performance_within: given_length("within", &p.within, &fp.within, 7)?,
-            rows: Given::nearest(
-                within("rows", p.rows, 1..=100_000_000)?,
-                within("rows", fp.rows, 1..=100_000_000)?,
+            rows: Setting::nearest(
+                check_range("rows", p.rows, 1..=100_000_000)?,
+                check_range("rows", fp.rows, 1..=100_000_000)?,
                 10_000,
             ),
-            min_labels: Given::nearest(
-                within("min_labels", p.min_labels, 1..=100_000_000)?,
-                within("min_labels", fp.min_labels, 1..=100_000_000)?,
+            min_labels: Setting::nearest(
+                check_range("min_labels", p.min_labels, 1..=100_000_000)?,
+                check_range("min_labels", fp.min_labels, 1..=100_000_000)?,
                 200,
             ),
-            confidence: Given::nearest(
-                within("confidence", p.confidence, 0.5..=0.999_999)?,
-                within("confidence", fp.confidence, 0.5..=0.999_999)?,
+            confidence: Setting::nearest(
+                check_range("confidence", p.confidence, 0.5..=0.999_999)?,
+                check_range("confidence", fp.confidence, 0.5..=0.999_999)?,
                 0.95,
             ),
-            volume: Given::nearest(self.volume.as_ref().map(|_| true), fleet.volume.as_ref().map(|_| true), false),
-            labels: Given::nearest(
-                within("labels", v.labels, 1..=u64::MAX)?,
-                within("labels", fv.labels, 1..=u64::MAX)?,
+            volume: Setting::nearest(self.volume.as_ref().map(|_| true), fleet.volume.as_ref().map(|_| true), false),
+            labels: Setting::nearest(
+                check_range("labels", v.labels, 1..=u64::MAX)?,
+                check_range("labels", fv.labels, 1..=u64::MAX)?,
                 5000,
             ),
             volume_within: given_length("within", &v.within, &fv.within, 7)?,

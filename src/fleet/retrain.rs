@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::approval::Approval;
+use super::approval::ApprovalRules;
 use super::money::{Currency, Money};
 use super::policy::duration;
-use super::secret::{Address, Source, local};
+use super::secret::{Endpoint, SecretSource, local};
 
 /// What holds for training in the whole fleet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Governance {
     /// What may be spent.
-    pub budget: Budget,
+    pub budget: BudgetConfig,
     /// Who has to allow what.
-    pub approval: Approval,
+    pub approval: ApprovalRules,
     /// What may run at once.
-    pub at_once: AtOnce,
+    pub concurrency: ConcurrencyLimits,
 }
 
 /// What may be spent in a month.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Budget {
+pub struct BudgetConfig {
     /// By the whole fleet.
     pub month: Money,
     /// By teams.
@@ -50,7 +50,7 @@ pub enum Stakes {
 
 /// How many trainings may run at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AtOnce {
+pub struct ConcurrencyLimits {
     /// In the fleet.
     pub fleet: usize,
     /// Of each team.
@@ -61,7 +61,7 @@ pub struct AtOnce {
 
 /// How a model is trained, resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Retrain {
+pub struct RetrainConfig {
     /// Whose budget it is.
     pub team: String,
     /// How much depends on it.
@@ -94,23 +94,23 @@ pub struct Retrain {
     /// How long the first wait between attempts is.
     pub backoff: SignedDuration,
     /// What runs it.
-    pub executor: Executor,
+    pub executor: ExecutorConfig,
 }
 
 /// What runs a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Executor {
+pub enum ExecutorConfig {
     /// A command on this machine.
-    Command(Command),
+    Command(CommandConfig),
     /// Whoever answers at an address.
-    Webhook(Webhook),
+    Webhook(WebhookConfig),
     /// A Kubernetes Job.
-    Kubernetes(Kubernetes),
+    Kubernetes(KubernetesConfig),
     /// A run of an Airflow DAG.
-    Airflow(Airflow),
+    Airflow(AirflowConfig),
 }
 
-impl Executor {
+impl ExecutorConfig {
     /// Whether both start runs at the same place, so that one can ask for what the other has started. How it is let in, and
     /// what is run there, may differ.
     pub fn same_place(&self, other: &Self) -> bool {
@@ -136,7 +136,7 @@ impl Executor {
 
 /// A command and its arguments; no shell reads them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Command {
+pub struct CommandConfig {
     /// The program, and its arguments, in which `{model}` and the like stand for the job's.
     pub arguments: Vec<String>,
     /// Where it runs.
@@ -150,18 +150,18 @@ pub struct Command {
 
 /// An address that is told to train.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Webhook {
+pub struct WebhookConfig {
     /// The address.
-    pub url: Address,
+    pub url: Endpoint,
     /// Signs what is sent.
-    pub secret: Option<Source>,
+    pub secret: Option<SecretSource>,
     /// Where results are put, if they are not asked for.
     pub results: Option<PathBuf>,
 }
 
 /// A Job of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kubernetes {
+pub struct KubernetesConfig {
     /// The file of the Job, YAML or JSON.
     pub manifest: PathBuf,
     /// The namespace; that of the context, or of the pod, if absent.
@@ -172,17 +172,17 @@ pub struct Kubernetes {
 
 /// A DAG of an Airflow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Airflow {
+pub struct AirflowConfig {
     /// The address of the web server.
-    pub url: Address,
+    pub url: Endpoint,
     /// The DAG.
     pub dag: String,
     /// A token; or
-    pub token: Option<Source>,
+    pub token: Option<SecretSource>,
     /// a user and
     pub user: Option<String>,
     /// their password.
-    pub password: Option<Source>,
+    pub password: Option<SecretSource>,
     /// Whether it speaks the API of Airflow 2.
     pub version_1: bool,
 }
@@ -269,14 +269,14 @@ struct AirflowTable {
     api: Option<u8>,
 }
 
-pub(super) type Checked<T> = std::result::Result<T, String>;
+pub(super) type Validated<T> = std::result::Result<T, String>;
 
-pub(super) fn money(what: &str, units: f64) -> Checked<Money> {
+pub(super) fn money(what: &str, units: f64) -> Validated<Money> {
     let amount = Money::of(units).filter(|amount| *amount >= Money::ZERO);
     amount.ok_or_else(|| format!("{what} = {units} is not an amount of money: give 0 or more, at most a trillion"))
 }
 
-fn number(what: &str, value: f64, most: f64) -> Checked<f64> {
+fn number(what: &str, value: f64, most: f64) -> Validated<f64> {
     if (0.0..=most).contains(&value) {
         Ok(value)
     } else {
@@ -284,13 +284,13 @@ fn number(what: &str, value: f64, most: f64) -> Checked<f64> {
     }
 }
 
-pub(super) fn text(what: &str, value: &str) -> Checked<()> {
+pub(super) fn text(what: &str, value: &str) -> Validated<()> {
     let fine = !value.trim().is_empty() && value.len() <= 256 && !value.contains('\0');
     if fine { Ok(()) } else { Err(format!("{what} = \"{}\" is no name", value.escape_debug())) }
 }
 
 /// The name of a variable that a command is given. No patterns: one such as `AWS_*` lets through what nobody thought of.
-fn variable(name: &str) -> Checked<String> {
+fn variable(name: &str) -> Validated<String> {
     let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     match name {
         "" => Err("env holds an empty name; give the names of variables".into()),
@@ -311,19 +311,19 @@ fn variable(name: &str) -> Checked<String> {
     }
 }
 
-fn places(what: &str, value: usize) -> Checked<usize> {
+fn slot_count(what: &str, value: usize) -> Validated<usize> {
     if (1..=100_000).contains(&value) { Ok(value) } else { Err(format!("{what} = {value} must be 1 or more")) }
 }
 
 impl BudgetTable {
-    pub(super) fn check(&self) -> Checked<Budget> {
+    pub(super) fn check(&self) -> Validated<BudgetConfig> {
         let teams = self.teams.iter().map(|(team, limit)| {
             text("team", team)?;
             Ok((team.clone(), money(team, *limit)?))
         });
-        Ok(Budget {
+        Ok(BudgetConfig {
             month: money("month", self.month.unwrap_or(10_000.0))?,
-            teams: teams.collect::<Checked<_>>()?,
+            teams: teams.collect::<Validated<_>>()?,
             warning: number("warning", self.warning.unwrap_or(0.8), 1.0)?,
             currency: self.currency.as_deref().map_or_else(|| Ok(Currency::default()), Currency::parse)?,
         })
@@ -331,12 +331,12 @@ impl BudgetTable {
 }
 
 impl QueueTable {
-    pub(super) fn check(&self) -> Checked<AtOnce> {
-        let resources = self.resources.iter().map(|(name, most)| Ok((name.clone(), places(name, *most)?)));
-        Ok(AtOnce {
-            fleet: places("at_once", self.at_once.unwrap_or(4))?,
-            team: self.per_team.map(|most| places("per_team", most)).transpose()?,
-            resources: resources.collect::<Checked<_>>()?,
+    pub(super) fn check(&self) -> Validated<ConcurrencyLimits> {
+        let resources = self.resources.iter().map(|(name, most)| Ok((name.clone(), slot_count(name, *most)?)));
+        Ok(ConcurrencyLimits {
+            fleet: slot_count("at_once", self.at_once.unwrap_or(4))?,
+            team: self.per_team.map(|most| slot_count("per_team", most)).transpose()?,
+            resources: resources.collect::<Validated<_>>()?,
         })
     }
 }
@@ -346,7 +346,7 @@ impl RetrainTable {
     ///
     /// # Errors
     /// The reason, for a setting that is none.
-    pub(super) fn over(&self, fleet: &Self, folder: &Path) -> Checked<Option<Retrain>> {
+    pub(super) fn over(&self, fleet: &Self, folder: &Path) -> Validated<Option<RetrainConfig>> {
         // The settings of a command are each taken from the nearest table, as all others are.
         let shared = Self {
             folder: self.folder.clone().or_else(|| fleet.folder.clone()),
@@ -362,7 +362,7 @@ impl RetrainTable {
                 false => Err("retrain says nothing of how; give command, webhook, kubernetes or airflow".into()),
             };
         };
-        if self.env.is_some() && !matches!(executor, Executor::Command(_)) {
+        if self.env.is_some() && !matches!(executor, ExecutorConfig::Command(_)) {
             return Err("env names variables for a command, and the model is not trained by one; remove env".into());
         }
         let x = |what, own: Option<f64>, fleet: Option<f64>, most| number(what, own.or(fleet).unwrap_or(0.0), most);
@@ -388,7 +388,7 @@ impl RetrainTable {
             let name = own.as_deref().or(fleet.as_deref()).unwrap_or(built_in);
             text(what, name).map(|()| name.to_owned())
         };
-        Ok(Some(Retrain {
+        Ok(Some(RetrainConfig {
             team: named("team", &self.team, &fleet.team, "default")?,
             stakes: self.stakes.or(fleet.stakes).unwrap_or_default(),
             resource: named("resource", &self.resource, &fleet.resource, if gpu_hours > 0.0 { "gpu" } else { "cpu" })?,
@@ -415,7 +415,7 @@ impl RetrainTable {
     }
 
     /// What runs a training, if this table says so; `shared` holds the settings of commands.
-    fn executor(&self, shared: &Self, folder: &Path) -> Checked<Option<Executor>> {
+    fn executor(&self, shared: &Self, folder: &Path) -> Validated<Option<ExecutorConfig>> {
         let command = self.command.as_ref().map(|arguments| {
             if arguments.first().is_none_or(|program| program.trim().is_empty()) {
                 return Err("command runs nothing: its first word is the program".to_owned());
@@ -423,25 +423,25 @@ impl RetrainTable {
             if arguments.iter().any(|argument| argument.contains('\0')) {
                 return Err("command holds a zero byte".to_owned());
             }
-            Ok(Executor::Command(Command {
+            Ok(ExecutorConfig::Command(CommandConfig {
                 arguments: arguments.clone(),
                 folder: match &shared.folder {
                     Some(own) => local("folder", own, folder)?,
                     None => folder.to_owned(),
                 },
                 log_bytes: shared.log_bytes.unwrap_or(10 << 20).max(1 << 10),
-                env: shared.env.iter().flatten().map(|name| variable(name)).collect::<Checked<_>>()?,
+                env: shared.env.iter().flatten().map(|name| variable(name)).collect::<Validated<_>>()?,
             }))
         });
         let webhook = self.webhook.as_ref().map(|table| {
-            Ok(Executor::Webhook(Webhook {
-                url: Address::of(&table.url, &table.url_env, &table.url_file, folder)?,
-                secret: Source::of("secret", &table.secret_env, &table.secret_file, folder)?,
+            Ok(ExecutorConfig::Webhook(WebhookConfig {
+                url: Endpoint::of(&table.url, &table.url_env, &table.url_file, folder)?,
+                secret: SecretSource::of("secret", &table.secret_env, &table.secret_file, folder)?,
                 results: table.results.as_ref().map(|results| local("results", results, folder)).transpose()?,
             }))
         });
         let kubernetes = self.kubernetes.as_ref().map(|table| {
-            Ok(Executor::Kubernetes(Kubernetes {
+            Ok(ExecutorConfig::Kubernetes(KubernetesConfig {
                 manifest: local("manifest", &table.manifest, folder)?,
                 namespace: table.namespace.clone(),
                 context: table.context.clone(),
@@ -449,14 +449,14 @@ impl RetrainTable {
         });
         let airflow = self.airflow.as_ref().map(|table| {
             text("dag", &table.dag)?;
-            let password = Source::of("password", &table.password_env, &table.password_file, folder)?;
+            let password = SecretSource::of("password", &table.password_env, &table.password_file, folder)?;
             if table.user.is_some() != password.is_some() {
                 return Err("airflow: user and password_env or password_file go together".into());
             }
-            Ok(Executor::Airflow(Airflow {
-                url: Address::of(&table.url, &table.url_env, &table.url_file, folder)?,
+            Ok(ExecutorConfig::Airflow(AirflowConfig {
+                url: Endpoint::of(&table.url, &table.url_env, &table.url_file, folder)?,
                 dag: table.dag.clone(),
-                token: Source::of("token", &table.token_env, &table.token_file, folder)?,
+                token: SecretSource::of("token", &table.token_env, &table.token_file, folder)?,
                 user: table.user.clone(),
                 password,
                 version_1: match table.api {

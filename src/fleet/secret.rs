@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{has_secret_parameter, looks_like_address, shown as shown_address};
+use crate::address::{has_secret_parameter, looks_like_address, redacted as shown_address};
 use crate::atomic;
 use crate::error::{Error, Result};
-use crate::escape::shown;
+use crate::escape::for_display;
 
 /// A secret is not larger.
-const MOST_SECRET: u64 = 1 << 20;
+const MAX_SECRET_BYTES: u64 = 1 << 20;
 
 /// Where a secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Source {
+pub enum SecretSource {
     /// A variable of the environment.
     Variable(String),
     /// A file.
@@ -71,7 +71,7 @@ impl From<String> for Secret {
     }
 }
 
-impl Source {
+impl SecretSource {
     /// Of the two keys of a setting, `KEY_env` and `KEY_file`, of which one may be given.
     ///
     /// # Errors
@@ -106,9 +106,9 @@ impl Source {
             Self::Variable(name) => std::env::var(name).map_err(|_| {
                 wrong(format!("${name}"), "is not set, or not text; the fleet file says that a secret is there".into())
             })?,
-            Self::File(path) => atomic::read_text(path, MOST_SECRET).map_err(|e| {
+            Self::File(path) => atomic::read_text(path, MAX_SECRET_BYTES).map_err(|e| {
                 let reason = format!("the secret in it cannot be read: {e}");
-                wrong(shown(&path.to_string_lossy()).into_owned(), reason)
+                wrong(for_display(&path.to_string_lossy()).into_owned(), reason)
             })?,
         };
         let text = text.trim_end_matches(['\n', '\r']);
@@ -119,7 +119,7 @@ impl Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name) => write!(f, "${name}"),
@@ -130,14 +130,14 @@ impl fmt::Display for Source {
 
 /// An address that may be written in the fleet file, or is secret itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Address {
+pub enum Endpoint {
     /// Written there.
     Plain(String),
     /// Kept elsewhere.
-    Secret(Source),
+    Secret(SecretSource),
 }
 
-impl Address {
+impl Endpoint {
     /// Of the keys `url`, `url_env` and `url_file`, of which one must be given.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Address {
         file: &Option<String>,
         folder: &Path,
     ) -> std::result::Result<Self, String> {
-        match (url, Source::of("url", variable, file, folder)?) {
+        match (url, SecretSource::of("url", variable, file, folder)?) {
             (Some(_), Some(_)) => Err("give one of url, url_env and url_file".into()),
             (None, Some(source)) => Ok(Self::Secret(source)),
             (Some(url), None) => {
@@ -170,7 +170,7 @@ impl Address {
     /// The address itself.
     ///
     /// # Errors
-    /// Those of [`Source::read`].
+    /// Those of [`SecretSource::read`].
     pub fn read(&self) -> Result<Secret> {
         match self {
             Self::Plain(url) => Ok(Secret { text: url.clone(), hidden: false }),
@@ -179,7 +179,7 @@ impl Address {
     }
 
     /// Where it is kept, if it is secret.
-    pub fn source(&self) -> Option<&Source> {
+    pub fn source(&self) -> Option<&SecretSource> {
         match self {
             Self::Plain(_) => None,
             Self::Secret(source) => Some(source),
@@ -187,7 +187,7 @@ impl Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for Endpoint {
     /// Without what is secret: the part before the query, or where it is kept.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -210,8 +210,8 @@ mod tests {
         std::fs::write(at("secret"), "hunter2\r\n").unwrap();
         std::os::unix::fs::symlink(at("secret"), at("link")).unwrap();
         std::fs::write(at("bytes"), [b'h', 0xff]).unwrap();
-        std::fs::write(at("large"), vec![b'x'; MOST_SECRET as usize + 1]).unwrap();
-        let read = |name: &str| Source::File(at(name)).read();
+        std::fs::write(at("large"), vec![b'x'; MAX_SECRET_BYTES as usize + 1]).unwrap();
+        let read = |name: &str| SecretSource::File(at(name)).read();
         for good in ["secret", "link"] {
             assert_eq!(read(good).unwrap().expose(), "hunter2");
         }
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn an_address_with_a_secret_in_it_is_refused_in_the_fleet_file_and_not_repeated() {
-        let of = |url: &str| Address::of(&Some(url.into()), &None, &None, Path::new(""));
+        let of = |url: &str| Endpoint::of(&Some(url.into()), &None, &None, Path::new(""));
         for url in [
             "https://ana:SECRET@h/x",
             "https://SECRET@h/x",
@@ -248,15 +248,15 @@ mod tests {
             assert!(!error.contains("SECRET") && error.starts_with("url "), "{url}: {error}");
         }
         for url in ["https://h/x", "http://h:80/x?version=2", "http://[::1]:80/a@b"] {
-            assert_eq!(of(url).unwrap(), Address::Plain(url.into()));
+            assert_eq!(of(url).unwrap(), Endpoint::Plain(url.into()));
         }
-        let source = |name: &str| Source::of("url", &Some(name.into()), &None, Path::new(""));
+        let source = |name: &str| SecretSource::of("url", &Some(name.into()), &None, Path::new(""));
         for name in ["", "https://h/SECRET", "SECRET=x", "1SECRET", "SEC RET", "SEC\0RET", "SÉCRET"] {
             let error = source(name).unwrap_err();
             assert!(!error.contains("RET") && error.contains("url_env is not the name of a variable"), "{error}");
         }
         for name in ["HOOK_URL", "hook_url", "_X", "my.hook-url"] {
-            assert_eq!(source(name).unwrap(), Some(Source::Variable(name.into())));
+            assert_eq!(source(name).unwrap(), Some(SecretSource::Variable(name.into())));
         }
         for path in ["https://h/SECRET", "s3://b/SECRET", "https:/ana:SECRET@h", "//ana:SECRET@h"] {
             let error = local("folder", path, Path::new("/f")).unwrap_err();

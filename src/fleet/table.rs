@@ -15,7 +15,7 @@ use super::labels::LabelTable;
 use super::policy::TriggerTable;
 use super::retrain::{BudgetTable, QueueTable, RetrainTable};
 use crate::metric::Kind;
-use crate::metric::convention::{Convention, Conventional, Rule};
+use crate::metric::convention::{Convention, ConventionRules, DecisionRule};
 use crate::model::ColumnSettings;
 use crate::rule::PartialThresholds;
 use crate::snapshot::{Bound, Test};
@@ -173,23 +173,23 @@ pub(super) struct Settings {
 
 /// `convention = "evidently"`, `"none"`, or a table that also says which figure decides. Checked as it is read, so that
 /// a mistake is reported where it stands.
-pub(super) struct ConventionSetting(pub(super) Option<Conventional>);
+pub(super) struct ConventionSetting(pub(super) Option<ConventionRules>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConventionTable {
     pub(super) name: String,
     #[serde(default)]
-    pub(super) numeric: Option<Rule>,
+    pub(super) numeric: Option<DecisionRule>,
     #[serde(default)]
-    pub(super) categorical: Option<Rule>,
+    pub(super) categorical: Option<DecisionRule>,
 }
 
 impl<'de> Deserialize<'de> for ConventionSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Setting;
+        struct ConventionVisitor;
 
-        impl<'de> Visitor<'de> for Setting {
+        impl<'de> Visitor<'de> for ConventionVisitor {
             type Value = ConventionSetting;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -201,7 +201,7 @@ impl<'de> Deserialize<'de> for ConventionSetting {
                     return Ok(ConventionSetting(None));
                 }
                 let convention = Convention::from_str(name).map_err(E::custom)?;
-                Ok(ConventionSetting(Some(Conventional::new(convention))))
+                Ok(ConventionSetting(Some(ConventionRules::new(convention))))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Self::Value, A::Error> {
@@ -210,14 +210,14 @@ impl<'de> Deserialize<'de> for ConventionSetting {
                 let convention = Convention::from_str(&table.name).map_err(|e| custom(e.to_string()))?;
                 let rules = [(Kind::Numeric, table.numeric), (Kind::Categorical, table.categorical)];
                 let conventional =
-                    rules.into_iter().try_fold(Conventional::new(convention), |conventional, (kind, rule)| {
+                    rules.into_iter().try_fold(ConventionRules::new(convention), |conventional, (kind, rule)| {
                         rule.map_or(Ok(conventional), |rule| conventional.with_rule(kind, rule))
                     });
                 Ok(ConventionSetting(Some(conventional.map_err(custom)?)))
             }
         }
 
-        deserializer.deserialize_any(Setting)
+        deserializer.deserialize_any(ConventionVisitor)
     }
 }
 

@@ -7,14 +7,14 @@ use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::{Side, Spec};
+use super::{GenerateOptions, TableSide};
 use crate::error::Error;
 use crate::snapshot::table::{CellType, Cells};
 
 /// How a column looks: all are monotone functions of a standard normal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Shape {
+pub enum GeneratedShape {
     /// Doubles, normal.
     Normal,
     /// Doubles, log-normal.
@@ -29,7 +29,7 @@ pub enum Shape {
     Category(u32),
 }
 
-impl Shape {
+impl GeneratedShape {
     pub(super) fn cell_type(self) -> CellType {
         match self {
             Self::Normal | Self::LogNormal | Self::Money => CellType::Float,
@@ -67,7 +67,7 @@ impl std::str::FromStr for DriftKind {
 
 /// Drift of the current side.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Drift {
+pub struct GeneratedDrift {
     /// What changes.
     pub kind: DriftKind,
     /// Population stability index over ten quantile bins of the latent value, or the rate of missing values added.
@@ -80,22 +80,22 @@ pub struct Drift {
 
 /// A column of a generated table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Column {
+pub struct GeneratedColumn {
     /// Its name.
     pub name: String,
     /// How it looks.
-    pub shape: Shape,
+    pub shape: GeneratedShape,
     /// Share of nulls.
     pub nulls: f64,
     /// What changes on the current side, if anything does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub drift: Option<Drift>,
+    pub drift: Option<GeneratedDrift>,
     seed: u64,
 }
 
-impl Column {
+impl GeneratedColumn {
     /// The `c`-th column of table `t`.
-    pub(super) fn new(spec: &Spec, t: usize, c: usize) -> Self {
+    pub(super) fn new(spec: &GenerateOptions, t: usize, c: usize) -> Self {
         let seed = mix(mix(spec.seed ^ mix(t as u64)) ^ c as u64);
         // Evenly spread shares: every k-th column, whatever the share.
         let every = |share: f64, salt: f64| {
@@ -104,21 +104,27 @@ impl Column {
         };
         let shape = if every(spec.categorical, 0.5) {
             let sizes = [10, 3, 100, 2, 1000, 30, usize::MAX];
-            Shape::Category(sizes[(seed % sizes.len() as u64) as usize].min(spec.cardinality) as u32)
+            GeneratedShape::Category(sizes[(seed % sizes.len() as u64) as usize].min(spec.cardinality) as u32)
         } else {
-            let shapes = [Shape::Normal, Shape::Integer, Shape::Money, Shape::Float32, Shape::LogNormal];
+            let shapes = [
+                GeneratedShape::Normal,
+                GeneratedShape::Integer,
+                GeneratedShape::Money,
+                GeneratedShape::Float32,
+                GeneratedShape::LogNormal,
+            ];
             shapes[(seed % shapes.len() as u64) as usize]
         };
         let drift = every(spec.drift, 0.25).then(|| {
             let nth = (c as f64 * spec.drift + 0.25).floor() as usize;
-            Drift::of_size(spec.kinds[nth % spec.kinds.len()], spec.drift_size)
+            GeneratedDrift::of_size(spec.kinds[nth % spec.kinds.len()], spec.drift_size)
         });
         let nulls = if c % 5 == 4 { spec.nulls } else { 0.0 };
         Self { name: format!("f{c:05}"), shape, nulls, drift, seed }
     }
 
     /// The cells of one row group of one side.
-    pub(super) fn cells(&self, side: Side, group: u64, rows: usize) -> Cells {
+    pub(super) fn cells(&self, side: TableSide, group: u64, rows: usize) -> Cells {
         let mut rng = Pcg64Mcg::new(
             u128::from(mix(self.seed ^ group)) << 64 | u128::from(mix(self.seed + u64::from(side.night))),
         );
@@ -136,17 +142,19 @@ impl Column {
         };
         let scale = 1.0 + (self.seed % 97) as f64;
         match self.shape {
-            Shape::Normal => Cells::Float((0..rows).map(|_| latent().map(|z| scale * (10.0 + z))).collect()),
-            Shape::LogNormal => Cells::Float((0..rows).map(|_| latent().map(f64::exp)).collect()),
-            Shape::Money => {
+            GeneratedShape::Normal => Cells::Float((0..rows).map(|_| latent().map(|z| scale * (10.0 + z))).collect()),
+            GeneratedShape::LogNormal => Cells::Float((0..rows).map(|_| latent().map(f64::exp)).collect()),
+            GeneratedShape::Money => {
                 let price = |z: f64| ((0.5 * z).exp() * scale * 100.0).round() / 100.0;
                 Cells::Float((0..rows).map(|_| latent().map(price)).collect())
             }
-            Shape::Float32 => Cells::Float32((0..rows).map(|_| latent().map(|z| (scale + z) as f32)).collect()),
-            Shape::Integer => {
+            GeneratedShape::Float32 => {
+                Cells::Float32((0..rows).map(|_| latent().map(|z| (scale + z) as f32)).collect())
+            }
+            GeneratedShape::Integer => {
                 Cells::Signed((0..rows).map(|_| latent().map(|z| (z.exp() * scale * 4.0) as i64)).collect())
             }
-            Shape::Category(size) => {
+            GeneratedShape::Category(size) => {
                 let bounds = zipf_bounds(size);
                 let names: Arc<[String]> = (0..size).map(|k| format!("c{k:05}")).collect();
                 let category = |z: f64| bounds.partition_point(|&bound| bound <= z) as u32;
@@ -167,7 +175,7 @@ fn zipf_bounds(size: u32) -> Vec<f64> {
     (1..size).map(bound).collect()
 }
 
-impl Drift {
+impl GeneratedDrift {
     /// Drift of one kind whose population stability index over the ten quantile bins of the latent value is `size`.
     pub fn of_size(kind: DriftKind, size: f64) -> Self {
         let (factor, shift) = match kind {
@@ -215,9 +223,9 @@ mod tests {
     #[test]
     fn drift_has_the_size_it_was_asked_for() {
         for size in [0.01, 0.1, 0.25, 1.0] {
-            let shift = Drift::of_size(DriftKind::Shift, size);
+            let shift = GeneratedDrift::of_size(DriftKind::Shift, size);
             assert!((psi(shift.factor, shift.shift) - size).abs() < 1e-9, "{shift:?}");
-            let scale = Drift::of_size(DriftKind::Scale, size);
+            let scale = GeneratedDrift::of_size(DriftKind::Scale, size);
             assert!(scale.factor > 1.0 && (psi(scale.factor, scale.shift) - size).abs() < 1e-9, "{scale:?}");
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Every column is a monotone function of a standard normal, the latent value. Shifting or scaling the latent value
 //! therefore gives the same population stability index over quantile bins whatever the column looks like, and
-//! [`Drift`] is asked for by that index. All is drawn from one seed: column by column and row group by row group, so
+//! [`GeneratedDrift`] is asked for by that index. All is drawn from one seed: column by column and row group by row group, so
 //! files of any size are made in the memory of a row group, and in the same bytes on any number of threads.
 
 mod column;
@@ -19,11 +19,11 @@ use serde::{Deserialize, Serialize};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::snapshot::table::{CellType, Cells, TableWriter};
-pub use column::{Column, Drift, DriftKind, Shape};
+pub use column::{DriftKind, GeneratedColumn, GeneratedDrift, GeneratedShape};
 
 /// What to generate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spec {
+pub struct GenerateOptions {
     /// Everything follows from it.
     pub seed: u64,
     /// Models.
@@ -60,20 +60,20 @@ pub struct Spec {
 
 /// What was put into a fleet: what a comparison should find.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Truth {
+pub struct GroundTruth {
     /// What was asked for.
-    pub spec: Spec,
+    pub spec: GenerateOptions,
     /// The tables, each with its columns.
-    pub tables: Vec<Table>,
+    pub tables: Vec<GeneratedTable>,
 }
 
 /// One table, and the models that read it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Table {
+pub struct GeneratedTable {
     /// Name of its files.
     pub name: String,
     /// Its columns.
-    pub columns: Vec<Column>,
+    pub columns: Vec<GeneratedColumn>,
     /// Models, each with the positions of its features among the columns.
     pub models: Vec<(String, Vec<usize>)>,
 }
@@ -86,7 +86,7 @@ const FIRST_NIGHT: Date = Date::constant(2026, 1, 1);
 
 /// One side of a table.
 #[derive(Clone, Copy)]
-struct Side {
+struct TableSide {
     /// Which current side, from 1; 0 is the baseline.
     night: u32,
     /// Whether drift has begun.
@@ -96,7 +96,7 @@ struct Side {
 /// The day at whose end the current side of a fleet with an `at` column ends: 2026-01-01, in days since 1970.
 const LAST_DAY: i64 = 20_454;
 
-impl Spec {
+impl GenerateOptions {
     /// Checks what can be made.
     ///
     /// # Errors
@@ -155,12 +155,12 @@ impl Spec {
     }
 
     /// The sides of each table: the baseline, and the current side of each night.
-    fn sides(&self) -> impl Iterator<Item = Side> {
-        (0..=self.nights.max(1)).map(|night| Side { night, drifts: night >= self.drift_from })
+    fn sides(&self) -> impl Iterator<Item = TableSide> {
+        (0..=self.nights.max(1)).map(|night| TableSide { night, drifts: night >= self.drift_from })
     }
 
     /// Where the files of a side are.
-    fn folder(&self, side: Side) -> String {
+    fn folder(&self, side: TableSide) -> String {
         match side.night {
             0 => "baseline".into(),
             _ if self.nights == 0 => "current".into(),
@@ -178,22 +178,22 @@ impl Spec {
     }
 
     /// The tables of the fleet.
-    pub fn truth(&self) -> Truth {
+    pub fn truth(&self) -> GroundTruth {
         let shared = (self.shared * self.features as f64).round() as usize;
         let own = self.features - shared;
         let tables = self.models.div_ceil(self.models_per_table);
         let table = |t: usize| {
             let models = self.models_per_table.min(self.models - t * self.models_per_table);
-            let columns = (0..shared + models * own).map(|c| Column::new(self, t, c)).collect();
+            let columns = (0..shared + models * own).map(|c| GeneratedColumn::new(self, t, c)).collect();
             let features = |m: usize| (0..shared).chain(shared + m * own..shared + (m + 1) * own).collect();
             let name = |m: usize| format!("model-{:05}", t * self.models_per_table + m);
-            Table {
+            GeneratedTable {
                 name: format!("table-{t:05}"),
                 columns,
                 models: (0..models).map(|m| (name(m), features(m))).collect(),
             }
         };
-        Truth { spec: self.clone(), tables: (0..tables).map(table).collect() }
+        GroundTruth { spec: self.clone(), tables: (0..tables).map(table).collect() }
     }
 }
 
@@ -202,10 +202,10 @@ impl Spec {
 ///
 /// # Errors
 /// [`Error::BadValue`], [`Error::Write`].
-pub fn write(spec: &Spec, folder: &Path, done: impl Fn(u64) + Sync) -> Result<Truth> {
+pub fn write(spec: &GenerateOptions, folder: &Path, done: impl Fn(u64) + Sync) -> Result<GroundTruth> {
     spec.check()?;
     let truth = spec.truth();
-    let files: Vec<(&Table, Side)> =
+    let files: Vec<(&GeneratedTable, TableSide)> =
         spec.sides().flat_map(|side| truth.tables.iter().map(move |table| (table, side))).collect();
     for side in spec.sides() {
         let path = folder.join(spec.folder(side));
@@ -219,7 +219,13 @@ pub fn write(spec: &Spec, folder: &Path, done: impl Fn(u64) + Sync) -> Result<Tr
     Ok(truth)
 }
 
-fn write_table(spec: &Spec, table: &Table, side: Side, folder: &Path, done: &(impl Fn(u64) + Sync)) -> Result<()> {
+fn write_table(
+    spec: &GenerateOptions,
+    table: &GeneratedTable,
+    side: TableSide,
+    folder: &Path,
+    done: &(impl Fn(u64) + Sync),
+) -> Result<()> {
     let path = folder.join(spec.folder(side)).join(format!("{}.parquet", table.name));
     let failed = |message: String| Error::Write { path: path.clone(), source: std::io::Error::other(message) };
     let io = |source| Error::Write { path: path.clone(), source };
@@ -248,7 +254,7 @@ fn write_table(spec: &Spec, table: &Table, side: Side, folder: &Path, done: &(im
 }
 
 /// Evenly spread over the days; those of the baseline come before those of the current side.
-fn times(spec: &Spec, start: usize, rows: usize, current: bool) -> Vec<i64> {
+fn times(spec: &GenerateOptions, start: usize, rows: usize, current: bool) -> Vec<i64> {
     const DAY: i64 = 86_400_000_000;
     let span = i64::from(spec.days) * DAY;
     let first = (LAST_DAY + 1) * DAY - span * if current { 1 } else { 2 };
@@ -256,7 +262,7 @@ fn times(spec: &Spec, start: usize, rows: usize, current: bool) -> Vec<i64> {
     (start..start + rows).map(at).collect()
 }
 
-fn fleet_file(truth: &Truth) -> String {
+fn fleet_file(truth: &GroundTruth) -> String {
     let mut text = String::from("name = \"generated\"\n");
     for table in &truth.tables {
         for (model, features) in &table.models {

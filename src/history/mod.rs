@@ -18,7 +18,7 @@ use crate::sweep::flat;
 
 /// One figure of one feature in one sweep.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Entry {
+pub struct HistoryEntry {
     /// Which sweep.
     pub sweep: String,
     /// The time it counts as.
@@ -72,12 +72,12 @@ pub fn append(folder: &Path, report: &SweepReport, as_of: Timestamp) -> Result<P
 
 /// A column of names, each kept once.
 #[derive(Default)]
-struct Names {
+struct NameColumn {
     names: IndexSet<String>,
     cells: Vec<Option<u32>>,
 }
 
-impl Names {
+impl NameColumn {
     fn push(&mut self, name: &str) {
         let at = self.names.get_index_of(name).unwrap_or_else(|| self.names.insert_full(name.into()).0);
         self.cells.push(u32::try_from(at).ok());
@@ -90,7 +90,7 @@ impl Names {
 
 fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>, String> {
     let [mut model, mut window, mut segment, mut feature, mut kind, mut status, mut metric] =
-        std::array::from_fn(|_| Names::default());
+        std::array::from_fn(|_| NameColumn::default());
     let (mut drifted, mut value) = (Vec::new(), Vec::new());
     flat::each_feature(report, |of, f| {
         let figures = flat::figures(f);
@@ -155,7 +155,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is none; [`Error::UnknownName`] for a figure.
-pub fn read(folder: &Path, filter: &Filter) -> Result<(Vec<Entry>, Vec<Error>)> {
+pub fn read(folder: &Path, filter: &Filter) -> Result<(Vec<HistoryEntry>, Vec<Error>)> {
     let mut entries = Vec::new();
     let unreadable = each(folder, filter, |entry| entries.push(entry))?;
     entries.sort_by_key(|entry| entry.as_of);
@@ -166,7 +166,7 @@ pub fn read(folder: &Path, filter: &Filter) -> Result<(Vec<Entry>, Vec<Error>)> 
 ///
 /// # Errors
 /// Those of [`read`].
-pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(Entry)) -> Result<Vec<Error>> {
+pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(HistoryEntry)) -> Result<Vec<Error>> {
     let first = filter.since.map(|since| since.to_zoned(TimeZone::UTC).date());
     let wanted = |file: &PathBuf| {
         let date = file.parent().and_then(|date| date.file_name()).and_then(|name| name.to_str());
@@ -191,7 +191,7 @@ pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(Entry)) -> Result
     Ok(unreadable)
 }
 
-fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
+fn read_file(path: &Path, filter: &Filter) -> Result<Vec<HistoryEntry>> {
     let snapshot = Snapshot::open(&path.to_string_lossy())?;
     let text = |name: &str| snapshot.texts(snapshot.column(name)?);
     let numbers = |name: &str| snapshot.numbers(snapshot.column(name)?);
@@ -214,7 +214,7 @@ fn read_file(path: &Path, filter: &Filter) -> Result<Vec<Entry>> {
             && filter.since.is_none_or(|since| as_of >= since)
             && (drifted || !filter.drifted)
         {
-            entries.push(Entry {
+            entries.push(HistoryEntry {
                 sweep: sweep[i].clone(),
                 as_of,
                 model: model[i].clone(),

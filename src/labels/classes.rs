@@ -6,20 +6,20 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::error::{Error, Result};
 use crate::fleet::{Labels, class};
-use crate::snapshot::Value;
+use crate::snapshot::RowValue;
 
 /// More distinct classes than this on both sides together are numbers or identifiers, not classes.
-const MOST: usize = 10_000;
+const MAX_CLASSES: usize = 10_000;
 
 /// Share of rows whose class the other side never has, from which on many classes count as two vocabularies.
-const STRANGERS: f64 = 0.05;
+const UNSHARED_LIMIT: f64 = 0.05;
 
 /// What a label or a prediction says: the code of a class, or a number where numbers are judged; or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(transparent)]
-pub struct Truth(u64);
+pub struct ClassCode(u64);
 
-impl Truth {
+impl ClassCode {
     /// No value.
     pub const MISSING: Self = Self(u64::MAX);
     /// A number with a fraction where classes are judged.
@@ -51,7 +51,7 @@ impl Truth {
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum ValueSource {
     /// In the column of labels (or what stands in for them).
     Label,
     /// In the column of predictions.
@@ -68,8 +68,8 @@ pub struct Classes<'a> {
     /// Whether numbers are judged; then there are no classes.
     of_numbers: bool,
     /// What text and integers as they stand in the data mean, by side.
-    texts: [HashMap<String, Truth>; SIDES],
-    integers: [HashMap<i128, Truth>; SIDES],
+    texts: [HashMap<String, ClassCode>; SIDES],
+    integers: [HashMap<i128, ClassCode>; SIDES],
     codes: HashMap<String, usize>,
     names: Vec<String>,
     /// Rows that are judged, by side and class.
@@ -97,24 +97,24 @@ impl<'a> Classes<'a> {
     }
 
     /// What a value says.
-    pub fn truth(&mut self, side: Side, value: Value<'_>) -> Truth {
+    pub fn truth(&mut self, side: ValueSource, value: RowValue<'_>) -> ClassCode {
         if self.of_numbers { self.number(side, value) } else { self.class_of(side, value) }
     }
 
     /// Counts a row that is judged: the vocabulary of a side is what its rows say. What it says, as far as it makes sense.
-    pub fn judged(&mut self, side: Side, truth: Truth) -> Truth {
+    pub fn judged(&mut self, side: ValueSource, truth: ClassCode) -> ClassCode {
         match truth {
-            Truth::MISSING => truth,
-            Truth::WRONG => {
+            ClassCode::MISSING => truth,
+            ClassCode::WRONG => {
                 self.wrong[side as usize].1 = true;
-                Truth::MISSING
+                ClassCode::MISSING
             }
-            Truth::MEASURED => {
+            ClassCode::MEASURED => {
                 self.measured[side as usize].1 = true;
                 truth
             }
             _ if self.of_numbers => truth,
-            Truth(class) => {
+            ClassCode(class) => {
                 let rows = &mut self.rows[side as usize];
                 let class = class as usize;
                 if rows.len() <= class {
@@ -126,81 +126,81 @@ impl<'a> Classes<'a> {
         }
     }
 
-    fn number(&mut self, side: Side, value: Value<'_>) -> Truth {
+    fn number(&mut self, side: ValueSource, value: RowValue<'_>) -> ClassCode {
         match value {
-            Value::Missing => Truth::MISSING,
-            Value::Text(text) if self.labels.missing.has(text) => Truth::MISSING,
-            Value::Text(text) => match text.trim().parse::<f64>() {
-                Ok(number) if !number.is_nan() => Truth::of(number),
+            RowValue::Missing => ClassCode::MISSING,
+            RowValue::Text(text) if self.labels.missing.has(text) => ClassCode::MISSING,
+            RowValue::Text(text) => match text.trim().parse::<f64>() {
+                Ok(number) if !number.is_nan() => ClassCode::of(number),
                 _ => {
                     self.wrong[side as usize].0.get_or_insert_with(|| text.to_owned());
-                    Truth::WRONG
+                    ClassCode::WRONG
                 }
             },
-            Value::Time(at) | Value::Day(at) => Truth::of(at as f64),
-            number => number.number().map_or(Truth::MISSING, Truth::of),
+            RowValue::Time(at) | RowValue::Day(at) => ClassCode::of(at as f64),
+            number => number.number().map_or(ClassCode::MISSING, ClassCode::of),
         }
     }
 
-    fn class_of(&mut self, side: Side, value: Value<'_>) -> Truth {
+    fn class_of(&mut self, side: ValueSource, value: RowValue<'_>) -> ClassCode {
         match value {
-            Value::Missing => Truth::MISSING,
-            Value::Text(text) => match self.texts[side as usize].get(text) {
+            RowValue::Missing => ClassCode::MISSING,
+            RowValue::Text(text) => match self.texts[side as usize].get(text) {
                 Some(known) => *known,
                 None => {
                     let missing = self.labels.missing.has(text);
-                    let truth = if missing { Truth::MISSING } else { self.code(side, text.to_owned()) };
-                    if self.texts[side as usize].len() <= MOST {
+                    let truth = if missing { ClassCode::MISSING } else { self.code(side, text.to_owned()) };
+                    if self.texts[side as usize].len() <= MAX_CLASSES {
                         self.texts[side as usize].insert(text.to_owned(), truth);
                     }
                     truth
                 }
             },
-            Value::Integer(x) => match self.integers[side as usize].get(&x) {
+            RowValue::Integer(x) => match self.integers[side as usize].get(&x) {
                 Some(known) => *known,
                 None => {
                     let truth = self.code(side, x.to_string());
-                    if self.integers[side as usize].len() <= MOST {
+                    if self.integers[side as usize].len() <= MAX_CLASSES {
                         self.integers[side as usize].insert(x, truth);
                     }
                     truth
                 }
             },
-            Value::Number(x) if x.fract() != 0.0 || x.is_infinite() => {
+            RowValue::Number(x) if x.fract() != 0.0 || x.is_infinite() => {
                 self.measured[side as usize].0.get_or_insert(x);
-                Truth::MEASURED
+                ClassCode::MEASURED
             }
-            Value::Number(x) => self.class_of(side, Value::Integer(x as i128)),
-            Value::Flag(flag) => self.class_of(side, Value::Integer(flag.into())),
-            Value::Time(at) | Value::Day(at) => self.class_of(side, Value::Integer(at.into())),
+            RowValue::Number(x) => self.class_of(side, RowValue::Integer(x as i128)),
+            RowValue::Flag(flag) => self.class_of(side, RowValue::Integer(flag.into())),
+            RowValue::Time(at) | RowValue::Day(at) => self.class_of(side, RowValue::Integer(at.into())),
         }
     }
 
     /// The code of a class, after the labels' words were put into those of the predictions.
-    fn code(&mut self, side: Side, text: String) -> Truth {
+    fn code(&mut self, side: ValueSource, text: String) -> ClassCode {
         let plain = class(text);
         let name = match (&self.labels.classes, side) {
-            (Some(classes), Side::Label | Side::Proxy) => classes.get(&plain).cloned().unwrap_or(plain),
+            (Some(classes), ValueSource::Label | ValueSource::Proxy) => classes.get(&plain).cloned().unwrap_or(plain),
             _ => plain,
         };
         if let Some(&code) = self.codes.get(&name) {
-            return Truth::class(code);
+            return ClassCode::class(code);
         }
         let code = self.names.len();
         // Beyond the limit all share the last code; the check refuses them.
-        if code <= MOST {
+        if code <= MAX_CLASSES {
             self.codes.insert(name.clone(), code);
             self.names.push(name);
         }
-        Truth::class(code.min(MOST))
+        ClassCode::class(code.min(MAX_CLASSES))
     }
 
     /// The code of the class that scores are about.
-    pub fn positive(&mut self) -> Truth {
+    pub fn positive(&mut self) -> ClassCode {
         match self.labels.positive.clone() {
-            Some(positive) => self.code(Side::Label, positive),
+            Some(positive) => self.code(ValueSource::Label, positive),
             // Which is what predictions say, in whatever words labels do.
-            None => self.code(Side::Prediction, "1".into()),
+            None => self.code(ValueSource::Prediction, "1".into()),
         }
     }
 
@@ -211,7 +211,7 @@ impl<'a> Classes<'a> {
     }
 
     /// Classes of a side with their rows, the most frequent first.
-    fn found(&self, side: Side) -> Vec<(&str, u64)> {
+    fn found(&self, side: ValueSource) -> Vec<(&str, u64)> {
         let rows = self.names.iter().map(String::as_str).zip(self.rows[side as usize].iter().copied());
         let mut found: Vec<(&str, u64)> = rows.filter(|(_, rows)| *rows > 0).collect();
         found.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
@@ -224,46 +224,50 @@ impl<'a> Classes<'a> {
     /// [`Error::BadValue`] with both vocabularies and the remedy: where they do not meet, where numbers stand for
     /// classes or text for numbers, and where the class that is needed is not named.
     pub fn check(&self, needs_positive: bool) -> Result<()> {
-        [Side::Label, Side::Prediction, Side::Proxy].into_iter().try_for_each(|side| self.check_values(side))?;
+        [ValueSource::Label, ValueSource::Prediction, ValueSource::Proxy]
+            .into_iter()
+            .try_for_each(|side| self.check_values(side))?;
         if self.of_numbers {
             return Ok(());
         }
-        let bad = |reason: String| Err(Error::BadValue { what: self.column(Side::Label), reason });
-        if self.names.len() > MOST {
-            return bad(format!("have more than {MOST} different values with the predictions: they are no classes"));
+        let bad = |reason: String| Err(Error::BadValue { what: self.column(ValueSource::Label), reason });
+        if self.names.len() > MAX_CLASSES {
+            return bad(format!(
+                "have more than {MAX_CLASSES} different values with the predictions: they are no classes"
+            ));
         }
-        let said = self.found(Side::Prediction);
-        for side in [Side::Label, Side::Proxy] {
-            self.check_meet(side, &self.found(side), &said)?;
+        let predicted = self.found(ValueSource::Prediction);
+        for side in [ValueSource::Label, ValueSource::Proxy] {
+            self.check_classes_shared(side, &self.found(side), &predicted)?;
         }
         match needs_positive {
-            true => self.check_positive(&self.found(Side::Label), &said).or_else(bad),
+            true => self.check_positive(&self.found(ValueSource::Label), &predicted).or_else(bad),
             false => Ok(()),
         }
     }
 
     /// A column, for messages.
-    fn column(&self, side: Side) -> String {
+    fn column(&self, side: ValueSource) -> String {
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
         match side {
-            Side::Label => format!("labels '{}'", self.labels.label),
-            Side::Prediction => format!("predictions '{}'", name(&self.labels.prediction)),
-            Side::Proxy => format!("labels.proxy '{}'", name(&self.labels.proxy)),
+            ValueSource::Label => format!("labels '{}'", self.labels.label),
+            ValueSource::Prediction => format!("predictions '{}'", name(&self.labels.prediction)),
+            ValueSource::Proxy => format!("labels.proxy '{}'", name(&self.labels.proxy)),
         }
     }
 
     /// Whether the values of a side are what the measure is about.
-    fn check_values(&self, side: Side) -> Result<()> {
+    fn check_values(&self, side: ValueSource) -> Result<()> {
         let bad = |reason: String| Err(Error::BadValue { what: self.column(side), reason });
         if let (Some(text), true) = &self.wrong[side as usize] {
             return bad(format!(
                 "hold text such as '{}', but errors of numbers are judged (trigger.performance.metric); correct the column, \
                  or list the text in labels.missing if it stands for a missing value",
-                crate::escape::shown(text)
+                crate::escape::for_display(text)
             ));
         }
         match self.measured[side as usize] {
-            (Some(x), true) if side == Side::Prediction => bad(format!(
+            (Some(x), true) if side == ValueSource::Prediction => bad(format!(
                 "are numbers with a fraction such as {x}, not classes; name a column of probabilities with labels.score"
             )),
             (Some(x), true) => bad(format!(
@@ -274,10 +278,10 @@ impl<'a> Classes<'a> {
     }
 
     /// Whether labels, or what stands in for them, name the classes of the predictions.
-    fn check_meet(&self, side: Side, labels: &[(&str, u64)], said: &[(&str, u64)]) -> Result<()> {
-        let bad = |side: Side, reason: String| Err(Error::BadValue { what: self.column(side), reason });
+    fn check_classes_shared(&self, side: ValueSource, labels: &[(&str, u64)], predicted: &[(&str, u64)]) -> Result<()> {
+        let bad = |side: ValueSource, reason: String| Err(Error::BadValue { what: self.column(side), reason });
         if let Some(classes) = &self.labels.classes {
-            for (side, found) in [(side, labels), (Side::Prediction, said)] {
+            for (side, found) in [(side, labels), (ValueSource::Prediction, predicted)] {
                 let Some((name, rows)) = found.iter().find(|(name, _)| !classes.values().any(|known| known == name))
                 else {
                     continue;
@@ -289,25 +293,25 @@ impl<'a> Classes<'a> {
                     format!(
                         "are '{}' in {rows} rows, which labels.classes does not list (as predictions have it: {known}); \
                          add it there, or to labels.missing",
-                        crate::escape::shown(name)
+                        crate::escape::for_display(name)
                     ),
                 );
             }
             return Ok(());
         }
-        if meet(labels, said) {
+        if share_classes(labels, predicted) {
             return Ok(());
         }
         let lacks = |those: &[(&str, u64)], name: &str| !those.iter().any(|(known, _)| *known == name);
-        let stranger = |these: &[(&str, u64)], those: &[(&str, u64)]| {
+        let unshared = |these: &[(&str, u64)], those: &[(&str, u64)]| {
             these
                 .iter()
                 .map(|(name, _)| *name)
                 .find(|name| lacks(those, name))
-                .map(|name| crate::escape::shown(name).into_owned())
+                .map(|name| crate::escape::for_display(name).into_owned())
         };
         // Only where one side has all classes of the other may a list of them be the remedy.
-        let whole = match (stranger(labels, said), stranger(said, labels)) {
+        let whole = match (unshared(labels, predicted), unshared(predicted, labels)) {
             (Some(name), None) => {
                 format!("; if '{name}' is a class that the model just never predicts, list all classes there")
             }
@@ -324,15 +328,15 @@ impl<'a> Classes<'a> {
                  label belongs into labels.missing{whole}",
                 list(labels),
                 self.labels.prediction.as_deref().unwrap_or_default(),
-                list(said),
+                list(predicted),
                 example(labels)
             ),
         )
     }
 
     /// Whether it is certain which class scores, precision and recall are about.
-    fn check_positive(&self, labels: &[(&str, u64)], said: &[(&str, u64)]) -> std::result::Result<(), String> {
-        let all = || labels.iter().chain(said).map(|(name, _)| *name);
+    fn check_positive(&self, labels: &[(&str, u64)], predicted: &[(&str, u64)]) -> std::result::Result<(), String> {
+        let all = || labels.iter().chain(predicted).map(|(name, _)| *name);
         let is = |wanted: &[&str]| all().all(|name| wanted.contains(&name));
         match &self.labels.positive {
             // Zero and one, flags, and minus one and one: everybody means the one.
@@ -353,7 +357,7 @@ impl<'a> Classes<'a> {
                     Err(format!(
                         "are {}, never '{}'; name the one that scores are about with labels.positive",
                         list(labels),
-                        crate::escape::shown(positive)
+                        crate::escape::for_display(positive)
                     ))
                 }
             }
@@ -365,12 +369,12 @@ impl<'a> Classes<'a> {
     /// # Errors
     /// The reason.
     pub fn check_reference(&self) -> std::result::Result<(), String> {
-        let labels = self.found(Side::Label);
-        if self.measured[Side::Label as usize].1 {
+        let labels = self.found(ValueSource::Label);
+        if self.measured[ValueSource::Label as usize].1 {
             return Err("the labels of the reference snapshot are measured numbers".into());
         }
-        if self.names.len() > MOST {
-            return Err(format!("the labels of the reference snapshot have more than {MOST} different values"));
+        if self.names.len() > MAX_CLASSES {
+            return Err(format!("the labels of the reference snapshot have more than {MAX_CLASSES} different values"));
         }
         self.check_positive(&labels, &[]).map_err(|reason| format!("the labels of the reference snapshot {reason}"))
     }
@@ -379,30 +383,30 @@ impl<'a> Classes<'a> {
 /// Whether labels and predictions name the same classes, as far as can be told. Either side may have seen only one of two
 /// classes. Otherwise each must have those of the other: a third class beside two is a word for "not known" or another
 /// vocabulary as a rule. Of many classes rare ones may be missing.
-fn meet(labels: &[(&str, u64)], said: &[(&str, u64)]) -> bool {
-    if labels.is_empty() || said.is_empty() {
+fn share_classes(labels: &[(&str, u64)], predicted: &[(&str, u64)]) -> bool {
+    if labels.is_empty() || predicted.is_empty() {
         return true;
     }
-    let strange = |these: &[(&str, u64)], those: &[(&str, u64)]| {
+    let unshared_share = |these: &[(&str, u64)], those: &[(&str, u64)]| {
         let all: u64 = these.iter().map(|(_, rows)| rows).sum();
-        let strange = these.iter().filter(|(name, _)| !those.iter().any(|(known, _)| known == name));
-        strange.map(|(_, rows)| rows).sum::<u64>() as f64 / all as f64
+        let unshared_share = these.iter().filter(|(name, _)| !those.iter().any(|(known, _)| known == name));
+        unshared_share.map(|(_, rows)| rows).sum::<u64>() as f64 / all as f64
     };
-    let (of_labels, of_said) = (strange(labels, said), strange(said, labels));
-    let all: BTreeSet<&str> = labels.iter().chain(said).map(|(name, _)| *name).collect();
+    let (of_labels, of_predictions) = (unshared_share(labels, predicted), unshared_share(predicted, labels));
+    let all: BTreeSet<&str> = labels.iter().chain(predicted).map(|(name, _)| *name).collect();
     // A model that is always wrong says one class and sees the other.
     let usual = |two: [&str; 2]| all.iter().all(|name| two.contains(name));
-    let one_of_two = all.len() <= 2 && (of_labels == 0.0 || of_said == 0.0);
-    (of_labels == 0.0 && of_said == 0.0)
+    let one_of_two = all.len() <= 2 && (of_labels == 0.0 || of_predictions == 0.0);
+    (of_labels == 0.0 && of_predictions == 0.0)
         || one_of_two
         || usual(["0", "1"])
         || usual(["-1", "1"])
-        || (labels.len() > 2 && said.len() > 2 && of_labels < STRANGERS && of_said < STRANGERS)
+        || (labels.len() > 2 && predicted.len() > 2 && of_labels < UNSHARED_LIMIT && of_predictions < UNSHARED_LIMIT)
 }
 
 /// Names in quotes, so that blanks are seen.
 fn list(classes: &[(&str, u64)]) -> String {
-    let quoted = |(name, _): &(&str, u64)| format!("'{}'", crate::escape::shown(name));
+    let quoted = |(name, _): &(&str, u64)| format!("'{}'", crate::escape::for_display(name));
     let (first, more) = classes.split_at(classes.len().min(5));
     match (&first.iter().map(quoted).collect::<Vec<_>>()[..], more.len()) {
         ([], _) => "nothing".into(),
@@ -430,12 +434,12 @@ mod tests {
 
     fn checked(
         labels: &Labels,
-        truths: &[Value<'_>],
-        said: &[Value<'_>],
+        truths: &[RowValue<'_>],
+        predicted: &[RowValue<'_>],
         positive: bool,
     ) -> std::result::Result<(), String> {
         let mut classes = Classes::new(labels, false);
-        for (side, values) in [(Side::Label, truths), (Side::Prediction, said)] {
+        for (side, values) in [(ValueSource::Label, truths), (ValueSource::Prediction, predicted)] {
             for &value in values {
                 let truth = classes.truth(side, value);
                 classes.judged(side, truth);
@@ -448,34 +452,41 @@ mod tests {
     fn the_same_class_has_one_code_whatever_it_is_stored_as() {
         let labels = labels();
         let mut classes = Classes::new(&labels, false);
-        let one = classes.truth(Side::Label, Value::Integer(1));
-        for same in [Value::Flag(true), Value::Number(1.0), Value::Text("1"), Value::Text("True"), Value::Text("1.0")] {
-            assert_eq!(classes.truth(Side::Prediction, same), one, "{same:?}");
-        }
-        assert_ne!(classes.truth(Side::Prediction, Value::Flag(false)), one);
-        for missing in [
-            Value::Missing,
-            Value::Text(""),
-            Value::Text(" NA "),
-            Value::Text("nan"),
-            Value::Text("NULL"),
-            Value::Text("\\N"),
-            Value::Text("None"),
+        let one = classes.truth(ValueSource::Label, RowValue::Integer(1));
+        for same in [
+            RowValue::Flag(true),
+            RowValue::Number(1.0),
+            RowValue::Text("1"),
+            RowValue::Text("True"),
+            RowValue::Text("1.0"),
         ] {
-            assert_eq!(classes.truth(Side::Label, missing), Truth::MISSING, "{missing:?}");
+            assert_eq!(classes.truth(ValueSource::Prediction, same), one, "{same:?}");
         }
-        for kept in [Value::Text("none"), Value::Text("Namibia"), Value::Text("0")] {
-            assert_ne!(classes.truth(Side::Label, kept), Truth::MISSING, "{kept:?}");
+        assert_ne!(classes.truth(ValueSource::Prediction, RowValue::Flag(false)), one);
+        for missing in [
+            RowValue::Missing,
+            RowValue::Text(""),
+            RowValue::Text(" NA "),
+            RowValue::Text("nan"),
+            RowValue::Text("NULL"),
+            RowValue::Text("\\N"),
+            RowValue::Text("None"),
+        ] {
+            assert_eq!(classes.truth(ValueSource::Label, missing), ClassCode::MISSING, "{missing:?}");
+        }
+        for kept in [RowValue::Text("none"), RowValue::Text("Namibia"), RowValue::Text("0")] {
+            assert_ne!(classes.truth(ValueSource::Label, kept), ClassCode::MISSING, "{kept:?}");
         }
     }
 
     #[test]
     fn vocabularies_that_do_not_meet_are_refused_and_those_that_may_are_not() {
-        let (zero, one, two, minus) = (Value::Integer(0), Value::Integer(1), Value::Integer(2), Value::Integer(-1));
-        let (yes, no) = (Value::Text("yes"), Value::Text("no"));
-        let (t, f) = (Value::Flag(true), Value::Flag(false));
+        let (zero, one, two, minus) =
+            (RowValue::Integer(0), RowValue::Integer(1), RowValue::Integer(2), RowValue::Integer(-1));
+        let (yes, no) = (RowValue::Text("yes"), RowValue::Text("no"));
+        let (t, f) = (RowValue::Flag(true), RowValue::Flag(false));
         let plain = labels();
-        for (truths, said, wanted) in [
+        for (truths, predicted, wanted) in [
             // Two vocabularies, wholly or in part, and when only one class has been seen so far.
             (vec![yes, no], vec![zero, one], false),
             (vec![yes], vec![zero, one], false),
@@ -485,16 +496,16 @@ mod tests {
             (vec![one, two], vec![zero, one], false),
             (vec![two], vec![zero, one], false),
             (vec![yes, no], vec![t, f], false),
-            (vec![Value::Text("Yes")], vec![yes, no], false),
-            (vec![Value::Text("yes ")], vec![yes, no], false),
+            (vec![RowValue::Text("Yes")], vec![yes, no], false),
+            (vec![RowValue::Text("yes ")], vec![yes, no], false),
             // A third class beside two: a second vocabulary, or a word for "not known".
             (vec![zero, one, yes, no], vec![zero, one], false),
-            (vec![zero, one, Value::Text("pending")], vec![zero, one], false),
+            (vec![zero, one, RowValue::Text("pending")], vec![zero, one], false),
             (vec![minus, zero, one], vec![zero, one], false),
             (vec![zero, one], vec![minus, zero, one], false),
             (
-                vec![Value::Text("a"), Value::Text("b"), Value::Text("c")],
-                vec![Value::Text("a"), Value::Text("b")],
+                vec![RowValue::Text("a"), RowValue::Text("b"), RowValue::Text("c")],
+                vec![RowValue::Text("a"), RowValue::Text("b")],
                 false,
             ),
             // One vocabulary, of which a side lacks a class, or a model that is always wrong.
@@ -506,13 +517,14 @@ mod tests {
             (vec![], vec![one], true),
             (vec![one], vec![], true),
         ] {
-            let found = checked(&plain, &truths, &said, false);
-            assert_eq!(found.is_ok(), wanted, "{truths:?} {said:?} {found:?}");
+            let found = checked(&plain, &truths, &predicted, false);
+            assert_eq!(found.is_ok(), wanted, "{truths:?} {predicted:?} {found:?}");
             if let Err(text) = found {
                 assert!(text.contains("labels.classes") && text.contains("'p'"), "{text}");
                 // A list is no remedy where each side has words of its own.
-                let own = |these: &[Value<'_>], those: &[Value<'_>]| these.iter().any(|value| !those.contains(value));
-                if own(&truths, &said) && own(&said, &truths) {
+                let own =
+                    |these: &[RowValue<'_>], those: &[RowValue<'_>]| these.iter().any(|value| !those.contains(value));
+                if own(&truths, &predicted) && own(&predicted, &truths) {
                     assert!(!text.contains("list all"), "{text}");
                 }
             }
@@ -525,12 +537,13 @@ mod tests {
         let side = |skip: usize, rows: usize| {
             let mut all = Vec::new();
             for (i, name) in names.iter().enumerate().filter(|(i, _)| *i != skip) {
-                all.extend(std::iter::repeat_n(Value::Text(name), if i < 2 { 1 } else { rows }));
+                all.extend(std::iter::repeat_n(RowValue::Text(name), if i < 2 { 1 } else { rows }));
             }
             all
         };
         assert!(checked(&labels(), &side(0, 100), &side(1, 100), false).is_ok());
-        let few = |skip: &str| names.iter().filter(|n| *n != skip).map(|n| Value::Text(n)).take(6).collect::<Vec<_>>();
+        let few =
+            |skip: &str| names.iter().filter(|n| *n != skip).map(|n| RowValue::Text(n)).take(6).collect::<Vec<_>>();
         assert!(checked(&labels(), &few("c0"), &few("c1"), false).is_err());
     }
 
@@ -539,29 +552,30 @@ mod tests {
         let table = BTreeMap::from([("yes", "1"), ("no", "0")]);
         let classes = table.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
         let declared = Labels { classes: Some(classes), ..labels() };
-        let (yes, no, zero, one) = (Value::Text("yes"), Value::Text("no"), Value::Integer(0), Value::Integer(1));
+        let (yes, no, zero, one) =
+            (RowValue::Text("yes"), RowValue::Text("no"), RowValue::Integer(0), RowValue::Integer(1));
         assert!(checked(&declared, &[yes, no], &[zero, one], true).is_ok());
-        assert!(checked(&declared, &[yes, Value::Text("maybe")], &[one], false).unwrap_err().contains("'maybe'"));
-        assert!(checked(&declared, &[yes], &[Value::Integer(2)], false).unwrap_err().contains("'2'"));
+        assert!(checked(&declared, &[yes, RowValue::Text("maybe")], &[one], false).unwrap_err().contains("'maybe'"));
+        assert!(checked(&declared, &[yes], &[RowValue::Integer(2)], false).unwrap_err().contains("'2'"));
         let mut classes = Classes::new(&declared, false);
-        assert_eq!(classes.truth(Side::Label, yes), classes.truth(Side::Prediction, one));
+        assert_eq!(classes.truth(ValueSource::Label, yes), classes.truth(ValueSource::Prediction, one));
         // What scores are about is what predictions call 1, whatever label has that name.
         let swapped = [("2", "1"), ("1", "0")].map(|(a, b)| (a.to_owned(), b.to_owned())).into_iter().collect();
         let swapped = Labels { classes: Some(swapped), ..labels() };
         let mut classes = Classes::new(&swapped, false);
-        assert_eq!(classes.positive(), classes.truth(Side::Label, Value::Integer(2)));
+        assert_eq!(classes.positive(), classes.truth(ValueSource::Label, RowValue::Integer(2)));
     }
 
     #[test]
     fn the_class_that_scores_are_about_must_be_certain() {
-        let (yes, no) = (Value::Text("yes"), Value::Text("no"));
-        let (zero, one, two) = (Value::Integer(0), Value::Integer(1), Value::Integer(2));
+        let (yes, no) = (RowValue::Text("yes"), RowValue::Text("no"));
+        let (zero, one, two) = (RowValue::Integer(0), RowValue::Integer(1), RowValue::Integer(2));
         let named = |name: &str| Labels { positive: Some(name.into()), prediction: None, ..labels() };
         let unnamed = Labels { prediction: None, ..labels() };
         for (labels, truths, wanted) in [
             (&unnamed, vec![zero, one], true),
             (&unnamed, vec![zero], true),
-            (&unnamed, vec![Value::Integer(-1), one], true),
+            (&unnamed, vec![RowValue::Integer(-1), one], true),
             (&unnamed, vec![yes, no], false),
             (&unnamed, vec![no], false),
             (&unnamed, vec![one, two], false),
@@ -578,21 +592,21 @@ mod tests {
 
     #[test]
     fn numbers_are_no_classes_and_text_is_no_number() {
-        let half = Value::Number(0.5);
+        let half = RowValue::Number(0.5);
         assert!(checked(&labels(), &[half], &[half], false).unwrap_err().contains("mae or rmse"));
-        assert!(checked(&labels(), &[Value::Integer(1)], &[half], false).unwrap_err().contains("labels.score"));
+        assert!(checked(&labels(), &[RowValue::Integer(1)], &[half], false).unwrap_err().contains("labels.score"));
         let labels = labels();
         let mut classes = Classes::new(&labels, true);
-        assert_eq!(classes.truth(Side::Label, Value::Text(" 12.5")).number(), 12.5);
+        assert_eq!(classes.truth(ValueSource::Label, RowValue::Text(" 12.5")).number(), 12.5);
         assert!(classes.check(false).is_ok());
-        let wrong = classes.truth(Side::Label, Value::Text("12,5"));
+        let wrong = classes.truth(ValueSource::Label, RowValue::Text("12,5"));
         assert!(classes.check(false).is_ok(), "not judged yet");
-        assert_eq!(classes.judged(Side::Label, wrong), Truth::MISSING);
+        assert_eq!(classes.judged(ValueSource::Label, wrong), ClassCode::MISSING);
         assert!(classes.check(false).unwrap_err().to_string().contains("'12,5'"));
-        let many: Vec<String> = (0..=MOST + 5).map(|i| i.to_string()).collect();
+        let many: Vec<String> = (0..=MAX_CLASSES + 5).map(|i| i.to_string()).collect();
         let mut classes = Classes::new(&labels, false);
         for text in &many {
-            classes.truth(Side::Label, Value::Text(text));
+            classes.truth(ValueSource::Label, RowValue::Text(text));
         }
         assert!(classes.check(false).unwrap_err().to_string().contains("no classes"));
     }

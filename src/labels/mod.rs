@@ -1,7 +1,7 @@
 //! Predictions and the labels that come to them later.
 
 mod classes;
-mod meet;
+mod matching;
 mod parts;
 
 use std::collections::HashMap;
@@ -16,19 +16,19 @@ use crate::baseline::Baseline;
 use crate::count::Domain;
 use crate::error::{Error, Result};
 use crate::fleet::Labels;
-use crate::metric::performance::{Calibration, Quality, Scored};
+use crate::metric::performance::{PerformanceMetric, ScoreCalibration, ScoreCounts};
 use crate::model::Options;
-use crate::policy::performance::{Label, LabelCounts, Prediction, Predictions};
-use crate::snapshot::{Column, ColumnType, Condition, Slice, Snapshot, Test, Value};
-use classes::{Classes, Side, Truth};
-use meet::{Came, Said, TIMELESS};
-use parts::Parts;
+use crate::policy::performance::{KnownLabel, LabelCounts, Prediction, Predictions};
+use crate::snapshot::{Column, ColumnType, Condition, RowValue, Slice, Snapshot, Test};
+use classes::{ClassCode, Classes, ValueSource};
+use matching::{ArrivedLabel, LoggedPrediction, NO_TIME};
+use parts::HashPartitions;
 
 /// What is judged, and over which time.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct LabelQuery<'a> {
     /// The measure of the predictions.
-    pub metric: Quality,
+    pub metric: PerformanceMetric,
     /// Whose days columns of dates are.
     pub zone: &'a TimeZone,
     /// Predictions from then on ...
@@ -39,8 +39,8 @@ pub struct Question<'a> {
 
 /// Predictions with what was known of their truth.
 pub struct Joined {
-    predictions: Parts<Said>,
-    labels: Parts<Came>,
+    predictions: HashPartitions<LoggedPrediction>,
+    labels: HashPartitions<ArrivedLabel>,
     parts: usize,
     join: Join,
     /// Classes among labels and predictions.
@@ -57,16 +57,16 @@ struct Join {
     /// Microseconds from a prediction to its label, where labels have no time of their own.
     delay: i64,
     before: i64,
-    positive: Truth,
+    positive: ClassCode,
     of_numbers: bool,
 }
 
 /// Bytes that a row takes at most while its part is joined.
-const PREDICTION: u64 = 2 * size_of::<Said>() as u64;
-const LABEL: u64 = 2 * size_of::<Came>() as u64;
+const PREDICTION: u64 = 2 * size_of::<LoggedPrediction>() as u64;
+const LABEL: u64 = 2 * size_of::<ArrivedLabel>() as u64;
 
 /// Files that rows of a table are spread over at most: several models are judged at once.
-const MOST_PARTS: u64 = 64;
+const MAX_PARTS: u64 = 64;
 
 /// Reads the predictions of a time with the labels that were known before it is over. Which label belongs to which
 /// prediction follows from their times, never from the order of rows: the latest prediction of an id before its label, and
@@ -79,7 +79,7 @@ const MOST_PARTS: u64 = 64;
 /// some should have, and where labels, predictions or scores are not what the measure is about.
 pub fn join(
     labels: &Labels,
-    question: Question<'_>,
+    question: LabelQuery<'_>,
     options: &Options,
     each: &mut dyn FnMut(Prediction),
 ) -> Result<Joined> {
@@ -88,7 +88,7 @@ pub fn join(
     let positive = classes.positive();
     let (since, before) = (question.since.as_microsecond(), question.before.as_microsecond());
     let delay = i64::try_from(labels.delay.as_micros()).unwrap_or(i64::MAX);
-    let reader = Reader { labels, question, span: (since, before), delay };
+    let reader = LabelReader { labels, question, span: (since, before), delay };
     let predictions =
         reader.during(&Snapshot::open(labels.predictions.expose())?, Some(&labels.time), SignedDuration::ZERO)?;
     let mut undated = 0;
@@ -106,11 +106,11 @@ pub fn join(
     };
     let bytes = predictions.rows() * PREDICTION + table.as_ref().map_or(0, Snapshot::rows) * LABEL;
     let share = (options.memory / options.threads / 2).max(1) as u64;
-    let parts = bytes.div_ceil(share).clamp(1, MOST_PARTS) as usize;
+    let parts = bytes.div_ceil(share).clamp(1, MAX_PARTS) as usize;
     let join = Join { by_id: table.is_some(), delay, before, positive, of_numbers };
     let mut joined = Joined {
-        predictions: Parts::new(parts)?,
-        labels: Parts::new(parts)?,
+        predictions: HashPartitions::new(parts)?,
+        labels: HashPartitions::new(parts)?,
         parts,
         join,
         classes: 0,
@@ -122,15 +122,15 @@ pub fn join(
     }
     let in_memory = (joined.predictions.rows_in_memory()?, joined.labels.rows_in_memory()?);
     if let (Some(predictions), Some(labels)) = in_memory {
-        meet::sort(predictions, labels);
+        matching::sort(predictions, labels);
     }
     let mut counts = LabelCounts { undated: joined.counts.undated + undated, ..LabelCounts::default() };
     let (mut rows, mut first) = (0, i64::MAX);
-    joined.meet(&mut counts, &mut |row, label| {
+    joined.match_labels(&mut counts, &mut |row, label| {
         rows += 1;
         first = first.min(row.at);
         // The vocabulary is that of the labels that met a prediction: a table may hold those of other models, too.
-        let label = label.map(|(truth, at)| (classes.judged(Side::Label, truth), at));
+        let label = label.map(|(truth, at)| (classes.judged(ValueSource::Label, truth), at));
         each(join.prediction(row, label.filter(|(truth, _)| truth.known().is_some())));
     })?;
     joined.counts = counts;
@@ -140,12 +140,13 @@ pub fn join(
         && counts.met == 0
         && counts.labels > counts.early
         && rows > 0
-        && let Some(reason) = reader.never_meet(&predictions, table, counts.labels, due)?
+        && let Some(reason) = reader.no_match_reason(&predictions, table, counts.labels, due)?
     {
         return Err(Error::BadValue { what: format!("labels.id '{}'", reader.id()), reason });
     }
-    let needs_positive =
-        labels.prediction.is_none() || labels.score.is_some() || !(of_numbers || question.metric == Quality::Accuracy);
+    let needs_positive = labels.prediction.is_none()
+        || labels.score.is_some()
+        || !(of_numbers || question.metric == PerformanceMetric::Accuracy);
     classes.check(needs_positive)?;
     check_scores(labels, question.metric, scores)?;
     joined.classes = classes.count();
@@ -153,17 +154,21 @@ pub fn join(
 }
 
 impl Joined {
-    fn meet(&self, counts: &mut LabelCounts, each: &mut dyn FnMut(Said, meet::Label)) -> Result<()> {
+    fn match_labels(
+        &self,
+        counts: &mut LabelCounts,
+        each: &mut dyn FnMut(LoggedPrediction, matching::MatchedLabel),
+    ) -> Result<()> {
         let join = self.join;
         for part in 0..self.parts {
             let (mut predictions, mut labels) = (self.predictions.read(part)?, self.labels.read(part)?);
             if self.parts > 1 {
-                meet::sort(&mut predictions, &mut labels);
+                matching::sort(&mut predictions, &mut labels);
             }
             if join.by_id {
-                meet::by_id(&predictions, &labels, (join.delay, join.before), counts, each);
+                matching::by_id(&predictions, &labels, (join.delay, join.before), counts, each);
             } else {
-                meet::beside(&predictions, counts, each);
+                matching::labels_in_same_row(&predictions, counts, each);
             }
         }
         Ok(())
@@ -172,23 +177,23 @@ impl Joined {
 
 impl Predictions for Joined {
     fn each(&self, of: &mut dyn FnMut(Prediction)) -> Result<()> {
-        self.meet(&mut LabelCounts::default(), &mut |row, label| of(self.join.prediction(row, label)))
+        self.match_labels(&mut LabelCounts::default(), &mut |row, label| of(self.join.prediction(row, label)))
     }
 }
 
 impl Join {
-    fn prediction(&self, row: Said, label: meet::Label) -> Prediction {
-        let said = row.said.known();
-        let positive = match said {
-            Some(said) => said == self.positive,
+    fn prediction(&self, row: LoggedPrediction, label: matching::MatchedLabel) -> Prediction {
+        let predicted = row.predicted.known();
+        let positive = match predicted {
+            Some(predicted) => predicted == self.positive,
             None => row.score >= 0.5,
         };
-        let label_of = |(truth, known_at): (Truth, i64)| Label {
+        let label_of = |(truth, known_at): (ClassCode, i64)| KnownLabel {
             known_at,
             positive: truth == self.positive,
-            correct: said.map_or((truth == self.positive) == positive, |said| said == truth),
-            error: match said {
-                Some(said) if self.of_numbers => said.number() - truth.number(),
+            correct: predicted.map_or((truth == self.positive) == positive, |predicted| predicted == truth),
+            error: match predicted {
+                Some(predicted) if self.of_numbers => predicted.number() - truth.number(),
                 _ => f64::NAN,
             },
         };
@@ -206,17 +211,17 @@ impl Join {
 /// Smallest and largest score.
 type Scores = (f64, f64);
 
-fn check_scores(labels: &Labels, metric: Quality, (least, most): Scores) -> Result<()> {
+fn check_scores(labels: &Labels, metric: PerformanceMetric, (least, most): Scores) -> Result<()> {
     let bad = |reason: String| {
         Err(Error::BadValue { what: format!("scores '{}'", labels.score.as_deref().unwrap_or_default()), reason })
     };
     if least > most || (0.0 <= least && most <= 1.0) || metric.is_of_numbers() {
         return Ok(());
     }
-    if metric == Quality::LogLoss {
+    if metric == PerformanceMetric::LogLoss {
         return bad(format!("lie outside 0 to 1 ({least} to {most}); log_loss takes probabilities"));
     }
-    if labels.prediction.is_none() && metric != Quality::Auc {
+    if labels.prediction.is_none() && metric != PerformanceMetric::Auc {
         return bad(format!(
             "lie outside 0 to 1 ({least} to {most}), so which class they predict cannot be told; name the column of \
              predicted classes with labels.prediction"
@@ -226,15 +231,15 @@ fn check_scores(labels: &Labels, metric: Quality, (least, most): Scores) -> Resu
 }
 
 /// Reads the columns of both tables.
-struct Reader<'a> {
+struct LabelReader<'a> {
     labels: &'a Labels,
-    question: Question<'a>,
+    question: LabelQuery<'a>,
     /// Microseconds: from the first on, before the second.
     span: (i64, i64),
     delay: i64,
 }
 
-impl Reader<'_> {
+impl LabelReader<'_> {
     fn id(&self) -> &str {
         self.labels.id.as_deref().unwrap_or_default()
     }
@@ -245,7 +250,7 @@ impl Reader<'_> {
         if snapshot.column(column)?.kind == ColumnType::Text {
             return Ok(snapshot.clone());
         }
-        let Question { since, before, zone, .. } = self.question;
+        let LabelQuery { since, before, zone, .. } = self.question;
         let since = since.checked_sub(earlier).unwrap_or(Timestamp::MIN);
         let condition = Condition { column: column.into(), test: Test::during(since, before, zone) };
         let part = snapshot.sliced(&[Slice(vec![condition])])?.pop();
@@ -257,7 +262,8 @@ impl Reader<'_> {
         let column = |name: &String| table.column(name);
         let optional = |name: &Option<String>| name.as_ref().map(column).transpose();
         let time = column(&labels.time)?;
-        let (said, score, proxy) = (optional(&labels.prediction)?, optional(&labels.score)?, optional(&labels.proxy)?);
+        let (predicted, score, proxy) =
+            (optional(&labels.prediction)?, optional(&labels.score)?, optional(&labels.proxy)?);
         let beside = labels.from.is_none();
         let id = optional(&labels.id)?;
         let own = beside.then(|| column(&labels.label)).transpose()?;
@@ -270,19 +276,19 @@ impl Reader<'_> {
             let mut truths = |side, column: Option<&Column>| {
                 column.map(|column| truths(table, column, chunk, side, classes)).transpose()
             };
-            let said = truths(Side::Prediction, said)?;
-            let proxy = truths(Side::Proxy, proxy)?;
-            let own = truths(Side::Label, own)?;
+            let predicted = truths(ValueSource::Prediction, predicted)?;
+            let proxy = truths(ValueSource::Proxy, proxy)?;
+            let own = truths(ValueSource::Label, own)?;
             let own_at = own_at.map(|column| self.times(table, column, chunk, true)).transpose()?;
             let score = score.map(|column| self.numbers(table, column, chunk)).transpose()?;
             for (row, at) in at.into_iter().enumerate() {
                 position += 1;
                 let Some(at) = at.filter(|at| (self.span.0..self.span.1).contains(at)) else { continue };
-                let truth = |of: &Option<Vec<Truth>>| of.as_ref().map_or(Truth::MISSING, |of| of[row]);
-                let known = classes.judged(Side::Prediction, truth(&said));
-                let proxy = classes.judged(Side::Proxy, truth(&proxy));
+                let truth = |of: &Option<Vec<ClassCode>>| of.as_ref().map_or(ClassCode::MISSING, |of| of[row]);
+                let known = classes.judged(ValueSource::Prediction, truth(&predicted));
+                let proxy = classes.judged(ValueSource::Proxy, truth(&proxy));
                 let score = score.as_ref().map_or(f64::NAN, |score| score[row]);
-                if known == Truth::MISSING && (said.is_some() || score.is_nan()) {
+                if known == ClassCode::MISSING && (predicted.is_some() || score.is_nan()) {
                     continue;
                 }
                 if !score.is_nan() {
@@ -294,11 +300,11 @@ impl Reader<'_> {
                     known_at = times[row].unwrap_or(i64::MAX);
                 }
                 if known_at >= self.span.1 {
-                    own = Truth::MISSING;
+                    own = ClassCode::MISSING;
                 }
                 // Without an id every row is a prediction of its own.
                 let id = ids.as_ref().and_then(|ids| ids[row]).unwrap_or_else(|| xxh3_128(&position.to_le_bytes()));
-                let row = Said { id, at, said: known, score, proxy, own, own_at: known_at };
+                let row = LoggedPrediction { id, at, predicted: known, score, proxy, own, own_at: known_at };
                 into.predictions.push(id, row)?;
             }
         }
@@ -311,16 +317,16 @@ impl Reader<'_> {
         let time = self.labels.label_time.as_ref().map(|name| table.column(name)).transpose()?;
         for chunk in 0..table.chunks() {
             let ids = self.ids(table, id, chunk)?;
-            let truths = truths(table, label, chunk, Side::Label, classes)?;
+            let truths = truths(table, label, chunk, ValueSource::Label, classes)?;
             let at = time.map(|time| self.times(table, time, chunk, true)).transpose()?;
             for (row, (id, truth)) in ids.into_iter().zip(truths).enumerate() {
                 let (Some(id), Some(truth)) = (id, truth.known()) else { continue };
                 let at = match at.as_ref().map(|at| at[row]) {
-                    None => TIMELESS,
+                    None => NO_TIME,
                     Some(Some(at)) if (self.span.0..self.span.1).contains(&at) => at,
                     _ => continue,
                 };
-                into.labels.push(id, Came { id, at, truth })?;
+                into.labels.push(id, ArrivedLabel { id, at, truth })?;
             }
         }
         Ok(())
@@ -332,14 +338,14 @@ impl Reader<'_> {
         let most = if column.kind == ColumnType::Numeric(Domain::F32) { 2f64.powi(24) } else { 2f64.powi(53) };
         let mut inexact = None;
         table.each_value_in(column, chunk, |value| {
-            if let Value::Number(x) = value
+            if let RowValue::Number(x) = value
                 && x.abs() > most
             {
                 inexact.get_or_insert(x);
             }
             ids.push(match value {
-                Value::Text(text) if self.labels.missing.has(text) => None,
-                Value::Text(text) => Some(xxh3_128(text.as_bytes())),
+                RowValue::Text(text) if self.labels.missing.has(text) => None,
+                RowValue::Text(text) => Some(xxh3_128(text.as_bytes())),
                 value => value.text().map(|text| xxh3_128(text.as_bytes())),
             });
         })?;
@@ -358,8 +364,8 @@ impl Reader<'_> {
         let (mut numbers, mut wrong) = (Vec::new(), None);
         table.each_value_in(column, chunk, |value| {
             numbers.push(match value {
-                Value::Text(text) if self.labels.missing.has(text) => f64::NAN,
-                Value::Text(text) => text.trim().parse().unwrap_or_else(|_| {
+                RowValue::Text(text) if self.labels.missing.has(text) => f64::NAN,
+                RowValue::Text(text) => text.trim().parse().unwrap_or_else(|_| {
                     wrong.get_or_insert_with(|| text.to_owned());
                     f64::NAN
                 }),
@@ -372,7 +378,7 @@ impl Reader<'_> {
                 what: format!("{}, scores '{}'", table.spec(), column.name),
                 reason: format!(
                     "hold text such as '{}', which is no number; correct the column, or list the text in labels.missing",
-                    crate::escape::shown(&text)
+                    crate::escape::for_display(&text)
                 ),
             }),
         }
@@ -390,16 +396,19 @@ impl Reader<'_> {
         };
         table.each_value_in(column, chunk, |value| {
             times.push(match value {
-                Value::Missing => None,
-                Value::Time(at) => Some(at),
-                Value::Day(day) => days(day.div_euclid(86_400_000_000)).and_then(midnight),
-                Value::Text(text) if self.labels.missing.has(text) => None,
-                Value::Text(text) => match point(text.trim()) {
-                    Some(Point::Time(at)) => Some(at.as_microsecond()),
-                    Some(Point::Day(day)) => midnight(day),
+                RowValue::Missing => None,
+                RowValue::Time(at) => Some(at),
+                RowValue::Day(day) => days(day.div_euclid(86_400_000_000)).and_then(midnight),
+                RowValue::Text(text) if self.labels.missing.has(text) => None,
+                RowValue::Text(text) => match parse_point(text.trim()) {
+                    Some(PointInTime::Time(at)) => Some(at.as_microsecond()),
+                    Some(PointInTime::Day(day)) => midnight(day),
                     None => {
                         wrong.get_or_insert_with(|| {
-                            format!("is text such as '{}', which is no time (ISO 8601)", crate::escape::shown(text))
+                            format!(
+                                "is text such as '{}', which is no time (ISO 8601)",
+                                crate::escape::for_display(text)
+                            )
                         });
                         None
                     }
@@ -420,7 +429,13 @@ impl Reader<'_> {
 
     /// Why no label meets a prediction, if that cannot be right: the two differ only in how they are written, or labels
     /// were `due`.
-    fn never_meet(&self, predictions: &Snapshot, table: &Snapshot, labels: u64, due: bool) -> Result<Option<String>> {
+    fn no_match_reason(
+        &self,
+        predictions: &Snapshot,
+        table: &Snapshot,
+        labels: u64,
+        due: bool,
+    ) -> Result<Option<String>> {
         let ids = |table: &Snapshot, most: usize, of: &mut dyn FnMut(String)| -> Result<()> {
             let column = table.column(self.id())?;
             let mut seen = 0;
@@ -445,7 +460,7 @@ impl Reader<'_> {
         };
         let mut known: HashMap<String, String> = HashMap::new();
         let mut first: Option<String> = None;
-        ids(table, COMPARED, &mut |id| {
+        ids(table, MAX_IDS_COMPARED, &mut |id| {
             first.get_or_insert_with(|| id.clone());
             known.entry(plain(&id)).or_insert(id);
         })?;
@@ -470,52 +485,52 @@ impl Reader<'_> {
         let Some((label, prediction)) = alike.or(first.zip(other)) else { return Ok(None) };
         Ok(Some(format!(
             "{labels} labels, none meets a prediction, for example '{}' and '{}'; {remedy}",
-            crate::escape::shown(&label),
-            crate::escape::shown(&prediction)
+            crate::escape::for_display(&label),
+            crate::escape::for_display(&prediction)
         )))
     }
 }
 
 /// Ids of labels that are looked for, written otherwise, among the predictions where none meets one.
-const COMPARED: usize = 100_000;
+const MAX_IDS_COMPARED: usize = 100_000;
 
 fn truths(
     table: &Snapshot,
     column: &Column,
     chunk: usize,
-    side: Side,
+    side: ValueSource,
     classes: &mut Classes<'_>,
-) -> Result<Vec<Truth>> {
+) -> Result<Vec<ClassCode>> {
     let mut truths = Vec::new();
     table.each_value_in(column, chunk, |value| truths.push(classes.truth(side, value)))?;
     Ok(truths)
 }
 
 /// A time that is written as text.
-enum Point {
+enum PointInTime {
     Time(Timestamp),
     Day(Date),
 }
 
-fn point(text: &str) -> Option<Point> {
+fn parse_point(text: &str) -> Option<PointInTime> {
     if text.len() <= "2026-01-31".len() {
-        return text.parse().ok().map(Point::Day);
+        return text.parse().ok().map(PointInTime::Day);
     }
     let time = || text.parse::<Timestamp>().ok();
     let in_utc = || Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
-    time().or_else(in_utc).map(Point::Time)
+    time().or_else(in_utc).map(PointInTime::Time)
 }
 
 /// Calibrates scores by the reference snapshot: `Ok(Err(_))` with the reason where that cannot be done.
 ///
 /// # Errors
 /// A snapshot or column that cannot be read.
-pub fn calibrate(labels: &Labels) -> Result<std::result::Result<Calibration, String>> {
+pub fn calibrate(labels: &Labels) -> Result<std::result::Result<ScoreCalibration, String>> {
     let Some(name) = &labels.score else { return Ok(Err("it takes a column of scores (labels.score)".into())) };
     let Some(reference) = &labels.reference else {
         return Ok(Err("it takes a snapshot with scores and labels to calibrate by (labels.reference)".into()));
     };
-    if Baseline::is_one(Path::new(reference.expose())) {
+    if Baseline::is_baseline_file(Path::new(reference.expose())) {
         return Ok(Err(
             "a baseline file holds no rows to calibrate scores by; name a snapshot with labels.reference".into()
         ));
@@ -531,13 +546,13 @@ pub fn calibrate(labels: &Labels) -> Result<std::result::Result<Calibration, Str
     };
     let mut classes = Classes::new(labels, false);
     let positive = classes.positive();
-    let mut scored = Scored::default();
+    let mut scored = ScoreCounts::default();
     for chunk in 0..reference.chunks() {
-        let truths = truths(&reference, label, chunk, Side::Label, &mut classes)?;
+        let truths = truths(&reference, label, chunk, ValueSource::Label, &mut classes)?;
         let mut scores = Vec::with_capacity(truths.len());
         reference.each_value_in(score, chunk, |value| scores.push(value.number().unwrap_or(f64::NAN)))?;
         for (score, truth) in scores.into_iter().zip(truths) {
-            if let Some(truth) = classes.judged(Side::Label, truth).known() {
+            if let Some(truth) = classes.judged(ValueSource::Label, truth).known() {
                 scored.add(score, truth == positive);
             }
         }
@@ -545,5 +560,5 @@ pub fn calibrate(labels: &Labels) -> Result<std::result::Result<Calibration, Str
     if let Err(reason) = classes.check_reference() {
         return Ok(Err(reason));
     }
-    Ok(Calibration::fit(scored).ok_or_else(|| "the reference snapshot has no scores with labels".into()))
+    Ok(ScoreCalibration::fit(scored).ok_or_else(|| "the reference snapshot has no scores with labels".into()))
 }

@@ -8,11 +8,11 @@ use bytemuck::Pod;
 use crate::error::{Error, Result};
 
 /// Rows that were spread by a hash over parts, each small enough for memory.
-pub struct Parts<T> {
-    kind: Kind<T>,
+pub struct HashPartitions<T> {
+    kind: PartitionStorage<T>,
 }
 
-enum Kind<T> {
+enum PartitionStorage<T> {
     Memory(Vec<T>),
     Files(Vec<BufWriter<File>>),
 }
@@ -21,7 +21,7 @@ fn failed(source: std::io::Error) -> Error {
     Error::Write { path: std::env::temp_dir(), source }
 }
 
-impl<T: Pod> Parts<T> {
+impl<T: Pod> HashPartitions<T> {
     /// One part is kept in memory, several in files that are gone when dropped.
     ///
     /// # Errors
@@ -29,8 +29,8 @@ impl<T: Pod> Parts<T> {
     pub fn new(parts: usize) -> Result<Self> {
         let file = |_| tempfile::tempfile().map(BufWriter::new).map_err(failed);
         let kind = match parts {
-            0 | 1 => Kind::Memory(Vec::new()),
-            _ => Kind::Files((0..parts).map(file).collect::<Result<_>>()?),
+            0 | 1 => PartitionStorage::Memory(Vec::new()),
+            _ => PartitionStorage::Files((0..parts).map(file).collect::<Result<_>>()?),
         };
         Ok(Self { kind })
     }
@@ -41,8 +41,8 @@ impl<T: Pod> Parts<T> {
     /// [`Error::Write`].
     pub fn push(&mut self, hash: u128, row: T) -> Result<()> {
         match &mut self.kind {
-            Kind::Memory(rows) => rows.push(row),
-            Kind::Files(files) => {
+            PartitionStorage::Memory(rows) => rows.push(row),
+            PartitionStorage::Files(files) => {
                 let part = (hash % files.len() as u128) as usize;
                 files[part].write_all(bytemuck::bytes_of(&row)).map_err(failed)?;
             }
@@ -56,8 +56,8 @@ impl<T: Pod> Parts<T> {
     /// [`Error::Write`].
     pub fn rows_in_memory(&mut self) -> Result<Option<&mut Vec<T>>> {
         match &mut self.kind {
-            Kind::Memory(rows) => Ok(Some(rows)),
-            Kind::Files(files) => {
+            PartitionStorage::Memory(rows) => Ok(Some(rows)),
+            PartitionStorage::Files(files) => {
                 files.iter_mut().try_for_each(Write::flush).map_err(failed)?;
                 Ok(None)
             }
@@ -70,8 +70,8 @@ impl<T: Pod> Parts<T> {
     /// [`Error::Write`], where a temporary file cannot be read back.
     pub fn read(&self, part: usize) -> Result<Vec<T>> {
         match &self.kind {
-            Kind::Memory(rows) => Ok(rows.clone()),
-            Kind::Files(files) => {
+            PartitionStorage::Memory(rows) => Ok(rows.clone()),
+            PartitionStorage::Files(files) => {
                 let mut file = files[part].get_ref();
                 file.rewind().map_err(failed)?;
                 let bytes = file.metadata().map_err(failed)?.len() as usize;
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn rows_come_back_from_memory_and_from_files() {
         for parts in [1, 3, 7] {
-            let mut rows = Parts::<u64>::new(parts).unwrap();
+            let mut rows = HashPartitions::<u64>::new(parts).unwrap();
             (0..1000u64).for_each(|x| rows.push(u128::from(x % 10), x).unwrap());
             assert_eq!(rows.rows_in_memory().unwrap().is_some(), parts == 1);
             let mut all: Vec<u64> = (0..parts).flat_map(|part| rows.read(part).unwrap()).collect();

@@ -83,7 +83,7 @@ impl Figure {
 /// Which figure decides, and from where on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub struct DecisionRule {
     /// The figure.
     pub metric: Figure,
     /// The limit; without one the figure is reported and decides nothing.
@@ -93,16 +93,16 @@ pub struct Rule {
 
 /// A convention, with the rules that replace its own.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Conventional {
+pub struct ConventionRules {
     /// The convention.
     pub convention: Convention,
     /// The rule of numeric features, if it is not the convention's.
-    pub numeric: Option<Rule>,
+    pub numeric: Option<DecisionRule>,
     /// The rule of categorical features, if it is not the convention's.
-    pub categorical: Option<Rule>,
+    pub categorical: Option<DecisionRule>,
 }
 
-impl Conventional {
+impl ConventionRules {
     /// A convention with its own rules.
     pub fn new(convention: Convention) -> Self {
         Self { convention, numeric: None, categorical: None }
@@ -112,7 +112,7 @@ impl Conventional {
     ///
     /// # Errors
     /// The reason, where the convention has no such figure or the limit is not a number of 0 or more.
-    pub fn with_rule(mut self, kind: Kind, rule: Rule) -> std::result::Result<Self, String> {
+    pub fn with_rule(mut self, kind: Kind, rule: DecisionRule) -> std::result::Result<Self, String> {
         let known = self.convention.figures(kind);
         if !known.contains(&rule.metric) {
             let names: Vec<&str> = known.iter().map(|figure| figure.name()).collect();
@@ -130,7 +130,7 @@ impl Conventional {
     }
 
     /// The rule of a feature that holds so many distinct values on both sides together, where that is known.
-    pub fn rule(&self, kind: Kind, distinct: Option<usize>) -> Rule {
+    pub fn rule(&self, kind: Kind, distinct: Option<usize>) -> DecisionRule {
         let own = match kind {
             Kind::Numeric => self.numeric,
             Kind::Categorical => self.categorical,
@@ -181,7 +181,7 @@ impl Convention {
     /// no default limit; NannyML's is the one of its documentation (its calculator learns limits from chunks of the
     /// reference, which one comparison does not have). Evidently replaces distances by tests on references of up to
     /// 1,000 rows; those tests are not part of the convention.
-    fn rule(self, kind: Kind, distinct: Option<usize>) -> Rule {
+    fn rule(self, kind: Kind, distinct: Option<usize>) -> DecisionRule {
         let few = self == Convention::Evidently && distinct.is_some_and(|distinct| distinct <= 5);
         let metric = if few { Js } else { self.figures(kind)[0] };
         let limit = match self {
@@ -189,7 +189,7 @@ impl Convention {
             Convention::Deepchecks => Some(0.2),
             Convention::Tfdv => None,
         };
-        Rule { metric, limit }
+        DecisionRule { metric, limit }
     }
 
     /// Whether a figure is beyond a limit: Evidently and Deepchecks count the limit itself as drift.
@@ -225,7 +225,7 @@ impl FromStr for Convention {
 
 /// What the edges of equal-width bins follow from: the finite values of one side.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Span {
+pub struct ValueRange {
     /// How many there are; at least one.
     pub n: u64,
     /// The smallest.
@@ -258,7 +258,7 @@ pub struct Edges {
 impl Convention {
     /// The edges of the bins of a numeric feature. `skewness` is the baseline's (NannyML). `None` where the
     /// convention cuts no bins.
-    pub fn edges(self, a: Span, b: Span, arithmetic: Arithmetic, skewness: f64) -> Option<Edges> {
+    pub fn edges(self, a: ValueRange, b: ValueRange, arithmetic: Arithmetic, skewness: f64) -> Option<Edges> {
         let both = |edges: Vec<f64>| Some(Edges { baseline: edges.clone(), current: edges });
         match self {
             Convention::Evidently => {
@@ -280,7 +280,7 @@ impl Convention {
                 both((0..=bins as u64).map(|i| min + i as f64 * width).collect())
             }
             Convention::Tfdv => {
-                let ten = |span: Span| {
+                let ten = |span: ValueRange| {
                     if span.min == span.max { vec![span.min; 2] } else { linspace(span.min, span.max, 10) }
                 };
                 Some(Edges { baseline: ten(a), current: ten(b) })
@@ -291,7 +291,7 @@ impl Convention {
 }
 
 /// The bin width of Doane's rule (1976, "Aesthetic frequency classifications"), as numpy computes it.
-fn doane(span: Span, skewness: f64) -> f64 {
+fn doane(span: ValueRange, skewness: f64) -> f64 {
     let n = span.n as f64;
     if span.n <= 2 || skewness.is_nan() {
         return 0.0;
@@ -331,7 +331,7 @@ fn linspace_single(from: f32, to: f32, bins: usize) -> Vec<f64> {
 
 /// What is known of a numeric feature besides its bins.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Plain {
+pub struct BasicFigures {
     /// The Wasserstein distance.
     pub wasserstein: Option<f64>,
     /// The Kolmogorov-Smirnov distance.
@@ -343,7 +343,7 @@ pub struct Plain {
 /// Counts of both sides: over common bins or categories, with the number of values of each side (bins need not
 /// cover all of them).
 #[derive(Clone, Copy, Debug)]
-pub struct Table<'a> {
+pub struct CountTable<'a> {
     /// Baseline counts.
     pub a: &'a [u64],
     /// Current counts.
@@ -356,7 +356,12 @@ pub struct Table<'a> {
 
 /// The figures of a numeric feature, apart from which metrics were asked for. `edges` are `None` where the values
 /// were few enough to be counted one by one (Evidently, up to 20 distinct values of the reference).
-pub fn numeric(convention: Convention, table: Table<'_>, edges: Option<&Edges>, plain: Plain) -> BTreeMap<Figure, f64> {
+pub fn numeric(
+    convention: Convention,
+    table: CountTable<'_>,
+    edges: Option<&Edges>,
+    plain: BasicFigures,
+) -> BTreeMap<Figure, f64> {
     let mut figures = BTreeMap::new();
     match convention {
         Convention::Evidently => {
@@ -389,7 +394,7 @@ pub fn numeric(convention: Convention, table: Table<'_>, edges: Option<&Edges>, 
 }
 
 /// The figures of a categorical feature, apart from which metrics were asked for.
-pub fn categorical(convention: Convention, table: Table<'_>) -> BTreeMap<Figure, f64> {
+pub fn categorical(convention: Convention, table: CountTable<'_>) -> BTreeMap<Figure, f64> {
     let (p, q) = (shares(table.a, table.n), shares(table.b, table.m));
     let l_infinity = p.iter().zip(&q).map(|(p, q)| (p - q).abs()).fold(0.0, f64::max);
     let mut figures = BTreeMap::new();
@@ -412,7 +417,7 @@ pub fn categorical(convention: Convention, table: Table<'_>) -> BTreeMap<Figure,
             }
             a.push(0);
             b.push(unseen);
-            figures.extend(nannyml(Table { a: &a, b: &b, ..table }));
+            figures.extend(nannyml(CountTable { a: &a, b: &b, ..table }));
             figures.insert(LInfinity, l_infinity);
         }
         Convention::Tfdv => {
@@ -438,7 +443,7 @@ fn sum_of(p: &[f64], q: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
 }
 
 /// Evidently: a share of zero becomes 0.0001, or a millionth of the side's smallest share where that is no larger.
-fn evidently(table: Table<'_>) -> [(Figure, f64); 3] {
+fn evidently(table: CountTable<'_>) -> [(Figure, f64); 3] {
     let (p, q) = (shares(table.a, table.n), shares(table.b, table.m));
     let filled = |shares: &[f64]| -> Vec<f64> {
         let smallest = shares.iter().copied().filter(|&p| p > 0.0).fold(f64::INFINITY, f64::min);
@@ -456,7 +461,7 @@ fn evidently(table: Table<'_>) -> [(Figure, f64); 3] {
 }
 
 /// NannyML: base 2; what the reference's bins do not cover is one more bin, which the reference never fills.
-fn nannyml(table: Table<'_>) -> [(Figure, f64); 2] {
+fn nannyml(table: CountTable<'_>) -> [(Figure, f64); 2] {
     let (mut p, mut q) = (shares(table.a, table.n), shares(table.b, table.m));
     let outside = table.m - table.b.iter().sum::<u64>();
     if outside > 0 {
@@ -468,7 +473,7 @@ fn nannyml(table: Table<'_>) -> [(Figure, f64); 2] {
 }
 
 /// Azure: base 2; the PSI counts every bin once more than it was hit, without renormalising.
-fn azureml(table: Table<'_>) -> [(Figure, f64); 2] {
+fn azureml(table: CountTable<'_>) -> [(Figure, f64); 2] {
     let one_more = |counts: &[u64], n| shares(&counts.iter().map(|count| count + 1).collect::<Vec<_>>(), n);
     let (r, c) = (one_more(table.a, table.n), one_more(table.b, table.m));
     let (p, q) = (shares(table.a, table.n), shares(table.b, table.m));
@@ -478,18 +483,18 @@ fn azureml(table: Table<'_>) -> [(Figure, f64); 2] {
 /// Deepchecks: categories under 1 % of the reference are one; it is dropped if it stays under 1 % on both sides.
 /// Cramér's V with the bias correction of Bergsma (2013), the larger side scaled down to the smaller one and
 /// rounded; the PSI with shares of 1 % at least.
-fn deepchecks(table: Table<'_>) -> Vec<(Figure, f64)> {
-    const SMALLEST: f64 = 0.01;
+fn deepchecks(table: CountTable<'_>) -> Vec<(Figure, f64)> {
+    const MIN_SHARE: f64 = 0.01;
     let (mut a, mut b, mut other) = (Vec::new(), Vec::new(), (0, 0));
     for (&x, &y) in table.a.iter().zip(table.b) {
-        if (x as f64) < table.n as f64 * SMALLEST {
+        if (x as f64) < table.n as f64 * MIN_SHARE {
             other = (other.0 + x, other.1 + y);
         } else {
             a.push(x as f64);
             b.push(y as f64);
         }
     }
-    if other.0 as f64 > SMALLEST * table.n as f64 || other.1 as f64 > SMALLEST * table.m as f64 {
+    if other.0 as f64 > MIN_SHARE * table.n as f64 || other.1 as f64 > MIN_SHARE * table.m as f64 {
         a.push(other.0 as f64);
         b.push(other.1 as f64);
     }
@@ -497,7 +502,7 @@ fn deepchecks(table: Table<'_>) -> Vec<(Figure, f64)> {
     if n == 0.0 || m == 0.0 {
         return Vec::new();
     }
-    let floored = |x: f64, total: f64| (x / total).max(SMALLEST);
+    let floored = |x: f64, total: f64| (x / total).max(MIN_SHARE);
     let psi =
         a.iter().zip(&b).map(|(&x, &y)| (floored(x, n), floored(y, m))).map(|(e, a)| (e - a) * (e / a).ln()).sum();
     let scaled = |counts: &[f64], by: f64| -> Vec<u64> {

@@ -17,7 +17,7 @@ use super::divergence::{js_term, psi_term};
 
 /// A metric held against its own noise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Noise {
+pub struct NoiseLevel {
     /// The chance of a value at least this large without drift.
     pub p_value: f64,
     /// The value that 99 % of comparisons without drift stay under.
@@ -33,38 +33,38 @@ pub struct Noise {
 
 /// Which metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
+pub enum NoiseMetric {
     /// The population stability index.
     Psi,
     /// The Jensen-Shannon divergence in nats.
     JensenShannon,
 }
 
-impl Of {
+impl NoiseMetric {
     fn term(self, e: f64, a: f64) -> f64 {
         match self {
-            Of::Psi => psi_term(e, a),
-            Of::JensenShannon => js_term(e, a) / 2.0,
+            NoiseMetric::Psi => psi_term(e, a),
+            NoiseMetric::JensenShannon => js_term(e, a) / 2.0,
         }
     }
 
     fn chi_square_share(self) -> f64 {
         match self {
-            Of::Psi => 1.0,
-            Of::JensenShannon => 0.125,
+            NoiseMetric::Psi => 1.0,
+            NoiseMetric::JensenShannon => 0.125,
         }
     }
 }
 
 /// Expected counts under which the large-sample law is not trusted (Cochran's rule).
-const ENOUGH: f64 = 5.0;
+const MIN_EXPECTED: f64 = 5.0;
 
 /// Bins that expect more than this on the smaller side follow the large-sample law closely.
-const ENUMERATE: f64 = 40.0;
+const MAX_ENUMERATED: f64 = 40.0;
 
 /// Holds `value` of a metric over the counts `a` and `b` against no drift. `None` with fewer than two
 /// occupied bins or an empty side.
-pub fn floor(of: Of, value: f64, a: &[u64], b: &[u64], epsilon: f64) -> Option<Noise> {
+pub fn floor(of: NoiseMetric, value: f64, a: &[u64], b: &[u64], epsilon: f64) -> Option<NoiseLevel> {
     let (n, m) = (a.iter().sum::<u64>(), b.iter().sum::<u64>());
     let pooled: Vec<u64> = a.iter().zip(b).map(|(x, y)| x + y).filter(|&c| c > 0).collect();
     if n == 0 || m == 0 || pooled.len() < 2 {
@@ -72,7 +72,7 @@ pub fn floor(of: Of, value: f64, a: &[u64], b: &[u64], epsilon: f64) -> Option<N
     }
     let share = n as f64 / (n + m) as f64;
     let scale = (1.0 / n as f64 + 1.0 / m as f64) * of.chi_square_share();
-    let asymptotic = pooled.iter().all(|&c| c as f64 * share.min(1.0 - share) >= ENOUGH);
+    let asymptotic = pooled.iter().all(|&c| c as f64 * share.min(1.0 - share) >= MIN_EXPECTED);
     let (mean, variance) = if asymptotic {
         let freedom = (pooled.len() - 1) as f64;
         (freedom * scale, 2.0 * freedom * scale * scale)
@@ -90,15 +90,15 @@ pub fn floor(of: Of, value: f64, a: &[u64], b: &[u64], epsilon: f64) -> Option<N
     let (shape, rate) = (mean * mean / variance, mean / variance);
     let level_99 = Gamma::new(shape, rate).ok()?.inverse_cdf(0.99);
     let p_value = if value <= 0.0 { 1.0 } else { gamma_ur(shape, value * rate) };
-    Some(Noise { p_value, level_99, effect: value - level_99, asymptotic, q_value: None })
+    Some(NoiseLevel { p_value, level_99, effect: value - level_99, asymptotic, q_value: None })
 }
 
 /// Mean and variance of what a bin with `c` values in both samples together contributes.
-fn split_moments(of: Of, c: u64, n: u64, m: u64, scale: f64, epsilon: f64) -> (f64, f64) {
+fn split_moments(of: NoiseMetric, c: u64, n: u64, m: u64, scale: f64, epsilon: f64) -> (f64, f64) {
     let (nf, mf, cf) = (n as f64, m as f64, c as f64);
     // Splits are enumerated by what the smaller side gets, which is few.
     let share = nf.min(mf) / (nf + mf);
-    if cf * share > ENUMERATE {
+    if cf * share > MAX_ENUMERATED {
         let rest = 1.0 - cf / (nf + mf);
         return (rest * scale, 2.0 * (rest * scale).powi(2));
     }
@@ -130,7 +130,7 @@ mod tests {
     fn large_counts_follow_the_chi_square_law() {
         let (a, b) = ([1000; 10], [2000; 10]);
         let scale = 1.0 / 10_000.0 + 1.0 / 20_000.0;
-        let noise = floor(Of::Psi, 0.004, &a, &b, EPSILON).unwrap();
+        let noise = floor(NoiseMetric::Psi, 0.004, &a, &b, EPSILON).unwrap();
         assert!(noise.asymptotic);
         // chi2.ppf(0.99, 9), chi2.sf(0.004 / scale, 9)
         assert!((noise.level_99 / scale - 21.665994333461924).abs() < 1e-6, "{}", noise.level_99 / scale);
@@ -141,7 +141,7 @@ mod tests {
     fn the_split_moments_of_large_counts_are_those_of_the_chi_square_law() {
         let (n, m) = (10_000, 20_000);
         let scale = 1.0 / 10_000.0 + 1.0 / 20_000.0;
-        let (mean, variance) = split_moments(Of::Psi, 110, n, m, scale, EPSILON);
+        let (mean, variance) = split_moments(NoiseMetric::Psi, 110, n, m, scale, EPSILON);
         assert!((mean / scale - 1.0).abs() < 0.08, "{}", mean / scale);
         assert!((variance / (2.0 * scale * scale) - 1.0).abs() < 0.3);
     }
@@ -157,7 +157,7 @@ mod tests {
                 if row < n { a[bin] += 1 } else { b[bin] += 1 }
             }
             let value = super::super::divergence::psi(&a, &b, EPSILON);
-            let noise = floor(Of::Psi, value, &a, &b, EPSILON).unwrap();
+            let noise = floor(NoiseMetric::Psi, value, &a, &b, EPSILON).unwrap();
             assert!(noise.p_value > 0.001 && noise.p_value < 0.999, "{n} {m}: {value} {noise:?}");
         }
     }
@@ -174,7 +174,7 @@ mod tests {
         }
         let value = jensen_shannon(&a, &b, EPSILON);
         assert!(value.sqrt() > 0.15, "looks like drift");
-        let noise = floor(Of::JensenShannon, value, &a, &b, EPSILON).unwrap();
+        let noise = floor(NoiseMetric::JensenShannon, value, &a, &b, EPSILON).unwrap();
         assert!(!noise.asymptotic);
         assert!(noise.p_value > 0.01, "{noise:?}");
         assert!(noise.effect < 0.0, "{noise:?}");

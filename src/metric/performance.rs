@@ -17,7 +17,7 @@ use crate::count::key::key_f64;
 /// A measure of predictions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Quality {
+pub enum PerformanceMetric {
     /// Share of right predictions.
     Accuracy,
     /// Share of the predicted positives that are.
@@ -36,7 +36,7 @@ pub enum Quality {
     Rmse,
 }
 
-impl Quality {
+impl PerformanceMetric {
     /// The name in fleet files and reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl Quality {
     }
 }
 
-impl fmt::Display for Quality {
+impl fmt::Display for PerformanceMetric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -75,7 +75,7 @@ impl fmt::Display for Quality {
 
 /// A measure with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Measurement {
     /// The figure.
     pub value: f64,
     /// Lower end of the two-sided interval.
@@ -89,7 +89,7 @@ pub struct Measured {
 
 /// One row of a classifier.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Classified {
+pub struct ClassifiedRow {
     /// Chance that the positive label is true; 0 or 1 where it is known.
     pub chance: f64,
     /// Whether it was predicted.
@@ -99,14 +99,14 @@ pub struct Classified {
 }
 
 /// A measure of a classifier. `None` where it is not defined: no rows, no positives, nothing predicted, one class only.
-pub fn of_classes(quality: Quality, rows: &[Classified], confidence: f64) -> Option<Measured> {
+pub fn of_classes(quality: PerformanceMetric, rows: &[ClassifiedRow], confidence: f64) -> Option<Measurement> {
     let n = rows.len() as f64;
-    let mean = |of: &dyn Fn(&Classified) -> f64| rows.iter().map(of).sum::<f64>() / n;
-    let yes = |row: &Classified| f64::from(u8::from(row.predicted));
+    let mean = |of: &dyn Fn(&ClassifiedRow) -> f64| rows.iter().map(of).sum::<f64>() / n;
+    let yes = |row: &ClassifiedRow| f64::from(u8::from(row.predicted));
     let z = quantile(confidence)?;
     // Influence of a row on the measure if its label is negative, and if it is positive.
-    let measured = |value: f64, influence: &dyn Fn(&Classified) -> [f64; 2]| {
-        let square = |row: &Classified| {
+    let measured = |value: f64, influence: &dyn Fn(&ClassifiedRow) -> [f64; 2]| {
+        let square = |row: &ClassifiedRow| {
             let [negative, positive] = influence(row);
             (1.0 - row.chance) * negative * negative + row.chance * positive * positive
         };
@@ -116,30 +116,30 @@ pub fn of_classes(quality: Quality, rows: &[Classified], confidence: f64) -> Opt
     let predicted = mean(&yes);
     let positives = mean(&|row| row.chance);
     let certain = rows.iter().all(|row| row.chance == 0.0 || row.chance == 1.0);
-    let share = |value: f64, of: f64, influence: &dyn Fn(&Classified) -> [f64; 2]| {
+    let share = |value: f64, of: f64, influence: &dyn Fn(&ClassifiedRow) -> [f64; 2]| {
         // The normal interval has no width at 0 and 1.
         let found = if certain { wilson(value, of * n, z) } else { measured(value, influence) };
-        Measured { rows: (of * n).round() as usize, ..found }
+        Measurement { rows: (of * n).round() as usize, ..found }
     };
     let measured = match quality {
         _ if rows.is_empty() => return None,
-        Quality::Accuracy => {
+        PerformanceMetric::Accuracy => {
             let value = mean(&|row| if row.predicted { row.chance } else { 1.0 - row.chance });
-            let influence = |row: &Classified| [1.0 - yes(row) - value, yes(row) - value];
+            let influence = |row: &ClassifiedRow| [1.0 - yes(row) - value, yes(row) - value];
             share(value, 1.0, &influence)
         }
-        Quality::Precision if predicted > 0.0 => {
+        PerformanceMetric::Precision if predicted > 0.0 => {
             let value = hits / predicted;
-            let influence = |row: &Classified| [0.0, 1.0].map(|y| yes(row) * (y - value) / predicted);
+            let influence = |row: &ClassifiedRow| [0.0, 1.0].map(|y| yes(row) * (y - value) / predicted);
             share(value, predicted, &influence)
         }
-        Quality::Recall if positives > 0.0 => {
+        PerformanceMetric::Recall if positives > 0.0 => {
             let value = hits / positives;
             share(value, positives, &|row| [0.0, (yes(row) - value) / positives])
         }
-        Quality::F1 if predicted + positives > 0.0 => {
+        PerformanceMetric::F1 if predicted + positives > 0.0 => {
             let value = 2.0 * hits / (predicted + positives);
-            let influence = |row: &Classified| {
+            let influence = |row: &ClassifiedRow| {
                 [0.0, 1.0].map(|y| (2.0 * y * yes(row) - value * (yes(row) + y)) / (predicted + positives))
             };
             let rows = (predicted.min(positives) * n).round() as usize;
@@ -147,13 +147,13 @@ pub fn of_classes(quality: Quality, rows: &[Classified], confidence: f64) -> Opt
                 // Of the rows that are positive, predicted or both, the share that is both.
                 let jaccard = wilson(hits / (predicted + positives - hits), (predicted + positives - hits) * n, z);
                 let [low, high] = [jaccard.low, jaccard.high].map(|share| 2.0 * share / (1.0 + share));
-                Measured { value, low, high, rows }
+                Measurement { value, low, high, rows }
             } else {
-                Measured { rows, ..measured(value, &influence) }
+                Measurement { rows, ..measured(value, &influence) }
             }
         }
-        Quality::LogLoss => {
-            let loss = |row: &Classified| {
+        PerformanceMetric::LogLoss => {
+            let loss = |row: &ClassifiedRow| {
                 let score = row.score.clamp(1e-15, 1.0 - 1e-15);
                 [-(-score).ln_1p(), -score.ln()]
             };
@@ -163,14 +163,14 @@ pub fn of_classes(quality: Quality, rows: &[Classified], confidence: f64) -> Opt
             });
             measured(value, &|row| loss(row).map(|loss| loss - value))
         }
-        Quality::Auc if positives > 0.0 && positives < 1.0 => return auc(rows, positives, z),
+        PerformanceMetric::Auc if positives > 0.0 && positives < 1.0 => return auc(rows, positives, z),
         _ => return None,
     };
     is_finite(&measured).then_some(measured)
 }
 
 /// Area under the curve by ranks; influences as DeLong, DeLong and Clarke-Pearson 1988 have them.
-fn auc(rows: &[Classified], positives: f64, z: f64) -> Option<Measured> {
+fn auc(rows: &[ClassifiedRow], positives: f64, z: f64) -> Option<Measurement> {
     let n = rows.len() as f64;
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by(|&i, &j| rows[i].score.total_cmp(&rows[j].score));
@@ -197,23 +197,23 @@ fn auc(rows: &[Classified], positives: f64, z: f64) -> Option<Measured> {
             row.chance * positive * positive + (1.0 - row.chance) * negative * negative
         })
         .sum();
-    let Measured { low, high, .. } = interval(value, square / n, rows.len(), z);
+    let Measurement { low, high, .. } = interval(value, square / n, rows.len(), z);
     let fewer = (positives.min(1.0 - positives) * n).round() as usize;
-    let measured = Measured { value, low: low.max(0.0), high: high.min(1.0), rows: fewer };
+    let measured = Measurement { value, low: low.max(0.0), high: high.min(1.0), rows: fewer };
     is_finite(&measured).then_some(measured)
 }
 
 /// A measure of a model that predicts numbers, from its errors. `None` without rows.
-pub fn of_errors(quality: Quality, errors: &[f64], confidence: f64) -> Option<Measured> {
+pub fn of_errors(quality: PerformanceMetric, errors: &[f64], confidence: f64) -> Option<Measurement> {
     let n = errors.len() as f64;
     let z = quantile(confidence)?;
     let mean = |of: &dyn Fn(f64) -> f64| errors.iter().map(|&e| of(e)).sum::<f64>() / n;
     let measured = match quality {
-        Quality::Mae => {
+        PerformanceMetric::Mae => {
             let value = mean(&f64::abs);
             interval(value, mean(&|e| (e.abs() - value).powi(2)), errors.len(), z)
         }
-        Quality::Rmse => {
+        PerformanceMetric::Rmse => {
             let square = mean(&|e| e * e);
             let value = square.sqrt();
             let spread = if value > 0.0 { mean(&|e| ((e * e - square) / (2.0 * value)).powi(2)) } else { 0.0 };
@@ -221,10 +221,10 @@ pub fn of_errors(quality: Quality, errors: &[f64], confidence: f64) -> Option<Me
         }
         _ => return None,
     };
-    is_finite(&measured).then_some(Measured { low: measured.low.max(0.0), ..measured })
+    is_finite(&measured).then_some(Measurement { low: measured.low.max(0.0), ..measured })
 }
 
-fn is_finite(measured: &Measured) -> bool {
+fn is_finite(measured: &Measurement) -> bool {
     [measured.value, measured.low, measured.high].into_iter().all(f64::is_finite)
 }
 
@@ -232,30 +232,30 @@ fn quantile(confidence: f64) -> Option<f64> {
     (0.0..1.0).contains(&confidence).then(|| Normal::standard().inverse_cdf(0.5 + confidence / 2.0))
 }
 
-fn interval(value: f64, square: f64, rows: usize, z: f64) -> Measured {
+fn interval(value: f64, square: f64, rows: usize, z: f64) -> Measurement {
     let half = z * (square / rows as f64).sqrt();
-    Measured { value, low: value - half, high: value + half, rows }
+    Measurement { value, low: value - half, high: value + half, rows }
 }
 
 /// Wilson's interval of a share of `of` rows.
-fn wilson(value: f64, of: f64, z: f64) -> Measured {
+fn wilson(value: f64, of: f64, z: f64) -> Measurement {
     let square = z * z / of;
     let middle = (value + square / 2.0) / (1.0 + square);
     let half = z / (1.0 + square) * (value * (1.0 - value) / of + square / (4.0 * of)).sqrt();
-    Measured { value, low: (middle - half).max(0.0), high: (middle + half).min(1.0), rows: of.round() as usize }
+    Measurement { value, low: (middle - half).max(0.0), high: (middle + half).min(1.0), rows: of.round() as usize }
 }
 
 /// The best increasing step function from scores to the chance of the label: isotonic regression by pooling adjacent
 /// violators, linear between the steps' ends.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Calibration {
+pub struct ScoreCalibration {
     /// Scores, growing, each with its chance.
     points: Vec<(f64, f64)>,
 }
 
 /// Scores with labels, counted by score so that memory does not grow with the rows.
 #[derive(Clone, Debug)]
-pub struct Scored {
+pub struct ScoreCounts {
     /// Distinct scores that are told apart at most.
     most: usize,
     /// Low bits of the scores' keys that are dropped: none unless there are more distinct scores than that.
@@ -264,7 +264,7 @@ pub struct Scored {
     counts: HashMap<u64, (u64, u64)>,
 }
 
-impl Scored {
+impl ScoreCounts {
     /// No row yet. More than `most` distinct scores are rounded, no more than it takes.
     pub fn new(most: usize) -> Self {
         Self { most, dropped: 0, counts: HashMap::new() }
@@ -290,17 +290,17 @@ impl Scored {
 }
 
 /// Distinct scores that a calibration tells apart at most: about 50 MB of counts.
-const MOST_SCORES: usize = 1 << 20;
+const MAX_SCORES: usize = 1 << 20;
 
-impl Default for Scored {
+impl Default for ScoreCounts {
     fn default() -> Self {
-        Self::new(MOST_SCORES)
+        Self::new(MAX_SCORES)
     }
 }
 
-impl Calibration {
+impl ScoreCalibration {
     /// Fits scores to labels. `None` where there are none.
-    pub fn fit(scored: Scored) -> Option<Self> {
+    pub fn fit(scored: ScoreCounts) -> Option<Self> {
         let mut rows: Vec<(u64, (u64, u64))> = scored.counts.into_iter().collect();
         rows.sort_unstable();
         // Blocks of equal scores, then of pooled violators: first and last score, weight, sum.
@@ -365,12 +365,12 @@ pub fn maturity(arrived: &[u64], waiting: &[u64], share: f64) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn rows(data: &[(f64, bool, f64)]) -> Vec<Classified> {
-        data.iter().map(|&(chance, predicted, score)| Classified { chance, predicted, score }).collect()
+    fn rows(data: &[(f64, bool, f64)]) -> Vec<ClassifiedRow> {
+        data.iter().map(|&(chance, predicted, score)| ClassifiedRow { chance, predicted, score }).collect()
     }
 
     /// sklearn.metrics on y = [1,0,1,1,0,0,1,0], predicted = [1,0,1,0,1,0,1,0], score as below.
-    fn known() -> Vec<Classified> {
+    fn known() -> Vec<ClassifiedRow> {
         rows(&[
             (1.0, true, 0.9),
             (0.0, false, 0.2),
@@ -386,25 +386,27 @@ mod tests {
     #[test]
     fn realised_measures_are_those_of_scikit_learn() {
         for (quality, wanted) in [
-            (Quality::Accuracy, 0.75),
-            (Quality::Precision, 0.75),
-            (Quality::Recall, 0.75),
-            (Quality::F1, 0.75),
+            (PerformanceMetric::Accuracy, 0.75),
+            (PerformanceMetric::Precision, 0.75),
+            (PerformanceMetric::Recall, 0.75),
+            (PerformanceMetric::F1, 0.75),
             // roc_auc_score, log_loss
-            (Quality::Auc, 0.90625),
-            (Quality::LogLoss, 0.419_636_270_674_638_2),
+            (PerformanceMetric::Auc, 0.90625),
+            (PerformanceMetric::LogLoss, 0.419_636_270_674_638_2),
         ] {
             let found = of_classes(quality, &known(), 0.95).unwrap();
             assert!((found.value - wanted).abs() < 1e-12, "{quality} {found:?}");
             assert!(found.low < wanted && wanted < found.high, "{quality} {found:?}");
         }
         // statsmodels proportion_confint(6, 8, method="wilson")
-        let accuracy = of_classes(Quality::Accuracy, &known(), 0.95).unwrap();
+        let accuracy = of_classes(PerformanceMetric::Accuracy, &known(), 0.95).unwrap();
         assert!((accuracy.low - 0.409_275_430_3).abs() < 1e-9, "{accuracy:?}");
         assert!((accuracy.high - 0.928_520_787_2).abs() < 1e-9, "{accuracy:?}");
         let errors = [1.0, -2.0, 3.0];
-        assert!((of_errors(Quality::Mae, &errors, 0.95).unwrap().value - 2.0).abs() < 1e-15);
-        assert!((of_errors(Quality::Rmse, &errors, 0.95).unwrap().value - (14.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert!((of_errors(PerformanceMetric::Mae, &errors, 0.95).unwrap().value - 2.0).abs() < 1e-15);
+        assert!(
+            (of_errors(PerformanceMetric::Rmse, &errors, 0.95).unwrap().value - (14.0f64 / 3.0).sqrt()).abs() < 1e-15
+        );
     }
 
     #[test]
@@ -415,17 +417,22 @@ mod tests {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (state >> 33) as f64 / (1u64 << 31) as f64
         };
-        for quality in
-            [Quality::Accuracy, Quality::Precision, Quality::Recall, Quality::F1, Quality::Auc, Quality::LogLoss]
-        {
+        for quality in [
+            PerformanceMetric::Accuracy,
+            PerformanceMetric::Precision,
+            PerformanceMetric::Recall,
+            PerformanceMetric::F1,
+            PerformanceMetric::Auc,
+            PerformanceMetric::LogLoss,
+        ] {
             let scores = [0.1, 0.4, 0.6, 0.9];
-            let all = scores.map(|score| Classified { chance: score, predicted: score > 0.5, score });
+            let all = scores.map(|score| ClassifiedRow { chance: score, predicted: score > 0.5, score });
             let truth = of_classes(quality, &all, 0.95).unwrap().value;
             let inside = (0..1000).filter(|_| {
                 let sample: Vec<_> = (0..400)
                     .map(|_| {
                         let row = all[(draw() * 4.0) as usize];
-                        Classified { chance: f64::from(u8::from(draw() < row.chance)), ..row }
+                        ClassifiedRow { chance: f64::from(u8::from(draw() < row.chance)), ..row }
                     })
                     .collect();
                 let found = of_classes(quality, &sample, 0.95).unwrap();
@@ -439,24 +446,24 @@ mod tests {
     #[test]
     fn one_row_of_the_rare_class_says_little() {
         let mut rare = rows(&[(0.0, false, 0.1); 199]);
-        rare.push(Classified { chance: 1.0, predicted: false, score: 0.1 });
-        for quality in [Quality::Recall, Quality::F1, Quality::Auc] {
+        rare.push(ClassifiedRow { chance: 1.0, predicted: false, score: 0.1 });
+        for quality in [PerformanceMetric::Recall, PerformanceMetric::F1, PerformanceMetric::Auc] {
             let found = of_classes(quality, &rare, 0.95).unwrap();
             assert!(found.rows <= 1, "{quality} {found:?}");
         }
-        assert!(of_classes(Quality::F1, &rare, 0.95).unwrap().high > 0.8);
+        assert!(of_classes(PerformanceMetric::F1, &rare, 0.95).unwrap().high > 0.8);
     }
 
     #[test]
     fn what_is_not_defined_is_not_a_figure() {
         let nothing_predicted = rows(&[(1.0, false, 0.1), (0.0, false, 0.2)]);
-        assert!(of_classes(Quality::Precision, &nothing_predicted, 0.95).is_none());
+        assert!(of_classes(PerformanceMetric::Precision, &nothing_predicted, 0.95).is_none());
         let one_class = rows(&[(0.0, true, 0.1), (0.0, false, 0.2)]);
-        for quality in [Quality::Recall, Quality::Auc] {
+        for quality in [PerformanceMetric::Recall, PerformanceMetric::Auc] {
             assert!(of_classes(quality, &one_class, 0.95).is_none(), "{quality}");
         }
-        assert!(of_classes(Quality::Accuracy, &[], 0.95).is_none());
-        assert!(of_errors(Quality::Mae, &[], 0.95).is_none());
+        assert!(of_classes(PerformanceMetric::Accuracy, &[], 0.95).is_none());
+        assert!(of_errors(PerformanceMetric::Mae, &[], 0.95).is_none());
     }
 
     #[test]
@@ -464,9 +471,9 @@ mod tests {
         // sklearn IsotonicRegression().fit([1,2,3,4,5,5], [0,1,0,1,1,0]).predict([0,1,2,2.5,4,5,9])
         let rows = [(1.0, false), (2.0, true), (3.0, false), (4.0, true), (5.0, true), (5.0, false)];
         let fit = |rows: &[(f64, bool)], most| {
-            let mut scored = Scored::new(most);
+            let mut scored = ScoreCounts::new(most);
             rows.iter().for_each(|&(score, positive)| scored.add(score, positive));
-            Calibration::fit(scored)
+            ScoreCalibration::fit(scored)
         };
         let fitted = fit(&rows, 100).unwrap();
         let two_thirds = 2.0 / 3.0;

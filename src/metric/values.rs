@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::contingency::ChiSquare;
 use super::convention::{Convention, Figure};
 use super::ks::Method;
-use super::noise::Noise;
+use super::noise::NoiseLevel;
 use super::{Band, Kind};
 
 /// Population stability index.
@@ -23,7 +23,7 @@ pub struct Psi {
     pub blind_bins: usize,
     /// `value` against its own noise.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub noise: Option<Noise>,
+    pub noise: Option<NoiseLevel>,
 }
 
 /// Jensen-Shannon, over the reference PSI bins or over the categories.
@@ -35,7 +35,7 @@ pub struct JensenShannon {
     pub divergence: f64,
     /// The divergence against its own noise.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub noise: Option<Noise>,
+    pub noise: Option<NoiseLevel>,
 }
 
 /// Two-sample Kolmogorov-Smirnov test.
@@ -194,7 +194,7 @@ pub struct Metrics {
 impl Metrics {
     /// The noise of the figure that is tested for features of a kind: the population stability index of numbers, the
     /// Jensen-Shannon divergence of categories. Over the same bins the two are one test.
-    fn noise(&self, kind: Kind) -> Option<&Noise> {
+    fn noise(&self, kind: Kind) -> Option<&NoiseLevel> {
         match kind {
             Kind::Numeric => self.psi.as_ref()?.noise.as_ref(),
             Kind::Categorical => self.js.as_ref()?.noise.as_ref(),

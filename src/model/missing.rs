@@ -5,9 +5,10 @@ use serde::Serialize;
 /// Text that stands for a missing value unless a list says otherwise: what CSV writers, spreadsheets, databases and
 /// `str()` of pandas' missing values leave. Blanks around it and the case of its letters do not count, except in `None`,
 /// for "none" is a class in many tables.
-pub const MISSING: [&str; 12] = ["", "NA", "N/A", "#N/A", "#NA", "<NA>", "NaN", "-NaN", "NaT", "NULL", "\\N", "None"];
+pub const DEFAULT_MISSING_TEXTS: [&str; 12] =
+    ["", "NA", "N/A", "#N/A", "#NA", "<NA>", "NaN", "-NaN", "NaT", "NULL", "\\N", "None"];
 
-/// Text that stands for a missing label, prediction or id: a list where one was given, else [`MISSING`].
+/// Text that stands for a missing label, prediction or id: a list where one was given, else [`DEFAULT_MISSING_TEXTS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MissingTexts(pub Option<Vec<String>>);
 
@@ -16,7 +17,7 @@ impl MissingTexts {
     pub fn texts(&self) -> Vec<&str> {
         match &self.0 {
             Some(texts) => texts.iter().map(String::as_str).collect(),
-            None => MISSING.to_vec(),
+            None => DEFAULT_MISSING_TEXTS.to_vec(),
         }
     }
 
@@ -26,7 +27,7 @@ impl MissingTexts {
         text.is_empty()
             || match &self.0 {
                 Some(texts) => texts.iter().any(|missing| missing.trim() == text),
-                None => MISSING.iter().any(|&missing| match missing {
+                None => DEFAULT_MISSING_TEXTS.iter().any(|&missing| match missing {
                     "None" => text == missing,
                     missing => text.eq_ignore_ascii_case(missing),
                 }),

@@ -6,7 +6,7 @@ mod options;
 mod segment;
 pub mod window;
 
-pub use missing::{MISSING, MissingTexts};
+pub use missing::{DEFAULT_MISSING_TEXTS, MissingTexts};
 pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, check_bins};
 pub use window::{Interval, Period, dated};
 
@@ -18,7 +18,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::address::Place;
+use crate::address::Location;
 use crate::metric::Kind;
 use crate::rule::{PartialThresholds, Thresholds};
 use crate::snapshot::Slice;
@@ -29,7 +29,7 @@ pub struct Model {
     /// Its name.
     pub name: String,
     /// Training snapshot or baseline file; may hold `{day}` until [`Model::at`] says which.
-    pub baseline: Place,
+    pub baseline: Location,
     /// Whether the baseline is written anew for each sweep, so that one that cannot be read may come late.
     pub baseline_is_nightly: bool,
     /// What it sees now: one snapshot, or one per named window.
@@ -99,7 +99,7 @@ pub struct Window {
     /// Its name; empty where a model has only one.
     pub name: String,
     /// Path, glob or directory; may hold `{day}` until [`Model::at`] says which.
-    pub current: Place,
+    pub current: Location,
     /// The column of times by which its rows are found, and the stretch of time it looks at; everything if absent.
     pub period: Option<(String, Period)>,
     /// The only column that is compared; all features if absent.
@@ -108,7 +108,7 @@ pub struct Window {
 
 impl Window {
     /// A snapshot as a whole.
-    pub fn whole(name: &str, current: Place) -> Self {
+    pub fn whole(name: &str, current: Location) -> Self {
         Self { name: name.into(), current, period: None, only: None }
     }
 }
@@ -194,7 +194,7 @@ impl Model {
     /// A text that is the same as long as all settings that decide about figures and statuses are. How much memory and how
     /// many threads there are changes no figure. What is secret in addresses counts, and is not in the text.
     pub fn fingerprint(&self) -> String {
-        let place = |place: &Place| Value::from(place.identity());
+        let place = |place: &Location| Value::from(place.identity());
         let period = |(column, period): &(String, Period)| json!([column, period.to_string()]);
         let window = |window: &Window| {
             json!([window.name, place(&window.current), window.period.as_ref().map(period), window.only])

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::MissingTexts;
 use crate::count::CategoryCounts;
-use crate::metric::convention::{Conventional, Figure};
+use crate::metric::convention::{ConventionRules, Figure};
 use crate::metric::{Kind, Metric, MetricSet, bins};
 use crate::rule::{FALSE_DISCOVERY_RATE, Thresholds};
 use crate::snapshot::ColumnType;
@@ -34,7 +34,7 @@ pub struct Options {
     /// False discovery rate, over all tests of the sweep, up to which a test is called.
     pub false_discovery_rate: f64,
     /// Another tool's definitions, which then decide in place of the thresholds on PSI, JS and KS.
-    pub convention: Option<Conventional>,
+    pub convention: Option<ConventionRules>,
     /// Text that stands for a missing value in a column of categories: of labels and predictions only.
     pub missing: Option<MissingTexts>,
     /// Bytes to stay under.

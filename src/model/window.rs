@@ -6,7 +6,7 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, ToSpan, Unit, Zoned};
 
-use crate::address::shown;
+use crate::address::redacted;
 use crate::error::{closest, did_you_mean};
 
 /// A stretch of time that moves with the sweep.
@@ -203,7 +203,8 @@ pub fn dated(path: &str, as_of: Timestamp, zone: &TimeZone) -> Result<String, St
                 }
             },
         };
-        let wrong = |e: jiff::Error| format!("'{}': {e}; write {{day}} or for example {{day:%Y/%m/%d}}", shown(path));
+        let wrong =
+            |e: jiff::Error| format!("'{}': {e}; write {{day}} or for example {{day:%Y/%m/%d}}", redacted(path));
         let day = day_before(&as_of.to_zoned(zone.clone())).map_err(wrong)?;
         text.push_str(&jiff::fmt::strtime::format(format, day).map_err(wrong)?);
         left = after;

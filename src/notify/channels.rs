@@ -12,87 +12,87 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::{SmtpTransport, Transport};
 use serde_json::json;
 
-use super::text::Letter;
-use crate::address::said;
+use super::text::RenderedMessage;
+use crate::address::sanitized;
 use crate::atomic;
-use crate::error::whole;
-use crate::escape::shown;
+use crate::error::error_chain;
+use crate::escape::for_display;
 #[cfg(feature = "kafka")]
-use crate::fleet::Source;
-use crate::fleet::{Channel, Email, Secret, Security, Way};
-use crate::http::{Failure, Http, Request, SigningKey};
+use crate::fleet::SecretSource;
+use crate::fleet::{Channel, ChannelTarget, EmailConfig, EmailSecurity, Secret};
+use crate::http::{Http, Request, RequestFailure, SigningKey};
 
 /// Sends letters.
-pub trait Sender {
+pub trait MessageSender {
     /// Sends one.
     ///
     /// # Errors
-    /// [`Failure`]: after a lasting one it is not sent again.
-    fn send(&mut self, letter: &Letter, now: Timestamp) -> Result<(), Failure>;
+    /// [`RequestFailure`]: after a lasting one it is not sent again.
+    fn send(&mut self, rendered: &RenderedMessage, now: Timestamp) -> Result<(), RequestFailure>;
 }
 
 /// The sender of a channel: the one place where it is chosen.
-pub fn open<'a>(channel: &'a Channel, http: &'a Http) -> Result<Box<dyn Sender + 'a>, Failure> {
-    Ok(match &channel.way {
-        Way::File(path) => Box::new(Lines { path }),
-        Way::Webhook { url, secret, chat } => Box::new(Webhook {
+pub fn open<'a>(channel: &'a Channel, http: &'a Http) -> Result<Box<dyn MessageSender + 'a>, RequestFailure> {
+    Ok(match &channel.target {
+        ChannelTarget::File(path) => Box::new(FileSender { path }),
+        ChannelTarget::Webhook { url, secret, chat } => Box::new(WebhookSender {
             url: url.read()?,
             key: secret.as_ref().map(SigningKey::read).transpose()?,
             chat: *chat,
             http,
         }),
-        Way::Email(email) => Box::new(Letters::open(email)?),
+        ChannelTarget::Email(email) => Box::new(EmailSender::open(email)?),
         #[cfg(feature = "kafka")]
-        Way::Kafka { brokers, topic, settings, secrets } => {
-            Box::new(kafka::Kafka::open(brokers, topic, settings, secrets)?)
+        ChannelTarget::Kafka { brokers, topic, settings, secrets } => {
+            Box::new(kafka::KafkaSender::open(brokers, topic, settings, secrets)?)
         }
         #[cfg(not(feature = "kafka"))]
-        Way::Kafka { .. } => {
-            return Err(Failure::passing("this build has no kafka; build it with `--features kafka`"));
+        ChannelTarget::Kafka { .. } => {
+            return Err(RequestFailure::transient("this build has no kafka; build it with `--features kafka`"));
         }
     })
 }
 
 /// Lines of JSON at the end of a file.
-struct Lines<'a> {
+struct FileSender<'a> {
     path: &'a Path,
 }
 
-impl Sender for Lines<'_> {
-    fn send(&mut self, letter: &Letter, _: Timestamp) -> Result<(), Failure> {
-        let failed = |e: std::io::Error| Failure::passing(format!("{}: {e}", self.path.display()));
-        atomic::append(self.path, format!("{}\n", letter.event).as_bytes()).map_err(failed)
+impl MessageSender for FileSender<'_> {
+    fn send(&mut self, rendered: &RenderedMessage, _: Timestamp) -> Result<(), RequestFailure> {
+        let failed = |e: std::io::Error| RequestFailure::transient(format!("{}: {e}", self.path.display()));
+        atomic::append(self.path, format!("{}\n", rendered.event).as_bytes()).map_err(failed)
     }
 }
 
 /// Requests to an address.
-struct Webhook<'a> {
+struct WebhookSender<'a> {
     url: Secret,
     key: Option<SigningKey>,
     chat: bool,
     http: &'a Http,
 }
 
-impl Sender for Webhook<'_> {
-    fn send(&mut self, letter: &Letter, now: Timestamp) -> Result<(), Failure> {
+impl MessageSender for WebhookSender<'_> {
+    fn send(&mut self, rendered: &RenderedMessage, now: Timestamp) -> Result<(), RequestFailure> {
         let request = match self.chat {
-            true => Request::post(&json!({ "text": letter.text })),
-            false => Request::post(&letter.event).with("content-type", "application/cloudevents+json"),
+            true => Request::post(&json!({ "text": rendered.text })),
+            false => Request::post(&rendered.event).with("content-type", "application/cloudevents+json"),
         };
-        let request = request.signed(&letter.id, now, self.key.as_ref());
+        let request = request.signed(&rendered.id, now, self.key.as_ref());
         // The address may work again later that refuses: only what is too large never fits.
         let answer = self.http.send(&self.url, &[], request)?;
-        let lasting = answer.status == 413;
-        answer.good().map(drop).map_err(|failure| Failure { lasting, ..failure })
+        let permanent = answer.status == 413;
+        answer.json_if_success().map(drop).map_err(|failure| RequestFailure { permanent, ..failure })
     }
 }
 
 /// A letter is sent within this time, or it has failed: connection, encryption, login and text, however slowly they go.
-const LETTER: Duration = Duration::from_secs(30);
+const EMAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Letters by an e-mail server.
-struct Letters<'a> {
-    email: &'a Email,
+struct EmailSender<'a> {
+    email: &'a EmailConfig,
     transport: SmtpTransport,
     /// How long sending one may take.
     within: Duration,
@@ -102,16 +102,18 @@ struct Letters<'a> {
     to: Vec<Mailbox>,
 }
 
-impl<'a> Letters<'a> {
-    fn open(email: &'a Email) -> Result<Self, Failure> {
+impl<'a> EmailSender<'a> {
+    fn open(email: &'a EmailConfig) -> Result<Self, RequestFailure> {
         let mailbox = |address: &String| {
-            address.parse::<Mailbox>().map_err(|e| Failure::passing(format!("'{}': {e}", shown(address))))
+            address
+                .parse::<Mailbox>()
+                .map_err(|e| RequestFailure::transient(format!("'{}': {e}", for_display(address))))
         };
-        let failed = |e: lettre::transport::smtp::Error| Failure::passing(e.to_string());
+        let failed = |e: lettre::transport::smtp::Error| RequestFailure::transient(e.to_string());
         let builder = match email.security {
-            Security::Tls => SmtpTransport::relay(&email.host).map_err(failed)?,
-            Security::Starttls => SmtpTransport::starttls_relay(&email.host).map_err(failed)?,
-            Security::None => SmtpTransport::builder_dangerous(&email.host),
+            EmailSecurity::Tls => SmtpTransport::relay(&email.host).map_err(failed)?,
+            EmailSecurity::Starttls => SmtpTransport::starttls_relay(&email.host).map_err(failed)?,
+            EmailSecurity::None => SmtpTransport::builder_dangerous(&email.host),
         };
         let builder = builder.port(email.port).timeout(Some(Duration::from_secs(10)));
         let mut secrets = Vec::new();
@@ -128,7 +130,7 @@ impl<'a> Letters<'a> {
         Ok(Self {
             email,
             transport: builder.build(),
-            within: LETTER,
+            within: EMAIL_TIMEOUT,
             secrets,
             from: mailbox(&email.from)?,
             to: email.to.iter().map(mailbox).collect::<Result<_, _>>()?,
@@ -136,11 +138,11 @@ impl<'a> Letters<'a> {
     }
 }
 
-impl Sender for Letters<'_> {
-    fn send(&mut self, letter: &Letter, _: Timestamp) -> Result<(), Failure> {
-        let subject: String = letter.text.lines().next().unwrap_or_default().chars().take(200).collect();
+impl MessageSender for EmailSender<'_> {
+    fn send(&mut self, rendered: &RenderedMessage, _: Timestamp) -> Result<(), RequestFailure> {
+        let subject: String = rendered.text.lines().next().unwrap_or_default().chars().take(200).collect();
         let host = self.from.email.domain();
-        let name: String = letter.id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let name: String = rendered.id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let builder: MessageBuilder = lettre::Message::builder()
             .from(self.from.clone())
             .subject(subject)
@@ -148,19 +150,19 @@ impl Sender for Letters<'_> {
             .message_id(Some(format!("<driftsweep-{name}@{host}>")))
             .header(ContentType::TEXT_PLAIN);
         let builder = self.to.iter().fold(builder, |builder, to| builder.to(to.clone()));
-        let message = builder.body(letter.text.clone()).map_err(|e| Failure::lasting(e.to_string()))?;
+        let message = builder.body(rendered.text.clone()).map_err(|e| RequestFailure::permanent(e.to_string()))?;
         // The library's own limit is for each line: a server that sends one now and then is waited for without end. The thread
         // is left behind then.
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tx, rx) = std::sync::mpsc::channel();
         let transport = self.transport.clone();
-        std::thread::spawn(move || tell.send(transport.send(&message).map(drop).map_err(|e| whole(&e))));
-        let reason = match told.recv_timeout(self.within) {
+        std::thread::spawn(move || tx.send(transport.send(&message).map(drop).map_err(|e| error_chain(&e))));
+        let reason = match rx.recv_timeout(self.within) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(reason)) => reason,
             Err(_) => format!("the letter is not taken after {:?}", self.within),
         };
         let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
-        Err(Failure::passing(format!("{}: {}", self.email.host, said(&reason, &secrets))))
+        Err(RequestFailure::transient(format!("{}: {}", self.email.host, sanitized(&reason, &secrets))))
     }
 }
 
@@ -176,21 +178,21 @@ mod kafka {
     use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
-    use super::{Failure, Letter, Sender, Source, Timestamp};
+    use super::{MessageSender, RenderedMessage, RequestFailure, SecretSource, Timestamp};
 
     /// Messages of a topic.
-    pub struct Kafka<'a> {
-        producer: BaseProducer<Acknowledged>,
+    pub struct KafkaSender<'a> {
+        producer: BaseProducer<DeliveryReport>,
         topic: &'a str,
     }
 
     /// Whether the last message was taken.
     #[derive(Clone, Default)]
-    struct Acknowledged(Arc<Mutex<Option<Result<(), String>>>>);
+    struct DeliveryReport(Arc<Mutex<Option<Result<(), String>>>>);
 
-    impl ClientContext for Acknowledged {}
+    impl ClientContext for DeliveryReport {}
 
-    impl ProducerContext for Acknowledged {
+    impl ProducerContext for DeliveryReport {
         type DeliveryOpaque = ();
 
         fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -202,13 +204,13 @@ mod kafka {
 
     const TIMEOUT: Duration = Duration::from_secs(10);
 
-    impl<'a> Kafka<'a> {
+    impl<'a> KafkaSender<'a> {
         pub fn open(
             brokers: &str,
             topic: &'a str,
             settings: &BTreeMap<String, String>,
-            secrets: &BTreeMap<String, Source>,
-        ) -> Result<Self, Failure> {
+            secrets: &BTreeMap<String, SecretSource>,
+        ) -> Result<Self, RequestFailure> {
             let mut config = ClientConfig::new();
             config.set("bootstrap.servers", brokers).set("enable.idempotence", "true");
             config.set("message.timeout.ms", "9000").set("socket.timeout.ms", "9000");
@@ -218,8 +220,8 @@ mod kafka {
             for (key, source) in secrets {
                 config.set(key, source.read()?.expose());
             }
-            let producer = config.create_with_context(Acknowledged::default());
-            Ok(Self { producer: producer.map_err(|e| Failure::passing(without_value(e)))?, topic })
+            let producer = config.create_with_context(DeliveryReport::default());
+            Ok(Self { producer: producer.map_err(|e| RequestFailure::transient(without_value(e)))?, topic })
         }
     }
 
@@ -233,11 +235,11 @@ mod kafka {
         }
     }
 
-    impl Sender for Kafka<'_> {
-        fn send(&mut self, letter: &Letter, _: Timestamp) -> Result<(), Failure> {
-            let payload = letter.event.to_string();
+    impl MessageSender for KafkaSender<'_> {
+        fn send(&mut self, rendered: &RenderedMessage, _: Timestamp) -> Result<(), RequestFailure> {
+            let payload = rendered.event.to_string();
             let header = Header { key: "content-type", value: Some("application/cloudevents+json") };
-            let subject = letter.event["subject"].as_str().unwrap_or_default();
+            let subject = rendered.event["subject"].as_str().unwrap_or_default();
             let record = BaseRecord::to(self.topic).key(subject).payload(&payload);
             let last = self.producer.context().0.clone();
             if let Ok(mut last) = last.lock() {
@@ -245,12 +247,12 @@ mod kafka {
             }
             self.producer
                 .send(record.headers(OwnedHeaders::new().insert(header)))
-                .map_err(|(e, _)| Failure::passing(e.to_string()))?;
-            self.producer.flush(TIMEOUT).map_err(|e| Failure::passing(e.to_string()))?;
+                .map_err(|(e, _)| RequestFailure::transient(e.to_string()))?;
+            self.producer.flush(TIMEOUT).map_err(|e| RequestFailure::transient(e.to_string()))?;
             let taken = last.lock().map(|mut last| last.take());
             match taken {
-                Ok(Some(taken)) => taken.map_err(Failure::passing),
-                _ => Err(Failure::passing("no broker has acknowledged it")),
+                Ok(Some(taken)) => taken.map_err(RequestFailure::transient),
+                _ => Err(RequestFailure::transient("no broker has acknowledged it")),
             }
         }
     }
@@ -274,21 +276,21 @@ mod tests {
     fn fails(port: u16, folder: &Path) -> String {
         let file = folder.join("password");
         std::fs::write(&file, "hunter2").unwrap();
-        let email = Email {
+        let email = EmailConfig {
             host: "127.0.0.1".into(),
             port,
-            security: Security::None,
+            security: EmailSecurity::None,
             from: "a@example.org".into(),
             to: vec!["b@example.org".into()],
             user: Some("me".into()),
-            password: Some(crate::fleet::Source::File(file)),
+            password: Some(crate::fleet::SecretSource::File(file)),
         };
-        let mut letters = Letters { within: Duration::from_secs(2), ..Letters::open(&email).unwrap() };
-        let letter = Letter { id: "1".into(), event: json!({}), text: "x".into() };
+        let mut letters = EmailSender { within: Duration::from_secs(2), ..EmailSender::open(&email).unwrap() };
+        let rendered = RenderedMessage { id: "1".into(), event: json!({}), text: "x".into() };
         let begun = Instant::now();
-        let failure = letters.send(&letter, Timestamp::now()).unwrap_err();
+        let failure = letters.send(&rendered, Timestamp::now()).unwrap_err();
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-        assert!(!failure.lasting);
+        assert!(!failure.permanent);
         failure.reason
     }
 

@@ -9,15 +9,15 @@ use minijinja::{Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
 use super::channels;
-use super::kinds::{KINDS, Kind};
-use super::text::{self, Letter};
+use super::kinds::{KINDS, MessageKind};
+use super::text::{self, RenderedMessage};
 use crate::error::{closest, did_you_mean};
-use crate::fleet::{Channel, Fleet, Way};
-use crate::http::{Failure, Http};
+use crate::fleet::{Channel, ChannelTarget, Fleet};
+use crate::http::{Http, RequestFailure};
 
 /// What is wrong with a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slip {
+pub struct TemplateProblem {
     /// What, and the remedy.
     pub reason: String,
     /// Whether it holds for all kinds of messages, not for some of them only.
@@ -26,23 +26,23 @@ pub struct Slip {
 
 /// What is wrong with the template of a channel, if it has one: it cannot be read, or it shows a variable that messages do
 /// not have, which would leave a gap.
-pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<Slip> {
+pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<TemplateProblem> {
     let Some(source) = &channel.template else { return Vec::new() };
-    let everywhere = |reason: String| vec![Slip { reason, everywhere: true }];
+    let everywhere = |reason: String| vec![TemplateProblem { reason, everywhere: true }];
     let environment = text::environment(UndefinedBehavior::SemiStrict);
     let template = match environment.template_from_str(source) {
         Ok(template) => template,
         Err(e) => return everywhere(format!("the template cannot be read: {}", on_one_line(&e))),
     };
     let wanted: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
-    let kinds: Vec<&Kind> = KINDS.iter().filter(|kind| channel.about.contains(&kind.topic)).collect();
+    let kinds: Vec<&MessageKind> = KINDS.iter().filter(|kind| channel.about.contains(&kind.topic)).collect();
     // What is wrong, what was most likely meant, and the kinds of messages for which it is so.
     let mut found: IndexMap<String, (Option<String>, Vec<&str>)> = IndexMap::new();
     for kind in &kinds {
         let data = example(kind, &fleet.name);
-        let Err(e) = text::written(&template, &data) else { continue };
+        let Err(e) = text::render_bounded(&template, &data) else { continue };
         let mut reasons: Vec<(String, Option<String>)> = match e.kind() {
-            ErrorKind::UndefinedError => wanted.iter().filter_map(|name| lacks(&data, name)).collect(),
+            ErrorKind::UndefinedError => wanted.iter().filter_map(|name| missing_variable(&data, name)).collect(),
             _ => Vec::new(),
         };
         if reasons.is_empty() {
@@ -57,8 +57,11 @@ pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<Slip> {
     let slip = |(reason, (meant, of)): (String, (Option<String>, Vec<&str>))| {
         let reason = format!("{reason}{}", did_you_mean(meant.as_deref()));
         match of.len() == kinds.len() {
-            true => Slip { reason: format!("the template shows what no message has: {reason}"), everywhere: true },
-            false => Slip {
+            true => TemplateProblem {
+                reason: format!("the template shows what no message has: {reason}"),
+                everywhere: true,
+            },
+            false => TemplateProblem {
                 reason: format!(
                     "the template shows what some messages do not have ({}): {reason}; give another value with `| default('…')`, \
                      or ask for it with `is defined`",
@@ -72,7 +75,7 @@ pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<Slip> {
 }
 
 /// What a template is given, with the figures of an example.
-fn example(kind: &Kind, fleet: &str) -> Value {
+fn example(kind: &MessageKind, fleet: &str) -> Value {
     json!({
         "fleet": fleet, "topic": kind.topic.name(), "kind": kind.name, "actor": "driftsweep", "subject": "churn",
         "figures": kind.example(),
@@ -80,7 +83,7 @@ fn example(kind: &Kind, fleet: &str) -> Value {
 }
 
 /// A variable that is not there, with the one that was most likely meant.
-fn lacks(data: &Value, name: &str) -> Option<(String, Option<String>)> {
+fn missing_variable(data: &Value, name: &str) -> Option<(String, Option<String>)> {
     let mut at = data;
     for part in name.split('.') {
         match at.get(part) {
@@ -102,16 +105,16 @@ fn on_one_line(error: &Error) -> String {
 /// Whether a channel could be used: its secrets, addresses and settings are read; nothing is sent.
 ///
 /// # Errors
-/// [`Failure`] with the reason.
-pub fn settings(channel: &Channel, http: &Http) -> Result<(), Failure> {
+/// [`RequestFailure`] with the reason.
+pub fn settings(channel: &Channel, http: &Http) -> Result<(), RequestFailure> {
     channels::open(channel, http).map(drop)
 }
 
 /// Sends a message that says that it is a test.
 ///
 /// # Errors
-/// [`Failure`] with what the other side answered.
-pub fn send_test(channel: &Channel, fleet: &Fleet, http: &Http, now: Timestamp) -> Result<(), Failure> {
+/// [`RequestFailure`] with what the other side answered.
+pub fn send_test(channel: &Channel, fleet: &Fleet, http: &Http, now: Timestamp) -> Result<(), RequestFailure> {
     let text = format!("[{}] a test of channel '{}' by `driftsweep doctor --channels`", fleet.name, channel.name);
     let id = format!("{}-test-{}", fleet.name, now.as_microsecond());
     let event = json!({
@@ -124,9 +127,9 @@ pub fn send_test(channel: &Channel, fleet: &Fleet, http: &Http, now: Timestamp) 
         "datacontenttype": "application/json",
         "data": { "fleet": fleet.name, "kind": "test", "subject": channel.name, "text": text },
     });
-    let chat = matches!(channel.way, Way::Webhook { chat: true, .. });
+    let chat = matches!(channel.target, ChannelTarget::Webhook { chat: true, .. });
     let text = if chat { text::for_chat(&text) } else { text };
-    channels::open(channel, http)?.send(&Letter { id, event, text }, now)
+    channels::open(channel, http)?.send(&RenderedMessage { id, event, text }, now)
 }
 
 #[cfg(test)]
@@ -136,7 +139,7 @@ mod tests {
     use super::*;
     use crate::model::Options;
 
-    fn slips(about: &str, template: &str) -> Vec<Slip> {
+    fn slips(about: &str, template: &str) -> Vec<TemplateProblem> {
         let template = toml::Value::from(template);
         let text = format!(
             "[[notify]]\nname = \"c\"\nfile = \"c.jsonl\"\n{about}\ntemplate = {template}\n[[model]]\nname = \"m\"\nbaseline = \

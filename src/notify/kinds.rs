@@ -7,7 +7,7 @@ use crate::fleet::Topic;
 
 /// A kind of message.
 #[derive(Clone, Copy, Debug)]
-pub struct Kind {
+pub struct MessageKind {
     /// Its name, as in the audit: for example `job.approve`.
     pub name: &'static str,
     /// What it is about: channels choose by that.
@@ -15,7 +15,7 @@ pub struct Kind {
     example: fn() -> Value,
 }
 
-impl Kind {
+impl MessageKind {
     /// Figures as a message of the kind has them.
     pub fn example(&self) -> Value {
         (self.example)()
@@ -27,12 +27,12 @@ impl Kind {
     }
 }
 
-const fn kind(name: &'static str, topic: Topic, example: fn() -> Value) -> Kind {
-    Kind { name, topic, example }
+const fn kind(name: &'static str, topic: Topic, example: fn() -> Value) -> MessageKind {
+    MessageKind { name, topic, example }
 }
 
 /// All of them.
-pub const KINDS: &[Kind] = &[
+pub const KINDS: &[MessageKind] = &[
     kind("event.open", Topic::Event, || {
         json!({
             "model": "churn", "trigger": "drift", "reason": "2 of 40 columns drift: age (psi 0.310 > 0.15)",

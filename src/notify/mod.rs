@@ -11,17 +11,17 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-pub use kinds::{KINDS, Kind};
+pub use kinds::{KINDS, MessageKind};
 
 use crate::error::Result;
 use crate::fleet::{Channel, Fleet, Topic};
-use crate::http::{Failure, Http};
+use crate::http::{Http, RequestFailure};
 use crate::retrain::queue::retry_at;
-use crate::store::{Message, Store};
+use crate::store::{OutboxMessage, Store};
 
 /// Something that was done.
 #[derive(Clone, Debug)]
-pub struct Fact<'a> {
+pub struct AuditedFact<'a> {
     /// When.
     pub at: Timestamp,
     /// By whom.
@@ -38,9 +38,9 @@ pub struct Fact<'a> {
 ///
 /// # Errors
 /// [`crate::error::Error::Store`].
-pub fn record(fleet: &Fleet, store: &mut Store, fact: Fact<'_>) -> Result<u64> {
-    let Fact { at, actor, kind, subject, body } = fact;
-    let channels: Vec<(&Channel, Topic)> = match Kind::of(kind).map(|kind| kind.topic) {
+pub fn record(fleet: &Fleet, store: &mut Store, fact: AuditedFact<'_>) -> Result<u64> {
+    let AuditedFact { at, actor, kind, subject, body } = fact;
+    let channels: Vec<(&Channel, Topic)> = match MessageKind::of(kind).map(|kind| kind.topic) {
         // An approval by the policy is not sent to anybody.
         Some(Topic::Approval) if kind == "job.approve" && body["grant"]["by"] == "policy" => Vec::new(),
         Some(topic) => {
@@ -67,23 +67,23 @@ pub fn record(fleet: &Fleet, store: &mut Store, fact: Fact<'_>) -> Result<u64> {
 }
 
 /// A message that was tried so often is put aside.
-const MOST_ATTEMPTS: u32 = 12;
+const MAX_ATTEMPTS: u32 = 12;
 
 /// The first wait between attempts.
-const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(60);
+const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(60);
 
 /// After so many failures in a row a channel is left alone until the next pass.
-const PATIENCE: usize = 3;
+const MAX_FAILURES_IN_A_ROW: usize = 3;
 
 /// Messages that a pass sends at most through a channel.
-const MOST_MESSAGES: usize = 1000;
+const MAX_MESSAGES: usize = 1000;
 
 /// Messages that were sent are kept for so long.
-const KEEP: SignedDuration = SignedDuration::from_hours(24 * 30);
+const SENT_RETENTION: SignedDuration = SignedDuration::from_hours(24 * 30);
 
 /// What a pass over the outbox did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Delivered {
+pub struct DeliverySummary {
     /// Messages that were sent.
     pub sent: usize,
     /// Messages that could not be sent, and are tried again.
@@ -93,12 +93,12 @@ pub struct Delivered {
 }
 
 /// What the sender of a channel tells the one who has the store.
-enum Word {
+enum SenderEvent {
     /// It is about to send a message, once that is noted. If it cannot be noted nothing is sent: it would be sent by every
     /// tick for as long as the store cannot be written.
-    Tries(Message, std::sync::mpsc::Sender<()>),
+    Tries(OutboxMessage, std::sync::mpsc::Sender<()>),
     /// What became of it.
-    Tried(Message),
+    Tried(OutboxMessage),
 }
 
 /// Sends what is due, each channel in its own order, all channels at once, until it is `enough`. A channel that fails holds
@@ -112,17 +112,17 @@ pub fn deliver(
     http: &Http,
     now: Timestamp,
     enough: &(dyn Fn() -> bool + Sync),
-) -> Result<Delivered> {
-    let mut by_channel: BTreeMap<String, Vec<Message>> = BTreeMap::new();
+) -> Result<DeliverySummary> {
+    let mut by_channel: BTreeMap<String, Vec<OutboxMessage>> = BTreeMap::new();
     for channel in store.channels_due(now)? {
-        let messages = store.messages_due(&channel, now, MOST_MESSAGES)?;
+        let messages = store.messages_due(&channel, now, MAX_MESSAGES)?;
         by_channel.insert(channel, messages);
     }
-    let (tell, told) = std::sync::mpsc::channel::<Word>();
-    let mut delivered = Delivered::default();
+    let (tx, rx) = std::sync::mpsc::channel::<SenderEvent>();
+    let mut delivered = DeliverySummary::default();
     std::thread::scope(|scope| {
         for (name, messages) in by_channel {
-            let tell = tell.clone();
+            let tx = tx.clone();
             scope.spawn(move || {
                 let channel = fleet.channels.iter().find(|channel| channel.name == name);
                 let mut open = channel.map(|channel| channels::open(channel, http));
@@ -130,44 +130,43 @@ pub fn deliver(
                 for mut message in messages {
                     message.attempts += 1;
                     let name = format!("{} {}", message.seq, message.channel);
-                    message.next_at = retry_at(&name, message.attempts, FIRST_WAIT, now);
+                    message.next_at = retry_at(&name, message.attempts, FIRST_BACKOFF, now);
                     let (allow, allowed) = std::sync::mpsc::channel();
                     // Whoever listens is gone if the store is: then nothing more is to be sent.
-                    if tell.send(Word::Tries(message.clone(), allow)).is_err() || allowed.recv().is_err() {
+                    if tx.send(SenderEvent::Tries(message.clone(), allow)).is_err() || allowed.recv().is_err() {
                         return;
                     }
                     let sent = match (&mut open, channel) {
-                        (Some(Ok(sender)), Some(channel)) => {
-                            text::Letter::of(&message, channel).and_then(|letter| sender.send(&letter, now))
-                        }
+                        (Some(Ok(sender)), Some(channel)) => text::RenderedMessage::of(&message, channel)
+                            .and_then(|rendered| sender.send(&rendered, now)),
                         (Some(Err(failure)), _) => Err(failure.clone()),
-                        _ => Err(Failure::lasting("the fleet file has no such channel any more")),
+                        _ => Err(RequestFailure::permanent("the fleet file has no such channel any more")),
                     };
                     match sent {
                         Ok(()) => (message.state, message.error) = ("sent".into(), None),
                         Err(failure) => {
                             failures += 1;
-                            if failure.lasting || message.attempts >= MOST_ATTEMPTS {
+                            if failure.permanent || message.attempts >= MAX_ATTEMPTS {
                                 message.state = "dead".into();
                             }
                             message.error = Some(failure.reason);
                         }
                     }
-                    if tell.send(Word::Tried(message)).is_err() || failures >= PATIENCE || enough() {
+                    if tx.send(SenderEvent::Tried(message)).is_err() || failures >= MAX_FAILURES_IN_A_ROW || enough() {
                         return;
                     }
                 }
             });
         }
-        drop(tell);
+        drop(tx);
         // Each is noted as soon as it is sent: what is killed now sends one message twice, not all.
-        told.into_iter().try_for_each(|word| match word {
-            Word::Tries(message, allow) => {
+        rx.into_iter().try_for_each(|word| match word {
+            SenderEvent::Tries(message, allow) => {
                 store.set_message(&message)?;
                 let _ = allow.send(());
                 Ok(())
             }
-            Word::Tried(message) => {
+            SenderEvent::Tried(message) => {
                 match &*message.state {
                     "sent" => delivered.sent += 1,
                     "dead" => delivered.dead += 1,
@@ -177,8 +176,8 @@ pub fn deliver(
             }
         })
     })?;
-    if let Ok(before) = now.checked_sub(KEEP) {
-        store.forget_messages(before)?;
+    if let Ok(before) = now.checked_sub(SENT_RETENTION) {
+        store.delete_messages(before)?;
     }
     Ok(delivered)
 }

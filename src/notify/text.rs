@@ -5,12 +5,12 @@ use std::io;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value;
 
-use crate::fleet::{Channel, Way};
-use crate::http::Failure;
-use crate::store::Message;
+use crate::fleet::{Channel, ChannelTarget};
+use crate::http::RequestFailure;
+use crate::store::OutboxMessage;
 
 /// A message as it is sent.
-pub struct Letter {
+pub struct RenderedMessage {
     /// Its name: the same for the same message sent again.
     pub id: String,
     /// The CloudEvent.
@@ -105,17 +105,17 @@ and {{ f.more }} more
 {{ f.about_answer }}
 {%- endif %}";
 
-impl Letter {
+impl RenderedMessage {
     /// Of a message of the outbox. Where the channel's own template is none, it is told in the built-in words: a mistake in the
     /// fleet file keeps nobody from being asked.
     ///
     /// # Errors
-    /// A lasting [`Failure`] for a message that is no CloudEvent.
-    pub fn of(message: &Message, channel: &Channel) -> Result<Self, Failure> {
+    /// A lasting [`RequestFailure`] for a message that is no CloudEvent.
+    pub fn of(message: &OutboxMessage, channel: &Channel) -> Result<Self, RequestFailure> {
         let event: Value = serde_json::from_str(&message.body)
-            .map_err(|e| Failure::lasting(format!("the message is not JSON: {e}")))?;
+            .map_err(|e| RequestFailure::permanent(format!("the message is not JSON: {e}")))?;
         let data = printable(&event["data"]);
-        let chat = matches!(channel.way, Way::Webhook { chat: true, .. });
+        let chat = matches!(channel.target, ChannelTarget::Webhook { chat: true, .. });
         let render = |template: &str| render(template, &data, chat);
         let text = match channel.template.as_deref().map(render) {
             Some(Ok(text)) => Ok(text),
@@ -125,27 +125,27 @@ impl Letter {
             }),
             None => render(TEMPLATE),
         };
-        let text = text.map_err(Failure::lasting)?;
+        let text = text.map_err(RequestFailure::permanent)?;
         Ok(Self { id: event["id"].as_str().unwrap_or_default().to_owned(), text, event })
     }
 }
 
 /// The work that a template may do: some steps, or some data. A mistake such as a loop in a loop must not hold up a tick.
-const FUEL: u64 = 100_000;
+const TEMPLATE_STEPS: u64 = 100_000;
 
 /// A text is not longer.
-const MOST_TEXT: usize = 64 << 10;
+const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// What templates are read and rendered by.
 pub(super) fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(undefined);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(TEMPLATE_STEPS));
     environment
 }
 
 /// What a template makes of data.
-pub(super) fn written(template: &minijinja::Template<'_, '_>, data: &Value) -> Result<String, minijinja::Error> {
+pub(super) fn render_bounded(template: &minijinja::Template<'_, '_>, data: &Value) -> Result<String, minijinja::Error> {
     let mut text = Bounded(Vec::new());
     template.render_captured_to(minijinja::value::Serde(data), &mut text)?;
     Ok(String::from_utf8_lossy(&text.0).into_owned())
@@ -165,7 +165,7 @@ fn render(template: &str, data: &Value, chat: bool) -> Result<String, String> {
         environment.set_formatter(|out, _, value| Ok(out.write_str(&for_chat(&value.to_string()))?));
     }
     let template = environment.template_from_str(template).map_err(|e| e.to_string())?;
-    written(&template, data).map_err(|e| e.to_string())
+    render_bounded(&template, data).map_err(|e| e.to_string())
 }
 
 /// A text that takes no more than it may hold.
@@ -173,8 +173,8 @@ struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MOST_TEXT {
-            return Err(io::Error::other(format!("the text has more than {MOST_TEXT} bytes")));
+        if self.0.len() + bytes.len() > MAX_TEXT_BYTES {
+            return Err(io::Error::other(format!("the text has more than {MAX_TEXT_BYTES} bytes")));
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -188,7 +188,7 @@ impl io::Write for Bounded {
 /// As people are shown it: a name from data starts no line of its own.
 fn printable(value: &Value) -> Value {
     match value {
-        Value::String(text) => Value::String(crate::escape::shown(text).into_owned()),
+        Value::String(text) => Value::String(crate::escape::for_display(text).into_owned()),
         Value::Array(values) => values.iter().map(printable).collect(),
         Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), printable(value))).collect(),
         other => other.clone(),
@@ -202,18 +202,18 @@ mod tests {
     use crate::model::Options;
     use jiff::Timestamp;
 
-    fn letter(template: &str, reason: &str) -> Letter {
+    fn rendered(template: &str, reason: &str) -> RenderedMessage {
         letter_by("file = \"f\"", template, reason)
     }
 
-    fn letter_by(way: &str, template: &str, reason: &str) -> Letter {
+    fn letter_by(target: &str, template: &str, reason: &str) -> RenderedMessage {
         let text = "[[notify]]\nname = \"chat\"\nWAY\n[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
         let mut channel =
-            Fleet::parse(&text.replace("WAY", way), "f".as_ref(), &Options::new()).unwrap().channels.remove(0);
+            Fleet::parse(&text.replace("WAY", target), "f".as_ref(), &Options::new()).unwrap().channels.remove(0);
         channel.template = Some(template.into());
         let data = serde_json::json!({ "kind": "event.open", "fleet": "f", "figures": { "model": "m", "trigger": "drift", "reason": reason } });
         let now = Timestamp::UNIX_EPOCH;
-        let message = Message {
+        let message = OutboxMessage {
             seq: 1,
             channel: "chat".into(),
             topic: "event".into(),
@@ -224,7 +224,7 @@ mod tests {
             next_at: now,
             error: None,
         };
-        Letter::of(&message, &channel).unwrap()
+        RenderedMessage::of(&message, &channel).unwrap()
     }
 
     #[test]
@@ -235,14 +235,14 @@ mod tests {
         let huge = "{{ 'x' * 9000000000 }}";
         let recursive = "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('x') }}";
         for template in [nested, &doubled, large, huge, recursive, "{{ unclosed"] {
-            let text = letter(template, "it moved").text;
+            let text = rendered(template, "it moved").text;
             assert!(text.starts_with("[f] m: retraining is asked for by its drift trigger: it moved"), "{text:.300}");
             assert!(text.contains("template of channel 'chat' is wrong"), "{text:.300}");
         }
         let fine = "{% for i in range(200) %}{{ figures.reason }} {{ i }}\n{% endfor %}";
-        assert!(letter(fine, "it moved").text.ends_with("it moved 199\n"));
+        assert!(rendered(fine, "it moved").text.ends_with("it moved 199\n"));
         // What is told may itself be long.
-        assert!(letter("{{ figures.reason }}", &"long ".repeat(10_000)).text.starts_with("long long"));
+        assert!(rendered("{{ figures.reason }}", &"long ".repeat(10_000)).text.starts_with("long long"));
     }
 
     #[test]
@@ -251,15 +251,18 @@ mod tests {
         let chat = "webhook = { url = \"http://h/\", format = \"chat\" }";
         let event = "webhook = { url = \"http://h/\", format = \"cloudevent\" }";
         let template = "<!here> {{ figures.reason }}, {{ figures }}, {{ 1 }}";
-        let told = letter_by(chat, template, reason).text;
-        assert!(told.starts_with("<!here> &lt;!channel&gt; &amp; &lt;@U1&gt; moved, {"), "{told}");
-        assert!(told.ends_with(", 1") && told.matches('<').count() == 1, "{told}");
+        let rendered_text = letter_by(chat, template, reason).text;
+        assert!(rendered_text.starts_with("<!here> &lt;!channel&gt; &amp; &lt;@U1&gt; moved, {"), "{rendered_text}");
+        assert!(rendered_text.ends_with(", 1") && rendered_text.matches('<').count() == 1, "{rendered_text}");
         // The built-in text, where the template is wrong, and the words about that.
-        let told = letter_by(chat, "{{ '<!channel>' | nothing }} {{", reason).text;
-        assert!(told.contains("&lt;!channel&gt; &amp; &lt;@U1&gt; moved"), "{told}");
-        assert!(told.contains("is wrong") && !told.contains('<'), "{told}");
-        for way in [event, "file = \"f\""] {
-            assert!(letter_by(way, template, reason).text.starts_with("<!here> <!channel> & <@U1> moved, {"), "{way}");
+        let rendered_text = letter_by(chat, "{{ '<!channel>' | nothing }} {{", reason).text;
+        assert!(rendered_text.contains("&lt;!channel&gt; &amp; &lt;@U1&gt; moved"), "{rendered_text}");
+        assert!(rendered_text.contains("is wrong") && !rendered_text.contains('<'), "{rendered_text}");
+        for target in [event, "file = \"f\""] {
+            assert!(
+                letter_by(target, template, reason).text.starts_with("<!here> <!channel> & <@U1> moved, {"),
+                "{target}"
+            );
         }
     }
 }

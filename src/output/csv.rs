@@ -47,7 +47,7 @@ impl Csv {
 
 /// A text as a cell.
 fn safe(text: &str) -> Cow<'_, str> {
-    let shown = escape::without_hidden(text);
+    let shown = escape::escape_invisible(text);
     // A number is no formula, whatever its sign.
     if is_number(&shown) {
         return shown;

@@ -7,10 +7,10 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter, 
 
 use super::unencodable;
 use crate::error::Result;
-use crate::escape::is_hidden;
+use crate::escape::is_invisible;
 
 /// Writes hidden characters of strings as escapes. All else is as another formatter has it.
-struct Visible<F>(F);
+struct EscapeInvisible<F>(F);
 
 macro_rules! as_inner {
     ($($name:ident($($arg:ident: $kind:ty),*);)*) => {
@@ -20,10 +20,10 @@ macro_rules! as_inner {
     };
 }
 
-impl<F: Formatter> Formatter for Visible<F> {
+impl<F: Formatter> Formatter for EscapeInvisible<F> {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_hidden(c)) {
+        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_invisible(c)) {
             writer.write_all(&rest.as_bytes()[..at])?;
             for unit in c.encode_utf16(&mut [0; 2]) {
                 write!(writer, "\\u{unit:04x}")?;
@@ -50,7 +50,7 @@ impl<F: Formatter> Formatter for Visible<F> {
 
 fn encoded(value: &impl Serialize, formatter: impl Formatter) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut serializer = Serializer::with_formatter(&mut bytes, Visible(formatter));
+    let mut serializer = Serializer::with_formatter(&mut bytes, EscapeInvisible(formatter));
     value.serialize(&mut serializer).map_err(|e| unencodable(&e))?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -81,7 +81,7 @@ mod tests {
         let value = json!({ "names": names, names[2]: { "x": [1.5, null, true, {}], "y": [] } });
         for bytes in [pretty(&value).unwrap(), json_line(&value).unwrap()] {
             let text = String::from_utf8(bytes).unwrap();
-            assert!(!text.contains(|c| c != '\n' && is_hidden(c)), "{text}");
+            assert!(!text.contains(|c| c != '\n' && is_invisible(c)), "{text}");
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         }
         assert_eq!(

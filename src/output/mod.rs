@@ -14,14 +14,14 @@ use serde::Serialize;
 pub use self::csv::Csv;
 pub use json::json_line;
 pub use page::Page;
-pub use table::{Cell, Table, Tint};
+pub use table::{CellColor, Table, TableCell};
 
 use crate::address::without_secrets;
 use crate::error::{Error, Result};
 use crate::escape;
 
 /// Characters of a line at most; a page that is a file has whole lines.
-pub const MOST_OF_LINE: usize = 4000;
+pub const MAX_LINE_CHARS: usize = 4000;
 
 /// What a command writes.
 pub struct Document(Content);
@@ -75,7 +75,7 @@ impl From<Page> for Document {
 
 /// A text as people are shown it: escaped, without what is secret in addresses, and of at most so many characters.
 fn shown(text: &str, most: usize) -> String {
-    escape::brief(&without_secrets(text), most).into_owned()
+    escape::truncated(&without_secrets(text), most).into_owned()
 }
 
 fn unencodable(e: &dyn std::fmt::Display) -> Error {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use super::{MOST_OF_LINE, Table, shown};
+use super::{MAX_LINE_CHARS, Table, shown};
 use crate::escape;
 
 /// Text for people, made line by line. Each line is escaped as a whole when it is added, so that nothing in it ends it.
@@ -32,7 +32,7 @@ impl Page {
     /// Adds a line.
     pub fn line(&mut self, text: impl Display) {
         let text = text.to_string();
-        let line = if self.whole { escape::shown(&text).into_owned() } else { shown(&text, MOST_OF_LINE) };
+        let line = if self.whole { escape::for_display(&text).into_owned() } else { shown(&text, MAX_LINE_CHARS) };
         self.parts.push(Part::Line(line));
     }
 
@@ -100,8 +100,8 @@ mod tests {
         let text = page.to_string();
         assert!(text.starts_with("model a\\nTOTAL 0 drifted\\u{1b}[2J\n\nnext\nxxx"), "{text:.200}");
         assert!(text.contains("│ a\\nb\\u{9b} │"), "{text}");
-        assert!(text.lines().all(|line| line.chars().count() < MOST_OF_LINE + 50), "{text}");
-        assert!(!text.contains(|c| c != '\n' && crate::escape::is_hidden(c)));
+        assert!(text.lines().all(|line| line.chars().count() < MAX_LINE_CHARS + 50), "{text}");
+        assert!(!text.contains(|c| c != '\n' && crate::escape::is_invisible(c)));
     }
 
     #[test]

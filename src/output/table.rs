@@ -8,10 +8,10 @@ use comfy_table::{CellAlignment, Color, ContentArrangement};
 use super::shown;
 
 /// Characters of a cell at most.
-const MOST_OF_CELL: usize = 400;
+const MAX_CELL_CHARS: usize = 400;
 
 /// Characters at most of a cell that is read like a text.
-const MOST_OF_LONG_CELL: usize = 4000;
+const MAX_LONG_CELL_CHARS: usize = 4000;
 
 /// A table with a heading.
 pub struct Table(comfy_table::Table);
@@ -21,12 +21,12 @@ impl Table {
     pub fn new<'a>(heading: impl IntoIterator<Item = &'a str>) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(heading.into_iter().map(|text| Cell::from(text).0));
+        table.set_header(heading.into_iter().map(|text| TableCell::from(text).0));
         Self(table)
     }
 
     /// Adds a row.
-    pub fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
+    pub fn row<C: Into<TableCell>>(&mut self, cells: impl IntoIterator<Item = C>) {
         self.0.add_row(cells.into_iter().map(|cell| cell.into().0));
     }
 
@@ -51,21 +51,21 @@ impl Table {
 }
 
 /// A cell of a table; what is in it is escaped, shown without what is secret in addresses, and cut short where it is very long.
-pub struct Cell(comfy_table::Cell);
+pub struct TableCell(comfy_table::Cell);
 
 /// The colour of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tint {
+pub enum CellColor {
     /// To be looked at.
     Yellow,
     /// It failed.
     Red,
 }
 
-impl Cell {
+impl TableCell {
     /// A cell that is read like a text: more of it is shown.
     pub fn long(text: &str) -> Self {
-        Self(comfy_table::Cell::new(shown(text, MOST_OF_LONG_CELL)))
+        Self(comfy_table::Cell::new(shown(text, MAX_LONG_CELL_CHARS)))
     }
 
     /// At the right, as numbers are.
@@ -76,34 +76,34 @@ impl Cell {
 
     /// In a colour where the table is shown on a terminal.
     #[must_use]
-    pub fn tinted(self, tint: Option<Tint>) -> Self {
+    pub fn tinted(self, tint: Option<CellColor>) -> Self {
         Self(self.0.fg(match tint {
             None => Color::Reset,
-            Some(Tint::Yellow) => Color::Yellow,
-            Some(Tint::Red) => Color::Red,
+            Some(CellColor::Yellow) => Color::Yellow,
+            Some(CellColor::Red) => Color::Red,
         }))
     }
 }
 
-impl From<&str> for Cell {
+impl From<&str> for TableCell {
     fn from(text: &str) -> Self {
-        Self(comfy_table::Cell::new(shown(text, MOST_OF_CELL)))
+        Self(comfy_table::Cell::new(shown(text, MAX_CELL_CHARS)))
     }
 }
 
-impl From<&String> for Cell {
+impl From<&String> for TableCell {
     fn from(text: &String) -> Self {
         Self::from(text.as_str())
     }
 }
 
-impl From<String> for Cell {
+impl From<String> for TableCell {
     fn from(text: String) -> Self {
         Self::from(text.as_str())
     }
 }
 
-impl From<usize> for Cell {
+impl From<usize> for TableCell {
     fn from(number: usize) -> Self {
         Self(comfy_table::Cell::new(number))
     }
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_cell_is_one_line_of_bounded_width_and_colours_are_for_terminals() {
         let mut table = Table::new(["name", "count"]);
-        let row = |name: &str| [Cell::from(name).tinted(Some(Tint::Red)), Cell::from(12).right()];
+        let row = |name: &str| [TableCell::from(name).tinted(Some(CellColor::Red)), TableCell::from(12).right()];
         table.row(row("x\r\ny\u{1b}[31m"));
         table.row(row(&"é".repeat(10_000)));
         let text = table.text(false);

@@ -10,13 +10,13 @@ use rand_distr::{Binomial, Distribution as _};
 use rand_pcg::Pcg64Mcg;
 
 use crate::metric::ks;
-use crate::rule::NoChange;
+use crate::rule::NullDistribution;
 
 /// A column as the baseline has it, and how many rows it is compared with.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub struct NullModelColumn {
     /// How its figure varies where nothing has changed.
-    pub no_change: NoChange,
+    pub no_change: NullDistribution,
     /// Shares of bins or categories, or of missing rows and others, by weight. The Kolmogorov-Smirnov distance needs none:
     /// its law is the same for all continuous columns (ties make it smaller).
     pub weights: Vec<u64>,
@@ -42,28 +42,30 @@ pub struct Nights {
 }
 
 /// Counts with more parts than this are drawn less often.
-const MANY: usize = 1000;
+const REDUCED_DRAWS_FROM: usize = 1000;
 
 impl Nights {
     /// The nights of one column.
-    pub fn of(column: &Column, nights: usize) -> Self {
+    pub fn of(column: &NullModelColumn, nights: usize) -> Self {
         let [n, m] = column.rows;
         let mut found = Self { columns: 1, ..Self::default() };
-        if matches!(column.no_change, NoChange::OfSizes) {
+        if matches!(column.no_change, NullDistribution::OfSizes) {
             if column.limit > 0.0 {
                 found.alarms_now = ks::asymptotic(column.limit, n, m);
             }
             found.sizes.insert((n, m), 1.0);
             return found;
         }
-        let nights = (nights * MANY / column.weights.len().max(MANY)).max(20);
+        let nights = (nights * REDUCED_DRAWS_FROM / column.weights.len().max(REDUCED_DRAWS_FROM)).max(20);
         let weight = 1.0 / nights as f64;
         let mut rng = Pcg64Mcg::new(u128::from(column.seed) << 1 | 1);
         for _ in 0..nights {
             let [a, b] = column.rows.map(|rows| multinomial(&column.weights, rows, &mut rng));
             let value = match column.no_change {
-                NoChange::OfCounts(figure) => figure(&a, &b),
-                NoChange::OfMissing | NoChange::OfSizes => (b[0] as f64 / m as f64 - a[0] as f64 / n as f64).abs(),
+                NullDistribution::OfCounts(figure) => figure(&a, &b),
+                NullDistribution::OfMissing | NullDistribution::OfSizes => {
+                    (b[0] as f64 / m as f64 - a[0] as f64 / n as f64).abs()
+                }
             };
             *found.steps.entry(step(value)).or_default() += weight;
             found.alarms_now += if value > column.limit { weight } else { 0.0 };
@@ -168,13 +170,13 @@ mod tests {
     use super::*;
     use crate::rule::RULES;
 
-    fn no_change(metric: &str) -> NoChange {
+    fn no_change(metric: &str) -> NullDistribution {
         RULES.iter().find(|rule| rule.metric == metric).unwrap().no_change
     }
 
-    fn column(metric: &str, weights: Vec<u64>, current: u64) -> Column {
+    fn column(metric: &str, weights: Vec<u64>, current: u64) -> NullModelColumn {
         let rows = [weights.iter().sum(), current];
-        Column { no_change: no_change(metric), weights, rows, limit: 0.15, seed: 5 }
+        NullModelColumn { no_change: no_change(metric), weights, rows, limit: 0.15, seed: 5 }
     }
 
     #[test]
@@ -213,7 +215,7 @@ mod tests {
         let truth: Vec<u64> = (1..=1000u64).map(|k| 1_000_000 / k).collect();
         let sample: Vec<u64> = multinomial(&truth, 2000, &mut rng).into_iter().filter(|&count| count > 0).collect();
         let median = |weights: Vec<u64>| {
-            Nights::of(&Column { rows: [2000, 2000], ..column("js", weights, 0) }, 400).quantile(0.5)
+            Nights::of(&NullModelColumn { rows: [2000, 2000], ..column("js", weights, 0) }, 400).quantile(0.5)
         };
         let (wanted, found, naive) = (median(truth), median(categories(&sample)), median(sample));
         assert!((found / wanted - 1.0).abs() < 0.05, "{wanted} {found}");

@@ -3,17 +3,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::escape::shown;
-use crate::fleet::{Given, Model, Origin, Persistence, Quorum};
+use crate::escape::for_display;
+use crate::fleet::{Model, Origin, Persistence, Quorum, Setting};
 use crate::model::Role;
 use crate::rule;
 use crate::sweep::{Feature, ModelReport};
 
-pub use super::shape::Shape;
+pub use super::distribution::DistributionShape;
 
 /// A figure of a column against its threshold and its test, and where the threshold was set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Signal {
+pub struct DriftSignal {
     /// The figure.
     #[serde(flatten)]
     pub figure: rule::Signal,
@@ -23,7 +23,7 @@ pub struct Signal {
 
 /// A column that is over its limits, or near them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Column {
+pub struct DriftColumn {
     /// Its name.
     pub feature: String,
     /// What it is to the model.
@@ -31,7 +31,7 @@ pub struct Column {
     /// How much it counts where importance does.
     pub importance: f64,
     /// Its figures.
-    pub signals: Vec<Signal>,
+    pub signals: Vec<DriftSignal>,
     /// Whether one of them counts at this sweep.
     pub over: bool,
     /// At how many of the last sweeps one did, this one included.
@@ -40,12 +40,12 @@ pub struct Column {
     pub drifts: bool,
     /// How its values are spread on both sides, where it is over its limits at this sweep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shape: Option<Shape>,
+    pub shape: Option<DistributionShape>,
 }
 
 /// One window and segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct DriftComparison {
     /// The window.
     pub window: String,
     /// The segment.
@@ -66,7 +66,7 @@ pub struct Comparison {
     /// Whether they are enough.
     pub met: bool,
     /// Those over their limits now or at one of the last sweeps, and the nearest to them.
-    pub columns: Vec<Column>,
+    pub columns: Vec<DriftColumn>,
 }
 
 /// The drift trigger at a sweep.
@@ -75,19 +75,19 @@ pub struct DriftVerdict {
     /// Whether it fires.
     pub fired: bool,
     /// How many columns must drift.
-    pub quorum: Given<Quorum>,
+    pub quorum: Setting<Quorum>,
     /// At how many of the last sweeps.
-    pub persistence: Given<Persistence>,
+    pub persistence: Setting<Persistence>,
     /// Sweeps that could be looked at, this one included.
     pub sweeps: usize,
     /// False discovery rate up to which a test counts.
-    pub fdr: Given<f64>,
+    pub fdr: Setting<f64>,
     /// Each window and segment.
-    pub comparisons: Vec<Comparison>,
+    pub comparisons: Vec<DriftComparison>,
 }
 
 /// Columns near their limits that are kept for the record.
-const NEAREST: usize = 5;
+const MAX_NEAR_LIMIT: usize = 5;
 
 /// Judges the reports on a model. `sweeps` are those before this one that count, at most as many as persistence looks
 /// back; `hits` says at how many of them a column (window, segment, name) was over its limits.
@@ -114,7 +114,7 @@ pub fn judge(
             weight += importance;
             let over = feature.verdict.drifted;
             let hits = hits([&report.window, &report.segment, &feature.name]) + usize::from(over);
-            columns.push(Column {
+            columns.push(DriftColumn {
                 feature: feature.name.clone(),
                 role: model.role_of(&feature.name),
                 importance,
@@ -122,7 +122,11 @@ pub fn judge(
                 over,
                 hits,
                 drifts: over && hits >= persistence.value.hits,
-                shape: feature.counts.as_ref().filter(|_| over).and_then(|counts| Shape::of(counts, values(feature))),
+                shape: feature
+                    .counts
+                    .as_ref()
+                    .filter(|_| over)
+                    .and_then(|counts| DistributionShape::of(counts, values(feature))),
             });
         }
         let drifting = columns.iter().filter(|column| column.drifts).count();
@@ -130,12 +134,13 @@ pub fn judge(
         let drifting_weight = weights.fold(0.0, |sum, weight| sum + weight);
         let share = if judged > 0 { drifting as f64 / judged as f64 } else { 0.0 };
         let weighted_share = if weight > 0.0 { drifting_weight / weight } else { 0.0 };
-        let near =
-            |column: &Column| column.signals.iter().map(|s| s.figure.value.abs() / s.figure.limit).fold(0.0, f64::max);
+        let near = |column: &DriftColumn| {
+            column.signals.iter().map(|s| s.figure.value.abs() / s.figure.limit).fold(0.0, f64::max)
+        };
         columns.sort_by(|a, b| (b.over, b.hits).cmp(&(a.over, a.hits)).then(near(b).total_cmp(&near(a))));
         let kept = columns.iter().filter(|column| column.hits > 0).count();
-        columns.truncate(kept.max(NEAREST));
-        Comparison {
+        columns.truncate(kept.max(MAX_NEAR_LIMIT));
+        DriftComparison {
             window: report.window.clone(),
             segment: report.segment.clone(),
             error: report.error.clone(),
@@ -153,7 +158,7 @@ pub fn judge(
             columns,
         }
     };
-    let comparisons: Vec<Comparison> = reports.iter().map(compare).collect();
+    let comparisons: Vec<DriftComparison> = reports.iter().map(compare).collect();
     DriftVerdict {
         fired: comparisons.iter().any(|comparison| comparison.met),
         quorum: triggers.quorum,
@@ -170,8 +175,8 @@ fn values(feature: &Feature) -> [u64; 2] {
 }
 
 /// What the rules say of a column: nothing if it could not be judged.
-fn signals(model: &Model, feature: &Feature) -> Vec<Signal> {
-    let with_origin = |figure: &rule::Signal| Signal {
+fn signals(model: &Model, feature: &Feature) -> Vec<DriftSignal> {
+    let with_origin = |figure: &rule::Signal| DriftSignal {
         origin: model.threshold_origin(&feature.name, figure.key()),
         figure: figure.clone(),
     };
@@ -180,7 +185,7 @@ fn signals(model: &Model, feature: &Feature) -> Vec<Signal> {
 
 impl DriftVerdict {
     /// The columns over their limits at this sweep.
-    pub fn hits(&self) -> impl Iterator<Item = (&Comparison, &Column)> {
+    pub fn hits(&self) -> impl Iterator<Item = (&DriftComparison, &DriftColumn)> {
         let columns = self.comparisons.iter().flat_map(|c| c.columns.iter().map(move |column| (c, column)));
         columns.filter(|(_, column)| column.over)
     }
@@ -203,14 +208,14 @@ impl DriftVerdict {
             .map(|column| {
                 let signals = column.signals.iter().map(|signal| &signal.figure).filter(|figure| figure.drifted());
                 let figures: Vec<_> = signals.map(|s| format!("{} {:.3} > {}", s.metric, s.value, s.limit)).collect();
-                format!("{} ({})", shown(&column.feature), figures.join(", "))
+                format!("{} ({})", for_display(&column.feature), figures.join(", "))
             })
             .collect();
         let more = if met.drifting > names.len() { ", …" } else { "" };
         let place = [&*met.window, &*met.segment]
             .iter()
             .filter(|x| !x.is_empty())
-            .fold(String::new(), |t, x| t + " in " + &shown(x));
+            .fold(String::new(), |t, x| t + " in " + &for_display(x));
         format!("{} of {} columns drift{place}: {}{more}", met.drifting, met.judged, names.join(", "))
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::drift::{Column, DriftVerdict};
-use super::performance::Performance;
+use super::drift::{DriftColumn, DriftVerdict};
+use super::performance::PerformanceVerdict;
 use crate::fleet::Trigger;
 use crate::rule;
 
@@ -15,7 +15,7 @@ pub fn lines(trigger: &str, details: &Value, most: usize) -> Vec<String> {
         return drift(&verdict, most);
     }
     if trigger == Trigger::Performance.name()
-        && let Ok(found) = serde_json::from_value::<Performance>(details.clone())
+        && let Ok(found) = serde_json::from_value::<PerformanceVerdict>(details.clone())
     {
         return performance(&found);
     }
@@ -27,7 +27,7 @@ pub fn lines(trigger: &str, details: &Value, most: usize) -> Vec<String> {
     });
     let plain = given.filter(|(_, value)| !value.is_object() && !value.is_array() && !value.is_null());
     let shown = |value: &Value| {
-        value.as_str().map_or_else(|| value.to_string(), |text| crate::escape::shown(text).into_owned())
+        value.as_str().map_or_else(|| value.to_string(), |text| crate::escape::for_display(text).into_owned())
     };
     plain.map(|(name, value)| format!("{}: {}", name.replace('_', " "), shown(value))).collect()
 }
@@ -35,15 +35,15 @@ pub fn lines(trigger: &str, details: &Value, most: usize) -> Vec<String> {
 fn drift(verdict: &DriftVerdict, most: usize) -> Vec<String> {
     let mut lines = vec![verdict.reason()];
     let columns = || {
-        let of = |comparison: &super::drift::Comparison| {
+        let of = |comparison: &super::drift::DriftComparison| {
             let names = [("window", comparison.window.clone()), ("segment", comparison.segment.clone())];
             let named = names.into_iter().filter(|(_, name)| !name.is_empty());
-            named.map(|(what, name)| format!(" ({what} {})", crate::escape::shown(&name))).collect::<String>()
+            named.map(|(what, name)| format!(" ({what} {})", crate::escape::for_display(&name))).collect::<String>()
         };
         verdict.comparisons.iter().flat_map(move |c| c.columns.iter().map(move |column| (of(c), column)))
     };
     for (place, column) in columns().take(most) {
-        lines.push(format!("{}{place}: {}", crate::escape::shown(&column.feature), figures(column)));
+        lines.push(format!("{}{place}: {}", crate::escape::for_display(&column.feature), figures(column)));
         if let Some(shape) = &column.shape {
             lines.push(format!("  {}", shape.line()));
         }
@@ -55,7 +55,7 @@ fn drift(verdict: &DriftVerdict, most: usize) -> Vec<String> {
     lines
 }
 
-fn figures(column: &Column) -> String {
+fn figures(column: &DriftColumn) -> String {
     let figure = |signal: &rule::Signal| {
         let q = signal.q_value.map(|q| format!(", q {q:.2e}")).unwrap_or_default();
         format!("{} {:.4} above {}{q}", signal.metric, signal.value, signal.limit)
@@ -70,7 +70,7 @@ fn figures(column: &Column) -> String {
         .join("; ")
 }
 
-fn performance(found: &Performance) -> Vec<String> {
+fn performance(found: &PerformanceVerdict) -> Vec<String> {
     let metric = found.metric.value;
     let mut lines = Vec::new();
     if let Some(m) = found.realised {

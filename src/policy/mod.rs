@@ -1,23 +1,23 @@
 //! From figures to a decision: which triggers fire, and what becomes of it. Pure: no file, no store, no clock.
 
 pub mod calibrate;
+mod distribution;
 pub mod drift;
 pub mod event;
 pub mod evidence;
 pub mod outcome;
 pub mod outdated;
 pub mod performance;
-mod shape;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::{Given, Trigger};
+use crate::fleet::{Setting, Trigger};
 use jiff::Timestamp;
 
 pub use drift::DriftVerdict;
-pub use outcome::{Outcome, Standing};
-pub use outdated::Outdated;
-pub use performance::{Performance, Volume};
+pub use outcome::{FiringContext, FiringOutcome};
+pub use outdated::OutdatedBaseline;
+pub use performance::{PerformanceVerdict, VolumeVerdict};
 
 /// All that was concluded of a model at a sweep: each rule with its figures and thresholds, and where they were set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,15 +30,15 @@ pub struct Evaluation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
     /// Triggers that are off.
-    pub off: Given<Vec<Trigger>>,
+    pub off: Setting<Vec<Trigger>>,
     /// What it sees, says, and what comes true.
     pub drift: DriftVerdict,
     /// How well it predicts, where labels are declared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub performance: Option<Performance>,
+    pub performance: Option<PerformanceVerdict>,
     /// How much there is to learn from, where labels are declared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub volume: Option<Volume>,
+    pub volume: Option<VolumeVerdict>,
     /// How the labels that were read were used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<performance::LabelCounts>,

@@ -7,7 +7,7 @@ use crate::fleet::Schedule;
 
 /// How things stand with a model when one of its triggers fires.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct FiringContext {
     /// Its open event.
     pub open: Option<String>,
     /// When its last event was opened or closed.
@@ -25,7 +25,7 @@ pub fn cools_since(sweep: &Schedule, zone: &TimeZone, opened: Timestamp, closed:
 
 /// What becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum FiringOutcome {
     /// A new event.
     Opened,
     /// It is added to the open one.
@@ -36,17 +36,17 @@ pub enum Outcome {
     Muted(Timestamp, String),
 }
 
-impl Outcome {
+impl FiringOutcome {
     /// Decides. A mute goes before everything; an open event is joined however old it is; a cooldown begins with the
     /// last event and again with its end.
-    pub fn of(standing: &Standing, cooldown: SignedDuration, at: Timestamp) -> Self {
-        if let Some((until, reason)) = standing.muted.as_ref().filter(|(until, _)| at < *until) {
+    pub fn of(context: &FiringContext, cooldown: SignedDuration, at: Timestamp) -> Self {
+        if let Some((until, reason)) = context.muted.as_ref().filter(|(until, _)| at < *until) {
             return Self::Muted(*until, reason.clone());
         }
-        if let Some(open) = &standing.open {
+        if let Some(open) = &context.open {
             return Self::Joined(open.clone());
         }
-        let until = standing.last_event.and_then(|last| last.checked_add(cooldown).ok());
+        let until = context.last_event.and_then(|last| last.checked_add(cooldown).ok());
         match until {
             Some(until) if at < until => Self::Cooldown(until),
             _ => Self::Opened,
@@ -64,7 +64,7 @@ impl Outcome {
     }
 
     /// Whether the trigger counts as having fired.
-    pub fn took(&self) -> bool {
+    pub fn counts_as_fired(&self) -> bool {
         matches!(self, Self::Opened | Self::Joined(_))
     }
 }
@@ -78,15 +78,18 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let week = SignedDuration::from_hours(168);
         let now = at("2026-11-23T02:00:00Z");
-        let mut standing = Standing::default();
-        assert_eq!(Outcome::of(&standing, week, now), Outcome::Opened);
-        standing.last_event = Some(at("2026-11-16T02:00:00Z"));
-        assert_eq!(Outcome::of(&standing, week, now), Outcome::Opened);
-        assert_eq!(Outcome::of(&standing, week, at("2026-11-23T01:59:59Z")), Outcome::Cooldown(now));
-        standing.open = Some("e".into());
-        assert_eq!(Outcome::of(&standing, week, at("2026-11-17T00:00:00Z")), Outcome::Joined("e".into()));
-        standing.muted = Some((at("2026-11-24T00:00:00Z"), "holidays".into()));
-        assert_eq!(Outcome::of(&standing, week, now), Outcome::Muted(at("2026-11-24T00:00:00Z"), "holidays".into()));
-        assert_eq!(Outcome::of(&standing, week, at("2026-11-24T00:00:00Z")), Outcome::Joined("e".into()));
+        let mut context = FiringContext::default();
+        assert_eq!(FiringOutcome::of(&context, week, now), FiringOutcome::Opened);
+        context.last_event = Some(at("2026-11-16T02:00:00Z"));
+        assert_eq!(FiringOutcome::of(&context, week, now), FiringOutcome::Opened);
+        assert_eq!(FiringOutcome::of(&context, week, at("2026-11-23T01:59:59Z")), FiringOutcome::Cooldown(now));
+        context.open = Some("e".into());
+        assert_eq!(FiringOutcome::of(&context, week, at("2026-11-17T00:00:00Z")), FiringOutcome::Joined("e".into()));
+        context.muted = Some((at("2026-11-24T00:00:00Z"), "holidays".into()));
+        assert_eq!(
+            FiringOutcome::of(&context, week, now),
+            FiringOutcome::Muted(at("2026-11-24T00:00:00Z"), "holidays".into())
+        );
+        assert_eq!(FiringOutcome::of(&context, week, at("2026-11-24T00:00:00Z")), FiringOutcome::Joined("e".into()));
     }
 }

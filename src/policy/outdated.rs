@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 /// When a baseline began to be what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
+pub enum BaselineAge {
     /// It was set in the store at that time, which may be one given by `--now`.
     Set(Timestamp),
     /// Its newest file was written then, by the real clock.
@@ -14,7 +14,7 @@ pub enum Age {
 
 /// The last training that was good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trained {
+pub struct LastTraining {
     /// When its run was started, which may be a time given by `--now`.
     pub started_at: Timestamp,
     /// The same by the real clock, where it was noted.
@@ -23,21 +23,21 @@ pub struct Trained {
 
 /// A baseline that is older than the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outdated {
+pub struct OutdatedBaseline {
     /// Since when the baseline is what it is.
     pub since: Timestamp,
     /// When the run of the last training was started.
     pub trained: Timestamp,
 }
 
-impl Outdated {
+impl OutdatedBaseline {
     /// Whether a baseline is older than the start of the last training. A training that writes the same files again has
     /// renewed it. Not, where one of the two is not known.
-    pub fn of(baseline: Option<Age>, trained: Option<Trained>) -> Option<Self> {
+    pub fn of(baseline: Option<BaselineAge>, trained: Option<LastTraining>) -> Option<Self> {
         let trained = trained?;
         let (since, before) = match baseline? {
-            Age::Set(since) => (since, trained.started_at),
-            Age::Written(since) => (since, trained.clock_at.unwrap_or(trained.started_at)),
+            BaselineAge::Set(since) => (since, trained.started_at),
+            BaselineAge::Written(since) => (since, trained.clock_at.unwrap_or(trained.started_at)),
         };
         (since < before).then_some(Self { since, trained: before })
     }
@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn a_baseline_from_before_the_last_training_is_outdated_and_the_sentence_has_both_days() {
         let (old, new) = (at("2026-10-01T00:00:00Z"), at("2026-11-20T12:00:00Z"));
-        let trained = |started_at, clock_at| Some(Trained { started_at, clock_at });
-        let found = Outdated::of(Some(Age::Set(old)), trained(new, None)).unwrap();
+        let trained = |started_at, clock_at| Some(LastTraining { started_at, clock_at });
+        let found = OutdatedBaseline::of(Some(BaselineAge::Set(old)), trained(new, None)).unwrap();
         let text = found.sentence(&TimeZone::UTC);
         assert!(
             text.starts_with("the baseline is from 2026-10-01, before the training of 2026-11-20: the same"),
@@ -75,19 +75,21 @@ mod tests {
         );
         assert!(text.contains("{\"baseline\": \"PATH\"}"), "{text}");
         for fine in [
-            Outdated::of(Some(Age::Set(new)), trained(new, None)),
-            Outdated::of(Some(Age::Written(new)), trained(old, None)),
-            Outdated::of(None, trained(new, None)),
-            Outdated::of(Some(Age::Set(old)), None),
+            OutdatedBaseline::of(Some(BaselineAge::Set(new)), trained(new, None)),
+            OutdatedBaseline::of(Some(BaselineAge::Written(new)), trained(old, None)),
+            OutdatedBaseline::of(None, trained(new, None)),
+            OutdatedBaseline::of(Some(BaselineAge::Set(old)), None),
             // The run was replayed: files are compared by the real clock, what was set by the time that was given.
-            Outdated::of(Some(Age::Written(new)), trained(at("2027-01-01T00:00:00Z"), Some(old))),
-            Outdated::of(Some(Age::Set(new)), trained(old, Some(at("2027-01-01T00:00:00Z")))),
+            OutdatedBaseline::of(Some(BaselineAge::Written(new)), trained(at("2027-01-01T00:00:00Z"), Some(old))),
+            OutdatedBaseline::of(Some(BaselineAge::Set(new)), trained(old, Some(at("2027-01-01T00:00:00Z")))),
         ] {
             assert_eq!(fine, None);
         }
-        let replayed = Outdated::of(Some(Age::Written(old)), trained(at("2026-01-01T00:00:00Z"), Some(new))).unwrap();
+        let replayed =
+            OutdatedBaseline::of(Some(BaselineAge::Written(old)), trained(at("2026-01-01T00:00:00Z"), Some(new)))
+                .unwrap();
         assert_eq!((replayed.since, replayed.trained), (old, new));
-        let same_day = Outdated { since: at("2026-11-20T08:05:00Z"), trained: new };
+        let same_day = OutdatedBaseline { since: at("2026-11-20T08:05:00Z"), trained: new };
         assert!(
             same_day
                 .sentence(&TimeZone::UTC)

@@ -7,8 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::fleet::{Given, Triggers};
-use crate::metric::performance::{Calibration, Classified, Measured, Quality, maturity, of_classes, of_errors};
+use crate::fleet::{Setting, Triggers};
+use crate::metric::performance::{
+    ClassifiedRow, Measurement, PerformanceMetric, ScoreCalibration, maturity, of_classes, of_errors,
+};
 
 /// A prediction and what is known of its truth.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,9 +24,9 @@ pub struct Prediction {
     /// The score, NaN without one.
     pub score: f64,
     /// What came true, where that was known before the sweep.
-    pub label: Option<Label>,
+    pub label: Option<KnownLabel>,
     /// What stands in for it.
-    pub proxy: Option<Label>,
+    pub proxy: Option<KnownLabel>,
 }
 
 /// Predictions that may be too many to hold.
@@ -64,7 +66,7 @@ pub struct LabelCounts {
 
 /// What came true of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Label {
+pub struct KnownLabel {
     /// When that became known, in microseconds since 1970.
     pub known_at: i64,
     /// Whether it is the positive class.
@@ -77,7 +79,7 @@ pub struct Label {
 
 /// Predictions made in some time, and how many labels there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
+pub struct PredictionSpan {
     /// From then on ...
     pub since: Timestamp,
     /// ... and before then.
@@ -88,7 +90,7 @@ pub struct Span {
     pub labelled: usize,
 }
 
-impl Span {
+impl PredictionSpan {
     /// Counts a prediction, if it is one of them.
     fn add(&mut self, prediction: &Prediction) -> bool {
         let inside = (self.since.as_microsecond()..self.before.as_microsecond()).contains(&prediction.at);
@@ -106,7 +108,7 @@ impl Span {
 /// How the performance trigger stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum PerformanceStatus {
     /// On the right side of its levels, or not beyond them by more than chance.
     Ok,
     /// Beyond the warning level, by more than chance.
@@ -125,7 +127,7 @@ pub enum Standing {
     NoLevel,
 }
 
-impl Standing {
+impl PerformanceStatus {
     /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -143,21 +145,22 @@ impl Standing {
 
 /// The performance trigger at a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Performance {
+pub struct PerformanceVerdict {
     /// How it stands.
-    pub standing: Standing,
+    #[serde(rename = "standing")]
+    pub status: PerformanceStatus,
     /// Which measure.
-    pub metric: Given<Quality>,
+    pub metric: Setting<PerformanceMetric>,
     /// From where on it triggers.
-    pub level: Given<Option<f64>>,
+    pub level: Setting<Option<f64>>,
     /// From where on it warns.
-    pub warning: Given<Option<f64>>,
+    pub warning: Setting<Option<f64>>,
     /// Confidence of the intervals.
-    pub confidence: Given<f64>,
+    pub confidence: Setting<f64>,
     /// Labels that are asked for: of the rows that the measure is about.
-    pub min_labels: Given<usize>,
+    pub min_labels: Setting<usize>,
     /// Predictions with a label that are looked at, at most; the newest.
-    pub rows: Given<usize>,
+    pub rows: Setting<usize>,
     /// How long labels take, in seconds: by then most of those that will come have come.
     pub maturity_seconds: i64,
     /// Whether that was learned from when labels came.
@@ -169,20 +172,20 @@ pub struct Performance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Timestamp>,
     /// The predictions whose labels have had that time.
-    pub matured: Span,
+    pub matured: PredictionSpan,
     /// Whether other columns stand in for labels that are missing.
     pub proxy: bool,
     /// The measure over those with a label.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub realised: Option<Measured>,
+    pub realised: Option<Measurement>,
     /// Its estimate from scores over the same rows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reconciled: Option<Measured>,
+    pub reconciled: Option<Measurement>,
     /// The newest predictions, most of which have no label yet.
-    pub fresh: Span,
+    pub fresh: PredictionSpan,
     /// The estimate of the measure over them, which never triggers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub estimated: Option<Measured>,
+    pub estimated: Option<Measurement>,
     /// Why there is no estimate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_estimate: Option<String>,
@@ -190,11 +193,11 @@ pub struct Performance {
 
 /// The volume trigger at a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Volume {
+pub struct VolumeVerdict {
     /// Labels that became known from `since` on.
     pub labels: u64,
     /// Labels that are enough.
-    pub wanted: Given<u64>,
+    pub wanted: Setting<u64>,
     /// When the count begins: so long ago, or with the last training, or when it last fired.
     pub since: Timestamp,
     /// Whether the trigger is set; where it is not, the count only says what would fire.
@@ -208,7 +211,7 @@ fn set() -> bool {
 }
 
 /// The share of the labels that will come by which time predictions count as matured.
-const MATURED: f64 = 0.95;
+const MATURED_SHARE: f64 = 0.95;
 
 /// The first prediction that could matter at a sweep.
 pub fn horizon(triggers: &Triggers, delay: SignedDuration, as_of: Timestamp) -> Timestamp {
@@ -261,7 +264,7 @@ impl Arrivals {
 
     /// How long labels take, as far as can be seen.
     fn wait(&self) -> Option<SignedDuration> {
-        let bin = maturity(&self.arrived, &self.waiting, MATURED)?;
+        let bin = maturity(&self.arrived, &self.waiting, MATURED_SHARE)?;
         Some(SignedDuration::from_micros(self.longest[bin]))
     }
 
@@ -273,7 +276,7 @@ impl Arrivals {
 
 /// What is known beside the predictions.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances<'a> {
+pub struct LabelContext<'a> {
     /// How long labels take: exactly, or at most where their delay is learned.
     pub delay: SignedDuration,
     /// Whether that was declared.
@@ -283,7 +286,7 @@ pub struct Circumstances<'a> {
     /// Classes among labels and predictions.
     pub classes: usize,
     /// What scores mean, or why that is not known.
-    pub calibration: std::result::Result<&'a Calibration, &'a str>,
+    pub calibration: std::result::Result<&'a ScoreCalibration, &'a str>,
     /// When the model was last trained: predictions before are another's.
     pub trained: Option<Timestamp>,
 }
@@ -291,7 +294,7 @@ pub struct Circumstances<'a> {
 /// How long to wait for labels; `None` where that cannot be told yet. Before the oldest prediction has had the time that
 /// labels may take, those to come cannot be told from those that never will: the delay counts as learned once that is so,
 /// and where none was declared, once the oldest prediction is twice as old as the labels that were seen took.
-fn wait(given: Circumstances<'_>) -> Option<(SignedDuration, bool)> {
+fn wait(given: LabelContext<'_>) -> Option<(SignedDuration, bool)> {
     let Some(arrivals) = given.arrivals else { return Some((given.delay, false)) };
     let (seen, age) = (arrivals.wait(), arrivals.age());
     match seen {
@@ -361,17 +364,17 @@ impl<T> Newest<T> {
 /// Those of [`Predictions::each`].
 pub fn assess(
     triggers: &Triggers,
-    given: Circumstances<'_>,
+    given: LabelContext<'_>,
     predictions: &(impl Predictions + ?Sized),
     as_of: Timestamp,
-) -> Result<Performance> {
+) -> Result<PerformanceVerdict> {
     let waits = wait(given);
     let (wait, maturity_learned) = waits.unwrap_or((given.delay, false));
     let within = triggers.performance_within.value;
     let span = |before: Timestamp| {
         let since = before.checked_sub(within).unwrap_or(Timestamp::MIN);
         let since = given.trained.map_or(since, |trained| trained.clamp(since, before.max(since)));
-        Span { since, before, predictions: 0, labelled: 0 }
+        PredictionSpan { since, before, predictions: 0, labelled: 0 }
     };
     let mut matured = span(as_of.checked_sub(wait).unwrap_or(Timestamp::MIN));
     let mut fresh = span(as_of);
@@ -393,7 +396,8 @@ pub fn assess(
         }
     })?;
 
-    let metric = Given { value: triggers.metric.value.unwrap_or(Quality::Accuracy), origin: triggers.metric.origin };
+    let metric =
+        Setting { value: triggers.metric.value.unwrap_or(PerformanceMetric::Accuracy), origin: triggers.metric.origin };
     let confidence = triggers.confidence.value;
     let enough = triggers.min_labels.value;
     let (labelled, proxies) = (labelled.rows(), proxies.rows());
@@ -403,16 +407,16 @@ pub fn assess(
     // The score is about one class against all others.
     let calibration = match given.calibration {
         _ if metric.value.is_of_numbers() => Err("errors of numbers are not estimated"),
-        _ if metric.value == Quality::Accuracy && given.classes > 2 => Err("there are more than two classes"),
+        _ if metric.value == PerformanceMetric::Accuracy && given.classes > 2 => Err("there are more than two classes"),
         calibration => calibration,
     };
     let estimate = |rows: &mut dyn Iterator<Item = &Prediction>| {
         let calibration = calibration.ok()?;
         let classified = |row: &Prediction| {
             let chance = calibration.chance(row.score);
-            Some(Classified { chance, predicted: row.positive, score: row.score }).filter(|_| chance.is_finite())
+            Some(ClassifiedRow { chance, predicted: row.positive, score: row.score }).filter(|_| chance.is_finite())
         };
-        let rows: Vec<Classified> = rows.filter_map(classified).collect();
+        let rows: Vec<ClassifiedRow> = rows.filter_map(classified).collect();
         of_classes(metric.value, &rows, confidence)
     };
     let estimated = estimate(&mut new.rows().iter());
@@ -420,21 +424,21 @@ pub fn assess(
 
     let higher = metric.value.higher_is_better();
     let beyond = |level: f64| realised.is_some_and(|found| if higher { found.high < level } else { found.low > level });
-    let standing = match triggers.level.value {
+    let status = match triggers.level.value {
         _ if waits.is_none() && given.arrivals.is_some_and(|arrivals| !arrivals.arrived.is_empty()) => {
-            Standing::DelayUnknown
+            PerformanceStatus::DelayUnknown
         }
-        _ if waits.is_none() || truth.is_empty() => Standing::NoLabels,
-        _ if truth.len() < enough => Standing::TooFewLabels,
-        _ if realised.is_none() => Standing::Undefined,
-        _ if realised.is_some_and(|found| found.rows < enough) => Standing::TooFewLabels,
-        None => Standing::NoLevel,
-        Some(level) if beyond(level) => Standing::Triggered,
-        Some(_) if triggers.warning.value.is_some_and(beyond) => Standing::Warning,
-        Some(_) => Standing::Ok,
+        _ if waits.is_none() || truth.is_empty() => PerformanceStatus::NoLabels,
+        _ if truth.len() < enough => PerformanceStatus::TooFewLabels,
+        _ if realised.is_none() => PerformanceStatus::Undefined,
+        _ if realised.is_some_and(|found| found.rows < enough) => PerformanceStatus::TooFewLabels,
+        None => PerformanceStatus::NoLevel,
+        Some(level) if beyond(level) => PerformanceStatus::Triggered,
+        Some(_) if triggers.warning.value.is_some_and(beyond) => PerformanceStatus::Warning,
+        Some(_) => PerformanceStatus::Ok,
     };
-    Ok(Performance {
-        standing,
+    Ok(PerformanceVerdict {
+        status,
         metric,
         level: triggers.level,
         warning: triggers.warning,
@@ -455,31 +459,33 @@ pub fn assess(
     })
 }
 
-fn realised(metric: Quality, truth: &[(Prediction, Label)], confidence: f64) -> Option<Measured> {
+fn realised(metric: PerformanceMetric, truth: &[(Prediction, KnownLabel)], confidence: f64) -> Option<Measurement> {
     if metric.is_of_numbers() {
         let errors: Vec<f64> = truth.iter().map(|(_, label)| label.error).filter(|error| !error.is_nan()).collect();
         return of_errors(metric, &errors, confidence);
     }
     let share = |yes: bool| f64::from(u8::from(yes));
-    let rows: Vec<Classified> = truth
+    let rows: Vec<ClassifiedRow> = truth
         .iter()
         .filter(|(row, _)| !metric.needs_score() || !row.score.is_nan())
         .map(|(row, label)| match metric {
             // Of any number of classes.
-            Quality::Accuracy => Classified { chance: share(label.correct), predicted: true, score: row.score },
-            _ => Classified { chance: share(label.positive), predicted: row.positive, score: row.score },
+            PerformanceMetric::Accuracy => {
+                ClassifiedRow { chance: share(label.correct), predicted: true, score: row.score }
+            }
+            _ => ClassifiedRow { chance: share(label.positive), predicted: row.positive, score: row.score },
         })
         .collect();
     of_classes(metric, &rows, confidence)
 }
 
-impl Performance {
+impl PerformanceVerdict {
     /// Why it fires, in a sentence, if it does.
     pub fn reason(&self) -> Option<String> {
         let (found, level) = (self.realised?, self.level.value?);
         let (side, end) =
             if self.metric.value.higher_is_better() { ("below", found.high) } else { ("above", found.low) };
-        (self.standing == Standing::Triggered).then(|| {
+        (self.status == PerformanceStatus::Triggered).then(|| {
             format!(
                 "{} {:.4} over {} rows, {side} {level} even at the end of its interval ({end:.4})",
                 self.metric.value, found.value, found.rows
@@ -499,16 +505,16 @@ impl Performance {
             format!("labels take {}, {how}", days(self.maturity_seconds))
         };
         let fewest = self.min_labels.value;
-        Some(match self.standing {
-            Standing::Ok | Standing::Warning | Standing::Triggered => return None,
-            Standing::DelayUnknown => format!(
+        Some(match self.status {
+            PerformanceStatus::Ok | PerformanceStatus::Warning | PerformanceStatus::Triggered => return None,
+            PerformanceStatus::DelayUnknown => format!(
                 "how long labels take is not known yet: the oldest prediction is of {} and labels are still coming; declare labels.delay, or wait until predictions are twice as old as their labels take",
                 self.oldest.map_or_else(|| "unknown time".into(), |oldest| oldest.to_string())
             ),
-            Standing::NoLabels if self.matured.predictions > 0 => {
+            PerformanceStatus::NoLabels if self.matured.predictions > 0 => {
                 format!("none of {} predictions whose labels are due has a label", self.matured.predictions)
             }
-            Standing::NoLabels => match self.oldest {
+            PerformanceStatus::NoLabels => match self.oldest {
                 None => "there are no predictions in the time that is looked at".into(),
                 Some(oldest) => format!(
                     "no prediction from {} to {} is there ({}); the oldest is of {oldest}",
@@ -517,19 +523,19 @@ impl Performance {
                     takes()
                 ),
             },
-            Standing::TooFewLabels => {
+            PerformanceStatus::TooFewLabels => {
                 let rows = self.realised.map_or(self.matured.labelled, |found| found.rows);
                 format!("{rows} rows with a label are too few, min_labels asks for {fewest} ({})", takes())
             }
-            Standing::Undefined => {
+            PerformanceStatus::Undefined => {
                 format!("{} is not defined over these rows: one class alone, or nothing predicted", self.metric.value)
             }
-            Standing::NoLevel => format!("{} has no level; set trigger.performance.level", self.metric.value),
+            PerformanceStatus::NoLevel => format!("{} has no level; set trigger.performance.level", self.metric.value),
         })
     }
 }
 
-impl Volume {
+impl VolumeVerdict {
     /// No label yet, of those that become known before a sweep, from when the count begins.
     pub fn begin(triggers: &Triggers, since: Option<Timestamp>, as_of: Timestamp) -> Self {
         let window = as_of.checked_sub(triggers.volume_within.value).unwrap_or(Timestamp::MIN);

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::table::{self, Shown, features, last_lines, most_drifted, place, right, rows_text};
+use super::table::{self, ShownFeature, features, last_lines, most_drifted, place, right, rows_text};
 use super::{Row, counted};
 use crate::error::Status;
-use crate::output::{Cell, Page, Table, Tint};
+use crate::output::{CellColor, Page, Table, TableCell};
 use crate::sweep::{Feature, ModelReport, SweepReport};
 
 /// Findings that are listed at most.
-const MOST: usize = 40;
+const MAX_FINDINGS: usize = 40;
 
 pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> Page {
     let mut page = Page::new();
@@ -32,7 +32,7 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> Page {
     }
     let found = findings(rows);
     if !found.is_empty() {
-        page.append(features(found, MOST, true, "--top 0 shows all, with those that did not drift"));
+        page.append(features(found, MAX_FINDINGS, true, "--top 0 shows all, with those that did not drift"));
     }
     let all = || models.values().flatten();
     if all().all(|model| model.drifted == 0) && report.summary.features > 0 {
@@ -56,18 +56,18 @@ fn concerns(reports: &[&ModelReport]) -> bool {
 
 /// What is to be looked at, and for which of three reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Class {
+enum FindingClass {
     Failed,
     Drifted,
     /// Something about the column has to be put right before it can be judged. Too few rows concern a model as a whole.
     ToBeFixed,
 }
 
-fn class(feature: &Feature) -> Option<Class> {
+fn class(feature: &Feature) -> Option<FindingClass> {
     match feature.status {
-        status if status.is_failure() => Some(Class::Failed),
-        _ if feature.verdict.drifted => Some(Class::Drifted),
-        Status::UnsupportedType | Status::AllNull => Some(Class::ToBeFixed),
+        status if status.is_failure() => Some(FindingClass::Failed),
+        _ if feature.verdict.drifted => Some(FindingClass::Drifted),
+        Status::UnsupportedType | Status::AllNull => Some(FindingClass::ToBeFixed),
         _ => None,
     }
 }
@@ -91,34 +91,34 @@ fn add_model(table: &mut Table, name: &str, reports: &[&ModelReport]) {
         }
     };
     table.row([
-        Cell::from(name),
+        TableCell::from(name),
         right(match reports {
             [only] => rows_text(only.rows),
             several => counted(several.len(), "comparison"),
         }),
         right(names_of(&|_| true)),
-        right(drifted).tinted((drifted > 0).then_some(Tint::Yellow)),
-        right(failed).tinted((failed > 0).then_some(Tint::Red)),
+        right(drifted).tinted((drifted > 0).then_some(CellColor::Yellow)),
+        right(failed).tinted((failed > 0).then_some(CellColor::Red)),
         right(not_judged),
-        Cell::from(last).tinted((!errors.is_empty()).then_some(Tint::Red)),
+        TableCell::from(last).tinted((!errors.is_empty()).then_some(CellColor::Red)),
     ]);
 }
 
 /// A feature wherever it was found.
-type Found<'a> = Vec<(&'a ModelReport, &'a Feature)>;
+type FeatureRows<'a> = Vec<(&'a ModelReport, &'a Feature)>;
 
 /// A line for each feature of a model that is to be looked at, with the worst figures of all its windows and segments.
-fn findings<'a>(rows: &[Row<'a>]) -> Vec<Shown<'a>> {
-    let mut found: IndexMap<(&str, &str, Class), Found<'a>> = IndexMap::new();
+fn findings<'a>(rows: &[Row<'a>]) -> Vec<ShownFeature<'a>> {
+    let mut found: IndexMap<(&str, &str, FindingClass), FeatureRows<'a>> = IndexMap::new();
     for &(model, feature) in rows {
         if let (Some(model), Some(class)) = (model, class(feature)) {
             found.entry((&model.model, &feature.name, class)).or_default().push((model, feature));
         }
     }
-    let line = |((model, _, _), all): ((&'a str, &str, Class), Found<'a>)| {
+    let line = |((model, _, _), all): ((&'a str, &str, FindingClass), FeatureRows<'a>)| {
         let (_, worst) = all.iter().copied().min_by(|a, b| table::worse_first(a.1, b.1))?;
         let reports: Vec<&ModelReport> = all.iter().map(|(report, _)| *report).collect();
-        Some(Shown { model, place: places(&reports), feature: worst })
+        Some(ShownFeature { model, place: places(&reports), feature: worst })
     };
     found.into_iter().filter_map(line).collect()
 }

@@ -13,7 +13,7 @@ use crate::sweep::{Change, Comparison, Feature, Rows, SchemaChange, SweepReport}
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum ReportFormat {
     /// A table for a terminal.
     #[default]
     Table,
@@ -25,15 +25,15 @@ pub enum Format {
     Parquet,
 }
 
-impl FromStr for Format {
+impl FromStr for ReportFormat {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
         match name {
-            "table" => Ok(Format::Table),
-            "json" => Ok(Format::Json),
-            "csv" => Ok(Format::Csv),
-            "parquet" => Ok(Format::Parquet),
+            "table" => Ok(ReportFormat::Table),
+            "json" => Ok(ReportFormat::Json),
+            "csv" => Ok(ReportFormat::Csv),
+            "parquet" => Ok(ReportFormat::Parquet),
             _ => Err(Error::unknown("format", name, ["table", "json", "csv", "parquet"])),
         }
     }
@@ -48,15 +48,15 @@ pub fn counted(n: usize, noun: &str) -> String {
 ///
 /// # Errors
 /// [`Error::BadValue`] where a figure cannot be encoded.
-pub fn comparison(report: &Comparison, format: Format, top: usize) -> Result<Document> {
+pub fn comparison(report: &Comparison, format: ReportFormat, top: usize) -> Result<Document> {
     let rows: Vec<Row<'_>> = report.features.iter().map(|feature| (None, feature)).collect();
     let added = added(report.rows, &report.schema);
     let all_rows = || rows.iter().copied().chain(added.iter().map(|feature| (None, feature))).collect::<Vec<_>>();
     match format {
-        Format::Table => Ok(table::comparison(report, &rows, top).into()),
-        Format::Json => Document::json(report),
-        Format::Csv => flat::csv(&all_rows()),
-        Format::Parquet => flat::parquet(&all_rows()),
+        ReportFormat::Table => Ok(table::comparison(report, &rows, top).into()),
+        ReportFormat::Json => Document::json(report),
+        ReportFormat::Csv => flat::csv(&all_rows()),
+        ReportFormat::Parquet => flat::parquet(&all_rows()),
     }
 }
 
@@ -70,7 +70,7 @@ fn added(rows: Rows, schema: &[SchemaChange]) -> Vec<Feature> {
 ///
 /// # Errors
 /// [`Error::BadValue`] where a figure cannot be encoded.
-pub fn sweep(report: &SweepReport, format: Format, top: Option<usize>) -> Result<Document> {
+pub fn sweep(report: &SweepReport, format: ReportFormat, top: Option<usize>) -> Result<Document> {
     let rows = || {
         let models = report.models.iter();
         models.flat_map(|model| model.features.iter().map(move |f| (Some(model), f))).collect::<Vec<Row<'_>>>()
@@ -85,14 +85,14 @@ pub fn sweep(report: &SweepReport, format: Format, top: Option<usize>) -> Result
         rows
     };
     match format {
-        Format::Table => Ok(match top {
+        ReportFormat::Table => Ok(match top {
             Some(top) => table::sweep(report, &rows(), top),
             None => findings::sweep(report, &rows()),
         }
         .into()),
-        Format::Json => Document::json(report),
-        Format::Csv => flat::csv(&all_rows()),
-        Format::Parquet => flat::parquet(&all_rows()),
+        ReportFormat::Json => Document::json(report),
+        ReportFormat::Csv => flat::csv(&all_rows()),
+        ReportFormat::Parquet => flat::parquet(&all_rows()),
     }
 }
 

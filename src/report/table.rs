@@ -7,11 +7,11 @@ use indexmap::IndexMap;
 use super::{Row, counted};
 use crate::metric::Band;
 use crate::metric::Kind;
-use crate::output::{Cell, Page, Table, Tint};
+use crate::output::{CellColor, Page, Table, TableCell};
 use crate::sweep::{Comparison, Feature, ModelReport, NotJudged, Rows, SchemaChange, SweepReport};
 
 pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
-    let rows = rows.iter().map(|(model, feature)| Shown::of(*model, feature)).collect();
+    let rows = rows.iter().map(|(model, feature)| ShownFeature::of(*model, feature)).collect();
     let mut page = features(rows, top, false, "--top 0 shows all");
     schema(&mut page, report.schema.iter().map(|change| (None, change)));
     let drifted = report.features.iter().filter(|feature| feature.verdict.drifted).count();
@@ -19,7 +19,7 @@ pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
     page.line(format_args!(
         "{}, {drifted} drifted, {significant} significant{}; {}; backend {}; counts {}",
         counted(report.features.len(), "feature"),
-        so_many(report.not_judged.as_ref().map_or(0, |found| found.features)),
+        not_judged_text(report.not_judged.as_ref().map_or(0, |found| found.features)),
         rows_text(report.rows),
         report.engine.backend,
         short(&report.counts_hash)
@@ -36,18 +36,18 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> Page {
         let failed = model.features.iter().filter(|feature| feature.status.is_failure()).count();
         let last = model.error.clone().unwrap_or_else(|| most_drifted(model.features.iter()));
         models.row([
-            Cell::from(&model.model),
-            Cell::from(place(model)),
+            TableCell::from(&model.model),
+            TableCell::from(place(model)),
             right(rows_text(model.rows)),
             right(model.features.len()),
-            right(model.drifted).tinted((model.drifted > 0).then_some(Tint::Yellow)),
-            right(failed).tinted((failed > 0).then_some(Tint::Red)),
-            Cell::from(last).tinted(model.error.as_ref().map(|_| Tint::Red)),
+            right(model.drifted).tinted((model.drifted > 0).then_some(CellColor::Yellow)),
+            right(failed).tinted((failed > 0).then_some(CellColor::Red)),
+            TableCell::from(last).tinted(model.error.as_ref().map(|_| CellColor::Red)),
         ]);
     }
     let mut page = Page::new();
     page.table(models);
-    let rows = rows.iter().map(|(model, feature)| Shown::of(*model, feature)).collect();
+    let rows = rows.iter().map(|(model, feature)| ShownFeature::of(*model, feature)).collect();
     page.append(features(rows, top, true, "--top 0 shows all"));
     last_lines(&mut page, report);
     page
@@ -68,7 +68,7 @@ pub(super) fn last_lines(page: &mut Page, report: &SweepReport) {
         counted(s.features, "feature"),
         s.drifted,
         s.significant,
-        so_many(s.not_judged),
+        not_judged_text(s.not_judged),
         s.failed,
         s.columns_read,
         s.columns_used,
@@ -77,12 +77,12 @@ pub(super) fn last_lines(page: &mut Page, report: &SweepReport) {
     ));
 }
 
-fn so_many(not_judged: usize) -> String {
+fn not_judged_text(not_judged: usize) -> String {
     if not_judged == 0 { String::new() } else { format!(", {not_judged} not judged") }
 }
 
 /// Models that are named with the reason why they, or features of theirs, were not judged.
-const REASONS: usize = 10;
+const MAX_REASONS: usize = 10;
 
 /// Why features were not judged, a line a model: of its windows and segments the one with the most such features.
 fn not_judged(page: &mut Page, report: &SweepReport) {
@@ -92,7 +92,7 @@ fn not_judged(page: &mut Page, report: &SweepReport) {
             models.entry(&model.model).or_default().push((model, found));
         }
     }
-    for (name, found) in models.iter().take(REASONS) {
+    for (name, found) in models.iter().take(MAX_REASONS) {
         let all: usize = found.iter().map(|(_, found)| found.features).sum();
         let Some((worst, reason)) = found.iter().rev().max_by_key(|(_, found)| found.features) else { continue };
         let place = match (found.len(), place(worst)) {
@@ -102,42 +102,42 @@ fn not_judged(page: &mut Page, report: &SweepReport) {
         };
         page.line(format_args!("not judged: {name}{place}: {}: {}", counted(all, "feature"), reason.reason));
     }
-    if models.len() > REASONS {
-        page.line(format_args!("not judged: … and features of {} more models", models.len() - REASONS));
+    if models.len() > MAX_REASONS {
+        page.line(format_args!("not judged: … and features of {} more models", models.len() - MAX_REASONS));
     }
 }
 
 /// Schema changes that are listed at most.
-const CHANGES: usize = 20;
+const MAX_CHANGES: usize = 20;
 
 fn schema<'a>(page: &mut Page, changes: impl Iterator<Item = (Option<&'a ModelReport>, &'a SchemaChange)>) {
     let changes: Vec<_> = changes.collect();
-    for (model, change) in changes.iter().take(CHANGES) {
+    for (model, change) in changes.iter().take(MAX_CHANGES) {
         let of = model
             .map_or(String::new(), |model| format!("{}: ", [model.model.as_str(), &place(model)].join(" ").trim()));
         page.line(format_args!("schema: {of}column '{}' {}", change.column, change.words()));
     }
-    if changes.len() > CHANGES {
-        page.line(format_args!("schema: … and {} more changes", changes.len() - CHANGES));
+    if changes.len() > MAX_CHANGES {
+        page.line(format_args!("schema: … and {} more changes", changes.len() - MAX_CHANGES));
     }
 }
 
 /// A line of the table of features.
-pub(super) struct Shown<'a> {
+pub(super) struct ShownFeature<'a> {
     pub model: &'a str,
     /// Windows and segments.
     pub place: String,
     pub feature: &'a Feature,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ShownFeature<'a> {
     fn of(model: Option<&'a ModelReport>, feature: &'a Feature) -> Self {
         Self { model: model.map_or("", |model| &model.model), place: model.map_or(String::new(), place), feature }
     }
 }
 
 /// A table of features, those first that somebody should look at; `more` says how the others are shown.
-pub(super) fn features(mut rows: Vec<Shown<'_>>, top: usize, with_model: bool, more: &str) -> Page {
+pub(super) fn features(mut rows: Vec<ShownFeature<'_>>, top: usize, with_model: bool, more: &str) -> Page {
     let mut header = vec!["feature", "kind", "status", "PSI", "JS", "KS", "KS p", "missing", "verdict"];
     let convention = rows.iter().find_map(|row| row.feature.metrics.convention.as_ref()).map(|c| c.name);
     if let Some(convention) = convention {
@@ -149,10 +149,10 @@ pub(super) fn features(mut rows: Vec<Shown<'_>>, top: usize, with_model: bool, m
     let mut table = Table::new(header);
     rows.sort_by(|a, b| worse_first(a.feature, b.feature));
     let count = if top == 0 { rows.len() } else { top.min(rows.len()) };
-    for Shown { model, place, feature } in &rows[..count] {
+    for ShownFeature { model, place, feature } in &rows[..count] {
         let mut cells = Vec::new();
         if with_model {
-            cells.extend([Cell::from(*model), Cell::from(place)]);
+            cells.extend([TableCell::from(*model), TableCell::from(place)]);
         }
         cells.extend(feature_cells(feature));
         if convention.is_some() {
@@ -172,14 +172,14 @@ pub(super) fn features(mut rows: Vec<Shown<'_>>, top: usize, with_model: bool, m
     page
 }
 
-fn feature_cells(feature: &Feature) -> Vec<Cell> {
+fn feature_cells(feature: &Feature) -> Vec<TableCell> {
     let m = &feature.metrics;
     let number = |x: Option<f64>| right(x.map_or("–".into(), |x| format!("{x:.4}")));
     let psi = match &m.psi {
         Some(psi) => number(Some(psi.value)).tinted(match psi.band {
             Band::Stable => None,
-            Band::Moderate => Some(Tint::Yellow),
-            Band::Major => Some(Tint::Red),
+            Band::Moderate => Some(CellColor::Yellow),
+            Band::Major => Some(CellColor::Red),
         }),
         None => number(None),
     };
@@ -190,15 +190,15 @@ fn feature_cells(feature: &Feature) -> Vec<Cell> {
         feature.detail.clone().unwrap_or_default()
     };
     vec![
-        Cell::from(&feature.name),
-        Cell::from(feature.kind.name()),
-        Cell::from(feature.status.name()).tinted(feature.status.is_failure().then_some(Tint::Red)),
+        TableCell::from(&feature.name),
+        TableCell::from(feature.kind.name()),
+        TableCell::from(feature.status.name()).tinted(feature.status.is_failure().then_some(CellColor::Red)),
         psi,
         number(m.js.as_ref().map(|js| js.distance)),
         number(m.ks.as_ref().map(|ks| ks.statistic)),
         right(m.ks.as_ref().map_or("–".into(), |ks| format!("{:.2e}", ks.p_value))),
         right(missing.map_or("–".into(), |m| format!("{:.1} → {:.1} %", 100.0 * m.baseline, 100.0 * m.current))),
-        Cell::from(verdict).tinted(feature.verdict.drifted.then_some(Tint::Yellow)),
+        TableCell::from(verdict).tinted(feature.verdict.drifted.then_some(CellColor::Yellow)),
     ]
 }
 
@@ -230,7 +230,7 @@ pub(super) fn worse_first(a: &Feature, b: &Feature) -> Ordering {
     class(b).cmp(&class(a)).then(size(b).total_cmp(&size(a)))
 }
 
-pub(super) fn right(text: impl Into<Cell>) -> Cell {
+pub(super) fn right(text: impl Into<TableCell>) -> TableCell {
     text.into().right()
 }
 

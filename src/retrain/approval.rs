@@ -4,15 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::budget::Overrun;
-use super::cost::{Estimate, Worth};
-use super::job::{Job, Step};
-use super::signature::{self, Problem, Signed};
-use crate::fleet::{Approval, Currency, Money, OnExpiry, Retrain, Stakes};
+use super::cost::{CostEstimate, ValueEstimate};
+use super::job::{Job, JobStep};
+use super::signature::{self, SignatureProblem, SignedStatement};
+use crate::fleet::{ApprovalRules, Currency, Money, OnExpiry, RetrainConfig, Stakes};
 
 /// Why somebody has to allow a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "snake_case")]
-pub enum Reason {
+pub enum ApprovalReason {
     /// It may cost more than is spent without asking.
     Cost {
         /// Its estimate.
@@ -26,7 +26,7 @@ pub enum Reason {
     Overrun(Overrun),
 }
 
-impl Reason {
+impl ApprovalReason {
     /// The reason in a sentence.
     pub fn sentence(&self, currency: &Currency) -> String {
         match self {
@@ -41,9 +41,9 @@ impl Reason {
 
 /// A question that waits for an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Request {
+pub struct ApprovalRequest {
     /// Why it is asked.
-    pub reasons: Vec<Reason>,
+    pub reasons: Vec<ApprovalReason>,
     /// Whom: the level, from 0.
     pub level: usize,
     /// Since when.
@@ -55,21 +55,21 @@ pub struct Request {
     pub renewed: bool,
 }
 
-impl Request {
+impl ApprovalRequest {
     /// Asks the first level.
-    pub fn new(rules: &Approval, reasons: Vec<Reason>, at: Timestamp) -> Self {
+    pub fn new(rules: &ApprovalRules, reasons: Vec<ApprovalReason>, at: Timestamp) -> Self {
         Self { reasons, level: 0, asked_at: at, due: after(at, rules.answer_within), renewed: false }
     }
 
     /// Whether it is asked for nothing but budgets that would be overrun: out of the queue, of a job that was allowed.
     pub fn is_of_budgets(&self) -> bool {
-        !self.reasons.is_empty() && self.reasons.iter().all(|reason| matches!(reason, Reason::Overrun(_)))
+        !self.reasons.is_empty() && self.reasons.iter().all(|reason| matches!(reason, ApprovalReason::Overrun(_)))
     }
 
     /// The overruns that a yes would allow.
     pub fn overruns(&self) -> Vec<Overrun> {
         let overruns = self.reasons.iter().filter_map(|reason| match reason {
-            Reason::Overrun(overrun) => Some(overrun.clone()),
+            ApprovalReason::Overrun(overrun) => Some(overrun.clone()),
             _ => None,
         });
         overruns.collect()
@@ -79,7 +79,7 @@ impl Request {
 /// Who allowed a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum By {
+pub enum GrantedBy {
     /// Nobody needed to.
     Policy,
     /// A person.
@@ -90,7 +90,7 @@ pub enum By {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
     /// Who gave it.
-    pub by: By,
+    pub by: GrantedBy,
     /// Why.
     pub reason: String,
     /// When.
@@ -99,24 +99,24 @@ pub struct Grant {
     pub overruns: Vec<Overrun>,
     /// The signature of the person, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<Signed>,
+    pub signature: Option<SignedStatement>,
 }
 
 impl Grant {
     /// What a rule allows without anybody being asked, or after nobody has answered.
     pub fn by_policy(reason: String, at: Timestamp) -> Self {
-        Self { by: By::Policy, reason, at, overruns: Vec::new(), signature: None }
+        Self { by: GrantedBy::Policy, reason, at, overruns: Vec::new(), signature: None }
     }
 }
 
 /// Why a job must be allowed by somebody; empty, with the rule that lets it pass, if it need not.
 pub fn reasons(
-    rules: &Approval,
+    rules: &ApprovalRules,
     currency: &Currency,
-    retrain: &Retrain,
+    retrain: &RetrainConfig,
     trigger: &str,
-    estimate: &Estimate,
-) -> Result<String, Vec<Reason>> {
+    estimate: &CostEstimate,
+) -> Result<String, Vec<ApprovalReason>> {
     let high = retrain.stakes == Stakes::High;
     let costly = estimate.expected > rules.above;
     if !high && !costly {
@@ -131,40 +131,49 @@ pub fn reasons(
             return Ok(format!("an automatic rule lets pass up to {}", currency.show(rule.up_to)));
         }
     }
-    let cost = costly.then_some(Reason::Cost { expected: estimate.expected, above: rules.above });
-    Err(cost.into_iter().chain(high.then_some(Reason::HighStakes)).collect())
+    let cost = costly.then_some(ApprovalReason::Cost { expected: estimate.expected, above: rules.above });
+    Err(cost.into_iter().chain(high.then_some(ApprovalReason::HighStakes)).collect())
 }
 
 /// What becomes of a question that nobody has answered: nothing while there is time, then the next level is asked, then
 /// the declared policy decides.
-pub fn overdue(rules: &Approval, retrain: &Retrain, job: &Job, request: &Request, now: Timestamp) -> Option<Step> {
+pub fn overdue(
+    rules: &ApprovalRules,
+    retrain: &RetrainConfig,
+    job: &Job,
+    request: &ApprovalRequest,
+    now: Timestamp,
+) -> Option<JobStep> {
     if now < request.due {
         return None;
     }
     if request.level + 1 < rules.approvers.len() {
         // The next level has its full time from when it is told, however late this is noticed.
         let due = after(now, rules.answer_within);
-        let request = Request { level: request.level + 1, asked_at: now, due, renewed: false, ..request.clone() };
-        return Some(Step::Escalate { request });
+        let request =
+            ApprovalRequest { level: request.level + 1, asked_at: now, due, renewed: false, ..request.clone() };
+        return Some(JobStep::Escalate { request });
     }
-    let reckoned = job.estimate.as_ref().zip(job.worth.as_ref());
-    if request.overruns().is_empty() && reckoned.is_some_and(|reckoned| is_safe(rules, retrain, reckoned)) {
+    let estimated = job.estimate.as_ref().zip(job.worth.as_ref());
+    if request.overruns().is_empty() && estimated.is_some_and(|estimated| is_safe(rules, retrain, estimated)) {
         let reason = "nobody answered; low stakes, and the gain is surely above the cost".into();
-        return Some(Step::Approve { grant: Grant::by_policy(reason, now) });
+        return Some(JobStep::Approve { grant: Grant::by_policy(reason, now) });
     }
     let levels = rules.approvers.iter().take(request.level + 1);
     let asked: Vec<&str> = levels.flatten().map(String::as_str).collect();
-    Some(Step::Expire { reason: format!("no answer by {} from {}", request.due, asked.join(", ")) })
+    Some(JobStep::Expire { reason: format!("no answer by {} from {}", request.due, asked.join(", ")) })
 }
 
 /// Whether the policy allows a job about which nobody has answered: low stakes, and a gain that is surely above the cost.
-fn is_safe(rules: &Approval, retrain: &Retrain, (cost, worth): (&Estimate, &Worth)) -> bool {
-    rules.on_expiry == OnExpiry::ApproveIfSafe && retrain.stakes == Stakes::Low && Worth::surely_pays(worth, cost)
+fn is_safe(rules: &ApprovalRules, retrain: &RetrainConfig, (cost, worth): (&CostEstimate, &ValueEstimate)) -> bool {
+    rules.on_expiry == OnExpiry::ApproveIfSafe
+        && retrain.stakes == Stakes::Low
+        && ValueEstimate::surely_pays(worth, cost)
 }
 
 /// Why a job may be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis {
+pub enum StartBasis {
     /// A person has allowed it, or nobody needs to be asked.
     Granted,
     /// Nobody has answered, and the policy allows it by what is known of the gain.
@@ -173,41 +182,41 @@ pub enum Basis {
 
 /// Why a job that was allowed may not be started after all.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Refusal {
+pub enum StartRefusal {
     /// No person has allowed it, and the rules as they are now want one to.
-    Ask(Vec<Reason>),
+    Ask(Vec<ApprovalReason>),
     /// The signature of a person who has allowed it does not count any more.
-    Signature(Problem),
+    Signature(SignatureProblem),
 }
 
 /// Whether a job that was allowed may still be started, by the rules as they are now: what was recorded of it is not enough,
 /// for the fleet file may have changed since, and records may have been added by who can write the store. `fleet` is its
-/// name; `reckoned` is what the job costs and is worth by the fleet file and what is known now.
+/// name; `estimated` is what the job costs and is worth by the fleet file and what is known now.
 ///
 /// # Errors
-/// The [`Refusal`].
+/// The [`StartRefusal`].
 pub fn is_still_allowed(
-    rules: &Approval,
+    rules: &ApprovalRules,
     (fleet, currency): (&str, &Currency),
-    retrain: &Retrain,
+    retrain: &RetrainConfig,
     job: &Job,
-    (estimate, worth): &(Estimate, Worth),
-) -> Result<Basis, Refusal> {
+    (estimate, worth): &(CostEstimate, ValueEstimate),
+) -> Result<StartBasis, StartRefusal> {
     for grant in &job.grants {
-        signature::still_counts(rules, retrain.stakes, grant, (fleet, &job.id)).map_err(Refusal::Signature)?;
+        signature::still_counts(rules, retrain.stakes, grant, (fleet, &job.id)).map_err(StartRefusal::Signature)?;
     }
-    if job.grants.iter().any(|grant| matches!(grant.by, By::Person(_))) {
-        return Ok(Basis::Granted);
+    if job.grants.iter().any(|grant| matches!(grant.by, GrantedBy::Person(_))) {
+        return Ok(StartBasis::Granted);
     }
     match reasons(rules, currency, retrain, &job.trigger, estimate) {
-        Ok(_) => Ok(Basis::Granted),
-        Err(_) if is_safe(rules, retrain, (estimate, worth)) => Ok(Basis::Safe),
-        Err(reasons) => Err(Refusal::Ask(reasons)),
+        Ok(_) => Ok(StartBasis::Granted),
+        Err(_) if is_safe(rules, retrain, (estimate, worth)) => Ok(StartBasis::Safe),
+        Err(reasons) => Err(StartRefusal::Ask(reasons)),
     }
 }
 
 /// Two clocks that are no further apart are taken to show the same time: a pass may take so long.
-pub const SAME_TIME: SignedDuration = SignedDuration::from_mins(10);
+pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Whether an answer comes in time. `asked` is when the question was put, and `given` when it is answered: each by the time
 /// that it was taken to be, and by the real clock where that is known. A question that was put at the real time is answered
@@ -216,13 +225,13 @@ pub const SAME_TIME: SignedDuration = SignedDuration::from_mins(10);
 /// # Errors
 /// Why it does not.
 pub fn in_time(
-    request: &Request,
+    request: &ApprovalRequest,
     asked: (Timestamp, Option<Timestamp>),
     given: (Timestamp, Option<Timestamp>),
 ) -> Result<(), String> {
     let (now, clock) = given;
     let clock = clock.filter(|_| is_real(asked)).unwrap_or(now);
-    if clock.duration_since(now) > SAME_TIME {
+    if clock.duration_since(now) > CLOCK_TOLERANCE {
         return Err(format!(
             "it was asked at the real time, {}, so it cannot be answered as of {now}: it is {clock}; leave out --now",
             request.asked_at
@@ -243,8 +252,8 @@ pub fn in_time(
 ///
 /// # Errors
 /// Why that is too early.
-pub fn is_over(
-    request: &Request,
+pub fn is_expired(
+    request: &ApprovalRequest,
     asked: (Timestamp, Option<Timestamp>),
     given: (Timestamp, Option<Timestamp>),
 ) -> Result<(), String> {
@@ -258,7 +267,7 @@ pub fn is_over(
 
 /// Whether a question was put at the real time. Of those in stores of older versions that is not known: they were.
 pub(super) fn is_real((at, clock): (Timestamp, Option<Timestamp>)) -> bool {
-    clock.is_none_or(|clock| clock.duration_since(at).abs() <= SAME_TIME)
+    clock.is_none_or(|clock| clock.duration_since(at).abs() <= CLOCK_TOLERANCE)
 }
 
 pub(super) fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
@@ -267,17 +276,17 @@ pub(super) fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cost::{Loss, Lost};
-    use super::super::job::State;
+    use super::super::cost::{LossSource, MetricLoss};
+    use super::super::job::JobState;
     use super::*;
     use crate::fleet::Fleet;
-    use crate::metric::performance::Quality;
+    use crate::metric::performance::PerformanceMetric;
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
     }
 
-    fn fleet(approval: &str, retrain: &str) -> (Approval, Retrain) {
+    fn fleet(approval: &str, retrain: &str) -> (ApprovalRules, RetrainConfig) {
         let text = format!(
             "[approval]\napprovers = [[\"ana\", \"bo\"], [\"cto\"]]\n{approval}\n[[model]]\nname = \"m\"\nbaseline = \"a\"\n\
              current = \"b\"\n[model.retrain]\ncommand = [\"true\"]\n{retrain}"
@@ -290,8 +299,8 @@ mod tests {
         Currency::default()
     }
 
-    fn cost(units: f64) -> Estimate {
-        Estimate::new(Money::of(units).unwrap(), &[])
+    fn cost(units: f64) -> CostEstimate {
+        CostEstimate::new(Money::of(units).unwrap(), &[])
     }
 
     #[test]
@@ -300,7 +309,7 @@ mod tests {
         assert!(reasons(&rules, &usd(), &normal, "drift", &cost(500.0)).is_ok());
         assert_eq!(reasons(&rules, &usd(), &normal, "drift", &cost(500.01)).unwrap_err().len(), 1);
         let (rules, high) = fleet("automatic = [{ up_to = 900 }]", "stakes = \"high\"");
-        assert_eq!(reasons(&rules, &usd(), &high, "drift", &cost(1.0)).unwrap_err(), [Reason::HighStakes]);
+        assert_eq!(reasons(&rules, &usd(), &high, "drift", &cost(1.0)).unwrap_err(), [ApprovalReason::HighStakes]);
         assert_eq!(reasons(&rules, &usd(), &high, "drift", &cost(901.0)).unwrap_err().len(), 2);
         let rule = "automatic = [{ trigger = \"schedule\", stakes = \"low\", up_to = 900 }]";
         let (rules, low) = fleet(rule, "stakes = \"low\"");
@@ -314,48 +323,50 @@ mod tests {
     fn what_the_policy_allowed_is_judged_anew_before_it_is_started() {
         let job = |grants: Vec<Grant>| Job { grants, ..Job::request("e", "m", "drift", at(0), at(99)) };
         let policy = || vec![Grant::by_policy("x".into(), at(1))];
-        let person = || vec![Grant { by: By::Person("ana".into()), ..Grant::by_policy("x".into(), at(1)) }];
-        let judge = |(rules, retrain): &(Approval, Retrain), grants, units| {
-            is_still_allowed(rules, ("f", &usd()), retrain, &job(grants), &(cost(units), Worth::default()))
+        let person = || vec![Grant { by: GrantedBy::Person("ana".into()), ..Grant::by_policy("x".into(), at(1)) }];
+        let judge = |(rules, retrain): &(ApprovalRules, RetrainConfig), grants, units| {
+            is_still_allowed(rules, ("f", &usd()), retrain, &job(grants), &(cost(units), ValueEstimate::default()))
         };
-        let asks = |found: Result<Basis, Refusal>| matches!(found, Err(Refusal::Ask(_)));
+        let asks = |found: Result<StartBasis, StartRefusal>| matches!(found, Err(StartRefusal::Ask(_)));
         let (normal, high) = (fleet("", ""), fleet("", "stakes = \"high\""));
         for grants in [policy(), vec![]] {
-            assert_eq!(judge(&normal, grants.clone(), 400.0), Ok(Basis::Granted));
+            assert_eq!(judge(&normal, grants.clone(), 400.0), Ok(StartBasis::Granted));
             // By the fleet file and the runs so far, whatever the job says of its cost.
             assert!(asks(judge(&normal, grants.clone(), 600.0)));
             assert!(asks(judge(&high, grants, 1.0)));
         }
         assert_eq!(
             (judge(&normal, person(), 600.0), judge(&high, person(), 600.0)),
-            (Ok(Basis::Granted), Ok(Basis::Granted))
+            (Ok(StartBasis::Granted), Ok(StartBasis::Granted))
         );
         // Where answers must be signed by now, that of a person who has not signed does not count any more.
         let mut signed = fleet("", "");
         signed.0.signatures = crate::fleet::Signatures::Always;
-        assert!(matches!(judge(&signed, person(), 600.0), Err(Refusal::Signature(Problem::Missing(_)))));
+        assert!(matches!(judge(&signed, person(), 600.0), Err(StartRefusal::Signature(SignatureProblem::Missing(_)))));
     }
 
     #[test]
     fn nobody_answers_so_the_next_level_is_asked_and_then_the_policy_decides() {
         let (rules, low) = fleet("on_expiry = \"approve_if_safe\"", "stakes = \"low\"");
         let estimate = cost(600.0);
-        let asked = Request::new(&rules, reasons(&rules, &usd(), &low, "drift", &estimate).unwrap_err(), at(0));
+        let asked = ApprovalRequest::new(&rules, reasons(&rules, &usd(), &low, "drift", &estimate).unwrap_err(), at(0));
         assert_eq!(asked.due, at(4));
-        let lost = |low| Lost { points: 9.0, low, loss: Loss::Realised, missing: None };
-        let worth = |low| Worth::new(Quality::Accuracy, lost(low), Money::of(10.0), SignedDuration::from_hours(720));
-        let job = |low, asked: &Request| Job {
-            state: State::AwaitingApproval(asked.clone()),
+        let lost = |low| MetricLoss { points: 9.0, low, loss: LossSource::Realised, missing: None };
+        let worth = |low| {
+            ValueEstimate::new(PerformanceMetric::Accuracy, lost(low), Money::of(10.0), SignedDuration::from_hours(720))
+        };
+        let job = |low, asked: &ApprovalRequest| Job {
+            state: JobState::AwaitingApproval(asked.clone()),
             estimate: Some(estimate),
             worth: Some(worth(low)),
             ..Job::request("e", "m", "drift", at(0), at(99))
         };
         assert_eq!(overdue(&rules, &low, &job(8.0, &asked), &asked, at(3)), None);
-        let Some(Step::Escalate { request }) = overdue(&rules, &low, &job(8.0, &asked), &asked, at(12)) else {
+        let Some(JobStep::Escalate { request }) = overdue(&rules, &low, &job(8.0, &asked), &asked, at(12)) else {
             panic!()
         };
         assert_eq!((request.level, request.due), (1, at(16)));
-        let end = |low_end, retrain: &Retrain, rules: &Approval| {
+        let end = |low_end, retrain: &RetrainConfig, rules: &ApprovalRules| {
             overdue(rules, retrain, &job(low_end, &request), &request, at(16)).unwrap().name()
         };
         assert_eq!(end(8.0, &low, &rules), "approve");
@@ -368,7 +379,7 @@ mod tests {
     #[test]
     fn an_answer_is_judged_by_the_real_clock_unless_the_question_is_of_a_replayed_night() {
         let (rules, _) = fleet("", "");
-        let request = Request::new(&rules, vec![Reason::HighStakes], at(0));
+        let request = ApprovalRequest::new(&rules, vec![ApprovalReason::HighStakes], at(0));
         let real = (at(0), Some(at(0)));
         let replayed = (at(0), Some(at(5000)));
         let in_time = |asked, now: i64, clock: i64| in_time(&request, asked, (at(now), Some(at(clock)))).err();
@@ -379,10 +390,15 @@ mod tests {
         assert!(in_time(real, 5, 3).unwrap().contains("was due at"), "later than the clock");
         assert_eq!(in_time(replayed, 3, 5000), None);
         assert!(in_time(replayed, 4, 5000).unwrap().contains("was due at"));
-        let is_over = |asked, now: i64, clock: i64| is_over(&request, asked, (at(now), Some(at(clock)))).is_ok();
-        assert!(is_over(real, 4, 4) && is_over(real, 4, 9) && is_over(replayed, 4, 5000) && is_over(replayed, 4, 0));
-        assert!(!is_over(real, 5, 3), "a pass that is taken to be later ends no real question");
-        assert!(!is_over(real, 3, 5) && !is_over(replayed, 3, 5000));
+        let is_expired = |asked, now: i64, clock: i64| is_expired(&request, asked, (at(now), Some(at(clock)))).is_ok();
+        assert!(
+            is_expired(real, 4, 4)
+                && is_expired(real, 4, 9)
+                && is_expired(replayed, 4, 5000)
+                && is_expired(replayed, 4, 0)
+        );
+        assert!(!is_expired(real, 5, 3), "a pass that is taken to be later ends no real question");
+        assert!(!is_expired(real, 3, 5) && !is_expired(replayed, 3, 5000));
         // Of questions in stores of older versions the real clock is not known: they were asked in earnest.
         assert!(in_time((at(0), None), 3, 5).is_some());
     }

@@ -9,12 +9,12 @@ use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 use super::approval::Grant;
-use crate::fleet::{Budget, Currency, Money, Retrain};
+use crate::fleet::{BudgetConfig, Currency, Money, RetrainConfig};
 
 /// Whose budget it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum BudgetScope {
     /// The whole fleet's.
     Fleet,
     /// A team's.
@@ -23,7 +23,7 @@ pub enum Scope {
     Model(String),
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for BudgetScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fleet => f.write_str("the fleet"),
@@ -37,7 +37,7 @@ impl fmt::Display for Scope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overrun {
     /// Whose.
-    pub scope: Scope,
+    pub scope: BudgetScope,
     /// The month, by its first day.
     pub month: Date,
     /// The budget.
@@ -59,15 +59,15 @@ impl Overrun {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     month: Date,
-    spent: HashMap<Scope, Money>,
-    committed: HashMap<Scope, Money>,
+    spent: HashMap<BudgetScope, Money>,
+    committed: HashMap<BudgetScope, Money>,
 }
 
 /// How a budget stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Standing {
+pub struct BudgetStatus {
     /// Whose.
-    pub scope: Scope,
+    pub scope: BudgetScope,
     /// For the month.
     pub budget: Money,
     /// By runs that have ended.
@@ -119,7 +119,7 @@ impl Ledger {
     }
 
     /// The budgets that would be overrun if a run of a model were started for which an amount is set aside.
-    pub fn overruns(&self, budget: &Budget, model: &str, retrain: &Retrain, amount: Money) -> Vec<Overrun> {
+    pub fn overruns(&self, budget: &BudgetConfig, model: &str, retrain: &RetrainConfig, amount: Money) -> Vec<Overrun> {
         let limits = scopes(model, &retrain.team).into_iter().filter_map(|scope| {
             let limit = limit(budget, &scope, retrain.budget)?;
             let by = self.taken(&scope) + amount - limit;
@@ -128,14 +128,21 @@ impl Ledger {
         limits.collect()
     }
 
-    fn taken(&self, scope: &Scope) -> Money {
-        let of = |sums: &HashMap<Scope, Money>| sums.get(scope).copied().unwrap_or_default();
+    fn taken(&self, scope: &BudgetScope) -> Money {
+        let of = |sums: &HashMap<BudgetScope, Money>| sums.get(scope).copied().unwrap_or_default();
         of(&self.spent) + of(&self.committed)
     }
 
     /// How a budget stands at a time in the month, or after it.
-    pub fn standing(&self, budget: &Budget, scope: Scope, limit: Money, now: Timestamp, zone: &TimeZone) -> Standing {
-        let of = |sums: &HashMap<Scope, Money>| sums.get(&scope).copied().unwrap_or_default();
+    pub fn status(
+        &self,
+        budget: &BudgetConfig,
+        scope: BudgetScope,
+        limit: Money,
+        now: Timestamp,
+        zone: &TimeZone,
+    ) -> BudgetStatus {
+        let of = |sums: &HashMap<BudgetScope, Money>| sums.get(&scope).copied().unwrap_or_default();
         let (spent, committed) = (of(&self.spent), of(&self.committed));
         let (from, to) = self.span(zone);
         let gone = now.duration_since(from).as_secs_f64();
@@ -144,16 +151,16 @@ impl Ledger {
         let rate = if gone > 86_400.0 { left / gone } else { 0.0 };
         let forecast = spent + committed + spent.times(rate);
         let warns = spent + committed >= limit.times(budget.warning);
-        Standing { scope, budget: limit, spent, committed, forecast, warns }
+        BudgetStatus { scope, budget: limit, spent, committed, forecast, warns }
     }
 }
 
 /// The budget of a scope, where there is one.
-pub fn limit(budget: &Budget, scope: &Scope, of_model: Option<Money>) -> Option<Money> {
+pub fn limit(budget: &BudgetConfig, scope: &BudgetScope, of_model: Option<Money>) -> Option<Money> {
     match scope {
-        Scope::Fleet => Some(budget.month),
-        Scope::Team(team) => budget.teams.get(team).copied(),
-        Scope::Model(_) => of_model,
+        BudgetScope::Fleet => Some(budget.month),
+        BudgetScope::Team(team) => budget.teams.get(team).copied(),
+        BudgetScope::Model(_) => of_model,
     }
 }
 
@@ -165,8 +172,8 @@ pub fn is_allowed(overrun: &Overrun, grants: &[Grant]) -> bool {
         .any(|a| a.scope == overrun.scope && a.month == overrun.month && a.budget + a.by >= overrun.budget + overrun.by)
 }
 
-fn scopes(model: &str, team: &str) -> [Scope; 3] {
-    [Scope::Fleet, Scope::Team(team.into()), Scope::Model(model.into())]
+fn scopes(model: &str, team: &str) -> [BudgetScope; 3] {
+    [BudgetScope::Fleet, BudgetScope::Team(team.into()), BudgetScope::Model(model.into())]
 }
 
 #[cfg(test)]
@@ -192,19 +199,19 @@ mod tests {
         let over = |ledger: &Ledger, amount| ledger.overruns(budget, "m", retrain, dollars(amount));
         assert_eq!(over(&ledger, 50), []);
         let [model] = &over(&ledger, 51)[..] else { panic!() };
-        assert_eq!((&model.scope, model.by), (&Scope::Model("m".into()), dollars(1)));
+        assert_eq!((&model.scope, model.by), (&BudgetScope::Model("m".into()), dollars(1)));
         assert_eq!(over(&ledger, 151).len(), 3, "model, team and fleet");
         let grant =
             |overrun: &Overrun| Grant { overruns: vec![overrun.clone()], ..Grant::by_policy(String::new(), now) };
         let grants = [grant(model)];
         assert!(is_allowed(model, &grants));
         assert!(!is_allowed(&Overrun { by: dollars(2), ..model.clone() }, &grants));
-        assert!(!is_allowed(&Overrun { scope: Scope::Fleet, ..model.clone() }, &grants));
+        assert!(!is_allowed(&Overrun { scope: BudgetScope::Fleet, ..model.clone() }, &grants));
         assert!(!is_allowed(&Overrun { month: model.month.tomorrow().unwrap(), ..model.clone() }, &grants));
-        let standing = ledger.standing(budget, Scope::Fleet, budget.month, now, &TimeZone::UTC);
+        let status = ledger.status(budget, BudgetScope::Fleet, budget.month, now, &TimeZone::UTC);
         // Half the month has cost 700, and 150 are set aside.
-        assert_eq!((standing.spent, standing.committed), (dollars(700), dollars(150)));
-        assert_eq!((standing.forecast, standing.warns), (dollars(1550), true));
+        assert_eq!((status.spent, status.committed), (dollars(700), dollars(150)));
+        assert_eq!((status.forecast, status.warns), (dollars(1550), true));
     }
 
     #[test]

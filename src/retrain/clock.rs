@@ -4,15 +4,15 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::approval::SAME_TIME;
+use super::approval::CLOCK_TOLERANCE;
 
 /// The clocks of several machines, and one before and after a correction, differ by no more: a record may be so much earlier
 /// than the one before.
-pub const CLOCKS_DIFFER: SignedDuration = SAME_TIME;
+pub const MAX_CLOCK_DIFFERENCE: SignedDuration = CLOCK_TOLERANCE;
 
 /// A record before which the real clock went back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct SetBack {
+pub struct ClockSetBack {
     /// Its number.
     pub record: u64,
     /// When it was written by the real clock.
@@ -23,25 +23,25 @@ pub struct SetBack {
 
 /// The times of records by the real clock, in the order of their numbers.
 #[derive(Clone, Debug, Default)]
-pub struct Clock {
+pub struct AuditClock {
     /// The records after which no later time was noted, with their numbers: the times become earlier.
     latest: Vec<(u64, Timestamp)>,
     /// The time of the last record.
     last: Option<Timestamp>,
-    set_back: Vec<SetBack>,
+    set_back: Vec<ClockSetBack>,
 }
 
-impl Clock {
+impl AuditClock {
     /// Adds a record.
     pub fn add(&mut self, seq: u64, at: Timestamp) {
         while self.latest.pop_if(|(_, latest)| *latest <= at).is_some() {}
         self.latest.push((seq, at));
-        let before = self.last.replace(at).filter(|before| before.duration_since(at) > CLOCKS_DIFFER);
-        self.set_back.extend(before.map(|before| SetBack { record: seq, at, before }));
+        let before = self.last.replace(at).filter(|before| before.duration_since(at) > MAX_CLOCK_DIFFERENCE);
+        self.set_back.extend(before.map(|before| ClockSetBack { record: seq, at, before }));
     }
 
     /// Where the clock went back from one record to the next.
-    pub fn set_back(&self) -> &[SetBack] {
+    pub fn set_back(&self) -> &[ClockSetBack] {
         &self.set_back
     }
 
@@ -59,7 +59,7 @@ mod tests {
     fn the_latest_record_from_a_number_on_is_found_and_so_is_a_clock_that_went_back() {
         let at = |minute: i64| Timestamp::from_second(60 * minute).unwrap();
         let times = [5, 7, 100, 90, 89, 50, 50, 60, 41];
-        let mut clock = Clock::default();
+        let mut clock = AuditClock::default();
         assert_eq!(clock.latest_since(1), None);
         for (i, minute) in times.into_iter().enumerate() {
             clock.add(i as u64 + 1, at(minute));
@@ -70,7 +70,7 @@ mod tests {
         }
         // Ten minutes are a correction.
         let back = [(6, 50, 89), (9, 41, 60)];
-        let back = back.map(|(record, to, from)| SetBack { record, at: at(to), before: at(from) });
+        let back = back.map(|(record, to, from)| ClockSetBack { record, at: at(to), before: at(from) });
         assert_eq!(clock.set_back(), back);
     }
 }

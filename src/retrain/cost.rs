@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::fleet::Money;
-use crate::metric::performance::Quality;
+use crate::metric::performance::PerformanceMetric;
 
 /// What a run is likely to cost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
+pub struct CostEstimate {
     /// By the declared hours and rates alone.
     pub declared: Money,
     /// Corrected by what past runs cost.
@@ -31,7 +31,7 @@ const PRIOR_MEAN_RUNS: f64 = 1.0;
 const PRIOR_SPREAD_RUNS: f64 = 2.0;
 const PRIOR_SPREAD: f64 = 0.2;
 
-impl Estimate {
+impl CostEstimate {
     /// From the declared cost and past runs of the model, each with what was declared then and what it cost.
     ///
     /// The logarithm of actual over declared is taken for normal, with a normal-inverse-chi-square prior; the next run
@@ -66,7 +66,7 @@ impl Estimate {
 /// Where the loss of a model comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Loss {
+pub enum LossSource {
     /// Measured on labels.
     Realised,
     /// Estimated without labels.
@@ -78,7 +78,7 @@ pub enum Loss {
     Unknown,
 }
 
-impl Loss {
+impl LossSource {
     /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl Loss {
 /// What is missing to say what a model has lost, or what that costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Missing {
+pub enum MissingInput {
     /// What a point is worth.
     PointADay,
     /// Labels, so that nothing is measured.
@@ -106,7 +106,7 @@ pub enum Missing {
     Reference,
 }
 
-impl Missing {
+impl MissingInput {
     /// What is missing, and how to give it.
     pub fn sentence(self) -> &'static str {
         match self {
@@ -128,7 +128,7 @@ impl Missing {
 }
 
 /// What one point is, in words.
-pub fn point(metric: Quality) -> String {
+pub fn point(metric: PerformanceMetric) -> String {
     match metric.higher_is_better() {
         true => format!("a point is a hundredth of {metric}"),
         false => format!("a point is one percent of the reference {metric}"),
@@ -137,11 +137,11 @@ pub fn point(metric: Quality) -> String {
 
 /// What training a model is likely to be worth.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Worth {
+pub struct ValueEstimate {
     /// Points of the metric lost: hundredths of it where more is better, percent of the reference where it is an error.
     pub points: f64,
     /// Where that comes from.
-    pub loss: Loss,
+    pub loss: LossSource,
     /// What staying stale costs a day.
     pub stale_a_day: Money,
     /// What training gains while it holds.
@@ -150,32 +150,32 @@ pub struct Worth {
     pub gain_low: Money,
     /// The metric that points are of; absent from jobs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metric: Option<Quality>,
+    pub metric: Option<PerformanceMetric>,
     /// What is missing to say more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingInput>,
 }
 
 /// How much a model has lost, in points of its metric.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Lost {
+pub struct MetricLoss {
     /// The points.
     pub points: f64,
     /// The careful end of their interval.
     pub low: f64,
     /// Where they come from.
-    pub loss: Loss,
+    pub loss: LossSource,
     /// Why they are not known, if so.
-    pub missing: Option<Missing>,
+    pub missing: Option<MissingInput>,
 }
 
-impl Worth {
+impl ValueEstimate {
     /// Of a loss in a metric, where a point is worth something a day and a training holds for so long.
-    pub fn new(metric: Quality, lost: Lost, point_a_day: Option<Money>, holds: SignedDuration) -> Self {
-        let no_value = point_a_day.is_none().then_some(Missing::PointADay);
+    pub fn new(metric: PerformanceMetric, lost: MetricLoss, point_a_day: Option<Money>, holds: SignedDuration) -> Self {
+        let no_value = point_a_day.is_none().then_some(MissingInput::PointADay);
         let day = point_a_day.unwrap_or(Money::ZERO);
         let days = holds.as_secs_f64() / 86_400.0;
-        let loss = if point_a_day.is_some() { lost.loss } else { Loss::Unknown };
+        let loss = if point_a_day.is_some() { lost.loss } else { LossSource::Unknown };
         Self {
             points: lost.points,
             loss,
@@ -193,14 +193,14 @@ impl Worth {
     }
 
     /// Whether it pays at the careful ends of both cost and gain.
-    pub fn surely_pays(&self, estimate: &Estimate) -> bool {
+    pub fn surely_pays(&self, estimate: &CostEstimate) -> bool {
         self.gain_low > estimate.high
     }
 
     /// What to do, in a word and its reason.
-    pub fn advice(&self, estimate: &Estimate) -> &'static str {
+    pub fn advice(&self, estimate: &CostEstimate) -> &'static str {
         match self.loss {
-            Loss::Unknown => "unknown",
+            LossSource::Unknown => "unknown",
             _ if self.gain > estimate.high => "retrain",
             _ if self.gain < estimate.low => "wait",
             _ => "even",
@@ -218,39 +218,47 @@ mod tests {
 
     #[test]
     fn an_estimate_learns_from_what_runs_did_cost_and_grows_surer() {
-        let new = Estimate::new(units(100.0), &[]);
+        let new = CostEstimate::new(units(100.0), &[]);
         assert_eq!((new.expected, new.runs), (units(100.0), 0));
         // scipy: exp(t.ppf(0.9, 2) * 0.2 * sqrt(2)) = 1.7046
         assert_eq!((new.low, new.high), (units(58.66), units(170.46)));
         let past = [(units(100.0), units(150.0)); 9];
-        let known = Estimate::new(units(200.0), &past);
+        let known = CostEstimate::new(units(200.0), &past);
         // ln 1.5 * 9 / 10 = 0.364919...
         assert_eq!(known.expected, units(288.08));
-        let width = |e: &Estimate| e.high.units() / e.low.units();
+        let width = |e: &CostEstimate| e.high.units() / e.low.units();
         assert!(width(&known) < width(&new) && known.low > units(200.0), "{known:?}");
         let noisy: Vec<_> = past.iter().zip(1..).map(|((d, _), i)| (*d, units(f64::from(50 * i)))).collect();
-        assert!(width(&Estimate::new(units(200.0), &noisy)) > width(&known));
-        let free = Estimate::new(Money::ZERO, &[(Money::ZERO, units(3.0))]);
+        assert!(width(&CostEstimate::new(units(200.0), &noisy)) > width(&known));
+        let free = CostEstimate::new(Money::ZERO, &[(Money::ZERO, units(3.0))]);
         assert_eq!((free.high, free.runs), (Money::ZERO, 0));
     }
 
     #[test]
     fn worth_is_points_times_value_times_days() {
-        let lost = Lost { points: 3.0, low: 1.0, loss: Loss::Realised, missing: None };
-        let worth = Worth::new(Quality::Accuracy, lost, Some(units(20.0)), SignedDuration::from_hours(240));
+        let lost = MetricLoss { points: 3.0, low: 1.0, loss: LossSource::Realised, missing: None };
+        let worth =
+            ValueEstimate::new(PerformanceMetric::Accuracy, lost, Some(units(20.0)), SignedDuration::from_hours(240));
         assert_eq!((worth.stale_a_day, worth.gain, worth.gain_low), (units(60.0), units(600.0), units(200.0)));
         assert_eq!(worth.break_even(units(120.0)), Some(2.0));
-        let cost = |x| Estimate { high: units(x), low: units(x), ..Estimate::new(units(x), &[]) };
+        let cost = |x| CostEstimate { high: units(x), low: units(x), ..CostEstimate::new(units(x), &[]) };
         assert_eq!([100.0, 900.0].map(|x| worth.advice(&cost(x))), ["retrain", "wait"]);
         assert!(worth.surely_pays(&cost(199.0)) && !worth.surely_pays(&cost(200.0)));
-        let worthless =
-            Worth::new(Quality::Mae, Lost { missing: Some(Missing::Labels), ..lost }, None, SignedDuration::ZERO);
-        assert_eq!((worthless.loss, &*worthless.missing), (Loss::Unknown, &[Missing::PointADay, Missing::Labels][..]));
+        let worthless = ValueEstimate::new(
+            PerformanceMetric::Mae,
+            MetricLoss { missing: Some(MissingInput::Labels), ..lost },
+            None,
+            SignedDuration::ZERO,
+        );
+        assert_eq!(
+            (worthless.loss, &*worthless.missing),
+            (LossSource::Unknown, &[MissingInput::PointADay, MissingInput::Labels][..])
+        );
         assert_eq!(worthless.advice(&cost(1.0)), "unknown");
         // As jobs of older versions have it, in cents.
         let old = r#"{"points":3.0,"loss":"realised","stale_a_day":6000,"gain":60000,"gain_low":20000}"#;
-        let old: Worth = serde_json::from_str(old).unwrap();
-        assert_eq!(old, Worth { metric: None, ..worth.clone() });
-        assert_eq!(serde_json::from_str::<Worth>(&serde_json::to_string(&worth).unwrap()).unwrap(), worth);
+        let old: ValueEstimate = serde_json::from_str(old).unwrap();
+        assert_eq!(old, ValueEstimate { metric: None, ..worth.clone() });
+        assert_eq!(serde_json::from_str::<ValueEstimate>(&serde_json::to_string(&worth).unwrap()).unwrap(), worth);
     }
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::approval::{Grant, Request};
-use super::asked::Because;
-use super::cost::{Estimate, Worth};
-use super::signature::Signed;
+use super::approval::{ApprovalRequest, Grant};
+use super::approvers::RepeatReason;
+use super::cost::{CostEstimate, ValueEstimate};
+use super::signature::SignedStatement;
 use crate::fleet::Money;
 
 /// A training run that was asked for. One event is one job.
@@ -25,13 +25,13 @@ pub struct Job {
     /// Not to be started, or to run, after that.
     pub deadline: Timestamp,
     /// Where it stands.
-    pub state: State,
+    pub state: JobState,
     /// When it came there.
     pub since: Timestamp,
     /// What it is likely to cost, once that has been reckoned.
-    pub estimate: Option<Estimate>,
+    pub estimate: Option<CostEstimate>,
     /// What it is likely to be worth, likewise.
-    pub worth: Option<Worth>,
+    pub worth: Option<ValueEstimate>,
     /// Who has allowed it, and what.
     pub grants: Vec<Grant>,
     /// How often it was started.
@@ -40,10 +40,10 @@ pub struct Job {
     pub spent: Money,
     /// Why its run is to be stopped, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopping: Option<Stopping>,
+    pub stopping: Option<StopRequest>,
     /// What became of the baseline, once the model was trained; absent from jobs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub baseline: Option<Renewal>,
+    pub baseline: Option<BaselineRenewal>,
     /// What is wrong with the answer of its last run, if anything is: that part of the answer is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about_answer: Option<String>,
@@ -56,7 +56,7 @@ pub struct Job {
 /// What became of the baseline of a model that was trained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Renewal {
+pub enum BaselineRenewal {
     /// The training named a new one, which is used from then on.
     Set {
         /// What the training named.
@@ -84,7 +84,7 @@ pub enum Renewal {
     },
 }
 
-impl Renewal {
+impl BaselineRenewal {
     /// What people are told of it; nothing, where there is nothing to tell.
     pub fn sentence(&self) -> Option<String> {
         match self {
@@ -99,7 +99,7 @@ impl Renewal {
 
 /// Why a run is to be stopped. Noted before anybody is told to: whoever is killed in between is taken up by the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stopping {
+pub struct StopRequest {
     /// Who said so.
     pub by: String,
     /// Why.
@@ -111,13 +111,13 @@ pub struct Stopping {
 /// Where a job stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum State {
+pub enum JobState {
     /// Asked for.
     Requested,
     /// With an estimate of its cost.
     Costed,
     /// Somebody has to allow it.
-    AwaitingApproval(Request),
+    AwaitingApproval(ApprovalRequest),
     /// Allowed.
     Approved,
     /// Waits for its turn, not before a time.
@@ -163,7 +163,7 @@ pub enum State {
     },
 }
 
-impl State {
+impl JobState {
     /// All names, in the order of a life.
     pub const NAMES: [&str; 12] = [
         "requested",
@@ -232,30 +232,30 @@ impl State {
 /// What happens to a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
-pub enum Step {
+pub enum JobStep {
     /// Its cost and worth were reckoned.
     Cost {
         /// The cost.
-        estimate: Estimate,
+        estimate: CostEstimate,
         /// The worth.
-        worth: Worth,
+        worth: ValueEstimate,
     },
     /// Somebody is asked for approval.
     Ask {
         /// For what, and whom.
-        request: Request,
+        request: ApprovalRequest,
     },
     /// Nobody has answered: the next level is asked.
     Escalate {
         /// The same, of that level.
-        request: Request,
+        request: ApprovalRequest,
     },
     /// The same level is asked once more, by the fleet file as it is now.
     AskAgain {
         /// For what, and whom.
-        request: Request,
+        request: ApprovalRequest,
         /// Why.
-        because: Because,
+        because: RepeatReason,
     },
     /// It was allowed.
     Approve {
@@ -270,7 +270,7 @@ pub enum Step {
         reason: String,
         /// The signature of the person, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        signature: Option<Signed>,
+        signature: Option<SignedStatement>,
     },
     /// Nobody has answered, and there is nobody else to ask.
     Expire {
@@ -289,14 +289,14 @@ pub enum Step {
     /// Its run is to be stopped.
     Stop {
         /// Why.
-        stopping: Stopping,
+        stopping: StopRequest,
     },
     /// An attempt was good.
     Succeed {
         /// What it cost.
         cost: Money,
         /// What becomes of the baseline.
-        baseline: Renewal,
+        baseline: BaselineRenewal,
         /// The new baseline as it is opened; with what is secret in an address, so it is not told.
         #[serde(skip)]
         place: Option<String>,
@@ -335,7 +335,7 @@ pub enum Step {
     },
 }
 
-impl Step {
+impl JobStep {
     /// The name in the audit and in notifications.
     pub fn name(&self) -> &'static str {
         match self {
@@ -361,14 +361,14 @@ impl Step {
 
 /// A step that does not lead from where a job stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Illegal {
+pub struct IllegalStep {
     /// Where it stands.
     pub state: &'static str,
     /// The step.
     pub step: &'static str,
 }
 
-impl fmt::Display for Illegal {
+impl fmt::Display for IllegalStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [state, step] = [self.state, self.step].map(|name| name.replace('_', " "));
         write!(f, "its state is '{state}', from which there is no '{step}'")
@@ -384,7 +384,7 @@ impl Job {
             trigger: trigger.into(),
             requested_at: at,
             deadline,
-            state: State::Requested,
+            state: JobState::Requested,
             since: at,
             estimate: None,
             worth: None,
@@ -401,66 +401,66 @@ impl Job {
     /// The job after a step.
     ///
     /// # Errors
-    /// [`Illegal`] if the step does not lead from where the job stands.
-    pub fn apply(&self, step: &Step, at: Timestamp) -> Result<Self, Illegal> {
+    /// [`IllegalStep`] if the step does not lead from where the job stands.
+    pub fn apply(&self, step: &JobStep, at: Timestamp) -> Result<Self, IllegalStep> {
         let mut job = Self { since: at, ..self.clone() };
         job.state = match (&self.state, step) {
-            (State::Requested, Step::Cost { estimate, worth }) => {
+            (JobState::Requested, JobStep::Cost { estimate, worth }) => {
                 job.estimate = Some(*estimate);
                 job.worth = Some(worth.clone());
-                State::Costed
+                JobState::Costed
             }
             // Also out of the queue: a budget that was free when the job joined it may not be when its turn comes.
-            (State::Costed | State::Queued { .. }, Step::Ask { request })
-            | (State::AwaitingApproval(_), Step::Escalate { request } | Step::AskAgain { request, .. }) => {
-                State::AwaitingApproval(request.clone())
+            (JobState::Costed | JobState::Queued { .. }, JobStep::Ask { request })
+            | (JobState::AwaitingApproval(_), JobStep::Escalate { request } | JobStep::AskAgain { request, .. }) => {
+                JobState::AwaitingApproval(request.clone())
             }
-            (State::Costed | State::AwaitingApproval(_), Step::Approve { grant }) => {
+            (JobState::Costed | JobState::AwaitingApproval(_), JobStep::Approve { grant }) => {
                 job.grants.push(grant.clone());
-                State::Approved
+                JobState::Approved
             }
-            (State::AwaitingApproval(_), Step::Reject { by, reason, .. }) => {
-                State::Rejected { reason: format!("{by}: {reason}") }
+            (JobState::AwaitingApproval(_), JobStep::Reject { by, reason, .. }) => {
+                JobState::Rejected { reason: format!("{by}: {reason}") }
             }
-            (State::AwaitingApproval(_), Step::Expire { reason }) => State::Expired { reason: reason.clone() },
-            (State::AwaitingApproval(request), Step::Withdraw) if request.is_of_budgets() => {
-                State::Queued { not_before: at }
+            (JobState::AwaitingApproval(_), JobStep::Expire { reason }) => JobState::Expired { reason: reason.clone() },
+            (JobState::AwaitingApproval(request), JobStep::Withdraw) if request.is_of_budgets() => {
+                JobState::Queued { not_before: at }
             }
             // Also anew: what waits for a time that a clock has noted which was ahead would wait for it.
-            (State::Approved | State::Queued { .. }, Step::Queue) => State::Queued { not_before: at },
-            (State::Queued { not_before }, Step::Start { stop_at }) if at >= *not_before => {
+            (JobState::Approved | JobState::Queued { .. }, JobStep::Queue) => JobState::Queued { not_before: at },
+            (JobState::Queued { not_before }, JobStep::Start { stop_at }) if at >= *not_before => {
                 job.attempts += 1;
-                State::Running { attempt: job.attempts, started_at: at, stop_at: *stop_at }
+                JobState::Running { attempt: job.attempts, started_at: at, stop_at: *stop_at }
             }
-            (State::Running { .. }, Step::Stop { stopping }) => {
+            (JobState::Running { .. }, JobStep::Stop { stopping }) => {
                 job.stopping = Some(stopping.clone());
                 job.since = self.since;
                 self.state.clone()
             }
-            (State::Running { .. }, Step::Succeed { cost, baseline, .. }) => {
+            (JobState::Running { .. }, JobStep::Succeed { cost, baseline, .. }) => {
                 job.spent += *cost;
                 job.baseline = Some(baseline.clone());
-                State::Succeeded
+                JobState::Succeeded
             }
-            (State::Running { .. }, Step::Retry { cost, not_before, .. }) => {
+            (JobState::Running { .. }, JobStep::Retry { cost, not_before, .. }) => {
                 job.spent += *cost;
-                State::Queued { not_before: *not_before }
+                JobState::Queued { not_before: *not_before }
             }
-            (State::Running { .. }, Step::Fail { cost, reason }) => {
+            (JobState::Running { .. }, JobStep::Fail { cost, reason }) => {
                 job.spent += *cost;
-                State::Failed { reason: reason.clone() }
+                JobState::Failed { reason: reason.clone() }
             }
-            (State::Running { .. } | State::Queued { .. }, Step::TimeOut { cost, reason }) => {
+            (JobState::Running { .. } | JobState::Queued { .. }, JobStep::TimeOut { cost, reason }) => {
                 job.spent += *cost;
-                State::TimedOut { reason: reason.clone() }
+                JobState::TimedOut { reason: reason.clone() }
             }
-            (state, Step::Cancel { cost, by, reason }) if !state.is_final() => {
+            (state, JobStep::Cancel { cost, by, reason }) if !state.is_final() => {
                 job.spent += *cost;
-                State::Cancelled { reason: format!("{by}: {reason}") }
+                JobState::Cancelled { reason: format!("{by}: {reason}") }
             }
-            (state, step) => return Err(Illegal { state: state.name(), step: step.name() }),
+            (state, step) => return Err(IllegalStep { state: state.name(), step: step.name() }),
         };
-        if !matches!(job.state, State::Running { .. }) {
+        if !matches!(job.state, JobState::Running { .. }) {
             job.key = None;
         }
         Ok(job)
@@ -469,62 +469,68 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use super::super::approval::Reason;
-    use super::super::budget::{Overrun, Scope};
+    use super::super::approval::ApprovalReason;
+    use super::super::budget::{BudgetScope, Overrun};
     use super::*;
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
     }
 
-    fn request() -> Request {
+    fn request() -> ApprovalRequest {
         let (month, cents) = ("2026-09-01".parse().unwrap(), Money::from_cents(5));
-        let overrun = Overrun { scope: Scope::Fleet, month, budget: cents, by: cents };
-        Request { reasons: vec![Reason::Overrun(overrun)], level: 0, asked_at: at(0), due: at(4), renewed: false }
+        let overrun = Overrun { scope: BudgetScope::Fleet, month, budget: cents, by: cents };
+        ApprovalRequest {
+            reasons: vec![ApprovalReason::Overrun(overrun)],
+            level: 0,
+            asked_at: at(0),
+            due: at(4),
+            renewed: false,
+        }
     }
 
-    fn states() -> Vec<State> {
+    fn states() -> Vec<JobState> {
         let reason = String::new;
         vec![
-            State::Requested,
-            State::Costed,
-            State::AwaitingApproval(request()),
-            State::Approved,
-            State::Queued { not_before: at(0) },
-            State::Running { attempt: 1, started_at: at(0), stop_at: at(9) },
-            State::Succeeded,
-            State::Failed { reason: reason() },
-            State::TimedOut { reason: reason() },
-            State::Cancelled { reason: reason() },
-            State::Rejected { reason: reason() },
-            State::Expired { reason: reason() },
+            JobState::Requested,
+            JobState::Costed,
+            JobState::AwaitingApproval(request()),
+            JobState::Approved,
+            JobState::Queued { not_before: at(0) },
+            JobState::Running { attempt: 1, started_at: at(0), stop_at: at(9) },
+            JobState::Succeeded,
+            JobState::Failed { reason: reason() },
+            JobState::TimedOut { reason: reason() },
+            JobState::Cancelled { reason: reason() },
+            JobState::Rejected { reason: reason() },
+            JobState::Expired { reason: reason() },
         ]
     }
 
-    fn succeed(cost: Money) -> Step {
-        Step::Succeed { cost, baseline: Renewal::Kept { warning: None }, place: None }
+    fn succeed(cost: Money) -> JobStep {
+        JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning: None }, place: None }
     }
 
-    fn steps() -> Vec<Step> {
+    fn steps() -> Vec<JobStep> {
         let (cost, text) = (Money::from_cents(5), String::new);
         let grant = Grant::by_policy(text(), at(0));
         vec![
-            Step::Cost { estimate: Estimate::new(cost, &[]), worth: Worth::default() },
-            Step::Ask { request: request() },
-            Step::Escalate { request: request() },
-            Step::AskAgain { request: request(), because: Because::NobodyMayAnswer },
-            Step::Approve { grant },
-            Step::Reject { by: text(), reason: text(), signature: None },
-            Step::Expire { reason: text() },
-            Step::Withdraw,
-            Step::Queue,
-            Step::Start { stop_at: at(9) },
-            Step::Stop { stopping: Stopping { by: text(), reason: text(), overdue: false } },
+            JobStep::Cost { estimate: CostEstimate::new(cost, &[]), worth: ValueEstimate::default() },
+            JobStep::Ask { request: request() },
+            JobStep::Escalate { request: request() },
+            JobStep::AskAgain { request: request(), because: RepeatReason::NobodyMayAnswer },
+            JobStep::Approve { grant },
+            JobStep::Reject { by: text(), reason: text(), signature: None },
+            JobStep::Expire { reason: text() },
+            JobStep::Withdraw,
+            JobStep::Queue,
+            JobStep::Start { stop_at: at(9) },
+            JobStep::Stop { stopping: StopRequest { by: text(), reason: text(), overdue: false } },
             succeed(cost),
-            Step::Retry { cost, reason: text(), not_before: at(2) },
-            Step::Fail { cost, reason: text() },
-            Step::TimeOut { cost, reason: text() },
-            Step::Cancel { cost, by: text(), reason: text() },
+            JobStep::Retry { cost, reason: text(), not_before: at(2) },
+            JobStep::Fail { cost, reason: text() },
+            JobStep::TimeOut { cost, reason: text() },
+            JobStep::Cancel { cost, by: text(), reason: text() },
         ]
     }
 
@@ -558,9 +564,9 @@ mod tests {
             ("running", "cancel", "cancelled"),
         ];
         let mut found = Vec::new();
-        assert_eq!(states().iter().map(State::name).collect::<Vec<_>>(), State::NAMES);
+        assert_eq!(states().iter().map(JobState::name).collect::<Vec<_>>(), JobState::NAMES);
         let open = states().into_iter().filter(|state| !state.is_final());
-        assert!(open.map(|state| state.name()).eq(State::open_names()));
+        assert!(open.map(|state| state.name()).eq(JobState::open_names()));
         for state in states() {
             for step in steps() {
                 let job = Job { state: state.clone(), ..Job::request("e", "m", "drift", at(0), at(48)) };
@@ -578,21 +584,24 @@ mod tests {
 
     #[test]
     fn only_a_question_of_budgets_is_withdrawn() {
-        let asked = |reasons| State::AwaitingApproval(Request { reasons, ..request() });
-        for reasons in [vec![Reason::HighStakes], [request().reasons, vec![Reason::HighStakes]].concat(), vec![]] {
+        let asked = |reasons| JobState::AwaitingApproval(ApprovalRequest { reasons, ..request() });
+        for reasons in
+            [vec![ApprovalReason::HighStakes], [request().reasons, vec![ApprovalReason::HighStakes]].concat(), vec![]]
+        {
             let job = Job { state: asked(reasons), ..Job::request("e", "m", "drift", at(0), at(48)) };
-            assert!(job.apply(&Step::Withdraw, at(1)).is_err());
+            assert!(job.apply(&JobStep::Withdraw, at(1)).is_err());
         }
     }
 
     #[test]
     fn a_retry_waits_and_every_attempt_is_paid_for() {
-        let job = Job { state: State::Queued { not_before: at(0) }, ..Job::request("e", "m", "drift", at(0), at(48)) };
-        let running = job.apply(&Step::Start { stop_at: at(3) }, at(1)).unwrap();
+        let job =
+            Job { state: JobState::Queued { not_before: at(0) }, ..Job::request("e", "m", "drift", at(0), at(48)) };
+        let running = job.apply(&JobStep::Start { stop_at: at(3) }, at(1)).unwrap();
         let cost = Money::from_cents(700);
-        let again = running.apply(&Step::Retry { cost, reason: "x".into(), not_before: at(5) }, at(2)).unwrap();
-        assert!(again.apply(&Step::Start { stop_at: at(9) }, at(4)).is_err(), "before its time");
-        let running = again.apply(&Step::Start { stop_at: at(9) }, at(5)).unwrap();
+        let again = running.apply(&JobStep::Retry { cost, reason: "x".into(), not_before: at(5) }, at(2)).unwrap();
+        assert!(again.apply(&JobStep::Start { stop_at: at(9) }, at(4)).is_err(), "before its time");
+        let running = again.apply(&JobStep::Start { stop_at: at(9) }, at(5)).unwrap();
         assert_eq!(running.attempts, 2);
         assert_eq!(running.apply(&succeed(cost), at(6)).unwrap().spent, Money::from_cents(1400));
     }

@@ -2,7 +2,7 @@
 //! the budget, the approval and the queue. Pure: no file, no store, no clock.
 
 pub mod approval;
-pub mod asked;
+pub mod approvers;
 pub mod budget;
 pub mod clock;
 pub mod cost;
@@ -12,10 +12,10 @@ pub mod replay;
 pub mod signature;
 pub mod statement;
 
-pub use approval::{Grant, Request};
-pub use asked::Asked;
+pub use approval::{ApprovalRequest, Grant};
+pub use approvers::AskedQuestion;
 pub use budget::{Ledger, Overrun};
-pub use cost::{Estimate, Missing, Worth};
-pub use job::{Illegal, Job, Renewal, State, Step, Stopping};
-pub use signature::Signed;
+pub use cost::{CostEstimate, MissingInput, ValueEstimate};
+pub use job::{BaselineRenewal, IllegalStep, Job, JobState, JobStep, StopRequest};
+pub use signature::SignedStatement;
 pub use statement::Statement;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::job::{Job, State};
-use crate::fleet::{AtOnce, Money, Retrain};
+use super::job::{Job, JobState};
+use crate::fleet::{ConcurrencyLimits, Money, RetrainConfig};
 
 /// What a job is worth beyond its cost; jobs that are worth the same go by age.
 pub fn priority(job: &Job) -> Money {
@@ -32,7 +32,7 @@ pub struct Slots {
 
 impl Slots {
     /// Whether a run of a model fits.
-    pub fn fits(&self, limits: &AtOnce, retrain: &Retrain) -> bool {
+    pub fn fits(&self, limits: &ConcurrencyLimits, retrain: &RetrainConfig) -> bool {
         let below = |taken: &HashMap<String, usize>, name: &str, limit: Option<usize>| {
             limit.is_none_or(|limit| taken.get(name).copied().unwrap_or(0) < limit)
         };
@@ -42,7 +42,7 @@ impl Slots {
     }
 
     /// Which places are all taken that a run of a model needs; `None` if it fits.
-    pub fn full(&self, limits: &AtOnce, retrain: &Retrain) -> Option<String> {
+    pub fn full(&self, limits: &ConcurrencyLimits, retrain: &RetrainConfig) -> Option<String> {
         if self.fits(limits, retrain) {
             return None;
         }
@@ -52,14 +52,14 @@ impl Slots {
         };
         let fleet = (self.fleet >= limits.fleet).then(|| format!("fleet ({} of {})", self.fleet, limits.fleet));
         let team = taken(&self.teams, &retrain.team, limits.team)
-            .map(|used| format!("team {} ({used})", crate::escape::shown(&retrain.team)));
+            .map(|used| format!("team {} ({used})", crate::escape::for_display(&retrain.team)));
         let resource = taken(&self.resources, &retrain.resource, limits.resources.get(&retrain.resource).copied())
-            .map(|used| format!("resource {} ({used})", crate::escape::shown(&retrain.resource)));
+            .map(|used| format!("resource {} ({used})", crate::escape::for_display(&retrain.resource)));
         Some([fleet, team, resource].into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 
     /// Takes a place.
-    pub fn take(&mut self, retrain: &Retrain) {
+    pub fn take(&mut self, retrain: &RetrainConfig) {
         self.fleet += 1;
         *self.teams.entry(retrain.team.clone()).or_default() += 1;
         *self.resources.entry(retrain.resource.clone()).or_default() += 1;
@@ -68,7 +68,7 @@ impl Slots {
 
 /// When a job in the queue will start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum QueuePosition {
     /// With the next tick, unless a budget would be overrun.
     NextTick,
     /// Not before a time: it waits for another attempt.
@@ -82,20 +82,20 @@ pub enum Turn {
     },
 }
 
-impl Turn {
+impl QueuePosition {
     /// Of a job among all in the queue, each with how it is trained; `slots` are taken by what runs now.
     pub fn of(
         job: &str,
-        queued: &[(&Job, &Retrain)],
+        queued: &[(&Job, &RetrainConfig)],
         mut slots: Slots,
-        limits: &AtOnce,
+        limits: &ConcurrencyLimits,
         now: Timestamp,
     ) -> Option<Self> {
         let mut queued = queued.to_vec();
         order(&mut queued, |(job, _)| job);
         let mut jobs = 0;
         for (other, retrain) in queued {
-            let State::Queued { not_before } = other.state else { continue };
+            let JobState::Queued { not_before } = other.state else { continue };
             if other.id == job {
                 let places = slots.full(limits, retrain);
                 return Some(match places {
@@ -132,7 +132,7 @@ impl Turn {
 }
 
 /// No wait between attempts is longer.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(24);
+const MAX_BACKOFF: SignedDuration = SignedDuration::from_hours(24);
 
 /// When something that has failed so many times is tried again: after twice as long each time, give or take a quarter
 /// by its name, so that what failed together is not tried together again.
@@ -140,13 +140,13 @@ pub fn retry_at(name: &str, failures: u32, first: SignedDuration, now: Timestamp
     let hash = Sha256::digest(format!("{name} {failures}"));
     let share = f64::from(u16::from_le_bytes([hash[0], hash[1]])) / f64::from(u16::MAX);
     let wait = first.as_secs_f64() * 2f64.powi(failures.saturating_sub(1).min(32) as i32);
-    let wait = wait.min(LONGEST_WAIT.as_secs_f64()) * (0.75 + 0.5 * share);
-    now.checked_add(SignedDuration::try_from_secs_f64(wait).unwrap_or(LONGEST_WAIT)).unwrap_or(Timestamp::MAX)
+    let wait = wait.min(MAX_BACKOFF.as_secs_f64()) * (0.75 + 0.5 * share);
+    now.checked_add(SignedDuration::try_from_secs_f64(wait).unwrap_or(MAX_BACKOFF)).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::cost::{Estimate, Worth};
+    use super::super::cost::{CostEstimate, ValueEstimate};
     use super::*;
     use crate::fleet::Fleet;
 
@@ -156,8 +156,8 @@ mod tests {
         let job = |id: &str, gain: f64, cost: f64, hour: i64| {
             let at = Timestamp::from_second(3600 * hour).unwrap();
             Job {
-                estimate: Some(Estimate::new(dollars(cost), &[])),
-                worth: Some(Worth { gain: dollars(gain), ..Worth::default() }),
+                estimate: Some(CostEstimate::new(dollars(cost), &[])),
+                worth: Some(ValueEstimate { gain: dollars(gain), ..ValueEstimate::default() }),
                 ..Job::request(id, "m", "drift", at, at)
             }
         };
@@ -183,7 +183,7 @@ mod tests {
             + &model("4", "y", "cpu");
         let fleet = Fleet::parse(&text, "f.toml".as_ref(), &crate::model::Options::new()).unwrap();
         let of = |i: usize| fleet.models[i].retrain.as_ref().unwrap();
-        let (limits, mut slots) = (&fleet.governance.at_once, Slots::default());
+        let (limits, mut slots) = (&fleet.governance.concurrency, Slots::default());
         slots.take(of(0));
         assert!(!slots.fits(limits, of(2)), "one gpu");
         slots.take(of(1));
@@ -194,20 +194,20 @@ mod tests {
         // Who waits is told for what, and behind how many.
         let now = Timestamp::UNIX_EPOCH;
         let queued = |id: &str, not_before| Job {
-            state: State::Queued { not_before },
+            state: JobState::Queued { not_before },
             ..Job::request(id, "m", "drift", now, now)
         };
         let later = now + SignedDuration::from_hours(1);
         let jobs = [queued("a", now), queued("b", now), queued("c", later), queued("d", now)];
         let entries = [(&jobs[0], of(1)), (&jobs[1], of(2)), (&jobs[2], of(3)), (&jobs[3], of(3))];
-        let turn = |id: &str, slots: &Slots| Turn::of(id, &entries, slots.clone(), limits, now).unwrap();
+        let turn = |id: &str, slots: &Slots| QueuePosition::of(id, &entries, slots.clone(), limits, now).unwrap();
         let mut running = Slots::default();
-        assert_eq!(turn("a", &running), Turn::NextTick);
-        assert_eq!(turn("c", &running), Turn::NotBefore(later));
+        assert_eq!(turn("a", &running), QueuePosition::NextTick);
+        assert_eq!(turn("c", &running), QueuePosition::NotBefore(later));
         running.take(of(0));
-        let Turn::Behind { jobs, places } = turn("b", &running) else { panic!() };
+        let QueuePosition::Behind { jobs, places } = turn("b", &running) else { panic!() };
         assert_eq!((jobs, &*places), (1, "resource gpu (1 of 1)"));
-        assert_eq!(turn("d", &running), Turn::NextTick, "the one before it waits for a gpu");
+        assert_eq!(turn("d", &running), QueuePosition::NextTick, "the one before it waits for a gpu");
         let sentence = turn("d", &slots).sentence();
         assert_eq!(sentence, "behind 2 queued jobs, waits for a free place: fleet (3 of 3) in use");
     }

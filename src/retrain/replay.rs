@@ -7,24 +7,24 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::approval::{By, Grant, Request, in_time, is_over};
-use super::asked::{self, Asked};
-use super::clock::{Clock, SetBack};
-use super::job::{Job, State, Step};
-use super::signature::Signed;
-use super::statement::{Decision, Question};
-use crate::escape::brief;
+use super::approval::{ApprovalRequest, Grant, GrantedBy, in_time, is_expired};
+use super::approvers::{self, AskedQuestion};
+use super::clock::{AuditClock, ClockSetBack};
+use super::job::{Job, JobState, JobStep};
+use super::signature::SignedStatement;
+use super::statement::{ApprovalDecision, ApprovalQuestion};
+use crate::escape::truncated;
 
 /// Who acts where no person does.
-pub const ITSELF: &str = "driftsweep";
+pub const SYSTEM_ACTOR: &str = "driftsweep";
 
 /// A record of the audit about a job.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct AuditEntry<'a> {
     /// The name of the fleet.
     pub fleet: &'a str,
     /// The event of the job, as the audit has it.
-    pub event: Option<Event<'a>>,
+    pub event: Option<EventRecord<'a>>,
     /// Its number.
     pub seq: u64,
     /// When it was written, by the time that it was taken to be.
@@ -43,7 +43,7 @@ pub struct Entry<'a> {
 
 /// What the audit says of an event.
 #[derive(Clone, Copy, Debug)]
-pub struct Event<'a> {
+pub struct EventRecord<'a> {
     /// Its model.
     pub model: &'a str,
     /// The trigger that opened it.
@@ -54,35 +54,35 @@ pub struct Event<'a> {
 
 /// A job as it follows from its records.
 #[derive(Clone, Debug)]
-pub struct Derived {
+pub struct ReplayedJob {
     /// The job.
     pub job: Job,
     /// How many steps it has taken, its request among them.
     pub version: u64,
     /// What was not allowed, each naming a record.
     pub problems: Vec<String>,
-    asked: Option<Asked>,
+    asked: Option<AskedQuestion>,
 }
 
 /// All jobs of a fleet as they follow from its audit.
 #[derive(Clone, Debug, Default)]
-pub struct Jobs {
-    jobs: BTreeMap<String, Derived>,
+pub struct ReplayedJobs {
+    jobs: BTreeMap<String, ReplayedJob>,
     /// What is wrong with records of jobs that were never asked for.
-    strays: BTreeMap<String, Vec<String>>,
-    clock: Clock,
+    orphan_records: BTreeMap<String, Vec<String>>,
+    clock: AuditClock,
 }
 
-impl Jobs {
+impl ReplayedJobs {
     /// The job of a name.
-    pub fn get(&self, id: &str) -> Option<&Derived> {
+    pub fn get(&self, id: &str) -> Option<&ReplayedJob> {
         self.jobs.get(id)
     }
 
     /// What was not allowed, by the names of the jobs.
     pub fn problems(&self) -> impl Iterator<Item = (&str, &String)> {
         let of_jobs = self.jobs.iter().map(|(id, derived)| (id, &derived.problems));
-        of_jobs.chain(&self.strays).flat_map(|(id, all)| all.iter().map(move |problem| (&**id, problem)))
+        of_jobs.chain(&self.orphan_records).flat_map(|(id, all)| all.iter().map(move |problem| (&**id, problem)))
     }
 
     /// Begins anew with the jobs of a store whose older records do not hold all that is needed.
@@ -91,13 +91,13 @@ impl Jobs {
     }
 
     /// Where the real clock went back from one record to the next.
-    pub fn set_back(&self) -> &[SetBack] {
+    pub fn set_back(&self) -> &[ClockSetBack] {
         self.clock.set_back()
     }
 
     /// Accepts what was not allowed so far.
     pub fn accept(&mut self) {
-        self.strays.clear();
+        self.orphan_records.clear();
         self.jobs.values_mut().for_each(|derived| derived.problems.clear());
     }
 
@@ -110,18 +110,18 @@ impl Jobs {
     pub fn found(&mut self, job: Job, version: u64) {
         let known = self.jobs.get(&job.id).and_then(|derived| derived.asked.clone());
         let asked = match &job.state {
-            State::AwaitingApproval(request) => {
+            JobState::AwaitingApproval(request) => {
                 let at = request.asked_at;
-                Some(known.filter(|asked| asked.at == at).unwrap_or_else(|| Asked::unknown(request)))
+                Some(known.filter(|asked| asked.at == at).unwrap_or_else(|| AskedQuestion::unknown(request)))
             }
             _ => None,
         };
         let job = Job { key: None, ..job };
-        self.jobs.insert(job.id.clone(), Derived { job, version, problems: Vec::new(), asked });
+        self.jobs.insert(job.id.clone(), ReplayedJob { job, version, problems: Vec::new(), asked });
     }
 
     /// Takes the step of a record; others than those of jobs are passed over.
-    pub fn add(&mut self, entry: Entry<'_>) {
+    pub fn add(&mut self, entry: AuditEntry<'_>) {
         if let Some(clock_at) = entry.clock_at {
             self.clock.add(entry.seq, clock_at);
         }
@@ -131,13 +131,13 @@ impl Jobs {
             let asked_for = request(entry);
             match asked_for {
                 Ok(_) if self.jobs.contains_key(entry.subject) => {
-                    self.stray(entry.subject, problem("the job was asked for before".into()));
+                    self.note_orphan(entry.subject, problem("the job was asked for before".into()));
                 }
                 Ok(job) => {
-                    let derived = Derived { job, version: 1, problems: Vec::new(), asked: None };
+                    let derived = ReplayedJob { job, version: 1, problems: Vec::new(), asked: None };
                     self.jobs.insert(entry.subject.into(), derived);
                 }
-                Err(reason) => self.stray(entry.subject, problem(reason)),
+                Err(reason) => self.note_orphan(entry.subject, problem(reason)),
             }
             return;
         }
@@ -147,30 +147,30 @@ impl Jobs {
                     derived.problems.push(problem(reason));
                 }
             }
-            None => self.stray(entry.subject, problem("the job was never asked for".into())),
+            None => self.note_orphan(entry.subject, problem("the job was never asked for".into())),
         }
     }
 
-    fn stray(&mut self, id: &str, problem: String) {
-        self.strays.entry(id.into()).or_default().push(problem);
+    fn note_orphan(&mut self, id: &str, problem: String) {
+        self.orphan_records.entry(id.into()).or_default().push(problem);
     }
 }
 
-fn request(entry: Entry<'_>) -> Result<Job, String> {
+fn request(entry: AuditEntry<'_>) -> Result<Job, String> {
     #[derive(Deserialize)]
-    struct AskedFor {
+    struct RequestBody {
         model: String,
         trigger: String,
         deadline: Timestamp,
     }
-    only(entry.actor == ITSELF, || format!("'{}' is not who asks for jobs", entry.actor))?;
-    let AskedFor { model, trigger, deadline } = AskedFor::deserialize(entry.body).map_err(|e| e.to_string())?;
+    require(entry.actor == SYSTEM_ACTOR, || format!("'{}' is not who asks for jobs", entry.actor))?;
+    let RequestBody { model, trigger, deadline } = RequestBody::deserialize(entry.body).map_err(|e| e.to_string())?;
     let is_of_event = entry.event.is_some_and(|event| event.model == model && event.trigger == trigger);
-    only(is_of_event, || "there is no record of such an event".into())?;
+    require(is_of_event, || "there is no record of such an event".into())?;
     Ok(Job::request(entry.subject, &model, &trigger, entry.at, deadline))
 }
 
-impl Derived {
+impl ReplayedJob {
     /// Whether a row holds this job. The key of a run is in no record: the hash of the whole row is.
     pub fn is(&self, job: &Job, version: u64) -> bool {
         self.version == version && self.job == Job { key: None, ..job.clone() }
@@ -189,93 +189,99 @@ impl Derived {
         Some(match differs {
             Some(name) => {
                 let [found, said] = [&found, &said].map(|job| job.get(name).map_or("nothing".into(), Value::to_string));
-                let [found, said] = [&found, &said].map(|text| brief(text, 200).into_owned());
+                let [found, said] = [&found, &said].map(|text| truncated(text, 200).into_owned());
                 format!("its {name} is {found}, and its records lead to {said}")
             }
             None => format!("it has taken {version} steps, and its records hold {}", self.version),
         })
     }
 
-    fn take(&mut self, name: &str, entry: Entry<'_>, clock: &Clock) -> Result<(), String> {
-        let step = Step::deserialize(entry.body).map_err(|e| format!("its step cannot be read: {e}"))?;
-        only(step.name() == name, || format!("its step is '{}'", step.name()))?;
+    fn take(&mut self, name: &str, entry: AuditEntry<'_>, clock: &AuditClock) -> Result<(), String> {
+        let step = JobStep::deserialize(entry.body).map_err(|e| format!("its step cannot be read: {e}"))?;
+        require(step.name() == name, || format!("its step is '{}'", step.name()))?;
         // The step is taken even if it was not allowed: what follows is judged by what it led to.
         let allowed = self.allowed(&step, entry, clock);
         // What was malformed of an answer is noted with the end of the attempt.
-        if matches!(self.job.state, State::Running { .. }) && !matches!(step, Step::Stop { .. }) {
+        if matches!(self.job.state, JobState::Running { .. }) && !matches!(step, JobStep::Stop { .. }) {
             self.job.about_answer = entry.body["about_answer"].as_str().map(str::to_owned);
         }
         self.job = self.job.apply(&step, entry.at).map_err(|illegal| illegal.to_string())?;
         self.version += 1;
-        if let Step::Ask { .. } | Step::Escalate { .. } | Step::AskAgain { .. } = step {
-            self.asked = Some(Asked::of(entry.seq, (entry.at, entry.clock_at), entry.body));
+        if let JobStep::Ask { .. } | JobStep::Escalate { .. } | JobStep::AskAgain { .. } = step {
+            self.asked = Some(AskedQuestion::of(entry.seq, (entry.at, entry.clock_at), entry.body));
         }
         allowed
     }
 
     /// Whether who acted may have acted so, then.
-    fn allowed(&self, step: &Step, entry: Entry<'_>, clock: &Clock) -> Result<(), String> {
+    fn allowed(&self, step: &JobStep, entry: AuditEntry<'_>, clock: &AuditClock) -> Result<(), String> {
         let request = match &self.job.state {
-            State::AwaitingApproval(request) => Some(request),
+            JobState::AwaitingApproval(request) => Some(request),
             _ => None,
         };
         match step {
-            Step::Approve { grant } => self.granted(grant, request, entry, clock),
-            Step::Reject { by, reason, signature } => {
-                only(by == entry.actor, || format!("'{}' has answered in the name of '{by}'", entry.actor))?;
+            JobStep::Approve { grant } => self.granted(grant, request, entry, clock),
+            JobStep::Reject { by, reason, signature } => {
+                require(by == entry.actor, || format!("'{}' has answered in the name of '{by}'", entry.actor))?;
                 self.answered(request, by, entry, clock)?;
-                let decision = Decision { allows: None, by, reason };
+                let decision = ApprovalDecision { allows: None, by, reason };
                 self.signed(signature.as_ref(), &decision, request, entry)
             }
-            Step::Queue if matches!(self.job.state, State::Queued { .. }) => {
-                by_itself(entry)?;
+            JobStep::Queue if matches!(self.job.state, JobState::Queued { .. }) => {
+                by_system(entry)?;
                 let times = (entry.at, entry.clock_at.unwrap_or(entry.at));
                 let since = self.job.since;
-                only(asked::was_ahead(since, times), || {
+                require(approvers::is_ahead(since, times), || {
                     format!("the clock was not ahead when it was queued, at {since}")
                 })
             }
-            Step::Queue => Ok(()),
-            Step::AskAgain { request: next, because } => {
-                by_itself(entry)?;
+            JobStep::Queue => Ok(()),
+            JobStep::AskAgain { request: next, because } => {
+                by_system(entry)?;
                 let (Some(before), Some(asked)) = (request, &self.asked) else { return Err("nobody was asked".into()) };
-                let next_asked = Asked::of(entry.seq, (entry.at, entry.clock_at), entry.body);
-                asked::is_borne_out(*because, (before, asked), (next, &next_asked))
+                let next_asked = AskedQuestion::of(entry.seq, (entry.at, entry.clock_at), entry.body);
+                approvers::is_confirmed_by_records(*because, (before, asked), (next, &next_asked))
             }
-            Step::Cancel { by, .. } => {
-                only(entry.actor == ITSELF || entry.actor == by, || format!("'{}' is not '{by}'", entry.actor))
+            JobStep::Cancel { by, .. } => {
+                require(entry.actor == SYSTEM_ACTOR || entry.actor == by, || format!("'{}' is not '{by}'", entry.actor))
             }
-            Step::Stop { stopping } => only(entry.actor == ITSELF || entry.actor == stopping.by, || {
+            JobStep::Stop { stopping } => require(entry.actor == SYSTEM_ACTOR || entry.actor == stopping.by, || {
                 format!("'{}' is not '{}'", entry.actor, stopping.by)
             }),
-            Step::Escalate { request: next } => {
-                by_itself(entry)?;
+            JobStep::Escalate { request: next } => {
+                by_system(entry)?;
                 let before = request.ok_or("nobody was asked")?;
                 self.over(before, entry)?;
-                only(next.level == before.level + 1 && next.reasons == before.reasons, || {
+                require(next.level == before.level + 1 && next.reasons == before.reasons, || {
                     "it is not the question of the level before".into()
                 })
             }
-            Step::Expire { .. } => {
-                by_itself(entry)?;
+            JobStep::Expire { .. } => {
+                by_system(entry)?;
                 self.over(request.ok_or("nobody was asked")?, entry)
             }
-            _ => by_itself(entry),
+            _ => by_system(entry),
         }
     }
 
     /// Whether an approval was given by who may give it.
-    fn granted(&self, grant: &Grant, request: Option<&Request>, entry: Entry<'_>, clock: &Clock) -> Result<(), String> {
-        only(grant.at == entry.at, || format!("it says that it was given at {}", grant.at))?;
+    fn granted(
+        &self,
+        grant: &Grant,
+        request: Option<&ApprovalRequest>,
+        entry: AuditEntry<'_>,
+        clock: &AuditClock,
+    ) -> Result<(), String> {
+        require(grant.at == entry.at, || format!("it says that it was given at {}", grant.at))?;
         match (&grant.by, request) {
-            (By::Policy, request) => {
-                by_itself(entry)?;
-                only(grant.overruns.is_empty(), || "the policy lets no budget be overrun".into())?;
+            (GrantedBy::Policy, request) => {
+                by_system(entry)?;
+                require(grant.overruns.is_empty(), || "the policy lets no budget be overrun".into())?;
                 request.map_or(Ok(()), |request| self.over(request, entry))
             }
-            (By::Person(name), None) => Err(format!("'{name}' was not asked")),
-            (By::Person(name), Some(request)) => {
-                only(name == entry.actor, || format!("'{}' has answered in the name of '{name}'", entry.actor))?;
+            (GrantedBy::Person(name), None) => Err(format!("'{name}' was not asked")),
+            (GrantedBy::Person(name), Some(request)) => {
+                require(name == entry.actor, || format!("'{}' has answered in the name of '{name}'", entry.actor))?;
                 self.answered(Some(request), name, entry, clock)?;
                 let (asked, given) = (request.overruns(), &grant.overruns);
                 let covers = asked.len() == given.len()
@@ -283,8 +289,8 @@ impl Derived {
                         (&asked.scope, asked.month, asked.budget) == (&given.scope, given.month, given.budget)
                             && given.by >= asked.by
                     });
-                only(covers, || "it allows other overruns than those that were asked for".into())?;
-                let decision = Decision { allows: Some(&grant.overruns), by: name, reason: &grant.reason };
+                require(covers, || "it allows other overruns than those that were asked for".into())?;
+                let decision = ApprovalDecision { allows: Some(&grant.overruns), by: name, reason: &grant.reason };
                 self.signed(grant.signature.as_ref(), &decision, Some(request), entry)
             }
         }
@@ -293,46 +299,53 @@ impl Derived {
     /// Whether an answer is signed as was asked for. Whose key it is, the fleet file says, and not the audit.
     fn signed(
         &self,
-        signed: Option<&Signed>,
-        decision: &Decision<'_>,
-        request: Option<&Request>,
-        entry: Entry<'_>,
+        signed: Option<&SignedStatement>,
+        decision: &ApprovalDecision<'_>,
+        request: Option<&ApprovalRequest>,
+        entry: AuditEntry<'_>,
     ) -> Result<(), String> {
         let Some(signed) = signed else {
             let free = self.asked.as_ref().is_none_or(|asked| !asked.must_be_signed);
-            return only(free, || "the answer had to be signed, and is not".into());
+            return require(free, || "the answer had to be signed, and is not".into());
         };
         let request = request.ok_or("nobody was asked")?;
         let event = entry.event.ok_or("it is signed for an event of which there is no record")?;
         let event_sha256 = event.sha256;
         let currency = signed.currency().ok_or("the statement that was signed names no currency")?;
-        let question = Question { fleet: entry.fleet, currency: &currency, job: &self.job, request, event_sha256 };
+        let question =
+            ApprovalQuestion { fleet: entry.fleet, currency: &currency, job: &self.job, request, event_sha256 };
         signed.answers(&question, decision).map(drop).map_err(|problem| problem.to_string())
     }
 
     /// Whether nobody could answer any more.
-    fn over(&self, request: &Request, entry: Entry<'_>) -> Result<(), String> {
-        let asked = self.asked.as_ref().map_or((request.asked_at, None), Asked::times);
-        is_over(request, asked, (entry.at, entry.clock_at))
+    fn over(&self, request: &ApprovalRequest, entry: AuditEntry<'_>) -> Result<(), String> {
+        let asked = self.asked.as_ref().map_or((request.asked_at, None), AskedQuestion::times);
+        is_expired(request, asked, (entry.at, entry.clock_at))
     }
 
     /// Whether a person was asked, and has answered in time: also by the clock of the records that came in between.
-    fn answered(&self, request: Option<&Request>, who: &str, entry: Entry<'_>, clock: &Clock) -> Result<(), String> {
+    fn answered(
+        &self,
+        request: Option<&ApprovalRequest>,
+        who: &str,
+        entry: AuditEntry<'_>,
+        clock: &AuditClock,
+    ) -> Result<(), String> {
         let (Some(request), Some(asked)) = (request, &self.asked) else {
             return Err(format!("'{who}' was not asked"));
         };
         let known = asked.may_answer.as_ref().is_none_or(|names| names.iter().any(|name| name == who));
-        only(known, || format!("'{who}' was not among those who may answer"))?;
+        require(known, || format!("'{who}' was not among those who may answer"))?;
         in_time(request, asked.times(), (entry.at, entry.clock_at))?;
-        asked::in_time_by_records(request, asked, entry.clock_at, clock.latest_since(asked.seq))
+        approvers::in_time_by_records(request, asked, entry.clock_at, clock.latest_since(asked.seq))
     }
 }
 
-fn by_itself(entry: Entry<'_>) -> Result<(), String> {
-    only(entry.actor == ITSELF, || format!("'{}' cannot take this step", entry.actor))
+fn by_system(entry: AuditEntry<'_>) -> Result<(), String> {
+    require(entry.actor == SYSTEM_ACTOR, || format!("'{}' cannot take this step", entry.actor))
 }
 
-fn only(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
@@ -341,24 +354,25 @@ mod tests {
     use jiff::SignedDuration;
     use serde_json::json;
 
-    use super::super::job::Stopping;
-    use super::super::{Estimate, Overrun, Statement, Worth};
+    use super::super::job::StopRequest;
+    use super::super::{CostEstimate, Overrun, Statement, ValueEstimate};
     use super::*;
     use crate::fleet::{Currency, Money, Secret};
-    use crate::metric::performance::Quality;
-    use crate::retrain::cost::{Loss, Lost};
+    use crate::metric::performance::PerformanceMetric;
+    use crate::retrain::cost::{LossSource, MetricLoss};
 
-    const EVENT: Option<Event<'static>> = Some(Event { model: "m", trigger: "drift", sha256: "ab" });
+    const EVENT: Option<EventRecord<'static>> = Some(EventRecord { model: "m", trigger: "drift", sha256: "ab" });
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + 60 * minute).unwrap()
     }
 
     fn cost() -> Value {
-        let lost = Lost { points: 9.0, low: 8.0, loss: Loss::Realised, missing: None };
-        let worth = Worth::new(Quality::Accuracy, lost, Money::of(10.0), SignedDuration::from_hours(24));
+        let lost = MetricLoss { points: 9.0, low: 8.0, loss: LossSource::Realised, missing: None };
+        let worth =
+            ValueEstimate::new(PerformanceMetric::Accuracy, lost, Money::of(10.0), SignedDuration::from_hours(24));
         let mut body =
-            serde_json::to_value(Step::Cost { estimate: Estimate::new(Money::from_cents(60_000), &[]), worth })
+            serde_json::to_value(JobStep::Cost { estimate: CostEstimate::new(Money::from_cents(60_000), &[]), worth })
                 .unwrap();
         // As the audit has amounts.
         for (path, cents) in [
@@ -385,11 +399,11 @@ mod tests {
     }
 
     /// Records by minute, actor, kind and body.
-    fn derive(records: &[(i64, &str, &str, Value)]) -> Jobs {
-        let mut jobs = Jobs::default();
+    fn derive(records: &[(i64, &str, &str, Value)]) -> ReplayedJobs {
+        let mut jobs = ReplayedJobs::default();
         for ((minute, actor, kind, body), seq) in records.iter().zip(1..) {
             let (at, clock_at) = (at(*minute), Some(at(*minute)));
-            jobs.add(Entry { fleet: "f", event: EVENT, seq, at, clock_at, actor, kind, subject: "e", body });
+            jobs.add(AuditEntry { fleet: "f", event: EVENT, seq, at, clock_at, actor, kind, subject: "e", body });
         }
         jobs
     }
@@ -398,9 +412,9 @@ mod tests {
     fn begun() -> Vec<(i64, &'static str, &'static str, Value)> {
         let request = json!({ "model": "m", "trigger": "drift", "deadline": at(9000) });
         vec![
-            (0, ITSELF, "job.request", request),
-            (0, ITSELF, "job.cost", cost()),
-            (0, ITSELF, "job.ask", question("ask", 0, 0)),
+            (0, SYSTEM_ACTOR, "job.request", request),
+            (0, SYSTEM_ACTOR, "job.cost", cost()),
+            (0, SYSTEM_ACTOR, "job.ask", question("ask", 0, 0)),
         ]
     }
 
@@ -408,27 +422,27 @@ mod tests {
     fn a_job_follows_from_its_records_to_its_end() {
         let mut records = begun();
         records.extend([
-            (240, ITSELF, "job.escalate", question("escalate", 1, 240)),
+            (240, SYSTEM_ACTOR, "job.escalate", question("escalate", 1, 240)),
             (250, "cto", "job.approve", grant("cto", 250)),
             (250, "cto", "job.queue", json!({ "step": "queue" })),
-            (251, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(600) })),
-            (260, ITSELF, "job.fail", json!({ "step": "fail", "cost": "612.50", "reason": "no luck" })),
-            (261, ITSELF, "sweep.again", json!({})),
+            (251, SYSTEM_ACTOR, "job.start", json!({ "step": "start", "stop_at": at(600) })),
+            (260, SYSTEM_ACTOR, "job.fail", json!({ "step": "fail", "cost": "612.50", "reason": "no luck" })),
+            (261, SYSTEM_ACTOR, "sweep.again", json!({})),
         ]);
         let jobs = derive(&records);
         assert_eq!(jobs.problems().collect::<Vec<_>>(), []);
         let derived = jobs.get("e").unwrap();
         assert_eq!((derived.version, derived.job.attempts, derived.job.spent), (8, 1, Money::from_cents(61_250)));
-        assert_eq!(derived.job.state, State::Failed { reason: "no luck".into() });
+        assert_eq!(derived.job.state, JobState::Failed { reason: "no luck".into() });
         assert_eq!(derived.job.estimate.unwrap().declared, Money::from_cents(60_000));
-        assert_eq!(derived.job.grants[0].by, By::Person("cto".into()));
+        assert_eq!(derived.job.grants[0].by, GrantedBy::Person("cto".into()));
     }
 
     #[test]
     fn a_step_that_was_not_allowed_is_named() {
         let reject = |by: &str| json!({ "step": "reject", "by": by, "reason": "x" });
-        let stop = serde_json::to_value(Step::Stop {
-            stopping: Stopping { by: "ana".into(), reason: "x".into(), overdue: false },
+        let stop = serde_json::to_value(JobStep::Stop {
+            stopping: StopRequest { by: "ana".into(), reason: "x".into(), overdue: false },
         })
         .unwrap();
         type Case<'a> = (&'a str, (i64, &'a str, &'a str, Value), &'a str);
@@ -437,21 +451,29 @@ mod tests {
             ("in another's name", (1, "eve", "job.approve", grant("ana", 1)), "in the name of 'ana'"),
             ("late", (240, "ana", "job.approve", grant("ana", 240)), "it was due at"),
             ("of another time", (2, "ana", "job.approve", grant("ana", 1)), "it says that it was given at"),
-            ("by the policy, too early", (1, ITSELF, "job.approve", grant("policy", 1)), "is due at"),
+            ("by the policy, too early", (1, SYSTEM_ACTOR, "job.approve", grant("policy", 1)), "is due at"),
             ("by the policy, by a person", (240, "ana", "job.approve", grant("policy", 240)), "cannot take this step"),
             ("rejected in another's name", (1, "eve", "job.reject", reject("ana")), "in the name of 'ana'"),
             ("rejected by nobody", (1, "eve", "job.reject", reject("eve")), "'eve' was not among"),
-            ("escalated early", (1, ITSELF, "job.escalate", question("escalate", 1, 1)), "is due at"),
-            ("a level left out", (240, ITSELF, "job.escalate", question("escalate", 2, 240)), "of the level before"),
-            ("expired early", (1, ITSELF, "job.expire", json!({ "step": "expire", "reason": "x" })), "is due at"),
-            ("queued", (1, ITSELF, "job.queue", json!({ "step": "queue" })), "there is no 'queue'"),
-            ("started", (1, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(9) })), "there is no 'start'"),
-            ("costed again", (1, ITSELF, "job.cost", cost()), "there is no 'cost'"),
-            ("under another name", (1, ITSELF, "job.queue", grant("policy", 1)), "its step is 'approve'"),
-            ("asked for again", (1, ITSELF, "job.request", begun().remove(0).3), "was asked for before"),
+            ("escalated early", (1, SYSTEM_ACTOR, "job.escalate", question("escalate", 1, 1)), "is due at"),
+            (
+                "a level left out",
+                (240, SYSTEM_ACTOR, "job.escalate", question("escalate", 2, 240)),
+                "of the level before",
+            ),
+            ("expired early", (1, SYSTEM_ACTOR, "job.expire", json!({ "step": "expire", "reason": "x" })), "is due at"),
+            ("queued", (1, SYSTEM_ACTOR, "job.queue", json!({ "step": "queue" })), "there is no 'queue'"),
+            (
+                "started",
+                (1, SYSTEM_ACTOR, "job.start", json!({ "step": "start", "stop_at": at(9) })),
+                "there is no 'start'",
+            ),
+            ("costed again", (1, SYSTEM_ACTOR, "job.cost", cost()), "there is no 'cost'"),
+            ("under another name", (1, SYSTEM_ACTOR, "job.queue", grant("policy", 1)), "its step is 'approve'"),
+            ("asked for again", (1, SYSTEM_ACTOR, "job.request", begun().remove(0).3), "was asked for before"),
             ("stopped by another", (1, "eve", "job.stop", stop.clone()), "there is no 'stop'"),
-            ("no step at all", (1, ITSELF, "job.start", json!({})), "cannot be read"),
-            ("withdrawn", (1, ITSELF, "job.withdraw", json!({ "step": "withdraw" })), "there is no 'withdraw'"),
+            ("no step at all", (1, SYSTEM_ACTOR, "job.start", json!({})), "cannot be read"),
+            ("withdrawn", (1, SYSTEM_ACTOR, "job.withdraw", json!({ "step": "withdraw" })), "there is no 'withdraw'"),
         ];
         for (what, record, wanted) in cases {
             let mut records = begun();
@@ -466,28 +488,28 @@ mod tests {
         records.extend([
             (1, "ana", "job.approve", grant("ana", 1)),
             (1, "ana", "job.queue", json!({ "step": "queue" })),
-            (2, ITSELF, "job.start", json!({ "step": "start", "stop_at": at(600) })),
+            (2, SYSTEM_ACTOR, "job.start", json!({ "step": "start", "stop_at": at(600) })),
             (3, "eve", "job.stop", stop),
         ]);
         let jobs = derive(&records);
         let found: Vec<&String> = jobs.problems().map(|(_, problem)| problem).collect();
         assert!(found.len() == 1 && found[0].contains("'eve' is not 'ana'"), "{found:?}");
         // Without a request there is no job.
-        let jobs = derive(&[(0, ITSELF, "job.cost", cost())]);
+        let jobs = derive(&[(0, SYSTEM_ACTOR, "job.cost", cost())]);
         assert_eq!(jobs.problems().count(), 1);
         let jobs = derive(&[(0, "eve", "job.request", begun().remove(0).3)]);
         assert!(jobs.get("e").is_none() && jobs.problems().count() == 1);
         let of_another = json!({ "model": "other", "trigger": "drift", "deadline": at(9000) });
-        let jobs = derive(&[(0, ITSELF, "job.request", of_another)]);
+        let jobs = derive(&[(0, SYSTEM_ACTOR, "job.request", of_another)]);
         assert!(jobs.get("e").is_none() && jobs.problems().count() == 1);
     }
 
     /// Records by minute, and by the minute of the real clock.
     fn derive_by_clock(records: &[(i64, i64, &str, &str, Value)]) -> Vec<String> {
-        let mut jobs = Jobs::default();
+        let mut jobs = ReplayedJobs::default();
         for ((minute, clock, actor, kind, body), seq) in records.iter().zip(1..) {
             let (at, clock_at) = (at(*minute), Some(at(*clock)));
-            jobs.add(Entry { fleet: "f", event: EVENT, seq, at, clock_at, actor, kind, subject: "e", body });
+            jobs.add(AuditEntry { fleet: "f", event: EVENT, seq, at, clock_at, actor, kind, subject: "e", body });
         }
         jobs.problems().map(|(_, problem)| problem.clone()).collect()
     }
@@ -495,7 +517,7 @@ mod tests {
     #[test]
     fn an_answer_is_late_if_records_before_it_are_of_a_time_after_it_was_due() {
         let asked = || begun().into_iter().map(|(minute, actor, kind, body)| (minute, minute, actor, kind, body));
-        let other = |clock: i64| (clock, clock, ITSELF, "store.write", json!({}));
+        let other = |clock: i64| (clock, clock, SYSTEM_ACTOR, "store.write", json!({}));
         let answer = |minute: i64| (minute, minute, "ana", "job.approve", grant("ana", minute));
         // Due at 240: the clock of the records in between, and when it is answered.
         for (between, given, late) in [
@@ -528,7 +550,7 @@ mod tests {
             body["may_answer"] = json!(names);
             body["because"] = because.into();
             body["request"]["renewed"] = (because == "nobody_may_answer").into();
-            (minute, ITSELF, "job.ask_again", body)
+            (minute, SYSTEM_ACTOR, "job.ask_again", body)
         };
         for (record, answer, wanted) in [
             (again(&["dan"], "nobody_may_answer", 5), "dan", ""),
@@ -546,14 +568,14 @@ mod tests {
         // A clock that was a month ahead, and is right again.
         let month = 60 * 24 * 30;
         let mut records = begun();
-        records[2] = (month, ITSELF, "job.ask", question("ask", 0, month));
+        records[2] = (month, SYSTEM_ACTOR, "job.ask", question("ask", 0, month));
         records.extend([again(&["ana", "cto"], "clock_was_ahead", 5), (6, "ana", "job.approve", grant("ana", 6))]);
         assert_eq!(derive(&records).problems().collect::<Vec<_>>(), []);
         for (queued, fine) in [(month, true), (2, false)] {
             let mut records = begun();
             let queue = || json!({ "step": "queue" });
             records.extend([(1, "ana", "job.approve", grant("ana", 1)), (queued, "ana", "job.queue", queue())]);
-            records.push((3, ITSELF, "job.queue", queue()));
+            records.push((3, SYSTEM_ACTOR, "job.queue", queue()));
             assert_eq!(derive(&records).problems().count(), usize::from(!fine), "{queued}");
         }
     }
@@ -566,12 +588,13 @@ mod tests {
         asked[2].3["must_be_signed"] = true.into();
         // As the approver was shown it.
         let job = derive(&asked).get("e").unwrap().job.clone();
-        let State::AwaitingApproval(request) = &job.state else { panic!() };
+        let JobState::AwaitingApproval(request) = &job.state else { panic!() };
         let usd = Currency::default();
         let sign = |event_sha256: &str, allows: Option<&[Overrun]>| {
-            let question = Question { fleet: "f", currency: &usd, job: &job, request, event_sha256 };
-            let statement = Statement::new(&question, &Decision { allows, by: "ana", reason: "x" }, at(1)).unwrap();
-            serde_json::to_value(Signed::sign(&statement, &key).unwrap()).unwrap()
+            let question = ApprovalQuestion { fleet: "f", currency: &usd, job: &job, request, event_sha256 };
+            let statement =
+                Statement::new(&question, &ApprovalDecision { allows, by: "ana", reason: "x" }, at(1)).unwrap();
+            serde_json::to_value(SignedStatement::sign(&statement, &key).unwrap()).unwrap()
         };
         let given = |kind: &'static str, signature: Option<Value>| {
             let (mut body, place) = match kind {
@@ -583,10 +606,10 @@ mod tests {
             }
             let mut records = asked.clone();
             records.push((1, "ana", kind, body));
-            let mut jobs = Jobs::default();
+            let mut jobs = ReplayedJobs::default();
             for ((minute, actor, kind, body), seq) in records.iter().zip(1..) {
                 let (at, clock_at) = (at(*minute), Some(at(*minute)));
-                let entry = Entry { fleet: "f", event: EVENT, seq, at, clock_at, actor, kind, subject: "e", body };
+                let entry = AuditEntry { fleet: "f", event: EVENT, seq, at, clock_at, actor, kind, subject: "e", body };
                 jobs.add(entry);
             }
             jobs.problems().map(|(_, problem)| problem.clone()).collect::<Vec<_>>()

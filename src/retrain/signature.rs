@@ -7,19 +7,19 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
-use super::approval::{By, Grant, Reason, Request};
-use super::statement::{Decision, Question, Statement};
-use crate::fleet::{Approval, Currency, Secret, Signatures, Stakes};
+use super::approval::{ApprovalReason, ApprovalRequest, Grant, GrantedBy};
+use super::statement::{ApprovalDecision, ApprovalQuestion, Statement};
+use crate::fleet::{ApprovalRules, Currency, Secret, Signatures, Stakes};
 
 /// What signatures are made for: one that was made for anything else, such as a commit or a login, is none of an answer.
 pub const NAMESPACE: &str = "approval@driftsweep.io";
 
 /// So far may the clock of the machine that made a statement be ahead.
-const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(5);
+const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// A statement with its signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signed {
+pub struct SignedStatement {
     /// The text of the statement.
     pub statement: String,
     /// The signature: an SSHSIG in its armour.
@@ -30,7 +30,7 @@ pub struct Signed {
 
 /// Why a signature does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum SignatureProblem {
     /// There is none, and the fleet file wants one.
     #[error("the answer must be signed ({0})")]
     Missing(String),
@@ -64,15 +64,17 @@ pub enum Problem {
 
 /// Why the answer to a question must be signed; `None` where it need not. `stakes` are those of the model now: the question
 /// may have been asked when they were lower.
-pub fn wanted(rules: &Approval, request: &Request, stakes: Stakes) -> Option<String> {
-    let about = |wanted: fn(&Reason) -> bool| request.reasons.iter().any(wanted);
+pub fn signature_reason(rules: &ApprovalRules, request: &ApprovalRequest, stakes: Stakes) -> Option<String> {
+    let about = |wanted: fn(&ApprovalReason) -> bool| request.reasons.iter().any(wanted);
     let why = match rules.signatures {
         Signatures::Never => return None,
         Signatures::Always => "every answer must be",
-        Signatures::HighStakes if stakes == Stakes::High || about(|reason| *reason == Reason::HighStakes) => {
+        Signatures::HighStakes if stakes == Stakes::High || about(|reason| *reason == ApprovalReason::HighStakes) => {
             "the model is marked high-stakes"
         }
-        Signatures::HighStakes if about(|reason| matches!(reason, Reason::Overrun(_))) => "a budget would be overrun",
+        Signatures::HighStakes if about(|reason| matches!(reason, ApprovalReason::Overrun(_))) => {
+            "a budget would be overrun"
+        }
         Signatures::HighStakes => return None,
     };
     Some(format!("signatures = \"{}\": {why}", rules.signatures.name()))
@@ -81,25 +83,30 @@ pub fn wanted(rules: &Approval, request: &Request, stakes: Stakes) -> Option<Str
 /// Whether an answer is signed as the rules want. A signature that is given must be good, also where none is wanted.
 ///
 /// # Errors
-/// The [`Problem`]. [`Problem::NotListed`] comes only where all else is right.
+/// The [`SignatureProblem`]. [`SignatureProblem::NotListed`] comes only where all else is right.
 pub fn check(
-    rules: &Approval,
+    rules: &ApprovalRules,
     stakes: Stakes,
-    question: &Question<'_>,
-    decision: &Decision<'_>,
-    signed: Option<&Signed>,
-) -> Result<(), Problem> {
+    question: &ApprovalQuestion<'_>,
+    decision: &ApprovalDecision<'_>,
+    signed: Option<&SignedStatement>,
+) -> Result<(), SignatureProblem> {
     let Some(signed) = signed else {
-        return wanted(rules, question.request, stakes).map_or(Ok(()), |why| Err(Problem::Missing(why)));
+        return signature_reason(rules, question.request, stakes)
+            .map_or(Ok(()), |why| Err(SignatureProblem::Missing(why)));
     };
     is_listed(rules, &signed.answers(question, decision)?, decision.by)
 }
 
 /// Whether a key is one of a person's in the fleet file.
-fn is_listed(rules: &Approval, key: &PublicKey, by: &str) -> Result<(), Problem> {
+fn is_listed(rules: &ApprovalRules, key: &PublicKey, by: &str) -> Result<(), SignatureProblem> {
     match rules.owner_of(key.key_data()) {
         Some(owner) if owner == by => Ok(()),
-        owner => Err(Problem::NotListed { key: fingerprint(key), by: by.to_owned(), owner: owner.map(str::to_owned) }),
+        owner => Err(SignatureProblem::NotListed {
+            key: fingerprint(key),
+            by: by.to_owned(),
+            owner: owner.map(str::to_owned),
+        }),
     }
 }
 
@@ -108,14 +115,14 @@ fn is_listed(rules: &Approval, key: &PublicKey, by: &str) -> Result<(), Problem>
 /// person. The rest of what was signed is checked against the audit apart from this.
 ///
 /// # Errors
-/// The [`Problem`].
+/// The [`SignatureProblem`].
 pub fn still_counts(
-    rules: &Approval,
+    rules: &ApprovalRules,
     stakes: Stakes,
     grant: &Grant,
     (fleet, job): (&str, &str),
-) -> Result<(), Problem> {
-    let By::Person(by) = &grant.by else { return Ok(()) };
+) -> Result<(), SignatureProblem> {
+    let GrantedBy::Person(by) = &grant.by else { return Ok(()) };
     match &grant.signature {
         Some(signed) => {
             let key = signed.verify()?;
@@ -123,23 +130,24 @@ pub fn still_counts(
             is_listed(rules, &key, by)
         }
         None => {
-            let overrun = grant.overruns.iter().cloned().map(Reason::Overrun).collect();
-            let request = Request { reasons: overrun, level: 0, asked_at: grant.at, due: grant.at, renewed: false };
-            wanted(rules, &request, stakes).map_or(Ok(()), |why| Err(Problem::Missing(why)))
+            let overrun = grant.overruns.iter().cloned().map(ApprovalReason::Overrun).collect();
+            let request =
+                ApprovalRequest { reasons: overrun, level: 0, asked_at: grant.at, due: grant.at, renewed: false };
+            signature_reason(rules, &request, stakes).map_or(Ok(()), |why| Err(SignatureProblem::Missing(why)))
         }
     }
 }
 
-impl Signed {
+impl SignedStatement {
     /// A statement with a signature as `ssh-keygen` wrote it. Whether it is good, [`check`] says.
     ///
     /// # Errors
-    /// [`Problem::Unusable`].
-    pub fn new(statement: String, armoured: &str) -> Result<Self, Problem> {
+    /// [`SignatureProblem::Unusable`].
+    pub fn new(statement: String, armoured: &str) -> Result<Self, SignatureProblem> {
         let signature = read(armoured)?;
         let key = PublicKey::from(signature.public_key().clone());
         let (armoured, key) = (signature.to_pem(LineEnding::LF), key.to_openssh());
-        let unusable = |e: ssh_key::Error| Problem::Unusable(e.to_string());
+        let unusable = |e: ssh_key::Error| SignatureProblem::Unusable(e.to_string());
         Ok(Self { statement, signature: armoured.map_err(unusable)?, key: key.map_err(unusable)? })
     }
 
@@ -148,7 +156,7 @@ impl Signed {
     /// # Errors
     /// The reason, without anything of the key.
     pub fn sign(statement: &Statement, key: &Secret) -> Result<Self, String> {
-        const TOOL: &str =
+        const SSH_KEYGEN_REMEDY: &str =
             "sign with ssh-keygen instead: give --statement FILE in place of --sign, and follow what it says";
         let text = key.expose();
         let key = PrivateKey::from_openssh(text.trim_ascii_start()).map_err(|e| match e {
@@ -164,11 +172,11 @@ impl Signed {
             _ => "is not a private key of OpenSSH, or it is damaged".to_owned(),
         })?;
         if key.is_encrypted() {
-            return Err(format!("has a passphrase; {TOOL}"));
+            return Err(format!("has a passphrase; {SSH_KEYGEN_REMEDY}"));
         }
         match key.algorithm() {
             Algorithm::Ed25519 => {}
-            Algorithm::SkEd25519 => return Err(format!("is on a security token; {TOOL}")),
+            Algorithm::SkEd25519 => return Err(format!("is on a security token; {SSH_KEYGEN_REMEDY}")),
             other => return Err(format!("is of the kind {other}, which is not supported; only Ed25519 is")),
         }
         let signature = key.sign(NAMESPACE, HashAlg::Sha512, statement.text().as_bytes());
@@ -178,12 +186,12 @@ impl Signed {
     }
 
     /// Whether the statement approves a job of a fleet in the name of a person.
-    fn is_approval_of(&self, fleet: &str, job: &str, by: &str) -> Result<(), Problem> {
+    fn is_approval_of(&self, fleet: &str, job: &str, by: &str) -> Result<(), SignatureProblem> {
         let said: serde_json::Value =
-            serde_json::from_str(&self.statement).map_err(|e| Problem::OtherStatement(e.to_string()))?;
+            serde_json::from_str(&self.statement).map_err(|e| SignatureProblem::OtherStatement(e.to_string()))?;
         for (name, wanted) in [("decision", "approve"), ("fleet", fleet), ("job", job), ("by", by)] {
             if said[name] != wanted {
-                return Err(Problem::OtherStatement(format!("{name} is not \"{}\"", wanted.escape_debug())));
+                return Err(SignatureProblem::OtherStatement(format!("{name} is not \"{}\"", wanted.escape_debug())));
             }
         }
         Ok(())
@@ -201,7 +209,7 @@ impl Signed {
     /// The reason, for one of the future.
     pub fn is_made(&self, clock: Timestamp) -> Result<(), String> {
         let at = Statement::time_of(&self.statement)?;
-        if at.duration_since(clock) > CLOCKS_DIFFER {
+        if at.duration_since(clock) > MAX_CLOCK_DIFFERENCE {
             return Err(format!("it is from {at}, and it is {clock}; correct the clock of the machine that made it"));
         }
         Ok(())
@@ -210,12 +218,16 @@ impl Signed {
     /// The key by which an answer to a question was signed; whose it is, the fleet file says.
     ///
     /// # Errors
-    /// The [`Problem`], also where another statement was signed than that of this question and answer.
-    pub fn answers(&self, question: &Question<'_>, decision: &Decision<'_>) -> Result<PublicKey, Problem> {
-        let at = Statement::time_of(&self.statement).map_err(Problem::OtherStatement)?;
-        let statement = Statement::new(question, decision, at).map_err(Problem::Unusable)?;
+    /// The [`SignatureProblem`], also where another statement was signed than that of this question and answer.
+    pub fn answers(
+        &self,
+        question: &ApprovalQuestion<'_>,
+        decision: &ApprovalDecision<'_>,
+    ) -> Result<PublicKey, SignatureProblem> {
+        let at = Statement::time_of(&self.statement).map_err(SignatureProblem::OtherStatement)?;
+        let statement = Statement::new(question, decision, at).map_err(SignatureProblem::Unusable)?;
         if let Some(difference) = statement.difference(&self.statement) {
-            return Err(Problem::OtherStatement(difference));
+            return Err(SignatureProblem::OtherStatement(difference));
         }
         self.verify()
     }
@@ -223,15 +235,15 @@ impl Signed {
     /// The key by which the statement was signed. Whose it is, and what the statement has to say, [`check`] knows.
     ///
     /// # Errors
-    /// [`Problem::Unusable`] and [`Problem::Forged`].
-    pub fn verify(&self) -> Result<PublicKey, Problem> {
+    /// [`SignatureProblem::Unusable`] and [`SignatureProblem::Forged`].
+    pub fn verify(&self) -> Result<PublicKey, SignatureProblem> {
         let signature = read(&self.signature)?;
         let key = PublicKey::from(signature.public_key().clone());
         if key.to_openssh().ok().as_ref() != Some(&self.key) {
-            return Err(Problem::Unusable("it was made by another key than the one beside it".into()));
+            return Err(SignatureProblem::Unusable("it was made by another key than the one beside it".into()));
         }
         let verified = key.verify(NAMESPACE, self.statement.as_bytes(), &signature);
-        verified.map_err(|_| Problem::Forged { key: fingerprint(&key) })?;
+        verified.map_err(|_| SignatureProblem::Forged { key: fingerprint(&key) })?;
         Ok(key)
     }
 }
@@ -242,8 +254,8 @@ pub fn fingerprint(key: &PublicKey) -> String {
 }
 
 /// A signature of a kind that counts: for answers, by a key that can be verified, at a token that was touched.
-fn read(armoured: &str) -> Result<SshSig, Problem> {
-    let unusable = Problem::Unusable;
+fn read(armoured: &str) -> Result<SshSig, SignatureProblem> {
+    let unusable = SignatureProblem::Unusable;
     let signature = SshSig::from_pem(armoured.trim_ascii()).map_err(|_| {
         unusable("it is not a signature as `ssh-keygen -Y sign` writes it, or is of a kind other than Ed25519".into())
     })?;
@@ -274,7 +286,7 @@ mod tests {
     use ssh_key::public::{KeyData, SkEd25519};
     use ssh_key::{Signature, SigningKey};
 
-    use super::super::job::State;
+    use super::super::job::JobState;
     use super::super::statement::tests::{asked, at, job};
     use super::*;
     use crate::fleet::Fleet;
@@ -292,7 +304,7 @@ mod tests {
         key.public_key().to_openssh().unwrap()
     }
 
-    fn rules(signatures: &str, ana: &str, bo: &str) -> Approval {
+    fn rules(signatures: &str, ana: &str, bo: &str) -> ApprovalRules {
         let text = format!(
             "[approval]\napprovers = [[\"ana\", \"bo\"]]\nsignatures = \"{signatures}\"\nkeys = {{ ana = \"{ana}\", bo = \"{bo}\" }}\n\
              [[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n"
@@ -305,43 +317,47 @@ mod tests {
         let (ana, bo) = (key(1), key(2));
         let (job, usd) = (job(), Currency::default());
         let question = asked(&job, &usd);
-        let no = Decision { allows: None, by: "ana", reason: "no" };
+        let no = ApprovalDecision { allows: None, by: "ana", reason: "no" };
         let statement = Statement::new(&question, &no, at(3)).unwrap();
         let both = rules("always", &public(&ana), &public(&bo));
-        let judge = |rules: &Approval, decision: &Decision<'_>, signed: Option<&Signed>| {
+        let judge = |rules: &ApprovalRules, decision: &ApprovalDecision<'_>, signed: Option<&SignedStatement>| {
             check(rules, Stakes::Normal, &question, decision, signed)
         };
-        let good = Signed::sign(&statement, &secret(&ana)).unwrap();
+        let good = SignedStatement::sign(&statement, &secret(&ana)).unwrap();
         assert_eq!(judge(&both, &no, Some(&good)), Ok(()));
-        let say = |problem: Result<(), Problem>| problem.unwrap_err().to_string();
-        let refused = |decision: &Decision<'_>, signed: Option<&Signed>| say(judge(&both, decision, signed));
+        let say = |problem: Result<(), SignatureProblem>| problem.unwrap_err().to_string();
+        let refused =
+            |decision: &ApprovalDecision<'_>, signed: Option<&SignedStatement>| say(judge(&both, decision, signed));
         assert_eq!(refused(&no, None), "the answer must be signed (signatures = \"always\": every answer must be)");
 
         // The same of another answer.
-        let said = refused(&Decision { allows: Some(&[]), ..no }, Some(&good));
+        let said = refused(&ApprovalDecision { allows: Some(&[]), ..no }, Some(&good));
         assert!(said.contains("decision is \"approve\", and \"reject\" in the statement"), "{said}");
-        let said = refused(&Decision { reason: "yes", ..no }, Some(&good));
+        let said = refused(&ApprovalDecision { reason: "yes", ..no }, Some(&good));
         assert!(said.contains("reason is \"yes\", and \"no\" in the statement"), "{said}");
-        assert!(refused(&Decision { by: "bo", ..no }, Some(&good)).contains("by is \"bo\", and \"ana\""));
+        assert!(refused(&ApprovalDecision { by: "bo", ..no }, Some(&good)).contains("by is \"bo\", and \"ana\""));
 
         // By another key, which the fleet file lists for somebody else, or not at all.
-        let of_bo = Signed::sign(&statement, &secret(&bo)).unwrap();
+        let of_bo = SignedStatement::sign(&statement, &secret(&bo)).unwrap();
         assert!(refused(&no, Some(&of_bo)).ends_with("is that of 'bo', and not of 'ana'"));
-        let stranger = Signed::sign(&statement, &secret(&key(3))).unwrap();
+        let stranger = SignedStatement::sign(&statement, &secret(&key(3))).unwrap();
         let fingerprint = fingerprint(key(3).public_key());
-        let not_listed = Problem::NotListed { key: fingerprint.clone(), by: "ana".into(), owner: None };
+        let not_listed = SignatureProblem::NotListed { key: fingerprint.clone(), by: "ana".into(), owner: None };
         assert_eq!(judge(&both, &no, Some(&stranger)), Err(not_listed));
         assert!(fingerprint.starts_with("SHA256:"));
         // A key that was taken out since is not one that was forged.
         let replaced = rules("always", &public(&key(4)), &public(&bo));
-        assert!(matches!(judge(&replaced, &no, Some(&good)), Err(Problem::NotListed { owner: None, .. })));
+        assert!(matches!(judge(&replaced, &no, Some(&good)), Err(SignatureProblem::NotListed { owner: None, .. })));
 
         // Edited in the store: each part of the record on its own, and what fits together by a key that is not ana's.
-        let other = Signed::sign(&Statement::new(&question, &no, at(4)).unwrap(), &secret(&ana)).unwrap();
-        let forged = Problem::Forged { key: super::fingerprint(ana.public_key()) };
-        assert_eq!(judge(&both, &no, Some(&Signed { signature: other.signature, ..good.clone() })), Err(forged));
+        let other = SignedStatement::sign(&Statement::new(&question, &no, at(4)).unwrap(), &secret(&ana)).unwrap();
+        let forged = SignatureProblem::Forged { key: super::fingerprint(ana.public_key()) };
+        assert_eq!(
+            judge(&both, &no, Some(&SignedStatement { signature: other.signature, ..good.clone() })),
+            Err(forged)
+        );
         let edited = good.statement.replace("churn", "fraud");
-        let said = refused(&no, Some(&Signed { statement: edited, ..good.clone() }));
+        let said = refused(&no, Some(&SignedStatement { statement: edited, ..good.clone() }));
         assert!(said.contains("model is \"churn\", and \"fraud\" in the statement"), "{said}");
         for (statement, words) in [
             (format!("{}\n", good.statement), "without a line end"),
@@ -350,25 +366,26 @@ mod tests {
             ("x".into(), "it is not a statement"),
             (String::new(), "it is not a statement"),
         ] {
-            let said = refused(&no, Some(&Signed { statement, ..good.clone() }));
+            let said = refused(&no, Some(&SignedStatement { statement, ..good.clone() }));
             assert!(said.contains(words), "{said}");
         }
-        let said = refused(&no, Some(&Signed { key: public(&bo), ..good.clone() }));
+        let said = refused(&no, Some(&SignedStatement { key: public(&bo), ..good.clone() }));
         assert!(said.contains("another key than the one beside it"), "{said}");
-        let said = refused(&no, Some(&Signed { signature: "x".into(), ..good.clone() }));
+        let said = refused(&no, Some(&SignedStatement { signature: "x".into(), ..good.clone() }));
         assert!(said.contains("is not a signature as"), "{said}");
         // Of a key that claims to be ana's: the signature is still bo's.
         let claimed = SshSig::from_pem(&of_bo.signature).unwrap();
         let claimed =
             SshSig::new(ana.public_key().key_data().clone(), NAMESPACE, HashAlg::Sha512, claimed.signature().clone());
-        let claimed = Signed::new(good.statement.clone(), &claimed.unwrap().to_pem(LineEnding::LF).unwrap()).unwrap();
-        assert!(matches!(judge(&both, &no, Some(&claimed)), Err(Problem::Forged { .. })));
+        let claimed =
+            SignedStatement::new(good.statement.clone(), &claimed.unwrap().to_pem(LineEnding::LF).unwrap()).unwrap();
+        assert!(matches!(judge(&both, &no, Some(&claimed)), Err(SignatureProblem::Forged { .. })));
         // Made for something else.
         let commit =
             ana.sign("git", HashAlg::Sha512, good.statement.as_bytes()).unwrap().to_pem(LineEnding::LF).unwrap();
-        let said = refused(&no, Some(&Signed { signature: commit.clone(), ..good.clone() }));
+        let said = refused(&no, Some(&SignedStatement { signature: commit.clone(), ..good.clone() }));
         assert!(said.contains("it was made for 'git'; sign with -n approval@driftsweep.io"), "{said}");
-        assert!(Signed::new(good.statement.clone(), &commit).is_err());
+        assert!(SignedStatement::new(good.statement.clone(), &commit).is_err());
 
         // Where none is wanted one that is given must be good all the same.
         let never = rules("never", &public(&ana), &public(&bo));
@@ -376,7 +393,7 @@ mod tests {
         assert!(judge(&never, &no, Some(&stranger)).is_err());
         // SHA-256 is as good as the SHA-512 that ssh-keygen takes.
         let short = ana.sign(NAMESPACE, HashAlg::Sha256, good.statement.as_bytes()).unwrap();
-        let short = Signed::new(good.statement.clone(), &short.to_pem(LineEnding::LF).unwrap()).unwrap();
+        let short = SignedStatement::new(good.statement.clone(), &short.to_pem(LineEnding::LF).unwrap()).unwrap();
         assert_eq!(judge(&both, &no, Some(&short)), Ok(()));
         assert_eq!(good.currency(), Some(usd.clone()));
         assert!(good.is_made(at(2)).unwrap_err().contains("correct the clock") && good.is_made(at(3)).is_ok());
@@ -395,7 +412,7 @@ mod tests {
         let rules = rules("always", &token.to_openssh().unwrap(), &public(&key(2)));
         let (job, usd) = (job(), Currency::default());
         let question = asked(&job, &usd);
-        let no = Decision { allows: None, by: "ana", reason: "no" };
+        let no = ApprovalDecision { allows: None, by: "ana", reason: "no" };
         let statement = Statement::new(&question, &no, at(3)).unwrap();
         // As a token does it: https://cvsweb.openbsd.org/src/usr.bin/ssh/PROTOCOL.u2f
         let signed = |flags: u8, claimed: u8| {
@@ -405,19 +422,19 @@ mod tests {
             let signature = [raw(&held, &bytes), end(claimed)].concat();
             let signature = Signature::new(Algorithm::SkEd25519, signature).unwrap();
             let signature = SshSig::new(token.key_data().clone(), NAMESPACE, HashAlg::Sha512, signature).unwrap();
-            Signed::new(statement.text().to_owned(), &signature.to_pem(LineEnding::LF).unwrap())
+            SignedStatement::new(statement.text().to_owned(), &signature.to_pem(LineEnding::LF).unwrap())
         };
-        let judge = |signed: &Signed| check(&rules, Stakes::Normal, &question, &no, Some(signed));
+        let judge = |signed: &SignedStatement| check(&rules, Stakes::Normal, &question, &no, Some(signed));
         assert_eq!(judge(&signed(1, 1).unwrap()), Ok(()));
         assert!(signed(0, 0).unwrap_err().to_string().contains("without being touched"));
-        assert!(matches!(judge(&signed(0, 1).unwrap()), Err(Problem::Forged { .. })));
+        assert!(matches!(judge(&signed(0, 1).unwrap()), Err(SignatureProblem::Forged { .. })));
     }
 
     #[test]
     fn which_answers_must_be_signed_follows_from_the_question_and_the_stakes() {
-        let State::AwaitingApproval(request) = job().state else { panic!() };
+        let JobState::AwaitingApproval(request) = job().state else { panic!() };
         let [cost, high, overrun] =
-            [0, 1, 2].map(|i| Request { reasons: vec![request.reasons[i].clone()], ..request.clone() });
+            [0, 1, 2].map(|i| ApprovalRequest { reasons: vec![request.reasons[i].clone()], ..request.clone() });
         let rules = |signatures| rules(signatures, &public(&key(1)), &public(&key(2)));
         let [never, stakes, always] = ["never", "high_stakes", "always"].map(rules);
         for (rules, request, of, must) in [
@@ -431,7 +448,12 @@ mod tests {
             (&stakes, &request, Stakes::Normal, true),
             (&always, &cost, Stakes::Low, true),
         ] {
-            assert_eq!(wanted(rules, request, of).is_some(), must, "{:?} {request:?} {of:?}", rules.signatures);
+            assert_eq!(
+                signature_reason(rules, request, of).is_some(),
+                must,
+                "{:?} {request:?} {of:?}",
+                rules.signatures
+            );
         }
     }
 
@@ -440,11 +462,11 @@ mod tests {
         let job = job();
         let statement = Statement::new(
             &asked(&job, &Currency::default()),
-            &Decision { allows: None, by: "ana", reason: "no" },
+            &ApprovalDecision { allows: None, by: "ana", reason: "no" },
             at(3),
         );
-        let signed = Signed::sign(&statement.unwrap(), &secret(&key(1))).unwrap();
-        let by = By::Person("ana".into());
+        let signed = SignedStatement::sign(&statement.unwrap(), &secret(&key(1))).unwrap();
+        let by = GrantedBy::Person("ana".into());
         let grant = Grant { by, signature: Some(signed), ..Grant::by_policy("x".into(), at(3)) };
         let text = serde_json::to_string(&grant).unwrap();
         assert_eq!(serde_json::from_str::<Grant>(&text).unwrap(), grant);

@@ -4,16 +4,16 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::approval::{Reason, Request};
+use super::approval::{ApprovalReason, ApprovalRequest};
 use super::budget::Overrun;
-use super::cost::{Estimate, Worth};
+use super::cost::{CostEstimate, ValueEstimate};
 use super::job::Job;
 use crate::atomic::hex;
 use crate::fleet::{Currency, Money};
 
 /// A question as an approver sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct ApprovalQuestion<'a> {
     /// The name of the fleet.
     pub fleet: &'a str,
     /// In which amounts are.
@@ -21,14 +21,14 @@ pub struct Question<'a> {
     /// The job as it stands while it is asked for.
     pub job: &'a Job,
     /// What is asked.
-    pub request: &'a Request,
+    pub request: &'a ApprovalRequest,
     /// SHA-256 of the body of its event.
     pub event_sha256: &'a str,
 }
 
 /// The answer to a question, and whose it is.
 #[derive(Clone, Copy, Debug)]
-pub struct Decision<'a> {
+pub struct ApprovalDecision<'a> {
     /// The overruns that are allowed; `None` does not allow the job.
     pub allows: Option<&'a [Overrun]>,
     /// Who decides.
@@ -53,8 +53,12 @@ impl Statement {
     ///
     /// # Errors
     /// The reason, for what JSON cannot say.
-    pub fn new(question: &Question<'_>, decision: &Decision<'_>, at: Timestamp) -> Result<Self, String> {
-        let Question { job, request, .. } = question;
+    pub fn new(
+        question: &ApprovalQuestion<'_>,
+        decision: &ApprovalDecision<'_>,
+        at: Timestamp,
+    ) -> Result<Self, String> {
+        let ApprovalQuestion { job, request, .. } = question;
         let value = json!({
             "statement": "driftsweep approval",
             "version": 1,
@@ -120,13 +124,13 @@ impl Statement {
     }
 }
 
-fn reason(reason: &Reason) -> Value {
+fn reason(reason: &ApprovalReason) -> Value {
     match reason {
-        Reason::Cost { expected, above } => {
+        ApprovalReason::Cost { expected, above } => {
             json!({ "because": "cost", "expected": expected.plain(), "above": above.plain() })
         }
-        Reason::HighStakes => json!({ "because": "high_stakes" }),
-        Reason::Overrun(over) => json!({ "because": "overrun", "overrun": overrun(over) }),
+        ApprovalReason::HighStakes => json!({ "because": "high_stakes" }),
+        ApprovalReason::Overrun(over) => json!({ "because": "overrun", "overrun": overrun(over) }),
     }
 }
 
@@ -135,14 +139,14 @@ fn overrun(overrun: &Overrun) -> Value {
     json!({ "scope": scope, "month": month, "budget": budget.plain(), "by": by.plain() })
 }
 
-fn estimate(estimate: &Estimate) -> Value {
-    let Estimate { declared, expected, low, high, runs } = estimate;
+fn estimate(estimate: &CostEstimate) -> Value {
+    let CostEstimate { declared, expected, low, high, runs } = estimate;
     let [declared, expected, low, high] = [declared, expected, low, high].map(|amount| amount.plain());
     json!({ "declared": declared, "expected": expected, "low": low, "high": high, "runs": runs })
 }
 
-fn worth(worth: &Worth) -> Value {
-    let Worth { points, loss, stale_a_day, gain, gain_low, metric, missing } = worth;
+fn worth(worth: &ValueEstimate) -> Value {
+    let ValueEstimate { points, loss, stale_a_day, gain, gain_low, metric, missing } = worth;
     let [stale_a_day, gain, gain_low] = [stale_a_day, gain, gain_low].map(|amount: &Money| amount.plain());
     json!({
         "points": points, "loss": loss, "stale_a_day": stale_a_day, "gain": gain, "gain_low": gain_low, "metric": metric,
@@ -157,11 +161,11 @@ pub(super) mod tests {
     use jiff::SignedDuration;
 
     use super::super::approval::Grant;
-    use super::super::budget::Scope;
-    use super::super::cost::{Loss, Lost, Missing};
-    use super::super::job::{Renewal, State, Stopping};
+    use super::super::budget::BudgetScope;
+    use super::super::cost::{LossSource, MetricLoss, MissingInput};
+    use super::super::job::{BaselineRenewal, JobState, StopRequest};
     use super::*;
-    use crate::metric::performance::Quality;
+    use crate::metric::performance::PerformanceMetric;
 
     pub(in super::super) fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
@@ -170,46 +174,53 @@ pub(super) mod tests {
     /// A job that is asked for by all three reasons, and of which all is known.
     pub(in super::super) fn job() -> Job {
         let cents = Money::from_cents;
-        let lost = Lost { points: 3.25, low: 1.0, loss: Loss::Realised, missing: Some(Missing::Labels) };
+        let lost =
+            MetricLoss { points: 3.25, low: 1.0, loss: LossSource::Realised, missing: Some(MissingInput::Labels) };
         let month = "2026-09-01".parse().unwrap();
-        let overrun = Overrun { scope: Scope::Team("risk".into()), month, budget: cents(100_000), by: cents(1_250) };
+        let overrun =
+            Overrun { scope: BudgetScope::Team("risk".into()), month, budget: cents(100_000), by: cents(1_250) };
         let reasons = vec![
-            Reason::Cost { expected: cents(61_200), above: cents(50_000) },
-            Reason::HighStakes,
-            Reason::Overrun(overrun.clone()),
+            ApprovalReason::Cost { expected: cents(61_200), above: cents(50_000) },
+            ApprovalReason::HighStakes,
+            ApprovalReason::Overrun(overrun.clone()),
         ];
-        let request = Request { reasons, level: 1, asked_at: at(2), due: at(6), renewed: false };
+        let request = ApprovalRequest { reasons, level: 1, asked_at: at(2), due: at(6), renewed: false };
         Job {
-            state: State::AwaitingApproval(request),
+            state: JobState::AwaitingApproval(request),
             since: at(2),
-            estimate: Some(Estimate {
+            estimate: Some(CostEstimate {
                 declared: cents(60_000),
                 expected: cents(61_200),
                 low: cents(50_000),
                 high: cents(70_010),
                 runs: 3,
             }),
-            worth: Some(Worth::new(Quality::Accuracy, lost, Some(cents(2_000)), SignedDuration::from_hours(240))),
+            worth: Some(ValueEstimate::new(
+                PerformanceMetric::Accuracy,
+                lost,
+                Some(cents(2_000)),
+                SignedDuration::from_hours(240),
+            )),
             grants: vec![Grant { overruns: vec![overrun], ..Grant::by_policy("x".into(), at(1)) }],
             attempts: 1,
             spent: cents(612),
-            stopping: Some(Stopping { by: "ana".into(), reason: "x".into(), overdue: false }),
-            baseline: Some(Renewal::Kept { warning: Some("x".into()) }),
+            stopping: Some(StopRequest { by: "ana".into(), reason: "x".into(), overdue: false }),
+            baseline: Some(BaselineRenewal::Kept { warning: Some("x".into()) }),
             ..Job::request("3f9548c8", "churn", "drift", at(0), at(99))
         }
     }
 
     const SHA: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-    pub(in super::super) fn asked<'a>(job: &'a Job, currency: &'a Currency) -> Question<'a> {
-        let State::AwaitingApproval(request) = &job.state else { panic!() };
-        Question { fleet: "shop", currency, job, request, event_sha256: SHA }
+    pub(in super::super) fn asked<'a>(job: &'a Job, currency: &'a Currency) -> ApprovalQuestion<'a> {
+        let JobState::AwaitingApproval(request) = &job.state else { panic!() };
+        ApprovalQuestion { fleet: "shop", currency, job, request, event_sha256: SHA }
     }
 
     /// The statement of a question that is approved by ana.
     fn approved(job: &Job) -> String {
         let (currency, overruns) = (Currency::default(), asked(job, &Currency::default()).request.overruns());
-        let decision = Decision { allows: Some(&overruns), by: "ana", reason: "it pays" };
+        let decision = ApprovalDecision { allows: Some(&overruns), by: "ana", reason: "it pays" };
         Statement::new(&asked(job, &currency), &decision, at(3)).unwrap().text
     }
 
@@ -276,7 +287,7 @@ pub(super) mod tests {
                 let mut tree = tree.clone();
                 *tree.pointer_mut(place).unwrap() = other;
                 let job: Job = serde_json::from_value(tree).ok()?;
-                (job != whole && matches!(job.state, State::AwaitingApproval(_))).then_some(job)
+                (job != whole && matches!(job.state, JobState::AwaitingApproval(_))).then_some(job)
             });
             match changed {
                 Some(job) if approved(&job) != statement => {}
@@ -295,7 +306,7 @@ pub(super) mod tests {
         // One reason more or less, of which a name without more is no other.
         for i in 0..3 {
             let mut fewer = job();
-            let State::AwaitingApproval(request) = &mut fewer.state else { panic!() };
+            let JobState::AwaitingApproval(request) = &mut fewer.state else { panic!() };
             request.reasons.remove(i);
             assert_ne!(approved(&fewer), statement);
         }
@@ -306,19 +317,19 @@ pub(super) mod tests {
             asked(&whole, &Currency::default()).request.overruns(),
         );
         let question = asked(&whole, &usd);
-        let decision = Decision { allows: Some(&overruns), by: "ana", reason: "it pays" };
+        let decision = ApprovalDecision { allows: Some(&overruns), by: "ana", reason: "it pays" };
         let more = [Overrun { by: Money::from_cents(9_999), ..overruns[0].clone() }];
         let other_questions = [
-            Question { fleet: "other", ..question },
-            Question { currency: &eur, ..question },
-            Question { event_sha256: "00", ..question },
+            ApprovalQuestion { fleet: "other", ..question },
+            ApprovalQuestion { currency: &eur, ..question },
+            ApprovalQuestion { event_sha256: "00", ..question },
         ];
         let other_decisions = [
-            Decision { allows: None, ..decision },
-            Decision { allows: Some(&more), ..decision },
-            Decision { allows: Some(&[]), ..decision },
-            Decision { by: "bo", ..decision },
-            Decision { reason: "it pays ", ..decision },
+            ApprovalDecision { allows: None, ..decision },
+            ApprovalDecision { allows: Some(&more), ..decision },
+            ApprovalDecision { allows: Some(&[]), ..decision },
+            ApprovalDecision { by: "bo", ..decision },
+            ApprovalDecision { reason: "it pays ", ..decision },
         ];
         let texts = other_questions.iter().map(|question| Statement::new(question, &decision, at(3)));
         let texts = texts.chain(other_decisions.iter().map(|decision| Statement::new(&question, decision, at(3))));

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metric::Kind;
 use crate::metric::divergence::{self, EPSILON};
-use crate::metric::noise::Noise;
+use crate::metric::noise::NoiseLevel;
 use crate::metric::values::{ConventionFigures, Metrics};
 
 /// False discovery rate up to which a test is called, unless something else is set.
@@ -33,7 +33,7 @@ pub struct Rule {
     /// What it judges.
     pub judges: Subject,
     /// How the figure varies where nothing has changed.
-    pub no_change: NoChange,
+    pub no_change: NullDistribution,
     /// The largest value that the figure can have.
     pub largest: f64,
     threshold: fn(&Thresholds) -> f64,
@@ -64,7 +64,7 @@ impl Subject {
 
 /// How a figure is drawn anew to see how it varies where nothing has changed.
 #[derive(Clone, Copy, Debug)]
-pub enum NoChange {
+pub enum NullDistribution {
     /// From the counts of both sides.
     OfCounts(fn(&[u64], &[u64]) -> f64),
     /// By the law of the Kolmogorov-Smirnov distance, which follows from the numbers of values alone.
@@ -77,7 +77,7 @@ pub enum NoChange {
 struct Reading {
     value: f64,
     /// What the figure would be by chance.
-    noise: Option<Noise>,
+    noise: Option<NoiseLevel>,
     /// Its test.
     p_value: Option<f64>,
     q_value: Option<f64>,
@@ -86,7 +86,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn of_noise(value: f64, noise: Option<Noise>) -> Self {
+    fn of_noise(value: f64, noise: Option<NoiseLevel>) -> Self {
         let q_value = noise.and_then(|noise| noise.q_value);
         Self { value, noise, p_value: None, q_value, text: None }
     }
@@ -99,7 +99,7 @@ pub const RULES: [Rule; 4] = [
         key: "psi",
         figure: "psi",
         judges: Subject::Numbers,
-        no_change: NoChange::OfCounts(|a, b| divergence::psi(a, b, EPSILON)),
+        no_change: NullDistribution::OfCounts(|a, b| divergence::psi(a, b, EPSILON)),
         largest: f64::INFINITY,
         threshold: |thresholds| thresholds.psi,
         largest_p: |_| None,
@@ -110,7 +110,7 @@ pub const RULES: [Rule; 4] = [
         key: "ks_d",
         figure: "ks",
         judges: Subject::Numbers,
-        no_change: NoChange::OfSizes,
+        no_change: NullDistribution::OfSizes,
         largest: 1.0,
         threshold: |thresholds| thresholds.ks_d,
         largest_p: |thresholds| Some(thresholds.ks_p),
@@ -131,7 +131,7 @@ pub const RULES: [Rule; 4] = [
         key: "js",
         figure: "js_distance",
         judges: Subject::Categories,
-        no_change: NoChange::OfCounts(|a, b| divergence::jensen_shannon(a, b, EPSILON).max(0.0).sqrt()),
+        no_change: NullDistribution::OfCounts(|a, b| divergence::jensen_shannon(a, b, EPSILON).max(0.0).sqrt()),
         largest: 1.0,
         threshold: |thresholds| thresholds.js,
         largest_p: |_| None,
@@ -142,7 +142,7 @@ pub const RULES: [Rule; 4] = [
         key: "missing",
         figure: "missing_difference",
         judges: Subject::MissingRows,
-        no_change: NoChange::OfMissing,
+        no_change: NullDistribution::OfMissing,
         largest: 1.0,
         threshold: |thresholds| thresholds.missing,
         largest_p: |thresholds| Some(thresholds.missing_p),
@@ -317,8 +317,8 @@ mod tests {
 
     const ALL: Judged = Judged { values: true, missing: true };
 
-    fn noise(effect: f64, q: f64) -> Option<Noise> {
-        Some(Noise { p_value: q, level_99: 0.0, effect, asymptotic: true, q_value: Some(q) })
+    fn noise(effect: f64, q: f64) -> Option<NoiseLevel> {
+        Some(NoiseLevel { p_value: q, level_99: 0.0, effect, asymptotic: true, q_value: Some(q) })
     }
 
     fn psi(value: f64, effect: f64, q: f64) -> Option<Psi> {

@@ -29,11 +29,11 @@ pub fn as_text(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::performance::Quality;
-    use crate::retrain::approval::{By, Reason};
-    use crate::retrain::budget::Scope;
-    use crate::retrain::cost::{Loss, Lost};
-    use crate::retrain::{Estimate, Grant, Overrun, Renewal, Request, Step, Worth};
+    use crate::metric::performance::PerformanceMetric;
+    use crate::retrain::approval::{ApprovalReason, GrantedBy};
+    use crate::retrain::budget::BudgetScope;
+    use crate::retrain::cost::{LossSource, MetricLoss};
+    use crate::retrain::{ApprovalRequest, BaselineRenewal, CostEstimate, Grant, JobStep, Overrun, ValueEstimate};
     use jiff::{SignedDuration, Timestamp};
 
     /// The numbers that are left in a tree, by the names of their fields.
@@ -49,18 +49,23 @@ mod tests {
     #[test]
     fn no_step_leaves_an_amount_as_a_number_and_the_texts_are_in_units() {
         let (cost, at) = (Money::from_cents(61_200), Timestamp::UNIX_EPOCH);
-        let overrun = Overrun { scope: Scope::Fleet, month: "2026-09-01".parse().unwrap(), budget: cost, by: cost };
-        let lost = Lost { points: 3.0, low: 1.0, loss: Loss::Realised, missing: None };
-        let worth = Worth::new(Quality::Mae, lost, Some(cost), SignedDuration::from_hours(24));
-        let reasons = vec![Reason::Cost { expected: cost, above: cost }, Reason::Overrun(overrun.clone())];
-        let grant =
-            Grant { by: By::Person("ana".into()), overruns: vec![overrun], ..Grant::by_policy(String::new(), at) };
+        let overrun =
+            Overrun { scope: BudgetScope::Fleet, month: "2026-09-01".parse().unwrap(), budget: cost, by: cost };
+        let lost = MetricLoss { points: 3.0, low: 1.0, loss: LossSource::Realised, missing: None };
+        let worth = ValueEstimate::new(PerformanceMetric::Mae, lost, Some(cost), SignedDuration::from_hours(24));
+        let reasons =
+            vec![ApprovalReason::Cost { expected: cost, above: cost }, ApprovalReason::Overrun(overrun.clone())];
+        let grant = Grant {
+            by: GrantedBy::Person("ana".into()),
+            overruns: vec![overrun],
+            ..Grant::by_policy(String::new(), at)
+        };
         let steps = [
-            Step::Cost { estimate: Estimate::new(cost, &[]), worth },
-            Step::Ask { request: Request { reasons, level: 0, asked_at: at, due: at, renewed: false } },
-            Step::Approve { grant },
-            Step::Succeed { cost, baseline: Renewal::Kept { warning: None }, place: None },
-            Step::Cancel { cost, by: "ana".into(), reason: String::new() },
+            JobStep::Cost { estimate: CostEstimate::new(cost, &[]), worth },
+            JobStep::Ask { request: ApprovalRequest { reasons, level: 0, asked_at: at, due: at, renewed: false } },
+            JobStep::Approve { grant },
+            JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning: None }, place: None },
+            JobStep::Cancel { cost, by: "ana".into(), reason: String::new() },
         ];
         for step in steps {
             let mut body = serde_json::to_value(&step).unwrap();

@@ -7,13 +7,13 @@
 //! it once.
 
 mod amounts;
-mod answer;
 mod damaged;
+mod decide;
+mod estimate;
 mod renew;
 mod step;
 mod trust;
 mod watch;
-mod worth;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -23,27 +23,29 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-pub use answer::{Answer, Answerers, answer, answerers, cancel, statement};
-pub use damaged::{close_damaged, damage, runs_under_way};
-pub use renew::{Adopting, Kept, Setting, has_baseline, in_use, keep, set};
-pub use worth::reckon;
+pub use damaged::{close_damaged, damage_reason, runs_under_way};
+pub use decide::{ApprovalAnswer, CurrentApprovers, answerers, cancel, decide, statement};
+pub use estimate::estimate;
+pub use renew::{
+    BaselineChange, BaselineRequest, StoredBaseline, current_baseline, has_baseline, set_baseline, store_baseline,
+};
 
-use step::{When, advance};
+use step::{StepTime, advance};
 
 use crate::error::{Error, Result};
-use crate::executor::{Logins, Run};
-use crate::fleet::{Fleet, Model, Money, Retrain};
+use crate::executor::{Logins, TrainingRun};
+use crate::fleet::{Fleet, Model, Money, RetrainConfig};
 use crate::http::Http;
-use crate::notify::{self, Fact};
-use crate::retrain::approval::{self, Basis, Refusal, SAME_TIME};
-use crate::retrain::asked;
-use crate::retrain::budget::{self, Scope, Standing};
+use crate::notify::{self, AuditedFact};
+use crate::retrain::approval::{self, CLOCK_TOLERANCE, StartBasis, StartRefusal};
+use crate::retrain::approvers;
+use crate::retrain::budget::{self, BudgetScope, BudgetStatus};
 use crate::retrain::queue::{self, Slots};
-use crate::retrain::{Grant, Job, Ledger, Overrun, Request, State, Step, Stopping};
-use crate::store::{Doubts, ITSELF, RunEntry, Store, Unreadable, Versioned};
+use crate::retrain::{ApprovalRequest, Grant, Job, JobState, JobStep, Ledger, Overrun, StopRequest};
+use crate::store::{RunRecord, SYSTEM_ACTOR, StartBlockers, Store, UnreadableRow, VersionedJob};
 
 /// What a pass works with.
-pub struct Means<'a> {
+pub struct PassContext<'a> {
     /// Requests to addresses.
     pub http: &'a Http,
     /// This program, by its path: it supervises commands.
@@ -58,20 +60,21 @@ pub struct Means<'a> {
 
 /// What a pass did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Passed {
+pub struct PassSummary {
     /// The last state that each job came to, by the job's name; in JSON how many came to each.
     #[serde(rename = "states", serialize_with = "counted")]
     pub jobs: BTreeMap<String, String>,
     /// What could not be started or asked: it is tried again.
-    pub troubles: Vec<Trouble>,
+    #[serde(rename = "troubles")]
+    pub failures: Vec<PassFailure>,
     /// Rows of the store that cannot be read: they are left out.
-    pub unreadable: Vec<Unreadable>,
+    pub unreadable: Vec<UnreadableRow>,
     /// What the store holds that does not follow from its audit: the jobs in question are not started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tampered: Vec<String>,
 }
 
-impl Passed {
+impl PassSummary {
     /// How many jobs came to each state: each job once, by its last.
     pub fn states(&self) -> BTreeMap<&str, usize> {
         let mut states = BTreeMap::new();
@@ -85,21 +88,21 @@ impl Passed {
     pub fn then(&mut self, later: Self) {
         self.jobs.extend(later.jobs);
         // What is tried again is told anew; what is not is told once.
-        self.troubles.retain(|trouble| trouble.lasting);
-        self.troubles.extend(later.troubles);
+        self.failures.retain(|failure| failure.permanent);
+        self.failures.extend(later.failures);
         self.unreadable = later.unreadable;
         self.tampered = later.tampered;
     }
 }
 
 fn counted<S: Serializer>(jobs: &BTreeMap<String, String>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    let passed = Passed { jobs: jobs.clone(), ..Passed::default() };
-    passed.states().serialize(serializer)
+    let summary = PassSummary { jobs: jobs.clone(), ..PassSummary::default() };
+    summary.states().serialize(serializer)
 }
 
 /// A run that could not be started or asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Trouble {
+pub struct PassFailure {
     /// Its model.
     pub model: String,
     /// Its name.
@@ -107,42 +110,43 @@ pub struct Trouble {
     /// Why.
     pub reason: String,
     /// Whether it is not tried again.
-    pub lasting: bool,
+    #[serde(rename = "lasting")]
+    pub permanent: bool,
 }
 
 /// Once over all jobs. `step` is told before each step, by its name.
 ///
 /// # Errors
-/// [`Error::Occupied`] if another process is at it; [`Error::Store`].
+/// [`Error::Locked`] if another process is at it; [`Error::Store`].
 pub fn pass(
     fleet: &Fleet,
     store: &mut Store,
     now: Timestamp,
-    means: &Means<'_>,
+    context: &PassContext<'_>,
     step: &mut dyn FnMut(&str),
-) -> Result<Passed> {
+) -> Result<PassSummary> {
     // As precise as the store keeps it, so that a job follows exactly from its records.
     let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     step("lock jobs");
-    store.alone("jobs", |store| take_further(fleet, store, now, means, step))
+    store.with_lock("jobs", |store| run_pass(fleet, store, now, context, step))
 }
 
-fn take_further(
+fn run_pass(
     fleet: &Fleet,
     store: &mut Store,
     now: Timestamp,
-    means: &Means<'_>,
+    context: &PassContext<'_>,
     step: &mut dyn FnMut(&str),
-) -> Result<Passed> {
+) -> Result<PassSummary> {
     let models = fleet.models.iter().filter_map(|model| Some((&*model.name, (model, model.retrain.as_ref()?))));
-    let (models, logins, passed) = (models.collect(), Logins::default(), Passed::default());
+    let (models, logins, summary) = (models.collect(), Logins::default(), PassSummary::default());
     if store.run_secret()?.is_none() {
         store.transaction(|store| step::run_secret(store).map(drop))?;
     }
-    let mut pass = Pass { fleet, store, now, means, step, models, logins, passed, doubts: None };
+    let mut pass = JobPass { fleet, store, now, context, step, models, logins, summary, blockers: None };
     pass.request()?;
-    pass.call_off()?;
-    pass.reckon()?;
+    pass.cancel_orphaned()?;
+    pass.estimate_costs()?;
     pass.ask()?;
     pass.enqueue()?;
     let mut ledger = ledger(fleet, pass.store, now)?;
@@ -153,26 +157,26 @@ fn take_further(
     pass.watch_new(&mut ledger)?;
     pass.warn(&ledger)?;
     (pass.step)("end");
-    pass.passed.unreadable = damaged::found(pass.store)?;
-    Ok(pass.passed)
+    pass.summary.unreadable = damaged::unreadable_rows(pass.store)?;
+    Ok(pass.summary)
 }
 
-type Trained<'a> = HashMap<&'a str, (&'a Model, &'a Retrain)>;
+type TrainableModels<'a> = HashMap<&'a str, (&'a Model, &'a RetrainConfig)>;
 
-struct Pass<'a> {
+struct JobPass<'a> {
     fleet: &'a Fleet,
     store: &'a mut Store,
     now: Timestamp,
-    means: &'a Means<'a>,
+    context: &'a PassContext<'a>,
     step: &'a mut dyn FnMut(&str),
-    models: Trained<'a>,
+    models: TrainableModels<'a>,
     logins: Logins,
-    passed: Passed,
+    summary: PassSummary,
     /// What speaks against starting jobs, once that was asked.
-    doubts: Option<Doubts>,
+    blockers: Option<StartBlockers>,
 }
 
-impl Pass<'_> {
+impl JobPass<'_> {
     /// Makes jobs of open events.
     fn request(&mut self) -> Result<()> {
         for (id, model, trigger, at) in self.store.events_without_job()? {
@@ -190,22 +194,26 @@ impl Pass<'_> {
                     return Ok(false);
                 }
                 let body = json!({ "model": model, "trigger": trigger, "deadline": deadline });
-                notify::record(fleet, store, Fact { at: now, actor: ITSELF, kind: "job.request", subject: &id, body })?;
+                notify::record(
+                    fleet,
+                    store,
+                    AuditedFact { at: now, actor: SYSTEM_ACTOR, kind: "job.request", subject: &id, body },
+                )?;
                 Ok(true)
             })?;
             if new {
-                self.passed.jobs.insert(id, "requested".into());
+                self.summary.jobs.insert(id, "requested".into());
             }
         }
         Ok(())
     }
 
     /// Calls off jobs whose event somebody has closed, or whose model is no longer trained.
-    fn call_off(&mut self) -> Result<()> {
+    fn cancel_orphaned(&mut self) -> Result<()> {
         for (versioned, outcome) in self.store.jobs_without_event()? {
             self.stop(&versioned, &format!("its event was closed: {outcome}"))?;
         }
-        for state in State::open_names() {
+        for state in JobState::open_names() {
             for versioned in self.store.jobs_in(state)? {
                 if !self.models.contains_key(&*versioned.job.model) {
                     self.stop(&versioned, "the fleet file no longer says how to train the model")?;
@@ -215,28 +223,28 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn stop(&mut self, versioned: &Versioned, reason: &str) -> Result<()> {
+    fn stop(&mut self, versioned: &VersionedJob, reason: &str) -> Result<()> {
         (self.step)("call off");
         let job = &versioned.job;
-        let (by, reason) = (ITSELF.to_owned(), reason.to_owned());
-        if !matches!(job.state, State::Running { .. }) {
-            return self.advance(versioned, Step::Cancel { cost: Money::ZERO, by, reason }).map(drop);
+        let (by, reason) = (SYSTEM_ACTOR.to_owned(), reason.to_owned());
+        if !matches!(job.state, JobState::Running { .. }) {
+            return self.advance(versioned, JobStep::Cancel { cost: Money::ZERO, by, reason }).map(drop);
         }
         if job.stopping.is_none() {
-            self.advance(versioned, Step::Stop { stopping: Stopping { by, reason, overdue: false } })?;
+            self.advance(versioned, JobStep::Stop { stopping: StopRequest { by, reason, overdue: false } })?;
         }
         Ok(())
     }
 
     /// Reckons what jobs cost and are worth.
-    fn reckon(&mut self) -> Result<()> {
+    fn estimate_costs(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("requested")? {
             let Some((model, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             if !self.is_trusted(&versioned.job)? {
                 continue;
             }
-            let (estimate, worth) = worth::reckon(self.store, model, retrain)?;
-            self.advance(&versioned, Step::Cost { estimate, worth })?;
+            let (estimate, worth) = estimate::estimate(self.store, model, retrain)?;
+            self.advance(&versioned, JobStep::Cost { estimate, worth })?;
         }
         Ok(())
     }
@@ -252,8 +260,8 @@ impl Pass<'_> {
             }
             let currency = &self.fleet.governance.budget.currency;
             let step = match approval::reasons(rules, currency, retrain, &versioned.job.trigger, estimate) {
-                Ok(reason) => Step::Approve { grant: Grant::by_policy(reason, self.now) },
-                Err(reasons) => Step::Ask { request: Request::new(rules, reasons, self.now) },
+                Ok(reason) => JobStep::Approve { grant: Grant::by_policy(reason, self.now) },
+                Err(reasons) => JobStep::Ask { request: ApprovalRequest::new(rules, reasons, self.now) },
             };
             self.advance(&versioned, step)?;
         }
@@ -264,16 +272,16 @@ impl Pass<'_> {
     /// ahead.
     fn enqueue(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("approved")? {
-            self.advance(&versioned, Step::Queue)?;
+            self.advance(&versioned, JobStep::Queue)?;
         }
         let times = (self.now, self.store.clock()?);
-        if times.0.duration_since(times.1).abs() > SAME_TIME {
+        if times.0.duration_since(times.1).abs() > CLOCK_TOLERANCE {
             return Ok(());
         }
         let queued = self.store.jobs_in("queued")?;
-        for versioned in queued.iter().filter(|versioned| asked::was_ahead(versioned.job.since, times)) {
+        for versioned in queued.iter().filter(|versioned| approvers::is_ahead(versioned.job.since, times)) {
             if self.is_trusted(&versioned.job)? {
-                self.advance(versioned, Step::Queue)?;
+                self.advance(versioned, JobStep::Queue)?;
             }
         }
         Ok(())
@@ -283,7 +291,7 @@ impl Pass<'_> {
     /// than was set aside for it, or the budget was raised.
     fn withdraw(&mut self, ledger: &Ledger) -> Result<()> {
         let mut asked = self.store.jobs_in("awaiting_approval")?;
-        asked.retain(|v| matches!(&v.job.state, State::AwaitingApproval(request) if request.is_of_budgets()));
+        asked.retain(|v| matches!(&v.job.state, JobState::AwaitingApproval(request) if request.is_of_budgets()));
         if asked.is_empty() {
             return Ok(());
         }
@@ -294,20 +302,20 @@ impl Pass<'_> {
         for versioned in asked {
             let job = &versioned.job;
             let Some((_, retrain)) = self.models.get(&*job.model).copied() else { continue };
-            let amount = to_commit(job, retrain);
+            let amount = amount_to_commit(job, retrain);
             if !self.overruns(&ledger, job, retrain, amount).is_empty() {
                 continue;
             }
             ledger.commit(&job.model, &retrain.team, amount);
-            if matches!(job.state, State::AwaitingApproval(_)) {
-                self.advance(&versioned, Step::Withdraw)?;
+            if matches!(job.state, JobState::AwaitingApproval(_)) {
+                self.advance(&versioned, JobStep::Withdraw)?;
             }
         }
         Ok(())
     }
 
     /// The budgets that a job would overrun without an approval.
-    fn overruns(&self, ledger: &Ledger, job: &Job, retrain: &Retrain, amount: Money) -> Vec<Overrun> {
+    fn overruns(&self, ledger: &Ledger, job: &Job, retrain: &RetrainConfig, amount: Money) -> Vec<Overrun> {
         let mut overruns = ledger.overruns(&self.fleet.governance.budget, &job.model, retrain, amount);
         overruns.retain(|overrun| !budget::is_allowed(overrun, &job.grants));
         overruns
@@ -317,9 +325,9 @@ impl Pass<'_> {
     fn remind(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("awaiting_approval")? {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
-            let State::AwaitingApproval(request) = &versioned.job.state else { continue };
+            let JobState::AwaitingApproval(request) = &versioned.job.state else { continue };
             let rules = &self.fleet.governance.approval;
-            let asked = match answer::question_of(self.store, &versioned.job, request) {
+            let asked = match decide::question_of(self.store, &versioned.job, request) {
                 // The others are seen to, and this one is told of when something would become of it.
                 Err(Error::BadValue { what, reason }) => {
                     if self.now >= request.due {
@@ -330,24 +338,24 @@ impl Pass<'_> {
                 asked => asked?,
             };
             let clock = self.store.clock()?;
-            if let Some(step) = asked::anew(rules, request, &asked, (self.now, clock)) {
+            if let Some(step) = approvers::repeat_request(rules, request, &asked, (self.now, clock)) {
                 if self.is_trusted(&versioned.job)? {
                     self.advance(&versioned, step)?;
                 }
                 continue;
             }
-            if approval::is_over(request, asked.times(), (self.now, Some(clock))).is_err() {
+            if approval::is_expired(request, asked.times(), (self.now, Some(clock))).is_err() {
                 continue;
             }
             if let Some(step) = approval::overdue(rules, retrain, &versioned.job, request, self.now) {
-                let approved = matches!(step, Step::Approve { .. });
+                let approved = matches!(step, JobStep::Approve { .. });
                 // Nobody has answered: what the policy decides by must be beyond doubt.
-                if approved && !(self.is_trusted(&versioned.job)? && self.is_whole()?) {
+                if approved && !(self.is_trusted(&versioned.job)? && self.is_store_verified()?) {
                     continue;
                 }
                 let job = self.advance(&versioned, step)?;
                 if let Some(job) = job.filter(|_| approved) {
-                    self.advance(&job, Step::Queue)?;
+                    self.advance(&job, JobStep::Queue)?;
                 }
             }
         }
@@ -356,7 +364,7 @@ impl Pass<'_> {
 
     /// Starts what has its turn.
     fn start(&mut self, ledger: &mut Ledger) -> Result<()> {
-        let limits = &self.fleet.governance.at_once;
+        let limits = &self.fleet.governance.concurrency;
         let mut slots = Slots::default();
         for run in runs_under_way(self.store, self.now)? {
             slots.take(&run.retrain);
@@ -364,15 +372,15 @@ impl Pass<'_> {
         let mut queued = self.store.jobs_in("queued")?;
         queue::order(&mut queued, |versioned| &versioned.job);
         // The rows were read just now; what was found before may not be true of them.
-        self.doubts = None;
+        self.blockers = None;
         for versioned in queued {
             let job = &versioned.job;
             if self.now >= job.deadline {
                 let reason = format!("its turn did not come before its deadline, {}", job.deadline);
-                self.advance(&versioned, Step::TimeOut { cost: Money::ZERO, reason })?;
+                self.advance(&versioned, JobStep::TimeOut { cost: Money::ZERO, reason })?;
                 continue;
             }
-            let State::Queued { not_before } = job.state else { continue };
+            let JobState::Queued { not_before } = job.state else { continue };
             let Some((model, retrain)) = self.models.get(&*job.model).copied() else { continue };
             // Told also of those whose turn has not come.
             if !self.is_trusted(job)? || !self.may_start()? {
@@ -382,39 +390,39 @@ impl Pass<'_> {
                 continue;
             }
             let (rules, currency) = (&self.fleet.governance.approval, &self.fleet.governance.budget.currency);
-            let reckoned = worth::reckon(self.store, model, retrain)?;
-            match approval::is_still_allowed(rules, (&self.fleet.name, currency), retrain, job, &reckoned) {
-                Ok(Basis::Granted) => {}
-                Ok(Basis::Safe) => {
-                    if !self.is_whole()? {
+            let estimated = estimate::estimate(self.store, model, retrain)?;
+            match approval::is_still_allowed(rules, (&self.fleet.name, currency), retrain, job, &estimated) {
+                Ok(StartBasis::Granted) => {}
+                Ok(StartBasis::Safe) => {
+                    if !self.is_store_verified()? {
                         continue;
                     }
                 }
-                Err(Refusal::Ask(reasons)) => {
-                    let request = Request::new(rules, reasons, self.now);
-                    self.advance(&versioned, Step::Ask { request })?;
+                Err(StartRefusal::Ask(reasons)) => {
+                    let request = ApprovalRequest::new(rules, reasons, self.now);
+                    self.advance(&versioned, JobStep::Ask { request })?;
                     continue;
                 }
-                Err(Refusal::Signature(problem)) => {
+                Err(StartRefusal::Signature(problem)) => {
                     let reason = format!(
                         "it is not started, for its approval does not count any more: {problem}; correct the fleet file, or \
                          call the job off with `driftsweep jobs cancel`"
                     );
                     let (model, run) = (job.model.clone(), job.id.clone());
-                    self.passed.troubles.push(Trouble { model, run, reason, lasting: false });
+                    self.summary.failures.push(PassFailure { model, run, reason, permanent: false });
                     continue;
                 }
             }
-            let amount = to_commit(job, retrain);
+            let amount = amount_to_commit(job, retrain);
             let overruns = self.overruns(ledger, job, retrain, amount);
             if !overruns.is_empty() {
-                let reasons = overruns.into_iter().map(approval::Reason::Overrun).collect();
-                let request = Request::new(&self.fleet.governance.approval, reasons, self.now);
-                self.advance(&versioned, Step::Ask { request })?;
+                let reasons = overruns.into_iter().map(approval::ApprovalReason::Overrun).collect();
+                let request = ApprovalRequest::new(&self.fleet.governance.approval, reasons, self.now);
+                self.advance(&versioned, JobStep::Ask { request })?;
                 continue;
             }
             let stop_at = self.now.checked_add(retrain.timeout).unwrap_or(Timestamp::MAX);
-            if self.advance(&versioned, Step::Start { stop_at })?.is_some() {
+            if self.advance(&versioned, JobStep::Start { stop_at })?.is_some() {
                 slots.take(retrain);
                 ledger.commit(&job.model, &retrain.team, amount);
             }
@@ -425,20 +433,21 @@ impl Pass<'_> {
     /// Warns of budgets that are nearly used up, once a month each.
     fn warn(&mut self, ledger: &Ledger) -> Result<()> {
         let month = ledger.month().strftime("%Y-%m").to_string();
-        for standing in standings(self.fleet, ledger, self.now).into_iter().filter(|standing| standing.warns) {
+        for status in budget_statuses(self.fleet, ledger, self.now).into_iter().filter(|status| status.warns) {
             (self.step)("warn");
             let (fleet, now) = (self.fleet, self.now);
-            let (scope, currency) = (standing.scope.to_string(), &fleet.governance.budget.currency);
+            let (scope, currency) = (status.scope.to_string(), &fleet.governance.budget.currency);
             let body = json!({
-                "budget": currency.show(standing.budget),
-                "taken": currency.show(standing.spent + standing.committed),
-                "forecast": currency.show(standing.forecast),
+                "budget": currency.show(status.budget),
+                "taken": currency.show(status.spent + status.committed),
+                "forecast": currency.show(status.forecast),
                 "month": month,
             });
             let month = &month;
             self.store.transaction(|store| {
                 if store.add_budget_warning(&scope, month)? {
-                    let fact = Fact { at: now, actor: ITSELF, kind: "budget.warning", subject: &scope, body };
+                    let fact =
+                        AuditedFact { at: now, actor: SYSTEM_ACTOR, kind: "budget.warning", subject: &scope, body };
                     notify::record(fleet, store, fact)?;
                 }
                 Ok(())
@@ -447,19 +456,19 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn advance(&mut self, versioned: &Versioned, step: Step) -> Result<Option<Versioned>> {
+    fn advance(&mut self, versioned: &VersionedJob, step: JobStep) -> Result<Option<VersionedJob>> {
         (self.step)(step.name());
-        let (fleet, when) = (self.fleet, When { now: self.now, clock: Some(self.means.clock) });
-        let after = self.store.transaction(|store| advance(fleet, store, versioned, &step, when, ITSELF))?;
+        let (fleet, when) = (self.fleet, StepTime { now: self.now, clock: Some(self.context.clock) });
+        let after = self.store.transaction(|store| advance(fleet, store, versioned, &step, when, SYSTEM_ACTOR))?;
         if let Some(after) = &after {
-            self.passed.jobs.insert(after.job.id.clone(), after.job.state.name().into());
+            self.summary.jobs.insert(after.job.id.clone(), after.job.state.name().into());
         }
         Ok(after)
     }
 }
 
 /// What is set aside for a run of a job.
-fn to_commit(job: &Job, retrain: &Retrain) -> Money {
+fn amount_to_commit(job: &Job, retrain: &RetrainConfig) -> Money {
     job.estimate.map_or(retrain.cost, |estimate| estimate.high)
 }
 
@@ -467,18 +476,18 @@ fn to_commit(job: &Job, retrain: &Retrain) -> Money {
 fn run_of(
     fleet: &Fleet,
     store: &mut Store,
-    means: &Means<'_>,
+    context: &PassContext<'_>,
     job: &Job,
-    noted: &RunEntry,
+    noted: &RunRecord,
     now: Timestamp,
-) -> Result<Run> {
+) -> Result<TrainingRun> {
     let stop_at = match job.state {
-        State::Running { stop_at, .. } => stop_at,
+        JobState::Running { stop_at, .. } => stop_at,
         _ => job.deadline,
     };
-    let late = late(stop_at, noted, now, means.clock);
-    let folder = folder_of(means.state, &job.id, noted.attempt);
-    Ok(Run {
+    let late = time_past_timeout(stop_at, noted, now, context.clock);
+    let folder = run_folder(context.state, &job.id, noted.attempt);
+    Ok(TrainingRun {
         fleet: fleet.name.clone(),
         model: job.model.clone(),
         job: job.id.clone(),
@@ -496,16 +505,16 @@ fn run_of(
 
 /// For how long a run's time has been up; less than zero while it is not. Both by the time that the pass is taken to be and by
 /// the real clock, whichever says less: a pass that replays another time must not stop a real training.
-fn late(stop_at: Timestamp, noted: &RunEntry, now: Timestamp, clock: Timestamp) -> SignedDuration {
+fn time_past_timeout(stop_at: Timestamp, noted: &RunRecord, now: Timestamp, clock: Timestamp) -> SignedDuration {
     let length = stop_at.duration_since(noted.started_at);
-    lasted(noted, now, clock).saturating_sub(length)
+    run_duration(noted, now, clock).saturating_sub(length)
 }
 
 /// How long ago a run was started, likewise. A start that was noted while the clock was ahead says nothing.
-fn lasted(noted: &RunEntry, now: Timestamp, clock: Timestamp) -> SignedDuration {
+fn run_duration(noted: &RunRecord, now: Timestamp, clock: Timestamp) -> SignedDuration {
     let by_now = now.duration_since(noted.started_at);
     match noted.clock_at.map(|started| clock.duration_since(started)) {
-        Some(by_clock) if asked::was_ahead(noted.started_at, (now, clock)) => by_clock,
+        Some(by_clock) if approvers::is_ahead(noted.started_at, (now, clock)) => by_clock,
         Some(by_clock) => by_now.min(by_clock),
         None => by_now,
     }
@@ -518,11 +527,11 @@ fn lasted(noted: &RunEntry, now: Timestamp, clock: Timestamp) -> SignedDuration 
 pub fn ledger(fleet: &Fleet, store: &mut Store, now: Timestamp) -> Result<Ledger> {
     let mut ledger = Ledger::new(now, &fleet.zone);
     let (from, to) = ledger.span(&fleet.zone);
-    let looked_after = damaged::looked_after(store)?;
+    let looked_after = damaged::jobs_under_way(store)?;
     for run in store.runs_between(from, to)? {
         match run.ended {
             Some((_, _, cost)) => ledger.spend(&run.model, &run.retrain.team, cost),
-            None if damaged::counts(&run, &looked_after, now) => {
+            None if damaged::takes_a_slot(&run, &looked_after, now) => {
                 ledger.commit(&run.model, &run.retrain.team, run.committed);
             }
             None => {}
@@ -532,28 +541,28 @@ pub fn ledger(fleet: &Fleet, store: &mut Store, now: Timestamp) -> Result<Ledger
 }
 
 /// How all budgets of a fleet stand.
-pub fn standings(fleet: &Fleet, ledger: &Ledger, now: Timestamp) -> Vec<Standing> {
+pub fn budget_statuses(fleet: &Fleet, ledger: &Ledger, now: Timestamp) -> Vec<BudgetStatus> {
     let budget = &fleet.governance.budget;
-    let teams = budget.teams.keys().map(|team| (Scope::Team(team.clone()), None));
+    let teams = budget.teams.keys().map(|team| (BudgetScope::Team(team.clone()), None));
     let models = fleet
         .models
         .iter()
-        .filter_map(|model| Some((Scope::Model(model.name.clone()), Some(model.retrain.as_ref()?.budget?))));
-    let scopes = std::iter::once((Scope::Fleet, None)).chain(teams).chain(models);
-    let standings = scopes.filter_map(|(scope, of_model)| {
+        .filter_map(|model| Some((BudgetScope::Model(model.name.clone()), Some(model.retrain.as_ref()?.budget?))));
+    let scopes = std::iter::once((BudgetScope::Fleet, None)).chain(teams).chain(models);
+    let statuses = scopes.filter_map(|(scope, of_model)| {
         let limit = budget::limit(budget, &scope, of_model)?;
-        Some(ledger.standing(budget, scope, limit, now, &fleet.zone))
+        Some(ledger.status(budget, scope, limit, now, &fleet.zone))
     });
-    standings.collect()
+    statuses.collect()
 }
 
 /// Where the files of a job's run are.
-pub fn folder_of(state: &Path, job: &str, attempt: u32) -> PathBuf {
+pub fn run_folder(state: &Path, job: &str, attempt: u32) -> PathBuf {
     state.join("jobs").join(job).join(attempt.to_string())
 }
 
 /// The settings by which a run is reached: those of the fleet file, unless they lead elsewhere than where it was started.
-fn reaching<'a>(declared: Option<&'a Retrain>, noted: &'a RunEntry) -> &'a Retrain {
+fn settings_of_run<'a>(declared: Option<&'a RetrainConfig>, noted: &'a RunRecord) -> &'a RetrainConfig {
     let kept = &noted.retrain;
     declared.filter(|declared| declared.executor.same_place(&kept.executor)).unwrap_or(kept)
 }

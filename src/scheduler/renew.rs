@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::Pass;
-use crate::address::{self, shown};
+use super::JobPass;
+use crate::address::{self, redacted};
 use crate::baseline::{self, Baseline, BaselineFile};
 use crate::count::CpuCounter;
 use crate::error::{Error, Result};
-use crate::executor::Run;
-use crate::fleet::{Executor, Fleet, Model, Retrain};
-use crate::notify::{self, Fact};
-use crate::policy::Outdated;
-use crate::retrain::{Job, Renewal, Step};
+use crate::executor::TrainingRun;
+use crate::fleet::{ExecutorConfig, Fleet, Model, RetrainConfig};
+use crate::notify::{self, AuditedFact};
+use crate::policy::OutdatedBaseline;
+use crate::retrain::{BaselineRenewal, Job, JobStep};
 use crate::storage;
-use crate::store::{BaselineEntry, ITSELF, Store};
+use crate::store::{BaselineRecord, SYSTEM_ACTOR, Store};
 
 /// A baseline that was checked and is kept where no training writes over it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredBaseline {
     /// Where it is, as it is opened.
     pub place: String,
     /// SHA-256 of what it holds, where that can be told.
@@ -31,7 +31,7 @@ pub struct Kept {
 
 /// What a new baseline is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Adopting<'a> {
+pub struct BaselineRequest<'a> {
     /// The model.
     pub model: &'a Model,
     /// The baseline that it is compared with now, as it is opened.
@@ -51,34 +51,34 @@ pub struct Adopting<'a> {
 /// # Errors
 /// [`Error::BadValue`] for a model without baseline and for an empty path; what is wrong with the file or the snapshot, also
 /// where it lacks most of what the model compares; [`Error::Write`].
-pub fn keep(named: &str, adopting: Adopting<'_>) -> Result<Kept> {
-    let Adopting { model, former, folder, state, at } = adopting;
+pub fn store_baseline(named: &str, adopting: BaselineRequest<'_>) -> Result<StoredBaseline> {
+    let BaselineRequest { model, former, folder, state, at } = adopting;
     has_baseline(model)?;
     if named.trim().is_empty() {
         return Err(Error::BadValue { what: "baseline".into(), reason: "the path is empty".into() });
     }
-    if shown(named) != named {
+    if redacted(named) != named {
         let reason = "the address holds a password or a signature, which the store must not keep; name it by an address that \
                       takes its credentials from the environment (s3://, gs://, az://), or download it";
-        return Err(Error::BadValue { what: shown(named), reason: reason.into() });
+        return Err(Error::BadValue { what: redacted(named), reason: reason.into() });
     }
     let place = match storage::is_remote(named) {
         true => named.to_owned(),
         false => as_text(&absolute(&folder.join(named)))?,
     };
-    let is_file = Baseline::is_one(Path::new(&place));
+    let is_file = Baseline::is_baseline_file(Path::new(&place));
     if !is_file && model.options.convention.is_some_and(|rules| rules.convention.needs_values()) {
         let snapshot = baseline::training_snapshot(&place)?;
         let columns: Vec<String> = snapshot.columns().iter().map(|column| column.name.clone()).collect();
         baseline::check_features(model, &place, &columns, former)?;
         let content_hash = baseline::content_hash(&place);
-        return Ok(Kept { place, content_hash });
+        return Ok(StoredBaseline { place, content_hash });
     }
     let file = match is_file {
         true => BaselineFile::open(Path::new(&place))?,
         false => {
             let frozen = Baseline::of_model(&CpuCounter, model, &place, at.to_string())?;
-            BaselineFile::of_bytes(Path::new(&place), frozen.encoded(Path::new(&place))?)?
+            BaselineFile::from_bytes(Path::new(&place), frozen.encoded(Path::new(&place))?)?
         }
     };
     file.check_for(model)?;
@@ -86,7 +86,7 @@ pub fn keep(named: &str, adopting: Adopting<'_>) -> Result<Kept> {
     baseline::check_features(model, &place, &columns, former)?;
     let content_hash = file.content_hash().to_owned();
     if is_file && storage::is_remote(&place) {
-        return Ok(Kept { place, content_hash: Some(content_hash) });
+        return Ok(StoredBaseline { place, content_hash: Some(content_hash) });
     }
     // The next training may write to the same path. The name says what it holds: a state folder may be moved.
     let name = format!("{}.baseline", content_hash.get(..32).unwrap_or(&content_hash));
@@ -94,7 +94,7 @@ pub fn keep(named: &str, adopting: Adopting<'_>) -> Result<Kept> {
     // Its path is kept as text, in the store.
     let place = as_text(&copy)?;
     storage::write(&copy, file.bytes())?;
-    Ok(Kept { place, content_hash: Some(content_hash) })
+    Ok(StoredBaseline { place, content_hash: Some(content_hash) })
 }
 
 /// Refuses a model that is compared with its previous window: nothing could take the place of its baseline.
@@ -116,7 +116,7 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// A path as it is kept in the store, where it must be whole.
 fn as_text(path: &Path) -> Result<String> {
-    let wrong = |reason: &str| Error::BadValue { what: shown(path), reason: reason.into() };
+    let wrong = |reason: &str| Error::BadValue { what: redacted(path), reason: reason.into() };
     address::as_text(path).map(str::to_owned).map_err(wrong)
 }
 
@@ -124,7 +124,13 @@ fn as_text(path: &Path) -> Result<String> {
 ///
 /// # Errors
 /// [`Error::Store`].
-pub fn in_use(fleet: &Fleet, store: &mut Store, model: &Model, state: &Path, at: Timestamp) -> Result<String> {
+pub fn current_baseline(
+    fleet: &Fleet,
+    store: &mut Store,
+    model: &Model,
+    state: &Path,
+    at: Timestamp,
+) -> Result<String> {
     let last = store.baseline_entries(Some(&model.name))?.pop().map(|last| last.setting());
     Ok(match last.filter(|last| model.is_compared_with(last)) {
         Some(last) => last.place_in(state),
@@ -134,7 +140,7 @@ pub fn in_use(fleet: &Fleet, store: &mut Store, model: &Model, state: &Path, at:
 
 /// A baseline to be used from now on.
 #[derive(Clone, Debug)]
-pub struct Setting<'a> {
+pub struct BaselineChange<'a> {
     /// `baseline.set` or `baseline.restore`.
     pub kind: &'a str,
     /// Where it is; empty for the one in the fleet file.
@@ -159,10 +165,15 @@ pub struct Setting<'a> {
 ///
 /// # Errors
 /// [`Error::Store`].
-pub fn set(fleet: &Fleet, store: &mut Store, model: &Model, setting: Setting<'_>) -> Result<BaselineEntry> {
-    let Setting { kind, place, content_hash, former, former_content_hash, job, by, reason, at } = setting;
+pub fn set_baseline(
+    fleet: &Fleet,
+    store: &mut Store,
+    model: &Model,
+    setting: BaselineChange<'_>,
+) -> Result<BaselineRecord> {
+    let BaselineChange { kind, place, content_hash, former, former_content_hash, job, by, reason, at } = setting;
     let last = store.baseline_entries(Some(&model.name))?.pop();
-    let entry = BaselineEntry {
+    let entry = BaselineRecord {
         model: model.name.clone(),
         number: last.map_or(1, |last| last.number + 1),
         place: place.into(),
@@ -176,19 +187,25 @@ pub fn set(fleet: &Fleet, store: &mut Store, model: &Model, setting: Setting<'_>
     let body = json!({
         "model": model.name,
         "number": entry.number,
-        "former": { "place": shown(former), "content_hash": former_content_hash },
+        "former": { "place": redacted(former), "content_hash": former_content_hash },
         "new": { "place": new, "content_hash": content_hash },
         "job": job,
         "reason": reason,
     });
-    notify::record(fleet, store, Fact { at, actor: by, kind, subject: &model.name, body })?;
+    notify::record(fleet, store, AuditedFact { at, actor: by, kind, subject: &model.name, body })?;
     Ok(entry)
 }
 
 /// Uses the baseline that a training has named from now on.
-pub(super) fn after_training(fleet: &Fleet, store: &mut Store, job: &Job, step: &Step, now: Timestamp) -> Result<()> {
-    let Step::Succeed {
-        baseline: Renewal::Set { named, content_hash, former, former_content_hash, .. },
+pub(super) fn after_training(
+    fleet: &Fleet,
+    store: &mut Store,
+    job: &Job,
+    step: &JobStep,
+    now: Timestamp,
+) -> Result<()> {
+    let JobStep::Succeed {
+        baseline: BaselineRenewal::Set { named, content_hash, former, former_content_hash, .. },
         place: Some(place),
         ..
     } = step
@@ -196,64 +213,66 @@ pub(super) fn after_training(fleet: &Fleet, store: &mut Store, job: &Job, step: 
         return Ok(());
     };
     let Some(model) = fleet.model(&job.model) else { return Ok(()) };
-    let setting = Setting {
+    let setting = BaselineChange {
         kind: "baseline.set",
         place,
         content_hash: content_hash.clone(),
         former,
         former_content_hash: former_content_hash.clone(),
         job: Some(&job.id),
-        by: ITSELF,
+        by: SYSTEM_ACTOR,
         reason: &format!("its training has named {named}"),
         at: now,
     };
-    set(fleet, store, model, setting).map(drop)
+    set_baseline(fleet, store, model, setting).map(drop)
 }
 
-impl Pass<'_> {
+impl JobPass<'_> {
     /// What becomes of the baseline of a model that was trained, and where the new one is. Whatever goes wrong with it, the
     /// training was good.
     pub(super) fn renew(
         &mut self,
-        run: &Run,
-        retrain: &Retrain,
+        run: &TrainingRun,
+        retrain: &RetrainConfig,
         named: Option<String>,
-    ) -> Result<(Renewal, Option<String>)> {
-        let (fleet, state, now) = (self.fleet, self.means.state, self.now);
+    ) -> Result<(BaselineRenewal, Option<String>)> {
+        let (fleet, state, now) = (self.fleet, self.context.state, self.now);
         // Its event may be of a model that the fleet file no longer has.
         let Some((model, _)) = self.models.get(&*run.model).copied() else {
-            return Ok((Renewal::Kept { warning: None }, None));
+            return Ok((BaselineRenewal::Kept { warning: None }, None));
         };
         let Some(named) = named else {
             let age = self.store.baseline_age(fleet, model, now)?;
             let trained = self.store.started(&run.job, run.attempt)?;
-            let warning = Outdated::of(age, trained).map(|found| found.sentence(&fleet.zone));
-            return Ok((Renewal::Kept { warning }, None));
+            let warning = OutdatedBaseline::of(age, trained).map(|found| found.sentence(&fleet.zone));
+            return Ok((BaselineRenewal::Kept { warning }, None));
         };
         (self.step)("renew baseline");
         let folder = match &retrain.executor {
-            Executor::Command(command) => command.folder.as_path(),
-            Executor::Webhook(_) | Executor::Kubernetes(_) | Executor::Airflow(_) => fleet.folder.as_path(),
+            ExecutorConfig::Command(command) => command.folder.as_path(),
+            ExecutorConfig::Webhook(_) | ExecutorConfig::Kubernetes(_) | ExecutorConfig::Airflow(_) => {
+                fleet.folder.as_path()
+            }
         };
-        let former = in_use(fleet, self.store, model, state, now)?;
-        let adopting = Adopting { model, former: &former, folder, state, at: now };
-        let kept = catch_unwind(AssertUnwindSafe(|| keep(&named, adopting)));
+        let former = current_baseline(fleet, self.store, model, state, now)?;
+        let adopting = BaselineRequest { model, former: &former, folder, state, at: now };
+        let kept = catch_unwind(AssertUnwindSafe(|| store_baseline(&named, adopting)));
         let kept = kept.unwrap_or_else(|_| {
-            Err(Error::BadValue { what: shown(&named), reason: "this program failed on it".into() })
+            Err(Error::BadValue { what: redacted(&named), reason: "this program failed on it".into() })
         });
         match kept {
             Ok(kept) => {
-                let renewal = Renewal::Set {
-                    named: shown(&named),
-                    place: shown(&kept.place),
+                let renewal = BaselineRenewal::Set {
+                    named: redacted(&named),
+                    place: redacted(&kept.place),
                     content_hash: kept.content_hash,
-                    former: shown(&former),
+                    former: redacted(&former),
                     former_content_hash: baseline::content_hash(&former),
                 };
                 Ok((renewal, Some(kept.place)))
             }
             Err(error) => {
-                let renewal = Renewal::Refused { named: shown(&named), reason: error.to_string() };
+                let renewal = BaselineRenewal::Refused { named: redacted(&named), reason: error.to_string() };
                 Ok((renewal, None))
             }
         }

@@ -7,16 +7,16 @@ use super::{amounts, renew};
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::fleet::{Fleet, Money};
-use crate::notify::{self, Fact};
+use crate::notify::{self, AuditedFact};
 use crate::policy;
-use crate::retrain::asked;
+use crate::retrain::approvers;
 use crate::retrain::signature;
-use crate::retrain::{Job, Renewal, State, Step};
-use crate::store::{RunEntry, Store, Versioned};
+use crate::retrain::{BaselineRenewal, Job, JobState, JobStep};
+use crate::store::{RunRecord, Store, VersionedJob};
 
 /// When a step is taken.
 #[derive(Clone, Copy)]
-pub(super) struct When {
+pub(super) struct StepTime {
     /// By the time that it is taken to be.
     pub(super) now: Timestamp,
     /// By the real clock, where that is known.
@@ -28,30 +28,30 @@ pub(super) struct When {
 pub(super) fn advance(
     fleet: &Fleet,
     store: &mut Store,
-    versioned: &Versioned,
-    step: &Step,
-    When { now, clock }: When,
+    versioned: &VersionedJob,
+    step: &JobStep,
+    StepTime { now, clock }: StepTime,
     actor: &str,
-) -> Result<Option<Versioned>> {
+) -> Result<Option<VersionedJob>> {
     let before = &versioned.job;
     let mut job = before
         .apply(step, now)
         .map_err(|illegal| Error::BadValue { what: format!("job {}", before.id), reason: illegal.to_string() })?;
-    if let (State::Queued { .. }, State::Running { .. }) = (&before.state, &job.state) {
+    if let (JobState::Queued { .. }, JobState::Running { .. }) = (&before.state, &job.state) {
         let secret = run_secret(store)?;
         job.key = Some(executor::key_of(&secret, &job.id, job.attempts).map_err(no_random_bytes)?);
     }
     if !store.set_job(&job, versioned.version)? {
         return Ok(None);
     }
-    if let (State::Queued { .. }, State::Running { attempt, started_at, .. }) = (&before.state, &job.state) {
+    if let (JobState::Queued { .. }, JobState::Running { attempt, started_at, .. }) = (&before.state, &job.state) {
         let (attempt, started_at) = (*attempt, *started_at);
         let retrain = fleet.retrain_of(&job.model).cloned().ok_or_else(|| Error::BadValue {
             what: format!("job {}", job.id),
             reason: "the fleet file does not say how to train its model".into(),
         })?;
-        let estimate = job.estimate.unwrap_or_else(|| crate::retrain::Estimate::new(Money::ZERO, &[]));
-        store.add_run(&RunEntry {
+        let estimate = job.estimate.unwrap_or_else(|| crate::retrain::CostEstimate::new(Money::ZERO, &[]));
+        store.add_run(&RunRecord {
             job: job.id.clone(),
             attempt,
             model: job.model.clone(),
@@ -67,9 +67,9 @@ pub(super) fn advance(
     }
     let mut body = serde_json::to_value(step)
         .map_err(|e| Error::BadValue { what: format!("job {}", job.id), reason: e.to_string() })?;
-    if let (State::Running { attempt, .. }, false) = (&before.state, matches!(step, Step::Stop { .. })) {
+    if let (JobState::Running { attempt, .. }, false) = (&before.state, matches!(step, JobStep::Stop { .. })) {
         let attempt = *attempt;
-        let outcome = if matches!(step, Step::Retry { .. }) { "failed" } else { job.state.name() };
+        let outcome = if matches!(step, JobStep::Retry { .. }) { "failed" } else { job.state.name() };
         let cost = job.spent - before.spent;
         store.end_run(&job.id, attempt, now, outcome, cost)?;
         body["attempt"] = attempt.into();
@@ -81,23 +81,23 @@ pub(super) fn advance(
     amounts::as_text(&mut body);
     if job.state.is_final() {
         let (outcome, note) = match &job.state {
-            State::Succeeded => ("trained", String::new()),
+            JobState::Succeeded => ("trained", String::new()),
             state => (state.name(), state.reason().to_owned()),
         };
         // It may have been closed by hand.
         store.close_event(&job.id, now, outcome, &note.replace('\0', "\u{fffd}"))?;
-        if job.state == State::Succeeded {
+        if job.state == JobState::Succeeded {
             store.set_trained(&job.model, now)?;
         }
     }
-    if let State::AwaitingApproval(_) = job.state {
+    if let JobState::AwaitingApproval(_) = job.state {
         body["evidence"] = evidence(store, &job)?.into();
     }
     describe(fleet, &job, &mut body);
     let kind = format!("job.{}", step.name());
-    notify::record(fleet, store, Fact { at: now, actor, kind: &kind, subject: &job.id, body })?;
+    notify::record(fleet, store, AuditedFact { at: now, actor, kind: &kind, subject: &job.id, body })?;
     renew::after_training(fleet, store, &job, step, now)?;
-    Ok(Some(Versioned { job, version: versioned.version + 1 }))
+    Ok(Some(VersionedJob { job, version: versioned.version + 1 }))
 }
 
 /// The secret by which the keys of runs are made, inside a transaction. It is made as early as possible: only what a backup
@@ -127,17 +127,17 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
     let currency = &fleet.governance.budget.currency;
     body["model"] = job.model.clone().into();
     match &job.state {
-        State::Running { attempt, .. } => body["attempt"] = (*attempt).into(),
-        State::AwaitingApproval(request) => {
+        JobState::Running { attempt, .. } => body["attempt"] = (*attempt).into(),
+        JobState::AwaitingApproval(request) => {
             let reasons: Vec<String> = request.reasons.iter().map(|reason| reason.sentence(currency)).collect();
             let rules = &fleet.governance.approval;
-            let asked = rules.approvers.get(asked::level(rules, request)).cloned().unwrap_or_default();
+            let asked = rules.approvers.get(approvers::level(rules, request)).cloned().unwrap_or_default();
             body["question"] = reasons.join("; ").into();
             body["asked"] = asked.join(", ").into();
             let stakes = fleet.retrain_of(&job.model).map(|retrain| retrain.stakes).unwrap_or_default();
-            let wanted = signature::wanted(rules, request, stakes);
+            let wanted = signature::signature_reason(rules, request, stakes);
             body["must_be_signed"] = wanted.is_some().into();
-            body["may_answer"] = asked::whom_to_ask(rules, request).into();
+            body["may_answer"] = approvers::approvers_of(rules, request).into();
             if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
                 body["expected"] = currency.show(estimate.expected).into();
                 body["low"] = currency.show(estimate.low).into();
@@ -147,7 +147,7 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
         }
         state if state.is_final() => {
             body["spent"] = currency.show(job.spent).into();
-            if let Some(sentence) = job.baseline.as_ref().and_then(Renewal::sentence) {
+            if let Some(sentence) = job.baseline.as_ref().and_then(BaselineRenewal::sentence) {
                 body["about_baseline"] = sentence.into();
             }
         }

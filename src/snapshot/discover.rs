@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::lakehouse::{Format, ICEBERG_DATA, ICEBERG_METADATA};
+use super::lakehouse::{ICEBERG_DATA, ICEBERG_METADATA, TableFormat};
 use super::partition::{self, Partitions};
 use super::pattern::{Pattern, is_data};
 use super::walk;
-use crate::address::{extension, is_pattern, shown, split_query};
+use crate::address::{extension, is_pattern, redacted, split_query};
 use crate::error::{Error, Result};
 use crate::storage;
 
@@ -21,7 +21,7 @@ pub fn split_rows(spec: &str) -> Result<(&str, Range<u64>)> {
         .and_then(|(from, to)| Some(bound(from, 0).ok()?..bound(to, u64::MAX).ok()?))
         .map(|rows| (paths, rows))
         .ok_or_else(|| Error::BadValue {
-            what: format!("'{}'", shown(spec)),
+            what: format!("'{}'", redacted(spec)),
             reason: "rows are given as #rows=FROM..TO, by position from 0, TO not included".into(),
         })
 }
@@ -70,7 +70,7 @@ fn is_one_object(address: &str) -> bool {
 }
 
 fn split(spec: &str) -> Result<(&str, Pattern)> {
-    Pattern::split(spec).map_err(|reason| Error::BadValue { what: format!("pattern '{}'", shown(spec)), reason })
+    Pattern::split(spec).map_err(|reason| Error::BadValue { what: format!("pattern '{}'", redacted(spec)), reason })
 }
 
 fn partitions_in(folders: &str) -> Partitions {
@@ -92,10 +92,10 @@ pub fn objects(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
     for object in &listed {
         let mut folders: Vec<&str> = object.below.split('/').collect();
         let Some(name) = folders.pop() else { continue };
-        if let Some(at) = folders.iter().position(|folder| Format::of_log(folder).is_some()) {
-            tables.extend(Format::of_log(folders[at]).map(|format| (folders[..at].join("/"), format)));
-        } else if folders.last() == Some(&ICEBERG_METADATA) && Format::is_of_iceberg(name) {
-            tables.push((folders[..folders.len() - 1].join("/"), Format::Iceberg));
+        if let Some(at) = folders.iter().position(|folder| TableFormat::of_log(folder).is_some()) {
+            tables.extend(TableFormat::of_log(folders[at]).map(|format| (folders[..at].join("/"), format)));
+        } else if folders.last() == Some(&ICEBERG_METADATA) && TableFormat::is_of_iceberg(name) {
+            tables.push((folders[..folders.len() - 1].join("/"), TableFormat::Iceberg));
         }
         let places = folders.iter().fold(pattern.start(), |places, folder| pattern.folder(&places, folder));
         if pattern.file(&places, name) {
@@ -119,7 +119,7 @@ pub fn objects(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
 
 /// The table of another format that an address reaches into, with its partitions or its folder of rows: what is around
 /// them is asked for the table's log.
-fn table_around(folder: &str) -> Option<(&str, Format)> {
+fn table_around(folder: &str) -> Option<(&str, TableFormat)> {
     let folder = folder.trim_end_matches('/');
     let last = |folder: &'_ str| folder.rfind('/').map(|slash| slash + 1).filter(|&at| at < folder.len());
     let mut table = folder;
@@ -130,14 +130,14 @@ fn table_around(folder: &str) -> Option<(&str, Format)> {
     }
     if let Some(at) = last(table)
         && table[at..] == *ICEBERG_DATA
-        && storage::has_object(&format!("{}{ICEBERG_METADATA}", &table[..at]), Format::is_of_iceberg)
+        && storage::has_object(&format!("{}{ICEBERG_METADATA}", &table[..at]), TableFormat::is_of_iceberg)
     {
-        return Some((&table[..at - 1], Format::Iceberg));
+        return Some((&table[..at - 1], TableFormat::Iceberg));
     }
     // What the folder itself holds was listed.
     let logs = ["_delta_log", ".hoodie"].into_iter().filter(|_| table.len() < folder.len());
     let mut found = logs.filter(|log| storage::has_object(&format!("{table}/{log}"), |_| true));
-    found.find_map(Format::of_log).map(|format| (table, format))
+    found.find_map(TableFormat::of_log).map(|format| (table, format))
 }
 
 /// Refuses two files of one folder that differ in their format only: the same rows, exported twice.

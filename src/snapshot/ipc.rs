@@ -35,7 +35,8 @@ impl IpcFile {
         }
         let opened = || {
             let footer = check::footer(&file)?;
-            let metadata = super::guarded(|| deserialize_footer(&footer, file.length())).map_err(|e| e.to_string())?;
+            let metadata =
+                super::catch_panics(|| deserialize_footer(&footer, file.length())).map_err(|e| e.to_string())?;
             let mut dictionaries = Vec::new();
             for block in metadata.dictionaries.iter().flatten() {
                 if check::batch(&file, block, true)?.is_compressed() {
@@ -75,7 +76,7 @@ impl IpcFile {
         let batches =
             dictionaries.chain(own).map(|(block, is_dictionary)| check::batch(&self.file, block, is_dictionary));
         let batches = batches.collect::<std::result::Result<Vec<_>, _>>()?;
-        super::guarded(|| {
+        super::catch_panics(|| {
             let reader = check::CheckedReader::new(&self.file, batches);
             let mut reader = FileReader::new(reader, self.metadata.clone(), Some(vec![column]), None);
             reader.set_current_block(chunk);

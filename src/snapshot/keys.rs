@@ -7,14 +7,14 @@ use polars_arrow::array::{
 use polars_arrow::datatypes::ArrowDataType;
 use polars_arrow::types::NativeType;
 
-use super::types::{Reading, per_second};
+use super::types::{KeyEncoding, per_second};
 use crate::count::key::{Key, key_f32, key_f64, key_i32, key_i64};
 use crate::count::tally::Moments;
 use crate::count::{CategoryCounts, Counter, Domain, KeyVec, Tally};
 
 /// The keys of a chunk: nulls and NaN are tallied and left out. `None` if the array does not hold numbers
 /// that the domain covers.
-pub fn keys_of(array: &dyn Array, reading: Reading, with_moments: bool) -> Option<(KeyVec, Tally)> {
+pub fn keys_of(array: &dyn Array, reading: KeyEncoding, with_moments: bool) -> Option<(KeyVec, Tally)> {
     let domain = reading.domain;
     // Without values any type will do: writers give a column of nulls whatever type they like.
     let keys = if array.null_count() == array.len() { KeyVec::new(domain) } else { convert(array, reading)? };
@@ -35,7 +35,7 @@ pub fn keys_of(array: &dyn Array, reading: Reading, with_moments: bool) -> Optio
     Some((keys, tally))
 }
 
-fn convert(array: &dyn Array, reading: Reading) -> Option<KeyVec> {
+fn convert(array: &dyn Array, reading: KeyEncoding) -> Option<KeyVec> {
     let domain = reading.domain;
     macro_rules! keys {
         ($ty:ty, U32, $key:expr) => {
@@ -161,7 +161,7 @@ fn whole_values(array: &dyn Array) -> Result<Vec<i128>, String> {
 }
 
 /// The first value of an array that is not an integer of the domain, as text.
-pub fn misfit(array: &dyn Array, domain: Domain) -> Option<String> {
+pub fn first_unsupported(array: &dyn Array, domain: Domain) -> Option<String> {
     match whole_values(array) {
         Err(value) => Some(value).filter(|value| !value.is_empty()),
         Ok(values) => {

@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// A table format, as its log tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum TableFormat {
     /// `_delta_log/`.
     Delta,
     /// `metadata/*.metadata.json`.
@@ -20,7 +20,7 @@ pub enum Format {
 pub const ICEBERG_METADATA: &str = "metadata";
 pub const ICEBERG_DATA: &str = "data";
 
-impl Format {
+impl TableFormat {
     /// Those that a folder of this name tells by itself.
     pub fn of_log(name: &str) -> Option<Self> {
         match name {

@@ -31,7 +31,7 @@ pub fn format_of(head: &[u8]) -> Option<&'static str> {
 
 /// The error of a file at `local` that cannot be opened as what it is expected to be, with what it is instead, if its
 /// first bytes say so.
-pub fn explained(expected: &str, local: &Path, error: Error) -> Error {
+pub fn with_actual_format(expected: &str, local: &Path, error: Error) -> Error {
     match (error, other_than(expected, local)) {
         (Error::Unreadable { path, .. }, Some(other)) => {
             Error::Unreadable { path, reason: format!("not a readable {expected} file: it is {other}") }

@@ -20,10 +20,10 @@ mod types;
 mod values;
 mod walk;
 
-pub use note::Note;
+pub use note::TextReason;
 pub use slice::{Bound, Condition, Slice, Test};
-pub use types::{ColumnType, Reading};
-pub use values::Value;
+pub use types::{ColumnType, KeyEncoding};
+pub use values::RowValue;
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -40,8 +40,8 @@ use serde::{Deserialize, Serialize};
 
 use self::open::{OpenFile, open_file, unify};
 use self::partition::Partitions;
-use crate::address::shown;
-use crate::count::{Categories, CategoryCounts, Counter, Domain, Kept, KeySource, KeyVec, Tally, Workload};
+use crate::address::redacted;
+use crate::count::{Categories, CategoryCounts, Counter, CounterCache, Domain, KeySource, KeyVec, Tally, Workload};
 use crate::error::{Error, Result};
 use crate::storage;
 
@@ -53,7 +53,7 @@ pub struct Column {
     /// Its type, common to all files.
     pub kind: ColumnType,
     /// Why it is text, where it is in a CSV file.
-    pub note: Option<Note>,
+    pub note: Option<TextReason>,
     /// Its position in each file, where it has one.
     at: Vec<Option<Position>>,
     /// The same column read in the other way that all its values allow, where they come from the names of folders.
@@ -134,13 +134,13 @@ impl Chunk {
 /// A table at one point in time, spread over any number of files; or some rows of one.
 #[derive(Clone)]
 pub struct Snapshot {
-    table: Arc<Table>,
+    table: Arc<OpenTable>,
     chunks: Vec<Chunk>,
     rows: u64,
 }
 
 /// What all parts of a snapshot have in common.
-struct Table {
+struct OpenTable {
     spec: String,
     files: Vec<OpenFile>,
     columns: Vec<Column>,
@@ -184,7 +184,7 @@ impl Snapshot {
         }
         let rows = chunks.iter().map(|chunk| chunk.rows as u64).sum();
         let index = columns.iter().enumerate().map(|(i, column)| (column.name.clone(), i)).collect();
-        Ok(Self { table: Arc::new(Table { spec: shown(spec), files, columns, index }), chunks, rows })
+        Ok(Self { table: Arc::new(OpenTable { spec: redacted(spec), files, columns, index }), chunks, rows })
     }
 
     /// The files that a path, a glob or a directory stands for, sorted; none of them is opened.
@@ -236,7 +236,7 @@ impl Snapshot {
             .table
             .files
             .iter()
-            .map(|file| SourceFile { path: shown(&file.path).into(), rows: 0, bytes: file.bytes })
+            .map(|file| SourceFile { path: redacted(&file.path).into(), rows: 0, bytes: file.bytes })
             .collect();
         for chunk in &self.chunks {
             sources[chunk.file].rows += chunk.rows as u64;
@@ -248,7 +248,7 @@ impl Snapshot {
     pub fn fingerprint(&self) -> String {
         let mut text = self.table.spec.clone();
         for file in &self.table.files {
-            text.push_str(&format!("\n{} {} {}", shown(&file.path), file.bytes, file.version));
+            text.push_str(&format!("\n{} {} {}", redacted(&file.path), file.bytes, file.version));
         }
         text
     }
@@ -322,7 +322,7 @@ impl Snapshot {
         &self,
         column: &Column,
         i: usize,
-        reading: Reading,
+        reading: KeyEncoding,
         with_moments: bool,
         decoded: Option<&Decoded>,
     ) -> Result<(KeyVec, Tally)> {
@@ -354,7 +354,7 @@ impl Snapshot {
         let value = match domain {
             Some(domain) if domain.is_float() => None,
             // Categories are integers of any size.
-            domain => keys::misfit(array, domain.unwrap_or(Domain::I64)),
+            domain => keys::first_unsupported(array, domain.unwrap_or(Domain::I64)),
         };
         match value {
             Some(value) => Error::NotIntegers {
@@ -441,7 +441,7 @@ impl Snapshot {
     pub fn numeric<'a>(
         &'a self,
         column: &'a Column,
-        reading: Reading,
+        reading: KeyEncoding,
         with_moments: bool,
         hold: usize,
         decoded: Option<Arc<Decoded>>,
@@ -454,7 +454,7 @@ impl Snapshot {
             with_moments,
             decoded,
             held: None,
-            kept: Kept::new(),
+            kept: CounterCache::new(),
             tallies: (0..chunks).map(|_| OnceLock::new()).collect(),
         };
         if (self.rows as usize).saturating_mul(reading.domain.key_bytes()) <= hold {
@@ -524,12 +524,12 @@ impl Decoded {
 pub struct NumericColumn<'a> {
     snapshot: &'a Snapshot,
     column: &'a Column,
-    reading: Reading,
+    reading: KeyEncoding,
     with_moments: bool,
     decoded: Option<Arc<Decoded>>,
     held: Option<Vec<KeyVec>>,
     tallies: Vec<OnceLock<Tally>>,
-    kept: Kept,
+    kept: CounterCache,
 }
 
 impl NumericColumn<'_> {
@@ -568,7 +568,7 @@ impl KeySource for NumericColumn<'_> {
         self.held.is_some()
     }
 
-    fn keep(&self) -> Option<&Kept> {
+    fn keep(&self) -> Option<&CounterCache> {
         Some(&self.kept)
     }
 
@@ -585,18 +585,18 @@ impl KeySource for NumericColumn<'_> {
 const EMPTY: &str = "an empty file (0 bytes): its writer did not finish; write it again, or remove it";
 
 thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
+    static IN_DECODER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether this thread is inside a decoder whose panic is turned into an error: a panic hook stays quiet then.
-pub fn is_guarded() -> bool {
-    GUARDED.get()
+pub fn is_decoding() -> bool {
+    IN_DECODER.get()
 }
 
 /// Runs a decoder. Damaged files can make one panic; that is an error like any other here.
-fn guarded<T>(f: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
-    let outer = GUARDED.replace(true);
+fn catch_panics<T>(f: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
+    let outer = IN_DECODER.replace(true);
     let result = catch_unwind(AssertUnwindSafe(f));
-    GUARDED.set(outer);
+    IN_DECODER.set(outer);
     result.unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder gave up on invalid data".into())))
 }

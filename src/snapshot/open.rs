@@ -6,58 +6,58 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 use super::partition::{self, Partitions};
-use super::{Arrays, Column, ColumnType, Note, Position, csv, ipc, keys, magic, parquet};
-use crate::address::{self, shown};
+use super::{Arrays, Column, ColumnType, Position, TextReason, csv, ipc, keys, magic, parquet};
+use crate::address::{self, redacted};
 use crate::count::Domain;
 use crate::error::{Error, Result};
 use crate::storage::{self, StoredFile};
 
 pub struct OpenFile {
     pub path: PathBuf,
-    pub reader: Reader,
+    pub reader: FileReader,
     pub partitions: Partitions,
     pub bytes: u64,
     /// What changes when its content does.
     pub version: String,
     /// Why columns are text, by their position in the file; CSV knows.
-    pub notes: Vec<Option<Note>>,
+    pub notes: Vec<Option<TextReason>>,
     /// Where the rows of a CSV file, or of one that came whole from an object store, are meanwhile.
     _spill: Option<TempPath>,
 }
 
-pub enum Reader {
+pub enum FileReader {
     Parquet(Box<parquet::ParquetFile>),
     Ipc(Box<ipc::IpcFile>),
 }
 
-impl Reader {
+impl FileReader {
     pub fn fields(&self) -> &[polars_arrow::datatypes::Field] {
         match self {
-            Reader::Parquet(file) => file.fields(),
-            Reader::Ipc(file) => file.fields(),
+            FileReader::Parquet(file) => file.fields(),
+            FileReader::Ipc(file) => file.fields(),
         }
     }
 
     pub fn chunk_rows(&self) -> Box<dyn Iterator<Item = usize> + '_> {
         match self {
-            Reader::Parquet(file) => Box::new(file.chunk_rows()),
-            Reader::Ipc(file) => Box::new(file.chunk_rows()),
+            FileReader::Parquet(file) => Box::new(file.chunk_rows()),
+            FileReader::Ipc(file) => Box::new(file.chunk_rows()),
         }
     }
 
     /// Bytes of a column in a chunk, about.
     pub fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
         match self {
-            Reader::Parquet(file) => file.stored_bytes(chunk, column),
+            FileReader::Parquet(file) => file.stored_bytes(chunk, column),
             // Not compressed as a rule, and metadata does not say: as if all columns took eight bytes a value.
-            Reader::Ipc(file) => 8 * file.chunk_rows().nth(chunk).unwrap_or(0) as u64,
+            FileReader::Ipc(file) => 8 * file.chunk_rows().nth(chunk).unwrap_or(0) as u64,
         }
     }
 
     /// Bytes that a column takes when it is decoded, about: eight a row, and more where it is stored as more.
     pub fn decoded_bytes(&self, at: Option<Position>) -> u64 {
         let stored = match (self, at) {
-            (Reader::Parquet(file), Some(Position::Stored(column))) => file.uncompressed_bytes(column),
+            (FileReader::Parquet(file), Some(Position::Stored(column))) => file.uncompressed_bytes(column),
             _ => 0,
         };
         stored.max(self.chunk_rows().map(|rows| 8 * rows as u64).sum())
@@ -65,8 +65,8 @@ impl Reader {
 
     pub fn read(&self, chunk: usize, column: usize, codes: bool) -> std::result::Result<Arrays, String> {
         match self {
-            Reader::Parquet(file) => file.read(chunk, column, codes),
-            Reader::Ipc(file) => file.read(chunk, column),
+            FileReader::Parquet(file) => file.read(chunk, column, codes),
+            FileReader::Ipc(file) => file.read(chunk, column),
         }
     }
 }
@@ -92,16 +92,18 @@ pub fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
             let spill = csv::to_parquet(&path, local).map_err(named)?;
             notes = spill.notes;
             let spill = spill.file.into_temp_path();
-            (Reader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
+            (FileReader::Parquet(Box::new(parquet::ParquetFile::open(&spill)?)), Some(spill), stat()?)
         }
         Some("arrow" | "ipc" | "feather") => {
-            let opened = ipc::IpcFile::open(local).map_err(|error| magic::explained("Arrow IPC", local, error));
-            (Reader::Ipc(Box::new(opened.map_err(named)?)), copy, stat()?)
+            let opened =
+                ipc::IpcFile::open(local).map_err(|error| magic::with_actual_format("Arrow IPC", local, error));
+            (FileReader::Ipc(Box::new(opened.map_err(named)?)), copy, stat()?)
         }
         _ => {
-            let file = parquet::ParquetFile::open(&path).map_err(|error| magic::explained("Parquet", &path, error))?;
+            let file = parquet::ParquetFile::open(&path)
+                .map_err(|error| magic::with_actual_format("Parquet", &path, error))?;
             let stat = (file.length(), file.version().to_owned());
-            (Reader::Parquet(Box::new(file)), None, stat)
+            (FileReader::Parquet(Box::new(file)), None, stat)
         }
     };
     if before.is_some_and(|before| before != (bytes, version.clone())) {
@@ -121,7 +123,7 @@ pub fn unify(files: &[OpenFile]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     let mut kinds: Vec<Vec<(usize, ColumnType)>> = Vec::new();
     let mut index = HashMap::new();
-    let mut values = partition::Values::default();
+    let mut values = partition::PartitionValues::default();
     for (i, file) in files.iter().enumerate() {
         let stored = file
             .reader
@@ -195,7 +197,7 @@ fn common(files: &[OpenFile], kinds: &[(usize, ColumnType)]) -> std::result::Res
     kinds.iter().try_fold(ColumnType::Null, |so_far, (file, kind)| {
         so_far
             .common(kind)
-            .ok_or_else(|| format!("{} and, in {}, {}", so_far.name(), shown(&files[*file].path), kind.name()))
+            .ok_or_else(|| format!("{} and, in {}, {}", so_far.name(), redacted(&files[*file].path), kind.name()))
     })
 }
 

@@ -23,7 +23,7 @@ use polars_parquet::read::{
     column_iter_to_arrays,
 };
 
-pub(super) use pages::most_decompressed;
+pub(super) use pages::max_decompressed;
 pub(super) use polars_parquet::parquet::compression::Compression;
 
 use crate::error::Error;
@@ -110,11 +110,11 @@ impl ParquetFile {
         let range = leaf.byte_range();
         let bytes = [leaf.compressed_size(), leaf.uncompressed_size()].map(|size| u64::try_from(size).unwrap_or(0));
         let needed = footer::needed(group.num_rows() as u64, leaf.physical_type()).saturating_add(bytes.iter().sum());
-        if needed > limit::largest() {
+        if needed > limit::max_part_bytes() {
             return Err(format!(
                 "row group {chunk} takes about {} when decoded, half of what this process may have is {}; write smaller row groups, or give it more memory",
                 bytesize::ByteSize(needed),
-                bytesize::ByteSize(limit::largest()),
+                bytesize::ByteSize(limit::max_part_bytes()),
             ));
         }
         let length = (range.end - range.start) as usize;
@@ -128,7 +128,8 @@ impl ParquetFile {
             let deltas = pages::check(bytes, leaf).map_err(damaged)?;
             let decoded = Buffer::with_slice(bytes, |bytes| {
                 if deltas && !self.checked().contains(&(chunk, column)) {
-                    super::guarded(|| pages::check_deltas(bytes.clone(), leaf)).map_err(|e| damaged(e.to_string()))?;
+                    super::catch_panics(|| pages::check_deltas(bytes.clone(), leaf))
+                        .map_err(|e| damaged(e.to_string()))?;
                     self.checked().insert((chunk, column));
                 }
                 let plain = &self.plain[column];
@@ -144,7 +145,7 @@ impl ParquetFile {
                 }
                 decode(bytes, leaf, field)
             });
-            if scratch.len() > LARGEST_KEPT {
+            if scratch.len() > MAX_SCRATCH_BYTES {
                 *scratch = Vec::new();
             }
             decoded
@@ -163,7 +164,7 @@ fn is_null(metadata: &FileMetadata, field: &Field) -> bool {
 }
 
 /// Scratch memory that a thread keeps for its next chunk.
-const LARGEST_KEPT: usize = 32 << 20;
+const MAX_SCRATCH_BYTES: usize = 32 << 20;
 
 thread_local! {
     /// Compressed pages of the chunk at hand: kept, because fresh pages from the kernel cost as much as decoding.
@@ -182,7 +183,7 @@ fn coded(field: &Field) -> Option<Field> {
 }
 
 fn decode(bytes: Buffer<u8>, leaf: &ColumnChunkMetadata, field: &Field) -> Result<Vec<Box<dyn Array>>, String> {
-    super::guarded(|| {
+    super::catch_panics(|| {
         let pages = PageReader::new(Cursor::new(bytes), leaf, Vec::new(), usize::MAX);
         let pages = BasicDecompressor::new(pages, Vec::new());
         let leaf_type = &leaf.descriptor().descriptor.primitive_type;

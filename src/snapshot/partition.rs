@@ -54,7 +54,7 @@ pub fn unescaped(text: &str) -> String {
 
 /// The ways in which all values of a key can be read. A value is text on disk: which type it stands for is not written
 /// anywhere, and must not depend on which values a night happens to have.
-pub struct Readings {
+pub struct PartitionTypes {
     /// Without anything to compare with: dates, integers or text.
     pub own: ColumnType,
     /// The other way, for a comparison with a column of that type: dates and integers are text, too; text may be integers
@@ -64,9 +64,9 @@ pub struct Readings {
 
 /// The values of each key, over all files.
 #[derive(Default)]
-pub struct Values<'a>(HashMap<&'a str, BTreeSet<&'a str>>);
+pub struct PartitionValues<'a>(HashMap<&'a str, BTreeSet<&'a str>>);
 
-impl<'a> Values<'a> {
+impl<'a> PartitionValues<'a> {
     /// Adds a value of a key.
     pub fn add(&mut self, key: &'a str, value: &'a str) {
         let values = self.0.entry(key).or_default();
@@ -76,12 +76,12 @@ impl<'a> Values<'a> {
     }
 
     /// How the values of a key can be read, if it is one.
-    pub fn readings(&self, key: &str) -> Option<Readings> {
+    pub fn readings(&self, key: &str) -> Option<PartitionTypes> {
         self.0.get(key).map(readings)
     }
 }
 
-fn readings(values: &BTreeSet<&str>) -> Readings {
+fn readings(values: &BTreeSet<&str>) -> PartitionTypes {
     let all = |is: fn(&str) -> bool| values.iter().all(|value| is(value));
     let days = ColumnType::Temporal(Domain::I32, "days".into());
     let integers = ColumnType::Numeric(Domain::I64);
@@ -104,7 +104,7 @@ fn readings(values: &BTreeSet<&str>) -> Readings {
         };
         (ColumnType::Text, other)
     };
-    Readings { own, other }
+    PartitionTypes { own, other }
 }
 
 /// A date as `2026-11-25`, in days since 1970.
@@ -198,7 +198,7 @@ mod tests {
             (&["true", "False"], text, Some(ColumnType::Boolean)),
             (&[NO_VALUE], ColumnType::Null, None),
         ] {
-            let mut known = Values::default();
+            let mut known = PartitionValues::default();
             values.iter().for_each(|value| known.add("k", value));
             let found = known.readings("k").unwrap();
             assert_eq!((&found.own, &found.other), (&own, &other), "{values:?}");

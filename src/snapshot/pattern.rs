@@ -40,7 +40,7 @@ enum Part {
 
 /// Places in a pattern that a folder may have come to, each the number of parts before it; none where nothing below the
 /// folder can match.
-pub type Places = Vec<usize>;
+pub type PatternPositions = Vec<usize>;
 
 impl Pattern {
     /// Splits a pattern into the folder before its first wildcard and the rest.
@@ -60,12 +60,12 @@ impl Pattern {
     }
 
     /// Where the folder before the first wildcard is.
-    pub fn start(&self) -> Places {
+    pub fn start(&self) -> PatternPositions {
         self.after(vec![0])
     }
 
     /// `**` may stand for no folder.
-    fn after(&self, mut places: Places) -> Places {
+    fn after(&self, mut places: PatternPositions) -> PatternPositions {
         let mut i = 0;
         while let Some(&place) = places.get(i) {
             if matches!(self.0.get(place), Some(Part::Folders)) && !places.contains(&(place + 1)) {
@@ -79,7 +79,7 @@ impl Pattern {
     }
 
     /// Where a folder of this name is, in a folder that is at these places.
-    pub fn folder(&self, places: &[usize], name: &str) -> Places {
+    pub fn folder(&self, places: &[usize], name: &str) -> PatternPositions {
         let place = |&place: &usize| match self.0.get(place) {
             None | Some(Part::Folders) => (!is_hidden(name)).then_some(place),
             Some(Part::Name { glob, hidden }) => {

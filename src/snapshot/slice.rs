@@ -96,7 +96,7 @@ impl Snapshot {
         }
         let masks = (0..self.chunks.len()).into_par_iter().map(|i| {
             let read = |(&reading, &column)| Ok((reading, self.read(column, i, true)?));
-            let arrays: HashMap<Reading, Vec<Box<dyn Array>>> = columns.iter().map(read).collect::<Result<_>>()?;
+            let arrays: HashMap<TestedColumn, Vec<Box<dyn Array>>> = columns.iter().map(read).collect::<Result<_>>()?;
             slices.iter().map(|slice| self.mask(slice, &arrays, i)).collect::<Result<Vec<Bitmap>>>()
         });
         let masks: Vec<Vec<Bitmap>> = masks.collect::<Result<_>>()?;
@@ -123,7 +123,7 @@ impl Snapshot {
     }
 
     /// Which rows of chunk `i` belong to a slice.
-    fn mask(&self, slice: &Slice, arrays: &HashMap<Reading<'_>, Vec<Box<dyn Array>>>, i: usize) -> Result<Bitmap> {
+    fn mask(&self, slice: &Slice, arrays: &HashMap<TestedColumn<'_>, Vec<Box<dyn Array>>>, i: usize) -> Result<Bitmap> {
         let mut mask = vec![true; self.chunks[i].rows];
         for condition in &slice.0 {
             let mut start = 0;
@@ -141,10 +141,10 @@ impl Snapshot {
 }
 
 /// A column, and the kind of test it is read for: partition values can be read in several ways.
-type Reading<'a> = (&'a str, Discriminant<Test>);
+type TestedColumn<'a> = (&'a str, Discriminant<Test>);
 
 impl Condition {
-    fn reading(&self) -> Reading<'_> {
+    fn reading(&self) -> TestedColumn<'_> {
         (&self.column, discriminant(&self.test))
     }
 }

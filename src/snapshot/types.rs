@@ -7,14 +7,14 @@ use crate::count::Domain;
 
 /// How the values of a column become keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Reading {
+pub struct KeyEncoding {
     /// What the keys stand for.
     pub domain: Domain,
     /// Units in a second that times are counted in.
     pub per_second: Option<u64>,
 }
 
-impl From<Domain> for Reading {
+impl From<Domain> for KeyEncoding {
     fn from(domain: Domain) -> Self {
         Self { domain, per_second: None }
     }
@@ -118,11 +118,11 @@ impl ColumnType {
     }
 
     /// How its values become keys; `None` if they are no numbers and no times.
-    pub fn reading(&self) -> Option<Reading> {
+    pub fn reading(&self) -> Option<KeyEncoding> {
         match self {
-            Self::Numeric(domain) => Some(Reading { domain: *domain, per_second: None }),
+            Self::Numeric(domain) => Some(KeyEncoding { domain: *domain, per_second: None }),
             Self::Temporal(domain, unit) => {
-                Some(Reading { domain: *domain, per_second: unit_of(unit).map(|(per_second, _)| per_second) })
+                Some(KeyEncoding { domain: *domain, per_second: unit_of(unit).map(|(per_second, _)| per_second) })
             }
             _ => None,
         }

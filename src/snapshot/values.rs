@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// A value of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
+pub enum RowValue<'a> {
     /// Null or NaN.
     Missing,
     /// A string.
@@ -25,7 +25,7 @@ pub enum Value<'a> {
     Day(i64),
 }
 
-impl Value<'_> {
+impl RowValue<'_> {
     /// As a number; flags are 0 and 1.
     pub fn number(self) -> Option<f64> {
         match self {
@@ -55,7 +55,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`crate::error::Error::UnreadableColumn`], also for a nested or binary column.
-    pub fn each_value(&self, column: &Column, mut of: impl FnMut(Value<'_>)) -> Result<()> {
+    pub fn each_value(&self, column: &Column, mut of: impl FnMut(RowValue<'_>)) -> Result<()> {
         (0..self.chunks.len()).try_for_each(|i| self.each_value_in(column, i, &mut of))
     }
 
@@ -68,7 +68,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// Those of [`Snapshot::each_value`].
-    pub fn each_value_in(&self, column: &Column, chunk: usize, mut of: impl FnMut(Value<'_>)) -> Result<()> {
+    pub fn each_value_in(&self, column: &Column, chunk: usize, mut of: impl FnMut(RowValue<'_>)) -> Result<()> {
         for array in self.read(column, chunk, false)? {
             visit(&*array, &mut of).ok_or_else(|| self.wrong_type(column, chunk, &format!("{:?}", array.dtype())))?;
         }
@@ -76,42 +76,45 @@ impl Snapshot {
     }
 }
 
-fn visit(array: &dyn Array, of: &mut impl FnMut(Value<'_>)) -> Option<()> {
+fn visit(array: &dyn Array, of: &mut impl FnMut(RowValue<'_>)) -> Option<()> {
     let any = array.as_any();
     macro_rules! texts {
         ($($ty:ty),*) => {
             $(if let Some(array) = any.downcast_ref::<$ty>() {
-                array.iter().for_each(|text| of(text.map_or(Value::Missing, Value::Text)));
+                array.iter().for_each(|text| of(text.map_or(RowValue::Missing, RowValue::Text)));
                 return Some(());
             })*
         };
     }
     texts!(Utf8ViewArray, Utf8Array<i64>, Utf8Array<i32>);
     if let Some(texts) = keys::utf8(array) {
-        texts?.into_iter().for_each(|text| of(text.map_or(Value::Missing, Value::Text)));
+        texts?.into_iter().for_each(|text| of(text.map_or(RowValue::Missing, RowValue::Text)));
     } else if let Some((codes, texts)) = keys::codes(array) {
-        codes.into_iter().for_each(|code| of(code.and_then(|code| texts[code]).map_or(Value::Missing, Value::Text)));
+        codes
+            .into_iter()
+            .for_each(|code| of(code.and_then(|code| texts[code]).map_or(RowValue::Missing, RowValue::Text)));
     } else if let Some(array) = any.downcast_ref::<BooleanArray>() {
-        array.iter().for_each(|flag| of(flag.map_or(Value::Missing, Value::Flag)));
+        array.iter().for_each(|flag| of(flag.map_or(RowValue::Missing, RowValue::Flag)));
     } else if array.dtype() == &ArrowDataType::Null {
-        (0..array.len()).for_each(|_| of(Value::Missing));
+        (0..array.len()).for_each(|_| of(RowValue::Missing));
     } else if let Some((factor, divisor)) = slice::microseconds(array.dtype()) {
-        let value = if slice::is_date(array.dtype()) { Value::Day } else { Value::Time };
-        let at = |x: i128| i64::try_from((x * factor).div_euclid(divisor)).map_or(Value::Missing, value);
-        keys::integers(array)?.into_iter().for_each(|x| of(x.map_or(Value::Missing, at)));
+        let value = if slice::is_date(array.dtype()) { RowValue::Day } else { RowValue::Time };
+        let at = |x: i128| i64::try_from((x * factor).div_euclid(divisor)).map_or(RowValue::Missing, value);
+        keys::integers(array)?.into_iter().for_each(|x| of(x.map_or(RowValue::Missing, at)));
     } else if let Some(found) = keys::integers(array) {
-        found.into_iter().for_each(|x| of(x.map_or(Value::Missing, Value::Integer)));
+        found.into_iter().for_each(|x| of(x.map_or(RowValue::Missing, RowValue::Integer)));
     } else if let (ArrowDataType::Decimal(_, scale), Some(array)) =
         (array.dtype(), any.downcast_ref::<PrimitiveArray<i128>>())
     {
         // Identifiers are often exported as decimals, and must stay what they are.
         let unit = 10i128.checked_pow(u32::try_from(*scale).ok()?)?;
-        let whole =
-            |&x: &i128| if x % unit == 0 { Value::Integer(x / unit) } else { Value::Number(x as f64 / unit as f64) };
-        array.iter().for_each(|x| of(x.map_or(Value::Missing, whole)));
+        let whole = |&x: &i128| {
+            if x % unit == 0 { RowValue::Integer(x / unit) } else { RowValue::Number(x as f64 / unit as f64) }
+        };
+        array.iter().for_each(|x| of(x.map_or(RowValue::Missing, whole)));
     } else if any.is::<PrimitiveArray<f64>>() || any.is::<PrimitiveArray<f32>>() {
         let found = keys::doubles(array)?.into_iter();
-        found.for_each(|x| of(x.filter(|x| !x.is_nan()).map_or(Value::Missing, Value::Number)));
+        found.for_each(|x| of(x.filter(|x| !x.is_nan()).map_or(RowValue::Missing, RowValue::Number)));
     } else {
         return None;
     }

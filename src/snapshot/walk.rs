@@ -10,9 +10,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::lakehouse::Format;
+use super::lakehouse::TableFormat;
 use super::partition::{self, Partitions};
-use super::pattern::{Pattern, Places};
+use super::pattern::{Pattern, PatternPositions};
 use crate::error::{Error, Result};
 
 /// Device and inode: what is the same file, or folder, under every name.
@@ -24,12 +24,12 @@ fn identity(found: &Metadata) -> Identity {
 
 struct Folder {
     path: PathBuf,
-    places: Places,
+    places: PatternPositions,
     partitions: Partitions,
     identity: Identity,
 }
 
-struct Found {
+struct FoundFile {
     path: PathBuf,
     partitions: Partitions,
     identity: Identity,
@@ -43,12 +43,12 @@ struct Walk<'a> {
     /// Where it began, without links.
     top: PathBuf,
     /// Folders that were walked, with the places they were at.
-    seen: HashMap<Identity, Vec<Places>>,
+    seen: HashMap<Identity, Vec<PatternPositions>>,
     /// Folders behind links, to be walked later.
     links: VecDeque<Folder>,
-    found: Vec<Found>,
+    found: Vec<FoundFile>,
     /// Tables of other formats: the folder that was walked, and the table itself.
-    tables: Vec<(PathBuf, PathBuf, Format)>,
+    tables: Vec<(PathBuf, PathBuf, TableFormat)>,
 }
 
 /// The files below a folder that match a pattern, sorted, with the partitions of the folders they are in; none where there
@@ -65,7 +65,7 @@ pub fn files(top: &Path, pattern: &Pattern, partitions: Partitions) -> Result<Ve
         Err(e) => return Err(failed(e)),
     };
     let identity = identity(&std::fs::metadata(&real).map_err(failed)?);
-    let tables = Format::above(&real).map(|(table, format)| (top.to_path_buf(), table, format));
+    let tables = TableFormat::above(&real).map(|(table, format)| (top.to_path_buf(), table, format));
     let mut walk = Walk {
         pattern,
         top: real,
@@ -79,7 +79,8 @@ pub fn files(top: &Path, pattern: &Pattern, partitions: Partitions) -> Result<Ve
         walk.folder(folder)?;
     }
     let found = once(walk.found);
-    let of_table = |(walked, ..): &&(PathBuf, PathBuf, Format)| found.iter().any(|(path, _)| path.starts_with(walked));
+    let of_table =
+        |(walked, ..): &&(PathBuf, PathBuf, TableFormat)| found.iter().any(|(path, _)| path.starts_with(walked));
     match walk.tables.iter().find(of_table) {
         Some((_, table, format)) => Err(format.refusal(table)),
         None => Ok(found),
@@ -107,7 +108,7 @@ impl Walk<'_> {
         for entry in entries {
             let (os_name, path) = (entry.file_name(), folder.path.join(entry.file_name()));
             let name = os_name.to_string_lossy();
-            if let Some(format) = Format::of_folder(&folder.path, &name) {
+            if let Some(format) = TableFormat::of_folder(&folder.path, &name) {
                 self.tables.push((folder.path.clone(), readable(&folder.path).into(), format));
             }
             let places = self.pattern.folder(&folder.places, &name);
@@ -130,7 +131,7 @@ impl Walk<'_> {
             if !metadata.is_dir() {
                 if wanted && metadata.is_file() {
                     let (partitions, linked) = (folder.partitions.clone(), again || kind.is_symlink());
-                    self.found.push(Found { path, partitions, identity, shared: metadata.nlink() > 1, linked });
+                    self.found.push(FoundFile { path, partitions, identity, shared: metadata.nlink() > 1, linked });
                 }
                 continue;
             }
@@ -153,7 +154,7 @@ impl Walk<'_> {
         let real = folder.path.canonicalize().map_err(|e| Error::io(&folder.path, &e))?;
         // To the folder where the walk began, or to one around it.
         if !self.top.starts_with(&real) {
-            self.tables.extend(Format::above(&real).map(|(table, format)| (folder.path.clone(), table, format)));
+            self.tables.extend(TableFormat::above(&real).map(|(table, format)| (folder.path.clone(), table, format)));
             self.links.push_back(folder);
         }
         Ok(())
@@ -162,7 +163,7 @@ impl Walk<'_> {
 
 /// Each file once, sorted. A symbolic link to a file that is there itself, or behind an earlier link, adds nothing. A hard
 /// link does where it has other partitions: so do tools keep days that did not change.
-fn once(mut found: Vec<Found>) -> Vec<(PathBuf, Partitions)> {
+fn once(mut found: Vec<FoundFile>) -> Vec<(PathBuf, Partitions)> {
     found.sort_by(|a, b| (a.linked, &a.path).cmp(&(b.linked, &b.path)));
     let mut known: HashMap<Identity, Vec<Partitions>> = HashMap::new();
     let any_links = found.iter().any(|file| file.linked);

@@ -17,10 +17,10 @@ use reqwest::{Client, NoProxy, Proxy};
 use url::Url;
 
 /// Redirects that are followed at most.
-const MOST_REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 
 /// Bytes of an error's body that are looked at for its code.
-const MOST_ERROR: usize = 64 << 10;
+const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// Makes clients for one store.
 #[derive(Debug)]
@@ -79,25 +79,25 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why a redirect is not followed. It names origins only: what follows in an address may be secret.
 #[derive(Debug)]
-struct Refused(String);
+struct RedirectRefused(String);
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for RedirectRefused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for RedirectRefused {}
 
 /// Follows a redirect within an origin. To another origin it is followed only by requests without credentials, and never from
 /// https to http.
 fn follow(attempt: Attempt<'_>, credentials: bool) -> reqwest::redirect::Action {
     let Some(from) = attempt.previous().first() else { return attempt.stop() };
-    if attempt.previous().len() > MOST_REDIRECTS {
-        return attempt.error(Refused(format!("more than {MOST_REDIRECTS} redirects")));
+    if attempt.previous().len() > MAX_REDIRECTS {
+        return attempt.error(RedirectRefused(format!("more than {MAX_REDIRECTS} redirects")));
     }
     match refusal(from, attempt.url(), credentials) {
-        Some(reason) => attempt.error(Refused(reason)),
+        Some(reason) => attempt.error(RedirectRefused(reason)),
         None => attempt.follow(),
     }
 }
@@ -126,11 +126,11 @@ struct Service {
     credentials: bool,
 }
 
-type Answered<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
+type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
 
 impl HttpService for Service {
     // What the trait's macro makes of an `async fn`.
-    fn call<'a, 'async_trait>(&'a self, request: HttpRequest) -> Answered<'async_trait>
+    fn call<'a, 'async_trait>(&'a self, request: HttpRequest) -> ResponseFuture<'async_trait>
     where
         'a: 'async_trait,
         Self: 'async_trait,
@@ -140,7 +140,7 @@ impl HttpService for Service {
             let from = Url::parse(&request.uri().to_string()).ok();
             let answer = HttpService::call(&self.client, request).await?;
             match from.and_then(|from| self.not_followed(&from, &answer)) {
-                Some(reason) => Err(HttpError::new(HttpErrorKind::Unknown, Refused(reason))),
+                Some(reason) => Err(HttpError::new(HttpErrorKind::Unknown, RedirectRefused(reason))),
                 None => without_body(answer).await,
             }
         })
@@ -163,8 +163,9 @@ impl Service {
 
 /// A request that sends user and password as HTTP has it, where they stand in its address.
 fn with_user(mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
-    let wrong =
-        |e: Box<dyn std::error::Error + Send + Sync>| HttpError::new(HttpErrorKind::Unknown, Refused(e.to_string()));
+    let wrong = |e: Box<dyn std::error::Error + Send + Sync>| {
+        HttpError::new(HttpErrorKind::Unknown, RedirectRefused(e.to_string()))
+    };
     let mut url = Url::parse(&request.uri().to_string()).map_err(|e| wrong(e.into()))?;
     if url.username().is_empty() && url.password().is_none() {
         return Ok(request);
@@ -211,8 +212,8 @@ async fn without_body(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
     let mut stream = body.bytes_stream();
     let mut found = Vec::new();
     while let Some(Ok(part)) = stream.next().await {
-        found.extend_from_slice(&part[..part.len().min(MOST_ERROR - found.len())]);
-        if found.len() == MOST_ERROR {
+        found.extend_from_slice(&part[..part.len().min(MAX_ERROR_BYTES - found.len())]);
+        if found.len() == MAX_ERROR_BYTES {
             break;
         }
     }
@@ -239,9 +240,9 @@ fn within<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// A code or a number as stores write them; anything else is not repeated.
 fn word(text: &str) -> Option<&str> {
-    const MOST: usize = 64;
+    const MAX_WORD_CHARS: usize = 64;
     let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    (!text.is_empty() && text.len() <= MOST && text.chars().all(fine)).then_some(text)
+    (!text.is_empty() && text.len() <= MAX_WORD_CHARS && text.chars().all(fine)).then_some(text)
 }
 
 #[cfg(test)]

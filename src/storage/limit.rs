@@ -8,7 +8,7 @@ const UNKNOWN: u64 = 16 << 30;
 
 /// Bytes that one part of a file (a column of a row group, a baseline file) may take: half of what this process may have by
 /// the machine's memory, the limit of its container, and the limit on its address space.
-pub fn largest() -> u64 {
+pub fn max_part_bytes() -> u64 {
     static LARGEST: OnceLock<u64> = OnceLock::new();
     *LARGEST.get_or_init(|| {
         let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
@@ -40,6 +40,6 @@ mod tests {
     #[test]
     fn the_limit_is_at_most_half_of_the_memory_of_the_machine() {
         let machine = super::machine().unwrap();
-        assert!((1 << 20..=machine / 2).contains(&super::largest()));
+        assert!((1 << 20..=machine / 2).contains(&super::max_part_bytes()));
     }
 }

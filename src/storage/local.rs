@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::error::{Error, Result};
 
 /// Open files that are kept open; beyond, a file is opened anew for every read.
-const MOST_KEPT: usize = 512;
-static KEPT: AtomicUsize = AtomicUsize::new(0);
+const MAX_OPEN_FILES: usize = 512;
+static OPEN_FILES: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes are read with positioned reads, not through a memory map: a file that is replaced or cut short while it is
 /// read gives an error instead of a signal, and memory stays what was asked for.
 pub struct LocalFile {
     path: PathBuf,
     kept: Option<File>,
-    state: State,
+    state: FileState,
 }
 
 /// Size, and time of the last change in seconds and nanoseconds since 1970.
-type State = (u64, i64, i64);
+type FileState = (u64, i64, i64);
 
-fn state(found: &Metadata) -> State {
+fn state(found: &Metadata) -> FileState {
     (found.len(), found.mtime(), found.mtime_nsec())
 }
 
@@ -36,9 +36,9 @@ impl LocalFile {
         let file = File::open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         let state = state(&found);
-        let keep = KEPT.fetch_add(1, Ordering::Relaxed) < MOST_KEPT;
+        let keep = OPEN_FILES.fetch_add(1, Ordering::Relaxed) < MAX_OPEN_FILES;
         if !keep {
-            KEPT.fetch_sub(1, Ordering::Relaxed);
+            OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
         }
         // A copy that keeps the time of the last change is another file, or was made at another time.
         let (inode, made) = (found.ino(), (found.ctime(), found.ctime_nsec()));
@@ -68,7 +68,7 @@ impl LocalFile {
 impl Drop for LocalFile {
     fn drop(&mut self) {
         if self.kept.is_some() {
-            KEPT.fetch_sub(1, Ordering::Relaxed);
+            OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

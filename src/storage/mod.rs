@@ -12,7 +12,7 @@ mod remote;
 #[path = "without.rs"]
 mod remote;
 #[cfg(feature = "cloud")]
-mod waits;
+mod timeouts;
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -126,11 +126,11 @@ const STEP: u64 = 64 << 20;
 /// The whole of a file. A length that is not true costs no more memory than what comes.
 ///
 /// # Errors
-/// Those of [`StoredFile::open`]; [`Error::Unreadable`] where it is larger than [`limit::largest`].
+/// Those of [`StoredFile::open`]; [`Error::Unreadable`] where it is larger than [`limit::max_part_bytes`].
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let file = StoredFile::open(path)?;
     let unreadable = |reason| Error::Unreadable { path: path.into(), reason };
-    if file.length > limit::largest() {
+    if file.length > limit::max_part_bytes() {
         let reason = format!("{} bytes, more than fit into the memory of this process", file.length);
         return Err(unreadable(reason));
     }
@@ -155,7 +155,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// An object that was listed.
-pub struct Listed {
+pub struct ListedObject {
     /// Its address.
     pub path: PathBuf,
     /// Its name below the address that was listed, nothing in it escaped.
@@ -166,7 +166,7 @@ pub struct Listed {
 ///
 /// # Errors
 /// [`Error::NotFound`] where there are none; [`Error::Unreadable`] with the reason.
-pub fn list_remote(folder: &str) -> Result<Vec<Listed>> {
+pub fn list_remote(folder: &str) -> Result<Vec<ListedObject>> {
     remote::list(folder)
 }
 

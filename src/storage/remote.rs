@@ -17,11 +17,11 @@ use object_store::{
 };
 use url::Url;
 
-use super::Listed;
+use super::ListedObject;
 use super::client::Connector;
-use super::waits::{locked, timeout, wait, wait_knowing};
-use crate::address::{said, secrets_of, split_query};
-use crate::error::{Error, Result, whole};
+use super::timeouts::{locked, timeout, wait, wait_after};
+use crate::address::{sanitized, secrets_of, split_query};
+use crate::error::{Error, Result, error_chain};
 
 /// Variables with these prefixes configure the stores.
 const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
@@ -33,17 +33,17 @@ static STORES: Mutex<Option<HashMap<String, Arc<dyn ObjectStore>>>> = Mutex::new
 const ATTEMPTS: u32 = 4;
 
 /// Objects that a listing may have: a server that never ends one must not fill the memory.
-const MOST_OBJECTS: usize = 1_000_000;
+const MAX_OBJECTS: usize = 1_000_000;
 
 /// Why a request failed, the library's retries included.
-pub enum Refusal {
+pub enum StorageFailure {
     NotFound,
     /// It would fail again.
     Final(String),
     Other(String),
 }
 
-impl Refusal {
+impl StorageFailure {
     pub fn of(error: &object_store::Error) -> Self {
         use object_store::Error as E;
         Self::Final(match error {
@@ -60,7 +60,7 @@ impl Refusal {
             E::Precondition { .. } | E::NotModified { .. } => {
                 "the object was changed while it was read; run again, or write snapshots under new names".into()
             }
-            other => return Self::Other(format!("the store cannot be reached or refuses: {}", whole(other))),
+            other => return Self::Other(format!("the store cannot be reached or refuses: {}", error_chain(other))),
         })
     }
 
@@ -77,15 +77,15 @@ impl Refusal {
             Self::Final(reason) | Self::Other(reason) => {
                 // What is short may be part of a word.
                 let secrets: Vec<&str> = secrets_of(address).into_iter().filter(|secret| secret.len() > 3).collect();
-                said(&reason, &secrets)
+                sanitized(&reason, &secrets)
             }
         }
     }
 }
 
 /// The store of an address, the key in it, and what comes before the key in an address.
-fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, String), Refusal> {
-    let bad = |reason: String| Refusal::Other(format!("not an address of an object: {reason}"));
+fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, String), StorageFailure> {
+    let bad = |reason: String| StorageFailure::Other(format!("not an address of an object: {reason}"));
     let url = Url::parse(address).map_err(|e| bad(e.to_string()))?;
     if split_query(address).1.is_some() {
         // The signature is for this address as it stands, and is all that the server wants to know.
@@ -94,8 +94,8 @@ fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, Stri
             scheme => Err(bad(format!("{scheme}:// takes no query; give the https:// address of a signed link"))),
         };
     }
-    let (scheme, key) = ObjectStoreScheme::parse(&url).map_err(|e| bad(whole(&e)))?;
-    let key = Key::parse(key).map_err(|e| bad(whole(&e)))?;
+    let (scheme, key) = ObjectStoreScheme::parse(&url).map_err(|e| bad(error_chain(&e)))?;
+    let key = Key::parse(key).map_err(|e| bad(error_chain(&e)))?;
     // The account, bucket or container: what is before the key's parts.
     let folders = url.path_segments().map_or(0, |parts| parts.filter(|part| !part.is_empty()).count());
     let container = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
@@ -115,7 +115,7 @@ fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, Stri
 }
 
 /// A store with the settings of the environment.
-fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
+fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn ObjectStore>, StorageFailure> {
     let timeout = timeout()?;
     let variables = std::env::vars().filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
     let settings = variables
@@ -149,7 +149,7 @@ fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn
         _ if url.query().is_some() => store!(HttpBuilder::new().with_url(&url[..url::Position::AfterQuery])),
         _ => store!(HttpBuilder::new().with_url(&url[..url::Position::BeforePath])),
     };
-    store.map_err(|e| Refusal::of(&e))
+    store.map_err(|e| StorageFailure::of(&e))
 }
 
 /// An object that exists.
@@ -179,7 +179,7 @@ impl Object {
             let same = GetOptions { if_match: tag, if_unmodified_since: unmodified, ..GetOptions::default() };
             Ok((Self { store, key, address: address.clone().into_owned(), same }, found.size, version))
         };
-        open().map_err(|refusal: Refusal| refusal.into_error(&address))
+        open().map_err(|refusal: StorageFailure| refusal.into_error(&address))
     }
 
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::result::Result<(), String> {
@@ -209,10 +209,10 @@ impl Object {
                 let reason = match get(bytes).await {
                     Ok(found) if found == wanted => return Ok(None),
                     Ok(found) => format!("{found} bytes came where {wanted} were asked for"),
-                    Err(error) => match Refusal::of(&error) {
-                        Refusal::NotFound | Refusal::Final(_) => return Err(error),
-                        Refusal::Other(_) if attempts == ATTEMPTS => return Err(error),
-                        Refusal::Other(reason) => reason,
+                    Err(error) => match StorageFailure::of(&error) {
+                        StorageFailure::NotFound | StorageFailure::Final(_) => return Err(error),
+                        StorageFailure::Other(_) if attempts == ATTEMPTS => return Err(error),
+                        StorageFailure::Other(reason) => reason,
                     },
                 };
                 if attempts == ATTEMPTS {
@@ -222,9 +222,9 @@ impl Object {
                 attempts += 1;
             }
         };
-        match wait_knowing(&self.address, attempts, &last) {
+        match wait_after(&self.address, attempts, &last) {
             Ok(None) => Ok(()),
-            Ok(Some(reason)) => Err(Refusal::Other(reason).into_reason(&self.address)),
+            Ok(Some(reason)) => Err(StorageFailure::Other(reason).into_reason(&self.address)),
             Err(refusal) => Err(refusal.into_reason(&self.address)),
         }
     }
@@ -251,17 +251,17 @@ fn escaped(key: &Key) -> String {
 }
 
 /// The objects below an address, sorted.
-pub fn list(folder: &str) -> Result<Vec<Listed>> {
+pub fn list(folder: &str) -> Result<Vec<ListedObject>> {
     let list = || {
         if split_query(folder).1.is_some() {
-            return Err(Refusal::Final("a signed link is one object; there is nothing below it to list".into()));
+            return Err(StorageFailure::Final("a signed link is one object; there is nothing below it to list".into()));
         }
         let (store, key, base) = locate(folder)?;
         let all = async || {
             let mut found = Vec::new();
             let mut listed = store.list(Some(&key));
             while let Some(object) = listed.try_next().await? {
-                if found.len() == MOST_OBJECTS {
+                if found.len() == MAX_OBJECTS {
                     return Ok(None);
                 }
                 found.push(object);
@@ -272,28 +272,28 @@ pub fn list(folder: &str) -> Result<Vec<Listed>> {
         let listing = async {
             match all().await {
                 // Once more, for a listing that broke off.
-                Err(error) if let Refusal::Other(reason) = Refusal::of(&error) => {
+                Err(error) if let StorageFailure::Other(reason) = StorageFailure::of(&error) => {
                     *locked(&last) = Some(reason);
                     all().await
                 }
                 found => found,
             }
         };
-        let found = wait_knowing(folder, listing, &last)?.ok_or_else(|| {
-            Refusal::Final(format!(
-                "there are more than {MOST_OBJECTS} objects below it; name a folder nearer to the data"
+        let found = wait_after(folder, listing, &last)?.ok_or_else(|| {
+            StorageFailure::Final(format!(
+                "there are more than {MAX_OBJECTS} objects below it; name a folder nearer to the data"
             ))
         })?;
         let listed = |location: &Key| {
             let below = location.as_ref().strip_prefix(key.as_ref()).unwrap_or(location.as_ref());
             let path = format!("{base}{}", escaped(location)).into();
-            Listed { path, below: below.trim_start_matches('/').into() }
+            ListedObject { path, below: below.trim_start_matches('/').into() }
         };
-        let mut listed: Vec<Listed> = found.iter().map(|object| listed(&object.location)).collect();
+        let mut listed: Vec<ListedObject> = found.iter().map(|object| listed(&object.location)).collect();
         listed.sort_by(|a, b| a.path.cmp(&b.path));
-        if listed.is_empty() { Err(Refusal::NotFound) } else { Ok(listed) }
+        if listed.is_empty() { Err(StorageFailure::NotFound) } else { Ok(listed) }
     };
-    list().map_err(|refusal: Refusal| refusal.into_error(folder))
+    list().map_err(|refusal: StorageFailure| refusal.into_error(folder))
 }
 
 /// Whether there is an object below an address whose name is one of those wanted.
@@ -301,7 +301,7 @@ pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
     let find = || {
         let (store, key, _) = locate(folder)?;
         wait(folder, async {
-            let mut listed = store.list(Some(&key)).take(MOST_OBJECTS);
+            let mut listed = store.list(Some(&key)).take(MAX_OBJECTS);
             while let Some(object) = listed.try_next().await? {
                 if object.location.filename().is_some_and(&wanted) {
                     return Ok(true);

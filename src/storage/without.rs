@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Listed;
+use super::ListedObject;
 use crate::error::{Error, Result};
 
 const REASON: &str = "this build of driftsweep does without object stores; build it with the feature `cloud`";
@@ -23,7 +23,7 @@ pub fn write(path: &Path, _: &[u8]) -> Result<()> {
     Err(Error::Write { path: path.into(), source: std::io::Error::other(REASON) })
 }
 
-pub fn list(folder: &str) -> Result<Vec<Listed>> {
+pub fn list(folder: &str) -> Result<Vec<ListedObject>> {
     Err(Error::Unreadable { path: folder.into(), reason: REASON.into() })
 }
 

@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use sqlx::query;
 
 use super::Store;
+use super::backfill::{WHOLE_JOB, whole_job};
 use super::evidence::EVIDENCE;
-use super::found::{WHOLE_JOB, whole_job};
-use super::jobs::Versioned;
-use super::replay::Replay;
-use super::verify::{Checked, Doubts};
-use super::writes::{Key, TABLES, Values, Write};
+use super::jobs::VersionedJob;
+use super::replay::AuditReplay;
+use super::verify::{StartBlockers, StoreCheck};
+use super::writes::{RowKey, RowValues, RowWrite, TABLES};
 use crate::error::{Error, Result};
-use crate::retrain::State;
+use crate::retrain::JobState;
 
 /// The kind of the record that says what was accepted.
 pub(super) const ACCEPTED: &str = "store.accept";
 
 /// So many problems are named in the record.
-const NAMED: usize = 100;
+const MAX_LISTED: usize = 100;
 
 /// The body of such a record.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -63,13 +63,13 @@ impl Store {
             }
             let jobs = store.jobs("")?;
             let in_doubt = in_doubt(&checked, &jobs);
-            store.take_as_found(&checked, &jobs)?;
-            store.mend_head(&checked.replay)?;
+            store.accept_rows(&checked, &jobs)?;
+            store.repair_head(&checked.replay)?;
             let acceptance = Acceptance {
                 reason: reason.into(),
                 head: format!("{}:{}", head.0, head.1),
                 problems: problems.len() as u64,
-                named: problems.iter().take(NAMED).cloned().collect(),
+                named: problems.iter().take(MAX_LISTED).cloned().collect(),
                 in_doubt: in_doubt.clone(),
             };
             let body = serde_json::to_value(acceptance)
@@ -80,7 +80,7 @@ impl Store {
     }
 
     /// Notes the rows that are not what the audit says as they are now.
-    fn take_as_found(&mut self, checked: &Checked, jobs: &[Versioned]) -> Result<()> {
+    fn accept_rows(&mut self, checked: &StoreCheck, jobs: &[VersionedJob]) -> Result<()> {
         let mut done = BTreeSet::new();
         for problem in &checked.rows {
             if !done.insert((problem.table, &problem.key)) {
@@ -88,7 +88,7 @@ impl Store {
             }
             let Some(table) = TABLES.iter().find(|table| table.name == problem.table) else { continue };
             let found = self.rows_of(table, Some(&table.cells(&problem.key)))?.into_iter().next();
-            self.note_anew(problem.table, &problem.key, found.as_ref().map(|(_, found)| found.clone()));
+            self.note_current(problem.table, &problem.key, found.as_ref().map(|(_, found)| found.clone()));
             if table.name != "job" {
                 continue;
             }
@@ -98,27 +98,27 @@ impl Store {
                 // There is no row any more. Of a row that cannot be read the records say more.
                 None if found.is_none() => {
                     let rows = vec![problem.key.clone()];
-                    self.pending.add(Write { table: WHOLE_JOB.into(), rows, deleted: true, ..Write::default() });
+                    self.pending.add(RowWrite { table: WHOLE_JOB.into(), rows, deleted: true, ..RowWrite::default() });
                 }
                 None => {}
             }
         }
         for (key, found, _) in &checked.evidence {
-            self.note_anew(EVIDENCE, key, found.clone());
+            self.note_current(EVIDENCE, key, found.clone());
         }
         Ok(())
     }
 
-    fn note_anew(&mut self, table: &str, key: &Key, found: Option<Values>) {
-        let write = Write { table: table.into(), rows: vec![key.clone()], ..Write::default() };
-        self.pending.add(Write { deleted: true, ..write.clone() });
+    fn note_current(&mut self, table: &str, key: &RowKey, found: Option<RowValues>) {
+        let write = RowWrite { table: table.into(), rows: vec![key.clone()], ..RowWrite::default() };
+        self.pending.add(RowWrite { deleted: true, ..write.clone() });
         if let Some(set) = found {
-            self.pending.add(Write { set, ..write });
+            self.pending.add(RowWrite { set, ..write });
         }
     }
 
     /// Lets the next record follow on the last one that there is, or that there was: no number is used twice.
-    fn mend_head(&mut self, replay: &Replay) -> Result<()> {
+    fn repair_head(&mut self, replay: &AuditReplay) -> Result<()> {
         let (last, hash) = replay.head.clone().unwrap_or_default();
         let (noted, noted_hash) = self.audit_head()?.unwrap_or_default();
         // A number that no audit reaches was put there by hand.
@@ -139,15 +139,15 @@ impl Store {
 
 /// The jobs that are not at their end, and that something speaks against. Where records are wrong, any of those that were not
 /// started yet may owe its place to them.
-fn in_doubt(checked: &Checked, jobs: &[Versioned]) -> Vec<String> {
-    let doubts = Doubts::new(Vec::new(), &checked.rows, Timestamp::MIN);
+fn in_doubt(checked: &StoreCheck, jobs: &[VersionedJob]) -> Vec<String> {
+    let blockers = StartBlockers::new(Vec::new(), &checked.rows, Timestamp::MIN);
     let mut found: BTreeSet<String> = jobs
         .iter()
         .map(|versioned| &versioned.job)
         .filter(|job| !job.state.is_final())
         .filter(|job| {
-            let started = matches!(job.state, State::Running { .. });
-            !doubts.of(job).is_empty() || (!checked.records.is_empty() && !started)
+            let started = matches!(job.state, JobState::Running { .. });
+            !blockers.of(job).is_empty() || (!checked.records.is_empty() && !started)
         })
         .map(|job| job.id.clone())
         .collect();

@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use sqlx::query;
 
-use super::{Store, some_time, time};
+use super::{Store, optional_time, time};
 use crate::atomic::hex;
 use crate::error::{Error, Result};
 
@@ -40,7 +40,7 @@ pub struct Record {
     pub hash: String,
 }
 
-pub use crate::retrain::replay::ITSELF;
+pub use crate::retrain::replay::SYSTEM_ACTOR;
 
 impl Record {
     /// What its hash must be.
@@ -79,7 +79,7 @@ impl Record {
 
     /// The record by its number, kind, subject and time.
     pub(super) fn named(&self) -> String {
-        let subject: String = crate::escape::shown(&self.subject).into_owned();
+        let subject: String = crate::escape::for_display(&self.subject).into_owned();
         format!("record {} ({} {subject}, {})", self.seq, self.kind, self.at)
     }
 }
@@ -134,7 +134,7 @@ impl Store {
             return Ok(());
         }
         let at = self.clock_in_transaction()?;
-        self.append_audit(at, ITSELF, "store.write", "store", Value::Object(serde_json::Map::new())).map(drop)
+        self.append_audit(at, SYSTEM_ACTOR, "store.write", "store", Value::Object(serde_json::Map::new())).map(drop)
     }
 
     /// The time by the real clock, one for all records of a transaction.
@@ -297,7 +297,7 @@ fn record(row: &AnyRow, seq: u64) -> std::result::Result<Record, Box<dyn std::er
         kind: row.try_get(3)?,
         subject: row.try_get(4)?,
         body,
-        clock_at: some_time(row, 8)?,
+        clock_at: optional_time(row, 8)?,
         writes: row.try_get(9)?,
         previous: row.try_get(6)?,
         hash: row.try_get(7)?,

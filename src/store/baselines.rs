@@ -6,15 +6,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{Row, query};
 
-use super::{Store, some_time, time};
+use super::{Store, optional_time, time};
 use crate::baseline;
 use crate::error::Result;
 use crate::fleet::{Fleet, Model, SetBaseline};
-use crate::policy::outdated::{Age, Outdated, Trained};
+use crate::policy::outdated::{BaselineAge, LastTraining, OutdatedBaseline};
 
 /// A baseline that was set. Entries are never removed: the one with the highest number is in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BaselineEntry {
+pub struct BaselineRecord {
     /// The model.
     pub model: String,
     /// Its number, from 1.
@@ -31,7 +31,7 @@ pub struct BaselineEntry {
     pub job: Option<String>,
 }
 
-impl BaselineEntry {
+impl BaselineRecord {
     /// What a fleet needs to know of it.
     pub fn setting(&self) -> SetBaseline {
         SetBaseline { place: self.place.clone(), declared: self.declared.clone() }
@@ -43,7 +43,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`], also if its number is taken.
-    pub fn add_baseline(&mut self, entry: &BaselineEntry) -> Result<()> {
+    pub fn add_baseline(&mut self, entry: &BaselineRecord) -> Result<()> {
         let cells = [
             ("model", (&entry.model).into()),
             ("seq", (entry.number as i64).into()),
@@ -60,12 +60,12 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn baseline_entries(&mut self, model: Option<&str>) -> Result<Vec<BaselineEntry>> {
+    pub fn baseline_entries(&mut self, model: Option<&str>) -> Result<Vec<BaselineRecord>> {
         let sql = "SELECT model, seq, place, declared, set_at, set_by, job FROM baseline \
                    WHERE fleet = $1 AND ($2 = '' OR model = $2) ORDER BY model, seq";
         let select = query(sql).bind(self.fleet.clone()).bind(model.unwrap_or_default().to_owned());
         self.database.rows(select, |row| {
-            Ok(BaselineEntry {
+            Ok(BaselineRecord {
                 model: row.try_get(0)?,
                 number: row.try_get::<i64, _>(1)?.unsigned_abs(),
                 place: row.try_get(2)?,
@@ -94,12 +94,12 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn last_trained(&mut self, model: &str) -> Result<Option<(String, Trained)>> {
+    pub fn last_trained(&mut self, model: &str) -> Result<Option<(String, LastTraining)>> {
         let sql = "SELECT job, started_at, clock_at FROM run \
                    WHERE fleet = $1 AND model = $2 AND outcome = 'succeeded' ORDER BY started_at DESC, job LIMIT 1";
         let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned());
         let found = self.database.rows(select, |row| {
-            Ok((row.try_get(0)?, Trained { started_at: time(row, 1)?, clock_at: some_time(row, 2)? }))
+            Ok((row.try_get(0)?, LastTraining { started_at: time(row, 1)?, clock_at: optional_time(row, 2)? }))
         });
         Ok(found?.into_iter().next())
     }
@@ -108,11 +108,12 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn started(&mut self, job: &str, attempt: u32) -> Result<Option<Trained>> {
+    pub fn started(&mut self, job: &str, attempt: u32) -> Result<Option<LastTraining>> {
         let sql = "SELECT started_at, clock_at FROM run WHERE fleet = $1 AND job = $2 AND attempt = $3";
         let select = query(sql).bind(self.fleet.clone()).bind(job.to_owned()).bind(i64::from(attempt));
-        let found =
-            self.database.rows(select, |row| Ok(Trained { started_at: time(row, 0)?, clock_at: some_time(row, 1)? }));
+        let found = self
+            .database
+            .rows(select, |row| Ok(LastTraining { started_at: time(row, 0)?, clock_at: optional_time(row, 1)? }));
         Ok(found?.into_iter().next())
     }
 
@@ -121,7 +122,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn baseline_age(&mut self, fleet: &Fleet, model: &Model, as_of: Timestamp) -> Result<Option<Age>> {
+    pub fn baseline_age(&mut self, fleet: &Fleet, model: &Model, as_of: Timestamp) -> Result<Option<BaselineAge>> {
         if model.previous {
             return Ok(None);
         }
@@ -129,9 +130,9 @@ impl Store {
         match entries.last().filter(|last| model.is_compared_with(&last.setting())) {
             // One that was restored is as old as it was.
             Some(last) => {
-                Ok(entries.iter().find(|entry| entry.place == last.place).map(|first| Age::Set(first.set_at)))
+                Ok(entries.iter().find(|entry| entry.place == last.place).map(|first| BaselineAge::Set(first.set_at)))
             }
-            None => Ok(baseline::written(fleet.own_baseline(model, as_of).expose()).map(Age::Written)),
+            None => Ok(baseline::last_modified(fleet.own_baseline(model, as_of).expose()).map(BaselineAge::Written)),
         }
     }
 
@@ -139,8 +140,13 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn outdated_baseline(&mut self, fleet: &Fleet, model: &Model, as_of: Timestamp) -> Result<Option<Outdated>> {
+    pub fn outdated_baseline(
+        &mut self,
+        fleet: &Fleet,
+        model: &Model,
+        as_of: Timestamp,
+    ) -> Result<Option<OutdatedBaseline>> {
         let Some((_, trained)) = self.last_trained(&model.name)? else { return Ok(None) };
-        Ok(Outdated::of(self.baseline_age(fleet, model, as_of)?, Some(trained)))
+        Ok(OutdatedBaseline::of(self.baseline_age(fleet, model, as_of)?, Some(trained)))
     }
 }

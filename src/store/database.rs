@@ -15,7 +15,7 @@ use sqlx::query::Query;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::address::{shown, without_fields};
+use crate::address::{redacted, without_fields};
 use crate::atomic;
 use crate::error::{Error, Result};
 
@@ -28,10 +28,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
 ];
 
 /// A server that takes longer to let a client in is not waited for.
-const CONNECT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A statement has failed after this time, which is more than the server gives it.
-const ANSWER: Duration = Duration::from_secs(330);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(330);
 
 /// An open database.
 pub struct Database {
@@ -65,7 +65,8 @@ pub enum Access {
 pub const NO_TICK: &str = "no tick has run, its state was lost, or --store and --state name another place";
 
 /// What a store is whose schema has not taken all steps yet.
-pub(super) const OLDER: &str = "was written by an older version of driftsweep; the next tick brings it up to date";
+pub(super) const OLDER_SCHEMA: &str =
+    "was written by an older version of driftsweep; the next tick brings it up to date";
 
 impl Database {
     /// Opens a database: a `postgres://` URL, or the path of an SQLite file.
@@ -101,14 +102,14 @@ impl Database {
             }
             if access == Access::Create {
                 // SQLite would let everybody read it; what it puts beside it has the same mode.
-                atomic::private().append(true).create(true).open(&path).map_err(|e| failed(e.to_string()))?;
+                atomic::private_options().append(true).create(true).open(&path).map_err(|e| failed(e.to_string()))?;
             }
             (sqlite_url(&path, access), Some(path))
         };
-        let connecting = async { tokio::time::timeout(CONNECT, AnyConnection::connect(&url)).await };
+        let connecting = async { tokio::time::timeout(CONNECT_TIMEOUT, AnyConnection::connect(&url)).await };
         let connection = match runtime.block_on(connecting) {
             Ok(connected) => connected.map_err(|e| failed(reason(&e)))?,
-            Err(_) => return Err(failed(format!("the server does not answer within {CONNECT:?}"))),
+            Err(_) => return Err(failed(format!("the server does not answer within {CONNECT_TIMEOUT:?}"))),
         };
         let mut database = Self { runtime, connection, name, file };
         if database.file.is_some() {
@@ -126,7 +127,7 @@ impl Database {
             (_, Some(version)) if version == MIGRATIONS.len() as i64 => {}
             (Access::Existing, Some(_)) => database.migrate()?,
             (Access::Read, Some(version)) if version < MIGRATIONS.len() as i64 => {
-                return Err(database.failed(OLDER.into()));
+                return Err(database.failed(OLDER_SCHEMA.into()));
             }
             (Access::Read, Some(version)) => return Err(database.newer(version)),
         }
@@ -333,9 +334,9 @@ impl Database {
 
 /// Waits for a statement. The server ends one that takes too long itself, unless it is gone without a word.
 fn wait<T>(runtime: &Runtime, done: impl Future<Output = sqlx::Result<T>>) -> std::result::Result<T, String> {
-    match runtime.block_on(async { tokio::time::timeout(ANSWER, done).await }) {
+    match runtime.block_on(async { tokio::time::timeout(STATEMENT_TIMEOUT, done).await }) {
         Ok(done) => done.map_err(|e| reason(&e)),
-        Err(_) => Err(format!("no answer within {ANSWER:?}")),
+        Err(_) => Err(format!("no answer within {STATEMENT_TIMEOUT:?}")),
     }
 }
 
@@ -349,7 +350,7 @@ fn is_foreign(place: &str) -> bool {
     let other = place.contains("://") && !is_postgres(place) && !place.starts_with("sqlite://");
     // With too few slashes, or as the words of a connection: `host=… password=…`. It would become the name of a file.
     let begins = place.split('/').next().is_some_and(|first| first.contains(':'));
-    let malformed = !is_postgres(place) && ((begins && shown(place) != place) || without_fields(place) != place);
+    let malformed = !is_postgres(place) && ((begins && redacted(place) != place) || without_fields(place) != place);
     other || malformed || place.starts_with(':') || (place.starts_with("sqlite:") && !place.starts_with("sqlite://"))
 }
 
@@ -366,7 +367,7 @@ fn sqlite_url(path: &Path, access: Access) -> String {
 /// A place without what is secret in it.
 fn masked(place: &str) -> String {
     if !is_postgres(place) {
-        return shown(place);
+        return redacted(place);
     }
     // Only what the driver takes for host and database: in an address that it misreads anything may be secret.
     match PgConnectOptions::from_str(place) {

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::Store;
 use super::replay::Kept;
-use super::verify::{Doubts, Problem, WrongConclusion};
-use super::writes::{Kind, Values, noted_text};
+use super::verify::{RowProblem, StartBlockers, WrongConclusion};
+use super::writes::{ColumnKind, RowValues, noted_text};
 use crate::error::Result;
 
 /// The tables whose rows decide whether an event is opened. Verdicts, hits and measures are compared beside them.
@@ -15,18 +15,18 @@ pub(super) const COMPARED_FOR_EVENTS: [&str; 8] =
 /// So many problems with records, and with rows that are of all models, are kept: each speaks against every model.
 const KEPT_FOR_ALL: usize = 100;
 
-impl Doubts {
+impl StartBlockers {
     /// Those against opening events.
-    fn about_events(records: Vec<String>, rows: Vec<Problem>, evidence: Vec<WrongConclusion>) -> Self {
+    fn about_events(records: Vec<String>, rows: Vec<RowProblem>, evidence: Vec<WrongConclusion>) -> Self {
         let mut doubts = Self { all: records, ..Self::default() };
-        for Problem { table, key, text, found, said } in rows {
+        for RowProblem { table, key, text, found, expected_row } in rows {
             match table {
                 // Sweeps are of all models.
                 "sweep" => doubts.all.push(text),
                 // A row that was moved to another model is wrong of both.
                 "event" | "run" => {
-                    let model = |row: &Values| row.get("model").cloned().flatten();
-                    let mut models: Vec<String> = [found, said].iter().flatten().filter_map(model).collect();
+                    let model = |row: &RowValues| row.get("model").cloned().flatten();
+                    let mut models: Vec<String> = [found, expected_row].iter().flatten().filter_map(model).collect();
                     models.dedup();
                     models.into_iter().for_each(|model| doubts.add_to(model, &text));
                 }
@@ -46,7 +46,7 @@ impl Doubts {
 
     /// What speaks against opening an event of a model.
     pub fn against(&self, model: &str) -> Vec<&str> {
-        let noted = noted_text(model, Kind::Text);
+        let noted = noted_text(model, ColumnKind::Text);
         let long = (noted != model).then(|| self.models.get(&noted)).flatten();
         let own = self.models.get(model).into_iter().chain(long).flatten();
         self.all.iter().chain(own).map(String::as_str).collect()
@@ -82,7 +82,10 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`]; those of `read`.
-    pub fn read_to_decide<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<(T, Timestamp)>) -> Result<(T, Doubts)> {
+    pub fn read_to_decide<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<(T, Timestamp)>,
+    ) -> Result<(T, StartBlockers)> {
         // A store of an older version is answered for first.
         self.transaction(|_| Ok(()))?;
         self.reading(|store| {
@@ -96,11 +99,11 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn doubts_about_events(&mut self) -> Result<Doubts> {
+    pub fn doubts_about_events(&mut self) -> Result<StartBlockers> {
         self.compare_to_decide(None)
     }
 
-    fn compare_to_decide(&mut self, since: Option<Timestamp>) -> Result<Doubts> {
+    fn compare_to_decide(&mut self, since: Option<Timestamp>) -> Result<StartBlockers> {
         let kept = Kept::ForEvents { since: since.map_or(i64::MAX, Timestamp::as_microsecond) };
         self.with_replay(kept, |store, replay| {
             let mut records = replay.problems.clone();
@@ -110,7 +113,7 @@ impl Store {
                 Some(since) => store.compare_evidence(replay, Some(since))?.0,
                 None => Vec::new(),
             };
-            Ok(Doubts::about_events(records, rows, evidence))
+            Ok(StartBlockers::about_events(records, rows, evidence))
         })
     }
 }

@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{Row, query};
 
-use super::writes::{Key, Values, Write, hashed};
-use super::{Store, some_time, time};
+use super::writes::{RowKey, RowValues, RowWrite, hashed};
+use super::{Store, optional_time, time};
 use crate::atomic::hex;
 use crate::error::Result;
 
 /// A column over its limits at a sweep.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Hit {
+pub struct LimitExceeded {
     /// The model.
     pub model: String,
     /// The sweep.
@@ -30,7 +30,7 @@ pub struct Hit {
 
 /// What was concluded of a model at a sweep.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
+pub struct StoredVerdict {
     /// The model.
     pub model: String,
     /// The sweep.
@@ -43,7 +43,7 @@ pub struct Verdict {
 
 /// A measure of a model's predictions, as it was at a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct QualityEntry {
+pub struct MeasurementRecord {
     /// The model.
     pub model: String,
     /// The sweep.
@@ -74,21 +74,21 @@ pub(super) const FORGOTTEN: &str = "forgotten";
 
 /// What was concluded of a model at a sweep, for the audit.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Evidence {
+pub(super) struct ConclusionHashes {
     verdict: Option<String>,
     body: Option<String>,
     hits: Vec<[String; 3]>,
     measures: Vec<String>,
 }
 
-impl Evidence {
+impl ConclusionHashes {
     fn judge(&mut self, data_hash: &str, body: &str) {
         self.verdict = Some(data_hash.into());
         self.body = Some(hashed(body));
     }
 
     /// As the audit has it.
-    fn values(mut self) -> Values {
+    fn values(mut self) -> RowValues {
         self.hits.sort_unstable();
         self.measures.sort_unstable();
         let of = |lines: Vec<String>| (!lines.is_empty()).then(|| hashed(&lines.join("\n")));
@@ -99,8 +99,8 @@ impl Evidence {
 }
 
 /// A measure as one line that is the same on every store.
-fn line_of(entry: &QualityEntry) -> String {
-    let QualityEntry { kind, metric, since, before, rows, value, low, high, .. } = entry;
+fn line_of(entry: &MeasurementRecord) -> String {
+    let MeasurementRecord { kind, metric, since, before, rows, value, low, high, .. } = entry;
     // SQLite gives 0 back for -0.
     let bits = [value, low, high].map(|value| format!("{:016x}", (value + 0.0).to_bits()));
     let times = [since, before].map(|time| time.as_microsecond());
@@ -109,10 +109,10 @@ fn line_of(entry: &QualityEntry) -> String {
 
 /// What a transaction has concluded so far.
 #[derive(Default)]
-pub(super) struct Pending(BTreeMap<(String, i64), Evidence>);
+pub(super) struct PendingConclusions(BTreeMap<(String, i64), ConclusionHashes>);
 
-impl Pending {
-    fn of(&mut self, model: &str, as_of: Timestamp) -> &mut Evidence {
+impl PendingConclusions {
+    fn of(&mut self, model: &str, as_of: Timestamp) -> &mut ConclusionHashes {
         self.0.entry((model.to_owned(), as_of.as_microsecond())).or_default()
     }
 
@@ -122,12 +122,12 @@ impl Pending {
     }
 
     /// All of it, as writes, and begins anew.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Write> + use<> {
-        std::mem::take(&mut self.0).into_iter().map(|((model, as_of), evidence)| Write {
+    pub(super) fn take(&mut self) -> impl Iterator<Item = RowWrite> + use<> {
+        std::mem::take(&mut self.0).into_iter().map(|((model, as_of), evidence)| RowWrite {
             table: EVIDENCE.into(),
             rows: vec![vec![model, as_of.to_string()]],
             set: evidence.values(),
-            ..Write::default()
+            ..RowWrite::default()
         })
     }
 }
@@ -137,7 +137,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn add_verdict(&mut self, verdict: &Verdict) -> Result<()> {
+    pub fn add_verdict(&mut self, verdict: &StoredVerdict) -> Result<()> {
         let sql = "INSERT INTO verdict (fleet, model, as_of, data_hash, body) VALUES ($1, $2, $3, $4, $5)";
         self.atomically(|store| {
             let insert = query(sql).bind(store.fleet.clone()).bind(verdict.model.clone());
@@ -173,13 +173,13 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn last_verdict(&mut self, model: &str, until: Timestamp) -> Result<Option<Verdict>> {
+    pub fn last_verdict(&mut self, model: &str, until: Timestamp) -> Result<Option<StoredVerdict>> {
         let sql = "SELECT model, as_of, data_hash, body FROM verdict WHERE fleet = $1 AND model = $2 AND as_of <= $3 \
                    ORDER BY as_of DESC LIMIT 1";
         let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned()).bind(until.as_microsecond());
         let found = self.database.rows(select, |row| {
             let (model, data_hash) = (row.try_get(0)?, row.try_get(2)?);
-            Ok(Verdict { model, as_of: time(row, 1)?, data_hash, body: row.try_get(3)? })
+            Ok(StoredVerdict { model, as_of: time(row, 1)?, data_hash, body: row.try_get(3)? })
         });
         Ok(found?.into_iter().next())
     }
@@ -188,7 +188,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn forget_figures(&mut self, before: Timestamp) -> Result<()> {
+    pub fn delete_figures(&mut self, before: Timestamp) -> Result<()> {
         let sql = "UPDATE verdict SET body = '' WHERE fleet = $1 AND as_of < $2 AND body <> '' AND NOT EXISTS \
                    (SELECT 1 FROM firing WHERE firing.fleet = verdict.fleet AND firing.model = verdict.model \
                    AND firing.due = verdict.as_of)";
@@ -199,7 +199,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn forget_hits(&mut self, before: Timestamp) -> Result<()> {
+    pub fn delete_hits(&mut self, before: Timestamp) -> Result<()> {
         self.forget("DELETE FROM hit WHERE fleet = $1 AND as_of < $2", "hits", before)
     }
 
@@ -207,8 +207,13 @@ impl Store {
         self.atomically(|store| {
             let forget = query(sql).bind(store.fleet.clone()).bind(before.as_microsecond());
             if store.database.run(forget)? > 0 {
-                let set = Values::from([(what.to_owned(), Some(before.as_microsecond().to_string()))]);
-                store.pending.add(Write { table: FORGOTTEN.into(), rows: vec![Key::new()], set, ..Write::default() });
+                let set = RowValues::from([(what.to_owned(), Some(before.as_microsecond().to_string()))]);
+                store.pending.add(RowWrite {
+                    table: FORGOTTEN.into(),
+                    rows: vec![RowKey::new()],
+                    set,
+                    ..RowWrite::default()
+                });
             }
             Ok(())
         })
@@ -218,7 +223,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn forget_conclusions(&mut self, model: &str, as_of: Timestamp) -> Result<()> {
+    pub fn delete_conclusions(&mut self, model: &str, as_of: Timestamp) -> Result<()> {
         self.atomically(|store| {
             let mut forgotten = 0;
             for sql in [
@@ -231,7 +236,12 @@ impl Store {
             }
             if forgotten > 0 {
                 let row = vec![model.to_owned(), as_of.as_microsecond().to_string()];
-                store.pending.add(Write { table: EVIDENCE.into(), rows: vec![row], deleted: true, ..Write::default() });
+                store.pending.add(RowWrite {
+                    table: EVIDENCE.into(),
+                    rows: vec![row],
+                    deleted: true,
+                    ..RowWrite::default()
+                });
             }
             // What opened or joined an event stays fired; what was muted or cooled down may fire now.
             let sql = "SELECT trigger_type FROM firing WHERE fleet = $1 AND model = $2 AND due = $3 \
@@ -250,7 +260,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn add_hit(&mut self, hit: &Hit) -> Result<()> {
+    pub fn add_hit(&mut self, hit: &LimitExceeded) -> Result<()> {
         let sql =
             "INSERT INTO hit (fleet, model, as_of, window_name, segment, feature) VALUES ($1, $2, $3, $4, $5, $6)";
         let place = [key(&hit.window), key(&hit.segment), key(&hit.feature)];
@@ -270,10 +280,10 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn hits_since(&mut self, since: Timestamp) -> Result<Vec<Hit>> {
+    pub fn hits_since(&mut self, since: Timestamp) -> Result<Vec<LimitExceeded>> {
         let sql = "SELECT model, as_of, window_name, segment, feature FROM hit WHERE fleet = $1 AND as_of >= $2";
         self.database.rows(query(sql).bind(self.fleet.clone()).bind(since.as_microsecond()), |row| {
-            Ok(Hit {
+            Ok(LimitExceeded {
                 model: row.try_get(0)?,
                 as_of: time(row, 1)?,
                 window: row.try_get(2)?,
@@ -287,7 +297,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn add_quality(&mut self, entry: &QualityEntry) -> Result<()> {
+    pub fn add_quality(&mut self, entry: &MeasurementRecord) -> Result<()> {
         let sql = "INSERT INTO quality (fleet, model, as_of, kind, metric, since, before, row_count, value, low, high) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         self.atomically(|store| {
@@ -306,7 +316,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn quality(&mut self, model: &str, since: Timestamp) -> Result<Vec<QualityEntry>> {
+    pub fn quality(&mut self, model: &str, since: Timestamp) -> Result<Vec<MeasurementRecord>> {
         let select = query(MEASURES_OF_MODEL).bind(self.fleet.clone()).bind(model.to_owned());
         self.database.rows(select.bind(since.as_microsecond()), measure)
     }
@@ -325,23 +335,28 @@ impl Store {
         let mut last = None;
         for sql in LAST_JUDGED {
             let select = query(sql).bind(self.fleet.clone());
-            last = last.max(self.database.rows(select, |row| some_time(row, 0))?.into_iter().flatten().next());
+            last = last.max(self.database.rows(select, |row| optional_time(row, 0))?.into_iter().flatten().next());
         }
         Ok(last)
     }
 
     /// What was concluded at a sweep, as the audit would have it; verdicts whose figures were forgotten have none.
-    pub(super) fn evidence_at(&mut self, as_of: Timestamp) -> Result<Vec<(Key, Values)>> {
+    pub(super) fn evidence_at(&mut self, as_of: Timestamp) -> Result<Vec<(RowKey, RowValues)>> {
         self.evidence_between(as_of, as_of, true)
     }
 
     /// What was concluded at all sweeps since a time, without figures.
-    pub(super) fn evidence_since(&mut self, since: Timestamp) -> Result<Vec<(Key, Values)>> {
+    pub(super) fn evidence_since(&mut self, since: Timestamp) -> Result<Vec<(RowKey, RowValues)>> {
         self.evidence_between(since, Timestamp::MAX, false)
     }
 
-    fn evidence_between(&mut self, from: Timestamp, until: Timestamp, figures: bool) -> Result<Vec<(Key, Values)>> {
-        let (mut found, fleet) = (Pending::default(), self.fleet.clone());
+    fn evidence_between(
+        &mut self,
+        from: Timestamp,
+        until: Timestamp,
+        figures: bool,
+    ) -> Result<Vec<(RowKey, RowValues)>> {
+        let (mut found, fleet) = (PendingConclusions::default(), self.fleet.clone());
         let between =
             |sql: &'static str| query(sql).bind(fleet.clone()).bind(from.as_microsecond()).bind(until.as_microsecond());
         let verdicts = between(if figures { VERDICTS } else { VERDICTS_WITHOUT_FIGURES });
@@ -391,9 +406,9 @@ const MEASURES: &str = "SELECT model, as_of, kind, metric, since, before, row_co
 const MEASURES_OF_MODEL: &str = "SELECT model, as_of, kind, metric, since, before, row_count, value, low, high FROM quality \
      WHERE fleet = $1 AND model = $2 AND as_of >= $3 ORDER BY as_of, kind";
 
-fn measure(row: &AnyRow) -> std::result::Result<QualityEntry, sqlx::Error> {
+fn measure(row: &AnyRow) -> std::result::Result<MeasurementRecord, sqlx::Error> {
     let rows: i64 = row.try_get(6)?;
-    Ok(QualityEntry {
+    Ok(MeasurementRecord {
         model: row.try_get(0)?,
         as_of: time(row, 1)?,
         kind: row.try_get(2)?,
@@ -409,12 +424,12 @@ fn measure(row: &AnyRow) -> std::result::Result<QualityEntry, sqlx::Error> {
 
 /// A name from data as part of a key: no server takes a zero byte, and not all take a long one.
 pub fn key(name: &str) -> String {
-    const MOST: usize = 256;
-    if name.len() <= MOST && !name.contains('\0') {
+    const MAX_KEY_BYTES: usize = 256;
+    if name.len() <= MAX_KEY_BYTES && !name.contains('\0') {
         return name.to_owned();
     }
     let hash = hex(&Sha256::digest(name));
-    let start: String = name.chars().filter(|&c| c != '\0').take(MOST / 8).collect();
+    let start: String = name.chars().filter(|&c| c != '\0').take(MAX_KEY_BYTES / 8).collect();
     format!("{start}…{}", &hash[..32])
 }
 
@@ -439,7 +454,7 @@ mod tests {
             let [kind, metric] = ["realised", "accuracy"].map(str::to_owned);
             let (model, as_of, since, before) = ("m".to_owned(), at(day), at(day - 7), at(day));
             let (rows, value, low, high) = (10, 0.9, 0.8, 0.95);
-            let entry = QualityEntry { model, as_of, kind, metric, since, before, rows, value, low, high };
+            let entry = MeasurementRecord { model, as_of, kind, metric, since, before, rows, value, low, high };
             store.add_quality(&entry).unwrap();
         }
         assert_eq!(store.quality("m", at(490)).unwrap().len(), 10);

@@ -7,15 +7,15 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Row, query};
 
-use super::writes::Cell;
-use super::{Store, some_time, time};
+use super::writes::SqlValue;
+use super::{Store, optional_time, time};
 use crate::error::Result;
-use crate::fleet::{Money, Retrain};
+use crate::fleet::{Money, RetrainConfig};
 use crate::retrain::Job;
 
 /// A job with the number of steps it has taken.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Versioned {
+pub struct VersionedJob {
     /// The job.
     pub job: Job,
     /// Its steps.
@@ -24,7 +24,7 @@ pub struct Versioned {
 
 /// A start of a job.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RunEntry {
+pub struct RunRecord {
     /// The job.
     pub job: String,
     /// Which start, from 1.
@@ -33,7 +33,7 @@ pub struct RunEntry {
     pub model: String,
     /// How the model is trained, as the fleet file had it then: the run is asked for where it was started.
     #[serde(skip)]
-    pub retrain: Retrain,
+    pub retrain: RetrainConfig,
     /// When it was started, by the time that the pass was taken to be.
     pub started_at: Timestamp,
     /// When it was started by the real clock; older stores do not say.
@@ -52,7 +52,7 @@ pub struct RunEntry {
 
 /// A row that cannot be read: it is left out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Unreadable {
+pub struct UnreadableRow {
     /// Its table.
     pub table: &'static str,
     /// Its key.
@@ -63,7 +63,7 @@ pub struct Unreadable {
 
 /// What somebody is to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Message {
+pub struct OutboxMessage {
     /// The audit record that it tells of.
     pub seq: u64,
     /// Through which channel.
@@ -97,7 +97,7 @@ macro_rules! select_runs {
 
 impl Store {
     /// The rows that could not be read since this was last asked, each once.
-    pub fn unreadable(&mut self) -> Vec<Unreadable> {
+    pub fn unreadable(&mut self) -> Vec<UnreadableRow> {
         std::mem::take(&mut self.unreadable).into_iter().collect()
     }
 
@@ -112,7 +112,7 @@ impl Store {
         let rows = self.database.rows(query, |row| {
             Ok(of(row).map_err(|e| {
                 let id: Vec<String> = key.iter().map(|&at| text(row, at)).collect();
-                Unreadable { table, id: id.join("-"), reason: reason(&e) }
+                UnreadableRow { table, id: id.join("-"), reason: reason(&e) }
             }))
         })?;
         let mut read = Vec::new();
@@ -161,7 +161,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn replace_job(&mut self, Versioned { job, version }: &Versioned) -> Result<()> {
+    pub fn replace_job(&mut self, VersionedJob { job, version }: &VersionedJob) -> Result<()> {
         let set = [
             ("model", (&job.model).into()),
             ("state", job.state.name().into()),
@@ -176,12 +176,12 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn note_strange_jobs(&mut self) -> Result<()> {
+    pub fn note_jobs_in_unknown_states(&mut self) -> Result<()> {
         let sql = "SELECT id, state FROM job WHERE fleet = $1 AND state NOT IN ('requested', 'costed', 'awaiting_approval', \
                    'approved', 'queued', 'running', 'succeeded', 'failed', 'timed_out', 'cancelled', 'rejected', 'expired')";
         let strange = self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
-            let reason = format!("there is no state '{}'", crate::escape::shown(&text(row, 1)));
-            Ok(Unreadable { table: "job", id: text(row, 0), reason })
+            let reason = format!("there is no state '{}'", crate::escape::for_display(&text(row, 1)));
+            Ok(UnreadableRow { table: "job", id: text(row, 0), reason })
         })?;
         self.unreadable.extend(strange);
         Ok(())
@@ -191,7 +191,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn jobs_in(&mut self, state: &str) -> Result<Vec<Versioned>> {
+    pub fn jobs_in(&mut self, state: &str) -> Result<Vec<VersionedJob>> {
         let sql = "SELECT body, version, id FROM job WHERE fleet = $1 AND state = $2 ORDER BY requested_at, id";
         let select = query(sql).bind(self.fleet.clone()).bind(state.to_owned());
         self.readable(("job", &[2]), select, job)
@@ -201,7 +201,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn job(&mut self, id: &str) -> Result<Option<Versioned>> {
+    pub fn job(&mut self, id: &str) -> Result<Option<VersionedJob>> {
         let select = query("SELECT body, version, id FROM job WHERE fleet = $1 AND id = $2").bind(self.fleet.clone());
         let found = self.readable(("job", &[2]), select.bind(id.to_owned()), job)?;
         Ok(found.into_iter().next())
@@ -211,7 +211,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn jobs(&mut self, beginning: &str) -> Result<Vec<Versioned>> {
+    pub fn jobs(&mut self, beginning: &str) -> Result<Vec<VersionedJob>> {
         let sql = "SELECT body, version, id FROM job WHERE fleet = $1 AND substr(id, 1, CAST($3 AS INTEGER)) = $2 ORDER BY requested_at, id";
         let length = beginning.chars().count() as i64;
         let select = query(sql).bind(self.fleet.clone()).bind(beginning.to_owned()).bind(length);
@@ -246,7 +246,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn jobs_without_event(&mut self) -> Result<Vec<(Versioned, String)>> {
+    pub fn jobs_without_event(&mut self) -> Result<Vec<(VersionedJob, String)>> {
         let sql = "SELECT job.body, job.version, event.outcome, job.id FROM job JOIN event ON event.fleet = job.fleet \
                    AND event.id = job.id WHERE job.fleet = $1 AND event.closed_at IS NOT NULL AND job.state IN \
                    ('requested', 'costed', 'awaiting_approval', 'approved', 'queued', 'running')";
@@ -269,7 +269,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn add_run(&mut self, run: &RunEntry) -> Result<()> {
+    pub fn add_run(&mut self, run: &RunRecord) -> Result<()> {
         let cells = [
             ("job", (&run.job).into()),
             ("attempt", i64::from(run.attempt).into()),
@@ -288,8 +288,8 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn see_run(&mut self, job: &str, attempt: u32) -> Result<()> {
-        let set = [("seen", 1i64.into()), ("lost_at", Cell::Int(None))];
+    pub fn set_run_known(&mut self, job: &str, attempt: u32) -> Result<()> {
+        let set = [("seen", 1i64.into()), ("lost_at", SqlValue::Int(None))];
         self.update("run", &named(job, attempt), &set, None).map(drop)
     }
 
@@ -297,7 +297,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn lose_run(&mut self, job: &str, attempt: u32, at: Timestamp) -> Result<()> {
+    pub fn set_run_lost(&mut self, job: &str, attempt: u32, at: Timestamp) -> Result<()> {
         let only = Some("lost_at IS NULL".into());
         self.update("run", &named(job, attempt), &[("lost_at", at.into())], only).map(drop)
     }
@@ -315,7 +315,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn runs_between(&mut self, since: Timestamp, before: Timestamp) -> Result<Vec<RunEntry>> {
+    pub fn runs_between(&mut self, since: Timestamp, before: Timestamp) -> Result<Vec<RunRecord>> {
         let sql =
             select_runs!("WHERE fleet = $1 AND started_at >= $2 AND started_at < $3 ORDER BY started_at, job, attempt");
         let select = query(sql).bind(self.fleet.clone()).bind(since.as_microsecond());
@@ -326,7 +326,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn runs_under_way(&mut self) -> Result<Vec<RunEntry>> {
+    pub fn runs_under_way(&mut self) -> Result<Vec<RunRecord>> {
         let sql = select_runs!("WHERE fleet = $1 AND ended_at IS NULL ORDER BY started_at, job, attempt");
         self.readable(("run", &[0, 1]), query(sql).bind(self.fleet.clone()), run)
     }
@@ -335,7 +335,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn runs_of(&mut self, job: &str) -> Result<Vec<RunEntry>> {
+    pub fn runs_of(&mut self, job: &str) -> Result<Vec<RunRecord>> {
         let sql = select_runs!("WHERE fleet = $1 AND job = $2 ORDER BY attempt");
         let select = query(sql).bind(self.fleet.clone()).bind(job.to_owned());
         self.readable(("run", &[0, 1]), select, run)
@@ -380,7 +380,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn messages_due(&mut self, channel: &str, now: Timestamp, most: usize) -> Result<Vec<Message>> {
+    pub fn messages_due(&mut self, channel: &str, now: Timestamp, most: usize) -> Result<Vec<OutboxMessage>> {
         let sql = "SELECT seq, channel, topic, at, body, state, attempts, next_at, error FROM outbox \
                    WHERE fleet = $1 AND channel = $2 AND state = 'pending' AND next_at <= $3 ORDER BY seq LIMIT $4";
         let select = query(sql).bind(self.fleet.clone()).bind(channel.to_owned()).bind(now.as_microsecond());
@@ -391,7 +391,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn messages_in(&mut self, state: &str) -> Result<Vec<Message>> {
+    pub fn messages_in(&mut self, state: &str) -> Result<Vec<OutboxMessage>> {
         let sql = "SELECT seq, channel, topic, at, body, state, attempts, next_at, error FROM outbox \
                    WHERE fleet = $1 AND state = $2 ORDER BY seq, channel";
         let select = query(sql).bind(self.fleet.clone()).bind(state.to_owned());
@@ -402,7 +402,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn set_message(&mut self, message: &Message) -> Result<()> {
+    pub fn set_message(&mut self, message: &OutboxMessage) -> Result<()> {
         let sql = "UPDATE outbox SET state = $4, attempts = $5, next_at = $6, error = $7 \
                    WHERE fleet = $1 AND seq = $2 AND channel = $3";
         let update = query(sql).bind(self.fleet.clone()).bind(message.seq as i64).bind(message.channel.clone());
@@ -414,7 +414,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn forget_messages(&mut self, before: Timestamp) -> Result<()> {
+    pub fn delete_messages(&mut self, before: Timestamp) -> Result<()> {
         let delete = query("DELETE FROM outbox WHERE fleet = $1 AND state = 'sent' AND at < $2");
         self.database.run(delete.bind(self.fleet.clone()).bind(before.as_microsecond())).map(drop)
     }
@@ -429,7 +429,7 @@ impl Store {
 }
 
 /// The columns that name a run.
-fn named(job: &str, attempt: u32) -> [(&'static str, Cell); 2] {
+fn named(job: &str, attempt: u32) -> [(&'static str, SqlValue); 2] {
     [("job", job.into()), ("attempt", i64::from(attempt).into())]
 }
 
@@ -457,13 +457,13 @@ fn reason(error: &sqlx::Error) -> String {
     }
 }
 
-fn job(row: &AnyRow) -> std::result::Result<Versioned, sqlx::Error> {
-    Ok(Versioned { job: of_json(row, 0)?, version: row.try_get::<i64, _>(1)?.unsigned_abs() })
+fn job(row: &AnyRow) -> std::result::Result<VersionedJob, sqlx::Error> {
+    Ok(VersionedJob { job: of_json(row, 0)?, version: row.try_get::<i64, _>(1)?.unsigned_abs() })
 }
 
-fn run(row: &AnyRow) -> std::result::Result<RunEntry, sqlx::Error> {
+fn run(row: &AnyRow) -> std::result::Result<RunRecord, sqlx::Error> {
     let cents = |at: usize| row.try_get(at).map(Money::from_cents);
-    Ok(RunEntry {
+    Ok(RunRecord {
         job: row.try_get(0)?,
         attempt: row.try_get::<i64, _>(1)?.unsigned_abs() as u32,
         model: row.try_get(2)?,
@@ -472,17 +472,17 @@ fn run(row: &AnyRow) -> std::result::Result<RunEntry, sqlx::Error> {
         declared: cents(5)?,
         committed: cents(6)?,
         seen: row.try_get::<i64, _>(10)? == 1,
-        clock_at: some_time(row, 11)?,
-        lost_at: some_time(row, 12)?,
-        ended: match some_time(row, 7)? {
+        clock_at: optional_time(row, 11)?,
+        lost_at: optional_time(row, 12)?,
+        ended: match optional_time(row, 7)? {
             Some(at) => Some((at, row.try_get(8)?, cents(9)?)),
             None => None,
         },
     })
 }
 
-fn message(row: &AnyRow) -> std::result::Result<Message, sqlx::Error> {
-    Ok(Message {
+fn message(row: &AnyRow) -> std::result::Result<OutboxMessage, sqlx::Error> {
+    Ok(OutboxMessage {
         seq: row.try_get::<i64, _>(0)?.unsigned_abs(),
         channel: row.try_get(1)?,
         topic: row.try_get(2)?,

@@ -3,20 +3,20 @@
 
 mod accept;
 mod audit;
+mod backfill;
 mod baselines;
 mod database;
 mod decide;
 mod evidence;
-mod found;
-mod future;
-mod holder;
+mod future_times;
 mod jobs;
-mod nights;
+mod lock_holder;
 mod openings;
 mod probe;
 mod replay;
 mod triggers;
 mod verify;
+mod waiting;
 mod writes;
 
 use std::collections::BTreeSet;
@@ -27,42 +27,42 @@ use sqlx::any::AnyRow;
 use sqlx::{Row, query};
 
 use crate::error::{Error, Result};
-pub use audit::{ITSELF, Record};
-pub use baselines::BaselineEntry;
+pub use audit::{Record, SYSTEM_ACTOR};
+pub use baselines::BaselineRecord;
 use database::Database;
 pub use database::{Access, is_postgres};
-pub use evidence::{Hit, QualityEntry, Verdict, key};
-pub use jobs::{Message, RunEntry, Unreadable, Versioned};
-pub use nights::{Acknowledged, FleetFile, Waiting};
+pub use evidence::{LimitExceeded, MeasurementRecord, StoredVerdict, key};
+pub use jobs::{OutboxMessage, RunRecord, UnreadableRow, VersionedJob};
 pub use openings::Cooldown;
-pub use probe::Probe;
-use replay::Replay;
-pub use replay::{Accepted, NotedAgain};
-pub use triggers::{Event, Firing, LastEvent, Mute};
-pub use verify::{Doubts, Verified};
-use writes::{Cell, Pending};
+pub use probe::StoreProbe;
+use replay::AuditReplay;
+pub use replay::{AcceptedProblems, Backfilled};
+pub use triggers::{Firing, LastEvent, Mute, RetrainEvent};
+pub use verify::{StartBlockers, VerifySummary};
+pub use waiting::{Acknowledgement, FleetFile, WaitingModel};
+use writes::{PendingWrites, SqlValue};
 
 /// The memory of one fleet.
 pub struct Store {
     database: Database,
     fleet: String,
     /// Rows that could not be read, and were left out.
-    unreadable: BTreeSet<Unreadable>,
+    unreadable: BTreeSet<UnreadableRow>,
     /// Whether a transaction is under way, and what it has written that no audit record holds yet.
     in_transaction: bool,
-    pending: Pending,
-    evidence: evidence::Pending,
+    pending: PendingWrites,
+    evidence: evidence::PendingConclusions,
     /// The real clock at the first record of the transaction.
     clock_at: Option<Timestamp>,
     /// Up to which record of an older version it is known that the audit answers for every row.
-    answered_until: i64,
+    backfilled_until: i64,
     /// The audit as far as it was read to check what is to be started.
-    replay: Option<Box<Replay>>,
+    replay: Option<Box<AuditReplay>>,
 }
 
 /// A model as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct ModelRecord {
     /// Its name.
     pub model: String,
     /// When it was first seen.
@@ -76,7 +76,7 @@ pub struct Known {
     /// The last sweep at which any of its columns could be judged.
     pub judged: Option<Timestamp>,
     /// When it was last told that none could be for a week.
-    pub told_not_judged: Option<Timestamp>,
+    pub reported_not_judged: Option<Timestamp>,
     /// Since when its metric is beyond the warning level.
     pub warned: Option<Timestamp>,
 }
@@ -104,10 +104,10 @@ impl Store {
             fleet: fleet.into(),
             unreadable: BTreeSet::new(),
             in_transaction: false,
-            pending: Pending::default(),
-            evidence: evidence::Pending::default(),
+            pending: PendingWrites::default(),
+            evidence: evidence::PendingConclusions::default(),
             clock_at: None,
-            answered_until: 0,
+            backfilled_until: 0,
             replay: None,
         }
     }
@@ -159,13 +159,13 @@ impl Store {
     /// Does something for the fleet that only one process may do at a time.
     ///
     /// # Errors
-    /// [`Error::Occupied`] if another process is at it; those of what is done.
-    pub fn alone<T>(&mut self, what: &str, act: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let key = self.key_of(what);
+    /// [`Error::Locked`] if another process is at it; those of what is done.
+    pub fn with_lock<T>(&mut self, what: &str, act: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let key = self.lock_key(what);
         let Some(lock) = self.database.try_lock(key)? else {
             // Who it is helps, but is not needed.
             let holder = self.holder(what).unwrap_or_default();
-            return Err(Error::Occupied { fleet: self.fleet.clone(), holder });
+            return Err(Error::Locked { fleet: self.fleet.clone(), holder });
         };
         // The lock decides; a store that cannot be written says so at the next step.
         let _ = self.set_holder(what);
@@ -175,7 +175,7 @@ impl Store {
     }
 
     /// A number for what a process may have for itself.
-    fn key_of(&self, what: &str) -> i64 {
+    fn lock_key(&self, what: &str) -> i64 {
         let hash = Sha256::digest(format!("driftsweep {what} {}", self.fleet));
         i64::from_be_bytes(hash[..8].try_into().unwrap_or_default())
     }
@@ -186,10 +186,10 @@ impl Store {
     /// # Errors
     /// Those of the steps.
     pub fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let key = self.key_of("write");
+        let key = self.lock_key("write");
         self.database.begin(key)?;
         self.in_transaction = true;
-        let done = self.answer_for_all().and_then(|()| work(self)).and_then(|done| {
+        let done = self.backfill_audit().and_then(|()| work(self)).and_then(|done| {
             self.append_rest()?;
             self.database.end(true).map(|()| done)
         });
@@ -197,7 +197,7 @@ impl Store {
         self.clock_at = None;
         if done.is_err() {
             (self.pending, self.evidence) = Default::default();
-            self.answered_until = 0;
+            self.backfilled_until = 0;
             // It may have read what is undone.
             self.replay = None;
             // The first error is the one to tell.
@@ -215,7 +215,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn meet<'a>(&mut self, models: impl Iterator<Item = &'a str>, at: Timestamp) -> Result<()> {
+    pub fn register_models<'a>(&mut self, models: impl Iterator<Item = &'a str>, at: Timestamp) -> Result<()> {
         for model in models {
             self.insert("model", &[("name", model.into()), ("first_seen", at.into())], true)?;
         }
@@ -226,19 +226,19 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn known(&mut self) -> Result<Vec<Known>> {
+    pub fn known(&mut self) -> Result<Vec<ModelRecord>> {
         let sql = "SELECT name, first_seen, schedule, scheduled, volume_fired, trained, judged, not_judged, warned \
                    FROM model WHERE fleet = $1";
         self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
-            Ok(Known {
+            Ok(ModelRecord {
                 model: row.try_get(0)?,
                 first_seen: time(row, 1)?,
-                scheduled: row.try_get::<Option<String>, _>(2)?.zip(some_time(row, 3)?),
-                volume_fired: some_time(row, 4)?,
-                trained: some_time(row, 5)?,
-                judged: some_time(row, 6)?,
-                told_not_judged: some_time(row, 7)?,
-                warned: some_time(row, 8)?,
+                scheduled: row.try_get::<Option<String>, _>(2)?.zip(optional_time(row, 3)?),
+                volume_fired: optional_time(row, 4)?,
+                trained: optional_time(row, 5)?,
+                judged: optional_time(row, 6)?,
+                reported_not_judged: optional_time(row, 7)?,
+                warned: optional_time(row, 8)?,
             })
         })
     }
@@ -249,7 +249,7 @@ impl Store {
     /// [`Error::Store`].
     pub fn trained(&mut self, model: &str) -> Result<Option<Timestamp>> {
         let select = query("SELECT trained FROM model WHERE fleet = $1 AND name = $2").bind(self.fleet.clone());
-        let found = self.database.rows(select.bind(model.to_owned()), |row| some_time(row, 0))?;
+        let found = self.database.rows(select.bind(model.to_owned()), |row| optional_time(row, 0))?;
         Ok(found.into_iter().next().flatten())
     }
 
@@ -277,7 +277,7 @@ impl Store {
         self.set_model(model, &[("trained", at.into())])
     }
 
-    fn set_model(&mut self, model: &str, set: &[(&'static str, Cell)]) -> Result<()> {
+    fn set_model(&mut self, model: &str, set: &[(&'static str, SqlValue)]) -> Result<()> {
         self.update("model", &[("name", model.into())], set, None).map(drop)
     }
 
@@ -301,13 +301,13 @@ impl Store {
 }
 
 fn time(row: &AnyRow, at: usize) -> std::result::Result<Timestamp, sqlx::Error> {
-    stamp(row.try_get(at)?)
+    timestamp(row.try_get(at)?)
 }
 
-fn some_time(row: &AnyRow, at: usize) -> std::result::Result<Option<Timestamp>, sqlx::Error> {
-    row.try_get::<Option<i64>, _>(at)?.map(stamp).transpose()
+fn optional_time(row: &AnyRow, at: usize) -> std::result::Result<Option<Timestamp>, sqlx::Error> {
+    row.try_get::<Option<i64>, _>(at)?.map(timestamp).transpose()
 }
 
-fn stamp(microseconds: i64) -> std::result::Result<Timestamp, sqlx::Error> {
+fn timestamp(microseconds: i64) -> std::result::Result<Timestamp, sqlx::Error> {
     Timestamp::from_microsecond(microseconds).map_err(|e| sqlx::Error::Decode(Box::new(e)))
 }

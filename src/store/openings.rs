@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::audit::Record;
-use super::writes::{Key, Kind, Values, Write, noted_text};
-use crate::escape::shown;
+use super::writes::{ColumnKind, RowKey, RowValues, RowWrite, noted_text};
+use crate::escape::for_display;
 use crate::fleet::{Fleet, Schedule};
-use crate::policy::outcome::{Outcome, Standing, cools_since};
-use crate::retrain::asked::MOST_AHEAD;
+use crate::policy::outcome::{FiringContext, FiringOutcome, cools_since};
+use crate::retrain::approvers::MAX_CLOCK_AHEAD;
 
 /// How a model cools down, as the record of an event has it: the fleet file may say something else later.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -69,7 +69,7 @@ impl Openings {
     }
 
     /// Notes of which model an event is.
-    pub(super) fn note(&mut self, write: &Write) {
+    pub(super) fn note(&mut self, write: &RowWrite) {
         if let ("event", Some(Some(model))) = (&*write.table, write.set.get("model")) {
             let ids = write.rows.iter().filter_map(|row| row.first().cloned());
             self.by_model.entry(model.clone()).or_default().extend(ids);
@@ -77,20 +77,20 @@ impl Openings {
     }
 
     /// Checks whether an event could be opened by the rows that the audit had until then; the event itself is among them.
-    pub(super) fn check(&mut self, rows: &BTreeMap<String, BTreeMap<Key, Values>>, record: &Record) {
+    pub(super) fn check(&mut self, rows: &BTreeMap<String, BTreeMap<RowKey, RowValues>>, record: &Record) {
         let Record { seq, at, subject, body, clock_at, .. } = record;
         // What was noted later than that, a clock had noted which was ahead: the pass did not let it count.
         let limit = clock_at.map_or(Timestamp::MAX, |clock| clock.max(*at));
-        let limit = limit.checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX);
+        let limit = limit.checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX);
         let (Some(model), Some(trigger)) = (body["model"].as_str(), body["trigger"].as_str()) else { return };
         let cooldown = Cooldown::deserialize(&body["cooldown"]).ok();
         let standing = self.standing(rows, (model, trigger), subject, cooldown.as_ref(), (*at, limit));
         let length = cooldown.map_or(SignedDuration::ZERO, |cooldown| cooldown.length());
-        let why = match Outcome::of(&standing, length, *at) {
-            Outcome::Opened => return,
-            Outcome::Joined(other) => format!("while event '{}' of the model was open", shown(&other)),
-            Outcome::Cooldown(until) => format!("while the model cooled down until {until}"),
-            Outcome::Muted(until, _) => format!("while the trigger was muted until {until}"),
+        let why = match FiringOutcome::of(&standing, length, *at) {
+            FiringOutcome::Opened => return,
+            FiringOutcome::Joined(other) => format!("while event '{}' of the model was open", for_display(&other)),
+            FiringOutcome::Cooldown(until) => format!("while the model cooled down until {until}"),
+            FiringOutcome::Muted(until, _) => format!("while the trigger was muted until {until}"),
         };
         self.wrong.push((subject.clone(), format!("record {seq} (event.open) has opened it {why}")));
     }
@@ -98,14 +98,14 @@ impl Openings {
     /// How things stood with a trigger of a model when an event was opened, but for that event.
     fn standing(
         &self,
-        rows: &BTreeMap<String, BTreeMap<Key, Values>>,
+        rows: &BTreeMap<String, BTreeMap<RowKey, RowValues>>,
         (model, trigger): (&str, &str),
         id: &str,
         cooldown: Option<&Cooldown>,
         (at, limit): (Timestamp, Timestamp),
-    ) -> Standing {
-        let mut standing = Standing::default();
-        let noted = noted_text(model, Kind::Text);
+    ) -> FiringContext {
+        let mut standing = FiringContext::default();
+        let noted = noted_text(model, ColumnKind::Text);
         let (mut opened, mut closed) = (None, None);
         let events = rows.get("event");
         for other in self.by_model.get(&noted).into_iter().flatten().filter(|other| *other != id) {
@@ -131,11 +131,11 @@ impl Openings {
     }
 }
 
-fn text<'a>(row: &'a Values, name: &str) -> Option<&'a str> {
+fn text<'a>(row: &'a RowValues, name: &str) -> Option<&'a str> {
     row.get(name)?.as_deref()
 }
 
-fn time(row: &Values, name: &str) -> Option<Timestamp> {
+fn time(row: &RowValues, name: &str) -> Option<Timestamp> {
     Timestamp::from_microsecond(text(row, name)?.parse().ok()?).ok()
 }
 
@@ -155,10 +155,11 @@ mod tests {
     ) -> Option<String> {
         let micros = |text: &str| Some(text.parse::<Timestamp>().unwrap().as_microsecond().to_string());
         let mut openings = Openings::default();
-        let mut rows: BTreeMap<String, BTreeMap<Key, Values>> = BTreeMap::new();
-        let mut insert = |table: &str, key: Key, set: &[(&str, Option<String>)]| {
-            let set: Values = set.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-            let write = Write { table: table.into(), rows: vec![key.clone()], set: set.clone(), ..Write::default() };
+        let mut rows: BTreeMap<String, BTreeMap<RowKey, RowValues>> = BTreeMap::new();
+        let mut insert = |table: &str, key: RowKey, set: &[(&str, Option<String>)]| {
+            let set: RowValues = set.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            let write =
+                RowWrite { table: table.into(), rows: vec![key.clone()], set: set.clone(), ..RowWrite::default() };
             openings.note(&write);
             rows.entry(table.into()).or_default().insert(key, set);
         };

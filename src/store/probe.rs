@@ -5,12 +5,12 @@ use std::path::Path;
 use sqlx::{Row, query};
 
 use super::Store;
-use super::database::{Access, Database, NO_TICK, OLDER, is_postgres};
+use super::database::{Access, Database, NO_TICK, OLDER_SCHEMA, is_postgres};
 use crate::error::{Error, Result};
 
 /// What a store is like.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
+pub enum StoreProbe {
     /// There is none yet, or nothing in it is of the fleet; the first tick makes it.
     Missing,
     /// It is of an older version; the next tick brings it up to date.
@@ -19,7 +19,7 @@ pub enum Probe {
     Ready,
 }
 
-impl Probe {
+impl StoreProbe {
     /// Looks at the store of a fleet: a `postgres://` URL, or the path of an SQLite file. Of PostgreSQL also whether it may be written to;
     /// a file shows that by its permissions.
     ///
@@ -28,7 +28,7 @@ impl Probe {
     pub fn of(place: &str, fleet: &str) -> Result<Self> {
         let database = match Database::open(place, Access::Read) {
             Err(Error::Store { reason, .. }) if reason.ends_with(NO_TICK) => return Ok(Self::Missing),
-            Err(Error::Store { reason, .. }) if reason == OLDER => return Ok(Self::Older),
+            Err(Error::Store { reason, .. }) if reason == OLDER_SCHEMA => return Ok(Self::Older),
             other => other?,
         };
         let mut store = Store::of(database, fleet);

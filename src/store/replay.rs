@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ITSELF;
+use super::SYSTEM_ACTOR;
 use super::accept::{ACCEPTED, Acceptance};
 use super::audit::Record;
+use super::backfill::{BACKFILL, BEFORE, WHOLE_JOB};
 use super::decide::COMPARED_FOR_EVENTS;
 use super::evidence::{EVIDENCE, FORGOTTEN};
-use super::found::{BEFORE, FOUND, WHOLE_JOB};
 use super::openings::Openings;
 use super::verify::COMPARED_FOR_STARTS;
-use super::writes::{HASHED, Key, Kind, Values, Write, noted_text};
+use super::writes::{ColumnKind, HASHED, RowKey, RowValues, RowWrite, noted_text};
 use crate::error::Result;
-use crate::escape::shown;
+use crate::escape::for_display;
 use crate::retrain::Job;
-use crate::retrain::replay::{Entry, Event, Jobs};
+use crate::retrain::replay::{AuditEntry, EventRecord, ReplayedJobs};
 use crate::retrain::statement::event_sha256;
 
 /// The column under which the hash of figures stands that were forgotten since.
@@ -25,7 +25,7 @@ pub(super) const FORGOTTEN_BODY: &str = "forgotten_body";
 
 /// Problems of the store that somebody has accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Accepted {
+pub struct AcceptedProblems {
     /// The record that says so.
     pub record: u64,
     /// When, by the real clock.
@@ -40,7 +40,7 @@ pub struct Accepted {
 
 /// That an older version had written, and the rows were noted once more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct NotedAgain {
+pub struct Backfilled {
     /// The record that notes the rows.
     pub record: u64,
     /// The last record of the older version.
@@ -94,7 +94,7 @@ impl Kept {
 
 /// What follows from the audit as far as it was read.
 #[derive(Default)]
-pub struct Replay {
+pub struct AuditReplay {
     pub(super) fleet: String,
     /// Records that were read.
     pub(super) records: u64,
@@ -102,10 +102,10 @@ pub struct Replay {
     pub(super) head: Option<(u64, String)>,
     /// What is wrong with records.
     pub(super) problems: Vec<String>,
-    pub(super) rows: BTreeMap<String, BTreeMap<Key, Values>>,
-    pub(super) jobs: Jobs,
+    pub(super) rows: BTreeMap<String, BTreeMap<RowKey, RowValues>>,
+    pub(super) jobs: ReplayedJobs,
     /// The job or model of a write that does not fit the ones before it.
-    pub(super) misfits: Vec<(String, Key, String)>,
+    pub(super) mismatches: Vec<(String, RowKey, String)>,
     /// Events, and those that were not to be opened.
     pub(super) openings: Openings,
     /// Which rows are kept.
@@ -113,18 +113,18 @@ pub struct Replay {
     /// Whether the last records are of an older version, and nothing was noted of the rows since: the last of them.
     pub(super) older: Option<u64>,
     /// What was accepted, in order.
-    pub(super) accepted: Vec<Accepted>,
+    pub(super) accepted: Vec<AcceptedProblems>,
     /// Jobs that were in doubt when the store was accepted, and the record that says so.
     held: BTreeMap<String, u64>,
     /// Whether rows were noted more than once.
-    pub(super) noted_again: Vec<NotedAgain>,
+    pub(super) noted_again: Vec<Backfilled>,
     /// Whether a record of this version was read.
     newer: bool,
     /// Conclusions whose figures were not forgotten yet, by their sweeps and models.
     with_figures: BTreeSet<(i64, String)>,
 }
 
-impl Replay {
+impl AuditReplay {
     /// One that keeps some rows.
     pub(super) fn keeping(kept: Kept) -> Self {
         Self { kept, ..Self::default() }
@@ -166,8 +166,8 @@ impl Replay {
     fn follow(&mut self, record: &Record, itself: bool) {
         let Record { seq, at, clock_at, actor, kind, subject, body, .. } = record;
         // Rows are taken as they are only where an older version has written.
-        let found = kind == FOUND && actor == ITSELF && clock_at.is_some() && self.older.is_some();
-        if kind == FOUND && !found {
+        let found = kind == BACKFILL && actor == SYSTEM_ACTOR && clock_at.is_some() && self.older.is_some();
+        if kind == BACKFILL && !found {
             self.problems.push(format!("{} notes rows although no older version has written", record.named()));
         }
         let accepts = kind == ACCEPTED && clock_at.is_some() && itself;
@@ -179,7 +179,7 @@ impl Replay {
         if accepts {
             self.accept(record);
         }
-        let writes = record.writes.as_deref().map_or(Ok(Vec::new()), serde_json::from_str::<Vec<Write>>);
+        let writes = record.writes.as_deref().map_or(Ok(Vec::new()), serde_json::from_str::<Vec<RowWrite>>);
         let writes = writes.unwrap_or_else(|e| {
             self.problems.push(format!("{}: the rows that it says were written cannot be read: {e}", record.named()));
             Vec::new()
@@ -199,26 +199,26 @@ impl Replay {
             let known = event.entry("body".into()).or_insert_with(|| Some(wanted.clone()));
             if known.as_ref() != Some(&wanted) {
                 let text = format!("record {seq} (event.open) has another hash of it than was written");
-                self.misfits.push(("event".into(), vec![subject.clone()], text));
+                self.mismatches.push(("event".into(), vec![subject.clone()], text));
             }
         }
         if kind == "event.open" && clock_at.is_some() && self.older.is_none() {
             self.openings.check(&self.rows, record);
         }
         let event = self.rows.get("event").and_then(|events| events.get(std::slice::from_ref(subject)));
-        let said = |name: &str| event?.get(name)?.as_deref();
+        let expected_row = |name: &str| event?.get(name)?.as_deref();
         // Short texts stand there as they are.
-        let sha256 =
-            said("body").map(|body| body.strip_prefix(HASHED).map_or_else(|| event_sha256(body), str::to_owned));
+        let sha256 = expected_row("body")
+            .map(|body| body.strip_prefix(HASHED).map_or_else(|| event_sha256(body), str::to_owned));
         // Long names stand there by their hashes.
         let named = |column: &str, name: &str| {
-            let (there, here) = (said(column)?, body[name].as_str());
-            Some(here.filter(|here| noted_text(here, Kind::Text) == there).unwrap_or(there))
+            let (there, here) = (expected_row(column)?, body[name].as_str());
+            Some(here.filter(|here| noted_text(here, ColumnKind::Text) == there).unwrap_or(there))
         };
         let event = named("model", "model").zip(named("trigger_type", "trigger")).zip(sha256.as_deref());
-        let event = event.map(|((model, trigger), sha256)| Event { model, trigger, sha256 });
+        let event = event.map(|((model, trigger), sha256)| EventRecord { model, trigger, sha256 });
         let (seq, at, clock_at) = (*seq, *at, *clock_at);
-        self.jobs.add(Entry { fleet: &self.fleet, event, seq, at, clock_at, actor, kind, subject, body });
+        self.jobs.add(AuditEntry { fleet: &self.fleet, event, seq, at, clock_at, actor, kind, subject, body });
     }
 
     /// Begins anew with the rows of a store into which an older version has written.
@@ -226,7 +226,7 @@ impl Replay {
         // Older records do not hold all that is needed.
         self.jobs.begin();
         if let Some(after) = self.older.take().filter(|_| self.newer) {
-            self.noted_again.push(NotedAgain { record: seq, after });
+            self.noted_again.push(Backfilled { record: seq, after });
             // Events do not change: what was known of their bodies still holds. Nothing else is known any more.
             let mut events = self.rows.remove("event").unwrap_or_default();
             events.values_mut().for_each(|event| event.retain(|name, _| name == "body"));
@@ -240,16 +240,16 @@ impl Replay {
     fn accept(&mut self, record: &Record) {
         let Acceptance { problems, reason, in_doubt, .. } = Acceptance::deserialize(&record.body).unwrap_or_default();
         self.problems.clear();
-        self.misfits.clear();
+        self.mismatches.clear();
         self.openings.accept();
         self.jobs.accept();
         self.held.extend(in_doubt.into_iter().map(|job| (job, record.seq)));
         let at = record.clock_at.unwrap_or(record.at);
-        self.accepted.push(Accepted { record: record.seq, at, by: record.actor.clone(), reason, problems });
+        self.accepted.push(AcceptedProblems { record: record.seq, at, by: record.actor.clone(), reason, problems });
     }
 
     /// Takes a job as its row has it.
-    fn whole_job(&mut self, write: Write) {
+    fn whole_job(&mut self, write: RowWrite) {
         if write.deleted {
             write.rows.iter().flatten().for_each(|id| self.jobs.forget(id));
             return;
@@ -266,7 +266,7 @@ impl Replay {
         self.held.iter().map(|(id, seq)| (&**id, *seq)).filter(move |(id, _)| !is_over(id))
     }
 
-    fn write(&mut self, seq: u64, write: Write) {
+    fn write(&mut self, seq: u64, write: RowWrite) {
         if !self.kept.has(&write.table) {
             return;
         }
@@ -275,7 +275,7 @@ impl Replay {
             && self.kept == Kept::Whole
             && let Some(before) = write.set.get("figures").and_then(Option::as_deref).and_then(|text| text.parse().ok())
         {
-            self.forget_figures(before);
+            self.delete_figures(before);
         }
         let rows = self.rows.entry(write.table.clone()).or_default();
         for row in write.rows {
@@ -292,7 +292,7 @@ impl Replay {
                     let (was, before) = (quoted(was.as_ref()), quoted(values.get(name).and_then(Option::as_ref)));
                     let text =
                         format!("record {seq} has replaced {was} in column {name}, where the audit had {before}");
-                    self.misfits.push((write.table.clone(), row.clone(), text));
+                    self.mismatches.push((write.table.clone(), row.clone(), text));
                 }
             }
             for (name, value) in &write.set {
@@ -315,7 +315,7 @@ impl Replay {
 
     /// Figures of before a time are forgotten, but for those by which a trigger had fired by now: one may fire for the same
     /// time later.
-    fn forget_figures(&mut self, before: i64) {
+    fn delete_figures(&mut self, before: i64) {
         let later = self.with_figures.split_off(&(before, String::new()));
         let earlier = std::mem::replace(&mut self.with_figures, later);
         let (none, empty) = (BTreeMap::new(), &mut BTreeMap::new());
@@ -345,16 +345,16 @@ impl Replay {
 
     /// A number that stands under a name in a table of one row.
     pub(super) fn limit(&self, table: &str, name: &str) -> Option<i64> {
-        self.rows.get(table)?.get(&Key::new())?.get(name)?.as_ref()?.parse().ok()
+        self.rows.get(table)?.get(&RowKey::new())?.get(name)?.as_ref()?.parse().ok()
     }
 }
 
 /// The sweep of what was concluded of a model, by its key.
-pub(super) fn as_of(key: &Key) -> i64 {
+pub(super) fn as_of(key: &RowKey) -> i64 {
     key.get(1).and_then(|as_of| as_of.parse().ok()).unwrap_or_default()
 }
 
 /// A value for people.
 pub(super) fn quoted(value: Option<&String>) -> String {
-    value.map_or_else(|| "nothing".into(), |value| format!("'{}'", shown(value)))
+    value.map_or_else(|| "nothing".into(), |value| format!("'{}'", for_display(value)))
 }

@@ -5,12 +5,12 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{Row, query};
 
-use super::{Store, some_time, time};
+use super::{Store, optional_time, time};
 use crate::error::Result;
 
 /// A wish to train a model again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct RetrainEvent {
     /// Its name.
     pub id: String,
     /// The model.
@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`], also if the model has an open one.
-    pub fn add_event(&mut self, event: &Event) -> Result<()> {
+    pub fn add_event(&mut self, event: &RetrainEvent) -> Result<()> {
         let cells = [
             ("id", (&event.id).into()),
             ("model", (&event.model).into()),
@@ -90,7 +90,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn events(&mut self) -> Result<Vec<Event>> {
+    pub fn events(&mut self) -> Result<Vec<RetrainEvent>> {
         let sql = "SELECT id, model, trigger_type, triggered_at, body, closed_at, outcome, note FROM event \
                    WHERE fleet = $1 ORDER BY triggered_at, id";
         self.database.rows(query(sql).bind(self.fleet.clone()), event)
@@ -100,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn open_events(&mut self) -> Result<Vec<Event>> {
+    pub fn open_events(&mut self) -> Result<Vec<RetrainEvent>> {
         let sql = "SELECT id, model, trigger_type, triggered_at, '', closed_at, outcome, note FROM event \
                    WHERE fleet = $1 AND closed_at IS NULL";
         self.database.rows(query(sql).bind(self.fleet.clone()), event)
@@ -117,7 +117,7 @@ impl Store {
                    AND (outcome IS NULL OR outcome NOT IN ('failed', 'timed_out')) GROUP BY model";
         let select = query(sql).bind(self.fleet.clone()).bind(until.as_microsecond());
         self.database.rows(select, |row| {
-            Ok(LastEvent { model: row.try_get(0)?, opened: some_time(row, 1)?, closed: some_time(row, 2)? })
+            Ok(LastEvent { model: row.try_get(0)?, opened: optional_time(row, 1)?, closed: optional_time(row, 2)? })
         })
     }
 
@@ -220,10 +220,10 @@ impl Store {
     }
 }
 
-fn event(row: &AnyRow) -> std::result::Result<Event, sqlx::Error> {
-    let closed = some_time(row, 5)?;
+fn event(row: &AnyRow) -> std::result::Result<RetrainEvent, sqlx::Error> {
+    let closed = optional_time(row, 5)?;
     let text = |at: usize| row.try_get::<Option<String>, _>(at).map(Option::unwrap_or_default);
-    Ok(Event {
+    Ok(RetrainEvent {
         id: row.try_get(0)?,
         model: row.try_get(1)?,
         trigger: row.try_get(2)?,

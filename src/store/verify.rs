@@ -6,24 +6,24 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Store;
+use super::backfill::{BEFORE, LAST};
 use super::evidence::{EVIDENCE, FORGOTTEN};
-use super::found::{BEFORE, LAST};
-use super::jobs::Versioned;
-use super::replay::{Accepted, FORGOTTEN_BODY, Kept, NotedAgain, Replay, as_of, quoted};
-use super::writes::{Cell, HASHED, Key, Kind, TABLES, Values};
+use super::jobs::VersionedJob;
+use super::replay::{AcceptedProblems, AuditReplay, Backfilled, FORGOTTEN_BODY, Kept, as_of, quoted};
+use super::writes::{ColumnKind, HASHED, RowKey, RowValues, SqlValue, TABLES};
 use crate::error::Result;
-use crate::escape::shown;
-use crate::fleet::Retrain;
+use crate::escape::for_display;
+use crate::fleet::RetrainConfig;
 use crate::retrain::Job;
-use crate::retrain::clock::SetBack;
-use crate::retrain::replay::Derived;
+use crate::retrain::clock::ClockSetBack;
+use crate::retrain::replay::ReplayedJob;
 
 /// The tables that decide about a start.
 pub(super) const COMPARED_FOR_STARTS: [&str; 7] = ["job", "event", "model", "firing", "mute", "baseline", "run"];
 
 /// What a store was found to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Verified {
+pub struct VerifySummary {
     /// Records that were read.
     pub records: u64,
     /// The last of them and its hash: to be kept elsewhere, and compared the next time.
@@ -36,22 +36,22 @@ pub struct Verified {
     pub problems: Vec<String>,
     /// What was wrong before, and was accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub accepted: Vec<Accepted>,
+    pub accepted: Vec<AcceptedProblems>,
     /// Jobs that were in doubt then, and are neither started nor called off.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_started: Vec<String>,
     /// Where rows were noted once more, for an older version had written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub noted_again: Vec<NotedAgain>,
+    pub noted_again: Vec<Backfilled>,
     /// Where the real clock went back from one record to the next. That contradicts nothing: an answer that was late by the
     /// records before it is among the problems.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub clock_set_back: Vec<SetBack>,
+    pub clock_set_back: Vec<ClockSetBack>,
 }
 
 /// What speaks against starting jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Doubts {
+pub struct StartBlockers {
     /// Against starting any.
     pub all: Vec<String>,
     /// Against single jobs, by their names.
@@ -60,28 +60,28 @@ pub struct Doubts {
     pub models: BTreeMap<String, Vec<String>>,
 }
 
-impl Doubts {
+impl StartBlockers {
     /// Those that follow from what is wrong with records and rows. Of runs that have ended and were started before `since`
     /// no budget of now depends.
-    pub(super) fn new(records: Vec<String>, rows: &[Problem], since: Timestamp) -> Self {
-        let mut doubts = Self { all: records, ..Self::default() };
+    pub(super) fn new(records: Vec<String>, rows: &[RowProblem], since: Timestamp) -> Self {
+        let mut blockers = Self { all: records, ..Self::default() };
         for problem in rows {
             let (first, text) = (problem.key.first().cloned().unwrap_or_default(), problem.text.clone());
             match problem.table {
-                "job" | "event" => doubts.jobs.entry(first).or_default().push(text),
-                "model" | "firing" | "mute" | "baseline" => doubts.models.entry(first).or_default().push(text),
+                "job" | "event" => blockers.jobs.entry(first).or_default().push(text),
+                "model" | "firing" | "mute" | "baseline" => blockers.models.entry(first).or_default().push(text),
                 // What was spent and is set aside is not known then.
                 "run" => {
                     if !problem.is_of_run_that_ended_before(since) {
-                        doubts.all.push(text.clone());
+                        blockers.all.push(text.clone());
                     }
-                    doubts.jobs.entry(first).or_default().push(text);
+                    blockers.jobs.entry(first).or_default().push(text);
                 }
                 // The others decide nothing about a start.
                 _ => {}
             }
         }
-        doubts
+        blockers
     }
 
     /// What speaks against a job alone; nothing if it is as the audit says.
@@ -92,60 +92,62 @@ impl Doubts {
 }
 
 /// The conclusions on a model at a sweep that are not what the audit says: their key, what is there, and what is wrong.
-pub(super) type WrongConclusion = (Key, Option<Values>, String);
+pub(super) type WrongConclusion = (RowKey, Option<RowValues>, String);
 
 /// A row that is not what the audit says.
-pub(super) struct Problem {
+pub(super) struct RowProblem {
     pub(super) table: &'static str,
-    pub(super) key: Key,
+    pub(super) key: RowKey,
     pub(super) text: String,
     /// The row as it is, if it is there.
-    pub(super) found: Option<Values>,
+    pub(super) found: Option<RowValues>,
     /// As the audit has it, if it does.
-    pub(super) said: Option<Values>,
+    pub(super) expected_row: Option<RowValues>,
 }
 
-impl Problem {
+impl RowProblem {
     /// Whether the row is one of a run that had ended, and was started before a time, whichever of both is asked.
     fn is_of_run_that_ended_before(&self, since: Timestamp) -> bool {
-        let ended = |run: &Values| {
+        let ended = |run: &RowValues| {
             let number = |name: &str| run.get(name)?.as_ref()?.parse::<i64>().ok();
             number("ended_at").is_some() && number("started_at").is_some_and(|at| at < since.as_microsecond())
         };
-        self.found.iter().chain(&self.said).all(ended)
+        self.found.iter().chain(&self.expected_row).all(ended)
     }
 }
 
 /// A store as it was checked.
-pub(super) struct Checked {
-    pub(super) replay: Replay,
-    pub(super) verified: Verified,
+pub(super) struct StoreCheck {
+    pub(super) replay: AuditReplay,
+    pub(super) verified: VerifySummary,
     /// What is wrong with records.
     pub(super) records: Vec<String>,
     /// With rows.
-    pub(super) rows: Vec<Problem>,
+    pub(super) rows: Vec<RowProblem>,
     /// With conclusions of sweeps: their names, what they are now, and the reason.
     pub(super) evidence: Vec<WrongConclusion>,
 }
 
 /// A row by its table and key.
-fn named(table: &str, key: &Key) -> String {
-    let key: Vec<String> = key.iter().map(|part| format!("'{}'", shown(part))).collect();
+fn named(table: &str, key: &RowKey) -> String {
+    let key: Vec<String> = key.iter().map(|part| format!("'{}'", for_display(part))).collect();
     format!("table {table}, row {}", if key.is_empty() { "of the fleet".into() } else { key.join(" ") })
 }
 
 /// In what a row differs from what the audit says; nothing if it does not.
-fn difference(found: &Values, said: &Values) -> Option<String> {
-    let names: BTreeSet<&String> = found.keys().chain(said.keys()).collect();
+fn difference(found: &RowValues, expected_row: &RowValues) -> Option<String> {
+    let names: BTreeSet<&String> = found.keys().chain(expected_row.keys()).collect();
     names.into_iter().find_map(|name| {
-        let (found, said) = (found.get(name).and_then(Option::as_ref), said.get(name).and_then(Option::as_ref));
-        (found != said).then(|| format!("column {name} holds {}, the audit says {}", quoted(found), quoted(said)))
+        let (found, expected_row) =
+            (found.get(name).and_then(Option::as_ref), expected_row.get(name).and_then(Option::as_ref));
+        (found != expected_row)
+            .then(|| format!("column {name} holds {}, the audit says {}", quoted(found), quoted(expected_row)))
     })
 }
 
 impl Store {
     /// Reads on in the audit from where it was read to.
-    fn read_on(&mut self, replay: &mut Replay, expected: &[(u64, &str)]) -> Result<()> {
+    fn read_remaining(&mut self, replay: &mut AuditReplay, expected: &[(u64, &str)]) -> Result<()> {
         replay.fleet.clone_from(&self.fleet);
         loop {
             let last = replay.head.as_ref().map_or(0, |(seq, _)| *seq);
@@ -164,7 +166,7 @@ impl Store {
     }
 
     /// Whether the audit ends where it was noted to end.
-    pub(super) fn check_end(&mut self, replay: &Replay, problems: &mut Vec<String>) -> Result<()> {
+    pub(super) fn check_end(&mut self, replay: &AuditReplay, problems: &mut Vec<String>) -> Result<()> {
         let (last, hash) = replay.head.clone().unwrap_or_default();
         let (noted, noted_hash) = self.audit_head()?.unwrap_or_default();
         if noted > last {
@@ -176,56 +178,65 @@ impl Store {
     }
 
     /// The rows that are not what the audit says, and how many were compared.
-    pub(super) fn compare_rows(&mut self, replay: &Replay) -> Result<(Vec<Problem>, u64)> {
+    pub(super) fn compare_rows(&mut self, replay: &AuditReplay) -> Result<(Vec<RowProblem>, u64)> {
         let (mut problems, mut compared) = (Vec::new(), 0);
         let none = BTreeMap::new();
-        let said_of = |name: &str, key: &Key| replay.rows.get(name).and_then(|rows| rows.get(key)).cloned();
+        let row_in_audit = |name: &str, key: &RowKey| replay.rows.get(name).and_then(|rows| rows.get(key)).cloned();
         for table in TABLES.iter().filter(|table| replay.kept.has(table.name)) {
-            let said = replay.rows.get(table.name).unwrap_or(&none);
+            let expected_row = replay.rows.get(table.name).unwrap_or(&none);
             let mut there = BTreeSet::new();
-            let mut add = |key: &Key, found: Option<&Values>, what: String| {
+            let mut add = |key: &RowKey, found: Option<&RowValues>, what: String| {
                 let text = format!("{} {what}", named(table.name, key));
-                let (found, said) = (found.cloned(), said.get(key).cloned());
-                problems.push(Problem { table: table.name, key: key.clone(), text, found, said });
+                let (found, expected_row) = (found.cloned(), expected_row.get(key).cloned());
+                problems.push(RowProblem { table: table.name, key: key.clone(), text, found, expected_row });
             };
             for (key, found) in self.rows_of(table, None)? {
                 compared += 1;
-                match said.get(&key) {
+                match expected_row.get(&key) {
                     None => add(&key, Some(&found), "is in no record of the audit".into()),
-                    Some(said) => {
-                        if let Some(difference) = difference(&found, said) {
+                    Some(expected_row) => {
+                        if let Some(difference) = difference(&found, expected_row) {
                             add(&key, Some(&found), format!("was edited: {difference}"));
                         }
                     }
                 }
                 there.insert(key);
             }
-            said.keys().filter(|key| !there.contains(*key)).for_each(|key| add(key, None, "was deleted".into()));
+            expected_row
+                .keys()
+                .filter(|key| !there.contains(*key))
+                .for_each(|key| add(key, None, "was deleted".into()));
         }
-        for (table, key, text) in &replay.misfits {
+        for (table, key, text) in &replay.mismatches {
             let Some(table) = TABLES.iter().find(|known| known.name == table) else { continue };
             let text = format!("{} was edited: {text}", named(table.name, key));
-            let said = said_of(table.name, key);
-            problems.push(Problem { table: table.name, key: key.clone(), text, found: said.clone(), said });
+            let expected_row = row_in_audit(table.name, key);
+            problems.push(RowProblem {
+                table: table.name,
+                key: key.clone(),
+                text,
+                found: expected_row.clone(),
+                expected_row,
+            });
         }
         for (id, text) in replay.openings.wrong() {
             let key = vec![id.clone()];
             let text = format!("{}: {text}", named("event", &key));
-            let said = said_of("event", &key);
-            problems.push(Problem { table: "event", key, text, found: said.clone(), said });
+            let expected_row = row_in_audit("event", &key);
+            problems.push(RowProblem { table: "event", key, text, found: expected_row.clone(), expected_row });
         }
         if !replay.kept.has("job") {
             return Ok((problems, compared));
         }
         let mut of_job = |id: &str, text: String| {
             let key = vec![id.to_owned()];
-            let said = said_of("job", &key);
-            problems.push(Problem { table: "job", key, text, found: said.clone(), said });
+            let expected_row = row_in_audit("job", &key);
+            problems.push(RowProblem { table: "job", key, text, found: expected_row.clone(), expected_row });
         };
         let unreadable = std::mem::take(&mut self.unreadable);
         let jobs = self.jobs("")?;
         self.unreadable = unreadable;
-        for Versioned { job, version } in jobs {
+        for VersionedJob { job, version } in jobs {
             // What cannot be read is compared by its hash above.
             let Some(derived) = replay.jobs.get(&job.id) else { continue };
             if let Some(difference) = derived.difference(&job, version) {
@@ -243,20 +254,20 @@ impl Store {
     /// Those of sweeps `since` a time, if one is given, are compared without their figures.
     pub(super) fn compare_evidence(
         &mut self,
-        replay: &Replay,
+        replay: &AuditReplay,
         since: Option<Timestamp>,
     ) -> Result<(Vec<WrongConclusion>, u64, u64)> {
         let (mut problems, mut compared, mut not_covered) = (Vec::new(), 0, 0);
         let none = BTreeMap::new();
-        let said = replay.rows.get(EVIDENCE).unwrap_or(&none);
+        let expected_row = replay.rows.get(EVIDENCE).unwrap_or(&none);
         let before = replay.limit(BEFORE, LAST);
         let hits_before = replay.limit(FORGOTTEN, "hits");
         let mut there = BTreeSet::new();
-        let mut check = |key: &Key, found: Option<&Values>| {
+        let mut check = |key: &RowKey, found: Option<&RowValues>| {
             let (model, as_of) = (key.first().map_or("", String::as_str), as_of(key));
-            let name = format!("the conclusions on model '{}' of the sweep of {}", shown(model), at(as_of));
+            let name = format!("the conclusions on model '{}' of the sweep of {}", for_display(model), at(as_of));
             let mut add = |text: String| problems.push((key.clone(), found.cloned(), text));
-            let Some(said) = said.get(key) else {
+            let Some(expected_row) = expected_row.get(key) else {
                 if before.is_some_and(|before| as_of <= before) {
                     not_covered += 1;
                 } else {
@@ -264,32 +275,32 @@ impl Store {
                 }
                 return;
             };
-            let mut said = said.clone();
+            let mut expected_row = expected_row.clone();
             if hits_before.is_some_and(|before| as_of < before) {
-                said.remove("hits");
+                expected_row.remove("hits");
             }
             // Figures that are still there although they were forgotten must be the ones that were.
-            if let Some(body) = said.remove(FORGOTTEN_BODY)
+            if let Some(body) = expected_row.remove(FORGOTTEN_BODY)
                 && found.is_some_and(|found| found.contains_key("body"))
             {
-                said.insert("body".into(), body);
+                expected_row.insert("body".into(), body);
             }
             if since.is_some() {
-                said.remove("body");
+                expected_row.remove("body");
             }
             compared += 1;
-            if said.is_empty() && found.is_none() {
+            if expected_row.is_empty() && found.is_none() {
                 return;
             }
             for (name_there, table) in
                 [("verdict", "verdict"), ("body", "verdict"), ("hits", "hit"), ("quality", "quality")]
             {
-                if found.and_then(|found| found.get(name_there)) != said.get(name_there) {
+                if found.and_then(|found| found.get(name_there)) != expected_row.get(name_there) {
                     add(format!("table {table}: {name} were edited"));
                 }
             }
         };
-        let mut check_all = |found: Vec<(Key, Values)>| {
+        let mut check_all = |found: Vec<(RowKey, RowValues)>| {
             for (key, found) in found {
                 check(&key, Some(&found));
                 there.insert(key);
@@ -305,7 +316,7 @@ impl Store {
             }
         }
         let first = since.map_or(i64::MIN, Timestamp::as_microsecond);
-        said.keys().filter(|key| !there.contains(*key) && as_of(key) >= first).for_each(|key| check(key, None));
+        expected_row.keys().filter(|key| !there.contains(*key) && as_of(key) >= first).for_each(|key| check(key, None));
         Ok((problems, compared, not_covered))
     }
 
@@ -322,14 +333,14 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn verify_audit(&mut self, expected: &[(u64, &str)]) -> Result<Verified> {
+    pub fn verify_audit(&mut self, expected: &[(u64, &str)]) -> Result<VerifySummary> {
         self.reading(|store| store.check(expected)).map(|checked| checked.verified)
     }
 
     /// The same, with all that was found, inside a transaction.
-    pub(super) fn check(&mut self, expected: &[(u64, &str)]) -> Result<Checked> {
-        let mut replay = Replay::keeping(Kept::Whole);
-        self.read_on(&mut replay, expected)?;
+    pub(super) fn check(&mut self, expected: &[(u64, &str)]) -> Result<StoreCheck> {
+        let mut replay = AuditReplay::keeping(Kept::Whole);
+        self.read_remaining(&mut replay, expected)?;
         let mut records = replay.problems.clone();
         if replay.records == 0 {
             let reason =
@@ -341,7 +352,7 @@ impl Store {
         for (seq, _) in expected.iter().filter(|(seq, _)| *seq > last) {
             records.push(format!("record {seq}, which was seen before, is missing"));
         }
-        let mut verified = Verified {
+        let mut verified = VerifySummary {
             records: replay.records,
             head: self.shown_head(&replay)?,
             problems: records.clone(),
@@ -349,7 +360,7 @@ impl Store {
             not_started: replay.held().map(|(id, _)| id.to_owned()).collect(),
             noted_again: replay.noted_again.clone(),
             clock_set_back: replay.jobs.set_back().to_vec(),
-            ..Verified::default()
+            ..VerifySummary::default()
         };
         let (mut rows, mut evidence) = (Vec::new(), Vec::new());
         if replay.older.is_some() {
@@ -367,11 +378,11 @@ impl Store {
             verified.problems.extend(rows.iter().map(|problem| problem.text.clone()));
             verified.problems.extend(evidence.iter().map(|(.., text)| text.clone()));
         }
-        Ok(Checked { replay, verified, records, rows, evidence })
+        Ok(StoreCheck { replay, verified, records, rows, evidence })
     }
 
     /// The last record and its hash. Where it cannot be read, or is gone, it is as it was noted.
-    fn shown_head(&mut self, replay: &Replay) -> Result<Option<(u64, String)>> {
+    fn shown_head(&mut self, replay: &AuditReplay) -> Result<Option<(u64, String)>> {
         match &replay.head {
             Some((_, hash)) if !hash.is_empty() => Ok(replay.head.clone()),
             Some((seq, _)) => {
@@ -387,11 +398,11 @@ impl Store {
     pub(super) fn with_replay<T>(
         &mut self,
         kept: Kept,
-        work: impl FnOnce(&mut Self, &Replay) -> Result<T>,
+        work: impl FnOnce(&mut Self, &AuditReplay) -> Result<T>,
     ) -> Result<T> {
         let known = self.replay.take().filter(|replay| replay.kept.covers(kept));
-        let mut replay = known.unwrap_or_else(|| Box::new(Replay::keeping(kept)));
-        self.read_on(&mut replay, &[])?;
+        let mut replay = known.unwrap_or_else(|| Box::new(AuditReplay::keeping(kept)));
+        self.read_remaining(&mut replay, &[])?;
         let done = work(self, &replay);
         self.replay = Some(replay);
         done
@@ -401,7 +412,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn derived_job(&mut self, id: &str) -> Result<Option<Derived>> {
+    pub fn derived_job(&mut self, id: &str) -> Result<Option<ReplayedJob>> {
         // Records of older versions do not hold all that is needed.
         self.with_replay(Kept::ForStarts, |_, replay| {
             Ok(replay.jobs.get(id).filter(|_| replay.older.is_none()).cloned())
@@ -413,18 +424,18 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn restore_runs(&mut self, job: &str, now: Option<&Retrain>) -> Result<()> {
+    pub fn restore_runs(&mut self, job: &str, now: Option<&RetrainConfig>) -> Result<()> {
         let Some(table) = TABLES.iter().find(|table| table.name == "run") else { return Ok(()) };
-        let said = self.with_replay(Kept::ForStarts, |_, replay| {
+        let expected_row = self.with_replay(Kept::ForStarts, |_, replay| {
             let runs = replay.rows.get(table.name).into_iter().flatten();
             let of_job = runs.filter(|(key, _)| key.first().is_some_and(|of| of == job));
-            Ok(of_job.map(|(key, said)| (key.clone(), said.clone())).collect::<Vec<_>>())
+            Ok(of_job.map(|(key, expected_row)| (key.clone(), expected_row.clone())).collect::<Vec<_>>())
         })?;
-        for (key, said) in said {
+        for (key, expected_row) in expected_row {
             let [_, attempt] = &key[..] else { continue };
-            let named = [("job", job.into()), ("attempt", Cell::Int(attempt.parse().ok()))];
+            let named = [("job", job.into()), ("attempt", SqlValue::Int(attempt.parse().ok()))];
             let found = self.rows_of(table, Some(&named))?.into_iter().next().map(|(_, found)| found);
-            if found.as_ref().is_some_and(|found| difference(found, &said).is_none()) {
+            if found.as_ref().is_some_and(|found| difference(found, &expected_row).is_none()) {
                 continue;
             }
             // How it was trained is lost with the row, and nothing says it now: the job is closed without it.
@@ -433,18 +444,21 @@ impl Store {
             }
             let mut set = Vec::new();
             for column in table.columns {
-                let value = said.get(column.name).cloned().flatten();
-                let is_as_said = found.as_ref().is_some_and(|found| found.get(column.name) == said.get(column.name));
+                let value = expected_row.get(column.name).cloned().flatten();
+                let matches_audit =
+                    found.as_ref().is_some_and(|found| found.get(column.name) == expected_row.get(column.name));
                 match column.kind {
-                    _ if is_as_said => {}
-                    Kind::Int => set.push((column.name, Cell::Int(value.and_then(|value| value.parse().ok())))),
-                    Kind::Secret => {
+                    _ if matches_audit => {}
+                    ColumnKind::Int => {
+                        set.push((column.name, SqlValue::Int(value.and_then(|value| value.parse().ok()))))
+                    }
+                    ColumnKind::Secret => {
                         let Some(retrain) = now else { continue };
                         set.push((column.name, super::jobs::json(job, retrain)?.into()));
                     }
                     // A long text stands there by its hash.
-                    Kind::Text if value.as_ref().is_some_and(|value| value.starts_with(HASHED)) => {}
-                    Kind::Text => set.push((column.name, Cell::from(&value))),
+                    ColumnKind::Text if value.as_ref().is_some_and(|value| value.starts_with(HASHED)) => {}
+                    ColumnKind::Text => set.push((column.name, SqlValue::from(&value))),
                 }
             }
             match found {
@@ -461,23 +475,23 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn doubts(&mut self, since: Timestamp) -> Result<Doubts> {
+    pub fn start_blockers(&mut self, since: Timestamp) -> Result<StartBlockers> {
         // A store of an older version is answered for first.
         self.transaction(|_| Ok(()))?;
         self.reading(|store| {
             store.with_replay(Kept::ForStarts, |store, replay| {
                 let mut records = replay.problems.clone();
                 store.check_end(replay, &mut records)?;
-                let mut doubts = Doubts::new(records, &store.compare_rows(replay)?.0, since);
+                let mut blockers = StartBlockers::new(records, &store.compare_rows(replay)?.0, since);
                 for (id, seq) in replay.held() {
-                    doubts.jobs.entry(id.to_owned()).or_default().push(format!(
+                    blockers.jobs.entry(id.to_owned()).or_default().push(format!(
                         "{} was in doubt when the store was accepted (record {seq}), and is not started; `driftsweep jobs \
                          cancel {}` calls it off",
                         named("job", &vec![id.to_owned()]),
-                        shown(id)
+                        for_display(id)
                     ));
                 }
-                Ok(doubts)
+                Ok(blockers)
             })
         })
     }

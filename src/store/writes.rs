@@ -17,7 +17,7 @@ use crate::fleet::Money;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnKind {
     /// A whole number.
     Int,
     /// Text; the audit has the hash of a long one.
@@ -27,37 +27,37 @@ pub enum Kind {
 }
 
 /// A column.
-pub struct Column {
+pub struct AuditedColumn {
     /// Its name.
     pub name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: ColumnKind,
 }
 
 /// A table for whose rows the audit answers.
-pub struct Table {
+pub struct AuditedTable {
     /// Its name.
     pub name: &'static str,
     /// The columns that name a row, beside the fleet.
-    pub key: &'static [Column],
+    pub key: &'static [AuditedColumn],
     /// The others.
-    pub columns: &'static [Column],
+    pub columns: &'static [AuditedColumn],
 }
 
-const fn int(name: &'static str) -> Column {
-    Column { name, kind: Kind::Int }
+const fn int(name: &'static str) -> AuditedColumn {
+    AuditedColumn { name, kind: ColumnKind::Int }
 }
 
-const fn text(name: &'static str) -> Column {
-    Column { name, kind: Kind::Text }
+const fn text(name: &'static str) -> AuditedColumn {
+    AuditedColumn { name, kind: ColumnKind::Text }
 }
 
-const fn secret(name: &'static str) -> Column {
-    Column { name, kind: Kind::Secret }
+const fn secret(name: &'static str) -> AuditedColumn {
+    AuditedColumn { name, kind: ColumnKind::Secret }
 }
 
 /// The tables of which each row is noted. Verdicts, hits and measures are noted by their hashes: see [`super::evidence`].
-pub const TABLES: &[Table] = &[
-    Table {
+pub const TABLES: &[AuditedTable] = &[
+    AuditedTable {
         name: "model",
         key: &[text("name")],
         columns: &[
@@ -71,8 +71,8 @@ pub const TABLES: &[Table] = &[
             int("warned"),
         ],
     },
-    Table { name: "sweep", key: &[int("as_of")], columns: &[text("id"), text("counts_hash")] },
-    Table {
+    AuditedTable { name: "sweep", key: &[int("as_of")], columns: &[text("id"), text("counts_hash")] },
+    AuditedTable {
         name: "event",
         key: &[text("id")],
         columns: &[
@@ -85,22 +85,22 @@ pub const TABLES: &[Table] = &[
             text("note"),
         ],
     },
-    Table {
+    AuditedTable {
         name: "firing",
         key: &[text("model"), text("trigger_type"), int("due")],
         columns: &[text("outcome"), text("event"), text("reason")],
     },
-    Table {
+    AuditedTable {
         name: "mute",
         key: &[text("model"), text("trigger_type")],
         columns: &[int("until"), text("reason"), text("set_by"), int("set_at")],
     },
-    Table {
+    AuditedTable {
         name: "job",
         key: &[text("id")],
         columns: &[text("model"), text("state"), int("requested_at"), int("version"), text("body")],
     },
-    Table {
+    AuditedTable {
         name: "run",
         key: &[text("job"), int("attempt")],
         columns: &[
@@ -117,13 +117,13 @@ pub const TABLES: &[Table] = &[
             int("lost_at"),
         ],
     },
-    Table { name: "budget_warning", key: &[text("scope"), text("month")], columns: &[] },
-    Table {
+    AuditedTable { name: "budget_warning", key: &[text("scope"), text("month")], columns: &[] },
+    AuditedTable {
         name: "waiting",
         key: &[text("model"), int("as_of")],
         columns: &[int("since"), int("until"), text("input"), text("reason")],
     },
-    Table {
+    AuditedTable {
         name: "status",
         key: &[],
         columns: &[
@@ -134,7 +134,7 @@ pub const TABLES: &[Table] = &[
             text("acknowledged_why"),
         ],
     },
-    Table {
+    AuditedTable {
         name: "baseline",
         key: &[text("model"), int("seq")],
         columns: &[secret("place"), secret("declared"), int("set_at"), text("set_by"), text("job")],
@@ -147,65 +147,65 @@ const REPLACED: [&str; 4] = ["schedule", "scheduled", "volume_fired", "trained"]
 
 /// What is written into a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cell {
+pub enum SqlValue {
     /// A number, or nothing.
     Int(Option<i64>),
     /// Text, or nothing.
     Text(Option<String>),
 }
 
-impl From<i64> for Cell {
+impl From<i64> for SqlValue {
     fn from(value: i64) -> Self {
         Self::Int(Some(value))
     }
 }
 
-impl From<Timestamp> for Cell {
+impl From<Timestamp> for SqlValue {
     fn from(value: Timestamp) -> Self {
         Self::Int(Some(value.as_microsecond()))
     }
 }
 
-impl From<Option<Timestamp>> for Cell {
+impl From<Option<Timestamp>> for SqlValue {
     fn from(value: Option<Timestamp>) -> Self {
         Self::Int(value.map(Timestamp::as_microsecond))
     }
 }
 
-impl From<Money> for Cell {
+impl From<Money> for SqlValue {
     fn from(value: Money) -> Self {
         Self::Int(Some(value.cents()))
     }
 }
 
-impl From<&str> for Cell {
+impl From<&str> for SqlValue {
     fn from(value: &str) -> Self {
         // PostgreSQL takes no text with a zero byte, and a name in a file may hold one.
         Self::Text(Some(value.replace('\0', "\u{fffd}")))
     }
 }
 
-impl From<&String> for Cell {
+impl From<&String> for SqlValue {
     fn from(value: &String) -> Self {
         value.as_str().into()
     }
 }
 
-impl From<String> for Cell {
+impl From<String> for SqlValue {
     fn from(value: String) -> Self {
         value.as_str().into()
     }
 }
 
-impl From<&Option<String>> for Cell {
+impl From<&Option<String>> for SqlValue {
     fn from(value: &Option<String>) -> Self {
         value.as_deref().map_or(Self::Text(None), Self::from)
     }
 }
 
-impl Cell {
+impl SqlValue {
     /// As the audit has it. Numbers are texts: canonical JSON has none above 2^53.
-    fn noted(&self, kind: Kind) -> Option<String> {
+    fn noted(&self, kind: ColumnKind) -> Option<String> {
         match self {
             Self::Int(value) => value.map(|value| value.to_string()),
             Self::Text(value) => value.as_ref().map(|value| noted_text(value, kind)),
@@ -229,11 +229,15 @@ impl Cell {
 }
 
 /// Longer texts are noted by their hashes.
-const MOST_PLAIN: usize = 64;
+const MAX_PLAIN_BYTES: usize = 64;
 
 /// A text as the audit has it.
-pub(super) fn noted_text(text: &str, kind: Kind) -> String {
-    if kind == Kind::Secret || text.len() > MOST_PLAIN || text.starts_with(HASHED) { hashed(text) } else { text.into() }
+pub(super) fn noted_text(text: &str, kind: ColumnKind) -> String {
+    if kind == ColumnKind::Secret || text.len() > MAX_PLAIN_BYTES || text.starts_with(HASHED) {
+        hashed(text)
+    } else {
+        text.into()
+    }
 }
 
 /// Begins what stands for a text by its hash.
@@ -245,25 +249,25 @@ pub fn hashed(text: &str) -> String {
 }
 
 /// The columns of a row and what they hold, as the audit has it.
-pub type Values = BTreeMap<String, Option<String>>;
+pub type RowValues = BTreeMap<String, Option<String>>;
 
 /// The columns that name a row.
-pub type Key = Vec<String>;
+pub type RowKey = Vec<String>;
 
 /// A write of the same values into rows of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Write {
+pub struct RowWrite {
     /// The table.
     pub table: String,
     /// The rows.
-    pub rows: Vec<Key>,
+    pub rows: Vec<RowKey>,
     /// What was written.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub set: Values,
+    pub set: RowValues,
     /// What that replaced, where it is noted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub replaced: Values,
+    pub replaced: RowValues,
     /// Whether the rows were deleted instead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
@@ -273,27 +277,31 @@ pub struct Write {
 }
 
 /// The table of a name.
-fn table(name: &str) -> &'static Table {
+fn table(name: &str) -> &'static AuditedTable {
     // A name that is in no list is a mistake in this folder, which every test of the store finds.
     TABLES.iter().find(|table| table.name == name).unwrap_or(&TABLES[0])
 }
 
-impl Table {
-    fn kind(&self, column: &str) -> Kind {
-        self.key.iter().chain(self.columns).find(|known| known.name == column).map_or(Kind::Secret, |known| known.kind)
+impl AuditedTable {
+    fn kind(&self, column: &str) -> ColumnKind {
+        self.key
+            .iter()
+            .chain(self.columns)
+            .find(|known| known.name == column)
+            .map_or(ColumnKind::Secret, |known| known.kind)
     }
 
     /// The columns that name a row, with what they hold.
-    pub(super) fn cells(&self, key: &Key) -> Vec<(&'static str, Cell)> {
-        let cell = |column: &Column, value: &String| match column.kind {
-            Kind::Int => Cell::Int(value.parse().ok()),
-            Kind::Text | Kind::Secret => Cell::Text(Some(value.clone())),
+    pub(super) fn cells(&self, key: &RowKey) -> Vec<(&'static str, SqlValue)> {
+        let cell = |column: &AuditedColumn, value: &String| match column.kind {
+            ColumnKind::Int => SqlValue::Int(value.parse().ok()),
+            ColumnKind::Text | ColumnKind::Secret => SqlValue::Text(Some(value.clone())),
         };
         self.key.iter().zip(key).map(|(column, value)| (column.name, cell(column, value))).collect()
     }
 
     /// The part of cells that names the row, and the rest as the audit has it.
-    fn split(&self, cells: &[(&'static str, Cell)]) -> (Key, Values) {
+    fn split(&self, cells: &[(&'static str, SqlValue)]) -> (RowKey, RowValues) {
         let is_key = |name: &str| self.key.iter().any(|column| column.name == name);
         let cell = |name: &str| cells.iter().find(|(known, _)| *known == name).map(|(_, cell)| cell.named());
         let key = self.key.iter().filter_map(|column| cell(column.name)).collect();
@@ -304,17 +312,17 @@ impl Table {
 
 /// Notes of the writes of a transaction.
 #[derive(Default)]
-pub struct Pending {
-    writes: Vec<Write>,
+pub struct PendingWrites {
+    writes: Vec<RowWrite>,
     /// Where each row was written last.
-    last: BTreeMap<(String, Key), usize>,
+    last: BTreeMap<(String, RowKey), usize>,
     /// Where the same values were written last.
-    same: BTreeMap<(String, Values), usize>,
+    same: BTreeMap<(String, RowValues), usize>,
 }
 
-impl Pending {
+impl PendingWrites {
     /// Adds a write of one row. The same values in several rows are one note.
-    pub fn add(&mut self, write: Write) {
+    pub fn add(&mut self, write: RowWrite) {
         let Some(row) = write.rows.first().map(|row| (write.table.clone(), row.clone())) else { return };
         let plain = write.replaced.is_empty() && !write.deleted && !write.found;
         let same = (write.table.clone(), write.set.clone());
@@ -340,14 +348,14 @@ impl Pending {
     }
 
     /// All notes so far, which begin anew.
-    pub fn take(&mut self) -> Vec<Write> {
+    pub fn take(&mut self) -> Vec<RowWrite> {
         std::mem::take(self).writes
     }
 }
 
 impl Store {
     /// Inserts a row: whether there was none of its name. One that is there is an error, unless it is to be `kept`.
-    pub(super) fn insert(&mut self, name: &str, cells: &[(&'static str, Cell)], kept: bool) -> Result<bool> {
+    pub(super) fn insert(&mut self, name: &str, cells: &[(&'static str, SqlValue)], kept: bool) -> Result<bool> {
         let table = table(name);
         let columns: Vec<&str> = cells.iter().map(|(name, _)| *name).collect();
         let places: Vec<String> = (2..cells.len() + 2).map(|at| format!("${at}")).collect();
@@ -367,7 +375,7 @@ impl Store {
             }
             let done = store.database.run(insert)? > 0;
             if done {
-                store.pending.add(Write { table: name.into(), rows: vec![key], set, ..Write::default() });
+                store.pending.add(RowWrite { table: name.into(), rows: vec![key], set, ..RowWrite::default() });
             }
             Ok(done)
         })
@@ -377,8 +385,8 @@ impl Store {
     pub(super) fn update(
         &mut self,
         name: &str,
-        key: &[(&'static str, Cell)],
-        set: &[(&'static str, Cell)],
+        key: &[(&'static str, SqlValue)],
+        set: &[(&'static str, SqlValue)],
         only: Option<String>,
     ) -> Result<bool> {
         let table = table(name);
@@ -388,7 +396,7 @@ impl Store {
         let (row, _) = table.split(key);
         let (_, values) = table.split(set);
         self.atomically(|store| {
-            let mut replaced = Values::new();
+            let mut replaced = RowValues::new();
             if name == "model" && set.iter().any(|(name, _)| REPLACED.contains(name)) {
                 let found = store.rows_of(table, Some(key))?.into_iter().next();
                 replaced = found.map(|(_, values)| values).unwrap_or_default();
@@ -401,14 +409,14 @@ impl Store {
             let done = store.database.run(update)? > 0;
             if done {
                 let (table, rows) = (name.into(), vec![row]);
-                store.pending.add(Write { table, rows, set: values, replaced, ..Write::default() });
+                store.pending.add(RowWrite { table, rows, set: values, replaced, ..RowWrite::default() });
             }
             Ok(done)
         })
     }
 
     /// Deletes a row: whether it was there.
-    pub(super) fn delete(&mut self, name: &str, key: &[(&'static str, Cell)]) -> Result<bool> {
+    pub(super) fn delete(&mut self, name: &str, key: &[(&'static str, SqlValue)]) -> Result<bool> {
         let sql = format!("DELETE FROM {name} WHERE {}", named_by(key, 2));
         let (row, _) = table(name).split(key);
         self.atomically(|store| {
@@ -418,7 +426,12 @@ impl Store {
             }
             let done = store.database.run(delete)? > 0;
             if done {
-                store.pending.add(Write { table: name.into(), rows: vec![row], deleted: true, ..Write::default() });
+                store.pending.add(RowWrite {
+                    table: name.into(),
+                    rows: vec![row],
+                    deleted: true,
+                    ..RowWrite::default()
+                });
             }
             Ok(done)
         })
@@ -427,9 +440,9 @@ impl Store {
     /// The rows of a table, or one of them, as the audit would have them.
     pub(super) fn rows_of(
         &mut self,
-        table: &'static Table,
-        key: Option<&[(&'static str, Cell)]>,
-    ) -> Result<Vec<(Key, Values)>> {
+        table: &'static AuditedTable,
+        key: Option<&[(&'static str, SqlValue)]>,
+    ) -> Result<Vec<(RowKey, RowValues)>> {
         let columns: Vec<&str> = table.key.iter().chain(table.columns).map(|column| column.name).collect();
         // A table without columns of its own still has its fleet.
         let sql =
@@ -448,16 +461,16 @@ impl Store {
 }
 
 /// What a column holds; of what is not of its kind a text that nothing else is.
-fn cell(row: &AnyRow, at: usize, kind: Kind) -> Cell {
-    let other = |e: sqlx::Error| Cell::Text(Some(format!("not readable: {e}")));
+fn cell(row: &AnyRow, at: usize, kind: ColumnKind) -> SqlValue {
+    let other = |e: sqlx::Error| SqlValue::Text(Some(format!("not readable: {e}")));
     match kind {
-        Kind::Int => row.try_get(at).map_or_else(other, Cell::Int),
-        Kind::Text | Kind::Secret => row.try_get(at).map_or_else(other, Cell::Text),
+        ColumnKind::Int => row.try_get(at).map_or_else(other, SqlValue::Int),
+        ColumnKind::Text | ColumnKind::Secret => row.try_get(at).map_or_else(other, SqlValue::Text),
     }
 }
 
 /// The condition that names a row of the fleet, with its first place for a value.
-fn named_by(key: &[(&'static str, Cell)], first: usize) -> String {
+fn named_by(key: &[(&'static str, SqlValue)], first: usize) -> String {
     let conditions = key.iter().zip(first..).map(|((name, _), at)| format!(" AND {name} = ${at}"));
     format!("fleet = $1{}", conditions.collect::<String>())
 }
@@ -466,14 +479,14 @@ fn named_by(key: &[(&'static str, Cell)], first: usize) -> String {
 mod tests {
     use super::*;
 
-    fn write(row: &str, value: &str) -> Write {
-        let set = Values::from([("judged".to_owned(), Some(value.to_owned()))]);
-        Write { table: "model".into(), rows: vec![vec![row.into()]], set, ..Write::default() }
+    fn write(row: &str, value: &str) -> RowWrite {
+        let set = RowValues::from([("judged".to_owned(), Some(value.to_owned()))]);
+        RowWrite { table: "model".into(), rows: vec![vec![row.into()]], set, ..RowWrite::default() }
     }
 
     #[test]
     fn the_same_values_in_several_rows_are_one_note_and_the_order_of_a_rows_writes_is_kept() {
-        let mut pending = Pending::default();
+        let mut pending = PendingWrites::default();
         for (row, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("a", "1")] {
             pending.add(write(row, value));
         }
@@ -486,12 +499,12 @@ mod tests {
     #[test]
     fn long_texts_and_what_may_be_secret_are_noted_by_their_hash() {
         let long = "x".repeat(65);
-        assert_eq!(Cell::from("short").noted(Kind::Text).unwrap(), "short");
-        assert_eq!(Cell::from(&long).noted(Kind::Text).unwrap(), hashed(&long));
-        assert_eq!(Cell::from("key").noted(Kind::Secret).unwrap(), hashed("key"));
+        assert_eq!(SqlValue::from("short").noted(ColumnKind::Text).unwrap(), "short");
+        assert_eq!(SqlValue::from(&long).noted(ColumnKind::Text).unwrap(), hashed(&long));
+        assert_eq!(SqlValue::from("key").noted(ColumnKind::Secret).unwrap(), hashed("key"));
         // A text that looks like a hash is not taken for one.
         let like = hashed("short");
-        assert_ne!(Cell::from(&like).noted(Kind::Text).unwrap(), like);
-        assert_eq!(Cell::Int(None).noted(Kind::Int), None);
+        assert_ne!(SqlValue::from(&like).noted(ColumnKind::Text).unwrap(), like);
+        assert_eq!(SqlValue::Int(None).noted(ColumnKind::Int), None);
     }
 }

@@ -7,9 +7,9 @@ use super::convention;
 use super::figures::{self, Figures};
 use super::pool::ColumnPool;
 use super::report::{Feature, Side};
-use crate::address::{Place, shown};
-use crate::baseline::{BYTES, Frozen, StoredFeature, not_categories};
-use crate::count::pair::{self, Snapped, Wanted};
+use crate::address::{Location, redacted};
+use crate::baseline::{BINARY_REASON, Frozen, StoredFeature, not_categorical_reason};
+use crate::count::pair::{self, RequiredFigures, SinglePrecisionKeys};
 use crate::count::{Counter, Domain, Ecdf, KeySource, Tally};
 use crate::error::{Cause, Error, Result, Status};
 use crate::metric::Kind;
@@ -18,7 +18,7 @@ use crate::metric::convention::Figure;
 use crate::metric::values::Metrics;
 use crate::model::Options;
 use crate::rule::Verdict;
-use crate::snapshot::{Column, ColumnType, Reading, Snapshot};
+use crate::snapshot::{Column, ColumnType, KeyEncoding, Snapshot};
 
 /// Where the baseline of a feature comes from.
 #[derive(Clone, Copy)]
@@ -56,7 +56,7 @@ impl<'a> BaselineFeature<'a> {
     }
 
     /// Both sides, partition values on either of them read as the other side's type where all of them can be.
-    pub(super) fn agreed(self, current: &'a Column) -> (Self, &'a Column) {
+    pub(super) fn with_common_types(self, current: &'a Column) -> (Self, &'a Column) {
         if let Some(current) = current.read_for(self.dtype()) {
             return (self, current);
         }
@@ -76,7 +76,7 @@ impl<'a> BaselineFeature<'a> {
     }
 
     /// Whether it is read from a file.
-    fn is_in(&self, path: &Place) -> bool {
+    fn is_in(&self, path: &Location) -> bool {
         match self {
             Self::Live(snapshot, _) => {
                 snapshot.sources().iter().any(|source| source.path == Path::new(&path.to_string()))
@@ -87,13 +87,13 @@ impl<'a> BaselineFeature<'a> {
 }
 
 /// Why a feature has no figures.
-struct Refusal {
+struct CompareFailure {
     status: Status,
     cause: Option<Cause>,
     detail: String,
 }
 
-impl Refusal {
+impl CompareFailure {
     fn new(status: Status, detail: String) -> Self {
         Self { status, cause: status.cause(), detail }
     }
@@ -120,7 +120,7 @@ pub fn compare_feature<'a>(
     let attempted = catch_unwind(AssertUnwindSafe(|| attempt(counter, baseline, current, kind, options, pool)));
     let (kind, outcome) = attempted.unwrap_or_else(|_| {
         let detail = "driftsweep failed on this column; please report it, with the message on standard error".into();
-        (kind.unwrap_or(Kind::Numeric), Err(Refusal::new(Status::InternalError, detail)))
+        (kind.unwrap_or(Kind::Numeric), Err(CompareFailure::new(Status::InternalError, detail)))
     });
     match outcome {
         Ok(Ok(figures)) => Feature {
@@ -169,7 +169,7 @@ fn lacking(baseline: BaselineFeature<'_>, current: &Snapshot) -> Option<String> 
             let (files, rows, first) = snapshot.lacking(column)?;
             Some(format!(
                 "{side}: {files} files with {rows} rows have no value in this column and count as missing, the first is {}",
-                shown(first)
+                redacted(first)
             ))
         })
         .collect();
@@ -179,10 +179,10 @@ fn lacking(baseline: BaselineFeature<'_>, current: &Snapshot) -> Option<String> 
 /// A feature whose turn had not come when the time was up.
 pub fn not_covered(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Option<Kind>) -> Feature {
     let detail = "not compared before the deadline; run the sweep again to go on".into();
-    refused(baseline, current, shown_kind(baseline, kind), Refusal::new(Status::NotCovered, detail))
+    refused(baseline, current, shown_kind(baseline, kind), CompareFailure::new(Status::NotCovered, detail))
 }
 
-fn refused(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Kind, refusal: Refusal) -> Feature {
+fn refused(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Kind, refusal: CompareFailure) -> Feature {
     let rows = |rows| Tally { rows, ..Tally::default() };
     let (ta, tb) = (rows(baseline.rows()), rows(current.rows()));
     let current_type = current.find(baseline.name()).map_or(String::new(), |column| column.kind.name());
@@ -212,7 +212,7 @@ fn shown_kind(baseline: BaselineFeature<'_>, kind: Option<Kind>) -> Kind {
 /// Tallies and types of a feature of which one side is all missing.
 type NoValues = (Status, Tally, Tally, [String; 2]);
 
-type Outcome = std::result::Result<std::result::Result<Figures, NoValues>, Refusal>;
+type CompareResult = std::result::Result<std::result::Result<Figures, NoValues>, CompareFailure>;
 
 fn attempt<'a>(
     counter: &dyn Counter,
@@ -221,18 +221,18 @@ fn attempt<'a>(
     kind: Option<Kind>,
     options: &Options,
     pool: &mut ColumnPool<'a>,
-) -> (Kind, Outcome) {
+) -> (Kind, CompareResult) {
     let shown = shown_kind(baseline, kind);
-    let refuse = |status, detail: String| (shown, Err(Refusal::new(status, detail)));
+    let refuse = |status, detail: String| (shown, Err(CompareFailure::new(status, detail)));
     let Some(column) = current.find(baseline.name()) else {
-        let place = crate::address::shown(current.spec());
+        let place = crate::address::redacted(current.spec());
         return refuse(Status::MissingColumn, format!("{place}: no column '{}'", baseline.name()));
     };
-    let (baseline, column) = baseline.agreed(column);
+    let (baseline, column) = baseline.with_common_types(column);
     if let BaselineFeature::Frozen(feature) = baseline
         && let Some((status, detail)) = feature.refused()
     {
-        return (shown, Err(Refusal::new(status, detail.into()).of_baseline()));
+        return (shown, Err(CompareFailure::new(status, detail.into()).of_baseline()));
     }
     let (was, is) = (baseline.dtype(), &column.kind);
     let dtypes = || [was.name(), is.name()];
@@ -246,7 +246,7 @@ fn attempt<'a>(
     }
     let asked = kind;
     match plan(was, is, kind) {
-        Plan::Read(kind, reading) => {
+        ReadPlan::Read(kind, reading) => {
             let outcome = match reading {
                 Some(reading) => numeric(counter, baseline, (current, column), reading, dtypes(), options, pool),
                 None => categorical(counter, baseline, (current, column), dtypes(), options, pool),
@@ -254,11 +254,11 @@ fn attempt<'a>(
             if let (None, BaselineFeature::Live(_, column), Ok(Ok(figures))) = (asked, baseline, &outcome)
                 && let Some(detail) = column.text_by_accident(figures.baseline.categories.unwrap_or_default() as usize)
             {
-                return (shown, Err(Refusal::new(Status::Unreadable, detail).of_baseline()));
+                return (shown, Err(CompareFailure::new(Status::Unreadable, detail).of_baseline()));
             }
             (kind, outcome.map_err(|error| refusal(&error, baseline, current)))
         }
-        Plan::Refuse(status, detail) => {
+        ReadPlan::Refuse(status, detail) => {
             // Whatever type a writer gave to a column without values: it is the values that are missing.
             let was_compared = status == Status::TypeChanged;
             match was_compared.then(|| without_values(baseline, (current, column))) {
@@ -279,18 +279,18 @@ fn noted(detail: String, baseline: BaselineFeature<'_>, column: &Column) -> Stri
 }
 
 /// How a feature is compared.
-enum Plan {
+enum ReadPlan {
     /// As numbers, read so; or by category.
-    Read(Kind, Option<Reading>),
+    Read(Kind, Option<KeyEncoding>),
     /// Not at all, and why.
     Refuse(Status, String),
 }
 
 /// How a feature whose baseline and current column have these types is compared: the one place where that is decided.
 /// What was comparable and no longer is has changed its type.
-fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> Plan {
+fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> ReadPlan {
     use ColumnType as T;
-    let refuse = Plan::Refuse;
+    let refuse = ReadPlan::Refuse;
     let changed = || {
         refuse(
             Status::TypeChanged,
@@ -312,7 +312,7 @@ fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> Plan {
         // What was not compared before does not fail now.
         (T::Unsupported(dtype), _) => return unsupported(dtype),
         (T::Temporal(..), _) if kind.is_none() => return not_asked(),
-        (T::Binary, _) if kind.is_none() => return refuse(Status::UnsupportedType, BYTES.into()),
+        (T::Binary, _) if kind.is_none() => return refuse(Status::UnsupportedType, BINARY_REASON.into()),
         _ => {}
     }
     let Some(common) = was.common(is) else { return changed() };
@@ -321,16 +321,16 @@ fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> Plan {
         (None, _) => return not_asked(),
     };
     match (kind, common.reading()) {
-        (Kind::Numeric, Some(reading)) => Plan::Read(kind, Some(reading)),
+        (Kind::Numeric, Some(reading)) => ReadPlan::Read(kind, Some(reading)),
         (Kind::Numeric, None) => refuse(
             Status::UnsupportedType,
             format!("{} cannot be read as numbers; leave out kind = \"numeric\"", common.name()),
         ),
         // As categories times would be their numbers, which units change.
-        (Kind::Categorical, Some(Reading { per_second: Some(_), .. })) => {
+        (Kind::Categorical, Some(KeyEncoding { per_second: Some(_), .. })) => {
             refuse(Status::UnsupportedType, format!("{} cannot be read as categories; dates can", common.name()))
         }
-        (Kind::Categorical, _) => Plan::Read(kind, None),
+        (Kind::Categorical, _) => ReadPlan::Read(kind, None),
     }
 }
 
@@ -348,7 +348,7 @@ fn without_values(
 }
 
 /// The status of a feature that could not be read.
-fn refusal(error: &Error, baseline: BaselineFeature<'_>, current: &Snapshot) -> Refusal {
+fn refusal(error: &Error, baseline: BaselineFeature<'_>, current: &Snapshot) -> CompareFailure {
     let of_baseline = match error {
         Error::UnreadableColumn { path, .. } | Error::Unreadable { path, .. } => {
             // A file may be on both sides.
@@ -361,11 +361,11 @@ fn refusal(error: &Error, baseline: BaselineFeature<'_>, current: &Snapshot) -> 
     match error {
         // Where the baseline itself has such values they were never categories.
         Error::NotIntegers { path, value, .. } if baseline.is_in(path) => {
-            Refusal::new(Status::UnsupportedType, not_categories(value))
+            CompareFailure::new(Status::UnsupportedType, not_categorical_reason(value))
         }
-        Error::NotIntegers { .. } => Refusal::new(Status::TypeChanged, error.to_string()),
-        _ if of_baseline => Refusal::new(Status::Unreadable, error.to_string()).of_baseline(),
-        _ => Refusal::new(Status::Unreadable, error.to_string()),
+        Error::NotIntegers { .. } => CompareFailure::new(Status::TypeChanged, error.to_string()),
+        _ if of_baseline => CompareFailure::new(Status::Unreadable, error.to_string()).of_baseline(),
+        _ => CompareFailure::new(Status::Unreadable, error.to_string()),
     }
 }
 
@@ -373,26 +373,26 @@ fn numeric<'a>(
     counter: &dyn Counter,
     baseline: BaselineFeature<'a>,
     (current, column): (&'a Snapshot, &'a Column),
-    reading: Reading,
+    reading: KeyEncoding,
     dtypes: [String; 2],
     options: &Options,
     pool: &mut ColumnPool<'a>,
 ) -> Result<std::result::Result<Figures, NoValues>> {
     let baseline_ranks = |n| bins::ranks(&options.baseline_percents(), n);
     let current_ranks = |n| bins::ranks(&options.current_percents(), n);
-    let wanted = Wanted {
+    let wanted = RequiredFigures {
         baseline_ranks: &baseline_ranks,
         current_ranks: &current_ranks,
         distance: options.needs(Figure::Ks),
         transport: options.needs(Figure::Wasserstein),
     };
     let thawed = match baseline {
-        BaselineFeature::Frozen(feature) => Some(thaw(feature, &column.kind)?),
+        BaselineFeature::Frozen(feature) => Some(frozen_ecdf(feature, &column.kind)?),
         BaselineFeature::Live(..) => None,
     };
     // The current column is read as what a frozen baseline was, which cannot be read again.
     let reading = match (&thawed, baseline.dtype().reading()) {
-        (Some(ecdf), Some(frozen)) => Reading { domain: ecdf.domain, ..frozen },
+        (Some(ecdf), Some(frozen)) => KeyEncoding { domain: ecdf.domain, ..frozen },
         _ => reading,
     };
     let domain = reading.domain;
@@ -402,24 +402,24 @@ fn numeric<'a>(
     let (a, b, ta, tb) = match baseline {
         BaselineFeature::Live(snapshot, column_a) => {
             source_a = pool.numeric(snapshot, column_a, reading, options.with_moments(), options.hold())?;
-            let side = pair::Baseline::Source(&*source_a, snapshot.rows());
+            let side = pair::BaselineKeys::Source(&*source_a, snapshot.rows());
             let (mut a, mut b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
             // Known by now: the columns were read for counting.
             let (ta, tb) = (source_a.tally()?, source_b.tally()?);
             if let Some(rules) = options.convention {
                 let columns = (counter.columns(domain, vec![&*source_a]), counter.columns(domain, vec![&*source_b]));
-                let a = convention::Side { ecdf: a.to_mut(), column: columns.0, tally: ta };
-                let b = convention::Side { ecdf: &mut b, column: columns.1, tally: tb };
+                let a = convention::NumericSide { ecdf: a.to_mut(), column: columns.0, tally: ta };
+                let b = convention::NumericSide { ecdf: &mut b, column: columns.1, tally: tb };
                 convention = convention::numeric(rules, a, b, options)?;
             }
             (a, b, ta, tb)
         }
         BaselineFeature::Frozen(feature) => {
             let frozen = thawed.as_ref().ok_or_else(|| counted_otherwise(feature.name(), "categories"))?;
-            let side = pair::Baseline::Frozen(frozen);
+            let side = pair::BaselineKeys::Frozen(frozen);
             // Numbers of single precision stand for those of the baseline that they are nearest to.
             let single = domain == Domain::F64 && column.kind == ColumnType::Numeric(Domain::F32);
-            snapped = Snapped::new(frozen, &*source_b);
+            snapped = SinglePrecisionKeys::new(frozen, &*source_b);
             let keys: &dyn KeySource = if single { &snapped } else { &*source_b };
             let (a, b) = pair::count_pair(counter, domain, side, keys, current.rows(), wanted)?;
             convention = options.convention.and_then(|rules| convention::frozen(rules, &a, &b, options));
@@ -436,7 +436,7 @@ fn numeric<'a>(
 
 /// The frozen distribution of a feature, for a current column of some type. Of integers the wider type is taken, which moves
 /// their keys and nothing else.
-fn thaw(feature: StoredFeature<'_>, current: &ColumnType) -> Result<Ecdf> {
+fn frozen_ecdf(feature: StoredFeature<'_>, current: &ColumnType) -> Result<Ecdf> {
     let Frozen::Numeric(ecdf) = feature.data()? else {
         return Err(counted_otherwise(feature.name(), "categories"));
     };

@@ -5,16 +5,16 @@ use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
 use crate::count::tally::Moments;
 use crate::count::{Categories, Columns, Domain, Ecdf, Tally};
 use crate::error::Result;
-use crate::metric::convention::{self, Arithmetic, Convention, Edges, Figure, Plain, Span, Table};
+use crate::metric::convention::{self, Arithmetic, BasicFigures, Convention, CountTable, Edges, Figure, ValueRange};
 use crate::metric::values::ConventionFigures;
-use crate::metric::{Kind, convention::Conventional as Rules};
+use crate::metric::{Kind, convention::ConventionRules as Rules};
 use crate::model::Options;
 
 /// Distinct values of the reference up to which Evidently counts numbers one by one.
 const COUNTED_ONE_BY_ONE: usize = 20;
 
 /// One side of a numeric feature: its distribution, its values, its plain counts.
-pub struct Side<'a> {
+pub struct NumericSide<'a> {
     /// The distribution, of which more will be resolved.
     pub ecdf: &'a mut Ecdf,
     /// The column.
@@ -23,9 +23,9 @@ pub struct Side<'a> {
     pub tally: Tally,
 }
 
-impl Side<'_> {
+impl NumericSide<'_> {
     /// The finite values; `None` where there are none.
-    fn span(&mut self) -> Result<Option<Span>> {
+    fn span(&mut self) -> Result<Option<ValueRange>> {
         let n = self.ecdf.n() - self.tally.neg_inf - self.tally.pos_inf;
         if n == 0 {
             return Ok(None);
@@ -33,7 +33,7 @@ impl Side<'_> {
         let ranks = [self.tally.neg_inf, self.tally.neg_inf + n - 1];
         resolve_ranks(&mut *self.column, self.ecdf, &ranks)?;
         let value = |rank| self.ecdf.key_at(rank).map(|key| self.ecdf.domain.value(key));
-        Ok(value(ranks[0]).zip(value(ranks[1])).map(|(min, max)| Span { n, min, max }))
+        Ok(value(ranks[0]).zip(value(ranks[1])).map(|(min, max)| ValueRange { n, min, max }))
     }
 
     /// Counts over bins with these edges, the last one closed.
@@ -68,7 +68,7 @@ impl Side<'_> {
     }
 
     /// The population standard deviation of the finite values.
-    fn std(&self, span: Span) -> Result<Option<f64>> {
+    fn std(&self, span: ValueRange) -> Result<Option<f64>> {
         let Some(moments) = self.tally.moments else { return Ok(None) };
         let domain = self.ecdf.domain;
         if domain.is_float() || span.min.abs().max(span.max.abs()) < 2f64.powi(52) {
@@ -111,7 +111,12 @@ impl Side<'_> {
 ///
 /// # Errors
 /// Whatever reading the columns gives.
-pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options) -> Result<Option<ConventionFigures>> {
+pub fn numeric(
+    rules: Rules,
+    mut a: NumericSide<'_>,
+    mut b: NumericSide<'_>,
+    options: &Options,
+) -> Result<Option<ConventionFigures>> {
     let domain = a.ecdf.domain;
     let (Some(span_a), Some(span_b)) = (a.span()?, b.span()?) else { return Ok(None) };
     let reference = match rules.convention {
@@ -157,8 +162,8 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
         // Rare enough to look at every value.
         (true, true) => a.values(usize::MAX)?.zip(b.values(usize::MAX)?).map(|(a, b)| wasserstein_of(domain, &a, &b)),
     };
-    let plain = Plain { wasserstein, ks, std };
-    let table = Table { a: &counts_a, b: &counts_b, n: span_a.n, m: span_b.n };
+    let plain = BasicFigures { wasserstein, ks, std };
+    let table = CountTable { a: &counts_a, b: &counts_b, n: span_a.n, m: span_b.n };
     let figures = convention::numeric(rules.convention, table, edges.as_ref(), plain);
     let bins = edges.map(|edges| edges.baseline.len() - 1);
     Ok(Some(conventional(rules, Kind::Numeric, figures, distinct, bins, options)))
@@ -168,8 +173,9 @@ pub fn numeric(rules: Rules, mut a: Side<'_>, mut b: Side<'_>, options: &Options
 pub fn frozen(rules: Rules, a: &Ecdf, b: &Ecdf, options: &Options) -> Option<ConventionFigures> {
     (!rules.convention.needs_values()).then(|| {
         let ks = Some(EcdfPair::new(a, b).distance().statistic());
-        let table = Table { a: &[], b: &[], n: a.n(), m: b.n() };
-        let figures = convention::numeric(rules.convention, table, None, Plain { ks, ..Plain::default() });
+        let table = CountTable { a: &[], b: &[], n: a.n(), m: b.n() };
+        let figures =
+            convention::numeric(rules.convention, table, None, BasicFigures { ks, ..BasicFigures::default() });
         conventional(rules, Kind::Numeric, figures, None, None, options)
     })
 }
@@ -177,7 +183,7 @@ pub fn frozen(rules: Rules, a: &Ecdf, b: &Ecdf, options: &Options) -> Option<Con
 /// The figures of a categorical feature by a convention.
 pub fn categorical(rules: Rules, a: &Categories, b: &Categories, options: &Options) -> ConventionFigures {
     let (counts_a, counts_b) = a.union(b);
-    let table = Table { a: &counts_a, b: &counts_b, n: a.total(), m: b.total() };
+    let table = CountTable { a: &counts_a, b: &counts_b, n: a.total(), m: b.total() };
     let figures = convention::categorical(rules.convention, table);
     conventional(rules, Kind::Categorical, figures, Some(counts_a.len()), None, options)
 }

@@ -8,7 +8,7 @@ use crate::count::ecdf::EcdfPair;
 use crate::count::{Categories, Domain, Ecdf, Tally};
 use crate::metric::bins::{self, TieBin};
 use crate::metric::divergence::{self, EPSILON};
-use crate::metric::noise::{self, Of};
+use crate::metric::noise::{self, NoiseMetric};
 use crate::metric::values::{
     ChiSquareReport, JensenShannon, KolmogorovSmirnov, Metrics, Missing, MomentShift, Psi, QuantileShift, Value,
     Wasserstein,
@@ -176,7 +176,7 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
             reference_value: divergence::psi(&bins_a, &bins_b, EPSILON),
             band: Band::of(value),
             blind_bins: inner.windows(2).filter(|pair| pair[0] == pair[1]).count(),
-            noise: noise::floor(Of::Psi, value, &tie_a, &tie_b, EPSILON),
+            noise: noise::floor(NoiseMetric::Psi, value, &tie_a, &tie_b, EPSILON),
         });
     }
     let pair = EcdfPair::new(a, b);
@@ -262,7 +262,7 @@ pub fn categorical(
     metrics.missing = missing(ta, tb, options);
     if options.metrics.has(Metric::Psi) {
         let value = divergence::psi(&counts_a, &counts_b, EPSILON);
-        let noise = noise::floor(Of::Psi, value, &counts_a, &counts_b, EPSILON);
+        let noise = noise::floor(NoiseMetric::Psi, value, &counts_a, &counts_b, EPSILON);
         metrics.psi = Some(Psi { value, reference_value: value, band: Band::of(value), blind_bins: 0, noise });
     }
     if options.metrics.has(Metric::ChiSquare) {
@@ -302,7 +302,7 @@ fn shared_metrics(a: &[u64], b: &[u64], options: &Options) -> Metrics {
     Metrics {
         js: wants(Metric::Js).then(|| {
             let divergence = divergence::jensen_shannon(a, b, EPSILON);
-            let noise = noise::floor(Of::JensenShannon, divergence, a, b, EPSILON);
+            let noise = noise::floor(NoiseMetric::JensenShannon, divergence, a, b, EPSILON);
             JensenShannon { distance: divergence.sqrt(), divergence, noise }
         }),
         hellinger: value(Metric::Hellinger, divergence::hellinger),

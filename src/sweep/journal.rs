@@ -21,7 +21,7 @@ use crate::storage::limit;
 
 /// What came of a group of features.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub struct Done {
+pub struct GroupResult {
     /// Columns that were read for it.
     pub reads: usize,
     /// Features, each with its task and its place.
@@ -45,7 +45,7 @@ impl GroupId<'_> {
 
 /// What a journal says of the sweep as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Header {
+struct JournalHeader {
     version: u32,
     /// Name of the fleet.
     fleet: String,
@@ -87,9 +87,9 @@ impl Journal {
         let failed = |source| Error::Write { path: path.clone(), source };
         atomic::private_folder(folder).map_err(failed)?;
         // It holds figures of the data.
-        let mut options = atomic::private();
+        let mut options = atomic::private_options();
         options.read(true).append(true).create(true);
-        let file = atomic::open_plain(&path, &mut options).map_err(failed)?;
+        let file = atomic::open_regular(&path, &mut options).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: folder.into() }),
@@ -106,7 +106,7 @@ impl Journal {
             }
             _ => {
                 file.set_len(0).map_err(failed)?;
-                let header = Header { version: VERSION, fleet: fleet.into(), as_of: as_of.into() };
+                let header = JournalHeader { version: VERSION, fleet: fleet.into(), as_of: as_of.into() };
                 append(&file, 0, &header).map_err(failed)?;
                 (header.as_of, HashMap::new())
             }
@@ -125,7 +125,7 @@ impl Journal {
     }
 
     /// What came of a group in an earlier run.
-    pub fn find(&self, id: GroupId<'_>) -> Option<Done> {
+    pub fn find(&self, id: GroupId<'_>) -> Option<GroupResult> {
         let &(at, length) = self.known.get(&id.key())?;
         let mut content = vec![0; length];
         let appender = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -135,7 +135,7 @@ impl Journal {
     }
 
     /// Notes what came of a group.
-    pub fn note(&self, id: GroupId<'_>, done: &Done) {
+    pub fn note(&self, id: GroupId<'_>, done: &GroupResult) {
         let mut appender = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if appender.failure.is_none() {
             appender.failure = append(&appender.file, id.key(), done).err().map(|e| e.to_string());
@@ -178,7 +178,7 @@ fn may_be_journal(file: &File) -> std::io::Result<bool> {
     Ok(start[..n].iter().skip(12).all(|&byte| byte == 0))
 }
 
-type Scanned = (Option<Header>, HashMap<u128, (u64, usize)>, u64);
+type Scanned = (Option<JournalHeader>, HashMap<u128, (u64, usize)>, u64);
 
 /// Finds the header, every whole record, and where the last of them ends.
 fn scan(file: &File) -> std::io::Result<Scanned> {
@@ -193,7 +193,7 @@ fn scan(file: &File) -> std::io::Result<Scanned> {
         reader.read_exact(&mut key)?;
         let length = u32::from_le_bytes(length) as usize;
         let start = end + PREFIX as u64;
-        if start + length as u64 > size || length as u64 > limit::largest() {
+        if start + length as u64 > size || length as u64 > limit::max_part_bytes() {
             break;
         }
         content.resize(length, 0);
@@ -217,12 +217,12 @@ mod tests {
     use super::*;
     use crate::sweep::Rows;
 
-    fn done(name: &str) -> Done {
+    fn done(name: &str) -> GroupResult {
         let mut feature = Feature::failed(Rows { baseline: 1, current: 2 }, "x".into());
         feature.name = name.into();
         // What JSON could not hold.
         feature.baseline.min = Some(f64::NEG_INFINITY);
-        Done { reads: 3, features: vec![(0, 7, feature)] }
+        GroupResult { reads: 3, features: vec![(0, 7, feature)] }
     }
 
     fn id(group: usize) -> GroupId<'static> {

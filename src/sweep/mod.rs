@@ -5,7 +5,7 @@ mod convention;
 pub mod figures;
 pub mod flat;
 mod journal;
-mod judged;
+mod not_judged;
 mod plan;
 mod pool;
 pub mod report;
@@ -14,17 +14,19 @@ mod schema;
 mod shard;
 
 pub use journal::Journal;
-pub use judged::NotJudged;
-pub use plan::{Plan, PlannedComparison, Survey};
-pub use report::{Comparison, Engine, Feature, ModelReport, NotCovered, Rows, SCHEMA_VERSION, Summary, SweepReport};
-pub use run::{Progress, Run};
+pub use not_judged::NotJudged;
+pub use plan::{PlannedComparison, SweepPlan, SweepSurvey};
+pub use report::{
+    Comparison, Engine, Feature, ModelReport, NotCovered, Rows, SCHEMA_VERSION, SweepReport, SweepSummary,
+};
+pub use run::{SweepProgress, SweepRun};
 pub use schema::{Change, SchemaChange};
 pub use shard::workload;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::address::shown;
+use crate::address::redacted;
 use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::{Counter, with_threads};
@@ -35,7 +37,7 @@ use crate::model::Options;
 use crate::rule::Limits;
 use crate::snapshot::Snapshot;
 use compare::{BaselineFeature, check_rows, compare_feature};
-use judged::Compared;
+use not_judged::Compared;
 use pool::ColumnPool;
 
 /// The baseline side of a comparison as a whole.
@@ -53,7 +55,7 @@ impl BaselineSource {
     /// Those of [`BaselineFile::open`] and [`Snapshot::open`].
     pub fn open(spec: &str) -> Result<Self> {
         let path = std::path::Path::new(spec);
-        if Baseline::is_one(path) {
+        if Baseline::is_baseline_file(path) {
             BaselineFile::open(path).map(|file| Self::Frozen(Box::new(file)))
         } else {
             Snapshot::open(spec).map(Self::Live)
@@ -118,7 +120,7 @@ impl<'a> BaselineSide<'a> {
 /// leave it out (`None`). `done` is called after each feature.
 ///
 /// # Errors
-/// [`Error::NoRows`] for an empty side, [`Error::NothingInCommon`], [`Error::BadValue`] where a frozen
+/// [`Error::NoRows`] for an empty side, [`Error::NoCommonColumn`], [`Error::BadValue`] where a frozen
 /// baseline was built with other bins. Whatever concerns one feature is a status of that feature.
 pub fn compare(
     counter: &dyn Counter,
@@ -142,7 +144,7 @@ pub fn compare(
         return Err(Error::BadValue { what: "features".into(), reason });
     }
     if wanted.iter().all(|(feature, _)| current.find(feature.name()).is_none()) {
-        return Err(Error::NothingInCommon { baseline: spec.into(), current: current.spec().into() });
+        return Err(Error::NoCommonColumn { baseline: spec.into(), current: current.spec().into() });
     }
     let compare_one = |(feature, kind)| {
         let mut compared = compare_feature(counter, feature, current, kind, options, &mut ColumnPool::default());
@@ -187,7 +189,7 @@ fn check_frozen(spec: &str, baseline: BaselineSide<'_>, options: &Options) -> Re
                 reason: format!(
                     "it cuts bins of its own, which the baseline file {} does not hold; \
                  compare with the training snapshot instead",
-                    shown(spec)
+                    redacted(spec)
                 ),
             })
         }
@@ -195,7 +197,7 @@ fn check_frozen(spec: &str, baseline: BaselineSide<'_>, options: &Options) -> Re
             what: "bins".into(),
             reason: format!(
                 "{} was built with {bins} bins, not {}; set bins to {bins} or build the baseline again",
-                shown(spec),
+                redacted(spec),
                 options.bins
             ),
         }),

@@ -17,7 +17,7 @@ use crate::model::Model;
 use crate::snapshot::ColumnType;
 
 /// A fleet in the order in which it will be swept. No file has been touched yet.
-pub struct Plan<'a> {
+pub struct SweepPlan<'a> {
     /// The name of the fleet.
     pub(super) name: &'a str,
     pub(super) models: Vec<&'a Model>,
@@ -29,7 +29,7 @@ pub struct Plan<'a> {
 
 /// What a sweep will read, compare and take, from the files' metadata.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub struct SweepSurvey {
     /// Every model and window, in the order in which they come.
     pub comparisons: Vec<PlannedComparison>,
     /// Columns that will be read.
@@ -69,7 +69,7 @@ pub struct PlannedComparison {
     pub error: Option<Fault>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> SweepPlan<'a> {
     /// Orders the models of a fleet, whose names are unique: the most important one first, and with it those that share its
     /// files. The sweep counts as a point in time.
     pub fn new(fleet: &'a str, models: impl IntoIterator<Item = &'a Model>, as_of: Timestamp) -> Self {
@@ -97,10 +97,10 @@ impl<'a> Plan<'a> {
     }
 
     /// Opens everything once, a few models at a time, and says what a sweep would do.
-    pub fn survey(&self) -> Survey {
-        let parts: Vec<Survey> =
+    pub fn survey(&self) -> SweepSurvey {
+        let parts: Vec<SweepSurvey> =
             self.shards.par_iter().map(|models| survey(&Shard::open(models, self.as_of))).collect();
-        let mut whole = Survey::default();
+        let mut whole = SweepSurvey::default();
         for part in parts {
             whole.comparisons.extend(part.comparisons);
             whole.columns_read += part.columns_read;
@@ -128,8 +128,8 @@ mod cost {
 /// Bytes that the report takes for a feature while it is gathered and written.
 const FEATURE_BYTES: u64 = 12 << 10;
 
-fn survey(shard: &Shard<'_>) -> Survey {
-    let mut survey = Survey::default();
+fn survey(shard: &Shard<'_>) -> SweepSurvey {
+    let mut survey = SweepSurvey::default();
     for task in &shard.tasks {
         survey.comparisons.push(PlannedComparison {
             model: task.model.name.clone(),

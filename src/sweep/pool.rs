@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::count::{Categories, Counter, Tally};
 use crate::error::Result;
-use crate::snapshot::{Column, Decoded, NumericColumn, Reading, Snapshot};
+use crate::snapshot::{Column, Decoded, KeyEncoding, NumericColumn, Snapshot};
 
 /// A column of a snapshot, by identity.
 type ColumnId = (*const Snapshot, *const Column);
@@ -15,7 +15,7 @@ type ColumnId = (*const Snapshot, *const Column);
 type TableColumnId = (usize, *const Column);
 
 /// Categories of a column with its tally.
-type Counted = (Categories, Tally);
+type CountedCategories = (Categories, Tally);
 
 /// The columns of a group of comparisons that run one after the other. A column stays as long as planned
 /// uses of it are left, so a group holds no more than it needs.
@@ -25,9 +25,9 @@ pub struct ColumnPool<'a> {
     /// Planned uses of a column in whichever part of its table, and the parts.
     parts: HashMap<TableColumnId, (usize, HashSet<*const Snapshot>)>,
     /// By column, how it is read, and whether moments were taken.
-    numeric: HashMap<(ColumnId, Reading, bool), Rc<NumericColumn<'a>>>,
+    numeric: HashMap<(ColumnId, KeyEncoding, bool), Rc<NumericColumn<'a>>>,
     /// By column and category limit.
-    categories: HashMap<(ColumnId, usize), Rc<Counted>>,
+    categories: HashMap<(ColumnId, usize), Rc<CountedCategories>>,
     /// What was decoded for one part of a table and will be wanted for another; as codes, or as values.
     decoded: HashMap<(TableColumnId, bool), Option<Arc<Decoded>>>,
     /// Columns read so far.
@@ -51,7 +51,7 @@ impl<'a> ColumnPool<'a> {
         &mut self,
         snapshot: &'a Snapshot,
         column: &'a Column,
-        reading: Reading,
+        reading: KeyEncoding,
         with_moments: bool,
         hold: usize,
     ) -> Result<Rc<NumericColumn<'a>>> {
@@ -77,7 +77,7 @@ impl<'a> ColumnPool<'a> {
         snapshot: &'a Snapshot,
         column: &'a Column,
         (limit, hold): (usize, usize),
-    ) -> Result<Rc<Counted>> {
+    ) -> Result<Rc<CountedCategories>> {
         let id: ColumnId = (snapshot, column);
         if let Some(known) = self.categories.get(&(id, limit)) {
             return Ok(known.clone());

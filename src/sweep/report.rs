@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::judged::NotJudged;
+use super::not_judged::NotJudged;
 use super::schema::SchemaChange;
 use crate::count::{Counter, Usage};
 use crate::error::{Cause, Fault, Status};
@@ -240,7 +240,7 @@ pub struct SweepReport {
     /// SHA-256 over the hashes of all comparisons: equal on every backend.
     pub counts_hash: String,
     /// Totals.
-    pub summary: Summary,
+    pub summary: SweepSummary,
     /// What was not compared before the deadline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_covered: Vec<NotCovered>,
@@ -266,7 +266,7 @@ pub struct NotCovered {
 
 /// Totals of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct SweepSummary {
     /// Models.
     pub models: usize,
     /// Models times windows times segments.

@@ -11,11 +11,11 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::compare::{BaselineFeature, check_rows, compare_feature, not_covered};
-use super::journal::{Done, GroupId, Journal};
-use super::judged::{Compared, NotJudged};
-use super::plan::Plan;
+use super::journal::{GroupId, GroupResult, Journal};
+use super::not_judged::{Compared, NotJudged};
+use super::plan::SweepPlan;
 use super::pool::ColumnPool;
-use super::report::{Engine, Feature, ModelReport, NotCovered, SCHEMA_VERSION, Summary, SweepReport};
+use super::report::{Engine, Feature, ModelReport, NotCovered, SCHEMA_VERSION, SweepReport, SweepSummary};
 use super::shard::{Item, RankedModel, Shard, columns_of, groups};
 use super::{add_q_values, counts_hash};
 use crate::atomic::hex;
@@ -25,24 +25,24 @@ use crate::model::{Model, Options, Role};
 use crate::rule::Limits;
 
 /// Told how far a sweep is.
-pub trait Progress: Sync {
+pub trait SweepProgress: Sync {
     /// So many features will be compared: an estimate, until all models are opened.
     fn planned(&self, features: usize);
     /// One more is done.
     fn advance(&self);
 }
 
-impl Progress for () {
+impl SweepProgress for () {
     fn planned(&self, _: usize) {}
     fn advance(&self) {}
 }
 
 /// How a sweep is run.
-pub struct Run<'a> {
+pub struct SweepRun<'a> {
     /// What counts.
     pub counter: &'a dyn Counter,
     /// Told how far it is.
-    pub progress: &'a dyn Progress,
+    pub progress: &'a dyn SweepProgress,
     /// Whether its time is up: no further feature is started then.
     pub time_is_up: &'a (dyn Fn() -> bool + Sync),
     /// Where it notes what is done, to go on from there if it is killed.
@@ -51,9 +51,9 @@ pub struct Run<'a> {
 
 /// Features of the models that are compared at the same time, at least: enough that no core idles for long at the end
 /// of them.
-const WAVE: usize = 512;
+const MIN_FEATURES_PER_WAVE: usize = 512;
 
-impl<'a> Run<'a> {
+impl<'a> SweepRun<'a> {
     /// A sweep to its end.
     pub fn new(counter: &'a dyn Counter) -> Self {
         Self { counter, progress: &(), time_is_up: &|| false, journal: None }
@@ -61,8 +61,8 @@ impl<'a> Run<'a> {
 
     /// Compares every model of a fleet with its baseline. Nothing that concerns one feature, file or model stops the
     /// rest.
-    pub fn sweep(&self, plan: &Plan<'_>) -> SweepReport {
-        let found = Mutex::new(Found::default());
+    pub fn sweep(&self, plan: &SweepPlan<'_>) -> SweepReport {
+        let found = Mutex::new(SweepFindings::default());
         with_threads(self.counter, || {
             let mut left = plan.shards.as_slice();
             let mut wave = open_wave(&mut left, plan.as_of, self.time_is_up);
@@ -89,7 +89,13 @@ impl<'a> Run<'a> {
         self.report(plan, found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
-    fn estimate(&self, plan: &Plan<'_>, wave: &[Shard<'_>], left: &[Vec<RankedModel<'_>>], found: &Mutex<Found>) {
+    fn estimate(
+        &self,
+        plan: &SweepPlan<'_>,
+        wave: &[Shard<'_>],
+        left: &[Vec<RankedModel<'_>>],
+        found: &Mutex<SweepFindings>,
+    ) {
         let items: usize = wave.iter().map(|shard| shard.items().len()).sum();
         let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         found.items += items;
@@ -99,7 +105,7 @@ impl<'a> Run<'a> {
     }
 
     /// Compares the models of a wave, in order and in parallel.
-    fn compare(&self, wave: &[Shard<'_>], found: &Mutex<Found>) {
+    fn compare(&self, wave: &[Shard<'_>], found: &Mutex<SweepFindings>) {
         let fingerprints: Vec<Option<String>> =
             wave.iter().map(|shard| self.journal.map(|_| shard.fingerprint())).collect();
         let work: Vec<(usize, usize, Vec<Item<'_>>)> = wave
@@ -114,7 +120,7 @@ impl<'a> Run<'a> {
         // Each worker takes the next group, so that they come in order; what is left of the others' last groups is
         // shared out by the chunks of their columns.
         let next = AtomicUsize::new(0);
-        let compared: Mutex<Vec<(usize, Done)>> = Mutex::default();
+        let compared: Mutex<Vec<(usize, GroupResult)>> = Mutex::default();
         (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).for_each(|_| {
             while let Some((s, g, group)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let id = fingerprints[*s].as_deref().map(|shard| GroupId { shard, group: *g });
@@ -172,9 +178,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn compare_group(&self, shard: &Shard<'_>, group: &[Item<'_>], id: Option<GroupId<'_>>) -> Done {
+    fn compare_group(&self, shard: &Shard<'_>, group: &[Item<'_>], id: Option<GroupId<'_>>) -> GroupResult {
         // A record that is not of these features is of no use, whatever its checksum says.
-        let fits = |done: &Done| {
+        let fits = |done: &GroupResult| {
             let of = |(&(task, at, ref feature), item): (&(usize, usize, Feature), &Item<'_>)| {
                 (task, at, feature.name.as_str()) == (item.task, item.at, item.baseline.name())
             };
@@ -225,7 +231,7 @@ impl<'a> Run<'a> {
             features.push((item.task, item.at, feature));
             self.progress.advance();
         }
-        let done = Done { reads: pool.reads, features };
+        let done = GroupResult { reads: pool.reads, features };
         // What failed may go well the next time: an expired token, a disk that was away.
         let failed = |status| matches!(status, Status::Unreadable | Status::InternalError);
         let settled = whole && !done.features.iter().any(|(_, _, feature)| failed(feature.status));
@@ -235,18 +241,18 @@ impl<'a> Run<'a> {
         done
     }
 
-    fn report(&self, plan: &Plan<'_>, mut found: Found) -> SweepReport {
+    fn report(&self, plan: &SweepPlan<'_>, mut found: SweepFindings) -> SweepReport {
         found.models.sort_by_key(|(rank, _)| *rank);
         let mut models: Vec<ModelReport> = found.models.into_iter().map(|(_, report)| report).collect();
         judge(&plan.models, &mut models);
         let unseen = found.not_covered.iter().filter(|missed| missed.features.is_none()).count();
-        let mut summary = Summary {
+        let mut summary = SweepSummary {
             models: plan.models.len(),
             comparisons: models.len() + unseen,
             not_covered: found.not_covered.len(),
             columns_read: found.columns_read,
             columns_used: found.columns_used,
-            ..Summary::default()
+            ..SweepSummary::default()
         };
         let mut all = Sha256::new();
         for report in &models {
@@ -293,7 +299,7 @@ fn judge(models: &[&Model], reports: &mut [ModelReport]) {
 
 /// What a sweep has found so far.
 #[derive(Default)]
-struct Found {
+struct SweepFindings {
     /// With their places in the order of importance.
     models: Vec<([usize; 3], ModelReport)>,
     not_covered: Vec<NotCovered>,
@@ -310,7 +316,7 @@ fn open_wave<'a>(
     time_is_up: &(dyn Fn() -> bool + Sync),
 ) -> Vec<Shard<'a>> {
     let (mut wave, mut features) = (Vec::new(), 0);
-    while features < WAVE && !left.is_empty() && !time_is_up() {
+    while features < MIN_FEATURES_PER_WAVE && !left.is_empty() && !time_is_up() {
         let (some, rest) = left.split_at(left.len().min(rayon::current_num_threads()));
         *left = rest;
         let opened: Vec<Shard<'a>> = some.par_iter().map(|models| Shard::open(models, as_of)).collect();

@@ -66,7 +66,7 @@ pub fn changes(baseline: BaselineSide<'_>, current: &Snapshot, wanted: impl Fn(&
     for feature in features.iter().filter(|feature| wanted(feature.name())) {
         let (feature, is) = match current.find(feature.name()) {
             Some(column) => {
-                let (feature, column) = feature.agreed(column);
+                let (feature, column) = feature.with_common_types(column);
                 (feature, Some(&column.kind))
             }
             None => (*feature, None),

@@ -12,7 +12,7 @@ use super::compare::BaselineFeature;
 use super::report::Rows;
 use super::schema::{self, SchemaChange};
 use super::{BaselineSide, check_frozen};
-use crate::address::Place;
+use crate::address::Location;
 use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::Workload;
@@ -29,11 +29,11 @@ pub struct Shard<'a> {
     /// Whole snapshots, then parts of them; or why they cannot be had.
     snapshots: Vec<std::result::Result<Snapshot, Fault>>,
     frozen: Vec<std::result::Result<BaselineFile, Fault>>,
-    pub tasks: Vec<Task<'a>>,
+    pub tasks: Vec<ShardTask<'a>>,
 }
 
 /// One segment of one model in one window.
-pub struct Task<'a> {
+pub struct ShardTask<'a> {
     /// Place of the model in the order of importance, of the window among the model's, and of the segment.
     pub rank: [usize; 3],
     pub model: &'a Model,
@@ -64,8 +64,10 @@ impl<'a> Shard<'a> {
     /// Opens whatever the models read, for a sweep that counts as a point in time. What cannot be opened fails its
     /// models only.
     pub fn open(models: &[RankedModel<'a>], as_of: Timestamp) -> Self {
-        let (files, live): (Vec<&str>, Vec<&str>) =
-            models.iter().map(|(_, model)| model.baseline.expose()).partition(|spec| Baseline::is_one(Path::new(spec)));
+        let (files, live): (Vec<&str>, Vec<&str>) = models
+            .iter()
+            .map(|(_, model)| model.baseline.expose())
+            .partition(|spec| Baseline::is_baseline_file(Path::new(spec)));
         let currents = models.iter().flat_map(|(_, model)| &model.windows).map(|window| window.current.expose());
         let specs: IndexSet<&str> = live.into_iter().chain(currents).collect();
         let files: IndexSet<&str> = files.into_iter().collect();
@@ -74,7 +76,7 @@ impl<'a> Shard<'a> {
             frozen: open_all(&files, |path| BaselineFile::open(Path::new(path))),
             tasks: Vec::new(),
         };
-        let mut parts = Parts::default();
+        let mut parts = SnapshotParts::default();
         for &(rank, model) in models {
             let baseline = match files.get_index_of(model.baseline.expose()) {
                 Some(at) => BaselineAt::Frozen(at),
@@ -82,7 +84,7 @@ impl<'a> Shard<'a> {
             };
             let segments = shard.segments(model, baseline);
             for (w, window) in model.windows.iter().enumerate() {
-                let task = |s: usize, segment: &str, opened| Task {
+                let task = |s: usize, segment: &str, opened| ShardTask {
                     rank: [rank, w, s],
                     model,
                     window,
@@ -165,7 +167,7 @@ impl<'a> Shard<'a> {
     }
 
     /// Cuts the parts that tasks look at out of the snapshots.
-    fn cut(&mut self, parts: Parts) {
+    fn cut(&mut self, parts: SnapshotParts) {
         let cut = |(whole, slices): (usize, Vec<Slice>)| match &self.snapshots[whole] {
             Ok(snapshot) => match snapshot.sliced(&slices) {
                 Ok(parts) => parts.into_iter().map(Ok).collect::<Vec<_>>(),
@@ -186,7 +188,7 @@ impl<'a> Shard<'a> {
         }
     }
 
-    fn check(&self, task: &Task<'_>) -> std::result::Result<(), Fault> {
+    fn check(&self, task: &ShardTask<'_>) -> std::result::Result<(), Fault> {
         let (baseline, current) = self.sides(task)?;
         check_model(task, baseline, current)
     }
@@ -195,7 +197,10 @@ impl<'a> Shard<'a> {
     ///
     /// # Errors
     /// Why it cannot be compared.
-    pub fn sides<'s>(&'s self, task: &'s Task<'_>) -> std::result::Result<(BaselineSide<'s>, &'s Snapshot), Fault> {
+    pub fn sides<'s>(
+        &'s self,
+        task: &'s ShardTask<'_>,
+    ) -> std::result::Result<(BaselineSide<'s>, &'s Snapshot), Fault> {
         let (baseline, current) = task.opened.clone()?;
         let baseline = match baseline {
             BaselineAt::Snapshot(at) => self.snapshots[at].as_ref().map(BaselineSide::Live),
@@ -208,7 +213,7 @@ impl<'a> Shard<'a> {
     }
 
     /// What has changed about the columns of a task that looks at the whole.
-    pub fn schema_changes(&self, task: &Task<'_>) -> Vec<SchemaChange> {
+    pub fn schema_changes(&self, task: &ShardTask<'_>) -> Vec<SchemaChange> {
         match self.sides(task) {
             Ok((baseline, current)) if task.segment.is_empty() && is_first(task) => {
                 schema::changes(baseline, current, |name| task.model.kind_in(task.window, name).is_some())
@@ -218,7 +223,7 @@ impl<'a> Shard<'a> {
     }
 
     /// Rows of both sides of a task.
-    pub fn rows(&self, task: &Task<'_>) -> Rows {
+    pub fn rows(&self, task: &ShardTask<'_>) -> Rows {
         self.sides(task).map_or(Rows::default(), |(a, b)| Rows { baseline: a.rows(), current: b.rows() })
     }
 
@@ -263,8 +268,8 @@ impl<'a> Shard<'a> {
 
 /// Splits models into those that share a file, directly or through others; in the order of the first of each.
 pub fn shards<'a>(models: &[RankedModel<'a>]) -> Vec<Vec<RankedModel<'a>>> {
-    let mut sets = Sets::new(models.len());
-    let mut first: HashMap<&Place, usize> = HashMap::new();
+    let mut sets = DisjointSets::new(models.len());
+    let mut first: HashMap<&Location, usize> = HashMap::new();
     for (i, (_, model)) in models.iter().enumerate() {
         for spec in model.windows.iter().map(|window| &window.current).chain([&model.baseline]) {
             sets.join(i, *first.entry(spec).or_insert(i));
@@ -276,7 +281,7 @@ pub fn shards<'a>(models: &[RankedModel<'a>]) -> Vec<Vec<RankedModel<'a>>> {
 
 /// Splits items into groups that share no column, so that a group can hold on to what it shares.
 pub fn groups(items: Vec<Item<'_>>) -> Vec<Vec<Item<'_>>> {
-    let mut sets = Sets::new(items.len());
+    let mut sets = DisjointSets::new(items.len());
     let mut first: HashMap<(usize, &str), usize> = HashMap::new();
     for (i, item) in items.iter().enumerate() {
         for (snapshot, column) in columns_of(item) {
@@ -287,9 +292,9 @@ pub fn groups(items: Vec<Item<'_>>) -> Vec<Vec<Item<'_>>> {
 }
 
 /// Disjoint sets of `0..n`.
-struct Sets(Vec<usize>);
+struct DisjointSets(Vec<usize>);
 
-impl Sets {
+impl DisjointSets {
     fn new(n: usize) -> Self {
         Self((0..n).collect())
     }
@@ -333,7 +338,7 @@ pub fn columns_of<'a>(item: &Item<'a>) -> impl Iterator<Item = (&'a Snapshot, &'
 }
 
 /// Whether a task looks at the first window of its model over a snapshot: its columns are the same in all others.
-fn is_first(task: &Task<'_>) -> bool {
+fn is_first(task: &ShardTask<'_>) -> bool {
     let same = |window: &&Window| window.only.is_none() && window.current == task.window.current;
     task.model.windows.iter().find(same).is_some_and(|first| std::ptr::eq(first, task.window))
 }
@@ -373,7 +378,7 @@ fn of_baseline(model: &Model, fault: Fault) -> Fault {
 
 /// Parts of snapshots that are wanted: of which whole, and which rows.
 #[derive(Default)]
-struct Parts(IndexSet<(usize, SliceKey)>);
+struct SnapshotParts(IndexSet<(usize, SliceKey)>);
 
 /// A slice that can be looked up: by its text, for its bounds are doubles.
 #[derive(Clone, Debug)]
@@ -393,7 +398,7 @@ impl std::hash::Hash for SliceKey {
     }
 }
 
-impl Parts {
+impl SnapshotParts {
     /// Where a part will be, among wholes and parts: without a condition it is the whole.
     fn of(&mut self, whole: usize, slice: Slice, wholes: usize) -> usize {
         if slice.0.is_empty() {
@@ -429,7 +434,7 @@ fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::R
 ///
 /// # Errors
 /// The reason: other bins than the baseline's, an empty side, a name that no column has, nothing left to compare.
-fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) -> std::result::Result<(), Fault> {
+fn check_model(task: &ShardTask<'_>, baseline: BaselineSide<'_>, current: &Snapshot) -> std::result::Result<(), Fault> {
     let model = task.model;
     let baseline_place = model.baseline.expose();
     check_frozen(baseline_place, baseline, &model.options).map_err(|e| Fault::new(Cause::Baseline, e.to_string()))?;
@@ -450,10 +455,10 @@ fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) 
     }
     let unknown: IndexSet<&str> = model.named_features().filter(|name| !known(name)).collect();
     if !unknown.is_empty() {
-        const MOST: usize = 10;
-        let told: Vec<String> = unknown
+        const MAX_LISTED: usize = 10;
+        let listed: Vec<String> = unknown
             .iter()
-            .take(MOST)
+            .take(MAX_LISTED)
             .map(|name| {
                 let columns = current.columns().iter().map(|column| &*column.name);
                 let closest = closest(name, names.iter().copied().chain(columns));
@@ -464,9 +469,9 @@ fn check_model(task: &Task<'_>, baseline: BaselineSide<'_>, current: &Snapshot) 
                 )
             })
             .collect();
-        let more = unknown.len().saturating_sub(MOST);
+        let more = unknown.len().saturating_sub(MAX_LISTED);
         let more = if more > 0 { format!("; and {more} more names") } else { String::new() };
-        return Err(Fault::new(Cause::FleetFile, told.join("; ") + &more));
+        return Err(Fault::new(Cause::FleetFile, listed.join("; ") + &more));
     }
     if !names.iter().any(|name| model.kind_in(task.window, name).is_some()) {
         let reason = "no feature is left to compare; look at `features` and `exclude`";

@@ -6,39 +6,39 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Ticked;
+use super::TickSummary;
 use crate::atomic::hex;
 use crate::error::Result;
-use crate::escape::shown;
+use crate::escape::for_display;
 use crate::fleet::{Fleet, Model, Trigger};
-use crate::notify::{self, Fact};
+use crate::notify::{self, AuditedFact};
 use crate::policy::event;
-use crate::policy::outcome::{Outcome, Standing, cools_since};
-use crate::store::{Cooldown, Doubts, Event, Firing, ITSELF, Known, LastEvent, Store};
+use crate::policy::outcome::{FiringContext, FiringOutcome, cools_since};
+use crate::store::{Cooldown, Firing, LastEvent, ModelRecord, RetrainEvent, SYSTEM_ACTOR, StartBlockers, Store};
 
 /// How things stand with all models.
-pub struct Standings {
+pub struct FiringContexts {
     open: HashMap<String, String>,
     /// When the cooldown of each model began.
     last: HashMap<String, Timestamp>,
     /// By model and trigger; an empty trigger stands for all.
     mutes: HashMap<(String, String), (Timestamp, String)>,
     /// What speaks against opening events.
-    doubts: Doubts,
+    doubts: StartBlockers,
 }
 
 /// So many reasons stand in the record of a trigger that was refused.
 const NAMED: usize = 10;
 
-impl Standings {
+impl FiringContexts {
     /// As the store has them, inside a transaction that has written nothing yet. A cooldown that began later than `until` was
     /// noted while the clock was ahead, and does not count. Where something fires, `fires` has what spoke against opening
     /// events before, and the rows are compared with the audit.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn load(fleet: &Fleet, store: &mut Store, until: Timestamp, fires: Option<Doubts>) -> Result<Self> {
-        let mut doubts = Doubts::default();
+    pub fn load(fleet: &Fleet, store: &mut Store, until: Timestamp, fires: Option<StartBlockers>) -> Result<Self> {
+        let mut doubts = StartBlockers::default();
         if let Some(before) = fires {
             doubts = store.doubts_about_events()?;
             doubts.extend(before);
@@ -59,10 +59,10 @@ impl Standings {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn expect_schedules(&mut self, store: &mut Store, known: &HashMap<String, Known>) -> Result<()> {
+    pub fn expect_schedules(&mut self, store: &mut Store, known: &HashMap<String, ModelRecord>) -> Result<()> {
         for now in store.known()? {
             if known.get(&now.model).is_some_and(|known| known.scheduled != now.scheduled) {
-                let name = shown(&now.model);
+                let name = for_display(&now.model);
                 let reason = format!(
                     "table model, row '{name}' was edited: column scheduled was changed while the tick read it"
                 );
@@ -73,16 +73,16 @@ impl Standings {
     }
 
     /// Whether a model fires in vain, because rows that decide about it are not what the audit says; they are told of.
-    pub fn refuses(&self, model: &str, ticked: &mut Ticked) -> bool {
+    pub fn refuses(&self, model: &str, ticked: &mut TickSummary) -> bool {
         let found = self.doubts.against(model);
         ticked.doubt(&found);
         !found.is_empty()
     }
 
     /// How things stand with a trigger of a model.
-    pub fn of(&self, model: &str, trigger: Trigger) -> Standing {
+    pub fn of(&self, model: &str, trigger: Trigger) -> FiringContext {
         let mutes = ["", trigger.name()].map(|trigger| self.mutes.get(&(model.to_owned(), trigger.to_owned())));
-        Standing {
+        FiringContext {
             open: self.open.get(model).cloned(),
             last_event: self.last.get(model).copied(),
             muted: mutes.into_iter().flatten().max_by_key(|(until, _)| *until).cloned(),
@@ -91,7 +91,7 @@ impl Standings {
 }
 
 /// A trigger that fires.
-pub struct Fired<'a> {
+pub struct FiredTrigger<'a> {
     /// Of this model.
     pub model: &'a Model,
     /// Which.
@@ -106,14 +106,20 @@ pub struct Fired<'a> {
     pub details: Value,
 }
 
-impl Fired<'_> {
+impl FiredTrigger<'_> {
     /// Decides what becomes of it, and writes that down, inside a transaction.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn write(self, fleet: &Fleet, store: &mut Store, standings: &mut Standings, ticked: &mut Ticked) -> Result<()> {
-        if standings.refuses(&self.model.name, ticked) {
-            return self.refuse(fleet, store, standings);
+    pub fn write(
+        self,
+        fleet: &Fleet,
+        store: &mut Store,
+        contexts: &mut FiringContexts,
+        ticked: &mut TickSummary,
+    ) -> Result<()> {
+        if contexts.refuses(&self.model.name, ticked) {
+            return self.refuse(fleet, store, contexts);
         }
         let Self { model, trigger, due, at, mut reason, details } = self;
         // A model that is judged again, because its data were corrected, fires once.
@@ -126,12 +132,12 @@ impl Fired<'_> {
         {
             reason = format!("{reason}; {}", outdated.sentence(&fleet.zone));
         }
-        let outcome = Outcome::of(&standings.of(&model.name, trigger), model.triggers.cooldown.value, at);
+        let outcome = FiringOutcome::of(&contexts.of(&model.name, trigger), model.triggers.cooldown.value, at);
         let event = match &outcome {
-            Outcome::Opened => {
+            FiringOutcome::Opened => {
                 let id = event::id(&fleet.name, &model.name, trigger, due);
                 let body = event::cloud_event(&id, &fleet.name, &model.name, trigger, due, details);
-                store.add_event(&Event {
+                store.add_event(&RetrainEvent {
                     id: id.clone(),
                     model: model.name.clone(),
                     trigger: trigger.name().into(),
@@ -140,26 +146,26 @@ impl Fired<'_> {
                     closed: None,
                 })?;
                 let sha256 = hex(&Sha256::digest(body.to_string()));
-                let told = json!({
+                let notice = json!({
                     "model": model.name, "trigger": trigger.name(), "reason": reason, "due": due, "sweep": body["data"]["details"]["sweep"],
                     "event_sha256": sha256, "cooldown": Cooldown::new(fleet, model.triggers.cooldown.value),
                 });
-                let fact = Fact { at, actor: ITSELF, kind: "event.open", subject: &id, body: told };
+                let fact = AuditedFact { at, actor: SYSTEM_ACTOR, kind: "event.open", subject: &id, body: notice };
                 notify::record(fleet, store, fact)?;
-                standings.open.insert(model.name.clone(), id.clone());
-                standings.last.insert(model.name.clone(), due);
+                contexts.open.insert(model.name.clone(), id.clone());
+                contexts.last.insert(model.name.clone(), due);
                 ticked.events.push(body);
                 Some(id)
             }
-            Outcome::Joined(id) => Some(id.clone()),
-            Outcome::Cooldown(_) | Outcome::Muted(..) => None,
+            FiringOutcome::Joined(id) => Some(id.clone()),
+            FiringOutcome::Cooldown(_) | FiringOutcome::Muted(..) => None,
         };
-        if trigger == Trigger::Volume && outcome.took() {
+        if trigger == Trigger::Volume && outcome.counts_as_fired() {
             store.set_volume_fired(&model.name, at)?;
         }
         let why = match &outcome {
-            Outcome::Cooldown(until) => format!("; cooling down until {until}"),
-            Outcome::Muted(until, reason) => format!("; muted until {until}: {reason}"),
+            FiringOutcome::Cooldown(until) => format!("; cooling down until {until}"),
+            FiringOutcome::Muted(until, reason) => format!("; muted until {until}: {reason}"),
             _ => String::new(),
         };
         let firing = Firing {
@@ -176,14 +182,14 @@ impl Fired<'_> {
     }
 
     /// Notes that no event is opened, and by which rows.
-    fn refuse(self, fleet: &Fleet, store: &mut Store, standings: &Standings) -> Result<()> {
+    fn refuse(self, fleet: &Fleet, store: &mut Store, contexts: &FiringContexts) -> Result<()> {
         let Self { model, trigger, due, at, reason, .. } = self;
-        let found = standings.doubts.against(&model.name);
+        let found = contexts.doubts.against(&model.name);
         let body = json!({
             "model": model.name, "trigger": trigger.name(), "reason": reason, "due": due,
             "doubts": found.iter().take(NAMED).collect::<Vec<_>>(), "more": found.len().saturating_sub(NAMED),
         });
-        let fact = Fact { at, actor: ITSELF, kind: "event.refuse", subject: &model.name, body };
+        let fact = AuditedFact { at, actor: SYSTEM_ACTOR, kind: "event.refuse", subject: &model.name, body };
         notify::record(fleet, store, fact).map(drop)
     }
 }

@@ -11,18 +11,18 @@ use super::by_name;
 use crate::atomic::hex;
 use crate::error::{Error, Fault, Result};
 use crate::fleet::{Fleet, Model, Trigger};
-use crate::labels::{self, Question};
-use crate::metric::performance::{Measured, Quality};
-use crate::policy::performance::{self, Arrivals, Circumstances, LabelCounts, Performance, Volume};
+use crate::labels::{self, LabelQuery};
+use crate::metric::performance::{Measurement, PerformanceMetric};
+use crate::policy::performance::{self, Arrivals, LabelContext, LabelCounts, PerformanceVerdict, VolumeVerdict};
 use crate::policy::{Evaluation, drift};
-use crate::store::{self, Doubts, Hit, Known, QualityEntry, Store};
+use crate::store::{self, LimitExceeded, MeasurementRecord, ModelRecord, StartBlockers, Store};
 use crate::sweep::{ModelReport, SweepReport};
 
 /// Sweeps that persistence looks back on, at most.
-pub const LOOKED_BACK: usize = 100;
+pub const MAX_SWEEPS_BACK: usize = 100;
 
 /// What was concluded of a model at a sweep.
-pub struct Judged {
+pub struct JudgedModel {
     /// The figures of all triggers.
     pub evaluation: Evaluation,
     /// Why labels could not be used, where that is so.
@@ -34,16 +34,16 @@ pub struct Judged {
 /// What is remembered of models, by which a sweep is judged.
 pub struct Memory {
     /// The models.
-    pub known: HashMap<String, Known>,
+    pub known: HashMap<String, ModelRecord>,
     /// At which sweeps each was compared, with the hash of the counts.
     compared: HashMap<String, Vec<(Timestamp, String)>>,
-    hits: HashMap<String, Vec<Hit>>,
+    hits: HashMap<String, Vec<LimitExceeded>>,
     /// When the baseline of each was last set.
     renewed: HashMap<String, Timestamp>,
     /// The models on which the sweep was concluded already.
     pub concluded: HashSet<String>,
     /// What of it is not what the audit says.
-    pub doubts: Doubts,
+    pub doubts: StartBlockers,
 }
 
 impl Memory {
@@ -54,18 +54,18 @@ impl Memory {
     pub fn load(store: &mut Store, as_of: Timestamp) -> Result<Self> {
         let (memory, doubts) = store.read_to_decide(|store| {
             // More sweeps than persistence asks for: several may have seen the same data.
-            let since = store.last_sweeps(LOOKED_BACK)?.last().copied().unwrap_or(as_of);
+            let since = store.last_sweeps(MAX_SWEEPS_BACK)?.last().copied().unwrap_or(as_of);
             let mut compared: HashMap<String, Vec<(Timestamp, String)>> = HashMap::new();
             for (model, at, data) in store.compared_since(since)? {
                 compared.entry(model).or_default().push((at, data));
             }
-            let mut hits: HashMap<String, Vec<Hit>> = HashMap::new();
+            let mut hits: HashMap<String, Vec<LimitExceeded>> = HashMap::new();
             for hit in store.hits_since(since)? {
                 hits.entry(hit.model.clone()).or_default().push(hit);
             }
             let renewed = store.baseline_entries(None)?.into_iter().map(|entry| (entry.model, entry.set_at)).collect();
             let (known, concluded) = (by_name(store.known()?), store.concluded(as_of)?.into_iter().collect());
-            Ok((Self { known, compared, hits, renewed, concluded, doubts: Doubts::default() }, since))
+            Ok((Self { known, compared, hits, renewed, concluded, doubts: StartBlockers::default() }, since))
         })?;
         Ok(Self { doubts, ..memory })
     }
@@ -78,7 +78,7 @@ pub fn evaluate(
     report: &SweepReport,
     as_of: Timestamp,
     wanted: &(dyn Fn(&str) -> bool + Sync),
-) -> Vec<Judged> {
+) -> Vec<JudgedModel> {
     let Memory { known, compared, hits, renewed, .. } = memory;
     let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
     for model in &report.models {
@@ -119,7 +119,7 @@ pub fn evaluate(
         let labels_error = labels_fault.as_ref().map(|fault| fault.reason.clone());
         let model = model.name.clone();
         let evaluation = Evaluation { model, as_of, baseline, off, drift, performance, volume, labels, labels_error };
-        Judged { evaluation, labels_fault, data_hash: data }
+        JudgedModel { evaluation, labels_fault, data_hash: data }
     };
     fleet.models.par_iter().filter(|model| wanted(&model.name)).map(evaluate).collect()
 }
@@ -136,26 +136,26 @@ fn data_hash(reports: &[&ModelReport]) -> String {
 }
 
 /// How a model predicts, how much there is to learn from, and how its labels were used.
-type OfLabels = (Performance, Volume, LabelCounts);
+type LabelVerdicts = (PerformanceVerdict, VolumeVerdict, LabelCounts);
 
-fn judge_labels(model: &Model, known: Option<&Known>, as_of: Timestamp) -> Result<Option<OfLabels>> {
+fn judge_labels(model: &Model, known: Option<&ModelRecord>, as_of: Timestamp) -> Result<Option<LabelVerdicts>> {
     let triggers = &model.triggers;
     // Without a level the figures are still shown.
     let off = |trigger| triggers.off.value.contains(&trigger);
     let needed = !off(Trigger::Performance) || triggers.inactive(Trigger::Volume, true).is_none();
     let Some(labels) = model.labels.as_ref().filter(|_| needed) else { return Ok(None) };
     let since = performance::horizon(triggers, labels.delay, as_of);
-    let metric = triggers.metric.value.unwrap_or(Quality::Accuracy);
-    let question = Question { metric, zone: &model.zone, since, before: as_of };
+    let metric = triggers.metric.value.unwrap_or(PerformanceMetric::Accuracy);
+    let question = LabelQuery { metric, zone: &model.zone, since, before: as_of };
     let mut arrivals = Arrivals::new(since, as_of);
     let begun = known.and_then(|known| known.volume_fired.max(known.trained));
-    let mut volume = Volume::begin(triggers, begun, as_of);
+    let mut volume = VolumeVerdict::begin(triggers, begun, as_of);
     let joined = labels::join(labels, question, &model.options, &mut |prediction| {
         arrivals.add(&prediction);
         volume.add(&prediction);
     })?;
     let calibration = labels::calibrate(labels)?;
-    let given = Circumstances {
+    let given = LabelContext {
         delay: labels.delay,
         delay_declared: labels.delay_declared,
         arrivals: labels.label_time.is_some().then_some(&arrivals),
@@ -192,16 +192,16 @@ pub fn details(trigger: Trigger, evaluation: &Evaluation, report: &SweepReport) 
 }
 
 /// The measures of a model's predictions at a sweep.
-pub fn quality(evaluation: &Evaluation) -> Vec<QualityEntry> {
+pub fn quality(evaluation: &Evaluation) -> Vec<MeasurementRecord> {
     let Some(found) = &evaluation.performance else { return Vec::new() };
     let figures = [
         ("realised", found.realised, found.matured),
         ("reconciled", found.reconciled, found.matured),
         ("estimated", found.estimated, found.fresh),
     ];
-    let entry = |(kind, measured, span): (&str, Option<Measured>, performance::Span)| {
+    let entry = |(kind, measured, span): (&str, Option<Measurement>, performance::PredictionSpan)| {
         let measured = measured?;
-        Some(QualityEntry {
+        Some(MeasurementRecord {
             model: evaluation.model.clone(),
             as_of: evaluation.as_of,
             kind: kind.into(),

@@ -7,32 +7,38 @@ use indexmap::IndexSet;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
-use super::{Pass, SweepStatus};
+use super::{SweepStatus, TickPass};
 use crate::error::{Fault, Result, Status};
 use crate::fleet::{Fleet, Model};
-use crate::store::Waiting;
+use crate::store::WaitingModel;
 use crate::sweep::{ModelReport, SweepReport};
 
 /// What is wrong with what a model is compared from; at least one of the two.
 #[derive(Clone, Debug, Default)]
-pub struct Input {
+pub struct InputFaults {
     /// What may pass when the data of the night have come in whole: a model waits for that.
     pub late: Option<Fault>,
     /// What nobody needs to wait for: a mistake in the fleet file, a baseline that cannot be used.
     pub wrong: Option<Fault>,
 }
 
-impl Input {
+impl InputFaults {
     fn add(&mut self, fault: Fault) {
-        let place = if fault.cause.may_pass() { &mut self.late } else { &mut self.wrong };
+        let place = if fault.cause.is_transient() { &mut self.late } else { &mut self.wrong };
         place.get_or_insert(fault);
     }
 }
 
 /// The note of a model that waits for its data. `files` is the hash of its files at the last try.
-pub fn waits(late: &Fault, model: &str, as_of: Timestamp, span: (Timestamp, Timestamp), files: String) -> Waiting {
+pub fn waiting_model(
+    late: &Fault,
+    model: &str,
+    as_of: Timestamp,
+    span: (Timestamp, Timestamp),
+    files: String,
+) -> WaitingModel {
     let (since, until) = span;
-    Waiting { model: model.to_owned(), as_of, since, until, input: files, reason: late.reason.clone() }
+    WaitingModel { model: model.to_owned(), as_of, since, until, input: files, reason: late.reason.clone() }
 }
 
 /// Hash of a model's files after a sweep has read them. Empty if they may have changed since: another try is then worth it.
@@ -43,9 +49,9 @@ pub fn files_read(late: &Fault, fleet: &Fleet, model: &str, as_of: Timestamp) ->
 }
 
 /// The models of a report of which something could not be read, or not be compared as the fleet file says.
-pub fn inputs(fleet: &Fleet, report: &SweepReport) -> BTreeMap<String, Input> {
+pub fn inputs(fleet: &Fleet, report: &SweepReport) -> BTreeMap<String, InputFaults> {
     let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
-    let mut found: BTreeMap<String, Input> = BTreeMap::new();
+    let mut found: BTreeMap<String, InputFaults> = BTreeMap::new();
     for report in &report.models {
         let Some(&model) = models.get(&*report.model) else { continue };
         // Labels are often late by nature: nobody waits for them.
@@ -79,33 +85,33 @@ pub fn failures(reports: &[&ModelReport]) -> Vec<Fault> {
     whole.chain(columns).collect::<IndexSet<Fault>>().into_iter().collect()
 }
 
-impl Pass<'_> {
+impl TickPass<'_> {
     /// Tries the models again that wait for their data: for the last time before a later sweep, if one is due.
     pub(super) fn catch_up(&mut self, due: Option<Timestamp>) -> Result<()> {
         let waiting = self.store.waiting()?;
         let mut sweeps: Vec<Timestamp> = waiting.iter().map(|waiting| waiting.as_of).collect();
         sweeps.dedup();
         for as_of in sweeps {
-            let noted: Vec<&Waiting> = waiting.iter().filter(|waiting| waiting.as_of == as_of).collect();
+            let noted: Vec<&WaitingModel> = waiting.iter().filter(|waiting| waiting.as_of == as_of).collect();
             self.catch_up_with(as_of, &noted, due.is_some_and(|due| due > as_of))?;
         }
         Ok(())
     }
 
-    fn catch_up_with(&mut self, as_of: Timestamp, noted: &[&Waiting], is_last: bool) -> Result<()> {
+    fn catch_up_with(&mut self, as_of: Timestamp, noted: &[&WaitingModel], is_last: bool) -> Result<()> {
         let (fleet, now) = (self.fleet, self.now);
         let models: BTreeMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
         let gone: Vec<&str> =
             noted.iter().map(|waiting| &*waiting.model).filter(|model| !models.contains_key(model)).collect();
         if !gone.is_empty() {
-            self.forget_removed(&gone, as_of)?;
+            self.delete_removed(&gone, as_of)?;
         }
         // As they are before the sweep reads them.
         let now_there: BTreeMap<&str, String> = noted
             .par_iter()
             .filter_map(|waiting| Some((&*waiting.model, files(fleet, models.get(&*waiting.model)?, as_of).0)))
             .collect();
-        let is_worth_it = |waiting: &&Waiting| {
+        let is_worth_it = |waiting: &&WaitingModel| {
             let files = now_there.get(&*waiting.model);
             files.is_some_and(|files| is_last || now >= waiting.until || *files != waiting.input)
         };
@@ -124,7 +130,7 @@ impl Pass<'_> {
                 _ if not_covered(&waiting.model) && !is_last => {}
                 Some(late) if !is_last && now < waiting.until => {
                     let files = now_there.get(&*waiting.model).cloned().unwrap_or_default();
-                    waits.push(self::waits(late, &waiting.model, as_of, (waiting.since, waiting.until), files));
+                    waits.push(self::waiting_model(late, &waiting.model, as_of, (waiting.since, waiting.until), files));
                 }
                 _ => judged.push(&waiting.model),
             }
@@ -146,7 +152,7 @@ impl Pass<'_> {
     }
 
     /// Forgets models that wait and are no longer in the fleet file.
-    fn forget_removed(&mut self, models: &[&str], as_of: Timestamp) -> Result<()> {
+    fn delete_removed(&mut self, models: &[&str], as_of: Timestamp) -> Result<()> {
         self.store.transaction(|store| {
             models.iter().try_for_each(|model| store.end_waiting(model, as_of))?;
             if let Some((mut status, _)) = SweepStatus::load(store)? {

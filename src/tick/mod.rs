@@ -5,11 +5,11 @@
 //! holds the fleet's lock acts; a sweep counts as the time at which it was due, so that it is the same sweep when it is
 //! run again; all that follows from it is written in one transaction; and what was written is not done again.
 
-mod ahead;
+mod clock_ahead;
+mod conclude;
 mod fire;
 mod judge;
 mod late;
-mod night;
 mod status;
 
 use std::collections::HashMap;
@@ -22,14 +22,14 @@ use sha2::{Digest, Sha256};
 use crate::atomic::hex;
 use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Trigger};
-use crate::notify::{self, Fact};
-use crate::policy::outcome::Outcome;
-use crate::retrain::asked::MOST_AHEAD;
-use crate::store::{Doubts, Firing, FleetFile, ITSELF, Known, Store, Waiting};
-use crate::sweep::{Summary, SweepReport};
+use crate::notify::{self, AuditedFact};
+use crate::policy::outcome::FiringOutcome;
+use crate::retrain::approvers::MAX_CLOCK_AHEAD;
+use crate::store::{Firing, FleetFile, ModelRecord, SYSTEM_ACTOR, StartBlockers, Store, WaitingModel};
+use crate::sweep::{SweepReport, SweepSummary};
 
-use fire::{Fired, Standings};
-pub use status::{SweepStatus, Waits};
+use fire::{FiredTrigger, FiringContexts};
+pub use status::{SweepStatus, WaitStatus};
 
 /// Sweeps a fleet for a tick.
 pub trait Sweeper {
@@ -54,7 +54,7 @@ pub trait Sweeper {
 
 /// What a tick did.
 #[derive(Debug, Default, Serialize)]
-pub struct Ticked {
+pub struct TickSummary {
     /// Whether nothing was known of the fleet: this is its first tick, or its state was lost.
     pub new_store: bool,
     /// The sweep that was due.
@@ -88,7 +88,7 @@ pub struct Ticked {
     pub clock_was_ahead: Option<Timestamp>,
 }
 
-impl Ticked {
+impl TickSummary {
     /// Notes what speaks against opening events.
     fn doubt(&mut self, found: &[&str]) {
         for &problem in found {
@@ -107,39 +107,44 @@ pub struct SweepDone {
     /// Its name.
     pub id: String,
     /// Totals.
-    pub summary: Summary,
+    pub summary: SweepSummary,
     /// Whether the turn of every model came before the deadline.
     pub complete: bool,
 }
 
 /// How far back the first sweep of a fleet may have been due.
-const LONG_AGO: SignedDuration = SignedDuration::from_hours(24 * 366 * 5);
+const FIRST_SWEEP_LOOKBACK: SignedDuration = SignedDuration::from_hours(24 * 366 * 5);
 
 /// Does everything that is due. `step` is told before each step, by its name.
 ///
 /// # Errors
-/// [`Error::Occupied`] if another process is at it; [`Error::Store`]; what `sweeper` fails with.
+/// [`Error::Locked`] if another process is at it; [`Error::Store`]; what `sweeper` fails with.
 pub fn tick(
     fleet: &Fleet,
     store: &mut Store,
     now: Timestamp,
     sweeper: &mut dyn Sweeper,
     step: &mut dyn FnMut(&str),
-) -> Result<Ticked> {
+) -> Result<TickSummary> {
     step("lock");
-    store.alone("tick", |store| {
+    store.with_lock("tick", |store| {
         // What a clock notes that is behind would be of the past, and what is right would be taken back.
         store.check_clock()?;
         step("meet models");
         let new_store = store.is_new()?;
-        let known = meet(fleet, store, now, new_store)?;
-        let (limit, ticked) = (ahead::limit(store, now)?, Ticked { new_store, ..Ticked::default() });
-        Pass { fleet, store, known, now, limit, sweeper, step, ticked }.run()
+        let known = register_models(fleet, store, now, new_store)?;
+        let (limit, ticked) = (clock_ahead::limit(store, now)?, TickSummary { new_store, ..TickSummary::default() });
+        TickPass { fleet, store, known, now, limit, sweeper, step, ticked }.run()
     })
 }
 
 /// Notes models that are seen for the first time, and a store that is new.
-fn meet(fleet: &Fleet, store: &mut Store, now: Timestamp, new_store: bool) -> Result<HashMap<String, Known>> {
+fn register_models(
+    fleet: &Fleet,
+    store: &mut Store,
+    now: Timestamp,
+    new_store: bool,
+) -> Result<HashMap<String, ModelRecord>> {
     let known = by_name(store.known()?);
     let unknown: Vec<&str> =
         fleet.models.iter().map(|model| &*model.name).filter(|name| !known.contains_key(*name)).collect();
@@ -149,33 +154,33 @@ fn meet(fleet: &Fleet, store: &mut Store, now: Timestamp, new_store: bool) -> Re
     store.transaction(|store| {
         if new_store {
             let body = json!({ "models": fleet.models.len() });
-            let fact = Fact { at: now, actor: ITSELF, kind: "store.create", subject: "store", body };
+            let fact = AuditedFact { at: now, actor: SYSTEM_ACTOR, kind: "store.create", subject: "store", body };
             notify::record(fleet, store, fact)?;
         }
-        store.meet(unknown.into_iter(), now)
+        store.register_models(unknown.into_iter(), now)
     })?;
     Ok(by_name(store.known()?))
 }
 
 /// A pass: what it works with, and what it has done so far.
-struct Pass<'a> {
+struct TickPass<'a> {
     fleet: &'a Fleet,
     store: &'a mut Store,
-    known: HashMap<String, Known>,
+    known: HashMap<String, ModelRecord>,
     now: Timestamp,
     /// A right clock notes nothing that is later.
     limit: Timestamp,
     sweeper: &'a mut dyn Sweeper,
     step: &'a mut dyn FnMut(&str),
-    ticked: Ticked,
+    ticked: TickSummary,
 }
 
-impl Pass<'_> {
-    fn run(mut self) -> Result<Ticked> {
+impl TickPass<'_> {
+    fn run(mut self) -> Result<TickSummary> {
         let (fleet, now) = (self.fleet, self.now);
-        self.set_right()?;
+        self.correct_clock()?;
         let last = self.store.last_sweep(self.limit)?;
-        let after = last.or_else(|| now.checked_sub(LONG_AGO).ok()).unwrap_or(now);
+        let after = last.or_else(|| now.checked_sub(FIRST_SWEEP_LOOKBACK).ok()).unwrap_or(now);
         let due = fleet.sweep.latest(after, now, &fleet.zone);
         // What keeps a sweep from being run is not to keep models from being trained by the calendar.
         let caught_up = self.catch_up(due);
@@ -187,7 +192,7 @@ impl Pass<'_> {
         swept?;
         let mut ticked = self.ticked;
         ticked.next_sweep = fleet.sweep.next(last.map_or(now, |last| last.max(now)), &fleet.zone);
-        ticked.ahead = last.filter(|last| last.duration_since(now) > MOST_AHEAD);
+        ticked.ahead = last.filter(|last| last.duration_since(now) > MAX_CLOCK_AHEAD);
         if let Some((status, acknowledged)) = SweepStatus::load(self.store)? {
             ticked.acknowledged = acknowledged.is_some();
             ticked.status = Some(status);
@@ -229,24 +234,25 @@ impl Pass<'_> {
         }
         let (known, limit, ticked) = (&self.known, self.limit, &mut self.ticked);
         self.store.transaction(|store| {
-            let mut standings = Standings::load(fleet, store, limit, (!due.is_empty()).then(Doubts::default))?;
-            standings.expect_schedules(store, known)?;
+            let mut contexts =
+                FiringContexts::load(fleet, store, limit, (!due.is_empty()).then(StartBlockers::default))?;
+            contexts.expect_schedules(store, known)?;
             let opened = ticked.events.len();
             for (model, text, at) in begun {
                 store.set_scheduled(&model.name, &text, at)?;
             }
             for (model, schedule, text, due) in due {
                 // While the model is in doubt, cools down or is muted its training is put off, not left out.
-                let standing = standings.of(&model.name, Trigger::Schedule);
-                let took = Outcome::of(&standing, model.triggers.cooldown.value, now).took();
-                if standings.refuses(&model.name, ticked) || !took {
+                let context = contexts.of(&model.name, Trigger::Schedule);
+                let took = FiringOutcome::of(&context, model.triggers.cooldown.value, now).counts_as_fired();
+                if contexts.refuses(&model.name, ticked) || !took {
                     continue;
                 }
                 store.set_scheduled(&model.name, &text, due)?;
                 let reason = format!("it was due at {due} ({})", schedule.text());
                 let details = json!({ "schedule": schedule.text(), "time_zone": model.zone.iana_name(), "due": due });
-                let fired = Fired { model, trigger: Trigger::Schedule, due, at: now, reason, details };
-                fired.write(fleet, store, &mut standings, ticked)?;
+                let fired = FiredTrigger { model, trigger: Trigger::Schedule, due, at: now, reason, details };
+                fired.write(fleet, store, &mut contexts, ticked)?;
             }
             if let (Some((mut status, _)), true) = (SweepStatus::load(store)?, ticked.events.len() > opened) {
                 status.events.extend(ids(&ticked.events[opened..]));
@@ -257,7 +263,7 @@ impl Pass<'_> {
     }
 }
 
-fn by_name(known: Vec<Known>) -> HashMap<String, Known> {
+fn by_name(known: Vec<ModelRecord>) -> HashMap<String, ModelRecord> {
     known.into_iter().map(|known| (known.model.clone(), known)).collect()
 }
 
@@ -268,7 +274,7 @@ fn ids(events: &[Value]) -> impl Iterator<Item = String> {
 
 /// A request of a person to judge models again.
 #[derive(Clone, Copy, Debug)]
-pub struct Again<'a> {
+pub struct RejudgeRequest<'a> {
     /// The models.
     pub models: &'a [String],
     /// Who asks.
@@ -281,19 +287,19 @@ pub struct Again<'a> {
 /// that is under way would end their waiting without having seen the corrected data, so nobody may be at it.
 ///
 /// # Errors
-/// [`Error::Occupied`] if another process is at it; [`Error::BadValue`] before the first sweep; [`Error::Store`].
-pub fn ask_again(fleet: &Fleet, store: &mut Store, again: Again<'_>, now: Timestamp) -> Result<()> {
-    let Again { models, by, reason } = again;
+/// [`Error::Locked`] if another process is at it; [`Error::BadValue`] before the first sweep; [`Error::Store`].
+pub fn request_rejudge(fleet: &Fleet, store: &mut Store, again: RejudgeRequest<'_>, now: Timestamp) -> Result<()> {
+    let RejudgeRequest { models, by, reason } = again;
     let note = |store: &mut Store| {
-        let limit = ahead::limit(store, now)?;
+        let limit = clock_ahead::limit(store, now)?;
         let Some(as_of) = store.last_sweep(limit)? else {
             return Err(Error::BadValue { what: "--again".into(), reason: "no sweep has been run yet".into() });
         };
         for model in models {
-            store.forget_conclusions(model, as_of)?;
+            store.delete_conclusions(model, as_of)?;
             let asked = format!("asked for again by {by}: {reason}");
             let (model, input) = (model.clone(), String::new());
-            store.set_waiting(&Waiting {
+            store.set_waiting(&WaitingModel {
                 model: model.clone(),
                 as_of,
                 since: now,
@@ -302,11 +308,15 @@ pub fn ask_again(fleet: &Fleet, store: &mut Store, again: Again<'_>, now: Timest
                 reason: asked,
             })?;
             let body = json!({ "model": model, "as_of": as_of, "reason": reason });
-            notify::record(fleet, store, Fact { at: now, actor: by, kind: "sweep.again", subject: &model, body })?;
+            notify::record(
+                fleet,
+                store,
+                AuditedFact { at: now, actor: by, kind: "sweep.again", subject: &model, body },
+            )?;
         }
         Ok(())
     };
-    store.alone("tick", |store| store.transaction(note))
+    store.with_lock("tick", |store| store.transaction(note))
 }
 
 /// The path of a file with its folder as it is on the disk. The file itself may be a link that is renewed, as Kubernetes does.
@@ -327,7 +337,13 @@ fn in_its_folder(path: &std::path::Path) -> std::path::PathBuf {
 ///
 /// # Errors
 /// [`Error::Fleet`] for a second file; [`Error::Store`].
-pub fn claim(fleet: &Fleet, store: &mut Store, path: &std::path::Path, moved: bool, now: Timestamp) -> Result<()> {
+pub fn register_fleet_file(
+    fleet: &Fleet,
+    store: &mut Store,
+    path: &std::path::Path,
+    moved: bool,
+    now: Timestamp,
+) -> Result<()> {
     let absolute = in_its_folder(path);
     let mut names: Vec<&str> = fleet.models.iter().map(|model| &*model.name).collect();
     names.sort_unstable();
@@ -335,7 +351,7 @@ pub fn claim(fleet: &Fleet, store: &mut Store, path: &std::path::Path, moved: bo
     let own = FleetFile { path: absolute.to_string_lossy().into_owned(), models, last_used: now };
     store.transaction(|store| {
         if moved {
-            store.forget_fleet_files()?;
+            store.delete_fleet_files()?;
         }
         let files = store.fleet_files()?;
         let latest = files.first();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Cause, Error, Fault, Result};
-use crate::store::{Acknowledged, Store};
+use crate::store::{Acknowledgement, Store};
 use crate::sweep::SweepReport;
 
 /// How a sweep went. Everything is by model.
@@ -26,7 +26,7 @@ pub struct SweepStatus {
     /// Features that drifted.
     pub drifted: usize,
     /// Models whose data are missing or unreadable: they are tried again.
-    pub waiting: BTreeMap<String, Waits>,
+    pub waiting: BTreeMap<String, WaitStatus>,
     /// What could not be compared, or read.
     #[serde(deserialize_with = "faults")]
     pub failures: BTreeMap<String, Vec<Fault>>,
@@ -48,7 +48,7 @@ pub struct SweepStatus {
 
 /// What a model waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waits {
+pub struct WaitStatus {
     /// Until when.
     pub until: Timestamp,
     /// Whether its data are missing or unreadable.
@@ -169,7 +169,7 @@ impl SweepStatus {
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::BadValue`].
-    pub fn load(store: &mut Store) -> Result<Option<(Self, Option<Acknowledged>)>> {
+    pub fn load(store: &mut Store) -> Result<Option<(Self, Option<Acknowledgement>)>> {
         let Some((body, acknowledged)) = store.status()? else { return Ok(None) };
         let status = serde_json::from_str(&body)
             .map_err(|e| Error::BadValue { what: "status of the last sweep".into(), reason: e.to_string() })?;
@@ -186,7 +186,7 @@ impl SweepStatus {
             .map_err(|e| Error::BadValue { what: "status of the sweep".into(), reason: e.to_string() })?;
         store.set_status(self.as_of, &body)?;
         match known {
-            Some((known, Some(Acknowledged { at, by, reason })))
+            Some((known, Some(Acknowledgement { at, by, reason })))
                 if known.as_of == self.as_of && self.findings().is_subset(&known.findings()) =>
             {
                 store.acknowledge(at, &by, &reason).map(drop)

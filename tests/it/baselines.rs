@@ -10,7 +10,7 @@ use driftsweep::count::CpuCounter;
 use driftsweep::fleet::Fleet;
 use driftsweep::history::sweep_id;
 use driftsweep::http::Http;
-use driftsweep::sweep::{Run, SweepReport};
+use driftsweep::sweep::{SweepReport, SweepRun};
 use driftsweep::tick::{self, Sweeper};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -491,7 +491,7 @@ struct Meanwhile<'a> {
 impl Sweeper for Meanwhile<'_> {
     fn sweep(&mut self, as_of: Timestamp) -> driftsweep::error::Result<SweepReport> {
         let fleet = self.fleet.at(as_of);
-        let mut report = Run::new(&CpuCounter).sweep(&fleet.plan(as_of));
+        let mut report = SweepRun::new(&CpuCounter).sweep(&fleet.plan(as_of));
         report.as_of = as_of.to_string();
         report.id = sweep_id(&fleet.name, fleet.models.iter().map(|model| &*model.name), as_of);
         if let Some(set) = self.set.take() {

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use driftsweep::http::Http;
-use driftsweep::retrain::State;
-use driftsweep::scheduler::{self, Means};
+use driftsweep::retrain::JobState;
+use driftsweep::scheduler::{self, PassContext};
 use driftsweep::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use rand_pcg::Pcg64;
@@ -169,7 +169,7 @@ fn a_run_that_cannot_be_seen_from_here_has_ended_when_its_supervisor_gives_no_si
                 fs::File::options().write(true).open(&alive).unwrap().set_modified(then).unwrap();
                 let passed = go(now);
                 assert_eq!(job().state.name(), "running", "its last sign is {seconds} s old");
-                assert!(passed.troubles[0].reason.contains("gave a sign"), "{passed:?}");
+                assert!(passed.failures[0].reason.contains("gave a sign"), "{passed:?}");
             }
             let then = std::time::SystemTime::now() - Duration::from_secs(400);
             fs::File::options().write(true).open(&alive).unwrap().set_modified(then).unwrap();
@@ -185,9 +185,9 @@ fn a_run_that_cannot_be_seen_from_here_has_ended_when_its_supervisor_gives_no_si
             fs::remove_file(&alive).unwrap();
             let passed = go(now);
             assert_eq!(job().state.name(), "running");
-            assert!(passed.troubles[0].reason.contains("started in another container"), "{passed:?}");
+            assert!(passed.failures[0].reason.contains("started in another container"), "{passed:?}");
             // Its time is up: it is told to stop, and after a while nobody waits for it any more.
-            let State::Running { stop_at, .. } = job().state else { panic!() };
+            let JobState::Running { stop_at, .. } = job().state else { panic!() };
             go(stop_at);
             assert_eq!(job().state.name(), "running");
             go(stop_at + SignedDuration::from_mins(3));
@@ -377,20 +377,27 @@ fn a_command_that_takes_too_long_is_stopped_with_its_children_and_one_that_is_go
             break;
         }
     }
-    assert!(matches!(job().state, State::Queued { not_before } if not_before > later), "{:?}", job().state);
+    assert!(matches!(job().state, JobState::Queued { not_before } if not_before > later), "{:?}", job().state);
     // Called off while it runs: it ends at once.
     let again = later + SignedDuration::from_secs(60);
     pass(&yard.fleet, &store, &state, &http, again, &mut |_| ());
     assert_eq!(job().state.name(), "running");
-    let means = Means {
+    let context = PassContext {
         http: &http,
         program: Path::new(env!("CARGO_BIN_EXE_driftsweep")),
         state: &state,
         clock: again,
         elapsed: &|| Duration::ZERO,
     };
-    scheduler::cancel(&yard.fleet, &mut open(&store, &yard.fleet), "event", ("ana", "no longer needed"), &means, again)
-        .unwrap();
+    scheduler::cancel(
+        &yard.fleet,
+        &mut open(&store, &yard.fleet),
+        "event",
+        ("ana", "no longer needed"),
+        &context,
+        again,
+    )
+    .unwrap();
     assert_eq!(job().state.name(), "running", "until it is seen to have ended");
     let result = state.join("jobs/event/2/result.json");
     assert!((0..300).any(|_| {

@@ -54,7 +54,7 @@ fn start() -> Timestamp {
     "2026-11-11T02:00:00Z".parse().unwrap()
 }
 
-fn states(passed: &scheduler::Passed) -> Vec<(&str, &str)> {
+fn states(passed: &scheduler::PassSummary) -> Vec<(&str, &str)> {
     passed.jobs.iter().map(|(id, state)| (id.split('-').next().unwrap(), &**state)).collect()
 }
 
@@ -82,7 +82,7 @@ fn a_damaged_job_holds_a_turn_and_money_for_as_long_as_its_run_may_last_and_is_t
             let mut store_here = open(&store, &fleet);
             let taken = |store: &mut driftsweep::store::Store, minutes| {
                 let ledger = scheduler::ledger(&fleet, store, at(minutes)).unwrap();
-                let standing = &scheduler::standings(&fleet, &ledger, at(minutes))[0];
+                let standing = &scheduler::budget_statuses(&fleet, &ledger, at(minutes))[0];
                 (standing.spent + standing.committed).plain()
             };
             let aside = store_here.runs_of(&id("one")).unwrap()[0].committed;
@@ -186,7 +186,7 @@ fn what_the_policy_allowed_is_asked_for_where_the_stakes_were_raised_since() {
         let passed = pass_by_clock(&fleet, &store, &state, &http, (start(), start()), &mut |_| ());
         assert_eq!(states(&passed), [("one", "running"), ("two", "queued")]);
         // Now there is room for the other one, of which the policy had said that nobody is to be asked.
-        fleet.governance.at_once.fleet = 2;
+        fleet.governance.concurrency.fleet = 2;
         fleet.models[1].retrain.as_mut().unwrap().stakes = Stakes::High;
         let passed = pass_by_clock(&fleet, &store, &state, &http, (start(), start()), &mut |_| ());
         assert_eq!(states(&passed), [("two", "awaiting_approval")]);

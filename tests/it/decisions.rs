@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::fs;
 
 use driftsweep::retrain::statement::event_sha256;
-use driftsweep::store::{Cooldown, Event, QualityEntry, Store};
+use driftsweep::store::{Cooldown, MeasurementRecord, RetrainEvent, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ fn a_request_to_judge_again_is_made_by_a_person_and_not_lost_to_a_tick_that_is_u
         let whole = [by, why].concat();
         // Another tick would end the waiting without having seen the corrected table.
         let mut other = Store::open(store, &world.fleet().name).unwrap();
-        let refused = other.alone("tick", |_| Ok(again(&whole))).unwrap();
+        let refused = other.with_lock("tick", |_| Ok(again(&whole))).unwrap();
         assert_eq!(refused.status.code(), Some(13), "{}", said(&refused));
         assert!(
             other.waiting().unwrap().is_empty() && other.last_verdict("model-00000", Timestamp::MAX).unwrap().is_some()
@@ -223,7 +223,7 @@ fn answered(which: usize) -> Night {
         assert!(done.status.success(), "{}", said(&done));
     }
     let as_of: Timestamp = "2026-01-03T02:00:01Z".parse().unwrap();
-    let entry = QualityEntry {
+    let entry = MeasurementRecord {
         model: "model-00000".into(),
         as_of,
         kind: "realised".into(),
@@ -447,7 +447,7 @@ fn verify_names_an_event_that_was_opened_while_it_was_not_to_be_and_its_job_is_n
                 "model": model, "trigger": "drift", "event_sha256": sha256,
                 "cooldown": Cooldown::new(&fleet, SignedDuration::from_hours(24)),
             });
-            let event = Event {
+            let event = RetrainEvent {
                 id: id.clone(),
                 model: model.into(),
                 trigger: "drift".into(),
@@ -480,7 +480,7 @@ fn verify_names_an_event_that_was_opened_while_it_was_not_to_be_and_its_job_is_n
             if edit.is_some() {
                 // The row of another event says that it was closed.
                 let id = format!("other-{name}");
-                let event = Event {
+                let event = RetrainEvent {
                     id: id.clone(),
                     model: model.into(),
                     trigger: "drift".into(),

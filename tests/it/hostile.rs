@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use driftsweep::escape::is_hidden;
+use driftsweep::escape::is_invisible;
 use driftsweep::snapshot::table::{Cells, to_parquet};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -157,7 +157,7 @@ impl Stage {
     }
 
     fn look(&mut self, text: &str, short: bool, what: &str) {
-        let bad = text.char_indices().find(|&(_, c)| c != '\n' && is_hidden(c));
+        let bad = text.char_indices().find(|&(_, c)| c != '\n' && is_invisible(c));
         let shown = |at: usize| text[..at].lines().last().unwrap_or_default().to_owned();
         assert!(bad.is_none(), "{what}: {:?} after {:?}", bad.unwrap().1, shown(bad.unwrap().0));
         for line in text.lines() {
@@ -405,7 +405,7 @@ fn no_command_shows_anything_from_data_but_escaped() {
         // What the program wrote has names of its own.
         let mut files = Vec::new();
         file_names(stage.folder.path(), &mut files);
-        let own = |name: &&String| name.contains(is_hidden) && !name.contains(FORGED);
+        let own = |name: &&String| name.contains(is_invisible) && !name.contains(FORGED);
         assert_eq!(files.iter().find(own), None, "{files:?}");
         assert_eq!(files.iter().filter(|name| name.ends_with(".baseline")).count(), proper().len() + 2, "{files:?}");
         // What is sent has no such lines either.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use driftsweep::count::CpuCounter;
 use driftsweep::fleet::Fleet;
 use driftsweep::model::Options;
-use driftsweep::sweep::{Journal, Run, SweepReport};
+use driftsweep::sweep::{Journal, SweepReport, SweepRun};
 use jiff::Timestamp;
 
 use super::seal;
@@ -49,7 +49,7 @@ impl SweptFleet {
 
 fn sweep(state: &Path, fleet: &Fleet) -> Option<SweepReport> {
     let journal = Journal::open(state, "f", AS_OF, |_| true).ok()?;
-    let run = Run { journal: Some(&journal), ..Run::new(&CpuCounter) };
+    let run = SweepRun { journal: Some(&journal), ..SweepRun::new(&CpuCounter) };
     let as_of: Timestamp = AS_OF.parse().unwrap();
     Some(run.sweep(&fleet.plan(as_of)))
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use driftsweep::fleet::Money;
-use driftsweep::retrain::{Estimate, Job};
+use driftsweep::retrain::{CostEstimate, Job};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -116,7 +116,8 @@ fn jobs_that_an_older_version_has_stored_in_hundredths_are_read_rightly() {
         let (fleet, _) = yard.in_store(&store);
         let now: Timestamp = "2026-03-02T00:00:00Z".parse().unwrap();
         let mut job = Job::request("e", "a", "drift", now, now + SignedDuration::from_hours(48));
-        (job.estimate, job.spent) = (Some(Estimate::new(Money::from_cents(60_000), &[])), Money::from_cents(61_250));
+        (job.estimate, job.spent) =
+            (Some(CostEstimate::new(Money::from_cents(60_000), &[])), Money::from_cents(61_250));
         assert!(open(&store, &fleet).add_job(&job).unwrap());
         let read = || open(&store, &fleet).jobs("").unwrap().remove(0).job;
         assert_eq!(read(), job);

@@ -228,9 +228,9 @@ fn what_only_reads_refuses_a_store_of_an_older_version_whose_baselines_it_cannot
 #[test]
 fn a_test_message_in_a_chat_mentions_nobody_by_the_names_of_fleet_and_channel() {
     let told = Arc::new(Mutex::new(Vec::new()));
-    let heard = told.clone();
+    let received = told.clone();
     let address = server::http(move |request| {
-        heard.lock().unwrap().push(request.body.clone());
+        received.lock().unwrap().push(request.body.clone());
         server::answer(200, "ok")
     });
     let webhook = format!("webhook = {{ url = \"{address}/\", format =");

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use driftsweep::fleet::{Address, Fleet, Source};
+use driftsweep::fleet::{Endpoint, Fleet, SecretSource};
 use driftsweep::http::{self, Http};
 use driftsweep::model::Options;
-use driftsweep::notify::{self, Fact};
+use driftsweep::notify::{self, AuditedFact};
 use driftsweep::store::Store;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
@@ -387,10 +387,14 @@ fn an_address_that_the_fleet_file_names_is_answered_within_ten_seconds_or_has_fa
             let file = folder.path().join(name);
             scope.spawn(move || {
                 fs::write(&file, url).unwrap();
-                let address = Address::Secret(Source::File(file)).read().unwrap();
+                let address = Endpoint::Secret(SecretSource::File(file)).read().unwrap();
                 let begun = Instant::now();
                 let failure = Http::new().unwrap().send(&address, &[], http::Request::get()).unwrap_err();
-                assert!(!failure.lasting && begun.elapsed() < Duration::from_secs(13), "{name}: {:?}", begun.elapsed());
+                assert!(
+                    !failure.permanent && begun.elapsed() < Duration::from_secs(13),
+                    "{name}: {:?}",
+                    begun.elapsed()
+                );
             });
         }
     });
@@ -478,7 +482,7 @@ fn what_cannot_be_signed_is_not_sent_and_is_not_tried_again_by_itself() {
     let now = Timestamp::from_second(1_790_000_000).unwrap();
     let tell = |store: &mut Store| {
         let body = json!({ "model": "m", "trigger": "drift", "reason": "r" });
-        let fact = Fact { at: now, actor: "driftsweep", kind: "event.open", subject: "e", body };
+        let fact = AuditedFact { at: now, actor: "driftsweep", kind: "event.open", subject: "e", body };
         store.transaction(|store| notify::record(&fleet, store, fact).map(drop)).unwrap();
         notify::deliver(&fleet, store, &Http::new().unwrap(), now, &|| false).unwrap()
     };

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use driftsweep::count::ecdf::{Ecdf, EcdfPair};
-use driftsweep::count::gpu::{Choice, DEFAULT_MEMORY, GpuCounter, TILE};
+use driftsweep::count::gpu::{DEFAULT_MEMORY, DeviceChoice, GpuCounter, TILE};
 use driftsweep::count::key::{key_f32, key_f64, key_i32, key_i64};
-use driftsweep::count::pair::{Baseline, Wanted, count_pair};
+use driftsweep::count::pair::{BaselineKeys, RequiredFigures, count_pair};
 use driftsweep::count::{CellCounts, CellMap, CellSet, Columns, Counter, CpuCounter, Domain, KeyVec, with_threads};
 use driftsweep::model::Options;
 use driftsweep::snapshot::Snapshot;
@@ -33,7 +33,7 @@ fn excused() -> bool {
 /// The device under test, opened once. `None` only where these tests are left out.
 fn gpu() -> Option<&'static GpuCounter> {
     static GPU: OnceLock<Option<GpuCounter>> = OnceLock::new();
-    GPU.get_or_init(|| match GpuCounter::open(&Choice::default(), MEMORY) {
+    GPU.get_or_init(|| match GpuCounter::open(&DeviceChoice::default(), MEMORY) {
         _ if excused() => None,
         Ok(gpu) => Some(gpu),
         Err(error) => panic!("{error}; set DRIFTSWEEP_TEST_NO_GPU=1 to leave these tests out"),
@@ -161,7 +161,7 @@ fn tiles_of_every_size_hold_the_same_keys() {
     }
     let mut random = Random(6);
     for tile in [1, 255, 256, 257, TILE.1 - 1, TILE.1] {
-        let device = GpuCounter::open(&Choice { tile: Some(tile), ..Choice::default() }, MEMORY).unwrap();
+        let device = GpuCounter::open(&DeviceChoice { tile: Some(tile), ..DeviceChoice::default() }, MEMORY).unwrap();
         for (domain, n) in [(Domain::F32, 70_001), (Domain::I64, 66_000)] {
             let n = n.min(200 * tile as usize);
             let all = keys(domain, n, &mut random);
@@ -191,7 +191,7 @@ fn keys_at_the_edges_of_cells_fall_on_the_same_side() {
         let mut sample = keys(domain, 400, &mut random);
         let map = CellMap::from_sample(&mut sample, domain, 3000);
         let (low, high) = domain.range();
-        let around = |cell: driftsweep::count::cells::Cell| {
+        let around = |cell: driftsweep::count::cells::KeyCell| {
             [cell.lower.saturating_sub(1), cell.lower, cell.lower.saturating_add(1)].map(|key| key.clamp(low, high))
         };
         let edges: Vec<u64> = map.iter().flat_map(around).chain([low, high]).collect();
@@ -225,7 +225,7 @@ fn what_does_not_fit_the_device_is_counted_by_the_cpu() {
     if gpu().is_none() {
         return;
     }
-    let small = GpuCounter::open(&Choice::default(), 1 << 16).unwrap();
+    let small = GpuCounter::open(&DeviceChoice::default(), 1 << 16).unwrap();
     let mut random = Random(3);
     let all = keys(Domain::F64, 30_000, &mut random);
     let map = CellMap::from_sample(&mut all[..300].to_vec(), Domain::F64, 500);
@@ -240,7 +240,7 @@ fn a_lost_device_leaves_the_work_to_the_cpu_with_the_same_result() {
     if gpu().is_none() {
         return;
     }
-    let device = GpuCounter::open(&Choice::default(), MEMORY).unwrap();
+    let device = GpuCounter::open(&DeviceChoice::default(), MEMORY).unwrap();
     let mut random = Random(4);
     let all = keys(Domain::F32, 20_000, &mut random);
     let map = CellMap::from_sample(&mut all[..300].to_vec(), Domain::F32, 500);
@@ -268,7 +268,7 @@ fn a_device_lost_in_the_middle_of_a_comparison_changes_nothing() {
     };
     let expected = compare(&CpuCounter, &|| ());
     for lost_after in [0, 1, 60] {
-        let device = GpuCounter::open(&Choice::default(), MEMORY).unwrap();
+        let device = GpuCounter::open(&DeviceChoice::default(), MEMORY).unwrap();
         let finished = AtomicUsize::new(0);
         let found = compare(&device, &|| {
             if finished.fetch_add(1, Ordering::Relaxed) == lost_after {
@@ -298,7 +298,7 @@ fn many_threads_sending_many_small_parts_lose_none_of_them() {
     let expected = count(&CpuCounter);
     for _ in 0..3 {
         // The first submissions of a device are where memory is touched for the first time.
-        let device = GpuCounter::open(&Choice::default(), DEFAULT_MEMORY).unwrap();
+        let device = GpuCounter::open(&DeviceChoice::default(), DEFAULT_MEMORY).unwrap();
         assert!(count(&device) == expected);
         assert_eq!(device.usage().unwrap().failure, None);
     }
@@ -309,7 +309,7 @@ fn columns_are_compared_where_they_lie_and_in_one_request_each() {
     if gpu().is_none() {
         return;
     }
-    let device = GpuCounter::open(&Choice::default(), MEMORY).unwrap();
+    let device = GpuCounter::open(&DeviceChoice::default(), MEMORY).unwrap();
     let mut random = Random(5);
     let ranks = |n: u64| (0..=10).map(|i| n.saturating_sub(1) * i / 10).collect();
     for domain in DOMAINS {
@@ -317,9 +317,10 @@ fn columns_are_compared_where_they_lie_and_in_one_request_each() {
             let (a, b) = (keys(domain, n, &mut random), keys(domain, m, &mut random));
             let (a, b) = (vec![packed(domain, &a)], vec![packed(domain, &b)]);
             for transport in [false, true] {
-                let wanted = Wanted { baseline_ranks: &ranks, current_ranks: &ranks, distance: true, transport };
+                let wanted =
+                    RequiredFigures { baseline_ranks: &ranks, current_ranks: &ranks, distance: true, transport };
                 let compare = |counter: &dyn Counter| {
-                    let side = Baseline::Source(&a, n as u64);
+                    let side = BaselineKeys::Source(&a, n as u64);
                     let (a, b) = count_pair(counter, domain, side, &b, m as u64, wanted).unwrap();
                     let keys = |ecdf: &Ecdf| -> Vec<Option<u64>> {
                         ranks(ecdf.n()).into_iter().map(|rank| ecdf.key_at(rank)).collect()
@@ -425,7 +426,7 @@ fn ten_thousand_random_columns_have_one_hash_on_a_device_with_default_limits() {
         return;
     }
     let folder = TempDir::new().unwrap();
-    let device = GpuCounter::open(&Choice { default_limits: true, ..Choice::default() }, MEMORY).unwrap();
+    let device = GpuCounter::open(&DeviceChoice { default_limits: true, ..DeviceChoice::default() }, MEMORY).unwrap();
     for (seed, columns, rows) in [(1, 9000, 40), (3, 990, 700), (5, 10, 20_000)] {
         let a = random_snapshot(folder.path(), "a.parquet", columns, rows, seed);
         let b = random_snapshot(folder.path(), "b.parquet", columns, rows / 2 + 1, seed + 1);

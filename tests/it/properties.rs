@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use driftsweep::count::ecdf::EcdfPair;
 use driftsweep::count::key::key_f64;
-use driftsweep::count::pair::{Baseline, Wanted, count_pair};
+use driftsweep::count::pair::{BaselineKeys, RequiredFigures, count_pair};
 use driftsweep::count::{CellCounts, CellMap, CpuCounter, Domain, KeyVec, cpu};
 use proptest::prelude::*;
 
@@ -37,11 +37,11 @@ proptest! {
         a in values(400), b in values(400), size in 1usize..90, reverse in any::<bool>(),
     ) {
         let all = |n: u64| (0..n).collect::<Vec<u64>>();
-        let wanted = Wanted { baseline_ranks: &all, current_ranks: &all, distance: true, transport: true };
+        let wanted = RequiredFigures { baseline_ranks: &all, current_ranks: &all, distance: true, transport: true };
         let mut shuffled = a.clone();
         if reverse { shuffled.reverse() }
         let (source, current) = (chunks(&shuffled, size), chunks(&b, 64));
-        let side = Baseline::Source(&source, a.len() as u64);
+        let side = BaselineKeys::Source(&source, a.len() as u64);
         let (ea, eb) = count_pair(&CpuCounter, Domain::F64, side, &current, b.len() as u64, wanted).unwrap();
         let distance = EcdfPair::new(&ea, &eb).distance();
         prop_assert!(distance.is_exact());
@@ -53,7 +53,7 @@ proptest! {
             prop_assert_eq!(ea.below(key), Some(sorted.partition_point(|&k| k < key) as u64));
         }
         // The other way round it is the same distance.
-        let side = Baseline::Source(&current, b.len() as u64);
+        let side = BaselineKeys::Source(&current, b.len() as u64);
         let (eb, ea) = count_pair(&CpuCounter, Domain::F64, side, &source, a.len() as u64, wanted).unwrap();
         prop_assert_eq!(EcdfPair::new(&eb, &ea).distance().lower, distance.lower);
     }
@@ -63,9 +63,9 @@ proptest! {
         a in prop::collection::vec(-1.0e6..1.0e6f64, 1..300), b in prop::collection::vec(-1.0e6..1.0e6f64, 1..300),
     ) {
         let none = |_: u64| Vec::new();
-        let wanted = Wanted { baseline_ranks: &none, current_ranks: &none, distance: false, transport: true };
+        let wanted = RequiredFigures { baseline_ranks: &none, current_ranks: &none, distance: false, transport: true };
         let (sa, sb) = (chunks(&a, 50), chunks(&b, 50));
-        let side = Baseline::Source(&sa, a.len() as u64);
+        let side = BaselineKeys::Source(&sa, a.len() as u64);
         let (ea, eb) = count_pair(&CpuCounter, Domain::F64, side, &sb, b.len() as u64, wanted).unwrap();
         let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
         let mut all: Vec<f64> = a.iter().chain(&b).copied().collect();
@@ -105,8 +105,8 @@ fn the_area_is_exact_in_single_precision_below_zero_too() {
     let keys = |side: &[f32]| vec![KeyVec::U32(side.iter().map(|&x| key_f32(x)).collect())];
     let (sa, sb) = (keys(&a), keys(&b));
     let none = |_: u64| Vec::new();
-    let wanted = Wanted { baseline_ranks: &none, current_ranks: &none, distance: false, transport: true };
-    let side = Baseline::Source(&sa, a.len() as u64);
+    let wanted = RequiredFigures { baseline_ranks: &none, current_ranks: &none, distance: false, transport: true };
+    let side = BaselineKeys::Source(&sa, a.len() as u64);
     let (ea, eb) = count_pair(&CpuCounter, Domain::F32, side, &sb, b.len() as u64, wanted).unwrap();
     let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
     let mut steps: Vec<(f64, i64)> =

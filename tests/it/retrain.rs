@@ -13,10 +13,10 @@ use driftsweep::error::Error;
 use driftsweep::fleet::{Fleet, Money};
 use driftsweep::http::Http;
 use driftsweep::model::Options;
-use driftsweep::retrain::State;
-use driftsweep::retrain::budget::Scope;
-use driftsweep::scheduler::{self, Answer, Means, Passed};
-use driftsweep::store::{Event, RunEntry, Store};
+use driftsweep::retrain::JobState;
+use driftsweep::retrain::budget::BudgetScope;
+use driftsweep::scheduler::{self, ApprovalAnswer, PassContext, PassSummary};
+use driftsweep::store::{RetrainEvent, RunRecord, Store};
 use jiff::{SignedDuration, Timestamp};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
@@ -81,8 +81,8 @@ pub fn add_event(store: &mut Store, id: &str, model: &str, now: Timestamp) {
     let (id, model, trigger) = (id.to_owned(), model.to_owned(), "drift".to_owned());
     store
         .transaction(|store| {
-            store.meet([&*model].into_iter(), now)?;
-            store.add_event(&Event { id, model: model.clone(), trigger, triggered_at: now, body, closed: None })
+            store.register_models([&*model].into_iter(), now)?;
+            store.add_event(&RetrainEvent { id, model: model.clone(), trigger, triggered_at: now, body, closed: None })
         })
         .unwrap();
 }
@@ -95,7 +95,7 @@ pub fn pass(
     http: &Http,
     now: Timestamp,
     step: &mut dyn FnMut(&str),
-) -> Passed {
+) -> PassSummary {
     pass_by_clock(fleet, store, state, http, (now, now), step)
 }
 
@@ -107,12 +107,12 @@ pub fn pass_by_clock(
     http: &Http,
     (now, clock): (Timestamp, Timestamp),
     step: &mut dyn FnMut(&str),
-) -> Passed {
+) -> PassSummary {
     let program = Path::new(env!("CARGO_BIN_EXE_driftsweep"));
-    let means = Means { http, program, state, clock, elapsed: &|| Duration::ZERO };
+    let context = PassContext { http, program, state, clock, elapsed: &|| Duration::ZERO };
     for _ in 0..500 {
-        match scheduler::pass(fleet, &mut open(store, fleet), now, &means, step) {
-            Err(Error::Occupied { .. }) => std::thread::sleep(Duration::from_millis(10)),
+        match scheduler::pass(fleet, &mut open(store, fleet), now, &context, step) {
+            Err(Error::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
             done => return done.unwrap(),
         }
     }
@@ -348,17 +348,25 @@ fn of_thousands_of_events_under_kills_and_bad_endpoints_no_job_is_lost_none_run_
                 }
                 for waiting in store.jobs_in("awaiting_approval").unwrap() {
                     // Only what is named is allowed; some are not answered, some refused.
-                    let State::AwaitingApproval(request) = &waiting.job.state else { panic!() };
+                    let JobState::AwaitingApproval(request) = &waiting.job.state else { panic!() };
                     let by = request.overruns().iter().map(|overrun| overrun.by).max().unwrap();
                     let id = &waiting.job.id;
-                    let less =
-                        scheduler::answer(&fleet, &mut store, id, Answer::Approve(None), ("ana", "x"), None, now);
+                    let less = scheduler::decide(
+                        &fleet,
+                        &mut store,
+                        id,
+                        ApprovalAnswer::Approve(None),
+                        ("ana", "x"),
+                        None,
+                        now,
+                    );
                     let less = less.unwrap_err().to_string();
                     assert!(less.contains("--overrun"), "{less}");
-                    let word = if chance(&mut random, 3) { Answer::Reject } else { Answer::Approve(Some(by)) };
+                    let word =
+                        if chance(&mut random, 3) { ApprovalAnswer::Reject } else { ApprovalAnswer::Approve(Some(by)) };
                     if !chance(&mut random, 4) {
-                        scheduler::answer(&fleet, &mut store, id, word, ("ana", "x"), None, now).unwrap();
-                        overrun = if word == Answer::Reject { overrun } else { overrun.max(by) };
+                        scheduler::decide(&fleet, &mut store, id, word, ("ana", "x"), None, now).unwrap();
+                        overrun = if word == ApprovalAnswer::Reject { overrun } else { overrun.max(by) };
                     }
                 }
             }
@@ -376,8 +384,8 @@ fn of_thousands_of_events_under_kills_and_bad_endpoints_no_job_is_lost_none_run_
             let mut store = open(&store, &fleet);
             place.lock().unwrap().forget(&mut store, &mut random, 20);
             let ledger = scheduler::ledger(&fleet, &mut store, now).unwrap();
-            let standing = scheduler::standings(&fleet, &ledger, now).remove(0);
-            assert_eq!(standing.scope, Scope::Fleet);
+            let standing = scheduler::budget_statuses(&fleet, &ledger, now).remove(0);
+            assert_eq!(standing.scope, BudgetScope::Fleet);
             assert!(standing.spent + standing.committed <= standing.budget + overrun, "{standing:?} {overrun:?}");
             let counts: BTreeMap<String, u64> = store.job_counts().unwrap().into_iter().collect();
             let done: u64 = ["succeeded", "failed", "rejected", "expired"].iter().filter_map(|s| counts.get(*s)).sum();
@@ -391,7 +399,7 @@ fn of_thousands_of_events_under_kills_and_bad_endpoints_no_job_is_lost_none_run_
         assert_eq!(jobs.iter().map(|v| v.job.id.clone()).collect::<HashSet<_>>(), ids, "one job an event, none lost");
         let runs = store.runs_between(Timestamp::MIN, Timestamp::MAX).unwrap();
         let place = place.lock().unwrap();
-        let started: HashMap<String, &RunEntry> =
+        let started: HashMap<String, &RunRecord> =
             runs.iter().map(|run| (format!("{}-{}", run.job, run.attempt), run)).collect();
         assert_eq!(started.len(), runs.len());
         assert!(runs.iter().all(|run| run.ended.is_some()), "no run is forgotten");
@@ -401,12 +409,12 @@ fn of_thousands_of_events_under_kills_and_bad_endpoints_no_job_is_lost_none_run_
         assert!(place.asked.values().any(|asked| *asked > 1), "some were asked for twice");
         assert!(place.forgotten > 0, "some were forgotten");
         for versioned in &jobs {
-            let own: Vec<&&RunEntry> = started.values().filter(|run| run.job == versioned.job.id).collect();
+            let own: Vec<&&RunRecord> = started.values().filter(|run| run.job == versioned.job.id).collect();
             let good =
                 own.iter().filter(|run| run.ended.as_ref().is_some_and(|(_, outcome, _)| outcome == "succeeded"));
             assert_eq!(
                 good.count(),
-                usize::from(versioned.job.state == State::Succeeded),
+                usize::from(versioned.job.state == JobState::Succeeded),
                 "trained once or not at all"
             );
             let cost: Money = own.iter().filter_map(|run| Some(run.ended.as_ref()?.2)).sum();
@@ -418,7 +426,7 @@ fn of_thousands_of_events_under_kills_and_bad_endpoints_no_job_is_lost_none_run_
         let warnings = {
             let mut n = 0;
             store
-                .audit(&Scope::Fleet.to_string(), |record| {
+                .audit(&BudgetScope::Fleet.to_string(), |record| {
                     n += usize::from(record.kind == "budget.warning");
                     Ok(())
                 })

@@ -3,7 +3,7 @@
 use std::fs;
 
 use driftsweep::http::Http;
-use driftsweep::retrain::State;
+use driftsweep::retrain::JobState;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -36,14 +36,14 @@ fn a_malformed_answer_is_told_once_everywhere_and_costs_the_training_nothing() {
         let job = place.job();
         assert_eq!((job.state.name(), job.spent.cents()), ("succeeded", cost), "{script}: {job:?}");
         if wanted.is_empty() {
-            assert_eq!((job.about_answer, last.troubles), (None, vec![]), "{script}");
+            assert_eq!((job.about_answer, last.failures), (None, vec![]), "{script}");
             continue;
         }
         let told = job.about_answer.unwrap();
         assert!(told.contains(wanted) && told.contains("answer.json"), "{script}: {told}");
-        assert_eq!(last.troubles.len(), 1, "{last:?}");
-        assert!(last.troubles[0].lasting && last.troubles[0].reason == told, "{last:?}");
-        assert_eq!(place.pass().troubles, [], "once");
+        assert_eq!(last.failures.len(), 1, "{last:?}");
+        assert!(last.failures[0].permanent && last.failures[0].reason == told, "{last:?}");
+        assert_eq!(place.pass().failures, [], "once");
         let records = place.records("job.succeed");
         assert_eq!((records.len(), records[0]["about_answer"].as_str()), (1, Some(&*told)));
         let shown = said(&place.program(&["jobs", "show", "event", "fleet.toml", "--store", &place.store], &[]));
@@ -59,9 +59,9 @@ fn a_tick_says_that_an_answer_is_malformed_in_words_in_json_and_to_those_who_are
     let output = place.program(&args, &[]);
     let (words, ticked) = (String::from_utf8_lossy(&output.stderr), serde_json::from_slice::<Value>(&output.stdout));
     let ticked = ticked.unwrap();
-    let troubles = ticked["jobs"]["troubles"].as_array().unwrap();
-    assert_eq!((troubles.len(), &troubles[0]["lasting"]), (1, &Value::Bool(true)), "{ticked}");
-    assert!(troubles[0]["reason"].as_str().unwrap().contains("cost is text"), "{ticked}");
+    let failures = ticked["jobs"]["troubles"].as_array().unwrap();
+    assert_eq!((failures.len(), &failures[0]["lasting"]), (1, &Value::Bool(true)), "{ticked}");
+    assert!(failures[0]["reason"].as_str().unwrap().contains("cost is text"), "{ticked}");
     assert_eq!(words.matches("cost is text").count(), 1, "{words}");
     let again = place.program(&args, &[]);
     assert!(!said(&again).contains("cost is text"), "{}", said(&again));
@@ -78,7 +78,7 @@ fn an_attempt_that_fails_tells_of_its_answer_and_the_next_one_starts_clean() {
     let place = place.changed("retries = 0", "retries = 1");
     until("it is tried again", || {
         place.pass();
-        matches!(place.job().state, State::Queued { .. })
+        matches!(place.job().state, JobState::Queued { .. })
     });
     assert!(place.records("job.retry")[0]["about_answer"].as_str().unwrap().contains("cost is -1"));
     until("it has ended", || {
@@ -118,7 +118,7 @@ fn a_malformed_field_of_a_webhooks_answer_is_told_and_spoils_neither_its_state_n
             assert_eq!((job.state.name(), job.spent.cents()), ("succeeded", cents), "{fields}");
             let told = job.about_answer.unwrap_or_default();
             assert!(told.contains(wanted) && told.is_empty() == wanted.is_empty(), "{fields}: {told}");
-            assert_eq!(passed.troubles.len(), usize::from(!wanted.is_empty()), "{passed:?}");
+            assert_eq!(passed.failures.len(), usize::from(!wanted.is_empty()), "{passed:?}");
         }
     }
 }

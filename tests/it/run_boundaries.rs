@@ -13,7 +13,7 @@ use driftsweep::fleet::Fleet;
 use driftsweep::http::Http;
 use driftsweep::model::Options;
 use driftsweep::retrain::Job;
-use driftsweep::scheduler::Passed;
+use driftsweep::scheduler::PassSummary;
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -66,11 +66,11 @@ impl Place {
         self.state.join("jobs/event/1")
     }
 
-    pub fn pass(&self) -> Passed {
+    pub fn pass(&self) -> PassSummary {
         self.pass_at(self.now)
     }
 
-    pub fn pass_at(&self, now: Timestamp) -> Passed {
+    pub fn pass_at(&self, now: Timestamp) -> PassSummary {
         pass(&self.yard.fleet, &self.store, &self.state, &Http::new().unwrap(), now, &mut |_| ())
     }
 
@@ -79,8 +79,8 @@ impl Place {
     }
 
     /// Passes until the job has ended: the last of them.
-    pub fn ends(&self) -> Passed {
-        let mut last = Passed::default();
+    pub fn ends(&self) -> PassSummary {
+        let mut last = PassSummary::default();
         until("it has ended", || {
             last = self.pass();
             self.job().state.is_final()
@@ -128,7 +128,7 @@ fn a_result_that_the_command_wrote_itself_does_not_count() {
     let place = Place::new(&format!("{LOOK}{FORGED}: > forged; while [ ! -e go ]; do sleep 0.02; done; exit 3"));
     place.pass();
     until("it has forged its result", || place.path("forged").exists());
-    assert_eq!(place.pass().troubles, []);
+    assert_eq!(place.pass().failures, []);
     assert_eq!(place.job().state.name(), "running", "it still runs");
     fs::write(place.path("go"), "").unwrap();
     place.ends();
@@ -354,7 +354,7 @@ fn lock_files_are_neither_emptied_nor_reached_through_links() {
     let told = said(&supervise(&place.run()));
     assert!(told.contains("lock") && told.contains("symbolic link"), "{told}");
     let passed = place.pass();
-    assert!(passed.troubles[0].reason.contains("symbolic link"), "{passed:?}");
+    assert!(passed.failures[0].reason.contains("symbolic link"), "{passed:?}");
     // Of the store.
     let place = Place::new("true");
     fs::write(place.path("victim"), "untouched").unwrap();
@@ -402,9 +402,9 @@ fn a_store_that_is_named_through_a_link_has_the_same_locks() {
     symlink(&place.store, &link).unwrap();
     let link = link.display().to_string();
     open(&place.store, &place.yard.fleet)
-        .alone("jobs", |_| {
-            let other = open(&link, &place.yard.fleet).alone("jobs", |_| Ok(()));
-            assert!(matches!(other, Err(Error::Occupied { .. })));
+        .with_lock("jobs", |_| {
+            let other = open(&link, &place.yard.fleet).with_lock("jobs", |_| Ok(()));
+            assert!(matches!(other, Err(Error::Locked { .. })));
             Ok(())
         })
         .unwrap();

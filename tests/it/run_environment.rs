@@ -6,10 +6,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use driftsweep::executor::environment::GIVEN;
-use driftsweep::fleet::{Executor, Fleet};
+use driftsweep::executor::environment::INHERITED_VARIABLES;
+use driftsweep::fleet::{ExecutorConfig, Fleet};
 use driftsweep::model::Options;
-use driftsweep::retrain::State;
+use driftsweep::retrain::JobState;
 
 use super::run_boundaries::{Place, said};
 
@@ -48,7 +48,7 @@ fn a_command_and_its_supervisor_get_the_listed_variables_those_that_are_named_an
     ];
     // Those that decide whether programs start at all keep the values that they have.
     let own: BTreeSet<&str> = ["PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ"].into();
-    let listed: Vec<&str> = GIVEN.iter().copied().filter(|name| !own.contains(name)).collect();
+    let listed: Vec<&str> = INHERITED_VARIABLES.iter().copied().filter(|name| !own.contains(name)).collect();
     let folder = place.path("").into_os_string();
     let odd = OsStr::from_bytes(b"\xff=\n ");
     let mut set: Vec<(&str, &OsStr)> = secrets.iter().map(|name| (*name, OsStr::new("hush"))).collect();
@@ -56,7 +56,7 @@ fn a_command_and_its_supervisor_get_the_listed_variables_those_that_are_named_an
     set.extend([("NAMED_TOKEN", OsStr::new("a token")), ("NAMED_BYTES", odd)]);
     set.push(("DRIFTSWEEP_STORE", OsStr::new(&place.store)));
     let output = place.program(&["tick", "--threads", "1", "--wait", "1m", "--state", "state"], &set);
-    assert_eq!(place.job().state, State::Succeeded, "{}", said(&output));
+    assert_eq!(place.job().state, JobState::Succeeded, "{}", said(&output));
 
     let (own, above) = (variables(&place.path("own")), variables(&place.path("above")));
     for (name, seen) in [("the command", &own), ("its supervisor", &above)] {
@@ -68,7 +68,7 @@ fn a_command_and_its_supervisor_get_the_listed_variables_those_that_are_named_an
         }
         assert_eq!((&*seen["NAMED_TOKEN"], &*seen["NAMED_BYTES"]), (&b"a token"[..], odd.as_bytes()), "{name}");
         let known = |found: &str| {
-            GIVEN.contains(&found)
+            INHERITED_VARIABLES.contains(&found)
                 || ["NAMED_TOKEN", "NAMED_BYTES", "PWD", "OLDPWD", "SHLVL", "_"].contains(&found)
                 || (found.starts_with("DRIFTSWEEP_") && found != "DRIFTSWEEP_STORE" && name == "the command")
         };
@@ -121,7 +121,7 @@ fn variables_are_named_one_by_one_and_the_nearest_table_counts() {
          [[model]]\nname = \"command\"\nbaseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\ncommand = [\"false\"]\n"
     );
     let named = |model: &driftsweep::fleet::Model| match &model.retrain.as_ref().unwrap().executor {
-        Executor::Command(command) => (command.arguments[0].clone(), command.env.clone()),
+        ExecutorConfig::Command(command) => (command.arguments[0].clone(), command.env.clone()),
         other => panic!("{other:?}"),
     };
     let found: Vec<_> = parse(&text).unwrap().models.iter().map(named).collect();

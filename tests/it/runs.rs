@@ -12,7 +12,7 @@ use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::http::Http;
 use driftsweep::model::Options;
-use driftsweep::scheduler::{self, Means};
+use driftsweep::scheduler::{self, PassContext};
 use jiff::{SignedDuration, Timestamp};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
@@ -95,7 +95,7 @@ fn one_pass_stops_a_run_whose_time_is_up_and_ends_one_whose_time_is_long_over() 
             let wanted = (state_then, usize::from(says_then == "running"));
             let state = if says_then == "failed" && job.state.name() == "queued" { "failed" } else { job.state.name() };
             assert_eq!((state, told), wanted, "{minutes} {says_then}: {job:?} {passed:?}");
-            assert_eq!(passed.troubles, []);
+            assert_eq!(passed.failures, []);
         }
     }
 }
@@ -156,7 +156,7 @@ fn a_run_that_a_place_has_forgotten_is_not_started_again() {
         let job = || open(&store, &fleet).jobs("").unwrap().remove(0).job;
         let at = |minute: i64| {
             let now = start + SignedDuration::from_mins(minute);
-            pass(&fleet, &store, &state, &http, now, &mut |_| ()).troubles
+            pass(&fleet, &store, &state, &http, now, &mut |_| ()).failures
         };
         let count = |what: &str| asked.lock().unwrap().iter().filter(|line| line.starts_with(what)).count();
         at(0);
@@ -253,7 +253,7 @@ fn a_row_that_cannot_be_read_is_named_and_stops_nothing_else() {
         let seq = open(&store, &fleet).messages_in("pending").unwrap()[0].seq;
         let far = "UPDATE outbox SET at = 9000000000000000000";
         assert_eq!(sql(&store, &format!("{far} WHERE fleet = '{}' AND seq = {seq}", fleet.name)), 1);
-        let mut last = scheduler::Passed::default();
+        let mut last = scheduler::PassSummary::default();
         until("the others have been trained", || {
             last = pass(&fleet, &store, &state, &http, now, &mut |_| ());
             open(&store, &fleet).jobs_in("succeeded").unwrap().len() == 2
@@ -281,11 +281,11 @@ fn a_row_that_cannot_be_read_is_named_and_stops_nothing_else() {
         let ticked: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(ticked["jobs"]["unreadable"].as_array().unwrap().len(), 3);
         assert!(ticked["jobs"]["messages"]["sent"].as_u64().unwrap() > 0);
-        let answer = scheduler::answer(
+        let answer = scheduler::decide(
             &fleet,
             &mut open(&store, &fleet),
             &id("m0"),
-            scheduler::Answer::Reject,
+            scheduler::ApprovalAnswer::Reject,
             ("ana", "x"),
             None,
             now,
@@ -300,10 +300,10 @@ fn a_lock_that_is_held_is_said_to_be_by_whom_and_since_when() {
     for store in yard.stores() {
         let mut holder = open(&store, &yard.fleet);
         // What is left of a process that was killed means nothing.
-        holder.alone("jobs", |_| Ok(())).unwrap();
-        open(&store, &yard.fleet).alone("jobs", |_| Ok(())).unwrap();
+        holder.with_lock("jobs", |_| Ok(())).unwrap();
+        open(&store, &yard.fleet).with_lock("jobs", |_| Ok(())).unwrap();
         holder
-            .alone("tick", |_| {
+            .with_lock("tick", |_| {
                 let hours = "UPDATE lock_holder SET since = since - 10800000000 WHERE what = 'tick'";
                 sql(&store, &format!("{hours} AND fleet = '{}'", yard.fleet.name));
                 let mut tick = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
@@ -334,7 +334,7 @@ fn a_tick_that_waits_stays_while_another_process_has_the_lock() {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };
-    let waits = open(&store, &yard.fleet).alone("jobs", |_| {
+    let waits = open(&store, &yard.fleet).with_lock("jobs", |_| {
         let mut waits = command(&["--wait", "2m"]).spawn().unwrap();
         std::thread::sleep(Duration::from_secs(3));
         assert!(waits.try_wait().unwrap().is_none(), "it has left");
@@ -452,15 +452,15 @@ fn what_only_one_may_do_is_free_again_as_soon_as_it_is_done() {
     let yard = Yard::new(&["m".into()], "");
     for store in yard.stores() {
         let (mut one, mut other) = (open(&store, &yard.fleet), open(&store, &yard.fleet));
-        one.alone("jobs", |_| {
-            assert!(matches!(other.alone("jobs", |_| Ok(())), Err(Error::Occupied { .. })));
-            other.alone("outbox", |_| Ok(()))
+        one.with_lock("jobs", |_| {
+            assert!(matches!(other.with_lock("jobs", |_| Ok(())), Err(Error::Locked { .. })));
+            other.with_lock("outbox", |_| Ok(()))
         })
         .unwrap();
-        other.alone("jobs", |_| Ok(())).unwrap();
-        let failed = one.alone("jobs", |_| Err::<(), _>(Error::Backend("x".into())));
+        other.with_lock("jobs", |_| Ok(())).unwrap();
+        let failed = one.with_lock("jobs", |_| Err::<(), _>(Error::Backend("x".into())));
         assert!(matches!(failed, Err(Error::Backend(_))));
-        other.alone("jobs", |_| Ok(())).unwrap();
+        other.with_lock("jobs", |_| Ok(())).unwrap();
     }
 }
 
@@ -501,9 +501,9 @@ fn runs_that_there_is_no_time_to_ask_for_are_left_to_the_next_pass() {
     let looks = AtomicU64::new(0);
     let slow = || Duration::from_secs(10 * looks.fetch_add(1, Ordering::Relaxed));
     let program = Path::new(env!("CARGO_BIN_EXE_driftsweep"));
-    let means = Means { http: &http, program, state: &state, clock: later, elapsed: &slow };
-    let passed = scheduler::pass(&yard.fleet, &mut open(&store, &yard.fleet), later, &means, &mut |_| ()).unwrap();
-    assert_eq!((passed.states()["succeeded"], passed.troubles.len()), (5, 15), "{passed:?}");
+    let context = PassContext { http: &http, program, state: &state, clock: later, elapsed: &slow };
+    let passed = scheduler::pass(&yard.fleet, &mut open(&store, &yard.fleet), later, &context, &mut |_| ()).unwrap();
+    assert_eq!((passed.states()["succeeded"], passed.failures.len()), (5, 15), "{passed:?}");
     pass(&yard.fleet, &store, &state, &http, later, &mut |_| ());
     assert_eq!(open(&store, &yard.fleet).jobs_in("succeeded").unwrap().len(), 20);
 }

@@ -29,7 +29,7 @@ fn a_device_that_is_not_there_is_named_and_auto_does_without() {
 
 #[test]
 fn every_shader_is_valid_and_reads_structs_as_they_are_written() {
-    use driftsweep::count::gpu::{Comparison, Job, Tile};
+    use driftsweep::count::gpu::{CountComparison, CountJob, Tile};
     use std::mem::offset_of;
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
@@ -65,13 +65,24 @@ fn every_shader_is_valid_and_reads_structs_as_they_are_written() {
             };
         }
         let (members, span) = layout("Job");
-        let fields =
-            offsets!(Job, table, ranges, coarse_shift, cells, origin_low, origin_high, results, wanted, decided, room);
+        let fields = offsets!(
+            CountJob,
+            table,
+            ranges,
+            coarse_shift,
+            cells,
+            origin_low,
+            origin_high,
+            results,
+            wanted,
+            decided,
+            room
+        );
         assert_eq!(members[..fields.len()], fields);
-        assert_eq!(span, size_of::<Job>());
+        assert_eq!(span, size_of::<CountJob>());
         let (members, span) = layout("Comparison");
         let fields = offsets!(
-            Comparison,
+            CountComparison,
             counts_a,
             counts_b,
             cells,
@@ -87,7 +98,7 @@ fn every_shader_is_valid_and_reads_structs_as_they_are_written() {
             outcome
         );
         assert_eq!(members[..fields.len()], fields);
-        assert_eq!(span, size_of::<Comparison>());
+        assert_eq!(span, size_of::<CountComparison>());
         let (members, span) = layout("Tile");
         assert_eq!(members[..], offsets!(Tile, job, first, count, padding));
         assert_eq!(span, size_of::<Tile>());

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use driftsweep::http::Http;
 use driftsweep::notify;
 use driftsweep::retrain::signature::NAMESPACE;
-use driftsweep::retrain::{Job, State};
+use driftsweep::retrain::{Job, JobState};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -368,7 +368,7 @@ fn a_signature_is_good_for_one_answer_to_one_question() {
         desk.refuses("approve", "aa", &plain(&[]), "nobody is asked");
         let later = desk.now + SignedDuration::from_hours(5);
         desk.pass(later);
-        let State::AwaitingApproval(request) = desk.job("cc").state else { panic!() };
+        let JobState::AwaitingApproval(request) = desk.job("cc").state else { panic!() };
         assert_eq!(request.level, 1);
         let later = ["--now", &*later.to_string()];
         desk.refuses(
@@ -379,7 +379,7 @@ fn a_signature_is_good_for_one_answer_to_one_question() {
         );
 
         // A second question of the first job, about the budget; what was signed for the first does not answer it.
-        let State::AwaitingApproval(request) = desk.job("aa").state else { panic!("{:?}", desk.job("aa")) };
+        let JobState::AwaitingApproval(request) = desk.job("aa").state else { panic!("{:?}", desk.job("aa")) };
         assert!(request.is_of_budgets());
         let by = request.overruns()[0].by;
         let amounts = [by.plain(), format!("{}", by.units() + 1.0)];
@@ -611,9 +611,9 @@ fn an_approval_by_a_key_that_was_taken_out_since_starts_nothing() {
         fs::write(&file, text.replace(&keys.public("ana"), &keys.public("eve"))).unwrap();
         let tick = desk.run(&["tick", "--wait", "1m", "--format", "json"]);
         let report: Value = serde_json::from_slice(&tick.stdout).unwrap();
-        let troubles = report["jobs"]["troubles"].as_array().unwrap();
-        assert_eq!(troubles.len(), 1, "{report}");
-        let reason = troubles[0]["reason"].as_str().unwrap();
+        let failures = report["jobs"]["troubles"].as_array().unwrap();
+        assert_eq!(failures.len(), 1, "{report}");
+        let reason = failures[0]["reason"].as_str().unwrap();
         let wanted = format!("its approval does not count any more: the key {} is not among", keys.fingerprint("ana"));
         assert!(reason.contains(&wanted) && reason.contains("driftsweep jobs cancel"), "{reason}");
         assert_eq!((desk.job("aa").state.name(), desk.job("bb").state.name()), ("queued", "succeeded"), "{report}");

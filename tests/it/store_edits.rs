@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use driftsweep::store::{Doubts, Hit, QualityEntry, Record, Store, Verdict};
+use driftsweep::store::{LimitExceeded, MeasurementRecord, Record, StartBlockers, Store, StoredVerdict};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
@@ -247,7 +247,7 @@ fn full(night: &Night) {
     assert!(seen.status.success(), "{}", said(&seen));
     // A measure as a sweep notes it: the models of this night have no labels.
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
-    let entry = QualityEntry {
+    let entry = MeasurementRecord {
         model: "model-00000".into(),
         as_of: at("2026-01-04T02:00:00Z"),
         kind: "realised".into(),
@@ -260,7 +260,7 @@ fn full(night: &Night) {
         high: 0.96,
     };
     // What was concluded of a model at a sweep is one entry of the audit, so this is a sweep of its own.
-    let entry = QualityEntry { as_of: at("2026-01-04T01:00:00Z"), ..entry };
+    let entry = MeasurementRecord { as_of: at("2026-01-04T01:00:00Z"), ..entry };
     night.open().transaction(|store| store.add_quality(&entry)).unwrap();
     let store = night.open().verify_audit(&[]).unwrap();
     assert_eq!(store.problems, Vec::<String>::new());
@@ -667,12 +667,12 @@ fn a_long_audit_is_checked_before_a_start_and_read_on_from_there() {
                     // What a sweep concludes of a model is in the records, too.
                     let as_of = now + SignedDuration::from_hours(some[0] as i64);
                     let (model, data_hash, body) = ("m".to_owned(), "0".repeat(64), "{}".repeat(500));
-                    store.add_verdict(&Verdict { model: model.clone(), as_of, data_hash, body })?;
+                    store.add_verdict(&StoredVerdict { model: model.clone(), as_of, data_hash, body })?;
                     let [window, segment, feature] = ["today", "all", "f"].map(str::to_owned);
-                    store.add_hit(&Hit { model, as_of, window, segment, feature })?;
+                    store.add_hit(&LimitExceeded { model, as_of, window, segment, feature })?;
                     for i in some {
                         let body = json!({ "step": "x", "model": "m", "reason": "a sentence of a usual length", "cost": "12.50" });
-                        store.set_told_not_judged("m", now)?;
+                        store.set_reported_not_judged("m", now)?;
                         store.append_audit(now, "driftsweep", "test.record", &format!("subject {i}"), body)?;
                     }
                     Ok(())
@@ -685,11 +685,12 @@ fn a_long_audit_is_checked_before_a_start_and_read_on_from_there() {
             check(&mut store);
             begun.elapsed()
         };
-        let mut before_start = |store: &mut Store| assert_eq!(store.doubts(now).unwrap(), Doubts::default());
+        let mut before_start =
+            |store: &mut Store| assert_eq!(store.start_blockers(now).unwrap(), StartBlockers::default());
         let starts = [timed(&mut before_start), timed(&mut before_start)];
         let mut before_event = |store: &mut Store| {
             let (_, doubts) = store.read_to_decide(|_| Ok(((), now))).unwrap();
-            assert_eq!(doubts, Doubts::default());
+            assert_eq!(doubts, StartBlockers::default());
         };
         let events = [timed(&mut before_event), timed(&mut before_event)];
         let verify = timed(&mut |store| {
@@ -721,13 +722,13 @@ fn a_night_of_a_thousand_models_is_one_record_of_moderate_size_and_every_conclus
             .transaction(|store| {
                 for i in 0..1000 {
                     let model = format!("model-{i:05}");
-                    store.meet([&*model].into_iter(), as_of)?;
+                    store.register_models([&*model].into_iter(), as_of)?;
                     let (data_hash, body) = ("0".repeat(64), body.clone());
-                    store.add_verdict(&Verdict { model: model.clone(), as_of, data_hash, body })?;
+                    store.add_verdict(&StoredVerdict { model: model.clone(), as_of, data_hash, body })?;
                     for feature in 0..5 {
                         let [window, segment] = ["today", "all"].map(str::to_owned);
                         let (model, feature) = (model.clone(), format!("feature-{feature}"));
-                        store.add_hit(&Hit { model, as_of, window, segment, feature })?;
+                        store.add_hit(&LimitExceeded { model, as_of, window, segment, feature })?;
                     }
                     store.set_judged(&model, as_of)?;
                 }

@@ -6,7 +6,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use driftsweep::http::Http;
-use driftsweep::store::{Firing, QualityEntry, Record, Store, Verdict};
+use driftsweep::store::{Firing, MeasurementRecord, Record, Store, StoredVerdict};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -230,7 +230,7 @@ fn runs_that_ended_in_an_earlier_month_stop_no_start_and_are_named_by_verify() {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        let doubts = |since: &str| open(&store, &fleet).doubts(at(since)).unwrap().all.len();
+        let doubts = |since: &str| open(&store, &fleet).start_blockers(at(since)).unwrap().all.len();
         let [this_month, next_month] = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"];
         assert_eq!(doubts(this_month), 0);
         // Whether a run has ended, and when it was started, is not for the row alone to say.
@@ -272,22 +272,22 @@ fn figures_that_were_forgotten_stay_so_when_a_trigger_fires_for_their_time_later
         };
         store
             .transaction(|store| {
-                store.meet(["m"].into_iter(), first)?;
+                store.register_models(["m"].into_iter(), first)?;
                 for as_of in [first, second] {
                     let (data_hash, body) = ("h".into(), "{}".into());
-                    store.add_verdict(&Verdict { model: "m".into(), as_of, data_hash, body })?;
+                    store.add_verdict(&StoredVerdict { model: "m".into(), as_of, data_hash, body })?;
                 }
                 // By the figures of the second a trigger fires at once.
                 store.add_firing(&firing(second, "drift"))
             })
             .unwrap();
-        store.transaction(|store| store.forget_figures(at("2026-01-08T00:00:00Z"))).unwrap();
+        store.transaction(|store| store.delete_figures(at("2026-01-08T00:00:00Z"))).unwrap();
         let problems = |store: &mut Store| store.verify_audit(&[]).unwrap().problems;
         assert_eq!(problems(&mut store), Vec::<String>::new());
         store.transaction(|store| store.add_firing(&firing(first, "schedule"))).unwrap();
         assert_eq!(problems(&mut store), Vec::<String>::new());
         // What is forgotten later changes nothing about that.
-        store.transaction(|store| store.forget_figures(at("2026-01-09T00:00:00Z"))).unwrap();
+        store.transaction(|store| store.delete_figures(at("2026-01-09T00:00:00Z"))).unwrap();
         assert_eq!(problems(&mut store), Vec::<String>::new());
         let set = |as_of: Timestamp, body: &str| {
             let time = as_of.as_microsecond();
@@ -302,13 +302,13 @@ fn figures_that_were_forgotten_stay_so_when_a_trigger_fires_for_their_time_later
         // A sweep that is judged again begins anew.
         store
             .transaction(|store| {
-                store.forget_conclusions("m", first)?;
+                store.delete_conclusions("m", first)?;
                 let body = "{\"b\":2}".into();
-                store.add_verdict(&Verdict { model: "m".into(), as_of: first, data_hash: "h".into(), body })
+                store.add_verdict(&StoredVerdict { model: "m".into(), as_of: first, data_hash: "h".into(), body })
             })
             .unwrap();
         assert_eq!(problems(&mut store), Vec::<String>::new());
-        store.transaction(|store| store.forget_figures(at("2026-01-09T00:00:00Z"))).unwrap();
+        store.transaction(|store| store.delete_figures(at("2026-01-09T00:00:00Z"))).unwrap();
         assert_eq!(problems(&mut store), Vec::<String>::new());
     }
 }
@@ -423,7 +423,7 @@ fn a_figure_of_minus_zero_is_no_edit() {
         let mut store = open(&place, &yard.fleet);
         let now = at("2026-01-01T00:00:00Z");
         let (model, kind, metric) = ("m".to_owned(), "realised".to_owned(), "r2".to_owned());
-        let entry = QualityEntry {
+        let entry = MeasurementRecord {
             model,
             as_of: now,
             kind,
@@ -493,7 +493,7 @@ fn a_lock_that_was_waited_for_in_vain_leaves_a_store_that_can_be_used() {
         assert!(refused.contains("lock timeout"), "{refused}");
         holder.join().unwrap().unwrap();
         let now = Timestamp::now();
-        store.transaction(|store| store.meet(["m"].into_iter(), now)).unwrap();
+        store.transaction(|store| store.register_models(["m"].into_iter(), now)).unwrap();
         // What was written is there for others.
         assert_eq!(Store::open(&server, &fleet).unwrap().known().unwrap().len(), 1);
     });

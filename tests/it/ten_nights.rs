@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use driftsweep::notify::Kind;
+use driftsweep::notify::MessageKind;
 use driftsweep::snapshot::table::{Cells, to_parquet};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -315,7 +315,7 @@ fn ten_nights(fleet: &Fleet) {
     // The examples by which templates are checked are like the messages themselves.
     let mut lacking = Vec::new();
     for event in &all {
-        let kind = Kind::of(event["data"]["kind"].as_str().unwrap()).unwrap();
+        let kind = MessageKind::of(event["data"]["kind"].as_str().unwrap()).unwrap();
         lacks(&kind.example(), &event["data"]["figures"], kind.name, &mut lacking);
     }
     assert_eq!(lacking, [""; 0]);

@@ -11,14 +11,14 @@ use driftsweep::count::CpuCounter;
 use driftsweep::error::{Error, Result};
 use driftsweep::fleet::{Fleet, Origin};
 use driftsweep::history::sweep_id;
-use driftsweep::labels::Question;
-use driftsweep::metric::performance::Quality;
+use driftsweep::labels::LabelQuery;
+use driftsweep::metric::performance::PerformanceMetric;
 use driftsweep::model::Options;
 use driftsweep::policy::performance;
 use driftsweep::snapshot::table::{Cells, to_parquet};
-use driftsweep::store::{Event, Firing, Store};
-use driftsweep::sweep::{Run, SweepReport};
-use driftsweep::tick::{self, Sweeper, Ticked};
+use driftsweep::store::{Firing, RetrainEvent, Store};
+use driftsweep::sweep::{SweepReport, SweepRun};
+use driftsweep::tick::{self, Sweeper, TickSummary};
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -98,7 +98,7 @@ struct Plain<'a>(&'a Fleet);
 impl Sweeper for Plain<'_> {
     fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport> {
         let fleet = self.0.at(as_of);
-        let mut report = Run::new(&CpuCounter).sweep(&fleet.plan(as_of));
+        let mut report = SweepRun::new(&CpuCounter).sweep(&fleet.plan(as_of));
         report.as_of = as_of.to_string();
         report.id = sweep_id(&fleet.name, fleet.models.iter().map(|model| &*model.name), as_of);
         Ok(report)
@@ -118,17 +118,17 @@ fn at(text: &str) -> Timestamp {
 }
 
 /// A tick in this process; a server may take a moment to notice that the last one is gone.
-pub fn tick_here(fleet: &Fleet, store: &str, now: Timestamp, step: &mut dyn FnMut(&str)) -> Result<Ticked> {
+pub fn tick_here(fleet: &Fleet, store: &str, now: Timestamp, step: &mut dyn FnMut(&str)) -> Result<TickSummary> {
     for _ in 0..100 {
         match tick::tick(fleet, &mut Store::open(store, &fleet.name)?, now, &mut Plain(fleet), step) {
-            Err(Error::Occupied { .. }) => std::thread::sleep(Duration::from_millis(20)),
+            Err(Error::Locked { .. }) => std::thread::sleep(Duration::from_millis(20)),
             done => return done,
         }
     }
     panic!("another tick never ended")
 }
 
-fn remembered(fleet: &Fleet, store: &str) -> (Vec<Event>, Vec<Firing>) {
+fn remembered(fleet: &Fleet, store: &str) -> (Vec<RetrainEvent>, Vec<Firing>) {
     let mut store = Store::open(store, &fleet.name).unwrap();
     (store.events().unwrap(), store.firings(None, Timestamp::MIN).unwrap())
 }
@@ -645,8 +645,8 @@ fn labels_that_are_no_classes_or_never_positive_are_an_error_that_says_so() {
     ] {
         let fleet = Fleet::read(&loans(folder.path(), policy), &Options::new()).unwrap();
         let labels = fleet.models[0].labels.as_ref().unwrap();
-        let question = Question {
-            metric: Quality::Accuracy,
+        let question = LabelQuery {
+            metric: PerformanceMetric::Accuracy,
             zone: &fleet.zone,
             since: at("2019-01-01T00:00:00Z"),
             before: at("2019-02-01T00:00:00Z"),
@@ -749,9 +749,10 @@ fn estimates_without_labels_are_those_of_nannyml() {
             ["2018-11-30T00:36:00Z", "2019-04-30T09:36:00Z", "2019-07-30T05:24:00Z"].into_iter().zip(wanted)
         {
             let since = performance::horizon(&model.triggers, labels.delay, at(end));
-            let question = Question { metric: Quality::Accuracy, zone: &model.zone, since, before: at(end) };
+            let question =
+                LabelQuery { metric: PerformanceMetric::Accuracy, zone: &model.zone, since, before: at(end) };
             let joined = driftsweep::labels::join(labels, question, &model.options, &mut |_| ()).unwrap();
-            let given = performance::Circumstances {
+            let given = performance::LabelContext {
                 delay: labels.delay,
                 delay_declared: labels.delay_declared,
                 arrivals: None,

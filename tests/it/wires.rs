@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use driftsweep::executor::{self, Outcome, Progress, Run};
+use driftsweep::executor::{self, RunOutcome, RunStatus, TrainingRun};
 use driftsweep::fleet::Fleet;
 use driftsweep::http::Http;
 use driftsweep::model::Options;
-use driftsweep::notify::{self, Fact};
+use driftsweep::notify::{self, AuditedFact};
 use driftsweep::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -28,9 +28,9 @@ fn fleet(folder: &Path, head: &str, retrain: &str) -> Fleet {
     Fleet::read(&file, &Options::new()).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
-fn run(folder: &Path) -> Run {
+fn run(folder: &Path) -> TrainingRun {
     let now = Timestamp::from_second(1_790_000_000).unwrap();
-    Run {
+    TrainingRun {
         fleet: "my fleet".into(),
         model: "m $(x) ü".into(),
         job: "0123abcd".into(),
@@ -47,7 +47,7 @@ fn run(folder: &Path) -> Run {
 }
 
 /// What went wrong, if something did.
-type Said = Result<(), String>;
+type Reply = Result<(), String>;
 
 type Kept = Arc<Mutex<Vec<Request>>>;
 
@@ -66,26 +66,31 @@ fn keeping(status: u16, body: &'static str) -> (String, Kept) {
 fn drive(
     fleet: &Fleet,
     folder: &Path,
-) -> (impl Fn() -> Result<Progress, String>, impl Fn() -> Said, impl Fn() -> Said) {
+) -> (impl Fn() -> Result<RunStatus, String>, impl Fn() -> Reply, impl Fn() -> Reply) {
     drive_run(fleet, run(folder))
 }
 
-fn drive_run(fleet: &Fleet, run: Run) -> (impl Fn() -> Result<Progress, String>, impl Fn() -> Said, impl Fn() -> Said) {
+fn drive_run(
+    fleet: &Fleet,
+    run: TrainingRun,
+) -> (impl Fn() -> Result<RunStatus, String>, impl Fn() -> Reply, impl Fn() -> Reply) {
     let retrain = Arc::new(fleet.models[0].retrain.clone().unwrap());
     let http = Arc::new(Http::new().unwrap());
     let run = Arc::new(run);
     let logins = Arc::new(executor::Logins::default());
     let now = run.started_at;
-    let with =
-        move |retrain: &driftsweep::fleet::Retrain, (http, logins): (&Http, &executor::Logins), run: &Run, what: u8| {
-            let executor = executor::of(retrain, http, Path::new("driftsweep"), logins);
-            match what {
-                0 => executor.poll(run, now),
-                1 => executor.start(run, now).map(|()| Progress::Running),
-                _ => executor.cancel(run, now).map(|()| Progress::Running),
-            }
-            .map_err(|failure| format!("{}{}", if failure.lasting { "lasting: " } else { "" }, failure.reason))
-        };
+    let with = move |retrain: &driftsweep::fleet::RetrainConfig,
+                     (http, logins): (&Http, &executor::Logins),
+                     run: &TrainingRun,
+                     what: u8| {
+        let executor = executor::of(retrain, http, Path::new("driftsweep"), logins);
+        match what {
+            0 => executor.poll(run, now),
+            1 => executor.start(run, now).map(|()| RunStatus::Running),
+            _ => executor.cancel(run, now).map(|()| RunStatus::Running),
+        }
+        .map_err(|failure| format!("{}{}", if failure.permanent { "lasting: " } else { "" }, failure.reason))
+    };
     let of = move |what| {
         let (retrain, http, logins, run) = (retrain.clone(), http.clone(), logins.clone(), run.clone());
         move || with(&retrain, (&http, &logins), &run, what)
@@ -111,7 +116,7 @@ fn a_webhook_is_signed_asked_by_the_runs_name_and_believed_only_in_its_own_words
     let fleet =
         fleet(folder.path(), "", &format!("webhook = {{ url = \"{url}/train?team=risk\", secret_file = \"secret\" }}"));
     let (poll, start, cancel) = drive(&fleet, folder.path());
-    assert_eq!(poll(), Ok(Progress::NotStarted));
+    assert_eq!(poll(), Ok(RunStatus::NotStarted));
     start().unwrap();
     let sent = kept.lock().unwrap().last().cloned().unwrap();
     assert_eq!((&*sent.method, &*sent.path), ("POST", "/train?team=risk"));
@@ -123,14 +128,14 @@ fn a_webhook_is_signed_asked_by_the_runs_name_and_believed_only_in_its_own_words
     assert_eq!((&body["model"], &body["event"]["id"]), (&json!("m $(x) ü"), &json!("0123abcd")));
     let say = |status: u16, body: Value| *state.lock().unwrap() = (status, body.to_string());
     say(200, json!({ "state": "queued" }));
-    assert_eq!(poll(), Ok(Progress::Running));
+    assert_eq!(poll(), Ok(RunStatus::Running));
     assert_eq!(kept.lock().unwrap().last().unwrap().path, "/train/0123abcd-2?team=risk");
     say(200, json!({ "state": "failed", "reason": "no memory", "cost": 12.345, "seconds": 90 }));
-    let Ok(Progress::Ended(ended)) = poll() else { panic!() };
-    assert_eq!((ended.outcome, &*ended.reason), (Outcome::Failed, "no memory"));
+    let Ok(RunStatus::Ended(ended)) = poll() else { panic!() };
+    assert_eq!((ended.outcome, &*ended.reason), (RunOutcome::Failed, "no memory"));
     assert_eq!((ended.cost.unwrap().cents(), ended.took), (1235, Some(SignedDuration::from_secs(90))));
     say(200, json!({ "state": "succeeded", "cost": -3 }));
-    assert!(matches!(poll(), Ok(Progress::Ended(ended)) if ended.cost.is_none()), "that is no cost");
+    assert!(matches!(poll(), Ok(RunStatus::Ended(ended)) if ended.cost.is_none()), "that is no cost");
     for (status, body) in [(200, json!({ "state": "done" })), (200, json!("yes")), (500, json!({})), (429, json!({}))] {
         say(status, body.clone());
         assert!(poll().is_err_and(|e| !e.starts_with("lasting")), "{status} {body}: it may come right");
@@ -147,9 +152,9 @@ fn a_webhook_may_leave_its_result_in_a_file() {
     let url = server::http(|_| answer(202, ""));
     let fleet = fleet(folder.path(), "", &format!("webhook = {{ url = \"{url}\", results = \"results\" }}"));
     let (poll, start, _) = drive(&fleet, folder.path());
-    assert_eq!(poll(), Ok(Progress::NotStarted));
+    assert_eq!(poll(), Ok(RunStatus::NotStarted));
     start().unwrap();
-    assert_eq!(poll(), Ok(Progress::Running));
+    assert_eq!(poll(), Ok(RunStatus::Running));
     fs::create_dir(folder.path().join("results")).unwrap();
     let file = folder.path().join("results/0123abcd-2.json");
     fs::write(&file, "{\"state\": \"succ").unwrap();
@@ -165,11 +170,11 @@ fn a_webhook_may_leave_its_result_in_a_file() {
     fs::write(&file, format!("{{\"state\": \"succeeded\"{}}}", " ".repeat(70_000))).unwrap();
     assert!(poll().unwrap_err().contains("more than 65536 bytes"));
     fs::write(&file, "{\"state\": \"succeeded\", \"cost\": 3}").unwrap();
-    assert!(matches!(poll(), Ok(Progress::Ended(ended)) if ended.outcome == Outcome::Succeeded));
+    assert!(matches!(poll(), Ok(RunStatus::Ended(ended)) if ended.outcome == RunOutcome::Succeeded));
     // Where the mark that it was sent is not, it was sent all the same.
     let elsewhere =
-        Run { folder: folder.path().join("elsewhere"), job: "other".into(), seen: true, ..run(folder.path()) };
-    assert_eq!(drive_run(&fleet, elsewhere).0(), Ok(Progress::Running));
+        TrainingRun { folder: folder.path().join("elsewhere"), job: "other".into(), seen: true, ..run(folder.path()) };
+    assert_eq!(drive_run(&fleet, elsewhere).0(), Ok(RunStatus::Running));
 }
 
 /// Airflow 3.0 and 2.10 as their API references have them; `tests/airflow.sh` asks a real one.
@@ -238,21 +243,21 @@ fn airflow_is_asked_as_its_api_has_it() {
             ),
         );
         let (poll, start, cancel) = drive(&fleet, folder.path());
-        assert_eq!(poll(), Ok(Progress::NotStarted));
+        assert_eq!(poll(), Ok(RunStatus::NotStarted));
         start().unwrap();
         start().unwrap();
         assert_eq!(runs.lock().unwrap().len(), 1, "once");
-        assert_eq!(poll(), Ok(Progress::Running));
+        assert_eq!(poll(), Ok(RunStatus::Running));
         runs.lock().unwrap().insert("0123abcd-2".into(), "success");
-        let Ok(Progress::Ended(ended)) = poll() else { panic!() };
-        assert_eq!((ended.outcome, ended.took), (Outcome::Succeeded, Some(SignedDuration::from_mins(30))));
+        let Ok(RunStatus::Ended(ended)) = poll() else { panic!() };
+        assert_eq!((ended.outcome, ended.took), (RunOutcome::Succeeded, Some(SignedDuration::from_mins(30))));
         cancel().unwrap();
-        assert!(matches!(poll(), Ok(Progress::Ended(ended)) if ended.outcome == Outcome::Failed));
+        assert!(matches!(poll(), Ok(RunStatus::Ended(ended)) if ended.outcome == RunOutcome::Failed));
         let logins = kept.lock().unwrap().iter().filter(|request| request.path == "/auth/token").count();
         assert_eq!(logins, usize::from(!version_1), "once in a pass");
         // What it knew before is not there to be started again.
-        let seen = Run { seen: true, job: "deleted".into(), ..run(folder.path()) };
-        assert_eq!(drive_run(&fleet, seen).0(), Ok(Progress::Forgotten));
+        let seen = TrainingRun { seen: true, job: "deleted".into(), ..run(folder.path()) };
+        assert_eq!(drive_run(&fleet, seen).0(), Ok(RunStatus::Lost));
     }
 }
 
@@ -281,13 +286,13 @@ fn a_webhook_that_has_forgotten_a_run_is_told_apart_from_one_that_never_knew_it(
     });
     let fleet = fleet(folder.path(), "", &format!("webhook = {{ url = \"{url}\" }}"));
     for (code, seen, wanted) in [
-        (404, false, Progress::NotStarted),
-        (404, true, Progress::Forgotten),
-        (410, false, Progress::Forgotten),
-        (410, true, Progress::Forgotten),
+        (404, false, RunStatus::NotStarted),
+        (404, true, RunStatus::Lost),
+        (410, false, RunStatus::Lost),
+        (410, true, RunStatus::Lost),
     ] {
         *status.lock().unwrap() = code;
-        assert_eq!(drive_run(&fleet, Run { seen, ..run(folder.path()) }).0(), Ok(wanted), "{code} {seen}");
+        assert_eq!(drive_run(&fleet, TrainingRun { seen, ..run(folder.path()) }).0(), Ok(wanted), "{code} {seen}");
     }
 }
 
@@ -367,7 +372,7 @@ fn kubernetes_makes_a_job_of_the_manifest_once_and_tells_how_it_ended() {
     };
     let mut memory = Store::open(&store, "my fleet").unwrap();
     let now = Timestamp::now();
-    let event = driftsweep::store::Event {
+    let event = driftsweep::store::RetrainEvent {
         id: "0123abcd".into(),
         model: "m".into(),
         trigger: "drift".into(),
@@ -425,7 +430,7 @@ fn tell(fleet: &Fleet, store: &mut Store, n: usize, now: Timestamp) {
                 notify::record(
                     fleet,
                     store,
-                    Fact { at: now, actor: "driftsweep", kind: "event.open", subject: &format!("e{i}"), body },
+                    AuditedFact { at: now, actor: "driftsweep", kind: "event.open", subject: &format!("e{i}"), body },
                 )
             })
             .unwrap();
@@ -496,7 +501,7 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
     *broken.lock().unwrap() = false;
     for message in bad {
         store
-            .set_message(&driftsweep::store::Message {
+            .set_message(&driftsweep::store::OutboxMessage {
                 state: "pending".into(),
                 attempts: 0,
                 next_at: now,
@@ -585,14 +590,14 @@ fn wanted(kind: &str) -> &'static [&'static str] {
 
 /// The number of a way to tell somebody, so that none is left out.
 #[cfg(feature = "kafka")]
-fn way(way: &driftsweep::fleet::Way) -> usize {
-    use driftsweep::fleet::Way;
+fn way(way: &driftsweep::fleet::ChannelTarget) -> usize {
+    use driftsweep::fleet::ChannelTarget;
     match way {
-        Way::File(_) => 0,
-        Way::Webhook { chat: true, .. } => 1,
-        Way::Webhook { chat: false, .. } => 2,
-        Way::Email(_) => 3,
-        Way::Kafka { .. } => 4,
+        ChannelTarget::File(_) => 0,
+        ChannelTarget::Webhook { chat: true, .. } => 1,
+        ChannelTarget::Webhook { chat: false, .. } => 2,
+        ChannelTarget::Email(_) => 3,
+        ChannelTarget::Kafka { .. } => 4,
     }
 }
 
@@ -614,14 +619,14 @@ fn every_kind_of_message_is_told_by_every_kind_of_channel() {
          [[notify]]\nname = \"kafka\"\nkafka = {{ brokers = \"{brokers}\", topic = \"events\", settings = {{ \"linger.ms\" = \"1\" }} }}\n"
     );
     let fleet = fleet(folder.path(), &head, "command = [\"true\"]");
-    let mut ways: Vec<usize> = fleet.channels.iter().map(|channel| way(&channel.way)).collect();
+    let mut ways: Vec<usize> = fleet.channels.iter().map(|channel| way(&channel.target)).collect();
     ways.sort_unstable();
     assert_eq!(ways, [0, 1, 2, 3, 4]);
     let mut store = Store::open(&folder.path().join("s.sqlite").display().to_string(), &fleet.name).unwrap();
     let now = Timestamp::from_second(1_790_000_000).unwrap();
     let kinds = notify::KINDS;
     for kind in kinds {
-        let fact = Fact { at: now, actor: "ana", kind: kind.name, subject: "0123abcd", body: kind.example() };
+        let fact = AuditedFact { at: now, actor: "ana", kind: kind.name, subject: "0123abcd", body: kind.example() };
         store.transaction(|store| notify::record(&fleet, store, fact)).unwrap();
     }
     let delivered = notify::deliver(&fleet, &mut store, &Http::new().unwrap(), now, &|| false).unwrap();

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Level {
+pub enum Severity {
     /// To be known.
     Note,
     /// It may not be what is wanted; the night goes on.
@@ -15,7 +15,7 @@ pub enum Level {
     Broken,
 }
 
-impl Level {
+impl Severity {
     fn word(self) -> &'static str {
         match self {
             Self::Note => "note",
@@ -29,7 +29,7 @@ impl Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How bad it is.
-    pub level: Level,
+    pub level: Severity,
     /// What it is about: empty for the whole of a model.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub about: String,
@@ -44,7 +44,7 @@ pub struct Findings(pub Vec<Finding>);
 
 impl Findings {
     /// Notes something, once.
-    pub fn add(&mut self, level: Level, about: &str, reason: impl Into<String>) {
+    pub fn add(&mut self, level: Severity, about: &str, reason: impl Into<String>) {
         let finding = Finding { level, about: about.into(), reason: reason.into() };
         if !self.0.contains(&finding) {
             self.0.push(finding);
@@ -52,18 +52,18 @@ impl Findings {
     }
 
     /// How many are of a level.
-    pub fn of(&self, level: Level) -> usize {
+    pub fn of(&self, level: Severity) -> usize {
         self.0.iter().filter(|finding| finding.level == level).count()
     }
 
     /// Whether anything would fail.
     pub fn is_broken(&self) -> bool {
-        self.of(Level::Broken) > 0
+        self.of(Severity::Broken) > 0
     }
 }
 
 /// From so many models on, what is the same of all of them is one line.
-const MANY: usize = 4;
+const COLLAPSE_FROM: usize = 4;
 
 /// Lines for people: of each model what was found, the same of many models once.
 pub fn lines<'a>(page: &mut Page, models: impl Iterator<Item = (&'a str, &'a Findings)>) {
@@ -80,7 +80,7 @@ pub fn lines<'a>(page: &mut Page, models: impl Iterator<Item = (&'a str, &'a Fin
         }
     }
     for (finding, names) in found {
-        let alone = names.len() < MANY;
+        let alone = names.len() < COLLAPSE_FROM;
         for name in if alone { &names[..] } else { &names[..1] } {
             let others = if alone { String::new() } else { format!(" and {} more models", names.len() - 1) };
             let about = if finding.about.is_empty() { String::new() } else { format!(" {}", finding.about) };
@@ -96,11 +96,11 @@ mod tests {
     #[test]
     fn what_is_the_same_of_many_models_is_one_line() {
         let mut same = Findings::default();
-        same.add(Level::Broken, "retrain", "no such program");
-        same.add(Level::Broken, "retrain", "no such program");
-        assert_eq!(same.of(Level::Broken), 1);
+        same.add(Severity::Broken, "retrain", "no such program");
+        same.add(Severity::Broken, "retrain", "no such program");
+        assert_eq!(same.of(Severity::Broken), 1);
         let mut own = same.clone();
-        own.add(Level::Note, "", "its own");
+        own.add(Severity::Note, "", "its own");
         let models = [("a", &same), ("b", &same), ("c", &own), ("d", &same)];
         let mut page = Page::new();
         lines(&mut page, models.into_iter());

@@ -7,34 +7,34 @@ use driftsweep::error::{Fault, Result};
 use driftsweep::fleet::{Fleet, Labels, Model, Trigger};
 use driftsweep::http::Http;
 use driftsweep::snapshot::{ColumnType, Snapshot};
-use driftsweep::sweep::{Change, Rows, Survey};
+use driftsweep::sweep::{Change, Rows, SweepSurvey};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::approval::{self, CheckedApproval};
-use super::finding::{Findings, Level};
-use super::{pages, places, wires};
-use crate::cli::memory::StoreArgs;
+use super::approval::{self, ApprovalCheck};
+use super::finding::{Findings, Severity};
+use super::{connections, decoding, locations};
+use crate::cli::fleet_store::StoreArgs;
 
 /// What was found of a fleet.
 #[derive(Serialize)]
-pub struct Checked {
+pub struct FleetCheck {
     pub name: String,
     /// The time it was taken to be.
     pub now: Timestamp,
-    pub summary: Summary,
-    pub models: Vec<CheckedModel>,
-    pub channels: Vec<CheckedChannel>,
+    pub summary: CheckSummary,
+    pub models: Vec<ModelCheck>,
+    pub channels: Vec<ChannelCheck>,
     /// Who may allow trainings, and how they sign.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub approval: Option<CheckedApproval>,
+    pub approval: Option<ApprovalCheck>,
     /// What concerns all models.
     pub findings: Findings,
 }
 
 /// What was found, in numbers.
 #[derive(Serialize)]
-pub struct Summary {
+pub struct CheckSummary {
     pub models: usize,
     pub ready: usize,
     pub failing: usize,
@@ -45,20 +45,20 @@ pub struct Summary {
 
 /// What was found of a model.
 #[derive(Serialize)]
-pub struct CheckedModel {
+pub struct ModelCheck {
     pub name: String,
     pub ready: bool,
     /// Triggers that can fire.
     pub active: Vec<Trigger>,
     /// Triggers that cannot, with the reason.
     pub inactive: BTreeMap<Trigger, String>,
-    pub comparisons: Vec<CheckedComparison>,
+    pub comparisons: Vec<ComparisonCheck>,
     pub findings: Findings,
 }
 
 /// A comparison that could be made.
 #[derive(Serialize)]
-pub struct CheckedComparison {
+pub struct ComparisonCheck {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub window: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -69,7 +69,7 @@ pub struct CheckedComparison {
 
 /// What was found of a channel.
 #[derive(Serialize)]
-pub struct CheckedChannel {
+pub struct ChannelCheck {
     pub name: String,
     /// What came of a test message, if one was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,35 +81,35 @@ pub struct CheckedChannel {
 ///
 /// # Errors
 /// What keeps anything from being checked at all.
-pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell: bool) -> Result<Checked> {
+pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell: bool) -> Result<FleetCheck> {
     let dated = fleet.at(now);
     let survey = dated.plan(now).survey();
     let mut tables = Tables::default();
-    let mut models: Vec<CheckedModel> =
+    let mut models: Vec<ModelCheck> =
         dated.models.iter().map(|model| check_model(model, fleet, now, &mut tables)).collect();
     add_comparisons(&mut models, survey);
     let mut findings = Findings::default();
     let mut of_models: Vec<&mut Findings> = models.iter_mut().map(|model| &mut model.findings).collect();
-    pages::check(&dated.models, &mut of_models, &mut findings);
+    decoding::check(&dated.models, &mut of_models, &mut findings);
     for model in &mut models {
         model.ready = !model.findings.is_broken();
     }
-    places::check(path, fleet, store, &mut findings);
-    rhythm(fleet, &mut findings);
+    locations::check(path, fleet, store, &mut findings);
+    check_tick_interval(fleet, &mut findings);
     let http = Http::new()?;
-    let channels: Vec<CheckedChannel> =
-        fleet.channels.iter().map(|channel| wires::channel(channel, fleet, &http, tell.then_some(now))).collect();
+    let channels: Vec<ChannelCheck> =
+        fleet.channels.iter().map(|channel| connections::channel(channel, fleet, &http, tell.then_some(now))).collect();
     let all = || models.iter().map(|m| &m.findings).chain(channels.iter().map(|c| &c.findings)).chain([&findings]);
     let failing = models.iter().filter(|model| !model.ready).count();
-    let summary = Summary {
+    let summary = CheckSummary {
         models: models.len(),
         ready: models.len() - failing,
         failing,
-        broken: findings.of(Level::Broken) + channels.iter().map(|c| c.findings.of(Level::Broken)).sum::<usize>(),
-        warnings: all().map(|findings| findings.of(Level::Warning)).sum(),
+        broken: findings.of(Severity::Broken) + channels.iter().map(|c| c.findings.of(Severity::Broken)).sum::<usize>(),
+        warnings: all().map(|findings| findings.of(Severity::Warning)).sum(),
     };
     let approval = approval::of(&fleet.governance.approval);
-    Ok(Checked { name: fleet.name.clone(), now, summary, models, channels, approval, findings })
+    Ok(FleetCheck { name: fleet.name.clone(), now, summary, models, channels, approval, findings })
 }
 
 /// Tables of predictions and labels, each opened once: many models may share one.
@@ -122,7 +122,7 @@ impl Tables {
     }
 }
 
-fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables) -> CheckedModel {
+fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables) -> ModelCheck {
     let mut findings = Findings::default();
     let labels = model.labels.is_some();
     let (mut active, mut inactive) = (Vec::new(), BTreeMap::new());
@@ -135,7 +135,7 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
         }
     }
     if active.is_empty() {
-        findings.add(Level::Warning, "", "no trigger is active: nothing will ever ask for a training");
+        findings.add(Severity::Warning, "", "no trigger is active: nothing will ever ask for a training");
     }
     if let Some(labels) = &model.labels {
         check_labels(labels, model, tables, &mut findings);
@@ -146,7 +146,7 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
             && *reference == declared
         {
             findings.add(
-                Level::Warning,
+                Severity::Warning,
                 "labels.reference",
                 format!(
                     "is still the baseline of the fleet file, {}, although a newer one was set: what scores mean is learned from \
@@ -157,17 +157,17 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
         }
     }
     match &model.retrain {
-        Some(retrain) => wires::executor(&retrain.executor, &mut findings),
+        Some(retrain) => connections::executor(&retrain.executor, &mut findings),
         None if fleet.models.iter().any(|other| other.retrain.is_some()) => {
-            findings.add(Level::Note, "", "has no [model.retrain]: its events are opened, and nothing is trained");
+            findings.add(Severity::Note, "", "has no [model.retrain]: its events are opened, and nothing is trained");
         }
         None => {}
     }
-    CheckedModel { name: model.name.clone(), ready: true, active, inactive, comparisons: Vec::new(), findings }
+    ModelCheck { name: model.name.clone(), ready: true, active, inactive, comparisons: Vec::new(), findings }
 }
 
 /// What the survey of the data found. The same reason for many windows or segments is given once.
-fn add_comparisons(models: &mut [CheckedModel], survey: Survey) {
+fn add_comparisons(models: &mut [ModelCheck], survey: SweepSurvey) {
     let at: HashMap<String, usize> = models.iter().enumerate().map(|(i, model)| (model.name.clone(), i)).collect();
     let mut failed: Vec<(usize, String, Vec<String>)> = Vec::new();
     for planned in survey.comparisons {
@@ -177,11 +177,11 @@ fn add_comparisons(models: &mut [CheckedModel], survey: Survey) {
             let words = format!("column '{}' {}", change.column, change.words());
             match change.change {
                 Change::Gone => models[i].findings.add(
-                    Level::Broken,
+                    Severity::Broken,
                     &place,
                     format!("{words}; correct the feature's source, or leave the column out (exclude)"),
                 ),
-                Change::Changed => models[i].findings.add(Level::Warning, &place, words),
+                Change::Changed => models[i].findings.add(Severity::Warning, &place, words),
                 Change::Added => {}
             }
         }
@@ -190,7 +190,7 @@ fn add_comparisons(models: &mut [CheckedModel], survey: Survey) {
                 Some((_, _, places)) => places.push(place),
                 None => failed.push((i, reason, vec![place])),
             },
-            None => models[i].comparisons.push(CheckedComparison {
+            None => models[i].comparisons.push(ComparisonCheck {
                 window: planned.window,
                 segment: planned.segment,
                 rows: planned.rows,
@@ -206,7 +206,7 @@ fn add_comparisons(models: &mut [CheckedModel], survey: Survey) {
             }
             [] => String::new(),
         };
-        models[i].findings.add(Level::Broken, &about, reason);
+        models[i].findings.add(Severity::Broken, &about, reason);
     }
 }
 
@@ -249,18 +249,18 @@ fn check_table(
 ) {
     let table = match table {
         Ok(table) => table,
-        Err(reason) => return findings.add(Level::Broken, about, reason.clone()),
+        Err(reason) => return findings.add(Severity::Broken, about, reason.clone()),
     };
     for &(setting, name, timed) in columns {
         let Some(name) = name else { continue };
         let about = format!("labels.{setting}");
         match table.column(name) {
-            Err(error) => findings.add(Level::Broken, &about, error.to_string()),
+            Err(error) => findings.add(Severity::Broken, &about, error.to_string()),
             Ok(column) if timed && !may_hold_times(&column.kind) => {
-                let place = driftsweep::address::shown(table.spec());
+                let place = driftsweep::address::redacted(table.spec());
                 let kind = column.kind.name();
                 findings.add(
-                    Level::Broken,
+                    Severity::Broken,
                     &about,
                     format!("{place}: column '{name}' holds {kind}, which is no time; name a column of times or dates"),
                 );
@@ -270,8 +270,8 @@ fn check_table(
     }
     let columns: Vec<_> = columns.iter().filter_map(|(_, name, _)| table.find((*name)?)).collect();
     let within = std::time::Instant::now() + std::time::Duration::from_secs(2);
-    for (_, reason) in pages::decode(table, &columns, within).1 {
-        findings.add(Level::Broken, about, reason);
+    for (_, reason) in decoding::decode(table, &columns, within).1 {
+        findings.add(Severity::Broken, about, reason);
     }
 }
 
@@ -281,7 +281,7 @@ fn may_hold_times(kind: &ColumnType) -> bool {
 }
 
 /// Questions are asked, and pass to the next, when there is a tick.
-fn rhythm(fleet: &Fleet, findings: &mut Findings) {
+fn check_tick_interval(fleet: &Fleet, findings: &mut Findings) {
     let within = fleet.governance.approval.answer_within;
     if fleet.models.iter().all(|model| model.retrain.is_none()) || within >= jiff::SignedDuration::from_hours(24) {
         return;
@@ -292,7 +292,7 @@ fn rhythm(fleet: &Fleet, findings: &mut Findings) {
         minutes => format!("*/{minutes} * * * *"),
     };
     findings.add(
-        Level::Note,
+        Severity::Note,
         "approval",
         format!(
             "answer_within = \"{within:#}\" is looked at when there is a tick: run `driftsweep tick` at least every {minutes} \

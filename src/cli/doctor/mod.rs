@@ -1,11 +1,11 @@
 //! `driftsweep doctor`: what this machine can do, and what would fail at night, without counting or writing anything.
 
 mod approval;
+mod connections;
+mod decoding;
 mod finding;
 mod fleet;
-mod pages;
-mod places;
-mod wires;
+mod locations;
 
 use std::path::PathBuf;
 
@@ -20,9 +20,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::TextFormat;
-use super::memory::StoreArgs;
-use super::when::{When, now_or};
-use fleet::Checked;
+use super::fleet_store::StoreArgs;
+use super::time_arg::{TimeArg, now_or};
+use fleet::FleetCheck;
 
 #[derive(Args)]
 pub struct DoctorArgs {
@@ -32,7 +32,7 @@ pub struct DoctorArgs {
     /// The time of the sweep, which decides the days in paths and windows: a time such as 2026-01-31T02:00:00Z; without a
     /// zone it is read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
     #[arg(long, value_name = "TIME", requires = "fleet")]
-    now: Option<When>,
+    now: Option<TimeArg>,
     /// Sends a test message through each channel of the fleet, and says which were taken
     #[arg(long, requires = "fleet")]
     channels: bool,
@@ -66,7 +66,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     Ok(code(checked.transpose()?.as_ref()))
 }
 
-fn check(args: &DoctorArgs, path: &std::path::Path) -> anyhow::Result<Checked> {
+fn check(args: &DoctorArgs, path: &std::path::Path) -> anyhow::Result<FleetCheck> {
     let declared = Fleet::read(path, &Options::new())?;
     // What is wrong with the store is found when it is looked at.
     let fleet = args.store.with_baselines(path, declared.clone()).unwrap_or(declared);
@@ -74,7 +74,7 @@ fn check(args: &DoctorArgs, path: &std::path::Path) -> anyhow::Result<Checked> {
     Ok(fleet::check(path, &fleet, now, &args.store, args.channels)?)
 }
 
-fn code(checked: Option<&Checked>) -> u8 {
+fn code(checked: Option<&FleetCheck>) -> u8 {
     match checked {
         Some(checked) if checked.summary.failing + checked.summary.broken > 0 => super::PARTIAL,
         _ => 0,
@@ -116,12 +116,13 @@ fn machine(args: &DoctorArgs, page: &mut Page) -> anyhow::Result<Machine> {
         ));
     }
     let adapter = super::variable(gpu::ADAPTER_VARIABLE);
-    let choice = gpu::Choice { adapter, ..gpu::Choice::default() };
-    let shown = |choice: &gpu::Choice| gpu::chosen(&adapters, choice).map_or("none".into(), |a| a.index.to_string());
+    let choice = gpu::DeviceChoice { adapter, ..gpu::DeviceChoice::default() };
+    let shown =
+        |choice: &gpu::DeviceChoice| gpu::chosen(&adapters, choice).map_or("none".into(), |a| a.index.to_string());
     super::backend_of_environment()?;
-    let auto = gpu::Choice { hardware_only: true, ..choice.clone() };
+    let auto = gpu::DeviceChoice { hardware_only: true, ..choice.clone() };
     if let (Some(name), None) = (&choice.adapter, gpu::chosen(&adapters, &choice)) {
-        return Err(super::bad(gpu::ADAPTER_VARIABLE, &format!("no adapter is called '{name}'")));
+        return Err(super::invalid_value(gpu::ADAPTER_VARIABLE, &format!("no adapter is called '{name}'")));
     }
     page.line(format_args!(
         "chosen     adapter {} by --backend gpu, {} by --backend auto",
@@ -147,7 +148,7 @@ fn machine(args: &DoctorArgs, page: &mut Page) -> anyhow::Result<Machine> {
 }
 
 /// What was found of a fleet, for people.
-fn page(page: &mut Page, checked: &Checked) {
+fn page(page: &mut Page, checked: &FleetCheck) {
     page.line(format_args!(
         "fleet      {}: {}, as of {}",
         checked.name,
@@ -189,7 +190,7 @@ fn page(page: &mut Page, checked: &Checked) {
 }
 
 /// Which triggers can fire, models with the same triggers on one line.
-fn triggers(page: &mut Page, checked: &Checked) {
+fn triggers(page: &mut Page, checked: &FleetCheck) {
     let mut alike: Vec<(String, Vec<&str>)> = Vec::new();
     for model in &checked.models {
         let active: Vec<&str> = model.active.iter().copied().map(Trigger::name).collect();
@@ -202,11 +203,14 @@ fn triggers(page: &mut Page, checked: &Checked) {
             None => alike.push((line, vec![&model.name])),
         }
     }
-    const NAMED: usize = 3;
+    const MAX_LISTED: usize = 3;
     for (line, names) in alike {
-        let shown = names[..names.len().min(NAMED)].join(", ");
-        let more =
-            if names.len() > NAMED { format!(" and {} more models", names.len() - NAMED) } else { String::new() };
+        let shown = names[..names.len().min(MAX_LISTED)].join(", ");
+        let more = if names.len() > MAX_LISTED {
+            format!(" and {} more models", names.len() - MAX_LISTED)
+        } else {
+            String::new()
+        };
         page.line(format_args!("  triggers {shown}{more}: {line}"));
     }
 }

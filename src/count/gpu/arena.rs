@@ -17,7 +17,7 @@ use crate::count::KeyVec;
 pub struct Arena {
     slab_words: u64,
     slabs: Mutex<Vec<Slab>>,
-    most_slabs: usize,
+    max_slabs: usize,
     /// Bytes handed to the driver since it was last seen to have sent everything.
     staged: AtomicU64,
 }
@@ -56,13 +56,13 @@ impl Arena {
         let limits = &device.limits;
         let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(128 << 20);
         let slab_words = (largest.min(bytes) / 4).max(1);
-        let most_slabs = (bytes / (slab_words * 4)).max(1) as usize;
-        Arc::new(Self { slab_words, slabs: Mutex::new(Vec::new()), most_slabs, staged: AtomicU64::new(0) })
+        let max_slabs = (bytes / (slab_words * 4)).max(1) as usize;
+        Arc::new(Self { slab_words, slabs: Mutex::new(Vec::new()), max_slabs, staged: AtomicU64::new(0) })
     }
 
     /// Bytes it may take.
     pub fn capacity(&self) -> u64 {
-        self.slab_words * 4 * self.most_slabs as u64
+        self.slab_words * 4 * self.max_slabs as u64
     }
 
     /// The buffer of a slab.
@@ -105,7 +105,7 @@ impl Arena {
                 return Some((i, range, slab.buffer.clone()));
             }
         }
-        if slabs.len() == self.most_slabs {
+        if slabs.len() == self.max_slabs {
             return None;
         }
         let scope = device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);

@@ -15,8 +15,8 @@ use wgpu::{
 };
 
 use super::arena::Arena;
-use super::device::{Device, PATIENCE};
-use super::layout::{Comparison, Job, TILES, Tile};
+use super::device::{DEVICE_TIMEOUT, Device};
+use super::layout::{CountComparison, CountJob, TILES, Tile};
 use super::pipeline::{Pipelines, Stage};
 
 /// Batches under way at a time.
@@ -27,19 +27,19 @@ const BATCH_WORDS: u64 = 4 << 20;
 
 /// What one comparison asks of the device. All offsets in it are its own; a batch adds where its parts lie.
 #[derive(Default)]
-pub struct Request {
+pub struct BatchRequest {
     /// Tables of divisions, sets of cells, ranks.
     pub tables: Vec<u32>,
     /// Work on keys.
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<KeyTask>,
     /// Counts to be compared once they are taken.
-    pub comparison: Option<Comparison>,
+    pub comparison: Option<CountComparison>,
     /// Words of its results.
     pub results: u64,
 }
 
 /// Work on the keys of one column that lie in one buffer.
-pub struct Task {
+pub struct KeyTask {
     /// What to do.
     pub stage: Stage,
     /// Whether keys are two words.
@@ -49,10 +49,10 @@ pub struct Task {
     /// First word and number of keys of each part.
     pub parts: Vec<(u32, u32)>,
     /// The rest.
-    pub job: Job,
+    pub job: CountJob,
 }
 
-impl Task {
+impl KeyTask {
     fn keys(&self) -> u64 {
         self.parts.iter().map(|&(_, keys)| u64::from(keys)).sum()
     }
@@ -71,7 +71,7 @@ pub struct Meter {
 
 /// Buffers of a batch, kept for the next one.
 #[derive(Default)]
-struct Lane {
+struct LaneBuffers {
     tables: Option<Buffer>,
     jobs: Option<Buffer>,
     comparisons: Option<Buffer>,
@@ -81,16 +81,16 @@ struct Lane {
     timer: Option<(QuerySet, Buffer)>,
 }
 
-struct State {
-    waiting: Vec<(u64, Request)>,
+struct BatchState {
+    waiting: Vec<(u64, BatchRequest)>,
     finished: HashMap<u64, Result<Vec<u32>, String>>,
-    lanes: Vec<Lane>,
+    lanes: Vec<LaneBuffers>,
     next: u64,
 }
 
 /// Gathers requests into batches.
 pub struct Batches {
-    state: Mutex<State>,
+    state: Mutex<BatchState>,
     changed: Condvar,
     /// What was done.
     pub meter: Meter,
@@ -99,8 +99,8 @@ pub struct Batches {
 impl Batches {
     /// Nothing under way.
     pub fn new() -> Self {
-        let lanes = (0..LANES).map(|_| Lane::default()).collect();
-        let state = State { waiting: Vec::new(), finished: HashMap::new(), lanes, next: 0 };
+        let lanes = (0..LANES).map(|_| LaneBuffers::default()).collect();
+        let state = BatchState { waiting: Vec::new(), finished: HashMap::new(), lanes, next: 0 };
         Self { state: Mutex::new(state), changed: Condvar::new(), meter: Meter::default() }
     }
 
@@ -113,7 +113,7 @@ impl Batches {
         device: &Device,
         pipelines: &Pipelines,
         arena: &Arena,
-        request: Request,
+        request: BatchRequest,
     ) -> Result<Vec<u32>, String> {
         let mut state = self.lock();
         let id = state.next;
@@ -127,7 +127,7 @@ impl Batches {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let (ids, batch): (Vec<u64>, Vec<Request>) = take(&mut state.waiting).into_iter().unzip();
+            let (ids, batch): (Vec<u64>, Vec<BatchRequest>) = take(&mut state.waiting).into_iter().unzip();
             let mut lane = state.lanes.pop().unwrap_or_default();
             drop(state);
             self.meter.batches.fetch_add(1, Ordering::Relaxed);
@@ -145,13 +145,13 @@ impl Batches {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BatchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Takes what fits one batch, oldest first, at least one request.
-fn take(waiting: &mut Vec<(u64, Request)>) -> Vec<(u64, Request)> {
+fn take(waiting: &mut Vec<(u64, BatchRequest)>) -> Vec<(u64, BatchRequest)> {
     let mut words = 0;
     let mut count = 0;
     while let Some((_, request)) = waiting.get(count) {
@@ -168,8 +168,8 @@ fn take(waiting: &mut Vec<(u64, Request)>) -> Vec<(u64, Request)> {
 #[derive(Default)]
 struct Batch {
     tables: Vec<u32>,
-    jobs: Vec<Job>,
-    comparisons: Vec<Comparison>,
+    jobs: Vec<CountJob>,
+    comparisons: Vec<CountComparison>,
     tiles: Vec<Tile>,
     dispatches: Vec<Dispatch>,
     /// First word of each request's results.
@@ -187,9 +187,9 @@ struct Dispatch {
 }
 
 impl Batch {
-    fn of(requests: &[Request], tile: (u32, u32), most_groups: u32, tile_alignment: usize) -> Self {
+    fn of(requests: &[BatchRequest], tile: (u32, u32), max_groups: u32, tile_alignment: usize) -> Self {
         let mut batch = Self::default();
-        let all_keys: u64 = requests.iter().flat_map(|request| &request.tasks).map(Task::keys).sum();
+        let all_keys: u64 = requests.iter().flat_map(|request| &request.tasks).map(KeyTask::keys).sum();
         let tile = (all_keys / TILES).next_power_of_two().clamp(tile.0.into(), tile.1.into()) as u32;
         let mut tiles: BTreeMap<(Stage, bool, usize), Vec<Tile>> = BTreeMap::new();
         for request in requests {
@@ -198,7 +198,7 @@ impl Batch {
             for task in &request.tasks {
                 let wanted = task.job.wanted + if task.job.decided == 0 { table } else { results };
                 let job = batch.jobs.len() as u32;
-                batch.jobs.push(Job {
+                batch.jobs.push(CountJob {
                     table: task.job.table + table,
                     results: task.job.results + results,
                     wanted,
@@ -220,7 +220,7 @@ impl Batch {
                 // It reads no keys, but something has to be bound in their place.
                 let slab = request.tasks.first().map_or(0, |task| task.slab);
                 tiles.entry((Stage::Compare, false, slab)).or_default().push(tile);
-                batch.comparisons.push(Comparison {
+                batch.comparisons.push(CountComparison {
                     counts_a: c.counts_a + results,
                     counts_b: c.counts_b + results,
                     outcome: c.outcome + results,
@@ -238,7 +238,7 @@ impl Batch {
             let start = batch.tiles.len();
             let count = same.len() as u32;
             batch.tiles.extend(same);
-            let rows = count.div_ceil(most_groups).max(1);
+            let rows = count.div_ceil(max_groups).max(1);
             let grid = (count.div_ceil(rows), rows);
             // Tiles without keys fill up the grid, and the buffer to where the next dispatch may start.
             let end = start + (grid.0 * grid.1) as usize;
@@ -247,7 +247,7 @@ impl Batch {
         }
         if batch.comparisons.is_empty() {
             // A binding holds at least one element.
-            batch.comparisons.push(Comparison::default());
+            batch.comparisons.push(CountComparison::default());
         }
         batch
     }
@@ -272,8 +272,8 @@ fn execute(
     device: &Device,
     pipelines: &Pipelines,
     arena: &Arena,
-    requests: &[Request],
-    lane: &mut Lane,
+    requests: &[BatchRequest],
+    lane: &mut LaneBuffers,
     meter: &Meter,
 ) -> Result<Vec<Vec<u32>>, String> {
     let alignment = device.limits.min_storage_buffer_offset_alignment as usize;
@@ -352,7 +352,8 @@ fn execute(
         let nanoseconds = ticks as f64 * f64::from(device.queue.get_timestamp_period());
         meter.nanoseconds.fetch_add(nanoseconds as u64, Ordering::Relaxed);
     }
-    let slice = |(from, request): (&u64, &Request)| words[*from as usize..(from + request.results) as usize].to_vec();
+    let slice =
+        |(from, request): (&u64, &BatchRequest)| words[*from as usize..(from + request.results) as usize].to_vec();
     Ok(batch.results.iter().zip(requests).map(slice).collect())
 }
 
@@ -364,7 +365,7 @@ fn wait(device: &Device, encoder: CommandEncoder, readback: &Buffer, bytes: u64)
         let _ = sender.send(outcome);
     });
     device.wait(index)?;
-    receiver.recv_timeout(PATIENCE).map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    receiver.recv_timeout(DEVICE_TIMEOUT).map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
     let words = {
         let view = readback.get_mapped_range(..bytes).map_err(|e| e.to_string())?;
         bytemuck::pod_collect_to_vec(&view)

@@ -6,20 +6,20 @@ use rayon::prelude::*;
 
 use super::GpuCounter;
 use super::arena::{Arena, Region};
-use super::batch::{Request, Task};
-use super::layout::{Comparison, Job, OUTCOME_WORDS};
+use super::batch::{BatchRequest, KeyTask};
+use super::layout::{CountComparison, CountJob, OUTCOME_WORDS};
 use super::pipeline::Stage;
 use crate::count::cells::CellMap;
 use crate::count::cpu::{collect_source, count_source};
-use crate::count::pair::Wanted;
-use crate::count::{CellCounts, CellSet, Collector, Columns, Counted, Domain, KeyRuns, KeySource, KeyVec};
+use crate::count::pair::RequiredFigures;
+use crate::count::{CellCounts, CellSet, Collector, Columns, CountedColumn, Domain, KeyRuns, KeySource, KeyVec};
 use crate::error::Result;
 
 /// Keys that one collection may bring back from the device; more are few steps from all of them.
-const RETURNED: u64 = 1 << 22;
+const MAX_RETURNED_SHARE: u64 = 1 << 22;
 
 /// Keys that a comparison may bring back unasked: the share of a column that usually decides, and some.
-fn foreseeable(keys: u64) -> u64 {
+fn prefetch_limit(keys: u64) -> u64 {
     (keys / 16 + 4096).min(keys).min(1 << 20)
 }
 
@@ -28,14 +28,14 @@ pub struct GpuColumns<'a> {
     gpu: &'a GpuCounter,
     wide: bool,
     sources: Vec<&'a dyn KeySource>,
-    held: Vec<Arc<Held>>,
+    held: Vec<Arc<ResidentColumn>>,
 }
 
 /// What of a column was sent.
-struct Held {
+struct ResidentColumn {
     /// To whom.
     arena: Arc<Arena>,
-    shares: Vec<Share>,
+    shares: Vec<BufferShare>,
     /// Keys on the device, and the sum of their words.
     keys: u64,
     checksum: u32,
@@ -44,7 +44,7 @@ struct Held {
 }
 
 /// What of a column lies in one buffer.
-struct Share {
+struct BufferShare {
     slab: usize,
     /// First word and number of keys of each part.
     parts: Vec<(u32, u32)>,
@@ -53,12 +53,12 @@ struct Share {
 }
 
 /// Some chunks of a source.
-struct Rest<'a> {
+struct RemainingChunks<'a> {
     source: &'a dyn KeySource,
     chunks: &'a [usize],
 }
 
-impl KeySource for Rest<'_> {
+impl KeySource for RemainingChunks<'_> {
     fn chunks(&self) -> usize {
         self.chunks.len()
     }
@@ -72,14 +72,14 @@ impl KeySource for Rest<'_> {
     }
 }
 
-impl Held {
+impl ResidentColumn {
     fn of(arena: Arc<Arena>, regions: Vec<Region>, rest: Vec<usize>) -> Self {
         let keys = regions.iter().map(|region| u64::from(region.keys)).sum();
         let checksum = regions.iter().fold(0u32, |sum, region| sum.wrapping_add(region.checksum));
-        let mut shares: Vec<Share> = Vec::new();
+        let mut shares: Vec<BufferShare> = Vec::new();
         for region in regions {
             let at = shares.iter().position(|share| share.slab == region.slab).unwrap_or_else(|| {
-                shares.push(Share { slab: region.slab, parts: Vec::new(), _regions: Vec::new() });
+                shares.push(BufferShare { slab: region.slab, parts: Vec::new(), _regions: Vec::new() });
                 shares.len() - 1
             });
             shares[at].parts.push((region.words.start as u32, region.keys));
@@ -90,17 +90,17 @@ impl Held {
 }
 
 /// A division as the shaders read it.
-fn division(map: &CellMap, wide: bool) -> (Job, Vec<u32>) {
+fn division(map: &CellMap, wide: bool) -> (CountJob, Vec<u32>) {
     let (origin, coarse_shift, table) = map.table();
     // One-word keys are shifted by less than 32; only the division of no keys at all is coarser, into one cell.
     let shift = |shift: u32| if wide { shift } else { shift.min(31) };
-    let job = Job {
+    let job = CountJob {
         ranges: table.len() as u32,
         coarse_shift: shift(coarse_shift),
         cells: map.len() as u32,
         origin_low: origin as u32,
         origin_high: (origin >> 32) as u32,
-        ..Job::default()
+        ..CountJob::default()
     };
     (job, table.iter().map(|entry| (entry & !63) | shift(entry & 63)).collect())
 }
@@ -121,7 +121,7 @@ impl<'a> GpuColumns<'a> {
     /// Sends the keys of all columns that are not on the device yet.
     fn hold(&mut self) -> Result<()> {
         while let Some(&source) = self.sources.get(self.held.len()) {
-            let kept = source.keep().and_then(|kept| kept.get()?.clone().downcast::<Held>().ok());
+            let kept = source.keep().and_then(|kept| kept.get()?.clone().downcast::<ResidentColumn>().ok());
             let held = match kept.filter(|held| Arc::ptr_eq(&held.arena, &self.gpu.arena)) {
                 Some(held) => held,
                 None => {
@@ -137,7 +137,7 @@ impl<'a> GpuColumns<'a> {
         Ok(())
     }
 
-    fn send_all(&self, source: &dyn KeySource) -> Result<Held> {
+    fn send_all(&self, source: &dyn KeySource) -> Result<ResidentColumn> {
         let send = |i: usize| {
             let mut sent = (None, None);
             source.with_chunk(i, &mut |keys| sent = self.send(i, keys))?;
@@ -157,7 +157,7 @@ impl<'a> GpuColumns<'a> {
                 None => rest.push(i),
             }
         }
-        Ok(Held::of(self.gpu.arena.clone(), regions, rest))
+        Ok(ResidentColumn::of(self.gpu.arena.clone(), regions, rest))
     }
 
     /// Sends a chunk: where it lies then, or its number if there was no room.
@@ -168,9 +168,14 @@ impl<'a> GpuColumns<'a> {
     }
 
     /// One task for each buffer that holds keys of a column.
-    fn tasks(&self, column: usize, stage: Stage, job: Job) -> impl Iterator<Item = Task> + '_ {
-        let task =
-            move |share: &Share| Task { stage, wide: self.wide, slab: share.slab, parts: share.parts.clone(), job };
+    fn tasks(&self, column: usize, stage: Stage, job: CountJob) -> impl Iterator<Item = KeyTask> + '_ {
+        let task = move |share: &BufferShare| KeyTask {
+            stage,
+            wide: self.wide,
+            slab: share.slab,
+            parts: share.parts.clone(),
+            job,
+        };
         self.held[column].shares.iter().map(task)
     }
 
@@ -186,7 +191,7 @@ impl<'a> GpuColumns<'a> {
     }
 
     /// What could decide, if the columns can be compared where they lie.
-    fn foreseeing<'w>(&self, wanted: Option<Wanted<'w>>) -> Option<(Wanted<'w>, u64, u64)> {
+    fn prefetching<'w>(&self, wanted: Option<RequiredFigures<'w>>) -> Option<(RequiredFigures<'w>, u64, u64)> {
         let [a, b] = &self.held[..] else { return None };
         let whole = a.rest.is_empty() && b.rest.is_empty();
         let countable = [a.keys, b.keys].iter().all(|keys| (1..1 << 31).contains(keys));
@@ -197,21 +202,21 @@ impl<'a> GpuColumns<'a> {
         &self,
         map: &CellMap,
         with_offsets: bool,
-        wanted: Option<Wanted<'_>>,
-    ) -> std::result::Result<Vec<Counted>, String> {
+        wanted: Option<RequiredFigures<'_>>,
+    ) -> std::result::Result<Vec<CountedColumn>, String> {
         let cells = map.len();
         // Counts, offsets in two words, and the checksum.
         let words = cells * if with_offsets { 3 } else { 1 } + 1;
         let (job, tables) = division(map, self.wide);
-        let mut request = Request { tables, ..Request::default() };
+        let mut request = BatchRequest { tables, ..BatchRequest::default() };
         for column in 0..self.held.len() {
-            let job = Job { results: (column * words) as u32, ..job };
+            let job = CountJob { results: (column * words) as u32, ..job };
             request.tasks.extend(self.tasks(column, Stage::Count { with_offsets }, job));
         }
         request.results = (self.held.len() * words) as u64;
-        let foreseeing = self.foreseeing(wanted);
+        let prefetching = self.prefetching(wanted);
         let outcome = request.results as usize;
-        if let Some((wanted, n, m)) = foreseeing {
+        if let Some((wanted, n, m)) = prefetching {
             let mut table = |words: Vec<u32>| {
                 let at = request.tables.len() as u32;
                 request.tables.extend(words);
@@ -220,7 +225,7 @@ impl<'a> GpuColumns<'a> {
             let ranks = |ranks: Vec<u64>| -> Vec<u32> { ranks.into_iter().map(|rank| rank as u32).collect() };
             let (ranks_a, ranks_b) = (ranks((wanted.baseline_ranks)(n)), ranks((wanted.current_ranks)(m)));
             let inside = map.iter().enumerate().filter(|(_, cell)| !cell.is_single()).map(|(i, _)| i);
-            request.comparison = Some(Comparison {
+            request.comparison = Some(CountComparison {
                 counts_a: 0,
                 counts_b: words as u32,
                 cells: cells as u32,
@@ -238,19 +243,19 @@ impl<'a> GpuColumns<'a> {
             });
             request.results += OUTCOME_WORDS + cells.div_ceil(32) as u64;
             for (column, keys) in [n, m].into_iter().enumerate() {
-                let job = Job {
+                let job = CountJob {
                     results: request.results as u32,
                     wanted: outcome as u32 + OUTCOME_WORDS as u32,
                     decided: 1,
-                    room: foreseeable(keys) as u32,
+                    room: prefetch_limit(keys) as u32,
                     ..job
                 };
                 request.tasks.extend(self.tasks(column, Stage::Collect, job));
-                request.results += 1 + foreseeable(keys) * self.key_words();
+                request.results += 1 + prefetch_limit(keys) * self.key_words();
             }
         }
         if request.tasks.is_empty() {
-            let none = || Counted { counts: CellCounts::new(cells, with_offsets), foreseen: None };
+            let none = || CountedColumn { counts: CellCounts::new(cells, with_offsets), prefetched: None };
             return Ok(self.held.iter().map(|_| none()).collect());
         }
         let found = self.gpu.run(request)?;
@@ -269,9 +274,9 @@ impl<'a> GpuColumns<'a> {
             let join = |(&low, &high): (&u32, &u32)| u64::from(low) | u64::from(high) << 32;
             let offsets =
                 with_offsets.then(|| found[cells..2 * cells].iter().zip(&found[2 * cells..]).map(join).collect());
-            counted.push(Counted { counts: CellCounts { counts, offsets }, foreseen: None });
+            counted.push(CountedColumn { counts: CellCounts { counts, offsets }, prefetched: None });
         }
-        if let Some((_, n, m)) = foreseeing {
+        if let Some((_, n, m)) = prefetching {
             let set = self.outcome(&found[outcome..], &counted, n, m)?;
             let mut at = outcome + OUTCOME_WORDS as usize + cells.div_ceil(32);
             for (counted, keys) in counted.iter_mut().zip([n, m]) {
@@ -280,19 +285,25 @@ impl<'a> GpuColumns<'a> {
                     return Err("the device found other keys than it counted".into());
                 }
                 // More than there was room for are asked for again.
-                if expected <= foreseeable(keys) {
+                if expected <= prefetch_limit(keys) {
                     let mut collector = Collector::default();
-                    *collector.fresh() = self.keys(&found[at..]);
-                    counted.foreseen = Some((set.clone(), collector.finish()));
+                    *collector.buffer() = self.keys(&found[at..]);
+                    counted.prefetched = Some((set.clone(), collector.finish()));
                 }
-                at += 1 + (foreseeable(keys) * self.key_words()) as usize;
+                at += 1 + (prefetch_limit(keys) * self.key_words()) as usize;
             }
         }
         Ok(counted)
     }
 
     /// The cells that a comparison chose; its distance is held against one taken here.
-    fn outcome(&self, found: &[u32], counted: &[Counted], n: u64, m: u64) -> std::result::Result<CellSet, String> {
+    fn outcome(
+        &self,
+        found: &[u32],
+        counted: &[CountedColumn],
+        n: u64,
+        m: u64,
+    ) -> std::result::Result<CellSet, String> {
         let (mut gap, mut largest, mut at) = (0i128, 0u128, 0);
         let pairs = counted[0].counts.counts.iter().zip(&counted[1].counts.counts);
         for (cell, (&a, &b)) in pairs.enumerate() {
@@ -301,9 +312,9 @@ impl<'a> GpuColumns<'a> {
                 (largest, at) = (gap.unsigned_abs(), cell);
             }
         }
-        let told = (u128::from(found[0]) | u128::from(found[1]) << 32, found[2] as usize);
-        if told != (largest, at) {
-            return Err(format!("the device found the distance {told:?}, which is {:?}", (largest, at)));
+        let from_device = (u128::from(found[0]) | u128::from(found[1]) << 32, found[2] as usize);
+        if from_device != (largest, at) {
+            return Err(format!("the device found the distance {from_device:?}, which is {:?}", (largest, at)));
         }
         let cells = counted[0].counts.counts.len();
         let mut set = CellSet::new(cells);
@@ -320,14 +331,14 @@ impl<'a> GpuColumns<'a> {
         expected: u64,
     ) -> std::result::Result<Vec<u64>, String> {
         let (job, mut tables) = division(map, self.wide);
-        let job = Job { wanted: tables.len() as u32, room: expected as u32, ..job };
+        let job = CountJob { wanted: tables.len() as u32, room: expected as u32, ..job };
         tables.extend(bits(map.len(), cells.iter()));
-        let tasks: Vec<Task> = self.tasks(column, Stage::Collect, job).collect();
+        let tasks: Vec<KeyTask> = self.tasks(column, Stage::Collect, job).collect();
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
         let results = 1 + expected * self.key_words();
-        let found = self.gpu.run(Request { tables, tasks, comparison: None, results })?;
+        let found = self.gpu.run(BatchRequest { tables, tasks, comparison: None, results })?;
         if u64::from(found[0]) > expected {
             return Err("the device found keys that are not there".into());
         }
@@ -335,9 +346,9 @@ impl<'a> GpuColumns<'a> {
     }
 
     /// What of a column is not on the device.
-    fn rest(&self, column: usize) -> Option<Rest<'_>> {
+    fn rest(&self, column: usize) -> Option<RemainingChunks<'_>> {
         let chunks = &self.held[column].rest;
-        (!chunks.is_empty()).then(|| Rest { source: self.sources[column], chunks })
+        (!chunks.is_empty()).then(|| RemainingChunks { source: self.sources[column], chunks })
     }
 }
 
@@ -346,7 +357,12 @@ impl Columns for GpuColumns<'_> {
         &self.sources
     }
 
-    fn count(&mut self, map: &CellMap, with_offsets: bool, wanted: Option<Wanted<'_>>) -> Result<Vec<Counted>> {
+    fn count(
+        &mut self,
+        map: &CellMap,
+        with_offsets: bool,
+        wanted: Option<RequiredFigures<'_>>,
+    ) -> Result<Vec<CountedColumn>> {
         if !self.gpu.is_broken() {
             self.hold()?;
             match self.count_held(map, with_offsets, wanted) {
@@ -362,19 +378,20 @@ impl Columns for GpuColumns<'_> {
                 Err(reason) => self.gpu.fail(reason),
             }
         }
-        let count =
-            |source: &&dyn KeySource| Ok(Counted { counts: count_source(*source, map, with_offsets)?, foreseen: None });
+        let count = |source: &&dyn KeySource| {
+            Ok(CountedColumn { counts: count_source(*source, map, with_offsets)?, prefetched: None })
+        };
         self.sources.iter().map(count).collect()
     }
 
     fn collect(&mut self, column: usize, map: &CellMap, cells: &CellSet, expected: u64) -> Result<KeyRuns> {
         // A column that is nearly all wanted does not come back through the device.
-        if expected <= RETURNED && !self.gpu.is_broken() {
+        if expected <= MAX_RETURNED_SHARE && !self.gpu.is_broken() {
             self.hold()?;
             match self.collect_held(column, map, cells, expected) {
                 Ok(keys) => {
                     let mut collector = Collector::default();
-                    *collector.fresh() = keys;
+                    *collector.buffer() = keys;
                     let mut found = collector.finish();
                     if let Some(rest) = self.rest(column) {
                         found = found.merge(collect_source(&rest, map, cells)?);

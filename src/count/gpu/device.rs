@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub const ADAPTER_VARIABLE: &str = "DRIFTSWEEP_ADAPTER";
 
 /// How long a device may take over anything before it counts as hung.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const DEVICE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// An adapter that a machine has.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,7 +108,7 @@ pub struct Device {
 
 /// What is asked of a device.
 #[derive(Clone, Debug, Default)]
-pub struct Choice {
+pub struct DeviceChoice {
     /// Part of the adapter's name, or its index; the most capable one without.
     pub adapter: Option<String>,
     /// Refuse a software adapter.
@@ -128,7 +128,7 @@ impl Device {
     /// # Errors
     /// What went wrong; after that the device is not used again.
     pub fn wait(&self, submission_index: wgpu::SubmissionIndex) -> std::result::Result<(), String> {
-        let wait = PollType::Wait { submission_index: Some(submission_index), timeout: Some(PATIENCE) };
+        let wait = PollType::Wait { submission_index: Some(submission_index), timeout: Some(DEVICE_TIMEOUT) };
         // wgpu panics where the driver reports a lost device while it is waited for.
         let waited = catch_unwind(AssertUnwindSafe(|| self.device.poll(wait)));
         let failure = match waited {
@@ -146,7 +146,7 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Backend`] where there is none, or the chosen one cannot be opened.
-    pub fn open(choice: &Choice) -> Result<Self> {
+    pub fn open(choice: &DeviceChoice) -> Result<Self> {
         let (adapter, description) = choose(list(), choice)?;
         let granted = adapter.limits();
         let limits = if choice.default_limits { Limits::default() } else { granted };
@@ -183,7 +183,7 @@ impl Device {
 /// The adapter that a choice comes down to.
 fn best<'a>(
     adapters: impl Iterator<Item = &'a AdapterDescription> + Clone,
-    choice: &Choice,
+    choice: &DeviceChoice,
 ) -> Option<&'a AdapterDescription> {
     let adapters = adapters.filter(|a| !(choice.hardware_only && a.is_software()));
     let Some(wanted) = &choice.adapter else { return adapters.min_by_key(|a| rank(a.kind)) };
@@ -195,11 +195,14 @@ fn best<'a>(
 }
 
 /// The adapter that a choice comes down to, among those of this machine.
-pub fn chosen<'a>(adapters: &'a [AdapterDescription], choice: &Choice) -> Option<&'a AdapterDescription> {
+pub fn chosen<'a>(adapters: &'a [AdapterDescription], choice: &DeviceChoice) -> Option<&'a AdapterDescription> {
     best(adapters.iter(), choice)
 }
 
-fn choose(adapters: Vec<(Adapter, AdapterDescription)>, choice: &Choice) -> Result<(Adapter, AdapterDescription)> {
+fn choose(
+    adapters: Vec<(Adapter, AdapterDescription)>,
+    choice: &DeviceChoice,
+) -> Result<(Adapter, AdapterDescription)> {
     let names = || {
         let known: Vec<String> =
             adapters.iter().map(|(_, a)| format!("{} ({}, {})", a.index, a.name, a.kind)).collect();

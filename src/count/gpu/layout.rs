@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 /// Keys of one column over one division into cells. Offsets are in words.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Job {
+pub struct CountJob {
     /// First word of the division's table in `tables`.
     pub table: u32,
     /// Coarse ranges of the division.
@@ -33,7 +33,7 @@ pub struct Job {
 /// Counts of two columns over the same cells, to be compared.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Comparison {
+pub struct CountComparison {
     /// First word of the counts of the first column in `results`.
     pub counts_a: u32,
     /// Of the second.

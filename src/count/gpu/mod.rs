@@ -14,16 +14,16 @@ mod layout;
 mod pipeline;
 mod probe;
 
-pub use device::{ADAPTER_VARIABLE, AdapterDescription, Choice, adapters, chosen};
-pub use layout::{Comparison, Job, TILE, Tile};
+pub use device::{ADAPTER_VARIABLE, AdapterDescription, DeviceChoice, adapters, chosen};
+pub use layout::{CountComparison, CountJob, TILE, Tile};
 pub use pipeline::Stage;
-pub use probe::Probe;
+pub use probe::DeviceProbe;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::arena::{Arena, Region};
-use self::batch::{Batches, Request};
+use self::batch::{BatchRequest, Batches};
 use self::columns::GpuColumns;
 use self::device::Device;
 use self::pipeline::Pipelines;
@@ -53,7 +53,7 @@ impl GpuCounter {
     ///
     /// # Errors
     /// [`crate::error::Error::Backend`] where there is no such device.
-    pub fn open(choice: &Choice, memory: u64) -> Result<Self> {
+    pub fn open(choice: &DeviceChoice, memory: u64) -> Result<Self> {
         let device = Device::open(choice)?;
         let (pipelines, arena) = (Pipelines::new(&device), Arena::new(&device, memory));
         Ok(Self {
@@ -81,7 +81,7 @@ impl GpuCounter {
         self.device.failure.get().is_some()
     }
 
-    fn run(&self, request: Request) -> std::result::Result<Vec<u32>, String> {
+    fn run(&self, request: BatchRequest) -> std::result::Result<Vec<u32>, String> {
         if let Some(reason) = self.device.failure.get() {
             return Err(reason.clone());
         }

@@ -6,14 +6,14 @@ use super::GpuCounter;
 use crate::error::{Error, Result};
 
 /// Two buffers on the device, to send to and to copy between. Whoever holds the clock times the calls.
-pub struct Probe<'a> {
+pub struct DeviceProbe<'a> {
     gpu: &'a GpuCounter,
     from: Buffer,
     to: Buffer,
     data: Vec<u8>,
 }
 
-impl<'a> Probe<'a> {
+impl<'a> DeviceProbe<'a> {
     /// Buffers of so many bytes, or of as many as one buffer may have.
     pub fn new(gpu: &'a GpuCounter, bytes: u64) -> Self {
         let bytes = bytes.min(gpu.device.limits.max_buffer_size) & !3;

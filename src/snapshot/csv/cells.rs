@@ -8,12 +8,12 @@ use polars_arrow::datatypes::ArrowDataType;
 use std::path::Path;
 
 use super::records::Block;
-use crate::snapshot::Note;
+use crate::snapshot::TextReason;
 use crate::snapshot::table::CellType;
 
 /// What a field looks like, blanks around it left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+enum FieldShape {
     /// Nothing, or what stands for a missing value: see [`is_missing`].
     Missing,
     /// `true` or `false`.
@@ -48,11 +48,11 @@ const SHAPES: usize = 13;
 pub const CHANGED: &str = "the file was changed while it was read; write snapshots beside and rename them";
 
 /// Characters of a value that messages show.
-const SHOWN: usize = 40;
+const MAX_SHOWN_CHARS: usize = 40;
 
 /// What a column is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum CsvKind {
     /// Only missing values.
     Null,
     /// Booleans.
@@ -71,7 +71,7 @@ pub enum Kind {
     QuotedText,
 }
 
-impl Kind {
+impl CsvKind {
     /// How it is stored.
     pub fn cell_type(self) -> CellType {
         match self {
@@ -87,7 +87,7 @@ impl Kind {
 
 /// How many fields of a column have which shape, and the first of each.
 #[derive(Clone, Default)]
-pub struct Seen {
+pub struct FieldShapeCounts {
     counts: [u64; SHAPES],
     firsts: [Option<Example>; SHAPES],
     /// Whether a value that is not missing stands without quotes.
@@ -101,12 +101,12 @@ struct Example {
     value: String,
 }
 
-impl Seen {
+impl FieldShapeCounts {
     /// Takes note of the fields of a column. With `commas`, a comma may be a decimal comma.
     pub fn update(&mut self, block: &Block, column: usize, commas: bool) {
         for (row, field) in block.column(column).enumerate() {
             let shape = shape(field, commas);
-            self.bare = self.bare || (shape != Shape::Missing && !block.is_quoted(column, row));
+            self.bare = self.bare || (shape != FieldShape::Missing && !block.is_quoted(column, row));
             let shape = shape as usize;
             if self.counts[shape] == 0 {
                 self.firsts[shape] = Some(Example { line: block.line(row), value: shown(field) });
@@ -115,41 +115,42 @@ impl Seen {
         }
     }
 
-    fn any(&self, shapes: &[Shape]) -> bool {
+    fn any(&self, shapes: &[FieldShape]) -> bool {
         shapes.iter().any(|&shape| self.counts[shape as usize] > 0)
     }
 
     fn is_text(&self) -> bool {
-        self.any(&[Shape::Other, Shape::Separated]) || (self.any(&[Shape::Flag]) && self.any(&NUMBERS))
+        self.any(&[FieldShape::Other, FieldShape::Separated]) || (self.any(&[FieldShape::Flag]) && self.any(&NUMBERS))
     }
 
     /// Whether it shows that the file writes decimals with a comma.
     pub fn shows_commas(&self) -> bool {
-        self.any(&[Shape::Comma]) && !self.is_text() && !self.any(&POINTS)
+        self.any(&[FieldShape::Comma]) && !self.is_text() && !self.any(&POINTS)
     }
 
     /// What the column is read as. `commas`: whether a column shows that the file writes decimals with a comma.
-    pub fn kind(&self, commas: bool) -> Kind {
+    pub fn kind(&self, commas: bool) -> CsvKind {
         match self.decide(commas) {
             Ok(kind) => kind,
-            Err(_) if self.bare => Kind::Text,
-            Err(_) => Kind::QuotedText,
+            Err(_) if self.bare => CsvKind::Text,
+            Err(_) => CsvKind::QuotedText,
         }
     }
 
     /// Why the column of a file is text, if it is.
-    pub fn note(&self, path: &Path, commas: bool) -> Option<Note> {
+    pub fn note(&self, path: &Path, commas: bool) -> Option<TextReason> {
         let (shape, why) = self.decide(commas).err()?;
         let Example { line, value } = self.firsts[shape as usize].as_ref()?;
-        let values: u64 = self.counts.iter().sum::<u64>() - self.counts[Shape::Missing as usize];
-        let numbers: u64 = NUMBERS.iter().chain([&Shape::Separated]).map(|&shape| self.counts[shape as usize]).sum();
+        let values: u64 = self.counts.iter().sum::<u64>() - self.counts[FieldShape::Missing as usize];
+        let numbers: u64 =
+            NUMBERS.iter().chain([&FieldShape::Separated]).map(|&shape| self.counts[shape as usize]).sum();
         let nearly_numbers = 10 * numbers >= 9 * values;
-        Some(Note { text: format!("{}, line {line}: '{value}' {why}", path.display()), nearly_numbers })
+        Some(TextReason { text: format!("{}, line {line}: '{value}' {why}", path.display()), nearly_numbers })
     }
 
     /// The kind, or the shape of the values that make it text and what is wrong with them.
-    fn decide(&self, commas: bool) -> Result<Kind, (Shape, &'static str)> {
-        use Shape as S;
+    fn decide(&self, commas: bool) -> Result<CsvKind, (FieldShape, &'static str)> {
+        use FieldShape as S;
         let numbers = self.any(&NUMBERS);
         if self.is_text() {
             let flags = self.any(&[S::Flag]) && !numbers && !self.any(&[S::Separated]);
@@ -160,7 +161,7 @@ impl Seen {
             });
         }
         if !numbers {
-            return Ok(if self.any(&[S::Flag]) { Kind::Flag } else { Kind::Null });
+            return Ok(if self.any(&[S::Flag]) { CsvKind::Flag } else { CsvKind::Null });
         }
         if self.any(&COMMAS) {
             let comma = if self.any(&[S::Comma]) { S::Comma } else { S::CommaOrThousands };
@@ -169,7 +170,7 @@ impl Seen {
                 S::CommaOrThousands if !commas => {
                     Err((comma, "has a comma before decimals or between thousands; write it without"))
                 }
-                _ => Ok(Kind::CommaFloat),
+                _ => Ok(CsvKind::CommaFloat),
             };
         }
         if commas && self.any(&[S::PointOrThousands]) && !self.any(&[S::Point]) {
@@ -177,31 +178,31 @@ impl Seen {
             return Err((S::PointOrThousands, why));
         }
         if self.any(&POINTS) || self.any(&[S::Exponent]) {
-            return Ok(Kind::Float);
+            return Ok(CsvKind::Float);
         }
         if self.any(&[S::Huge]) {
             return Err((S::Huge, "does not fit an integer of 64 bits"));
         }
         match (self.any(&[S::Large]), self.any(&[S::Negative])) {
             (true, true) => Err((S::Large, "does not fit an integer of 64 bits with a sign, which others need")),
-            (true, false) => Ok(Kind::Unsigned),
-            _ => Ok(Kind::Signed),
+            (true, false) => Ok(CsvKind::Unsigned),
+            _ => Ok(CsvKind::Signed),
         }
     }
 }
 
-const COMMAS: [Shape; 2] = [Shape::Comma, Shape::CommaOrThousands];
-const POINTS: [Shape; 2] = [Shape::Point, Shape::PointOrThousands];
-const NUMBERS: [Shape; 9] = [
-    Shape::Integer,
-    Shape::Negative,
-    Shape::Large,
-    Shape::Huge,
-    Shape::Exponent,
-    Shape::Point,
-    Shape::PointOrThousands,
-    Shape::Comma,
-    Shape::CommaOrThousands,
+const COMMAS: [FieldShape; 2] = [FieldShape::Comma, FieldShape::CommaOrThousands];
+const POINTS: [FieldShape; 2] = [FieldShape::Point, FieldShape::PointOrThousands];
+const NUMBERS: [FieldShape; 9] = [
+    FieldShape::Integer,
+    FieldShape::Negative,
+    FieldShape::Large,
+    FieldShape::Huge,
+    FieldShape::Exponent,
+    FieldShape::Point,
+    FieldShape::PointOrThousands,
+    FieldShape::Comma,
+    FieldShape::CommaOrThousands,
 ];
 
 /// Whether a field, blanks around it left out, stands for a missing number or boolean: what pandas, R, polars, Excel
@@ -222,20 +223,20 @@ fn flag(field: &[u8]) -> Option<bool> {
     }
 }
 
-fn shape(field: &[u8], commas: bool) -> Shape {
+fn shape(field: &[u8], commas: bool) -> FieldShape {
     let field = field.trim_ascii();
     match field {
         [b'0'..=b'9' | b'+' | b'-' | b'.' | b',', ..] => number_shape(field, commas),
-        [b't' | b'T' | b'f' | b'F', ..] if flag(field).is_some() => Shape::Flag,
-        [b'i' | b'I', ..] if float(field).is_some() => Shape::Exponent,
-        [b't' | b'T' | b'f' | b'F' | b'i' | b'I', ..] => Shape::Other,
-        _ if is_missing(field) => Shape::Missing,
-        _ => Shape::Other,
+        [b't' | b'T' | b'f' | b'F', ..] if flag(field).is_some() => FieldShape::Flag,
+        [b'i' | b'I', ..] if float(field).is_some() => FieldShape::Exponent,
+        [b't' | b'T' | b'f' | b'F' | b'i' | b'I', ..] => FieldShape::Other,
+        _ if is_missing(field) => FieldShape::Missing,
+        _ => FieldShape::Other,
     }
 }
 
 /// The shape of what starts as a number does.
-fn number_shape(field: &[u8], commas: bool) -> Shape {
+fn number_shape(field: &[u8], commas: bool) -> FieldShape {
     let digits = |from: usize| field[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let start = usize::from(matches!(field[0], b'+' | b'-'));
     let whole = digits(start);
@@ -249,33 +250,33 @@ fn number_shape(field: &[u8], commas: bool) -> Shape {
             let plain = end == field.len() && whole + decimals > 0 && field.len() < 300;
             match mark {
                 b'.' if !plain && float(field).is_none() => rest(field),
-                b'.' if thousands => Shape::PointOrThousands,
-                b'.' => Shape::Point,
+                b'.' if thousands => FieldShape::PointOrThousands,
+                b'.' => FieldShape::Point,
                 _ if !commas || (!plain && comma_float(field).is_none()) => rest(field),
-                _ if thousands => Shape::CommaOrThousands,
-                _ => Shape::Comma,
+                _ if thousands => FieldShape::CommaOrThousands,
+                _ => FieldShape::Comma,
             }
         }
-        _ if float(field).is_some() => Shape::Exponent,
+        _ if float(field).is_some() => FieldShape::Exponent,
         _ => rest(field),
     }
 }
 
 /// The shape of what starts as a number does and is none.
-fn rest(field: &[u8]) -> Shape {
+fn rest(field: &[u8]) -> FieldShape {
     match std::str::from_utf8(field) {
-        _ if is_missing(field) => Shape::Missing,
-        Ok(text) if has_separators(text) => Shape::Separated,
-        _ => Shape::Other,
+        _ if is_missing(field) => FieldShape::Missing,
+        Ok(text) if has_separators(text) => FieldShape::Separated,
+        _ => FieldShape::Other,
     }
 }
 
-fn integer_shape(field: &[u8], digits: usize) -> Shape {
+fn integer_shape(field: &[u8], digits: usize) -> FieldShape {
     let negative = field[0] == b'-';
     if digits < 19 || parsed::<i64>(field).is_some() {
-        return if negative { Shape::Negative } else { Shape::Integer };
+        return if negative { FieldShape::Negative } else { FieldShape::Integer };
     }
-    if parsed::<u64>(field).is_some() { Shape::Large } else { Shape::Huge }
+    if parsed::<u64>(field).is_some() { FieldShape::Large } else { FieldShape::Huge }
 }
 
 const SEPARATED: &str = "is not read as a number; write numbers with a decimal point and nothing between thousands";
@@ -322,7 +323,7 @@ fn comma_float(field: &[u8]) -> Option<f64> {
 }
 
 /// The values of a column, in the making.
-pub enum Values {
+pub enum CsvValues {
     /// So many missing values.
     Null(usize),
     /// Booleans.
@@ -341,18 +342,18 @@ pub enum Values {
     QuotedText(MutableBinaryViewArray<str>),
 }
 
-impl Values {
+impl CsvValues {
     /// None yet.
-    pub fn new(kind: Kind) -> Self {
+    pub fn new(kind: CsvKind) -> Self {
         match kind {
-            Kind::Null => Self::Null(0),
-            Kind::Flag => Self::Flag(MutableBooleanArray::new()),
-            Kind::Signed => Self::Signed(MutablePrimitiveArray::new()),
-            Kind::Unsigned => Self::Unsigned(MutablePrimitiveArray::new()),
-            Kind::Float => Self::Float(MutablePrimitiveArray::new()),
-            Kind::CommaFloat => Self::CommaFloat(MutablePrimitiveArray::new()),
-            Kind::Text => Self::Text(MutableBinaryViewArray::new()),
-            Kind::QuotedText => Self::QuotedText(MutableBinaryViewArray::new()),
+            CsvKind::Null => Self::Null(0),
+            CsvKind::Flag => Self::Flag(MutableBooleanArray::new()),
+            CsvKind::Signed => Self::Signed(MutablePrimitiveArray::new()),
+            CsvKind::Unsigned => Self::Unsigned(MutablePrimitiveArray::new()),
+            CsvKind::Float => Self::Float(MutablePrimitiveArray::new()),
+            CsvKind::CommaFloat => Self::CommaFloat(MutablePrimitiveArray::new()),
+            CsvKind::Text => Self::Text(MutableBinaryViewArray::new()),
+            CsvKind::QuotedText => Self::QuotedText(MutableBinaryViewArray::new()),
         }
     }
 
@@ -428,7 +429,7 @@ fn texts(
 
 /// The start of a field, for messages.
 fn shown(field: &[u8]) -> String {
-    String::from_utf8_lossy(field).chars().take(SHOWN).collect()
+    String::from_utf8_lossy(field).chars().take(MAX_SHOWN_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -437,15 +438,15 @@ mod tests {
     use super::*;
 
     /// The kind of a column of these values, one a line, and why it is text.
-    fn kind(values: &[&str], separator: char) -> (Kind, String) {
+    fn kind(values: &[&str], separator: char) -> (CsvKind, String) {
         let lines: String = values.iter().map(|value| format!("\"{value}\"{separator}a\n")).collect();
         let text = format!("x{separator}y\n{lines}");
         let mut records = Records::open(text.as_bytes(), b',').unwrap();
-        let (mut block, mut seen) = (Block::default(), [Seen::default(), Seen::default()]);
+        let (mut block, mut seen) = (Block::default(), [FieldShapeCounts::default(), FieldShapeCounts::default()]);
         while records.fill(&mut block).unwrap() {
             seen.iter_mut().enumerate().for_each(|(column, seen)| seen.update(&block, column, separator != ','));
         }
-        let commas = seen.iter().any(Seen::shows_commas);
+        let commas = seen.iter().any(FieldShapeCounts::shows_commas);
         (seen[0].kind(commas), seen[0].note(Path::new(""), commas).map_or(String::new(), |note| note.text))
     }
 
@@ -456,16 +457,16 @@ mod tests {
             " NA ",
         ];
         for (values, wanted) in [
-            (&["1", "-2", "+3", " 4 ", "00123", "9223372036854775807", "-9223372036854775808"][..], Kind::Signed),
-            (&["0", "1"], Kind::Signed),
-            (&["18446744073709551615", "0"], Kind::Unsigned),
-            (&["1", "2.5"], Kind::Float),
-            (&[".5", "5.", "-1e5", "+1E-3", "1e308", "inf", "-inf", "Infinity", "-INF"], Kind::Float),
-            (&["1e5"], Kind::Float),
-            (&["18446744073709551616", "0.5"], Kind::Float),
-            (&["1.234", "999"], Kind::Float),
-            (&["true", "False", "TRUE"], Kind::Flag),
-            (&[], Kind::Null),
+            (&["1", "-2", "+3", " 4 ", "00123", "9223372036854775807", "-9223372036854775808"][..], CsvKind::Signed),
+            (&["0", "1"], CsvKind::Signed),
+            (&["18446744073709551615", "0"], CsvKind::Unsigned),
+            (&["1", "2.5"], CsvKind::Float),
+            (&[".5", "5.", "-1e5", "+1E-3", "1e308", "inf", "-inf", "Infinity", "-INF"], CsvKind::Float),
+            (&["1e5"], CsvKind::Float),
+            (&["18446744073709551616", "0.5"], CsvKind::Float),
+            (&["1.234", "999"], CsvKind::Float),
+            (&["true", "False", "TRUE"], CsvKind::Flag),
+            (&[], CsvKind::Null),
         ] {
             assert_eq!(kind(values, ',').0, wanted, "{values:?}");
             for marker in markers {
@@ -474,7 +475,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(kind(&markers, ',').0, Kind::Null);
+        assert_eq!(kind(&markers, ',').0, CsvKind::Null);
     }
 
     #[test]
@@ -500,7 +501,7 @@ mod tests {
             (&["1234,56"], "write numbers with a decimal point"),
         ] {
             let (kind, found) = kind(values, ',');
-            assert!(matches!(kind, Kind::Text | Kind::QuotedText), "{values:?}");
+            assert!(matches!(kind, CsvKind::Text | CsvKind::QuotedText), "{values:?}");
             assert!(found.contains(why), "{values:?}: {found}");
         }
     }
@@ -510,7 +511,7 @@ mod tests {
         for values in
             [&["1234,56", "1"][..], &["0,125"], &["1,5", "1,234"], &["-1,5e3", "NA", ""], &["5,", ",5", "inf"]]
         {
-            assert_eq!(kind(values, ';').0, Kind::CommaFloat, "{values:?}");
+            assert_eq!(kind(values, ';').0, CsvKind::CommaFloat, "{values:?}");
         }
         for (values, why) in [
             (&["1,234", "12,500", "999"][..], "line 2: '1,234' has a comma before decimals or between thousands"),
@@ -519,22 +520,22 @@ mod tests {
             (&["1,5", "n.a."], "line 3: 'n.a.' is not a number"),
         ] {
             let (kind, found) = kind(values, ';');
-            assert!(matches!(kind, Kind::Text | Kind::QuotedText), "{values:?}");
+            assert!(matches!(kind, CsvKind::Text | CsvKind::QuotedText), "{values:?}");
             assert!(found.contains(why), "{values:?}: {found}");
         }
         // What one column shows settles what another leaves open.
         let file = |rows: &str| {
             let text = format!("x;y\n{rows}");
             let mut records = Records::open(text.as_bytes(), b',').unwrap();
-            let (mut block, mut seen) = (Block::default(), [Seen::default(), Seen::default()]);
+            let (mut block, mut seen) = (Block::default(), [FieldShapeCounts::default(), FieldShapeCounts::default()]);
             records.fill(&mut block).unwrap();
             seen.iter_mut().enumerate().for_each(|(column, seen)| seen.update(&block, column, true));
-            let commas = seen.iter().any(Seen::shows_commas);
+            let commas = seen.iter().any(FieldShapeCounts::shows_commas);
             seen.map(|seen| seen.kind(commas))
         };
-        assert_eq!(file("1,234;12,5\n"), [Kind::CommaFloat; 2]);
-        assert_eq!(file("1.234;12,5\n"), [Kind::Text, Kind::CommaFloat]);
-        assert_eq!(file("0.5;12,5\n"), [Kind::Float, Kind::CommaFloat]);
-        assert_eq!(file("1.234;12\n"), [Kind::Float, Kind::Signed]);
+        assert_eq!(file("1,234;12,5\n"), [CsvKind::CommaFloat; 2]);
+        assert_eq!(file("1.234;12,5\n"), [CsvKind::Text, CsvKind::CommaFloat]);
+        assert_eq!(file("0.5;12,5\n"), [CsvKind::Float, CsvKind::CommaFloat]);
+        assert_eq!(file("1.234;12\n"), [CsvKind::Float, CsvKind::Signed]);
     }
 }

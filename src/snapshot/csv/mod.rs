@@ -16,9 +16,9 @@ use std::path::Path;
 use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
-use self::cells::{Kind, Seen, Values};
+use self::cells::{CsvKind, CsvValues, FieldShapeCounts};
 use self::records::{Block, Records};
-use super::Note;
+use super::TextReason;
 use super::table::{CellType, TableWriter};
 use crate::address;
 use crate::error::{Error, Result};
@@ -27,11 +27,11 @@ use crate::error::{Error, Result};
 const ROW_GROUP: usize = 16 << 20;
 
 /// The rows of a CSV file as a Parquet file in the temporary directory, gone when dropped.
-pub struct Spill {
+pub struct TemporaryParquet {
     /// The Parquet file.
     pub file: NamedTempFile,
     /// By column: why it is text, if it is.
-    pub notes: Vec<Option<Note>>,
+    pub notes: Vec<Option<TextReason>>,
 }
 
 /// Reads the CSV file at `local`, which messages call `path`. The name of the file says what usually separates its
@@ -39,14 +39,14 @@ pub struct Spill {
 ///
 /// # Errors
 /// [`Error::Unreadable`] with the line, where there is one.
-pub fn to_parquet(path: &Path, local: &Path) -> Result<Spill> {
+pub fn to_parquet(path: &Path, local: &Path) -> Result<TemporaryParquet> {
     let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
     let usual = if address::extension(path).as_deref() == Some("tsv") { b'\t' } else { b',' };
     let open = || {
         let file = File::open(local).map_err(|e| Error::io(path, &e))?;
         Records::open(file, usual).map_err(unreadable)
     };
-    let mut known = look(open()?).map_err(unreadable)?;
+    let mut known = scan_start(open()?).map_err(unreadable)?;
     loop {
         let spill = tempfile::Builder::new()
             .prefix("driftsweep-")
@@ -56,21 +56,21 @@ pub fn to_parquet(path: &Path, local: &Path) -> Result<Spill> {
         if write(open()?, &mut known, spill.as_file()).map_err(unreadable)? {
             let commas = known.commas();
             let notes = known.columns.iter().map(|seen| seen.note(path, commas)).collect();
-            return Ok(Spill { file: spill, notes });
+            return Ok(TemporaryParquet { file: spill, notes });
         }
     }
 }
 
 /// What is known of the columns of a file.
-struct Known {
-    columns: Vec<Seen>,
+struct KnownColumns {
+    columns: Vec<FieldShapeCounts>,
     /// How many blocks that is of.
     blocks: usize,
     /// Whether these are all.
     whole: bool,
 }
 
-impl Known {
+impl KnownColumns {
     fn update(&mut self, block: &Block, separator: u8) {
         let columns = self.columns.par_iter_mut().enumerate();
         columns.for_each(|(column, seen)| seen.update(block, column, separator != b','));
@@ -79,22 +79,22 @@ impl Known {
 
     /// Whether a column shows that the file writes decimals with a comma.
     fn commas(&self) -> bool {
-        self.columns.iter().any(Seen::shows_commas)
+        self.columns.iter().any(FieldShapeCounts::shows_commas)
     }
 
-    fn kinds(&self) -> Vec<Kind> {
+    fn kinds(&self) -> Vec<CsvKind> {
         let commas = self.commas();
         self.columns.iter().map(|seen| seen.kind(commas)).collect()
     }
 }
 
 /// Looks at the start of a file.
-fn look(mut records: Records<File>) -> std::result::Result<Known, String> {
+fn scan_start(mut records: Records<File>) -> std::result::Result<KnownColumns, String> {
     let mut names = HashSet::new();
     if let Some(twice) = records.names().iter().find(|name| !names.insert(*name)) {
         return Err(format!("two columns are called '{twice}'; rename one"));
     }
-    let mut known = Known { columns: vec![Seen::default(); names.len()], blocks: 0, whole: false };
+    let mut known = KnownColumns { columns: vec![FieldShapeCounts::default(); names.len()], blocks: 0, whole: false };
     let (mut block, mut bytes) = (Block::default(), 0);
     while bytes < ROW_GROUP {
         if !records.fill(&mut block)? {
@@ -109,7 +109,7 @@ fn look(mut records: Records<File>) -> std::result::Result<Known, String> {
 
 /// Writes all records with the types that are known. Gives whether it did: it did not if values have other types. Then
 /// the types of all values are known.
-fn write(mut records: Records<File>, known: &mut Known, output: &File) -> std::result::Result<bool, String> {
+fn write(mut records: Records<File>, known: &mut KnownColumns, output: &File) -> std::result::Result<bool, String> {
     let kinds = known.kinds();
     if records.names().len() != kinds.len() {
         return Err(cells::CHANGED.into());
@@ -119,7 +119,7 @@ fn write(mut records: Records<File>, known: &mut Known, output: &File) -> std::r
         names.iter().zip(&kinds).map(|(name, kind)| (name.as_str(), kind.cell_type())).collect();
     let failed = |e: String| format!("cannot be unpacked to the temporary directory ({e})");
     let mut writer = TableWriter::plain(output, &declared).map_err(failed)?;
-    let empty = || kinds.iter().map(|&kind| Values::new(kind)).collect::<Vec<_>>();
+    let empty = || kinds.iter().map(|&kind| CsvValues::new(kind)).collect::<Vec<_>>();
     let (mut block, mut values, mut rows, mut bytes) = (Block::default(), empty(), 0, 0);
     let (mut written, mut looked_at) = (true, known.blocks);
     while records.fill(&mut block)? {
@@ -132,17 +132,17 @@ fn write(mut records: Records<File>, known: &mut Known, output: &File) -> std::r
         if !written {
             continue;
         }
-        let extend = |(column, values): (usize, &mut Values)| values.extend(&block, column);
+        let extend = |(column, values): (usize, &mut CsvValues)| values.extend(&block, column);
         values.par_iter_mut().enumerate().try_for_each(extend)?;
         (rows, bytes) = (rows + block.rows(), bytes + block.bytes());
         if bytes >= ROW_GROUP {
             let full = std::mem::replace(&mut values, empty());
-            writer.write_arrays(rows, full.into_par_iter().map(Values::into_array)).map_err(failed)?;
+            writer.write_arrays(rows, full.into_par_iter().map(CsvValues::into_array)).map_err(failed)?;
             (rows, bytes) = (0, 0);
         }
     }
     known.whole = true;
-    writer.write_arrays(rows, values.into_par_iter().map(Values::into_array)).map_err(failed)?;
+    writer.write_arrays(rows, values.into_par_iter().map(CsvValues::into_array)).map_err(failed)?;
     writer.finish().map_err(failed)?;
     Ok(written)
 }

@@ -14,7 +14,7 @@ const BLOCK: usize = 256 << 10;
 const HEAD: usize = 1 << 20;
 
 /// Bytes in which a record must end.
-const LONGEST: usize = 256 << 20;
+const MAX_RECORD_BYTES: usize = 256 << 20;
 
 /// Records after the header by which a separator is chosen.
 const SAMPLE: usize = 100;
@@ -216,7 +216,7 @@ impl<R: Read> Records<R> {
 
     /// Reads so many more bytes, or to the end.
     fn read(&mut self, bytes: usize) -> Result<(), String> {
-        if self.carry.len() >= LONGEST {
+        if self.carry.len() >= MAX_RECORD_BYTES {
             return Err(format!("line {}: does not end within 256 MiB; is a quote left open?", self.line));
         }
         let before = self.carry.len();
@@ -268,14 +268,14 @@ fn blank_lines(bytes: &[u8]) -> (usize, u64) {
 }
 
 /// What quotes must not do.
-enum Wrong {
+enum QuoteError {
     /// A quoted field does not end.
     Open,
     /// A closing quote is followed by text.
     Followed,
 }
 
-impl Wrong {
+impl QuoteError {
     fn at(self, line: u64) -> String {
         match self {
             Self::Open => format!("line {line}: a quote is left open to the end of the file"),
@@ -295,7 +295,7 @@ fn split(
     separator: u8,
     last: bool,
     field: &mut impl FnMut(usize, usize, bool),
-) -> Result<Option<(usize, u64)>, Wrong> {
+) -> Result<Option<(usize, u64)>, QuoteError> {
     let mut lines = 1;
     loop {
         if bytes.get(at) != Some(&b'"') {
@@ -316,7 +316,7 @@ fn split(
         let (start, mut doubled) = (at + 1, false);
         at = start;
         loop {
-            let Some(next) = find(bytes, at, b'"') else { return if last { Err(Wrong::Open) } else { Ok(None) } };
+            let Some(next) = find(bytes, at, b'"') else { return if last { Err(QuoteError::Open) } else { Ok(None) } };
             at = next;
             if bytes[at] == b'\n' {
                 lines += 1;
@@ -335,7 +335,7 @@ fn split(
             [b'\r', b'\n', ..] => return Ok(Some((at + 3, lines))),
             [] | [b'\r'] if last => return Ok(Some((bytes.len(), lines))),
             [] | [b'\r'] => return Ok(None),
-            _ => return Err(Wrong::Followed),
+            _ => return Err(QuoteError::Followed),
         }
     }
 }

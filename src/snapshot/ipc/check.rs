@@ -8,7 +8,7 @@ use polars_arrow::io::ipc::format::ipc::{
     Block, CompressionType, FieldRef, FooterRef, KeyValueRef, MessageHeaderRef, MessageRef, RecordBatchRef,
 };
 
-use crate::snapshot::parquet::{Compression, most_decompressed};
+use crate::snapshot::parquet::{Compression, max_decompressed};
 use crate::storage::{Reader, StoredFile, limit};
 
 /// Length of the footer and the format's name, at the end of the file.
@@ -20,10 +20,10 @@ const DEEPEST: usize = 64;
 /// Bytes that a decoded value takes, at most: a reference to a text.
 const VALUE_BYTES: u64 = 16;
 
-type Checked<T> = std::result::Result<T, String>;
+type Validated<T> = std::result::Result<T, String>;
 
 /// The footer.
-pub fn footer(file: &StoredFile) -> Checked<Vec<u8>> {
+pub fn footer(file: &StoredFile) -> Validated<Vec<u8>> {
     let length = file.length();
     if length < TRAILER {
         return Err(format!("it has {length} bytes"));
@@ -35,7 +35,7 @@ pub fn footer(file: &StoredFile) -> Checked<Vec<u8>> {
         return Err("it does not end in ARROW1".into());
     }
     let wanted = u64::from(u32::from_le_bytes([a, b, c, d]));
-    if wanted > length - TRAILER || wanted > limit::largest() {
+    if wanted > length - TRAILER || wanted > limit::max_part_bytes() {
         return Err(format!("its footer claims {wanted} bytes, the file has {length}"));
     }
     let mut footer = vec![0; wanted as usize];
@@ -45,7 +45,7 @@ pub fn footer(file: &StoredFile) -> Checked<Vec<u8>> {
 }
 
 /// Checks how deep the fields are nested, and how long all texts are: parts of the footer can be named more than once.
-fn schema(footer: &[u8]) -> Parsed<Checked<()>> {
+fn schema(footer: &[u8]) -> Parsed<Validated<()>> {
     // A footer may repeat itself, within reason.
     let mut budget = (64 << 20) + 16 * footer.len();
     let footer = FooterRef::read_as_root(footer)?;
@@ -104,7 +104,7 @@ impl Batch {
 }
 
 /// Checks the metadata of a record batch, or of a dictionary.
-pub fn batch(file: &StoredFile, block: &Block, is_dictionary: bool) -> Checked<Batch> {
+pub fn batch(file: &StoredFile, block: &Block, is_dictionary: bool) -> Validated<Batch> {
     let place = [block.offset, block.meta_data_length.into(), block.body_length].map(u64::try_from);
     let [Ok(offset), Ok(metadata), Ok(body)] = place else {
         return Err("a block with a negative position or length".into());
@@ -126,7 +126,7 @@ fn message(bytes: &[u8]) -> Option<&[u8]> {
     message.get(..usize::try_from(i32::from_le_bytes(*length)).ok()?)
 }
 
-fn parse(message: &[u8], start: u64, body: u64, is_dictionary: bool) -> Parsed<Checked<Batch>> {
+fn parse(message: &[u8], start: u64, body: u64, is_dictionary: bool) -> Parsed<Validated<Batch>> {
     let batch = match MessageRef::read_as_root(message)?.header()? {
         Some(MessageHeaderRef::RecordBatch(batch)) if !is_dictionary => Some(batch),
         Some(MessageHeaderRef::DictionaryBatch(batch)) if is_dictionary => batch.data()?,
@@ -140,8 +140,9 @@ fn parse(message: &[u8], start: u64, body: u64, is_dictionary: bool) -> Parsed<C
 }
 
 /// The rows of a batch whose lengths make sense.
-fn check(batch: RecordBatchRef<'_>, body: u64) -> Parsed<Checked<usize>> {
-    let fits = |rows: i64| u64::try_from(rows).is_ok_and(|rows| rows.saturating_mul(VALUE_BYTES) <= limit::largest());
+fn check(batch: RecordBatchRef<'_>, body: u64) -> Parsed<Validated<usize>> {
+    let fits =
+        |rows: i64| u64::try_from(rows).is_ok_and(|rows| rows.saturating_mul(VALUE_BYTES) <= limit::max_part_bytes());
     let rows = batch.length()?;
     if !fits(rows) {
         return Ok(Err(format!("a batch of {rows} rows, more than fit into the memory of this process")));
@@ -188,7 +189,7 @@ impl<'a> CheckedReader<'a> {
         Self { file, reader: BufReader::new(file.reader()), compressed }
     }
 
-    fn check(&self, at: u64) -> Checked<()> {
+    fn check(&self, at: u64) -> Validated<()> {
         let Some(&(stored, codec)) = self.compressed.get(&at) else { return Ok(()) };
         let Some(stored) = stored.checked_sub(8) else { return Ok(()) };
         let mut claimed = [0; 8];
@@ -198,7 +199,7 @@ impl<'a> CheckedReader<'a> {
             -1 => Ok(()),
             claimed
                 if u64::try_from(claimed)
-                    .is_ok_and(|x| x <= most_decompressed(codec, stored).min(limit::largest())) =>
+                    .is_ok_and(|x| x <= max_decompressed(codec, stored).min(limit::max_part_bytes())) =>
             {
                 Ok(())
             }

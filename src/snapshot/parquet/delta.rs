@@ -3,19 +3,19 @@
 
 use super::thrift::{varint, zigzag};
 
-type Checked<T> = Result<T, &'static str>;
+type Validated<T> = Result<T, &'static str>;
 
 /// The start of a list of deltas.
-struct Header {
+struct DeltaHeader {
     per_block: u64,
     miniblocks: u64,
     total: u64,
 }
 
 /// Reads the header of a list that may hold so many values.
-fn header(bytes: &mut &[u8], most: usize) -> Checked<Header> {
+fn header(bytes: &mut &[u8], most: usize) -> Validated<DeltaHeader> {
     let mut number = || varint(bytes).ok_or("a list of deltas that is cut short");
-    let header = Header { per_block: number()?, miniblocks: number()?, total: number()? };
+    let header = DeltaHeader { per_block: number()?, miniblocks: number()?, total: number()? };
     if header.total > most as u64 { Err("more deltas than values") } else { Ok(header) }
 }
 
@@ -23,7 +23,7 @@ fn header(bytes: &mut &[u8], most: usize) -> Checked<Header> {
 ///
 /// # Errors
 /// What is wrong.
-pub fn check_numbers(mut page: &[u8], most: usize) -> Checked<()> {
+pub fn check_numbers(mut page: &[u8], most: usize) -> Validated<()> {
     header(&mut page, most).map(drop)
 }
 
@@ -32,7 +32,7 @@ pub fn check_numbers(mut page: &[u8], most: usize) -> Checked<()> {
 ///
 /// # Errors
 /// What is wrong.
-pub fn check_texts(mut page: &[u8], most: usize, with_prefixes: bool) -> Checked<u64> {
+pub fn check_texts(mut page: &[u8], most: usize, with_prefixes: bool) -> Validated<u64> {
     let prefixes = if with_prefixes { Some(numbers(&mut page, most)?) } else { None };
     let suffixes = numbers(&mut page, most)?;
     if prefixes.as_ref().is_some_and(|prefixes| prefixes.len() != suffixes.len()) {
@@ -55,9 +55,9 @@ pub fn check_texts(mut page: &[u8], most: usize, with_prefixes: bool) -> Checked
 }
 
 /// The numbers of the list at the start of these bytes, which are taken off.
-fn numbers(bytes: &mut &[u8], most: usize) -> Checked<Vec<i64>> {
+fn numbers(bytes: &mut &[u8], most: usize) -> Validated<Vec<i64>> {
     const CUT: &str = "a list of deltas that is cut short";
-    let Header { per_block, miniblocks, total } = header(bytes, most)?;
+    let DeltaHeader { per_block, miniblocks, total } = header(bytes, most)?;
     let mut last = varint(bytes).map(zigzag).ok_or(CUT)?;
     let per_miniblock =
         per_block.checked_div(miniblocks).filter(|n| *n > 0 && n % 8 == 0).ok_or("empty blocks of deltas")?;

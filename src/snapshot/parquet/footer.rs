@@ -30,7 +30,7 @@ const VALUE_BYTES: u64 = 16;
 pub fn read(file: &StoredFile) -> Result<FileMetadata, String> {
     let footer = bytes(file)?;
     check_bytes(&footer)?;
-    let metadata = crate::snapshot::guarded(|| Ok(deserialize_metadata(Buffer::from_vec(footer))?));
+    let metadata = crate::snapshot::catch_panics(|| Ok(deserialize_metadata(Buffer::from_vec(footer))?));
     let metadata = metadata.map_err(|e| e.to_string())?;
     check(&metadata, file.length())?;
     Ok(metadata)
@@ -48,7 +48,7 @@ fn bytes(file: &StoredFile) -> Result<Vec<u8>, String> {
     };
     let wanted = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
     let before = length - TRAILER;
-    if wanted > before || wanted > limit::largest() {
+    if wanted > before || wanted > limit::max_part_bytes() {
         return Err(format!("its footer claims {wanted} bytes, the file has {length}"));
     }
     Ok(match usize::try_from(wanted).ok().and_then(|wanted| start.len().checked_sub(wanted)) {
@@ -83,7 +83,7 @@ fn check_bytes(footer: &[u8]) -> Result<(), String> {
         if open.len() > DEEPEST { Err(format!("columns nested more than {DEEPEST} deep")) } else { Ok(()) }
     };
     let (_, elements) = Walker::new(footer, note).walk(FILE)?;
-    if elements.saturating_mul(ELEMENT_BYTES) > limit::largest() {
+    if elements.saturating_mul(ELEMENT_BYTES) > limit::max_part_bytes() {
         return Err(format!("{elements} elements, more than fit into the memory of this process"));
     }
     Ok(())
@@ -94,7 +94,7 @@ fn check(metadata: &FileMetadata, length: u64) -> Result<(), String> {
     for (i, group) in metadata.row_groups.iter().enumerate() {
         let in_group = group.num_rows();
         rows = rows.saturating_add(in_group);
-        if needed(in_group as u64, PhysicalType::Int64) > limit::largest() {
+        if needed(in_group as u64, PhysicalType::Int64) > limit::max_part_bytes() {
             return Err(format!("row group {i} claims {in_group} rows, more than fit into the memory of this process"));
         }
         for column in group.parquet_columns() {

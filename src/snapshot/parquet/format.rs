@@ -1,9 +1,9 @@
 //! The structures of Parquet's footer and page headers, as far as the decoder reads them. See `parquet.thrift` of the
 //! Parquet format.
 
-use super::thrift::Shape::{self, Binary, Bool, Byte, Int, List, Long, Struct};
+use super::thrift::ThriftType::{self, Binary, Bool, Byte, Int, List, Long, Struct};
 
-type Fields = [(i16, Shape)];
+type Fields = [(i16, ThriftType)];
 
 // Names of the footer's numbers.
 pub const CHILDREN: u8 = 1;
@@ -32,8 +32,8 @@ const SCHEMA_ELEMENT: &Fields = &[
     (10, Struct(LOGICAL_TYPE)),
 ];
 
-const EMPTY: Shape = Struct(&[]);
-const UNIT: Shape = Struct(&[(1, EMPTY), (2, EMPTY), (3, EMPTY)]);
+const EMPTY: ThriftType = Struct(&[]);
+const UNIT: ThriftType = Struct(&[(1, EMPTY), (2, EMPTY), (3, EMPTY)]);
 
 const LOGICAL_TYPE: &Fields = &[
     (1, EMPTY),

@@ -22,9 +22,9 @@ use crate::storage::limit;
 const SMALL: u64 = 64 << 20;
 
 /// A page header's numbers by name.
-struct Header([Option<i64>; 16]);
+struct PageHeader([Option<i64>; 16]);
 
-impl Header {
+impl PageHeader {
     /// The header at the start of these bytes, and its length.
     fn read(bytes: &[u8]) -> Result<(Self, usize), String> {
         let mut numbers = [None; 16];
@@ -70,7 +70,7 @@ pub fn check(chunk: &[u8], column: &ColumnChunkMetadata) -> Result<bool, String>
 
 /// Checks the page at the start of these bytes. Its length with its header; how many values it holds; whether as deltas.
 fn check_page(bytes: &[u8], column: &ColumnChunkMetadata, first: bool) -> Result<(usize, u64, bool), String> {
-    let (header, start) = Header::read(bytes)?;
+    let (header, start) = PageHeader::read(bytes)?;
     let stored = header.count(COMPRESSED)?;
     let length = usize::try_from(stored).unwrap_or(usize::MAX);
     let content = bytes[start..].get(..length).ok_or("it reaches beyond the bytes of its column")?;
@@ -84,7 +84,7 @@ fn check_page(bytes: &[u8], column: &ColumnChunkMetadata, first: bool) -> Result
         codec => {
             let claimed = header.count(UNCOMPRESSED)?;
             let footer = u64::try_from(column.uncompressed_size()).unwrap_or(0);
-            if claimed > most_decompressed(codec, stored) || claimed > footer.max(SMALL) {
+            if claimed > max_decompressed(codec, stored) || claimed > footer.max(SMALL) {
                 return Err(format!("{stored} bytes claim to be {claimed} when decompressed"));
             }
             claimed
@@ -123,7 +123,7 @@ fn check_page(bytes: &[u8], column: &ColumnChunkMetadata, first: bool) -> Result
 }
 
 /// The most bytes that so many can be when they are decompressed, by what the format of each codec can express.
-pub fn most_decompressed(codec: Compression, stored: u64) -> u64 {
+pub fn max_decompressed(codec: Compression, stored: u64) -> u64 {
     let ratio = match codec {
         Compression::Uncompressed => 1,
         Compression::Snappy => 32,
@@ -154,7 +154,7 @@ pub fn check_deltas(chunk: Buffer<u8>, column: &ColumnChunkMetadata) -> PolarsRe
             _ => Ok(0),
         };
         bytes = bytes.saturating_add(checked.map_err(compute_error)?);
-        if bytes > limit::largest() {
+        if bytes > limit::max_part_bytes() {
             return Err(compute_error("its texts do not fit into the memory of this process"));
         }
         pages.reuse_page_buffer(page);

@@ -3,7 +3,7 @@
 //! that the decoder reads against the type that it takes the field for.
 
 /// What a value must look like. The decoder goes by a field's number alone, so its type must be what the format says.
-pub enum Shape {
+pub enum ThriftType {
     Bool,
     Byte,
     /// Up to 32 bits. A tag that is not 0 says which number of the walk it is.
@@ -12,9 +12,9 @@ pub enum Shape {
     Long(u8),
     Binary,
     /// The name is said after each element.
-    List(u8, &'static Shape),
+    List(u8, &'static ThriftType),
     /// Fields by number; others are skipped.
-    Struct(&'static [(i16, Shape)]),
+    Struct(&'static [(i16, ThriftType)]),
 }
 
 /// Values nested deeper than this are refused.
@@ -35,7 +35,7 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
     }
 
     /// Walks over a struct; how many bytes it took, and how many elements all its lists have.
-    pub fn walk(mut self, fields: &'static [(i16, Shape)]) -> Result<(usize, u64), String> {
+    pub fn walk(mut self, fields: &'static [(i16, ThriftType)]) -> Result<(usize, u64), String> {
         let all = self.left.len();
         self.fields(fields, 0)?;
         Ok((all - self.left.len(), self.elements))
@@ -63,7 +63,7 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
         fits.then_some(value).ok_or_else(|| format!("the number {value}, which takes more than {bits} bits"))
     }
 
-    fn fields(&mut self, known: &'static [(i16, Shape)], depth: usize) -> Result<(), String> {
+    fn fields(&mut self, known: &'static [(i16, ThriftType)], depth: usize) -> Result<(), String> {
         if depth > DEEPEST {
             return Err(format!("values nested more than {DEEPEST} deep"));
         }
@@ -85,15 +85,15 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
         }
     }
 
-    fn value(&mut self, shape: &'static Shape, kind: u8, in_list: bool, depth: usize) -> Result<(), String> {
+    fn value(&mut self, shape: &'static ThriftType, kind: u8, in_list: bool, depth: usize) -> Result<(), String> {
         match (shape, kind) {
-            (Shape::Bool, TRUE | FALSE) | (Shape::Byte, BYTE) | (Shape::Binary, BINARY) => {
+            (ThriftType::Bool, TRUE | FALSE) | (ThriftType::Byte, BYTE) | (ThriftType::Binary, BINARY) => {
                 self.unknown(kind, in_list, depth)
             }
-            (Shape::Int(name), I16 | I32) => self.integer(32).and_then(|value| self.named(*name, value)),
-            (Shape::Long(name), I64) => self.integer(64).and_then(|value| self.named(*name, value)),
-            (Shape::Struct(fields), STRUCT) => self.fields(fields, depth + 1),
-            (Shape::List(name, element), LIST) => {
+            (ThriftType::Int(name), I16 | I32) => self.integer(32).and_then(|value| self.named(*name, value)),
+            (ThriftType::Long(name), I64) => self.integer(64).and_then(|value| self.named(*name, value)),
+            (ThriftType::Struct(fields), STRUCT) => self.fields(fields, depth + 1),
+            (ThriftType::List(name, element), LIST) => {
                 let (count, kind) = self.list()?;
                 for _ in 0..count {
                     self.value(element, kind, true, depth + 1)?;
@@ -177,8 +177,11 @@ const STRUCT: u8 = 12;
 mod tests {
     use super::*;
 
-    const SHAPE: &[(i16, Shape)] =
-        &[(1, Shape::Int(1)), (2, Shape::List(2, &Shape::Struct(&[(1, Shape::Binary)]))), (3, Shape::Bool)];
+    const SHAPE: &[(i16, ThriftType)] = &[
+        (1, ThriftType::Int(1)),
+        (2, ThriftType::List(2, &ThriftType::Struct(&[(1, ThriftType::Binary)]))),
+        (3, ThriftType::Bool),
+    ];
 
     fn walk(bytes: &[u8]) -> Result<(usize, Vec<(u8, i64)>), String> {
         let mut seen = Vec::new();

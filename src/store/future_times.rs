@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use sqlx::{Row, query};
 
-use super::writes::Cell;
-use super::{Store, some_time, time};
+use super::writes::SqlValue;
+use super::{Store, optional_time, time};
 use crate::error::Result;
-use crate::retrain::asked::MOST_AHEAD;
-use crate::retrain::clock::CLOCKS_DIFFER;
+use crate::retrain::approvers::MAX_CLOCK_AHEAD;
+use crate::retrain::clock::MAX_CLOCK_DIFFERENCE;
 
 impl Store {
     /// Refuses a clock that is behind: what was noted meanwhile would be taken for what a clock has noted that was ahead. It is
@@ -18,20 +18,20 @@ impl Store {
     /// [`crate::error::Error::Store`], with both times.
     pub fn check_clock(&mut self) -> Result<()> {
         let clock = self.clock()?;
-        let limit = clock.checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX);
+        let limit = clock.checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX);
         let first = query("SELECT MIN(seq) FROM audit WHERE fleet = $1 AND clock_at > $2").bind(self.fleet.clone());
         let first = self.database.rows(first.bind(limit.as_microsecond()), |row| row.try_get::<Option<i64>, _>(0))?;
         let Some(first) = first.into_iter().flatten().next() else { return Ok(()) };
         let before = query("SELECT seq, clock_at FROM audit WHERE fleet = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 2");
         let before = before.bind(self.fleet.clone()).bind(first);
-        let records = self.database.rows(before, |row| Ok((row.try_get::<i64, _>(0)?, some_time(row, 1)?)))?;
+        let records = self.database.rows(before, |row| Ok((row.try_get::<i64, _>(0)?, optional_time(row, 1)?)))?;
         let (seq, written) = match records[..] {
             // An older version has written it, without the real clock.
             [_, (_, None)] => return Ok(()),
             [_, (seq, Some(at))] | [(seq, Some(at))] => (seq, at),
             _ => return Ok(()),
         };
-        if written.duration_since(clock) <= CLOCKS_DIFFER {
+        if written.duration_since(clock) <= MAX_CLOCK_DIFFERENCE {
             return Ok(());
         }
         Err(self.refused(format!(
@@ -58,7 +58,7 @@ impl Store {
     /// [`crate::error::Error::Store`].
     pub fn last_sweep(&mut self, until: Timestamp) -> Result<Option<Timestamp>> {
         let select = query("SELECT MAX(as_of) FROM sweep WHERE fleet = $1 AND as_of <= $2").bind(self.fleet.clone());
-        let found = self.database.rows(select.bind(until.as_microsecond()), |row| some_time(row, 0))?;
+        let found = self.database.rows(select.bind(until.as_microsecond()), |row| optional_time(row, 0))?;
         Ok(found.into_iter().flatten().next())
     }
 
@@ -74,7 +74,7 @@ impl Store {
                    UNION ALL SELECT MAX(volume_fired) FROM model WHERE fleet = $1 \
                    UNION ALL SELECT MAX(trained) FROM model WHERE fleet = $1) AS noted WHERE at > $2";
         let select = query(sql).bind(self.fleet.clone()).bind(limit.as_microsecond());
-        Ok(self.database.rows(select, |row| some_time(row, 0))?.into_iter().flatten().next())
+        Ok(self.database.rows(select, |row| optional_time(row, 0))?.into_iter().flatten().next())
     }
 
     /// Takes back what was noted with times later than a limit, inside a transaction: sweeps, their conclusions, and models that
@@ -83,7 +83,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn take_back(&mut self, limit: Timestamp, now: Timestamp) -> Result<Vec<Timestamp>> {
+    pub fn undo_future_times(&mut self, limit: Timestamp, now: Timestamp) -> Result<Vec<Timestamp>> {
         let select = query("SELECT as_of FROM sweep WHERE fleet = $1 AND as_of > $2 ORDER BY as_of");
         let select = select.bind(self.fleet.clone()).bind(limit.as_microsecond());
         let sweeps = self.database.rows(select, |row| time(row, 0))?;
@@ -92,7 +92,7 @@ impl Store {
         }
         for as_of in self.judged_sweeps()?.into_iter().filter(|as_of| *as_of > limit) {
             for (key, _) in self.evidence_at(as_of)? {
-                key.first().map_or(Ok(()), |model| self.forget_conclusions(model, as_of))?;
+                key.first().map_or(Ok(()), |model| self.delete_conclusions(model, as_of))?;
             }
         }
         for waiting in self.waiting()?.into_iter().filter(|waiting| waiting.as_of > limit) {
@@ -105,11 +105,11 @@ impl Store {
                 ("volume_fired", known.volume_fired),
                 ("trained", known.trained),
                 ("judged", known.judged),
-                ("not_judged", known.told_not_judged),
+                ("not_judged", known.reported_not_judged),
                 ("warned", known.warned),
             ];
             let later = times.into_iter().filter(|(_, at)| at.is_some_and(|at| at > limit));
-            let set: Vec<(&'static str, Cell)> = later.map(|(name, _)| (name, now.into())).collect();
+            let set: Vec<(&'static str, SqlValue)> = later.map(|(name, _)| (name, now.into())).collect();
             if !set.is_empty() {
                 self.set_model(&known.model, &set)?;
             }
@@ -118,12 +118,12 @@ impl Store {
             let key = [("model", (&entry.model).into()), ("seq", (entry.number as i64).into())];
             self.update("baseline", &key, &[("set_at", now.into())], None)?;
         }
-        self.take_back_waits(limit, now)?;
+        self.undo_future_waits(limit, now)?;
         Ok(sweeps)
     }
 
     /// The same for what waits: runs, whose time would not be up, and messages.
-    fn take_back_waits(&mut self, limit: Timestamp, now: Timestamp) -> Result<()> {
+    fn undo_future_waits(&mut self, limit: Timestamp, now: Timestamp) -> Result<()> {
         let select = query("SELECT job, attempt FROM run WHERE fleet = $1 AND ended_at IS NULL AND clock_at > $2");
         let select = select.bind(self.fleet.clone()).bind(limit.as_microsecond());
         let runs = self.database.rows(select, |row| Ok((row.try_get::<String, _>(0)?, row.try_get::<i64, _>(1)?)))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use driftsweep::atomic;
 use driftsweep::error::{Error, Result};
-use driftsweep::escape::shown;
+use driftsweep::escape::for_display;
 use serde::{Deserialize, Serialize};
 
 /// The file, in the folder of the state.
@@ -21,11 +21,11 @@ pub fn has_trained(state: &Path) -> bool {
 }
 
 /// It is not larger.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The store of a fleet, without anything secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct StoreIdentity {
     /// SQLite or PostgreSQL.
     pub kind: String,
     /// A hash of its place.
@@ -33,50 +33,50 @@ pub struct Kept {
 }
 
 /// The fleets of a folder of the state.
-pub struct Users {
+pub struct StateUsers {
     folder: PathBuf,
-    fleets: BTreeMap<String, Kept>,
+    fleets: BTreeMap<String, StoreIdentity>,
 }
 
 /// What is known of a fleet and its store.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum StoreMatch {
     /// The fleet was kept in this store.
     Same,
     /// Why that is not so, or not known, with the remedy.
     Other(String),
 }
 
-impl Users {
+impl StateUsers {
     /// Reads them. A file that cannot be read says nothing, as one that is not there: it is written anew.
     pub fn read(folder: &Path) -> Self {
-        let bytes = atomic::read_foreign(&folder.join(FILE), MOST_BYTES).ok().flatten().unwrap_or_default();
+        let bytes = atomic::read_external(&folder.join(FILE), MAX_BYTES).ok().flatten().unwrap_or_default();
         Self { folder: folder.into(), fleets: serde_json::from_slice(&bytes).unwrap_or_default() }
     }
 
     /// Whether a fleet was kept in a store.
-    pub fn standing(&self, fleet: &str, store: &Kept) -> Standing {
-        const NAMED: usize = 3;
+    pub fn match_store(&self, fleet: &str, store: &StoreIdentity) -> StoreMatch {
+        const MAX_LISTED: usize = 3;
         let folder = self.folder.to_string_lossy();
-        let (name, folder) = (shown(fleet), shown(&folder));
+        let (name, folder) = (for_display(fleet), for_display(&folder));
         let nothing = format!("nothing is known of fleet '{name}' there");
         match self.fleets.get(fleet) {
-            Some(kept) if kept == store => Standing::Same,
-            Some(kept) => Standing::Other(format!(
+            Some(kept) if kept == store => StoreMatch::Same,
+            Some(kept) => StoreMatch::Other(format!(
                 "{nothing}: so far it was kept in another store ({}). Name that store again (--store, --state) to go on; to begin \
                  anew in this one, run `driftsweep tick --moved` once",
-                shown(&kept.kind)
+                for_display(&kept.kind)
             )),
-            None if self.fleets.is_empty() => Standing::Other(format!(
+            None if self.fleets.is_empty() => StoreMatch::Other(format!(
                 "{nothing}, and {folder} holds trainings: the store was emptied, another one is named, or the fleet was \
                  renamed. Restore the store, its name or the fleet's name to go on; to begin anew, run `driftsweep tick \
                  --moved` once, or name a new folder with --state"
             )),
             None => {
                 let others: Vec<String> =
-                    self.fleets.keys().take(NAMED).map(|name| format!("'{}'", shown(name))).collect();
-                let more = if self.fleets.len() > NAMED { ", …" } else { "" };
-                Standing::Other(format!(
+                    self.fleets.keys().take(MAX_LISTED).map(|name| format!("'{}'", for_display(name))).collect();
+                let more = if self.fleets.len() > MAX_LISTED { ", …" } else { "" };
+                StoreMatch::Other(format!(
                     "{nothing}, and {folder} is the state of fleet {}{more}. If the fleet was renamed, give it its former name to \
                      go on with its jobs and baselines, or run `driftsweep tick --moved` once to begin anew; if it is another \
                      fleet, give it a folder of its own with --state",
@@ -90,7 +90,7 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub fn note(mut self, fleet: &str, store: Kept) -> Result<()> {
+    pub fn note(mut self, fleet: &str, store: StoreIdentity) -> Result<()> {
         if self.fleets.get(fleet) == Some(&store) {
             return Ok(());
         }

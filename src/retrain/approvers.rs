@@ -5,24 +5,24 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::approval::{Request, SAME_TIME, after, is_real};
-use super::clock::CLOCKS_DIFFER;
-use super::job::Step;
-use crate::fleet::Approval;
+use super::approval::{ApprovalRequest, CLOCK_TOLERANCE, after, is_real};
+use super::clock::MAX_CLOCK_DIFFERENCE;
+use super::job::JobStep;
+use crate::fleet::ApprovalRules;
 
 /// No time is noted that is further ahead of a right clock: `--now` may lie so far in the future, and no further. A later
 /// time was noted while the clock was ahead.
-pub const MOST_AHEAD: SignedDuration = SignedDuration::from_hours(24);
+pub const MAX_CLOCK_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Whether a time was noted while the clock was ahead: it lies in the future by the time that it is taken to be, and by the
 /// real clock.
-pub fn was_ahead(noted: Timestamp, (now, clock): (Timestamp, Timestamp)) -> bool {
-    noted.duration_since(now.max(clock)) > MOST_AHEAD
+pub fn is_ahead(noted: Timestamp, (now, clock): (Timestamp, Timestamp)) -> bool {
+    noted.duration_since(now.max(clock)) > MAX_CLOCK_AHEAD
 }
 
 /// A question as it was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct AskedQuestion {
     /// The number of its record; 0 where there is none.
     pub seq: u64,
     /// When, by the time that it was taken to be.
@@ -35,7 +35,7 @@ pub struct Asked {
     pub must_be_signed: bool,
 }
 
-impl Asked {
+impl AskedQuestion {
     /// By the record that put it.
     pub fn of(seq: u64, (at, clock_at): (Timestamp, Option<Timestamp>), body: &Value) -> Self {
         let may_answer = body.get("may_answer").and_then(|names| Vec::deserialize(names).ok());
@@ -43,7 +43,7 @@ impl Asked {
     }
 
     /// One of which there is no record.
-    pub fn unknown(request: &Request) -> Self {
+    pub fn unknown(request: &ApprovalRequest) -> Self {
         Self { seq: 0, at: request.asked_at, clock_at: None, may_answer: None, must_be_signed: false }
     }
 
@@ -59,25 +59,25 @@ impl Asked {
 
 /// Whom the fleet file names for a question: those of its level, and those above it. Of a level that there is no more, those of
 /// the last.
-pub fn whom_to_ask(rules: &Approval, request: &Request) -> Vec<String> {
+pub fn approvers_of(rules: &ApprovalRules, request: &ApprovalRequest) -> Vec<String> {
     rules.approvers.get(level(rules, request)..).unwrap_or_default().concat()
 }
 
 /// The level of a question, from 0, among those that there are now.
-pub fn level(rules: &Approval, request: &Request) -> usize {
+pub fn level(rules: &ApprovalRules, request: &ApprovalRequest) -> usize {
     request.level.min(rules.approvers.len().saturating_sub(1))
 }
 
 /// Whose answer counts now: who was asked, is named for the question by the fleet file as it is, and can sign if the answer
 /// must be signed.
-pub fn who_may_answer(rules: &Approval, request: &Request, asked: &Asked) -> Vec<String> {
-    let mut names = whom_to_ask(rules, request);
+pub fn who_may_answer(rules: &ApprovalRules, request: &ApprovalRequest, asked: &AskedQuestion) -> Vec<String> {
+    let mut names = approvers_of(rules, request);
     names.retain(|name| asked.names(name) && can_sign(rules, asked, name));
     names
 }
 
 /// Where the fleet file wants signatures, every approver has a key.
-fn can_sign(rules: &Approval, asked: &Asked, name: &str) -> bool {
+fn can_sign(rules: &ApprovalRules, asked: &AskedQuestion, name: &str) -> bool {
     !asked.must_be_signed || rules.keys.contains_key(name)
 }
 
@@ -85,12 +85,17 @@ fn can_sign(rules: &Approval, asked: &Asked, name: &str) -> bool {
 ///
 /// # Errors
 /// Why it does not, and whose does.
-pub fn may_answer(rules: &Approval, request: &Request, asked: &Asked, who: &str) -> Result<(), String> {
+pub fn may_answer(
+    rules: &ApprovalRules,
+    request: &ApprovalRequest,
+    asked: &AskedQuestion,
+    who: &str,
+) -> Result<(), String> {
     if who_may_answer(rules, request, asked).iter().any(|name| name == who) {
         return Ok(());
     }
     let is_named = |names: &[String]| names.iter().any(|name| name == who);
-    let why = if is_named(&whom_to_ask(rules, request)) {
+    let why = if is_named(&approvers_of(rules, request)) {
         if asked.names(who) {
             "has no key in the fleet file, and the answer must be signed (it was asked when answers had to be)".into()
         } else {
@@ -105,12 +110,12 @@ pub fn may_answer(rules: &Approval, request: &Request, asked: &Asked, who: &str)
 }
 
 /// Who may answer now, for people.
-pub fn sentence(rules: &Approval, request: &Request, asked: &Asked) -> String {
+pub fn sentence(rules: &ApprovalRules, request: &ApprovalRequest, asked: &AskedQuestion) -> String {
     let names = who_may_answer(rules, request, asked);
     if !names.is_empty() {
         return format!("it may be answered by {}", names.join(", "));
     }
-    match whom_to_ask(rules, request) {
+    match approvers_of(rules, request) {
         whom if whom.is_empty() => "nobody may answer it: the fleet file names no approvers ([approval])".into(),
         whom => {
             let whom = whom.join(", ");
@@ -127,13 +132,13 @@ pub fn sentence(rules: &Approval, request: &Request, asked: &Asked) -> String {
 /// # Errors
 /// Why it does not.
 pub fn in_time_by_records(
-    request: &Request,
-    asked: &Asked,
+    request: &ApprovalRequest,
+    asked: &AskedQuestion,
     given: Option<Timestamp>,
     latest: Option<(u64, Timestamp)>,
 ) -> Result<(), String> {
     let (Some(given), Some((seq, latest))) = (given, latest) else { return Ok(()) };
-    if !is_real(asked.times()) || latest < request.due || latest.duration_since(given) <= CLOCKS_DIFFER {
+    if !is_real(asked.times()) || latest < request.due || latest.duration_since(given) <= MAX_CLOCK_DIFFERENCE {
         return Ok(());
     }
     Err(format!(
@@ -146,7 +151,7 @@ pub fn in_time_by_records(
 /// Why a question is put anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Because {
+pub enum RepeatReason {
     /// The fleet file was changed, and of those who were asked nobody may answer any more.
     NobodyMayAnswer,
     /// The clock was ahead when it was put: an answer would be due far in the future.
@@ -156,18 +161,23 @@ pub enum Because {
 /// Puts a question anew where nobody could answer it, or its deadline means nothing. A changed fleet file puts the deadline of a
 /// level off once; when it is changed again, those whom it names then have what is left of the time. A pass that replays
 /// another time leaves a question of now alone.
-pub fn anew(rules: &Approval, request: &Request, asked: &Asked, times: (Timestamp, Timestamp)) -> Option<Step> {
+pub fn repeat_request(
+    rules: &ApprovalRules,
+    request: &ApprovalRequest,
+    asked: &AskedQuestion,
+    times: (Timestamp, Timestamp),
+) -> Option<JobStep> {
     let (now, clock) = times;
-    let is_now = clock.duration_since(now).abs() <= SAME_TIME;
+    let is_now = clock.duration_since(now).abs() <= CLOCK_TOLERANCE;
     let level = level(rules, request);
-    let put = |due, renewed| Request { level, asked_at: now, due, renewed, ..request.clone() };
+    let put = |due, renewed| ApprovalRequest { level, asked_at: now, due, renewed, ..request.clone() };
     let due = after(now, rules.answer_within);
-    if is_now && was_ahead(request.asked_at, times) {
-        return Some(Step::AskAgain { request: put(due, request.renewed), because: Because::ClockWasAhead });
+    if is_now && is_ahead(request.asked_at, times) {
+        return Some(JobStep::AskAgain { request: put(due, request.renewed), because: RepeatReason::ClockWasAhead });
     }
     let is_of_that_time = is_now || (!is_real(asked.times()) && now >= request.asked_at);
     let could_be_answered = !who_may_answer(rules, request, asked).is_empty();
-    if !is_of_that_time || could_be_answered || whom_to_ask(rules, request).is_empty() {
+    if !is_of_that_time || could_be_answered || approvers_of(rules, request).is_empty() {
         return None;
     }
     // The next level is asked, or the policy decides.
@@ -176,29 +186,29 @@ pub fn anew(rules: &Approval, request: &Request, asked: &Asked, times: (Timestam
         return None;
     }
     let due = if request.renewed { request.due } else { due };
-    Some(Step::AskAgain { request: put(due, true), because: Because::NobodyMayAnswer })
+    Some(JobStep::AskAgain { request: put(due, true), because: RepeatReason::NobodyMayAnswer })
 }
 
 /// Whether a question was put anew for a reason that the records bear out. `before` is how it was put before.
 ///
 /// # Errors
 /// Why not.
-pub fn is_borne_out(
-    because: Because,
-    (before, asked): (&Request, &Asked),
-    (next, next_asked): (&Request, &Asked),
+pub fn is_confirmed_by_records(
+    because: RepeatReason,
+    (before, asked): (&ApprovalRequest, &AskedQuestion),
+    (next, next_asked): (&ApprovalRequest, &AskedQuestion),
 ) -> Result<(), String> {
     if next.level > before.level || next.reasons != before.reasons {
         return Err("it is not the question that was put before".into());
     }
     match because {
-        Because::ClockWasAhead => {
+        RepeatReason::ClockWasAhead => {
             let times = (next_asked.at, next_asked.clock_at.unwrap_or(next_asked.at));
-            if !was_ahead(before.asked_at, times) {
+            if !is_ahead(before.asked_at, times) {
                 return Err(format!("the clock was not ahead when it was asked, at {}", before.asked_at));
             }
         }
-        Because::NobodyMayAnswer => {
+        RepeatReason::NobodyMayAnswer => {
             let before_names = asked.may_answer.as_deref().unwrap_or_default();
             let still = before_names.iter().find(|name| next_asked.may_answer.is_some() && next_asked.names(name));
             // Who had no key could not sign, and need not any more.
@@ -216,7 +226,7 @@ pub fn is_borne_out(
 
 #[cfg(test)]
 mod tests {
-    use super::super::approval::Reason;
+    use super::super::approval::ApprovalReason;
     use super::*;
     use crate::fleet::Fleet;
     use crate::model::Options;
@@ -227,7 +237,7 @@ mod tests {
         Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
     }
 
-    fn rules(approvers: &str, more: &str) -> Approval {
+    fn rules(approvers: &str, more: &str) -> ApprovalRules {
         let text = format!(
             "[approval]\napprovers = {approvers}\n{more}\n[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n"
         );
@@ -235,24 +245,33 @@ mod tests {
     }
 
     /// A question of a level, as it was put by rules at a time.
-    fn put(rules: &Approval, level: usize, hour: i64) -> (Request, Asked) {
-        let request = Request { level, ..Request::new(rules, vec![Reason::HighStakes], at(hour)) };
-        let names = Some(whom_to_ask(rules, &request));
-        (request, Asked { seq: 1, at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false })
+    fn put(rules: &ApprovalRules, level: usize, hour: i64) -> (ApprovalRequest, AskedQuestion) {
+        let request =
+            ApprovalRequest { level, ..ApprovalRequest::new(rules, vec![ApprovalReason::HighStakes], at(hour)) };
+        let names = Some(approvers_of(rules, &request));
+        (
+            request,
+            AskedQuestion { seq: 1, at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false },
+        )
     }
 
     /// The question that is put anew, with its record.
-    fn again(rules: &Approval, (request, asked): &(Request, Asked), hour: i64) -> Option<(Request, Asked)> {
-        let Step::AskAgain { request: next, because } = anew(rules, request, asked, (at(hour), at(hour)))? else {
+    fn again(
+        rules: &ApprovalRules,
+        (request, asked): &(ApprovalRequest, AskedQuestion),
+        hour: i64,
+    ) -> Option<(ApprovalRequest, AskedQuestion)> {
+        let JobStep::AskAgain { request: next, because } = repeat_request(rules, request, asked, (at(hour), at(hour)))?
+        else {
             panic!()
         };
-        let names = Some(whom_to_ask(rules, &next));
+        let names = Some(approvers_of(rules, &next));
         let next_asked =
-            Asked { seq: 1, at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false };
-        is_borne_out(because, (request, asked), (&next, &next_asked)).unwrap();
+            AskedQuestion { seq: 1, at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false };
+        is_confirmed_by_records(because, (request, asked), (&next, &next_asked)).unwrap();
         // Then somebody may answer, and it is not put once more.
         assert!(!who_may_answer(rules, &next, &next_asked).is_empty());
-        assert_eq!(anew(rules, &next, &next_asked, (at(hour), at(hour))), None);
+        assert_eq!(repeat_request(rules, &next, &next_asked, (at(hour), at(hour))), None);
         Some((next, next_asked))
     }
 
@@ -298,10 +317,10 @@ mod tests {
     fn only_those_who_are_asked_or_stand_above_them_may_answer() {
         let rules = rules(r#"[["ana", "bo"], ["cto"]]"#, "");
         let (request, asked) = put(&rules, 0, 0);
-        let may = |request: &Request, who: &str| may_answer(&rules, request, &asked, who);
+        let may = |request: &ApprovalRequest, who: &str| may_answer(&rules, request, &asked, who);
         assert!(may(&request, "bo").is_ok() && may(&request, "cto").is_ok());
         assert!(may(&request, "eve").unwrap_err().contains("is not an approver"));
-        let gone_on = Request { level: 1, ..request };
+        let gone_on = ApprovalRequest { level: 1, ..request };
         assert!(may(&gone_on, "ana").unwrap_err().contains("has gone on; it may be answered by cto"));
         assert!(may(&gone_on, "cto").is_ok());
     }
@@ -323,7 +342,7 @@ mod tests {
         let key = format!("signatures = \"always\"\nkeys = {{ ana = \"{KEY}\" }}");
         let (signed, free) = (rules(r#"[["ana"]]"#, &key), rules(r#"[["ana"]]"#, ""));
         let (request, asked) = put(&signed, 0, 0);
-        let must = (request.clone(), Asked { must_be_signed: true, ..asked.clone() });
+        let must = (request.clone(), AskedQuestion { must_be_signed: true, ..asked.clone() });
         assert_eq!(again(&signed, &must, 1), None);
         assert!(may_answer(&free, &must.0, &must.1, "ana").unwrap_err().contains("has no key in the fleet file"));
         assert!(again(&free, &must, 1).is_some());
@@ -350,12 +369,18 @@ mod tests {
     fn a_pass_that_replays_another_time_leaves_a_question_of_now_alone() {
         let (first, second) = (rules(r#"[["ana"]]"#, ""), rules(r#"[["bo"]]"#, ""));
         let (request, asked) = put(&first, 0, 100);
-        let anew = |asked: &Asked, now, clock| anew(&second, &request, asked, (at(now), at(clock))).is_some();
-        assert!(anew(&asked, 101, 101));
-        assert!(!anew(&asked, 50, 101) && !anew(&asked, 120, 101));
+        let repeat_request = |asked: &AskedQuestion, now, clock| {
+            repeat_request(&second, &request, asked, (at(now), at(clock))).is_some()
+        };
+        assert!(repeat_request(&asked, 101, 101));
+        assert!(!repeat_request(&asked, 50, 101) && !repeat_request(&asked, 120, 101));
         // One of a replayed night is put anew within that night, and by a pass of now.
-        let replayed = Asked { clock_at: Some(at(5000)), ..asked };
-        assert!(anew(&replayed, 101, 5000) && anew(&replayed, 5000, 5000) && !anew(&replayed, 99, 5000));
+        let replayed = AskedQuestion { clock_at: Some(at(5000)), ..asked };
+        assert!(
+            repeat_request(&replayed, 101, 5000)
+                && repeat_request(&replayed, 5000, 5000)
+                && !repeat_request(&replayed, 99, 5000)
+        );
     }
 
     #[test]
@@ -366,7 +391,7 @@ mod tests {
         assert_eq!((next.level, next.asked_at, next.due, next.renewed), (1, at(0), at(4), false));
         // As far as `--now` may be ahead, it is a time like any other; and a replay changes nothing.
         assert_eq!(again(&rules, &put(&rules, 0, 24), 0), None);
-        assert_eq!(anew(&rules, &question.0, &question.1, (at(-500), at(0))), None);
+        assert_eq!(repeat_request(&rules, &question.0, &question.1, (at(-500), at(0))), None);
     }
 
     #[test]
@@ -374,19 +399,20 @@ mod tests {
         let (first, second) = (rules(r#"[["ana"], ["cto"]]"#, ""), rules(r#"[["bo"], ["eve"]]"#, ""));
         let before = put(&first, 0, 0);
         let next = again(&second, &before, 1).unwrap();
-        let borne_out = |because, next: &(Request, Asked)| {
-            is_borne_out(because, (&before.0, &before.1), (&next.0, &next.1)).map_or_else(|e| e, |()| String::new())
+        let borne_out = |because, next: &(ApprovalRequest, AskedQuestion)| {
+            is_confirmed_by_records(because, (&before.0, &before.1), (&next.0, &next.1))
+                .map_or_else(|e| e, |()| String::new())
         };
-        assert_eq!(borne_out(Because::NobodyMayAnswer, &next), "");
-        assert!(borne_out(Because::ClockWasAhead, &next).contains("was not ahead"));
-        let with_ana = Asked { may_answer: Some(vec!["bo".into(), "ana".into()]), ..next.1.clone() };
-        assert!(borne_out(Because::NobodyMayAnswer, &(next.0.clone(), with_ana)).contains("'ana' was asked"));
+        assert_eq!(borne_out(RepeatReason::NobodyMayAnswer, &next), "");
+        assert!(borne_out(RepeatReason::ClockWasAhead, &next).contains("was not ahead"));
+        let with_ana = AskedQuestion { may_answer: Some(vec!["bo".into(), "ana".into()]), ..next.1.clone() };
+        assert!(borne_out(RepeatReason::NobodyMayAnswer, &(next.0.clone(), with_ana)).contains("'ana' was asked"));
         for other in [
-            Request { level: 1, ..next.0.clone() },
-            Request { reasons: Vec::new(), ..next.0.clone() },
-            Request { renewed: false, ..next.0.clone() },
+            ApprovalRequest { level: 1, ..next.0.clone() },
+            ApprovalRequest { reasons: Vec::new(), ..next.0.clone() },
+            ApprovalRequest { renewed: false, ..next.0.clone() },
         ] {
-            assert_ne!(borne_out(Because::NobodyMayAnswer, &(other, next.1.clone())), "");
+            assert_ne!(borne_out(RepeatReason::NobodyMayAnswer, &(other, next.1.clone())), "");
         }
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::{Row, query};
 
 use super::{Store, time};
-use crate::error::{Holder, Result};
+use crate::error::{LockHolder, Result};
 
 impl Store {
     /// Notes that this process holds a lock.
@@ -16,14 +16,14 @@ impl Store {
     }
 
     /// The process that holds a lock, as it was noted last.
-    pub(super) fn holder(&mut self, what: &str) -> Result<Option<Holder>> {
+    pub(super) fn holder(&mut self, what: &str) -> Result<Option<LockHolder>> {
         // The clock of the store, by which it was noted, too.
         let now = self.database.clock()?;
         let sql = "SELECT host, process, since FROM lock_holder WHERE fleet = $1 AND what = $2";
         let select = query(sql).bind(self.fleet.clone()).bind(what.to_owned());
         let found = self.database.rows(select, |row| {
             let since = time(row, 2)?;
-            Ok(Holder { host: row.try_get(0)?, process: row.try_get(1)?, since, held: now.duration_since(since) })
+            Ok(LockHolder { host: row.try_get(0)?, process: row.try_get(1)?, since, held: now.duration_since(since) })
         })?;
         Ok(found.into_iter().next())
     }

@@ -3,25 +3,25 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::classes::Truth;
+use super::classes::ClassCode;
 use crate::policy::performance::LabelCounts;
 
 /// A logged prediction.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-pub struct Said {
+pub struct LoggedPrediction {
     /// Hash of its id, or of its position where rows have none.
     pub id: u128,
     /// When it was made: microseconds since 1970.
     pub at: i64,
     /// What was predicted, where that is logged.
-    pub said: Truth,
+    pub predicted: ClassCode,
     /// The score, NaN without one.
     pub score: f64,
     /// What stands in for its label.
-    pub proxy: Truth,
+    pub proxy: ClassCode,
     /// The label that stands beside it ...
-    pub own: Truth,
+    pub own: ClassCode,
     /// ... and when it became known.
     pub own_at: i64,
 }
@@ -29,36 +29,40 @@ pub struct Said {
 /// A label from a table of its own.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-pub struct Came {
+pub struct ArrivedLabel {
     /// Hash of its id.
     pub id: u128,
-    /// When it became known, [`TIMELESS`] where that is not logged.
+    /// When it became known, [`NO_TIME`] where that is not logged.
     pub at: i64,
     /// What came true.
-    pub truth: Truth,
+    pub truth: ClassCode,
 }
 
 /// The time of labels that have none.
-pub const TIMELESS: i64 = i64::MIN;
+pub const NO_TIME: i64 = i64::MIN;
 
 /// The label of a prediction, and when it became known.
-pub type Label = Option<(Truth, i64)>;
+pub type MatchedLabel = Option<(ClassCode, i64)>;
 
 /// Puts rows in the order in which they are joined, whatever order they came in.
-pub fn sort(predictions: &mut [Said], labels: &mut [Came]) {
-    predictions.sort_unstable_by_key(|row| (row.id, row.at, row.said, row.score.to_bits()));
+pub fn sort(predictions: &mut [LoggedPrediction], labels: &mut [ArrivedLabel]) {
+    predictions.sort_unstable_by_key(|row| (row.id, row.at, row.predicted, row.score.to_bits()));
     labels.sort_unstable_by_key(|label| (label.id, label.at, label.truth));
 }
 
 /// Predictions whose labels stand beside them. Rows of one id and time are one prediction that was logged more than
 /// once, now with its label and now without: they count once, with the label that was known first, and not at all if they
 /// contradict one another.
-pub fn beside(rows: &[Said], counts: &mut LabelCounts, each: &mut dyn FnMut(Said, Label)) {
+pub fn labels_in_same_row(
+    rows: &[LoggedPrediction],
+    counts: &mut LabelCounts,
+    each: &mut dyn FnMut(LoggedPrediction, MatchedLabel),
+) {
     for same in rows.chunk_by(|a, b| (a.id, a.at) == (b.id, b.at)) {
-        let mut labels: Vec<Came> = same
+        let mut labels: Vec<ArrivedLabel> = same
             .iter()
             .filter(|row| row.own.known().is_some())
-            .map(|row| Came { id: row.id, at: row.own_at, truth: row.own })
+            .map(|row| ArrivedLabel { id: row.id, at: row.own_at, truth: row.own })
             .collect();
         sort(&mut [], &mut labels);
         counts.labels += labels.len() as u64;
@@ -74,11 +78,11 @@ pub fn beside(rows: &[Said], counts: &mut LabelCounts, each: &mut dyn FnMut(Said
 /// follows before any label came is superseded, and does not count. A label without a time of its own becomes known
 /// `delay` microseconds after its prediction, and does not count where that is not before the time `before`.
 pub fn by_id(
-    predictions: &[Said],
-    labels: &[Came],
+    predictions: &[LoggedPrediction],
+    labels: &[ArrivedLabel],
     (delay, before): (i64, i64),
     counts: &mut LabelCounts,
-    each: &mut dyn FnMut(Said, Label),
+    each: &mut dyn FnMut(LoggedPrediction, MatchedLabel),
 ) {
     counts.labels += labels.len() as u64;
     let mut left = labels;
@@ -88,7 +92,7 @@ pub fn by_id(
         let (own, rest) = left.split_at(left.partition_point(|label| label.id == id));
         left = rest;
         let first = same_id[0].at;
-        let early = own.partition_point(|label| label.at != TIMELESS && label.at < first);
+        let early = own.partition_point(|label| label.at != NO_TIME && label.at < first);
         counts.early += early as u64;
         let mut own = &own[early..];
         let mut slots = same_id.chunk_by(|a, b| a.at == b.at).peekable();
@@ -96,7 +100,7 @@ pub fn by_id(
             let next = slots.peek().map(|next| next[0].at);
             // Labels without a time wait for the last prediction.
             let until = match next {
-                Some(next) => own.partition_point(|label| label.at != TIMELESS && label.at < next),
+                Some(next) => own.partition_point(|label| label.at != NO_TIME && label.at < next),
                 None => own.len(),
             };
             let (these, later) = own.split_at(until);
@@ -108,7 +112,7 @@ pub fn by_id(
             counts.met += these.len() as u64;
             let Some(row) = one_prediction(slot, counts) else { continue };
             let known = |(truth, at)| match at {
-                TIMELESS => (truth, row.at.saturating_add(delay)),
+                NO_TIME => (truth, row.at.saturating_add(delay)),
                 at => (truth, at),
             };
             each(row, first_label(these, counts).map(known).filter(|(_, at)| *at < before));
@@ -117,19 +121,19 @@ pub fn by_id(
 }
 
 /// The prediction that rows of one id and time stand for, if they agree.
-fn one_prediction(rows: &[Said], counts: &mut LabelCounts) -> Option<Said> {
+fn one_prediction(rows: &[LoggedPrediction], counts: &mut LabelCounts) -> Option<LoggedPrediction> {
     let first = *rows.first()?;
-    if !rows.iter().all(|row| row.said == first.said && row.score.to_bits() == first.score.to_bits()) {
+    if !rows.iter().all(|row| row.predicted == first.predicted && row.score.to_bits() == first.score.to_bits()) {
         counts.contradicting += rows.len() as u64;
         return None;
     }
     // A missing one sorts last.
-    let proxy = rows.iter().map(|row| row.proxy).min().unwrap_or(Truth::MISSING);
-    Some(Said { proxy, ..first })
+    let proxy = rows.iter().map(|row| row.proxy).min().unwrap_or(ClassCode::MISSING);
+    Some(LoggedPrediction { proxy, ..first })
 }
 
 /// The label that became known first, of labels in order of time: none where two of that time contradict one another.
-fn first_label(labels: &[Came], counts: &mut LabelCounts) -> Label {
+fn first_label(labels: &[ArrivedLabel], counts: &mut LabelCounts) -> MatchedLabel {
     let first = labels.first()?;
     let others = || labels.iter().filter(|other| other.truth != first.truth);
     let at_once = others().filter(|other| other.at == first.at).count() as u64;
@@ -145,24 +149,32 @@ fn first_label(labels: &[Came], counts: &mut LabelCounts) -> Label {
 mod tests {
     use super::*;
 
-    fn said(id: u128, at: i64, class: usize) -> Said {
-        let missing = Truth::MISSING;
-        Said { id, at, said: Truth::class(class), score: f64::NAN, proxy: missing, own: missing, own_at: 0 }
+    fn predicted(id: u128, at: i64, class: usize) -> LoggedPrediction {
+        let missing = ClassCode::MISSING;
+        LoggedPrediction {
+            id,
+            at,
+            predicted: ClassCode::class(class),
+            score: f64::NAN,
+            proxy: missing,
+            own: missing,
+            own_at: 0,
+        }
     }
 
-    fn came(id: u128, at: i64, class: usize) -> Came {
-        Came { id, at, truth: Truth::class(class) }
+    fn came(id: u128, at: i64, class: usize) -> ArrivedLabel {
+        ArrivedLabel { id, at, truth: ClassCode::class(class) }
     }
 
     type Found = Vec<(i64, Option<(usize, i64)>)>;
 
     /// Time of each prediction that counts, with class and time of its label; and the counts.
-    fn met(predictions: &[Said], labels: &[Came]) -> (Found, LabelCounts) {
-        let run = |mut predictions: Vec<Said>, mut labels: Vec<Came>| {
+    fn met(predictions: &[LoggedPrediction], labels: &[ArrivedLabel]) -> (Found, LabelCounts) {
+        let run = |mut predictions: Vec<LoggedPrediction>, mut labels: Vec<ArrivedLabel>| {
             sort(&mut predictions, &mut labels);
             let (mut found, mut counts) = (Vec::new(), LabelCounts::default());
             by_id(&predictions, &labels, (100, 1000), &mut counts, &mut |row, label| {
-                let class = |truth| (0..3).find(|&class| Truth::class(class) == truth).unwrap();
+                let class = |truth| (0..3).find(|&class| ClassCode::class(class) == truth).unwrap();
                 found.push((row.at, label.map(|(truth, at)| (class(truth), at))));
             });
             found.sort_unstable();
@@ -176,24 +188,24 @@ mod tests {
 
     #[test]
     fn a_label_belongs_to_the_latest_prediction_before_it() {
-        let predictions = [said(1, 10, 1), said(1, 50, 0), said(2, 10, 1)];
+        let predictions = [predicted(1, 10, 1), predicted(1, 50, 0), predicted(2, 10, 1)];
         let (found, counts) = met(&predictions, &[came(1, 20, 1)]);
         assert_eq!(found, [(10, None), (10, Some((1, 20))), (50, None)]);
         assert_eq!((counts.labels, counts.met, counts.early, counts.superseded), (1, 1, 0, 0));
         // Both predictions get theirs.
         assert_eq!(met(&predictions, &[came(1, 20, 1), came(1, 60, 0)]).0[2], (50, Some((0, 60))));
         // Made twice before the label came: the later one counts.
-        let (found, counts) = met(&[said(1, 10, 1), said(1, 50, 0)], &[came(1, 60, 0)]);
+        let (found, counts) = met(&[predicted(1, 10, 1), predicted(1, 50, 0)], &[came(1, 60, 0)]);
         assert_eq!((found, counts.superseded), (vec![(50, Some((0, 60)))], 1));
         // At the very time of the prediction it may be its own; before, it is not.
-        assert_eq!(met(&[said(1, 10, 1)], &[came(1, 10, 1)]).0, [(10, Some((1, 10)))]);
-        let (found, counts) = met(&[said(1, 10, 1)], &[came(1, 9, 1)]);
+        assert_eq!(met(&[predicted(1, 10, 1)], &[came(1, 10, 1)]).0, [(10, Some((1, 10)))]);
+        let (found, counts) = met(&[predicted(1, 10, 1)], &[came(1, 9, 1)]);
         assert_eq!((found, counts.early, counts.met), (vec![(10, None)], 1, 0));
     }
 
     #[test]
     fn the_first_label_stays_whatever_is_written_again_later() {
-        let predictions = [said(1, 10, 1)];
+        let predictions = [predicted(1, 10, 1)];
         let (found, counts) = met(&predictions, &[came(1, 20, 1), came(1, 30, 0), came(1, 40, 1)]);
         assert_eq!((found, counts.rewritten, counts.contradicting), (vec![(10, Some((1, 20)))], 1, 0));
         // Two at once that contradict one another are none.
@@ -204,27 +216,31 @@ mod tests {
 
     #[test]
     fn predictions_of_one_time_must_agree() {
-        assert_eq!(met(&[said(1, 10, 1), said(1, 10, 1)], &[came(1, 20, 1)]).0, [(10, Some((1, 20)))]);
-        let (found, counts) = met(&[said(1, 10, 1), said(1, 10, 0)], &[came(1, 20, 1)]);
+        assert_eq!(met(&[predicted(1, 10, 1), predicted(1, 10, 1)], &[came(1, 20, 1)]).0, [(10, Some((1, 20)))]);
+        let (found, counts) = met(&[predicted(1, 10, 1), predicted(1, 10, 0)], &[came(1, 20, 1)]);
         assert_eq!((found.len(), counts.contradicting), (0, 2));
     }
 
     #[test]
     fn labels_without_a_time_belong_to_the_last_prediction_once_they_have_had_their_delay() {
-        let timeless = |class| came(1, TIMELESS, class);
-        let (found, counts) = met(&[said(1, 10, 1), said(1, 50, 0)], &[timeless(0)]);
+        let timeless = |class| came(1, NO_TIME, class);
+        let (found, counts) = met(&[predicted(1, 10, 1), predicted(1, 50, 0)], &[timeless(0)]);
         assert_eq!((found, counts.superseded, counts.met), (vec![(50, Some((0, 150)))], 1, 1));
-        assert_eq!(met(&[said(1, 950, 1)], &[timeless(1)]).0, [(950, None)], "known at 1050, after the sweep at 1000");
-        assert_eq!(met(&[said(1, 10, 1)], &[timeless(1), timeless(0)]).1.contradicting, 2);
+        assert_eq!(
+            met(&[predicted(1, 950, 1)], &[timeless(1)]).0,
+            [(950, None)],
+            "known at 1050, after the sweep at 1000"
+        );
+        assert_eq!(met(&[predicted(1, 10, 1)], &[timeless(1), timeless(0)]).1.contradicting, 2);
     }
 
     #[test]
     fn rows_logged_again_with_their_label_are_one_prediction() {
-        let labelled = Said { own: Truth::class(1), own_at: 30, ..said(1, 10, 1) };
-        let mut rows = [said(1, 10, 1), labelled, said(1, 20, 0), said(2, 10, 1), said(2, 10, 0)];
+        let labelled = LoggedPrediction { own: ClassCode::class(1), own_at: 30, ..predicted(1, 10, 1) };
+        let mut rows = [predicted(1, 10, 1), labelled, predicted(1, 20, 0), predicted(2, 10, 1), predicted(2, 10, 0)];
         sort(&mut rows, &mut []);
         let (mut found, mut counts) = (Vec::new(), LabelCounts::default());
-        beside(&rows, &mut counts, &mut |row, label| found.push((row.id, row.at, label.map(|(_, at)| at))));
+        labels_in_same_row(&rows, &mut counts, &mut |row, label| found.push((row.id, row.at, label.map(|(_, at)| at))));
         assert_eq!(found, [(1, 10, Some(30)), (1, 20, None)]);
         assert_eq!((counts.labels, counts.contradicting), (1, 2));
     }

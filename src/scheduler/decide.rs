@@ -3,20 +3,22 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Means, When, advance, reaching, run_of};
+use super::{PassContext, StepTime, advance, run_of, settings_of_run};
 use crate::error::{Error, Result};
 use crate::executor::{self, Logins};
 use crate::fleet::{Currency, Fleet, Money};
-use crate::retrain::approval::{By, in_time};
-use crate::retrain::asked::{self, Asked};
-use crate::retrain::signature::{self, Problem};
-use crate::retrain::statement::{self, Decision, Question};
-use crate::retrain::{Grant, Job, Overrun, Request, Signed, State, Statement, Step, Stopping};
-use crate::store::{Store, Versioned};
+use crate::retrain::approval::{GrantedBy, in_time};
+use crate::retrain::approvers::{self, AskedQuestion};
+use crate::retrain::signature::{self, SignatureProblem};
+use crate::retrain::statement::{self, ApprovalDecision, ApprovalQuestion};
+use crate::retrain::{
+    ApprovalRequest, Grant, Job, JobState, JobStep, Overrun, SignedStatement, Statement, StopRequest,
+};
+use crate::store::{Store, VersionedJob};
 
 /// An answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ApprovalAnswer {
     /// Yes; budgets may be overrun by so much.
     Approve(Option<Money>),
     /// No.
@@ -29,31 +31,31 @@ pub enum Answer {
 /// # Errors
 /// [`Error::BadValue`] if nobody asks, if the person may not answer, if an overrun is not named, or if the answer is not signed
 /// as it must be.
-pub fn answer(
+pub fn decide(
     fleet: &Fleet,
     store: &mut Store,
     id: &str,
-    answer: Answer,
+    answer: ApprovalAnswer,
     (who, reason): (&str, &str),
-    signature: Option<Signed>,
+    signature: Option<SignedStatement>,
     now: Timestamp,
 ) -> Result<Job> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
     let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
-    let when = When { now, clock: None };
+    let when = StepTime { now, clock: None };
     let result = store.transaction(|store| {
-        let versioned = the_job(store, id)?;
+        let versioned = job_of(store, id)?;
         let job = &versioned.job;
         let (request, allowed) = asked(fleet, store, job, answer, (who, signature.is_some()), now)?;
         // Only a statement names the event.
         let event_sha256 = if signature.is_some() { event_of(store, id)? } else { String::new() };
         let question = question(fleet, job, request, &event_sha256);
-        let decision = Decision { allows: allowed.as_deref(), by: who, reason };
+        let decision = ApprovalDecision { allows: allowed.as_deref(), by: who, reason };
         let stakes = fleet.retrain_of(&job.model).map(|retrain| retrain.stakes).unwrap_or_default();
         let rules = &fleet.governance.approval;
         signature::check(rules, stakes, &question, &decision, signature.as_ref()).map_err(|problem| {
             wrong(match problem {
-                Problem::Missing(_) => format!(
+                SignatureProblem::Missing(_) => format!(
                     "{problem}: add --sign KEYFILE; or, for a key with a passphrase, in an agent or on a token, --statement FILE"
                 ),
                 problem => problem.to_string(),
@@ -61,16 +63,16 @@ pub fn answer(
         })?;
         let (by, why, signature) = (who.to_owned(), reason.to_owned(), signature.clone());
         let step = match allowed {
-            None => Step::Reject { by, reason: why, signature },
+            None => JobStep::Reject { by, reason: why, signature },
             Some(overruns) => {
-                Step::Approve { grant: Grant { by: By::Person(by), reason: why, at: now, overruns, signature } }
+                JobStep::Approve { grant: Grant { by: GrantedBy::Person(by), reason: why, at: now, overruns, signature } }
             }
         };
         // Under the lock of the transaction nobody else can have changed it.
         let gone = || wrong("it was changed at the same time; try again".into());
         let after = advance(fleet, store, &versioned, &step, when, who)?.ok_or_else(gone)?;
         match after.job.state {
-            State::Approved => advance(fleet, store, &after, &Step::Queue, when, who)?.ok_or_else(gone),
+            JobState::Approved => advance(fleet, store, &after, &JobStep::Queue, when, who)?.ok_or_else(gone),
             _ => Ok(after),
         }
     });
@@ -80,23 +82,23 @@ pub fn answer(
 /// What is to be signed for an answer that would be taken now, made at a time by the real clock.
 ///
 /// # Errors
-/// [`Error::BadValue`] as for [`answer()`], apart from what is wrong with signatures; or if the person has no key.
+/// [`Error::BadValue`] as for [`decide()`], apart from what is wrong with signatures; or if the person has no key.
 pub fn statement(
     fleet: &Fleet,
     store: &mut Store,
     id: &str,
-    answer: Answer,
+    answer: ApprovalAnswer,
     (who, reason): (&str, &str),
     (now, clock): (Timestamp, Timestamp),
 ) -> Result<Statement> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
-    let job = the_job(store, id)?.job;
+    let job = job_of(store, id)?.job;
     let (request, allowed) = asked(fleet, store, &job, answer, (who, true), now)?;
     if !fleet.governance.approval.keys.contains_key(who) {
         return Err(wrong(format!("'{who}' has no key in the fleet file; add the public key under [approval.keys]")));
     }
     let event_sha256 = event_of(store, id)?;
-    let decision = Decision { allows: allowed.as_deref(), by: who, reason };
+    let decision = ApprovalDecision { allows: allowed.as_deref(), by: who, reason };
     Statement::new(&question(fleet, &job, request, &event_sha256), &decision, clock).map_err(wrong)
 }
 
@@ -105,16 +107,16 @@ fn asked<'a>(
     fleet: &Fleet,
     store: &mut Store,
     job: &'a Job,
-    answer: Answer,
+    answer: ApprovalAnswer,
     (who, signed): (&str, bool),
     now: Timestamp,
-) -> Result<(&'a Request, Option<Vec<Overrun>>)> {
+) -> Result<(&'a ApprovalRequest, Option<Vec<Overrun>>)> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {}", job.id), reason };
-    let State::AwaitingApproval(request) = &job.state else {
+    let JobState::AwaitingApproval(request) = &job.state else {
         return Err(wrong(format!("nobody is asked: its state is '{}'", job.state.name().replace('_', " "))));
     };
     let asked = question_of(store, job, request)?;
-    asked::may_answer(&fleet.governance.approval, request, &asked, who).map_err(wrong)?;
+    approvers::may_answer(&fleet.governance.approval, request, &asked, who).map_err(wrong)?;
     if now < request.asked_at {
         return Err(wrong(format!("it was asked at {}, later than {now}", request.asked_at)));
     }
@@ -125,17 +127,23 @@ fn asked<'a>(
     }
     let clock = store.clock()?;
     in_time(request, asked.times(), (now, Some(clock))).map_err(wrong)?;
-    asked::in_time_by_records(request, &asked, Some(clock), store.latest_record_since(asked.seq)?).map_err(wrong)?;
+    approvers::in_time_by_records(request, &asked, Some(clock), store.latest_record_since(asked.seq)?)
+        .map_err(wrong)?;
     let currency = &fleet.governance.budget.currency;
     let allowed = match answer {
-        Answer::Reject => None,
-        Answer::Approve(named) => Some(name_overruns(request.overruns(), named, currency).map_err(wrong)?),
+        ApprovalAnswer::Reject => None,
+        ApprovalAnswer::Approve(named) => Some(name_overruns(request.overruns(), named, currency).map_err(wrong)?),
     };
     Ok((request, allowed))
 }
 
-fn question<'a>(fleet: &'a Fleet, job: &'a Job, request: &'a Request, event_sha256: &'a str) -> Question<'a> {
-    Question { fleet: &fleet.name, currency: &fleet.governance.budget.currency, job, request, event_sha256 }
+fn question<'a>(
+    fleet: &'a Fleet,
+    job: &'a Job,
+    request: &'a ApprovalRequest,
+    event_sha256: &'a str,
+) -> ApprovalQuestion<'a> {
+    ApprovalQuestion { fleet: &fleet.name, currency: &fleet.governance.budget.currency, job, request, event_sha256 }
 }
 
 /// The SHA-256 of the event of a job.
@@ -148,18 +156,20 @@ fn event_of(store: &mut Store, id: &str) -> Result<String> {
 }
 
 /// The kinds of records that put a question.
-const ASKED: &[&str] = &["job.ask", "job.escalate", "job.ask_again"];
+const QUESTION_KINDS: &[&str] = &["job.ask", "job.escalate", "job.ask_again"];
 
 /// A question as its record has it.
-pub(super) fn question_of(store: &mut Store, job: &Job, request: &Request) -> Result<Asked> {
-    let record = store.last_record(&job.id, ASKED)?;
-    Ok(record
-        .map_or_else(|| Asked::unknown(request), |found| Asked::of(found.seq, (found.at, found.clock_at), &found.body)))
+pub(super) fn question_of(store: &mut Store, job: &Job, request: &ApprovalRequest) -> Result<AskedQuestion> {
+    let record = store.last_record(&job.id, QUESTION_KINDS)?;
+    Ok(record.map_or_else(
+        || AskedQuestion::unknown(request),
+        |found| AskedQuestion::of(found.seq, (found.at, found.clock_at), &found.body),
+    ))
 }
 
 /// Who may answer the question of a job now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Answerers {
+pub struct CurrentApprovers {
     /// Their names; none where nobody who was asked may answer any more.
     pub may_answer: Vec<String>,
     /// The same for people, with who will be asked where nobody may answer.
@@ -175,13 +185,13 @@ pub struct Answerers {
 ///
 /// # Errors
 /// [`Error::Store`]; [`Error::BadValue`] for a record that cannot be read.
-pub fn answerers(fleet: &Fleet, store: &mut Store, job: &Job) -> Result<Option<Answerers>> {
-    let State::AwaitingApproval(request) = &job.state else { return Ok(None) };
+pub fn answerers(fleet: &Fleet, store: &mut Store, job: &Job) -> Result<Option<CurrentApprovers>> {
+    let JobState::AwaitingApproval(request) = &job.state else { return Ok(None) };
     let asked = question_of(store, job, request)?;
     let rules = &fleet.governance.approval;
-    Ok(Some(Answerers {
-        may_answer: asked::who_may_answer(rules, request, &asked),
-        sentence: asked::sentence(rules, request, &asked),
+    Ok(Some(CurrentApprovers {
+        may_answer: approvers::who_may_answer(rules, request, &asked),
+        sentence: approvers::sentence(rules, request, &asked),
         due: request.due,
         must_be_signed: asked.must_be_signed,
     }))
@@ -218,35 +228,35 @@ pub fn cancel(
     store: &mut Store,
     id: &str,
     (who, reason): (&str, &str),
-    means: &Means<'_>,
+    context: &PassContext<'_>,
     now: Timestamp,
 ) -> Result<Job> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
     let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
-    let versioned = the_job(store, id)?;
+    let versioned = job_of(store, id)?;
     let (by, reason) = (who.to_owned(), reason.to_owned());
     let step = match versioned.job.state {
-        State::Running { .. } => Step::Stop { stopping: Stopping { by, reason, overdue: false } },
-        _ => Step::Cancel { cost: Money::ZERO, by, reason },
+        JobState::Running { .. } => JobStep::Stop { stopping: StopRequest { by, reason, overdue: false } },
+        _ => JobStep::Cancel { cost: Money::ZERO, by, reason },
     };
-    let when = When { now, clock: Some(means.clock) };
+    let when = StepTime { now, clock: Some(context.clock) };
     let after = store.transaction(|store| {
         let gone = || wrong("it was changed at the same time; try again".into());
         advance(fleet, store, &versioned, &step, when, who)?.ok_or_else(gone)
     })?;
     // The word is noted: whatever goes wrong from here on, the next pass says it again.
-    if let State::Running { attempt, .. } = &after.job.state
+    if let JobState::Running { attempt, .. } = &after.job.state
         && let Some(noted) = store.runs_of(id)?.into_iter().find(|run| run.attempt == *attempt)
     {
-        let run = run_of(fleet, store, means, &after.job, &noted, now)?;
-        let retrain = reaching(fleet.retrain_of(&after.job.model), &noted);
-        let _ = executor::of(retrain, means.http, means.program, &Logins::default()).cancel(&run, means.clock);
+        let run = run_of(fleet, store, context, &after.job, &noted, now)?;
+        let retrain = settings_of_run(fleet.retrain_of(&after.job.model), &noted);
+        let _ = executor::of(retrain, context.http, context.program, &Logins::default()).cancel(&run, context.clock);
     }
     Ok(after.job)
 }
 
 /// The one job of a name.
-fn the_job(store: &mut Store, id: &str) -> Result<Versioned> {
+fn job_of(store: &mut Store, id: &str) -> Result<VersionedJob> {
     store.job(id)?.ok_or_else(|| {
         let damaged = store.unreadable().into_iter().find(|row| row.id == id);
         let reason = damaged.map_or_else(

@@ -5,7 +5,7 @@ use crate::error::{closest, did_you_mean};
 
 /// What the parser says about the value of a key, if it says which. Only a misspelt name is repeated, where it is clear which
 /// one was meant.
-pub fn told(message: &str, key: Option<&str>) -> String {
+pub fn reworded(message: &str, key: Option<&str>) -> String {
     let named = key.unwrap_or("a value");
     for (what, is_type) in [("invalid type: ", true), ("invalid value: ", false)] {
         if let Some((found, wanted)) = message.strip_prefix(what).and_then(|rest| rest.rsplit_once(", expected ")) {
@@ -104,8 +104,8 @@ mod tests {
             ("wanted string or table", "k must be a string or a table"),
             ("missing field `label`", "k: missing field `label`"),
         ] {
-            assert_eq!(told(message, Some("k")), wanted);
+            assert_eq!(reworded(message, Some("k")), wanted);
         }
-        assert_eq!(told("duplicate key", None), "duplicate key");
+        assert_eq!(reworded("duplicate key", None), "duplicate key");
     }
 }

@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::is_pandas_index;
-use crate::snapshot::{Column, ColumnType, Snapshot, Value};
+use crate::snapshot::{Column, ColumnType, RowValue, Snapshot};
 
 /// What a column is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum InferredRole {
     /// Something the model sees.
     Feature,
     /// Names a row.
@@ -31,29 +31,29 @@ pub enum Role {
     Unsupported,
 }
 
-impl Role {
+impl InferredRole {
     /// The name in the fleet file's comments.
     pub fn name(self) -> &'static str {
         match self {
-            Role::Feature => "feature",
-            Role::Identifier => "identifier",
-            Role::Time => "time",
-            Role::Label => "label",
-            Role::Prediction => "prediction",
-            Role::Score => "prediction (score)",
-            Role::Absent => "not in the current snapshot",
-            Role::Unsupported => "not comparable",
+            InferredRole::Feature => "feature",
+            InferredRole::Identifier => "identifier",
+            InferredRole::Time => "time",
+            InferredRole::Label => "label",
+            InferredRole::Prediction => "prediction",
+            InferredRole::Score => "prediction (score)",
+            InferredRole::Absent => "not in the current snapshot",
+            InferredRole::Unsupported => "not comparable",
         }
     }
 }
 
 /// A guess.
 #[derive(Clone, Debug)]
-pub struct Guess {
+pub struct InferredColumn {
     /// The column.
     pub column: String,
     /// What it seems to be for.
-    pub role: Role,
+    pub role: InferredRole,
     /// Why.
     pub reason: String,
     /// Of a feature: what it may be instead.
@@ -62,9 +62,9 @@ pub struct Guess {
 
 /// What the columns of a model are for.
 #[derive(Clone, Debug)]
-pub struct Guesses {
+pub struct InferredColumns {
     /// Those of the baseline, in its order.
-    pub columns: Vec<Guess>,
+    pub columns: Vec<InferredColumn>,
     /// The columns that would say how good the predictions are, if there is one of each.
     pub labels: Option<LabelColumns>,
 }
@@ -99,28 +99,29 @@ const IDENTIFIER_WORDS: [&str; 8] = ["id", "ids", "uuid", "guid", "key", "rowid"
 const DAY_WORDS: [&str; 4] = ["date", "day", "dt", "ds"];
 
 /// Rows that are looked at: the first ones.
-pub const MOST_ROWS: u64 = 1 << 17;
+pub const MAX_ROWS: u64 = 1 << 17;
 /// A label with more values is none of classes.
-const MOST_CLASSES: usize = 20;
+const MAX_CLASSES: usize = 20;
 /// Fewer values say nothing about how many are different.
-const LEAST_VALUES: usize = 100;
+const MIN_VALUES: usize = 100;
 
 /// Guesses the role of every column of the baseline; the current snapshot is asked what it has of them. Both may be the
 /// first rows only.
-pub fn roles(baseline: &Snapshot, current: &Snapshot) -> Guesses {
-    let guess = |column: &Column, snapshot: &Snapshot| Evidence {
+pub fn roles(baseline: &Snapshot, current: &Snapshot) -> InferredColumns {
+    let guess = |column: &Column, snapshot: &Snapshot| ColumnEvidence {
         name: column.name.clone(),
         kind: column.kind.clone(),
         words: words(&column.name),
         here: current.find(&column.name).is_some(),
         facts: facts(snapshot, column),
     };
-    let of_baseline: Vec<Evidence> = baseline.columns().par_iter().map(|column| guess(column, baseline)).collect();
+    let of_baseline: Vec<ColumnEvidence> =
+        baseline.columns().par_iter().map(|column| guess(column, baseline)).collect();
     // Predictions are often made after the training, so that only the current snapshot has them.
     let new = current.columns().par_iter().filter(|column| baseline.find(&column.name).is_none());
-    let of_current: Vec<Evidence> = new.map(|column| guess(column, current)).collect();
+    let of_current: Vec<ColumnEvidence> = new.map(|column| guess(column, current)).collect();
 
-    let mut labels: Vec<(&Evidence, String)> =
+    let mut labels: Vec<(&ColumnEvidence, String)> =
         of_baseline.iter().chain(&of_current).filter_map(|e| Some((e, e.as_label()?))).collect();
     // What is measured has no name and no classes to go by, but it comes later, too.
     let mut missing = of_baseline.iter().filter(|e| !e.here && e.is_number());
@@ -128,36 +129,36 @@ pub fn roles(baseline: &Snapshot, current: &Snapshot) -> Guesses {
         labels.push((only, "the only number that the current snapshot lacks: labels come later".into()));
     }
     let best = labels.iter().min_by_key(|(evidence, _)| evidence.label_rank()).map(|(evidence, _)| *evidence);
-    let role = |evidence: &Evidence| {
+    let role = |evidence: &ColumnEvidence| {
         let label = labels.iter().find(|(label, _)| label.name == evidence.name).map(|(_, reason)| reason.clone());
         evidence.guess(label, best)
     };
-    let columns: Vec<Guess> = of_baseline.iter().map(&role).collect();
-    let all: Vec<Guess> = columns.iter().cloned().chain(of_current.iter().map(&role)).collect();
+    let columns: Vec<InferredColumn> = of_baseline.iter().map(&role).collect();
+    let all: Vec<InferredColumn> = columns.iter().cloned().chain(of_current.iter().map(&role)).collect();
     let labels = best.and_then(|label| label_columns(label, &all, current));
-    Guesses { columns, labels }
+    InferredColumns { columns, labels }
 }
 
 /// The columns that say how good predictions are, where each can be told.
-fn label_columns(label: &Evidence, all: &[Guess], current: &Snapshot) -> Option<LabelColumns> {
-    let of = |role: Role| {
+fn label_columns(label: &ColumnEvidence, all: &[InferredColumn], current: &Snapshot) -> Option<LabelColumns> {
+    let of = |role: InferredRole| {
         let found = all.iter().find(|guess| guess.role == role && current.find(&guess.column).is_some());
         found.map(|guess| guess.column.clone())
     };
     let time = all.iter().find(|guess| {
         let kind = current.column(&guess.column).map(|column| &column.kind);
-        guess.role == Role::Time && matches!(kind, Ok(ColumnType::Temporal(..)))
+        guess.role == InferredRole::Time && matches!(kind, Ok(ColumnType::Temporal(..)))
     });
-    let ids = all.iter().filter(|guess| guess.role == Role::Identifier && !is_pandas_index(&guess.column));
+    let ids = all.iter().filter(|guess| guess.role == InferredRole::Identifier && !is_pandas_index(&guess.column));
     let id = ids.map(|guess| &guess.column).find(|column| current.find(column).is_some()).cloned();
-    let (prediction, score) = (of(Role::Prediction), of(Role::Score));
+    let (prediction, score) = (of(InferredRole::Prediction), of(InferredRole::Score));
     if (prediction.is_none() && score.is_none()) || (!label.here && id.is_none()) {
         return None;
     }
     Some(LabelColumns {
         label: label.name.clone(),
         elsewhere: !label.here,
-        classes: label.facts.as_ref().map(Facts::few_classes).unwrap_or_default(),
+        classes: label.facts.as_ref().map(ValueFacts::few_classes).unwrap_or_default(),
         prediction,
         score,
         time: time?.column.clone(),
@@ -186,19 +187,19 @@ fn words(name: &str) -> Vec<String> {
 }
 
 /// What is known of a column.
-struct Evidence {
+struct ColumnEvidence {
     name: String,
     kind: ColumnType,
     words: Vec<String>,
     /// Whether the current snapshot has it.
     here: bool,
     /// Absent where it cannot be read value by value.
-    facts: Option<Facts>,
+    facts: Option<ValueFacts>,
 }
 
 /// What its values are.
 #[derive(Default)]
-struct Facts {
+struct ValueFacts {
     /// Values that are not missing.
     values: usize,
     /// Different ones.
@@ -214,28 +215,28 @@ struct Facts {
     days: bool,
 }
 
-fn facts(snapshot: &Snapshot, column: &Column) -> Option<Facts> {
+fn facts(snapshot: &Snapshot, column: &Column) -> Option<ValueFacts> {
     if matches!(column.kind, ColumnType::Temporal(..) | ColumnType::Unsupported(_) | ColumnType::Mixed(_)) {
         return None;
     }
-    let mut facts = Facts { whole: true, increasing: true, days: true, ..Facts::default() };
+    let mut facts = ValueFacts { whole: true, increasing: true, days: true, ..ValueFacts::default() };
     let mut seen = HashSet::new();
     let read = snapshot.each_value(column, |value| {
         let hash = match value {
-            Value::Missing => return,
-            Value::Text(text) => xxh3_64(text.as_bytes()),
-            Value::Flag(flag) => u64::from(flag),
-            Value::Integer(x) => x as u64,
-            Value::Number(x) => x.to_bits(),
-            Value::Time(at) | Value::Day(at) => at as u64,
+            RowValue::Missing => return,
+            RowValue::Text(text) => xxh3_64(text.as_bytes()),
+            RowValue::Flag(flag) => u64::from(flag),
+            RowValue::Integer(x) => x as u64,
+            RowValue::Number(x) => x.to_bits(),
+            RowValue::Time(at) | RowValue::Day(at) => at as u64,
         };
         facts.values += 1;
-        if seen.insert(hash) && facts.classes.len() <= MOST_CLASSES {
+        if seen.insert(hash) && facts.classes.len() <= MAX_CLASSES {
             facts.classes.extend(value.text());
         }
         facts.days &= match value {
-            Value::Text(text) => text.get(..10).is_some_and(|day| Date::strptime("%Y-%m-%d", day).is_ok()),
-            Value::Integer(x) => {
+            RowValue::Text(text) => text.get(..10).is_some_and(|day| Date::strptime("%Y-%m-%d", day).is_ok()),
+            RowValue::Integer(x) => {
                 (19_900_101..21_000_101).contains(&x)
                     && Date::new((x / 10_000) as i16, (x / 100 % 100) as i8, (x % 100) as i8).is_ok()
             }
@@ -250,10 +251,10 @@ fn facts(snapshot: &Snapshot, column: &Column) -> Option<Facts> {
     read.ok().map(|()| facts)
 }
 
-impl Facts {
+impl ValueFacts {
     /// The different values, where they are few.
     fn few_classes(&self) -> Vec<String> {
-        if self.distinct <= MOST_CLASSES { self.classes.iter().cloned().collect() } else { Vec::new() }
+        if self.distinct <= MAX_CLASSES { self.classes.iter().cloned().collect() } else { Vec::new() }
     }
 
     fn share_distinct(&self) -> f64 {
@@ -271,7 +272,7 @@ impl Facts {
 
     /// Why numbers, each of which comes once, name rows.
     fn counts_rows(&self) -> Option<&'static str> {
-        let (low, high) = self.range.filter(|_| self.whole && self.all_distinct() && self.values >= LEAST_VALUES)?;
+        let (low, high) = self.range.filter(|_| self.whole && self.all_distinct() && self.values >= MIN_VALUES)?;
         let (n, span) = (self.values as f64, high - low + 1.0);
         if self.increasing {
             return Some("every number is larger than the one before");
@@ -281,7 +282,7 @@ impl Facts {
     }
 }
 
-impl Evidence {
+impl ColumnEvidence {
     fn is_number(&self) -> bool {
         matches!(self.kind, ColumnType::Numeric(_)) && !is_pandas_index(&self.name) && !self.is_identifier_by_name()
     }
@@ -312,7 +313,7 @@ impl Evidence {
             return None;
         }
         let (classes, named) = (self.classes(), self.is(&LABELS) || self.is(&MAYBE_LABELS));
-        let few = (2..=MOST_CLASSES).contains(&classes.len());
+        let few = (2..=MAX_CLASSES).contains(&classes.len());
         if !self.here && !self.is_identifier_by_name() {
             let late = "the current snapshot lacks it: labels come later";
             return match (named || self.has(&LABEL_WORDS), few) {
@@ -344,30 +345,30 @@ impl Evidence {
     }
 
     /// Why its values are what a model says, if they are, and which role that is.
-    fn as_prediction(&self, label: Option<&Evidence>) -> Option<(Role, String)> {
+    fn as_prediction(&self, label: Option<&ColumnEvidence>) -> Option<(InferredRole, String)> {
         let facts = self.facts.as_ref()?;
         if facts.is_probability() {
-            return Some((Role::Score, "by its name, and its values lie between 0 and 1".into()));
+            return Some((InferredRole::Score, "by its name, and its values lie between 0 and 1".into()));
         }
-        let (classes, truth) = (self.classes(), label.map(Evidence::classes).unwrap_or_default());
+        let (classes, truth) = (self.classes(), label.map(ColumnEvidence::classes).unwrap_or_default());
         if let Some(label) = label
             && !classes.is_empty()
             && classes.iter().all(|class| truth.contains(class))
         {
             return Some((
-                Role::Prediction,
-                format!("by its name, and it has the values of {}", crate::escape::shown(&label.name)),
+                InferredRole::Prediction,
+                format!("by its name, and it has the values of {}", crate::escape::for_display(&label.name)),
             ));
         }
         if truth.is_empty() && classes.len() == 2 {
-            return Some((Role::Prediction, "by its name, and it has 2 values".into()));
+            return Some((InferredRole::Prediction, "by its name, and it has 2 values".into()));
         }
         // Numbers about as large as those that are to be predicted.
         let (low, high) = facts.range?;
         let (least, most) = label?.facts.as_ref()?.range?;
         let reach = (most - least) / 2.0;
         (truth.is_empty() && low >= least - reach && high <= most + reach)
-            .then(|| (Role::Prediction, "by its name, and its values lie where the label's do".into()))
+            .then(|| (InferredRole::Prediction, "by its name, and its values lie where the label's do".into()))
     }
 
     /// Why it names rows, if it does.
@@ -383,14 +384,14 @@ impl Evidence {
             return None;
         }
         if self.is_identifier_by_name() {
-            let enough = if facts.values < LEAST_VALUES {
+            let enough = if facts.values < MIN_VALUES {
                 facts.values >= 10 && facts.all_distinct()
             } else {
                 facts.share_distinct() >= 0.5
             };
             return enough.then(|| format!("by its name, and {percent}"));
         }
-        if facts.values < LEAST_VALUES {
+        if facts.values < MIN_VALUES {
             return None;
         }
         match self.kind {
@@ -401,39 +402,44 @@ impl Evidence {
         }
     }
 
-    fn guess(&self, label: Option<String>, best_label: Option<&Evidence>) -> Guess {
-        let made = |role: Role, reason: String| Guess { column: self.name.clone(), role, reason, doubt: None };
+    fn guess(&self, label: Option<String>, best_label: Option<&ColumnEvidence>) -> InferredColumn {
+        let made = |role: InferredRole, reason: String| InferredColumn {
+            column: self.name.clone(),
+            role,
+            reason,
+            doubt: None,
+        };
         if is_pandas_index(&self.name) {
-            return made(Role::Identifier, "the index of rows that pandas wrote beside the data".into());
+            return made(InferredRole::Identifier, "the index of rows that pandas wrote beside the data".into());
         }
         match &self.kind {
-            ColumnType::Temporal(..) => return made(Role::Time, format!("its type is {}", self.kind.name())),
+            ColumnType::Temporal(..) => return made(InferredRole::Time, format!("its type is {}", self.kind.name())),
             ColumnType::Unsupported(_) | ColumnType::Mixed(_) => {
-                return made(Role::Unsupported, format!("its type is {}", self.kind.name()));
+                return made(InferredRole::Unsupported, format!("its type is {}", self.kind.name()));
             }
             _ => {}
         }
-        let feature = |doubt: Option<String>| Guess { doubt, ..made(Role::Feature, self.kind.name()) };
+        let feature = |doubt: Option<String>| InferredColumn { doubt, ..made(InferredRole::Feature, self.kind.name()) };
         let Some(facts) = &self.facts else {
             return feature(Some("its values could not be read; `driftsweep doctor` says why".into()));
         };
         let days = facts.values > 0 && facts.days;
         if days && (self.kind == ColumnType::Text || self.has(&DAY_WORDS)) {
-            return made(Role::Time, "each of its values is, or begins with, a day".into());
+            return made(InferredRole::Time, "each of its values is, or begins with, a day".into());
         }
         if let Some(reason) = label {
-            return made(Role::Label, reason);
+            return made(InferredRole::Label, reason);
         }
         let says = self.is_prediction_by_name();
         if says && let Some((role, reason)) = self.as_prediction(best_label) {
             return made(role, reason);
         }
         if let Some(reason) = self.as_identifier() {
-            return made(Role::Identifier, reason);
+            return made(InferredRole::Identifier, reason);
         }
         if !self.here {
             let reason = "if the model sees it, find out why it is not there, and take it out of this list";
-            return made(Role::Absent, reason.into());
+            return made(InferredRole::Absent, reason.into());
         }
         // Its name hints at something else, or its values do; not enough to leave it out.
         let may_be = |what: &str| Some(format!("may be {what}: add it to `exclude` if it is"));
@@ -446,7 +452,7 @@ impl Evidence {
             () if self.is_identifier_by_name() && (whole || self.kind == ColumnType::Text) => {
                 may_be(&format!("an identifier, by its name ({} different values)", facts.distinct))
             }
-            () if whole && facts.all_distinct() && facts.values >= LEAST_VALUES => {
+            () if whole && facts.all_distinct() && facts.values >= MIN_VALUES => {
                 may_be("an identifier, for every number is different")
             }
             () => None,

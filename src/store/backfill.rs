@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use sqlx::{Row, query};
 
 use super::evidence::EVIDENCE;
-use super::writes::{Key, TABLES, Values, Write};
-use super::{ITSELF, Store, Versioned};
+use super::writes::{RowKey, RowValues, RowWrite, TABLES};
+use super::{SYSTEM_ACTOR, Store, VersionedJob};
 use crate::error::Result;
-use crate::retrain::{Job, State};
+use crate::retrain::{Job, JobState};
 
 /// The kind of the record that notes what was found.
-pub(super) const FOUND: &str = "store.found";
+pub(super) const BACKFILL: &str = "store.found";
 
 /// The name under which it notes the whole of a job that is not at its end.
 pub(super) const WHOLE_JOB: &str = "whole_job";
@@ -25,57 +25,57 @@ pub(super) const LAST: &str = "last";
 impl Store {
     /// Makes the audit answer for the rows of a store into which an older version has written, inside a transaction. One that is
     /// still running when the newer one has begun may write once more.
-    pub(super) fn answer_for_all(&mut self) -> Result<()> {
+    pub(super) fn backfill_audit(&mut self) -> Result<()> {
         // Only older versions write records without the real clock.
         let select = query("SELECT MAX(seq) FROM audit WHERE fleet = $1 AND clock_at IS NULL").bind(self.fleet.clone());
         let older = self.database.rows(select, |row| row.try_get::<Option<i64>, _>(0))?.into_iter().flatten().next();
         let older = older.unwrap_or_default();
-        if older <= self.answered_until {
+        if older <= self.backfilled_until {
             return Ok(());
         }
         let sql =
             "SELECT MAX(seq) FROM audit WHERE fleet = $1 AND subject = 'store' AND kind = $2 AND clock_at IS NOT NULL";
-        let noted = query(sql).bind(self.fleet.clone()).bind(FOUND);
+        let noted = query(sql).bind(self.fleet.clone()).bind(BACKFILL);
         let noted = self.database.rows(noted, |row| row.try_get::<Option<i64>, _>(0))?.into_iter().flatten().next();
         if noted.is_none_or(|noted| noted < older) {
-            self.note_found(noted.is_some())?;
+            self.backfill_rows(noted.is_some())?;
         }
-        self.answered_until = older;
+        self.backfilled_until = older;
         Ok(())
     }
 
-    fn note_found(&mut self, again: bool) -> Result<()> {
+    fn backfill_rows(&mut self, again: bool) -> Result<()> {
         let mut rows = 0;
         for table in TABLES {
             for (key, set) in self.rows_of(table, None)? {
                 rows += 1;
                 let (table, rows) = (table.name.into(), vec![key]);
-                self.pending.add(Write { table, rows, set, found: true, ..Write::default() });
+                self.pending.add(RowWrite { table, rows, set, found: true, ..RowWrite::default() });
             }
         }
-        for state in State::open_names() {
+        for state in JobState::open_names() {
             for versioned in self.jobs_in(state)? {
                 self.pending.add(whole_job(&versioned));
             }
         }
         let last = self.last_judged_sweep()?;
         if let Some(last) = last {
-            let set = Values::from([(LAST.to_owned(), Some(last.as_microsecond().to_string()))]);
-            self.pending.add(Write { table: BEFORE.into(), rows: vec![Key::new()], set, ..Write::default() });
+            let set = RowValues::from([(LAST.to_owned(), Some(last.as_microsecond().to_string()))]);
+            self.pending.add(RowWrite { table: BEFORE.into(), rows: vec![RowKey::new()], set, ..RowWrite::default() });
         }
         let at = self.clock()?;
         let mut body: Value = json!({ "rows": rows, EVIDENCE: { "until": last } });
         if again {
             body["again"] = true.into();
         }
-        self.append_audit(at, ITSELF, FOUND, "store", body).map(drop)
+        self.append_audit(at, SYSTEM_ACTOR, BACKFILL, "store", body).map(drop)
     }
 }
 
 /// A whole job, as its row has it. The key of a run is in no record.
-pub(super) fn whole_job(Versioned { job, version }: &Versioned) -> Write {
+pub(super) fn whole_job(VersionedJob { job, version }: &VersionedJob) -> RowWrite {
     let body = serde_json::to_string(&Job { key: None, ..job.clone() }).unwrap_or_default();
     let set = [("body", Some(body)), ("version", Some(version.to_string()))];
     let set = set.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Write { table: WHOLE_JOB.into(), rows: vec![vec![job.id.clone()]], set, ..Write::default() }
+    RowWrite { table: WHOLE_JOB.into(), rows: vec![vec![job.id.clone()]], set, ..RowWrite::default() }
 }

@@ -93,8 +93,8 @@ impl NotJudged {
             [] => return None,
             [(_, only)] => only.clone(),
             several => {
-                let told: Vec<String> = several.iter().map(|(found, reason)| format!("{found}: {reason}")).collect();
-                told.join("; ")
+                let listed: Vec<String> = several.iter().map(|(found, reason)| format!("{found}: {reason}")).collect();
+                listed.join("; ")
             }
         };
         Some(Self { features, reason })

@@ -9,13 +9,13 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 
 /// A point in time as it was given: a moment, or what the clock on a wall shows in a zone that is not known yet.
 #[derive(Clone, Debug)]
-pub enum When {
+pub enum TimeArg {
     Moment(Timestamp),
     Wall(DateTime),
     Day(Date),
 }
 
-impl FromStr for When {
+impl FromStr for TimeArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -49,7 +49,7 @@ impl FromStr for When {
     }
 }
 
-impl When {
+impl TimeArg {
     /// Whether it depends on a zone.
     pub fn is_local(&self) -> bool {
         !matches!(self, Self::Moment(_))
@@ -91,7 +91,7 @@ fn zone_time(at: Timestamp, zone: &TimeZone) -> String {
 }
 
 /// The time it is taken to be: what `--now` says, or else the clock.
-pub fn now_or(given: Option<&When>, zone: &TimeZone, clock: Timestamp) -> anyhow::Result<Timestamp> {
+pub fn now_or(given: Option<&TimeArg>, zone: &TimeZone, clock: Timestamp) -> anyhow::Result<Timestamp> {
     given.map_or(Ok(clock), |when| when.resolve("--now", zone))
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, zone: &str) -> Result<String, String> {
-        let when: When = text.parse()?;
+        let when: TimeArg = text.parse()?;
         when.resolve("--now", &TimeZone::get(zone).unwrap()).map(|at| at.to_string()).map_err(|e| e.to_string())
     }
 

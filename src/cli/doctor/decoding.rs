@@ -10,21 +10,21 @@ use driftsweep::snapshot::{Column, Snapshot};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
-use super::finding::{Findings, Level};
+use super::finding::{Findings, Severity};
 
 /// For so long columns are decoded, over the whole fleet.
-const WITHIN: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// A model that reads a table: as its baseline, or for a window.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
+struct TableUser<'a> {
     /// Its place among the models.
     at: usize,
     model: &'a Model,
     window: Option<&'a Window>,
 }
 
-impl Reader<'_> {
+impl TableUser<'_> {
     fn side(&self) -> &'static str {
         if self.window.is_some() { "current" } else { "baseline" }
     }
@@ -43,35 +43,36 @@ impl Reader<'_> {
 }
 
 /// The model, the side of it, and what cannot be decoded there.
-type Found = (usize, &'static str, String);
+type DecodeFailure = (usize, &'static str, String);
 
 /// Decodes the columns that models compare, table by table; the findings are those of the models, in their order.
 pub fn check(models: &[Model], findings: &mut [&mut Findings], whole: &mut Findings) {
-    let mut tables: IndexMap<&str, Vec<Reader<'_>>> = IndexMap::new();
+    let mut tables: IndexMap<&str, Vec<TableUser<'_>>> = IndexMap::new();
     for (i, model) in models.iter().enumerate() {
-        let baseline = Some(model.baseline.expose()).filter(|spec| !Baseline::is_one(spec.as_ref()) && !model.previous);
+        let baseline =
+            Some(model.baseline.expose()).filter(|spec| !Baseline::is_baseline_file(spec.as_ref()) && !model.previous);
         let windows = model.windows.iter().map(|window| (window.current.expose(), Some(window)));
         for (spec, window) in baseline.into_iter().map(|spec| (spec, None)).chain(windows) {
-            tables.entry(spec).or_default().push(Reader { at: i, model, window });
+            tables.entry(spec).or_default().push(TableUser { at: i, model, window });
         }
     }
     let tables: Vec<_> = tables.into_iter().collect();
-    let until = Instant::now() + WITHIN;
-    let looked: Vec<(bool, Vec<Found>)> =
-        tables.par_iter().map(|(spec, readers)| look_into(spec, readers, until)).collect();
-    let left = looked.iter().filter(|(complete, _)| !complete).count();
-    for (model, side, reason) in looked.into_iter().flat_map(|(_, found)| found) {
-        findings[model].add(Level::Broken, side, reason);
+    let until = Instant::now() + TIME_LIMIT;
+    let checked: Vec<(bool, Vec<DecodeFailure>)> =
+        tables.par_iter().map(|(spec, readers)| check_table(spec, readers, until)).collect();
+    let left = checked.iter().filter(|(complete, _)| !complete).count();
+    for (model, side, reason) in checked.into_iter().flat_map(|(_, found)| found) {
+        findings[model].add(Severity::Broken, side, reason);
     }
     if left > 0 {
-        let seconds = WITHIN.as_secs();
+        let seconds = TIME_LIMIT.as_secs();
         let reason = format!("{left} of {} tables were decoded in part only: {seconds} seconds were up", tables.len());
-        whole.add(Level::Note, "data", reason);
+        whole.add(Severity::Note, "data", reason);
     }
 }
 
 /// What of a table cannot be decoded, by the models that read it; and whether all of it was looked at.
-fn look_into(spec: &str, readers: &[Reader<'_>], until: Instant) -> (bool, Vec<Found>) {
+fn check_table(spec: &str, readers: &[TableUser<'_>], until: Instant) -> (bool, Vec<DecodeFailure>) {
     if Instant::now() > until {
         return (false, Vec::new());
     }

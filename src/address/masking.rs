@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{HIDDEN, SCHEMES};
+use super::{REDACTED, SCHEMES};
 
 /// What is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub fn cut(text: &str, scope: Scope) -> Cow<'_, str> {
     let mut from = 0;
     for part in hidden {
         safe.push_str(&text[from..part.start]);
-        safe.push_str(HIDDEN);
+        safe.push_str(REDACTED);
         from = part.end;
     }
     safe.push_str(&text[from..]);
@@ -314,7 +314,7 @@ impl<'a> Signs<'a> {
 
     /// Whether the name of a parameter stands here, and a `=`; or what was hidden before.
     fn is_parameter(&self, from: usize, end: usize) -> bool {
-        if from < end && self.c(from) == HIDDEN.chars().next() {
+        if from < end && self.c(from) == REDACTED.chars().next() {
             return true;
         }
         let stop = self.first(from..end, |sign| "/?&;#=".contains(sign.c));
@@ -339,7 +339,7 @@ mod tests {
     use proptest::sample::select;
     use proptest::test_runner::{Config, TestRunner};
 
-    use crate::address::{Place, shown, without_secrets};
+    use crate::address::{Location, redacted, without_secrets};
 
     const ADDRESSES: [(&str, &str); 52] = [
         ("https://h/a.parquet?sig=SECRET", "https://h/a.parquet?…"),
@@ -404,9 +404,9 @@ mod tests {
     #[test]
     fn a_place_shows_no_secret_however_it_is_printed() {
         for (text, wanted) in ADDRESSES {
-            let place = Place::from(text);
-            assert_eq!(shown(text), wanted);
-            assert_eq!(shown(wanted), wanted, "shown twice");
+            let place = Location::from(text);
+            assert_eq!(redacted(text), wanted);
+            assert_eq!(redacted(wanted), wanted, "shown twice");
             assert_eq!(place.to_string(), wanted);
             assert_eq!(format!("{place:?}"), format!("{wanted:?}"));
             assert_eq!(serde_json::to_value(&place).unwrap(), serde_json::Value::from(wanted));
@@ -414,8 +414,8 @@ mod tests {
             assert!(!place.identity().contains("SEC") && place.identity().starts_with(wanted), "{}", place.identity());
             assert_eq!(place.identity() == text, wanted == text);
         }
-        let other = Place::from("https://h/a.parquet?sig=OTHER");
-        assert_ne!(Place::from("https://h/a.parquet?sig=SECRET").identity(), other.identity());
+        let other = Location::from("https://h/a.parquet?sig=OTHER");
+        assert_ne!(Location::from("https://h/a.parquet?sig=SECRET").identity(), other.identity());
     }
 
     /// What may stand around an address in a text.
@@ -605,12 +605,12 @@ mod tests {
         let config = Config { cases: 5_000, failure_persistence: None, ..Config::default() };
         let tested = TestRunner::new(config).run(&addresses(), |address| {
             let whole = |text: &str| !HALVES.iter().any(|half| text.contains(half));
-            let place = Place::from(&*address);
+            let place = Location::from(&*address);
             let json = serde_json::to_string(&place).unwrap();
             for text in [place.to_string(), format!("{place:?}"), json, place.identity()] {
                 prop_assert!(whole(&text), "{} shows {}", address, text);
             }
-            prop_assert_eq!(shown(shown(&address)), shown(&address));
+            prop_assert_eq!(redacted(redacted(&address)), redacted(&address));
             // In messages: quoted, alone, and as they are escaped.
             for text in [format!("unknown '{address}'"), format!("{address}: gone"), format!("see {address:?}")] {
                 let found = without_secrets(&text).into_owned();

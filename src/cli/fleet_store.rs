@@ -13,7 +13,7 @@ use super::state::FolderArgs;
 
 /// A fleet with its memory.
 #[derive(Args)]
-pub struct MemoryArgs {
+pub struct FleetStoreArgs {
     /// The fleet file
     #[arg(default_value = "fleet.toml", value_name = "FLEET")]
     fleet: PathBuf,
@@ -21,7 +21,7 @@ pub struct MemoryArgs {
     store: StoreArgs,
 }
 
-impl MemoryArgs {
+impl FleetStoreArgs {
     /// The fleet as its file has it, and its memory, for what an access allows. Only what may make a store may find it empty.
     pub fn open(&self, access: Access) -> Result<(Fleet, Store)> {
         let (fleet, mut store) = self.open_any(access)?;
@@ -50,12 +50,12 @@ pub struct StoreArgs {
     #[command(flatten)]
     pub folders: FolderArgs,
     #[command(flatten)]
-    place: PlaceArgs,
+    place: StoreLocationArgs,
 }
 
 /// Which store it is.
 #[derive(Args)]
-pub struct PlaceArgs {
+pub struct StoreLocationArgs {
     /// The store: the path of an SQLite file, or a postgres:// URL; one with a password belongs into the environment
     /// [default: $DRIFTSWEEP_STORE, or driftsweep.sqlite in the state]
     #[arg(long, value_name = "PATH|URL")]
@@ -91,15 +91,15 @@ impl StoreArgs {
 }
 
 /// Clocks may be so far apart without a word.
-const APART: SignedDuration = SignedDuration::from_mins(1);
+const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_mins(1);
 
 /// That the clock of a store and that of this machine are apart, if they are.
 ///
 /// # Errors
 /// [`Error::Store`].
-pub fn clocks_apart(store: &mut Store) -> Result<Option<String>> {
+pub fn clock_difference_warning(store: &mut Store) -> Result<Option<String>> {
     let (of_store, own) = (store.clock()?, Timestamp::now());
-    Ok((of_store.duration_since(own).abs() > APART).then(|| {
+    Ok((of_store.duration_since(own).abs() > MAX_CLOCK_DIFFERENCE).then(|| {
         let own = Timestamp::from_second(own.as_second()).unwrap_or(own);
         format!(
             "its clock says {of_store}, and that of this machine {own}. Answers to approval questions are judged by the clock of              the store, and from ten minutes on a question counts as one of a replayed night; correct the clocks (NTP)"
@@ -112,7 +112,7 @@ fn default_file(folders: &FolderArgs, path: &Path) -> String {
     folders.folder(path).0.join("driftsweep.sqlite").to_string_lossy().into_owned()
 }
 
-impl PlaceArgs {
+impl StoreLocationArgs {
     /// The store that the command line or the environment names.
     fn named(&self) -> Option<String> {
         self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE))

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{Row, query};
 
-use super::writes::Cell;
-use super::{Store, some_time, time};
+use super::writes::SqlValue;
+use super::{Store, optional_time, time};
 use crate::error::Result;
 
 /// A model whose data were missing or unreadable when its sweep ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Waiting {
+pub struct WaitingModel {
     /// The model.
     pub model: String,
     /// The sweep.
@@ -28,7 +28,7 @@ pub struct Waiting {
 
 /// An acknowledgement of the status of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Acknowledged {
+pub struct Acknowledgement {
     /// When.
     pub at: Timestamp,
     /// Who.
@@ -53,11 +53,11 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn waiting(&mut self) -> Result<Vec<Waiting>> {
+    pub fn waiting(&mut self) -> Result<Vec<WaitingModel>> {
         let sql =
             "SELECT model, as_of, since, until, input, reason FROM waiting WHERE fleet = $1 ORDER BY as_of, model";
         self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
-            Ok(Waiting {
+            Ok(WaitingModel {
                 model: row.try_get(0)?,
                 as_of: time(row, 1)?,
                 since: time(row, 2)?,
@@ -72,7 +72,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn set_waiting(&mut self, waiting: &Waiting) -> Result<()> {
+    pub fn set_waiting(&mut self, waiting: &WaitingModel) -> Result<()> {
         let key = [("model", (&waiting.model).into()), ("as_of", waiting.as_of.into())];
         let set =
             [("until", waiting.until.into()), ("input", (&waiting.input).into()), ("reason", (&waiting.reason).into())];
@@ -95,12 +95,12 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn status(&mut self) -> Result<Option<(String, Option<Acknowledged>)>> {
+    pub fn status(&mut self) -> Result<Option<(String, Option<Acknowledgement>)>> {
         let sql = "SELECT body, acknowledged_at, acknowledged_by, acknowledged_why FROM status WHERE fleet = $1";
         let found = self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
             let text = |at: usize| row.try_get::<Option<String>, _>(at).map(Option::unwrap_or_default);
-            let acknowledged = match some_time(row, 1)? {
-                Some(at) => Some(Acknowledged { at, by: text(2)?, reason: text(3)? }),
+            let acknowledged = match optional_time(row, 1)? {
+                Some(at) => Some(Acknowledgement { at, by: text(2)?, reason: text(3)? }),
                 None => None,
             };
             Ok((row.try_get(0)?, acknowledged))
@@ -116,9 +116,9 @@ impl Store {
         let set = [
             ("as_of", as_of.into()),
             ("body", body.into()),
-            ("acknowledged_at", Cell::Int(None)),
-            ("acknowledged_by", Cell::Text(None)),
-            ("acknowledged_why", Cell::Text(None)),
+            ("acknowledged_at", SqlValue::Int(None)),
+            ("acknowledged_by", SqlValue::Text(None)),
+            ("acknowledged_why", SqlValue::Text(None)),
         ];
         if self.update("status", &[], &set, None)? {
             return Ok(());
@@ -140,14 +140,14 @@ impl Store {
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn set_judged(&mut self, model: &str, as_of: Timestamp) -> Result<()> {
-        self.set_model(model, &[("judged", as_of.into()), ("not_judged", Cell::Int(None))])
+        self.set_model(model, &[("judged", as_of.into()), ("not_judged", SqlValue::Int(None))])
     }
 
     /// Notes that it was told that no column of a model could be judged for long.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn set_told_not_judged(&mut self, model: &str, at: Timestamp) -> Result<()> {
+    pub fn set_reported_not_judged(&mut self, model: &str, at: Timestamp) -> Result<()> {
         self.set_model(model, &[("not_judged", at.into())])
     }
 
@@ -185,7 +185,7 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
-    pub fn forget_fleet_files(&mut self) -> Result<()> {
+    pub fn delete_fleet_files(&mut self) -> Result<()> {
         self.database.run(query("DELETE FROM fleet_file WHERE fleet = $1").bind(self.fleet.clone())).map(drop)
     }
 }

@@ -6,28 +6,28 @@ use jiff::{SignedDuration, Timestamp};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::fire::{Fired, Standings};
-use super::judge::{self, Judged, LOOKED_BACK, Memory};
-use super::late::{self, Input};
+use super::fire::{FiredTrigger, FiringContexts};
+use super::judge::{self, JudgedModel, MAX_SWEEPS_BACK, Memory};
+use super::late::{self, InputFaults};
 use super::status::SweepStatus;
-use super::{Pass, SweepDone, Waits, ids};
+use super::{SweepDone, TickPass, WaitStatus, ids};
 use crate::error::{Cause, Error, Fault, Result};
 use crate::fleet::{Fleet, Model, Trigger};
-use crate::notify::{self, Fact};
-use crate::policy::performance::Standing;
-use crate::store::{Hit, ITSELF, Store, Verdict, Waiting};
+use crate::notify::{self, AuditedFact};
+use crate::policy::performance::PerformanceStatus;
+use crate::store::{LimitExceeded, SYSTEM_ACTOR, Store, StoredVerdict, WaitingModel};
 use crate::sweep::{ModelReport, SweepReport};
 
 /// Verdicts are kept with all figures for so long, those by which a trigger fired for ever.
-const KEEP_FIGURES: SignedDuration = SignedDuration::from_hours(24 * 35);
+const FIGURES_RETENTION: SignedDuration = SignedDuration::from_hours(24 * 35);
 
 /// A model of which nothing could be judged for so long is told of, and again after as long.
-const NOT_JUDGED_FOR: SignedDuration = SignedDuration::from_hours(24 * 7);
+const NOT_JUDGED_INTERVAL: SignedDuration = SignedDuration::from_hours(24 * 7);
 
 /// Findings that a message lists.
-const LISTED: usize = 20;
+const MAX_LISTED: usize = 20;
 
-impl Pass<'_> {
+impl TickPass<'_> {
     /// Sweeps, and draws the conclusions. Models whose data are not there, or cannot be read, wait for them.
     pub(super) fn sweep(&mut self, as_of: Timestamp) -> Result<()> {
         (self.step)("sweep");
@@ -40,7 +40,8 @@ impl Pass<'_> {
         settled.extend(self.store.concluded(as_of)?);
         let all = self.fleet.models.iter().map(|model| &model.name);
         let mut judge: HashSet<String> = all.filter(|model| !settled.contains(*model)).cloned().collect();
-        let noted: HashMap<String, Waiting> = self.store.waiting()?.into_iter().map(|w| (w.model.clone(), w)).collect();
+        let noted: HashMap<String, WaitingModel> =
+            self.store.waiting()?.into_iter().map(|w| (w.model.clone(), w)).collect();
         let inputs = late::inputs(self.fleet, &report);
         let mut late = Vec::new();
         for (model, fault) in inputs.iter().filter_map(|(model, input)| Some((model, input.late.as_ref()?))) {
@@ -52,7 +53,7 @@ impl Pass<'_> {
         }
         let fleet = self.fleet;
         let waits = late.into_par_iter().map(|(model, fault, span)| {
-            late::waits(fault, model, as_of, span, late::files_read(fault, fleet, model, as_of))
+            late::waiting_model(fault, model, as_of, span, late::files_read(fault, fleet, model, as_of))
         });
         let waits = waits.collect();
         let done = self.conclude(&report, as_of, &judge, (waits, inputs), complete)?;
@@ -71,7 +72,7 @@ impl Pass<'_> {
         report: &SweepReport,
         as_of: Timestamp,
         judge: &HashSet<String>,
-        (waits, inputs): (Vec<Waiting>, BTreeMap<String, Input>),
+        (waits, inputs): (Vec<WaitingModel>, BTreeMap<String, InputFaults>),
         complete: bool,
     ) -> Result<SweepDone> {
         // An earlier step of this pass may have changed what is known.
@@ -92,8 +93,8 @@ impl Pass<'_> {
             let same = before.clone().filter(|before| before.as_of == as_of);
             let mut status = same.unwrap_or_else(|| SweepStatus::begin(as_of, report, before.as_ref()));
             status.total(report);
-            let mut told = Told::new(this, as_of);
-            let mut standings = Standings::load(this, store, limit, fires)?;
+            let mut messages = DataMessages::new(this, as_of);
+            let mut contexts = FiringContexts::load(this, store, limit, fires)?;
             // Another process may have set some while this one was sweeping.
             let set = store.set_baselines()?;
             let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
@@ -101,19 +102,19 @@ impl Pass<'_> {
             report.models.iter().for_each(|report| reports.entry(&report.model).or_default().push(report));
             for waiting in &waits {
                 let former = status.take(&waiting.model);
-                let Some(Input { late: Some(late), wrong }) = inputs.get(&waiting.model) else { continue };
+                let Some(InputFaults { late: Some(late), wrong }) = inputs.get(&waiting.model) else { continue };
                 // An earlier try was told of then.
                 if former.waiting.is_empty() && !former.is_known(&waiting.model, late) {
-                    told.add_late(&waiting.model, &waiting.reason, waiting.until);
+                    messages.add_late(&waiting.model, &waiting.reason, waiting.until);
                 }
                 // What is wrong beside that does not change by waiting.
                 if let Some(wrong) = wrong {
-                    told.add_new(&former, &waiting.model, wrong);
+                    messages.add_new(&former, &waiting.model, wrong);
                     status.failures.insert(waiting.model.clone(), vec![wrong.clone()]);
                 }
                 // It is not judged yet.
                 status.former.extend(former.former);
-                let waits = Waits { until: waiting.until, cause: late.cause, reason: waiting.reason.clone() };
+                let waits = WaitStatus { until: waiting.until, cause: late.cause, reason: waiting.reason.clone() };
                 status.waiting.insert(waiting.model.clone(), waits);
                 store.set_waiting(waiting)?;
             }
@@ -125,26 +126,26 @@ impl Pass<'_> {
                 store.end_waiting(&model.name, as_of)?;
                 write(store, judged)?;
                 match inputs.get(&model.name) {
-                    Some(Input { late, wrong }) => {
-                        late.iter().chain(wrong).for_each(|fault| told.add_new(&former, &model.name, fault));
+                    Some(InputFaults { late, wrong }) => {
+                        late.iter().chain(wrong).for_each(|fault| messages.add_new(&former, &model.name, fault));
                     }
-                    None if !former.waiting.is_empty() => told.add("data.arrived", &model.name, "judged now"),
+                    None if !former.waiting.is_empty() => messages.add("data.arrived", &model.name, "judged now"),
                     None => {}
                 }
-                find(&mut status, &former, &mut told, reports, judged);
+                find(&mut status, &former, &mut messages, reports, judged);
                 let known = known.get(&model.name);
                 if reports.iter().any(|r| r.error.is_none()) && evaluation.drift.judged() > 0 {
                     store.set_judged(&model.name, as_of)?;
                 } else if let Some(known) = known {
                     let since =
-                        known.judged.unwrap_or(known.first_seen).max(known.told_not_judged.unwrap_or(Timestamp::MIN));
-                    if as_of.duration_since(since) >= NOT_JUDGED_FOR {
+                        known.judged.unwrap_or(known.first_seen).max(known.reported_not_judged.unwrap_or(Timestamp::MIN));
+                    if as_of.duration_since(since) >= NOT_JUDGED_INTERVAL {
                         let reason = status.not_judged.get(&model.name).and_then(|all| all.first());
                         let failure = status.failures.get(&model.name).and_then(|all| all.first());
                         let reason = reason.or(failure.map(|fault| &fault.reason));
                         let reason = reason.map_or("no column was judged", String::as_str);
-                        told.add("data.not_judged", &model.name, reason);
-                        store.set_told_not_judged(&model.name, as_of)?;
+                        messages.add("data.not_judged", &model.name, reason);
+                        store.set_reported_not_judged(&model.name, as_of)?;
                     }
                 }
                 warn(this, store, &mut status, judged, known.and_then(|known| known.warned))?;
@@ -160,7 +161,7 @@ impl Pass<'_> {
                         status.not_judged.entry(model.name.clone()).or_default().push(note);
                         continue;
                     }
-                    if standings.refuses(&model.name, ticked) {
+                    if contexts.refuses(&model.name, ticked) {
                         let note = format!(
                             "no event for {} ({reason}): rows that decide about it are not what the audit says; the next \
                              sweep decides again",
@@ -169,11 +170,11 @@ impl Pass<'_> {
                         status.refused.entry(model.name.clone()).or_default().push(note);
                     }
                     let details = judge::details(trigger, evaluation, report)?;
-                    let fired = Fired { model, trigger, due: as_of, at: as_of, reason, details };
-                    fired.write(this, store, &mut standings, ticked)?;
+                    let fired = FiredTrigger { model, trigger, due: as_of, at: as_of, reason, details };
+                    fired.write(this, store, &mut contexts, ticked)?;
                 }
             }
-            told.record(store)?;
+            messages.record(store)?;
             forget(store, as_of)?;
             if complete && store.last_sweeps(1)?.first().is_none_or(|last| *last < as_of) {
                 store.add_sweep(as_of, &report.id, &report.counts_hash)?;
@@ -190,14 +191,14 @@ impl Pass<'_> {
 }
 
 /// Writes down the figures of a model.
-fn write(store: &mut Store, judged: &Judged) -> Result<()> {
+fn write(store: &mut Store, judged: &JudgedModel) -> Result<()> {
     let evaluation = &judged.evaluation;
     let (model, as_of) = (&evaluation.model, evaluation.as_of);
     let body = serde_json::to_string(evaluation)
         .map_err(|e| Error::BadValue { what: "verdict".into(), reason: e.to_string() })?;
-    store.add_verdict(&Verdict { model: model.clone(), as_of, data_hash: judged.data_hash.clone(), body })?;
+    store.add_verdict(&StoredVerdict { model: model.clone(), as_of, data_hash: judged.data_hash.clone(), body })?;
     for (comparison, column) in evaluation.drift.hits() {
-        store.add_hit(&Hit {
+        store.add_hit(&LimitExceeded {
             model: model.clone(),
             as_of,
             window: comparison.window.clone(),
@@ -209,11 +210,11 @@ fn write(store: &mut Store, judged: &Judged) -> Result<()> {
 }
 
 fn forget(store: &mut Store, as_of: Timestamp) -> Result<()> {
-    if let Ok(before) = as_of.checked_sub(KEEP_FIGURES) {
-        store.forget_figures(before)?;
+    if let Ok(before) = as_of.checked_sub(FIGURES_RETENTION) {
+        store.delete_figures(before)?;
     }
-    if let Some(&before) = store.last_sweeps(LOOKED_BACK)?.get(LOOKED_BACK - 1) {
-        store.forget_hits(before)?;
+    if let Some(&before) = store.last_sweeps(MAX_SWEEPS_BACK)?.get(MAX_SWEEPS_BACK - 1) {
+        store.delete_hits(before)?;
     }
     Ok(())
 }
@@ -222,16 +223,16 @@ fn forget(store: &mut Store, as_of: Timestamp) -> Result<()> {
 fn find(
     status: &mut SweepStatus,
     former: &SweepStatus,
-    told: &mut Told<'_>,
+    messages: &mut DataMessages<'_>,
     reports: &[&ModelReport],
-    judged: &Judged,
+    judged: &JudgedModel,
 ) {
     let evaluation = &judged.evaluation;
     let model = &evaluation.model;
     let mut failures = late::failures(reports);
     if let Some(fault) = &judged.labels_fault {
         if !former.is_known(model, fault) {
-            told.add("data.labels", model, &fault.reason);
+            messages.add("data.labels", model, &fault.reason);
         }
         failures.push(fault.clone());
     }
@@ -239,7 +240,7 @@ fn find(
     let schema: Vec<String> =
         schema.map(|change| format!("column '{}': {}", change.column, change.change.name())).collect();
     let new_changes = schema.iter().filter(|change| !former.is_known_change(model, change));
-    new_changes.for_each(|change| told.add("data.schema", model, change));
+    new_changes.for_each(|change| messages.add("data.schema", model, change));
     let drift = (evaluation.drift.judged() == 0 && failures.is_empty())
         .then(|| reports.iter().find_map(|report| report.why_not_judged()))
         .flatten();
@@ -261,7 +262,7 @@ fn warn(
     fleet: &Fleet,
     store: &mut Store,
     status: &mut SweepStatus,
-    judged: &Judged,
+    judged: &JudgedModel,
     warned: Option<Timestamp>,
 ) -> Result<()> {
     let evaluation = &judged.evaluation;
@@ -269,9 +270,10 @@ fn warn(
     let Some(found) = evaluation.performance.as_ref().filter(|_| evaluation.judges_performance()) else {
         return Ok(());
     };
-    let (Standing::Warning, Some(measured), Some(level)) = (found.standing, found.realised, found.warning.value) else {
+    let (PerformanceStatus::Warning, Some(measured), Some(level)) = (found.status, found.realised, found.warning.value)
+    else {
         // Beyond the level of the trigger it is still beyond that of the warning.
-        let over = matches!(found.standing, Standing::Ok);
+        let over = matches!(found.status, PerformanceStatus::Ok);
         return if over && warned.is_some() { store.set_warned(model, None) } else { Ok(()) };
     };
     let metric = found.metric.value.name();
@@ -288,7 +290,7 @@ fn warn(
         "model": model, "metric": metric, "value": rounded(measured.value), "low": rounded(measured.low),
         "high": rounded(measured.high), "rows": measured.rows, "warning": level, "level": found.level.value, "as_of": as_of,
     });
-    let fact = Fact { at: as_of, actor: ITSELF, kind: "performance.warning", subject: model, body };
+    let fact = AuditedFact { at: as_of, actor: SYSTEM_ACTOR, kind: "performance.warning", subject: model, body };
     notify::record(fleet, store, fact).map(drop)
 }
 
@@ -298,7 +300,7 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// Something that people are told of the data of a model.
-struct Finding {
+struct DataFinding {
     model: String,
     reason: String,
     /// Until when data that are late are tried again.
@@ -306,24 +308,24 @@ struct Finding {
 }
 
 /// What people are told of the data of a sweep: one message a kind, however many models it is about.
-struct Told<'a> {
+struct DataMessages<'a> {
     fleet: &'a Fleet,
     as_of: Timestamp,
-    found: BTreeMap<&'static str, Vec<Finding>>,
+    found: BTreeMap<&'static str, Vec<DataFinding>>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> DataMessages<'a> {
     fn new(fleet: &'a Fleet, as_of: Timestamp) -> Self {
         Self { fleet, as_of, found: BTreeMap::new() }
     }
 
     fn add(&mut self, kind: &'static str, model: &str, reason: &str) {
-        let finding = Finding { model: model.to_owned(), reason: reason.to_owned(), until: None };
+        let finding = DataFinding { model: model.to_owned(), reason: reason.to_owned(), until: None };
         self.found.entry(kind).or_default().push(finding);
     }
 
     fn add_late(&mut self, model: &str, reason: &str, until: Timestamp) {
-        let finding = Finding { model: model.to_owned(), reason: reason.to_owned(), until: Some(until) };
+        let finding = DataFinding { model: model.to_owned(), reason: reason.to_owned(), until: Some(until) };
         self.found.entry("data.late").or_default().push(finding);
     }
 
@@ -345,21 +347,21 @@ impl<'a> Told<'a> {
     /// Writes the messages, inside a transaction.
     fn record(self, store: &mut Store) -> Result<()> {
         for (kind, found) in &self.found {
-            let finding = |finding: &Finding| {
-                let mut told = json!({ "model": finding.model, "reason": finding.reason });
+            let finding = |finding: &DataFinding| {
+                let mut messages = json!({ "model": finding.model, "reason": finding.reason });
                 if let Some(until) = finding.until {
-                    told["until"] = json!(until);
+                    messages["until"] = json!(until);
                 }
-                told
+                messages
             };
-            let findings: Vec<_> = found.iter().take(LISTED).map(finding).collect();
+            let findings: Vec<_> = found.iter().take(MAX_LISTED).map(finding).collect();
             let mut models: Vec<&str> = found.iter().map(|finding| finding.model.as_str()).collect();
             models.dedup();
             let body = json!({
-                "as_of": self.as_of, "models": models.len(), "findings": findings, "more": found.len().saturating_sub(LISTED),
+                "as_of": self.as_of, "models": models.len(), "findings": findings, "more": found.len().saturating_sub(MAX_LISTED),
             });
             let subject = format!("sweep {}", self.as_of);
-            let fact = Fact { at: self.as_of, actor: ITSELF, kind, subject: &subject, body };
+            let fact = AuditedFact { at: self.as_of, actor: SYSTEM_ACTOR, kind, subject: &subject, body };
             notify::record(self.fleet, store, fact)?;
         }
         Ok(())

@@ -3,27 +3,27 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Pass, by_name};
+use super::{TickPass, by_name};
 use crate::error::Result;
-use crate::notify::{self, Fact};
-use crate::retrain::asked::MOST_AHEAD;
-use crate::store::{ITSELF, Store};
+use crate::notify::{self, AuditedFact};
+use crate::retrain::approvers::MAX_CLOCK_AHEAD;
+use crate::store::{SYSTEM_ACTOR, Store};
 
 /// The latest time that a right clock may have noted. A pass that is taken to be later than it is has limits of its own.
 pub(super) fn limit(store: &mut Store, now: Timestamp) -> Result<Timestamp> {
-    Ok(now.max(store.clock()?).checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX))
+    Ok(now.max(store.clock()?).checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX))
 }
 
-impl Pass<'_> {
+impl TickPass<'_> {
     /// Takes back what lies in the future, with a record that says so, and a message.
-    pub(super) fn set_right(&mut self) -> Result<()> {
+    pub(super) fn correct_clock(&mut self) -> Result<()> {
         let (fleet, now, limit) = (self.fleet, self.now, self.limit);
         let Some(latest) = self.store.noted_after(limit)? else { return Ok(()) };
         (self.step)("take back");
         self.store.transaction(|store| {
-            let sweeps = store.take_back(limit, now)?;
+            let sweeps = store.undo_future_times(limit, now)?;
             let body = json!({ "latest": latest, "sweeps": sweeps, "models": fleet.models.len(), "now": now });
-            let fact = Fact { at: now, actor: ITSELF, kind: "clock.ahead", subject: "store", body };
+            let fact = AuditedFact { at: now, actor: SYSTEM_ACTOR, kind: "clock.ahead", subject: "store", body };
             notify::record(fleet, store, fact)
         })?;
         self.known = by_name(self.store.known()?);

@@ -3,45 +3,45 @@
 use std::path::Path;
 
 use driftsweep::executor::check;
-use driftsweep::fleet::{Address, Channel, Command, Executor, Fleet, Source, Way};
+use driftsweep::fleet::{Channel, ChannelTarget, CommandConfig, Endpoint, ExecutorConfig, Fleet, SecretSource};
 use driftsweep::http::{Http, SigningKey};
 use driftsweep::notify;
 use jiff::Timestamp;
 
-use super::finding::{Findings, Level};
-use super::fleet::CheckedChannel;
-use super::places;
+use super::finding::{Findings, Severity};
+use super::fleet::ChannelCheck;
+use super::locations;
 
 /// Checks what trains a model.
-pub fn executor(executor: &Executor, findings: &mut Findings) {
+pub fn executor(executor: &ExecutorConfig, findings: &mut Findings) {
     match executor {
-        Executor::Command(command) => {
+        ExecutorConfig::Command(command) => {
             let path = super::super::variable("PATH").unwrap_or_default();
             match check::command(command, &path) {
-                Err(reason) => findings.add(Level::Broken, "retrain", reason),
-                Ok(()) => lost_arguments(command)
+                Err(reason) => findings.add(Severity::Broken, "retrain", reason),
+                Ok(()) => missing_file_arguments(command)
                     .into_iter()
-                    .for_each(|reason| findings.add(Level::Warning, "retrain", reason)),
+                    .for_each(|reason| findings.add(Severity::Warning, "retrain", reason)),
             }
             for name in check::unset(command) {
                 let reason = format!("the variable {name} is not set here, so the command goes without it; set it");
-                findings.add(Level::Warning, "retrain.env", reason);
+                findings.add(Severity::Warning, "retrain.env", reason);
             }
         }
-        Executor::Webhook(webhook) => {
+        ExecutorConfig::Webhook(webhook) => {
             secrets("retrain.webhook", address(&webhook.url).chain(&webhook.secret), findings);
             signing("retrain.webhook", webhook.secret.as_ref(), findings);
             if let Some(results) = &webhook.results {
-                places::folder("retrain.webhook.results", results, findings);
+                locations::folder("retrain.webhook.results", results, findings);
             }
         }
-        Executor::Airflow(airflow) => {
+        ExecutorConfig::Airflow(airflow) => {
             let sources = address(&airflow.url).chain(&airflow.token).chain(&airflow.password);
             secrets("retrain.airflow", sources, findings);
         }
-        Executor::Kubernetes(kubernetes) => {
+        ExecutorConfig::Kubernetes(kubernetes) => {
             if let Err(reason) = check::manifest(kubernetes) {
-                findings.add(Level::Broken, "retrain.kubernetes", reason);
+                findings.add(Severity::Broken, "retrain.kubernetes", reason);
             }
         }
     }
@@ -55,7 +55,7 @@ const FILES: [&str; 18] = [
 
 /// Arguments of a command that look like files of its folder and are not there. What they are for only the program knows, so
 /// it may be right: a warning.
-fn lost_arguments(command: &Command) -> Vec<String> {
+fn missing_file_arguments(command: &CommandConfig) -> Vec<String> {
     let folder = Path::new(".").join(&command.folder);
     let is_named = |argument: &str| {
         let path = Path::new(argument);
@@ -75,25 +75,25 @@ fn lost_arguments(command: &Command) -> Vec<String> {
     .collect()
 }
 
-fn address(address: &Address) -> impl Iterator<Item = &Source> {
+fn address(address: &Endpoint) -> impl Iterator<Item = &SecretSource> {
     address.source().into_iter()
 }
 
 /// Checks that secrets are there, and that not everybody can read them.
-fn secrets<'a>(about: &str, sources: impl Iterator<Item = &'a Source>, findings: &mut Findings) {
+fn secrets<'a>(about: &str, sources: impl Iterator<Item = &'a SecretSource>, findings: &mut Findings) {
     for source in sources {
         if let Err(error) = source.read() {
-            findings.add(Level::Broken, about, error.to_string());
+            findings.add(Severity::Broken, about, error.to_string());
         }
         #[cfg(unix)]
-        if let Source::File(path) = source
+        if let SecretSource::File(path) = source
             && let Ok(found) = std::fs::metadata(path)
         {
             let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777;
             if mode & 0o007 != 0 {
                 let place = path.display();
                 findings.add(
-                    Level::Warning,
+                    Severity::Warning,
                     about,
                     format!("{place}: everybody on this machine may read this secret (mode {mode:o}); chmod 600 it"),
                 );
@@ -103,10 +103,10 @@ fn secrets<'a>(about: &str, sources: impl Iterator<Item = &'a Source>, findings:
 }
 
 /// Checks that requests can be signed with a secret, and that it is as long as receivers may ask for.
-fn signing(about: &str, secret: Option<&Source>, findings: &mut Findings) {
+fn signing(about: &str, secret: Option<&SecretSource>, findings: &mut Findings) {
     let Some(source) = secret else { return };
     match SigningKey::read(source) {
-        Err(failure) if failure.lasting => findings.add(Level::Broken, about, failure.reason),
+        Err(failure) if failure.permanent => findings.add(Severity::Broken, about, failure.reason),
         // That it is not there was found before.
         Err(_) => {}
         Ok(key) if SigningKey::LENGTHS.contains(&key.bytes()) => {}
@@ -115,40 +115,40 @@ fn signing(about: &str, secret: Option<&Source>, findings: &mut Findings) {
             let bytes = key.bytes();
             let reason =
                 format!("{source}: the secret has {bytes} bytes; Standard Webhooks asks for {least} to {most}");
-            findings.add(Level::Warning, about, reason);
+            findings.add(Severity::Warning, about, reason);
         }
     }
 }
 
 /// Checks a channel, and sends it a test message if a time is given.
-pub fn channel(channel: &Channel, fleet: &Fleet, http: &Http, tell: Option<Timestamp>) -> CheckedChannel {
+pub fn channel(channel: &Channel, fleet: &Fleet, http: &Http, tell: Option<Timestamp>) -> ChannelCheck {
     let mut findings = Findings::default();
-    match &channel.way {
-        Way::File(path) => {
-            places::file("file", path, &mut findings);
+    match &channel.target {
+        ChannelTarget::File(path) => {
+            locations::file("file", path, &mut findings);
         }
-        Way::Webhook { url, secret, .. } => {
+        ChannelTarget::Webhook { url, secret, .. } => {
             secrets("webhook", address(url).chain(secret), &mut findings);
             signing("webhook", secret.as_ref(), &mut findings);
         }
-        Way::Email(email) => secrets("email", email.password.iter(), &mut findings),
-        Way::Kafka { secrets: sources, .. } => secrets("kafka", sources.values(), &mut findings),
+        ChannelTarget::Email(email) => secrets("email", email.password.iter(), &mut findings),
+        ChannelTarget::Kafka { secrets: sources, .. } => secrets("kafka", sources.values(), &mut findings),
     }
     if !findings.is_broken()
         && let Err(failure) = notify::check::settings(channel, http)
     {
-        findings.add(Level::Broken, "", failure.reason);
+        findings.add(Severity::Broken, "", failure.reason);
     }
     for slip in notify::check::template(channel, fleet) {
-        let level = if slip.everywhere { Level::Broken } else { Level::Warning };
+        let level = if slip.everywhere { Severity::Broken } else { Severity::Warning };
         findings.add(level, "template", slip.reason);
     }
     let test = tell.map(|now| match notify::check::send_test(channel, fleet, http, now) {
         Ok(()) => "answered",
         Err(failure) => {
-            findings.add(Level::Broken, "test message", failure.reason);
+            findings.add(Severity::Broken, "test message", failure.reason);
             "failed"
         }
     });
-    CheckedChannel { name: channel.name.clone(), test, findings }
+    ChannelCheck { name: channel.name.clone(), test, findings }
 }

@@ -5,45 +5,45 @@ use std::path::{Path, PathBuf};
 use driftsweep::error::Error;
 use driftsweep::fleet::Fleet;
 use driftsweep::storage;
-use driftsweep::store::{Probe, Store};
+use driftsweep::store::{Store, StoreProbe};
 
-use super::finding::{Findings, Level};
-use crate::cli::memory::{StoreArgs, clocks_apart};
-use crate::cli::users::has_trained;
+use super::finding::{Findings, Severity};
+use crate::cli::fleet_store::{StoreArgs, clock_difference_warning};
+use crate::cli::state_users::has_trained;
 
 /// Checks them; nothing is written.
 pub fn check(path: &Path, fleet: &Fleet, args: &StoreArgs, findings: &mut Findings) {
     let state = args.folders.folder(path).0;
     if storage::is_remote(&state) {
-        findings.add(Level::Broken, "state", "is a folder on a disk; --history may be in an object store");
+        findings.add(Severity::Broken, "state", "is a folder on a disk; --history may be in an object store");
     } else {
         folder("state", &state, findings);
     }
     let history = args.folders.history(path);
     match storage::is_remote(&history) {
         true => findings.add(
-            Level::Note,
+            Severity::Note,
             "history",
-            format!("{}: whether it can be written is not tried", driftsweep::address::shown(&history)),
+            format!("{}: whether it can be written is not tried", driftsweep::address::redacted(&history)),
         ),
         false => folder("history", &history, findings),
     }
     match args.place(path, fleet) {
         Ok(place) => store(&place, &fleet.name, &state, findings),
-        Err(error) => findings.add(Level::Broken, "store", error.to_string()),
+        Err(error) => findings.add(Severity::Broken, "store", error.to_string()),
     }
 }
 
 fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
     // A database cannot be opened there, whatever its library would say of that; a pipe would be waited for.
-    if let Some(path) = Probe::file(place)
+    if let Some(path) = StoreProbe::file(place)
         && std::fs::metadata(path).is_ok_and(|found| !found.is_file())
     {
         return file("store", path, findings);
     }
-    match Probe::of(place, fleet) {
-        Ok(Probe::Missing) => {
-            let shown = match Probe::file(place) {
+    match StoreProbe::of(place, fleet) {
+        Ok(StoreProbe::Missing) => {
+            let shown = match StoreProbe::file(place) {
                 Some(file) => file.display().to_string(),
                 None => "the database knows nothing of the fleet".into(),
             };
@@ -54,23 +54,23 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
                      another one is named, or the fleet was renamed; restore the former one, or say by `driftsweep tick --moved` \
                      that it is meant"
                 );
-                return findings.add(Level::Broken, "store", reason);
+                return findings.add(Severity::Broken, "store", reason);
             }
             findings.add(
-                Level::Note,
+                Severity::Note,
                 "store",
                 format!("{shown}: no store yet; the first tick makes it. If there was one, its state was lost, or --store and --state name another place"),
             );
         }
-        Ok(Probe::Older) => {
-            findings.add(Level::Note, "store", "was written by an older version; the next tick brings it up to date. Baselines that were set in it are not seen before that");
+        Ok(StoreProbe::Older) => {
+            findings.add(Severity::Note, "store", "was written by an older version; the next tick brings it up to date. Baselines that were set in it are not seen before that");
         }
-        Ok(Probe::Ready) => {
+        Ok(StoreProbe::Ready) => {
             let apart = Store::read(place, fleet)
-                .and_then(|store| store.map_or(Ok(None), |mut store| clocks_apart(&mut store)));
+                .and_then(|store| store.map_or(Ok(None), |mut store| clock_difference_warning(&mut store)));
             match apart {
-                Ok(apart) => apart.into_iter().for_each(|reason| findings.add(Level::Warning, "store", reason)),
-                Err(error) => findings.add(Level::Broken, "store", error.to_string()),
+                Ok(apart) => apart.into_iter().for_each(|reason| findings.add(Severity::Warning, "store", reason)),
+                Err(error) => findings.add(Severity::Broken, "store", error.to_string()),
             }
         }
         Err(error) => {
@@ -78,10 +78,10 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
                 Error::Store { store, reason } => format!("{store}: {reason}"),
                 other => other.to_string(),
             };
-            findings.add(Level::Broken, "store", reason);
+            findings.add(Severity::Broken, "store", reason);
         }
     }
-    let Some(file) = Probe::file(place) else { return };
+    let Some(file) = StoreProbe::file(place) else { return };
     let parent = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if parent != state {
         // A journal is written beside it.
@@ -95,7 +95,7 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
 
 /// Whether a file can be written to, or made.
 pub fn file(about: &str, file: &Path, findings: &mut Findings) {
-    let mut wrong = |reason: &str| findings.add(Level::Broken, about, format!("{}: {reason}", file.display()));
+    let mut wrong = |reason: &str| findings.add(Severity::Broken, about, format!("{}: {reason}", file.display()));
     match std::fs::metadata(file) {
         Ok(found) if found.is_dir() => wrong("is a folder; name a file"),
         Ok(found) if !found.is_file() => wrong("is not a regular file; name one"),
@@ -127,9 +127,9 @@ pub fn folder(about: &str, folder: &Path, findings: &mut Findings) {
     }
     let made = if there == absolute { String::new() } else { format!(" (to make {})", folder.display()) };
     if !there.is_dir() {
-        findings.add(Level::Broken, about, format!("{}{made}: is no folder", there.display()));
+        findings.add(Severity::Broken, about, format!("{}{made}: is no folder", there.display()));
     } else if let Err(reason) = may_write(&there) {
-        findings.add(Level::Broken, about, format!("{}{made}: {reason}", there.display()));
+        findings.add(Severity::Broken, about, format!("{}{made}: {reason}", there.display()));
     }
 }
 

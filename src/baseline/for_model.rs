@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{Baseline, BaselineFile};
-use crate::address::shown;
+use crate::address::redacted;
 use crate::atomic::hex;
 use crate::count::Counter;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::snapshot::Snapshot;
 use crate::storage::{self, StoredFile};
 
 /// The contents of larger snapshots are not hashed.
-const MOST_HASHED: u64 = 4 << 30;
+const MAX_HASHED_BYTES: u64 = 4 << 30;
 
 impl Baseline {
     /// Counts a training snapshot for a model: its columns as the model reads them, the whole and its segments.
@@ -35,8 +35,8 @@ impl Baseline {
 /// # Errors
 /// [`Error::BadValue`] for a baseline file, [`Error::NoRows`], those of [`Snapshot::open`].
 pub fn training_snapshot(spec: &str) -> Result<Snapshot> {
-    if Baseline::is_one(Path::new(spec)) {
-        return Err(Error::BadValue { what: shown(spec), reason: "is a baseline file already".into() });
+    if Baseline::is_baseline_file(Path::new(spec)) {
+        return Err(Error::BadValue { what: redacted(spec), reason: "is a baseline file already".into() });
     }
     let snapshot = Snapshot::open(spec)?;
     if snapshot.rows() == 0 { Err(Error::NoRows { path: spec.into() }) } else { Ok(snapshot) }
@@ -93,7 +93,7 @@ impl BaselineFile {
 
 /// The names of the columns of a baseline file or a snapshot.
 fn columns(spec: &str) -> Result<Vec<String>> {
-    if Baseline::is_one(Path::new(spec)) {
+    if Baseline::is_baseline_file(Path::new(spec)) {
         let file = BaselineFile::open(Path::new(spec))?;
         return Ok(file.features().map(|feature| feature.name().to_owned()).collect());
     }
@@ -113,10 +113,10 @@ pub fn check_features(model: &Model, place: &str, columns_of_new: &[String], for
     if 2 * lacking.len() <= compared.len() {
         return Ok(());
     }
-    const NAMED: usize = 5;
+    const MAX_LISTED: usize = 5;
     let named: Vec<String> =
-        lacking.iter().take(NAMED).map(|name| format!("'{}'", crate::escape::shown(name))).collect();
-    let more = if lacking.len() > NAMED { ", …" } else { "" };
+        lacking.iter().take(MAX_LISTED).map(|name| format!("'{}'", crate::escape::for_display(name))).collect();
+    let more = if lacking.len() > MAX_LISTED { ", …" } else { "" };
     let reason = format!(
         "it has {} of the {} features that the model compares, fewer than half; it lacks {}{more}. If the model was given \
          other features, name the new baseline in the fleet file",
@@ -130,7 +130,7 @@ pub fn check_features(model: &Model, place: &str, columns_of_new: &[String], for
 /// SHA-256 of what a baseline file, or the local files of a snapshot, hold; `None` where that cannot be told, or where it
 /// would be much to read.
 pub fn content_hash(spec: &str) -> Option<String> {
-    if Baseline::is_one(Path::new(spec)) {
+    if Baseline::is_baseline_file(Path::new(spec)) {
         return Some(BaselineFile::open(Path::new(spec)).ok()?.content_hash().to_owned());
     }
     if storage::is_remote(spec) {
@@ -138,7 +138,7 @@ pub fn content_hash(spec: &str) -> Option<String> {
     }
     let files =
         Snapshot::files(spec).ok()?.iter().map(|path| StoredFile::open(path)).collect::<Result<Vec<_>>>().ok()?;
-    if files.iter().map(StoredFile::length).sum::<u64>() > MOST_HASHED {
+    if files.iter().map(StoredFile::length).sum::<u64>() > MAX_HASHED_BYTES {
         return None;
     }
     let mut hash = Sha256::new();
@@ -157,11 +157,11 @@ pub fn content_hash(spec: &str) -> Option<String> {
 }
 
 /// When the newest file of a baseline was last written; `None` where it is not on a local disk, or not there.
-pub fn written(spec: &str) -> Option<Timestamp> {
+pub fn last_modified(spec: &str) -> Option<Timestamp> {
     if storage::is_remote(spec) {
         return None;
     }
-    let files = match Baseline::is_one(Path::new(spec)) {
+    let files = match Baseline::is_baseline_file(Path::new(spec)) {
         true => vec![Path::new(spec).to_owned()],
         false => Snapshot::files(spec).ok()?,
     };

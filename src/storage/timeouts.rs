@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::remote::Refusal;
-use crate::address::said;
+use super::remote::StorageFailure;
+use crate::address::sanitized;
 
 /// Names the time after which a request is tried again, for example `30s`; after three times as long the operation has failed.
 const VARIABLE: &str = "DRIFTSWEEP_IO_TIMEOUT";
-const DEFAULT: Duration = Duration::from_secs(60);
-const MOST: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// A store that has not answered so many operations in a row is given [`SHORT`] until it answers again: a night does not wait
+/// A store that has not answered so many operations in a row is given [`SHORT_TIMEOUT`] until it answers again: a night does not wait
 /// for it once for each of its files.
-const PATIENCE: u32 = 3;
-const SHORT: Duration = Duration::from_secs(1);
+const MAX_UNANSWERED: u32 = 3;
+const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Requests run here; the threads that count wait for them.
 static RUNTIME: LazyLock<std::io::Result<Runtime>> =
@@ -27,35 +27,35 @@ static RUNTIME: LazyLock<std::io::Result<Runtime>> =
 static UNANSWERED: Mutex<Option<HashMap<String, (u32, String)>>> = Mutex::new(None);
 
 /// The time after which a request is tried again.
-pub fn timeout() -> Result<Duration, Refusal> {
-    let Ok(text) = std::env::var(VARIABLE) else { return Ok(DEFAULT) };
+pub fn timeout() -> Result<Duration, StorageFailure> {
+    let Ok(text) = std::env::var(VARIABLE) else { return Ok(DEFAULT_TIMEOUT) };
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|timeout| Duration::try_from(timeout).ok());
-    parsed
-        .filter(|timeout| !timeout.is_zero() && *timeout <= MOST)
-        .ok_or_else(|| Refusal::Final(format!("{VARIABLE}: '{text}' is not a time such as 30s, of at most a day")))
+    parsed.filter(|timeout| !timeout.is_zero() && *timeout <= MAX_TIMEOUT).ok_or_else(|| {
+        StorageFailure::Final(format!("{VARIABLE}: '{text}' is not a time such as 30s, of at most a day"))
+    })
 }
 
 /// Waits for an operation on what is at an address.
-pub fn wait<T>(address: &str, operation: impl Future<Output = object_store::Result<T>>) -> Result<T, Refusal> {
-    wait_knowing(address, operation, &Mutex::new(None))
+pub fn wait<T>(address: &str, operation: impl Future<Output = object_store::Result<T>>) -> Result<T, StorageFailure> {
+    wait_after(address, operation, &Mutex::new(None))
 }
 
 /// Waits for an operation: attempts, redirects, pauses between attempts and the body that comes are all part of it. `last` is
 /// what went wrong in it so far.
-pub fn wait_knowing<T>(
+pub fn wait_after<T>(
     address: &str,
     operation: impl Future<Output = object_store::Result<T>>,
     last: &Mutex<Option<String>>,
-) -> Result<T, Refusal> {
+) -> Result<T, StorageFailure> {
     let whole = 3 * timeout()?;
-    let runtime = RUNTIME.as_ref().map_err(|e| Refusal::Other(e.to_string()))?;
+    let runtime = RUNTIME.as_ref().map_err(|e| StorageFailure::Other(e.to_string()))?;
     let store = store(address);
     let (times, before) = locked(&UNANSWERED).get_or_insert_default().get(&store).cloned().unwrap_or_default();
-    let impatient = times >= PATIENCE;
-    let most = if impatient { whole.min(SHORT) } else { whole };
+    let impatient = times >= MAX_UNANSWERED;
+    let most = if impatient { whole.min(SHORT_TIMEOUT) } else { whole };
     // The timer is made by the runtime, so inside of it.
     let done = match runtime.block_on(async { tokio::time::timeout(most, operation).await }) {
-        Ok(done) => done.map_err(|e| Refusal::of(&e)),
+        Ok(done) => done.map_err(|e| StorageFailure::of(&e)),
         Err(_) => {
             let late = format!("the store cannot be reached or is too slow: not done after {most:?}");
             let last = locked(last).take().map_or(String::new(), |reason| format!("; before that: {reason}"));
@@ -64,11 +64,11 @@ pub fn wait_knowing<T>(
                 false => format!("{late}, which is three times {VARIABLE}{last}"),
             };
             failed(store, &reason);
-            return Err(Refusal::Final(reason));
+            return Err(StorageFailure::Final(reason));
         }
     };
     match &done {
-        Err(Refusal::Other(reason)) => failed(store, reason),
+        Err(StorageFailure::Other(reason)) => failed(store, reason),
         // That there is no such object, or no right to it, is an answer.
         _ => drop(locked(&UNANSWERED).get_or_insert_default().remove(&store)),
     }
@@ -78,7 +78,7 @@ pub fn wait_knowing<T>(
 /// Notes that an operation on a store has failed.
 fn failed(store: String, reason: &str) {
     let mut unanswered = locked(&UNANSWERED);
-    let (times, _) = unanswered.get_or_insert_default().entry(store).or_insert_with(|| (0, said(reason, &[])));
+    let (times, _) = unanswered.get_or_insert_default().entry(store).or_insert_with(|| (0, sanitized(reason, &[])));
     *times = times.saturating_add(1);
 }
 

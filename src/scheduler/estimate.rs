@@ -3,40 +3,45 @@
 use jiff::Timestamp;
 
 use crate::error::Result;
-use crate::fleet::{Model, Retrain};
-use crate::metric::performance::Quality;
-use crate::retrain::cost::{Loss, Lost, PAST_RUNS};
-use crate::retrain::{Estimate, Missing, Worth};
-use crate::store::{QualityEntry, Store};
+use crate::fleet::{Model, RetrainConfig};
+use crate::metric::performance::PerformanceMetric;
+use crate::retrain::cost::{LossSource, MetricLoss, PAST_RUNS};
+use crate::retrain::{CostEstimate, MissingInput, ValueEstimate};
+use crate::store::{MeasurementRecord, Store};
 
 /// The cost and worth of training a model now.
 ///
 /// # Errors
 /// [`crate::error::Error::Store`].
-pub fn reckon(store: &mut Store, model: &Model, retrain: &Retrain) -> Result<(Estimate, Worth)> {
-    let estimate = Estimate::new(retrain.cost, &store.past_costs(&model.name, PAST_RUNS)?);
+pub fn estimate(store: &mut Store, model: &Model, retrain: &RetrainConfig) -> Result<(CostEstimate, ValueEstimate)> {
+    let estimate = CostEstimate::new(retrain.cost, &store.past_costs(&model.name, PAST_RUNS)?);
     let trained = store.trained(&model.name)?;
     // Of before the last training nothing counts.
     let mut entries = store.quality(&model.name, trained.unwrap_or(Timestamp::MIN))?;
     entries.retain(|entry| trained.is_none_or(|trained| entry.as_of > trained));
-    let metric = model.triggers.metric.value.unwrap_or(Quality::Accuracy);
+    let metric = model.triggers.metric.value.unwrap_or(PerformanceMetric::Accuracy);
     let lost = lost(&entries, metric, retrain, model.labels.is_some());
-    Ok((estimate, Worth::new(metric, lost, retrain.point_a_day, retrain.holds)))
+    Ok((estimate, ValueEstimate::new(metric, lost, retrain.point_a_day, retrain.holds)))
 }
 
 /// What is lost between what a model should be, or was at its best since it was trained, and what it was last: as it was
 /// measured, or estimated where that is newer. Of an error it is a share of the reference, in percent: errors have units of
 /// their own, and no other size to be compared with.
-fn lost(entries: &[QualityEntry], metric: Quality, retrain: &Retrain, labelled: bool) -> Lost {
+fn lost(
+    entries: &[MeasurementRecord],
+    metric: PerformanceMetric,
+    retrain: &RetrainConfig,
+    labelled: bool,
+) -> MetricLoss {
     let higher_is_better = metric.higher_is_better();
     let sign = if higher_is_better { 1.0 } else { -1.0 };
     let realised = || entries.iter().filter(|entry| entry.kind == "realised");
     let best = realised().map(|entry| sign * entry.value).max_by(f64::total_cmp);
     let expected = retrain.expected.map(|expected| sign * expected).or(best);
     let last = entries.iter().filter(|entry| entry.kind != "reconciled").max_by_key(|entry| entry.before);
-    let unknown = |missing: Missing| match retrain.assumed_loss {
-        assumed if assumed > 0.0 => Lost { points: assumed, low: 0.0, loss: Loss::Assumed, missing: None },
-        _ => Lost { missing: Some(missing), ..Lost::default() },
+    let unknown = |missing: MissingInput| match retrain.assumed_loss {
+        assumed if assumed > 0.0 => MetricLoss { points: assumed, low: 0.0, loss: LossSource::Assumed, missing: None },
+        _ => MetricLoss { missing: Some(missing), ..MetricLoss::default() },
     };
     match expected.zip(last) {
         Some((expected, last)) => {
@@ -44,16 +49,16 @@ fn lost(entries: &[QualityEntry], metric: Quality, retrain: &Retrain, labelled: 
             // `expected` holds errors with a negative sign.
             let whole = if higher_is_better { 1.0 } else { -expected };
             if whole <= 0.0 {
-                return unknown(Missing::Reference);
+                return unknown(MissingInput::Reference);
             }
             let points = |value: f64| (100.0 * (expected - sign * value) / whole).max(0.0);
-            let loss = if last.kind == "realised" { Loss::Realised } else { Loss::Estimated };
-            Lost { points: points(last.value), low: points(near), loss, missing: None }
+            let loss = if last.kind == "realised" { LossSource::Realised } else { LossSource::Estimated };
+            MetricLoss { points: points(last.value), low: points(near), loss, missing: None }
         }
         None => unknown(match last {
-            _ if !labelled => Missing::Labels,
-            None => Missing::Measurement,
-            Some(_) => Missing::Expected,
+            _ if !labelled => MissingInput::Labels,
+            None => MissingInput::Measurement,
+            Some(_) => MissingInput::Expected,
         }),
     }
 }
@@ -76,7 +81,7 @@ mod tests {
         let entry = |kind: &str, day: i64, value: f64| {
             let at = Timestamp::from_second(86_400 * day).unwrap();
             let (kind, model, metric) = (kind.into(), "m".into(), "accuracy".into());
-            QualityEntry {
+            MeasurementRecord {
                 model,
                 as_of: at,
                 kind,
@@ -95,30 +100,32 @@ mod tests {
             entry("estimated", 12, 0.90),
             entry("reconciled", 13, 0.5),
         ];
-        let close = |found: Lost, points: f64, low: f64, loss| {
+        let close = |found: MetricLoss, points: f64, low: f64, loss| {
             assert!((found.points - points).abs() < 1e-9 && (found.low - low).abs() < 1e-9, "{found:?}");
             assert_eq!(found.loss, loss);
         };
-        let accuracy = |entries: &[QualityEntry], extra: &str| lost(entries, Quality::Accuracy, &retrain(extra), true);
-        close(accuracy(&entries, ""), 5.0, 4.0, Loss::Estimated);
-        close(accuracy(&entries[..2], "expected = 0.97"), 6.0, 5.0, Loss::Realised);
-        close(accuracy(&[], ""), 2.0, 0.0, Loss::Assumed);
+        let accuracy = |entries: &[MeasurementRecord], extra: &str| {
+            lost(entries, PerformanceMetric::Accuracy, &retrain(extra), true)
+        };
+        close(accuracy(&entries, ""), 5.0, 4.0, LossSource::Estimated);
+        close(accuracy(&entries[..2], "expected = 0.97"), 6.0, 5.0, LossSource::Realised);
+        close(accuracy(&[], ""), 2.0, 0.0, LossSource::Assumed);
         // For an error less is better, and a point is one percent of the reference, whatever the unit of the error.
-        for metric in [Quality::Mae, Quality::Rmse, Quality::LogLoss] {
+        for metric in [PerformanceMetric::Mae, PerformanceMetric::Rmse, PerformanceMetric::LogLoss] {
             for unit in [1.0, 1e6] {
                 let in_unit = |day, value: f64| {
                     let entry = entry("realised", day, value * unit);
-                    QualityEntry { low: 0.99 * entry.value, high: 1.01 * entry.value, ..entry }
+                    MeasurementRecord { low: 0.99 * entry.value, high: 1.01 * entry.value, ..entry }
                 };
                 let entries = [in_unit(1, 100.0), in_unit(9, 162.0)];
                 let of = |extra: &str| lost(&entries, metric, &retrain(extra), true);
-                close(of(""), 62.0, 60.38, Loss::Realised);
-                close(of(&format!("expected = {:.1}", 81.0 * unit)), 100.0, 98.0, Loss::Realised);
-                close(of(&format!("expected = {:.1}", 200.0 * unit)), 0.0, 0.0, Loss::Realised);
+                close(of(""), 62.0, 60.38, LossSource::Realised);
+                close(of(&format!("expected = {:.1}", 81.0 * unit)), 100.0, 98.0, LossSource::Realised);
+                close(of(&format!("expected = {:.1}", 200.0 * unit)), 0.0, 0.0, LossSource::Realised);
                 // No share can be taken of nothing.
-                close(of("expected = 0"), 2.0, 0.0, Loss::Assumed);
-                let strict = Retrain { assumed_loss: 0.0, ..retrain("expected = 0") };
-                assert_eq!(lost(&entries, metric, &strict, true).missing, Some(Missing::Reference));
+                close(of("expected = 0"), 2.0, 0.0, LossSource::Assumed);
+                let strict = RetrainConfig { assumed_loss: 0.0, ..retrain("expected = 0") };
+                assert_eq!(lost(&entries, metric, &strict, true).missing, Some(MissingInput::Reference));
             }
         }
     }
@@ -129,7 +136,7 @@ mod tests {
                     [model.retrain]\ncommand = [\"true\"]\n";
         let retrain = Fleet::parse(text, "f.toml".as_ref(), &Options::new()).unwrap().models.remove(0).retrain.unwrap();
         let at = Timestamp::UNIX_EPOCH;
-        let entry = |kind: &str| QualityEntry {
+        let entry = |kind: &str| MeasurementRecord {
             model: "m".into(),
             as_of: at,
             kind: kind.into(),
@@ -141,10 +148,11 @@ mod tests {
             low: 0.7,
             high: 0.9,
         };
-        let missing = |entries: &[QualityEntry], labelled| lost(entries, Quality::Auc, &retrain, labelled).missing;
-        assert_eq!(missing(&[], false), Some(Missing::Labels));
-        assert_eq!(missing(&[], true), Some(Missing::Measurement));
-        assert_eq!(missing(&[entry("estimated")], true), Some(Missing::Expected));
+        let missing =
+            |entries: &[MeasurementRecord], labelled| lost(entries, PerformanceMetric::Auc, &retrain, labelled).missing;
+        assert_eq!(missing(&[], false), Some(MissingInput::Labels));
+        assert_eq!(missing(&[], true), Some(MissingInput::Measurement));
+        assert_eq!(missing(&[entry("estimated")], true), Some(MissingInput::Expected));
         assert_eq!(missing(&[entry("realised")], true), None);
     }
 }
