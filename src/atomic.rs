@@ -1,5 +1,5 @@
-//! Writing files so that a reader sees the old one or the new one, never half of one; and the lock files of processes that
-//! must not act at the same time.
+//! Writing files so that a reader sees either the old or the new content, never a part; and the lock files of processes
+//! that must not run at the same time.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::address::redacted;
 use crate::error::{Error, Result};
 
-/// How the name of a temporary file begins: what a killed writer leaves behind is recognised by it.
+/// How the name of a temporary file begins: files left behind by a killed writer are recognised by it.
 const TEMPORARY_PREFIX: &str = ".driftsweep-";
 
 /// A temporary file that is younger may belong to a writer that has not locked it yet.
@@ -34,7 +34,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_file(path, bytes, target, false).map_err(failed)
 }
 
-/// The same for a file that only its owner may read. It takes the place of whatever has its name: a link is replaced, not
+/// The same for a file that only its owner may read. It replaces whatever has its name: a link is replaced, not
 /// followed, and a pipe is not written to.
 ///
 /// # Errors
@@ -47,26 +47,28 @@ fn replace_file(path: &Path, bytes: &[u8], target: Option<std::fs::Metadata>, pr
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     no_address(path)?;
     std::fs::create_dir_all(folder)?;
-    // A temporary file is private unless something else is asked for. It is a new one, never an existing file or a link.
+    // A temporary file is private unless something else is requested. It is a new one, never an existing file or a
+    // link.
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX);
     #[cfg(unix)]
     if !private && target.is_none() {
         use std::os::unix::fs::PermissionsExt;
-        // The system takes the umask off when it creates the file. To read the umask instead, a program must set it, and
+        // The system applies the umask when it creates the file. To read the umask instead, a program must set it, and
         // that changes it for its other threads.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut file = builder.tempfile_in(folder)?;
-    // Held while this writer lives: others see by it that the file is not left behind. Where the file system knows no
-    // locks, its age alone tells.
+    // Locked while this writer runs: others see from it that the file is in use. On file systems without locks only the
+    // age decides.
     let _ = file.as_file().try_lock();
     remove_stale_files(folder, file.as_file());
     file.write_all(bytes)?;
     #[cfg(unix)]
     if let Some(target) = target.filter(std::fs::Metadata::is_file) {
         use std::os::unix::fs::{MetadataExt, fchown};
-        // Only root may give a file away, and some file systems know no owners. The mode comes last: a new owner changes it.
+        // Only root may change the owner of a file, and some file systems have no owners. The mode is set last: a
+        // change of owner resets it.
         let _ = fchown(file.as_file(), Some(target.uid()), Some(target.gid()));
         file.as_file().set_permissions(target.permissions())?;
     }
@@ -84,14 +86,14 @@ pub fn no_address(path: &Path) -> io::Result<()> {
         true => Ok(()),
         false => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "it looks like an address with a secret in it, and would become the name of a file; give a path, or write the \
-             address with :// and without the secret",
+            "it looks like an address with a secret, and would become a file name; give a path, or write the address \
+             with :// and without the secret",
         )),
     }
 }
 
-/// Removes the temporary files that killed writers have left in a folder; once a folder in the life of a process, because a
-/// folder may hold many files. `own` is a file that was made there just now: its time is that of the folder's own clock.
+/// Removes the temporary files that killed writers have left in a folder; once per folder and process, because a folder
+/// may hold many files. `own` is a file that was made there just now: its time is that of the folder's own clock.
 fn remove_stale_files(folder: &Path, own: &File) {
     static CLEANED_FOLDERS: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
     let new = {
@@ -101,7 +103,7 @@ fn remove_stale_files(folder: &Path, own: &File) {
     let Some(now) = own.metadata().and_then(|own| own.modified()).ok().filter(|_| new) else { return };
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_temporary = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes());
-        // What the name stands for is looked at, not what a link leads to.
+        // The name itself is examined, not the target of a link.
         let Some(known) = entry.metadata().ok().filter(|known| is_temporary && known.is_file()) else { continue };
         let age = known.modified().ok().and_then(|then| now.duration_since(then).ok());
         if age.is_none_or(|age| age < STALE_AFTER) {
@@ -125,7 +127,7 @@ pub fn lock_file(path: &Path, private: bool) -> io::Result<File> {
     open_regular(path, &mut options)
 }
 
-/// Opens a regular file by its own name: a link is not followed, and a pipe is not waited for.
+/// Opens a regular file by its own name: a link is not followed, and opening never waits for a pipe.
 ///
 /// # Errors
 /// If it cannot be opened, or is no regular file.
@@ -138,7 +140,7 @@ pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> 
         ),
         _ => e,
     })?;
-    // The file that was opened is asked, not its name: that may stand for another file by now.
+    // The open file is checked, not its name: the name may refer to another file by now.
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file; remove it")) }
 }
 
@@ -155,7 +157,7 @@ pub fn open_external(path: &Path) -> io::Result<File> {
     const NOT_REGULAR: &str = "it is not a regular file; name one";
     // A socket cannot even be opened.
     let file = options.open(path).map_err(|e| if has_no_reader(&e) { refused(NOT_REGULAR) } else { e })?;
-    // The file that was opened is asked, not its name: that may stand for another file by now.
+    // The open file is checked, not its name: the name may refer to another file by now.
     match file.metadata()? {
         known if known.is_file() => Ok(file),
         known if known.is_dir() => Err(refused("it is a folder; name a file")),
@@ -217,8 +219,8 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Adds a line at the end of a regular file, which is made, with its folder, if it is not there. A pipe, a device or a folder is refused: nobody
-/// may read there, and a line that is written to one is not kept.
+/// Adds a line at the end of a regular file, which is made, with its folder, if it is not there. A pipe, a device or a
+/// folder is refused: it may have no reader, and a line written to it is not kept.
 ///
 /// # Errors
 /// If it is no regular file, or cannot be written.
@@ -235,15 +237,15 @@ pub fn append(path: &Path, line: &[u8]) -> io::Result<()> {
         true => not_regular(),
         false => e,
     })?;
-    // The file that was opened is asked, not its name: that may stand for another file by now.
+    // The open file is checked, not its name: the name may refer to another file by now.
     if !file.metadata()?.is_file() {
         return Err(not_regular());
     }
-    // One write a line: lines of several writers do not mix.
+    // One write per line, so that lines of several writers do not mix.
     file.write_all(line).and_then(|()| file.sync_data())
 }
 
-/// Whether a link is followed that stands in the place of a file.
+/// Whether a link in place of a file is followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Symlinks {
     Followed,
@@ -262,7 +264,7 @@ fn set_nonblocking(options: &mut OpenOptions, links: Symlinks) {
     let _ = (options, links);
 }
 
-/// Whether a pipe could not be opened for nobody reads from it.
+/// Whether a pipe could not be opened because it has no reader.
 fn has_no_reader(error: &io::Error) -> bool {
     #[cfg(unix)]
     return error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
@@ -273,12 +275,12 @@ fn has_no_reader(error: &io::Error) -> bool {
     }
 }
 
-/// How often a pipe is tried that nobody reads from yet, and how long is waited between: ten seconds.
+/// How often opening a pipe without a reader is tried, and the delay between attempts: ten seconds in all.
 const OPEN_ATTEMPTS: u32 = 500;
 const OPEN_RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// Opens what is no regular file, such as a pipe or a device, for writing. A pipe that nobody reads from is not waited for
-/// without end.
+/// Opens what is no regular file, such as a pipe or a device, for writing. Waiting for a pipe without a reader is
+/// limited.
 fn open_special(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -296,7 +298,7 @@ fn open_special(path: &Path) -> io::Result<File> {
             opened => break opened?,
         }
     };
-    // Whoever reads may be slower than this program writes.
+    // The reader may be slower than this program.
     #[cfg(unix)]
     rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - rustix::fs::OFlags::NONBLOCK)?;
     Ok(file)

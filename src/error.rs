@@ -1,6 +1,5 @@
-//! What can go wrong: one error type for what stops a command, one status for what concerns a single feature.
-//! Every message names what it is about and what to do; addresses in it are shown without what is secret in them, those that a
-//! reason quotes included.
+//! What can go wrong: one error type for what stops a command, one status for a problem of a single feature. Every
+//! message names its subject and the remedy; secrets in addresses are not shown, not even in quoted messages.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use crate::address::{Location, redacted, without_secrets};
 /// Shorthand used throughout the crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong for reasons outside of this program. It is printed in one way only, the message.
+/// Everything that can go wrong for reasons outside of this program. It is always printed as its message.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -45,8 +44,8 @@ pub enum Error {
     },
     /// A column that is to be read as integers, as those of its baseline or as categories, and holds something else.
     #[error(
-        "{}, column '{column}': holds {value}, which is no integer as the baseline has them; correct the feature's source, or \
-         build the baseline again",
+        "{}, column '{column}': holds {value}, which is not an integer, unlike the baseline; correct the feature's \
+         source, or build the baseline again",
         path
     )]
     NotIntegers {
@@ -54,7 +53,7 @@ pub enum Error {
         path: Location,
         /// The column.
         column: String,
-        /// The first value that is none.
+        /// The first value that is not an integer.
         value: String,
     },
     /// A snapshot without rows.
@@ -70,7 +69,7 @@ pub enum Error {
         path: Location,
         /// The missing column.
         column: String,
-        /// The column of the snapshot whose name is most like it, if one is.
+        /// The column of the snapshot with the most similar name, if there is one.
         closest: Option<String>,
         /// The first of the columns it has.
         known: String,
@@ -123,19 +122,19 @@ pub enum Error {
         /// What is wrong, and the remedy.
         reason: String,
     },
-    /// A backend that is not to be had.
+    /// A backend that is not available.
     #[error("{}", without_secrets(.0))]
     Backend(String),
-    /// Another process is at the same sweep.
+    /// Another process runs the same sweep.
     #[error(
         "{}: the same sweep is running already; wait for it, or give this one a --state folder of its own",
         redacted(path)
     )]
     Busy {
-        /// The folder both keep their state in.
+        /// The state folder of both.
         path: PathBuf,
     },
-    /// Another process acts for the same fleet.
+    /// Another process holds the lock of the fleet.
     #[error(
         "another tick of fleet '{fleet}' is running{}; this one does nothing",
         holder.as_ref().map_or(String::new(), |holder| format!(": {holder}"))
@@ -149,7 +148,7 @@ pub enum Error {
     /// The store cannot be used.
     #[error("store {}: {}", without_secrets(store), without_secrets(reason))]
     Store {
-        /// Where it is, without what is secret.
+        /// Its location, without secrets.
         store: String,
         /// What is wrong, and the remedy.
         reason: String,
@@ -164,14 +163,14 @@ pub enum Error {
     },
 }
 
-/// The process that acts for a fleet.
+/// The process that holds a lock of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockHolder {
     /// The machine that it runs on.
     pub host: String,
     /// Its number there.
     pub process: i64,
-    /// Since when it acts.
+    /// Since when it holds the lock.
     pub since: Timestamp,
     /// For how long.
     pub held: SignedDuration,
@@ -203,12 +202,12 @@ impl std::fmt::Debug for Error {
 }
 
 impl Error {
-    /// A name that is none of those that exist.
+    /// An unknown name.
     pub fn unknown<'a>(what: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         Error::UnknownName { what, name: name.into(), known: known.into_iter().map(str::to_owned).collect() }
     }
 
-    /// A column that is none of those of a snapshot.
+    /// A column that a snapshot does not have.
     pub fn no_column<'a>(path: &str, column: &str, known: impl Iterator<Item = &'a str> + Clone) -> Self {
         Error::NoColumn {
             path: path.into(),
@@ -226,11 +225,11 @@ impl Error {
         Error::Unreadable { path: path.into(), reason: source.to_string() }
     }
 
-    /// What keeps a model from being compared, where this error does.
+    /// The cause, where this error prevents the comparison of a model.
     pub fn cause(&self) -> Cause {
         match self {
             Error::NotFound { .. } | Error::NoRows { .. } => Cause::Missing,
-            // What this machine lacks at the moment, such as room for temporary files, it may have at the next try.
+            // A temporary shortage of this machine, such as disk space, may be over at the next attempt.
             Error::Unreadable { .. }
             | Error::UnreadableColumn { .. }
             | Error::NotIntegers { .. }
@@ -266,7 +265,7 @@ impl Error {
     }
 }
 
-/// What keeps a model, or a column of it, from being compared. It decides whether waiting for better data may help.
+/// Why a model, or a column of it, cannot be compared. It determines whether waiting for better data may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
@@ -278,7 +277,7 @@ pub enum Cause {
     Schema,
     /// The baseline is missing, cannot be read, or does not fit the model.
     Baseline,
-    /// The fleet file names something that does not exist, or asks for what is not possible.
+    /// The fleet file names something that does not exist, or something that is not possible.
     FleetFile,
     /// A defect of this program.
     Internal,
@@ -297,24 +296,24 @@ impl Cause {
         }
     }
 
-    /// Whether it may be over when the data of the night have come in whole. Nobody writes the other causes right by waiting.
+    /// Whether it may be resolved when the data of the night are complete. Waiting does not resolve the other causes.
     pub fn is_transient(self) -> bool {
         matches!(self, Cause::Missing | Cause::Unreadable)
     }
 
-    /// The same of a baseline that is not written anew every night: what is wrong with it stays wrong.
+    /// The same for a baseline that is not written every night: its problems stay until it is replaced.
     #[must_use]
     pub fn of_baseline(self) -> Self {
         match self {
             Cause::Missing | Cause::Unreadable => Cause::Baseline,
-            // What the fleet file names is not even in what the model was trained on.
+            // The fleet file names something that is not in the training data either.
             Cause::Schema => Cause::FleetFile,
             other => other,
         }
     }
 }
 
-/// What keeps a model, or a column of it, from being compared, in words and by its cause.
+/// Why a model, or a column of it, cannot be compared: the cause and the message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fault {
     /// The cause.
@@ -330,13 +329,13 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault of no particular column.
+    /// A fault that is not about a single column.
     pub fn new(cause: Cause, reason: impl Into<String>) -> Self {
         Self { cause, column: None, labels: false, reason: reason.into() }
     }
 
-    /// Whether people who know of the other one know of this one. The words for data that come every night name the day:
-    /// of those the cause and the column decide.
+    /// Whether it is the same problem as another one, so that it need not be reported again. Messages about nightly
+    /// data name the day: there only the cause and the column are compared.
     pub fn is_like(&self, other: &Self) -> bool {
         let same = (self.cause, &self.column, self.labels) == (other.cause, &other.column, other.labels);
         same && (self.cause.is_transient() || self.reason == other.reason)
@@ -376,7 +375,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String {
     }
 }
 
-/// The known name that somebody who wrote `name` most likely meant: the one with the fewest letters inserted, left out,
+/// The known name that was most likely meant by `name`: the one with the fewest letters inserted, left out,
 /// changed or swapped, if at most a third of its letters are. Upper and lower case are the same.
 pub fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = name.to_lowercase();
@@ -385,7 +384,7 @@ pub fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     for candidate in known.filter(|candidate| *candidate != name) {
         let other = candidate.to_lowercase();
         let most = length.max(other.chars().count()) / 3;
-        // Names of very different lengths need no closer look: tables may have thousands of columns.
+        // Names of very different lengths are skipped: tables may have thousands of columns.
         if other.chars().count().abs_diff(length) > most {
             continue;
         }
@@ -416,7 +415,7 @@ pub fn did_you_mean(closest: Option<&str>) -> String {
     closest.map_or(String::new(), |name| format!("; did you mean {}?", quoted(name)))
 }
 
-/// Why a feature has the figures it has, or none.
+/// The status of a feature: whether and how it was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -424,9 +423,9 @@ pub enum Status {
     Ok,
     /// Compared; the baseline holds a single value.
     Constant,
-    /// Compared; one side has fewer values than a verdict asks for.
+    /// Compared; one side has fewer values than a verdict needs.
     InsufficientData,
-    /// One side has nothing but nulls and NaN.
+    /// One side has only nulls and NaN.
     AllNull,
     /// The current snapshot lacks the column.
     MissingColumn,
@@ -434,13 +433,13 @@ pub enum Status {
     TypeChanged,
     /// The column holds a type that cannot be compared.
     UnsupportedType,
-    /// Identifiers, timestamps and the like: seen, not compared.
+    /// Identifiers, timestamps and similar columns: not compared by design.
     NotCompared,
     /// The column cannot be read.
     Unreadable,
     /// This program failed on the column.
     InternalError,
-    /// Its turn had not come when the time was up.
+    /// It was not reached before the deadline.
     NotCovered,
     /// Only the current snapshot has the column.
     Added,
@@ -465,7 +464,7 @@ impl Status {
         }
     }
 
-    /// What kept the feature from being compared, as far as the status alone tells; `None` where nothing did.
+    /// Why the feature was not compared, as far as the status shows it; `None` where it was.
     pub fn cause(self) -> Option<Cause> {
         match self {
             Status::MissingColumn | Status::TypeChanged => Some(Cause::Schema),

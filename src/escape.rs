@@ -1,11 +1,12 @@
-//! How text from outside is shown to people: names of columns, models and files, and values in them, may hold anything.
+//! How text from outside is displayed: names of columns, models and files, and values in them, may contain any
+//! character.
 //!
-//! This is the only place that decides it. Lines, tables, messages and CSV ([`crate::output`]) go through it.
+//! This is the only place that defines it. Lines, tables, messages and CSV ([`crate::output`]) go through it.
 
 use std::borrow::Cow;
 
-/// Whether a character is not seen, or changes how others are seen: control characters (C0, DEL, C1), line and paragraph
-/// separators, those that turn the direction of writing, and those that take no room.
+/// Whether a character is invisible, or changes how others are displayed: control characters (C0, DEL, C1), line and
+/// paragraph separators, characters that change the direction of writing, and those without width.
 pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -15,8 +16,8 @@ pub fn is_invisible(c: char) -> bool {
             | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// Whether people are shown an escape in place of a character: it is hidden, or it is a space that is not the usual one, so
-/// that two names that differ in it do not look the same.
+/// Whether a character is displayed as an escape: it is invisible, or an unusual space, so that two names that differ
+/// in it do not look the same.
 pub fn is_escaped(c: char) -> bool {
     is_invisible(c) || (c.is_whitespace() && c != ' ')
 }
@@ -38,17 +39,18 @@ fn escape_where(text: &str, wanted: fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A text as people are shown it: always one line, which does not steer a terminal.
+/// A text for display: always one line, without control sequences for the terminal.
 pub fn for_display(text: &str) -> Cow<'_, str> {
     escape_where(text, is_escaped)
 }
 
-/// A text without hidden characters, which are escaped; unusual spaces stay as they are, for programs that look names up.
+/// A text without hidden characters, which are escaped; unusual spaces stay as they are, for programs that search for
+/// names.
 pub fn escape_invisible(text: &str) -> Cow<'_, str> {
     escape_where(text, is_invisible)
 }
 
-/// A text as people are shown it, of at most so many characters: of a longer one the beginning and the end.
+/// A text for display, limited to a number of characters: a longer one keeps its beginning and its end.
 pub fn truncated(text: &str, most: usize) -> Cow<'_, str> {
     let shown = for_display(text);
     // Bytes are at least as many as characters.

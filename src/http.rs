@@ -1,4 +1,4 @@
-//! Requests to addresses that the fleet file names. The only user of reqwest beside the client of object stores.
+//! Requests to addresses that the fleet file names. The only user of reqwest except the client of object stores.
 
 use std::time::Duration;
 
@@ -18,25 +18,25 @@ use crate::error::{Error, Result, error_chain};
 use crate::escape::for_display;
 use crate::fleet::{Secret, SecretSource};
 
-/// A client. Requests wait for an answer, but not for long.
+/// An HTTP client. Requests have a timeout.
 pub struct Http {
     runtime: Runtime,
     client: Client,
 }
 
-/// What requests are signed with. It has no way of being printed.
+/// A key for signing requests. It cannot be printed.
 #[derive(Clone)]
 pub struct SigningKey(Vec<u8>);
 
 impl SigningKey {
-    /// Standard Webhooks asks for keys of so many bytes.
+    /// The key lengths in bytes that Standard Webhooks recommends.
     pub const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
     /// Reads the secret of a webhook: `whsec_` and base64, or any other text, whose own bytes are the key then.
     ///
     /// # Errors
-    /// [`RequestFailure`]: lasting for a text that begins with `whsec_` and goes on with what is no base64; it names the variable or
-    /// the file.
+    /// [`RequestFailure`]: permanent for a text that begins with `whsec_` and does not continue with base64; it names
+    /// the variable or the file.
     pub fn read(source: &SecretSource) -> std::result::Result<Self, RequestFailure> {
         let secret = source.read()?;
         let Some(coded) = secret.expose().strip_prefix("whsec_") else {
@@ -57,79 +57,80 @@ impl SigningKey {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// The body, as far as it is of use.
+    /// The body, up to a limit.
     pub body: Vec<u8>,
-    /// What was sent that must not be shown, should it come back; `None` if nothing that came back may be shown.
+    /// Secrets of the request that must not be shown if the response repeats them; `None` if nothing of the response
+    /// may be shown.
     secrets: Option<Vec<String>>,
 }
 
-/// What is sent.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
     method: Method,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
     secrets: Vec<String>,
-    /// A header that cannot be sent.
+    /// The name of a header whose value cannot be sent.
     wrong_header: Option<&'static str>,
 }
 
-/// Why there was no good answer. It never names the address, which may be secret.
+/// Why a request failed. It never contains the address, which may be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestFailure {
     /// What went wrong.
     pub reason: String,
-    /// Whether it would go wrong the next time, too.
+    /// Whether a retry would fail, too.
     pub permanent: bool,
 }
 
 impl RequestFailure {
-    /// What may be better the next time.
+    /// A failure that may be resolved by a retry.
     pub fn transient(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), permanent: false }
     }
 
-    /// What will not.
+    /// A failure that a retry does not resolve.
     pub fn permanent(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), permanent: true }
     }
 }
 
 impl From<Error> for RequestFailure {
-    /// Files, secrets and the like may be put right without a word to us.
+    /// Files, secrets and settings may be corrected at any time.
     fn from(error: Error) -> Self {
         Self::transient(error.to_string())
     }
 }
 
-/// More of an answer is not read.
+/// The largest response body that is read.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// An answer takes at most so long.
+/// The timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Request {
-    /// Asks.
+    /// A GET request.
     pub fn get() -> Self {
         Self { method: Method::GET, headers: HeaderMap::new(), body: None, secrets: Vec::new(), wrong_header: None }
     }
 
-    /// Takes back.
+    /// A DELETE request.
     pub fn delete() -> Self {
         Self { method: Method::DELETE, ..Self::get() }
     }
 
-    /// Sends JSON.
+    /// A POST request with JSON.
     pub fn post(body: &Value) -> Self {
         Self { method: Method::POST, ..Self::get() }.json(body)
     }
 
-    /// Changes by JSON.
+    /// A PATCH request with JSON.
     pub fn patch(body: &Value) -> Self {
         Self { method: Method::PATCH, ..Self::get() }.json(body)
     }
@@ -151,20 +152,20 @@ impl Request {
         self
     }
 
-    /// With who we are.
+    /// With an authorization header.
     pub fn authorized(self, scheme: &str, credentials: &str) -> Self {
         self.with("authorization", &format!("{scheme} {credentials}")).hiding(credentials)
     }
 
-    /// With something in it that must not be shown, should it come back.
+    /// With a secret that must not be shown if the response repeats it.
     pub fn hiding(mut self, secret: &str) -> Self {
         self.secrets.push(secret.into());
         self
     }
 
-    /// Signed as [Standard Webhooks](https://www.standardwebhooks.com) has it: HMAC-SHA256 over name, time and body.
-    /// A character of the name that no header can have is written as `%` and two digits, in the signature too. So is a dot:
-    /// it is what separates the name from the time.
+    /// Signed as specified by [Standard Webhooks](https://www.standardwebhooks.com): HMAC-SHA256 over name, time and
+    /// body. A character of the name that no header can have is written as `%` and two digits, in the signature too. So
+    /// is a dot: it is what separates the name from the time.
     pub fn signed(self, id: &str, at: Timestamp, key: Option<&SigningKey>) -> Self {
         let id = &header_text(id);
         let seconds = at.as_second().to_string();
@@ -186,7 +187,7 @@ impl Http {
     /// A client.
     ///
     /// # Errors
-    /// [`Error::Backend`] where there is no way to the network at all.
+    /// [`Error::Backend`] where the client cannot be created.
     pub fn new() -> Result<Self> {
         let failed = |reason: String| Error::Backend(format!("no HTTP client: {reason}"));
         Ok(Self {
@@ -197,7 +198,7 @@ impl Http {
                 .map_err(|e| failed(e.to_string()))?,
             client: Client::builder()
                 .timeout(TIMEOUT)
-                // What is signed for one address is not for another.
+                // A signed request must not be redirected to another address.
                 .redirect(redirect::Policy::none())
                 .user_agent(concat!("driftsweep/", env!("CARGO_PKG_VERSION")))
                 .build()
@@ -205,10 +206,10 @@ impl Http {
         })
     }
 
-    /// Sends a request to an address and what is below it, segment by segment.
+    /// Sends a request to an address, with path segments appended.
     ///
     /// # Errors
-    /// [`RequestFailure`] if there was no answer.
+    /// [`RequestFailure`] if there was no response.
     pub fn send(
         &self,
         url: &Secret,
@@ -216,7 +217,7 @@ impl Http {
         request: Request,
     ) -> std::result::Result<Response, RequestFailure> {
         if let Some(name) = request.wrong_header {
-            // The value may be secret. It may be put right without a word to us.
+            // The value may be secret. It may be corrected at any time.
             let reason =
                 format!("the header '{name}' cannot be sent: its value has a line break or a control character");
             return Err(RequestFailure::transient(reason));
@@ -263,7 +264,7 @@ fn header_text(name: &str) -> String {
     let mut text = String::new();
     let last = name.len().saturating_sub(1);
     for (at, byte) in name.bytes().enumerate() {
-        // Spaces at the ends of a header are lost on the way.
+        // Spaces at the ends of a header are removed in transit.
         let at_end = byte == b' ' && (at == 0 || at == last);
         match byte {
             b' '..=b'~' if !b"%.".contains(&byte) && !at_end => text.push(char::from(byte)),
@@ -279,18 +280,18 @@ fn header_text(name: &str) -> String {
 }
 
 impl Response {
-    /// Whether it is good, as JSON; `null` where it is not JSON.
+    /// The body of a successful response, as JSON; `null` where it is not JSON.
     ///
     /// # Errors
-    /// [`RequestFailure`] for every other status; lasting if the request was at fault.
+    /// [`RequestFailure`] for every other status; permanent if the request was wrong.
     pub fn json_if_success(&self) -> std::result::Result<Value, RequestFailure> {
         match self.status {
             200..300 => Ok(serde_json::from_slice(&self.body).unwrap_or_default()),
             status => {
                 let reason = match &self.secrets {
-                    // Many servers repeat what they were asked.
+                    // Many servers repeat the request in errors.
                     _ if (300..400).contains(&status) => {
-                        format!("status {status}: it sends elsewhere, which is not followed; name the address itself")
+                        format!("status {status}: it redirects, which is not followed; use the final address")
                     }
                     None => format!("status {status}"),
                     Some(_) if self.body.is_empty() => format!("status {status}"),
@@ -308,7 +309,7 @@ impl Response {
     }
 }
 
-/// A text without a secret, however a server may have written it down: as it is, as in JSON, as in an address.
+/// A text without a secret, in any form a server may have used: plain, JSON-escaped or URL-encoded.
 fn without_secret(text: &str, secret: &str) -> String {
     let json = Value::from(secret).to_string();
     let url = Url::parse_with_params("http://x", [("", secret)]).ok();

@@ -1,7 +1,7 @@
 //! Drift of a fleet of models: what thousands of features look like in production against what each model was
 //! trained on, counted exactly, every night.
 //!
-//! # The way of the data
+//! # Data flow
 //!
 //! ```text
 //! fleet.toml                                    fleet     what is compared, and what is decided about it
@@ -21,20 +21,20 @@
 //!     │
 //! sweeps and reports                            sweep, report, history
 //!     │  (and predictions with late labels)     labels
-//! decisions                                     policy    which triggers fire, and what becomes of it; pure
+//! decisions                                     policy    which triggers fire, and the outcome; pure
 //!     │
-//! retrain events, remembered                    tick, store (the only user of sqlx)
+//! retrain events, stored                    tick, store (the only user of sqlx)
 //!     │
 //! jobs: cost, budget, approval, queue           retrain   pure
-//!     │                                         scheduler takes them further, one transaction a step
+//!     │                                         scheduler advances them, one transaction per step
 //! training runs                                 executor  command, webhook, Kubernetes, Airflow
 //! messages                                      notify    outbox and channels; audit in store
 //! ```
 //!
-//! Imports point down only: `cli` → `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
-//! `http`, `fleet` → `report` → `output` → `history` → `sweep` → `baseline` → `model` → `snapshot`, `rule` → `metric` → `count` → `storage` →
-//! `error` → `address`, `escape`; a test holds them to it. `metric`, `rule`, `policy`, `retrain` and [`sweep::figures`] know neither
-//! files nor clocks nor backends.
+//! Imports point down only: `cli` → `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` →
+//! `retrain`, `policy` → `http`, `fleet` → `report` → `output` → `history` → `sweep` → `baseline` → `model` →
+//! `snapshot`, `rule` → `metric` → `count` → `storage` → `error` → `address`, `escape`; a test enforces this order.
+//! `metric`, `rule`, `policy`, `retrain` and [`sweep::figures`] know neither files nor clocks nor backends.
 //!
 //! # How a comparison stays exact and fast
 //!
@@ -42,21 +42,21 @@
 //!    floating-point comparisons, so every backend gives the same integers.
 //! 2. A small sample decides a [`count::CellMap`]: cells that are fine where the data lies. Both sides are
 //!    counted over the same cells: one pass, one cell per key.
-//! 3. The counts alone prove, for nearly every cell, that nothing inside it can matter: it holds no wanted
-//!    rank and cannot hold the largest ECDF distance. The keys of the remaining few are collected in a second
-//!    look and sorted. Percentiles, bin counts, the Kolmogorov-Smirnov distance and the Wasserstein distance
-//!    then are exact, without having sorted the data ([`count::ecdf`], [`count::pair`]).
-//! 4. A column that fits its share of the memory limit is decoded once; a larger one is decoded again for the
-//!    second look, so that memory does not grow with the snapshot.
+//! 3. The counts alone prove, for nearly every cell, that nothing inside it can matter: it holds no wanted rank and
+//!    cannot hold the largest ECDF distance. The keys of the few remaining cells are collected in a second pass and
+//!    sorted. Percentiles, bin counts, the Kolmogorov-Smirnov distance and the Wasserstein distance then are exact,
+//!    without having sorted the data ([`count::ecdf`], [`count::pair`]).
+//! 4. A column that fits its share of the memory limit is decoded once; a larger one is decoded again for the second
+//!    pass, so that memory does not grow with the snapshot.
 //!
 //! # How a fleet is swept
 //!
-//! [`sweep::SweepPlan`] puts the most important models first, each with those that share its files. [`sweep::SweepRun`] opens a few
-//! while it compares those before them, so neither memory nor open files grow with the fleet; a baseline's distributions
-//! are unpacked feature by feature. Within the models at hand, features that read the same column, whichever model, window
-//! or segment wants it, form a group: a worker takes the next group, reads each column once, and notes the outcome in the
-//! [`sweep::Journal`]. A segment or a window is a [`snapshot::Snapshot`] of some rows of the same table
-//! ([`snapshot::Slice`]), so nothing after the snapshot knows about them.
+//! [`sweep::SweepPlan`] puts the most important models first, each with those that share its files. [`sweep::SweepRun`]
+//! opens a few while it compares those before them, so neither memory nor open files grow with the fleet; a baseline's
+//! distributions are unpacked feature by feature. Within the models that are open, features that read the same column,
+//! for whichever model, window or segment, form a group: a worker takes the next group, reads each column once, and
+//! records the result in the [`sweep::Journal`]. A segment or a window is a [`snapshot::Snapshot`] of some rows of the
+//! same table ([`snapshot::Slice`]), so no later stage needs to know about them.
 //!
 //! # On a GPU
 //!
@@ -72,21 +72,21 @@
 //!   changes no integer of a report; [`sweep::Comparison::counts_hash`] hashes them all.
 //! * Missing values (null, NaN) never enter a distribution metric; they are a metric of their own.
 //! * Nothing is sampled: every row is counted, and the rows decoded are checked against each file's metadata.
-//! * One column, file or model that cannot be read is a status of its own and stops nothing else.
+//! * One column, file or model that cannot be read is a status of its own and does not stop the rest.
 //! * A file is written whole or not at all ([`atomic`]).
-//! * Names and values from data are shown escaped: nothing is written but what [`output`] made, and that escapes them by the
-//!   one rule of [`escape`].
-//! * [`tick`] may be killed between any two steps, and run any number of times at once: no event is lost, none is doubled. A
-//!   sweep counts as the time at which it was due, so that it is the same sweep when it is run again, and all that follows
-//!   from it is one transaction.
-//! * [`scheduler`] likewise: a job is one of an event, a run is noted before it is started and started once by its name, and no
-//!   step is without its audit record.
+//! * Names and values from data are shown escaped: only documents made by [`output`] are written, and they are escaped
+//!   by the single rule of [`escape`].
+//! * [`tick`] may be killed between any two steps, and run any number of times at once: no event is lost or duplicated.
+//!   A sweep counts as the time at which it was due, so that it is the same sweep when it is run again, and all that
+//!   follows from it is one transaction.
+//! * The same holds for [`scheduler`]: each event has one job, a run is recorded before it is started and is started
+//!   once by its name, and every step has its audit record.
 //! * What a sweep concludes follows from what was known when it was due: labels that came later are not read. Which label
 //!   belongs to which prediction follows from ids and times, never from the order of rows ([`labels`]).
-//! * A file decides about memory only as far as its size and the memory limit allow, and a damaged one is a status of its
+//! * A file can only claim as much memory as its size and the memory limit allow, and a damaged one is a status of its
 //!   model.
-//! * A sweep that was killed, however often, ends in the report of one that was not; what has changed since is not
-//!   taken from the journal.
+//! * A sweep that was killed, however often, gives the same report as an uninterrupted one; what has changed since is
+//!   not taken from the journal.
 //!
 //! # Example
 //!

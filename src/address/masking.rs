@@ -1,5 +1,5 @@
-//! Cuts what is secret out of addresses: user and password, what stands in the place of a port and is none, the query, and
-//! what follows a `#`. It rather hides too much than too little.
+//! Removes secrets from addresses: user and password, an invalid port, the query, and the part after a `#`. It hides
+//! too much rather than too little.
 //!
 //! An address begins with `name:` or with `//`. A colon, a slash or another sign of an address counts in its other spellings,
 //! too: `%40`, `%2540` and `＠` are an `@`.
@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::{REDACTED, SCHEMES};
 
-/// What is looked at.
+/// The kind of text that is examined.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// One address or path, as a whole.
@@ -18,7 +18,7 @@ pub enum Scope {
     Text,
 }
 
-/// A text without what is secret in the addresses in it. A text that was treated before stays as it is.
+/// A text without the secrets in its addresses. A text that was treated before stays as it is.
 pub fn cut(text: &str, scope: Scope) -> Cow<'_, str> {
     let hidden = secrets(text, scope);
     if hidden.is_empty() {
@@ -35,9 +35,9 @@ pub fn cut(text: &str, scope: Scope) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Where secret parts stand, in order.
+/// The positions of secret parts, in order.
 pub fn secrets(text: &str, scope: Scope) -> Vec<Range<usize>> {
-    // Most texts hold no address with anything secret in it.
+    // Most texts contain no address with a secret.
     let signs = |c: char| "@?#;&%".contains(c) || ('\u{ff00}'..='\u{ff5e}').contains(&c);
     let begins = text.contains(':') || text.contains("//") || text.contains(|c| c == '%' || !char::is_ascii(&c));
     if !begins || !(text.contains(signs) || text.contains(":/") || text.contains("//")) {
@@ -54,7 +54,7 @@ pub fn secrets(text: &str, scope: Scope) -> Vec<Range<usize>> {
     hidden
 }
 
-/// A character of a text, or what is written for one.
+/// A character of a text, plain or encoded.
 #[derive(Clone, Copy)]
 struct Sign {
     /// Where it begins.
@@ -84,7 +84,7 @@ struct Signs<'a> {
     all: Vec<Sign>,
 }
 
-/// A text may hold many colons and slashes: so much is looked at behind each.
+/// A text may contain many colons and slashes: the number of characters that are examined after each.
 const MOST_NEAR: usize = 4096;
 
 fn is_name(c: char) -> bool {
@@ -95,7 +95,7 @@ fn is_slash(c: char) -> bool {
     matches!(c, '/' | '\\')
 }
 
-/// The character that an encoded one stands for, how often it was encoded, and how many bytes it takes.
+/// The decoded character, how often it was encoded, and its length in bytes.
 fn decoded(text: &str) -> Option<(char, usize, usize)> {
     let mut rest = text.strip_prefix('%')?;
     let mut level = 1;
@@ -149,7 +149,7 @@ impl<'a> Signs<'a> {
         (from..self.all.len()).find_map(|at| match self.c(at)? {
             ':' => {
                 let run = self.all[from..at].iter().rev().take_while(|sign| is_name(sign.c)).count();
-                // What stands before the first letter belongs to the text.
+                // Characters before the first letter belong to the text.
                 let begin = self.first(at - run..at, |sign| sign.c.is_ascii_alphabetic())?;
                 let slashes = self.all[at + 1..].iter().take_while(|sign| is_slash(sign.c)).count();
                 let body = at + 1 + slashes;
@@ -189,7 +189,7 @@ impl<'a> Signs<'a> {
             (start.body..line).find(ends).unwrap_or(line)
         });
         let end = self.next_of_list(start.body, end);
-        // What ends a sentence, or closes what the address stands in.
+        // Punctuation that ends a sentence, or closing brackets and quotes around the address.
         let trimmed = self.last(start.body..end, |sign| !":,;.)]}>\"'`\\".contains(sign.c) || sign.level > 0);
         trimmed.map_or(start.body, |last| last + 1)
     }
@@ -247,13 +247,13 @@ impl<'a> Signs<'a> {
         self.first(part, parts).unwrap_or(end)
     }
 
-    /// The `@` that ends the user and the password, if there are any; the end of the address where that cannot be told.
+    /// The `@` that ends the user and the password, if there are any; the end of the address if that is unclear.
     fn end_of_user(&self, start: &Start, end: usize, scope: Scope) -> Option<usize> {
         let host = start.body..self.host_end(start, start.body..end);
         let is_at = |sign: &Sign| sign.c == '@';
         let whole = || {
             let (first, last) = (self.first(start.body..end, is_at)?, self.last(start.body..end, is_at)?);
-            // An `@` in the query, or a `?` in the password: nobody can tell where the host is.
+            // An `@` in the query, or a `?` in the password: the position of the host is unclear.
             let unclear = (start.body..last)
                 .any(|at| "?#&;".contains(self.all[at].c) && (at > first || self.is_parameter(at + 1, end)));
             Some(if unclear { end } else { last })
@@ -261,7 +261,7 @@ impl<'a> Signs<'a> {
         let Some(at) = self.last(host.clone(), is_at) else {
             // A password with a `/`, `?` or `#` in it: what follows the colon is no port.
             self.wrong_port(host)?;
-            // In a text it may have been cut off at a blank.
+            // In a text it may have been cut at a space.
             let on_this_line = || {
                 self.first(end..self.line_end(end, self.all.len().min(end + MOST_NEAR)), is_at)
                     .filter(|_| start.has_host)
@@ -280,7 +280,7 @@ impl<'a> Signs<'a> {
         (!container).then_some(at)
     }
 
-    /// What follows the colon of a host, and is no port. Something may be secret there that stands in the wrong place.
+    /// What follows the colon of a host, and is no port. It may be a misplaced secret.
     fn wrong_port(&self, host: Range<usize>) -> Option<Range<usize>> {
         let end = host.end;
         let inside = match self.c(host.start) {
@@ -312,7 +312,7 @@ impl<'a> Signs<'a> {
         })
     }
 
-    /// Whether the name of a parameter stands here, and a `=`; or what was hidden before.
+    /// Whether the name of a parameter and `=` follow here; or text that was hidden before.
     fn is_parameter(&self, from: usize, end: usize) -> bool {
         if from < end && self.c(from) == REDACTED.chars().next() {
             return true;

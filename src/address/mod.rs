@@ -1,8 +1,8 @@
-//! Addresses of objects: told from paths of files, taken apart, and shown without what is secret in them.
+//! Addresses of objects: distinguished from file paths, parsed, and shown without the secrets in them.
 //!
 //! A signed link holds its permission in the query (`?X-Amz-Signature=…`, `?sig=…`), and an address may hold a password
-//! before the host. A [`Location`] has no way of being printed with them; [`sanitized`] takes them out of what others say. What is cut
-//! out of an address is settled in one place, `cut`.
+//! before the host. A [`Location`] is never printed with them; [`sanitized`] removes them from text that comes from
+//! outside. Secrets are removed from addresses in one place, `cut`.
 
 mod masking;
 
@@ -17,21 +17,21 @@ use masking::{Scope, cut};
 
 const SCHEMES: [&str; 9] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https"];
 
-/// Stands for what is not shown.
+/// Shown in place of a secret.
 pub const REDACTED: &str = "…";
 
-/// A path or an address, as it was given. However it is printed, the query, the user and the password in it are not.
+/// A path or an address as it was given. It is always printed without its query, user and password.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location(String);
 
 impl Location {
-    /// The text itself, for the one who opens it.
+    /// The full text, for the code that opens it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// A text to know it again by, which may be kept: what is shown, and for an address with something secret in it a part of
-    /// its hash.
+    /// A text that identifies it and may be stored: what is shown, and for an address with a secret also a part of its
+    /// hash.
     pub fn identity(&self) -> String {
         match redacted(&self.0) {
             shown if shown == self.0 => shown,
@@ -74,7 +74,7 @@ impl From<&str> for Location {
 }
 
 impl From<&Path> for Location {
-    /// For messages: a name that is not UTF-8 is not the same afterwards.
+    /// For messages only: a name that is not UTF-8 is changed by it.
     fn from(path: &Path) -> Self {
         Self(path.to_string_lossy().into_owned())
     }
@@ -101,11 +101,12 @@ fn scheme(address: &str) -> Option<&str> {
     address.split_once("://").map(|(scheme, _)| scheme).filter(|scheme| SCHEMES.contains(scheme))
 }
 
-/// What is wrong with a path that is not text, and the remedy.
-const NOT_TEXT: &str = "the path is not UTF-8 text, so it cannot be kept or handed on; rename the file or the folder, or choose another \
-                        one (--state for that of the state)";
+/// The message for a path that is not text, with the remedy.
+const NOT_TEXT: &str = "the path is not UTF-8 text, so it cannot be stored or passed on; rename the file or the \
+                        folder, or choose another one (--state for the state folder)";
 
-/// A path as text, for arguments, variables, JSON and the store: there it must be whole, or it would name another file.
+/// A path as text, for arguments, variables, JSON and the store: it must be complete there, or it would name another
+/// file.
 ///
 /// # Errors
 /// That it is not UTF-8, and the remedy.
@@ -129,7 +130,7 @@ pub fn split_query(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether a path or an address stands for several: it holds `*`, `?` or `[`, and no query.
+/// Whether a path or an address is a pattern for several files: it holds `*`, `?` or `[`, and no query.
 pub fn is_pattern(text: &str) -> bool {
     split_query(text).1.is_none() && text.contains(['*', '?', '['])
 }
@@ -141,9 +142,9 @@ pub fn extension(path: impl AsRef<Path>) -> Option<String> {
     Some(place.extension()?.to_str()?.to_ascii_lowercase())
 }
 
-/// A path, an address or a snapshot as it was given, for people to read: without the query and without the user and the
-/// password. Addresses of schemes that this program cannot read hold secrets, too, and so do paths that an address became part
-/// of.
+/// A path, an address or a snapshot as it was given, for display: without the query and without the user and the
+/// password. Addresses of schemes that this program cannot read hold secrets, too, and so do paths that an address
+/// became part of.
 pub fn redacted(path: impl AsRef<Path>) -> String {
     cut(&path.as_ref().to_string_lossy(), Scope::Whole).into_owned()
 }
@@ -153,7 +154,7 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
     cut(text, Scope::Text)
 }
 
-/// Whether a text that should be the path of a file is an address.
+/// Whether a text that should be a file path is an address.
 pub fn looks_like_address(text: &str) -> bool {
     text.contains("://") || redacted(text) != text
 }
@@ -164,7 +165,7 @@ pub fn secrets_of(address: &str) -> Vec<&str> {
     parts.flat_map(|part| [Some(part), part.split_once(':').map(|(_, password)| password)]).flatten().collect()
 }
 
-/// Names whose values are secret wherever they stand, in lower case: fields of answers, headers, parameters.
+/// Names whose values are always secret, in lower case: fields of answers, headers, parameters.
 const SECRET_FIELDS: [&str; 13] = [
     "authorization",
     "cookie",
@@ -210,7 +211,7 @@ pub fn without_fields(text: &str) -> String {
         if !is_secret_field(name) {
             continue;
         }
-        // What stands between name and value: quotes, and one of `=`, `:` and `>`.
+        // What separates name and value: quotes, and one of `=`, `:` and `>`.
         let quotes = |c: char| c.is_whitespace() || "\"'\\".contains(c);
         let sign = left.find(|c| !quotes(c)).filter(|&at| left[at..].starts_with(['=', ':', '>']));
         let Some(sign) = sign else { continue };
@@ -232,12 +233,12 @@ pub fn without_fields(text: &str) -> String {
     safe + left
 }
 
-/// Characters that are kept of what others say.
+/// Characters kept of a text from outside.
 const MAX_MESSAGE_CHARS: usize = 500;
 
-/// What a server or a library says, on one line of readable length: without the `secrets`, without the credentials in this
-/// process's environment, without the values of fields whose names are those of secrets, and without the queries, users and
-/// passwords of addresses.
+/// A message of a server or a library, on one line of limited length: without the `secrets`, without the credentials in
+/// this process's environment, without the values of fields whose names are those of secrets, and without the queries,
+/// users and passwords of addresses.
 pub fn sanitized(text: &str, secrets: &[&str]) -> String {
     let own: Vec<String> = std::env::vars_os().filter_map(secret_variable).collect();
     let secrets = secrets.iter().copied().chain(own.iter().map(String::as_str));
@@ -250,13 +251,14 @@ pub fn sanitized(text: &str, secrets: &[&str]) -> String {
     line.take(MAX_MESSAGE_CHARS).collect()
 }
 
-/// Whether a variable holds the path of a file, by its name. The value does not tell: base64, such as a key of AWS, may begin
-/// with a `/`.
+/// Whether a variable holds the path of a file, by its name. The value cannot decide this: base64, such as an AWS key,
+/// may begin with a `/`.
 fn is_file_variable(name: &str) -> bool {
     ["_FILE", "_PATH", "_DIR"].iter().any(|end| name.ends_with(end)) || name == "GOOGLE_APPLICATION_CREDENTIALS"
 }
 
-/// The value of a variable whose name says that it is a secret. Short values are no secrets, and would hide words.
+/// The value of a variable whose name says that it is a secret. Short values are ignored: they would hide ordinary
+/// words.
 fn secret_variable((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<String> {
     const SECRET_WORDS: [&str; 6] = ["SECRET", "TOKEN", "PASSWORD", "CREDENTIAL", "SIGNATURE", "_KEY"];
     let name = name.to_str()?.to_ascii_uppercase();

@@ -1,5 +1,5 @@
 //! Reading a baseline file. It is checked as a whole when it is opened; a feature's distribution is unpacked when a
-//! comparison asks for it, so that a sweep holds those of the features at hand only.
+//! comparison needs it, so that a sweep only holds those of the current features.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,12 +19,12 @@ use crate::error::{Error, Result, Status};
 use crate::snapshot::ColumnType;
 use crate::storage::{self, StoredFile};
 
-/// What is wrong with a file that is none, and the remedy.
+/// The error for a file that is not a baseline, with the remedy.
 const NOT_ONE: &str = "not a baseline file; build one with `driftsweep baseline build`";
 
 pub(super) const FORMAT: &str = "driftsweep-baseline";
 
-/// The part of a feature that is not a list of integers.
+/// The description of a feature, without its lists of integers.
 #[derive(Serialize, Deserialize)]
 pub(super) struct FeatureHeader {
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -95,7 +95,7 @@ impl BaselineFile {
         Self::from_bytes(path, storage::read(path)?)
     }
 
-    /// Refuses a file that does not begin as a baseline file does, before it is read as a whole: it may be large.
+    /// Refuses a file that does not start like a baseline file, before it is read as a whole: it may be large.
     fn has_head(path: &Path) -> Result<()> {
         let file = StoredFile::open(path)?;
         // The length of the header, and its first byte.
@@ -210,10 +210,10 @@ impl<'a> StoredFeature<'a> {
         std::ptr::eq(self.file, other.file) && self.at == other.at
     }
 
-    /// All of it, as it was before it was written.
+    /// The whole feature, decoded.
     ///
     /// # Errors
-    /// [`Error::Baseline`] where its distribution makes no sense.
+    /// [`Error::Baseline`] where its distribution is invalid.
     pub fn decode(&self) -> Result<FrozenFeature> {
         Ok(FrozenFeature {
             segment: self.header().segment.clone(),
@@ -227,7 +227,7 @@ impl<'a> StoredFeature<'a> {
     /// Unpacks its distribution.
     ///
     /// # Errors
-    /// [`Error::Baseline`] where it makes no sense.
+    /// [`Error::Baseline`] where it is invalid.
     pub fn data(&self) -> Result<Frozen> {
         let BaselineFile { bytes, tensors, start, path, .. } = self.file;
         let list = |name: &str| {

@@ -1,4 +1,4 @@
-//! A baseline for one model: frozen from a training snapshot, checked against the model, told apart by its content.
+//! A baseline for one model: frozen from a training snapshot, checked against the model, and identified by its content.
 
 use std::io::Read;
 use std::path::Path;
@@ -100,9 +100,9 @@ fn columns(spec: &str) -> Result<Vec<String>> {
     Ok(Snapshot::open(spec)?.columns().iter().map(|column| column.name.clone()).collect())
 }
 
-/// Checks that a new baseline is of the same model: that it has at least half of the features that the model compares now,
-/// which are those columns of `former`, the baseline in use, that the fleet file does not leave out. A former baseline that
-/// cannot be read keeps nobody from replacing it.
+/// Checks that a new baseline is of the same model: that it has at least half of the features that the model compares
+/// now, which are those columns of `former`, the baseline in use, that the fleet file does not leave out. A former
+/// baseline that cannot be read does not prevent its replacement.
 ///
 /// # Errors
 /// [`Error::Baseline`] with how many it has.
@@ -127,8 +127,8 @@ pub fn check_features(model: &Model, place: &str, columns_of_new: &[String], for
     Err(Error::Baseline { path: place.into(), reason })
 }
 
-/// SHA-256 of what a baseline file, or the local files of a snapshot, hold; `None` where that cannot be told, or where it
-/// would be much to read.
+/// SHA-256 of what a baseline file, or the local files of a snapshot, hold; `None` where that is not known, or where
+/// too much would have to be read.
 pub fn content_hash(spec: &str) -> Option<String> {
     if Baseline::is_baseline_file(Path::new(spec)) {
         return Some(BaselineFile::open(Path::new(spec)).ok()?.content_hash().to_owned());

@@ -1,4 +1,4 @@
-//! Frozen baselines: what a training snapshot looked like, so that no night ever reads it again.
+//! Frozen baselines: what a training snapshot looked like, so that no sweep has to read it again.
 //!
 //! A baseline file is a [safetensors](https://github.com/huggingface/safetensors) file, readable by the
 //! libraries of every language: one tensor per list of integers, and the description of the features, the
@@ -30,7 +30,7 @@ pub const PLAIN_VERSION: u32 = 1;
 /// Version of the layout with segments. This engine reads both, and writes the older one where there are none.
 pub const VERSION: u32 = 2;
 
-/// A training snapshot that was counted; [`BaselineFile`] is what remains of it on disk.
+/// A training snapshot that was counted; [`BaselineFile`] is its form on disk.
 #[derive(Clone, Debug)]
 pub struct Baseline {
     /// Where it came from and how it was counted.
@@ -39,7 +39,7 @@ pub struct Baseline {
     pub features: Vec<FrozenFeature>,
 }
 
-/// What a baseline file says of itself.
+/// The description in a baseline file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BaselineHeader {
     /// Engine that counted.
@@ -54,7 +54,7 @@ pub struct BaselineHeader {
     pub convention: String,
     /// The files that were counted.
     pub sources: Vec<SourceFile>,
-    /// Parts of the rows that were counted on their own beside the whole.
+    /// Parts of the rows that were counted separately, in addition to the whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<BaselineSegment>,
 }
@@ -92,15 +92,15 @@ pub enum Frozen {
     Numeric(Ecdf),
     /// Counts per category.
     Categorical(Categories),
-    /// Nothing, and why.
+    /// None: the status and the reason.
     Refused(Status, String),
 }
 
 impl Baseline {
-    /// Counts a training snapshot and, beside the whole, some segments of it. `kind_of` may override how a column is
-    /// read, or leave it out (`None`). `created_at` is the caller's clock, RFC 3339.
+    /// Counts a training snapshot and, in addition to the whole, some segments of it. `kind_of` may override how a
+    /// column is read, or leave it out (`None`). `created_at` is the caller's clock, RFC 3339.
     ///
-    /// A column that cannot be counted is kept with the reason, so that a comparison can say it.
+    /// A column that cannot be counted is kept with the reason, so that a comparison can report it.
     ///
     /// # Errors
     /// A segment by a column that is not there, cannot be read, or does not hold what it is sliced by.
@@ -159,7 +159,7 @@ impl Baseline {
         encode::encode(self, path)
     }
 
-    /// Whether a file says of itself that it is a baseline.
+    /// Whether a file is marked as a baseline.
     pub fn is_baseline_file(path: &Path) -> bool {
         address::extension(path).is_some_and(|extension| extension == "baseline")
     }

@@ -1,5 +1,5 @@
-//! Calibration: what limits would have to be for a wanted number of false alarms a night, from the baselines' own counts,
-//! and which alarms of the past would remain.
+//! Calibration: the thresholds that give a wanted number of false alarms a night, estimated from the baselines' own
+//! counts, and the past alarms that would remain.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
@@ -21,18 +21,18 @@ use crate::rule::{NullDistribution, RULES, Rule, Subject};
 use crate::snapshot::Snapshot;
 use crate::sweep::figures;
 
-/// What is wanted.
+/// The settings of a calibration.
 #[derive(Clone, Copy, Debug)]
 pub struct CalibrationOptions {
     /// False alarms a night, over the whole fleet: columns over a limit on a night without change.
     pub rate: f64,
-    /// Nights without change to draw for each column.
+    /// Nights without change to simulate for each column.
     pub nights: usize,
-    /// Whether each model gets limits of its own.
+    /// Whether each model gets its own thresholds.
     pub by_model: bool,
 }
 
-/// One limit of the fleet, or of a model.
+/// The recommendation for one threshold, of the fleet or of a model.
 #[derive(Clone, Debug, Serialize)]
 pub struct ThresholdRecommendation {
     /// The model; absent for the fleet.
@@ -40,30 +40,30 @@ pub struct ThresholdRecommendation {
     pub model: Option<String>,
     /// Which threshold, by its key in the fleet file.
     pub limit: &'static str,
-    /// Columns that it is for, in all windows and segments.
+    /// Columns that it applies to, in all windows and segments.
     pub columns: usize,
-    /// What half, 99 % and 99.99 % of the columns stay under on a night without change.
+    /// The values that 50 %, 99 % and 99.99 % of the columns stay below on a night without change.
     pub no_change: [f64; 3],
-    /// What it is now, where nothing nearer overrides it.
+    /// The current threshold, where no more specific setting overrides it.
     pub now: f64,
-    /// False alarms a night with what is set now.
+    /// Expected false alarms a night with the current threshold.
     pub alarms_now: f64,
-    /// What is recommended.
+    /// The recommended threshold.
     pub recommended: f64,
-    /// False alarms a night with that.
+    /// Expected false alarms a night with the recommended threshold.
     pub alarms: f64,
-    /// Sweeps of the past that hold the figure.
+    /// Past sweeps that have the figure.
     pub past_sweeps: usize,
-    /// What half, 99 % and all of the columns stayed under in the past.
+    /// The values that 50 %, 99 % and all of the columns stayed below in the past.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub past: Option<[f64; 3]>,
-    /// Columns over what is set now, in all sweeps of the past.
+    /// Columns over the current threshold, in all past sweeps.
     pub past_alarms: usize,
-    /// Those of them that are over what is recommended.
+    /// Those of them that are also over the recommended threshold.
     pub past_alarms_that_remain: usize,
 }
 
-/// A column of the past that was over its limit.
+/// A column that was over its threshold in a past sweep.
 #[derive(Clone, Debug, Serialize)]
 pub struct PastAlarm {
     /// The sweep.
@@ -80,24 +80,25 @@ pub struct PastAlarm {
     pub limit: &'static str,
     /// The figure.
     pub value: f64,
-    /// Whether it is over what is recommended, too.
+    /// Whether it is also over the recommended threshold.
     pub remains: bool,
 }
 
-/// Limits, models that were left out with the reason, and the alarms of the past.
+/// Limits, models that were skipped with the reason, and the alarms of the past.
 #[derive(Debug, Serialize)]
 pub struct Calibration {
     /// The limits.
     pub limits: Vec<ThresholdRecommendation>,
     /// The alarms of the past, oldest first.
     pub past_alarms: Vec<PastAlarm>,
-    /// Models that were left out, and why.
+    /// Models that were skipped, with the reasons.
     pub left_out: Vec<(String, String)>,
-    /// Files of the history that were left out, and why.
+    /// Files of the history that were skipped, with the reasons.
     pub history_left_out: Vec<Fault>,
 }
 
-/// Draws nights without change for every column of a fleet, as a sweep at a time would compare it, and replays the past.
+/// Simulates nights without change for every column of a fleet, as a sweep at a given time would compare it, and
+/// replays past sweeps.
 pub fn calibrate(
     counter: &dyn Counter,
     fleet: &Fleet,
@@ -144,7 +145,8 @@ pub fn calibrate(
 
     past.values.values_mut().for_each(|values| values.sort_by(f64::total_cmp));
     past.alarms.sort_by_key(|alarm| alarm.as_of);
-    // The wanted alarms are shared among the limits, and among the models where each has its own, by their columns.
+    // The wanted alarms are divided among the thresholds, and among the models where each has its own, in proportion to
+    // their columns.
     let total: usize = drawn.values().map(|drawn| drawn.columns).sum();
     let mut limits: Vec<ThresholdRecommendation> = drawn
         .into_iter()
@@ -207,7 +209,7 @@ fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'stati
     if model.kind_of(&feature.name).is_none() || rows.min(current) < thresholds.min_rows {
         return columns;
     }
-    // The current side has missing values as the baseline does.
+    // The current side is taken to miss as many values as the baseline.
     let values = (current as f64 * (1.0 - missing as f64 / rows as f64)).round() as u64;
     let sides = [rows - missing, values];
     let enough_values = sides[0].min(sides[1]) >= thresholds.min_rows;
@@ -236,17 +238,17 @@ fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'stati
     columns
 }
 
-/// Up, to three digits.
+/// Rounds up to three digits.
 fn round_up(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
         return value;
     }
     let unit = 10f64.powi(value.log10().floor() as i32 - 2);
-    // Written out, so that the last digits are not those of the unit's rounding.
+    // Through its decimal form, so that no rounding error shows in the last digits.
     format!("{:.12}", (value / unit).ceil() * unit).parse().unwrap_or(value)
 }
 
-/// The figures of past sweeps, taken in one by one.
+/// The figures of past sweeps, added one by one.
 pub struct HistoryReplay<'a> {
     models: HashMap<&'a str, &'a Model>,
     by_model: bool,
@@ -257,7 +259,7 @@ pub struct HistoryReplay<'a> {
 }
 
 impl<'a> HistoryReplay<'a> {
-    /// Of a fleet, before any.
+    /// For a fleet, before any sweep.
     pub fn of(fleet: &'a Fleet, settings: CalibrationOptions) -> Self {
         Self {
             models: fleet.models.iter().map(|model| (&*model.name, model)).collect(),
@@ -269,16 +271,16 @@ impl<'a> HistoryReplay<'a> {
         }
     }
 
-    /// Notes a file of the history that cannot be read.
+    /// Records a file of the history that cannot be read.
     pub fn leave_out(&mut self, error: &Error) {
         self.left_out.push(Fault::from(error));
     }
 
-    /// Takes in an entry of the history, if it is a figure with a limit of a model that there still is.
+    /// Adds an entry of the history, if it is a figure with a threshold of a model that still exists.
     pub fn add(&mut self, entry: HistoryEntry) {
         let Some(model) = self.models.get(&*entry.model) else { return };
         let Some(rule) = RULES.iter().find(|rule| rule.figure == entry.metric) else { return };
-        // Of numbers, or of categories, as verdicts have it; only what had enough values.
+        // The figure of numbers or of categories, as verdicts use it; only columns with enough values.
         let of_kind = match rule.judges {
             Subject::Numbers => entry.kind == Kind::Numeric.name(),
             Subject::Categories => entry.kind == Kind::Categorical.name(),

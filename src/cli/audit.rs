@@ -19,18 +19,19 @@ use super::time_arg::{TimeArg, now_or};
 pub enum AuditCommand {
     /// Shows what was done to a job, event, model or budget, or to all
     Show(ShowArgs),
-    /// Checks that no record was edited, removed or put elsewhere, and that every row of the store is what the records say
-    /// (exit code 15)
+    /// Checks that no record was edited, removed or moved, and that every row of the store matches the records (exit
+    /// code 15 if not)
     Verify(VerifyArgs),
     /// Writes all records, one line of JSON each
     Export(ExportArgs),
-    /// Accepts the store as it is, with all that `audit verify` names: from then on it is compared with what it is now
+    /// Accepts the store in its current state, with all problems that `audit verify` names: later checks compare with
+    /// this state
     Accept(AcceptArgs),
 }
 
 #[derive(Args)]
 pub struct ShowArgs {
-    /// The job, event, model or budget; all if left out
+    /// The job, event, model or budget; all if absent
     #[arg(long, value_name = "NAME", default_value = "")]
     subject: String,
     #[command(flatten)]
@@ -41,8 +42,8 @@ pub struct ShowArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     memory: FleetStoreArgs,
-    /// The last record as an earlier check showed it, kept elsewhere: finds even an audit that was written anew
-    /// [default: $DRIFTSWEEP_EXPECT]
+    /// The last record as an earlier check showed it (NUMBER:HASH), kept outside of the store: detects even an audit
+    /// that was rewritten completely [default: $DRIFTSWEEP_EXPECT]
     #[arg(long, value_name = "NUMBER:HASH", value_parser = Checkpoint::parse)]
     expect: Option<Checkpoint>,
     #[command(flatten)]
@@ -62,21 +63,21 @@ pub struct ExportArgs {
 pub struct AcceptArgs {
     #[command(flatten)]
     decision: DecisionArgs,
-    /// The last record, as `audit verify` has just shown it
+    /// The last record (NUMBER:HASH), as `audit verify` has just shown it
     #[arg(long, value_name = "NUMBER:HASH", value_parser = Checkpoint::parse)]
     head: Checkpoint,
     #[command(flatten)]
     checkpoint: CheckpointArgs,
 }
 
-/// What can be done about a store that is not what its audit says.
-pub const STORE_REMEDY: &str = "restore a backup, or, after a look at what `driftsweep audit verify` names, accept the store as it is \
-                           with `driftsweep audit accept`";
+/// The remedy for a store that does not match its audit.
+pub const STORE_REMEDY: &str = "restore a backup, or review what `driftsweep audit verify` names and accept the store \
+                                in its current state with `driftsweep audit accept`";
 
-/// The store, or its audit, is not what it was.
+/// The store or its audit was tampered with.
 pub const TAMPERED: u8 = 15;
 
-/// Gives the last record where the command line does not.
+/// The variable for `--expect`.
 const EXPECT: &str = "DRIFTSWEEP_EXPECT";
 
 pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
@@ -127,18 +128,18 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
             let mut page = Page::new();
             page.line(format_args!("{records} records, {rows} rows: {word}{}", head.unwrap_or_default()));
             if *not_covered > 0 {
-                page.line(format_args!("not covered: {not_covered} rows that an older version has written"));
+                page.line(format_args!("not covered: {not_covered} rows written by an older version"));
             }
             for Backfilled { record, after } in &verified.noted_again {
                 page.line(format_args!(
-                    "noted again: an older version of driftsweep wrote until record {after}; record {record} notes the rows as \
-                     they were found then"
+                    "recorded again: an older version of driftsweep wrote up to record {after}; record {record} holds \
+                     the rows as they were then"
                 ));
             }
             for ClockSetBack { record, at, before } in &verified.clock_set_back {
                 page.line(format_args!(
-                    "clock: the record before record {record} is of {before}, and record {record} of {at}, by the real clock: a \
-                     clock was wrong; no answer is late by that"
+                    "clock: the record before record {record} is of {before}, and record {record} of {at}, by the real \
+                     clock: a clock was wrong; this makes no answer late"
                 ));
             }
             for AcceptedProblems { record, at, by, reason, problems } in &verified.accepted {
@@ -146,7 +147,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
             }
             for job in &verified.not_started {
                 page.line(format_args!(
-                    "not started: job {job} was in doubt then; `driftsweep jobs cancel {job}` calls it off"
+                    "not started: job {job} was in doubt then; cancel it with `driftsweep jobs cancel {job}`"
                 ));
             }
             super::write(page)?;
@@ -156,28 +157,28 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     if verified.problems.is_empty() {
         return Ok(0);
     }
-    error!("audit: the store is not what its audit says; {STORE_REMEDY}");
+    error!("audit: the store does not match its audit; {STORE_REMEDY}");
     Ok(TAMPERED)
 }
 
 fn accept(args: &AcceptArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open_any(Access::Existing)?;
     let (who, now) = args.decision.actor_and_time(&fleet)?;
-    // A store of an older version is answered for first.
+    // The rows of a store of an older version are recorded first.
     store.transaction(|_| Ok(()))?;
     let kept = args.checkpoint.read(&args.decision.memory.folder(), &fleet.name)?;
     let expected: Vec<(u64, &str)> = kept.iter().map(|one| (one.seq, &*one.hash)).collect();
     let verified = store.verify_audit(&expected)?;
     let shown = match &verified.head {
         Some((seq, hash)) => format!("{seq}:{hash}"),
-        None => return Err(super::invalid_value("store", "has no record yet: the next tick begins with one")),
+        None => return Err(super::invalid_value("store", "has no record yet: the next tick writes the first one")),
     };
     if shown != format!("{}:{}", args.head.seq, args.head.hash) {
-        let reason = format!("is not the last record, which is {shown} now; look at `driftsweep audit verify` again");
+        let reason = format!("is not the last record, which is {shown} now; run `driftsweep audit verify` again");
         return Err(super::invalid_value("--head", &reason));
     }
     if verified.problems.is_empty() {
-        say!("the store is what its audit says: there is nothing to accept");
+        say!("the store matches its audit: there is nothing to accept");
         return Ok(0);
     }
     verified.problems.iter().for_each(|problem| warn!("accepted: {}", problem));
@@ -186,7 +187,7 @@ fn accept(args: &AcceptArgs) -> anyhow::Result<u8> {
     args.checkpoint.write(&fleet.name, &mut store)?;
     say!("{} problems are accepted by {who}", verified.problems.len());
     for job in in_doubt {
-        say!("job {job} was in doubt and is not started; `driftsweep jobs cancel {job}` calls it off");
+        say!("job {job} was in doubt and is not started; cancel it with `driftsweep jobs cancel {job}`");
     }
     Ok(0)
 }
@@ -201,11 +202,11 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
 
 #[derive(Subcommand)]
 pub enum OutboxCommand {
-    /// Lists messages that are still to be sent, and those that could not be
+    /// Lists messages that are not sent yet, and those that failed
     List(OutboxArgs),
-    /// Sends what is due
+    /// Sends the messages that are due
     Send(OutboxArgs),
-    /// Puts messages that could not be sent back among those to be sent
+    /// Queues failed messages for sending again
     Retry(OutboxArgs),
 }
 
@@ -213,7 +214,7 @@ pub enum OutboxCommand {
 pub struct OutboxArgs {
     #[command(flatten)]
     memory: FleetStoreArgs,
-    /// The time it is taken to be, as for tick [default: now]
+    /// Override the current time; same format as in `tick` [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<TimeArg>,
     /// table or json
@@ -262,7 +263,7 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
                     store.set_message(&again)
                 })
             })?;
-            say!("{} messages are to be sent again", dead.len());
+            say!("{} messages are queued again", dead.len());
         }
     }
     Ok(0)

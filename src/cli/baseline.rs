@@ -17,15 +17,15 @@ use super::{EngineArgs, baselines};
 
 #[derive(Subcommand)]
 pub enum BaselineCommand {
-    /// Counts a training snapshot, or those of a fleet, and writes baseline files
+    /// Counts a training snapshot, or those of all models of a fleet, and writes baseline files
     Build(BuildArgs),
     /// Shows what a baseline file holds
     Show(ShowArgs),
-    /// Lists the baselines of each model: which is in use, which were before, since when, from which training, by whom
+    /// Lists the baselines of each model: the one in use and the former ones, each with its date, training and author
     List(baselines::ListArgs),
-    /// Uses a baseline file or a training snapshot from now on, in place of the baseline in the fleet file
+    /// Sets the baseline of a model to a baseline file or a training snapshot, in place of the one in the fleet file
     Set(baselines::SetArgs),
-    /// Uses a former baseline again
+    /// Restores a former baseline
     Restore(baselines::RestoreArgs),
 }
 
@@ -130,7 +130,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     Ok(worst)
 }
 
-/// Says on standard error what was written; the exit code.
+/// Reports on standard error what was written; returns the exit code.
 fn summary(file: &Path, baseline: &Baseline) -> u8 {
     let refused: Vec<_> = baseline
         .features

@@ -21,7 +21,7 @@ use super::fleet_store::FleetStoreArgs;
 pub struct ListArgs {
     #[command(flatten)]
     memory: FleetStoreArgs,
-    /// Of this model only
+    /// Only this model
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// table or json
@@ -53,11 +53,11 @@ pub struct RestoreArgs {
     to: Option<u64>,
 }
 
-/// A baseline of a model as it is listed.
+/// A row of the list of baselines.
 #[derive(Serialize)]
 struct ListedBaseline {
     model: String,
-    /// 0 for the one in the fleet file.
+    /// 0 is the one in the fleet file.
     number: u64,
     in_use: bool,
     /// Nothing where the model is compared with its previous window.
@@ -101,7 +101,8 @@ pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The number of the baseline in use: of the last that was set, unless the fleet file names another one since.
+/// The number of the baseline in use: the last one that was set, unless the fleet file has been changed to another one
+/// since.
 fn number_in_use(model: &Model, entries: &[BaselineRecord]) -> u64 {
     entries.last().filter(|last| model.counts(&last.setting())).map_or(0, |last| last.number)
 }
@@ -160,7 +161,7 @@ pub fn set(args: &SetArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = decision.memory.open(Access::Create)?;
     let model = super::model_of(&fleet, &args.model)?;
     let (who, now) = decision.actor_and_time(&fleet)?;
-    // What a person names is relative to where they stand.
+    // A path on the command line is relative to the working directory.
     let state = decision.memory.folder();
     let former = scheduler::current_baseline(&fleet, &mut store, model, &state, now)?;
     let adopting = BaselineRequest { model, former: &former, folder: Path::new(""), state: &state, at: now };
@@ -186,7 +187,7 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
     let in_use = number_in_use(model, &entries);
     let number = match args.to {
         Some(number) => number,
-        // The fleet file names another one now: the one before is the last that was set.
+        // The fleet file names another one now: the previous one is the last that was set.
         None if in_use == 0 => last.number,
         None => last.number - 1,
     };
@@ -204,7 +205,7 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
         true => fleet.own_baseline(model, now).expose().to_owned(),
         false => SetBaseline { place: place.clone(), declared: String::new() }.place_in(&state),
     };
-    // It may have been removed since, or no longer fit the model.
+    // It may have been removed since, or may no longer match the model.
     if Baseline::is_baseline_file(Path::new(&read)) {
         BaselineFile::open(&PathBuf::from(&read))?.check_for(model)?;
     } else {
@@ -218,8 +219,8 @@ pub fn restore(args: &RestoreArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Uses a baseline from now on: its place and the hash of its content; `former` is the one before. What is done, by whom, and
-/// why is said first.
+/// Uses a baseline from now on: its place and the hash of its content; `former` is the one before. The command prints
+/// what it does, by whom and why, first.
 fn set_in_use(
     fleet: &Fleet,
     store: &mut Store,

@@ -29,7 +29,7 @@ pub struct BenchArgs {
     /// Cells to count into
     #[arg(long, default_value_t = 255, value_name = "N")]
     cells: usize,
-    /// Times each run is repeated; the median counts
+    /// How often each run is repeated; the median is reported
     #[arg(long, default_value_t = 5, value_name = "N")]
     runs: usize,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
     args.engine.start(false)?;
     let (choice, memory) = args.engine.device()?;
     let gpu = match args.engine.backend()? {
-        Backend::Cpu => Err(Error::Backend("the CPU alone was asked for".into())),
+        Backend::Cpu => Err(Error::Backend("only the CPU was requested".into())),
         Backend::Gpu => Ok(GpuCounter::open(&choice, memory)?),
         Backend::Auto => GpuCounter::open(&choice, memory),
     };
@@ -83,7 +83,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
             Some(ceilings)
         }
         Err(error) => {
-            page.line(format_args!("GPU not measured: {error}"));
+            page.line(format_args!("the GPU was not measured: {error}"));
             None
         }
     };
@@ -98,7 +98,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// What a device was seen to do at most, in bytes a second.
+/// The measured maximum throughput of a device, in bytes per second.
 struct Ceilings {
     upload: f64,
     memory: f64,
@@ -114,7 +114,7 @@ fn ceilings(gpu: &GpuCounter, runs: usize) -> Result<Ceilings, Error> {
     Ok(Ceilings { upload: bytes / upload, memory: 2.0 * bytes * copies as f64 / copy })
 }
 
-/// A device in one line: its ceilings, and how fast it counts keys that are on it.
+/// A device in one line: its ceilings, and how fast it counts keys in its memory.
 ///
 /// # Errors
 /// [`Error::Backend`] where the device failed.
@@ -224,7 +224,7 @@ impl Bench<'_> {
         let left = || gpu.usage().map_or(0, |usage| usage.keys_left_to_cpu);
         let (before, left_before) = (shaders().unwrap_or(0.0), left());
         let seconds = median(self.args.runs, run)?;
-        // What the CPU counted is no figure of the device.
+        // Keys that the CPU counted do not count for the device.
         if let Some(failure) = gpu.usage().and_then(|usage| usage.failure) {
             return Err(Error::Backend(failure));
         }
@@ -265,7 +265,7 @@ impl Bench<'_> {
     }
 }
 
-/// Roughly normal keys from a fixed linear congruential generator.
+/// Approximately normal keys from a fixed linear congruential generator.
 fn column(domain: Domain, rows: usize, seed: u64, shift: f64) -> Vec<KeyVec> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut uniform = move || {

@@ -20,7 +20,7 @@ use super::time_arg::{TimeArg, now_or};
 pub struct BudgetArgs {
     #[command(flatten)]
     memory: FleetStoreArgs,
-    /// A time in the month, and how much of it has passed; as for tick [default: now]
+    /// Override the current time, which selects the month; same format as in `tick` [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<TimeArg>,
     /// table or json
@@ -76,7 +76,7 @@ struct EconomicsRow<'a> {
     currency: &'a str,
     estimate: CostEstimate,
     worth: ValueEstimate,
-    /// What is missing to say more, and how to give it.
+    /// Missing inputs, and how to provide them.
     remedies: Vec<&'static str>,
     break_even_days: Option<f64>,
     advice: &'static str,
@@ -94,7 +94,7 @@ pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
         lines.push(EconomicsRow { model, team, currency, estimate, worth, remedies, break_even_days, advice });
     }
     if lines.is_empty() {
-        return Err(super::invalid_value("economics", "no model says how it is trained; add [model.retrain]"));
+        return Err(super::invalid_value("economics", "no model has training settings; add [model.retrain]"));
     }
     lines.sort_by_key(|line| line.estimate.expected - line.worth.gain);
     if args.format == TextFormat::Json {
@@ -133,7 +133,7 @@ pub fn economics(args: &EconomicsArgs) -> anyhow::Result<u8> {
     for point in points {
         page.line(point);
     }
-    // Models that lack the same are told of together.
+    // Models with the same missing input are reported together.
     let mut lacking: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for line in &lines {
         for remedy in &line.remedies {

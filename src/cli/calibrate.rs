@@ -22,28 +22,28 @@ pub struct CalibrateArgs {
     /// The fleet file
     #[arg(default_value = "fleet.toml", value_name = "FLEET")]
     fleet: PathBuf,
-    /// Columns of the whole fleet that may be over a limit on a night without change
+    /// False alarms a night that are acceptable: columns of the whole fleet over a threshold without any change
     #[arg(long, default_value_t = 1.0, value_name = "NUMBER")]
     rate: f64,
-    /// Nights without change to draw for each column
+    /// Nights without change to simulate for each column
     #[arg(long, default_value_t = 200, value_name = "N")]
     nights: usize,
-    /// One limit for the fleet, or each model its own
+    /// One threshold for the whole fleet, or one per model
     #[arg(long, value_enum, default_value = "fleet", value_name = "SCOPE")]
     by: CalibrationScope,
-    /// Write what is recommended into the fleet file; its comments stay
+    /// Write the recommended thresholds into the fleet file; its comments are kept
     #[arg(long)]
     write: bool,
-    /// Limits to write, comma-separated [default: all]
+    /// Thresholds to write, comma-separated [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES", requires = "write")]
     limits: Vec<String>,
-    /// Replay sweeps since then; as for history
+    /// Replay past sweeps since this time; same format as in `history`
     #[arg(long, value_name = "TIME")]
     since: Option<TimeArg>,
-    /// The time whose snapshots say how many rows a night has; as for sweep [default: now]
+    /// The time whose snapshots give the number of rows a night; same format as in `sweep` [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<TimeArg>,
-    /// Past alarms a table shows at most, the latest
+    /// Most past alarms shown in a table, latest first
     #[arg(long, default_value_t = 20, value_name = "N")]
     top: usize,
     /// table or json
@@ -84,10 +84,10 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
     let mut past = HistoryReplay::of(&fleet, settings);
     match history::each(&args.store.folders.history(&args.fleet), &filter, |entry| past.add(entry)) {
         Ok(unreadable) => unreadable.iter().for_each(|error| {
-            warn!("left out: {error}");
+            warn!("skipped: {error}");
             past.leave_out(error);
         }),
-        // A fleet may be calibrated before its first sweep.
+        // A fleet can be calibrated before its first sweep.
         Err(Error::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
@@ -98,12 +98,12 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         TextFormat::Table => super::write(render(&found, args))?,
     }
     for (model, reason) in &found.left_out {
-        warn!("model '{model}' was left out: {reason}");
+        warn!("model '{model}' was skipped: {reason}");
     }
     if found.limits.is_empty() {
         return Err(super::invalid_value(
             "calibrate",
-            "no column could be drawn; `driftsweep doctor` says what is wrong",
+            "no column could be simulated; `driftsweep doctor` says what is wrong",
         ));
     }
     if args.write {
@@ -143,9 +143,12 @@ fn render(found: &Calibration, args: &CalibrateArgs) -> Page {
         ]);
     }
     let mut page = Page::from(table);
-    page.line(format_args!("on nights without change, drawn {} times from the baselines' counts; {} alarms a night wanted. An alarm is a column \
-         over its limit on one night, before its test and persistence: events are fewer.",
-        args.nights, args.rate));
+    page.line(format_args!(
+        "on nights without change, simulated {} times from the baselines' counts; {} alarms a night \
+                            wanted. An alarm is a column over its threshold on one night, before its test and \
+                            persistence: events are fewer.",
+        args.nights, args.rate
+    ));
     let from = found.past_alarms.len().saturating_sub(args.top);
     for alarm in &found.past_alarms[from..] {
         let place = super::sweep::place(&alarm.window, &alarm.segment);
@@ -165,11 +168,11 @@ fn render(found: &Calibration, args: &CalibrateArgs) -> Page {
     page
 }
 
-/// Writes limits into a fleet file, and leaves everything else in it as it is.
+/// Writes thresholds into a fleet file, and leaves everything else in it unchanged.
 fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<()> {
     let unreadable = |reason: String| Error::Fleet { path: path.into(), line: None, reason };
     let text = Fleet::text(path)?;
-    // The message alone: the whole error shows the line of the file, which may hold a secret.
+    // Only the message: the whole error shows the line of the file, which may contain a secret.
     let mut document: DocumentMut =
         text.parse().map_err(|e: toml_edit::TomlError| unreadable(e.message().to_owned()))?;
     let mut written = 0;
@@ -196,7 +199,7 @@ fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<(
     Ok(())
 }
 
-/// A table that needs no heading of its own.
+/// A table without a heading of its own.
 fn implicit_table() -> Item {
     let mut table = Table::new();
     table.set_implicit(true);

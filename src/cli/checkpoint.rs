@@ -1,5 +1,5 @@
-//! A record of the audit that was seen before, kept outside of the store: it tells a store that was emptied, or written anew,
-//! from the one that was left.
+//! A record of the audit that was seen before, kept outside of the store: it shows whether a store was emptied or
+//! rewritten.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ use driftsweep::store::Store;
 /// Where the last record is kept.
 #[derive(Args)]
 pub struct CheckpointArgs {
-    /// A file of the fleet, outside of the store and the state, that holds the last audit record as the last tick left it: a
-    /// store that does not hold that record is refused (exit code 15) [default: $DRIFTSWEEP_CHECKPOINT, or none]
+    /// A file outside of the store and the state that keeps the last audit record of the last tick: a store without
+    /// that record is refused (exit code 15) [default: $DRIFTSWEEP_CHECKPOINT, or none]
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
 }
@@ -21,7 +21,7 @@ pub struct CheckpointArgs {
 /// Names the file where the command line does not.
 const VARIABLE: &str = "DRIFTSWEEP_CHECKPOINT";
 
-/// The file is not larger.
+/// The largest size of the file.
 const MAX_BYTES: u64 = 64 << 10;
 
 /// A record by its number and hash.
@@ -49,7 +49,7 @@ impl Checkpoint {
         Ok(Self { seq, hash: hash.into() })
     }
 
-    /// Reads what a file holds for a fleet: NUMBER:HASH "FLEET". A person may write it without the name.
+    /// Reads what a file holds for a fleet: NUMBER:HASH "FLEET". When written by hand it may lack the name.
     fn of(text: &str, fleet: &str) -> std::result::Result<Self, String> {
         let restore = |reason: String| format!("{reason}; restore the file");
         let (record, name) = match text.trim_end().split_once(' ') {
@@ -61,8 +61,8 @@ impl Checkpoint {
                 .map_err(|_| restore(format!("'{}' is not the name of a fleet in quotes", for_display(name))))?;
             if name != fleet {
                 return Err(format!(
-                    "is that of fleet '{}', and not of '{}'; name a file of its own for each fleet. If the fleet was renamed, \
-                     remove the file to begin anew",
+                    "is that of fleet '{}', and not of '{}'; use one file per fleet. If the fleet was renamed, remove \
+                     the file to start over",
                     for_display(&name),
                     for_display(fleet)
                 ));
@@ -79,7 +79,7 @@ impl CheckpointArgs {
     }
 
     /// The record that the file holds; nothing where none is named, or it is not there yet. The file must not be in the
-    /// folder of the state: who empties one would empty the other.
+    /// folder of the state: a person who deletes one could delete the other.
     pub fn read(&self, state: &Path, fleet: &str) -> anyhow::Result<Option<Checkpoint>> {
         let Some(file) = self.file() else { return Ok(None) };
         let absolute = |path: &Path| {
@@ -100,8 +100,8 @@ impl CheckpointArgs {
         }
     }
 
-    /// Writes the last record of a store into the file, if one is named. `false` if the store does not hold that record as its
-    /// own note of it says: it is not written then.
+    /// Writes the last record of a store into the file, if one is named. `false`, without writing, if the record in the
+    /// store does not match the head that the store has recorded.
     pub fn write(&self, fleet: &str, store: &mut Store) -> Result<bool> {
         let Some(file) = self.file() else { return Ok(true) };
         let Some((seq, hash)) = store.audit_head()? else { return Ok(true) };
@@ -134,7 +134,7 @@ mod tests {
         for name in ["a", "a b", "a\nb", "a\"b", "", "ü"] {
             let text = format!("7:{hash} {}\n", serde_json::Value::from(name));
             assert_eq!(Checkpoint::of(&text, name), found, "{text}");
-            assert!(Checkpoint::of(&text, "other").unwrap_err().contains("a file of its own for each fleet"), "{text}");
+            assert!(Checkpoint::of(&text, "other").unwrap_err().contains("one file per fleet"), "{text}");
         }
         assert_eq!(Checkpoint::of(&format!("7:{hash}\n"), "a"), found);
         for wrong in

@@ -20,7 +20,7 @@ pub struct CompareArgs {
     /// What the model was trained on: a file, a glob, a directory, or a .baseline file
     #[arg(value_name = "REF")]
     baseline: String,
-    /// What it sees now: a file, a glob or a directory; #rows=A..B takes some rows by position
+    /// What it sees now: a file, a glob or a directory; #rows=A..B selects rows by position
     #[arg(value_name = "CUR")]
     current: String,
     /// Metrics, comma-separated [default: all]
@@ -41,13 +41,13 @@ pub struct CompareArgs {
     /// Bins of the population stability index [default: 10, or what the baseline file holds]
     #[arg(long, value_name = "N")]
     bins: Option<usize>,
-    /// Judge by another tool's definitions and default limits: evidently, nannyml, tfdv, deepchecks or azureml
+    /// Use another tool's definitions and default thresholds: evidently, nannyml, tfdv, deepchecks or azureml
     #[arg(long, value_name = "NAME")]
     convention: Option<Convention>,
-    /// Distinct categories counted on their own; more are pooled, and reported
+    /// Most distinct categories that are counted separately; the others are pooled, and reported
     #[arg(long, value_name = "N")]
     category_limit: Option<usize>,
-    /// Values a side below which no verdict is given
+    /// Fewest values per side for a verdict
     #[arg(long, value_name = "N")]
     min_rows: Option<u64>,
     /// False discovery rate, over all tests of the comparison, up to which a difference is significant [default: 0.05]
@@ -105,7 +105,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
         return Err(super::invalid_value("--categorical", &format!("'{both}' is also given to --numeric; choose one")));
     }
     let named = |name: &str| [&features, &categorical, &numeric].into_iter().any(|names| names.contains(name));
-    // A number for each row, which pandas wrote beside the data. Without a name it may be any other column, too.
+    // The row index that pandas wrote with the data. An unnamed column may be any other column, too.
     let whole = |kind: &ColumnType| matches!(kind, ColumnType::Numeric(domain) if !domain.is_float());
     let unnamed = baseline.features().iter().any(|feature| feature.name().is_empty() && whole(feature.dtype()));
     let is_index = |name: &str| is_pandas_index(name) && (!name.is_empty() || unnamed);

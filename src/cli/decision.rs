@@ -1,4 +1,4 @@
-//! What people decide: who, when and why. Flags that such commands share.
+//! The flags that commands for human decisions share: who, when and why.
 
 use clap::Args;
 use driftsweep::fleet::Fleet;
@@ -13,38 +13,38 @@ use super::time_arg::{TimeArg, now_or};
 pub struct DecisionArgs {
     #[command(flatten)]
     pub memory: FleetStoreArgs,
-    /// Why: it is kept in the audit
+    /// The reason; it is stored in the audit
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
     /// Who decides [default: $USER]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// The time it is taken to be, as for tick [default: now]
+    /// Override the current time; same format as in `tick` [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<TimeArg>,
 }
 
-/// Who decides: the name that was given, or `$USER`.
+/// The person who decides: the given name, or `$USER`.
 ///
 /// # Errors
-/// If neither says it: nobody is put down as somebody.
+/// If neither is set: a decision always has an author.
 pub fn decider(by: Option<&String>) -> anyhow::Result<String> {
     match by.cloned().or_else(|| super::variable("USER")) {
         Some(who) if who.trim().is_empty() => {
-            Err(super::invalid_value("--by", "must not be empty: it is kept in the audit"))
+            Err(super::invalid_value("--by", "must not be empty: it is stored in the audit"))
         }
         Some(who) => Ok(who),
         None => Err(super::invalid_value("--by", "must say who decides: $USER is not set")),
     }
 }
 
-/// Why, as it is kept in the audit.
+/// The reason, as it is stored in the audit.
 ///
 /// # Errors
-/// If it says nothing.
+/// If it is empty.
 pub fn checked_reason(reason: &str) -> anyhow::Result<&str> {
     match reason.trim() {
-        "" => Err(super::invalid_value("--reason", "must not be empty: it is kept in the audit")),
+        "" => Err(super::invalid_value("--reason", "must not be empty: it is stored in the audit")),
         reason => Ok(reason),
     }
 }
@@ -57,7 +57,7 @@ impl DecisionArgs {
         let clock = Timestamp::now();
         let now = now_or(self.now.as_ref(), &fleet.zone, clock)?;
         if now.duration_since(clock) > MAX_CLOCK_AHEAD {
-            return Err(super::invalid_value("--now", "lies in the future"));
+            return Err(super::invalid_value("--now", "is in the future"));
         }
         Ok((who, now))
     }

@@ -14,8 +14,8 @@ use super::{Bar, EngineArgs, OutputArgs};
 
 #[derive(Args)]
 pub struct DemoArgs {
-    /// A folder with demo.toml and its data, as the repository has it [default: datasets, if it is here; else the smaller
-    /// demo inside this program]
+    /// A folder with demo.toml and its data [default: datasets, if it exists here; else the smaller demo inside this
+    /// program]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     let mut unpacked = None;
     let file = match &args.data {
         Some(folder) => folder.join("demo.toml"),
-        // Of the repository, and not just any folder that is called so.
+        // The folder of the repository, not another folder of the same name.
         None if Path::new(REPOSITORY_FOLDER).join("manifest.json").is_file() => {
             Path::new(REPOSITORY_FOLDER).join("demo.toml")
         }
@@ -74,7 +74,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     args.output.write(report::sweep(&found, args.output.format, args.output.top)?)?;
     say!("swept in {:.2} s", started.elapsed().as_secs_f64());
     if unpacked.is_some() {
-        say!("this is the smaller demo, inside the program; the whole is in the repository: demo --data datasets");
+        say!("this is the small built-in demo; the full one is in the repository: demo --data datasets");
     }
     let s = found.summary;
     Ok(args.output.code(s.drifted > 0, s.failed + s.failed_comparisons > 0))

@@ -19,7 +19,7 @@ use super::time_arg::{TimeArg, now_or};
 pub enum EventsCommand {
     /// Lists events: the open ones, each with the triggers that joined it
     List(ListArgs),
-    /// Closes an event: the model was trained, or will not be
+    /// Closes an event: the model was trained, or the event is dismissed
     Close(CloseArgs),
 }
 
@@ -27,10 +27,10 @@ pub enum EventsCommand {
 pub struct ListArgs {
     #[command(flatten)]
     memory: FleetStoreArgs,
-    /// Those that are closed, too
+    /// Include closed events
     #[arg(long)]
     all: bool,
-    /// Of this model only
+    /// Only this model
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// table or json
@@ -40,21 +40,21 @@ pub struct ListArgs {
 
 #[derive(Args)]
 pub struct CloseArgs {
-    /// The event, as `events list` shows it; its first letters are enough
+    /// The event, as `events list` shows it; a unique prefix is enough
     #[arg(value_name = "EVENT")]
     event: String,
     #[command(flatten)]
     memory: FleetStoreArgs,
-    /// Whether the model was trained: its drift and its new labels are then counted from that time on
+    /// Whether the model was trained: drift and new labels are then counted from that time on
     #[arg(long, value_enum)]
     outcome: CloseOutcome,
-    /// Why: it is kept in the audit
+    /// The reason; it is stored in the audit
     #[arg(long, default_value = "", value_name = "TEXT")]
     note: String,
     /// Who closes it [default: $USER]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// When; as for tick [default: now]
+    /// When it was closed; same format as in `tick` [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<TimeArg>,
 }
@@ -133,7 +133,7 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
     };
     store.transaction(|store| {
         if !store.close_event(&event.id, at, outcome, &args.note)? {
-            let reason = "is closed already; `events list --all` shows how".into();
+            let reason = "is closed already; `events list --all` shows the outcome".into();
             return Err(Error::BadValue { what: format!("event {}", event.id), reason });
         }
         let body = json!({ "model": event.model, "outcome": outcome, "note": args.note });
@@ -147,7 +147,7 @@ fn close(args: &CloseArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The one event whose name begins so.
+/// The one event with this prefix.
 fn find(store: &mut Store, name: &str) -> anyhow::Result<RetrainEvent> {
     let mut found = store.events()?.into_iter().filter(|event| !name.is_empty() && event.id.starts_with(name));
     match (found.next(), found.next()) {
@@ -155,6 +155,6 @@ fn find(store: &mut Store, name: &str) -> anyhow::Result<RetrainEvent> {
         (None, _) => {
             Err(super::invalid_value(&format!("event '{name}'"), "there is none; `events list --all` shows them"))
         }
-        _ => Err(super::invalid_value(&format!("event '{name}'"), "several begin so; give more of the name")),
+        _ => Err(super::invalid_value(&format!("event '{name}'"), "several begin with this; give more of the name")),
     }
 }

@@ -27,7 +27,7 @@ pub struct ExplainArgs {
     model: String,
     #[command(flatten)]
     memory: FleetStoreArgs,
-    /// As of the last sweep up to then; a time as for tick [default: the last one]
+    /// Explain the last sweep up to this time; same format as in `tick` [default: the last sweep]
     #[arg(long, value_name = "TIME")]
     at: Option<TimeArg>,
     /// Show how well the model predicted at every sweep: realised, and as estimated without labels
@@ -46,7 +46,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     }
     let at = args.at.as_ref().map(|at| at.resolve("--at", &fleet.zone)).transpose()?.unwrap_or(Timestamp::MAX);
     let Some(verdict) = store.last_verdict(&args.model, at)? else {
-        let reason = "no tick has swept it by then; run `driftsweep tick`";
+        let reason = "no tick had swept it by that time; run `driftsweep tick`";
         return Err(super::invalid_value(&format!("model '{}'", args.model), reason));
     };
     if verdict.body.is_empty() {
@@ -67,7 +67,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     }
     let mut page = render(model, &found, &firings, &mut store)?;
     if let Some((job, answerers)) = question {
-        page.section(format_args!("job {job} waits for an answer until {}: {}", answerers.due, answerers.sentence));
+        page.section(format_args!("job {job} waits for approval until {}: {}", answerers.due, answerers.sentence));
     }
     if let Some(outdated) = store.outdated_baseline(&fleet, model, found.as_of)? {
         page.section(outdated.sentence(&fleet.zone));
@@ -76,7 +76,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The job of a model that waits for an answer, and who may give it now.
+/// The job of a model that waits for approval, and the current approvers.
 fn question(fleet: &Fleet, store: &mut Store, model: &Model) -> anyhow::Result<Option<(String, CurrentApprovers)>> {
     let waiting = store.jobs_in("awaiting_approval")?.into_iter().map(|versioned| versioned.job);
     let Some(job) = waiting.rev().find(|job| job.model == model.name) else { return Ok(None) };
@@ -130,7 +130,7 @@ fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Sto
     }
     for waiting in store.waiting()?.iter().filter(|waiting| waiting.model == found.model) {
         page.line(format_args!(
-            "  the sweep of {} waits for data, and is tried again until {}: {}",
+            "  the sweep of {} waits for data, and is retried until {}: {}",
             waiting.as_of, waiting.until, waiting.reason
         ));
     }
@@ -183,7 +183,7 @@ fn drift(page: &mut Page, found: &DriftVerdict) {
     };
     page.section(format_args!("drift: {}", if found.fired { "fires" } else { "does not fire" }));
     page.line(format_args!(
-        "  it takes {quorum} ({}), each over its limit at {} of {} sweeps ({}; {} seen), by tests at a false \
+        "  needs {quorum} ({}), each over its threshold at {} of {} sweeps ({}; {} available), with tests at a false \
          discovery rate of {}",
         found.quorum.origin.name(),
         found.persistence.value.hits,
@@ -218,7 +218,7 @@ fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &DriftCompariso
     for failed in &comparison.failed {
         page.line(format_args!("  not judged: {failed}"));
     }
-    let mut table = Table::new(["column", "figure", "value", "limit", "q", "over", "it drifts, or would if"]);
+    let mut table = Table::new(["column", "figure", "value", "limit", "q", "over", "counts as drift, or would if"]);
     for column in &comparison.columns {
         for (i, signal) in column.signals.iter().enumerate() {
             let figure = &signal.figure;
@@ -243,17 +243,20 @@ fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &DriftCompariso
     page.table(table);
 }
 
-/// What would have to change for a figure to make its column drift.
+/// What would have to change for a figure to count as drift.
 fn change(column: &DriftColumn, signal: &rule::Signal, found: &DriftVerdict) -> String {
     match (signal.over, signal.significant) {
         (true, true) if column.drifts => "drifts".into(),
         (true, true) => {
-            format!("it is over at {} of {} sweeps", found.persistence.value.hits, found.persistence.value.of)
+            format!(
+                "it is over its threshold at {} of {} sweeps",
+                found.persistence.value.hits, found.persistence.value.of
+            )
         }
         (true, false) => format!("its q is at most {}", found.fdr.value),
         (false, _) if signal.value.abs() > signal.limit => match &*signal.metric {
             "ks" | "missing" => format!("its p-value is below {}_p, too", signal.metric),
-            _ => "it is beyond its own noise, too".into(),
+            _ => "it is above its noise level, too".into(),
         },
         (false, _) => format!("{} is above {}", signal.metric, signal.limit),
     }
@@ -281,7 +284,7 @@ fn performance(page: &mut Page, found: &PerformanceVerdict) {
                 .value
                 .map_or(String::new(), |warning| format!(", warns {side} {warning} ({})", found.warning.origin.name()));
             page.line(format_args!(
-                "  {metric} triggers {side} {level} ({}){warning}, by its whole interval of confidence {}, over the \
+                "  {metric} triggers {side} {level} ({}){warning}, when its whole {} confidence interval is, over the \
                  newest {} of at least {}",
                 found.level.origin.name(),
                 setting_text(&found.confidence),
@@ -292,18 +295,22 @@ fn performance(page: &mut Page, found: &PerformanceVerdict) {
     }
     let wait = SignedDuration::from_secs(found.maturity_seconds).as_secs_f64() / 86_400.0;
     match (found.status, found.maturity_learned, found.delay_declared) {
-        (PerformanceStatus::DelayUnknown, ..) => page.line("  labels take a time that is not known yet"),
-        (_, true, _) => page.line(format_args!("  labels take {wait:.1} days (learned: 95 % of labels come by then)")),
-        (_, false, true) => page.line(format_args!("  labels take {wait:.1} days (declared)")),
-        (_, false, false) => page.line(format_args!("  labels take {wait:.1} days (built in)")),
+        (PerformanceStatus::DelayUnknown, ..) => page.line("  the label delay is not known yet"),
+        (_, true, _) => {
+            page.line(format_args!("  label delay: {wait:.1} days (learned: 95 % of labels arrive by then)"))
+        }
+        (_, false, true) => page.line(format_args!("  label delay: {wait:.1} days (declared)")),
+        (_, false, false) => page.line(format_args!("  label delay: {wait:.1} days (built in)")),
     }
     page.line(format_args!("  matured: {}", span(&found.matured)));
-    let proxy = if found.proxy { ", by its proxy where labels are missing" } else { "" };
+    let proxy = if found.proxy { ", using the proxy where labels are missing" } else { "" };
     page.line(format_args!("    realised  {}{proxy}", measured(found.realised)));
     page.line(format_args!("    estimated {} over the same rows", measured(found.reconciled)));
     page.line(format_args!("  newest: {}", span(&found.fresh)));
     match (found.estimated, &found.no_estimate) {
-        (Some(_), _) => page.line(format_args!("    estimated {}, which never triggers", measured(found.estimated))),
+        (Some(_), _) => {
+            page.line(format_args!("    estimated {} (an estimate never triggers)", measured(found.estimated)))
+        }
         (None, Some(reason)) => page.line(format_args!("    no estimate: {reason}")),
         (None, None) => page.line("    no estimate: these predictions have no scores"),
     }
@@ -317,16 +324,16 @@ fn performance(page: &mut Page, found: &PerformanceVerdict) {
     }
 }
 
-/// What became of the labels that were read.
+/// How the labels that were read were used.
 fn labels(page: &mut Page, model: &Model, counts: Option<LabelCounts>) {
     let (Some(counts), Some(labels)) = (counts, &model.labels) else { return };
     page.section(format_args!("labels: {} known, {} belong to a prediction", counts.labels, counts.met));
     for (rows, what) in [
-        (counts.early, "came before every prediction of their id and belong to none of these"),
-        (counts.undated, "have no time at which they became known and are left out"),
-        (counts.rewritten, "were written again later with another value; the first counts"),
-        (counts.contradicting, "labels or predictions of one id and time contradict one another and are left out"),
-        (counts.superseded, "predictions were made again before their label came and are left out"),
+        (counts.early, "arrived before every prediction of their id and match none of these"),
+        (counts.undated, "have no arrival time and are skipped"),
+        (counts.rewritten, "were written again later with another value; the first one is used"),
+        (counts.contradicting, "labels or predictions of the same id and time contradict each other and are skipped"),
+        (counts.superseded, "predictions were made again before their label arrived and are skipped"),
     ] {
         if rows > 0 {
             page.line(format_args!("  {rows} {what}"));
@@ -341,12 +348,12 @@ fn volume(page: &mut Page, found: &VolumeVerdict) {
     let missing = found.wanted.value.saturating_sub(found.labels);
     let change = match (found.set, missing) {
         (true, 0) => "fires".into(),
-        (true, _) => format!("{missing} more would fire"),
+        (true, _) => format!("{missing} more are needed to fire"),
         (false, 0) => "the trigger is not set; with [trigger.volume] it would fire".into(),
-        (false, _) => format!("the trigger is not set; with [trigger.volume] {missing} more would fire"),
+        (false, _) => format!("the trigger is not set; with [trigger.volume] {missing} more are needed to fire"),
     };
     page.section(format_args!(
-        "volume: {} new labels since {}, {} are enough: {change}",
+        "volume: {} new labels since {}, {} are needed: {change}",
         found.labels,
         found.since,
         setting_text(&found.wanted)

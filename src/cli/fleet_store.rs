@@ -1,4 +1,4 @@
-//! A fleet, and where what is remembered of it is kept.
+//! A fleet and its store.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::state::FolderArgs;
 
-/// A fleet with its memory.
+/// A fleet with its store.
 #[derive(Args)]
 pub struct FleetStoreArgs {
     /// The fleet file
@@ -22,7 +22,8 @@ pub struct FleetStoreArgs {
 }
 
 impl FleetStoreArgs {
-    /// The fleet as its file has it, and its memory, for what an access allows. Only what may make a store may find it empty.
+    /// The fleet as its file has it, and its store, opened for an access. Only an access that may create a store may
+    /// find it empty.
     pub fn open(&self, access: Access) -> Result<(Fleet, Store)> {
         let (fleet, mut store) = self.open_any(access)?;
         if access != Access::Create {
@@ -31,7 +32,7 @@ impl FleetStoreArgs {
         Ok((fleet, store))
     }
 
-    /// The same, also where nothing is known of the fleet.
+    /// The same, also where the store has no record of the fleet.
     pub fn open_any(&self, access: Access) -> Result<(Fleet, Store)> {
         let fleet = Fleet::read(&self.fleet, &Options::new())?;
         let mut store = self.store.open(&self.fleet, &fleet, access)?;
@@ -44,7 +45,7 @@ impl FleetStoreArgs {
     }
 }
 
-/// Where a fleet's memory is.
+/// The store of a fleet.
 #[derive(Args)]
 pub struct StoreArgs {
     #[command(flatten)]
@@ -56,7 +57,7 @@ pub struct StoreArgs {
 /// Which store it is.
 #[derive(Args)]
 pub struct StoreLocationArgs {
-    /// The store: the path of an SQLite file, or a postgres:// URL; one with a password belongs into the environment
+    /// The store: the path of an SQLite file, or a postgres:// URL; put one with a password into the environment
     /// [default: $DRIFTSWEEP_STORE, or driftsweep.sqlite in the state]
     #[arg(long, value_name = "PATH|URL")]
     store: Option<String>,
@@ -66,19 +67,19 @@ pub struct StoreLocationArgs {
 pub const VARIABLE: &str = "DRIFTSWEEP_STORE";
 
 impl StoreArgs {
-    /// Opens the memory of a fleet, for what an access allows.
+    /// Opens the store of a fleet for an access.
     pub fn open(&self, path: &Path, fleet: &Fleet, access: Access) -> Result<Store> {
         Store::open_as(&self.place(path, fleet)?, &fleet.name, access)
     }
 
-    /// Where the memory of a fleet is.
+    /// The location of the store of a fleet.
     pub fn place(&self, path: &Path, fleet: &Fleet) -> Result<String> {
         let place = self.place.named();
         if place.is_some() && !fleet.named {
             return Err(Error::Fleet {
                 path: path.into(),
                 line: None,
-                reason: "fleets that may share a store are told apart by name; add name = \"…\" at the top".into(),
+                reason: "fleets that may share a store need different names; add name = \"…\" at the top".into(),
             });
         }
         Ok(place.unwrap_or_else(|| default_file(&self.folders, path)))
@@ -90,10 +91,10 @@ impl StoreArgs {
     }
 }
 
-/// Clocks may be so far apart without a word.
+/// Clocks may differ by this much without a warning.
 const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_mins(1);
 
-/// That the clock of a store and that of this machine are apart, if they are.
+/// A warning if the clock of the store and that of this machine differ.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -102,7 +103,9 @@ pub fn clock_difference_warning(store: &mut Store) -> Result<Option<String>> {
     Ok((of_store.duration_since(own).abs() > MAX_CLOCK_DIFFERENCE).then(|| {
         let own = Timestamp::from_second(own.as_second()).unwrap_or(own);
         format!(
-            "its clock says {of_store}, and that of this machine {own}. Answers to approval questions are judged by the clock of              the store, and from ten minutes on a question counts as one of a replayed night; correct the clocks (NTP)"
+            "its clock shows {of_store}, and that of this machine {own}. Approval deadlines use the clock of the \
+             store, and from a difference of ten minutes on a request counts as one of a replayed night; correct the \
+             clocks (NTP)"
         )
     }))
 }
@@ -118,7 +121,7 @@ impl StoreLocationArgs {
         self.store.clone().filter(|place| !place.is_empty()).or_else(|| super::variable(VARIABLE))
     }
 
-    /// The fleet with the baselines that were set for it. What only reads makes no store where there is none.
+    /// The fleet with the baselines that were set for it. A read-only command does not create a store.
     pub fn with_baselines(&self, folders: &FolderArgs, path: &Path, fleet: Fleet) -> Result<Fleet> {
         let place = match self.named() {
             // In a shared store nothing can be kept for a fleet without a name.

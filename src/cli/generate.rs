@@ -15,16 +15,16 @@ pub struct GenerateArgs {
     /// Models
     #[arg(long, default_value_t = 10, value_name = "N")]
     models: usize,
-    /// Features of each model
+    /// Features per model
     #[arg(long, default_value_t = 50, value_name = "N")]
     features: usize,
-    /// Rows of each table, a side
+    /// Rows per table and side
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     rows: usize,
-    /// Models that read the same table
+    /// Models per table
     #[arg(long, default_value_t = 1, value_name = "N")]
     models_per_table: usize,
-    /// Share of a model's features that all models of its table have in common
+    /// Share of a model's features that all models of its table use
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     shared: f64,
     /// Share of categorical columns
@@ -39,25 +39,25 @@ pub struct GenerateArgs {
     /// Share of columns that drift
     #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
     drift: f64,
-    /// How they do: shift, scale, missing; in turn
+    /// Kinds of drift, in rotation: shift, scale, missing
     #[arg(long, value_delimiter = ',', default_value = "shift", value_name = "KINDS")]
     drift_kinds: Vec<DriftKind>,
     /// Population stability index over ten quantile bins; for missing values, the rate added
     #[arg(long, default_value_t = 0.25, value_name = "SIZE")]
     drift_size: f64,
-    /// Adds a column `at` of times; the current side spans so many days
+    /// Adds a time column `at`; the current side spans this number of days
     #[arg(long, default_value_t = 0, value_name = "N")]
     days: u32,
-    /// Nights in a row: a current side for each, in a folder named by its day, from 2026-01-01 on
+    /// Number of nights: each has a current side in a folder named by its day, from 2026-01-01 on
     #[arg(long, default_value_t = 0, value_name = "N")]
     nights: u32,
-    /// The first of them with drift
+    /// The first night with drift
     #[arg(long, default_value_t = 1, value_name = "NIGHT")]
     drift_from: u32,
-    /// Rows of a row group at most; fewer in wide tables
+    /// Most rows in a row group; fewer in wide tables
     #[arg(long, default_value_t = 1 << 18, value_name = "N")]
     row_group: usize,
-    /// Everything follows from it
+    /// Seed of the random generator; the same seed gives the same fleet
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
 }

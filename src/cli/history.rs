@@ -22,26 +22,26 @@ pub struct HistoryArgs {
     /// The fleet file
     #[arg(default_value = "fleet.toml", value_name = "FLEET")]
     fleet: PathBuf,
-    /// Of this model only
+    /// Only this model
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Of this feature only
+    /// Only this feature
     #[arg(long, value_name = "NAME")]
     feature: Option<String>,
     /// Figures, comma-separated, by the column names of a CSV report; "all" for all
     #[arg(long, value_delimiter = ',', default_value = "psi,js_distance", value_name = "NAMES")]
     metrics: Vec<String>,
-    /// Sweeps since then: a time such as 2026-01-31T02:00:00Z; without a zone it is read in the fleet's `time_zone`, and
-    /// a day alone is its beginning there
+    /// Sweeps since this time: a time such as 2026-01-31T02:00:00Z; without a zone it is read in the fleet's
+    /// `time_zone`, and a day alone is its beginning there
     #[arg(long, value_name = "TIME")]
     since: Option<TimeArg>,
-    /// Features that drifted only
+    /// Only features that drifted
     #[arg(long)]
     drifted: bool,
     /// table, json or csv
     #[arg(long, default_value = "table", value_name = "FORMAT")]
     format: ReportFormat,
-    /// Rows a table shows at most, the latest; 0 for all
+    /// Most rows shown in a table, latest first; 0 for all
     #[arg(long, default_value_t = 40, value_name = "N")]
     top: usize,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
         check_names(args, &folder)?;
     }
     for error in &unreadable {
-        warn!("left out: {error}");
+        warn!("skipped: {error}");
     }
     let code = if unreadable.is_empty() { 0 } else { super::PARTIAL };
     let document = match args.format {
@@ -86,7 +86,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// Refuses the name of a model or a feature that the history does not have at all.
+/// Refuses the name of a model or a feature that is not in the history.
 ///
 /// # Errors
 /// [`Error::UnknownName`].
@@ -98,7 +98,7 @@ fn check_names(args: &HistoryArgs, folder: &Path) -> anyhow::Result<()> {
         }
         models.insert(entry.model);
     })?;
-    // A history without a single sweep knows no names.
+    // A history without sweeps has no names.
     let known = |what, name: &Option<String>, names: &BTreeSet<String>| match name {
         Some(name) if !names.is_empty() && !names.contains(name) => {
             Err(Error::unknown(what, name, names.iter().map(String::as_str)))

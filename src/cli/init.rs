@@ -20,7 +20,7 @@ pub struct InitArgs {
     /// What the model was trained on: a file, a glob or a directory
     #[arg(value_name = "REF")]
     baseline: String,
-    /// What it sees now. Where there is a file or a folder a day it is named by {day}, the day before each sweep
+    /// What it sees now. For one file or folder per day write {day}: the day before each sweep
     #[arg(value_name = "CUR")]
     current: String,
     /// Name of the model
@@ -29,23 +29,23 @@ pub struct InitArgs {
     /// File to write instead of standard output; paths in it are relative to its folder
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Overwrite the file if it is there
+    /// Overwrite the file if it exists
     #[arg(long)]
     force: bool,
-    /// Add the model to this fleet file, of which everything else stays as it is
+    /// Add the model to this fleet file; the rest of the file stays unchanged
     #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "force"])]
     append: Option<PathBuf>,
 }
 
 pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     if let Some(path) = args.output.as_deref().filter(|path| path.exists() && !args.force) {
-        let reason = format!("{} is there already; add --force to overwrite it, or use --append", path.display());
+        let reason = format!("{} exists already; add --force to overwrite it, or use --append", path.display());
         return Err(super::invalid_value("--output", &reason));
     }
     let before = match &args.append {
         Some(path) => match std::fs::metadata(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            // What is wrong with it is said when it is read.
+            // Its errors are reported when it is read.
             _ => Some(existing(path, &args.name)?),
         },
         None => None,
@@ -67,7 +67,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     }
     page.line("[[model]]");
     if [&args.baseline, &args.current].into_iter().any(|spec| redacted(spec) != *spec) {
-        page.line("# Secret parts of addresses are left out (…): put them in, or better use the store's own address.");
+        page.line("# Secret parts of addresses are removed (…): insert them, or better use the store's own address.");
     }
     page.line(format_args!("name = {}", quoted(&args.name)));
     page.line(format_args!("baseline = {}", quoted(&relative(&args.baseline, folder))));
@@ -78,13 +78,13 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
             let pattern = relative(pattern, folder);
             page.line(format_args!("current = {} # the day before each sweep", quoted(&pattern)));
             if quoted(&pattern) != given {
-                page.line(format_args!("# current = {given} # as it was given"));
+                page.line(format_args!("# current = {given} # as given"));
             }
             daily = Some(pattern);
         }
         Naming::Plain => page.line(format_args!("current = {given}")),
         Naming::Unclear(reason) => {
-            page.line(format_args!("current = {given} # every time the whole of it: {reason}"));
+            page.line(format_args!("current = {given} # read as a whole every time: {reason}"));
             page.line(format_args!("# current = \"…{{day}}…\" would be the day before each sweep"));
         }
     }
@@ -98,7 +98,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         Some(before) => appended(before, text),
         None => text.to_owned(),
     };
-    // What is written must be a fleet file, whatever columns and paths are called.
+    // The output must be a valid fleet file, whatever the names of columns and paths.
     let path = target.unwrap_or(Path::new("fleet.toml"));
     let fleet = Fleet::parse(&put_in(&format!("{page}{rest}")), path, &Options::new())?;
     page.line(format_args!("# Triggers that are active: {}", active(super::model_of(&fleet, &args.name)?)));
@@ -113,7 +113,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Which triggers of a model are active, and what the others lack.
+/// The active triggers of a model, and what the others need.
 fn active(model: &Model) -> String {
     let (mut active, mut others) = (Vec::new(), Vec::new());
     for trigger in Trigger::ALL {
@@ -127,18 +127,18 @@ fn active(model: &Model) -> String {
     format!("{none}{}{others}", active.join(", "))
 }
 
-/// Says what was done, and what is to be done next.
+/// Reports what was done and the next steps.
 fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming) {
     match naming {
         Naming::Daily { pattern, newest, days } => {
             let many = if *days > 1 { format!("{days} days, the newest {newest}") } else { format!("one is {newest}") };
             info!(
-                "{} has a snapshot a day ({many}): current = {}, so that each sweep reads the day before it",
+                "{} has one snapshot per day ({many}): current = {}, so that each sweep reads the day before it",
                 args.current, pattern
             );
         }
         Naming::Unclear(reason) => info!(
-            "{} is taken as one snapshot: {}; if there is one a day, write {{day}} in its place",
+            "{} is read as one snapshot: {}; if there is one per day, write {{day}} instead of the day",
             args.current, reason
         ),
         Naming::Plain => {}
@@ -146,8 +146,8 @@ fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming)
     let Some(path) = target else { return };
     let file = path.display();
     match added {
-        true => say!("added model '{}' to {file}; look through `exclude`, then:", args.name),
-        false => say!("wrote {file}; look through `exclude`, then:"),
+        true => say!("added model '{}' to {file}; review `exclude`, then:", args.name),
+        false => say!("wrote {file}; review `exclude`, then:"),
     }
     match naming {
         Naming::Daily { newest, .. } => {
@@ -158,7 +158,7 @@ fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming)
     }
 }
 
-/// The first rows of a snapshot: enough to tell what its columns are for.
+/// The first rows of a snapshot: enough to infer the roles of its columns.
 fn open(spec: &str) -> driftsweep::error::Result<Snapshot> {
     match spec.contains("#rows=") {
         true => Snapshot::open(spec),
@@ -190,7 +190,7 @@ fn appended(before: &str, model: &str) -> String {
     format!("{before}{added}")
 }
 
-/// What is left out, and what is compared, each with the reason.
+/// Excluded and compared columns, each with the reason.
 fn columns(guesses: &[InferredColumn]) -> Page {
     let mut page = Page::file();
     page.line("exclude = [");
@@ -206,10 +206,10 @@ fn columns(guesses: &[InferredColumn]) -> Page {
     page
 }
 
-/// A table that says where predictions meet what came true, to be looked through and switched on.
+/// A table for joining predictions with labels, commented out for review.
 fn label_table(labels: &LabelColumns, daily: Option<&str>) -> Page {
     let mut page = Page::file();
-    page.line("# To judge predictions by what came true, look through this and take the # away:");
+    page.line("# To evaluate predictions against labels, review this and remove the #:");
     page.line("# [model.labels]");
     if labels.elsewhere {
         page.line(format_args!("# from = \"labels/*.parquet\" # the table with {}: name yours", labels.label));
@@ -250,7 +250,7 @@ fn quoted(text: &str) -> String {
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
-            // What a page would escape in its own way is written as TOML has it.
+            // Characters that a page would escape are written as TOML escapes.
             c if escape::is_escaped(c) => quoted.push_str(&match u32::from(c) {
                 code @ ..=0xFFFF => format!("\\u{code:04X}"),
                 code => format!("\\U{code:08X}"),
@@ -265,7 +265,7 @@ fn quoted(text: &str) -> String {
 fn relative(spec: &str, folder: &Path) -> String {
     let absolute = |path: &Path| real(path).unwrap_or_else(|| path.to_path_buf());
     if storage::is_remote(spec) || redacted(spec) != spec {
-        // What is secret in an address belongs into no file that others read.
+        // Secrets in an address must not be written to a file that others read.
         return redacted(spec);
     }
     let (folder, given) = (absolute(folder), Path::new(spec));
@@ -276,7 +276,7 @@ fn relative(spec: &str, folder: &Path) -> String {
             _ => spec.into(),
         };
     }
-    // `..` at its beginning leads out of the real working directory; what follows is left alone, links and all.
+    // `..` at its beginning leads out of the real working directory; the rest, including links, is unchanged.
     let mut path = absolute(Path::new(""));
     let mut leading = true;
     for part in given.components() {
@@ -304,7 +304,7 @@ fn relative(spec: &str, folder: &Path) -> String {
     }
 }
 
-/// A folder without links and dots; what is not there yet is made by name.
+/// A folder without links and dots; a part that does not exist is joined by name.
 fn real(folder: &Path) -> Option<PathBuf> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     folder.canonicalize().ok().or_else(|| Some(real(folder.parent()?)?.join(folder.file_name()?)))

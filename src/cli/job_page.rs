@@ -1,4 +1,4 @@
-//! The page of a job: for those who are asked to approve it, and those who want to know how it went.
+//! The page of a job: for its approvers, and for anyone who checks its progress.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom};
@@ -19,7 +19,7 @@ use serde_json::Value;
 /// Drifted columns that are shown.
 const COLUMNS: usize = 10;
 
-/// Lines of output that are shown of a run that failed.
+/// Output lines shown of a failed run.
 const LINES: usize = 20;
 
 /// Characters of such a line.
@@ -28,12 +28,12 @@ const LINE: usize = 300;
 /// Bytes that are read of each file of output, from its end.
 const LOG_BYTES: u64 = 64 << 10;
 
-/// What is known of the answer to the question of a job.
+/// The facts about the answer to the request of a job.
 #[derive(Clone, Copy)]
 pub struct Answers<'a> {
-    /// Who has rejected it, and signed that.
+    /// The person who has rejected it, with the signature.
     pub rejection: Option<&'a (String, SignedStatement)>,
-    /// Who may answer now, if somebody is asked.
+    /// Who may answer now, if there is a request.
     pub answerers: Option<&'a CurrentApprovers>,
 }
 
@@ -60,9 +60,9 @@ pub fn page(
     let why = if why.is_empty() { String::new() } else { format!(": {why}") };
     page.line(format_args!("  state      {} since {}{why}", job.state.name().replace('_', " "), job.since));
     if let Some(turn) = turn {
-        page.line(format_args!("  turn       {}", turn.sentence()));
+        page.line(format_args!("  queue      {}", turn.sentence()));
     }
-    page.line(format_args!("  asked for  {}, wanted until {}", job.requested_at, job.deadline));
+    page.line(format_args!("  requested  {}, deadline {}", job.requested_at, job.deadline));
     page.section(format_args!("why: the {} trigger", job.trigger));
     for line in evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS) {
         page.line(format_args!("  {line}"));
@@ -78,7 +78,7 @@ pub fn page(
             estimate.runs
         ));
         page.line(format_args!(
-            "  lost {:.2} points ({}): {} a day; a training gains {} ({} at least)",
+            "  lost {:.2} points ({}): {} per day; a training gains {} (at least {})",
             worth.points,
             worth.loss.name(),
             show(worth.stale_a_day),
@@ -96,19 +96,19 @@ pub fn page(
         page.line(format_args!("  pays {days}; advice: {}", worth.advice(estimate)));
     }
     if let JobState::AwaitingApproval(request) = &job.state {
-        page.section("may it be run?");
+        page.section("approval");
         for reason in &request.reasons {
             page.line(format_args!("  {}", reason.sentence(currency)));
         }
         let rules = &fleet.governance.approval;
         let level = approvers::level(rules, request);
-        // Who stands in the fleet file since then was not asked.
+        // A person who was added to the fleet file since then was not asked.
         let may_answer = answers.answerers.map_or(&[][..], |answerers| &answerers.may_answer);
         let asked = rules.approvers.get(level).into_iter().flatten().filter(|name| may_answer.contains(name));
         let asked: Vec<&str> = asked.map(String::as_str).collect();
-        let asked = if asked.is_empty() { "nobody who may answer any more".to_owned() } else { asked.join(", ") };
+        let asked = if asked.is_empty() { "nobody can answer any more".to_owned() } else { asked.join(", ") };
         page.line(format_args!(
-            "  asked: {asked} (level {} of {}), answer by {}",
+            "  requested from: {asked} (level {} of {}), answer due {}",
             level + 1,
             rules.approvers.len(),
             request.due
@@ -119,7 +119,7 @@ pub fn page(
         let stakes = retrain.map(|retrain| retrain.stakes).unwrap_or_default();
         let wanted = signature::signature_reason(rules, request, stakes);
         let when_asked = answers.answerers.filter(|answerers| answerers.must_be_signed);
-        let wanted = wanted.or(when_asked.map(|_| "it was asked when answers had to be".into()));
+        let wanted = wanted.or(when_asked.map(|_| "the request was made under a rule that requires it".into()));
         let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
         if let Some(why) = wanted {
             page.line(format_args!("  the answer must be signed ({why})"));
@@ -153,7 +153,7 @@ pub fn page(
     }
     for run in runs {
         let end = run.ended.as_ref().map_or_else(
-            || format!("under way, {} set aside", show(run.committed)),
+            || format!("running, {} reserved", show(run.committed)),
             |(at, outcome, cost)| format!("{outcome} {at}, {}", show(*cost)),
         );
         let folder = scheduler::run_folder(state, &job.id, run.attempt);
@@ -163,7 +163,7 @@ pub fn page(
     if let Some(run) = failed.filter(|run| runs.last().is_some_and(|last| last.attempt == run.attempt)) {
         let lines = last_lines(&scheduler::run_folder(state, &job.id, run.attempt));
         if !lines.is_empty() {
-            page.section("the last lines of its output");
+            page.section("last lines of its output");
         }
         for line in lines {
             page.line(format_args!("  {line}"));
@@ -172,7 +172,7 @@ pub fn page(
     page
 }
 
-/// With which key an answer was signed, and whose that is by the fleet file.
+/// The key that signed an answer, and its owner by the fleet file.
 fn signature_line(fleet: &Fleet, signed: &SignedStatement, by: &str) -> String {
     let key = match signed.verify() {
         Ok(key) => key,
@@ -180,7 +180,7 @@ fn signature_line(fleet: &Fleet, signed: &SignedStatement, by: &str) -> String {
     };
     let whose = match fleet.governance.approval.owner_of(key.key_data()) {
         Some(owner) if owner == by => format!("a key of {}", owner),
-        Some(owner) => format!("a key of {}, who is somebody else", owner),
+        Some(owner) => format!("a key of {}, who is a different person", owner),
         None => "a key that the fleet file does not list (any more)".into(),
     };
     format!("signed with {}, {whose}", signature::fingerprint(&key))

@@ -24,11 +24,11 @@ use super::signing::{Signing, SigningArgs};
 
 #[derive(Subcommand)]
 pub enum JobsCommand {
-    /// Lists jobs: those that are not at their end
+    /// Lists jobs that are not finished
     List(ListArgs),
-    /// Shows a job on one page: what fired, what it costs and gains, who was asked, how its runs went
+    /// Shows a job on one page: its trigger, cost and gain, approval, and runs
     Show(ShowArgs),
-    /// Calls a job off, and stops its run
+    /// Cancels a job, and stops its run
     Cancel(CancelArgs),
 }
 
@@ -36,13 +36,13 @@ pub enum JobsCommand {
 pub struct ListArgs {
     #[command(flatten)]
     memory: FleetStoreArgs,
-    /// Those at their end, too
+    /// Include finished jobs
     #[arg(long)]
     all: bool,
-    /// Of this model only
+    /// Only this model
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// In this state only
+    /// Only jobs in this state
     #[arg(long = "in", value_name = "STATE", value_parser = JobState::NAMES)]
     in_state: Option<String>,
     /// table or json
@@ -52,7 +52,7 @@ pub struct ListArgs {
 
 #[derive(Args)]
 pub struct ShowArgs {
-    /// The job; its first letters are enough
+    /// The job; a unique prefix is enough
     #[arg(value_name = "JOB")]
     job: String,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub struct ShowArgs {
 /// A decision about a job.
 #[derive(Args)]
 pub struct JobDecisionArgs {
-    /// The job; its first letters are enough
+    /// The job; a unique prefix is enough
     #[arg(value_name = "JOB")]
     job: String,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub struct JobDecisionArgs {
 pub struct ApproveArgs {
     #[command(flatten)]
     decision: JobDecisionArgs,
-    /// By how much a budget may be overrun, in the fleet's currency, where the question is about that
+    /// The amount by which the budget may be overrun, in the fleet's currency, if the request is about an overrun
     #[arg(long, value_name = "AMOUNT")]
     overrun: Option<f64>,
     #[command(flatten)]
@@ -155,7 +155,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// A job without what only the store and the supervisor of its run may know.
+/// A job without the key that only the store and the supervisor of its run may know.
 fn shown(versioned: VersionedJob) -> Job {
     Job { key: None, ..versioned.job }
 }
@@ -165,12 +165,12 @@ fn shown(versioned: VersionedJob) -> Job {
 struct ListedJob<'a> {
     #[serde(flatten)]
     job: &'a Job,
-    /// What follows from a baseline that is older than the training, where this was the last of its model.
+    /// The warning that the baseline is older than the training, if this was the last training of its model.
     #[serde(skip_serializing_if = "Option::is_none")]
     outdated_baseline: Option<String>,
 }
 
-/// What is to be said of the baseline of a model of which a job was the last training.
+/// The warning about the baseline of a model, if a job was its last training.
 fn outdated(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<String>> {
     let Some(model) = fleet.model(&job.model).filter(|_| job.state == JobState::Succeeded) else { return Ok(None) };
     if store.last_trained(&job.model)?.is_none_or(|(last, _)| last != job.id) {
@@ -180,7 +180,7 @@ fn outdated(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Optio
     Ok(found.map(|found| found.sentence(&fleet.zone)))
 }
 
-/// When a job in the queue will start; a tick without `--now` is taken to come next.
+/// When a job in the queue will start; assuming that the next tick has no `--now`.
 fn queue_position(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result<Option<QueuePosition>> {
     if !matches!(job.state, JobState::Queued { .. }) {
         return Ok(None);
@@ -218,7 +218,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let turn = queue_position(&fleet, &mut store, &job)?;
     let answers = Answers { rejection: rejection.as_ref(), answerers: answerers.as_ref() };
     let mut page = job_page::page(&fleet, &job, &event, &runs, answers, (&state, turn));
-    // What was true at its end may not be any more.
+    // What was true when it finished may have changed.
     let at_its_end = job.baseline.as_ref().filter(|renewal| !matches!(renewal, BaselineRenewal::Kept { .. }));
     let sentences: Vec<String> =
         at_its_end.and_then(BaselineRenewal::sentence).into_iter().chain(outdated_baseline).collect();
@@ -236,7 +236,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Who has signed the rejection of a job, and how: only the audit keeps that.
+/// The signature of a rejection: only the audit stores it.
 fn rejection(store: &mut Store, job: &Job) -> anyhow::Result<Option<(String, SignedStatement)>> {
     let (mut found, mut by) = (None, String::new());
     if matches!(job.state, JobState::Rejected { .. }) {
@@ -299,33 +299,33 @@ fn cancel(args: &JobDecisionArgs) -> anyhow::Result<u8> {
             scheduler::close_damaged(&fleet, &mut store, (&id, &damage), (&who, &args.decision.reason), &means, now)?;
         let spent = fleet.governance.budget.currency.show(job.spent);
         say!("job {id} of {} is closed, with its event: {}", job.model, damage);
-        say!("its runs are noted with {spent}, by their rates and how long they may have lasted");
+        say!("its runs are recorded with a cost of {spent}, from their rates and longest possible duration");
         return Ok(0);
     }
     let job = scheduler::cancel(&fleet, &mut store, &id, (&who, &args.decision.reason), &means, now)?;
-    let word = if job.state.is_final() { "cancelled" } else { "told to stop; the next tick notes its end" };
+    let word = if job.state.is_final() { "cancelled" } else { "asked to stop; the next tick records its end" };
     say!("job {} of {}: {word}", job.id, job.model);
     Ok(0)
 }
 
-/// The one job whose name begins so.
+/// The one job with this prefix.
 fn find(store: &mut Store, name: &str) -> anyhow::Result<VersionedJob> {
     let mut found = store.jobs(name)?.into_iter().filter(|_| !name.is_empty());
     match (found.next(), found.next()) {
         (Some(job), None) => Ok(job),
         (None, _) => Err(super::invalid_value(&format!("job '{name}'"), "there is none; `jobs list --all` shows them")),
-        _ => Err(super::invalid_value(&format!("job '{name}'"), "several begin so; give more of the name")),
+        _ => Err(super::invalid_value(&format!("job '{name}'"), "several begin with this; give more of the name")),
     }
 }
 
-/// The name of the one job whose name begins so, also of one whose row cannot be read.
+/// The name of the one job with this prefix, even if its row cannot be read.
 fn find_any(store: &mut Store, name: &str) -> anyhow::Result<String> {
     let found = find(store, name);
     let damaged = store.unreadable().into_iter().filter(|row| row.table == "job" && row.id.starts_with(name));
     let damaged: Vec<String> = damaged.map(|row| row.id).collect();
     match (found, &damaged[..]) {
         (Ok(_), [_, ..]) | (Err(_), [_, _, ..]) if !name.is_empty() => {
-            Err(super::invalid_value(&format!("job '{name}'"), "several begin so; give more of the name"))
+            Err(super::invalid_value(&format!("job '{name}'"), "several begin with this; give more of the name"))
         }
         (Err(_), [one]) if !name.is_empty() => Ok(one.clone()),
         (found, _) => Ok(found?.job.id),

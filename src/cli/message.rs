@@ -1,4 +1,4 @@
-//! Messages on standard error: one line each, whatever is in it, in the form that was asked for.
+//! Messages on standard error: always one line each, in the requested format.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
@@ -26,16 +26,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// What a message is.
+/// The level of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
-    /// What a command was asked to do was not done.
+    /// A command has failed.
     Error,
-    /// Somebody should see to it; the command goes on.
+    /// Needs attention; the command continues.
     Warn,
-    /// What is done, or was.
+    /// Progress and results.
     Info,
-    /// The answer to the user of the command: it needs no name of a program before it.
+    /// The answer to the user of the command: without the name of the program before it.
     Answer,
 }
 
@@ -49,15 +49,15 @@ impl LogLevel {
     }
 }
 
-/// Names the form where the command line does not.
+/// The variable for `--log`.
 pub const VARIABLE: &str = "DRIFTSWEEP_LOG";
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// Settles the form: the flag first, then the environment.
+/// Chooses the format: the flag first, then the environment.
 ///
 /// # Errors
-/// [`Error::UnknownName`] for a form that is none.
+/// [`Error::UnknownName`] for an unknown format.
 pub fn choose(flag: Option<LogFormat>) -> Result<(), Error> {
     let format = match (flag, super::variable(VARIABLE)) {
         (Some(format), _) => format,
@@ -69,8 +69,7 @@ pub fn choose(flag: Option<LogFormat>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What only a defect of this program says is a message, too: a value from a file may be part of it. Where
-/// `RUST_BACKTRACE` asks for it, it comes with the way there.
+/// Reports a panic as a message, too: it may quote a value from a file. With a backtrace, if `RUST_BACKTRACE` is set.
 pub fn report_panic(panic: &PanicHookInfo<'_>) {
     write_message(LogLevel::Error, &format!("internal error: {panic}"));
     let backtrace = Backtrace::capture();
@@ -84,10 +83,10 @@ pub fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Writes a message: nothing from a file reaches the terminal as it is.
+/// Writes a message: text from files is always escaped.
 pub fn write_message(level: LogLevel, message: &str) {
     let format = FORMAT.get().copied().unwrap_or_default();
-    // Where nobody reads standard error there is nobody to tell.
+    // Errors of writing to standard error are ignored.
     let message = without_secrets(message);
     let _ = writeln!(
         std::io::stderr(),
@@ -102,26 +101,26 @@ fn line(format: LogFormat, level: LogLevel, now: Timestamp, message: &str) -> St
         LogFormat::Plain if level == LogLevel::Answer => message.to_owned(),
         LogFormat::Plain => format!("driftsweep: {message}"),
         LogFormat::Text => format!("{time} {} {}", level.name().to_uppercase(), message.trim_start()),
-        // Nothing hidden is left in it to be escaped.
+        // It is escaped already.
         LogFormat::Json => {
             json!({ "time": time.to_string(), "level": level.name(), "message": message.trim_start() }).to_string()
         }
     }
 }
 
-/// What is said of a command line that is not understood, or asks for help. The form of messages is not known then but by
-/// looking for it.
+/// The message for a command line that is not understood or asks for help. The format of messages has to be searched in
+/// it.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let after = args.iter().position(|arg| arg == "--log").and_then(|at| args.get(at + 1)).map(String::as_str);
     let named = after.or_else(|| args.iter().find_map(|arg| arg.strip_prefix("--log=")));
     let flag = named.and_then(|name| LogFormat::from_str(name, true).ok());
-    // An answer to a wrong command line is not to fail for another reason.
+    // An error message for a wrong command line must not fail itself.
     let plain = choose(flag).is_err() || FORMAT.get() == Some(&LogFormat::Plain);
     if !error.use_stderr() {
         error.exit();
     }
-    // It quotes what it does not understand, which may be the address of a store with its password.
+    // It quotes arguments, which may be the address of a store with a password.
     let text = error.render().to_string();
     let text = without_secrets(&text);
     if plain {

@@ -5,7 +5,7 @@ macro_rules! say {
     ($($words:tt)*) => { $crate::cli::message::write_message($crate::cli::message::LogLevel::Answer, &format!($($words)*)) };
 }
 
-/// Says on standard error what is done beside what was asked for.
+/// Reports additional actions on standard error.
 macro_rules! info {
     ($($words:tt)*) => { $crate::cli::message::write_message($crate::cli::message::LogLevel::Info, &format!($($words)*)) };
 }
@@ -15,7 +15,7 @@ macro_rules! warn {
     ($($words:tt)*) => { $crate::cli::message::write_message($crate::cli::message::LogLevel::Warn, &format!($($words)*)) };
 }
 
-/// Says on standard error what was not done.
+/// Reports a failure on standard error.
 macro_rules! error {
     ($($words:tt)*) => { $crate::cli::message::write_message($crate::cli::message::LogLevel::Error, &format!($($words)*)) };
 }
@@ -85,7 +85,7 @@ Exit codes:
   0   done
   1   internal error
   2   wrong usage: unknown flag, metric, value out of range
-  3   input cannot be read: no such file, not the format its name says, no rows, no common column
+  3   input cannot be read: no such file, wrong format, no rows, no common column
   4   mistake in a fleet file
   5   baseline file not understood
   6   backend not available
@@ -110,9 +110,9 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Compares every model of a fleet with its baseline
     Sweep(sweep::SweepArgs),
-    /// Does everything that is due: the sweep, what follows from it, training by the calendar. For cron
+    /// Does everything that is due: the sweep, its triggers, and scheduled trainings. For cron
     Tick(tick::TickArgs),
-    /// Shows how the last sweep went and what is waiting, with an exit code; or acknowledges it
+    /// Shows the result of the last sweep and what is waiting, with an exit code; or acknowledges it
     Status(status::StatusArgs),
     /// Shows why the triggers of a model fired, or did not
     Explain(explain::ExplainArgs),
@@ -121,40 +121,40 @@ enum Command {
     /// Lists the retrain events, or closes one
     #[command(subcommand)]
     Events(events::EventsCommand),
-    /// Keeps triggers of a model from opening events for a while
+    /// Mutes triggers of a model for a while: they open no events
     Mute(mute::MuteArgs),
-    /// Ends that
+    /// Unmutes triggers of a model
     Unmute(mute::UnmuteArgs),
-    /// Lists the trainings that events became, shows one on a page, or calls one off
+    /// Lists training jobs, shows one in detail, or cancels one
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
     /// Approves a job that waits for approval
     Approve(jobs::ApproveArgs),
-    /// Rejects it
+    /// Rejects a job that waits for approval
     Reject(jobs::RejectArgs),
-    /// Shows what is spent, set aside and forecast this month
+    /// Shows what is spent, reserved and forecast this month
     Budget(budget::BudgetArgs),
-    /// Shows what retraining each model costs and gains, and what is missing to tell
+    /// Shows the cost and gain of retraining each model, and missing inputs
     Economics(budget::EconomicsArgs),
-    /// Shows, checks or exports the record of all that was done
+    /// Shows, checks or exports the audit records
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// Lists messages that are still to be sent, or sends them
+    /// Lists or sends messages that are not sent yet
     #[command(subcommand)]
     Outbox(audit::OutboxCommand),
     /// Runs the command of a training
     #[command(hide = true)]
     Supervise(jobs::SuperviseArgs),
-    /// Shows what the sweeps before found
+    /// Shows the results of past sweeps
     History(history::HistoryArgs),
-    /// Freezes training snapshots, so that no sweep reads them again; lists, sets and restores the baselines of models
+    /// Freezes training snapshots into baseline files; lists, sets and restores the baselines of models
     #[command(subcommand)]
     Baseline(baseline::BaselineCommand),
-    /// Writes a fleet file from snapshots: types inferred; ids, times, labels and predictions left out
+    /// Writes a fleet file from snapshots: infers types; excludes ids, times, labels and predictions
     Init(init::InitArgs),
-    /// Sweeps the fleet of real data that comes with the repository
+    /// Sweeps a demo fleet with real data
     Demo(demo::DemoArgs),
-    /// Counts generated columns on the CPU and the GPU, side by side
+    /// Measures counting on the CPU and the GPU with generated columns
     Bench(bench::BenchArgs),
     /// Shows what this build and this machine can do, and checks a fleet file
     Doctor(doctor::DoctorArgs),
@@ -163,19 +163,19 @@ enum Command {
 /// Flags of every command that counts.
 #[derive(Args)]
 struct EngineArgs {
-    /// What counts; every backend gives the same integers [default: $DRIFTSWEEP_BACKEND, or auto]
+    /// The backend that counts; all give the same integers [default: $DRIFTSWEEP_BACKEND, or auto]
     #[arg(long, value_enum)]
     backend: Option<BackendArg>,
     /// GPU to use: its index or a part of its name, as doctor lists them [default: $DRIFTSWEEP_ADAPTER, or the best]
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
-    /// Memory of the GPU that keys may take; what does not fit is counted by the CPU [default: 1GiB]
+    /// Most GPU memory for keys; the rest is counted by the CPU [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     gpu_memory: Option<bytesize::ByteSize>,
     /// Worker threads [default: one per core, eight where snapshots come from an object store]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Memory to stay under, for example 4GiB; columns too large for it are read twice [default: 256MiB per thread]
+    /// Memory limit, for example 4GiB; columns that do not fit are read twice [default: 256MiB per thread]
     #[arg(long, value_name = "SIZE")]
     memory: Option<bytesize::ByteSize>,
 }
@@ -213,7 +213,7 @@ impl EngineArgs {
         Ok(options)
     }
 
-    /// Chooses what counts.
+    /// Chooses the backend.
     fn counter(&self, workload: impl FnOnce() -> Workload) -> anyhow::Result<ChosenCounter> {
         let (choice, memory) = self.device()?;
         Ok(self.backend()?.counter(workload, &choice, memory)?)
@@ -245,9 +245,10 @@ fn backend_of_environment() -> anyhow::Result<BackendArg> {
         .map_err(|_| invalid_value(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))
 }
 
-/// Whether a fleet file names data at an address. How many threads read depends on it, before the file is read in earnest.
+/// Whether a fleet file names data at an address. The number of reader threads depends on it, before the file is
+/// parsed.
 fn names_objects(fleet: &Path) -> bool {
-    // What is wrong with it is said when it is read in earnest.
+    // Its errors are reported when it is parsed.
     let text = Fleet::text(fleet).unwrap_or_default();
     toml::from_str::<toml::Table>(&text).is_ok_and(|table| names_address(&toml::Value::Table(table)))
 }
@@ -256,7 +257,7 @@ fn names_address(value: &toml::Value) -> bool {
     match value {
         toml::Value::String(text) => text.contains("://"),
         toml::Value::Array(values) => values.iter().any(names_address),
-        // Addresses of those who train, and of those who are told, hold no data.
+        // Addresses of executors and of channels hold no data.
         toml::Value::Table(table) => {
             table.iter().any(|(key, value)| !matches!(&**key, "retrain" | "notify") && names_address(value))
         }
@@ -264,7 +265,7 @@ fn names_address(value: &toml::Value) -> bool {
     }
 }
 
-/// Whether the kernel shows a GPU; elsewhere than on Linux only the driver can tell.
+/// Whether the kernel shows a GPU; on systems other than Linux only the driver knows.
 fn may_have_gpu() -> bool {
     let shown = |pattern| glob::glob(pattern).is_ok_and(|mut found| found.next().is_some());
     !cfg!(target_os = "linux") || ["/dev/dri/renderD*", "/dev/nvidia[0-9]*", "/dev/dxg"].into_iter().any(shown)
@@ -275,7 +276,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Notes in a report why its backend counted, and says so where a device failed.
+/// Records in a report why its backend was chosen, and warns where a device failed.
 fn note(engine: &mut Engine, chosen: ChosenCounter) {
     engine.reason = Some(chosen.reason);
     warn_of_failure(&*chosen.counter);
@@ -287,7 +288,7 @@ fn warn_of_failure(counter: &dyn Counter) {
     }
 }
 
-/// Names the backend where the command line does not.
+/// The variable for `--backend`.
 const BACKEND_VARIABLE: &str = "DRIFTSWEEP_BACKEND";
 
 /// Flags of every command that reports.
@@ -299,8 +300,8 @@ struct OutputArgs {
     /// File to write instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Features a table shows at most, most drifted first; 0 for all [default: 40; of a fleet only those that drifted, failed,
-    /// or cannot be judged until that is corrected]
+    /// Most features shown in a table, most drifted first; 0 for all [default: 40; of a fleet only those that drifted,
+    /// failed, or cannot be judged until that is corrected]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
     /// Exit with 10 if a feature drifted
@@ -308,11 +309,11 @@ struct OutputArgs {
     fail_on_drift: bool,
 }
 
-/// Features a table shows at most where nothing else was asked for.
+/// The default number of features in a table.
 const TOP: usize = 40;
 
 impl OutputArgs {
-    /// Refuses before any work what cannot be written after it.
+    /// Refuses an output that could not be written, before any work.
     fn check(&self) -> anyhow::Result<()> {
         if self.output.is_none() && self.format == ReportFormat::Parquet && sink::is_terminal() {
             return Err(invalid_value("--format parquet", "is binary; add --output FILE"));
@@ -336,7 +337,7 @@ impl OutputArgs {
     }
 }
 
-/// The model of a name.
+/// The model with a name.
 fn model_of<'a>(fleet: &'a Fleet, name: &str) -> anyhow::Result<&'a Model> {
     fleet.model(name).ok_or_else(|| Error::unknown("model", name, fleet.models.iter().map(|model| &*model.name)).into())
 }
@@ -417,7 +418,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Our own errors name their causes themselves.
+            // Errors of this crate already include their causes.
             let text = error.downcast_ref::<Error>().map_or_else(|| format!("{error:#}"), Error::to_string);
             error!("{text}");
             ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
@@ -425,7 +426,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// That the variables that name places are UTF-8: one that is not would be taken for one that is not set.
+/// Checks that variables that hold locations are UTF-8: others would be treated as not set.
 fn check_location_variables() -> Result<(), Error> {
     for name in [state::VARIABLE, fleet_store::VARIABLE] {
         if matches!(std::env::var(name), Err(std::env::VarError::NotUnicode(_))) {
@@ -434,20 +435,19 @@ fn check_location_variables() -> Result<(), Error> {
         }
     }
     if variable(state::VARIABLE).is_some_and(|folder| looks_like_address(&folder)) {
-        let (what, reason) = (state::VARIABLE.to_owned(), "must be a folder on a disk, and is an address".into());
+        let (what, reason) = (state::VARIABLE.to_owned(), "must be a folder on a disk, not an address".into());
         return Err(Error::BadValue { what, reason });
     }
     Ok(())
 }
 
-/// What is wrong with a command line, as said of its arguments escaped: the words of clap, and of what reads values for it,
-/// repeat them.
+/// The error for a command line, with its arguments escaped: messages of clap and of value parsers repeat them.
 fn with_escaped_arguments(error: clap::Error) -> clap::Error {
     const MAX_ARGUMENT_CHARS: usize = 200;
-    // Secrets are cut out first: of what is shortened in its middle nobody can tell where they were.
+    // Secrets are removed first: after shortening in the middle they could not be found.
     let shown = std::env::args_os()
         .map(|arg| driftsweep::escape::truncated(&address::redacted(&arg), MAX_ARGUMENT_CHARS).into_owned());
-    // Bytes that are no text are refused without being repeated.
+    // Bytes that are not text are refused and not repeated.
     Cli::try_parse_from(shown).err().unwrap_or(error)
 }
 

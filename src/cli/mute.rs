@@ -20,10 +20,10 @@ pub struct MuteArgs {
     /// schedule, performance, drift or volume [default: all]
     #[arg(long, value_name = "NAME")]
     trigger: Option<Trigger>,
-    /// Until then; as for tick
+    /// Mute until this time; same format as in `tick`
     #[arg(long, value_name = "TIME", required_unless_present = "for_")]
     until: Option<TimeArg>,
-    /// For so long, for example 7d
+    /// For this duration, for example 7d
     #[arg(long = "for", value_name = "DURATION", value_parser = length, conflicts_with = "until")]
     for_: Option<SignedDuration>,
 }
@@ -35,7 +35,7 @@ pub struct UnmuteArgs {
     model: String,
     #[command(flatten)]
     decision: DecisionArgs,
-    /// The trigger that was named when it was muted
+    /// The trigger, as it was muted
     #[arg(long, value_name = "NAME")]
     trigger: Option<Trigger>,
 }
@@ -53,7 +53,7 @@ pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
         (None, length) => now.checked_add(length.unwrap_or_default())?,
     };
     if until <= now {
-        return Err(super::invalid_value("--until", "has passed already"));
+        return Err(super::invalid_value("--until", "is in the past"));
     }
     let mute = Mute {
         model: args.model.clone(),

@@ -22,8 +22,8 @@ pub struct SigningArgs {
     /// Signs the answer with a private key of OpenSSH (Ed25519) that has no passphrase
     #[arg(long, value_name = "KEYFILE", conflicts_with_all = ["statement", "signature"])]
     sign: Option<PathBuf>,
-    /// Writes what is to be signed into a new file (- for standard output), and decides nothing. With --signature: what was
-    /// signed
+    /// Writes the statement to sign into a new file (- for standard output), without deciding. With --signature: the
+    /// statement that was signed
     #[arg(long, value_name = "FILE")]
     statement: Option<PathBuf>,
     /// The signature of the statement: FILE.sig, as `ssh-keygen -Y sign -n approval@driftsweep.io -f KEYFILE FILE` writes it.
@@ -32,13 +32,13 @@ pub struct SigningArgs {
     signature: Option<PathBuf>,
 }
 
-/// What is to be done about a signature.
+/// How the answer is signed.
 pub enum Signing {
-    /// Nothing: the answer is handed in as it is.
+    /// Not signed.
     None,
-    /// The statement is written, and nothing decided.
+    /// The statement is written, and no decision is made.
     Write,
-    /// The answer is handed in with it.
+    /// Signed with this signature.
     With(SignedStatement),
 }
 
@@ -74,7 +74,7 @@ fn wrong(flag: &str, place: &Path, reason: &str) -> anyhow::Error {
     super::invalid_value(&format!("{flag} {}", place.display()), reason)
 }
 
-/// Writes a statement, never over what is there: that may be a key.
+/// Writes a statement, never over an existing file: that may be a key.
 fn write_statement(place: &Path, statement: &Statement) -> anyhow::Result<()> {
     if place == Path::new("-") {
         super::write(Document::exact(statement.text().to_owned()))?;
@@ -83,13 +83,13 @@ fn write_statement(place: &Path, statement: &Statement) -> anyhow::Result<()> {
     }
     let file = File::options().write(true).create_new(true).open(place);
     let mut file = file.map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => wrong("--statement", place, "is there already; name a new file"),
+        std::io::ErrorKind::AlreadyExists => wrong("--statement", place, "exists already; name a new file"),
         _ => Error::Write { path: place.into(), source: e }.into(),
     })?;
     let written = file.write_all(statement.text().as_bytes()).and_then(|()| file.sync_all());
     written.map_err(|source| Error::Write { path: place.into(), source })?;
     let place = place.display();
-    say!("nothing is decided yet. Read {place}, and sign it: ssh-keygen -Y sign -n {NAMESPACE} -f KEYFILE {place}");
+    say!("no decision is made yet. Read {place}, and sign it: ssh-keygen -Y sign -n {NAMESPACE} -f KEYFILE {place}");
     say!("then give this command again with --signature {place}.sig added to it");
     Ok(())
 }
@@ -116,7 +116,7 @@ fn read(flag: &str, place: &Path) -> anyhow::Result<String> {
     String::from_utf8(bytes).map_err(|_| wrong(flag, place, "is not text"))
 }
 
-/// Opens a regular file; nothing else is waited for.
+/// Opens a regular file, without ever waiting for a pipe.
 fn open(flag: &str, place: &Path) -> anyhow::Result<File> {
     atomic::open_external(place).map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidInput => wrong(flag, place, &e.to_string()),

@@ -1,5 +1,5 @@
-//! The ways out of the program but for messages: standard output, and the files of reports. Nothing is written here but
-//! [`Document`]s and lines of JSON, in which text from outside is escaped.
+//! The outputs of the program other than messages: standard output and report files. Only [`Document`]s and lines of
+//! JSON are written here, in which text from outside is escaped.
 
 use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ pub fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// Writes to standard output; a reader that has gone away is not an error.
+/// Writes to standard output; a closed pipe is not an error.
 pub fn write(document: impl Into<Document>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     let bytes = document.into();
@@ -48,7 +48,7 @@ impl JsonLines {
         self.0.write_all(&json_line(value)?).map_err(failed)
     }
 
-    /// Writes what is still held back, after all were `written`, or one could not be.
+    /// Flushes the output after all values were `written`, or one failed.
     pub fn finish(mut self, written: Result<(), Error>) -> anyhow::Result<()> {
         match written.and_then(|()| self.0.flush().map_err(failed)) {
             Err(Error::Write { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(()),

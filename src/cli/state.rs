@@ -1,4 +1,4 @@
-//! Where a fleet's state is kept between runs: the journal of a running sweep, and the history of those before.
+//! The state of a fleet between runs: the journal of a running sweep, and the history of past sweeps.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use super::time_arg::{TimeArg, now_or};
 /// Where the state of a fleet is.
 #[derive(Args)]
 pub struct FolderArgs {
-    /// Folder for the journal of a running sweep and the history of those before
+    /// Folder for the journal of a running sweep and the history of past sweeps
     /// [default: one for the fleet file in $DRIFTSWEEP_STATE, or .driftsweep/NAME beside the fleet file NAME.toml]
     #[arg(long, value_name = "DIR", value_parser = text_path())]
     state: Option<PathBuf>,
@@ -29,8 +29,8 @@ pub struct FolderArgs {
     history: Option<PathBuf>,
 }
 
-/// Paths of the state are text, in reports, in the store and for commands: one that is not UTF-8 is refused. So is an address
-/// that is none of an object store: it would become the name of a folder.
+/// Paths of the state are text, in reports, in the store and for commands: one that is not UTF-8 is refused. So is an
+/// address that is not of an object store: it would become a folder name.
 fn text_path() -> impl TypedValueParser<Value = PathBuf> {
     StringValueParser::new().try_map(|text| match looks_like_address(&text) && !storage::is_remote(&text) {
         true => Err("it is neither a path nor an address such as s3://BUCKET/FOLDER"),
@@ -43,10 +43,10 @@ fn text_path() -> impl TypedValueParser<Value = PathBuf> {
 pub struct StateArgs {
     #[command(flatten)]
     pub folders: FolderArgs,
-    /// Keep neither (no history unless --history names one): a killed sweep starts anew
+    /// Keep no journal, and no history unless --history names one: a killed sweep starts from the beginning
     #[arg(long, conflicts_with = "state")]
     no_state: bool,
-    /// The time the sweep counts as, for replaying a past night: a time such as 2026-01-31T02:00:00Z; without a zone it
+    /// Override the time of the sweep, to replay a past night: a time such as 2026-01-31T02:00:00Z; without a zone it
     /// is read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<TimeArg>,
@@ -55,11 +55,11 @@ pub struct StateArgs {
 /// Names the folder where the command line does not.
 pub const VARIABLE: &str = "DRIFTSWEEP_STATE";
 
-/// A sweep that was killed is gone on with for so long; later it is another night's.
+/// A killed sweep is resumed within this time; after that it belongs to another night.
 const RESUME_WITHIN: SignedDuration = SignedDuration::from_hours(12);
 
 impl FolderArgs {
-    /// The folder for the state of a fleet, and whether it was asked for.
+    /// The folder for the state of a fleet, and whether it was set explicitly.
     pub fn folder(&self, fleet: &Path) -> (PathBuf, bool) {
         if let Some(folder) = &self.state {
             return (folder.clone(), true);
@@ -68,7 +68,7 @@ impl FolderArgs {
         let name = if stem { fleet.file_stem() } else { fleet.file_name() }.unwrap_or_default();
         match super::variable(VARIABLE) {
             Some(folder) => {
-                // Fleets in several folders may share it, and are often called alike.
+                // Fleets in several folders may share it, and may have the same name.
                 let absolute = std::path::absolute(fleet).unwrap_or_else(|_| fleet.into());
                 let hash = hex(&Sha256::digest(absolute.as_os_str().as_encoded_bytes()));
                 (Path::new(&folder).join(format!("{}-{}", name.display(), &hash[..8])), true)
@@ -84,7 +84,7 @@ impl FolderArgs {
 }
 
 impl StateArgs {
-    /// The time that a sweep begun now counts as.
+    /// The effective time of a sweep that starts now.
     pub fn as_of(&self, fleet: &Fleet, now: Timestamp) -> anyhow::Result<Timestamp> {
         now_or(self.now.as_ref(), &fleet.zone, now)
     }
@@ -107,7 +107,7 @@ fn same_windows(fleet: &Fleet, one: Timestamp, other: Timestamp) -> bool {
         })
 }
 
-/// Opens the journal, and says on standard error if it goes on with a sweep that was killed.
+/// Opens the journal, and reports on standard error if it resumes a killed sweep.
 fn open_journal(
     folder: &Path,
     fleet: &Fleet,
@@ -116,7 +116,7 @@ fn open_journal(
 ) -> driftsweep::error::Result<Journal> {
     let journal = Journal::open(folder, &fleet.name, &as_of.to_string(), continues)?;
     if journal.as_of() != as_of.to_string() || journal.known() > 0 {
-        info!("going on with the sweep of {}: {} groups of columns done", journal.as_of(), journal.known());
+        info!("resuming the sweep of {}: {} groups of columns done", journal.as_of(), journal.known());
     }
     Ok(journal)
 }
@@ -129,8 +129,8 @@ pub struct SweepState {
 }
 
 impl SweepState {
-    /// The state for a sweep as its flags have it. Where no folder was
-    /// asked for and the default one cannot be written, the sweep goes without.
+    /// The state for a sweep as its flags have it. If no folder was set and the default one cannot be written, the
+    /// sweep runs without.
     pub fn open(args: &StateArgs, path: &Path, fleet: &Fleet, now: Timestamp) -> anyhow::Result<Self> {
         let as_of = args.as_of(fleet, now)?;
         if args.no_state {
@@ -144,14 +144,14 @@ impl SweepState {
             let Ok(begun) = begun.parse::<Timestamp>() else { return false };
             match &args.now {
                 Some(_) => begun == as_of,
-                // The next hour's sweep is not the rest of the last hour's.
+                // The sweep of the next hour does not continue that of the last hour.
                 None => now.duration_since(begun).abs() <= RESUME_WITHIN && same_windows(fleet, begun, now),
             }
         };
         let journal = match open_journal(&folder, fleet, as_of, continues) {
             Err(error @ Error::Write { .. }) if !asked_for => {
                 warn!(
-                    "{error}; no history is kept and a killed sweep starts anew (--state names a folder, \
+                    "{error}; no history is kept and a killed sweep starts from the beginning (--state names a folder, \
                      --no-state silences this)"
                 );
                 return Ok(Self { as_of, history: args.folders.history.clone(), journal: None });
@@ -162,7 +162,7 @@ impl SweepState {
         Ok(Self { as_of, history: Some(args.folders.history(path)), journal: Some(journal) })
     }
 
-    /// The state for a sweep that counts as a time, whether it is begun or gone on with.
+    /// The state for a sweep that counts as a time, whether it is started or resumed.
     pub fn at(folders: &FolderArgs, path: &Path, fleet: &Fleet, as_of: Timestamp) -> driftsweep::error::Result<Self> {
         let same = |begun: &str| begun == as_of.to_string();
         let journal = open_journal(&folders.folder(path).0, fleet, as_of, same)?;
@@ -188,7 +188,7 @@ impl SweepState {
     /// Appends a sweep to the history.
     pub fn append(&self, report: &SweepReport) -> driftsweep::error::Result<()> {
         if let Some(failure) = self.journal.as_ref().and_then(Journal::failure) {
-            warn!("{failure}; the sweep was not noted beyond that");
+            warn!("{failure}; the journal ends there");
         }
         if let Some(history) = &self.history {
             history::append(history, report, self.as_of)?;
@@ -196,7 +196,7 @@ impl SweepState {
         Ok(())
     }
 
-    /// Forgets the journal of a sweep that is complete.
+    /// Deletes the journal of a complete sweep.
     pub fn finish(self) -> driftsweep::error::Result<()> {
         self.journal.map_or(Ok(()), Journal::finish)
     }

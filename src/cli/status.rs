@@ -24,14 +24,14 @@ pub struct StatusArgs {
     /// With --exit-code: exit with 10 if the last sweep opened an event
     #[arg(long, requires = "exit_code")]
     fail_on_event: bool,
-    /// Acknowledge the problems of the last sweep: ticks then exit with 0 until the next sweep, or until
-    /// something new is found at this one
+    /// Acknowledge the problems of the last sweep: ticks then exit with 0 until the next sweep, or until a new problem
+    /// is found in this one
     #[arg(long, requires = "reason", conflicts_with = "exit_code")]
     acknowledge: bool,
     /// Who acknowledges [default: $USER]
     #[arg(long, value_name = "NAME", requires = "acknowledge")]
     by: Option<String>,
-    /// Why: it is kept in the audit
+    /// The reason; it is stored in the audit
     #[arg(long, value_name = "TEXT", requires = "acknowledge")]
     reason: Option<String>,
     /// table or json
@@ -39,7 +39,7 @@ pub struct StatusArgs {
     format: TextFormat,
 }
 
-/// The exit code of a sweep. That it is not complete cannot be acknowledged: the next tick goes on with it.
+/// The exit code of a sweep. An incomplete sweep cannot be acknowledged: the next tick continues it.
 pub fn code(status: &SweepStatus, acknowledged: bool, fail_on_event: bool) -> u8 {
     if !status.complete {
         super::sweep::NOT_COVERED
@@ -85,7 +85,7 @@ fn page(found: Option<&(SweepStatus, Option<Acknowledgement>)>, events: usize, j
         page.line("no sweep has been run yet");
         return page;
     };
-    let whole = if status.complete { "" } else { ", not complete: the deadline came first" };
+    let whole = if status.complete { "" } else { ", not complete: the deadline was reached" };
     page.line(format_args!(
         "sweep of {}: {} models, {} features, {} drifted{whole}",
         status.as_of, status.models, status.features, status.drifted

@@ -24,11 +24,11 @@ pub struct SweepArgs {
     /// Metrics, comma-separated [default: those of the fleet file]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     metrics: Vec<String>,
-    /// Stop after this time, for example 45m or 1h30m: the most important models come first, and what was not covered
-    /// is listed (exit code 12)
+    /// Stop after this time, for example 45m or 1h30m: the most important models come first, and the rest is listed as
+    /// not covered (exit code 12)
     #[arg(long, value_name = "DURATION")]
     deadline: Option<SignedDuration>,
-    /// Show what would be read and compared, how long it would take and how much memory; compare nothing
+    /// Show what would be read and compared, the time and the memory it would take; compare nothing
     #[arg(long)]
     dry_run: bool,
     /// Show the same on standard error, then sweep
@@ -44,7 +44,7 @@ pub struct SweepArgs {
     output: OutputArgs,
 }
 
-/// Done, but the deadline came before some models.
+/// Done, but the deadline was reached before some models.
 pub const NOT_COVERED: u8 = 12;
 
 pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
@@ -108,9 +108,12 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
             0 => String::new(),
             more => format!(" … and {more} more; the report lists all"),
         };
-        warn!("{missed} comparisons were not, or not wholly, covered before the deadline: {}{more}", named.join(", "));
+        warn!(
+            "{missed} comparisons were not, or not completely, covered before the deadline: {}{more}",
+            named.join(", ")
+        );
     }
-    // An incomplete sweep keeps its journal: run again, it covers the rest.
+    // An incomplete sweep keeps its journal: the next run covers the rest.
     state.append(&found)?;
     if missed == 0 {
         state.finish()?;
@@ -159,7 +162,7 @@ fn explain(survey: &SweepSurvey, chosen: &ChosenCounter, options: &Options, args
     let bytes: u64 = survey.comparisons.iter().map(|planned| planned.bytes).sum();
     page.line(format_args!("{total} comparisons of {features} features, most important models first"));
     page.line(format_args!(
-        "{} of columns to read: {} columns, used {} times; {} numeric values",
+        "{} to read: {} columns, used {} times; {} numeric values",
         size(bytes),
         survey.columns_read,
         survey.columns_used,
@@ -168,7 +171,7 @@ fn explain(survey: &SweepSurvey, chosen: &ChosenCounter, options: &Options, args
     page.line(format_args!("counted by {}: {}", chosen.counter.name(), chosen.reason));
     page.line(format_args!("predicted: {after:.1} s on {} threads", options.threads));
     page.line(format_args!(
-        "memory: counting stays under {} (--memory), figures and report take about {} beside it",
+        "memory: counting stays under {} (--memory), figures and report need about {} in addition",
         size(options.memory as u64),
         size(survey.memory)
     ));

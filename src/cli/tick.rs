@@ -33,40 +33,42 @@ pub struct TickArgs {
     /// The fleet file
     #[arg(default_value = "fleet.toml", value_name = "FLEET")]
     fleet: PathBuf,
-    /// The time it is taken to be, for replaying the past: a time such as 2026-01-31T02:00:00Z; without a zone it is
+    /// Override the current time, to replay a past night: a time such as 2026-01-31T02:00:00Z; without a zone it is
     /// read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<TimeArg>,
-    /// Stop sweeping after this time, for example 45m; the next tick goes on from there (exit code 12)
+    /// Stop sweeping after this time, for example 45m; the next tick continues from there (exit code 12)
     #[arg(long, value_name = "DURATION")]
     deadline: Option<SignedDuration>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
-    /// Stay until no training is under way, at most so long, for example 6h: where what is left behind would be stopped
+    /// Wait until no training is running, at most this long, for example 6h: for environments that stop child processes
+    /// when the command ends
     #[arg(long, value_name = "DURATION")]
     wait: Option<SignedDuration>,
     /// Exit with 10 if the last sweep opened an event
     #[arg(long)]
     fail_on_event: bool,
-    /// Judge this model again at the last sweep, because its data were corrected; may be given several times. The whole sweep
-    /// is counted anew, so that its tests are judged together
+    /// Judge this model again at the last sweep, because its data were corrected; may be given several times. The whole
+    /// sweep is counted again, so that all tests are judged together
     #[arg(long, value_name = "MODEL", requires = "reason")]
     again: Vec<String>,
-    /// With --again: why; it is kept in the audit
+    /// With --again: the reason; it is stored in the audit
     #[arg(long, value_name = "TEXT", requires = "again")]
     reason: Option<String>,
-    /// With --again: who asks for it [default: $USER]
+    /// With --again: who requests it [default: $USER]
     #[arg(long, value_name = "NAME", requires = "again")]
     by: Option<String>,
-    /// Say nothing if nothing was due and nothing was found; the exit code is the same
+    /// Print nothing if nothing was due and nothing was found; the exit code is the same
     #[arg(long, short)]
     quiet: bool,
-    /// Refuse to begin with a new store (exit code 14): where the state is kept outside, a new one means that it was lost
+    /// Refuse to create a new store (exit code 14): where the state is kept on external storage, a new store means that
+    /// the old one was lost
     #[arg(long)]
     require_state: bool,
-    /// The fleet file was moved, the fleet renamed, or another store chosen, on purpose: it takes the place of what used the
-    /// store and the state before
+    /// Confirm that the fleet file was moved, the fleet renamed, or another store chosen: it replaces the previous user
+    /// of the store and the state
     #[arg(long)]
     moved: bool,
     #[command(flatten)]
@@ -85,12 +87,12 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let replayed = args.now.as_ref().map(|now| now.resolve("--now", &fleet.zone)).transpose()?;
     let now = replayed.unwrap_or(clock);
     if now.duration_since(clock) > MAX_CLOCK_AHEAD {
-        return Err(super::invalid_value("--now", "lies in the future: nothing would be due until then"));
+        return Err(super::invalid_value("--now", "is in the future: nothing would be due until then"));
     }
     for model in &args.again {
         super::model_of(&fleet, model)?;
     }
-    // Who asks, and why, before anything is made.
+    // Who asks, and why, before anything is created.
     let asked = match args.again.is_empty() {
         true => None,
         false => Some((
@@ -110,8 +112,8 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let clock_of_store = store.clock()?;
     if clock.duration_since(clock_of_store).abs() > MAX_CLOCK_AHEAD {
         let reason = format!(
-            "it is {clock} by the clock of this machine, and {clock_of_store} by that of the store: what is due now cannot be told; \
-             correct the clocks (NTP)"
+            "it is {clock} by the clock of this machine, and {clock_of_store} by that of the store: it is unknown what \
+             is due now; correct the clocks (NTP)"
         );
         return Err(store.refused(reason).into());
     }
@@ -122,7 +124,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     }
     tick::register_fleet_file(&fleet, &mut store, &args.fleet, args.moved, clock)?;
     if let Err(error) = users.note(&fleet.name, store_identity(&store)) {
-        // It is needed to say what is wrong, should the store be lost.
+        // It is needed for the message if the store was lost.
         warn!("{error}");
     }
     if let Some((by, reason)) = &asked {
@@ -133,7 +135,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
     // Its state is locked: other ticks may sweep while this one waits for trainings.
     drop(sweeper);
-    // A sweep takes its time: it is later now. Trainings do not wait for it, nor for what keeps it from being run.
+    // A sweep takes a while: it is later now. Trainings do not depend on the sweep, nor on its errors.
     let pass_summary = run_jobs_and_messages(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
     if let Ok(pass_summary) = &pass_summary {
         warn_of_failures(pass_summary);
@@ -154,35 +156,35 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         report(&fleet, &ticked);
     }
     if !(ticked.tampered.is_empty() && pass_summary.pass_summary.tampered.is_empty()) {
-        // What was seen to be whole stays the record to compare with.
+        // The last verified record is kept as the one to compare with.
         return Ok(TAMPERED);
     }
     if !args.checkpoint.write(&fleet.name, &mut store)? {
         error!(
-            "the last record of the audit is not what the store says of it, and is not written into the checkpoint; `driftsweep \
-             audit verify` names what was changed"
+            "the last record of the audit does not match the store's own head, and is not written into the checkpoint; \
+             `driftsweep audit verify` names what was changed"
         );
         return Ok(TAMPERED);
     }
     let apart = !pass_summary.pass_summary.unreadable.is_empty() || ticked.clock_was_ahead.is_some();
     Ok(match code(args, &ticked, apart) {
-        // Somebody else is at the jobs; if that is so for long, it must not be green.
+        // Another process handles the jobs; if that takes long, the exit code must show it.
         0 if pass_summary.locked.is_some() => super::BUSY,
         code => code,
     })
 }
 
-/// The store of a fleet, as it is noted.
+/// The store of a fleet, as it is recorded.
 fn store_identity(store: &Store) -> StoreIdentity {
     let (kind, hash) = store.identity();
     StoreIdentity { kind: kind.into(), hash }
 }
 
-/// Why the store is not the one that was left, if that can be told: it does not hold the record that was seen last, or knows
-/// nothing of a fleet that has trained.
+/// Why the store is not the expected one, if it is not: it lacks the record that was seen last, or has no record of a
+/// fleet that has trainings.
 ///
 /// # Errors
-/// [`Error::Store`] where it may be another store on purpose, or another fleet: a person has to say so.
+/// [`Error::Store`] where it may be another store on purpose, or another fleet: a person has to confirm it.
 fn wrong_store_reason(
     args: &TickArgs,
     fleet: &Fleet,
@@ -195,8 +197,8 @@ fn wrong_store_reason(
         && store.record_hash(seq)? != Some(hash)
     {
         return Ok(Some(format!(
-            "the store of fleet '{name}' does not hold record {seq} of the audit as the last tick left it: it was emptied, \
-             written anew, or another one is named; restore it, or remove the checkpoint to begin anew"
+            "the store of fleet '{name}' does not hold record {seq} of the audit as the last tick left it: it was \
+             emptied, rewritten, or another one is named; restore it, or remove the checkpoint to start over"
         )));
     }
     if !has_trained(&state) || !store.is_new()? {
@@ -204,8 +206,8 @@ fn wrong_store_reason(
     }
     match users.match_store(&fleet.name, &store_identity(store)) {
         StoreMatch::Same => Ok(Some(format!(
-            "the store knows nothing of fleet '{name}', and {} holds its trainings: the store was emptied; restore it, or \
-             move that folder away to begin anew",
+            "the store has no record of fleet '{name}', and {} holds its trainings: the store was emptied; restore it, \
+             or move that folder away to start over",
             state.join(JOBS).display()
         ))),
         StoreMatch::Other(_) if args.moved => Ok(None),
@@ -213,7 +215,7 @@ fn wrong_store_reason(
     }
 }
 
-/// Whether there is nothing to tell: nothing was due, and nothing was found.
+/// Whether there is nothing to report: nothing was due, and nothing was found.
 fn is_quiet(ticked: &TickSummary, pass_summary: &JobsAndMessages) -> bool {
     let found = ticked.status.as_ref().is_some_and(|status| !status.is_quiet());
     let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
@@ -223,28 +225,26 @@ fn is_quiet(ticked: &TickSummary, pass_summary: &JobsAndMessages) -> bool {
     !(ticked.new_store || (swept && found) || !ticked.firings.is_empty() || news)
 }
 
-/// What has to be seen to, on standard error.
+/// Warnings about problems, on standard error.
 fn report(fleet: &Fleet, ticked: &TickSummary) {
     if ticked.new_store {
         warn!(
-            "new store created for fleet '{}': nothing was known of it. If it has been swept before, its state was \
-             lost (--state, --store); --require-state refuses that",
+            "new store created for fleet '{}': it had no record of the fleet. If the fleet has been swept before, its \
+             state was lost (--state, --store); --require-state refuses that",
             fleet.name
         );
     }
     if let Some(ahead) = ticked.ahead {
-        warn!(
-            "the last sweep counts as {ahead}, later than the time that it is taken to be: no sweep is due until then"
-        );
+        warn!("the last sweep has the time {ahead}, later than the effective time: no sweep is due until then");
     }
     if let Some(latest) = ticked.clock_was_ahead {
         warn!(
-            "a clock was ahead: what it has noted, up to {latest}, is taken back, and what is due now is done; look at what was \
-             started meanwhile (`driftsweep jobs list`), and keep the clocks in step (NTP)"
+            "a clock was ahead: its records, up to {latest}, are undone, and everything that is due now is done; check \
+             the jobs that were started meanwhile (`driftsweep jobs list`), and synchronise the clocks (NTP)"
         );
     }
     let Some(status) = ticked.status.as_ref().filter(|_| !ticked.acknowledged) else { return };
-    // A sweep of an earlier tick was reported on then.
+    // A sweep of an earlier tick was reported by that tick.
     if ticked.sweep.is_none() && ticked.caught_up.is_empty() {
         if status.is_partial() {
             warn!(
@@ -271,7 +271,10 @@ fn report(fleet: &Fleet, ticked: &TickSummary) {
         warn!("… and {} more; `driftsweep status` shows them", all.len() - MAX_LISTED);
     }
     if !status.complete {
-        warn!("the deadline came before some models; the next tick goes on with them until the next sweep is due");
+        warn!(
+            "the deadline was reached before some models; the next tick continues with them until the next sweep is \
+               due"
+        );
     }
 }
 
@@ -283,32 +286,32 @@ struct Output<'a> {
     jobs: &'a JobsAndMessages,
 }
 
-/// What became of jobs and messages.
+/// The results for jobs and messages.
 #[derive(Default, Serialize)]
 struct JobsAndMessages {
     #[serde(flatten)]
     pass_summary: PassSummary,
     messages: DeliverySummary,
-    /// Why jobs were not looked after, if another process was at it.
+    /// Why jobs were not processed: another process holds the lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(rename = "occupied")]
     locked: Option<String>,
 }
 
-/// Messages hold a tick up no longer; what is left goes with the next.
+/// Sending messages delays a tick no longer than this; the rest is sent by the next tick.
 const MESSAGES_TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long is waited between looks at trainings.
+/// The delay between two checks of trainings.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Takes jobs further, and sends what is to be told; with `--wait` until no training is under way.
+/// Processes jobs and sends messages; with `--wait` until no training is running.
 fn run_jobs_and_messages(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<JobsAndMessages> {
-    // Nothing to do, and nothing to open.
+    // Nothing to do.
     if fleet.channels.is_empty() && fleet.models.iter().all(|model| model.retrain.is_none()) {
         return Ok(JobsAndMessages::default());
     }
     let started = Instant::now();
-    // A connection of its own: the tick's has its lock to hold.
+    // A separate connection: the tick's own one holds its lock.
     let mut store = args.store.open(&args.fleet, fleet, Access::Create)?;
     let http = Http::new()?;
     let program = std::env::current_exe().map_err(|e| Error::Backend(format!("cannot find this program: {e}")))?;
@@ -327,13 +330,13 @@ fn run_jobs_and_messages(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Resu
         match pass_result {
             Ok(still) if still && stays => under_way = true,
             Ok(_) => return Ok(done),
-            // Another process is looking after the jobs. What this one has started would be stopped if it left.
+            // Another process handles the jobs. Trainings that this one has started would be stopped if it ended.
             Err(Error::Locked { .. }) if stays => {}
             Err(error @ Error::Locked { .. }) => {
                 done.locked = Some(error.to_string());
                 return Ok(done);
             }
-            // The same holds while the store is out of reach; it may come back.
+            // The same applies while the store cannot be reached; it may come back.
             Err(Error::Store { .. }) if stays && under_way => {
                 if let Ok(again) = args.store.open(&args.fleet, fleet, Access::Create) {
                     store = again;
@@ -347,7 +350,7 @@ fn run_jobs_and_messages(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Resu
 }
 
 impl JobsAndMessages {
-    /// Whether anything happened to jobs or messages that is worth telling.
+    /// Whether anything happened to jobs or messages that should be reported.
     fn has_news(&self) -> bool {
         let PassSummary { jobs, failures, unreadable, tampered } = &self.pass_summary;
         let messages = self.messages.put_off + self.messages.dead;
@@ -356,7 +359,7 @@ impl JobsAndMessages {
     }
 }
 
-/// Takes jobs further, and sends what is to be told, once: whether trainings are under way.
+/// Processes jobs and sends messages once; returns whether trainings are running.
 fn run_pass(
     fleet: &Fleet,
     store: &mut Store,
@@ -391,7 +394,7 @@ fn jobs_done(page: &mut Page, done: &JobsAndMessages) {
     let messages = done.messages;
     if messages != DeliverySummary::default() {
         let DeliverySummary { sent, put_off, dead } = messages;
-        page.line(format_args!("messages: {sent} sent, {put_off} put off, {dead} given up"));
+        page.line(format_args!("messages: {sent} sent, {put_off} postponed, {dead} abandoned"));
     }
 }
 
@@ -409,7 +412,7 @@ fn say_doubts(found: &[String]) {
     }
 }
 
-/// Says what was in the way of jobs and messages.
+/// Warns of failures of jobs and messages.
 fn warn_of_failures(done: &JobsAndMessages) {
     for PassFailure { model, run, reason, permanent } in &done.pass_summary.failures {
         let again = if *permanent { "" } else { "; the next tick tries again" };
@@ -417,31 +420,31 @@ fn warn_of_failures(done: &JobsAndMessages) {
     }
     for UnreadableRow { table, id, reason } in &done.pass_summary.unreadable {
         let remedy = match *table {
-            "job" => format!("; `driftsweep jobs cancel {id}` closes it, with its event and its runs"),
+            "job" => format!("; close it, with its event and its runs, with `driftsweep jobs cancel {id}`"),
             _ => String::new(),
         };
-        warn!("store: table {table}, row {id} cannot be read and is left out: {reason}{remedy}");
+        warn!("store: table {table}, row {id} cannot be read and is skipped: {reason}{remedy}");
     }
     for problem in done.pass_summary.tampered.iter().take(MAX_LISTED) {
         error!("store: {problem}");
     }
     if !done.pass_summary.tampered.is_empty() {
         error!(
-            "store: it is not what its audit says, and what depends on that is not started; `driftsweep audit verify` names \
+            "store: it does not match its audit, and affected jobs are not started; `driftsweep audit verify` names \
              every record and row; {STORE_REMEDY}"
         );
     }
     if let Some(reason) = &done.locked {
-        warn!("jobs are not looked after: {reason}");
+        warn!("jobs are not processed: {reason}");
     }
 }
 
 /// The exit code is that of the last sweep, so that a retry of the scheduler does not hide a failure.
-/// `apart` says whether something is to be looked at apart from it.
+/// `apart` says whether there is another problem.
 fn code(args: &TickArgs, ticked: &TickSummary, apart: bool) -> u8 {
     let code = match &ticked.status {
         Some(status) => super::status::code(status, ticked.acknowledged, args.fail_on_event),
-        // What fires before the first sweep, by the calendar.
+        // A schedule that fires before the first sweep.
         _ if args.fail_on_event && !ticked.events.is_empty() => super::DRIFT,
         _ => 0,
     };
@@ -459,7 +462,7 @@ struct TickSweeper<'a> {
 impl Sweeper for TickSweeper<'_> {
     fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport> {
         let args = self.args;
-        // Another journal, if one is open, is closed first.
+        // An open journal of another sweep is closed first.
         self.state = None;
         let state = SweepState::at(&args.store.folders, &args.fleet, self.fleet, as_of)?;
         let fleet = self.fleet.at(as_of);
@@ -490,7 +493,7 @@ impl Sweeper for TickSweeper<'_> {
     }
 }
 
-/// The command line's errors are the library's.
+/// Errors of the command line become those of the library.
 fn as_error(error: anyhow::Error) -> Error {
     error.downcast::<Error>().unwrap_or_else(|other| Error::Backend(format!("{other:#}")))
 }
@@ -547,7 +550,7 @@ fn summary(ticked: &TickSummary, options: &Options) -> Page {
         page.line(format_args!("next sweep: {next}"));
     }
     if let Some((next, model)) = &ticked.next_schedule {
-        page.line(format_args!("next training by the calendar: {next}, {model}"));
+        page.line(format_args!("next scheduled training: {next}, {model}"));
     }
     page
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-/// A point in time as it was given: a moment, or what the clock on a wall shows in a zone that is not known yet.
+/// A point in time as it was given: an instant, or a local time in a zone that is not known yet.
 #[derive(Clone, Debug)]
 pub enum TimeArg {
     Moment(Timestamp),
@@ -28,7 +28,7 @@ impl FromStr for TimeArg {
         if let Ok(moment) = text.parse() {
             return Ok(Self::Moment(moment));
         }
-        // In whole: a parser that stops early would drop the time of day, or a zone.
+        // The whole text is parsed: a parser that stops early would drop the time of day, or a zone.
         if let Ok(day) = Date::strptime("%Y-%m-%d", text) {
             return Ok(Self::Day(day));
         }
@@ -36,7 +36,7 @@ impl FromStr for TimeArg {
         if let Some(wall) = forms.into_iter().find_map(|form| DateTime::strptime(form, text).ok()) {
             return Ok(Self::Wall(wall));
         }
-        // Which part is wrong, as far as it can be told.
+        // The part that is wrong, as far as possible.
         let digits = |i: usize, b: u8| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() };
         let day = text.get(..10).filter(|day| day.bytes().enumerate().all(|(i, b)| digits(i, b)));
         Err(wrong(match day.map(|day| (day, Date::strptime("%Y-%m-%d", day))) {
@@ -55,15 +55,15 @@ impl TimeArg {
         !matches!(self, Self::Moment(_))
     }
 
-    /// The moment, by the clocks of a zone.
+    /// The instant, in a zone.
     ///
     /// # Errors
-    /// A time that the clocks show twice, or skip; with what it may mean.
+    /// A local time that occurs twice or never; with what it may mean.
     pub fn resolve(&self, flag: &str, zone: &TimeZone) -> anyhow::Result<Timestamp> {
         let name = zone.iana_name().unwrap_or("the fleet's time zone");
         let wall = match *self {
             Self::Moment(moment) => return Ok(moment),
-            // Whatever the clocks do at midnight, a day begins with its first moment.
+            // A day begins at its first instant, whatever the clock change at midnight.
             Self::Day(day) => return Ok(day.to_zoned(zone.clone())?.timestamp()),
             Self::Wall(wall) => wall,
         };
@@ -85,12 +85,12 @@ impl TimeArg {
     }
 }
 
-/// A moment with the offset of a zone, as it can be given.
+/// An instant with the offset of a zone, in the format of the command line.
 fn zone_time(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
-/// The time it is taken to be: what `--now` says, or else the clock.
+/// The effective time: what `--now` says, or else the clock.
 pub fn now_or(given: Option<&TimeArg>, zone: &TimeZone, clock: Timestamp) -> anyhow::Result<Timestamp> {
     given.map_or(Ok(clock), |when| when.resolve("--now", zone))
 }

@@ -6,10 +6,10 @@ use super::gpu::{DeviceChoice, GpuCounter};
 use super::{Counter, CpuCounter};
 use crate::error::Result;
 
-/// Which backend counts.
+/// The backend to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
-    /// The one that should be faster for the work at hand.
+    /// The one that should be faster for this workload.
     #[default]
     Auto,
     /// The CPU.
@@ -18,7 +18,7 @@ pub enum Backend {
     Gpu,
 }
 
-/// How much there is to count.
+/// The amount of work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
     /// Numeric values, of both sides.
@@ -34,7 +34,7 @@ impl Sum for Workload {
     }
 }
 
-/// What counts, and why.
+/// The chosen counter, and why.
 pub struct ChosenCounter {
     /// It.
     pub counter: Box<dyn Counter>,
@@ -42,7 +42,7 @@ pub struct ChosenCounter {
     pub reason: String,
 }
 
-/// Values that one thread counts in a second, both looks together (`benches/RESULTS.md`).
+/// Values that one thread counts in a second, both passes together (`benches/RESULTS.md`).
 const CPU_VALUES_PER_SECOND: f64 = 250e6;
 
 /// Seconds to open a device and make its pipelines (measured on a software device; not measured on a GPU).
@@ -52,12 +52,11 @@ const DEVICE_START_SECONDS: f64 = 0.5;
 const UPLOAD_BYTES_PER_SECOND: f64 = 6e9;
 
 impl Backend {
-    /// The counter for this choice. `Auto` takes a GPU, never a software one, where the time that counting takes on
-    /// all threads exceeds that of opening a device and sending it the keys; the workload is only asked for where that
-    /// is a question.
+    /// The counter for this choice. `Auto` takes a GPU, never a software one, where the time that counting takes on all
+    /// threads exceeds that of opening a device and sending it the keys; the workload is only computed if it matters.
     ///
     /// # Errors
-    /// [`crate::error::Error::Backend`] where a GPU is asked for and not to be had.
+    /// [`crate::error::Error::Backend`] where a GPU is requested and not available.
     pub fn counter(
         self,
         workload: impl FnOnce() -> Workload,

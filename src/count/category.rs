@@ -26,7 +26,7 @@ struct Entry {
 }
 
 impl CategoryCounts {
-    /// Distinct categories that get a count of their own, unless the fleet file says otherwise.
+    /// Default number of distinct categories with their own count.
     pub const DEFAULT_LIMIT: usize = 1 << 20;
 
     /// Empty, with room for `limit` distinct categories.

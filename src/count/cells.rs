@@ -3,8 +3,7 @@
 //! The key space is first cut into equal coarse ranges by a subtraction and a shift; each coarse range is
 //! then cut into a power of two of equal cells, more where a sample shows more mass. Finding a cell costs a
 //! subtraction, two shifts and one look-up in a small table, and gives the same cell on every device.
-//! Nothing that is reported depends on where the cells lie: they only decide how little has to be looked
-//! at a second time.
+//! No reported figure depends on where the cells lie: they only determine how little has to be read a second time.
 
 use super::key::Domain;
 
@@ -129,7 +128,7 @@ impl CellMap {
         largest
     }
 
-    /// The few integers it is made of.
+    /// The few integers that define it.
     pub fn parts(&self) -> CellMapParts {
         CellMapParts {
             origin: self.origin,
@@ -138,7 +137,7 @@ impl CellMap {
         }
     }
 
-    /// Puts a map together again. `None` if the parts cannot have come from one.
+    /// Rebuilds a map from its parts. `None` if the parts are not valid.
     pub fn from_parts(parts: &CellMapParts) -> Option<Self> {
         if parts.coarse_shift > 63 || parts.shifts.is_empty() || parts.shifts.len() > TABLE {
             return None;
@@ -203,7 +202,7 @@ impl CellMap {
         (self.coarse[range % TABLE], offset & ((1 << self.coarse_shift) - 1))
     }
 
-    /// For other devices: where the first coarse range starts, how many low bits a coarse range spans, and a word
+    /// For devices: where the first coarse range starts, how many low bits a coarse range spans, and a word
     /// for each coarse range, its first cell above the number of bits that its cells drop (six bits).
     pub fn table(&self) -> (u64, u32, Vec<u32>) {
         (self.origin, self.coarse_shift, self.coarse().iter().map(|entry| entry.0).collect())

@@ -1,6 +1,6 @@
 //! Counting on the CPU.
 //!
-//! These loops are the simple form: one pass, one cell per key. They are what every other backend has to equal.
+//! These loops are the simple form: one pass, one cell per key. Every other backend must give the same results.
 
 use super::cells::CellMap;
 use super::key::{Domain, Key, KeyVec};
@@ -29,7 +29,7 @@ impl Counter for CpuCounter {
     }
 }
 
-/// Columns counted one by one.
+/// Columns that are counted one by one.
 struct CpuColumns<'a>(Vec<&'a dyn KeySource>);
 
 impl Columns for CpuColumns<'_> {
@@ -57,7 +57,7 @@ impl Columns for CpuColumns<'_> {
 /// Counts all keys of a column.
 ///
 /// # Errors
-/// Whatever reading it gives.
+/// Any error of reading it.
 pub fn count_source(source: &dyn KeySource, map: &CellMap, with_offsets: bool) -> Result<CellCounts> {
     fold_chunks(
         source,
@@ -70,7 +70,7 @@ pub fn count_source(source: &dyn KeySource, map: &CellMap, with_offsets: bool) -
 /// The keys of a column that lie in the given cells.
 ///
 /// # Errors
-/// Whatever reading it gives.
+/// Any error of reading it.
 pub fn collect_source(source: &dyn KeySource, map: &CellMap, cells: &CellSet) -> Result<KeyRuns> {
     let found = fold_chunks(
         source,
@@ -84,7 +84,7 @@ pub fn collect_source(source: &dyn KeySource, map: &CellMap, cells: &CellSet) ->
     Ok(found.finish())
 }
 
-/// How often each of so many codes occurs.
+/// How often each of this number of codes occurs.
 pub fn count_codes(codes: &[u32], distinct: usize) -> Vec<u64> {
     let mut counts = vec![0; distinct];
     for &code in codes {
@@ -93,7 +93,7 @@ pub fn count_codes(codes: &[u32], distinct: usize) -> Vec<u64> {
     counts
 }
 
-/// Adds the keys to the counts of their cells (and, where asked for, their offsets within the cells).
+/// Adds the keys to the counts of their cells (and, if requested, their offsets within the cells).
 pub fn count(map: &CellMap, keys: &KeyVec, into: &mut CellCounts) {
     match keys {
         KeyVec::U32(keys) => count_each(map, keys, into),

@@ -82,7 +82,7 @@ impl Ecdf {
         (&self.resolved, &self.found)
     }
 
-    /// Whether nothing about the keys of a cell is unknown.
+    /// Whether all keys of a cell are known.
     pub fn is_known(&self, cell: usize) -> bool {
         self.count(cell) == 0 || self.cells[cell].is_single() || self.resolved.contains(cell as u32)
     }
@@ -223,9 +223,9 @@ impl Ecdf {
 /// The largest distance between two ECDFs, as an exact fraction `numerator / (n * m)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Distance {
-    /// A value the distance reaches.
+    /// The proven lower bound of the distance.
     pub lower: u128,
-    /// A value it does not exceed; equal to `lower` where the distance is exact.
+    /// The proven upper bound; equal to `lower` where the distance is exact.
     pub upper: u128,
     /// Keys of the first distribution.
     pub n: u64,

@@ -1,8 +1,8 @@
-//! Order-preserving integer keys: the form in which a number travels through the engine.
+//! Order-preserving integer keys: the form of numbers inside the engine.
 //!
-//! A key compares as an unsigned integer exactly as its number compares, so bins are found without a
-//! single floating-point comparison and every device finds the same ones. `-0.0` becomes `0.0`; NaN has
-//! no key (it is counted apart); the infinities keep theirs.
+//! A key compares as an unsigned integer exactly as its number compares, so bins are found without a single
+//! floating-point comparison and every device finds the same ones. `-0.0` becomes `0.0`; NaN has no key (it is counted
+//! separately); infinities have keys.
 
 use bytemuck::Pod;
 

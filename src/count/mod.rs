@@ -1,4 +1,4 @@
-//! Counting: columns become integers here, and nothing after this module looks at a value again.
+//! Counting: columns become integers here, and no later module reads a value again.
 //!
 //! [`key`] turns numbers into order-preserving unsigned keys, [`cells`] divides the key space, a [`Counter`]
 //! counts keys per cell, and [`ecdf`] answers rank and count questions exactly from cell counts and the keys
@@ -36,10 +36,10 @@ use crate::error::Result;
 
 /// Turns keys into counts. Every implementation gives the same integers.
 pub trait Counter: Send + Sync {
-    /// What reports call it.
+    /// Its name in reports.
     fn name(&self) -> &'static str;
 
-    /// How many cells a column of so many rows is best counted over, with or without offsets.
+    /// The best number of cells for a column of this many rows, with or without offsets.
     fn cells(&self, rows: u64, with_offsets: bool) -> usize;
 
     /// How many threads should use it at a time, where that is not one for each core.
@@ -52,7 +52,7 @@ pub trait Counter: Send + Sync {
         None
     }
 
-    /// How often each of so many codes occurs: the indices of a chunk into its dictionary of categories.
+    /// How often each of this number of codes occurs: the indices of a chunk into its dictionary of categories.
     fn count_codes(&self, codes: Vec<u32>, distinct: usize) -> Vec<u64> {
         cpu::count_codes(&codes, distinct)
     }
@@ -66,11 +66,11 @@ pub trait Columns {
     /// Where their keys come from.
     fn sources(&self) -> &[&dyn KeySource];
 
-    /// Counts the keys of every column per cell, and on request sums their offsets within the cells. Of two columns,
-    /// where it is told what is `wanted` of them, it may hand out keys that will be asked for next.
+    /// Counts the keys of every column per cell, and on request sums their offsets within the cells. For two columns,
+    /// given what is `wanted` of them, it may return keys in advance that will be requested next.
     ///
     /// # Errors
-    /// Whatever reading the columns gives.
+    /// Any error of reading the columns.
     fn count(
         &mut self,
         map: &CellMap,
@@ -81,7 +81,7 @@ pub trait Columns {
     /// The keys of a column that lie in the given cells; there are `expected` of them.
     ///
     /// # Errors
-    /// Whatever reading the column gives.
+    /// Any error of reading the column.
     fn collect(&mut self, column: usize, map: &CellMap, cells: &CellSet, expected: u64) -> Result<KeyRuns>;
 }
 
@@ -89,7 +89,7 @@ pub trait Columns {
 pub struct CountedColumn {
     /// Its counts.
     pub counts: CellCounts,
-    /// Cells that will be asked for, and all keys in them.
+    /// Cells that will be requested next, and all keys in them.
     pub prefetched: Option<(CellSet, KeyRuns)>,
 }
 
@@ -98,7 +98,7 @@ pub fn with_threads<R: Send>(counter: &dyn Counter, f: impl FnOnce() -> R + Send
     let pool = counter.threads().map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
     match pool {
         Some(Ok(pool)) => pool.install(f),
-        // Where no threads can be had, those there are will do.
+        // If no threads can be created, the current ones are used.
         Some(Err(_)) | None => f(),
     }
 }
@@ -114,7 +114,7 @@ pub struct Usage {
     pub memory: u64,
     /// Keys that were sent to it.
     pub keys_counted: u64,
-    /// Keys that the CPU counted, for want of room.
+    /// Keys that the CPU counted because there was no room.
     pub keys_left_to_cpu: u64,
     /// Bytes of keys sent to it.
     pub bytes_sent: u64,
@@ -166,7 +166,7 @@ impl CellCounts {
 pub struct CellSet(Vec<bool>);
 
 impl CellSet {
-    /// The empty set over so many cells.
+    /// The empty set over a number of cells.
     pub fn new(cells: usize) -> Self {
         Self(vec![false; cells])
     }
@@ -193,7 +193,7 @@ impl CellSet {
     }
 }
 
-/// Something that a counter left with a column.
+/// A value that a counter has cached with a column.
 pub type CounterCache = OnceLock<Arc<dyn Any + Send + Sync>>;
 
 /// Where the keys of one column of one snapshot come from: memory, or a second read of the file.
@@ -201,11 +201,10 @@ pub trait KeySource: Sync {
     /// Number of chunks.
     fn chunks(&self) -> usize;
 
-    /// Whether a second look at the chunks is as cheap as the first.
+    /// Whether reading the chunks again is as cheap as the first time.
     fn is_resident(&self) -> bool;
 
-    /// Where a counter may leave what it made of the keys, for as long as the source lives; the next comparison
-    /// of the same column finds it there.
+    /// A cache for a counter, which lives as long as the source; the next comparison of the same column finds it there.
     fn keep(&self) -> Option<&CounterCache> {
         None
     }
@@ -213,7 +212,7 @@ pub trait KeySource: Sync {
     /// Calls `f` with the keys of chunk `i`.
     ///
     /// # Errors
-    /// Whatever reading the chunk gives.
+    /// Any error of reading the chunk.
     fn with_chunk(&self, i: usize, f: &mut dyn FnMut(&KeyVec)) -> Result<()>;
 }
 

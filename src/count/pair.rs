@@ -1,4 +1,4 @@
-//! Two columns counted over common cells, and only the cells that decide something looked at again.
+//! Two columns counted over common cells; only the cells that decide something are read again.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::key::{Domain, KeyVec, key_f32};
 use super::{CellSet, Columns, CountedColumn, Counter, CpuCounter, KeyRuns, KeySource};
 use crate::error::Result;
 
-/// What has to be exact.
+/// The figures that must be exact.
 #[derive(Clone, Copy)]
 pub struct RequiredFigures<'a> {
     /// Ranks of the baseline whose keys are wanted, given its number of values.
@@ -27,14 +27,14 @@ pub struct RequiredFigures<'a> {
 pub enum BaselineKeys<'a> {
     /// Its values can be read.
     Source(&'a dyn KeySource, u64),
-    /// Only what was frozen is left.
+    /// Only the frozen distribution is available.
     Frozen(&'a Ecdf),
 }
 
 /// Counts a baseline alone, with the cells of the wanted ranks resolved: what a baseline file keeps.
 ///
 /// # Errors
-/// Whatever reading the column gives.
+/// Any error of reading the column.
 pub fn count_baseline(
     counter: &dyn Counter,
     domain: Domain,
@@ -45,7 +45,7 @@ pub fn count_baseline(
     // Cells of a baseline are part of it, so they must not depend on what counts.
     let target = CpuCounter.cells(rows, wanted.transport);
     let mut columns = counter.columns(domain, vec![source]);
-    // The same goes for whether the column happens to be held in memory.
+    // The same applies to whether the column is kept in memory.
     let mut thorough = rows <= SAMPLED_WHOLE;
     loop {
         let mut sample = sample(source, rows, thorough, FROZEN_SAMPLE)?;
@@ -68,7 +68,7 @@ pub fn count_baseline(
 /// baseline's cells allow.
 ///
 /// # Errors
-/// Whatever reading the columns gives.
+/// Any error of reading the columns.
 pub fn count_pair<'a>(
     counter: &dyn Counter,
     domain: Domain,
@@ -150,7 +150,7 @@ fn rank_cells(ecdf: &Ecdf, ranks: &[u64]) -> CellSet {
     cells
 }
 
-/// Whether so many keys lie in these cells that collecting them would not be a second, small step.
+/// Whether these cells have too many keys for collecting them in a second, small step.
 fn is_too_large(ecdf: &Ecdf, cells: &CellSet) -> bool {
     let mass: u64 = cells.iter().filter(|&j| !ecdf.cells()[j].is_single()).map(|j| ecdf.count(j)).sum();
     mass > (ecdf.n() / 4).max(1 << 16)
@@ -168,7 +168,7 @@ fn ecdf(domain: Domain, map: &Arc<CellMap>, cells: &Arc<[KeyCell]>, counted: Cou
 /// Resolves the cells of further keys of a single column, whose rank is wanted.
 ///
 /// # Errors
-/// Whatever reading the column gives.
+/// Any error of reading the column.
 pub fn resolve_keys(columns: &mut dyn Columns, ecdf: &mut Ecdf, keys: &[u64]) -> Result<()> {
     let mut cells = CellSet::new(ecdf.map().len());
     keys.iter().for_each(|&key| cells.insert(ecdf.map().cell(key) as usize));
@@ -178,7 +178,7 @@ pub fn resolve_keys(columns: &mut dyn Columns, ecdf: &mut Ecdf, keys: &[u64]) ->
 /// Resolves the cells of further ranks of a single column, whose keys are wanted.
 ///
 /// # Errors
-/// Whatever reading the column gives.
+/// Any error of reading the column.
 pub fn resolve_ranks(columns: &mut dyn Columns, ecdf: &mut Ecdf, ranks: &[u64]) -> Result<()> {
     let cells = rank_cells(ecdf, ranks);
     resolve(columns, 0, ecdf, &cells)
@@ -187,7 +187,7 @@ pub fn resolve_ranks(columns: &mut dyn Columns, ecdf: &mut Ecdf, ranks: &[u64]) 
 /// Resolves every cell of a single column, after which [`Ecdf::runs`] knows all distinct keys.
 ///
 /// # Errors
-/// Whatever reading the column gives.
+/// Any error of reading the column.
 pub fn resolve_all(columns: &mut dyn Columns, ecdf: &mut Ecdf) -> Result<()> {
     let mut cells = CellSet::new(ecdf.map().len());
     ecdf.occupied().for_each(|cell| cells.insert(cell));
@@ -206,7 +206,7 @@ fn resolve(columns: &mut dyn Columns, column: usize, ecdf: &mut Ecdf, cells: &Ce
 }
 
 /// Double-precision keys of numbers that are stored with single precision, as the numbers that a frozen baseline has:
-/// where one that it knows rounds to the same single-precision number, that one is meant.
+/// where one that the baseline has rounds to the same single-precision number, that one is used.
 pub struct SinglePrecisionKeys<'a> {
     source: &'a dyn KeySource,
     /// Known keys of the baseline by the key of their single-precision number, ascending in both.

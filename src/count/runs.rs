@@ -18,7 +18,7 @@ impl KeyRuns {
         &self.counts
     }
 
-    /// Puts runs together again. `None` if the keys do not ascend or the lengths differ.
+    /// Rebuilds runs from their parts. `None` if the keys do not ascend or the lengths differ.
     pub fn from_parts(keys: Vec<u64>, counts: Vec<u64>) -> Option<Self> {
         let ascending = keys.windows(2).all(|pair| pair[0] < pair[1]);
         (ascending && keys.len() == counts.len()).then_some(Self { keys, counts })
@@ -74,7 +74,7 @@ pub struct Collector {
     fresh: Vec<u64>,
 }
 
-/// Loose keys that are worth folding into the runs.
+/// The number of unsorted keys from which on they are merged into the runs.
 const MERGE_AT: usize = 1 << 16;
 
 impl Collector {
@@ -83,7 +83,7 @@ impl Collector {
         &mut self.fresh
     }
 
-    /// Folds the loose keys into the runs once there are as many as there are runs.
+    /// Merges the unsorted keys into the runs once there are as many as there are runs.
     pub fn settle(&mut self) {
         if self.fresh.len() >= MERGE_AT.max(self.runs.keys.len()) {
             self.fold();

@@ -1,4 +1,4 @@
-//! What is counted apart from the distribution: rows, missing values, infinities, and the moments.
+//! The counts beside the distribution: rows, missing values, infinities, and the moments.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Tally {
     pub neg_inf: u64,
     /// Rows that are `+inf`.
     pub pos_inf: u64,
-    /// Mean and spread of the finite values, where asked for.
+    /// Mean and spread of the finite values, if requested.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub moments: Option<Moments>,
 }

@@ -13,7 +13,7 @@ pub struct AirflowExecutor<'a> {
     pub airflow: &'a fleet::AirflowConfig,
     /// By which client.
     pub http: &'a Http,
-    /// Who has been let in during this pass.
+    /// The tokens obtained during this pass.
     pub logins: &'a Logins,
 }
 
@@ -22,7 +22,7 @@ impl AirflowExecutor<'_> {
         if self.airflow.version_1 { "v1" } else { "v2" }
     }
 
-    /// What lets us in: the scheme and the credentials.
+    /// The authorization: the scheme and the credentials.
     fn authorization(&self) -> Result<Option<(&'static str, String)>, RequestFailure> {
         use base64::Engine;
         if let Some(token) = &self.airflow.token {
@@ -42,7 +42,7 @@ impl AirflowExecutor<'_> {
             let token = answer["access_token"].as_str().map(str::to_owned);
             token.ok_or_else(|| RequestFailure::transient("it gave no access token"))
         };
-        // By all that it depends on: fleets may name one address with several users.
+        // The key includes the user: fleets may use one address with several users.
         let place = json!([url.expose(), user, password.expose()]).to_string();
         self.logins.at(place, ask).map(|token| Some(("Bearer", token)))
     }
@@ -52,7 +52,7 @@ impl AirflowExecutor<'_> {
             Some((scheme, credentials)) => request.authorized(scheme, &credentials),
             None => request,
         };
-        // A server that takes the credentials apart may repeat the password alone.
+        // A server may repeat only the password.
         let request = match &self.airflow.password {
             Some(password) => request.hiding(password.read()?.expose()),
             None => request,
@@ -66,7 +66,7 @@ impl Executor for AirflowExecutor<'_> {
     fn start(&self, run: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         let mut body = json!({ "dag_run_id": run.name(), "conf": run.context() });
         if !self.airflow.version_1 {
-            // Required there; a run that is asked for stands for no time of the schedule.
+            // Required by the API; a requested run has no scheduled time.
             body["logical_date"] = Value::Null;
         }
         match self.send(&[], Request::post(&body))? {

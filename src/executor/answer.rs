@@ -1,4 +1,4 @@
-//! What those who train say of a run, read with care: it may be anything.
+//! The answer of the training system about a run. It is not trusted: it may contain anything.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,8 +12,8 @@ use super::{RunOutcome, RunResult, RunStatus};
 use crate::fleet::Money;
 use crate::http::RequestFailure;
 
-/// What a run says of its own end: a state, what it cost in the fleet's currency, how many seconds it took, a reason, and
-/// its new baseline. Each is read on its own: one that is malformed must not spoil the others.
+/// What a run reports about its end: a state, its cost in the fleet's currency, its duration in seconds, a reason, and
+/// its new baseline. Each field is read separately: a malformed one does not affect the others.
 #[derive(Debug, Default)]
 pub(super) struct RunAnswer {
     state: Option<Value>,
@@ -61,14 +61,13 @@ impl<'de> Visitor<'de> for Fields {
     }
 }
 
-/// More of a reason is not kept.
+/// The longest reason that is stored.
 const MAX_REASON_CHARS: usize = 500;
 
 /// No path is longer.
 const MAX_PATH_BYTES: usize = 4096;
 
-/// What a value is, as it is told to people: a number by itself. What else it holds is not repeated: it may be anything,
-/// secrets too.
+/// The kind of a value, for messages; a number with its value. Other contents are not repeated: they may be secrets.
 fn kind(value: &Value) -> String {
     match value {
         Value::Null => "is null".into(),
@@ -83,7 +82,7 @@ fn kind(value: &Value) -> String {
 impl RunAnswer {
     /// An answer as it was written: one JSON object, each of its keys once.
     pub(super) fn of(bytes: &[u8]) -> Result<Self, String> {
-        // A list would be taken for the fields in their order.
+        // A list must not be read as the fields in their order.
         if bytes.trim_ascii_start().first() != Some(&b'{') {
             return Err("is not a JSON object".into());
         }
@@ -110,7 +109,8 @@ impl RunAnswer {
         Self { problems: vec![problem], ..Self::default() }
     }
 
-    /// What a command says, in a file: its cost, its new baseline, and what is malformed. How it ended is not its word.
+    /// The answer file of a command: its cost, its new baseline, and what is malformed. The exit code alone decides how
+    /// it ended.
     pub(super) fn of_command(mut self, place: &str) -> (Option<Money>, Option<String>, Option<String>) {
         (self.cost(), self.baseline(), self.about(place))
     }
@@ -145,7 +145,7 @@ impl RunAnswer {
         }
     }
 
-    /// The new baseline as it is named: a path.
+    /// The path of the new baseline.
     fn baseline(&mut self) -> Option<String> {
         let value = self.baseline.take()?;
         let found = match value {
@@ -162,12 +162,12 @@ impl RunAnswer {
         self.problems.push(format!("{field} {found}; {remedy}"));
     }
 
-    /// What is malformed in an answer that stands in `place`, in a sentence.
+    /// A sentence about the malformed fields of an answer in `place`.
     fn about(&self, place: &str) -> Option<String> {
-        (!self.problems.is_empty()).then(|| format!("{place}: {}; it is left out", self.problems.join("; and ")))
+        (!self.problems.is_empty()).then(|| format!("{place}: {}; it is ignored", self.problems.join("; and ")))
     }
 
-    /// How far a run is by the answer of whoever runs it.
+    /// The status of a run by the answer of the training system.
     pub(super) fn progress(mut self, place: &str) -> Result<RunStatus, RequestFailure> {
         let outcome = match self.state.as_ref().and_then(Value::as_str) {
             Some("queued" | "running") => return Ok(RunStatus::Running),

@@ -1,4 +1,4 @@
-//! Looking at what trains before the night: whether a command would be found, and a manifest would be taken.
+//! Checks of executors before the night: whether a command exists, and a manifest is valid.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub fn command(command: &fleet::CommandConfig, path: &str) -> Result<(), String>
         Ok(_) => {}
     }
     let Some(program) = command.arguments.first() else { return Err("no command".into()) };
-    // What stands for the job's own values is known at night only.
+    // Placeholders are filled in only when the job runs.
     if program.contains('{') {
         return Ok(());
     }
@@ -80,7 +80,7 @@ fn is_executable(_: &Path) -> bool {
 fn interpreter(script: &Path, folder: &Path) -> Result<(), String> {
     use std::io::Read;
     let mut head = Vec::new();
-    // Programs may be executable and yet not readable: then there is nothing to see.
+    // A program may be executable and not readable: then it cannot be checked.
     if atomic::open_external(script).and_then(|file| file.take(256).read_to_end(&mut head)).is_err() {
         return Ok(());
     }
@@ -91,7 +91,7 @@ fn interpreter(script: &Path, folder: &Path) -> Result<(), String> {
     let Some(program) = line.split([' ', '\t']).find(|word| !word.is_empty()) else { return Ok(()) };
     match problem(&folder.join(program)) {
         None => Ok(()),
-        // A line end of Windows is a part of the name.
+        // A Windows line end is part of the name.
         Some(reason) => Err(format!(
             "{}: its first line names the program '{}': {reason}",
             script.display(),

@@ -1,8 +1,8 @@
-//! The environment of a command: what it is given without asking, and what the fleet file names for it.
+//! The environment of a command: what every command gets, and what the fleet file adds.
 //!
-//! A tick often runs with credentials of its own: of the store, of object stores, of those that it notifies. A command that
-//! inherited them could use them, and one that prints its environment would write them into its log. So it is given a list
-//! that holds no secrets, and beside it only what `env` in the fleet file names.
+//! A tick often has credentials of its own: for the store, object stores and channels. A command that inherited them
+//! could use them, and one that prints its environment would write them into its log. So it gets a fixed list without
+//! secrets, and in addition only what `env` in the fleet file names.
 
 use std::ffi::OsString;
 
@@ -56,7 +56,8 @@ pub const INHERITED_VARIABLES: &[&str] = &[
     "REQUESTS_CA_BUNDLE",
 ];
 
-/// The variables of this process that a command is given: [`INHERITED_VARIABLES`], and those that are named. What is not set is left out.
+/// The variables of this process that a command is given: [`INHERITED_VARIABLES`], and those that are named. Variables
+/// that are not set are skipped.
 pub fn variables_for(named: &[String]) -> Vec<(String, OsString)> {
     let names = INHERITED_VARIABLES.iter().copied().chain(named.iter().map(String::as_str));
     names.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?))).collect()

@@ -7,14 +7,14 @@ use std::path::Path;
 use crate::address;
 use crate::atomic;
 
-/// An answer is not larger.
+/// The largest answer.
 pub const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
-/// What a supervisor is told is not larger: the arguments of a command may be long.
+/// The largest task file: the arguments of a command may be long.
 pub const MAX_TASK_BYTES: u64 = 16 << 20;
 
-/// Makes a new file that only its owner may read, in place of whatever has its name: nothing that is there is opened, so a
-/// link is not followed and no other file is emptied.
+/// Makes a new file that only its owner may read, replacing whatever has its name: an existing file is never opened, so
+/// a link is not followed and no other file is emptied.
 ///
 /// # Errors
 /// If it cannot be made.
@@ -23,7 +23,7 @@ pub fn create(path: &Path) -> io::Result<File> {
     atomic::private_options().create_new(true).write(true).open(path)
 }
 
-/// Removes whatever has a name in the folder of a run: a file, a pipe, a folder; of a link the link alone.
+/// Removes a file, pipe or folder from the folder of a run; of a link only the link itself.
 ///
 /// # Errors
 /// If it cannot be removed.
@@ -36,7 +36,7 @@ pub fn remove_any(path: &Path) -> io::Result<()> {
     removed.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
 }
 
-/// Removes a folder that stands where a file is to be written. What else stands there is replaced by the writing.
+/// Removes a folder in place of a file that is to be written. Anything else is replaced by writing.
 ///
 /// # Errors
 /// If it cannot be removed.

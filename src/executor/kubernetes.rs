@@ -29,12 +29,12 @@ pub struct KubernetesExecutor<'a> {
 /// A label has no more characters.
 const MAX_LABEL_CHARS: usize = 63;
 
-/// A cluster that takes longer to answer does not hold others up.
+/// The longest wait for an answer of the cluster, so that it does not delay others.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl KubernetesExecutor<'_> {
-    /// Does something in the cluster. On a thread of its own: a program that a kubeconfig names for getting in may hang, and
-    /// is then left behind.
+    /// Runs a request to the cluster on a thread of its own: a credential plugin of the kubeconfig may hang; the thread
+    /// is then abandoned.
     fn with<T: Send + 'static>(
         &self,
         work: impl AsyncFnOnce(Api<Job>) -> Result<T, RequestFailure> + Send + 'static,
@@ -74,10 +74,11 @@ async fn jobs(context: Option<String>, namespace: Option<String>) -> Result<Api<
     Ok(Api::namespaced(client, &namespace))
 }
 
-/// A manifest is not larger: the server takes none that is.
+/// The largest manifest: the server accepts no larger one.
 const MAX_MANIFEST_BYTES: u64 = 2 << 20;
 
-/// The manifest of a run: its own name, labels, variables and time limit; a failed pod is our retry, not the Job's.
+/// The manifest of a run: its own name, labels, variables and time limit; a failed pod is retried by driftsweep, not by
+/// the Job.
 fn job(
     settings: &fleet::KubernetesConfig,
     run: &TrainingRun,
@@ -88,7 +89,7 @@ fn job(
     let wrong = |reason: String| RequestFailure::permanent(format!("{}: {reason}", manifest.display()));
     let text = atomic::read_text(manifest, MAX_MANIFEST_BYTES).map_err(|e| wrong(e.to_string()))?;
     let mut job: Job = serde_saphyr::from_str(&text).map_err(|e| wrong(format!("is not a Job: {e}")))?;
-    // It is looked for in the namespace of the fleet file, whatever becomes of the manifest.
+    // It is searched in the namespace of the fleet file, whatever the manifest says later.
     if let Some(namespace) = job.metadata.namespace.take().filter(|named| settings.namespace.as_ref() != Some(named)) {
         return Err(wrong(format!(
             "names the namespace {namespace}; say so in the fleet file: namespace = \"{namespace}\""
@@ -106,7 +107,7 @@ fn job(
     job.metadata.labels.get_or_insert_default().extend(labels.clone());
     let spec = job.spec.as_mut().ok_or_else(|| wrong("has no spec".into()))?;
     spec.backoff_limit.get_or_insert(0);
-    // It must be there when somebody asks how it ended.
+    // It must still exist when a later tick polls its result.
     spec.ttl_seconds_after_finished = spec.ttl_seconds_after_finished.map(|seconds| seconds.max(7 * 86_400));
     spec.active_deadline_seconds.get_or_insert(timeout.as_secs().max(1));
     spec.template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels);
@@ -164,7 +165,7 @@ impl Executor for KubernetesExecutor<'_> {
     fn start(&self, run: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         let job = job(self.settings, run, &name(run), self.timeout)?;
         self.with(async move |api| match api.create(&PostParams::default(), &job).await {
-            // It was made before.
+            // It was created before.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             other => other.map(drop).map_err(|e| failure(&e)),
         })

@@ -1,21 +1,21 @@
-//! Training by a command on this machine. No shell reads it. It outlives the process that starts it: a supervisor of its
-//! own stops it when its time is up, keeps the end of its output, and writes down how it ended.
+//! Training by a command on this machine. It is not run by a shell. It outlives the process that starts it: its own
+//! supervisor stops it at its timeout, keeps the end of its output, and writes its result.
 //!
-//! In the folder of a run: `task.json` (what to run), `lock` (held as long as the supervisor, or any process of the command
-//! that has not closed it, lives), `started` (never started twice; who supervises it), `alive` (written every few seconds
-//! by the supervisor), `group` (the command's process group), `reserve` (room for the result), `output.log` and
-//! `output.1.log` (the latest output), `cancel` (asks the supervisor to stop it), `result.json` (how it ended). The command
-//! is told of the folder `exchange` within alone: `event.json` (the event), `answer.json` (what it says it cost, and its new
-//! baseline, if it does).
+//! In the folder of a run: `task.json` (what to run), `lock` (held as long as the supervisor, or any process of the
+//! command that has not closed it, lives), `started` (marks it as started, so that it is never started twice; its
+//! supervisor), `alive` (written every few seconds by the supervisor), `group` (the command's process group), `reserve`
+//! (disk space for the result), `output.log` and `output.1.log` (the latest output), `cancel` (asks the supervisor to
+//! stop it), `result.json` (how it ended). The command only gets the path of the folder `exchange` inside: `event.json`
+//! (the event), `answer.json` (optional: its cost and its new baseline).
 //!
-//! # What a result is worth
+//! # How far a result can be trusted
 //!
-//! Whatever runs as the same user can write these files. So a result counts only if it repeats the key of the run, and a
-//! `cancel` only if it holds a hash of that key. The store has the key, and the supervisor is given it through a pipe; it is
-//! in no file of the run before the result, in no environment, and other processes of the user cannot read the supervisor's
-//! memory (on Linux, unless they are root). What no program can prevent between processes of one user: a command may end
-//! the supervisor, remove the files of its run, or read and change a store that is a file. It gains nothing by a forged
-//! result that it would not gain by ending with exit code 0.
+//! Whatever runs as the same user can write these files. So a result counts only if it repeats the key of the run, and
+//! a `cancel` only if it holds a hash of that key. The store has the key, and the supervisor is given it through a
+//! pipe; it is in no file of the run before the result, in no environment, and other processes of the user cannot read
+//! the supervisor's memory (on Linux, unless they are root). No program can protect processes of the same user from
+//! each other: a command may end the supervisor, remove the files of its run, or read and change a store that is a
+//! file. A forged result gains it nothing that exit code 0 would not gain.
 
 use std::fs::{OpenOptions, TryLockError};
 use std::io::{self, BufRead, Read, Write};
@@ -48,14 +48,14 @@ pub struct LocalExecutor<'a> {
     pub program: &'a Path,
 }
 
-/// A supervisor that has not stopped its command so long after its time is gone.
+/// The time after the timeout after which a supervisor that has not stopped its command counts as dead.
 const STOP_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 
-/// A supervisor that has given no sign for so long is gone. It gives one every few seconds; but another machine may see the
-/// times of a shared folder a minute late.
+/// The time without a heartbeat after which a supervisor counts as dead. It writes one every few seconds; but another
+/// machine may see the times of a shared folder a minute late.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The key of a run as a tick hands it to a supervisor: one line.
+/// The key of a run, which a tick passes to the supervisor: one line.
 ///
 /// # Errors
 /// [`Error::BadValue`] if there is none, or not all of it: the tick was killed, or a person has started the supervisor.
@@ -67,13 +67,13 @@ pub fn read_key(from: &mut dyn BufRead) -> Result<String, Error> {
     key.ok_or_else(|| wrong("standard input does not give it; a supervisor is started by a tick, not by hand".into()))
 }
 
-/// Where a command finds its event and leaves its answer.
+/// The folder with the event for the command, and for its answer.
 fn exchange_folder(run: &TrainingRun) -> PathBuf {
     run.folder.join("exchange")
 }
 
-/// Whether the command of a run has begun. Any trace of it tells: the command may have removed some of them, and must not be
-/// started again.
+/// Whether the command of a run was started. Any of its files proves it: the command may have removed some of them, and
+/// must not be started again.
 fn was_started(run: &TrainingRun) -> bool {
     ["started", "group", "output.log"].into_iter().any(|name| run.folder.join(name).symlink_metadata().is_ok())
 }
@@ -124,20 +124,21 @@ impl Executor for LocalExecutor<'_> {
         atomic::write_private(&run.folder.join("task.json"), &task)?;
         let mut supervisor = Command::new(self.program);
         supervisor.arg("supervise").arg(&run.folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // It lives for days, and its environment can be read as long: it has no more than the command.
+        // It runs for days, and its environment can be read all that time: it gets no more than the command.
         supervisor.env_clear().envs(environment::variables_for(&self.command.env));
-        // Should this be a part of another training, whose variable the fleet file names: the variable is that of this run.
+        // If this runs inside of another training, whose variable the fleet file names, the variable of this run is
+        // used.
         supervisor.env_remove(ANSWER_FILE);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut supervisor, 0);
         let mut child = supervisor.spawn().map_err(|e| transient(self.program, e))?;
-        // One that is not given the key starts nothing.
+        // A supervisor without the key does not start the command.
         let key_sent = child.stdin.take().map(|mut pipe| pipe.write_all(format!("{}\n", run.key).as_bytes()));
-        // Its end is known by its lock and its result, not by us; but it is not to stay a zombie while we live.
+        // Its end is known from its lock and its result; waiting here only avoids a zombie process.
         thread::spawn(move || drop(child.wait()));
         key_sent
             .unwrap_or(Ok(()))
-            .map_err(|e| RequestFailure::transient(format!("its supervisor cannot be told its key: {e}")))
+            .map_err(|e| RequestFailure::transient(format!("the key cannot be passed to its supervisor: {e}")))
     }
 
     fn poll(&self, run: &TrainingRun, _: Timestamp) -> Result<RunStatus, RequestFailure> {
@@ -149,10 +150,11 @@ impl Executor for LocalExecutor<'_> {
         let lock = match atomic::open_regular(&file("lock"), OpenOptions::new().read(true).write(true)) {
             Ok(lock) => lock,
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(transient(e)),
-            // On another machine, or with another folder, it may well be under way. What is there and has no lock never began.
+            // On another machine, or with another folder, it may be running. A folder without a lock file means that it
+            // was never started.
             Err(_) if run.seen && !file("task.json").exists() => {
                 let reason =
-                    "its folder is not here: tick on the machine, and with the --state, that it was started with";
+                    "its folder is not here: run the tick on the machine and with the --state that it was started with";
                 return Err(RequestFailure::transient(reason));
             }
             Err(_) if was_started(run) => return status_without_supervisor(run),
@@ -160,7 +162,7 @@ impl Executor for LocalExecutor<'_> {
         };
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => {
-                // Not to be found among those that hold it.
+                // This process must not count among those that hold the lock.
                 drop(lock);
                 if run.late > STOP_TIMEOUT
                     && let Some(traces) = RunProcesses::read(&run.folder)
@@ -170,7 +172,7 @@ impl Executor for LocalExecutor<'_> {
                 Ok(RunStatus::Running)
             }
             Err(TryLockError::Error(e)) => Err(transient(e)),
-            // Whatever was asked before: its command has never begun.
+            // Its command was never started, whatever was requested before.
             Ok(()) if !was_started(run) => Ok(RunStatus::NotStarted),
             // It may have ended in the meantime.
             Ok(()) => match result(run) {
@@ -187,7 +189,7 @@ impl Executor for LocalExecutor<'_> {
     }
 }
 
-/// How a run ended, if it has. A result that does not repeat the key of the run was not written by its supervisor, and is none.
+/// How a run ended, if it has. A result without the key of the run was not written by its supervisor, and is ignored.
 fn result(run: &TrainingRun) -> Option<RunStatus> {
     let bytes = atomic::read_external(&run.folder.join("result.json"), MAX_ANSWER_BYTES).ok()??;
     let ResultFile { ended, key } = serde_json::from_slice(&bytes).ok()?;
@@ -206,18 +208,18 @@ fn result(run: &TrainingRun) -> Option<RunStatus> {
     Some(RunStatus::Ended(RunResult { cost, baseline, about_answer, ..ended }))
 }
 
-/// How far a run is whose supervisor is gone without a result. It has not ended before all of its processes have: another
-/// attempt would run beside them.
+/// The status of a run whose supervisor is dead without a result. It has ended only when all of its processes have:
+/// another attempt would run at the same time.
 ///
-/// Where its processes cannot be seen (another container, another machine, or this one before a restart) two things tell that
-/// it has ended: its lock is free, so no process of it lives that has kept what it was given; and its supervisor has given no
-/// sign for [`HEARTBEAT_TIMEOUT`], which also holds on file systems whose locks do not reach other machines. What remains is a command
-/// that closes all that it was given, in a container that outlives its supervisor. To wait for it until its time is up, as
-/// for a run without such a sign, would not end it either: only delay every other run of the model by as long.
+/// Where its processes cannot be seen (another container, another machine, or this one before a restart) two facts show
+/// that it has ended: its lock is free, so no process lives that inherited it; and there was no heartbeat for
+/// [`HEARTBEAT_TIMEOUT`], which also works on file systems whose locks do not reach other machines. The exception is a
+/// command that closes all inherited files, in a container that outlives its supervisor. Waiting until its timeout
+/// would not end it either, but only delay every other run of the model.
 fn status_without_supervisor(run: &TrainingRun) -> Result<RunStatus, RequestFailure> {
     let unknown = |why: &str| {
         let reason = format!(
-            "its supervisor is gone without a result, and {why}; it counts as under way until its time is up, at {}",
+            "its supervisor is dead without a result, and {why}; it counts as running until its timeout, at {}",
             run.stop_at
         );
         Err(RequestFailure::transient(reason))
@@ -227,10 +229,10 @@ fn status_without_supervisor(run: &TrainingRun) -> Result<RunStatus, RequestFail
             Ok(_) => " (result.json was not written by its supervisor, and does not count)",
             Err(_) => "",
         };
-        Ok(RunStatus::Ended(RunResult::new(RunOutcome::Failed, format!("it is gone without a result{forged}; {why}"))))
+        Ok(RunStatus::Ended(RunResult::new(RunOutcome::Failed, format!("it ended without a result{forged}; {why}"))))
     };
     let Some(traces) = RunProcesses::read(&run.folder) else {
-        return unknown("its folder does not say where it ran");
+        return unknown("its folder does not record where it ran");
     };
     let reach = traces.scope();
     if reach != ProcessScope::Here
@@ -238,28 +240,28 @@ fn status_without_supervisor(run: &TrainingRun) -> Result<RunStatus, RequestFail
         && silence < HEARTBEAT_TIMEOUT
     {
         return Err(RequestFailure::transient(format!(
-            "its supervisor, which cannot be seen from here, gave a sign {} s ago; it counts as gone when it has given none \
-             for {} s",
+            "its supervisor, which is not visible from here, sent a heartbeat {} s ago; it counts as dead after {} s \
+             without one",
             silence.as_secs(),
             HEARTBEAT_TIMEOUT.as_secs()
         )));
     }
     match reach {
         ProcessScope::Restarted => {
-            gone("the machine was restarted, or it ran on another one, and it gives no sign any more")
+            gone("the machine was restarted, or it ran on another one, and there are no heartbeats any more")
         }
         ProcessScope::Elsewhere if time_since_heartbeat(run).is_some() => {
-            gone("its supervisor, in another container, gives no sign any more; was the container ended?")
+            gone("its supervisor, in another container, sends no heartbeats any more; was the container stopped?")
         }
         ProcessScope::Elsewhere => {
-            unknown("it was started in another container, whose processes cannot be seen from here")
+            unknown("it was started in another container, whose processes are not visible from here")
         }
         ProcessScope::Here => match &traces.end(GRACE)[..] {
             [] => gone("was the supervisor killed?"),
             left => {
                 let left: Vec<String> = left.iter().map(i32::to_string).collect();
                 Err(RequestFailure::transient(format!(
-                    "its supervisor is gone, and it cannot be ended: processes {}",
+                    "its supervisor is dead, and its processes cannot be stopped: {}",
                     left.join(", ")
                 )))
             }
@@ -267,8 +269,8 @@ fn status_without_supervisor(run: &TrainingRun) -> Result<RunStatus, RequestFail
     }
 }
 
-/// For how long the supervisor of a run has given no sign, by the clock of its folder: that of this machine may be another.
-/// `None` if it never gave one, as those of older versions, or if the folder's clock cannot be read.
+/// The time since the last heartbeat of the supervisor of a run, by the clock of its folder, which may differ from that
+/// of this machine. `None` if there never was one, as in older versions, or if the folder's clock cannot be read.
 fn time_since_heartbeat(run: &TrainingRun) -> Option<Duration> {
     let last = run.folder.join(HEARTBEAT_FILE).symlink_metadata().ok()?.modified().ok()?;
     let probe = run.folder.join("clock");
@@ -281,7 +283,7 @@ fn time_since_heartbeat(run: &TrainingRun) -> Option<Duration> {
     Some(now.ok()?.duration_since(last).unwrap_or_default())
 }
 
-/// Puts values for names in a text, each once: what a value holds is not read again.
+/// Replaces placeholders in a text, in one pass: values are not searched for placeholders.
 fn replace(text: &str, known: &[(&str, String)]) -> String {
     let mut out = String::new();
     let mut rest = text;

@@ -1,7 +1,7 @@
-//! What trains: a command on this machine, whoever answers at an address, a Kubernetes Job, an Airflow DAG.
+//! Executors of trainings: a command on this machine, a webhook, a Kubernetes Job, an Airflow DAG.
 //!
-//! A run has a name, so that it is started once however often it is asked for: [`Executor::poll`] tells whether it is
-//! known, and starting it twice is starting it once.
+//! A run has a name, so that it is started only once, however often it is requested: [`Executor::poll`] shows whether
+//! it is known, and starting is idempotent.
 
 mod airflow;
 mod answer;
@@ -31,7 +31,7 @@ use crate::atomic::hex;
 use crate::fleet::{self, Money};
 use crate::http::{Http, RequestFailure};
 
-/// A run of a job, as those who train see it.
+/// A run of a job, as an executor sees it.
 #[derive(Clone, Debug)]
 pub struct TrainingRun {
     /// The fleet.
@@ -40,33 +40,34 @@ pub struct TrainingRun {
     pub model: String,
     /// The job.
     pub job: String,
-    /// Which start it is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// The trigger.
     pub trigger: String,
     /// The CloudEvent, as JSON.
     pub event: String,
-    /// The folder that is its own on this machine.
+    /// Its own folder on this machine.
     pub folder: PathBuf,
     /// When it was started.
     pub started_at: Timestamp,
-    /// When it is to be stopped.
+    /// When it has to be stopped.
     pub stop_at: Timestamp,
-    /// For how long its time has been up; less than zero while it is not.
+    /// How long ago its timeout was reached; negative before.
     pub late: SignedDuration,
-    /// What only the store and its supervisor know: its result repeats it. Empty for a run that an older version has noted.
+    /// A key that only the store and its supervisor know: its result repeats it. Empty for a run recorded by an older
+    /// version.
     pub key: String,
-    /// Whether those who train have said before that they know it.
+    /// Whether the training system has confirmed before that it knows the run.
     pub seen: bool,
 }
 
 impl TrainingRun {
-    /// Its name: the same for the same attempt, and good for a file, a label and a segment of an address.
+    /// Its name: the same for the same attempt, and valid as a file name, a label and a URL segment.
     pub fn name(&self) -> String {
         format!("{}-{}", self.job, self.attempt)
     }
 
-    /// What there is to know of it, as JSON.
+    /// Its context, as JSON.
     pub fn context(&self) -> Value {
         json!({
             "run": self.name(),
@@ -94,14 +95,14 @@ impl TrainingRun {
     }
 }
 
-/// How far a run is.
+/// The status of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunStatus {
-    /// It is not known there, and may be started.
+    /// The training system does not know it; it may be started.
     NotStarted,
-    /// It was known there, and is no longer: nobody can say whether it is under way. It is not started again.
+    /// The training system knew it before, and no longer does: it may still be running. It is not started again.
     Lost,
-    /// It is under way.
+    /// It is running.
     Running,
     /// It has ended.
     Ended(RunResult),
@@ -110,43 +111,43 @@ pub enum RunStatus {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// How.
+    /// The outcome.
     pub outcome: RunOutcome,
-    /// Why, where it was not good.
+    /// The reason, where it was not successful.
     pub reason: String,
     /// How long it took, if that is known.
     pub took: Option<SignedDuration>,
-    /// What it cost, if it says so itself.
+    /// Its cost, if it reports one.
     pub cost: Option<Money>,
-    /// Its new baseline, if it names one: a baseline file or a snapshot.
+    /// Its new baseline, if it reports one: a baseline file or a snapshot.
     pub baseline: Option<String>,
-    /// What is wrong with its answer, if anything is. That part of the answer is left out, and the outcome is what it is.
+    /// What is malformed in its answer, if anything. That part is ignored; the outcome does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about_answer: Option<String>,
 }
 
-/// How a run ended, in a word.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// The model was trained.
     Succeeded,
-    /// It was not.
+    /// The training failed.
     Failed,
-    /// It was stopped: it took too long.
+    /// It was stopped at its timeout.
     TimedOut,
-    /// It was stopped by somebody.
+    /// It was cancelled.
     Cancelled,
 }
 
 impl RunResult {
-    /// How a run ended of which no more is known.
+    /// A result without details.
     pub fn new(outcome: RunOutcome, reason: impl Into<String>) -> Self {
         Self { outcome, reason: reason.into(), took: None, cost: None, baseline: None, about_answer: None }
     }
 }
 
-/// A secret that nobody can guess: the keys of runs follow from it.
+/// A random secret, from which the keys of runs are derived.
 ///
 /// # Errors
 /// If the system gives no random bytes.
@@ -156,47 +157,47 @@ pub fn new_secret() -> io::Result<String> {
     Ok(hex(&bytes))
 }
 
-/// The key of a run. It follows from the secret of the store and from the run's name, so that a store that was restored from a
-/// backup has the same key for the same run, and believes its result.
+/// The key of a run. It is derived from the secret of the store and the run's name, so that a store restored from a
+/// backup has the same key for the same run, and accepts its result.
 ///
 /// # Errors
-/// None that is known: any secret will do.
+/// None in practice: any secret is valid.
 pub fn key_of(secret: &str, job: &str, attempt: u32) -> io::Result<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(io::Error::other)?;
     mac.update(format!("run {attempt} {job}").as_bytes());
     Ok(hex(&mac.finalize().into_bytes()))
 }
 
-/// Trains. `now` is the real time, whatever time a pass is taken to be.
+/// Runs trainings. `now` is the real time, whatever the effective time of the pass.
 pub trait Executor: Sync {
     /// Starts a run, unless it has been started already.
     ///
     /// # Errors
-    /// [`RequestFailure`]: a lasting one is the end of the attempt, after a passing one it is asked for again.
+    /// [`RequestFailure`]: a permanent one ends the attempt, a transient one is retried.
     fn start(&self, run: &TrainingRun, now: Timestamp) -> Result<(), RequestFailure>;
 
-    /// How far it is.
+    /// Polls its status.
     ///
     /// # Errors
-    /// [`RequestFailure`] if that cannot be told.
+    /// [`RequestFailure`] if the status is not available.
     fn poll(&self, run: &TrainingRun, now: Timestamp) -> Result<RunStatus, RequestFailure>;
 
-    /// Stops it, if it is under way; it may take a while to end.
+    /// Stops it, if it is running; it may take a while to end.
     ///
     /// # Errors
     /// [`RequestFailure`] if it cannot be reached.
     fn cancel(&self, run: &TrainingRun, now: Timestamp) -> Result<(), RequestFailure>;
 }
 
-/// Who has been let in where during a pass: each place is asked once, whatever it answers.
+/// The access tokens of a pass: each address is asked once, whatever it answers.
 #[derive(Default)]
 pub struct Logins(Mutex<HashMap<String, Login>>);
 
-/// What a place answered, if it was asked.
+/// The token of an address, or the failure, once it was requested.
 type Login = Arc<Mutex<Option<Result<String, RequestFailure>>>>;
 
 impl Logins {
-    /// What lets us in at a place by its name; `ask` asks for it the first time. Whoever comes meanwhile waits.
+    /// The token for an address; `ask` requests it the first time. Other threads wait meanwhile.
     fn at(
         &self,
         place: String,
@@ -255,7 +256,7 @@ impl Executor for UnavailableExecutor {
     }
 }
 
-/// How far a run is of which a place says that it does not know it.
+/// The status of a run that the training system does not know.
 fn status_of_unknown_run(run: &TrainingRun) -> RunStatus {
     if run.seen { RunStatus::Lost } else { RunStatus::NotStarted }
 }

@@ -1,12 +1,12 @@
-//! The processes of a run: noted in its folder so that no others are taken for them, found, and ended.
+//! The processes of a run: recorded in its folder so that no others are mistaken for them, found, and terminated.
 //!
-//! A number alone does not name a process: after a restart of the machine, or in another container that shares the folder,
-//! it is somebody else's. So the boot, the PID namespace and the start time of the group's leader are noted with it, and a
-//! signal is sent only where all of them still agree. A process that has left the group is known by a variable that only
-//! this run has in its environment. On Linux the supervisor also knows all that is below it: what the command leaves behind
-//! comes to it, in whatever group, session and environment. Not known are processes that something else has started for the
-//! command (a container service, `at`, systemd); and on other systems, or once the supervisor was killed, those that have left
-//! the group and cleared their environment.
+//! A PID alone does not identify a process: after a restart of the machine, or in another container that shares the
+//! folder, it belongs to another process. So the boot, the PID namespace and the start time of the group's leader are
+//! noted with it, and a signal is sent only where all of them still agree. A process that has left the group is known
+//! by a variable that only this run has in its environment. On Linux the supervisor also knows all its descendants:
+//! orphans of the command become its children, in whatever group, session and environment. Unknown are processes that
+//! another service has started for the command (a container service, `at`, systemd); and on other systems, or once the
+//! supervisor was killed, those that have left the group and cleared their environment.
 
 #[cfg(target_os = "linux")]
 use std::fs;
@@ -23,9 +23,9 @@ use crate::error::{Error, Result};
 /// A process that leads a group, and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupLeader {
-    /// The boot of the machine: none of its processes is left after another one.
+    /// The boot ID of the machine: no process survives a reboot.
     boot: String,
-    /// The PID namespace: in another one its number means another process.
+    /// The PID namespace: in another one its PID means another process.
     namespace: String,
     /// Its number, which is that of its group.
     number: i32,
@@ -33,14 +33,14 @@ pub struct GroupLeader {
     began: u64,
 }
 
-/// Where the processes of a run are to be looked for.
+/// Where the processes of a run may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessScope {
     /// Here.
     Here,
-    /// Nowhere: the machine has been restarted since.
+    /// They ended: the machine has been restarted since.
     Restarted,
-    /// In another container, or on another machine: not to be seen from here.
+    /// In another container, or on another machine: not visible from here.
     Elsewhere,
 }
 
@@ -51,9 +51,9 @@ pub struct RunProcesses {
     command: Option<GroupLeader>,
     /// A variable that only this run has, as `NAME=VALUE`: its answer file has a path that no other run has.
     variable: Option<Vec<u8>>,
-    /// The process below which all others are of the run too: its supervisor, to which what the command leaves behind comes.
+    /// The supervisor: all its descendants belong to the run, including orphans of the command.
     top: Option<i32>,
-    /// The lock of the run: whoever holds it open is of the run too.
+    /// The lock of the run: a process that has it open belongs to the run.
     lock: Option<PathBuf>,
 }
 
@@ -63,7 +63,7 @@ struct Variables {
     variables: Vec<(String, String)>,
 }
 
-/// How long is waited between two looks at processes that are to end.
+/// The delay between two checks of processes that are being stopped.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl GroupLeader {
@@ -81,7 +81,7 @@ impl GroupLeader {
         Ok(Self { boot, namespace, number, began })
     }
 
-    /// Notes it in a file.
+    /// Records it in a file.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -95,7 +95,8 @@ impl GroupLeader {
         serde_json::from_slice(&atomic::read_external(path, files::MAX_ANSWER_BYTES).ok()??).ok()
     }
 
-    /// Whether its number still is its own. A process that has ended keeps it until somebody has asked how it ended.
+    /// Whether its PID still refers to it. A process that has ended keeps its PID until its parent has collected its
+    /// exit status.
     #[cfg(target_os = "linux")]
     fn is_there(&self) -> bool {
         ProcessStat::of(self.number).is_ok_and(|stat| stat.began == self.began)
@@ -109,7 +110,7 @@ fn here() -> io::Result<(String, String)> {
     Ok((boot, namespace_of("self")?))
 }
 
-/// Where the system does not say so, the lock of a run alone tells whether it is under way.
+/// Where the system does not provide this, only the lock of a run shows whether it is running.
 #[cfg(not(target_os = "linux"))]
 fn here() -> io::Result<(String, String)> {
     Ok(Default::default())
@@ -120,7 +121,7 @@ fn namespace_of(process: &str) -> io::Result<String> {
     Ok(fs::read_link(format!("/proc/{process}/ns/pid"))?.to_string_lossy().into_owned())
 }
 
-/// What the system says of a process.
+/// The status of a process in /proc.
 #[cfg(target_os = "linux")]
 struct ProcessStat {
     ended: bool,
@@ -150,16 +151,16 @@ impl ProcessStat {
     }
 }
 
-/// A process that is held: whatever becomes of its number, a signal reaches it and no other.
+/// A process with an open handle: a signal reaches it and no other, even if its PID is reused.
 #[cfg(target_os = "linux")]
 struct Process {
     number: i32,
-    /// `None` where the system, or the rules of a container, know no such thing.
+    /// `None` where the system or the container does not support this.
     handle: Option<std::os::fd::OwnedFd>,
 }
 
 impl RunProcesses {
-    /// Of the run in a folder; `None` if it is not noted there who supervises it.
+    /// Of the run in a folder; `None` if its supervisor is not recorded there.
     pub fn read(folder: &Path) -> Option<Self> {
         let supervisor = GroupLeader::read(&folder.join("started"))?;
         // The same folder may have another name where this process looks at it.
@@ -181,8 +182,8 @@ impl RunProcesses {
         Self { top: i32::try_from(std::process::id()).ok(), ..self }
     }
 
-    /// With all processes but the supervisor that have the lock of the run open: commands are given it, and few close it. This
-    /// process must not have it open.
+    /// With all processes but the supervisor that have the lock of the run open: commands inherit it, and few close it.
+    /// This process must not have it open.
     pub fn with_lock_holders(self, lock: &Path) -> Self {
         Self { lock: Some(lock.to_owned()), ..self }
     }
@@ -196,7 +197,8 @@ impl RunProcesses {
         }
     }
 
-    /// Asks its processes to end, and makes them end if they have not after a while: the numbers of those that live on.
+    /// Asks its processes to end, and kills them if they have not after a while; returns the PIDs of those that are
+    /// left.
     pub fn end(&self, grace: Duration) -> Vec<i32> {
         if self.signal(false).is_empty() {
             return Vec::new();
@@ -209,7 +211,7 @@ impl RunProcesses {
         self.kill(grace)
     }
 
-    /// Makes its processes end: the numbers of those that have not after a while.
+    /// Kills its processes; returns the PIDs of those that are left after a while.
     pub fn kill(&self, patience: Duration) -> Vec<i32> {
         let mut waited = Duration::ZERO;
         loop {
@@ -262,7 +264,7 @@ impl RunProcesses {
             let Some(number) = name.to_str().and_then(|name| name.parse::<i32>().ok()).filter(|n| *n != own) else {
                 continue;
             };
-            // Held first and looked at then: what is found belongs to the process that is held.
+            // The handle is opened first and checked then: the checks apply to the process of the handle.
             let handle = match Pid::from_raw(number).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
                 Some(Ok(handle)) => Some(handle),
                 Some(Err(Errno::NOSYS | Errno::PERM)) => None,
@@ -284,7 +286,7 @@ impl RunProcesses {
     #[cfg(target_os = "linux")]
     fn has_variable(&self, number: i32) -> bool {
         let Some(own) = &self.variable else { return false };
-        // Those of other users cannot be read, and are none of ours.
+        // Those of other users cannot be read, and do not belong to the run.
         let variables = fs::read(format!("/proc/{number}/environ")).unwrap_or_default();
         variables.split(|&byte| byte == 0).any(|variable| variable == own)
     }
@@ -297,7 +299,7 @@ impl RunProcesses {
         use std::os::unix::fs::MetadataExt;
         let Some(lock) = self.lock.as_ref().filter(|_| number != self.supervisor.number) else { return false };
         let same = |place: &Path| {
-            // What has another name is not asked: a file of a server that is away would not answer.
+            // Files with another name are skipped: a file on an unreachable server would block.
             let named = fs::read_link(place).is_ok_and(|target| target.file_name() == lock.file_name());
             let known = if named { fs::metadata(place).ok().zip(fs::metadata(lock).ok()) } else { None };
             known.is_some_and(|(open, own)| (open.dev(), open.ino()) == (own.dev(), own.ino()))
@@ -311,7 +313,7 @@ impl RunProcesses {
 #[cfg(target_os = "linux")]
 fn is_below(stat: &ProcessStat, top: i32) -> bool {
     let mut parent = stat.parent;
-    // No process has so many above it, unless some end while this looks.
+    // No process has this many ancestors, unless some end during the check.
     for _ in 0..1000 {
         match parent {
             found if found == top => return true,
@@ -325,8 +327,8 @@ fn is_below(stat: &ProcessStat, top: i32) -> bool {
     false
 }
 
-/// Takes note of the end of processes that have come to this one, so that they do not stay listed for days; not of its own
-/// child, who is asked how it ended.
+/// Collects the exit status of adopted processes, so that they do not stay zombies; not of its own child, whose status
+/// is read elsewhere.
 #[cfg(target_os = "linux")]
 pub fn reap_orphans(child: u32) {
     use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -346,7 +348,7 @@ pub fn reap_orphans(child: u32) {
     }
 }
 
-/// Elsewhere no other process comes to this one.
+/// On other systems no processes are adopted.
 #[cfg(not(target_os = "linux"))]
 pub fn reap_orphans(_: u32) {}
 
@@ -393,7 +395,7 @@ mod tests {
         vec![(ANSWER_FILE.into(), format!("/nowhere/{}/{name}/answer.json", std::process::id()))]
     }
 
-    /// Everything about a leader must agree, or nothing is sent to its group.
+    /// All properties of a leader must match, or nothing is sent to its group.
     #[test]
     fn no_strangers_group_of_the_same_number_is_ended() {
         let me = GroupLeader::of(std::process::id()).unwrap();

@@ -1,5 +1,5 @@
-//! The supervisor of a command: a process of its own that outlives the tick. It runs the command once, stops it in time,
-//! keeps the end of its output, and writes down how it ended.
+//! The supervisor of a command: a process of its own that outlives the tick. It runs the command once, stops it at its
+//! timeout, keeps the end of its output, and writes its result.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -21,7 +21,7 @@ use super::{RunOutcome, RunResult};
 use crate::atomic;
 use crate::error::{Error, Result};
 
-/// What a supervisor is told.
+/// The task of a supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SupervisorTask {
     pub(super) arguments: Vec<String>,
@@ -35,7 +35,7 @@ pub(super) struct SupervisorTask {
     pub(super) log_bytes: u64,
 }
 
-/// How a run ended, as its supervisor writes it down.
+/// The result of a run, as its supervisor writes it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ResultFile {
     #[serde(flatten)]
@@ -45,32 +45,32 @@ pub(super) struct ResultFile {
     pub(super) key: String,
 }
 
-/// What a `cancel` must hold: only who has the key of the run can write it, and it does not tell the key.
+/// What a `cancel` must hold: only a process with the key of the run can write it, and it does not reveal the key.
 pub(super) fn cancel_token(key: &str) -> String {
     atomic::hex(&Sha256::digest(format!("cancel {key}")))
 }
 
-/// How long a command has to end when it is asked to, before it is made to.
+/// The time that a command has to end when asked, before it is killed.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
-/// The file that a supervisor writes again and again.
+/// The heartbeat file of a supervisor.
 pub(super) const HEARTBEAT_FILE: &str = "alive";
 
-/// How often it does.
+/// How often it is written.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often is looked whether the command has ended, or is to.
+/// How often the supervisor checks whether the command has ended or must be stopped.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// For so long it is tried to write a result down.
+/// The longest time of attempts to write a result.
 const RESULT_RETRY_LIMIT: Duration = Duration::from_secs(7 * 86_400);
 
-/// The longest wait between two tries.
+/// The longest delay between two attempts.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// Runs the command of a run's folder, unless that was done already, and writes down how it ended, with the key of the run.
-/// `elapsed` tells for how long this process has been at it, by a clock that nobody sets. This process must do nothing else:
-/// all processes below it are taken for those of the command.
+/// Runs the command of a run's folder, unless that was done already, and writes its result, with the key of the run.
+/// `elapsed` gives the running time of this process, by a monotonic clock. This process must do nothing else: all its
+/// descendants are treated as processes of the command.
 ///
 /// # Errors
 /// [`Error::Write`], [`Error::Unreadable`] for the folder's files.
@@ -78,23 +78,23 @@ pub fn supervise(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration) -> Re
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior};
-        // What the command leaves behind comes to this process, wherever it has gone. Where the system refuses that, such a
-        // process is still known by its group and its variable.
+        // Orphans of the command become children of this process. If the system refuses this, they are still known by
+        // their group and variable.
         let _ = set_child_subreaper(Some(getpid()));
-        // The key is in the memory of this process: no other process of the user is to read it there.
+        // The key is in the memory of this process: no other process of the user may read it there.
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
     supervise_with(folder, key, elapsed, true)
 }
 
-/// The same; `alone` says whether all processes below this one are those of the command.
+/// The same; `alone` says whether all descendants of this process belong to the command.
 fn supervise_with(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alone: bool) -> Result<()> {
     let file = |name: &str| folder.join(name);
     let failed = |name: &'static str| move |source| Error::Write { path: folder.join(name), source };
     let lock = atomic::lock_file(&file("lock"), true).map_err(failed("lock"))?;
     match lock.try_lock() {
         Ok(()) => {}
-        // Another supervisor has it.
+        // Another supervisor holds it.
         Err(fs::TryLockError::WouldBlock) => return Ok(()),
         Err(fs::TryLockError::Error(e)) => return Err(failed("lock")(e)),
     }
@@ -111,7 +111,7 @@ fn supervise_with(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alon
     let heart = start_heartbeat(&file(HEARTBEAT_FILE)).map_err(failed(HEARTBEAT_FILE))?;
     let supervisor = GroupLeader::of(std::process::id()).map_err(failed("started"))?;
     supervisor.note(&file("started"))?;
-    // Held until the result is there: a run whose lock is free and that has no result is gone.
+    // Held until the result is written: a run with a free lock and no result is dead.
     let begun = elapsed();
     let ended = run(folder, (&task, key), (supervisor, alone), &lock, elapsed);
     let took = SignedDuration::try_from(elapsed().saturating_sub(begun)).ok();
@@ -124,22 +124,22 @@ fn supervise_with(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alon
     Ok(())
 }
 
-/// Writes a file every few seconds, until what is returned is dropped or this process ends: by its time others see that the
-/// supervisor lives.
+/// Writes a file every few seconds, until what is returned is dropped or this process ends: others see from its time
+/// that the supervisor is alive.
 fn start_heartbeat(path: &Path) -> std::io::Result<Sender<()>> {
     let mut file = files::create(path)?;
     file.write_all(b"1")?;
     let (heart, stopped) = channel::<()>();
     thread::spawn(move || {
         while stopped.recv_timeout(HEARTBEAT_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            // In place: this takes no room on a disk that is full.
+            // In place: this needs no space on a full disk.
             let _ = file.rewind().and_then(|()| file.write_all(b"1")).and_then(|()| file.sync_data());
         }
     });
     Ok(heart)
 }
 
-/// Tries until it is done, with longer and longer pauses, for a week.
+/// Retries with increasing delays, for up to a week.
 fn retry(attempt: &mut dyn FnMut() -> Result<()>, rest: &mut dyn FnMut(Duration)) -> Result<()> {
     let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(100));
     loop {
@@ -152,19 +152,18 @@ fn retry(attempt: &mut dyn FnMut() -> Result<()>, rest: &mut dyn FnMut(Duration)
     }
 }
 
-/// Room on the disk that is kept for the result: a training that has succeeded must be able to say so on a disk that it has
-/// filled itself.
+/// Disk space reserved for the result: a successful training must be able to report it even if it has filled the disk.
 struct ReservedSpace<'a> {
     folder: &'a Path,
 }
 
-/// A result is not larger.
+/// The largest result.
 const RESERVED_BYTES: usize = 32 << 10;
 
 impl<'a> ReservedSpace<'a> {
     fn new(folder: &'a Path) -> Result<Self> {
         let path = folder.join("reserve");
-        // Bytes that no file system leaves out or makes smaller.
+        // Bytes that no file system skips or compresses.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut bytes = Vec::with_capacity(RESERVED_BYTES);
         while bytes.len() < RESERVED_BYTES {
@@ -180,17 +179,17 @@ impl<'a> ReservedSpace<'a> {
         Ok(Self { folder })
     }
 
-    /// Writes the result: beside its place, or else in the room that was kept for it, or else where the older log was.
+    /// Writes the result: to a new file, or else into the reserved space, or else in place of the older log.
     fn write(&self, result: &[u8]) -> Result<()> {
         let path = self.folder.join("result.json");
         let reserve = self.folder.join("reserve");
-        // Whatever the command has put there gives way.
+        // Anything that the command has put there is removed.
         files::remove_folder(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
         if atomic::write_private(&path, result).is_ok() || Self::fill(&reserve, &path, result).is_ok() {
             let _ = fs::remove_file(&reserve);
             return Ok(());
         }
-        // Some file systems need room to write over what is there.
+        // Some file systems need free space even to overwrite.
         let _ = fs::remove_file(self.folder.join("output.1.log"));
         let _ = fs::remove_file(&reserve);
         atomic::write_private(&path, result)
@@ -222,7 +221,7 @@ fn run(
             return failed(format!("'{}' in {}: {e}", crate::escape::for_display(program), task.folder.display()));
         }
     };
-    // Its number is its own until it has been asked how it ended, below.
+    // Its PID stays valid until its exit status is read, below.
     let leader = GroupLeader::of(child.id()).ok();
     if let Some(leader) = &leader {
         // If this cannot be written, its processes are still known by their variable.
@@ -272,7 +271,7 @@ fn run(
             break;
         }
     }
-    // Nothing that it left behind goes on: signalled before it is asked how it ended, while the number is its own.
+    // Remaining processes are stopped: signalled before the exit status is read, while the PID is still valid.
     end_group(&child, true);
     traces.kill(GRACE);
     let asked = elapsed();
@@ -287,7 +286,7 @@ fn run(
         (None, Some(Ok(status))) if status.success() => RunResult::new(RunOutcome::Succeeded, ""),
         (None, Some(Ok(status))) => failed(describe(status, &folder.join("output.log"))),
         (None, Some(Err(e))) => failed(e.to_string()),
-        (None, None) => failed("nobody knows how it ended".into()),
+        (None, None) => failed("its result is unknown".into()),
     }
 }
 
@@ -296,7 +295,7 @@ fn start(task: &SupervisorTask, program: &str, arguments: &[String], lock: &File
     command.args(arguments).current_dir(&task.folder);
     command.env_clear().envs(environment::variables_for(&task.env));
     command.envs(task.variables.iter().map(|(name, value)| (name, value)));
-    // The lock lives on in the command: as long as it does, the run is not gone.
+    // The command inherits the lock: as long as it is held, the run is alive.
     command.stdin(Stdio::from(lock.try_clone()?)).stdout(Stdio::piped()).stderr(Stdio::piped());
     // And under a second number, for commands that close their standard input or read something else there.
     let second = lock.try_clone()?;
@@ -328,7 +327,7 @@ fn has_ended(child: &mut Child) -> bool {
     child.try_wait().is_ok_and(|status| status.is_some())
 }
 
-/// Asks the group of a command to end, or makes it. Nobody must have asked yet how the command ended.
+/// Asks the group of a command to end, or kills it. The exit status of the command must not have been read yet.
 fn end_group(child: &Child, at_once: bool) {
     #[cfg(unix)]
     {
@@ -349,7 +348,7 @@ fn describe(status: ExitStatus, log: &Path) -> String {
     format!("exit code {}; its output is in {}", status.code().unwrap_or(-1), log.display())
 }
 
-/// The end of an output: at most so many bytes of it, in two files.
+/// The end of an output, limited in size, in two files.
 struct Log {
     path: PathBuf,
     older: PathBuf,

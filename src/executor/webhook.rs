@@ -1,5 +1,5 @@
-//! Training by whoever answers at an address: `POST url` starts a run, `GET url/RUN` tells how far it is, `DELETE url/RUN`
-//! stops it. The run's name is in `webhook-id` and `idempotency-key`: a start may be asked for more than once.
+//! Training by a webhook: `POST url` starts a run, `GET url/RUN` returns its status, `DELETE url/RUN`
+//! stops it. The run's name is in `webhook-id` and `idempotency-key`: a start may be requested more than once.
 
 use std::path::PathBuf;
 
@@ -34,19 +34,20 @@ impl WebhookExecutor<'_> {
         self.http.send(&self.webhook.url.read()?, below, request)
     }
 
-    /// Where the result of a run is put, if it is not asked for; whoever trains may stand in another folder.
+    /// The file for the result of a run, if it is not polled; as an absolute path, because the training system may have
+    /// another working directory.
     fn result_file(&self, run: &TrainingRun) -> Option<PathBuf> {
         let file = self.webhook.results.as_ref()?.join(format!("{}.json", run.name()));
         Some(std::path::absolute(&file).unwrap_or(file))
     }
 
-    /// The mark that a run was sent for whose result is a file.
+    /// The marker file of a run that was started and whose result is a file.
     fn mark(&self, run: &TrainingRun) -> PathBuf {
         run.folder.join("sent")
     }
 }
 
-/// How far a run is by an answer.
+/// The status of a run by a response.
 fn parse_response(bytes: &[u8], place: &str) -> Result<RunStatus, RequestFailure> {
     let reply = RunAnswer::of(bytes).map_err(|reason| RequestFailure::transient(format!("{place} {reason}")))?;
     reply.progress(place)
@@ -75,7 +76,7 @@ impl Executor for WebhookExecutor<'_> {
         if let Some(file) = self.result_file(run) {
             return match atomic::read_external(&file, MAX_ANSWER_BYTES) {
                 Ok(Some(bytes)) => parse_response(&bytes, "its result file"),
-                // The mark may be in the folder of another state.
+                // The marker may be in another state folder.
                 Ok(None) if run.seen || self.mark(run).exists() => Ok(RunStatus::Running),
                 Ok(None) => Ok(RunStatus::NotStarted),
                 Err(e) => Err(RequestFailure::transient(format!("{}: {e}", file.display()))),
@@ -83,7 +84,7 @@ impl Executor for WebhookExecutor<'_> {
         }
         match self.send(&[&run.name()], Request::get(), run, now)? {
             Response { status: 404, .. } => Ok(status_of_unknown_run(run)),
-            // It says that it knew it once.
+            // It reports that it knew the run before.
             Response { status: 410, .. } => Ok(RunStatus::Lost),
             answer => {
                 answer.json_if_success()?;

@@ -1,4 +1,5 @@
-//! `[approval]` of the fleet file: who has to allow what, and which answers must be signed with which keys.
+//! `[approval]` of the fleet file: the approvers, what needs approval, and which answers must be signed with which
+//! keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,22 +18,22 @@ use super::retrain::{Stakes, Validated, money, text};
 use crate::error::{closest, did_you_mean};
 use crate::escape::for_display;
 
-/// Who has to allow training, and when.
+/// The rules for the approval of trainings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApprovalRules {
-    /// What is expected to cost more has to be allowed.
+    /// Jobs with a higher expected cost need approval.
     pub above: Money,
-    /// Who may allow it, level by level.
+    /// The approvers, by level.
     pub approvers: Vec<Vec<String>>,
     /// The public keys of approvers, by their names.
     pub keys: BTreeMap<String, Vec<ApproverKey>>,
     /// Which answers must be signed.
     pub signatures: Signatures,
-    /// How long each level has for its answer.
+    /// The time that each level has for its answer.
     pub answer_within: SignedDuration,
-    /// What happens when nobody has answered.
+    /// What happens without an answer.
     pub on_expiry: OnExpiry,
-    /// What passes all the same.
+    /// Jobs that are approved automatically.
     pub automatic: Vec<AutomaticApproval>,
 }
 
@@ -82,7 +83,7 @@ impl Signatures {
 pub struct ApproverKey(PublicKey);
 
 impl ApproverKey {
-    /// Reads a line as OpenSSH writes it into files such as `id_ed25519.pub`.
+    /// Parses a line of an OpenSSH public key file such as `id_ed25519.pub`.
     ///
     /// # Errors
     /// The reason, without the text: it may be a private key.
@@ -103,7 +104,7 @@ impl ApproverKey {
         key.map(Self).map_err(|e| format!("is a damaged public key ({e}); {REMEDY}"))
     }
 
-    /// What is compared.
+    /// The key data, for comparisons.
     pub fn key_data(&self) -> &KeyData {
         self.0.key_data()
     }
@@ -113,31 +114,32 @@ impl ApproverKey {
         self.0.fingerprint(HashAlg::Sha256).to_string()
     }
 
-    /// What was written behind it: often a person and a machine.
+    /// Its comment: often a person and a machine.
     pub fn comment(&self) -> &str {
         self.0.comment()
     }
 }
 
-/// What happens when nobody has answered.
+/// What happens without an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnExpiry {
     /// The job expires.
     #[default]
     Reject,
-    /// It is approved if the model is of low stakes, and the careful estimate of the gain is above that of the cost.
+    /// It is approved if the model is of low stakes, and the conservative estimate of the gain is above that of the
+    /// cost.
     ApproveIfSafe,
 }
 
-/// Jobs that pass without being asked for.
+/// A rule for jobs that are approved automatically.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AutomaticApproval {
-    /// Of this trigger only.
+    /// Only for this trigger.
     pub trigger: Option<Trigger>,
-    /// Of this team only.
+    /// Only for this team.
     pub team: Option<String>,
-    /// Of these stakes only; if absent, of any but high.
+    /// Only for these stakes; if absent, for any except high.
     pub stakes: Option<Stakes>,
     /// Up to this expected cost.
     pub up_to: Money,
@@ -203,7 +205,7 @@ impl<'de> Deserialize<'de> for KeyLines {
     }
 }
 
-/// A mistake, and where it stands if that is known.
+/// A validated value, or the error with its position if that is known.
 pub(super) type ValidatedAt<T> = std::result::Result<T, (Option<usize>, String)>;
 
 impl ApprovalTable {
@@ -227,7 +229,7 @@ impl ApprovalTable {
             on_expiry: self.on_expiry,
             automatic: automatic.collect::<Validated<_>>().map_err(somewhere)?,
         };
-        // Any question may be about an overrun budget, and go to any of them.
+        // Any request may be about an overrun budget, and may go to any of them.
         if let Some(given) = self.signatures.as_ref().filter(|given| *given.get_ref() != Signatures::Never)
             && let Some(name) = approval.approvers.iter().flatten().find(|name| !approval.keys.contains_key(*name))
         {
@@ -252,7 +254,7 @@ impl ApprovalTable {
             let about = format!("keys.{}", for_display(name));
             if !approvers.contains(&&**name) {
                 let closest = did_you_mean(closest(name, approvers.iter().copied()));
-                let reason = format!("{about}: nobody of that name is among the approvers{closest}");
+                let reason = format!("{about}: there is no approver of that name{closest}");
                 return Err((start, reason));
             }
             let lines = match spanned.get_ref() {
@@ -281,10 +283,10 @@ impl ApprovalTable {
     }
 }
 
-/// What a private key begins with in a file of its own, and the same of OpenSSH's without its first line.
+/// The first characters of a private key in a file, with and without its first line.
 const PRIVATE_KEY_PREFIXES: [&str; 2] = ["PRIVATE KEY-----", "b3BlbnNzaC1rZXktdjEA"];
 
-/// Where a private key stands in a text, if one does.
+/// The position of a private key in a text, if there is one.
 pub(super) fn private_key(text: &str) -> Option<usize> {
     PRIVATE_KEY_PREFIXES.iter().filter_map(|mark| text.find(mark)).min()
 }
@@ -351,7 +353,7 @@ mod tests {
             ("ana = \"\"".into(), 4, "keys.ana is not a public key"),
             ("ana = []".into(), 4, "the list has no key"),
             ("ana = 3".into(), 4, "a public key of OpenSSH, or a list of them"),
-            (format!("anna = \"{ANA}\""), 4, "nobody of that name is among the approvers; did you mean 'ana'?"),
+            (format!("anna = \"{ANA}\""), 4, "there is no approver of that name; did you mean 'ana'?"),
             (format!("ana = \"{ANA}\"\n\nbo = \"{ANA}\""), 6, "is already that of 'ana'; each key is one person's"),
             (format!("ana = [\"{ANA}\",\n\"{ANA}\"]"), 5, "is already that of 'ana'"),
             (format!("ana = \"\"\"\n{pem}\"\"\""), 5, "a private key stands here"),

@@ -1,4 +1,4 @@
-//! Baselines that are used in place of those in the fleet file.
+//! Baselines that replace those in the fleet file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use crate::model::dated;
 pub struct SetBaseline {
     /// The baseline file, or the snapshot; empty for the one in the fleet file.
     pub place: String,
-    /// What the fleet file named as `baseline` then, as [`Location::identity`] has it. If it names another one now, the fleet file counts.
+    /// What the fleet file named as `baseline` then, as [`Location::identity`] has it. If it names another one now, the
+    /// fleet file takes precedence.
     pub declared: String,
 }
 
@@ -36,22 +37,22 @@ fn state_independent(place: &str) -> Option<PathBuf> {
 }
 
 impl SetBaseline {
-    /// Where it is opened by whoever has this state folder: there, where the folder has it, which may have been moved since;
-    /// else where it was kept when it was set.
+    /// Its path with this state folder: inside of the folder, which may have been moved since; else its path when it
+    /// was set.
     pub fn place_in(&self, state: &Path) -> String {
         let moved = state_independent(&self.place).map(|kept| state.join(kept)).filter(|path| path.is_file());
         let absolute = moved.map(|path| std::path::absolute(&path).unwrap_or(path));
         absolute.map_or_else(|| self.place.clone(), |path| path.to_string_lossy().into_owned())
     }
 
-    /// Whether a place that is opened is where it is, or was before the state folder was moved.
+    /// Whether a path is its path, now or before the state folder was moved.
     fn is_at(&self, place: &str) -> bool {
         self.place == place || state_independent(&self.place).is_some_and(|kept| state_independent(place) == Some(kept))
     }
 }
 
 impl Model {
-    /// Whether a baseline that was set last counts: the fleet file has not named another one since.
+    /// Whether the baseline that was set last is in effect: the fleet file has not been changed to another one since.
     pub fn counts(&self, set: &SetBaseline) -> bool {
         // Older versions kept the text itself.
         let declared =
@@ -81,8 +82,7 @@ impl Fleet {
         self
     }
 
-    /// The baseline that counts for a model by what was set for it, where that is another one than the model, as a sweep at a
-    /// point in time reads it, was compared with.
+    /// The baseline in effect for a model, if it is not the one that a sweep at a point in time compared it with.
     pub fn replaced_baseline(&self, model: &Model, set: Option<&SetBaseline>, as_of: Timestamp) -> Option<Location> {
         if model.previous {
             return None;

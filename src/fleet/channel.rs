@@ -1,4 +1,4 @@
-//! Who is told what happens, and how: as the fleet file has it.
+//! Notification channels: who gets which messages, as configured in the fleet file.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,26 +9,26 @@ use serde::{Deserialize, Serialize};
 use super::secret::{Endpoint, SecretSource, local};
 use crate::address::{looks_like_address, redacted};
 
-/// A way to tell somebody.
+/// A notification channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Channel {
     /// Its name, unique in the fleet.
     pub name: String,
-    /// What is told.
+    /// The topics it is about.
     pub about: Vec<Topic>,
-    /// The text, instead of the built-in one; a template.
+    /// A template for the text, instead of the built-in one.
     pub template: Option<String>,
     /// How.
     pub target: ChannelTarget,
 }
 
-/// What there is to tell.
+/// A topic of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Topic {
     /// Retrain events.
     Event,
-    /// Questions, and their answers.
+    /// Approval requests, and their answers.
     Approval,
     /// Jobs that were started, and how they ended.
     Job,
@@ -36,7 +36,7 @@ pub enum Topic {
     Budget,
     /// A metric beyond its warning level.
     Warning,
-    /// Data that are missing, late, unreadable, of another schema, or too few to judge; a store that was made anew.
+    /// Data that are missing, late, unreadable, of another schema, or too few to judge; a store that was created again.
     Data,
 }
 
@@ -57,7 +57,7 @@ impl Topic {
     }
 }
 
-/// How somebody is told.
+/// The target of a channel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChannelTarget {
     /// A line of JSON at the end of a file.
@@ -66,12 +66,12 @@ pub enum ChannelTarget {
     Webhook {
         /// The address.
         url: Endpoint,
-        /// Signs what is sent.
+        /// The secret for signing requests.
         secret: Option<SecretSource>,
         /// Whether a chat reads it.
         chat: bool,
     },
-    /// A letter.
+    /// An e-mail.
     Email(EmailConfig),
     /// A message of a topic.
     Kafka {
@@ -86,7 +86,7 @@ pub enum ChannelTarget {
     },
 }
 
-/// An e-mail server and who gets its letters.
+/// An e-mail server and its recipients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EmailConfig {
     /// The server.
@@ -97,7 +97,7 @@ pub struct EmailConfig {
     pub security: EmailSecurity,
     /// Who sends.
     pub from: String,
-    /// Who gets it.
+    /// The recipients.
     pub to: Vec<String>,
     /// The user there,
     pub user: Option<String>,
@@ -111,7 +111,7 @@ pub struct EmailConfig {
 pub enum EmailSecurity {
     /// From the first byte.
     Tls,
-    /// After a word in the open.
+    /// After STARTTLS on an unencrypted connection.
     Starttls,
     /// Not at all.
     None,
@@ -171,7 +171,7 @@ struct KafkaTable {
     secrets_env: BTreeMap<String, String>,
 }
 
-/// Whether a text can be the name of a server, or its number.
+/// Whether a text can be the name or the IP address of a server.
 fn is_host(host: &str) -> bool {
     let is_sign = |c: char| c.is_alphanumeric() || "-._".contains(c);
     host.parse::<IpAddr>().is_ok() || (!host.is_empty() && host.chars().all(is_sign))
@@ -179,7 +179,7 @@ fn is_host(host: &str) -> bool {
 
 impl ChannelTable {
     /// # Errors
-    /// The reason, for a setting that is none.
+    /// The reason, for an invalid setting.
     pub(super) fn check(&self, folder: &Path) -> Result<Channel, String> {
         let file = self.file.as_ref().map(|file| local("file", file, folder).map(ChannelTarget::File));
         let webhook = self.webhook.as_ref().map(|table| {
@@ -196,15 +196,13 @@ impl ChannelTable {
                 return Err("user and password_env or password_file go together".to_owned());
             }
             if password.is_some() && security == EmailSecurity::None {
-                return Err("security = \"none\" would send the password in the open".into());
+                return Err("security = \"none\" would send the password unencrypted".into());
             }
             if !is_host(&table.host) {
-                // It is not repeated: a password may be in it.
-                return Err(
-                    "email: host must be the name of a server, such as smtp.example.org, and no address; the port \
+                // It is not repeated: it may contain a password.
+                return Err("email: host must be the name of a server, such as smtp.example.org, not a URL; the port \
                             goes into port, and the user and password into user and password_env"
-                        .into(),
-                );
+                    .into());
             }
             let is_address = |person: &String| {
                 let alone = person.rsplit('<').next().unwrap_or_default();
@@ -214,7 +212,7 @@ impl ChannelTable {
                 return Err("email: from and to are the addresses of people, such as ana@example.org".into());
             }
             if table.to.is_empty() {
-                return Err("to = [] tells nobody".into());
+                return Err("to = [] has no recipient".into());
             }
             let usual = match security {
                 EmailSecurity::Tls => 465,

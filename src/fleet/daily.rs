@@ -1,4 +1,4 @@
-//! Finding the day in the path of a snapshot that is written every day, so that a fleet file can name it by `{day}`.
+//! Finds the day in the path of a daily snapshot, so that a fleet file can use `{day}`.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,18 @@ use crate::storage;
 /// How the current snapshot of a model is to be named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// It is one snapshot, whatever the day.
+    /// One snapshot for all days.
     Plain,
-    /// There is one a day.
+    /// One snapshot per day.
     Daily {
         /// The path with `{day}` in it.
         pattern: String,
         /// The newest day there is.
         newest: Date,
-        /// How many days there are, where they were looked for.
+        /// The number of days found, where they were searched.
         days: usize,
     },
-    /// It may be one a day; the reason why that is not sure.
+    /// Possibly one per day; the reason why that is uncertain.
     Unclear(String),
 }
 
@@ -38,7 +38,7 @@ pub fn naming(spec: &str, today: Date) -> Result<Naming> {
     if spec.contains("{day") {
         return naming_of_dated_path(spec, today);
     }
-    // The query of a signed link is no name of a day.
+    // A day in the query of a signed link does not count.
     if spec.contains("#rows=") || address::split_query(spec).1.is_some() {
         return Ok(Naming::Plain);
     }
@@ -53,7 +53,7 @@ pub fn naming(spec: &str, today: Date) -> Result<Naming> {
     }
     let glob = spec.contains(['*', '?', '[']);
     let root = if glob { String::new() } else { format!("{}/", spec.trim_end_matches('/')) };
-    // What each file would be called, and of which days there are some.
+    // The pattern of each file, and the days that exist.
     let mut patterns: BTreeMap<Option<String>, Vec<Date>> = BTreeMap::new();
     for path in Snapshot::files(spec)? {
         let text = path.to_string_lossy().replace('\\', "/");
@@ -102,7 +102,7 @@ pub fn of_all_days(pattern: &str) -> String {
     let mut left = pattern;
     while let Some((before, rest)) = left.split_once("{day") {
         let (format, after) = rest.split_once('}').unwrap_or((rest, ""));
-        // A format may stand for several folders.
+        // A format may span several folders.
         let folders = vec!["*"; format.matches('/').count() + 1].join("/");
         parts.push(format!("{before}{folders}"));
         left = after;
@@ -117,7 +117,7 @@ fn naming_of_dated_path(pattern: &str, today: Date) -> Result<Naming> {
         .map_err(|reason| Error::BadValue { what: "current".into(), reason })?;
     // Each day costs a request in an object store.
     let most = if storage::is_remote(pattern) { 60 } else { 40 * 366 };
-    // It is tomorrow already somewhere.
+    // In some time zones it is already tomorrow.
     let mut day = today.tomorrow().unwrap_or(today);
     for _ in 0..most {
         match Snapshot::files(&of_day(pattern, day)?) {
@@ -131,7 +131,7 @@ fn naming_of_dated_path(pattern: &str, today: Date) -> Result<Naming> {
     Err(Error::NotFound { path: pattern.into() })
 }
 
-/// What a path says of days.
+/// The day that a path contains.
 enum FoundDay {
     None,
     /// The path with `{day}`, and the day.
@@ -157,7 +157,7 @@ fn find(path: &str) -> FoundDay {
                 let hour = left.trim_start_matches(['T', 't', '_', '-', '.', ' ']);
                 let digits = hour.bytes().take_while(u8::is_ascii_digit).count();
                 if hour.len() < left.len() && matches!(digits, 2 | 4 | 6) && day_at(hour).is_none() {
-                    return FoundDay::Unclear(format!("'{path}' may name a time of day beside the day"));
+                    return FoundDay::Unclear(format!("'{path}' may name a time of day in addition to the day"));
                 }
             }
             None => {

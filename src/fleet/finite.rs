@@ -1,11 +1,11 @@
-//! Numbers that are not finite: one `inf` or `nan` anywhere in a fleet file spoils every sum and every comparison that it takes
-//! part in.
+//! Numbers that are not finite: one `inf` or `nan` in a fleet file would make every sum and comparison with it
+//! meaningless.
 
 use toml_edit::Value;
 
 use super::keys;
 
-/// The first number of a document that is not finite: its key with its value, and where it stands.
+/// The first number of a document that is not finite: its key with its value, and its position.
 pub fn first_non_finite(text: &str) -> Option<(String, Option<usize>)> {
     let mut found = Vec::new();
     keys::each(text, |entry| {

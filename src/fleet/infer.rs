@@ -1,5 +1,5 @@
-//! Guessing what the columns of a new data set are for, with the reason beside each guess. A name is a hint only: a column
-//! is left out of the features where its values agree with the hint, and stays one, with a note, where they do not.
+//! Infers the roles of the columns of a new data set, each with the reason. A name is only a hint: a column is excluded
+//! from the features where its values agree with the hint, and stays a feature, with a note, where they do not.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,20 +10,20 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::model::is_pandas_index;
 use crate::snapshot::{Column, ColumnType, RowValue, Snapshot};
 
-/// What a column is for.
+/// The role of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InferredRole {
-    /// Something the model sees.
+    /// An input of the model.
     Feature,
-    /// Names a row.
+    /// Identifies a row.
     Identifier,
     /// A point in time.
     Time,
-    /// What the model is to predict.
+    /// The target that the model predicts.
     Label,
-    /// What the model said: a class or a number.
+    /// The prediction of the model: a class or a number.
     Prediction,
-    /// What the model said: a probability.
+    /// The prediction of the model: a probability.
     Score,
     /// Not in the current snapshot.
     Absent,
@@ -47,36 +47,36 @@ impl InferredRole {
     }
 }
 
-/// A guess.
+/// A column with its inferred role.
 #[derive(Clone, Debug)]
 pub struct InferredColumn {
     /// The column.
     pub column: String,
-    /// What it seems to be for.
+    /// The inferred role.
     pub role: InferredRole,
     /// Why.
     pub reason: String,
-    /// Of a feature: what it may be instead.
+    /// For a feature: its possible other role.
     pub doubt: Option<String>,
 }
 
-/// What the columns of a model are for.
+/// The inferred roles of the columns of a model.
 #[derive(Clone, Debug)]
 pub struct InferredColumns {
     /// Those of the baseline, in its order.
     pub columns: Vec<InferredColumn>,
-    /// The columns that would say how good the predictions are, if there is one of each.
+    /// The columns for evaluating predictions, if there is one of each.
     pub labels: Option<LabelColumns>,
 }
 
 /// Columns for `[model.labels]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelColumns {
-    /// What came true.
+    /// The label.
     pub label: String,
     /// Whether the label is in a table of its own: the current snapshot lacks it.
     pub elsewhere: bool,
-    /// Its values, where they are few.
+    /// Its classes, where they are few.
     pub classes: Vec<String>,
     /// The class that was predicted, or the number.
     pub prediction: Option<String>,
@@ -84,7 +84,7 @@ pub struct LabelColumns {
     pub score: Option<String>,
     /// When it was predicted.
     pub time: String,
-    /// What joins the two, if anything.
+    /// The column that joins the two, if there is one.
     pub id: Option<String>,
 }
 
@@ -100,12 +100,12 @@ const DAY_WORDS: [&str; 4] = ["date", "day", "dt", "ds"];
 
 /// Rows that are looked at: the first ones.
 pub const MAX_ROWS: u64 = 1 << 17;
-/// A label with more values is none of classes.
+/// A label with more values has no classes.
 const MAX_CLASSES: usize = 20;
-/// Fewer values say nothing about how many are different.
+/// Fewer values are not enough to judge how many are distinct.
 const MIN_VALUES: usize = 100;
 
-/// Guesses the role of every column of the baseline; the current snapshot is asked what it has of them. Both may be the
+/// Guesses the role of every column of the baseline; the current snapshot is checked for them. Both may be the
 /// first rows only.
 pub fn roles(baseline: &Snapshot, current: &Snapshot) -> InferredColumns {
     let guess = |column: &Column, snapshot: &Snapshot| ColumnEvidence {
@@ -123,7 +123,7 @@ pub fn roles(baseline: &Snapshot, current: &Snapshot) -> InferredColumns {
 
     let mut labels: Vec<(&ColumnEvidence, String)> =
         of_baseline.iter().chain(&of_current).filter_map(|e| Some((e, e.as_label()?))).collect();
-    // What is measured has no name and no classes to go by, but it comes later, too.
+    // A measured label has no typical name and no classes, but it arrives later, too.
     let mut missing = of_baseline.iter().filter(|e| !e.here && e.is_number());
     if let (true, Some(only), None) = (labels.is_empty(), missing.next(), missing.next()) {
         labels.push((only, "the only number that the current snapshot lacks: labels come later".into()));
@@ -139,7 +139,7 @@ pub fn roles(baseline: &Snapshot, current: &Snapshot) -> InferredColumns {
     InferredColumns { columns, labels }
 }
 
-/// The columns that say how good predictions are, where each can be told.
+/// The columns for evaluating predictions, where each can be identified.
 fn label_columns(label: &ColumnEvidence, all: &[InferredColumn], current: &Snapshot) -> Option<LabelColumns> {
     let of = |role: InferredRole| {
         let found = all.iter().find(|guess| guess.role == role && current.find(&guess.column).is_some());
@@ -270,14 +270,14 @@ impl ValueFacts {
         !self.whole && self.range.is_some_and(|(low, high)| low >= 0.0 && high <= 1.0)
     }
 
-    /// Why numbers, each of which comes once, name rows.
+    /// Why numbers that are all distinct identify rows.
     fn counts_rows(&self) -> Option<&'static str> {
         let (low, high) = self.range.filter(|_| self.whole && self.all_distinct() && self.values >= MIN_VALUES)?;
         let (n, span) = (self.values as f64, high - low + 1.0);
         if self.increasing {
             return Some("every number is larger than the one before");
         }
-        // Drawn from so few numbers, some would come twice.
+        // In such a small range random numbers would repeat.
         (n * n / 2.0 / span > 10.0).then_some("every number is different, where chance would repeat some")
     }
 }
@@ -307,7 +307,7 @@ impl ColumnEvidence {
         }
     }
 
-    /// Why it is what the model is to predict, if it seems to be.
+    /// Why it is the label, if it seems to be.
     fn as_label(&self) -> Option<String> {
         if is_pandas_index(&self.name) || self.is_prediction_by_name() || self.facts.is_none() {
             return None;
@@ -326,7 +326,7 @@ impl ColumnEvidence {
         enough.then(|| format!("by its name, and it has {} values", classes.len()))
     }
 
-    /// Which label is meant where there are several: those named so first.
+    /// The order of preference among several labels: typical names first.
     fn label_rank(&self) -> u8 {
         match () {
             () if self.is(&LABELS) => 0,
@@ -344,7 +344,7 @@ impl ColumnEvidence {
         self.words.last().is_some_and(|word| IDENTIFIER_WORDS.contains(&&**word))
     }
 
-    /// Why its values are what a model says, if they are, and which role that is.
+    /// Why its values are predictions, if they are, and which role that is.
     fn as_prediction(&self, label: Option<&ColumnEvidence>) -> Option<(InferredRole, String)> {
         let facts = self.facts.as_ref()?;
         if facts.is_probability() {
@@ -363,7 +363,7 @@ impl ColumnEvidence {
         if truth.is_empty() && classes.len() == 2 {
             return Some((InferredRole::Prediction, "by its name, and it has 2 values".into()));
         }
-        // Numbers about as large as those that are to be predicted.
+        // Numbers in about the same range as the label.
         let (low, high) = facts.range?;
         let (least, most) = label?.facts.as_ref()?.range?;
         let reach = (most - least) / 2.0;
@@ -371,7 +371,7 @@ impl ColumnEvidence {
             .then(|| (InferredRole::Prediction, "by its name, and its values lie where the label's do".into()))
     }
 
-    /// Why it names rows, if it does.
+    /// Why it identifies rows, if it does.
     fn as_identifier(&self) -> Option<String> {
         let facts = self.facts.as_ref()?;
         let percent = format!("{:.0} % of its values are different", 100.0 * facts.share_distinct());
@@ -410,7 +410,7 @@ impl ColumnEvidence {
             doubt: None,
         };
         if is_pandas_index(&self.name) {
-            return made(InferredRole::Identifier, "the index of rows that pandas wrote beside the data".into());
+            return made(InferredRole::Identifier, "the row index that pandas wrote with the data".into());
         }
         match &self.kind {
             ColumnType::Temporal(..) => return made(InferredRole::Time, format!("its type is {}", self.kind.name())),

@@ -1,4 +1,4 @@
-//! The keys of a fleet file, with their values and where those stand: for messages about them.
+//! The keys of a fleet file, with their values and positions: for messages about them.
 
 use toml_edit::{Document, Item, TableLike, Value};
 
@@ -8,18 +8,18 @@ pub struct Entry<'a> {
     pub key: &'a str,
     /// The value; nothing for a table.
     pub value: Option<&'a Value>,
-    /// Where it stands, in bytes from the beginning.
+    /// Its position, in bytes from the beginning.
     pub span: Option<std::ops::Range<usize>>,
 }
 
-/// Calls a function for every entry, tables before what is in them. Nothing is called for text that is not TOML.
+/// Calls a function for every entry, tables before their content; never for text that is not TOML.
 pub fn each(text: &str, mut visit: impl FnMut(Entry<'_>)) {
     if let Ok(document) = Document::parse(text) {
         in_table("", document.as_table(), &mut visit);
     }
 }
 
-/// The key of what stands at a place of a text; the innermost one.
+/// The innermost key at a position of a text.
 pub fn at(text: &str, at: usize) -> Option<String> {
     let mut found = None;
     each(text, |entry| {

@@ -1,4 +1,4 @@
-//! Where predictions meet what came true: `[model.labels]` of the fleet file.
+//! How predictions are joined with labels: `[model.labels]` of the fleet file.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::table::Literal;
 use crate::address::{Location, redacted};
 use crate::model::{MissingTexts, OutcomeColumns};
 
-/// Where a model's predictions meet what came true.
+/// How a model's predictions are joined with labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Labels {
     /// The snapshot of the predictions.
@@ -19,29 +19,29 @@ pub struct Labels {
     pub from: Option<Location>,
     /// The snapshot by which scores are calibrated, with labels: by default the baseline.
     pub reference: Option<Location>,
-    /// Names a row on both sides.
+    /// The id of a row on both sides.
     pub id: Option<String>,
     /// When the prediction was made.
     pub time: String,
-    /// What came true.
+    /// The label.
     pub label: String,
     /// What was predicted.
     pub prediction: Option<String>,
     /// The probability of `positive`.
     pub score: Option<String>,
-    /// The label that scores are about, where it was named.
+    /// The class that scores are about, where it is set.
     pub positive: Option<String>,
     /// All classes: each label, and the prediction that means the same.
     pub classes: Option<BTreeMap<String, String>>,
-    /// Text that stands for a missing label, prediction or id.
+    /// Texts for a missing label, prediction or id.
     pub missing: MissingTexts,
     /// When the label became known.
     pub label_time: Option<String>,
-    /// How long labels take: exactly, where `label_time` does not say, or else at most.
+    /// The delay of labels: exact, where there is no `label_time`, or else the maximum.
     pub delay: SignedDuration,
     /// Whether the delay was declared.
     pub delay_declared: bool,
-    /// A column of the predictions that stands in where labels are missing.
+    /// A column of the predictions that is used where labels are missing.
     pub proxy: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl ClassTable {
                 pairs.into_iter().map(|(label, said)| (class(label), class(said.text()))).collect()
             }
         };
-        if classes.is_empty() { Err("labels: classes lists nothing".into()) } else { Ok(classes) }
+        if classes.is_empty() { Err("labels: classes is empty".into()) } else { Ok(classes) }
     }
 }
 
@@ -124,7 +124,7 @@ impl LabelTable {
         let Some(time) = self.time.as_deref().or(time) else {
             return Err("labels: name the column with the `time` of the prediction".into());
         };
-        // One day's predictions have no labels before theirs come, and one day's labels are not those of a week.
+        // The predictions of a single day have no labels yet, and the labels of a single day are not those of a week.
         if let Some(path) = [&self.predictions, &self.from].into_iter().flatten().find(|path| path.contains("{day")) {
             return Err(format!("labels: '{}' is one day; name those of all days, for example with *", redacted(path)));
         }

@@ -1,5 +1,5 @@
-//! The fleet file: which models there are, what they were trained on, what they see now, and when a change
-//! counts. TOML, checked as a whole before anything is read, with the line of every mistake.
+//! The fleet file: the models, their training data, their current data, and their thresholds. TOML, checked as a whole
+//! before any data is read; errors name the line.
 
 mod approval;
 mod baselines;
@@ -64,15 +64,15 @@ pub struct Fleet {
     pub named: bool,
     /// When a sweep is due.
     pub sweep: Schedule,
-    /// The zone in which that is read.
+    /// The time zone of that schedule.
     pub zone: TimeZone,
-    /// For how long a sweep waits for data that are missing or unreadable: later ticks try again until then.
+    /// For how long a sweep waits for data that are missing or unreadable: later ticks retry until then.
     pub wait_for_data: SignedDuration,
     /// Its models, in file order.
     pub models: Vec<Model>,
-    /// What holds for training them.
+    /// The rules for training them.
     pub governance: Governance,
-    /// Who is told what happens.
+    /// The notification channels.
     pub channels: Vec<Channel>,
     /// The folder of the file: relative paths are relative to it.
     pub folder: PathBuf,
@@ -85,15 +85,15 @@ pub struct Model {
     pub compared: model::Model,
     /// Its baseline as the fleet file has it: relative to the file.
     pub declared_baseline: Location,
-    /// When it is to be trained again.
+    /// Its retrain triggers.
     pub triggers: Triggers,
-    /// Where its predictions meet what came true, if that is known.
+    /// How its predictions are joined with labels, if that is declared.
     pub labels: Option<Labels>,
-    /// How it is trained, if somebody said so.
+    /// How it is trained, if that is set.
     pub retrain: Option<RetrainConfig>,
     /// Where its convention, if it has one, was set.
     convention_origin: Origin,
-    /// What the model and the fleet set, to tell where a threshold comes from.
+    /// The thresholds set for the model and the fleet, to show where a threshold comes from.
     thresholds: [PartialThresholds; 2],
 }
 
@@ -105,7 +105,7 @@ impl Deref for Model {
     }
 }
 
-/// The window in which labels that stand in a table of their own are compared.
+/// The window in which labels in a separate table are compared.
 const LABELS_WINDOW: &str = "labels";
 
 impl Model {
@@ -125,7 +125,7 @@ impl Model {
     }
 }
 
-/// What stands in place of a baseline where each window is compared with the one before it.
+/// The value of `baseline` that compares each window with the one before it.
 const PREVIOUS_WINDOW: &str = "previous";
 
 /// For how long a sweep waits for data unless the fleet file says so.
@@ -134,7 +134,7 @@ const WAIT_FOR_DATA: SignedDuration = SignedDuration::from_hours(8);
 /// Bytes of a fleet file.
 const MOST_TEXT: u64 = 32 << 20;
 
-/// Bytes of a model's name.
+/// Most bytes in a model's name.
 const MAX_NAME_BYTES: usize = 512;
 
 impl Fleet {
@@ -158,12 +158,12 @@ impl Fleet {
         SweepPlan::new(&self.name, self.models.iter().map(|model| &model.compared), as_of)
     }
 
-    /// The model of a name.
+    /// The model with a name.
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.name == name)
     }
 
-    /// How the model of a name is trained, if the fleet file says so.
+    /// The training settings of the model with a name, if the fleet file has them.
     pub fn retrain_of(&self, model: &str) -> Option<&RetrainConfig> {
         self.model(model)?.retrain.as_ref()
     }
@@ -189,7 +189,7 @@ impl Fleet {
     /// # Errors
     /// [`Error::Fleet`] with the line.
     pub fn read(path: &Path, base: &Options) -> Result<Self> {
-        // Paths beside it are text, in reports and in the store: they would name other files.
+        // Paths next to it are stored as text in reports and in the store, so they must be UTF-8.
         if let Ok(absolute) = std::path::absolute(path)
             && let Err(reason) = as_text(&absolute)
         {
@@ -198,10 +198,10 @@ impl Fleet {
         Self::parse(&Self::text(path)?, path, base)
     }
 
-    /// The text of a fleet file. Nothing is waited for, and no more is read than a fleet file has.
+    /// The text of a fleet file. It never waits for a pipe, and reads at most the size limit.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] for what is not there, no regular file, or too large; [`Error::Fleet`] for what is no text.
+    /// [`Error::Unreadable`] for a file that is missing, not regular, or too large; [`Error::Fleet`] if it is not text.
     pub fn text(path: &Path) -> Result<String> {
         let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
         let wrong = |reason: String| Error::Fleet { path: path.into(), line: None, reason };
@@ -213,7 +213,7 @@ impl Fleet {
         })?;
         // The parser takes many times as much memory as such a text.
         match text.contains('\0') {
-            true => Err(wrong("it holds bytes that are zero, and is no text; name the fleet file".into())),
+            true => Err(wrong("it contains zero bytes, so it is not text; name the fleet file".into())),
             false => Ok(text),
         }
     }
@@ -226,7 +226,7 @@ impl Fleet {
         let line_of = |at: usize| Some(text[..at.min(text.len())].matches('\n').count() + 1);
         let mistake =
             |at: Option<usize>, reason: String| Error::Fleet { path: path.into(), line: at.and_then(line_of), reason };
-        // Before anything is told of what the file says.
+        // Before any message quotes the file.
         if let Some(at) = approval::private_key(text) {
             return Err(mistake(
                 Some(at),
@@ -390,11 +390,13 @@ impl Fleet {
             let retrain = model.retrain.over(&table.defaults.retrain, folder).map_err(wrong)?;
             if retrain.is_some() && governance.approval.approvers.is_empty() {
                 return Err(wrong(
-                    "training may have to be allowed, and nobody may allow it; add [approval] with approvers = [[\"NAME\"]]".into(),
+                    "training may need approval, and there are no approvers; add [approval] with approvers = \
+                     [[\"NAME\"]]"
+                        .into(),
                 ));
             }
             let mut triggers = model.trigger.over(&table.defaults.trigger).map_err(wrong)?;
-            // A step is seen once: on the next night both sides are beyond it.
+            // A step change is seen only once: on the next night both sides are after it.
             if previous && triggers.persistence.origin == Origin::BuiltIn {
                 triggers.persistence.value = Persistence { hits: 1, of: 1 };
             }
@@ -420,7 +422,7 @@ impl Fleet {
                 }
                 None => None,
             };
-            // Labels of all times at once say nothing of these days.
+            // Labels of all times say nothing about the current days.
             if let Some(labels) = &labels
                 && let Some(from) = &labels.from
                 && labels.label_time.is_some()
@@ -475,7 +477,7 @@ fn is_dated(path: &Location) -> bool {
     path.expose().contains("{day")
 }
 
-/// The ways in which somebody is told, checked.
+/// The notification channels, checked.
 fn channels(
     tables: &[Spanned<ChannelTable>],
     folder: &Path,

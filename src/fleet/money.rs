@@ -58,7 +58,7 @@ impl Money {
         format!("{sign}{units}{hundredths}").parse().ok().map(Self)
     }
 
-    /// So many times as much, rounded to hundredths.
+    /// Multiplied by a factor, rounded to hundredths.
     pub fn times(self, factor: f64) -> Self {
         Self((self.0 as f64 * factor).round() as i64)
     }
@@ -126,7 +126,7 @@ impl Currency {
     /// By its symbol or code; USD is shown as $.
     ///
     /// # Errors
-    /// The reason, for what would not be told from the amount.
+    /// The reason, for a symbol that could be confused with the amount.
     pub fn parse(text: &str) -> Result<Self, String> {
         let unclear = |c: char| c.is_control() || c.is_whitespace() || c.is_numeric() || "-+,".contains(c);
         if text.is_empty() || text.chars().count() > Self::LONGEST || text.chars().any(unclear) {
@@ -144,7 +144,7 @@ impl Currency {
         &self.0
     }
 
-    /// An amount as people read it: $1,234.50, EUR 1,234.50.
+    /// An amount for display: $1,234.50, EUR 1,234.50.
     pub fn show(&self, amount: Money) -> String {
         let digits = (amount.0.unsigned_abs() / 100).to_string();
         let mut grouped = String::new();

@@ -1,10 +1,10 @@
-//! What the parser says of a fleet file, in plain words and without the values of the file: any of them may be a secret that
-//! was put in the wrong place, or written in the wrong way.
+//! Messages of the parser about a fleet file, in plain words and without the values of the file: any of them may be a
+//! misplaced secret.
 
 use crate::error::{closest, did_you_mean};
 
-/// What the parser says about the value of a key, if it says which. Only a misspelt name is repeated, where it is clear which
-/// one was meant.
+/// Rewords a message of the parser about the value of a key, if it is known. Only a misspelt name is repeated, where it
+/// is clear which one was meant.
 pub fn reworded(message: &str, key: Option<&str>) -> String {
     let named = key.unwrap_or("a value");
     for (what, is_type) in [("invalid type: ", true), ("invalid value: ", false)] {

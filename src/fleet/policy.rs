@@ -1,4 +1,4 @@
-//! When a model is to be trained again: the settings of the four triggers, each with where it was set.
+//! The settings of the four retrain triggers, each with its origin.
 
 use std::str::FromStr;
 
@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::metric::performance::PerformanceMetric;
 use crate::rule::FALSE_DISCOVERY_RATE;
 
-/// Where a setting comes from; the nearest wins.
+/// Where a setting comes from; the most specific one is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// Nobody set it.
+    /// The built-in default.
     BuiltIn,
     /// `[defaults]` of the fleet file.
     Fleet,
@@ -36,7 +36,7 @@ impl Origin {
     }
 }
 
-/// A setting and where it was set.
+/// A setting with its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setting<T> {
     /// The setting.
@@ -46,7 +46,7 @@ pub struct Setting<T> {
 }
 
 impl<T> Setting<T> {
-    /// The nearest of several settings.
+    /// The most specific of several settings.
     fn nearest(model: Option<T>, fleet: Option<T>, built_in: T) -> Self {
         match (model, fleet) {
             (Some(value), _) => Self { value, origin: Origin::Model },
@@ -56,17 +56,17 @@ impl<T> Setting<T> {
     }
 }
 
-/// One of the four reasons to train a model again.
+/// One of the four retrain triggers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
-    /// It is time.
+    /// A schedule.
     Schedule,
-    /// It predicts worse than it should.
+    /// Its performance is too low.
     Performance,
-    /// What it sees has moved.
+    /// Its data have drifted.
     Drift,
-    /// There is much to learn from.
+    /// There are many new labels.
     Volume,
 }
 
@@ -96,35 +96,35 @@ impl FromStr for Trigger {
     }
 }
 
-/// How many drifting features make a model drift.
+/// How many features must drift for the trigger to fire.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quorum {
-    /// So many.
+    /// A number of features.
     AtLeast(usize),
-    /// Such a share of those compared.
+    /// A share of the compared features.
     Share(f64),
-    /// Such a share of the importance of those compared.
+    /// A share of the importance of the compared features.
     WeightedShare(f64),
 }
 
-/// In how many of the last sweeps.
+/// In how many of the last sweeps a column must be over its threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Persistence {
-    /// In so many ...
+    /// In this many ...
     pub hits: usize,
-    /// ... of so many.
+    /// ... of this many sweeps.
     pub of: usize,
 }
 
 /// A model's triggers, resolved.
 #[derive(Clone, Debug)]
 pub struct Triggers {
-    /// Those that are off.
+    /// Triggers that are switched off.
     pub off: Setting<Vec<Trigger>>,
-    /// Training by the calendar, if there is any.
+    /// The schedule of trainings, if there is one.
     pub schedule: Setting<Option<Schedule>>,
-    /// No second event so soon after the last.
+    /// The shortest time between two events.
     pub cooldown: Setting<SignedDuration>,
     /// How many features must drift.
     pub quorum: Setting<Quorum>,
@@ -132,25 +132,25 @@ pub struct Triggers {
     pub persistence: Setting<Persistence>,
     /// False discovery rate over all tests of a sweep up to which a test is called, in reports and for the trigger.
     pub fdr: Setting<f64>,
-    /// Which measure of the predictions.
+    /// The performance metric.
     pub metric: Setting<Option<PerformanceMetric>>,
-    /// From where on (down, or up for errors) it triggers.
+    /// The trigger level: values below it (above it for errors) trigger.
     pub level: Setting<Option<f64>>,
-    /// From where on it warns.
+    /// The warning level.
     pub warning: Setting<Option<f64>>,
-    /// Predictions of so long a time ...
+    /// The period of predictions that are used ...
     pub performance_within: Setting<SignedDuration>,
-    /// ... and at most so many, the newest.
+    /// ... and the largest number of them, newest first.
     pub rows: Setting<usize>,
-    /// Fewer labels are too few.
+    /// The smallest number of labels.
     pub min_labels: Setting<usize>,
-    /// Confidence of the interval that must lie beyond the level.
+    /// Confidence of the interval, all of which must be beyond the level.
     pub confidence: Setting<f64>,
-    /// Whether new labels alone are a reason: only where `[trigger.volume]` is set.
+    /// Whether the volume trigger is on: only where `[trigger.volume]` is set.
     pub volume: Setting<bool>,
-    /// So many new labels ...
+    /// The number of new labels ...
     pub labels: Setting<u64>,
-    /// ... in so long a time.
+    /// ... and the period in which they must arrive.
     pub volume_within: Setting<SignedDuration>,
 }
 
@@ -272,10 +272,10 @@ impl TriggerTable {
         self.schedule.as_deref().map(|text| Schedule::parse(text).map(Some)).transpose()
     }
 
-    /// The settings of a model over those of the fleet over what is built in.
+    /// The settings of a model, else those of the fleet, else the defaults.
     ///
     /// # Errors
-    /// The reason, for a setting that is none.
+    /// The reason, for an invalid setting.
     pub(super) fn over(&self, fleet: &Self) -> std::result::Result<Triggers, String> {
         let length = |what: &str, text: &Option<String>| text.as_ref().map(|text| duration(what, text)).transpose();
         let given_length = |what: &str, model: &Option<String>, fleet: &Option<String>, days: i64| {
@@ -285,7 +285,7 @@ impl TriggerTable {
         let (p, fp) = (&self.performance, &fleet.performance);
         let [v, fv] = [self, fleet].map(|table| table.volume.clone().unwrap_or_default());
         let metric = Setting::nearest(p.metric.map(Some), fp.metric.map(Some), None);
-        // A level belongs to a metric: one set for another metric does not carry over.
+        // A level belongs to a metric: a level for another metric is not inherited.
         let or_default = |metric: Option<PerformanceMetric>| metric.unwrap_or(PerformanceMetric::Accuracy);
         let same = p.metric.is_none() || p.metric == Some(or_default(fp.metric));
         let level = |model: Option<f64>, fleet: Option<f64>, built_in: Option<f64>| {

@@ -1,4 +1,4 @@
-//! What training costs and is worth, what may run at once, and how it is run: as the fleet file has it.
+//! Training settings of the fleet file: cost and value, concurrency limits, and executors.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,31 +11,31 @@ use super::money::{Currency, Money};
 use super::policy::duration;
 use super::secret::{Endpoint, SecretSource, local};
 
-/// What holds for training in the whole fleet.
+/// The rules for training in the whole fleet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Governance {
-    /// What may be spent.
+    /// The budget.
     pub budget: BudgetConfig,
-    /// Who has to allow what.
+    /// The approval rules.
     pub approval: ApprovalRules,
-    /// What may run at once.
+    /// The concurrency limits.
     pub concurrency: ConcurrencyLimits,
 }
 
-/// What may be spent in a month.
+/// The monthly budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BudgetConfig {
-    /// By the whole fleet.
+    /// For the whole fleet.
     pub month: Money,
-    /// By teams.
+    /// For teams.
     pub teams: BTreeMap<String, Money>,
-    /// The share of a budget from which on there is a warning.
+    /// The share of a budget at which a warning is sent.
     pub warning: f64,
-    /// In which amounts are given and shown.
+    /// The currency of amounts.
     pub currency: Currency,
 }
 
-/// How much depends on a model.
+/// The stakes of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stakes {
@@ -44,11 +44,11 @@ pub enum Stakes {
     /// As usual.
     #[default]
     Normal,
-    /// So much that each training has to be allowed.
+    /// High: each training needs approval.
     High,
 }
 
-/// How many trainings may run at once.
+/// How many trainings may run at the same time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConcurrencyLimits {
     /// In the fleet.
@@ -62,47 +62,47 @@ pub struct ConcurrencyLimits {
 /// How a model is trained, resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RetrainConfig {
-    /// Whose budget it is.
+    /// The team whose budget is used.
     pub team: String,
-    /// How much depends on it.
+    /// Its stakes.
     pub stakes: Stakes,
-    /// What it runs on.
+    /// The resource it runs on.
     pub resource: String,
-    /// What it is expected to cost: hours times rates, and storage.
+    /// The declared cost: hours times rates, and storage.
     pub cost: Money,
-    /// What an hour costs: to price how long a run took.
+    /// The cost per hour, to compute the cost of a run from its duration.
     pub rate: Money,
-    /// What storage costs, however long it takes.
+    /// The cost of storage, independent of the duration.
     pub storage: Money,
-    /// What may be spent on the model in a month.
+    /// The monthly budget of the model.
     pub budget: Option<Money>,
-    /// What one point is worth a day: a hundredth of its metric where more is better (accuracy, AUC, …), one percent of the
-    /// reference where it is an error (MAE, RMSE, log loss). The reference is `expected`.
+    /// The value of one point per day: a hundredth of its metric where more is better (accuracy, AUC, …), one percent
+    /// of the reference where it is an error (MAE, RMSE, log loss). The reference is `expected`.
     pub point_a_day: Option<Money>,
-    /// What the metric should be, in the unit of the metric; the best since the last training if absent.
+    /// The expected value of the metric; the best since the last training if absent.
     pub expected: Option<f64>,
-    /// Points that are lost where a trigger fires and nothing is measured.
+    /// Points assumed as lost where a trigger fires and nothing is measured.
     pub assumed_loss: f64,
-    /// For how long a training holds.
+    /// How long the gain of a training lasts.
     pub holds: SignedDuration,
-    /// For how long a run may take.
+    /// The timeout of a run.
     pub timeout: SignedDuration,
-    /// How long after its event a job is no longer wanted.
+    /// The deadline of a job, counted from its event.
     pub deadline: SignedDuration,
-    /// How often a run that fails is tried again.
+    /// How often a failed run is retried.
     pub retries: u32,
-    /// How long the first wait between attempts is.
+    /// The first delay between attempts.
     pub backoff: SignedDuration,
-    /// What runs it.
+    /// Its executor.
     pub executor: ExecutorConfig,
 }
 
-/// What runs a training.
+/// The executor of trainings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ExecutorConfig {
     /// A command on this machine.
     Command(CommandConfig),
-    /// Whoever answers at an address.
+    /// A webhook.
     Webhook(WebhookConfig),
     /// A Kubernetes Job.
     Kubernetes(KubernetesConfig),
@@ -111,8 +111,8 @@ pub enum ExecutorConfig {
 }
 
 impl ExecutorConfig {
-    /// Whether both start runs at the same place, so that one can ask for what the other has started. How it is let in, and
-    /// what is run there, may differ.
+    /// Whether both use the same training system, so that one can poll runs that the other has started. Credentials and
+    /// the training itself may differ.
     pub fn same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Command(_), Self::Command(_)) => true,
@@ -137,25 +137,25 @@ impl ExecutorConfig {
 /// A command and its arguments; no shell reads them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandConfig {
-    /// The program, and its arguments, in which `{model}` and the like stand for the job's.
+    /// The program, and its arguments, in which placeholders such as `{model}` are replaced.
     pub arguments: Vec<String>,
     /// Where it runs.
     pub folder: PathBuf,
-    /// So much of its output is kept, the latest.
+    /// How many bytes of its latest output are kept.
     pub log_bytes: u64,
-    /// Variables of the environment that it is given beside those that every command is given: its credentials.
+    /// Environment variables that it gets in addition to those of every command: its credentials.
     #[serde(default)]
     pub env: Vec<String>,
 }
 
-/// An address that is told to train.
+/// A webhook that trains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookConfig {
     /// The address.
     pub url: Endpoint,
-    /// Signs what is sent.
+    /// The secret for signing requests.
     pub secret: Option<SecretSource>,
-    /// Where results are put, if they are not asked for.
+    /// The folder for results, if they are not polled.
     pub results: Option<PathBuf>,
 }
 
@@ -183,7 +183,7 @@ pub struct AirflowConfig {
     pub user: Option<String>,
     /// their password.
     pub password: Option<SecretSource>,
-    /// Whether it speaks the API of Airflow 2.
+    /// Whether it has the API of Airflow 2.
     pub version_1: bool,
 }
 
@@ -289,17 +289,17 @@ pub(super) fn text(what: &str, value: &str) -> Validated<()> {
     if fine { Ok(()) } else { Err(format!("{what} = \"{}\" is no name", value.escape_debug())) }
 }
 
-/// The name of a variable that a command is given. No patterns: one such as `AWS_*` lets through what nobody thought of.
+/// The name of a variable that a command is given. No patterns: one such as `AWS_*` may pass secrets by accident.
 fn variable(name: &str) -> Validated<String> {
     let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     match name {
         "" => Err("env holds an empty name; give the names of variables".into()),
         _ if name.contains(['*', '?', '[']) => {
-            Err("env holds a pattern, which could let through secrets that nobody meant; give each name, such as \
+            Err("env contains a pattern, which could pass secrets by accident; give each name, such as \
              \"AWS_ACCESS_KEY_ID\""
                 .into())
         }
-        // What is no name is not repeated: it may be a secret.
+        // An invalid name is not repeated: it may be a secret.
         _ if name.contains('=') => {
             Err("env gives a value with a name; give the name alone, and set the variable where driftsweep is started"
                 .into())
@@ -307,7 +307,7 @@ fn variable(name: &str) -> Validated<String> {
         _ if name.len() <= 256 && is_name(name) && !name.starts_with(|first: char| first.is_ascii_digit()) => {
             Ok(name.to_owned())
         }
-        _ => Err("env holds what is not the name of a variable: letters, digits and _ only".into()),
+        _ => Err("env contains an invalid name of a variable: letters, digits and _ only".into()),
     }
 }
 
@@ -342,10 +342,10 @@ impl QueueTable {
 }
 
 impl RetrainTable {
-    /// The settings of a model over those of the fleet over what is built in; `None` if nothing says how to train it.
+    /// The settings of a model over those of the fleet over what is built in; `None` if it has no training settings.
     ///
     /// # Errors
-    /// The reason, for a setting that is none.
+    /// The reason, for an invalid setting.
     pub(super) fn over(&self, fleet: &Self, folder: &Path) -> Validated<Option<RetrainConfig>> {
         // The settings of a command are each taken from the nearest table, as all others are.
         let shared = Self {
@@ -359,11 +359,13 @@ impl RetrainTable {
             let blank = Self { team: None, ..self.clone() };
             return match format!("{blank:?}") == format!("{:?}", Self::default()) {
                 true => Ok(None),
-                false => Err("retrain says nothing of how; give command, webhook, kubernetes or airflow".into()),
+                false => Err("retrain names no executor; give command, webhook, kubernetes or airflow".into()),
             };
         };
         if self.env.is_some() && !matches!(executor, ExecutorConfig::Command(_)) {
-            return Err("env names variables for a command, and the model is not trained by one; remove env".into());
+            return Err(
+                "env names variables for a command, but the model is not trained by a command; remove env".into()
+            );
         }
         let x = |what, own: Option<f64>, fleet: Option<f64>, most| number(what, own.or(fleet).unwrap_or(0.0), most);
         let gpu_hours = x("gpu_hours", self.gpu_hours, fleet.gpu_hours, 1e6)?;
@@ -373,14 +375,14 @@ impl RetrainTable {
         let storage = money("storage", self.storage.or(fleet.storage).unwrap_or(0.0))?;
         let hours = gpu_hours.max(cpu_hours);
         let cost = gpu_hours * gpu_rate + cpu_hours * cpu_rate;
-        // An hour on the clock costs what the declared hours do, spread over the longer of the two.
+        // The cost per hour of duration: the declared cost divided by the longer of the two declared durations.
         let rate = if hours > 0.0 { cost / hours } else { gpu_rate + cpu_rate };
         let length = |what: &str, own: &Option<String>, fleet: &Option<String>, built_in: &str| {
             let found = duration(what, own.as_deref().or(fleet.as_deref()).unwrap_or(built_in))?;
             if found.is_zero() { Err(format!("{what} = \"0\" leaves no time")) } else { Ok(found) }
         };
         let timeout = match (&self.timeout, &fleet.timeout) {
-            // Three times what is expected, and an hour at least.
+            // Three times the expected duration, but at least one hour.
             (None, None) => SignedDuration::from_secs(((hours * 3.0).clamp(1.0, 24.0 * 30.0) * 3600.0) as i64),
             (own, fleet) => length("timeout", own, fleet, "")?,
         };
@@ -414,7 +416,7 @@ impl RetrainTable {
         }))
     }
 
-    /// What runs a training, if this table says so; `shared` holds the settings of commands.
+    /// The executor, if this table sets one; `shared` holds the settings of commands.
     fn executor(&self, shared: &Self, folder: &Path) -> Validated<Option<ExecutorConfig>> {
         let command = self.command.as_ref().map(|arguments| {
             if arguments.first().is_none_or(|program| program.trim().is_empty()) {

@@ -1,21 +1,21 @@
-//! When something comes by the calendar: cron expressions, read by the clock on a wall.
+//! Schedules: cron expressions in local time.
 
 use crate::model::window::offset_since;
 use cronexpr::Crontab;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-/// A cron expression of five fields, read by the clock on a wall.
+/// A cron expression of five fields, in local time.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     text: String,
-    /// Read in UTC: civil times are put into a zone here, where clocks skip and repeat some.
+    /// Parsed in UTC: local times are converted here, where clock changes skip or repeat some.
     crontab: Crontab,
-    /// Whether it comes at intervals (`*`, a range or a step among its minutes or hours): it then comes each time that
-    /// the clocks show a time which they repeat, and a time of day given as such the first time only.
+    /// Whether it comes at intervals (`*`, a range or a step among its minutes or hours): it then occurs at both passes
+    /// of a repeated local time; a fixed time of day occurs only at the first.
     at_intervals: bool,
-    /// Whether it comes in every hour: it then loses nothing where the clocks skip a time of day. Others come when the
-    /// clocks have gone on.
+    /// Whether it occurs in every hour: it then misses nothing where local times are skipped. Other schedules run right
+    /// after the skipped time.
     in_every_hour: bool,
 }
 
@@ -53,16 +53,16 @@ impl Schedule {
         };
         let whole = crontab(fields)?;
         let at_intervals = fields.split_whitespace().take(2).any(|field| field.contains(['*', '-', '/']));
-        // Its hours on a day: with all of them the 24th after the first midnight is the next.
+        // Its hours on a day: with all hours the 24th occurrence after midnight is the next midnight.
         let hours = crontab(&format!("0 {} * * *", fields.split_whitespace().nth(1).unwrap_or_default()))?;
         let hours = hours.iter_after(Timestamp::UNIX_EPOCH).map_err(|e| wrong(e.to_string()))?;
         let last = hours.take(24).map_while(std::result::Result::ok).last();
         let in_every_hour = last.is_some_and(|at| at.timestamp().as_second() == 24 * 60 * 60);
         let schedule = Self { text: text.trim().to_owned(), crontab: whole, at_intervals, in_every_hour };
-        // The thirtieth of February never comes.
+        // 30 February never occurs.
         match schedule.next(Timestamp::UNIX_EPOCH, &TimeZone::UTC) {
             Some(_) => Ok(schedule),
-            None => Err(wrong("it never comes".into())),
+            None => Err(wrong("it never occurs".into())),
         }
     }
 
@@ -71,16 +71,16 @@ impl Schedule {
         &self.text
     }
 
-    /// The first time after a point in time. What comes at intervals (`0 * * * *`, `*/15 2-4 * * *`) comes each time that
-    /// the clocks show a time which they repeat; a time of day (`30 2 * * *`) comes the first time only. Times that the
-    /// clocks skip come when they have gone on, unless every hour has its own.
+    /// The first time after a point in time. An interval (`0 * * * *`, `*/15 2-4 * * *`) occurs at both passes of a
+    /// repeated local time; a time of day (`30 2 * * *`) only at the first. A skipped local time is run right after the
+    /// clock change, unless the schedule occurs in every hour.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         // Before the calendar ends.
         if after.to_zoned(TimeZone::UTC).year() > 9900 {
             return None;
         }
         let (mut after, mut inside) = (after, after);
-        // One stretch without a change of the clocks after another; there are few even until a 29th of February.
+        // One period without a clock change after another; there are few even until a 29 February.
         for _ in 0..1000 {
             let end = zone.following(inside).next().map(|change| change.timestamp());
             let offset = zone.to_offset(inside);
@@ -89,7 +89,7 @@ impl Schedule {
             if let Some(begin) = offset_since(inside, zone) {
                 let before = zone.to_offset(just_before(begin)?);
                 let forward = SignedDuration::from_secs((offset.seconds() - before.seconds()).into());
-                // What the clocks would have shown until then, had they not gone on; or what they show again.
+                // The local times that the clock change skipped, or repeats.
                 let until = begin.checked_add(forward.abs()).ok()?;
                 if forward.is_positive() && !self.in_every_hour && after < until {
                     skipped = self.next_at(before, after.max(just_before(begin)?)).filter(|&at| at < until);
@@ -100,7 +100,7 @@ impl Schedule {
             let shown = self.next_at(offset, from);
             let found = [skipped, shown].into_iter().flatten().min();
             match end {
-                // The moment of the change belongs to the stretch after it.
+                // The instant of the change belongs to the period after it.
                 Some(end) if found.is_none_or(|at| at >= end) => (after, inside) = (just_before(end)?, end),
                 _ => return found,
             }
@@ -108,19 +108,18 @@ impl Schedule {
         None
     }
 
-    /// The first time after a point in time at which clocks of an offset show one of its times.
+    /// The first occurrence after a point in time, at a fixed UTC offset.
     fn next_at(&self, offset: Offset, after: Timestamp) -> Option<Timestamp> {
         let offset = SignedDuration::from_secs(offset.seconds().into());
-        // The clock on the wall as if it were that of UTC.
+        // The local time, treated as UTC.
         let shown = self.crontab.find_next(after.checked_add(offset).ok()?).ok()?;
         shown.timestamp().checked_sub(offset).ok()
     }
 
-    /// The last time up to a point in time and after another, if there is one: what was missed in between is caught up
-    /// with once.
+    /// The last time up to a point in time and after another, if there is one: missed occurrences are made up for once.
     pub fn latest(&self, after: Timestamp, until: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let first = self.next(after, zone).filter(|&first| first <= until)?;
-        // Ever longer stretches before `until`, so that years of minutes are not gone through.
+        // Increasingly long periods before `until`, to avoid stepping through years of minutes.
         let mut stretch = SignedDuration::from_mins(2);
         loop {
             let from = until.checked_sub(stretch).unwrap_or(after).max(after);
@@ -136,7 +135,7 @@ impl Schedule {
     }
 }
 
-/// The last moment before another.
+/// The last instant before another.
 fn just_before(at: Timestamp) -> Option<Timestamp> {
     at.checked_sub(SignedDuration::from_nanos(1)).ok()
 }

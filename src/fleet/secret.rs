@@ -1,4 +1,4 @@
-//! What must not be read by others: it comes from the environment or a file, and is never shown.
+//! Secrets: they come from the environment or a file, and are never shown.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::atomic;
 use crate::error::{Error, Result};
 use crate::escape::for_display;
 
-/// A secret is not larger.
+/// The largest secret.
 const MAX_SECRET_BYTES: u64 = 1 << 20;
 
 /// Where a secret is kept.
@@ -39,21 +39,21 @@ pub(super) fn local(key: &str, path: &str, folder: &Path) -> std::result::Result
     }
 }
 
-/// A secret. It has no way of being printed.
+/// A secret. It cannot be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     text: String,
-    /// Whether it is one: an address that stands in the fleet file is not.
+    /// Whether it is secret: an address in the fleet file is not.
     hidden: bool,
 }
 
 impl Secret {
-    /// What it is, for the one who needs it.
+    /// Its value, for the code that needs it.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// Whether it must not be shown; an address that stands in the fleet file may be.
+    /// Whether it must not be shown; an address in the fleet file may be shown.
     pub fn is_hidden(&self) -> bool {
         self.hidden
     }
@@ -96,7 +96,7 @@ impl SecretSource {
         }
     }
 
-    /// Reads it; the end of the last line is not part of it.
+    /// Reads it; a trailing line end is removed.
     ///
     /// # Errors
     /// [`Error::BadValue`] naming the variable or file.
@@ -128,12 +128,12 @@ impl fmt::Display for SecretSource {
     }
 }
 
-/// An address that may be written in the fleet file, or is secret itself.
+/// A URL, written in the fleet file, or kept as a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Endpoint {
-    /// Written there.
+    /// In the fleet file.
     Plain(String),
-    /// Kept elsewhere.
+    /// In the environment or a file.
     Secret(SecretSource),
 }
 
@@ -188,7 +188,7 @@ impl Endpoint {
 }
 
 impl fmt::Display for Endpoint {
-    /// Without what is secret: the part before the query, or where it is kept.
+    /// Without secrets: the part before the query, or the source of the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain(url) => f.write_str(&shown_address(url.split(['?', '#']).next().unwrap_or_default())),

@@ -1,4 +1,4 @@
-//! The fleet file as TOML has it: one struct a table, checked as far as one table can be.
+//! The TOML structure of the fleet file: one struct per table, with the checks of a single table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;

@@ -11,7 +11,7 @@ use super::{GenerateOptions, TableSide};
 use crate::error::Error;
 use crate::snapshot::table::{CellType, Cells};
 
-/// How a column looks: all are monotone functions of a standard normal.
+/// The distribution of a column: a monotone function of a standard normal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GeneratedShape {
@@ -25,7 +25,7 @@ pub enum GeneratedShape {
     Float32,
     /// Integers, skewed, many of them equal.
     Integer,
-    /// So many categories, the k-th with a share proportional to 1/k.
+    /// Categories; the share of the k-th is proportional to 1/k.
     Category(u32),
 }
 
@@ -40,7 +40,7 @@ impl GeneratedShape {
     }
 }
 
-/// What happens to a column that drifts.
+/// A kind of drift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DriftKind {
@@ -68,7 +68,7 @@ impl std::str::FromStr for DriftKind {
 /// Drift of the current side.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GeneratedDrift {
-    /// What changes.
+    /// The kind of drift.
     pub kind: DriftKind,
     /// Population stability index over ten quantile bins of the latent value, or the rate of missing values added.
     pub size: f64,
@@ -83,11 +83,11 @@ pub struct GeneratedDrift {
 pub struct GeneratedColumn {
     /// Its name.
     pub name: String,
-    /// How it looks.
+    /// Its distribution.
     pub shape: GeneratedShape,
     /// Share of nulls.
     pub nulls: f64,
-    /// What changes on the current side, if anything does.
+    /// Its drift on the current side, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<GeneratedDrift>,
     seed: u64,
@@ -198,7 +198,7 @@ fn psi(factor: f64, shift: f64) -> f64 {
     (0..10).map(|k| below(k + 1) - below(k)).map(|share| (share - 0.1) * (share / 0.1).ln()).sum()
 }
 
-/// The `x` in `0..16` at which a growing function takes a value.
+/// The `x` in `0..16` at which an increasing function has a value.
 fn solve(value: f64, f: impl Fn(f64) -> f64) -> f64 {
     let (mut lo, mut hi) = (0.0, 16.0);
     for _ in 0..60 {

@@ -24,44 +24,44 @@ pub use column::{DriftKind, GeneratedColumn, GeneratedDrift, GeneratedShape};
 /// What to generate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerateOptions {
-    /// Everything follows from it.
+    /// The seed of the random generator.
     pub seed: u64,
     /// Models.
     pub models: usize,
-    /// Features of each model.
+    /// Features per model.
     pub features: usize,
-    /// Rows of each table, a side.
+    /// Rows per table and side.
     pub rows: usize,
-    /// Models that read the same table.
+    /// Models per table.
     pub models_per_table: usize,
-    /// Share of a model's features that all models of its table have in common.
+    /// Share of a model's features that all models of its table use.
     pub shared: f64,
     /// Share of categorical columns.
     pub categorical: f64,
-    /// Categories of such a column, at most: cardinalities run from 2 up to it.
+    /// Most categories of such a column; the numbers range from 2 to it.
     pub cardinality: usize,
     /// Share of nulls in every fifth column.
     pub nulls: f64,
     /// Share of columns that drift.
     pub drift: f64,
-    /// How they do, in turn.
+    /// Kinds of drift, in rotation.
     pub kinds: Vec<DriftKind>,
     /// Population stability index over ten quantile bins of the latent value; for missing values, the rate added.
     pub drift_size: f64,
-    /// Days that the rows of the current side span, in a column `at`; none for no such column.
+    /// Days that the rows of the current side span, in a column `at`; 0 for no such column.
     pub days: u32,
-    /// Nights in a row, each with a current side of its own in a folder named by its day; 0 for a single one.
+    /// Number of nights, each with its own current side in a folder named by its day; 0 for a single one.
     pub nights: u32,
-    /// The first of them with drift, from 1.
+    /// The first night with drift, from 1.
     pub drift_from: u32,
-    /// Rows of a row group at most; fewer in wide tables.
+    /// Most rows in a row group; fewer in wide tables.
     pub row_group: usize,
 }
 
-/// What was put into a fleet: what a comparison should find.
+/// The ground truth of a generated fleet: the drift that a comparison should find.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroundTruth {
-    /// What was asked for.
+    /// The options it was generated with.
     pub spec: GenerateOptions,
     /// The tables, each with its columns.
     pub tables: Vec<GeneratedTable>,
@@ -93,11 +93,11 @@ struct TableSide {
     drifts: bool,
 }
 
-/// The day at whose end the current side of a fleet with an `at` column ends: 2026-01-01, in days since 1970.
+/// The last day of the current side of a fleet with an `at` column: 2026-01-01, in days since 1970.
 const LAST_DAY: i64 = 20_454;
 
 impl GenerateOptions {
-    /// Checks what can be made.
+    /// Checks the options.
     ///
     /// # Errors
     /// [`Error::BadValue`] with the setting.
@@ -171,7 +171,7 @@ impl GenerateOptions {
         }
     }
 
-    /// The values that will be written.
+    /// The number of values that will be written.
     pub fn values(&self) -> u64 {
         let columns: usize = self.truth().tables.iter().map(|table| table.columns.len()).sum();
         self.sides().count() as u64 * (columns * self.rows) as u64

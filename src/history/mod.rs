@@ -1,5 +1,5 @@
 //! The history of a fleet: what every sweep found, as a Parquet data set partitioned by date, one file a sweep and one
-//! row a figure. Lakehouses, DuckDB and polars read it as it is.
+//! row a figure. Lakehouses, DuckDB and polars can read it directly.
 
 use std::path::{Path, PathBuf};
 
@@ -43,11 +43,11 @@ pub struct HistoryEntry {
     pub value: Option<f64>,
 }
 
-/// What stands for a figure where a column came, went or changed its type; the status says which.
+/// The name used in place of a figure where a column was added, removed or changed its type; the status says which.
 pub const SCHEMA: &str = "schema";
 
 /// The name of a sweep: its time, and part of a hash of the names of the fleet and of its models, so that fleets which
-/// share a history do not take each other's place.
+/// share a history do not overwrite each other.
 pub fn sweep_id<'a>(fleet: &str, models: impl Iterator<Item = &'a str>, as_of: Timestamp) -> String {
     let mut hash = Sha256::new_with_prefix(as_of.to_string());
     hash.update(fleet);
@@ -58,7 +58,7 @@ pub fn sweep_id<'a>(fleet: &str, models: impl Iterator<Item = &'a str>, as_of: T
     format!("{}-{}", as_of.strftime("%Y%m%dT%H%M%SZ"), &hex(&hash.finalize())[..12])
 }
 
-/// Appends a sweep to the history in a folder, local or in an object store. The same sweep again takes the place of its former self.
+/// Appends a sweep to the history in a folder, local or in an object store. Appending the same sweep again replaces it.
 ///
 /// # Errors
 /// [`Error::Write`].
@@ -136,22 +136,22 @@ fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>
     ])
 }
 
-/// What is wanted of a history.
+/// A filter of the history.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of this model only.
+    /// Only this model.
     pub model: Option<String>,
-    /// Of this feature only.
+    /// Only this feature.
     pub feature: Option<String>,
-    /// These figures only, and what has none; all if empty.
+    /// Only these figures, and entries without a figure; all if empty.
     pub metrics: Vec<String>,
-    /// Sweeps since then.
+    /// Sweeps since this time.
     pub since: Option<Timestamp>,
-    /// Features that drifted only.
+    /// Only features that drifted.
     pub drifted: bool,
 }
 
-/// Reads a history: oldest sweep first, each in the order of its report; and what of it cannot be read.
+/// Reads a history: oldest sweep first, each in the order of its report; and the errors of files that cannot be read.
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is none; [`Error::UnknownName`] for a figure.
@@ -162,7 +162,8 @@ pub fn read(folder: &Path, filter: &Filter) -> Result<(Vec<HistoryEntry>, Vec<Er
     Ok((entries, unreadable))
 }
 
-/// The same one by one, a file in memory at a time; days in order, and the sweeps of a day in order of their names.
+/// The same, entry by entry, with one file in memory at a time; days in order, and the sweeps of a day in order of
+/// their names.
 ///
 /// # Errors
 /// Those of [`read`].
@@ -205,7 +206,7 @@ fn read_file(path: &Path, filter: &Filter) -> Result<Vec<HistoryEntry>> {
     for (i, &at) in as_of.iter().enumerate() {
         let drifted = drifted[i] == Some(1.0);
         let Some(as_of) = at.and_then(|at| Timestamp::from_microsecond(at as i64).ok()) else {
-            let reason = format!("row {i} has no time; it was not written by driftsweep, or changed since");
+            let reason = format!("row {i} has no time; it was not written by driftsweep, or was changed since");
             return Err(Error::UnreadableColumn { path: path.into(), column: "as_of".into(), reason });
         };
         if wanted(&filter.model, &model[i])

@@ -1,4 +1,4 @@
-//! The classes that labels and predictions name, and whether both name the same ones.
+//! The classes of labels and predictions, and whether both use the same ones.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 use crate::fleet::{Labels, class};
 use crate::snapshot::RowValue;
 
-/// More distinct classes than this on both sides together are numbers or identifiers, not classes.
+/// More distinct classes than this on both sides together are treated as numbers or identifiers, not classes.
 const MAX_CLASSES: usize = 10_000;
 
-/// Share of rows whose class the other side never has, from which on many classes count as two vocabularies.
+/// Share of rows whose class does not occur on the other side, from which on the classes count as two vocabularies.
 const UNSHARED_LIMIT: f64 = 0.05;
 
-/// What a label or a prediction says: the code of a class, or a number where numbers are judged; or nothing.
+/// The value of a label or a prediction: the code of a class, or a number where numbers are evaluated; or missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct ClassCode(u64);
@@ -22,9 +22,9 @@ pub struct ClassCode(u64);
 impl ClassCode {
     /// No value.
     pub const MISSING: Self = Self(u64::MAX);
-    /// A number with a fraction where classes are judged.
+    /// A number with a fraction where classes are evaluated.
     const MEASURED: Self = Self(u64::MAX - 1);
-    /// Text where numbers are judged.
+    /// Text where numbers are evaluated.
     const WRONG: Self = Self(u64::MAX - 2);
 
     /// A class.
@@ -34,11 +34,11 @@ impl ClassCode {
 
     /// A number, which is not NaN.
     fn of(number: f64) -> Self {
-        // Zero has two patterns of bits.
+        // Zero has two bit patterns.
         Self((number + 0.0).to_bits())
     }
 
-    /// The number, where numbers are judged.
+    /// The number, where numbers are evaluated.
     pub fn number(self) -> f64 {
         f64::from_bits(self.0)
     }
@@ -49,14 +49,14 @@ impl ClassCode {
     }
 }
 
-/// Where a value stands.
+/// The column of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueSource {
-    /// In the column of labels (or what stands in for them).
+    /// The column of labels (or its substitute).
     Label,
-    /// In the column of predictions.
+    /// The column of predictions.
     Prediction,
-    /// In the column that stands in for missing labels.
+    /// The proxy column for missing labels.
     Proxy,
 }
 
@@ -65,18 +65,18 @@ const SIDES: usize = 3;
 /// Codes of classes, the same for the same class on both sides, with the rows of each.
 pub struct Classes<'a> {
     labels: &'a Labels,
-    /// Whether numbers are judged; then there are no classes.
+    /// Whether numbers are evaluated; then there are no classes.
     of_numbers: bool,
-    /// What text and integers as they stand in the data mean, by side.
+    /// The codes of texts and integers in the data, by column.
     texts: [HashMap<String, ClassCode>; SIDES],
     integers: [HashMap<i128, ClassCode>; SIDES],
     codes: HashMap<String, usize>,
     names: Vec<String>,
-    /// Rows that are judged, by side and class.
+    /// Evaluated rows, by column and class.
     rows: [Vec<u64>; SIDES],
-    /// Numbers with a fraction by side: the first, and whether such a row is judged.
+    /// Numbers with a fraction by column: the first, and whether such a row is evaluated.
     measured: [(Option<f64>, bool); SIDES],
-    /// Text where numbers are judged: the first by side, and whether such a row is judged.
+    /// Text where numbers are evaluated: the first by column, and whether such a row is evaluated.
     wrong: [(Option<String>, bool); SIDES],
 }
 
@@ -96,12 +96,12 @@ impl<'a> Classes<'a> {
         }
     }
 
-    /// What a value says.
+    /// The code of a value.
     pub fn truth(&mut self, side: ValueSource, value: RowValue<'_>) -> ClassCode {
         if self.of_numbers { self.number(side, value) } else { self.class_of(side, value) }
     }
 
-    /// Counts a row that is judged: the vocabulary of a side is what its rows say. What it says, as far as it makes sense.
+    /// Counts an evaluated row: the vocabulary of a column comes from its rows. Returns the code, if it is valid.
     pub fn judged(&mut self, side: ValueSource, truth: ClassCode) -> ClassCode {
         match truth {
             ClassCode::MISSING => truth,
@@ -176,7 +176,7 @@ impl<'a> Classes<'a> {
         }
     }
 
-    /// The code of a class, after the labels' words were put into those of the predictions.
+    /// The code of a class, after labels were translated to the classes of the predictions.
     fn code(&mut self, side: ValueSource, text: String) -> ClassCode {
         let plain = class(text);
         let name = match (&self.labels.classes, side) {
@@ -199,7 +199,7 @@ impl<'a> Classes<'a> {
     pub fn positive(&mut self) -> ClassCode {
         match self.labels.positive.clone() {
             Some(positive) => self.code(ValueSource::Label, positive),
-            // Which is what predictions say, in whatever words labels do.
+            // It is a class of the predictions, also where labels use other names.
             None => self.code(ValueSource::Prediction, "1".into()),
         }
     }
@@ -218,11 +218,11 @@ impl<'a> Classes<'a> {
         found
     }
 
-    /// Whether labels and predictions can be held against each other.
+    /// Whether labels and predictions can be compared.
     ///
     /// # Errors
-    /// [`Error::BadValue`] with both vocabularies and the remedy: where they do not meet, where numbers stand for
-    /// classes or text for numbers, and where the class that is needed is not named.
+    /// [`Error::BadValue`] with both vocabularies and the remedy: where they have no common classes, where there are
+    /// numbers instead of classes or text instead of numbers, and where the required class is not set.
     pub fn check(&self, needs_positive: bool) -> Result<()> {
         [ValueSource::Label, ValueSource::Prediction, ValueSource::Proxy]
             .into_iter()
@@ -233,7 +233,7 @@ impl<'a> Classes<'a> {
         let bad = |reason: String| Err(Error::BadValue { what: self.column(ValueSource::Label), reason });
         if self.names.len() > MAX_CLASSES {
             return bad(format!(
-                "have more than {MAX_CLASSES} different values with the predictions: they are no classes"
+                "have, together with the predictions, more than {MAX_CLASSES} different values: they are not classes"
             ));
         }
         let predicted = self.found(ValueSource::Prediction);
@@ -256,13 +256,13 @@ impl<'a> Classes<'a> {
         }
     }
 
-    /// Whether the values of a side are what the measure is about.
+    /// Whether the values of a column fit the metric.
     fn check_values(&self, side: ValueSource) -> Result<()> {
         let bad = |reason: String| Err(Error::BadValue { what: self.column(side), reason });
         if let (Some(text), true) = &self.wrong[side as usize] {
             return bad(format!(
-                "hold text such as '{}', but errors of numbers are judged (trigger.performance.metric); correct the column, \
-                 or list the text in labels.missing if it stands for a missing value",
+                "hold text such as '{}', but the metric is about errors of numbers (trigger.performance.metric); \
+                 correct the column, or list the text in labels.missing if it means a missing value",
                 crate::escape::for_display(text)
             ));
         }
@@ -277,7 +277,7 @@ impl<'a> Classes<'a> {
         }
     }
 
-    /// Whether labels, or what stands in for them, name the classes of the predictions.
+    /// Whether labels, or their substitute, use the classes of the predictions.
     fn check_classes_shared(&self, side: ValueSource, labels: &[(&str, u64)], predicted: &[(&str, u64)]) -> Result<()> {
         let bad = |side: ValueSource, reason: String| Err(Error::BadValue { what: self.column(side), reason });
         if let Some(classes) = &self.labels.classes {
@@ -291,8 +291,8 @@ impl<'a> Classes<'a> {
                 return bad(
                     side,
                     format!(
-                        "are '{}' in {rows} rows, which labels.classes does not list (as predictions have it: {known}); \
-                         add it there, or to labels.missing",
+                        "are '{}' in {rows} rows, which labels.classes does not list (classes of the predictions: \
+                         {known}); add it there, or to labels.missing",
                         crate::escape::for_display(name)
                     ),
                 );
@@ -310,22 +310,22 @@ impl<'a> Classes<'a> {
                 .find(|name| lacks(those, name))
                 .map(|name| crate::escape::for_display(name).into_owned())
         };
-        // Only where one side has all classes of the other may a list of them be the remedy.
+        // A list of classes can be the remedy only where one side has all classes of the other.
         let whole = match (unshared(labels, predicted), unshared(predicted, labels)) {
             (Some(name), None) => {
-                format!("; if '{name}' is a class that the model just never predicts, list all classes there")
+                format!("; if '{name}' is a class that the model never predicts, list all classes there")
             }
             (None, Some(name)) => {
-                format!("; if '{name}' is a class that just no label has yet, list all classes there")
+                format!("; if '{name}' is a class that no label has yet, list all classes there")
             }
             _ => String::new(),
         };
         bad(
             side,
             format!(
-                "are {}, but predictions '{}' are {}: they do not name the same classes, so no prediction can be judged; say \
-                 which label is which prediction with labels.classes, for example {{ {} }}; text that stands for a missing \
-                 label belongs into labels.missing{whole}",
+                "are {}, but predictions '{}' are {}: they do not use the same classes, so no prediction can be \
+                 evaluated; map labels to predictions with labels.classes, for example {{ {} }}; list text for a \
+                 missing label in labels.missing{whole}",
                 list(labels),
                 self.labels.prediction.as_deref().unwrap_or_default(),
                 list(predicted),
@@ -339,10 +339,10 @@ impl<'a> Classes<'a> {
         let all = || labels.iter().chain(predicted).map(|(name, _)| *name);
         let is = |wanted: &[&str]| all().all(|name| wanted.contains(&name));
         match &self.labels.positive {
-            // Zero and one, flags, and minus one and one: everybody means the one.
+            // For zero and one, booleans, and minus one and one, the positive class is clear.
             None if is(&["0", "1"]) || is(&["-1", "1"]) => Ok(()),
             None => Err(format!(
-                "are {}, and nothing says which of them scores, precision and recall are about; name it with \
+                "are {}, and it is not set which of them scores, precision and recall are about; set it with \
                  labels.positive",
                 list(labels)
             )),
@@ -350,12 +350,12 @@ impl<'a> Classes<'a> {
                 let name = class(positive.clone());
                 let name = self.labels.classes.as_ref().and_then(|classes| classes.get(&name)).unwrap_or(&name);
                 let declared = self.labels.classes.as_ref().is_some_and(|c| c.values().any(|known| known == name));
-                // A rare class may not have come yet where there is one other.
+                // With a single class so far, a rare class may not have occurred yet.
                 if declared || labels.len() < 2 || all().any(|known| known == name) {
                     Ok(())
                 } else {
                     Err(format!(
-                        "are {}, never '{}'; name the one that scores are about with labels.positive",
+                        "are {}, never '{}'; set the class that scores are about with labels.positive",
                         list(labels),
                         crate::escape::for_display(positive)
                     ))
@@ -380,9 +380,9 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// Whether labels and predictions name the same classes, as far as can be told. Either side may have seen only one of two
-/// classes. Otherwise each must have those of the other: a third class beside two is a word for "not known" or another
-/// vocabulary as a rule. Of many classes rare ones may be missing.
+/// Whether labels and predictions name the same classes, as far as can be told. Either side may have seen only one of
+/// two classes. Otherwise each must have those of the other: a third class besides two usually means "unknown" or
+/// another vocabulary. Of many classes rare ones may be missing.
 fn share_classes(labels: &[(&str, u64)], predicted: &[(&str, u64)]) -> bool {
     if labels.is_empty() || predicted.is_empty() {
         return true;
@@ -394,7 +394,7 @@ fn share_classes(labels: &[(&str, u64)], predicted: &[(&str, u64)]) -> bool {
     };
     let (of_labels, of_predictions) = (unshared_share(labels, predicted), unshared_share(predicted, labels));
     let all: BTreeSet<&str> = labels.iter().chain(predicted).map(|(name, _)| *name).collect();
-    // A model that is always wrong says one class and sees the other.
+    // A model that is always wrong predicts one class while the labels have the other.
     let usual = |two: [&str; 2]| all.iter().all(|name| two.contains(name));
     let one_of_two = all.len() <= 2 && (of_labels == 0.0 || of_predictions == 0.0);
     (of_labels == 0.0 && of_predictions == 0.0)
@@ -404,7 +404,7 @@ fn share_classes(labels: &[(&str, u64)], predicted: &[(&str, u64)]) -> bool {
         || (labels.len() > 2 && predicted.len() > 2 && of_labels < UNSHARED_LIMIT && of_predictions < UNSHARED_LIMIT)
 }
 
-/// Names in quotes, so that blanks are seen.
+/// Names in quotes, so that spaces are visible.
 fn list(classes: &[(&str, u64)]) -> String {
     let quoted = |(name, _): &(&str, u64)| format!("'{}'", crate::escape::for_display(name));
     let (first, more) = classes.split_at(classes.len().min(5));
@@ -416,7 +416,7 @@ fn list(classes: &[(&str, u64)]) -> String {
     }
 }
 
-/// How `labels.classes` would be written: which label is which prediction is for the user to say.
+/// An example of `labels.classes`: the user must fill in the matching predictions.
 fn example(labels: &[(&str, u64)]) -> String {
     let pair = |(name, _): &(&str, u64)| format!("\"{}\" = …", name.escape_debug());
     labels.iter().take(3).map(pair).collect::<Vec<_>>().join(", ")

@@ -1,5 +1,5 @@
-//! Which label belongs to which prediction. Pure: rows in any order give the same outcome, for time decides and never
-//! the position.
+//! Matches labels with predictions. Pure: rows in any order give the same result, because only times decide, never the
+//! position.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -14,19 +14,19 @@ pub struct LoggedPrediction {
     pub id: u128,
     /// When it was made: microseconds since 1970.
     pub at: i64,
-    /// What was predicted, where that is logged.
+    /// The predicted class or number, where that is logged.
     pub predicted: ClassCode,
     /// The score, NaN without one.
     pub score: f64,
-    /// What stands in for its label.
+    /// Its proxy label.
     pub proxy: ClassCode,
-    /// The label that stands beside it ...
+    /// The label in the same row ...
     pub own: ClassCode,
     /// ... and when it became known.
     pub own_at: i64,
 }
 
-/// A label from a table of its own.
+/// A label from a separate table.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct ArrivedLabel {
@@ -44,15 +44,15 @@ pub const NO_TIME: i64 = i64::MIN;
 /// The label of a prediction, and when it became known.
 pub type MatchedLabel = Option<(ClassCode, i64)>;
 
-/// Puts rows in the order in which they are joined, whatever order they came in.
+/// Sorts rows into the order in which they are joined.
 pub fn sort(predictions: &mut [LoggedPrediction], labels: &mut [ArrivedLabel]) {
     predictions.sort_unstable_by_key(|row| (row.id, row.at, row.predicted, row.score.to_bits()));
     labels.sort_unstable_by_key(|label| (label.id, label.at, label.truth));
 }
 
-/// Predictions whose labels stand beside them. Rows of one id and time are one prediction that was logged more than
-/// once, now with its label and now without: they count once, with the label that was known first, and not at all if they
-/// contradict one another.
+/// Predictions with labels in the same row. Rows of one id and time are one prediction that was logged more than once,
+/// with or without its label: they count once, with the label that was known first, and not at all if they contradict
+/// each other.
 pub fn labels_in_same_row(
     rows: &[LoggedPrediction],
     counts: &mut LabelCounts,
@@ -72,11 +72,11 @@ pub fn labels_in_same_row(
     }
 }
 
-/// Predictions and labels in order, joined by id. A label belongs to the latest prediction of its id that was made at or
-/// before the time at which the label became known; without such a time, to the latest prediction of its id. The first
-/// label of a prediction is its label whatever is written again later. A prediction that another one of the same id
-/// follows before any label came is superseded, and does not count. A label without a time of its own becomes known
-/// `delay` microseconds after its prediction, and does not count where that is not before the time `before`.
+/// Predictions and labels in order, joined by id. A label belongs to the latest prediction of its id that was made at
+/// or before the time at which the label became known; without such a time, to the latest prediction of its id. The
+/// first label of a prediction is used; later ones are ignored. A prediction followed by another one of the same id
+/// before any label arrived is superseded, and does not count. A label without a time of its own becomes known `delay`
+/// microseconds after its prediction, and does not count where that is not before the time `before`.
 pub fn by_id(
     predictions: &[LoggedPrediction],
     labels: &[ArrivedLabel],
@@ -98,7 +98,7 @@ pub fn by_id(
         let mut slots = same_id.chunk_by(|a, b| a.at == b.at).peekable();
         while let Some(slot) = slots.next() {
             let next = slots.peek().map(|next| next[0].at);
-            // Labels without a time wait for the last prediction.
+            // Labels without a time belong to the last prediction.
             let until = match next {
                 Some(next) => own.partition_point(|label| label.at != NO_TIME && label.at < next),
                 None => own.len(),
@@ -120,7 +120,7 @@ pub fn by_id(
     }
 }
 
-/// The prediction that rows of one id and time stand for, if they agree.
+/// The prediction of the rows of one id and time, if they agree.
 fn one_prediction(rows: &[LoggedPrediction], counts: &mut LabelCounts) -> Option<LoggedPrediction> {
     let first = *rows.first()?;
     if !rows.iter().all(|row| row.predicted == first.predicted && row.score.to_bits() == first.score.to_bits()) {
@@ -132,7 +132,7 @@ fn one_prediction(rows: &[LoggedPrediction], counts: &mut LabelCounts) -> Option
     Some(LoggedPrediction { proxy, ..first })
 }
 
-/// The label that became known first, of labels in order of time: none where two of that time contradict one another.
+/// The label that became known first, of labels in order of time: none where two of that time contradict each other.
 fn first_label(labels: &[ArrivedLabel], counts: &mut LabelCounts) -> MatchedLabel {
     let first = labels.first()?;
     let others = || labels.iter().filter(|other| other.truth != first.truth);

@@ -1,4 +1,4 @@
-//! Predictions and the labels that come to them later.
+//! Predictions and their labels, which arrive later.
 
 mod classes;
 mod matching;
@@ -24,20 +24,20 @@ use classes::{ClassCode, Classes, ValueSource};
 use matching::{ArrivedLabel, LoggedPrediction, NO_TIME};
 use parts::HashPartitions;
 
-/// What is judged, and over which time.
+/// The metric to evaluate, and the period.
 #[derive(Clone, Copy, Debug)]
 pub struct LabelQuery<'a> {
-    /// The measure of the predictions.
+    /// The performance metric.
     pub metric: PerformanceMetric,
-    /// Whose days columns of dates are.
+    /// The time zone of columns of dates.
     pub zone: &'a TimeZone,
-    /// Predictions from then on ...
+    /// Predictions from this time on ...
     pub since: Timestamp,
-    /// ... and before the sweep, which knows only what was known before it.
+    /// ... and before the sweep, which uses only what was known before it.
     pub before: Timestamp,
 }
 
-/// Predictions with what was known of their truth.
+/// Predictions with the labels known for them.
 pub struct Joined {
     predictions: HashPartitions<LoggedPrediction>,
     labels: HashPartitions<ArrivedLabel>,
@@ -45,14 +45,14 @@ pub struct Joined {
     join: Join,
     /// Classes among labels and predictions.
     pub classes: usize,
-    /// Labels, and how many of them meet a prediction.
+    /// Counts of labels, and of those that match a prediction.
     pub counts: LabelCounts,
 }
 
-/// How rows become predictions.
+/// How rows are joined to predictions.
 #[derive(Clone, Copy)]
 struct Join {
-    /// Whether labels are in a table of their own.
+    /// Whether labels are in a separate table.
     by_id: bool,
     /// Microseconds from a prediction to its label, where labels have no time of their own.
     delay: i64,
@@ -61,22 +61,23 @@ struct Join {
     of_numbers: bool,
 }
 
-/// Bytes that a row takes at most while its part is joined.
+/// Most bytes for a row while its partition is joined.
 const PREDICTION: u64 = 2 * size_of::<LoggedPrediction>() as u64;
 const LABEL: u64 = 2 * size_of::<ArrivedLabel>() as u64;
 
-/// Files that rows of a table are spread over at most: several models are judged at once.
+/// Most files for the rows of a table: several models are evaluated at the same time.
 const MAX_PARTS: u64 = 64;
 
 /// Reads the predictions of a time with the labels that were known before it is over. Which label belongs to which
-/// prediction follows from their times, never from the order of rows: the latest prediction of an id before its label, and
-/// the first label after it. A day on which a label came is over before the label is known. Rows that take more memory
-/// than `options` leave a thread are spread over temporary files. `each` is given every prediction, in no order.
+/// prediction follows from their times, never from the order of rows: the latest prediction of an id before its label,
+/// and the first label after it. A day on which a label came is over before the label is known. Rows that need more
+/// memory than `options` allow per thread are partitioned into temporary files. `each` is given every prediction, in no
+/// order.
 ///
 /// # Errors
-/// A snapshot or column that is not there or cannot be read. [`Error::BadValue`] with the remedy where a column of times
-/// holds none, where labels and predictions do not name the same classes, where no label meets a prediction although
-/// some should have, and where labels, predictions or scores are not what the measure is about.
+/// A snapshot or column that does not exist or cannot be read. [`Error::BadValue`] with the remedy where a column of
+/// times holds none, where labels and predictions do not use the same classes, where no label matches a prediction
+/// although some should, and where labels, predictions or scores do not fit the metric.
 pub fn join(
     labels: &Labels,
     question: LabelQuery<'_>,
@@ -129,12 +130,12 @@ pub fn join(
     joined.match_labels(&mut counts, &mut |row, label| {
         rows += 1;
         first = first.min(row.at);
-        // The vocabulary is that of the labels that met a prediction: a table may hold those of other models, too.
+        // Only labels that match a prediction define the classes: a table may also hold those of other models.
         let label = label.map(|(truth, at)| (classes.judged(ValueSource::Label, truth), at));
         each(join.prediction(row, label.filter(|(truth, _)| truth.known().is_some())));
     })?;
     joined.counts = counts;
-    // For as long as labels take none may have met a prediction.
+    // Within the label delay it is normal that no label matches a prediction.
     let due = first.saturating_add(delay) < before;
     if let Some(table) = &table
         && counts.met == 0
@@ -223,7 +224,7 @@ fn check_scores(labels: &Labels, metric: PerformanceMetric, (least, most): Score
     }
     if labels.prediction.is_none() && metric != PerformanceMetric::Auc {
         return bad(format!(
-            "lie outside 0 to 1 ({least} to {most}), so which class they predict cannot be told; name the column of \
+            "lie outside 0 to 1 ({least} to {most}), so the predicted class is unknown; name the column of \
              predicted classes with labels.prediction"
         ));
     }
@@ -244,7 +245,7 @@ impl LabelReader<'_> {
         self.labels.id.as_deref().unwrap_or_default()
     }
 
-    /// The rows of the time that is looked at. Times written as text are looked at row by row.
+    /// The rows of the period. Times written as text are checked row by row.
     fn during(&self, snapshot: &Snapshot, column: Option<&str>, earlier: SignedDuration) -> Result<Snapshot> {
         let Some(column) = column.filter(|_| snapshot.rows() > 0) else { return Ok(snapshot.clone()) };
         if snapshot.column(column)?.kind == ColumnType::Text {
@@ -302,7 +303,7 @@ impl LabelReader<'_> {
                 if known_at >= self.span.1 {
                     own = ClassCode::MISSING;
                 }
-                // Without an id every row is a prediction of its own.
+                // Without an id every row is a separate prediction.
                 let id = ids.as_ref().and_then(|ids| ids[row]).unwrap_or_else(|| xxh3_128(&position.to_le_bytes()));
                 let row = LoggedPrediction { id, at, predicted: known, score, proxy, own, own_at: known_at };
                 into.predictions.push(id, row)?;
@@ -354,7 +355,7 @@ impl LabelReader<'_> {
             Some(x) => Err(Error::BadValue {
                 what: format!("{}, labels.id '{}'", table.spec(), column.name),
                 reason: format!(
-                    "{x} is a floating-point number that stands for several ids; write ids as integers or text"
+                    "{x} is a floating-point number that represents several ids; write ids as integers or text"
                 ),
             }),
         }
@@ -377,15 +378,16 @@ impl LabelReader<'_> {
             Some(text) => Err(Error::BadValue {
                 what: format!("{}, scores '{}'", table.spec(), column.name),
                 reason: format!(
-                    "hold text such as '{}', which is no number; correct the column, or list the text in labels.missing",
+                    "hold text such as '{}', which is not a number; correct the column, or list the text in \
+                     labels.missing",
                     crate::escape::for_display(&text)
                 ),
             }),
         }
     }
 
-    /// Points in time, in microseconds. A day begins at its midnight by the clock of the zone, and on the day on which
-    /// something `came` it is known at the end of it. Text is read as ISO 8601; without a zone it is in UTC.
+    /// Points in time, in microseconds. A day begins at its midnight by the clock of the zone, and a label that `came`
+    /// on a day is known at the end of that day. Text is read as ISO 8601; without a zone it is in UTC.
     fn times(&self, table: &Snapshot, column: &Column, chunk: usize, came: bool) -> Result<Vec<Option<i64>>> {
         let (mut times, mut wrong) = (Vec::new(), None);
         let zone = self.question.zone;
@@ -406,7 +408,7 @@ impl LabelReader<'_> {
                     None => {
                         wrong.get_or_insert_with(|| {
                             format!(
-                                "is text such as '{}', which is no time (ISO 8601)",
+                                "is text such as '{}', which is not a time (ISO 8601)",
                                 crate::escape::for_display(text)
                             )
                         });
@@ -414,7 +416,7 @@ impl LabelReader<'_> {
                     }
                 },
                 _ => {
-                    wrong.get_or_insert_with(|| format!("is no time but {}", column.kind.name()));
+                    wrong.get_or_insert_with(|| format!("is not a time but {}", column.kind.name()));
                     None
                 }
             });
@@ -427,8 +429,8 @@ impl LabelReader<'_> {
         }
     }
 
-    /// Why no label meets a prediction, if that cannot be right: the two differ only in how they are written, or labels
-    /// were `due`.
+    /// Why no label matches a prediction, if that must be a mistake: the ids differ only in how they are written, or
+    /// labels were `due`.
     fn no_match_reason(
         &self,
         predictions: &Snapshot,
@@ -452,7 +454,7 @@ impl LabelReader<'_> {
             }
             Ok(())
         };
-        // As it is written in the other table, as far as one can guess.
+        // The likely form of the id in the other table.
         let plain = |id: &str| {
             let id = id.trim();
             let id = id.strip_suffix(".0").unwrap_or(id).trim_start_matches('0');
@@ -484,14 +486,14 @@ impl LabelReader<'_> {
         };
         let Some((label, prediction)) = alike.or(first.zip(other)) else { return Ok(None) };
         Ok(Some(format!(
-            "{labels} labels, none meets a prediction, for example '{}' and '{}'; {remedy}",
+            "{labels} labels, none matches a prediction, for example '{}' and '{}'; {remedy}",
             crate::escape::for_display(&label),
             crate::escape::for_display(&prediction)
         )))
     }
 }
 
-/// Ids of labels that are looked for, written otherwise, among the predictions where none meets one.
+/// Ids of labels that are searched in other forms among the predictions, if none matches.
 const MAX_IDS_COMPARED: usize = 100_000;
 
 fn truths(
@@ -521,14 +523,14 @@ fn parse_point(text: &str) -> Option<PointInTime> {
     time().or_else(in_utc).map(PointInTime::Time)
 }
 
-/// Calibrates scores by the reference snapshot: `Ok(Err(_))` with the reason where that cannot be done.
+/// Calibrates scores by the reference snapshot: `Ok(Err(_))` with the reason where that is not possible.
 ///
 /// # Errors
 /// A snapshot or column that cannot be read.
 pub fn calibrate(labels: &Labels) -> Result<std::result::Result<ScoreCalibration, String>> {
-    let Some(name) = &labels.score else { return Ok(Err("it takes a column of scores (labels.score)".into())) };
+    let Some(name) = &labels.score else { return Ok(Err("it needs a column of scores (labels.score)".into())) };
     let Some(reference) = &labels.reference else {
-        return Ok(Err("it takes a snapshot with scores and labels to calibrate by (labels.reference)".into()));
+        return Ok(Err("it needs a snapshot with scores and labels for calibration (labels.reference)".into()));
     };
     if Baseline::is_baseline_file(Path::new(reference.expose())) {
         return Ok(Err(

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 
 use crate::error::{Error, Result};
 
-/// Rows that were spread by a hash over parts, each small enough for memory.
+/// Rows that are partitioned by a hash, each partition small enough for memory.
 pub struct HashPartitions<T> {
     kind: PartitionStorage<T>,
 }
@@ -22,7 +22,7 @@ fn failed(source: std::io::Error) -> Error {
 }
 
 impl<T: Pod> HashPartitions<T> {
-    /// One part is kept in memory, several in files that are gone when dropped.
+    /// One partition is kept in memory, several in files that are deleted when dropped.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -35,7 +35,7 @@ impl<T: Pod> HashPartitions<T> {
         Ok(Self { kind })
     }
 
-    /// Adds a row to the part of a hash.
+    /// Adds a row to the partition of a hash.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -50,7 +50,7 @@ impl<T: Pod> HashPartitions<T> {
         Ok(())
     }
 
-    /// Ends writing. All rows, where they are in memory.
+    /// Finishes writing. Returns all rows, where they are in memory.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -64,7 +64,7 @@ impl<T: Pod> HashPartitions<T> {
         }
     }
 
-    /// The rows of one part.
+    /// The rows of one partition.
     ///
     /// # Errors
     /// [`Error::Write`], where a temporary file cannot be read back.

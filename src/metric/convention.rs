@@ -3,7 +3,7 @@
 //!
 //! What is reproduced is the published definition, over all rows: a tool that samples or sketches its input
 //! (TFDV's quantile sketches, NannyML's estimates from 10,000 bins) comes near these figures rather than to them.
-//! Infinite values are left out, as missing ones are; both are reported apart.
+//! Infinite values are skipped, as missing ones are; both are reported separately.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,7 +65,7 @@ impl Figure {
         }
     }
 
-    /// The metric that asks for it.
+    /// The metric that requests it.
     pub fn metric(self) -> Metric {
         match self {
             Psi => Metric::Psi,
@@ -80,7 +80,7 @@ impl Figure {
     }
 }
 
-/// Which figure decides, and from where on.
+/// The figure that decides, and its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionRule {
@@ -91,7 +91,7 @@ pub struct DecisionRule {
     pub limit: Option<f64>,
 }
 
-/// A convention, with the rules that replace its own.
+/// A convention, with overridden rules.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ConventionRules {
     /// The convention.
@@ -129,7 +129,7 @@ impl ConventionRules {
         Ok(self)
     }
 
-    /// The rule of a feature that holds so many distinct values on both sides together, where that is known.
+    /// The rule of a feature, by the number of its distinct values on both sides together, if known.
     pub fn rule(&self, kind: Kind, distinct: Option<usize>) -> DecisionRule {
         let own = match kind {
             Kind::Numeric => self.numeric,
@@ -138,7 +138,7 @@ impl ConventionRules {
         own.unwrap_or(self.convention.rule(kind, distinct))
     }
 
-    /// Whether a figure may decide or was asked for.
+    /// Whether a figure decides or was requested.
     pub fn wants(&self, figure: Figure, kind: Kind, asked: bool) -> bool {
         self.convention.figures(kind).contains(&figure)
             && (asked || [None, Some(1)].into_iter().any(|distinct| self.rule(kind, distinct).metric == figure))
@@ -223,7 +223,7 @@ impl FromStr for Convention {
     }
 }
 
-/// What the edges of equal-width bins follow from: the finite values of one side.
+/// The range of the finite values of one side, from which equal-width bins are derived.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ValueRange {
     /// How many there are; at least one.
@@ -234,7 +234,7 @@ pub struct ValueRange {
     pub max: f64,
 }
 
-/// What numpy's arithmetic on the values is done in.
+/// The type of numpy's arithmetic on the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
     /// 32-bit floats.
@@ -329,7 +329,7 @@ fn linspace_single(from: f32, to: f32, bins: usize) -> Vec<f64> {
     (0..bins).map(|i| f64::from(i as f32 * step + from)).chain([f64::from(to)]).collect()
 }
 
-/// What is known of a numeric feature besides its bins.
+/// The figures of a numeric feature besides its bins.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BasicFigures {
     /// The Wasserstein distance.
@@ -354,7 +354,7 @@ pub struct CountTable<'a> {
     pub m: u64,
 }
 
-/// The figures of a numeric feature, apart from which metrics were asked for. `edges` are `None` where the values
+/// The figures of a numeric feature, whatever metrics were requested. `edges` are `None` where the values
 /// were few enough to be counted one by one (Evidently, up to 20 distinct values of the reference).
 pub fn numeric(
     convention: Convention,
@@ -393,7 +393,7 @@ pub fn numeric(
     figures
 }
 
-/// The figures of a categorical feature, apart from which metrics were asked for.
+/// The figures of a categorical feature, whatever metrics were requested.
 pub fn categorical(convention: Convention, table: CountTable<'_>) -> BTreeMap<Figure, f64> {
     let (p, q) = (shares(table.a, table.n), shares(table.b, table.m));
     let l_infinity = p.iter().zip(&q).map(|(p, q)| (p - q).abs()).fold(0.0, f64::max);
@@ -535,7 +535,7 @@ fn align(a: (&[f64], &[u64]), b: (&[f64], &[u64])) -> (Vec<f64>, Vec<f64>) {
         let point = is_point(own);
         let bins = edges.windows(2).map(|bin| {
             let (low, high) = (bin[0], bin[1]);
-            // The own bin that this one is a part of.
+            // The original bin that contains this one.
             match own.partition_point(|&edge| edge <= low).checked_sub(1) {
                 Some(i) if !point && i < counts.len() => {
                     counts[i] as f64 * ((high - low) / (own[i + 1] - own[i])) / total

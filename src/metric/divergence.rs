@@ -2,7 +2,7 @@
 //!
 //! All take plain integers and return plain doubles; `a` is the baseline, `b` the current side.
 
-/// What a share of exactly zero is replaced by.
+/// The replacement for a share of exactly zero.
 pub const EPSILON: f64 = 1e-10;
 
 /// Shares of a row of counts, zeros replaced by `epsilon` (without renormalising).

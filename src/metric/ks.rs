@@ -30,8 +30,8 @@ pub fn p_value(numerator: u128, n: u64, m: u64) -> (f64, Method) {
     (asymptotic(numerator as f64 / (n as f64 * m as f64), n, m), Method::Asymp)
 }
 
-/// The asymptotic p-value of distance `d` between samples of `n` and `m` values. 1 where they amount to no sample at
-/// all (one value each), for which scipy has none.
+/// The asymptotic p-value of distance `d` between samples of `n` and `m` values. 1 where both have one value only, for
+/// which scipy gives none.
 pub fn asymptotic(d: f64, n: u64, m: u64) -> f64 {
     let (n, m) = (n as f64, m as f64);
     let effective = (n * m / (n + m)).round_ties_even();

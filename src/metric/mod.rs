@@ -37,7 +37,7 @@ impl Kind {
     }
 }
 
-/// A metric that can be asked for by name.
+/// A metric that can be requested by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {

@@ -1,11 +1,10 @@
 //! The noise floor: what PSI and the Jensen-Shannon divergence would be with no drift at all.
 //!
-//! Given what the two samples hold together, a bin with `c` values splits under the null as
-//! `Binomial(c, n / (n + m))`. Where the counts are large both metrics are then chi-square distributed times
-//! `1/n + 1/m` (and 1/8 for the divergence). Where they are small that fails, badly: thousands of rare
-//! categories look like drift. There the mean and the variance of every bin's contribution are summed
-//! exactly over its possible splits, and a gamma distribution with that mean and variance, which the
-//! chi-square law is a case of, takes its place.
+//! Given both samples together, a bin with `c` values splits under the null as `Binomial(c, n / (n + m))`. Where the
+//! counts are large both metrics are then chi-square distributed times `1/n + 1/m` (and 1/8 for the divergence). Where
+//! they are small this fails badly: thousands of rare categories look like drift. There the mean and the variance of
+//! every bin's contribution are summed exactly over its possible splits, and a gamma distribution with that mean and
+//! variance, which the chi-square law is a case of, takes its place.
 
 use std::collections::HashMap;
 
@@ -15,16 +14,16 @@ use statrs::function::gamma::gamma_ur;
 
 use super::divergence::{js_term, psi_term};
 
-/// A metric held against its own noise.
+/// A metric compared with its noise level.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NoiseLevel {
-    /// The chance of a value at least this large without drift.
+    /// The probability of a value at least this large without drift.
     pub p_value: f64,
-    /// The value that 99 % of comparisons without drift stay under.
+    /// The value that 99 % of comparisons without drift stay below.
     pub level_99: f64,
     /// The value less its 99 % noise level.
     pub effect: f64,
-    /// Whether the large-sample law sufficed; else the null came from the counts.
+    /// Whether the large-sample distribution was used; else the null distribution was computed from the counts.
     pub asymptotic: bool,
     /// False discovery rate at which this value would be called, over all tests of the sweep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,8 +61,8 @@ const MIN_EXPECTED: f64 = 5.0;
 /// Bins that expect more than this on the smaller side follow the large-sample law closely.
 const MAX_ENUMERATED: f64 = 40.0;
 
-/// Holds `value` of a metric over the counts `a` and `b` against no drift. `None` with fewer than two
-/// occupied bins or an empty side.
+/// Compares `value` of a metric over the counts `a` and `b` with its distribution without drift. `None` with fewer than
+/// two occupied bins or an empty side.
 pub fn floor(of: NoiseMetric, value: f64, a: &[u64], b: &[u64], epsilon: f64) -> Option<NoiseLevel> {
     let (n, m) = (a.iter().sum::<u64>(), b.iter().sum::<u64>());
     let pooled: Vec<u64> = a.iter().zip(b).map(|(x, y)| x + y).filter(|&c| c > 0).collect();

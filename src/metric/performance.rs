@@ -1,6 +1,7 @@
-//! How well a model predicts: measures of predictions against labels, and their estimates while labels are missing.
+//! How well a model predicts: performance metrics of predictions against labels, and their estimates while labels are
+//! missing.
 //!
-//! A row of a classifier is what was predicted and the chance that the positive label is true: 0 or 1 where the label
+//! A row of a classifier is the prediction and the probability that the positive label is true: 0 or 1 where the label
 //! is known, the calibrated score where it is not. Every measure is a smooth function of means over such rows, so one
 //! formula gives both the realised figure and the estimate (confidence-based performance estimation, the expected
 //! confusion matrix under calibrated scores), and the rows' influence on it (Hampel 1974) gives the interval of both.
@@ -14,13 +15,13 @@ use statrs::distribution::{ContinuousCDF, Normal};
 use crate::count::Domain;
 use crate::count::key::key_f64;
 
-/// A measure of predictions.
+/// A performance metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PerformanceMetric {
     /// Share of right predictions.
     Accuracy,
-    /// Share of the predicted positives that are.
+    /// Share of the predicted positives that are positive.
     Precision,
     /// Share of the positives that were predicted.
     Recall,
@@ -51,7 +52,7 @@ impl PerformanceMetric {
         }
     }
 
-    /// Whether more is better.
+    /// Whether higher is better.
     pub fn higher_is_better(self) -> bool {
         !matches!(self, Self::LogLoss | Self::Mae | Self::Rmse)
     }
@@ -73,7 +74,7 @@ impl fmt::Display for PerformanceMetric {
     }
 }
 
-/// A measure with its interval.
+/// A performance metric with its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// The figure.
@@ -90,7 +91,7 @@ pub struct Measurement {
 /// One row of a classifier.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassifiedRow {
-    /// Chance that the positive label is true; 0 or 1 where it is known.
+    /// Probability that the positive label is true; 0 or 1 where it is known.
     pub chance: f64,
     /// Whether it was predicted.
     pub predicted: bool,
@@ -245,18 +246,18 @@ fn wilson(value: f64, of: f64, z: f64) -> Measurement {
     Measurement { value, low: (middle - half).max(0.0), high: (middle + half).min(1.0), rows: of.round() as usize }
 }
 
-/// The best increasing step function from scores to the chance of the label: isotonic regression by pooling adjacent
-/// violators, linear between the steps' ends.
+/// The best increasing step function from scores to the probability of the label: isotonic regression by pooling
+/// adjacent violators, linear between the steps' ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreCalibration {
-    /// Scores, growing, each with its chance.
+    /// Increasing scores, each with its probability.
     points: Vec<(f64, f64)>,
 }
 
 /// Scores with labels, counted by score so that memory does not grow with the rows.
 #[derive(Clone, Debug)]
 pub struct ScoreCounts {
-    /// Distinct scores that are told apart at most.
+    /// Most distinct scores that are distinguished.
     most: usize,
     /// Low bits of the scores' keys that are dropped: none unless there are more distinct scores than that.
     dropped: u32,
@@ -265,12 +266,12 @@ pub struct ScoreCounts {
 }
 
 impl ScoreCounts {
-    /// No row yet. More than `most` distinct scores are rounded, no more than it takes.
+    /// Without rows. More than `most` distinct scores are rounded, as little as necessary.
     pub fn new(most: usize) -> Self {
         Self { most, dropped: 0, counts: HashMap::new() }
     }
 
-    /// Counts a row; one without a finite score tells nothing.
+    /// Counts a row; one without a finite score is skipped.
     pub fn add(&mut self, score: f64, positive: bool) {
         if !score.is_finite() {
             return;
@@ -289,7 +290,7 @@ impl ScoreCounts {
     }
 }
 
-/// Distinct scores that a calibration tells apart at most: about 50 MB of counts.
+/// Most distinct scores in a calibration: about 50 MB of counts.
 const MAX_SCORES: usize = 1 << 20;
 
 impl Default for ScoreCounts {
@@ -327,7 +328,7 @@ impl ScoreCalibration {
         (!points.is_empty()).then_some(Self { points })
     }
 
-    /// The chance of the label at a score; NaN without one.
+    /// The probability of the label at a score; NaN without one.
     pub fn chance(&self, score: f64) -> f64 {
         if score.is_nan() {
             return score;
@@ -342,9 +343,9 @@ impl ScoreCalibration {
     }
 }
 
-/// How long labels take: the smallest delay by which `share` of those that ever arrive have done so, by Kaplan and
-/// Meier 1958, in bins of time. `arrived` counts labels by their delay, `waiting` rows without a label by their age, which
-/// says only that the delay is larger. The number of the bin; `None` if no label has arrived.
+/// The label delay: the smallest delay by which `share` of the labels that ever arrive have arrived, by Kaplan and
+/// Meier 1958, in bins of time. `arrived` counts labels by their delay, `waiting` rows without a label by their age,
+/// which says only that the delay is larger. The number of the bin; `None` if no label has arrived.
 pub fn maturity(arrived: &[u64], waiting: &[u64], share: f64) -> Option<usize> {
     let mut at_risk: u64 = arrived.iter().chain(waiting).sum();
     let mut left = 1.0;

@@ -186,7 +186,7 @@ pub struct Metrics {
     /// Quantiles.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Vec<QuantileShift>>,
-    /// The figures of another tool's convention, where one was asked for.
+    /// The figures of another tool's convention, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub convention: Option<ConventionFigures>,
 }

@@ -238,7 +238,7 @@ impl Model {
     }
 }
 
-/// Whether a column is an index of rows that pandas wrote beside the data: an unnamed one, or `__index_level_0__`.
+/// Whether a column is the row index that pandas wrote with the data: an unnamed one, or `__index_level_0__`.
 pub fn is_pandas_index(name: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let level = name.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));

@@ -10,7 +10,7 @@ use crate::rule::{FALSE_DISCOVERY_RATE, Thresholds};
 use crate::snapshot::ColumnType;
 
 impl Kind {
-    /// How columns of a type are read unless something else is asked for: `None` if they are not compared.
+    /// How columns of a type are read unless something else is requested: `None` if they are not compared.
     pub fn default_for(kind: &ColumnType) -> Option<Self> {
         match kind {
             ColumnType::Numeric(_) => Some(Kind::Numeric),
@@ -35,7 +35,7 @@ pub struct Options {
     pub false_discovery_rate: f64,
     /// Another tool's definitions, which then decide in place of the thresholds on PSI, JS and KS.
     pub convention: Option<ConventionRules>,
-    /// Text that stands for a missing value in a column of categories: of labels and predictions only.
+    /// Texts for a missing value in a column of categories: of labels and predictions only.
     pub missing: Option<MissingTexts>,
     /// Bytes to stay under.
     pub memory: usize,

@@ -1,4 +1,4 @@
-//! The ways in which somebody is told: a file, an address, a letter, Kafka.
+//! Senders of messages: file, webhook, e-mail, Kafka.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,16 +22,16 @@ use crate::fleet::SecretSource;
 use crate::fleet::{Channel, ChannelTarget, EmailConfig, EmailSecurity, Secret};
 use crate::http::{Http, Request, RequestFailure, SigningKey};
 
-/// Sends letters.
+/// Sends messages through a channel.
 pub trait MessageSender {
-    /// Sends one.
+    /// Sends a message.
     ///
     /// # Errors
-    /// [`RequestFailure`]: after a lasting one it is not sent again.
+    /// [`RequestFailure`]: a permanent one is not retried.
     fn send(&mut self, rendered: &RenderedMessage, now: Timestamp) -> Result<(), RequestFailure>;
 }
 
-/// The sender of a channel: the one place where it is chosen.
+/// The sender of a channel: the only place where it is chosen.
 pub fn open<'a>(channel: &'a Channel, http: &'a Http) -> Result<Box<dyn MessageSender + 'a>, RequestFailure> {
     Ok(match &channel.target {
         ChannelTarget::File(path) => Box::new(FileSender { path }),
@@ -65,7 +65,7 @@ impl MessageSender for FileSender<'_> {
     }
 }
 
-/// Requests to an address.
+/// Requests to a webhook.
 struct WebhookSender<'a> {
     url: Secret,
     key: Option<SigningKey>,
@@ -80,23 +80,23 @@ impl MessageSender for WebhookSender<'_> {
             false => Request::post(&rendered.event).with("content-type", "application/cloudevents+json"),
         };
         let request = request.signed(&rendered.id, now, self.key.as_ref());
-        // The address may work again later that refuses: only what is too large never fits.
+        // An address that refuses may accept later: only a message that is too large is a permanent failure.
         let answer = self.http.send(&self.url, &[], request)?;
         let permanent = answer.status == 413;
         answer.json_if_success().map(drop).map_err(|failure| RequestFailure { permanent, ..failure })
     }
 }
 
-/// A letter is sent within this time, or it has failed: connection, encryption, login and text, however slowly they go.
+/// The time limit for sending an e-mail: connection, encryption, login and text together.
 const EMAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Letters by an e-mail server.
+/// E-mails through a server.
 struct EmailSender<'a> {
     email: &'a EmailConfig,
     transport: SmtpTransport,
-    /// How long sending one may take.
+    /// The time limit for sending one.
     within: Duration,
-    /// What must not be shown, should the server repeat it.
+    /// Secrets that must not be shown if the server repeats them.
     secrets: Vec<String>,
     from: Mailbox,
     to: Vec<Mailbox>,
@@ -120,7 +120,7 @@ impl<'a> EmailSender<'a> {
         let builder = match (&email.user, &email.password) {
             (Some(user), Some(password)) => {
                 let password = password.read()?.expose().to_owned();
-                // As the ways of logging in write them.
+                // The encodings used by login methods.
                 let [alone, pair] = [&password, &format!("\0{user}\0{password}")].map(|text| STANDARD.encode(text));
                 secrets = vec![password.clone(), alone, pair];
                 builder.credentials(Credentials::new(user.clone(), password))
@@ -146,20 +146,20 @@ impl MessageSender for EmailSender<'_> {
         let builder: MessageBuilder = lettre::Message::builder()
             .from(self.from.clone())
             .subject(subject)
-            // The same letter sent again has the same name: most readers show it once.
+            // A repeated e-mail has the same message ID: most mail programs show it once.
             .message_id(Some(format!("<driftsweep-{name}@{host}>")))
             .header(ContentType::TEXT_PLAIN);
         let builder = self.to.iter().fold(builder, |builder, to| builder.to(to.clone()));
         let message = builder.body(rendered.text.clone()).map_err(|e| RequestFailure::permanent(e.to_string()))?;
-        // The library's own limit is for each line: a server that sends one now and then is waited for without end. The thread
-        // is left behind then.
+        // The library's own limit is for each line: a server that sends a line now and then would block forever. The
+        // thread is abandoned then.
         let (tx, rx) = std::sync::mpsc::channel();
         let transport = self.transport.clone();
         std::thread::spawn(move || tx.send(transport.send(&message).map(drop).map_err(|e| error_chain(&e))));
         let reason = match rx.recv_timeout(self.within) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(reason)) => reason,
-            Err(_) => format!("the letter is not taken after {:?}", self.within),
+            Err(_) => format!("the e-mail was not accepted after {:?}", self.within),
         };
         let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
         Err(RequestFailure::transient(format!("{}: {}", self.email.host, sanitized(&reason, &secrets))))
@@ -186,7 +186,7 @@ mod kafka {
         topic: &'a str,
     }
 
-    /// Whether the last message was taken.
+    /// Whether the last message was acknowledged.
     #[derive(Clone, Default)]
     struct DeliveryReport(Arc<Mutex<Option<Result<(), String>>>>);
 
@@ -225,7 +225,7 @@ mod kafka {
         }
     }
 
-    /// What went wrong, without the value of a setting, which may be secret.
+    /// The error without the value of a setting, which may be secret.
     fn without_value(error: KafkaError) -> String {
         match error {
             KafkaError::ClientConfig(_, reason, key, _) => {
@@ -308,7 +308,7 @@ mod tests {
             }
         });
         for port in [silent, slow] {
-            assert!(fails(port, folder.path()).contains("not taken after 2s"));
+            assert!(fails(port, folder.path()).contains("not accepted after 2s"));
         }
     }
 

@@ -1,5 +1,5 @@
-//! Looking at a channel before the night: its template is rendered with an example of every kind of message that it is about,
-//! its settings are read, and on request it is sent a message.
+//! Checks of a channel before the night: its template is rendered with an example of every kind of message of its
+//! topics, its settings are read, and on request a test message is sent.
 
 use std::collections::BTreeSet;
 
@@ -15,17 +15,17 @@ use crate::error::{closest, did_you_mean};
 use crate::fleet::{Channel, ChannelTarget, Fleet};
 use crate::http::{Http, RequestFailure};
 
-/// What is wrong with a template.
+/// A problem of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateProblem {
-    /// What, and the remedy.
+    /// The problem, and the remedy.
     pub reason: String,
-    /// Whether it holds for all kinds of messages, not for some of them only.
+    /// Whether it applies to all kinds of messages, not only to some.
     pub everywhere: bool,
 }
 
-/// What is wrong with the template of a channel, if it has one: it cannot be read, or it shows a variable that messages do
-/// not have, which would leave a gap.
+/// The problems of the template of a channel, if it has one: it cannot be parsed, or it uses a variable that messages
+/// do not have, which would leave a gap.
 pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<TemplateProblem> {
     let Some(source) = &channel.template else { return Vec::new() };
     let everywhere = |reason: String| vec![TemplateProblem { reason, everywhere: true }];
@@ -36,7 +36,7 @@ pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<TemplateProblem> {
     };
     let wanted: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
     let kinds: Vec<&MessageKind> = KINDS.iter().filter(|kind| channel.about.contains(&kind.topic)).collect();
-    // What is wrong, what was most likely meant, and the kinds of messages for which it is so.
+    // Each problem, with the likely correction and the kinds of messages that have it.
     let mut found: IndexMap<String, (Option<String>, Vec<&str>)> = IndexMap::new();
     for kind in &kinds {
         let data = example(kind, &fleet.name);
@@ -58,13 +58,13 @@ pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<TemplateProblem> {
         let reason = format!("{reason}{}", did_you_mean(meant.as_deref()));
         match of.len() == kinds.len() {
             true => TemplateProblem {
-                reason: format!("the template shows what no message has: {reason}"),
+                reason: format!("the template uses a variable that no message has: {reason}"),
                 everywhere: true,
             },
             false => TemplateProblem {
                 reason: format!(
-                    "the template shows what some messages do not have ({}): {reason}; give another value with `| default('…')`, \
-                     or ask for it with `is defined`",
+                    "the template uses a variable that some messages do not have ({}): {reason}; give a default with \
+                     `| default('…')`, or test it with `is defined`",
                     of.join(", ")
                 ),
                 everywhere: false,
@@ -74,7 +74,7 @@ pub fn template(channel: &Channel, fleet: &Fleet) -> Vec<TemplateProblem> {
     found.into_iter().map(slip).collect()
 }
 
-/// What a template is given, with the figures of an example.
+/// The data of a template, with the figures of an example.
 fn example(kind: &MessageKind, fleet: &str) -> Value {
     json!({
         "fleet": fleet, "topic": kind.topic.name(), "kind": kind.name, "actor": "driftsweep", "subject": "churn",
@@ -82,7 +82,7 @@ fn example(kind: &MessageKind, fleet: &str) -> Value {
     })
 }
 
-/// A variable that is not there, with the one that was most likely meant.
+/// A missing variable, with the one that was most likely meant.
 fn missing_variable(data: &Value, name: &str) -> Option<(String, Option<String>)> {
     let mut at = data;
     for part in name.split('.') {
@@ -110,10 +110,10 @@ pub fn settings(channel: &Channel, http: &Http) -> Result<(), RequestFailure> {
     channels::open(channel, http).map(drop)
 }
 
-/// Sends a message that says that it is a test.
+/// Sends a test message.
 ///
 /// # Errors
-/// [`RequestFailure`] with what the other side answered.
+/// [`RequestFailure`] with the response.
 pub fn send_test(channel: &Channel, fleet: &Fleet, http: &Http, now: Timestamp) -> Result<(), RequestFailure> {
     let text = format!("[{}] a test of channel '{}' by `driftsweep doctor --channels`", fleet.name, channel.name);
     let id = format!("{}-test-{}", fleet.name, now.as_microsecond());

@@ -1,5 +1,5 @@
-//! Every kind of message there is: its topic, and an example of its figures. The examples let `doctor` and the tests render
-//! each kind through each channel before a night needs it.
+//! All kinds of messages: each with its topic and an example of its figures. The examples let `doctor` and the tests
+//! render each kind through each channel before a night needs it.
 
 use serde_json::{Value, json};
 
@@ -10,18 +10,18 @@ use crate::fleet::Topic;
 pub struct MessageKind {
     /// Its name, as in the audit: for example `job.approve`.
     pub name: &'static str,
-    /// What it is about: channels choose by that.
+    /// Its topic: channels select messages by topics.
     pub topic: Topic,
     example: fn() -> Value,
 }
 
 impl MessageKind {
-    /// Figures as a message of the kind has them.
+    /// Example figures of such a message.
     pub fn example(&self) -> Value {
         (self.example)()
     }
 
-    /// The kind of a name; `None` for what is kept in the audit only.
+    /// The kind with a name; `None` for records that are only stored in the audit.
     pub fn of(name: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.name == name)
     }
@@ -76,7 +76,7 @@ pub const KINDS: &[MessageKind] = &[
         json!({
             "step": "succeed", "model": "churn", "attempt": 1, "cost": "612.50", "spent": "$612.50",
             "about_baseline": "the baseline is from 2026-10-01, before the training of 2026-11-26",
-            "about_answer": "answer.json: cost is text; give an amount of money, 0 or more; it is left out",
+            "about_answer": "answer.json: cost is text; give an amount of money, 0 or more; it is ignored",
         })
     }),
     kind("job.retry", Topic::Job, || {
@@ -120,7 +120,7 @@ pub const KINDS: &[MessageKind] = &[
 
 fn asked() -> Value {
     json!({
-        "step": "ask", "model": "churn", "question": "it is expected to cost more than $500.00", "asked": "ana, bo",
+        "step": "ask", "model": "churn", "question": "the expected cost is above $500.00", "asked": "ana, bo",
         "evidence": ["age: psi 0.3100 above 0.15"], "expected": "$600.00", "low": "$540.00", "high": "$690.00", "gain": "$4,800.00",
         "must_be_signed": true,
         "request": { "reasons": [], "level": 0, "asked_at": "2026-11-26T02:05:00Z", "due": "2026-11-26T06:05:00Z" },

@@ -1,5 +1,5 @@
-//! Telling people and programs what happened: each fact goes into the audit, and from there into the outbox of every
-//! channel that is about it. Sent at least once; what cannot be sent waits, and in the end is put aside.
+//! Notifications: each fact is written into the audit, and from there into the outbox of every channel with its topic.
+//! Sent at least once; messages that cannot be sent are retried, and finally abandoned.
 
 mod channels;
 pub mod check;
@@ -19,29 +19,29 @@ use crate::http::{Http, RequestFailure};
 use crate::retrain::queue::retry_at;
 use crate::store::{OutboxMessage, Store};
 
-/// Something that was done.
+/// A fact: an action with its author.
 #[derive(Clone, Debug)]
 pub struct AuditedFact<'a> {
     /// When.
     pub at: Timestamp,
-    /// By whom.
+    /// The actor.
     pub actor: &'a str,
-    /// What, for example `job.approve`.
+    /// The kind, for example `job.approve`.
     pub kind: &'a str,
-    /// To which event, job, model or budget.
+    /// The event, job, model or budget it is about.
     pub subject: &'a str,
     /// The figures.
     pub body: Value,
 }
 
-/// Writes a fact into the audit and the outbox, inside a transaction: the number of its record.
+/// Writes a fact into the audit and the outbox, inside a transaction; returns the number of its record.
 ///
 /// # Errors
 /// [`crate::error::Error::Store`].
 pub fn record(fleet: &Fleet, store: &mut Store, fact: AuditedFact<'_>) -> Result<u64> {
     let AuditedFact { at, actor, kind, subject, body } = fact;
     let channels: Vec<(&Channel, Topic)> = match MessageKind::of(kind).map(|kind| kind.topic) {
-        // An approval by the policy is not sent to anybody.
+        // An approval by the policy is not sent.
         Some(Topic::Approval) if kind == "job.approve" && body["grant"]["by"] == "policy" => Vec::new(),
         Some(topic) => {
             fleet.channels.iter().filter(|channel| channel.about.contains(&topic)).map(|c| (c, topic)).collect()
@@ -66,46 +66,46 @@ pub fn record(fleet: &Fleet, store: &mut Store, fact: AuditedFact<'_>) -> Result
     Ok(seq)
 }
 
-/// A message that was tried so often is put aside.
+/// Most attempts to send a message; after that it is abandoned.
 const MAX_ATTEMPTS: u32 = 12;
 
-/// The first wait between attempts.
+/// The first delay between attempts.
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(60);
 
-/// After so many failures in a row a channel is left alone until the next pass.
+/// After this many failures in a row a channel is skipped until the next pass.
 const MAX_FAILURES_IN_A_ROW: usize = 3;
 
-/// Messages that a pass sends at most through a channel.
+/// Most messages that a pass sends through a channel.
 const MAX_MESSAGES: usize = 1000;
 
-/// Messages that were sent are kept for so long.
+/// How long sent messages are kept.
 const SENT_RETENTION: SignedDuration = SignedDuration::from_hours(24 * 30);
 
-/// What a pass over the outbox did.
+/// The summary of a pass over the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DeliverySummary {
     /// Messages that were sent.
     pub sent: usize,
-    /// Messages that could not be sent, and are tried again.
+    /// Messages that could not be sent, and are retried.
     pub put_off: usize,
-    /// Messages that are not tried again.
+    /// Messages that are abandoned.
     pub dead: usize,
 }
 
-/// What the sender of a channel tells the one who has the store.
+/// Events from the thread of a channel to the thread that owns the store.
 enum SenderEvent {
-    /// It is about to send a message, once that is noted. If it cannot be noted nothing is sent: it would be sent by every
-    /// tick for as long as the store cannot be written.
+    /// It is about to send a message, after the attempt is recorded. If it cannot be recorded nothing is sent:
+    /// otherwise every tick would send it again while the store cannot be written.
     Tries(OutboxMessage, std::sync::mpsc::Sender<()>),
-    /// What became of it.
+    /// The result of the attempt.
     Tried(OutboxMessage),
 }
 
-/// Sends what is due, each channel in its own order, all channels at once, until it is `enough`. A channel that fails holds
-/// up no other.
+/// Sends messages that are due, each channel in its own order, all channels in parallel, until `enough` returns true. A
+/// failing channel does not delay the others.
 ///
 /// # Errors
-/// [`crate::error::Error::Store`]; what cannot be sent is no error.
+/// [`crate::error::Error::Store`]; a message that cannot be sent is not an error.
 pub fn deliver(
     fleet: &Fleet,
     store: &mut Store,
@@ -132,7 +132,7 @@ pub fn deliver(
                     let name = format!("{} {}", message.seq, message.channel);
                     message.next_at = retry_at(&name, message.attempts, FIRST_BACKOFF, now);
                     let (allow, allowed) = std::sync::mpsc::channel();
-                    // Whoever listens is gone if the store is: then nothing more is to be sent.
+                    // The receiver is closed if the store failed: then nothing more must be sent.
                     if tx.send(SenderEvent::Tries(message.clone(), allow)).is_err() || allowed.recv().is_err() {
                         return;
                     }
@@ -140,7 +140,7 @@ pub fn deliver(
                         (Some(Ok(sender)), Some(channel)) => text::RenderedMessage::of(&message, channel)
                             .and_then(|rendered| sender.send(&rendered, now)),
                         (Some(Err(failure)), _) => Err(failure.clone()),
-                        _ => Err(RequestFailure::permanent("the fleet file has no such channel any more")),
+                        _ => Err(RequestFailure::permanent("the channel is no longer in the fleet file")),
                     };
                     match sent {
                         Ok(()) => (message.state, message.error) = ("sent".into(), None),
@@ -159,7 +159,7 @@ pub fn deliver(
             });
         }
         drop(tx);
-        // Each is noted as soon as it is sent: what is killed now sends one message twice, not all.
+        // Each message is recorded as soon as it is sent: a process killed here repeats one message, not all.
         rx.into_iter().try_for_each(|word| match word {
             SenderEvent::Tries(message, allow) => {
                 store.set_message(&message)?;

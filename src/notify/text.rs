@@ -1,4 +1,4 @@
-//! What a message says: in a sentence or two, by a template.
+//! The text of a message, from a template.
 
 use std::io;
 
@@ -9,50 +9,50 @@ use crate::fleet::{Channel, ChannelTarget};
 use crate::http::RequestFailure;
 use crate::store::OutboxMessage;
 
-/// A message as it is sent.
+/// A rendered message.
 pub struct RenderedMessage {
-    /// Its name: the same for the same message sent again.
+    /// Its id: the same when it is sent again.
     pub id: String,
     /// The CloudEvent.
     pub event: Value,
-    /// What it says; the first line is its subject.
+    /// Its text; the first line is the subject.
     pub text: String,
 }
 
-/// The built-in text. Names come out of data: what does not print is shown escaped.
+/// The built-in template. Names come from data: invisible characters are escaped.
 const TEMPLATE: &str = "\
 {%- set f = figures -%}
 {%- set who = f.model | default(subject) -%}
 {%- set data = {
-  'data.late': 'data are late',
-  'data.arrived': 'late data have come and were judged',
+  'data.late': 'data are late; waiting for them',
+  'data.arrived': 'late data have arrived and were judged',
   'data.missing': 'data are missing; the sweep was judged without them',
   'data.unreadable': 'data cannot be read; the sweep was judged without them',
   'data.baseline': 'the baseline cannot be used; drift is not judged',
   'data.fleet_file': 'the fleet file has a mistake that its data show; drift is not judged',
-  'data.schema': 'columns were added, went or changed their type',
+  'data.schema': 'columns were added, removed or changed their type',
   'data.labels': 'labels cannot be used; performance is not judged',
   'data.not_judged': 'nothing could be judged for a week or more',
 } -%}
 [{{ fleet }}] {{ who }}: {% if kind == 'event.open' -%}
-retraining is asked for by its {{ f.trigger }} trigger: {{ f.reason }}
+retraining is requested by its {{ f.trigger }} trigger: {{ f.reason }}
 {%- elif kind == 'event.refuse' -%}
 its {{ f.trigger }} trigger has fired ({{ f.reason }}), and no event was opened: the store is not what its audit says
 {%- for doubt in f.doubts %}
 {{ doubt }}
 {%- endfor %}
 {%- elif kind in ('job.ask', 'job.escalate', 'job.ask_again') -%}
-may it be retrained? {{ f.question }}
+approval of retraining is needed: {{ f.question }}
 {%- if f.because == 'nobody_may_answer' %}
-It is asked again, for nobody who was asked before may answer any more.
+The request is repeated because nobody who was asked before may answer any more.
 {%- elif f.because == 'clock_was_ahead' %}
-It is asked again, for the clock was ahead when it was asked before.
+The request is repeated because the clock was ahead at the previous request.
 {%- endif %}
 {%- for line in f.evidence %}
 {{ line }}
 {%- endfor %}
 Expected cost {{ f.expected }} ({{ f.low }} to {{ f.high }}), expected gain {{ f.gain }}.
-Answer by {{ f.request.due }}: driftsweep approve {{ subject }} (asked: {{ f.asked }})
+Answer due {{ f.request.due }}: driftsweep approve {{ subject }} (requested from: {{ f.asked }})
 {%- if f.must_be_signed %}
 The answer must be signed: add --sign KEYFILE, or, for a key with a passphrase, in an agent or on a token, --statement FILE.
 {%- endif %}
@@ -61,43 +61,41 @@ retraining was approved by {{ actor }}: {{ f.grant.reason }}
 {%- elif kind == 'job.reject' -%}
 retraining was rejected by {{ f.by }}: {{ f.reason }}
 {%- elif kind == 'job.expire' -%}
-retraining is off: {{ f.reason }}
+the request for retraining has expired: {{ f.reason }}
 {%- elif kind == 'job.start' -%}
 training started, attempt {{ f.attempt }}
 {%- elif kind == 'job.succeed' -%}
-trained, for {{ f.spent }}
+trained; cost: {{ f.spent }}
 {%- if f.about_baseline %}
 {{ f.about_baseline }}
 {%- endif %}
 {%- elif kind in ('baseline.set', 'baseline.restore') -%}
-{% if kind == 'baseline.set' %}a new baseline is used{% else %}a former baseline is used again{% endif %}: {{ f.new.place }}, \
-in place of {{ f.former.place }} ({{ actor }}: {{ f.reason }})
+{% if kind == 'baseline.set' %}a new baseline was set{% else %}a former baseline was restored{% endif %}: {{ f.new.place }}, in place of {{ f.former.place }} ({{ actor }}: {{ f.reason }})
 {%- elif kind == 'job.retry' -%}
-training failed, and is tried again after {{ f.not_before }}: {{ f.reason }}
+training failed, and is retried after {{ f.not_before }}: {{ f.reason }}
 {%- elif kind == 'job.fail' -%}
-training failed, and is not tried again: {{ f.reason }}. Spent: {{ f.spent }}
+training failed, and is not retried: {{ f.reason }}. Spent: {{ f.spent }}
 {%- elif kind == 'job.time_out' -%}
-training was stopped, it took too long: {{ f.reason }}. Spent: {{ f.spent }}
+training was stopped at its timeout: {{ f.reason }}. Spent: {{ f.spent }}
 {%- elif kind == 'job.cancel' -%}
-training was called off: {{ f.reason }}. Spent: {{ f.spent }}
+training was cancelled: {{ f.reason }}. Spent: {{ f.spent }}
 {%- elif kind == 'performance.warning' -%}
 {{ f.metric }} {{ f.value }} ({{ f.low }} to {{ f.high }}, {{ f.rows }} rows) is beyond its warning level {{ f.warning }}\
-{% if f.level is number %}; at {{ f.level }} it asks for a training{% endif %}
+{% if f.level is number %}; at {{ f.level }} it triggers a retraining{% endif %}
 {%- elif kind == 'store.create' -%}
-a new store was made. If the fleet has been swept before, its state was lost: events, jobs, mutes and the last sweeps are forgotten
+a new store was created. If the fleet has been swept before, its state was lost: events, jobs, mutes and the last sweeps are missing
 {%- elif kind == 'clock.ahead' -%}
-a clock was ahead: what was noted with times up to {{ f.latest }} is taken back, and what is due now is done. It is {{ f.now }} \
-now: keep the clocks in step (NTP), and look at what was started meanwhile
+a clock was ahead: records with times up to {{ f.latest }} are undone, and everything that is due now is done. It is {{ f.now }} now: synchronise the clocks (NTP), and check what was started meanwhile
 {%- elif kind in data -%}
 {{ data[kind] }} ({{ f.models }} {{ 'model' if f.models == 1 else 'models' }})
 {%- for found in f.findings %}
-{{ found.model }}: {{ found.reason }}{% if found.until %}; tried again until {{ found.until }}{% endif %}
+{{ found.model }}: {{ found.reason }}{% if found.until %}; retried until {{ found.until }}{% endif %}
 {%- endfor %}
 {%- if f.more %}
 and {{ f.more }} more
 {%- endif %}
 {%- elif kind == 'budget.warning' -%}
-{{ f.taken }} of {{ f.budget }} are spent or set aside for {{ f.month }}; forecast {{ f.forecast }}
+{{ f.taken }} of {{ f.budget }} are spent or reserved for {{ f.month }}; forecast {{ f.forecast }}
 {%- else -%}
 {{ kind }}: {{ f.reason | default('') }}
 {%- endif %}
@@ -106,11 +104,11 @@ and {{ f.more }} more
 {%- endif %}";
 
 impl RenderedMessage {
-    /// Of a message of the outbox. Where the channel's own template is none, it is told in the built-in words: a mistake in the
-    /// fleet file keeps nobody from being asked.
+    /// Renders a message of the outbox. If the channel's own template is invalid, the built-in one is used: a mistake
+    /// in the fleet file must not suppress a request for approval.
     ///
     /// # Errors
-    /// A lasting [`RequestFailure`] for a message that is no CloudEvent.
+    /// A permanent [`RequestFailure`] for a message that is not a CloudEvent.
     pub fn of(message: &OutboxMessage, channel: &Channel) -> Result<Self, RequestFailure> {
         let event: Value = serde_json::from_str(&message.body)
             .map_err(|e| RequestFailure::permanent(format!("the message is not JSON: {e}")))?;
@@ -120,7 +118,7 @@ impl RenderedMessage {
         let text = match channel.template.as_deref().map(render) {
             Some(Ok(text)) => Ok(text),
             Some(Err(e)) => render(TEMPLATE).map(|text| {
-                let mistake = format!("\n(the template of channel '{}' is wrong: {e})", channel.name);
+                let mistake = format!("\n(the template of channel '{}' is invalid: {e})", channel.name);
                 text + &if chat { for_chat(&mistake) } else { mistake }
             }),
             None => render(TEMPLATE),
@@ -130,13 +128,13 @@ impl RenderedMessage {
     }
 }
 
-/// The work that a template may do: some steps, or some data. A mistake such as a loop in a loop must not hold up a tick.
+/// The largest number of steps of a template. A mistake such as nested loops must not delay a tick.
 const TEMPLATE_STEPS: u64 = 100_000;
 
-/// A text is not longer.
+/// The longest text.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
-/// What templates are read and rendered by.
+/// The template engine.
 pub(super) fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(undefined);
@@ -144,21 +142,21 @@ pub(super) fn environment(undefined: UndefinedBehavior) -> Environment<'static> 
     environment
 }
 
-/// What a template makes of data.
+/// Renders a template with data.
 pub(super) fn render_bounded(template: &minijinja::Template<'_, '_>, data: &Value) -> Result<String, minijinja::Error> {
     let mut text = Bounded(Vec::new());
     template.render_captured_to(minijinja::value::Serde(data), &mut text)?;
     Ok(String::from_utf8_lossy(&text.0).into_owned())
 }
 
-/// A text as a chat takes it literally. Slack reads `<!channel>`, `<@U…>` and `<address|words>` as mentions and links, and asks
+/// A text escaped for a chat. Slack reads `<!channel>`, `<@U…>` and `<address|words>` as mentions and links, and asks
 /// for these three characters to be written so.
 pub(super) fn for_chat(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// What a template makes of data; for a chat, nothing that is filled in is read as a mention or a link. What the template
-/// itself says is.
+/// Renders a template with data; for a chat, inserted values are never read as mentions or links. The text of the
+/// template itself is.
 fn render(template: &str, data: &Value, chat: bool) -> Result<String, String> {
     let mut environment = environment(UndefinedBehavior::Chainable);
     if chat {
@@ -168,7 +166,7 @@ fn render(template: &str, data: &Value, chat: bool) -> Result<String, String> {
     render_bounded(&template, data).map_err(|e| e.to_string())
 }
 
-/// A text that takes no more than it may hold.
+/// A buffer with a limited size.
 struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {
@@ -185,7 +183,7 @@ impl io::Write for Bounded {
     }
 }
 
-/// As people are shown it: a name from data starts no line of its own.
+/// For display: a name from data cannot start a new line.
 fn printable(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(crate::escape::for_display(text).into_owned()),
@@ -236,7 +234,7 @@ mod tests {
         let recursive = "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('x') }}";
         for template in [nested, &doubled, large, huge, recursive, "{{ unclosed"] {
             let text = rendered(template, "it moved").text;
-            assert!(text.starts_with("[f] m: retraining is asked for by its drift trigger: it moved"), "{text:.300}");
+            assert!(text.starts_with("[f] m: retraining is requested by its drift trigger: it moved"), "{text:.300}");
             assert!(text.contains("template of channel 'chat' is wrong"), "{text:.300}");
         }
         let fine = "{% for i in range(200) %}{{ figures.reason }} {{ i }}\n{% endfor %}";

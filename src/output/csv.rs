@@ -1,4 +1,4 @@
-//! CSV that a spreadsheet shows and does not run.
+//! CSV that is safe for spreadsheets: no text is run as a formula.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::escape;
 use crate::sweep::flat::FlatValue;
 
-/// CSV, written row by row. A text that a spreadsheet would take for a formula gets a `'` before it, and hidden characters
+/// CSV, written row by row. A text that a spreadsheet would read as a formula gets a leading `'`, and hidden characters
 /// are escaped. Texts that need neither, and numbers, are written as they are.
 pub struct Csv(csv::Writer<Vec<u8>>);
 
@@ -48,11 +48,11 @@ impl Csv {
 /// A text as a cell.
 fn safe(text: &str) -> Cow<'_, str> {
     let shown = escape::escape_invisible(text);
-    // A number is no formula, whatever its sign.
+    // A number is not a formula, whatever its sign.
     if is_number(&shown) {
         return shown;
     }
-    // Where lists are separated by semicolons, a spreadsheet takes what follows one for a cell of its own.
+    // Where lists are separated by semicolons, a spreadsheet starts a new cell after one.
     let starts = std::iter::once(0).chain(shown.match_indices(';').map(|(at, _)| at + 1));
     let formulas: Vec<usize> = starts.filter(|&at| is_formula(&shown[at..])).collect();
     if formulas.is_empty() {
@@ -69,8 +69,8 @@ fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Whether a spreadsheet may take a text for a formula: by its first character, after spaces and quotes. Some take the wide
-/// forms of East Asian writing for the same.
+/// Whether a spreadsheet may read a text as a formula: by its first character, after spaces and quotes. Some accept the
+/// full-width forms, too.
 fn is_formula(text: &str) -> bool {
     let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '"');
     text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])

@@ -1,4 +1,4 @@
-//! JSON with nothing hidden in it.
+//! JSON without invisible characters.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::unencodable;
 use crate::error::Result;
 use crate::escape::is_invisible;
 
-/// Writes hidden characters of strings as escapes. All else is as another formatter has it.
+/// Escapes invisible characters of strings. The rest is formatted by another formatter.
 struct EscapeInvisible<F>(F);
 
 macro_rules! as_inner {

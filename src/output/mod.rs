@@ -1,6 +1,6 @@
-//! What leaves the program for people and programs. Text from outside gets into a [`Page`], a [`Table`] or a [`Csv`] only
-//! through their methods, which escape it, and the command line writes nothing but a [`Document`] made of these: a column's
-//! name can neither end a line nor steer a terminal.
+//! The output of the program. Text from outside gets into a [`Page`], a [`Table`] or a [`Csv`] only through their
+//! methods, which escape it, and the command line writes nothing but a [`Document`] made of these: a column's name can
+//! neither end a line nor control a terminal.
 
 mod csv;
 mod json;
@@ -20,10 +20,10 @@ use crate::address::without_secrets;
 use crate::error::{Error, Result};
 use crate::escape;
 
-/// Characters of a line at most; a page that is a file has whole lines.
+/// Most characters of a line; lines of a page that is a file are not shortened.
 pub const MAX_LINE_CHARS: usize = 4000;
 
-/// What a command writes.
+/// The output of a command.
 pub struct Document(Content);
 
 enum Content {
@@ -33,8 +33,8 @@ enum Content {
 }
 
 impl Document {
-    /// A value as JSON, with nothing hidden in it: such characters are written as escapes, which every reader of JSON takes
-    /// for the same text. Floats have the shortest form that reads back to the same double.
+    /// A value as JSON without invisible characters: they are escaped, which every JSON parser reads as the same text.
+    /// Floats have the shortest form that gives the same double.
     ///
     /// # Errors
     /// [`Error::BadValue`] where a value cannot be encoded.
@@ -42,17 +42,17 @@ impl Document {
         Ok(Self(Content::Bytes(json::pretty(value)?)))
     }
 
-    /// A text that must stay as it is to the byte, because it is signed. Only a terminal gets it escaped.
+    /// A text that must not change by a byte, because it is signed. It is escaped only for a terminal.
     pub fn exact(text: String) -> Self {
         Self(Content::Exact(text))
     }
 
-    /// A Parquet file, which no terminal shows.
+    /// A Parquet file, which is not shown on a terminal.
     pub fn parquet(bytes: Vec<u8>) -> Self {
         Self(Content::Bytes(bytes))
     }
 
-    /// The bytes to write; with colours and the width of the terminal only if they go to one.
+    /// The bytes to write; with colours and line width only for a terminal.
     pub fn bytes(&self, terminal: bool) -> Cow<'_, [u8]> {
         match &self.0 {
             Content::Page(page) => Cow::Owned(page.text(terminal).into_bytes()),
@@ -73,7 +73,7 @@ impl From<Page> for Document {
     }
 }
 
-/// A text as people are shown it: escaped, without what is secret in addresses, and of at most so many characters.
+/// A text for display: escaped, without secrets in addresses, and limited to a number of characters.
 fn shown(text: &str, most: usize) -> String {
     escape::truncated(&without_secrets(text), most).into_owned()
 }

@@ -5,7 +5,8 @@ use std::fmt::{self, Display};
 use super::{MAX_LINE_CHARS, Table, shown};
 use crate::escape;
 
-/// Text for people, made line by line. Each line is escaped as a whole when it is added, so that nothing in it ends it.
+/// Text for display, built line by line. Each line is escaped as a whole when it is added, so that it cannot contain a
+/// line break.
 #[derive(Default)]
 pub struct Page {
     parts: Vec<Part>,
@@ -24,7 +25,7 @@ impl Page {
         Self::default()
     }
 
-    /// An empty page that is a file, such as a fleet file: its lines are escaped, and not cut short.
+    /// An empty page for a file, such as a fleet file: its lines are escaped, and not shortened.
     pub fn file() -> Self {
         Self { parts: Vec::new(), whole: true }
     }
@@ -57,7 +58,7 @@ impl Page {
         self.parts.append(&mut other.parts);
     }
 
-    /// The text, each line with its end; with colours and the width of the terminal only if it goes to one.
+    /// The text, each line with its end; with colours and line width only for a terminal.
     pub fn text(&self, terminal: bool) -> String {
         let mut text = String::new();
         for part in &self.parts {

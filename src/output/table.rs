@@ -7,10 +7,10 @@ use comfy_table::{CellAlignment, Color, ContentArrangement};
 
 use super::shown;
 
-/// Characters of a cell at most.
+/// Most characters of a cell.
 const MAX_CELL_CHARS: usize = 400;
 
-/// Characters at most of a cell that is read like a text.
+/// Most characters of a cell with longer text.
 const MAX_LONG_CELL_CHARS: usize = 4000;
 
 /// A table with a heading.
@@ -39,7 +39,7 @@ impl Table {
         }
     }
 
-    /// The lines of the table; with colours and the width of the terminal only if they go to one.
+    /// The lines of the table; with colours and line width only for a terminal.
     pub(super) fn text(&self, terminal: bool) -> String {
         if terminal {
             return self.0.to_string();
@@ -50,25 +50,25 @@ impl Table {
     }
 }
 
-/// A cell of a table; what is in it is escaped, shown without what is secret in addresses, and cut short where it is very long.
+/// A cell of a table; its text is escaped, shown without secrets in addresses, and shortened where it is very long.
 pub struct TableCell(comfy_table::Cell);
 
 /// The colour of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellColor {
-    /// To be looked at.
+    /// Needs attention.
     Yellow,
     /// It failed.
     Red,
 }
 
 impl TableCell {
-    /// A cell that is read like a text: more of it is shown.
+    /// A cell with longer text: more of it is shown.
     pub fn long(text: &str) -> Self {
         Self(comfy_table::Cell::new(shown(text, MAX_LONG_CELL_CHARS)))
     }
 
-    /// At the right, as numbers are.
+    /// Aligned right, as numbers are.
     #[must_use]
     pub fn right(self) -> Self {
         Self(self.0.set_alignment(CellAlignment::Right))

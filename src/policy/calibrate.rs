@@ -1,8 +1,8 @@
-//! What the figures would be with no change at all, and limits that so many false alarms a night leave.
+//! The distribution of figures without any change, and the thresholds for a wanted number of false alarms a night.
 //!
-//! Both sides are drawn anew from the baseline's own counts, as many rows as each really has: the figure of a column
-//! is then its noise. The expected number of columns over a limit is the sum over all columns, whether they move together or
-//! not, so every column is drawn on its own.
+//! Both sides are simulated from the baseline's own counts, with the real numbers of rows: the figure of a column is
+//! then its noise. The expected number of columns over a limit is the sum over all columns, whether they move together
+//! or not, so every column is drawn on its own.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,19 +12,19 @@ use rand_pcg::Pcg64Mcg;
 use crate::metric::ks;
 use crate::rule::NullDistribution;
 
-/// A column as the baseline has it, and how many rows it is compared with.
+/// A column of the baseline, with the numbers of rows compared.
 #[derive(Clone, Debug)]
 pub struct NullModelColumn {
     /// How its figure varies where nothing has changed.
     pub no_change: NullDistribution,
-    /// Shares of bins or categories, or of missing rows and others, by weight. The Kolmogorov-Smirnov distance needs none:
-    /// its law is the same for all continuous columns (ties make it smaller).
+    /// Shares of bins or categories, or of missing rows and others, by weight. The Kolmogorov-Smirnov distance needs
+    /// none: its distribution is the same for all continuous columns (ties make it smaller).
     pub weights: Vec<u64>,
     /// Rows of both sides.
     pub rows: [u64; 2],
-    /// The limit that holds for it now.
+    /// The current threshold.
     pub limit: f64,
-    /// Draws follow from it.
+    /// The seed of the simulation.
     pub seed: u64,
 }
 
@@ -33,19 +33,19 @@ pub struct NullModelColumn {
 pub struct Nights {
     /// Columns.
     pub columns: usize,
-    /// Columns expected over their present limits in a night.
+    /// Expected columns over their current thresholds in a night.
     pub alarms_now: f64,
     /// Expected number of columns by figure, in steps of a thousandth.
     steps: BTreeMap<u32, f64>,
-    /// Pairs of sizes whose Kolmogorov-Smirnov distance follows its law, with how many columns have them.
+    /// Pairs of sizes whose Kolmogorov-Smirnov distance has the known distribution, with the number of columns.
     sizes: HashMap<(u64, u64), f64>,
 }
 
-/// Counts with more parts than this are drawn less often.
+/// Columns with more bins or categories than this are simulated less often.
 const REDUCED_DRAWS_FROM: usize = 1000;
 
 impl Nights {
-    /// The nights of one column.
+    /// Simulates one column.
     pub fn of(column: &NullModelColumn, nights: usize) -> Self {
         let [n, m] = column.rows;
         let mut found = Self { columns: 1, ..Self::default() };
@@ -73,7 +73,7 @@ impl Nights {
         found
     }
 
-    /// Both together.
+    /// Combines both.
     pub fn merge(mut self, other: Self) -> Self {
         self.columns += other.columns;
         self.alarms_now += other.alarms_now;
@@ -86,14 +86,15 @@ impl Nights {
         self
     }
 
-    /// Columns expected over a limit in a night.
+    /// Expected columns over a threshold in a night.
     pub fn alarms(&self, limit: f64) -> f64 {
         let drawn = self.steps.range(step(limit)..).map(|(_, weight)| weight);
         let law = self.sizes.iter().map(|(&(n, m), weight)| weight * ks::asymptotic(limit, n, m));
         drawn.fold(0.0, |sum, weight| sum + weight) + law.fold(0.0, |sum, weight| sum + weight)
     }
 
-    /// The smallest limit, to a thousandth of itself, that leaves at most so many columns over it in a night.
+    /// The smallest threshold, with a relative precision of a thousandth, with at most this many columns over it in a
+    /// night.
     pub fn limit(&self, alarms: f64) -> f64 {
         if self.sizes.is_empty() {
             let mut over = 0.0;
@@ -113,7 +114,7 @@ impl Nights {
         high
     }
 
-    /// What a share of the columns stays under in a night.
+    /// The value that a share of the columns stays below in a night.
     pub fn quantile(&self, share: f64) -> f64 {
         self.limit((1.0 - share) * self.columns as f64)
     }
@@ -129,7 +130,7 @@ fn end(step: u32) -> f64 {
     f64::from_bits(u64::from(step + 1) << 42)
 }
 
-/// So many rows dealt to the parts by their shares.
+/// Distributes rows over the parts by their shares.
 fn multinomial(weights: &[u64], rows: u64, rng: &mut Pcg64Mcg) -> Vec<u64> {
     let mut total: u64 = weights.iter().sum();
     let mut left = rows;
@@ -147,9 +148,8 @@ fn multinomial(weights: &[u64], rows: u64, rng: &mut Pcg64Mcg) -> Vec<u64> {
     drawn
 }
 
-/// The shares behind the counts of categories: those never seen have the share that Good 1953 gives them, that of the
-/// categories seen once, and are as many as Chao 1984 expects. Without them rare categories would seem to differ less
-/// from night to night than they do.
+/// The shares behind the counts of categories: categories never seen get the share of Good 1953, that of the categories
+/// seen once, and are as many as Chao 1984 expects. Without them the noise of rare categories would be underestimated.
 pub fn categories(counts: &[u64]) -> Vec<u64> {
     const UNIT: u64 = 1 << 20;
     let rows: u64 = counts.iter().sum();

@@ -1,4 +1,4 @@
-//! How the values of a drifted column are spread on both sides: a few shares, kept with the event for those who decide.
+//! The distribution of a drifted column on both sides: a few shares, stored with the event for approvers.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::sweep::report::Counts;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DistributionShape {
-    /// Bins in the order of their values; neighbours are put together where there are many.
+    /// Bins in the order of their values; neighbours are merged where there are many.
     Bins {
         /// Shares in the baseline.
         baseline: Vec<f64>,
@@ -22,7 +22,7 @@ pub enum DistributionShape {
 /// The share of a category.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CategoryShare {
-    /// Its name, cut short where it is long.
+    /// Its name, shortened where it is long.
     pub name: String,
     /// In the baseline.
     pub baseline: f64,
@@ -30,10 +30,10 @@ pub struct CategoryShare {
     pub current: f64,
 }
 
-/// Bins that are kept of a column.
+/// Most bins that are stored for a column.
 const MAX_BINS: usize = 20;
 
-/// Categories that are kept of a column.
+/// Most categories that are stored for a column.
 const MAX_CATEGORIES: usize = 5;
 
 /// Characters of a category's name.
@@ -43,7 +43,7 @@ const MAX_NAME_CHARS: usize = 40;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 impl DistributionShape {
-    /// Of the counts of a column; `None` where one side has no values. `rows` are the values of each side.
+    /// From the counts of a column; `None` where one side has no values. `rows` are the values of each side.
     pub fn of(counts: &Counts, rows: [u64; 2]) -> Option<Self> {
         let share = |count: u64, total: u64| (1e4 * count as f64 / total as f64).round() / 1e4;
         match counts {
@@ -74,7 +74,7 @@ impl DistributionShape {
         }
     }
 
-    /// In a line: bars of the bins, or the changes of the categories in words. Names are as they are in the data.
+    /// As one line: bars of the bins, or the changes of the categories. Names are not escaped.
     pub fn line(&self) -> String {
         match self {
             Self::Bins { baseline, current } => {

@@ -1,5 +1,5 @@
-//! The drift trigger: which columns of a model drift, by size and by significance, in enough of the last sweeps, and
-//! whether they are enough of them.
+//! The drift trigger: which columns of a model drift, by effect size and significance, in enough of the last sweeps,
+//! and whether there are enough of them.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,24 +21,24 @@ pub struct DriftSignal {
     pub origin: Origin,
 }
 
-/// A column that is over its limits, or near them.
+/// A column that is over its thresholds, or near them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriftColumn {
     /// Its name.
     pub feature: String,
-    /// What it is to the model.
+    /// Its role.
     pub role: Role,
-    /// How much it counts where importance does.
+    /// Its weight where importance is used.
     pub importance: f64,
     /// Its figures.
     pub signals: Vec<DriftSignal>,
-    /// Whether one of them counts at this sweep.
+    /// Whether one of them counts as drift at this sweep.
     pub over: bool,
-    /// At how many of the last sweeps one did, this one included.
+    /// At how many of the last sweeps one did, including this one.
     pub hits: usize,
-    /// Whether that is enough.
+    /// Whether the column drifts: at enough sweeps.
     pub drifts: bool,
-    /// How its values are spread on both sides, where it is over its limits at this sweep.
+    /// Its distribution on both sides, where it is over its thresholds at this sweep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<DistributionShape>,
 }
@@ -63,9 +63,9 @@ pub struct DriftComparison {
     pub share: f64,
     /// Their share of the importance of those judged.
     pub weighted_share: f64,
-    /// Whether they are enough.
+    /// Whether the trigger condition is met.
     pub met: bool,
-    /// Those over their limits now or at one of the last sweeps, and the nearest to them.
+    /// Columns over their thresholds now or at one of the last sweeps, and the nearest to them.
     pub columns: Vec<DriftColumn>,
 }
 
@@ -78,7 +78,7 @@ pub struct DriftVerdict {
     pub quorum: Setting<Quorum>,
     /// At how many of the last sweeps.
     pub persistence: Setting<Persistence>,
-    /// Sweeps that could be looked at, this one included.
+    /// Sweeps that were available, including this one.
     pub sweeps: usize,
     /// False discovery rate up to which a test counts.
     pub fdr: Setting<f64>,
@@ -86,11 +86,11 @@ pub struct DriftVerdict {
     pub comparisons: Vec<DriftComparison>,
 }
 
-/// Columns near their limits that are kept for the record.
+/// Most columns near their thresholds that are stored.
 const MAX_NEAR_LIMIT: usize = 5;
 
-/// Judges the reports on a model. `sweeps` are those before this one that count, at most as many as persistence looks
-/// back; `hits` says at how many of them a column (window, segment, name) was over its limits.
+/// Evaluates the reports of a model. `sweeps` is the number of earlier sweeps that count for persistence; `hits` gives
+/// at how many of them a column (window, segment, name) was over its thresholds.
 pub fn judge(
     model: &Model,
     reports: &[&ModelReport],
@@ -184,7 +184,7 @@ fn signals(model: &Model, feature: &Feature) -> Vec<DriftSignal> {
 }
 
 impl DriftVerdict {
-    /// The columns over their limits at this sweep.
+    /// The columns over their thresholds at this sweep.
     pub fn hits(&self) -> impl Iterator<Item = (&DriftComparison, &DriftColumn)> {
         let columns = self.comparisons.iter().flat_map(|c| c.columns.iter().map(move |column| (c, column)));
         columns.filter(|(_, column)| column.over)
@@ -195,7 +195,7 @@ impl DriftVerdict {
         self.comparisons.iter().map(|comparison| comparison.judged).sum()
     }
 
-    /// Why it fires, in a sentence.
+    /// A sentence that says why it fires.
     pub fn reason(&self) -> String {
         let Some(met) = self.comparisons.iter().filter(|c| c.met).max_by_key(|c| c.drifting) else {
             return String::new();

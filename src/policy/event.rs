@@ -10,7 +10,7 @@ use crate::fleet::Trigger;
 /// The type of the events.
 pub const TYPE: &str = "io.driftsweep.retrain.requested";
 
-/// The name of the event that a trigger of a model opens at a time. The same thing twice has the same name.
+/// The id of the event that a trigger of a model opens at a time. It is deterministic.
 pub fn id(fleet: &str, model: &str, trigger: Trigger, due: Timestamp) -> String {
     let mut hash = Sha256::new();
     for part in [fleet, model, trigger.name(), &due.to_string()] {
@@ -40,7 +40,7 @@ pub fn cloud_event(id: &str, fleet: &str, model: &str, trigger: Trigger, due: Ti
     })
 }
 
-/// Where events of a fleet come from.
+/// The source of events of a fleet.
 pub fn source(fleet: &str) -> String {
     format!("/driftsweep/{}", uri_segment(fleet))
 }

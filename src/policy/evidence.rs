@@ -1,4 +1,4 @@
-//! What a trigger fired by, in lines for those who decide.
+//! The evidence of a trigger, as lines for approvers.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::performance::PerformanceVerdict;
 use crate::fleet::Trigger;
 use crate::rule;
 
-/// The figures of an event in lines, at most so many columns of them. Names are escaped.
+/// The figures of an event as lines, limited to a number of columns. Names are escaped.
 pub fn lines(trigger: &str, details: &Value, most: usize) -> Vec<String> {
     if trigger == Trigger::Drift.name()
         && let Ok(verdict) = serde_json::from_value::<DriftVerdict>(details.clone())
@@ -21,7 +21,7 @@ pub fn lines(trigger: &str, details: &Value, most: usize) -> Vec<String> {
     }
     let Some(details) = details.as_object() else { return Vec::new() };
     let given = details.iter().map(|(name, value)| match value {
-        // A setting with the place where it was set.
+        // A setting with its origin.
         Value::Object(fields) if fields.contains_key("origin") => (name, fields.get("value").unwrap_or(&Value::Null)),
         _ => (name, value),
     });

@@ -1,4 +1,4 @@
-//! From figures to a decision: which triggers fire, and what becomes of it. Pure: no file, no store, no clock.
+//! From figures to decisions: which triggers fire, and the outcome. Pure: no file, no store, no clock.
 
 pub mod calibrate;
 mod distribution;
@@ -19,30 +19,30 @@ pub use outcome::{FiringContext, FiringOutcome};
 pub use outdated::OutdatedBaseline;
 pub use performance::{PerformanceVerdict, VolumeVerdict};
 
-/// All that was concluded of a model at a sweep: each rule with its figures and thresholds, and where they were set.
+/// The evaluation of a model at a sweep: each trigger with its figures, its thresholds and their origin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The model.
     pub model: String,
     /// The sweep.
     pub as_of: Timestamp,
-    /// The baseline that drift was judged by; absent from verdicts of older versions.
+    /// The baseline that drift was compared with; absent from verdicts of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
     /// Triggers that are off.
     pub off: Setting<Vec<Trigger>>,
-    /// What it sees, says, and what comes true.
+    /// The drift trigger: features, predictions and labels.
     pub drift: DriftVerdict,
-    /// How well it predicts, where labels are declared.
+    /// The performance trigger, where labels are declared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub performance: Option<PerformanceVerdict>,
-    /// How much there is to learn from, where labels are declared.
+    /// The volume trigger, where labels are declared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeVerdict>,
     /// How the labels that were read were used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<performance::LabelCounts>,
-    /// Why labels could not be read, or cannot be held against predictions.
+    /// Why labels could not be read, or cannot be compared with predictions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels_error: Option<String>,
 }
@@ -53,7 +53,7 @@ impl Evaluation {
         !self.off.value.contains(&Trigger::Performance)
     }
 
-    /// Why the performance trigger cannot judge, if it is on and labels are declared.
+    /// Why the performance trigger cannot be judged, if it is on and labels are declared.
     pub fn not_judged(&self) -> Option<String> {
         let performance = self.performance.as_ref().filter(|_| self.judges_performance())?;
         performance.not_judged()

@@ -1,11 +1,11 @@
-//! What becomes of a trigger that fires: one open event a model, none while it is muted or cools down.
+//! The outcome of a trigger that fires: one open event per model, none while it is muted or in its cooldown.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Schedule;
 
-/// How things stand with a model when one of its triggers fires.
+/// The context of a model when one of its triggers fires.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FiringContext {
     /// Its open event.
@@ -23,22 +23,22 @@ pub fn cools_since(sweep: &Schedule, zone: &TimeZone, opened: Timestamp, closed:
     closed.map_or(opened, |closed| closed.max(opened))
 }
 
-/// What becomes of it.
+/// The outcome of a trigger that fires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FiringOutcome {
     /// A new event.
     Opened,
     /// It is added to the open one.
     Joined(String),
-    /// Too soon after the last.
+    /// Within the cooldown.
     Cooldown(Timestamp),
     /// Muted until then, for a reason.
     Muted(Timestamp, String),
 }
 
 impl FiringOutcome {
-    /// Decides. A mute goes before everything; an open event is joined however old it is; a cooldown begins with the
-    /// last event and again with its end.
+    /// Decides the outcome. A mute has priority; an open event is joined however old it is; a cooldown begins when the
+    /// last event is opened, and again when it is closed.
     pub fn of(context: &FiringContext, cooldown: SignedDuration, at: Timestamp) -> Self {
         if let Some((until, reason)) = context.muted.as_ref().filter(|(until, _)| at < *until) {
             return Self::Muted(*until, reason.clone());

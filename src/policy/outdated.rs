@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// When a baseline began to be what it is.
+/// The age of a baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BaselineAge {
     /// It was set in the store at that time, which may be one given by `--now`.
@@ -12,19 +12,19 @@ pub enum BaselineAge {
     Written(Timestamp),
 }
 
-/// The last training that was good.
+/// The last successful training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastTraining {
     /// When its run was started, which may be a time given by `--now`.
     pub started_at: Timestamp,
-    /// The same by the real clock, where it was noted.
+    /// The same by the real clock, if recorded.
     pub clock_at: Option<Timestamp>,
 }
 
 /// A baseline that is older than the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutdatedBaseline {
-    /// Since when the baseline is what it is.
+    /// The age of the baseline.
     pub since: Timestamp,
     /// When the run of the last training was started.
     pub trained: Timestamp,
@@ -32,7 +32,7 @@ pub struct OutdatedBaseline {
 
 impl OutdatedBaseline {
     /// Whether a baseline is older than the start of the last training. A training that writes the same files again has
-    /// renewed it. Not, where one of the two is not known.
+    /// renewed it. `None` where one of the two is not known.
     pub fn of(baseline: Option<BaselineAge>, trained: Option<LastTraining>) -> Option<Self> {
         let trained = trained?;
         let (since, before) = match baseline? {
@@ -42,13 +42,13 @@ impl OutdatedBaseline {
         (since < before).then_some(Self { since, trained: before })
     }
 
-    /// What that means and what to do, in a sentence; days are those of a zone.
+    /// A sentence with the consequence and the remedy; days are in a time zone.
     pub fn sentence(&self, zone: &TimeZone) -> String {
         let [since, trained] = [self.since, self.trained].map(|at| at.to_zoned(zone.clone()));
         let form = if since.date() == trained.date() { "%F %H:%M" } else { "%F" };
         format!(
-            "the baseline is from {}, before the training of {}: the same drift will be found again; let the training answer \
-             with {{\"baseline\": \"PATH\"}}, or set one with `driftsweep baseline set`",
+            "the baseline is from {}, before the training of {}: the same drift will be found again; the training \
+             should answer with {{\"baseline\": \"PATH\"}}, or set one with `driftsweep baseline set`",
             since.strftime(form),
             trained.strftime(form)
         )

@@ -12,29 +12,29 @@ use crate::metric::performance::{
     ClassifiedRow, Measurement, PerformanceMetric, ScoreCalibration, maturity, of_classes, of_errors,
 };
 
-/// A prediction and what is known of its truth.
+/// A prediction and what is known of its label.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prediction {
     /// When it was made, in microseconds since 1970.
     pub at: i64,
-    /// Tells predictions of one time apart, so that their order does not matter.
+    /// Distinguishes predictions of the same time, so that their order does not matter.
     pub key: u64,
     /// Whether the positive class was predicted.
     pub positive: bool,
     /// The score, NaN without one.
     pub score: f64,
-    /// What came true, where that was known before the sweep.
+    /// The label, where it was known before the sweep.
     pub label: Option<KnownLabel>,
-    /// What stands in for it.
+    /// The proxy label.
     pub proxy: Option<KnownLabel>,
 }
 
-/// Predictions that may be too many to hold.
+/// Predictions that may be too many for memory.
 pub trait Predictions {
-    /// Gives each of them, in no order.
+    /// Calls `of` with each of them, in no particular order.
     ///
     /// # Errors
-    /// Whatever keeps them from being read.
+    /// Errors of reading them.
     fn each(&self, of: &mut dyn FnMut(Prediction)) -> Result<()>;
 }
 
@@ -50,21 +50,21 @@ impl Predictions for [Prediction] {
 pub struct LabelCounts {
     /// Labels with an id and a value that were known before the sweep.
     pub labels: u64,
-    /// Of those the ones that belong to a prediction.
+    /// Those of them that match a prediction.
     pub met: u64,
-    /// Of those the ones that became known before every prediction of their id: they belong to one that was not read.
+    /// Those of them that became known before every prediction of their id: they belong to one that was not read.
     pub early: u64,
-    /// Labels without the time at which they became known; they are left out.
+    /// Labels without the time at which they became known; they are skipped.
     pub undated: u64,
     /// Labels that were written again later with another value; the first counts.
     pub rewritten: u64,
-    /// Labels, and rows of predictions, of one id and time that contradict one another; they are left out.
+    /// Labels, and rows of predictions, of one id and time that contradict each other; they are skipped.
     pub contradicting: u64,
-    /// Predictions that another one of the same id followed before any label came; they are left out.
+    /// Predictions followed by another one of the same id before any label arrived; they are skipped.
     pub superseded: u64,
 }
 
-/// What came true of a prediction.
+/// The label of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KnownLabel {
     /// When that became known, in microseconds since 1970.
@@ -77,7 +77,7 @@ pub struct KnownLabel {
     pub error: f64,
 }
 
-/// Predictions made in some time, and how many labels there are.
+/// Predictions of a period, and the number of labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PredictionSpan {
     /// From then on ...
@@ -86,12 +86,12 @@ pub struct PredictionSpan {
     pub before: Timestamp,
     /// Predictions.
     pub predictions: usize,
-    /// Of those the ones with a label.
+    /// Those of them with a label.
     pub labelled: usize,
 }
 
 impl PredictionSpan {
-    /// Counts a prediction, if it is one of them.
+    /// Counts a prediction, if it is in the period.
     fn add(&mut self, prediction: &Prediction) -> bool {
         let inside = (self.since.as_microsecond()..self.before.as_microsecond()).contains(&prediction.at);
         self.predictions += usize::from(inside);
@@ -99,31 +99,31 @@ impl PredictionSpan {
         inside
     }
 
-    /// The share of labels that have come.
+    /// The share of labels that have arrived.
     pub fn matured(&self) -> f64 {
         if self.predictions == 0 { 0.0 } else { self.labelled as f64 / self.predictions as f64 }
     }
 }
 
-/// How the performance trigger stands.
+/// The status of the performance trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PerformanceStatus {
-    /// On the right side of its levels, or not beyond them by more than chance.
+    /// Within its levels, or not significantly beyond them.
     Ok,
-    /// Beyond the warning level, by more than chance.
+    /// Significantly beyond the warning level.
     Warning,
-    /// Beyond its level, by more than chance.
+    /// Significantly beyond the trigger level.
     Triggered,
     /// No label is known.
     NoLabels,
-    /// Fewer labels than asked for.
+    /// Fewer labels than required.
     TooFewLabels,
-    /// How long labels take is neither declared nor seen yet.
+    /// The label delay is neither declared nor learned yet.
     DelayUnknown,
     /// The measure is not defined over these rows.
     Undefined,
-    /// There is no level to hold the measure against.
+    /// There is no trigger level.
     NoLevel,
 }
 
@@ -146,24 +146,24 @@ impl PerformanceStatus {
 /// The performance trigger at a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PerformanceVerdict {
-    /// How it stands.
+    /// Its status.
     #[serde(rename = "standing")]
     pub status: PerformanceStatus,
-    /// Which measure.
+    /// The performance metric.
     pub metric: Setting<PerformanceMetric>,
-    /// From where on it triggers.
+    /// The trigger level.
     pub level: Setting<Option<f64>>,
     /// From where on it warns.
     pub warning: Setting<Option<f64>>,
     /// Confidence of the intervals.
     pub confidence: Setting<f64>,
-    /// Labels that are asked for: of the rows that the measure is about.
+    /// Labels that are required: rows that the metric is about.
     pub min_labels: Setting<usize>,
-    /// Predictions with a label that are looked at, at most; the newest.
+    /// Most predictions with a label that are used, newest first.
     pub rows: Setting<usize>,
-    /// How long labels take, in seconds: by then most of those that will come have come.
+    /// The label delay in seconds: by then most labels that will arrive have arrived.
     pub maturity_seconds: i64,
-    /// Whether that was learned from when labels came.
+    /// Whether it was learned from the arrival times of labels.
     pub maturity_learned: bool,
     /// Whether `labels.delay` was declared.
     #[serde(default)]
@@ -171,11 +171,11 @@ pub struct PerformanceVerdict {
     /// When the oldest prediction that was read was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Timestamp>,
-    /// The predictions whose labels have had that time.
+    /// The predictions that are older than the label delay.
     pub matured: PredictionSpan,
-    /// Whether other columns stand in for labels that are missing.
+    /// Whether a proxy is used for missing labels.
     pub proxy: bool,
-    /// The measure over those with a label.
+    /// The metric over those with a label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub realised: Option<Measurement>,
     /// Its estimate from scores over the same rows.
@@ -183,7 +183,7 @@ pub struct PerformanceVerdict {
     pub reconciled: Option<Measurement>,
     /// The newest predictions, most of which have no label yet.
     pub fresh: PredictionSpan,
-    /// The estimate of the measure over them, which never triggers.
+    /// The estimate of the metric over them, which never triggers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated: Option<Measurement>,
     /// Why there is no estimate.
@@ -196,11 +196,11 @@ pub struct PerformanceVerdict {
 pub struct VolumeVerdict {
     /// Labels that became known from `since` on.
     pub labels: u64,
-    /// Labels that are enough.
+    /// Labels that are needed to fire.
     pub wanted: Setting<u64>,
-    /// When the count begins: so long ago, or with the last training, or when it last fired.
+    /// When the count begins: at the start of the period, at the last training, or when it last fired.
     pub since: Timestamp,
-    /// Whether the trigger is set; where it is not, the count only says what would fire.
+    /// Whether the trigger is on; where it is not, the count is only informative.
     #[serde(default = "set")]
     pub set: bool,
 }
@@ -210,16 +210,16 @@ fn set() -> bool {
     true
 }
 
-/// The share of the labels that will come by which time predictions count as matured.
+/// The share of labels after whose delay predictions count as matured.
 const MATURED_SHARE: f64 = 0.95;
 
-/// The first prediction that could matter at a sweep.
+/// The time of the first prediction that is used at a sweep.
 pub fn horizon(triggers: &Triggers, delay: SignedDuration, as_of: Timestamp) -> Timestamp {
     let longest = triggers.performance_within.value.max(triggers.volume_within.value);
     as_of.checked_sub(delay.saturating_add(longest)).unwrap_or(Timestamp::MIN)
 }
 
-/// When labels came after their predictions, counted in bins of time so that memory does not grow with their number.
+/// Delays of labels after their predictions, counted in time bins so that memory does not grow with their number.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     now: i64,
@@ -228,7 +228,7 @@ pub struct Arrivals {
     arrived: Vec<u64>,
     /// The longest delay in each bin.
     longest: Vec<i64>,
-    /// Ages of predictions whose label has not come.
+    /// Ages of predictions whose label has not arrived.
     waiting: Vec<u64>,
     oldest: Option<i64>,
 }
@@ -237,7 +237,7 @@ pub struct Arrivals {
 const BINS: i64 = 1 << 16;
 
 impl Arrivals {
-    /// None yet, of predictions from `since` on that are looked at by a sweep.
+    /// Empty, for predictions from `since` on at a sweep.
     pub fn new(since: Timestamp, as_of: Timestamp) -> Self {
         let (since, now) = (since.as_microsecond(), as_of.as_microsecond());
         let width = (now.saturating_sub(since) / BINS).max(1) + 1;
@@ -262,7 +262,7 @@ impl Arrivals {
         }
     }
 
-    /// How long labels take, as far as can be seen.
+    /// The learned label delay.
     fn wait(&self) -> Option<SignedDuration> {
         let bin = maturity(&self.arrived, &self.waiting, MATURED_SHARE)?;
         Some(SignedDuration::from_micros(self.longest[bin]))
@@ -274,26 +274,26 @@ impl Arrivals {
     }
 }
 
-/// What is known beside the predictions.
+/// The context of the predictions.
 #[derive(Clone, Copy, Debug)]
 pub struct LabelContext<'a> {
-    /// How long labels take: exactly, or at most where their delay is learned.
+    /// The label delay: exact, or the maximum where it is learned.
     pub delay: SignedDuration,
     /// Whether that was declared.
     pub delay_declared: bool,
-    /// When labels came, where they carry that time.
+    /// The arrival times of labels, where they are known.
     pub arrivals: Option<&'a Arrivals>,
     /// Classes among labels and predictions.
     pub classes: usize,
-    /// What scores mean, or why that is not known.
+    /// The calibration of scores, or why there is none.
     pub calibration: std::result::Result<&'a ScoreCalibration, &'a str>,
-    /// When the model was last trained: predictions before are another's.
+    /// When the model was last trained: earlier predictions are of another model.
     pub trained: Option<Timestamp>,
 }
 
-/// How long to wait for labels; `None` where that cannot be told yet. Before the oldest prediction has had the time that
-/// labels may take, those to come cannot be told from those that never will: the delay counts as learned once that is so,
-/// and where none was declared, once the oldest prediction is twice as old as the labels that were seen took.
+/// The label delay to use; `None` where it is not known yet. While the oldest prediction is younger than the label
+/// delay, late labels cannot be distinguished from missing ones: the delay counts as learned after that, and where none
+/// was declared, once the oldest prediction is twice as old as the observed delays.
 fn wait(given: LabelContext<'_>) -> Option<(SignedDuration, bool)> {
     let Some(arrivals) = given.arrivals else { return Some((given.delay, false)) };
     let (seen, age) = (arrivals.wait(), arrivals.age());
@@ -307,7 +307,7 @@ fn wait(given: LabelContext<'_>) -> Option<(SignedDuration, bool)> {
     }
 }
 
-/// The newest of some predictions, at most so many.
+/// The newest predictions, limited to a number.
 struct Newest<T> {
     most: usize,
     /// The oldest on top.
@@ -358,7 +358,7 @@ impl<T> Newest<T> {
     }
 }
 
-/// Judges predictions at a sweep.
+/// Evaluates predictions at a sweep.
 ///
 /// # Errors
 /// Those of [`Predictions::each`].
@@ -404,9 +404,9 @@ pub fn assess(
     let proxy = labelled.len() < enough && proxies.len() >= enough && proxies.len() > labelled.len();
     let truth = if proxy { proxies } else { labelled };
     let realised = realised(metric.value, &truth, confidence);
-    // The score is about one class against all others.
+    // The score separates one class from all others.
     let calibration = match given.calibration {
-        _ if metric.value.is_of_numbers() => Err("errors of numbers are not estimated"),
+        _ if metric.value.is_of_numbers() => Err("numeric errors cannot be estimated"),
         _ if metric.value == PerformanceMetric::Accuracy && given.classes > 2 => Err("there are more than two classes"),
         calibration => calibration,
     };
@@ -480,44 +480,45 @@ fn realised(metric: PerformanceMetric, truth: &[(Prediction, KnownLabel)], confi
 }
 
 impl PerformanceVerdict {
-    /// Why it fires, in a sentence, if it does.
+    /// A sentence that says why it fires, if it does.
     pub fn reason(&self) -> Option<String> {
         let (found, level) = (self.realised?, self.level.value?);
         let (side, end) =
             if self.metric.value.higher_is_better() { ("below", found.high) } else { ("above", found.low) };
         (self.status == PerformanceStatus::Triggered).then(|| {
             format!(
-                "{} {:.4} over {} rows, {side} {level} even at the end of its interval ({end:.4})",
+                "{} {:.4} over {} rows, {side} {level} for its whole interval (up to {end:.4})",
                 self.metric.value, found.value, found.rows
             )
         })
     }
 
-    /// Why it cannot judge, in a sentence with the remedy, if so.
+    /// A sentence that says why it cannot be judged, with the remedy, if so.
     pub fn not_judged(&self) -> Option<String> {
         let days = |seconds: i64| format!("{:.1} days", seconds as f64 / 86_400.0);
         let takes = || {
             let how = match (self.maturity_learned, self.delay_declared) {
-                (true, _) => "as learned from when they came",
+                (true, _) => "as learned from their arrival times",
                 (false, true) => "as labels.delay declares",
-                (false, false) => "as nothing says otherwise",
+                (false, false) => "by default",
             };
-            format!("labels take {}, {how}", days(self.maturity_seconds))
+            format!("the label delay is {}, {how}", days(self.maturity_seconds))
         };
         let fewest = self.min_labels.value;
         Some(match self.status {
             PerformanceStatus::Ok | PerformanceStatus::Warning | PerformanceStatus::Triggered => return None,
             PerformanceStatus::DelayUnknown => format!(
-                "how long labels take is not known yet: the oldest prediction is of {} and labels are still coming; declare labels.delay, or wait until predictions are twice as old as their labels take",
+                "the label delay is not known yet: the oldest prediction is of {} and labels are still arriving; \
+                 declare labels.delay, or wait until predictions are twice as old as the label delay",
                 self.oldest.map_or_else(|| "unknown time".into(), |oldest| oldest.to_string())
             ),
             PerformanceStatus::NoLabels if self.matured.predictions > 0 => {
                 format!("none of {} predictions whose labels are due has a label", self.matured.predictions)
             }
             PerformanceStatus::NoLabels => match self.oldest {
-                None => "there are no predictions in the time that is looked at".into(),
+                None => "there are no predictions in the period".into(),
                 Some(oldest) => format!(
-                    "no prediction from {} to {} is there ({}); the oldest is of {oldest}",
+                    "there is no prediction from {} to {} ({}); the oldest is of {oldest}",
                     self.matured.since,
                     self.matured.before,
                     takes()
@@ -525,7 +526,7 @@ impl PerformanceVerdict {
             },
             PerformanceStatus::TooFewLabels => {
                 let rows = self.realised.map_or(self.matured.labelled, |found| found.rows);
-                format!("{rows} rows with a label are too few, min_labels asks for {fewest} ({})", takes())
+                format!("{rows} rows with a label are too few, min_labels requires {fewest} ({})", takes())
             }
             PerformanceStatus::Undefined => {
                 format!("{} is not defined over these rows: one class alone, or nothing predicted", self.metric.value)
@@ -536,7 +537,7 @@ impl PerformanceVerdict {
 }
 
 impl VolumeVerdict {
-    /// No label yet, of those that become known before a sweep, from when the count begins.
+    /// Starts to count labels that become known before a sweep.
     pub fn begin(triggers: &Triggers, since: Option<Timestamp>, as_of: Timestamp) -> Self {
         let window = as_of.checked_sub(triggers.volume_within.value).unwrap_or(Timestamp::MIN);
         let since = since.map_or(window, |since| since.max(window));
@@ -549,9 +550,9 @@ impl VolumeVerdict {
         self.labels += u64::from(new);
     }
 
-    /// Why it fires, in a sentence, if it does.
+    /// A sentence that says why it fires, if it does.
     pub fn reason(&self) -> Option<String> {
         (self.set && self.labels >= self.wanted.value)
-            .then(|| format!("{} new labels since {}, {} are enough", self.labels, self.since, self.wanted.value))
+            .then(|| format!("{} new labels since {}, {} are needed", self.labels, self.since, self.wanted.value))
     }
 }

@@ -1,5 +1,5 @@
-//! What of a sweep needs a look: features that drifted, that could not be compared, or that are not judged until
-//! something is done about it. A quiet night is one line.
+//! The findings of a sweep: features that drifted, that could not be compared, or that are not judged until something
+//! is corrected. Without findings it is one line.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::error::Status;
 use crate::output::{CellColor, Page, Table, TableCell};
 use crate::sweep::{Feature, ModelReport, SweepReport};
 
-/// Findings that are listed at most.
+/// Most findings that are listed.
 const MAX_FINDINGS: usize = 40;
 
 pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> Page {
@@ -47,19 +47,19 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> Page {
     page
 }
 
-/// Whether there is anything to look at in a model.
+/// Whether a model has findings.
 fn concerns(reports: &[&ModelReport]) -> bool {
     reports
         .iter()
         .any(|report| report.error.is_some() || report.features.iter().any(|feature| class(feature).is_some()))
 }
 
-/// What is to be looked at, and for which of three reasons.
+/// The class of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum FindingClass {
     Failed,
     Drifted,
-    /// Something about the column has to be put right before it can be judged. Too few rows concern a model as a whole.
+    /// The column must be corrected before it can be judged. Too few rows are reported for the model as a whole.
     ToBeFixed,
 }
 
@@ -104,10 +104,10 @@ fn add_model(table: &mut Table, name: &str, reports: &[&ModelReport]) {
     ]);
 }
 
-/// A feature wherever it was found.
+/// A feature in all windows and segments.
 type FeatureRows<'a> = Vec<(&'a ModelReport, &'a Feature)>;
 
-/// A line for each feature of a model that is to be looked at, with the worst figures of all its windows and segments.
+/// One line for each feature with a finding, with the worst figures of all its windows and segments.
 fn findings<'a>(rows: &[Row<'a>]) -> Vec<ShownFeature<'a>> {
     let mut found: IndexMap<(&str, &str, FindingClass), FeatureRows<'a>> = IndexMap::new();
     for &(model, feature) in rows {
@@ -123,7 +123,7 @@ fn findings<'a>(rows: &[Row<'a>]) -> Vec<ShownFeature<'a>> {
     found.into_iter().filter_map(line).collect()
 }
 
-/// Windows and segments in a few words.
+/// A short text for windows and segments.
 fn places(reports: &[&ModelReport]) -> String {
     if let [only] = reports {
         return place(only);

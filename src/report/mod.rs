@@ -11,7 +11,7 @@ use crate::output::Document;
 use crate::sweep::flat::Row;
 use crate::sweep::{Change, Comparison, Feature, Rows, SchemaChange, SweepReport};
 
-/// The form of a report.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReportFormat {
     /// A table for a terminal.
@@ -39,7 +39,7 @@ impl FromStr for ReportFormat {
     }
 }
 
-/// A number of things, in words: the noun gets an s unless there is one.
+/// A number with a noun, which gets an s unless the number is 1.
 pub fn counted(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
@@ -65,8 +65,8 @@ fn added(rows: Rows, schema: &[SchemaChange]) -> Vec<Feature> {
     schema.iter().filter(|change| change.change == Change::Added).map(|change| Feature::added(rows, change)).collect()
 }
 
-/// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first; without a number only what somebody
-/// should look at, segments and windows of the same feature as one.
+/// Renders a sweep. Tables show at most `top` features (0 for all), drifted ones first; without a number only findings,
+/// with segments and windows of the same feature combined.
 ///
 /// # Errors
 /// [`Error::BadValue`] where a figure cannot be encoded.

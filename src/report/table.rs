@@ -53,7 +53,7 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> Page {
     page
 }
 
-/// What is said below the tables of a sweep: changed columns, what was not judged, and totals.
+/// The lines below the tables of a sweep: changed columns, features that were not judged, and totals.
 pub(super) fn last_lines(page: &mut Page, report: &SweepReport) {
     let changes = report.models.iter().flat_map(|model| model.schema.iter().map(move |change| (Some(model), change)));
     schema(page, changes);
@@ -81,10 +81,10 @@ fn not_judged_text(not_judged: usize) -> String {
     if not_judged == 0 { String::new() } else { format!(", {not_judged} not judged") }
 }
 
-/// Models that are named with the reason why they, or features of theirs, were not judged.
+/// Most models that are listed with the reason why they, or their features, were not judged.
 const MAX_REASONS: usize = 10;
 
-/// Why features were not judged, a line a model: of its windows and segments the one with the most such features.
+/// Why features were not judged, one line per model: of its windows and segments the one with the most such features.
 fn not_judged(page: &mut Page, report: &SweepReport) {
     let mut models: IndexMap<&str, Vec<(&ModelReport, &NotJudged)>> = IndexMap::new();
     for model in &report.models {
@@ -107,7 +107,7 @@ fn not_judged(page: &mut Page, report: &SweepReport) {
     }
 }
 
-/// Schema changes that are listed at most.
+/// Most schema changes that are listed.
 const MAX_CHANGES: usize = 20;
 
 fn schema<'a>(page: &mut Page, changes: impl Iterator<Item = (Option<&'a ModelReport>, &'a SchemaChange)>) {
@@ -136,7 +136,7 @@ impl<'a> ShownFeature<'a> {
     }
 }
 
-/// A table of features, those first that somebody should look at; `more` says how the others are shown.
+/// A table of features, findings first; `more` says how to show the others.
 pub(super) fn features(mut rows: Vec<ShownFeature<'_>>, top: usize, with_model: bool, more: &str) -> Page {
     let mut header = vec!["feature", "kind", "status", "PSI", "JS", "KS", "KS p", "missing", "verdict"];
     let convention = rows.iter().find_map(|row| row.feature.metrics.convention.as_ref()).map(|c| c.name);

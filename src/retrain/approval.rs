@@ -1,4 +1,4 @@
-//! Who has to allow a job, what happens when nobody answers, and whether an answer comes in time.
+//! Approval of a job: who must approve it, what happens without an answer, and whether an answer is in time.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -9,18 +9,18 @@ use super::job::{Job, JobStep};
 use super::signature::{self, SignatureProblem, SignedStatement};
 use crate::fleet::{ApprovalRules, Currency, Money, OnExpiry, RetrainConfig, Stakes};
 
-/// Why somebody has to allow a job.
+/// Why a job needs approval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "snake_case")]
 pub enum ApprovalReason {
-    /// It may cost more than is spent without asking.
+    /// It may cost more than the approval limit.
     Cost {
         /// Its estimate.
         expected: Money,
-        /// So much is spent without asking.
+        /// The approval limit.
         above: Money,
     },
-    /// Much depends on the model.
+    /// The model is of high stakes.
     HighStakes,
     /// A budget would be overrun.
     Overrun(Overrun),
@@ -31,7 +31,7 @@ impl ApprovalReason {
     pub fn sentence(&self, currency: &Currency) -> String {
         match self {
             Self::Cost { expected, above } => {
-                format!("it may cost {}, more than {}", currency.show(*expected), currency.show(*above))
+                format!("its cost may be {}, more than {}", currency.show(*expected), currency.show(*above))
             }
             Self::HighStakes => "the model is marked high-stakes".into(),
             Self::Overrun(overrun) => overrun.sentence(currency),
@@ -39,34 +39,34 @@ impl ApprovalReason {
     }
 }
 
-/// A question that waits for an answer.
+/// A pending approval request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ApprovalRequest {
-    /// Why it is asked.
+    /// The reasons for it.
     pub reasons: Vec<ApprovalReason>,
-    /// Whom: the level, from 0.
+    /// The level of approvers, from 0.
     pub level: usize,
     /// Since when.
     pub asked_at: Timestamp,
-    /// Until when an answer is due.
+    /// When an answer is due.
     pub due: Timestamp,
-    /// Whether its deadline was put off, because of those who were asked before nobody might answer any more.
+    /// Whether its deadline was extended, because no approver who was asked before could answer any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub renewed: bool,
 }
 
 impl ApprovalRequest {
-    /// Asks the first level.
+    /// A request to the first level.
     pub fn new(rules: &ApprovalRules, reasons: Vec<ApprovalReason>, at: Timestamp) -> Self {
         Self { reasons, level: 0, asked_at: at, due: after(at, rules.answer_within), renewed: false }
     }
 
-    /// Whether it is asked for nothing but budgets that would be overrun: out of the queue, of a job that was allowed.
+    /// Whether it is only about budgets that would be overrun: for a job from the queue, which was approved before.
     pub fn is_of_budgets(&self) -> bool {
         !self.reasons.is_empty() && self.reasons.iter().all(|reason| matches!(reason, ApprovalReason::Overrun(_)))
     }
 
-    /// The overruns that a yes would allow.
+    /// The overruns that an approval would allow.
     pub fn overruns(&self) -> Vec<Overrun> {
         let overruns = self.reasons.iter().filter_map(|reason| match reason {
             ApprovalReason::Overrun(overrun) => Some(overrun.clone()),
@@ -76,26 +76,26 @@ impl ApprovalRequest {
     }
 }
 
-/// Who allowed a job.
+/// Who approved a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantedBy {
-    /// Nobody needed to.
+    /// The policy: no person was needed.
     Policy,
     /// A person.
     Person(String),
 }
 
-/// Leave to run a job.
+/// The approval of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Who gave it.
+    /// Who approved it.
     pub by: GrantedBy,
     /// Why.
     pub reason: String,
     /// When.
     pub at: Timestamp,
-    /// Budgets that may be overrun, and by how much.
+    /// Overruns of budgets that are allowed.
     pub overruns: Vec<Overrun>,
     /// The signature of the person, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,13 +103,13 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// What a rule allows without anybody being asked, or after nobody has answered.
+    /// An approval by the policy: automatic, or after no answer.
     pub fn by_policy(reason: String, at: Timestamp) -> Self {
         Self { by: GrantedBy::Policy, reason, at, overruns: Vec::new(), signature: None }
     }
 }
 
-/// Why a job must be allowed by somebody; empty, with the rule that lets it pass, if it need not.
+/// Why a job needs approval; empty, with the rule that approves it, if it does not.
 pub fn reasons(
     rules: &ApprovalRules,
     currency: &Currency,
@@ -125,18 +125,18 @@ pub fn reasons(
     for rule in &rules.automatic {
         let fits = rule.trigger.as_ref().is_none_or(|wanted| wanted.name() == trigger)
             && rule.team.as_ref().is_none_or(|team| *team == retrain.team)
-            // A model of high stakes passes only by a rule that says so.
+            // A model of high stakes is approved automatically only by a rule for high stakes.
             && rule.stakes.map_or(!high, |stakes| stakes == retrain.stakes);
         if fits && estimate.expected <= rule.up_to {
-            return Ok(format!("an automatic rule lets pass up to {}", currency.show(rule.up_to)));
+            return Ok(format!("an automatic rule approves up to {}", currency.show(rule.up_to)));
         }
     }
     let cost = costly.then_some(ApprovalReason::Cost { expected: estimate.expected, above: rules.above });
     Err(cost.into_iter().chain(high.then_some(ApprovalReason::HighStakes)).collect())
 }
 
-/// What becomes of a question that nobody has answered: nothing while there is time, then the next level is asked, then
-/// the declared policy decides.
+/// The next step of a request without an answer: none before it is due, then escalation to the next level, then the
+/// declared policy.
 pub fn overdue(
     rules: &ApprovalRules,
     retrain: &RetrainConfig,
@@ -148,7 +148,7 @@ pub fn overdue(
         return None;
     }
     if request.level + 1 < rules.approvers.len() {
-        // The next level has its full time from when it is told, however late this is noticed.
+        // The next level has its full time from the escalation, however late that is.
         let due = after(now, rules.answer_within);
         let request =
             ApprovalRequest { level: request.level + 1, asked_at: now, due, renewed: false, ..request.clone() };
@@ -156,7 +156,7 @@ pub fn overdue(
     }
     let estimated = job.estimate.as_ref().zip(job.worth.as_ref());
     if request.overruns().is_empty() && estimated.is_some_and(|estimated| is_safe(rules, retrain, estimated)) {
-        let reason = "nobody answered; low stakes, and the gain is surely above the cost".into();
+        let reason = "no answer; low stakes, and the gain is reliably above the cost".into();
         return Some(JobStep::Approve { grant: Grant::by_policy(reason, now) });
     }
     let levels = rules.approvers.iter().take(request.level + 1);
@@ -164,7 +164,7 @@ pub fn overdue(
     Some(JobStep::Expire { reason: format!("no answer by {} from {}", request.due, asked.join(", ")) })
 }
 
-/// Whether the policy allows a job about which nobody has answered: low stakes, and a gain that is surely above the cost.
+/// Whether the policy approves a job without an answer: low stakes, and a gain that is reliably above the cost.
 fn is_safe(rules: &ApprovalRules, retrain: &RetrainConfig, (cost, worth): (&CostEstimate, &ValueEstimate)) -> bool {
     rules.on_expiry == OnExpiry::ApproveIfSafe
         && retrain.stakes == Stakes::Low
@@ -174,24 +174,24 @@ fn is_safe(rules: &ApprovalRules, retrain: &RetrainConfig, (cost, worth): (&Cost
 /// Why a job may be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartBasis {
-    /// A person has allowed it, or nobody needs to be asked.
+    /// A person has approved it, or no approval is needed.
     Granted,
-    /// Nobody has answered, and the policy allows it by what is known of the gain.
+    /// There was no answer, and the policy approves it because of the gain.
     Safe,
 }
 
-/// Why a job that was allowed may not be started after all.
+/// Why a job that was approved may not be started.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StartRefusal {
-    /// No person has allowed it, and the rules as they are now want one to.
+    /// No person has approved it, and the current rules require it.
     Ask(Vec<ApprovalReason>),
-    /// The signature of a person who has allowed it does not count any more.
+    /// The signature of its approval is not valid any more.
     Signature(SignatureProblem),
 }
 
-/// Whether a job that was allowed may still be started, by the rules as they are now: what was recorded of it is not enough,
-/// for the fleet file may have changed since, and records may have been added by who can write the store. `fleet` is its
-/// name; `estimated` is what the job costs and is worth by the fleet file and what is known now.
+/// Whether a job that was approved may still be started, by the current rules: its records are not enough, because the
+/// fleet file may have changed since, and someone who can write the store may have added records. `fleet` is its name;
+/// `estimated` is the current estimate of its cost and value.
 ///
 /// # Errors
 /// The [`StartRefusal`].
@@ -215,12 +215,12 @@ pub fn is_still_allowed(
     }
 }
 
-/// Two clocks that are no further apart are taken to show the same time: a pass may take so long.
+/// Times that differ by no more than this count as the same: a pass may take this long.
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
-/// Whether an answer comes in time. `asked` is when the question was put, and `given` when it is answered: each by the time
-/// that it was taken to be, and by the real clock where that is known. A question that was put at the real time is answered
-/// at the real time; one of a replayed night is answered within that night.
+/// Whether an answer comes in time. `asked` is the time of the request, and `given` that of the answer: each by the
+/// effective time, and by the real clock where that is known. A request made at the real time is answered at the real
+/// time; one of a replayed night is answered within that night.
 ///
 /// # Errors
 /// Why it does not.
@@ -233,13 +233,14 @@ pub fn in_time(
     let clock = clock.filter(|_| is_real(asked)).unwrap_or(now);
     if clock.duration_since(now) > CLOCK_TOLERANCE {
         return Err(format!(
-            "it was asked at the real time, {}, so it cannot be answered as of {now}: it is {clock}; leave out --now",
+            "the request was made at the real time, {}, so it cannot be answered as of {now}: it is {clock}; leave out \
+             --now",
             request.asked_at
         ));
     }
     if now.max(clock) >= request.due {
         return Err(format!(
-            "it was due at {}, and it is {}; the next tick asks the next level, or ends the question",
+            "it was due at {}, and it is {}; the next tick escalates or ends the request",
             request.due,
             now.max(clock)
         ));
@@ -247,11 +248,11 @@ pub fn in_time(
     Ok(())
 }
 
-/// Whether nobody can answer any more, so that the next level is asked or the policy decides: not before an answer was due by
-/// the real clock either, if the question was put at the real time. Times as for [`in_time`].
+/// Whether a request has expired, so that it is escalated or the policy decides: not before it was due by the real
+/// clock either, if it was made at the real time. Times as for [`in_time`].
 ///
 /// # Errors
-/// Why that is too early.
+/// Why it has not expired.
 pub fn is_expired(
     request: &ApprovalRequest,
     asked: (Timestamp, Option<Timestamp>),
@@ -260,12 +261,12 @@ pub fn is_expired(
     let (now, clock) = given;
     let earlier = clock.filter(|clock| is_real(asked) && *clock < now).unwrap_or(now);
     if earlier < request.due {
-        return Err(format!("an answer is due at {} only, and it is {earlier}", request.due));
+        return Err(format!("an answer is due only at {}, and it is {earlier}", request.due));
     }
     Ok(())
 }
 
-/// Whether a question was put at the real time. Of those in stores of older versions that is not known: they were.
+/// Whether a request was made at the real time. For stores of older versions this is not known: assumed true.
 pub(super) fn is_real((at, clock): (Timestamp, Option<Timestamp>)) -> bool {
     clock.is_none_or(|clock| clock.duration_since(at).abs() <= CLOCK_TOLERANCE)
 }

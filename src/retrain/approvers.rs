@@ -1,5 +1,5 @@
-//! Whose answer to a question counts now, and when the question has to be put anew: by the fleet file as it is, and by the
-//! record that says who was asked.
+//! Whose answer to a request counts now, and when the request must be repeated: by the current fleet file, and by the
+//! record of the request.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,44 +10,44 @@ use super::clock::MAX_CLOCK_DIFFERENCE;
 use super::job::JobStep;
 use crate::fleet::ApprovalRules;
 
-/// No time is noted that is further ahead of a right clock: `--now` may lie so far in the future, and no further. A later
-/// time was noted while the clock was ahead.
+/// The largest time that may be recorded ahead of a correct clock: `--now` may be this far in the future. A later time
+/// was recorded while the clock was ahead.
 pub const MAX_CLOCK_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// Whether a time was noted while the clock was ahead: it lies in the future by the time that it is taken to be, and by the
-/// real clock.
+/// Whether a time was recorded while the clock was ahead: it is in the future by the effective time and by the real
+/// clock.
 pub fn is_ahead(noted: Timestamp, (now, clock): (Timestamp, Timestamp)) -> bool {
     noted.duration_since(now.max(clock)) > MAX_CLOCK_AHEAD
 }
 
-/// A question as it was put.
+/// A request as it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedQuestion {
     /// The number of its record; 0 where there is none.
     pub seq: u64,
-    /// When, by the time that it was taken to be.
+    /// When, by the effective time.
     pub at: Timestamp,
     /// When, by the real clock, where that is known.
     pub clock_at: Option<Timestamp>,
-    /// Who might answer; `None` in records of older versions.
+    /// Who could answer; `None` in records of older versions.
     pub may_answer: Option<Vec<String>>,
     /// Whether the answer must be signed.
     pub must_be_signed: bool,
 }
 
 impl AskedQuestion {
-    /// By the record that put it.
+    /// From its record.
     pub fn of(seq: u64, (at, clock_at): (Timestamp, Option<Timestamp>), body: &Value) -> Self {
         let may_answer = body.get("may_answer").and_then(|names| Vec::deserialize(names).ok());
         Self { seq, at, clock_at, may_answer, must_be_signed: body["must_be_signed"] == true }
     }
 
-    /// One of which there is no record.
+    /// A request without a record.
     pub fn unknown(request: &ApprovalRequest) -> Self {
         Self { seq: 0, at: request.asked_at, clock_at: None, may_answer: None, must_be_signed: false }
     }
 
-    /// When it was put: by the time that it was taken to be, and by the real clock.
+    /// When it was made: by the effective time, and by the real clock.
     pub fn times(&self) -> (Timestamp, Option<Timestamp>) {
         (self.at, self.clock_at)
     }
@@ -57,18 +57,18 @@ impl AskedQuestion {
     }
 }
 
-/// Whom the fleet file names for a question: those of its level, and those above it. Of a level that there is no more, those of
-/// the last.
+/// The approvers in the fleet file for a request: those of its level and above. For a level that does not exist any
+/// more, those of the last level.
 pub fn approvers_of(rules: &ApprovalRules, request: &ApprovalRequest) -> Vec<String> {
     rules.approvers.get(level(rules, request)..).unwrap_or_default().concat()
 }
 
-/// The level of a question, from 0, among those that there are now.
+/// The level of a request, from 0, within the current levels.
 pub fn level(rules: &ApprovalRules, request: &ApprovalRequest) -> usize {
     request.level.min(rules.approvers.len().saturating_sub(1))
 }
 
-/// Whose answer counts now: who was asked, is named for the question by the fleet file as it is, and can sign if the answer
+/// Whose answer counts now: persons who were asked, are approvers in the current fleet file, and can sign if the answer
 /// must be signed.
 pub fn who_may_answer(rules: &ApprovalRules, request: &ApprovalRequest, asked: &AskedQuestion) -> Vec<String> {
     let mut names = approvers_of(rules, request);
@@ -76,7 +76,7 @@ pub fn who_may_answer(rules: &ApprovalRules, request: &ApprovalRequest, asked: &
     names
 }
 
-/// Where the fleet file wants signatures, every approver has a key.
+/// If the fleet file requires signatures, every approver has a key.
 fn can_sign(rules: &ApprovalRules, asked: &AskedQuestion, name: &str) -> bool {
     !asked.must_be_signed || rules.keys.contains_key(name)
 }
@@ -84,7 +84,7 @@ fn can_sign(rules: &ApprovalRules, asked: &AskedQuestion, name: &str) -> bool {
 /// Whether the answer of a person counts now.
 ///
 /// # Errors
-/// Why it does not, and whose does.
+/// Why it does not, and who may answer.
 pub fn may_answer(
     rules: &ApprovalRules,
     request: &ApprovalRequest,
@@ -97,37 +97,37 @@ pub fn may_answer(
     let is_named = |names: &[String]| names.iter().any(|name| name == who);
     let why = if is_named(&approvers_of(rules, request)) {
         if asked.names(who) {
-            "has no key in the fleet file, and the answer must be signed (it was asked when answers had to be)".into()
+            "has no key in the fleet file, and the answer must be signed (the request was made under a rule that \
+             requires it)"
+                .into()
         } else {
-            format!("was not an approver when it was asked, at {}", request.asked_at)
+            format!("was not an approver at the time of the request, {}", request.asked_at)
         }
     } else if is_named(&rules.approvers.concat()) {
-        "was asked before, and the question has gone on".into()
+        "was asked before, and the request was escalated".into()
     } else {
         "is not an approver".into()
     };
     Err(format!("'{who}' {why}; {}", sentence(rules, request, asked)))
 }
 
-/// Who may answer now, for people.
+/// Who may answer now, as text.
 pub fn sentence(rules: &ApprovalRules, request: &ApprovalRequest, asked: &AskedQuestion) -> String {
     let names = who_may_answer(rules, request, asked);
     if !names.is_empty() {
         return format!("it may be answered by {}", names.join(", "));
     }
     match approvers_of(rules, request) {
-        whom if whom.is_empty() => "nobody may answer it: the fleet file names no approvers ([approval])".into(),
+        whom if whom.is_empty() => "nobody can answer it: the fleet file has no approvers ([approval])".into(),
         whom => {
             let whom = whom.join(", ");
-            format!(
-                "nobody who was asked may answer any more; the next tick asks those whom the fleet file names now: {whom}"
-            )
+            format!("nobody who was asked may answer any more; the next tick asks the current approvers: {whom}")
         }
     }
 }
 
-/// Whether an answer comes in time by the records, too, that were written since the question was put: a clock that was set back
-/// puts off no deadline. `latest` is the one of them that is the latest by the real clock.
+/// Whether an answer is in time also by the records written since the request: a clock that was set back extends no
+/// deadline. `latest` is the latest of them by the real clock.
 ///
 /// # Errors
 /// Why it does not.
@@ -142,25 +142,25 @@ pub fn in_time_by_records(
         return Ok(());
     }
     Err(format!(
-        "it was due at {}, and record {seq} was written at {latest}: the clock, which says {given}, was set back since, and the \
-         answer comes too late",
+        "it was due at {}, and record {seq} was written at {latest}: the clock, which shows {given}, was set back \
+         since, and the answer is too late",
         request.due
     ))
 }
 
-/// Why a question is put anew.
+/// Why a request is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RepeatReason {
-    /// The fleet file was changed, and of those who were asked nobody may answer any more.
+    /// The fleet file was changed, and none of the approvers who were asked may answer any more.
     NobodyMayAnswer,
-    /// The clock was ahead when it was put: an answer would be due far in the future.
+    /// The clock was ahead when it was made: an answer would be due far in the future.
     ClockWasAhead,
 }
 
-/// Puts a question anew where nobody could answer it, or its deadline means nothing. A changed fleet file puts the deadline of a
-/// level off once; when it is changed again, those whom it names then have what is left of the time. A pass that replays
-/// another time leaves a question of now alone.
+/// Repeats a request that nobody could answer, or whose deadline is invalid. A changed fleet file extends the deadline
+/// of a level once; after another change the new approvers have the remaining time. A pass that replays another time
+/// does not repeat a current request.
 pub fn repeat_request(
     rules: &ApprovalRules,
     request: &ApprovalRequest,
@@ -180,7 +180,7 @@ pub fn repeat_request(
     if !is_of_that_time || could_be_answered || approvers_of(rules, request).is_empty() {
         return None;
     }
-    // The next level is asked, or the policy decides.
+    // It is escalated, or the policy decides.
     let has_next = request.level + 1 < rules.approvers.len();
     if now >= request.due && (has_next || request.renewed) {
         return None;
@@ -189,7 +189,7 @@ pub fn repeat_request(
     Some(JobStep::AskAgain { request: put(due, true), because: RepeatReason::NobodyMayAnswer })
 }
 
-/// Whether a question was put anew for a reason that the records bear out. `before` is how it was put before.
+/// Whether the reason for repeating a request is confirmed by the records. `before` is the previous request.
 ///
 /// # Errors
 /// Why not.
@@ -199,25 +199,25 @@ pub fn is_confirmed_by_records(
     (next, next_asked): (&ApprovalRequest, &AskedQuestion),
 ) -> Result<(), String> {
     if next.level > before.level || next.reasons != before.reasons {
-        return Err("it is not the question that was put before".into());
+        return Err("it is not the previous request".into());
     }
     match because {
         RepeatReason::ClockWasAhead => {
             let times = (next_asked.at, next_asked.clock_at.unwrap_or(next_asked.at));
             if !is_ahead(before.asked_at, times) {
-                return Err(format!("the clock was not ahead when it was asked, at {}", before.asked_at));
+                return Err(format!("the clock was not ahead at the time of the request, {}", before.asked_at));
             }
         }
         RepeatReason::NobodyMayAnswer => {
             let before_names = asked.may_answer.as_deref().unwrap_or_default();
             let still = before_names.iter().find(|name| next_asked.may_answer.is_some() && next_asked.names(name));
-            // Who had no key could not sign, and need not any more.
+            // A person without a key could not sign, and need not any more.
             let needs_no_key = asked.must_be_signed && !next_asked.must_be_signed;
             if let Some(name) = still.filter(|_| !needs_no_key) {
-                return Err(format!("'{name}' was asked, and might still answer"));
+                return Err(format!("'{name}' was asked, and may still answer"));
             }
             if !next.renewed || (before.renewed && next.due != before.due) {
-                return Err("its deadline was put off once more".into());
+                return Err("its deadline was extended a second time".into());
             }
         }
     }
@@ -321,7 +321,7 @@ mod tests {
         assert!(may(&request, "bo").is_ok() && may(&request, "cto").is_ok());
         assert!(may(&request, "eve").unwrap_err().contains("is not an approver"));
         let gone_on = ApprovalRequest { level: 1, ..request };
-        assert!(may(&gone_on, "ana").unwrap_err().contains("has gone on; it may be answered by cto"));
+        assert!(may(&gone_on, "ana").unwrap_err().contains("was escalated; it may be answered by cto"));
         assert!(may(&gone_on, "cto").is_ok());
     }
 
@@ -331,10 +331,10 @@ mod tests {
         let refused = |now: &str, who: &str| may_answer(&rules(now, ""), &question.0, &question.1, who).unwrap_err();
         let partly = r#"[["ana", "dan"], ["eve"]]"#;
         assert!(refused(partly, "bo").ends_with("'bo' is not an approver; it may be answered by ana"));
-        assert!(refused(partly, "dan").contains("was not an approver when it was asked, at 2026-"));
+        assert!(refused(partly, "dan").contains("was not an approver at the time of the request, 2026-"));
         let other = refused(r#"[["dan"], ["eve"]]"#, "ana");
-        assert!(other.ends_with("the next tick asks those whom the fleet file names now: dan, eve"), "{other}");
-        assert!(refused("[]", "ana").ends_with("the fleet file names no approvers ([approval])"));
+        assert!(other.ends_with("the next tick asks the current approvers: dan, eve"), "{other}");
+        assert!(refused("[]", "ana").ends_with("the fleet file has no approvers ([approval])"));
     }
 
     #[test]

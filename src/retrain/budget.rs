@@ -1,4 +1,4 @@
-//! What may be spent in a month: by the fleet, by each team, by each model.
+//! Monthly budgets: of the fleet, of each team, of each model.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::approval::Grant;
 use crate::fleet::{BudgetConfig, Currency, Money, RetrainConfig};
 
-/// Whose budget it is.
+/// The scope of a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetScope {
@@ -36,18 +36,18 @@ impl fmt::Display for BudgetScope {
 /// A budget that a job would overrun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overrun {
-    /// Whose.
+    /// Its scope.
     pub scope: BudgetScope,
     /// The month, by its first day.
     pub month: Date,
     /// The budget.
     pub budget: Money,
-    /// By how much.
+    /// The amount of the overrun.
     pub by: Money,
 }
 
 impl Overrun {
-    /// What would happen, in a sentence.
+    /// A sentence about the overrun.
     pub fn sentence(&self, currency: &Currency) -> String {
         let [budget, by] = [self.budget, self.by].map(|amount| currency.show(amount));
         let month = self.month.strftime("%Y-%m");
@@ -55,7 +55,7 @@ impl Overrun {
     }
 }
 
-/// What is spent and set aside in one month.
+/// The amounts spent and reserved in one month.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     month: Date,
@@ -63,25 +63,25 @@ pub struct Ledger {
     committed: HashMap<BudgetScope, Money>,
 }
 
-/// How a budget stands.
+/// The status of a budget.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BudgetStatus {
-    /// Whose.
+    /// Its scope.
     pub scope: BudgetScope,
-    /// For the month.
+    /// The budget of the month.
     pub budget: Money,
-    /// By runs that have ended.
+    /// Spent by runs that have ended.
     pub spent: Money,
-    /// Set aside for runs under way.
+    /// Reserved for running runs.
     pub committed: Money,
-    /// Spent at the end of the month, if the rest of it goes as it went so far.
+    /// The forecast of spending at the end of the month, at the current rate.
     pub forecast: Money,
     /// Whether the warning level is reached.
     pub warns: bool,
 }
 
 impl Ledger {
-    /// Of the month in which a time lies, empty.
+    /// Empty, for the month of a time.
     pub fn new(at: Timestamp, zone: &TimeZone) -> Self {
         let month = at.to_zoned(zone.clone()).date().first_of_month();
         Self { month, spent: HashMap::new(), committed: HashMap::new() }
@@ -98,27 +98,27 @@ impl Ledger {
         (start(self.month), self.month.checked_add(1.month()).map_or(Timestamp::MAX, start))
     }
 
-    /// Sets something aside for a run of a model and team.
+    /// Reserves an amount for a run of a model and team.
     pub fn commit(&mut self, model: &str, team: &str, amount: Money) {
         for scope in scopes(model, team) {
             *self.committed.entry(scope).or_default() += amount;
         }
     }
 
-    /// A run for which something was set aside has ended, and cost something.
+    /// Replaces the reserved amount of a run that has ended by its cost.
     pub fn settle(&mut self, model: &str, team: &str, committed: Money, cost: Money) {
         self.commit(model, team, -committed);
         self.spend(model, team, cost);
     }
 
-    /// Notes what a run cost that has ended.
+    /// Adds the cost of a run that has ended.
     pub fn spend(&mut self, model: &str, team: &str, cost: Money) {
         for scope in scopes(model, team) {
             *self.spent.entry(scope).or_default() += cost;
         }
     }
 
-    /// The budgets that would be overrun if a run of a model were started for which an amount is set aside.
+    /// The budgets that would be overrun by starting a run of a model with a reserved amount.
     pub fn overruns(&self, budget: &BudgetConfig, model: &str, retrain: &RetrainConfig, amount: Money) -> Vec<Overrun> {
         let limits = scopes(model, &retrain.team).into_iter().filter_map(|scope| {
             let limit = limit(budget, &scope, retrain.budget)?;
@@ -133,7 +133,7 @@ impl Ledger {
         of(&self.spent) + of(&self.committed)
     }
 
-    /// How a budget stands at a time in the month, or after it.
+    /// The status of a budget at a time in the month, or after it.
     pub fn status(
         &self,
         budget: &BudgetConfig,
@@ -147,7 +147,7 @@ impl Ledger {
         let (from, to) = self.span(zone);
         let gone = now.duration_since(from).as_secs_f64();
         let left = to.duration_since(now).as_secs_f64().max(0.0);
-        // The first day says little of a month.
+        // The first day is not enough for a forecast.
         let rate = if gone > 86_400.0 { left / gone } else { 0.0 };
         let forecast = spent + committed + spent.times(rate);
         let warns = spent + committed >= limit.times(budget.warning);
@@ -164,7 +164,7 @@ pub fn limit(budget: &BudgetConfig, scope: &BudgetScope, of_model: Option<Money>
     }
 }
 
-/// Whether what was allowed covers an overrun: the same budget and month, and at least so much.
+/// Whether the approvals cover an overrun: the same budget and month, and at least this amount.
 pub fn is_allowed(overrun: &Overrun, grants: &[Grant]) -> bool {
     let allowed = grants.iter().flat_map(|grant| &grant.overruns);
     allowed

@@ -1,13 +1,13 @@
-//! The real clock as the records of the audit have it. Each record was written after the one before: where the clock goes back
-//! between them, it was wrong then, or is.
+//! The real clock in the records of the audit. Each record was written after the one before: if the clock goes back
+//! between them, it was or is wrong.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::approval::CLOCK_TOLERANCE;
 
-/// The clocks of several machines, and one before and after a correction, differ by no more: a record may be so much earlier
-/// than the one before.
+/// The largest normal difference between the clocks of several machines, or after a correction: a record may be this
+/// much earlier than the one before.
 pub const MAX_CLOCK_DIFFERENCE: SignedDuration = CLOCK_TOLERANCE;
 
 /// A record before which the real clock went back.
@@ -24,7 +24,7 @@ pub struct ClockSetBack {
 /// The times of records by the real clock, in the order of their numbers.
 #[derive(Clone, Debug, Default)]
 pub struct AuditClock {
-    /// The records after which no later time was noted, with their numbers: the times become earlier.
+    /// The records after which no later time was recorded, with their numbers: the times decrease.
     latest: Vec<(u64, Timestamp)>,
     /// The time of the last record.
     last: Option<Timestamp>,

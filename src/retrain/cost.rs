@@ -1,4 +1,4 @@
-//! What training a model is likely to cost, learned from what it did cost, and what it is likely to be worth.
+//! Estimates of the cost of training a model, learned from past costs, and of its value.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -7,26 +7,26 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use crate::fleet::Money;
 use crate::metric::performance::PerformanceMetric;
 
-/// What a run is likely to cost.
+/// The estimated cost of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CostEstimate {
     /// By the declared hours and rates alone.
     pub declared: Money,
     /// Corrected by what past runs cost.
     pub expected: Money,
-    /// Nine in ten runs cost more ...
+    /// The 10 % quantile of the cost ...
     pub low: Money,
-    /// ... and nine in ten cost less. So much is set aside in the budget while it runs.
+    /// ... and the 90 % quantile, which is reserved in the budget while it runs.
     pub high: Money,
     /// Past runs that were learned from.
     pub runs: usize,
 }
 
-/// Past runs that an estimate looks back on, at most.
+/// Most past runs used for an estimate.
 pub const PAST_RUNS: usize = 20;
 
-/// Before any run is known: that the ratio of actual to declared cost is about 1, give or take a fifth, worth two runs'
-/// evidence on the spread and one's on the ratio.
+/// The prior, before any run: the ratio of actual to declared cost is about 1, with a spread of a fifth; it has the
+/// weight of two runs for the spread and of one for the ratio.
 const PRIOR_MEAN_RUNS: f64 = 1.0;
 const PRIOR_SPREAD_RUNS: f64 = 2.0;
 const PRIOR_SPREAD: f64 = 0.2;
@@ -34,8 +34,8 @@ const PRIOR_SPREAD: f64 = 0.2;
 impl CostEstimate {
     /// From the declared cost and past runs of the model, each with what was declared then and what it cost.
     ///
-    /// The logarithm of actual over declared is taken for normal, with a normal-inverse-chi-square prior; the next run
-    /// then follows a Student t distribution (Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.3).
+    /// The logarithm of actual over declared is modelled as normal, with a normal-inverse-chi-square prior; the next
+    /// run then follows a Student t distribution (Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.3).
     pub fn new(declared: Money, past: &[(Money, Money)]) -> Self {
         let ratios: Vec<f64> = past
             .iter()
@@ -63,7 +63,7 @@ impl CostEstimate {
     }
 }
 
-/// Where the loss of a model comes from.
+/// The source of the loss of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossSource {
@@ -90,27 +90,27 @@ impl LossSource {
     }
 }
 
-/// What is missing to say what a model has lost, or what that costs.
+/// Missing inputs for the loss of a model, or its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingInput {
-    /// What a point is worth.
+    /// The value of a point.
     PointADay,
-    /// Labels, so that nothing is measured.
+    /// Labels: without them nothing is measured.
     Labels,
     /// A measurement since the last training.
     Measurement,
     /// A reference: nothing was measured on labels since the last training, and nothing is expected.
     Expected,
-    /// A reference other than 0: of 0 there is no share.
+    /// A reference other than 0: a share of 0 is not defined.
     Reference,
 }
 
 impl MissingInput {
-    /// What is missing, and how to give it.
+    /// The missing input, and how to provide it.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::PointADay => "point_a_day is not set: give what one point is worth a day under [model.retrain]",
+            Self::PointADay => "point_a_day is not set: set the value of one point per day under [model.retrain]",
             Self::Labels => {
                 "no labels are declared, so the loss is not known: add [model.labels], or give assumed_loss"
             }
@@ -127,7 +127,7 @@ impl MissingInput {
     }
 }
 
-/// What one point is, in words.
+/// A description of one point.
 pub fn point(metric: PerformanceMetric) -> String {
     match metric.higher_is_better() {
         true => format!("a point is a hundredth of {metric}"),
@@ -135,23 +135,24 @@ pub fn point(metric: PerformanceMetric) -> String {
     }
 }
 
-/// What training a model is likely to be worth.
+/// The estimated value of training a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ValueEstimate {
-    /// Points of the metric lost: hundredths of it where more is better, percent of the reference where it is an error.
+    /// Points of the metric lost: hundredths of it where higher is better, percent of the reference where it is an
+    /// error.
     pub points: f64,
-    /// Where that comes from.
+    /// The source of the loss.
     pub loss: LossSource,
-    /// What staying stale costs a day.
+    /// The cost per day of not retraining.
     pub stale_a_day: Money,
-    /// What training gains while it holds.
+    /// The gain of a training while it lasts.
     pub gain: Money,
-    /// The same at the careful end of the measured loss.
+    /// The gain at the conservative end of the measured loss.
     pub gain_low: Money,
     /// The metric that points are of; absent from jobs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<PerformanceMetric>,
-    /// What is missing to say more.
+    /// Missing inputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<MissingInput>,
 }
@@ -161,16 +162,16 @@ pub struct ValueEstimate {
 pub struct MetricLoss {
     /// The points.
     pub points: f64,
-    /// The careful end of their interval.
+    /// The conservative end of their interval.
     pub low: f64,
-    /// Where they come from.
+    /// Their source.
     pub loss: LossSource,
-    /// Why they are not known, if so.
+    /// Why they are unknown, if so.
     pub missing: Option<MissingInput>,
 }
 
 impl ValueEstimate {
-    /// Of a loss in a metric, where a point is worth something a day and a training holds for so long.
+    /// From a loss in a metric, the value of a point per day and the duration of the gain.
     pub fn new(metric: PerformanceMetric, lost: MetricLoss, point_a_day: Option<Money>, holds: SignedDuration) -> Self {
         let no_value = point_a_day.is_none().then_some(MissingInput::PointADay);
         let day = point_a_day.unwrap_or(Money::ZERO);
@@ -187,17 +188,17 @@ impl ValueEstimate {
         }
     }
 
-    /// Days of staying stale that cost as much as training does; `None` if staying stale costs nothing.
+    /// Days after which not retraining costs as much as training; `None` if not retraining costs nothing.
     pub fn break_even(&self, cost: Money) -> Option<f64> {
         (self.stale_a_day > Money::ZERO).then(|| cost.units() / self.stale_a_day.units())
     }
 
-    /// Whether it pays at the careful ends of both cost and gain.
+    /// Whether it pays off with conservative estimates of both cost and gain.
     pub fn surely_pays(&self, estimate: &CostEstimate) -> bool {
         self.gain_low > estimate.high
     }
 
-    /// What to do, in a word and its reason.
+    /// The advice, with its reason.
     pub fn advice(&self, estimate: &CostEstimate) -> &'static str {
         match self.loss {
             LossSource::Unknown => "unknown",

@@ -1,4 +1,4 @@
-//! The life of a job, from an event to a model that was trained, or was not: which step leads from which state to which.
+//! The state machine of a job, from an event to the end of its training: which step leads from which state to which.
 
 use std::fmt;
 
@@ -11,121 +11,122 @@ use super::cost::{CostEstimate, ValueEstimate};
 use super::signature::SignedStatement;
 use crate::fleet::Money;
 
-/// A training run that was asked for. One event is one job.
+/// A job: a requested training. Each event has one job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// Its name: that of the event.
+    /// Its id: that of the event.
     pub id: String,
     /// The model to train.
     pub model: String,
     /// The trigger that opened the event.
     pub trigger: String,
-    /// When it was asked for.
+    /// When it was requested.
     pub requested_at: Timestamp,
-    /// Not to be started, or to run, after that.
+    /// Its deadline: it must not start or run after it.
     pub deadline: Timestamp,
-    /// Where it stands.
+    /// Its state.
     pub state: JobState,
-    /// When it came there.
+    /// When it entered the state.
     pub since: Timestamp,
-    /// What it is likely to cost, once that has been reckoned.
+    /// The estimated cost, once it is computed.
     pub estimate: Option<CostEstimate>,
-    /// What it is likely to be worth, likewise.
+    /// The estimated value, once it is computed.
     pub worth: Option<ValueEstimate>,
-    /// Who has allowed it, and what.
+    /// Its approvals.
     pub grants: Vec<Grant>,
     /// How often it was started.
     pub attempts: u32,
-    /// What all attempts that have ended cost.
+    /// The cost of all attempts that have ended.
     pub spent: Money,
-    /// Why its run is to be stopped, if it is.
+    /// Why its run must be stopped, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping: Option<StopRequest>,
-    /// What became of the baseline, once the model was trained; absent from jobs of older versions.
+    /// The baseline change after the training; absent from jobs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<BaselineRenewal>,
-    /// What is wrong with the answer of its last run, if anything is: that part of the answer is left out.
+    /// What is malformed in the answer of its last run, if anything: that part is ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about_answer: Option<String>,
-    /// What only the store and the supervisor of the run that is under way know: a result that does not repeat it was written
-    /// by somebody else. Absent while nothing runs, and from runs that older versions started.
+    /// The key of the current run, which only the store and its supervisor know: a result without it was not written by
+    /// the supervisor. Absent while nothing runs, and for runs started by older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
-/// What became of the baseline of a model that was trained.
+/// The baseline change after a training.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum BaselineRenewal {
-    /// The training named a new one, which is used from then on.
+    /// The training named a new one, which is now in use.
     Set {
-        /// What the training named.
+        /// The path that the training named.
         named: String,
-        /// Where the new one is kept.
+        /// The path of the new one.
         place: String,
-        /// SHA-256 of what it holds, where that can be told.
+        /// SHA-256 of its content, where that is known.
         content_hash: Option<String>,
-        /// The one before.
+        /// The previous one.
         former: String,
-        /// SHA-256 of what that holds, where it can be told.
+        /// SHA-256 of its content, where that is known.
         former_content_hash: Option<String>,
     },
-    /// The training named one that cannot be used: the one before stays.
+    /// The training named one that cannot be used: the previous one stays in use.
     Refused {
-        /// What the training named.
+        /// The path that the training named.
         named: String,
         /// Why it cannot be used, and the remedy.
         reason: String,
     },
-    /// The training named none: the one before stays.
+    /// The training named none: the previous one stays in use.
     Kept {
-        /// What follows from that, where it is older than the training.
+        /// The warning, where it is older than the training.
         warning: Option<String>,
     },
 }
 
 impl BaselineRenewal {
-    /// What people are told of it; nothing, where there is nothing to tell.
+    /// The message about it; `None` if there is none.
     pub fn sentence(&self) -> Option<String> {
         match self {
             Self::Set { place, former, .. } => Some(format!("the new baseline is {place}, in place of {former}")),
             Self::Refused { named, reason } => Some(format!(
-                "the baseline stays as it was: '{named}', which the training named, cannot be used: {reason}"
+                "the baseline was not changed: '{named}', named by the training, cannot be used: {reason}"
             )),
             Self::Kept { warning } => warning.clone(),
         }
     }
 }
 
-/// Why a run is to be stopped. Noted before anybody is told to: whoever is killed in between is taken up by the next.
+/// A request to stop a run. It is recorded before it is sent: if this process is killed in between, the next tick sends
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRequest {
-    /// Who said so.
+    /// Who requested it.
     pub by: String,
     /// Why.
     pub reason: String,
-    /// Whether its time is up.
+    /// Whether its timeout was reached.
     pub overdue: bool,
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum JobState {
-    /// Asked for.
+    /// Requested.
     Requested,
-    /// With an estimate of its cost.
+    /// Its cost is estimated.
     Costed,
-    /// Somebody has to allow it.
+    /// It waits for approval.
     AwaitingApproval(ApprovalRequest),
-    /// Allowed.
+    /// Approved.
     Approved,
-    /// Waits for its turn, not before a time.
+    /// It waits in the queue, not before a time.
     Queued {
-        /// A retry waits.
+        /// The earliest time of a retry.
         not_before: Timestamp,
     },
-    /// Under way.
+    /// Running.
     Running {
         /// Which start it is, from 1.
         attempt: u32,
@@ -141,22 +142,22 @@ pub enum JobState {
         /// Why.
         reason: String,
     },
-    /// It took too long, or waited too long for its turn.
+    /// It reached its timeout, or waited in the queue past its deadline.
     TimedOut {
-        /// Which.
+        /// The reason.
         reason: String,
     },
-    /// Somebody called it off.
+    /// It was cancelled.
     Cancelled {
         /// Who and why.
         reason: String,
     },
-    /// Somebody did not allow it.
+    /// It was rejected.
     Rejected {
         /// Who and why.
         reason: String,
     },
-    /// Nobody answered.
+    /// The approval request expired.
     Expired {
         /// Who was asked.
         reason: String,
@@ -164,7 +165,7 @@ pub enum JobState {
 }
 
 impl JobState {
-    /// All names, in the order of a life.
+    /// All names, in order.
     pub const NAMES: [&str; 12] = [
         "requested",
         "costed",
@@ -180,7 +181,7 @@ impl JobState {
         "expired",
     ];
 
-    /// The names of those that are not the end.
+    /// The names of states that are not final.
     pub fn open_names() -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().take(6)
     }
@@ -203,7 +204,7 @@ impl JobState {
         }
     }
 
-    /// Whether nothing can follow.
+    /// Whether it is final.
     pub fn is_final(&self) -> bool {
         !matches!(
             self,
@@ -216,7 +217,7 @@ impl JobState {
         )
     }
 
-    /// Why it ended so, where there is more to say than the name.
+    /// The reason for a final state, if there is one.
     pub fn reason(&self) -> &str {
         match self {
             Self::Failed { reason }
@@ -229,42 +230,42 @@ impl JobState {
     }
 }
 
-/// What happens to a job.
+/// A step of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum JobStep {
-    /// Its cost and worth were reckoned.
+    /// Its cost and value were estimated.
     Cost {
         /// The cost.
         estimate: CostEstimate,
-        /// The worth.
+        /// The value.
         worth: ValueEstimate,
     },
-    /// Somebody is asked for approval.
+    /// An approval request.
     Ask {
-        /// For what, and whom.
+        /// The request.
         request: ApprovalRequest,
     },
-    /// Nobody has answered: the next level is asked.
+    /// Escalation to the next level.
     Escalate {
-        /// The same, of that level.
+        /// The request to that level.
         request: ApprovalRequest,
     },
-    /// The same level is asked once more, by the fleet file as it is now.
+    /// The request to the same level is repeated, with the current fleet file.
     AskAgain {
-        /// For what, and whom.
+        /// The request.
         request: ApprovalRequest,
         /// Why.
         because: RepeatReason,
     },
-    /// It was allowed.
+    /// It was approved.
     Approve {
-        /// By whom, and what.
+        /// The approval.
         grant: Grant,
     },
     /// It was not.
     Reject {
-        /// Who said so.
+        /// Who requested it.
         by: String,
         /// Why.
         reason: String,
@@ -272,12 +273,12 @@ pub enum JobStep {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signature: Option<SignedStatement>,
     },
-    /// Nobody has answered, and there is nobody else to ask.
+    /// The request expired at the last level.
     Expire {
         /// Who was asked.
         reason: String,
     },
-    /// What was asked is no question any more: the budget is not overrun.
+    /// The request is withdrawn: the budget is not overrun any more.
     Withdraw,
     /// It joins the queue.
     Queue,
@@ -286,49 +287,49 @@ pub enum JobStep {
         /// When it is to be stopped.
         stop_at: Timestamp,
     },
-    /// Its run is to be stopped.
+    /// Its run must be stopped.
     Stop {
         /// Why.
         stopping: StopRequest,
     },
-    /// An attempt was good.
+    /// An attempt succeeded.
     Succeed {
-        /// What it cost.
+        /// Its cost.
         cost: Money,
-        /// What becomes of the baseline.
+        /// The baseline change.
         baseline: BaselineRenewal,
-        /// The new baseline as it is opened; with what is secret in an address, so it is not told.
+        /// The new baseline as it is opened; it may contain secrets of an address, so it is not reported.
         #[serde(skip)]
         place: Option<String>,
     },
-    /// An attempt failed, and another is made.
+    /// An attempt failed, and is retried.
     Retry {
-        /// What it cost.
+        /// Its cost.
         cost: Money,
         /// Why it failed.
         reason: String,
-        /// When the next may begin.
+        /// The earliest time of the next attempt.
         not_before: Timestamp,
     },
-    /// An attempt failed, and no other is made.
+    /// An attempt failed, and is not retried.
     Fail {
-        /// What it cost.
+        /// Its cost.
         cost: Money,
         /// Why it failed.
         reason: String,
     },
-    /// It took too long; or its deadline came before its turn, and cost nothing.
+    /// It reached its timeout; or its deadline passed in the queue, at no cost.
     TimeOut {
-        /// What the attempt cost.
+        /// The cost of the attempt.
         cost: Money,
-        /// Which.
+        /// The reason.
         reason: String,
     },
-    /// It was called off.
+    /// It was cancelled.
     Cancel {
-        /// What the attempt cost that was under way.
+        /// The cost of the attempt that was running.
         cost: Money,
-        /// Who said so.
+        /// Who requested it.
         by: String,
         /// Why.
         reason: String,
@@ -359,10 +360,10 @@ impl JobStep {
     }
 }
 
-/// A step that does not lead from where a job stands.
+/// A step that is not possible in the state of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IllegalStep {
-    /// Where it stands.
+    /// Its state.
     pub state: &'static str,
     /// The step.
     pub step: &'static str,
@@ -371,12 +372,12 @@ pub struct IllegalStep {
 impl fmt::Display for IllegalStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [state, step] = [self.state, self.step].map(|name| name.replace('_', " "));
-        write!(f, "its state is '{state}', from which there is no '{step}'")
+        write!(f, "its state is '{state}', in which '{step}' is not possible")
     }
 }
 
 impl Job {
-    /// A job as an event asks for it.
+    /// A new job, requested by an event.
     pub fn request(id: &str, model: &str, trigger: &str, at: Timestamp, deadline: Timestamp) -> Self {
         Self {
             id: id.into(),
@@ -401,7 +402,7 @@ impl Job {
     /// The job after a step.
     ///
     /// # Errors
-    /// [`IllegalStep`] if the step does not lead from where the job stands.
+    /// [`IllegalStep`] if the step is not possible in the state of the job.
     pub fn apply(&self, step: &JobStep, at: Timestamp) -> Result<Self, IllegalStep> {
         let mut job = Self { since: at, ..self.clone() };
         job.state = match (&self.state, step) {
@@ -410,7 +411,7 @@ impl Job {
                 job.worth = Some(worth.clone());
                 JobState::Costed
             }
-            // Also out of the queue: a budget that was free when the job joined it may not be when its turn comes.
+            // Also from the queue: a budget may be used up by the time the job is first in the queue.
             (JobState::Costed | JobState::Queued { .. }, JobStep::Ask { request })
             | (JobState::AwaitingApproval(_), JobStep::Escalate { request } | JobStep::AskAgain { request, .. }) => {
                 JobState::AwaitingApproval(request.clone())
@@ -426,7 +427,7 @@ impl Job {
             (JobState::AwaitingApproval(request), JobStep::Withdraw) if request.is_of_budgets() => {
                 JobState::Queued { not_before: at }
             }
-            // Also anew: what waits for a time that a clock has noted which was ahead would wait for it.
+            // Also repeated: a job that waits for a time recorded by a clock that was ahead would wait too long.
             (JobState::Approved | JobState::Queued { .. }, JobStep::Queue) => JobState::Queued { not_before: at },
             (JobState::Queued { not_before }, JobStep::Start { stop_at }) if at >= *not_before => {
                 job.attempts += 1;

@@ -1,5 +1,5 @@
-//! From a retrain event to a training run that somebody can afford and has allowed: the job, what it costs and is worth,
-//! the budget, the approval and the queue. Pure: no file, no store, no clock.
+//! From a retrain event to an approved training run: the job, its cost and value, the budget, the approval and the
+//! queue. Pure: no file, no store, no clock.
 
 pub mod approval;
 pub mod approvers;

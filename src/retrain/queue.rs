@@ -1,4 +1,4 @@
-//! Whose turn it is: the greatest expected value less cost first, within what may run at once.
+//! The order of the queue: the highest expected value less cost first, within the concurrency limits.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 use super::job::{Job, JobState};
 use crate::fleet::{ConcurrencyLimits, Money, RetrainConfig};
 
-/// What a job is worth beyond its cost; jobs that are worth the same go by age.
+/// The value of a job less its cost; jobs of the same value are ordered by age.
 pub fn priority(job: &Job) -> Money {
     let gain = job.worth.as_ref().map_or(Money::ZERO, |worth| worth.gain);
     gain - job.estimate.as_ref().map_or(Money::ZERO, |estimate| estimate.expected)
 }
 
-/// Puts jobs in the order of their turns; `of` is the job of an entry.
+/// Sorts jobs in queue order; `of` is the job of an entry.
 pub fn order<T>(entries: &mut [T], of: impl Fn(&T) -> &Job) {
     entries.sort_by(|a, b| {
         let (a, b) = (of(a), of(b));
@@ -22,7 +22,7 @@ pub fn order<T>(entries: &mut [T], of: impl Fn(&T) -> &Job) {
     });
 }
 
-/// What runs at the moment, against what may.
+/// The slots in use, for comparison with the limits.
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
     fleet: usize,
@@ -41,7 +41,7 @@ impl Slots {
             && below(&self.resources, &retrain.resource, limits.resources.get(&retrain.resource).copied())
     }
 
-    /// Which places are all taken that a run of a model needs; `None` if it fits.
+    /// The full slots that a run of a model needs; `None` if it fits.
     pub fn full(&self, limits: &ConcurrencyLimits, retrain: &RetrainConfig) -> Option<String> {
         if self.fits(limits, retrain) {
             return None;
@@ -58,7 +58,7 @@ impl Slots {
         Some([fleet, team, resource].into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 
-    /// Takes a place.
+    /// Takes a slot.
     pub fn take(&mut self, retrain: &RetrainConfig) {
         self.fleet += 1;
         *self.teams.entry(retrain.team.clone()).or_default() += 1;
@@ -73,17 +73,17 @@ pub enum QueuePosition {
     NextTick,
     /// Not before a time: it waits for another attempt.
     NotBefore(Timestamp),
-    /// When a place is free.
+    /// When a slot is free.
     Behind {
-        /// Jobs in the queue whose turn comes first.
+        /// Jobs before it in the queue.
         jobs: usize,
-        /// The places it waits for, and how many of them are taken or about to be.
+        /// The slots it waits for, and how many of them are in use or about to be.
         places: String,
     },
 }
 
 impl QueuePosition {
-    /// Of a job among all in the queue, each with how it is trained; `slots` are taken by what runs now.
+    /// The position of a job among all in the queue, each with its training settings; `slots` are those in use now.
     pub fn of(
         job: &str,
         queued: &[(&Job, &RetrainConfig)],
@@ -125,17 +125,17 @@ impl QueuePosition {
                     1 => "behind 1 queued job, ".into(),
                     n => format!("behind {n} queued jobs, "),
                 };
-                format!("{behind}waits for a free place: {places} in use")
+                format!("{behind}waits for a free slot: {places} in use")
             }
         }
     }
 }
 
-/// No wait between attempts is longer.
+/// The longest delay between attempts.
 const MAX_BACKOFF: SignedDuration = SignedDuration::from_hours(24);
 
-/// When something that has failed so many times is tried again: after twice as long each time, give or take a quarter
-/// by its name, so that what failed together is not tried together again.
+/// The time of the next retry after a number of failures: the delay doubles each time, with a random part of a quarter
+/// that depends on the name, so that simultaneous failures are not retried simultaneously.
 pub fn retry_at(name: &str, failures: u32, first: SignedDuration, now: Timestamp) -> Timestamp {
     let hash = Sha256::digest(format!("{name} {failures}"));
     let share = f64::from(u16::from_le_bytes([hash[0], hash[1]])) / f64::from(u16::MAX);
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!((jobs, &*places), (1, "resource gpu (1 of 1)"));
         assert_eq!(turn("d", &running), QueuePosition::NextTick, "the one before it waits for a gpu");
         let sentence = turn("d", &slots).sentence();
-        assert_eq!(sentence, "behind 2 queued jobs, waits for a free place: fleet (3 of 3) in use");
+        assert_eq!(sentence, "behind 2 queued jobs, waits for a free slot: fleet (3 of 3) in use");
     }
 
     #[test]

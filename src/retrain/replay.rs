@@ -1,5 +1,5 @@
-//! Jobs as they follow from the records of the audit: each step is taken again, and must be one that was allowed then. What
-//! the table of jobs says is compared with it. Pure: records come as arguments.
+//! Replays jobs from the records of the audit: each step is applied again, and must have been allowed then. The table
+//! of jobs is compared with the result. Pure: records come as arguments.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use super::signature::SignedStatement;
 use super::statement::{ApprovalDecision, ApprovalQuestion};
 use crate::escape::truncated;
 
-/// Who acts where no person does.
+/// The actor of automatic steps.
 pub const SYSTEM_ACTOR: &str = "driftsweep";
 
 /// A record of the audit about a job.
@@ -23,11 +23,11 @@ pub const SYSTEM_ACTOR: &str = "driftsweep";
 pub struct AuditEntry<'a> {
     /// The name of the fleet.
     pub fleet: &'a str,
-    /// The event of the job, as the audit has it.
+    /// The event of the job in the audit.
     pub event: Option<EventRecord<'a>>,
     /// Its number.
     pub seq: u64,
-    /// When it was written, by the time that it was taken to be.
+    /// When it was written, by the effective time.
     pub at: Timestamp,
     /// By the real clock.
     pub clock_at: Option<Timestamp>,
@@ -41,7 +41,7 @@ pub struct AuditEntry<'a> {
     pub body: &'a Value,
 }
 
-/// What the audit says of an event.
+/// The audit record of an event.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRecord<'a> {
     /// Its model.
@@ -52,40 +52,40 @@ pub struct EventRecord<'a> {
     pub sha256: &'a str,
 }
 
-/// A job as it follows from its records.
+/// A job as replayed from its records.
 #[derive(Clone, Debug)]
 pub struct ReplayedJob {
     /// The job.
     pub job: Job,
-    /// How many steps it has taken, its request among them.
+    /// The number of its steps, including its request.
     pub version: u64,
-    /// What was not allowed, each naming a record.
+    /// Steps that were not allowed, each with its record.
     pub problems: Vec<String>,
     asked: Option<AskedQuestion>,
 }
 
-/// All jobs of a fleet as they follow from its audit.
+/// All jobs of a fleet as replayed from its audit.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayedJobs {
     jobs: BTreeMap<String, ReplayedJob>,
-    /// What is wrong with records of jobs that were never asked for.
+    /// Problems of records of jobs that were never requested.
     orphan_records: BTreeMap<String, Vec<String>>,
     clock: AuditClock,
 }
 
 impl ReplayedJobs {
-    /// The job of a name.
+    /// The job with an id.
     pub fn get(&self, id: &str) -> Option<&ReplayedJob> {
         self.jobs.get(id)
     }
 
-    /// What was not allowed, by the names of the jobs.
+    /// Steps that were not allowed, with the ids of the jobs.
     pub fn problems(&self) -> impl Iterator<Item = (&str, &String)> {
         let of_jobs = self.jobs.iter().map(|(id, derived)| (id, &derived.problems));
         of_jobs.chain(&self.orphan_records).flat_map(|(id, all)| all.iter().map(move |problem| (&**id, problem)))
     }
 
-    /// Begins anew with the jobs of a store whose older records do not hold all that is needed.
+    /// Starts over with the jobs of a store whose older records are not complete.
     pub fn begin(&mut self) {
         *self = Self { clock: std::mem::take(&mut self.clock), ..Self::default() };
     }
@@ -95,18 +95,18 @@ impl ReplayedJobs {
         self.clock.set_back()
     }
 
-    /// Accepts what was not allowed so far.
+    /// Accepts all problems so far.
     pub fn accept(&mut self) {
         self.orphan_records.clear();
         self.jobs.values_mut().for_each(|derived| derived.problems.clear());
     }
 
-    /// Leaves a job out of which there is no row any more.
+    /// Removes a job whose row does not exist any more.
     pub fn forget(&mut self, id: &str) {
         self.jobs.remove(id);
     }
 
-    /// Takes a job as it was found in such a store.
+    /// Adds a job from the row of such a store.
     pub fn found(&mut self, job: Job, version: u64) {
         let known = self.jobs.get(&job.id).and_then(|derived| derived.asked.clone());
         let asked = match &job.state {
@@ -120,7 +120,7 @@ impl ReplayedJobs {
         self.jobs.insert(job.id.clone(), ReplayedJob { job, version, problems: Vec::new(), asked });
     }
 
-    /// Takes the step of a record; others than those of jobs are passed over.
+    /// Applies the step of a record; records that are not about jobs are skipped.
     pub fn add(&mut self, entry: AuditEntry<'_>) {
         if let Some(clock_at) = entry.clock_at {
             self.clock.add(entry.seq, clock_at);
@@ -131,7 +131,7 @@ impl ReplayedJobs {
             let asked_for = request(entry);
             match asked_for {
                 Ok(_) if self.jobs.contains_key(entry.subject) => {
-                    self.note_orphan(entry.subject, problem("the job was asked for before".into()));
+                    self.note_orphan(entry.subject, problem("the job was requested before".into()));
                 }
                 Ok(job) => {
                     let derived = ReplayedJob { job, version: 1, problems: Vec::new(), asked: None };
@@ -147,7 +147,7 @@ impl ReplayedJobs {
                     derived.problems.push(problem(reason));
                 }
             }
-            None => self.note_orphan(entry.subject, problem("the job was never asked for".into())),
+            None => self.note_orphan(entry.subject, problem("the job was never requested".into())),
         }
     }
 
@@ -163,7 +163,7 @@ fn request(entry: AuditEntry<'_>) -> Result<Job, String> {
         trigger: String,
         deadline: Timestamp,
     }
-    require(entry.actor == SYSTEM_ACTOR, || format!("'{}' is not who asks for jobs", entry.actor))?;
+    require(entry.actor == SYSTEM_ACTOR, || format!("'{}' may not request jobs", entry.actor))?;
     let RequestBody { model, trigger, deadline } = RequestBody::deserialize(entry.body).map_err(|e| e.to_string())?;
     let is_of_event = entry.event.is_some_and(|event| event.model == model && event.trigger == trigger);
     require(is_of_event, || "there is no record of such an event".into())?;
@@ -176,7 +176,7 @@ impl ReplayedJob {
         self.version == version && self.job == Job { key: None, ..job.clone() }
     }
 
-    /// In what a row differs from this job; `None` if it does not.
+    /// How a row differs from this job; `None` if it does not.
     pub fn difference(&self, job: &Job, version: u64) -> Option<String> {
         if self.is(job, version) {
             return None;
@@ -190,18 +190,18 @@ impl ReplayedJob {
             Some(name) => {
                 let [found, said] = [&found, &said].map(|job| job.get(name).map_or("nothing".into(), Value::to_string));
                 let [found, said] = [&found, &said].map(|text| truncated(text, 200).into_owned());
-                format!("its {name} is {found}, and its records lead to {said}")
+                format!("its {name} is {found}, and by its records it is {said}")
             }
-            None => format!("it has taken {version} steps, and its records hold {}", self.version),
+            None => format!("it has {version} steps, and its records have {}", self.version),
         })
     }
 
     fn take(&mut self, name: &str, entry: AuditEntry<'_>, clock: &AuditClock) -> Result<(), String> {
         let step = JobStep::deserialize(entry.body).map_err(|e| format!("its step cannot be read: {e}"))?;
         require(step.name() == name, || format!("its step is '{}'", step.name()))?;
-        // The step is taken even if it was not allowed: what follows is judged by what it led to.
+        // The step is applied even if it was not allowed: later steps are checked against its result.
         let allowed = self.allowed(&step, entry, clock);
-        // What was malformed of an answer is noted with the end of the attempt.
+        // The malformed part of an answer is recorded with the end of the attempt.
         if matches!(self.job.state, JobState::Running { .. }) && !matches!(step, JobStep::Stop { .. }) {
             self.job.about_answer = entry.body["about_answer"].as_str().map(str::to_owned);
         }
@@ -213,7 +213,7 @@ impl ReplayedJob {
         allowed
     }
 
-    /// Whether who acted may have acted so, then.
+    /// Whether the actor was allowed to do this at that time.
     fn allowed(&self, step: &JobStep, entry: AuditEntry<'_>, clock: &AuditClock) -> Result<(), String> {
         let request = match &self.job.state {
             JobState::AwaitingApproval(request) => Some(request),
@@ -222,7 +222,7 @@ impl ReplayedJob {
         match step {
             JobStep::Approve { grant } => self.granted(grant, request, entry, clock),
             JobStep::Reject { by, reason, signature } => {
-                require(by == entry.actor, || format!("'{}' has answered in the name of '{by}'", entry.actor))?;
+                require(by == entry.actor, || format!("'{}' has answered as '{by}'", entry.actor))?;
                 self.answered(request, by, entry, clock)?;
                 let decision = ApprovalDecision { allows: None, by, reason };
                 self.signed(signature.as_ref(), &decision, request, entry)
@@ -253,7 +253,7 @@ impl ReplayedJob {
                 let before = request.ok_or("nobody was asked")?;
                 self.over(before, entry)?;
                 require(next.level == before.level + 1 && next.reasons == before.reasons, || {
-                    "it is not the question of the level before".into()
+                    "it is not the request to the previous level".into()
                 })
             }
             JobStep::Expire { .. } => {
@@ -264,7 +264,7 @@ impl ReplayedJob {
         }
     }
 
-    /// Whether an approval was given by who may give it.
+    /// Whether an approval was given by a permitted person.
     fn granted(
         &self,
         grant: &Grant,
@@ -276,12 +276,12 @@ impl ReplayedJob {
         match (&grant.by, request) {
             (GrantedBy::Policy, request) => {
                 by_system(entry)?;
-                require(grant.overruns.is_empty(), || "the policy lets no budget be overrun".into())?;
+                require(grant.overruns.is_empty(), || "the policy cannot allow an overrun of a budget".into())?;
                 request.map_or(Ok(()), |request| self.over(request, entry))
             }
             (GrantedBy::Person(name), None) => Err(format!("'{name}' was not asked")),
             (GrantedBy::Person(name), Some(request)) => {
-                require(name == entry.actor, || format!("'{}' has answered in the name of '{name}'", entry.actor))?;
+                require(name == entry.actor, || format!("'{}' has answered as '{name}'", entry.actor))?;
                 self.answered(Some(request), name, entry, clock)?;
                 let (asked, given) = (request.overruns(), &grant.overruns);
                 let covers = asked.len() == given.len()
@@ -289,14 +289,14 @@ impl ReplayedJob {
                         (&asked.scope, asked.month, asked.budget) == (&given.scope, given.month, given.budget)
                             && given.by >= asked.by
                     });
-                require(covers, || "it allows other overruns than those that were asked for".into())?;
+                require(covers, || "it allows other overruns than the requested ones".into())?;
                 let decision = ApprovalDecision { allows: Some(&grant.overruns), by: name, reason: &grant.reason };
                 self.signed(grant.signature.as_ref(), &decision, Some(request), entry)
             }
         }
     }
 
-    /// Whether an answer is signed as was asked for. Whose key it is, the fleet file says, and not the audit.
+    /// Whether an answer is signed as required. The owner of the key is in the fleet file, not in the audit.
     fn signed(
         &self,
         signed: Option<&SignedStatement>,
@@ -306,18 +306,18 @@ impl ReplayedJob {
     ) -> Result<(), String> {
         let Some(signed) = signed else {
             let free = self.asked.as_ref().is_none_or(|asked| !asked.must_be_signed);
-            return require(free, || "the answer had to be signed, and is not".into());
+            return require(free, || "the answer must be signed, and is not".into());
         };
         let request = request.ok_or("nobody was asked")?;
-        let event = entry.event.ok_or("it is signed for an event of which there is no record")?;
+        let event = entry.event.ok_or("it is signed for an event without a record")?;
         let event_sha256 = event.sha256;
-        let currency = signed.currency().ok_or("the statement that was signed names no currency")?;
+        let currency = signed.currency().ok_or("the signed statement has no currency")?;
         let question =
             ApprovalQuestion { fleet: entry.fleet, currency: &currency, job: &self.job, request, event_sha256 };
         signed.answers(&question, decision).map(drop).map_err(|problem| problem.to_string())
     }
 
-    /// Whether nobody could answer any more.
+    /// Whether the request had expired.
     fn over(&self, request: &ApprovalRequest, entry: AuditEntry<'_>) -> Result<(), String> {
         let asked = self.asked.as_ref().map_or((request.asked_at, None), AskedQuestion::times);
         is_expired(request, asked, (entry.at, entry.clock_at))
@@ -448,32 +448,42 @@ mod tests {
         type Case<'a> = (&'a str, (i64, &'a str, &'a str, Value), &'a str);
         let cases: [Case<'_>; 19] = [
             ("by nobody who was asked", (1, "eve", "job.approve", grant("eve", 1)), "'eve' was not among"),
-            ("in another's name", (1, "eve", "job.approve", grant("ana", 1)), "in the name of 'ana'"),
+            ("in another's name", (1, "eve", "job.approve", grant("ana", 1)), "as 'ana'"),
             ("late", (240, "ana", "job.approve", grant("ana", 240)), "it was due at"),
             ("of another time", (2, "ana", "job.approve", grant("ana", 1)), "it says that it was given at"),
-            ("by the policy, too early", (1, SYSTEM_ACTOR, "job.approve", grant("policy", 1)), "is due at"),
+            ("by the policy, too early", (1, SYSTEM_ACTOR, "job.approve", grant("policy", 1)), "is due only at"),
             ("by the policy, by a person", (240, "ana", "job.approve", grant("policy", 240)), "cannot take this step"),
-            ("rejected in another's name", (1, "eve", "job.reject", reject("ana")), "in the name of 'ana'"),
+            ("rejected in another's name", (1, "eve", "job.reject", reject("ana")), "as 'ana'"),
             ("rejected by nobody", (1, "eve", "job.reject", reject("eve")), "'eve' was not among"),
-            ("escalated early", (1, SYSTEM_ACTOR, "job.escalate", question("escalate", 1, 1)), "is due at"),
+            ("escalated early", (1, SYSTEM_ACTOR, "job.escalate", question("escalate", 1, 1)), "is due only at"),
             (
                 "a level left out",
                 (240, SYSTEM_ACTOR, "job.escalate", question("escalate", 2, 240)),
-                "of the level before",
+                "to the previous level",
             ),
-            ("expired early", (1, SYSTEM_ACTOR, "job.expire", json!({ "step": "expire", "reason": "x" })), "is due at"),
-            ("queued", (1, SYSTEM_ACTOR, "job.queue", json!({ "step": "queue" })), "there is no 'queue'"),
+            (
+                "expired early",
+                (1, SYSTEM_ACTOR, "job.expire", json!({ "step": "expire", "reason": "x" })),
+                "is due \
+                                                                                                            only at",
+            ),
+            ("queued", (1, SYSTEM_ACTOR, "job.queue", json!({ "step": "queue" })), "'queue' is not possible"),
             (
                 "started",
                 (1, SYSTEM_ACTOR, "job.start", json!({ "step": "start", "stop_at": at(9) })),
-                "there is no 'start'",
+                "'start' is not possible",
             ),
-            ("costed again", (1, SYSTEM_ACTOR, "job.cost", cost()), "there is no 'cost'"),
+            ("costed again", (1, SYSTEM_ACTOR, "job.cost", cost()), "'cost' is not possible"),
             ("under another name", (1, SYSTEM_ACTOR, "job.queue", grant("policy", 1)), "its step is 'approve'"),
-            ("asked for again", (1, SYSTEM_ACTOR, "job.request", begun().remove(0).3), "was asked for before"),
-            ("stopped by another", (1, "eve", "job.stop", stop.clone()), "there is no 'stop'"),
+            ("asked for again", (1, SYSTEM_ACTOR, "job.request", begun().remove(0).3), "was requested before"),
+            ("stopped by another", (1, "eve", "job.stop", stop.clone()), "'stop' is not possible"),
             ("no step at all", (1, SYSTEM_ACTOR, "job.start", json!({})), "cannot be read"),
-            ("withdrawn", (1, SYSTEM_ACTOR, "job.withdraw", json!({ "step": "withdraw" })), "there is no 'withdraw'"),
+            (
+                "withdrawn",
+                (1, SYSTEM_ACTOR, "job.withdraw", json!({ "step": "withdraw" })),
+                "'withdraw' is not \
+                                                                                             possible",
+            ),
         ];
         for (what, record, wanted) in cases {
             let mut records = begun();
@@ -555,7 +565,7 @@ mod tests {
         for (record, answer, wanted) in [
             (again(&["dan"], "nobody_may_answer", 5), "dan", ""),
             (again(&["dan"], "nobody_may_answer", 5), "ana", "'ana' was not among"),
-            (again(&["dan", "cto"], "nobody_may_answer", 5), "dan", "'cto' was asked, and might still answer"),
+            (again(&["dan", "cto"], "nobody_may_answer", 5), "dan", "'cto' was asked, and may still answer"),
             (again(&["ana", "cto"], "clock_was_ahead", 5), "ana", "the clock was not ahead"),
         ] {
             let mut records = begun();
@@ -617,13 +627,13 @@ mod tests {
         for (kind, allows) in [("job.approve", Some(&[][..])), ("job.reject", None)] {
             assert_eq!(given(kind, Some(sign("ab", allows))), [] as [String; 0], "{kind}");
             let unsigned = given(kind, None);
-            assert!(unsigned.len() == 1 && unsigned[0].contains("had to be signed, and is not"), "{unsigned:?}");
+            assert!(unsigned.len() == 1 && unsigned[0].contains("must be signed, and is not"), "{unsigned:?}");
             let other = given(kind, Some(sign("cd", allows)));
-            assert!(other.len() == 1 && other[0].contains("is another one: event_sha256"), "{other:?}");
+            assert!(other.len() == 1 && other[0].contains("is for another statement: event_sha256"), "{other:?}");
             let mut forged = sign("ab", allows);
             forged["signature"] = sign("cd", allows)["signature"].clone();
             let forged = given(kind, Some(forged));
-            assert!(forged.len() == 1 && forged[0].contains("is not one of this statement"), "{forged:?}");
+            assert!(forged.len() == 1 && forged[0].contains("was not made for this statement"), "{forged:?}");
         }
         // A rejection is not to be used as an approval.
         let turned = given("job.approve", Some(sign("ab", None)));

@@ -1,7 +1,7 @@
 //! Signed answers of approvers: which must be signed, and whether a signature is that of an approver.
 //!
 //! A signature is an SSHSIG as `ssh-keygen -Y sign -n approval@driftsweep.io` makes it, over one canonical text: the
-//! [`Statement`]. That holds all that was decided about, so a signature is good for one answer to one question only.
+//! [`Statement`]. It contains everything that was decided, so a signature is valid for one answer to one request only.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,10 @@ use super::approval::{ApprovalReason, ApprovalRequest, Grant, GrantedBy};
 use super::statement::{ApprovalDecision, ApprovalQuestion, Statement};
 use crate::fleet::{ApprovalRules, Currency, Secret, Signatures, Stakes};
 
-/// What signatures are made for: one that was made for anything else, such as a commit or a login, is none of an answer.
+/// The namespace of signatures: one made for another purpose, such as a commit or a login, is not valid for an answer.
 pub const NAMESPACE: &str = "approval@driftsweep.io";
 
-/// So far may the clock of the machine that made a statement be ahead.
+/// How far the clock of the signing machine may be ahead.
 const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// A statement with its signature.
@@ -28,26 +28,26 @@ pub struct SignedStatement {
     pub key: String,
 }
 
-/// Why a signature does not count.
+/// Why a signature is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureProblem {
-    /// There is none, and the fleet file wants one.
+    /// There is none, and the fleet file requires one.
     #[error("the answer must be signed ({0})")]
     Missing(String),
-    /// It cannot be read, or is of a kind that does not count.
+    /// It cannot be read, or its kind is not supported.
     #[error("the signature cannot be used: {0}")]
     Unusable(String),
-    /// It is one of another statement: of another job, question, answer, reason or person.
-    #[error("the statement that was signed is another one: {0}")]
+    /// It belongs to another statement: of another job, question, answer, reason or person.
+    #[error("the signature is for another statement: {0}")]
     OtherStatement(String),
-    /// It was not made of this statement by the key that it names.
-    #[error("the signature is not one of this statement by the key {key}")]
+    /// It was not made by the key that it names for this statement.
+    #[error("the signature was not made for this statement by the key {key}")]
     Forged {
         /// The fingerprint of the key that it names.
         key: String,
     },
-    /// It is good, but the fleet file does not list its key for the person: a key that was taken out of it since, or
-    /// somebody else's. Whose key it was, the record alone cannot prove.
+    /// It is valid, but the fleet file does not list its key for the person: the key was removed since, or belongs to
+    /// another person. The record alone cannot prove its owner.
     #[error("the key {key} is {}", match owner {
         Some(owner) => format!("that of '{owner}', and not of '{by}'"),
         None => format!("not among the keys of '{by}' in the fleet file ([approval.keys])"),
@@ -55,9 +55,9 @@ pub enum SignatureProblem {
     NotListed {
         /// Its fingerprint.
         key: String,
-        /// Who is said to have signed.
+        /// The claimed signer.
         by: String,
-        /// Whose key it is by the fleet file.
+        /// The owner of the key by the fleet file.
         owner: Option<String>,
     },
 }
@@ -80,7 +80,7 @@ pub fn signature_reason(rules: &ApprovalRules, request: &ApprovalRequest, stakes
     Some(format!("signatures = \"{}\": {why}", rules.signatures.name()))
 }
 
-/// Whether an answer is signed as the rules want. A signature that is given must be good, also where none is wanted.
+/// Whether an answer is signed as the rules require. A given signature must be valid, also where none is required.
 ///
 /// # Errors
 /// The [`SignatureProblem`]. [`SignatureProblem::NotListed`] comes only where all else is right.
@@ -110,9 +110,9 @@ fn is_listed(rules: &ApprovalRules, key: &PublicKey, by: &str) -> Result<(), Sig
     }
 }
 
-/// Whether an approval that was given still counts by the rules as they are now, before a run is started: it is signed where
-/// an answer to its question would have to be, as an approval of this job, by a key that the fleet file still lists for the
-/// person. The rest of what was signed is checked against the audit apart from this.
+/// Whether an approval still counts by the current rules, before a run is started: it is signed where an answer to its
+/// request would have to be, as an approval of this job, by a key that the fleet file still lists for the person. The
+/// rest of the signed statement is checked against the audit separately.
 ///
 /// # Errors
 /// The [`SignatureProblem`].
@@ -139,7 +139,7 @@ pub fn still_counts(
 }
 
 impl SignedStatement {
-    /// A statement with a signature as `ssh-keygen` wrote it. Whether it is good, [`check`] says.
+    /// A statement with a signature as `ssh-keygen` wrote it. [`check`] verifies it.
     ///
     /// # Errors
     /// [`SignatureProblem::Unusable`].
@@ -154,7 +154,7 @@ impl SignedStatement {
     /// Signs a statement with a private key of OpenSSH.
     ///
     /// # Errors
-    /// The reason, without anything of the key.
+    /// The reason, without any part of the key.
     pub fn sign(statement: &Statement, key: &Secret) -> Result<Self, String> {
         const SSH_KEYGEN_REMEDY: &str =
             "sign with ssh-keygen instead: give --statement FILE in place of --sign, and follow what it says";
@@ -164,7 +164,7 @@ impl SignedStatement {
                 "is a public key; give the private one, whose file has the same name without .pub".to_owned()
             }
             _ if text.contains("PRIVATE KEY-----") && !text.contains("BEGIN OPENSSH PRIVATE KEY-----") => {
-                "is not in the format of OpenSSH; `ssh-keygen -p -f KEYFILE` writes it anew".to_owned()
+                "is not in the format of OpenSSH; `ssh-keygen -p -f KEYFILE` rewrites it".to_owned()
             }
             ssh_key::Error::AlgorithmUnknown | ssh_key::Error::AlgorithmUnsupported { .. } => {
                 "is of a kind that is not supported; only Ed25519 is (`ssh-keygen -t ed25519`)".to_owned()
@@ -181,11 +181,11 @@ impl SignedStatement {
         }
         let signature = key.sign(NAMESPACE, HashAlg::Sha512, statement.text().as_bytes());
         let armoured = signature.and_then(|signature| signature.to_pem(LineEnding::LF));
-        let armoured = armoured.map_err(|_| "could not sign; is it damaged?".to_owned())?;
+        let armoured = armoured.map_err(|_| "cannot sign; is it damaged?".to_owned())?;
         Self::new(statement.text().to_owned(), &armoured).map_err(|problem| problem.to_string())
     }
 
-    /// Whether the statement approves a job of a fleet in the name of a person.
+    /// Whether the statement approves a job of a fleet for a person.
     fn is_approval_of(&self, fleet: &str, job: &str, by: &str) -> Result<(), SignatureProblem> {
         let said: serde_json::Value =
             serde_json::from_str(&self.statement).map_err(|e| SignatureProblem::OtherStatement(e.to_string()))?;
@@ -197,16 +197,17 @@ impl SignedStatement {
         Ok(())
     }
 
-    /// The currency that the statement names. A fleet may change its currency: what was signed before is checked with this one.
+    /// The currency that the statement names. A fleet may change its currency: older statements are checked with this
+    /// one.
     pub fn currency(&self) -> Option<Currency> {
         let value: serde_json::Value = serde_json::from_str(&self.statement).ok()?;
         Currency::parse(value["currency"].as_str()?).ok()
     }
 
-    /// Whether the statement may have been made by now.
+    /// Whether the time of the statement is not in the future.
     ///
     /// # Errors
-    /// The reason, for one of the future.
+    /// The reason, if it is in the future.
     pub fn is_made(&self, clock: Timestamp) -> Result<(), String> {
         let at = Statement::time_of(&self.statement)?;
         if at.duration_since(clock) > MAX_CLOCK_DIFFERENCE {
@@ -215,7 +216,7 @@ impl SignedStatement {
         Ok(())
     }
 
-    /// The key by which an answer to a question was signed; whose it is, the fleet file says.
+    /// The key by which an answer to a question was signed; its owner is in the fleet file.
     ///
     /// # Errors
     /// The [`SignatureProblem`], also where another statement was signed than that of this question and answer.
@@ -232,7 +233,7 @@ impl SignedStatement {
         self.verify()
     }
 
-    /// The key by which the statement was signed. Whose it is, and what the statement has to say, [`check`] knows.
+    /// The key by which the statement was signed. [`check`] verifies its owner and the content of the statement.
     ///
     /// # Errors
     /// [`SignatureProblem::Unusable`] and [`SignatureProblem::Forged`].
@@ -240,7 +241,7 @@ impl SignedStatement {
         let signature = read(&self.signature)?;
         let key = PublicKey::from(signature.public_key().clone());
         if key.to_openssh().ok().as_ref() != Some(&self.key) {
-            return Err(SignatureProblem::Unusable("it was made by another key than the one beside it".into()));
+            return Err(SignatureProblem::Unusable("it was made by another key than the given one".into()));
         }
         let verified = key.verify(NAMESPACE, self.statement.as_bytes(), &signature);
         verified.map_err(|_| SignatureProblem::Forged { key: fingerprint(&key) })?;
@@ -253,7 +254,7 @@ pub fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
-/// A signature of a kind that counts: for answers, by a key that can be verified, at a token that was touched.
+/// A supported signature: for answers, by a key that can be verified, on a token that was touched.
 fn read(armoured: &str) -> Result<SshSig, SignatureProblem> {
     let unusable = SignatureProblem::Unusable;
     let signature = SshSig::from_pem(armoured.trim_ascii()).map_err(|_| {
@@ -269,7 +270,7 @@ fn read(armoured: &str) -> Result<SshSig, SignatureProblem> {
     match (signature.public_key().algorithm(), signature.algorithm()) {
         (Algorithm::Ed25519, Algorithm::Ed25519) => {}
         (Algorithm::SkEd25519, Algorithm::SkEd25519) => {
-            // Behind the 64 bytes of the signature; its lowest bit says that somebody was there.
+            // Behind the 64 bytes of the signature; its lowest bit says that the user was present.
             if signature.signature_bytes().get(64).is_none_or(|flags| flags & 1 == 0) {
                 return Err(unusable("the security token signed without being touched".into()));
             }
@@ -370,7 +371,7 @@ mod tests {
             assert!(said.contains(words), "{said}");
         }
         let said = refused(&no, Some(&SignedStatement { key: public(&bo), ..good.clone() }));
-        assert!(said.contains("another key than the one beside it"), "{said}");
+        assert!(said.contains("another key than the given one"), "{said}");
         let said = refused(&no, Some(&SignedStatement { signature: "x".into(), ..good.clone() }));
         assert!(said.contains("is not a signature as"), "{said}");
         // Of a key that claims to be ana's: the signature is still bo's.

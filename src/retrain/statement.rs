@@ -1,4 +1,4 @@
-//! What an approver signs: a question and its answer, in one text.
+//! The statement that an approver signs: a request and its answer, in one text.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,25 +11,25 @@ use super::job::Job;
 use crate::atomic::hex;
 use crate::fleet::{Currency, Money};
 
-/// A question as an approver sees it.
+/// A request as an approver sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct ApprovalQuestion<'a> {
     /// The name of the fleet.
     pub fleet: &'a str,
-    /// In which amounts are.
+    /// The currency of amounts.
     pub currency: &'a Currency,
-    /// The job as it stands while it is asked for.
+    /// The job at the time of the request.
     pub job: &'a Job,
-    /// What is asked.
+    /// The approval request.
     pub request: &'a ApprovalRequest,
     /// SHA-256 of the body of its event.
     pub event_sha256: &'a str,
 }
 
-/// The answer to a question, and whose it is.
+/// The answer to a request, and its author.
 #[derive(Clone, Copy, Debug)]
 pub struct ApprovalDecision<'a> {
-    /// The overruns that are allowed; `None` does not allow the job.
+    /// The overruns that are allowed; `None` rejects the job.
     pub allows: Option<&'a [Overrun]>,
     /// Who decides.
     pub by: &'a str,
@@ -37,7 +37,7 @@ pub struct ApprovalDecision<'a> {
     pub reason: &'a str,
 }
 
-/// What is signed: a question and its answer as canonical JSON (RFC 8785), which has one text only.
+/// The signed text: a request and its answer as canonical JSON (RFC 8785), which has exactly one form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     text: String,
@@ -49,10 +49,10 @@ pub fn event_sha256(body: &str) -> String {
 }
 
 impl Statement {
-    /// Of a question and its answer, given at a time by the real clock.
+    /// From a request and its answer, given at a time by the real clock.
     ///
     /// # Errors
-    /// The reason, for what JSON cannot say.
+    /// The reason, for values that JSON cannot hold.
     pub fn new(
         question: &ApprovalQuestion<'_>,
         decision: &ApprovalDecision<'_>,
@@ -90,7 +90,7 @@ impl Statement {
         Ok(Self { text })
     }
 
-    /// The exact text: what is written, signed and kept.
+    /// The exact text, which is written, signed and stored.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -98,14 +98,14 @@ impl Statement {
     /// When a statement was made, by the real clock.
     ///
     /// # Errors
-    /// The reason, for a text that is no statement.
+    /// The reason, for a text that is not a statement.
     pub fn time_of(text: &str) -> Result<Timestamp, String> {
         let parsed: Option<Value> = serde_json::from_str(text).ok();
         let at = parsed.as_ref().and_then(|value| value["at"].as_str()?.parse().ok());
         at.ok_or_else(|| "it is not a statement; make it with --statement FILE".into())
     }
 
-    /// What another text says differently; `None` where it is the same to the letter.
+    /// How another text differs; `None` where it is identical.
     pub(super) fn difference(&self, text: &str) -> Option<String> {
         if text == self.text {
             return None;
@@ -171,7 +171,7 @@ pub(super) mod tests {
         Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
     }
 
-    /// A job that is asked for by all three reasons, and of which all is known.
+    /// A job with all three reasons for approval, and with all fields set.
     pub(in super::super) fn job() -> Job {
         let cents = Money::from_cents;
         let lost =
@@ -256,7 +256,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Other values that might stand in the place of one.
+    /// Other values in place of one.
     fn others(value: &Value) -> Vec<Value> {
         match value {
             Value::String(text) => {

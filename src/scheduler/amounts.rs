@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::fleet::Money;
 
-/// The fields of steps that hold amounts.
+/// Fields of steps with amounts.
 const AMOUNTS: [&str; 11] =
     ["cost", "declared", "expected", "low", "high", "stale_a_day", "gain", "gain_low", "above", "budget", "by"];
 

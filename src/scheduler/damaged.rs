@@ -1,5 +1,5 @@
-//! Jobs that the store no longer holds whole: their rows, or those of their runs, cannot be read. They hold up no others for
-//! longer than their runs may last, and a person can close them.
+//! Damaged jobs: their rows, or those of their runs, cannot be read. They block others no longer than their runs may
+//! last, and a person can close them.
 
 use std::collections::HashSet;
 
@@ -15,23 +15,23 @@ use crate::retrain::budget::Ledger;
 use crate::retrain::{Job, JobState, JobStep};
 use crate::store::{RunRecord, Store, UnreadableRow, VersionedJob};
 
-/// The names of the jobs that are under way and can be read: their runs are looked after.
+/// The ids of the running jobs that can be read: their runs are monitored.
 pub(super) fn jobs_under_way(store: &mut Store) -> Result<HashSet<String>> {
     Ok(store.jobs_in("running")?.into_iter().map(|versioned| versioned.job.id).collect())
 }
 
-/// Whether a run that has not ended takes a turn, and the money that was set aside for it. One that nobody looks after, for its
-/// job cannot be read, does so for as long as it may last.
+/// Whether a run that has not ended occupies a slot and its reserved amount. A run that is not monitored, because its
+/// job cannot be read, does so as long as it may last.
 pub(super) fn takes_a_slot(run: &RunRecord, looked_after: &HashSet<String>, now: Timestamp) -> bool {
     looked_after.contains(&run.job) || now.duration_since(run.started_at) < run.retrain.timeout
 }
 
-/// When the month began whose budgets count.
+/// The start of the current budget month.
 pub(super) fn month_start(fleet: &Fleet, now: Timestamp) -> Timestamp {
     Ledger::new(now, &fleet.zone).span(&fleet.zone).0
 }
 
-/// The runs that take a turn.
+/// The runs that occupy a slot.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -42,22 +42,22 @@ pub fn runs_under_way(store: &mut Store, now: Timestamp) -> Result<Vec<RunRecord
     Ok(runs)
 }
 
-/// Rows that cannot be read, and runs that nobody looks after although all rows of them can: their job is gone, or is in
-/// another state.
+/// Rows that cannot be read, and runs that are not monitored although their rows can be read: their job is missing, or
+/// is in another state.
 pub(super) fn unreadable_rows(store: &mut Store) -> Result<Vec<UnreadableRow>> {
     store.note_jobs_in_unknown_states()?;
     let (looked_after, runs) = (jobs_under_way(store)?, store.runs_under_way()?);
     let mut found = store.unreadable();
     for run in runs.into_iter().filter(|run| !looked_after.contains(&run.job)) {
         if found.iter().all(|row| row.table != "job" || row.id != run.job) {
-            let reason = "it has not ended, and its job is not under way: nobody looks after it".into();
+            let reason = "it has not ended, but its job is not running, so it is not monitored".into();
             found.push(UnreadableRow { table: "run", id: format!("{}-{}", run.job, run.attempt), reason });
         }
     }
     Ok(found)
 }
 
-/// Why a job cannot be called off as others are; `None` where it can.
+/// Why a job cannot be cancelled in the normal way; `None` where it can.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -72,7 +72,7 @@ pub fn damage_reason(store: &mut Store, id: &str) -> Result<Option<String>> {
     };
     let unreadable = match job.map(|versioned| versioned.job.state) {
         None => of("job").map(|reason| format!("its row in the store cannot be read: {reason}")),
-        // Nobody would see that it has stopped.
+        // Its end would not be noticed.
         Some(JobState::Running { attempt, .. }) if runs.iter().all(|run| run.attempt != attempt) => {
             Some(format!("its run in the store cannot be read: {}", of("run").unwrap_or_else(|| "it is gone".into())))
         }
@@ -84,8 +84,9 @@ pub fn damage_reason(store: &mut Store, id: &str) -> Result<Option<String>> {
     })
 }
 
-/// Closes a damaged job, with what [`damage_reason`] has found: its event, its runs as far as they are known, and the job. What its runs cost is what they may have
-/// cost by now. Those who train are told to stop; a command whose key was lost with the row is stopped when its time is up.
+/// Closes a damaged job, with what [`damage_reason`] has found: its event, its runs as far as they are known, and the
+/// job. Its runs are recorded with the most they may have cost by now. The training system is asked to stop; a command
+/// whose key was lost with the row is stopped at its timeout.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -103,7 +104,7 @@ pub fn close_damaged(
         let wrong = |reason: &str| Error::BadValue { what: format!("job {id}"), reason: reason.into() };
         let event = store.open_events()?.into_iter().find(|event| event.id == id);
         let row = store.job(id)?;
-        // What the audit says counts; the row is taken for it where there is no record. The key of a run is in the row only.
+        // The audit takes precedence; the row is used where there is no record. The key of a run is only in the row.
         let key = row.as_ref().and_then(|row| row.job.key.clone());
         let derived = store.derived_job(id)?;
         let derived = derived.map(|found| VersionedJob { job: Job { key, ..found.job }, version: found.version });
@@ -126,14 +127,14 @@ pub fn close_damaged(
             added += cost;
             left.push(run);
         }
-        // A run that cannot be read has ended, too.
+        // A run that cannot be read is ended, too.
         if let JobState::Running { attempt, .. } = job.state {
             store.end_run(id, attempt, now, "cancelled", Money::ZERO)?;
         }
-        // What is at its end by its records is put back as it was.
+        // A job that is finished by its records is restored.
         let is_over = job.state.is_final();
         let step = JobStep::Cancel { cost: added, by: who.to_owned(), reason: reason.to_owned() };
-        // Of an attempt that ends here no answer is known.
+        // An attempt that ends here has no answer.
         let was_running = matches!(job.state, JobState::Running { .. });
         let about_answer = job.about_answer.clone().filter(|_| !was_running);
         let last = Job { about_answer, ..job.clone() };
@@ -151,7 +152,7 @@ pub fn close_damaged(
         notify::record(fleet, store, AuditedFact { at: now, actor: who, kind, subject: id, body })?;
         Ok((closed, left))
     })?;
-    // It is closed: whatever goes wrong from here on, nobody waits for it.
+    // It is closed: failures from here on have no effect.
     for noted in left {
         let stop_at = noted.started_at.checked_add(noted.retrain.timeout).unwrap_or(Timestamp::MAX);
         let state = JobState::Running { attempt: noted.attempt, started_at: noted.started_at, stop_at };
@@ -162,7 +163,7 @@ pub fn close_damaged(
     Ok(job)
 }
 
-/// What a run may have cost by now: it does not outlast its timeout.
+/// The most a run may have cost by now: it does not run longer than its timeout.
 fn cost_by_now(run: &RunRecord, now: Timestamp, clock: Timestamp) -> Money {
     let lasted = run_duration(run, now, clock).clamp(SignedDuration::ZERO, run.retrain.timeout);
     run.retrain.rate.times(lasted.as_secs_f64() / 3600.0) + run.retrain.storage

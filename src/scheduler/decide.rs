@@ -1,4 +1,4 @@
-//! What people decide: to allow a job, not to, or to call it off.
+//! Human decisions: to approve, reject or cancel a job.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,21 +16,21 @@ use crate::retrain::{
 };
 use crate::store::{Store, VersionedJob};
 
-/// An answer to a question.
+/// An answer to an approval request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApprovalAnswer {
-    /// Yes; budgets may be overrun by so much.
+    /// Approve; budgets may be overrun by this amount.
     Approve(Option<Money>),
-    /// No.
+    /// Reject.
     Reject,
 }
 
-/// Answers for a job by its name: the job after it. The answer is signed where the fleet file wants that; a signature that is
-/// given must be good.
+/// Answers the request of a job; returns the job after it. The answer must be signed where the fleet file requires it;
+/// a given signature must be valid.
 ///
 /// # Errors
-/// [`Error::BadValue`] if nobody asks, if the person may not answer, if an overrun is not named, or if the answer is not signed
-/// as it must be.
+/// [`Error::BadValue`] if there is no request, if the person may not answer, if an overrun is not named, or if the
+/// answer is not signed as it must be.
 pub fn decide(
     fleet: &Fleet,
     store: &mut Store,
@@ -68,7 +68,7 @@ pub fn decide(
                 JobStep::Approve { grant: Grant { by: GrantedBy::Person(by), reason: why, at: now, overruns, signature } }
             }
         };
-        // Under the lock of the transaction nobody else can have changed it.
+        // No other process can change it under the lock of the transaction.
         let gone = || wrong("it was changed at the same time; try again".into());
         let after = advance(fleet, store, &versioned, &step, when, who)?.ok_or_else(gone)?;
         match after.job.state {
@@ -79,10 +79,10 @@ pub fn decide(
     result.map(|versioned| versioned.job)
 }
 
-/// What is to be signed for an answer that would be taken now, made at a time by the real clock.
+/// The statement to sign for an answer given now, at a time by the real clock.
 ///
 /// # Errors
-/// [`Error::BadValue`] as for [`decide()`], apart from what is wrong with signatures; or if the person has no key.
+/// [`Error::BadValue`] as for [`decide()`], except for errors of signatures; or if the person has no key.
 pub fn statement(
     fleet: &Fleet,
     store: &mut Store,
@@ -102,7 +102,7 @@ pub fn statement(
     Statement::new(&question(fleet, &job, request, &event_sha256), &decision, clock).map_err(wrong)
 }
 
-/// What is asked of somebody who may answer now, and the overruns that a yes allows.
+/// The request for a person who may answer now, and the overruns that an approval allows.
 fn asked<'a>(
     fleet: &Fleet,
     store: &mut Store,
@@ -113,16 +113,19 @@ fn asked<'a>(
 ) -> Result<(&'a ApprovalRequest, Option<Vec<Overrun>>)> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {}", job.id), reason };
     let JobState::AwaitingApproval(request) = &job.state else {
-        return Err(wrong(format!("nobody is asked: its state is '{}'", job.state.name().replace('_', " "))));
+        return Err(wrong(format!(
+            "there is no approval request: its state is '{}'",
+            job.state.name().replace('_', " ")
+        )));
     };
     let asked = question_of(store, job, request)?;
     approvers::may_answer(&fleet.governance.approval, request, &asked, who).map_err(wrong)?;
     if now < request.asked_at {
-        return Err(wrong(format!("it was asked at {}, later than {now}", request.asked_at)));
+        return Err(wrong(format!("the request was made at {}, later than {now}", request.asked_at)));
     }
     if !signed && asked.must_be_signed {
-        let reason = "the answer must be signed (it was asked when answers had to be): add --sign KEYFILE; or, for a key with a \
-                      passphrase, in an agent or on a token, --statement FILE";
+        let reason = "the answer must be signed (the request was made under a rule that requires it): add --sign \
+                      KEYFILE; or, for a key with a passphrase, in an agent or on a token, --statement FILE";
         return Err(wrong(reason.into()));
     }
     let clock = store.clock()?;
@@ -155,10 +158,10 @@ fn event_of(store: &mut Store, id: &str) -> Result<String> {
     Ok(statement::event_sha256(&body))
 }
 
-/// The kinds of records that put a question.
+/// The kinds of records of approval requests.
 const QUESTION_KINDS: &[&str] = &["job.ask", "job.escalate", "job.ask_again"];
 
-/// A question as its record has it.
+/// A request from its record.
 pub(super) fn question_of(store: &mut Store, job: &Job, request: &ApprovalRequest) -> Result<AskedQuestion> {
     let record = store.last_record(&job.id, QUESTION_KINDS)?;
     Ok(record.map_or_else(
@@ -167,21 +170,21 @@ pub(super) fn question_of(store: &mut Store, job: &Job, request: &ApprovalReques
     ))
 }
 
-/// Who may answer the question of a job now.
+/// The persons who may answer the request of a job now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CurrentApprovers {
-    /// Their names; none where nobody who was asked may answer any more.
+    /// Their names; empty if nobody who was asked may answer any more.
     pub may_answer: Vec<String>,
-    /// The same for people, with who will be asked where nobody may answer.
+    /// The same as text, with the persons who will be asked if nobody may answer.
     #[serde(skip)]
     pub sentence: String,
     /// Until when an answer is due.
     pub due: Timestamp,
-    /// Whether the answer had to be signed when it was asked; by the fleet file as it is now it may have to be, too.
+    /// Whether the answer had to be signed by the rules at the request; the current fleet file may require it, too.
     pub must_be_signed: bool,
 }
 
-/// Who may answer the question of a job now; `None` where nobody is asked.
+/// The persons who may answer the request of a job now; `None` if there is no request.
 ///
 /// # Errors
 /// [`Error::Store`]; [`Error::BadValue`] for a record that cannot be read.
@@ -197,7 +200,7 @@ pub fn answerers(fleet: &Fleet, store: &mut Store, job: &Job) -> Result<Option<C
     }))
 }
 
-/// Overruns as they are allowed: by the amount that was named, which must cover each.
+/// The allowed overruns: by the given amount, which must cover each.
 fn name_overruns(
     overruns: Vec<Overrun>,
     named: Option<Money>,
@@ -209,20 +212,20 @@ fn name_overruns(
         (None, Some(_)) => Err("no budget would be overrun; leave out --overrun".into()),
         (Some(by), None) => {
             let what: Vec<String> = overruns.iter().map(|overrun| overrun.sentence(currency)).collect();
-            Err(format!("{}; name what you allow with --overrun {}", what.join("; "), by.plain()))
+            Err(format!("{}; give the amount that you allow with --overrun {}", what.join("; "), by.plain()))
         }
         (Some(by), Some(named)) if named < by => {
-            Err(format!("--overrun {} is less than {}, by which it would be", named.plain(), currency.show(by)))
+            Err(format!("--overrun {} is less than the overrun of {}", named.plain(), currency.show(by)))
         }
         (Some(_), Some(named)) => Ok(overruns.into_iter().map(|overrun| Overrun { by: named, ..overrun }).collect()),
     }
 }
 
-/// Calls a job off: the job after it. A run that is under way is told to stop, and is at its end when the next pass has seen
-/// that it is.
+/// Cancels a job; returns the job after it. A running run is asked to stop; the job ends when the next pass sees that
+/// the run has stopped.
 ///
 /// # Errors
-/// [`Error::BadValue`] if it is at its end.
+/// [`Error::BadValue`] if it is finished.
 pub fn cancel(
     fleet: &Fleet,
     store: &mut Store,
@@ -244,7 +247,7 @@ pub fn cancel(
         let gone = || wrong("it was changed at the same time; try again".into());
         advance(fleet, store, &versioned, &step, when, who)?.ok_or_else(gone)
     })?;
-    // The word is noted: whatever goes wrong from here on, the next pass says it again.
+    // The cancellation is recorded: after any failure from here on, the next pass repeats it.
     if let JobState::Running { attempt, .. } = &after.job.state
         && let Some(noted) = store.runs_of(id)?.into_iter().find(|run| run.attempt == *attempt)
     {
@@ -255,7 +258,7 @@ pub fn cancel(
     Ok(after.job)
 }
 
-/// The one job of a name.
+/// The job with an id.
 fn job_of(store: &mut Store, id: &str) -> Result<VersionedJob> {
     store.job(id)?.ok_or_else(|| {
         let damaged = store.unreadable().into_iter().find(|row| row.id == id);

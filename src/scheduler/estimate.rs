@@ -1,4 +1,4 @@
-//! What training a model costs and is worth, by what is remembered of it.
+//! Estimates of the cost and value of training a model, from the store.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::retrain::cost::{LossSource, MetricLoss, PAST_RUNS};
 use crate::retrain::{CostEstimate, MissingInput, ValueEstimate};
 use crate::store::{MeasurementRecord, Store};
 
-/// The cost and worth of training a model now.
+/// The estimated cost and value of training a model now.
 ///
 /// # Errors
 /// [`crate::error::Error::Store`].
@@ -24,9 +24,8 @@ pub fn estimate(store: &mut Store, model: &Model, retrain: &RetrainConfig) -> Re
     Ok((estimate, ValueEstimate::new(metric, lost, retrain.point_a_day, retrain.holds)))
 }
 
-/// What is lost between what a model should be, or was at its best since it was trained, and what it was last: as it was
-/// measured, or estimated where that is newer. Of an error it is a share of the reference, in percent: errors have units of
-/// their own, and no other size to be compared with.
+/// The loss between the expected metric of a model, or its best since the training, and its last value: measured, or
+/// estimated where that is newer. For an error it is a share of the reference, in percent, because errors have units.
 fn lost(
     entries: &[MeasurementRecord],
     metric: PerformanceMetric,

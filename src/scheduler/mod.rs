@@ -1,10 +1,10 @@
-//! What becomes of retrain events: one pass over all jobs that are not at their end. It asks for approval, watches the budget,
-//! starts what may be started and notes what has ended.
+//! Handles retrain events: one pass over all jobs that are not finished. It requests approval, checks the budget,
+//! starts jobs that may start and records jobs that have ended.
 //!
-//! A pass may be killed between any two steps and run again, or run twenty times at once: only the process that holds the
-//! fleet's lock for jobs acts; each step of a job is one transaction with its audit record and its messages, and counts
-//! only if nobody else has changed the job since; a run is noted before it is started, and starting it twice is starting
-//! it once.
+//! A pass may be killed between any two steps and run again, or run twenty times at once: only the process that holds
+//! the fleet's lock for jobs acts; each step of a job is one transaction with its audit record and its messages, and
+//! counts only if no other process has changed the job since; a run is recorded before it is started, and starting is
+//! idempotent.
 
 mod amounts;
 mod damaged;
@@ -44,38 +44,38 @@ use crate::retrain::queue::{self, Slots};
 use crate::retrain::{ApprovalRequest, Grant, Job, JobState, JobStep, Ledger, Overrun, StopRequest};
 use crate::store::{RunRecord, SYSTEM_ACTOR, StartBlockers, Store, UnreadableRow, VersionedJob};
 
-/// What a pass works with.
+/// The context of a pass.
 pub struct PassContext<'a> {
     /// Requests to addresses.
     pub http: &'a Http,
-    /// This program, by its path: it supervises commands.
+    /// The path of this program, which supervises commands.
     pub program: &'a Path,
-    /// The folder of the fleet's state: runs have folders of their own in it.
+    /// The folder of the fleet's state: runs have their own folders in it.
     pub state: &'a Path,
-    /// The real time, whatever time a pass is taken to be: by it real trainings are stopped.
+    /// The real time, whatever the effective time of the pass: real trainings are stopped by it.
     pub clock: Timestamp,
-    /// For how long the pass has been at it.
+    /// The running time of the pass.
     pub elapsed: &'a (dyn Fn() -> Duration + Sync),
 }
 
-/// What a pass did.
+/// The summary of a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PassSummary {
-    /// The last state that each job came to, by the job's name; in JSON how many came to each.
+    /// The last new state of each job, by its id; in JSON the number of jobs per state.
     #[serde(rename = "states", serialize_with = "counted")]
     pub jobs: BTreeMap<String, String>,
-    /// What could not be started or asked: it is tried again.
+    /// Runs that could not be started or polled, and are retried.
     #[serde(rename = "troubles")]
     pub failures: Vec<PassFailure>,
-    /// Rows of the store that cannot be read: they are left out.
+    /// Rows of the store that cannot be read: they are skipped.
     pub unreadable: Vec<UnreadableRow>,
-    /// What the store holds that does not follow from its audit: the jobs in question are not started.
+    /// Differences between the store and its audit: the affected jobs are not started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tampered: Vec<String>,
 }
 
 impl PassSummary {
-    /// How many jobs came to each state: each job once, by its last.
+    /// The number of jobs per new state, each job once.
     pub fn states(&self) -> BTreeMap<&str, usize> {
         let mut states = BTreeMap::new();
         for state in self.jobs.values() {
@@ -84,10 +84,10 @@ impl PassSummary {
         states
     }
 
-    /// Adds what a later pass did. What was in the way is as it was last.
+    /// Adds the summary of a later pass. Failures are replaced by the later ones.
     pub fn then(&mut self, later: Self) {
         self.jobs.extend(later.jobs);
-        // What is tried again is told anew; what is not is told once.
+        // Failures that are retried are reported again; permanent ones only once.
         self.failures.retain(|failure| failure.permanent);
         self.failures.extend(later.failures);
         self.unreadable = later.unreadable;
@@ -100,7 +100,7 @@ fn counted<S: Serializer>(jobs: &BTreeMap<String, String>, serializer: S) -> std
     summary.states().serialize(serializer)
 }
 
-/// A run that could not be started or asked.
+/// A run that could not be started or polled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PassFailure {
     /// Its model.
@@ -109,15 +109,15 @@ pub struct PassFailure {
     pub run: String,
     /// Why.
     pub reason: String,
-    /// Whether it is not tried again.
+    /// Whether it is permanent: not retried.
     #[serde(rename = "lasting")]
     pub permanent: bool,
 }
 
-/// Once over all jobs. `step` is told before each step, by its name.
+/// Runs one pass over all jobs. `step` is called with the name of each step before it.
 ///
 /// # Errors
-/// [`Error::Locked`] if another process is at it; [`Error::Store`].
+/// [`Error::Locked`] if another process holds the lock; [`Error::Store`].
 pub fn pass(
     fleet: &Fleet,
     store: &mut Store,
@@ -172,15 +172,15 @@ struct JobPass<'a> {
     models: TrainableModels<'a>,
     logins: Logins,
     summary: PassSummary,
-    /// What speaks against starting jobs, once that was asked.
+    /// The problems that block starting jobs, once they were checked.
     blockers: Option<StartBlockers>,
 }
 
 impl JobPass<'_> {
-    /// Makes jobs of open events.
+    /// Creates jobs for open events.
     fn request(&mut self) -> Result<()> {
         for (id, model, trigger, at) in self.store.events_without_job()? {
-            // Without a word on how to train it, somebody does that by hand and closes the event.
+            // Without training settings, a person trains the model and closes the event.
             let Some((_, retrain)) = self.models.get(&*model) else { continue };
             (self.step)("request");
             let deadline = at.max(self.now).checked_add(retrain.deadline).unwrap_or(Timestamp::MAX);
@@ -208,7 +208,7 @@ impl JobPass<'_> {
         Ok(())
     }
 
-    /// Calls off jobs whose event somebody has closed, or whose model is no longer trained.
+    /// Cancels jobs whose event was closed, or whose model has no training settings any more.
     fn cancel_orphaned(&mut self) -> Result<()> {
         for (versioned, outcome) in self.store.jobs_without_event()? {
             self.stop(&versioned, &format!("its event was closed: {outcome}"))?;
@@ -216,7 +216,7 @@ impl JobPass<'_> {
         for state in JobState::open_names() {
             for versioned in self.store.jobs_in(state)? {
                 if !self.models.contains_key(&*versioned.job.model) {
-                    self.stop(&versioned, "the fleet file no longer says how to train the model")?;
+                    self.stop(&versioned, "the fleet file has no training settings for the model any more")?;
                 }
             }
         }
@@ -236,7 +236,7 @@ impl JobPass<'_> {
         Ok(())
     }
 
-    /// Reckons what jobs cost and are worth.
+    /// Estimates the cost and value of jobs.
     fn estimate_costs(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("requested")? {
             let Some((model, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
@@ -249,7 +249,7 @@ impl JobPass<'_> {
         Ok(())
     }
 
-    /// Asks for approval where that is needed.
+    /// Requests approval where it is needed.
     fn ask(&mut self) -> Result<()> {
         let rules = &self.fleet.governance.approval;
         for versioned in self.store.jobs_in("costed")? {
@@ -268,8 +268,7 @@ impl JobPass<'_> {
         Ok(())
     }
 
-    /// Lets jobs that were allowed join the queue; and those anew that would wait for a time that a clock has noted which was
-    /// ahead.
+    /// Queues approved jobs; and queues jobs again that would wait for a time recorded by a clock that was ahead.
     fn enqueue(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("approved")? {
             self.advance(&versioned, JobStep::Queue)?;
@@ -287,15 +286,15 @@ impl JobPass<'_> {
         Ok(())
     }
 
-    /// Withdraws questions about budgets that would not be overrun any more: a new month has begun, another run cost less
-    /// than was set aside for it, or the budget was raised.
+    /// Withdraws requests about budgets that would not be overrun any more: a new month has begun, another run cost
+    /// less than was reserved for it, or the budget was raised.
     fn withdraw(&mut self, ledger: &Ledger) -> Result<()> {
         let mut asked = self.store.jobs_in("awaiting_approval")?;
         asked.retain(|v| matches!(&v.job.state, JobState::AwaitingApproval(request) if request.is_of_budgets()));
         if asked.is_empty() {
             return Ok(());
         }
-        // Those that wait for their turn take from the same budgets.
+        // Queued jobs use the same budgets.
         asked.extend(self.store.jobs_in("queued")?);
         queue::order(&mut asked, |versioned| &versioned.job);
         let mut ledger = ledger.clone();
@@ -314,21 +313,21 @@ impl JobPass<'_> {
         Ok(())
     }
 
-    /// The budgets that a job would overrun without an approval.
+    /// The budgets that a job would overrun and that are not approved.
     fn overruns(&self, ledger: &Ledger, job: &Job, retrain: &RetrainConfig, amount: Money) -> Vec<Overrun> {
         let mut overruns = ledger.overruns(&self.fleet.governance.budget, &job.model, retrain, amount);
         overruns.retain(|overrun| !budget::is_allowed(overrun, &job.grants));
         overruns
     }
 
-    /// Asks the next level where nobody has answered, and the same one anew where nobody who was asked may answer any more.
+    /// Escalates requests without an answer, and repeats those that nobody who was asked may answer any more.
     fn remind(&mut self) -> Result<()> {
         for versioned in self.store.jobs_in("awaiting_approval")? {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let JobState::AwaitingApproval(request) = &versioned.job.state else { continue };
             let rules = &self.fleet.governance.approval;
             let asked = match decide::question_of(self.store, &versioned.job, request) {
-                // The others are seen to, and this one is told of when something would become of it.
+                // The others are handled, and this one is reported when it would change.
                 Err(Error::BadValue { what, reason }) => {
                     if self.now >= request.due {
                         self.tampered(vec![format!("{what}: {reason}")]);
@@ -349,7 +348,7 @@ impl JobPass<'_> {
             }
             if let Some(step) = approval::overdue(rules, retrain, &versioned.job, request, self.now) {
                 let approved = matches!(step, JobStep::Approve { .. });
-                // Nobody has answered: what the policy decides by must be beyond doubt.
+                // There was no answer: the data for the decision of the policy must be verified.
                 if approved && !(self.is_trusted(&versioned.job)? && self.is_store_verified()?) {
                     continue;
                 }
@@ -362,7 +361,7 @@ impl JobPass<'_> {
         Ok(())
     }
 
-    /// Starts what has its turn.
+    /// Starts queued jobs in order.
     fn start(&mut self, ledger: &mut Ledger) -> Result<()> {
         let limits = &self.fleet.governance.concurrency;
         let mut slots = Slots::default();
@@ -371,18 +370,18 @@ impl JobPass<'_> {
         }
         let mut queued = self.store.jobs_in("queued")?;
         queue::order(&mut queued, |versioned| &versioned.job);
-        // The rows were read just now; what was found before may not be true of them.
+        // The rows were read just now; the earlier check may not apply to them.
         self.blockers = None;
         for versioned in queued {
             let job = &versioned.job;
             if self.now >= job.deadline {
-                let reason = format!("its turn did not come before its deadline, {}", job.deadline);
+                let reason = format!("it was still in the queue at its deadline, {}", job.deadline);
                 self.advance(&versioned, JobStep::TimeOut { cost: Money::ZERO, reason })?;
                 continue;
             }
             let JobState::Queued { not_before } = job.state else { continue };
             let Some((model, retrain)) = self.models.get(&*job.model).copied() else { continue };
-            // Told also of those whose turn has not come.
+            // Also reported for those that are not first in the queue.
             if !self.is_trusted(job)? || !self.may_start()? {
                 continue;
             }
@@ -405,8 +404,8 @@ impl JobPass<'_> {
                 }
                 Err(StartRefusal::Signature(problem)) => {
                     let reason = format!(
-                        "it is not started, for its approval does not count any more: {problem}; correct the fleet file, or \
-                         call the job off with `driftsweep jobs cancel`"
+                        "it is not started because its approval is not valid any more: {problem}; correct the fleet \
+                         file, or cancel the job with `driftsweep jobs cancel`"
                     );
                     let (model, run) = (job.model.clone(), job.id.clone());
                     self.summary.failures.push(PassFailure { model, run, reason, permanent: false });
@@ -430,7 +429,7 @@ impl JobPass<'_> {
         Ok(())
     }
 
-    /// Warns of budgets that are nearly used up, once a month each.
+    /// Warns of budgets that are nearly used up, once per month each.
     fn warn(&mut self, ledger: &Ledger) -> Result<()> {
         let month = ledger.month().strftime("%Y-%m").to_string();
         for status in budget_statuses(self.fleet, ledger, self.now).into_iter().filter(|status| status.warns) {
@@ -467,7 +466,7 @@ impl JobPass<'_> {
     }
 }
 
-/// What is set aside for a run of a job.
+/// The amount reserved for a run of a job.
 fn amount_to_commit(job: &Job, retrain: &RetrainConfig) -> Money {
     job.estimate.map_or(retrain.cost, |estimate| estimate.high)
 }
@@ -503,14 +502,15 @@ fn run_of(
     })
 }
 
-/// For how long a run's time has been up; less than zero while it is not. Both by the time that the pass is taken to be and by
-/// the real clock, whichever says less: a pass that replays another time must not stop a real training.
+/// How long ago the timeout of a run was reached; negative before. Both by the effective time of the pass and by
+/// the real clock, whichever is less: a pass that replays another time must not stop a real training.
 fn time_past_timeout(stop_at: Timestamp, noted: &RunRecord, now: Timestamp, clock: Timestamp) -> SignedDuration {
     let length = stop_at.duration_since(noted.started_at);
     run_duration(noted, now, clock).saturating_sub(length)
 }
 
-/// How long ago a run was started, likewise. A start that was noted while the clock was ahead says nothing.
+/// How long ago a run was started, computed in the same way. A start that was recorded while the clock was ahead is
+/// ignored.
 fn run_duration(noted: &RunRecord, now: Timestamp, clock: Timestamp) -> SignedDuration {
     let by_now = now.duration_since(noted.started_at);
     match noted.clock_at.map(|started| clock.duration_since(started)) {
@@ -520,7 +520,7 @@ fn run_duration(noted: &RunRecord, now: Timestamp, clock: Timestamp) -> SignedDu
     }
 }
 
-/// What is spent and set aside this month.
+/// The amounts spent and reserved this month.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -540,7 +540,7 @@ pub fn ledger(fleet: &Fleet, store: &mut Store, now: Timestamp) -> Result<Ledger
     Ok(ledger)
 }
 
-/// How all budgets of a fleet stand.
+/// The status of all budgets of a fleet.
 pub fn budget_statuses(fleet: &Fleet, ledger: &Ledger, now: Timestamp) -> Vec<BudgetStatus> {
     let budget = &fleet.governance.budget;
     let teams = budget.teams.keys().map(|team| (BudgetScope::Team(team.clone()), None));
@@ -556,12 +556,13 @@ pub fn budget_statuses(fleet: &Fleet, ledger: &Ledger, now: Timestamp) -> Vec<Bu
     statuses.collect()
 }
 
-/// Where the files of a job's run are.
+/// The folder of a job's run.
 pub fn run_folder(state: &Path, job: &str, attempt: u32) -> PathBuf {
     state.join("jobs").join(job).join(attempt.to_string())
 }
 
-/// The settings by which a run is reached: those of the fleet file, unless they lead elsewhere than where it was started.
+/// The settings for reaching a run: those of the fleet file, unless they name another training system than the one
+/// where it was started.
 fn settings_of_run<'a>(declared: Option<&'a RetrainConfig>, noted: &'a RunRecord) -> &'a RetrainConfig {
     let kept = &noted.retrain;
     declared.filter(|declared| declared.executor.same_place(&kept.executor)).unwrap_or(kept)

@@ -1,5 +1,5 @@
-//! New baselines: named by the answer of a training, or set by a person. What is named is checked, kept in the state
-//! folder, and used from then on in place of the baseline in the fleet file.
+//! New baselines: named by the answer of a training, or set by a person. A new baseline is checked, stored in the state
+//! folder, and then used in place of the baseline in the fleet file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -20,23 +20,23 @@ use crate::retrain::{BaselineRenewal, Job, JobStep};
 use crate::storage;
 use crate::store::{BaselineRecord, SYSTEM_ACTOR, Store};
 
-/// A baseline that was checked and is kept where no training writes over it.
+/// A baseline that was checked and is stored where no training overwrites it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBaseline {
-    /// Where it is, as it is opened.
+    /// Its path, as it is opened.
     pub place: String,
-    /// SHA-256 of what it holds, where that can be told.
+    /// SHA-256 of its content, where that is known.
     pub content_hash: Option<String>,
 }
 
-/// What a new baseline is for.
+/// The context of a new baseline.
 #[derive(Clone, Copy, Debug)]
 pub struct BaselineRequest<'a> {
     /// The model.
     pub model: &'a Model,
     /// The baseline that it is compared with now, as it is opened.
     pub former: &'a str,
-    /// What a relative path is relative to.
+    /// The folder for relative paths.
     pub folder: &'a Path,
     /// The folder of the fleet's state.
     pub state: &'a Path,
@@ -44,13 +44,13 @@ pub struct BaselineRequest<'a> {
     pub at: Timestamp,
 }
 
-/// Checks a baseline for a model and keeps it in the state folder: a baseline file as it is, a snapshot frozen as
-/// `driftsweep baseline build --fleet` does. Used where it is: a baseline file in an object store, and a snapshot for a model
+/// Checks a baseline for a model and stores it in the state folder: a baseline file unchanged, a snapshot frozen as
+/// `driftsweep baseline build --fleet` does. Not copied: a baseline file in an object store, and a snapshot for a model
 /// whose convention needs the values.
 ///
 /// # Errors
-/// [`Error::BadValue`] for a model without baseline and for an empty path; what is wrong with the file or the snapshot, also
-/// where it lacks most of what the model compares; [`Error::Write`].
+/// [`Error::BadValue`] for a model without baseline and for an empty path; an invalid file or snapshot, also one that
+/// lacks most of the model's features; [`Error::Write`].
 pub fn store_baseline(named: &str, adopting: BaselineRequest<'_>) -> Result<StoredBaseline> {
     let BaselineRequest { model, former, folder, state, at } = adopting;
     has_baseline(model)?;
@@ -88,16 +88,17 @@ pub fn store_baseline(named: &str, adopting: BaselineRequest<'_>) -> Result<Stor
     if is_file && storage::is_remote(&place) {
         return Ok(StoredBaseline { place, content_hash: Some(content_hash) });
     }
-    // The next training may write to the same path. The name says what it holds: a state folder may be moved.
+    // The next training may write to the same path. The file is named by its content, because a state folder may be
+    // moved.
     let name = format!("{}.baseline", content_hash.get(..32).unwrap_or(&content_hash));
     let copy = absolute(&state.join("baselines").join(baseline::file_name(&model.name)).join(name));
-    // Its path is kept as text, in the store.
+    // Its path is stored as text.
     let place = as_text(&copy)?;
     storage::write(&copy, file.bytes())?;
     Ok(StoredBaseline { place, content_hash: Some(content_hash) })
 }
 
-/// Refuses a model that is compared with its previous window: nothing could take the place of its baseline.
+/// Refuses a model that is compared with its previous window: it has no baseline to replace.
 ///
 /// # Errors
 /// [`Error::BadValue`].
@@ -114,7 +115,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// A path as it is kept in the store, where it must be whole.
+/// A path as it is stored, where it must be complete.
 fn as_text(path: &Path) -> Result<String> {
     let wrong = |reason: &str| Error::BadValue { what: redacted(path), reason: reason.into() };
     address::as_text(path).map(str::to_owned).map_err(wrong)
@@ -138,18 +139,18 @@ pub fn current_baseline(
     })
 }
 
-/// A baseline to be used from now on.
+/// A change of the baseline in use.
 #[derive(Clone, Debug)]
 pub struct BaselineChange<'a> {
     /// `baseline.set` or `baseline.restore`.
     pub kind: &'a str,
-    /// Where it is; empty for the one in the fleet file.
+    /// Its path; empty for the one in the fleet file.
     pub place: &'a str,
-    /// SHA-256 of what it holds, where that can be told.
+    /// SHA-256 of its content, where that is known.
     pub content_hash: Option<String>,
-    /// Where the one before is.
+    /// The path of the previous one.
     pub former: &'a str,
-    /// SHA-256 of what that holds.
+    /// SHA-256 of the previous one.
     pub former_content_hash: Option<String>,
     /// The training that it comes from.
     pub job: Option<&'a str>,
@@ -161,7 +162,7 @@ pub struct BaselineChange<'a> {
     pub at: Timestamp,
 }
 
-/// Uses a baseline from now on, inside a transaction; with its audit record and its messages.
+/// Sets the baseline in use, inside a transaction; with its audit record and its messages.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -196,7 +197,7 @@ pub fn set_baseline(
     Ok(entry)
 }
 
-/// Uses the baseline that a training has named from now on.
+/// Sets the baseline in use to the one that a training has named.
 pub(super) fn after_training(
     fleet: &Fleet,
     store: &mut Store,
@@ -221,15 +222,15 @@ pub(super) fn after_training(
         former_content_hash: former_content_hash.clone(),
         job: Some(&job.id),
         by: SYSTEM_ACTOR,
-        reason: &format!("its training has named {named}"),
+        reason: &format!("named by its training: {named}"),
         at: now,
     };
     set_baseline(fleet, store, model, setting).map(drop)
 }
 
 impl JobPass<'_> {
-    /// What becomes of the baseline of a model that was trained, and where the new one is. Whatever goes wrong with it, the
-    /// training was good.
+    /// The baseline change after a training, and the path of the new one. A failure here does not affect the success of
+    /// the training.
     pub(super) fn renew(
         &mut self,
         run: &TrainingRun,
@@ -237,7 +238,7 @@ impl JobPass<'_> {
         named: Option<String>,
     ) -> Result<(BaselineRenewal, Option<String>)> {
         let (fleet, state, now) = (self.fleet, self.context.state, self.now);
-        // Its event may be of a model that the fleet file no longer has.
+        // Its event may be about a model that is no longer in the fleet file.
         let Some((model, _)) = self.models.get(&*run.model).copied() else {
             return Ok((BaselineRenewal::Kept { warning: None }, None));
         };

@@ -1,4 +1,4 @@
-//! A step of a job, with all that belongs to it: one transaction.
+//! A step of a job with all its effects, in one transaction.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,17 +14,17 @@ use crate::retrain::signature;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep};
 use crate::store::{RunRecord, Store, VersionedJob};
 
-/// When a step is taken.
+/// The time of a step.
 #[derive(Clone, Copy)]
 pub(super) struct StepTime {
-    /// By the time that it is taken to be.
+    /// By the effective time.
     pub(super) now: Timestamp,
     /// By the real clock, where that is known.
     pub(super) clock: Option<Timestamp>,
 }
 
-/// Takes a job a step further, inside a transaction: `None` if somebody else has changed it since. All that belongs to the
-/// step is written with it: what is set aside or was spent, the end of the event, the audit and the messages.
+/// Applies a step to a job, inside a transaction: `None` if another process has changed it since. All effects are
+/// written with it: reserved or spent amounts, the end of the event, the audit and the messages.
 pub(super) fn advance(
     fleet: &Fleet,
     store: &mut Store,
@@ -84,7 +84,7 @@ pub(super) fn advance(
             JobState::Succeeded => ("trained", String::new()),
             state => (state.name(), state.reason().to_owned()),
         };
-        // It may have been closed by hand.
+        // It may have been closed by a person.
         store.close_event(&job.id, now, outcome, &note.replace('\0', "\u{fffd}"))?;
         if job.state == JobState::Succeeded {
             store.set_trained(&job.model, now)?;
@@ -100,8 +100,8 @@ pub(super) fn advance(
     Ok(Some(VersionedJob { job, version: versioned.version + 1 }))
 }
 
-/// The secret by which the keys of runs are made, inside a transaction. It is made as early as possible: only what a backup
-/// holds is the same after it was restored.
+/// The secret for the keys of runs, inside a transaction. It is created as early as possible, so that backups contain
+/// it.
 pub(super) fn run_secret(store: &mut Store) -> Result<String> {
     if let Some(secret) = store.run_secret()? {
         return Ok(secret);
@@ -115,14 +115,14 @@ fn no_random_bytes(e: std::io::Error) -> Error {
     Error::BadValue { what: "/dev/urandom".into(), reason: e.to_string() }
 }
 
-/// What the trigger of a job fired by, in short.
+/// The evidence of the trigger of a job, in short.
 fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
     const COLUMNS: usize = 3;
     let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
     Ok(policy::evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS))
 }
 
-/// What somebody who is told of a step wants to know beside it.
+/// Adds details for the messages about a step.
 fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
     let currency = &fleet.governance.budget.currency;
     body["model"] = job.model.clone().into();

@@ -1,4 +1,4 @@
-//! What a pass may believe of the store: whether jobs, and all that decides about them, are what the audit says.
+//! Verification of the store during a pass: whether jobs, and all data that decisions depend on, match the audit.
 
 use super::{JobPass, damaged};
 use crate::error::Result;
@@ -6,8 +6,8 @@ use crate::retrain::Job;
 use crate::store::StartBlockers;
 
 impl JobPass<'_> {
-    /// Whether a job is what the audit says that it is. The audit is read only where a run is under way or a job has its
-    /// turn; later it is read on from there. A job that is not what it says is not started.
+    /// Whether a job matches the audit. The audit is read only when a run is running or a job is to start; later only
+    /// new records are read. A job that does not match is not started.
     pub(super) fn is_trusted(&mut self, job: &Job) -> Result<bool> {
         let blockers = self.start_blockers()?;
         let found: Vec<String> = blockers.of(job).into_iter().map(str::to_owned).collect();
@@ -16,8 +16,8 @@ impl JobPass<'_> {
         Ok(trusted)
     }
 
-    /// Whether the whole store is what its audit says, the conclusions of sweeps too: by these the gain of a training is
-    /// reckoned.
+    /// Whether the whole store matches its audit, including the conclusions of sweeps, which the gain of a training is
+    /// estimated from.
     pub(super) fn is_store_verified(&mut self) -> Result<bool> {
         (self.step)("check the whole store");
         let found = self.store.verify_audit(&[])?.problems;
@@ -26,7 +26,7 @@ impl JobPass<'_> {
         Ok(whole)
     }
 
-    /// Whether anything may be started: the chain of the audit is whole, and it is known what was spent.
+    /// Whether anything may be started: the chain of the audit is intact, and spending is known.
     pub(super) fn may_start(&mut self) -> Result<bool> {
         let found = self.start_blockers()?.all.clone();
         let may = found.is_empty();

@@ -1,4 +1,4 @@
-//! Runs that are under way: started where they are not known yet, asked how far they are, stopped where they are to be.
+//! Running runs: they are started if they are not known yet, polled, and stopped if required.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,29 +17,30 @@ use crate::http::RequestFailure;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep, Ledger, StopRequest, queue};
 use crate::store::{RunRecord, SYSTEM_ACTOR, VersionedJob};
 
-/// Runs that are seen to at once.
+/// Most runs that are polled at the same time.
 const MAX_CONCURRENT_REQUESTS: usize = 16;
 
-/// Places that do not answer hold a pass up no longer than this: it asks for no further run.
+/// The longest delay of a pass by training systems that do not answer: after it no further run is polled.
 const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// After its time a run has so long to end by itself.
+/// The time that a run has to end by itself after its timeout.
 const GRACE: SignedDuration = SignedDuration::from_secs(120);
 
-/// A run that cannot be started for so long makes way for others.
+/// A run that cannot be started within this time fails.
 const START_TIMEOUT: SignedDuration = SignedDuration::from_mins(10);
 
-/// A place may forget a run for a moment, while it is set up anew; for longer it is taken to have lost it.
+/// A training system may not know a run for a short time, for example during a restart; after this time the run counts
+/// as lost.
 const LOST_TIMEOUT: SignedDuration = SignedDuration::from_mins(10);
 
-/// A run with what is known of it.
+/// A run that is monitored.
 struct WatchedRun<'a> {
     job: VersionedJob,
     noted: RunRecord,
-    /// How the fleet file says that the model is trained, if it still does.
+    /// The training settings of the model in the fleet file, if it still has them.
     declared: Option<&'a RetrainConfig>,
     run: TrainingRun,
-    /// Whether the store is what its audit says, so that it may be started.
+    /// Whether the store matches its audit, so that it may be started.
     may_start: bool,
 }
 
@@ -48,19 +49,19 @@ impl WatchedRun<'_> {
         settings_of_run(self.declared, &self.noted)
     }
 
-    /// Whether the place that trains has not known it any more for a while.
+    /// Whether the training system has not known it for too long.
     fn is_lost(&self, clock: Timestamp) -> bool {
         self.noted.lost_at.is_some_and(|since| clock.duration_since(since) >= LOST_TIMEOUT)
     }
 }
 
 impl JobPass<'_> {
-    /// Sees how far runs are, starts those that are not known yet, and notes those that have ended.
+    /// Polls runs, starts those that are not known yet, and records those that have ended.
     pub(super) fn watch(&mut self, ledger: &mut Ledger) -> Result<()> {
         self.poll_matching(|_| true, ledger)
     }
 
-    /// The same for runs that this pass has noted.
+    /// The same for runs that this pass has recorded.
     pub(super) fn watch_new(&mut self, ledger: &mut Ledger) -> Result<()> {
         let now = self.now;
         self.poll_matching(|job| matches!(job.state, JobState::Running { started_at, .. } if started_at == now), ledger)
@@ -73,31 +74,31 @@ impl JobPass<'_> {
         for noted in self.store.runs_under_way()? {
             let Some(job) = jobs.get(&noted.job).cloned() else { continue };
             let trusted = self.is_trusted(&job.job)?;
-            // What becomes of a job that is not what its own records say, a person decides: `jobs cancel` closes it.
+            // A job that does not match its own records is left to a person: `jobs cancel` closes it.
             if self.start_blockers()?.jobs.contains_key(&job.job.id) {
                 continue;
             }
-            // All else is stopped in time, and its end is noted. A run that is not known where it trains is started there,
-            // which takes trust.
+            // All other runs are stopped in time, and their end is recorded. A run that the training system does not
+            // know is started, which requires verification.
             let may_start = trusted && self.may_start()?;
             (self.step)("look after");
             let declared = self.models.get(&*noted.model).map(|(_, retrain)| *retrain);
             let run = run_of(self.fleet, self.store, self.context, &job.job, &noted, self.now)?;
             runs.push(WatchedRun { job, noted, declared, run, may_start });
         }
-        // The order is random, so that it is not always the same runs for which there is no time.
+        // The order is random, so that not always the same runs are skipped for lack of time.
         let now = self.now;
         runs.sort_by_cached_key(|watched| Sha256::digest(format!("{now} {}", watched.run.name())).to_vec());
-        // Those whose time was found to be up are told to stop, which takes no other pass.
+        // Runs whose timeout was just reached are stopped in the same pass.
         let stopping = self.poll_runs(runs, ledger)?;
         self.poll_runs(stopping, ledger)?;
         Ok(())
     }
 
-    /// Sees to runs, many at once: those that are to be seen to again, because they are to be stopped from now on.
+    /// Polls runs in parallel; returns those that must be polled again because they are to be stopped now.
     fn poll_runs<'a>(&mut self, runs: Vec<WatchedRun<'a>>, ledger: &mut Ledger) -> Result<Vec<WatchedRun<'a>>> {
         let (context, begun, next, now) = (self.context, (self.context.elapsed)(), AtomicUsize::new(0), self.now);
-        // A value of its own, so that the workers do not hold on to the pass.
+        // A separate value, so that the workers do not borrow the pass.
         let logins = std::mem::take(&mut self.logins);
         let logins_here = &logins;
         let (tx, rx) = channel();
@@ -107,7 +108,7 @@ impl JobPass<'_> {
                 let Some(watched) = runs.get(at) else { return };
                 let driven = catch_unwind(AssertUnwindSafe(|| drive(watched, context, logins_here, now)));
                 let progress = driven.unwrap_or_else(|_| Err(RequestFailure::transient("this program failed on it")));
-                // Whoever listens is gone if the store is: then nothing more is to be started.
+                // The receiver is closed if the store failed: then nothing more must be started.
                 if tx.send((at, progress)).is_err() {
                     return;
                 }
@@ -131,7 +132,7 @@ impl JobPass<'_> {
         self.logins = logins;
         let (polled, mut again) = polled?;
         for watched in runs.iter().skip(polled) {
-            let reason = "it was not asked: places before it took too long to answer";
+            let reason = "it was not polled: training systems before it took too long to answer";
             self.note_failure(&watched.run, reason.into(), false);
         }
         let stopping = runs.into_iter().enumerate();
@@ -140,25 +141,28 @@ impl JobPass<'_> {
 
     fn note_failure(&mut self, run: &TrainingRun, reason: String, permanent: bool) {
         let failure = PassFailure { model: run.model.clone(), run: run.name(), reason, permanent };
-        // A run that is seen to twice is told of once.
+        // A run that is polled twice is reported once.
         if !self.summary.failures.contains(&failure) {
             self.summary.failures.push(failure);
         }
     }
 
-    /// Notes that a place does not know a run any more. It may be under way all the same: it is not started again.
+    /// Records that the training system does not know a run any more. It may still be running: it is not started again.
     fn mark_lost(&mut self, watched: &WatchedRun<'_>, clock: Timestamp) -> Result<()> {
         let since = watched.noted.lost_at.unwrap_or(clock);
         if watched.noted.lost_at.is_none() {
             self.store.set_run_lost(&watched.noted.job, watched.noted.attempt, clock)?;
         }
         let until = since.checked_add(LOST_TIMEOUT).unwrap_or(Timestamp::MAX);
-        let reason = format!("it is no longer known there; if that is still so at {until}, this attempt has failed");
+        let reason = format!(
+            "the training system no longer knows it; if this does not change until {until}, the \
+                              attempt fails"
+        );
         self.note_failure(&watched.run, reason, false);
         Ok(())
     }
 
-    /// Draws the consequences of how far a run is: its job, where that was noted to be stopped just now.
+    /// Applies the status of a run; returns its job, if a stop was just recorded for it.
     fn conclude(
         &mut self,
         watched: &WatchedRun<'_>,
@@ -176,9 +180,9 @@ impl JobPass<'_> {
         let ended = match progress {
             Ok(RunStatus::Ended(ended)) => ended,
             Ok(RunStatus::Lost) if job.stopping.is_some() || watched.is_lost(clock) => {
-                RunResult::new(RunOutcome::Failed, "it is no longer known there; was it deleted?")
+                RunResult::new(RunOutcome::Failed, "the training system no longer knows it; was it deleted?")
             }
-            // It was not there, and is not asked for any more.
+            // It was not found there, and is not polled any more.
             Ok(RunStatus::NotStarted) => {
                 never_ran = !noted.seen;
                 RunResult::new(RunOutcome::Failed, "it could not be started in time")
@@ -195,11 +199,11 @@ impl JobPass<'_> {
                 }
                 if run.late >= SignedDuration::ZERO && job.stopping.is_none() {
                     let (by, reason) = (SYSTEM_ACTOR.into(), "it took longer than its timeout".into());
-                    // Noted before anybody is told: if this program is killed in between, the next pass tells them.
+                    // Recorded before the stop is sent: if this program is killed in between, the next pass sends it.
                     return self
                         .advance(versioned, JobStep::Stop { stopping: StopRequest { by, reason, overdue: true } });
                 }
-                // Those who train have a while to stop and say what it cost; after that nobody waits for their word.
+                // The training system has some time to stop and to report the cost; after that it is not waited for.
                 if run.late < GRACE {
                     return Ok(None);
                 }
@@ -212,13 +216,13 @@ impl JobPass<'_> {
         let cost = match (ended.cost, ended.outcome) {
             (Some(cost), _) => cost,
             (None, _) if never_ran => Money::ZERO,
-            // Nobody knows when it ended: not later than it would have been stopped.
+            // Its end is unknown: not later than its timeout.
             (None, _) => run_cost(watched.retrain(), ended.took.unwrap_or(lasted.min(within + GRACE))),
         };
         let step = match (ended.outcome, &job.stopping) {
-            // What a job in doubt has made is not used.
+            // Results of a job in doubt are not used.
             (RunOutcome::Succeeded, _) if !watched.may_start => {
-                let warning = Some("its new baseline is not used: the store is not what its audit says".into());
+                let warning = Some("its new baseline is not used: the store does not match its audit".into());
                 JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning }, place: None }
             }
             (RunOutcome::Succeeded, _) => {
@@ -231,7 +235,7 @@ impl JobPass<'_> {
             }
             (RunOutcome::TimedOut, None) => JobStep::TimeOut { cost, reason: ended.reason },
             (RunOutcome::Cancelled, None) => {
-                JobStep::Cancel { cost, by: "executor".into(), reason: "it was stopped there".into() }
+                JobStep::Cancel { cost, by: "executor".into(), reason: "it was stopped by the training system".into() }
             }
             (RunOutcome::Failed, None) => {
                 let retry = declared.filter(|declared| watched.may_start && job.attempts <= declared.retries);
@@ -265,8 +269,8 @@ impl JobPass<'_> {
     }
 }
 
-/// Stops a run that is to be stopped, or starts one that is not known yet; how far it is. A lasting failure is one of a
-/// start: what went wrong in asking says nothing of the run.
+/// Stops a run that must be stopped, or starts one that is not known yet; returns its status. Only failures of starting
+/// are permanent: a failure of polling says nothing about the run.
 fn drive(
     watched: &WatchedRun<'_>,
     context: &PassContext<'_>,
@@ -283,13 +287,13 @@ fn drive(
     let in_time = run.seen || run_duration(noted, now, clock) < START_TIMEOUT;
     match executor.poll(run, clock).map_err(transient)? {
         RunStatus::NotStarted if !stopping && !watched.may_start => {
-            Err(RequestFailure::transient("it is not started: the store is not what its audit says"))
+            Err(RequestFailure::transient("it is not started: the store does not match its audit"))
         }
         RunStatus::NotStarted if !stopping && in_time && run.late < SignedDuration::ZERO => {
             executor.start(run, clock).map(|()| RunStatus::Running)
         }
         RunStatus::Lost if watched.is_lost(clock) => {
-            // Should it be under way after all, another attempt must not run beside it. It cannot be known whether it is.
+            // If it is still running, another attempt must not run at the same time. This cannot be known.
             let _ = executor.cancel(run, clock);
             Ok(RunStatus::Lost)
         }
@@ -297,7 +301,7 @@ fn drive(
     }
 }
 
-/// What a run costs that takes so long.
+/// The cost of a run with a duration.
 fn run_cost(retrain: &RetrainConfig, took: SignedDuration) -> Money {
     retrain.rate.times(took.as_secs_f64().max(0.0) / 3600.0) + retrain.storage
 }

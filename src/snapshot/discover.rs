@@ -50,7 +50,7 @@ pub fn files(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
             walk::files(Path::new(folder), &pattern, partitions_in(folder))?
         } else {
             if std::fs::metadata(path).is_ok() {
-                // A pipe or a device: opening it might wait without end.
+                // A pipe or a device: opening it might block forever.
                 let reason = "it is neither a regular file nor a folder; name one".into();
                 return Err(Error::Unreadable { path: spec.into(), reason });
             }
@@ -64,7 +64,7 @@ pub fn files(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
     Ok(files)
 }
 
-/// Whether an address is that of one object, as far as it tells by itself.
+/// Whether an address is that of one object, as far as the address shows it.
 fn is_one_object(address: &str) -> bool {
     split_query(address).1.is_some() || (!is_pattern(address) && !address.ends_with('/') && is_data(address))
 }
@@ -117,8 +117,8 @@ pub fn objects(spec: &str) -> Result<Vec<(PathBuf, Partitions)>> {
     Ok(found.into_iter().map(|(object, partitions)| (object.path.clone(), partitions)).collect())
 }
 
-/// The table of another format that an address reaches into, with its partitions or its folder of rows: what is around
-/// them is asked for the table's log.
+/// The table of another format that contains an address: the folders above partitions or data folders are checked for
+/// the table's log.
 fn table_around(folder: &str) -> Option<(&str, TableFormat)> {
     let folder = folder.trim_end_matches('/');
     let last = |folder: &'_ str| folder.rfind('/').map(|slash| slash + 1).filter(|&at| at < folder.len());
@@ -134,7 +134,7 @@ fn table_around(folder: &str) -> Option<(&str, TableFormat)> {
     {
         return Some((&table[..at - 1], TableFormat::Iceberg));
     }
-    // What the folder itself holds was listed.
+    // The folder itself was listed already.
     let logs = ["_delta_log", ".hoodie"].into_iter().filter(|_| table.len() < folder.len());
     let mut found = logs.filter(|log| storage::has_object(&format!("{table}/{log}"), |_| true));
     found.find_map(TableFormat::of_log).map(|format| (table, format))
@@ -157,8 +157,8 @@ fn in_one_format(files: &[(PathBuf, Partitions)]) -> Result<()> {
         let other = *known.entry(path.with_extension("")).or_insert(format);
         if other != format {
             let reason = format!(
-                "the same name is there as {other}, too, probably with the same rows, which would be counted twice; name \
-                 those of one format with a pattern such as *.parquet, or rename it"
+                "the same name also exists as {other}, probably with the same rows, which would be counted twice; \
+                 select one format with a pattern such as *.parquet, or rename it"
             );
             return Err(Error::Unreadable { path: path.into(), reason });
         }

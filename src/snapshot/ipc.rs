@@ -70,7 +70,7 @@ impl IpcFile {
 
     /// Reads one column of one record batch.
     pub fn read(&self, chunk: usize, column: usize) -> std::result::Result<Vec<Box<dyn Array>>, String> {
-        // The buffers that will be read, where what they claim to be must be checked.
+        // The buffers that will be read and whose lengths must be checked.
         let dictionaries = self.compressed_dictionaries.iter().map(|block| (block, true));
         let own = self.chunks[chunk].compressed.then_some((&self.metadata.blocks[chunk], false));
         let batches =

@@ -1,4 +1,4 @@
-//! Arrow arrays become keys or category counts here: the one place that knows both forms.
+//! Converts Arrow arrays to keys or category counts: the only place that knows both forms.
 
 use polars_arrow::array::{
     Array, BinaryArray, BinaryViewArray, BooleanArray, DictionaryArray, DictionaryKey, PrimitiveArray, Utf8Array,
@@ -12,11 +12,11 @@ use crate::count::key::{Key, key_f32, key_f64, key_i32, key_i64};
 use crate::count::tally::Moments;
 use crate::count::{CategoryCounts, Counter, Domain, KeyVec, Tally};
 
-/// The keys of a chunk: nulls and NaN are tallied and left out. `None` if the array does not hold numbers
+/// The keys of a chunk: nulls and NaN are counted and skipped. `None` if the array does not hold numbers
 /// that the domain covers.
 pub fn keys_of(array: &dyn Array, reading: KeyEncoding, with_moments: bool) -> Option<(KeyVec, Tally)> {
     let domain = reading.domain;
-    // Without values any type will do: writers give a column of nulls whatever type they like.
+    // Without values any type is accepted: writers give a column of nulls an arbitrary type.
     let keys = if array.null_count() == array.len() { KeyVec::new(domain) } else { convert(array, reading)? };
     let mut tally = Tally { rows: array.len() as u64, null: array.null_count() as u64, ..Tally::default() };
     tally.nan = tally.values() - keys.len() as u64;
@@ -112,7 +112,7 @@ fn nearest_f32(x: f64) -> f32 {
     if nearest.is_infinite() && x.is_finite() { f32::MAX.copysign(nearest) } else { nearest }
 }
 
-/// Times in another unit: the whole units that have passed.
+/// Times in another unit: rounded down to whole units.
 fn rescaled(array: &dyn Array, (from, to): (u64, u64), domain: Domain) -> Option<KeyVec> {
     let scaled = |x: i128| (x * i128::from(to)).div_euclid(from.into());
     integer_keys(integers(array)?.into_iter().flatten().map(scaled), domain)
@@ -128,8 +128,8 @@ fn integer_keys(mut values: impl Iterator<Item = i128>, domain: Domain) -> Optio
     }
 }
 
-/// Numbers that are integers, whatever they are stored as, NaN taken out: a writer that has no nullable integers makes
-/// floats of them, databases decimals. `None` where a value is not an integer of the domain.
+/// Numbers that are integers, in any stored type, without NaN: writers without nullable integers store floats,
+/// databases decimals. `None` where a value is not an integer of the domain.
 fn whole_numbers(array: &dyn Array, domain: Domain) -> Option<KeyVec> {
     integer_keys(whole_values(array).ok()?.into_iter(), domain)
 }
@@ -152,15 +152,15 @@ fn whole_values(array: &dyn Array) -> Result<Vec<i128>, String> {
     if let Some(values) = integers(array) {
         return Ok(values.into_iter().flatten().collect());
     }
-    // Beyond 2^53 a double (a single-precision number beyond 2^24) stands for several integers, so which one it was cannot
-    // be told.
+    // Beyond 2^53 a double (a single-precision number beyond 2^24) represents several integers, so the original is
+    // unknown.
     let most = if array.dtype() == &ArrowDataType::Float32 { 2f64.powi(24) } else { 2f64.powi(53) };
     let whole = |x: f64| if x.trunc() == x && x.abs() <= most { Ok(x as i128) } else { Err(x.to_string()) };
     let values = doubles(array).ok_or_else(String::new)?;
     values.into_iter().flatten().filter(|x| !x.is_nan()).map(whole).collect()
 }
 
-/// The first value of an array that is not an integer of the domain, as text.
+/// The first value of an array that is not an integer in the domain, as text.
 pub fn first_unsupported(array: &dyn Array, domain: Domain) -> Option<String> {
     match whole_values(array) {
         Err(value) => Some(value).filter(|value| !value.is_empty()),
@@ -314,7 +314,7 @@ pub fn count_categories(counter: &dyn Counter, array: &dyn Array, into: &mut Cat
     } else if let Some(bytes) = utf8(array) {
         count_text(bytes?.into_iter().flatten(), into);
     } else {
-        // Integers on request, also those that a writer made floats or decimals of: runs of equal values are counted.
+        // Integers on request, also those stored as floats or decimals: runs of equal values are counted.
         let mut values = whole_values(array).ok()?;
         let tally = Tally { nan: missing(array).nan, ..Tally::default() };
         values.sort_unstable();

@@ -1,11 +1,11 @@
-//! Folders of a table format (Delta Lake, Apache Iceberg, Apache Hudi). Such a folder also holds files that were removed or
-//! replaced; only the table's log says which are live, so the folder cannot be read as files.
+//! Folders of a table format (Delta Lake, Apache Iceberg, Apache Hudi). Such a folder also contains removed or replaced
+//! files; only the table's log shows which are current, so the folder cannot be read as plain files.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// A table format, as its log tells it.
+/// A table format, recognised by its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFormat {
     /// `_delta_log/`.
@@ -16,12 +16,12 @@ pub enum TableFormat {
     Hudi,
 }
 
-/// The folder in which Iceberg keeps what makes it a table, and the one beside it for the rows.
+/// The folders of Iceberg for metadata and for data.
 pub const ICEBERG_METADATA: &str = "metadata";
 pub const ICEBERG_DATA: &str = "data";
 
 impl TableFormat {
-    /// Those that a folder of this name tells by itself.
+    /// The formats that are recognised by the name of a folder alone.
     pub fn of_log(name: &str) -> Option<Self> {
         match name {
             "_delta_log" => Some(Self::Delta),
@@ -36,7 +36,7 @@ impl TableFormat {
         is_counted && name.ends_with(".metadata.json")
     }
 
-    /// What a folder in a folder tells of the outer one.
+    /// The format of a folder, recognised by a folder in it.
     pub fn of_folder(folder: &Path, name: &str) -> Option<Self> {
         if name != ICEBERG_METADATA {
             return Self::of_log(name).filter(|_| folder.join(name).is_dir());
@@ -53,7 +53,7 @@ impl TableFormat {
         })
     }
 
-    /// Why its files are not read, and what to do.
+    /// The error for such a folder, with the remedy.
     pub fn refusal(self, table: impl AsRef<Path>) -> Error {
         let (name, log, reader) = match self {
             Self::Delta => {
@@ -65,8 +65,9 @@ impl TableFormat {
             Self::Hudi => ("an Apache Hudi", ".hoodie", "Spark's reader of Hudi"),
         };
         let reason = format!(
-            "{name} table ({log}): files that were removed or replaced lie beside the live ones and would be counted, too; \
-             write the rows of one version to a folder of their own, or name a live file itself ({reader} lists them)"
+            "{name} table ({log}): removed or replaced files are in the same folder as the current ones and would be \
+             counted, too; write the rows of one version to a separate folder, or name a current file itself ({reader} \
+             lists them)"
         );
         Error::Unreadable { path: table.as_ref().into(), reason }
     }

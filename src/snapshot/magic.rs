@@ -1,14 +1,14 @@
-//! What a file is by its first bytes, for messages about files that are not what their names say.
+//! The format of a file by its first bytes, for messages about files with a wrong extension.
 
 use std::path::Path;
 
 use crate::error::Error;
 use crate::storage::StoredFile;
 
-/// Bytes that tell.
+/// Bytes that are examined.
 const HEAD: usize = 512;
 
-/// Formats by their first bytes, and what to do with a file of each. Text could begin with those that are letters.
+/// Formats by their first bytes, each with the remedy. Those that consist of letters could also begin a text.
 const FORMATS: [(&[u8], &str); 11] = [
     (b"PAR1", "a Parquet file; give it a name that ends in .parquet"),
     (b"ARROW1", "an Arrow IPC file; give it a name that ends in .arrow"),
@@ -23,14 +23,14 @@ const FORMATS: [(&[u8], &str); 11] = [
     (b"SQLite format 3", "an SQLite database; export its table as Parquet or CSV"),
 ];
 
-/// The format that these first bytes of a file say, and what to do with it.
+/// The format that these first bytes show, and the remedy.
 pub fn format_of(head: &[u8]) -> Option<&'static str> {
     let found = FORMATS.iter().find(|(magic, _)| head.starts_with(magic));
     found.filter(|(magic, _)| !magic.is_ascii() || !is_text(head)).map(|(_, format)| *format)
 }
 
-/// The error of a file at `local` that cannot be opened as what it is expected to be, with what it is instead, if its
-/// first bytes say so.
+/// The error of a file at `local` that does not have the expected format, with its actual format, if its first bytes
+/// show it.
 pub fn with_actual_format(expected: &str, local: &Path, error: Error) -> Error {
     match (error, other_than(expected, local)) {
         (Error::Unreadable { path, .. }, Some(other)) => {
@@ -54,7 +54,7 @@ fn other_than(expected: &str, path: &Path) -> Option<String> {
     }
 }
 
-/// Whether these are bytes of text: no control characters but blanks and ends of lines.
+/// Whether these are bytes of text: no control characters except white space.
 fn is_text(head: &[u8]) -> bool {
     head.iter().take(HEAD).all(|&byte| byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r'))
 }

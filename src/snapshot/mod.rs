@@ -1,7 +1,7 @@
 //! Snapshots: files, globs and directories of Parquet, CSV or Arrow IPC as columns that are read in chunks.
 //!
-//! The only module that knows polars. A chunk is one row group (or record batch) of one column; what leaves
-//! this module is keys, category counts and tallies.
+//! The only module that uses polars. A chunk is one row group (or record batch) of one column; this module returns
+//! keys, category counts and tallies.
 
 mod csv;
 mod discover;
@@ -52,17 +52,17 @@ pub struct Column {
     pub name: String,
     /// Its type, common to all files.
     pub kind: ColumnType,
-    /// Why it is text, where it is in a CSV file.
+    /// The reason why it is text, in a CSV file.
     pub note: Option<TextReason>,
-    /// Its position in each file, where it has one.
+    /// Its position in each file that has it.
     at: Vec<Option<Position>>,
-    /// The same column read in the other way that all its values allow, where they come from the names of folders.
+    /// The same column in the other type that all its values allow, for values from folder names.
     other: Option<Box<Column>>,
 }
 
 impl Column {
-    /// The column, read so that it can be compared with another type. Partition values are text on disk, whatever they look
-    /// like: what they are depends on what they are compared with.
+    /// The column, read so that it can be compared with another type. Partition values are text on disk: their type
+    /// depends on the column they are compared with.
     pub fn read_for(&self, wanted: &ColumnType) -> Option<&Self> {
         self.reading(|kind| wanted.common(kind).is_some())
     }
@@ -79,7 +79,7 @@ enum Position {
     Stored(usize),
     /// A hive partition key, from the path of the file.
     Partition(usize),
-    /// A column of the file that holds nothing but missing values, of whatever type.
+    /// A column of the file with only missing values, of any type.
     Empty,
 }
 
@@ -105,7 +105,7 @@ struct Chunk {
     skip: usize,
     /// How many do.
     rows: usize,
-    /// Which rows of the range do, where not all of them do; the range then is longer than `rows`.
+    /// Which rows of the range do, if not all; the range is longer than `rows` then.
     selection: Option<Bitmap>,
 }
 
@@ -139,7 +139,7 @@ pub struct Snapshot {
     rows: u64,
 }
 
-/// What all parts of a snapshot have in common.
+/// The table that all parts of a snapshot share.
 struct OpenTable {
     spec: String,
     files: Vec<OpenFile>,
@@ -164,7 +164,7 @@ impl Snapshot {
         };
         let files = match open(discover::files(paths)?) {
             Err(missing @ Error::NotFound { .. }) if storage::is_remote(paths) => {
-                // Spark writes a folder under the name of a file.
+                // Spark writes a folder with the name of a file.
                 open(discover::objects(paths).map_err(|_| missing)?)?
             }
             files => files?,
@@ -196,12 +196,12 @@ impl Snapshot {
         Ok(discover::files(paths)?.into_iter().map(|(path, _)| path).collect())
     }
 
-    /// The path, glob or directory it was opened with, for people to read.
+    /// The path, glob or directory it was opened with, for display.
     pub fn spec(&self) -> &str {
         &self.table.spec
     }
 
-    /// The same for all parts of one table, and for no other.
+    /// An id that all parts of one table share.
     pub fn table_id(&self) -> usize {
         Arc::as_ptr(&self.table) as usize
     }
@@ -262,7 +262,7 @@ impl Snapshot {
         self.chunks.iter().map(of).sum()
     }
 
-    /// Decodes a part of a column and forgets it: damage is found before anything depends on it.
+    /// Decodes a part of a column and discards it, to find damage early.
     ///
     /// # Errors
     /// [`Error::UnreadableColumn`].
@@ -271,7 +271,7 @@ impl Snapshot {
     }
 
     /// Reads chunk `i` of a column, whatever its type, and checks its length against the file's metadata. Strings may
-    /// come as `codes` with a dictionary. By such a column rows are chosen or joined, so every file must have it.
+    /// come as `codes` with a dictionary. Rows are selected or joined by such a column, so every file must have it.
     fn read(&self, column: &Column, i: usize, codes: bool) -> Result<Arrays> {
         let file = self.chunks[i].file;
         if column.at[file].is_none() {
@@ -284,7 +284,7 @@ impl Snapshot {
         Ok(self.chunks[i].select(self.decode(column, i, codes)?))
     }
 
-    /// The same from what was decoded for another part, if it was.
+    /// The same, from values that were decoded for another part, if available.
     fn read_with(&self, column: &Column, i: usize, codes: bool, decoded: Option<&Decoded>) -> Result<Arrays> {
         let chunk = &self.chunks[i];
         let Some(known) = decoded.map(|decoded| &decoded.chunks[chunk.file][chunk.index]) else {
@@ -297,7 +297,7 @@ impl Snapshot {
         Ok(chunk.select(known.get().cloned().unwrap_or_default()))
     }
 
-    /// The whole of chunk `i`, rows that do not belong to this part and all. A file without the column has nulls.
+    /// The whole chunk `i`, including rows that do not belong to this part. A file without the column gives nulls.
     fn decode(&self, column: &Column, i: usize, codes: bool) -> Result<Arrays> {
         let chunk = &self.chunks[i];
         let file = &self.table.files[chunk.file];
@@ -349,7 +349,7 @@ impl Snapshot {
         Ok(whole.unwrap_or((KeyVec::new(reading.domain), Tally::default())))
     }
 
-    /// Why the values of an array cannot be counted: as keys of a domain of integers, or as categories.
+    /// The error for values of an array that cannot be counted: as keys of a domain of integers, or as categories.
     fn not_covered(&self, column: &Column, i: usize, array: &dyn Array, domain: Option<Domain>) -> Error {
         let value = match domain {
             Some(domain) if domain.is_float() => None,
@@ -434,7 +434,7 @@ impl Snapshot {
     }
 
     /// A numeric column: kept in memory if its keys take at most `hold` bytes, else decoded again whenever they
-    /// are needed. What was `decoded` for other parts of the same table is not decoded again.
+    /// are needed. Values `decoded` for other parts of the same table are reused.
     ///
     /// # Errors
     /// [`Error::UnreadableColumn`].
@@ -511,7 +511,7 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    /// Of no chunk yet; `None` where the column would take more than `hold` bytes.
+    /// Without chunks; `None` where the column would take more than `hold` bytes.
     pub fn new(snapshot: &Snapshot, column: &Column, hold: usize) -> Option<Self> {
         let files = &snapshot.table.files;
         let bytes: u64 = files.iter().zip(&column.at).map(|(file, at)| file.reader.decoded_bytes(*at)).sum();
@@ -545,7 +545,7 @@ impl NumericColumn<'_> {
     /// Rows, missing values and moments of the whole column.
     ///
     /// # Errors
-    /// [`Error::UnreadableColumn`], if chunks have to be read for it that no pass has visited.
+    /// [`Error::UnreadableColumn`], if it has to read chunks that were not read before.
     pub fn tally(&self) -> Result<Tally> {
         let mut sum = Tally::default();
         // In file order, so that the moments are the same however many threads there were.
@@ -581,22 +581,22 @@ impl KeySource for NumericColumn<'_> {
     }
 }
 
-/// Of a file without a byte.
+/// The message for an empty file.
 const EMPTY: &str = "an empty file (0 bytes): its writer did not finish; write it again, or remove it";
 
 thread_local! {
     static IN_DECODER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is inside a decoder whose panic is turned into an error: a panic hook stays quiet then.
+/// Whether this thread is inside a decoder whose panic is turned into an error: a panic hook prints nothing then.
 pub fn is_decoding() -> bool {
     IN_DECODER.get()
 }
 
-/// Runs a decoder. Damaged files can make one panic; that is an error like any other here.
+/// Runs a decoder. Damaged files can make one panic; the panic is turned into an error.
 fn catch_panics<T>(f: impl FnOnce() -> PolarsResult<T>) -> PolarsResult<T> {
     let outer = IN_DECODER.replace(true);
     let result = catch_unwind(AssertUnwindSafe(f));
     IN_DECODER.set(outer);
-    result.unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder gave up on invalid data".into())))
+    result.unwrap_or_else(|_| Err(PolarsError::ComputeError("the decoder failed on invalid data".into())))
 }

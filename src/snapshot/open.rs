@@ -1,4 +1,4 @@
-//! Opening the files of a snapshot, and what columns they have together.
+//! Opens the files of a snapshot, and determines their common columns.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ pub struct OpenFile {
     pub reader: FileReader,
     pub partitions: Partitions,
     pub bytes: u64,
-    /// What changes when its content does.
+    /// A version that changes when its content does.
     pub version: String,
-    /// Why columns are text, by their position in the file; CSV knows.
+    /// Why columns are text, by their position in the file; only for CSV.
     pub notes: Vec<Option<TextReason>>,
-    /// Where the rows of a CSV file, or of one that came whole from an object store, are meanwhile.
+    /// The temporary file with the rows of a CSV file, or of a file that was downloaded from an object store.
     _spill: Option<TempPath>,
 }
 
@@ -49,7 +49,7 @@ impl FileReader {
     pub fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
         match self {
             FileReader::Parquet(file) => file.stored_bytes(chunk, column),
-            // Not compressed as a rule, and metadata does not say: as if all columns took eight bytes a value.
+            // Usually not compressed, and the metadata does not show it: assumed eight bytes per value.
             FileReader::Ipc(file) => 8 * file.chunk_rows().nth(chunk).unwrap_or(0) as u64,
         }
     }
@@ -76,10 +76,10 @@ pub fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
     let rows_only = matches!(extension.as_deref(), Some("csv" | "tsv" | "arrow" | "ipc" | "feather"));
     let stat = || StoredFile::open(&path).map(|file| (file.length(), file.version().to_owned()));
     let before = rows_only.then(stat).transpose()?;
-    // Formats that are not read in ranges come whole.
+    // Formats that are not read in ranges are downloaded.
     let copy = (rows_only && storage::is_remote(&path)).then(|| storage::download(&path)).transpose()?;
     let local: &Path = copy.as_deref().unwrap_or(&path);
-    // What is wrong with a copy is wrong with what it was copied from.
+    // An error in a copy is an error of the original.
     let named = |error| match error {
         Error::Unreadable { path: at, reason } if at == local.into() => {
             Error::Unreadable { path: path.as_path().into(), reason }
@@ -107,7 +107,8 @@ pub fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
         }
     };
     if before.is_some_and(|before| before != (bytes, version.clone())) {
-        let reason = "the file was changed while it was read; write snapshots beside and rename them".into();
+        let reason =
+            "the file was changed while it was read; write snapshots under another name and rename them".into();
         return Err(Error::Unreadable { path: path.into(), reason });
     }
     let mut names = HashSet::new();
@@ -131,12 +132,12 @@ pub fn unify(files: &[OpenFile]) -> Vec<Column> {
             .iter()
             .enumerate()
             .map(|(at, field)| (field.name.to_string(), ColumnType::of(&field.dtype), Position::Stored(at)));
-        // A stored column wins over a partition key of the same name.
+        // A stored column takes precedence over a partition key of the same name.
         let stored_name = |name: &str| file.reader.fields().iter().any(|field| field.name == name);
         let keys = file.partitions.iter().enumerate().filter(|(_, (name, _))| !stored_name(name));
         let partitions: Vec<_> = keys.collect();
         partitions.iter().for_each(|(_, (name, value))| values.add(name, value));
-        // What the values of all files are decides the type.
+        // The values of all files determine the type.
         let partitions =
             partitions.into_iter().map(|(at, (name, _))| (name.clone(), ColumnType::Null, Position::Partition(at)));
         for (name, kind, position) in partitions.chain(stored) {
@@ -162,7 +163,7 @@ pub fn unify(files: &[OpenFile]) -> Vec<Column> {
         column.kind = match agreed {
             Ok(agreed) if !coarse => agreed,
             agreed => {
-                // What holds nothing but missing values has the type that its writer happened to give it.
+                // A column with only missing values has the arbitrary type of its writer.
                 let (valued, empty): (Vec<_>, Vec<_>) =
                     kinds.into_iter().partition(|(file, _)| has_values(&files[*file], column.at[*file]));
                 empty.iter().for_each(|(file, _)| column.at[*file] = Some(Position::Empty));
@@ -209,7 +210,7 @@ fn has_values(file: &OpenFile, at: Option<Position>) -> bool {
             let tally = keys::missing(&**array);
             tally.null + tally.nan < tally.rows
         }),
-        // It will be reported when it is read in earnest.
+        // It will be reported when the column is read.
         Err(_) => true,
     })
 }

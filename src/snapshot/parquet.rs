@@ -35,7 +35,7 @@ pub struct ParquetFile {
     fields: Vec<Field>,
     /// Columns that turned out not to be dictionary-encoded throughout.
     plain: Vec<AtomicBool>,
-    /// Row groups and columns whose deltas have been checked: that takes as long as to decompress them.
+    /// Row groups and columns whose deltas have been checked: that takes as long as decompressing them.
     checked: Mutex<HashSet<(usize, usize)>>,
 }
 
@@ -72,7 +72,7 @@ impl ParquetFile {
         self.file.length()
     }
 
-    /// What changes when the content does.
+    /// A version that changes when the content does.
     pub fn version(&self) -> &str {
         self.file.version()
     }
@@ -98,8 +98,8 @@ impl ParquetFile {
         leaves.map(|leaf| u64::try_from(leaf.uncompressed_size()).unwrap_or(0)).sum()
     }
 
-    /// Reads one column of one row group. Strings come as codes and a dictionary where that is asked for and is how
-    /// they are stored.
+    /// Reads one column of one row group. Strings are returned as codes and a dictionary if requested and stored that
+    /// way.
     pub fn read(&self, chunk: usize, column: usize, codes: bool) -> Result<Vec<Box<dyn Array>>, String> {
         let field = &self.fields[column];
         let group = &self.metadata.row_groups[chunk];
@@ -112,7 +112,8 @@ impl ParquetFile {
         let needed = footer::needed(group.num_rows() as u64, leaf.physical_type()).saturating_add(bytes.iter().sum());
         if needed > limit::max_part_bytes() {
             return Err(format!(
-                "row group {chunk} takes about {} when decoded, half of what this process may have is {}; write smaller row groups, or give it more memory",
+                "row group {chunk} needs about {} when decoded, and half of the memory of this process is {}; write \
+                 smaller row groups, or give it more memory",
                 bytesize::ByteSize(needed),
                 bytesize::ByteSize(limit::max_part_bytes()),
             ));
@@ -139,7 +140,7 @@ impl ParquetFile {
                 {
                     match decode(bytes.clone(), leaf, &coded) {
                         Ok(arrays) => return Ok(arrays),
-                        // Writers give up on a dictionary where it grows too large.
+                        // Writers stop using a dictionary when it grows too large.
                         Err(_) => plain.store(true, Ordering::Relaxed),
                     }
                 }
@@ -157,7 +158,7 @@ impl ParquetFile {
     }
 }
 
-/// Whether a column holds nothing but nulls by its type, which the conversion to Arrow takes for that of an integer.
+/// Whether a column has only nulls by its type, which the conversion to Arrow treats as an integer type.
 fn is_null(metadata: &FileMetadata, field: &Field) -> bool {
     let stored = metadata.schema().fields().iter().find(|stored| stored.name() == field.name.as_str());
     matches!(stored, Some(ParquetType::PrimitiveType(stored)) if stored.logical_type == Some(PrimitiveLogicalType::Unknown))
@@ -167,12 +168,12 @@ fn is_null(metadata: &FileMetadata, field: &Field) -> bool {
 const MAX_SCRATCH_BYTES: usize = 32 << 20;
 
 thread_local! {
-    /// Compressed pages of the chunk at hand: kept, because fresh pages from the kernel cost as much as decoding.
+    /// Compressed pages of the current chunk: reused, because new pages from the kernel cost as much as decoding.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The field of a column of strings, as one of codes and a dictionary. The mark is that of a polars categorical: with it
-/// the decoder takes the indices as they are stored, and fails where there are none.
+/// The field of a column of strings, as one of codes and a dictionary. It is marked as a polars categorical: the
+/// decoder then returns the stored indices, and fails where there are none.
 fn coded(field: &Field) -> Option<Field> {
     let text = matches!(field.dtype, ArrowDataType::Utf8View | ArrowDataType::Utf8 | ArrowDataType::LargeUtf8);
     text.then(|| {

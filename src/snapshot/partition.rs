@@ -12,7 +12,7 @@ use crate::count::Domain;
 /// Keys and values, outermost first.
 pub type Partitions = Vec<(String, String)>;
 
-/// What Hive and Spark call the partition of the rows without a value.
+/// The name that Hive and Spark use for the partition of rows without a value.
 const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// The key and the value that the name of a folder gives, if it gives one.
@@ -21,7 +21,7 @@ pub fn of_folder(name: &str) -> Option<(String, String)> {
     (!key.is_empty()).then(|| (unescaped(key), unescaped(value)))
 }
 
-/// Adds the partition of a folder to those of the folders it is in. The inner one of two with the same key counts.
+/// Adds the partition of a folder to those of the folders it is in. Of two with the same key the inner one is used.
 pub fn inside(outer: &Partitions, name: &str) -> Partitions {
     let mut partitions = outer.clone();
     if let Some((key, value)) = of_folder(name) {
@@ -52,13 +52,13 @@ pub fn unescaped(text: &str) -> String {
     String::from_utf8(plain).unwrap_or_else(|_| text.to_owned())
 }
 
-/// The ways in which all values of a key can be read. A value is text on disk: which type it stands for is not written
-/// anywhere, and must not depend on which values a night happens to have.
+/// The types that all values of a key allow. A value is text on disk: its type is not stored, and must not depend on
+/// the values of a particular night.
 pub struct PartitionTypes {
-    /// Without anything to compare with: dates, integers or text.
+    /// The default type: dates, integers or text.
     pub own: ColumnType,
-    /// The other way, for a comparison with a column of that type: dates and integers are text, too; text may be integers
-    /// with leading zeros (`month=07`), other numbers, or booleans.
+    /// The other type, for a comparison with a column of that type: dates and integers are text, too; text may be
+    /// integers with leading zeros (`month=07`), other numbers, or booleans.
     pub other: Option<ColumnType>,
 }
 
@@ -95,7 +95,7 @@ fn readings(values: &BTreeSet<&str>) -> PartitionTypes {
     } else {
         let is_padded = |value: &str| value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<i64>().is_ok();
         let other = if all(is_padded) {
-            // Of one width, or 7 and 007 would become the same.
+            // All with the same width, or 7 and 007 would become equal.
             (widths.len() == 1).then_some(integers)
         } else if all(|value| number(value).is_some()) {
             Some(ColumnType::Numeric(Domain::F64))
@@ -118,8 +118,8 @@ fn day(value: &str) -> Option<i32> {
     date.since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1))).ok().map(|span| span.get_days())
 }
 
-/// A number with a fraction or an exponent, or an integer as it is written by itself: no word for infinity, no `007`, and no
-/// integer that a double cannot hold.
+/// A number with a fraction or an exponent, or an integer in its normal form: no infinity, no `007`, and no integer
+/// that a double cannot represent.
 fn number(value: &str) -> Option<f64> {
     let is_number = value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && value.contains(['.', 'e', 'E']);
     (is_number || is_integer(value)).then(|| value.parse::<f64>().ok()).flatten().filter(|x| x.is_finite())
@@ -133,7 +133,7 @@ fn flag(value: &str) -> Option<bool> {
     value.to_ascii_lowercase().parse().ok()
 }
 
-/// A value as so many rows of a column of a type.
+/// A constant column of a type, with a number of rows.
 pub fn constant(value: &str, kind: &ColumnType, rows: usize) -> Box<dyn Array> {
     if value == NO_VALUE {
         return Box::new(NullArray::new(ArrowDataType::Null, rows));

@@ -1,10 +1,10 @@
-//! Which names below a folder belong to a snapshot: those that match a pattern, or all that hold data.
+//! The names below a folder that belong to a snapshot: those that match a pattern, or all data files.
 
 use crate::address;
 
 const EXTENSIONS: [&str; 7] = ["parquet", "pq", "csv", "tsv", "arrow", "ipc", "feather"];
 
-/// What a file ends in that is still being written, is a copy, or holds the checksum of another.
+/// Endings of files that are still being written, are copies, or hold the checksum of another file.
 const UNFINISHED: [&str; 9] = ["tmp", "temp", "crc", "inprogress", "partial", "_copying_", "swp", "bak", "crdownload"];
 
 /// Whether a file holds data by its extension.
@@ -12,8 +12,8 @@ pub fn is_data(name: &str) -> bool {
     address::extension(name).is_some_and(|extension| EXTENSIONS.contains(&&*extension))
 }
 
-/// Whether a name is that of something beside the data: what Spark, Hive, Flink and editors leave there, and what is
-/// still being written. A folder such as `_year=2026` is a partition.
+/// Whether a name is not that of data: files of Spark, Hive, Flink and editors, and files that are still being written.
+/// A folder such as `_year=2026` is a partition.
 pub fn is_hidden(name: &str) -> bool {
     let lower = name.to_lowercase();
     let ends_unfinished = lower.rsplit_once('.').is_some_and(|(_, end)| UNFINISHED.contains(&end));
@@ -33,13 +33,13 @@ enum Part {
     /// One name.
     Name {
         glob: glob::Pattern,
-        /// Whether it looks like a hidden name itself (`_*`, `*.tmp`), and so asks for those.
+        /// Whether it is a hidden name itself (`_*`, `*.tmp`), and so selects hidden files.
         hidden: bool,
     },
 }
 
-/// Places in a pattern that a folder may have come to, each the number of parts before it; none where nothing below the
-/// folder can match.
+/// Positions in a pattern that a folder may have reached, each the number of parts before it; empty if nothing below
+/// the folder can match.
 pub type PatternPositions = Vec<usize>;
 
 impl Pattern {
@@ -59,12 +59,12 @@ impl Pattern {
         Ok((folder, Self(parts)))
     }
 
-    /// Where the folder before the first wildcard is.
+    /// The positions of the folder before the first wildcard.
     pub fn start(&self) -> PatternPositions {
         self.after(vec![0])
     }
 
-    /// `**` may stand for no folder.
+    /// `**` may match no folder.
     fn after(&self, mut places: PatternPositions) -> PatternPositions {
         let mut i = 0;
         while let Some(&place) = places.get(i) {
@@ -78,7 +78,7 @@ impl Pattern {
         places
     }
 
-    /// Where a folder of this name is, in a folder that is at these places.
+    /// The positions of a folder of this name, in a folder at these positions.
     pub fn folder(&self, places: &[usize], name: &str) -> PatternPositions {
         let place = |&place: &usize| match self.0.get(place) {
             None | Some(Part::Folders) => (!is_hidden(name)).then_some(place),
@@ -89,8 +89,8 @@ impl Pattern {
         self.after(places.iter().filter_map(place).collect())
     }
 
-    /// Whether a file of this name, in a folder that is at these places, belongs to the snapshot. One that is asked for by
-    /// its name may have any extension.
+    /// Whether a file of this name, in a folder at these positions, belongs to the snapshot. A file that is named
+    /// explicitly may have any extension.
     pub fn file(&self, places: &[usize], name: &str) -> bool {
         places.iter().any(|&place| match self.0.get(place) {
             None => is_data(name) && !is_hidden(name),

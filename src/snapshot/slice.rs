@@ -25,11 +25,11 @@ pub struct Slice(pub Vec<Condition>);
 pub struct Condition {
     /// The column.
     pub column: String,
-    /// What its value has to be.
+    /// The test of its value.
     pub test: Test,
 }
 
-/// What a value has to be. A missing value passes [`Test::Missing`] only.
+/// A test of a value. A missing value passes [`Test::Missing`] only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Test {
@@ -37,24 +37,24 @@ pub enum Test {
     Among(Vec<String>),
     /// A number not below `from` and below `below`, where they are given.
     Between {
-        /// The smallest that passes.
+        /// The lower bound, included.
         from: Option<Bound>,
-        /// The smallest that no longer does.
+        /// The upper bound, excluded.
         below: Option<Bound>,
     },
     /// A time from the first on and before the second: microseconds since 1970, in UTC.
     During {
         /// For timestamps.
         times: (i64, i64),
-        /// For dates, which have no zone and no time of day: the same by the clock on the wall, as if that were UTC.
-        /// Absent where dates cannot tell what belongs to it.
+        /// For dates, which have no zone and no time of day: the same in local time, treated as UTC. Absent where dates
+        /// cannot decide it.
         wall: Option<(i64, i64)>,
     },
     /// Missing, or not.
     Missing(bool),
 }
 
-/// A number as it was written: integers beyond 2^53 are not doubles.
+/// A number as written: integers beyond 2^53 are not exact as doubles.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Bound {
@@ -86,8 +86,8 @@ impl Snapshot {
     /// Parts of the snapshot, in the order of the slices. The columns of the conditions are read once for all of them.
     ///
     /// # Errors
-    /// For all slices: [`Error::NoColumn`], [`Error::UnreadableColumn`]; [`Error::BadValue`] where a column holds nothing
-    /// that a condition could be about.
+    /// For all slices: [`Error::NoColumn`], [`Error::UnreadableColumn`]; [`Error::BadValue`] where a column has a type
+    /// that the condition does not support.
     pub fn sliced(&self, slices: &[Slice]) -> Result<Vec<Self>> {
         let mut columns = HashMap::new();
         for condition in slices.iter().flat_map(|slice| &slice.0) {
@@ -140,7 +140,7 @@ impl Snapshot {
     }
 }
 
-/// A column, and the kind of test it is read for: partition values can be read in several ways.
+/// A column, and the kind of test it is read for: partition values can have several types.
 type TestedColumn<'a> = (&'a str, Discriminant<Test>);
 
 impl Condition {
@@ -150,8 +150,8 @@ impl Condition {
 }
 
 impl Test {
-    /// A column, read so that it can be tested. Partition values are text on disk: `month=07` is both "07" and 7, and a
-    /// date can be named, too.
+    /// A column in a type that can be tested. Partition values are text on disk: `month=07` is both "07" and 7, and may
+    /// also be a date.
     fn read_from<'a>(&self, column: &'a Column) -> &'a Column {
         let found = match self {
             Self::Among(_) => {
@@ -175,7 +175,7 @@ impl Test {
     }
 
     /// From a time on and before another, and of dates from a day on and before another; columns of dates are refused
-    /// where no days are given.
+    /// if no days are given.
     pub fn during_days(since: Timestamp, before: Timestamp, days: Option<(Date, Date)>) -> Self {
         let epoch = jiff::civil::date(1970, 1, 1);
         let of_day = |day: Date| i64::try_from(day.duration_since(epoch).as_micros()).unwrap_or(i64::MAX);
@@ -219,7 +219,7 @@ pub fn filtered(array: &dyn Array, mask: &Bitmap) -> Box<dyn Array> {
         };
     }
     dictionary!(u32, u8, u16, u64, i8, i16, i32, i64);
-    // Two kinds that the library cannot filter, or not without forgetting what they are.
+    // Two kinds that the library cannot filter, or only by losing their type.
     macro_rules! texts {
         ($($offset:ty),*) => {
             $(if let Some(array) = array.as_any().downcast_ref::<Utf8Array<$offset>>() {
@@ -231,7 +231,7 @@ pub fn filtered(array: &dyn Array, mask: &Bitmap) -> Box<dyn Array> {
     }
     texts!(i32, i64);
     let filtered = filter_with_bitmap(array, mask);
-    // Times, days and decimals come back as the integers they are stored as.
+    // Times, days and decimals are returned as their stored integers.
     macro_rules! as_before {
         ($($ty:ty),*) => {
             $(if let Some(stored) = filtered.as_any().downcast_ref::<PrimitiveArray<$ty>>()
@@ -245,7 +245,7 @@ pub fn filtered(array: &dyn Array, mask: &Bitmap) -> Box<dyn Array> {
     filtered
 }
 
-/// Clears `kept` where the test fails; `None` where the array holds nothing the test could be about.
+/// Clears `kept` where the test fails; `None` where the test does not support the type of the array.
 fn keep_where(array: &dyn Array, test: &Test, kept: &mut [bool]) -> Option<()> {
     match test {
         Test::Missing(wanted) => {
@@ -308,7 +308,7 @@ fn among(array: &dyn Array, wanted: &[String], kept: &mut [bool]) -> Option<()> 
     } else if let Some(array) = any.downcast_ref::<Utf8Array<i32>>() {
         texts!(array);
     } else if let Some(array) = any.downcast_ref::<BooleanArray>() {
-        // Writers of folders spell flags as their language does: true, True.
+        // Programs write booleans in folder names in different ways: true, True.
         let is_wanted =
             |flag: bool| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(if flag { "true" } else { "false" }));
         kept.iter_mut().zip(array.iter()).for_each(|(kept, flag)| *kept &= flag.is_some_and(is_wanted));
@@ -319,7 +319,7 @@ fn among(array: &dyn Array, wanted: &[String], kept: &mut [bool]) -> Option<()> 
         let wanted: Vec<i128> = wanted.iter().filter_map(|text| text.parse().ok()).collect();
         kept.iter_mut().zip(found).for_each(|(kept, x)| *kept &= x.is_some_and(|x| wanted.contains(&x)));
     } else {
-        // Integers that came back as floats, as writers make them where some are missing.
+        // Integers that were stored as floats because some are missing.
         let found = keys::doubles(array).filter(|_| matches!(array.dtype(), ArrowDataType::Float64))?;
         let wanted: Option<Vec<i64>> = wanted.iter().map(|text| text.parse().ok()).collect();
         let wanted: Vec<f64> = wanted?.into_iter().map(|x| x as f64).collect();

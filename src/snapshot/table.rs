@@ -124,7 +124,7 @@ const OPTIONS: WriteOptions = WriteOptions {
     data_page_size: None,
 };
 
-/// For a file that is read once and then gone.
+/// For a temporary file that is read once.
 const PLAIN: WriteOptions = WriteOptions {
     statistics: StatisticsOptions {
         min_value: false,
@@ -137,7 +137,7 @@ const PLAIN: WriteOptions = WriteOptions {
     ..OPTIONS
 };
 
-/// A Parquet file in the making.
+/// A Parquet file that is being written.
 pub struct TableWriter<W: Write> {
     writer: FileWriter<W>,
 }
@@ -166,8 +166,8 @@ impl<W: Write> TableWriter<W> {
         Ok(Self { writer })
     }
 
-    /// Writes a row group of so many rows, with the columns as declared. They are made and encoded in parallel, so that
-    /// only the encoded ones are held all at once.
+    /// Writes a row group with a number of rows and the declared columns. They are made and encoded in parallel, so
+    /// that only the encoded ones are in memory together.
     ///
     /// # Errors
     /// A message, where they are not as declared, or where the output cannot be written.
@@ -207,7 +207,7 @@ impl<W: Write> TableWriter<W> {
         self.writer.write(rows as u64, DynIter::new(pages)).map_err(|e| e.to_string())
     }
 
-    /// Writes the footer; the output as it then is.
+    /// Writes the footer; returns the output.
     ///
     /// # Errors
     /// A message, where the output cannot be written.

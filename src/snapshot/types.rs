@@ -1,4 +1,4 @@
-//! What a column can hold.
+//! Types of columns.
 
 use polars_arrow::datatypes::ArrowDataType;
 use serde::{Deserialize, Serialize};
@@ -20,10 +20,10 @@ impl From<Domain> for KeyEncoding {
     }
 }
 
-/// The unit of dates, which have none in common with other times.
+/// The unit of dates, which is not compatible with other times.
 const DAYS: &str = "days";
 
-/// How many of a unit a second has, and what it is a unit of; `None` for days.
+/// How many units a second has, and the quantity; `None` for days.
 fn unit_of(unit: &str) -> Option<(u64, &str)> {
     let (unit, what) = unit.split_once(' ').unwrap_or((unit, ""));
     Some((units_in_a_second(unit)?, what))
@@ -47,7 +47,7 @@ pub(super) fn per_second(dtype: &ArrowDataType) -> Option<u64> {
     }
 }
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColumnType {
@@ -59,8 +59,8 @@ pub enum ColumnType {
     Text,
     /// Bytes: text, where they are UTF-8 and the other side of a comparison is text.
     Binary,
-    /// Dates, times, timestamps and durations: numbers on request. Holds the unit, and what it is a unit of where that is
-    /// no point in time.
+    /// Dates, times, timestamps and durations: numbers on request. With the unit, and the quantity if it is not a point
+    /// in time.
     Temporal(Domain, String),
     /// Only nulls.
     Null,
@@ -117,7 +117,7 @@ impl ColumnType {
         }
     }
 
-    /// How its values become keys; `None` if they are no numbers and no times.
+    /// How its values become keys; `None` if they are neither numbers nor times.
     pub fn reading(&self) -> Option<KeyEncoding> {
         match self {
             Self::Numeric(domain) => Some(KeyEncoding { domain: *domain, per_second: None }),
@@ -128,7 +128,7 @@ impl ColumnType {
         }
     }
 
-    /// What reports and messages call it.
+    /// Its name in reports and messages.
     pub fn name(&self) -> String {
         match self {
             Self::Numeric(Domain::F32) => "float32".into(),

@@ -1,4 +1,4 @@
-//! Values one by one, for the few columns that are joined row by row instead of being counted.
+//! Single values, for the few columns that are joined row by row instead of being counted.
 
 use polars_arrow::array::{Array, BooleanArray, PrimitiveArray, Utf8Array, Utf8ViewArray};
 use polars_arrow::datatypes::ArrowDataType;
@@ -36,7 +36,7 @@ impl RowValue<'_> {
         }
     }
 
-    /// As text, the same for what is the same: integers that a writer made floats of are integers.
+    /// As text, equal for equal values: integers stored as floats are integers.
     pub fn text(self) -> Option<String> {
         match self {
             Self::Missing => None,
@@ -106,7 +106,7 @@ fn visit(array: &dyn Array, of: &mut impl FnMut(RowValue<'_>)) -> Option<()> {
     } else if let (ArrowDataType::Decimal(_, scale), Some(array)) =
         (array.dtype(), any.downcast_ref::<PrimitiveArray<i128>>())
     {
-        // Identifiers are often exported as decimals, and must stay what they are.
+        // Identifiers are often exported as decimals, and must stay exact.
         let unit = 10i128.checked_pow(u32::try_from(*scale).ok()?)?;
         let whole = |&x: &i128| {
             if x % unit == 0 { RowValue::Integer(x / unit) } else { RowValue::Number(x as f64 / unit as f64) }

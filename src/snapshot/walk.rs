@@ -1,8 +1,8 @@
 //! The files below a folder on a disk, each once.
 //!
-//! Folders that are there themselves are walked first, then those behind symbolic links that were not seen yet: so a link
-//! `latest` beside `date=2026-11-25` counts no row twice, the partitions are those of the real folder, and links in a
-//! circle end. A link that leads nowhere is an error: the rows behind it are missing.
+//! Real folders are walked first, then unseen ones behind symbolic links: so a link `latest` beside `date=2026-11-25`
+//! counts no row twice, the partitions are those of the real folder, and cycles of links end. A broken link is an
+//! error: its rows are missing.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::Metadata;
@@ -15,7 +15,7 @@ use super::partition::{self, Partitions};
 use super::pattern::{Pattern, PatternPositions};
 use crate::error::{Error, Result};
 
-/// Device and inode: what is the same file, or folder, under every name.
+/// Device and inode: they identify a file or folder under every name.
 type Identity = (u64, u64);
 
 fn identity(found: &Metadata) -> Identity {
@@ -40,9 +40,9 @@ struct FoundFile {
 
 struct Walk<'a> {
     pattern: &'a Pattern,
-    /// Where it began, without links.
+    /// The start folder, without links.
     top: PathBuf,
-    /// Folders that were walked, with the places they were at.
+    /// Folders that were walked, with their positions in the pattern.
     seen: HashMap<Identity, Vec<PatternPositions>>,
     /// Folders behind links, to be walked later.
     links: VecDeque<Folder>,
@@ -55,7 +55,7 @@ struct Walk<'a> {
 /// is no such folder.
 ///
 /// # Errors
-/// A folder that cannot be read, a link that leads nowhere, or a folder that belongs to a table format.
+/// A folder that cannot be read, a broken link, or a folder that belongs to a table format.
 pub fn files(top: &Path, pattern: &Pattern, partitions: Partitions) -> Result<Vec<(PathBuf, Partitions)>> {
     let failed = |e: std::io::Error| Error::io(top, &e);
     let real = match readable(top).canonicalize() {
@@ -99,7 +99,7 @@ impl Walk<'_> {
         if seen.contains(&folder.places) {
             return Ok(());
         }
-        // A pattern may match on the second way into a folder what it did not match on the first.
+        // A pattern may match files on a second path to a folder that it did not match on the first.
         let again = !seen.is_empty();
         seen.push(folder.places.clone());
         let entries = std::fs::read_dir(readable(&folder.path)).map_err(failed)?;
@@ -123,7 +123,7 @@ impl Walk<'_> {
             let metadata = std::fs::metadata(&path).map_err(|e| match kind.is_symlink() {
                 true => Error::Unreadable {
                     path: path.as_path().into(),
-                    reason: format!("a link that leads nowhere ({e}); restore what it points to, or remove it"),
+                    reason: format!("a broken link ({e}); restore its target, or remove it"),
                 },
                 false => Error::io(&path, &e),
             })?;
@@ -149,10 +149,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Keeps a folder behind a link for later.
+    /// Queues a folder behind a link.
     fn link(&mut self, folder: Folder) -> Result<()> {
         let real = folder.path.canonicalize().map_err(|e| Error::io(&folder.path, &e))?;
-        // To the folder where the walk began, or to one around it.
+        // A link to the start folder, or to a parent of it.
         if !self.top.starts_with(&real) {
             self.tables.extend(TableFormat::above(&real).map(|(table, format)| (folder.path.clone(), table, format)));
             self.links.push_back(folder);
@@ -161,8 +161,8 @@ impl Walk<'_> {
     }
 }
 
-/// Each file once, sorted. A symbolic link to a file that is there itself, or behind an earlier link, adds nothing. A hard
-/// link does where it has other partitions: so do tools keep days that did not change.
+/// Each file once, sorted. A symbolic link to a file that is included already adds nothing. A hard link does if it has
+/// other partitions: some tools store unchanged days that way.
 fn once(mut found: Vec<FoundFile>) -> Vec<(PathBuf, Partitions)> {
     found.sort_by(|a, b| (a.linked, &a.path).cmp(&(b.linked, &b.path)));
     let mut known: HashMap<Identity, Vec<Partitions>> = HashMap::new();

@@ -1,4 +1,4 @@
-//! The client of object stores: which redirects are followed, and what is kept of an answer that is no success.
+//! The HTTP client for object stores: which redirects are followed, and which part of an error response is kept.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, NoProxy, Proxy};
 use url::Url;
 
-/// Redirects that are followed at most.
+/// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 
-/// Bytes of an error's body that are looked at for its code.
+/// Bytes of an error response that are searched for its code.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// Makes clients for one store.
 #[derive(Debug)]
 pub struct Connector {
-    /// After this time a request has failed.
+    /// The timeout of a request.
     pub timeout: Duration,
-    /// Whether requests carry credentials: they are not for another origin then.
+    /// Whether requests carry credentials: then they must not go to another origin.
     pub credentials: bool,
 }
 
@@ -40,17 +40,17 @@ impl HttpConnector for Connector {
             get(key).is_some_and(|value| ["1", "true", "on", "yes", "y"].contains(&&*value.to_lowercase()))
         };
         let credentials = self.credentials;
-        // Less for the servers that give out credentials in a cloud: elsewhere there are none.
+        // Shorter for metadata servers of a cloud: they do not exist elsewhere.
         let connect = get(ClientConfigKey::ConnectTimeout).and_then(|text| text.parse::<jiff::SignedDuration>().ok());
         let connect = connect.and_then(|time| Duration::try_from(time).ok());
         let mut builder = Client::builder()
             .user_agent(concat!("driftsweep/", env!("CARGO_PKG_VERSION")))
             .timeout(self.timeout)
             .connect_timeout(self.timeout.min(connect.unwrap_or(CONNECT)))
-            // The address of a signed link is a secret that the next origin must not be told.
+            // The address of a signed link is a secret that must not be sent to another origin.
             .referer(false)
             .redirect(Policy::custom(move |attempt| follow(attempt, credentials)))
-            // The length of what comes is that of the object.
+            // The content length must be that of the object.
             .no_gzip()
             .no_brotli()
             .no_zstd()
@@ -74,10 +74,10 @@ impl HttpConnector for Connector {
     }
 }
 
-/// A connection that takes longer is tried again.
+/// The timeout of a connection, after which it is retried.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Why a redirect is not followed. It names origins only: what follows in an address may be secret.
+/// Why a redirect is not followed. It only names origins: the rest of an address may be secret.
 #[derive(Debug)]
 struct RedirectRefused(String);
 
@@ -148,7 +148,7 @@ impl HttpService for Service {
 }
 
 impl Service {
-    /// Why a redirect comes back as it is: what was written cannot be sent twice.
+    /// Why a redirect is returned to the caller: a request body cannot be sent twice.
     fn not_followed(&self, from: &Url, answer: &HttpResponse) -> Option<String> {
         let to = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
         let to = from.join(to.to_str().ok()?).ok()?;
@@ -161,7 +161,7 @@ impl Service {
     }
 }
 
-/// A request that sends user and password as HTTP has it, where they stand in its address.
+/// A request with the user and password of its address in an HTTP header.
 fn with_user(mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
     let wrong = |e: Box<dyn std::error::Error + Send + Sync>| {
         HttpError::new(HttpErrorKind::Unknown, RedirectRefused(e.to_string()))
@@ -181,7 +181,7 @@ fn with_user(mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
     Ok(request)
 }
 
-/// A part of an address, nothing in it escaped.
+/// A part of an address, unescaped.
 fn decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut left = text.as_bytes();
@@ -202,8 +202,8 @@ fn decoded(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// An answer that is no success without its body, which may repeat what was sent, credentials included: only the code of the
-/// error and the number of the request are kept.
+/// An error response without its body, which may repeat the request with its credentials: only the error code and the
+/// request id are kept.
 async fn without_body(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
     if answer.status().is_success() || answer.status().is_redirection() {
         return Ok(answer);
@@ -225,20 +225,20 @@ async fn without_body(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
     });
     let known = [code.map(|code| format!("code {code}")), number.map(|number| format!("request {number}"))];
     let said: Vec<String> = known.into_iter().flatten().collect();
-    // They were about the body that is left out.
+    // These headers described the removed body.
     for name in ["content-length", "transfer-encoding", "content-encoding"] {
         parts.headers.remove(name);
     }
     Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(said.join(", "))))
 }
 
-/// What stands within the first element of an XML document with this name, if it is a word.
+/// The content of the first element of an XML document with this name, if it is a word.
 fn within<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     word(rest.split_once(&format!("</{name}>"))?.0)
 }
 
-/// A code or a number as stores write them; anything else is not repeated.
+/// A code or id in the usual form; anything else is not shown.
 fn word(text: &str) -> Option<&str> {
     const MAX_WORD_CHARS: usize = 64;
     let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

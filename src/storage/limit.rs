@@ -1,13 +1,13 @@
-//! How much memory one part of a file may ask for. What a file says of itself may be wrong, and memory that cannot be had
-//! ends the whole process; so a length in a file is checked here before it is used.
+//! How much memory one part of a file may use. Lengths in a file may be wrong, and a failed allocation ends the
+//! process; so a length is checked here before it is used.
 
 use std::sync::OnceLock;
 
-/// Where nothing says how much memory there is.
+/// The limit where the amount of memory is unknown.
 const UNKNOWN: u64 = 16 << 30;
 
-/// Bytes that one part of a file (a column of a row group, a baseline file) may take: half of what this process may have by
-/// the machine's memory, the limit of its container, and the limit on its address space.
+/// Bytes that one part of a file (a column of a row group, a baseline file) may take: half of the memory available to
+/// this process: the machine's memory, the limit of its container, and the limit on its address space.
 pub fn max_part_bytes() -> u64 {
     static LARGEST: OnceLock<u64> = OnceLock::new();
     *LARGEST.get_or_init(|| {

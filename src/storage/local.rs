@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Open files that are kept open; beyond, a file is opened anew for every read.
+/// Most files that are kept open; others are opened again for every read.
 const MAX_OPEN_FILES: usize = 512;
 static OPEN_FILES: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes are read with positioned reads, not through a memory map: a file that is replaced or cut short while it is
-/// read gives an error instead of a signal, and memory stays what was asked for.
+/// Bytes are read with positioned reads, not through a memory map: a file that is replaced or truncated while it is
+/// read gives an error instead of a signal, and memory use stays predictable.
 pub struct LocalFile {
     path: PathBuf,
     kept: Option<File>,
@@ -29,7 +29,7 @@ fn state(found: &Metadata) -> FileState {
 impl LocalFile {
     pub fn open(path: &Path) -> Result<(Self, u64, String)> {
         let failed = |e: std::io::Error| Error::io(path, &e);
-        // Opening a pipe waits for its writer, without end.
+        // Opening a pipe would wait for its writer forever.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(Error::Unreadable { path: path.into(), reason: "it is not a regular file; name one".into() });
         }
@@ -40,7 +40,7 @@ impl LocalFile {
         if !keep {
             OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
         }
-        // A copy that keeps the time of the last change is another file, or was made at another time.
+        // A copy with the same modification time has another inode, or was created at another time.
         let (inode, made) = (found.ino(), (found.ctime(), found.ctime_nsec()));
         let version = format!("{state:?} {inode} {made:?}");
         Ok((Self { path: path.into(), kept: keep.then_some(file), state }, state.0, version))
@@ -56,10 +56,12 @@ impl LocalFile {
             }
         };
         file.read_exact_at(bytes, offset)
-            .map_err(|e| format!("{e}; the file was probably cut short or replaced while it was read"))?;
-        // Other bytes may decode as well as the right ones.
+            .map_err(|e| format!("{e}; the file was probably truncated or replaced while it was read"))?;
+        // Wrong bytes might also decode.
         if state(&file.metadata().map_err(|e| e.to_string())?) != self.state {
-            return Err("the file was changed while it was read; write snapshots beside and rename them".into());
+            return Err(
+                "the file was changed while it was read; write snapshots under another name and rename them".into()
+            );
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! Files on a local disk or in an object store (`s3://`, `gs://`, `az://`, `abfss://`, `http://`, `https://`): found,
-//! read in ranges, written whole. The only user of the object store library; everything is blocking, as the rest of the
-//! crate is.
+//! Files on a local disk or in an object store (`s3://`, `gs://`, `az://`, `abfss://`, `http://`, `https://`): listed,
+//! read in ranges, and written as a whole. The only user of the object store library; everything is blocking, like the
+//! rest of the crate.
 
 #[cfg(feature = "cloud")]
 mod client;
@@ -36,7 +36,7 @@ pub fn join(folder: &Path, name: &str) -> PathBuf {
     }
 }
 
-/// An open file. What is read is what was there when it was opened, or an error.
+/// An open file. Reads give the content at the time it was opened, or an error.
 pub struct StoredFile {
     kind: Kind,
     length: u64,
@@ -68,7 +68,7 @@ impl StoredFile {
         self.length
     }
 
-    /// What changes when its content does: the time of its last change, or its entity tag.
+    /// A version that changes when its content does: the modification time, or the entity tag.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -76,7 +76,7 @@ impl StoredFile {
     /// Fills `bytes` from `offset` on.
     ///
     /// # Errors
-    /// The reason: it was cut short or changed since it was opened, or cannot be reached.
+    /// The reason: it was truncated or changed since it was opened, or cannot be reached.
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::result::Result<(), String> {
         match &self.kind {
             Kind::Local(file) => file.read_exact_at(bytes, offset),
@@ -123,7 +123,7 @@ impl Seek for Reader<'_> {
 /// Bytes of a whole file that are read at once.
 const STEP: u64 = 64 << 20;
 
-/// The whole of a file. A length that is not true costs no more memory than what comes.
+/// A whole file. A wrong length does not use more memory than the actual content.
 ///
 /// # Errors
 /// Those of [`StoredFile::open`]; [`Error::Unreadable`] where it is larger than [`limit::max_part_bytes`].
@@ -149,7 +149,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// Writes a file whole or not at all.
 ///
 /// # Errors
-/// [`Error::Write`]; what was there is then as it was.
+/// [`Error::Write`]; an existing file is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if is_remote(path) { remote::write(path, bytes) } else { atomic::write(path, bytes) }
 }
@@ -158,7 +158,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 pub struct ListedObject {
     /// Its address.
     pub path: PathBuf,
-    /// Its name below the address that was listed, nothing in it escaped.
+    /// Its name below the listed address, unescaped.
     pub below: String,
 }
 
@@ -170,12 +170,12 @@ pub fn list_remote(folder: &str) -> Result<Vec<ListedObject>> {
     remote::list(folder)
 }
 
-/// Whether there is an object below an address whose name is one of those wanted; not, where that cannot be told.
+/// Whether there is an object below an address with a wanted name; `false` if that is unknown.
 pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
     remote::has_object(folder, wanted)
 }
 
-/// The files below a folder, whatever their depth.
+/// The files below a folder, at any depth.
 ///
 /// # Errors
 /// [`Error::NotFound`], or [`Error::Unreadable`] with the reason.

@@ -29,16 +29,16 @@ const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 /// One connection pool per store.
 static STORES: Mutex<Option<HashMap<String, Arc<dyn ObjectStore>>>> = Mutex::new(None);
 
-/// Times that a range of an open object is asked for.
+/// How often a range of an open object is requested.
 const ATTEMPTS: u32 = 4;
 
-/// Objects that a listing may have: a server that never ends one must not fill the memory.
+/// Most objects in a listing: an endless one must not fill the memory.
 const MAX_OBJECTS: usize = 1_000_000;
 
-/// Why a request failed, the library's retries included.
+/// Why a request failed, after the retries of the library.
 pub enum StorageFailure {
     NotFound,
-    /// It would fail again.
+    /// A retry would fail, too.
     Final(String),
     Other(String),
 }
@@ -75,7 +75,7 @@ impl StorageFailure {
         match self {
             Self::NotFound => "the object is gone".into(),
             Self::Final(reason) | Self::Other(reason) => {
-                // What is short may be part of a word.
+                // A short secret could be part of a word.
                 let secrets: Vec<&str> = secrets_of(address).into_iter().filter(|secret| secret.len() > 3).collect();
                 sanitized(&reason, &secrets)
             }
@@ -88,7 +88,7 @@ fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, Stri
     let bad = |reason: String| StorageFailure::Other(format!("not an address of an object: {reason}"));
     let url = Url::parse(address).map_err(|e| bad(e.to_string()))?;
     if split_query(address).1.is_some() {
-        // The signature is for this address as it stands, and is all that the server wants to know.
+        // The signature is valid only for exactly this address, and no other credentials are needed.
         return match url.scheme() {
             "http" | "https" => Ok((connect(&ObjectStoreScheme::Http, &url)?, Key::default(), String::new())),
             scheme => Err(bad(format!("{scheme}:// takes no query; give the https:// address of a signed link"))),
@@ -96,7 +96,7 @@ fn locate(address: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key, Stri
     }
     let (scheme, key) = ObjectStoreScheme::parse(&url).map_err(|e| bad(error_chain(&e)))?;
     let key = Key::parse(key).map_err(|e| bad(error_chain(&e)))?;
-    // The account, bucket or container: what is before the key's parts.
+    // The account, bucket or container: the part before the key.
     let folders = url.path_segments().map_or(0, |parts| parts.filter(|part| !part.is_empty()).count());
     let container = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
     let mut base = format!("{}/", &url[..url::Position::BeforePath]);
@@ -122,11 +122,11 @@ fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn
         .map(|(name, value)| (name.to_lowercase(), value))
         .chain([("timeout".into(), format!("{} ms", timeout.as_millis()))])
         .chain((url.scheme() == "http").then(|| ("allow_http".into(), "true".into())));
-    // The last attempt begins within twice the time, and so ends within three times it.
+    // The last attempt begins within twice the timeout, and so ends within three times the timeout.
     let backoff = BackoffConfig { max_backoff: timeout.min(Duration::from_secs(15)), ..BackoffConfig::default() };
     let retry = RetryConfig { retry_timeout: 2 * timeout, backoff, ..RetryConfig::default() };
     let is_plain = *scheme == ObjectStoreScheme::Http;
-    // A signature in a query is not taken along by a redirect; a user and a password would be.
+    // A signature in a query is not sent to the target of a redirect; a user and a password would be.
     let credentials = !is_plain || !url.username().is_empty() || url.password().is_some();
     macro_rules! store {
         ($builder:expr) => {{
@@ -156,9 +156,9 @@ fn connect(scheme: &ObjectStoreScheme, url: &Url) -> std::result::Result<Arc<dyn
 pub struct Object {
     store: Arc<dyn ObjectStore>,
     key: Key,
-    /// Where it is, as it was given.
+    /// Its address, as given.
     address: String,
-    /// How a request says that it wants the object that was opened and no other.
+    /// Request options that select exactly the object that was opened.
     same: GetOptions,
 }
 
@@ -168,12 +168,12 @@ impl Object {
         let open = || {
             let (store, key, _) = locate(&address)?;
             let found = match split_query(&address).1 {
-                // A link is signed for one kind of request, as a rule for `GET`.
+                // A link is signed for one method, usually `GET`.
                 Some(_) => wait(&address, async { Ok(store.get_opts(&key, first_byte()).await?.meta) })?,
                 None => wait(&address, store.head(&key))?,
             };
             let version = found.e_tag.clone().unwrap_or_else(|| found.last_modified.to_rfc3339());
-            // A weak tag matches nothing when it is asked for.
+            // A weak tag never matches in a request.
             let tag = found.e_tag.filter(|tag| !tag.starts_with("W/"));
             let unmodified = tag.is_none().then_some(found.last_modified);
             let same = GetOptions { if_match: tag, if_unmodified_since: unmodified, ..GetOptions::default() };
@@ -189,7 +189,7 @@ impl Object {
         let wanted = bytes.len();
         let range = offset..offset + wanted as u64;
         let options = GetOptions { range: Some(range.into()), ..self.same.clone() };
-        // As it comes: a body that does not end must not fill the memory.
+        // As a stream: an endless body must not fill the memory.
         let get = async |bytes: &mut [u8]| {
             let mut body = self.store.get_opts(&self.key, options.clone()).await?.into_stream();
             let mut found = 0;
@@ -201,14 +201,14 @@ impl Object {
             }
             Ok(found)
         };
-        // The library tries requests again, but a body that breaks off only where the store gives entity tags.
+        // The library retries requests, but an interrupted body only if the store gives entity tags.
         let last = Mutex::new(None);
         let attempts = async {
             let mut attempts = 1;
             loop {
                 let reason = match get(bytes).await {
                     Ok(found) if found == wanted => return Ok(None),
-                    Ok(found) => format!("{found} bytes came where {wanted} were asked for"),
+                    Ok(found) => format!("{found} bytes were received instead of {wanted}"),
                     Err(error) => match StorageFailure::of(&error) {
                         StorageFailure::NotFound | StorageFailure::Final(_) => return Err(error),
                         StorageFailure::Other(_) if attempts == ATTEMPTS => return Err(error),
@@ -234,7 +234,7 @@ fn first_byte() -> GetOptions {
     GetOptions { range: Some((0..1).into()), ..GetOptions::default() }
 }
 
-/// Writes an object. Stores show it only once it is complete.
+/// Writes an object. It is visible only when it is complete.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let address = path.to_string_lossy();
     let put = || {
@@ -245,7 +245,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     put().map(|_| ()).map_err(|refusal| failed(refusal.into_reason(&address)))
 }
 
-/// A key as part of an address: what an address would take for an escape, a query or a fragment is escaped.
+/// A key as part of an address: characters with a meaning in an address are escaped.
 fn escaped(key: &Key) -> String {
     key.as_ref().replace('%', "%25").replace('?', "%3F").replace('#', "%23")
 }
@@ -271,7 +271,7 @@ pub fn list(folder: &str) -> Result<Vec<ListedObject>> {
         let last = Mutex::new(None);
         let listing = async {
             match all().await {
-                // Once more, for a listing that broke off.
+                // Retried once, for an interrupted listing.
                 Err(error) if let StorageFailure::Other(reason) = StorageFailure::of(&error) => {
                     *locked(&last) = Some(reason);
                     all().await
@@ -296,7 +296,7 @@ pub fn list(folder: &str) -> Result<Vec<ListedObject>> {
     list().map_err(|refusal: StorageFailure| refusal.into_error(folder))
 }
 
-/// Whether there is an object below an address whose name is one of those wanted.
+/// Whether there is an object below an address with a wanted name.
 pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
     let find = || {
         let (store, key, _) = locate(folder)?;

@@ -1,4 +1,4 @@
-//! How long an operation on an object store is waited for: one budget, whatever the server does.
+//! Timeouts of operations on object stores: one time limit, whatever the server does.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard};
@@ -9,13 +9,14 @@ use tokio::runtime::Runtime;
 use super::remote::StorageFailure;
 use crate::address::sanitized;
 
-/// Names the time after which a request is tried again, for example `30s`; after three times as long the operation has failed.
+/// The variable for the timeout after which a request is retried, for example `30s`; after three times this time the
+/// operation fails.
 const VARIABLE: &str = "DRIFTSWEEP_IO_TIMEOUT";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// A store that has not answered so many operations in a row is given [`SHORT_TIMEOUT`] until it answers again: a night does not wait
-/// for it once for each of its files.
+/// After this many operations without an answer a store gets only [`SHORT_TIMEOUT`] until it answers again: a sweep
+/// does not wait for each of its files.
 const MAX_UNANSWERED: u32 = 3;
 const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -23,10 +24,10 @@ const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 static RUNTIME: LazyLock<std::io::Result<Runtime>> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build());
 
-/// How many operations in a row each store has not answered, and what went wrong with the first of them.
+/// The number of consecutive operations without an answer per store, and the first error.
 static UNANSWERED: Mutex<Option<HashMap<String, (u32, String)>>> = Mutex::new(None);
 
-/// The time after which a request is tried again.
+/// The timeout after which a request is retried.
 pub fn timeout() -> Result<Duration, StorageFailure> {
     let Ok(text) = std::env::var(VARIABLE) else { return Ok(DEFAULT_TIMEOUT) };
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|timeout| Duration::try_from(timeout).ok());
@@ -35,13 +36,13 @@ pub fn timeout() -> Result<Duration, StorageFailure> {
     })
 }
 
-/// Waits for an operation on what is at an address.
+/// Waits for an operation on an address.
 pub fn wait<T>(address: &str, operation: impl Future<Output = object_store::Result<T>>) -> Result<T, StorageFailure> {
     wait_after(address, operation, &Mutex::new(None))
 }
 
-/// Waits for an operation: attempts, redirects, pauses between attempts and the body that comes are all part of it. `last` is
-/// what went wrong in it so far.
+/// Waits for an operation: including attempts, redirects, delays and the response body. `last` is the last error so
+/// far.
 pub fn wait_after<T>(
     address: &str,
     operation: impl Future<Output = object_store::Result<T>>,
@@ -69,13 +70,13 @@ pub fn wait_after<T>(
     };
     match &done {
         Err(StorageFailure::Other(reason)) => failed(store, reason),
-        // That there is no such object, or no right to it, is an answer.
+        // A missing object, or missing permission, is an answer.
         _ => drop(locked(&UNANSWERED).get_or_insert_default().remove(&store)),
     }
     done
 }
 
-/// Notes that an operation on a store has failed.
+/// Records that an operation on a store has failed.
 fn failed(store: String, reason: &str) {
     let mut unanswered = locked(&UNANSWERED);
     let (times, _) = unanswered.get_or_insert_default().entry(store).or_insert_with(|| (0, sanitized(reason, &[])));
@@ -87,7 +88,7 @@ fn store(address: &str) -> String {
     address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")
 }
 
-/// What is behind a lock. A thread that has failed leaves nothing half done there.
+/// The value of a mutex. A panicked thread leaves it in a valid state.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -1,11 +1,11 @@
-//! What this build says to addresses: it was made without the feature `cloud`.
+//! The errors of a build without the feature `cloud`, for addresses.
 
 use std::path::Path;
 
 use super::ListedObject;
 use crate::error::{Error, Result};
 
-const REASON: &str = "this build of driftsweep does without object stores; build it with the feature `cloud`";
+const REASON: &str = "this build of driftsweep has no object stores; build it with the feature `cloud`";
 
 pub struct Object;
 

@@ -1,4 +1,4 @@
-//! The way out of a store that is not what its audit says: somebody looks at it, and accepts it as it is, with a reason.
+//! Accepting a store that does not match its audit: a person reviews it, and accepts its current state, with a reason.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,10 @@ use super::writes::{RowKey, RowValues, RowWrite, TABLES};
 use crate::error::{Error, Result};
 use crate::retrain::JobState;
 
-/// The kind of the record that says what was accepted.
+/// The kind of the record of accepted problems.
 pub(super) const ACCEPTED: &str = "store.accept";
 
-/// So many problems are named in the record.
+/// Most problems that are listed in the record.
 const MAX_LISTED: usize = 100;
 
 /// The body of such a record.
@@ -27,7 +27,7 @@ const MAX_LISTED: usize = 100;
 pub(super) struct Acceptance {
     /// Why.
     pub(super) reason: String,
-    /// The last record before, as it was looked at.
+    /// The last record before, at the time of the review.
     #[serde(default)]
     head: String,
     /// How many problems.
@@ -35,18 +35,19 @@ pub(super) struct Acceptance {
     /// The first of them.
     #[serde(default)]
     named: Vec<String>,
-    /// Jobs that are not at their end and were in doubt: they are not started.
+    /// Jobs that are not finished and were in doubt: they are not started.
     #[serde(default)]
     pub(super) in_doubt: Vec<String>,
 }
 
 impl Store {
-    /// Accepts the store as it is: `problems` are those that [`Self::verify_audit`] has shown for the `expected` heads, with this last record. Rows
-    /// are compared from then on as they are now, and jobs follow from their rows. Jobs that are in doubt and not at their end
-    /// are not started any more: their names come back, and somebody has to call them off.
+    /// Accepts the store in its current state: `problems` are those that [`Self::verify_audit`] has shown for the
+    /// `expected` heads, with this last record. From then on rows are compared with their current values, and jobs with
+    /// their rows. Jobs that are in doubt and not finished are not started any more: their ids are returned, and a
+    /// person has to cancel them.
     ///
     /// # Errors
-    /// [`Error::BadValue`] if the store is not as it was shown; [`Error::Store`].
+    /// [`Error::BadValue`] if the store has changed since the review; [`Error::Store`].
     pub fn accept(
         &mut self,
         at: Timestamp,
@@ -58,7 +59,7 @@ impl Store {
         self.transaction(|store| {
             let checked = store.check(expected)?;
             if checked.verified.head.as_ref() != Some(head) || checked.verified.problems != problems {
-                let reason = "was changed at the same time; look at it again with `driftsweep audit verify`".into();
+                let reason = "was changed at the same time; review it again with `driftsweep audit verify`".into();
                 return Err(Error::BadValue { what: "store".into(), reason });
             }
             let jobs = store.jobs("")?;
@@ -79,7 +80,7 @@ impl Store {
         })
     }
 
-    /// Notes the rows that are not what the audit says as they are now.
+    /// Records the current values of rows that do not match the audit.
     fn accept_rows(&mut self, checked: &StoreCheck, jobs: &[VersionedJob]) -> Result<()> {
         let mut done = BTreeSet::new();
         for problem in &checked.rows {
@@ -95,7 +96,7 @@ impl Store {
             let id = problem.key.first().map_or("", String::as_str);
             match jobs.iter().find(|versioned| versioned.job.id == id) {
                 Some(versioned) => self.pending.add(whole_job(versioned)),
-                // There is no row any more. Of a row that cannot be read the records say more.
+                // The row does not exist any more. For a row that cannot be read the records have more.
                 None if found.is_none() => {
                     let rows = vec![problem.key.clone()];
                     self.pending.add(RowWrite { table: WHOLE_JOB.into(), rows, deleted: true, ..RowWrite::default() });
@@ -117,11 +118,11 @@ impl Store {
         }
     }
 
-    /// Lets the next record follow on the last one that there is, or that there was: no number is used twice.
+    /// Sets the head so that the next record follows the last existing or recorded one: no number is used twice.
     fn repair_head(&mut self, replay: &AuditReplay) -> Result<()> {
         let (last, hash) = replay.head.clone().unwrap_or_default();
         let (noted, noted_hash) = self.audit_head()?.unwrap_or_default();
-        // A number that no audit reaches was put there by hand.
+        // A number that high was inserted by hand.
         let is_cut = noted > last && noted < u64::from(u32::MAX);
         let (seq, hash) = match is_cut || (noted == last && hash.is_empty()) {
             true => (noted, noted_hash),
@@ -137,8 +138,8 @@ impl Store {
     }
 }
 
-/// The jobs that are not at their end, and that something speaks against. Where records are wrong, any of those that were not
-/// started yet may owe its place to them.
+/// The jobs that are not finished and in doubt. If records are wrong, this applies to all jobs that were not started
+/// yet.
 fn in_doubt(checked: &StoreCheck, jobs: &[VersionedJob]) -> Vec<String> {
     let blockers = StartBlockers::new(Vec::new(), &checked.rows, Timestamp::MIN);
     let mut found: BTreeSet<String> = jobs

@@ -1,5 +1,5 @@
-//! The audit: what was done, by whom, each record holding the hash of the one before it, so that none can be edited,
-//! removed or put elsewhere without a trace.
+//! The audit: what was done and by whom. Each record holds the hash of the one before it, so that none can be edited,
+//! removed or moved unnoticed.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub struct Record {
     pub seq: u64,
     /// When it was written.
     pub at: Timestamp,
-    /// Who acted: a person, or driftsweep.
+    /// The actor: a person, or driftsweep.
     pub actor: String,
     /// What was done, for example `job.approve`.
     pub kind: String,
@@ -28,10 +28,10 @@ pub struct Record {
     pub subject: String,
     /// The figures.
     pub body: Value,
-    /// When it was written by the real clock, whatever time it was taken to be; records of older versions do not say.
+    /// When it was written by the real clock, whatever the effective time was; absent in records of older versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_at: Option<Timestamp>,
-    /// The rows of other tables that were written with it, as canonical JSON.
+    /// The rows of other tables written with it, as canonical JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writes: Option<String>,
     /// The hash of the record before; empty for the first.
@@ -43,10 +43,10 @@ pub struct Record {
 pub use crate::retrain::replay::SYSTEM_ACTOR;
 
 impl Record {
-    /// What its hash must be.
+    /// The expected hash.
     ///
     /// # Errors
-    /// [`Error::BadValue`] for numbers that JSON does not have.
+    /// [`Error::BadValue`] for numbers that JSON cannot hold.
     pub fn expected_hash(&self) -> Result<String> {
         #[derive(Serialize)]
         struct Hashed<'a> {
@@ -84,17 +84,17 @@ impl Record {
     }
 }
 
-/// JSON of which there is one text only: RFC 8785.
+/// Canonical JSON (RFC 8785).
 pub(super) fn canonical(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json_canonicalizer::to_vec(value)
         .map_err(|e| Error::BadValue { what: "audit record".into(), reason: e.to_string() })
 }
 
-/// Records that are read at a time: those of a night hold the hashes of everything that was concluded.
+/// Records that are read at a time: those of a sweep hold the hashes of all its conclusions.
 pub(super) const PAGE: u64 = 200;
 
 impl Store {
-    /// Appends a record, inside a transaction: its number.
+    /// Appends a record, inside a transaction; returns its number.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -108,7 +108,7 @@ impl Store {
                 true => None,
                 false => Some(String::from_utf8_lossy(&canonical(&writes)?).into_owned()),
             };
-            // Kept as precisely as it is hashed.
+            // Stored with the same precision as it is hashed.
             let at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
             let [actor, subject] = [actor, subject].map(|text| text.replace('\0', "\u{fffd}"));
             let (seq, kind, hash) = (last + 1, kind.into(), String::new());
@@ -128,7 +128,7 @@ impl Store {
         })
     }
 
-    /// Appends what a transaction has written since its last record, as a record of its own.
+    /// Appends the writes of a transaction since its last record, as a separate record.
     pub(super) fn append_rest(&mut self) -> Result<()> {
         if self.pending.is_empty() && self.evidence.is_empty() {
             return Ok(());
@@ -147,8 +147,8 @@ impl Store {
         Ok(clock)
     }
 
-    /// The time by the real clock: that of the store, which is one for all who use it. Inside a transaction it is that of its
-    /// records: what was judged by it must be the same when the records are read again.
+    /// The time by the real clock: that of the store, which is the same for all processes. Inside a transaction it is
+    /// that of its records: decisions that depend on it must be reproducible from the records.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -159,7 +159,7 @@ impl Store {
     /// The last record of some kinds about a subject.
     ///
     /// # Errors
-    /// [`Error::Store`], also for what is no longer a record.
+    /// [`Error::Store`], also for a damaged record.
     pub fn last_record(&mut self, subject: &str, kinds: &[&str]) -> Result<Option<Record>> {
         let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
                    WHERE fleet = $1 AND subject = $2 ORDER BY seq DESC";
@@ -173,7 +173,7 @@ impl Store {
         Ok(None)
     }
 
-    /// The hash of the record of a number, if it is there and says what it is the hash of.
+    /// The hash of the record with a number, if it exists and its hash is correct.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -184,7 +184,7 @@ impl Store {
         Ok((record.expected_hash()? == record.hash).then_some(record.hash))
     }
 
-    /// The last record's number and hash, as they were noted apart from it.
+    /// The number and hash of the last record, as recorded in the head.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -194,8 +194,7 @@ impl Store {
         Ok(found?.into_iter().next())
     }
 
-    /// The secret by which the keys of runs are made, if there is one yet. It stands beside the end of the audit, and in no
-    /// record.
+    /// The secret for the keys of runs, if there is one yet. It is stored with the head of the audit, and in no record.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -204,7 +203,7 @@ impl Store {
         Ok(self.database.rows(select, |row| row.try_get::<Option<String>, _>(0))?.into_iter().flatten().next())
     }
 
-    /// Keeps the secret, if there is none yet.
+    /// Stores the secret, if there is none yet.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -213,8 +212,8 @@ impl Store {
         self.database.run(query(sql).bind(self.fleet.clone()).bind(secret.to_owned())).map(drop)
     }
 
-    /// The records after a number, at most a page of them; none where there are no more. What is no longer a record comes as
-    /// its number and the reason.
+    /// The records after a number, at most a page of them; none where there are no more. A damaged record is returned
+    /// as its number and the reason.
     pub(super) fn audit_page(&mut self, after: u64) -> Result<Vec<Found>> {
         let mut after = after as i64;
         loop {
@@ -279,14 +278,14 @@ fn found(row: &AnyRow) -> std::result::Result<Found, sqlx::Error> {
 }
 
 fn unreadable((seq, reason): (u64, String)) -> Error {
-    let reason = format!("{reason}; `audit verify` says what is wrong");
+    let reason = format!("{reason}; `audit verify` shows the problem");
     Error::BadValue { what: format!("audit record {seq}"), reason }
 }
 
 fn record(row: &AnyRow, seq: u64) -> std::result::Result<Record, Box<dyn std::error::Error>> {
     let text: String = row.try_get(5)?;
     let body: Value = serde_json::from_str(&text)?;
-    // One text only: a name that is there twice, of which a reader sees the last, is an edit, and so are spaces.
+    // It must be canonical: a duplicate name, or spaces, are edits.
     if canonical(&body)? != text.as_bytes() {
         return Err("its body is not canonical JSON".into());
     }

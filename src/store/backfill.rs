@@ -1,5 +1,5 @@
-//! Stores of older versions, whose audit does not answer for every row: what is found in them is noted once, and from then
-//! on a change that no record tells of is found.
+//! Stores of older versions, whose audit does not cover every row: their rows are recorded once, and from then on
+//! unrecorded changes are detected.
 
 use serde_json::{Value, json};
 use sqlx::{Row, query};
@@ -10,21 +10,21 @@ use super::{SYSTEM_ACTOR, Store, VersionedJob};
 use crate::error::Result;
 use crate::retrain::{Job, JobState};
 
-/// The kind of the record that notes what was found.
+/// The kind of the record with the rows of an older store.
 pub(super) const BACKFILL: &str = "store.found";
 
-/// The name under which it notes the whole of a job that is not at its end.
+/// The table name under which it records a whole job that is not finished.
 pub(super) const WHOLE_JOB: &str = "whole_job";
 
-/// The name under which it notes up to which sweep there are conclusions without hashes.
+/// The table name under which it records up to which sweep there are conclusions without hashes.
 pub(super) const BEFORE: &str = "before";
 
 /// The column of its only row.
 pub(super) const LAST: &str = "last";
 
 impl Store {
-    /// Makes the audit answer for the rows of a store into which an older version has written, inside a transaction. One that is
-    /// still running when the newer one has begun may write once more.
+    /// Records the rows of a store that an older version has written, inside a transaction. An older version that is
+    /// still running may write again later.
     pub(super) fn backfill_audit(&mut self) -> Result<()> {
         // Only older versions write records without the real clock.
         let select = query("SELECT MAX(seq) FROM audit WHERE fleet = $1 AND clock_at IS NULL").bind(self.fleet.clone());
@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-/// A whole job, as its row has it. The key of a run is in no record.
+/// A whole job from its row. The key of a run is in no record.
 pub(super) fn whole_job(VersionedJob { job, version }: &VersionedJob) -> RowWrite {
     let body = serde_json::to_string(&Job { key: None, ..job.clone() }).unwrap_or_default();
     let set = [("body", Some(body)), ("version", Some(version.to_string()))];

@@ -1,4 +1,4 @@
-//! Baselines that were set in place of those in the fleet file: by trainings and by people.
+//! Baselines that were set by trainings and by people, in place of those in the fleet file.
 
 use std::collections::BTreeMap;
 
@@ -32,14 +32,14 @@ pub struct BaselineRecord {
 }
 
 impl BaselineRecord {
-    /// What a fleet needs to know of it.
+    /// Its setting for a fleet.
     pub fn setting(&self) -> SetBaseline {
         SetBaseline { place: self.place.clone(), declared: self.declared.clone() }
     }
 }
 
 impl Store {
-    /// Notes a baseline, inside a transaction. From then on it is in use.
+    /// Adds a baseline, inside a transaction. From then on it is in use.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`], also if its number is taken.
@@ -90,7 +90,7 @@ impl Store {
         Ok(found?.into_iter().collect())
     }
 
-    /// The last run of a model that was good: its job, and when it was started.
+    /// The last successful run of a model: its job, and when it was started.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -128,7 +128,7 @@ impl Store {
         }
         let entries = self.baseline_entries(Some(&model.name))?;
         match entries.last().filter(|last| model.is_compared_with(&last.setting())) {
-            // One that was restored is as old as it was.
+            // A restored one keeps its age.
             Some(last) => {
                 Ok(entries.iter().find(|entry| entry.place == last.place).map(|first| BaselineAge::Set(first.set_at)))
             }

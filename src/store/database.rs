@@ -1,4 +1,4 @@
-//! The connection: SQLite or PostgreSQL behind one face, the only user of sqlx.
+//! The database connection: SQLite or PostgreSQL behind one interface; the only user of sqlx.
 
 use std::borrow::Cow;
 use std::fs::{File, TryLockError};
@@ -19,7 +19,7 @@ use crate::address::{redacted, without_fields};
 use crate::atomic;
 use crate::error::{Error, Result};
 
-/// The schema, in steps that are never changed once released. Each is the same text for both databases.
+/// The schema migrations, which are never changed once released. Each is the same for both databases.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("triggers", include_str!("0001_triggers.sql")),
     ("retrain", include_str!("0002_retrain.sql")),
@@ -27,10 +27,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("trust", include_str!("0004_trust.sql")),
 ];
 
-/// A server that takes longer to let a client in is not waited for.
+/// The timeout of a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A statement has failed after this time, which is more than the server gives it.
+/// The timeout of a statement, which is longer than that of the server.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(330);
 
 /// An open database.
@@ -43,36 +43,35 @@ pub struct Database {
     file: Option<PathBuf>,
 }
 
-/// The right to act for whatever has a number; other processes are refused until it is given back, or the process ends.
+/// An exclusive lock with a number; other processes are refused until it is released, or the process ends.
 pub struct Lock {
     key: i64,
     /// For SQLite; PostgreSQL holds it for the session.
     file: Option<File>,
 }
 
-/// What a store is opened for.
+/// The purpose of opening a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// To read and write it; it is made where there is none, and its schema brought up to date.
+    /// To read and write it; it is created if it does not exist, and its schema is migrated.
     Create,
-    /// To read and write one that is there already.
+    /// To read and write an existing one.
     Existing,
-    /// To read one that is there already. Nothing is written, not even an update of its schema.
+    /// To read an existing one. Nothing is written, and its schema is not migrated.
     Read,
 }
 
-/// Why nothing is known, and the remedy.
+/// Why a store has no data, and the remedy.
 pub const NO_TICK: &str = "no tick has run, its state was lost, or --store and --state name another place";
 
-/// What a store is whose schema has not taken all steps yet.
-pub(super) const OLDER_SCHEMA: &str =
-    "was written by an older version of driftsweep; the next tick brings it up to date";
+/// The message for a store whose schema is not up to date.
+pub(super) const OLDER_SCHEMA: &str = "was written by an older version of driftsweep; the next tick migrates it";
 
 impl Database {
     /// Opens a database: a `postgres://` URL, or the path of an SQLite file.
     ///
     /// # Errors
-    /// [`Error::Store`], also where there is none and `access` does not make one.
+    /// [`Error::Store`], also if there is none and `access` does not create one.
     pub fn open(place: &str, access: Access) -> Result<Self> {
         install_default_drivers();
         if is_foreign(place) {
@@ -101,7 +100,7 @@ impl Database {
                 atomic::private_folder(folder).map_err(|e| failed(e.to_string()))?;
             }
             if access == Access::Create {
-                // SQLite would let everybody read it; what it puts beside it has the same mode.
+                // SQLite would make it readable for all users; its other files get the same mode.
                 atomic::private_options().append(true).create(true).open(&path).map_err(|e| failed(e.to_string()))?;
             }
             (sqlite_url(&path, access), Some(path))
@@ -134,7 +133,7 @@ impl Database {
         Ok(database)
     }
 
-    /// How many steps its schema has taken; `None` for a database that is no store yet.
+    /// The version of its schema; `None` for a database that is not a store yet.
     fn version(&mut self) -> Result<Option<i64>> {
         const VERSION: &str = "SELECT CAST(MAX(version) AS BIGINT) FROM _sqlx_migrations WHERE success";
         let found = sqlx::query_scalar::<_, Option<i64>>(VERSION).fetch_one(&mut self.connection);
@@ -168,7 +167,7 @@ impl Database {
         });
         let migrator = Migrator::with_migrations(steps.collect());
         self.runtime.block_on(migrator.run(&mut self.connection)).map_err(|e| match e {
-            // Another process has brought it up to date in the meantime, and is newer.
+            // Another process with a newer version has migrated it in the meantime.
             MigrateError::VersionMissing(version) if version > known => self.newer(version),
             MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version) => self.failed(format!(
                 "step {version} of its schema is not the one of driftsweep {}; it was changed by hand, or by a build \
@@ -176,15 +175,15 @@ impl Database {
                 env!("CARGO_PKG_VERSION")
             )),
             MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => {
-                self.failed(format!("its schema cannot be brought up to date: {}", reason(&e)))
+                self.failed(format!("its schema cannot be migrated: {}", reason(&e)))
             }
-            other => self.failed(format!("its schema cannot be brought up to date: {other}")),
+            other => self.failed(format!("its schema cannot be migrated: {other}")),
         })?;
         drop(lock);
         Ok(())
     }
 
-    /// That this program is too old for the store.
+    /// The error that this program is too old for the store.
     fn newer(&self, version: i64) -> Error {
         self.failed(format!(
             "was written by a newer version of driftsweep: its schema has version {version}, and driftsweep {} knows \
@@ -194,7 +193,7 @@ impl Database {
         ))
     }
 
-    /// The time by the store's clock, which is one for all processes that share a server.
+    /// The time by the store's clock, which is the same for all processes that share a server.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -210,14 +209,14 @@ impl Database {
 
     fn file_lock(&self, of: &str) -> Result<Option<File>> {
         let Some(file) = &self.file else { return Ok(None) };
-        // One database has one lock, also where it is named through a link.
+        // A database has one lock, even if it is opened through a link.
         let mut path = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone()).into_os_string();
         path.push(format!("-{of}.lock"));
         let path = PathBuf::from(path);
         atomic::lock_file(&path, false).map(Some).map_err(|source| Error::Write { path, source })
     }
 
-    /// The right to act for whatever has this number; `None` if another process has it.
+    /// The lock with this number; `None` if another process holds it.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Write`].
@@ -229,7 +228,7 @@ impl Database {
                 Err(TryLockError::Error(e)) => Err(self.failed(format!("cannot be locked: {e}"))),
             },
             None => {
-                // Held by the session: the server lets go of it when the process ends, however it does.
+                // Held by the session: the server releases it when the process ends in any way.
                 const LOCK: &str = "SELECT CASE WHEN pg_try_advisory_lock($1) THEN 1 ELSE 0 END";
                 let locked =
                     self.runtime.block_on(sqlx::query_scalar::<_, i32>(LOCK).bind(key).fetch_one(&mut self.connection));
@@ -238,7 +237,7 @@ impl Database {
         }
     }
 
-    /// Gives a right back.
+    /// Releases a lock.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -250,29 +249,30 @@ impl Database {
                 let held = self.rows(sqlx::query(UNLOCK).bind(lock.key), |row| row.try_get::<i32, _>(0))?;
                 match held.first() {
                     Some(1) => Ok(()),
-                    // Another process may have acted at the same time.
+                    // Another process may have run at the same time.
                     _ => Err(self.failed(
-                        "the server released the lock too early; another process may have run at the same time".into(),
+                        "the server released the lock early; another process may have run at the same time".into(),
                     )),
                 }
             }
         }
     }
 
-    /// Begins a transaction; those with the same number come one after the other.
+    /// Begins a transaction; those with the same number are serialized.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn begin(&mut self, key: i64) -> Result<()> {
         if self.file.is_some() {
-            // SQLite must take the right to write at once: it cannot be had later if another process has written since.
+            // SQLite must take the write lock at the start: it is not available later if another process has written
+            // since.
             return self.run(sqlx::query("BEGIN IMMEDIATE")).map(drop);
         }
-        // Each statement sees what was committed before it, and nobody commits while the lock is held.
+        // Each statement sees what was committed before it, and no other process commits while the lock is held.
         self.run(sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED"))?;
         let locked = self.run(sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(key)).map(drop);
         if locked.is_err() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = self.end(false);
         }
         locked
@@ -287,7 +287,7 @@ impl Database {
         self.run(sqlx::query(sql)).map(drop)
     }
 
-    /// Makes what was done in it last, or undoes it.
+    /// Commits it, or rolls it back.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -295,7 +295,7 @@ impl Database {
         self.run(sqlx::query(if commit { "COMMIT" } else { "ROLLBACK" })).map(drop)
     }
 
-    /// Runs a statement: how many rows it changed.
+    /// Runs a statement; returns the number of changed rows.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -317,7 +317,7 @@ impl Database {
         rows.iter().map(of).collect::<std::result::Result<_, _>>().map_err(|e| self.failed(reason(&e)))
     }
 
-    /// What kind of store it is, and a hash of its place, by which it is known again. Nothing secret is part of it.
+    /// What kind of store it is, and a hash of its location, which identifies it. It contains no secrets.
     pub fn identity(&self) -> (&'static str, String) {
         let (kind, place) = match &self.file {
             Some(file) => ("SQLite", std::fs::canonicalize(file).unwrap_or_else(|_| file.clone()).into_os_string()),
@@ -332,7 +332,7 @@ impl Database {
     }
 }
 
-/// Waits for a statement. The server ends one that takes too long itself, unless it is gone without a word.
+/// Waits for a statement. The server itself ends one that takes too long, unless the connection is dead.
 fn wait<T>(runtime: &Runtime, done: impl Future<Output = sqlx::Result<T>>) -> std::result::Result<T, String> {
     match runtime.block_on(async { tokio::time::timeout(STATEMENT_TIMEOUT, done).await }) {
         Ok(done) => done.map_err(|e| reason(&e)),
@@ -345,10 +345,10 @@ pub fn is_postgres(place: &str) -> bool {
     place.starts_with("postgres://") || place.starts_with("postgresql://")
 }
 
-/// Whether a place is an address of another kind, which may hold a password and is never named.
+/// Whether a location is an address of another kind, which may hold a password and is never shown.
 fn is_foreign(place: &str) -> bool {
     let other = place.contains("://") && !is_postgres(place) && !place.starts_with("sqlite://");
-    // With too few slashes, or as the words of a connection: `host=… password=…`. It would become the name of a file.
+    // With too few slashes, or as connection parameters: `host=… password=…`. It would become a file name.
     let begins = place.split('/').next().is_some_and(|first| first.contains(':'));
     let malformed = !is_postgres(place) && ((begins && redacted(place) != place) || without_fields(place) != place);
     other || malformed || place.starts_with(':') || (place.starts_with("sqlite:") && !place.starts_with("sqlite://"))
@@ -364,12 +364,12 @@ fn sqlite_url(path: &Path, access: Access) -> String {
     format!("sqlite://{path}?mode={mode}")
 }
 
-/// A place without what is secret in it.
+/// A location without secrets.
 fn masked(place: &str) -> String {
     if !is_postgres(place) {
         return redacted(place);
     }
-    // Only what the driver takes for host and database: in an address that it misreads anything may be secret.
+    // Only the host and the database as the driver reads them: in a malformed address any part may be secret.
     match PgConnectOptions::from_str(place) {
         Ok(options) => {
             let database = options.get_database().map(|name| format!("/{name}")).unwrap_or_default();
@@ -379,7 +379,7 @@ fn masked(place: &str) -> String {
     }
 }
 
-/// What went wrong. Messages of the server do not hold the password; those about a malformed URL might.
+/// What went wrong. Messages of the server do not contain the password; those about a malformed URL might.
 fn reason(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Configuration(_) => "the address is not understood; write postgres://USER@HOST/DATABASE".into(),

@@ -86,7 +86,7 @@ impl Store {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<(T, Timestamp)>,
     ) -> Result<(T, StartBlockers)> {
-        // A store of an older version is answered for first.
+        // The rows of a store of an older version are recorded first.
         self.transaction(|_| Ok(()))?;
         self.reading(|store| {
             let (found, since) = read(store)?;

@@ -1,4 +1,4 @@
-//! What was concluded of each model at each sweep: verdicts, columns over their limits, measures of predictions.
+//! The conclusions on each model at each sweep: verdicts, columns over their thresholds, performance metrics.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{Store, optional_time, time};
 use crate::atomic::hex;
 use crate::error::Result;
 
-/// A column over its limits at a sweep.
+/// A column over its thresholds at a sweep.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LimitExceeded {
     /// The model.
@@ -28,20 +28,20 @@ pub struct LimitExceeded {
     pub feature: String,
 }
 
-/// What was concluded of a model at a sweep.
+/// The verdict on a model at a sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredVerdict {
     /// The model.
     pub model: String,
     /// The sweep.
     pub as_of: Timestamp,
-    /// Hash of the counts that drift was concluded from; empty if there were none.
+    /// Hash of the counts behind the drift verdict; empty if there were none.
     pub data_hash: String,
     /// All figures, as JSON.
     pub body: String,
 }
 
-/// A measure of a model's predictions, as it was at a sweep.
+/// A performance metric of a model at a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MeasurementRecord {
     /// The model.
@@ -66,13 +66,13 @@ pub struct MeasurementRecord {
     pub high: f64,
 }
 
-/// The name under which the audit notes what was concluded of a model at a sweep, by hashes.
+/// The table name under which the audit records the hashes of conclusions on a model at a sweep.
 pub(super) const EVIDENCE: &str = "evidence";
 
-/// The name under which it notes before which sweep figures, and hits, were forgotten.
+/// The table name under which it records up to which sweep figures and hits were deleted.
 pub(super) const FORGOTTEN: &str = "forgotten";
 
-/// What was concluded of a model at a sweep, for the audit.
+/// The conclusions on a model at a sweep, for the audit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConclusionHashes {
     verdict: Option<String>,
@@ -87,7 +87,7 @@ impl ConclusionHashes {
         self.body = Some(hashed(body));
     }
 
-    /// As the audit has it.
+    /// In the form of the audit.
     fn values(mut self) -> RowValues {
         self.hits.sort_unstable();
         self.measures.sort_unstable();
@@ -98,7 +98,7 @@ impl ConclusionHashes {
     }
 }
 
-/// A measure as one line that is the same on every store.
+/// A metric as one line that is the same in every store.
 fn line_of(entry: &MeasurementRecord) -> String {
     let MeasurementRecord { kind, metric, since, before, rows, value, low, high, .. } = entry;
     // SQLite gives 0 back for -0.
@@ -107,7 +107,7 @@ fn line_of(entry: &MeasurementRecord) -> String {
     format!("{kind:?} {metric:?} {times:?} {rows} {bits:?}")
 }
 
-/// What a transaction has concluded so far.
+/// The conclusions of a transaction so far.
 #[derive(Default)]
 pub(super) struct PendingConclusions(BTreeMap<(String, i64), ConclusionHashes>);
 
@@ -116,12 +116,12 @@ impl PendingConclusions {
         self.0.entry((model.to_owned(), as_of.as_microsecond())).or_default()
     }
 
-    /// Whether nothing was concluded.
+    /// Whether there are no conclusions.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of it, as writes, and begins anew.
+    /// Takes all of them, as writes.
     pub(super) fn take(&mut self) -> impl Iterator<Item = RowWrite> + use<> {
         std::mem::take(&mut self.0).into_iter().map(|((model, as_of), evidence)| RowWrite {
             table: EVIDENCE.into(),
@@ -133,7 +133,7 @@ impl PendingConclusions {
 }
 
 impl Store {
-    /// Notes what was concluded of a model.
+    /// Adds the verdict on a model.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -148,7 +148,7 @@ impl Store {
         })
     }
 
-    /// The models on which a sweep has been concluded already.
+    /// The models that are concluded already for a sweep.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -158,7 +158,7 @@ impl Store {
         self.database.rows(select, |row| row.try_get(0))
     }
 
-    /// At which sweeps since a time which models were compared, with the hash of the counts; oldest first.
+    /// The sweeps since a time with the models that were compared, and the hashes of the counts; oldest first.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -184,7 +184,7 @@ impl Store {
         Ok(found?.into_iter().next())
     }
 
-    /// Leaves the figures out of verdicts before a time by which no trigger fired.
+    /// Deletes the figures of verdicts before a time, except where a trigger fired.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -195,7 +195,7 @@ impl Store {
         self.forget(sql, "figures", before)
     }
 
-    /// Forgets which columns were over their limits before a time.
+    /// Deletes hits before a time.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -219,7 +219,7 @@ impl Store {
         })
     }
 
-    /// Forgets what was concluded of a model at a sweep, so that it can be judged again.
+    /// Deletes the conclusions on a model at a sweep, so that it can be judged again.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -243,7 +243,7 @@ impl Store {
                     ..RowWrite::default()
                 });
             }
-            // What opened or joined an event stays fired; what was muted or cooled down may fire now.
+            // Triggers that opened or joined an event stay; muted ones and those in a cooldown may fire now.
             let sql = "SELECT trigger_type FROM firing WHERE fleet = $1 AND model = $2 AND due = $3 \
                        AND outcome NOT IN ('opened', 'joined')";
             let select = query(sql).bind(store.fleet.clone()).bind(model.to_owned()).bind(as_of.as_microsecond());
@@ -256,7 +256,7 @@ impl Store {
         })
     }
 
-    /// Notes a column over its limits.
+    /// Adds a hit: a column over its thresholds.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -276,7 +276,7 @@ impl Store {
         })
     }
 
-    /// The columns that were over their limits at sweeps since a time.
+    /// The hits of sweeps since a time.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -293,7 +293,7 @@ impl Store {
         })
     }
 
-    /// Notes a measure.
+    /// Adds a performance metric.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -323,7 +323,7 @@ impl Store {
 }
 
 impl Store {
-    /// The sweeps of which anything was concluded.
+    /// The sweeps with conclusions.
     pub(super) fn judged_sweeps(&mut self) -> Result<Vec<Timestamp>> {
         let sql = "SELECT as_of FROM verdict WHERE fleet = $1 UNION SELECT as_of FROM hit WHERE fleet = $1 \
                    UNION SELECT as_of FROM quality WHERE fleet = $1 ORDER BY 1";
@@ -340,7 +340,7 @@ impl Store {
         Ok(last)
     }
 
-    /// What was concluded at a sweep, as the audit would have it; verdicts whose figures were forgotten have none.
+    /// The conclusions of a sweep in the form of the audit; verdicts whose figures were deleted have none.
     pub(super) fn evidence_at(&mut self, as_of: Timestamp) -> Result<Vec<(RowKey, RowValues)>> {
         self.evidence_between(as_of, as_of, true)
     }
@@ -422,7 +422,7 @@ fn measure(row: &AnyRow) -> std::result::Result<MeasurementRecord, sqlx::Error> 
     })
 }
 
-/// A name from data as part of a key: no server takes a zero byte, and not all take a long one.
+/// A name from data as part of a key: no server accepts a zero byte, and not all accept a long one.
 pub fn key(name: &str) -> String {
     const MAX_KEY_BYTES: usize = 256;
     if name.len() <= MAX_KEY_BYTES && !name.contains('\0') {

@@ -1,4 +1,4 @@
-//! What was noted with times that lie in the future: a clock was ahead then, or is behind now.
+//! Records with times in the future: a clock was ahead then, or is behind now.
 
 use jiff::Timestamp;
 use sqlx::{Row, query};
@@ -10,9 +10,9 @@ use crate::retrain::approvers::MAX_CLOCK_AHEAD;
 use crate::retrain::clock::MAX_CLOCK_DIFFERENCE;
 
 impl Store {
-    /// Refuses a clock that is behind: what was noted meanwhile would be taken for what a clock has noted that was ahead. It is
-    /// behind if records lie in its future, and the record before them does, too; a clock that was ahead has left out the time in
-    /// between.
+    /// Fails if the clock is behind: otherwise correct records would be treated as records of a clock that was ahead.
+    /// It is behind if records are in its future, and the record before them is, too; a clock that was ahead has
+    /// skipped the time in between.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`], with both times.
@@ -35,8 +35,9 @@ impl Store {
             return Ok(());
         }
         Err(self.refused(format!(
-            "the clock is behind: it says {clock}, and record {seq} of the audit was written at {written}; correct the clock (NTP). \
-             Nothing is done before that. If the store was made while the clock was ahead, begin with a new one"
+            "the clock is behind: it shows {clock}, and record {seq} of the audit was written at {written}; correct \
+             the clock (NTP). Nothing is done before that. If the store was created while the clock was ahead, start \
+             with a new one"
         )))
     }
 
@@ -62,7 +63,7 @@ impl Store {
         Ok(found.into_iter().flatten().next())
     }
 
-    /// The latest time that was noted of a sweep or by a trigger and is later than a limit.
+    /// The latest time of a sweep or a trigger after a limit.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -77,9 +78,8 @@ impl Store {
         Ok(self.database.rows(select, |row| optional_time(row, 0))?.into_iter().flatten().next())
     }
 
-    /// Takes back what was noted with times later than a limit, inside a transaction: sweeps, their conclusions, and models that
-    /// wait for their data. When a model was trained, a trigger of it fired or its baseline was set counts as now. What fired
-    /// stays fired. The sweeps that were taken back.
+    /// Undoes records with times after a limit, inside a transaction: sweeps, their conclusions, and waiting models.
+    /// The times of trainings, firings and baselines become the current time. Firings stay. Returns the undone sweeps.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -122,7 +122,7 @@ impl Store {
         Ok(sweeps)
     }
 
-    /// The same for what waits: runs, whose time would not be up, and messages.
+    /// The same for runs, whose timeout would never be reached, and for messages.
     fn undo_future_waits(&mut self, limit: Timestamp, now: Timestamp) -> Result<()> {
         let select = query("SELECT job, attempt FROM run WHERE fleet = $1 AND ended_at IS NULL AND clock_at > $2");
         let select = select.bind(self.fleet.clone()).bind(limit.as_microsecond());

@@ -1,4 +1,4 @@
-//! Jobs, their runs and what these cost, and what is still to be told.
+//! Jobs, their runs and costs, and the outbox.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -22,35 +22,35 @@ pub struct VersionedJob {
     pub version: u64,
 }
 
-/// A start of a job.
+/// A run of a job.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunRecord {
     /// The job.
     pub job: String,
-    /// Which start, from 1.
+    /// The attempt, from 1.
     pub attempt: u32,
     /// The model.
     pub model: String,
-    /// How the model is trained, as the fleet file had it then: the run is asked for where it was started.
+    /// The training settings at that time: the run is polled where it was started.
     #[serde(skip)]
     pub retrain: RetrainConfig,
-    /// When it was started, by the time that the pass was taken to be.
+    /// When it was started, by the effective time of the pass.
     pub started_at: Timestamp,
-    /// When it was started by the real clock; older stores do not say.
+    /// When it was started by the real clock; absent in older stores.
     pub clock_at: Option<Timestamp>,
-    /// When those who train first said that they do not know it any more, by the real clock.
+    /// When the training system first reported that it no longer knows it, by the real clock.
     pub lost_at: Option<Timestamp>,
-    /// What it would cost by the declared hours and rates.
+    /// The declared cost.
     pub declared: Money,
-    /// What is set aside for it.
+    /// The reserved amount.
     pub committed: Money,
-    /// Whether those who train have said that they know it.
+    /// Whether the training system has confirmed that it knows it.
     pub seen: bool,
-    /// When it ended, how, and what it cost.
+    /// The end: time, outcome and cost.
     pub ended: Option<(Timestamp, String, Money)>,
 }
 
-/// A row that cannot be read: it is left out.
+/// A row that cannot be read, and is skipped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct UnreadableRow {
     /// Its table.
@@ -61,26 +61,26 @@ pub struct UnreadableRow {
     pub reason: String,
 }
 
-/// What somebody is to be told.
+/// A message of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OutboxMessage {
-    /// The audit record that it tells of.
+    /// The audit record it is about.
     pub seq: u64,
-    /// Through which channel.
+    /// The channel.
     pub channel: String,
-    /// What about.
+    /// The topic.
     pub topic: String,
     /// When it happened.
     pub at: Timestamp,
-    /// All there is to tell, as JSON.
+    /// The content, as JSON.
     pub body: String,
     /// `pending`, `sent` or `dead`.
     pub state: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// When it is tried next.
+    /// The time of the next attempt.
     pub next_at: Timestamp,
-    /// What went wrong the last time.
+    /// The last error.
     pub error: Option<String>,
 }
 
@@ -96,13 +96,13 @@ macro_rules! select_runs {
 }
 
 impl Store {
-    /// The rows that could not be read since this was last asked, each once.
+    /// The rows that could not be read since the last call, each once.
     pub fn unreadable(&mut self) -> Vec<UnreadableRow> {
         std::mem::take(&mut self.unreadable).into_iter().collect()
     }
 
-    /// The rows of a query that can be read; the others are kept for [`Self::unreadable`]. `key` is where the columns stand
-    /// that name a row.
+    /// The rows of a query that can be read; the others are remembered for [`Self::unreadable`]. `key` gives the
+    /// positions of the key columns.
     fn readable<T>(
         &mut self,
         (table, key): (&'static str, &[usize]),
@@ -127,7 +127,7 @@ impl Store {
         Ok(read)
     }
 
-    /// Notes a new job: whether it is new.
+    /// Adds a new job; returns whether it is new.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -143,7 +143,7 @@ impl Store {
         self.insert("job", &cells, true)
     }
 
-    /// Notes what a job has become: whether nobody else has changed it since.
+    /// Updates a job; returns `false` if another process has changed it since.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -157,7 +157,7 @@ impl Store {
         self.update("job", &[("id", (&job.id).into())], &set, Some(format!("version = {version}")))
     }
 
-    /// Puts a job in the place of one whose row cannot be read, or is not what the audit says, inside a transaction.
+    /// Replaces a job whose row cannot be read or does not match the audit, inside a transaction.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -172,7 +172,7 @@ impl Store {
         self.update("job", &[("id", (&job.id).into())], &set, None).map(drop)
     }
 
-    /// Notes jobs in a state that there is not for [`Self::unreadable`]: nothing else would find them.
+    /// Adds jobs in an unknown state to [`Self::unreadable`]: no other query finds them.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -197,7 +197,7 @@ impl Store {
         self.readable(("job", &[2]), select, job)
     }
 
-    /// The job of a name, if there is one that can be read.
+    /// The job with an id, if there is one that can be read.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -207,7 +207,7 @@ impl Store {
         Ok(found.into_iter().next())
     }
 
-    /// The jobs whose names begin so, oldest first; all of them for an empty beginning.
+    /// The jobs whose ids have a prefix, oldest first; all of them for an empty prefix.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -242,7 +242,7 @@ impl Store {
         })
     }
 
-    /// The jobs that wait or run although somebody has closed their event.
+    /// The open jobs whose event was closed.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -265,7 +265,7 @@ impl Store {
         Ok(found.into_iter().next())
     }
 
-    /// Notes that a job was started.
+    /// Adds a run.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -284,7 +284,7 @@ impl Store {
         self.insert("run", &cells, false).map(drop)
     }
 
-    /// Notes that those who train know a run.
+    /// Records that the training system knows a run.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -293,7 +293,7 @@ impl Store {
         self.update("run", &named(job, attempt), &set, None).map(drop)
     }
 
-    /// Notes that those who train do not know a run any more, which they did before.
+    /// Records that the training system no longer knows a run.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -302,7 +302,7 @@ impl Store {
         self.update("run", &named(job, attempt), &[("lost_at", at.into())], only).map(drop)
     }
 
-    /// Notes how a run ended.
+    /// Records the end of a run.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -311,7 +311,7 @@ impl Store {
         self.update("run", &named(job, attempt), &set, Some("ended_at IS NULL".into())).map(drop)
     }
 
-    /// The runs that were started in a stretch of time, oldest first.
+    /// The runs that were started in a period, oldest first.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -341,7 +341,7 @@ impl Store {
         self.readable(("run", &[0, 1]), select, run)
     }
 
-    /// What the last good runs of a model were declared to cost, and did.
+    /// The declared and actual costs of the last successful runs of a model.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -366,7 +366,7 @@ impl Store {
         self.database.run(insert.bind(topic.to_owned()).bind(at.as_microsecond()).bind(body.to_owned())).map(drop)
     }
 
-    /// The channels that have something to send.
+    /// The channels with messages to send.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -398,7 +398,7 @@ impl Store {
         self.readable(("outbox", &[0, 1]), select, message)
     }
 
-    /// Notes what became of a message.
+    /// Updates a message.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -410,7 +410,7 @@ impl Store {
         self.database.run(update.bind(message.next_at.as_microsecond()).bind(message.error.clone())).map(drop)
     }
 
-    /// Forgets messages that were sent before a time.
+    /// Deletes messages that were sent before a time.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -419,7 +419,7 @@ impl Store {
         self.database.run(delete.bind(self.fleet.clone()).bind(before.as_microsecond())).map(drop)
     }
 
-    /// Notes that of a budget's near end was told: whether it had not been.
+    /// Records a budget warning; returns whether it is new.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -428,7 +428,7 @@ impl Store {
     }
 }
 
-/// The columns that name a run.
+/// The key columns of a run.
 fn named(job: &str, attempt: u32) -> [(&'static str, SqlValue); 2] {
     [("job", job.into()), ("attempt", i64::from(attempt).into())]
 }

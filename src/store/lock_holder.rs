@@ -1,4 +1,4 @@
-//! Which process holds a lock, for those that find it held. The lock alone decides: a note that is left behind means nothing.
+//! The process that holds a lock, for messages. Only the lock itself decides: an outdated entry has no effect.
 
 use sqlx::{Row, query};
 
@@ -6,7 +6,7 @@ use super::{Store, time};
 use crate::error::{LockHolder, Result};
 
 impl Store {
-    /// Notes that this process holds a lock.
+    /// Records that this process holds a lock.
     pub(super) fn set_holder(&mut self, what: &str) -> Result<()> {
         let since = self.database.clock()?;
         let sql = "INSERT INTO lock_holder (fleet, what, host, process, since) VALUES ($1, $2, $3, $4, $5) \
@@ -15,9 +15,9 @@ impl Store {
         self.database.run(insert.bind(i64::from(std::process::id())).bind(since.as_microsecond())).map(drop)
     }
 
-    /// The process that holds a lock, as it was noted last.
+    /// The process that was last recorded as the holder of a lock.
     pub(super) fn holder(&mut self, what: &str) -> Result<Option<LockHolder>> {
-        // The clock of the store, by which it was noted, too.
+        // The clock of the store, which was also used when it was recorded.
         let now = self.database.clock()?;
         let sql = "SELECT host, process, since FROM lock_holder WHERE fleet = $1 AND what = $2";
         let select = query(sql).bind(self.fleet.clone()).bind(what.to_owned());

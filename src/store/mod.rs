@@ -1,4 +1,4 @@
-//! What is remembered between runs: sweeps and what was concluded of them, retrain events, mutes. An SQLite file, or
+//! The store: the state kept between runs: sweeps and their conclusions, retrain events, mutes. An SQLite file, or
 //! PostgreSQL by its URL.
 
 mod accept;
@@ -42,47 +42,48 @@ pub use verify::{StartBlockers, VerifySummary};
 pub use waiting::{Acknowledgement, FleetFile, WaitingModel};
 use writes::{PendingWrites, SqlValue};
 
-/// The memory of one fleet.
+/// The store of one fleet.
 pub struct Store {
     database: Database,
     fleet: String,
-    /// Rows that could not be read, and were left out.
+    /// Rows that could not be read, and were skipped.
     unreadable: BTreeSet<UnreadableRow>,
-    /// Whether a transaction is under way, and what it has written that no audit record holds yet.
+    /// Whether a transaction is active, and its writes that are not in an audit record yet.
     in_transaction: bool,
     pending: PendingWrites,
     evidence: evidence::PendingConclusions,
     /// The real clock at the first record of the transaction.
     clock_at: Option<Timestamp>,
-    /// Up to which record of an older version it is known that the audit answers for every row.
+    /// Up to which record of an older version the audit is known to cover every row.
     backfilled_until: i64,
-    /// The audit as far as it was read to check what is to be started.
+    /// The replayed audit, for checks before starts.
     replay: Option<Box<AuditReplay>>,
 }
 
-/// A model as it is remembered.
+/// The record of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelRecord {
     /// Its name.
     pub model: String,
     /// When it was first seen.
     pub first_seen: Timestamp,
-    /// Its schedule, and the last time of it that was seen to.
+    /// Its schedule, and its last handled time.
     pub scheduled: Option<(String, Timestamp)>,
     /// When its volume trigger last fired.
     pub volume_fired: Option<Timestamp>,
-    /// When it was last trained, as far as was said.
+    /// When it was last trained, if known.
     pub trained: Option<Timestamp>,
     /// The last sweep at which any of its columns could be judged.
     pub judged: Option<Timestamp>,
-    /// When it was last told that none could be for a week.
+    /// When it was last reported that none could be judged.
     pub reported_not_judged: Option<Timestamp>,
-    /// Since when its metric is beyond the warning level.
+    /// Since when its metric is beyond the warning level, if it is.
     pub warned: Option<Timestamp>,
 }
 
 impl Store {
-    /// Opens the memory of a fleet: a `postgres://` URL, or the path of an SQLite file, which is made if there is none.
+    /// Opens the store of a fleet: a `postgres://` URL, or the path of an SQLite file, which is created if it does not
+    /// exist.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -90,10 +91,10 @@ impl Store {
         Self::open_as(place, fleet, Access::Create)
     }
 
-    /// The same, for what an access allows.
+    /// The same, for an access.
     ///
     /// # Errors
-    /// [`Error::Store`], also where there is no store and none is to be made.
+    /// [`Error::Store`], also if there is no store and the access does not create one.
     pub fn open_as(place: &str, fleet: &str, access: Access) -> Result<Self> {
         Ok(Self::of(Database::open(place, access)?, fleet))
     }
@@ -112,11 +113,11 @@ impl Store {
         }
     }
 
-    /// The memory of a fleet to read, if there is one: `None` where no tick has run yet.
+    /// The store of a fleet for reading, if there is one: `None` if no tick has run yet.
     ///
     /// # Errors
-    /// [`Error::Store`] where it cannot be read, also where it is of an older version: what is set in it counts, and is not
-    /// known before it is brought up to date.
+    /// [`Error::Store`] where it cannot be read, also where it is of an older version: its settings apply, and are not
+    /// known before it is migrated.
     pub fn read(place: &str, fleet: &str) -> Result<Option<Self>> {
         match Self::open_as(place, fleet, Access::Read) {
             Ok(store) => Ok(Some(store)),
@@ -125,19 +126,19 @@ impl Store {
         }
     }
 
-    /// Refuses to go on where nothing is known of the fleet; a server may hold others.
+    /// Fails if the store has no record of the fleet; a server may hold other fleets.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn must_know_fleet(&mut self) -> Result<()> {
         if self.is_new()? {
-            let reason = format!("nothing is known of fleet '{}': {}", self.fleet, database::NO_TICK);
+            let reason = format!("the store has no record of fleet '{}': {}", self.fleet, database::NO_TICK);
             return Err(self.database.failed(reason));
         }
         Ok(())
     }
 
-    /// Whether nothing is known of the fleet yet: it was never swept, or what was remembered of it is lost.
+    /// Whether the store has no record of the fleet yet: it was never swept, or its state was lost.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -146,7 +147,7 @@ impl Store {
         Ok(self.database.rows(select, |_| Ok(()))?.is_empty())
     }
 
-    /// What kind of store it is, and a hash of its place, by which it is known again. Nothing secret is part of it.
+    /// What kind of store it is, and a hash of its location, which identifies it. It contains no secrets.
     pub fn identity(&self) -> (&'static str, String) {
         self.database.identity()
     }
@@ -156,32 +157,31 @@ impl Store {
         self.database.failed(reason)
     }
 
-    /// Does something for the fleet that only one process may do at a time.
+    /// Runs an action under a lock of the fleet, in one process at a time.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process is at it; those of what is done.
+    /// [`Error::Locked`] if another process holds the lock; errors of the action.
     pub fn with_lock<T>(&mut self, what: &str, act: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let key = self.lock_key(what);
         let Some(lock) = self.database.try_lock(key)? else {
-            // Who it is helps, but is not needed.
+            // The holder is only informative.
             let holder = self.holder(what).unwrap_or_default();
             return Err(Error::Locked { fleet: self.fleet.clone(), holder });
         };
-        // The lock decides; a store that cannot be written says so at the next step.
+        // Only the lock decides; a store that cannot be written fails at the next step.
         let _ = self.set_holder(what);
         let done = act(self);
         let given_back = self.database.unlock(lock);
         done.and_then(|done| given_back.map(|()| done))
     }
 
-    /// A number for what a process may have for itself.
+    /// The number of a lock.
     fn lock_key(&self, what: &str) -> i64 {
         let hash = Sha256::digest(format!("driftsweep {what} {}", self.fleet));
         i64::from_be_bytes(hash[..8].try_into().unwrap_or_default())
     }
 
-    /// Runs several steps of which all happen or none. Those of one fleet come one after the other: what is read inside is
-    /// as it is.
+    /// Runs steps in a transaction. Transactions of one fleet are serialized: values read inside are current.
     ///
     /// # Errors
     /// Those of the steps.
@@ -198,20 +198,20 @@ impl Store {
         if done.is_err() {
             (self.pending, self.evidence) = Default::default();
             self.backfilled_until = 0;
-            // It may have read what is undone.
+            // It may have read data that was rolled back.
             self.replay = None;
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = self.database.end(false);
         }
         done
     }
 
-    /// The same, inside a transaction that is under way, or in one of its own.
+    /// The same, inside an active transaction, or in a new one.
     fn atomically<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.in_transaction { work(self) } else { self.transaction(work) }
     }
 
-    /// Notes models that are seen for the first time.
+    /// Adds models that are seen for the first time.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -243,7 +243,7 @@ impl Store {
         })
     }
 
-    /// When a model was last trained, as far as was said.
+    /// When a model was last trained, if known.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -253,7 +253,7 @@ impl Store {
         Ok(found.into_iter().next().flatten())
     }
 
-    /// Notes that a schedule of a model was seen to, up to a time.
+    /// Records that a schedule of a model was handled, up to a time.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -261,7 +261,7 @@ impl Store {
         self.set_model(model, &[("schedule", schedule.into()), ("scheduled", until.into())])
     }
 
-    /// Notes that a model's volume trigger has fired: it counts from then on.
+    /// Records that a model's volume trigger has fired: it counts from then on.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -269,7 +269,7 @@ impl Store {
         self.set_model(model, &[("volume_fired", at.into())])
     }
 
-    /// Notes that a model was trained.
+    /// Records that a model was trained.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -281,7 +281,7 @@ impl Store {
         self.update("model", &[("name", model.into())], set, None).map(drop)
     }
 
-    /// Notes that all consequences of a sweep have been drawn.
+    /// Records that a sweep is complete.
     ///
     /// # Errors
     /// [`Error::Store`].

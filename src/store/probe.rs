@@ -1,4 +1,4 @@
-//! Looking at a store before the night, without writing to it.
+//! Checks of a store before the night, without writing to it.
 
 use std::path::Path;
 
@@ -8,20 +8,20 @@ use super::Store;
 use super::database::{Access, Database, NO_TICK, OLDER_SCHEMA, is_postgres};
 use crate::error::{Error, Result};
 
-/// What a store is like.
+/// The condition of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreProbe {
-    /// There is none yet, or nothing in it is of the fleet; the first tick makes it.
+    /// There is none yet, or it has no record of the fleet; the first tick creates it.
     Missing,
-    /// It is of an older version; the next tick brings it up to date.
+    /// It is of an older version; the next tick migrates it.
     Older,
     /// It can be read.
     Ready,
 }
 
 impl StoreProbe {
-    /// Looks at the store of a fleet: a `postgres://` URL, or the path of an SQLite file. Of PostgreSQL also whether it may be written to;
-    /// a file shows that by its permissions.
+    /// Checks the store of a fleet: a `postgres://` URL, or the path of an SQLite file. For PostgreSQL also the
+    /// permission to write; for a file that is checked by its mode.
     ///
     /// # Errors
     /// [`Error::Store`] where it cannot be reached, read, or written to.
@@ -38,7 +38,7 @@ impl StoreProbe {
             let may = store.database.rows(query(RIGHTS), |row| row.try_get::<i32, _>(0))?;
             if may != [1] {
                 let reason =
-                    "may be read and not written to; grant the user INSERT and UPDATE, or name the primary server";
+                    "can be read but not written; grant the user INSERT and UPDATE, or name the primary server";
                 return Err(store.database.failed(reason.into()));
             }
         }

@@ -1,4 +1,4 @@
-//! What follows from the audit: what every row must hold, and how every job must stand.
+//! Replays the audit: the expected content of every row, and the expected state of every job.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,13 +20,13 @@ use crate::retrain::Job;
 use crate::retrain::replay::{AuditEntry, EventRecord, ReplayedJobs};
 use crate::retrain::statement::event_sha256;
 
-/// The column under which the hash of figures stands that were forgotten since.
+/// The column with the hash of figures that were deleted since.
 pub(super) const FORGOTTEN_BODY: &str = "forgotten_body";
 
-/// Problems of the store that somebody has accepted.
+/// Problems of the store that a person has accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AcceptedProblems {
-    /// The record that says so.
+    /// The record of it.
     pub record: u64,
     /// When, by the real clock.
     pub at: Timestamp,
@@ -38,10 +38,10 @@ pub struct AcceptedProblems {
     pub problems: u64,
 }
 
-/// That an older version had written, and the rows were noted once more.
+/// Rows that were recorded again because an older version had written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Backfilled {
-    /// The record that notes the rows.
+    /// The record with the rows.
     pub record: u64,
     /// The last record of the older version.
     pub after: u64,
@@ -92,35 +92,35 @@ impl Kept {
     }
 }
 
-/// What follows from the audit as far as it was read.
+/// The result of replaying the audit so far.
 #[derive(Default)]
 pub struct AuditReplay {
     pub(super) fleet: String,
     /// Records that were read.
     pub(super) records: u64,
-    /// The last of them and its hash; an empty one if it cannot be read.
+    /// The last of them and its hash; an empty hash if it cannot be read.
     pub(super) head: Option<(u64, String)>,
-    /// What is wrong with records.
+    /// Problems of records.
     pub(super) problems: Vec<String>,
     pub(super) rows: BTreeMap<String, BTreeMap<RowKey, RowValues>>,
     pub(super) jobs: ReplayedJobs,
-    /// The job or model of a write that does not fit the ones before it.
+    /// Writes that do not match the ones before them, with their job or model.
     pub(super) mismatches: Vec<(String, RowKey, String)>,
     /// Events, and those that were not to be opened.
     pub(super) openings: Openings,
     /// Which rows are kept.
     pub(super) kept: Kept,
-    /// Whether the last records are of an older version, and nothing was noted of the rows since: the last of them.
+    /// The last record, if the last records are of an older version and the rows were not recorded since.
     pub(super) older: Option<u64>,
     /// What was accepted, in order.
     pub(super) accepted: Vec<AcceptedProblems>,
-    /// Jobs that were in doubt when the store was accepted, and the record that says so.
+    /// Jobs that were in doubt when the store was accepted, and the record of it.
     held: BTreeMap<String, u64>,
-    /// Whether rows were noted more than once.
+    /// Rows that were recorded more than once.
     pub(super) noted_again: Vec<Backfilled>,
     /// Whether a record of this version was read.
     newer: bool,
-    /// Conclusions whose figures were not forgotten yet, by their sweeps and models.
+    /// Conclusions whose figures were not deleted yet, by their sweeps and models.
     with_figures: BTreeSet<(i64, String)>,
 }
 
@@ -130,7 +130,7 @@ impl AuditReplay {
         Self { kept, ..Self::default() }
     }
 
-    /// Reads a record, or the reason why it cannot be read.
+    /// Adds a record, or the reason why it cannot be read.
     pub(super) fn add(&mut self, record: std::result::Result<&Record, (u64, String)>) -> Result<()> {
         let (last, hash) = self.head.clone().unwrap_or_default();
         let problems = &mut self.problems;
@@ -151,24 +151,24 @@ impl AuditReplay {
         };
         let itself = record.expected_hash()? == record.hash;
         if !itself {
-            problems.push(format!("{} was edited: its hash is not that of what it says", record.named()));
+            problems.push(format!("{} was edited: its hash does not match its content", record.named()));
         }
         if seq == last + 1 && record.previous != hash {
-            problems.push(format!("{} does not follow on the record before it as it is now", record.named()));
+            problems.push(format!("{} does not match the hash of the record before it", record.named()));
         }
         self.head = Some((seq, record.hash.clone()));
-        // An edited record accepts nothing.
+        // An edited record does not accept problems.
         self.follow(record, itself);
         Ok(())
     }
 
-    /// Draws what follows from a record.
+    /// Applies a record.
     fn follow(&mut self, record: &Record, itself: bool) {
         let Record { seq, at, clock_at, actor, kind, subject, body, .. } = record;
-        // Rows are taken as they are only where an older version has written.
+        // The current rows are only recorded where an older version has written.
         let found = kind == BACKFILL && actor == SYSTEM_ACTOR && clock_at.is_some() && self.older.is_some();
         if kind == BACKFILL && !found {
-            self.problems.push(format!("{} notes rows although no older version has written", record.named()));
+            self.problems.push(format!("{} records rows although no older version has written", record.named()));
         }
         let accepts = kind == ACCEPTED && clock_at.is_some() && itself;
         match clock_at {
@@ -181,7 +181,7 @@ impl AuditReplay {
         }
         let writes = record.writes.as_deref().map_or(Ok(Vec::new()), serde_json::from_str::<Vec<RowWrite>>);
         let writes = writes.unwrap_or_else(|e| {
-            self.problems.push(format!("{}: the rows that it says were written cannot be read: {e}", record.named()));
+            self.problems.push(format!("{}: its list of written rows cannot be read: {e}", record.named()));
             Vec::new()
         });
         for write in writes {
@@ -198,7 +198,7 @@ impl AuditReplay {
             let wanted = format!("sha256:{hash}");
             let known = event.entry("body".into()).or_insert_with(|| Some(wanted.clone()));
             if known.as_ref() != Some(&wanted) {
-                let text = format!("record {seq} (event.open) has another hash of it than was written");
+                let text = format!("record {seq} (event.open) has another hash than the stored one");
                 self.mismatches.push(("event".into(), vec![subject.clone()], text));
             }
         }
@@ -207,10 +207,10 @@ impl AuditReplay {
         }
         let event = self.rows.get("event").and_then(|events| events.get(std::slice::from_ref(subject)));
         let expected_row = |name: &str| event?.get(name)?.as_deref();
-        // Short texts stand there as they are.
+        // Short texts are stored in full.
         let sha256 = expected_row("body")
             .map(|body| body.strip_prefix(HASHED).map_or_else(|| event_sha256(body), str::to_owned));
-        // Long names stand there by their hashes.
+        // Long names are stored as hashes.
         let named = |column: &str, name: &str| {
             let (there, here) = (expected_row(column)?, body[name].as_str());
             Some(here.filter(|here| noted_text(here, ColumnKind::Text) == there).unwrap_or(there))
@@ -221,13 +221,13 @@ impl AuditReplay {
         self.jobs.add(AuditEntry { fleet: &self.fleet, event, seq, at, clock_at, actor, kind, subject, body });
     }
 
-    /// Begins anew with the rows of a store into which an older version has written.
+    /// Starts over with the rows of a store that an older version has written.
     fn begin(&mut self, seq: u64) {
-        // Older records do not hold all that is needed.
+        // Older records are not complete.
         self.jobs.begin();
         if let Some(after) = self.older.take().filter(|_| self.newer) {
             self.noted_again.push(Backfilled { record: seq, after });
-            // Events do not change: what was known of their bodies still holds. Nothing else is known any more.
+            // Events do not change: their recorded bodies stay valid. Everything else is reset.
             let mut events = self.rows.remove("event").unwrap_or_default();
             events.values_mut().for_each(|event| event.retain(|name, _| name == "body"));
             self.rows = BTreeMap::from([("event".to_owned(), events)]);
@@ -236,7 +236,7 @@ impl AuditReplay {
         self.newer = true;
     }
 
-    /// Accepts what is wrong so far. The rows that were not what the audit said follow as writes.
+    /// Accepts all problems so far. The rows that did not match the audit follow as writes.
     fn accept(&mut self, record: &Record) {
         let Acceptance { problems, reason, in_doubt, .. } = Acceptance::deserialize(&record.body).unwrap_or_default();
         self.problems.clear();
@@ -248,7 +248,7 @@ impl AuditReplay {
         self.accepted.push(AcceptedProblems { record: record.seq, at, by: record.actor.clone(), reason, problems });
     }
 
-    /// Takes a job as its row has it.
+    /// Adds a job from its row.
     fn whole_job(&mut self, write: RowWrite) {
         if write.deleted {
             write.rows.iter().flatten().for_each(|id| self.jobs.forget(id));
@@ -260,7 +260,7 @@ impl AuditReplay {
         }
     }
 
-    /// The jobs that were in doubt when the store was accepted and are not at their end, each with the record.
+    /// The jobs that were in doubt when the store was accepted and are not finished, each with the record.
     pub(super) fn held(&self) -> impl Iterator<Item = (&str, u64)> {
         let is_over = |id: &str| self.jobs.get(id).is_some_and(|derived| derived.job.state.is_final());
         self.held.iter().map(|(id, seq)| (&**id, *seq)).filter(move |(id, _)| !is_over(id))
@@ -291,7 +291,7 @@ impl AuditReplay {
                 if values.get(name).unwrap_or(&None) != was {
                     let (was, before) = (quoted(was.as_ref()), quoted(values.get(name).and_then(Option::as_ref)));
                     let text =
-                        format!("record {seq} has replaced {was} in column {name}, where the audit had {before}");
+                        format!("record {seq} replaced {was} in column {name}, where the audit expects {before}");
                     self.mismatches.push((write.table.clone(), row.clone(), text));
                 }
             }
@@ -313,8 +313,8 @@ impl AuditReplay {
         }
     }
 
-    /// Figures of before a time are forgotten, but for those by which a trigger had fired by now: one may fire for the same
-    /// time later.
+    /// Figures before a time are deleted, except where a trigger had fired by then: one may fire for the same time
+    /// later.
     fn delete_figures(&mut self, before: i64) {
         let later = self.with_figures.split_off(&(before, String::new()));
         let earlier = std::mem::replace(&mut self.with_figures, later);
@@ -343,7 +343,7 @@ impl AuditReplay {
         }
     }
 
-    /// A number that stands under a name in a table of one row.
+    /// A number from a table with one row.
     pub(super) fn limit(&self, table: &str, name: &str) -> Option<i64> {
         self.rows.get(table)?.get(&RowKey::new())?.get(name)?.as_ref()?.parse().ok()
     }
@@ -354,7 +354,7 @@ pub(super) fn as_of(key: &RowKey) -> i64 {
     key.get(1).and_then(|as_of| as_of.parse().ok()).unwrap_or_default()
 }
 
-/// A value for people.
+/// A value for display.
 pub(super) fn quoted(value: Option<&String>) -> String {
     value.map_or_else(|| "nothing".into(), |value| format!("'{}'", for_display(value)))
 }

@@ -8,7 +8,7 @@ use sqlx::{Row, query};
 use super::{Store, optional_time, time};
 use crate::error::Result;
 
-/// A wish to train a model again.
+/// A retrain event: a request to train a model again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetrainEvent {
     /// Its name.
@@ -45,7 +45,7 @@ pub struct Firing {
     pub trigger: String,
     /// The sweep, or the time of the schedule.
     pub due: Timestamp,
-    /// What became of it: `opened`, `joined`, `cooldown` or `muted`.
+    /// The outcome: `opened`, `joined`, `cooldown` or `muted`.
     pub outcome: String,
     /// The event it opened or joined.
     pub event: Option<String>,
@@ -53,25 +53,25 @@ pub struct Firing {
     pub reason: String,
 }
 
-/// A trigger that is not to open events for a while.
+/// A mute: a trigger that opens no events for a while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mute {
     /// The model.
     pub model: String,
     /// The trigger; empty for all.
     pub trigger: String,
-    /// Until then.
+    /// Its end.
     pub until: Timestamp,
     /// Why.
     pub reason: String,
-    /// Who said so.
+    /// The person who set it.
     pub set_by: String,
     /// When.
     pub set_at: Timestamp,
 }
 
 impl Store {
-    /// Notes an event.
+    /// Adds an event.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`], also if the model has an open one.
@@ -106,8 +106,8 @@ impl Store {
         self.database.rows(query(sql).bind(self.fleet.clone()), event)
     }
 
-    /// When each model's last event was opened, and when one was last closed, up to a time. Events whose training failed do not
-    /// count.
+    /// When each model's last event was opened, and when one was last closed, up to a time. Events with a failed
+    /// training do not count.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -121,7 +121,7 @@ impl Store {
         })
     }
 
-    /// Closes an event: whether it was open.
+    /// Closes an event; returns whether it was open.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -130,7 +130,7 @@ impl Store {
         self.update("event", &[("id", id.into())], &set, Some("closed_at IS NULL".into()))
     }
 
-    /// Whether it was noted that a trigger of a model fired at a sweep.
+    /// Whether it is recorded that a trigger of a model fired at a sweep.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -140,10 +140,10 @@ impl Store {
         Ok(!self.database.rows(select.bind(due.as_microsecond()), |_| Ok(()))?.is_empty())
     }
 
-    /// Notes that a trigger fired.
+    /// Records that a trigger fired.
     ///
     /// # Errors
-    /// [`crate::error::Error::Store`], also if that was noted before.
+    /// [`crate::error::Error::Store`], also if that is recorded already.
     pub fn add_firing(&mut self, firing: &Firing) -> Result<()> {
         let cells = [
             ("model", (&firing.model).into()),
@@ -176,7 +176,7 @@ impl Store {
         })
     }
 
-    /// Sets a mute, in place of the former one.
+    /// Sets a mute, replacing the former one.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -193,7 +193,7 @@ impl Store {
         self.insert("mute", &cells, false).map(drop)
     }
 
-    /// Lifts a mute: whether there was one.
+    /// Removes a mute; returns whether there was one.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].

@@ -1,4 +1,4 @@
-//! Checking the store against its audit: the chain of the records, and every row against what the records say of it.
+//! Verification of the store against its audit: the hash chain of the records, and every row against the records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,29 +18,29 @@ use crate::retrain::Job;
 use crate::retrain::clock::ClockSetBack;
 use crate::retrain::replay::ReplayedJob;
 
-/// The tables that decide about a start.
+/// The tables that matter for starts.
 pub(super) const COMPARED_FOR_STARTS: [&str; 7] = ["job", "event", "model", "firing", "mute", "baseline", "run"];
 
-/// What a store was found to be.
+/// The summary of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VerifySummary {
     /// Records that were read.
     pub records: u64,
-    /// The last of them and its hash: to be kept elsewhere, and compared the next time.
+    /// The last of them and its hash, to be stored elsewhere and compared at the next check.
     pub head: Option<(u64, String)>,
     /// Rows of other tables that were compared with the records.
     pub rows: u64,
-    /// Rows of before the store was of this version, of which the audit has no hash.
+    /// Rows from before this version, without a hash in the audit.
     pub not_covered: u64,
-    /// What is wrong, each naming a record or a row.
+    /// The problems, each with a record or a row.
     pub problems: Vec<String>,
-    /// What was wrong before, and was accepted.
+    /// Earlier problems that were accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<AcceptedProblems>,
-    /// Jobs that were in doubt then, and are neither started nor called off.
+    /// Jobs that were in doubt then, and are neither started nor cancelled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_started: Vec<String>,
-    /// Where rows were noted once more, for an older version had written.
+    /// Where rows were recorded again because an older version had written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub noted_again: Vec<Backfilled>,
     /// Where the real clock went back from one record to the next. That contradicts nothing: an answer that was late by the
@@ -49,20 +49,20 @@ pub struct VerifySummary {
     pub clock_set_back: Vec<ClockSetBack>,
 }
 
-/// What speaks against starting jobs.
+/// Problems that block starting jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StartBlockers {
-    /// Against starting any.
+    /// Problems that block all jobs.
     pub all: Vec<String>,
-    /// Against single jobs, by their names.
+    /// Problems of single jobs, by their ids.
     pub jobs: BTreeMap<String, Vec<String>>,
-    /// Against the jobs of a model.
+    /// Problems of models, which block their jobs.
     pub models: BTreeMap<String, Vec<String>>,
 }
 
 impl StartBlockers {
-    /// Those that follow from what is wrong with records and rows. Of runs that have ended and were started before `since`
-    /// no budget of now depends.
+    /// From the problems of records and rows. Runs that have ended and were started before `since` do not affect
+    /// current budgets.
     pub(super) fn new(records: Vec<String>, rows: &[RowProblem], since: Timestamp) -> Self {
         let mut blockers = Self { all: records, ..Self::default() };
         for problem in rows {
@@ -70,43 +70,43 @@ impl StartBlockers {
             match problem.table {
                 "job" | "event" => blockers.jobs.entry(first).or_default().push(text),
                 "model" | "firing" | "mute" | "baseline" => blockers.models.entry(first).or_default().push(text),
-                // What was spent and is set aside is not known then.
+                // Spent and reserved amounts are unknown then.
                 "run" => {
                     if !problem.is_of_run_that_ended_before(since) {
                         blockers.all.push(text.clone());
                     }
                     blockers.jobs.entry(first).or_default().push(text);
                 }
-                // The others decide nothing about a start.
+                // The other tables do not matter for starts.
                 _ => {}
             }
         }
         blockers
     }
 
-    /// What speaks against a job alone; nothing if it is as the audit says.
+    /// The problems of a job; empty if it matches the audit.
     pub fn of(&self, job: &Job) -> Vec<&str> {
         let own = self.jobs.get(&job.id).into_iter().chain(self.models.get(&job.model)).flatten();
         own.map(String::as_str).collect()
     }
 }
 
-/// The conclusions on a model at a sweep that are not what the audit says: their key, what is there, and what is wrong.
+/// Conclusions on a model at a sweep that do not match the audit: their key, the current values, and the problem.
 pub(super) type WrongConclusion = (RowKey, Option<RowValues>, String);
 
-/// A row that is not what the audit says.
+/// A row that does not match the audit.
 pub(super) struct RowProblem {
     pub(super) table: &'static str,
     pub(super) key: RowKey,
     pub(super) text: String,
-    /// The row as it is, if it is there.
+    /// The current row, if it exists.
     pub(super) found: Option<RowValues>,
-    /// As the audit has it, if it does.
+    /// The expected row, if the audit has it.
     pub(super) expected_row: Option<RowValues>,
 }
 
 impl RowProblem {
-    /// Whether the row is one of a run that had ended, and was started before a time, whichever of both is asked.
+    /// Whether the row is one of a run that had ended, and was started before a time, in either version of the row.
     fn is_of_run_that_ended_before(&self, since: Timestamp) -> bool {
         let ended = |run: &RowValues| {
             let number = |name: &str| run.get(name)?.as_ref()?.parse::<i64>().ok();
@@ -116,15 +116,15 @@ impl RowProblem {
     }
 }
 
-/// A store as it was checked.
+/// The result of a check of the store.
 pub(super) struct StoreCheck {
     pub(super) replay: AuditReplay,
     pub(super) verified: VerifySummary,
-    /// What is wrong with records.
+    /// Problems of records.
     pub(super) records: Vec<String>,
-    /// With rows.
+    /// Problems of rows.
     pub(super) rows: Vec<RowProblem>,
-    /// With conclusions of sweeps: their names, what they are now, and the reason.
+    /// Problems of conclusions of sweeps: their keys, their current values, and the reasons.
     pub(super) evidence: Vec<WrongConclusion>,
 }
 
@@ -134,7 +134,7 @@ fn named(table: &str, key: &RowKey) -> String {
     format!("table {table}, row {}", if key.is_empty() { "of the fleet".into() } else { key.join(" ") })
 }
 
-/// In what a row differs from what the audit says; nothing if it does not.
+/// How a row differs from the audit; `None` if it does not.
 fn difference(found: &RowValues, expected_row: &RowValues) -> Option<String> {
     let names: BTreeSet<&String> = found.keys().chain(expected_row.keys()).collect();
     names.into_iter().find_map(|name| {
@@ -146,7 +146,7 @@ fn difference(found: &RowValues, expected_row: &RowValues) -> Option<String> {
 }
 
 impl Store {
-    /// Reads on in the audit from where it was read to.
+    /// Reads the records of the audit that were not read yet.
     fn read_remaining(&mut self, replay: &mut AuditReplay, expected: &[(u64, &str)]) -> Result<()> {
         replay.fleet.clone_from(&self.fleet);
         loop {
@@ -165,19 +165,19 @@ impl Store {
         }
     }
 
-    /// Whether the audit ends where it was noted to end.
+    /// Whether the audit ends with its recorded head.
     pub(super) fn check_end(&mut self, replay: &AuditReplay, problems: &mut Vec<String>) -> Result<()> {
         let (last, hash) = replay.head.clone().unwrap_or_default();
         let (noted, noted_hash) = self.audit_head()?.unwrap_or_default();
         if noted > last {
             problems.push(format!("records {} to {noted} are missing at the end", last + 1));
         } else if (noted, &noted_hash) != (last, &hash) {
-            problems.push(format!("record {last} is not the last one that was noted, {noted}"));
+            problems.push(format!("record {last} is not the recorded last one, {noted}"));
         }
         Ok(())
     }
 
-    /// The rows that are not what the audit says, and how many were compared.
+    /// The rows that do not match the audit, and how many were compared.
     pub(super) fn compare_rows(&mut self, replay: &AuditReplay) -> Result<(Vec<RowProblem>, u64)> {
         let (mut problems, mut compared) = (Vec::new(), 0);
         let none = BTreeMap::new();
@@ -193,7 +193,7 @@ impl Store {
             for (key, found) in self.rows_of(table, None)? {
                 compared += 1;
                 match expected_row.get(&key) {
-                    None => add(&key, Some(&found), "is in no record of the audit".into()),
+                    None => add(&key, Some(&found), "is not in the audit".into()),
                     Some(expected_row) => {
                         if let Some(difference) = difference(&found, expected_row) {
                             add(&key, Some(&found), format!("was edited: {difference}"));
@@ -237,11 +237,11 @@ impl Store {
         let jobs = self.jobs("")?;
         self.unreadable = unreadable;
         for VersionedJob { job, version } in jobs {
-            // What cannot be read is compared by its hash above.
+            // Rows that cannot be read are compared by their hashes above.
             let Some(derived) = replay.jobs.get(&job.id) else { continue };
             if let Some(difference) = derived.difference(&job, version) {
                 let row = named("job", &vec![job.id.clone()]);
-                of_job(&job.id, format!("{row} is not what follows from its steps: {difference}"));
+                of_job(&job.id, format!("{row} does not match its steps: {difference}"));
             }
         }
         for (id, text) in replay.jobs.problems() {
@@ -250,7 +250,7 @@ impl Store {
         Ok((problems, compared))
     }
 
-    /// The conclusions of sweeps that are not what the audit says; how many were compared, and of how many it says nothing.
+    /// The conclusions of sweeps that do not match the audit; how many were compared, and how many are not in it.
     /// Those of sweeps `since` a time, if one is given, are compared without their figures.
     pub(super) fn compare_evidence(
         &mut self,
@@ -271,7 +271,7 @@ impl Store {
                 if before.is_some_and(|before| as_of <= before) {
                     not_covered += 1;
                 } else {
-                    add(format!("{name} (verdict, hit or quality) are in no record of the audit"));
+                    add(format!("{name} (verdict, hit or quality) are not in the audit"));
                 }
                 return;
             };
@@ -279,7 +279,7 @@ impl Store {
             if hits_before.is_some_and(|before| as_of < before) {
                 expected_row.remove("hits");
             }
-            // Figures that are still there although they were forgotten must be the ones that were.
+            // Figures that still exist although their deletion is recorded must match the recorded hash.
             if let Some(body) = expected_row.remove(FORGOTTEN_BODY)
                 && found.is_some_and(|found| found.contains_key("body"))
             {
@@ -320,7 +320,7 @@ impl Store {
         Ok((problems, compared, not_covered))
     }
 
-    /// Does something that reads, and sees the store as it is at one moment.
+    /// Runs a read-only action on a consistent snapshot of the store.
     pub(super) fn reading<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.database.begin_reading()?;
         let done = work(self);
@@ -329,7 +329,7 @@ impl Store {
     }
 
     /// Checks the whole store: the chain of the audit, and every row against the records; `expected` are heads that
-    /// were seen before, where one was kept.
+    /// were seen before, if there are any.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -337,14 +337,14 @@ impl Store {
         self.reading(|store| store.check(expected)).map(|checked| checked.verified)
     }
 
-    /// The same, with all that was found, inside a transaction.
+    /// The same, with all details, inside a transaction.
     pub(super) fn check(&mut self, expected: &[(u64, &str)]) -> Result<StoreCheck> {
         let mut replay = AuditReplay::keeping(Kept::Whole);
         self.read_remaining(&mut replay, expected)?;
         let mut records = replay.problems.clone();
         if replay.records == 0 {
             let reason =
-                "there is no record at all: no tick has run, or the audit was removed; a store begins with one";
+                "there are no records: no tick has run, or the audit was removed; every store starts with a record";
             records.push(reason.into());
         }
         self.check_end(&replay, &mut records)?;
@@ -381,7 +381,7 @@ impl Store {
         Ok(StoreCheck { replay, verified, records, rows, evidence })
     }
 
-    /// The last record and its hash. Where it cannot be read, or is gone, it is as it was noted.
+    /// The last record and its hash. If it cannot be read, or is missing, the recorded head is used.
     fn shown_head(&mut self, replay: &AuditReplay) -> Result<Option<(u64, String)>> {
         match &replay.head {
             Some((_, hash)) if !hash.is_empty() => Ok(replay.head.clone()),
@@ -393,7 +393,7 @@ impl Store {
         }
     }
 
-    /// Does something with the audit as far as it is written, which is read on from where it was read to the last time.
+    /// Runs an action with the replayed audit, after reading the new records.
     /// What is `kept` of it decides about what can be compared.
     pub(super) fn with_replay<T>(
         &mut self,
@@ -408,19 +408,19 @@ impl Store {
         done
     }
 
-    /// A job as it follows from the audit, inside a transaction; `None` where there is no record of it.
+    /// A job as replayed from the audit, inside a transaction; `None` if there is no record of it.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn derived_job(&mut self, id: &str) -> Result<Option<ReplayedJob>> {
-        // Records of older versions do not hold all that is needed.
+        // Records of older versions are not complete.
         self.with_replay(Kept::ForStarts, |_, replay| {
             Ok(replay.jobs.get(id).filter(|_| replay.older.is_none()).cloned())
         })
     }
 
-    /// Puts the runs of a job back as the audit has them, inside a transaction. How the model is trained stands there by its
-    /// hash only: where that was lost, it is as it is `now`.
+    /// Restores the runs of a job from the audit, inside a transaction. The audit has only a hash of the training
+    /// settings: if they were lost, the current ones (`now`) are used.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -438,7 +438,8 @@ impl Store {
             if found.as_ref().is_some_and(|found| difference(found, &expected_row).is_none()) {
                 continue;
             }
-            // How it was trained is lost with the row, and nothing says it now: the job is closed without it.
+            // Its training settings were lost with the row, and there are no current ones: the job is closed without
+            // them.
             if found.is_none() && now.is_none() {
                 continue;
             }
@@ -456,7 +457,7 @@ impl Store {
                         let Some(retrain) = now else { continue };
                         set.push((column.name, super::jobs::json(job, retrain)?.into()));
                     }
-                    // A long text stands there by its hash.
+                    // A long text is stored as its hash.
                     ColumnKind::Text if value.as_ref().is_some_and(|value| value.starts_with(HASHED)) => {}
                     ColumnKind::Text => set.push((column.name, SqlValue::from(&value))),
                 }
@@ -469,14 +470,14 @@ impl Store {
         Ok(())
     }
 
-    /// What speaks against starting jobs: a broken chain against all, and rows that are not what the audit says against
-    /// their jobs and models. Runs that have ended and were started before `since` speak against their own job only. The
-    /// audit is read on from where it was read to the last time.
+    /// Problems that block starting jobs: a broken hash chain blocks all, and rows that do not match the audit block
+    /// their jobs and models. Runs that have ended and were started before `since` block only their own job. Only new
+    /// records of the audit are read.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
     pub fn start_blockers(&mut self, since: Timestamp) -> Result<StartBlockers> {
-        // A store of an older version is answered for first.
+        // The rows of a store of an older version are recorded first.
         self.transaction(|_| Ok(()))?;
         self.reading(|store| {
             store.with_replay(Kept::ForStarts, |store, replay| {
@@ -485,8 +486,8 @@ impl Store {
                 let mut blockers = StartBlockers::new(records, &store.compare_rows(replay)?.0, since);
                 for (id, seq) in replay.held() {
                     blockers.jobs.entry(id.to_owned()).or_default().push(format!(
-                        "{} was in doubt when the store was accepted (record {seq}), and is not started; `driftsweep jobs \
-                         cancel {}` calls it off",
+                        "{} was in doubt when the store was accepted (record {seq}), and is not started; cancel it \
+                         with `driftsweep jobs cancel {}`",
                         named("job", &vec![id.to_owned()]),
                         for_display(id)
                     ));

@@ -1,4 +1,4 @@
-//! Models that wait for their data, the status of the last sweep, and the fleet files that use the store.
+//! Models that wait for data, the status of the last sweep, and the fleet files that use the store.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,14 +15,14 @@ pub struct WaitingModel {
     pub model: String,
     /// The sweep.
     pub as_of: Timestamp,
-    /// When the data were first missed.
+    /// When the data were first found missing.
     pub since: Timestamp,
-    /// The deadline: after it the model is judged with what there is.
+    /// The deadline: after it the model is judged with the available data.
     pub until: Timestamp,
-    /// Hash of what the input looked like at the last try: it is tried again when that has changed.
+    /// Hash of the input at the last attempt: it is retried when the input has changed.
     #[serde(skip)]
     pub input: String,
-    /// What is wrong with it.
+    /// The problem.
     pub reason: String,
 }
 
@@ -68,7 +68,7 @@ impl Store {
         })
     }
 
-    /// Notes that a model waits for its data, in place of the former note.
+    /// Records that a model waits for data, replacing the former entry.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -83,7 +83,7 @@ impl Store {
         self.insert("waiting", &[&key[..], &since, &set].concat(), false).map(drop)
     }
 
-    /// Notes that a model waits no longer.
+    /// Removes the entry of a waiting model.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -91,7 +91,7 @@ impl Store {
         self.delete("waiting", &[("model", model.into()), ("as_of", as_of.into())]).map(drop)
     }
 
-    /// How the last sweep went, as JSON, and who has acknowledged it.
+    /// The status of the last sweep, as JSON, and its acknowledgement.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -108,7 +108,7 @@ impl Store {
         Ok(found.into_iter().next())
     }
 
-    /// Notes how a sweep went, in place of what was noted of the one before; nobody has acknowledged it yet.
+    /// Records the status of a sweep, replacing that of the one before, without an acknowledgement.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -126,7 +126,7 @@ impl Store {
         self.insert("status", &set, false).map(drop)
     }
 
-    /// Notes that the status of the last sweep was acknowledged: whether there was anything to acknowledge.
+    /// Records an acknowledgement of the last sweep; returns whether there is a status to acknowledge.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -135,7 +135,7 @@ impl Store {
         self.update("status", &[], &set, None)
     }
 
-    /// Notes that columns of a model could be judged at a sweep.
+    /// Records that columns of a model could be judged at a sweep.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -143,7 +143,7 @@ impl Store {
         self.set_model(model, &[("judged", as_of.into()), ("not_judged", SqlValue::Int(None))])
     }
 
-    /// Notes that it was told that no column of a model could be judged for long.
+    /// Records that it was reported that no column of a model could be judged.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -151,7 +151,7 @@ impl Store {
         self.set_model(model, &[("not_judged", at.into())])
     }
 
-    /// Notes since when a model's metric is beyond its warning level; `None` where it is not.
+    /// Records since when a model's metric is beyond its warning level; `None` where it is not.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -170,7 +170,7 @@ impl Store {
         })
     }
 
-    /// Notes that a fleet file uses the store.
+    /// Records that a fleet file uses the store.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -181,7 +181,7 @@ impl Store {
         self.database.run(insert.bind(file.last_used.as_microsecond())).map(drop)
     }
 
-    /// Forgets the fleet files that have used the store.
+    /// Deletes the entries of fleet files that have used the store.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].

@@ -1,5 +1,5 @@
-//! Writing the rows that the audit answers for. Each write is noted as it is made, and the notes become part of the next
-//! audit record of the same transaction: from the records alone follows what every row must hold.
+//! Writes of audited rows. Each write is recorded, and becomes part of the next audit record of the same transaction:
+//! the records alone determine the content of every row.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::atomic::hex;
 use crate::error::Result;
 use crate::fleet::Money;
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// A whole number.
@@ -33,11 +33,11 @@ pub struct AuditedColumn {
     pub(super) kind: ColumnKind,
 }
 
-/// A table for whose rows the audit answers.
+/// An audited table.
 pub struct AuditedTable {
     /// Its name.
     pub name: &'static str,
-    /// The columns that name a row, beside the fleet.
+    /// The key columns, in addition to the fleet.
     pub key: &'static [AuditedColumn],
     /// The others.
     pub columns: &'static [AuditedColumn],
@@ -55,7 +55,7 @@ const fn secret(name: &'static str) -> AuditedColumn {
     AuditedColumn { name, kind: ColumnKind::Secret }
 }
 
-/// The tables of which each row is noted. Verdicts, hits and measures are noted by their hashes: see [`super::evidence`].
+/// The audited tables, row by row. Verdicts, hits and metrics are recorded as hashes: see [`super::evidence`].
 pub const TABLES: &[AuditedTable] = &[
     AuditedTable {
         name: "model",
@@ -141,16 +141,16 @@ pub const TABLES: &[AuditedTable] = &[
     },
 ];
 
-/// The columns of models by which triggers fire: what a write replaces is noted too, so that a value that somebody else
-/// had put there is found even after it was replaced.
+/// The columns of models that triggers depend on: the replaced value is recorded, too, so that a manipulated value is
+/// detected even after it was replaced.
 const REPLACED: [&str; 4] = ["schedule", "scheduled", "volume_fired", "trained"];
 
-/// What is written into a column.
+/// A value of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SqlValue {
-    /// A number, or nothing.
+    /// A number, or null.
     Int(Option<i64>),
-    /// Text, or nothing.
+    /// Text, or null.
     Text(Option<String>),
 }
 
@@ -180,7 +180,7 @@ impl From<Money> for SqlValue {
 
 impl From<&str> for SqlValue {
     fn from(value: &str) -> Self {
-        // PostgreSQL takes no text with a zero byte, and a name in a file may hold one.
+        // PostgreSQL accepts no text with a zero byte, and a name in a file may contain one.
         Self::Text(Some(value.replace('\0', "\u{fffd}")))
     }
 }
@@ -204,7 +204,7 @@ impl From<&Option<String>> for SqlValue {
 }
 
 impl SqlValue {
-    /// As the audit has it. Numbers are texts: canonical JSON has none above 2^53.
+    /// In the form of the audit. Numbers are texts: canonical JSON has no integers above 2^53.
     fn noted(&self, kind: ColumnKind) -> Option<String> {
         match self {
             Self::Int(value) => value.map(|value| value.to_string()),
@@ -212,7 +212,7 @@ impl SqlValue {
         }
     }
 
-    /// As part of the name of a row.
+    /// As part of the key of a row, for messages.
     fn named(&self) -> String {
         match self {
             Self::Int(value) => value.map(|value| value.to_string()).unwrap_or_default(),
@@ -228,10 +228,10 @@ impl SqlValue {
     }
 }
 
-/// Longer texts are noted by their hashes.
+/// Longer texts are recorded as hashes.
 const MAX_PLAIN_BYTES: usize = 64;
 
-/// A text as the audit has it.
+/// A text in the form of the audit.
 pub(super) fn noted_text(text: &str, kind: ColumnKind) -> String {
     if kind == ColumnKind::Secret || text.len() > MAX_PLAIN_BYTES || text.starts_with(HASHED) {
         hashed(text)
@@ -240,18 +240,18 @@ pub(super) fn noted_text(text: &str, kind: ColumnKind) -> String {
     }
 }
 
-/// Begins what stands for a text by its hash.
+/// The prefix of a hash in place of a text.
 pub const HASHED: &str = "sha256:";
 
-/// A text by its hash.
+/// The hash of a text, with its prefix.
 pub fn hashed(text: &str) -> String {
     format!("{HASHED}{}", hex(&Sha256::digest(text)))
 }
 
-/// The columns of a row and what they hold, as the audit has it.
+/// The columns and values of a row, in the form of the audit.
 pub type RowValues = BTreeMap<String, Option<String>>;
 
-/// The columns that name a row.
+/// The key of a row.
 pub type RowKey = Vec<String>;
 
 /// A write of the same values into rows of a table.
@@ -262,23 +262,23 @@ pub struct RowWrite {
     pub table: String,
     /// The rows.
     pub rows: Vec<RowKey>,
-    /// What was written.
+    /// The written values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: RowValues,
-    /// What that replaced, where it is noted.
+    /// The replaced values, where they are recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replaced: RowValues,
     /// Whether the rows were deleted instead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
-    /// Whether the rows were found so: they are of an older version.
+    /// Whether the rows were found in a store of an older version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
 }
 
 /// The table of a name.
 fn table(name: &str) -> &'static AuditedTable {
-    // A name that is in no list is a mistake in this folder, which every test of the store finds.
+    // An unknown name is a mistake in this module, which every test of the store finds.
     TABLES.iter().find(|table| table.name == name).unwrap_or(&TABLES[0])
 }
 
@@ -291,7 +291,7 @@ impl AuditedTable {
             .map_or(ColumnKind::Secret, |known| known.kind)
     }
 
-    /// The columns that name a row, with what they hold.
+    /// The key columns of a row with their values.
     pub(super) fn cells(&self, key: &RowKey) -> Vec<(&'static str, SqlValue)> {
         let cell = |column: &AuditedColumn, value: &String| match column.kind {
             ColumnKind::Int => SqlValue::Int(value.parse().ok()),
@@ -300,7 +300,7 @@ impl AuditedTable {
         self.key.iter().zip(key).map(|(column, value)| (column.name, cell(column, value))).collect()
     }
 
-    /// The part of cells that names the row, and the rest as the audit has it.
+    /// The key and the other values of cells, in the form of the audit.
     fn split(&self, cells: &[(&'static str, SqlValue)]) -> (RowKey, RowValues) {
         let is_key = |name: &str| self.key.iter().any(|column| column.name == name);
         let cell = |name: &str| cells.iter().find(|(known, _)| *known == name).map(|(_, cell)| cell.named());
@@ -310,18 +310,18 @@ impl AuditedTable {
     }
 }
 
-/// Notes of the writes of a transaction.
+/// The recorded writes of a transaction.
 #[derive(Default)]
 pub struct PendingWrites {
     writes: Vec<RowWrite>,
-    /// Where each row was written last.
+    /// The last write of each row.
     last: BTreeMap<(String, RowKey), usize>,
-    /// Where the same values were written last.
+    /// The last write of the same values.
     same: BTreeMap<(String, RowValues), usize>,
 }
 
 impl PendingWrites {
-    /// Adds a write of one row. The same values in several rows are one note.
+    /// Adds a write of one row. The same values in several rows are one entry.
     pub fn add(&mut self, write: RowWrite) {
         let Some(row) = write.rows.first().map(|row| (write.table.clone(), row.clone())) else { return };
         let plain = write.replaced.is_empty() && !write.deleted && !write.found;
@@ -347,14 +347,14 @@ impl PendingWrites {
         self.writes.is_empty()
     }
 
-    /// All notes so far, which begin anew.
+    /// Takes all writes so far.
     pub fn take(&mut self) -> Vec<RowWrite> {
         std::mem::take(self).writes
     }
 }
 
 impl Store {
-    /// Inserts a row: whether there was none of its name. One that is there is an error, unless it is to be `kept`.
+    /// Inserts a row; returns whether it is new. An existing row is an error, unless it is to be `kept`.
     pub(super) fn insert(&mut self, name: &str, cells: &[(&'static str, SqlValue)], kept: bool) -> Result<bool> {
         let table = table(name);
         let columns: Vec<&str> = cells.iter().map(|(name, _)| *name).collect();
@@ -381,7 +381,7 @@ impl Store {
         })
     }
 
-    /// Changes a row, if it is there and a condition holds: whether that was so.
+    /// Updates a row, if it exists and a condition holds; returns whether it did.
     pub(super) fn update(
         &mut self,
         name: &str,
@@ -415,7 +415,7 @@ impl Store {
         })
     }
 
-    /// Deletes a row: whether it was there.
+    /// Deletes a row; returns whether it existed.
     pub(super) fn delete(&mut self, name: &str, key: &[(&'static str, SqlValue)]) -> Result<bool> {
         let sql = format!("DELETE FROM {name} WHERE {}", named_by(key, 2));
         let (row, _) = table(name).split(key);
@@ -437,7 +437,7 @@ impl Store {
         })
     }
 
-    /// The rows of a table, or one of them, as the audit would have them.
+    /// The rows of a table, or one of them, in the form of the audit.
     pub(super) fn rows_of(
         &mut self,
         table: &'static AuditedTable,
@@ -460,7 +460,7 @@ impl Store {
     }
 }
 
-/// What a column holds; of what is not of its kind a text that nothing else is.
+/// The value of a column; for a value of a wrong type a text that differs from all valid ones.
 fn cell(row: &AnyRow, at: usize, kind: ColumnKind) -> SqlValue {
     let other = |e: sqlx::Error| SqlValue::Text(Some(format!("not readable: {e}")));
     match kind {
@@ -469,7 +469,7 @@ fn cell(row: &AnyRow, at: usize, kind: ColumnKind) -> SqlValue {
     }
 }
 
-/// The condition that names a row of the fleet, with its first place for a value.
+/// The condition for the key of a row, with the number of its first parameter.
 fn named_by(key: &[(&'static str, SqlValue)], first: usize) -> String {
     let conditions = key.iter().zip(first..).map(|((name, _), at)| format!(" AND {name} = ${at}"));
     format!("fleet = $1{}", conditions.collect::<String>())

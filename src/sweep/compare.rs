@@ -20,7 +20,7 @@ use crate::model::Options;
 use crate::rule::Verdict;
 use crate::snapshot::{Column, ColumnType, KeyEncoding, Snapshot};
 
-/// Where the baseline of a feature comes from.
+/// The baseline side of a feature.
 #[derive(Clone, Copy)]
 pub enum BaselineFeature<'a> {
     /// A column of a snapshot that is read now.
@@ -46,7 +46,7 @@ impl<'a> BaselineFeature<'a> {
         }
     }
 
-    /// Whether both are the same column of the same snapshot, or the same feature of the same file.
+    /// Whether both are identical: the same column of the same snapshot, or the same feature of the same file.
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Live(s, c), Self::Live(t, d)) => std::ptr::eq(*s, *t) && std::ptr::eq(*c, *d),
@@ -86,7 +86,7 @@ impl<'a> BaselineFeature<'a> {
     }
 }
 
-/// Why a feature has no figures.
+/// The reason why a feature has no figures.
 struct CompareFailure {
     status: Status,
     cause: Option<Cause>,
@@ -98,14 +98,14 @@ impl CompareFailure {
         Self { status, cause: status.cause(), detail }
     }
 
-    /// For a reason that lies in the baseline.
+    /// The same failure, caused by the baseline.
     fn of_baseline(self) -> Self {
         Self { cause: self.cause.map(Cause::of_baseline), ..self }
     }
 }
 
-/// Compares one feature; it is judged once the tests of all features are known. Whatever goes wrong becomes a status:
-/// one bad column never stops a sweep.
+/// Compares one feature; it is judged once the tests of all features are known. Any failure becomes a status: one bad
+/// column never stops a sweep.
 ///
 /// `kind` overrides how the column is read; without it, its type decides.
 pub fn compare_feature<'a>(
@@ -116,10 +116,10 @@ pub fn compare_feature<'a>(
     options: &Options,
     pool: &mut ColumnPool<'a>,
 ) -> Feature {
-    // A defect of this program in one column must not cost the night's other columns either.
+    // A panic in one column must not affect the other columns either.
     let attempted = catch_unwind(AssertUnwindSafe(|| attempt(counter, baseline, current, kind, options, pool)));
     let (kind, outcome) = attempted.unwrap_or_else(|_| {
-        let detail = "driftsweep failed on this column; please report it, with the message on standard error".into();
+        let detail = "internal error in this column; please report it, with the message on standard error".into();
         (kind.unwrap_or(Kind::Numeric), Err(CompareFailure::new(Status::InternalError, detail)))
     });
     match outcome {
@@ -144,7 +144,7 @@ pub fn compare_feature<'a>(
                 kind,
                 status,
                 cause: None,
-                detail: Some("one side has nothing but missing values".into()),
+                detail: Some("one side has only missing values".into()),
                 baseline: figures::side(&ta, dtype_a),
                 current: figures::side(&tb, dtype_b),
                 metrics,
@@ -176,9 +176,9 @@ fn lacking(baseline: BaselineFeature<'_>, current: &Snapshot) -> Option<String> 
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// A feature whose turn had not come when the time was up.
+/// A feature that was not reached before the deadline.
 pub fn not_covered(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Option<Kind>) -> Feature {
-    let detail = "not compared before the deadline; run the sweep again to go on".into();
+    let detail = "not compared before the deadline; run the sweep again to continue".into();
     refused(baseline, current, shown_kind(baseline, kind), CompareFailure::new(Status::NotCovered, detail))
 }
 
@@ -201,7 +201,7 @@ fn refused(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Kind, refusa
     }
 }
 
-/// How a feature is read, or would be.
+/// The kind of a feature: how it is read, or would be.
 fn shown_kind(baseline: BaselineFeature<'_>, kind: Option<Kind>) -> Kind {
     kind.unwrap_or(match baseline.dtype() {
         ColumnType::Temporal(..) | ColumnType::Numeric(_) => Kind::Numeric,
@@ -240,7 +240,7 @@ fn attempt<'a>(
     if was == &ColumnType::Null || nothing_frozen {
         return match without_values(baseline, (current, column)) {
             Ok(Some((a, b))) => (shown, Ok(Err((Status::AllNull, a, b, dtypes())))),
-            Ok(None) => refuse(Status::AllNull, "the baseline holds nothing but missing values".into()),
+            Ok(None) => refuse(Status::AllNull, "the baseline has only missing values".into()),
             Err(error) => (shown, Err(refusal(&error, baseline, current))),
         };
     }
@@ -259,7 +259,7 @@ fn attempt<'a>(
             (kind, outcome.map_err(|error| refusal(&error, baseline, current)))
         }
         ReadPlan::Refuse(status, detail) => {
-            // Whatever type a writer gave to a column without values: it is the values that are missing.
+            // The type of a column without values is arbitrary, so the missing values are reported, not the type.
             let was_compared = status == Status::TypeChanged;
             match was_compared.then(|| without_values(baseline, (current, column))) {
                 Some(Ok(Some((a, b)))) => (shown, Ok(Err((Status::AllNull, a, b, dtypes())))),
@@ -269,8 +269,8 @@ fn attempt<'a>(
     }
 }
 
-/// The reason with where in a CSV file the value is that makes a column text. CSV never holds times, so it does not matter
-/// to them.
+/// The reason with the position of the value in a CSV file that makes a column text. CSV never contains times, so this
+/// does not apply to them.
 fn noted(detail: String, baseline: BaselineFeature<'_>, column: &Column) -> String {
     let of_baseline = if let BaselineFeature::Live(_, column) = baseline { column.note.as_ref() } else { None };
     let timed = matches!(baseline.dtype(), ColumnType::Temporal(..));
@@ -286,8 +286,8 @@ enum ReadPlan {
     Refuse(Status, String),
 }
 
-/// How a feature whose baseline and current column have these types is compared: the one place where that is decided.
-/// What was comparable and no longer is has changed its type.
+/// How a feature whose baseline and current column have these types is compared: the only place where that is decided.
+/// A column that was comparable and no longer is has changed its type.
 fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> ReadPlan {
     use ColumnType as T;
     let refuse = ReadPlan::Refuse;
@@ -309,7 +309,7 @@ fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> ReadPlan {
         (T::Mixed(types), _) | (_, T::Mixed(types)) => {
             return refuse(Status::TypeChanged, format!("the files of one snapshot disagree on the type: {types}"));
         }
-        // What was not compared before does not fail now.
+        // A column that was not compared before does not fail now.
         (T::Unsupported(dtype), _) => return unsupported(dtype),
         (T::Temporal(..), _) if kind.is_none() => return not_asked(),
         (T::Binary, _) if kind.is_none() => return refuse(Status::UnsupportedType, BINARY_REASON.into()),
@@ -326,7 +326,7 @@ fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> ReadPlan {
             Status::UnsupportedType,
             format!("{} cannot be read as numbers; leave out kind = \"numeric\"", common.name()),
         ),
-        // As categories times would be their numbers, which units change.
+        // As categories, times would be their stored numbers, which depend on the unit.
         (Kind::Categorical, Some(KeyEncoding { per_second: Some(_), .. })) => {
             refuse(Status::UnsupportedType, format!("{} cannot be read as categories; dates can", common.name()))
         }
@@ -334,7 +334,7 @@ fn plan(was: &ColumnType, is: &ColumnType, kind: Option<Kind>) -> ReadPlan {
     }
 }
 
-/// What both sides have of rows and missing values, if one of them has nothing else.
+/// The tallies of both sides, if one of them has only missing values.
 fn without_values(
     baseline: BaselineFeature<'_>,
     (current, column): (&Snapshot, &Column),
@@ -351,15 +351,15 @@ fn without_values(
 fn refusal(error: &Error, baseline: BaselineFeature<'_>, current: &Snapshot) -> CompareFailure {
     let of_baseline = match error {
         Error::UnreadableColumn { path, .. } | Error::Unreadable { path, .. } => {
-            // A file may be on both sides.
+            // The same file may be used on both sides.
             baseline.is_in(path) && !current.sources().iter().any(|source| source.path == Path::new(&path.to_string()))
         }
-        // The distribution of a baseline file is damaged, or was counted otherwise.
+        // The distribution of a baseline file is damaged, or was counted in another way.
         Error::Baseline { .. } | Error::BadValue { .. } => true,
         _ => false,
     };
     match error {
-        // Where the baseline itself has such values they were never categories.
+        // If the baseline itself has such values they were never categories.
         Error::NotIntegers { path, value, .. } if baseline.is_in(path) => {
             CompareFailure::new(Status::UnsupportedType, not_categorical_reason(value))
         }
@@ -390,7 +390,7 @@ fn numeric<'a>(
         BaselineFeature::Frozen(feature) => Some(frozen_ecdf(feature, &column.kind)?),
         BaselineFeature::Live(..) => None,
     };
-    // The current column is read as what a frozen baseline was, which cannot be read again.
+    // The current column is read with the type of the frozen baseline, which cannot be read again.
     let reading = match (&thawed, baseline.dtype().reading()) {
         (Some(ecdf), Some(frozen)) => KeyEncoding { domain: ecdf.domain, ..frozen },
         _ => reading,
@@ -404,7 +404,7 @@ fn numeric<'a>(
             source_a = pool.numeric(snapshot, column_a, reading, options.with_moments(), options.hold())?;
             let side = pair::BaselineKeys::Source(&*source_a, snapshot.rows());
             let (mut a, mut b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
-            // Known by now: the columns were read for counting.
+            // Available now: the columns were read for counting.
             let (ta, tb) = (source_a.tally()?, source_b.tally()?);
             if let Some(rules) = options.convention {
                 let columns = (counter.columns(domain, vec![&*source_a]), counter.columns(domain, vec![&*source_b]));
@@ -417,7 +417,7 @@ fn numeric<'a>(
         BaselineFeature::Frozen(feature) => {
             let frozen = thawed.as_ref().ok_or_else(|| counted_otherwise(feature.name(), "categories"))?;
             let side = pair::BaselineKeys::Frozen(frozen);
-            // Numbers of single precision stand for those of the baseline that they are nearest to.
+            // Single-precision numbers are matched with the nearest numbers of the baseline.
             let single = domain == Domain::F64 && column.kind == ColumnType::Numeric(Domain::F32);
             snapped = SinglePrecisionKeys::new(frozen, &*source_b);
             let keys: &dyn KeySource = if single { &snapped } else { &*source_b };
@@ -434,8 +434,8 @@ fn numeric<'a>(
     Ok(figures.ok_or((Status::AllNull, ta, tb, names)))
 }
 
-/// The frozen distribution of a feature, for a current column of some type. Of integers the wider type is taken, which moves
-/// their keys and nothing else.
+/// The frozen distribution of a feature, for a current column of some type. For integers the wider type is used, which
+/// only shifts their keys.
 fn frozen_ecdf(feature: StoredFeature<'_>, current: &ColumnType) -> Result<Ecdf> {
     let Frozen::Numeric(ecdf) = feature.data()? else {
         return Err(counted_otherwise(feature.name(), "categories"));
@@ -451,7 +451,7 @@ fn frozen_ecdf(feature: StoredFeature<'_>, current: &ColumnType) -> Result<Ecdf>
 fn counted_otherwise(feature: &str, how: &str) -> Error {
     Error::BadValue {
         what: format!("feature '{feature}'"),
-        reason: format!("the baseline counted it as {how}; rebuild the baseline with `baseline build --fleet`"),
+        reason: format!("the baseline was counted as {how}; rebuild the baseline with `baseline build --fleet`"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Counting what another tool's convention needs: its bins are known only after the baseline's own figures.
+//! Counts for another tool's convention: its bins are known only after the baseline's own figures.
 
 use crate::count::ecdf::{EcdfPair, wasserstein_of};
 use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
@@ -15,7 +15,7 @@ const COUNTED_ONE_BY_ONE: usize = 20;
 
 /// One side of a numeric feature: its distribution, its values, its plain counts.
 pub struct NumericSide<'a> {
-    /// The distribution, of which more will be resolved.
+    /// The distribution; more cells may be resolved.
     pub ecdf: &'a mut Ecdf,
     /// The column.
     pub column: Box<dyn Columns + 'a>,
@@ -43,7 +43,7 @@ impl NumericSide<'_> {
         if let Some(last) = edges.last_mut() {
             *last = last.next_up();
         }
-        // No key stands for an edge above all values of the type.
+        // There is no key for an edge above all values of the type.
         let largest = domain.value(domain.range().1);
         let key = |&edge: &f64| (edge <= largest).then(|| domain.edge(edge));
         let keys: Vec<Option<u64>> = edges.iter().map(key).collect();
@@ -53,7 +53,7 @@ impl NumericSide<'_> {
         Ok(below.map(|below| below.windows(2).map(|pair| pair[1] - pair[0]).collect()))
     }
 
-    /// Distinct finite values and their counts, if there are at most so many.
+    /// Distinct finite values and their counts, if there are not more than a limit.
     fn values(&mut self, most: usize) -> Result<Option<Vec<(u64, u64)>>> {
         // The infinities may add two.
         if self.ecdf.occupied().nth(most.saturating_add(2)).is_some() {
@@ -135,7 +135,7 @@ pub fn numeric(
         None => {
             let skewness = if rules.convention == Convention::Nannyml { a.skewness()? } else { f64::NAN };
             let found = rules.convention.edges(span_a, span_b, arithmetic(domain), skewness);
-            // Beyond the range of a double there are no bins of equal width; the tools fail there too.
+            // Beyond the range of a double there are no bins of equal width; the other tools fail there, too.
             let (min, max) = (span_a.min.min(span_b.min), span_a.max.max(span_b.max));
             let range = if domain == Domain::F32 { f64::from(max as f32 - min as f32) } else { max - min };
             let unbounded = |edges: &Edges| {
@@ -159,7 +159,7 @@ pub fn numeric(
     let wasserstein = match (options.needs(Figure::Wasserstein), infinite) {
         (false, _) => None,
         (true, false) => pair.wasserstein().map(|(distance, _)| distance),
-        // Rare enough to look at every value.
+        // Few enough to read every value.
         (true, true) => a.values(usize::MAX)?.zip(b.values(usize::MAX)?).map(|(a, b)| wasserstein_of(domain, &a, &b)),
     };
     let plain = BasicFigures { wasserstein, ks, std };
@@ -169,7 +169,7 @@ pub fn numeric(
     Ok(Some(conventional(rules, Kind::Numeric, figures, distinct, bins, options)))
 }
 
-/// The figures of a numeric feature against a baseline file: for conventions that cut no bins of their own.
+/// The figures of a numeric feature against a baseline file: for conventions without own bins.
 pub fn frozen(rules: Rules, a: &Ecdf, b: &Ecdf, options: &Options) -> Option<ConventionFigures> {
     (!rules.convention.needs_values()).then(|| {
         let ks = Some(EcdfPair::new(a, b).distance().statistic());

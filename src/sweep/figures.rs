@@ -16,7 +16,7 @@ use crate::metric::values::{
 use crate::metric::{Band, Metric, contingency, ks};
 use crate::model::{Options, QUANTILES};
 
-/// What the figures of one feature come down to.
+/// The figures of one feature.
 pub struct Figures {
     /// The baseline.
     pub baseline: Side,
@@ -28,7 +28,7 @@ pub struct Figures {
     pub counts: Option<Counts>,
     /// Whether the baseline holds one distinct value.
     pub constant: bool,
-    /// SHA-256 of every integer that the figures follow from.
+    /// SHA-256 of every integer that the figures are computed from.
     pub hash: String,
 }
 
@@ -61,7 +61,7 @@ impl IntegerHash {
     }
 }
 
-/// The hash of features that were not compared: of their tallies alone.
+/// The hash of features that were not compared: only of their tallies.
 pub fn tally_hash(a: &Tally, b: &Tally) -> String {
     IntegerHash::new(a, b).finish()
 }
@@ -129,7 +129,7 @@ fn tie_edges(percentiles: &[f64], domain: Domain) -> Vec<u64> {
     bins::tie_aware(percentiles).into_iter().map(edge).collect()
 }
 
-/// The counts of the tie-aware bins of a baseline. `None` without values, or where it does not hold its breakpoints.
+/// The counts of the tie-aware bins of a baseline. `None` without values, or if its breakpoints are missing.
 pub fn tie_counts(baseline: &Ecdf, bins: usize) -> Option<Vec<u64>> {
     if baseline.n() == 0 {
         return None;
@@ -138,8 +138,8 @@ pub fn tie_counts(baseline: &Ecdf, bins: usize) -> Option<Vec<u64>> {
     between(&tie_edges(&percentiles, baseline.domain), baseline)
 }
 
-/// The figures of a numeric feature. `None` where a side has no values, or where a frozen baseline does not
-/// hold the wanted breakpoints.
+/// The figures of a numeric feature. `None` where a side has no values, or if a frozen baseline does not have the
+/// wanted breakpoints.
 pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], options: &Options) -> Option<Figures> {
     if a.n() == 0 || b.n() == 0 {
         return None;
@@ -278,7 +278,7 @@ pub fn categorical(
     };
     let seen = |name: &str| a.counts.binary_search_by(|(known, _)| (**known).cmp(name)).is_ok();
     let unseen: Vec<u64> = b.counts.iter().filter(|(name, _)| !seen(name)).map(|(_, count)| *count).collect();
-    // Beyond the limit a category of the baseline may have been pooled, so "unseen" cannot be told.
+    // Beyond the limit a category of the baseline may have been pooled, so "unseen" is not known.
     let complete = a.pooled == 0;
     let current = Side {
         unseen_rows: complete.then(|| unseen.iter().sum()),

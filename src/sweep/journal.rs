@@ -1,8 +1,8 @@
-//! The journal of a sweep: what has been compared so far, so that a sweep that was killed goes on from there.
+//! The journal of a sweep: what has been compared so far, so that a killed sweep can be resumed.
 //!
 //! One file, only ever appended to: a header, then one record per group of features that share columns. A record
-//! carries its length and its checksum, so that one that was cut short by a kill is seen, and dropped. A record is found
-//! again by the fingerprint of everything its figures follow from: whatever has changed since is compared anew.
+//! carries its length and its checksum, so that a truncated one is detected and dropped. A record is found by the
+//! fingerprint of everything its figures depend on: after any change it is compared again.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -19,7 +19,7 @@ use crate::atomic;
 use crate::error::{Error, Result};
 use crate::storage::limit;
 
-/// What came of a group of features.
+/// The result of a group of features.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupResult {
     /// Columns that were read for it.
@@ -43,7 +43,7 @@ impl GroupId<'_> {
     }
 }
 
-/// What a journal says of the sweep as a whole.
+/// The header of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct JournalHeader {
     version: u32,
@@ -53,7 +53,7 @@ struct JournalHeader {
     as_of: String,
 }
 
-/// Raised whenever the same data would be compared otherwise than by the version before.
+/// Increased whenever the same data would be compared in another way than before.
 const VERSION: u32 = 2;
 
 /// Bytes before the content of a record: length, checksum, key.
@@ -72,13 +72,13 @@ pub struct Journal {
 #[derive(Debug)]
 struct Appender {
     file: File,
-    /// What went wrong with an append; there are none after it.
+    /// The first failure of an append; there are no appends after it.
     failure: Option<String>,
 }
 
 impl Journal {
     /// Opens the journal of a fleet in a folder, which is made where it is missing. `as_of` is the time that the sweep
-    /// counts as; `continues` says whether a sweep that counts as an earlier time is to be gone on with, and keeps its time then.
+    /// counts as; `continues` says whether a sweep with an earlier time is resumed, and keeps its time then.
     ///
     /// # Errors
     /// [`Error::Busy`] where another process has it open; [`Error::Write`].
@@ -86,7 +86,7 @@ impl Journal {
         let path = folder.join("sweep.journal");
         let failed = |source| Error::Write { path: path.clone(), source };
         atomic::private_folder(folder).map_err(failed)?;
-        // It holds figures of the data.
+        // It contains figures of the data.
         let mut options = atomic::private_options();
         options.read(true).append(true).create(true);
         let file = atomic::open_regular(&path, &mut options).map_err(failed)?;
@@ -97,7 +97,7 @@ impl Journal {
         }
         let (header, known, end) = scan(&file).map_err(failed)?;
         if header.is_none() && !may_be_journal(&file).map_err(failed)? {
-            return Err(failed(std::io::Error::other("the file is there, and is not a journal of driftsweep")));
+            return Err(failed(std::io::Error::other("the file exists and is not a journal of driftsweep")));
         }
         let (as_of, known) = match header {
             Some(header) if header.version == VERSION && header.fleet == fleet && continues(&header.as_of) => {
@@ -124,7 +124,7 @@ impl Journal {
         self.known.len()
     }
 
-    /// What came of a group in an earlier run.
+    /// The result of a group in an earlier run.
     pub fn find(&self, id: GroupId<'_>) -> Option<GroupResult> {
         let &(at, length) = self.known.get(&id.key())?;
         let mut content = vec![0; length];
@@ -134,7 +134,7 @@ impl Journal {
         rmp_serde::from_slice(&content).ok()
     }
 
-    /// Notes what came of a group.
+    /// Appends the result of a group.
     pub fn note(&self, id: GroupId<'_>, done: &GroupResult) {
         let mut appender = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if appender.failure.is_none() {
@@ -142,19 +142,19 @@ impl Journal {
         }
     }
 
-    /// Why the sweep could not be noted any further, if so: it can go on, but not be resumed from there.
+    /// Why the journal could not be written any further, if so: the sweep continues, but cannot be resumed from there.
     pub fn failure(&self) -> Option<String> {
         let appender = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         appender.failure.as_ref().map(|failure| format!("{}: {failure}", self.path.display()))
     }
 
-    /// Forgets everything: the sweep is complete, and its results are written.
+    /// Empties the journal: the sweep is complete, and its results are written.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub fn finish(self) -> Result<()> {
         let appender = self.file.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // The file itself stays: it is the lock, and two processes must not hold locks on two files of one name.
+        // The file itself is kept: it is the lock, and two processes must not hold locks on two files of one name.
         appender.file.set_len(0).map_err(|source| Error::Write { path: self.path, source })
     }
 }

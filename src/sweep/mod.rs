@@ -187,7 +187,7 @@ fn check_frozen(spec: &str, baseline: BaselineSide<'_>, options: &Options) -> Re
             Err(Error::BadValue {
                 what: format!("convention {}", rules.convention),
                 reason: format!(
-                    "it cuts bins of its own, which the baseline file {} does not hold; \
+                    "it uses its own bins, which the baseline file {} does not have; \
                  compare with the training snapshot instead",
                     redacted(spec)
                 ),

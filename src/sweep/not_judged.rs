@@ -11,11 +11,11 @@ use crate::rule::{self, Judged, Limits};
 pub struct NotJudged {
     /// How many.
     pub features: usize,
-    /// Why, and what would judge them.
+    /// The reason, and the remedy.
     pub reason: String,
 }
 
-/// What was compared: where there are too few rows the remedy depends on it.
+/// What was compared: the remedy for too few rows depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compared {
     /// Two snapshots by the command line.
@@ -38,8 +38,8 @@ impl Feature {
         self.verdict = rule::evaluate(&self.metrics, self.kind, judged, limits);
     }
 
-    /// Whether nobody has looked at it, although somebody may believe so: it was not compared, or gave no verdict. Failures
-    /// are told on their own, and times are compared on request only.
+    /// Whether it has no verdict although one may be expected: it was not compared, or has too few values. Failures are
+    /// reported separately, and times are compared on request only.
     pub fn is_not_judged(&self) -> bool {
         let without = matches!(
             self.status,
@@ -49,14 +49,14 @@ impl Feature {
         without && !self.verdict.drifted
     }
 
-    /// Whether there is a verdict on it.
+    /// Whether it has a verdict.
     pub fn is_judged(&self) -> bool {
         self.verdict.drifted || matches!(self.status, Status::Ok | Status::Constant)
     }
 }
 
 impl ModelReport {
-    /// Why nothing of the model was judged, if that is so although it could be compared.
+    /// Why nothing of the model was judged, if so, although it could be compared.
     pub fn why_not_judged(&self) -> Option<String> {
         let not_judged = self.not_judged.as_ref()?;
         (!self.features.iter().any(Feature::is_judged)).then(|| not_judged.reason.clone())
@@ -78,10 +78,10 @@ impl NotJudged {
         for (status, reason) in [
             (
                 Status::AllNull,
-                "nothing but missing values on one side; correct the source of the columns, or leave them out (exclude)",
+                "only missing values on one side; correct the source of the columns, or leave them out (exclude)",
             ),
             (Status::UnsupportedType, "a type that cannot be compared; cast the columns, or leave them out (exclude)"),
-            (Status::NotCovered, "the deadline came first; run the sweep again to go on"),
+            (Status::NotCovered, "the deadline was reached; run the sweep again to continue"),
         ] {
             let found = with(status).len();
             if found > 0 {
@@ -110,7 +110,7 @@ fn too_few(features: &[&Feature], compared: Compared, least: u64) -> String {
         true => format!("at most {rows} rows on one side"),
         false => {
             let values = most(&|feature| values(&feature.baseline).min(values(&feature.current)));
-            format!("at most {values} values on one side, for the others are missing")
+            format!("at most {values} values on one side; the others are missing")
         }
     };
     let limit = if compared == Compared::Pair { "--min-rows" } else { "min_rows" };
@@ -121,7 +121,7 @@ fn too_few(features: &[&Feature], compared: Compared, least: u64) -> String {
         Compared::Whole => "a longer window (windows = [\"7d\"])",
         Compared::Segment => "a longer window (windows = [\"7d\"]), larger segments",
     };
-    format!("{found}, fewer than min_rows = {least}; {remedy} or a smaller {limit} would judge them")
+    format!("{found}, fewer than min_rows = {least}; provide {remedy}, or set a smaller {limit}")
 }
 
 #[cfg(test)]
@@ -166,12 +166,12 @@ mod tests {
         let reason = |features: &[Feature], compared| NotJudged::of(features, compared, |_| 1000).unwrap().reason;
         assert_eq!(
             reason(&few(5000, 300), Compared::Whole),
-            "at most 300 rows on one side, fewer than min_rows = 1000; a longer window (windows = [\"7d\"]) or a smaller \
-             min_rows would judge them"
+            "at most 300 rows on one side, fewer than min_rows = 1000; provide a longer window (windows = [\"7d\"]), \
+             or set a smaller min_rows"
         );
-        assert!(reason(&few(300, 5000), Compared::Whole).contains("a larger baseline or a smaller min_rows"));
-        assert!(reason(&few(5000, 300), Compared::Segment).contains("larger segments or a smaller min_rows"));
-        assert!(reason(&few(5000, 300), Compared::Pair).contains("more rows or a smaller --min-rows"));
+        assert!(reason(&few(300, 5000), Compared::Whole).contains("a larger baseline, or set a smaller min_rows"));
+        assert!(reason(&few(5000, 300), Compared::Segment).contains("larger segments, or set a smaller min_rows"));
+        assert!(reason(&few(5000, 300), Compared::Pair).contains("more rows, or set a smaller --min-rows"));
         let mut sparse = feature(Status::InsufficientData, 5000, 5000);
         sparse.current.null = 4990;
         assert!(reason(&[sparse.clone()], Compared::Whole).starts_with("at most 10 values on one side"));

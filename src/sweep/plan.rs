@@ -1,4 +1,4 @@
-//! The plan of a sweep: in which order models come, which are opened together, and what it will cost.
+//! The plan of a sweep: the order of models, which of them are opened together, and the predicted cost.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::error::Fault;
 use crate::model::Model;
 use crate::snapshot::ColumnType;
 
-/// A fleet in the order in which it will be swept. No file has been touched yet.
+/// A fleet in the order in which it will be swept. No file has been opened yet.
 pub struct SweepPlan<'a> {
     /// The name of the fleet.
     pub(super) name: &'a str,
@@ -27,20 +27,20 @@ pub struct SweepPlan<'a> {
     pub(super) shards: Vec<Vec<RankedModel<'a>>>,
 }
 
-/// What a sweep will read, compare and take, from the files' metadata.
+/// What a sweep will read and compare, and what it will cost, from the files' metadata.
 #[derive(Clone, Debug, Default)]
 pub struct SweepSurvey {
-    /// Every model and window, in the order in which they come.
+    /// Every model and window, in order.
     pub comparisons: Vec<PlannedComparison>,
     /// Columns that will be read.
     pub columns_read: usize,
     /// Columns that comparisons use: what would be read without sharing.
     pub columns_used: usize,
-    /// Numeric values that will be looked at.
+    /// Numeric values that will be read.
     pub workload: Workload,
     /// Predicted seconds on one thread.
     pub cpu_seconds: f64,
-    /// Predicted bytes of memory, beside what counting takes within its limit.
+    /// Predicted bytes of memory, in addition to counting within its limit.
     pub memory: u64,
 }
 
@@ -53,7 +53,7 @@ pub struct PlannedComparison {
     pub window: String,
     /// Name of the segment; empty for the whole.
     pub segment: String,
-    /// How much the model matters.
+    /// The importance of the model.
     pub importance: f64,
     /// Rows of both sides.
     pub rows: Rows,
@@ -63,7 +63,7 @@ pub struct PlannedComparison {
     pub bytes: u64,
     /// Predicted seconds on one thread.
     pub cpu_seconds: f64,
-    /// Columns that came, went, or have another type; said once, of the whole.
+    /// Columns that were added, removed, or have another type; said once, of the whole.
     pub schema: Vec<SchemaChange>,
     /// Why it cannot be compared.
     pub error: Option<Fault>,
@@ -80,8 +80,8 @@ impl<'a> SweepPlan<'a> {
         Self { name: fleet, models, as_of, shards: shard::shards(&ranked) }
     }
 
-    /// Hash of the files that it reads: the same until a file, or the reason why one cannot be opened, has changed. And those
-    /// reasons.
+    /// Hash of the files that it reads: the same until a file, or the reason why one cannot be opened, has changed.
+    /// Also returns these reasons.
     pub fn fingerprint(&self) -> (String, Vec<String>) {
         let (mut hash, mut reasons) = (Sha256::new(), Vec::new());
         for models in &self.shards {
@@ -96,7 +96,7 @@ impl<'a> SweepPlan<'a> {
         (hex(&hash.finalize()), reasons)
     }
 
-    /// Opens everything once, a few models at a time, and says what a sweep would do.
+    /// Opens everything once, a few models at a time, and predicts what a sweep would do.
     pub fn survey(&self) -> SweepSurvey {
         let parts: Vec<SweepSurvey> =
             self.shards.par_iter().map(|models| survey(&Shard::open(models, self.as_of))).collect();
@@ -117,7 +117,7 @@ impl<'a> SweepPlan<'a> {
 mod cost {
     /// To read and decompress a stored byte.
     pub const BYTE: f64 = 1.6e-9;
-    /// To decode a number, make its key and count it, both looks together.
+    /// To decode a number, make its key and count it, both passes together.
     pub const VALUE: f64 = 8e-9;
     /// To decode a text and count it.
     pub const TEXT: f64 = 15e-9;

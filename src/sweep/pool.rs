@@ -22,13 +22,13 @@ type CountedCategories = (Categories, Tally);
 #[derive(Default)]
 pub struct ColumnPool<'a> {
     uses: HashMap<ColumnId, usize>,
-    /// Planned uses of a column in whichever part of its table, and the parts.
+    /// Planned uses of a column in any part of its table, and the parts.
     parts: HashMap<TableColumnId, (usize, HashSet<*const Snapshot>)>,
     /// By column, how it is read, and whether moments were taken.
     numeric: HashMap<(ColumnId, KeyEncoding, bool), Rc<NumericColumn<'a>>>,
     /// By column and category limit.
     categories: HashMap<(ColumnId, usize), Rc<CountedCategories>>,
-    /// What was decoded for one part of a table and will be wanted for another; as codes, or as values.
+    /// Values decoded for one part of a table that will be used for another; as codes, or as values.
     decoded: HashMap<(TableColumnId, bool), Option<Arc<Decoded>>>,
     /// Columns read so far.
     pub reads: usize,
@@ -90,7 +90,7 @@ impl<'a> ColumnPool<'a> {
         Ok(read)
     }
 
-    /// What is kept of a column for the other parts of its table, where there are others; counts the read.
+    /// Decoded values of a column for the other parts of its table, if there are any; counts the read.
     fn decoded(&mut self, snapshot: &Snapshot, column: &Column, codes: bool, hold: usize) -> Option<Arc<Decoded>> {
         let id: TableColumnId = (snapshot.table_id(), column);
         if self.parts.get(&id).is_none_or(|(_, parts)| parts.len() < 2) {
@@ -107,7 +107,7 @@ impl<'a> ColumnPool<'a> {
         decoded.clone()
     }
 
-    /// One planned use of a column is over.
+    /// Ends one planned use of a column.
     pub fn release(&mut self, snapshot: &Snapshot, column: &Column) {
         let id: ColumnId = (snapshot, column);
         if let Some(left) = self.uses.get_mut(&id) {

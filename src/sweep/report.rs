@@ -1,4 +1,4 @@
-//! What a comparison gives: plain data, with names that scripts rely on.
+//! The result of a comparison: plain data, with names that scripts rely on.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::metric::Kind;
 use crate::metric::values::Metrics;
 use crate::rule::Verdict;
 
-/// What is known of one side of a feature. Counts are rows.
+/// One side of a feature. Counts are rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Side {
     /// All rows.
@@ -58,7 +58,7 @@ pub struct Side {
     pub pooled_rows: Option<u64>,
 }
 
-/// Counts per bin or category: what every figure but KS and Wasserstein follows from.
+/// Counts per bin or category, from which all figures except KS and Wasserstein are computed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Counts {
@@ -93,12 +93,12 @@ pub struct Feature {
     pub name: String,
     /// How it was read, or would be if it were compared.
     pub kind: Kind,
-    /// Whether the figures mean what they say.
+    /// The status: whether the figures are valid.
     pub status: Status,
-    /// What kept it from being compared, where something did.
+    /// Why it could not be compared, where that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// What the status is about, where it is not `ok`; or what is to be known beside the figures.
+    /// The detail of a status other than `ok`; or a note on the figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The baseline.
@@ -112,12 +112,12 @@ pub struct Feature {
     /// The counts behind the figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<Counts>,
-    /// SHA-256 of every integer that the figures follow from.
+    /// SHA-256 of every integer that the figures are computed from.
     pub counts_hash: String,
 }
 
 impl Feature {
-    /// Stands for a column that only the current snapshot has.
+    /// An entry for a column that only the current snapshot has.
     pub fn added(rows: Rows, change: &SchemaChange) -> Self {
         let dtype = change.current.clone().unwrap_or_default();
         Self {
@@ -130,7 +130,7 @@ impl Feature {
         }
     }
 
-    /// What kept it from being compared although it should have been.
+    /// Why it could not be compared although it should have been.
     pub fn fault(&self) -> Option<Fault> {
         let cause = self.cause.or(self.status.cause()).filter(|_| self.status.is_failure())?;
         let detail = self.detail.as_deref().unwrap_or(self.status.name());
@@ -138,7 +138,7 @@ impl Feature {
         Some(Fault { column: Some(self.name.clone()), ..Fault::new(cause, reason) })
     }
 
-    /// Stands for all features of a model that could not be compared; it has no name.
+    /// An entry for all features of a model that could not be compared; it has no name.
     pub fn failed(rows: Rows, reason: String) -> Self {
         Self {
             name: String::new(),
@@ -156,7 +156,7 @@ impl Feature {
     }
 }
 
-/// What made a report.
+/// The engine that made a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Engine {
     /// `driftsweep`.
@@ -176,7 +176,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// This engine, with what has counted.
+    /// This engine, with its counter.
     pub fn this(counter: &dyn Counter) -> Self {
         Self {
             name: env!("CARGO_PKG_NAME").into(),
@@ -203,13 +203,13 @@ pub struct Rows {
 pub struct Comparison {
     /// Version of this layout.
     pub schema_version: u32,
-    /// What made it.
+    /// The engine that made it.
     pub engine: Engine,
     /// Rows of both sides.
     pub rows: Rows,
     /// SHA-256 over the hashes of all features: equal on every backend.
     pub counts_hash: String,
-    /// Columns that came, went, or have another type.
+    /// Columns that were added, removed, or have another type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schema: Vec<SchemaChange>,
     /// Features without a verdict, if there are any.
@@ -222,12 +222,12 @@ pub struct Comparison {
 /// Version of [`Comparison`] and [`super::SweepReport`] as JSON.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What a sweep found.
+/// The report of a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SweepReport {
     /// Version of this layout.
     pub schema_version: u32,
-    /// What made it.
+    /// The engine that made it.
     pub engine: Engine,
     /// Name of the sweep; empty where it was not given one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -241,14 +241,14 @@ pub struct SweepReport {
     pub counts_hash: String,
     /// Totals.
     pub summary: SweepSummary,
-    /// What was not compared before the deadline.
+    /// Comparisons that were not covered before the deadline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_covered: Vec<NotCovered>,
     /// One entry per model, window and segment, most important model first.
     pub models: Vec<ModelReport>,
 }
 
-/// A comparison that was not, or not wholly, made before the deadline.
+/// A comparison that was not, or not completely, made before the deadline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotCovered {
     /// Name of the model.
@@ -273,7 +273,7 @@ pub struct SweepSummary {
     pub comparisons: usize,
     /// Comparisons that could not be made at all.
     pub failed_comparisons: usize,
-    /// Comparisons that were not, or not wholly, made before the deadline.
+    /// Comparisons that were not, or not completely, made before the deadline.
     #[serde(default)]
     pub not_covered: usize,
     /// Features compared or tried.
@@ -288,7 +288,7 @@ pub struct SweepSummary {
     /// Features without a verdict: too few values, nothing but missing values, a type that cannot be compared, no time left.
     #[serde(default)]
     pub not_judged: usize,
-    /// Columns that came, went, or have another type.
+    /// Columns that were added, removed, or have another type.
     #[serde(default)]
     pub schema_changes: usize,
     /// Columns read from files.
@@ -308,12 +308,12 @@ pub struct ModelReport {
     /// Name of the segment; absent for the whole.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub segment: String,
-    /// How much the model matters.
+    /// The importance of the model.
     pub importance: f64,
-    /// Why there are no features, where there are none.
+    /// Why it could not be compared, where that is so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The cause of that.
+    /// The cause of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// Rows of both sides.
@@ -325,7 +325,7 @@ pub struct ModelReport {
     /// Features with a test that is called at the false discovery rate, drifted or not.
     #[serde(default)]
     pub significant: usize,
-    /// Columns that came, went, or have another type; said once, of the whole.
+    /// Columns that were added, removed, or have another type; said once, of the whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schema: Vec<SchemaChange>,
     /// Features without a verdict, if there are any.

@@ -1,5 +1,5 @@
 //! Sweeping a fleet: a few models at a time are opened while those before them are compared, most important first, so
-//! that memory does not grow with the fleet and a deadline costs the least important ones.
+//! that memory does not grow with the fleet, and a deadline affects only the least important ones.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -24,9 +24,9 @@ use crate::error::{Cause, Status};
 use crate::model::{Model, Options, Role};
 use crate::rule::Limits;
 
-/// Told how far a sweep is.
+/// Receives the progress of a sweep.
 pub trait SweepProgress: Sync {
-    /// So many features will be compared: an estimate, until all models are opened.
+    /// The number of features that will be compared: an estimate, until all models are opened.
     fn planned(&self, features: usize);
     /// One more is done.
     fn advance(&self);
@@ -37,24 +37,23 @@ impl SweepProgress for () {
     fn advance(&self) {}
 }
 
-/// How a sweep is run.
+/// The settings of running a sweep.
 pub struct SweepRun<'a> {
-    /// What counts.
+    /// The counter.
     pub counter: &'a dyn Counter,
-    /// Told how far it is.
+    /// Receives the progress.
     pub progress: &'a dyn SweepProgress,
-    /// Whether its time is up: no further feature is started then.
+    /// Whether the deadline is reached: no further feature is started then.
     pub time_is_up: &'a (dyn Fn() -> bool + Sync),
-    /// Where it notes what is done, to go on from there if it is killed.
+    /// The journal, from which it can be resumed if it is killed.
     pub journal: Option<&'a Journal>,
 }
 
-/// Features of the models that are compared at the same time, at least: enough that no core idles for long at the end
-/// of them.
+/// Features of the models that are compared at the same time, at least: enough to keep all cores busy.
 const MIN_FEATURES_PER_WAVE: usize = 512;
 
 impl<'a> SweepRun<'a> {
-    /// A sweep to its end.
+    /// A sweep without deadline and journal.
     pub fn new(counter: &'a dyn Counter) -> Self {
         Self { counter, progress: &(), time_is_up: &|| false, journal: None }
     }
@@ -73,7 +72,7 @@ impl<'a> SweepRun<'a> {
                 wave = following;
             }
             let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            // Opened, but its turn never came; and never opened.
+            // Models that were opened but not reached; and models that were never opened.
             let missed = |model: &Model, window: &str, segment: &str| NotCovered {
                 model: model.name.clone(),
                 window: window.into(),
@@ -117,8 +116,8 @@ impl<'a> SweepRun<'a> {
         let columns_used: usize =
             columns_used.map(|item| 1 + usize::from(matches!(item.baseline, BaselineFeature::Live(..)))).sum();
 
-        // Each worker takes the next group, so that they come in order; what is left of the others' last groups is
-        // shared out by the chunks of their columns.
+        // Each worker takes the next group, in order; at the end idle workers help with the chunks of the remaining
+        // columns.
         let next = AtomicUsize::new(0);
         let compared: Mutex<Vec<(usize, GroupResult)>> = Mutex::default();
         (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).for_each(|_| {
@@ -179,7 +178,7 @@ impl<'a> SweepRun<'a> {
     }
 
     fn compare_group(&self, shard: &Shard<'_>, group: &[Item<'_>], id: Option<GroupId<'_>>) -> GroupResult {
-        // A record that is not of these features is of no use, whatever its checksum says.
+        // A record of other features is ignored, even with a valid checksum.
         let fits = |done: &GroupResult| {
             let of = |(&(task, at, ref feature), item): (&(usize, usize, Feature), &Item<'_>)| {
                 (task, at, feature.name.as_str()) == (item.task, item.at, item.baseline.name())
@@ -197,7 +196,7 @@ impl<'a> SweepRun<'a> {
         for item in group {
             columns_of(item).for_each(|(snapshot, column)| pool.plan(snapshot, column));
         }
-        // Items that ask the same of the same columns are counted once.
+        // Items with the same figures of the same columns are counted once.
         let mut known: Vec<(&Item<'_>, Cow<'_, Options>, Feature)> = Vec::new();
         let mut features = Vec::with_capacity(group.len());
         let mut whole = true;
@@ -232,7 +231,7 @@ impl<'a> SweepRun<'a> {
             self.progress.advance();
         }
         let done = GroupResult { reads: pool.reads, features };
-        // What failed may go well the next time: an expired token, a disk that was away.
+        // A failed feature may succeed next time: for example after an expired token or a disconnected disk.
         let failed = |status| matches!(status, Status::Unreadable | Status::InternalError);
         let settled = whole && !done.features.iter().any(|(_, _, feature)| failed(feature.status));
         if let (Some(journal), Some(id), true) = (self.journal, id, settled) {
@@ -297,10 +296,10 @@ fn judge(models: &[&Model], reports: &mut [ModelReport]) {
     }
 }
 
-/// What a sweep has found so far.
+/// The results of a sweep so far.
 #[derive(Default)]
 struct SweepFindings {
-    /// With their places in the order of importance.
+    /// With their ranks by importance.
     models: Vec<([usize; 3], ModelReport)>,
     not_covered: Vec<NotCovered>,
     columns_read: usize,

@@ -1,4 +1,4 @@
-//! What has changed about the columns themselves: a finding of its own, whatever it means for the figures.
+//! Schema changes: changes of the columns themselves, reported separately from the figures.
 
 use std::collections::HashMap;
 
@@ -46,19 +46,19 @@ pub struct SchemaChange {
 }
 
 impl SchemaChange {
-    /// In words, without the name of the column.
+    /// As text, without the name of the column.
     pub fn words(&self) -> String {
         match (&self.baseline, &self.current) {
             (Some(was), Some(is)) => format!("changed from {was} to {is}"),
-            (Some(was), None) => format!("gone (was {was})"),
+            (Some(was), None) => format!("removed (was {was})"),
             (None, Some(is)) => format!("added ({is})"),
             (None, None) => self.change.name().into(),
         }
     }
 }
 
-/// The changes among the wanted columns, in the baseline's order, then the added ones in that of the current snapshot. A
-/// column without values has whatever type its writer gave it, which is no change.
+/// The changes among the wanted columns, in the baseline's order, then the added ones in that of the current snapshot.
+/// A column without values has an arbitrary type, which is not a change.
 pub fn changes(baseline: BaselineSide<'_>, current: &Snapshot, wanted: impl Fn(&str) -> bool) -> Vec<SchemaChange> {
     let features = baseline.features();
     let known: HashMap<&str, &ColumnType> = features.iter().map(|feature| (feature.name(), feature.dtype())).collect();

@@ -1,4 +1,4 @@
-//! Models that share a file, opened together: what is compared with what, and which features share columns.
+//! Models that share a file are opened together: their comparisons, and the features that share columns.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,12 +21,12 @@ use crate::metric::Kind;
 use crate::model::{Interval, Model, Window};
 use crate::snapshot::{Column, ColumnType, Condition, Slice, Snapshot, Test};
 
-/// A model and its place in the order of importance.
+/// A model and its rank by importance.
 pub type RankedModel<'a> = (usize, &'a Model);
 
 /// The models of a shard with everything they read opened, each file once.
 pub struct Shard<'a> {
-    /// Whole snapshots, then parts of them; or why they cannot be had.
+    /// Whole snapshots, then parts of them; or why they are not available.
     snapshots: Vec<std::result::Result<Snapshot, Fault>>,
     frozen: Vec<std::result::Result<BaselineFile, Fault>>,
     pub tasks: Vec<ShardTask<'a>>,
@@ -34,16 +34,16 @@ pub struct Shard<'a> {
 
 /// One segment of one model in one window.
 pub struct ShardTask<'a> {
-    /// Place of the model in the order of importance, of the window among the model's, and of the segment.
+    /// Ranks of the model by importance, of the window in the model, and of the segment.
     pub rank: [usize; 3],
     pub model: &'a Model,
     pub window: &'a Window,
     pub segment: String,
-    /// The two sides, or why there are none.
+    /// The two sides, or why they are not available.
     opened: std::result::Result<(BaselineAt, usize), Fault>,
 }
 
-/// Where a shard has the baseline of a task.
+/// The position of the baseline of a task in a shard.
 #[derive(Clone, Copy)]
 enum BaselineAt {
     Snapshot(usize),
@@ -61,8 +61,8 @@ pub struct Item<'a> {
 }
 
 impl<'a> Shard<'a> {
-    /// Opens whatever the models read, for a sweep that counts as a point in time. What cannot be opened fails its
-    /// models only.
+    /// Opens whatever the models read, for a sweep that counts as a point in time. A file that cannot be opened affects
+    /// only its models.
     pub fn open(models: &[RankedModel<'a>], as_of: Timestamp) -> Self {
         let (files, live): (Vec<&str>, Vec<&str>) = models
             .iter()
@@ -94,7 +94,7 @@ impl<'a> Shard<'a> {
                 let current = specs.get_index_of(window.current.expose()).unwrap_or_default();
                 let intervals = intervals(model, window, as_of);
                 match (&segments, intervals) {
-                    // A baseline without labels has none to compare.
+                    // A baseline without the label column cannot be compared with labels.
                     _ if window.only.as_ref().is_some_and(|only| !shard.has(baseline, only)) => {}
                     (Err(reason), _) => shard.tasks.push(task(0, "", Err(reason.clone()))),
                     (_, Err(reason)) => {
@@ -154,7 +154,7 @@ impl<'a> Shard<'a> {
         }
     }
 
-    /// Whether a baseline has a column, as far as it can be had.
+    /// Whether a baseline has a column, if it is available.
     fn has(&self, baseline: BaselineAt, column: &str) -> bool {
         match baseline {
             BaselineAt::Snapshot(at) => {
@@ -166,12 +166,12 @@ impl<'a> Shard<'a> {
         }
     }
 
-    /// Cuts the parts that tasks look at out of the snapshots.
+    /// Creates the parts of snapshots that tasks use.
     fn cut(&mut self, parts: SnapshotParts) {
         let cut = |(whole, slices): (usize, Vec<Slice>)| match &self.snapshots[whole] {
             Ok(snapshot) => match snapshot.sliced(&slices) {
                 Ok(parts) => parts.into_iter().map(Ok).collect::<Vec<_>>(),
-                // One mistake must not cost the others.
+                // One mistake must not affect the others.
                 Err(_) => {
                     let alone = |slice: &Slice| snapshot.sliced(std::slice::from_ref(slice));
                     let one = |mut parts: Vec<Snapshot>| parts.pop().ok_or_else(cannot_be_sliced);
@@ -212,7 +212,7 @@ impl<'a> Shard<'a> {
         Ok((baseline, current))
     }
 
-    /// What has changed about the columns of a task that looks at the whole.
+    /// The schema changes of a task without a segment.
     pub fn schema_changes(&self, task: &ShardTask<'_>) -> Vec<SchemaChange> {
         match self.sides(task) {
             Ok((baseline, current)) if task.segment.is_empty() && is_first(task) => {
@@ -246,8 +246,8 @@ impl<'a> Shard<'a> {
         items
     }
 
-    /// What the figures of the shard depend on besides the code: the models' settings, and each file's path, size and
-    /// time of change. If it is the same, so are the figures.
+    /// A fingerprint of everything the figures of the shard depend on, except the code: the models' settings, and each
+    /// file's path, size and time of change. If it is the same, so are the figures.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(env!("CARGO_PKG_VERSION"));
@@ -279,7 +279,7 @@ pub fn shards<'a>(models: &[RankedModel<'a>]) -> Vec<Vec<RankedModel<'a>>> {
     sets.split(models)
 }
 
-/// Splits items into groups that share no column, so that a group can hold on to what it shares.
+/// Splits items into groups that share no column, so that a group can keep its shared columns.
 pub fn groups(items: Vec<Item<'_>>) -> Vec<Vec<Item<'_>>> {
     let mut sets = DisjointSets::new(items.len());
     let mut first: HashMap<(usize, &str), usize> = HashMap::new();
@@ -312,7 +312,7 @@ impl DisjointSets {
         self.0[a.max(b)] = a.min(b);
     }
 
-    /// The things, one each of `0..n`, set by set, in the order of the first of each set.
+    /// The things for `0..n`, set by set, in the order of the first of each set.
     fn split<T>(mut self, things: Vec<T>) -> Vec<Vec<T>> {
         let mut index = HashMap::new();
         let mut split: Vec<Vec<T>> = Vec::new();
@@ -337,13 +337,13 @@ pub fn columns_of<'a>(item: &Item<'a>) -> impl Iterator<Item = (&'a Snapshot, &'
     current.into_iter().chain(baseline)
 }
 
-/// Whether a task looks at the first window of its model over a snapshot: its columns are the same in all others.
+/// Whether a task is the first window of its model over a snapshot: the columns are the same in all others.
 fn is_first(task: &ShardTask<'_>) -> bool {
     let same = |window: &&Window| window.only.is_none() && window.current == task.window.current;
     task.model.windows.iter().find(same).is_some_and(|first| std::ptr::eq(first, task.window))
 }
 
-/// How many numeric values the comparison of a feature looks at.
+/// How many numeric values the comparison of a feature reads.
 pub fn workload(baseline: BaselineFeature<'_>, current: &Snapshot) -> Workload {
     let of = |kind: &ColumnType, rows: u64| match kind {
         ColumnType::Numeric(domain) => Workload { values: rows, bytes: rows * domain.key_bytes() as u64 },
@@ -380,7 +380,7 @@ fn of_baseline(model: &Model, fault: Fault) -> Fault {
 #[derive(Default)]
 struct SnapshotParts(IndexSet<(usize, SliceKey)>);
 
-/// A slice that can be looked up: by its text, for its bounds are doubles.
+/// A slice as a hash key: by its text, because its bounds are doubles.
 #[derive(Clone, Debug)]
 struct SliceKey(Slice, String);
 
@@ -399,7 +399,7 @@ impl std::hash::Hash for SliceKey {
 }
 
 impl SnapshotParts {
-    /// Where a part will be, among wholes and parts: without a condition it is the whole.
+    /// The position of a part among wholes and parts: without a condition it is the whole.
     fn of(&mut self, whole: usize, slice: Slice, wholes: usize) -> usize {
         if slice.0.is_empty() {
             return whole;
@@ -418,7 +418,7 @@ impl SnapshotParts {
     }
 }
 
-/// The times that a model's baseline and its window look at, as conditions; none where they look at everything.
+/// The periods of a model's baseline and window, as conditions; none without a period.
 fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::Result<[Option<Condition>; 2], String> {
     let Some((column, period)) = &window.period else { return Ok([None, None]) };
     let condition = |Interval { from, before, days }| Condition {
@@ -433,14 +433,14 @@ fn intervals(model: &Model, window: &Window, as_of: Timestamp) -> std::result::R
 /// Whether a model can be compared as the fleet file says.
 ///
 /// # Errors
-/// The reason: other bins than the baseline's, an empty side, a name that no column has, nothing left to compare.
+/// The reason: other bins than the baseline's, an empty side, an unknown column, or no feature to compare.
 fn check_model(task: &ShardTask<'_>, baseline: BaselineSide<'_>, current: &Snapshot) -> std::result::Result<(), Fault> {
     let model = task.model;
     let baseline_place = model.baseline.expose();
     check_frozen(baseline_place, baseline, &model.options).map_err(|e| Fault::new(Cause::Baseline, e.to_string()))?;
     let sides = [(baseline_place, baseline.rows(), true), (current.spec(), current.rows(), false)];
     for (what, rows, is_baseline) in sides {
-        // A segment may well be empty on a night, and so may the labels.
+        // A segment may be empty on a night, and so may the labels.
         if rows == 0 && task.segment.is_empty() && task.window.only.is_none() {
             let fault = Fault::from(&Error::NoRows { path: what.into() });
             return Err(if is_baseline { of_baseline(model, fault) } else { fault });
@@ -448,7 +448,7 @@ fn check_model(task: &ShardTask<'_>, baseline: BaselineSide<'_>, current: &Snaps
     }
     let features = baseline.features();
     let names: std::collections::HashSet<&str> = features.iter().map(BaselineFeature::name).collect();
-    // A frozen baseline may have left out what the fleet file excludes.
+    // A frozen baseline may lack columns that the fleet file excludes.
     let known = |name: &str| names.contains(name) || current.find(name).is_some();
     if task.window.only.is_some() {
         return Ok(());
@@ -474,7 +474,7 @@ fn check_model(task: &ShardTask<'_>, baseline: BaselineSide<'_>, current: &Snaps
         return Err(Fault::new(Cause::FleetFile, listed.join("; ") + &more));
     }
     if !names.iter().any(|name| model.kind_in(task.window, name).is_some()) {
-        let reason = "no feature is left to compare; look at `features` and `exclude`";
+        let reason = "no feature is left to compare; check `features` and `exclude`";
         return Err(Fault::new(Cause::FleetFile, reason));
     }
     Ok(())

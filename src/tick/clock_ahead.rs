@@ -1,4 +1,4 @@
-//! A clock that was ahead once: what it has noted lies in the future, and would keep everything from being due until then.
+//! Corrections after a clock that was ahead: its records are in the future, and nothing would be due until then.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -9,13 +9,13 @@ use crate::notify::{self, AuditedFact};
 use crate::retrain::approvers::MAX_CLOCK_AHEAD;
 use crate::store::{SYSTEM_ACTOR, Store};
 
-/// The latest time that a right clock may have noted. A pass that is taken to be later than it is has limits of its own.
+/// The latest time that a correct clock may have recorded. A pass with a later effective time has its own limit.
 pub(super) fn limit(store: &mut Store, now: Timestamp) -> Result<Timestamp> {
     Ok(now.max(store.clock()?).checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX))
 }
 
 impl TickPass<'_> {
-    /// Takes back what lies in the future, with a record that says so, and a message.
+    /// Undoes records in the future, with an audit record and a message.
     pub(super) fn correct_clock(&mut self) -> Result<()> {
         let (fleet, now, limit) = (self.fleet, self.now, self.limit);
         let Some(latest) = self.store.noted_after(limit)? else { return Ok(()) };

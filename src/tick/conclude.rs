@@ -1,4 +1,4 @@
-//! The sweep of a night: what is concluded of it, and what people are told about its data.
+//! The conclusions of a sweep, and the messages about its data.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,24 +18,24 @@ use crate::policy::performance::PerformanceStatus;
 use crate::store::{LimitExceeded, SYSTEM_ACTOR, Store, StoredVerdict, WaitingModel};
 use crate::sweep::{ModelReport, SweepReport};
 
-/// Verdicts are kept with all figures for so long, those by which a trigger fired for ever.
+/// How long verdicts are kept with all figures; those of triggers that fired are kept forever.
 const FIGURES_RETENTION: SignedDuration = SignedDuration::from_hours(24 * 35);
 
-/// A model of which nothing could be judged for so long is told of, and again after as long.
+/// A model of which nothing could be judged for this time is reported, and again after the same time.
 const NOT_JUDGED_INTERVAL: SignedDuration = SignedDuration::from_hours(24 * 7);
 
-/// Findings that a message lists.
+/// Most findings in a message.
 const MAX_LISTED: usize = 20;
 
 impl TickPass<'_> {
-    /// Sweeps, and draws the conclusions. Models whose data are not there, or cannot be read, wait for them.
+    /// Runs the sweep and writes the conclusions. Models with missing or unreadable data wait.
     pub(super) fn sweep(&mut self, as_of: Timestamp) -> Result<()> {
         (self.step)("sweep");
         let report = self.sweeper.sweep(as_of)?;
         self.sweeper.keep(&report)?;
         (self.step)("conclude");
         let complete = report.not_covered.is_empty();
-        // A deadline may come before some models; those before it were concluded by an earlier tick.
+        // A deadline may have cut the sweep; models before it were concluded by an earlier tick.
         let mut settled: HashSet<String> = report.not_covered.iter().map(|missed| missed.model.clone()).collect();
         settled.extend(self.store.concluded(as_of)?);
         let all = self.fleet.models.iter().map(|model| &model.name);
@@ -65,8 +65,8 @@ impl TickPass<'_> {
         Ok(())
     }
 
-    /// Judges models of a report, and writes down what follows, in one transaction. `waits` are those that wait for their
-    /// data, `inputs` what is wrong with data; `complete` says that this ends the sweep.
+    /// Evaluates models of a report, and writes the conclusions in one transaction. `waits` are those that wait for
+    /// data, `inputs` the input faults; `complete` says that the sweep is complete.
     pub(super) fn conclude(
         &mut self,
         report: &SweepReport,
@@ -75,7 +75,7 @@ impl TickPass<'_> {
         (waits, inputs): (Vec<WaitingModel>, BTreeMap<String, InputFaults>),
         complete: bool,
     ) -> Result<SweepDone> {
-        // An earlier step of this pass may have changed what is known.
+        // An earlier step of this pass may have changed the records.
         let memory = Memory::load(self.store, as_of)?;
         let fleet = self.fleet.at(as_of);
         // What was concluded already stays, whatever rows say that a model waits.
@@ -95,7 +95,7 @@ impl TickPass<'_> {
             status.total(report);
             let mut messages = DataMessages::new(this, as_of);
             let mut contexts = FiringContexts::load(this, store, limit, fires)?;
-            // Another process may have set some while this one was sweeping.
+            // Another process may have set baselines during the sweep.
             let set = store.set_baselines()?;
             let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
             let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
@@ -103,11 +103,11 @@ impl TickPass<'_> {
             for waiting in &waits {
                 let former = status.take(&waiting.model);
                 let Some(InputFaults { late: Some(late), wrong }) = inputs.get(&waiting.model) else { continue };
-                // An earlier try was told of then.
+                // An earlier attempt was reported then.
                 if former.waiting.is_empty() && !former.is_known(&waiting.model, late) {
                     messages.add_late(&waiting.model, &waiting.reason, waiting.until);
                 }
-                // What is wrong beside that does not change by waiting.
+                // Permanent faults are not resolved by waiting.
                 if let Some(wrong) = wrong {
                     messages.add_new(&former, &waiting.model, wrong);
                     status.failures.insert(waiting.model.clone(), vec![wrong.clone()]);
@@ -151,12 +151,12 @@ impl TickPass<'_> {
                 warn(this, store, &mut status, judged, known.and_then(|known| known.warned))?;
                 let replaced = this.replaced_baseline(model, set.get(&model.name), as_of);
                 for (trigger, reason) in evaluation.fired() {
-                    // A training or a person has answered the drift already: the next sweep judges by the new baseline.
+                    // A training or a person has already set a new baseline: the next sweep uses it.
                     if let (Trigger::Drift, Some(newer)) = (trigger, &replaced) {
                         let used = evaluation.baseline.as_deref().unwrap_or_default();
                         let note = format!(
-                            "no event for drift ({reason}): it was judged by the baseline {used}, and {newer} was set in its \
-                             place during the sweep; the next sweep judges by that"
+                            "no event for drift ({reason}): it was judged with the baseline {used}, and {newer} was \
+                             set during the sweep; the next sweep uses that"
                         );
                         status.not_judged.entry(model.name.clone()).or_default().push(note);
                         continue;
@@ -190,7 +190,7 @@ impl TickPass<'_> {
     }
 }
 
-/// Writes down the figures of a model.
+/// Writes the figures of a model.
 fn write(store: &mut Store, judged: &JudgedModel) -> Result<()> {
     let evaluation = &judged.evaluation;
     let (model, as_of) = (&evaluation.model, evaluation.as_of);
@@ -219,7 +219,7 @@ fn forget(store: &mut Store, as_of: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Notes what was found of a model beside its triggers.
+/// Adds the findings of a model other than triggers.
 fn find(
     status: &mut SweepStatus,
     former: &SweepStatus,
@@ -257,7 +257,7 @@ fn find(
     }
 }
 
-/// Notes a metric beyond its warning level; it is told of when it gets there.
+/// Records a metric beyond its warning level; it is reported when it first gets there.
 fn warn(
     fleet: &Fleet,
     store: &mut Store,
@@ -272,7 +272,7 @@ fn warn(
     };
     let (PerformanceStatus::Warning, Some(measured), Some(level)) = (found.status, found.realised, found.warning.value)
     else {
-        // Beyond the level of the trigger it is still beyond that of the warning.
+        // Beyond the trigger level it is also beyond the warning level.
         let over = matches!(found.status, PerformanceStatus::Ok);
         return if over && warned.is_some() { store.set_warned(model, None) } else { Ok(()) };
     };
@@ -294,20 +294,20 @@ fn warn(
     notify::record(fleet, store, fact).map(drop)
 }
 
-/// To four decimals, for people.
+/// Rounded to four decimals, for display.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-/// Something that people are told of the data of a model.
+/// A finding about the data of a model.
 struct DataFinding {
     model: String,
     reason: String,
-    /// Until when data that are late are tried again.
+    /// Until when late data are retried.
     until: Option<Timestamp>,
 }
 
-/// What people are told of the data of a sweep: one message a kind, however many models it is about.
+/// The messages about the data of a sweep: one message per kind, for any number of models.
 struct DataMessages<'a> {
     fleet: &'a Fleet,
     as_of: Timestamp,
@@ -329,7 +329,7 @@ impl<'a> DataMessages<'a> {
         self.found.entry("data.late").or_default().push(finding);
     }
 
-    /// Adds why a model could not be compared, by its cause, unless that is known.
+    /// Adds the reason why a model could not be compared, by its cause, unless it was reported before.
     fn add_new(&mut self, former: &SweepStatus, model: &str, fault: &Fault) {
         if former.is_known(model, fault) {
             return;

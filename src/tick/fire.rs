@@ -1,4 +1,4 @@
-//! A trigger that fires: what becomes of it, by how things stand with its model.
+//! A trigger that fires, and its outcome, which depends on the context of its model.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::policy::event;
 use crate::policy::outcome::{FiringContext, FiringOutcome, cools_since};
 use crate::store::{Cooldown, Firing, LastEvent, ModelRecord, RetrainEvent, SYSTEM_ACTOR, StartBlockers, Store};
 
-/// How things stand with all models.
+/// The contexts of all models.
 pub struct FiringContexts {
     open: HashMap<String, String>,
     /// When the cooldown of each model began.
@@ -79,7 +79,7 @@ impl FiringContexts {
         !found.is_empty()
     }
 
-    /// How things stand with a trigger of a model.
+    /// The context of a trigger of a model.
     pub fn of(&self, model: &str, trigger: Trigger) -> FiringContext {
         let mutes = ["", trigger.name()].map(|trigger| self.mutes.get(&(model.to_owned(), trigger.to_owned())));
         FiringContext {
@@ -92,13 +92,13 @@ impl FiringContexts {
 
 /// A trigger that fires.
 pub struct FiredTrigger<'a> {
-    /// Of this model.
+    /// The model.
     pub model: &'a Model,
     /// Which.
     pub trigger: Trigger,
     /// When it was due.
     pub due: Timestamp,
-    /// When that is seen to.
+    /// When it is handled.
     pub at: Timestamp,
     /// Why, in a sentence.
     pub reason: String,
@@ -107,7 +107,7 @@ pub struct FiredTrigger<'a> {
 }
 
 impl FiredTrigger<'_> {
-    /// Decides what becomes of it, and writes that down, inside a transaction.
+    /// Decides its outcome and records it, inside a transaction.
     ///
     /// # Errors
     /// [`crate::error::Error::Store`].
@@ -126,7 +126,7 @@ impl FiredTrigger<'_> {
         if store.has_fired(&model.name, trigger.name(), due)? {
             return Ok(());
         }
-        // Drift that a training has answered already is found again as long as the baseline is the old one.
+        // Drift that a training has handled already is found again as long as the old baseline is in use.
         if trigger == Trigger::Drift
             && let Some(outdated) = store.outdated_baseline(fleet, model, due)?
         {
@@ -164,7 +164,7 @@ impl FiredTrigger<'_> {
             store.set_volume_fired(&model.name, at)?;
         }
         let why = match &outcome {
-            FiringOutcome::Cooldown(until) => format!("; cooling down until {until}"),
+            FiringOutcome::Cooldown(until) => format!("; in cooldown until {until}"),
             FiringOutcome::Muted(until, reason) => format!("; muted until {until}: {reason}"),
             _ => String::new(),
         };

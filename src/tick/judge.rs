@@ -1,4 +1,4 @@
-//! From the report of a sweep to what is concluded of each model: every trigger with its figures.
+//! From the report of a sweep to the conclusions on each model: every trigger with its figures.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,10 +18,10 @@ use crate::policy::{Evaluation, drift};
 use crate::store::{self, LimitExceeded, MeasurementRecord, ModelRecord, StartBlockers, Store};
 use crate::sweep::{ModelReport, SweepReport};
 
-/// Sweeps that persistence looks back on, at most.
+/// Most earlier sweeps used for persistence.
 pub const MAX_SWEEPS_BACK: usize = 100;
 
-/// What was concluded of a model at a sweep.
+/// The evaluation of a model at a sweep.
 pub struct JudgedModel {
     /// The figures of all triggers.
     pub evaluation: Evaluation,
@@ -53,7 +53,7 @@ impl Memory {
     /// [`crate::error::Error::Store`].
     pub fn load(store: &mut Store, as_of: Timestamp) -> Result<Self> {
         let (memory, doubts) = store.read_to_decide(|store| {
-            // More sweeps than persistence asks for: several may have seen the same data.
+            // More sweeps than persistence needs: several may have had the same data.
             let since = store.last_sweeps(MAX_SWEEPS_BACK)?.last().copied().unwrap_or(as_of);
             let mut compared: HashMap<String, Vec<(Timestamp, String)>> = HashMap::new();
             for (model, at, data) in store.compared_since(since)? {
@@ -71,7 +71,7 @@ impl Memory {
     }
 }
 
-/// Judges the models of a sweep that are wanted.
+/// Evaluates the selected models of a sweep.
 pub fn evaluate(
     fleet: &Fleet,
     memory: &Memory,
@@ -89,7 +89,7 @@ pub fn evaluate(
         let trained = known.get(&model.name).and_then(|known| known.trained);
         let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
         let data = data_hash(reports);
-        // What was seen before the last training was of another model; and the same data twice is one observation.
+        // Sweeps before the last training belong to another model; and the same data twice is one observation.
         let mut seen = HashSet::from([&*data]);
         let before_this = compared.get(&model.name).map_or(&[][..], Vec::as_slice);
         // Nor does what was compared with another baseline.
@@ -124,7 +124,7 @@ pub fn evaluate(
     fleet.models.par_iter().filter(|model| wanted(&model.name)).map(evaluate).collect()
 }
 
-/// What the counts of a model came from; empty if there were none.
+/// A hash of the counts of a model; empty if there were none.
 fn data_hash(reports: &[&ModelReport]) -> String {
     let mut hash = Sha256::new();
     let mut counted = false;
@@ -135,12 +135,12 @@ fn data_hash(reports: &[&ModelReport]) -> String {
     if counted { hex(&hash.finalize()) } else { String::new() }
 }
 
-/// How a model predicts, how much there is to learn from, and how its labels were used.
+/// The performance and volume verdicts of a model, and how its labels were used.
 type LabelVerdicts = (PerformanceVerdict, VolumeVerdict, LabelCounts);
 
 fn judge_labels(model: &Model, known: Option<&ModelRecord>, as_of: Timestamp) -> Result<Option<LabelVerdicts>> {
     let triggers = &model.triggers;
-    // Without a level the figures are still shown.
+    // The figures are shown even without a level.
     let off = |trigger| triggers.off.value.contains(&trigger);
     let needed = !off(Trigger::Performance) || triggers.inactive(Trigger::Volume, true).is_none();
     let Some(labels) = model.labels.as_ref().filter(|_| needed) else { return Ok(None) };
@@ -170,7 +170,7 @@ fn judge_labels(model: &Model, known: Option<&ModelRecord>, as_of: Timestamp) ->
 /// The figures that a trigger fired by.
 ///
 /// # Errors
-/// [`Error::BadValue`] for what JSON cannot hold.
+/// [`Error::BadValue`] for values that JSON cannot hold.
 pub fn details(trigger: Trigger, evaluation: &Evaluation, report: &SweepReport) -> Result<Value> {
     let value = match trigger {
         Trigger::Drift => {
@@ -191,7 +191,7 @@ pub fn details(trigger: Trigger, evaluation: &Evaluation, report: &SweepReport) 
     Ok(value)
 }
 
-/// The measures of a model's predictions at a sweep.
+/// The performance metrics of a model at a sweep.
 pub fn quality(evaluation: &Evaluation) -> Vec<MeasurementRecord> {
     let Some(found) = &evaluation.performance else { return Vec::new() };
     let figures = [

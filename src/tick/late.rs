@@ -1,4 +1,4 @@
-//! Data that are late: models whose input is missing or unreadable when their sweep runs are tried again by later ticks,
+//! Data that are late: models whose input is missing or unreadable when their sweep runs are retried by later ticks,
 //! until the deadline of the fleet file, or until the next sweep is due.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,12 +13,12 @@ use crate::fleet::{Fleet, Model};
 use crate::store::WaitingModel;
 use crate::sweep::{ModelReport, SweepReport};
 
-/// What is wrong with what a model is compared from; at least one of the two.
+/// The faults of the input of a model; at least one of the two.
 #[derive(Clone, Debug, Default)]
 pub struct InputFaults {
-    /// What may pass when the data of the night have come in whole: a model waits for that.
+    /// A transient fault, which may be resolved when the data of the night are complete: the model waits.
     pub late: Option<Fault>,
-    /// What nobody needs to wait for: a mistake in the fleet file, a baseline that cannot be used.
+    /// A permanent fault: a mistake in the fleet file, or a baseline that cannot be used.
     pub wrong: Option<Fault>,
 }
 
@@ -29,7 +29,7 @@ impl InputFaults {
     }
 }
 
-/// The note of a model that waits for its data. `files` is the hash of its files at the last try.
+/// The entry of a model that waits for data. `files` is the hash of its files at the last attempt.
 pub fn waiting_model(
     late: &Fault,
     model: &str,
@@ -41,24 +41,25 @@ pub fn waiting_model(
     WaitingModel { model: model.to_owned(), as_of, since, until, input: files, reason: late.reason.clone() }
 }
 
-/// Hash of a model's files after a sweep has read them. Empty if they may have changed since: another try is then worth it.
+/// Hash of a model's files after a sweep has read them. Empty if they may have changed since: then another attempt
+/// makes sense.
 pub fn files_read(late: &Fault, fleet: &Fleet, model: &str, as_of: Timestamp) -> String {
     let Some(model) = fleet.models.iter().find(|known| known.name == model) else { return String::new() };
     let (files, errors) = files(fleet, model, as_of);
     if errors.contains(&late.reason) { files } else { String::new() }
 }
 
-/// The models of a report of which something could not be read, or not be compared as the fleet file says.
+/// The models of a report with input faults.
 pub fn inputs(fleet: &Fleet, report: &SweepReport) -> BTreeMap<String, InputFaults> {
     let models: HashMap<&str, &Model> = fleet.models.iter().map(|model| (&*model.name, model)).collect();
     let mut found: BTreeMap<String, InputFaults> = BTreeMap::new();
     for report in &report.models {
         let Some(&model) = models.get(&*report.model) else { continue };
-        // Labels are often late by nature: nobody waits for them.
+        // Labels are usually late: models do not wait for them.
         if is_of_labels(model, report) {
             continue;
         }
-        // A column that is gone or has changed its type is a change of the schema, which is told of as such.
+        // A column that was removed or has changed its type is reported as a schema change.
         let unreadable = report.features.iter().filter(|feature| feature.status == Status::Unreadable);
         for fault in report.fault().into_iter().chain(unreadable.filter_map(|feature| feature.fault())) {
             found.entry(model.name.clone()).or_default().add(fault);
@@ -78,7 +79,7 @@ fn files(fleet: &Fleet, model: &Model, as_of: Timestamp) -> (String, Vec<String>
     alone.plan(as_of).fingerprint()
 }
 
-/// What of a model could not be compared; the same of several windows or segments once.
+/// The failures of a model; the same failure of several windows or segments once.
 pub fn failures(reports: &[&ModelReport]) -> Vec<Fault> {
     let whole = reports.iter().filter_map(|report| report.fault());
     let columns = reports.iter().flat_map(|report| &report.features).filter_map(|feature| feature.fault());
@@ -86,7 +87,7 @@ pub fn failures(reports: &[&ModelReport]) -> Vec<Fault> {
 }
 
 impl TickPass<'_> {
-    /// Tries the models again that wait for their data: for the last time before a later sweep, if one is due.
+    /// Retries the models that wait for data: for the last time before a later sweep, if one is due.
     pub(super) fn catch_up(&mut self, due: Option<Timestamp>) -> Result<()> {
         let waiting = self.store.waiting()?;
         let mut sweeps: Vec<Timestamp> = waiting.iter().map(|waiting| waiting.as_of).collect();
@@ -106,7 +107,7 @@ impl TickPass<'_> {
         if !gone.is_empty() {
             self.delete_removed(&gone, as_of)?;
         }
-        // As they are before the sweep reads them.
+        // Taken before the sweep reads them.
         let now_there: BTreeMap<&str, String> = noted
             .par_iter()
             .filter_map(|waiting| Some((&*waiting.model, files(fleet, models.get(&*waiting.model)?, as_of).0)))
@@ -126,7 +127,7 @@ impl TickPass<'_> {
         let mut judged: Vec<&str> = Vec::new();
         for waiting in noted.iter().filter(|waiting| models.contains_key(&*waiting.model)) {
             match inputs.get(&waiting.model).and_then(|input| input.late.as_ref()) {
-                // Before a later sweep it is judged with what there is: two sweeps would undo each other's journal.
+                // Before a later sweep it is judged with the available data: two sweeps cannot share a journal.
                 _ if not_covered(&waiting.model) && !is_last => {}
                 Some(late) if !is_last && now < waiting.until => {
                     let files = now_there.get(&*waiting.model).cloned().unwrap_or_default();
@@ -135,7 +136,7 @@ impl TickPass<'_> {
                 _ => judged.push(&waiting.model),
             }
         }
-        // The figures of the night are replaced only by those that cover as much, and were compared with the same baselines.
+        // The figures of the night are replaced only by figures with the same coverage and the same baselines.
         let known = SweepStatus::load(self.store)?.map_or(0, |(status, _)| status.features);
         let renewed = self.store.baseline_entries(None)?.iter().any(|entry| entry.set_at >= as_of);
         if report.not_covered.is_empty() && report.summary.features >= known && !renewed {
@@ -151,7 +152,7 @@ impl TickPass<'_> {
         Ok(())
     }
 
-    /// Forgets models that wait and are no longer in the fleet file.
+    /// Removes waiting models that are no longer in the fleet file.
     fn delete_removed(&mut self, models: &[&str], as_of: Timestamp) -> Result<()> {
         self.store.transaction(|store| {
             models.iter().try_for_each(|model| store.end_waiting(model, as_of))?;

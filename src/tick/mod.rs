@@ -1,9 +1,9 @@
-//! One pass over everything that is due: models that wait for their data, the sweep, what follows from it, and training by
-//! the calendar.
+//! One pass over everything that is due: models that wait for data, the sweep with its conclusions, and scheduled
+//! trainings.
 //!
 //! A pass may be killed between any two of its steps and run again, or run twenty times at once: only the process that
-//! holds the fleet's lock acts; a sweep counts as the time at which it was due, so that it is the same sweep when it is
-//! run again; all that follows from it is written in one transaction; and what was written is not done again.
+//! holds the fleet's lock acts; a sweep has the time at which it was due, so that it is the same sweep when it is run
+//! again; all its conclusions are written in one transaction; and what was written is not done again.
 
 mod clock_ahead;
 mod conclude;
@@ -33,41 +33,41 @@ pub use status::{SweepStatus, WaitStatus};
 
 /// Sweeps a fleet for a tick.
 pub trait Sweeper {
-    /// Sweeps the fleet as of a time; the same report again if it is asked for again.
+    /// Sweeps the fleet as of a time; returns the same report when it is called again.
     ///
     /// # Errors
-    /// Whatever keeps a sweep from being run at all.
+    /// Errors that prevent a sweep.
     fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport>;
 
-    /// Writes the figures of the last sweep into the history, in place of those that it has of the same sweep.
+    /// Writes the figures of the last sweep into the history, replacing those of the same sweep.
     ///
     /// # Errors
-    /// Whatever keeps them from being written.
+    /// Errors of writing them.
     fn keep(&mut self, report: &SweepReport) -> Result<()>;
 
-    /// Everything that follows from the last sweep has been written down: its journal is not needed any more.
+    /// The conclusions of the last sweep are written: its journal is not needed any more.
     ///
     /// # Errors
-    /// Whatever keeps the journal from being removed.
+    /// Errors of removing the journal.
     fn done(&mut self) -> Result<()>;
 }
 
-/// What a tick did.
+/// The summary of a tick.
 #[derive(Debug, Default, Serialize)]
 pub struct TickSummary {
-    /// Whether nothing was known of the fleet: this is its first tick, or its state was lost.
+    /// Whether the store had no record of the fleet: this is its first tick, or its state was lost.
     pub new_store: bool,
     /// The sweep that was due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepDone>,
-    /// Models that had waited for their data and were judged now: those whose data came, and those whose deadline did.
+    /// Models that had waited for data and were judged now: because the data arrived, or the deadline was reached.
     pub caught_up: Vec<String>,
-    /// How the last sweep went, whether it was this tick's or one before; absent before the first.
+    /// The status of the last sweep, of this tick or an earlier one; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<SweepStatus>,
     /// Whether that was acknowledged.
     pub acknowledged: bool,
-    /// Triggers that fired, and what became of it.
+    /// Triggers that fired, with their outcomes.
     pub firings: Vec<Firing>,
     /// Events that were opened, as CloudEvents.
     pub events: Vec<Value>,
@@ -77,13 +77,14 @@ pub struct TickSummary {
     /// When the next sweep is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_sweep: Option<Timestamp>,
-    /// The next training by the calendar, and of which model.
+    /// The next scheduled training, and its model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule: Option<(Timestamp, String)>,
-    /// The last sweep, where it counts as a later time than this tick, which replays an earlier one: nothing is due until then.
+    /// The time of the last sweep, if it is later than this tick, which replays an earlier time: nothing is due until
+    /// then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Timestamp>,
-    /// The latest time that a clock had noted which was ahead: what it had noted is taken back.
+    /// The latest time recorded by a clock that was ahead: its records are undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_was_ahead: Option<Timestamp>,
 }
@@ -99,7 +100,7 @@ impl TickSummary {
     }
 }
 
-/// A sweep that this tick ran; what it found of each model is in its status.
+/// A sweep that this tick ran; its findings for each model are in the status.
 #[derive(Debug, Serialize)]
 pub struct SweepDone {
     /// The time it counts as.
@@ -108,17 +109,17 @@ pub struct SweepDone {
     pub id: String,
     /// Totals.
     pub summary: SweepSummary,
-    /// Whether the turn of every model came before the deadline.
+    /// Whether every model was covered before the deadline.
     pub complete: bool,
 }
 
-/// How far back the first sweep of a fleet may have been due.
+/// How far back the due time of the first sweep of a fleet may be.
 const FIRST_SWEEP_LOOKBACK: SignedDuration = SignedDuration::from_hours(24 * 366 * 5);
 
-/// Does everything that is due. `step` is told before each step, by its name.
+/// Does everything that is due. `step` is called with the name of each step before it.
 ///
 /// # Errors
-/// [`Error::Locked`] if another process is at it; [`Error::Store`]; what `sweeper` fails with.
+/// [`Error::Locked`] if another process holds the lock; [`Error::Store`]; errors of `sweeper`.
 pub fn tick(
     fleet: &Fleet,
     store: &mut Store,
@@ -128,7 +129,7 @@ pub fn tick(
 ) -> Result<TickSummary> {
     step("lock");
     store.with_lock("tick", |store| {
-        // What a clock notes that is behind would be of the past, and what is right would be taken back.
+        // A clock that is behind would record past times, and correct records would be undone.
         store.check_clock()?;
         step("meet models");
         let new_store = store.is_new()?;
@@ -138,7 +139,7 @@ pub fn tick(
     })
 }
 
-/// Notes models that are seen for the first time, and a store that is new.
+/// Registers models that are seen for the first time, and reports a new store.
 fn register_models(
     fleet: &Fleet,
     store: &mut Store,
@@ -162,13 +163,13 @@ fn register_models(
     Ok(by_name(store.known()?))
 }
 
-/// A pass: what it works with, and what it has done so far.
+/// A pass: its context, and its summary so far.
 struct TickPass<'a> {
     fleet: &'a Fleet,
     store: &'a mut Store,
     known: HashMap<String, ModelRecord>,
     now: Timestamp,
-    /// A right clock notes nothing that is later.
+    /// A correct clock records no later time.
     limit: Timestamp,
     sweeper: &'a mut dyn Sweeper,
     step: &'a mut dyn FnMut(&str),
@@ -182,7 +183,7 @@ impl TickPass<'_> {
         let last = self.store.last_sweep(self.limit)?;
         let after = last.or_else(|| now.checked_sub(FIRST_SWEEP_LOOKBACK).ok()).unwrap_or(now);
         let due = fleet.sweep.latest(after, now, &fleet.zone);
-        // What keeps a sweep from being run is not to keep models from being trained by the calendar.
+        // An error of the sweep must not prevent scheduled trainings.
         let caught_up = self.catch_up(due);
         let swept = due.map_or(Ok(()), |as_of| self.sweep(as_of));
         (self.step)("schedules");
@@ -214,7 +215,7 @@ impl TickPass<'_> {
             let text = format!("{} {}", schedule.text(), model.zone.iana_name().unwrap_or_default());
             let after = match &known.scheduled {
                 Some((known, until)) if *known == text => *until,
-                // New, or changed: it has missed nothing.
+                // A new or changed schedule has no missed times.
                 _ => {
                     begun.push((model, text.clone(), now));
                     now
@@ -272,22 +273,22 @@ fn ids(events: &[Value]) -> impl Iterator<Item = String> {
     events.iter().filter_map(|event| event["id"].as_str().map(str::to_owned))
 }
 
-/// A request of a person to judge models again.
+/// A request to judge models again.
 #[derive(Clone, Copy, Debug)]
 pub struct RejudgeRequest<'a> {
     /// The models.
     pub models: &'a [String],
-    /// Who asks.
+    /// The person who requests it.
     pub by: &'a str,
     /// Why.
     pub reason: &'a str,
 }
 
-/// Asks for models to be judged again at the last sweep, because their data were corrected: the next tick does it. A tick
-/// that is under way would end their waiting without having seen the corrected data, so nobody may be at it.
+/// Asks for models to be judged again at the last sweep, because their data were corrected: the next tick does it. A
+/// running tick could remove the request without having seen the corrected data, so none may be running.
 ///
 /// # Errors
-/// [`Error::Locked`] if another process is at it; [`Error::BadValue`] before the first sweep; [`Error::Store`].
+/// [`Error::Locked`] if another process holds the lock; [`Error::BadValue`] before the first sweep; [`Error::Store`].
 pub fn request_rejudge(fleet: &Fleet, store: &mut Store, again: RejudgeRequest<'_>, now: Timestamp) -> Result<()> {
     let RejudgeRequest { models, by, reason } = again;
     let note = |store: &mut Store| {
@@ -297,7 +298,7 @@ pub fn request_rejudge(fleet: &Fleet, store: &mut Store, again: RejudgeRequest<'
         };
         for model in models {
             store.delete_conclusions(model, as_of)?;
-            let asked = format!("asked for again by {by}: {reason}");
+            let asked = format!("requested again by {by}: {reason}");
             let (model, input) = (model.clone(), String::new());
             store.set_waiting(&WaitingModel {
                 model: model.clone(),
@@ -319,11 +320,11 @@ pub fn request_rejudge(fleet: &Fleet, store: &mut Store, again: RejudgeRequest<'
     store.with_lock("tick", |store| store.transaction(note))
 }
 
-/// The path of a file with its folder as it is on the disk. The file itself may be a link that is renewed, as Kubernetes does.
+/// The path of a file with its real folder. The file itself may be a link that is replaced, as in Kubernetes.
 fn in_its_folder(path: &std::path::Path) -> std::path::PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = absolute.parent().and_then(|folder| folder.canonicalize().ok());
-    // It is noted as text: a folder whose own name is none is noted by the name that it was reached by.
+    // It is recorded as text: a folder whose real name is not UTF-8 is recorded by the given path.
     let folder = folder.filter(|folder| folder.to_str().is_some());
     match (folder, absolute.file_name()) {
         (Some(folder), Some(name)) => folder.join(name),
@@ -331,9 +332,9 @@ fn in_its_folder(path: &std::path::Path) -> std::path::PathBuf {
     }
 }
 
-/// Notes which fleet file uses the store under the fleet's name. Two files of one name would take each other's sweeps for
-/// done and call off each other's trainings, so the second is refused. A file that was moved is recognised by its models;
-/// `moved` says that it was.
+/// Records which fleet file uses the store under the fleet's name. Two files with one name would treat each other's
+/// sweeps as done and cancel each other's trainings, so the second is refused. A file that was moved is recognised by
+/// its models; `moved` confirms that it was moved.
 ///
 /// # Errors
 /// [`Error::Fleet`] for a second file; [`Error::Store`].
@@ -357,7 +358,7 @@ pub fn register_fleet_file(
         let latest = files.first();
         let moves = latest
             .is_some_and(|latest| latest.models == own.models && !std::path::Path::new(&latest.path).exists())
-            // A file that was used before, and not last, was not moved: both are in use.
+            // A file that was used before, but not last, was not moved: both files are in use.
             && files.iter().all(|file| file.path != own.path);
         match latest {
             Some(latest) if latest.path != own.path && !moves => Err(Error::Fleet {

@@ -1,5 +1,5 @@
-//! How a sweep went, model by model. It is kept until the next sweep, so that a retry of the scheduler does not hide a
-//! failure, and until it is acknowledged.
+//! The status of a sweep, by model. It is kept until the next sweep, so that a retry of the scheduler does not hide a
+//! failure, or until it is acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ use crate::error::{Cause, Error, Fault, Result};
 use crate::store::{Acknowledgement, Store};
 use crate::sweep::SweepReport;
 
-/// How a sweep went. Everything is by model.
+/// The status of a sweep, by model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepStatus {
     /// The time the sweep counts as.
     pub as_of: Timestamp,
     /// Its name.
     pub id: String,
-    /// Whether the turn of every model came before the deadline.
+    /// Whether every model was covered before the deadline.
     pub complete: bool,
     /// Models that were swept.
     pub models: usize,
@@ -25,14 +25,14 @@ pub struct SweepStatus {
     pub features: usize,
     /// Features that drifted.
     pub drifted: usize,
-    /// Models whose data are missing or unreadable: they are tried again.
+    /// Models whose data are missing or unreadable, and that are retried.
     pub waiting: BTreeMap<String, WaitStatus>,
-    /// What could not be compared, or read.
+    /// Failures: what could not be compared, or read.
     #[serde(deserialize_with = "faults")]
     pub failures: BTreeMap<String, Vec<Fault>>,
-    /// Columns that were added, went, or changed their type.
+    /// Columns that were added, removed, or changed their type.
     pub schema: BTreeMap<String, Vec<String>>,
-    /// What could be read and not be judged, each with the reason.
+    /// What could be read but not judged, each with the reason.
     pub not_judged: BTreeMap<String, Vec<String>>,
     /// Triggers that fired and opened no event, because rows that decide about that are not what the audit says.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -41,12 +41,12 @@ pub struct SweepStatus {
     pub warnings: BTreeMap<String, String>,
     /// Retrain events that were opened at this sweep, or since.
     pub events: Vec<String>,
-    /// What was found at the sweep before, of models that were not judged at this one yet: it is not told again.
+    /// Findings of the previous sweep, for models that are not judged yet: they are not reported again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "faults")]
     pub former: BTreeMap<String, Vec<Fault>>,
 }
 
-/// What a model waits for.
+/// The status of a waiting model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitStatus {
     /// Until when.
@@ -58,12 +58,12 @@ pub struct WaitStatus {
     pub reason: String,
 }
 
-/// The cause of what an older version wrote down, which knew none.
+/// The cause of faults from older versions, which did not record it.
 fn unknown() -> Cause {
     Cause::Unreadable
 }
 
-/// Faults, also as an older version wrote them down: in words only.
+/// Faults, also in the form of older versions: only as text.
 fn faults<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<BTreeMap<String, Vec<Fault>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -85,7 +85,7 @@ fn of_schema(change: &str) -> Fault {
 }
 
 impl SweepStatus {
-    /// Of a sweep of which nothing is known yet, after another one.
+    /// The initial status of a sweep, after another one.
     pub fn begin(as_of: Timestamp, report: &SweepReport, before: Option<&Self>) -> Self {
         let mut former = before.map_or_else(BTreeMap::new, |before| before.former.clone());
         if let Some(before) = before {
@@ -111,7 +111,7 @@ impl SweepStatus {
         self.is_known(model, &of_schema(change))
     }
 
-    /// Takes the totals of a report, unless they were taken of one that covers more.
+    /// Takes the totals of a report, unless the current ones cover more.
     pub fn total(&mut self, report: &SweepReport) {
         if self.complete && (!report.not_covered.is_empty() || report.summary.features < self.features) {
             return;
@@ -122,12 +122,12 @@ impl SweepStatus {
         self.drifted = report.summary.drifted;
     }
 
-    /// How many things could not be compared, or read; a model that waits for its data is one.
+    /// The number of failures; a waiting model counts as one.
     pub fn failed(&self) -> usize {
         self.failures.values().map(Vec::len).sum::<usize>() + self.waiting.len()
     }
 
-    /// Takes out what was found of a model, for it is looked at again: a status of that model only.
+    /// Removes the findings of a model that is judged again; returns them as a status.
     pub fn take(&mut self, model: &str) -> Self {
         fn moved<T>(all: &mut BTreeMap<String, T>, model: &str) -> BTreeMap<String, T> {
             all.remove_entry(model).into_iter().collect()
@@ -144,7 +144,7 @@ impl SweepStatus {
         }
     }
 
-    /// Whether there is nothing to look at.
+    /// Whether there are no findings.
     pub fn is_quiet(&self) -> bool {
         self.complete && self.drifted == 0 && self.findings().is_empty()
     }
@@ -154,7 +154,7 @@ impl SweepStatus {
         !(self.waiting.is_empty() && self.failures.is_empty() && self.refused.is_empty())
     }
 
-    /// Everything there is to look at, to tell whether there is more of it than before.
+    /// All findings, to see whether there are new ones.
     fn findings(&self) -> BTreeSet<(&str, &str)> {
         let several = [&self.schema, &self.not_judged, &self.refused];
         let several = several.into_iter().flatten().flat_map(|(model, all)| all.iter().map(move |one| (model, one)));
@@ -165,7 +165,7 @@ impl SweepStatus {
         found.chain(waiting).chain(events).collect()
     }
 
-    /// The status of the last sweep, and who has acknowledged it; `None` before the first sweep.
+    /// The status of the last sweep, and its acknowledgement; `None` before the first sweep.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::BadValue`].
@@ -176,7 +176,7 @@ impl SweepStatus {
         Ok(Some((status, acknowledged)))
     }
 
-    /// Writes it down, inside a transaction. Who has acknowledged the same sweep has not seen what is new since.
+    /// Writes it, inside a transaction. New findings remove an acknowledgement of the same sweep.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::BadValue`].

@@ -35,7 +35,7 @@ fn approvers_who_were_all_replaced_make_way_for_those_whom_the_fleet_file_names(
         for who in ["ana", "cto", "dan"] {
             let refused = night.answer_by(who, "approve", first, "2026-01-03T03:10:00Z");
             assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
-            let words = "the next tick asks those whom the fleet file names now: dan, eve";
+            let words = "the next tick asks the current approvers: dan, eve";
             assert!(said(&refused).contains(words), "{who}: {}", said(&refused));
         }
         for page in pages(&night, first) {
@@ -92,7 +92,12 @@ fn who_was_asked_and_is_still_an_approver_may_answer_and_who_joined_later_may_no
         let shown = night.run(&["jobs", "show", &night.id("model-00000"), "--format", "json"]);
         let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
         assert_eq!(shown["may_answer"], json!(["cto"]));
-        assert_eq!(night.tick("2026-01-03T05:00:00Z")["jobs"]["states"], json!({}), "nobody is asked again");
+        assert_eq!(
+            night.tick("2026-01-03T05:00:00Z")["jobs"]["states"],
+            json!({}),
+            "there is no approval request \
+                                                                                     again"
+        );
         for who in ["ana", "dan", "eve"] {
             let refused = night.answer_by(who, "approve", "model-00000", "2026-01-03T05:10:00Z");
             assert!(said(&refused).contains("it may be answered by cto"), "{who}: {}", said(&refused));

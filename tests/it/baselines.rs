@@ -272,7 +272,7 @@ fn a_baseline_that_cannot_be_used_costs_no_training_and_is_told_with_the_reason(
             assert_eq!(job["baseline"]["outcome"], "refused", "{job}");
             let told = place.told("job.succeed")[0]["data"]["figures"]["about_baseline"].as_str().unwrap().to_owned();
             for text in [&said, &place.page(&job), &told] {
-                assert!(text.contains("the baseline stays as it was") && text.contains(reason), "{reason}: {text}");
+                assert!(text.contains("the baseline was not changed") && text.contains(reason), "{reason}: {text}");
                 assert!(!text.contains("tries again"), "{text}");
             }
             assert_eq!(place.baselines().0, 0);
@@ -526,8 +526,7 @@ fn drift_from_a_baseline_that_was_replaced_during_the_sweep_opens_no_event_and_s
         assert!(ticked.events.is_empty() && ticked.firings.is_empty(), "{ticked:?}");
         let status = ticked.status.unwrap();
         let note = &status.not_judged[MODEL][0];
-        for wanted in ["no event for drift (", "baseline/table-00000.parquet", "was set in its place during the sweep"]
-        {
+        for wanted in ["no event for drift (", "baseline/table-00000.parquet", "was set during the sweep"] {
             assert!(note.contains(wanted), "'{wanted}' is not in {note}");
         }
         // The next sweep uses it, and finds no drift.

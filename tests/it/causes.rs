@@ -132,7 +132,7 @@ const CASES: [Case; 22] = [
         "data.fleet_file",
     ),
     (
-        "nothing left to compare",
+        "no feature to compare",
         |p| p.set(&format!("exclude = {:?}", p.columns())),
         false,
         "fleet_file",
@@ -199,7 +199,7 @@ fn only_data_that_may_come_are_waited_for_and_everything_else_is_told_at_once_as
         assert_eq!(of_data, [kind], "{name}");
         let mut memory = Store::open(store, &place.world.fleet().name).unwrap();
         let judged = memory.last_verdict("model-00000", jiff::Timestamp::MAX).unwrap().is_some();
-        assert_eq!(judged, !waited, "{name}: judged with what there is");
+        assert_eq!(judged, !waited, "{name}: judged with the available data");
         // The report of a sweep says the same.
         let file = place.world.fleet_file().display().to_string();
         let swept =

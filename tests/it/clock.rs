@@ -285,7 +285,7 @@ fn a_clock_that_is_set_back_puts_off_no_deadline() {
     for word in ["approve", "reject"] {
         let refused = answer(word, &m);
         assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
-        assert!(said(&refused).contains("was set back since, and the answer comes too late"), "{}", said(&refused));
+        assert!(said(&refused).contains("was set back since, and the answer is too late"), "{}", said(&refused));
     }
     place.is_whole();
     // The next level is asked when it is due by the clock, too.
@@ -300,5 +300,5 @@ fn a_clock_that_is_set_back_puts_off_no_deadline() {
     place.open().append_audit(time, "cto", "job.approve", id, body).unwrap();
     let verified = place.run(&["audit", "verify"]);
     assert_eq!(verified.status.code(), Some(15), "{}", said(&verified));
-    assert!(said(&verified).contains("the answer comes too late"), "{}", said(&verified));
+    assert!(said(&verified).contains("the answer is too late"), "{}", said(&verified));
 }

@@ -108,7 +108,7 @@ fn a_run_whose_supervisor_was_killed_has_ended_only_when_all_of_its_processes_ha
         until("it has begun", || folder.join("group").exists());
         let supervisor = leader(&folder.join("started"));
         kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
-        until("the supervisor is gone", || !lives(supervisor));
+        until("the supervisor is dead", || !lives(supervisor));
         fs::write(yard.folder.path().join("go"), "").unwrap();
         let live = yard.folder.path().join("live");
         let number = || fs::read_to_string(&live).ok().and_then(|text| text.trim().parse::<i32>().ok());
@@ -119,7 +119,7 @@ fn a_run_whose_supervisor_was_killed_has_ended_only_when_all_of_its_processes_ha
         until("it is over", || {
             go(now + SignedDuration::from_secs(1));
             let over = name() != "running";
-            assert!(!over || !lives(number), "another attempt would run beside it: {hides}");
+            assert!(!over || !lives(number), "another attempt would run at the same time: {hides}");
             over
         });
         assert_eq!(name(), "queued", "it is tried again: {hides}");
@@ -169,13 +169,13 @@ fn a_run_that_cannot_be_seen_from_here_has_ended_when_its_supervisor_gives_no_si
                 fs::File::options().write(true).open(&alive).unwrap().set_modified(then).unwrap();
                 let passed = go(now);
                 assert_eq!(job().state.name(), "running", "its last sign is {seconds} s old");
-                assert!(passed.failures[0].reason.contains("gave a sign"), "{passed:?}");
+                assert!(passed.failures[0].reason.contains("sent a heartbeat"), "{passed:?}");
             }
             let then = std::time::SystemTime::now() - Duration::from_secs(400);
             fs::File::options().write(true).open(&alive).unwrap().set_modified(then).unwrap();
             go(now);
             assert_eq!(job().state.name(), "failed", "{field}");
-            assert!(job().state.reason().contains("gives no sign any more"), "{:?}", job());
+            assert!(job().state.reason().contains("sends no heartbeats any more"), "{:?}", job());
         } else if field == "boot" {
             fs::remove_file(&alive).unwrap();
             go(now);
@@ -186,7 +186,7 @@ fn a_run_that_cannot_be_seen_from_here_has_ended_when_its_supervisor_gives_no_si
             let passed = go(now);
             assert_eq!(job().state.name(), "running");
             assert!(passed.failures[0].reason.contains("started in another container"), "{passed:?}");
-            // Its time is up: it is told to stop, and after a while nobody waits for it any more.
+            // Its time is up: it is asked to stop, and after a while nobody waits for it any more.
             let JobState::Running { stop_at, .. } = job().state else { panic!() };
             go(stop_at);
             assert_eq!(job().state.name(), "running");

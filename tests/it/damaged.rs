@@ -169,7 +169,7 @@ fn a_tick_names_the_way_out_of_a_damaged_job() {
             let output = tick.output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(11), "{said}");
-            assert!(said.contains(&format!("`driftsweep jobs cancel {id}` closes it")), "{said}");
+            assert!(said.contains(&format!("with `driftsweep jobs cancel {id}`")), "{said}");
         }
     }
 }
@@ -206,7 +206,7 @@ fn a_run_of_a_model_in_doubt_is_stopped_in_time_and_starts_nothing_again() {
         sql(&store, &format!("UPDATE model SET trained = 5 WHERE fleet = '{}' AND name = 'one'", fleet.name));
         let passed = pass(start() + SignedDuration::from_mins(1));
         assert!(passed.jobs.is_empty() && passed.tampered[0].contains("column trained"), "{passed:?}");
-        // Its time is up: it is told to stop, and its end is noted.
+        // Its time is up: it is asked to stop, and its end is noted.
         pass(start() + SignedDuration::from_mins(181));
         assert!(place.asked.lock().unwrap().iter().any(|line| line.starts_with("DELETE")));
         assert_eq!(states(&pass(start() + SignedDuration::from_mins(190))), [("one", "timed_out")]);

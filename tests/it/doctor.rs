@@ -146,7 +146,7 @@ fn a_fleet_that_is_ready_is_said_to_be_ready_with_its_triggers() {
             "ok       m: 1500 and 1500 rows",
             "1 model: 1 ready, 0 would fail tonight",
             "triggers m: performance, drift; schedule: off (not set: schedule); volume: off (not set: [trigger.volume])",
-            "no store yet; the first tick makes it",
+            "no store yet; the first tick creates it",
         ],
     );
     place.passes(MODEL, &["triggers m: drift;", "volume: off (not set: [model.labels])"]);
@@ -280,11 +280,11 @@ fn what_trains_is_looked_up_as_it_would_be_at_night() {
     }
     place.passes(
         &fleet("webhook = { url = \"http://h\", secret_file = \"open-key\" }"),
-        &["WARNING  m retrain.webhook: open-key: everybody on this machine may read this secret (mode 644)"],
+        &["WARNING  m retrain.webhook: open-key: every user of this machine may read this secret (mode 644)"],
     );
     // Nobody who could allow a training: the file is refused as a whole.
     let (text, code) = place.said(&fleet("command = [\"sh\"]").replace(approval, ""), &[]);
-    assert!(code == 4 && text.contains("nobody may allow it"), "{text}");
+    assert!(code == 4 && text.contains("there are no approvers"), "{text}");
     // The same of many models is one line.
     let many: String = (0..6)
         .map(|i| fleet("command = [\"no-such-program\"]").replace(approval, "").replace("\"m\"", &format!("\"m{i}\"")))
@@ -302,7 +302,7 @@ fn channels_are_checked_with_their_secrets_and_templates() {
     place.passes(&fleet("file = \"told/all.jsonl\""), &["ok       channel ops: ready"]);
     place.passes(
         &fleet("webhook = { url = \"http://h\", secret_file = \"key\" }"),
-        &["WARNING  channel ops webhook: key: everybody"],
+        &["WARNING  channel ops webhook: key: every user"],
     );
     for (channel, wanted) in [
         ("file = \"key/told.jsonl\"", "channel ops file: "),
@@ -326,10 +326,13 @@ fn channels_are_checked_with_their_secrets_and_templates() {
     }
     place.passes(
         &fleet("file = \"a.jsonl\"\nabout = [\"job\"]\ntemplate = \"{{ figures.reason }}\""),
-        &["WARNING  channel ops template: the template shows what some messages do not have (", "'figures.reason'"],
+        &[
+            "WARNING  channel ops template: the template uses a variable that some messages do not have (",
+            "'figures.reason'",
+        ],
     );
     let (text, _) = place.said(&fleet("webhook = { url_env = \"UNSET_SECRET\" }"), &[]);
-    assert!(text.contains("1 model: 1 ready, 0 would fail tonight; 1 broken beside them"), "{text}");
+    assert!(text.contains("1 model: 1 ready, 0 would fail tonight; also broken: 1"), "{text}");
 }
 
 #[test]
@@ -350,7 +353,7 @@ fn a_test_message_is_sent_on_request_only_and_said_to_be_taken_or_not() {
     assert!(asked.lock().unwrap().is_empty(), "nothing is sent unasked");
     let (text, code) = place.said(&fleet, &["--channels"]);
     assert_eq!(code, 11, "{text}");
-    assert!(text.contains("ok       channel good: a test message was taken"), "{text}");
+    assert!(text.contains("ok       channel good: a test message was accepted"), "{text}");
     assert!(text.contains("BROKEN   channel bad test message: ") && text.contains("503"), "{text}");
     let [body] = &asked.lock().unwrap()[..] else { panic!("one message") };
     assert!(body.contains("a test of channel 'good'"), "{body}");
@@ -379,7 +382,7 @@ fn the_store_and_the_folders_are_looked_at_and_not_made() {
     assert!(code == 11 && text.contains("BROKEN   fleet store: "), "{text}");
     // A store that several fleets may share needs a name.
     let (text, code) = place.said(MODEL, &["--store", "shared.sqlite"]);
-    assert!(code == 11 && text.contains("told apart by name"), "{text}");
+    assert!(code == 11 && text.contains("need different names"), "{text}");
     // One that is there is not said to be missing; on both databases.
     let file = place.path("store.sqlite");
     for store in [Some(file), postgres()].into_iter().flatten() {
@@ -400,7 +403,7 @@ fn the_store_and_the_folders_are_looked_at_and_not_made() {
                 sql(&store, &statement);
             }
             let (text, code) = place.said(&fleet, &["--store", &format!("postgres://{reader}:read@{server}")]);
-            assert!(code == 11 && text.contains("may be read and not written to"), "{text}");
+            assert!(code == 11 && text.contains("can be read but not written"), "{text}");
             sql(&store, &format!("DROP OWNED BY {reader}"));
             sql(&store, &format!("DROP ROLE {reader}"));
         }

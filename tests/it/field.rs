@@ -137,7 +137,7 @@ fn ids_meet_whatever_they_are_stored_as_and_it_is_said_when_none_does() {
         [("float_text", "'1000.0' and '1000'"), ("padded", "'00001000' and '1000'"), ("spaces", "' 1000 ' and '1000'")]
     {
         let ticked = tick(&format!("label-ids/{fleet}.toml"));
-        ticked.is_refused(&[" labels, none meets a prediction, for example", example, "the same way"]);
+        ticked.is_refused(&[" labels, none matches a prediction, for example", example, "the same way"]);
     }
 }
 
@@ -374,7 +374,7 @@ fn a_trigger_that_cannot_judge_says_why() {
         text.replace("within = \"7d\"", "within = \"7d\"\nmin_labels = 1200")
     });
     assert!(
-        few.explained.contains("1065 rows with a label are too few, min_labels asks for 1200"),
+        few.explained.contains("1065 rows with a label are too few, min_labels requires 1200"),
         "{}",
         few.explained
     );

@@ -287,7 +287,7 @@ fn a_table_of_another_format_is_refused_however_it_is_reached() {
             "x".to_owned(),
         ] {
             let said = refusal(&folder.at(&spec));
-            assert!(said.contains("table (") && said.contains("live file"), "{spec}: {said}");
+            assert!(said.contains("table (") && said.contains("current file"), "{spec}: {said}");
         }
         assert_eq!(folder.rows(&part), 100, "a file that is named outright is what was asked for");
         // The remedy: a folder of links to the live files.
@@ -350,10 +350,10 @@ fn every_file_counts_once_however_many_links_lead_to_it() {
     link("gone.tmp", "c/x.tmp");
     assert_eq!(rows("c"), 200);
     link("/nowhere/else", "c/day=3");
-    assert!(refusal(&folder.at("c")).contains("c/day=3: a link that leads nowhere"));
+    assert!(refusal(&folder.at("c")).contains("c/day=3: a broken link"));
     fs::remove_file(folder.path("c/day=3")).unwrap();
     link("round.parquet", "c/round.parquet");
-    assert!(refusal(&folder.at("c")).contains("c/round.parquet: a link that leads nowhere"));
+    assert!(refusal(&folder.at("c")).contains("c/round.parquet: a broken link"));
 }
 
 #[test]
@@ -609,7 +609,7 @@ fn a_signed_link_is_one_object_and_is_never_shown() {
     ran(&["compare", &link("m.baseline"), &good, "--format", "json"], 0, &["2000"]);
     ran(&["compare", &link("m.baseline"), &good, "--bins", "7"], 2, &["m.baseline?…", "was built with 10 bins"]);
     ran(&["compare", &link("m.baseline"), &good, "--convention", "evidently"], 2, &["m.baseline?…"]);
-    ran(&["init", &good, &good], 0, &[&shown("day%20one.parquet"), "Secret parts of addresses are left out"]);
+    ran(&["init", &good, &good], 0, &[&shown("day%20one.parquet"), "Secret parts of addresses are removed"]);
 
     // A fleet: reports, the journal, history, and what is said about models that fail.
     let fleet = folder.path("fleet.toml");

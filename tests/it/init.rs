@@ -91,7 +91,7 @@ fn a_snapshot_a_day_is_named_by_its_day_however_it_is_laid_out() {
         let (text, stderr) = said(folder, &["init", "train.parquet", "production", "--name", "m"]);
         assert_eq!(model(&text)["current"].as_str(), Some(&*wanted), "{text}");
         assert!(stderr.contains("4 days") && stderr.contains(&wanted), "{stderr}");
-        assert!(text.contains("# current = \"production\" # as it was given"), "{text}");
+        assert!(text.contains("# current = \"production\" # as given"), "{text}");
         let args = ["init", "train.parquet", "production/", "-o", "fleets/a.toml"];
         let (_, stderr) = said(folder, &args);
         let (doctor, _) = said(folder, &["doctor", "fleets/a.toml"]);
@@ -284,7 +284,7 @@ fn a_name_alone_leaves_no_column_out() {
         ("y_true", "out: label: by its name, and it has 2 values", false),
         ("y_pred", "out: prediction: by its name, and it has the values of y_true", false),
         ("pred_proba", "out: prediction (score): by its name, and its values lie between 0 and 1", false),
-        ("Unnamed: 0", "out: identifier: the index", false),
+        ("Unnamed: 0", "out: identifier: the row index", false),
     ] {
         let found = taken(&text, column);
         assert!(found.starts_with(wanted) && found.contains(doubt) == doubted, "{column}: {found}");

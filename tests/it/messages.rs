@@ -108,8 +108,8 @@ fn windows_and_segments_of_one_finding_are_one_line_with_the_worst_figure() {
 fn what_was_not_judged_is_counted_with_the_reason_and_the_remedy() {
     let place = Place::new(&(model("few", "few.parquet", "") + &model("good", "same.parquet", "")));
     let sweep = ["sweep", "fleet.toml", "--no-state"];
-    let reason = "at most 300 rows on one side, fewer than min_rows = 1000; a longer window (windows = [\"7d\"]) or a \
-                  smaller min_rows would judge them";
+    let reason = "at most 300 rows on one side, fewer than min_rows = 1000; provide a longer window (windows = \
+                  [\"7d\"]), or set a smaller min_rows";
     for more in [&[][..], &["--top", "0"]] {
         let text = place.text(&[&sweep[..], more].concat());
         assert!(text.contains(&format!("not judged: few: 4 features: {reason}")), "{text}");
@@ -133,7 +133,11 @@ fn what_was_not_judged_is_counted_with_the_reason_and_the_remedy() {
     assert!(place.text(&sweep).contains("4 features of 1 model: none drifted"));
     let pair = place.text(&["compare", "train.parquet", "few.parquet"]);
     assert!(
-        pair.contains("0 drifted, 0 significant, 4 not judged") && pair.contains("more rows or a smaller --min-rows"),
+        pair.contains("0 drifted, 0 significant, 4 not judged")
+            && pair.contains(
+                "more rows, or set a smaller \
+                                                                                  --min-rows"
+            ),
         "{pair}"
     );
     let pair = place.json(&["compare", "train.parquet", "few.parquet"]);

@@ -60,7 +60,7 @@ fn amounts_are_in_the_fleets_currency_for_people_and_in_its_units_for_programs()
         let answer = |now: &str, more: &[&str]| {
             run(&[&["approve", &id, "--by", "ana", "--reason", "x", "--now", now], more].concat())
         };
-        assert!(said(&run(&["jobs", "show", &id])).contains("it may cost EUR 600.00, more than EUR 500.00"));
+        assert!(said(&run(&["jobs", "show", &id])).contains("its cost may be EUR 600.00, more than EUR 500.00"));
         assert!(answer("2026-01-03T03:10:00Z", &[]).status.success());
         // The budgets of fleet and model would be overrun: that is asked, in the same currency.
         tick("2026-01-03T03:11:00Z");
@@ -241,7 +241,7 @@ fn the_page_of_a_job_shows_both_distributions_the_output_that_failed_and_whose_t
         let in_state = |state: &str| json_of(&run(&["jobs", "list", "--all", "--in", state, "--format", "json"]));
         let page = |job: &Value| said(&run(&["jobs", "show", job["id"].as_str().unwrap()]));
         let (running, queued) = (in_state("running"), in_state("queued"));
-        assert!(page(&queued[0]).contains("waits for a free place: fleet (1 of 1) in use"), "{}", page(&queued[0]));
+        assert!(page(&queued[0]).contains("waits for a free slot: fleet (1 of 1) in use"), "{}", page(&queued[0]));
         let shown = page(&running[0]);
         let bars = shown.lines().find(|line| line.contains('█') && line.contains(" → "));
         let bars = bars.unwrap_or_else(|| panic!("{shown}"));
@@ -255,7 +255,7 @@ fn the_page_of_a_job_shows_both_distributions_the_output_that_failed_and_whose_t
             std::thread::sleep(Duration::from_millis(200));
         }
         let shown = page(&running[0]);
-        assert!(shown.contains("the last lines of its output"), "{shown}");
+        assert!(shown.contains("last lines of its output"), "{shown}");
         assert!(
             shown.contains("line 11 \\u{1b}[31m") && shown.contains("line 30 ") && !shown.contains("line 10 "),
             "{shown}"

@@ -106,7 +106,7 @@ fn another_store_is_told_from_one_that_was_emptied_and_its_secrets_are_not_noted
     let mut last = "SQLite";
     for other in [Some(second), postgres()].into_iter().flatten() {
         let refused = tick(&world, &state, &other, &[]);
-        gives(&refused, 14, &[&format!("kept in another store ({last})"), "--moved"]);
+        gives(&refused, 14, &[&format!("in another store ({last})"), "--moved"]);
         assert!(!said(&refused).contains(&other) || !other.contains("://"), "{}", said(&refused));
         gives(&tick(&world, &state, &other, &["--moved"]), 0, &[]);
         gives(&tick(&world, &state, &other, &[]), 0, &[]);
@@ -157,7 +157,7 @@ fn a_checkpoint_is_of_one_fleet_a_regular_file_and_never_what_the_audit_does_not
         let text = fs::read_to_string(&file).unwrap();
         // Another fleet's.
         let words = format!("is that of fleet '{}', and not of '{}'", one.fleet().name, two.fleet().name);
-        let words = [&*words, "a file of its own for each fleet"];
+        let words = [&*words, "one file per fleet"];
         gives(&tick(&two, &state(&two), store, &["--checkpoint", &file]), 2, &words);
         gives(&tick(&two, &state(&two), store, &[]), 0, &[]);
         gives(&run(&two, &state(&two), store, &["audit", "verify", "--checkpoint", &file]), 2, &words);
@@ -197,7 +197,7 @@ fn a_server_whose_clock_is_not_that_of_the_machine_is_told_of_by_tick_and_doctor
         );
         // Its own clock comes before the server's.
         let store = format!("{server}?options=-c%20search_path%3D{schema},pg_catalog");
-        let words = "its clock says";
+        let words = "its clock shows";
         let ticked = tick(&world, &state, &store, &[]);
         gives(&ticked, 0, &[]);
         assert_eq!(said(&ticked).contains(words), told_of, "{minutes}: {}", said(&ticked));
@@ -220,7 +220,7 @@ fn what_only_reads_refuses_a_store_of_an_older_version_whose_baselines_it_cannot
         1
     );
     for command in ["sweep", "calibrate"] {
-        let words = ["was written by an older version", "the next tick brings it up to date"];
+        let words = ["was written by an older version", "the next tick migrates it"];
         gives(&run(&world, &state, &store, &[command]), 14, &words);
     }
 }

@@ -444,8 +444,8 @@ fn secrets_that_cannot_sign_or_are_short_are_found() {
     for (secret, wanted) in [
         ("whsec_no base64", Some("begins with whsec_, and what follows is not base64")),
         ("whsec_", Some("begins with whsec_, and what follows is not base64")),
-        ("whsec_c2hvcnQ=", Some("the secret has 5 bytes; Standard Webhooks asks for 24 to 64")),
-        ("twenty-three characters", Some("the secret has 23 bytes; Standard Webhooks asks for 24 to 64")),
+        ("whsec_c2hvcnQ=", Some("the secret has 5 bytes; Standard Webhooks recommends 24 to 64")),
+        ("twenty-three characters", Some("the secret has 23 bytes; Standard Webhooks recommends 24 to 64")),
         ("twenty-four characters..", None),
         (&format!("whsec_{long}"), Some("the secret has 65 bytes")),
         ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None),

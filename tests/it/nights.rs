@@ -87,7 +87,7 @@ fn a_night_whose_data_are_late_is_judged_when_they_come_and_counts() {
             assert_eq!(world.tick(&store, "2026-01-04T04:00:00Z", &[]).status.code(), Some(11));
             let same = world.tick(&store, "2026-01-04T05:00:00Z", &[]);
             assert_eq!(same.status.code(), Some(11), "{}", said(&same));
-            assert!(parsed(&same)["sweep"].is_null() && !said(&same).contains("going on"), "{}", said(&same));
+            assert!(parsed(&same)["sweep"].is_null() && !said(&same).contains("resuming"), "{}", said(&same));
             fs::write(&late, &whole).unwrap();
             let came = world.tick(&store, "2026-01-04T06:05:00Z", &[]);
             assert_eq!(came.status.code(), Some(0), "{fate:?}: {}", said(&came));
@@ -191,7 +191,7 @@ fn a_retry_of_the_scheduler_does_not_hide_what_was_found() {
         assert_eq!(status(&["--exit-code", "--fail-on-event"]).status.code(), Some(10));
         let page = String::from_utf8_lossy(&shown.stdout).into_owned();
         assert!(page.contains("failed      model-00001: current: ") && page.contains("events opened since"), "{page}");
-        assert_eq!(status(&["--acknowledge"]).status.code(), Some(2), "somebody has to say why");
+        assert_eq!(status(&["--acknowledge"]).status.code(), Some(2), "a reason is required");
         let acknowledged = status(&["--acknowledge", "--by", "ana", "--reason", "the table is retired"]);
         assert!(acknowledged.status.success(), "{}", said(&acknowledged));
         assert_eq!([tick(&["--fail-on-event"]), tick(&[])], [Some(0), Some(0)]);

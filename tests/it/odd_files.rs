@@ -191,7 +191,7 @@ fn a_fleet_file_in_another_encoding_is_refused_and_one_with_a_mark_is_read() {
     // Without its first mark such a text is UTF-8 with zero bytes in it.
     fs::write(place.path("wide.toml"), &wide).unwrap();
     fs::write(place.path("marked.toml"), [b"\xff\xfe", &wide[..]].concat()).unwrap();
-    for (name, words) in [("wide.toml", "holds bytes that are zero"), ("marked.toml", "save the file as UTF-8")] {
+    for (name, words) in [("wide.toml", "contains zero bytes"), ("marked.toml", "save the file as UTF-8")] {
         let output = place.run(&["status", name], &[]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(4) && said.contains(words), "{said}");

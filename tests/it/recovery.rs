@@ -61,7 +61,7 @@ fn a_sweep_killed_again_and_again_gives_the_report_of_one_that_was_not() {
     assert!(killed >= 10, "only {killed} of 20 were still running when they were killed");
     let (code, resumed, said) = sweep(&fleet, &state);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("going on with the sweep of 2026-11-23T02:00:00Z"), "{said}");
+    assert!(said.contains("resuming the sweep of 2026-11-23T02:00:00Z"), "{said}");
     assert_eq!(resumed["counts_hash"], undisturbed["counts_hash"]);
     let strip = |mut report: Value| {
         // Without a state a sweep is not part of a history, but has the same name all the same.
@@ -69,9 +69,9 @@ fn a_sweep_killed_again_and_again_gives_the_report_of_one_that_was_not() {
         report
     };
     assert!(strip(resumed) == strip(undisturbed), "the reports differ");
-    // Done: the next run starts anew.
+    // Done: the next run starts from the beginning.
     let (_, _, said) = sweep(&fleet, &state);
-    assert!(!said.contains("going on"), "{said}");
+    assert!(!said.contains("resuming"), "{said}");
 }
 
 #[test]

@@ -170,7 +170,7 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
             "the drift trigger",
             "above 0.15",
             "expected cost $600.00",
-            "asked: ana, bo (level 1 of 2)",
+            "requested from: ana, bo (level 1 of 2)",
             "more than $500.00",
         ] {
             assert!(page.contains(wanted), "{wanted} is not in\n{page}");
@@ -192,7 +192,7 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
         assert!(said(&decide("approve", &["--by", ""])).contains("--by: must not be empty"));
         assert_eq!(decide("reject", &["--by", "eve"]).status.code(), Some(2));
         assert!(decide("approve", &["--by", "cto"]).status.success());
-        assert!(said(&decide("approve", &["--by", "cto"])).contains("nobody is asked"), "once is enough");
+        assert!(said(&decide("approve", &["--by", "cto"])).contains("there is no approval request"), "once is enough");
         tick("2026-01-04T08:01:00Z");
         let mut minute = 1;
         while jobs()[0]["state"]["state"] != "succeeded" {
@@ -612,9 +612,9 @@ fn a_fleet_file_that_asks_for_the_impossible_says_so() {
     let ana = "[approval]\napprovers = [[\"ana\"]]";
     assert_eq!(fleet(ana, "command = [\"x\"]"), Ok(()));
     for (head, retrain, wanted) in [
-        ("", "command = [\"x\"]", "nobody may allow it"),
+        ("", "command = [\"x\"]", "there are no approvers"),
         (ana, "command = []", "runs nothing"),
-        (ana, "gpu_hours = 3", "says nothing of how"),
+        (ana, "gpu_hours = 3", "names no executor"),
         (ana, "command = [\"x\"]\nwebhook = { url = \"https://a\" }", "give one of"),
         (ana, "webhook = { url = \"https://me:pw@host/x\" }", "holds a user or password"),
         (ana, "webhook = { url = \"ftp://host\" }", "https://"),

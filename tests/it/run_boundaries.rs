@@ -142,7 +142,7 @@ fn a_result_that_the_command_wrote_itself_does_not_count() {
         until("it has forged its result", || place.path("forged").exists() && place.run().join("group").exists());
         let (supervisor, command) = (leader(&place.run().join("started")), leader(&place.run().join("group")));
         kill(supervisor);
-        until("the supervisor is gone", || !lives(supervisor));
+        until("the supervisor is dead", || !lives(supervisor));
         kill(command);
         place.ends();
         assert_eq!(place.job().state.name(), "failed", "{forged}");
@@ -219,7 +219,7 @@ fn a_command_that_removes_the_traces_of_its_start_is_not_started_again() {
         fs::write(place.path("go"), "").unwrap();
         until("it has removed them", || place.path("gone").exists());
         kill(supervisor);
-        until("the supervisor is gone", || !lives(supervisor));
+        until("the supervisor is dead", || !lives(supervisor));
         kill(fs::read_to_string(place.path("live")).unwrap().trim().parse().unwrap());
         for _ in 0..20 {
             place.pass();
@@ -332,7 +332,7 @@ fn a_process_that_holds_the_lock_of_a_run_long_after_its_time_is_ended() {
     let supervisor = leader(&place.run().join("started"));
     let hidden: i32 = fs::read_to_string(place.path("live")).unwrap().trim().parse().unwrap();
     kill(supervisor);
-    until("the supervisor is gone", || !lives(supervisor));
+    until("the supervisor is dead", || !lives(supervisor));
     fs::write(place.path("go"), "").unwrap();
     let command = leader(&place.run().join("group"));
     until("the command is gone", || !lives(command));

@@ -94,10 +94,10 @@ fn variables_are_named_one_by_one_and_the_nearest_table_counts() {
     let model = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
     let parse = |text: &str| Fleet::parse(text, Path::new("fleet.toml"), &Options::new());
     for (name, wanted) in [
-        ("*", "holds a pattern"),
-        ("AWS_*", "holds a pattern"),
-        ("AWS_?", "holds a pattern"),
-        ("[A-Z]", "holds a pattern"),
+        ("*", "contains a pattern"),
+        ("AWS_*", "contains a pattern"),
+        ("AWS_?", "contains a pattern"),
+        ("[A-Z]", "contains a pattern"),
         ("", "an empty name"),
         ("TOKEN=hush", "gives a value"),
         ("1A", "not the name of a variable"),
@@ -113,7 +113,7 @@ fn variables_are_named_one_by_one_and_the_nearest_table_counts() {
         assert!(!told.contains("hush"), "{told}");
     }
     let webhook = format!("{model}[model.retrain]\nwebhook = {{ url = \"http://x\" }}\nenv = [\"A\"]\n");
-    assert!(parse(&webhook).unwrap_err().to_string().contains("not trained by one"));
+    assert!(parse(&webhook).unwrap_err().to_string().contains("not trained by a command"));
     let text = format!(
         "[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\ncommand = [\"true\"]\nenv = [\"SHARED\"]\n{model}\
          [[model]]\nname = \"own\"\nbaseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\nenv = [\"OWN\"]\n\

@@ -162,7 +162,7 @@ fn a_run_that_a_place_has_forgotten_is_not_started_again() {
         at(0);
         // It is away for nine minutes, and comes back: that is no loss.
         *known.lock().unwrap() = false;
-        assert!(at(1)[0].reason.contains("no longer known there"));
+        assert!(at(1)[0].reason.contains("no longer knows it"));
         assert_eq!(at(10).len(), 1);
         *known.lock().unwrap() = true;
         assert_eq!(at(11), []);
@@ -170,7 +170,7 @@ fn a_run_that_a_place_has_forgotten_is_not_started_again() {
         at(20);
         at(29);
         assert_eq!((job().state.name(), count("POST"), count("DELETE")), ("running", 1, 0));
-        // In case it is under way after all, it is told to stop; then another attempt has its turn.
+        // In case it is under way after all, it is asked to stop; then another attempt has its turn.
         at(30);
         assert_eq!((job().state.name(), count("POST"), count("DELETE")), ("queued", 1, 1));
         at(40);
@@ -341,7 +341,7 @@ fn a_tick_that_waits_stays_while_another_process_has_the_lock() {
         // One that does not wait says why it does nothing.
         let leaves = command(&[]).output().unwrap();
         let said = String::from_utf8_lossy(&leaves.stderr).into_owned();
-        assert!(said.contains("jobs are not looked after: another tick"), "{said}");
+        assert!(said.contains("jobs are not processed: another tick"), "{said}");
         Ok(waits)
     });
     waits.unwrap().wait().unwrap();
@@ -388,7 +388,7 @@ fn a_run_is_asked_for_where_it_was_started_whatever_becomes_of_the_fleet_file() 
         pass(&moved, &store, &state, &http, now, &mut |_| ());
         assert_eq!(asked_here.lock().unwrap().last().unwrap(), "GET /event-1");
         assert_eq!(*asked_there.lock().unwrap(), [""; 0]);
-        // The model is gone: its run is told to stop, and its word on the cost is taken.
+        // The model is gone: its run is asked to stop, and its word on the cost is taken.
         let gone = with(&head(&there), "another");
         pass(&gone, &store, &state, &http, now, &mut |_| ());
         assert!(asked_here.lock().unwrap().contains(&"DELETE /event-1".to_owned()));

@@ -276,7 +276,7 @@ fn an_answer_that_must_be_signed_is_taken_with_the_key_of_its_approver_only() {
             &format!("UPDATE job SET body = {} WHERE id LIKE 'aa-%' AND fleet = '{}'", edit("body"), yard.fleet.name),
         );
         let page = said(&desk.run(&["jobs", "show", "aa"]));
-        assert!(page.contains("NOT SIGNED: the signature is not one of this statement"), "{page}");
+        assert!(page.contains("NOT SIGNED: the signature was not made for this statement"), "{page}");
     }
 }
 
@@ -290,10 +290,10 @@ fn a_signature_is_good_for_one_answer_to_one_question() {
         let desk = Desk::at(&yard, &store, &["aa", "bb", "cc"], long_ago);
         let yes = desk.signed(&keys, "ana", "yes", "approve", "aa", &[]);
         let again = |more: &[&str]| desk.answer("approve", "aa", &[&["--statement", &*yes[1]], more].concat());
-        assert!(said(&again(&[])).contains("is there already; name a new file"), "a statement is never overwritten");
+        assert!(said(&again(&[])).contains("exists already; name a new file"), "a statement is never overwritten");
         assert_eq!(desk.job("aa").state.name(), "awaiting_approval", "a statement decides nothing");
         let plain = |more| with(&yes, more);
-        let differs = "the statement that was signed is another one: ";
+        let differs = "the signature is for another statement: ";
         desk.refuses("reject", "aa", &plain(&[]), &format!("{differs}decision is \"reject\", and \"approve\""));
         desk.refuses("approve", "bb", &plain(&[]), "; job is \"bb-");
         desk.refuses("approve", "aa", &plain(&["--by", "bo"]), &format!("{differs}by is \"bo\", and \"ana\""));
@@ -308,7 +308,7 @@ fn a_signature_is_good_for_one_answer_to_one_question() {
         };
         let edits = [
             ("600.00", "1.00", "estimate is "),
-            ("\"at\":\"2", "\"at\":\"1", "the signature is not one of this statement"),
+            ("\"at\":\"2", "\"at\":\"1", "the signature was not made for this statement"),
             ("}", "}\n", "without a line end"),
             ("{", "{ ", "its text was changed"),
             (&text, "", "it is not a statement"),
@@ -365,7 +365,7 @@ fn a_signature_is_good_for_one_answer_to_one_question() {
         let early = desk.signed(&keys, "cto", "early", "approve", "cc", &["--by", "cto"]);
         // As it is, it is taken.
         desk.takes("approve", "aa", &plain(&[]));
-        desk.refuses("approve", "aa", &plain(&[]), "nobody is asked");
+        desk.refuses("approve", "aa", &plain(&[]), "there is no approval request");
         let later = desk.now + SignedDuration::from_hours(5);
         desk.pass(later);
         let JobState::AwaitingApproval(request) = desk.job("cc").state else { panic!() };
@@ -478,7 +478,7 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
         ("locked", "has a passphrase; sign with ssh-keygen instead: give --statement FILE in place of --sign"),
         ("rsa", "only Ed25519 is"),
         ("ecdsa", "only Ed25519 is"),
-        ("pem", "`ssh-keygen -p -f KEYFILE` writes it anew"),
+        ("pem", "`ssh-keygen -p -f KEYFILE` rewrites it"),
         ("half", "is not a private key of OpenSSH, or it is damaged"),
         ("body", "is not a private key of OpenSSH, or it is damaged"),
         ("upper", "is not a private key of OpenSSH, or it is damaged"),
@@ -511,7 +511,7 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
     assert!(all.contains("BEGIN SSH SIGNATURE") && !all.contains("PRIVATE KEY"), "{all}");
 
     // Never over a file that is there: it may be a key.
-    desk.refuses("approve", "cc", &["--statement", &keys.shown("bo")], "is there already; name a new file");
+    desk.refuses("approve", "cc", &["--statement", &keys.shown("bo")], "exists already; name a new file");
     assert!(fs::read_to_string(keys.path("bo")).unwrap().contains("PRIVATE KEY"));
     // Nor is anything told of a key that is given for a statement or a signature.
     let path = keys.shown("bo");
@@ -614,7 +614,7 @@ fn an_approval_by_a_key_that_was_taken_out_since_starts_nothing() {
         let failures = report["jobs"]["troubles"].as_array().unwrap();
         assert_eq!(failures.len(), 1, "{report}");
         let reason = failures[0]["reason"].as_str().unwrap();
-        let wanted = format!("its approval does not count any more: the key {} is not among", keys.fingerprint("ana"));
+        let wanted = format!("its approval is not valid any more: the key {} is not among", keys.fingerprint("ana"));
         assert!(reason.contains(&wanted) && reason.contains("driftsweep jobs cancel"), "{reason}");
         assert_eq!((desk.job("aa").state.name(), desk.job("bb").state.name()), ("queued", "succeeded"), "{report}");
         // With the key it starts.
@@ -633,8 +633,8 @@ fn a_question_that_was_asked_when_answers_had_to_be_signed_is_answered_so() {
         let text = fs::read_to_string(&file).unwrap();
         let desk = Desk::new(&yard, &store, &["aa"]);
         fs::write(&file, text.replace("signatures = \"always\"", "signatures = \"never\"")).unwrap();
-        desk.refuses("approve", "aa", &[], "it was asked when answers had to be");
-        desk.refuses("reject", "aa", &[], "it was asked when answers had to be");
+        desk.refuses("approve", "aa", &[], "the request was made under a rule that requires it");
+        desk.refuses("reject", "aa", &[], "the request was made under a rule that requires it");
         desk.takes("approve", "aa", &["--sign", &keys.shown("ana")]);
         let verified = desk.run(&["audit", "verify"]);
         assert!(verified.status.success(), "{}", said(&verified));

@@ -361,7 +361,7 @@ fn an_older_version_that_still_writes_during_an_upgrade_raises_no_alarm_and_that
             assert_eq!((&noted["after"], &noted["record"]), (&json!(older), &json!(older + 1)), "{after}");
             let page = said(&night.run(&["audit", "verify"]));
             assert!(
-                page.contains(&format!("noted again: an older version of driftsweep wrote until record {older}")),
+                page.contains(&format!("recorded again: an older version of driftsweep wrote up to record {older}")),
                 "{page}"
             );
         }

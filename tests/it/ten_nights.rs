@@ -242,14 +242,14 @@ fn ten_nights(fleet: &Fleet) {
     let (code, fifth, words) = fleet.tick("2026-01-06T03:00:00Z", &["--fail-on-event"]);
     assert_eq!((code, fleet.fired(&fifth)), (0, vec![]), "{words}");
 
-    // Night 6: two events. One training waits for leave, the other one fails and is tried again.
+    // Night 6: two events. One training waits for approval, the other one fails and is retried.
     let seen = told().len();
     let (code, sixth, words) = fleet.tick("2026-01-07T03:00:00Z", &["--fail-on-event"]);
     assert_eq!((code, fleet.fired(&sixth)), (10, vec!["churn opened".to_owned(), "fraud opened".into()]), "{words}");
     assert_eq!(fleet.tick("2026-01-07T03:00:30Z", &["--fail-on-event"]).0, 10, "a retry");
     let churn = fleet.jobs("churn")[0]["id"].as_str().unwrap().to_owned();
     let shown = page(&["jobs", "show", &churn]);
-    for wanted in ["why: the drift trigger", "above 0.15", "→", "asked: ana (level 1 of 1)", "high"] {
+    for wanted in ["why: the drift trigger", "above 0.15", "→", "requested from: ana (level 1 of 1)", "high"] {
         assert!(shown.contains(wanted), "{wanted} is not in\n{shown}");
     }
     assert!(shown.chars().any(|c| ('▁'..='█').contains(&c)), "no distributions in\n{shown}");

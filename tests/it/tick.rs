@@ -701,7 +701,7 @@ fn mistakes_in_triggers_and_labels_are_named_with_their_line() {
     const MODEL: &str = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
     let labelled = |more: &str| format!("{MODEL}[model.labels]\nlabel = \"y\"\n{more}");
     for (text, words) in [
-        (format!("sweep = \"0 0 30 2 *\"\n{MODEL}"), ":1: schedule '0 0 30 2 *': it never comes"),
+        (format!("sweep = \"0 0 30 2 *\"\n{MODEL}"), ":1: schedule '0 0 30 2 *': it never occurs"),
         (format!("{MODEL}[model.trigger]\nschedule = \"* * *\""), "minute, hour"),
         (format!("{MODEL}[model.trigger]\noff = [\"wind\"]"), "wind"),
         (format!("{MODEL}[model.trigger.drift]\nat_least = 1\nshare = 0.5"), "give one of"),

@@ -440,7 +440,7 @@ fn fractions_among_integers_are_numbers_live_and_a_changed_type_frozen() {
     let [live, frozen] = compared(pair().0, pair().1, None);
     assert_eq!(statistic(&live), ks(&as_floats, &halves));
     assert!(
-        frozen.status == Status::TypeChanged && frozen.detail.as_ref().unwrap().contains(".5, which is no integer"),
+        frozen.status == Status::TypeChanged && frozen.detail.as_ref().unwrap().contains(".5, which is not an integer"),
         "{frozen:?}"
     );
     // As categories they are none on either side.

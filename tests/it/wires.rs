@@ -478,9 +478,9 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
     // A template that is none keeps nobody from being told.
     let told: Value = serde_json::from_str(&of("/wrong")[0].body).unwrap();
     let told = told["text"].as_str().unwrap();
-    assert!(told.contains("retraining is asked for") && told.contains("template of channel 'wrong'"), "{told}");
+    assert!(told.contains("retraining is requested") && told.contains("template of channel 'wrong'"), "{told}");
     let letter = letters.lock().unwrap()[0].clone();
-    assert!(letter.contains("Subject: [my fleet] m\\nx: retraining is asked for"), "{letter}");
+    assert!(letter.contains("Subject: [my fleet] m\\nx: retraining is requested"), "{letter}");
     assert!(
         letter.contains("Message-ID: <driftsweep-my-fleet-1@example.com>") && letter.contains("reason 0"),
         "{letter}"
@@ -546,44 +546,44 @@ fn a_store_that_cannot_be_written_has_no_message_sent_by_every_tick() {
 #[cfg(feature = "kafka")]
 fn wanted(kind: &str) -> &'static [&'static str] {
     match kind {
-        "event.open" => &["churn: retraining is asked for by its drift trigger: 2 of 40 columns drift"],
+        "event.open" => &["churn: retraining is requested by its drift trigger: 2 of 40 columns drift"],
         "event.refuse" => &["churn", "drift", "no event was opened", "table mute"],
         "job.ask" | "job.escalate" => {
-            &["churn: may it be retrained?", "Expected cost", "ana, bo", "driftsweep approve"]
+            &["churn: approval of retraining is needed:", "Expected cost", "ana, bo", "driftsweep approve"]
         }
         "job.ask_again" => &[
-            "churn: may it be retrained?",
-            "asked again, for nobody who was asked before may answer any more",
+            "churn: approval of retraining is needed:",
+            "repeated because nobody who was asked before may answer any more",
             "driftsweep approve",
         ],
         "job.approve" => &["churn: retraining was approved by", "it pays"],
         "job.reject" => &["churn: retraining was rejected by ana: new features next week"],
-        "job.expire" => &["churn: retraining is off: nobody has answered"],
+        "job.expire" => &["churn: the request for retraining has expired: nobody has answered"],
         "job.start" => &["churn: training started, attempt 1"],
-        "job.succeed" => &["churn: trained, for"],
-        "job.retry" => &["churn: training failed, and is tried again after 2026-11-26T03:10:00Z: exit code 1"],
+        "job.succeed" => &["churn: trained; cost:"],
+        "job.retry" => &["churn: training failed, and is retried after 2026-11-26T03:10:00Z: exit code 1"],
         "job.fail" => &["churn: training failed", "exit code 1"],
-        "job.time_out" => &["churn: training was stopped, it took too long", "exit code 1"],
-        "job.cancel" => &["churn: training was called off", "exit code 1"],
+        "job.time_out" => &["churn: training was stopped at its timeout", "exit code 1"],
+        "job.cancel" => &["churn: training was cancelled", "exit code 1"],
         "baseline.set" => &["churn: a new baseline is used: baselines/churn-2.baseline", "the training of 2026-11-20"],
-        "baseline.restore" => &["churn: a former baseline is used again"],
-        "budget.warning" => &["are spent or set aside for 2026-11; forecast"],
+        "baseline.restore" => &["churn: a former baseline was restored"],
+        "budget.warning" => &["are spent or reserved for 2026-11; forecast"],
         "performance.warning" => {
-            &["churn: accuracy 0.914 (0.909 to 0.919, 10000 rows)", "warning level 0.92", "at 0.9 it asks"]
+            &["churn: accuracy 0.914 (0.909 to 0.919, 10000 rows)", "warning level 0.92", "at 0.9 it triggers"]
         }
         "data.late" => {
             &["data are late (1 model)", "churn: current: production", "; tried again until 2026-11-26T10:00:00Z"]
         }
-        "data.arrived" => &["late data have come"],
+        "data.arrived" => &["late data have arrived"],
         "data.missing" => &["data are missing; the sweep was judged without them", "churn: current: production"],
         "data.unreadable" => &["data cannot be read", "churn: current: production"],
-        "data.schema" => &["columns were added, went or changed their type"],
+        "data.schema" => &["columns were added, removed or changed their type"],
         "data.baseline" => &["the baseline cannot be used; drift is not judged"],
         "data.fleet_file" => &["the fleet file has a mistake that its data show"],
         "data.labels" => &["labels cannot be used"],
         "data.not_judged" => &["nothing could be judged for a week"],
-        "store.create" => &["a new store was made"],
-        "clock.ahead" => &["a clock was ahead: what was noted with times up to 2026-12-24T02:00:00Z is taken back"],
+        "store.create" => &["a new store was created"],
+        "clock.ahead" => &["a clock was ahead: records with times up to 2026-12-24T02:00:00Z are undone"],
         other => panic!("{other} is a new kind of message; say here what it must say"),
     }
 }

@@ -1,4 +1,4 @@
-//! Who may allow trainings, with which keys they sign, and which answers must be signed.
+//! The approvers, their keys, and which answers must be signed.
 
 use driftsweep::fleet::ApprovalRules;
 use driftsweep::output::Page;
@@ -31,7 +31,7 @@ pub struct KeyCheck {
     pub comment: String,
 }
 
-/// The rules of a fleet; `None` where nobody may allow anything.
+/// The rules of a fleet; `None` where there are no approvers.
 pub fn of(rules: &ApprovalRules) -> Option<ApprovalCheck> {
     let keys = |name: &str| {
         let keys = rules.keys.get(name).into_iter().flatten();

@@ -1,4 +1,4 @@
-//! What trains, and who is told: programs, addresses, secrets and templates.
+//! Executors and notification channels: programs, addresses, secrets and templates.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::finding::{Findings, Severity};
 use super::fleet::ChannelCheck;
 use super::locations;
 
-/// Checks what trains a model.
+/// Checks the executor of a model.
 pub fn executor(executor: &ExecutorConfig, findings: &mut Findings) {
     match executor {
         ExecutorConfig::Command(command) => {
@@ -24,7 +24,7 @@ pub fn executor(executor: &ExecutorConfig, findings: &mut Findings) {
                     .for_each(|reason| findings.add(Severity::Warning, "retrain", reason)),
             }
             for name in check::unset(command) {
-                let reason = format!("the variable {name} is not set here, so the command goes without it; set it");
+                let reason = format!("the variable {name} is not set here, so the command does not get it; set it");
                 findings.add(Severity::Warning, "retrain.env", reason);
             }
         }
@@ -47,20 +47,20 @@ pub fn executor(executor: &ExecutorConfig, findings: &mut Findings) {
     }
 }
 
-/// Endings of files that commands are given: programs in words, and what they read.
+/// File extensions that arguments of commands may have: scripts, and the files they read.
 const FILES: [&str; 18] = [
     "py", "sh", "bash", "r", "jl", "js", "ts", "pl", "rb", "lua", "jar", "sql", "ipynb", "yaml", "yml", "toml", "json",
     "ini",
 ];
 
-/// Arguments of a command that look like files of its folder and are not there. What they are for only the program knows, so
-/// it may be right: a warning.
+/// Arguments of a command that look like files of its folder and are not there. Only the program knows their purpose,
+/// so it may be correct: a warning.
 fn missing_file_arguments(command: &CommandConfig) -> Vec<String> {
     let folder = Path::new(".").join(&command.folder);
     let is_named = |argument: &str| {
         let path = Path::new(argument);
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
-        // Flags, words of a shell, addresses, patterns, and what stands for the job's own values.
+        // Flags, shell syntax, addresses, patterns and placeholders.
         let is_other = argument.starts_with('-')
             || argument.contains("://")
             || argument.contains(|c| "{}*?$=;|&<>' \t\n\"".contains(c));
@@ -79,7 +79,7 @@ fn address(address: &Endpoint) -> impl Iterator<Item = &SecretSource> {
     address.source().into_iter()
 }
 
-/// Checks that secrets are there, and that not everybody can read them.
+/// Checks that secrets exist, and that other users cannot read them.
 fn secrets<'a>(about: &str, sources: impl Iterator<Item = &'a SecretSource>, findings: &mut Findings) {
     for source in sources {
         if let Err(error) = source.read() {
@@ -95,7 +95,7 @@ fn secrets<'a>(about: &str, sources: impl Iterator<Item = &'a SecretSource>, fin
                 findings.add(
                     Severity::Warning,
                     about,
-                    format!("{place}: everybody on this machine may read this secret (mode {mode:o}); chmod 600 it"),
+                    format!("{place}: every user of this machine may read this secret (mode {mode:o}); chmod 600 it"),
                 );
             }
         }
@@ -107,14 +107,14 @@ fn signing(about: &str, secret: Option<&SecretSource>, findings: &mut Findings) 
     let Some(source) = secret else { return };
     match SigningKey::read(source) {
         Err(failure) if failure.permanent => findings.add(Severity::Broken, about, failure.reason),
-        // That it is not there was found before.
+        // A missing secret was reported before.
         Err(_) => {}
         Ok(key) if SigningKey::LENGTHS.contains(&key.bytes()) => {}
         Ok(key) => {
             let (least, most) = (SigningKey::LENGTHS.start(), SigningKey::LENGTHS.end());
             let bytes = key.bytes();
             let reason =
-                format!("{source}: the secret has {bytes} bytes; Standard Webhooks asks for {least} to {most}");
+                format!("{source}: the secret has {bytes} bytes; Standard Webhooks recommends {least} to {most}");
             findings.add(Severity::Warning, about, reason);
         }
     }

@@ -1,5 +1,5 @@
-//! Whether columns can be decoded: a file whose metadata are whole may hold pages that are damaged. As much is read as fits
-//! into a short time, so that a fleet of any size is looked at quickly.
+//! Whether columns can be decoded: a file with intact metadata may have damaged pages. Reading is limited to a short
+//! time, so that a fleet of any size is checked quickly.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,13 @@ use rayon::prelude::*;
 
 use super::finding::{Findings, Severity};
 
-/// For so long columns are decoded, over the whole fleet.
+/// Time limit for decoding columns, over the whole fleet.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// A model that reads a table: as its baseline, or for a window.
 #[derive(Clone, Copy)]
 struct TableUser<'a> {
-    /// Its place among the models.
+    /// Its position among the models.
     at: usize,
     model: &'a Model,
     window: Option<&'a Window>,
@@ -29,7 +29,7 @@ impl TableUser<'_> {
         if self.window.is_some() { "current" } else { "baseline" }
     }
 
-    /// Whether a column is compared, or says which rows are.
+    /// Whether a column is compared, or selects the rows that are.
     fn reads(&self, column: &str) -> bool {
         let model = self.model;
         let compared = match self.window {
@@ -66,12 +66,16 @@ pub fn check(models: &[Model], findings: &mut [&mut Findings], whole: &mut Findi
     }
     if left > 0 {
         let seconds = TIME_LIMIT.as_secs();
-        let reason = format!("{left} of {} tables were decoded in part only: {seconds} seconds were up", tables.len());
+        let reason = format!(
+            "{left} of {} tables were decoded only in part: the time limit of {seconds} seconds was \
+                              reached",
+            tables.len()
+        );
         whole.add(Severity::Note, "data", reason);
     }
 }
 
-/// What of a table cannot be decoded, by the models that read it; and whether all of it was looked at.
+/// The columns of a table that cannot be decoded, by the models that read it; and whether all of it was checked.
 fn check_table(spec: &str, readers: &[TableUser<'_>], until: Instant) -> (bool, Vec<DecodeFailure>) {
     if Instant::now() > until {
         return (false, Vec::new());
@@ -88,7 +92,8 @@ fn check_table(spec: &str, readers: &[TableUser<'_>], until: Instant) -> (bool, 
     (complete, damaged.into_iter().flat_map(of).collect())
 }
 
-/// Decodes columns, the first row group of all of them first; of each the first damage, and whether the time sufficed.
+/// Decodes columns, the first row group of all of them first; of each the first damage, and whether the time was
+/// sufficient.
 pub fn decode<'a>(snapshot: &'a Snapshot, columns: &[&'a Column], until: Instant) -> (bool, Vec<(&'a Column, String)>) {
     let mut damaged: Vec<(&Column, String)> = Vec::new();
     for chunk in 0..snapshot.chunks() {

@@ -3,15 +3,15 @@
 use driftsweep::output::Page;
 use serde::Serialize;
 
-/// How bad something is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// To be known.
+    /// For information.
     Note,
-    /// It may not be what is wanted; the night goes on.
+    /// Possibly a mistake; the sweep runs all the same.
     Warning,
-    /// It would fail.
+    /// The sweep or the training would fail.
     Broken,
 }
 
@@ -25,12 +25,12 @@ impl Severity {
     }
 }
 
-/// Something that was found.
+/// A finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// Its severity.
     pub level: Severity,
-    /// What it is about: empty for the whole of a model.
+    /// What it is about: empty for a whole model.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub about: String,
     /// What, and the remedy.
@@ -43,7 +43,7 @@ pub struct Finding {
 pub struct Findings(pub Vec<Finding>);
 
 impl Findings {
-    /// Notes something, once.
+    /// Adds a finding, once.
     pub fn add(&mut self, level: Severity, about: &str, reason: impl Into<String>) {
         let finding = Finding { level, about: about.into(), reason: reason.into() };
         if !self.0.contains(&finding) {
@@ -56,16 +56,16 @@ impl Findings {
         self.0.iter().filter(|finding| finding.level == level).count()
     }
 
-    /// Whether anything would fail.
+    /// Whether anything is broken.
     pub fn is_broken(&self) -> bool {
         self.of(Severity::Broken) > 0
     }
 }
 
-/// From so many models on, what is the same of all of them is one line.
+/// From this number of models on, a finding that is the same for all of them is one line.
 const COLLAPSE_FROM: usize = 4;
 
-/// Lines for people: of each model what was found, the same of many models once.
+/// Lines for people: the findings of each model, those of many models only once.
 pub fn lines<'a>(page: &mut Page, models: impl Iterator<Item = (&'a str, &'a Findings)>) {
     let mut found: Vec<(&Finding, Vec<&str>)> = Vec::new();
     let mut at = std::collections::HashMap::new();

@@ -1,4 +1,5 @@
-//! What a fleet file says, checked against the data, the machine and those who are told: everything that would fail at night.
+//! A fleet file, checked against the data, the machine and the notification channels: everything that would fail at
+//! night.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -20,15 +21,15 @@ use crate::cli::fleet_store::StoreArgs;
 #[derive(Serialize)]
 pub struct FleetCheck {
     pub name: String,
-    /// The time it was taken to be.
+    /// The effective time of the check.
     pub now: Timestamp,
     pub summary: CheckSummary,
     pub models: Vec<ModelCheck>,
     pub channels: Vec<ChannelCheck>,
-    /// Who may allow trainings, and how they sign.
+    /// The approvers, and how they sign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalCheck>,
-    /// What concerns all models.
+    /// Findings about all models.
     pub findings: Findings,
 }
 
@@ -38,7 +39,7 @@ pub struct CheckSummary {
     pub models: usize,
     pub ready: usize,
     pub failing: usize,
-    /// What is broken beside models: store, folders, channels.
+    /// What else is broken: store, folders, channels.
     pub broken: usize,
     pub warnings: usize,
 }
@@ -71,7 +72,7 @@ pub struct ComparisonCheck {
 #[derive(Serialize)]
 pub struct ChannelCheck {
     pub name: String,
-    /// What came of a test message, if one was sent.
+    /// The result of a test message, if one was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<&'static str>,
     pub findings: Findings,
@@ -80,7 +81,7 @@ pub struct ChannelCheck {
 /// Checks a fleet as it would be swept at a time.
 ///
 /// # Errors
-/// What keeps anything from being checked at all.
+/// If the fleet cannot be checked at all.
 pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell: bool) -> Result<FleetCheck> {
     let dated = fleet.at(now);
     let survey = dated.plan(now).survey();
@@ -135,7 +136,7 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
         }
     }
     if active.is_empty() {
-        findings.add(Severity::Warning, "", "no trigger is active: nothing will ever ask for a training");
+        findings.add(Severity::Warning, "", "no trigger is active: no training will ever be requested");
     }
     if let Some(labels) = &model.labels {
         check_labels(labels, model, tables, &mut findings);
@@ -166,7 +167,7 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
     ModelCheck { name: model.name.clone(), ready: true, active, inactive, comparisons: Vec::new(), findings }
 }
 
-/// What the survey of the data found. The same reason for many windows or segments is given once.
+/// What the survey of the data found. The same reason for several windows or segments is reported once.
 fn add_comparisons(models: &mut [ModelCheck], survey: SweepSurvey) {
     let at: HashMap<String, usize> = models.iter().enumerate().map(|(i, model)| (model.name.clone(), i)).collect();
     let mut failed: Vec<(usize, String, Vec<String>)> = Vec::new();
@@ -210,7 +211,7 @@ fn add_comparisons(models: &mut [ModelCheck], survey: SweepSurvey) {
     }
 }
 
-/// The tables and columns by which predictions meet what came true.
+/// The tables and columns that join predictions with labels.
 fn check_labels(labels: &Labels, model: &Model, tables: &mut Tables, findings: &mut Findings) {
     let own = labels.from.is_none();
     let predictions = [
@@ -231,7 +232,7 @@ fn check_labels(labels: &Labels, model: &Model, tables: &mut Tables, findings: &
         ];
         check_table("labels.from", tables.open(from.expose()), &columns, findings);
     }
-    // What stands for a reference where none is named is the baseline, which need not have scores.
+    // The default reference is the baseline, which need not have scores.
     if let (Some(reference), Some(score)) = (&labels.reference, &labels.score)
         && *reference != model.baseline
     {
@@ -280,7 +281,7 @@ fn may_hold_times(kind: &ColumnType) -> bool {
     matches!(kind, ColumnType::Temporal(..) | ColumnType::Text | ColumnType::Null)
 }
 
-/// Questions are asked, and pass to the next, when there is a tick.
+/// Approval requests are sent and escalated by ticks.
 fn check_tick_interval(fleet: &Fleet, findings: &mut Findings) {
     let within = fleet.governance.approval.answer_within;
     if fleet.models.iter().all(|model| model.retrain.is_none()) || within >= jiff::SignedDuration::from_hours(24) {

@@ -1,4 +1,4 @@
-//! Where things are kept: the store, the state and the history.
+//! The locations of the store, the state and the history.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub fn check(path: &Path, fleet: &Fleet, args: &StoreArgs, findings: &mut Findin
         true => findings.add(
             Severity::Note,
             "history",
-            format!("{}: whether it can be written is not tried", driftsweep::address::redacted(&history)),
+            format!("{}: not checked whether it can be written", driftsweep::address::redacted(&history)),
         ),
         false => folder("history", &history, findings),
     }
@@ -35,7 +35,7 @@ pub fn check(path: &Path, fleet: &Fleet, args: &StoreArgs, findings: &mut Findin
 }
 
 fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
-    // A database cannot be opened there, whatever its library would say of that; a pipe would be waited for.
+    // A database cannot be opened there, whatever the error of its library; opening a pipe would wait.
     if let Some(path) = StoreProbe::file(place)
         && std::fs::metadata(path).is_ok_and(|found| !found.is_file())
     {
@@ -45,25 +45,33 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
         Ok(StoreProbe::Missing) => {
             let shown = match StoreProbe::file(place) {
                 Some(file) => file.display().to_string(),
-                None => "the database knows nothing of the fleet".into(),
+                None => "the database has no record of the fleet".into(),
             };
             if has_trained(state) {
                 let state = state.display();
                 let reason = format!(
-                    "{shown}: nothing is known of the fleet, and {state} holds trainings. A tick refuses this: the store was emptied, \
-                     another one is named, or the fleet was renamed; restore the former one, or say by `driftsweep tick --moved` \
-                     that it is meant"
+                    "{shown}: the store has no record of the fleet, and {state} holds trainings. A tick refuses this: \
+                     the store was emptied, another one is named, or the fleet was renamed; restore the former one, or \
+                     confirm the change with `driftsweep tick --moved`"
                 );
                 return findings.add(Severity::Broken, "store", reason);
             }
             findings.add(
                 Severity::Note,
                 "store",
-                format!("{shown}: no store yet; the first tick makes it. If there was one, its state was lost, or --store and --state name another place"),
+                format!(
+                    "{shown}: no store yet; the first tick creates it. If there was one, its state was lost, or \
+                         --store and --state name another place"
+                ),
             );
         }
         Ok(StoreProbe::Older) => {
-            findings.add(Severity::Note, "store", "was written by an older version; the next tick brings it up to date. Baselines that were set in it are not seen before that");
+            findings.add(
+                Severity::Note,
+                "store",
+                "was written by an older version; the next tick migrates it. \
+                                                   Baselines that were set in it are not visible before that",
+            );
         }
         Ok(StoreProbe::Ready) => {
             let apart = Store::read(place, fleet)
@@ -84,10 +92,10 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
     let Some(file) = StoreProbe::file(place) else { return };
     let parent = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if parent != state {
-        // A journal is written beside it.
+        // A journal is written next to it.
         folder("store", parent, findings);
     }
-    // What else may stand there was found when it was opened.
+    // Other problems were found when it was opened.
     if file.is_file() {
         self::file("store", file, findings);
     }
@@ -125,7 +133,7 @@ pub fn folder(about: &str, folder: &Path, findings: &mut Findings) {
             None => break,
         }
     }
-    let made = if there == absolute { String::new() } else { format!(" (to make {})", folder.display()) };
+    let made = if there == absolute { String::new() } else { format!(" (to create {})", folder.display()) };
     if !there.is_dir() {
         findings.add(Severity::Broken, about, format!("{}{made}: is no folder", there.display()));
     } else if let Err(reason) = may_write(&there) {

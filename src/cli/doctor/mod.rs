@@ -1,4 +1,5 @@
-//! `driftsweep doctor`: what this machine can do, and what would fail at night, without counting or writing anything.
+//! `driftsweep doctor`: what this machine can do, and what would fail in a nightly run, without counting or writing
+//! anything.
 
 mod approval;
 mod connections;
@@ -29,11 +30,11 @@ pub struct DoctorArgs {
     /// A fleet file: everything that would fail at night is found (exit code 11), and nothing is counted or written
     #[arg(value_name = "FLEET")]
     fleet: Option<PathBuf>,
-    /// The time of the sweep, which decides the days in paths and windows: a time such as 2026-01-31T02:00:00Z; without a
-    /// zone it is read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
+    /// The time of the sweep, which determines the days in paths and windows: a time such as 2026-01-31T02:00:00Z;
+    /// without a zone it is read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
     #[arg(long, value_name = "TIME", requires = "fleet")]
     now: Option<TimeArg>,
-    /// Sends a test message through each channel of the fleet, and says which were taken
+    /// Sends a test message through each channel of the fleet, and reports which were accepted
     #[arg(long, requires = "fleet")]
     channels: bool,
     /// Measures the chosen adapter: upload, memory, counting
@@ -68,7 +69,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
 
 fn check(args: &DoctorArgs, path: &std::path::Path) -> anyhow::Result<FleetCheck> {
     let declared = Fleet::read(path, &Options::new())?;
-    // What is wrong with the store is found when it is looked at.
+    // Problems of the store are found when it is opened.
     let fleet = args.store.with_baselines(path, declared.clone()).unwrap_or(declared);
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     Ok(fleet::check(path, &fleet, now, &args.store, args.channels)?)
@@ -171,7 +172,7 @@ fn page(page: &mut Page, checked: &FleetCheck) {
         approval::lines(page, approval);
     }
     for channel in checked.channels.iter().filter(|channel| !channel.findings.is_broken()) {
-        let test = channel.test.map_or("ready", |_| "a test message was taken");
+        let test = channel.test.map_or("ready", |_| "a test message was accepted");
         page.line(format_args!("  ok       channel {}: {test}", channel.name));
     }
     finding::lines(page, checked.models.iter().map(|model| (&*model.name, &model.findings)));
@@ -181,7 +182,7 @@ fn page(page: &mut Page, checked: &FleetCheck) {
     let s = &checked.summary;
     let mut line = format!("{}: {} ready, {} would fail tonight", counted(s.models, "model"), s.ready, s.failing);
     if s.broken > 0 {
-        line += &format!("; {} broken beside them (store, folders, channels)", s.broken);
+        line += &format!("; also broken: {} (store, folders, channels)", s.broken);
     }
     if s.warnings > 0 {
         line += &format!("; {}", counted(s.warnings, "warning"));

@@ -1,7 +1,7 @@
 //! Memory on the device for keys: a bounded number of large buffers, handed out in parts.
 //!
-//! Keys of many columns lie in one buffer, so that one dispatch can count them all. When there is no room the
-//! caller counts on the CPU; nobody waits for memory, so nobody can wait for each other.
+//! Keys of many columns lie in one buffer, so that one dispatch can count them all. When there is no room the caller
+//! counts on the CPU; no thread waits for memory, so there can be no deadlock.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! Many columns in one dispatch.
 //!
-//! Threads hand in requests and wait. Whoever finds a free lane takes all that wait, sends them to the device
-//! together, and hands out the results; meanwhile further requests gather for the next lane. So the slower the
+//! Threads hand in requests and wait. A thread that finds a free lane takes all waiting requests, sends them to the
+//! device together, and distributes the results; meanwhile further requests gather for the next lane. So the slower the
 //! device answers, the more columns share a dispatch, and uploads, counting and decoding overlap.
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +25,7 @@ const LANES: usize = 3;
 /// Words that one batch may return, unless a single request needs more.
 const BATCH_WORDS: u64 = 4 << 20;
 
-/// What one comparison asks of the device. All offsets in it are its own; a batch adds where its parts lie.
+/// The work that one comparison requests from the device. Its offsets are relative; a batch adds the base offsets.
 #[derive(Default)]
 pub struct BatchRequest {
     /// Tables of divisions, sets of cells, ranks.
@@ -104,7 +104,7 @@ impl Batches {
         Self { state: Mutex::new(state), changed: Condvar::new(), meter: Meter::default() }
     }
 
-    /// Has a request carried out, together with whatever else waits; its results.
+    /// Executes a request, together with the other waiting requests; returns its results.
     ///
     /// # Errors
     /// What went wrong on the device.
@@ -133,7 +133,7 @@ impl Batches {
             self.meter.batches.fetch_add(1, Ordering::Relaxed);
             self.meter.requests.fetch_add(batch.len() as u64, Ordering::Relaxed);
             let attempt = || execute(device, pipelines, arena, &batch, &mut lane, &self.meter);
-            // A defect here must not leave the others waiting for ever.
+            // A panic here must not leave the other threads waiting forever.
             let outcome = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| Err("failed inside".into()));
             state = self.lock();
             state.lanes.push(lane);
@@ -217,7 +217,7 @@ impl Batch {
             }
             if let Some(c) = request.comparison {
                 let tile = Tile { job: batch.comparisons.len() as u32, count: 1, ..Tile::default() };
-                // It reads no keys, but something has to be bound in their place.
+                // It reads no keys, but the binding must not be empty.
                 let slab = request.tasks.first().map_or(0, |task| task.slab);
                 tiles.entry((Stage::Compare, false, slab)).or_default().push(tile);
                 batch.comparisons.push(CountComparison {
@@ -253,7 +253,7 @@ impl Batch {
     }
 }
 
-/// A buffer of at least so many bytes; a larger one takes the place of one that is too small.
+/// A buffer of at least this size; one that is too small is replaced.
 fn room<'a>(slot: &'a mut Option<Buffer>, device: &Device, label: &str, bytes: u64, usage: BufferUsages) -> &'a Buffer {
     if slot.as_ref().is_none_or(|buffer| buffer.size() < bytes) {
         *slot = None;

@@ -15,10 +15,10 @@ use crate::count::pair::RequiredFigures;
 use crate::count::{CellCounts, CellSet, Collector, Columns, CountedColumn, Domain, KeyRuns, KeySource, KeyVec};
 use crate::error::Result;
 
-/// Keys that one collection may bring back from the device; more are few steps from all of them.
+/// The share of keys that one collection may return from the device; above that the CPU takes all of them.
 const MAX_RETURNED_SHARE: u64 = 1 << 22;
 
-/// Keys that a comparison may bring back unasked: the share of a column that usually decides, and some.
+/// Keys that a comparison may return in advance: the usual share of keys that decide, plus a margin.
 fn prefetch_limit(keys: u64) -> u64 {
     (keys / 16 + 4096).min(keys).min(1 << 20)
 }
@@ -31,9 +31,9 @@ pub struct GpuColumns<'a> {
     held: Vec<Arc<ResidentColumn>>,
 }
 
-/// What of a column was sent.
+/// The part of a column that was sent.
 struct ResidentColumn {
-    /// To whom.
+    /// The arena of the device.
     arena: Arc<Arena>,
     shares: Vec<BufferShare>,
     /// Keys on the device, and the sum of their words.
@@ -43,7 +43,7 @@ struct ResidentColumn {
     rest: Vec<usize>,
 }
 
-/// What of a column lies in one buffer.
+/// The part of a column in one buffer.
 struct BufferShare {
     slab: usize,
     /// First word and number of keys of each part.
@@ -160,7 +160,7 @@ impl<'a> GpuColumns<'a> {
         Ok(ResidentColumn::of(self.gpu.arena.clone(), regions, rest))
     }
 
-    /// Sends a chunk: where it lies then, or its number if there was no room.
+    /// Sends a chunk; returns its region, or its number if there was no room.
     fn send(&self, i: usize, keys: &KeyVec) -> (Option<Region>, Option<usize>) {
         let region = self.gpu.send(keys);
         let left = (region.is_none() && !keys.is_empty()).then_some(i);
@@ -190,7 +190,7 @@ impl<'a> GpuColumns<'a> {
         keys.map(|key| key.iter().rev().fold(0, |key, &word| key << 32 | u64::from(word))).collect()
     }
 
-    /// What could decide, if the columns can be compared where they lie.
+    /// The cells to prefetch, if both columns are on the device.
     fn prefetching<'w>(&self, wanted: Option<RequiredFigures<'w>>) -> Option<(RequiredFigures<'w>, u64, u64)> {
         let [a, b] = &self.held[..] else { return None };
         let whole = a.rest.is_empty() && b.rest.is_empty();
@@ -284,7 +284,7 @@ impl<'a> GpuColumns<'a> {
                 if u64::from(found[at]) != expected {
                     return Err("the device found other keys than it counted".into());
                 }
-                // More than there was room for are asked for again.
+                // Keys beyond the available room are requested again.
                 if expected <= prefetch_limit(keys) {
                     let mut collector = Collector::default();
                     *collector.buffer() = self.keys(&found[at..]);
@@ -296,7 +296,7 @@ impl<'a> GpuColumns<'a> {
         Ok(counted)
     }
 
-    /// The cells that a comparison chose; its distance is held against one taken here.
+    /// The cells that a comparison chose; its distance is checked against one computed here.
     fn outcome(
         &self,
         found: &[u32],
@@ -345,7 +345,7 @@ impl<'a> GpuColumns<'a> {
         Ok(self.keys(&found))
     }
 
-    /// What of a column is not on the device.
+    /// The part of a column that is not on the device.
     fn rest(&self, column: usize) -> Option<RemainingChunks<'_>> {
         let chunks = &self.held[column].rest;
         (!chunks.is_empty()).then(|| RemainingChunks { source: self.sources[column], chunks })
@@ -385,7 +385,7 @@ impl Columns for GpuColumns<'_> {
     }
 
     fn collect(&mut self, column: usize, map: &CellMap, cells: &CellSet, expected: u64) -> Result<KeyRuns> {
-        // A column that is nearly all wanted does not come back through the device.
+        // A column of which nearly all keys are wanted is read by the CPU.
         if expected <= MAX_RETURNED_SHARE && !self.gpu.is_broken() {
             self.hold()?;
             match self.collect_held(column, map, cells, expected) {

@@ -9,10 +9,10 @@ use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor
 use super::layout::TILE;
 use crate::error::{Error, Result};
 
-/// Names the adapter to use where the command line does not: part of its name, or its index.
+/// The variable for `--adapter`: part of its name, or its index.
 pub const ADAPTER_VARIABLE: &str = "DRIFTSWEEP_ADAPTER";
 
-/// How long a device may take over anything before it counts as hung.
+/// The time after which a device counts as hung.
 pub const DEVICE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// An adapter that a machine has.
@@ -98,15 +98,15 @@ pub struct Device {
     pub queue: wgpu::Queue,
     /// What it is.
     pub adapter: AdapterDescription,
-    /// What it was granted.
+    /// The granted limits.
     pub limits: Limits,
-    /// The first thing that went wrong, after which nothing more is sent to it.
+    /// The first failure, after which nothing more is sent to it.
     pub failure: Arc<OnceLock<String>>,
     /// Keys that a workgroup counts, at least and at most.
     pub tile: (u32, u32),
 }
 
-/// What is asked of a device.
+/// The requirements for a device.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceChoice {
     /// Part of the adapter's name, or its index; the most capable one without.
@@ -114,11 +114,11 @@ pub struct DeviceChoice {
     /// Refuse a software adapter.
     pub hardware_only: bool,
     /// The machine is known to have no GPU, so that [`crate::count::Backend::Auto`] need not ask the driver: that would
-    /// load all of a software device (55 MB) only to turn it down.
+    /// load a whole software device (55 MB) only to reject it.
     pub known_absent: bool,
     /// Ask only for the limits that every device grants.
     pub default_limits: bool,
-    /// Keys that a workgroup counts, where that is not to follow from the work at hand.
+    /// Keys that a workgroup counts, if that is fixed.
     pub tile: Option<u32>,
 }
 
@@ -180,7 +180,7 @@ impl Device {
     }
 }
 
-/// The adapter that a choice comes down to.
+/// The adapter that a choice selects.
 fn best<'a>(
     adapters: impl Iterator<Item = &'a AdapterDescription> + Clone,
     choice: &DeviceChoice,
@@ -194,7 +194,7 @@ fn best<'a>(
     indexed.or_else(|| adapters.filter(named).min_by_key(|a| rank(a.kind)))
 }
 
-/// The adapter that a choice comes down to, among those of this machine.
+/// The adapter of this machine that a choice selects.
 pub fn chosen<'a>(adapters: &'a [AdapterDescription], choice: &DeviceChoice) -> Option<&'a AdapterDescription> {
     best(adapters.iter(), choice)
 }

@@ -1,4 +1,4 @@
-//! What shaders and this program read of each other, word by word; `shaders/shared/job.wgsl` is the other half.
+//! The memory layout that shaders and this program share, word by word; `shaders/shared/job.wgsl` is the other half.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -1,9 +1,9 @@
 //! Counting on a GPU, through wgpu and the WGSL of `shaders/`.
 //!
-//! Keys of a column are sent to the device once and stay there until the comparison is over, so the second look
-//! (the keys of the few cells that decide) costs no second upload. Columns of many features share a dispatch.
-//! What comes back are integers, and they are checked: every key must have been counted. Whatever goes wrong
-//! (no room, a lost device, a rejected shader) leaves the work to the CPU, whose integers are the same.
+//! Keys of a column are sent to the device once and stay there until the comparison is over, so the second pass (the
+//! keys of the few cells that decide) needs no second upload. Columns of many features share a dispatch. What comes
+//! back are integers, and they are checked: every key must have been counted. After any failure (no room, a lost
+//! device, a rejected shader) the CPU does the work, with the same integers.
 
 mod arena;
 mod batch;
@@ -30,10 +30,10 @@ use self::pipeline::Pipelines;
 use super::{Columns, Counter, Domain, KeySource, KeyVec, Usage, cpu};
 use crate::error::Result;
 
-/// Device memory for keys unless told otherwise.
+/// Default device memory for keys.
 pub const DEFAULT_MEMORY: u64 = 1 << 30;
 
-/// Threads that hand columns to the device, for each worker thread asked for.
+/// Threads that hand columns to the device, for each requested worker thread.
 const THREADS_EACH: usize = 4;
 
 /// Counts on a GPU.
@@ -72,7 +72,7 @@ impl GpuCounter {
         &self.device.adapter
     }
 
-    /// Gives the device back at once, as if it had been lost; the CPU takes over.
+    /// Releases the device at once, as if it were lost; the CPU takes over.
     pub fn lose(&self) {
         self.device.device.destroy();
     }
@@ -101,7 +101,7 @@ impl GpuCounter {
         region
     }
 
-    /// Notes a failure, after which the device is left alone.
+    /// Records a failure, after which the device is not used.
     fn fail(&self, reason: String) {
         let _ = self.device.failure.set(reason);
     }
@@ -113,7 +113,7 @@ impl Counter for GpuCounter {
     }
 
     fn cells(&self, rows: u64, with_offsets: bool) -> usize {
-        // As many as a private histogram holds: a division has up to about three times the cells asked for.
+        // As many as a private histogram holds: a division has up to about three times the requested cells.
         let words = self.pipelines.private_words() as usize / if with_offsets { 3 } else { 1 };
         let most = (words / 3).next_power_of_two() / 2;
         ((rows / 32).next_power_of_two() as usize).clamp(256, most.max(256))

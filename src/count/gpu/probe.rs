@@ -1,11 +1,11 @@
-//! What a device can do at most: the ceilings that counting is held against.
+//! The maximum throughput of a device, which counting is compared with.
 
 use wgpu::{Buffer, BufferDescriptor, BufferUsages};
 
 use super::GpuCounter;
 use crate::error::{Error, Result};
 
-/// Two buffers on the device, to send to and to copy between. Whoever holds the clock times the calls.
+/// Two buffers on the device, to send to and to copy between. The caller measures the time.
 pub struct DeviceProbe<'a> {
     gpu: &'a GpuCounter,
     from: Buffer,
@@ -14,7 +14,7 @@ pub struct DeviceProbe<'a> {
 }
 
 impl<'a> DeviceProbe<'a> {
-    /// Buffers of so many bytes, or of as many as one buffer may have.
+    /// Buffers of this size, or of the largest possible size.
     pub fn new(gpu: &'a GpuCounter, bytes: u64) -> Self {
         let bytes = bytes.min(gpu.device.limits.max_buffer_size) & !3;
         let buffer = || {
@@ -42,7 +42,7 @@ impl<'a> DeviceProbe<'a> {
         self.finish(|_| ())
     }
 
-    /// Copies the bytes from one buffer to the other (each byte is read and written) so many times, and waits.
+    /// Copies the bytes from one buffer to the other (each byte is read and written) a number of times, and waits.
     ///
     /// # Errors
     /// [`Error::Backend`] where the device failed.

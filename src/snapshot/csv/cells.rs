@@ -1,4 +1,4 @@
-//! What the fields of a CSV column are, and the column as an array.
+//! The type of the fields of a CSV column, and the column as an array.
 
 use polars_arrow::array::{
     Array, BooleanArray, MutableBinaryViewArray, MutableBooleanArray, MutablePrimitiveArray, NullArray, PrimitiveArray,
@@ -11,10 +11,10 @@ use super::records::Block;
 use crate::snapshot::TextReason;
 use crate::snapshot::table::CellType;
 
-/// What a field looks like, blanks around it left out.
+/// The form of a field, without surrounding spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FieldShape {
-    /// Nothing, or what stands for a missing value: see [`is_missing`].
+    /// Empty, or a text for a missing value: see [`is_missing`].
     Missing,
     /// `true` or `false`.
     Flag,
@@ -36,7 +36,7 @@ enum FieldShape {
     Comma,
     /// `1,234`: a decimal comma, or one between thousands.
     CommaOrThousands,
-    /// A number with thousands set apart, or with a decimal comma where commas separate fields.
+    /// A number with thousands separators, or with a decimal comma where commas separate fields.
     Separated,
     /// Anything else.
     Other,
@@ -44,13 +44,13 @@ enum FieldShape {
 
 const SHAPES: usize = 13;
 
-/// Where the second pass does not find what the first one found.
-pub const CHANGED: &str = "the file was changed while it was read; write snapshots beside and rename them";
+/// The error when the second pass does not find the values of the first one.
+pub const CHANGED: &str = "the file was changed while it was read; write snapshots under another name and rename them";
 
-/// Characters of a value that messages show.
+/// Most characters of a value in a message.
 const MAX_SHOWN_CHARS: usize = 40;
 
-/// What a column is read as.
+/// The type that a column is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CsvKind {
     /// Only missing values.
@@ -67,7 +67,7 @@ pub enum CsvKind {
     CommaFloat,
     /// Text.
     Text,
-    /// Text that is always in quotes, so that what stands for a missing value and is not in quotes is one.
+    /// Text that is always in quotes, so that an unquoted text for a missing value is a missing value.
     QuotedText,
 }
 
@@ -85,7 +85,7 @@ impl CsvKind {
     }
 }
 
-/// How many fields of a column have which shape, and the first of each.
+/// Counts of the forms of the fields of a column, with the first field of each form.
 #[derive(Clone, Default)]
 pub struct FieldShapeCounts {
     counts: [u64; SHAPES],
@@ -102,7 +102,7 @@ struct Example {
 }
 
 impl FieldShapeCounts {
-    /// Takes note of the fields of a column. With `commas`, a comma may be a decimal comma.
+    /// Counts the fields of a column. With `commas`, a comma may be a decimal comma.
     pub fn update(&mut self, block: &Block, column: usize, commas: bool) {
         for (row, field) in block.column(column).enumerate() {
             let shape = shape(field, commas);
@@ -137,7 +137,7 @@ impl FieldShapeCounts {
         }
     }
 
-    /// Why the column of a file is text, if it is.
+    /// The reason why a column is text, if it is.
     pub fn note(&self, path: &Path, commas: bool) -> Option<TextReason> {
         let (shape, why) = self.decide(commas).err()?;
         let Example { line, value } = self.firsts[shape as usize].as_ref()?;
@@ -148,7 +148,7 @@ impl FieldShapeCounts {
         Some(TextReason { text: format!("{}, line {line}: '{value}' {why}", path.display()), nearly_numbers })
     }
 
-    /// The kind, or the shape of the values that make it text and what is wrong with them.
+    /// The type, or the form of the values that make it text with the reason.
     fn decide(&self, commas: bool) -> Result<CsvKind, (FieldShape, &'static str)> {
         use FieldShape as S;
         let numbers = self.any(&NUMBERS);
@@ -184,7 +184,7 @@ impl FieldShapeCounts {
             return Err((S::Huge, "does not fit an integer of 64 bits"));
         }
         match (self.any(&[S::Large]), self.any(&[S::Negative])) {
-            (true, true) => Err((S::Large, "does not fit an integer of 64 bits with a sign, which others need")),
+            (true, true) => Err((S::Large, "does not fit a signed integer of 64 bits, and other values are negative")),
             (true, false) => Ok(CsvKind::Unsigned),
             _ => Ok(CsvKind::Signed),
         }
@@ -205,8 +205,8 @@ const NUMBERS: [FieldShape; 9] = [
     FieldShape::CommaOrThousands,
 ];
 
-/// Whether a field, blanks around it left out, stands for a missing number or boolean: what pandas, R, polars, Excel
-/// and databases write, in any case of the letters.
+/// Whether a field, without surrounding spaces, is a text for a missing number or boolean: what pandas, R, polars,
+/// Excel and databases write, in any case of the letters.
 fn is_missing(field: &[u8]) -> bool {
     const MARKERS: [&[u8]; 13] = [
         b"na", b"n/a", b"nan", b"null", b"none", b"<na>", b"#n/a", b"#na", b"-nan", b"+nan", b"\\n", b"1.#qnan",
@@ -235,7 +235,7 @@ fn shape(field: &[u8], commas: bool) -> FieldShape {
     }
 }
 
-/// The shape of what starts as a number does.
+/// The form of a field that starts like a number.
 fn number_shape(field: &[u8], commas: bool) -> FieldShape {
     let digits = |from: usize| field[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let start = usize::from(matches!(field[0], b'+' | b'-'));
@@ -262,7 +262,7 @@ fn number_shape(field: &[u8], commas: bool) -> FieldShape {
     }
 }
 
-/// The shape of what starts as a number does and is none.
+/// The form of a field that starts like a number and is not one.
 fn rest(field: &[u8]) -> FieldShape {
     match std::str::from_utf8(field) {
         _ if is_missing(field) => FieldShape::Missing,
@@ -279,7 +279,7 @@ fn integer_shape(field: &[u8], digits: usize) -> FieldShape {
     if parsed::<u64>(field).is_some() { FieldShape::Large } else { FieldShape::Huge }
 }
 
-const SEPARATED: &str = "is not read as a number; write numbers with a decimal point and nothing between thousands";
+const SEPARATED: &str = "is not read as a number; write numbers with a decimal point and without thousands separators";
 
 /// Whether a value is a number with a decimal comma or with thousands set apart, such as `1.234,56`, `1,234,567`, `1'234`.
 fn has_separators(value: &str) -> bool {
@@ -314,7 +314,7 @@ fn float(field: &[u8]) -> Option<f64> {
 }
 
 fn comma_float(field: &[u8]) -> Option<f64> {
-    // What could be a decimal point is none here.
+    // A point is not a decimal point here.
     if field.contains(&b'.') {
         return None;
     }
@@ -322,9 +322,9 @@ fn comma_float(field: &[u8]) -> Option<f64> {
     float(text.replacen(',', ".", 1).as_bytes())
 }
 
-/// The values of a column, in the making.
+/// The values of a column, while they are collected.
 pub enum CsvValues {
-    /// So many missing values.
+    /// A number of missing values.
     Null(usize),
     /// Booleans.
     Flag(MutableBooleanArray),
@@ -361,7 +361,7 @@ impl CsvValues {
     ///
     /// # Errors
     /// A message that names the line: a field is not UTF-8 text, or is not of the kind, because the file was changed
-    /// since it was looked through.
+    /// since it was scanned.
     pub fn extend(&mut self, block: &Block, column: usize) -> Result<(), String> {
         match self {
             Self::Null(rows) => each(block, column, |_| None::<()>, |_| *rows += 1),
@@ -491,13 +491,10 @@ mod tests {
             (&["-"], "is not a number"),
             (&["2026-11-01"], "is not a number"),
             (&["1", "18446744073709551616"], "line 3: '18446744073709551616' does not fit an integer of 64 bits"),
-            (
-                &["-1", "9223372036854775808"],
-                "line 3: '9223372036854775808' does not fit an integer of 64 bits with a sign",
-            ),
-            (&["1,234.56"], "nothing between thousands"),
-            (&["1.234.567"], "nothing between thousands"),
-            (&["1'234"], "nothing between thousands"),
+            (&["-1", "9223372036854775808"], "line 3: '9223372036854775808' does not fit a signed integer of 64 bits"),
+            (&["1,234.56"], "without thousands separators"),
+            (&["1.234.567"], "without thousands separators"),
+            (&["1'234"], "without thousands separators"),
             (&["1234,56"], "write numbers with a decimal point"),
         ] {
             let (kind, found) = kind(values, ',');
@@ -516,7 +513,7 @@ mod tests {
         for (values, why) in [
             (&["1,234", "12,500", "999"][..], "line 2: '1,234' has a comma before decimals or between thousands"),
             (&["1.5", "1,5"], "line 3: '1,5' has a comma, and other numbers of the column have a point"),
-            (&["1.234,56", "1"], "nothing between thousands"),
+            (&["1.234,56", "1"], "without thousands separators"),
             (&["1,5", "n.a."], "line 3: 'n.a.' is not a number"),
         ] {
             let (kind, found) = kind(values, ';');

@@ -1,10 +1,10 @@
-//! CSV has no columns to seek to and names no types, so it is read once from the start to the end and written as a
+//! CSV has no column index and no types, so it is read once from the start to the end and written as a
 //! temporary Parquet file.
 //!
-//! The type of a column is that of all its values. Nearly always the start of the file shows it: then one pass writes
-//! the file with these types, and checks that all of its values have them. If some have not, the pass goes on to the end
+//! The type of a column is that of all its values. Usually the start of the file shows it: then one pass writes the
+//! file with these types, and checks that all of its values have them. If some have not, the pass goes on to the end
 //! without writing, and a second one writes the file with the types that are known by then. So a type does not depend
-//! on where in the file a value stands, and memory does not grow with the file.
+//! on the position of a value in the file, and memory does not grow with the file.
 
 mod cells;
 mod records;
@@ -23,10 +23,10 @@ use super::table::{CellType, TableWriter};
 use crate::address;
 use crate::error::{Error, Result};
 
-/// Bytes of CSV text that become a row group; of the first of them the types are guessed.
+/// Bytes of CSV text per row group; the types are inferred from the first one.
 const ROW_GROUP: usize = 16 << 20;
 
-/// The rows of a CSV file as a Parquet file in the temporary directory, gone when dropped.
+/// The rows of a CSV file as a Parquet file in the temporary directory, deleted when dropped.
 pub struct TemporaryParquet {
     /// The Parquet file.
     pub file: NamedTempFile,
@@ -61,12 +61,12 @@ pub fn to_parquet(path: &Path, local: &Path) -> Result<TemporaryParquet> {
     }
 }
 
-/// What is known of the columns of a file.
+/// The known types of the columns of a file.
 struct KnownColumns {
     columns: Vec<FieldShapeCounts>,
-    /// How many blocks that is of.
+    /// The number of blocks that were scanned.
     blocks: usize,
-    /// Whether these are all.
+    /// Whether these are all blocks.
     whole: bool,
 }
 
@@ -88,7 +88,7 @@ impl KnownColumns {
     }
 }
 
-/// Looks at the start of a file.
+/// Scans the start of a file.
 fn scan_start(mut records: Records<File>) -> std::result::Result<KnownColumns, String> {
     let mut names = HashSet::new();
     if let Some(twice) = records.names().iter().find(|name| !names.insert(*name)) {
@@ -107,7 +107,7 @@ fn scan_start(mut records: Records<File>) -> std::result::Result<KnownColumns, S
     Ok(known)
 }
 
-/// Writes all records with the types that are known. Gives whether it did: it did not if values have other types. Then
+/// Writes all records with the types that are known. Returns whether it did: it stops if values have other types. Then
 /// the types of all values are known.
 fn write(mut records: Records<File>, known: &mut KnownColumns, output: &File) -> std::result::Result<bool, String> {
     let kinds = known.kinds();

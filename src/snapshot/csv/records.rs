@@ -1,16 +1,16 @@
 //! CSV text as records of fields (RFC 4180), a block of whole records at a time.
 //!
-//! What quotes do must be certain: a quote left open, or text after a closing quote, would shift or swallow records, so
-//! both are errors that name the line.
+//! Quoting must be unambiguous: an open quote, or text after a closing quote, could shift or hide records, so both are
+//! errors that name the line.
 
 use std::io::Read;
 
 use crate::snapshot::magic;
 
-/// Bytes read at a time: what fits a processor's cache together with the positions of its fields.
+/// Bytes read at a time: the size fits a processor's cache together with the positions of its fields.
 const BLOCK: usize = 256 << 10;
 
-/// Bytes read before the separator and the header are looked for.
+/// Bytes read before searching the separator and the header.
 const HEAD: usize = 1 << 20;
 
 /// Bytes in which a record must end.
@@ -19,7 +19,7 @@ const MAX_RECORD_BYTES: usize = 256 << 20;
 /// Records after the header by which a separator is chosen.
 const SAMPLE: usize = 100;
 
-/// What may separate fields.
+/// Possible separators of fields.
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// The records of a CSV file after its header.
@@ -27,7 +27,7 @@ pub struct Records<R> {
     input: R,
     separator: u8,
     names: Vec<String>,
-    /// Bytes read that no block has held yet.
+    /// Bytes that were read and are not in a block yet.
     carry: Vec<u8>,
     /// Bytes read at a time.
     block: usize,
@@ -79,7 +79,7 @@ impl<R: Read> Records<R> {
     /// Reads the header. Fields are separated by `usual` if the header line holds it; see [`separator`].
     ///
     /// # Errors
-    /// A message: what the file is instead of CSV, or what is wrong in its first lines.
+    /// A message: the actual format of the file, or the error in its first lines.
     pub fn open(input: R, usual: u8) -> Result<Self, String> {
         Self::in_blocks(input, usual, BLOCK)
     }
@@ -94,7 +94,7 @@ impl<R: Read> Records<R> {
         if records.carry.starts_with(b"\xEF\xBB\xBF") {
             records.carry.drain(..3);
         }
-        // Excel's own way to name the separator.
+        // Excel's notation for the separator.
         let named = match &records.carry[..] {
             [b's', b'e', b'p', b'=', separator, b'\n', ..] => Some((*separator, 6)),
             [b's', b'e', b'p', b'=', separator, b'\r', b'\n', ..] => Some((*separator, 7)),
@@ -157,7 +157,7 @@ impl<R: Read> Records<R> {
         let width = self.names.len();
         block.fields.resize_with(width, Vec::new);
         loop {
-            // Twice as much where not even one record is whole, so that a long one is not looked through often.
+            // Twice as much if not even one record is complete, so that a long one is not scanned often.
             self.read(self.block.max(self.carry.len()))?;
             block.fields.iter_mut().for_each(Vec::clear);
             block.lines.clear();
@@ -165,7 +165,7 @@ impl<R: Read> Records<R> {
             let bytes = &block.bytes;
             let (mut at, mut doubled) = (0, Vec::new());
             while at < bytes.len() {
-                // A line without anything is a value only where there is one column: a missing one.
+                // An empty line is a value only where there is one column: a missing one.
                 if width > 1
                     && let (length @ 1.., lines) = blank_lines(&bytes[at..])
                 {
@@ -214,7 +214,7 @@ impl<R: Read> Records<R> {
         )
     }
 
-    /// Reads so many more bytes, or to the end.
+    /// Reads a number of further bytes, or to the end.
     fn read(&mut self, bytes: usize) -> Result<(), String> {
         if self.carry.len() >= MAX_RECORD_BYTES {
             return Err(format!("line {}: does not end within 256 MiB; is a quote left open?", self.line));
@@ -222,7 +222,7 @@ impl<R: Read> Records<R> {
         let before = self.carry.len();
         let read = (&mut self.input).take(bytes as u64).read_to_end(&mut self.carry).map_err(|e| e.to_string())?;
         self.ended = read < bytes;
-        // What the head is instead, it says itself.
+        // The first bytes may show another format.
         if before > 0 && self.carry[before..].contains(&0) {
             return Err(NUL.into());
         }
@@ -230,9 +230,9 @@ impl<R: Read> Records<R> {
     }
 }
 
-const NUL: &str = "holds NUL bytes, so it is not CSV text; look at what wrote it";
+const NUL: &str = "contains NUL bytes, so it is not CSV text; check the program that wrote it";
 
-/// What else this is, if it is seen to be.
+/// The other format of a file, if it is recognised.
 fn not_csv(head: &[u8]) -> Option<String> {
     if head.starts_with(&[0xFF, 0xFE]) || head.starts_with(&[0xFE, 0xFF]) {
         return Some("UTF-16 text; convert it to UTF-8".into());
@@ -267,7 +267,7 @@ fn blank_lines(bytes: &[u8]) -> (usize, u64) {
     }
 }
 
-/// What quotes must not do.
+/// Errors of quoting.
 enum QuoteError {
     /// A quoted field does not end.
     Open,
@@ -340,7 +340,7 @@ fn split(
     }
 }
 
-/// The next separator (or quote) or end of a line: eight bytes at a time, as most of the time is spent here.
+/// The next separator (or quote) or end of a line: eight bytes at a time, because most of the time is spent here.
 fn find(bytes: &[u8], mut at: usize, separator: u8) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     // The lowest byte that is zero has its highest bit set, and none below it.
@@ -391,7 +391,7 @@ fn separator(head: &[u8], last: bool, usual: u8) -> Result<u8, String> {
             match split(head, at, by, last, &mut |_, _, _| count += 1) {
                 Ok(Some((end, _))) => at = end,
                 Ok(None) => break,
-                // By the right separator, quotes are where they should be.
+                // With the right separator, quotes are valid.
                 Err(_) => count = 0,
             }
             counts.push(count);

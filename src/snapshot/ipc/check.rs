@@ -1,4 +1,4 @@
-//! The metadata of an Arrow IPC file, checked against the file before the decoder believes its lengths.
+//! The metadata of an Arrow IPC file, checked against the file before the decoder uses its lengths.
 
 use std::collections::HashMap;
 use std::io::{BufReader, Error, Read, Result as IoResult, Seek, SeekFrom};
@@ -14,10 +14,10 @@ use crate::storage::{Reader, StoredFile, limit};
 /// Length of the footer and the format's name, at the end of the file.
 const TRAILER: u64 = 10;
 
-/// Fields nested deeper than this are refused: the decoder calls itself for each.
+/// Fields nested deeper than this are refused: the decoder is recursive.
 const DEEPEST: usize = 64;
 
-/// Bytes that a decoded value takes, at most: a reference to a text.
+/// Most bytes of a decoded value: a reference to a text.
 const VALUE_BYTES: u64 = 16;
 
 type Validated<T> = std::result::Result<T, String>;
@@ -46,7 +46,7 @@ pub fn footer(file: &StoredFile) -> Validated<Vec<u8>> {
 
 /// Checks how deep the fields are nested, and how long all texts are: parts of the footer can be named more than once.
 fn schema(footer: &[u8]) -> Parsed<Validated<()>> {
-    // A footer may repeat itself, within reason.
+    // A footer may repeat texts, within a limit.
     let mut budget = (64 << 20) + 16 * footer.len();
     let footer = FooterRef::read_as_root(footer)?;
     let Some(schema) = footer.schema()? else { return Ok(Err("it has no schema".into())) };
@@ -59,7 +59,7 @@ fn schema(footer: &[u8]) -> Parsed<Validated<()>> {
 
 type Refs<'a, T> = Option<Vector<'a, Parsed<T>>>;
 
-/// Takes the bytes of these fields from the budget; whether it is enough.
+/// Subtracts the bytes of these fields from the budget; returns whether it is sufficient.
 fn fields<'a>(fields: Refs<'a, FieldRef<'a>>, depth: usize, budget: &mut usize) -> Parsed<bool> {
     for field in fields.into_iter().flatten() {
         let field = field?;
@@ -132,14 +132,14 @@ fn parse(message: &[u8], start: u64, body: u64, is_dictionary: bool) -> Parsed<V
         Some(MessageHeaderRef::DictionaryBatch(batch)) if is_dictionary => batch.data()?,
         _ => None,
     };
-    let Some(batch) = batch else { return Ok(Err("a block that does not hold what the footer says".into())) };
+    let Some(batch) = batch else { return Ok(Err("a block whose content does not match the footer".into())) };
     Ok(match check(batch, body)? {
         Ok(rows) => Ok(Batch { rows, compressed: compressed(batch, start)? }),
         Err(reason) => Err(reason),
     })
 }
 
-/// The rows of a batch whose lengths make sense.
+/// The rows of a batch with valid lengths.
 fn check(batch: RecordBatchRef<'_>, body: u64) -> Parsed<Validated<usize>> {
     let fits =
         |rows: i64| u64::try_from(rows).is_ok_and(|rows| rows.saturating_mul(VALUE_BYTES) <= limit::max_part_bytes());

@@ -1,5 +1,5 @@
-//! Numbers and lengths of texts that are encoded as deltas, as far as it takes to see how many there are and how large they
-//! are: the decoder allocates as many, and as long ones, as they say. See `Encodings.md` of the Parquet format.
+//! Numbers and lengths of texts that are encoded as deltas, decoded only to check their number and size: the decoder
+//! allocates memory by these numbers. See `Encodings.md` of the Parquet format.
 
 use super::thrift::{varint, zigzag};
 
@@ -12,26 +12,26 @@ struct DeltaHeader {
     total: u64,
 }
 
-/// Reads the header of a list that may hold so many values.
+/// Reads the header of a list with a limit on its values.
 fn header(bytes: &mut &[u8], most: usize) -> Validated<DeltaHeader> {
     let mut number = || varint(bytes).ok_or("a list of deltas that is cut short");
     let header = DeltaHeader { per_block: number()?, miniblocks: number()?, total: number()? };
     if header.total > most as u64 { Err("more deltas than values") } else { Ok(header) }
 }
 
-/// Checks how many numbers a page holds, which may be so many.
+/// Checks how many numbers a page has, against a limit.
 ///
 /// # Errors
-/// What is wrong.
+/// A message with the problem.
 pub fn check_numbers(mut page: &[u8], most: usize) -> Validated<()> {
     header(&mut page, most).map(drop)
 }
 
-/// Checks the lengths of the texts of a page, at most so many, each of which may start as the one before it does; how many
-/// bytes they have.
+/// Checks the lengths of the texts of a page, up to a limit, each of which may share a prefix with the one before it;
+/// returns their total bytes.
 ///
 /// # Errors
-/// What is wrong.
+/// A message with the problem.
 pub fn check_texts(mut page: &[u8], most: usize, with_prefixes: bool) -> Validated<u64> {
     let prefixes = if with_prefixes { Some(numbers(&mut page, most)?) } else { None };
     let suffixes = numbers(&mut page, most)?;
@@ -54,7 +54,7 @@ pub fn check_texts(mut page: &[u8], most: usize, with_prefixes: bool) -> Validat
     Ok(all)
 }
 
-/// The numbers of the list at the start of these bytes, which are taken off.
+/// The numbers of the list at the start of these bytes, which are consumed.
 fn numbers(bytes: &mut &[u8], most: usize) -> Validated<Vec<i64>> {
     const CUT: &str = "a list of deltas that is cut short";
     let DeltaHeader { per_block, miniblocks, total } = header(bytes, most)?;
@@ -87,7 +87,7 @@ fn numbers(bytes: &mut &[u8], most: usize) -> Validated<Vec<i64>> {
     Ok(found)
 }
 
-/// Number `i` of those that are packed into so many bits each.
+/// Number `i` of numbers that are packed with a bit width.
 fn unpack(packed: &[u8], i: u64, width: u8) -> u64 {
     let from = i * u64::from(width);
     let packed = packed.get((from / 8) as usize..).unwrap_or_default();

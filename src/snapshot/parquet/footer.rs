@@ -8,25 +8,25 @@ use super::format::{CHILDREN, FILE};
 use super::thrift::Walker;
 use crate::storage::{StoredFile, limit};
 
-/// Bytes read at once while the footer is looked for.
+/// Bytes read at once to find the footer.
 const FIRST_READ: u64 = 256 << 10;
 
 /// Length of the footer and the format's name, at the end of the file.
 const TRAILER: u64 = 8;
 
-/// Groups nested deeper than this are refused: the decoder calls itself for each.
+/// Groups nested deeper than this are refused: the decoder is recursive.
 const DEEPEST: usize = 64;
 
-/// Bytes that an element of a list takes once it is parsed, at most.
+/// Most bytes of a parsed list element.
 const ELEMENT_BYTES: u64 = 512;
 
-/// Bytes that a decoded value takes, at most: a reference to a text.
+/// Most bytes of a decoded value: a reference to a text.
 const VALUE_BYTES: u64 = 16;
 
 /// Reads the footer.
 ///
 /// # Errors
-/// The reason: it is not one, or contradicts itself or the file.
+/// The reason: it is not a footer, or is inconsistent with itself or the file.
 pub fn read(file: &StoredFile) -> Result<FileMetadata, String> {
     let footer = bytes(file)?;
     check_bytes(&footer)?;
@@ -63,7 +63,7 @@ fn bytes(file: &StoredFile) -> Result<Vec<u8>, String> {
 
 /// Checks every length in the footer, and how deep the schema is nested.
 fn check_bytes(footer: &[u8]) -> Result<(), String> {
-    // Children still to come, of every group that is not complete.
+    // Missing children of every incomplete group.
     let mut open: Vec<i64> = Vec::new();
     let mut children = 0;
     let note = |name, value| {
@@ -128,7 +128,7 @@ fn check_column(column: &ColumnChunkMetadata, rows: u64, length: u64) -> Result<
     Ok(())
 }
 
-/// Bytes that so many values take when they are decoded, at most, beside their text.
+/// Most bytes of decoded values, without their text.
 pub fn needed(values: u64, stored_as: PhysicalType) -> u64 {
     let width = match stored_as {
         PhysicalType::FixedLenByteArray(width) => VALUE_BYTES.max(width as u64),

@@ -5,7 +5,7 @@ use super::thrift::ThriftType::{self, Binary, Bool, Byte, Int, List, Long, Struc
 
 type Fields = [(i16, ThriftType)];
 
-// Names of the footer's numbers.
+// Constants for the numbers of the footer.
 pub const CHILDREN: u8 = 1;
 pub const ELEMENT: u8 = 2;
 
@@ -84,7 +84,7 @@ const COLUMN: &Fields = &[
 const STATISTICS: &Fields =
     &[(1, Binary), (2, Binary), (3, Long(0)), (4, Long(0)), (5, Binary), (6, Binary), (7, Bool), (8, Bool)];
 
-// Names of a page header's numbers.
+// Constants for the numbers of a page header.
 pub const PAGE_TYPE: u8 = 1;
 pub const UNCOMPRESSED: u8 = 2;
 pub const COMPRESSED: u8 = 3;

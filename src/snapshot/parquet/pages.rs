@@ -1,5 +1,5 @@
-//! The pages of one column of one row group, checked before they are decoded: their headers, which decide how much memory
-//! the decoder asks for, and their checksums, where the writer left some.
+//! The pages of one column of one row group, checked before they are decoded: their headers, which determine how much
+//! memory the decoder allocates, and their checksums, where the writer stored them.
 
 use std::io::Cursor;
 
@@ -18,7 +18,7 @@ use super::format::{
 use super::thrift::Walker;
 use crate::storage::limit;
 
-/// Bytes that a page may take decompressed although its footer says that the column takes less.
+/// Bytes that a decompressed page may take even if the footer gives less for the column.
 const SMALL: u64 = 64 << 20;
 
 /// A page header's numbers by name.
@@ -122,7 +122,7 @@ fn check_page(bytes: &[u8], column: &ColumnChunkMetadata, first: bool) -> Result
     Ok((start + length, values, deltas))
 }
 
-/// The most bytes that so many can be when they are decompressed, by what the format of each codec can express.
+/// The largest possible decompressed size, by the format of each codec.
 pub fn max_decompressed(codec: Compression, stored: u64) -> u64 {
     let ratio = match codec {
         Compression::Uncompressed => 1,
@@ -138,7 +138,7 @@ pub fn max_decompressed(codec: Compression, stored: u64) -> u64 {
 /// Checks numbers and lengths of texts that are encoded as deltas, see [`delta`].
 ///
 /// # Errors
-/// What is wrong.
+/// A message with the problem.
 pub fn check_deltas(chunk: Buffer<u8>, column: &ColumnChunkMetadata) -> PolarsResult<()> {
     let pages = PageReader::new(Cursor::new(chunk), column, Vec::new(), usize::MAX);
     let mut pages = BasicDecompressor::new(pages, Vec::new());

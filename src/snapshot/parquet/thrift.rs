@@ -1,17 +1,17 @@
-//! Thrift's compact protocol, checked: footers and page headers of Parquet files are read in it. The decoder believes
-//! the lengths that it finds, and allocates; here every length is held against the bytes that are left, and every field
-//! that the decoder reads against the type that it takes the field for.
+//! Thrift's compact protocol, checked: footers and page headers of Parquet files are read in it. The decoder trusts the
+//! lengths that it finds, and allocates; here every length is checked against the bytes that are left, and every field
+//! that the decoder reads against the expected type.
 
-/// What a value must look like. The decoder goes by a field's number alone, so its type must be what the format says.
+/// The expected type of a value. The decoder only uses a field's number, so the type must match the format.
 pub enum ThriftType {
     Bool,
     Byte,
-    /// Up to 32 bits. A tag that is not 0 says which number of the walk it is.
+    /// Up to 32 bits. A tag other than 0 identifies the number for the callback.
     Int(u8),
     /// Up to 64 bits.
     Long(u8),
     Binary,
-    /// The name is said after each element.
+    /// The callback gets the name after each element.
     List(u8, &'static ThriftType),
     /// Fields by number; others are skipped.
     Struct(&'static [(i16, ThriftType)]),
@@ -23,7 +23,7 @@ const DEEPEST: usize = 32;
 /// Reads from a slice.
 pub struct Walker<'a, F> {
     left: &'a [u8],
-    /// Elements of lists so far: each takes memory when it is decoded.
+    /// Elements of lists so far: each needs memory when it is decoded.
     elements: u64,
     /// Called with the name and the value of every named number and element.
     note: F,
@@ -34,7 +34,7 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
         Self { left: bytes, elements: 0, note }
     }
 
-    /// Walks over a struct; how many bytes it took, and how many elements all its lists have.
+    /// Walks over a struct; returns its bytes, and the number of elements of all its lists.
     pub fn walk(mut self, fields: &'static [(i16, ThriftType)]) -> Result<(usize, u64), String> {
         let all = self.left.len();
         self.fields(fields, 0)?;
@@ -125,7 +125,7 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
             return Err(format!("values nested more than {DEEPEST} deep"));
         }
         match kind {
-            // A flag on its own is its type.
+            // A boolean field has its value in its type.
             TRUE | FALSE => self.skip(in_list.into()),
             BYTE => self.skip(1),
             I16 | I32 | I64 => self.varint().map(drop),
@@ -142,7 +142,7 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
     }
 }
 
-/// The number of variable length (LEB128) at the start of these bytes, which is taken off.
+/// The number of variable length (LEB128) at the start of these bytes, which is consumed.
 pub fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
