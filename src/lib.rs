@@ -96,7 +96,7 @@
 //! use driftsweep::model::Options;
 //! use driftsweep::sweep::{self, BaselineSource};
 //!
-//! # fn main() -> driftsweep::error::Result<()> {
+//! # fn main() -> driftsweep_common::error::Result<()> {
 //! let counter = CpuCounter;
 //! let baseline = BaselineSource::open("training.parquet")?;
 //! let current = Snapshot::open("production/*.parquet")?;
@@ -109,30 +109,12 @@
 //! # }
 //! ```
 
-pub mod address;
-pub mod atomic;
 pub mod baseline;
-pub mod calibrate;
 pub mod count;
-pub mod error;
-pub mod escape;
-pub mod executor;
-pub mod fleet;
 pub mod generate;
 pub mod history;
-pub mod http;
-pub mod labels;
 pub mod metric;
 pub mod model;
-pub mod notify;
-pub mod output;
-pub mod policy;
-pub mod report;
-pub mod retrain;
 pub mod rule;
-pub mod scheduler;
 pub mod snapshot;
-pub mod storage;
-pub mod store;
 pub mod sweep;
-pub mod tick;

@@ -55,17 +55,17 @@ trap 'rm -f "$skipped"' EXIT
 step bash tests/supply.sh "$skipped"
 # Everything is checked and tested in the release profile and with every feature: one build of the dependencies, and the
 # code that ships.
-step cargo clippy --locked --release --all-features --all-targets -- -D warnings
-step cargo clippy --locked --release --all-targets --no-default-features -- -D warnings
-RUSTDOCFLAGS="-D warnings" step cargo doc --locked --release --all-features --no-deps --lib --quiet
+step cargo clippy --locked --release --workspace --all-features --all-targets -- -D warnings
+step cargo clippy --locked --release --workspace --all-targets --no-default-features -- -D warnings
+RUSTDOCFLAGS="-D warnings" step cargo doc --locked --release --workspace --all-features --no-deps --lib --quiet
 # The store is tested on a PostgreSQL server of its own, too.
 if [ -n "${DRIFTSWEEP_TEST_NO_POSTGRES:-}" ]; then
-    step cargo test --locked --release --all-features
+    step cargo test --locked --release --workspace --all-features
 else
-    step bash tests/postgres.sh cargo test --locked --release --all-features
+    step bash tests/postgres.sh cargo test --locked --release --workspace --all-features
 fi
 # The benchmarks must run; what they measure is for benches/README.md.
-step cargo bench --locked --profile release --all-features --bench count -- --test
+step cargo bench --locked --profile release --package driftsweep --all-features --bench count -- --test
 
 # Once more, where it is seen.
 if [ -s "$skipped" ]; then
@@ -79,7 +79,7 @@ if [ -n "${DRIFTSWEEP_TEST_NO_SSH_KEYGEN:-}" ]; then
 fi
 if [ -n "${DRIFTSWEEP_TEST_NO_GPU:-}" ]; then
     printf '\nAll passed, but SKIPPED without a GPU: %s tests of parity\n' \
-        "$(cargo test --locked --release --all-features --test it -- --list 2>/dev/null | grep -c '^parity::')"
+        "$(cargo test --locked --release --workspace --all-features --test it -- --list 2>/dev/null | grep -c '^parity::')"
 else
     printf '\nAll passed; GPU tests ran on the device below.\n'
     # The program that was tested: `cargo run` would build the packages once more, without what only tests need.

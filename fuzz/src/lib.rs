@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 use driftsweep::count::CpuCounter;
-use driftsweep::error::Status;
-use driftsweep::fleet::{Kind, Options};
+use driftsweep_common::error::Status;
+use driftsweep_fleet::{Kind, Options};
 use driftsweep::snapshot::{Snapshot, is_decoding};
 use driftsweep::sweep::report::Side;
 use driftsweep::sweep::{BaselineSource, Comparison, Feature, compare};

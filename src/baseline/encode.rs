@@ -7,8 +7,8 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::file::{DataHeader, FORMAT, FeatureHeader, content_hash};
 use super::{Baseline, Frozen, PLAIN_VERSION, VERSION};
-use crate::error::{Error, Result};
-use crate::storage;
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::storage;
 
 /// A list of unsigned integers as the narrowest tensor that holds it.
 struct IntegerTensor {

@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{BaselineHeader, Frozen, FrozenFeature, PLAIN_VERSION, VERSION};
-use crate::atomic::hex;
 use crate::count::cells::CellMapParts;
 use crate::count::{Categories, CellCounts, CellMap, CellSet, Domain, Ecdf, KeyRuns, Tally};
-use crate::error::{Error, Result, Status};
 use crate::snapshot::ColumnType;
-use crate::storage::{self, StoredFile};
+use driftsweep_common::atomic::hex;
+use driftsweep_common::error::{Error, Result, Status};
+use driftsweep_common::storage::{self, StoredFile};
 
 /// The error for a file that is not a baseline, with the remedy.
 const NOT_ONE: &str = "not a baseline file; build one with `driftsweep baseline build`";

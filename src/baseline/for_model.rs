@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{Baseline, BaselineFile};
-use crate::address::redacted;
-use crate::atomic::hex;
 use crate::count::Counter;
-use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::snapshot::Snapshot;
-use crate::storage::{self, StoredFile};
+use driftsweep_common::address::redacted;
+use driftsweep_common::atomic::hex;
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::storage::{self, StoredFile};
 
 /// The contents of larger snapshots are not hashed.
 const MAX_HASHED_BYTES: u64 = 4 << 30;
@@ -114,8 +114,11 @@ pub fn check_features(model: &Model, place: &str, columns_of_new: &[String], for
         return Ok(());
     }
     const MAX_LISTED: usize = 5;
-    let named: Vec<String> =
-        lacking.iter().take(MAX_LISTED).map(|name| format!("'{}'", crate::escape::for_display(name))).collect();
+    let named: Vec<String> = lacking
+        .iter()
+        .take(MAX_LISTED)
+        .map(|name| format!("'{}'", driftsweep_common::escape::for_display(name)))
+        .collect();
     let more = if lacking.len() > MAX_LISTED { ", …" } else { "" };
     let reason = format!(
         "it has {} of the {} features that the model compares, fewer than half; it lacks {}{more}. If the model was given \

@@ -3,11 +3,11 @@
 use super::{Frozen, FrozenFeature};
 use crate::count::pair::{self, RequiredFigures};
 use crate::count::{Counter, Ecdf, Tally};
-use crate::error::{Error, Result, Status};
 use crate::metric::Kind;
 use crate::metric::{Metric, bins};
 use crate::model::Options;
 use crate::snapshot::{Column, ColumnType, KeyEncoding, Snapshot};
+use driftsweep_common::error::{Error, Result, Status};
 
 /// Freezes one column of a training snapshot.
 pub fn freeze_feature(

@@ -17,12 +17,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address;
 use crate::count::{Categories, Counter, Ecdf, Tally, with_threads};
-use crate::error::{Result, Status};
 use crate::metric::Kind;
 use crate::model::Options;
 use crate::snapshot::{Column, ColumnType, Slice, Snapshot, SourceFile};
+use driftsweep_common::address;
+use driftsweep_common::error::{Result, Status};
 
 /// Version of the layout without segments, which engines of version 0.1 read.
 pub const PLAIN_VERSION: u32 = 1;
@@ -146,7 +146,7 @@ impl Baseline {
     /// Writes the file, atomically.
     ///
     /// # Errors
-    /// [`crate::error::Error::Write`].
+    /// [`driftsweep_common::error::Error::Write`].
     pub fn write(&self, path: &Path) -> Result<()> {
         encode::write(self, path)
     }
@@ -154,7 +154,7 @@ impl Baseline {
     /// The bytes of the file; `path` is what messages name.
     ///
     /// # Errors
-    /// [`crate::error::Error::Baseline`] where it cannot be encoded.
+    /// [`driftsweep_common::error::Error::Baseline`] where it cannot be encoded.
     pub fn encoded(&self, path: &Path) -> Result<Vec<u8>> {
         encode::encode(self, path)
     }

@@ -4,7 +4,7 @@ use std::iter::Sum;
 
 use super::gpu::{DeviceChoice, GpuCounter};
 use super::{Counter, CpuCounter};
-use crate::error::Result;
+use driftsweep_common::error::Result;
 
 /// The backend to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Backend {
     /// threads exceeds that of opening a device and sending it the keys; the workload is only computed if it matters.
     ///
     /// # Errors
-    /// [`crate::error::Error::Backend`] where a GPU is requested and not available.
+    /// [`driftsweep_common::error::Error::Backend`] where a GPU is requested and not available.
     pub fn counter(
         self,
         workload: impl FnOnce() -> Workload,

@@ -6,7 +6,7 @@ use super::cells::CellMap;
 use super::key::{Domain, Key, KeyVec};
 use super::pair::RequiredFigures;
 use super::{CellCounts, CellSet, Collector, Columns, CountedColumn, Counter, KeyRuns, KeySource, fold_chunks};
-use crate::error::Result;
+use driftsweep_common::error::Result;
 
 /// Counts on the threads of the pool, over columns and chunks.
 #[derive(Clone, Copy, Debug, Default)]

@@ -32,7 +32,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use self::pair::RequiredFigures;
-use crate::error::Result;
+use driftsweep_common::error::Result;
 
 /// Turns keys into counts. Every implementation gives the same integers.
 pub trait Counter: Send + Sync {

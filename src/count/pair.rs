@@ -7,7 +7,7 @@ use super::cells::{CellMap, KeyCell};
 use super::ecdf::{Ecdf, EcdfPair};
 use super::key::{Domain, KeyVec, key_f32};
 use super::{CellSet, Columns, CountedColumn, Counter, CpuCounter, KeyRuns, KeySource};
-use crate::error::Result;
+use driftsweep_common::error::Result;
 
 /// The figures that must be exact.
 #[derive(Clone, Copy)]

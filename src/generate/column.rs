@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::{GenerateOptions, TableSide};
-use crate::error::Error;
 use crate::snapshot::table::{CellType, Cells};
+use driftsweep_common::error::Error;
 
 /// The distribution of a column: a monotone function of a standard normal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -16,10 +16,10 @@ use jiff::civil::Date;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::atomic;
-use crate::error::{Error, Result};
 use crate::snapshot::table::{CellType, Cells, TableWriter};
 pub use column::{DriftKind, GeneratedColumn, GeneratedDrift, GeneratedShape};
+use driftsweep_common::atomic;
+use driftsweep_common::error::{Error, Result};
 
 /// What to generate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

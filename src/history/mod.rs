@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
-use crate::atomic::hex;
-use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::snapshot::table::{Cells, to_parquet};
-use crate::storage;
 use crate::sweep::SweepReport;
 use crate::sweep::flat;
+use driftsweep_common::atomic::hex;
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::storage;
 
 /// One figure of one feature in one sweep.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::contingency::chi_square;
 use super::divergence::{jensen_shannon_of, pairwise_sum};
 use super::{Kind, Metric};
-use crate::error::{Error, Result};
+use driftsweep_common::error::{Error, Result};
 
 /// Another tool, whose definitions are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,10 +18,10 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::address::Location;
 use crate::metric::Kind;
 use crate::rule::{PartialThresholds, Thresholds};
 use crate::snapshot::Slice;
+use driftsweep_common::address::Location;
 
 /// What of a model is compared.
 #[derive(Clone, Debug)]

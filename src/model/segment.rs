@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::Model;
 use crate::count::{CategoryCounts, CpuCounter};
-use crate::error::{Error, Result};
 use crate::snapshot::{ColumnType, Condition, Slice, Snapshot, Test};
+use driftsweep_common::error::{Error, Result};
 
 /// Values of a column that get a segment of their own: the most frequent ones.
 const MOST_SEGMENTS: usize = 50;

@@ -6,8 +6,8 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, ToSpan, Unit, Zoned};
 
-use crate::address::redacted;
-use crate::error::{closest, did_you_mean};
+use driftsweep_common::address::redacted;
+use driftsweep_common::error::{closest, did_you_mean};
 
 /// A stretch of time that moves with the sweep.
 #[derive(Clone, Copy, Debug)]

@@ -8,9 +8,9 @@ use super::lakehouse::{ICEBERG_DATA, ICEBERG_METADATA, TableFormat};
 use super::partition::{self, Partitions};
 use super::pattern::{Pattern, is_data};
 use super::walk;
-use crate::address::{extension, is_pattern, redacted, split_query};
-use crate::error::{Error, Result};
-use crate::storage;
+use driftsweep_common::address::{extension, is_pattern, redacted, split_query};
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::storage;
 
 /// Splits off a suffix `#rows=A..B`; without one, all rows.
 pub fn split_rows(spec: &str) -> Result<(&str, Range<u64>)> {

@@ -9,8 +9,8 @@ use polars_arrow::datatypes::Field;
 use polars_arrow::io::ipc::format::ipc::Block;
 use polars_arrow::io::ipc::read::{FileMetadata, FileReader, deserialize_footer};
 
-use crate::error::{Error, Result};
-use crate::storage::StoredFile;
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::storage::StoredFile;
 
 pub struct IpcFile {
     file: StoredFile,

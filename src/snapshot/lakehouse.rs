@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use driftsweep_common::error::Error;
 
 /// A table format, recognised by its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::error::Error;
-use crate::storage::StoredFile;
+use driftsweep_common::error::Error;
+use driftsweep_common::storage::StoredFile;
 
 /// Bytes that are examined.
 const HEAD: usize = 512;

@@ -40,10 +40,10 @@ use serde::{Deserialize, Serialize};
 
 use self::open::{OpenFile, open_file, unify};
 use self::partition::Partitions;
-use crate::address::redacted;
 use crate::count::{Categories, CategoryCounts, Counter, CounterCache, Domain, KeySource, KeyVec, Tally, Workload};
-use crate::error::{Error, Result};
-use crate::storage;
+use driftsweep_common::address::redacted;
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::storage;
 
 /// A column of a snapshot.
 #[derive(Clone, Debug)]

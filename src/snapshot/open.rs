@@ -7,10 +7,10 @@ use tempfile::TempPath;
 
 use super::partition::{self, Partitions};
 use super::{Arrays, Column, ColumnType, Position, TextReason, csv, ipc, keys, magic, parquet};
-use crate::address::{self, redacted};
 use crate::count::Domain;
-use crate::error::{Error, Result};
-use crate::storage::{self, StoredFile};
+use driftsweep_common::address::{self, redacted};
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::storage::{self, StoredFile};
 
 pub struct OpenFile {
     pub path: PathBuf,

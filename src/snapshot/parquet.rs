@@ -26,8 +26,8 @@ use polars_parquet::read::{
 pub(super) use pages::max_decompressed;
 pub(super) use polars_parquet::parquet::compression::Compression;
 
-use crate::error::Error;
-use crate::storage::{StoredFile, limit};
+use driftsweep_common::error::Error;
+use driftsweep_common::storage::{StoredFile, limit};
 
 pub struct ParquetFile {
     file: StoredFile,

@@ -1,6 +1,6 @@
 //! The names below a folder that belong to a snapshot: those that match a pattern, or all data files.
 
-use crate::address;
+use driftsweep_common::address;
 
 const EXTENSIONS: [&str; 7] = ["parquet", "pq", "csv", "tsv", "arrow", "ipc", "feather"];
 

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Chunk, Column, ColumnType, Snapshot, keys};
-use crate::error::{Error, Result};
+use driftsweep_common::error::{Error, Result};
 
 /// Rows for which every condition holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

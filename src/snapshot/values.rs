@@ -4,7 +4,7 @@ use polars_arrow::array::{Array, BooleanArray, PrimitiveArray, Utf8Array, Utf8Vi
 use polars_arrow::datatypes::ArrowDataType;
 
 use super::{Column, Snapshot, keys, slice};
-use crate::error::Result;
+use driftsweep_common::error::Result;
 
 /// A value of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl Snapshot {
     /// Calls a function with each value of a column, in order of the rows.
     ///
     /// # Errors
-    /// [`crate::error::Error::UnreadableColumn`], also for a nested or binary column.
+    /// [`driftsweep_common::error::Error::UnreadableColumn`], also for a nested or binary column.
     pub fn each_value(&self, column: &Column, mut of: impl FnMut(RowValue<'_>)) -> Result<()> {
         (0..self.chunks.len()).try_for_each(|i| self.each_value_in(column, i, &mut of))
     }

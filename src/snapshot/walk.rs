@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::lakehouse::TableFormat;
 use super::partition::{self, Partitions};
 use super::pattern::{Pattern, PatternPositions};
-use crate::error::{Error, Result};
+use driftsweep_common::error::{Error, Result};
 
 /// Device and inode: they identify a file or folder under every name.
 type Identity = (u64, u64);

@@ -7,11 +7,9 @@ use super::convention;
 use super::figures::{self, Figures};
 use super::pool::ColumnPool;
 use super::report::{Feature, Side};
-use crate::address::{Location, redacted};
 use crate::baseline::{BINARY_REASON, Frozen, StoredFeature, not_categorical_reason};
 use crate::count::pair::{self, RequiredFigures, SinglePrecisionKeys};
 use crate::count::{Counter, Domain, Ecdf, KeySource, Tally};
-use crate::error::{Cause, Error, Result, Status};
 use crate::metric::Kind;
 use crate::metric::bins;
 use crate::metric::convention::Figure;
@@ -19,6 +17,8 @@ use crate::metric::values::Metrics;
 use crate::model::Options;
 use crate::rule::Verdict;
 use crate::snapshot::{Column, ColumnType, KeyEncoding, Snapshot};
+use driftsweep_common::address::{Location, redacted};
+use driftsweep_common::error::{Cause, Error, Result, Status};
 
 /// The baseline side of a feature.
 #[derive(Clone, Copy)]
@@ -225,7 +225,7 @@ fn attempt<'a>(
     let shown = shown_kind(baseline, kind);
     let refuse = |status, detail: String| (shown, Err(CompareFailure::new(status, detail)));
     let Some(column) = current.find(baseline.name()) else {
-        let place = crate::address::redacted(current.spec());
+        let place = driftsweep_common::address::redacted(current.spec());
         return refuse(Status::MissingColumn, format!("{place}: no column '{}'", baseline.name()));
     };
     let (baseline, column) = baseline.with_common_types(column);

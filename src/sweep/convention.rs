@@ -4,11 +4,11 @@ use crate::count::ecdf::{EcdfPair, wasserstein_of};
 use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
 use crate::count::tally::Moments;
 use crate::count::{Categories, Columns, Domain, Ecdf, Tally};
-use crate::error::Result;
 use crate::metric::convention::{self, Arithmetic, BasicFigures, Convention, CountTable, Edges, Figure, ValueRange};
 use crate::metric::values::ConventionFigures;
 use crate::metric::{Kind, convention::ConventionRules as Rules};
 use crate::model::Options;
+use driftsweep_common::error::Result;
 
 /// Distinct values of the reference up to which Evidently counts numbers one by one.
 const COUNTED_ONE_BY_ONE: usize = 20;

@@ -3,7 +3,6 @@
 use sha2::{Digest, Sha256};
 
 use super::report::{CategoryCount, Counts, Side};
-use crate::atomic::hex;
 use crate::count::ecdf::EcdfPair;
 use crate::count::{Categories, Domain, Ecdf, Tally};
 use crate::metric::bins::{self, TieBin};
@@ -15,6 +14,7 @@ use crate::metric::values::{
 };
 use crate::metric::{Band, Metric, contingency, ks};
 use crate::model::{Options, QUANTILES};
+use driftsweep_common::atomic::hex;
 
 /// The figures of one feature.
 pub struct Figures {

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::report::Feature;
-use crate::atomic;
-use crate::error::{Error, Result};
-use crate::storage::limit;
+use driftsweep_common::atomic;
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::storage::limit;
 
 /// The result of a group of features.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

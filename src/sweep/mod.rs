@@ -26,17 +26,17 @@ pub use shard::workload;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::address::redacted;
-use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::{Counter, with_threads};
-use crate::error::{Error, Result, Status};
 use crate::metric::Kind;
 use crate::metric::fdr;
 use crate::model::Options;
 use crate::rule::Limits;
 use crate::snapshot::Snapshot;
 use compare::{BaselineFeature, check_rows, compare_feature};
+use driftsweep_common::address::redacted;
+use driftsweep_common::atomic::hex;
+use driftsweep_common::error::{Error, Result, Status};
 use not_judged::Compared;
 use pool::ColumnPool;
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::report::{Feature, ModelReport, Side};
-use crate::error::Status;
 use crate::rule::{self, Judged, Limits};
+use driftsweep_common::error::Status;
 
 /// Features without a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

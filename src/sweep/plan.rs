@@ -10,11 +10,11 @@ use super::compare::BaselineFeature;
 use super::report::Rows;
 use super::schema::SchemaChange;
 use super::shard::{self, RankedModel, Shard, columns_of, groups};
-use crate::atomic::hex;
 use crate::count::Workload;
-use crate::error::Fault;
 use crate::model::Model;
 use crate::snapshot::ColumnType;
+use driftsweep_common::atomic::hex;
+use driftsweep_common::error::Fault;
 
 /// A fleet in the order in which it will be swept. No file has been opened yet.
 pub struct SweepPlan<'a> {

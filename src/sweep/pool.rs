@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::count::{Categories, Counter, Tally};
-use crate::error::Result;
 use crate::snapshot::{Column, Decoded, KeyEncoding, NumericColumn, Snapshot};
+use driftsweep_common::error::Result;
 
 /// A column of a snapshot, by identity.
 type ColumnId = (*const Snapshot, *const Column);

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::not_judged::NotJudged;
 use super::schema::SchemaChange;
 use crate::count::{Counter, Usage};
-use crate::error::{Cause, Fault, Status};
 use crate::metric::Kind;
 use crate::metric::values::Metrics;
 use crate::rule::Verdict;
+use driftsweep_common::error::{Cause, Fault, Status};
 
 /// One side of a feature. Counts are rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -18,11 +18,11 @@ use super::pool::ColumnPool;
 use super::report::{Engine, Feature, ModelReport, NotCovered, SCHEMA_VERSION, SweepReport, SweepSummary};
 use super::shard::{Item, RankedModel, Shard, columns_of, groups};
 use super::{add_q_values, counts_hash};
-use crate::atomic::hex;
 use crate::count::{Counter, with_threads};
-use crate::error::{Cause, Status};
 use crate::model::{Model, Options, Role};
 use crate::rule::Limits;
+use driftsweep_common::atomic::hex;
+use driftsweep_common::error::{Cause, Status};
 
 /// Receives the progress of a sweep.
 pub trait SweepProgress: Sync {

@@ -12,14 +12,14 @@ use super::compare::BaselineFeature;
 use super::report::Rows;
 use super::schema::{self, SchemaChange};
 use super::{BaselineSide, check_frozen};
-use crate::address::Location;
-use crate::atomic::hex;
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::Workload;
-use crate::error::{Cause, Error, Fault, Result, closest, did_you_mean};
 use crate::metric::Kind;
 use crate::model::{Interval, Model, Window};
 use crate::snapshot::{Column, ColumnType, Condition, Slice, Snapshot, Test};
+use driftsweep_common::address::Location;
+use driftsweep_common::atomic::hex;
+use driftsweep_common::error::{Cause, Error, Fault, Result, closest, did_you_mean};
 
 /// A model and its rank by importance.
 pub type RankedModel<'a> = (usize, &'a Model);

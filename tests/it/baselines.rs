@@ -7,11 +7,11 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use driftsweep::count::CpuCounter;
-use driftsweep::fleet::Fleet;
 use driftsweep::history::sweep_id;
-use driftsweep::http::Http;
 use driftsweep::sweep::{SweepReport, SweepRun};
-use driftsweep::tick::{self, Sweeper};
+use driftsweep_fleet::Fleet;
+use driftsweep_ops::http::Http;
+use driftsweep_ops::tick::{self, Sweeper};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -489,7 +489,7 @@ struct Meanwhile<'a> {
 }
 
 impl Sweeper for Meanwhile<'_> {
-    fn sweep(&mut self, as_of: Timestamp) -> driftsweep::error::Result<SweepReport> {
+    fn sweep(&mut self, as_of: Timestamp) -> driftsweep_common::error::Result<SweepReport> {
         let fleet = self.fleet.at(as_of);
         let mut report = SweepRun::new(&CpuCounter).sweep(&fleet.plan(as_of));
         report.as_of = as_of.to_string();
@@ -500,11 +500,11 @@ impl Sweeper for Meanwhile<'_> {
         Ok(report)
     }
 
-    fn keep(&mut self, _: &SweepReport) -> driftsweep::error::Result<()> {
+    fn keep(&mut self, _: &SweepReport) -> driftsweep_common::error::Result<()> {
         Ok(())
     }
 
-    fn done(&mut self) -> driftsweep::error::Result<()> {
+    fn done(&mut self) -> driftsweep_common::error::Result<()> {
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use driftsweep::snapshot::table::{Cells, to_parquet};
-use driftsweep::store::Store;
+use driftsweep_ops::store::Store;
 use serde_json::{Value, json};
 
 use super::nights::{CHANNEL, kinds, parsed, said, told};

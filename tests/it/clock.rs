@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use driftsweep::fleet::Fleet;
-use driftsweep::http::Http;
 use driftsweep::model::Options;
 use driftsweep::snapshot::table::{Cells, to_parquet};
-use driftsweep::store::Store;
+use driftsweep_fleet::Fleet;
+use driftsweep_ops::http::Http;
+use driftsweep_ops::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use driftsweep::http::Http;
-use driftsweep::retrain::JobState;
-use driftsweep::scheduler::{self, PassContext};
-use driftsweep::store::Store;
+use driftsweep_ops::http::Http;
+use driftsweep_ops::retrain::JobState;
+use driftsweep_ops::scheduler::{self, PassContext};
+use driftsweep_ops::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::data::{compare, feature, run, write_parquet};
 
 fn field(case: &str, name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field").join(case).join(name);
+    let path = crate::data::root().join("tests/field").join(case).join(name);
     path.display().to_string()
 }
 

@@ -31,7 +31,7 @@ const FLEET: usize = 250;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn files() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/damage")
+    crate::data::root().join("tests/damage")
 }
 
 /// SplitMix64.

@@ -4,10 +4,10 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use driftsweep::fleet::{Fleet, Stakes};
-use driftsweep::http::Http;
 use driftsweep::model::Options;
-use driftsweep::scheduler;
+use driftsweep_fleet::{Fleet, Stakes};
+use driftsweep_ops::http::Http;
+use driftsweep_ops::scheduler;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ fn a_damaged_job_holds_a_turn_and_money_for_as_long_as_its_run_may_last_and_is_t
                 assert!(found.contains(&("job", &*id("one"))), "{damage} {minutes}: {found:?}");
             }
             let mut store_here = open(&store, &fleet);
-            let taken = |store: &mut driftsweep::store::Store, minutes| {
+            let taken = |store: &mut driftsweep_ops::store::Store, minutes| {
                 let ledger = scheduler::ledger(&fleet, store, at(minutes)).unwrap();
                 let standing = &scheduler::budget_statuses(&fleet, &ledger, at(minutes))[0];
                 (standing.spent + standing.committed).plain()

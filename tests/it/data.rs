@@ -7,9 +7,14 @@ use polars::io::SerReader;
 use polars::prelude::{DataFrame, IpcWriter, ParquetReader, ParquetWriter, SerWriter};
 use serde_json::Value;
 
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
 /// A file of the repository's data.
 pub fn dataset(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets").join(name)
+    root().join("datasets").join(name)
 }
 
 /// All columns but times, for which this build of polars has no frames.

@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::fs;
 
-use driftsweep::retrain::statement::event_sha256;
-use driftsweep::store::{Cooldown, MeasurementRecord, RetrainEvent, Store};
+use driftsweep_ops::retrain::statement::event_sha256;
+use driftsweep_ops::store::{Cooldown, MeasurementRecord, RetrainEvent, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use super::data::{feature, run};
 
 /// A file of a case.
 fn case(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field").join(name)
+    crate::data::root().join("tests/field").join(name)
 }
 
 fn text(path: &Path) -> &str {

@@ -16,7 +16,7 @@ use super::objects::{self, NONE};
 use super::server::{self, Answer, Request, answer, http};
 
 fn field(case: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field").join(case)
+    crate::data::root().join("tests/field").join(case)
 }
 
 /// Numbers in no order, and the same ones every time.

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use driftsweep::escape::is_invisible;
 use driftsweep::snapshot::table::{Cells, to_parquet};
+use driftsweep_common::escape::is_invisible;
 use serde_json::Value;
 use tempfile::TempDir;
 

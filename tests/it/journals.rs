@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use driftsweep::count::CpuCounter;
-use driftsweep::fleet::Fleet;
 use driftsweep::model::Options;
 use driftsweep::sweep::{Journal, SweepReport, SweepRun};
+use driftsweep_fleet::Fleet;
 use jiff::Timestamp;
 
 use super::seal;

@@ -274,7 +274,7 @@ fn the_demo_runs_in_any_folder_leaves_nothing_behind_and_has_the_figures_of_the_
     assert!(inside.iter().all(|one| whole.contains(one)), "{inside:?}\n{whole:?}");
     // In the repository it is the whole demo.
     let mut here = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-    here.current_dir(env!("CARGO_MANIFEST_DIR")).args(["demo", "--format", "json", "--backend", "cpu"]);
+    here.current_dir(crate::data::root()).args(["demo", "--format", "json", "--backend", "cpu"]);
     assert_eq!(hashes(&serde_json::from_slice(&here.output().unwrap().stdout).unwrap()), whole);
     assert!(run(["demo", "--data", "nowhere"]).status.code() == Some(3));
 }

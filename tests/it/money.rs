@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use driftsweep::fleet::Money;
-use driftsweep::retrain::{CostEstimate, Job};
+use driftsweep_fleet::Money;
+use driftsweep_ops::retrain::{CostEstimate, Job};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use driftsweep::store::Store;
+use driftsweep_ops::store::Store;
 use serde_json::Value;
 
 use super::retrain::sql;

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use driftsweep::fleet::{Endpoint, Fleet, SecretSource};
-use driftsweep::http::{self, Http};
 use driftsweep::model::Options;
-use driftsweep::notify::{self, AuditedFact};
-use driftsweep::store::Store;
+use driftsweep_fleet::{Endpoint, Fleet, SecretSource};
+use driftsweep_ops::http::{self, Http};
+use driftsweep_ops::notify::{self, AuditedFact};
+use driftsweep_ops::store::Store;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde_json::json;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use driftsweep::snapshot::table::{Cells, to_parquet};
-use driftsweep::store::Store;
+use driftsweep_ops::store::Store;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;

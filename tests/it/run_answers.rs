@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use driftsweep::http::Http;
-use driftsweep::retrain::JobState;
+use driftsweep_ops::http::Http;
+use driftsweep_ops::retrain::JobState;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use driftsweep::error::Error;
-use driftsweep::fleet::Fleet;
-use driftsweep::http::Http;
 use driftsweep::model::Options;
-use driftsweep::retrain::Job;
-use driftsweep::scheduler::PassSummary;
+use driftsweep_common::error::Error;
+use driftsweep_fleet::Fleet;
+use driftsweep_ops::http::Http;
+use driftsweep_ops::retrain::Job;
+use driftsweep_ops::scheduler::PassSummary;
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

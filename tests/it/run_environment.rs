@@ -6,10 +6,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use driftsweep::executor::environment::INHERITED_VARIABLES;
-use driftsweep::fleet::{ExecutorConfig, Fleet};
 use driftsweep::model::Options;
-use driftsweep::retrain::JobState;
+use driftsweep_fleet::{ExecutorConfig, Fleet};
+use driftsweep_ops::executor::environment::INHERITED_VARIABLES;
+use driftsweep_ops::retrain::JobState;
 
 use super::run_boundaries::{Place, said};
 
@@ -120,7 +120,7 @@ fn variables_are_named_one_by_one_and_the_nearest_table_counts() {
          [[model]]\nname = \"none\"\nbaseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\nenv = []\n\
          [[model]]\nname = \"command\"\nbaseline = \"a\"\ncurrent = \"b\"\n[model.retrain]\ncommand = [\"false\"]\n"
     );
-    let named = |model: &driftsweep::fleet::Model| match &model.retrain.as_ref().unwrap().executor {
+    let named = |model: &driftsweep_fleet::Model| match &model.retrain.as_ref().unwrap().executor {
         ExecutorConfig::Command(command) => (command.arguments[0].clone(), command.env.clone()),
         other => panic!("{other:?}"),
     };

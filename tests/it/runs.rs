@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use driftsweep::error::Error;
-use driftsweep::fleet::Fleet;
-use driftsweep::http::Http;
 use driftsweep::model::Options;
-use driftsweep::scheduler::{self, PassContext};
+use driftsweep_common::error::Error;
+use driftsweep_fleet::Fleet;
+use driftsweep_ops::http::Http;
+use driftsweep_ops::scheduler::{self, PassContext};
 use jiff::{SignedDuration, Timestamp};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use driftsweep::fleet::Fleet;
 use driftsweep::model::Options;
+use driftsweep_fleet::Fleet;
 use tempfile::TempDir;
 
 /// The secret.

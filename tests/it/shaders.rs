@@ -32,7 +32,7 @@ fn every_shader_is_valid_and_reads_structs_as_they_are_written() {
     use driftsweep::count::gpu::{CountComparison, CountJob, Tile};
     use std::mem::offset_of;
 
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let folder = crate::data::root().join("shaders");
     let mut files: Vec<String> = fs::read_dir(&folder)
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".wgsl").map(str::to_owned))

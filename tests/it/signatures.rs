@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use driftsweep::http::Http;
-use driftsweep::notify;
-use driftsweep::retrain::signature::NAMESPACE;
-use driftsweep::retrain::{Job, JobState};
+use driftsweep_ops::http::Http;
+use driftsweep_ops::notify;
+use driftsweep_ops::retrain::signature::NAMESPACE;
+use driftsweep_ops::retrain::{Job, JobState};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -163,7 +163,7 @@ impl<'a> Desk<'a> {
     fn records(&self, id: &str) -> Vec<(String, Value)> {
         let mut records = Vec::new();
         let mut store = open(self.store, &self.yard.fleet);
-        let take = |record: driftsweep::store::Record| {
+        let take = |record: driftsweep_ops::store::Record| {
             records.push((record.kind, record.body));
             Ok(())
         };

@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Output;
 use std::time::Duration;
 
-use driftsweep::http::Http;
-use driftsweep::store::{Firing, MeasurementRecord, Record, Store, StoredVerdict};
+use driftsweep_ops::http::Http;
+use driftsweep_ops::store::{Firing, MeasurementRecord, Record, Store, StoredVerdict};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

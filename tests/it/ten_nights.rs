@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use driftsweep::notify::MessageKind;
 use driftsweep::snapshot::table::{Cells, to_parquet};
+use driftsweep_ops::notify::MessageKind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

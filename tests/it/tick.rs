@@ -8,17 +8,17 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use driftsweep::count::CpuCounter;
-use driftsweep::error::{Error, Result};
-use driftsweep::fleet::{Fleet, Origin};
 use driftsweep::history::sweep_id;
-use driftsweep::labels::LabelQuery;
 use driftsweep::metric::performance::PerformanceMetric;
 use driftsweep::model::Options;
-use driftsweep::policy::performance;
 use driftsweep::snapshot::table::{Cells, to_parquet};
-use driftsweep::store::{Firing, RetrainEvent, Store};
 use driftsweep::sweep::{SweepReport, SweepRun};
-use driftsweep::tick::{self, Sweeper, TickSummary};
+use driftsweep_common::error::{Error, Result};
+use driftsweep_fleet::{Fleet, Origin};
+use driftsweep_ops::labels::LabelQuery;
+use driftsweep_ops::policy::performance;
+use driftsweep_ops::store::{Firing, RetrainEvent, Store};
+use driftsweep_ops::tick::{self, Sweeper, TickSummary};
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -651,7 +651,7 @@ fn labels_that_are_no_classes_or_never_positive_are_an_error_that_says_so() {
             since: at("2019-01-01T00:00:00Z"),
             before: at("2019-02-01T00:00:00Z"),
         };
-        let joined = driftsweep::labels::join(labels, question, &Options::new(), &mut |_| ());
+        let joined = driftsweep_ops::labels::join(labels, question, &Options::new(), &mut |_| ());
         let error = joined.err().unwrap().to_string();
         assert!(error.contains(words) || error.contains("'1' and '0', never 'yes'"), "{error}");
     }
@@ -744,14 +744,14 @@ fn estimates_without_labels_are_those_of_nannyml() {
             format!("[model.trigger.performance]\nmetric = \"{metric}\"\nlevel = 0.9\nwithin = \"30d 6h 36m\"\n");
         let fleet = Fleet::read(&loans(folder.path(), &policy), &Options::new()).unwrap();
         let (model, labels) = (&fleet.models[0], fleet.models[0].labels.as_ref().unwrap());
-        let calibration = driftsweep::labels::calibrate(labels).unwrap().unwrap();
+        let calibration = driftsweep_ops::labels::calibrate(labels).unwrap().unwrap();
         for (end, wanted) in
             ["2018-11-30T00:36:00Z", "2019-04-30T09:36:00Z", "2019-07-30T05:24:00Z"].into_iter().zip(wanted)
         {
             let since = performance::horizon(&model.triggers, labels.delay, at(end));
             let question =
                 LabelQuery { metric: PerformanceMetric::Accuracy, zone: &model.zone, since, before: at(end) };
-            let joined = driftsweep::labels::join(labels, question, &model.options, &mut |_| ()).unwrap();
+            let joined = driftsweep_ops::labels::join(labels, question, &model.options, &mut |_| ()).unwrap();
             let given = performance::LabelContext {
                 delay: labels.delay,
                 delay_declared: labels.delay_declared,

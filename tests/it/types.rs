@@ -5,11 +5,11 @@ use std::path::Path;
 
 use driftsweep::baseline::Baseline;
 use driftsweep::count::CpuCounter;
-use driftsweep::error::Status;
 use driftsweep::metric::Kind;
 use driftsweep::model::Options;
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::{self, BaselineSource, Feature};
+use driftsweep_common::error::Status;
 use polars_arrow::array::{
     Array, BinaryViewArray, BooleanArray, DictionaryArray, ListArray, NullArray, PrimitiveArray, Utf8Array,
     Utf8ViewArray,

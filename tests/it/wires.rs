@@ -6,12 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use driftsweep::executor::{self, RunOutcome, RunStatus, TrainingRun};
-use driftsweep::fleet::Fleet;
-use driftsweep::http::Http;
 use driftsweep::model::Options;
-use driftsweep::notify::{self, AuditedFact};
-use driftsweep::store::Store;
+use driftsweep_fleet::Fleet;
+use driftsweep_ops::executor::{self, RunOutcome, RunStatus, TrainingRun};
+use driftsweep_ops::http::Http;
+use driftsweep_ops::notify::{self, AuditedFact};
+use driftsweep_ops::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -79,7 +79,7 @@ fn drive_run(
     let run = Arc::new(run);
     let logins = Arc::new(executor::Logins::default());
     let now = run.started_at;
-    let with = move |retrain: &driftsweep::fleet::RetrainConfig,
+    let with = move |retrain: &driftsweep_fleet::RetrainConfig,
                      (http, logins): (&Http, &executor::Logins),
                      run: &TrainingRun,
                      what: u8| {
@@ -372,7 +372,7 @@ fn kubernetes_makes_a_job_of_the_manifest_once_and_tells_how_it_ended() {
     };
     let mut memory = Store::open(&store, "my fleet").unwrap();
     let now = Timestamp::now();
-    let event = driftsweep::store::RetrainEvent {
+    let event = driftsweep_ops::store::RetrainEvent {
         id: "0123abcd".into(),
         model: "m".into(),
         trigger: "drift".into(),
@@ -501,7 +501,7 @@ fn messages_reach_files_chats_and_letter_boxes_and_a_bad_channel_holds_up_no_oth
     *broken.lock().unwrap() = false;
     for message in bad {
         store
-            .set_message(&driftsweep::store::OutboxMessage {
+            .set_message(&driftsweep_ops::store::OutboxMessage {
                 state: "pending".into(),
                 attempts: 0,
                 next_at: now,
@@ -590,8 +590,8 @@ fn wanted(kind: &str) -> &'static [&'static str] {
 
 /// The number of a way to tell somebody, so that none is left out.
 #[cfg(feature = "kafka")]
-fn way(way: &driftsweep::fleet::ChannelTarget) -> usize {
-    use driftsweep::fleet::ChannelTarget;
+fn way(way: &driftsweep_fleet::ChannelTarget) -> usize {
+    use driftsweep_fleet::ChannelTarget;
     match way {
         ChannelTarget::File(_) => 0,
         ChannelTarget::Webhook { chat: true, .. } => 1,
@@ -662,7 +662,7 @@ fn every_kind_of_message_is_told_by_every_kind_of_channel() {
         }
     }
     // A channel chooses by topic, and every topic has a kind.
-    for topic in driftsweep::fleet::Topic::ALL {
+    for topic in driftsweep_fleet::Topic::ALL {
         assert!(kinds.iter().any(|kind| kind.topic == topic), "{}", topic.name());
     }
 }

@@ -13,7 +13,7 @@ use crate::count::cells::CellMap;
 use crate::count::cpu::{collect_source, count_source};
 use crate::count::pair::RequiredFigures;
 use crate::count::{CellCounts, CellSet, Collector, Columns, CountedColumn, Domain, KeyRuns, KeySource, KeyVec};
-use crate::error::Result;
+use driftsweep_common::error::Result;
 
 /// The share of keys that one collection may return from the device; above that the CPU takes all of them.
 const MAX_RETURNED_SHARE: u64 = 1 << 22;

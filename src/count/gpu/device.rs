@@ -7,7 +7,7 @@ use std::time::Duration;
 use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits, PollType};
 
 use super::layout::TILE;
-use crate::error::{Error, Result};
+use driftsweep_common::error::{Error, Result};
 
 /// The variable for `--adapter`: part of its name, or its index.
 pub const ADAPTER_VARIABLE: &str = "DRIFTSWEEP_ADAPTER";

@@ -28,7 +28,7 @@ use self::columns::GpuColumns;
 use self::device::Device;
 use self::pipeline::Pipelines;
 use super::{Columns, Counter, Domain, KeySource, KeyVec, Usage, cpu};
-use crate::error::Result;
+use driftsweep_common::error::Result;
 
 /// Default device memory for keys.
 pub const DEFAULT_MEMORY: u64 = 1 << 30;
@@ -52,7 +52,7 @@ impl GpuCounter {
     /// Opens a device and reserves at most `memory` bytes of it for keys.
     ///
     /// # Errors
-    /// [`crate::error::Error::Backend`] where there is no such device.
+    /// [`driftsweep_common::error::Error::Backend`] where there is no such device.
     pub fn open(choice: &DeviceChoice, memory: u64) -> Result<Self> {
         let device = Device::open(choice)?;
         let (pipelines, arena) = (Pipelines::new(&device), Arena::new(&device, memory));

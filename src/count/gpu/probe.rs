@@ -3,7 +3,7 @@
 use wgpu::{Buffer, BufferDescriptor, BufferUsages};
 
 use super::GpuCounter;
-use crate::error::{Error, Result};
+use driftsweep_common::error::{Error, Result};
 
 /// Two buffers on the device, to send to and to copy between. The caller measures the time.
 pub struct DeviceProbe<'a> {

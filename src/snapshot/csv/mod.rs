@@ -20,8 +20,8 @@ use self::cells::{CsvKind, CsvValues, FieldShapeCounts};
 use self::records::{Block, Records};
 use super::TextReason;
 use super::table::{CellType, TableWriter};
-use crate::address;
-use crate::error::{Error, Result};
+use driftsweep_common::address;
+use driftsweep_common::error::{Error, Result};
 
 /// Bytes of CSV text per row group; the types are inferred from the first one.
 const ROW_GROUP: usize = 16 << 20;

@@ -9,7 +9,7 @@ use polars_arrow::io::ipc::format::ipc::{
 };
 
 use crate::snapshot::parquet::{Compression, max_decompressed};
-use crate::storage::{Reader, StoredFile, limit};
+use driftsweep_common::storage::{Reader, StoredFile, limit};
 
 /// Length of the footer and the format's name, at the end of the file.
 const TRAILER: u64 = 10;

@@ -6,7 +6,7 @@ use polars_parquet::read::{ColumnChunkMetadata, FileMetadata, PhysicalType};
 
 use super::format::{CHILDREN, FILE};
 use super::thrift::Walker;
-use crate::storage::{StoredFile, limit};
+use driftsweep_common::storage::{StoredFile, limit};
 
 /// Bytes read at once to find the footer.
 const FIRST_READ: u64 = 256 << 10;

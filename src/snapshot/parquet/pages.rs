@@ -16,7 +16,7 @@ use super::format::{
     PAGE_TYPE, REPETITIONS_V2, UNCOMPRESSED, VALUES, VALUES_V2,
 };
 use super::thrift::Walker;
-use crate::storage::limit;
+use driftsweep_common::storage::limit;
 
 /// Bytes that a decompressed page may take even if the footer gives less for the column.
 const SMALL: u64 = 64 << 20;

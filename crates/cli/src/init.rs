@@ -1,0 +1,368 @@
+//! `driftsweep init`
+
+use std::path::{Component, Path, PathBuf};
+
+use clap::Args;
+use driftsweep::model::Options;
+use driftsweep::snapshot::Snapshot;
+use driftsweep_common::address::redacted;
+use driftsweep_common::escape;
+use driftsweep_common::storage;
+use driftsweep_fleet::daily::{self, Naming};
+use driftsweep_fleet::infer::{self, InferredColumn, InferredRole, LabelColumns, roles};
+use driftsweep_fleet::{Fleet, Model, Trigger};
+use driftsweep_report::output::Page;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+
+#[derive(Args)]
+pub struct InitArgs {
+    /// What the model was trained on: a file, a glob or a directory
+    #[arg(value_name = "REF")]
+    baseline: String,
+    /// What it sees now. For one file or folder per day write {day}: the day before each sweep
+    #[arg(value_name = "CUR")]
+    current: String,
+    /// Name of the model
+    #[arg(long, default_value = "model", value_name = "NAME")]
+    name: String,
+    /// File to write instead of standard output; paths in it are relative to its folder
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    force: bool,
+    /// Add the model to this fleet file; the rest of the file stays unchanged
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "force"])]
+    append: Option<PathBuf>,
+}
+
+pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
+    if let Some(path) = args.output.as_deref().filter(|path| path.exists() && !args.force) {
+        let reason = format!("{} exists already; add --force to overwrite it, or use --append", path.display());
+        return Err(super::invalid_value("--output", &reason));
+    }
+    let before = match &args.append {
+        Some(path) => match std::fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            // Its errors are reported when it is read.
+            _ => Some(existing(path, &args.name)?),
+        },
+        None => None,
+    };
+    let target = args.append.as_deref().or(args.output.as_deref());
+    let folder = target.map_or(Path::new(""), |path| path.parent().unwrap_or(Path::new("")));
+
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let naming = daily::naming(&args.current, today)?;
+    let current = match &naming {
+        Naming::Daily { pattern, newest, .. } => daily::of_day(pattern, *newest)?,
+        Naming::Plain | Naming::Unclear(_) => args.current.clone(),
+    };
+    let guesses = roles(&open(&args.baseline)?, &open(&current)?);
+    let mut page = Page::file();
+    if before.is_none() {
+        page.line("# What each setting means: driftsweep's README, \"The fleet file\".");
+        page.blank();
+    }
+    page.line("[[model]]");
+    if [&args.baseline, &args.current].into_iter().any(|spec| redacted(spec) != *spec) {
+        page.line("# Secret parts of addresses are removed (…): insert them, or better use the store's own address.");
+    }
+    page.line(format_args!("name = {}", quoted(&args.name)));
+    page.line(format_args!("baseline = {}", quoted(&relative(&args.baseline, folder))));
+    let given = quoted(&relative(&args.current, folder));
+    let mut daily = None;
+    match &naming {
+        Naming::Daily { pattern, .. } => {
+            let pattern = relative(pattern, folder);
+            page.line(format_args!("current = {} # the day before each sweep", quoted(&pattern)));
+            if quoted(&pattern) != given {
+                page.line(format_args!("# current = {given} # as given"));
+            }
+            daily = Some(pattern);
+        }
+        Naming::Plain => page.line(format_args!("current = {given}")),
+        Naming::Unclear(reason) => {
+            page.line(format_args!("current = {given} # read as a whole every time: {reason}"));
+            page.line(format_args!("# current = \"…{{day}}…\" would be the day before each sweep"));
+        }
+    }
+    let mut rest = columns(&guesses.columns);
+    rest.blank();
+    if let Some(labels) = &guesses.labels {
+        rest.append(label_table(labels, daily.as_deref()));
+        rest.blank();
+    }
+    let put_in = |text: &str| match &before {
+        Some(before) => appended(before, text),
+        None => text.to_owned(),
+    };
+    // The output must be a valid fleet file, whatever the names of columns and paths.
+    let path = target.unwrap_or(Path::new("fleet.toml"));
+    let fleet = Fleet::parse(&put_in(&format!("{page}{rest}")), path, &Options::new())?;
+    page.line(format_args!("# Triggers that are active: {}", active(super::model_of(&fleet, &args.name)?)));
+    page.append(rest);
+    let whole = put_in(&page.to_string());
+    Fleet::parse(&whole, path, &Options::new())?;
+    match target {
+        Some(path) => driftsweep_common::atomic::write(path, whole.as_bytes())?,
+        None => super::write(page)?,
+    }
+    explain(args, target, before.is_some(), &naming);
+    Ok(0)
+}
+
+/// The active triggers of a model, and what the others need.
+fn active(model: &Model) -> String {
+    let (mut active, mut others) = (Vec::new(), Vec::new());
+    for trigger in Trigger::ALL {
+        match model.triggers.inactive(trigger, model.labels.is_some()) {
+            None => active.push(trigger.name()),
+            Some(why) => others.push(format!("{} ({why})", trigger.name())),
+        }
+    }
+    let none = if active.is_empty() { "none" } else { "" };
+    let others = if others.is_empty() { String::new() } else { format!("; not active: {}", others.join(", ")) };
+    format!("{none}{}{others}", active.join(", "))
+}
+
+/// Reports what was done and the next steps.
+fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming) {
+    match naming {
+        Naming::Daily { pattern, newest, days } => {
+            let many = if *days > 1 { format!("{days} days, the newest {newest}") } else { format!("one is {newest}") };
+            info!(
+                "{} has one snapshot per day ({many}): current = {}, so that each sweep reads the day before it",
+                args.current, pattern
+            );
+        }
+        Naming::Unclear(reason) => info!(
+            "{} is read as one snapshot: {}; if there is one per day, write {{day}} instead of the day",
+            args.current, reason
+        ),
+        Naming::Plain => {}
+    }
+    let Some(path) = target else { return };
+    let file = path.display();
+    match added {
+        true => say!("added model '{}' to {file}; review `exclude`, then:", args.name),
+        false => say!("wrote {file}; review `exclude`, then:"),
+    }
+    match naming {
+        Naming::Daily { newest, .. } => {
+            let sweep = newest.checked_add(1.day()).unwrap_or(*newest);
+            say!("  driftsweep sweep {file} --now {sweep}   # the day {newest}, as a sweep of the next day reads it");
+        }
+        Naming::Plain | Naming::Unclear(_) => say!("  driftsweep sweep {file}"),
+    }
+}
+
+/// The first rows of a snapshot: enough to infer the roles of its columns.
+fn open(spec: &str) -> driftsweep_common::error::Result<Snapshot> {
+    match spec.contains("#rows=") {
+        true => Snapshot::open(spec),
+        false => Snapshot::open(&format!("{spec}#rows=0..{}", infer::MAX_ROWS)),
+    }
+}
+
+/// The text of a fleet file that a model is added to.
+fn existing(path: &Path, name: &str) -> anyhow::Result<String> {
+    let fleet = Fleet::read(path, &Options::new())?;
+    if fleet.models.iter().any(|model| model.name == name) {
+        let reason = format!("{} has a model '{}' already; choose another name", path.display(), name);
+        return Err(super::invalid_value("--name", &reason));
+    }
+    Ok(Fleet::text(path)?)
+}
+
+/// A fleet file with another model at its end, and with its own kind of line ends.
+fn appended(before: &str, model: &str) -> String {
+    let gap = if before.ends_with("\n\n") || before.ends_with("\r\n\r\n") {
+        ""
+    } else if before.ends_with('\n') {
+        "\n"
+    } else {
+        "\n\n"
+    };
+    let added = format!("{gap}{model}");
+    let added = if before.contains("\r\n") { added.replace('\n', "\r\n") } else { added };
+    format!("{before}{added}")
+}
+
+/// Excluded and compared columns, each with the reason.
+fn columns(guesses: &[InferredColumn]) -> Page {
+    let mut page = Page::file();
+    page.line("exclude = [");
+    for guess in guesses.iter().filter(|guess| guess.role != InferredRole::Feature) {
+        page.line(format_args!("  {}, # {}: {}", quoted(&guess.column), guess.role.name(), guess.reason));
+    }
+    page.line("]");
+    page.section("# Features:");
+    for guess in guesses.iter().filter(|guess| guess.role == InferredRole::Feature) {
+        let doubt = guess.doubt.as_ref().map_or(String::new(), |doubt| format!("; {doubt}"));
+        page.line(format_args!("#   {}: {}{doubt}", guess.column, guess.reason));
+    }
+    page
+}
+
+/// A table for joining predictions with labels, commented out for review.
+fn label_table(labels: &LabelColumns, daily: Option<&str>) -> Page {
+    let mut page = Page::file();
+    page.line("# To evaluate predictions against labels, review this and remove the #:");
+    page.line("# [model.labels]");
+    if labels.elsewhere {
+        page.line(format_args!("# from = \"labels/*.parquet\" # the table with {}: name yours", labels.label));
+    }
+    if let Some(daily) = daily {
+        page.line(format_args!("# predictions = {} # of all days", quoted(&daily::of_all_days(daily))));
+    }
+    let named = [
+        ("id", &labels.id),
+        ("time", &Some(labels.time.clone())),
+        ("label", &Some(labels.label.clone())),
+        ("prediction", &labels.prediction),
+        ("score", &labels.score),
+    ];
+    for (key, column) in named {
+        if let Some(column) = column.as_ref().filter(|_| key != "id" || labels.elsewhere) {
+            page.line(format_args!("# {key} = {}", quoted(column)));
+        }
+    }
+    let usual = |class: &String| matches!(&**class, "0" | "1" | "true" | "false");
+    if labels.score.is_some() && !labels.classes.is_empty() && !labels.classes.iter().all(usual) {
+        let classes: Vec<String> = labels.classes.iter().map(|class| quoted(class)).collect();
+        page.line(format_args!(
+            "# positive = {} # the one that the score is about, of {}",
+            classes[0],
+            classes.join(", ")
+        ));
+    }
+    page
+}
+
+/// A TOML string on one line.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            // Characters that a page would escape are written as TOML escapes.
+            c if escape::is_escaped(c) => quoted.push_str(&match u32::from(c) {
+                code @ ..=0xFFFF => format!("\\u{code:04X}"),
+                code => format!("\\U{code:08X}"),
+            }),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+/// A path as a file in a folder names it. Addresses, and absolute paths to elsewhere, stay as they are.
+fn relative(spec: &str, folder: &Path) -> String {
+    let absolute = |path: &Path| real(path).unwrap_or_else(|| path.to_path_buf());
+    if storage::is_remote(spec) || redacted(spec) != spec {
+        // Secrets in an address must not be written to a file that others read.
+        return redacted(spec);
+    }
+    let (folder, given) = (absolute(folder), Path::new(spec));
+    let slash = if spec.ends_with('/') { "/" } else { "" };
+    if given.is_absolute() {
+        return match given.strip_prefix(&folder) {
+            Ok(inside) if !inside.as_os_str().is_empty() => format!("{}{slash}", inside.to_string_lossy()),
+            _ => spec.into(),
+        };
+    }
+    // `..` at its beginning leads out of the real working directory; the rest, including links, is unchanged.
+    let mut path = absolute(Path::new(""));
+    let mut leading = true;
+    for part in given.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if leading => {
+                path.pop();
+            }
+            part => {
+                leading = false;
+                path.push(part);
+            }
+        }
+    }
+    let mut up = 0;
+    let inside = folder.ancestors().find_map(|ancestor| {
+        let found = path.strip_prefix(ancestor).ok();
+        up += usize::from(found.is_none());
+        found
+    });
+    let Some(inside) = inside else { return path.to_string_lossy().into_owned() };
+    match format!("{}{}", "../".repeat(up), inside.to_string_lossy()) {
+        here if here.is_empty() => "./".into(),
+        there => format!("{}{slash}", there.trim_end_matches('/')),
+    }
+}
+
+/// A folder without links and dots; a part that does not exist is joined by name.
+fn real(folder: &Path) -> Option<PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    folder.canonicalize().ok().or_else(|| Some(real(folder.parent()?)?.join(folder.file_name()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_name_is_one_line_of_toml_and_reads_back_the_same() {
+        for name in [
+            "plain",
+            "it's \"x\"",
+            "a\nb",
+            "a.b",
+            "tab\t",
+            "ends ",
+            "\u{202E}x",
+            "größe 🙂",
+            "\u{7f}\u{0}",
+            "\\",
+            "#",
+            "",
+        ] {
+            let line = format!("x = {}", quoted(name));
+            assert_eq!(line.lines().count(), 1);
+            let table: toml::Table = toml::from_str(&line).unwrap();
+            assert_eq!(table["x"].as_str(), Some(name), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_added_at_the_end_with_the_line_ends_of_the_file() {
+        assert_eq!(appended("a = 1", "[[model]]\n"), "a = 1\n\n[[model]]\n");
+        assert_eq!(appended("a = 1\n", "[[model]]\n"), "a = 1\n\n[[model]]\n");
+        assert_eq!(appended("a = 1\r\n", "[[model]]\n"), "a = 1\r\n\r\n[[model]]\r\n");
+    }
+
+    #[test]
+    fn a_path_is_relative_to_the_folder_of_the_file() {
+        let here = real(Path::new("")).unwrap();
+        let name = here.file_name().unwrap().to_str().unwrap();
+        for (spec, folder, wanted) in [
+            ("a/b.parquet", "", "a/b.parquet"),
+            ("./a/", "", "a/"),
+            ("a/b.parquet", "src", "../a/b.parquet"),
+            ("src/b.parquet", "src", "b.parquet"),
+            ("src/", "src", "./"),
+            ("../x/*.csv", "", "../x/*.csv"),
+            ("../x/date={day}/", "src/cli", "../../../x/date={day}/"),
+            ("a.csv", "not/there/yet", "../../../a.csv"),
+            ("s3://b/x/", "src", "s3://b/x/"),
+            ("/nowhere/x.csv", "src", "/nowhere/x.csv"),
+        ] {
+            assert_eq!(relative(spec, Path::new(folder)), wanted, "{spec} in {folder}");
+        }
+        assert_eq!(relative(&format!("../{name}/a.csv"), Path::new("")), "a.csv");
+        assert_eq!(relative(&format!("{}/src/a/", here.display()), Path::new("src")), "a/");
+    }
+}

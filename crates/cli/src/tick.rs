@@ -1,0 +1,559 @@
+//! `driftsweep tick`
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use driftsweep::model::Options;
+use driftsweep::sweep::{SweepReport, SweepRun};
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::escape::for_display;
+use driftsweep_fleet::Fleet;
+use driftsweep_ops::http::Http;
+use driftsweep_ops::notify::{self, DeliverySummary};
+use driftsweep_ops::retrain::approvers::MAX_CLOCK_AHEAD;
+use driftsweep_ops::scheduler::{self, PassContext, PassFailure, PassSummary};
+use driftsweep_ops::store::{Access, Firing, Store, UnreadableRow};
+use driftsweep_ops::tick::{self, RejudgeRequest, SweepStatus, Sweeper, TickSummary};
+use driftsweep_report::output::Page;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::audit::{STORE_REMEDY, TAMPERED};
+use super::checkpoint::{Checkpoint, CheckpointArgs};
+use super::decision;
+use super::fleet_store::{StoreArgs, clock_difference_warning};
+use super::state::SweepState;
+use super::state_users::{JOBS, StateUsers, StoreIdentity, StoreMatch, has_trained};
+use super::time_arg::TimeArg;
+use super::{Bar, EngineArgs, TextFormat};
+
+#[derive(Args)]
+pub struct TickArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// Override the current time, to replay a past night: a time such as 2026-01-31T02:00:00Z; without a zone it is
+    /// read in the fleet's `time_zone`, and a day alone is its beginning there [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<TimeArg>,
+    /// Stop sweeping after this time, for example 45m; the next tick continues from there (exit code 12)
+    #[arg(long, value_name = "DURATION")]
+    deadline: Option<SignedDuration>,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+    /// Wait until no training is running, at most this long, for example 6h: for environments that stop child processes
+    /// when the command ends
+    #[arg(long, value_name = "DURATION")]
+    wait: Option<SignedDuration>,
+    /// Exit with 10 if the last sweep opened an event
+    #[arg(long)]
+    fail_on_event: bool,
+    /// Judge this model again at the last sweep, because its data were corrected; may be given several times. The whole
+    /// sweep is counted again, so that all tests are judged together
+    #[arg(long, value_name = "MODEL", requires = "reason")]
+    again: Vec<String>,
+    /// With --again: the reason; it is stored in the audit
+    #[arg(long, value_name = "TEXT", requires = "again")]
+    reason: Option<String>,
+    /// With --again: who requests it [default: $USER]
+    #[arg(long, value_name = "NAME", requires = "again")]
+    by: Option<String>,
+    /// Print nothing if nothing was due and nothing was found; the exit code is the same
+    #[arg(long, short)]
+    quiet: bool,
+    /// Refuse to create a new store (exit code 14): where the state is kept on external storage, a new store means that
+    /// the old one was lost
+    #[arg(long)]
+    require_state: bool,
+    /// Confirm that the fleet file was moved, the fleet renamed, or another store chosen: it replaces the previous user
+    /// of the store and the state
+    #[arg(long)]
+    moved: bool,
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
+    let started = Instant::now();
+    let options = args.engine.start(super::names_objects(&args.fleet))?;
+    let fleet = Fleet::read(&args.fleet, &options)?;
+    let clock = Timestamp::now();
+    let replayed = args.now.as_ref().map(|now| now.resolve("--now", &fleet.zone)).transpose()?;
+    let now = replayed.unwrap_or(clock);
+    if now.duration_since(clock) > MAX_CLOCK_AHEAD {
+        return Err(super::invalid_value("--now", "is in the future: nothing would be due until then"));
+    }
+    for model in &args.again {
+        super::model_of(&fleet, model)?;
+    }
+    // Who asks, and why, before anything is created.
+    let asked = match args.again.is_empty() {
+        true => None,
+        false => Some((
+            decision::decider(args.by.as_ref())?,
+            decision::checked_reason(args.reason.as_deref().unwrap_or_default())?,
+        )),
+    };
+    let access = if args.require_state { Access::Existing } else { Access::Create };
+    let mut store = args.store.open(&args.fleet, &fleet, access)?;
+    if args.require_state {
+        store.must_know_fleet()?;
+    }
+    if let Some(apart) = clock_difference_warning(&mut store)? {
+        warn!("store: {apart}");
+    }
+    store.check_clock()?;
+    let clock_of_store = store.clock()?;
+    if clock.duration_since(clock_of_store).abs() > MAX_CLOCK_AHEAD {
+        let reason = format!(
+            "it is {clock} by the clock of this machine, and {clock_of_store} by that of the store: it is unknown what \
+             is due now; correct the clocks (NTP)"
+        );
+        return Err(store.refused(reason).into());
+    }
+    let users = StateUsers::read(&args.store.folders.folder(&args.fleet).0);
+    if let Some(reason) = wrong_store_reason(args, &fleet, &mut store, &users)? {
+        error!("{reason}");
+        return Ok(TAMPERED);
+    }
+    tick::register_fleet_file(&fleet, &mut store, &args.fleet, args.moved, clock)?;
+    if let Err(error) = users.note(&fleet.name, store_identity(&store)) {
+        // It is needed for the message if the store was lost.
+        warn!("{error}");
+    }
+    if let Some((by, reason)) = &asked {
+        tick::request_rejudge(&fleet, &mut store, RejudgeRequest { models: &args.again, by, reason }, now)?;
+    }
+    let fleet = fleet.with_baselines(&store.set_baselines()?, &args.store.folders.folder(&args.fleet).0);
+    let mut sweeper = TickSweeper { args, fleet: &fleet, started, state: None };
+    let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
+    // Its state is locked: other ticks may sweep while this one waits for trainings.
+    drop(sweeper);
+    // A sweep takes a while: it is later now. Trainings do not depend on the sweep, nor on its errors.
+    let pass_summary = run_jobs_and_messages(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
+    if let Ok(pass_summary) = &pass_summary {
+        warn_of_failures(pass_summary);
+    }
+    if let Ok(ticked) = &ticked {
+        say_doubts(&ticked.tampered);
+    }
+    let (ticked, pass_summary) = (ticked?, pass_summary?);
+    if !(args.quiet && is_quiet(&ticked, &pass_summary)) {
+        match args.format {
+            TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &pass_summary })?,
+            TextFormat::Table => {
+                let mut page = summary(&ticked, &options);
+                jobs_done(&mut page, &pass_summary);
+                super::write(page)?;
+            }
+        }
+        report(&fleet, &ticked);
+    }
+    if !(ticked.tampered.is_empty() && pass_summary.pass_summary.tampered.is_empty()) {
+        // The last verified record is kept as the one to compare with.
+        return Ok(TAMPERED);
+    }
+    if !args.checkpoint.write(&fleet.name, &mut store)? {
+        error!(
+            "the last record of the audit does not match the store's own head, and is not written into the checkpoint; \
+             `driftsweep audit verify` names what was changed"
+        );
+        return Ok(TAMPERED);
+    }
+    let apart = !pass_summary.pass_summary.unreadable.is_empty() || ticked.clock_was_ahead.is_some();
+    Ok(match code(args, &ticked, apart) {
+        // Another process handles the jobs; if that takes long, the exit code must show it.
+        0 if pass_summary.locked.is_some() => super::BUSY,
+        code => code,
+    })
+}
+
+/// The store of a fleet, as it is recorded.
+fn store_identity(store: &Store) -> StoreIdentity {
+    let (kind, hash) = store.identity();
+    StoreIdentity { kind: kind.into(), hash }
+}
+
+/// Why the store is not the expected one, if it is not: it lacks the record that was seen last, or has no record of a
+/// fleet that has trainings.
+///
+/// # Errors
+/// [`Error::Store`] where it may be another store on purpose, or another fleet: a person has to confirm it.
+fn wrong_store_reason(
+    args: &TickArgs,
+    fleet: &Fleet,
+    store: &mut Store,
+    users: &StateUsers,
+) -> anyhow::Result<Option<String>> {
+    let state = args.store.folders.folder(&args.fleet).0;
+    let name = for_display(&fleet.name);
+    if let Some(Checkpoint { seq, hash }) = args.checkpoint.read(&state, &fleet.name)?
+        && store.record_hash(seq)? != Some(hash)
+    {
+        return Ok(Some(format!(
+            "the store of fleet '{name}' does not hold record {seq} of the audit as the last tick left it: it was \
+             emptied, rewritten, or another one is named; restore it, or remove the checkpoint to start over"
+        )));
+    }
+    if !has_trained(&state) || !store.is_new()? {
+        return Ok(None);
+    }
+    match users.match_store(&fleet.name, &store_identity(store)) {
+        StoreMatch::Same => Ok(Some(format!(
+            "the store has no record of fleet '{name}', and {} holds its trainings: the store was emptied; restore it, \
+             or move that folder away to start over",
+            state.join(JOBS).display()
+        ))),
+        StoreMatch::Other(_) if args.moved => Ok(None),
+        StoreMatch::Other(reason) => Err(store.refused(reason).into()),
+    }
+}
+
+/// Whether there is nothing to report: nothing was due, and nothing was found.
+fn is_quiet(ticked: &TickSummary, pass_summary: &JobsAndMessages) -> bool {
+    let found = ticked.status.as_ref().is_some_and(|status| !status.is_quiet());
+    let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
+    let doubts = !ticked.tampered.is_empty();
+    let clock = ticked.ahead.is_some() || ticked.clock_was_ahead.is_some();
+    let news = doubts || clock || pass_summary.has_news();
+    !(ticked.new_store || (swept && found) || !ticked.firings.is_empty() || news)
+}
+
+/// Warnings about problems, on standard error.
+fn report(fleet: &Fleet, ticked: &TickSummary) {
+    if ticked.new_store {
+        warn!(
+            "new store created for fleet '{}': it had no record of the fleet. If the fleet has been swept before, its \
+             state was lost (--state, --store); --require-state refuses that",
+            fleet.name
+        );
+    }
+    if let Some(ahead) = ticked.ahead {
+        warn!("the last sweep has the time {ahead}, later than the effective time: no sweep is due until then");
+    }
+    if let Some(latest) = ticked.clock_was_ahead {
+        warn!(
+            "a clock was ahead: its records, up to {latest}, are undone, and everything that is due now is done; check \
+             the jobs that were started meanwhile (`driftsweep jobs list`), and synchronise the clocks (NTP)"
+        );
+    }
+    let Some(status) = ticked.status.as_ref().filter(|_| !ticked.acknowledged) else { return };
+    // A sweep of an earlier tick was reported by that tick.
+    if ticked.sweep.is_none() && ticked.caught_up.is_empty() {
+        if status.is_partial() {
+            warn!(
+                "the last sweep, of {}, has open problems: {} models waiting for data, {} with failures; \
+                 `driftsweep status` shows it, and acknowledges it",
+                status.as_of,
+                status.waiting.len(),
+                status.failures.len()
+            );
+        }
+        return;
+    }
+    const MAX_LISTED: usize = 20;
+    let waiting = status
+        .waiting
+        .iter()
+        .map(|(model, waits)| format!("model '{model}': {}; tried again until {}", waits.reason, waits.until));
+    let failures = status.failures.iter().flat_map(|(model, all)| {
+        all.iter().map(|fault| format!("model '{model}': {}", fault.reason)).collect::<Vec<_>>()
+    });
+    let all: Vec<String> = waiting.chain(failures).collect();
+    all.iter().take(MAX_LISTED).for_each(|line| warn!("{line}"));
+    if all.len() > MAX_LISTED {
+        warn!("… and {} more; `driftsweep status` shows them", all.len() - MAX_LISTED);
+    }
+    if !status.complete {
+        warn!(
+            "the deadline was reached before some models; the next tick continues with them until the next sweep is \
+               due"
+        );
+    }
+}
+
+/// What a tick did, as JSON.
+#[derive(Serialize)]
+struct Output<'a> {
+    #[serde(flatten)]
+    ticked: &'a TickSummary,
+    jobs: &'a JobsAndMessages,
+}
+
+/// The results for jobs and messages.
+#[derive(Default, Serialize)]
+struct JobsAndMessages {
+    #[serde(flatten)]
+    pass_summary: PassSummary,
+    messages: DeliverySummary,
+    /// Why jobs were not processed: another process holds the lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "occupied")]
+    locked: Option<String>,
+}
+
+/// Sending messages delays a tick no longer than this; the rest is sent by the next tick.
+const MESSAGES_TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// The delay between two checks of trainings.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Processes jobs and sends messages; with `--wait` until no training is running.
+fn run_jobs_and_messages(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<JobsAndMessages> {
+    // Nothing to do.
+    if fleet.channels.is_empty() && fleet.models.iter().all(|model| model.retrain.is_none()) {
+        return Ok(JobsAndMessages::default());
+    }
+    let started = Instant::now();
+    // A separate connection: the tick's own one holds its lock.
+    let mut store = args.store.open(&args.fleet, fleet, Access::Create)?;
+    let http = Http::new()?;
+    let program = std::env::current_exe().map_err(|e| Error::Backend(format!("cannot find this program: {e}")))?;
+    let state = args.store.folders.folder(&args.fleet).0;
+    let mut done = JobsAndMessages::default();
+    let mut at = now;
+    let mut under_way = false;
+    let most = args.wait.map_or(Duration::ZERO, SignedDuration::unsigned_abs);
+    loop {
+        let begun = Instant::now();
+        let clock = Timestamp::now();
+        let context =
+            PassContext { http: &http, program: &program, state: &state, clock, elapsed: &|| begun.elapsed() };
+        let pass_result = run_pass(fleet, &mut store, at, &context, &mut done);
+        let stays = started.elapsed() + POLL_INTERVAL <= most;
+        match pass_result {
+            Ok(still) if still && stays => under_way = true,
+            Ok(_) => return Ok(done),
+            // Another process handles the jobs. Trainings that this one has started would be stopped if it ended.
+            Err(Error::Locked { .. }) if stays => {}
+            Err(error @ Error::Locked { .. }) => {
+                done.locked = Some(error.to_string());
+                return Ok(done);
+            }
+            // The same applies while the store cannot be reached; it may come back.
+            Err(Error::Store { .. }) if stays && under_way => {
+                if let Ok(again) = args.store.open(&args.fleet, fleet, Access::Create) {
+                    store = again;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        std::thread::sleep(POLL_INTERVAL);
+        at = now + SignedDuration::try_from(started.elapsed()).unwrap_or_default();
+    }
+}
+
+impl JobsAndMessages {
+    /// Whether anything happened to jobs or messages that should be reported.
+    fn has_news(&self) -> bool {
+        let PassSummary { jobs, failures, unreadable, tampered } = &self.pass_summary;
+        let messages = self.messages.put_off + self.messages.dead;
+        let quiet = jobs.is_empty() && failures.is_empty() && unreadable.is_empty() && tampered.is_empty();
+        !quiet || messages > 0
+    }
+}
+
+/// Processes jobs and sends messages once; returns whether trainings are running.
+fn run_pass(
+    fleet: &Fleet,
+    store: &mut Store,
+    at: Timestamp,
+    context: &PassContext<'_>,
+    done: &mut JobsAndMessages,
+) -> Result<bool> {
+    done.pass_summary.then(scheduler::pass(fleet, store, at, context, &mut |_| ())?);
+    let begun = Instant::now();
+    let enough = || begun.elapsed() > MESSAGES_TIME_LIMIT;
+    let delivered = match store.with_lock("outbox", |store| notify::deliver(fleet, store, context.http, at, &enough)) {
+        // Another process is sending.
+        Err(Error::Locked { .. }) => DeliverySummary::default(),
+        other => other?,
+    };
+    done.messages.sent += delivered.sent;
+    done.messages.put_off += delivered.put_off;
+    done.messages.dead += delivered.dead;
+    let under_way = !store.jobs_in("running")?.is_empty();
+    let damaged =
+        store.unreadable().into_iter().filter(|row| !done.pass_summary.unreadable.contains(row)).collect::<Vec<_>>();
+    done.pass_summary.unreadable.extend(damaged);
+    Ok(under_way)
+}
+
+fn jobs_done(page: &mut Page, done: &JobsAndMessages) {
+    let states = done.pass_summary.states();
+    let states: Vec<String> = states.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
+    if !states.is_empty() {
+        page.line(format_args!("jobs: {}", states.join(", ")));
+    }
+    let messages = done.messages;
+    if messages != DeliverySummary::default() {
+        let DeliverySummary { sent, put_off, dead } = messages;
+        page.line(format_args!("messages: {sent} sent, {put_off} postponed, {dead} abandoned"));
+    }
+}
+
+/// Says by which rows no event was opened.
+fn say_doubts(found: &[String]) {
+    for problem in found.iter().take(MAX_LISTED) {
+        error!("store: {problem}");
+    }
+    if !found.is_empty() {
+        error!(
+            "store: it was not what its audit says when the tick read it, and opens no event of the models that this is about; \
+             the next sweep decides about them again; `driftsweep audit verify` names every record and row that still differs; \
+             {STORE_REMEDY}"
+        );
+    }
+}
+
+/// Warns of failures of jobs and messages.
+fn warn_of_failures(done: &JobsAndMessages) {
+    for PassFailure { model, run, reason, permanent } in &done.pass_summary.failures {
+        let again = if *permanent { "" } else { "; the next tick tries again" };
+        warn!("model '{model}': run {run}: {reason}{again}");
+    }
+    for UnreadableRow { table, id, reason } in &done.pass_summary.unreadable {
+        let remedy = match *table {
+            "job" => format!("; close it, with its event and its runs, with `driftsweep jobs cancel {id}`"),
+            _ => String::new(),
+        };
+        warn!("store: table {table}, row {id} cannot be read and is skipped: {reason}{remedy}");
+    }
+    for problem in done.pass_summary.tampered.iter().take(MAX_LISTED) {
+        error!("store: {problem}");
+    }
+    if !done.pass_summary.tampered.is_empty() {
+        error!(
+            "store: it does not match its audit, and affected jobs are not started; `driftsweep audit verify` names \
+             every record and row; {STORE_REMEDY}"
+        );
+    }
+    if let Some(reason) = &done.locked {
+        warn!("jobs are not processed: {reason}");
+    }
+}
+
+/// The exit code is that of the last sweep, so that a retry of the scheduler does not hide a failure.
+/// `apart` says whether there is another problem.
+fn code(args: &TickArgs, ticked: &TickSummary, apart: bool) -> u8 {
+    let code = match &ticked.status {
+        Some(status) => super::status::code(status, ticked.acknowledged, args.fail_on_event),
+        // A schedule that fires before the first sweep.
+        _ if args.fail_on_event && !ticked.events.is_empty() => super::DRIFT,
+        _ => 0,
+    };
+    if code == 0 && apart { super::PARTIAL } else { code }
+}
+
+/// Runs the sweep of a tick, with its journal and history.
+struct TickSweeper<'a> {
+    args: &'a TickArgs,
+    fleet: &'a Fleet,
+    started: Instant,
+    state: Option<SweepState>,
+}
+
+impl Sweeper for TickSweeper<'_> {
+    fn sweep(&mut self, as_of: Timestamp) -> Result<SweepReport> {
+        let args = self.args;
+        // An open journal of another sweep is closed first.
+        self.state = None;
+        let state = SweepState::at(&args.store.folders, &args.fleet, self.fleet, as_of)?;
+        let fleet = self.fleet.at(as_of);
+        let plan = fleet.plan(as_of);
+        let chosen = args.engine.counter(|| plan.survey().workload).map_err(as_error)?;
+        let bar = Bar::new();
+        let deadline = args.deadline.map(SignedDuration::unsigned_abs);
+        let time_is_up = || deadline.is_some_and(|deadline| self.started.elapsed() >= deadline);
+        let run = SweepRun {
+            progress: &bar,
+            time_is_up: &time_is_up,
+            journal: state.journal(),
+            ..SweepRun::new(&*chosen.counter)
+        };
+        let mut report = run.sweep(&plan);
+        state.name(&mut report, self.fleet);
+        super::note(&mut report.engine, chosen);
+        self.state = Some(state);
+        Ok(report)
+    }
+
+    fn keep(&mut self, report: &SweepReport) -> Result<()> {
+        self.state.as_ref().map_or(Ok(()), |state| state.append(report))
+    }
+
+    fn done(&mut self) -> Result<()> {
+        self.state.take().map_or(Ok(()), SweepState::finish)
+    }
+}
+
+/// Errors of the command line become those of the library.
+fn as_error(error: anyhow::Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(|other| Error::Backend(format!("{other:#}")))
+}
+
+fn summary(ticked: &TickSummary, options: &Options) -> Page {
+    let mut page = Page::new();
+    match &ticked.sweep {
+        Some(done) => {
+            let mut line = format!(
+                "sweep of {}: {} models, {} features, {} drifted, {} failures",
+                done.as_of,
+                done.summary.models,
+                done.summary.features,
+                done.summary.drifted,
+                ticked.status.as_ref().map_or(0, SweepStatus::failed),
+            );
+            if done.summary.not_judged > 0 {
+                line += &format!(", {} not judged", done.summary.not_judged);
+            }
+            page.line(format_args!("{line}, {} threads", options.threads));
+        }
+        None if ticked.caught_up.is_empty() => page.line("no sweep is due"),
+        None => {}
+    }
+    if !ticked.caught_up.is_empty() {
+        let names: Vec<String> = ticked.caught_up.iter().take(MAX_LISTED).cloned().collect();
+        let more = if ticked.caught_up.len() > MAX_LISTED { ", …" } else { "" };
+        page.line(format_args!("judged after waiting for data: {}{more}", names.join(", ")));
+    }
+    let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
+    let not_judged: Vec<(&String, &String)> = ticked
+        .status
+        .iter()
+        .filter(|_| swept)
+        .flat_map(|status| &status.not_judged)
+        .flat_map(|(model, all)| all.iter().map(move |reason| (model, reason)))
+        .collect();
+    for (model, reason) in not_judged.iter().take(MAX_LISTED) {
+        page.line(format_args!("{model}: {reason}"));
+    }
+    if not_judged.len() > MAX_LISTED {
+        let more = not_judged.len() - MAX_LISTED;
+        page.line(format_args!("and {more} more that are not judged; `driftsweep status` shows them"));
+    }
+    for (model, warning) in ticked.status.iter().filter(|_| swept).flat_map(|status| &status.warnings) {
+        page.line(format_args!("WARNING {model}: {warning}"));
+    }
+    for firing in &ticked.firings {
+        let event = firing.event.as_ref().map(|id| format!(" event {id}")).unwrap_or_default();
+        let Firing { model, trigger, outcome, reason, .. } = firing;
+        page.line(format_args!("{model}: {trigger} {outcome}{event}: {reason}"));
+    }
+    if let Some(next) = ticked.next_sweep {
+        page.line(format_args!("next sweep: {next}"));
+    }
+    if let Some((next, model)) = &ticked.next_schedule {
+        page.line(format_args!("next scheduled training: {next}, {model}"));
+    }
+    page
+}
+
+/// Models that are named in a summary.
+const MAX_LISTED: usize = 5;

@@ -1,0 +1,163 @@
+//! Numbers that are not finite: one `inf` or `nan` in a fleet file would make every sum and comparison with it
+//! meaningless.
+
+use toml_edit::Value;
+
+use super::keys;
+
+/// The first number of a document that is not finite: its key with its value, and its position.
+pub fn first_non_finite(text: &str) -> Option<(String, Option<usize>)> {
+    let mut found = Vec::new();
+    keys::each(text, |entry| {
+        if let Some(Value::Float(number)) = entry.value
+            && !number.value().is_finite()
+        {
+            found.push((format!("{} = {}", entry.key, number.value()), entry.span.map(|span| span.start)));
+        }
+    });
+    // Tables are not always in the order of the text.
+    found.into_iter().min_by_key(|(_, at)| *at)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Fleet;
+    use driftsweep::model::Options;
+
+    /// Every number that a fleet file may hold, wherever it stands.
+    #[test]
+    fn no_number_that_is_not_finite_is_taken_and_the_message_names_key_and_line() {
+        let head = "[approval]\napprovers = [[\"ana\"]]\n";
+        let model = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
+        let retrain = "[model.retrain]\ncommand = [\"true\"]\n";
+        for number in ["inf", "-inf", "nan", "+nan", "1e999"] {
+            for (text, key, line) in [
+                (format!("{head}[budget]\nmonth = {number}\n{model}"), "budget.month", 4),
+                (format!("{head}[budget]\nteams = {{ risk = {number} }}\n{model}"), "budget.teams.risk", 4),
+                (format!("{head}[defaults.thresholds]\npsi = {number}\n{model}"), "defaults.thresholds.psi", 4),
+                (format!("{model}importance = {number}\n"), "model.importance", 5),
+                (
+                    format!("{model}{model}{retrain}cpu_rate = {number}\n").replacen("\"m\"", "\"n\"", 1),
+                    "model.retrain.cpu_rate",
+                    11,
+                ),
+                (format!("{model}{retrain}\n\nassumed_loss = {number}\n"), "model.retrain.assumed_loss", 9),
+                (format!("{model}[model.feature.\"x.y\"]\nimportance = {number}\n"), "model.feature.x.y.importance", 6),
+                (
+                    format!("{head}automatic = [\n  {{ up_to = 5 }},\n  {{ up_to = {number} }},\n]\n{model}"),
+                    "approval.automatic.up_to",
+                    5,
+                ),
+            ] {
+                let error = Fleet::parse(&text, "f.toml".as_ref(), &Options::new()).unwrap_err().to_string();
+                let wanted = format!("f.toml:{line}: {key} = ");
+                // A number that is too large may be refused as no number at all.
+                assert!(
+                    (error.contains(&wanted) && error.contains("must be finite")) || number == "1e999",
+                    "{error}\n{wanted}\n{text}"
+                );
+                assert!(error.starts_with("f.toml:"), "{error}");
+            }
+        }
+    }
+
+    /// Every key that takes a number with a decimal point, by its name, with a fleet file that sets it to `NUMBER`.
+    fn settings() -> Vec<(&'static str, String)> {
+        let model = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
+        let head = "[approval]\napprovers = [[\"ana\"]]\n";
+        let mut all = vec![
+            ("above", format!("{head}above = NUMBER\n{model}")),
+            ("up_to", format!("{head}automatic = [{{ up_to = NUMBER }}]\n{model}")),
+            ("month", format!("[budget]\nmonth = NUMBER\n{model}")),
+            ("warning", format!("[budget]\nwarning = NUMBER\n{model}")),
+            ("teams", format!("[budget.teams]\nrisk = NUMBER\n{model}")),
+            ("importance", format!("{model}importance = NUMBER\n")),
+            ("importance", format!("{model}[model.feature.x]\nimportance = NUMBER\n")),
+            (
+                "limit",
+                format!("{model}convention = {{ name = \"tfdv\", numeric = {{ metric = \"js\", limit = NUMBER }} }}\n"),
+            ),
+            ("below", format!("{model}[model.segment.s]\nx = {{ below = NUMBER }}\n")),
+            ("from", format!("{model}[model.segment.s]\nx = {{ from = NUMBER }}\n")),
+        ];
+        for key in THRESHOLDS {
+            all.push((key, format!("{model}[model.thresholds]\n{key} = NUMBER\n")));
+            all.push((key, format!("[defaults.thresholds]\n{key} = NUMBER\n{model}")));
+            all.push((key, format!("{model}[model.feature.x.thresholds]\n{key} = NUMBER\n")));
+        }
+        for key in ["share", "weighted_share", "fdr"] {
+            all.push((key, format!("{model}[model.trigger.drift]\n{key} = NUMBER\n")));
+            all.push((key, format!("[defaults.trigger.drift]\n{key} = NUMBER\n{model}")));
+        }
+        for key in ["level", "warning", "confidence"] {
+            all.push((key, format!("{model}[model.trigger.performance]\n{key} = NUMBER\n")));
+        }
+        let retrain = [
+            "gpu_hours",
+            "gpu_rate",
+            "cpu_hours",
+            "cpu_rate",
+            "storage",
+            "budget",
+            "point_a_day",
+            "expected",
+            "assumed_loss",
+        ];
+        for key in retrain {
+            all.push((key, format!("{head}{model}[model.retrain]\ncommand = [\"true\"]\n{key} = NUMBER\n")));
+            all.push((key, format!("{head}[defaults.retrain]\n{key} = NUMBER\n{model}")));
+        }
+        all
+    }
+
+    #[test]
+    fn every_key_that_takes_a_number_refuses_what_is_not_finite_with_key_and_line() {
+        for (key, text) in settings() {
+            for number in ["inf", "-inf", "+inf", "nan", "-nan", "+nan"] {
+                let text = text.replace("NUMBER", number);
+                let error = Fleet::parse(&text, "f.toml".as_ref(), &Options::new()).unwrap_err().to_string();
+                let line = text.lines().position(|line| line.contains(number)).unwrap() + 1;
+                // A rule of a convention is checked as it is read.
+                let key = if key == "teams" { "teams.risk" } else { key };
+                let named = error.contains(&format!("{key} = ")) && error.contains("must be");
+                assert!(named && error.starts_with(&format!("f.toml:{line}: ")), "{text}{error}");
+            }
+        }
+    }
+
+    const THRESHOLDS: [&str; 6] = ["psi", "js", "ks_p", "ks_d", "missing", "missing_p"];
+
+    #[test]
+    fn no_threshold_is_forgotten() {
+        let all = serde_json::to_value(driftsweep::rule::Thresholds::default()).unwrap();
+        let numbers = all.as_object().unwrap().iter().filter(|(_, value)| value.is_f64());
+        assert!(numbers.map(|(name, _)| &**name).eq(THRESHOLDS), "{all}");
+    }
+
+    #[test]
+    fn no_key_that_takes_a_number_is_forgotten() {
+        let sources = [
+            include_str!("approval.rs"),
+            include_str!("labels.rs"),
+            include_str!("policy.rs"),
+            include_str!("retrain.rs"),
+            include_str!("table.rs"),
+            include_str!("channel.rs"),
+            include_str!("../metric/convention.rs"),
+        ];
+        let known: Vec<&str> = settings().into_iter().map(|(key, _)| key).collect();
+        let mut found = 0;
+        for source in sources {
+            // The tables of the file: structs that are read from TOML.
+            for table in source.split("#[serde(deny_unknown_fields)]").skip(1) {
+                let fields = table.split_once("struct ").unwrap().1.split("\n}").next().unwrap();
+                for field in fields.lines().filter(|line| line.contains("f64")) {
+                    let key = field.split(':').next().unwrap().split_whitespace().last().unwrap();
+                    assert!(known.contains(&key), "{key} is not tested");
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 20, "{found}");
+    }
+}

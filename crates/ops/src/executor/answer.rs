@@ -1,0 +1,259 @@
+//! The answer of the training system about a run. It is not trusted: it may contain anything.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::SignedDuration;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::{RunOutcome, RunResult, RunStatus};
+use crate::http::RequestFailure;
+use driftsweep_fleet::Money;
+
+/// What a run reports about its end: a state, its cost in the fleet's currency, its duration in seconds, a reason, and
+/// its new baseline. Each field is read separately: a malformed one does not affect the others.
+#[derive(Debug, Default)]
+pub(super) struct RunAnswer {
+    state: Option<Value>,
+    cost: Option<Value>,
+    seconds: Option<Value>,
+    reason: Option<Value>,
+    baseline: Option<Value>,
+    /// What is malformed in it.
+    problems: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for RunAnswer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Reads an answer, and notes which of its keys are given twice.
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = RunAnswer;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<RunAnswer, A::Error> {
+        let (mut reply, mut twice) = (RunAnswer::default(), BTreeSet::new());
+        let mut seen = BTreeSet::new();
+        while let Some((key, value)) = fields.next_entry::<String, Value>()? {
+            let Some((name, place)) = reply.field(&key) else { continue };
+            *place = Some(value).filter(|value| !value.is_null());
+            if !seen.insert(name) {
+                twice.insert(name);
+            }
+        }
+        for name in twice {
+            if let Some((_, place)) = reply.field(name) {
+                *place = None;
+            }
+            reply.problems.push(format!("{name} is given twice; give it once"));
+        }
+        Ok(reply)
+    }
+}
+
+/// The longest reason that is stored.
+const MAX_REASON_CHARS: usize = 500;
+
+/// No path is longer.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// The kind of a value, for messages; a number with its value. Other contents are not repeated: they may be secrets.
+fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "is null".into(),
+        Value::Bool(_) => "is true or false".into(),
+        Value::Number(number) => format!("is {number}"),
+        Value::String(_) => "is text".into(),
+        Value::Array(_) => "is a list".into(),
+        Value::Object(_) => "is an object".into(),
+    }
+}
+
+impl RunAnswer {
+    /// An answer as it was written: one JSON object, each of its keys once.
+    pub(super) fn of(bytes: &[u8]) -> Result<Self, String> {
+        // A list must not be read as the fields in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err("is not a JSON object".into());
+        }
+        serde_json::from_slice(bytes).map_err(|e| {
+            let what = if e.is_eof() { "ends too early to be JSON" } else { "is not JSON" };
+            format!("{what} (line {}, column {})", e.line(), e.column())
+        })
+    }
+
+    /// A field by its key, with its name.
+    fn field(&mut self, key: &str) -> Option<(&'static str, &mut Option<Value>)> {
+        Some(match key {
+            "state" => ("state", &mut self.state),
+            "cost" => ("cost", &mut self.cost),
+            "seconds" => ("seconds", &mut self.seconds),
+            "reason" => ("reason", &mut self.reason),
+            "baseline" => ("baseline", &mut self.baseline),
+            _ => return None,
+        })
+    }
+
+    /// One that cannot be read.
+    pub(super) fn nothing(problem: String) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
+    }
+
+    /// The answer file of a command: its cost, its new baseline, and what is malformed. The exit code alone decides how
+    /// it ended.
+    pub(super) fn of_command(mut self, place: &str) -> (Option<Money>, Option<String>, Option<String>) {
+        (self.cost(), self.baseline(), self.about(place))
+    }
+
+    fn cost(&mut self) -> Option<Money> {
+        let value = self.cost.take()?;
+        let cost = value.as_f64().and_then(Money::of).filter(|cost| *cost >= Money::ZERO);
+        if cost.is_none() {
+            self.wrong("cost", &kind(&value), "give an amount of money as a number, 0 or more");
+        }
+        cost
+    }
+
+    fn took(&mut self) -> Option<SignedDuration> {
+        let value = self.seconds.take()?;
+        let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0);
+        let took = seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
+        if took.is_none() {
+            self.wrong("seconds", &kind(&value), "give a number, 0 or more");
+        }
+        took
+    }
+
+    fn reason(&mut self) -> String {
+        match self.reason.take() {
+            None => String::new(),
+            Some(Value::String(reason)) => reason.chars().take(MAX_REASON_CHARS).collect(),
+            Some(other) => {
+                self.wrong("reason", &kind(&other), "give text");
+                String::new()
+            }
+        }
+    }
+
+    /// The path of the new baseline.
+    fn baseline(&mut self) -> Option<String> {
+        let value = self.baseline.take()?;
+        let found = match value {
+            Value::String(path) if path.len() > MAX_PATH_BYTES => "is longer than any path".into(),
+            Value::String(path) if path.contains('\0') => "holds a zero byte".into(),
+            Value::String(path) => return Some(path),
+            other => kind(&other),
+        };
+        self.wrong("baseline", &found, "give the path of a baseline file or of a snapshot as text");
+        None
+    }
+
+    fn wrong(&mut self, field: &str, found: &str, remedy: &str) {
+        self.problems.push(format!("{field} {found}; {remedy}"));
+    }
+
+    /// A sentence about the malformed fields of an answer in `place`.
+    fn about(&self, place: &str) -> Option<String> {
+        (!self.problems.is_empty()).then(|| format!("{place}: {}; it is ignored", self.problems.join("; and ")))
+    }
+
+    /// The status of a run by the answer of the training system.
+    pub(super) fn progress(mut self, place: &str) -> Result<RunStatus, RequestFailure> {
+        let outcome = match self.state.as_ref().and_then(Value::as_str) {
+            Some("queued" | "running") => return Ok(RunStatus::Running),
+            Some("succeeded") => RunOutcome::Succeeded,
+            Some("failed") => RunOutcome::Failed,
+            Some("timed_out") => RunOutcome::TimedOut,
+            Some("cancelled") => RunOutcome::Cancelled,
+            _ => {
+                return Err(RequestFailure::transient(
+                    "its state is none of queued, running, succeeded, failed, timed_out and cancelled",
+                ));
+            }
+        };
+        let (cost, took, reason, baseline) = (self.cost(), self.took(), self.reason(), self.baseline());
+        Ok(RunStatus::Ended(RunResult { outcome, reason, took, cost, baseline, about_answer: self.about(place) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end that an answer tells of, and what is wrong with it.
+    fn ended(fields: &str) -> RunResult {
+        let reply = RunAnswer::of(format!("{{\"state\": \"succeeded\", {fields}}}").as_bytes()).unwrap();
+        match reply.progress("its answer").unwrap() {
+            RunStatus::Ended(ended) => ended,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_malformed_field_of_an_answer_is_told_and_spoils_neither_the_state_nor_the_others() {
+        let good = ended("\"cost\": 5, \"seconds\": 7.5, \"reason\": \"x\", \"baseline\": \"new.parquet\"");
+        assert_eq!(good.about_answer, None);
+        let values = ["7", "-1", "1e300", "true", "\"x\"", "[1]", "{\"a\": 1}", "null"];
+        let taken = [
+            ("cost", ["7", "null"].as_slice()),
+            ("seconds", &["7", "null"]),
+            ("reason", &["\"x\"", "null"]),
+            ("baseline", &["\"x\"", "null"]),
+        ];
+        for (field, fine) in taken {
+            for value in values {
+                let mut fields = [("cost", "5"), ("seconds", "7.5"), ("reason", "\"x\""), ("baseline", "\"b\"")];
+                fields.iter_mut().filter(|(name, _)| *name == field).for_each(|pair| pair.1 = value);
+                let text: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+                let ended = ended(&text.join(", "));
+                assert_eq!(ended.outcome, RunOutcome::Succeeded);
+                match &ended.about_answer {
+                    None => assert!(fine.contains(&value), "{field} = {value} is taken: {ended:?}"),
+                    Some(message) => {
+                        assert!(!fine.contains(&value), "{field} = {value} is refused: {message}");
+                        assert!(message.starts_with(&format!("its answer: {field} ")), "{message}");
+                    }
+                }
+                let others = [
+                    field == "cost" || ended.cost == Money::of(5.0),
+                    field == "seconds" || ended.took == Some(SignedDuration::from_millis(7500)),
+                    field == "reason" || ended.reason == "x",
+                    field == "baseline" || ended.baseline.as_deref() == Some("b"),
+                ];
+                assert_eq!(others, [true; 4], "{field} = {value}: {ended:?}");
+            }
+        }
+        let path = "p".repeat(MAX_PATH_BYTES + 1);
+        assert!(ended(&format!("\"baseline\": \"{path}\"")).about_answer.unwrap().contains("longer than any path"));
+        assert!(ended("\"baseline\": \"a\\u0000b\"").about_answer.unwrap().contains("zero byte"));
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_no_answer_and_a_key_that_is_given_twice_is_left_out() {
+        for (text, wanted) in [
+            ("", "not a JSON object"),
+            ("cost = 5", "not a JSON object"),
+            ("[\"succeeded\", 5]", "not a JSON object"),
+            ("{\"cost\": 5", "too early"),
+            ("{\"cost\": NaN}", "not JSON"),
+            ("{\"cost\": 5} x", "not JSON"),
+        ] {
+            let message = RunAnswer::of(text.as_bytes()).unwrap_err();
+            assert!(message.contains(wanted), "{text}: {message}");
+        }
+        let twice = ended("\"cost\": 5, \"baseline\": \"b\", \"cost\": 6");
+        assert_eq!((twice.cost, twice.baseline.as_deref()), (None, Some("b")));
+        assert!(twice.about_answer.unwrap().contains("cost is given twice"));
+        assert!(RunAnswer::of(b" {\"another\": [1]}").unwrap().problems.is_empty(), "other keys are nobody's business");
+    }
+}

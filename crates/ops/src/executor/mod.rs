@@ -1,0 +1,278 @@
+//! Executors of trainings: a command on this machine, a webhook, a Kubernetes Job, an Airflow DAG.
+//!
+//! A run has a name, so that it is started only once, however often it is requested: [`Executor::poll`] shows whether
+//! it is known, and starting is idempotent.
+
+mod airflow;
+mod answer;
+pub mod check;
+pub mod environment;
+mod files;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+pub mod local;
+mod processes;
+mod supervise;
+mod webhook;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::http::{Http, RequestFailure};
+use driftsweep_common::atomic::hex;
+use driftsweep_fleet::{self as fleet, Money};
+
+/// A run of a job, as an executor sees it.
+#[derive(Clone, Debug)]
+pub struct TrainingRun {
+    /// The fleet.
+    pub fleet: String,
+    /// The model.
+    pub model: String,
+    /// The job.
+    pub job: String,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// The trigger.
+    pub trigger: String,
+    /// The CloudEvent, as JSON.
+    pub event: String,
+    /// Its own folder on this machine.
+    pub folder: PathBuf,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When it has to be stopped.
+    pub stop_at: Timestamp,
+    /// How long ago its timeout was reached; negative before.
+    pub late: SignedDuration,
+    /// A key that only the store and its supervisor know: its result repeats it. Empty for a run recorded by an older
+    /// version.
+    pub key: String,
+    /// Whether the training system has confirmed before that it knows the run.
+    pub seen: bool,
+}
+
+impl TrainingRun {
+    /// Its name: the same for the same attempt, and valid as a file name, a label and a URL segment.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.job, self.attempt)
+    }
+
+    /// Its context, as JSON.
+    pub fn context(&self) -> Value {
+        json!({
+            "run": self.name(),
+            "fleet": self.fleet,
+            "model": self.model,
+            "job": self.job,
+            "attempt": self.attempt,
+            "trigger": self.trigger,
+            "stop_at": self.stop_at,
+            "event": serde_json::from_str::<Value>(&self.event).unwrap_or_default(),
+        })
+    }
+
+    /// The same as variables.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("DRIFTSWEEP_RUN", self.name()),
+            ("DRIFTSWEEP_FLEET", self.fleet.clone()),
+            ("DRIFTSWEEP_MODEL", self.model.clone()),
+            ("DRIFTSWEEP_JOB", self.job.clone()),
+            ("DRIFTSWEEP_ATTEMPT", self.attempt.to_string()),
+            ("DRIFTSWEEP_TRIGGER", self.trigger.clone()),
+            ("DRIFTSWEEP_STOP_AT", self.stop_at.to_string()),
+        ]
+    }
+}
+
+/// The status of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunStatus {
+    /// The training system does not know it; it may be started.
+    NotStarted,
+    /// The training system knew it before, and no longer does: it may still be running. It is not started again.
+    Lost,
+    /// It is running.
+    Running,
+    /// It has ended.
+    Ended(RunResult),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// The outcome.
+    pub outcome: RunOutcome,
+    /// The reason, where it was not successful.
+    pub reason: String,
+    /// How long it took, if that is known.
+    pub took: Option<SignedDuration>,
+    /// Its cost, if it reports one.
+    pub cost: Option<Money>,
+    /// Its new baseline, if it reports one: a baseline file or a snapshot.
+    pub baseline: Option<String>,
+    /// What is malformed in its answer, if anything. That part is ignored; the outcome does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about_answer: Option<String>,
+}
+
+/// The outcome of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOutcome {
+    /// The model was trained.
+    Succeeded,
+    /// The training failed.
+    Failed,
+    /// It was stopped at its timeout.
+    TimedOut,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl RunResult {
+    /// A result without details.
+    pub fn new(outcome: RunOutcome, reason: impl Into<String>) -> Self {
+        Self { outcome, reason: reason.into(), took: None, cost: None, baseline: None, about_answer: None }
+    }
+}
+
+/// A random secret, from which the keys of runs are derived.
+///
+/// # Errors
+/// If the system gives no random bytes.
+pub fn new_secret() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(hex(&bytes))
+}
+
+/// The key of a run. It is derived from the secret of the store and the run's name, so that a store restored from a
+/// backup has the same key for the same run, and accepts its result.
+///
+/// # Errors
+/// None in practice: any secret is valid.
+pub fn key_of(secret: &str, job: &str, attempt: u32) -> io::Result<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(io::Error::other)?;
+    mac.update(format!("run {attempt} {job}").as_bytes());
+    Ok(hex(&mac.finalize().into_bytes()))
+}
+
+/// Runs trainings. `now` is the real time, whatever the effective time of the pass.
+pub trait Executor: Sync {
+    /// Starts a run, unless it has been started already.
+    ///
+    /// # Errors
+    /// [`RequestFailure`]: a permanent one ends the attempt, a transient one is retried.
+    fn start(&self, run: &TrainingRun, now: Timestamp) -> Result<(), RequestFailure>;
+
+    /// Polls its status.
+    ///
+    /// # Errors
+    /// [`RequestFailure`] if the status is not available.
+    fn poll(&self, run: &TrainingRun, now: Timestamp) -> Result<RunStatus, RequestFailure>;
+
+    /// Stops it, if it is running; it may take a while to end.
+    ///
+    /// # Errors
+    /// [`RequestFailure`] if it cannot be reached.
+    fn cancel(&self, run: &TrainingRun, now: Timestamp) -> Result<(), RequestFailure>;
+}
+
+/// The access tokens of a pass: each address is asked once, whatever it answers.
+#[derive(Default)]
+pub struct Logins(Mutex<HashMap<String, Login>>);
+
+/// The token of an address, or the failure, once it was requested.
+type Login = Arc<Mutex<Option<Result<String, RequestFailure>>>>;
+
+impl Logins {
+    /// The token for an address; `ask` requests it the first time. Other threads wait meanwhile.
+    fn at(
+        &self,
+        place: String,
+        ask: impl FnOnce() -> Result<String, RequestFailure>,
+    ) -> Result<String, RequestFailure> {
+        let login = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
+        let mut login = login.lock().unwrap_or_else(PoisonError::into_inner);
+        login.get_or_insert_with(ask).clone()
+    }
+}
+
+/// The executor of a model: the one place where it is chosen. `program` supervises commands: this program, by its path.
+pub fn of<'a>(
+    retrain: &'a fleet::RetrainConfig,
+    http: &'a Http,
+    program: &'a std::path::Path,
+    logins: &'a Logins,
+) -> Box<dyn Executor + 'a> {
+    match &retrain.executor {
+        fleet::ExecutorConfig::Command(command) => Box::new(local::LocalExecutor { command, program }),
+        fleet::ExecutorConfig::Webhook(webhook) => Box::new(webhook::WebhookExecutor { webhook, http }),
+        fleet::ExecutorConfig::Airflow(airflow) => Box::new(airflow::AirflowExecutor { airflow, http, logins }),
+        #[cfg(feature = "kubernetes")]
+        fleet::ExecutorConfig::Kubernetes(kubernetes) => {
+            Box::new(kubernetes::KubernetesExecutor { settings: kubernetes, timeout: retrain.timeout })
+        }
+        #[cfg(not(feature = "kubernetes"))]
+        fleet::ExecutorConfig::Kubernetes(_) => Box::new(UnavailableExecutor("kubernetes")),
+    }
+}
+
+/// An executor that this build does not have.
+#[cfg(not(feature = "kubernetes"))]
+struct UnavailableExecutor(&'static str);
+
+#[cfg(not(feature = "kubernetes"))]
+impl UnavailableExecutor {
+    fn failure(&self) -> RequestFailure {
+        let name = self.0;
+        RequestFailure::permanent(format!("this build has no {name}; build it with `--features {name}`"))
+    }
+}
+
+#[cfg(not(feature = "kubernetes"))]
+impl Executor for UnavailableExecutor {
+    fn start(&self, _: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
+        Err(self.failure())
+    }
+
+    fn poll(&self, _: &TrainingRun, _: Timestamp) -> Result<RunStatus, RequestFailure> {
+        Ok(RunStatus::NotStarted)
+    }
+
+    fn cancel(&self, _: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
+        Err(self.failure())
+    }
+}
+
+/// The status of a run that the training system does not know.
+fn status_of_unknown_run(run: &TrainingRun) -> RunStatus {
+    if run.seen { RunStatus::Lost } else { RunStatus::NotStarted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_keys_are_alike() {
+        let (one, other) = (new_secret().unwrap(), new_secret().unwrap());
+        assert_ne!(one, other);
+        assert_eq!((one.len(), key_of(&one, "e", 1).unwrap().len()), (64, 64));
+        assert_eq!(key_of(&one, "e", 1).unwrap(), key_of(&one, "e", 1).unwrap());
+        for (secret, job, attempt) in [(&other, "e", 1), (&one, "f", 1), (&one, "e", 2), (&one, "1 e", 1)] {
+            assert_ne!(key_of(secret, job, attempt).unwrap(), key_of(&one, "e", 1).unwrap());
+        }
+    }
+}

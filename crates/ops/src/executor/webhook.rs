@@ -1,0 +1,102 @@
+//! Training by a webhook: `POST url` starts a run, `GET url/RUN` returns its status, `DELETE url/RUN`
+//! stops it. The run's name is in `webhook-id` and `idempotency-key`: a start may be requested more than once.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::answer::RunAnswer;
+use super::files::{self, MAX_ANSWER_BYTES};
+use super::{Executor, RunStatus, TrainingRun, status_of_unknown_run};
+use crate::http::{Http, Request, RequestFailure, Response, SigningKey};
+use driftsweep_common::atomic;
+use driftsweep_fleet as fleet;
+
+/// The executor.
+pub struct WebhookExecutor<'a> {
+    /// Where.
+    pub webhook: &'a fleet::WebhookConfig,
+    /// By which client.
+    pub http: &'a Http,
+}
+
+impl WebhookExecutor<'_> {
+    fn send(
+        &self,
+        below: &[&str],
+        request: Request,
+        run: &TrainingRun,
+        now: Timestamp,
+    ) -> Result<Response, RequestFailure> {
+        let key = self.webhook.secret.as_ref().map(SigningKey::read).transpose()?;
+        let request = request.with("idempotency-key", &run.name()).signed(&run.name(), now, key.as_ref());
+        self.http.send(&self.webhook.url.read()?, below, request)
+    }
+
+    /// The file for the result of a run, if it is not polled; as an absolute path, because the training system may have
+    /// another working directory.
+    fn result_file(&self, run: &TrainingRun) -> Option<PathBuf> {
+        let file = self.webhook.results.as_ref()?.join(format!("{}.json", run.name()));
+        Some(std::path::absolute(&file).unwrap_or(file))
+    }
+
+    /// The marker file of a run that was started and whose result is a file.
+    fn mark(&self, run: &TrainingRun) -> PathBuf {
+        run.folder.join("sent")
+    }
+}
+
+/// The status of a run by a response.
+fn parse_response(bytes: &[u8], place: &str) -> Result<RunStatus, RequestFailure> {
+    let reply = RunAnswer::of(bytes).map_err(|reason| RequestFailure::transient(format!("{place} {reason}")))?;
+    reply.progress(place)
+}
+
+impl Executor for WebhookExecutor<'_> {
+    fn start(&self, run: &TrainingRun, now: Timestamp) -> Result<(), RequestFailure> {
+        let mut body = run.context();
+        if let Some(file) = self.result_file(run) {
+            body["result_file"] = Value::from(files::as_text(&file).map_err(RequestFailure::permanent)?);
+        }
+        match self.send(&[], Request::post(&body), run, now)? {
+            // It is known there.
+            Response { status: 409, .. } => {}
+            answer => drop(answer.json_if_success()?),
+        }
+        if self.webhook.results.is_some() {
+            atomic::private_folder(&run.folder)
+                .map_err(|e| RequestFailure::transient(format!("{}: {e}", run.folder.display())))?;
+            atomic::write_private(&self.mark(run), b"")?;
+        }
+        Ok(())
+    }
+
+    fn poll(&self, run: &TrainingRun, now: Timestamp) -> Result<RunStatus, RequestFailure> {
+        if let Some(file) = self.result_file(run) {
+            return match atomic::read_external(&file, MAX_ANSWER_BYTES) {
+                Ok(Some(bytes)) => parse_response(&bytes, "its result file"),
+                // The marker may be in another state folder.
+                Ok(None) if run.seen || self.mark(run).exists() => Ok(RunStatus::Running),
+                Ok(None) => Ok(RunStatus::NotStarted),
+                Err(e) => Err(RequestFailure::transient(format!("{}: {e}", file.display()))),
+            };
+        }
+        match self.send(&[&run.name()], Request::get(), run, now)? {
+            Response { status: 404, .. } => Ok(status_of_unknown_run(run)),
+            // It reports that it knew the run before.
+            Response { status: 410, .. } => Ok(RunStatus::Lost),
+            answer => {
+                answer.json_if_success()?;
+                parse_response(&answer.body, "its answer")
+            }
+        }
+    }
+
+    fn cancel(&self, run: &TrainingRun, now: Timestamp) -> Result<(), RequestFailure> {
+        match self.send(&[&run.name()], Request::delete(), run, now)? {
+            Response { status: 404 | 410, .. } => Ok(()),
+            answer => answer.json_if_success().map(drop),
+        }
+    }
+}

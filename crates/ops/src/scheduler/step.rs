@@ -1,0 +1,156 @@
+//! A step of a job with all its effects, in one transaction.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{amounts, renew};
+use crate::executor;
+use crate::notify::{self, AuditedFact};
+use crate::policy;
+use crate::retrain::approvers;
+use crate::retrain::signature;
+use crate::retrain::{BaselineRenewal, Job, JobState, JobStep};
+use crate::store::{RunRecord, Store, VersionedJob};
+use driftsweep_common::error::{Error, Result};
+use driftsweep_fleet::{Fleet, Money};
+
+/// The time of a step.
+#[derive(Clone, Copy)]
+pub(super) struct StepTime {
+    /// By the effective time.
+    pub(super) now: Timestamp,
+    /// By the real clock, where that is known.
+    pub(super) clock: Option<Timestamp>,
+}
+
+/// Applies a step to a job, inside a transaction: `None` if another process has changed it since. All effects are
+/// written with it: reserved or spent amounts, the end of the event, the audit and the messages.
+pub(super) fn advance(
+    fleet: &Fleet,
+    store: &mut Store,
+    versioned: &VersionedJob,
+    step: &JobStep,
+    StepTime { now, clock }: StepTime,
+    actor: &str,
+) -> Result<Option<VersionedJob>> {
+    let before = &versioned.job;
+    let mut job = before
+        .apply(step, now)
+        .map_err(|illegal| Error::BadValue { what: format!("job {}", before.id), reason: illegal.to_string() })?;
+    if let (JobState::Queued { .. }, JobState::Running { .. }) = (&before.state, &job.state) {
+        let secret = run_secret(store)?;
+        job.key = Some(executor::key_of(&secret, &job.id, job.attempts).map_err(no_random_bytes)?);
+    }
+    if !store.set_job(&job, versioned.version)? {
+        return Ok(None);
+    }
+    if let (JobState::Queued { .. }, JobState::Running { attempt, started_at, .. }) = (&before.state, &job.state) {
+        let (attempt, started_at) = (*attempt, *started_at);
+        let retrain = fleet.retrain_of(&job.model).cloned().ok_or_else(|| Error::BadValue {
+            what: format!("job {}", job.id),
+            reason: "the fleet file does not say how to train its model".into(),
+        })?;
+        let estimate = job.estimate.unwrap_or_else(|| crate::retrain::CostEstimate::new(Money::ZERO, &[]));
+        store.add_run(&RunRecord {
+            job: job.id.clone(),
+            attempt,
+            model: job.model.clone(),
+            retrain,
+            started_at,
+            clock_at: clock,
+            lost_at: None,
+            declared: estimate.declared,
+            committed: estimate.high,
+            seen: false,
+            ended: None,
+        })?;
+    }
+    let mut body = serde_json::to_value(step)
+        .map_err(|e| Error::BadValue { what: format!("job {}", job.id), reason: e.to_string() })?;
+    if let (JobState::Running { attempt, .. }, false) = (&before.state, matches!(step, JobStep::Stop { .. })) {
+        let attempt = *attempt;
+        let outcome = if matches!(step, JobStep::Retry { .. }) { "failed" } else { job.state.name() };
+        let cost = job.spent - before.spent;
+        store.end_run(&job.id, attempt, now, outcome, cost)?;
+        body["attempt"] = attempt.into();
+        body["cost"] = cost.plain().into();
+        if let Some(reason) = &job.about_answer {
+            body["about_answer"] = reason.clone().into();
+        }
+    }
+    amounts::as_text(&mut body);
+    if job.state.is_final() {
+        let (outcome, note) = match &job.state {
+            JobState::Succeeded => ("trained", String::new()),
+            state => (state.name(), state.reason().to_owned()),
+        };
+        // It may have been closed by a person.
+        store.close_event(&job.id, now, outcome, &note.replace('\0', "\u{fffd}"))?;
+        if job.state == JobState::Succeeded {
+            store.set_trained(&job.model, now)?;
+        }
+    }
+    if let JobState::AwaitingApproval(_) = job.state {
+        body["evidence"] = evidence(store, &job)?.into();
+    }
+    describe(fleet, &job, &mut body);
+    let kind = format!("job.{}", step.name());
+    notify::record(fleet, store, AuditedFact { at: now, actor, kind: &kind, subject: &job.id, body })?;
+    renew::after_training(fleet, store, &job, step, now)?;
+    Ok(Some(VersionedJob { job, version: versioned.version + 1 }))
+}
+
+/// The secret for the keys of runs, inside a transaction. It is created as early as possible, so that backups contain
+/// it.
+pub(super) fn run_secret(store: &mut Store) -> Result<String> {
+    if let Some(secret) = store.run_secret()? {
+        return Ok(secret);
+    }
+    let secret = executor::new_secret().map_err(no_random_bytes)?;
+    store.set_run_secret(&secret)?;
+    Ok(secret)
+}
+
+fn no_random_bytes(e: std::io::Error) -> Error {
+    Error::BadValue { what: "/dev/urandom".into(), reason: e.to_string() }
+}
+
+/// The evidence of the trigger of a job, in short.
+fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
+    const COLUMNS: usize = 3;
+    let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
+    Ok(policy::evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS))
+}
+
+/// Adds details for the messages about a step.
+fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
+    let currency = &fleet.governance.budget.currency;
+    body["model"] = job.model.clone().into();
+    match &job.state {
+        JobState::Running { attempt, .. } => body["attempt"] = (*attempt).into(),
+        JobState::AwaitingApproval(request) => {
+            let reasons: Vec<String> = request.reasons.iter().map(|reason| reason.sentence(currency)).collect();
+            let rules = &fleet.governance.approval;
+            let asked = rules.approvers.get(approvers::level(rules, request)).cloned().unwrap_or_default();
+            body["question"] = reasons.join("; ").into();
+            body["asked"] = asked.join(", ").into();
+            let stakes = fleet.retrain_of(&job.model).map(|retrain| retrain.stakes).unwrap_or_default();
+            let wanted = signature::signature_reason(rules, request, stakes);
+            body["must_be_signed"] = wanted.is_some().into();
+            body["may_answer"] = approvers::approvers_of(rules, request).into();
+            if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
+                body["expected"] = currency.show(estimate.expected).into();
+                body["low"] = currency.show(estimate.low).into();
+                body["high"] = currency.show(estimate.high).into();
+                body["gain"] = currency.show(worth.gain).into();
+            }
+        }
+        state if state.is_final() => {
+            body["spent"] = currency.show(job.spent).into();
+            if let Some(sentence) = job.baseline.as_ref().and_then(BaselineRenewal::sentence) {
+                body["about_baseline"] = sentence.into();
+            }
+        }
+        _ => {}
+    }
+}
