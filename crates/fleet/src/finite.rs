@@ -143,7 +143,7 @@ mod tests {
             include_str!("retrain.rs"),
             include_str!("table.rs"),
             include_str!("channel.rs"),
-            include_str!("../metric/convention.rs"),
+            include_str!("../../../src/metric/convention.rs"),
         ];
         let known: Vec<&str> = settings().into_iter().map(|(key, _)| key).collect();
         let mut found = 0;
