@@ -191,6 +191,9 @@ pub struct Metrics {
     pub convention: Option<ConventionFigures>,
 }
 
+/// The p-value of a test, and the place of its q-value.
+pub type Test<'a> = (f64, &'a mut Option<f64>);
+
 impl Metrics {
     /// The noise of the figure that is tested for features of a kind: the population stability index of numbers, the
     /// Jensen-Shannon divergence of categories. Over the same bins the two are one test.
@@ -209,8 +212,9 @@ impl Metrics {
         [noise, ks, self.chi_square.as_ref().and_then(|test| test.q_value)].into_iter().flatten()
     }
 
-    /// The p-value of each test of a feature, its missing rows included, with the place of its q-value.
-    pub fn tests(&mut self, kind: Kind) -> impl Iterator<Item = (f64, &mut Option<f64>)> {
+    /// The p-value of each test of a feature, with the place of its q-value: those of its values, and that of its missing
+    /// rows.
+    pub fn tests(&mut self, kind: Kind) -> ([Option<Test<'_>>; 3], impl Iterator<Item = Test<'_>>) {
         let noise = match kind {
             Kind::Numeric => self.psi.as_mut().and_then(|psi| psi.noise.as_mut()),
             Kind::Categorical => self.js.as_mut().and_then(|js| js.noise.as_mut()),
@@ -219,6 +223,6 @@ impl Metrics {
         let ks = self.ks.as_mut().map(|ks| (ks.p_value, &mut ks.q_value));
         let chi_square = self.chi_square.as_mut().map(|found| (found.test.p_value, &mut found.q_value));
         let missing = self.missing.as_mut().map(|missing| (missing.p_value, &mut missing.q_value));
-        [noise, ks, chi_square, missing].into_iter().flatten()
+        ([noise, ks, chi_square], missing.into_iter())
     }
 }

@@ -152,8 +152,7 @@ pub const RULES: [Rule; 4] = [
                 value: missing.difference,
                 noise: None,
                 p_value: Some(missing.p_value),
-                // With too few values a feature is not among the tests of the sweep.
-                q_value: Some(missing.q_value.unwrap_or(missing.p_value)),
+                q_value: missing.q_value,
                 text: Some(format!("missing {:.1} % -> {:.1} %", 100.0 * missing.baseline, 100.0 * missing.current)),
             })
         },
@@ -174,13 +173,15 @@ impl Rule {
         let Reading { value, noise, p_value, q_value, text } = (self.read)(metrics)?;
         let thresholds = limits.thresholds;
         let limit = self.threshold(thresholds);
+        // Without a distance the test alone would call every difference of a large snapshot.
+        let is_off = limit == 0.0 && matches!(self.no_change, NullDistribution::OfSizes);
         let above_noise = !thresholds.above_noise || noise.is_none_or(|noise| noise.effect > 0.0);
         let p_is_small = (self.largest_p)(thresholds).zip(p_value).is_none_or(|(largest, p)| p < largest);
         let signal = Signal {
             metric: self.metric.into(),
             value,
             limit,
-            over: value.abs() > limit && above_noise && p_is_small,
+            over: value.abs() > limit && above_noise && p_is_small && !is_off,
             q_value,
             significant: limits.is_significant(q_value),
         };
@@ -205,7 +206,7 @@ impl Limits<'_> {
 }
 
 /// Which figures of a feature there are enough rows for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Judged {
     /// Those of its values.
     pub values: bool,
@@ -224,8 +225,7 @@ pub struct Signal {
     pub limit: f64,
     /// Whether it does, beyond what chance gives it.
     pub over: bool,
-    /// False discovery rate at which its test would be called; the p-value where too few values leave it out of the
-    /// sweep's tests; absent where there is no test.
+    /// False discovery rate at which its test would be called; absent where there is no test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q_value: Option<f64>,
     /// Whether that is low enough.
@@ -389,6 +389,14 @@ mod tests {
     }
 
     #[test]
+    fn a_distance_of_zero_switches_the_test_off() {
+        let thresholds = Thresholds { ks_d: 0.0, ..Thresholds::default() };
+        let limits = Limits { thresholds: &thresholds, false_discovery_rate: FALSE_DISCOVERY_RATE };
+        let metrics = Metrics { ks: ks(0.01, 1e-9, 1e-9), ..Metrics::default() };
+        assert!(!evaluate(&metrics, Kind::Numeric, ALL, &limits).drifted);
+    }
+
+    #[test]
     fn a_kind_is_judged_by_its_own_figures() {
         let js = Some(JensenShannon { distance: 0.9, divergence: 0.81, noise: noise(0.8, 1e-9) });
         let metrics = Metrics { psi: psi(0.9, 0.8, 1e-9), ks: ks(0.9, 1e-9, 1e-9), js, ..Metrics::default() };
@@ -402,7 +410,8 @@ mod tests {
 
     #[test]
     fn what_has_too_few_rows_is_not_judged() {
-        let metrics = Metrics { psi: psi(0.9, 0.8, 1e-9), missing: missing(0.9, 1e-9, None), ..Metrics::default() };
+        let metrics =
+            Metrics { psi: psi(0.9, 0.8, 1e-9), missing: missing(0.9, 1e-9, Some(1e-9)), ..Metrics::default() };
         for (values, missing) in [(true, true), (true, false), (false, true), (false, false)] {
             let found = judge(&metrics, Kind::Numeric, Judged { values, missing });
             let names: Vec<&str> = found.signals.iter().map(|signal| &*signal.metric).collect();

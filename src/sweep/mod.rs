@@ -31,12 +31,12 @@ use crate::count::{Counter, with_threads};
 use crate::metric::Kind;
 use crate::metric::fdr;
 use crate::model::Options;
-use crate::rule::Limits;
+use crate::rule::{Judged, Limits};
 use crate::snapshot::Snapshot;
 use compare::{BaselineFeature, check_rows, compare_feature};
 use driftsweep_common::address::redacted;
 use driftsweep_common::atomic::hex;
-use driftsweep_common::error::{Error, Result, Status};
+use driftsweep_common::error::{Error, Result};
 use not_judged::Compared;
 use pool::ColumnPool;
 
@@ -153,9 +153,11 @@ pub fn compare(
         compared
     };
     let mut features: Vec<Feature> = with_threads(counter, || wanted.into_par_iter().map(compare_one).collect());
-    add_q_values(features.iter_mut());
+    let judged: Vec<Judged> =
+        features.iter().map(|feature| feature.judged(options.thresholds.min_rows, false)).collect();
+    add_q_values(features.iter_mut().zip(judged.iter().copied()));
     let limits = Limits { thresholds: &options.thresholds, false_discovery_rate: options.false_discovery_rate };
-    features.iter_mut().for_each(|feature| feature.judge(&limits, false));
+    features.iter_mut().zip(judged).for_each(|(feature, judged)| feature.judge(judged, &limits));
     Ok(Comparison {
         schema_version: SCHEMA_VERSION,
         engine: Engine::this(counter),
@@ -167,11 +169,14 @@ pub fn compare(
     })
 }
 
-/// Adds q-values: Benjamini-Hochberg over every test of every feature that has enough values.
-fn add_q_values<'a>(features: impl Iterator<Item = &'a mut Feature>) {
-    let enough = features.filter(|feature| feature.status != Status::InsufficientData);
-    let (p_values, places): (Vec<f64>, Vec<&mut Option<f64>>) =
-        enough.flat_map(|feature| feature.metrics.tests(feature.kind)).unzip();
+/// Adds q-values: Benjamini-Hochberg over the tests of all figures that are judged, and no others.
+fn add_q_values<'a>(features: impl Iterator<Item = (&'a mut Feature, Judged)>) {
+    let tests = features.flat_map(|(feature, judged)| {
+        let (of_values, of_missing) = feature.metrics.tests(feature.kind);
+        let of_values = of_values.into_iter().flatten().filter(move |_| judged.values);
+        of_values.chain(of_missing.filter(move |_| judged.missing))
+    });
+    let (p_values, places): (Vec<f64>, Vec<&mut Option<f64>>) = tests.unzip();
     for (place, q) in places.into_iter().zip(fdr::benjamini_hochberg(&p_values)) {
         *place = Some(q).filter(|q| !q.is_nan());
     }

@@ -27,14 +27,18 @@ pub(super) enum Compared {
 }
 
 impl Feature {
-    /// Judges it; the q-values of its tests must be known. Labels that are missing have not arrived yet: of them the values
-    /// alone are judged.
-    pub(super) fn judge(&mut self, limits: &Limits<'_>, is_label: bool) {
-        let enough_rows = self.baseline.rows.min(self.current.rows) >= limits.thresholds.min_rows;
+    /// Which of its figures there are enough rows for. Labels that are missing have not arrived yet: of them the values alone
+    /// are judged.
+    pub(super) fn judged(&self, min_rows: u64, is_label: bool) -> Judged {
+        let enough_rows = self.baseline.rows.min(self.current.rows) >= min_rows;
         let values = matches!(self.status, Status::Ok | Status::Constant);
         // With too few values the missing rate, which is of rows, can still be judged.
         let rows = values || matches!(self.status, Status::InsufficientData | Status::AllNull);
-        let judged = Judged { values, missing: rows && enough_rows && !is_label };
+        Judged { values, missing: rows && enough_rows && !is_label }
+    }
+
+    /// Judges it; the q-values of its tests must be known.
+    pub(super) fn judge(&mut self, judged: Judged, limits: &Limits<'_>) {
         self.verdict = rule::evaluate(&self.metrics, self.kind, judged, limits);
     }
 

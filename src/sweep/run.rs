@@ -20,7 +20,7 @@ use super::shard::{Item, RankedModel, Shard, columns_of, groups};
 use super::{add_q_values, counts_hash};
 use crate::count::{Counter, with_threads};
 use crate::model::{Model, Options, Role};
-use crate::rule::Limits;
+use crate::rule::{Judged, Limits};
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Cause, Status};
 
@@ -280,14 +280,26 @@ impl<'a> SweepRun<'a> {
 
 /// Judges what was compared, once all of it is there: a test is called or not by all tests of the sweep.
 fn judge(models: &[&Model], reports: &mut [ModelReport]) {
-    add_q_values(reports.iter_mut().flat_map(|report| &mut report.features));
     let models: HashMap<&str, &Model> = models.iter().map(|&model| (&*model.name, model)).collect();
+    let judged = |report: &str, feature: &Feature| {
+        models.get(report).map_or(Judged::default(), |model| {
+            let is_label = model.role_of(&feature.name) == Role::Label;
+            feature.judged(model.thresholds_of(&feature.name).min_rows, is_label)
+        })
+    };
+    add_q_values(reports.iter_mut().flat_map(|report| {
+        let model = &report.model;
+        report.features.iter_mut().map(|feature| {
+            let judged = judged(model, feature);
+            (feature, judged)
+        })
+    }));
     for report in reports {
         let Some(model) = models.get(&*report.model) else { continue };
         for feature in &mut report.features {
             let thresholds = model.thresholds_of(&feature.name);
             let limits = Limits { thresholds: &thresholds, false_discovery_rate: model.options.false_discovery_rate };
-            feature.judge(&limits, model.role_of(&feature.name) == Role::Label);
+            feature.judge(judged(&report.model, feature), &limits);
         }
         let compared = if report.segment.is_empty() { Compared::Whole } else { Compared::Segment };
         report.drifted = report.features.iter().filter(|feature| feature.verdict.drifted).count();

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
 
 use polars::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::Value;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -542,7 +543,9 @@ fn lengths_that_no_memory_could_hold_are_refused() {
     let folder = TempDir::new().unwrap();
     // A baseline that claims a terabyte; the file system does not store what was never written.
     let sparse = folder.path().join("sparse.baseline");
-    File::create(&sparse).unwrap().set_len(1 << 40).unwrap();
+    let mut file = File::create(&sparse).unwrap();
+    file.write_all(&[&(1u64 << 30).to_le_bytes()[..], b"{"].concat()).unwrap();
+    file.set_len(1 << 40).unwrap();
     let output = run(["compare", sparse.to_str().unwrap(), &sound_file()]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{said}");

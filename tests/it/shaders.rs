@@ -1,7 +1,6 @@
 //! What can be said of the GPU backend without a device.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use driftsweep::count::gpu::Stage;

@@ -146,7 +146,7 @@ fn a_segment_is_what_comparing_its_rows_alone_gives() {
 fn a_window_is_what_comparing_its_rows_alone_gives() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let (a, b) = (frame(20, 0.0), frame(20, 400.0));
+    let (a, b) = (frame(20, 0.0), frame(20, 800.0));
     write(&a, &path("a.parquet"), 5000);
     write(&b, &path("b.parquet"), 3000);
     let text = "[[model]]\nname = \"m\"\nbaseline = \"a.parquet\"\ncurrent = \"b.parquet\"\ntime = \"at\"\n\

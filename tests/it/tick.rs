@@ -703,7 +703,7 @@ fn mistakes_in_triggers_and_labels_are_named_with_their_line() {
     for (text, words) in [
         (format!("sweep = \"0 0 30 2 *\"\n{MODEL}"), ":1: schedule '0 0 30 2 *': it never occurs"),
         (format!("{MODEL}[model.trigger]\nschedule = \"* * *\""), "minute, hour"),
-        (format!("{MODEL}[model.trigger]\noff = [\"wind\"]"), "wind"),
+        (format!("{MODEL}[model.trigger]\noff = [\"wind\"]"), "known: schedule, performance, drift, volume"),
         (format!("{MODEL}[model.trigger.drift]\nat_least = 1\nshare = 0.5"), "give one of"),
         (format!("{MODEL}[model.trigger.drift]\npersistence = \"3 of 2\""), "write \"2 of 3\""),
         (format!("{MODEL}[model.trigger.drift]\nshare = 1.5"), "between 0 and 1"),

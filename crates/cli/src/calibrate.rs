@@ -8,7 +8,7 @@ use driftsweep::rule::RULES;
 use driftsweep_common::atomic;
 use driftsweep_common::error::Error;
 use driftsweep_fleet::Fleet;
-use driftsweep_ops::calibrate::{self, Calibration, CalibrationOptions, HistoryReplay, ThresholdRecommendation};
+use driftsweep_ops::calibrate::{self, Calibration, CalibrationOptions, HistoryReplay};
 use driftsweep_report::output::{self, Page};
 use jiff::Timestamp;
 use toml_edit::{DocumentMut, Item, Table, value};
@@ -34,8 +34,8 @@ pub struct CalibrateArgs {
     /// Write the recommended thresholds into the fleet file; its comments are kept
     #[arg(long)]
     write: bool,
-    /// Thresholds to write, comma-separated [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", requires = "write")]
+    /// Thresholds to write, comma-separated
+    #[arg(long, value_delimiter = ',', default_value = "psi,js,missing", value_name = "NAMES", requires = "write")]
     limits: Vec<String>,
     /// Replay past sweeps since this time; same format as in `history`
     #[arg(long, value_name = "TIME")]
@@ -176,8 +176,13 @@ fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<(
     let mut document: DocumentMut =
         text.parse().map_err(|e: toml_edit::TomlError| unreadable(e.message().to_owned()))?;
     let mut written = 0;
-    let wanted = |limit: &&ThresholdRecommendation| names.is_empty() || names.iter().any(|name| name == limit.limit);
-    for limit in found.limits.iter().filter(wanted) {
+    for limit in found.limits.iter().filter(|limit| names.iter().any(|name| name == limit.limit)) {
+        let largest = RULES.iter().find(|rule| rule.key == limit.limit).map_or(f64::INFINITY, |rule| rule.largest);
+        if limit.recommended <= 0.0 || limit.recommended >= largest {
+            let of = limit.model.as_deref().map_or(String::new(), |name| format!("model '{name}': "));
+            say!("{of}{} stays as it is: its figure does not vary where nothing has changed", limit.limit);
+            continue;
+        }
         let owner: &mut dyn toml_edit::TableLike = match &limit.model {
             None => document.entry("defaults").or_insert_with(implicit_table).as_table_like_mut(),
             Some(name) => {

@@ -182,7 +182,7 @@ struct EngineArgs {
 
 /// What is read by people, or by programs.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TextFormat {
+enum TextFormat {
     Table,
     Json,
 }
@@ -406,7 +406,7 @@ impl Drop for Bar {
     }
 }
 
-pub fn run() -> ExitCode {
+fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return message::usage(&with_escaped_arguments(error)),

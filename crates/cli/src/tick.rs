@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use driftsweep::model::Options;
 use driftsweep::sweep::{SweepReport, SweepRun};
 use driftsweep_common::error::{Error, Result};
@@ -29,6 +29,7 @@ use super::time_arg::TimeArg;
 use super::{Bar, EngineArgs, TextFormat};
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("decision").args(["again", "clock_was_ahead"]).multiple(true))]
 pub struct TickArgs {
     /// The fleet file
     #[arg(default_value = "fleet.toml", value_name = "FLEET")]
@@ -54,11 +55,15 @@ pub struct TickArgs {
     /// sweep is counted again, so that all tests are judged together
     #[arg(long, value_name = "MODEL", requires = "reason")]
     again: Vec<String>,
-    /// With --again: the reason; it is stored in the audit
-    #[arg(long, value_name = "TEXT", requires = "again")]
+    /// A clock was ahead and is right now: undo the sweeps and times that it has written, which are more than a day in the
+    /// future
+    #[arg(long, requires = "reason")]
+    clock_was_ahead: bool,
+    /// With --again and --clock-was-ahead: the reason; it is stored in the audit
+    #[arg(long, value_name = "TEXT", requires = "decision")]
     reason: Option<String>,
-    /// With --again: who requests it [default: $USER]
-    #[arg(long, value_name = "NAME", requires = "again")]
+    /// With --again and --clock-was-ahead: who requests it [default: $USER]
+    #[arg(long, value_name = "NAME", requires = "decision")]
     by: Option<String>,
     /// Print nothing if nothing was due and nothing was found; the exit code is the same
     #[arg(long, short)]
@@ -93,7 +98,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         super::model_of(&fleet, model)?;
     }
     // Who asks, and why, before anything is created.
-    let asked = match args.again.is_empty() {
+    let asked = match args.again.is_empty() && !args.clock_was_ahead {
         true => None,
         false => Some((
             decision::decider(args.by.as_ref())?,
@@ -108,7 +113,6 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     if let Some(apart) = clock_difference_warning(&mut store)? {
         warn!("store: {apart}");
     }
-    store.check_clock()?;
     let clock_of_store = store.clock()?;
     if clock.duration_since(clock_of_store).abs() > MAX_CLOCK_AHEAD {
         let reason = format!(
@@ -117,6 +121,18 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         );
         return Err(store.refused(reason).into());
     }
+    if args.clock_was_ahead
+        && let Some((by, reason)) = &asked
+    {
+        match tick::correct_clock(&fleet, &mut store, (by, reason), now)? {
+            Some(latest) => warn!(
+                "what a clock has written that was ahead, up to {latest}, is undone; check the jobs that were started \
+                 meanwhile (`driftsweep jobs list`)"
+            ),
+            None => warn!("--clock-was-ahead: the store holds no time that is more than a day in the future"),
+        }
+    }
+    store.check_clock(now)?;
     let users = StateUsers::read(&args.store.folders.folder(&args.fleet).0);
     if let Some(reason) = wrong_store_reason(args, &fleet, &mut store, &users)? {
         error!("{reason}");
@@ -127,7 +143,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         // It is needed for the message if the store was lost.
         warn!("{error}");
     }
-    if let Some((by, reason)) = &asked {
+    if let Some((by, reason)) = asked.as_ref().filter(|_| !args.again.is_empty()) {
         tick::request_rejudge(&fleet, &mut store, RejudgeRequest { models: &args.again, by, reason }, now)?;
     }
     let fleet = fleet.with_baselines(&store.set_baselines()?, &args.store.folders.folder(&args.fleet).0);
@@ -166,7 +182,9 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         );
         return Ok(TAMPERED);
     }
-    let apart = !pass_summary.pass_summary.unreadable.is_empty() || ticked.clock_was_ahead.is_some();
+    // Nothing is swept until then: where no earlier time is replayed, a clock was ahead.
+    let is_ahead = ticked.ahead.is_some() && replayed.is_none();
+    let apart = !pass_summary.pass_summary.unreadable.is_empty() || is_ahead;
     Ok(match code(args, &ticked, apart) {
         // Another process handles the jobs; if that takes long, the exit code must show it.
         0 if pass_summary.locked.is_some() => super::BUSY,
@@ -220,8 +238,7 @@ fn is_quiet(ticked: &TickSummary, pass_summary: &JobsAndMessages) -> bool {
     let found = ticked.status.as_ref().is_some_and(|status| !status.is_quiet());
     let swept = ticked.sweep.is_some() || !ticked.caught_up.is_empty();
     let doubts = !ticked.tampered.is_empty();
-    let clock = ticked.ahead.is_some() || ticked.clock_was_ahead.is_some();
-    let news = doubts || clock || pass_summary.has_news();
+    let news = doubts || ticked.ahead.is_some() || pass_summary.has_news();
     !(ticked.new_store || (swept && found) || !ticked.firings.is_empty() || news)
 }
 
@@ -236,12 +253,6 @@ fn report(fleet: &Fleet, ticked: &TickSummary) {
     }
     if let Some(ahead) = ticked.ahead {
         warn!("the last sweep has the time {ahead}, later than the effective time: no sweep is due until then");
-    }
-    if let Some(latest) = ticked.clock_was_ahead {
-        warn!(
-            "a clock was ahead: its records, up to {latest}, are undone, and everything that is due now is done; check \
-             the jobs that were started meanwhile (`driftsweep jobs list`), and synchronise the clocks (NTP)"
-        );
     }
     let Some(status) = ticked.status.as_ref().filter(|_| !ticked.acknowledged) else { return };
     // A sweep of an earlier tick was reported by that tick.

@@ -259,8 +259,14 @@ impl<'a> Signs<'a> {
             Some(if unclear { end } else { last })
         };
         let Some(at) = self.last(host.clone(), is_at) else {
-            // A password with a `/`, `?` or `#` in it: what follows the colon is no port.
-            self.wrong_port(host)?;
+            // A password with a `/`, `?` or `#` in it: what follows the colon is no port, or an `@` comes later. Names of
+            // packages on web sites begin with one.
+            let later = self.first(host.end..end, is_at);
+            let is_name = |at: usize| start.name.starts_with("http") && self.c(at - 1) == Some('/');
+            let has_port = self.first(host.clone(), |sign| sign.c == ':').is_some();
+            if !(has_port && later.is_some_and(|at| !is_name(at))) {
+                self.wrong_port(host)?;
+            }
             // In a text it may have been cut at a space.
             let on_this_line = || {
                 self.first(end..self.line_end(end, self.all.len().min(end + MOST_NEAR)), is_at)

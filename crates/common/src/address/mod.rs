@@ -146,7 +146,10 @@ pub fn extension(path: impl AsRef<Path>) -> Option<String> {
 /// password. Addresses of schemes that this program cannot read hold secrets, too, and so do paths that an address
 /// became part of.
 pub fn redacted(path: impl AsRef<Path>) -> String {
-    cut(&path.as_ref().to_string_lossy(), Scope::Whole).into_owned()
+    let text = path.as_ref().to_string_lossy();
+    let shown = cut(&text, Scope::Whole);
+    // The parameters of a connection: `host=… password=…`, `AccountName=…;AccountKey=…`.
+    if shown.contains([' ', ';']) && shown.contains('=') { without_fields(&shown) } else { shown.into_owned() }
 }
 
 /// A text with every address in it shown as [`redacted`] has it. A text that was treated before stays as it is.
@@ -166,7 +169,8 @@ pub fn secrets_of(address: &str) -> Vec<&str> {
 }
 
 /// Names whose values are always secret, in lower case: fields of answers, headers, parameters.
-const SECRET_FIELDS: [&str; 13] = [
+const SECRET_FIELDS: [&str; 15] = [
+    "accountkey",
     "authorization",
     "cookie",
     "credential",
@@ -176,6 +180,7 @@ const SECRET_FIELDS: [&str; 13] = [
     "secret",
     "secretaccesskey",
     "sessiontoken",
+    "sharedaccesskey",
     "sig",
     "signature",
     "stringtosign",

@@ -15,6 +15,7 @@ use driftsweep::baseline::{Baseline, BaselineFile, Frozen, FrozenFeature};
 use driftsweep::count::Counter;
 use driftsweep::history::HistoryEntry;
 use driftsweep::metric::Kind;
+use driftsweep::model::Role;
 use driftsweep::rule::{NullDistribution, RULES, Rule, Subject};
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::figures;
@@ -214,6 +215,14 @@ fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'stati
     let sides = [rows - missing, values];
     let enough_values = sides[0].min(sides[1]) >= thresholds.min_rows;
     for rule in &RULES {
+        // By a convention other limits decide; labels that are missing have not arrived yet.
+        let is_judged = match rule.judges {
+            Subject::MissingRows => model.role_of(&feature.name) != Role::Label,
+            Subject::Numbers | Subject::Categories => model.options.convention.is_none(),
+        };
+        if !is_judged {
+            continue;
+        }
         let drawn = match (rule.judges, &feature.data) {
             (Subject::MissingRows, _) => Some((vec![missing, rows - missing], [rows, current])),
             (Subject::Numbers, Frozen::Numeric(ecdf)) if enough_values => match rule.no_change {
@@ -281,7 +290,11 @@ impl<'a> HistoryReplay<'a> {
         let Some(model) = self.models.get(&*entry.model) else { return };
         let Some(rule) = RULES.iter().find(|rule| rule.figure == entry.metric) else { return };
         // The figure of numbers or of categories, as verdicts use it; only columns with enough values.
+        let has_rules = model.options.convention.is_none();
         let of_kind = match rule.judges {
+            Subject::Numbers if !has_rules => false,
+            Subject::Categories if !has_rules => false,
+            Subject::MissingRows if model.role_of(&entry.feature) == Role::Label => false,
             Subject::Numbers => entry.kind == Kind::Numeric.name(),
             Subject::Categories => entry.kind == Kind::Categorical.name(),
             Subject::MissingRows => true,

@@ -85,7 +85,7 @@ training was cancelled: {{ f.reason }}. Spent: {{ f.spent }}
 {%- elif kind == 'store.create' -%}
 a new store was created. If the fleet has been swept before, its state was lost: events, jobs, mutes and the last sweeps are missing
 {%- elif kind == 'clock.ahead' -%}
-a clock was ahead: records with times up to {{ f.latest }} are undone, and everything that is due now is done. It is {{ f.now }} now: synchronise the clocks (NTP), and check what was started meanwhile
+a clock was ahead ({{ f.reason }}): records with times up to {{ f.latest }} are undone. Check what was started meanwhile
 {%- elif kind in data -%}
 {{ data[kind] }} ({{ f.models }} {{ 'model' if f.models == 1 else 'models' }})
 {%- for found in f.findings %}

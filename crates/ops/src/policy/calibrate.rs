@@ -101,7 +101,8 @@ impl Nights {
             for (&step, weight) in self.steps.iter().rev() {
                 over += weight;
                 if over > alarms {
-                    return end(step);
+                    // Nothing varies.
+                    return if step == 0 { 0.0 } else { end(step) };
                 }
             }
             return 0.0;

@@ -143,7 +143,8 @@ pub fn in_time_by_records(
     }
     Err(format!(
         "it was due at {}, and record {seq} was written at {latest}: the clock, which shows {given}, was set back \
-         since, and the answer is too late",
+         since, and the answer is too late. If the clock of that record was ahead, run `driftsweep tick \
+         --clock-was-ahead` first",
         request.due
     ))
 }

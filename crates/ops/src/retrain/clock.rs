@@ -10,6 +10,10 @@ use super::approval::CLOCK_TOLERANCE;
 /// much earlier than the one before.
 pub const MAX_CLOCK_DIFFERENCE: SignedDuration = CLOCK_TOLERANCE;
 
+/// The kind of the record in which a person says that a clock was ahead: the times of records before it say nothing about
+/// those after it.
+pub const CLOCK_AHEAD: &str = "clock.ahead";
+
 /// A record before which the real clock went back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ClockSetBack {
@@ -38,6 +42,11 @@ impl AuditClock {
         self.latest.push((seq, at));
         let before = self.last.replace(at).filter(|before| before.duration_since(at) > MAX_CLOCK_DIFFERENCE);
         self.set_back.extend(before.map(|before| ClockSetBack { record: seq, at, before }));
+    }
+
+    /// Leaves out the records so far, which a clock may have written that was ahead.
+    pub fn correct(&mut self) {
+        self.latest.clear();
     }
 
     /// Where the clock went back from one record to the next.

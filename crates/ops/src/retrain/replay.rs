@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::approval::{ApprovalRequest, Grant, GrantedBy, in_time, is_expired};
 use super::approvers::{self, AskedQuestion};
-use super::clock::{AuditClock, ClockSetBack};
+use super::clock::{AuditClock, CLOCK_AHEAD, ClockSetBack};
 use super::job::{Job, JobState, JobStep};
 use super::signature::SignedStatement;
 use super::statement::{ApprovalDecision, ApprovalQuestion};
@@ -122,6 +122,9 @@ impl ReplayedJobs {
 
     /// Applies the step of a record; records that are not about jobs are skipped.
     pub fn add(&mut self, entry: AuditEntry<'_>) {
+        if entry.kind == CLOCK_AHEAD {
+            self.clock.correct();
+        }
         if let Some(clock_at) = entry.clock_at {
             self.clock.add(entry.seq, clock_at);
         }

@@ -203,17 +203,31 @@ impl Store {
         self.forget("DELETE FROM hit WHERE fleet = $1 AND as_of < $2", "hits", before)
     }
 
+    /// Deletes all hits up to a time, whatever earlier or later time was recorded before: after a clock was ahead, hits of
+    /// correct times may be deleted already, and the recorded limit is in the future.
+    ///
+    /// # Errors
+    /// [`driftsweep_common::error::Error::Store`].
+    pub(super) fn restart_hits(&mut self, now: Timestamp) -> Result<()> {
+        self.atomically(|store| {
+            let delete = query("DELETE FROM hit WHERE fleet = $1 AND as_of < $2").bind(store.fleet.clone());
+            store.database.run(delete.bind(now.as_microsecond()))?;
+            store.note_deleted("hits", now);
+            Ok(())
+        })
+    }
+
+    fn note_deleted(&mut self, what: &str, before: Timestamp) {
+        let set = RowValues::from([(what.to_owned(), Some(before.as_microsecond().to_string()))]);
+        let rows = vec![RowKey::new()];
+        self.pending.add(RowWrite { table: FORGOTTEN.into(), rows, set, ..RowWrite::default() });
+    }
+
     fn forget(&mut self, sql: &'static str, what: &str, before: Timestamp) -> Result<()> {
         self.atomically(|store| {
             let forget = query(sql).bind(store.fleet.clone()).bind(before.as_microsecond());
             if store.database.run(forget)? > 0 {
-                let set = RowValues::from([(what.to_owned(), Some(before.as_microsecond().to_string()))]);
-                store.pending.add(RowWrite {
-                    table: FORGOTTEN.into(),
-                    rows: vec![RowKey::new()],
-                    set,
-                    ..RowWrite::default()
-                });
+                store.note_deleted(what, before);
             }
             Ok(())
         })

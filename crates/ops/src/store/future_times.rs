@@ -6,49 +6,50 @@ use sqlx::{Row, query};
 use super::writes::SqlValue;
 use super::{Store, optional_time, time};
 use crate::retrain::approvers::MAX_CLOCK_AHEAD;
-use crate::retrain::clock::MAX_CLOCK_DIFFERENCE;
+use crate::retrain::clock::CLOCK_AHEAD;
 use driftsweep_common::error::Result;
 
+/// The subject of records about the clock.
+pub const CLOCK_SUBJECT: &str = "store";
+
 impl Store {
-    /// Fails if the clock is behind: otherwise correct records would be treated as records of a clock that was ahead.
-    /// It is behind if records are in its future, and the record before them is, too; a clock that was ahead has
-    /// skipped the time in between.
+    /// Fails if the store holds times that are more than a day in the future: a clock was ahead when they were written, or the
+    /// clock is behind now. The store cannot know which, and what is right in one case destroys data in the other: a person
+    /// has to say so, with [`Self::undo_future_times`] or by correcting the clock.
     ///
     /// # Errors
-    /// [`driftsweep_common::error::Error::Store`], with both times.
-    pub fn check_clock(&mut self) -> Result<()> {
+    /// [`driftsweep_common::error::Error::Store`], with both times and the remedy.
+    pub fn check_clock(&mut self, now: Timestamp) -> Result<()> {
         let clock = self.clock()?;
-        let limit = clock.checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX);
-        let first = query("SELECT MIN(seq) FROM audit WHERE fleet = $1 AND clock_at > $2").bind(self.fleet.clone());
-        let first = self.database.rows(first.bind(limit.as_microsecond()), |row| row.try_get::<Option<i64>, _>(0))?;
-        let Some(first) = first.into_iter().flatten().next() else { return Ok(()) };
-        let before = query("SELECT seq, clock_at FROM audit WHERE fleet = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 2");
-        let before = before.bind(self.fleet.clone()).bind(first);
-        let records = self.database.rows(before, |row| Ok((row.try_get::<i64, _>(0)?, optional_time(row, 1)?)))?;
-        let (seq, written) = match records[..] {
-            // An older version has written it, without the real clock.
-            [_, (_, None)] => return Ok(()),
-            [_, (seq, Some(at))] | [(seq, Some(at))] => (seq, at),
-            _ => return Ok(()),
-        };
-        if written.duration_since(clock) <= MAX_CLOCK_DIFFERENCE {
-            return Ok(());
-        }
+        let limit = now.max(clock).checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX);
+        let Some(latest) = self.noted_after(limit)? else { return Ok(()) };
         Err(self.refused(format!(
-            "the clock is behind: it shows {clock}, and record {seq} of the audit was written at {written}; correct \
-             the clock (NTP). Nothing is done before that. If the store was created while the clock was ahead, start \
-             with a new one"
+            "the store holds times up to {latest}, and it is {clock} by the clock: a clock was ahead when they were \
+             written, or the clock is behind now. Nothing is done before that is clear. If the clock is behind, correct \
+             it (NTP). If a clock was ahead and is right now, undo what it has written: `driftsweep tick \
+             --clock-was-ahead --reason TEXT`"
         )))
     }
 
-    /// The record from a number on that is the latest by the real clock.
+    /// The number of the last record in which a person has said that a clock was ahead: records before it may have wrong
+    /// times.
+    fn last_clock_correction(&mut self) -> Result<i64> {
+        let select = query("SELECT MAX(seq) FROM audit WHERE fleet = $1 AND subject = $2 AND kind = $3");
+        let select = select.bind(self.fleet.clone()).bind(CLOCK_SUBJECT).bind(CLOCK_AHEAD);
+        let found = self.database.rows(select, |row| row.try_get::<Option<i64>, _>(0))?;
+        Ok(found.into_iter().flatten().next().unwrap_or(0))
+    }
+
+    /// The record from a number on that is the latest by the real clock. Records before a correction of the clock do not
+    /// count.
     ///
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
     pub fn latest_record_since(&mut self, seq: u64) -> Result<Option<(u64, Timestamp)>> {
+        let since = (seq as i64).max(self.last_clock_correction()?);
         let sql = "SELECT seq, clock_at FROM audit WHERE fleet = $1 AND seq >= $2 AND clock_at IS NOT NULL \
                    ORDER BY clock_at DESC LIMIT 1";
-        let select = query(sql).bind(self.fleet.clone()).bind(seq as i64);
+        let select = query(sql).bind(self.fleet.clone()).bind(since);
         let found = self.database.rows(select, |row| Ok((row.try_get::<i64, _>(0)?.unsigned_abs(), time(row, 1)?)))?;
         Ok(found.into_iter().next())
     }
@@ -63,7 +64,8 @@ impl Store {
         Ok(found.into_iter().flatten().next())
     }
 
-    /// The latest time of a sweep or a trigger after a limit.
+    /// The latest time after a limit: of a sweep, a trigger, a baseline, or of a record that no correction of the clock
+    /// follows.
     ///
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
@@ -73,8 +75,11 @@ impl Store {
                    UNION ALL SELECT MAX(as_of) FROM waiting WHERE fleet = $1 \
                    UNION ALL SELECT MAX(scheduled) FROM model WHERE fleet = $1 \
                    UNION ALL SELECT MAX(volume_fired) FROM model WHERE fleet = $1 \
-                   UNION ALL SELECT MAX(trained) FROM model WHERE fleet = $1) AS noted WHERE at > $2";
-        let select = query(sql).bind(self.fleet.clone()).bind(limit.as_microsecond());
+                   UNION ALL SELECT MAX(trained) FROM model WHERE fleet = $1 \
+                   UNION ALL SELECT MAX(set_at) FROM baseline WHERE fleet = $1 \
+                   UNION ALL SELECT MAX(clock_at) FROM audit WHERE fleet = $1 AND seq > $3) AS noted WHERE at > $2";
+        let corrected = self.last_clock_correction()?;
+        let select = query(sql).bind(self.fleet.clone()).bind(limit.as_microsecond()).bind(corrected);
         Ok(self.database.rows(select, |row| optional_time(row, 0))?.into_iter().flatten().next())
     }
 
@@ -119,6 +124,7 @@ impl Store {
             self.update("baseline", &key, &[("set_at", now.into())], None)?;
         }
         self.undo_future_waits(limit, now)?;
+        self.restart_hits(now)?;
         Ok(sweeps)
     }
 

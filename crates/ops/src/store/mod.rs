@@ -32,6 +32,7 @@ use database::Database;
 pub use database::{Access, is_postgres};
 use driftsweep_common::error::{Error, Result};
 pub use evidence::{LimitExceeded, MeasurementRecord, StoredVerdict, key};
+pub use future_times::CLOCK_SUBJECT;
 pub use jobs::{OutboxMessage, RunRecord, UnreadableRow, VersionedJob};
 pub use openings::Cooldown;
 pub use probe::StoreProbe;

@@ -21,13 +21,14 @@ use sha2::{Digest, Sha256};
 
 use crate::notify::{self, AuditedFact};
 use crate::policy::outcome::FiringOutcome;
-use crate::retrain::approvers::MAX_CLOCK_AHEAD;
+use crate::retrain::clock::MAX_CLOCK_DIFFERENCE;
 use crate::store::{Firing, FleetFile, ModelRecord, SYSTEM_ACTOR, StartBlockers, Store, WaitingModel};
 use driftsweep::sweep::{SweepReport, SweepSummary};
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_fleet::{Fleet, Trigger};
 
+pub use clock_ahead::correct_clock;
 use fire::{FiredTrigger, FiringContexts};
 pub use status::{SweepStatus, WaitStatus};
 
@@ -84,9 +85,6 @@ pub struct TickSummary {
     /// then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Timestamp>,
-    /// The latest time recorded by a clock that was ahead: its records are undone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clock_was_ahead: Option<Timestamp>,
 }
 
 impl TickSummary {
@@ -129,8 +127,8 @@ pub fn tick(
 ) -> Result<TickSummary> {
     step("lock");
     store.with_lock("tick", |store| {
-        // A clock that is behind would record past times, and correct records would be undone.
-        store.check_clock()?;
+        // A clock that is behind would record past times; one that was ahead has left times until which nothing is due.
+        store.check_clock(now)?;
         step("meet models");
         let new_store = store.is_new()?;
         let known = register_models(fleet, store, now, new_store)?;
@@ -179,7 +177,6 @@ struct TickPass<'a> {
 impl TickPass<'_> {
     fn run(mut self) -> Result<TickSummary> {
         let (fleet, now) = (self.fleet, self.now);
-        self.correct_clock()?;
         let last = self.store.last_sweep(self.limit)?;
         let after = last.or_else(|| now.checked_sub(FIRST_SWEEP_LOOKBACK).ok()).unwrap_or(now);
         let due = fleet.sweep.latest(after, now, &fleet.zone);
@@ -193,7 +190,7 @@ impl TickPass<'_> {
         swept?;
         let mut ticked = self.ticked;
         ticked.next_sweep = fleet.sweep.next(last.map_or(now, |last| last.max(now)), &fleet.zone);
-        ticked.ahead = last.filter(|last| last.duration_since(now) > MAX_CLOCK_AHEAD);
+        ticked.ahead = last.filter(|last| last.duration_since(now) > MAX_CLOCK_DIFFERENCE);
         if let Some((status, acknowledged)) = SweepStatus::load(self.store)? {
             ticked.acknowledged = acknowledged.is_some();
             ticked.status = Some(status);
