@@ -1,15 +1,14 @@
 //! Drift of a fleet of models: what thousands of features look like in production against what each model was
 //! trained on, counted exactly, every night.
 //!
+//! This is the engine: it reads snapshots, counts, compares and judges. It knows neither the fleet file nor the store.
+//!
 //! # Data flow
 //!
 //! ```text
-//! fleet.toml                                    fleet     what is compared, and what is decided about it
-//!     │
 //! models                                        model     snapshots, segments, windows, columns, options
 //!     │
 //! snapshots: Parquet, CSV, Arrow IPC            snapshot  the only user of polars
-//!     │  (on disk or in an object store)        storage   the only user of object_store
 //!     │  one column of one row group at a time
 //! keys: order-preserving unsigned integers      count     the seam between CPU and GPU (count::gpu, shaders/)
 //!     │  counts per cell, then the keys of the few cells that decide something
@@ -19,22 +18,25 @@
 //!     │
 //! verdicts                                      rule      significant and drifted; pure
 //!     │
-//! sweeps and reports                            sweep, report, history
-//!     │  (and predictions with late labels)     labels
-//! decisions                                     policy    which triggers fire, and the outcome; pure
+//! sweeps                                        sweep     of a whole fleet, resumable
 //!     │
-//! retrain events, stored                    tick, store (the only user of sqlx)
-//!     │
-//! jobs: cost, budget, approval, queue           retrain   pure
-//!     │                                         scheduler advances them, one transaction per step
-//! training runs                                 executor  command, webhook, Kubernetes, Airflow
-//! messages                                      notify    outbox and channels; audit in store
+//! figures of all nights                         history   a folder of Parquet files
 //! ```
 //!
-//! Imports point down only: `cli` → `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` →
-//! `retrain`, `policy` → `http`, `fleet` → `report` → `output` → `history` → `sweep` → `baseline` → `model` →
-//! `snapshot`, `rule` → `metric` → `count` → `storage` → `error` → `address`, `escape`; a test enforces this order.
-//! `metric`, `rule`, `policy`, `retrain` and [`sweep::figures`] know neither files nor clocks nor backends.
+//! Imports point down only: `history` → `sweep` → `baseline` → `model` → `generate`, `snapshot` → `rule` → `metric` → `count`; a test
+//! enforces this order. `metric`, `rule` and [`sweep::figures`] know neither files nor clocks nor backends.
+//!
+//! # The other packages
+//!
+//! ```text
+//! crates/common   errors, addresses, text that is safe to show, atomic files, storage (the only user of object_store)
+//! crates/fleet    the fleet file: what is compared, and what is decided about it
+//! crates/report   tables, JSON, CSV, Parquet
+//! crates/ops      triggers, retrain jobs, approvals, the store and its audit, executors, messages
+//! crates/cli      the command
+//! ```
+//! `cli` uses all of them; `ops` and `fleet` use the engine; all use `common`. The tests of everything from outside stand in
+//! tests/ and belong to the command.
 //!
 //! # How a comparison stays exact and fast
 //!
@@ -73,16 +75,8 @@
 //! * Missing values (null, NaN) never enter a distribution metric; they are a metric of their own.
 //! * Nothing is sampled: every row is counted, and the rows decoded are checked against each file's metadata.
 //! * One column, file or model that cannot be read is a status of its own and does not stop the rest.
-//! * A file is written whole or not at all ([`atomic`]).
-//! * Names and values from data are shown escaped: only documents made by [`output`] are written, and they are escaped
-//!   by the single rule of [`escape`].
-//! * [`tick`] may be killed between any two steps, and run any number of times at once: no event is lost or duplicated.
-//!   A sweep counts as the time at which it was due, so that it is the same sweep when it is run again, and all that
-//!   follows from it is one transaction.
-//! * The same holds for [`scheduler`]: each event has one job, a run is recorded before it is started and is started
-//!   once by its name, and every step has its audit record.
-//! * What a sweep concludes follows from what was known when it was due: labels that came later are not read. Which label
-//!   belongs to which prediction follows from ids and times, never from the order of rows ([`labels`]).
+//! * A file is written whole or not at all ([`driftsweep_common::atomic`]), and text from data is shown escaped
+//!   ([`driftsweep_common::escape`]).
 //! * A file can only claim as much memory as its size and the memory limit allow, and a damaged one is a status of its
 //!   model.
 //! * A sweep that was killed, however often, gives the same report as an uninterrupted one; what has changed since is

@@ -87,7 +87,7 @@ fn sources(folder: &Path, found: &mut String) {
 fn every_promise_of_the_documents_names_a_test_that_there_is() {
     let root = crate::data::root();
     let mut code = String::new();
-    ["src", "tests"].iter().for_each(|folder| sources(&root.join(folder), &mut code));
+    ["src", "crates", "tests"].iter().for_each(|folder| sources(&root.join(folder), &mut code));
     let mut named = 0;
     for entry in fs::read_dir(root.join("docs")).unwrap().flatten().filter(|entry| entry.path().is_file()) {
         let text = fs::read_to_string(entry.path()).unwrap();

@@ -209,7 +209,7 @@ fn every_column_that_a_fleet_file_names_and_no_table_has_is_found_with_the_one_t
     place.breaks(&format!("{MODEL}time = \"age\"\nwindows = [\"day\"]\n"), &["column 'age'", "time"]);
     // A column of the baseline that is gone fails as a feature.
     place.table("day.parquet", vec![("age", Cells::Float(vec![Some(1.0); 1500]))]);
-    place.breaks(MODEL, &["column 'income' gone", "column 'region' gone"]);
+    place.breaks(MODEL, &["column 'income' removed", "column 'region' removed"]);
 }
 
 #[test]

@@ -359,7 +359,7 @@ fn tick_changed(folder: &str, fleet: &str, change: impl Fn(&str) -> String) -> T
 #[test]
 fn how_long_labels_take_is_learned_where_nobody_declared_it() {
     let learned = tick_changed("label-ids", "int.toml", |text| text.replace("delay = \"3d\"\n", ""));
-    assert!(learned.explained.contains("labels take 1.0 days (learned"), "{}", learned.explained);
+    assert!(learned.explained.contains("label delay: 1.0 days (learned"), "{}", learned.explained);
     assert_eq!(learned.realised(), (0.9568, 1065));
 }
 
@@ -368,7 +368,7 @@ fn a_trigger_that_cannot_judge_says_why() {
     let late = tick_changed("label-ids", "text.toml", |text| text.replace("delay = \"3d\"", "delay = \"30d\""));
     assert_eq!((late.code, late.fired()), (0, 0), "{}", late.said);
     assert!(late.explained.contains("performance: no_labels"), "{}", late.explained);
-    assert!(late.explained.contains("labels take 30.0 days, as labels.delay declares"), "{}", late.explained);
+    assert!(late.explained.contains("the label delay is 30.0 days, as labels.delay declares"), "{}", late.explained);
     assert!(late.done["status"]["not_judged"]["m"].is_array(), "{}", late.done);
     let few = tick_changed("label-ids", "int.toml", |text| {
         text.replace("within = \"7d\"", "within = \"7d\"\nmin_labels = 1200")

@@ -408,7 +408,7 @@ fn names_and_formats_of_every_kind_are_read() {
     // The same name in two formats is one export, twice.
     fs::copy(folder.path("a/z.Csv"), folder.path("a/x.csv")).unwrap();
     let said = refusal(&folder.at("a"));
-    assert!(said.contains("x.csv") && said.contains("as Parquet, too"), "{said}");
+    assert!(said.contains("x.csv") && said.contains("also exists as Parquet"), "{said}");
     assert_eq!(folder.rows("a/*.PARQUET"), 100);
     // A folder under the name of a file, as Spark writes it.
     file(folder.path("b/x.parquet/part-0.parquet"), 10);

@@ -259,11 +259,11 @@ fn the_demo_runs_in_any_folder_leaves_nothing_behind_and_has_the_figures_of_the_
         (serde_json::from_slice::<Value>(&output.stdout).unwrap(), said(&output))
     };
     let (inside, told) = demo(&[]);
-    assert!(told.contains("smaller demo"), "{told}");
+    assert!(told.contains("small built-in demo"), "{told}");
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "what was unpacked is removed");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     let (whole, told) = demo(&["--data", dataset("").to_str().unwrap()]);
-    assert!(!told.contains("smaller demo"), "{told}");
+    assert!(!told.contains("small built-in demo"), "{told}");
     let hashes = |report: &Value| -> Vec<(String, String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let models = report["models"].as_array().unwrap().iter();

@@ -66,7 +66,7 @@ fn amounts_are_in_the_fleets_currency_for_people_and_in_its_units_for_programs()
         tick("2026-01-03T03:11:00Z");
         let asked = said(&run(&["jobs", "show", &id]));
         assert!(asked.contains("2026-01, EUR 500.00, would be overrun by EUR "), "{asked}");
-        for (more, words) in [(&[][..], "by EUR "), (&["--overrun", "1"], "is less than EUR ")] {
+        for (more, words) in [(&[][..], "by EUR "), (&["--overrun", "1"], "is less than the overrun of EUR ")] {
             let refused = said(&answer("2026-01-03T03:11:30Z", more));
             assert!(refused.contains(words) && !refused.contains('$'), "{refused}");
         }

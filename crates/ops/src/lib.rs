@@ -14,7 +14,17 @@
 //! ```
 //!
 //! Imports point down only: `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
-//! `http`. `policy` and `retrain` know neither files nor clocks nor backends.
+//! `http`; a test enforces this order. `policy` and `retrain` know neither files nor clocks nor backends.
+//!
+//! # Invariants
+//!
+//! * [`tick`] may be killed between any two steps, and run any number of times at once: no event is lost or duplicated. A sweep
+//!   counts as the time at which it was due, so that it is the same sweep when it is run again, and all that follows from it
+//!   is one transaction.
+//! * The same holds for [`scheduler`]: each event has one job, a run is recorded before it is started and is started once by
+//!   its name, and every step has its audit record.
+//! * What a sweep concludes follows from what was known when it was due: labels that came later are not read. Which label
+//!   belongs to which prediction follows from ids and times, never from the order of rows ([`labels`]).
 
 pub mod calibrate;
 pub mod executor;

@@ -259,12 +259,11 @@ impl<'a> Signs<'a> {
             Some(if unclear { end } else { last })
         };
         let Some(at) = self.last(host.clone(), is_at) else {
-            // A password with a `/`, `?` or `#` in it: what follows the colon is no port, or an `@` comes later. Names of
-            // packages on web sites begin with one.
-            let later = self.first(host.end..end, is_at);
-            let is_name = |at: usize| start.name.starts_with("http") && self.c(at - 1) == Some('/');
+            // A password with a `/`, `?` or `#` in it: what follows the colon is no port, or an `@` comes later, which only
+            // paths of the web have.
             let has_port = self.first(host.clone(), |sign| sign.c == ':').is_some();
-            if !(has_port && later.is_some_and(|at| !is_name(at))) {
+            let is_user = has_port && !start.name.starts_with("http") && self.first(host.end..end, is_at).is_some();
+            if !is_user {
                 self.wrong_port(host)?;
             }
             // In a text it may have been cut at a space.

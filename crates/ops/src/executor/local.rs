@@ -248,7 +248,7 @@ fn status_without_supervisor(run: &TrainingRun) -> Result<RunStatus, RequestFail
     }
     match reach {
         ProcessScope::Restarted => {
-            gone("the machine was restarted, or it ran on another one, and there are no heartbeats any more")
+            gone("the machine was restarted, or it ran on another one, and it sends no heartbeats any more")
         }
         ProcessScope::Elsewhere if time_since_heartbeat(run).is_some() => {
             gone("its supervisor, in another container, sends no heartbeats any more; was the container stopped?")

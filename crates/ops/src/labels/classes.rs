@@ -608,6 +608,6 @@ mod tests {
         for text in &many {
             classes.truth(ValueSource::Label, RowValue::Text(text));
         }
-        assert!(classes.check(false).unwrap_err().to_string().contains("no classes"));
+        assert!(classes.check(false).unwrap_err().to_string().contains("not classes"));
     }
 }

@@ -235,7 +235,7 @@ mod tests {
         for template in [nested, &doubled, large, huge, recursive, "{{ unclosed"] {
             let text = rendered(template, "it moved").text;
             assert!(text.starts_with("[f] m: retraining is requested by its drift trigger: it moved"), "{text:.300}");
-            assert!(text.contains("template of channel 'chat' is wrong"), "{text:.300}");
+            assert!(text.contains("template of channel 'chat' is invalid"), "{text:.300}");
         }
         let fine = "{% for i in range(200) %}{{ figures.reason }} {{ i }}\n{% endfor %}";
         assert!(rendered(fine, "it moved").text.ends_with("it moved 199\n"));
@@ -255,7 +255,7 @@ mod tests {
         // The built-in text, where the template is wrong, and the words about that.
         let rendered_text = letter_by(chat, "{{ '<!channel>' | nothing }} {{", reason).text;
         assert!(rendered_text.contains("&lt;!channel&gt; &amp; &lt;@U1&gt; moved"), "{rendered_text}");
-        assert!(rendered_text.contains("is wrong") && !rendered_text.contains('<'), "{rendered_text}");
+        assert!(rendered_text.contains("is invalid") && !rendered_text.contains('<'), "{rendered_text}");
         for target in [event, "file = \"f\""] {
             assert!(
                 letter_by(target, template, reason).text.starts_with("<!here> <!channel> & <@U1> moved, {"),

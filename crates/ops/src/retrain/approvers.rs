@@ -280,7 +280,8 @@ mod tests {
     fn who_may_answer_follows_from_who_was_asked_and_from_the_fleet_file_as_it_is() {
         let two = r#"[["ana", "bo"], ["cto"]]"#;
         // How the fleet file was, the level that was asked, how it is: who may answer, and who is asked where nobody may.
-        let cases: [(&str, usize, &str, &[&str], &[&str]); 12] = [
+        type Case = (&'static str, usize, &'static str, &'static [&'static str], &'static [&'static str]);
+        let cases: [Case; 12] = [
             (two, 0, two, &["ana", "bo", "cto"], &[]),
             (two, 1, two, &["cto"], &[]),
             // All of a level were replaced, some of them, or one was added.
