@@ -3,7 +3,7 @@
 # need not be built again.
 for argument in "$@"; do
     case "$previous $argument" in
-    '--crate-name driftsweep' | '--crate-name driftsweep_fuzz' | '--crate-name polars_parquet')
+    '--crate-name driftsweep' | '--crate-name driftsweep_common' | '--crate-name driftsweep_fuzz' | '--crate-name polars_parquet')
         exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
             -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
             -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1

@@ -12,7 +12,8 @@ use std::sync::{Mutex, OnceLock};
 
 use driftsweep::count::CpuCounter;
 use driftsweep_common::error::Status;
-use driftsweep_fleet::{Kind, Options};
+use driftsweep::metric::Kind;
+use driftsweep::model::Options;
 use driftsweep::snapshot::{Snapshot, is_decoding};
 use driftsweep::sweep::report::Side;
 use driftsweep::sweep::{BaselineSource, Comparison, Feature, compare};

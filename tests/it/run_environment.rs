@@ -100,11 +100,11 @@ fn variables_are_named_one_by_one_and_the_nearest_table_counts() {
         ("[A-Z]", "contains a pattern"),
         ("", "an empty name"),
         ("TOKEN=hush", "gives a value"),
-        ("1A", "not the name of a variable"),
-        ("A B", "not the name of a variable"),
-        ("A-B", "not the name of a variable"),
-        ("Ä", "not the name of a variable"),
-        ("A\u{0}B", "not the name of a variable"),
+        ("1A", "an invalid name of a variable"),
+        ("A B", "an invalid name of a variable"),
+        ("A-B", "an invalid name of a variable"),
+        ("Ä", "an invalid name of a variable"),
+        ("A\u{0}B", "an invalid name of a variable"),
     ] {
         let name = toml::Value::from(name);
         let text = format!("{model}[model.retrain]\ncommand = [\"true\"]\nenv = [\"GOOD\", {name}]\n");

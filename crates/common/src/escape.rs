@@ -1,7 +1,7 @@
 //! How text from outside is displayed: names of columns, models and files, and values in them, may contain any
 //! character.
 //!
-//! This is the only place that defines it. Lines, tables, messages and CSV ([`driftsweep_report::output`]) go through it.
+//! This is the only place that defines it. Lines, tables, messages and CSV (`driftsweep_report::output`) go through it.
 
 use std::borrow::Cow;
 
