@@ -498,3 +498,29 @@ fn a_lock_that_was_waited_for_in_vain_leaves_a_store_that_can_be_used() {
         assert_eq!(Store::open(&server, &fleet).unwrap().known().unwrap().len(), 1);
     });
 }
+
+#[test]
+fn a_store_whose_writer_was_killed_is_read_at_once() {
+    let night = Night::all().remove(0);
+    let store = night.store.clone();
+    let journal = format!("{store}-journal");
+    trained(&night);
+    // The files as they are while a transaction writes: what a process leaves that is killed then.
+    sqlx::any::install_default_drivers();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let copies = runtime.block_on(async {
+        use sqlx::{AnyConnection, Connection, Executor};
+        let mut connection = AnyConnection::connect(&format!("sqlite://{store}")).await.unwrap();
+        for statement in ["PRAGMA cache_size = 1", "BEGIN IMMEDIATE", "UPDATE audit SET kind = 'none'"] {
+            connection.execute(statement).await.unwrap();
+        }
+        [&store, &journal].map(|path| fs::read(path).unwrap())
+    });
+    for args in [&["status"][..], &["audit", "verify"], &["jobs", "list"], &["events", "list"]] {
+        for (path, bytes) in [&store, &journal].into_iter().zip(&copies) {
+            fs::write(path, bytes).unwrap();
+        }
+        let output = night.run(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", said(&output));
+    }
+}

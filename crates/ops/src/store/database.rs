@@ -120,7 +120,22 @@ impl Database {
                 database.run(sqlx::query(setting))?;
             }
         }
-        match (access, database.version()?) {
+        let mut version = database.version();
+        if access == Access::Read
+            && let (Err(Error::Store { reason, .. }), Some(path)) = (&version, &database.file)
+            && reason.contains("readonly database")
+        {
+            // A process that was killed has left a journal. Only who may write can roll it back.
+            let url = sqlite_url(path, Access::Existing);
+            let roll_back = async {
+                let mut connection = AnyConnection::connect(&url).await?;
+                sqlx::query("SELECT COUNT(*) FROM sqlite_master").execute(&mut connection).await?;
+                connection.close().await
+            };
+            database.runtime.block_on(roll_back).map_err(|e| database.failed(self::reason(&e)))?;
+            version = database.version();
+        }
+        match (access, version?) {
             (Access::Create, _) => database.migrate()?,
             (_, None) => return Err(database.failed(format!("there is no store yet: {NO_TICK}"))),
             (_, Some(version)) if version == MIGRATIONS.len() as i64 => {}
