@@ -67,8 +67,8 @@ fn imports_point_down_only() {
         let height = |room: &str| rooms.iter().position(|&r| r == room);
         let own = height(&room).unwrap_or_else(|| panic!("{room} is a new room; give it its place here"));
         for &other in rooms {
-            let path = format!("crate::{other}");
-            let named = code.match_indices(&path);
+            let import = format!("crate::{other}");
+            let named = code.match_indices(&import);
             let used = named
                 .map(|(at, found)| code[at + found.len()..].chars().next())
                 .any(|next| next.is_none_or(|next| !next.is_alphanumeric() && next != '_'));
