@@ -254,3 +254,68 @@ fn a_budget_is_not_overrun_because_runs_were_deleted_and_put_back() {
         });
     }
 }
+
+#[test]
+fn a_conclusion_that_was_added_before_a_tick_hides_no_night() {
+    let stores = World::new(1, "").stores().len();
+    for which in 0..stores {
+        let night = in_store(which, 2, "[defaults.trigger]\ndrift.persistence = \"1 of 1\"\n");
+        night.tick("2026-01-02T03:00:00Z");
+        let name = night.name();
+        let day = 24 * 3600 * 1_000_000_i64;
+        let added = sql(
+            &night.store,
+            &format!(
+                "INSERT INTO verdict (fleet, model, as_of, data_hash, body) SELECT fleet, model, as_of + {day}, data_hash, body \
+                 FROM verdict WHERE fleet = '{name}' AND model = 'model-00000'"
+            ),
+        );
+        assert_eq!(added, 1);
+        let ticked = night.ticked("2026-01-03T03:00:00Z");
+        assert_eq!(ticked.status.code(), Some(15), "{}", said(&ticked));
+        let told: Value = serde_json::from_slice(&ticked.stdout).unwrap();
+        assert!(told["tampered"].to_string().contains("model 'model-00000'"), "{}", told["tampered"]);
+        let events = told["events"].as_array().unwrap();
+        assert!(events.len() == 1 && events[0]["subject"] == "model-00001", "{}", told["events"]);
+        // It is told of until the next sweep, also once the row is gone.
+        let removed = format!(
+            "DELETE FROM verdict WHERE fleet = '{name}' AND model = 'model-00000' AND as_of > 1767400000000000"
+        );
+        assert_eq!(sql(&night.store, &removed), 1);
+        let status = night.run(&["status", "--exit-code"]);
+        assert_eq!(status.status.code(), Some(11), "{}", said(&status));
+        assert!(said(&status).contains("the audit does not have"), "{}", said(&status));
+    }
+}
+
+#[test]
+fn a_kept_baseline_file_that_was_replaced_by_another_one_is_a_fault_of_its_model() {
+    let night = in_store(0, 2, "");
+    night.tick("2026-01-02T03:00:00Z");
+    for model in 0..2 {
+        let place = night.world.folder.path().join(format!("baseline/table-0000{model}.parquet")).display().to_string();
+        let name = format!("model-0000{model}");
+        let now = "2026-01-02T04:00:00Z";
+        let set = night.run(&["baseline", "set", &name, &place, "--by", "ana", "--reason", "new", "--now", now]);
+        assert!(set.status.success(), "{}", said(&set));
+    }
+    let kept = |model: &str| {
+        let folder = std::fs::read_dir(night.state().join("baselines")).unwrap().map(|entry| entry.unwrap().path());
+        let folder = folder.into_iter().find(|path| path.display().to_string().contains(model)).unwrap();
+        std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
+    };
+    let (own, other) = (kept("model-00000"), kept("model-00001"));
+    let right = std::fs::read(&own).unwrap();
+    std::fs::copy(&other, &own).unwrap();
+    let ticked = night.ticked("2026-01-03T03:00:00Z");
+    assert_eq!(ticked.status.code(), Some(11), "{}", said(&ticked));
+    let told: Value = serde_json::from_slice(&ticked.stdout).unwrap();
+    let failures = &told["status"]["failures"];
+    assert_eq!(failures.as_object().unwrap().len(), 1, "{failures}");
+    let fault = &failures["model-00000"][0];
+    assert_eq!(fault["cause"], "baseline", "{fault}");
+    assert!(fault["reason"].as_str().unwrap().contains("another hash"), "{fault}");
+    std::fs::write(&own, right).unwrap();
+    let next = night.tick("2026-01-04T03:00:00Z");
+    assert_eq!(next["status"]["failures"], json!({}), "{next}");
+}
