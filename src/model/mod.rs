@@ -32,6 +32,8 @@ pub struct Model {
     pub baseline: Location,
     /// Whether the baseline is written anew for each sweep, so that one that cannot be read may come late.
     pub baseline_is_nightly: bool,
+    /// How the SHA-256 of the content of its baseline file must begin, where that is known.
+    pub baseline_hash: Option<String>,
     /// What it sees now: one snapshot, or one per named window.
     pub windows: Vec<Window>,
     /// The zone in which days begin.

@@ -206,6 +206,17 @@ impl<'a> Shard<'a> {
             BaselineAt::Snapshot(at) => self.snapshots[at].as_ref().map(BaselineSide::Live),
             BaselineAt::Frozen(at) => self.frozen[at].as_ref().map(|file| BaselineSide::Frozen(file, &task.segment)),
         };
+        if let (Ok(BaselineSide::Frozen(file, _)), Some(wanted)) = (&baseline, &task.model.baseline_hash)
+            && !file.content_hash().starts_with(wanted.as_str())
+        {
+            let reason = format!(
+                "baseline: {}: it is not the baseline that was set: its content has another hash ({}…) than its name; restore \
+                 it from a backup, or set the baseline again with `driftsweep baseline set`",
+                task.model.baseline,
+                file.content_hash().get(..wanted.len()).unwrap_or_default()
+            );
+            return Err(Fault::new(Cause::Baseline, reason));
+        }
         let of = |side: &str, fault: &Fault| Fault { reason: format!("{side}: {}", fault.reason), ..fault.clone() };
         let baseline = baseline.map_err(|fault| of_baseline(task.model, of("baseline", fault)))?;
         let current = self.snapshots[current].as_ref().map_err(|fault| of("current", fault))?;

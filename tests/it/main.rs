@@ -33,6 +33,7 @@ mod odd_files;
 mod parity;
 mod pipes;
 mod properties;
+mod put_back;
 mod recovery;
 mod retrain;
 mod run_answers;

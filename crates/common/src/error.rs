@@ -153,6 +153,18 @@ pub enum Error {
         /// What is wrong, and the remedy.
         reason: String,
     },
+    /// A row of the store that is not what the audit says.
+    #[error(
+        "store {}: {}; `driftsweep audit verify` names every record and row that differs",
+        without_secrets(store),
+        without_secrets(reason)
+    )]
+    Tampered {
+        /// Its location, without secrets.
+        store: String,
+        /// Which row differs, and how.
+        reason: String,
+    },
     /// A file that cannot be written.
     #[error("cannot write {}: {}", redacted(path), without_secrets(&source.to_string()))]
     Write {
@@ -237,6 +249,7 @@ impl Error {
             | Error::Busy { .. }
             | Error::Locked { .. }
             | Error::Store { .. }
+            | Error::Tampered { .. }
             | Error::Write { .. } => Cause::Unreadable,
             Error::NoColumn { .. } | Error::NoCommonColumn { .. } => Cause::Schema,
             Error::Baseline { .. } => Cause::Baseline,
@@ -261,6 +274,7 @@ impl Error {
             Error::Write { .. } => 7,
             Error::Busy { .. } | Error::Locked { .. } => 13,
             Error::Store { .. } => 14,
+            Error::Tampered { .. } => 15,
         }
     }
 }

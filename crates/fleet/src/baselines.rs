@@ -23,6 +23,9 @@ pub struct SetBaseline {
 /// The folder in the state where baselines are kept that were set.
 const BASELINES_FOLDER: &str = "baselines";
 
+/// So many hexadecimal digits of the SHA-256 of its content are the name of such a file.
+pub const HASH_DIGITS: usize = 32;
+
 /// The part of a place that is the same in every state folder: `baselines/MODEL/HASH.baseline`. The file is named by its
 /// content, so two files of the same name are the same baseline.
 fn state_independent(place: &str) -> Option<PathBuf> {
@@ -43,6 +46,14 @@ impl SetBaseline {
         let moved = state_independent(&self.place).map(|kept| state.join(kept)).filter(|path| path.is_file());
         let absolute = moved.map(|path| std::path::absolute(&path).unwrap_or(path));
         absolute.map_or_else(|| self.place.clone(), |path| path.to_string_lossy().into_owned())
+    }
+
+    /// How the SHA-256 of its content begins, if it is a file that is kept in a state folder and named by its content.
+    fn content_hash(&self) -> Option<String> {
+        let kept = state_independent(&self.place)?;
+        let name = kept.file_stem()?.to_str()?;
+        let is_hash = name.len() == HASH_DIGITS && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_hash.then(|| name.to_owned())
     }
 
     /// Whether a path is its path, now or before the state folder was moved.
@@ -77,6 +88,7 @@ impl Fleet {
                 // It was written once, where it stands in place of another kind of baseline.
                 model.compared.baseline_is_nightly &= is_file(&place) == is_file(&model.declared_baseline);
                 model.compared.baseline = place;
+                model.compared.baseline_hash = set.content_hash();
             }
         }
         self

@@ -18,7 +18,7 @@ mod secret;
 mod table;
 
 pub use approval::{ApprovalRules, ApproverKey, AutomaticApproval, OnExpiry, Signatures};
-pub use baselines::SetBaseline;
+pub use baselines::{HASH_DIGITS, SetBaseline};
 use channel::ChannelTable;
 pub use channel::{Channel, ChannelTarget, EmailConfig, EmailSecurity, Topic};
 pub use labels::{Labels, class};
@@ -444,6 +444,7 @@ impl Fleet {
                 compared: model::Model {
                     name: model.name,
                     baseline_is_nightly: previous || is_dated(&declared_baseline),
+                    baseline_hash: None,
                     baseline,
                     windows,
                     zone,

@@ -156,8 +156,15 @@ pub fn close_damaged(
     for noted in left {
         let stop_at = noted.started_at.checked_add(noted.retrain.timeout).unwrap_or(Timestamp::MAX);
         let state = JobState::Running { attempt: noted.attempt, started_at: noted.started_at, stop_at };
-        let Ok(run) = run_of(fleet, store, context, &Job { state, ..job.clone() }, &noted, now) else { continue };
-        let retrain = settings_of_run(fleet.retrain_of(&job.model), &noted);
+        let event = store.event_body(id)?;
+        let run = run_of(fleet, context, (&Job { state, ..job.clone() }, event), &noted, now);
+        let declared = fleet.retrain_of(&job.model);
+        // A row alone names no place to send anything to.
+        let is_known = declared.is_some_and(|declared| declared.executor.same_place(&noted.retrain.executor));
+        if !is_known && !store.has_recorded_settings(&noted)? {
+            continue;
+        }
+        let retrain = settings_of_run(declared, &noted);
         let _ = executor::of(retrain, context.http, context.program, &Logins::default()).cancel(&run, context.clock);
     }
     Ok(job)

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{PassContext, StepTime, advance, run_of, settings_of_run};
+use super::{PassContext, StepResult, StepTime, advance, run_of, settings_of_run};
 use crate::executor::{self, Logins};
 use crate::retrain::approval::{GrantedBy, in_time};
 use crate::retrain::approvers::{self, AskedQuestion};
@@ -44,7 +44,7 @@ pub fn decide(
     let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     let when = StepTime { now, clock: None };
     let result = store.transaction(|store| {
-        let versioned = job_of(store, id)?;
+        let versioned = recorded_job(store, id)?;
         let job = &versioned.job;
         let (request, allowed) = asked(fleet, store, job, answer, (who, signature.is_some()), now)?;
         // Only a statement names the event.
@@ -69,10 +69,13 @@ pub fn decide(
             }
         };
         // No other process can change it under the lock of the transaction.
-        let gone = || wrong("it was changed at the same time; try again".into());
-        let after = advance(fleet, store, &versioned, &step, when, who)?.ok_or_else(gone)?;
+        let after = advance(fleet, store, &versioned, &step, when, who)?;
+        let after = applied(store, id, after)?;
         match after.job.state {
-            JobState::Approved => advance(fleet, store, &after, &JobStep::Queue, when, who)?.ok_or_else(gone),
+            JobState::Approved => {
+                let queued = advance(fleet, store, &after, &JobStep::Queue, when, who)?;
+                applied(store, id, queued)
+            }
             _ => Ok(after),
         }
     });
@@ -92,7 +95,8 @@ pub fn statement(
     (now, clock): (Timestamp, Timestamp),
 ) -> Result<Statement> {
     let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
-    let job = job_of(store, id)?.job;
+    // The rows of a store of an older version are recorded first.
+    let job = store.transaction(|store| recorded_job(store, id))?.job;
     let (request, allowed) = asked(fleet, store, &job, answer, (who, true), now)?;
     if !fleet.governance.approval.keys.contains_key(who) {
         return Err(wrong(format!("'{who}' has no key in the fleet file; add the public key under [approval.keys]")));
@@ -234,28 +238,50 @@ pub fn cancel(
     context: &PassContext<'_>,
     now: Timestamp,
 ) -> Result<Job> {
-    let wrong = |reason: String| Error::BadValue { what: format!("job {id}"), reason };
     let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
-    let versioned = job_of(store, id)?;
     let (by, reason) = (who.to_owned(), reason.to_owned());
-    let step = match versioned.job.state {
-        JobState::Running { .. } => JobStep::Stop { stopping: StopRequest { by, reason, overdue: false } },
-        _ => JobStep::Cancel { cost: Money::ZERO, by, reason },
-    };
     let when = StepTime { now, clock: Some(context.clock) };
     let after = store.transaction(|store| {
-        let gone = || wrong("it was changed at the same time; try again".into());
-        advance(fleet, store, &versioned, &step, when, who)?.ok_or_else(gone)
+        let versioned = recorded_job(store, id)?;
+        let step = match versioned.job.state {
+            JobState::Running { .. } => JobStep::Stop { stopping: StopRequest { by, reason, overdue: false } },
+            _ => JobStep::Cancel { cost: Money::ZERO, by, reason },
+        };
+        let after = advance(fleet, store, &versioned, &step, when, who)?;
+        applied(store, id, after)
     })?;
     // The cancellation is recorded: after any failure from here on, the next pass repeats it.
     if let JobState::Running { attempt, .. } = &after.job.state
         && let Some(noted) = store.runs_of(id)?.into_iter().find(|run| run.attempt == *attempt)
+        && store.run_problem(&noted)?.is_none()
     {
-        let run = run_of(fleet, store, context, &after.job, &noted, now)?;
+        let event = store.event_body(id)?;
+        let run = run_of(fleet, context, (&after.job, event), &noted, now);
         let retrain = settings_of_run(fleet.retrain_of(&after.job.model), &noted);
         let _ = executor::of(retrain, context.http, context.program, &Logins::default()).cancel(&run, context.clock);
     }
     Ok(after.job)
+}
+
+/// The job after a step that must have been applied.
+fn applied(store: &Store, id: &str, result: StepResult) -> Result<VersionedJob> {
+    match result {
+        StepResult::Applied(after) => Ok(after),
+        StepResult::Changed => Err(Error::BadValue {
+            what: format!("job {id}"),
+            reason: "it was changed at the same time; try again".into(),
+        }),
+        StepResult::Refused(problem) => Err(store.tampered(problem)),
+    }
+}
+
+/// The job with an id, inside a transaction, if it is the job of its records.
+fn recorded_job(store: &mut Store, id: &str) -> Result<VersionedJob> {
+    let versioned = job_of(store, id)?;
+    match store.check_job(&versioned)?.problem(&versioned.job) {
+        None => Ok(versioned),
+        Some(problem) => Err(store.tampered(problem)),
+    }
 }
 
 /// The job with an id.

@@ -17,6 +17,7 @@ mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,7 +31,7 @@ pub use renew::{
     BaselineChange, BaselineRequest, StoredBaseline, current_baseline, has_baseline, set_baseline, store_baseline,
 };
 
-use step::{StepTime, advance};
+use step::{StepResult, StepTime, advance};
 
 use crate::executor::{Logins, TrainingRun};
 use crate::http::Http;
@@ -39,7 +40,9 @@ use crate::retrain::approval::{self, CLOCK_TOLERANCE, StartBasis, StartRefusal};
 use crate::retrain::approvers;
 use crate::retrain::budget::{self, BudgetScope, BudgetStatus};
 use crate::retrain::queue::{self, Slots};
-use crate::retrain::{ApprovalRequest, Grant, Job, JobState, JobStep, Ledger, Overrun, StopRequest};
+use crate::retrain::{
+    ApprovalRequest, CostEstimate, Grant, Job, JobState, JobStep, Ledger, Overrun, StopRequest, ValueEstimate,
+};
 use crate::store::{RunRecord, SYSTEM_ACTOR, StartBlockers, Store, UnreadableRow, VersionedJob};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_fleet::{Fleet, Model, Money, RetrainConfig};
@@ -139,17 +142,17 @@ fn run_pass(
     step: &mut dyn FnMut(&str),
 ) -> Result<PassSummary> {
     let models = fleet.models.iter().filter_map(|model| Some((&*model.name, (model, model.retrain.as_ref()?))));
-    let (models, logins, summary) = (models.collect(), Logins::default(), PassSummary::default());
+    let (models, logins, summary) = (Rc::new(models.collect()), Logins::default(), PassSummary::default());
     if store.run_secret()?.is_none() {
         store.transaction(|store| step::run_secret(store).map(drop))?;
     }
     let mut pass = JobPass { fleet, store, now, context, step, models, logins, summary, blockers: None };
+    let mut ledger = pass.ledger()?;
     pass.request()?;
     pass.cancel_orphaned()?;
     pass.estimate_costs()?;
     pass.ask()?;
     pass.enqueue()?;
-    let mut ledger = ledger(fleet, pass.store, now)?;
     pass.withdraw(&ledger)?;
     pass.remind()?;
     pass.watch(&mut ledger)?;
@@ -169,19 +172,41 @@ struct JobPass<'a> {
     now: Timestamp,
     context: &'a PassContext<'a>,
     step: &'a mut dyn FnMut(&str),
-    models: TrainableModels<'a>,
+    models: Rc<TrainableModels<'a>>,
     logins: Logins,
     summary: PassSummary,
-    /// The problems that block starting jobs, once they were checked.
+    /// The problems that block starting jobs, of all moments at which something was read by which they are started.
     blockers: Option<StartBlockers>,
 }
 
 impl JobPass<'_> {
+    /// The amounts of this month. Where jobs may be started by them, they are compared with the audit.
+    fn ledger(&mut self) -> Result<Ledger> {
+        let (fleet, now, models) = (self.fleet, self.now, self.models.clone());
+        let counts = self.store.job_counts()?;
+        let is_open = |state: &str| JobState::open_names().any(|open| open == state);
+        let needed = counts.iter().any(|(state, _)| is_open(state))
+            || self.store.events_without_job()?.iter().any(|(_, model, ..)| models.contains_key(&**model));
+        match needed {
+            true => self.read_to_start(|store| ledger(fleet, store, now)),
+            false => ledger(fleet, self.store, now),
+        }
+    }
+
     /// Creates jobs for open events.
     fn request(&mut self) -> Result<()> {
-        for (id, model, trigger, at) in self.store.events_without_job()? {
-            // Without training settings, a person trains the model and closes the event.
-            let Some((_, retrain)) = self.models.get(&*model) else { continue };
+        let models = self.models.clone();
+        let open = self.confirmed(
+            |store| {
+                let mut open = store.events_without_job()?;
+                // Without training settings, a person trains the model and closes the event.
+                open.retain(|(_, model, ..)| models.contains_key(&**model));
+                Ok(open)
+            },
+            |store, (id, model, trigger, at)| store.request_problem((id, model, trigger), *at),
+        )?;
+        for (id, model, trigger, at) in open {
+            let Some((_, retrain)) = models.get(&*model) else { continue };
             (self.step)("request");
             let deadline = at.max(self.now).checked_add(retrain.deadline).unwrap_or(Timestamp::MAX);
             let job = Job::request(&id, &model, &trigger, self.now, deadline);
@@ -190,7 +215,8 @@ impl JobPass<'_> {
             }
             let (fleet, now) = (self.fleet, self.now);
             let new = self.store.transaction(|store| {
-                if !store.add_job(&job)? {
+                // The event may have been closed since.
+                if store.request_problem((&id, &model, &trigger), at)?.is_some() || !store.add_job(&job)? {
                     return Ok(false);
                 }
                 let body = json!({ "model": model, "trigger": trigger, "deadline": deadline });
@@ -210,11 +236,18 @@ impl JobPass<'_> {
 
     /// Cancels jobs whose event was closed, or whose model has no training settings any more.
     fn cancel_orphaned(&mut self) -> Result<()> {
-        for (versioned, outcome) in self.store.jobs_without_event()? {
+        let closed = self.confirmed(Store::jobs_without_event, |store, (versioned, _)| {
+            let event = store.event_body(&versioned.job.id)?;
+            Ok(match store.check_job(versioned)?.problem(&versioned.job) {
+                None => store.event_problem(&versioned.job.id, event.as_deref())?,
+                problem => problem,
+            })
+        })?;
+        for (versioned, outcome) in closed {
             self.stop(&versioned, &format!("its event was closed: {outcome}"))?;
         }
         for state in JobState::open_names() {
-            for versioned in self.store.jobs_in(state)? {
+            for versioned in self.jobs_in(state)? {
                 if !self.models.contains_key(&*versioned.job.model) {
                     self.stop(&versioned, "the fleet file has no training settings for the model any more")?;
                 }
@@ -238,12 +271,22 @@ impl JobPass<'_> {
 
     /// Estimates the cost and value of jobs.
     fn estimate_costs(&mut self) -> Result<()> {
-        for versioned in self.store.jobs_in("requested")? {
-            let Some((model, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
+        if self.store.jobs_in("requested")?.is_empty() {
+            return Ok(());
+        }
+        let models = self.models.clone();
+        let estimates = self.read_to_start(|store| {
+            let mut estimates = Vec::new();
+            for versioned in store.jobs_in("requested")? {
+                let Some((model, retrain)) = models.get(&*versioned.job.model) else { continue };
+                estimates.push((versioned, estimate::estimate(store, model, retrain)?));
+            }
+            Ok(estimates)
+        })?;
+        for (versioned, (estimate, worth)) in estimates {
             if !self.is_trusted(&versioned.job)? {
                 continue;
             }
-            let (estimate, worth) = estimate::estimate(self.store, model, retrain)?;
             self.advance(&versioned, JobStep::Cost { estimate, worth })?;
         }
         Ok(())
@@ -252,7 +295,7 @@ impl JobPass<'_> {
     /// Requests approval where it is needed.
     fn ask(&mut self) -> Result<()> {
         let rules = &self.fleet.governance.approval;
-        for versioned in self.store.jobs_in("costed")? {
+        for versioned in self.jobs_in("costed")? {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let Some(estimate) = &versioned.job.estimate else { continue };
             if !self.is_trusted(&versioned.job)? {
@@ -270,14 +313,14 @@ impl JobPass<'_> {
 
     /// Queues approved jobs; and queues jobs again that would wait for a time recorded by a clock that was ahead.
     fn enqueue(&mut self) -> Result<()> {
-        for versioned in self.store.jobs_in("approved")? {
+        for versioned in self.jobs_in("approved")? {
             self.advance(&versioned, JobStep::Queue)?;
         }
         let times = (self.now, self.store.clock()?);
         if times.0.duration_since(times.1).abs() > CLOCK_TOLERANCE {
             return Ok(());
         }
-        let queued = self.store.jobs_in("queued")?;
+        let queued = self.jobs_in("queued")?;
         for versioned in queued.iter().filter(|versioned| approvers::is_ahead(versioned.job.since, times)) {
             if self.is_trusted(&versioned.job)? {
                 self.advance(versioned, JobStep::Queue)?;
@@ -289,13 +332,13 @@ impl JobPass<'_> {
     /// Withdraws requests about budgets that would not be overrun any more: a new month has begun, another run cost
     /// less than was reserved for it, or the budget was raised.
     fn withdraw(&mut self, ledger: &Ledger) -> Result<()> {
-        let mut asked = self.store.jobs_in("awaiting_approval")?;
+        let mut asked = self.jobs_in("awaiting_approval")?;
         asked.retain(|v| matches!(&v.job.state, JobState::AwaitingApproval(request) if request.is_of_budgets()));
         if asked.is_empty() {
             return Ok(());
         }
         // Queued jobs use the same budgets.
-        asked.extend(self.store.jobs_in("queued")?);
+        asked.extend(self.jobs_in("queued")?);
         queue::order(&mut asked, |versioned| &versioned.job);
         let mut ledger = ledger.clone();
         for versioned in asked {
@@ -322,7 +365,7 @@ impl JobPass<'_> {
 
     /// Escalates requests without an answer, and repeats those that nobody who was asked may answer any more.
     fn remind(&mut self) -> Result<()> {
-        for versioned in self.store.jobs_in("awaiting_approval")? {
+        for versioned in self.jobs_in("awaiting_approval")? {
             let Some((_, retrain)) = self.models.get(&*versioned.job.model).copied() else { continue };
             let JobState::AwaitingApproval(request) = &versioned.job.state else { continue };
             let rules = &self.fleet.governance.approval;
@@ -364,15 +407,26 @@ impl JobPass<'_> {
     /// Starts queued jobs in order.
     fn start(&mut self, ledger: &mut Ledger) -> Result<()> {
         let limits = &self.fleet.governance.concurrency;
-        let mut slots = Slots::default();
-        for run in runs_under_way(self.store, self.now)? {
-            slots.take(&run.retrain);
+        if self.store.jobs_in("queued")?.is_empty() {
+            return Ok(());
         }
-        let mut queued = self.store.jobs_in("queued")?;
-        queue::order(&mut queued, |versioned| &versioned.job);
-        // The rows were read just now; the earlier check may not apply to them.
-        self.blockers = None;
-        for versioned in queued {
+        let (models, now) = (self.models.clone(), self.now);
+        let (under_way, mut queued) = self.read_to_start(|store| {
+            let under_way = runs_under_way(store, now)?;
+            let mut queued = Vec::new();
+            for versioned in store.jobs_in("queued")? {
+                let estimated = match models.get(&*versioned.job.model) {
+                    Some((model, retrain)) => Some(estimate::estimate(store, model, retrain)?),
+                    None => None,
+                };
+                queued.push((versioned, estimated));
+            }
+            Ok((under_way, queued))
+        })?;
+        let mut slots = Slots::default();
+        under_way.iter().for_each(|run| slots.take(&run.retrain));
+        queue::order(&mut queued, |(versioned, _)| &versioned.job);
+        for (versioned, estimated) in queued {
             let job = &versioned.job;
             if self.now >= job.deadline {
                 let reason = format!("it was still in the queue at its deadline, {}", job.deadline);
@@ -380,7 +434,9 @@ impl JobPass<'_> {
                 continue;
             }
             let JobState::Queued { not_before } = job.state else { continue };
-            let Some((model, retrain)) = self.models.get(&*job.model).copied() else { continue };
+            let (Some((model, retrain)), Some(estimated)) = (models.get(&*job.model).copied(), estimated) else {
+                continue;
+            };
             // Also reported for those that are not first in the queue.
             if !self.is_trusted(job)? || !self.may_start()? {
                 continue;
@@ -389,11 +445,16 @@ impl JobPass<'_> {
                 continue;
             }
             let (rules, currency) = (&self.fleet.governance.approval, &self.fleet.governance.budget.currency);
-            let estimated = estimate::estimate(self.store, model, retrain)?;
-            match approval::is_still_allowed(rules, (&self.fleet.name, currency), retrain, job, &estimated) {
+            let name = &self.fleet.name;
+            let basis = |(cost, worth): (CostEstimate, ValueEstimate)| {
+                approval::is_still_allowed(rules, (name, currency), retrain, job, &(cost, worth))
+            };
+            match basis(estimated) {
                 Ok(StartBasis::Granted) => {}
                 Ok(StartBasis::Safe) => {
-                    if !self.is_store_verified()? {
+                    // By measures that are compared at the moment at which they are read.
+                    let estimated = self.read_verified(|store| estimate::estimate(store, model, retrain))?;
+                    if estimated.is_none_or(|estimated| !matches!(basis(estimated), Ok(StartBasis::Safe))) {
                         continue;
                     }
                 }
@@ -458,11 +519,17 @@ impl JobPass<'_> {
     fn advance(&mut self, versioned: &VersionedJob, step: JobStep) -> Result<Option<VersionedJob>> {
         (self.step)(step.name());
         let (fleet, when) = (self.fleet, StepTime { now: self.now, clock: Some(self.context.clock) });
-        let after = self.store.transaction(|store| advance(fleet, store, versioned, &step, when, SYSTEM_ACTOR))?;
-        if let Some(after) = &after {
-            self.summary.jobs.insert(after.job.id.clone(), after.job.state.name().into());
+        match self.store.transaction(|store| advance(fleet, store, versioned, &step, when, SYSTEM_ACTOR))? {
+            StepResult::Applied(after) => {
+                self.summary.jobs.insert(after.job.id.clone(), after.job.state.name().into());
+                Ok(Some(after))
+            }
+            StepResult::Changed => Ok(None),
+            StepResult::Refused(problem) => {
+                self.tampered(vec![problem]);
+                Ok(None)
+            }
         }
-        Ok(after)
     }
 }
 
@@ -471,35 +538,34 @@ fn amount_to_commit(job: &Job, retrain: &RetrainConfig) -> Money {
     job.estimate.map_or(retrain.cost, |estimate| estimate.high)
 }
 
-/// A run as its executor sees it.
+/// A run as its executor sees it, with the body of its event.
 fn run_of(
     fleet: &Fleet,
-    store: &mut Store,
     context: &PassContext<'_>,
-    job: &Job,
+    (job, event): (&Job, Option<String>),
     noted: &RunRecord,
     now: Timestamp,
-) -> Result<TrainingRun> {
+) -> TrainingRun {
     let stop_at = match job.state {
         JobState::Running { stop_at, .. } => stop_at,
         _ => job.deadline,
     };
     let late = time_past_timeout(stop_at, noted, now, context.clock);
     let folder = run_folder(context.state, &job.id, noted.attempt);
-    Ok(TrainingRun {
+    TrainingRun {
         fleet: fleet.name.clone(),
         model: job.model.clone(),
         job: job.id.clone(),
         attempt: noted.attempt,
         trigger: job.trigger.clone(),
-        event: store.event_body(&job.id)?.unwrap_or_default(),
+        event: event.unwrap_or_default(),
         folder: std::path::absolute(&folder).unwrap_or(folder),
         started_at: noted.started_at,
         stop_at,
         late,
         key: job.key.clone().unwrap_or_default(),
         seen: noted.seen,
-    })
+    }
 }
 
 /// How long ago the timeout of a run was reached; negative before. Both by the effective time of the pass and by
@@ -561,8 +627,8 @@ pub fn run_folder(state: &Path, job: &str, attempt: u32) -> PathBuf {
     state.join("jobs").join(job).join(attempt.to_string())
 }
 
-/// The settings for reaching a run: those of the fleet file, unless they name another training system than the one
-/// where it was started.
+/// The settings for reaching a run whose row matches the audit: those of the fleet file, unless they name another
+/// training system than the one where it was started.
 fn settings_of_run<'a>(declared: Option<&'a RetrainConfig>, noted: &'a RunRecord) -> &'a RetrainConfig {
     let kept = &noted.retrain;
     declared.filter(|declared| declared.executor.same_place(&kept.executor)).unwrap_or(kept)

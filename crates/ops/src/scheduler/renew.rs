@@ -18,7 +18,7 @@ use driftsweep::count::CpuCounter;
 use driftsweep_common::address::{self, redacted};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
-use driftsweep_fleet::{ExecutorConfig, Fleet, Model, RetrainConfig};
+use driftsweep_fleet::{ExecutorConfig, Fleet, HASH_DIGITS, Model, RetrainConfig};
 
 /// A baseline that was checked and is stored where no training overwrites it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub fn store_baseline(named: &str, adopting: BaselineRequest<'_>) -> Result<Stor
     }
     // The next training may write to the same path. The file is named by its content, because a state folder may be
     // moved.
-    let name = format!("{}.baseline", content_hash.get(..32).unwrap_or(&content_hash));
+    let name = format!("{}.baseline", content_hash.get(..HASH_DIGITS).unwrap_or(&content_hash));
     let copy = absolute(&state.join("baselines").join(baseline::file_name(&model.name)).join(name));
     // Its path is stored as text.
     let place = as_text(&copy)?;

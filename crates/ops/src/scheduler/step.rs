@@ -10,7 +10,7 @@ use crate::policy;
 use crate::retrain::approvers;
 use crate::retrain::signature;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep};
-use crate::store::{RunRecord, Store, VersionedJob};
+use crate::store::{JobCheck, RunRecord, Store, VersionedJob};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_fleet::{Fleet, Money};
 
@@ -23,8 +23,19 @@ pub(super) struct StepTime {
     pub(super) clock: Option<Timestamp>,
 }
 
-/// Applies a step to a job, inside a transaction: `None` if another process has changed it since. All effects are
-/// written with it: reserved or spent amounts, the end of the event, the audit and the messages.
+/// What became of a step.
+pub(super) enum StepResult {
+    /// It was applied: the job after it.
+    Applied(VersionedJob),
+    /// Another process has changed the job since it was read.
+    Changed,
+    /// The job that was read, or its row, is not the job of its records.
+    Refused(String),
+}
+
+/// Applies a step to a job, inside a transaction and before anything else is written there. The job must be the one that
+/// its records in the audit give: a row alone allows nothing, whenever it was edited. All effects are written with the
+/// step: reserved or spent amounts, the end of the event, the audit and the messages.
 pub(super) fn advance(
     fleet: &Fleet,
     store: &mut Store,
@@ -32,7 +43,12 @@ pub(super) fn advance(
     step: &JobStep,
     StepTime { now, clock }: StepTime,
     actor: &str,
-) -> Result<Option<VersionedJob>> {
+) -> Result<StepResult> {
+    match store.check_job(versioned)? {
+        JobCheck::Same => {}
+        JobCheck::Moved => return Ok(StepResult::Changed),
+        JobCheck::Differs(problem) => return Ok(StepResult::Refused(problem)),
+    }
     let before = &versioned.job;
     let mut job = before
         .apply(step, now)
@@ -42,7 +58,7 @@ pub(super) fn advance(
         job.key = Some(executor::key_of(&secret, &job.id, job.attempts).map_err(no_random_bytes)?);
     }
     if !store.set_job(&job, versioned.version)? {
-        return Ok(None);
+        return Ok(StepResult::Changed);
     }
     if let (JobState::Queued { .. }, JobState::Running { attempt, started_at, .. }) = (&before.state, &job.state) {
         let (attempt, started_at) = (*attempt, *started_at);
@@ -56,6 +72,8 @@ pub(super) fn advance(
             attempt,
             model: job.model.clone(),
             retrain,
+            // It is not read from the store.
+            retrain_hash: String::new(),
             started_at,
             clock_at: clock,
             lost_at: None,
@@ -97,7 +115,7 @@ pub(super) fn advance(
     let kind = format!("job.{}", step.name());
     notify::record(fleet, store, AuditedFact { at: now, actor, kind: &kind, subject: &job.id, body })?;
     renew::after_training(fleet, store, &job, step, now)?;
-    Ok(Some(VersionedJob { job, version: versioned.version + 1 }))
+    Ok(StepResult::Applied(VersionedJob { job, version: versioned.version + 1 }))
 }
 
 /// The secret for the keys of runs, inside a transaction. It is created as early as possible, so that backups contain

@@ -13,7 +13,7 @@ use super::{JobPass, PassContext, PassFailure, run_duration, run_of, settings_of
 use crate::executor::{self, Logins, RunOutcome, RunResult, RunStatus, TrainingRun};
 use crate::http::RequestFailure;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep, Ledger, StopRequest, queue};
-use crate::store::{RunRecord, SYSTEM_ACTOR, VersionedJob};
+use crate::store::{RunRecord, SYSTEM_ACTOR, Store, VersionedJob};
 use driftsweep_common::error::Result;
 use driftsweep_fleet::{Money, RetrainConfig};
 
@@ -45,6 +45,11 @@ struct WatchedRun<'a> {
 }
 
 impl WatchedRun<'_> {
+    /// Whether the fleet file still says how to start it: the row of a run alone starts nothing.
+    fn is_declared(&self) -> bool {
+        self.declared.is_some_and(|declared| declared.executor.same_place(&self.noted.retrain.executor))
+    }
+
     fn retrain(&self) -> &RetrainConfig {
         settings_of_run(self.declared, &self.noted)
     }
@@ -68,11 +73,29 @@ impl JobPass<'_> {
     }
 
     fn poll_matching(&mut self, which: impl Fn(&Job) -> bool, ledger: &mut Ledger) -> Result<()> {
-        let running = self.store.jobs_in("running")?.into_iter().filter(|versioned| which(&versioned.job));
-        let jobs: HashMap<_, _> = running.map(|versioned| (versioned.job.id.clone(), versioned)).collect();
+        let read = |store: &mut Store| {
+            let running = store.jobs_in("running")?.into_iter().filter(|versioned| which(&versioned.job));
+            let jobs: HashMap<_, _> = running.map(|versioned| (versioned.job.id.clone(), versioned)).collect();
+            let mut runs = Vec::new();
+            for noted in store.runs_under_way()? {
+                let Some(job) = jobs.get(&noted.job).cloned() else { continue };
+                let event = store.event_body(&noted.job)?;
+                runs.push((job, noted, event));
+            }
+            Ok(runs)
+        };
+        // A run is reached by its row, and started with its event: both are compared at the moment of reading.
+        let confirmed = self.confirmed(read, |store, (versioned, noted, event)| {
+            if let Some(problem) = store.check_job(versioned)?.problem(&versioned.job) {
+                return Ok(Some(problem));
+            }
+            match store.run_problem(noted)? {
+                None => store.event_problem(&noted.job, event.as_deref()),
+                problem => Ok(problem),
+            }
+        })?;
         let mut runs = Vec::new();
-        for noted in self.store.runs_under_way()? {
-            let Some(job) = jobs.get(&noted.job).cloned() else { continue };
+        for (job, noted, event) in confirmed {
             let trusted = self.is_trusted(&job.job)?;
             // A job that does not match its own records is left to a person: `jobs cancel` closes it.
             if self.start_blockers()?.jobs.contains_key(&job.job.id) {
@@ -83,7 +106,7 @@ impl JobPass<'_> {
             let may_start = trusted && self.may_start()?;
             (self.step)("look after");
             let declared = self.models.get(&*noted.model).map(|(_, retrain)| *retrain);
-            let run = run_of(self.fleet, self.store, self.context, &job.job, &noted, self.now)?;
+            let run = run_of(self.fleet, self.context, (&job.job, event), &noted, self.now);
             runs.push(WatchedRun { job, noted, declared, run, may_start });
         }
         // The order is random, so that not always the same runs are skipped for lack of time.
@@ -289,6 +312,9 @@ fn drive(
         RunStatus::NotStarted if !stopping && !watched.may_start => {
             Err(RequestFailure::transient("it is not started: the store does not match its audit"))
         }
+        RunStatus::NotStarted if !stopping && in_time && !watched.is_declared() => Err(RequestFailure::transient(
+            "it is not started: the fleet file does not name the training system any more that it was to be started in",
+        )),
         RunStatus::NotStarted if !stopping && in_time && run.late < SignedDuration::ZERO => {
             executor.start(run, clock).map(|()| RunStatus::Running)
         }

@@ -1,8 +1,12 @@
 //! The rows by which events are opened: whether they are what the audit says when they are read.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::Store;
+use super::backfill::{BEFORE, LAST};
+use super::evidence::EVIDENCE;
 use super::replay::Kept;
 use super::verify::{RowProblem, StartBlockers, WrongConclusion};
 use super::writes::{ColumnKind, RowValues, noted_text};
@@ -91,6 +95,30 @@ impl Store {
         self.reading(|store| {
             let (found, since) = read(store)?;
             Ok((found, store.compare_to_decide(Some(since))?))
+        })
+    }
+
+    /// Of models on which a sweep was concluded by their rows, those on which the audit has no conclusions of it. `since` is
+    /// the time since when sweeps count.
+    ///
+    /// # Errors
+    /// [`driftsweep_common::error::Error::Store`].
+    pub fn not_in_audit(
+        &mut self,
+        concluded: &HashSet<String>,
+        as_of: Timestamp,
+        since: Timestamp,
+    ) -> Result<HashSet<String>> {
+        let at = as_of.as_microsecond();
+        self.with_replay(Kept::ForEvents { since: since.as_microsecond() }, |_, replay| {
+            // Conclusions of older versions are not in it.
+            if replay.limit(BEFORE, LAST).is_some_and(|before| at <= before) {
+                return Ok(HashSet::new());
+            }
+            let recorded = replay.rows.get(EVIDENCE);
+            let is_known =
+                |model: &str| recorded.is_some_and(|rows| rows.contains_key(&vec![model.to_owned(), at.to_string()]));
+            Ok(concluded.iter().filter(|model| !is_known(model)).cloned().collect())
         })
     }
 

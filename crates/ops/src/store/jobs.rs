@@ -7,7 +7,7 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Row, query};
 
-use super::writes::SqlValue;
+use super::writes::{SqlValue, hashed};
 use super::{Store, optional_time, time};
 use crate::retrain::Job;
 use driftsweep_common::error::Result;
@@ -34,6 +34,9 @@ pub struct RunRecord {
     /// The training settings at that time: the run is polled where it was started.
     #[serde(skip)]
     pub retrain: RetrainConfig,
+    /// The hash of these settings as they were read from the store, in the form of the audit.
+    #[serde(skip)]
+    pub retrain_hash: String,
     /// When it was started, by the effective time of the pass.
     pub started_at: Timestamp,
     /// When it was started by the real clock; absent in older stores.
@@ -468,6 +471,7 @@ fn run(row: &AnyRow) -> std::result::Result<RunRecord, sqlx::Error> {
         attempt: row.try_get::<i64, _>(1)?.unsigned_abs() as u32,
         model: row.try_get(2)?,
         retrain: of_json(row, 3)?,
+        retrain_hash: hashed(row.try_get(3)?),
         started_at: time(row, 4)?,
         declared: cents(5)?,
         committed: cents(6)?,

@@ -5,6 +5,7 @@ mod accept;
 mod audit;
 mod backfill;
 mod baselines;
+mod confirm;
 mod database;
 mod decide;
 mod evidence;
@@ -28,6 +29,7 @@ use sqlx::{Row, query};
 
 pub use audit::{Record, SYSTEM_ACTOR};
 pub use baselines::BaselineRecord;
+pub use confirm::JobCheck;
 use database::Database;
 pub use database::{Access, is_postgres};
 use driftsweep_common::error::{Error, Result};
@@ -156,6 +158,14 @@ impl Store {
     /// An error that names the store.
     pub fn refused(&self, reason: String) -> Error {
         self.database.failed(reason)
+    }
+
+    /// An error about a row that is not what the audit says.
+    pub fn tampered(&self, reason: String) -> Error {
+        match self.database.failed(reason) {
+            Error::Store { store, reason } => Error::Tampered { store, reason },
+            other => other,
+        }
     }
 
     /// Runs an action under a lock of the fleet, in one process at a time.

@@ -129,13 +129,13 @@ pub(super) struct StoreCheck {
 }
 
 /// A row by its table and key.
-fn named(table: &str, key: &RowKey) -> String {
+pub(super) fn named(table: &str, key: &RowKey) -> String {
     let key: Vec<String> = key.iter().map(|part| format!("'{}'", for_display(part))).collect();
     format!("table {table}, row {}", if key.is_empty() { "of the fleet".into() } else { key.join(" ") })
 }
 
 /// How a row differs from the audit; `None` if it does not.
-fn difference(found: &RowValues, expected_row: &RowValues) -> Option<String> {
+pub(super) fn difference(found: &RowValues, expected_row: &RowValues) -> Option<String> {
     let names: BTreeSet<&String> = found.keys().chain(expected_row.keys()).collect();
     names.into_iter().find_map(|name| {
         let (found, expected_row) =
@@ -477,10 +477,24 @@ impl Store {
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
     pub fn start_blockers(&mut self, since: Timestamp) -> Result<StartBlockers> {
+        self.read_to_start(since, |_| Ok(())).map(|((), blockers)| blockers)
+    }
+
+    /// Reads what a start depends on, with the problems that block it: both are of the same moment, so that a row that
+    /// is put back afterwards is found all the same.
+    ///
+    /// # Errors
+    /// [`driftsweep_common::error::Error::Store`]; those of `read`.
+    pub fn read_to_start<T>(
+        &mut self,
+        since: Timestamp,
+        read: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<(T, StartBlockers)> {
         // The rows of a store of an older version are recorded first.
         self.transaction(|_| Ok(()))?;
         self.reading(|store| {
-            store.with_replay(Kept::ForStarts, |store, replay| {
+            let found = read(store)?;
+            let blockers = store.with_replay(Kept::ForStarts, |store, replay| {
                 let mut records = replay.problems.clone();
                 store.check_end(replay, &mut records)?;
                 let mut blockers = StartBlockers::new(records, &store.compare_rows(replay)?.0, since);
@@ -493,8 +507,18 @@ impl Store {
                     ));
                 }
                 Ok(blockers)
-            })
+            })?;
+            Ok((found, blockers))
         })
+    }
+
+    /// Reads something from a store of which every row is compared with the audit at the same moment, with the problems
+    /// of it.
+    ///
+    /// # Errors
+    /// [`driftsweep_common::error::Error::Store`]; those of `read`.
+    pub fn read_verified<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<(T, Vec<String>)> {
+        self.reading(|store| Ok((read(store)?, store.check(&[])?.verified.problems)))
     }
 }
 

@@ -205,7 +205,7 @@ impl From<&Option<String>> for SqlValue {
 
 impl SqlValue {
     /// In the form of the audit. Numbers are texts: canonical JSON has no integers above 2^53.
-    fn noted(&self, kind: ColumnKind) -> Option<String> {
+    pub(super) fn noted(&self, kind: ColumnKind) -> Option<String> {
         match self {
             Self::Int(value) => value.map(|value| value.to_string()),
             Self::Text(value) => value.as_ref().map(|value| noted_text(value, kind)),
@@ -277,7 +277,7 @@ pub struct RowWrite {
 }
 
 /// The table of a name.
-fn table(name: &str) -> &'static AuditedTable {
+pub(super) fn table(name: &str) -> &'static AuditedTable {
     // An unknown name is a mistake in this module, which every test of the store finds.
     TABLES.iter().find(|table| table.name == name).unwrap_or(&TABLES[0])
 }

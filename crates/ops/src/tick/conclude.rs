@@ -36,8 +36,9 @@ impl TickPass<'_> {
         (self.step)("conclude");
         let complete = report.not_covered.is_empty();
         // A deadline may have cut the sweep; models before it were concluded by an earlier tick.
+        let memory = Memory::load(self.store, as_of)?;
         let mut settled: HashSet<String> = report.not_covered.iter().map(|missed| missed.model.clone()).collect();
-        settled.extend(self.store.concluded(as_of)?);
+        settled.extend(memory.concluded.iter().cloned());
         let all = self.fleet.models.iter().map(|model| &model.name);
         let mut judge: HashSet<String> = all.filter(|model| !settled.contains(*model)).cloned().collect();
         let noted: HashMap<String, WaitingModel> =
@@ -56,7 +57,7 @@ impl TickPass<'_> {
             late::waiting_model(fault, model, as_of, span, late::files_read(fault, fleet, model, as_of))
         });
         let waits = waits.collect();
-        let done = self.conclude(&report, as_of, &judge, (waits, inputs), complete)?;
+        let done = self.conclude((&report, as_of, memory), &judge, (waits, inputs), complete)?;
         self.ticked.sweep = Some(done);
         if complete && self.store.waiting()?.is_empty() {
             (self.step)("remove the journal");
@@ -69,21 +70,20 @@ impl TickPass<'_> {
     /// data, `inputs` the input faults; `complete` says that the sweep is complete.
     pub(super) fn conclude(
         &mut self,
-        report: &SweepReport,
-        as_of: Timestamp,
+        (report, as_of, memory): (&SweepReport, Timestamp, Memory),
         judge: &HashSet<String>,
         (waits, inputs): (Vec<WaitingModel>, BTreeMap<String, InputFaults>),
         complete: bool,
     ) -> Result<SweepDone> {
-        // An earlier step of this pass may have changed the records.
-        let memory = Memory::load(self.store, as_of)?;
         let fleet = self.fleet.at(as_of);
         // What was concluded already stays, whatever rows say that a model waits.
         let wanted = |model: &str| judge.contains(model) && !memory.concluded.contains(model);
         let judged = judge::evaluate(&fleet, &memory, report, as_of, &wanted);
         self.known = memory.known;
         // What keeps a trigger from firing is told of, too.
-        judge.iter().for_each(|model| self.ticked.doubt(&memory.doubts.against(model)));
+        // A row that only says that a model was judged keeps all its triggers from it.
+        let forged: Vec<String> = memory.not_in_audit.iter().cloned().collect();
+        judge.iter().chain(&forged).for_each(|model| self.ticked.doubt(&memory.doubts.against(model)));
         let fires = judged.iter().any(|judged| !judged.evaluation.fired().is_empty()).then_some(memory.doubts);
         (self.step)("write conclusions");
         let before = SweepStatus::load(self.store)?.map(|(status, _)| status);
@@ -93,6 +93,11 @@ impl TickPass<'_> {
             let same = before.clone().filter(|before| before.as_of == as_of);
             let mut status = same.unwrap_or_else(|| SweepStatus::begin(as_of, report, before.as_ref()));
             status.total(report);
+            for model in &forged {
+                let note = "it is not judged: the store held conclusions on it that the audit does not have; ask for it with \
+                            `driftsweep tick --again` once the store is right";
+                status.refused.entry(model.clone()).or_default().push(note.into());
+            }
             let mut messages = DataMessages::new(this, as_of);
             let mut contexts = FiringContexts::load(this, store, limit, fires)?;
             // Another process may have set baselines during the sweep.

@@ -42,6 +42,8 @@ pub struct Memory {
     renewed: HashMap<String, Timestamp>,
     /// The models on which the sweep was concluded already.
     pub concluded: HashSet<String>,
+    /// Those of which the store says so, and the audit does not.
+    pub not_in_audit: HashSet<String>,
     /// What of it is not what the audit says.
     pub doubts: StartBlockers,
 }
@@ -65,7 +67,9 @@ impl Memory {
             }
             let renewed = store.baseline_entries(None)?.into_iter().map(|entry| (entry.model, entry.set_at)).collect();
             let (known, concluded) = (by_name(store.known()?), store.concluded(as_of)?.into_iter().collect());
-            Ok((Self { known, compared, hits, renewed, concluded, doubts: StartBlockers::default() }, since))
+            let not_in_audit = store.not_in_audit(&concluded, as_of, since)?;
+            let doubts = StartBlockers::default();
+            Ok((Self { known, compared, hits, renewed, concluded, not_in_audit, doubts }, since))
         })?;
         Ok(Self { doubts, ..memory })
     }

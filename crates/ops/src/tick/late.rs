@@ -7,6 +7,7 @@ use indexmap::IndexSet;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
+use super::judge::Memory;
 use super::{SweepStatus, TickPass};
 use crate::store::WaitingModel;
 use driftsweep::sweep::{ModelReport, SweepReport};
@@ -143,7 +144,9 @@ impl TickPass<'_> {
             self.sweeper.keep(&report)?;
         }
         let judge = judged.iter().map(|&model| model.to_owned()).collect();
-        self.conclude(&report, as_of, &judge, (waits, inputs), false)?;
+        // An earlier step of this pass may have changed the records.
+        let memory = Memory::load(self.store, as_of)?;
+        self.conclude((&report, as_of, memory), &judge, (waits, inputs), false)?;
         self.ticked.caught_up.extend(judged.into_iter().map(str::to_owned));
         if self.store.waiting()?.iter().all(|waiting| waiting.as_of != as_of) {
             (self.step)("remove the journal");
