@@ -565,14 +565,14 @@ fn wanted(kind: &str) -> &'static [&'static str] {
         "job.fail" => &["churn: training failed", "exit code 1"],
         "job.time_out" => &["churn: training was stopped at its timeout", "exit code 1"],
         "job.cancel" => &["churn: training was cancelled", "exit code 1"],
-        "baseline.set" => &["churn: a new baseline is used: baselines/churn-2.baseline", "the training of 2026-11-20"],
+        "baseline.set" => &["churn: a new baseline was set: baselines/churn-2.baseline", "the training of 2026-11-20"],
         "baseline.restore" => &["churn: a former baseline was restored"],
         "budget.warning" => &["are spent or reserved for 2026-11; forecast"],
         "performance.warning" => {
             &["churn: accuracy 0.914 (0.909 to 0.919, 10000 rows)", "warning level 0.92", "at 0.9 it triggers"]
         }
         "data.late" => {
-            &["data are late (1 model)", "churn: current: production", "; tried again until 2026-11-26T10:00:00Z"]
+            &["data are late (1 model)", "churn: current: production", "; retried until 2026-11-26T10:00:00Z"]
         }
         "data.arrived" => &["late data have arrived"],
         "data.missing" => &["data are missing; the sweep was judged without them", "churn: current: production"],
