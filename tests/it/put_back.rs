@@ -204,7 +204,14 @@ fn a_job_that_was_made_ready_and_put_back_is_not_started() {
 
 #[test]
 fn a_finished_job_that_was_put_into_the_queue_with_its_approval_is_not_started_again() {
-    for night in Night::all() {
+    let extra = "[approval]\napprovers = [[\"ana\"]]\n[defaults.trigger]\ndrift.persistence = \"1 of 1\"\n[defaults.retrain]\n\
+                 stakes = \"high\"\nretries = 0\ncommand = [\"true\"]\n";
+    let stores = World::new(1, "").stores().len();
+    for which in 0..stores {
+        let night = in_store(which, 1, extra);
+        for day in ["2026-01-02", "2026-01-03"] {
+            night.tick(&format!("{day}T03:00:00Z"));
+        }
         trained(&night);
         let (name, id) = (night.name(), night.id("model-00000"));
         let again = set_job(&night, &id, |job| {

@@ -266,7 +266,7 @@ pub fn cancel(
 /// The job after a step that must have been applied.
 fn applied(store: &Store, id: &str, result: StepResult) -> Result<VersionedJob> {
     match result {
-        StepResult::Applied(after) => Ok(after),
+        StepResult::Applied(after) => Ok(*after),
         StepResult::Changed => Err(Error::BadValue {
             what: format!("job {id}"),
             reason: "it was changed at the same time; try again".into(),

@@ -522,7 +522,7 @@ impl JobPass<'_> {
         match self.store.transaction(|store| advance(fleet, store, versioned, &step, when, SYSTEM_ACTOR))? {
             StepResult::Applied(after) => {
                 self.summary.jobs.insert(after.job.id.clone(), after.job.state.name().into());
-                Ok(Some(after))
+                Ok(Some(*after))
             }
             StepResult::Changed => Ok(None),
             StepResult::Refused(problem) => {

@@ -26,7 +26,7 @@ pub(super) struct StepTime {
 /// What became of a step.
 pub(super) enum StepResult {
     /// It was applied: the job after it.
-    Applied(VersionedJob),
+    Applied(Box<VersionedJob>),
     /// Another process has changed the job since it was read.
     Changed,
     /// The job that was read, or its row, is not the job of its records.
@@ -115,7 +115,7 @@ pub(super) fn advance(
     let kind = format!("job.{}", step.name());
     notify::record(fleet, store, AuditedFact { at: now, actor, kind: &kind, subject: &job.id, body })?;
     renew::after_training(fleet, store, &job, step, now)?;
-    Ok(StepResult::Applied(VersionedJob { job, version: versioned.version + 1 }))
+    Ok(StepResult::Applied(Box::new(VersionedJob { job, version: versioned.version + 1 })))
 }
 
 /// The secret for the keys of runs, inside a transaction. It is created as early as possible, so that backups contain
