@@ -571,9 +571,11 @@ fn wanted(kind: &str) -> &'static [&'static str] {
         "performance.warning" => {
             &["churn: accuracy 0.914 (0.909 to 0.919, 10000 rows)", "warning level 0.92", "at 0.9 it triggers"]
         }
-        "data.late" => {
-            &["data are late (1 model)", "churn: current: production", "; retried until 2026-11-26T10:00:00Z"]
-        }
+        "data.late" => &[
+            "data are late; waiting for them (1 model)",
+            "churn: current: production",
+            "; retried until 2026-11-26T10:00:00Z",
+        ],
         "data.arrived" => &["late data have arrived"],
         "data.missing" => &["data are missing; the sweep was judged without them", "churn: current: production"],
         "data.unreadable" => &["data cannot be read", "churn: current: production"],

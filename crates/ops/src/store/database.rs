@@ -105,6 +105,11 @@ impl Database {
             }
             (sqlite_url(&path, access), Some(path))
         };
+        if access == Access::Read
+            && let Some(path) = &file
+        {
+            runtime.block_on(roll_back(path));
+        }
         let connecting = async { tokio::time::timeout(CONNECT_TIMEOUT, AnyConnection::connect(&url)).await };
         let connection = match runtime.block_on(connecting) {
             Ok(connected) => connected.map_err(|e| failed(reason(&e)))?,
@@ -120,22 +125,7 @@ impl Database {
                 database.run(sqlx::query(setting))?;
             }
         }
-        let mut version = database.version();
-        if access == Access::Read
-            && let (Err(Error::Store { reason, .. }), Some(path)) = (&version, &database.file)
-            && reason.contains("readonly database")
-        {
-            // A process that was killed has left a journal. Only who may write can roll it back.
-            let url = sqlite_url(path, Access::Existing);
-            let roll_back = async {
-                let mut connection = AnyConnection::connect(&url).await?;
-                sqlx::query("SELECT COUNT(*) FROM sqlite_master").execute(&mut connection).await?;
-                connection.close().await
-            };
-            database.runtime.block_on(roll_back).map_err(|e| database.failed(self::reason(&e)))?;
-            version = database.version();
-        }
-        match (access, version?) {
+        match (access, database.version()?) {
             (Access::Create, _) => database.migrate()?,
             (_, None) => return Err(database.failed(format!("there is no store yet: {NO_TICK}"))),
             (_, Some(version)) if version == MIGRATIONS.len() as i64 => {}
@@ -367,6 +357,19 @@ fn is_foreign(place: &str) -> bool {
     let begins = place.split('/').next().is_some_and(|first| first.contains(':'));
     let malformed = !is_postgres(place) && ((begins && redacted(place) != place) || without_fields(place) != place);
     other || malformed || place.starts_with(':') || (place.starts_with("sqlite:") && !place.starts_with("sqlite://"))
+}
+
+/// Rolls back what a process has left in the journal of an SQLite file that was killed: only who may write can do that. What
+/// keeps it from that is told by the connection that follows.
+async fn roll_back(path: &Path) {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    if std::fs::metadata(&journal).is_ok_and(|found| found.len() > 0)
+        && let Ok(mut connection) = AnyConnection::connect(&sqlite_url(path, Access::Existing)).await
+    {
+        let _ = sqlx::query("SELECT COUNT(*) FROM sqlite_master").execute(&mut connection).await;
+        let _ = connection.close().await;
+    }
 }
 
 fn sqlite_url(path: &Path, access: Access) -> String {
