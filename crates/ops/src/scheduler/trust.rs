@@ -38,10 +38,9 @@ impl JobPass<'_> {
 
     /// The jobs in a state that are the jobs of their records.
     pub(super) fn jobs_in(&mut self, state: &str) -> Result<Vec<VersionedJob>> {
-        self.confirmed(
-            |store| store.jobs_in(state),
-            |store, versioned| Ok(store.check_job(versioned)?.problem(&versioned.job)),
-        )
+        let (confirmed, problems) = self.store.confirmed_jobs(state)?;
+        self.tampered(problems);
+        Ok(confirmed)
     }
 
     /// Reads something, if the whole store matches its audit at that moment.

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::replay::Kept;
+use super::replay::{AuditReplay, Kept};
 use super::verify::{difference, named};
 use super::writes::{ColumnKind, RowKey, RowValues, SqlValue, noted_text, table};
 use super::{RunRecord, Store, VersionedJob};
@@ -69,25 +69,36 @@ impl Store {
     ///
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
-    pub fn check_job(&mut self, VersionedJob { job, version }: &VersionedJob) -> Result<JobCheck> {
-        if let Some(problem) = self.row_problem("job", &vec![job.id.clone()])? {
+    pub fn check_job(&mut self, versioned: &VersionedJob) -> Result<JobCheck> {
+        if let Some(problem) = self.row_problem("job", &vec![versioned.job.id.clone()])? {
             return Ok(JobCheck::Differs(problem));
         }
-        self.with_replay(Kept::ForStarts, |_, replay| {
-            let Some(derived) = replay.jobs.get(&job.id) else {
-                return Ok(JobCheck::Differs(format!("{} has no records", named_job(&job.id))));
-            };
-            if *version < derived.version {
-                return Ok(JobCheck::Moved);
-            }
-            let about_answer = match job.state {
-                JobState::Running { .. } => derived.job.about_answer.clone(),
-                _ => job.about_answer.clone(),
-            };
-            let read = Job { about_answer, ..job.clone() };
-            Ok(derived.difference(&read, *version).map_or(JobCheck::Same, |difference| {
-                JobCheck::Differs(format!("{} does not match its steps: {difference}", named_job(&job.id)))
-            }))
+        self.with_replay(Kept::ForStarts, |_, replay| Ok(check_copy(replay, versioned)))
+    }
+
+    /// The jobs in a state that are the jobs of their records, and the problems of the others: read and compared at the
+    /// same moment. Where there are none the audit is not read.
+    ///
+    /// # Errors
+    /// [`driftsweep_common::error::Error::Store`].
+    pub fn confirmed_jobs(&mut self, state: &str) -> Result<(Vec<VersionedJob>, Vec<String>)> {
+        if self.jobs_in(state)?.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        // The rows of a store of an older version are recorded first.
+        self.transaction(|_| Ok(()))?;
+        self.reading(|store| {
+            let jobs = store.jobs_in(state)?;
+            store.with_replay(Kept::ForStarts, |_, replay| {
+                let (mut confirmed, mut problems) = (Vec::new(), Vec::new());
+                for versioned in jobs {
+                    match check_copy(replay, &versioned).problem(&versioned.job) {
+                        None => confirmed.push(versioned),
+                        Some(problem) => problems.push(problem),
+                    }
+                }
+                Ok((confirmed, problems))
+            })
         })
     }
 
@@ -184,6 +195,24 @@ impl Store {
             Ok(what.map(|what: String| format!("{} {what}", named(name, key))))
         })
     }
+}
+
+/// What the audit says of the copy of a job that was read.
+fn check_copy(replay: &AuditReplay, VersionedJob { job, version }: &VersionedJob) -> JobCheck {
+    let Some(derived) = replay.jobs.get(&job.id) else {
+        return JobCheck::Differs(format!("{} has no records", named_job(&job.id)));
+    };
+    if *version < derived.version {
+        return JobCheck::Moved;
+    }
+    let about_answer = match job.state {
+        JobState::Running { .. } => derived.job.about_answer.clone(),
+        _ => job.about_answer.clone(),
+    };
+    let read = Job { about_answer, ..job.clone() };
+    derived.difference(&read, *version).map_or(JobCheck::Same, |difference| {
+        JobCheck::Differs(format!("{} does not match its steps: {difference}", named_job(&job.id)))
+    })
 }
 
 /// The values of a run that was read, in the form of the audit.
