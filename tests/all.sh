@@ -65,7 +65,7 @@ else
     step bash tests/postgres.sh cargo test --locked --release --workspace --all-features
 fi
 # The benchmarks must run; what they measure is for benches/README.md.
-step cargo bench --locked --profile release --package driftsweep --all-features --bench count -- --test
+step cargo bench --locked --profile release --workspace --all-features --bench count -- --test
 
 # Once more, where it is seen.
 if [ -s "$skipped" ]; then
