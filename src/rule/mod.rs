@@ -6,7 +6,8 @@
 //! rows every difference is significant. A figure alone never does either: at a thousand rows chance gives large ones.
 //!
 //! [`evaluate`] is called once a feature, after the q-values of the whole sweep are known. Reports, exit codes, the drift
-//! trigger, `explain` and `calibrate` all use its [`Signal`]s or the same list of [`RULES`].
+//! trigger and `explain` use its [`Signal`]s. `calibrate` takes figures and thresholds from the same list of [`RULES`], and looks
+//! at them before their tests.
 
 mod thresholds;
 
@@ -36,6 +37,9 @@ pub struct Rule {
     pub no_change: NullDistribution,
     /// The largest value that the figure can have.
     pub largest: f64,
+    /// Whether a threshold of 0 switches the rule off: without a distance the test alone would call every difference of a
+    /// large snapshot.
+    off_at_zero: bool,
     threshold: fn(&Thresholds) -> f64,
     largest_p: fn(&Thresholds) -> Option<f64>,
     read: fn(&Metrics) -> Option<Reading>,
@@ -101,6 +105,7 @@ pub const RULES: [Rule; 4] = [
         judges: Subject::Numbers,
         no_change: NullDistribution::OfCounts(|a, b| divergence::psi(a, b, EPSILON)),
         largest: f64::INFINITY,
+        off_at_zero: false,
         threshold: |thresholds| thresholds.psi,
         largest_p: |_| None,
         read: |metrics| metrics.psi.as_ref().map(|psi| Reading::of_noise(psi.value, psi.noise)),
@@ -112,6 +117,7 @@ pub const RULES: [Rule; 4] = [
         judges: Subject::Numbers,
         no_change: NullDistribution::OfSizes,
         largest: 1.0,
+        off_at_zero: true,
         threshold: |thresholds| thresholds.ks_d,
         largest_p: |thresholds| Some(thresholds.ks_p),
         // A distance that is known only as an interval is judged by its lower end, whose p-value is the largest possible.
@@ -133,6 +139,7 @@ pub const RULES: [Rule; 4] = [
         judges: Subject::Categories,
         no_change: NullDistribution::OfCounts(|a, b| divergence::jensen_shannon(a, b, EPSILON).max(0.0).sqrt()),
         largest: 1.0,
+        off_at_zero: false,
         threshold: |thresholds| thresholds.js,
         largest_p: |_| None,
         read: |metrics| metrics.js.as_ref().map(|js| Reading::of_noise(js.distance, js.noise)),
@@ -144,6 +151,7 @@ pub const RULES: [Rule; 4] = [
         judges: Subject::MissingRows,
         no_change: NullDistribution::OfMissing,
         largest: 1.0,
+        off_at_zero: false,
         threshold: |thresholds| thresholds.missing,
         largest_p: |thresholds| Some(thresholds.missing_p),
         read: |metrics| {
@@ -173,8 +181,7 @@ impl Rule {
         let Reading { value, noise, p_value, q_value, text } = (self.read)(metrics)?;
         let thresholds = limits.thresholds;
         let limit = self.threshold(thresholds);
-        // Without a distance the test alone would call every difference of a large snapshot.
-        let is_off = limit == 0.0 && matches!(self.no_change, NullDistribution::OfSizes);
+        let is_off = self.off_at_zero && limit == 0.0;
         let above_noise = !thresholds.above_noise || noise.is_none_or(|noise| noise.effect > 0.0);
         let p_is_small = (self.largest_p)(thresholds).zip(p_value).is_none_or(|(largest, p)| p < largest);
         let signal = Signal {

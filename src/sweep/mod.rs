@@ -222,3 +222,47 @@ fn counts_hash<'a>(features: impl Iterator<Item = &'a Feature>) -> String {
     }
     hex(&hash.finalize())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::ks::Method;
+    use crate::metric::values::{KolmogorovSmirnov, Missing};
+
+    fn feature(missing_p: f64, ks_p: f64) -> Feature {
+        let mut feature = Feature::failed(Rows::default(), String::new());
+        let (baseline, current) = (0.5, 0.5);
+        feature.metrics.missing =
+            Some(Missing { baseline, current, difference: 0.0, p_value: missing_p, q_value: None });
+        feature.metrics.ks = Some(KolmogorovSmirnov {
+            statistic: 0.2,
+            p_value: ks_p,
+            p_value_asymptotic: ks_p,
+            method: Method::Asymp,
+            exact: true,
+            upper: None,
+            q_value: None,
+        });
+        feature
+    }
+
+    #[test]
+    fn the_tests_of_a_sweep_are_those_of_the_figures_that_are_judged() {
+        // Values and missing rows; missing rows alone, of too few values; values alone, of a label; nothing.
+        let judged = [(true, true), (false, true), (true, false), (false, false)];
+        let mut features: Vec<Feature> = judged.iter().map(|_| feature(0.02, 0.01)).collect();
+        let of = judged.map(|(values, missing)| Judged { values, missing });
+        add_q_values(features.iter_mut().zip(of));
+        for (feature, (values, missing)) in features.iter().zip(judged) {
+            let (ks, rate) = (feature.metrics.ks.as_ref().unwrap(), feature.metrics.missing.as_ref().unwrap());
+            assert_eq!((ks.q_value.is_some(), rate.q_value.is_some()), (values, missing));
+        }
+        // Two p-values of 0.01 and two of 0.02: 0.01 * 4 / 2, and 0.02 * 4 / 4.
+        assert_eq!(features[0].metrics.ks.as_ref().unwrap().q_value, Some(0.02));
+        assert_eq!(features[1].metrics.missing.as_ref().unwrap().q_value, Some(0.02));
+        // Of many unchanged rates of sparse columns none is called, however small the smallest p-value is by chance.
+        let mut sparse: Vec<Feature> = (1..=2000).map(|i| feature(f64::from(i) / 2000.0, 1.0)).collect();
+        add_q_values(sparse.iter_mut().map(|feature| (feature, Judged { values: false, missing: true })));
+        assert!(sparse.iter().all(|feature| feature.metrics.missing.as_ref().unwrap().q_value.unwrap() > 0.05));
+    }
+}

@@ -281,25 +281,24 @@ impl<'a> SweepRun<'a> {
 /// Judges what was compared, once all of it is there: a test is called or not by all tests of the sweep.
 fn judge(models: &[&Model], reports: &mut [ModelReport]) {
     let models: HashMap<&str, &Model> = models.iter().map(|&model| (&*model.name, model)).collect();
-    let judged = |report: &str, feature: &Feature| {
-        models.get(report).map_or(Judged::default(), |model| {
-            let is_label = model.role_of(&feature.name) == Role::Label;
-            feature.judged(model.thresholds_of(&feature.name).min_rows, is_label)
-        })
+    let of_report = |report: &ModelReport| -> Vec<Judged> {
+        let model = models.get(&*report.model);
+        let judged = |feature: &Feature| {
+            model.map_or(Judged::default(), |model| {
+                let is_label = model.role_of(&feature.name) == Role::Label;
+                feature.judged(model.thresholds_of(&feature.name).min_rows, is_label)
+            })
+        };
+        report.features.iter().map(judged).collect()
     };
-    add_q_values(reports.iter_mut().flat_map(|report| {
-        let model = &report.model;
-        report.features.iter_mut().map(|feature| {
-            let judged = judged(model, feature);
-            (feature, judged)
-        })
-    }));
-    for report in reports {
+    let judged: Vec<Vec<Judged>> = reports.iter().map(of_report).collect();
+    add_q_values(reports.iter_mut().flat_map(|report| &mut report.features).zip(judged.iter().flatten().copied()));
+    for (report, judged) in reports.iter_mut().zip(judged) {
         let Some(model) = models.get(&*report.model) else { continue };
-        for feature in &mut report.features {
+        for (feature, judged) in report.features.iter_mut().zip(judged) {
             let thresholds = model.thresholds_of(&feature.name);
             let limits = Limits { thresholds: &thresholds, false_discovery_rate: model.options.false_discovery_rate };
-            feature.judge(judged(&report.model, feature), &limits);
+            feature.judge(judged, &limits);
         }
         let compared = if report.segment.is_empty() { Compared::Whole } else { Compared::Segment };
         report.drifted = report.features.iter().filter(|feature| feature.verdict.drifted).count();

@@ -54,7 +54,7 @@ time_t time(time_t *at) {
 }
 "#;
 
-/// Two models that are trained only when somebody allows it, and that drift once they are made to.
+/// Two models that are trained only after an approval, and that drift once their data are shifted.
 struct Place {
     folder: TempDir,
     store: String,

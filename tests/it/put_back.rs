@@ -87,7 +87,7 @@ fn by_webhook(which: usize) -> Night {
     in_store(which, 1, &extra)
 }
 
-/// The training settings of a row as somebody would have them who can write the store.
+/// The training settings that an attacker who can write the store would put into a row.
 fn with_command(retrain: &str, marker: &Path) -> String {
     let mut retrain: Value = serde_json::from_str(retrain).unwrap();
     retrain["executor"] = json!({ "Command": {
@@ -146,7 +146,7 @@ fn a_store_that_rewrites_the_row_of_a_run_while_it_is_recorded_starts_no_command
     }
 }
 
-/// The row of a job as somebody would have it, made of the row that it has.
+/// The row of a job as an attacker would change it.
 fn set_job(night: &Night, id: &str, change: impl Fn(&mut Value)) -> String {
     let name = night.name();
     let found = ask(&night.store, &format!("SELECT body FROM job WHERE fleet = '{name}' AND id = '{id}'"), 1);

@@ -23,7 +23,7 @@ pub struct SetBaseline {
 /// The folder in the state where baselines are kept that were set.
 const BASELINES_FOLDER: &str = "baselines";
 
-/// So many hexadecimal digits of the SHA-256 of its content are the name of such a file.
+/// The number of hexadecimal digits of the SHA-256 of its content in the name of such a file.
 pub const HASH_DIGITS: usize = 32;
 
 /// The part of a place that is the same in every state folder: `baselines/MODEL/HASH.baseline`. The file is named by its

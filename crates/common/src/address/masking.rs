@@ -346,7 +346,7 @@ mod tests {
 
     use crate::address::{Location, redacted, without_secrets};
 
-    const ADDRESSES: [(&str, &str); 52] = [
+    const ADDRESSES: [(&str, &str); 55] = [
         ("https://h/a.parquet?sig=SECRET", "https://h/a.parquet?…"),
         ("https://h/a.parquet?sig=SECRET#rows=1..2", "https://h/a.parquet?…#rows=1..2"),
         ("https://h/a.parquet#token=SECRET", "https://h/a.parquet#…"),
@@ -396,6 +396,10 @@ mod tests {
         ("https%253A%252F%252Fana%253ASECRET%2540h", "https%253A%252F%252F…%2540h"),
         ("https：／／ana：SECRET＠h／a？sig＝SECRET", "https：／／…＠h／a？…"),
         ("https://SEC%2FRET@h/a", "https://…@h/a"),
+        // A password that begins like a port.
+        ("ftp://ana:12/SECRET@h/a", "ftp://…@h/a"),
+        ("postgres://ana:5432?SECRET@h/db", "postgres://…@h/db"),
+        ("http://h:80/a@b.parquet", "http://h:80/a@b.parquet"),
         // Queries.
         ("https://h/{day}/a?sig=SEC{day}RET", "https://h/{day}/a?…"),
         ("https://h/a?sig=SEC\u{1}RET\tSEC RET", "https://h/a?…"),

@@ -316,6 +316,7 @@ mod tests {
             ("authorization: Bearer SECRET\r\nhost: h", "authorization: …  host: h"),
             ("GET /a?se=2&sig=SECRET&x=1 failed", "GET /a?se=2&sig=…&x=1 failed"),
             ("client_secret=SECRET, access_token = SECRET; id=3", "client_secret=…, access_token = …; id=3"),
+            ("AccountName=a;AccountKey=SECRET==;x=1", "AccountName=a;AccountKey=…;x=1"),
             ("the token is expired: log in", "the token is expired: log in"),
             (
                 "GET https://ana:SECRET@x/a?q=SECRET failed (see \"http://b?c=SECRET\")",

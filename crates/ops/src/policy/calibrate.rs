@@ -210,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_varies_no_limit_is_found() {
+        for (metric, weights) in [("missing", vec![0, 1000]), ("psi", vec![1000]), ("js", vec![1000])] {
+            let drawn = Nights::of(&column(metric, weights, 1000), 200);
+            assert_eq!((drawn.limit(0.01), drawn.alarms_now), (0.0, 0.0), "{metric}");
+        }
+    }
+
+    #[test]
     fn categories_never_seen_are_expected() {
         // 2,000 rows of 1,000 categories with shares as 1/k.
         let mut rng = Pcg64Mcg::new(3);

@@ -17,7 +17,12 @@ pub const MAX_CLOCK_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 /// Whether a time was recorded while the clock was ahead: it is in the future by the effective time and by the real
 /// clock.
 pub fn is_ahead(noted: Timestamp, (now, clock): (Timestamp, Timestamp)) -> bool {
-    noted.duration_since(now.max(clock)) > MAX_CLOCK_AHEAD
+    noted > latest_correct_time(now, clock)
+}
+
+/// The latest time that a correct clock may have recorded, by the effective time and the real clock.
+pub fn latest_correct_time(now: Timestamp, clock: Timestamp) -> Timestamp {
+    now.max(clock).checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX)
 }
 
 /// A request as it was made.
@@ -52,7 +57,8 @@ impl AskedQuestion {
         (self.at, self.clock_at)
     }
 
-    fn names(&self, who: &str) -> bool {
+    /// Whether a person was among those who may answer; where the record does not say, everybody was.
+    pub fn names(&self, who: &str) -> bool {
         self.may_answer.as_ref().is_none_or(|names| names.iter().any(|name| name == who))
     }
 }
@@ -270,7 +276,7 @@ mod tests {
         let next_asked =
             AskedQuestion { seq: 1, at: at(hour), clock_at: Some(at(hour)), may_answer: names, must_be_signed: false };
         is_confirmed_by_records(because, (request, asked), (&next, &next_asked)).unwrap();
-        // Then somebody may answer, and it is not put once more.
+        // Then a person may answer, and it is not repeated.
         assert!(!who_may_answer(rules, &next, &next_asked).is_empty());
         assert_eq!(repeat_request(rules, &next, &next_asked, (at(hour), at(hour))), None);
         Some((next, next_asked))

@@ -337,8 +337,7 @@ impl ReplayedJob {
         let (Some(request), Some(asked)) = (request, &self.asked) else {
             return Err(format!("'{who}' was not asked"));
         };
-        let known = asked.may_answer.as_ref().is_none_or(|names| names.iter().any(|name| name == who));
-        require(known, || format!("'{who}' was not among those who may answer"))?;
+        require(asked.names(who), || format!("'{who}' was not among those who may answer"))?;
         in_time(request, asked.times(), (entry.at, entry.clock_at))?;
         approvers::in_time_by_records(request, asked, entry.clock_at, clock.latest_since(asked.seq))
     }

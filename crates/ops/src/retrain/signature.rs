@@ -338,7 +338,7 @@ mod tests {
         assert!(said.contains("reason is \"yes\", and \"no\" in the statement"), "{said}");
         assert!(refused(&ApprovalDecision { by: "bo", ..no }, Some(&good)).contains("by is \"bo\", and \"ana\""));
 
-        // By another key, which the fleet file lists for somebody else, or not at all.
+        // By another key, which the fleet file lists for another person, or not at all.
         let of_bo = SignedStatement::sign(&statement, &secret(&bo)).unwrap();
         assert!(refused(&no, Some(&of_bo)).ends_with("is that of 'bo', and not of 'ana'"));
         let stranger = SignedStatement::sign(&statement, &secret(&key(3))).unwrap();

@@ -155,7 +155,7 @@ impl JobPass<'_> {
         self.logins = logins;
         let (polled, mut again) = polled?;
         for watched in runs.iter().skip(polled) {
-            let reason = "it was not polled: training systems before it took too long to answer";
+            let reason = "it was not polled: the time was used up by training systems that did not answer";
             self.note_failure(&watched.run, reason.into(), false);
         }
         let stopping = runs.into_iter().enumerate();

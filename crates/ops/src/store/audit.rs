@@ -93,6 +93,13 @@ pub(super) fn canonical(value: &impl Serialize) -> Result<Vec<u8>> {
 /// Records that are read at a time: those of a sweep hold the hashes of all its conclusions.
 pub(super) const PAGE: u64 = 200;
 
+/// A query for records, in the order of columns that [`found`] reads.
+macro_rules! select_records {
+    ($condition:literal) => {
+        concat!("SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit ", $condition)
+    };
+}
+
 impl Store {
     /// Appends a record, inside a transaction; returns its number.
     ///
@@ -124,6 +131,7 @@ impl Store {
             let sql = "INSERT INTO audit_head (fleet, seq, hash) VALUES ($1, $2, $3) \
                        ON CONFLICT (fleet) DO UPDATE SET seq = $2, hash = $3";
             store.database.run(query(sql).bind(store.fleet.clone()).bind(record.seq as i64).bind(record.hash))?;
+            store.replay_is_complete = false;
             Ok(record.seq)
         })
     }
@@ -161,8 +169,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`], also for a damaged record.
     pub fn last_record(&mut self, subject: &str, kinds: &[&str]) -> Result<Option<Record>> {
-        let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
-                   WHERE fleet = $1 AND subject = $2 ORDER BY seq DESC";
+        let sql = select_records!("WHERE fleet = $1 AND subject = $2 ORDER BY seq DESC");
         let select = query(sql).bind(self.fleet.clone()).bind(subject.to_owned());
         for found in self.database.rows(select, found)? {
             let found = found.map_err(unreadable)?;
@@ -236,15 +243,13 @@ impl Store {
 
     /// The records after a number and up to another one.
     fn audit_between(&mut self, after: i64, until: i64) -> Result<Vec<Found>> {
-        let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
-                   WHERE fleet = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
+        let sql = select_records!("WHERE fleet = $1 AND seq > $2 AND seq <= $3 ORDER BY seq");
         self.database.rows(query(sql).bind(self.fleet.clone()).bind(after).bind(until), found)
     }
 
     /// The records of one subject after a number, at most a page of them.
     fn audit_page_of(&mut self, after: u64, subject: &str) -> Result<Vec<Found>> {
-        let sql = "SELECT seq, at, actor, kind, subject, body, previous, hash, clock_at, writes FROM audit \
-                   WHERE fleet = $1 AND subject = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+        let sql = select_records!("WHERE fleet = $1 AND subject = $2 AND seq > $3 ORDER BY seq LIMIT $4");
         let page = query(sql).bind(self.fleet.clone()).bind(subject.to_owned()).bind(after as i64).bind(PAGE as i64);
         self.database.rows(page, found)
     }

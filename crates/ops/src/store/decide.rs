@@ -16,7 +16,7 @@ use driftsweep_common::error::Result;
 pub(super) const COMPARED_FOR_EVENTS: [&str; 8] =
     ["model", "sweep", "event", "firing", "mute", "run", "waiting", "baseline"];
 
-/// So many problems with records, and with rows that are of all models, are kept: each speaks against every model.
+/// The most problems with records, and with rows that concern all models, that are kept: each speaks against every model.
 const KEPT_FOR_ALL: usize = 100;
 
 impl StartBlockers {

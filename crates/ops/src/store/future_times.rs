@@ -5,7 +5,7 @@ use sqlx::{Row, query};
 
 use super::writes::SqlValue;
 use super::{Store, optional_time, time};
-use crate::retrain::approvers::MAX_CLOCK_AHEAD;
+use crate::retrain::approvers::latest_correct_time;
 use crate::retrain::clock::CLOCK_AHEAD;
 use driftsweep_common::error::Result;
 
@@ -21,8 +21,7 @@ impl Store {
     /// [`driftsweep_common::error::Error::Store`], with both times and the remedy.
     pub fn check_clock(&mut self, now: Timestamp) -> Result<()> {
         let clock = self.clock()?;
-        let limit = now.max(clock).checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX);
-        let Some(latest) = self.noted_after(limit)? else { return Ok(()) };
+        let Some(latest) = self.noted_after(latest_correct_time(now, clock))? else { return Ok(()) };
         Err(self.refused(format!(
             "the store holds times up to {latest}, and it is {clock} by the clock: a clock was ahead when they were \
              written, or the clock is behind now. Nothing is done before that is clear. If the clock is behind, correct \

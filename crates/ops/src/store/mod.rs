@@ -61,6 +61,10 @@ pub struct Store {
     backfilled_until: i64,
     /// The replayed audit, for checks before starts.
     replay: Option<Box<AuditReplay>>,
+    /// Whether all that is read has the same moment: inside a reading, or a transaction, which no other process writes in.
+    at_one_moment: bool,
+    /// Whether the replayed audit has every record of that moment.
+    replay_is_complete: bool,
 }
 
 /// The record of a model.
@@ -113,6 +117,8 @@ impl Store {
             clock_at: None,
             backfilled_until: 0,
             replay: None,
+            at_one_moment: false,
+            replay_is_complete: false,
         }
     }
 
@@ -200,12 +206,14 @@ impl Store {
         let key = self.lock_key("write");
         self.database.begin(key)?;
         self.in_transaction = true;
+        self.begin_moment();
         let done = self.backfill_audit().and_then(|()| work(self)).and_then(|done| {
             self.append_rest()?;
             self.database.end(true).map(|()| done)
         });
         self.in_transaction = false;
         self.clock_at = None;
+        self.end_moment();
         if done.is_err() {
             (self.pending, self.evidence) = Default::default();
             self.backfilled_until = 0;
@@ -215,6 +223,14 @@ impl Store {
             let _ = self.database.end(false);
         }
         done
+    }
+
+    fn begin_moment(&mut self) {
+        (self.at_one_moment, self.replay_is_complete) = (true, false);
+    }
+
+    fn end_moment(&mut self) {
+        (self.at_one_moment, self.replay_is_complete) = (false, false);
     }
 
     /// The same, inside an active transaction, or in a new one.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::audit::Record;
 use super::writes::{ColumnKind, RowKey, RowValues, RowWrite, noted_text};
 use crate::policy::outcome::{FiringContext, FiringOutcome, cools_since};
-use crate::retrain::approvers::MAX_CLOCK_AHEAD;
+use crate::retrain::approvers::latest_correct_time;
 use driftsweep_common::escape::for_display;
 use driftsweep_fleet::{Fleet, Schedule};
 
@@ -80,8 +80,7 @@ impl Openings {
     pub(super) fn check(&mut self, rows: &BTreeMap<String, BTreeMap<RowKey, RowValues>>, record: &Record) {
         let Record { seq, at, subject, body, clock_at, .. } = record;
         // What was noted later than that, a clock had noted which was ahead: the pass did not let it count.
-        let limit = clock_at.map_or(Timestamp::MAX, |clock| clock.max(*at));
-        let limit = limit.checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX);
+        let limit = clock_at.map_or(Timestamp::MAX, |clock| latest_correct_time(*at, clock));
         let (Some(model), Some(trigger)) = (body["model"].as_str(), body["trigger"].as_str()) else { return };
         let cooldown = Cooldown::deserialize(&body["cooldown"]).ok();
         let standing = self.standing(rows, (model, trigger), subject, cooldown.as_ref(), (*at, limit));

@@ -323,7 +323,9 @@ impl Store {
     /// Runs a read-only action on a consistent snapshot of the store.
     pub(super) fn reading<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.database.begin_reading()?;
+        self.begin_moment();
         let done = work(self);
+        self.end_moment();
         let ended = self.database.end(false);
         done.and_then(|done| ended.map(|()| done))
     }
@@ -393,16 +395,20 @@ impl Store {
         }
     }
 
-    /// Runs an action with the replayed audit, after reading the new records.
-    /// What is `kept` of it decides about what can be compared.
+    /// Runs an action with the replayed audit, after reading the new records: once in a reading, and in a transaction once
+    /// after each record that it writes. What is `kept` of it decides about what can be compared.
     pub(super) fn with_replay<T>(
         &mut self,
         kept: Kept,
         work: impl FnOnce(&mut Self, &AuditReplay) -> Result<T>,
     ) -> Result<T> {
         let known = self.replay.take().filter(|replay| replay.kept.covers(kept));
+        let is_complete = known.is_some() && self.replay_is_complete;
         let mut replay = known.unwrap_or_else(|| Box::new(AuditReplay::keeping(kept)));
-        self.read_remaining(&mut replay, &[])?;
+        if !is_complete {
+            self.read_remaining(&mut replay, &[])?;
+            self.replay_is_complete = self.at_one_moment;
+        }
         let done = work(self, &replay);
         self.replay = Some(replay);
         done

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::notify::{self, AuditedFact};
-use crate::retrain::approvers::MAX_CLOCK_AHEAD;
+use crate::retrain::approvers::latest_correct_time;
 use crate::retrain::clock::CLOCK_AHEAD;
 use crate::store::{CLOCK_SUBJECT, Store};
 
 /// The latest time that a correct clock may have recorded. A pass with a later effective time has its own limit.
 pub(super) fn limit(store: &mut Store, now: Timestamp) -> Result<Timestamp> {
-    Ok(now.max(store.clock()?).checked_add(MAX_CLOCK_AHEAD).unwrap_or(Timestamp::MAX))
+    Ok(latest_correct_time(now, store.clock()?))
 }
 
 /// Undoes what a clock has written that was ahead, because a person says so: with an audit record and a message. Returns the

@@ -27,7 +27,7 @@ pub struct FiringContexts {
     doubts: StartBlockers,
 }
 
-/// So many reasons stand in the record of a trigger that was refused.
+/// The most reasons in the record of a trigger that was refused.
 const NAMED: usize = 10;
 
 impl FiringContexts {

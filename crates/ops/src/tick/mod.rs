@@ -81,8 +81,8 @@ pub struct TickSummary {
     /// The next scheduled training, and its model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule: Option<(Timestamp, String)>,
-    /// The time of the last sweep, if it is later than this tick, which replays an earlier time: nothing is due until
-    /// then.
+    /// The time of the last sweep, if it is later than this tick: a clock was ahead, or the tick replays an earlier time.
+    /// Nothing is due until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Timestamp>,
 }
