@@ -4,7 +4,7 @@
 set -euo pipefail
 target=$1
 here=$(cd "$(dirname "$0")" && pwd)
-program=${CARGO_TARGET_DIR:-$here/target}/release/$target
+program=${PROGRAMS:?the folder that fuzz/build.sh prints}/$target
 work=${WORK:-$here}
 kept=$here/../tests/damage/corpus/$target
 TMPDIR=$(mktemp -d -p /dev/shm)

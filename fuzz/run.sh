@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Fuzzes one format: fuzz/run.sh TARGET SECONDS [libFuzzer's options]. SEEDS names the folder of seeds.py and `seeds`, WORK
-# where the corpus and what is found are kept. The process has 4 GiB of address space: memory that a file asks for in vain
-# ends it. Files are written to memory.
+# Fuzzes one format: fuzz/run.sh TARGET SECONDS [libFuzzer's options]. PROGRAMS names the folder that build.sh prints, SEEDS
+# the folder of seeds.py and `fuzz-seeds`, WORK where the corpus and what is found are kept. The process has 4 GiB of
+# address space: memory that a file asks for in vain ends it. Files are written to memory.
 set -euo pipefail
 target=$1 seconds=$2
 shift 2
 here=$(cd "$(dirname "$0")" && pwd)
-program=${CARGO_TARGET_DIR:-$here/target}/release/$target
+program=${PROGRAMS:?the folder that fuzz/build.sh prints}/$target
 work=${WORK:-$here}
 mkdir -p "$work/corpus/$target" "$work/artifacts/$target"
 TMPDIR=$(mktemp -d -p /dev/shm)

@@ -85,23 +85,22 @@
 //! # Example
 //!
 //! ```no_run
-//! use driftsweep::count::CpuCounter;
-//! use driftsweep::snapshot::Snapshot;
-//! use driftsweep::model::Options;
-//! use driftsweep::sweep::{self, BaselineSource};
+//! use driftsweep::{BaselineSource, Comparer, CpuCounter, Snapshot};
 //!
-//! # fn main() -> driftsweep_common::error::Result<()> {
-//! let counter = CpuCounter;
+//! # fn main() -> driftsweep::Result<()> {
 //! let baseline = BaselineSource::open("training.parquet")?;
 //! let current = Snapshot::open("production/*.parquet")?;
-//! let report =
-//!     sweep::compare(&counter, ("training", &baseline), &current, |_| Some(None), &Options::new(), || ())?;
+//! let report = Comparer::new(&baseline, &current).run(&CpuCounter)?;
 //! for feature in report.features.iter().filter(|feature| feature.verdict.drifted) {
 //!     println!("{}: {}", feature.name, feature.verdict.reasons.join(", "));
 //! }
 //! # Ok(())
 //! # }
 //! ```
+
+mod facade;
+
+pub use facade::*;
 
 pub mod baseline;
 pub mod count;

@@ -1,9 +1,9 @@
 //! What the fuzz targets share: how a file is compared, and what must hold whatever is in it.
 
-#[path = "../../tests/it/seal.rs"]
+#[path = "../../tests/it/support/seal.rs"]
 pub mod seal;
 
-#[path = "../../tests/it/journals.rs"]
+#[path = "../../tests/it/support/journals.rs"]
 pub mod journals;
 
 use std::collections::HashMap;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 use driftsweep::count::CpuCounter;
-use driftsweep_common::error::Status;
 use driftsweep::metric::Kind;
-use driftsweep::model::Options;
+use driftsweep::model::{ColumnUse, Options};
 use driftsweep::snapshot::{Snapshot, is_decoding};
 use driftsweep::sweep::report::Side;
-use driftsweep::sweep::{BaselineSource, Comparison, Feature, compare};
+use driftsweep::sweep::{BaselineSource, Comparer, Comparison, Feature};
+use driftsweep_common::error::Status;
 use libfuzzer_sys::Corpus;
 
 /// Rows of a snapshot that are compared in full. Few bytes may stand for many equal values: that takes long, and is right.
@@ -58,7 +58,10 @@ pub fn options(memory: usize) -> Options {
 }
 
 fn figures(baseline: &BaselineSource, current: &Snapshot, kind: Option<Kind>, memory: usize) -> Option<Comparison> {
-    let found = compare(&CpuCounter, ("baseline", baseline), current, |_| Some(kind), &options(memory), || ());
+    let found = Comparer::new(baseline, current)
+        .columns(|_| ColumnUse::read_as(kind))
+        .options(&options(memory))
+        .run(&CpuCounter);
     match found {
         Ok(found) => Some(found),
         Err(error) => {
@@ -134,7 +137,7 @@ pub fn baseline(path: &str, current: &Snapshot) {
             let _ = feature.decode();
         }
     }
-    let found = compare(&CpuCounter, ("baseline", &source), current, |_| Some(None), &options, || ());
+    let found = Comparer::new(&source, current).options(&options).run(&CpuCounter);
     let figures = found.map_or_else(|error| error.to_string(), |found| found.counts_hash);
     // The hash covers everything, so that two files with one hash give the same figures.
     static KNOWN: OnceLock<Mutex<HashMap<String, String>>> = OnceLock::new();

@@ -67,7 +67,7 @@ pub(super) fn content_hash<'a>(
 pub struct BaselineFile {
     /// Where it came from and how it was counted.
     pub header: BaselineHeader,
-    pub(super) path: PathBuf,
+    path: PathBuf,
     features: Vec<FeatureHeader>,
     content_hash: String,
     bytes: Vec<u8>,
@@ -84,6 +84,11 @@ pub struct StoredFeature<'a> {
 }
 
 impl BaselineFile {
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens a file.
     ///
     /// # Errors

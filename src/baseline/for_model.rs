@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{Baseline, BaselineFile};
+use super::{Baseline, BaselineBuilder, BaselineFile};
 use crate::count::Counter;
 use crate::model::Model;
 use crate::snapshot::Snapshot;
@@ -22,11 +22,15 @@ impl Baseline {
     /// Counts a training snapshot for a model: its columns as the model reads them, the whole and its segments.
     ///
     /// # Errors
-    /// [`Error::BadValue`] for a baseline file, [`Error::NoRows`], those of [`Snapshot::open`] and [`Baseline::build`].
+    /// [`Error::BadValue`] for a baseline file, [`Error::NoRows`], those of [`Snapshot::open`] and [`BaselineBuilder::build`].
     pub fn of_model(counter: &dyn Counter, model: &Model, spec: &str, created_at: String) -> Result<Self> {
         let snapshot = training_snapshot(spec)?;
-        let segments = model.segments_in(&snapshot)?;
-        Self::build(counter, &snapshot, segments, |name| model.kind_of(name), &model.options, created_at)
+        BaselineBuilder::new(&snapshot)
+            .segments(model.segments_in(&snapshot)?)
+            .columns(|name| model.use_of(name))
+            .options(&model.options)
+            .created_at(created_at)
+            .build(counter)
     }
 }
 
@@ -48,7 +52,7 @@ impl BaselineFile {
     /// # Errors
     /// [`Error::Baseline`] with what does not fit and the remedy.
     pub fn check_for(&self, model: &Model) -> Result<()> {
-        let wrong = |reason: String| Err(Error::Baseline { path: self.path.as_path().into(), reason });
+        let wrong = |reason: String| Err(Error::Baseline { path: self.path().into(), reason });
         if let Some(rules) = model.options.convention.filter(|rules| rules.convention.needs_values()) {
             return wrong(format!(
                 "convention {} cuts bins of its own, which a baseline file does not hold; name the training snapshot",
@@ -76,12 +80,12 @@ impl BaselineFile {
                 "it was built with other segments than the fleet file has; build it again with --fleet".into(),
             );
         }
-        let mut wanted = self.features().filter(|feature| model.kind_of(feature.name()).is_some()).peekable();
+        let mut wanted = self.features().filter(|feature| model.use_of(feature.name()).is_compared()).peekable();
         if wanted.peek().is_none() {
             return wrong("it holds no column that the model compares".into());
         }
         let refused: Vec<&str> = wanted.map_while(|feature| feature.refused().map(|(_, detail)| detail)).collect();
-        let columns = self.features().filter(|feature| model.kind_of(feature.name()).is_some()).count();
+        let columns = self.features().filter(|feature| model.use_of(feature.name()).is_compared()).count();
         match refused.first() {
             Some(detail) if refused.len() == columns => {
                 wrong(format!("none of its columns could be counted: {detail}"))
@@ -108,7 +112,7 @@ fn columns(spec: &str) -> Result<Vec<String>> {
 /// [`Error::Baseline`] with how many it has.
 pub fn check_features(model: &Model, place: &str, columns_of_new: &[String], former: &str) -> Result<()> {
     let compared = columns(former).unwrap_or_default();
-    let compared: Vec<&String> = compared.iter().filter(|name| model.kind_of(name).is_some()).collect();
+    let compared: Vec<&String> = compared.iter().filter(|name| model.use_of(name).is_compared()).collect();
     let lacking: Vec<&String> = compared.iter().copied().filter(|name| !columns_of_new.contains(name)).collect();
     if 2 * lacking.len() <= compared.len() {
         return Ok(());

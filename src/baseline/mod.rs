@@ -13,13 +13,13 @@ pub use file::{BaselineFile, StoredFeature};
 pub use for_model::{check_features, content_hash, file_name, last_modified, training_snapshot};
 pub use freeze::{BINARY_REASON, not_categorical_reason};
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::count::{Categories, Counter, Ecdf, Tally, with_threads};
-use crate::metric::Kind;
-use crate::model::Options;
+use crate::model::{ColumnUse, Options};
 use crate::snapshot::{Column, ColumnType, Slice, Snapshot, SourceFile};
 use driftsweep_common::address;
 use driftsweep_common::error::{Result, Status};
@@ -96,29 +96,90 @@ pub enum Frozen {
     Refused(Status, String),
 }
 
-impl Baseline {
-    /// Counts a training snapshot and, in addition to the whole, some segments of it. `kind_of` may override how a
-    /// column is read, or leave it out (`None`). `created_at` is the caller's clock, RFC 3339.
-    ///
-    /// A column that cannot be counted is kept with the reason, so that a comparison can report it.
+/// Counts a training snapshot, whole and in segments.
+///
+/// A column that cannot be counted is kept with the reason, so that a comparison can report it.
+///
+/// ```
+/// use driftsweep::{BaselineBuilder, ColumnUse, CpuCounter, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let snapshot = Snapshot::open("datasets/car_loan/reference.parquet")?;
+/// let baseline = BaselineBuilder::new(&snapshot)
+///     .columns(|name| if name == "id" { ColumnUse::LeftOut } else { ColumnUse::ByType })
+///     .created_at("2026-01-01T00:00:00Z")
+///     .build(&CpuCounter)?;
+/// assert_eq!(baseline.header.rows, snapshot.rows());
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("loans.baseline");
+/// baseline.write(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct BaselineBuilder<'a> {
+    snapshot: &'a Snapshot,
+    segments: Vec<(String, Slice)>,
+    use_of: Box<dyn Fn(&str) -> ColumnUse + Sync + 'a>,
+    options: Cow<'a, Options>,
+    created_at: String,
+}
+
+impl<'a> BaselineBuilder<'a> {
+    /// Every column of a snapshot as its type says, without segments, with default options and no time of creation.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            segments: Vec::new(),
+            use_of: Box::new(|_| ColumnUse::ByType),
+            options: Cow::Owned(Options::new()),
+            created_at: String::new(),
+        }
+    }
+
+    /// Parts of the rows that are counted in addition to the whole, by their names.
+    #[must_use]
+    pub fn segments(mut self, segments: Vec<(String, Slice)>) -> Self {
+        self.segments = segments;
+        self
+    }
+
+    /// How each column is read, or that it is left out.
+    #[must_use]
+    pub fn columns(mut self, use_of: impl Fn(&str) -> ColumnUse + Sync + 'a) -> Self {
+        self.use_of = Box::new(use_of);
+        self
+    }
+
+    /// Bins, metrics, memory and threads.
+    #[must_use]
+    pub fn options(mut self, options: &'a Options) -> Self {
+        self.options = Cow::Borrowed(options);
+        self
+    }
+
+    /// The time of creation by the caller's clock, in RFC 3339.
+    #[must_use]
+    pub fn created_at(mut self, time: impl Into<String>) -> Self {
+        self.created_at = time.into();
+        self
+    }
+
+    /// Counts.
     ///
     /// # Errors
     /// A segment by a column that is not there, cannot be read, or does not hold what it is sliced by.
-    pub fn build(
-        counter: &dyn Counter,
-        snapshot: &Snapshot,
-        segments: Vec<(String, Slice)>,
-        kind_of: impl Fn(&str) -> Option<Option<Kind>> + Sync,
-        options: &Options,
-        created_at: String,
-    ) -> Result<Self> {
+    pub fn build(self, counter: &dyn Counter) -> Result<Baseline> {
         use rayon::prelude::*;
+        let Self { snapshot, segments, use_of, options, created_at } = self;
         let segments: Vec<_> = segments.into_iter().filter(|(name, _)| !name.is_empty()).collect();
         let slices: Vec<Slice> = segments.iter().map(|(_, slice)| slice.clone()).collect();
         let parts = snapshot.sliced(&slices)?;
         let freeze = |segment: &str, part: &Snapshot, column: &Column| {
-            let kind = kind_of(&column.name)?;
-            let feature = freeze::freeze_feature(counter, part, column, kind, options);
+            let column_use = use_of(&column.name);
+            if !column_use.is_compared() {
+                return None;
+            }
+            let feature = freeze::freeze_feature(counter, part, column, column_use.kind(), &options);
             Some(FrozenFeature { segment: segment.into(), ..feature })
         };
         let named = segments.iter().map(|(name, _)| name.as_str()).zip(&parts);
@@ -140,9 +201,11 @@ impl Baseline {
                 .map(|((name, slice), part)| BaselineSegment { name, slice, rows: part.rows() })
                 .collect(),
         };
-        Ok(Self { header, features })
+        Ok(Baseline { header, features })
     }
+}
 
+impl Baseline {
     /// Writes the file, atomically.
     ///
     /// # Errors

@@ -127,6 +127,37 @@ pub enum Role {
     Label,
 }
 
+/// What a comparison does with a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnUse {
+    /// It is left out.
+    LeftOut,
+    /// It is compared, and read as its type says.
+    ByType,
+    /// It is compared, and read as this kind.
+    As(Kind),
+}
+
+impl ColumnUse {
+    /// Compared: as a kind, or as its type says.
+    pub fn read_as(kind: Option<Kind>) -> Self {
+        kind.map_or(Self::ByType, Self::As)
+    }
+
+    /// Whether the column is compared.
+    pub fn is_compared(self) -> bool {
+        self != Self::LeftOut
+    }
+
+    /// The kind that it is to be read as, if one is given.
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Self::As(kind) => Some(kind),
+            Self::ByType | Self::LeftOut => None,
+        }
+    }
+}
+
 impl Model {
     /// What a column is to the model.
     pub fn role_of(&self, column: &str) -> Role {
@@ -137,36 +168,40 @@ impl Model {
         }
     }
 
-    /// How a column is to be read: `None` leaves it out, `Some(None)` goes by its type. What the model says and what came
-    /// true is compared beside its features, whatever is excluded.
-    pub fn kind_of(&self, column: &str) -> Option<Option<Kind>> {
+    /// What a comparison does with a column. What the model says and what came true is compared beside its features, whatever
+    /// is excluded.
+    pub fn use_of(&self, column: &str) -> ColumnUse {
         let own = self.columns.get(column).and_then(|settings| settings.kind);
         let of_numbers = self.outcomes.as_ref().is_some_and(|outcomes| outcomes.numbers);
         match (self.role_of(column), &self.outcomes) {
-            (Role::Label, _) => Some(own.or((!of_numbers).then_some(Kind::Categorical))),
-            (Role::Prediction, Some(outcomes)) if outcomes.score.as_deref() == Some(column) => Some(own),
-            (Role::Prediction, _) => Some(own.or((!of_numbers).then_some(Kind::Categorical))),
-            (Role::Feature, Some(outcomes)) if outcomes.join.iter().any(|join| join == column) => None,
+            (Role::Prediction, Some(outcomes)) if outcomes.score.as_deref() == Some(column) => ColumnUse::read_as(own),
+            (Role::Label | Role::Prediction, _) => {
+                ColumnUse::read_as(own.or((!of_numbers).then_some(Kind::Categorical)))
+            }
+            (Role::Feature, Some(outcomes)) if outcomes.join.iter().any(|join| join == column) => ColumnUse::LeftOut,
             (Role::Feature, _) => {
                 let wanted = match &self.features {
                     Some(features) => features.contains(column),
                     // A number for each row, which pandas wrote beside the data.
                     None => column.is_empty() || !is_pandas_index(column) || self.columns.contains_key(column),
                 };
-                (wanted && !self.exclude.contains(column)).then_some(own)
+                match wanted && !self.exclude.contains(column) {
+                    true => ColumnUse::read_as(own),
+                    false => ColumnUse::LeftOut,
+                }
             }
         }
     }
 
     /// The same in one of its windows.
-    pub fn kind_in(&self, window: &Window, column: &str) -> Option<Option<Kind>> {
+    pub fn use_in(&self, window: &Window, column: &str) -> ColumnUse {
         match &window.only {
-            Some(only) if only != column => None,
+            Some(only) if only != column => ColumnUse::LeftOut,
             // Labels in a table of their own are compared there.
             None if self.role_of(column) == Role::Label && self.outcomes.as_ref().is_some_and(|of| of.is_separate) => {
-                None
+                ColumnUse::LeftOut
             }
-            _ => self.kind_of(column),
+            _ => self.use_of(column),
         }
     }
 

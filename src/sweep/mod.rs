@@ -23,14 +23,15 @@ pub use run::{SweepProgress, SweepRun};
 pub use schema::{Change, SchemaChange};
 pub use shard::workload;
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::{Counter, with_threads};
-use crate::metric::Kind;
 use crate::metric::fdr;
-use crate::model::Options;
+use crate::model::{ColumnUse, Options};
 use crate::rule::{Judged, Limits};
 use crate::snapshot::Snapshot;
 use compare::{BaselineFeature, check_rows, compare_feature};
@@ -59,6 +60,14 @@ impl BaselineSource {
             BaselineFile::open(path).map(|file| Self::Frozen(Box::new(file)))
         } else {
             Snapshot::open(spec).map(Self::Live)
+        }
+    }
+
+    /// The path, glob or directory it was opened with, for display.
+    pub fn spec(&self) -> Cow<'_, str> {
+        match self {
+            Self::Live(snapshot) => snapshot.spec().into(),
+            Self::Frozen(file) => file.path().to_string_lossy(),
         }
     }
 
@@ -116,57 +125,107 @@ impl<'a> BaselineSide<'a> {
     }
 }
 
-/// Compares two snapshots feature by feature, in parallel. `kind_of` may override how a feature is read, or
-/// leave it out (`None`). `done` is called after each feature.
+/// Compares a snapshot with a baseline feature by feature, in parallel.
 ///
-/// # Errors
-/// [`Error::NoRows`] for an empty side, [`Error::NoCommonColumn`], [`Error::BadValue`] where a frozen
-/// baseline was built with other bins. Whatever concerns one feature is a status of that feature.
-pub fn compare(
-    counter: &dyn Counter,
-    baseline: (&str, &BaselineSource),
-    current: &Snapshot,
-    kind_of: impl Fn(&str) -> Option<Option<Kind>> + Sync,
-    options: &Options,
-    done: impl Fn() + Sync,
-) -> Result<Comparison> {
-    let (spec, baseline) = (baseline.0, baseline.1.side());
-    for (path, rows) in [(spec, baseline.rows()), (current.spec(), current.rows())] {
-        if rows == 0 {
-            return Err(Error::NoRows { path: path.into() });
+/// ```
+/// use driftsweep::{BaselineSource, Comparer, CpuCounter, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let baseline = BaselineSource::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// let current = Snapshot::open("datasets/nycflights13/weather-2013-07.parquet")?;
+/// let report = Comparer::new(&baseline, &current).run(&CpuCounter)?;
+/// let temperature = report.features.iter().find(|feature| feature.name == "temp").unwrap();
+/// assert!(temperature.verdict.drifted);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Comparer<'a> {
+    baseline: &'a BaselineSource,
+    current: &'a Snapshot,
+    use_of: Box<dyn Fn(&str) -> ColumnUse + Sync + 'a>,
+    options: Cow<'a, Options>,
+    progress: Box<dyn Fn() + Sync + 'a>,
+}
+
+impl<'a> Comparer<'a> {
+    /// A comparison of all common columns as their types say, with default options.
+    pub fn new(baseline: &'a BaselineSource, current: &'a Snapshot) -> Self {
+        Self {
+            baseline,
+            current,
+            use_of: Box::new(|_| ColumnUse::ByType),
+            options: Cow::Owned(Options::new()),
+            progress: Box::new(|| ()),
         }
     }
-    check_frozen(spec, baseline, options)?;
-    let wanted: Vec<_> =
-        baseline.features().into_iter().filter_map(|feature| Some((feature, kind_of(feature.name())?))).collect();
-    if wanted.is_empty() {
-        let reason = "no feature is left to compare".into();
-        return Err(Error::BadValue { what: "features".into(), reason });
+
+    /// How each column is read, or that it is left out.
+    #[must_use]
+    pub fn columns(mut self, use_of: impl Fn(&str) -> ColumnUse + Sync + 'a) -> Self {
+        self.use_of = Box::new(use_of);
+        self
     }
-    if wanted.iter().all(|(feature, _)| current.find(feature.name()).is_none()) {
-        return Err(Error::NoCommonColumn { baseline: spec.into(), current: current.spec().into() });
+
+    /// Metrics, bins, thresholds, memory and threads.
+    #[must_use]
+    pub fn options(mut self, options: &'a Options) -> Self {
+        self.options = Cow::Borrowed(options);
+        self
     }
-    let compare_one = |(feature, kind)| {
-        let mut compared = compare_feature(counter, feature, current, kind, options, &mut ColumnPool::default());
-        check_rows(&mut compared, options.thresholds.min_rows);
-        done();
-        compared
-    };
-    let mut features: Vec<Feature> = with_threads(counter, || wanted.into_par_iter().map(compare_one).collect());
-    let judged: Vec<Judged> =
-        features.iter().map(|feature| feature.judged(options.thresholds.min_rows, false)).collect();
-    add_q_values(features.iter_mut().zip(judged.iter().copied()));
-    let limits = Limits { thresholds: &options.thresholds, false_discovery_rate: options.false_discovery_rate };
-    features.iter_mut().zip(judged).for_each(|(feature, judged)| feature.judge(judged, &limits));
-    Ok(Comparison {
-        schema_version: SCHEMA_VERSION,
-        engine: Engine::this(counter),
-        rows: Rows { baseline: baseline.rows(), current: current.rows() },
-        counts_hash: counts_hash(features.iter()),
-        schema: schema::changes(baseline, current, |name| kind_of(name).is_some()),
-        not_judged: NotJudged::of(&features, Compared::Pair, |_| options.thresholds.min_rows),
-        features,
-    })
+
+    /// What is called after each feature.
+    #[must_use]
+    pub fn progress(mut self, progress: impl Fn() + Sync + 'a) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Compares.
+    ///
+    /// # Errors
+    /// [`Error::NoRows`] for an empty side, [`Error::NoCommonColumn`], [`Error::BadValue`] where a baseline file was built
+    /// with other bins, or no column is left. Whatever concerns one feature is a status of that feature.
+    pub fn run(&self, counter: &dyn Counter) -> Result<Comparison> {
+        let Self { baseline, current, use_of, options, progress } = self;
+        let (spec, baseline) = (baseline.spec(), baseline.side());
+        for (path, rows) in [(&*spec, baseline.rows()), (current.spec(), current.rows())] {
+            if rows == 0 {
+                return Err(Error::NoRows { path: path.into() });
+            }
+        }
+        check_frozen(&spec, baseline, options)?;
+        let compared: Vec<_> =
+            baseline.features().into_iter().filter(|feature| use_of(feature.name()).is_compared()).collect();
+        if compared.is_empty() {
+            let reason = "no feature is left to compare".into();
+            return Err(Error::BadValue { what: "features".into(), reason });
+        }
+        if compared.iter().all(|feature| current.find(feature.name()).is_none()) {
+            return Err(Error::NoCommonColumn { baseline: (&*spec).into(), current: current.spec().into() });
+        }
+        let compare_one = |feature: BaselineFeature<'_>| {
+            let kind = use_of(feature.name()).kind();
+            let mut compared = compare_feature(counter, feature, current, kind, options, &mut ColumnPool::default());
+            check_rows(&mut compared, options.thresholds.min_rows);
+            progress();
+            compared
+        };
+        let mut features: Vec<Feature> = with_threads(counter, || compared.into_par_iter().map(compare_one).collect());
+        let judged: Vec<Judged> =
+            features.iter().map(|feature| feature.judged(options.thresholds.min_rows, false)).collect();
+        add_q_values(features.iter_mut().zip(judged.iter().copied()));
+        let limits = Limits { thresholds: &options.thresholds, false_discovery_rate: options.false_discovery_rate };
+        features.iter_mut().zip(judged).for_each(|(feature, judged)| feature.judge(judged, &limits));
+        Ok(Comparison {
+            schema_version: SCHEMA_VERSION,
+            engine: Engine::this(counter),
+            rows: Rows { baseline: baseline.rows(), current: current.rows() },
+            counts_hash: counts_hash(features.iter()),
+            schema: schema::changes(baseline, current, |name| use_of(name).is_compared()),
+            not_judged: NotJudged::of(&features, Compared::Pair, |_| options.thresholds.min_rows),
+            features,
+        })
+    }
 }
 
 /// Adds q-values: Benjamini-Hochberg over the tests of all figures that are judged, and no others.

@@ -227,7 +227,7 @@ impl<'a> Shard<'a> {
     pub fn schema_changes(&self, task: &ShardTask<'_>) -> Vec<SchemaChange> {
         match self.sides(task) {
             Ok((baseline, current)) if task.segment.is_empty() && is_first(task) => {
-                schema::changes(baseline, current, |name| task.model.kind_in(task.window, name).is_some())
+                schema::changes(baseline, current, |name| task.model.use_in(task.window, name).is_compared())
             }
             _ => Vec::new(),
         }
@@ -249,8 +249,9 @@ impl<'a> Shard<'a> {
         for (task, t) in self.tasks.iter().enumerate() {
             let Ok((baseline, current)) = self.sides(t) else { continue };
             for (at, feature) in baseline.features().into_iter().enumerate() {
-                if let Some(kind) = t.model.kind_in(t.window, feature.name()) {
-                    items.push(Item { task, at, baseline: feature, current, kind });
+                let column_use = t.model.use_in(t.window, feature.name());
+                if column_use.is_compared() {
+                    items.push(Item { task, at, baseline: feature, current, kind: column_use.kind() });
                 }
             }
         }
@@ -484,7 +485,7 @@ fn check_model(task: &ShardTask<'_>, baseline: BaselineSide<'_>, current: &Snaps
         let more = if more > 0 { format!("; and {more} more names") } else { String::new() };
         return Err(Fault::new(Cause::FleetFile, listed.join("; ") + &more));
     }
-    if !names.iter().any(|name| model.kind_in(task.window, name).is_some()) {
+    if !names.iter().any(|name| model.use_in(task.window, name).is_compared()) {
         let reason = "no feature is left to compare; check `features` and `exclude`";
         return Err(Fault::new(Cause::FleetFile, reason));
     }

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::store_edits::{Night, said};
+use crate::support::night::Night;
+use crate::support::output::all_output;
 
 const BEFORE: &str = r#"approvers = [["ana"], ["cto"]]"#;
 
@@ -23,7 +24,7 @@ fn state(night: &Night, model: &str) -> Value {
 
 /// What `jobs show` and `explain` say of the question about a model.
 fn pages(night: &Night, model: &str) -> [String; 2] {
-    [said(&night.run(&["jobs", "show", &night.id(model)])), said(&night.run(&["explain", model]))]
+    [all_output(&night.run(&["jobs", "show", &night.id(model)])), all_output(&night.run(&["explain", model]))]
 }
 
 #[test]
@@ -34,9 +35,9 @@ fn approvers_who_were_all_replaced_make_way_for_those_whom_the_fleet_file_names(
         // Before the next tick nobody may answer, and everybody is told who will be asked.
         for who in ["ana", "cto", "dan"] {
             let refused = night.answer_by(who, "approve", first, "2026-01-03T03:10:00Z");
-            assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+            assert_eq!(refused.status.code(), Some(2), "{}", all_output(&refused));
             let words = "the next tick asks the current approvers: dan, eve";
-            assert!(said(&refused).contains(words), "{who}: {}", said(&refused));
+            assert!(all_output(&refused).contains(words), "{who}: {}", all_output(&refused));
         }
         for page in pages(&night, first) {
             assert!(page.contains("nobody who was asked may answer any more"), "{page}");
@@ -64,12 +65,12 @@ fn approvers_who_were_all_replaced_make_way_for_those_whom_the_fleet_file_names(
         assert_eq!(nothing["jobs"]["states"], json!({}), "it is asked again once");
         let refused = night.answer_by("ana", "approve", first, "2026-01-03T05:10:00Z");
         assert!(
-            said(&refused).contains("'ana' is not an approver; it may be answered by dan, eve"),
+            all_output(&refused).contains("'ana' is not an approver; it may be answered by dan, eve"),
             "{}",
-            said(&refused)
+            all_output(&refused)
         );
         let taken = night.answer_by("dan", "approve", first, "2026-01-03T05:10:00Z");
-        assert!(taken.status.success(), "{}", said(&taken));
+        assert!(taken.status.success(), "{}", all_output(&taken));
 
         // Replaced once more: those who are named now have what is left of the time.
         let edited = replace(&night, &edited, r#"[["fay"]]"#);
@@ -100,15 +101,15 @@ fn who_was_asked_and_is_still_an_approver_may_answer_and_who_joined_later_may_no
         );
         for who in ["ana", "dan", "eve"] {
             let refused = night.answer_by(who, "approve", "model-00000", "2026-01-03T05:10:00Z");
-            assert!(said(&refused).contains("it may be answered by cto"), "{who}: {}", said(&refused));
+            assert!(all_output(&refused).contains("it may be answered by cto"), "{who}: {}", all_output(&refused));
         }
         let taken = night.answer_by("cto", "approve", "model-00000", "2026-01-03T05:10:00Z");
-        assert!(taken.status.success(), "{}", said(&taken));
+        assert!(taken.status.success(), "{}", all_output(&taken));
         // Those who joined later are asked with the next level.
         night.tick("2026-01-03T07:00:00Z");
         assert_eq!(state(&night, "model-00001")["level"], 1);
         let taken = night.answer_by("eve", "reject", "model-00001", "2026-01-03T07:10:00Z");
-        assert!(taken.status.success(), "{}", said(&taken));
+        assert!(taken.status.success(), "{}", all_output(&taken));
         assert_eq!(night.problems(), [""; 0]);
     }
 }

@@ -15,9 +15,11 @@ use driftsweep_ops::tick::{self, Sweeper};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::retrain::{open, pass};
-use super::server::{self, answer};
-use super::tick::World;
+use crate::support::jobs::{open, pass};
+use crate::support::output::all_output;
+use crate::support::server;
+use crate::support::server::answer;
+use crate::support::world::World;
 
 const MODEL: &str = "model-00000";
 
@@ -26,10 +28,6 @@ struct Place {
     world: World,
     store: String,
     state: PathBuf,
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 impl Place {
@@ -76,13 +74,13 @@ impl Place {
 
     fn json(&self, args: &[&str]) -> Value {
         let output = self.run(&[args, &["--format", "json"]].concat());
-        assert!(output.status.success(), "{args:?}: {}", said(&output));
+        assert!(output.status.success(), "{args:?}: {}", all_output(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
     fn tick(&self, now: &str) -> (Value, String) {
         let output = self.run(&["tick", "--format", "json", "--threads", "1", "--now", now]);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", all_output(&output));
         (serde_json::from_slice(&output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
@@ -110,7 +108,7 @@ impl Place {
     }
 
     fn page(&self, job: &Value) -> String {
-        said(&self.run(&["jobs", "show", job["id"].as_str().unwrap()]))
+        all_output(&self.run(&["jobs", "show", job["id"].as_str().unwrap()]))
     }
 
     /// The baselines: the number of that in use, and all of them.
@@ -173,7 +171,7 @@ fn a_training_that_names_its_snapshot_is_not_asked_for_again_until_its_baseline_
         assert_eq!(place.told("baseline.set").len(), 1);
         // A sweep by hand is against it, too.
         let swept = place.run(&["sweep", "--format", "json", "--now", "2026-01-08T02:00:00Z", "--fail-on-drift"]);
-        assert_eq!(swept.status.code(), Some(0), "{}", self::said(&swept));
+        assert_eq!(swept.status.code(), Some(0), "{}", self::all_output(&swept));
 
         let restore = |more: &[&str]| {
             let args =
@@ -181,11 +179,11 @@ fn a_training_that_names_its_snapshot_is_not_asked_for_again_until_its_baseline_
             place.run(&args.concat())
         };
         let nobody = restore(&[]);
-        assert_eq!(nobody.status.code(), Some(2), "{}", self::said(&nobody));
-        assert!(self::said(&restore(&["--by", "ana", "--to", "7"])).contains("there is no baseline 7"));
-        assert!(self::said(&restore(&["--by", "ana", "--to", "1"])).contains("is the one in use"));
+        assert_eq!(nobody.status.code(), Some(2), "{}", self::all_output(&nobody));
+        assert!(self::all_output(&restore(&["--by", "ana", "--to", "7"])).contains("there is no baseline 7"));
+        assert!(self::all_output(&restore(&["--by", "ana", "--to", "1"])).contains("is the one in use"));
         let done = restore(&["--by", "ana"]);
-        assert!(done.status.success(), "{}", self::said(&done));
+        assert!(done.status.success(), "{}", self::all_output(&done));
         let (used, listed) = place.baselines();
         assert_eq!((used, listed.len()), (2, 3), "nothing is removed: {listed:?}");
         assert!(listed[2]["note"].as_str().unwrap().contains("the same drift will be found again"), "{listed:?}");
@@ -195,7 +193,7 @@ fn a_training_that_names_its_snapshot_is_not_asked_for_again_until_its_baseline_
         assert_eq!(place.drift_on(9), ["opened"]);
         assert_eq!(place.told("baseline.restore").len(), 1);
         let swept = place.run(&["sweep", "--format", "json", "--now", "2026-01-09T02:00:00Z", "--fail-on-drift"]);
-        assert_eq!(swept.status.code(), Some(10), "{}", self::said(&swept));
+        assert_eq!(swept.status.code(), Some(10), "{}", self::all_output(&swept));
         // And the other way: the former one of what is in use now.
         assert!(restore(&["--by", "ana"]).status.success());
         assert_eq!(place.baselines().1[3]["place"], kept);
@@ -319,23 +317,23 @@ fn a_person_sets_a_baseline_and_the_segments_of_the_model_are_in_it() {
     for place in Place::by_script("true") {
         let text = fs::read_to_string(place.world.fleet_file()).unwrap();
         let new = place.path(NEW).display().to_string();
-        let columns = super::data::read_parquet(&place.path(NEW));
+        let columns = crate::support::data::read_parquet(&place.path(NEW));
         let numeric = columns.get_column_names()[0].to_string();
         let column = toml::Value::from(numeric);
         let with_segment = format!("{text}\n[model.segment.low]\n{column} = {{ below = 0.0 }}\n");
         fs::write(place.world.fleet_file(), with_segment).unwrap();
         let set = ["baseline", "set", MODEL, &new, "--reason", "trained elsewhere", "--by", "bo"];
         let done = place.run(&[&set[..], &["--now", "2026-01-02T12:00:00Z"]].concat());
-        assert!(done.status.success(), "{}", said(&done));
+        assert!(done.status.success(), "{}", all_output(&done));
         let (used, listed) = place.baselines();
         assert_eq!((used, &listed[1]["set_by"], &listed[1]["job"]), (1, &json!("bo"), &Value::Null));
-        let shown = super::data::run(["baseline", "show", listed[1]["place"].as_str().unwrap()]);
-        assert!(said(&shown).contains("segment low ("), "{}", said(&shown));
+        let shown = crate::support::data::run(["baseline", "show", listed[1]["place"].as_str().unwrap()]);
+        assert!(all_output(&shown).contains("segment low ("), "{}", all_output(&shown));
         assert_eq!(place.drift_on(4), [""; 0]);
         let [record] = &place.records("baseline.set")[..] else { panic!() };
         assert_eq!((&record["actor"], &record["body"]["reason"]), (&json!("bo"), &json!("trained elsewhere")));
         let missing = place.run(&["baseline", "set", MODEL, "none.parquet", "--reason", "x", "--by", "bo"]);
-        assert_eq!(missing.status.code(), Some(3), "{}", said(&missing));
+        assert_eq!(missing.status.code(), Some(3), "{}", all_output(&missing));
     }
 }
 
@@ -388,7 +386,7 @@ fn a_pass_killed_between_any_two_steps_sets_the_baseline_once_and_with_the_end_o
 fn a_new_baseline_must_have_half_of_the_features_that_the_model_compares_and_may_have_others() {
     for place in Place::by_script("true").into_iter().take(1) {
         place.drift_on(2);
-        let whole = super::data::read_parquet(&place.path(NEW));
+        let whole = crate::support::data::read_parquet(&place.path(NEW));
         let names: Vec<String> = whole.get_column_names().iter().map(ToString::to_string).collect();
         assert_eq!(names.len(), 6);
         let set = |kept: usize, others: usize, more: &[&str]| {
@@ -402,7 +400,7 @@ fn a_new_baseline_must_have_half_of_the_features_that_the_model_compares_and_may
                 frame.with_column(column).unwrap();
             }
             let file = place.path(&format!("new-{kept}-{others}.parquet"));
-            super::data::write_parquet(&mut frame, &file, 1500);
+            crate::support::data::write_parquet(&mut frame, &file, 1500);
             let file = file.display().to_string();
             let args =
                 ["baseline", "set", MODEL, &file, "--by", "bo", "--reason", "r", "--now", "2026-01-02T12:00:00Z"];
@@ -410,11 +408,11 @@ fn a_new_baseline_must_have_half_of_the_features_that_the_model_compares_and_may
         };
         for (kept, others, fits) in [(2, 0, false), (2, 20, false), (0, 6, false), (3, 0, true), (6, 20, true)] {
             let done = set(kept, others, &[]);
-            assert_eq!(done.status.success(), fits, "{kept} {others}: {}", said(&done));
+            assert_eq!(done.status.success(), fits, "{kept} {others}: {}", all_output(&done));
             if !fits {
-                assert_eq!(done.status.code(), Some(5), "{}", said(&done));
+                assert_eq!(done.status.code(), Some(5), "{}", all_output(&done));
                 let wanted = format!("it has {kept} of the 6 features that the model compares, fewer than half");
-                assert!(said(&done).contains(&wanted), "{}", said(&done));
+                assert!(all_output(&done).contains(&wanted), "{}", all_output(&done));
                 continue;
             }
             // The one before is restored whatever it holds: it was in use.
@@ -432,12 +430,12 @@ fn a_new_baseline_must_have_half_of_the_features_that_the_model_compares_and_may
                 "2026-01-02T12:00:00Z",
             ];
             let restored = place.run(&back);
-            assert!(restored.status.success(), "{}", said(&restored));
+            assert!(restored.status.success(), "{}", all_output(&restored));
         }
         // A baseline that is gone keeps nobody from replacing it.
         fs::remove_file(place.path("baseline/table-00000.parquet")).unwrap();
         let done = set(2, 0, &[]);
-        assert!(done.status.success(), "{}", said(&done));
+        assert!(done.status.success(), "{}", all_output(&done));
     }
 }
 
@@ -457,7 +455,7 @@ fn a_state_folder_that_was_moved_has_its_baselines_with_it() {
         let shown = listed[1]["place"].as_str().unwrap();
         assert!(shown.starts_with(place.state.to_str().unwrap()) && Path::new(shown).is_file(), "{shown}");
         let swept = place.run(&["sweep", "--format", "json", "--now", "2026-01-06T02:00:00Z", "--fail-on-drift"]);
-        assert_eq!(swept.status.code(), Some(0), "{}", said(&swept));
+        assert_eq!(swept.status.code(), Some(0), "{}", all_output(&swept));
         // Back and forth by a person.
         for in_use in [2, 3] {
             let restored = place.run(&[
@@ -471,7 +469,7 @@ fn a_state_folder_that_was_moved_has_its_baselines_with_it() {
                 "--now",
                 "2026-01-06T03:00:00Z",
             ]);
-            assert!(restored.status.success(), "{}", said(&restored));
+            assert!(restored.status.success(), "{}", all_output(&restored));
             assert_eq!(place.baselines().0, in_use);
         }
         assert_eq!(place.drift_on(7), [""; 0]);
@@ -517,7 +515,7 @@ fn drift_from_a_baseline_that_was_replaced_during_the_sweep_opens_no_event_and_s
         let set = || {
             let args = ["baseline", "set", MODEL, &new, "--by", "bo", "--reason", "r", "--now", "2026-01-03T02:30:00Z"];
             let done = place.run(&args);
-            assert!(done.status.success(), "{}", said(&done));
+            assert!(done.status.success(), "{}", all_output(&done));
         };
         let fleet = place.world.fleet();
         let now: Timestamp = "2026-01-03T03:00:00Z".parse().unwrap();
@@ -537,7 +535,7 @@ fn drift_from_a_baseline_that_was_replaced_during_the_sweep_opens_no_event_and_s
         let (ticked, _) = place.tick("2026-01-06T03:00:00Z");
         let named = ticked["events"][0]["data"]["details"]["baseline"].as_str().unwrap();
         assert!(named.ends_with("baseline/table-00000.parquet"), "{named}");
-        let page = said(&place.run(&["explain", MODEL]));
+        let page = all_output(&place.run(&["explain", MODEL]));
         assert!(page.contains(&format!("compared with {named}")), "{page}");
     }
 }

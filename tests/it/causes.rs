@@ -8,8 +8,8 @@ use driftsweep::snapshot::table::{Cells, to_parquet};
 use driftsweep_ops::store::Store;
 use serde_json::{Value, json};
 
-use super::nights::{CHANNEL, kinds, parsed, said, told};
-use super::tick::World;
+use crate::support::output::{CHANNEL, error_output, kinds, parsed, told};
+use crate::support::world::World;
 
 /// A fleet of one model, and what may be wrong with it.
 struct Place {
@@ -47,14 +47,14 @@ impl Place {
     }
 
     fn columns(&self) -> Vec<String> {
-        let frame = super::data::read_parquet(&self.baseline());
+        let frame = crate::support::data::read_parquet(&self.baseline());
         frame.get_column_names().into_iter().map(ToString::to_string).collect()
     }
 
     fn freeze(&self, more: &[&str]) {
         let [from, to] = [self.baseline(), self.path("m.baseline")].map(|path| path.display().to_string());
-        let built = super::data::run(["baseline", "build", &from, "-o", &to].iter().chain(more));
-        assert!(built.status.success(), "{}", said(&built));
+        let built = crate::support::data::run(["baseline", "build", &from, "-o", &to].iter().chain(more));
+        assert!(built.status.success(), "{}", error_output(&built));
         self.replace("baseline/table-00000.parquet", "m.baseline");
     }
 }
@@ -77,9 +77,9 @@ fn without_rows(place: &Place, path: &Path) {
 
 /// Only columns of the baseline but the first.
 fn without_a_column(place: &Place) {
-    let mut frame = super::data::read_parquet(&place.current());
+    let mut frame = crate::support::data::read_parquet(&place.current());
     frame = frame.drop(&place.columns()[0]).unwrap();
-    super::data::write_parquet(&mut frame, &place.current(), 1500);
+    crate::support::data::write_parquet(&mut frame, &place.current(), 1500);
 }
 
 type Case = (&'static str, fn(&Place), bool, &'static str, &'static str);
@@ -188,7 +188,7 @@ fn only_data_that_may_come_are_waited_for_and_everything_else_is_told_at_once_as
         let store = &place.world.stores()[0];
         spoil(&place);
         let output = place.world.tick(store, "2026-01-02T03:00:00Z", &[]);
-        assert_eq!(output.status.code(), Some(11), "{name}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(11), "{name}: {}", error_output(&output));
         let status = parsed(&output)["status"].clone();
         let waiting = &status["waiting"]["model-00000"];
         assert_eq!(waiting.is_object(), waited, "{name}: {status}");
@@ -202,8 +202,15 @@ fn only_data_that_may_come_are_waited_for_and_everything_else_is_told_at_once_as
         assert_eq!(judged, !waited, "{name}: judged with the available data");
         // The report of a sweep says the same.
         let file = place.world.fleet_file().display().to_string();
-        let swept =
-            super::data::run(["sweep", &file, "--no-state", "--format", "json", "--now", "2026-01-02T02:00:00Z"]);
+        let swept = crate::support::data::run([
+            "sweep",
+            &file,
+            "--no-state",
+            "--format",
+            "json",
+            "--now",
+            "2026-01-02T02:00:00Z",
+        ]);
         let report: Value = serde_json::from_slice(&swept.stdout).unwrap();
         let models = report["models"].as_array().unwrap();
         let features = models.iter().flat_map(|model| model["features"].as_array().unwrap());
@@ -264,7 +271,7 @@ fn each_model_that_waits_has_its_own_deadline_in_the_message() {
 #[test]
 fn labels_that_are_missing_every_night_are_told_of_once_and_are_no_fault_of_the_data() {
     let folder = tempfile::TempDir::new().unwrap();
-    let fleet = super::tick::loans(folder.path(), "delay = \"20d\"\n");
+    let fleet = crate::support::world::loans(folder.path(), "delay = \"20d\"\n");
     let text = fs::read_to_string(&fleet).unwrap();
     let labels = folder.path().join("labels.parquet").display().to_string();
     assert!(text.contains(&labels), "{text}");
@@ -273,8 +280,8 @@ fn labels_that_are_missing_every_night_are_told_of_once_and_are_no_fault_of_the_
     let [fleet, state] = [fleet.display().to_string(), folder.path().join("state").display().to_string()];
     for day in 10..13 {
         let now = format!("2019-03-{day}T04:00:00Z");
-        let output = super::data::run(["tick", &fleet, "--state", &state, "--now", &now, "--format", "json"]);
-        assert_eq!(output.status.code(), Some(11), "{}", said(&output));
+        let output = crate::support::data::run(["tick", &fleet, "--state", &state, "--now", &now, "--format", "json"]);
+        assert_eq!(output.status.code(), Some(11), "{}", error_output(&output));
         let failures = &parsed(&output)["status"]["failures"]["loans"];
         let of_labels = failures.as_array().unwrap().iter().find(|fault| fault["labels"] == true);
         assert_eq!(of_labels.unwrap()["cause"], "missing", "{failures}");
@@ -297,13 +304,24 @@ fn what_history_and_calibrate_leave_out_is_in_their_exit_code_and_in_their_json(
     };
     let [fleet, folder] = [fleet.display().to_string(), state.display().to_string()];
     let now = "2026-01-04T02:00:00Z";
-    let history = |more: &[&str]| super::data::run(["history", &fleet, "--state", &folder].iter().chain(more));
+    let history = |more: &[&str]| crate::support::data::run(["history", &fleet, "--state", &folder].iter().chain(more));
     let calibrate = || {
-        super::data::run(["calibrate", &fleet, "--state", &folder, "--format", "json", "--now", now, "--nights", "20"])
+        crate::support::data::run([
+            "calibrate",
+            &fleet,
+            "--state",
+            &folder,
+            "--format",
+            "json",
+            "--now",
+            now,
+            "--nights",
+            "20",
+        ])
     };
     let json_format = ["--format", "json"];
     let whole = history(&json_format);
-    assert_eq!((whole.status.code(), &parsed(&whole)["left_out"]), (Some(0), &json!([])), "{}", said(&whole));
+    assert_eq!((whole.status.code(), &parsed(&whole)["left_out"]), (Some(0), &json!([])), "{}", error_output(&whole));
     let all = parsed(&whole)["entries"].as_array().unwrap().len();
     let calibrated = calibrate();
     assert_eq!((calibrated.status.code(), &parsed(&calibrated)["history_left_out"]), (Some(0), &json!([])));
@@ -328,7 +346,7 @@ fn what_history_and_calibrate_leave_out_is_in_their_exit_code_and_in_their_json(
     ] {
         fs::write(file("2026-01-03"), bytes).unwrap();
         let rest = history(&json_format);
-        assert_eq!(rest.status.code(), Some(11), "{name}: {}", said(&rest));
+        assert_eq!(rest.status.code(), Some(11), "{name}: {}", error_output(&rest));
         let found = parsed(&rest);
         let left = found["entries"].as_array().unwrap().len();
         assert!(left > 0 && left < all, "{name}: {left} of {all}");
@@ -341,7 +359,7 @@ fn what_history_and_calibrate_leave_out_is_in_their_exit_code_and_in_their_json(
             assert_eq!(history(&["--format", format]).status.code(), Some(11), "{name} {format}");
         }
         let calibrated = calibrate();
-        assert_eq!(calibrated.status.code(), Some(11), "{name}: {}", said(&calibrated));
+        assert_eq!(calibrated.status.code(), Some(11), "{name}: {}", error_output(&calibrated));
         assert_eq!(parsed(&calibrated)["history_left_out"][0]["cause"], cause, "{name}");
     }
 }

@@ -7,7 +7,7 @@ use polars::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{compare, dataset, feature, read_parquet, run, write_parquet};
+use crate::support::data::{compare, dataset, feature, read_parquet, run, write_parquet};
 
 fn numbers(name: &str, n: u32) -> Series {
     Series::new(name.into(), (0..n).map(f64::from).collect::<Vec<_>>())

@@ -13,9 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::nights::{CHANNEL, kinds, told};
-use super::retrain::pass;
-use super::tick::{postgres, tick_here};
+use crate::support::jobs::pass;
+use crate::support::needs::postgres;
+use crate::support::output::{CHANNEL, all_output, kinds, told};
+use crate::support::world::tick_here;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -141,12 +142,8 @@ impl Place {
     #[track_caller]
     fn is_whole(&self) {
         let verified = self.run(&["audit", "verify"]);
-        assert_eq!(verified.status.code(), Some(0), "{}", said(&verified));
+        assert_eq!(verified.status.code(), Some(0), "{}", all_output(&verified));
     }
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// A person says that a clock was ahead.
@@ -157,7 +154,7 @@ const TICK: [&str; 5] = ["tick", "--format", "json", "--threads", "1"];
 /// What a tick says in JSON.
 #[track_caller]
 fn ticked(output: &Output, code: i32) -> Value {
-    assert_eq!(output.status.code(), Some(code), "{}", said(output));
+    assert_eq!(output.status.code(), Some(code), "{}", all_output(output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -186,27 +183,31 @@ fn a_clock_that_was_weeks_ahead_once_keeps_no_night_from_being_swept() {
         let records = place.open().audit_head().unwrap();
         for _ in 0..2 {
             let refused = place.run(&TICK);
-            assert_eq!(refused.status.code(), Some(14), "{}", said(&refused));
-            assert!(said(&refused).contains("tick --clock-was-ahead --reason TEXT"), "{}", said(&refused));
+            assert_eq!(refused.status.code(), Some(14), "{}", all_output(&refused));
+            assert!(all_output(&refused).contains("tick --clock-was-ahead --reason TEXT"), "{}", all_output(&refused));
         }
         assert_eq!(place.open().audit_head().unwrap(), records);
         assert_eq!(place.run(&CORRECT[..4]).status.code(), Some(2), "a reason is asked for");
         let corrected = place.run(&CORRECT);
-        assert_eq!(corrected.status.code(), Some(0), "{}", said(&corrected));
-        assert!(said(&corrected).contains(&format!("up to {last}")), "{}", said(&corrected));
+        assert_eq!(corrected.status.code(), Some(0), "{}", all_output(&corrected));
+        assert!(all_output(&corrected).contains(&format!("up to {last}")), "{}", all_output(&corrected));
         let again = place.run(&CORRECT);
-        assert!(again.status.success() && said(&again).contains("holds no time that is"), "{}", said(&again));
+        assert!(
+            again.status.success() && all_output(&again).contains("holds no time that is"),
+            "{}",
+            all_output(&again)
+        );
         assert!(ticked(&place.run(&TICK), 0)["ahead"].is_null());
         let asked = place.job("m");
         assert!(time(&asked["state"]["asked_at"]).duration_since(Timestamp::now()) < HOUR, "{asked}");
         assert!(time(&asked["state"]["due"]).duration_since(Timestamp::now()) < 5 * HOUR, "{asked}");
         let told = told(place.folder.path());
         assert!(["job.ask_again", "clock.ahead"].iter().all(|kind| kinds(&told).contains(kind)), "{told:?}");
-        let explained = said(&place.run(&["explain", "m"]));
+        let explained = all_output(&place.run(&["explain", "m"]));
         assert!(explained.contains("it may be answered by ana, cto"), "{explained}");
         let id = asked["id"].as_str().unwrap();
         let answered = place.run(&["approve", id, "--by", "ana", "--reason", "it pays"]);
-        assert!(answered.status.success(), "{}", said(&answered));
+        assert!(answered.status.success(), "{}", all_output(&answered));
         place.is_whole();
 
         // The next night is swept. The cooldown of n is none of a time to come.
@@ -238,7 +239,7 @@ fn a_machine_whose_clock_was_ahead_or_is_behind_is_told_of_and_loses_nothing() {
     assert_eq!((place.job("m")["state"]["level"].as_u64(), &before["state"]["level"]), (Some(1), &json!(0)));
     assert_eq!(place.run(&TICK).status.code(), Some(14));
     let corrected = place.run(&CORRECT);
-    assert!(corrected.status.success(), "{}", said(&corrected));
+    assert!(corrected.status.success(), "{}", all_output(&corrected));
     assert!(time(&place.job("m")["state"]["due"]).duration_since(Timestamp::now()) < 5 * HOUR);
     // The night after that is swept.
     let night = ticked(&place.run_at(DAY, &TICK), 0);
@@ -250,18 +251,18 @@ fn a_machine_whose_clock_was_ahead_or_is_behind_is_told_of_and_loses_nothing() {
     let set_back = verified["clock_set_back"].as_array().unwrap();
     assert_eq!(set_back.len(), 1, "{verified}");
     assert!(time(&set_back[0]["before"]).duration_since(time(&set_back[0]["at"])) > 28 * DAY);
-    let page = said(&place.run(&["audit", "verify"]));
+    let page = all_output(&place.run(&["audit", "verify"]));
     assert!(page.contains("clock: the record before record") && page.contains("whole"), "{page}");
 
     // A clock that is behind does nothing at all.
     let records = place.open().audit_head().unwrap();
     for behind in [-3 * DAY, -400 * DAY, -20_000 * DAY] {
         let refused = place.run_at(behind, &TICK);
-        assert_eq!(refused.status.code(), Some(14), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(14), "{}", all_output(&refused));
         assert!(
-            said(&refused).contains("or the clock is behind now") && said(&refused).contains("(NTP)"),
+            all_output(&refused).contains("or the clock is behind now") && all_output(&refused).contains("(NTP)"),
             "{}",
-            said(&refused)
+            all_output(&refused)
         );
     }
     assert_eq!(place.open().audit_head().unwrap(), records);
@@ -276,8 +277,8 @@ fn a_tick_does_nothing_where_the_clocks_of_the_machine_and_the_server_are_days_a
     let records = place.open().audit_head().unwrap();
     for apart in [30 * DAY, -30 * DAY] {
         let refused = place.run_at(apart, &TICK);
-        assert_eq!(refused.status.code(), Some(14), "{}", said(&refused));
-        assert!(said(&refused).contains("by the clock of this machine, and"), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(14), "{}", all_output(&refused));
+        assert!(all_output(&refused).contains("by the clock of this machine, and"), "{}", all_output(&refused));
     }
     assert_eq!(place.open().audit_head().unwrap(), records);
 }
@@ -294,11 +295,15 @@ fn a_clock_that_is_set_back_puts_off_no_deadline() {
     assert!(answer("approve", &n).status.success());
     // It is five hours later: the answer was due in four.
     let muted = place.run_at(5 * HOUR, &["mute", "n", "--for", "1d", "--by", "ana", "--reason", "quiet"]);
-    assert!(muted.status.success(), "{}", said(&muted));
+    assert!(muted.status.success(), "{}", all_output(&muted));
     for word in ["approve", "reject"] {
         let refused = answer(word, &m);
-        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
-        assert!(said(&refused).contains("was set back since, and the answer is too late"), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(2), "{}", all_output(&refused));
+        assert!(
+            all_output(&refused).contains("was set back since, and the answer is too late"),
+            "{}",
+            all_output(&refused)
+        );
     }
     place.is_whole();
     // The next level is asked when it is due by the clock, too.
@@ -309,11 +314,11 @@ fn a_clock_that_is_set_back_puts_off_no_deadline() {
     let grant = json!({ "by": { "person": "cto" }, "reason": "x", "at": time, "overruns": [] });
     let (id, body) = (m["id"].as_str().unwrap(), json!({ "step": "approve", "grant": grant }));
     let late = place.run_at(10 * HOUR, &["mute", "n", "--for", "1d", "--by", "ana", "--reason", "quiet"]);
-    assert!(late.status.success(), "{}", said(&late));
+    assert!(late.status.success(), "{}", all_output(&late));
     place.open().append_audit(time, "cto", "job.approve", id, body).unwrap();
     let verified = place.run(&["audit", "verify"]);
-    assert_eq!(verified.status.code(), Some(15), "{}", said(&verified));
-    assert!(said(&verified).contains("the answer is too late"), "{}", said(&verified));
+    assert_eq!(verified.status.code(), Some(15), "{}", all_output(&verified));
+    assert!(all_output(&verified).contains("the answer is too late"), "{}", all_output(&verified));
 }
 
 #[cfg(target_os = "linux")]
@@ -328,7 +333,7 @@ fn a_sweep_of_a_time_to_come_is_told_of_by_every_tick_until_then() {
     for _ in 0..2 {
         let output = place.run(&TICK);
         assert_eq!(time(&ticked(&output, 11)["ahead"]), as_of);
-        assert!(said(&output).contains("no sweep is due until then"), "{}", said(&output));
+        assert!(all_output(&output).contains("no sweep is due until then"), "{}", all_output(&output));
     }
     // A night that is replayed is earlier on purpose.
     let now = Timestamp::now().to_string();

@@ -15,7 +15,8 @@ use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 
-use super::retrain::{Yard, add_event, chance, open, pass, sql};
+use crate::support::jobs::{Yard, add_event, chance, open, pass, sql};
+use crate::support::processes::{leader, lives, supervise, until};
 
 #[test]
 fn commands_are_run_once_under_kills_and_stopped_in_time_with_all_that_they_started() {
@@ -49,28 +50,6 @@ fn commands_are_run_once_under_kills_and_stopped_in_time_with_all_that_they_star
     let ran = fs::read_to_string(yard.folder.path().join("ran")).unwrap();
     let lines: HashSet<&str> = ran.lines().collect();
     assert_eq!((lines.len(), ran.lines().count()), (names.len(), names.len()), "{ran}");
-}
-
-/// The number of a process that is noted in the folder of a run.
-pub fn leader(file: &Path) -> i32 {
-    let noted: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    noted["number"].as_i64().unwrap() as i32
-}
-
-/// Waits until something is so, for a while.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..600 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("never: {what}");
-}
-
-/// Whether a process has not ended. Where nobody waits for it, what has ended is still listed.
-pub fn lives(number: i32) -> bool {
-    fs::read_to_string(format!("/proc/{number}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[test]
@@ -197,15 +176,6 @@ fn a_run_that_cannot_be_seen_from_here_has_ended_when_its_supervisor_gives_no_si
         stranger.kill().unwrap();
         stranger.wait().unwrap();
     }
-}
-
-/// Runs the supervisor of a run as a tick does: its key comes through its standard input.
-pub fn supervise(folder: &Path) -> std::process::Output {
-    let mut supervisor = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-    supervisor.arg("supervise").arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut supervisor = supervisor.spawn().unwrap();
-    std::io::Write::write_all(&mut supervisor.stdin.take().unwrap(), b"the key\n").unwrap();
-    supervisor.wait_with_output().unwrap()
 }
 
 /// A small file system of its own, which goes with it.

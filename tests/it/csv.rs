@@ -7,10 +7,10 @@ use polars::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{compare, feature, run, write_parquet};
+use crate::support::data::{compare, feature, run, write_parquet};
 
 fn field(case: &str, name: &str) -> String {
-    let path = crate::data::root().join("tests/field").join(case).join(name);
+    let path = crate::support::data::root().join("tests/field").join(case).join(name);
     path.display().to_string()
 }
 

@@ -19,10 +19,12 @@ use tempfile::TempDir;
 
 use driftsweep::model::Options;
 use driftsweep::sweep::SweepReport;
+use driftsweep_fleet::Fleet;
+use jiff::Timestamp;
 
-use super::data::{compare, feature, run};
-use super::journals::SweptFleet;
-use super::seal;
+use crate::support::data::{compare, feature, run};
+use crate::support::journals::SweptFleet;
+use crate::support::seal;
 
 /// Damaged files of each format in an ordinary run.
 const ORDINARY: usize = 300;
@@ -32,7 +34,7 @@ const FLEET: usize = 250;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn files() -> PathBuf {
-    crate::data::root().join("tests/damage")
+    crate::support::data::root().join("tests/damage")
 }
 
 /// SplitMix64.
@@ -580,4 +582,25 @@ fn what_stopped_a_sweep_once_does_not_again() {
         let failed: Vec<_> = paths.iter().zip(outcomes).filter(|(_, outcome)| *outcome != Outcome::Refused).collect();
         assert!(failed.is_empty(), "{failed:#?}");
     }
+}
+
+#[test]
+fn fleet_files_of_the_corpus_are_refused_by_name_or_give_a_plan() {
+    let files = folder_of("corpus/fleet");
+    let (mut read, mut refused) = (0, 0);
+    for file in &files {
+        let text = fs::read_to_string(file).unwrap();
+        match Fleet::parse(&text, Path::new("fleet.toml"), &Options::new()) {
+            Ok(fleet) => {
+                let as_of = Timestamp::UNIX_EPOCH;
+                assert!(!fleet.at(as_of).plan(as_of).fingerprint().0.is_empty(), "{}", file.display());
+                read += 1;
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("fleet.toml"), "{}: {error}", file.display());
+                refused += 1;
+            }
+        }
+    }
+    assert!(read > 0 && refused > 0, "{read} were read, {refused} refused");
 }

@@ -11,8 +11,9 @@ use driftsweep_ops::scheduler;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::retrain::{Yard, add_event, open, pass_by_clock, sql};
-use super::server::{self, answer};
+use crate::support::jobs::{Yard, add_event, open, pass_by_clock, sql};
+use crate::support::server;
+use crate::support::server::answer;
 
 /// A fleet of two models, of which one is trained at a time, by somebody who never comes to an end; the budget does not
 /// suffice for two runs.

@@ -9,10 +9,10 @@ use driftsweep_ops::store::{Cooldown, MeasurementRecord, RetrainEvent, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::nights::parsed;
-use super::retrain::sql;
-use super::store_edits::{Kept, Night, said, trained};
-use super::tick::World;
+use crate::support::jobs::sql;
+use crate::support::night::{Kept, Night, trained};
+use crate::support::output::{all_output, parsed};
+use crate::support::world::World;
 
 #[test]
 fn a_request_to_judge_again_is_made_by_a_person_and_not_lost_to_a_tick_that_is_under_way() {
@@ -35,20 +35,20 @@ fn a_request_to_judge_again_is_made_by_a_person_and_not_lost_to_a_tick_that_is_u
             (&["--by", "ana", "--reason", " "], "must not be empty"),
         ] {
             let refused = again(more);
-            assert_eq!(refused.status.code(), Some(2), "{more:?}: {}", said(&refused));
-            assert!(said(&refused).contains(words), "{more:?}: {}", said(&refused));
+            assert_eq!(refused.status.code(), Some(2), "{more:?}: {}", all_output(&refused));
+            assert!(all_output(&refused).contains(words), "{more:?}: {}", all_output(&refused));
         }
         let whole = [by, why].concat();
         // Another tick would end the waiting without having seen the corrected table.
         let mut other = Store::open(store, &world.fleet().name).unwrap();
         let refused = other.with_lock("tick", |_| Ok(again(&whole))).unwrap();
-        assert_eq!(refused.status.code(), Some(13), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(13), "{}", all_output(&refused));
         assert!(
             other.waiting().unwrap().is_empty() && other.last_verdict("model-00000", Timestamp::MAX).unwrap().is_some()
         );
         drop(other);
         let done = again(&whole);
-        assert_eq!(parsed(&done)["caught_up"], json!(["model-00000"]), "{}", said(&done));
+        assert_eq!(parsed(&done)["caught_up"], json!(["model-00000"]), "{}", all_output(&done));
         let exported = world.command(store, &["audit", "export", fleet.to_str().unwrap()]).stdout;
         let exported = String::from_utf8(exported).unwrap();
         let records: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -74,10 +74,10 @@ fn a_mute_and_its_end_and_a_closed_event_name_a_person() {
     ];
     for (_, command) in commands {
         let nobody = world.command(store, command);
-        assert_eq!(nobody.status.code(), Some(2), "{command:?}: {}", said(&nobody));
-        assert!(said(&nobody).contains("--by"), "{command:?}: {}", said(&nobody));
+        assert_eq!(nobody.status.code(), Some(2), "{command:?}: {}", all_output(&nobody));
+        assert!(all_output(&nobody).contains("--by"), "{command:?}: {}", all_output(&nobody));
         let somebody = world.command(store, &[command, &["--by", "ana"]].concat());
-        assert!(somebody.status.success(), "{command:?}: {}", said(&somebody));
+        assert!(somebody.status.success(), "{command:?}: {}", all_output(&somebody));
     }
     let exported = String::from_utf8(world.command(store, &["audit", "export", fleet]).stdout).unwrap();
     let records: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -214,13 +214,13 @@ fn answered(which: usize) -> Night {
     trained(&night);
     for model in ["model-00001", "model-00002"] {
         let rejected = night.answer("reject", model, "2026-01-03T03:59:00Z");
-        assert!(rejected.status.success(), "{}", said(&rejected));
+        assert!(rejected.status.success(), "{}", all_output(&rejected));
     }
     let by = ["--by", "ana", "--reason", "quiet", "--now", "2026-01-03T03:59:00Z"];
     let baseline = night.world.folder.path().join("baseline/table-00000.parquet").display().to_string();
     for command in [&["mute", "model-00002", "--for", "900d"][..], &["baseline", "set", "model-00000", &baseline]] {
         let done = night.run(&[command, &by].concat());
-        assert!(done.status.success(), "{}", said(&done));
+        assert!(done.status.success(), "{}", all_output(&done));
     }
     let as_of: Timestamp = "2026-01-03T02:00:01Z".parse().unwrap();
     let entry = MeasurementRecord {
@@ -309,17 +309,17 @@ fn no_event_is_opened_by_a_row_that_was_edited_whether_it_is_put_back_or_left() 
                 anew();
                 let row = edit(&night, kind, how);
                 let ticked = night.ticked("2026-01-04T03:00:00Z");
-                assert_eq!(ticked.status.code(), Some(15), "{what}: {}", said(&ticked));
+                assert_eq!(ticked.status.code(), Some(15), "{what}: {}", all_output(&ticked));
                 let told: Value = serde_json::from_slice(&ticked.stdout).unwrap();
                 let mut others = vec!["model-00000", "model-00001"];
                 others.retain(|model| !kind.model.is_empty() && *model != kind.model);
-                assert_eq!(opened(&told), others, "{what}: {}", said(&ticked));
+                assert_eq!(opened(&told), others, "{what}: {}", all_output(&ticked));
                 let named = format!("{}", told["tampered"]);
                 assert!(named.contains(kind.table), "{what}: {named}");
                 assert!(
                     String::from_utf8_lossy(&ticked.stderr).contains("opens no event"),
                     "{what}: {}",
-                    said(&ticked)
+                    all_output(&ticked)
                 );
                 let model = if kind.model.is_empty() { "model-00000" } else { kind.model };
                 let refused = night.open().last_record(model, &["event.refuse"]).unwrap().unwrap();
@@ -327,9 +327,9 @@ fn no_event_is_opened_by_a_row_that_was_edited_whether_it_is_put_back_or_left() 
                 // A retry of the scheduler does not hide it.
                 let status = night.run(&["status", "--exit-code"]);
                 assert!(
-                    status.status.code() == Some(11) && said(&status).contains("refused"),
+                    status.status.code() == Some(11) && all_output(&status).contains("refused"),
                     "{what}: {}",
-                    said(&status)
+                    all_output(&status)
                 );
                 let found = night.problems();
                 assert!(found.iter().any(|problem| problem.contains(kind.table)), "{what}, left: {found:?}");
@@ -389,9 +389,9 @@ fn a_model_is_not_judged_for_a_sweep_because_of_a_row_that_was_edited() {
             *night.state.borrow_mut() = night.world.folder.path().join(how);
             edit(&night, &kind, how);
             let ticked = night.ticked("2026-01-04T03:00:00Z");
-            assert_eq!(ticked.status.code(), Some(15), "{how}: {}", said(&ticked));
+            assert_eq!(ticked.status.code(), Some(15), "{how}: {}", all_output(&ticked));
             let told: Value = serde_json::from_slice(&ticked.stdout).unwrap();
-            assert_eq!(due(&told), wanted, "{how}: {}", said(&ticked));
+            assert_eq!(due(&told), wanted, "{how}: {}", all_output(&ticked));
             assert!(told["tampered"].to_string().contains("table waiting"), "{how}: {}", told["tampered"]);
         }
     }
@@ -420,8 +420,8 @@ fn a_schedule_that_was_put_back_to_fire_again_opens_nothing_and_is_put_off_until
         put(&format!("- {day}"));
         for now in ["2026-01-03T04:00:00Z", "2026-01-03T05:00:00Z"] {
             let ticked = world.tick(&store, now, &[]);
-            assert_eq!(ticked.status.code(), Some(15), "{}", said(&ticked));
-            assert!(said(&ticked).contains("column scheduled"), "{}", said(&ticked));
+            assert_eq!(ticked.status.code(), Some(15), "{}", all_output(&ticked));
+            assert!(all_output(&ticked).contains("column scheduled"), "{}", all_output(&ticked));
             assert_eq!(parsed(&ticked)["events"], json!([]));
         }
         put(&format!("+ {day}"));
@@ -495,9 +495,9 @@ fn verify_names_an_event_that_was_opened_while_it_was_not_to_be_and_its_job_is_n
             let found = night.problems();
             assert!(found.iter().any(|problem| problem.contains(&id) && problem.contains(why)), "{why}: {found:?}");
             let verified = night.run(&["audit", "verify"]);
-            assert_eq!(verified.status.code(), Some(15), "{}", said(&verified));
+            assert_eq!(verified.status.code(), Some(15), "{}", all_output(&verified));
             let ticked = night.ticked("2026-01-03T04:30:00Z");
-            assert_eq!(ticked.status.code(), Some(15), "{why}: {}", said(&ticked));
+            assert_eq!(ticked.status.code(), Some(15), "{why}: {}", all_output(&ticked));
             assert!(night.open().jobs(&id).unwrap().is_empty(), "{why}: a job was made of it");
             kept.restore_all();
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 fn read(name: &str) -> String {
-    fs::read_to_string(crate::data::root().join(name)).unwrap()
+    fs::read_to_string(crate::support::data::root().join(name)).unwrap()
 }
 
 /// The fenced blocks of a language.
@@ -85,7 +85,7 @@ fn sources(folder: &Path, found: &mut String) {
 
 #[test]
 fn every_promise_of_the_documents_names_a_test_that_there_is() {
-    let root = crate::data::root();
+    let root = crate::support::data::root();
     let mut code = String::new();
     ["src", "crates", "tests"].iter().for_each(|folder| sources(&root.join(folder), &mut code));
     let mut named = 0;

@@ -10,9 +10,10 @@ use driftsweep::snapshot::table::{Cells, to_parquet};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::retrain::sql;
-use super::server::{self, answer};
-use super::tick::postgres;
+use crate::support::jobs::sql;
+use crate::support::needs::postgres;
+use crate::support::server;
+use crate::support::server::answer;
 
 /// A folder with a baseline of features, predictions of all days, and a table of labels.
 struct Place {
@@ -435,8 +436,8 @@ fn a_damaged_page_is_seen_before_the_night_whichever_table_has_it() {
     damage("day.parquet");
     place.passes(&format!("{MODEL}exclude = [\"age\"]\n"), &["1 ready"]);
     // And one row group that is damaged among many.
-    let mut frame = super::data::read_parquet(Path::new(&place.path("train.parquet")));
-    super::data::write_parquet(&mut frame, Path::new(&place.path("day.parquet")), 100);
+    let mut frame = crate::support::data::read_parquet(Path::new(&place.path("train.parquet")));
+    crate::support::data::write_parquet(&mut frame, Path::new(&place.path("day.parquet")), 100);
     let fleet = format!("{MODEL}exclude = [\"seen_at\"]\n");
     place.passes(&fleet, &["1 ready"]);
     let mut bytes = fs::read(place.path("day.parquet")).unwrap();

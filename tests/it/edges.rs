@@ -6,7 +6,7 @@ use polars::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{compare, feature, write_ipc, write_parquet};
+use crate::support::data::{compare, feature, write_ipc, write_parquet};
 
 /// Compares two columns called `x`.
 fn compare_columns(a: Series, b: Series) -> Value {

@@ -6,11 +6,11 @@ use driftsweep::snapshot::table::{Cells, to_parquet};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{feature, run};
+use crate::support::data::{feature, run};
 
 /// A file of a case.
 fn case(name: &str) -> PathBuf {
-    crate::data::root().join("tests/field").join(name)
+    crate::support::data::root().join("tests/field").join(name)
 }
 
 fn text(path: &Path) -> &str {

@@ -11,12 +11,14 @@ use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{compare, feature, run, write_ipc, write_parquet};
-use super::objects::{self, NONE};
-use super::server::{self, Answer, Request, answer, http};
+use crate::support::data::{compare, feature, run, write_ipc, write_parquet};
+use crate::support::objects::NONE;
+use crate::support::output::error_output;
+use crate::support::server::{Answer, Request, answer, http};
+use crate::support::{objects, server};
 
 fn field(case: &str) -> PathBuf {
-    crate::data::root().join("tests/field").join(case)
+    crate::support::data::root().join("tests/field").join(case)
 }
 
 /// Numbers in no order, and the same ones every time.
@@ -64,19 +66,15 @@ impl Folder {
     }
 }
 
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 /// What is said where a snapshot cannot be read.
 fn refusal(spec: &str) -> String {
     let output = run(["compare", spec, spec]);
-    assert_eq!(output.status.code(), Some(3), "{spec}: {}", said(&output));
-    said(&output)
+    assert_eq!(output.status.code(), Some(3), "{spec}: {}", error_output(&output));
+    error_output(&output)
 }
 
 fn report(output: &Output) -> Value {
-    assert!(matches!(output.status.code(), Some(0 | 11)), "{}", said(output));
+    assert!(matches!(output.status.code(), Some(0 | 11)), "{}", error_output(output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -216,7 +214,7 @@ fn windows_and_segments_go_by_partitions() {
     let rows = |window: &str, segment: &str| {
         let mut models = report["models"].as_array().unwrap().iter();
         let is = |model: &&Value| model["window"] == window && model["segment"].as_str().unwrap_or_default() == segment;
-        let found = models.find(is).unwrap_or_else(|| panic!("{window} {segment}: {}", said(&output)));
+        let found = models.find(is).unwrap_or_else(|| panic!("{window} {segment}: {}", error_output(&output)));
         let rows = |side: &str| found["rows"][side].as_u64().unwrap();
         (rows("baseline"), rows("current"))
     };
@@ -233,7 +231,7 @@ fn windows_and_segments_go_by_partitions() {
     assert_eq!(feature(whole, "date")["status"], "not_compared");
     // A frozen baseline has the same segments.
     let built = run(["baseline", "build", "--fleet", fleet.to_str().unwrap(), "-o", &folder.at("frozen")]);
-    assert!(built.status.success(), "{}", said(&built));
+    assert!(built.status.success(), "{}", error_output(&built));
     fs::write(&fleet, text.replace("baseline = \"data\"", "baseline = \"frozen/m.baseline\"")).unwrap();
     let frozen = self::report(&run(args));
     let all = |report: &Value| {
@@ -250,9 +248,9 @@ fn a_table_of_another_format_is_refused_however_it_is_reached() {
     let output = run(["compare", &train, &table]);
     assert_eq!(output.status.code(), Some(3));
     assert!(
-        said(&output).contains("Delta Lake table (_delta_log)") && said(&output).contains("removed"),
+        error_output(&output).contains("Delta Lake table (_delta_log)") && error_output(&output).contains("removed"),
         "{}",
-        said(&output)
+        error_output(&output)
     );
     let live = compare(&train, &format!("{table}/part-1-right.parquet"), &[]);
     assert_eq!((&live["rows"]["current"], &feature(&live, "x")["verdict"]["drifted"]), (&1500.into(), &false.into()));
@@ -431,7 +429,7 @@ fn names_and_formats_of_every_kind_are_read() {
     assert!(
         built.status.success() && run(["baseline", "show", "--json", &frozen]).status.success(),
         "{}",
-        self::said(&built)
+        self::error_output(&built)
     );
     file(odd(b"city=Z\xfcrich/x.parquet"), 1);
     assert!(refusal(&folder.at("d")).contains("must be UTF-8"));
@@ -439,7 +437,11 @@ fn names_and_formats_of_every_kind_are_read() {
         assert!(refusal(&folder.at(spec)).contains("no such file, or no data"), "{spec}");
     }
     let output = run(["compare", &folder.at("a/***"), &folder.at("a")]);
-    assert!(output.status.code() == Some(2) && self::said(&output).contains("pattern"), "{}", self::said(&output));
+    assert!(
+        output.status.code() == Some(2) && self::error_output(&output).contains("pattern"),
+        "{}",
+        self::error_output(&output)
+    );
 }
 
 #[test]
@@ -490,7 +492,7 @@ fn an_object_store_is_read_by_the_same_rules() {
         ] {
             let output = compared(&format!("s3://data/{spec}"), "s3://data/x.parquet");
             assert_eq!(output.status.code(), Some(3), "{spec}");
-            assert!(said(&output).contains("table ("), "{spec}: {}", said(&output));
+            assert!(error_output(&output).contains("table ("), "{spec}: {}", error_output(&output));
         }
         assert_eq!(rows(&part), 10);
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::data::{compare, dataset, feature, read_parquet, run, write_parquet};
+use crate::support::data::{compare, dataset, feature, read_parquet, run, write_parquet};
 
 /// PSI, Jensen-Shannon and KS.
 const TIGHT: f64 = 1e-12;

@@ -12,8 +12,8 @@ use driftsweep_common::escape::is_invisible;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::read_parquet;
-use super::tick::postgres;
+use crate::support::data::read_parquet;
+use crate::support::needs::postgres;
 
 /// What a forged line would begin with.
 const FORGED: &str = "FORGED";
@@ -176,7 +176,7 @@ impl Stage {
 /// The commands that can be run, as the help lists them.
 pub(super) fn commands() -> BTreeSet<String> {
     fn below(command: &[&str], found: &mut BTreeSet<String>) {
-        let output = super::data::run(command.iter().chain(&["--help"]));
+        let output = crate::support::data::run(command.iter().chain(&["--help"]));
         let help = String::from_utf8(output.stdout).unwrap();
         let listed: Vec<&str> = help
             .lines()

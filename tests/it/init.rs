@@ -13,7 +13,7 @@ use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{dataset, write_parquet};
+use crate::support::data::{dataset, write_parquet};
 
 /// Runs `driftsweep` in a folder.
 fn run(folder: &Path, args: &[&str]) -> Output {

@@ -7,7 +7,8 @@ use driftsweep::snapshot::table::{Cells, to_parquet};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{dataset, run};
+use crate::support::data::{dataset, run};
+use crate::support::output::error_output;
 
 /// Rows of three numbers and a group; of `shift` the first is moved.
 fn table(rows: usize, shift: f64) -> Vec<u8> {
@@ -57,10 +58,6 @@ fn model(name: &str, current: &str, more: &str) -> String {
     format!(
         "[[model]]\nname = \"{name}\"\nbaseline = \"train.parquet\"\ncurrent = \"{current}\"\nexclude = [\"at\"]\n{more}\n"
     )
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
@@ -150,12 +147,12 @@ fn unknown_names_are_answered_with_the_one_that_was_meant() {
     let place = Place::new(&fleet);
     let state = ["--state", "state"];
     let ticked = place.run(&[&["tick", "fleet.toml", "--threads", "1"][..], &state].concat());
-    assert!(ticked.status.success(), "{}", said(&ticked));
+    assert!(ticked.status.success(), "{}", error_output(&ticked));
     let meant = |args: &[&str], code: i32, wanted: &str| {
         let output = place.run(args);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", error_output(&output));
         let wanted = format!("did you mean '{wanted}'?");
-        assert!(said(&output).contains(&wanted), "{args:?}: '{wanted}' is not in {}", said(&output));
+        assert!(error_output(&output).contains(&wanted), "{args:?}: '{wanted}' is not in {}", error_output(&output));
     };
     for flag in ["--exclude", "--numeric", "--categorical", "--features"] {
         meant(&["compare", "train.parquet", "same.parquet", flag, "incom"], 3, "income");
@@ -184,9 +181,9 @@ fn unknown_names_are_answered_with_the_one_that_was_meant() {
     }
     let strange = place.run(&[&["explain", "zzzzzzzz", "fleet.toml"][..], &state].concat());
     assert!(
-        said(&strange).contains("known: 'churn'") && !said(&strange).contains("did you mean"),
+        error_output(&strange).contains("known: 'churn'") && !error_output(&strange).contains("did you mean"),
         "{}",
-        said(&strange)
+        error_output(&strange)
     );
 }
 
@@ -196,10 +193,13 @@ fn messages_have_time_and_level_where_that_was_asked_for_and_are_one_line_each()
         &(model("a", "gone\u{1b}31m.parquet", "").replace('\u{1b}', "\\u001b") + &model("b", "same.parquet", "")),
     );
     let sweep = ["sweep", "fleet.toml", "--no-state", "--format", "json"];
-    let plain = said(&place.run(&sweep));
+    let plain = error_output(&place.run(&sweep));
     assert!(plain.starts_with("driftsweep: model 'a': current: gone\\u{1b}31m.parquet"), "{plain}");
     let entries = |output: &Output| -> Vec<Value> {
-        said(output).lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+        error_output(output)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect()
     };
     // The flag, before and after the command, and the environment.
     let mut by_variable = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
@@ -209,7 +209,7 @@ fn messages_have_time_and_level_where_that_was_asked_for_and_are_one_line_each()
         place.run(&[&sweep[..], &["--log=json"]].concat()),
         by_variable.output().unwrap(),
     ] {
-        let [entry] = &entries(&output)[..] else { panic!("{}", said(&output)) };
+        let [entry] = &entries(&output)[..] else { panic!("{}", error_output(&output)) };
         assert_eq!(entry["level"], "warn");
         assert!(
             entry["message"].as_str().unwrap().starts_with("model 'a': current: gone\\u{1b}31m.parquet"),
@@ -217,7 +217,7 @@ fn messages_have_time_and_level_where_that_was_asked_for_and_are_one_line_each()
         );
         assert!(entry["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{entry}");
     }
-    let text = said(&place.run(&[&sweep[..], &["--log", "text"]].concat()));
+    let text = error_output(&place.run(&[&sweep[..], &["--log", "text"]].concat()));
     let mut words = text.split(' ');
     assert!(words.next().unwrap().parse::<jiff::Timestamp>().is_ok(), "{text}");
     assert_eq!(words.next(), Some("WARN"), "{text}");
@@ -228,23 +228,27 @@ fn messages_have_time_and_level_where_that_was_asked_for_and_are_one_line_each()
         (&["--log=json", "compare"], 2, "required"),
     ] {
         let output = place.run(args);
-        let [entry] = &entries(&output)[..] else { panic!("{}", said(&output)) };
+        let [entry] = &entries(&output)[..] else { panic!("{}", error_output(&output)) };
         assert_eq!((output.status.code(), &entry["level"]), (Some(code), &Value::from("error")), "{args:?}");
         assert!(entry["message"].as_str().unwrap().contains(words), "{entry}");
     }
     // An answer is info.
     let output = place.run(&["baseline", "build", "train.parquet", "-o", "t.baseline", "--log", "json"]);
     assert!(
-        entries(&output).iter().all(|entry| entry["level"] == "info") && !said(&output).is_empty(),
+        entries(&output).iter().all(|entry| entry["level"] == "info") && !error_output(&output).is_empty(),
         "{}",
-        said(&output)
+        error_output(&output)
     );
     let help = place.run(&["sweep", "--help", "--log", "json"]);
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("Usage"));
     // A variable that is none is refused before anything is done.
     let mut wrong = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
     let wrong = wrong.current_dir(place.0.path()).args(sweep).env("DRIFTSWEEP_LOG", "jsn").output().unwrap();
-    assert!(wrong.status.code() == Some(2) && said(&wrong).contains("did you mean 'json'?"), "{}", said(&wrong));
+    assert!(
+        wrong.status.code() == Some(2) && error_output(&wrong).contains("did you mean 'json'?"),
+        "{}",
+        error_output(&wrong)
+    );
 }
 
 #[test]
@@ -255,8 +259,8 @@ fn the_demo_runs_in_any_folder_leaves_nothing_behind_and_has_the_figures_of_the_
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
         command.current_dir(folder.path()).args(["demo", "--format", "json", "--backend", "cpu"]).args(more);
         let output = command.env("TMPDIR", temporary.path()).output().unwrap();
-        assert!(output.status.success(), "{}", said(&output));
-        (serde_json::from_slice::<Value>(&output.stdout).unwrap(), said(&output))
+        assert!(output.status.success(), "{}", error_output(&output));
+        (serde_json::from_slice::<Value>(&output.stdout).unwrap(), error_output(&output))
     };
     let (inside, told) = demo(&[]);
     assert!(told.contains("small built-in demo"), "{told}");
@@ -274,7 +278,7 @@ fn the_demo_runs_in_any_folder_leaves_nothing_behind_and_has_the_figures_of_the_
     assert!(inside.iter().all(|one| whole.contains(one)), "{inside:?}\n{whole:?}");
     // In the repository it is the whole demo.
     let mut here = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-    here.current_dir(crate::data::root()).args(["demo", "--format", "json", "--backend", "cpu"]);
+    here.current_dir(crate::support::data::root()).args(["demo", "--format", "json", "--backend", "cpu"]);
     assert_eq!(hashes(&serde_json::from_slice(&here.output().unwrap().stdout).unwrap()), whole);
     assert!(run(["demo", "--data", "nowhere"]).status.code() == Some(3));
 }

@@ -11,12 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::retrain::{Yard, open, sql};
-use super::tick::{World, loans};
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use crate::support::jobs::{Yard, open, sql};
+use crate::support::output::all_output;
+use crate::support::world::{World, loans};
 
 /// Runs the program for a fleet file, with its state and its store.
 fn run(file: &Path, state: &Path, store: Option<&str>, args: &[&str]) -> Output {
@@ -30,7 +27,7 @@ fn run(file: &Path, state: &Path, store: Option<&str>, args: &[&str]) -> Output 
 }
 
 fn json_of(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", said(output));
+    assert!(output.status.success(), "{}", all_output(output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -60,14 +57,14 @@ fn amounts_are_in_the_fleets_currency_for_people_and_in_its_units_for_programs()
         let answer = |now: &str, more: &[&str]| {
             run(&[&["approve", &id, "--by", "ana", "--reason", "x", "--now", now], more].concat())
         };
-        assert!(said(&run(&["jobs", "show", &id])).contains("its cost may be EUR 600.00, more than EUR 500.00"));
+        assert!(all_output(&run(&["jobs", "show", &id])).contains("its cost may be EUR 600.00, more than EUR 500.00"));
         assert!(answer("2026-01-03T03:10:00Z", &[]).status.success());
         // The budgets of fleet and model would be overrun: that is asked, in the same currency.
         tick("2026-01-03T03:11:00Z");
-        let asked = said(&run(&["jobs", "show", &id]));
+        let asked = all_output(&run(&["jobs", "show", &id]));
         assert!(asked.contains("2026-01, EUR 500.00, would be overrun by EUR "), "{asked}");
         for (more, words) in [(&[][..], "by EUR "), (&["--overrun", "1"], "is less than the overrun of EUR ")] {
-            let refused = said(&answer("2026-01-03T03:11:30Z", more));
+            let refused = all_output(&answer("2026-01-03T03:11:30Z", more));
             assert!(refused.contains(words) && !refused.contains('$'), "{refused}");
         }
         assert!(answer("2026-01-03T03:11:30Z", &["--overrun", "600"]).status.success());
@@ -82,7 +79,7 @@ fn amounts_are_in_the_fleets_currency_for_people_and_in_its_units_for_programs()
         for args in
             [&["jobs", "list", "--all"][..], &["jobs", "show", &id], &["budget", "--now", "2026-01-04"], &["economics"]]
         {
-            let people = said(&run(args));
+            let people = all_output(&run(args));
             assert!(people.contains("EUR ") && !people.contains('$'), "{people}");
             let programs = run(&[args, &["--format", "json"]].concat());
             let text = String::from_utf8_lossy(&programs.stdout);
@@ -105,7 +102,11 @@ fn amounts_are_in_the_fleets_currency_for_people_and_in_its_units_for_programs()
         fs::write(world.folder.path().join("wrong.toml"), text).unwrap();
         let refused = run(&world.folder.path().join("wrong.toml"), &world.folder.path().join("w"), None, &["budget"]);
         assert_eq!(refused.status.code(), Some(4));
-        assert!(said(&refused).contains("is not a symbol or code of 1 to 8 characters"), "{}", said(&refused));
+        assert!(
+            all_output(&refused).contains("is not a symbol or code of 1 to 8 characters"),
+            "{}",
+            all_output(&refused)
+        );
     }
 }
 
@@ -172,7 +173,7 @@ fn an_error_of_62_percent_more_is_a_loss_of_62_points_whatever_its_unit() {
     fs::write(&file, text).unwrap();
     let run = |args: &[&str]| run(&file, &folder.path().join("state"), None, args);
     let ticked = run(&["tick", "--now", "2026-01-11T01:00:00Z"]);
-    assert!(ticked.status.success(), "{}", said(&ticked));
+    assert!(ticked.status.success(), "{}", all_output(&ticked));
     let lines = json_of(&run(&["economics", "--format", "json"]));
     let line = |name: &str| lines.as_array().unwrap().iter().find(|line| line["model"] == name).unwrap();
     for name in ["units", "thousandths"] {
@@ -186,7 +187,7 @@ fn an_error_of_62_percent_more_is_a_loss_of_62_points_whatever_its_unit() {
         (&json!("unknown"), &json!(["reference"]))
     );
     assert_eq!(line("unknown")["worth"]["missing"], json!(["point_a_day", "labels"]));
-    let people = said(&run(&["economics"]));
+    let people = all_output(&run(&["economics"]));
     for words in [
         "a point is one percent of the reference mae",
         "a point is a hundredth of accuracy",
@@ -207,9 +208,9 @@ fn an_approver_reads_how_far_performance_has_fallen_and_over_how_many_rows() {
     let file = loans(folder.path(), policy);
     let run = |args: &[&str]| run(&file, &folder.path().join("state"), None, args);
     let ticked = run(&["tick", "--now", "2019-02-01T04:00:00Z"]);
-    assert!(ticked.status.success(), "{}", said(&ticked));
+    assert!(ticked.status.success(), "{}", all_output(&ticked));
     let jobs = json_of(&run(&["jobs", "list", "--format", "json"]));
-    let page = said(&run(&["jobs", "show", jobs[0]["id"].as_str().unwrap()]));
+    let page = all_output(&run(&["jobs", "show", jobs[0]["id"].as_str().unwrap()]));
     let figure =
         page.lines().find(|line| line.trim_start().starts_with("accuracy 0.9")).unwrap_or_else(|| panic!("{page}"));
     assert!(figure.contains(" at 95 % confidence, over ") && figure.ends_with(" rows"), "{figure}");
@@ -236,10 +237,10 @@ fn the_page_of_a_job_shows_both_distributions_the_output_that_failed_and_whose_t
         let run = |args: &[&str]| run(&world.fleet_file(), &state, Some(store), args);
         for now in ["2026-01-02T03:00:00Z", "2026-01-03T03:00:00Z"] {
             let ticked = run(&["tick", "--threads", "1", "--now", now]);
-            assert!(ticked.status.success(), "{}", said(&ticked));
+            assert!(ticked.status.success(), "{}", all_output(&ticked));
         }
         let in_state = |state: &str| json_of(&run(&["jobs", "list", "--all", "--in", state, "--format", "json"]));
-        let page = |job: &Value| said(&run(&["jobs", "show", job["id"].as_str().unwrap()]));
+        let page = |job: &Value| all_output(&run(&["jobs", "show", job["id"].as_str().unwrap()]));
         let (running, queued) = (in_state("running"), in_state("queued"));
         assert!(page(&queued[0]).contains("waits for a free slot: fleet (1 of 1) in use"), "{}", page(&queued[0]));
         let shown = page(&running[0]);

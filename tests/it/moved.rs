@@ -10,13 +10,11 @@ use std::time::{Duration, Instant};
 use driftsweep_ops::store::Store;
 use serde_json::Value;
 
-use super::retrain::sql;
-use super::server;
-use super::tick::{World, postgres};
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use crate::support::jobs::sql;
+use crate::support::needs::postgres;
+use crate::support::output::all_output;
+use crate::support::server;
+use crate::support::world::World;
 
 const NIGHT: &str = "2026-01-02T03:00:00Z";
 
@@ -39,7 +37,7 @@ fn tick(world: &World, state: &Path, store: &str, more: &[&str]) -> Output {
 
 #[track_caller]
 fn gives(output: &Output, code: i32, words: &[&str]) {
-    let told = said(output);
+    let told = all_output(output);
     assert_eq!(output.status.code(), Some(code), "{told}");
     words.iter().for_each(|words| assert!(told.contains(words), "'{words}' is not in {told}"));
 }
@@ -107,7 +105,7 @@ fn another_store_is_told_from_one_that_was_emptied_and_its_secrets_are_not_noted
     for other in [Some(second), postgres()].into_iter().flatten() {
         let refused = tick(&world, &state, &other, &[]);
         gives(&refused, 14, &[&format!("in another store ({last})"), "--moved"]);
-        assert!(!said(&refused).contains(&other) || !other.contains("://"), "{}", said(&refused));
+        assert!(!all_output(&refused).contains(&other) || !other.contains("://"), "{}", all_output(&refused));
         gives(&tick(&world, &state, &other, &["--moved"]), 0, &[]);
         gives(&tick(&world, &state, &other, &[]), 0, &[]);
         let noted = fs::read_to_string(state.join("fleets.json")).unwrap();
@@ -200,9 +198,9 @@ fn a_server_whose_clock_is_not_that_of_the_machine_is_told_of_by_tick_and_doctor
         let words = "its clock shows";
         let ticked = tick(&world, &state, &store, &[]);
         gives(&ticked, 0, &[]);
-        assert_eq!(said(&ticked).contains(words), told_of, "{minutes}: {}", said(&ticked));
+        assert_eq!(all_output(&ticked).contains(words), told_of, "{minutes}: {}", all_output(&ticked));
         let doctor = run(&world, &state, &store, &["doctor"]);
-        assert_eq!(said(&doctor).contains(words), told_of, "{minutes}: {}", said(&doctor));
+        assert_eq!(all_output(&doctor).contains(words), told_of, "{minutes}: {}", all_output(&doctor));
         sql(&server, &format!("DROP SCHEMA {schema} CASCADE"));
     }
 }

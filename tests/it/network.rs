@@ -24,7 +24,8 @@ use sha2::Sha256;
 use sqlx::{AnyConnection, Connection, Executor};
 use tempfile::TempDir;
 
-use super::server::{Answer, Request, answer, http};
+use crate::support::output::all_output;
+use crate::support::server::{Answer, Request, answer, http};
 
 const TABLE: &str = "x,y\n1,a\n2,b\n3,a\n";
 
@@ -49,10 +50,6 @@ fn within(timeout: &str, endpoint: &str, args: &[&str]) -> Output {
         .env("DRIFTSWEEP_IO_TIMEOUT", timeout)
         .output()
         .unwrap()
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// A table in a folder: its path.
@@ -112,7 +109,7 @@ fn no_request_with_credentials_follows_to_another_origin() {
     let local = table(&folder);
     let (other, kept) = store();
     let refused = |from: &str, output: Output, code: i32, what: &str| {
-        let text = said(&output);
+        let text = all_output(&output);
         assert_eq!(output.status.code(), Some(code), "{what}: {text}");
         assert!(text.contains(from) && text.contains(&format!("{other}, which is not followed")), "{what}: {text}");
         assert!(!text.contains("5ecret") && !text.contains("to=1"), "{what}: {text}");
@@ -140,8 +137,8 @@ fn a_redirect_without_credentials_is_followed_and_takes_nothing_along() {
     for query in ["", "?sig=5ecretsig"] {
         let output = with_keys(&first, &["compare", &local, &format!("{first}/x.csv{query}")]);
         // Another place is told a link's own query only where the first one repeats it.
-        assert!(matches!(output.status.code(), Some(0 | 11)), "{}", said(&output));
-        assert!(!said(&output).contains("5ecret"), "{}", said(&output));
+        assert!(matches!(output.status.code(), Some(0 | 11)), "{}", all_output(&output));
+        assert!(!all_output(&output).contains("5ecret"), "{}", all_output(&output));
     }
     let seen = kept.lock().unwrap();
     assert!(seen.len() > 3);
@@ -164,7 +161,7 @@ fn a_redirect_without_credentials_is_followed_and_takes_nothing_along() {
         }
     });
     let output = with_keys(&same, &["compare", &local, "s3://b/x.csv"]);
-    assert!(matches!(output.status.code(), Some(0 | 11)), "{}", said(&output));
+    assert!(matches!(output.status.code(), Some(0 | 11)), "{}", all_output(&output));
     assert!(inner.lock().unwrap().iter().any(|request| request.path == "/moved/b/x.csv"));
     // Without end it is not.
     let round = http(|request| Answer {
@@ -173,7 +170,11 @@ fn a_redirect_without_credentials_is_followed_and_takes_nothing_along() {
         body: Vec::new(),
     });
     let output = with_keys(&round, &["compare", &local, &format!("{round}/x.csv")]);
-    assert!(output.status.code() == Some(3) && said(&output).contains("more than 5 redirects"), "{}", said(&output));
+    assert!(
+        output.status.code() == Some(3) && all_output(&output).contains("more than 5 redirects"),
+        "{}",
+        all_output(&output)
+    );
 }
 
 #[test]
@@ -183,7 +184,7 @@ fn a_user_and_a_password_in_an_address_are_sent_as_http_has_it() {
     let (url, kept) = store();
     let address = url.replace("://", "://an%40a:pa55%2Fw+rd@");
     let output = with_keys(&url, &["compare", &local, &format!("{address}/x.csv")]);
-    assert!(matches!(output.status.code(), Some(0 | 11)), "{}", said(&output));
+    assert!(matches!(output.status.code(), Some(0 | 11)), "{}", all_output(&output));
     let seen = kept.lock().unwrap();
     let wanted = format!("Basic {}", STANDARD.encode("an@a:pa55/w+rd"));
     assert!(!seen.is_empty() && seen.iter().all(|request| request.headers["authorization"] == wanted), "{seen:?}");
@@ -209,7 +210,7 @@ fn no_body_of_a_stores_error_is_repeated() {
             &["compare", &local, &format!("{}/x.csv", url.replace("://", "://me:5ecret@"))],
         ] {
             let output = with_keys(&url, args);
-            let text = said(&output);
+            let text = all_output(&output);
             assert!(matches!(output.status.code(), Some(3 | 7)), "{status} {args:?}: {text}");
             assert!(!text.contains("5ecret") && !text.contains("xxxx") && text.lines().count() == 1, "{text}");
             if status == 400 && args[2] == "s3://b/day/" {
@@ -329,7 +330,7 @@ fn no_store_is_waited_for_longer_than_three_times_the_timeout() {
                     let begun = Instant::now();
                     let output = within("2s", url, &args);
                     let took = begun.elapsed();
-                    let text = said(&output);
+                    let text = all_output(&output);
                     assert!(took < BOUND + SLACK, "{server}, {operation}: {took:?}: {text}");
                     // What a listing's server says to a write is an answer.
                     let answers = operation == "write"
@@ -355,7 +356,7 @@ fn a_store_that_never_answers_is_not_waited_for_once_for_each_of_its_files() {
     let output = within("2s", &silent, &["sweep", fleet.to_str().unwrap(), "--no-state", "--threads", "1"]);
     // Each of its own it would be thirty times six seconds.
     assert!(begun.elapsed() < Duration::from_secs(70), "{:?}", begun.elapsed());
-    let text = said(&output);
+    let text = all_output(&output);
     assert!(text.contains("operations had failed before, the first of them so: the store cannot be reached"), "{text}");
     assert_eq!(output.status.code(), Some(11), "{text}");
 }
@@ -370,7 +371,7 @@ fn a_timeout_that_is_no_time_is_refused() {
             .env("DRIFTSWEEP_IO_TIMEOUT", bad)
             .output()
             .unwrap();
-        assert!(said(&output).contains("is not a time such as 30s"), "{bad}: {}", said(&output));
+        assert!(all_output(&output).contains("is not a time such as 30s"), "{bad}: {}", all_output(&output));
     }
 }
 
@@ -410,12 +411,12 @@ fn a_database_that_lets_nobody_in_is_not_waited_for() {
     fs::write(&fleet, "name = \"f\"\n[[model]]\nname = \"m\"\nbaseline = \"a.csv\"\ncurrent = \"a.csv\"\n").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
     let output = command.args(["status"]).arg(&fleet).env("DRIFTSWEEP_STORE", &store).output().unwrap();
-    assert_eq!(output.status.code(), Some(14), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(14), "{}", all_output(&output));
     assert!(begun.elapsed() < Duration::from_secs(26), "{:?}", begun.elapsed());
     assert!(
-        said(&output).contains("does not answer within 20s") && !said(&output).contains("5ecret"),
+        all_output(&output).contains("does not answer within 20s") && !all_output(&output).contains("5ecret"),
         "{}",
-        said(&output)
+        all_output(&output)
     );
 }
 
@@ -457,7 +458,7 @@ fn secrets_that_cannot_sign_or_are_short_are_found() {
             .arg(&fleet)
             .output()
             .unwrap();
-        let text = said(&output);
+        let text = all_output(&output);
         for about in ["channel ops webhook", "m retrain.webhook"] {
             let line = text.lines().find(|line| line.contains(about));
             match wanted {
@@ -508,7 +509,7 @@ fn what_cannot_be_signed_is_not_sent_and_is_not_tried_again_by_itself() {
 
 #[test]
 fn a_lock_in_a_database_is_waited_for_no_longer_than_a_minute() {
-    let Some(server) = super::tick::postgres() else { return };
+    let Some(server) = crate::support::needs::postgres() else { return };
     let folder = TempDir::new().unwrap();
     table(&folder);
     let fleet = folder.path().join("fleet.toml");
@@ -534,8 +535,8 @@ fn a_lock_in_a_database_is_waited_for_no_longer_than_a_minute() {
     let begun = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
     let output = command.args(["events", "list"]).arg(&fleet).env("DRIFTSWEEP_STORE", &store).output().unwrap();
-    assert_eq!(output.status.code(), Some(14), "{}", said(&output));
-    assert!(said(&output).contains("lock timeout"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(14), "{}", all_output(&output));
+    assert!(all_output(&output).contains("lock timeout"), "{}", all_output(&output));
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(50) && took < Duration::from_secs(75), "{took:?}");
 }

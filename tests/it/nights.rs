@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use driftsweep::snapshot::table::{Cells, to_parquet};
 use driftsweep_ops::store::Store;
@@ -11,28 +10,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::data::run;
-use super::tick::{World, loans};
-
-pub fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-pub fn parsed(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(output)))
-}
-
-/// Lines of the channel that a world's fleet file names `told.jsonl`.
-pub fn told(folder: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(folder.join("told.jsonl")).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-pub fn kinds(told: &[Value]) -> Vec<&str> {
-    told.iter().map(|event| event["data"]["kind"].as_str().unwrap()).collect()
-}
-
-pub const CHANNEL: &str = "[[notify]]\nname = \"lines\"\nfile = \"told.jsonl\"\n";
+use crate::support::data::run;
+use crate::support::output::{CHANNEL, error_output, kinds, parsed, told};
+use crate::support::world::{World, loans};
 
 /// The file of a model on the night before a sweep.
 fn file(world: &World, day: u32, model: usize) -> PathBuf {
@@ -78,19 +58,27 @@ fn a_night_whose_data_are_late_is_judged_when_they_come_and_counts() {
             let whole = fs::read(&late).unwrap();
             spoil(&late, fate);
             let output = world.tick(&store, "2026-01-04T03:00:00Z", &[]);
-            assert_eq!(output.status.code(), Some(11), "{fate:?}: {}", said(&output));
-            assert!(said(&output).contains("tried again until 2026-01-04T11:00:00Z"), "{}", said(&output));
+            assert_eq!(output.status.code(), Some(11), "{fate:?}: {}", error_output(&output));
+            assert!(
+                error_output(&output).contains("tried again until 2026-01-04T11:00:00Z"),
+                "{}",
+                error_output(&output)
+            );
             let ticked = parsed(&output);
             assert_eq!(ticked["status"]["waiting"].as_object().unwrap().keys().collect::<Vec<_>>(), ["model-00001"]);
             assert_eq!(ticked["events"].as_array().unwrap().len(), 2, "the others do not wait");
             // Nothing has changed: nothing is swept, and it is still red.
             assert_eq!(world.tick(&store, "2026-01-04T04:00:00Z", &[]).status.code(), Some(11));
             let same = world.tick(&store, "2026-01-04T05:00:00Z", &[]);
-            assert_eq!(same.status.code(), Some(11), "{}", said(&same));
-            assert!(parsed(&same)["sweep"].is_null() && !said(&same).contains("resuming"), "{}", said(&same));
+            assert_eq!(same.status.code(), Some(11), "{}", error_output(&same));
+            assert!(
+                parsed(&same)["sweep"].is_null() && !error_output(&same).contains("resuming"),
+                "{}",
+                error_output(&same)
+            );
             fs::write(&late, &whole).unwrap();
             let came = world.tick(&store, "2026-01-04T06:05:00Z", &[]);
-            assert_eq!(came.status.code(), Some(0), "{fate:?}: {}", said(&came));
+            assert_eq!(came.status.code(), Some(0), "{fate:?}: {}", error_output(&came));
             let came = parsed(&came);
             assert_eq!(came["caught_up"], json!(["model-00001"]));
             assert_eq!(came["events"][0]["subject"], "model-00001");
@@ -129,7 +117,7 @@ fn data_that_do_not_come_are_told_of_at_the_deadline_or_before_the_next_sweep() 
                 let output = world.tick(store, now, &[]);
                 let is_over = now >= judged_at;
                 if now.starts_with("2026-01-04") {
-                    assert_eq!(output.status.code(), Some(11), "{now}: {}", said(&output));
+                    assert_eq!(output.status.code(), Some(11), "{now}: {}", error_output(&output));
                     let wanted = if is_over { "2026-01-04T02:00:00Z" } else { "2026-01-03T02:00:00Z" };
                     assert_eq!(verdict(), wanted, "{wait} {now}");
                     assert_eq!(parsed(&output)["status"]["waiting"].as_object().unwrap().is_empty(), is_over);
@@ -161,7 +149,11 @@ fn a_model_whose_data_were_corrected_is_judged_again_on_request() {
     assert_eq!(parsed(&world.tick(store, "2026-01-04T03:00:00Z", &[]))["events"].as_array().unwrap().len(), 1);
     fs::write(&path, whole).unwrap();
     let unknown = again("model-0001");
-    assert!(unknown.status.code() == Some(2) && said(&unknown).contains("model-00001"), "{}", said(&unknown));
+    assert!(
+        unknown.status.code() == Some(2) && error_output(&unknown).contains("model-00001"),
+        "{}",
+        error_output(&unknown)
+    );
     let done = parsed(&again("model-00001"));
     assert_eq!(done["caught_up"], json!(["model-00001"]));
     assert_eq!(done["events"][0]["subject"], "model-00001");
@@ -178,7 +170,7 @@ fn a_retry_of_the_scheduler_does_not_hide_what_was_found() {
         let _ = fs::remove_dir_all(world.folder.path().join("state"));
         let status = |more: &[&str]| world.command(store, &[&["status", fleet.to_str().unwrap()], more].concat());
         let gone = status(&["--exit-code"]);
-        assert_eq!(gone.status.code(), Some(14), "{}", said(&gone));
+        assert_eq!(gone.status.code(), Some(14), "{}", error_output(&gone));
         let path = file(&world, 2, 1);
         let whole = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
@@ -193,7 +185,7 @@ fn a_retry_of_the_scheduler_does_not_hide_what_was_found() {
         assert!(page.contains("failed      model-00001: current: ") && page.contains("events opened since"), "{page}");
         assert_eq!(status(&["--acknowledge"]).status.code(), Some(2), "a reason is required");
         let acknowledged = status(&["--acknowledge", "--by", "ana", "--reason", "the table is retired"]);
-        assert!(acknowledged.status.success(), "{}", said(&acknowledged));
+        assert!(acknowledged.status.success(), "{}", error_output(&acknowledged));
         assert_eq!([tick(&["--fail-on-event"]), tick(&[])], [Some(0), Some(0)]);
         // By another way to the same file.
         let other_way = world.folder.path().join("current/../fleet.toml");
@@ -219,12 +211,12 @@ fn a_store_that_is_new_is_said_so_and_refused_where_it_must_not_be() {
     let (fleet, state) = (world.fleet_file(), world.folder.path().join("state"));
     for store in &world.stores() {
         let required = world.tick(store, "2026-01-02T03:00:00Z", &["--require-state"]);
-        assert_eq!(required.status.code(), Some(14), "{}", said(&required));
+        assert_eq!(required.status.code(), Some(14), "{}", error_output(&required));
         let first = world.tick(store, "2026-01-02T03:00:00Z", &[]);
-        assert!(said(&first).contains("new store created"), "{}", said(&first));
+        assert!(error_output(&first).contains("new store created"), "{}", error_output(&first));
         assert_eq!(parsed(&first)["new_store"], true);
         let second = world.tick(store, "2026-01-03T03:00:00Z", &["--require-state"]);
-        assert!(second.status.success() && !said(&second).contains("new store"), "{}", said(&second));
+        assert!(second.status.success() && !error_output(&second).contains("new store"), "{}", error_output(&second));
         assert_eq!(parsed(&second)["new_store"], false);
         assert!(world.command(store, &["audit", "verify", fleet.to_str().unwrap()]).status.success());
     }
@@ -281,8 +273,8 @@ fn commands_that_only_read_create_nothing() {
             let file = folder.join("none.sqlite").display().to_string();
             let more = if place.is_empty() { vec![] } else { vec![place, &file] };
             let output = run(command.iter().copied().chain(more));
-            assert_eq!(output.status.code(), Some(14), "{command:?}: {}", said(&output));
-            assert!(said(&output).contains("no tick has run"), "{command:?}: {}", said(&output));
+            assert_eq!(output.status.code(), Some(14), "{command:?}: {}", error_output(&output));
+            assert!(error_output(&output).contains("no tick has run"), "{command:?}: {}", error_output(&output));
             assert_eq!(listing(), before, "{command:?}");
         }
     }
@@ -290,12 +282,12 @@ fn commands_that_only_read_create_nothing() {
     let store = &world.stores()[0];
     drop(Store::open(store, &world.fleet().name).unwrap());
     let verified = world.command(store, &["audit", "verify", &fleet]);
-    assert_eq!(verified.status.code(), Some(15), "{}", said(&verified));
+    assert_eq!(verified.status.code(), Some(15), "{}", error_output(&verified));
     assert!(!String::from_utf8_lossy(&verified.stdout).contains(": whole"));
     // Where nothing may be written, what is there can be read.
     world.ticked(store, "2026-01-02T03:00:00Z");
     let read = world.command(store, &["status", &fleet]);
-    assert!(read.status.success(), "{}", said(&read));
+    assert!(read.status.success(), "{}", error_output(&read));
 }
 
 #[test]
@@ -348,7 +340,11 @@ fn a_metric_beyond_its_warning_level_is_told_once_and_shown_every_night() {
         let now = format!("2019-03-{day}T04:00:00Z");
         let output = run(["tick", &fleet, "--state", &state, "--now", &now]);
         let words = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && words.contains("WARNING loans: accuracy 0.9"), "{words}{}", said(&output));
+        assert!(
+            output.status.success() && words.contains("WARNING loans: accuracy 0.9"),
+            "{words}{}",
+            error_output(&output)
+        );
         let again = parsed(&run(["tick", &fleet, "--state", &state, "--now", &now, "--format", "json"]));
         assert!(again["status"]["warnings"]["loans"].as_str().unwrap().contains("warning level 0.97"), "{again}");
     }
@@ -378,7 +374,7 @@ fn a_model_that_cannot_be_judged_is_counted_every_night_and_told_of_every_week()
     for day in 1..=20 {
         let output = run(["tick", &fleet, "--now", &format!("2026-05-{day:02}T03:00:00Z")]);
         let words = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", error_output(&output));
         assert!(words.contains("0 drifted") && words.contains("1 not judged"), "{words}");
         assert!(words.contains("small: drift is not judged: at most 300 rows"), "{words}");
     }
@@ -472,7 +468,7 @@ fn a_model_taken_out_of_the_fleet_waits_no_longer() {
     assert!(text[at..].contains("model-00001"));
     fs::write(world.fleet_file(), &text[..at]).unwrap();
     let output = world.tick(store, "2026-01-02T04:00:00Z", &[]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", error_output(&output));
     assert_eq!(parsed(&output)["status"]["waiting"], json!({}));
 }
 
@@ -497,9 +493,9 @@ fn a_sweep_that_is_repeated_in_part_takes_nothing_from_the_nights_figures() {
     // The data of another model are gone by now.
     fs::remove_file(file(&world, 1, 2)).unwrap();
     let rest = world.tick(store, "2026-01-02T05:00:00Z", &[]);
-    assert_eq!(parsed(&rest)["caught_up"], json!(["model-00000"]), "{}", said(&rest));
+    assert_eq!(parsed(&rest)["caught_up"], json!(["model-00000"]), "{}", error_output(&rest));
     assert_eq!((&parsed(&rest)["status"]["features"], kept()), (&features, bytes));
-    assert_eq!(rest.status.code(), Some(0), "{}", said(&rest));
+    assert_eq!(rest.status.code(), Some(0), "{}", error_output(&rest));
 }
 
 #[test]
@@ -548,8 +544,12 @@ fn two_fleet_files_of_one_name_in_one_store_are_refused_and_one_that_moved_is_no
         let other = folder.join("other.toml");
         fs::write(&other, text.replace("model-0000", "churn-0000")).unwrap();
         let refused = tick(&other, "2026-01-03T03:00:00Z", &[]);
-        assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
-        assert!(said(&refused).contains("fleet.toml") && said(&refused).contains("--moved"), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(4), "{}", error_output(&refused));
+        assert!(
+            error_output(&refused).contains("fleet.toml") && error_output(&refused).contains("--moved"),
+            "{}",
+            error_output(&refused)
+        );
         // The file was edited in its place.
         let edited = text.replace("model-00001", "model-99999");
         fs::write(&file, &edited).unwrap();
@@ -575,7 +575,7 @@ fn a_quiet_tick_prints_nothing_unless_something_was_due_or_found() {
     let store = &world.stores()[0];
     let printed = |now: &str| {
         let output = world.tick(store, now, &["--quiet"]);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", error_output(&output));
         !output.stdout.is_empty() || !output.stderr.is_empty()
     };
     assert!(printed("2026-01-02T03:00:00Z"), "a new store");

@@ -273,7 +273,7 @@ fn every_argument_that_names_a_file_is_tested_with_what_is_none() {
         "--data",
     ];
     for command in commands() {
-        let help = super::data::run(command.split(' ').chain(["--help"]));
+        let help = crate::support::data::run(command.split(' ').chain(["--help"]));
         for line in String::from_utf8(help.stdout).unwrap().lines().map(str::trim_start) {
             let named =
                 READ.iter().any(|name| line.contains(&format!("<{name}>")) || line.contains(&format!("[{name}]")));

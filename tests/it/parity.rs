@@ -1,11 +1,9 @@
 //! The GPU gives the integers of the CPU: one body over both, every type, every size at a cliff.
 //!
-//! Runs on whatever adapter there is, software ones included. Without any it fails, unless `DRIFTSWEEP_TEST_NO_GPU`
-//! is set.
+//! Runs on whatever adapter there is, software ones included.
 
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use driftsweep::count::ecdf::{Ecdf, EcdfPair};
@@ -13,33 +11,14 @@ use driftsweep::count::gpu::{DEFAULT_MEMORY, DeviceChoice, GpuCounter, TILE};
 use driftsweep::count::key::{key_f32, key_f64, key_i32, key_i64};
 use driftsweep::count::pair::{BaselineKeys, RequiredFigures, count_pair};
 use driftsweep::count::{CellCounts, CellMap, CellSet, Columns, Counter, CpuCounter, Domain, KeyVec, with_threads};
-use driftsweep::model::Options;
-use driftsweep::snapshot::Snapshot;
-use driftsweep::sweep::{self, BaselineSource};
+use driftsweep::{BaselineSource, Comparer, Snapshot};
 use polars::prelude::{DataFrame, NamedFrom, Series};
 use rayon::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{dataset, run, write_parquet};
-
-const MEMORY: u64 = 64 << 20;
-
-/// Whether tests of the GPU may be left out.
-fn excused() -> bool {
-    std::env::var_os("DRIFTSWEEP_TEST_NO_GPU").is_some()
-}
-
-/// The device under test, opened once. `None` only where these tests are left out.
-fn gpu() -> Option<&'static GpuCounter> {
-    static GPU: OnceLock<Option<GpuCounter>> = OnceLock::new();
-    GPU.get_or_init(|| match GpuCounter::open(&DeviceChoice::default(), MEMORY) {
-        _ if excused() => None,
-        Ok(gpu) => Some(gpu),
-        Err(error) => panic!("{error}; set DRIFTSWEEP_TEST_NO_GPU=1 to leave these tests out"),
-    })
-    .as_ref()
-}
+use crate::support::data::{dataset, run, write_parquet};
+use crate::support::needs::{GPU_MEMORY, gpu};
 
 /// A fixed generator, so that every failure comes again.
 struct Random(u64);
@@ -161,7 +140,8 @@ fn tiles_of_every_size_hold_the_same_keys() {
     }
     let mut random = Random(6);
     for tile in [1, 255, 256, 257, TILE.1 - 1, TILE.1] {
-        let device = GpuCounter::open(&DeviceChoice { tile: Some(tile), ..DeviceChoice::default() }, MEMORY).unwrap();
+        let device =
+            GpuCounter::open(&DeviceChoice { tile: Some(tile), ..DeviceChoice::default() }, GPU_MEMORY).unwrap();
         for (domain, n) in [(Domain::F32, 70_001), (Domain::I64, 66_000)] {
             let n = n.min(200 * tile as usize);
             let all = keys(domain, n, &mut random);
@@ -240,7 +220,7 @@ fn a_lost_device_leaves_the_work_to_the_cpu_with_the_same_result() {
     if gpu().is_none() {
         return;
     }
-    let device = GpuCounter::open(&DeviceChoice::default(), MEMORY).unwrap();
+    let device = GpuCounter::open(&DeviceChoice::default(), GPU_MEMORY).unwrap();
     let mut random = Random(4);
     let all = keys(Domain::F32, 20_000, &mut random);
     let map = CellMap::from_sample(&mut all[..300].to_vec(), Domain::F32, 500);
@@ -264,11 +244,11 @@ fn a_device_lost_in_the_middle_of_a_comparison_changes_nothing() {
     let b = random_snapshot(folder.path(), "b.parquet", 200, 400, 12);
     let (baseline, current) = (BaselineSource::open(&a).unwrap(), Snapshot::open(&b).unwrap());
     let compare = |counter: &dyn Counter, done: &(dyn Fn() + Sync)| {
-        sweep::compare(counter, (&a, &baseline), &current, |_| Some(None), &Options::new(), done).unwrap()
+        Comparer::new(&baseline, &current).progress(done).run(counter).unwrap()
     };
     let expected = compare(&CpuCounter, &|| ());
     for lost_after in [0, 1, 60] {
-        let device = GpuCounter::open(&DeviceChoice::default(), MEMORY).unwrap();
+        let device = GpuCounter::open(&DeviceChoice::default(), GPU_MEMORY).unwrap();
         let finished = AtomicUsize::new(0);
         let found = compare(&device, &|| {
             if finished.fetch_add(1, Ordering::Relaxed) == lost_after {
@@ -309,7 +289,7 @@ fn columns_are_compared_where_they_lie_and_in_one_request_each() {
     if gpu().is_none() {
         return;
     }
-    let device = GpuCounter::open(&DeviceChoice::default(), MEMORY).unwrap();
+    let device = GpuCounter::open(&DeviceChoice::default(), GPU_MEMORY).unwrap();
     let mut random = Random(5);
     let ranks = |n: u64| (0..=10).map(|i| n.saturating_sub(1) * i / 10).collect();
     for domain in DOMAINS {
@@ -426,14 +406,13 @@ fn ten_thousand_random_columns_have_one_hash_on_a_device_with_default_limits() {
         return;
     }
     let folder = TempDir::new().unwrap();
-    let device = GpuCounter::open(&DeviceChoice { default_limits: true, ..DeviceChoice::default() }, MEMORY).unwrap();
+    let device =
+        GpuCounter::open(&DeviceChoice { default_limits: true, ..DeviceChoice::default() }, GPU_MEMORY).unwrap();
     for (seed, columns, rows) in [(1, 9000, 40), (3, 990, 700), (5, 10, 20_000)] {
         let a = random_snapshot(folder.path(), "a.parquet", columns, rows, seed);
         let b = random_snapshot(folder.path(), "b.parquet", columns, rows / 2 + 1, seed + 1);
         let (baseline, current) = (BaselineSource::open(&a).unwrap(), Snapshot::open(&b).unwrap());
-        let compare = |counter: &dyn Counter| {
-            sweep::compare(counter, (&a, &baseline), &current, |_| Some(None), &Options::new(), || ()).unwrap()
-        };
+        let compare = |counter: &dyn Counter| Comparer::new(&baseline, &current).run(counter).unwrap();
         let (on_cpu, on_gpu) = (compare(&CpuCounter), compare(&device));
         for (x, y) in on_cpu.features.iter().zip(&on_gpu.features) {
             assert_eq!((&x.counts_hash, &x.metrics), (&y.counts_hash, &y.metrics), "{} of {columns}", x.name);

@@ -6,9 +6,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::data::run;
-use super::nights::{CHANNEL, kinds, said, small, told};
-use super::tick::World;
+use super::nights::small;
+
+use crate::support::data::run;
+use crate::support::output::{CHANNEL, error_output, kinds, told};
+use crate::support::world::World;
 
 #[test]
 fn a_channel_of_lines_that_is_no_regular_file_holds_up_no_tick_and_its_messages_wait() {
@@ -56,8 +58,12 @@ fn an_output_to_a_pipe_that_nobody_reads_ends_with_an_error_and_one_that_is_read
     let compare = || run(["compare", &at("a.parquet"), &at("b.parquet"), "--format", "json", "--output", &at("pipe")]);
     let begun = std::time::Instant::now();
     let alone = compare();
-    assert_eq!(alone.status.code(), Some(7), "{}", said(&alone));
-    assert!(said(&alone).contains("no program reads from it") && begun.elapsed().as_secs() < 40, "{}", said(&alone));
+    assert_eq!(alone.status.code(), Some(7), "{}", error_output(&alone));
+    assert!(
+        error_output(&alone).contains("no program reads from it") && begun.elapsed().as_secs() < 40,
+        "{}",
+        error_output(&alone)
+    );
     let reader = std::thread::spawn({
         let pipe = at("pipe");
         move || fs::read(pipe).unwrap()

@@ -10,10 +10,12 @@ use driftsweep_ops::scheduler::PassSummary;
 use driftsweep_ops::store::Store;
 use serde_json::{Value, json};
 
-use super::retrain::{pass, sql};
-use super::server::{self, answer};
-use super::store_edits::{Kept, Night, ask, said, trained};
-use super::tick::World;
+use crate::support::jobs::{pass, sql};
+use crate::support::night::{Kept, Night, ask, trained};
+use crate::support::output::all_output;
+use crate::support::server;
+use crate::support::server::answer;
+use crate::support::world::World;
 
 /// What is edited, and which rows are put back.
 struct Edit {
@@ -140,8 +142,8 @@ fn a_store_that_rewrites_the_row_of_a_run_while_it_is_recorded_starts_no_command
     );
     for minute in 0..2 {
         let ticked = night.ticked(&format!("2026-01-03T03:0{minute}:00Z"));
-        assert_eq!(ticked.status.code(), Some(15), "{}", said(&ticked));
-        assert!(said(&ticked).contains("table run"), "{}", said(&ticked));
+        assert_eq!(ticked.status.code(), Some(15), "{}", all_output(&ticked));
+        assert!(all_output(&ticked).contains("table run"), "{}", all_output(&ticked));
         assert!(!night.state().join("jobs").exists(), "a command was started");
     }
 }
@@ -194,8 +196,8 @@ fn a_job_that_was_made_ready_and_put_back_is_not_started() {
         assert_eq!(sql(&night.store, &cheap), 1);
         for word in ["approve", "reject"] {
             let refused = night.answer(word, "model-00000", "2026-01-03T03:10:00Z");
-            assert_eq!(refused.status.code(), Some(15), "{word}: {}", said(&refused));
-            assert!(said(&refused).contains("table job"), "{word}: {}", said(&refused));
+            assert_eq!(refused.status.code(), Some(15), "{word}: {}", all_output(&refused));
+            assert!(all_output(&refused).contains("table job"), "{word}: {}", all_output(&refused));
         }
         kept.restore_all();
         assert!(night.answer("approve", "model-00000", "2026-01-03T03:10:00Z").status.success());
@@ -249,7 +251,7 @@ fn a_budget_is_not_overrun_because_runs_were_deleted_and_put_back() {
         trained(&night);
         let (name, id) = (night.name(), night.id("model-00001"));
         let answer = night.answer("approve", "model-00001", "2026-01-03T03:59:00Z");
-        assert!(answer.status.success(), "{}", said(&answer));
+        assert!(answer.status.success(), "{}", all_output(&answer));
         let kept = night.keep();
         let edit = Edit {
             what: "runs deleted",
@@ -279,7 +281,7 @@ fn a_conclusion_that_was_added_before_a_tick_hides_no_night() {
         );
         assert_eq!(added, 1);
         let ticked = night.ticked("2026-01-03T03:00:00Z");
-        assert_eq!(ticked.status.code(), Some(15), "{}", said(&ticked));
+        assert_eq!(ticked.status.code(), Some(15), "{}", all_output(&ticked));
         let told: Value = serde_json::from_slice(&ticked.stdout).unwrap();
         assert!(told["tampered"].to_string().contains("model 'model-00000'"), "{}", told["tampered"]);
         let events = told["events"].as_array().unwrap();
@@ -290,8 +292,8 @@ fn a_conclusion_that_was_added_before_a_tick_hides_no_night() {
         );
         assert_eq!(sql(&night.store, &removed), 1);
         let status = night.run(&["status", "--exit-code"]);
-        assert_eq!(status.status.code(), Some(11), "{}", said(&status));
-        assert!(said(&status).contains("the audit does not have"), "{}", said(&status));
+        assert_eq!(status.status.code(), Some(11), "{}", all_output(&status));
+        assert!(all_output(&status).contains("the audit does not have"), "{}", all_output(&status));
     }
 }
 
@@ -304,7 +306,7 @@ fn a_kept_baseline_file_that_was_replaced_by_another_one_is_a_fault_of_its_model
         let name = format!("model-0000{model}");
         let now = "2026-01-02T04:00:00Z";
         let set = night.run(&["baseline", "set", &name, &place, "--by", "ana", "--reason", "new", "--now", now]);
-        assert!(set.status.success(), "{}", said(&set));
+        assert!(set.status.success(), "{}", all_output(&set));
     }
     let kept = |model: &str| {
         let folder = std::fs::read_dir(night.state().join("baselines")).unwrap().map(|entry| entry.unwrap().path());
@@ -315,7 +317,7 @@ fn a_kept_baseline_file_that_was_replaced_by_another_one_is_a_fault_of_its_model
     let right = std::fs::read(&own).unwrap();
     std::fs::copy(&other, &own).unwrap();
     let ticked = night.ticked("2026-01-03T03:00:00Z");
-    assert_eq!(ticked.status.code(), Some(11), "{}", said(&ticked));
+    assert_eq!(ticked.status.code(), Some(11), "{}", all_output(&ticked));
     let told: Value = serde_json::from_slice(&ticked.stdout).unwrap();
     let failures = &told["status"]["failures"];
     assert_eq!(failures.as_object().unwrap().len(), 1, "{failures}");

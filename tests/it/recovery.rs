@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use driftsweep::count::CpuCounter;
-use driftsweep::model::Options;
-use driftsweep::snapshot::Snapshot;
-use driftsweep::sweep::{self, BaselineSource};
+use driftsweep::{BaselineSource, Comparer, CpuCounter, Snapshot};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{dataset, run};
+use crate::support::data::{dataset, run};
 
 /// A generated fleet of models of different importance, two to a table.
 fn fleet(folder: &Path, models: usize) -> PathBuf {
@@ -207,7 +204,7 @@ fn a_file_that_changes_while_it_is_read_is_a_status() {
         let baseline = BaselineSource::open(a.to_str().unwrap()).unwrap();
         let current = Snapshot::open(b.to_str().unwrap()).unwrap();
         meanwhile();
-        sweep::compare(&CpuCounter, ("a", &baseline), &current, |_| Some(None), &Options::new(), || ()).unwrap()
+        Comparer::new(&baseline, &current).run(&CpuCounter).unwrap()
     };
     let statuses = |meanwhile: &dyn Fn()| {
         let features = compare(meanwhile).features.into_iter();

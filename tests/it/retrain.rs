@@ -5,131 +5,27 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use driftsweep::model::Options;
-use driftsweep_common::error::Error;
 use driftsweep_fleet::{Fleet, Money};
 use driftsweep_ops::http::Http;
 use driftsweep_ops::retrain::JobState;
 use driftsweep_ops::retrain::budget::BudgetScope;
-use driftsweep_ops::scheduler::{self, ApprovalAnswer, PassContext, PassSummary};
-use driftsweep_ops::store::{RetrainEvent, RunRecord, Store};
+use driftsweep_ops::scheduler::{self, ApprovalAnswer};
+use driftsweep_ops::store::{RunRecord, Store};
 use jiff::{SignedDuration, Timestamp};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, Connection, Executor};
-use tempfile::TempDir;
 
-use super::server::{self, answer};
-use super::tick::{World, postgres};
-
-fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-pub fn chance(random: &mut Pcg64, one_in: u64) -> bool {
-    random.next_u64().is_multiple_of(one_in)
-}
-
-/// A fleet that is not swept: its events are put into the store.
-pub struct Yard {
-    pub folder: TempDir,
-    pub fleet: Fleet,
-}
-
-impl Yard {
-    pub fn new(models: &[String], head: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let name = folder.path().file_name().unwrap().to_string_lossy().into_owned();
-        let mut text = format!("name = \"{name}\"\n{head}\n");
-        for model in models {
-            let model = toml::Value::from(model.as_str());
-            text += &format!("[[model]]\nname = {model}\nbaseline = \"a.parquet\"\ncurrent = \"b.parquet\"\n");
-        }
-        let file = folder.path().join("fleet.toml");
-        fs::write(&file, &text).unwrap();
-        let fleet = Fleet::read(&file, &Options::new()).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        Self { folder, fleet }
-    }
-
-    pub fn stores(&self) -> Vec<String> {
-        let file = self.folder.path().join("store.sqlite").display().to_string();
-        [Some(file), postgres()].into_iter().flatten().collect()
-    }
-
-    /// The same fleet with a name, and a state, of its own for a store.
-    pub fn in_store(&self, store: &str) -> (Fleet, std::path::PathBuf) {
-        let kind = if store.starts_with("postgres") { "p" } else { "s" };
-        (Fleet { name: format!("{}-{kind}", self.fleet.name), ..self.fleet.clone() }, self.folder.path().join(kind))
-    }
-}
-
-pub fn open(store: &str, fleet: &Fleet) -> Store {
-    Store::open(store, &fleet.name).unwrap()
-}
-
-pub fn add_event(store: &mut Store, id: &str, model: &str, now: Timestamp) {
-    let body = json!({ "id": id, "data": { "details": {} } }).to_string();
-    let (id, model, trigger) = (id.to_owned(), model.to_owned(), "drift".to_owned());
-    store
-        .transaction(|store| {
-            store.register_models([&*model].into_iter(), now)?;
-            store.add_event(&RetrainEvent { id, model: model.clone(), trigger, triggered_at: now, body, closed: None })
-        })
-        .unwrap();
-}
-
-/// A pass in this process; a server may take a moment to notice that the last one is gone.
-pub fn pass(
-    fleet: &Fleet,
-    store: &str,
-    state: &Path,
-    http: &Http,
-    now: Timestamp,
-    step: &mut dyn FnMut(&str),
-) -> PassSummary {
-    pass_by_clock(fleet, store, state, http, (now, now), step)
-}
-
-/// A pass that is taken to be at a time, and at which the real clock says another.
-pub fn pass_by_clock(
-    fleet: &Fleet,
-    store: &str,
-    state: &Path,
-    http: &Http,
-    (now, clock): (Timestamp, Timestamp),
-    step: &mut dyn FnMut(&str),
-) -> PassSummary {
-    let program = Path::new(env!("CARGO_BIN_EXE_driftsweep"));
-    let context = PassContext { http, program, state, clock, elapsed: &|| Duration::ZERO };
-    for _ in 0..500 {
-        match scheduler::pass(fleet, &mut open(store, fleet), now, &context, step) {
-            Err(Error::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
-            done => return done.unwrap(),
-        }
-    }
-    panic!("another pass never ended")
-}
-
-/// Runs a statement on a store behind its back.
-pub fn sql(store: &str, statement: &str) -> u64 {
-    let url = if store.starts_with("postgres") { store.to_owned() } else { format!("sqlite://{store}") };
-    sqlx::any::install_default_drivers();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut connection = AnyConnection::connect(&url).await.unwrap();
-        let done = connection.execute(sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))).await.unwrap();
-        done.rows_affected()
-    })
-}
+use crate::support::jobs::{Yard, add_event, chance, open, pass, sql};
+use crate::support::output::all_output;
+use crate::support::server::answer;
+use crate::support::world::World;
+use crate::support::{at, server};
 
 #[test]
 fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
@@ -149,7 +45,7 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
         };
         let tick = |now: &str| {
             let output = run(&["tick", "--format", "json", "--threads", "1", "--now", now]);
-            assert!(output.status.success(), "{}", said(&output));
+            assert!(output.status.success(), "{}", all_output(&output));
             serde_json::from_slice::<Value>(&output.stdout).unwrap()
         };
         tick("2026-01-02T03:00:00Z");
@@ -165,7 +61,7 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
         let [job] = &jobs()[..] else { panic!("{:?}", jobs()) };
         assert_eq!(job["state"]["state"], "awaiting_approval");
         let id = job["id"].as_str().unwrap().to_owned();
-        let page = said(&run(&["jobs", "show", &id[..8]]));
+        let page = all_output(&run(&["jobs", "show", &id[..8]]));
         for wanted in [
             "the drift trigger",
             "above 0.15",
@@ -185,14 +81,17 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
         };
         for who in ["eve", "ana", "CTO"] {
             let refused = decide("approve", &["--by", who]);
-            assert_eq!(refused.status.code(), Some(2), "{who}: {}", said(&refused));
-            assert!(said(&refused).contains("it may be answered by cto"), "{}", said(&refused));
+            assert_eq!(refused.status.code(), Some(2), "{who}: {}", all_output(&refused));
+            assert!(all_output(&refused).contains("it may be answered by cto"), "{}", all_output(&refused));
         }
-        assert!(said(&decide("approve", &[])).contains("--by"));
-        assert!(said(&decide("approve", &["--by", ""])).contains("--by: must not be empty"));
+        assert!(all_output(&decide("approve", &[])).contains("--by"));
+        assert!(all_output(&decide("approve", &["--by", ""])).contains("--by: must not be empty"));
         assert_eq!(decide("reject", &["--by", "eve"]).status.code(), Some(2));
         assert!(decide("approve", &["--by", "cto"]).status.success());
-        assert!(said(&decide("approve", &["--by", "cto"])).contains("there is no approval request"), "once is enough");
+        assert!(
+            all_output(&decide("approve", &["--by", "cto"])).contains("there is no approval request"),
+            "once is enough"
+        );
         tick("2026-01-04T08:01:00Z");
         let mut minute = 1;
         while jobs()[0]["state"]["state"] != "succeeded" {
@@ -206,13 +105,13 @@ fn a_job_is_asked_for_escalated_approved_run_and_paid_from_the_command_line() {
         let budget = run(&["budget", "--format", "json", "--now", "2026-01-05"]);
         let budget: Value = serde_json::from_slice(&budget.stdout).unwrap();
         assert_eq!((&budget["budgets"][0]["spent"], &budget["budgets"][0]["committed"]), (&json!(612.5), &json!(0.0)));
-        let events = said(&run(&["events", "list", "--all"]));
+        let events = all_output(&run(&["events", "list", "--all"]));
         assert!(events.contains("trained"), "{events}");
         // What it did cost is learned from.
         let economics: Value = serde_json::from_slice(&run(&["economics", "--format", "json"]).stdout).unwrap();
         assert_eq!(economics[0]["estimate"]["runs"], 1);
         let verified = run(&["audit", "verify"]);
-        assert!(verified.status.success(), "{}", said(&verified));
+        assert!(verified.status.success(), "{}", all_output(&verified));
         let audit = run(&["audit", "export"]);
         let records: Vec<Value> =
             String::from_utf8(audit.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -547,7 +446,7 @@ fn names_and_commands_that_mean_harm_are_text_and_secrets_appear_nowhere() {
             command.env("DRIFTSWEEP_STORE", store).env("USER", "ana");
             command.env("CHAT_URL", format!("{told}/hook/{SECRET}")).env("CHAT_SECRET", SECRET);
             let output = command.output().unwrap();
-            everything += &said(&output);
+            everything += &all_output(&output);
             output
         };
         for _ in 0..100 {
@@ -565,7 +464,7 @@ fn names_and_commands_that_mean_harm_are_text_and_secrets_appear_nowhere() {
         run(&["economics"]);
         for (i, name) in names.iter().enumerate() {
             let job = format!("{i:032x}");
-            let page = said(&run(&["jobs", "show", &job]));
+            let page = all_output(&run(&["jobs", "show", &job]));
             let log = fs::read(state.join("jobs").join(&job).join("1/output.log"));
             let log = log.unwrap_or_else(|e| panic!("{name:?}: {e}: {page}"));
             let text = String::from_utf8(log).unwrap();

@@ -7,10 +7,12 @@ use driftsweep_ops::retrain::JobState;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::commands::until;
-use super::retrain::{Yard, add_event, open, pass};
-use super::run_boundaries::{Place, said};
-use super::server::{self, answer};
+use crate::support::jobs::{Yard, add_event, open, pass};
+use crate::support::output::all_output;
+use crate::support::processes::until;
+use crate::support::script::Place;
+use crate::support::server;
+use crate::support::server::answer;
 
 #[test]
 fn a_malformed_answer_is_told_once_everywhere_and_costs_the_training_nothing() {
@@ -46,7 +48,7 @@ fn a_malformed_answer_is_told_once_everywhere_and_costs_the_training_nothing() {
         assert_eq!(place.pass().failures, [], "once");
         let records = place.records("job.succeed");
         assert_eq!((records.len(), records[0]["about_answer"].as_str()), (1, Some(&*told)));
-        let shown = said(&place.program(&["jobs", "show", "event", "fleet.toml", "--store", &place.store], &[]));
+        let shown = all_output(&place.program(&["jobs", "show", "event", "fleet.toml", "--store", &place.store], &[]));
         assert!(shown.contains("answer of its last run") && shown.contains(wanted), "{shown}");
     }
 }
@@ -64,7 +66,7 @@ fn a_tick_says_that_an_answer_is_malformed_in_words_in_json_and_to_those_who_are
     assert!(failures[0]["reason"].as_str().unwrap().contains("cost is text"), "{ticked}");
     assert_eq!(words.matches("cost is text").count(), 1, "{words}");
     let again = place.program(&args, &[]);
-    assert!(!said(&again).contains("cost is text"), "{}", said(&again));
+    assert!(!all_output(&again).contains("cost is text"), "{}", all_output(&again));
     let told = fs::read_to_string(place.path("told")).unwrap();
     let about: Vec<&str> = told.lines().filter(|line| line.contains("cost is text")).collect();
     assert!(about.len() == 1 && about[0].contains("job.succeed"), "{told}");

@@ -1,115 +1,20 @@
 //! What a training command cannot do: against commands that mean harm, or are careless.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
-use driftsweep::model::Options;
 use driftsweep_common::error::Error;
-use driftsweep_fleet::Fleet;
-use driftsweep_ops::http::Http;
-use driftsweep_ops::retrain::Job;
-use driftsweep_ops::scheduler::PassSummary;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
-use super::commands::{leader, lives, supervise, until};
-use super::retrain::{Yard, add_event, open, pass};
-
-/// A fleet of one model that is trained by a shell script, with an event that asks for it.
-pub struct Place {
-    pub yard: Yard,
-    pub store: String,
-    state: PathBuf,
-    pub now: Timestamp,
-}
-
-impl Place {
-    pub fn new(script: &str) -> Self {
-        Self::with("", script)
-    }
-
-    /// The same with other settings of its training.
-    pub fn with(settings: &str, script: &str) -> Self {
-        let script = toml::Value::from(script);
-        let head = format!(
-            "[approval]\napprovers = [[\"ana\"]]\n[[notify]]\nname = \"lines\"\nfile = \"told\"\n\
-             [defaults.retrain]\nretries = 0\nstorage = 3\ntimeout = \"1h\"\ncommand = [\"sh\", \"-c\", {script}]\n{settings}\n"
-        );
-        let yard = Yard::new(&["m".into()], &head);
-        let (store, state, now) = (yard.stores().remove(0), yard.folder.path().join("state"), Timestamp::now());
-        add_event(&mut open(&store, &yard.fleet), "event", "m", now);
-        Self { yard, store, state, now }
-    }
-
-    /// The same by another fleet file, in which one text takes the place of another.
-    pub fn changed(self, from: &str, to: &str) -> Self {
-        let file = self.path("fleet.toml");
-        let text = fs::read_to_string(&file).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(&file, text.replace(from, to)).unwrap();
-        let fleet = Fleet::read(&file, &Options::new()).unwrap();
-        Self { yard: Yard { fleet, ..self.yard }, ..self }
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.yard.folder.path().join(name)
-    }
-
-    /// The folder of its first run.
-    pub fn run(&self) -> PathBuf {
-        self.state.join("jobs/event/1")
-    }
-
-    pub fn pass(&self) -> PassSummary {
-        self.pass_at(self.now)
-    }
-
-    pub fn pass_at(&self, now: Timestamp) -> PassSummary {
-        pass(&self.yard.fleet, &self.store, &self.state, &Http::new().unwrap(), now, &mut |_| ())
-    }
-
-    pub fn job(&self) -> Job {
-        open(&self.store, &self.yard.fleet).jobs("event").unwrap().remove(0).job
-    }
-
-    /// Passes until the job has ended: the last of them.
-    pub fn ends(&self) -> PassSummary {
-        let mut last = PassSummary::default();
-        until("it has ended", || {
-            last = self.pass();
-            self.job().state.is_final()
-        });
-        last
-    }
-
-    pub fn program(&self, args: &[&str], set: &[(&str, &OsStr)]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-        command.args(args).current_dir(self.yard.folder.path()).envs(set.iter().copied()).output().unwrap()
-    }
-
-    /// Bodies of the audit records of a kind.
-    pub fn records(&self, kind: &str) -> Vec<Value> {
-        let mut found = Vec::new();
-        let read = open(&self.store, &self.yard.fleet).audit("", |record| {
-            if record.kind == kind {
-                found.push(record.body);
-            }
-            Ok(())
-        });
-        read.unwrap();
-        found
-    }
-}
-
-pub fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use crate::support::jobs::open;
+use crate::support::output::all_output;
+use crate::support::processes::{leader, lives, supervise, until};
+use crate::support::script::Place;
 
 fn kill(number: i32) {
     kill_process(Pid::from_raw(number).unwrap(), Signal::KILL).unwrap();
@@ -178,7 +83,8 @@ fn the_page_of_a_job_neither_follows_nor_waits_for_what_a_command_has_put_in_the
         let place = Place::new(&format!("{LOOK}{script}; exit 1"));
         fs::write(place.path("victim"), "of somebody else").unwrap();
         place.ends();
-        let page = said(&place.program(&["jobs", "show", "event", "--state", "state", "--store", &place.store], &[]));
+        let page =
+            all_output(&place.program(&["jobs", "show", "event", "--state", "state", "--store", &place.store], &[]));
         assert!(page.contains("exit code 1") && !page.contains("of somebody else"), "{page}");
         assert_eq!(page.contains("  fine"), script == "echo fine", "{page}");
     }
@@ -198,7 +104,7 @@ fn a_command_cannot_call_itself_off_and_cannot_keep_others_from_doing_so() {
         until("it has begun", || place.path("done").exists());
         let args = ["jobs", "cancel", "event", "fleet.toml", "--by", "ana", "--reason", "x", "--state", "state"];
         let output = place.program(&[&args[..], &["--store", &place.store]].concat(), &[]);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", all_output(&output));
         place.ends();
         assert_eq!(place.job().state.name(), "cancelled", "{own}");
         assert_eq!(fs::read_to_string(place.path("victim")).unwrap(), "untouched");
@@ -254,8 +160,8 @@ fn the_key_of_a_run_is_in_none_of_its_files_and_is_not_shown() {
         &["audit", "export"],
     ] {
         let output = place.program(&[args, &["fleet.toml", "--store", &place.store]].concat(), &[]);
-        assert!(output.status.success() && said(&output).contains("event"), "{args:?}: {}", said(&output));
-        assert!(!said(&output).contains(&key), "{args:?}");
+        assert!(output.status.success() && all_output(&output).contains("event"), "{args:?}: {}", all_output(&output));
+        assert!(!all_output(&output).contains(&key), "{args:?}");
     }
     fs::write(place.path("go"), "").unwrap();
     place.ends();
@@ -265,7 +171,7 @@ fn the_key_of_a_run_is_in_none_of_its_files_and_is_not_shown() {
     fs::create_dir(&folder).unwrap();
     fs::copy(place.run().join("task.json"), folder.join("task.json")).unwrap();
     let output = place.program(&["supervise", &folder.display().to_string()], &[]);
-    assert!(!output.status.success() && said(&output).contains("started by a tick"), "{}", said(&output));
+    assert!(!output.status.success() && all_output(&output).contains("started by a tick"), "{}", all_output(&output));
     assert!(!folder.join("started").exists());
 }
 
@@ -351,7 +257,7 @@ fn lock_files_are_neither_emptied_nor_reached_through_links() {
     fs::create_dir_all(place.run()).unwrap();
     symlink(place.path("victim"), place.run().join("lock")).unwrap();
     fs::write(place.run().join("task.json"), "{}").unwrap();
-    let told = said(&supervise(&place.run()));
+    let told = all_output(&supervise(&place.run()));
     assert!(told.contains("lock") && told.contains("symbolic link"), "{told}");
     let passed = place.pass();
     assert!(passed.failures[0].reason.contains("symbolic link"), "{passed:?}");
@@ -375,7 +281,7 @@ fn lock_files_are_neither_emptied_nor_reached_through_links() {
         symlink(place.path("victim"), lock).unwrap();
     }
     let output = place.program(&["tick", "--threads", "1", "--state", "state", "--store", &place.store], &[]);
-    assert!(!output.status.success() && said(&output).contains("symbolic link"), "{}", said(&output));
+    assert!(!output.status.success() && all_output(&output).contains("symbolic link"), "{}", all_output(&output));
     assert_eq!(fs::read_to_string(place.path("victim")).unwrap(), "untouched");
     // One word of another program in a lock file stays there.
     for lock in &all {
@@ -421,7 +327,7 @@ fn a_place_whose_name_is_not_utf_8_is_refused_in_words_and_no_other_is_made() {
         command.args(["tick", "--threads", "1", "--store", &place.store]).current_dir(place.path(""));
         change(&mut command);
         let output = command.output().unwrap();
-        (output.status.code(), said(&output))
+        (output.status.code(), all_output(&output))
     };
     let flags: [&dyn Fn(&mut Command); 4] = [
         &|command| {

@@ -11,7 +11,8 @@ use driftsweep_fleet::{ExecutorConfig, Fleet};
 use driftsweep_ops::executor::environment::INHERITED_VARIABLES;
 use driftsweep_ops::retrain::JobState;
 
-use super::run_boundaries::{Place, said};
+use crate::support::output::all_output;
+use crate::support::script::Place;
 
 /// The variables in a file as `/proc` shows them.
 fn variables(file: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -56,7 +57,7 @@ fn a_command_and_its_supervisor_get_the_listed_variables_those_that_are_named_an
     set.extend([("NAMED_TOKEN", OsStr::new("a token")), ("NAMED_BYTES", odd)]);
     set.push(("DRIFTSWEEP_STORE", OsStr::new(&place.store)));
     let output = place.program(&["tick", "--threads", "1", "--wait", "1m", "--state", "state"], &set);
-    assert_eq!(place.job().state, JobState::Succeeded, "{}", said(&output));
+    assert_eq!(place.job().state, JobState::Succeeded, "{}", all_output(&output));
 
     let (own, above) = (variables(&place.path("own")), variables(&place.path("above")));
     for (name, seen) in [("the command", &own), ("its supervisor", &above)] {
@@ -134,8 +135,8 @@ fn variables_are_named_one_by_one_and_the_nearest_table_counts() {
 fn a_variable_that_is_named_and_not_set_is_found_before_the_night() {
     let place = Place::with("env = [\"TRAIN_TOKEN\"]", "true");
     let words = "the variable TRAIN_TOKEN is not set here";
-    let without = said(&place.program(&["doctor", "fleet.toml"], &[]));
+    let without = all_output(&place.program(&["doctor", "fleet.toml"], &[]));
     assert!(without.contains("WARNING") && without.contains(words), "{without}");
-    let with = said(&place.program(&["doctor", "fleet.toml"], &[("TRAIN_TOKEN", OsStr::new("x"))]));
+    let with = all_output(&place.program(&["doctor", "fleet.toml"], &[("TRAIN_TOKEN", OsStr::new("x"))]));
     assert!(!with.contains(words), "{with}");
 }

@@ -18,10 +18,11 @@ use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 
-use super::commands::{leader, until};
-use super::retrain::{Yard, add_event, chance, open, pass, pass_by_clock, sql};
-use super::server::{self, answer};
-use super::store_edits::make_older;
+use crate::support::jobs::{Yard, add_event, chance, open, pass, pass_by_clock, sql};
+use crate::support::night::make_older;
+use crate::support::processes::{leader, until};
+use crate::support::server;
+use crate::support::server::answer;
 
 /// A model whose trainings may take three hours at a place that says a word, and what that place was asked.
 fn of_three_hours(word: &Arc<Mutex<String>>) -> (Yard, Arc<Mutex<Vec<String>>>) {

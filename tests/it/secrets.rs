@@ -12,8 +12,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sqlx::{AnyConnection, Connection, Row};
 
-use super::server::{self, Request, answer, http};
-use super::tick::World;
+use crate::support::server;
+use crate::support::server::{Request, answer, http};
+use crate::support::world::World;
 
 /// Places that were searched at least: a search that finds nothing because it looks at nothing is none.
 const LEAST_PLACES: usize = 250;
@@ -319,7 +320,7 @@ fn rows(store: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn no_secret_is_found_anywhere_after_a_night_in_which_everything_fails() {
-    for postgres in [None, super::tick::postgres()] {
+    for postgres in [None, crate::support::needs::postgres()] {
         let night = Night::new(postgres.as_deref());
         let mut search = Search::default();
         let (user, query) = (night.planted.get("password in an address"), night.planted.get("signature of a link"));

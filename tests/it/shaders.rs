@@ -6,7 +6,7 @@ use std::process::Command;
 use driftsweep::count::gpu::Stage;
 use serde_json::Value;
 
-use super::data::dataset;
+use crate::support::data::dataset;
 
 #[test]
 fn a_device_that_is_not_there_is_named_and_auto_does_without() {
@@ -31,7 +31,7 @@ fn every_shader_is_valid_and_reads_structs_as_they_are_written() {
     use driftsweep::count::gpu::{CountComparison, CountJob, Tile};
     use std::mem::offset_of;
 
-    let folder = crate::data::root().join("shaders");
+    let folder = crate::support::data::root().join("shaders");
     let mut files: Vec<String> = fs::read_dir(&folder)
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".wgsl").map(str::to_owned))

@@ -14,15 +14,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::retrain::{Yard, add_event, open, pass};
-use super::server::{self, answer};
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// Names the variable that leaves out the tests that need `ssh-keygen`.
-const LEAVE_OUT: &str = "DRIFTSWEEP_TEST_NO_SSH_KEYGEN";
+use crate::support::jobs::{Yard, add_event, open, pass};
+use crate::support::needs::ssh_keygen;
+use crate::support::output::all_output;
+use crate::support::server;
+use crate::support::server::answer;
 
 /// Keys of OpenSSH, made by its own programs.
 struct Keys {
@@ -30,9 +26,9 @@ struct Keys {
 }
 
 impl Keys {
-    /// Keys without a passphrase; `None` where the tests are to be left out.
+    /// Keys without a passphrase; `None` where there is no `ssh-keygen`.
     fn new(names: &[&str]) -> Option<Self> {
-        if std::env::var(LEAVE_OUT).is_ok_and(|value| !value.is_empty()) {
+        if !ssh_keygen() {
             return None;
         }
         let keys = Self { folder: TempDir::new().unwrap() };
@@ -58,8 +54,8 @@ impl Keys {
     /// A program of OpenSSH, which is told the passphrase if it asks: what it prints.
     fn ssh(&self, program: &str, args: &[&str]) -> String {
         let output = self.command(program).args(args).output();
-        let output = output.unwrap_or_else(|e| panic!("{program}: {e}; install openssh-client, or set {LEAVE_OUT}=1"));
-        assert!(output.status.success(), "{program} {args:?}: {}", said(&output));
+        let output = output.unwrap_or_else(|e| panic!("{program}: {e}"));
+        assert!(output.status.success(), "{program} {args:?}: {}", all_output(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -145,7 +141,7 @@ impl<'a> Desk<'a> {
     fn refuses(&self, word: &str, id: &str, more: &[&str], words: &str) {
         let (before, records) = (self.job(id), self.records(id).len());
         let output = self.answer(word, id, more);
-        let told = said(&output);
+        let told = all_output(&output);
         assert_eq!(output.status.code(), Some(2), "{word} {more:?}: {told}");
         assert!(told.contains(words), "{word} {more:?}: '{words}' is not in {told}");
         assert_eq!((self.job(id), self.records(id).len()), (before, records));
@@ -153,7 +149,7 @@ impl<'a> Desk<'a> {
 
     fn takes(&self, word: &str, id: &str, more: &[&str]) {
         let output = self.answer(word, id, more);
-        assert!(output.status.success(), "{word} {more:?}: {}", said(&output));
+        assert!(output.status.success(), "{word} {more:?}: {}", all_output(&output));
     }
 
     fn job(&self, id: &str) -> Job {
@@ -219,7 +215,7 @@ fn an_answer_that_must_be_signed_is_taken_with_the_key_of_its_approver_only() {
         let sent = told.lock().unwrap().clone();
         assert_eq!(sent.len(), 2, "{sent:?}");
         assert!(sent.iter().all(|text| text.contains("The answer must be signed: add --sign KEYFILE")), "{sent:?}");
-        let page = said(&desk.run(&["jobs", "show", "aa"]));
+        let page = all_output(&desk.run(&["jobs", "show", "aa"]));
         let wanted = "the answer must be signed (signatures = \"high_stakes\": the model is marked high-stakes)";
         assert!(page.contains(wanted) && page.contains("--reason TEXT --sign KEYFILE"), "{page}");
 
@@ -254,28 +250,28 @@ fn an_answer_that_must_be_signed_is_taken_with_the_key_of_its_approver_only() {
             let verify = ["-Y", "verify", "-f", &allowed, "-I", name, "-n", NAMESPACE, "-s", &sig];
             let input = Stdio::from(fs::File::open(keys.path("statement")).unwrap());
             let output = keys.command("ssh-keygen").args(verify).stdin(input).output().unwrap();
-            assert!(output.status.success() && said(&output).contains("Good"), "{}", said(&output));
-            let page = said(&desk.run(&["jobs", "show", id]));
+            assert!(output.status.success() && all_output(&output).contains("Good"), "{}", all_output(&output));
+            let page = all_output(&desk.run(&["jobs", "show", id]));
             let wanted = format!("signed with {}, a key of {name}", keys.fingerprint(name));
             assert!(page.contains(&wanted), "'{wanted}' is not in {page}");
         }
         let verified = desk.run(&["audit", "verify"]);
-        assert!(verified.status.success(), "{}", said(&verified));
+        assert!(verified.status.success(), "{}", all_output(&verified));
 
         // A key that was taken out of the fleet file since is said to be unknown, not forged.
         let file = yard.folder.path().join("fleet.toml");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace(&keys.public("ana"), &keys.public("eve"))).unwrap();
-        let page = said(&desk.run(&["jobs", "show", "aa"]));
+        let page = all_output(&desk.run(&["jobs", "show", "aa"]));
         assert!(page.contains("a key that the fleet file does not list (any more)"), "{page}");
         fs::write(&file, text).unwrap();
         // One that was edited in the store is.
         let edit = |column: &str| format!("REPLACE({column}, 'it pays', 'it_pays')");
-        super::retrain::sql(
+        crate::support::jobs::sql(
             &store,
             &format!("UPDATE job SET body = {} WHERE id LIKE 'aa-%' AND fleet = '{}'", edit("body"), yard.fleet.name),
         );
-        let page = said(&desk.run(&["jobs", "show", "aa"]));
+        let page = all_output(&desk.run(&["jobs", "show", "aa"]));
         assert!(page.contains("NOT SIGNED: the signature was not made for this statement"), "{page}");
     }
 }
@@ -290,7 +286,10 @@ fn a_signature_is_good_for_one_answer_to_one_question() {
         let desk = Desk::at(&yard, &store, &["aa", "bb", "cc"], long_ago);
         let yes = desk.signed(&keys, "ana", "yes", "approve", "aa", &[]);
         let again = |more: &[&str]| desk.answer("approve", "aa", &[&["--statement", &*yes[1]], more].concat());
-        assert!(said(&again(&[])).contains("exists already; name a new file"), "a statement is never overwritten");
+        assert!(
+            all_output(&again(&[])).contains("exists already; name a new file"),
+            "a statement is never overwritten"
+        );
         assert_eq!(desk.job("aa").state.name(), "awaiting_approval", "a statement decides nothing");
         let plain = |more| with(&yes, more);
         let differs = "the signature is for another statement: ";
@@ -426,14 +425,14 @@ fn keys_with_a_passphrase_and_keys_in_an_agent_sign_by_ssh_keygen() {
         let signed =
             keys.command("ssh-keygen").args(sign).env("SSH_AUTH_SOCK", &socket).env_remove("SSH_ASKPASS").output();
         Command::new("kill").arg(agent).status().unwrap();
-        assert!(add.status.success(), "{}", said(&add));
+        assert!(add.status.success(), "{}", all_output(&add));
         let signed = signed.unwrap();
-        assert!(signed.status.success(), "{}", said(&signed));
+        assert!(signed.status.success(), "{}", all_output(&signed));
         desk.takes("reject", "bb", &["--statement", &shown, "--signature", &format!("{shown}.sig")]);
 
         // Through a pipe, nothing but the statement is written.
         let output = desk.answer("approve", "cc", &["--by", "bo", "--statement", "-"]);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", all_output(&output));
         let piped = yard.folder.path().join("piped");
         fs::write(&piped, &output.stdout).unwrap();
         let signature = keys.sign("bo", &piped);
@@ -494,7 +493,7 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
         }
         let path = keys.shown(name);
         let output = desk.answer("approve", "aa", &["--sign", &path]);
-        let told = said(&output);
+        let told = all_output(&output);
         assert!(!output.status.success() && told.contains(words), "{name}: '{words}' is not in {told}");
         // Not one line of any key is in a message.
         let secrets = lines[1..lines.len() - 1].iter().map(|line| &line[..20]);
@@ -507,7 +506,7 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
     desk.takes("approve", "aa", &["--sign", &keys.shown("ana")]);
     desk.takes("approve", "bb", &["--sign", &keys.shown("windows")]);
     // Neither the record nor the outbox nor the page holds it.
-    let all = format!("{:?}{}", desk.records("aa"), said(&desk.run(&["jobs", "show", "aa", "--format", "json"])));
+    let all = format!("{:?}{}", desk.records("aa"), all_output(&desk.run(&["jobs", "show", "aa", "--format", "json"])));
     assert!(all.contains("BEGIN SSH SIGNATURE") && !all.contains("PRIVATE KEY"), "{all}");
 
     // Never over a file that is there: it may be a key.
@@ -518,7 +517,7 @@ fn a_private_key_is_refused_where_others_may_read_it_and_is_never_told() {
     for flags in
         [["--statement", &path, "--signature", &path], ["--statement", &keys.shown("ana.pub"), "--signature", &path]]
     {
-        let told = said(&desk.answer("approve", "bb", &flags));
+        let told = all_output(&desk.answer("approve", "bb", &flags));
         assert!(told.contains("is not a signature as") && !told.contains("b3Blbn"), "{told}");
     }
     // Flags that do not go together.
@@ -537,7 +536,7 @@ fn where_no_answer_must_be_signed_one_that_is_must_be_good_all_the_same() {
     let yard = Yard::new(&models, &head.replace("KEY", &keys.public("ana")));
     for store in yard.stores() {
         let desk = Desk::new(&yard, &store, &["aa", "bb", "cc", "dd"]);
-        let page = said(&desk.run(&["jobs", "show", "aa"]));
+        let page = all_output(&desk.run(&["jobs", "show", "aa"]));
         assert!(page.contains("--reason TEXT\n") && !page.contains("signed"), "{page}");
         let words = "'bo' has no key in the fleet file; add the public key under [approval.keys]";
         desk.refuses("approve", "aa", &["--by", "bo", "--sign", &keys.shown("bo")], words);
@@ -552,7 +551,7 @@ fn where_no_answer_must_be_signed_one_that_is_must_be_good_all_the_same() {
         let records = format!("{:?}", desk.records("dd"));
         assert!(!records.contains("signature"), "{records}");
         // The program that is asked for a job that is rejected, with or without a signature.
-        assert!(said(&desk.run(&["jobs", "show", "dd"])).contains("state      rejected"));
+        assert!(all_output(&desk.run(&["jobs", "show", "dd"])).contains("state      rejected"));
     }
 }
 
@@ -571,7 +570,7 @@ fn doctor_shows_who_may_approve_with_which_keys_and_what_must_be_signed() {
             let file = yard.folder.path().join("fleet.toml");
             Command::new(env!("CARGO_BIN_EXE_driftsweep")).arg("doctor").arg(file).args(more).output().unwrap()
         };
-        let page = said(&doctor(&[]));
+        let page = all_output(&doctor(&[]));
         let ana = keys.fingerprint("ana");
         for wanted in [
             &*format!("approval {sentence} (signatures = \"{signatures}\")"),
@@ -590,7 +589,7 @@ fn doctor_shows_who_may_approve_with_which_keys_and_what_must_be_signed() {
         fs::write(&file, text.replace(&format!("bo = \"{}\",", keys.public("bo")), "bo = \"ssh-ed25519 AAAA\","))
             .unwrap();
         for output in [doctor(&[]), desk.run(&["jobs", "list"])] {
-            let told = said(&output);
+            let told = all_output(&output);
             assert!(told.contains("fleet.toml:5: keys.bo is a damaged public key"), "{told}");
         }
     }
@@ -637,7 +636,7 @@ fn a_question_that_was_asked_when_answers_had_to_be_signed_is_answered_so() {
         desk.refuses("reject", "aa", &[], "the request was made under a rule that requires it");
         desk.takes("approve", "aa", &["--sign", &keys.shown("ana")]);
         let verified = desk.run(&["audit", "verify"]);
-        assert!(verified.status.success(), "{}", said(&verified));
+        assert!(verified.status.success(), "{}", all_output(&verified));
         fs::write(&file, &text).unwrap();
     }
 }

@@ -7,7 +7,7 @@ use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{compare, run, write_parquet};
+use crate::support::data::{compare, run, write_parquet};
 
 /// Days of hourly rows from the first of January 2026 on, with a region and an amount.
 fn frame(days: i64, shift: f64) -> DataFrame {

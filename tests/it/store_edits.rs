@@ -1,197 +1,18 @@
 //! The store behind its back: every column of every table edited, rows deleted, inserted and copied, jobs made ready by
 //! hand, a store that was emptied; on both stores. What is found by nothing is listed, with the reason.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use driftsweep_ops::store::{LimitExceeded, MeasurementRecord, Record, StartBlockers, Store, StoredVerdict};
+use driftsweep_ops::store::{LimitExceeded, MeasurementRecord, StartBlockers, Store, StoredVerdict};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 
-use super::retrain::{Yard, add_event, open, pass, sql};
-use super::tick::World;
-
-pub fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// The rows of a query on a store, behind its back, each column as text.
-pub fn ask(store: &str, statement: &str, columns: usize) -> Vec<Vec<String>> {
-    let url = if store.starts_with("postgres") { store.to_owned() } else { format!("sqlite://{}", escaped(store)) };
-    sqlx::any::install_default_drivers();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut connection = AnyConnection::connect(&url).await.unwrap();
-        let rows = connection.fetch_all(sqlx::query(AssertSqlSafe(statement.to_owned()))).await.unwrap();
-        rows.iter().map(|row| (0..columns).map(|at| row.try_get::<String, _>(at).unwrap()).collect()).collect()
-    })
-}
-
-fn escaped(path: &str) -> String {
-    path.replace('%', "%25").replace('?', "%3F")
-}
-
-/// A fleet after a small night: two models in question, and a store with something in every table.
-pub struct Night {
-    pub world: World,
-    pub store: String,
-    pub state: RefCell<PathBuf>,
-}
-
-/// The jobs of both models wait for an answer: they were asked for at three on the third of January.
-const ASKED: &str = "2026-01-03T03:00:00Z";
-
-impl Night {
-    /// One for each store.
-    pub fn all() -> Vec<Self> {
-        let stores = World::new(1, "").stores().len();
-        (0..stores).map(Self::new).collect()
-    }
-
-    fn new(which: usize) -> Self {
-        let extra = "[approval]\napprovers = [[\"ana\"], [\"cto\"]]\n[budget]\nmonth = 200\n[defaults.trigger]\ncooldown = \
-                     \"1d\"\ndrift.persistence = \"1 of 1\"\n[defaults.retrain]\nstakes = \"high\"\ncpu_hours = 1\ncpu_rate = 50\n\
-                     retries = 0\ncommand = [\"sh\", \"-c\", \"echo '{\\\"cost\\\": 165}' > $DRIFTSWEEP_ANSWER_FILE\"]\n";
-        let world = World::new(2, extra);
-        // Without characters that mean something in the address of a store.
-        let store = match which {
-            0 => world.folder.path().join("store.sqlite").display().to_string(),
-            _ => world.stores()[which].clone(),
-        };
-        let state = RefCell::new(world.folder.path().join("state"));
-        let night = Self { world, store, state };
-        for day in ["2026-01-02", "2026-01-03"] {
-            night.tick(&format!("{day}T03:00:00Z"));
-        }
-        assert_eq!(night.jobs().len(), 2);
-        night
-    }
-
-    pub fn state(&self) -> PathBuf {
-        self.state.borrow().clone()
-    }
-
-    pub fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-        command.args(args).arg(self.world.fleet_file()).arg("--state").arg(self.state());
-        command.env("DRIFTSWEEP_STORE", &self.store).env_remove("USER").output().unwrap()
-    }
-
-    pub fn ticked(&self, now: &str) -> Output {
-        self.run(&["tick", "--format", "json", "--threads", "1", "--now", now])
-    }
-
-    pub fn tick(&self, now: &str) -> Value {
-        let output = self.ticked(now);
-        assert!(matches!(output.status.code(), Some(0 | 11)), "{}", said(&output));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    pub fn open(&self) -> Store {
-        Store::open(&self.store, &self.name()).unwrap()
-    }
-
-    pub fn name(&self) -> String {
-        self.world.fleet().name
-    }
-
-    pub fn problems(&self) -> Vec<String> {
-        self.open().verify_audit(&[]).unwrap().problems
-    }
-
-    /// The jobs by their models.
-    pub fn jobs(&self) -> BTreeMap<String, Value> {
-        let output = self.run(&["jobs", "list", "--all", "--format", "json"]);
-        assert!(output.status.success(), "{}", said(&output));
-        let jobs: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-        jobs.into_iter().map(|job| (job["model"].as_str().unwrap().to_owned(), job)).collect()
-    }
-
-    pub fn id(&self, model: &str) -> String {
-        self.jobs()[model]["id"].as_str().unwrap().to_owned()
-    }
-
-    pub fn answer(&self, word: &str, model: &str, now: &str) -> Output {
-        self.answer_by("ana", word, model, now)
-    }
-
-    pub fn answer_by(&self, who: &str, word: &str, model: &str, now: &str) -> Output {
-        self.run(&[word, &self.id(model), "--by", who, "--reason", "it pays", "--now", now])
-    }
-
-    /// The tables of the store, but for the library's list of schema steps, which a server has once for all fleets.
-    pub fn tables(&self) -> BTreeMap<String, Vec<(String, String)>> {
-        let columns = if self.store.starts_with("postgres") {
-            "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), CAST(data_type AS TEXT) FROM information_schema.columns \
-             WHERE table_schema = 'public'"
-        } else {
-            "SELECT m.name, c.name, c.type FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'"
-        };
-        let mut tables: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-        for row in ask(&self.store, columns, 3) {
-            let [table, column, kind] = &row[..] else { panic!("{row:?}") };
-            if !table.starts_with("kept_") && table != "_sqlx_migrations" {
-                tables.entry(table.clone()).or_default().push((column.clone(), kind.to_lowercase()));
-            }
-        }
-        tables
-    }
-
-    /// Keeps all rows of the fleet.
-    pub fn keep(&self) -> Kept<'_> {
-        let tag = self.name().replace(['.', '-'], "_").to_lowercase();
-        let tables: Vec<String> = self.tables().into_keys().collect();
-        for table in &tables {
-            sql(
-                &self.store,
-                &format!("CREATE TABLE kept_{tag}_{table} AS SELECT * FROM {table} WHERE fleet = '{}'", self.name()),
-            );
-        }
-        Kept { night: self, tag, tables }
-    }
-}
-
-/// A copy of the rows of a fleet.
-pub struct Kept<'a> {
-    night: &'a Night,
-    tag: String,
-    tables: Vec<String>,
-}
-
-impl Kept<'_> {
-    /// Puts the rows of some tables back, and removes those of the other fleet.
-    fn restore(&self, tables: &[String]) {
-        let (store, name) = (&self.night.store, self.night.name());
-        for table in tables {
-            sql(store, &format!("DELETE FROM {table} WHERE fleet IN ('{name}', '{name}x')"));
-            sql(store, &format!("INSERT INTO {table} SELECT * FROM kept_{}_{table}", self.tag));
-        }
-    }
-
-    pub fn restore_all(&self) {
-        self.restore(&self.tables);
-    }
-
-    /// Puts the rows of a table back that a condition holds for.
-    pub fn put_back(&self, table: &str, condition: &str) {
-        let (store, name) = (&self.night.store, self.night.name());
-        sql(store, &format!("DELETE FROM {table} WHERE fleet = '{name}' AND {condition}"));
-        sql(store, &format!("INSERT INTO {table} SELECT * FROM kept_{}_{table} WHERE {condition}", self.tag));
-    }
-}
-
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        for table in &self.tables {
-            sql(&self.night.store, &format!("DROP TABLE kept_{}_{table}", self.tag));
-        }
-    }
-}
+use crate::support::jobs::{Yard, add_event, open, pass, sql};
+use crate::support::night::{ASKED, Night, ask, make_older, trained};
+use crate::support::output::all_output;
 
 /// What `audit verify` does not find, and why that starts and stops nothing that costs money.
 const NOT_FOUND: &[(&str, &[&str], &str)] = &[
@@ -217,19 +38,6 @@ const NOT_FOUND: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Lets the job of the first model be approved and run.
-pub fn trained(night: &Night) {
-    assert!(night.answer("approve", "model-00000", "2026-01-03T03:10:00Z").status.success());
-    for minute in 11..59 {
-        night.tick(&format!("2026-01-03T03:{minute}:00Z"));
-        if night.jobs()["model-00000"]["state"]["state"] == "succeeded" {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert_eq!(night.jobs()["model-00000"]["state"]["state"], "succeeded");
-}
-
 /// A night with something in every table.
 fn full(night: &Night) {
     trained(night);
@@ -237,14 +45,14 @@ fn full(night: &Night) {
     let baseline = night.world.folder.path().join("baseline/table-00001.parquet").display().to_string();
     let set =
         night.run(&["baseline", "set", "model-00001", &baseline, "--by", "ana", "--reason", "new", "--now", ASKED]);
-    assert!(set.status.success(), "{}", said(&set));
+    assert!(set.status.success(), "{}", all_output(&set));
     // A mute, an acknowledgement, and a model whose data are late.
     let mute = night.run(&["mute", "model-00001", "--for", "900d", "--reason", "quiet", "--by", "ana", "--now", ASKED]);
-    assert!(mute.status.success(), "{}", said(&mute));
+    assert!(mute.status.success(), "{}", all_output(&mute));
     fs::remove_file(night.world.folder.path().join("current/2026-01-03/table-00001.parquet")).unwrap();
     night.tick("2026-01-04T03:00:00Z");
     let seen = night.run(&["status", "--acknowledge", "--by", "ana", "--reason", "known"]);
-    assert!(seen.status.success(), "{}", said(&seen));
+    assert!(seen.status.success(), "{}", all_output(&seen));
     // A measure as a sweep notes it: the models of this night have no labels.
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
     let entry = MeasurementRecord {
@@ -433,21 +241,21 @@ fn a_job_that_does_not_follow_from_its_records_is_not_started_and_the_others_are
             *night.state.borrow_mut() = night.world.folder.path().join(format!("state{at}"));
             edit(what, &before);
             let answer = night.answer("approve", "model-00001", "2026-01-03T03:10:00Z");
-            assert!(answer.status.success(), "{what}: {}", said(&answer));
+            assert!(answer.status.success(), "{what}: {}", all_output(&answer));
             if let Some(now) = answered {
                 let answer = night.answer("approve", "model-00000", now);
                 // What the audit does not say is not answered.
                 let code = if before.is_empty() { 0 } else { 15 };
-                assert_eq!(answer.status.code(), Some(code), "{what}: {}", said(&answer));
+                assert_eq!(answer.status.code(), Some(code), "{what}: {}", all_output(&answer));
             }
             edit(what, &after);
             let ticked = night.ticked("2026-01-03T08:11:00Z");
-            assert_eq!(ticked.status.code(), Some(15), "{what}: {}", said(&ticked));
-            assert!(said(&ticked).contains("audit verify"), "{what}: {}", said(&ticked));
+            assert_eq!(ticked.status.code(), Some(15), "{what}: {}", all_output(&ticked));
+            assert!(all_output(&ticked).contains("audit verify"), "{what}: {}", all_output(&ticked));
             assert!(!night.state().join("jobs").join(&forged).exists(), "{what}: it was started");
-            assert_eq!(night.state().join("jobs").join(&own).exists(), other_starts, "{what}: {}", said(&ticked));
+            assert_eq!(night.state().join("jobs").join(&own).exists(), other_starts, "{what}: {}", all_output(&ticked));
             let verified = night.run(&["audit", "verify"]);
-            assert_eq!(verified.status.code(), Some(15), "{what}: {}", said(&verified));
+            assert_eq!(verified.status.code(), Some(15), "{what}: {}", all_output(&verified));
             kept.restore_all();
         }
         *night.state.borrow_mut() = night.world.folder.path().join("state of the end");
@@ -507,8 +315,8 @@ fn a_late_answer_is_refused_whether_a_tick_came_or_not_and_nobody_answers_as_of_
             for who in ["ana", "cto"] {
                 for more in [&[][..], &["--now", &earlier]] {
                     let refused = answer(word, who, more);
-                    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
-                    assert!(said(&refused).contains("it was due at"), "{}", said(&refused));
+                    assert_eq!(refused.status.code(), Some(2), "{}", all_output(&refused));
+                    assert!(all_output(&refused).contains("it was due at"), "{}", all_output(&refused));
                 }
             }
         }
@@ -517,7 +325,7 @@ fn a_late_answer_is_refused_whether_a_tick_came_or_not_and_nobody_answers_as_of_
         assert_eq!(level(), 1);
         assert_eq!(answer("approve", "ana", &[]).status.code(), Some(2));
         let given = answer("approve", "cto", &[]);
-        assert!(given.status.success(), "{}", said(&given));
+        assert!(given.status.success(), "{}", all_output(&given));
         let mut store = open(&store, fleet);
         assert_eq!(store.verify_audit(&[]).unwrap().problems, Vec::<String>::new());
         // Both times are in the record.
@@ -536,13 +344,13 @@ fn a_store_that_was_emptied_or_written_anew_is_refused_and_expectations_that_say
         let tick = |now: &str, file: &str| night.run(&["tick", "--threads", "1", "--now", now, "--checkpoint", file]);
         // Before there is one it is made.
         let first = tick("2026-01-03T03:05:00Z", &kept);
-        assert!(first.status.success(), "{}", said(&first));
+        assert!(first.status.success(), "{}", all_output(&first));
         let text = fs::read_to_string(&file).unwrap();
         let head = night.open().audit_head().unwrap().unwrap();
         assert_eq!(text, format!("{}:{} \"{name}\"\n", head.0, head.1));
         assert!(tick("2026-01-03T03:06:00Z", &kept).status.success());
         let inside = tick("2026-01-03T03:06:00Z", &night.state().join("checkpoint").display().to_string());
-        assert_eq!(inside.status.code(), Some(2), "{}", said(&inside));
+        assert_eq!(inside.status.code(), Some(2), "{}", all_output(&inside));
         fs::write(&file, "").unwrap();
         assert_eq!(tick("2026-01-03T03:06:00Z", &kept).status.code(), Some(2), "not a checkpoint");
         fs::write(&file, &text).unwrap();
@@ -569,15 +377,15 @@ fn a_store_that_was_emptied_or_written_anew_is_refused_and_expectations_that_say
             sql(&night.store, &format!("DELETE FROM {table} WHERE fleet = '{name}'"));
         }
         let refused = tick("2026-01-03T03:07:00Z", &kept);
-        assert_eq!(refused.status.code(), Some(15), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(15), "{}", all_output(&refused));
         assert_eq!(fs::read_to_string(&file).unwrap(), text, "the checkpoint stays");
         assert!(night.open().is_new().unwrap(), "nothing was done");
         // Without a checkpoint what a training has left tells.
         let runs = night.state().join("jobs/x/1");
         fs::create_dir_all(&runs).unwrap();
         let refused = night.ticked("2026-01-03T03:07:00Z");
-        assert_eq!(refused.status.code(), Some(15), "{}", said(&refused));
-        assert!(said(&refused).contains("holds its trainings"), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(15), "{}", all_output(&refused));
+        assert!(all_output(&refused).contains("holds its trainings"), "{}", all_output(&refused));
         fs::remove_dir_all(night.state().join("jobs")).unwrap();
         // Written anew: whole in itself, and not the one that was seen.
         night.tick("2026-01-03T03:08:00Z");
@@ -586,33 +394,6 @@ fn a_store_that_was_emptied_or_written_anew_is_refused_and_expectations_that_say
         assert_eq!(tick("2026-01-03T03:09:00Z", &kept).status.code(), Some(15));
         copy.restore_all();
         assert!(tick("2026-01-03T03:09:00Z", &kept).status.success());
-    }
-}
-
-/// Makes a store one of an older version: its records have neither the real clock nor what was written with them.
-pub fn make_older(store: &str, name: &str) {
-    let mut records = Vec::new();
-    let mut keep = |record: Record| {
-        records.extend((record.kind != "store.write").then_some(record));
-        Ok(())
-    };
-    Store::open(store, name).unwrap().audit("", &mut keep).unwrap();
-    sql(store, &format!("DELETE FROM audit WHERE fleet = '{name}'"));
-    let mut previous = String::new();
-    for (record, seq) in records.into_iter().zip(1..) {
-        let mut record = Record { seq, clock_at: None, writes: None, previous: previous.clone(), ..record };
-        record.hash = record.expected_hash().unwrap();
-        previous.clone_from(&record.hash);
-        let body = String::from_utf8(serde_json_canonicalizer::to_vec(&record.body).unwrap()).unwrap();
-        let texts = [&record.actor, &record.kind, &record.subject, &body, &record.previous, &record.hash];
-        let texts = texts.map(|text| format!("'{}'", text.replace('\'', "''")));
-        let insert = format!(
-            "INSERT INTO audit (fleet, seq, at, actor, kind, subject, body, previous, hash) VALUES ('{name}', {seq}, {}, {})",
-            record.at.as_microsecond(),
-            texts.join(", ")
-        );
-        sql(store, &insert);
-        sql(store, &format!("UPDATE audit_head SET seq = {seq}, hash = {} WHERE fleet = '{name}'", texts[5]));
     }
 }
 
@@ -643,10 +424,10 @@ fn a_store_of_an_older_version_is_taken_as_it_is_found_and_what_changes_from_the
         // Its jobs go on. Of a question in an older store it is not known whether it was asked at the real time, so it is
         // taken to have been; the next level is asked in a replayed night.
         let refused = night.answer("approve", "model-00000", "2026-01-03T03:10:00Z");
-        assert!(said(&refused).contains("leave out --now"), "{}", said(&refused));
+        assert!(all_output(&refused).contains("leave out --now"), "{}", all_output(&refused));
         night.tick("2026-01-03T07:00:00Z");
         let given = night.answer_by("cto", "approve", "model-00000", "2026-01-03T07:10:00Z");
-        assert!(given.status.success(), "{}", said(&given));
+        assert!(given.status.success(), "{}", all_output(&given));
         night.tick("2026-01-03T07:11:00Z");
         assert!(night.state().join("jobs").join(&id).exists());
         assert_eq!(night.problems(), Vec::<String>::new());

@@ -10,18 +10,16 @@ use driftsweep_ops::store::{Firing, MeasurementRecord, Record, Store, StoredVerd
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::retrain::{Yard, add_event, open, pass, sql};
-use super::store_edits::{Night, said, trained};
-use super::tick::postgres;
-
-fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
+use crate::support::at;
+use crate::support::jobs::{Yard, add_event, open, pass, sql};
+use crate::support::needs::postgres;
+use crate::support::night::{Night, trained};
+use crate::support::output::all_output;
 
 /// What `audit verify` finds, as JSON, with its exit code.
 fn verified(night: &Night) -> (Option<i32>, Value) {
     let output = night.run(&["audit", "verify", "--format", "json"]);
-    let found = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    let found = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", all_output(&output)));
     (output.status.code(), found)
 }
 
@@ -108,28 +106,36 @@ fn whatever_is_wrong_can_be_accepted_and_starts_no_job_that_was_in_doubt() {
                 _ => assert!(sql(store, &statement) > 0, "{what}: {statement}"),
             }
             let found = night.run(&["audit", "verify"]);
-            assert_eq!(found.status.code(), Some(15), "{what}: {}", said(&found));
-            assert!(said(&found).contains("driftsweep audit accept"), "{what}: {}", said(&found));
+            assert_eq!(found.status.code(), Some(15), "{what}: {}", all_output(&found));
+            assert!(all_output(&found).contains("driftsweep audit accept"), "{what}: {}", all_output(&found));
             let (_, before) = verified(&night);
             let problems = before["problems"].as_array().unwrap().len();
             // Nobody accepts what has not been looked at.
             let refused = accept(&night, &format!("1:{}", "0".repeat(64)), &[]);
-            assert_eq!(refused.status.code(), Some(2), "{what}: {}", said(&refused));
-            assert!(said(&refused).contains("is not the last record"), "{what}: {}", said(&refused));
+            assert_eq!(refused.status.code(), Some(2), "{what}: {}", all_output(&refused));
+            assert!(all_output(&refused).contains("is not the last record"), "{what}: {}", all_output(&refused));
             assert_eq!(verified(&night), (Some(15), before.clone()), "{what}");
             let file = night.world.folder.path().join(format!("checkpoints/{n}"));
             let done = accept(&night, &head(&before), &["--checkpoint", &file.display().to_string()]);
-            assert!(done.status.success(), "{what}: {}", said(&done));
+            assert!(done.status.success(), "{what}: {}", all_output(&done));
             for problem in before["problems"].as_array().unwrap() {
-                assert!(said(&done).contains(problem.as_str().unwrap()), "{what}: {problem} {}", said(&done));
+                assert!(
+                    all_output(&done).contains(problem.as_str().unwrap()),
+                    "{what}: {problem} {}",
+                    all_output(&done)
+                );
             }
             let (code, after) = verified(&night);
             assert_eq!((code, &after["problems"]), (Some(0), &json!([])), "{what}: {after}");
             assert!(fs::read_to_string(&file).unwrap().starts_with(&format!("{} ", head(&after))), "{what}");
-            let page = said(&night.run(&["audit", "verify"]));
+            let page = all_output(&night.run(&["audit", "verify"]));
             assert!(page.contains(&format!("accepted: {problems} problems by ana on ")), "{what}: {page}");
             let again = accept(&night, &head(&after), &[]);
-            assert!(again.status.success() && said(&again).contains("nothing to accept"), "{what}: {}", said(&again));
+            assert!(
+                again.status.success() && all_output(&again).contains("nothing to accept"),
+                "{what}: {}",
+                all_output(&again)
+            );
             // What is edited from then on is found.
             sql(store, &of("UPDATE model SET first_seen = first_seen + 1"));
             assert_eq!(verified(&night).0, Some(15), "{what}");
@@ -138,7 +144,7 @@ fn whatever_is_wrong_can_be_accepted_and_starts_no_job_that_was_in_doubt() {
             // Whoever is asked may still answer.
             let answer = |now: &str, more: &[&str]| {
                 let answer = ["approve", &id, "--by", "ana", "--reason", "x", "--now", now];
-                said(&night.run(&[&answer, more].concat()))
+                all_output(&night.run(&[&answer, more].concat()))
             };
             let mut answered = answer("2026-01-03T03:59:00Z", &[]);
             night.ticked("2026-01-03T04:00:00Z");
@@ -146,8 +152,8 @@ fn whatever_is_wrong_can_be_accepted_and_starts_no_job_that_was_in_doubt() {
             answered += &answer("2026-01-03T04:10:00Z", &["--overrun", "100"]);
             let ticked = night.ticked("2026-01-03T04:11:00Z");
             let started = night.state().join("jobs").join(&id).exists();
-            assert_eq!(started, then == Then::Starts, "{what}: {answered} {}", said(&ticked));
-            assert!(!night.state().join("jobs/added").exists(), "{what}: {}", said(&ticked));
+            assert_eq!(started, then == Then::Starts, "{what}: {answered} {}", all_output(&ticked));
+            assert!(!night.state().join("jobs/added").exists(), "{what}: {}", all_output(&ticked));
             let held: Vec<&str> = match (then, what) {
                 (Then::Held, _) => vec![&id],
                 (_, "a job added") => vec!["added"],
@@ -157,11 +163,11 @@ fn whatever_is_wrong_can_be_accepted_and_starts_no_job_that_was_in_doubt() {
                 assert!(page.contains(&format!("not started: job {id} ")), "{what}: {page}");
                 let called_off =
                     night.run(&["jobs", "cancel", id, "--by", "ana", "--reason", "x", "--now", "2026-01-03T04:12:00Z"]);
-                assert!(called_off.status.success(), "{what}: {}", said(&called_off));
+                assert!(called_off.status.success(), "{what}: {}", all_output(&called_off));
             }
             if then != Then::Starts {
                 let ticked = night.ticked("2026-01-03T04:13:00Z");
-                assert!(matches!(ticked.status.code(), Some(0 | 11)), "{what}: {}", said(&ticked));
+                assert!(matches!(ticked.status.code(), Some(0 | 11)), "{what}: {}", all_output(&ticked));
             }
             let (code, end) = verified(&night);
             assert_eq!((code, &end["problems"]), (Some(0), &json!([])), "{what}: {end}");
@@ -184,12 +190,16 @@ fn a_store_that_is_not_the_one_of_the_checkpoint_can_be_accepted_with_it() {
         let seq = night.open().audit_head().unwrap().unwrap().0;
         fs::write(&file, format!("{seq}:{}\n", "0".repeat(64))).unwrap();
         let refused = run(&tick);
-        assert_eq!(refused.status.code(), Some(15), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(15), "{}", all_output(&refused));
         assert_eq!(run(&["audit", "verify"]).status.code(), Some(15));
         let (code, found) = verified(&night);
         assert_eq!(code, Some(0));
         let done = accept(&night, &head(&found), &checkpoint);
-        assert!(done.status.success() && said(&done).contains("1 problems are accepted"), "{}", said(&done));
+        assert!(
+            done.status.success() && all_output(&done).contains("1 problems are accepted"),
+            "{}",
+            all_output(&done)
+        );
         assert_eq!(run(&["audit", "verify"]).status.code(), Some(0));
         assert!(run(&tick).status.success());
         let (_, found) = verified(&night);
@@ -359,7 +369,7 @@ fn an_older_version_that_still_writes_during_an_upgrade_raises_no_alarm_and_that
             assert_eq!((code, &after["problems"]), (Some(0), &json!([])), "{after}");
             let noted = &after["noted_again"][round as usize - 1];
             assert_eq!((&noted["after"], &noted["record"]), (&json!(older), &json!(older + 1)), "{after}");
-            let page = said(&night.run(&["audit", "verify"]));
+            let page = all_output(&night.run(&["audit", "verify"]));
             assert!(
                 page.contains(&format!("recorded again: an older version of driftsweep wrote up to record {older}")),
                 "{page}"
@@ -521,6 +531,6 @@ fn a_store_whose_writer_was_killed_is_read_at_once() {
             fs::write(path, bytes).unwrap();
         }
         let output = night.run(args);
-        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", all_output(&output));
     }
 }

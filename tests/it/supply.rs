@@ -11,7 +11,7 @@ use serde_json::Value;
 mod sbom;
 
 fn root() -> &'static Path {
-    crate::data::root()
+    crate::support::data::root()
 }
 
 /// Whether a package is one of this repository.

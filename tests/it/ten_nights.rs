@@ -12,9 +12,9 @@ use driftsweep_ops::notify::MessageKind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::data::run;
-use super::nights::{kinds, parsed, said, told};
-use super::tick::postgres;
+use crate::support::data::run;
+use crate::support::needs::postgres;
+use crate::support::output::{error_output, kinds, parsed, told};
 
 const FLEET: &str = r#"
 sweep = "0 2 * * *"
@@ -118,13 +118,13 @@ impl Fleet {
     fn tick(&self, now: &str, more: &[&str]) -> (i32, Value, String) {
         let output = self.run(&[&["tick", "--format", "json", "--threads", "1", "--now", now], more].concat());
         let code = output.status.code().unwrap();
-        assert!(!output.stdout.is_empty() || code == 14, "{}", said(&output));
-        (code, serde_json::from_slice(&output.stdout).unwrap_or_default(), said(&output))
+        assert!(!output.stdout.is_empty() || code == 14, "{}", error_output(&output));
+        (code, serde_json::from_slice(&output.stdout).unwrap_or_default(), error_output(&output))
     }
 
     fn words(&self, args: &[&str]) -> String {
         let output = self.run(args);
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), said(&output))
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), error_output(&output))
     }
 
     fn fired(&self, ticked: &Value) -> Vec<String> {
@@ -236,7 +236,7 @@ fn ten_nights(fleet: &Fleet) {
     let (code, fourth, words) = fleet.tick("2026-01-05T03:00:00Z", &[]);
     assert_eq!((code, &*words, fleet.fired(&fourth)), (0, "", vec![]));
     let quiet = fleet.run(&["tick", "--quiet", "--threads", "1", "--now", "2026-01-05T04:00:00Z"]);
-    assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty(), "{}", said(&quiet));
+    assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty(), "{}", error_output(&quiet));
 
     // Night 5: the data drift. One night is not enough.
     let (code, fifth, words) = fleet.tick("2026-01-06T03:00:00Z", &["--fail-on-event"]);

@@ -12,7 +12,7 @@ use polars_arrow::record_batch::RecordBatchT;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::run;
+use crate::support::data::run;
 
 const MINUTE: i64 = 60_000_000;
 

@@ -3,12 +3,7 @@
 
 use std::path::Path;
 
-use driftsweep::baseline::Baseline;
-use driftsweep::count::CpuCounter;
-use driftsweep::metric::Kind;
-use driftsweep::model::Options;
-use driftsweep::snapshot::Snapshot;
-use driftsweep::sweep::{self, BaselineSource, Feature};
+use driftsweep::{BaselineBuilder, BaselineSource, ColumnUse, Comparer, CpuCounter, Feature, Kind, Options, Snapshot};
 use driftsweep_common::error::Status;
 use polars_arrow::array::{
     Array, BinaryViewArray, BooleanArray, DictionaryArray, ListArray, NullArray, PrimitiveArray, Utf8Array,
@@ -228,14 +223,13 @@ fn matrix(encoded: Encoded, kind: Option<Kind>, of: impl Fn(Family) -> bool) -> 
     let current = Snapshot::open(today.to_str().unwrap()).unwrap();
     let frozen = folder.path().join("train.baseline");
     let snapshot = Snapshot::open(train).unwrap();
-    Baseline::build(&CpuCounter, &snapshot, Vec::new(), |_| Some(kind), &options, String::new())
-        .unwrap()
-        .write(&frozen)
-        .unwrap();
+    let column_use = ColumnUse::read_as(kind);
+    let built = BaselineBuilder::new(&snapshot).columns(|_| column_use).options(&options).build(&CpuCounter).unwrap();
+    built.write(&frozen).unwrap();
     [train, frozen.to_str().unwrap()].map(|baseline| {
         let source = BaselineSource::open(baseline).unwrap();
-        let compared =
-            sweep::compare(&CpuCounter, (baseline, &source), &current, |_| Some(kind), &options, || ()).unwrap();
+        let comparer = Comparer::new(&source, &current).columns(|_| column_use).options(&options);
+        let compared = comparer.run(&CpuCounter).unwrap();
         assert_eq!(compared.features.len(), pairs.len());
         compared.features
     })
@@ -334,15 +328,15 @@ fn compared(train: Box<dyn Array>, today: Box<dyn Array>, kind: Option<Kind>) ->
     let [a, b] = ["train", "today"].map(|name| folder.path().join(format!("{name}.parquet")));
     write(&a, vec![("x".to_owned(), train)], Encoded::Plain);
     write(&b, vec![("x".to_owned(), today)], Encoded::Plain);
-    let options = Options::new();
+    let column_use = ColumnUse::read_as(kind);
     let (snapshot, current) =
         (Snapshot::open(a.to_str().unwrap()).unwrap(), Snapshot::open(b.to_str().unwrap()).unwrap());
     let frozen = folder.path().join("train.baseline");
-    let built = Baseline::build(&CpuCounter, &snapshot, Vec::new(), |_| Some(kind), &options, String::new()).unwrap();
+    let built = BaselineBuilder::new(&snapshot).columns(|_| column_use).build(&CpuCounter).unwrap();
     built.write(&frozen).unwrap();
     [a, frozen].map(|baseline| {
         let source = BaselineSource::open(baseline.to_str().unwrap()).unwrap();
-        let found = sweep::compare(&CpuCounter, ("train", &source), &current, |_| Some(kind), &options, || ()).unwrap();
+        let found = Comparer::new(&source, &current).columns(|_| column_use).run(&CpuCounter).unwrap();
         found.features.into_iter().next().unwrap()
     })
 }

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::data::{compare, dataset, feature, run};
+use crate::support::data::{compare, dataset, feature, run};
 
 /// Pairs of snapshots of the repository's real data.
 fn pairs() -> Vec<(String, String)> {

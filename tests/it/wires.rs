@@ -16,7 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::server::{self, Request, answer};
+use crate::support::server;
+use crate::support::server::{Request, answer};
 
 fn fleet(folder: &Path, head: &str, retrain: &str) -> Fleet {
     let text = format!(
@@ -527,7 +528,7 @@ fn a_store_that_cannot_be_written_has_no_message_sent_by_every_tick() {
     let mut store = Store::open(&place, &fleet.name).unwrap();
     let (http, now) = (Http::new().unwrap(), Timestamp::from_second(1_790_000_000).unwrap());
     tell(&fleet, &mut store, 3, now);
-    super::retrain::sql(
+    crate::support::jobs::sql(
         &place,
         "CREATE TRIGGER full BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
     );
@@ -536,7 +537,7 @@ fn a_store_that_cannot_be_written_has_no_message_sent_by_every_tick() {
         assert!(failed.to_string().contains("disk is full"), "{failed}");
     }
     assert_eq!(kept.lock().unwrap().len(), 0);
-    super::retrain::sql(&place, "DROP TRIGGER full");
+    crate::support::jobs::sql(&place, "DROP TRIGGER full");
     assert_eq!(notify::deliver(&fleet, &mut store, &http, now, &|| false).unwrap().sent, 3);
     let sent = kept.lock().unwrap();
     assert_eq!((sent.len(), &*sent[0].headers["webhook-id"]), (3, "flotte %C3%A9-1"));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use driftsweep::baseline::{self, Baseline, BaselineFile, Frozen, training_snapshot};
+use driftsweep::baseline::{self, Baseline, BaselineBuilder, BaselineFile, Frozen, training_snapshot};
 use driftsweep::count::with_threads;
 use driftsweep_common::address::redacted;
 use driftsweep_common::error::Error;
@@ -92,7 +92,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
         }
         let snapshot = training_snapshot(spec)?;
         let chosen = args.engine.counter(|| snapshot.workload())?;
-        let baseline = Baseline::build(&*chosen.counter, &snapshot, Vec::new(), |_| Some(None), &options, now())?;
+        let baseline = BaselineBuilder::new(&snapshot).options(&options).created_at(now()).build(&*chosen.counter)?;
         super::warn_of_failure(&*chosen.counter);
         baseline.write(&args.output)?;
         return Ok(summary(&args.output, &baseline));

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use driftsweep::metric::Kind;
 use driftsweep::metric::convention::{Convention, ConventionRules};
-use driftsweep::model::is_pandas_index;
+use driftsweep::model::{ColumnUse, is_pandas_index};
 use driftsweep::snapshot::{ColumnType, Snapshot};
-use driftsweep::sweep::{self, BaselineSource, SweepProgress};
+use driftsweep::sweep::{self, BaselineSource, Comparer, SweepProgress};
 use driftsweep_common::error::Error;
 use driftsweep_common::storage;
 use driftsweep_report::report;
@@ -109,24 +109,28 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     let whole = |kind: &ColumnType| matches!(kind, ColumnType::Numeric(domain) if !domain.is_float());
     let unnamed = baseline.features().iter().any(|feature| feature.name().is_empty() && whole(feature.dtype()));
     let is_index = |name: &str| is_pandas_index(name) && (!name.is_empty() || unnamed);
-    let kind_of = |name: &str| {
+    let use_of = |name: &str| {
         let wanted = match named(name) {
             true => features.is_empty() || features.contains(name),
             false => features.is_empty() && !is_index(name),
         } && !exclude.contains(name);
-        wanted.then(|| match (categorical.contains(name), numeric.contains(name)) {
-            (true, _) => Some(Kind::Categorical),
-            (false, true) => Some(Kind::Numeric),
-            (false, false) => None,
-        })
+        match (wanted, categorical.contains(name), numeric.contains(name)) {
+            (false, _, _) => ColumnUse::LeftOut,
+            (true, true, _) => ColumnUse::As(Kind::Categorical),
+            (true, false, true) => ColumnUse::As(Kind::Numeric),
+            (true, false, false) => ColumnUse::ByType,
+        }
     };
 
     let bar = Bar::new();
-    bar.planned(known.iter().filter(|name| kind_of(name).is_some()).count());
-    let wanted = baseline.features().into_iter().filter(|feature| kind_of(feature.name()).is_some());
+    bar.planned(known.iter().filter(|name| use_of(name).is_compared()).count());
+    let wanted = baseline.features().into_iter().filter(|feature| use_of(feature.name()).is_compared());
     let chosen = args.engine.counter(|| wanted.map(|feature| sweep::workload(feature, &current)).sum())?;
-    let sides = (args.baseline.as_str(), &baseline);
-    let mut found = sweep::compare(&*chosen.counter, sides, &current, kind_of, &options, || bar.advance())?;
+    let mut found = Comparer::new(&baseline, &current)
+        .columns(use_of)
+        .options(&options)
+        .progress(|| bar.advance())
+        .run(&*chosen.counter)?;
     super::note(&mut found.engine, chosen);
     drop(bar);
     args.output.write(report::comparison(&found, args.output.format, args.output.top.unwrap_or(super::TOP))?)?;

@@ -1,8 +1,9 @@
 //! What all parts of driftsweep stand on: errors, addresses that hide what is secret in them, text that is safe to show,
-//! atomic files, and storage on disk and in object stores.
+//! atomic files, waiting for asynchronous libraries, and storage on disk and in object stores.
 
 pub mod address;
 pub mod atomic;
 pub mod error;
 pub mod escape;
+pub mod runtime;
 pub mod storage;

@@ -10,17 +10,17 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url, redirect};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::runtime::{Builder, Runtime};
 
 use driftsweep_common::address::{REDACTED, sanitized};
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Error, Result, error_chain};
 use driftsweep_common::escape::for_display;
+use driftsweep_common::runtime::BlockingRuntime;
 use driftsweep_fleet::{Secret, SecretSource};
 
 /// An HTTP client. Requests have a timeout.
 pub struct Http {
-    runtime: Runtime,
+    runtime: BlockingRuntime,
     client: Client,
 }
 
@@ -191,11 +191,7 @@ impl Http {
     pub fn new() -> Result<Self> {
         let failed = |reason: String| Error::Backend(format!("no HTTP client: {reason}"));
         Ok(Self {
-            runtime: Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .map_err(|e| failed(e.to_string()))?,
+            runtime: BlockingRuntime::with_threads(1).map_err(|e| failed(e.to_string()))?,
             client: Client::builder()
                 .timeout(TIMEOUT)
                 // A signed request must not be redirected to another address.
@@ -251,7 +247,7 @@ impl Http {
             Ok(Response { status, body, secrets: (!hidden).then_some(request.secrets) })
         };
         self.runtime
-            .block_on(answer)
+            .wait(answer)
             .map_err(|e: reqwest::Error| RequestFailure::transient(sanitized(&error_chain(&e.without_url()), &[])))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use driftsweep::baseline::Baseline;
+use driftsweep::baseline::BaselineBuilder;
 use driftsweep::count::CpuCounter;
 use driftsweep::snapshot::Snapshot;
 use driftsweep_fuzz::journals::SweptFleet;
@@ -25,14 +25,8 @@ fn main() {
     for path in &parquet {
         // Damaged files are among them.
         let Ok(snapshot) = Snapshot::open(path.to_str().expect("a path in UTF-8")) else { continue };
-        let built = Baseline::build(
-            &CpuCounter,
-            &snapshot,
-            Vec::new(),
-            |_| Some(None),
-            &options,
-            "2026-01-01T00:00:00Z".into(),
-        );
+        let built =
+            BaselineBuilder::new(&snapshot).options(&options).created_at("2026-01-01T00:00:00Z").build(&CpuCounter);
         let name = path.file_name().expect("a name").to_str().expect("a name in UTF-8");
         let _ = built.expect("without segments").write(&baselines.join(format!("{name}.baseline")));
     }

@@ -33,8 +33,8 @@ impl TableUser<'_> {
     fn reads(&self, column: &str) -> bool {
         let model = self.model;
         let compared = match self.window {
-            Some(window) => model.kind_in(window, column).is_some(),
-            None => model.kind_of(column).is_some(),
+            Some(window) => model.use_in(window, column).is_compared(),
+            None => model.use_of(column).is_compared(),
         };
         let time = self.window.and_then(|window| Some(&window.period.as_ref()?.0));
         let of_segments = model.segments.iter().flat_map(|(_, slice)| &slice.0).map(|condition| &condition.column);

@@ -171,7 +171,7 @@ pub fn list_remote(folder: &str) -> Result<Vec<ListedObject>> {
 }
 
 /// Whether there is an object below an address with a wanted name; `false` if that is unknown.
-pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
+pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool + Sync) -> bool {
     remote::has_object(folder, wanted)
 }
 

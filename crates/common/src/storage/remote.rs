@@ -297,7 +297,7 @@ pub fn list(folder: &str) -> Result<Vec<ListedObject>> {
 }
 
 /// Whether there is an object below an address with a wanted name.
-pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool) -> bool {
+pub fn has_object(folder: &str, wanted: impl Fn(&str) -> bool + Sync) -> bool {
     let find = || {
         let (store, key, _) = locate(folder)?;
         wait(folder, async {

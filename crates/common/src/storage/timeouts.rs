@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
-
 use super::remote::StorageFailure;
 use crate::address::sanitized;
+use crate::runtime::BlockingRuntime;
 
 /// The variable for the timeout after which a request is retried, for example `30s`; after three times this time the
 /// operation fails.
@@ -21,8 +20,7 @@ const MAX_UNANSWERED: u32 = 3;
 const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Requests run here; the threads that count wait for them.
-static RUNTIME: LazyLock<std::io::Result<Runtime>> =
-    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build());
+static RUNTIME: LazyLock<std::io::Result<BlockingRuntime>> = LazyLock::new(|| BlockingRuntime::with_threads(2));
 
 /// The number of consecutive operations without an answer per store, and the first error.
 static UNANSWERED: Mutex<Option<HashMap<String, (u32, String)>>> = Mutex::new(None);
@@ -37,15 +35,18 @@ pub fn timeout() -> Result<Duration, StorageFailure> {
 }
 
 /// Waits for an operation on an address.
-pub fn wait<T>(address: &str, operation: impl Future<Output = object_store::Result<T>>) -> Result<T, StorageFailure> {
+pub fn wait<T: Send>(
+    address: &str,
+    operation: impl Future<Output = object_store::Result<T>> + Send,
+) -> Result<T, StorageFailure> {
     wait_after(address, operation, &Mutex::new(None))
 }
 
 /// Waits for an operation: including attempts, redirects, delays and the response body. `last` is the last error so
 /// far.
-pub fn wait_after<T>(
+pub fn wait_after<T: Send>(
     address: &str,
-    operation: impl Future<Output = object_store::Result<T>>,
+    operation: impl Future<Output = object_store::Result<T>> + Send,
     last: &Mutex<Option<String>>,
 ) -> Result<T, StorageFailure> {
     let whole = 3 * timeout()?;
@@ -55,7 +56,7 @@ pub fn wait_after<T>(
     let impatient = times >= MAX_UNANSWERED;
     let most = if impatient { whole.min(SHORT_TIMEOUT) } else { whole };
     // The timer is made by the runtime, so inside of it.
-    let done = match runtime.block_on(async { tokio::time::timeout(most, operation).await }) {
+    let done = match runtime.wait(async { tokio::time::timeout(most, operation).await }) {
         Ok(done) => done.map_err(|e| StorageFailure::of(&e)),
         Err(_) => {
             let late = format!("the store cannot be reached or is too slow: not done after {most:?}");

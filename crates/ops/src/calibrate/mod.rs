@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::policy::calibrate::{self, Nights, NullModelColumn};
-use driftsweep::baseline::{Baseline, BaselineFile, Frozen, FrozenFeature};
+use driftsweep::baseline::{Baseline, BaselineBuilder, BaselineFile, Frozen, FrozenFeature};
 use driftsweep::count::Counter;
 use driftsweep::history::HistoryEntry;
 use driftsweep::metric::Kind;
@@ -198,8 +198,8 @@ fn features(counter: &dyn Counter, model: &Model) -> Result<Vec<FrozenFeature>> 
     }
     let snapshot = Snapshot::open(model.baseline.expose())?;
     let segments = model.segments_in(&snapshot)?;
-    let kind_of = |name: &str| model.kind_of(name);
-    Ok(Baseline::build(counter, &snapshot, segments, kind_of, &model.options, String::new())?.features)
+    let builder = BaselineBuilder::new(&snapshot).segments(segments).options(&model.options);
+    Ok(builder.columns(|name| model.use_of(name)).build(counter)?.features)
 }
 
 /// The figures of a feature that have a threshold, with the rule of each.
@@ -207,7 +207,7 @@ fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'stati
     let thresholds = model.thresholds_of(&feature.name);
     let (rows, missing) = (feature.tally.rows, feature.tally.missing());
     let mut columns = Vec::new();
-    if model.kind_of(&feature.name).is_none() || rows.min(current) < thresholds.min_rows {
+    if !model.use_of(&feature.name).is_compared() || rows.min(current) < thresholds.min_rows {
         return columns;
     }
     // The current side is taken to miss as many values as the baseline.

@@ -13,11 +13,11 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
 use sqlx::{AnyConnection, Connection, Executor, Row};
-use tokio::runtime::{Builder, Runtime};
 
 use driftsweep_common::address::{redacted, without_fields};
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
+use driftsweep_common::runtime::BlockingRuntime;
 
 /// The schema migrations, which are never changed once released. Each is the same for both databases.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -35,7 +35,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(330);
 
 /// An open database.
 pub struct Database {
-    runtime: Runtime,
+    runtime: BlockingRuntime,
     connection: AnyConnection,
     /// Its name in messages: no user, no password.
     name: String,
@@ -80,8 +80,7 @@ impl Database {
         }
         let name = masked(place);
         let failed = |reason: String| Error::Store { store: name.clone(), reason };
-        let runtime =
-            Builder::new_current_thread().enable_all().build().map_err(|e| failed(format!("no runtime: {e}")))?;
+        let runtime = BlockingRuntime::current_thread().map_err(|e| failed(format!("no runtime: {e}")))?;
         let (url, file) = if is_postgres(place) {
             (place.to_owned(), None)
         } else {
@@ -108,10 +107,10 @@ impl Database {
         if access == Access::Read
             && let Some(path) = &file
         {
-            runtime.block_on(roll_back(path));
+            runtime.wait(roll_back(path));
         }
         let connecting = async { tokio::time::timeout(CONNECT_TIMEOUT, AnyConnection::connect(&url)).await };
-        let connection = match runtime.block_on(connecting) {
+        let connection = match runtime.wait(connecting) {
             Ok(connected) => connected.map_err(|e| failed(reason(&e)))?,
             Err(_) => return Err(failed(format!("the server does not answer within {CONNECT_TIMEOUT:?}"))),
         };
@@ -142,7 +141,7 @@ impl Database {
     fn version(&mut self) -> Result<Option<i64>> {
         const VERSION: &str = "SELECT CAST(MAX(version) AS BIGINT) FROM _sqlx_migrations WHERE success";
         let found = sqlx::query_scalar::<_, Option<i64>>(VERSION).fetch_one(&mut self.connection);
-        match self.runtime.block_on(found) {
+        match self.runtime.wait(found) {
             Ok(version) => Ok(version),
             // SQLite has no codes of its own for that; PostgreSQL has one.
             Err(sqlx::Error::Database(e))
@@ -171,7 +170,9 @@ impl Database {
             Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
         });
         let migrator = Migrator::with_migrations(steps.collect());
-        self.runtime.block_on(migrator.run(&mut self.connection)).map_err(|e| match e {
+        // `run` takes any source of connections, and its future cannot be sent to another thread.
+        let migrated = self.runtime.wait(migrator.run_direct(None, &mut self.connection, false));
+        migrated.map_err(|e| match e {
             // Another process with a newer version has migrated it in the meantime.
             MigrateError::VersionMissing(version) if version > known => self.newer(version),
             MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version) => self.failed(format!(
@@ -236,7 +237,7 @@ impl Database {
                 // Held by the session: the server releases it when the process ends in any way.
                 const LOCK: &str = "SELECT CASE WHEN pg_try_advisory_lock($1) THEN 1 ELSE 0 END";
                 let locked =
-                    self.runtime.block_on(sqlx::query_scalar::<_, i32>(LOCK).bind(key).fetch_one(&mut self.connection));
+                    self.runtime.wait(sqlx::query_scalar::<_, i32>(LOCK).bind(key).fetch_one(&mut self.connection));
                 Ok((locked.map_err(|e| self.failed(reason(&e)))? == 1).then_some(Lock { key, file: None }))
             }
         }
@@ -338,8 +339,11 @@ impl Database {
 }
 
 /// Waits for a statement. The server itself ends one that takes too long, unless the connection is dead.
-fn wait<T>(runtime: &Runtime, done: impl Future<Output = sqlx::Result<T>>) -> std::result::Result<T, String> {
-    match runtime.block_on(async { tokio::time::timeout(STATEMENT_TIMEOUT, done).await }) {
+fn wait<T: Send>(
+    runtime: &BlockingRuntime,
+    done: impl Future<Output = sqlx::Result<T>> + Send,
+) -> std::result::Result<T, String> {
+    match runtime.wait(async { tokio::time::timeout(STATEMENT_TIMEOUT, done).await }) {
         Ok(done) => done.map_err(|e| reason(&e)),
         Err(_) => Err(format!("no answer within {STATEMENT_TIMEOUT:?}")),
     }

@@ -1,0 +1,17 @@
+//! The types that a program needs that compares snapshots: at the root of the crate, so that the modules behind them may move.
+
+pub use driftsweep_common::error::{Error, Result, Status};
+
+pub use crate::baseline::{Baseline, BaselineBuilder, BaselineFile};
+pub use crate::count::gpu::{DeviceChoice, GpuCounter};
+pub use crate::count::{Backend, Counter, CpuCounter};
+pub use crate::metric::convention::{Convention, ConventionRules};
+pub use crate::metric::values::Metrics;
+pub use crate::metric::{Band, Kind, Metric, MetricSet};
+pub use crate::model::{ColumnUse, Model, Options, Window};
+pub use crate::rule::{Signal, Thresholds, Verdict};
+pub use crate::snapshot::{Slice, Snapshot};
+pub use crate::sweep::{
+    BaselineSource, Comparer, Comparison, Feature, Journal, ModelReport, SweepPlan, SweepProgress, SweepReport,
+    SweepRun,
+};
