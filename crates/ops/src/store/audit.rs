@@ -131,7 +131,7 @@ impl Store {
             let sql = "INSERT INTO audit_head (fleet, seq, hash) VALUES ($1, $2, $3) \
                        ON CONFLICT (fleet) DO UPDATE SET seq = $2, hash = $3";
             store.database.run(query(sql).bind(store.fleet.clone()).bind(record.seq as i64).bind(record.hash))?;
-            store.replay_is_complete = false;
+            (store.replay_is_complete, store.has_appended) = (false, true);
             Ok(record.seq)
         })
     }

@@ -65,6 +65,8 @@ pub struct Store {
     at_one_moment: bool,
     /// Whether the replayed audit has every record of that moment.
     replay_is_complete: bool,
+    /// Whether the transaction has appended a record to the audit.
+    has_appended: bool,
 }
 
 /// The record of a model.
@@ -119,6 +121,7 @@ impl Store {
             replay: None,
             at_one_moment: false,
             replay_is_complete: false,
+            has_appended: false,
         }
     }
 
@@ -205,7 +208,7 @@ impl Store {
     pub fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let key = self.lock_key("write");
         self.database.begin(key)?;
-        self.in_transaction = true;
+        (self.in_transaction, self.has_appended) = (true, false);
         self.begin_moment();
         let done = self.backfill_audit().and_then(|()| work(self)).and_then(|done| {
             self.append_rest()?;
@@ -217,8 +220,10 @@ impl Store {
         if done.is_err() {
             (self.pending, self.evidence) = Default::default();
             self.backfilled_until = 0;
-            // It may have read data that was rolled back.
-            self.replay = None;
+            // It may have read a record that was rolled back.
+            if self.has_appended {
+                self.replay = None;
+            }
             // The first error is the one to report.
             let _ = self.database.end(false);
         }
