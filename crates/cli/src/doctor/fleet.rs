@@ -127,7 +127,7 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
     let mut findings = Findings::default();
     let labels = model.labels.is_some();
     let (mut active, mut inactive) = (Vec::new(), BTreeMap::new());
-    for trigger in Trigger::ALL {
+    for &trigger in Trigger::ALL {
         match model.triggers.inactive(trigger, labels) {
             None => active.push(trigger),
             Some(reason) => {
@@ -158,7 +158,7 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
         }
     }
     match &model.retrain {
-        Some(retrain) => connections::executor(&retrain.executor, &mut findings),
+        Some(retrain) => retrain.executor.settings().check(&mut findings),
         None if fleet.models.iter().any(|other| other.retrain.is_some()) => {
             findings.add(Severity::Note, "", "has no [model.retrain]: its events are opened, and nothing is trained");
         }
