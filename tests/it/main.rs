@@ -17,6 +17,7 @@ mod decisions;
 mod docs;
 mod doctor;
 mod edges;
+mod extensions;
 mod field;
 mod folders;
 mod golden;

@@ -78,8 +78,8 @@ fn imports_point_down_only() {
     }
 }
 
-/// The folders whose modules may import one another in a circle, for now.
-const CIRCLES: &[&str] = &[];
+/// The folders whose modules import one another in a circle, for now.
+const CIRCLES: &[&str] = &["crates/common/src/storage", "crates/fleet/src", "crates/ops/src/store", "src/sweep"];
 
 /// The modules of a folder that a source file of it names: `super::NAME` and `crate::FOLDER::NAME`, each alone or in braces.
 fn named(code: &str, prefix: &str, siblings: &[String], found: &mut Vec<String>) {
@@ -99,11 +99,15 @@ fn named(code: &str, prefix: &str, siblings: &[String], found: &mut Vec<String>)
     }
 }
 
-/// A circle of modules by what each names, if there is one: those that remain when modules that name none are taken away.
+/// The modules of circles, by what each names: those that remain when modules that name none, or that none names, are taken
+/// away.
 fn circle(mut names: Vec<(String, Vec<String>)>) -> Vec<String> {
     loop {
         let there: Vec<String> = names.iter().map(|(module, _)| module.clone()).collect();
         names.retain(|(module, named)| named.iter().any(|other| other != module && there.contains(other)));
+        let used: Vec<String> =
+            names.iter().flat_map(|(module, named)| named.iter().filter(move |n| *n != module)).cloned().collect();
+        names.retain(|(module, _)| used.contains(module));
         if names.len() == there.len() {
             return there;
         }
@@ -113,7 +117,6 @@ fn circle(mut names: Vec<(String, Vec<String>)>) -> Vec<String> {
 #[test]
 fn the_modules_of_a_folder_do_not_import_one_another_in_a_circle() {
     let rooms = rooms();
-    let mut circles = Vec::new();
     let folders: std::collections::BTreeSet<&Path> = rooms.iter().filter_map(|source| source.path.parent()).collect();
     for folder in folders {
         let inside = || rooms.iter().filter(|source| source.path.starts_with(folder) && source.path != *folder);
@@ -139,12 +142,10 @@ fn the_modules_of_a_folder_do_not_import_one_another_in_a_circle() {
         }
         let found = circle(names);
         let name = folder.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-        if !found.is_empty() {
-            circles.push(format!("{name}: {}", found.join(", ")));
-        }
+        let is_known = CIRCLES.contains(&&*name);
+        assert!(found.is_empty() || is_known, "in {name} these import one another: {}", found.join(", "));
+        assert!(!found.is_empty() || !is_known, "in {name} there is no circle any more; take it out of CIRCLES");
     }
-    let known = |text: &String| CIRCLES.contains(&&**text);
-    assert!(circles.iter().all(known) && circles.len() == CIRCLES.len(), "{circles:#?}");
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn a_circle_of_modules_is_found() {
     let names = |a: &str, b: &str, c: &str| siblings.iter().cloned().zip([a, b, c].map(of)).collect::<Vec<_>>();
     assert_eq!(circle(names("use super::b;", "use super::c;", "")), [""; 0]);
     assert_eq!(circle(names("use super::b;", "use super::c;", "use super::{X, a};")), ["a", "b", "c"]);
-    assert_eq!(circle(names("", "use super::c;", "fn f(x: super::b::T) {}")), ["b", "c"]);
+    assert_eq!(circle(names("use super::b;", "use super::c;", "fn f(x: super::b::T) {}")), ["b", "c"]);
 }
 
 #[test]

@@ -5,8 +5,17 @@ use driftsweep_fleet::{Channel, Fleet};
 use driftsweep_ops::http::Http;
 use driftsweep_ops::notify;
 use jiff::Timestamp;
+use serde::Serialize;
 
-use super::fleet::ChannelCheck;
+/// What was found of a channel.
+#[derive(Serialize)]
+pub struct ChannelCheck {
+    pub name: String,
+    /// The result of a test message, if one was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<&'static str>,
+    pub findings: Findings,
+}
 
 /// Checks a channel, and sends it a test message if a time is given.
 pub fn channel(channel: &Channel, fleet: &Fleet, http: &Http, tell: Option<Timestamp>) -> ChannelCheck {

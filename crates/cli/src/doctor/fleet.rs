@@ -13,8 +13,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::approval::{self, ApprovalCheck};
+use super::connections::{self, ChannelCheck};
 use super::finding::{Findings, Severity};
-use super::{connections, decoding, locations};
+use super::{decoding, locations};
 use crate::fleet_store::StoreArgs;
 
 /// What was found of a fleet.
@@ -66,16 +67,6 @@ pub struct ComparisonCheck {
     pub segment: String,
     pub rows: Rows,
     pub features: usize,
-}
-
-/// What was found of a channel.
-#[derive(Serialize)]
-pub struct ChannelCheck {
-    pub name: String,
-    /// The result of a test message, if one was sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub test: Option<&'static str>,
-    pub findings: Findings,
 }
 
 /// Checks a fleet as it would be swept at a time.
