@@ -77,7 +77,7 @@ struct UnavailableExecutor;
 
 #[cfg(not(feature = "kubernetes"))]
 fn unavailable() -> RequestFailure {
-    RequestFailure::permanent("this build has no kubernetes; build it with `--features kubernetes`".into())
+    RequestFailure::permanent("this build has no kubernetes; build it with `--features kubernetes`")
 }
 
 #[cfg(not(feature = "kubernetes"))]
