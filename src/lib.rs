@@ -29,13 +29,14 @@
 //! # The other packages
 //!
 //! ```text
-//! crates/common   errors, addresses, text that is safe to show, atomic files, storage (the only user of object_store)
-//! crates/fleet    the fleet file: what is compared, and what is decided about it
-//! crates/report   tables, JSON, CSV, Parquet
-//! crates/ops      triggers, retrain jobs, approvals, the store and its audit, executors, messages
-//! crates/cli      the command
+//! crates/common      errors, addresses, text that is safe to show, atomic files, storage (the only user of object_store)
+//! crates/extensions  triggers, executors and channels, each with its settings in the fleet file
+//! crates/fleet       the fleet file: what is compared, and what is decided about it
+//! crates/report      tables, JSON, CSV, Parquet
+//! crates/ops         what a sweep means, retrain jobs, approvals, the store and its audit, messages
+//! crates/cli         the command
 //! ```
-//! `cli` uses all of them; `ops` and `fleet` use the engine; all use `common`. The tests of everything from outside stand in
+//! `cli` uses all of them; `ops` uses `fleet`, `fleet` uses `extensions`, and all use the engine and `common`. The tests of everything from outside stand in
 //! tests/ and belong to the command.
 //!
 //! # How a comparison stays exact and fast

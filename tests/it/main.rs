@@ -16,6 +16,7 @@ mod decisions;
 mod docs;
 mod doctor;
 mod edges;
+mod extensions;
 mod field;
 mod folders;
 mod golden;

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use driftsweep::metric::performance::PerformanceMetric;
 use driftsweep::model::Options;
+use driftsweep_extensions::trigger::labels::{LabelView, NewLabels, horizon};
+use driftsweep_extensions::trigger::performance;
 use driftsweep_fleet::{Fleet, Origin};
 use driftsweep_ops::labels::LabelQuery;
-use driftsweep_ops::policy::performance;
 use driftsweep_ops::store::{Firing, RetrainEvent, Store};
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
@@ -221,7 +222,7 @@ fn missed_nights_are_caught_up_with_once_and_a_clock_set_back_does_nothing() {
     let fleet = world.fleet();
     for (from, nights) in [("2026-10-23T12:00:00Z", 4), ("2026-03-27T12:00:00Z", 4)] {
         let zone = &fleet.models[0].zone;
-        let schedule = fleet.models[0].triggers.schedule.value.as_ref().unwrap();
+        let schedule = fleet.models[0].triggers.schedule.cron.value.as_ref().unwrap();
         let (mut now, mut done, mut fired) = (at(from), at(from), 0);
         // Every quarter of an hour, as cron would.
         while now < at(from).checked_add((24 * nights).hours()).unwrap() {
@@ -608,19 +609,21 @@ fn estimates_without_labels_are_those_of_nannyml() {
         for (end, wanted) in
             ["2018-11-30T00:36:00Z", "2019-04-30T09:36:00Z", "2019-07-30T05:24:00Z"].into_iter().zip(wanted)
         {
-            let since = performance::horizon(&model.triggers, labels.delay, at(end));
+            let since = horizon(model.triggers.labels_within(), labels.delay, at(end));
             let question =
                 LabelQuery { metric: PerformanceMetric::Accuracy, zone: &model.zone, since, before: at(end) };
             let joined = driftsweep_ops::labels::join(labels, question, &model.options, &mut |_| ()).unwrap();
-            let given = performance::LabelContext {
+            let given = LabelView {
+                predictions: &joined,
                 delay: labels.delay,
                 delay_declared: labels.delay_declared,
                 arrivals: None,
+                new: NewLabels::since(since),
                 classes: joined.classes,
                 calibration: Ok(&calibration),
-                trained: None,
+                counts: joined.counts,
             };
-            let found = performance::assess(&model.triggers, given, &joined, at(end)).unwrap();
+            let found = performance::assess(&model.triggers.performance, given, None, at(end)).unwrap();
             let estimated = found.estimated.unwrap();
             assert_eq!(found.fresh.predictions, 5000);
             assert!((estimated.value - wanted).abs() < 6e-6, "{metric} {end}: {estimated:?}");

@@ -1,19 +1,13 @@
 //! `driftsweep explain`
 
 use clap::Args;
-use driftsweep::metric::performance::Measurement;
-use driftsweep::model::Role;
-use driftsweep::rule;
-use driftsweep_fleet::{Fleet, Model, Quorum, Setting, Trigger};
-use driftsweep_ops::policy::Evaluation;
-use driftsweep_ops::policy::drift::{DriftColumn, DriftComparison, DriftVerdict};
-use driftsweep_ops::policy::performance::{
-    LabelCounts, PerformanceStatus, PerformanceVerdict, PredictionSpan, VolumeVerdict,
-};
+use driftsweep_extensions::trigger::labels::LabelCounts;
+use driftsweep_extensions::trigger::{Evaluation, ExplainView, LabelsShown, Sheet, Shown};
+use driftsweep_fleet::{Fleet, Labels, Model, Origin, Trigger};
 use driftsweep_ops::scheduler::{self, CurrentApprovers};
 use driftsweep_ops::store::{Access, Firing, Store};
 use driftsweep_report::output::{Page, Table};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::TextFormat;
@@ -106,11 +100,6 @@ fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// A setting and where it was set.
-fn setting_text<T: std::fmt::Display>(given: &Setting<T>) -> String {
-    format!("{} ({})", given.value, given.origin.name())
-}
-
 fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Store) -> anyhow::Result<Page> {
     let mut page = Page::new();
     page.line(format_args!("{}, sweep of {}", found.model, found.as_of));
@@ -142,220 +131,39 @@ fn render(model: &Model, found: &Evaluation, firings: &[Firing], store: &mut Sto
         let names: Vec<&str> = found.off.value.iter().map(|trigger| trigger.name()).collect();
         page.line(format_args!("  off ({}): {}", found.off.origin.name(), names.join(", ")));
     }
-    drift(&mut page, &found.drift);
-    match (&found.performance, &found.labels_error) {
-        (Some(performance), _) => {
-            self::performance(&mut page, performance);
-            labels(&mut page, model, found.labels);
-        }
-        (None, Some(error)) => {
-            page.section(format_args!("performance and volume: not judged, because of the labels: {error}"));
-        }
-        (None, None) => {
-            for trigger in [Trigger::Performance, Trigger::Volume] {
-                if let Some(why) = model.triggers.inactive(trigger, model.labels.is_some()) {
-                    page.section(format_args!("{}: {why}", trigger.name()));
-                }
-            }
-        }
-    }
-    if let Some(volume) = &found.volume {
-        self::volume(&mut page, volume);
-    }
-    let schedule = &model.triggers.schedule;
-    match &schedule.value {
-        None => page.section("schedule: none is set"),
-        Some(cron) => {
-            let last = firings.iter().rev().find(|firing| firing.trigger == Trigger::Schedule.name());
-            let last = last.map(|firing| format!("; last {} ({})", firing.due, firing.outcome)).unwrap_or_default();
-            let next = cron.next(found.as_of, &model.zone).map_or("never".into(), |next| next.to_string());
-            page.section(format_args!("schedule: {} ({}), next {next}{last}", cron.text(), schedule.origin.name()));
-        }
+    for trigger in Trigger::in_order_of_page() {
+        let last = firings.iter().rev().find(|firing| firing.trigger == trigger.name());
+        let view = ExplainView {
+            trigger,
+            as_of: found.as_of,
+            zone: &model.zone,
+            inactive: model.triggers.inactive(trigger, model.labels.is_some()),
+            last: last.map(|firing| (firing.due, &*firing.outcome)),
+            labels: found.labels.zip(model.labels.as_ref()).map(|(counts, labels)| labels_shown(counts, labels)),
+            labels_error: found.labels_error.as_deref(),
+        };
+        let mut sheet = Sheet::default();
+        model.triggers.explain(found, &view, &mut sheet);
+        sheet.0.into_iter().for_each(|part| show(&mut page, part));
     }
     Ok(page)
 }
 
-fn drift(page: &mut Page, found: &DriftVerdict) {
-    let quorum = match found.quorum.value {
-        Quorum::AtLeast(least) => format!("at least {least} columns"),
-        Quorum::Share(share) => format!("{} % of the columns", 100.0 * share),
-        Quorum::WeightedShare(share) => format!("{} % of the importance of the columns", 100.0 * share),
-    };
-    page.section(format_args!("drift: {}", if found.fired { "fires" } else { "does not fire" }));
-    page.line(format_args!(
-        "  needs {quorum} ({}), each over its threshold at {} of {} sweeps ({}; {} available), with tests at a false \
-         discovery rate of {}",
-        found.quorum.origin.name(),
-        found.persistence.value.hits,
-        found.persistence.value.of,
-        found.persistence.origin.name(),
-        found.sweeps,
-        setting_text(&found.fdr)
-    ));
-    for comparison in &found.comparisons {
-        self::comparison(page, found, comparison);
-    }
+/// How labels were used, and as what they are read.
+fn labels_shown(counts: LabelCounts, labels: &Labels) -> LabelsShown {
+    let origin = if labels.missing.0.is_some() { Origin::Model } else { Origin::BuiltIn };
+    LabelsShown { counts, missing: labels.missing.texts().iter().map(ToString::to_string).collect(), origin }
 }
 
-fn comparison(page: &mut Page, found: &DriftVerdict, comparison: &DriftComparison) {
-    let mut place = String::new();
-    for (what, name) in [("window", &comparison.window), ("segment", &comparison.segment)] {
-        if !name.is_empty() {
-            place += &format!("{what} {name}, ");
+/// Puts a part of what is shown of a trigger on the page.
+fn show(page: &mut Page, part: Shown) {
+    match part {
+        Shown::Section(text) => page.section(text),
+        Shown::Line(text) => page.line(text),
+        Shown::Table { heading, rows } => {
+            let mut table = Table::new(heading);
+            rows.into_iter().for_each(|row| table.row(row));
+            page.table(table);
         }
     }
-    if let Some(error) = &comparison.error {
-        page.line(format_args!("  {place}not compared: {error}"));
-        return;
-    }
-    page.line(format_args!(
-        "  {place}{} of {} columns drift ({:.1} %; {:.1} % of the importance)",
-        comparison.drifting,
-        comparison.judged,
-        100.0 * comparison.share,
-        100.0 * comparison.weighted_share
-    ));
-    for failed in &comparison.failed {
-        page.line(format_args!("  not judged: {failed}"));
-    }
-    let mut table = Table::new(["column", "figure", "value", "limit", "q", "over", "counts as drift, or would if"]);
-    for column in &comparison.columns {
-        for (i, signal) in column.signals.iter().enumerate() {
-            let figure = &signal.figure;
-            let name = if i == 0 { column.feature.clone() } else { String::new() };
-            let role = match column.role {
-                _ if i > 0 => "",
-                Role::Feature => "",
-                Role::Prediction => " (prediction)",
-                Role::Label => " (label)",
-            };
-            table.row([
-                name + role,
-                figure.metric.clone(),
-                format!("{:.4}", figure.value),
-                format!("{} ({})", figure.limit, signal.origin.name()),
-                figure.q_value.map_or("–".into(), |q| format!("{q:.1e}")),
-                if i == 0 { format!("{} of {}", column.hits, found.sweeps) } else { String::new() },
-                change(column, figure, found),
-            ]);
-        }
-    }
-    page.table(table);
-}
-
-/// What would have to change for a figure to count as drift.
-fn change(column: &DriftColumn, signal: &rule::Signal, found: &DriftVerdict) -> String {
-    match (signal.over, signal.significant) {
-        (true, true) if column.drifts => "drifts".into(),
-        (true, true) => {
-            format!(
-                "it is over its threshold at {} of {} sweeps",
-                found.persistence.value.hits, found.persistence.value.of
-            )
-        }
-        (true, false) => format!("its q is at most {}", found.fdr.value),
-        (false, _) if signal.value.abs() > signal.limit => match &*signal.metric {
-            "ks" | "missing" => format!("its p-value is below {}_p, too", signal.metric),
-            _ => "it is above its noise level, too".into(),
-        },
-        (false, _) => format!("{} is above {}", signal.metric, signal.limit),
-    }
-}
-
-fn measured(found: Option<Measurement>) -> String {
-    found.map_or("–".into(), |m| format!("{:.4} ({:.4} to {:.4}, {} rows)", m.value, m.low, m.high, m.rows))
-}
-
-fn span(found: &PredictionSpan) -> String {
-    let matured = 100.0 * found.matured();
-    format!("{} predictions from {} to {}, {matured:.1} % with a label", found.predictions, found.since, found.before)
-}
-
-fn performance(page: &mut Page, found: &PerformanceVerdict) {
-    let metric = setting_text(&found.metric);
-    page.section(format_args!("performance: {}", found.status.name()));
-    let higher = found.metric.value.higher_is_better();
-    let side = if higher { "below" } else { "above" };
-    match found.level.value {
-        None => page.line(format_args!("  {metric} has no level; set trigger.performance.level")),
-        Some(level) => {
-            let warning = found
-                .warning
-                .value
-                .map_or(String::new(), |warning| format!(", warns {side} {warning} ({})", found.warning.origin.name()));
-            page.line(format_args!(
-                "  {metric} triggers {side} {level} ({}){warning}, when its whole {} confidence interval is, over the \
-                 newest {} of at least {}",
-                found.level.origin.name(),
-                setting_text(&found.confidence),
-                setting_text(&found.rows),
-                setting_text(&found.min_labels)
-            ));
-        }
-    }
-    let wait = SignedDuration::from_secs(found.maturity_seconds).as_secs_f64() / 86_400.0;
-    match (found.status, found.maturity_learned, found.delay_declared) {
-        (PerformanceStatus::DelayUnknown, ..) => page.line("  the label delay is not known yet"),
-        (_, true, _) => {
-            page.line(format_args!("  label delay: {wait:.1} days (learned: 95 % of labels arrive by then)"))
-        }
-        (_, false, true) => page.line(format_args!("  label delay: {wait:.1} days (declared)")),
-        (_, false, false) => page.line(format_args!("  label delay: {wait:.1} days (built in)")),
-    }
-    page.line(format_args!("  matured: {}", span(&found.matured)));
-    let proxy = if found.proxy { ", using the proxy where labels are missing" } else { "" };
-    page.line(format_args!("    realised  {}{proxy}", measured(found.realised)));
-    page.line(format_args!("    estimated {} over the same rows", measured(found.reconciled)));
-    page.line(format_args!("  newest: {}", span(&found.fresh)));
-    match (found.estimated, &found.no_estimate) {
-        (Some(_), _) => {
-            page.line(format_args!("    estimated {} (an estimate never triggers)", measured(found.estimated)))
-        }
-        (None, Some(reason)) => page.line(format_args!("    no estimate: {reason}")),
-        (None, None) => page.line("    no estimate: these predictions have no scores"),
-    }
-    if let Some(reason) = found.not_judged() {
-        page.line(format_args!("  not judged: {reason}"));
-    } else if let (PerformanceStatus::Ok | PerformanceStatus::Warning, Some(m), Some(level)) =
-        (found.status, found.realised, found.level.value)
-    {
-        let end = if higher { m.high } else { m.low };
-        page.line(format_args!("  it would fire if the end of its interval, {end:.4}, were {side} {level}"));
-    }
-}
-
-/// How the labels that were read were used.
-fn labels(page: &mut Page, model: &Model, counts: Option<LabelCounts>) {
-    let (Some(counts), Some(labels)) = (counts, &model.labels) else { return };
-    page.section(format_args!("labels: {} known, {} belong to a prediction", counts.labels, counts.met));
-    for (rows, what) in [
-        (counts.early, "arrived before every prediction of their id and match none of these"),
-        (counts.undated, "have no arrival time and are skipped"),
-        (counts.rewritten, "were written again later with another value; the first one is used"),
-        (counts.contradicting, "labels or predictions of the same id and time contradict each other and are skipped"),
-        (counts.superseded, "predictions were made again before their label arrived and are skipped"),
-    ] {
-        if rows > 0 {
-            page.line(format_args!("  {rows} {what}"));
-        }
-    }
-    let missing: Vec<String> = labels.missing.texts().iter().map(|text| format!("{text:?}")).collect();
-    let origin = if labels.missing.0.is_some() { "model" } else { "built in" };
-    page.line(format_args!("  read as missing ({origin}): {}", missing.join(", ")));
-}
-
-fn volume(page: &mut Page, found: &VolumeVerdict) {
-    let missing = found.wanted.value.saturating_sub(found.labels);
-    let change = match (found.set, missing) {
-        (true, 0) => "fires".into(),
-        (true, _) => format!("{missing} more are needed to fire"),
-        (false, 0) => "the trigger is not set; with [trigger.volume] it would fire".into(),
-        (false, _) => format!("the trigger is not set; with [trigger.volume] {missing} more are needed to fire"),
-    };
-    page.section(format_args!(
-        "volume: {} new labels since {}, {} are needed: {change}",
-        found.labels,
-        found.since,
-        setting_text(&found.wanted)
-    ));
 }

@@ -116,7 +116,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
 /// The active triggers of a model, and what the others need.
 fn active(model: &Model) -> String {
     let (mut active, mut others) = (Vec::new(), Vec::new());
-    for trigger in Trigger::ALL {
+    for &trigger in Trigger::ALL {
         match model.triggers.inactive(trigger, model.labels.is_some()) {
             None => active.push(trigger.name()),
             Some(why) => others.push(format!("{} ({why})", trigger.name())),

@@ -5,8 +5,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use driftsweep_common::atomic;
+use driftsweep_extensions::trigger;
 use driftsweep_fleet::{Fleet, Money};
-use driftsweep_ops::policy::evidence;
 use driftsweep_ops::retrain::approval::GrantedBy;
 use driftsweep_ops::retrain::cost::point;
 use driftsweep_ops::retrain::queue::QueuePosition;
@@ -64,7 +64,7 @@ pub fn page(
     }
     page.line(format_args!("  requested  {}, deadline {}", job.requested_at, job.deadline));
     page.section(format_args!("why: the {} trigger", job.trigger));
-    for line in evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS) {
+    for line in trigger::evidence(&job.trigger, &event["data"]["details"], COLUMNS) {
         page.line(format_args!("  {line}"));
     }
     if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {

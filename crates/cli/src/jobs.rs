@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use driftsweep_fleet::{Fleet, Money};
-use driftsweep_ops::executor::local;
+use driftsweep_ops::executor::command;
 use driftsweep_ops::http::Http;
 use driftsweep_ops::retrain::queue::{QueuePosition, Slots};
 use driftsweep_ops::retrain::{BaselineRenewal, Job, JobState, SignedStatement, queue};
@@ -107,8 +107,8 @@ pub struct SuperviseArgs {
 /// Runs the command of a run: started by a tick, and outlives it.
 pub fn supervise(args: &SuperviseArgs) -> anyhow::Result<u8> {
     let begun = Instant::now();
-    let key = local::read_key(&mut std::io::stdin().lock())?;
-    local::supervise(&args.folder, &key, &|| begun.elapsed())?;
+    let key = command::read_key(&mut std::io::stdin().lock())?;
+    command::supervise(&args.folder, &key, &|| begun.elapsed())?;
     Ok(0)
 }
 

@@ -1,6 +1,7 @@
 //! `driftsweep mute` and `unmute`
 
 use clap::Args;
+use driftsweep_extensions::value::listed;
 use driftsweep_fleet::Trigger;
 use driftsweep_ops::notify::{self, AuditedFact};
 use driftsweep_ops::store::{Access, Mute};
@@ -17,8 +18,7 @@ pub struct MuteArgs {
     model: String,
     #[command(flatten)]
     decision: DecisionArgs,
-    /// schedule, performance, drift or volume [default: all]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = trigger_help())]
     trigger: Option<Trigger>,
     /// Mute until this time; same format as in `tick`
     #[arg(long, value_name = "TIME", required_unless_present = "for_")]
@@ -40,8 +40,14 @@ pub struct UnmuteArgs {
     trigger: Option<Trigger>,
 }
 
+/// The help of `--trigger`.
+fn trigger_help() -> String {
+    let names: Vec<&str> = Trigger::ALL.iter().map(|trigger| trigger.name()).collect();
+    format!("{} [default: all]", listed(&names, "or"))
+}
+
 fn length(text: &str) -> Result<SignedDuration, String> {
-    driftsweep_fleet::policy::duration("--for", text)
+    driftsweep_fleet::duration("--for", text)
 }
 
 pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {

@@ -12,11 +12,11 @@ use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, HashAlg, PublicKey};
 use toml::Spanned;
 
-use super::money::Money;
-use super::policy::{Trigger, duration};
-use super::retrain::{Stakes, Validated, money, text};
+use super::retrain::{Stakes, money};
 use driftsweep_common::error::{closest, did_you_mean};
 use driftsweep_common::escape::for_display;
+use driftsweep_extensions::trigger::Trigger;
+use driftsweep_extensions::value::{Money, Validated, duration, text};
 
 /// The rules for the approval of trainings.
 #[derive(Clone, Debug, PartialEq)]

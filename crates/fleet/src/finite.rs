@@ -21,6 +21,8 @@ pub fn first_non_finite(text: &str) -> Option<(String, Option<usize>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use crate::Fleet;
     use driftsweep::model::Options;
 
@@ -134,23 +136,29 @@ mod tests {
         assert!(numbers.map(|(name, _)| &**name).eq(THRESHOLDS), "{all}");
     }
 
+    fn read(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            match entry.unwrap().path() {
+                path if path.is_dir() => read(&path, found),
+                path => found.push(std::fs::read_to_string(path).unwrap()),
+            }
+        }
+    }
+
     #[test]
     fn no_key_that_takes_a_number_is_forgotten() {
-        let sources = [
-            include_str!("approval.rs"),
-            include_str!("labels.rs"),
-            include_str!("policy.rs"),
-            include_str!("retrain.rs"),
-            include_str!("table.rs"),
-            include_str!("channel.rs"),
-            include_str!("../../../src/metric/convention.rs"),
-        ];
+        let own = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+        let extensions = concat!(env!("CARGO_MANIFEST_DIR"), "/../extensions/src");
+        let engine = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/metric");
+        let mut sources = Vec::new();
+        [own, extensions, engine].into_iter().for_each(|folder| read(Path::new(folder), &mut sources));
         let known: Vec<&str> = settings().into_iter().map(|(key, _)| key).collect();
         let mut found = 0;
         for source in sources {
             // The tables of the file: structs that are read from TOML.
             for table in source.split("#[serde(deny_unknown_fields)]").skip(1) {
-                let fields = table.split_once("struct ").unwrap().1.split("\n}").next().unwrap();
+                let Some((_, rest)) = table.split_once("struct ") else { continue };
+                let fields = rest.split('}').next().unwrap();
                 for field in fields.lines().filter(|line| line.contains("f64")) {
                     let key = field.split(':').next().unwrap().split_whitespace().last().unwrap();
                     assert!(known.contains(&key), "{key} is not tested");

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::policy::duration;
 use super::table::Literal;
 use driftsweep::model::{MissingTexts, OutcomeColumns};
 use driftsweep_common::address::{Location, redacted};
+use driftsweep_extensions::value::duration;
 
 /// How a model's predictions are joined with labels.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,35 +3,26 @@
 
 mod approval;
 mod baselines;
-mod channel;
 pub mod daily;
 mod finite;
 pub mod infer;
 mod keys;
 mod labels;
-mod money;
 mod parser_messages;
-pub mod policy;
 mod retrain;
-mod schedule;
-mod secret;
 mod table;
 
 pub use approval::{ApprovalRules, ApproverKey, AutomaticApproval, OnExpiry, Signatures};
 pub use baselines::{HASH_DIGITS, SetBaseline};
-use channel::ChannelTable;
-pub use channel::{Channel, ChannelTarget, EmailConfig, EmailSecurity, Topic};
-pub use labels::{Labels, class};
-pub use money::{Currency, Money};
-use policy::TriggerTable;
-pub use policy::{Origin, Persistence, Quorum, Setting, Trigger, Triggers};
-use retrain::RetrainTable;
-pub use retrain::{
-    AirflowConfig, BudgetConfig, CommandConfig, ConcurrencyLimits, ExecutorConfig, Governance, KubernetesConfig,
-    RetrainConfig, Stakes, WebhookConfig,
+pub use driftsweep_extensions::channel::{Channel, ChannelTarget, Topic};
+pub use driftsweep_extensions::executor::ExecutorConfig;
+pub use driftsweep_extensions::trigger::{Trigger, Triggers};
+pub use driftsweep_extensions::value::{
+    Currency, Endpoint, Money, Origin, Schedule, Secret, SecretSource, Setting, duration,
 };
-pub use schedule::Schedule;
-pub use secret::{Endpoint, Secret, SecretSource};
+pub use labels::{Labels, class};
+use retrain::RetrainTable;
+pub use retrain::{BudgetConfig, ConcurrencyLimits, Governance, RetrainConfig, Stakes};
 use table::{ConditionTable, ConventionSetting, Current, FleetTable};
 
 use std::collections::HashSet;
@@ -54,6 +45,9 @@ use driftsweep_common::address::{Location, as_text};
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
+use driftsweep_extensions::channel::NotifyTable;
+use driftsweep_extensions::trigger::TriggerTable;
+use driftsweep_extensions::trigger::drift::Persistence;
 
 /// A checked fleet file.
 #[derive(Clone, Debug)]
@@ -276,9 +270,7 @@ impl Fleet {
         };
 
         let wait_for_data = match &table.wait_for_data {
-            Some(given) => {
-                policy::duration("wait_for_data", given.get_ref()).map_err(|reason| mistake(at(given), reason))?
-            }
+            Some(given) => duration("wait_for_data", given.get_ref()).map_err(|reason| mistake(at(given), reason))?,
             None => WAIT_FOR_DATA,
         };
         let governance = Governance {
@@ -397,10 +389,10 @@ impl Fleet {
             }
             let mut triggers = model.trigger.over(&table.defaults.trigger).map_err(wrong)?;
             // A step change is seen only once: on the next night both sides are after it.
-            if previous && triggers.persistence.origin == Origin::BuiltIn {
-                triggers.persistence.value = Persistence { hits: 1, of: 1 };
+            if previous && triggers.drift.persistence.origin == Origin::BuiltIn {
+                triggers.drift.persistence.value = Persistence { hits: 1, of: 1 };
             }
-            let judged = triggers.metric.value.unwrap_or(PerformanceMetric::Accuracy);
+            let judged = triggers.performance.judged_metric();
             if let Some(table) = &model.labels
                 && ((judged.needs_score() && table.score.is_none())
                     || (judged.is_of_numbers() && table.prediction.is_none()))
@@ -428,7 +420,7 @@ impl Fleet {
                 && labels.label_time.is_some()
                 && !previous
             {
-                let within = Period::rolling(triggers.performance_within.value).map_err(wrong)?;
+                let within = Period::rolling(triggers.performance.within.value).map_err(wrong)?;
                 let period = labels.label_time.clone().map(|column| (column, within));
                 let only = Some(labels.label.clone());
                 windows.push(Window { period, only, ..Window::whole(LABELS_WINDOW, from.clone()) });
@@ -437,8 +429,8 @@ impl Fleet {
             for path in windows.iter().map(|window| window.current.clone()).chain([baseline.clone()]).chain(labelled) {
                 dated(path.expose(), Timestamp::UNIX_EPOCH, &zone).map_err(wrong)?;
             }
-            options.false_discovery_rate = triggers.fdr.value;
-            let numbers = triggers.metric.value.is_some_and(PerformanceMetric::is_of_numbers);
+            options.false_discovery_rate = triggers.drift.fdr.value;
+            let numbers = triggers.performance.metric.value.is_some_and(PerformanceMetric::is_of_numbers);
             let declared_baseline = Location::from(model.baseline);
             models.push(Model {
                 compared: model::Model {
@@ -480,7 +472,7 @@ fn is_dated(path: &Location) -> bool {
 
 /// The notification channels, checked.
 fn channels(
-    tables: &[Spanned<ChannelTable>],
+    tables: &[Spanned<NotifyTable>],
     folder: &Path,
     mistake: &impl Fn(Option<usize>, String) -> Error,
 ) -> Result<Vec<Channel>> {

@@ -1,15 +1,15 @@
 //! Training settings of the fleet file: cost and value, concurrency limits, and executors.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::approval::ApprovalRules;
-use super::money::{Currency, Money};
-use super::policy::duration;
-use super::secret::{Endpoint, SecretSource, local};
+use driftsweep_extensions::executor::command::CommandKeys;
+use driftsweep_extensions::executor::{ExecutorConfig, ExecutorTable, TableContext};
+use driftsweep_extensions::value::{Currency, Money, Validated, duration, listed, text};
 
 /// The rules for training in the whole fleet.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,96 +97,6 @@ pub struct RetrainConfig {
     pub executor: ExecutorConfig,
 }
 
-/// The executor of trainings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum ExecutorConfig {
-    /// A command on this machine.
-    Command(CommandConfig),
-    /// A webhook.
-    Webhook(WebhookConfig),
-    /// A Kubernetes Job.
-    Kubernetes(KubernetesConfig),
-    /// A run of an Airflow DAG.
-    Airflow(AirflowConfig),
-}
-
-impl ExecutorConfig {
-    /// Whether both use the same training system, so that one can poll runs that the other has started. Credentials and
-    /// the training itself may differ.
-    pub fn same_place(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Command(_), Self::Command(_)) => true,
-            (Self::Webhook(a), Self::Webhook(b)) => (&a.url, &a.results) == (&b.url, &b.results),
-            (Self::Kubernetes(a), Self::Kubernetes(b)) => (&a.context, &a.namespace) == (&b.context, &b.namespace),
-            (Self::Airflow(a), Self::Airflow(b)) => (&a.url, &a.dag) == (&b.url, &b.dag),
-            _ => false,
-        }
-    }
-
-    /// The name in reports.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Command(_) => "command",
-            Self::Webhook(_) => "webhook",
-            Self::Kubernetes(_) => "kubernetes",
-            Self::Airflow(_) => "airflow",
-        }
-    }
-}
-
-/// A command and its arguments; no shell reads them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandConfig {
-    /// The program, and its arguments, in which placeholders such as `{model}` are replaced.
-    pub arguments: Vec<String>,
-    /// Where it runs.
-    pub folder: PathBuf,
-    /// How many bytes of its latest output are kept.
-    pub log_bytes: u64,
-    /// Environment variables that it gets in addition to those of every command: its credentials.
-    #[serde(default)]
-    pub env: Vec<String>,
-}
-
-/// A webhook that trains.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WebhookConfig {
-    /// The address.
-    pub url: Endpoint,
-    /// The secret for signing requests.
-    pub secret: Option<SecretSource>,
-    /// The folder for results, if they are not polled.
-    pub results: Option<PathBuf>,
-}
-
-/// A Job of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KubernetesConfig {
-    /// The file of the Job, YAML or JSON.
-    pub manifest: PathBuf,
-    /// The namespace; that of the context, or of the pod, if absent.
-    pub namespace: Option<String>,
-    /// The context of the kubeconfig; the current one, or that of the pod, if absent.
-    pub context: Option<String>,
-}
-
-/// A DAG of an Airflow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AirflowConfig {
-    /// The address of the web server.
-    pub url: Endpoint,
-    /// The DAG.
-    pub dag: String,
-    /// A token; or
-    pub token: Option<SecretSource>,
-    /// a user and
-    pub user: Option<String>,
-    /// their password.
-    pub password: Option<SecretSource>,
-    /// Whether it has the API of Airflow 2.
-    pub version_1: bool,
-}
-
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BudgetTable {
@@ -206,70 +116,47 @@ pub(crate) struct QueueTable {
     resources: BTreeMap<String, usize>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RetrainTable {
-    team: Option<String>,
-    stakes: Option<Stakes>,
-    resource: Option<String>,
-    gpu_hours: Option<f64>,
-    gpu_rate: Option<f64>,
-    cpu_hours: Option<f64>,
-    cpu_rate: Option<f64>,
-    storage: Option<f64>,
-    budget: Option<f64>,
-    point_a_day: Option<f64>,
-    expected: Option<f64>,
-    assumed_loss: Option<f64>,
-    holds: Option<String>,
-    timeout: Option<String>,
-    deadline: Option<String>,
-    retries: Option<u32>,
-    backoff: Option<String>,
-    command: Option<Vec<String>>,
-    folder: Option<String>,
-    log_bytes: Option<u64>,
-    env: Option<Vec<String>>,
-    webhook: Option<WebhookTable>,
-    kubernetes: Option<KubernetesTable>,
-    airflow: Option<AirflowTable>,
+macro_rules! retrain_table {
+    ($($(#[$doc:meta])* $variant:ident($key:ident): $table:ty => $settings:ty,)*) => {
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct RetrainTable {
+            team: Option<String>,
+            stakes: Option<Stakes>,
+            resource: Option<String>,
+            gpu_hours: Option<f64>,
+            gpu_rate: Option<f64>,
+            cpu_hours: Option<f64>,
+            cpu_rate: Option<f64>,
+            storage: Option<f64>,
+            budget: Option<f64>,
+            point_a_day: Option<f64>,
+            expected: Option<f64>,
+            assumed_loss: Option<f64>,
+            holds: Option<String>,
+            timeout: Option<String>,
+            deadline: Option<String>,
+            retries: Option<u32>,
+            backoff: Option<String>,
+            folder: Option<String>,
+            log_bytes: Option<u64>,
+            env: Option<Vec<String>>,
+            $($key: Option<$table>,)*
+        }
+
+        impl RetrainTable {
+            /// The executors that this table sets.
+            fn executors(&self, context: TableContext<'_>) -> Vec<Validated<ExecutorConfig>> {
+                let set = [$(
+                    self.$key.as_ref().map(|table| table.resolve(context).map(ExecutorConfig::$variant)),
+                )*];
+                set.into_iter().flatten().collect()
+            }
+        }
+    };
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WebhookTable {
-    url: Option<String>,
-    url_env: Option<String>,
-    url_file: Option<String>,
-    secret_env: Option<String>,
-    secret_file: Option<String>,
-    results: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KubernetesTable {
-    manifest: String,
-    namespace: Option<String>,
-    context: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AirflowTable {
-    url: Option<String>,
-    url_env: Option<String>,
-    url_file: Option<String>,
-    dag: String,
-    token_env: Option<String>,
-    token_file: Option<String>,
-    user: Option<String>,
-    password_env: Option<String>,
-    password_file: Option<String>,
-    api: Option<u8>,
-}
-
-pub(crate) type Validated<T> = std::result::Result<T, String>;
+driftsweep_extensions::with_executors!(retrain_table);
 
 pub(crate) fn money(what: &str, units: f64) -> Validated<Money> {
     let amount = Money::of(units).filter(|amount| *amount >= Money::ZERO);
@@ -281,33 +168,6 @@ fn number(what: &str, value: f64, most: f64) -> Validated<f64> {
         Ok(value)
     } else {
         Err(format!("{what} = {value} must be between 0 and {most}"))
-    }
-}
-
-pub(crate) fn text(what: &str, value: &str) -> Validated<()> {
-    let fine = !value.trim().is_empty() && value.len() <= 256 && !value.contains('\0');
-    if fine { Ok(()) } else { Err(format!("{what} = \"{}\" is no name", value.escape_debug())) }
-}
-
-/// The name of a variable that a command is given. No patterns: one such as `AWS_*` may pass secrets by accident.
-fn variable(name: &str) -> Validated<String> {
-    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    match name {
-        "" => Err("env holds an empty name; give the names of variables".into()),
-        _ if name.contains(['*', '?', '[']) => {
-            Err("env contains a pattern, which could pass secrets by accident; give each name, such as \
-             \"AWS_ACCESS_KEY_ID\""
-                .into())
-        }
-        // An invalid name is not repeated: it may be a secret.
-        _ if name.contains('=') => {
-            Err("env gives a value with a name; give the name alone, and set the variable where driftsweep is started"
-                .into())
-        }
-        _ if name.len() <= 256 && is_name(name) && !name.starts_with(|first: char| first.is_ascii_digit()) => {
-            Ok(name.to_owned())
-        }
-        _ => Err("env contains an invalid name of a variable: letters, digits and _ only".into()),
     }
 }
 
@@ -347,22 +207,22 @@ impl RetrainTable {
     /// # Errors
     /// The reason, for an invalid setting.
     pub(crate) fn over(&self, fleet: &Self, folder: &Path) -> Validated<Option<RetrainConfig>> {
-        // The settings of a command are each taken from the nearest table, as all others are.
-        let shared = Self {
+        // The keys beside `command` are each taken from the nearest table, as all others are.
+        let command = CommandKeys {
             folder: self.folder.clone().or_else(|| fleet.folder.clone()),
             log_bytes: self.log_bytes.or(fleet.log_bytes),
             env: self.env.clone().or_else(|| fleet.env.clone()),
-            ..Self::default()
         };
-        let own = self.executor(&shared, folder)?;
-        let Some(executor) = own.map_or_else(|| fleet.executor(&shared, folder), |own| Ok(Some(own)))? else {
+        let context = TableContext { folder, command: &command };
+        let own = self.executor(context)?;
+        let Some(executor) = own.map_or_else(|| fleet.executor(context), |own| Ok(Some(own)))? else {
             let blank = Self { team: None, ..self.clone() };
             return match format!("{blank:?}") == format!("{:?}", Self::default()) {
                 true => Ok(None),
-                false => Err("retrain names no executor; give command, webhook, kubernetes or airflow".into()),
+                false => Err(format!("retrain names no executor; give {}", listed(ExecutorConfig::NAMES, "or"))),
             };
         };
-        if self.env.is_some() && !matches!(executor, ExecutorConfig::Command(_)) {
+        if self.env.is_some() && !executor.settings().uses_command_keys() {
             return Err(
                 "env names variables for a command, but the model is not trained by a command; remove env".into()
             );
@@ -416,61 +276,11 @@ impl RetrainTable {
         }))
     }
 
-    /// The executor, if this table sets one; `shared` holds the settings of commands.
-    fn executor(&self, shared: &Self, folder: &Path) -> Validated<Option<ExecutorConfig>> {
-        let command = self.command.as_ref().map(|arguments| {
-            if arguments.first().is_none_or(|program| program.trim().is_empty()) {
-                return Err("command runs nothing: its first word is the program".to_owned());
-            }
-            if arguments.iter().any(|argument| argument.contains('\0')) {
-                return Err("command holds a zero byte".to_owned());
-            }
-            Ok(ExecutorConfig::Command(CommandConfig {
-                arguments: arguments.clone(),
-                folder: match &shared.folder {
-                    Some(own) => local("folder", own, folder)?,
-                    None => folder.to_owned(),
-                },
-                log_bytes: shared.log_bytes.unwrap_or(10 << 20).max(1 << 10),
-                env: shared.env.iter().flatten().map(|name| variable(name)).collect::<Validated<_>>()?,
-            }))
-        });
-        let webhook = self.webhook.as_ref().map(|table| {
-            Ok(ExecutorConfig::Webhook(WebhookConfig {
-                url: Endpoint::of(&table.url, &table.url_env, &table.url_file, folder)?,
-                secret: SecretSource::of("secret", &table.secret_env, &table.secret_file, folder)?,
-                results: table.results.as_ref().map(|results| local("results", results, folder)).transpose()?,
-            }))
-        });
-        let kubernetes = self.kubernetes.as_ref().map(|table| {
-            Ok(ExecutorConfig::Kubernetes(KubernetesConfig {
-                manifest: local("manifest", &table.manifest, folder)?,
-                namespace: table.namespace.clone(),
-                context: table.context.clone(),
-            }))
-        });
-        let airflow = self.airflow.as_ref().map(|table| {
-            text("dag", &table.dag)?;
-            let password = SecretSource::of("password", &table.password_env, &table.password_file, folder)?;
-            if table.user.is_some() != password.is_some() {
-                return Err("airflow: user and password_env or password_file go together".into());
-            }
-            Ok(ExecutorConfig::Airflow(AirflowConfig {
-                url: Endpoint::of(&table.url, &table.url_env, &table.url_file, folder)?,
-                dag: table.dag.clone(),
-                token: SecretSource::of("token", &table.token_env, &table.token_file, folder)?,
-                user: table.user.clone(),
-                password,
-                version_1: match table.api {
-                    Some(1) => true,
-                    None | Some(2) => false,
-                    Some(other) => return Err(format!("airflow: api = {other}; it is 1 (Airflow 2) or 2 (Airflow 3)")),
-                },
-            }))
-        });
-        let mut given = [command, webhook, kubernetes, airflow].into_iter().flatten();
-        match (given.next(), given.next()) {
-            (_, Some(_)) => Err("give one of command, webhook, kubernetes and airflow".into()),
+    /// The executor, if this table sets one.
+    fn executor(&self, context: TableContext<'_>) -> Validated<Option<ExecutorConfig>> {
+        let mut set = self.executors(context).into_iter();
+        match (set.next(), set.next()) {
+            (_, Some(_)) => Err(format!("give one of {}", listed(ExecutorConfig::NAMES, "and"))),
             (executor, None) => executor.transpose(),
         }
     }

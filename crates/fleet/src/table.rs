@@ -10,15 +10,15 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::approval::ApprovalTable;
-use super::channel::ChannelTable;
 use super::labels::LabelTable;
-use super::policy::TriggerTable;
 use super::retrain::{BudgetTable, QueueTable, RetrainTable};
 use driftsweep::metric::Kind;
 use driftsweep::metric::convention::{Convention, ConventionRules, DecisionRule};
 use driftsweep::model::ColumnSettings;
 use driftsweep::rule::PartialThresholds;
 use driftsweep::snapshot::{Bound, Test};
+use driftsweep_extensions::channel::NotifyTable;
+use driftsweep_extensions::trigger::TriggerTable;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +40,7 @@ pub(crate) struct FleetTable {
     #[serde(default)]
     pub(crate) queue: QueueTable,
     #[serde(default, rename = "notify")]
-    pub(crate) channels: Vec<Spanned<ChannelTable>>,
+    pub(crate) channels: Vec<Spanned<NotifyTable>>,
     #[serde(default, rename = "model")]
     pub(crate) models: Vec<Spanned<ModelTable>>,
 }

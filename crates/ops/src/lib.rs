@@ -2,19 +2,17 @@
 //!
 //! ```text
 //! labels     predictions with late labels
-//! policy     which triggers fire, and why; pure
+//! policy     what becomes an event when a trigger fires, and how it reads; pure
 //! calibrate  thresholds for a wanted number of false alarms
 //! tick       everything that is due
 //! store      what is remembered, with its audit; the only user of sqlx
 //! retrain    jobs: cost, budget, approval, queue; pure
 //! scheduler  takes jobs further, one transaction a step
-//! executor   training runs: command, webhook, Kubernetes, Airflow
-//! notify     messages: outbox and channels
-//! http       one HTTP client for all of them
+//! executor   the executor of a model
+//! notify     messages: outbox, texts and delivery
 //! ```
 //!
-//! Imports point down only: `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
-//! `http`; a test enforces this order. `policy` and `retrain` know neither files nor clocks nor backends.
+//! Imports point down only: `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy`; a test enforces this order. Triggers, executors and channels themselves are in `driftsweep_extensions`. `policy` and `retrain` know neither files nor clocks nor backends.
 //!
 //! # Invariants
 //!
@@ -28,7 +26,6 @@
 
 pub mod calibrate;
 pub mod executor;
-pub mod http;
 pub mod labels;
 pub mod notify;
 pub mod policy;
@@ -36,3 +33,5 @@ pub mod retrain;
 pub mod scheduler;
 pub mod store;
 pub mod tick;
+
+pub use driftsweep_extensions::http;

@@ -1,64 +1,15 @@
 //! What `doctor` finds, and how it is shown.
 
 use driftsweep_report::output::Page;
-use serde::Serialize;
 
-/// The severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// For information.
-    Note,
-    /// Possibly a mistake; the sweep runs all the same.
-    Warning,
-    /// The sweep or the training would fail.
-    Broken,
-}
+pub use driftsweep_extensions::check::{Finding, Findings, Severity};
 
-impl Severity {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Note => "note",
-            Self::Warning => "WARNING",
-            Self::Broken => "BROKEN",
-        }
-    }
-}
-
-/// A finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Its severity.
-    pub level: Severity,
-    /// What it is about: empty for a whole model.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub about: String,
-    /// What, and the remedy.
-    pub reason: String,
-}
-
-/// What was found of a model, a channel, or the fleet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Findings(pub Vec<Finding>);
-
-impl Findings {
-    /// Adds a finding, once.
-    pub fn add(&mut self, level: Severity, about: &str, reason: impl Into<String>) {
-        let finding = Finding { level, about: about.into(), reason: reason.into() };
-        if !self.0.contains(&finding) {
-            self.0.push(finding);
-        }
-    }
-
-    /// How many are of a level.
-    pub fn of(&self, level: Severity) -> usize {
-        self.0.iter().filter(|finding| finding.level == level).count()
-    }
-
-    /// Whether anything is broken.
-    pub fn is_broken(&self) -> bool {
-        self.of(Severity::Broken) > 0
+/// A severity as it is shown.
+fn word(level: Severity) -> &'static str {
+    match level {
+        Severity::Note => "note",
+        Severity::Warning => "WARNING",
+        Severity::Broken => "BROKEN",
     }
 }
 
@@ -84,7 +35,7 @@ pub fn lines<'a>(page: &mut Page, models: impl Iterator<Item = (&'a str, &'a Fin
         for name in if alone { &names[..] } else { &names[..1] } {
             let others = if alone { String::new() } else { format!(" and {} more models", names.len() - 1) };
             let about = if finding.about.is_empty() { String::new() } else { format!(" {}", finding.about) };
-            page.line(format_args!("  {:<8} {name}{others}{about}: {}", finding.level.word(), finding.reason));
+            page.line(format_args!("  {:<8} {name}{others}{about}: {}", word(finding.level), finding.reason));
         }
     }
 }

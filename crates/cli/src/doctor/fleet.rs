@@ -13,8 +13,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::approval::{self, ApprovalCheck};
+use super::connections::{self, ChannelCheck};
 use super::finding::{Findings, Severity};
-use super::{connections, decoding, locations};
+use super::{decoding, locations};
 use crate::fleet_store::StoreArgs;
 
 /// What was found of a fleet.
@@ -68,16 +69,6 @@ pub struct ComparisonCheck {
     pub features: usize,
 }
 
-/// What was found of a channel.
-#[derive(Serialize)]
-pub struct ChannelCheck {
-    pub name: String,
-    /// The result of a test message, if one was sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub test: Option<&'static str>,
-    pub findings: Findings,
-}
-
 /// Checks a fleet as it would be swept at a time.
 ///
 /// # Errors
@@ -127,7 +118,7 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
     let mut findings = Findings::default();
     let labels = model.labels.is_some();
     let (mut active, mut inactive) = (Vec::new(), BTreeMap::new());
-    for trigger in Trigger::ALL {
+    for &trigger in Trigger::ALL {
         match model.triggers.inactive(trigger, labels) {
             None => active.push(trigger),
             Some(reason) => {
@@ -158,7 +149,7 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
         }
     }
     match &model.retrain {
-        Some(retrain) => connections::executor(&retrain.executor, &mut findings),
+        Some(retrain) => retrain.executor.settings().check(&mut findings),
         None if fleet.models.iter().any(|other| other.retrain.is_some()) => {
             findings.add(Severity::Note, "", "has no [model.retrain]: its events are opened, and nothing is trained");
         }

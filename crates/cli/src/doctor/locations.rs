@@ -1,9 +1,10 @@
 //! The locations of the store, the state and the history.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use driftsweep_common::error::Error;
 use driftsweep_common::storage;
+use driftsweep_extensions::check::{file, folder};
 use driftsweep_fleet::Fleet;
 use driftsweep_ops::store::{Store, StoreProbe};
 
@@ -89,69 +90,14 @@ fn store(place: &str, fleet: &str, state: &Path, findings: &mut Findings) {
             findings.add(Severity::Broken, "store", reason);
         }
     }
-    let Some(file) = StoreProbe::file(place) else { return };
-    let parent = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(database) = StoreProbe::file(place) else { return };
+    let parent = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if parent != state {
         // A journal is written next to it.
         folder("store", parent, findings);
     }
     // Other problems were found when it was opened.
-    if file.is_file() {
-        self::file("store", file, findings);
-    }
-}
-
-/// Whether a file can be written to, or made.
-pub fn file(about: &str, file: &Path, findings: &mut Findings) {
-    let mut wrong = |reason: &str| findings.add(Severity::Broken, about, format!("{}: {reason}", file.display()));
-    match std::fs::metadata(file) {
-        Ok(found) if found.is_dir() => wrong("is a folder; name a file"),
-        Ok(found) if !found.is_file() => wrong("is not a regular file; name one"),
-        Ok(_) => {
-            if let Err(reason) = may_write(file) {
-                wrong(&reason);
-            }
-        }
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => wrong(&e.to_string()),
-        Err(_) => {
-            if let Some(parent) = file.parent() {
-                folder(about, parent, findings);
-            }
-        }
-    }
-}
-
-/// Whether a folder can be written to, or made.
-pub fn folder(about: &str, folder: &Path, findings: &mut Findings) {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
-    let mut there: PathBuf = absolute.clone();
-    // The folder itself, or the one in which it would be made.
-    while std::fs::symlink_metadata(&there).is_err() {
-        match there.parent() {
-            Some(parent) => there = parent.into(),
-            None => break,
-        }
-    }
-    let made = if there == absolute { String::new() } else { format!(" (to create {})", folder.display()) };
-    if !there.is_dir() {
-        findings.add(Severity::Broken, about, format!("{}{made}: is no folder", there.display()));
-    } else if let Err(reason) = may_write(&there) {
-        findings.add(Severity::Broken, about, format!("{}{made}: {reason}", there.display()));
-    }
-}
-
-#[cfg(unix)]
-fn may_write(path: &Path) -> Result<(), String> {
-    rustix::fs::access(path, rustix::fs::Access::WRITE_OK)
-        .map_err(|e| format!("cannot be written: {}; change its owner or its permissions", std::io::Error::from(e)))
-}
-
-#[cfg(not(unix))]
-fn may_write(path: &Path) -> Result<(), String> {
-    match std::fs::metadata(path) {
-        Ok(found) if found.permissions().readonly() => Err("cannot be written; it is read-only".into()),
-        Ok(_) => Ok(()),
-        Err(e) => Err(e.to_string()),
+    if database.is_file() {
+        file("store", database, findings);
     }
 }

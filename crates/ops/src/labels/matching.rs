@@ -4,7 +4,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::classes::ClassCode;
-use crate::policy::performance::LabelCounts;
+use driftsweep_extensions::trigger::labels::LabelCounts;
 
 /// A logged prediction.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]

@@ -12,7 +12,6 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::policy::performance::{KnownLabel, LabelCounts, Prediction, Predictions};
 use classes::{ClassCode, Classes, ValueSource};
 use driftsweep::baseline::Baseline;
 use driftsweep::count::Domain;
@@ -20,6 +19,7 @@ use driftsweep::metric::performance::{PerformanceMetric, ScoreCalibration, Score
 use driftsweep::model::Options;
 use driftsweep::snapshot::{Column, ColumnType, Condition, RowValue, Slice, Snapshot, Test};
 use driftsweep_common::error::{Error, Result};
+use driftsweep_extensions::trigger::labels::{KnownLabel, LabelCounts, Prediction, Predictions};
 use driftsweep_fleet::Labels;
 use matching::{ArrivedLabel, LoggedPrediction, NO_TIME};
 use parts::HashPartitions;

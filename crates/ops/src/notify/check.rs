@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use minijinja::{Error, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
-use super::channels;
 use super::kinds::{KINDS, MessageKind};
-use super::text::{self, RenderedMessage};
+use super::text;
 use crate::http::{Http, RequestFailure};
 use driftsweep_common::error::{closest, did_you_mean};
-use driftsweep_fleet::{Channel, ChannelTarget, Fleet};
+use driftsweep_extensions::channel::RenderedMessage;
+use driftsweep_fleet::{Channel, Fleet};
 
 /// A problem of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ fn on_one_line(error: &Error) -> String {
 /// # Errors
 /// [`RequestFailure`] with the reason.
 pub fn settings(channel: &Channel, http: &Http) -> Result<(), RequestFailure> {
-    channels::open(channel, http).map(drop)
+    channel.target.settings().open(http).map(drop)
 }
 
 /// Sends a test message.
@@ -127,9 +127,8 @@ pub fn send_test(channel: &Channel, fleet: &Fleet, http: &Http, now: Timestamp) 
         "datacontenttype": "application/json",
         "data": { "fleet": fleet.name, "kind": "test", "subject": channel.name, "text": text },
     });
-    let chat = matches!(channel.target, ChannelTarget::Webhook { chat: true, .. });
-    let text = if chat { text::for_chat(&text) } else { text };
-    channels::open(channel, http)?.send(&RenderedMessage { id, event, text }, now)
+    let text = if channel.target.settings().is_chat() { text::for_chat(&text) } else { text };
+    channel.target.settings().open(http)?.send(&RenderedMessage { id, event, text }, now)
 }
 
 #[cfg(test)]

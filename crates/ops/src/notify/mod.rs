@@ -1,7 +1,6 @@
 //! Notifications: each fact is written into the audit, and from there into the outbox of every channel with its topic.
 //! Sent at least once; messages that cannot be sent are retried, and finally abandoned.
 
-mod channels;
 pub mod check;
 mod kinds;
 mod text;
@@ -125,7 +124,7 @@ pub fn deliver(
             let tx = tx.clone();
             scope.spawn(move || {
                 let channel = fleet.channels.iter().find(|channel| channel.name == name);
-                let mut open = channel.map(|channel| channels::open(channel, http));
+                let mut open = channel.map(|channel| channel.target.settings().open(http));
                 let mut failures = 0;
                 for mut message in messages {
                     message.attempts += 1;
@@ -137,8 +136,9 @@ pub fn deliver(
                         return;
                     }
                     let sent = match (&mut open, channel) {
-                        (Some(Ok(sender)), Some(channel)) => text::RenderedMessage::of(&message, channel)
-                            .and_then(|rendered| sender.send(&rendered, now)),
+                        (Some(Ok(sender)), Some(channel)) => {
+                            text::rendered(&message, channel).and_then(|rendered| sender.send(&rendered, now))
+                        }
                         (Some(Err(failure)), _) => Err(failure.clone()),
                         _ => Err(RequestFailure::permanent("the channel is no longer in the fleet file")),
                     };

@@ -7,17 +7,8 @@ use serde_json::Value;
 
 use crate::http::RequestFailure;
 use crate::store::OutboxMessage;
-use driftsweep_fleet::{Channel, ChannelTarget};
-
-/// A rendered message.
-pub struct RenderedMessage {
-    /// Its id: the same when it is sent again.
-    pub id: String,
-    /// The CloudEvent.
-    pub event: Value,
-    /// Its text; the first line is the subject.
-    pub text: String,
-}
+use driftsweep_extensions::channel::RenderedMessage;
+use driftsweep_fleet::Channel;
 
 /// The built-in template. Names come from data: invisible characters are escaped.
 const TEMPLATE: &str = "\
@@ -103,29 +94,27 @@ and {{ f.more }} more
 {{ f.about_answer }}
 {%- endif %}";
 
-impl RenderedMessage {
-    /// Renders a message of the outbox. If the channel's own template is invalid, the built-in one is used: a mistake
-    /// in the fleet file must not suppress a request for approval.
-    ///
-    /// # Errors
-    /// A permanent [`RequestFailure`] for a message that is not a CloudEvent.
-    pub fn of(message: &OutboxMessage, channel: &Channel) -> Result<Self, RequestFailure> {
-        let event: Value = serde_json::from_str(&message.body)
-            .map_err(|e| RequestFailure::permanent(format!("the message is not JSON: {e}")))?;
-        let data = printable(&event["data"]);
-        let chat = matches!(channel.target, ChannelTarget::Webhook { chat: true, .. });
-        let render = |template: &str| render(template, &data, chat);
-        let text = match channel.template.as_deref().map(render) {
-            Some(Ok(text)) => Ok(text),
-            Some(Err(e)) => render(TEMPLATE).map(|text| {
-                let mistake = format!("\n(the template of channel '{}' is invalid: {e})", channel.name);
-                text + &if chat { for_chat(&mistake) } else { mistake }
-            }),
-            None => render(TEMPLATE),
-        };
-        let text = text.map_err(RequestFailure::permanent)?;
-        Ok(Self { id: event["id"].as_str().unwrap_or_default().to_owned(), text, event })
-    }
+/// Renders a message of the outbox. If the channel's own template is invalid, the built-in one is used: a mistake
+/// in the fleet file must not suppress a request for approval.
+///
+/// # Errors
+/// A permanent [`RequestFailure`] for a message that is not a CloudEvent.
+pub fn rendered(message: &OutboxMessage, channel: &Channel) -> Result<RenderedMessage, RequestFailure> {
+    let event: Value = serde_json::from_str(&message.body)
+        .map_err(|e| RequestFailure::permanent(format!("the message is not JSON: {e}")))?;
+    let data = printable(&event["data"]);
+    let chat = channel.target.settings().is_chat();
+    let render = |template: &str| render(template, &data, chat);
+    let text = match channel.template.as_deref().map(render) {
+        Some(Ok(text)) => Ok(text),
+        Some(Err(e)) => render(TEMPLATE).map(|text| {
+            let mistake = format!("\n(the template of channel '{}' is invalid: {e})", channel.name);
+            text + &if chat { for_chat(&mistake) } else { mistake }
+        }),
+        None => render(TEMPLATE),
+    };
+    let text = text.map_err(RequestFailure::permanent)?;
+    Ok(RenderedMessage { id: event["id"].as_str().unwrap_or_default().to_owned(), text, event })
 }
 
 /// The largest number of steps of a template. A mistake such as nested loops must not delay a tick.
@@ -222,7 +211,7 @@ mod tests {
             next_at: now,
             error: None,
         };
-        RenderedMessage::of(&message, &channel).unwrap()
+        super::rendered(&message, &channel).unwrap()
     }
 
     #[test]

@@ -1,113 +1,16 @@
 //! Approval of a job: who must approve it, what happens without an answer, and whether an answer is in time.
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 
 use super::budget::Overrun;
+use super::clock::{after, is_real};
 use super::cost::{CostEstimate, ValueEstimate};
 use super::job::{Job, JobStep};
-use super::signature::{self, SignatureProblem, SignedStatement};
-use driftsweep_fleet::{ApprovalRules, Currency, Money, OnExpiry, RetrainConfig, Stakes};
+use super::signature::{self, SignatureProblem};
+use driftsweep_fleet::{ApprovalRules, Currency, OnExpiry, RetrainConfig, Stakes};
 
-/// Why a job needs approval.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "because", rename_all = "snake_case")]
-pub enum ApprovalReason {
-    /// It may cost more than the approval limit.
-    Cost {
-        /// Its estimate.
-        expected: Money,
-        /// The approval limit.
-        above: Money,
-    },
-    /// The model is of high stakes.
-    HighStakes,
-    /// A budget would be overrun.
-    Overrun(Overrun),
-}
-
-impl ApprovalReason {
-    /// The reason in a sentence.
-    pub fn sentence(&self, currency: &Currency) -> String {
-        match self {
-            Self::Cost { expected, above } => {
-                format!("its cost may be {}, more than {}", currency.show(*expected), currency.show(*above))
-            }
-            Self::HighStakes => "the model is marked high-stakes".into(),
-            Self::Overrun(overrun) => overrun.sentence(currency),
-        }
-    }
-}
-
-/// A pending approval request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ApprovalRequest {
-    /// The reasons for it.
-    pub reasons: Vec<ApprovalReason>,
-    /// The level of approvers, from 0.
-    pub level: usize,
-    /// Since when.
-    pub asked_at: Timestamp,
-    /// When an answer is due.
-    pub due: Timestamp,
-    /// Whether its deadline was extended, because no approver who was asked before could answer any more.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub renewed: bool,
-}
-
-impl ApprovalRequest {
-    /// A request to the first level.
-    pub fn new(rules: &ApprovalRules, reasons: Vec<ApprovalReason>, at: Timestamp) -> Self {
-        Self { reasons, level: 0, asked_at: at, due: after(at, rules.answer_within), renewed: false }
-    }
-
-    /// Whether it is only about budgets that would be overrun: for a job from the queue, which was approved before.
-    pub fn is_of_budgets(&self) -> bool {
-        !self.reasons.is_empty() && self.reasons.iter().all(|reason| matches!(reason, ApprovalReason::Overrun(_)))
-    }
-
-    /// The overruns that an approval would allow.
-    pub fn overruns(&self) -> Vec<Overrun> {
-        let overruns = self.reasons.iter().filter_map(|reason| match reason {
-            ApprovalReason::Overrun(overrun) => Some(overrun.clone()),
-            _ => None,
-        });
-        overruns.collect()
-    }
-}
-
-/// Who approved a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GrantedBy {
-    /// The policy: no person was needed.
-    Policy,
-    /// A person.
-    Person(String),
-}
-
-/// The approval of a job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Grant {
-    /// Who approved it.
-    pub by: GrantedBy,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
-    /// Overruns of budgets that are allowed.
-    pub overruns: Vec<Overrun>,
-    /// The signature of the person, if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<SignedStatement>,
-}
-
-impl Grant {
-    /// An approval by the policy: automatic, or after no answer.
-    pub fn by_policy(reason: String, at: Timestamp) -> Self {
-        Self { by: GrantedBy::Policy, reason, at, overruns: Vec::new(), signature: None }
-    }
-}
+pub use super::clock::CLOCK_TOLERANCE;
+pub use super::request::{ApprovalReason, ApprovalRequest, Grant, GrantedBy};
 
 /// Why a job needs approval; empty, with the rule that approves it, if it does not.
 pub fn reasons(
@@ -215,8 +118,13 @@ pub fn is_still_allowed(
     }
 }
 
-/// Times that differ by no more than this count as the same: a pass may take this long.
-pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
+/// Whether the approvals cover an overrun: the same budget and month, and at least this amount.
+pub fn allows(grants: &[Grant], overrun: &Overrun) -> bool {
+    let allowed = grants.iter().flat_map(|grant| &grant.overruns);
+    allowed
+        .into_iter()
+        .any(|a| a.scope == overrun.scope && a.month == overrun.month && a.budget + a.by >= overrun.budget + overrun.by)
+}
 
 /// Whether an answer comes in time. `asked` is the time of the request, and `given` that of the answer: each by the
 /// effective time, and by the real clock where that is known. A request made at the real time is answered at the real
@@ -266,17 +174,11 @@ pub fn is_expired(
     Ok(())
 }
 
-/// Whether a request was made at the real time. For stores of older versions this is not known: assumed true.
-pub(super) fn is_real((at, clock): (Timestamp, Option<Timestamp>)) -> bool {
-    clock.is_none_or(|clock| clock.duration_since(at).abs() <= CLOCK_TOLERANCE)
-}
-
-pub(super) fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
-    at.checked_add(length).unwrap_or(Timestamp::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use driftsweep_fleet::Money;
+    use jiff::SignedDuration;
+
     use super::super::cost::{LossSource, MetricLoss};
     use super::super::job::JobState;
     use super::*;

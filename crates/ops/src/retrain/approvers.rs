@@ -2,13 +2,15 @@
 //! record of the request.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::approval::{ApprovalRequest, CLOCK_TOLERANCE, after, is_real};
-use super::clock::MAX_CLOCK_DIFFERENCE;
+use super::clock::{CLOCK_TOLERANCE, MAX_CLOCK_DIFFERENCE, after, is_real};
 use super::job::JobStep;
+use super::request::ApprovalRequest;
 use driftsweep_fleet::ApprovalRules;
+
+pub use super::request::RepeatReason;
 
 /// The largest time that may be recorded ahead of a correct clock: `--now` may be this far in the future. A later time
 /// was recorded while the clock was ahead.
@@ -153,16 +155,6 @@ pub fn in_time_by_records(
          --clock-was-ahead` first",
         request.due
     ))
-}
-
-/// Why a request is repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RepeatReason {
-    /// The fleet file was changed, and none of the approvers who were asked may answer any more.
-    NobodyMayAnswer,
-    /// The clock was ahead when it was made: an answer would be due far in the future.
-    ClockWasAhead,
 }
 
 /// Repeats a request that nobody could answer, or whose deadline is invalid. A changed fleet file extends the deadline

@@ -8,7 +8,6 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
-use super::approval::Grant;
 use driftsweep_fleet::{BudgetConfig, Currency, Money, RetrainConfig};
 
 /// The scope of a budget.
@@ -164,20 +163,13 @@ pub fn limit(budget: &BudgetConfig, scope: &BudgetScope, of_model: Option<Money>
     }
 }
 
-/// Whether the approvals cover an overrun: the same budget and month, and at least this amount.
-pub fn is_allowed(overrun: &Overrun, grants: &[Grant]) -> bool {
-    let allowed = grants.iter().flat_map(|grant| &grant.overruns);
-    allowed
-        .into_iter()
-        .any(|a| a.scope == overrun.scope && a.month == overrun.month && a.budget + a.by >= overrun.budget + overrun.by)
-}
-
 fn scopes(model: &str, team: &str) -> [BudgetScope; 3] {
     [BudgetScope::Fleet, BudgetScope::Team(team.into()), BudgetScope::Model(model.into())]
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::approval::{Grant, allows};
     use super::*;
     use driftsweep_fleet::Fleet;
 
@@ -204,10 +196,10 @@ mod tests {
         let grant =
             |overrun: &Overrun| Grant { overruns: vec![overrun.clone()], ..Grant::by_policy(String::new(), now) };
         let grants = [grant(model)];
-        assert!(is_allowed(model, &grants));
-        assert!(!is_allowed(&Overrun { by: dollars(2), ..model.clone() }, &grants));
-        assert!(!is_allowed(&Overrun { scope: BudgetScope::Fleet, ..model.clone() }, &grants));
-        assert!(!is_allowed(&Overrun { month: model.month.tomorrow().unwrap(), ..model.clone() }, &grants));
+        assert!(allows(&grants, model));
+        assert!(!allows(&grants, &Overrun { by: dollars(2), ..model.clone() }));
+        assert!(!allows(&grants, &Overrun { scope: BudgetScope::Fleet, ..model.clone() }));
+        assert!(!allows(&grants, &Overrun { month: model.month.tomorrow().unwrap(), ..model.clone() }));
         let status = ledger.status(budget, BudgetScope::Fleet, budget.month, now, &TimeZone::UTC);
         // Half the month has cost 700, and 150 are set aside.
         assert_eq!((status.spent, status.committed), (dollars(700), dollars(150)));

@@ -4,7 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::approval::CLOCK_TOLERANCE;
+/// Times that differ by no more than this count as the same: a pass may take this long.
+pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// The largest normal difference between the clocks of several machines, or after a correction: a record may be this
 /// much earlier than the one before.
@@ -58,6 +59,16 @@ impl AuditClock {
     pub fn latest_since(&self, seq: u64) -> Option<(u64, Timestamp)> {
         self.latest.get(self.latest.partition_point(|(known, _)| *known < seq)).copied()
     }
+}
+
+/// Whether a request was made at the real time. For stores of older versions this is not known: assumed true.
+pub(super) fn is_real((at, clock): (Timestamp, Option<Timestamp>)) -> bool {
+    clock.is_none_or(|clock| clock.duration_since(at).abs() <= CLOCK_TOLERANCE)
+}
+
+/// A length of time after a time.
+pub(super) fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
+    at.checked_add(length).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -5,10 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::approval::{ApprovalRequest, Grant};
-use super::approvers::RepeatReason;
 use super::cost::{CostEstimate, ValueEstimate};
-use super::signature::SignedStatement;
+use super::request::{ApprovalRequest, Grant, RepeatReason, SignedStatement};
 use driftsweep_fleet::Money;
 
 /// A job: a requested training. Each event has one job.

@@ -1,5 +1,8 @@
 //! From a retrain event to an approved training run: the job, its cost and value, the budget, the approval and the
 //! queue. Pure: no file, no store, no clock.
+//!
+//! Imports point down only: `replay` → `approval`, `approvers`, `queue` → `signature` → `statement` → `job` → `request` →
+//! `budget`, `clock`, `cost`; a test finds circles.
 
 pub mod approval;
 pub mod approvers;
@@ -9,6 +12,7 @@ pub mod cost;
 pub mod job;
 pub mod queue;
 pub mod replay;
+mod request;
 pub mod signature;
 pub mod statement;
 

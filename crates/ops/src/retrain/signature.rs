@@ -4,10 +4,10 @@
 //! [`Statement`]. It contains everything that was decided, so a signature is valid for one answer to one request only.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
-use super::approval::{ApprovalReason, ApprovalRequest, Grant, GrantedBy};
+pub use super::request::SignedStatement;
+use super::request::{ApprovalReason, ApprovalRequest, Grant, GrantedBy};
 use super::statement::{ApprovalDecision, ApprovalQuestion, Statement};
 use driftsweep_fleet::{ApprovalRules, Currency, Secret, Signatures, Stakes};
 
@@ -16,17 +16,6 @@ pub const NAMESPACE: &str = "approval@driftsweep.io";
 
 /// How far the clock of the signing machine may be ahead.
 const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_mins(5);
-
-/// A statement with its signature.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignedStatement {
-    /// The text of the statement.
-    pub statement: String,
-    /// The signature: an SSHSIG in its armour.
-    pub signature: String,
-    /// The public key by which it was made, as OpenSSH writes it, without a comment.
-    pub key: String,
-}
 
 /// Why a signature is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::approval::{ApprovalReason, ApprovalRequest};
 use super::budget::Overrun;
 use super::cost::{CostEstimate, ValueEstimate};
 use super::job::Job;
+use super::request::{ApprovalReason, ApprovalRequest};
 use driftsweep_common::atomic::hex;
 use driftsweep_fleet::{Currency, Money};
 

@@ -19,7 +19,7 @@ pub fn estimate(store: &mut Store, model: &Model, retrain: &RetrainConfig) -> Re
     // Of before the last training nothing counts.
     let mut entries = store.quality(&model.name, trained.unwrap_or(Timestamp::MIN))?;
     entries.retain(|entry| trained.is_none_or(|trained| entry.as_of > trained));
-    let metric = model.triggers.metric.value.unwrap_or(PerformanceMetric::Accuracy);
+    let metric = model.triggers.performance.judged_metric();
     let lost = lost(&entries, metric, retrain, model.labels.is_some());
     Ok((estimate, ValueEstimate::new(metric, lost, retrain.point_a_day, retrain.holds)))
 }

@@ -359,7 +359,7 @@ impl JobPass<'_> {
     /// The budgets that a job would overrun and that are not approved.
     fn overruns(&self, ledger: &Ledger, job: &Job, retrain: &RetrainConfig, amount: Money) -> Vec<Overrun> {
         let mut overruns = ledger.overruns(&self.fleet.governance.budget, &job.model, retrain, amount);
-        overruns.retain(|overrun| !budget::is_allowed(overrun, &job.grants));
+        overruns.retain(|overrun| !approval::allows(&job.grants, overrun));
         overruns
     }
 

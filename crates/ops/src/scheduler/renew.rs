@@ -18,7 +18,7 @@ use driftsweep::count::CpuCounter;
 use driftsweep_common::address::{self, redacted};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
-use driftsweep_fleet::{ExecutorConfig, Fleet, HASH_DIGITS, Model, RetrainConfig};
+use driftsweep_fleet::{Fleet, HASH_DIGITS, Model, RetrainConfig};
 
 /// A baseline that was checked and is stored where no training overwrites it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,12 +249,7 @@ impl JobPass<'_> {
             return Ok((BaselineRenewal::Kept { warning }, None));
         };
         (self.step)("renew baseline");
-        let folder = match &retrain.executor {
-            ExecutorConfig::Command(command) => command.folder.as_path(),
-            ExecutorConfig::Webhook(_) | ExecutorConfig::Kubernetes(_) | ExecutorConfig::Airflow(_) => {
-                fleet.folder.as_path()
-            }
-        };
+        let folder = retrain.executor.settings().answer_folder().unwrap_or(&fleet.folder);
         let former = current_baseline(fleet, self.store, model, state, now)?;
         let adopting = BaselineRequest { model, former: &former, folder, state, at: now };
         let kept = catch_unwind(AssertUnwindSafe(|| store_baseline(&named, adopting)));

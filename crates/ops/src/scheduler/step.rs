@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::{amounts, renew};
 use crate::executor;
 use crate::notify::{self, AuditedFact};
-use crate::policy;
 use crate::retrain::approvers;
 use crate::retrain::signature;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep};
 use crate::store::{JobCheck, RunRecord, Store, VersionedJob};
 use driftsweep_common::error::{Error, Result};
+use driftsweep_extensions::trigger;
 use driftsweep_fleet::{Fleet, Money};
 
 /// The time of a step.
@@ -55,7 +55,7 @@ pub(super) fn advance(
         .map_err(|illegal| Error::BadValue { what: format!("job {}", before.id), reason: illegal.to_string() })?;
     if let (JobState::Queued { .. }, JobState::Running { .. }) = (&before.state, &job.state) {
         let secret = run_secret(store)?;
-        job.key = Some(executor::key_of(&secret, &job.id, job.attempts).map_err(no_random_bytes)?);
+        job.key = Some(executor::key_of(&secret, &job.id, job.attempts));
     }
     if !store.set_job(&job, versioned.version)? {
         return Ok(StepResult::Changed);
@@ -137,7 +137,7 @@ fn no_random_bytes(e: std::io::Error) -> Error {
 fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
     const COLUMNS: usize = 3;
     let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
-    Ok(policy::evidence::lines(&job.trigger, &event["data"]["details"], COLUMNS))
+    Ok(trigger::evidence(&job.trigger, &event["data"]["details"], COLUMNS))
 }
 
 /// Adds details for the messages about a step.

@@ -41,6 +41,7 @@ pub use probe::StoreProbe;
 use replay::AuditReplay;
 pub use replay::{AcceptedProblems, Backfilled};
 pub use triggers::{Firing, LastEvent, Mute, RetrainEvent};
+pub(crate) use verify::named;
 pub use verify::{StartBlockers, VerifySummary};
 pub use waiting::{Acknowledgement, FleetFile, WaitingModel};
 use writes::{PendingWrites, SqlValue};

@@ -129,7 +129,7 @@ pub(super) struct StoreCheck {
 }
 
 /// A row by its table and key.
-pub(super) fn named(table: &str, key: &RowKey) -> String {
+pub(crate) fn named(table: &str, key: &RowKey) -> String {
     let key: Vec<String> = key.iter().map(|part| format!("'{}'", for_display(part))).collect();
     format!("table {table}, row {}", if key.is_empty() { "of the fleet".into() } else { key.join(" ") })
 }

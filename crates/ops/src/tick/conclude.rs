@@ -12,10 +12,12 @@ use super::late::{self, InputFaults};
 use super::status::SweepStatus;
 use super::{SweepDone, TickPass, WaitStatus, ids};
 use crate::notify::{self, AuditedFact};
-use crate::policy::performance::PerformanceStatus;
 use crate::store::{LimitExceeded, SYSTEM_ACTOR, Store, StoredVerdict, WaitingModel};
 use driftsweep::sweep::{ModelReport, SweepReport};
 use driftsweep_common::error::{Cause, Error, Fault, Result};
+use driftsweep_extensions::trigger::Evaluation;
+use driftsweep_extensions::trigger::drift::DriftVerdict;
+use driftsweep_extensions::trigger::performance::PerformanceStatus;
 use driftsweep_fleet::{Fleet, Model, Trigger};
 
 /// How long verdicts are kept with all figures; those of triggers that fired are kept forever.
@@ -78,7 +80,7 @@ impl TickPass<'_> {
         let fleet = self.fleet.at(as_of);
         // What was concluded already stays, whatever rows say that a model waits.
         let wanted = |model: &str| judge.contains(model) && !memory.concluded.contains(model);
-        let judged = judge::evaluate(&fleet, &memory, report, as_of, &wanted);
+        let judged = judge::evaluate(&fleet, &memory, report, as_of, &wanted)?;
         self.known = memory.known;
         // What keeps a trigger from firing is told of, too.
         // A row that only says that a model was judged keeps all its triggers from it.
@@ -139,7 +141,7 @@ impl TickPass<'_> {
                 }
                 find(&mut status, &former, &mut messages, reports, judged);
                 let known = known.get(&model.name);
-                if reports.iter().any(|r| r.error.is_none()) && evaluation.drift.judged() > 0 {
+                if reports.iter().any(|r| r.error.is_none()) && judged_columns(evaluation) > 0 {
                     store.set_judged(&model.name, as_of)?;
                 } else if let Some(known) = known {
                     let since =
@@ -157,26 +159,30 @@ impl TickPass<'_> {
                 let replaced = this.replaced_baseline(model, set.get(&model.name), as_of);
                 for (trigger, reason) in evaluation.fired() {
                     // A training or a person has already set a new baseline: the next sweep uses it.
-                    if let (Trigger::Drift, Some(newer)) = (trigger, &replaced) {
+                    if let Some(newer) = replaced.as_ref().filter(|_| trigger.nature().compares_with_baseline) {
                         let used = evaluation.baseline.as_deref().unwrap_or_default();
+                        let name = trigger.name();
                         let note = format!(
-                            "no event for drift ({reason}): it was judged with the baseline {used}, and {newer} was \
+                            "no event for {name} ({reason}): it was judged with the baseline {used}, and {newer} was \
                              set during the sweep; the next sweep uses that"
                         );
                         status.not_judged.entry(model.name.clone()).or_default().push(note);
                         continue;
                     }
-                    if contexts.refuses(&model.name, ticked) {
-                        let note = format!(
-                            "no event for {} ({reason}): rows that decide about it are not what the audit says; the next \
-                             sweep decides again",
-                            trigger.name()
-                        );
-                        status.refused.entry(model.name.clone()).or_default().push(note);
-                    }
                     let details = judge::details(trigger, evaluation, report)?;
                     let fired = FiredTrigger { model, trigger, due: as_of, at: as_of, reason, details };
-                    fired.write(this, store, &mut contexts, ticked)?;
+                    if contexts.refuses(&model.name, ticked) {
+                        let note = format!(
+                            "no event for {} ({}): rows that decide about it are not what the audit says; the next sweep \
+                             decides again",
+                            trigger.name(),
+                            fired.reason
+                        );
+                        status.refused.entry(model.name.clone()).or_default().push(note);
+                        fired.refuse(this, store, &contexts)?;
+                    } else {
+                        fired.write(this, store, &mut contexts, ticked)?;
+                    }
                 }
             }
             messages.record(store)?;
@@ -202,7 +208,7 @@ fn write(store: &mut Store, judged: &JudgedModel) -> Result<()> {
     let body = serde_json::to_string(evaluation)
         .map_err(|e| Error::BadValue { what: "verdict".into(), reason: e.to_string() })?;
     store.add_verdict(&StoredVerdict { model: model.clone(), as_of, data_hash: judged.data_hash.clone(), body })?;
-    for (comparison, column) in evaluation.drift.hits() {
+    for (comparison, column) in evaluation.drift.iter().flat_map(DriftVerdict::hits) {
         store.add_hit(&LimitExceeded {
             model: model.clone(),
             as_of,
@@ -222,6 +228,11 @@ fn forget(store: &mut Store, as_of: Timestamp) -> Result<()> {
         store.delete_hits(before)?;
     }
     Ok(())
+}
+
+/// Columns that could be judged.
+fn judged_columns(evaluation: &Evaluation) -> usize {
+    evaluation.drift.as_ref().map_or(0, DriftVerdict::judged)
 }
 
 /// Adds the findings of a model other than triggers.
@@ -246,12 +257,13 @@ fn find(
         schema.map(|change| format!("column '{}': {}", change.column, change.change.name())).collect();
     let new_changes = schema.iter().filter(|change| !former.is_known_change(model, change));
     new_changes.for_each(|change| messages.add("data.schema", model, change));
-    let drift = (evaluation.drift.judged() == 0 && failures.is_empty())
+    let drift = (judged_columns(evaluation) == 0 && failures.is_empty())
         .then(|| reports.iter().find_map(|report| report.why_not_judged()))
         .flatten();
     let drift = drift.map(|reason| format!("drift is not judged: {reason}"));
-    let performance = evaluation.not_judged().map(|reason| format!("performance is not judged: {reason}"));
-    let not_judged: Vec<String> = drift.into_iter().chain(performance).collect();
+    let others = evaluation.not_judged().into_iter();
+    let others = others.map(|(trigger, reason)| format!("{} is not judged: {reason}", trigger.name()));
+    let not_judged: Vec<String> = drift.into_iter().chain(others).collect();
     if !failures.is_empty() {
         status.failures.insert(model.clone(), failures);
     }
@@ -272,7 +284,7 @@ fn warn(
 ) -> Result<()> {
     let evaluation = &judged.evaluation;
     let (model, as_of) = (&evaluation.model, evaluation.as_of);
-    let Some(found) = evaluation.performance.as_ref().filter(|_| evaluation.judges_performance()) else {
+    let Some(found) = evaluation.performance.as_ref().filter(|_| evaluation.is_on(Trigger::Performance)) else {
         return Ok(());
     };
     let (PerformanceStatus::Warning, Some(measured), Some(level)) = (found.status, found.realised, found.warning.value)

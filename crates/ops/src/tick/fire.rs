@@ -10,10 +10,9 @@ use super::TickSummary;
 use crate::notify::{self, AuditedFact};
 use crate::policy::event;
 use crate::policy::outcome::{FiringContext, FiringOutcome, cools_since};
-use crate::store::{Cooldown, Firing, LastEvent, ModelRecord, RetrainEvent, SYSTEM_ACTOR, StartBlockers, Store};
+use crate::store::{self, Cooldown, Firing, LastEvent, ModelRecord, RetrainEvent, SYSTEM_ACTOR, StartBlockers, Store};
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::Result;
-use driftsweep_common::escape::for_display;
 use driftsweep_fleet::{Fleet, Model, Trigger};
 
 /// The contexts of all models.
@@ -62,10 +61,8 @@ impl FiringContexts {
     pub fn expect_schedules(&mut self, store: &mut Store, known: &HashMap<String, ModelRecord>) -> Result<()> {
         for now in store.known()? {
             if known.get(&now.model).is_some_and(|known| known.scheduled != now.scheduled) {
-                let name = for_display(&now.model);
-                let reason = format!(
-                    "table model, row '{name}' was edited: column scheduled was changed while the tick read it"
-                );
+                let row = store::named("model", &vec![now.model.clone()]);
+                let reason = format!("{row} was edited: column scheduled was changed while the tick read it");
                 self.doubts.doubt(&now.model, &reason);
             }
         }
@@ -107,7 +104,7 @@ pub struct FiredTrigger<'a> {
 }
 
 impl FiredTrigger<'_> {
-    /// Decides its outcome and records it, inside a transaction.
+    /// Decides its outcome and records it, inside a transaction. Its model is not one that [`FiringContexts::refuses`].
     ///
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
@@ -118,16 +115,13 @@ impl FiredTrigger<'_> {
         contexts: &mut FiringContexts,
         ticked: &mut TickSummary,
     ) -> Result<()> {
-        if contexts.refuses(&self.model.name, ticked) {
-            return self.refuse(fleet, store, contexts);
-        }
         let Self { model, trigger, due, at, mut reason, details } = self;
         // A model that is judged again, because its data were corrected, fires once.
         if store.has_fired(&model.name, trigger.name(), due)? {
             return Ok(());
         }
         // Drift that a training has handled already is found again as long as the old baseline is in use.
-        if trigger == Trigger::Drift
+        if trigger.nature().compares_with_baseline
             && let Some(outdated) = store.outdated_baseline(fleet, model, due)?
         {
             reason = format!("{reason}; {}", outdated.sentence(&fleet.zone));
@@ -160,7 +154,7 @@ impl FiredTrigger<'_> {
             FiringOutcome::Joined(id) => Some(id.clone()),
             FiringOutcome::Cooldown(_) | FiringOutcome::Muted(..) => None,
         };
-        if trigger == Trigger::Volume && outcome.counts_as_fired() {
+        if trigger.nature().begins_again && outcome.counts_as_fired() {
             store.set_volume_fired(&model.name, at)?;
         }
         let why = match &outcome {
@@ -182,7 +176,10 @@ impl FiredTrigger<'_> {
     }
 
     /// Notes that no event is opened, and by which rows.
-    fn refuse(self, fleet: &Fleet, store: &mut Store, contexts: &FiringContexts) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`driftsweep_common::error::Error::Store`].
+    pub fn refuse(self, fleet: &Fleet, store: &mut Store, contexts: &FiringContexts) -> Result<()> {
         let Self { model, trigger, due, at, reason, .. } = self;
         let found = contexts.doubts.against(&model.name);
         let body = json!({

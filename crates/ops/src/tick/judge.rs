@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::by_name;
-use crate::labels::{self, LabelQuery};
-use crate::policy::performance::{self, Arrivals, LabelContext, LabelCounts, PerformanceVerdict, VolumeVerdict};
-use crate::policy::{Evaluation, drift};
+use crate::labels::{self, Joined, LabelQuery};
 use crate::store::{self, LimitExceeded, MeasurementRecord, ModelRecord, StartBlockers, Store};
-use driftsweep::metric::performance::{Measurement, PerformanceMetric};
+use driftsweep::metric::performance::{Measurement, ScoreCalibration};
 use driftsweep::sweep::{ModelReport, SweepReport};
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Error, Fault, Result};
-use driftsweep_fleet::{Fleet, Model, Trigger};
+use driftsweep_extensions::trigger::labels::{Arrivals, LabelView, NewLabels, horizon};
+use driftsweep_extensions::trigger::performance::PredictionSpan;
+use driftsweep_extensions::trigger::{Evaluation, ModelPast, SweepView};
+use driftsweep_fleet::{Fleet, Labels, Model, Trigger};
 
 /// Most earlier sweeps used for persistence.
 pub const MAX_SWEEPS_BACK: usize = 100;
@@ -76,19 +77,22 @@ impl Memory {
 }
 
 /// Evaluates the selected models of a sweep.
+///
+/// # Errors
+/// None while triggers need nothing but labels to be read: a model whose labels cannot be read is judged without them.
 pub fn evaluate(
     fleet: &Fleet,
     memory: &Memory,
     report: &SweepReport,
     as_of: Timestamp,
     wanted: &(dyn Fn(&str) -> bool + Sync),
-) -> Vec<JudgedModel> {
+) -> Result<Vec<JudgedModel>> {
     let Memory { known, compared, hits, renewed, .. } = memory;
     let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
     for model in &report.models {
         reports.entry(&model.model).or_default().push(model);
     }
-    let evaluate = |model: &Model| {
+    let evaluate = |model: &Model| -> Result<JudgedModel> {
         let renewed = renewed.get(&model.name);
         let trained = known.get(&model.name).and_then(|known| known.trained);
         let reports = reports.get(&*model.name).map_or(&[][..], Vec::as_slice);
@@ -102,30 +106,46 @@ pub fn evaluate(
         };
         let sweeps = before_this.iter().filter(|(at, data)| counts(*at) && seen.insert(data));
         let mut sweeps: Vec<Timestamp> = sweeps.map(|(at, _)| *at).collect();
-        let before = model.triggers.persistence.value.of - 1;
+        let before = model.triggers.drift.persistence.value.of - 1;
         sweeps.drain(..sweeps.len().saturating_sub(before));
         let looked_at: HashSet<Timestamp> = sweeps.iter().copied().collect();
         let mut places: HashMap<[String; 3], usize> = HashMap::new();
         for hit in hits.get(&model.name).into_iter().flatten().filter(|hit| looked_at.contains(&hit.as_of)) {
             *places.entry([hit.window.clone(), hit.segment.clone(), hit.feature.clone()]).or_default() += 1;
         }
-        let drift = drift::judge(model, reports, sweeps.len(), &|place| {
-            places.get(&place.map(store::key)).copied().unwrap_or(0)
-        });
-        let (judged, labels_fault) = match judge_labels(model, known.get(&model.name), as_of) {
-            Ok(judged) => (judged, None),
-            Err(error) => (None, Some(Fault { labels: true, ..Fault::from(&error) })),
+        let hits = |place: [&str; 3]| places.get(&place.map(store::key)).copied().unwrap_or(0);
+        let past = known.get(&model.name).map(past).unwrap_or_default();
+        let origin = |feature: &str, name: &str| model.threshold_origin(feature, name);
+        let read = LabelFacts::read(model, past, as_of);
+        let labels = read.as_ref().map(|facts| facts.as_ref().map(LabelFacts::view));
+        let view = |labels| SweepView {
+            as_of,
+            model: &model.compared,
+            past,
+            reports,
+            threshold_origin: &origin,
+            sweeps: sweeps.len(),
+            hits: &hits,
+            labels,
         };
-        let (performance, volume, labels) =
-            judged.map_or((None, None, None), |(p, volume, labels)| (Some(p), Some(volume), Some(labels)));
-        let off = model.triggers.off.clone();
-        let baseline = (!model.previous).then(|| model.baseline.to_string());
+        let fault = |error: &Error| Fault { labels: true, ..Fault::from(error) };
+        let judged =
+            labels.map_err(fault).and_then(|labels| model.triggers.judge(&view(labels)).map_err(|e| fault(&e)));
+        // A model whose labels cannot be used is judged without them.
+        let (evaluation, labels_fault) = match judged {
+            Ok(evaluation) => (evaluation, None),
+            Err(fault) => (model.triggers.judge(&view(None))?, Some(fault)),
+        };
         let labels_error = labels_fault.as_ref().map(|fault| fault.reason.clone());
-        let model = model.name.clone();
-        let evaluation = Evaluation { model, as_of, baseline, off, drift, performance, volume, labels, labels_error };
-        JudgedModel { evaluation, labels_fault, data_hash: data }
+        let evaluation = Evaluation { labels_error, ..evaluation };
+        Ok(JudgedModel { evaluation, labels_fault, data_hash: data })
     };
     fleet.models.par_iter().filter(|model| wanted(&model.name)).map(evaluate).collect()
+}
+
+/// What of a model's record its triggers see.
+fn past(known: &ModelRecord) -> ModelPast {
+    ModelPast { first_seen: Some(known.first_seen), trained: known.trained, volume_fired: known.volume_fired }
 }
 
 /// A hash of the counts of a model; empty if there were none.
@@ -139,36 +159,46 @@ fn data_hash(reports: &[&ModelReport]) -> String {
     if counted { hex(&hash.finalize()) } else { String::new() }
 }
 
-/// The performance and volume verdicts of a model, and how its labels were used.
-type LabelVerdicts = (PerformanceVerdict, VolumeVerdict, LabelCounts);
+/// What was read of the predictions and labels of a model.
+struct LabelFacts<'a> {
+    labels: &'a Labels,
+    joined: Joined,
+    arrivals: Arrivals,
+    new: NewLabels,
+    calibration: std::result::Result<ScoreCalibration, String>,
+}
 
-fn judge_labels(model: &Model, known: Option<&ModelRecord>, as_of: Timestamp) -> Result<Option<LabelVerdicts>> {
-    let triggers = &model.triggers;
-    // The figures are shown even without a level.
-    let off = |trigger| triggers.off.value.contains(&trigger);
-    let needed = !off(Trigger::Performance) || triggers.inactive(Trigger::Volume, true).is_none();
-    let Some(labels) = model.labels.as_ref().filter(|_| needed) else { return Ok(None) };
-    let since = performance::horizon(triggers, labels.delay, as_of);
-    let metric = triggers.metric.value.unwrap_or(PerformanceMetric::Accuracy);
-    let question = LabelQuery { metric, zone: &model.zone, since, before: as_of };
-    let mut arrivals = Arrivals::new(since, as_of);
-    let begun = known.and_then(|known| known.volume_fired.max(known.trained));
-    let mut volume = VolumeVerdict::begin(triggers, begun, as_of);
-    let joined = labels::join(labels, question, &model.options, &mut |prediction| {
-        arrivals.add(&prediction);
-        volume.add(&prediction);
-    })?;
-    let calibration = labels::calibrate(labels)?;
-    let given = LabelContext {
-        delay: labels.delay,
-        delay_declared: labels.delay_declared,
-        arrivals: labels.label_time.is_some().then_some(&arrivals),
-        classes: joined.classes,
-        calibration: calibration.as_ref().map_err(String::as_str),
-        trained: known.and_then(|known| known.trained),
-    };
-    let performance = performance::assess(triggers, given, &joined, as_of)?;
-    Ok(Some((performance, volume, joined.counts)))
+impl<'a> LabelFacts<'a> {
+    /// Reads them, where a trigger needs them.
+    fn read(model: &'a Model, past: ModelPast, as_of: Timestamp) -> Result<Option<Self>> {
+        let triggers = &model.triggers;
+        let Some(labels) = model.labels.as_ref().filter(|_| triggers.need_labels()) else { return Ok(None) };
+        let since = horizon(triggers.labels_within(), labels.delay, as_of);
+        let metric = triggers.performance.judged_metric();
+        let question = LabelQuery { metric, zone: &model.zone, since, before: as_of };
+        let mut arrivals = Arrivals::new(since, as_of);
+        let mut new = NewLabels::since(triggers.volume.since(past, as_of));
+        let joined = labels::join(labels, question, &model.options, &mut |prediction| {
+            arrivals.add(&prediction);
+            new.add(&prediction);
+        })?;
+        let calibration = labels::calibrate(labels)?;
+        Ok(Some(Self { labels, joined, arrivals, new, calibration }))
+    }
+
+    /// As triggers see them.
+    fn view(&self) -> LabelView<'_> {
+        LabelView {
+            predictions: &self.joined,
+            delay: self.labels.delay,
+            delay_declared: self.labels.delay_declared,
+            arrivals: self.labels.label_time.is_some().then_some(&self.arrivals),
+            new: self.new,
+            classes: self.joined.classes,
+            calibration: self.calibration.as_ref().map_err(String::as_str),
+            counts: self.joined.counts,
+        }
+    }
 }
 
 /// The figures that a trigger fired by.
@@ -176,20 +206,10 @@ fn judge_labels(model: &Model, known: Option<&ModelRecord>, as_of: Timestamp) ->
 /// # Errors
 /// [`Error::BadValue`] for values that JSON cannot hold.
 pub fn details(trigger: Trigger, evaluation: &Evaluation, report: &SweepReport) -> Result<Value> {
-    let value = match trigger {
-        Trigger::Drift => {
-            let mut drift = evaluation.drift.clone();
-            drift.comparisons.retain(|comparison| comparison.met);
-            drift.comparisons.iter_mut().for_each(|comparison| comparison.columns.retain(|column| column.drifts));
-            serde_json::to_value(drift)
-        }
-        Trigger::Performance => serde_json::to_value(&evaluation.performance),
-        Trigger::Volume => serde_json::to_value(&evaluation.volume),
-        Trigger::Schedule => Ok(Value::Null),
-    };
+    let value = evaluation.details(trigger);
     let mut value = value.map_err(|e| Error::BadValue { what: "event".into(), reason: e.to_string() })?;
     value["sweep"] = json!({ "id": report.id, "counts_hash": report.counts_hash });
-    if let (Trigger::Drift, Some(baseline)) = (trigger, &evaluation.baseline) {
+    if let Some(baseline) = evaluation.baseline.as_ref().filter(|_| trigger.nature().compares_with_baseline) {
         value["baseline"] = json!(baseline);
     }
     Ok(value)
@@ -203,7 +223,7 @@ pub fn quality(evaluation: &Evaluation) -> Vec<MeasurementRecord> {
         ("reconciled", found.reconciled, found.matured),
         ("estimated", found.estimated, found.fresh),
     ];
-    let entry = |(kind, measured, span): (&str, Option<Measurement>, performance::PredictionSpan)| {
+    let entry = |(kind, measured, span): (&str, Option<Measurement>, PredictionSpan)| {
         let measured = measured?;
         Some(MeasurementRecord {
             model: evaluation.model.clone(),

@@ -26,7 +26,7 @@ use crate::store::{Firing, FleetFile, ModelRecord, SYSTEM_ACTOR, StartBlockers, 
 use driftsweep::sweep::{SweepReport, SweepSummary};
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Error, Result};
-use driftsweep_fleet::{Fleet, Trigger};
+use driftsweep_fleet::{Fleet, Schedule, Trigger};
 
 pub use clock_ahead::correct_clock;
 use fire::{FiredTrigger, FiringContexts};
@@ -202,29 +202,18 @@ impl TickPass<'_> {
     fn schedules(&mut self) -> Result<()> {
         let (fleet, now) = (self.fleet, self.now);
         let (mut due, mut begun) = (Vec::new(), Vec::new());
-        for model in &fleet.models {
-            let (Some(schedule), Some(known)) = (&model.triggers.schedule.value, self.known.get(&*model.name)) else {
-                continue;
-            };
-            if model.triggers.off.value.contains(&Trigger::Schedule) {
-                continue;
-            }
-            let text = format!("{} {}", schedule.text(), model.zone.iana_name().unwrap_or_default());
-            let after = match &known.scheduled {
-                Some((known, until)) if *known == text => *until,
-                // A new or changed schedule has no missed times.
-                _ => {
-                    begun.push((model, text.clone(), now));
-                    now
-                }
-            };
-            if let Some(at) = schedule.latest(after, now, &model.zone) {
-                due.push((model, schedule, text, at));
-            }
-            let next = schedule.next(now.max(after), &model.zone);
+        for model in fleet.models.iter().filter(|model| !model.triggers.is_off(Trigger::Schedule)) {
+            let Some(known) = self.known.get(&*model.name) else { continue };
+            let Some(state) = model.triggers.schedule.at(&model.zone, known.scheduled.as_ref(), now) else { continue };
             let first = |next: &Timestamp| self.ticked.next_schedule.as_ref().is_none_or(|(known, _)| next < known);
-            if let Some(next) = next.filter(first) {
+            if let Some(next) = state.next.filter(first) {
                 self.ticked.next_schedule = Some((next, model.name.clone()));
+            }
+            if state.is_new {
+                begun.push((model, state.text.clone()));
+            }
+            if let Some(at) = state.due {
+                due.push((model, state.text, at));
             }
         }
         if due.is_empty() && begun.is_empty() {
@@ -236,10 +225,10 @@ impl TickPass<'_> {
                 FiringContexts::load(fleet, store, limit, (!due.is_empty()).then(StartBlockers::default))?;
             contexts.expect_schedules(store, known)?;
             let opened = ticked.events.len();
-            for (model, text, at) in begun {
-                store.set_scheduled(&model.name, &text, at)?;
+            for (model, text) in begun {
+                store.set_scheduled(&model.name, &text, now)?;
             }
-            for (model, schedule, text, due) in due {
+            for (model, text, due) in due {
                 // While the model is in doubt, cools down or is muted its training is put off, not left out.
                 let context = contexts.of(&model.name, Trigger::Schedule);
                 let took = FiringOutcome::of(&context, model.triggers.cooldown.value, now).counts_as_fired();
@@ -247,8 +236,9 @@ impl TickPass<'_> {
                     continue;
                 }
                 store.set_scheduled(&model.name, &text, due)?;
-                let reason = format!("it was due at {due} ({})", schedule.text());
-                let details = json!({ "schedule": schedule.text(), "time_zone": model.zone.iana_name(), "due": due });
+                let cron = model.triggers.schedule.cron.value.as_ref().map_or("", Schedule::text);
+                let reason = format!("it was due at {due} ({cron})");
+                let details = json!({ "schedule": cron, "time_zone": model.zone.iana_name(), "due": due });
                 let fired = FiredTrigger { model, trigger: Trigger::Schedule, due, at: now, reason, details };
                 fired.write(fleet, store, &mut contexts, ticked)?;
             }

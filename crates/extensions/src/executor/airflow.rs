@@ -1,16 +1,93 @@
-//! Training as a run of an Airflow DAG, by the REST API: version 2 of Airflow 3, or version 1 of Airflow 2.
+//! Training as a run of an Airflow DAG, `airflow` in the fleet file, by the REST API: version 2 of Airflow 3, or version 1 of Airflow 2.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Executor, Logins, RunOutcome, RunResult, RunStatus, TrainingRun, status_of_unknown_run};
+use super::{
+    Executor, ExecutorSettings, ExecutorTable, ExecutorTools, Logins, RunOutcome, RunResult, RunStatus, TableContext,
+    TrainingRun, status_of_unknown_run,
+};
+use crate::check::{self, Findings};
 use crate::http::{Http, Request, RequestFailure, Response};
-use driftsweep_fleet as fleet;
+use crate::value::{Endpoint, SecretSource, Validated, text};
+
+/// A DAG of an Airflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AirflowConfig {
+    /// The address of the web server.
+    pub url: Endpoint,
+    /// The DAG.
+    pub dag: String,
+    /// A token; or
+    pub token: Option<SecretSource>,
+    /// a user and
+    pub user: Option<String>,
+    /// their password.
+    pub password: Option<SecretSource>,
+    /// Whether it has the API of Airflow 2.
+    pub version_1: bool,
+}
+
+/// The table `airflow` of the fleet file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AirflowTable {
+    url: Option<String>,
+    url_env: Option<String>,
+    url_file: Option<String>,
+    dag: String,
+    token_env: Option<String>,
+    token_file: Option<String>,
+    user: Option<String>,
+    password_env: Option<String>,
+    password_file: Option<String>,
+    api: Option<u8>,
+}
+
+impl ExecutorTable for AirflowTable {
+    type Settings = AirflowConfig;
+
+    fn resolve(&self, TableContext { folder, .. }: TableContext<'_>) -> Validated<AirflowConfig> {
+        text("dag", &self.dag)?;
+        let password = SecretSource::of("password", &self.password_env, &self.password_file, folder)?;
+        if self.user.is_some() != password.is_some() {
+            return Err("airflow: user and password_env or password_file go together".into());
+        }
+        Ok(AirflowConfig {
+            url: Endpoint::of(&self.url, &self.url_env, &self.url_file, folder)?,
+            dag: self.dag.clone(),
+            token: SecretSource::of("token", &self.token_env, &self.token_file, folder)?,
+            user: self.user.clone(),
+            password,
+            version_1: match self.api {
+                Some(1) => true,
+                None | Some(2) => false,
+                Some(other) => return Err(format!("airflow: api = {other}; it is 1 (Airflow 2) or 2 (Airflow 3)")),
+            },
+        })
+    }
+}
+
+impl ExecutorSettings for AirflowConfig {
+    fn place(&self) -> Value {
+        json!([self.url, self.dag])
+    }
+
+    fn open<'a>(&'a self, tools: ExecutorTools<'a>) -> Box<dyn Executor + 'a> {
+        Box::new(AirflowExecutor { airflow: self, http: tools.http, logins: tools.logins })
+    }
+
+    fn check(&self, findings: &mut Findings) {
+        let sources = check::address(&self.url).chain(&self.token).chain(&self.password);
+        check::secrets("retrain.airflow", sources, findings);
+    }
+}
 
 /// The executor.
 pub struct AirflowExecutor<'a> {
     /// Where, and which DAG.
-    pub airflow: &'a fleet::AirflowConfig,
+    pub airflow: &'a AirflowConfig,
     /// By which client.
     pub http: &'a Http,
     /// The tokens obtained during this pass.

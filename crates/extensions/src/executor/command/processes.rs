@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::files;
+use crate::executor::files;
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
 

@@ -26,24 +26,22 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use super::supervise::supervise;
-
-use super::answer::RunAnswer;
+use super::CommandConfig;
 use super::environment;
-use super::files::{self, MAX_ANSWER_BYTES};
 use super::processes::{ANSWER_FILE, ProcessScope, RunProcesses};
 use super::supervise::{GRACE, HEARTBEAT_FILE, ResultFile, SupervisorTask, cancel_token};
-use super::{Executor, RunOutcome, RunResult, RunStatus, TrainingRun};
+use crate::executor::answer::RunAnswer;
+use crate::executor::files::{self, MAX_ANSWER_BYTES};
+use crate::executor::{Executor, RunOutcome, RunResult, RunStatus, TrainingRun};
 use crate::http::RequestFailure;
 use driftsweep_common::atomic;
 use driftsweep_common::error::Error;
-use driftsweep_fleet as fleet;
 
 /// The executor.
-pub struct LocalExecutor<'a> {
+pub struct CommandExecutor<'a> {
     /// What to run.
-    pub command: &'a fleet::CommandConfig,
-    /// What supervises it: a program that calls [`supervise`] when it is given `supervise FOLDER`, with what [`read_key`] reads
+    pub command: &'a CommandConfig,
+    /// What supervises it: a program that calls [`supervise`](super::supervise()) when it is given `supervise FOLDER`, with what [`read_key`] reads
     /// from its standard input.
     pub program: &'a Path,
 }
@@ -78,7 +76,7 @@ fn was_started(run: &TrainingRun) -> bool {
     ["started", "group", "output.log"].into_iter().any(|name| run.folder.join(name).symlink_metadata().is_ok())
 }
 
-impl Executor for LocalExecutor<'_> {
+impl Executor for CommandExecutor<'_> {
     fn start(&self, run: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
         if was_started(run) {
             return Ok(());

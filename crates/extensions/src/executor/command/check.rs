@@ -1,18 +1,16 @@
-//! Checks of executors before the night: whether a command exists, and a manifest is valid.
+//! Checks of a command before the night: whether it exists.
 
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "kubernetes")]
-use super::kubernetes;
+use super::CommandConfig;
 use driftsweep_common::atomic;
-use driftsweep_fleet as fleet;
 
 /// Whether a command could be started: its folder is there, and its program is found where the supervisor would find it, as
 /// a path from that folder or in `path`, the value of `$PATH`.
 ///
 /// # Errors
 /// The reason, and the remedy.
-pub fn command(command: &fleet::CommandConfig, path: &str) -> Result<(), String> {
+pub fn command(command: &CommandConfig, path: &str) -> Result<(), String> {
     // The folder of a fleet file that was named without one is empty: here.
     let folder = Path::new(".").join(&command.folder);
     match std::fs::metadata(&folder) {
@@ -51,7 +49,7 @@ pub fn command(command: &fleet::CommandConfig, path: &str) -> Result<(), String>
 }
 
 /// The variables that the fleet file names for a command and that are not set here: the command goes without them.
-pub fn unset(command: &fleet::CommandConfig) -> Vec<&str> {
+pub fn unset(command: &CommandConfig) -> Vec<&str> {
     let set = super::environment::variables_for(&command.env);
     let is_set = |name: &str| set.iter().any(|(known, _)| known == name);
     command.env.iter().map(String::as_str).filter(|name| !is_set(name)).collect()
@@ -100,22 +98,32 @@ fn interpreter(script: &Path, folder: &Path) -> Result<(), String> {
     }
 }
 
-/// Whether a manifest makes a Job.
-///
-/// # Errors
-/// The reason, and the remedy.
-#[cfg(feature = "kubernetes")]
-pub fn manifest(settings: &fleet::KubernetesConfig) -> Result<(), String> {
-    kubernetes::check(settings).map_err(|failure| failure.reason)
-}
+/// File extensions that arguments of commands may have: scripts, and the files they read.
+const FILES: [&str; 18] = [
+    "py", "sh", "bash", "r", "jl", "js", "ts", "pl", "rb", "lua", "jar", "sql", "ipynb", "yaml", "yml", "toml", "json",
+    "ini",
+];
 
-/// Whether a manifest makes a Job.
-///
-/// # Errors
-/// This build has no Kubernetes.
-#[cfg(not(feature = "kubernetes"))]
-pub fn manifest(_: &fleet::KubernetesConfig) -> Result<(), String> {
-    Err(super::UnavailableExecutor("kubernetes").failure().reason)
+/// Arguments of a command that look like files of its folder and are not there. Only the program knows their purpose,
+/// so it may be correct: a warning.
+pub fn missing_file_arguments(command: &CommandConfig) -> Vec<String> {
+    let folder = Path::new(".").join(&command.folder);
+    let is_named = |argument: &str| {
+        let path = Path::new(argument);
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+        // Flags, shell syntax, addresses, patterns and placeholders.
+        let is_other = argument.starts_with('-')
+            || argument.contains("://")
+            || argument.contains(|c| "{}*?$=;|&<>' \t\n\"".contains(c));
+        !is_other && FILES.contains(&&*ending)
+    };
+    let named = command.arguments.iter().skip(1).filter(|argument| is_named(argument));
+    let lost = named.filter(|argument| !folder.join(argument).exists());
+    lost.map(|argument| {
+        let (argument, folder) = (argument, folder.display());
+        format!("argument '{argument}': no such file in {folder}, where the command is started; correct it, or set retrain.folder")
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -160,7 +168,7 @@ mod tests {
             ("tool", "gone", "folder"),
             ("tool", "run/train.sh", "is no folder"),
         ] {
-            let asked = fleet::CommandConfig {
+            let asked = CommandConfig {
                 arguments: vec![program.into()],
                 folder: place.path().join(folder),
                 log_bytes: 1 << 10,

@@ -1,22 +1,80 @@
-//! Training by a webhook: `POST url` starts a run, `GET url/RUN` returns its status, `DELETE url/RUN`
+//! Training by a webhook, `webhook` in the fleet file: `POST url` starts a run, `GET url/RUN` returns its status, `DELETE url/RUN`
 //! stops it. The run's name is in `webhook-id` and `idempotency-key`: a start may be requested more than once.
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::answer::RunAnswer;
 use super::files::{self, MAX_ANSWER_BYTES};
-use super::{Executor, RunStatus, TrainingRun, status_of_unknown_run};
+use super::{
+    Executor, ExecutorSettings, ExecutorTable, ExecutorTools, RunStatus, TableContext, TrainingRun,
+    status_of_unknown_run,
+};
+use crate::check::{self, Findings};
 use crate::http::{Http, Request, RequestFailure, Response, SigningKey};
+use crate::value::{Endpoint, SecretSource, Validated, local};
 use driftsweep_common::atomic;
-use driftsweep_fleet as fleet;
+
+/// A webhook that trains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookConfig {
+    /// The address.
+    pub url: Endpoint,
+    /// The secret for signing requests.
+    pub secret: Option<SecretSource>,
+    /// The folder for results, if they are not polled.
+    pub results: Option<PathBuf>,
+}
+
+/// The table `webhook` of the fleet file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookTable {
+    url: Option<String>,
+    url_env: Option<String>,
+    url_file: Option<String>,
+    secret_env: Option<String>,
+    secret_file: Option<String>,
+    results: Option<String>,
+}
+
+impl ExecutorTable for WebhookTable {
+    type Settings = WebhookConfig;
+
+    fn resolve(&self, TableContext { folder, .. }: TableContext<'_>) -> Validated<WebhookConfig> {
+        Ok(WebhookConfig {
+            url: Endpoint::of(&self.url, &self.url_env, &self.url_file, folder)?,
+            secret: SecretSource::of("secret", &self.secret_env, &self.secret_file, folder)?,
+            results: self.results.as_ref().map(|results| local("results", results, folder)).transpose()?,
+        })
+    }
+}
+
+impl ExecutorSettings for WebhookConfig {
+    fn place(&self) -> Value {
+        json!([self.url, self.results])
+    }
+
+    fn open<'a>(&'a self, tools: ExecutorTools<'a>) -> Box<dyn Executor + 'a> {
+        Box::new(WebhookExecutor { webhook: self, http: tools.http })
+    }
+
+    fn check(&self, findings: &mut Findings) {
+        check::secrets("retrain.webhook", check::address(&self.url).chain(&self.secret), findings);
+        check::signing("retrain.webhook", self.secret.as_ref(), findings);
+        if let Some(results) = &self.results {
+            check::folder("retrain.webhook.results", results, findings);
+        }
+    }
+}
 
 /// The executor.
 pub struct WebhookExecutor<'a> {
     /// Where.
-    pub webhook: &'a fleet::WebhookConfig,
+    pub webhook: &'a WebhookConfig,
     /// By which client.
     pub http: &'a Http,
 }

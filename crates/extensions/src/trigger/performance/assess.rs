@@ -1,4 +1,4 @@
-//! The performance trigger, with late labels and estimates while they are missing; and the volume trigger.
+//! The verdict of the performance trigger, with late labels, and with estimates while they are missing.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,76 +6,11 @@ use std::collections::BinaryHeap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use driftsweep::metric::performance::{
-    ClassifiedRow, Measurement, PerformanceMetric, ScoreCalibration, maturity, of_classes, of_errors,
-};
+use super::PerformanceTrigger;
+use crate::trigger::labels::{KnownLabel, LabelView, Prediction};
+use crate::value::Setting;
+use driftsweep::metric::performance::{ClassifiedRow, Measurement, PerformanceMetric, of_classes, of_errors};
 use driftsweep_common::error::Result;
-use driftsweep_fleet::{Setting, Triggers};
-
-/// A prediction and what is known of its label.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Prediction {
-    /// When it was made, in microseconds since 1970.
-    pub at: i64,
-    /// Distinguishes predictions of the same time, so that their order does not matter.
-    pub key: u64,
-    /// Whether the positive class was predicted.
-    pub positive: bool,
-    /// The score, NaN without one.
-    pub score: f64,
-    /// The label, where it was known before the sweep.
-    pub label: Option<KnownLabel>,
-    /// The proxy label.
-    pub proxy: Option<KnownLabel>,
-}
-
-/// Predictions that may be too many for memory.
-pub trait Predictions {
-    /// Calls `of` with each of them, in no particular order.
-    ///
-    /// # Errors
-    /// Errors of reading them.
-    fn each(&self, of: &mut dyn FnMut(Prediction)) -> Result<()>;
-}
-
-impl Predictions for [Prediction] {
-    fn each(&self, of: &mut dyn FnMut(Prediction)) -> Result<()> {
-        self.iter().copied().for_each(of);
-        Ok(())
-    }
-}
-
-/// How the labels that were read were used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LabelCounts {
-    /// Labels with an id and a value that were known before the sweep.
-    pub labels: u64,
-    /// Those of them that match a prediction.
-    pub met: u64,
-    /// Those of them that became known before every prediction of their id: they belong to one that was not read.
-    pub early: u64,
-    /// Labels without the time at which they became known; they are skipped.
-    pub undated: u64,
-    /// Labels that were written again later with another value; the first counts.
-    pub rewritten: u64,
-    /// Labels, and rows of predictions, of one id and time that contradict each other; they are skipped.
-    pub contradicting: u64,
-    /// Predictions followed by another one of the same id before any label arrived; they are skipped.
-    pub superseded: u64,
-}
-
-/// The label of a prediction.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct KnownLabel {
-    /// When that became known, in microseconds since 1970.
-    pub known_at: i64,
-    /// Whether it is the positive class.
-    pub positive: bool,
-    /// Whether it is the predicted class.
-    pub correct: bool,
-    /// The predicted number less the true one, NaN where they are none.
-    pub error: f64,
-}
 
 /// Predictions of a period, and the number of labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,110 +126,10 @@ pub struct PerformanceVerdict {
     pub no_estimate: Option<String>,
 }
 
-/// The volume trigger at a sweep.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct VolumeVerdict {
-    /// Labels that became known from `since` on.
-    pub labels: u64,
-    /// Labels that are needed to fire.
-    pub wanted: Setting<u64>,
-    /// When the count begins: at the start of the period, at the last training, or when it last fired.
-    pub since: Timestamp,
-    /// Whether the trigger is on; where it is not, the count is only informative.
-    #[serde(default = "set")]
-    pub set: bool,
-}
-
-/// Evaluations of older versions: the trigger was always set there.
-fn set() -> bool {
-    true
-}
-
-/// The share of labels after whose delay predictions count as matured.
-const MATURED_SHARE: f64 = 0.95;
-
-/// The time of the first prediction that is used at a sweep.
-pub fn horizon(triggers: &Triggers, delay: SignedDuration, as_of: Timestamp) -> Timestamp {
-    let longest = triggers.performance_within.value.max(triggers.volume_within.value);
-    as_of.checked_sub(delay.saturating_add(longest)).unwrap_or(Timestamp::MIN)
-}
-
-/// Delays of labels after their predictions, counted in time bins so that memory does not grow with their number.
-#[derive(Clone, Debug)]
-pub struct Arrivals {
-    now: i64,
-    /// Microseconds of a bin.
-    width: i64,
-    arrived: Vec<u64>,
-    /// The longest delay in each bin.
-    longest: Vec<i64>,
-    /// Ages of predictions whose label has not arrived.
-    waiting: Vec<u64>,
-    oldest: Option<i64>,
-}
-
-/// Bins of [`Arrivals`]: over 97 days each is two minutes wide.
-const BINS: i64 = 1 << 16;
-
-impl Arrivals {
-    /// Empty, for predictions from `since` on at a sweep.
-    pub fn new(since: Timestamp, as_of: Timestamp) -> Self {
-        let (since, now) = (since.as_microsecond(), as_of.as_microsecond());
-        let width = (now.saturating_sub(since) / BINS).max(1) + 1;
-        Self { now, width, arrived: Vec::new(), longest: Vec::new(), waiting: Vec::new(), oldest: None }
-    }
-
-    /// Counts a prediction.
-    pub fn add(&mut self, prediction: &Prediction) {
-        self.oldest = Some(self.oldest.map_or(prediction.at, |oldest| oldest.min(prediction.at)));
-        let (bins, delay) = match prediction.label {
-            Some(label) => (&mut self.arrived, label.known_at.saturating_sub(prediction.at)),
-            None => (&mut self.waiting, self.now - prediction.at),
-        };
-        let bin = usize::try_from(delay / self.width).unwrap_or(0).min(BINS as usize);
-        if bins.len() <= bin {
-            bins.resize(bin + 1, 0);
-        }
-        bins[bin] += 1;
-        if prediction.label.is_some() {
-            self.longest.resize(self.arrived.len(), 0);
-            self.longest[bin] = self.longest[bin].max(delay);
-        }
-    }
-
-    /// The learned label delay.
-    fn wait(&self) -> Option<SignedDuration> {
-        let bin = maturity(&self.arrived, &self.waiting, MATURED_SHARE)?;
-        Some(SignedDuration::from_micros(self.longest[bin]))
-    }
-
-    /// The age of the oldest prediction.
-    fn age(&self) -> SignedDuration {
-        SignedDuration::from_micros(self.oldest.map_or(0, |oldest| self.now - oldest))
-    }
-}
-
-/// The context of the predictions.
-#[derive(Clone, Copy, Debug)]
-pub struct LabelContext<'a> {
-    /// The label delay: exact, or the maximum where it is learned.
-    pub delay: SignedDuration,
-    /// Whether that was declared.
-    pub delay_declared: bool,
-    /// The arrival times of labels, where they are known.
-    pub arrivals: Option<&'a Arrivals>,
-    /// Classes among labels and predictions.
-    pub classes: usize,
-    /// The calibration of scores, or why there is none.
-    pub calibration: std::result::Result<&'a ScoreCalibration, &'a str>,
-    /// When the model was last trained: earlier predictions are of another model.
-    pub trained: Option<Timestamp>,
-}
-
 /// The label delay to use; `None` where it is not known yet. While the oldest prediction is younger than the label
 /// delay, late labels cannot be distinguished from missing ones: the delay counts as learned after that, and where none
 /// was declared, once the oldest prediction is twice as old as the observed delays.
-fn wait(given: LabelContext<'_>) -> Option<(SignedDuration, bool)> {
+fn wait(given: LabelView<'_>) -> Option<(SignedDuration, bool)> {
     let Some(arrivals) = given.arrivals else { return Some((given.delay, false)) };
     let (seen, age) = (arrivals.wait(), arrivals.age());
     match seen {
@@ -358,22 +193,22 @@ impl<T> Newest<T> {
     }
 }
 
-/// Evaluates predictions at a sweep.
+/// Evaluates predictions at a sweep. Those from before the last training are of another model.
 ///
 /// # Errors
-/// Those of [`Predictions::each`].
+/// Those of [`Predictions::each`](crate::trigger::labels::Predictions::each).
 pub fn assess(
-    triggers: &Triggers,
-    given: LabelContext<'_>,
-    predictions: &(impl Predictions + ?Sized),
+    triggers: &PerformanceTrigger,
+    given: LabelView<'_>,
+    trained: Option<Timestamp>,
     as_of: Timestamp,
 ) -> Result<PerformanceVerdict> {
     let waits = wait(given);
     let (wait, maturity_learned) = waits.unwrap_or((given.delay, false));
-    let within = triggers.performance_within.value;
+    let within = triggers.within.value;
     let span = |before: Timestamp| {
         let since = before.checked_sub(within).unwrap_or(Timestamp::MIN);
-        let since = given.trained.map_or(since, |trained| trained.clamp(since, before.max(since)));
+        let since = trained.map_or(since, |trained| trained.clamp(since, before.max(since)));
         PredictionSpan { since, before, predictions: 0, labelled: 0 }
     };
     let mut matured = span(as_of.checked_sub(wait).unwrap_or(Timestamp::MIN));
@@ -381,7 +216,7 @@ pub fn assess(
     let most = triggers.rows.value;
     let (mut labelled, mut proxies, mut new) = (Newest::new(most), Newest::new(most), Newest::new(most));
     let mut oldest: Option<i64> = None;
-    predictions.each(&mut |row| {
+    given.predictions.each(&mut |row| {
         oldest = Some(oldest.map_or(row.at, |oldest| oldest.min(row.at)));
         if matured.add(&row) {
             if let Some(label) = row.label {
@@ -396,8 +231,7 @@ pub fn assess(
         }
     })?;
 
-    let metric =
-        Setting { value: triggers.metric.value.unwrap_or(PerformanceMetric::Accuracy), origin: triggers.metric.origin };
+    let metric = Setting { value: triggers.judged_metric(), origin: triggers.metric.origin };
     let confidence = triggers.confidence.value;
     let enough = triggers.min_labels.value;
     let (labelled, proxies) = (labelled.rows(), proxies.rows());
@@ -477,82 +311,4 @@ fn realised(metric: PerformanceMetric, truth: &[(Prediction, KnownLabel)], confi
         })
         .collect();
     of_classes(metric, &rows, confidence)
-}
-
-impl PerformanceVerdict {
-    /// A sentence that says why it fires, if it does.
-    pub fn reason(&self) -> Option<String> {
-        let (found, level) = (self.realised?, self.level.value?);
-        let (side, end) =
-            if self.metric.value.higher_is_better() { ("below", found.high) } else { ("above", found.low) };
-        (self.status == PerformanceStatus::Triggered).then(|| {
-            format!(
-                "{} {:.4} over {} rows, {side} {level} for its whole interval (up to {end:.4})",
-                self.metric.value, found.value, found.rows
-            )
-        })
-    }
-
-    /// A sentence that says why it cannot be judged, with the remedy, if so.
-    pub fn not_judged(&self) -> Option<String> {
-        let days = |seconds: i64| format!("{:.1} days", seconds as f64 / 86_400.0);
-        let takes = || {
-            let how = match (self.maturity_learned, self.delay_declared) {
-                (true, _) => "as learned from their arrival times",
-                (false, true) => "as labels.delay declares",
-                (false, false) => "by default",
-            };
-            format!("the label delay is {}, {how}", days(self.maturity_seconds))
-        };
-        let fewest = self.min_labels.value;
-        Some(match self.status {
-            PerformanceStatus::Ok | PerformanceStatus::Warning | PerformanceStatus::Triggered => return None,
-            PerformanceStatus::DelayUnknown => format!(
-                "the label delay is not known yet: the oldest prediction is of {} and labels are still arriving; \
-                 declare labels.delay, or wait until predictions are twice as old as the label delay",
-                self.oldest.map_or_else(|| "unknown time".into(), |oldest| oldest.to_string())
-            ),
-            PerformanceStatus::NoLabels if self.matured.predictions > 0 => {
-                format!("none of {} predictions whose labels are due has a label", self.matured.predictions)
-            }
-            PerformanceStatus::NoLabels => match self.oldest {
-                None => "there are no predictions in the period".into(),
-                Some(oldest) => format!(
-                    "there is no prediction from {} to {} ({}); the oldest is of {oldest}",
-                    self.matured.since,
-                    self.matured.before,
-                    takes()
-                ),
-            },
-            PerformanceStatus::TooFewLabels => {
-                let rows = self.realised.map_or(self.matured.labelled, |found| found.rows);
-                format!("{rows} rows with a label are too few, min_labels requires {fewest} ({})", takes())
-            }
-            PerformanceStatus::Undefined => {
-                format!("{} is not defined over these rows: one class alone, or nothing predicted", self.metric.value)
-            }
-            PerformanceStatus::NoLevel => format!("{} has no level; set trigger.performance.level", self.metric.value),
-        })
-    }
-}
-
-impl VolumeVerdict {
-    /// Starts to count labels that become known before a sweep.
-    pub fn begin(triggers: &Triggers, since: Option<Timestamp>, as_of: Timestamp) -> Self {
-        let window = as_of.checked_sub(triggers.volume_within.value).unwrap_or(Timestamp::MIN);
-        let since = since.map_or(window, |since| since.max(window));
-        Self { labels: 0, wanted: triggers.labels, since, set: triggers.volume.value }
-    }
-
-    /// Counts the label of a prediction.
-    pub fn add(&mut self, prediction: &Prediction) {
-        let new = prediction.label.is_some_and(|label| label.known_at >= self.since.as_microsecond());
-        self.labels += u64::from(new);
-    }
-
-    /// A sentence that says why it fires, if it does.
-    pub fn reason(&self) -> Option<String> {
-        (self.set && self.labels >= self.wanted.value)
-            .then(|| format!("{} new labels since {}, {} are needed", self.labels, self.since, self.wanted.value))
-    }
 }

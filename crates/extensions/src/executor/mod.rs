@@ -3,33 +3,141 @@
 //! A run has a name, so that it is started only once, however often it is requested: [`Executor::poll`] shows whether
 //! it is known, and starting is idempotent.
 
-mod airflow;
+pub mod airflow;
 mod answer;
-pub mod check;
-pub mod environment;
+pub mod command;
 mod files;
-#[cfg(feature = "kubernetes")]
-mod kubernetes;
-pub mod local;
-mod processes;
-mod supervise;
-mod webhook;
+pub mod kubernetes;
+pub mod webhook;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::Sha256;
 
+use crate::check::Findings;
 use crate::http::{Http, RequestFailure};
+use crate::value::{Money, Validated, hmac_sha256};
 use driftsweep_common::atomic::hex;
-use driftsweep_fleet::{self as fleet, Money};
+
+/// The executors: the one list. It is passed to a macro, so that the parser of the fleet file can make the keys of
+/// `[retrain]` from it. Each has a name, which is its key there, its table under that key, and its settings.
+#[macro_export]
+macro_rules! with_executors {
+    ($with:ident) => {
+        $with! {
+            /// A command on this machine.
+            Command(command): $crate::executor::command::CommandTable => $crate::executor::command::CommandConfig,
+            /// A webhook.
+            Webhook(webhook): $crate::executor::webhook::WebhookTable => $crate::executor::webhook::WebhookConfig,
+            /// A Kubernetes Job.
+            Kubernetes(kubernetes): $crate::executor::kubernetes::KubernetesTable
+                => $crate::executor::kubernetes::KubernetesConfig,
+            /// A run of an Airflow DAG.
+            Airflow(airflow): $crate::executor::airflow::AirflowTable => $crate::executor::airflow::AirflowConfig,
+        }
+    };
+}
+
+macro_rules! executor_config {
+    ($($(#[$doc:meta])* $variant:ident($key:ident): $table:ty => $settings:ty,)*) => {
+        /// The executor of trainings, with its settings.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub enum ExecutorConfig {
+            $($(#[$doc])* $variant($settings),)*
+        }
+
+        impl ExecutorConfig {
+            /// The names of all executors: their keys in the fleet file.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($key)),*];
+
+            /// The name in the fleet file and in reports.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => stringify!($key),)*
+                }
+            }
+
+            /// What it does with its settings.
+            pub fn settings(&self) -> &dyn ExecutorSettings {
+                match self {
+                    $(Self::$variant(settings) => settings,)*
+                }
+            }
+        }
+    };
+}
+
+with_executors!(executor_config);
+
+impl ExecutorConfig {
+    /// Whether both use the same training system, so that one can poll runs that the other has started. Credentials and
+    /// the training itself may differ.
+    pub fn same_place(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.settings().place() == other.settings().place()
+    }
+}
+
+/// What the table of an executor is read with.
+#[derive(Clone, Copy, Debug)]
+pub struct TableContext<'a> {
+    /// The folder of the fleet file.
+    pub folder: &'a Path,
+    /// The keys beside `command`.
+    pub command: &'a command::CommandKeys,
+}
+
+/// The table of an executor in the fleet file.
+pub trait ExecutorTable {
+    /// What it gives.
+    type Settings: ExecutorSettings;
+
+    /// The settings, checked.
+    ///
+    /// # Errors
+    /// The reason, for an invalid setting.
+    fn resolve(&self, context: TableContext<'_>) -> Validated<Self::Settings>;
+}
+
+/// What executors work with during a pass.
+#[derive(Clone, Copy)]
+pub struct ExecutorTools<'a> {
+    /// The longest time of a run.
+    pub timeout: SignedDuration,
+    /// The client.
+    pub http: &'a Http,
+    /// The program that supervises commands: this program, by its path.
+    pub program: &'a Path,
+    /// The tokens obtained so far.
+    pub logins: &'a Logins,
+}
+
+/// The settings of an executor, and what it does with them.
+pub trait ExecutorSettings {
+    /// The training system, without credentials: another one does not know the runs that were started here.
+    fn place(&self) -> Value;
+
+    /// The executor itself.
+    fn open<'a>(&'a self, tools: ExecutorTools<'a>) -> Box<dyn Executor + 'a>;
+
+    /// Checks before the night what a training would need.
+    fn check(&self, findings: &mut Findings);
+
+    /// The folder from which a relative path in an answer is meant; the fleet file's if there is none.
+    fn answer_folder(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Whether the keys beside `command` are for it.
+    fn uses_command_keys(&self) -> bool {
+        false
+    }
+}
 
 /// A run of a job, as an executor sees it.
 #[derive(Clone, Debug)]
@@ -159,13 +267,8 @@ pub fn new_secret() -> io::Result<String> {
 
 /// The key of a run. It is derived from the secret of the store and the run's name, so that a store restored from a
 /// backup has the same key for the same run, and accepts its result.
-///
-/// # Errors
-/// None in practice: any secret is valid.
-pub fn key_of(secret: &str, job: &str, attempt: u32) -> io::Result<String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(io::Error::other)?;
-    mac.update(format!("run {attempt} {job}").as_bytes());
-    Ok(hex(&mac.finalize().into_bytes()))
+pub fn key_of(secret: &str, job: &str, attempt: u32) -> String {
+    hex(&hmac_sha256(secret.as_bytes(), &[format!("run {attempt} {job}").as_bytes()]))
 }
 
 /// Runs trainings. `now` is the real time, whatever the effective time of the pass.
@@ -209,53 +312,6 @@ impl Logins {
     }
 }
 
-/// The executor of a model: the one place where it is chosen. `program` supervises commands: this program, by its path.
-pub fn of<'a>(
-    retrain: &'a fleet::RetrainConfig,
-    http: &'a Http,
-    program: &'a std::path::Path,
-    logins: &'a Logins,
-) -> Box<dyn Executor + 'a> {
-    match &retrain.executor {
-        fleet::ExecutorConfig::Command(command) => Box::new(local::LocalExecutor { command, program }),
-        fleet::ExecutorConfig::Webhook(webhook) => Box::new(webhook::WebhookExecutor { webhook, http }),
-        fleet::ExecutorConfig::Airflow(airflow) => Box::new(airflow::AirflowExecutor { airflow, http, logins }),
-        #[cfg(feature = "kubernetes")]
-        fleet::ExecutorConfig::Kubernetes(kubernetes) => {
-            Box::new(kubernetes::KubernetesExecutor { settings: kubernetes, timeout: retrain.timeout })
-        }
-        #[cfg(not(feature = "kubernetes"))]
-        fleet::ExecutorConfig::Kubernetes(_) => Box::new(UnavailableExecutor("kubernetes")),
-    }
-}
-
-/// An executor that this build does not have.
-#[cfg(not(feature = "kubernetes"))]
-struct UnavailableExecutor(&'static str);
-
-#[cfg(not(feature = "kubernetes"))]
-impl UnavailableExecutor {
-    fn failure(&self) -> RequestFailure {
-        let name = self.0;
-        RequestFailure::permanent(format!("this build has no {name}; build it with `--features {name}`"))
-    }
-}
-
-#[cfg(not(feature = "kubernetes"))]
-impl Executor for UnavailableExecutor {
-    fn start(&self, _: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
-        Err(self.failure())
-    }
-
-    fn poll(&self, _: &TrainingRun, _: Timestamp) -> Result<RunStatus, RequestFailure> {
-        Ok(RunStatus::NotStarted)
-    }
-
-    fn cancel(&self, _: &TrainingRun, _: Timestamp) -> Result<(), RequestFailure> {
-        Err(self.failure())
-    }
-}
-
 /// The status of a run that the training system does not know.
 fn status_of_unknown_run(run: &TrainingRun) -> RunStatus {
     if run.seen { RunStatus::Lost } else { RunStatus::NotStarted }
@@ -269,10 +325,10 @@ mod tests {
     fn no_two_keys_are_alike() {
         let (one, other) = (new_secret().unwrap(), new_secret().unwrap());
         assert_ne!(one, other);
-        assert_eq!((one.len(), key_of(&one, "e", 1).unwrap().len()), (64, 64));
-        assert_eq!(key_of(&one, "e", 1).unwrap(), key_of(&one, "e", 1).unwrap());
+        assert_eq!((one.len(), key_of(&one, "e", 1).len()), (64, 64));
+        assert_eq!(key_of(&one, "e", 1), key_of(&one, "e", 1));
         for (secret, job, attempt) in [(&other, "e", 1), (&one, "f", 1), (&one, "e", 2), (&one, "1 e", 1)] {
-            assert_ne!(key_of(secret, job, attempt).unwrap(), key_of(&one, "e", 1).unwrap());
+            assert_ne!(key_of(secret, job, attempt), key_of(&one, "e", 1));
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{RunOutcome, RunResult, RunStatus};
 use crate::http::RequestFailure;
-use driftsweep_fleet::Money;
+use crate::value::Money;
 
 /// What a run reports about its end: a state, its cost in the fleet's currency, its duration in seconds, a reason, and
 /// its new baseline. Each field is read separately: a malformed one does not affect the others.

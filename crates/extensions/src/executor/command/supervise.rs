@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::environment;
-use super::files;
 use super::processes::{GroupLeader, RunProcesses};
-use super::{RunOutcome, RunResult};
+use crate::executor::files;
+use crate::executor::{RunOutcome, RunResult};
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
 

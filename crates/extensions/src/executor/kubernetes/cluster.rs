@@ -1,4 +1,4 @@
-//! Training as a Kubernetes Job, made from a manifest that the user keeps.
+//! Jobs of a cluster, made from a manifest that the user keeps.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
@@ -12,16 +12,16 @@ use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
 use tokio::runtime::Builder;
 
-use super::{Executor, RunOutcome, RunResult, RunStatus, TrainingRun, status_of_unknown_run};
+use super::KubernetesConfig;
+use crate::executor::{Executor, RunOutcome, RunResult, RunStatus, TrainingRun, status_of_unknown_run};
 use crate::http::RequestFailure;
 use driftsweep_common::address::sanitized;
 use driftsweep_common::atomic;
-use driftsweep_fleet as fleet;
 
 /// The executor.
 pub struct KubernetesExecutor<'a> {
     /// Where, and which manifest.
-    pub settings: &'a fleet::KubernetesConfig,
+    pub settings: &'a KubernetesConfig,
     /// The longest that a Job may take.
     pub timeout: SignedDuration,
 }
@@ -80,7 +80,7 @@ const MAX_MANIFEST_BYTES: u64 = 2 << 20;
 /// The manifest of a run: its own name, labels, variables and time limit; a failed pod is retried by driftsweep, not by
 /// the Job.
 fn job(
-    settings: &fleet::KubernetesConfig,
+    settings: &KubernetesConfig,
     run: &TrainingRun,
     name: &str,
     timeout: SignedDuration,
@@ -133,7 +133,7 @@ fn job(
 ///
 /// # Errors
 /// A lasting [`RequestFailure`] with the reason.
-pub(super) fn check(settings: &fleet::KubernetesConfig) -> Result<(), RequestFailure> {
+pub(super) fn check(settings: &KubernetesConfig) -> Result<(), RequestFailure> {
     let run = TrainingRun {
         fleet: "fleet".into(),
         model: "model".into(),

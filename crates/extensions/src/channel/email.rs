@@ -1,5 +1,6 @@
-//! Senders of messages: file, webhook, e-mail, Kafka.
+//! Messages as e-mails: `email` in the fleet file.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,80 +11,119 @@ use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{SmtpTransport, Transport};
-use serde_json::json;
+use serde::Deserialize;
 
-use super::text::RenderedMessage;
-use crate::http::{Http, Request, RequestFailure, SigningKey};
-use driftsweep_common::address::sanitized;
-use driftsweep_common::atomic;
+use super::{ChannelSettings, ChannelTable, MessageSender, RenderedMessage};
+use crate::check::{self, Findings};
+use crate::http::{Http, RequestFailure};
+use crate::value::{SecretSource, Validated};
+use driftsweep_common::address::{looks_like_address, sanitized};
 use driftsweep_common::error::error_chain;
 use driftsweep_common::escape::for_display;
-#[cfg(feature = "kafka")]
-use driftsweep_fleet::SecretSource;
-use driftsweep_fleet::{Channel, ChannelTarget, EmailConfig, EmailSecurity, Secret};
 
-/// Sends messages through a channel.
-pub trait MessageSender {
-    /// Sends a message.
-    ///
-    /// # Errors
-    /// [`RequestFailure`]: a permanent one is not retried.
-    fn send(&mut self, rendered: &RenderedMessage, now: Timestamp) -> Result<(), RequestFailure>;
+/// An e-mail server and its recipients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmailConfig {
+    /// The server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is kept private.
+    pub security: EmailSecurity,
+    /// Who sends.
+    pub from: String,
+    /// The recipients.
+    pub to: Vec<String>,
+    /// The user there,
+    pub user: Option<String>,
+    /// and the password.
+    pub password: Option<SecretSource>,
 }
 
-/// The sender of a channel: the only place where it is chosen.
-pub fn open<'a>(channel: &'a Channel, http: &'a Http) -> Result<Box<dyn MessageSender + 'a>, RequestFailure> {
-    Ok(match &channel.target {
-        ChannelTarget::File(path) => Box::new(FileSender { path }),
-        ChannelTarget::Webhook { url, secret, chat } => Box::new(WebhookSender {
-            url: url.read()?,
-            key: secret.as_ref().map(SigningKey::read).transpose()?,
-            chat: *chat,
-            http,
-        }),
-        ChannelTarget::Email(email) => Box::new(EmailSender::open(email)?),
-        #[cfg(feature = "kafka")]
-        ChannelTarget::Kafka { brokers, topic, settings, secrets } => {
-            Box::new(kafka::KafkaSender::open(brokers, topic, settings, secrets)?)
+/// How the connection to an e-mail server is kept private.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmailSecurity {
+    /// From the first byte.
+    Tls,
+    /// After STARTTLS on an unencrypted connection.
+    Starttls,
+    /// Not at all.
+    None,
+}
+
+/// The table `email` of the fleet file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailTable {
+    host: String,
+    port: Option<u16>,
+    security: Option<EmailSecurity>,
+    from: String,
+    to: Vec<String>,
+    user: Option<String>,
+    password_env: Option<String>,
+    password_file: Option<String>,
+}
+
+/// Whether a text can be the name or the IP address of a server.
+fn is_host(host: &str) -> bool {
+    let is_sign = |c: char| c.is_alphanumeric() || "-._".contains(c);
+    host.parse::<IpAddr>().is_ok() || (!host.is_empty() && host.chars().all(is_sign))
+}
+
+impl ChannelTable for EmailTable {
+    type Settings = EmailConfig;
+
+    fn resolve(&self, folder: &Path) -> Validated<EmailConfig> {
+        let security = self.security.unwrap_or(EmailSecurity::Tls);
+        let password = SecretSource::of("password", &self.password_env, &self.password_file, folder)?;
+        if self.user.is_some() != password.is_some() {
+            return Err("user and password_env or password_file go together".to_owned());
         }
-        #[cfg(not(feature = "kafka"))]
-        ChannelTarget::Kafka { .. } => {
-            return Err(RequestFailure::transient("this build has no kafka; build it with `--features kafka`"));
+        if password.is_some() && security == EmailSecurity::None {
+            return Err("security = \"none\" would send the password unencrypted".into());
         }
-    })
-}
-
-/// Lines of JSON at the end of a file.
-struct FileSender<'a> {
-    path: &'a Path,
-}
-
-impl MessageSender for FileSender<'_> {
-    fn send(&mut self, rendered: &RenderedMessage, _: Timestamp) -> Result<(), RequestFailure> {
-        let failed = |e: std::io::Error| RequestFailure::transient(format!("{}: {e}", self.path.display()));
-        atomic::append(self.path, format!("{}\n", rendered.event).as_bytes()).map_err(failed)
+        if !is_host(&self.host) {
+            // It is not repeated: it may contain a password.
+            return Err("email: host must be the name of a server, such as smtp.example.org, not a URL; the port \
+                        goes into port, and the user and password into user and password_env"
+                .into());
+        }
+        let is_address = |person: &String| {
+            let alone = person.rsplit('<').next().unwrap_or_default();
+            looks_like_address(alone)
+        };
+        if [&self.from].into_iter().chain(&self.to).any(is_address) {
+            return Err("email: from and to are the addresses of people, such as ana@example.org".into());
+        }
+        if self.to.is_empty() {
+            return Err("to = [] has no recipient".into());
+        }
+        let usual = match security {
+            EmailSecurity::Tls => 465,
+            EmailSecurity::Starttls => 587,
+            EmailSecurity::None => 25,
+        };
+        Ok(EmailConfig {
+            host: self.host.clone(),
+            port: self.port.unwrap_or(usual),
+            security,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            user: self.user.clone(),
+            password,
+        })
     }
 }
 
-/// Requests to a webhook.
-struct WebhookSender<'a> {
-    url: Secret,
-    key: Option<SigningKey>,
-    chat: bool,
-    http: &'a Http,
-}
+impl ChannelSettings for EmailConfig {
+    fn open<'a>(&'a self, _: &'a Http) -> Result<Box<dyn MessageSender + 'a>, RequestFailure> {
+        Ok(Box::new(EmailSender::open(self)?))
+    }
 
-impl MessageSender for WebhookSender<'_> {
-    fn send(&mut self, rendered: &RenderedMessage, now: Timestamp) -> Result<(), RequestFailure> {
-        let request = match self.chat {
-            true => Request::post(&json!({ "text": rendered.text })),
-            false => Request::post(&rendered.event).with("content-type", "application/cloudevents+json"),
-        };
-        let request = request.signed(&rendered.id, now, self.key.as_ref());
-        // An address that refuses may accept later: only a message that is too large is a permanent failure.
-        let answer = self.http.send(&self.url, &[], request)?;
-        let permanent = answer.status == 413;
-        answer.json_if_success().map(drop).map_err(|failure| RequestFailure { permanent, ..failure })
+    fn check(&self, findings: &mut Findings) {
+        check::secrets("email", self.password.iter(), findings);
     }
 }
 
@@ -166,101 +206,10 @@ impl MessageSender for EmailSender<'_> {
     }
 }
 
-#[cfg(feature = "kafka")]
-mod kafka {
-    use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
-
-    use rdkafka::ClientContext;
-    use rdkafka::config::ClientConfig;
-    use rdkafka::error::KafkaError;
-    use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-    use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-
-    use super::{MessageSender, RenderedMessage, RequestFailure, SecretSource, Timestamp};
-
-    /// Messages of a topic.
-    pub struct KafkaSender<'a> {
-        producer: BaseProducer<DeliveryReport>,
-        topic: &'a str,
-    }
-
-    /// Whether the last message was acknowledged.
-    #[derive(Clone, Default)]
-    struct DeliveryReport(Arc<Mutex<Option<Result<(), String>>>>);
-
-    impl ClientContext for DeliveryReport {}
-
-    impl ProducerContext for DeliveryReport {
-        type DeliveryOpaque = ();
-
-        fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-            if let Ok(mut last) = self.0.lock() {
-                *last = Some(result.as_ref().map(drop).map_err(|(e, _)| e.to_string()));
-            }
-        }
-    }
-
-    const TIMEOUT: Duration = Duration::from_secs(10);
-
-    impl<'a> KafkaSender<'a> {
-        pub fn open(
-            brokers: &str,
-            topic: &'a str,
-            settings: &BTreeMap<String, String>,
-            secrets: &BTreeMap<String, SecretSource>,
-        ) -> Result<Self, RequestFailure> {
-            let mut config = ClientConfig::new();
-            config.set("bootstrap.servers", brokers).set("enable.idempotence", "true");
-            config.set("message.timeout.ms", "9000").set("socket.timeout.ms", "9000");
-            for (key, value) in settings {
-                config.set(key, value);
-            }
-            for (key, source) in secrets {
-                config.set(key, source.read()?.expose());
-            }
-            let producer = config.create_with_context(DeliveryReport::default());
-            Ok(Self { producer: producer.map_err(|e| RequestFailure::transient(without_value(e)))?, topic })
-        }
-    }
-
-    /// The error without the value of a setting, which may be secret.
-    fn without_value(error: KafkaError) -> String {
-        match error {
-            KafkaError::ClientConfig(_, reason, key, _) => {
-                format!("setting {key}: {}", reason.split('"').next().unwrap_or(""))
-            }
-            other => other.to_string(),
-        }
-    }
-
-    impl MessageSender for KafkaSender<'_> {
-        fn send(&mut self, rendered: &RenderedMessage, _: Timestamp) -> Result<(), RequestFailure> {
-            let payload = rendered.event.to_string();
-            let header = Header { key: "content-type", value: Some("application/cloudevents+json") };
-            let subject = rendered.event["subject"].as_str().unwrap_or_default();
-            let record = BaseRecord::to(self.topic).key(subject).payload(&payload);
-            let last = self.producer.context().0.clone();
-            if let Ok(mut last) = last.lock() {
-                *last = None;
-            }
-            self.producer
-                .send(record.headers(OwnedHeaders::new().insert(header)))
-                .map_err(|(e, _)| RequestFailure::transient(e.to_string()))?;
-            self.producer.flush(TIMEOUT).map_err(|e| RequestFailure::transient(e.to_string()))?;
-            let taken = last.lock().map(|mut last| last.take());
-            match taken {
-                Ok(Some(taken)) => taken.map_err(RequestFailure::transient),
-                _ => Err(RequestFailure::transient("no broker has acknowledged it")),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::time::Instant;
@@ -283,7 +232,7 @@ mod tests {
             from: "a@example.org".into(),
             to: vec!["b@example.org".into()],
             user: Some("me".into()),
-            password: Some(driftsweep_fleet::SecretSource::File(file)),
+            password: Some(SecretSource::File(file)),
         };
         let mut letters = EmailSender { within: Duration::from_secs(2), ..EmailSender::open(&email).unwrap() };
         let rendered = RenderedMessage { id: "1".into(), event: json!({}), text: "x".into() };

@@ -4,19 +4,18 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url, redirect};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::value::{Secret, SecretSource, hmac_sha256};
 use driftsweep_common::address::{REDACTED, sanitized};
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Error, Result, error_chain};
 use driftsweep_common::escape::for_display;
 use driftsweep_common::runtime::BlockingRuntime;
-use driftsweep_fleet::{Secret, SecretSource};
 
 /// An HTTP client. Requests have a timeout.
 pub struct Http {
@@ -170,13 +169,12 @@ impl Request {
         let id = &header_text(id);
         let seconds = at.as_second().to_string();
         let signature = key.map(|SigningKey(bytes)| {
-            let mut mac = Hmac::<Sha256>::new_from_slice(bytes).ok()?;
-            mac.update(format!("{id}.{seconds}.").as_bytes());
-            mac.update(self.body.as_deref().unwrap_or_default());
-            Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+            let head = format!("{id}.{seconds}.");
+            let mac = hmac_sha256(bytes, &[head.as_bytes(), self.body.as_deref().unwrap_or_default()]);
+            format!("v1,{}", STANDARD.encode(mac))
         });
         let request = self.with("webhook-id", id).with("webhook-timestamp", &seconds);
-        match signature.flatten() {
+        match signature {
             Some(signature) => request.with("webhook-signature", &signature),
             None => request,
         }

@@ -1,0 +1,34 @@
+//! What a fleet file chooses from by name: triggers, executors and channels. Each of them is one file that holds its keys in
+//! the fleet file beside what it does, and one line of a list: [`trigger`], [`executor`] and [`channel`] each begin with
+//! theirs. Everything else iterates these lists: the parser of the fleet file, the tick, `doctor`, `explain`, messages of
+//! unknown names, and the tests that hold each entry to its documents and checks.
+//!
+//! ```text
+//! value      money, lengths of time, schedules, secrets, settings with their origin
+//! http       one HTTP client for executors and channels
+//! check      what is looked at before the night, and what was found
+//! trigger    when a model is to be trained: schedule, performance, drift, volume; pure
+//! executor   how it is trained: command, webhook, Kubernetes, Airflow
+//! channel    who is told: file, webhook, e-mail, Kafka
+//! ```
+//!
+//! Imports point up only, as the tables of the fleet file do not know each other; a test enforces this order. `trigger` knows
+//! neither files nor clocks: the figures and the state that it needs are arguments.
+//!
+//! # Adding one
+//!
+//! * A trigger: a file in `trigger/` with its table, its settings ([`trigger::TriggerSettings`]) and its verdict
+//!   ([`trigger::TriggerVerdict`]), and a line in the list of `trigger/mod.rs`.
+//! * An executor: a file in `executor/` with its table ([`executor::ExecutorTable`]), its settings
+//!   ([`executor::ExecutorSettings`]) and its [`executor::Executor`], and a line in the list of `executor/mod.rs`.
+//! * A channel: a file in `channel/` with its table ([`channel::ChannelTable`]), its settings ([`channel::ChannelSettings`])
+//!   and its [`channel::MessageSender`], and a line in the list of `channel/mod.rs`.
+//!
+//! Beside the code, each has its part in README.md; a test names the one that has none.
+
+pub mod channel;
+pub mod check;
+pub mod executor;
+pub mod http;
+pub mod trigger;
+pub mod value;

@@ -1,0 +1,75 @@
+//! A setting with its origin.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Validated, duration};
+use jiff::SignedDuration;
+
+/// Where a setting comes from; the most specific one is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The built-in default.
+    BuiltIn,
+    /// `[defaults]` of the fleet file.
+    Fleet,
+    /// The model's own table.
+    Model,
+    /// The feature's own table.
+    Feature,
+}
+
+impl Origin {
+    /// As `explain` shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built in",
+            Self::Fleet => "fleet",
+            Self::Model => "model",
+            Self::Feature => "feature",
+        }
+    }
+}
+
+/// A setting with its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setting<T> {
+    /// The setting.
+    pub value: T,
+    /// Where it was set.
+    pub origin: Origin,
+}
+
+impl<T> Setting<T> {
+    /// The most specific of several settings.
+    pub fn nearest(model: Option<T>, fleet: Option<T>, built_in: T) -> Self {
+        match (model, fleet) {
+            (Some(value), _) => Self { value, origin: Origin::Model },
+            (None, Some(value)) => Self { value, origin: Origin::Fleet },
+            (None, None) => Self { value: built_in, origin: Origin::BuiltIn },
+        }
+    }
+}
+
+impl Setting<SignedDuration> {
+    /// The most specific of several lengths of time.
+    ///
+    /// # Errors
+    /// That a text is none.
+    pub fn nearest_length(
+        what: &str,
+        model: Option<&String>,
+        fleet: Option<&String>,
+        built_in: SignedDuration,
+    ) -> Validated<Self> {
+        let length = |text: Option<&String>| text.map(|text| duration(what, text)).transpose();
+        Ok(Self::nearest(length(model)?, length(fleet)?, built_in))
+    }
+}
+
+impl<T: std::fmt::Display> std::fmt::Display for Setting<T> {
+    /// With its origin, as `explain` shows it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.value, self.origin.name())
+    }
+}
