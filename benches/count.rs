@@ -9,7 +9,7 @@ use driftsweep::count::gpu::DeviceChoice;
 use driftsweep::count::key::{key_f32, key_f64};
 use driftsweep::count::pair::{BaselineKeys, RequiredFigures, count_pair};
 use driftsweep::count::{CategoryCounts, CellCounts, CellMap, Counter, CpuCounter, Domain, GpuCounter, KeyVec, cpu};
-use driftsweep::metric::{divergence, ks, noise};
+use driftsweep::metric::{divergence, ks, noise, psi};
 
 const N: usize = 1 << 20;
 
@@ -128,7 +128,7 @@ fn metrics(c: &mut Criterion) {
     group
         .bench_function("js, 10 bins", |bencher| bencher.iter(|| divergence::jensen_shannon(black_box(&a), &b, 1e-10)));
     group.bench_function("noise floor, 10 bins", |bencher| {
-        bencher.iter(|| noise::floor(noise::NoiseMetric::Psi, 0.01, black_box(&a), &b, 1e-10));
+        bencher.iter(|| noise::floor(psi::NOISE, 0.01, black_box(&a), &b, 1e-10));
     });
     group.bench_function("ks p, exact, 10,000 a side", |bencher| {
         bencher.iter(|| ks::exact(black_box(2_000_000), 10_000, 10_000))

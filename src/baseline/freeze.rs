@@ -3,8 +3,7 @@
 use super::{Frozen, FrozenFeature};
 use crate::count::pair::{self, RequiredFigures};
 use crate::count::{Counter, Ecdf, Tally};
-use crate::metric::Kind;
-use crate::metric::{Metric, bins};
+use crate::metric::{Kind, Requirement, bins};
 use crate::model::Options;
 use crate::snapshot::{Column, ColumnType, KeyEncoding, Snapshot};
 use driftsweep_common::error::{Error, Result, Status};
@@ -71,10 +70,10 @@ fn freeze_numeric(
     let wanted = RequiredFigures {
         baseline_ranks: &ranks,
         current_ranks: &ranks,
-        distance: options.metrics.has(Metric::Ks),
-        transport: options.metrics.has(Metric::Wasserstein),
+        distance: options.metrics.requires(Requirement::Distance),
+        transport: options.metrics.requires(Requirement::Transport),
     };
-    let source = snapshot.numeric(column, reading, options.with_moments(), options.hold(), None)?;
+    let source = snapshot.numeric(column, reading, options.requires(Requirement::Moments), options.hold(), None)?;
     let ecdf: Ecdf = pair::count_baseline(counter, reading.domain, &source, snapshot.rows(), wanted)?;
     Ok((source.tally()?, Frozen::Numeric(ecdf)))
 }

@@ -1,21 +1,42 @@
 //! The choice of what counts, made in one place.
 
 use std::iter::Sum;
+use std::str::FromStr;
 
 use super::gpu::{DeviceChoice, GpuCounter};
-use super::{Counter, CpuCounter};
-use driftsweep_common::error::Result;
+use super::{BACKENDS, Counter, CpuCounter};
+use driftsweep_common::error::{Error, Result};
+
+/// What the choice has to know of a backend.
+#[derive(Debug)]
+pub struct BackendSpec {
+    /// Its name on the command line and in reports.
+    pub name: &'static str,
+    /// Opens it: which device, and the bytes of its memory that keys may take.
+    pub open: fn(&DeviceChoice, u64) -> Result<Box<dyn Counter>>,
+}
 
 /// The backend to use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum Backend {
     /// The one that should be faster for this workload.
     #[default]
     Auto,
-    /// The CPU.
-    Cpu,
-    /// A GPU, or an error.
-    Gpu,
+    /// This one, or an error.
+    Fixed(&'static BackendSpec),
+}
+
+/// The name of [`Backend::Auto`].
+const AUTO: &str = "auto";
+
+impl FromStr for Backend {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = BACKENDS.into_iter().find(|spec| spec.name == name).map(Backend::Fixed);
+        let found = found.or_else(|| (name == AUTO).then_some(Backend::Auto));
+        found.ok_or_else(|| Error::unknown("backend", name, Backend::names()))
+    }
 }
 
 /// The amount of work.
@@ -52,6 +73,11 @@ const DEVICE_START_SECONDS: f64 = 0.5;
 const UPLOAD_BYTES_PER_SECOND: f64 = 6e9;
 
 impl Backend {
+    /// The names of all choices.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        std::iter::once(AUTO).chain(BACKENDS.into_iter().map(|spec| spec.name))
+    }
+
     /// The counter for this choice. `Auto` takes a GPU, never a software one, where the time that counting takes on all
     /// threads exceeds that of opening a device and sending it the keys; the workload is only computed if it matters.
     ///
@@ -65,9 +91,8 @@ impl Backend {
     ) -> Result<ChosenCounter> {
         let cpu = |reason: String| ChosenCounter { counter: Box::new(CpuCounter), reason };
         match self {
-            Backend::Cpu => Ok(cpu("asked for".into())),
-            Backend::Gpu => {
-                Ok(ChosenCounter { counter: Box::new(GpuCounter::open(choice, memory)?), reason: "asked for".into() })
+            Backend::Fixed(spec) => {
+                Ok(ChosenCounter { counter: (spec.open)(choice, memory)?, reason: "asked for".into() })
             }
             Backend::Auto if choice.known_absent => Ok(cpu("this machine has no GPU".into())),
             Backend::Auto => {
@@ -101,12 +126,25 @@ fn predicted(workload: Workload, threads: usize) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::count::cpu;
+
+    #[test]
+    fn every_name_is_read_as_the_choice_that_has_it() {
+        for name in Backend::names() {
+            let found = match name.parse().unwrap() {
+                Backend::Auto => AUTO,
+                Backend::Fixed(spec) => spec.name,
+            };
+            assert_eq!(found, name);
+        }
+        assert!("CPU".parse::<Backend>().is_err());
+    }
 
     #[test]
     fn small_work_stays_on_the_cpu_without_looking_for_a_device() {
         let work = || Workload { values: 1000, bytes: 8000 };
         let chosen = Backend::Auto.counter(work, &DeviceChoice::default(), 1 << 20).unwrap();
-        assert_eq!(chosen.counter.name(), "cpu");
+        assert_eq!(chosen.counter.name(), cpu::BACKEND.name);
         assert!(chosen.reason.contains("1000 values"), "{}", chosen.reason);
     }
 

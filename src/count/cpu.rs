@@ -5,8 +5,13 @@
 use super::cells::CellMap;
 use super::key::{Domain, Key, KeyVec};
 use super::pair::RequiredFigures;
-use super::{CellCounts, CellSet, Collector, Columns, CountedColumn, Counter, KeyRuns, KeySource, fold_chunks};
+use super::{
+    BackendSpec, CellCounts, CellSet, Collector, Columns, CountedColumn, Counter, KeyRuns, KeySource, fold_chunks,
+};
 use driftsweep_common::error::Result;
+
+/// The backend.
+pub static BACKEND: BackendSpec = BackendSpec { name: "cpu", open: |_, _| Ok(Box::new(CpuCounter)) };
 
 /// Counts on the threads of the pool, over columns and chunks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,7 +19,7 @@ pub struct CpuCounter;
 
 impl Counter for CpuCounter {
     fn name(&self) -> &'static str {
-        "cpu"
+        BACKEND.name
     }
 
     fn cells(&self, rows: u64, _with_offsets: bool) -> usize {

@@ -16,7 +16,7 @@ pub mod pair;
 pub mod runs;
 pub mod tally;
 
-pub use backend::{Backend, ChosenCounter, Workload};
+pub use backend::{Backend, BackendSpec, ChosenCounter, Workload};
 pub use category::{Categories, CategoryCounts};
 pub use cells::CellMap;
 pub use cpu::CpuCounter;
@@ -33,6 +33,9 @@ use serde::{Deserialize, Serialize};
 
 use self::pair::RequiredFigures;
 use driftsweep_common::error::Result;
+
+/// All backends: each is a module with a `BACKEND` and a place here. [`backend`] chooses one.
+pub const BACKENDS: [&BackendSpec; 2] = [&cpu::BACKEND, &gpu::BACKEND];
 
 /// Turns keys into counts. Every implementation gives the same integers.
 pub trait Counter: Send + Sync {

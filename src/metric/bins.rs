@@ -1,5 +1,7 @@
 //! Breakpoints: where a numeric column is cut into bins, exactly as numpy would.
 
+use crate::count::Ecdf;
+
 /// The position of a percentile between two neighbouring ranks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RankPair {
@@ -34,6 +36,16 @@ pub fn ranks(percents: &[f64], n: u64) -> Vec<u64> {
     ranks.sort_unstable();
     ranks.dedup();
     ranks
+}
+
+/// numpy's linear percentile of a distribution; `None` where it does not hold the ranks that this needs.
+pub fn percentile(ecdf: &Ecdf, percent: f64) -> Option<f64> {
+    let at = rank_of(percent, ecdf.n());
+    let lower = ecdf.domain.value(ecdf.key_at(at.rank)?);
+    if at.fraction == 0.0 {
+        return Some(lower);
+    }
+    Some(interpolate(lower, ecdf.domain.value(ecdf.key_at(at.rank + 1)?), at.fraction))
 }
 
 /// numpy's linear interpolation between two order statistics, operation by operation.

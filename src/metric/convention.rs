@@ -91,6 +91,24 @@ pub struct DecisionRule {
     pub limit: Option<f64>,
 }
 
+/// What another tool would say, by its own definitions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConventionFigures {
+    /// The tool.
+    pub name: Convention,
+    /// Its figures, by name.
+    #[serde(flatten)]
+    pub figures: BTreeMap<Figure, f64>,
+    /// The figure that decides.
+    pub decides: Figure,
+    /// From where on the feature has drifted; absent where the tool has no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// The tool's bins; absent where values or categories were counted one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bins: Option<usize>,
+}
+
 /// A convention, with overridden rules.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ConventionRules {
@@ -138,10 +156,9 @@ impl ConventionRules {
         own.unwrap_or(self.convention.rule(kind, distinct))
     }
 
-    /// Whether a figure decides or was requested.
-    pub fn wants(&self, figure: Figure, kind: Kind, asked: bool) -> bool {
-        self.convention.figures(kind).contains(&figure)
-            && (asked || [None, Some(1)].into_iter().any(|distinct| self.rule(kind, distinct).metric == figure))
+    /// Whether a figure may decide.
+    pub fn decides_by(&self, figure: Figure, kind: Kind) -> bool {
+        [None, Some(1)].into_iter().any(|distinct| self.rule(kind, distinct).metric == figure)
     }
 }
 

@@ -87,28 +87,8 @@ pub(super) fn js_term(p: f64, q: f64) -> f64 {
     m * ((1.0 + d) * d.ln_1p() + (1.0 - d) * (-d).ln_1p()).max(0.0)
 }
 
-/// The Kullback-Leibler divergence of the current side from the baseline, in nats: `sum(b * ln(b / a))`.
-pub fn kullback_leibler(a: &[u64], b: &[u64], epsilon: f64) -> f64 {
-    shares(a, epsilon).iter().zip(shares(b, epsilon)).map(|(&e, a)| a * (a / e).ln()).sum()
-}
-
-/// The Hellinger distance, between 0 and 1.
-pub fn hellinger(a: &[u64], b: &[u64]) -> f64 {
-    let sum: f64 = pairs(a, b).map(|(p, q)| (p.sqrt() - q.sqrt()).powi(2)).sum();
-    (sum / 2.0).sqrt()
-}
-
-/// The total variation distance, between 0 and 1.
-pub fn total_variation(a: &[u64], b: &[u64]) -> f64 {
-    pairs(a, b).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0
-}
-
-/// The largest difference between two shares.
-pub fn l_infinity(a: &[u64], b: &[u64]) -> f64 {
-    pairs(a, b).map(|(p, q)| (p - q).abs()).fold(0.0, f64::max)
-}
-
-fn pairs(a: &[u64], b: &[u64]) -> impl Iterator<Item = (f64, f64)> {
+/// The shares of both sides, bin by bin.
+pub(super) fn pairs(a: &[u64], b: &[u64]) -> impl Iterator<Item = (f64, f64)> {
     shares(a, 0.0).into_iter().zip(shares(b, 0.0))
 }
 
@@ -117,6 +97,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::metric::hellinger::hellinger;
+    use crate::metric::l_infinity::l_infinity;
+    use crate::metric::total_variation::total_variation;
 
     #[test]
     fn figures_are_those_of_numpy_and_scipy() {

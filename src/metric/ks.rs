@@ -1,16 +1,87 @@
-//! p-values of the two-sample Kolmogorov-Smirnov test, by the rules of scipy's `ks_2samp`.
+//! The two-sample Kolmogorov-Smirnov test, with p-values by the rules of scipy's `ks_2samp`.
 //!
 //! Up to 10,000 values a side the p-value is exact (ties treated as if they were none); above, it is the
 //! one-sample distribution at the effective size `n m / (n + m)`, evaluated as in Simard and L'Ecuyer 2011,
 //! "Computing the two-sided Kolmogorov-Smirnov distribution", with scipy's choice of method by region.
 
+use serde::{Deserialize, Serialize};
 use statrs::function::gamma::ln_gamma;
+
+use super::Kind;
+use super::table::{
+    MetricColumn, MetricInput, MetricSpec, NullDistribution, Reading, Requirement, Rule, Subject, Test, TestResult,
+    threshold,
+};
+
+/// Two-sample Kolmogorov-Smirnov test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KolmogorovSmirnov {
+    /// The statistic D; its proven lower end where it is not exact.
+    pub statistic: f64,
+    /// Its p-value (at the lower end, so it is the largest it can be).
+    pub p_value: f64,
+    /// The asymptotic p-value, whatever the size.
+    pub p_value_asymptotic: f64,
+    /// How `p_value` was found.
+    pub method: Method,
+    /// Whether D is exact.
+    pub exact: bool,
+    /// The proven upper end of D, where it is not exact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upper: Option<f64>,
+    /// False discovery rate at which this test would be called, over all tests of the sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q_value: Option<f64>,
+}
+
+/// The metric.
+pub static SPEC: MetricSpec = MetricSpec {
+    kinds: &[Kind::Numeric],
+    requires: &[Requirement::Distance],
+    columns: &[
+        MetricColumn { name: "ks", read: |metrics| Some(metrics.ks.as_ref()?.statistic) },
+        MetricColumn { name: "ks_p", read: |metrics| Some(metrics.ks.as_ref()?.p_value) },
+        MetricColumn { name: "ks_q", read: |metrics| metrics.ks.as_ref()?.q_value },
+    ],
+    test: Some(Test {
+        judges: Subject::Numbers,
+        read: |metrics| metrics.ks.as_ref().map(|ks| TestResult { p_value: ks.p_value, q_value: ks.q_value }),
+        q_value: |metrics| Some(&mut metrics.ks.as_mut()?.q_value),
+    }),
+    rule: Some(Rule {
+        figure: "ks",
+        judges: Subject::Numbers,
+        no_change: NullDistribution::OfSizes,
+        largest: 1.0,
+        off_at_zero: true,
+        threshold: threshold!(ks_d),
+        largest_p: Some(threshold!(ks_p)),
+        // A distance that is known only as an interval is judged by its lower end, whose p-value is the largest possible.
+        read: |metrics| Some(Reading { value: metrics.ks.as_ref()?.statistic, noise: None, text: None }),
+    }),
+};
+
+/// Computes it.
+pub(super) fn of(input: &MetricInput<'_>) -> Option<KolmogorovSmirnov> {
+    let distance = input.values.as_ref()?.numbers.as_ref()?.distance?;
+    let statistic = distance.statistic();
+    let (p_value, method) = p_value(distance.lower, distance.n, distance.m);
+    Some(KolmogorovSmirnov {
+        statistic,
+        p_value,
+        p_value_asymptotic: asymptotic(statistic, distance.n, distance.m),
+        method,
+        exact: distance.is_exact(),
+        upper: distance.upper_statistic(),
+        q_value: None,
+    })
+}
 
 /// Most values a side for which the p-value is exact.
 pub const EXACT_LIMIT: u64 = 10_000;
 
 /// How a p-value was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// By counting lattice paths.

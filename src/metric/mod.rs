@@ -1,14 +1,30 @@
 //! Metrics: pure functions of integers. No file, no clock, no backend.
+//!
+//! The table below is the only list of the metrics. A metric is a line of it and a module of the same name, which holds what
+//! its report looks like, how it is computed, and its [`MetricSpec`]: its columns, its test and its rule. The report, the
+//! history, `--metrics`, the verdicts, the q-values and the calibration read them from here.
 
 pub mod bins;
+pub mod chi_square;
 pub mod contingency;
 pub mod convention;
 pub mod divergence;
 pub mod fdr;
+pub mod hellinger;
+pub mod js;
+pub mod kl;
 pub mod ks;
+pub mod l_infinity;
+pub mod missing;
+pub mod moments;
 pub mod noise;
 pub mod performance;
-pub mod values;
+pub mod psi;
+pub mod quantiles;
+pub mod table;
+mod thresholds;
+pub mod total_variation;
+pub mod wasserstein;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +32,56 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use driftsweep_common::error::{Error, Result};
+use thresholds::{share, thresholds, zero_or_more};
+
+pub use psi::Band;
+pub use table::{
+    MetricColumn, MetricInput, MetricSpec, NullDistribution, Numbers, Requirement, Rule, Subject, Test, Value, Values,
+};
+
+table::metrics! {
+    /// Population stability index, reference and tie-aware.
+    Psi, psi: psi::Psi {
+        /// Tie-aware population stability index of a numeric feature.
+        psi: f64 = 0.15, zero_or_more;
+    }
+    /// Jensen-Shannon distance and divergence.
+    Js, js: js::JensenShannon {
+        /// Jensen-Shannon distance of a categorical feature.
+        js: f64 = 0.15, share;
+    }
+    /// Two-sample Kolmogorov-Smirnov test.
+    Ks, ks: ks::KolmogorovSmirnov {
+        /// p-value of the Kolmogorov-Smirnov test of a numeric feature.
+        ks_p: f64 = 0.01, share;
+        /// Kolmogorov-Smirnov distance of a numeric feature. A normal feature that is shifted until its distance is 0.15 has
+        /// a population stability index of 0.15.
+        ks_d: f64 = 0.15, share;
+    }
+    /// Wasserstein-1 distance.
+    Wasserstein, wasserstein: wasserstein::Wasserstein {}
+    /// Pearson's chi-square test and Cramér's V.
+    ChiSquare, chi_square: chi_square::ChiSquareReport {}
+    /// Hellinger distance.
+    Hellinger, hellinger: Value {}
+    /// Total variation distance.
+    TotalVariation, total_variation: Value {}
+    /// Largest difference of two shares.
+    LInfinity, l_infinity: Value {}
+    /// Kullback-Leibler divergence of the current side from the baseline.
+    Kl, kl: Value {}
+    /// Missing rates (null and NaN), their difference and its test.
+    Missing, missing: missing::Missing {
+        /// Difference of the missing rates.
+        missing: f64 = 0.05, share;
+        /// p-value of the missing-rate test.
+        missing_p: f64 = 0.01, share;
+    }
+    /// Shifts of mean and standard deviation.
+    Moments, moments: moments::MomentShift {}
+    /// Shifts of quantiles.
+    Quantiles, quantiles: Vec<quantiles::QuantileShift> {}
+}
 
 /// How a column is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +94,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Both kinds.
+    pub const ALL: [Kind; 2] = [Kind::Numeric, Kind::Categorical];
+
     /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -37,69 +106,13 @@ impl Kind {
     }
 }
 
-/// A metric that can be requested by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Population stability index, reference and tie-aware.
-    Psi,
-    /// Jensen-Shannon distance and divergence.
-    Js,
-    /// Two-sample Kolmogorov-Smirnov test.
-    Ks,
-    /// Wasserstein-1 distance.
-    Wasserstein,
-    /// Pearson's chi-square test and Cramér's V.
-    ChiSquare,
-    /// Hellinger distance.
-    Hellinger,
-    /// Total variation distance.
-    TotalVariation,
-    /// Largest difference of two shares.
-    LInfinity,
-    /// Kullback-Leibler divergence.
-    Kl,
-    /// Difference of the missing rates and its test.
-    Missing,
-    /// Shifts of mean and standard deviation.
-    Moments,
-    /// Shifts of quantiles.
-    Quantiles,
-}
-
 impl Metric {
-    /// All metrics.
-    pub const ALL: [Metric; 12] = [
-        Metric::Psi,
-        Metric::Js,
-        Metric::Ks,
-        Metric::Wasserstein,
-        Metric::ChiSquare,
-        Metric::Hellinger,
-        Metric::TotalVariation,
-        Metric::LInfinity,
-        Metric::Kl,
-        Metric::Missing,
-        Metric::Moments,
-        Metric::Quantiles,
-    ];
-
-    /// The name on the command line, in fleet files and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Metric::Psi => "psi",
-            Metric::Js => "js",
-            Metric::Ks => "ks",
-            Metric::Wasserstein => "wasserstein",
-            Metric::ChiSquare => "chi_square",
-            Metric::Hellinger => "hellinger",
-            Metric::TotalVariation => "total_variation",
-            Metric::LInfinity => "l_infinity",
-            Metric::Kl => "kl",
-            Metric::Missing => "missing",
-            Metric::Moments => "moments",
-            Metric::Quantiles => "quantiles",
-        }
+    /// The tests of what is judged, of all metrics.
+    pub fn tests(judges: Subject) -> impl Iterator<Item = &'static Test> {
+        Metric::ALL
+            .into_iter()
+            .filter_map(|metric| metric.spec().test.as_ref())
+            .filter(move |test| test.judges == judges)
     }
 }
 
@@ -122,7 +135,7 @@ impl FromStr for Metric {
 
 /// A set of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MetricSet(u16);
+pub struct MetricSet(u64);
 
 impl MetricSet {
     /// Every metric.
@@ -132,37 +145,52 @@ impl MetricSet {
 
     /// Whether a metric is in the set.
     pub fn has(self, metric: Metric) -> bool {
-        self.0 & (1 << metric as u16) != 0
+        self.0 & (1 << metric as u64) != 0
+    }
+
+    /// The metrics of the set, in the order of the table.
+    pub fn iter(self) -> impl Iterator<Item = Metric> {
+        Metric::ALL.into_iter().filter(move |metric| self.has(*metric))
+    }
+
+    /// Whether a metric of the set needs this of numeric columns.
+    pub fn requires(self, what: Requirement) -> bool {
+        self.iter().any(|metric| metric.spec().requires.contains(&what))
     }
 }
 
 impl FromIterator<Metric> for MetricSet {
     fn from_iter<I: IntoIterator<Item = Metric>>(metrics: I) -> Self {
-        Self(metrics.into_iter().fold(0, |set, metric| set | 1 << metric as u16))
+        Self(metrics.into_iter().fold(0, |set, metric| set | 1 << metric as u64))
     }
 }
 
-/// How large a population stability index is, by the customary bands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Band {
-    /// Below 0.1.
-    Stable,
-    /// From 0.1, below 0.25.
-    Moderate,
-    /// 0.25 and above.
-    Major,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Band {
-    /// The band of a PSI.
-    pub fn of(psi: f64) -> Self {
-        if psi < 0.1 {
-            Band::Stable
-        } else if psi < 0.25 {
-            Band::Moderate
-        } else {
-            Band::Major
+    #[test]
+    fn a_metric_has_one_name_everywhere() {
+        for metric in Metric::ALL {
+            let name = serde_json::json!(metric.name());
+            assert_eq!(serde_json::to_value(metric).unwrap(), name);
+            assert_eq!(metric.name().parse::<Metric>().unwrap(), metric);
+            assert!(MetricSet::from_iter([metric]).iter().eq([metric]));
+        }
+    }
+
+    #[test]
+    fn a_rule_reads_a_column_of_its_metric_and_a_threshold_that_can_be_set() {
+        let defaults = serde_json::to_value(Thresholds::default()).unwrap();
+        for metric in Metric::ALL {
+            let spec = metric.spec();
+            let Some(rule) = &spec.rule else { continue };
+            assert!(spec.columns.iter().any(|column| column.name == rule.figure), "{metric}: {}", rule.figure);
+            assert_eq!(defaults[rule.key()].as_f64(), Some(rule.threshold(&Thresholds::default())), "{metric}");
+            // A test and a rule of one metric judge the same values.
+            assert!(spec.test.as_ref().is_none_or(|test| test.judges == rule.judges), "{metric}");
+            // A p-value that is limited is that of a test.
+            assert!(rule.largest_p.is_none() || spec.test.is_some(), "{metric}");
         }
     }
 }

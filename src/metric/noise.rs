@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Gamma};
 use statrs::function::gamma::gamma_ur;
 
-use super::divergence::{js_term, psi_term};
+use super::table::TestResult;
 
 /// A metric compared with its noise level.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,29 +30,20 @@ pub struct NoiseLevel {
     pub q_value: Option<f64>,
 }
 
-/// Which metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoiseMetric {
-    /// The population stability index.
-    Psi,
-    /// The Jensen-Shannon divergence in nats.
-    JensenShannon,
+impl NoiseLevel {
+    /// The test that the value is that of noise.
+    pub(super) fn test(&self) -> TestResult {
+        TestResult { p_value: self.p_value, q_value: self.q_value }
+    }
 }
 
-impl NoiseMetric {
-    fn term(self, e: f64, a: f64) -> f64 {
-        match self {
-            NoiseMetric::Psi => psi_term(e, a),
-            NoiseMetric::JensenShannon => js_term(e, a) / 2.0,
-        }
-    }
-
-    fn chi_square_share(self) -> f64 {
-        match self {
-            NoiseMetric::Psi => 1.0,
-            NoiseMetric::JensenShannon => 0.125,
-        }
-    }
+/// What the noise of a metric follows from.
+#[derive(Clone, Copy, Debug)]
+pub struct NoiseMetric {
+    /// What a bin with these shares of the two sides contributes.
+    pub term: fn(f64, f64) -> f64,
+    /// What the metric is where counts are large, as a share of `chi-square * (1/n + 1/m)`.
+    pub chi_square_share: f64,
 }
 
 /// Expected counts under which the large-sample law is not trusted (Cochran's rule).
@@ -70,7 +61,7 @@ pub fn floor(of: NoiseMetric, value: f64, a: &[u64], b: &[u64], epsilon: f64) ->
         return None;
     }
     let share = n as f64 / (n + m) as f64;
-    let scale = (1.0 / n as f64 + 1.0 / m as f64) * of.chi_square_share();
+    let scale = (1.0 / n as f64 + 1.0 / m as f64) * of.chi_square_share;
     let asymptotic = pooled.iter().all(|&c| c as f64 * share.min(1.0 - share) >= MIN_EXPECTED);
     let (mean, variance) = if asymptotic {
         let freedom = (pooled.len() - 1) as f64;
@@ -107,7 +98,7 @@ fn split_moments(of: NoiseMetric, c: u64, n: u64, m: u64, scale: f64, epsilon: f
     for small in 0..=c {
         let (x, y) = if n <= m { (small, c - small) } else { (c - small, small) };
         if x <= n && y <= m {
-            let value = of.term(proportion(x, nf), proportion(y, mf));
+            let value = (of.term)(proportion(x, nf), proportion(y, mf));
             mean += weight * value;
             square += weight * value * value;
         }
@@ -123,13 +114,14 @@ fn split_moments(of: NoiseMetric, c: u64, n: u64, m: u64, scale: f64, epsilon: f
 #[cfg(test)]
 mod tests {
     use super::super::divergence::{EPSILON, jensen_shannon};
+    use super::super::{js, psi};
     use super::*;
 
     #[test]
     fn large_counts_follow_the_chi_square_law() {
         let (a, b) = ([1000; 10], [2000; 10]);
         let scale = 1.0 / 10_000.0 + 1.0 / 20_000.0;
-        let noise = floor(NoiseMetric::Psi, 0.004, &a, &b, EPSILON).unwrap();
+        let noise = floor(psi::NOISE, 0.004, &a, &b, EPSILON).unwrap();
         assert!(noise.asymptotic);
         // chi2.ppf(0.99, 9), chi2.sf(0.004 / scale, 9)
         assert!((noise.level_99 / scale - 21.665994333461924).abs() < 1e-6, "{}", noise.level_99 / scale);
@@ -140,7 +132,7 @@ mod tests {
     fn the_split_moments_of_large_counts_are_those_of_the_chi_square_law() {
         let (n, m) = (10_000, 20_000);
         let scale = 1.0 / 10_000.0 + 1.0 / 20_000.0;
-        let (mean, variance) = split_moments(NoiseMetric::Psi, 110, n, m, scale, EPSILON);
+        let (mean, variance) = split_moments(psi::NOISE, 110, n, m, scale, EPSILON);
         assert!((mean / scale - 1.0).abs() < 0.08, "{}", mean / scale);
         assert!((variance / (2.0 * scale * scale) - 1.0).abs() < 0.3);
     }
@@ -156,7 +148,7 @@ mod tests {
                 if row < n { a[bin] += 1 } else { b[bin] += 1 }
             }
             let value = super::super::divergence::psi(&a, &b, EPSILON);
-            let noise = floor(NoiseMetric::Psi, value, &a, &b, EPSILON).unwrap();
+            let noise = floor(psi::NOISE, value, &a, &b, EPSILON).unwrap();
             assert!(noise.p_value > 0.001 && noise.p_value < 0.999, "{n} {m}: {value} {noise:?}");
         }
     }
@@ -173,7 +165,7 @@ mod tests {
         }
         let value = jensen_shannon(&a, &b, EPSILON);
         assert!(value.sqrt() > 0.15, "looks like drift");
-        let noise = floor(NoiseMetric::JensenShannon, value, &a, &b, EPSILON).unwrap();
+        let noise = floor(js::NOISE, value, &a, &b, EPSILON).unwrap();
         assert!(!noise.asymptotic);
         assert!(noise.p_value > 0.01, "{noise:?}");
         assert!(noise.effect < 0.0, "{noise:?}");

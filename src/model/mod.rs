@@ -7,7 +7,7 @@ mod segment;
 pub mod window;
 
 pub use missing::{DEFAULT_MISSING_TEXTS, MissingTexts};
-pub use options::{MEMORY_PER_THREAD, Options, QUANTILES, check_bins};
+pub use options::{MEMORY_PER_THREAD, Options, check_bins};
 pub use window::{Interval, Period, dated};
 
 use std::borrow::Cow;

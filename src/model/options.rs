@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::MissingTexts;
 use crate::count::CategoryCounts;
 use crate::metric::convention::{ConventionRules, Figure};
-use crate::metric::{Kind, Metric, MetricSet, bins};
+use crate::metric::quantiles::QUANTILES;
+use crate::metric::{Kind, MetricSet, Requirement, bins};
 use crate::rule::{FALSE_DISCOVERY_RATE, Thresholds};
 use crate::snapshot::ColumnType;
 
@@ -43,9 +44,6 @@ pub struct Options {
     pub threads: usize,
 }
 
-/// Quantiles that are reported, in percent.
-pub const QUANTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
-
 /// Memory that a comparison may take for each worker thread unless told otherwise.
 pub const MEMORY_PER_THREAD: usize = 256 << 20;
 
@@ -80,18 +78,18 @@ impl Options {
     }
 
     fn quantiles(&self) -> impl Iterator<Item = f64> {
-        QUANTILES.into_iter().filter(|_| self.metrics.has(Metric::Quantiles))
+        QUANTILES.into_iter().filter(|_| self.requires(Requirement::Quantiles))
     }
 
-    /// Whether the moments of a column have to be taken.
-    pub fn with_moments(&self) -> bool {
-        self.metrics.has(Metric::Moments) || self.metrics.has(Metric::Wasserstein) || self.convention.is_some()
-    }
-
-    /// Whether a figure of a numeric feature is needed, by a metric or by the convention.
-    pub fn needs(&self, figure: Figure) -> bool {
-        let asked = self.metrics.has(figure.metric());
-        asked || self.convention.is_some_and(|convention| convention.wants(figure, Kind::Numeric, asked))
+    /// Whether this is needed of numeric columns, by a metric or by the convention.
+    pub fn requires(&self, what: Requirement) -> bool {
+        let by_convention = |rules: &ConventionRules| match what {
+            Requirement::Distance => rules.decides_by(Figure::Ks, Kind::Numeric),
+            Requirement::Transport => rules.decides_by(Figure::Wasserstein, Kind::Numeric),
+            Requirement::Moments => true,
+            Requirement::Quantiles => false,
+        };
+        self.metrics.requires(what) || self.convention.as_ref().is_some_and(by_convention)
     }
 
     /// Whether both ask for the same figures; thresholds and memory do not change any.
@@ -106,7 +104,7 @@ impl Options {
     /// All but the memory and the threads, which change no figure.
     pub(super) fn fingerprint(&self) -> Value {
         json!({
-            "metrics": Metric::ALL.into_iter().filter(|metric| self.metrics.has(*metric)).collect::<Vec<_>>(),
+            "metrics": self.metrics.iter().collect::<Vec<_>>(),
             "bins": self.bins,
             "category_limit": self.category_limit,
             "thresholds": self.thresholds,

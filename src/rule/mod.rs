@@ -6,194 +6,54 @@
 //! rows every difference is significant. A figure alone never does either: at a thousand rows chance gives large ones.
 //!
 //! [`evaluate`] is called once a feature, after the q-values of the whole sweep are known. Reports, exit codes, the drift
-//! trigger and `explain` use its [`Signal`]s. `calibrate` takes figures and thresholds from the same list of [`RULES`], and looks
-//! at them before their tests.
-
-mod thresholds;
-
-pub use thresholds::{PartialThresholds, Thresholds};
+//! trigger and `explain` use its [`Signal`]s. `calibrate` takes figures and thresholds from the same [`rules`], and looks at them
+//! before their tests.
 
 use serde::{Deserialize, Serialize};
 
-use crate::metric::Kind;
-use crate::metric::divergence::{self, EPSILON};
-use crate::metric::noise::NoiseLevel;
-use crate::metric::values::{ConventionFigures, Metrics};
+use crate::metric::convention::ConventionFigures;
+use crate::metric::table::Reading;
+use crate::metric::{Kind, Metric, Metrics};
+pub use crate::metric::{NullDistribution, PartialThresholds, Rule, Subject, Thresholds};
 
 /// False discovery rate up to which a test is called, unless something else is set.
 pub const FALSE_DISCOVERY_RATE: f64 = 0.05;
 
-/// A figure that has a threshold: how it is read, what it is compared with, and what its noise is.
-pub struct Rule {
-    /// The figure's name in signals and events.
-    pub metric: &'static str,
-    /// The threshold's key in the fleet file.
-    pub key: &'static str,
-    /// The figure's name in the history.
-    pub figure: &'static str,
-    /// What it judges.
-    pub judges: Subject,
-    /// How the figure varies where nothing has changed.
-    pub no_change: NullDistribution,
-    /// The largest value that the figure can have.
-    pub largest: f64,
-    /// Whether a threshold of 0 switches the rule off: without a distance the test alone would call every difference of a
-    /// large snapshot.
-    off_at_zero: bool,
-    threshold: fn(&Thresholds) -> f64,
-    largest_p: fn(&Thresholds) -> Option<f64>,
-    read: fn(&Metrics) -> Option<Reading>,
+/// All rules, in the order of reports: those of the table of metrics.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    Metric::ALL.into_iter().filter_map(|metric| metric.spec().rule.as_ref())
 }
-
-/// What a rule judges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// The values of numeric features.
-    Numbers,
-    /// The values of categorical features.
-    Categories,
-    /// The missing rows of all features.
-    MissingRows,
-}
-
-impl Subject {
-    /// The values of features of a kind.
-    pub fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Numeric => Self::Numbers,
-            Kind::Categorical => Self::Categories,
-        }
-    }
-}
-
-/// How a figure is drawn anew to see how it varies where nothing has changed.
-#[derive(Clone, Copy, Debug)]
-pub enum NullDistribution {
-    /// From the counts of both sides.
-    OfCounts(fn(&[u64], &[u64]) -> f64),
-    /// By the law of the Kolmogorov-Smirnov distance, which follows from the numbers of values alone.
-    OfSizes,
-    /// From the missing rows of both sides.
-    OfMissing,
-}
-
-/// A figure of one feature with its test.
-struct Reading {
-    value: f64,
-    /// What the figure would be by chance.
-    noise: Option<NoiseLevel>,
-    /// Its test.
-    p_value: Option<f64>,
-    q_value: Option<f64>,
-    /// What is shown of it where it drifts; by default value and threshold.
-    text: Option<String>,
-}
-
-impl Reading {
-    fn of_noise(value: f64, noise: Option<NoiseLevel>) -> Self {
-        let q_value = noise.and_then(|noise| noise.q_value);
-        Self { value, noise, p_value: None, q_value, text: None }
-    }
-}
-
-/// All rules. The order is that of reports.
-pub const RULES: [Rule; 4] = [
-    Rule {
-        metric: "psi",
-        key: "psi",
-        figure: "psi",
-        judges: Subject::Numbers,
-        no_change: NullDistribution::OfCounts(|a, b| divergence::psi(a, b, EPSILON)),
-        largest: f64::INFINITY,
-        off_at_zero: false,
-        threshold: |thresholds| thresholds.psi,
-        largest_p: |_| None,
-        read: |metrics| metrics.psi.as_ref().map(|psi| Reading::of_noise(psi.value, psi.noise)),
-    },
-    Rule {
-        metric: "ks",
-        key: "ks_d",
-        figure: "ks",
-        judges: Subject::Numbers,
-        no_change: NullDistribution::OfSizes,
-        largest: 1.0,
-        off_at_zero: true,
-        threshold: |thresholds| thresholds.ks_d,
-        largest_p: |thresholds| Some(thresholds.ks_p),
-        // A distance that is known only as an interval is judged by its lower end, whose p-value is the largest possible.
-        read: |metrics| {
-            let ks = metrics.ks.as_ref()?;
-            Some(Reading {
-                value: ks.statistic,
-                noise: None,
-                p_value: Some(ks.p_value),
-                q_value: ks.q_value,
-                text: None,
-            })
-        },
-    },
-    Rule {
-        metric: "js",
-        key: "js",
-        figure: "js_distance",
-        judges: Subject::Categories,
-        no_change: NullDistribution::OfCounts(|a, b| divergence::jensen_shannon(a, b, EPSILON).max(0.0).sqrt()),
-        largest: 1.0,
-        off_at_zero: false,
-        threshold: |thresholds| thresholds.js,
-        largest_p: |_| None,
-        read: |metrics| metrics.js.as_ref().map(|js| Reading::of_noise(js.distance, js.noise)),
-    },
-    Rule {
-        metric: "missing",
-        key: "missing",
-        figure: "missing_difference",
-        judges: Subject::MissingRows,
-        no_change: NullDistribution::OfMissing,
-        largest: 1.0,
-        off_at_zero: false,
-        threshold: |thresholds| thresholds.missing,
-        largest_p: |thresholds| Some(thresholds.missing_p),
-        read: |metrics| {
-            let missing = metrics.missing.as_ref()?;
-            Some(Reading {
-                value: missing.difference,
-                noise: None,
-                p_value: Some(missing.p_value),
-                q_value: missing.q_value,
-                text: Some(format!("missing {:.1} % -> {:.1} %", 100.0 * missing.baseline, 100.0 * missing.current)),
-            })
-        },
-    },
-];
 
 /// The key in the fleet file of the convention, which has thresholds of its own.
 pub const CONVENTION: &str = "convention";
 
-impl Rule {
-    /// What the figure must exceed.
-    pub fn threshold(&self, thresholds: &Thresholds) -> f64 {
-        (self.threshold)(thresholds)
-    }
+/// The figures of a feature that have a threshold, each in words for where the feature has drifted by it.
+fn signals(metrics: &Metrics, judges: Subject, limits: &Limits<'_>) -> impl Iterator<Item = (Signal, String)> {
+    Metric::ALL.into_iter().filter_map(move |metric| {
+        let rule = metric.spec().rule.as_ref().filter(|rule| rule.judges == judges)?;
+        signal(metric, rule, metrics, limits)
+    })
+}
 
-    /// The figure of a feature, and in words what it is where the feature has drifted by it.
-    fn signal(&self, metrics: &Metrics, limits: &Limits<'_>) -> Option<(Signal, String)> {
-        let Reading { value, noise, p_value, q_value, text } = (self.read)(metrics)?;
-        let thresholds = limits.thresholds;
-        let limit = self.threshold(thresholds);
-        let is_off = self.off_at_zero && limit == 0.0;
-        let above_noise = !thresholds.above_noise || noise.is_none_or(|noise| noise.effect > 0.0);
-        let p_is_small = (self.largest_p)(thresholds).zip(p_value).is_none_or(|(largest, p)| p < largest);
-        let signal = Signal {
-            metric: self.metric.into(),
-            value,
-            limit,
-            over: value.abs() > limit && above_noise && p_is_small && !is_off,
-            q_value,
-            significant: limits.is_significant(q_value),
-        };
-        Some((signal, text.unwrap_or_else(|| format!("{} {value:.4} > {limit}", self.metric))))
-    }
+fn signal(metric: Metric, rule: &Rule, metrics: &Metrics, limits: &Limits<'_>) -> Option<(Signal, String)> {
+    let Reading { value, noise, text } = (rule.read)(metrics)?;
+    let test = metric.spec().test.as_ref().and_then(|test| (test.read)(metrics));
+    let (p_value, q_value) = (test.map(|found| found.p_value), test.and_then(|found| found.q_value));
+    let thresholds = limits.thresholds;
+    let limit = rule.threshold(thresholds);
+    let is_off = rule.off_at_zero && limit == 0.0;
+    let above_noise = !thresholds.above_noise || noise.is_none_or(|noise| noise.effect > 0.0);
+    let largest_p = rule.largest_p.as_ref().map(|largest| (largest.of)(thresholds));
+    let p_is_small = largest_p.zip(p_value).is_none_or(|(largest, p)| p < largest);
+    let signal = Signal {
+        metric: metric.name().into(),
+        value,
+        limit,
+        over: value.abs() > limit && above_noise && p_is_small && !is_off,
+        q_value,
+        significant: limits.is_significant(q_value),
+    };
+    Some((signal, text.unwrap_or_else(|| format!("{metric} {value:.4} > {limit}"))))
 }
 
 /// What the figures of a feature are compared with.
@@ -245,9 +105,14 @@ impl Signal {
         self.over && self.significant
     }
 
+    /// Its rule; absent for a figure of another tool's convention.
+    pub fn rule(&self) -> Option<&'static Rule> {
+        Metric::ALL.into_iter().find(|metric| metric.name() == self.metric)?.spec().rule.as_ref()
+    }
+
     /// The threshold's key in the fleet file.
     pub fn key(&self) -> &'static str {
-        RULES.iter().find(|rule| rule.metric == self.metric).map_or(CONVENTION, |rule| rule.key)
+        self.rule().map_or(CONVENTION, Rule::key)
     }
 }
 
@@ -280,22 +145,26 @@ impl Verdict {
 /// place of the rules on its values.
 pub fn evaluate(metrics: &Metrics, kind: Kind, judged: Judged, limits: &Limits<'_>) -> Verdict {
     let convention = metrics.convention.as_ref().and_then(|found| Some((found, *found.figures.get(&found.decides)?)));
-    let of_values = |rule: &&Rule| rule.judges == Subject::of(kind);
-    let mut signals: Vec<(Signal, String)> = match (judged.values, convention) {
+    let values = Subject::of(kind);
+    let mut found: Vec<(Signal, String)> = match (judged.values, convention) {
         (false, _) => Vec::new(),
         (true, Some((found, value))) => {
-            conventional(found, value, metrics.q_values(kind), limits).into_iter().collect()
+            conventional(found, value, q_values(metrics, values), limits).into_iter().collect()
         }
-        (true, None) => RULES.iter().filter(of_values).filter_map(|rule| rule.signal(metrics, limits)).collect(),
+        (true, None) => signals(metrics, values, limits).collect(),
     };
     if judged.missing {
-        let of_missing = RULES.iter().filter(|rule| rule.judges == Subject::MissingRows);
-        signals.extend(of_missing.filter_map(|rule| rule.signal(metrics, limits)));
+        found.extend(signals(metrics, Subject::MissingRows, limits));
     }
-    let missing = metrics.missing.as_ref().and_then(|missing| missing.q_value).filter(|_| judged.missing);
-    let tests = metrics.q_values(kind).filter(|_| judged.values).chain(missing);
-    let significant = tests.into_iter().any(|q| limits.is_significant(Some(q)));
-    Verdict::new(significant, signals)
+    let of_values = q_values(metrics, values).filter(|_| judged.values);
+    let of_missing = q_values(metrics, Subject::MissingRows).filter(|_| judged.missing);
+    let significant = of_values.chain(of_missing).any(|q| limits.is_significant(Some(q)));
+    Verdict::new(significant, found)
+}
+
+/// The q-values of the tests of a feature, where the sweep has tested them.
+fn q_values(metrics: &Metrics, judges: Subject) -> impl Iterator<Item = f64> {
+    Metric::tests(judges).filter_map(|test| (test.read)(metrics)?.q_value)
 }
 
 /// The figure that decides by another tool's convention; absent where the tool has no threshold for it.
@@ -319,8 +188,12 @@ mod tests {
     use super::*;
     use crate::metric::Band;
     use crate::metric::convention::{Convention, Figure};
-    use crate::metric::ks::Method;
-    use crate::metric::values::{JensenShannon, KolmogorovSmirnov, Missing, Psi};
+    use crate::metric::divergence::{self, EPSILON};
+    use crate::metric::js::JensenShannon;
+    use crate::metric::ks::{KolmogorovSmirnov, Method};
+    use crate::metric::missing::Missing;
+    use crate::metric::noise::NoiseLevel;
+    use crate::metric::psi::Psi;
 
     const ALL: Judged = Judged { values: true, missing: true };
 

@@ -10,10 +10,7 @@ use super::report::{Feature, Side};
 use crate::baseline::{BINARY_REASON, Frozen, StoredFeature, not_categorical_reason};
 use crate::count::pair::{self, RequiredFigures, SinglePrecisionKeys};
 use crate::count::{Counter, Domain, Ecdf, KeySource, Tally};
-use crate::metric::Kind;
-use crate::metric::bins;
-use crate::metric::convention::Figure;
-use crate::metric::values::Metrics;
+use crate::metric::{Kind, MetricInput, Metrics, Requirement, bins};
 use crate::model::Options;
 use crate::rule::Verdict;
 use crate::snapshot::{Column, ColumnType, KeyEncoding, Snapshot};
@@ -138,7 +135,7 @@ pub fn compare_feature<'a>(
         },
         Ok(Err((status, ta, tb, dtypes))) => {
             let [dtype_a, dtype_b] = dtypes;
-            let metrics = Metrics { missing: figures::missing(&ta, &tb, options), ..Metrics::default() };
+            let metrics = Metrics::of(&MetricInput { tallies: [&ta, &tb], values: None }, options.metrics);
             Feature {
                 name: baseline.name().into(),
                 kind,
@@ -383,8 +380,8 @@ fn numeric<'a>(
     let wanted = RequiredFigures {
         baseline_ranks: &baseline_ranks,
         current_ranks: &current_ranks,
-        distance: options.needs(Figure::Ks),
-        transport: options.needs(Figure::Wasserstein),
+        distance: options.requires(Requirement::Distance),
+        transport: options.requires(Requirement::Transport),
     };
     let thawed = match baseline {
         BaselineFeature::Frozen(feature) => Some(frozen_ecdf(feature, &column.kind)?),
@@ -396,12 +393,13 @@ fn numeric<'a>(
         _ => reading,
     };
     let domain = reading.domain;
-    let source_b = pool.numeric(current, column, reading, options.with_moments(), options.hold())?;
+    let source_b = pool.numeric(current, column, reading, options.requires(Requirement::Moments), options.hold())?;
     let (source_a, snapped);
     let mut convention = None;
     let (a, b, ta, tb) = match baseline {
         BaselineFeature::Live(snapshot, column_a) => {
-            source_a = pool.numeric(snapshot, column_a, reading, options.with_moments(), options.hold())?;
+            source_a =
+                pool.numeric(snapshot, column_a, reading, options.requires(Requirement::Moments), options.hold())?;
             let side = pair::BaselineKeys::Source(&*source_a, snapshot.rows());
             let (mut a, mut b) = pair::count_pair(counter, domain, side, &*source_b, current.rows(), wanted)?;
             // Available now: the columns were read for counting.

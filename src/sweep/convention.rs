@@ -4,9 +4,11 @@ use crate::count::ecdf::{EcdfPair, wasserstein_of};
 use crate::count::pair::{resolve_all, resolve_keys, resolve_ranks};
 use crate::count::tally::Moments;
 use crate::count::{Categories, Columns, Domain, Ecdf, Tally};
-use crate::metric::convention::{self, Arithmetic, BasicFigures, Convention, CountTable, Edges, Figure, ValueRange};
-use crate::metric::values::ConventionFigures;
-use crate::metric::{Kind, convention::ConventionRules as Rules};
+use crate::metric::convention::{
+    self, Arithmetic, BasicFigures, Convention, ConventionFigures, ConventionRules as Rules, CountTable, Edges, Figure,
+    ValueRange,
+};
+use crate::metric::{Kind, Requirement};
 use crate::model::Options;
 use driftsweep_common::error::Result;
 
@@ -154,9 +156,9 @@ pub fn numeric(
     };
     let std = a.std(span_a)?;
     let pair = EcdfPair::new(a.ecdf, b.ecdf);
-    let ks = options.needs(Figure::Ks).then(|| pair.distance().statistic());
+    let ks = options.requires(Requirement::Distance).then(|| pair.distance().statistic());
     let infinite = [a.tally, b.tally].iter().any(|tally| tally.neg_inf + tally.pos_inf > 0);
-    let wasserstein = match (options.needs(Figure::Wasserstein), infinite) {
+    let wasserstein = match (options.requires(Requirement::Transport), infinite) {
         (false, _) => None,
         (true, false) => pair.wasserstein().map(|(distance, _)| distance),
         // Few enough to read every value.

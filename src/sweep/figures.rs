@@ -6,14 +6,8 @@ use super::report::{CategoryCount, Counts, Side};
 use crate::count::ecdf::EcdfPair;
 use crate::count::{Categories, Domain, Ecdf, Tally};
 use crate::metric::bins::{self, TieBin};
-use crate::metric::divergence::{self, EPSILON};
-use crate::metric::noise::{self, NoiseMetric};
-use crate::metric::values::{
-    ChiSquareReport, JensenShannon, KolmogorovSmirnov, Metrics, Missing, MomentShift, Psi, QuantileShift, Value,
-    Wasserstein,
-};
-use crate::metric::{Band, Metric, contingency, ks};
-use crate::model::{Options, QUANTILES};
+use crate::metric::{MetricInput, Metrics, Numbers, Requirement, Values};
+use crate::model::Options;
 use driftsweep_common::atomic::hex;
 
 /// The figures of one feature.
@@ -82,21 +76,6 @@ pub fn side(tally: &Tally, dtype: String) -> Side {
     }
 }
 
-/// Missing rates and their test; `None` where a side has no rows.
-pub fn missing(a: &Tally, b: &Tally, options: &Options) -> Option<Missing> {
-    if !options.metrics.has(Metric::Missing) || a.rows == 0 || b.rows == 0 {
-        return None;
-    }
-    let (baseline, current) = (a.missing() as f64 / a.rows as f64, b.missing() as f64 / b.rows as f64);
-    Some(Missing {
-        baseline,
-        current,
-        difference: current - baseline,
-        p_value: contingency::two_proportions(b.missing(), b.rows, a.missing(), a.rows),
-        q_value: None,
-    })
-}
-
 /// Bin counts of both sides between keys, half-open.
 fn between(edges: &[u64], ecdf: &Ecdf) -> Option<Vec<u64>> {
     let mut counts = Vec::with_capacity(edges.len() + 1);
@@ -108,15 +87,6 @@ fn between(edges: &[u64], ecdf: &Ecdf) -> Option<Vec<u64>> {
     }
     counts.push(ecdf.n() - last);
     Some(counts)
-}
-
-fn percentile(ecdf: &Ecdf, percent: f64) -> Option<f64> {
-    let at = bins::rank_of(percent, ecdf.n());
-    let lower = ecdf.domain.value(ecdf.key_at(at.rank)?);
-    if at.fraction == 0.0 {
-        return Some(lower);
-    }
-    Some(bins::interpolate(lower, ecdf.domain.value(ecdf.key_at(at.rank + 1)?), at.fraction))
 }
 
 /// The tie-aware bins, cut at keys: a value's own bin ends just above it.
@@ -134,7 +104,8 @@ pub fn tie_counts(baseline: &Ecdf, bins: usize) -> Option<Vec<u64>> {
     if baseline.n() == 0 {
         return None;
     }
-    let percentiles = bins::percents(bins).into_iter().map(|p| percentile(baseline, p)).collect::<Option<Vec<_>>>()?;
+    let percentiles =
+        bins::percents(bins).into_iter().map(|p| bins::percentile(baseline, p)).collect::<Option<Vec<_>>>()?;
     between(&tie_edges(&percentiles, baseline.domain), baseline)
 }
 
@@ -144,10 +115,9 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
     if a.n() == 0 || b.n() == 0 {
         return None;
     }
-    let wants = |metric| options.metrics.has(metric);
     let domain = a.domain;
     let percentiles: Vec<f64> =
-        bins::percents(options.bins).into_iter().map(|p| percentile(a, p)).collect::<Option<_>>()?;
+        bins::percents(options.bins).into_iter().map(|p| bins::percentile(a, p)).collect::<Option<_>>()?;
 
     // The reference bins: inner percentiles as half-open breakpoints.
     let inner = &percentiles[1..percentiles.len() - 1];
@@ -167,54 +137,16 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
     }
     hash.add(&[min_a, max_a, min_b, max_b, below_range, above_range]);
 
-    let mut metrics = shared_metrics(&bins_a, &bins_b, options);
-    metrics.missing = missing(ta, tb, options);
-    if wants(Metric::Psi) {
-        let value = divergence::psi(&tie_a, &tie_b, EPSILON);
-        metrics.psi = Some(Psi {
-            value,
-            reference_value: divergence::psi(&bins_a, &bins_b, EPSILON),
-            band: Band::of(value),
-            blind_bins: inner.windows(2).filter(|pair| pair[0] == pair[1]).count(),
-            noise: noise::floor(NoiseMetric::Psi, value, &tie_a, &tie_b, EPSILON),
-        });
-    }
-    let pair = EcdfPair::new(a, b);
-    if wants(Metric::Ks) {
-        let distance = pair.distance();
+    let distance = options.metrics.requires(Requirement::Distance).then(|| EcdfPair::new(a, b).distance());
+    if let Some(distance) = distance {
         hash.add(&[distance.lower as u64, (distance.lower >> 64) as u64, distance.n, distance.m]);
-        let statistic = distance.statistic();
-        let (p_value, method) = ks::p_value(distance.lower, distance.n, distance.m);
-        metrics.ks = Some(KolmogorovSmirnov {
-            statistic,
-            p_value,
-            p_value_asymptotic: ks::asymptotic(statistic, distance.n, distance.m),
-            method,
-            exact: distance.is_exact(),
-            upper: distance.upper_statistic(),
-            q_value: None,
-        });
     }
-    let std = ta.moments.map(|m| m.std());
-    let over_std = |x: f64| std.filter(|&std| std > 0.0).map(|std| x / std);
-    if wants(Metric::Wasserstein) && ta.neg_inf + ta.pos_inf + tb.neg_inf + tb.pos_inf == 0 {
-        metrics.wasserstein =
-            pair.wasserstein().map(|(value, exact)| Wasserstein { value, normalised: over_std(value), exact });
-    }
-    if let (true, Some(ma), Some(mb)) = (wants(Metric::Moments), ta.moments, tb.moments)
-        && ma.n > 0
-        && mb.n > 0
-    {
-        let mean_shift = mb.mean - ma.mean;
-        metrics.moments =
-            Some(MomentShift { mean_shift, standardised: over_std(mean_shift), std_ratio: over_std(mb.std()) });
-    }
-    if wants(Metric::Quantiles) {
-        let shift = |&percent: &f64| {
-            Some(QuantileShift { percent, baseline: percentile(a, percent)?, current: percentile(b, percent)? })
-        };
-        metrics.quantiles = QUANTILES.iter().map(shift).collect();
-    }
+    let values = Values {
+        counts: [&bins_a, &bins_b],
+        tie_counts: [&tie_a, &tie_b],
+        numbers: Some(Numbers { edges: inner, ecdfs: [a, b], distance }),
+    };
+    let metrics = Metrics::of(&MetricInput { tallies: [ta, tb], values: Some(values) }, options.metrics);
 
     let [dtype_a, dtype_b] = dtypes;
     let finite = |key| Some(domain.value(key)).filter(|x| x.is_finite());
@@ -258,17 +190,9 @@ pub fn categorical(
         }
     }
 
-    let mut metrics = shared_metrics(&counts_a, &counts_b, options);
-    metrics.missing = missing(ta, tb, options);
-    if options.metrics.has(Metric::Psi) {
-        let value = divergence::psi(&counts_a, &counts_b, EPSILON);
-        let noise = noise::floor(NoiseMetric::Psi, value, &counts_a, &counts_b, EPSILON);
-        metrics.psi = Some(Psi { value, reference_value: value, band: Band::of(value), blind_bins: 0, noise });
-    }
-    if options.metrics.has(Metric::ChiSquare) {
-        metrics.chi_square =
-            contingency::chi_square(&counts_a, &counts_b).map(|test| ChiSquareReport { test, q_value: None });
-    }
+    let counts = [&counts_a[..], &counts_b];
+    let values = Values { counts, tie_counts: counts, numbers: None };
+    let metrics = Metrics::of(&MetricInput { tallies: [ta, tb], values: Some(values) }, options.metrics);
 
     let [dtype_a, dtype_b] = dtypes;
     let described = |categories: &Categories, tally, dtype| Side {
@@ -293,24 +217,6 @@ pub fn categorical(
         constant: a.counts.len() == 1 && a.pooled == 0,
         hash: hash.finish(),
     })
-}
-
-/// The metrics that numeric bins and categories share.
-fn shared_metrics(a: &[u64], b: &[u64], options: &Options) -> Metrics {
-    let wants = |metric| options.metrics.has(metric);
-    let value = |metric, f: fn(&[u64], &[u64]) -> f64| wants(metric).then(|| Value { value: f(a, b) });
-    Metrics {
-        js: wants(Metric::Js).then(|| {
-            let divergence = divergence::jensen_shannon(a, b, EPSILON);
-            let noise = noise::floor(NoiseMetric::JensenShannon, divergence, a, b, EPSILON);
-            JensenShannon { distance: divergence.sqrt(), divergence, noise }
-        }),
-        hellinger: value(Metric::Hellinger, divergence::hellinger),
-        total_variation: value(Metric::TotalVariation, divergence::total_variation),
-        l_infinity: value(Metric::LInfinity, divergence::l_infinity),
-        kl: value(Metric::Kl, |a, b| divergence::kullback_leibler(a, b, EPSILON)),
-        ..Metrics::default()
-    }
 }
 
 fn largest_changes(a: &Categories, b: &Categories) -> Vec<CategoryCount> {

@@ -1,6 +1,7 @@
 //! One row a feature: the columns of CSV and Parquet reports, and the figures of the history.
 
 use super::report::{Feature, ModelReport, Rows, SweepReport};
+use crate::metric::{Metric, MetricColumn};
 
 /// A feature with the model and window it belongs to.
 pub type Row<'a> = (Option<&'a ModelReport>, &'a Feature);
@@ -19,21 +20,37 @@ pub enum FlatValue {
 }
 
 /// A column of the flat report.
+#[derive(Clone, Copy)]
 pub struct FlatColumn {
     /// Its name.
     pub name: &'static str,
+    cell: FlatCell,
+}
+
+#[derive(Clone, Copy)]
+enum FlatCell {
+    Row(fn(&Row<'_>) -> FlatValue),
+    Figure(&'static MetricColumn),
+}
+
+impl FlatColumn {
     /// What it holds for a feature. All values of a column have one type.
-    pub value: fn(&Row<'_>) -> FlatValue,
+    pub fn value(&self, row: &Row<'_>) -> FlatValue {
+        match self.cell {
+            FlatCell::Row(value) => value(row),
+            FlatCell::Figure(column) => FlatValue::Float((column.read)(&row.1.metrics)),
+        }
+    }
 }
 
 macro_rules! column {
     ($name:literal, $variant:ident, |$row:ident| $value:expr) => {
-        FlatColumn { name: $name, value: |$row| FlatValue::$variant($value) }
+        FlatColumn { name: $name, cell: FlatCell::Row(|$row| FlatValue::$variant($value)) }
     };
 }
 
-/// The columns, in order. New ones go to the end.
-pub const COLUMNS: &[FlatColumn] = &[
+/// The columns before those of the first metrics.
+const BEFORE: &[FlatColumn] = &[
     column!("model", Text, |r| r.0.map_or(String::new(), |m| m.model.clone())),
     column!("window", Text, |r| r.0.map_or(String::new(), |m| m.window.clone())),
     column!("feature", Text, |r| r.1.name.clone()),
@@ -46,27 +63,10 @@ pub const COLUMNS: &[FlatColumn] = &[
     column!("current_rows", Int, |r| r.1.current.rows),
     column!("baseline_missing", Int, |r| r.1.baseline.null + r.1.baseline.nan),
     column!("current_missing", Int, |r| r.1.current.null + r.1.current.nan),
-    column!("psi", Float, |r| r.1.metrics.psi.as_ref().map(|m| m.value)),
-    column!("psi_reference", Float, |r| r.1.metrics.psi.as_ref().map(|m| m.reference_value)),
-    column!("psi_p", Float, |r| r.1.metrics.psi.as_ref().and_then(|m| m.noise).map(|n| n.p_value)),
-    column!("psi_noise_99", Float, |r| r.1.metrics.psi.as_ref().and_then(|m| m.noise).map(|n| n.level_99)),
-    column!("js_distance", Float, |r| r.1.metrics.js.as_ref().map(|m| m.distance)),
-    column!("js_divergence", Float, |r| r.1.metrics.js.as_ref().map(|m| m.divergence)),
-    column!("js_p", Float, |r| r.1.metrics.js.as_ref().and_then(|m| m.noise).map(|n| n.p_value)),
-    column!("ks", Float, |r| r.1.metrics.ks.as_ref().map(|m| m.statistic)),
-    column!("ks_p", Float, |r| r.1.metrics.ks.as_ref().map(|m| m.p_value)),
-    column!("ks_q", Float, |r| r.1.metrics.ks.as_ref().and_then(|m| m.q_value)),
-    column!("wasserstein", Float, |r| r.1.metrics.wasserstein.as_ref().map(|m| m.value)),
-    column!("chi_square", Float, |r| r.1.metrics.chi_square.as_ref().map(|m| m.test.statistic)),
-    column!("chi_square_p", Float, |r| r.1.metrics.chi_square.as_ref().map(|m| m.test.p_value)),
-    column!("chi_square_q", Float, |r| r.1.metrics.chi_square.as_ref().and_then(|m| m.q_value)),
-    column!("hellinger", Float, |r| r.1.metrics.hellinger.map(|m| m.value)),
-    column!("total_variation", Float, |r| r.1.metrics.total_variation.map(|m| m.value)),
-    column!("l_infinity", Float, |r| r.1.metrics.l_infinity.map(|m| m.value)),
-    column!("kl", Float, |r| r.1.metrics.kl.map(|m| m.value)),
-    column!("missing_difference", Float, |r| r.1.metrics.missing.as_ref().map(|m| m.difference)),
-    column!("missing_p", Float, |r| r.1.metrics.missing.as_ref().map(|m| m.p_value)),
-    column!("mean_shift", Float, |r| r.1.metrics.moments.map(|m| m.mean_shift)),
+];
+
+/// The columns after those of the first metrics. New ones go to the end.
+const AFTER: &[FlatColumn] = &[
     column!("counts_hash", Text, |r| r.1.counts_hash.clone()),
     column!("convention", Text, |r| r.1.metrics.convention.as_ref().map_or(String::new(), |c| c.name.name().into())),
     column!("convention_metric", Text, |r| {
@@ -83,21 +83,34 @@ pub const COLUMNS: &[FlatColumn] = &[
     column!("significant", Bool, |r| r.1.verdict.significant),
 ];
 
+/// The last of the metrics whose columns stand in the middle. Those of later metrics stand at the end, so that no column moves.
+const LAST_IN_THE_MIDDLE: Metric = Metric::Quantiles;
+
+/// The columns, in order.
+pub fn columns() -> impl Iterator<Item = FlatColumn> {
+    let of_metrics = |later: bool| {
+        let metrics = Metric::ALL.into_iter().filter(move |metric| (*metric > LAST_IN_THE_MIDDLE) == later);
+        let columns = metrics.flat_map(|metric| metric.spec().columns);
+        columns.map(|column| FlatColumn { name: column.name, cell: FlatCell::Figure(column) })
+    };
+    BEFORE.iter().copied().chain(of_metrics(false)).chain(AFTER.iter().copied()).chain(of_metrics(true))
+}
+
 /// The figures of a feature, by column.
 pub fn figures(feature: &Feature) -> Vec<(&'static str, f64)> {
     let row = (None, feature);
-    let of = |column: &FlatColumn| match (column.value)(&row) {
+    let of = |column: FlatColumn| match column.value(&row) {
         FlatValue::Float(Some(value)) => Some((column.name, value)),
         _ => None,
     };
-    COLUMNS.iter().filter_map(of).collect()
+    columns().filter_map(of).collect()
 }
 
 /// The names of all figures.
 pub fn figure_names() -> impl Iterator<Item = &'static str> {
     let nothing = Feature::failed(Rows::default(), String::new());
-    let is_figure = move |column: &&FlatColumn| matches!((column.value)(&(None, &nothing)), FlatValue::Float(_));
-    COLUMNS.iter().filter(is_figure).map(|column| column.name)
+    let is_figure = move |column: &FlatColumn| matches!(column.value(&(None, &nothing)), FlatValue::Float(_));
+    columns().filter(is_figure).map(|column| column.name)
 }
 
 /// Every feature of a sweep with its model. A model that could not be compared at all has a nameless one, or it would be
@@ -111,4 +124,62 @@ pub fn each_feature(report: &SweepReport, mut f: impl FnMut(&ModelReport, &Featu
 pub fn failed(report: &SweepReport) -> Vec<(&ModelReport, Feature)> {
     let models = report.models.iter();
     models.filter_map(|model| Some((model, Feature::failed(model.rows, model.error.clone()?)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs read the columns by position, too.
+    #[test]
+    fn no_column_has_moved_and_new_ones_stand_at_the_end() {
+        let known = [
+            "model",
+            "window",
+            "feature",
+            "kind",
+            "status",
+            "drifted",
+            "reasons",
+            "detail",
+            "baseline_rows",
+            "current_rows",
+            "baseline_missing",
+            "current_missing",
+            "psi",
+            "psi_reference",
+            "psi_p",
+            "psi_noise_99",
+            "js_distance",
+            "js_divergence",
+            "js_p",
+            "ks",
+            "ks_p",
+            "ks_q",
+            "wasserstein",
+            "chi_square",
+            "chi_square_p",
+            "chi_square_q",
+            "hellinger",
+            "total_variation",
+            "l_infinity",
+            "kl",
+            "missing_difference",
+            "missing_p",
+            "mean_shift",
+            "counts_hash",
+            "convention",
+            "convention_metric",
+            "convention_value",
+            "convention_limit",
+            "segment",
+            "baseline_type",
+            "current_type",
+            "judged",
+            "significant",
+        ];
+        let found: Vec<&str> = columns().map(|column| column.name).collect();
+        assert_eq!(found[..known.len()], known);
+        assert!(found.iter().enumerate().all(|(i, name)| !found[..i].contains(name)), "{found:?}");
+    }
 }

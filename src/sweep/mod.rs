@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 use crate::baseline::{Baseline, BaselineFile};
 use crate::count::{Counter, with_threads};
-use crate::metric::fdr;
+use crate::metric::{Metric, Subject, Test, fdr};
 use crate::model::{ColumnUse, Options};
 use crate::rule::{Judged, Limits};
 use crate::snapshot::Snapshot;
@@ -230,15 +230,26 @@ impl<'a> Comparer<'a> {
 
 /// Adds q-values: Benjamini-Hochberg over the tests of all figures that are judged, and no others.
 fn add_q_values<'a>(features: impl Iterator<Item = (&'a mut Feature, Judged)>) {
-    let tests = features.flat_map(|(feature, judged)| {
-        let (of_values, of_missing) = feature.metrics.tests(feature.kind);
-        let of_values = of_values.into_iter().flatten().filter(move |_| judged.values);
-        of_values.chain(of_missing.filter(move |_| judged.missing))
-    });
-    let (p_values, places): (Vec<f64>, Vec<&mut Option<f64>>) = tests.unzip();
-    for (place, q) in places.into_iter().zip(fdr::benjamini_hochberg(&p_values)) {
-        *place = Some(q).filter(|q| !q.is_nan());
+    let mut features: Vec<_> = features.collect();
+    let p_values: Vec<f64> =
+        features.iter().flat_map(|(feature, judged)| judged_tests(feature, *judged)).map(|(_, p)| p).collect();
+    let mut q_values = fdr::benjamini_hochberg(&p_values).into_iter();
+    for (feature, judged) in &mut features {
+        let tests: Vec<&Test> = judged_tests(feature, *judged).map(|(test, _)| test).collect();
+        for (test, q) in tests.into_iter().zip(&mut q_values) {
+            if let Some(place) = (test.q_value)(&mut feature.metrics) {
+                *place = Some(q).filter(|q| !q.is_nan());
+            }
+        }
     }
+}
+
+/// The tests of a feature that are judged, with their p-values.
+fn judged_tests(feature: &Feature, judged: Judged) -> impl Iterator<Item = (&'static Test, f64)> {
+    let of_values = Some(Subject::of(feature.kind)).filter(|_| judged.values);
+    let of_missing = Some(Subject::MissingRows).filter(|_| judged.missing);
+    let tests = of_values.into_iter().chain(of_missing).flat_map(Metric::tests);
+    tests.filter_map(|test| Some((test, (test.read)(&feature.metrics)?.p_value)))
 }
 
 /// Whether a baseline holds what the options ask for.
@@ -285,8 +296,8 @@ fn counts_hash<'a>(features: impl Iterator<Item = &'a Feature>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::ks::Method;
-    use crate::metric::values::{KolmogorovSmirnov, Missing};
+    use crate::metric::ks::{KolmogorovSmirnov, Method};
+    use crate::metric::missing::Missing;
 
     fn feature(missing_p: f64, ks_p: f64) -> Feature {
         let mut feature = Feature::failed(Rows::default(), String::new());

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::not_judged::NotJudged;
 use super::schema::SchemaChange;
 use crate::count::{Counter, Usage};
-use crate::metric::Kind;
-use crate::metric::values::Metrics;
+use crate::metric::{Kind, Metrics};
 use crate::rule::Verdict;
 use driftsweep_common::error::{Cause, Fault, Status};
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 
+use driftsweep::metric::Metric;
 use polars::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -150,16 +151,14 @@ fn both_forms(folder: &TempDir, name: &str, shift: i64) -> (String, String) {
     (parquet.display().to_string(), file(folder, &format!("{name}.csv"), csv))
 }
 
-const METRICS: &str =
-    "psi,js,ks,wasserstein,chi_square,hellinger,total_variation,l_infinity,kl,missing,moments,quantiles";
-
 #[test]
 fn parquet_and_csv_of_the_same_values_give_the_same_figures_live_and_frozen() {
     let folder = TempDir::new().unwrap();
     let (train, train_csv) = both_forms(&folder, "train", 0);
     let (today, today_csv) = both_forms(&folder, "today", 3);
+    let metrics = Metric::ALL.map(Metric::name).join(",");
     let figures = |baseline: &str, current: &str| {
-        let mut features = compare(baseline, current, &["--metrics", METRICS])["features"].clone();
+        let mut features = compare(baseline, current, &["--metrics", &metrics])["features"].clone();
         // What a column without values is called is another matter.
         for feature in features.as_array_mut().unwrap() {
             if feature["name"] == "none" {

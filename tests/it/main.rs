@@ -34,6 +34,7 @@ mod pipes;
 mod properties;
 mod put_back;
 mod recovery;
+mod registries;
 mod retrain;
 mod run_answers;
 mod run_boundaries;

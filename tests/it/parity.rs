@@ -1,16 +1,21 @@
-//! The GPU gives the integers of the CPU: one body over both, every type, every size at a cliff.
+//! Every backend gives the integers of the definition: one body over all of them, every type, every size at a cliff.
 //!
-//! Runs on whatever adapter there is, software ones included.
+//! The GPU's runs on whatever adapter there is, software ones included.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use driftsweep::count::ecdf::{Ecdf, EcdfPair};
-use driftsweep::count::gpu::{DEFAULT_MEMORY, DeviceChoice, GpuCounter, TILE};
+use driftsweep::count::gpu::{self, DEFAULT_MEMORY, DeviceChoice, GpuCounter, TILE};
 use driftsweep::count::key::{key_f32, key_f64, key_i32, key_i64};
 use driftsweep::count::pair::{BaselineKeys, RequiredFigures, count_pair};
-use driftsweep::count::{CellCounts, CellMap, CellSet, Columns, Counter, CpuCounter, Domain, KeyVec, with_threads};
+use driftsweep::count::{
+    BACKENDS, BackendSpec, CellCounts, CellMap, CellSet, Columns, Counter, CpuCounter, Domain, KeyRuns, KeyVec, cpu,
+    with_threads,
+};
 use driftsweep::{BaselineSource, Comparer, Snapshot};
 use polars::prelude::{DataFrame, NamedFrom, Series};
 use rayon::prelude::*;
@@ -19,6 +24,16 @@ use tempfile::TempDir;
 
 use crate::support::data::{dataset, run, write_parquet};
 use crate::support::needs::{GPU_MEMORY, gpu};
+
+/// All backends, each opened once; without the GPU's only where its tests are left out.
+pub fn backends() -> &'static [Box<dyn Counter>] {
+    static OPEN: OnceLock<Vec<Box<dyn Counter>>> = OnceLock::new();
+    let open = |spec: &&BackendSpec| (spec.open)(&DeviceChoice::default(), GPU_MEMORY).unwrap();
+    OPEN.get_or_init(|| {
+        let left_out = |spec: &&BackendSpec| gpu().is_none() && spec.name == gpu::BACKEND.name;
+        BACKENDS.iter().filter(|spec| !left_out(spec)).map(open).collect()
+    })
+}
 
 /// A fixed generator, so that every failure comes again.
 struct Random(u64);
@@ -99,24 +114,48 @@ fn count(columns: &mut dyn Columns, map: &CellMap, with_offsets: bool) -> CellCo
     columns.count(map, with_offsets, None).unwrap().remove(0).counts
 }
 
-/// Counts and collects on both backends and compares every integer.
-fn check(gpu: &GpuCounter, domain: Domain, map: &CellMap, chunks: Vec<KeyVec>, what: &str) {
+/// Counts and collects key by key, as the definition of the cells says.
+fn by_definition(map: &CellMap, chunks: &[KeyVec], with_offsets: bool, wanted: &CellSet) -> (CellCounts, KeyRuns) {
+    let mut counts = CellCounts::new(map.len(), with_offsets);
+    let mut collected = BTreeMap::<u64, u64>::new();
+    for key in chunks.iter().flat_map(|keys| (0..keys.len()).map(|i| keys.get(i))) {
+        let (cell, offset) = map.cell_and_offset(key);
+        counts.counts[cell as usize] += 1;
+        if let Some(offsets) = &mut counts.offsets {
+            offsets[cell as usize] = offsets[cell as usize].wrapping_add(offset);
+        }
+        if wanted.contains(cell) {
+            *collected.entry(key).or_default() += 1;
+        }
+    }
+    let (keys, counted) = collected.into_iter().unzip();
+    (counts, KeyRuns::from_parts(keys, counted).unwrap())
+}
+
+/// Counts and collects on a backend, and compares every integer with those of the definition.
+fn check(counter: &dyn Counter, domain: Domain, map: &CellMap, chunks: Vec<KeyVec>, what: &str) {
+    let what = format!("{}: {what}", counter.name());
     let mut wanted = CellSet::new(map.len());
     (0..map.len()).filter(|cell| cell % 7 == 3).for_each(|cell| wanted.insert(cell));
     for with_offsets in [false, true] {
-        let (mut on_cpu, mut on_gpu) = (CpuCounter.columns(domain, vec![&chunks]), gpu.columns(domain, vec![&chunks]));
-        let counts = count(&mut *on_cpu, map, with_offsets);
-        assert_eq!(count(&mut *on_gpu, map, with_offsets), counts, "{what}, offsets {with_offsets}");
-        let expected = wanted.iter().map(|cell| counts.counts[cell]).sum();
-        let found = on_cpu.collect(0, map, &wanted, expected).unwrap();
-        assert_eq!(on_gpu.collect(0, map, &wanted, expected).unwrap(), found, "{what}");
+        let (counts, runs) = by_definition(map, &chunks, with_offsets, &wanted);
+        let mut columns = counter.columns(domain, vec![&chunks]);
+        assert!(count(&mut *columns, map, with_offsets) == counts, "{what}, offsets {with_offsets}");
+        let expected = runs.counts().iter().sum();
+        assert!(columns.collect(0, map, &wanted, expected).unwrap() == runs, "{what}, offsets {with_offsets}");
     }
-    assert_eq!(gpu.usage().unwrap().failure, None, "{what}");
+    assert_eq!(counter.usage().and_then(|usage| usage.failure), None, "{what}");
+}
+
+#[test]
+fn a_report_names_the_backend_that_was_chosen() {
+    for (counter, spec) in backends().iter().zip(BACKENDS) {
+        assert_eq!(counter.name(), spec.name);
+    }
 }
 
 #[test]
 fn every_type_and_size_is_counted_and_collected_alike() {
-    let Some(gpu) = gpu() else { return };
     let mut random = Random(1);
     let tile = TILE.0 as usize;
     for domain in DOMAINS {
@@ -126,8 +165,9 @@ fn every_type_and_size_is_counted_and_collected_alike() {
             for target in [1, 2, 300, 2000, 40_000] {
                 let mut sample: Vec<u64> = all.iter().step_by(1 + n / 500).copied().collect();
                 let map = CellMap::from_sample(&mut sample, domain, target);
-                let chunks = all.chunks(1 + n / 3).map(|part| packed(domain, part)).collect();
-                check(gpu, domain, &map, chunks, &format!("{domain:?}, {n} keys, {} cells", map.len()));
+                let chunks: Vec<KeyVec> = all.chunks(1 + n / 3).map(|part| packed(domain, part)).collect();
+                let what = format!("{domain:?}, {n} keys, {} cells", map.len());
+                backends().iter().for_each(|counter| check(&**counter, domain, &map, chunks.clone(), &what));
             }
         }
     }
@@ -153,19 +193,21 @@ fn tiles_of_every_size_hold_the_same_keys() {
 
 #[test]
 fn category_codes_are_counted_alike() {
-    let Some(gpu) = gpu() else { return };
     let mut random = Random(8);
     for (n, distinct) in [(0, 3), (1, 1), (5000, 2), (70_000, 300), (30_000, 9000), (20_000, 1_000_000)] {
         let codes: Vec<u32> = (0..n).map(|_| random.below(distinct) as u32).collect();
-        let counts = gpu.count_codes(codes.clone(), distinct as usize);
-        assert_eq!(counts, CpuCounter.count_codes(codes, distinct as usize), "{n} codes of {distinct}");
+        let mut by_definition = vec![0; distinct as usize];
+        codes.iter().for_each(|&code| by_definition[code as usize] += 1);
+        for counter in backends() {
+            let (name, found) = (counter.name(), counter.count_codes(codes.clone(), distinct as usize));
+            assert!(found == by_definition, "{name}: {n} codes of {distinct}");
+            assert_eq!(counter.usage().and_then(|usage| usage.failure), None, "{name}");
+        }
     }
-    assert_eq!(gpu.usage().unwrap().failure, None);
 }
 
 #[test]
 fn keys_at_the_edges_of_cells_fall_on_the_same_side() {
-    let Some(gpu) = gpu() else { return };
     let mut random = Random(2);
     for domain in DOMAINS {
         let mut sample = keys(domain, 400, &mut random);
@@ -175,29 +217,34 @@ fn keys_at_the_edges_of_cells_fall_on_the_same_side() {
             [cell.lower.saturating_sub(1), cell.lower, cell.lower.saturating_add(1)].map(|key| key.clamp(low, high))
         };
         let edges: Vec<u64> = map.iter().flat_map(around).chain([low, high]).collect();
-        check(gpu, domain, &map, vec![packed(domain, &edges)], &format!("{domain:?}"));
+        for counter in backends() {
+            check(&**counter, domain, &map, vec![packed(domain, &edges)], &format!("{domain:?}"));
+        }
     }
 }
 
 #[test]
 fn a_dispatch_may_have_more_groups_than_one_dimension_holds() {
-    let Some(gpu) = gpu() else { return };
     // Every chunk is a tile of its own.
     let chunks: Vec<KeyVec> = (0..70_000u32).map(|i| KeyVec::U32(vec![i % 977])).collect();
     let map = CellMap::from_sample(&mut (0..977).collect::<Vec<_>>(), Domain::I32, 977);
-    let counts = count(&mut *gpu.columns(Domain::I32, vec![&chunks]), &map, false);
-    assert_eq!(counts, count(&mut *CpuCounter.columns(Domain::I32, vec![&chunks]), &map, false));
-    assert_eq!(counts.counts.iter().sum::<u64>(), 70_000);
+    let (expected, _) = by_definition(&map, &chunks, false, &CellSet::new(map.len()));
+    assert_eq!(expected.counts.iter().sum::<u64>(), 70_000);
+    for counter in backends() {
+        let found = count(&mut *counter.columns(Domain::I32, vec![&chunks]), &map, false);
+        assert!(found == expected, "{}", counter.name());
+    }
 }
 
 #[test]
 fn sums_of_offsets_carry_into_the_high_word() {
-    let Some(gpu) = gpu() else { return };
     // One wide cell, so that a few keys overflow 32 bits and many overflow 64.
     let sample = &mut [0u64, u64::MAX / 2];
     let map = CellMap::from_sample(sample, Domain::U64, 1);
     let chunks = vec![KeyVec::U64((0..5000u64).map(|i| u64::MAX / 4 - i * 0x1_0000_0001).collect())];
-    check(gpu, Domain::U64, &map, chunks, "offsets near 2^62");
+    for counter in backends() {
+        check(&**counter, Domain::U64, &map, chunks.clone(), "offsets near 2^62");
+    }
 }
 
 #[test]
@@ -431,42 +478,46 @@ fn json(args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Whether all was counted on the device, and nothing left to the CPU.
+/// Whether all was counted on the device, if there is one, and nothing left to the CPU.
 fn on_the_device(report: &Value) {
-    let device = &report["engine"]["device"];
+    let Some(device) = report["engine"].get("device") else {
+        return assert_eq!(report["engine"]["backend"], cpu::BACKEND.name);
+    };
     assert!(device.get("failure").is_none(), "{device}");
     assert!(device["keys_counted"].as_u64().unwrap() > 0 && device["keys_left_to_cpu"] == 0, "{device}");
 }
 
 #[test]
-fn every_data_set_has_one_hash_on_both_backends_live_and_frozen() {
+fn every_data_set_has_one_hash_on_all_backends_live_and_frozen() {
     if gpu().is_none() {
         return;
     }
     let data = dataset("").display().to_string();
     let demo = |backend: &str| json(&["demo", "--data", &data, "--backend", backend, "--format", "json"]);
-    let (cpu, gpu) = (demo("cpu"), demo("gpu"));
-    assert_eq!((&cpu["engine"]["backend"], &gpu["engine"]["backend"]), (&"cpu".into(), &"gpu".into()));
-    on_the_device(&gpu);
-    assert_eq!(cpu["counts_hash"], gpu["counts_hash"]);
-    assert_eq!(cpu["models"], gpu["models"]);
+    let names = BACKENDS.map(|spec| spec.name);
+    let on_cpu = demo(names[0]);
+    for name in names {
+        let found = demo(name);
+        assert_eq!(found["engine"]["backend"], name);
+        on_the_device(&found);
+        assert_eq!(found["counts_hash"], on_cpu["counts_hash"], "{name}");
+        assert_eq!(found["models"], on_cpu["models"], "{name}");
+    }
 
     let folder = TempDir::new().unwrap();
     let months = ["01", "02"].map(|m| dataset(&format!("nycflights13/flights-2013-{m}.parquet")).display().to_string());
-    let frozen = ["cpu", "gpu"].map(|backend| {
+    let frozen = names.map(|backend| {
         let path = folder.path().join(format!("{backend}.baseline")).display().to_string();
         assert!(run(["baseline", "build", &months[0], "-o", &path, "--backend", backend]).status.success());
         path
     });
     let hash = |baseline: &str, backend: &str| {
         let report = json(&["compare", baseline, &months[1], "--backend", backend, "--format", "json"]);
-        if backend == "gpu" {
-            on_the_device(&report);
-        }
+        on_the_device(&report);
         report["counts_hash"].clone()
     };
-    let first = hash(&frozen[0], "cpu");
-    for (baseline, backend) in [(&frozen[0], "gpu"), (&frozen[1], "cpu"), (&frozen[1], "gpu")] {
+    let first = hash(&frozen[0], names[0]);
+    for (baseline, backend) in frozen.iter().flat_map(|baseline| names.map(|name| (baseline, name))) {
         assert_eq!(hash(baseline, backend), first, "{baseline} on {backend}");
     }
 }

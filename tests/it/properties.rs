@@ -5,8 +5,10 @@ use std::sync::Arc;
 use driftsweep::count::ecdf::EcdfPair;
 use driftsweep::count::key::key_f64;
 use driftsweep::count::pair::{BaselineKeys, RequiredFigures, count_pair};
-use driftsweep::count::{CellCounts, CellMap, CpuCounter, Domain, KeyVec, cpu};
+use driftsweep::count::{CellCounts, CellMap, Domain, KeyVec, cpu};
 use proptest::prelude::*;
+
+use super::parity::backends;
 
 /// Values with ties, wide gaps, both zeros and extremes.
 fn values(most: usize) -> impl Strategy<Value = Vec<f64>> {
@@ -41,21 +43,24 @@ proptest! {
         let mut shuffled = a.clone();
         if reverse { shuffled.reverse() }
         let (source, current) = (chunks(&shuffled, size), chunks(&b, 64));
-        let side = BaselineKeys::Source(&source, a.len() as u64);
-        let (ea, eb) = count_pair(&CpuCounter, Domain::F64, side, &current, b.len() as u64, wanted).unwrap();
-        let distance = EcdfPair::new(&ea, &eb).distance();
-        prop_assert!(distance.is_exact());
-        prop_assert_eq!(distance.lower, distance_by_definition(&a, &b));
         let mut sorted: Vec<u64> = a.iter().map(|&x| key_f64(x)).collect();
         sorted.sort_unstable();
-        for (rank, &key) in sorted.iter().enumerate() {
-            prop_assert_eq!(ea.key_at(rank as u64), Some(key));
-            prop_assert_eq!(ea.below(key), Some(sorted.partition_point(|&k| k < key) as u64));
+        for counter in backends() {
+            let side = BaselineKeys::Source(&source, a.len() as u64);
+            let (ea, eb) = count_pair(&**counter, Domain::F64, side, &current, b.len() as u64, wanted).unwrap();
+            let distance = EcdfPair::new(&ea, &eb).distance();
+            prop_assert!(distance.is_exact(), "{}", counter.name());
+            prop_assert_eq!(distance.lower, distance_by_definition(&a, &b), "{}", counter.name());
+            for (rank, &key) in sorted.iter().enumerate() {
+                prop_assert_eq!(ea.key_at(rank as u64), Some(key), "{}", counter.name());
+                let below = sorted.partition_point(|&k| k < key) as u64;
+                prop_assert_eq!(ea.below(key), Some(below), "{}", counter.name());
+            }
+            // The other way round it is the same distance.
+            let side = BaselineKeys::Source(&current, b.len() as u64);
+            let (eb, ea) = count_pair(&**counter, Domain::F64, side, &source, a.len() as u64, wanted).unwrap();
+            prop_assert_eq!(EcdfPair::new(&eb, &ea).distance().lower, distance.lower, "{}", counter.name());
         }
-        // The other way round it is the same distance.
-        let side = BaselineKeys::Source(&current, b.len() as u64);
-        let (eb, ea) = count_pair(&CpuCounter, Domain::F64, side, &source, a.len() as u64, wanted).unwrap();
-        prop_assert_eq!(EcdfPair::new(&eb, &ea).distance().lower, distance.lower);
     }
 
     #[test]
@@ -65,15 +70,18 @@ proptest! {
         let none = |_: u64| Vec::new();
         let wanted = RequiredFigures { baseline_ranks: &none, current_ranks: &none, distance: false, transport: true };
         let (sa, sb) = (chunks(&a, 50), chunks(&b, 50));
-        let side = BaselineKeys::Source(&sa, a.len() as u64);
-        let (ea, eb) = count_pair(&CpuCounter, Domain::F64, side, &sb, b.len() as u64, wanted).unwrap();
-        let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
         let mut all: Vec<f64> = a.iter().chain(&b).copied().collect();
         all.sort_by(f64::total_cmp);
         let share = |side: &[f64], x: f64| side.iter().filter(|&&y| y <= x).count() as f64 / side.len() as f64;
         let by_definition: f64 = all.windows(2).map(|w| (share(&a, w[0]) - share(&b, w[0])).abs() * (w[1] - w[0])).sum();
-        prop_assert!(exact);
-        prop_assert!((found - by_definition).abs() <= 1e-9 * by_definition.max(1.0), "{found} {by_definition}");
+        for counter in backends() {
+            let side = BaselineKeys::Source(&sa, a.len() as u64);
+            let (ea, eb) = count_pair(&**counter, Domain::F64, side, &sb, b.len() as u64, wanted).unwrap();
+            let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
+            let what = format!("{}: {found} {by_definition}", counter.name());
+            prop_assert!(exact, "{what}");
+            prop_assert!((found - by_definition).abs() <= 1e-9 * by_definition.max(1.0), "{what}");
+        }
     }
 
     #[test]
@@ -106,9 +114,6 @@ fn the_area_is_exact_in_single_precision_below_zero_too() {
     let (sa, sb) = (keys(&a), keys(&b));
     let none = |_: u64| Vec::new();
     let wanted = RequiredFigures { baseline_ranks: &none, current_ranks: &none, distance: false, transport: true };
-    let side = BaselineKeys::Source(&sa, a.len() as u64);
-    let (ea, eb) = count_pair(&CpuCounter, Domain::F32, side, &sb, b.len() as u64, wanted).unwrap();
-    let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
     let mut steps: Vec<(f64, i64)> =
         a.iter().map(|&x| (x.into(), 1)).chain(b.iter().map(|&x| (x.into(), -1))).collect();
     steps.sort_by(|x, y| x.0.total_cmp(&y.0));
@@ -118,5 +123,11 @@ fn the_area_is_exact_in_single_precision_below_zero_too() {
         area += gap.unsigned_abs() as f64 * (pair[1].0 - pair[0].0);
     }
     let by_definition = area / a.len() as f64;
-    assert!(exact && ((found - by_definition) / by_definition).abs() < 1e-12, "{found:e} {by_definition:e}");
+    for counter in backends() {
+        let side = BaselineKeys::Source(&sa, a.len() as u64);
+        let (ea, eb) = count_pair(&**counter, Domain::F32, side, &sb, b.len() as u64, wanted).unwrap();
+        let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
+        let what = format!("{}: {found:e} {by_definition:e}", counter.name());
+        assert!(exact && ((found - by_definition) / by_definition).abs() < 1e-12, "{what}");
+    }
 }

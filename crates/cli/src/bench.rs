@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use driftsweep::count::ecdf::EcdfPair;
-use driftsweep::count::gpu::{DeviceProbe, GpuCounter};
+use driftsweep::count::gpu::{self, DeviceProbe, GpuCounter};
 use driftsweep::count::key::{key_f32, key_f64};
 use driftsweep::count::pair::{BaselineKeys, RequiredFigures, count_pair};
 use driftsweep::count::{Backend, CellMap, Counter, CpuCounter, Domain, KeyVec, with_threads};
@@ -61,8 +61,8 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<u8> {
     args.engine.start(false)?;
     let (choice, memory) = args.engine.device()?;
     let gpu = match args.engine.backend()? {
-        Backend::Cpu => Err(Error::Backend("only the CPU was requested".into())),
-        Backend::Gpu => Ok(GpuCounter::open(&choice, memory)?),
+        Backend::Fixed(spec) if spec.name == gpu::BACKEND.name => Ok(GpuCounter::open(&choice, memory)?),
+        Backend::Fixed(_) => Err(Error::Backend("only the CPU was requested".into())),
         Backend::Auto => GpuCounter::open(&choice, memory),
     };
     let mut page = Page::new();

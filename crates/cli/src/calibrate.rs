@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use driftsweep::history::{self, Filter};
-use driftsweep::rule::RULES;
+use driftsweep::rule::{Rule, rules};
 use driftsweep_common::atomic;
 use driftsweep_common::error::Error;
 use driftsweep_fleet::Fleet;
@@ -69,15 +69,15 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         return Err(super::invalid_value("--nights", "must be between 20 and 100000"));
     }
     for name in &args.limits {
-        if !RULES.iter().any(|rule| rule.key == name) {
-            return Err(Error::unknown("limit", name, RULES.iter().map(|rule| rule.key)).into());
+        if !rules().any(|rule| rule.key() == name) {
+            return Err(Error::unknown("limit", name, rules().map(Rule::key)).into());
         }
     }
     let options = args.engine.start(super::names_objects(&args.fleet))?;
     let fleet = args.store.with_baselines(&args.fleet, Fleet::read(&args.fleet, &options)?)?;
     let since = args.since.as_ref().map(|since| since.resolve("--since", &fleet.zone)).transpose()?;
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
-    let metrics = RULES.iter().map(|rule| rule.figure.to_owned()).collect();
+    let metrics = rules().map(|rule| rule.figure.to_owned()).collect();
     let filter = Filter { metrics, since, ..Filter::default() };
     let settings =
         CalibrationOptions { rate: args.rate, nights: args.nights, by_model: args.by == CalibrationScope::Model };
@@ -177,7 +177,7 @@ fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<(
         text.parse().map_err(|e: toml_edit::TomlError| unreadable(e.message().to_owned()))?;
     let mut written = 0;
     for limit in found.limits.iter().filter(|limit| names.iter().any(|name| name == limit.limit)) {
-        let largest = RULES.iter().find(|rule| rule.key == limit.limit).map_or(f64::INFINITY, |rule| rule.largest);
+        let largest = rules().find(|rule| rule.key() == limit.limit).map_or(f64::INFINITY, |rule| rule.largest);
         if limit.recommended <= 0.0 || limit.recommended >= largest {
             let of = limit.model.as_deref().map_or(String::new(), |name| format!("model '{name}': "));
             say!("{of}{} stays as it is: its figure does not vary where nothing has changed", limit.limit);

@@ -11,7 +11,7 @@ use driftsweep::snapshot::{ColumnType, Snapshot};
 use driftsweep::sweep::{self, BaselineSource, Comparer, SweepProgress};
 use driftsweep_common::error::Error;
 use driftsweep_common::storage;
-use driftsweep_report::report;
+use driftsweep_report::report::Report;
 
 use super::{Bar, EngineArgs, OutputArgs};
 
@@ -133,7 +133,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
         .run(&*chosen.counter)?;
     super::note(&mut found.engine, chosen);
     drop(bar);
-    args.output.write(report::comparison(&found, args.output.format, args.output.top.unwrap_or(super::TOP))?)?;
+    args.output.write(Report::Comparison(&found), args.output.top.or(Some(super::TOP)))?;
     Ok(args.output.code(
         found.features.iter().any(|feature| feature.verdict.drifted),
         found.features.iter().any(|feature| feature.status.is_failure()),

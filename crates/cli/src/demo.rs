@@ -7,7 +7,7 @@ use clap::Args;
 use driftsweep::sweep::SweepRun;
 use driftsweep_common::error::Error;
 use driftsweep_fleet::Fleet;
-use driftsweep_report::report;
+use driftsweep_report::report::Report;
 use tempfile::TempDir;
 
 use super::{Bar, EngineArgs, OutputArgs};
@@ -71,7 +71,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     let mut found = SweepRun { progress: &bar, ..SweepRun::new(&*chosen.counter) }.sweep(&plan);
     super::note(&mut found.engine, chosen);
     drop(bar);
-    args.output.write(report::sweep(&found, args.output.format, args.output.top)?)?;
+    args.output.write(Report::Sweep(&found), args.output.top)?;
     say!("swept in {:.2} s", started.elapsed().as_secs_f64());
     if unpacked.is_some() {
         say!("this is the small built-in demo; the full one is in the repository: demo --data datasets");

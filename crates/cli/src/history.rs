@@ -71,15 +71,19 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
         warn!("skipped: {error}");
     }
     let code = if unreadable.is_empty() { 0 } else { super::PARTIAL };
-    let document = match args.format {
-        ReportFormat::Table => table(&entries, args.top).into(),
-        ReportFormat::Json => {
+    let document = match args.format.name {
+        "table" => table(&entries, args.top).into(),
+        "json" => {
             let left_out: Vec<Fault> = unreadable.iter().map(Fault::from).collect();
             Document::json(&json!({ "entries": entries, "left_out": left_out }))?
         }
-        ReportFormat::Csv => csv(entries)?,
-        ReportFormat::Parquet => {
+        "csv" => csv(entries)?,
+        "parquet" => {
             return Err(super::invalid_value("--format parquet", "the history is Parquet already; read its folder"));
+        }
+        other => {
+            let reason = format!("the history is not written as {other}; choose table, json or csv");
+            return Err(super::invalid_value("--format", &reason));
         }
     };
     super::write(document)?;

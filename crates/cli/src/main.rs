@@ -55,6 +55,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use driftsweep::count::{Backend, ChosenCounter, Counter, Workload, gpu};
 use driftsweep::metric::MetricSet;
@@ -63,8 +64,7 @@ use driftsweep::sweep::Engine;
 use driftsweep_common::address::{self, looks_like_address};
 use driftsweep_common::error::Error;
 use driftsweep_fleet::{Fleet, Model};
-use driftsweep_report::output::Document;
-use driftsweep_report::report::ReportFormat;
+use driftsweep_report::report::{Report, ReportFormat};
 use indicatif::{ProgressBar, ProgressStyle};
 use sink::{write, write_json};
 
@@ -164,8 +164,8 @@ enum Command {
 #[derive(Args)]
 struct EngineArgs {
     /// The backend that counts; all give the same integers [default: $DRIFTSWEEP_BACKEND, or auto]
-    #[arg(long, value_enum)]
-    backend: Option<BackendArg>,
+    #[arg(long, value_parser = PossibleValuesParser::new(Backend::names()).try_map(|name| name.parse::<Backend>()))]
+    backend: Option<Backend>,
     /// GPU to use: its index or a part of its name, as doctor lists them [default: $DRIFTSWEEP_ADAPTER, or the best]
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
@@ -185,13 +185,6 @@ struct EngineArgs {
 enum TextFormat {
     Table,
     Json,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum BackendArg {
-    Auto,
-    Cpu,
-    Gpu,
 }
 
 impl EngineArgs {
@@ -221,11 +214,7 @@ impl EngineArgs {
 
     /// The backend: the flag first, then the environment.
     fn backend(&self) -> anyhow::Result<Backend> {
-        Ok(match self.backend.map_or_else(backend_of_environment, Ok)? {
-            BackendArg::Auto => Backend::Auto,
-            BackendArg::Cpu => Backend::Cpu,
-            BackendArg::Gpu => Backend::Gpu,
-        })
+        self.backend.map_or_else(backend_of_environment, Ok)
     }
 
     /// Which GPU, and how much of its memory.
@@ -239,10 +228,18 @@ impl EngineArgs {
     }
 }
 
-fn backend_of_environment() -> anyhow::Result<BackendArg> {
-    let Some(name) = variable(BACKEND_VARIABLE) else { return Ok(BackendArg::Auto) };
-    BackendArg::from_str(&name, true)
-        .map_err(|_| invalid_value(BACKEND_VARIABLE, &format!("'{name}' is not auto, cpu or gpu")))
+fn backend_of_environment() -> anyhow::Result<Backend> {
+    let Some(name) = variable(BACKEND_VARIABLE) else { return Ok(Backend::Auto) };
+    let known = one_of(&Backend::names().collect::<Vec<_>>());
+    name.to_lowercase().parse().map_err(|_| invalid_value(BACKEND_VARIABLE, &format!("'{name}' is not {known}")))
+}
+
+/// Names as a choice: `a, b or c`.
+fn one_of(names: &[&str]) -> String {
+    match names {
+        [names @ .., last] if !names.is_empty() => format!("{} or {last}", names.join(", ")),
+        names => names.concat(),
+    }
 }
 
 /// Whether a fleet file names data at an address. The number of reader threads depends on it, before the file is
@@ -294,8 +291,7 @@ const BACKEND_VARIABLE: &str = "DRIFTSWEEP_BACKEND";
 /// Flags of every command that reports.
 #[derive(Args)]
 struct OutputArgs {
-    /// table, json, csv or parquet
-    #[arg(long, default_value = "table", value_name = "FORMAT")]
+    #[arg(long, default_value = "table", value_name = "FORMAT", help = one_of(&ReportFormat::ALL.map(|format| format.name)))]
     format: ReportFormat,
     /// File to write instead of standard output
     #[arg(long, short, value_name = "FILE")]
@@ -315,13 +311,15 @@ const TOP: usize = 40;
 impl OutputArgs {
     /// Refuses an output that could not be written, before any work.
     fn check(&self) -> anyhow::Result<()> {
-        if self.output.is_none() && self.format == ReportFormat::Parquet && sink::is_terminal() {
-            return Err(invalid_value("--format parquet", "is binary; add --output FILE"));
+        if self.output.is_none() && !self.format.is_text && sink::is_terminal() {
+            return Err(invalid_value(&format!("--format {}", self.format.name), "is binary; add --output FILE"));
         }
         Ok(())
     }
 
-    fn write(&self, document: Document) -> anyhow::Result<()> {
+    /// Writes a report; `top` is that of [`ReportFormat::render`].
+    fn write(&self, report: Report<'_>, top: Option<usize>) -> anyhow::Result<()> {
+        let document = self.format.render(report, top)?;
         match &self.output {
             Some(path) => sink::write_file(path, &document),
             None => write(document),

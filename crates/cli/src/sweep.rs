@@ -9,7 +9,7 @@ use driftsweep::model::Options;
 use driftsweep::sweep::{SweepRun, SweepSurvey};
 use driftsweep_fleet::Fleet;
 use driftsweep_report::output::{Page, Table};
-use driftsweep_report::report;
+use driftsweep_report::report::Report;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fleet_store::StoreLocationArgs;
@@ -93,8 +93,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     state.name(&mut found, &fleet);
     super::note(&mut found.engine, chosen);
     drop(bar);
-    let rendered = report::sweep(&found, args.output.format, args.output.top)?;
-    args.output.write(rendered)?;
+    args.output.write(Report::Sweep(&found), args.output.top)?;
     for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {
         warn!("model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
     }

@@ -27,8 +27,12 @@ use self::batch::{BatchRequest, Batches};
 use self::columns::GpuColumns;
 use self::device::Device;
 use self::pipeline::Pipelines;
-use super::{Columns, Counter, Domain, KeySource, KeyVec, Usage, cpu};
+use super::{BackendSpec, Columns, Counter, Domain, KeySource, KeyVec, Usage, cpu};
 use driftsweep_common::error::Result;
+
+/// The backend.
+pub static BACKEND: BackendSpec =
+    BackendSpec { name: "gpu", open: |choice, memory| Ok(Box::new(GpuCounter::open(choice, memory)?)) };
 
 /// Default device memory for keys.
 pub const DEFAULT_MEMORY: u64 = 1 << 30;
@@ -109,7 +113,7 @@ impl GpuCounter {
 
 impl Counter for GpuCounter {
     fn name(&self) -> &'static str {
-        "gpu"
+        BACKEND.name
     }
 
     fn cells(&self, rows: u64, with_offsets: bool) -> usize {

@@ -448,10 +448,12 @@ fn change(column: &DriftColumn, signal: &rule::Signal, found: &DriftVerdict) -> 
             )
         }
         (true, false) => format!("its q is at most {}", found.fdr.value),
-        (false, _) if signal.value.abs() > signal.limit => match &*signal.metric {
-            "ks" | "missing" => format!("its p-value is below {}_p, too", signal.metric),
-            _ => "it is above its noise level, too".into(),
-        },
+        (false, _) if signal.value.abs() > signal.limit => {
+            match signal.rule().and_then(|rule| rule.largest_p.as_ref()) {
+                Some(largest) => format!("its p-value is below {}, too", largest.key),
+                None => "it is above its noise level, too".into(),
+            }
+        }
         (false, _) => format!("{} is above {}", signal.metric, signal.limit),
     }
 }

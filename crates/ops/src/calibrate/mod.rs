@@ -16,7 +16,7 @@ use driftsweep::count::Counter;
 use driftsweep::history::HistoryEntry;
 use driftsweep::metric::Kind;
 use driftsweep::model::Role;
-use driftsweep::rule::{NullDistribution, RULES, Rule, Subject};
+use driftsweep::rule::{NullDistribution, Rule, Subject, rules};
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::figures;
 use driftsweep_common::error::{Error, Fault, Result};
@@ -133,7 +133,7 @@ pub fn calibrate(
             rows.iter().flat_map(|&current| columns(model, feature, current))
         });
         let drawn =
-            columns.map(|(rule, column)| HashMap::from([(key(rule.key), Nights::of(&column, settings.nights))]));
+            columns.map(|(rule, column)| HashMap::from([(key(rule.key()), Nights::of(&column, settings.nights))]));
         Ok(drawn.reduce(NoChangeByThreshold::new, merge))
     };
     let (mut drawn, mut left_out) = (NoChangeByThreshold::new(), Vec::new());
@@ -152,7 +152,7 @@ pub fn calibrate(
     let mut limits: Vec<ThresholdRecommendation> = drawn
         .into_iter()
         .filter_map(|((model, limit), drawn)| {
-            let rule = RULES.iter().find(|rule| rule.key == limit)?;
+            let rule = rules().find(|rule| rule.key() == limit)?;
             let share = settings.rate * drawn.columns as f64 / total as f64;
             let recommended = round_up(drawn.limit(share)).min(rule.largest);
             let thresholds = fleet.models.iter().find(|m| model.as_ref().is_none_or(|name| *name == m.name));
@@ -214,7 +214,7 @@ fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'stati
     let values = (current as f64 * (1.0 - missing as f64 / rows as f64)).round() as u64;
     let sides = [rows - missing, values];
     let enough_values = sides[0].min(sides[1]) >= thresholds.min_rows;
-    for rule in &RULES {
+    for rule in rules() {
         // By a convention other limits decide; labels that are missing have not arrived yet.
         let is_judged = match rule.judges {
             Subject::MissingRows => model.role_of(&feature.name) != Role::Label,
@@ -239,7 +239,7 @@ fn columns(model: &Model, feature: &FrozenFeature, current: u64) -> Vec<(&'stati
         };
         if let Some((weights, rows)) = drawn {
             let mut seed = DefaultHasher::new();
-            (&model.name, &feature.segment, &feature.name, rule.key, rows).hash(&mut seed);
+            (&model.name, &feature.segment, &feature.name, rule.key(), rows).hash(&mut seed);
             let (no_change, limit) = (rule.no_change, rule.threshold(&thresholds));
             columns.push((rule, NullModelColumn { no_change, weights, rows, limit, seed: seed.finish() }));
         }
@@ -288,7 +288,7 @@ impl<'a> HistoryReplay<'a> {
     /// Adds an entry of the history, if it is a figure with a threshold of a model that still exists.
     pub fn add(&mut self, entry: HistoryEntry) {
         let Some(model) = self.models.get(&*entry.model) else { return };
-        let Some(rule) = RULES.iter().find(|rule| rule.figure == entry.metric) else { return };
+        let Some(rule) = rules().find(|rule| rule.figure == entry.metric) else { return };
         // The figure of numbers or of categories, as verdicts use it; only columns with enough values.
         let has_rules = model.options.convention.is_none();
         let of_kind = match rule.judges {
@@ -300,7 +300,7 @@ impl<'a> HistoryReplay<'a> {
             Subject::MissingRows => true,
         };
         let (Some(value), true) = (entry.value, of_kind && matches!(&*entry.status, "ok" | "constant")) else { return };
-        let (limit, now) = (rule.key, rule.threshold(&model.thresholds_of(&entry.feature)));
+        let (limit, now) = (rule.key(), rule.threshold(&model.thresholds_of(&entry.feature)));
         if !self.sweeps.contains(&entry.sweep) {
             self.sweeps.insert(entry.sweep);
         }

@@ -169,15 +169,15 @@ pub fn categories(counts: &[u64]) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use driftsweep::rule::RULES;
+    use driftsweep::rule::rules;
 
-    fn no_change(metric: &str) -> NullDistribution {
-        RULES.iter().find(|rule| rule.metric == metric).unwrap().no_change
+    fn no_change(threshold: &str) -> NullDistribution {
+        rules().find(|rule| rule.key() == threshold).unwrap().no_change
     }
 
-    fn column(metric: &str, weights: Vec<u64>, current: u64) -> NullModelColumn {
+    fn column(threshold: &str, weights: Vec<u64>, current: u64) -> NullModelColumn {
         let rows = [weights.iter().sum(), current];
-        NullModelColumn { no_change: no_change(metric), weights, rows, limit: 0.15, seed: 5 }
+        NullModelColumn { no_change: no_change(threshold), weights, rows, limit: 0.15, seed: 5 }
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(both.columns, 2);
         // Only the small one is ever near its limit.
         assert!((both.limit(0.01) - one.limit(0.01)).abs() < 1e-12);
-        let ks = Nights::of(&column("ks", vec![10_000], 10_000), 10);
+        let ks = Nights::of(&column("ks_d", vec![10_000], 10_000), 10);
         // kstwo.isf(0.01, 5000)
         assert!((ks.limit(0.01) - 0.022983922603082615).abs() < 1e-5, "{}", ks.limit(0.01));
         let missing = Nights::of(&column("missing", vec![50, 950], 1000), 5000);

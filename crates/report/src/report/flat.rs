@@ -1,36 +1,38 @@
-//! One row per feature.
+//! The rows of flat reports.
 
-use super::{Row, unencodable};
-use crate::output::{Csv, Document};
-use driftsweep::snapshot::table::{Cells, to_parquet};
-use driftsweep::sweep::flat::{COLUMNS, FlatValue};
+use super::{Report, Row};
+use driftsweep::sweep::{Change, Feature, ModelReport, Rows, SchemaChange, flat};
 use driftsweep_common::error::Result;
 
-pub fn csv(rows: &[Row<'_>]) -> Result<Document> {
-    let mut csv = Csv::new(COLUMNS.iter().map(|column| column.name))?;
-    rows.iter().try_for_each(|row| csv.row(COLUMNS.iter().map(|column| (column.value)(row))))?;
-    csv.finish()
+/// Calls `f` with one row for each feature, each model that could not be compared at all, and each column that only the
+/// current snapshot has.
+pub fn with_rows<T>(report: Report<'_>, f: impl FnOnce(&[Row<'_>]) -> Result<T>) -> Result<T> {
+    // Those that are no features of the report.
+    let others: Vec<(Option<&ModelReport>, Feature)> = match report {
+        Report::Comparison(report) => added(report.rows, &report.schema).map(|feature| (None, feature)).collect(),
+        Report::Sweep(report) => {
+            let added = report.models.iter().flat_map(|m| added(m.rows, &m.schema).map(move |feature| (m, feature)));
+            flat::failed(report).into_iter().chain(added).map(|(model, feature)| (Some(model), feature)).collect()
+        }
+    };
+    let mut rows = features(report);
+    rows.extend(others.iter().map(|(model, feature)| (*model, feature)));
+    f(&rows)
 }
 
-pub fn parquet(rows: &[Row<'_>]) -> Result<Document> {
-    let columns = COLUMNS.iter().map(|column| {
-        let mut cells = match rows.first().map(column.value) {
-            Some(FlatValue::Float(_)) => Cells::Float(Vec::new()),
-            Some(FlatValue::Int(_)) => Cells::Int(Vec::new()),
-            Some(FlatValue::Bool(_)) => Cells::Bool(Vec::new()),
-            Some(FlatValue::Text(_)) | None => Cells::Text(Vec::new()),
-        };
-        for row in rows {
-            match (&mut cells, (column.value)(row)) {
-                (Cells::Text(cells), FlatValue::Text(x)) => cells.push(x),
-                (Cells::Float(cells), FlatValue::Float(x)) => cells.push(x),
-                (Cells::Int(cells), FlatValue::Int(x)) => cells.push(x),
-                (Cells::Bool(cells), FlatValue::Bool(x)) => cells.push(x),
-                // A column has one type.
-                _ => {}
-            }
+/// One row for each feature.
+pub fn features(report: Report<'_>) -> Vec<Row<'_>> {
+    match report {
+        Report::Comparison(report) => report.features.iter().map(|feature| (None, feature)).collect(),
+        Report::Sweep(report) => {
+            let models = report.models.iter();
+            models.flat_map(|model| model.features.iter().map(move |feature| (Some(model), feature))).collect()
         }
-        (column.name, cells)
-    });
-    to_parquet(columns.collect()).map(Document::parquet).map_err(|e| unencodable(&e))
+    }
+}
+
+/// Stand for the columns that only the current snapshot has.
+fn added(rows: Rows, schema: &[SchemaChange]) -> impl Iterator<Item = Feature> {
+    let added = schema.iter().filter(|change| change.change == Change::Added);
+    added.map(move |change| Feature::added(rows, change))
 }

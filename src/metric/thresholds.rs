@@ -1,8 +1,6 @@
-//! The thresholds of the rules, with their defaults: one line a threshold.
+//! The thresholds of the rules. Those of metrics stand in the table of metrics.
 
-use serde::{Deserialize, Serialize};
-
-/// Makes [`Thresholds`] and [`PartialThresholds`] from one list: name, type, default, and what a setting has to be.
+/// Makes `Thresholds` and `PartialThresholds` from one list: name, type, default, and what a setting has to be.
 macro_rules! thresholds {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr $(, $check:path)?;)*) => {
         /// Thresholds above which (for p-values: below which) a feature has drifted.
@@ -49,37 +47,19 @@ macro_rules! thresholds {
     };
 }
 
-thresholds! {
-    /// Tie-aware population stability index of a numeric feature.
-    psi: f64 = 0.15, zero_or_more;
-    /// Jensen-Shannon distance of a categorical feature.
-    js: f64 = 0.15, share;
-    /// p-value of the Kolmogorov-Smirnov test of a numeric feature.
-    ks_p: f64 = 0.01, share;
-    /// Kolmogorov-Smirnov distance of a numeric feature. A normal feature that is shifted until its distance is 0.15 has a
-    /// population stability index of 0.15.
-    ks_d: f64 = 0.15, share;
-    /// Difference of the missing rates.
-    missing: f64 = 0.05, share;
-    /// p-value of the missing-rate test.
-    missing_p: f64 = 0.01, share;
-    /// Values a side below which nothing is judged.
-    min_rows: u64 = 1000;
-    /// Whether a population stability index or Jensen-Shannon distance must also lie above its own 99 % noise level.
-    above_noise: bool = true;
-}
+pub(super) use thresholds;
 
-fn share(value: f64) -> Option<&'static str> {
+pub(super) fn share(value: f64) -> Option<&'static str> {
     (!(0.0..=1.0).contains(&value)).then_some("between 0 and 1")
 }
 
-fn zero_or_more(value: f64) -> Option<&'static str> {
+pub(super) fn zero_or_more(value: f64) -> Option<&'static str> {
     (!value.is_finite() || value < 0.0).then_some("0 or more")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::metric::{PartialThresholds, Thresholds};
 
     #[test]
     fn the_nearest_level_wins_and_knows_what_it_sets() {
