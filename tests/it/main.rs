@@ -19,6 +19,7 @@ mod doctor;
 mod edges;
 mod field;
 mod folders;
+mod format_1;
 mod golden;
 mod hostile;
 mod init;
