@@ -70,23 +70,36 @@ impl Place {
 
     /// What the commands say that only read, of all that is stored.
     fn readings(&self) -> Value {
+        let figures = |report: &Value| {
+            let of = |feature: &Value| {
+                json!([
+                    feature["name"],
+                    feature["status"],
+                    feature["counts_hash"],
+                    feature["metrics"],
+                    feature["verdict"]
+                ])
+            };
+            let features: Vec<Value> = report["features"].as_array().unwrap().iter().map(of).collect();
+            json!({ "counts_hash": report["counts_hash"], "schema": report["schema"], "features": features })
+        };
         let sweep = |fleet: &str| {
             let args = ["sweep", fleet, "--no-state", "--threads", "1", "--now", LAST_SWEEP];
             let report = self.json(&args, &[0, 11]);
-            json!({ "counts_hash": report["counts_hash"], "models": report["models"] })
+            let models: Vec<Value> = report["models"].as_array().unwrap().iter().map(figures).collect();
+            json!({ "counts_hash": report["counts_hash"], "models": models })
         };
-        let compare = |baseline: &str, current: &str| {
-            let report = self.json(&["compare", baseline, current], &[0, 11]);
-            json!({ "counts_hash": report["counts_hash"], "features": report["features"] })
-        };
+        let compare = |baseline: &str, current: &str| figures(&self.json(&["compare", baseline, current], &[0, 11]));
+        let mut outbox = self.of_fleet(&["outbox", "list"]);
+        outbox.as_array_mut().unwrap().iter_mut().for_each(|message| drop(message["body"].take()));
         json!({
             "jobs": self.of_fleet(&["jobs", "list", "--all"]),
             "status": self.of_fleet(&["status"]),
             "events": self.of_fleet(&["events", "list"]),
             "drifts": self.of_fleet(&["explain", "drifts"]),
             "scorer": self.of_fleet(&["explain", "scorer"]),
-            "outbox": self.of_fleet(&["outbox", "list"]),
-            "history": self.of_fleet(&["history", "--metrics", "psi,ks_d"]),
+            "outbox": outbox,
+            "history": self.of_fleet(&["history", "--metrics", "psi,ks_p", "--model", "drifts"]),
             "interrupted": sweep("interrupted.toml")["counts_hash"],
             "plain": compare("baselines/plain.baseline", "data/current.parquet"),
             "nested": compare("baselines/nested.baseline", "data/nested.parquet"),
@@ -217,7 +230,7 @@ fn make() {
     assert_eq!(open.verify_audit(&[]).unwrap().problems, [""; 0]);
     assert!(!open.quality("scorer", Timestamp::MIN).unwrap().is_empty());
     drop(open);
-    sql(&store, "VACUUM");
+    sql(&store, "PRAGMA page_size = 512; VACUUM");
 
     // A sweep that was killed after two of its groups.
     let interrupted = place.path("interrupted");
@@ -309,8 +322,9 @@ fn write_data(place: &Place) {
     let training = "data/training.parquet";
     of("interrupted", &[("a", training, "current"), ("b", training, "drifted")], "");
     let sliced = "slice_by = [\"kind\"]\n";
-    of("training", &[("segments", training, "current")], sliced);
-    of("segments", &[("segments", "baselines/segments.baseline", "current")], sliced);
+    let sliced = format!("features = [\"amount\", \"kind\"]\n{sliced}");
+    of("training", &[("segments", training, "current")], &sliced);
+    of("segments", &[("segments", "baselines/segments.baseline", "current")], &sliced);
 }
 
 fn fleet_text(public: &str) -> String {
@@ -344,9 +358,10 @@ fn fleet_text(public: &str) -> String {
         ("requested", "current", ""),
     ];
     let models = models.map(|(name, current, retrain)| {
+        let features = if ["drifts", "quiet"].contains(&name) { "" } else { "features = [\"kind\"]\n" };
         format!(
             "[[model]]\nname = \"{name}\"\nbaseline = \"data/training.parquet\"\ncurrent = \"data/{current}.parquet\"\n\
-             [model.retrain]\n{retrain}\n"
+             {features}[model.retrain]\n{retrain}\n"
         )
     });
     let scorer = "[[model]]\nname = \"scorer\"\nbaseline = \"data/scored.parquet\"\ncurrent = \"data/scored.parquet\"\n\
