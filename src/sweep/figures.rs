@@ -179,7 +179,7 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
             noise: noise::floor(NoiseMetric::Psi, value, &tie_a, &tie_b, EPSILON),
         });
     }
-    let pair = EcdfPair::new(a, b);
+    let pair = EcdfPair::new(a, b)?;
     if wants(Metric::Ks) {
         let distance = pair.distance();
         hash.add(&[distance.lower as u64, (distance.lower >> 64) as u64, distance.n, distance.m]);

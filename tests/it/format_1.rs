@@ -1,6 +1,7 @@
 //! Stored things of the first format are read for ever: tests/fixtures/format-1. How they were made is the ignored test
 //! at the end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -12,15 +13,24 @@ use driftsweep::count::CpuCounter;
 use driftsweep::model::Options;
 use driftsweep::snapshot::table::{Cells, to_parquet};
 use driftsweep::sweep::{Journal, SweepRun};
-use driftsweep_fleet::Fleet;
+use driftsweep_common::versioned::Format;
+use driftsweep_fleet::{Fleet, RetrainConfig};
+use driftsweep_ops::formats::{EVALUATIONS, JOBS, STEPS, SWEEP_STATUSES, TRAINING_SETTINGS};
 use driftsweep_ops::http::Http;
+use driftsweep_ops::policy::Evaluation;
+use driftsweep_ops::retrain::{Job, JobStep};
 use driftsweep_ops::scheduler::{self, PassContext};
 use driftsweep_ops::store::Store;
+use driftsweep_ops::tick::SweepStatus;
 use jiff::Timestamp;
 use polars::prelude::{DataFrame, NamedFrom, Series};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection, Executor, Row};
+use tempfile::TempDir;
 
-use super::data::write_parquet;
+use super::data::{root, write_parquet};
 use super::retrain::{add_event, sql};
 use super::seal;
 use super::server::{self, answer};
@@ -33,7 +43,7 @@ fn said(output: &Output) -> String {
 }
 
 /// A folder with the fleet of the fixture.
-struct Place {
+pub struct Place {
     folder: PathBuf,
 }
 
@@ -42,7 +52,7 @@ impl Place {
         self.folder.join(below)
     }
 
-    fn text(&self, below: &str) -> String {
+    pub fn text(&self, below: &str) -> String {
         self.path(below).display().to_string()
     }
 
@@ -53,7 +63,7 @@ impl Place {
     }
 
     /// A command about the fleet with jobs.
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.command(&[args, &["fleet.toml", "--state", "state"]].concat())
     }
 
@@ -64,7 +74,7 @@ impl Place {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn of_fleet(&self, args: &[&str]) -> Value {
+    pub fn of_fleet(&self, args: &[&str]) -> Value {
         self.json(&[args, &["fleet.toml", "--state", "state"]].concat(), &[0])
     }
 
@@ -105,6 +115,176 @@ impl Place {
             "nested": compare("baselines/nested.baseline", "data/nested.parquet"),
             "segments": sweep("segments.toml"),
         })
+    }
+}
+
+/// A copy of the fixture, with the files as old as they were.
+pub fn copied() -> (TempDir, Place) {
+    let copy = TempDir::new().unwrap();
+    copy_folder(&root().join("tests/fixtures/format-1/fleet"), copy.path());
+    let place = Place { folder: copy.path().to_owned() };
+    fs::read_dir(place.path("data")).unwrap().flatten().for_each(|file| set_age(&file.path()));
+    (copy, place)
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let there = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &there),
+            false => drop(fs::copy(entry.path(), there).unwrap()),
+        }
+    }
+}
+
+/// What is expected and is not there. More may be there: later versions say more.
+fn lacks(expected: &Value, found: &Value, path: &str, lacking: &mut Vec<String>) {
+    match (expected, found) {
+        (Value::Object(fields), Value::Object(_)) => {
+            fields.iter().for_each(|(name, value)| lacks(value, &found[name], &format!("{path}/{name}"), lacking));
+        }
+        (Value::Array(values), Value::Array(others)) if values.len() == others.len() => {
+            let pairs = values.iter().zip(others).enumerate();
+            pairs.for_each(|(i, (value, other))| lacks(value, other, &format!("{path}/{i}"), lacking));
+        }
+        _ if expected == found => {}
+        _ => lacking.push(format!("{path}: {expected} is {found}")),
+    }
+}
+
+/// The states of the jobs, by their models.
+pub fn states(place: &Place) -> BTreeMap<String, String> {
+    let jobs = place.of_fleet(&["jobs", "list", "--all"]);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    jobs.as_array().unwrap().iter().map(|job| (text(&job["model"]), text(&job["state"]["state"]))).collect()
+}
+
+/// The rows of a query on the store, each as texts.
+pub fn select(place: &Place, statement: &str) -> Vec<Vec<String>> {
+    sqlx::any::install_default_drivers();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let url = format!("sqlite://{}", place.text("state/driftsweep.sqlite"));
+    runtime.block_on(async {
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        let rows = connection.fetch_all(sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))).await.unwrap();
+        rows.iter().map(|row| (0..row.len()).map(|at| row.get::<String, _>(at)).collect()).collect()
+    })
+}
+
+#[test]
+fn what_is_stored_is_read_as_it_was() {
+    let (_copy, place) = copied();
+    let store = fs::read(place.path("state/driftsweep.sqlite")).unwrap();
+    let expected: Value = serde_json::from_slice(&fs::read(place.path("expected.json")).unwrap()).unwrap();
+    let mut lacking = Vec::new();
+    lacks(&expected, &place.readings(), "", &mut lacking);
+    assert_eq!(lacking, [""; 0]);
+    let verified = place.run(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", said(&verified));
+    assert!(fs::read(place.path("state/driftsweep.sqlite")).unwrap() == store, "reading writes nothing");
+}
+
+#[test]
+fn a_tick_goes_on_with_the_jobs_and_the_history() {
+    let (_copy, place) = copied();
+    let history = |place: &Place| place.of_fleet(&["history", "--metrics", "psi"])["entries"].as_array().unwrap().len();
+    let (entries, old) = (history(&place), fs::read(history_file(&place)).unwrap());
+    let output = place.run(&["tick", "--threads", "1", "--format", "json", "--now", "2026-01-05T03:00:00Z"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let ticked: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(ticked["jobs"]["unreadable"], json!([]));
+    let wanted = [
+        // What had ended stays as it was.
+        ("cancelled", "cancelled"),
+        ("drifts", "succeeded"),
+        ("expired", "expired"),
+        ("failed", "failed"),
+        ("rejected", "rejected"),
+        ("timed-out", "timed_out"),
+        // Nobody answered within four hours: the next level is asked.
+        ("awaiting", "awaiting_approval"),
+        // The run of the command had ended, and is paid; the other one is out of reach, and holds the only turn.
+        ("ran", "succeeded"),
+        ("running", "running"),
+        ("queued", "queued"),
+        ("approved", "running"),
+        ("costed", "running"),
+        ("requested", "running"),
+    ];
+    assert_eq!(states(&place), wanted.map(|(model, state)| (model.to_owned(), state.to_owned())).into());
+    assert_eq!(select(&place, "SELECT CAST(cost AS TEXT) FROM run WHERE model = 'ran'"), [["700"]]);
+    let verified = place.run(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", said(&verified));
+    assert_eq!(history(&place), entries / 2 * 3);
+    assert!(fs::read(history_file(&place)).unwrap() == old);
+    assert_eq!(ticked["sweep"]["id"].as_str().unwrap()[..16], *"20260105T020000Z");
+}
+
+/// The oldest file of the history.
+fn history_file(place: &Place) -> PathBuf {
+    let folder = place.path("state/history/date=2026-01-03");
+    fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
+}
+
+#[test]
+fn an_interrupted_sweep_is_resumed() {
+    let (_copy, place) = copied();
+    let fleet = Fleet::read(&place.path("interrupted.toml"), &Options::new()).unwrap();
+    let folder = place.path("interrupted");
+    let journal = folder.join("sweep.journal");
+    let stored = fs::read(&journal).unwrap();
+    // The keys of records depend on when and where the files were made: these are copies.
+    fs::remove_file(&journal).unwrap();
+    let opened = Journal::open(&folder, &fleet.name, LAST_SWEEP, |_| true).unwrap();
+    // Records are in the order of the groups.
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    one.install(|| {
+        SweepRun { journal: Some(&opened), ..SweepRun::new(&CpuCounter) }
+            .sweep(&fleet.plan(LAST_SWEEP.parse().unwrap()))
+    });
+    drop(opened);
+    let own = fs::read(&journal).unwrap();
+    let keys: Vec<[u8; 16]> = seal::records(&own).into_iter().map(|record| seal::key(&own[record])).collect();
+    fs::write(&journal, seal::journal(&stored, &keys)).unwrap();
+    let args = ["sweep", "interrupted.toml", "--state", "interrupted", "--threads", "1", "--now", LAST_SWEEP];
+    let output = place.command(&[&args[..], &["--format", "json"]].concat());
+    assert!(said(&output).contains("2 groups of columns done"), "{}", said(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected: Value = serde_json::from_slice(&fs::read(place.path("expected.json")).unwrap()).unwrap();
+    assert_eq!(report["counts_hash"], expected["interrupted"]);
+}
+
+/// As long as the written form is that of the fixture, its version is the same. A form that changes needs a version, an
+/// upgrade from the one before, and a fixture.
+#[test]
+fn what_is_written_is_what_the_version_says() {
+    let (_copy, place) = copied();
+    fn check<T: DeserializeOwned + Serialize>(place: &Place, format: Format, statement: &str) {
+        let rows = select(place, statement);
+        assert!(rows.len() > 1 || statement.contains("status"), "{statement}");
+        for row in rows {
+            let mut body: Value = serde_json::from_str(&row[0]).unwrap();
+            let read: T = format.read(&row[0]).unwrap_or_else(|e| panic!("{statement}: {e}: {body}"));
+            if format.version() == 1 {
+                format.mark(&mut body);
+                let written: Value = serde_json::from_str(&format.write(&read).unwrap()).unwrap();
+                assert_eq!(written, body, "{statement}");
+            }
+        }
+    }
+    check::<Job>(&place, JOBS, "SELECT body FROM job");
+    check::<RetrainConfig>(&place, TRAINING_SETTINGS, "SELECT retrain FROM run");
+    check::<Evaluation>(&place, EVALUATIONS, "SELECT body FROM verdict");
+    check::<SweepStatus>(&place, SWEEP_STATUSES, "SELECT body FROM status");
+    let steps = select(&place, "SELECT body FROM audit WHERE kind LIKE 'job.%' AND kind <> 'job.request'");
+    let names: BTreeSet<&str> = steps.iter().map(|body| STEPS.read::<JobStep>(&body[0]).unwrap().name()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for written in ["job.body", "run.retrain", "verdict.body", "status.body"] {
+        let (table, column) = written.split_once('.').unwrap();
+        place.run(&["tick", "--threads", "1", "--now", "2026-01-05T03:00:00Z"]);
+        let bodies = select(&place, &format!("SELECT {column} FROM {table} WHERE {column} LIKE '{{\"version\":1,%'"));
+        assert!(!bodies.is_empty(), "{written}");
     }
 }
 
@@ -278,9 +458,7 @@ fn write_data(place: &Place) {
     let write = |name: &str, columns: Vec<(&str, Cells)>| {
         let path = place.path(&format!("data/{name}.parquet"));
         fs::write(&path, to_parquet(columns).unwrap()).unwrap();
-        // The clock of the fixture is in the past.
-        let file = fs::File::options().write(true).open(path).unwrap();
-        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_764_500_000)).unwrap();
+        set_age(&path);
     };
     for (name, seed, shift) in [("training", 1, 0.0), ("current", 7, 0.0), ("drifted", 11, 40.0)] {
         let value = |i: u32, of: u32| f64::from((i * 7919 + seed * 31 + of) % 1009) / 10.0;
@@ -325,6 +503,12 @@ fn write_data(place: &Place) {
     let sliced = format!("features = [\"amount\", \"kind\"]\n{sliced}");
     of("training", &[("segments", training, "current")], &sliced);
     of("segments", &[("segments", "baselines/segments.baseline", "current")], &sliced);
+}
+
+/// The clock of the fixture is in the past: so are its files.
+fn set_age(path: &Path) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1_764_500_000)).unwrap();
 }
 
 fn fleet_text(public: &str) -> String {

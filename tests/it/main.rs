@@ -56,5 +56,6 @@ mod tick;
 mod tidy;
 mod times;
 mod types;
+mod unreadable;
 mod verdicts;
 mod wires;

@@ -43,7 +43,7 @@ proptest! {
         let (source, current) = (chunks(&shuffled, size), chunks(&b, 64));
         let side = BaselineKeys::Source(&source, a.len() as u64);
         let (ea, eb) = count_pair(&CpuCounter, Domain::F64, side, &current, b.len() as u64, wanted).unwrap();
-        let distance = EcdfPair::new(&ea, &eb).distance();
+        let distance = EcdfPair::new(&ea, &eb).unwrap().distance();
         prop_assert!(distance.is_exact());
         prop_assert_eq!(distance.lower, distance_by_definition(&a, &b));
         let mut sorted: Vec<u64> = a.iter().map(|&x| key_f64(x)).collect();
@@ -55,7 +55,7 @@ proptest! {
         // The other way round it is the same distance.
         let side = BaselineKeys::Source(&current, b.len() as u64);
         let (eb, ea) = count_pair(&CpuCounter, Domain::F64, side, &source, a.len() as u64, wanted).unwrap();
-        prop_assert_eq!(EcdfPair::new(&eb, &ea).distance().lower, distance.lower);
+        prop_assert_eq!(EcdfPair::new(&eb, &ea).unwrap().distance().lower, distance.lower);
     }
 
     #[test]
@@ -67,7 +67,7 @@ proptest! {
         let (sa, sb) = (chunks(&a, 50), chunks(&b, 50));
         let side = BaselineKeys::Source(&sa, a.len() as u64);
         let (ea, eb) = count_pair(&CpuCounter, Domain::F64, side, &sb, b.len() as u64, wanted).unwrap();
-        let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
+        let (found, exact) = EcdfPair::new(&ea, &eb).unwrap().wasserstein().unwrap();
         let mut all: Vec<f64> = a.iter().chain(&b).copied().collect();
         all.sort_by(f64::total_cmp);
         let share = |side: &[f64], x: f64| side.iter().filter(|&&y| y <= x).count() as f64 / side.len() as f64;
@@ -87,8 +87,8 @@ proptest! {
         };
         let (left, right) = a.split_at(at.min(a.len()));
         let whole = count(&a);
-        prop_assert_eq!(&count(left).merge(count(right)), &whole);
-        prop_assert_eq!(&count(right).merge(count(left)), &whole);
+        prop_assert_eq!(&count(left).merge(count(right)).unwrap(), &whole);
+        prop_assert_eq!(&count(right).merge(count(left)).unwrap(), &whole);
         prop_assert_eq!(whole.counts.iter().sum::<u64>(), a.len() as u64);
     }
 }
@@ -108,7 +108,7 @@ fn the_area_is_exact_in_single_precision_below_zero_too() {
     let wanted = RequiredFigures { baseline_ranks: &none, current_ranks: &none, distance: false, transport: true };
     let side = BaselineKeys::Source(&sa, a.len() as u64);
     let (ea, eb) = count_pair(&CpuCounter, Domain::F32, side, &sb, b.len() as u64, wanted).unwrap();
-    let (found, exact) = EcdfPair::new(&ea, &eb).wasserstein().unwrap();
+    let (found, exact) = EcdfPair::new(&ea, &eb).unwrap().wasserstein().unwrap();
     let mut steps: Vec<(f64, i64)> =
         a.iter().map(|&x| (x.into(), 1)).chain(b.iter().map(|&x| (x.into(), -1))).collect();
     steps.sort_by(|x, y| x.0.total_cmp(&y.0));

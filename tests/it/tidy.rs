@@ -18,13 +18,25 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Where the sources of each package stand, with its rooms, lower ones first: a room may use those before it. Which package may
 /// use which is held by cargo.
 const PACKAGES: [(&str, &[&str]); 6] = [
-    ("crates/common/src", &["address", "escape", "error", "atomic", "storage"]),
+    ("crates/common/src", &["versioned", "address", "escape", "error", "atomic", "storage"]),
     ("src", &["count", "metric", "rule", "snapshot", "generate", "model", "baseline", "sweep", "history"]),
     ("crates/fleet/src", &["fleet"]),
     ("crates/report/src", &["output", "report"]),
     (
         "crates/ops/src",
-        &["http", "policy", "retrain", "store", "notify", "executor", "labels", "tick", "scheduler", "calibrate"],
+        &[
+            "formats",
+            "http",
+            "policy",
+            "retrain",
+            "store",
+            "notify",
+            "executor",
+            "labels",
+            "tick",
+            "scheduler",
+            "calibrate",
+        ],
     ),
     ("crates/cli/src", &["cli"]),
 ];

@@ -5,6 +5,7 @@ use driftsweep::metric::performance::Measurement;
 use driftsweep::model::Role;
 use driftsweep::rule;
 use driftsweep_fleet::{Fleet, Model, Quorum, Setting, Trigger};
+use driftsweep_ops::formats::EVALUATIONS;
 use driftsweep_ops::policy::Evaluation;
 use driftsweep_ops::policy::drift::{DriftColumn, DriftComparison, DriftVerdict};
 use driftsweep_ops::policy::performance::{
@@ -53,7 +54,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
         let reason = format!("the figures of {} are in the history only: `driftsweep history`", verdict.as_of);
         return Err(super::invalid_value(&format!("model '{}'", args.model), &reason));
     }
-    let found: Evaluation = serde_json::from_str(&verdict.body)?;
+    let found: Evaluation = EVALUATIONS.read(&verdict.body).map_err(|e| {
+        let what = format!("figures of model '{}' at {}", args.model, verdict.as_of);
+        super::invalid_value(&what, &format!("cannot be read: {e}"))
+    })?;
     let firings: Vec<Firing> = store.firings(Some(&args.model), Timestamp::MIN)?;
     let firings: Vec<Firing> = firings.into_iter().filter(|firing| firing.due <= at).collect();
     let question = question(&fleet, &mut store, model)?;

@@ -1,8 +1,9 @@
 //! What all parts of driftsweep stand on: errors, addresses that hide what is secret in them, text that is safe to show,
-//! atomic files, and storage on disk and in object stores.
+//! atomic files, storage on disk and in object stores, and the versions of what is stored.
 
 pub mod address;
 pub mod atomic;
 pub mod error;
 pub mod escape;
 pub mod storage;
+pub mod versioned;

@@ -206,7 +206,7 @@ pub(crate) struct QueueTable {
     resources: BTreeMap<String, usize>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetrainTable {
     team: Option<String>,
@@ -235,7 +235,7 @@ pub(crate) struct RetrainTable {
     airflow: Option<AirflowTable>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WebhookTable {
     url: Option<String>,
@@ -246,7 +246,7 @@ struct WebhookTable {
     results: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KubernetesTable {
     manifest: String,
@@ -254,7 +254,7 @@ struct KubernetesTable {
     context: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AirflowTable {
     url: Option<String>,
@@ -357,7 +357,7 @@ impl RetrainTable {
         let own = self.executor(&shared, folder)?;
         let Some(executor) = own.map_or_else(|| fleet.executor(&shared, folder), |own| Ok(Some(own)))? else {
             let blank = Self { team: None, ..self.clone() };
-            return match format!("{blank:?}") == format!("{:?}", Self::default()) {
+            return match blank == Self::default() {
                 true => Ok(None),
                 false => Err("retrain names no executor; give command, webhook, kubernetes or airflow".into()),
             };

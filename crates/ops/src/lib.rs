@@ -11,10 +11,11 @@
 //! executor   training runs: command, webhook, Kubernetes, Airflow
 //! notify     messages: outbox and channels
 //! http       one HTTP client for all of them
+//! formats    versions of what is stored
 //! ```
 //!
 //! Imports point down only: `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
-//! `http`; a test enforces this order. `policy` and `retrain` know neither files nor clocks nor backends.
+//! `http`, `formats`; a test enforces this order. `policy` and `retrain` know neither files nor clocks nor backends.
 //!
 //! # Invariants
 //!
@@ -28,6 +29,7 @@
 
 pub mod calibrate;
 pub mod executor;
+pub mod formats;
 pub mod http;
 pub mod labels;
 pub mod notify;
