@@ -69,7 +69,7 @@ fn comparing(c: &mut Criterion) {
                 bencher.iter(|| {
                     let side = BaselineKeys::Source(&a, N as u64);
                     let (a, b) = count_pair(&CpuCounter, Domain::F64, side, &b, N as u64, wanted).unwrap();
-                    EcdfPair::new(&a, &b).distance()
+                    EcdfPair::new(&a, &b).map(|pair| pair.distance())
                 });
             });
         }

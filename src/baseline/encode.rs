@@ -5,8 +5,9 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::file::{DataHeader, FORMAT, FeatureHeader, content_hash};
-use super::{Baseline, Frozen, PLAIN_VERSION, VERSION};
+use super::file::{DataHeader, FeatureHeader, MAGIC, content_hash};
+use super::{Baseline, FORMAT, Frozen};
+use crate::snapshot::ColumnType;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
 
@@ -93,9 +94,14 @@ pub(super) fn encode(baseline: &Baseline, path: &Path) -> Result<Vec<u8>> {
     let failed =
         |e: &dyn std::fmt::Display| Error::Baseline { path: path.into(), reason: format!("cannot be encoded: {e}") };
     let json = |value: serde_json::Result<String>| value.map_err(|e| failed(&e));
-    let version = if baseline.header.segments.is_empty() { PLAIN_VERSION } else { VERSION };
+    let is_unsupported = |feature: &FeatureHeader| matches!(feature.dtype, ColumnType::Unsupported(_));
+    let version = match (headers.iter().any(is_unsupported), baseline.header.segments.is_empty()) {
+        (true, _) => FORMAT.version(),
+        (false, false) => 2,
+        (false, true) => 1,
+    };
     let mut metadata = HashMap::from([
-        ("format".to_owned(), FORMAT.to_owned()),
+        ("format".to_owned(), MAGIC.to_owned()),
         ("version".to_owned(), version.to_string()),
         ("header".to_owned(), json(serde_json::to_string(&baseline.header))?),
         ("features".to_owned(), json(serde_json::to_string(&headers))?),

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bytemuck::pod_collect_to_vec;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{BaselineHeader, Frozen, FrozenFeature, PLAIN_VERSION, VERSION};
+use super::{BaselineHeader, FORMAT, Frozen, FrozenFeature};
 use crate::count::cells::CellMapParts;
 use crate::count::{Categories, CellCounts, CellMap, CellSet, Domain, Ecdf, KeyRuns, Tally};
 use crate::snapshot::ColumnType;
@@ -22,7 +23,7 @@ use driftsweep_common::storage::{self, StoredFile};
 /// The error for a file that is not a baseline, with the remedy.
 const NOT_ONE: &str = "not a baseline file; build one with `driftsweep baseline build`";
 
-pub(super) const FORMAT: &str = "driftsweep-baseline";
+pub(super) const MAGIC: &str = "driftsweep-baseline";
 
 /// The description of a feature, without its lists of integers.
 #[derive(Serialize, Deserialize)]
@@ -41,6 +42,13 @@ pub(super) enum DataHeader {
     Numeric { domain: Domain, origin: u64, coarse_shift: u32, with_offsets: bool },
     Categorical { pooled: u64, threshold: Option<u64> },
     Refused { status: Status, detail: String },
+}
+
+/// What a baseline file says of itself.
+#[derive(Deserialize)]
+struct Described {
+    header: BaselineHeader,
+    features: Vec<FeatureHeader>,
 }
 
 /// SHA-256 over the metadata (but the hash itself) and every tensor, in the order of their names.
@@ -128,15 +136,11 @@ impl BaselineFile {
             _ => NOT_ONE.to_owned(),
         })?;
         let metadata = tensors.metadata().clone().ok_or(NOT_ONE)?;
-        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
+        if metadata.get("format").map(String::as_str) != Some(MAGIC) {
             return Err(NOT_ONE.into());
         }
-        let version = metadata.get("version").map_or("none", String::as_str);
-        if ![PLAIN_VERSION, VERSION].iter().any(|known| version == known.to_string()) {
-            return Err(format!(
-                "baseline version {version}, this engine reads versions {PLAIN_VERSION} to {VERSION}; build it again or use the engine that wrote it"
-            ));
-        }
+        let version = metadata.get("version").and_then(|version| version.parse().ok()).unwrap_or(0);
+        FORMAT.check(version).map_err(|e| format!("{e}, or build it again"))?;
         let start = 8 + length;
         let mut names = tensors.offset_keys();
         names.sort_unstable();
@@ -148,8 +152,10 @@ impl BaselineFile {
             return Err(damage_message(&"its content does not match its hash"));
         }
         let text = |key: &str| metadata.get(key).ok_or_else(|| damage_message(&format!("no {key}")));
-        let header: BaselineHeader = serde_json::from_str(text("header")?).map_err(|e| damage_message(&e))?;
-        let features: Vec<FeatureHeader> = serde_json::from_str(text("features")?).map_err(|e| damage_message(&e))?;
+        let json = |key: &str| serde_json::from_str::<Value>(text(key)?).map_err(|e| damage_message(&e));
+        let mut described = json!({ "header": json("header")?, "features": json("features")? });
+        FORMAT.upgrade(version, &mut described).map_err(|e| damage_message(&e))?;
+        let Described { header, features } = Described::deserialize(described).map_err(|e| damage_message(&e))?;
         crate::model::check_bins(header.bins).map_err(|reason| damage_message(&reason))?;
         for feature in &features {
             let t = feature.tally;

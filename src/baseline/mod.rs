@@ -8,6 +8,7 @@ mod encode;
 mod file;
 mod for_model;
 mod freeze;
+mod upgrade;
 
 pub use file::{BaselineFile, StoredFeature};
 pub use for_model::{check_features, content_hash, file_name, last_modified, training_snapshot};
@@ -23,12 +24,11 @@ use crate::model::{ColumnUse, Options};
 use crate::snapshot::{Column, ColumnType, Slice, Snapshot, SourceFile};
 use driftsweep_common::address;
 use driftsweep_common::error::{Result, Status};
+use driftsweep_common::versioned::Format;
 
-/// Version of the layout without segments, which engines of version 0.1 read.
-pub const PLAIN_VERSION: u32 = 1;
-
-/// Version of the layout with segments. This engine reads both, and writes the older one where there are none.
-pub const VERSION: u32 = 2;
+/// The form of baseline files. A file has the lowest version that can say what it holds, so that earlier engines read it
+/// where they can: 1 without segments, 2 with segments, 3 with columns of a type that cannot be compared.
+pub const FORMAT: Format = Format::new("baseline files", &[|_| (), upgrade::name_types]);
 
 /// A training snapshot that was counted; [`BaselineFile`] is its form on disk.
 #[derive(Clone, Debug)]

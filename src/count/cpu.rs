@@ -84,7 +84,7 @@ pub fn collect_source(source: &dyn KeySource, map: &CellMap, cells: &CellSet) ->
             collect(map, cells, keys, collector.buffer());
             collector.settle();
         },
-        Collector::merge,
+        |one, other| Ok(one.merge(other)),
     )?;
     Ok(found.finish())
 }

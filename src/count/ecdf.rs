@@ -290,10 +290,9 @@ pub struct EcdfPair<'a> {
 }
 
 impl<'a> EcdfPair<'a> {
-    /// Pairs two distributions. They must be over the same map.
-    pub fn new(a: &'a Ecdf, b: &'a Ecdf) -> Self {
-        debug_assert_eq!(a.map, b.map);
-        Self { a, b }
+    /// Pairs two distributions; `None` where they are not over the same cells.
+    pub fn new(a: &'a Ecdf, b: &'a Ecdf) -> Option<Self> {
+        (Arc::ptr_eq(&a.map, &b.map) || a.map == b.map).then_some(Self { a, b })
     }
 
     fn steps(self) -> impl Iterator<Item = (usize, CellBounds)> + 'a {

@@ -32,7 +32,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use self::pair::RequiredFigures;
-use driftsweep_common::error::Result;
+use driftsweep_common::error::{Error, Result};
 
 /// All backends: each is a module with a `BACKEND` and a place here. [`backend`] chooses one.
 pub const BACKENDS: [&BackendSpec; 2] = [&cpu::BACKEND, &gpu::BACKEND];
@@ -151,7 +151,18 @@ impl CellCounts {
     }
 
     /// Adds another table over the same cells.
-    pub fn merge(mut self, other: Self) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Backend`] for a table over other cells, or where only one has offsets: nothing is left out of a sum.
+    pub fn merge(mut self, other: Self) -> Result<Self> {
+        let shape = |table: &Self| (table.counts.len(), table.offsets.as_ref().map(Vec::len));
+        if shape(&self) != shape(&other) {
+            return Err(Error::Backend(format!(
+                "counts of {} cells cannot be added to counts of {}: a backend counted other cells than it was asked for",
+                other.counts.len(),
+                self.counts.len()
+            )));
+        }
         for (a, b) in self.counts.iter_mut().zip(other.counts) {
             *a += b;
         }
@@ -160,7 +171,7 @@ impl CellCounts {
                 *a = a.wrapping_add(b);
             }
         }
-        self
+        Ok(self)
     }
 }
 
@@ -237,12 +248,12 @@ impl KeySource for Vec<KeyVec> {
 /// Folds all chunks of a source, in parallel where threads are idle; `merge` must be commutative.
 ///
 /// # Errors
-/// The first chunk that cannot be read.
+/// The first chunk that cannot be read; those of `merge`.
 pub fn fold_chunks<T: Send>(
     source: &dyn KeySource,
     init: impl Fn() -> T + Sync + Send,
     step: impl Fn(&mut T, &KeyVec) + Sync + Send,
-    merge: impl Fn(T, T) -> T + Sync + Send,
+    merge: impl Fn(T, T) -> Result<T> + Sync + Send,
 ) -> Result<T> {
     use rayon::prelude::*;
     (0..source.chunks())
@@ -253,5 +264,24 @@ pub fn fold_chunks<T: Send>(
             source.with_chunk(i, &mut |keys| step(&mut acc, keys))?;
             Ok(acc)
         })
-        .try_reduce(&init, |a, b| Ok(merge(a, b)))
+        .try_reduce(&init, merge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_other_cells_are_not_added() {
+        let counts = |counts: &[u64], offsets: Option<&[u64]>| CellCounts {
+            counts: counts.to_vec(),
+            offsets: offsets.map(<[u64]>::to_vec),
+        };
+        let two = || counts(&[1, 2], Some(&[u64::MAX, 3]));
+        assert_eq!(two().merge(two()).unwrap(), counts(&[2, 4], Some(&[u64::MAX - 1, 6])));
+        for other in [counts(&[1, 2, 3], Some(&[0, 0, 0])), counts(&[1, 2], Some(&[0])), counts(&[1, 2], None)] {
+            assert!(two().merge(other.clone()).is_err(), "{other:?}");
+            assert!(other.clone().merge(two()).is_err(), "{other:?}");
+        }
+    }
 }

@@ -119,14 +119,16 @@ pub fn count_pair<'a>(
 /// Every cell whose inside decides one of the wanted figures.
 fn pair_cells(a: &Ecdf, b: &Ecdf, wanted: RequiredFigures<'_>) -> CellSet {
     let mut cells = rank_cells(a, &(wanted.baseline_ranks)(a.n()));
-    let pair = EcdfPair::new(a, b);
     let mut add = |more: CellSet| more.iter().for_each(|cell| cells.insert(cell));
     add(rank_cells(b, &(wanted.current_ranks)(b.n())));
-    if wanted.distance {
-        add(pair.distance_candidates());
-    }
-    if wanted.transport {
-        add(pair.transport_candidates());
+    // Both were counted over one map.
+    if let Some(pair) = EcdfPair::new(a, b) {
+        if wanted.distance {
+            add(pair.distance_candidates());
+        }
+        if wanted.transport {
+            add(pair.transport_candidates());
+        }
     }
     cells
 }

@@ -9,12 +9,19 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use crate::snapshot::Snapshot;
-use crate::snapshot::table::{Cells, to_parquet};
+use crate::snapshot::table::{Cells, to_parquet_with};
 use crate::sweep::SweepReport;
 use crate::sweep::flat;
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
+use driftsweep_common::versioned::Format;
+
+/// The form of history files. A further column needs no further version: others are read by their names.
+const FORMAT: Format = Format::new("history files", &[]);
+
+/// The entry of the metadata of a file with its version. The first files were written without.
+const VERSION: &str = "driftsweep.history";
 
 /// One figure of one feature in one sweep.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -120,20 +127,24 @@ fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>
     }
     let rows = value.len();
     let constant = |text: &str| Cells::Names(vec![Some(0); rows], [text.to_owned()].into());
-    to_parquet(vec![
-        ("sweep", constant(&report.id)),
-        ("as_of", Cells::Time(vec![as_of.as_microsecond(); rows])),
-        ("fleet", constant(&report.fleet)),
-        ("model", model.cells()),
-        ("window", window.cells()),
-        ("segment", segment.cells()),
-        ("feature", feature.cells()),
-        ("kind", kind.cells()),
-        ("status", status.cells()),
-        ("drifted", Cells::Bool(drifted)),
-        ("metric", metric.cells()),
-        ("value", Cells::Float(value)),
-    ])
+    let version = (VERSION, FORMAT.version().to_string());
+    to_parquet_with(
+        &[version],
+        vec![
+            ("sweep", constant(&report.id)),
+            ("as_of", Cells::Time(vec![as_of.as_microsecond(); rows])),
+            ("fleet", constant(&report.fleet)),
+            ("model", model.cells()),
+            ("window", window.cells()),
+            ("segment", segment.cells()),
+            ("feature", feature.cells()),
+            ("kind", kind.cells()),
+            ("status", status.cells()),
+            ("drifted", Cells::Bool(drifted)),
+            ("metric", metric.cells()),
+            ("value", Cells::Float(value)),
+        ],
+    )
 }
 
 /// A filter of the history.
@@ -194,6 +205,8 @@ pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(HistoryEntry)) ->
 
 fn read_file(path: &Path, filter: &Filter) -> Result<Vec<HistoryEntry>> {
     let snapshot = Snapshot::open(&path.to_string_lossy())?;
+    let version = snapshot.entry(VERSION).map_or(1, |version| version.parse().unwrap_or(0));
+    FORMAT.check(version).map_err(|e| Error::Unreadable { path: path.into(), reason: e.to_string() })?;
     let text = |name: &str| snapshot.texts(snapshot.column(name)?);
     let numbers = |name: &str| snapshot.numbers(snapshot.column(name)?);
     let [sweep, model, window, segment, feature, kind, status, metric] =

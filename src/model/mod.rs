@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -240,7 +241,8 @@ impl Model {
             "name": self.name,
             "baseline": place(&self.baseline),
             "windows": self.windows.iter().map(window).collect::<Vec<_>>(),
-            "zone": self.zone.iana_name().map_or_else(|| format!("{:?}", self.zone), str::to_owned),
+            // Only a zone of the system can be without a name.
+            "zone": DateTimePrinter::new().time_zone_to_string(&self.zone).ok(),
             "previous": self.previous,
             "slice_by": self.slice_by,
             "segments": self.segments,

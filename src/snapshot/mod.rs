@@ -244,6 +244,11 @@ impl Snapshot {
         sources
     }
 
+    /// An entry of the metadata of its first file, if that is a Parquet file.
+    pub(crate) fn entry(&self, key: &str) -> Option<&str> {
+        self.table.files.first()?.reader.entry(key)
+    }
+
     /// Paths, sizes and times of change of the files: if they are the same, so are the rows.
     pub fn fingerprint(&self) -> String {
         let mut text = self.table.spec.clone();

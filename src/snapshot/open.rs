@@ -38,6 +38,14 @@ impl FileReader {
         }
     }
 
+    /// An entry of the metadata of a Parquet file.
+    pub fn entry(&self, key: &str) -> Option<&str> {
+        match self {
+            FileReader::Parquet(file) => file.entry(key),
+            FileReader::Ipc(_) => None,
+        }
+    }
+
     pub fn chunk_rows(&self) -> Box<dyn Iterator<Item = usize> + '_> {
         match self {
             FileReader::Parquet(file) => Box::new(file.chunk_rows()),

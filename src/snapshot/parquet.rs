@@ -77,6 +77,12 @@ impl ParquetFile {
         self.file.version()
     }
 
+    /// An entry of the metadata of the file.
+    pub fn entry(&self, key: &str) -> Option<&str> {
+        let entries = self.metadata.key_value_metadata().as_ref()?;
+        entries.iter().find(|entry| entry.key == key)?.value.as_deref()
+    }
+
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }

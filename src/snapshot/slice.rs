@@ -1,6 +1,7 @@
 //! Parts of a snapshot: the rows for which some conditions hold.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::mem::{Discriminant, discriminant};
 
 use jiff::Timestamp;
@@ -17,11 +18,11 @@ use super::{Chunk, Column, ColumnType, Snapshot, keys};
 use driftsweep_common::error::{Error, Result};
 
 /// Rows for which every condition holds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Slice(pub Vec<Condition>);
 
 /// A condition on the value of a column.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Condition {
     /// The column.
     pub column: String,
@@ -30,7 +31,7 @@ pub struct Condition {
 }
 
 /// A test of a value. A missing value passes [`Test::Missing`] only.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Test {
     /// One of these, written as text: strings, booleans or integers.
@@ -54,8 +55,8 @@ pub enum Test {
     Missing(bool),
 }
 
-/// A number as written: integers beyond 2^53 are not exact as doubles.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// A number as written: integers beyond 2^53 are not exact as doubles. Two are equal where they are the same bits.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Bound {
     /// An integer.
@@ -64,7 +65,29 @@ pub enum Bound {
     Number(f64),
 }
 
+impl PartialEq for Bound {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits() == other.bits()
+    }
+}
+
+impl Eq for Bound {}
+
+impl Hash for Bound {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bits().hash(state);
+    }
+}
+
 impl Bound {
+    /// Whether it is an integer, and its bits.
+    fn bits(self) -> (bool, u64) {
+        match self {
+            Self::Integer(x) => (true, x.cast_unsigned()),
+            Self::Number(x) => (false, x.to_bits()),
+        }
+    }
+
     /// As a double.
     pub fn number(self) -> f64 {
         match self {

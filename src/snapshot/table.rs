@@ -8,8 +8,8 @@ use polars_arrow::array::{Array, BooleanArray, PrimitiveArray, Utf8ViewArray};
 use polars_arrow::datatypes::{ArrowDataType, ArrowSchema, Field, TimeUnit};
 use polars_parquet::read::fallible_streaming_iterator;
 use polars_parquet::write::{
-    CompressedPage, CompressionOptions, DynIter, DynStreamingIterator, FileWriter, ParquetType, StatisticsOptions,
-    Version, WriteOptions, array_to_columns, compress, get_dtype_encoding,
+    CompressedPage, CompressionOptions, DynIter, DynStreamingIterator, FileWriter, KeyValue, ParquetType,
+    StatisticsOptions, Version, WriteOptions, array_to_columns, compress, get_dtype_encoding, schema_to_metadata_key,
 };
 use rayon::prelude::*;
 
@@ -211,8 +211,16 @@ impl<W: Write> TableWriter<W> {
     ///
     /// # Errors
     /// A message, where the output cannot be written.
-    pub fn finish(mut self) -> Result<W, String> {
-        self.writer.end(None).map_err(|e| e.to_string())?;
+    pub fn finish(self) -> Result<W, String> {
+        self.finish_with(&[])
+    }
+
+    /// The same, with entries in the metadata of the file.
+    fn finish_with(mut self, entries: &[(&str, String)]) -> Result<W, String> {
+        let entry = |(key, value): &(&str, String)| KeyValue::new((*key).to_owned(), value.clone());
+        let schema = schema_to_metadata_key(self.writer.schema());
+        let metadata = std::iter::once(schema).chain(entries.iter().map(entry)).collect();
+        self.writer.end(Some(metadata)).map_err(|e| e.to_string())?;
         Ok(self.writer.into_inner())
     }
 }
@@ -237,9 +245,14 @@ fn encode(
 /// # Errors
 /// A message, where they are not.
 pub fn to_parquet(columns: Vec<(&str, Cells)>) -> Result<Vec<u8>, String> {
+    to_parquet_with(&[], columns)
+}
+
+/// The same, with entries in the metadata of the file.
+pub(crate) fn to_parquet_with(entries: &[(&str, String)], columns: Vec<(&str, Cells)>) -> Result<Vec<u8>, String> {
     let declared: Vec<(&str, CellType)> = columns.iter().map(|(name, cells)| (*name, cells.cell_type())).collect();
     let mut writer = TableWriter::new(Vec::new(), &declared)?;
     let rows = columns.first().map_or(0, |(_, cells)| cells.len());
     writer.write(rows, columns.into_iter().map(|(_, cells)| cells).collect::<Vec<_>>())?;
-    writer.finish()
+    writer.finish_with(entries)
 }

@@ -1,6 +1,6 @@
 //! Types of columns.
 
-use polars_arrow::datatypes::ArrowDataType;
+use polars_arrow::datatypes::{ArrowDataType, Field, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use crate::count::Domain;
@@ -37,6 +37,41 @@ fn units_in_a_second(unit: &str) -> Option<u64> {
         "nanosecond" => 1_000_000_000,
         _ => return None,
     })
+}
+
+/// The name of a unit: it is stored in baselines.
+fn unit_name(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => "second",
+        TimeUnit::Millisecond => "millisecond",
+        TimeUnit::Microsecond => "microsecond",
+        TimeUnit::Nanosecond => "nanosecond",
+    }
+}
+
+/// The name of a type that cannot be compared. It is stored in baselines, and says whether the type has changed.
+fn other_name(dtype: &ArrowDataType) -> String {
+    use ArrowDataType as T;
+    let inner = |dtype: &ArrowDataType| ColumnType::of(dtype).name();
+    let named = |field: &Field| format!("{}: {}", field.name, inner(&field.dtype));
+    match dtype {
+        T::List(field) | T::LargeList(field) => format!("list of {}", inner(&field.dtype)),
+        T::FixedSizeList(field, length) => format!("list of {length} {}", inner(&field.dtype)),
+        T::Struct(fields) => format!("struct ({})", fields.iter().map(named).collect::<Vec<_>>().join(", ")),
+        T::Map(entries, _) => format!("map of {}", inner(&entries.dtype)),
+        T::Union(union) => format!("union ({})", union.fields.iter().map(named).collect::<Vec<_>>().join(", ")),
+        T::Dictionary(_, values, _) => format!("dictionary of {}", inner(values)),
+        T::Extension(extension) => format!("extension {} of {}", extension.name, inner(&extension.inner)),
+        T::FixedSizeBinary(length) => format!("{length} bytes"),
+        T::Decimal32(digits, _) | T::Decimal64(digits, _) | T::Decimal256(digits, _) => {
+            format!("decimal of {digits} digits")
+        }
+        T::Int128 => "int128".into(),
+        T::UInt128 => "uint128".into(),
+        T::Interval(IntervalUnit::YearMonth) => "interval of months".into(),
+        T::Interval(_) => "interval".into(),
+        _ => ColumnType::UNKNOWN.into(),
+    }
 }
 
 /// How many units a second of an array of times has; `None` for dates and what is no time.
@@ -86,17 +121,30 @@ impl ColumnType {
             T::Binary | T::LargeBinary | T::BinaryView => Self::Binary,
             T::Dictionary(_, values, _) => match Self::of(values) {
                 Self::Text => Self::Text,
-                _ => Self::Unsupported(format!("{dtype:?}")),
+                _ => Self::Unsupported(other_name(dtype)),
             },
             T::Date32 => Self::Temporal(Domain::I32, DAYS.into()),
-            T::Time32(unit) => Self::Temporal(Domain::I32, format!("{unit:?} of a day").to_lowercase()),
-            T::Time64(unit) => Self::Temporal(Domain::I64, format!("{unit:?} of a day").to_lowercase()),
-            T::Date64 => Self::Temporal(Domain::I64, "millisecond".into()),
-            T::Timestamp(unit, _) => Self::Temporal(Domain::I64, format!("{unit:?}").to_lowercase()),
-            T::Duration(unit) => Self::Temporal(Domain::I64, format!("{unit:?} of duration").to_lowercase()),
+            T::Time32(unit) => Self::Temporal(Domain::I32, format!("{} of a day", unit_name(*unit))),
+            T::Time64(unit) => Self::Temporal(Domain::I64, format!("{} of a day", unit_name(*unit))),
+            T::Date64 => Self::Temporal(Domain::I64, unit_name(TimeUnit::Millisecond).into()),
+            T::Timestamp(unit, _) => Self::Temporal(Domain::I64, unit_name(*unit).into()),
+            T::Duration(unit) => Self::Temporal(Domain::I64, format!("{} of duration", unit_name(*unit))),
             T::Null => Self::Null,
             T::Float16 | T::FixedSizeBinary(2) => Self::Unsupported("float16 (or two bytes)".into()),
-            other => Self::Unsupported(format!("{other:?}")),
+            other => Self::Unsupported(other_name(other)),
+        }
+    }
+
+    /// The name of a type that cannot be compared and is not known.
+    pub(crate) const UNKNOWN: &str = "unknown type";
+
+    /// Whether both are the same type, as far as that is known.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unsupported(a), Self::Unsupported(b)) => {
+                a == b || [a, b].into_iter().any(|name| name == Self::UNKNOWN)
+            }
+            _ => self == other,
         }
     }
 
@@ -161,5 +209,27 @@ mod tests {
         assert_eq!(dates.common(&dates), Some(dates.clone()));
         assert_eq!(time("microsecond").reading().unwrap().per_second, Some(1_000_000));
         assert_eq!(dates.reading().unwrap().per_second, None);
+    }
+
+    #[test]
+    fn types_that_cannot_be_compared_have_names_of_their_own() {
+        use ArrowDataType as T;
+        let field = |name: &str, dtype: T| Field::new(name.into(), dtype, true);
+        let list = T::LargeList(Box::new(field("item", T::Int64)));
+        let lists = T::List(Box::new(field("item", list.clone())));
+        let both = T::Struct(vec![field("a", T::Utf8View), field("b", list.clone())]);
+        for (dtype, name) in [
+            (list, "list of int64"),
+            (lists, "list of list of int64"),
+            (both, "struct (a: string, b: list of int64)"),
+            (T::FixedSizeBinary(3), "3 bytes"),
+            (T::Decimal256(60, 2), "decimal of 60 digits"),
+        ] {
+            assert_eq!(ColumnType::of(&dtype), ColumnType::Unsupported(name.into()));
+        }
+        let [one, other, unknown] =
+            ["3 bytes", "int128", ColumnType::UNKNOWN].map(|name| ColumnType::Unsupported(name.into()));
+        assert!(one.is_same(&one) && !one.is_same(&other) && one.is_same(&unknown) && unknown.is_same(&other));
+        assert!(!unknown.is_same(&ColumnType::Text));
     }
 }

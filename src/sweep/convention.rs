@@ -155,7 +155,7 @@ pub fn numeric(
         }
     };
     let std = a.std(span_a)?;
-    let pair = EcdfPair::new(a.ecdf, b.ecdf);
+    let Some(pair) = EcdfPair::new(a.ecdf, b.ecdf) else { return Ok(None) };
     let ks = options.requires(Requirement::Distance).then(|| pair.distance().statistic());
     let infinite = [a.tally, b.tally].iter().any(|tally| tally.neg_inf + tally.pos_inf > 0);
     let wasserstein = match (options.requires(Requirement::Transport), infinite) {
@@ -173,13 +173,13 @@ pub fn numeric(
 
 /// The figures of a numeric feature against a baseline file: for conventions without own bins.
 pub fn frozen(rules: Rules, a: &Ecdf, b: &Ecdf, options: &Options) -> Option<ConventionFigures> {
-    (!rules.convention.needs_values()).then(|| {
-        let ks = Some(EcdfPair::new(a, b).distance().statistic());
-        let table = CountTable { a: &[], b: &[], n: a.n(), m: b.n() };
-        let figures =
-            convention::numeric(rules.convention, table, None, BasicFigures { ks, ..BasicFigures::default() });
-        conventional(rules, Kind::Numeric, figures, None, None, options)
-    })
+    if rules.convention.needs_values() {
+        return None;
+    }
+    let ks = Some(EcdfPair::new(a, b)?.distance().statistic());
+    let table = CountTable { a: &[], b: &[], n: a.n(), m: b.n() };
+    let figures = convention::numeric(rules.convention, table, None, BasicFigures { ks, ..BasicFigures::default() });
+    Some(conventional(rules, Kind::Numeric, figures, None, None, options))
 }
 
 /// The figures of a categorical feature by a convention.

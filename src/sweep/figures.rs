@@ -137,7 +137,8 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
     }
     hash.add(&[min_a, max_a, min_b, max_b, below_range, above_range]);
 
-    let distance = options.metrics.requires(Requirement::Distance).then(|| EcdfPair::new(a, b).distance());
+    let pair = EcdfPair::new(a, b)?;
+    let distance = options.metrics.requires(Requirement::Distance).then(|| pair.distance());
     if let Some(distance) = distance {
         hash.add(&[distance.lower as u64, (distance.lower >> 64) as u64, distance.n, distance.m]);
     }

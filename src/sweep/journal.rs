@@ -18,6 +18,7 @@ use super::report::Feature;
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage::limit;
+use driftsweep_common::versioned::{Format, FormatError};
 
 /// The result of a group of features.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -53,8 +54,23 @@ struct JournalHeader {
     as_of: String,
 }
 
-/// Increased whenever the same data would be compared in another way than before.
-const VERSION: u32 = 2;
+impl JournalHeader {
+    /// The header of a journal that can be resumed; `None` for one of an earlier version, or one that cannot be read.
+    fn of(content: &[u8]) -> std::result::Result<Option<Self>, FormatError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        // A later header may have other fields.
+        let Ok(Version { version }) = rmp_serde::from_slice(content) else { return Ok(None) };
+        FORMAT.check(version.into())?;
+        Ok((version == FORMAT.version()).then(|| rmp_serde::from_slice(content).ok()).flatten())
+    }
+}
+
+/// The version is increased whenever the same data would be compared in another way than before: what an earlier program
+/// has compared is compared again.
+const FORMAT: Format = Format::of_version("journals", 2);
 
 /// Bytes before the content of a record: length, checksum, key.
 const PREFIX: usize = 4 + 8 + 16;
@@ -81,7 +97,8 @@ impl Journal {
     /// counts as; `continues` says whether a sweep with an earlier time is resumed, and keeps its time then.
     ///
     /// # Errors
-    /// [`Error::Busy`] where another process has it open; [`Error::Write`].
+    /// [`Error::Busy`] where another process has it open; [`Error::Unreadable`] where a newer program wrote it;
+    /// [`Error::Write`].
     pub fn open(folder: &Path, fleet: &str, as_of: &str, continues: impl Fn(&str) -> bool) -> Result<Self> {
         let path = folder.join("sweep.journal");
         let failed = |source| Error::Write { path: path.clone(), source };
@@ -99,14 +116,18 @@ impl Journal {
         if header.is_none() && !may_be_journal(&file).map_err(failed)? {
             return Err(failed(std::io::Error::other("the file exists and is not a journal of driftsweep")));
         }
+        let header = header.map_or(Ok(None), |header| JournalHeader::of(&header)).map_err(|e| {
+            let reason = format!("{e}, or delete the file: the sweep then starts from the beginning");
+            Error::Unreadable { path: path.as_path().into(), reason }
+        })?;
         let (as_of, known) = match header {
-            Some(header) if header.version == VERSION && header.fleet == fleet && continues(&header.as_of) => {
+            Some(header) if header.fleet == fleet && continues(&header.as_of) => {
                 file.set_len(end).map_err(failed)?;
                 (header.as_of, known)
             }
             _ => {
                 file.set_len(0).map_err(failed)?;
-                let header = JournalHeader { version: VERSION, fleet: fleet.into(), as_of: as_of.into() };
+                let header = JournalHeader { version: FORMAT.version(), fleet: fleet.into(), as_of: as_of.into() };
                 append(&file, 0, &header).map_err(failed)?;
                 (header.as_of, HashMap::new())
             }
@@ -178,7 +199,7 @@ fn may_be_journal(file: &File) -> std::io::Result<bool> {
     Ok(start[..n].iter().skip(12).all(|&byte| byte == 0))
 }
 
-type Scanned = (Option<JournalHeader>, HashMap<u128, (u64, usize)>, u64);
+type Scanned = (Option<Vec<u8>>, HashMap<u128, (u64, usize)>, u64);
 
 /// Finds the header, every whole record, and where the last of them ends.
 fn scan(file: &File) -> std::io::Result<Scanned> {
@@ -203,7 +224,7 @@ fn scan(file: &File) -> std::io::Result<Scanned> {
             break;
         }
         if end == 0 {
-            header = rmp_serde::from_slice(&content).ok();
+            header = Some(content.clone());
         } else {
             known.insert(key, (start, length));
         }
@@ -276,6 +297,32 @@ mod tests {
             }
             assert!(journal.known() <= 2);
         }
+    }
+
+    #[test]
+    fn a_journal_of_a_newer_program_is_refused_and_one_of_an_older_program_is_begun_anew() {
+        #[derive(Serialize)]
+        struct OtherHeader {
+            version: u32,
+            fleets: Vec<String>,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sweep.journal");
+        let written = |version: u32| {
+            let file = File::options().create(true).truncate(true).write(true).open(&path).unwrap();
+            append(&file, 0, &OtherHeader { version, fleets: vec!["fleet".into()] }).unwrap();
+            append(&file, id(0).key(), &done("a")).unwrap();
+            std::fs::read(&path).unwrap()
+        };
+        let newer = written(FORMAT.version() + 1);
+        let refused = Journal::open(folder.path(), "fleet", "monday", |_| true).unwrap_err().to_string();
+        for words in ["sweep.journal: ", "a newer version of driftsweep", "has version 3", "or delete the file"] {
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), newer, "it is left as it was");
+        written(FORMAT.version() - 1);
+        let journal = Journal::open(folder.path(), "fleet", "monday", |_| true).unwrap();
+        assert_eq!((journal.as_of(), journal.known()), ("monday", 0));
     }
 
     #[test]

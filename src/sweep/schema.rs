@@ -74,7 +74,7 @@ pub fn changes(baseline: BaselineSide<'_>, current: &Snapshot, wanted: impl Fn(&
         let was = feature.dtype();
         let change = match is {
             None => Change::Gone,
-            Some(is) if is == was || *is == ColumnType::Null || *was == ColumnType::Null => continue,
+            Some(is) if is.is_same(was) || *is == ColumnType::Null || *was == ColumnType::Null => continue,
             Some(_) => Change::Changed,
         };
         changes.push(SchemaChange {

@@ -390,25 +390,7 @@ fn of_baseline(model: &Model, fault: Fault) -> Fault {
 
 /// Parts of snapshots that are wanted: of which whole, and which rows.
 #[derive(Default)]
-struct SnapshotParts(IndexSet<(usize, SliceKey)>);
-
-/// A slice as a hash key: by its text, because its bounds are doubles.
-#[derive(Clone, Debug)]
-struct SliceKey(Slice, String);
-
-impl PartialEq for SliceKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.1 == other.1
-    }
-}
-
-impl Eq for SliceKey {}
-
-impl std::hash::Hash for SliceKey {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.1.hash(state);
-    }
-}
+struct SnapshotParts(IndexSet<(usize, Slice)>);
 
 impl SnapshotParts {
     /// The position of a part among wholes and parts: without a condition it is the whole.
@@ -416,14 +398,13 @@ impl SnapshotParts {
         if slice.0.is_empty() {
             return whole;
         }
-        let text = format!("{slice:?}");
-        wholes + self.0.insert_full((whole, SliceKey(slice, text))).0
+        wholes + self.0.insert_full((whole, slice)).0
     }
 
     /// The slices of each whole, in order.
     fn by_whole(&self) -> HashMap<usize, Vec<Slice>> {
         let mut by_whole: HashMap<usize, Vec<Slice>> = HashMap::new();
-        for (whole, SliceKey(slice, _)) in &self.0 {
+        for (whole, slice) in &self.0 {
             by_whole.entry(*whole).or_default().push(slice.clone());
         }
         by_whole

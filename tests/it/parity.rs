@@ -353,7 +353,7 @@ fn columns_are_compared_where_they_lie_and_in_one_request_each() {
                         ranks(ecdf.n()).into_iter().map(|rank| ecdf.key_at(rank)).collect()
                     };
                     let keys = [keys(&a), keys(&b)];
-                    let pair = EcdfPair::new(&a, &b);
+                    let pair = EcdfPair::new(&a, &b).unwrap();
                     (keys, pair.distance(), transport.then(|| pair.wasserstein()))
                 };
                 let before = device.usage().unwrap().requests;

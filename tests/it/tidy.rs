@@ -18,14 +18,14 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Where the sources of each package stand, with its rooms, lower ones first: a room may use those before it. Which package may
 /// use which is held by cargo.
 const PACKAGES: [(&str, &[&str]); 7] = [
-    ("crates/common/src", &["address", "escape", "error", "atomic", "runtime", "storage"]),
+    ("crates/common/src", &["versioned", "address", "escape", "error", "atomic", "runtime", "storage"]),
     ("src", &["count", "metric", "rule", "snapshot", "generate", "model", "baseline", "sweep", "history"]),
     ("crates/extensions/src", &["value", "http", "check", "trigger", "executor", "channel"]),
     ("crates/fleet/src", &["fleet"]),
     ("crates/report/src", &["output", "report"]),
     (
         "crates/ops/src",
-        &["policy", "retrain", "store", "notify", "executor", "labels", "tick", "scheduler", "calibrate"],
+        &["formats", "policy", "retrain", "store", "notify", "executor", "labels", "tick", "scheduler", "calibrate"],
     ),
     ("crates/cli/src", &["cli"]),
 ];

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::TextFormat;
-use super::fleet_store::FleetStoreArgs;
+use super::fleet_store::{FleetStoreArgs, code_after_reading};
 use super::time_arg::{TimeArg, now_or};
 
 #[derive(Args)]
@@ -46,7 +46,7 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
     let month = ledger.month().strftime("%Y-%m").to_string();
     if args.format == TextFormat::Json {
         super::write_json(&json!({ "month": month, "currency": currency.name(), "budgets": statuses }))?;
-        return Ok(0);
+        return Ok(code_after_reading(&mut store));
     }
     let mut table = Table::new(["budget", "month", "limit", "spent", "set aside", "left", "forecast", "taken"]);
     table.align_right(2..8);
@@ -65,7 +65,7 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<u8> {
         ]);
     }
     super::write(Page::from(table))?;
-    Ok(0)
+    Ok(code_after_reading(&mut store))
 }
 
 /// A model's cost and worth.

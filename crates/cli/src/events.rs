@@ -8,11 +8,12 @@ use driftsweep_ops::notify::{self, AuditedFact};
 use driftsweep_ops::store::{Access, Firing, RetrainEvent, Store};
 use driftsweep_report::output::{Page, Table};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::TextFormat;
 use super::decision;
-use super::fleet_store::FleetStoreArgs;
+use super::fleet_store::{FleetStoreArgs, code_after_reading};
+use super::jobs::event_of;
 use super::time_arg::{TimeArg, now_or};
 
 #[derive(Subcommand)]
@@ -87,16 +88,16 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     }
     let joined = |id: &str| by_event.get(id).map_or(&[][..], Vec::as_slice);
     if args.format == TextFormat::Json {
-        let whole = |event: &RetrainEvent| {
+        let mut whole = |event: &RetrainEvent| {
             let closed = event.closed.as_ref();
             json!({
-                "event": serde_json::from_str::<Value>(&event.body).unwrap_or_default(),
+                "event": event_of(&mut store, &event.id, &event.body),
                 "triggers": joined(&event.id),
                 "closed": closed.map(|(at, outcome, note)| json!({ "at": at, "outcome": outcome, "note": note })),
             })
         };
-        super::write_json(&events.iter().map(whole).collect::<Vec<_>>())?;
-        return Ok(0);
+        super::write_json(&events.iter().map(&mut whole).collect::<Vec<_>>())?;
+        return Ok(code_after_reading(&mut store));
     }
     let mut table = Table::new(["event", "model", "since", "triggers", "state"]);
     for event in &events {

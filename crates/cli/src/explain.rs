@@ -4,6 +4,7 @@ use clap::Args;
 use driftsweep_extensions::trigger::labels::LabelCounts;
 use driftsweep_extensions::trigger::{Evaluation, ExplainView, LabelsShown, Sheet, Shown};
 use driftsweep_fleet::{Fleet, Labels, Model, Origin, Trigger};
+use driftsweep_ops::formats::EVALUATIONS;
 use driftsweep_ops::scheduler::{self, CurrentApprovers};
 use driftsweep_ops::store::{Access, Firing, Store};
 use driftsweep_report::output::{Page, Table};
@@ -47,7 +48,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
         let reason = format!("the figures of {} are in the history only: `driftsweep history`", verdict.as_of);
         return Err(super::invalid_value(&format!("model '{}'", args.model), &reason));
     }
-    let found: Evaluation = serde_json::from_str(&verdict.body)?;
+    let found: Evaluation = EVALUATIONS.read(&verdict.body).map_err(|e| {
+        let what = format!("figures of model '{}' at {}", args.model, verdict.as_of);
+        super::invalid_value(&what, &format!("cannot be read: {e}"))
+    })?;
     let firings: Vec<Firing> = store.firings(Some(&args.model), Timestamp::MIN)?;
     let firings: Vec<Firing> = firings.into_iter().filter(|firing| firing.due <= at).collect();
     let question = question(&fleet, &mut store, model)?;

@@ -6,7 +6,7 @@ use clap::Args;
 use driftsweep::model::Options;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_fleet::Fleet;
-use driftsweep_ops::store::{Access, Store};
+use driftsweep_ops::store::{Access, Store, UnreadableRow};
 use jiff::{SignedDuration, Timestamp};
 
 use super::state::FolderArgs;
@@ -108,6 +108,24 @@ pub fn clock_difference_warning(store: &mut Store) -> Result<Option<String>> {
              clocks (NTP)"
         )
     }))
+}
+
+/// Warns of rows that cannot be read and are skipped.
+pub fn warn_of_rows(rows: &[UnreadableRow]) {
+    for UnreadableRow { table, id, reason } in rows {
+        let remedy = match *table {
+            "job" => format!("; close it, with its event and its runs, with `driftsweep jobs cancel {id}`"),
+            _ => String::new(),
+        };
+        warn!("store: table {table}, row {id} cannot be read and is skipped: {reason}{remedy}");
+    }
+}
+
+/// The exit code of a command that only reads: it warns of the rows that it has skipped.
+pub fn code_after_reading(store: &mut Store) -> u8 {
+    let skipped = store.unreadable();
+    warn_of_rows(&skipped);
+    if skipped.is_empty() { 0 } else { super::PARTIAL }
 }
 
 /// The store of a fleet for which none is named.

@@ -7,18 +7,19 @@ use clap::{Args, Subcommand};
 use driftsweep_fleet::{Fleet, Money};
 use driftsweep_ops::executor::command;
 use driftsweep_ops::http::Http;
+use driftsweep_ops::policy::event;
 use driftsweep_ops::retrain::queue::{QueuePosition, Slots};
 use driftsweep_ops::retrain::{BaselineRenewal, Job, JobState, SignedStatement, queue};
 use driftsweep_ops::scheduler::{self, ApprovalAnswer, PassContext};
 use driftsweep_ops::store::{Access, Store, VersionedJob};
 use driftsweep_report::output::{Page, Table};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::TextFormat;
 use super::decision::DecisionArgs;
-use super::fleet_store::FleetStoreArgs;
+use super::fleet_store::{FleetStoreArgs, code_after_reading};
 use super::job_page::{self, Answers};
 use super::signing::{Signing, SigningArgs};
 
@@ -134,7 +135,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
             listed.push(ListedJob { job, outdated_baseline: outdated(&fleet, &mut store, job)? });
         }
         super::write_json(&listed)?;
-        return Ok(0);
+        return Ok(code_after_reading(&mut store));
     }
     let mut table = Table::new(["job", "model", "trigger", "state", "since", "priority", "expected", "spent"]);
     table.align_right(5..8);
@@ -152,7 +153,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
         ]);
     }
     super::write(Page::from(table))?;
-    Ok(0)
+    Ok(code_after_reading(&mut store))
 }
 
 /// A job without the key that only the store and the supervisor of its run may know.
@@ -198,7 +199,7 @@ fn queue_position(fleet: &Fleet, store: &mut Store, job: &Job) -> anyhow::Result
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.memory.open(Access::Read)?;
     let job = shown(find(&mut store, &args.job)?);
-    let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
+    let event = store.event_body(&job.id)?.map(|body| event_of(&mut store, &job.id, &body)).unwrap_or_default();
     let runs = store.runs_of(&job.id)?;
     let outdated_baseline = outdated(&fleet, &mut store, &job)?;
     let rejection = rejection(&mut store, &job)?;
@@ -212,7 +213,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
             page["may_answer"] = json!(answerers.may_answer);
         }
         super::write_json(&page)?;
-        return Ok(0);
+        return Ok(code_after_reading(&mut store));
     }
     let state = args.memory.folder();
     let turn = queue_position(&fleet, &mut store, &job)?;
@@ -233,16 +234,24 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         page.line(format_args!("  {reason}"));
     }
     super::write(page)?;
-    Ok(0)
+    Ok(code_after_reading(&mut store))
+}
+
+/// An event; null where it cannot be read.
+pub fn event_of(store: &mut Store, id: &str, body: &str) -> Value {
+    event::read(body).unwrap_or_else(|reason| {
+        store.set_aside("event", id, reason);
+        Value::Null
+    })
 }
 
 /// The signature of a rejection: only the audit stores it.
 fn rejection(store: &mut Store, job: &Job) -> anyhow::Result<Option<(String, SignedStatement)>> {
     let (mut found, mut by) = (None, String::new());
     if matches!(job.state, JobState::Rejected { .. }) {
-        store.audit(&job.id, |mut record| {
+        store.audit(&job.id, |record| {
             if record.kind == "job.reject" {
-                found = serde_json::from_value(record.body["signature"].take()).ok();
+                found = SignedStatement::deserialize(&record.current_body()?["signature"]).ok();
                 by = record.actor;
             }
             Ok(())

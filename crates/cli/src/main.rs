@@ -91,7 +91,7 @@ Exit codes:
   6   backend not available
   7   output cannot be written
   10  done, drift found (with --fail-on-drift) or events opened (with --fail-on-event)
-  11  done, but some features or models could not be compared, or doctor found what would fail; kept until the next sweep, or until acknowledged; or a clock was ahead
+  11  done, but some features or models could not be compared, or rows of the store could not be read, or doctor found what would fail; kept until the next sweep, or until acknowledged; or a clock was ahead
   12  done in part: the deadline came before some models
   13  the same sweep, or another tick of the fleet, is running already
   14  the store cannot be used

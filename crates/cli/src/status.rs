@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::TextFormat;
 use super::decision;
-use super::fleet_store::FleetStoreArgs;
+use super::fleet_store::{FleetStoreArgs, code_after_reading};
 
 #[derive(Args)]
 pub struct StatusArgs {
@@ -60,6 +60,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     }
     let (_, mut store) = args.memory.open(Access::Read)?;
     let found = SweepStatus::load(&mut store)?;
+    let skipped = code_after_reading(&mut store);
     let jobs = store.job_counts()?;
     let jobs: Vec<_> = jobs.into_iter().filter(|(state, _)| JobState::open_names().any(|open| open == state)).collect();
     let events = store.open_events()?.len();
@@ -71,11 +72,12 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
                 "status": status, "acknowledged": acknowledged, "open_events": events, "jobs": jobs,
             }))?;
         }
+        TextFormat::Table if skipped != 0 => {}
         TextFormat::Table => super::write(page(found.as_ref(), events, &jobs))?,
     }
     Ok(match found {
         Some((status, acknowledged)) if args.exit_code => code(&status, acknowledged.is_some(), args.fail_on_event),
-        _ => 0,
+        _ => skipped,
     })
 }
 
@@ -133,7 +135,10 @@ fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {
     let by = decision::decider(args.by.as_ref())?;
     let at = Timestamp::now();
     let seen = store.transaction(|store: &mut Store| {
-        let Some((status, _)) = SweepStatus::load(store)? else { return Ok(None) };
+        let Some((status, _)) = SweepStatus::load(store)? else {
+            code_after_reading(store);
+            return Ok(None);
+        };
         let subject = format!("sweep {}", status.as_of);
         let body = json!({ "as_of": status.as_of, "reason": reason });
         store.acknowledge(at, &by, reason)?;
@@ -144,7 +149,9 @@ fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {
         )?;
         Ok(Some(status))
     })?;
-    let Some(status) = seen else { return Err(super::invalid_value("--acknowledge", "no sweep has been run yet")) };
+    let Some(status) = seen else {
+        return Err(super::invalid_value("--acknowledge", "there is no sweep to acknowledge"));
+    };
     say!("the sweep of {} is acknowledged", status.as_of);
     Ok(0)
 }

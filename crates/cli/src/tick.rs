@@ -22,7 +22,7 @@ use serde::Serialize;
 use super::audit::{STORE_REMEDY, TAMPERED};
 use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::decision;
-use super::fleet_store::{StoreArgs, clock_difference_warning};
+use super::fleet_store::{StoreArgs, clock_difference_warning, warn_of_rows};
 use super::state::SweepState;
 use super::state_users::{JOBS, StateUsers, StoreIdentity, StoreMatch, has_trained};
 use super::time_arg::TimeArg;
@@ -152,8 +152,9 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     // Its state is locked: other ticks may sweep while this one waits for trainings.
     drop(sweeper);
     // A sweep takes a while: it is later now. Trainings do not depend on the sweep, nor on its errors.
-    let pass_summary = run_jobs_and_messages(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
-    if let Ok(pass_summary) = &pass_summary {
+    let mut pass_summary = run_jobs_and_messages(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
+    if let Ok(pass_summary) = &mut pass_summary {
+        pass_summary.add_unreadable(store.unreadable());
         warn_of_failures(pass_summary);
     }
     if let Ok(ticked) = &ticked {
@@ -361,6 +362,12 @@ fn run_jobs_and_messages(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Resu
 }
 
 impl JobsAndMessages {
+    /// Adds rows that cannot be read, each once.
+    fn add_unreadable(&mut self, mut rows: Vec<UnreadableRow>) {
+        rows.retain(|row| !self.pass_summary.unreadable.contains(row));
+        self.pass_summary.unreadable.extend(rows);
+    }
+
     /// Whether anything happened to jobs or messages that should be reported.
     fn has_news(&self) -> bool {
         let PassSummary { jobs, failures, unreadable, tampered } = &self.pass_summary;
@@ -390,9 +397,7 @@ fn run_pass(
     done.messages.put_off += delivered.put_off;
     done.messages.dead += delivered.dead;
     let under_way = !store.jobs_in("running")?.is_empty();
-    let damaged =
-        store.unreadable().into_iter().filter(|row| !done.pass_summary.unreadable.contains(row)).collect::<Vec<_>>();
-    done.pass_summary.unreadable.extend(damaged);
+    done.add_unreadable(store.unreadable());
     Ok(under_way)
 }
 
@@ -429,13 +434,7 @@ fn warn_of_failures(done: &JobsAndMessages) {
         let again = if *permanent { "" } else { "; the next tick tries again" };
         warn!("model '{model}': run {run}: {reason}{again}");
     }
-    for UnreadableRow { table, id, reason } in &done.pass_summary.unreadable {
-        let remedy = match *table {
-            "job" => format!("; close it, with its event and its runs, with `driftsweep jobs cancel {id}`"),
-            _ => String::new(),
-        };
-        warn!("store: table {table}, row {id} cannot be read and is skipped: {reason}{remedy}");
-    }
+    warn_of_rows(&done.pass_summary.unreadable);
     for problem in done.pass_summary.tampered.iter().take(MAX_LISTED) {
         error!("store: {problem}");
     }

@@ -1,5 +1,5 @@
 //! What all parts of driftsweep stand on: errors, addresses that hide what is secret in them, text that is safe to show,
-//! atomic files, waiting for asynchronous libraries, and storage on disk and in object stores.
+//! atomic files, waiting for asynchronous libraries, storage on disk and in object stores, and the versions of what is stored.
 
 pub mod address;
 pub mod atomic;
@@ -7,3 +7,4 @@ pub mod error;
 pub mod escape;
 pub mod runtime;
 pub mod storage;
+pub mod versioned;

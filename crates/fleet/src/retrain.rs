@@ -118,7 +118,7 @@ pub(crate) struct QueueTable {
 
 macro_rules! retrain_table {
     ($($(#[$doc:meta])* $variant:ident($key:ident): $table:ty => $settings:ty,)*) => {
-        #[derive(Clone, Debug, Default, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub(crate) struct RetrainTable {
             team: Option<String>,
@@ -217,7 +217,7 @@ impl RetrainTable {
         let own = self.executor(context)?;
         let Some(executor) = own.map_or_else(|| fleet.executor(context), |own| Ok(Some(own)))? else {
             let blank = Self { team: None, ..self.clone() };
-            return match format!("{blank:?}") == format!("{:?}", Self::default()) {
+            return match blank == Self::default() {
                 true => Ok(None),
                 false => Err(format!("retrain names no executor; give {}", listed(ExecutorConfig::NAMES, "or"))),
             };

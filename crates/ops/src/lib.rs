@@ -10,9 +10,12 @@
 //! scheduler  takes jobs further, one transaction a step
 //! executor   the executor of a model
 //! notify     messages: outbox, texts and delivery
+//! formats    versions of what is stored
 //! ```
 //!
-//! Imports point down only: `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy`; a test enforces this order. Triggers, executors and channels themselves are in `driftsweep_extensions`. `policy` and `retrain` know neither files nor clocks nor backends.
+//! Imports point down only: `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
+//! `formats`; a test enforces this order. Triggers, executors and channels themselves are in `driftsweep_extensions`. `policy`
+//! and `retrain` know neither files nor clocks nor backends.
 //!
 //! # Invariants
 //!
@@ -26,6 +29,7 @@
 
 pub mod calibrate;
 pub mod executor;
+pub mod formats;
 pub mod labels;
 pub mod notify;
 pub mod policy;

@@ -345,6 +345,24 @@ impl<'a> GpuColumns<'a> {
         Ok(self.keys(&found))
     }
 
+    /// Adds the counts of what is not on the device; or why the device has failed.
+    fn add_rest(
+        &self,
+        counted: &mut [CountedColumn],
+        map: &CellMap,
+        with_offsets: bool,
+    ) -> Result<std::result::Result<(), String>> {
+        for (column, counted) in counted.iter_mut().enumerate() {
+            let Some(rest) = self.rest(column) else { continue };
+            let rest = count_source(&rest, map, with_offsets)?;
+            match rest.merge(std::mem::take(&mut counted.counts)) {
+                Ok(sum) => counted.counts = sum,
+                Err(e) => return Ok(Err(e.to_string())),
+            }
+        }
+        Ok(Ok(()))
+    }
+
     /// The part of a column that is not on the device.
     fn rest(&self, column: usize) -> Option<RemainingChunks<'_>> {
         let chunks = &self.held[column].rest;
@@ -366,15 +384,10 @@ impl Columns for GpuColumns<'_> {
         if !self.gpu.is_broken() {
             self.hold()?;
             match self.count_held(map, with_offsets, wanted) {
-                Ok(mut counted) => {
-                    for (column, counted) in counted.iter_mut().enumerate() {
-                        if let Some(rest) = self.rest(column) {
-                            let rest = count_source(&rest, map, with_offsets)?;
-                            counted.counts = rest.merge(std::mem::take(&mut counted.counts));
-                        }
-                    }
-                    return Ok(counted);
-                }
+                Ok(mut counted) => match self.add_rest(&mut counted, map, with_offsets)? {
+                    Ok(()) => return Ok(counted),
+                    Err(reason) => self.gpu.fail(reason),
+                },
                 Err(reason) => self.gpu.fail(reason),
             }
         }

@@ -30,7 +30,12 @@ pub fn answer(status: u16, body: impl ToString) -> Answer {
 
 /// An HTTP server until the end of the process: its address.
 pub fn http(handler: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    http_on("127.0.0.1:0", handler)
+}
+
+/// The same on an address.
+pub fn http_on(address: &str, handler: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind(address).unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let handler = Arc::new(handler);
     thread::spawn(move || {

@@ -41,8 +41,9 @@ impl LocalFile {
             OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
         }
         // A copy with the same modification time has another inode, or was created at another time.
-        let (inode, made) = (found.ino(), (found.ctime(), found.ctime_nsec()));
-        let version = format!("{state:?} {inode} {made:?}");
+        let ((bytes, seconds, nanoseconds), inode) = (state, found.ino());
+        let (made, made_nanoseconds) = (found.ctime(), found.ctime_nsec());
+        let version = format!("({bytes}, {seconds}, {nanoseconds}) {inode} ({made}, {made_nanoseconds})");
         Ok((Self { path: path.into(), kept: keep.then_some(file), state }, state.0, version))
     }
 

@@ -30,7 +30,7 @@ pub struct AirflowConfig {
 }
 
 /// The table `airflow` of the fleet file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AirflowTable {
     url: Option<String>,

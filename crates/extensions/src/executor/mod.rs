@@ -24,6 +24,7 @@ use crate::check::Findings;
 use crate::http::{Http, RequestFailure};
 use crate::value::{Money, Validated, hmac_sha256};
 use driftsweep_common::atomic::hex;
+use driftsweep_common::versioned::Format;
 
 /// The executors: the one list. It is passed to a macro, so that the parser of the fleet file can make the keys of
 /// `[retrain]` from it. Each has a name, which is its key there, its table under that key, and its settings.
@@ -233,6 +234,9 @@ pub struct RunResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about_answer: Option<String>,
 }
+
+/// The form of results of commands: their supervisors may be of another version than the tick that reads them.
+pub const RESULTS: Format = Format::new("results of commands", &[]);
 
 /// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

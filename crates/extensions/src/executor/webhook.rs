@@ -30,7 +30,7 @@ pub struct WebhookConfig {
 }
 
 /// The table `webhook` of the fleet file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookTable {
     url: Option<String>,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use driftsweep_common::atomic::hex;
+use driftsweep_common::escape::for_display;
 use driftsweep_fleet::Trigger;
 
 /// The type of the events.
@@ -40,6 +41,22 @@ pub fn cloud_event(id: &str, fleet: &str, model: &str, trigger: Trigger, due: Ti
     })
 }
 
+/// Reads an event as it is stored.
+///
+/// # Errors
+/// The reason: it is not JSON, or of another type.
+pub fn read(body: &str) -> Result<Value, String> {
+    let event: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
+    match event["type"].as_str() {
+        None | Some(TYPE) => Ok(event),
+        Some(other) => Err(format!(
+            "its type is {}, which driftsweep {} does not know; install the version that wrote it",
+            for_display(other),
+            env!("CARGO_PKG_VERSION")
+        )),
+    }
+}
+
 /// The source of events of a fleet.
 pub fn source(fleet: &str) -> String {
     format!("/driftsweep/{}", uri_segment(fleet))
@@ -68,5 +85,9 @@ mod tests {
         assert_eq!(event["source"], "/driftsweep/my%20fleet%2F%C3%A4");
         assert_eq!(event["data"]["details"]["psi"], 0.3);
         assert_eq!(event["time"], "2026-11-23T02:00:00Z");
+        assert_eq!(read(&event.to_string()).unwrap(), event);
+        let newer = event.to_string().replace(TYPE, "io.driftsweep.retrain.requested.v2");
+        assert!(read(&newer).unwrap_err().contains("install the version that wrote it"));
+        assert!(read("{").is_err());
     }
 }

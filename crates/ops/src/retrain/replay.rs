@@ -13,6 +13,7 @@ use super::clock::{AuditClock, CLOCK_AHEAD, ClockSetBack};
 use super::job::{Job, JobState, JobStep};
 use super::signature::SignedStatement;
 use super::statement::{ApprovalDecision, ApprovalQuestion};
+use crate::formats::STEPS;
 use driftsweep_common::escape::truncated;
 
 /// The actor of automatic steps.
@@ -130,6 +131,13 @@ impl ReplayedJobs {
         }
         let Some(name) = entry.kind.strip_prefix("job.") else { return };
         let problem = |reason: String| format!("record {} ({}): {reason}", entry.seq, entry.kind);
+        let body = match STEPS.upgraded(entry.body) {
+            Ok(body) => body,
+            Err(e) => {
+                return self.add_problem(entry.subject, problem(format!("its step cannot be read: {e}")));
+            }
+        };
+        let entry = AuditEntry { body: &body, ..entry };
         if name == "request" {
             let asked_for = request(entry);
             match asked_for {
@@ -151,6 +159,14 @@ impl ReplayedJobs {
                 }
             }
             None => self.note_orphan(entry.subject, problem("the job was never requested".into())),
+        }
+    }
+
+    /// Adds a problem of the records of a job.
+    pub fn add_problem(&mut self, id: &str, problem: String) {
+        match self.jobs.get_mut(id) {
+            Some(derived) => derived.problems.push(problem),
+            None => self.note_orphan(id, problem),
         }
     }
 

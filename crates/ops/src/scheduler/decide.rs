@@ -167,11 +167,11 @@ const QUESTION_KINDS: &[&str] = &["job.ask", "job.escalate", "job.ask_again"];
 
 /// A request from its record.
 pub(super) fn question_of(store: &mut Store, job: &Job, request: &ApprovalRequest) -> Result<AskedQuestion> {
-    let record = store.last_record(&job.id, QUESTION_KINDS)?;
-    Ok(record.map_or_else(
-        || AskedQuestion::unknown(request),
-        |found| AskedQuestion::of(found.seq, (found.at, found.clock_at), &found.body),
-    ))
+    let Some(found) = store.last_record(&job.id, QUESTION_KINDS)? else {
+        return Ok(AskedQuestion::unknown(request));
+    };
+    let body = found.current_body()?;
+    Ok(AskedQuestion::of(found.seq, (found.at, found.clock_at), &body))
 }
 
 /// The persons who may answer the request of a job now.

@@ -136,8 +136,15 @@ fn no_random_bytes(e: std::io::Error) -> Error {
 /// The evidence of the trigger of a job, in short.
 fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
     const COLUMNS: usize = 3;
-    let event: Value = serde_json::from_str(&store.event_body(&job.id)?.unwrap_or_default()).unwrap_or_default();
-    Ok(trigger::evidence(&job.trigger, &event["data"]["details"], COLUMNS))
+    let Some(body) = store.event_body(&job.id)? else { return Ok(Vec::new()) };
+    Ok(match policy::event::read(&body) {
+        Ok(event) => trigger::evidence(&job.trigger, &event["data"]["details"], COLUMNS),
+        Err(reason) => {
+            let sentence = format!("its event cannot be read: {reason}");
+            store.set_aside("event", &job.id, reason);
+            vec![sentence]
+        }
+    })
 }
 
 /// Adds details for the messages about a step.

@@ -8,7 +8,7 @@ use sqlx::query;
 
 use super::Store;
 use super::backfill::{WHOLE_JOB, whole_job};
-use super::evidence::EVIDENCE;
+use super::evidence::{EVIDENCE, recorded};
 use super::jobs::VersionedJob;
 use super::replay::AuditReplay;
 use super::verify::{StartBlockers, StoreCheck};
@@ -105,7 +105,7 @@ impl Store {
             }
         }
         for (key, found, _) in &checked.evidence {
-            self.note_current(EVIDENCE, key, found.clone());
+            self.note_current(EVIDENCE, key, found.clone().map(recorded));
         }
         Ok(())
     }

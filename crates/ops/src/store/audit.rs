@@ -1,6 +1,8 @@
 //! The audit: what was done and by whom. Each record holds the hash of the one before it, so that none can be edited,
 //! removed or moved unnoticed.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -10,8 +12,10 @@ use sqlx::any::AnyRow;
 use sqlx::query;
 
 use super::{Store, optional_time, time};
+use crate::formats::STEPS;
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Error, Result};
+use driftsweep_common::versioned::FormatError;
 
 /// A record of the audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,11 +81,28 @@ impl Record {
         Ok(hex(&Sha256::digest(canonical(&hashed)?)))
     }
 
+    /// Its body in the current format.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] for a step that a newer version of driftsweep wrote.
+    pub fn current_body(&self) -> Result<Cow<'_, Value>> {
+        if !is_step(&self.kind) {
+            return Ok(Cow::Borrowed(&self.body));
+        }
+        let unreadable = |e: FormatError| Error::BadValue { what: self.named(), reason: e.to_string() };
+        STEPS.upgraded(&self.body).map_err(unreadable)
+    }
+
     /// The record by its number, kind, subject and time.
     pub(super) fn named(&self) -> String {
         let subject: String = driftsweep_common::escape::for_display(&self.subject).into_owned();
         format!("record {} ({} {subject}, {})", self.seq, self.kind, self.at)
     }
+}
+
+/// Whether records of a kind hold steps of jobs.
+fn is_step(kind: &str) -> bool {
+    kind.starts_with("job.")
 }
 
 /// Canonical JSON (RFC 8785).
@@ -118,6 +139,10 @@ impl Store {
             // Stored with the same precision as it is hashed.
             let at = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
             let [actor, subject] = [actor, subject].map(|text| text.replace('\0', "\u{fffd}"));
+            let mut body = body;
+            if is_step(kind) {
+                STEPS.mark(&mut body);
+            }
             let (seq, kind, hash) = (last + 1, kind.into(), String::new());
             let mut record = Record { seq, at, actor, kind, subject, body, clock_at, writes, previous, hash };
             record.hash = record.expected_hash()?;

@@ -7,6 +7,7 @@ use sqlx::{Row, query};
 use super::evidence::EVIDENCE;
 use super::writes::{RowKey, RowValues, RowWrite, TABLES};
 use super::{SYSTEM_ACTOR, Store, VersionedJob};
+use crate::formats::JOBS;
 use crate::retrain::{Job, JobState};
 use driftsweep_common::error::Result;
 
@@ -74,7 +75,7 @@ impl Store {
 
 /// A whole job from its row. The key of a run is in no record.
 pub(super) fn whole_job(VersionedJob { job, version }: &VersionedJob) -> RowWrite {
-    let body = serde_json::to_string(&Job { key: None, ..job.clone() }).unwrap_or_default();
+    let body = JOBS.write(&Job { key: None, ..job.clone() }).unwrap_or_default();
     let set = [("body", Some(body)), ("version", Some(version.to_string()))];
     let set = set.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     RowWrite { table: WHOLE_JOB.into(), rows: vec![vec![job.id.clone()]], set, ..RowWrite::default() }

@@ -92,10 +92,48 @@ impl ConclusionHashes {
         self.hits.sort_unstable();
         self.measures.sort_unstable();
         let of = |lines: Vec<String>| (!lines.is_empty()).then(|| hashed(&lines.join("\n")));
-        let hits = self.hits.iter().map(|place| format!("{place:?}")).collect();
-        let all = [("verdict", self.verdict), ("body", self.body), ("hits", of(hits)), ("quality", of(self.measures))];
+        let lines =
+            |quote: Quote| self.hits.iter().map(move |[a, b, c]| format!("[{}, {}, {}]", quote(a), quote(b), quote(c)));
+        let [hits, former] = [quoted as Quote, quoted_before].map(|quote| of(lines(quote).collect()));
+        let former = former.filter(|former| hits.as_ref() != Some(former));
+        let all = [
+            ("verdict", self.verdict),
+            ("body", self.body),
+            ("hits", hits),
+            (FORMER_HITS, former),
+            ("quality", of(self.measures)),
+        ];
         all.into_iter().filter(|(_, value)| value.is_some()).map(|(name, value)| (name.to_owned(), value)).collect()
     }
+}
+
+/// The hash of hits as programs up to version 0.1 wrote it, where it is another one. It is compared, and never recorded.
+pub(super) const FORMER_HITS: &str = "former_hits";
+
+/// Writes a text in quotes.
+type Quote = fn(&str) -> String;
+
+/// A text in quotes, in the lines that the audit has the hashes of: they never change.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_ascii_control() => quoted.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+/// The same as it was written before: by a rule for display, in which the escapes of rare characters depend on the version
+/// of the compiler.
+fn quoted_before(text: &str) -> String {
+    format!("{text:?}")
 }
 
 /// A metric as one line that is the same in every store.
@@ -103,8 +141,16 @@ fn line_of(entry: &MeasurementRecord) -> String {
     let MeasurementRecord { kind, metric, since, before, rows, value, low, high, .. } = entry;
     // SQLite gives 0 back for -0.
     let bits = [value, low, high].map(|value| format!("{:016x}", (value + 0.0).to_bits()));
-    let times = [since, before].map(|time| time.as_microsecond());
-    format!("{kind:?} {metric:?} {times:?} {rows} {bits:?}")
+    let [since, before] = [since, before].map(|time| time.as_microsecond());
+    let [value, low, high] = bits;
+    let [kind, metric] = [kind, metric].map(|name| quoted(name));
+    format!("{kind} {metric} [{since}, {before}] {rows} [\"{value}\", \"{low}\", \"{high}\"]")
+}
+
+/// What the audit records of values.
+pub(super) fn recorded(mut values: RowValues) -> RowValues {
+    values.remove(FORMER_HITS);
+    values
 }
 
 /// The conclusions of a transaction so far.
@@ -126,7 +172,7 @@ impl PendingConclusions {
         std::mem::take(&mut self.0).into_iter().map(|((model, as_of), evidence)| RowWrite {
             table: EVIDENCE.into(),
             rows: vec![vec![model, as_of.to_string()]],
-            set: evidence.values(),
+            set: recorded(evidence.values()),
             ..RowWrite::default()
         })
     }
@@ -393,7 +439,8 @@ impl Store {
         for entry in self.database.rows(between(MEASURES), measure)? {
             found.of(&entry.model, entry.as_of).measures.push(line_of(&entry));
         }
-        Ok(found.take().filter_map(|write| Some((write.rows.into_iter().next()?, write.set))).collect())
+        let rows = found.0.into_iter();
+        Ok(rows.map(|((model, as_of), evidence)| (vec![model, as_of.to_string()], evidence.values())).collect())
     }
 }
 
@@ -450,6 +497,50 @@ pub fn key(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_in_the_audit_stay_as_they_were_except_for_characters_that_are_written_differently_by_display_rules() {
+        for text in [
+            "",
+            "plain",
+            "a b",
+            "it's",
+            "say \"x\"",
+            "c:\\d",
+            "a\nb\tc\rd",
+            "\u{1}",
+            "\u{7f}",
+            "r\u{e9}tro",
+            "\u{65e5}\u{672c}",
+        ] {
+            assert_eq!(quoted(text), quoted_before(text));
+        }
+        // No character is left out, and no two texts are the same.
+        assert_eq!(quoted("\u{301}\u{200b}"), "\"\u{301}\u{200b}\"");
+        assert_ne!(quoted("\u{1}"), quoted("\\u{1}"));
+        let hash = |place: &str| {
+            let hits = vec![[place.to_owned(), String::new(), "x".into()]];
+            ConclusionHashes { hits, ..ConclusionHashes::default() }.values()
+        };
+        assert_eq!(hash("plain")["hits"], Some(hashed(r#"["plain", "", "x"]"#)));
+        assert_eq!(hash("plain").get(FORMER_HITS), None);
+        assert_eq!(hash("\u{200b}")[FORMER_HITS], Some(hashed("[\"\\u{200b}\", \"\", \"x\"]")));
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let entry = MeasurementRecord {
+            model: "m".into(),
+            as_of: at(3),
+            kind: "realised".into(),
+            metric: "accuracy".into(),
+            since: at(1),
+            before: at(2),
+            rows: 7,
+            value: 0.5,
+            low: -0.0,
+            high: 1.0,
+        };
+        let line = r#""realised" "accuracy" [1000000, 2000000] 7 ["3fe0000000000000", "0000000000000000", "3ff0000000000000"]"#;
+        assert_eq!(line_of(&entry), line);
+    }
 
     #[test]
     fn conclusions_are_found_by_their_time_however_long_the_history_is() {

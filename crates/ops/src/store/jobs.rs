@@ -9,8 +9,10 @@ use sqlx::{Any, Row, query};
 
 use super::writes::{SqlValue, hashed};
 use super::{Store, optional_time, time};
+use crate::formats::{JOBS, TRAINING_SETTINGS};
 use crate::retrain::Job;
 use driftsweep_common::error::Result;
+use driftsweep_common::versioned::Format;
 use driftsweep_fleet::{Money, RetrainConfig};
 
 /// A job with the number of steps it has taken.
@@ -104,6 +106,11 @@ impl Store {
         std::mem::take(&mut self.unreadable).into_iter().collect()
     }
 
+    /// Adds a row that cannot be read to [`Self::unreadable`].
+    pub fn set_aside(&mut self, table: &'static str, id: &str, reason: String) {
+        self.unreadable.insert(UnreadableRow { table, id: id.into(), reason });
+    }
+
     /// The rows of a query that can be read; the others are remembered for [`Self::unreadable`]. `key` gives the
     /// positions of the key columns.
     fn readable<T>(
@@ -141,7 +148,7 @@ impl Store {
             ("state", job.state.name().into()),
             ("requested_at", job.requested_at.into()),
             ("version", 1i64.into()),
-            ("body", json(&job.id, job)?.into()),
+            ("body", json(JOBS, &job.id, job)?.into()),
         ];
         self.insert("job", &cells, true)
     }
@@ -155,7 +162,7 @@ impl Store {
         let set = [
             ("state", job.state.name().into()),
             ("version", (version + 1).into()),
-            ("body", json(&job.id, job)?.into()),
+            ("body", json(JOBS, &job.id, job)?.into()),
         ];
         self.update("job", &[("id", (&job.id).into())], &set, Some(format!("version = {version}")))
     }
@@ -170,7 +177,7 @@ impl Store {
             ("state", job.state.name().into()),
             ("requested_at", job.requested_at.into()),
             ("version", (*version as i64).into()),
-            ("body", json(&job.id, job)?.into()),
+            ("body", json(JOBS, &job.id, job)?.into()),
         ];
         self.update("job", &[("id", (&job.id).into())], &set, None).map(drop)
     }
@@ -277,7 +284,7 @@ impl Store {
             ("job", (&run.job).into()),
             ("attempt", i64::from(run.attempt).into()),
             ("model", (&run.model).into()),
-            ("retrain", json(&run.job, &run.retrain)?.into()),
+            ("retrain", json(TRAINING_SETTINGS, &run.job, &run.retrain)?.into()),
             ("started_at", run.started_at.into()),
             ("declared", run.declared.into()),
             ("committed", run.committed.into()),
@@ -436,13 +443,14 @@ fn named(job: &str, attempt: u32) -> [(&'static str, SqlValue); 2] {
     [("job", job.into()), ("attempt", i64::from(attempt).into())]
 }
 
-pub(super) fn json(job: &str, value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value)
+pub(super) fn json(format: Format, job: &str, value: &impl Serialize) -> Result<String> {
+    format
+        .write(value)
         .map_err(|e| driftsweep_common::error::Error::BadValue { what: format!("job {job}"), reason: e.to_string() })
 }
 
-fn of_json<T: DeserializeOwned>(row: &AnyRow, at: usize) -> std::result::Result<T, sqlx::Error> {
-    serde_json::from_str(row.try_get(at)?).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+fn of_json<T: DeserializeOwned>(format: Format, row: &AnyRow, at: usize) -> std::result::Result<T, sqlx::Error> {
+    format.read(row.try_get(at)?).map_err(|e| sqlx::Error::Decode(Box::new(e)))
 }
 
 /// A column of a key as text, whatever it is.
@@ -461,7 +469,7 @@ fn reason(error: &sqlx::Error) -> String {
 }
 
 fn job(row: &AnyRow) -> std::result::Result<VersionedJob, sqlx::Error> {
-    Ok(VersionedJob { job: of_json(row, 0)?, version: row.try_get::<i64, _>(1)?.unsigned_abs() })
+    Ok(VersionedJob { job: of_json(JOBS, row, 0)?, version: row.try_get::<i64, _>(1)?.unsigned_abs() })
 }
 
 fn run(row: &AnyRow) -> std::result::Result<RunRecord, sqlx::Error> {
@@ -470,7 +478,7 @@ fn run(row: &AnyRow) -> std::result::Result<RunRecord, sqlx::Error> {
         job: row.try_get(0)?,
         attempt: row.try_get::<i64, _>(1)?.unsigned_abs() as u32,
         model: row.try_get(2)?,
-        retrain: of_json(row, 3)?,
+        retrain: of_json(TRAINING_SETTINGS, row, 3)?,
         retrain_hash: hashed(row.try_get(3)?),
         started_at: time(row, 4)?,
         declared: cents(5)?,

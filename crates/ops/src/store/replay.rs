@@ -14,6 +14,7 @@ use super::evidence::{EVIDENCE, FORGOTTEN};
 use super::openings::Openings;
 use super::verify::COMPARED_FOR_STARTS;
 use super::writes::{ColumnKind, HASHED, RowKey, RowValues, RowWrite, noted_text};
+use crate::formats::JOBS;
 use crate::retrain::Job;
 use crate::retrain::replay::{AuditEntry, EventRecord, ReplayedJobs};
 use crate::retrain::statement::event_sha256;
@@ -188,7 +189,7 @@ impl AuditReplay {
             if write.table != WHOLE_JOB {
                 self.write(*seq, write);
             } else if found || accepts {
-                self.whole_job(write);
+                self.whole_job(*seq, write);
             }
         }
         if kind == "event.open"
@@ -249,14 +250,18 @@ impl AuditReplay {
     }
 
     /// Adds a job from its row.
-    fn whole_job(&mut self, write: RowWrite) {
+    fn whole_job(&mut self, seq: u64, write: RowWrite) {
         if write.deleted {
             write.rows.iter().flatten().for_each(|id| self.jobs.forget(id));
             return;
         }
         let set = |name: &str| write.set.get(name).and_then(Option::as_deref).unwrap_or_default();
-        if let Ok(job) = serde_json::from_str::<Job>(set("body")) {
-            self.jobs.found(job, set("version").parse().unwrap_or_default());
+        match JOBS.read::<Job>(set("body")) {
+            Ok(job) => self.jobs.found(job, set("version").parse().unwrap_or_default()),
+            Err(e) => {
+                let problem = format!("record {seq}: the job that it records cannot be read: {e}");
+                write.rows.iter().flatten().for_each(|id| self.jobs.add_problem(id, problem.clone()));
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::judge::{self, JudgedModel, MAX_SWEEPS_BACK, Memory};
 use super::late::{self, InputFaults};
 use super::status::SweepStatus;
 use super::{SweepDone, TickPass, WaitStatus, ids};
+use crate::formats::EVALUATIONS;
 use crate::notify::{self, AuditedFact};
 use crate::store::{LimitExceeded, SYSTEM_ACTOR, Store, StoredVerdict, WaitingModel};
 use driftsweep::sweep::{ModelReport, SweepReport};
@@ -205,8 +206,8 @@ impl TickPass<'_> {
 fn write(store: &mut Store, judged: &JudgedModel) -> Result<()> {
     let evaluation = &judged.evaluation;
     let (model, as_of) = (&evaluation.model, evaluation.as_of);
-    let body = serde_json::to_string(evaluation)
-        .map_err(|e| Error::BadValue { what: "verdict".into(), reason: e.to_string() })?;
+    let body =
+        EVALUATIONS.write(evaluation).map_err(|e| Error::BadValue { what: "verdict".into(), reason: e.to_string() })?;
     store.add_verdict(&StoredVerdict { model: model.clone(), as_of, data_hash: judged.data_hash.clone(), body })?;
     for (comparison, column) in evaluation.drift.iter().flat_map(DriftVerdict::hits) {
         store.add_hit(&LimitExceeded {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::formats::SWEEP_STATUSES;
 use crate::store::{Acknowledgement, Store};
 use driftsweep::sweep::SweepReport;
 use driftsweep_common::error::{Cause, Error, Fault, Result};
@@ -165,15 +166,20 @@ impl SweepStatus {
         found.chain(waiting).chain(events).collect()
     }
 
-    /// The status of the last sweep, and its acknowledgement; `None` before the first sweep.
+    /// The status of the last sweep, and its acknowledgement; `None` before the first sweep. One that cannot be read is
+    /// among [`Store::unreadable`], and counts as none: the next sweep has its own.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::BadValue`].
+    /// [`Error::Store`].
     pub fn load(store: &mut Store) -> Result<Option<(Self, Option<Acknowledgement>)>> {
         let Some((body, acknowledged)) = store.status()? else { return Ok(None) };
-        let status = serde_json::from_str(&body)
-            .map_err(|e| Error::BadValue { what: "status of the last sweep".into(), reason: e.to_string() })?;
-        Ok(Some((status, acknowledged)))
+        match SWEEP_STATUSES.read(&body) {
+            Ok(status) => Ok(Some((status, acknowledged))),
+            Err(e) => {
+                store.set_aside("status", "of the last sweep", e.to_string());
+                Ok(None)
+            }
+        }
     }
 
     /// Writes it, inside a transaction. New findings remove an acknowledgement of the same sweep.
@@ -182,7 +188,8 @@ impl SweepStatus {
     /// [`Error::Store`], [`Error::BadValue`].
     pub fn save(&self, store: &mut Store) -> Result<()> {
         let known = Self::load(store)?;
-        let body = serde_json::to_string(self)
+        let body = SWEEP_STATUSES
+            .write(self)
             .map_err(|e| Error::BadValue { what: "status of the sweep".into(), reason: e.to_string() })?;
         store.set_status(self.as_of, &body)?;
         match known {

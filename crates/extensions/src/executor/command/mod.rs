@@ -33,7 +33,7 @@ pub struct CommandConfig {
 }
 
 /// The program and its arguments in the fleet file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct CommandTable(Vec<String>);
 

@@ -25,6 +25,7 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use super::CommandConfig;
 use super::environment;
@@ -32,10 +33,11 @@ use super::processes::{ANSWER_FILE, ProcessScope, RunProcesses};
 use super::supervise::{GRACE, HEARTBEAT_FILE, ResultFile, SupervisorTask, cancel_token};
 use crate::executor::answer::RunAnswer;
 use crate::executor::files::{self, MAX_ANSWER_BYTES};
-use crate::executor::{Executor, RunOutcome, RunResult, RunStatus, TrainingRun};
+use crate::executor::{Executor, RESULTS, RunOutcome, RunResult, RunStatus, TrainingRun};
 use crate::http::RequestFailure;
 use driftsweep_common::atomic;
 use driftsweep_common::error::Error;
+use driftsweep_common::versioned::FormatError;
 
 /// The executor.
 pub struct CommandExecutor<'a> {
@@ -141,7 +143,7 @@ impl Executor for CommandExecutor<'_> {
 
     fn poll(&self, run: &TrainingRun, _: Timestamp) -> Result<RunStatus, RequestFailure> {
         let file = |name: &str| run.folder.join(name);
-        if let Some(ended) = result(run) {
+        if let Some(ended) = result(run)? {
             return Ok(ended);
         }
         let transient = |e: io::Error| RequestFailure::transient(format!("{}: {e}", file("lock").display()));
@@ -173,7 +175,7 @@ impl Executor for CommandExecutor<'_> {
             // Its command was never started, whatever was requested before.
             Ok(()) if !was_started(run) => Ok(RunStatus::NotStarted),
             // It may have ended in the meantime.
-            Ok(()) => match result(run) {
+            Ok(()) => match result(run)? {
                 Some(ended) => Ok(ended),
                 None => status_without_supervisor(run),
             },
@@ -188,12 +190,21 @@ impl Executor for CommandExecutor<'_> {
 }
 
 /// How a run ended, if it has. A result without the key of the run was not written by its supervisor, and is ignored.
-fn result(run: &TrainingRun) -> Option<RunStatus> {
-    let bytes = atomic::read_external(&run.folder.join("result.json"), MAX_ANSWER_BYTES).ok()??;
-    let ResultFile { ended, key } = serde_json::from_slice(&bytes).ok()?;
-    if key != run.key {
-        return None;
+fn result(run: &TrainingRun) -> Result<Option<RunStatus>, RequestFailure> {
+    let path = run.folder.join("result.json");
+    let Ok(Some(bytes)) = atomic::read_external(&path, MAX_ANSWER_BYTES) else { return Ok(None) };
+    let Ok(body) = serde_json::from_slice::<Value>(&bytes) else { return Ok(None) };
+    // Older versions have none.
+    if body["key"].as_str().unwrap_or_default() != run.key {
+        return Ok(None);
     }
+    let ResultFile { ended, .. } = match RESULTS.read_value(&body) {
+        Ok(result) => result,
+        Err(newer @ FormatError::Newer { .. }) => {
+            return Err(RequestFailure::transient(format!("{}: {newer}", path.display())));
+        }
+        Err(_) => return Ok(None),
+    };
     // Runs that an older version has started have no folder for it.
     let place = if exchange_folder(run).exists() { exchange_folder(run) } else { run.folder.clone() };
     let answer = place.join("answer.json");
@@ -203,7 +214,7 @@ fn result(run: &TrainingRun) -> Option<RunStatus> {
         Err(e) => RunAnswer::nothing(e.to_string()),
     };
     let (cost, baseline, about_answer) = reply.of_command(&answer.display().to_string());
-    Some(RunStatus::Ended(RunResult { cost, baseline, about_answer, ..ended }))
+    Ok(Some(RunStatus::Ended(RunResult { cost, baseline, about_answer, ..ended })))
 }
 
 /// The status of a run whose supervisor is dead without a result. It has ended only when all of its processes have:

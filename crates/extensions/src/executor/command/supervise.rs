@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::environment;
 use super::processes::{GroupLeader, RunProcesses};
 use crate::executor::files;
-use crate::executor::{RunOutcome, RunResult};
+use crate::executor::{RESULTS, RunOutcome, RunResult};
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
 
@@ -116,9 +116,9 @@ fn supervise_with(folder: &Path, key: &str, elapsed: &dyn Fn() -> Duration, alon
     let ended = run(folder, (&task, key), (supervisor, alone), &lock, elapsed);
     let took = SignedDuration::try_from(elapsed().saturating_sub(begun)).ok();
     let written = ResultFile { ended: RunResult { took, ..ended }, key: key.into() };
-    let result = serde_json::to_vec_pretty(&written)
-        .map_err(|e| Error::BadValue { what: "result".into(), reason: e.to_string() })?;
-    retry(&mut || reserve.write(&result), &mut |pause| thread::sleep(pause))?;
+    let result =
+        RESULTS.write(&written).map_err(|e| Error::BadValue { what: "result".into(), reason: e.to_string() })?;
+    retry(&mut || reserve.write(result.as_bytes()), &mut |pause| thread::sleep(pause))?;
     drop(heart);
     drop(lock);
     Ok(())

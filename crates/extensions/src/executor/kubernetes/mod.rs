@@ -26,7 +26,7 @@ pub struct KubernetesConfig {
 }
 
 /// The table `kubernetes` of the fleet file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KubernetesTable {
     manifest: String,
