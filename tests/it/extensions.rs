@@ -230,7 +230,8 @@ fn each_entry_is_checked_before_the_night() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
         command.current_dir(folder.path()).args(["doctor", "fleet.toml", "--format", "json"]);
         let output = command.env_remove("UNSET_SECRET").output().unwrap();
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+        found["fleet"].clone()
     };
     for trigger in TRIGGERS {
         let found = doctor(&format!("{MODEL}[model.trigger]\n{}\n", trigger.setting));

@@ -1,7 +1,7 @@
-//! What a fleet file chooses from by name: triggers, executors and channels. Each of them is one file that holds its keys in
-//! the fleet file beside what it does, and one line of a list: [`trigger`], [`executor`] and [`channel`] each begin with
-//! theirs. Everything else iterates these lists: the parser of the fleet file, the tick, `doctor`, `explain`, messages of
-//! unknown names, and the tests that hold each entry to its documents and checks.
+//! What a fleet file chooses from by name: triggers, executors and channels. Each of them is one file, which holds its keys in
+//! the fleet file beside what it does, and one line of a list: [`trigger`], [`executor`] and [`channel`] each have one. All
+//! other code goes by these lists: the parser of the fleet file, the tick, `doctor`, `explain` and messages about unknown
+//! names. Tests compare the lists with documents and checks.
 //!
 //! ```text
 //! value      money, lengths of time, schedules, secrets, settings with their origin
@@ -12,8 +12,8 @@
 //! channel    who is told: file, webhook, e-mail, Kafka
 //! ```
 //!
-//! Imports point up only, as the tables of the fleet file do not know each other; a test enforces this order. `trigger` knows
-//! neither files nor clocks: the figures and the state that it needs are arguments.
+//! Each room uses only those above it in this list; a test enforces this order. `trigger` knows neither files nor clocks: the
+//! figures and the state that it needs are arguments.
 //!
 //! # Adding one
 //!

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::distribution::DistributionShape;
-use super::{ExplainView, Nature, Sheet, SweepView, TriggerSettings, TriggerVerdict};
+use super::{ExplainView, Sheet, SweepView, TriggerProperties, TriggerSettings, TriggerVerdict};
 use crate::value::{Origin, Setting, Validated, check_range};
 use driftsweep::model::Role;
 use driftsweep::rule::{self, FALSE_DISCOVERY_RATE};
@@ -90,7 +90,8 @@ impl TriggerSettings for DriftTrigger {
     type Table = DriftTable;
     type Verdict = DriftVerdict;
 
-    const NATURE: Nature = Nature { compares_with_baseline: true, place: 0, ..Nature::USUAL };
+    const PROPERTIES: TriggerProperties =
+        TriggerProperties { compares_with_baseline: true, place: 0, ..TriggerProperties::DEFAULT };
 
     fn resolve(model: Option<&DriftTable>, fleet: Option<&DriftTable>) -> Validated<Self> {
         let none = DriftTable::default();

@@ -44,10 +44,10 @@ macro_rules! triggers {
                 }
             }
 
-            /// What holds for it whatever its settings.
-            pub fn nature(self) -> Nature {
+            /// Its properties, which do not depend on settings.
+            pub fn properties(self) -> TriggerProperties {
                 match self {
-                    $(Self::$variant => <$settings>::NATURE,)*
+                    $(Self::$variant => <$settings>::PROPERTIES,)*
                 }
             }
 
@@ -208,9 +208,9 @@ triggers! {
 /// The shortest time between two events unless the fleet file says so.
 const COOLDOWN: SignedDuration = SignedDuration::from_hours(24 * 7);
 
-/// What holds for a trigger whatever its settings.
+/// The properties of a trigger, which do not depend on settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nature {
+pub struct TriggerProperties {
     /// Whether it fires by a comparison with the baseline: another baseline answers it, and an outdated one repeats it.
     pub compares_with_baseline: bool,
     /// Whether the time at which it fires is stored, as [`ModelPast::volume_fired`], because its count begins there again.
@@ -219,9 +219,9 @@ pub struct Nature {
     pub place: u8,
 }
 
-impl Nature {
-    /// What is usual: last on the page, and nothing else.
-    pub const USUAL: Self = Self { compares_with_baseline: false, begins_again: false, place: u8::MAX };
+impl TriggerProperties {
+    /// Those of most triggers: last on the page, and nothing else.
+    pub const DEFAULT: Self = Self { compares_with_baseline: false, begins_again: false, place: u8::MAX };
 }
 
 /// The settings of a trigger, and what it does with them.
@@ -232,8 +232,8 @@ pub trait TriggerSettings: Sized {
     /// Its verdict at a sweep.
     type Verdict: TriggerVerdict;
 
-    /// What holds for it whatever its settings.
-    const NATURE: Nature = Nature::USUAL;
+    /// Its properties, which do not depend on settings.
+    const PROPERTIES: TriggerProperties = TriggerProperties::DEFAULT;
 
     /// The settings of a model, else those of the fleet, else the defaults.
     ///
@@ -391,7 +391,7 @@ impl Trigger {
     /// All of them in the order of the page of `explain`.
     pub fn in_order_of_page() -> Vec<Self> {
         let mut all = Self::ALL.to_vec();
-        all.sort_by_key(|trigger| trigger.nature().place);
+        all.sort_by_key(|trigger| trigger.properties().place);
         all
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use super::{ExplainView, Nature, Sheet, SweepView, TriggerSettings, TriggerVerdict};
+use super::{ExplainView, Sheet, SweepView, TriggerProperties, TriggerSettings, TriggerVerdict};
 use crate::value::{Schedule, Setting, Validated};
 use driftsweep_common::error::Result;
 
@@ -64,7 +64,7 @@ impl TriggerSettings for ScheduleTrigger {
     type Table = ScheduleTable;
     type Verdict = NoVerdict;
 
-    const NATURE: Nature = Nature { place: 3, ..Nature::USUAL };
+    const PROPERTIES: TriggerProperties = TriggerProperties { place: 3, ..TriggerProperties::DEFAULT };
 
     fn resolve(model: Option<&ScheduleTable>, fleet: Option<&ScheduleTable>) -> Validated<Self> {
         let schedule = |table: Option<&ScheduleTable>| {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::labels::NewLabels;
-use super::{ExplainView, ModelPast, Nature, Sheet, SweepView, TriggerSettings, TriggerVerdict};
+use super::{ExplainView, ModelPast, Sheet, SweepView, TriggerProperties, TriggerSettings, TriggerVerdict};
 use crate::value::{Setting, Validated, check_range};
 use driftsweep_common::error::Result;
 
@@ -66,7 +66,8 @@ impl TriggerSettings for VolumeTrigger {
     type Table = VolumeTable;
     type Verdict = VolumeVerdict;
 
-    const NATURE: Nature = Nature { begins_again: true, place: 2, ..Nature::USUAL };
+    const PROPERTIES: TriggerProperties =
+        TriggerProperties { begins_again: true, place: 2, ..TriggerProperties::DEFAULT };
 
     fn resolve(model: Option<&VolumeTable>, fleet: Option<&VolumeTable>) -> Validated<Self> {
         let set = Setting::nearest(model.map(|_| true), fleet.map(|_| true), false);

@@ -160,7 +160,7 @@ impl TickPass<'_> {
                 let replaced = this.replaced_baseline(model, set.get(&model.name), as_of);
                 for (trigger, reason) in evaluation.fired() {
                     // A training or a person has already set a new baseline: the next sweep uses it.
-                    if let Some(newer) = replaced.as_ref().filter(|_| trigger.nature().compares_with_baseline) {
+                    if let Some(newer) = replaced.as_ref().filter(|_| trigger.properties().compares_with_baseline) {
                         let used = evaluation.baseline.as_deref().unwrap_or_default();
                         let name = trigger.name();
                         let note = format!(

@@ -121,7 +121,7 @@ impl FiredTrigger<'_> {
             return Ok(());
         }
         // Drift that a training has handled already is found again as long as the old baseline is in use.
-        if trigger.nature().compares_with_baseline
+        if trigger.properties().compares_with_baseline
             && let Some(outdated) = store.outdated_baseline(fleet, model, due)?
         {
             reason = format!("{reason}; {}", outdated.sentence(&fleet.zone));
@@ -154,7 +154,7 @@ impl FiredTrigger<'_> {
             FiringOutcome::Joined(id) => Some(id.clone()),
             FiringOutcome::Cooldown(_) | FiringOutcome::Muted(..) => None,
         };
-        if trigger.nature().begins_again && outcome.counts_as_fired() {
+        if trigger.properties().begins_again && outcome.counts_as_fired() {
             store.set_volume_fired(&model.name, at)?;
         }
         let why = match &outcome {

@@ -209,7 +209,7 @@ pub fn details(trigger: Trigger, evaluation: &Evaluation, report: &SweepReport) 
     let value = evaluation.details(trigger);
     let mut value = value.map_err(|e| Error::BadValue { what: "event".into(), reason: e.to_string() })?;
     value["sweep"] = json!({ "id": report.id, "counts_hash": report.counts_hash });
-    if let Some(baseline) = evaluation.baseline.as_ref().filter(|_| trigger.nature().compares_with_baseline) {
+    if let Some(baseline) = evaluation.baseline.as_ref().filter(|_| trigger.properties().compares_with_baseline) {
         value["baseline"] = json!(baseline);
     }
     Ok(value)

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 pub use assess::{PerformanceStatus, PerformanceVerdict, PredictionSpan, assess};
 
-use super::{ExplainView, Nature, Sheet, SweepView, TriggerSettings, TriggerVerdict};
+use super::{ExplainView, Sheet, SweepView, TriggerProperties, TriggerSettings, TriggerVerdict};
 use crate::value::{Setting, Validated, check_range};
 use driftsweep::metric::performance::PerformanceMetric;
 use driftsweep_common::error::Result;
@@ -86,7 +86,7 @@ impl TriggerSettings for PerformanceTrigger {
     type Table = PerformanceTable;
     type Verdict = PerformanceVerdict;
 
-    const NATURE: Nature = Nature { place: 1, ..Nature::USUAL };
+    const PROPERTIES: TriggerProperties = TriggerProperties { place: 1, ..TriggerProperties::DEFAULT };
 
     fn resolve(model: Option<&PerformanceTable>, fleet: Option<&PerformanceTable>) -> Validated<Self> {
         let none = PerformanceTable::default();
