@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::data::run;
+use super::data::{all_below, run};
 use super::tick::{World, loans};
 
 pub fn said(output: &Output) -> String {
@@ -246,16 +246,7 @@ fn commands_that_only_read_create_nothing() {
     let folder = world.folder.path();
     let fleet = world.fleet_file().display().to_string();
     let listing = || {
-        let mut found = Vec::new();
-        let mut left = vec![folder.to_owned()];
-        while let Some(folder) = left.pop() {
-            for entry in fs::read_dir(folder).unwrap().flatten() {
-                found.push(entry.path());
-                if entry.path().is_dir() {
-                    left.push(entry.path());
-                }
-            }
-        }
+        let mut found = all_below(folder);
         found.sort();
         found
     };
