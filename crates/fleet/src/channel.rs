@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
-use super::secret::{Endpoint, SecretSource, local};
+use crate::checks::Validated;
+use crate::secret::{Endpoint, SecretSource, local};
 use driftsweep_common::address::{looks_like_address, redacted};
 
 /// A notification channel.
@@ -23,8 +25,11 @@ pub struct Channel {
 }
 
 /// A topic of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Topic {
     /// Retrain events.
     Event,
@@ -42,18 +47,11 @@ pub enum Topic {
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Event, Self::Approval, Self::Job, Self::Budget, Self::Warning, Self::Data];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The name in fleet files.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Event => "event",
-            Self::Approval => "approval",
-            Self::Job => "job",
-            Self::Budget => "budget",
-            Self::Warning => "warning",
-            Self::Data => "data",
-        }
+        self.into()
     }
 }
 
@@ -180,7 +178,7 @@ fn is_host(host: &str) -> bool {
 impl ChannelTable {
     /// # Errors
     /// The reason, for an invalid setting.
-    pub(crate) fn check(&self, folder: &Path) -> Result<Channel, String> {
+    pub(crate) fn check(&self, folder: &Path) -> Validated<Channel> {
         let file = self.file.as_ref().map(|file| local("file", file, folder).map(ChannelTarget::File));
         let webhook = self.webhook.as_ref().map(|table| {
             Ok(ChannelTarget::Webhook {
@@ -248,7 +246,7 @@ impl ChannelTable {
                 brokers: table.brokers.clone(),
                 topic: table.topic.clone(),
                 settings: table.settings.clone(),
-                secrets: secrets.collect::<Result<_, String>>()?,
+                secrets: secrets.collect::<Validated<_>>()?,
             })
         });
         let mut given = [file, webhook, email, kafka].into_iter().flatten();

@@ -127,7 +127,7 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
     let mut findings = Findings::default();
     let labels = model.labels.is_some();
     let (mut active, mut inactive) = (Vec::new(), BTreeMap::new());
-    for trigger in Trigger::ALL {
+    for &trigger in Trigger::ALL {
         match model.triggers.inactive(trigger, labels) {
             None => active.push(trigger),
             Some(reason) => {

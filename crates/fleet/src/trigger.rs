@@ -1,20 +1,26 @@
 //! The settings of the four retrain triggers, each with its origin.
 
-use std::str::FromStr;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::schedule::Schedule;
+use crate::checks::{Validated, in_range};
+use crate::schedule::Schedule;
 use driftsweep::metric::performance::PerformanceMetric;
 use driftsweep::rule::FALSE_DISCOVERY_RATE;
-use driftsweep_common::error::{Error, Result};
+use driftsweep_common::duration::Length;
+use driftsweep_common::error::Error;
 
 /// Where a setting comes from; the most specific one is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "lowercase")]
 pub enum Origin {
     /// The built-in default.
+    #[strum(to_string = "built in")]
     BuiltIn,
     /// `[defaults]` of the fleet file.
     Fleet,
@@ -27,12 +33,7 @@ pub enum Origin {
 impl Origin {
     /// As `explain` shows it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::BuiltIn => "built in",
-            Self::Fleet => "fleet",
-            Self::Model => "model",
-            Self::Feature => "feature",
-        }
+        self.into()
     }
 }
 
@@ -57,8 +58,23 @@ impl<T> Setting<T> {
 }
 
 /// One of the four retrain triggers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = Self::unknown)]
 pub enum Trigger {
     /// A schedule.
     Schedule,
@@ -72,27 +88,15 @@ pub enum Trigger {
 
 impl Trigger {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Schedule, Self::Performance, Self::Drift, Self::Volume];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The name in fleet files, events and reports.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::Performance => "performance",
-            Self::Drift => "drift",
-            Self::Volume => "volume",
-        }
+        self.into()
     }
-}
 
-impl FromStr for Trigger {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|trigger| trigger.name() == name)
-            .ok_or_else(|| Error::unknown("trigger", name, Self::ALL.map(Self::name)))
+    fn unknown(name: &str) -> Error {
+        Error::unknown("trigger", name, Self::ALL.iter().map(|trigger| trigger.name()))
     }
 }
 
@@ -176,7 +180,7 @@ impl Triggers {
 pub(crate) struct TriggerTable {
     off: Option<Vec<Trigger>>,
     schedule: Option<String>,
-    cooldown: Option<String>,
+    cooldown: Option<Length>,
     #[serde(default)]
     drift: DriftTable,
     #[serde(default)]
@@ -200,7 +204,7 @@ struct PerformanceTable {
     metric: Option<PerformanceMetric>,
     level: Option<f64>,
     warning: Option<f64>,
-    within: Option<String>,
+    within: Option<Length>,
     rows: Option<usize>,
     min_labels: Option<usize>,
     confidence: Option<f64>,
@@ -210,39 +214,20 @@ struct PerformanceTable {
 #[serde(deny_unknown_fields)]
 struct VolumeTable {
     labels: Option<u64>,
-    within: Option<String>,
+    within: Option<Length>,
 }
 
-/// Reads a length of time such as `7d`, `36h` or `90m`; a day has 24 hours.
-///
-/// # Errors
-/// The reason.
-pub fn duration(what: &str, text: &str) -> std::result::Result<SignedDuration, String> {
-    let span: jiff::Span =
-        text.parse().map_err(|_| format!("{what} = \"{text}\" is not a length of time such as 7d or 36h"))?;
-    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|e| format!("{what}: {e}"))?;
-    if length.is_negative() || length > SignedDuration::from_hours(24 * 3660) {
-        return Err(format!("{what} = \"{text}\" must be between 0 and ten years"));
-    }
-    Ok(length)
-}
-
-/// Checks one number against its range.
-fn check_range<T: PartialOrd + std::fmt::Display + Copy>(
+/// Checks one number against its range, if it is given.
+fn check_range<T: PartialOrd + Display>(
     what: &str,
     value: Option<T>,
-    range: std::ops::RangeInclusive<T>,
-) -> std::result::Result<Option<T>, String> {
-    match value {
-        Some(value) if !range.contains(&value) => {
-            Err(format!("{what} = {value} must be between {} and {}", range.start(), range.end()))
-        }
-        value => Ok(value),
-    }
+    range: RangeInclusive<T>,
+) -> Validated<Option<T>> {
+    value.map(|value| in_range(what, value, range)).transpose()
 }
 
 impl TriggerTable {
-    fn quorum(&self) -> std::result::Result<Option<Quorum>, String> {
+    fn quorum(&self) -> Validated<Option<Quorum>> {
         let drift = &self.drift;
         let at_least = check_range("at_least", drift.at_least, 1..=1_000_000)?.map(Quorum::AtLeast);
         let share = |what, share| match check_range(what, share, 0.0..=1.0)? {
@@ -260,7 +245,7 @@ impl TriggerTable {
         }
     }
 
-    fn persistence(&self) -> std::result::Result<Option<Persistence>, String> {
+    fn persistence(&self) -> Validated<Option<Persistence>> {
         let Some(text) = &self.drift.persistence else { return Ok(None) };
         let wrong = || format!("persistence = \"{text}\": write \"2 of 3\", at most of 100");
         let (hits, of) = text.split_once(" of ").ok_or_else(wrong)?;
@@ -268,7 +253,7 @@ impl TriggerTable {
         if hits == 0 || hits > of || of > 100 { Err(wrong()) } else { Ok(Some(Persistence { hits, of })) }
     }
 
-    fn schedule(&self) -> std::result::Result<Option<Option<Schedule>>, String> {
+    fn schedule(&self) -> Validated<Option<Option<Schedule>>> {
         self.schedule.as_deref().map(|text| Schedule::parse(text).map(Some)).transpose()
     }
 
@@ -276,11 +261,10 @@ impl TriggerTable {
     ///
     /// # Errors
     /// The reason, for an invalid setting.
-    pub(crate) fn over(&self, fleet: &Self) -> std::result::Result<Triggers, String> {
-        let length = |what: &str, text: &Option<String>| text.as_ref().map(|text| duration(what, text)).transpose();
-        let given_length = |what: &str, model: &Option<String>, fleet: &Option<String>, days: i64| {
-            let built_in = SignedDuration::from_hours(24 * days);
-            Ok::<_, String>(Setting::nearest(length(what, model)?, length(what, fleet)?, built_in))
+    pub(crate) fn over(&self, fleet: &Self) -> Validated<Triggers> {
+        const WEEK: SignedDuration = SignedDuration::from_hours(24 * 7);
+        let length = |model: Option<Length>, fleet: Option<Length>| {
+            Setting::nearest(model.map(Length::signed), fleet.map(Length::signed), WEEK)
         };
         let (p, fp) = (&self.performance, &fleet.performance);
         let [v, fv] = [self, fleet].map(|table| table.volume.clone().unwrap_or_default());
@@ -295,7 +279,7 @@ impl TriggerTable {
         let triggers = Triggers {
             off: Setting::nearest(self.off.clone(), fleet.off.clone(), Vec::new()),
             schedule: Setting::nearest(self.schedule()?, fleet.schedule()?, None),
-            cooldown: given_length("cooldown", &self.cooldown, &fleet.cooldown, 7)?,
+            cooldown: length(self.cooldown, fleet.cooldown),
             quorum: Setting::nearest(self.quorum()?, fleet.quorum()?, Quorum::AtLeast(1)),
             persistence: Setting::nearest(self.persistence()?, fleet.persistence()?, Persistence { hits: 2, of: 3 }),
             fdr: Setting::nearest(
@@ -306,7 +290,7 @@ impl TriggerTable {
             metric,
             level: level(p.level, fp.level, Some(0.9).filter(|_| of_shares)),
             warning: level(p.warning, fp.warning, None),
-            performance_within: given_length("within", &p.within, &fp.within, 7)?,
+            performance_within: length(p.within, fp.within),
             rows: Setting::nearest(
                 check_range("rows", p.rows, 1..=100_000_000)?,
                 check_range("rows", fp.rows, 1..=100_000_000)?,
@@ -328,7 +312,7 @@ impl TriggerTable {
                 check_range("labels", fv.labels, 1..=u64::MAX)?,
                 5000,
             ),
-            volume_within: given_length("within", &v.within, &fv.within, 7)?,
+            volume_within: length(v.within, fv.within),
         };
         let judged = or_default(triggers.metric.value);
         let most = if judged.higher_is_better() { 1.0 } else { f64::MAX };
@@ -353,19 +337,5 @@ impl TriggerTable {
             return Err(format!("warning = {warning} comes after level = {level}; it must come before"));
         }
         Ok(triggers)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_length_of_time_has_days_of_24_hours() {
-        assert_eq!(duration("x", "7d").unwrap(), SignedDuration::from_hours(168));
-        assert_eq!(duration("x", "1d 12h").unwrap(), SignedDuration::from_hours(36));
-        for text in ["", "-1d", "1 month", "20 years", "7"] {
-            assert!(duration("x", text).is_err(), "{text}");
-        }
     }
 }
