@@ -88,7 +88,8 @@ fn imports_point_down_only() {
         let own = height(&room).unwrap_or_else(|| panic!("{room} is a new room; give it its place here"));
         for named in code.split("crate::").skip(1) {
             let other = named.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
-            let other = height(other).unwrap_or_else(|| panic!("{path}: crate::{other} is no room; name the room"));
+            let other = height(other)
+                .unwrap_or_else(|| panic!("{path}: crate::{other} is no room; import from rooms, one by one"));
             assert!(other <= own, "{path} uses {}", rooms[other]);
         }
     }

@@ -134,4 +134,13 @@ mod tests {
             assert!(error.starts_with(wanted), "{error}");
         }
     }
+
+    #[test]
+    fn what_is_stored_of_a_run_keeps_the_former_names() {
+        let text = format!("{HEAD}{MODEL}{COMMAND}valid_for = \"10d\"\nvalue_per_point_per_day = 7.5\n");
+        let retrain = read(&text).unwrap().models.remove(0).retrain.unwrap();
+        let stored = serde_json::to_value(&retrain).unwrap();
+        assert_eq!((&stored["holds"], &stored["point_a_day"]), (&"PT240H".into(), &7.5.into()));
+        assert_eq!(serde_json::from_value::<crate::RetrainConfig>(stored).unwrap(), retrain);
+    }
 }
