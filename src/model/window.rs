@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, ToSpan, Unit, Zoned};
 
 use driftsweep_common::address::redacted;
+use driftsweep_common::duration::FORMAT;
 use driftsweep_common::error::{closest, did_you_mean};
 
 /// A stretch of time that moves with the sweep.
@@ -50,7 +51,7 @@ fn calendar_name(unit: Unit) -> &'static str {
 }
 
 impl Period {
-    /// Reads `hour`, `day`, `week`, `month`, or a length such as `7d` or `36h`.
+    /// Reads `hour`, `day`, `week`, `month`, or a length such as `7d` or `36h`; months and years of the calendar, too.
     ///
     /// # Errors
     /// The reason.
@@ -67,7 +68,7 @@ impl Period {
                 .map(Self::Rolling)
                 .ok_or_else(|| {
                     let meant = did_you_mean(closest(text, ["hour", "day", "week", "month"].into_iter()));
-                    format!("window '{text}' is neither hour, day, week, month nor a length such as 7d{meant}")
+                    format!("window '{text}' is neither hour, day, week, month nor {FORMAT}{meant}")
                 }),
         }
     }

@@ -1,8 +1,10 @@
 //! Hive partitions: a folder `key=value` gives the files in it a column of that value.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::civil::Date;
+use percent_encoding::percent_decode_str;
 use polars_arrow::array::{Array, BooleanArray, NullArray, PrimitiveArray, Utf8ViewArray};
 use polars_arrow::datatypes::ArrowDataType;
 
@@ -34,22 +36,7 @@ pub fn inside(outer: &Partitions, name: &str) -> Partitions {
 /// Text with its escapes (`%20`) resolved. Text that is not escaped stays as it is, and so does all of it where the
 /// escapes give no UTF-8.
 pub fn unescaped(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let digit = |at: usize| bytes.get(at).and_then(|&byte| char::from(byte).to_digit(16));
-    let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                plain.push((16 * high + low) as u8);
-                at += 3;
-            }
-            _ => {
-                plain.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(plain).unwrap_or_else(|_| text.to_owned())
+    percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
 /// The types that all values of a key allow. A value is text on disk: its type is not stored, and must not depend on

@@ -24,7 +24,7 @@ fn commands_are_run_once_under_kills_and_stopped_in_time_with_all_that_they_star
     let names: Vec<String> = (0..12).map(|i| format!("m{i}")).collect();
     let yard = Yard::new(
         &names,
-        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 5\n[defaults.retrain]\ncommand = [\"sh\", \"-c\", \"echo $DRIFTSWEEP_RUN >> ran; sleep 0.3\"]\n",
+        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nmax_concurrent = 5\n[defaults.retrain]\ncommand = [\"sh\", \"-c\", \"echo $DRIFTSWEEP_RUN >> ran; sleep 0.3\"]\n",
     );
     let file = yard.folder.path().join("fleet.toml").display().to_string();
     let store = yard.stores().remove(0);

@@ -34,7 +34,7 @@ impl Place {
             }
         });
         let head = format!(
-            "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 1\n[budget]\nmonth = 230\n[defaults.retrain]\n\
+            "[approval]\napprovers = [[\"ana\"]]\n[queue]\nmax_concurrent = 1\n[budget]\nmonth = 230\n[defaults.retrain]\n\
              timeout = \"3h\"\ncpu_hours = 3\ncpu_rate = 30\nretries = 0\nwebhook = {{ url = \"{url}\" }}\n"
         );
         Self { yard: Yard::new(&["one".into(), "two".into()], &head), asked }

@@ -1,7 +1,6 @@
 //! What the documents show: commands have the flags they are shown with, and manifests are what they claim to be.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 fn read(name: &str) -> String {
@@ -70,24 +69,11 @@ fn every_command_that_is_shown_has_the_flags_it_is_shown_with() {
     }
 }
 
-/// All Rust sources of a folder.
-fn sources(folder: &Path, found: &mut String) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        match entry.path() {
-            path if path.is_dir() => sources(&path, found),
-            path if path.extension().is_some_and(|extension| extension == "rs") => {
-                *found += &fs::read_to_string(path).unwrap();
-            }
-            _ => {}
-        }
-    }
-}
-
 #[test]
 fn every_promise_of_the_documents_names_a_test_that_there_is() {
     let root = crate::support::data::root();
-    let mut code = String::new();
-    ["src", "crates", "tests"].iter().for_each(|folder| sources(&root.join(folder), &mut code));
+    let all = ["src", "crates", "tests"].into_iter().flat_map(crate::support::data::sources);
+    let code: String = all.map(|path| fs::read_to_string(path).unwrap()).collect();
     let mut named = 0;
     for entry in fs::read_dir(root.join("docs")).unwrap().flatten().filter(|entry| entry.path().is_file()) {
         let text = fs::read_to_string(entry.path()).unwrap();

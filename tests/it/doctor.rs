@@ -10,6 +10,7 @@ use driftsweep::snapshot::table::{Cells, to_parquet};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::data::all_below;
 use crate::support::jobs::sql;
 use crate::support::needs::postgres;
 use crate::support::server;
@@ -56,17 +57,7 @@ impl Place {
 
     /// All files and folders, to see that none was made.
     fn files(&self) -> BTreeSet<String> {
-        fn walk(folder: &Path, found: &mut BTreeSet<String>) {
-            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-                found.insert(entry.path().display().to_string());
-                if entry.path().is_dir() {
-                    walk(&entry.path(), found);
-                }
-            }
-        }
-        let mut found = BTreeSet::new();
-        walk(self.folder.path(), &mut found);
-        found
+        all_below(self.folder.path()).iter().map(|path| path.display().to_string()).collect()
     }
 
     fn doctor(&self, fleet: &str, more: &[&str]) -> Output {

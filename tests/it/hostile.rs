@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use driftsweep::snapshot::table::{Cells, to_parquet};
@@ -12,7 +12,7 @@ use driftsweep_common::escape::is_invisible;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::data::read_parquet;
+use crate::support::data::{all_below, read_parquet};
 use crate::support::needs::postgres;
 
 /// What a forged line would begin with.
@@ -103,7 +103,7 @@ impl Stage {
              [[notify]]\nname = {people}\nfile = \"told.jsonl\"\n\
              [[notify]]\nname = \"mail\\nFORGED\"\nemail = {{ host = \"127.0.0.1\", port = 1, security = \"none\", from = \"a@b.c\", to = [\"d@e.f\"] }}\n\
              [defaults.thresholds]\nmin_rows = 20\n[defaults.trigger.drift]\npersistence = \"1 of 1\"\n\
-             [defaults.retrain]\nretries = 0\nteam = {people}\nresource = {people}\ngpu_hours = 1\ngpu_rate = 10\npoint_a_day = 100\n\
+             [defaults.retrain]\nretries = 0\nteam = {people}\nresource = {people}\ngpu_hours = 1\ngpu_rate = 10\nvalue_per_point_per_day = 100\n\
              command = [\"sh\", \"-c\", \"printf 'line\\nFORGED\\\\033[31m\\\\n'; exit 1\"]\n"
         );
         for (i, name) in proper().iter().enumerate() {
@@ -403,23 +403,14 @@ fn no_command_shows_anything_from_data_but_escaped() {
             assert!(stage.shown.contains(part), "{part} was never shown");
         }
         // What the program wrote has names of its own.
-        let mut files = Vec::new();
-        file_names(stage.folder.path(), &mut files);
+        let name = |path: PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        let files: Vec<String> = all_below(stage.folder.path()).into_iter().map(name).collect();
         let own = |name: &&String| name.contains(is_invisible) && !name.contains(FORGED);
         assert_eq!(files.iter().find(own), None, "{files:?}");
         assert_eq!(files.iter().filter(|name| name.ends_with(".baseline")).count(), proper().len() + 2, "{files:?}");
         // What is sent has no such lines either.
         let told = fs::read_to_string(stage.path("told.jsonl")).unwrap();
         assert!(told.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{told:.2000}");
-    }
-}
-
-fn file_names(folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        found.push(entry.file_name().to_string_lossy().into_owned());
-        if entry.path().is_dir() {
-            file_names(&entry.path(), found);
-        }
     }
 }
 

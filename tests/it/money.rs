@@ -159,7 +159,7 @@ fn an_error_of_62_percent_more_is_a_loss_of_62_points_whatever_its_unit() {
                   [model.trigger.performance]\nmetric = \"mae\"\nlevel = 100000\nwithin = \"14d\"\n";
     let worth = |expected: &str| {
         format!(
-            "{labels}[model.retrain]\ncommand = [\"true\"]\npoint_a_day = 10\nholds = \"10d\"\nexpected = {expected}\n"
+            "{labels}[model.retrain]\ncommand = [\"true\"]\nvalue_per_point_per_day = 10\nvalid_for = \"10d\"\nexpected = {expected}\n"
         )
     };
     let text = format!(
@@ -192,18 +192,26 @@ fn an_error_of_62_percent_more_is_a_loss_of_62_points_whatever_its_unit() {
         "a point is one percent of the reference mae",
         "a point is a hundredth of accuracy",
         "nothing: the reference of the error metric is 0 or less",
-        "unknown: point_a_day is not set",
+        "unknown: value_per_point_per_day is not set",
         "unknown: no labels are declared",
     ] {
         assert!(people.contains(words), "{words}: {people}");
     }
+    // The former names of the keys say the same, with one hint.
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("value_per_point_per_day", "point_a_day").replace("valid_for", "holds")).unwrap();
+    let former = run(&["economics", "--format", "json"]);
+    assert_eq!((json_of(&former), former.status.code()), (lines, Some(0)));
+    let hints = String::from_utf8_lossy(&former.stderr);
+    let wanted = "in use: point_a_day is now value_per_point_per_day, holds is now valid_for; rename them\n";
+    assert!(hints.matches("former names").count() == 1 && hints.ends_with(wanted), "{hints}");
 }
 
 #[test]
 fn an_approver_reads_how_far_performance_has_fallen_and_over_how_many_rows() {
     let folder = TempDir::new().unwrap();
     let policy = "label_time = \"came\"\ndelay = \"40d\"\n[model.trigger.performance]\nlevel = 0.99\n[model.trigger]\n\
-                  off = [\"drift\"]\n[model.retrain]\ncommand = [\"true\"]\nstakes = \"high\"\npoint_a_day = 10\nexpected = 0.97\n\
+                  off = [\"drift\"]\n[model.retrain]\ncommand = [\"true\"]\nstakes = \"high\"\nvalue_per_point_per_day = 10\nexpected = 0.97\n\
                   [approval]\napprovers = [[\"ana\"]]\n[[notify]]\nname = \"log\"\nfile = \"told.jsonl\"\n";
     let file = loans(folder.path(), policy);
     let run = |args: &[&str]| run(&file, &folder.path().join("state"), None, args);
@@ -227,7 +235,7 @@ fn the_page_of_a_job_shows_both_distributions_the_output_that_failed_and_whose_t
     // Two trainings, one at a time: the first fails, with more output than is shown.
     let script = "for i in $(seq 30); do printf 'line %s \\033[31m\\n' $i; done; sleep 1; exit 3";
     let head = format!(
-        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 1\n[defaults.trigger.drift]\npersistence = \"1 of 1\"\n\
+        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nmax_concurrent = 1\n[defaults.trigger.drift]\npersistence = \"1 of 1\"\n\
          [defaults.retrain]\nretries = 0\ncommand = [\"sh\", \"-c\", {}]\n",
         toml::Value::from(script)
     );

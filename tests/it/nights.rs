@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::data::run;
+use crate::support::data::{all_below, run};
 use crate::support::output::{CHANNEL, error_output, kinds, parsed, told};
 use crate::support::world::{World, loans};
 
@@ -238,16 +238,7 @@ fn commands_that_only_read_create_nothing() {
     let folder = world.folder.path();
     let fleet = world.fleet_file().display().to_string();
     let listing = || {
-        let mut found = Vec::new();
-        let mut left = vec![folder.to_owned()];
-        while let Some(folder) = left.pop() {
-            for entry in fs::read_dir(folder).unwrap().flatten() {
-                found.push(entry.path());
-                if entry.path().is_dir() {
-                    left.push(entry.path());
-                }
-            }
-        }
+        let mut found = all_below(folder);
         found.sort();
         found
     };

@@ -21,6 +21,7 @@ use rand_pcg::Pcg64;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use crate::support::data::all_below;
 use crate::support::jobs::{Yard, add_event, chance, open, pass, sql};
 use crate::support::output::all_output;
 use crate::support::server::answer;
@@ -217,7 +218,7 @@ fn of_thousands_of_events_under_kills_and_bad_endpoints_no_job_is_lost_none_run_
     let yard = Yard::new(
         &names,
         &format!(
-            "[approval]\napprovers = [[\"ana\"]]\n[budget]\nmonth = {month}\n[queue]\nat_once = 64\n[[notify]]\nname = \"dead\"\n\
+            "[approval]\napprovers = [[\"ana\"]]\n[budget]\nmonth = {month}\n[queue]\nmax_concurrent = 64\n[[notify]]\nname = \"dead\"\n\
              about = [\"budget\", \"approval\"]\nwebhook = {{ url = \"http://127.0.0.1:1/\" }}\n[defaults.retrain]\ncpu_hours = 1\n\
              cpu_rate = 50\nretries = 3\nbackoff = \"1m\"\ntimeout = \"30d\"\ndeadline = \"60d\"\nwebhook = {{ url = \"{url}\" }}\n"
         ),
@@ -426,7 +427,7 @@ fn names_and_commands_that_mean_harm_are_text_and_secrets_appear_nowhere() {
         let fine = request.headers.contains_key("webhook-signature") && request.path.contains(SECRET);
         answer(if fine { 500 } else { 200 }, format!("your path was {}", request.path))
     });
-    let head = "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 100\n[[notify]]\nname = \"chat\"\nwebhook = { url_env = \"CHAT_URL\", \
+    let head = "[approval]\napprovers = [[\"ana\"]]\n[queue]\nmax_concurrent = 100\n[[notify]]\nname = \"chat\"\nwebhook = { url_env = \"CHAT_URL\", \
          secret_env = \"CHAT_SECRET\" }\n[[notify]]\nname = \"mail\"\nemail = { host = \"127.0.0.1\", port = 1, security = \"starttls\", from = \
          \"a@b.c\", to = [\"d@e.f\"], user = \"me\", password_file = \"password\" }\n[[notify]]\nname = \"lines\"\nfile = \"told.jsonl\"\n\
          [defaults.retrain]\nretries = 0\ncommand = [\"sh\", \"-c\", \"printf '%s\\\\0' \\\"$@\\\"; env\", \"sh\", \"{model}\", \"--model={model};x\", \"$HOME `id`\"]\n";
@@ -478,9 +479,10 @@ fn names_and_commands_that_mean_harm_are_text_and_secrets_appear_nowhere() {
         // Neither in what was said nor in what was kept; messages did fail, and said why.
         assert!(everything.contains("status 500"), "{everything}");
         assert!(!everything.contains(SECRET) && !everything.contains("\u{1b}["), "{everything}");
-        let mut files = Vec::new();
-        all_files(yard.folder.path(), &mut files);
-        for file in files.iter().filter(|file| file.file_name().is_some_and(|name| name != "password")) {
+        let files = all_below(yard.folder.path());
+        for file in
+            files.iter().filter(|file| file.is_file() && file.file_name().is_some_and(|name| name != "password"))
+        {
             let bytes = fs::read(file).unwrap();
             assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{}", file.display());
             assert!(!file.ends_with("pwned"), "{}", file.display());
@@ -489,15 +491,6 @@ fn names_and_commands_that_mean_harm_are_text_and_secrets_appear_nowhere() {
         assert!(!messages.is_empty() && !format!("{messages:?}").contains(SECRET));
         assert!(!yard.folder.path().parent().unwrap().join("pwned").exists());
         let _ = fs::remove_file(yard.folder.path().join("told.jsonl"));
-    }
-}
-
-fn all_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        match entry.path() {
-            path if path.is_dir() => all_files(&path, found),
-            path => found.push(path),
-        }
     }
 }
 

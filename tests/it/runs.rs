@@ -204,7 +204,7 @@ fn of_twenty_ticks_at_once_under_kills_each_run_is_started_once_by_a_place_that_
     });
     let names: Vec<String> = (0..12).map(|i| format!("m{i}")).collect();
     let head = format!(
-        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 100\n[defaults.retrain]\nwebhook = {{ url = \"{url}\" }}\n"
+        "[approval]\napprovers = [[\"ana\"]]\n[queue]\nmax_concurrent = 100\n[defaults.retrain]\nwebhook = {{ url = \"{url}\" }}\n"
     );
     let yard = Yard::new(&names, &head);
     let mut random = Pcg64::seed_from_u64(9);
@@ -236,7 +236,7 @@ fn of_twenty_ticks_at_once_under_kills_each_run_is_started_once_by_a_place_that_
 #[test]
 fn a_row_that_cannot_be_read_is_named_and_stops_nothing_else() {
     let names: Vec<String> = (0..4).map(|i| format!("m{i}")).collect();
-    let head = "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 9\n[[notify]]\nname = \"lines\"\nfile = \"told\"\n\
+    let head = "[approval]\napprovers = [[\"ana\"]]\n[queue]\nmax_concurrent = 9\n[[notify]]\nname = \"lines\"\nfile = \"told\"\n\
                 [defaults.retrain]\ncommand = [\"sh\", \"-c\", \"sleep 0.5\"]\n";
     let yard = Yard::new(&names, head);
     for store in yard.stores() {
@@ -467,7 +467,7 @@ fn what_only_one_may_do_is_free_again_as_soon_as_it_is_done() {
 
 #[test]
 fn a_tick_that_waits_stays_until_what_it_started_has_ended() {
-    let head = "[approval]\napprovers = [[\"ana\"]]\n[queue]\nat_once = 1\n[defaults.retrain]\ncommand = [\"sh\", \"-c\", \"sleep 1; echo $DRIFTSWEEP_MODEL >> trained\"]\n";
+    let head = "[approval]\napprovers = [[\"ana\"]]\n[queue]\nmax_concurrent = 1\n[defaults.retrain]\ncommand = [\"sh\", \"-c\", \"sleep 1; echo $DRIFTSWEEP_MODEL >> trained\"]\n";
     let yard = Yard::new(&["a".into(), "b".into()], head);
     let store = yard.stores().remove(0);
     for model in ["a", "b"] {
@@ -487,7 +487,7 @@ fn runs_that_there_is_no_time_to_ask_for_are_left_to_the_next_pass() {
     let (url, _) = place(&word);
     let models: Vec<String> = (0..20).map(|i| format!("m{i}")).collect();
     let head = format!(
-        "[queue]\nat_once = 100\n[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\nwebhook = {{ url = \"{url}\" }}\n"
+        "[queue]\nmax_concurrent = 100\n[approval]\napprovers = [[\"ana\"]]\n[defaults.retrain]\nwebhook = {{ url = \"{url}\" }}\n"
     );
     let yard = Yard::new(&models, &head);
     let (store, http, now) = (yard.stores().remove(0), Http::new().unwrap(), Timestamp::now());

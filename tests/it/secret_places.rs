@@ -9,6 +9,8 @@ use driftsweep::model::Options;
 use driftsweep_fleet::Fleet;
 use tempfile::TempDir;
 
+use super::data::all_below;
+
 /// The secret.
 const SECRET: &str = "HiddenZq7x41w";
 
@@ -328,12 +330,10 @@ impl Place {
 
     /// Looks at the names and the content of all files.
     fn look_around(&mut self, folder: &Path) {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let (path, name) = (entry.path(), entry.file_name());
-            self.look(&format!("the name of a file in {}", folder.display()), name.as_encoded_bytes());
-            if path.is_dir() {
-                self.look_around(&path);
-            } else if name != "fleet.toml" {
+        for path in all_below(folder) {
+            let name = path.file_name().unwrap();
+            self.look(&format!("the name of {}", path.display()), name.as_encoded_bytes());
+            if path.is_file() && name != "fleet.toml" {
                 let bytes = fs::read(&path).unwrap();
                 self.look(&path.display().to_string(), &bytes);
             }

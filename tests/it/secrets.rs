@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sqlx::{AnyConnection, Connection, Row};
 
+use crate::support::data::all_below;
 use crate::support::server;
 use crate::support::server::{Request, answer, http};
 use crate::support::world::World;
@@ -285,17 +286,6 @@ impl Night {
     }
 }
 
-/// All files below a folder, with their modes.
-fn files(folder: &Path, found: &mut Vec<(PathBuf, u32)>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let Ok(metadata) = entry.metadata() else { continue };
-        found.push((entry.path(), metadata.permissions().mode() & 0o777));
-        if metadata.is_dir() {
-            files(&entry.path(), found);
-        }
-    }
-}
-
 /// Every row of every table of a store, as text.
 fn rows(store: &str) -> Vec<(String, Vec<u8>)> {
     sqlx::any::install_default_drivers();
@@ -430,10 +420,10 @@ fn no_secret_is_found_anywhere_after_a_night_in_which_everything_fails() {
             }
         }
         // Files, the store's own among them. The fleet file and the files of secrets hold what was put there.
-        let mut found = Vec::new();
-        files(night.world.folder.path(), &mut found);
+        let mode = |path: PathBuf| Some((path.symlink_metadata().ok()?.permissions().mode() & 0o777, path));
+        let found: Vec<_> = all_below(night.world.folder.path()).into_iter().filter_map(mode).collect();
         let given = ["fleet.toml", "mail.secret", "train.secret", "kubeconfig", "new.sh"];
-        for (path, mode) in &found {
+        for (mode, path) in &found {
             let name = path.strip_prefix(night.world.folder.path()).unwrap();
             let in_state = name.starts_with("state") || name.starts_with("other");
             let private = match path.is_dir() {

@@ -256,3 +256,33 @@ fn every_command_reads_a_time_without_a_zone_in_that_of_the_fleet_and_refuses_no
         refused(&with("2026-03-29T02:30"), 2, "is skipped in Europe/Berlin");
     }
 }
+
+#[test]
+fn every_flag_that_takes_a_length_of_time_takes_the_same() {
+    for command in [
+        ["sweep", "missing.toml", "--deadline"],
+        ["tick", "missing.toml", "--deadline"],
+        ["tick", "missing.toml", "--wait"],
+        ["mute", "a-model", "--for"],
+    ] {
+        let said = |length: &str| {
+            let flag = format!("{}={length}", command[2]);
+            let output = run([command[0], command[1], &flag]);
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        for length in ["1d", "90m", "1h 30m", "1h30m", "0s", "PT1H", "1.5h", "200000h"] {
+            let (_, text) = said(length);
+            assert!(!text.contains("invalid value"), "{command:?} {length}: {text}");
+        }
+        for length in ["-1h", "1y", "99999999d", "5", ""] {
+            let (code, text) = said(length);
+            let wanted = format!(
+                "invalid value '{length}' for '{} <DURATION>': it is not a length of time such as 7d, 36h or 1h 30m",
+                command[2]
+            );
+            // clap has a sentence of its own for a value that is empty.
+            let is_refused = text.contains(&wanted) || (length.is_empty() && text.contains("DURATION"));
+            assert!(code == Some(2) && is_refused, "{command:?} {length}: {text}");
+        }
+    }
+}

@@ -656,7 +656,7 @@ fn every_kind_of_message_is_told_by_every_kind_of_channel() {
         }
     }
     // A channel chooses by topic, and every topic has a kind.
-    for topic in driftsweep_fleet::Topic::ALL {
+    for &topic in driftsweep_fleet::Topic::ALL {
         assert!(kinds.iter().any(|kind| kind.topic == topic), "{}", topic.name());
     }
 }

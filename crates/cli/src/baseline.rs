@@ -9,10 +9,11 @@ use driftsweep::count::with_threads;
 use driftsweep_common::address::redacted;
 use driftsweep_common::error::Error;
 use driftsweep_common::storage;
-use driftsweep_fleet::{Fleet, Model};
+use driftsweep_fleet::Model;
 use driftsweep_report::output::Page;
 use rayon::prelude::*;
 
+use super::fleet_store::read_fleet;
 use super::{EngineArgs, baselines};
 
 #[derive(Subcommand)]
@@ -98,7 +99,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<u8> {
         return Ok(summary(&args.output, &baseline));
     }
     let path = args.fleet.as_deref().context("a snapshot or --fleet is needed")?;
-    let fleet = Fleet::read(path, &options)?;
+    let fleet = read_fleet(path, &options)?;
     let workload = || {
         fleet
             .models

@@ -13,7 +13,7 @@ use driftsweep_report::output::{self, Page};
 use jiff::Timestamp;
 use toml_edit::{DocumentMut, Item, Table, value};
 
-use super::fleet_store::StoreArgs;
+use super::fleet_store::{StoreArgs, read_fleet};
 use super::time_arg::{TimeArg, now_or};
 use super::{EngineArgs, TextFormat};
 
@@ -74,7 +74,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<u8> {
         }
     }
     let options = args.engine.start(super::names_objects(&args.fleet))?;
-    let fleet = args.store.with_baselines(&args.fleet, Fleet::read(&args.fleet, &options)?)?;
+    let fleet = args.store.with_baselines(&args.fleet, read_fleet(&args.fleet, &options)?)?;
     let since = args.since.as_ref().map(|since| since.resolve("--since", &fleet.zone)).transpose()?;
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let metrics = rules().map(|rule| rule.figure.to_owned()).collect();

@@ -6,10 +6,10 @@ use std::time::Instant;
 use clap::Args;
 use driftsweep::sweep::SweepRun;
 use driftsweep_common::error::Error;
-use driftsweep_fleet::Fleet;
 use driftsweep_report::report::Report;
 use tempfile::TempDir;
 
+use super::fleet_store::read_fleet;
 use super::{Bar, EngineArgs, OutputArgs};
 
 #[derive(Args)]
@@ -64,7 +64,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
         }
         None => unpacked.insert(unpack()?).path().join("demo.toml"),
     };
-    let fleet = Fleet::read(&file, &options)?;
+    let fleet = read_fleet(&file, &options)?;
     let bar = Bar::new();
     let plan = fleet.plan(jiff::Timestamp::now());
     let chosen = args.engine.counter(|| plan.survey().workload)?;

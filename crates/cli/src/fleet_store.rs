@@ -11,6 +11,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::state::FolderArgs;
 
+/// Reads a fleet file, and warns of what should be changed in it although it is understood.
+pub fn read_fleet(path: &Path, base: &Options) -> Result<Fleet> {
+    let fleet = Fleet::read(path, base)?;
+    if let Some(hint) = &fleet.hint {
+        warn!("{hint}");
+    }
+    Ok(fleet)
+}
+
 /// A fleet with its store.
 #[derive(Args)]
 pub struct FleetStoreArgs {
@@ -34,7 +43,7 @@ impl FleetStoreArgs {
 
     /// The same, also where the store has no record of the fleet.
     pub fn open_any(&self, access: Access) -> Result<(Fleet, Store)> {
-        let fleet = Fleet::read(&self.fleet, &Options::new())?;
+        let fleet = read_fleet(&self.fleet, &Options::new())?;
         let mut store = self.store.open(&self.fleet, &fleet, access)?;
         Ok((fleet.with_baselines(&store.set_baselines()?, &self.folder()), store))
     }

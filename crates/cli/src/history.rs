@@ -8,12 +8,12 @@ use driftsweep::history::{self, Filter, HistoryEntry};
 use driftsweep::model::Options;
 use driftsweep::sweep::flat::FlatValue;
 use driftsweep_common::error::{Error, Fault};
-use driftsweep_fleet::Fleet;
 use driftsweep_report::output::{Csv, Document, Page, Table, TableCell};
 use driftsweep_report::report::ReportFormat;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
+use super::fleet_store::read_fleet;
 use super::state::FolderArgs;
 use super::time_arg::TimeArg;
 
@@ -52,7 +52,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<u8> {
     let all = args.metrics.iter().any(|name| name == "all");
     // The fleet file is needed for its zone only.
     let zone = match &args.since {
-        Some(since) if since.is_local() => Fleet::read(&args.fleet, &Options::new())?.zone,
+        Some(since) if since.is_local() => read_fleet(&args.fleet, &Options::new())?.zone,
         _ => TimeZone::UTC,
     };
     let filter = Filter {

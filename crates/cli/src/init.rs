@@ -15,6 +15,8 @@ use driftsweep_report::output::Page;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
+use super::fleet_store::read_fleet;
+
 #[derive(Args)]
 pub struct InitArgs {
     /// What the model was trained on: a file, a glob or a directory
@@ -168,7 +170,7 @@ fn open(spec: &str) -> driftsweep_common::error::Result<Snapshot> {
 
 /// The text of a fleet file that a model is added to.
 fn existing(path: &Path, name: &str) -> anyhow::Result<String> {
-    let fleet = Fleet::read(path, &Options::new())?;
+    let fleet = read_fleet(path, &Options::new())?;
     if fleet.models.iter().any(|model| model.name == name) {
         let reason = format!("{} has a model '{}' already; choose another name", path.display(), name);
         return Err(super::invalid_value("--name", &reason));

@@ -1,11 +1,11 @@
 //! `driftsweep mute` and `unmute`
 
 use clap::Args;
+use driftsweep_common::duration::Length;
 use driftsweep_extensions::value::listed;
 use driftsweep_fleet::Trigger;
 use driftsweep_ops::notify::{self, AuditedFact};
 use driftsweep_ops::store::{Access, Mute};
-use jiff::SignedDuration;
 use serde_json::json;
 
 use super::decision::DecisionArgs;
@@ -24,8 +24,8 @@ pub struct MuteArgs {
     #[arg(long, value_name = "TIME", required_unless_present = "for_")]
     until: Option<TimeArg>,
     /// For this duration, for example 7d
-    #[arg(long = "for", value_name = "DURATION", value_parser = length, conflicts_with = "until")]
-    for_: Option<SignedDuration>,
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "until")]
+    for_: Option<Length>,
 }
 
 #[derive(Args)]
@@ -46,17 +46,15 @@ fn trigger_help() -> String {
     format!("{} [default: all]", listed(&names, "or"))
 }
 
-fn length(text: &str) -> Result<SignedDuration, String> {
-    driftsweep_fleet::duration("--for", text)
-}
-
 pub fn run(args: &MuteArgs) -> anyhow::Result<u8> {
     let (fleet, mut store) = args.decision.memory.open(Access::Create)?;
     super::model_of(&fleet, &args.model)?;
     let (who, now) = args.decision.actor_and_time(&fleet)?;
     let until = match (&args.until, args.for_) {
         (Some(until), _) => until.resolve("--until", &fleet.zone)?,
-        (None, length) => now.checked_add(length.unwrap_or_default())?,
+        (None, length) => now
+            .checked_add(length.map(Length::signed).unwrap_or_default())
+            .map_err(|_| super::invalid_value("--for", "ends after the year 9999; give a shorter time"))?,
     };
     if until <= now {
         return Err(super::invalid_value("--until", "is in the past"));

@@ -7,12 +7,12 @@ use clap::Args;
 use driftsweep::count::ChosenCounter;
 use driftsweep::model::Options;
 use driftsweep::sweep::{SweepRun, SweepSurvey};
-use driftsweep_fleet::Fleet;
+use driftsweep_common::duration::Length;
 use driftsweep_report::output::{Page, Table};
 use driftsweep_report::report::Report;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::fleet_store::StoreLocationArgs;
+use super::fleet_store::{StoreLocationArgs, read_fleet};
 use super::state::{StateArgs, SweepState};
 use super::{Bar, EngineArgs, OutputArgs};
 
@@ -27,7 +27,7 @@ pub struct SweepArgs {
     /// Stop after this time, for example 45m or 1h30m: the most important models come first, and the rest is listed as
     /// not covered (exit code 12)
     #[arg(long, value_name = "DURATION")]
-    deadline: Option<SignedDuration>,
+    deadline: Option<Length>,
     /// Show what would be read and compared, the time and the memory it would take; compare nothing
     #[arg(long)]
     dry_run: bool,
@@ -50,13 +50,10 @@ pub const NOT_COVERED: u8 = 12;
 pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let started = Instant::now();
     args.output.check()?;
-    if args.deadline.is_some_and(|deadline| deadline.is_negative()) {
-        return Err(super::invalid_value("--deadline", "must not be negative"));
-    }
     let metrics = super::metric_set(&args.metrics)?;
     let options = args.engine.start(super::names_objects(&args.fleet))?;
     super::check_not_an_input(args.output.output.as_deref(), [args.fleet.as_path()])?;
-    let mut fleet = args.store.with_baselines(&args.state.folders, &args.fleet, Fleet::read(&args.fleet, &options)?)?;
+    let mut fleet = args.store.with_baselines(&args.state.folders, &args.fleet, read_fleet(&args.fleet, &options)?)?;
     let inputs = fleet.models.iter().flat_map(|m| m.windows.iter().map(|w| &w.current).chain([&m.baseline]));
     super::check_not_an_input(args.output.output.as_deref(), inputs.map(|input| Path::new(input.expose())))?;
     if let Some(metrics) = metrics {
@@ -81,7 +78,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     let plan = fleet.plan(state.as_of());
     let chosen = args.engine.counter(|| plan.survey().workload)?;
     let bar = Bar::new();
-    let deadline = args.deadline.map(|deadline| deadline.unsigned_abs());
+    let deadline = args.deadline.map(Length::unsigned);
     let time_is_up = || deadline.is_some_and(|deadline| started.elapsed() >= deadline);
     let run = SweepRun {
         progress: &bar,
@@ -137,7 +134,7 @@ fn explain(survey: &SweepSurvey, chosen: &ChosenCounter, options: &Options, args
     let (mut after, mut covered) = (0.0, 0);
     for (place, planned) in survey.comparisons.iter().enumerate() {
         after += planned.cpu_seconds / threads;
-        covered += usize::from(args.deadline.is_none_or(|deadline| after <= deadline.as_secs_f64()));
+        covered += usize::from(args.deadline.is_none_or(|deadline| after <= deadline.unsigned().as_secs_f64()));
         if top == 0 || place < top {
             let rows = format!("{} → {}", planned.rows.baseline, planned.rows.current);
             table.row([
@@ -175,7 +172,7 @@ fn explain(survey: &SweepSurvey, chosen: &ChosenCounter, options: &Options, args
         size(survey.memory)
     ));
     if let Some(deadline) = args.deadline {
-        page.line(format_args!("deadline: about {covered} of {total} comparisons within {deadline:#}"));
+        page.line(format_args!("deadline: about {covered} of {total} comparisons within {:#}", deadline.signed()));
     }
     page
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::{ArgGroup, Args};
 use driftsweep::model::Options;
 use driftsweep::sweep::{SweepReport, SweepRun};
+use driftsweep_common::duration::Length;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::escape::for_display;
 use driftsweep_fleet::Fleet;
@@ -22,7 +23,7 @@ use serde::Serialize;
 use super::audit::{STORE_REMEDY, TAMPERED};
 use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::decision;
-use super::fleet_store::{StoreArgs, clock_difference_warning, warn_of_rows};
+use super::fleet_store::{StoreArgs, clock_difference_warning, read_fleet, warn_of_rows};
 use super::state::SweepState;
 use super::state_users::{JOBS, StateUsers, StoreIdentity, StoreMatch, has_trained};
 use super::time_arg::TimeArg;
@@ -40,14 +41,14 @@ pub struct TickArgs {
     now: Option<TimeArg>,
     /// Stop sweeping after this time, for example 45m; the next tick continues from there (exit code 12)
     #[arg(long, value_name = "DURATION")]
-    deadline: Option<SignedDuration>,
+    deadline: Option<Length>,
     /// table or json
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
     /// Wait until no training is running, at most this long, for example 6h: for environments that stop child processes
     /// when the command ends
     #[arg(long, value_name = "DURATION")]
-    wait: Option<SignedDuration>,
+    wait: Option<Length>,
     /// Exit with 10 if the last sweep opened an event
     #[arg(long)]
     fail_on_event: bool,
@@ -87,7 +88,7 @@ pub struct TickArgs {
 pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     let started = Instant::now();
     let options = args.engine.start(super::names_objects(&args.fleet))?;
-    let fleet = Fleet::read(&args.fleet, &options)?;
+    let fleet = read_fleet(&args.fleet, &options)?;
     let clock = Timestamp::now();
     let replayed = args.now.as_ref().map(|now| now.resolve("--now", &fleet.zone)).transpose()?;
     let now = replayed.unwrap_or(clock);
@@ -331,7 +332,7 @@ fn run_jobs_and_messages(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Resu
     let mut done = JobsAndMessages::default();
     let mut at = now;
     let mut under_way = false;
-    let most = args.wait.map_or(Duration::ZERO, SignedDuration::unsigned_abs);
+    let most = args.wait.map_or(Duration::ZERO, Length::unsigned);
     loop {
         let begun = Instant::now();
         let clock = Timestamp::now();
@@ -479,7 +480,7 @@ impl Sweeper for TickSweeper<'_> {
         let plan = fleet.plan(as_of);
         let chosen = args.engine.counter(|| plan.survey().workload).map_err(as_error)?;
         let bar = Bar::new();
-        let deadline = args.deadline.map(SignedDuration::unsigned_abs);
+        let deadline = args.deadline.map(Length::unsigned);
         let time_is_up = || deadline.is_some_and(|deadline| self.started.elapsed() >= deadline);
         let run = SweepRun {
             progress: &bar,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::address::{Location, redacted, without_secrets};
 
@@ -280,8 +281,9 @@ impl Error {
 }
 
 /// Why a model, or a column of it, cannot be compared. It determines whether waiting for better data may help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Cause {
     /// The data are not there: no file, or no rows.
     Missing,
@@ -300,14 +302,7 @@ pub enum Cause {
 impl Cause {
     /// The name in reports.
     pub fn name(self) -> &'static str {
-        match self {
-            Cause::Missing => "missing",
-            Cause::Unreadable => "unreadable",
-            Cause::Schema => "schema",
-            Cause::Baseline => "baseline",
-            Cause::FleetFile => "fleet_file",
-            Cause::Internal => "internal",
-        }
+        self.into()
     }
 
     /// Whether it may be resolved when the data of the night are complete. Waiting does not resolve the other causes.
@@ -430,8 +425,9 @@ pub fn did_you_mean(closest: Option<&str>) -> String {
 }
 
 /// The status of a feature: whether and how it was compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// Compared.
     Ok,
@@ -462,20 +458,7 @@ pub enum Status {
 impl Status {
     /// The name in reports.
     pub fn name(self) -> &'static str {
-        match self {
-            Status::Ok => "ok",
-            Status::Constant => "constant",
-            Status::InsufficientData => "insufficient_data",
-            Status::AllNull => "all_null",
-            Status::MissingColumn => "missing_column",
-            Status::TypeChanged => "type_changed",
-            Status::UnsupportedType => "unsupported_type",
-            Status::NotCompared => "not_compared",
-            Status::Unreadable => "unreadable",
-            Status::InternalError => "internal_error",
-            Status::NotCovered => "not_covered",
-            Status::Added => "added",
-        }
+        self.into()
     }
 
     /// Why the feature was not compared, as far as the status shows it; `None` where it was.

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod atomic;
+pub mod duration;
 pub mod error;
 pub mod escape;
 pub mod runtime;

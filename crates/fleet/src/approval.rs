@@ -10,13 +10,17 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, HashAlg, PublicKey};
+use strum::IntoStaticStr;
 use toml::Spanned;
 
-use super::retrain::{Stakes, money};
+use crate::checks::{Validated, money, text};
+use crate::document::{Checked, Mistake};
+use crate::retrain::Stakes;
+use driftsweep_common::duration::Length;
 use driftsweep_common::error::{closest, did_you_mean};
 use driftsweep_common::escape::for_display;
 use driftsweep_extensions::trigger::Trigger;
-use driftsweep_extensions::value::{Money, Validated, duration, text};
+use driftsweep_extensions::value::Money;
 
 /// The rules for the approval of trainings.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +50,9 @@ impl ApprovalRules {
 }
 
 /// Which answers of approvers must be signed: approvals and rejections alike.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Signatures {
     /// None.
     #[default]
@@ -61,11 +66,7 @@ pub enum Signatures {
 impl Signatures {
     /// As the fleet file has it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Never => "never",
-            Self::HighStakes => "high_stakes",
-            Self::Always => "always",
-        }
+        self.into()
     }
 
     /// What must be signed, for people.
@@ -154,7 +155,7 @@ pub(crate) struct ApprovalTable {
     #[serde(default)]
     keys: IndexMap<String, Spanned<KeyLines>>,
     signatures: Option<Spanned<Signatures>>,
-    answer_within: Option<String>,
+    answer_within: Option<Length>,
     #[serde(default)]
     on_expiry: OnExpiry,
     #[serde(default)]
@@ -205,76 +206,67 @@ impl<'de> Deserialize<'de> for KeyLines {
     }
 }
 
-/// A validated value, or the error with its position if that is known.
-pub(crate) type ValidatedAt<T> = std::result::Result<T, (Option<usize>, String)>;
-
 impl ApprovalTable {
-    pub(crate) fn check(&self) -> ValidatedAt<ApprovalRules> {
-        let somewhere = |reason: String| (None, reason);
+    pub(crate) fn check(&self) -> Checked<ApprovalRules> {
         if self.approvers.iter().any(Vec::is_empty) {
-            return Err(somewhere("a level without approvers could never answer".into()));
+            return Err("a level without approvers could never answer".to_owned().into());
         }
-        self.approvers.iter().flatten().try_for_each(|name| text("approver", name)).map_err(somewhere)?;
+        self.approvers.iter().flatten().try_for_each(|name| text("approver", name))?;
         let automatic = self.automatic.iter().map(|rule| {
             let up_to = money("up_to", rule.up_to)?;
             Ok(AutomaticApproval { trigger: rule.trigger, team: rule.team.clone(), stakes: rule.stakes, up_to })
         });
         let approval = ApprovalRules {
-            above: money("above", self.above.unwrap_or(500.0)).map_err(somewhere)?,
+            above: money("above", self.above.unwrap_or(500.0))?,
             approvers: self.approvers.clone(),
             keys: self.keys()?,
             signatures: self.signatures.as_ref().map(|given| *given.get_ref()).unwrap_or_default(),
-            answer_within: duration("answer_within", self.answer_within.as_deref().unwrap_or("4h"))
-                .map_err(somewhere)?,
+            answer_within: self.answer_within.map_or(SignedDuration::from_hours(4), Length::signed),
             on_expiry: self.on_expiry,
-            automatic: automatic.collect::<Validated<_>>().map_err(somewhere)?,
+            automatic: automatic.collect::<Validated<_>>()?,
         };
         // Any request may be about an overrun budget, and may go to any of them.
         if let Some(given) = self.signatures.as_ref().filter(|given| *given.get_ref() != Signatures::Never)
             && let Some(name) = approval.approvers.iter().flatten().find(|name| !approval.keys.contains_key(*name))
         {
             let (name, kind) = (for_display(name), given.get_ref().name());
-            return Err((
-                Some(given.span().start),
-                format!(
-                    "signatures = \"{kind}\": approver '{name}' has no key to sign with; add the public key under \
-                     [approval.keys]: '{name}' = \"ssh-ed25519 …\""
-                ),
-            ));
+            let reason = format!(
+                "signatures = \"{kind}\": approver '{name}' has no key to sign with; add the public key under \
+                 [approval.keys]: '{name}' = \"ssh-ed25519 …\""
+            );
+            return Err(Mistake::at(given.span().start, reason));
         }
         Ok(approval)
     }
 
     /// The keys of approvers, each of one person only.
-    fn keys(&self) -> ValidatedAt<BTreeMap<String, Vec<ApproverKey>>> {
+    fn keys(&self) -> Checked<BTreeMap<String, Vec<ApproverKey>>> {
         let approvers: Vec<&str> = self.approvers.iter().flatten().map(String::as_str).collect();
         let mut keys: BTreeMap<String, Vec<ApproverKey>> = BTreeMap::new();
         for (name, spanned) in &self.keys {
-            let start = Some(spanned.span().start);
+            let start = spanned.span().start;
             let about = format!("keys.{}", for_display(name));
             if !approvers.contains(&&**name) {
                 let closest = did_you_mean(closest(name, approvers.iter().copied()));
                 let reason = format!("{about}: there is no approver of that name{closest}");
-                return Err((start, reason));
+                return Err(Mistake::at(start, reason));
             }
             let lines = match spanned.get_ref() {
                 KeyLines::One(line) => vec![(start, line)],
-                KeyLines::Several(lines) => {
-                    lines.iter().map(|line| (Some(line.span().start), line.get_ref())).collect()
-                }
+                KeyLines::Several(lines) => lines.iter().map(|line| (line.span().start, line.get_ref())).collect(),
             };
             if lines.is_empty() {
-                return Err((start, format!("{about}: the list has no key; add one, or leave the name out")));
+                let reason = format!("{about}: the list has no key; add one, or leave the name out");
+                return Err(Mistake::at(start, reason));
             }
             for (at, line) in lines {
-                let key = ApproverKey::parse(line).map_err(|reason| (at, format!("{about} {reason}")))?;
+                let key = ApproverKey::parse(line).map_err(|reason| Mistake::at(at, format!("{about} {reason}")))?;
                 let mut known = keys.iter().flat_map(|(name, keys)| keys.iter().map(move |key| (name, key)));
                 if let Some((owner, _)) = known.find(|(_, other)| other.key_data() == key.key_data()) {
                     let (owner, key) = (for_display(owner), key.fingerprint());
-                    return Err((
-                        at,
-                        format!("{about}: the key {key} is already that of '{owner}'; each key is one person's, once"),
-                    ));
+                    let reason =
+                        format!("{about}: the key {key} is already that of '{owner}'; each key is one person's, once");
+                    return Err(Mistake::at(at, reason));
                 }
                 keys.entry(name.clone()).or_default().push(key);
             }

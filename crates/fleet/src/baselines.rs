@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{Fleet, Model, resolve};
+use crate::fleet::Fleet;
+use crate::model::{Model, resolve};
 use driftsweep::baseline::Baseline;
 use driftsweep::model::dated;
 use driftsweep_common::address::Location;

@@ -5,13 +5,15 @@ use std::collections::{BTreeSet, HashSet};
 
 use jiff::civil::Date;
 use rayon::prelude::*;
+use strum::IntoStaticStr;
 use xxhash_rust::xxh3::xxh3_64;
 
 use driftsweep::model::is_pandas_index;
 use driftsweep::snapshot::{Column, ColumnType, RowValue, Snapshot};
 
 /// The role of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum InferredRole {
     /// An input of the model.
     Feature,
@@ -24,26 +26,20 @@ pub enum InferredRole {
     /// The prediction of the model: a class or a number.
     Prediction,
     /// The prediction of the model: a probability.
+    #[strum(to_string = "prediction (score)")]
     Score,
     /// Not in the current snapshot.
+    #[strum(to_string = "not in the current snapshot")]
     Absent,
     /// Cannot be compared.
+    #[strum(to_string = "not comparable")]
     Unsupported,
 }
 
 impl InferredRole {
     /// The name in the fleet file's comments.
     pub fn name(self) -> &'static str {
-        match self {
-            InferredRole::Feature => "feature",
-            InferredRole::Identifier => "identifier",
-            InferredRole::Time => "time",
-            InferredRole::Label => "label",
-            InferredRole::Prediction => "prediction",
-            InferredRole::Score => "prediction (score)",
-            InferredRole::Absent => "not in the current snapshot",
-            InferredRole::Unsupported => "not comparable",
-        }
+        self.into()
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::table::Literal;
+use crate::checks::Validated;
+use crate::literal::Literal;
 use driftsweep::model::{MissingTexts, OutcomeColumns};
 use driftsweep_common::address::{Location, redacted};
-use driftsweep_extensions::value::duration;
+use driftsweep_common::duration::Length;
 
 /// How a model's predictions are joined with labels.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,7 +57,7 @@ enum ClassTable {
 }
 
 impl ClassTable {
-    fn resolve(self) -> std::result::Result<BTreeMap<String, String>, String> {
+    fn resolve(self) -> Validated<BTreeMap<String, String>> {
         let classes: BTreeMap<String, String> = match self {
             Self::Same(names) => {
                 let names = names.into_iter().map(|name| class(name.text()));
@@ -97,7 +98,7 @@ pub(crate) struct LabelTable {
     classes: Option<ClassTable>,
     missing: Option<Vec<String>>,
     label_time: Option<String>,
-    delay: Option<String>,
+    delay: Option<Length>,
     proxy: Option<String>,
 }
 
@@ -112,7 +113,7 @@ impl LabelTable {
         baseline: Option<&Location>,
         time: Option<&str>,
         path: impl Fn(&str) -> Location,
-    ) -> std::result::Result<Labels, String> {
+    ) -> Validated<Labels> {
         let own = |given: &Option<String>| given.as_deref().map(&path);
         let from = own(&self.from);
         if from.is_some() && self.id.is_none() {
@@ -131,7 +132,6 @@ impl LabelTable {
         if self.predictions.is_none() && current.expose().contains("{day") {
             return Err("labels: `current` is one day; name the predictions of all days with labels.predictions".into());
         }
-        let delay = self.delay.as_deref().map(|text| duration("delay", text)).transpose()?;
         Ok(Labels {
             predictions: own(&self.predictions).unwrap_or_else(|| current.clone()),
             reference: own(&self.reference).or_else(|| baseline.cloned()),
@@ -139,11 +139,12 @@ impl LabelTable {
             positive: self.positive.map(|positive| class(positive.text())),
             classes: self.classes.map(ClassTable::resolve).transpose()?,
             missing: MissingTexts(self.missing),
-            delay_declared: delay.is_some(),
-            delay: delay.unwrap_or(match self.label_time {
-                Some(_) => SignedDuration::from_hours(24 * 90),
-                None => SignedDuration::ZERO,
-            }),
+            delay_declared: self.delay.is_some(),
+            delay: match (self.delay, &self.label_time) {
+                (Some(delay), _) => delay.signed(),
+                (None, Some(_)) => SignedDuration::from_hours(24 * 90),
+                (None, None) => SignedDuration::ZERO,
+            },
             from,
             id: self.id,
             label: self.label,

@@ -1,39 +1,15 @@
-//! Training settings of the fleet file: cost and value, concurrency limits, and executors.
+//! Training settings of a model: cost and value, limits of time, and executors.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::approval::ApprovalRules;
+use crate::checks::{Validated, in_range, money, text};
+use driftsweep_common::duration::Length;
 use driftsweep_extensions::executor::command::CommandKeys;
 use driftsweep_extensions::executor::{ExecutorConfig, ExecutorTable, TableContext};
-use driftsweep_extensions::value::{Currency, Money, Validated, duration, listed, text};
-
-/// The rules for training in the whole fleet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Governance {
-    /// The budget.
-    pub budget: BudgetConfig,
-    /// The approval rules.
-    pub approval: ApprovalRules,
-    /// The concurrency limits.
-    pub concurrency: ConcurrencyLimits,
-}
-
-/// The monthly budget.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BudgetConfig {
-    /// For the whole fleet.
-    pub month: Money,
-    /// For teams.
-    pub teams: BTreeMap<String, Money>,
-    /// The share of a budget at which a warning is sent.
-    pub warning: f64,
-    /// The currency of amounts.
-    pub currency: Currency,
-}
+use driftsweep_extensions::value::{Money, listed};
 
 /// The stakes of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,17 +22,6 @@ pub enum Stakes {
     Normal,
     /// High: each training needs approval.
     High,
-}
-
-/// How many trainings may run at the same time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConcurrencyLimits {
-    /// In the fleet.
-    pub fleet: usize,
-    /// Of each team.
-    pub team: Option<usize>,
-    /// On each kind of resource.
-    pub resources: BTreeMap<String, usize>,
 }
 
 /// How a model is trained, resolved.
@@ -78,13 +43,15 @@ pub struct RetrainConfig {
     pub budget: Option<Money>,
     /// The value of one point per day: a hundredth of its metric where more is better (accuracy, AUC, …), one percent
     /// of the reference where it is an error (MAE, RMSE, log loss). The reference is `expected`.
-    pub point_a_day: Option<Money>,
+    #[serde(rename = "point_a_day")]
+    pub value_per_point_per_day: Option<Money>,
     /// The expected value of the metric; the best since the last training if absent.
     pub expected: Option<f64>,
     /// Points assumed as lost where a trigger fires and nothing is measured.
     pub assumed_loss: f64,
     /// How long the gain of a training lasts.
-    pub holds: SignedDuration,
+    #[serde(rename = "holds")]
+    pub valid_for: SignedDuration,
     /// The timeout of a run.
     pub timeout: SignedDuration,
     /// The deadline of a job, counted from its event.
@@ -95,25 +62,6 @@ pub struct RetrainConfig {
     pub backoff: SignedDuration,
     /// Its executor.
     pub executor: ExecutorConfig,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct BudgetTable {
-    month: Option<f64>,
-    warning: Option<f64>,
-    currency: Option<String>,
-    #[serde(default)]
-    teams: BTreeMap<String, f64>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct QueueTable {
-    at_once: Option<usize>,
-    per_team: Option<usize>,
-    #[serde(default)]
-    resources: BTreeMap<String, usize>,
 }
 
 macro_rules! retrain_table {
@@ -130,14 +78,14 @@ macro_rules! retrain_table {
             cpu_rate: Option<f64>,
             storage: Option<f64>,
             budget: Option<f64>,
-            point_a_day: Option<f64>,
+            value_per_point_per_day: Option<f64>,
             expected: Option<f64>,
             assumed_loss: Option<f64>,
-            holds: Option<String>,
-            timeout: Option<String>,
-            deadline: Option<String>,
+            valid_for: Option<Length>,
+            timeout: Option<Length>,
+            deadline: Option<Length>,
             retries: Option<u32>,
-            backoff: Option<String>,
+            backoff: Option<Length>,
             folder: Option<String>,
             log_bytes: Option<u64>,
             env: Option<Vec<String>>,
@@ -157,49 +105,6 @@ macro_rules! retrain_table {
 }
 
 driftsweep_extensions::with_executors!(retrain_table);
-
-pub(crate) fn money(what: &str, units: f64) -> Validated<Money> {
-    let amount = Money::of(units).filter(|amount| *amount >= Money::ZERO);
-    amount.ok_or_else(|| format!("{what} = {units} is not an amount of money: give 0 or more, at most a trillion"))
-}
-
-fn number(what: &str, value: f64, most: f64) -> Validated<f64> {
-    if (0.0..=most).contains(&value) {
-        Ok(value)
-    } else {
-        Err(format!("{what} = {value} must be between 0 and {most}"))
-    }
-}
-
-fn slot_count(what: &str, value: usize) -> Validated<usize> {
-    if (1..=100_000).contains(&value) { Ok(value) } else { Err(format!("{what} = {value} must be 1 or more")) }
-}
-
-impl BudgetTable {
-    pub(crate) fn check(&self) -> Validated<BudgetConfig> {
-        let teams = self.teams.iter().map(|(team, limit)| {
-            text("team", team)?;
-            Ok((team.clone(), money(team, *limit)?))
-        });
-        Ok(BudgetConfig {
-            month: money("month", self.month.unwrap_or(10_000.0))?,
-            teams: teams.collect::<Validated<_>>()?,
-            warning: number("warning", self.warning.unwrap_or(0.8), 1.0)?,
-            currency: self.currency.as_deref().map_or_else(|| Ok(Currency::default()), Currency::parse)?,
-        })
-    }
-}
-
-impl QueueTable {
-    pub(crate) fn check(&self) -> Validated<ConcurrencyLimits> {
-        let resources = self.resources.iter().map(|(name, most)| Ok((name.clone(), slot_count(name, *most)?)));
-        Ok(ConcurrencyLimits {
-            fleet: slot_count("at_once", self.at_once.unwrap_or(4))?,
-            team: self.per_team.map(|most| slot_count("per_team", most)).transpose()?,
-            resources: resources.collect::<Validated<_>>()?,
-        })
-    }
-}
 
 impl RetrainTable {
     /// The settings of a model over those of the fleet over what is built in; `None` if it has no training settings.
@@ -227,25 +132,23 @@ impl RetrainTable {
                 "env names variables for a command, but the model is not trained by a command; remove env".into()
             );
         }
-        let x = |what, own: Option<f64>, fleet: Option<f64>, most| number(what, own.or(fleet).unwrap_or(0.0), most);
-        let gpu_hours = x("gpu_hours", self.gpu_hours, fleet.gpu_hours, 1e6)?;
-        let cpu_hours = x("cpu_hours", self.cpu_hours, fleet.cpu_hours, 1e6)?;
-        let gpu_rate = x("gpu_rate", self.gpu_rate, fleet.gpu_rate, 1e6)?;
-        let cpu_rate = x("cpu_rate", self.cpu_rate, fleet.cpu_rate, 1e6)?;
+        let x = |what, own: Option<f64>, fleet: Option<f64>| in_range(what, own.or(fleet).unwrap_or(0.0), 0.0..=1e6);
+        let gpu_hours = x("gpu_hours", self.gpu_hours, fleet.gpu_hours)?;
+        let cpu_hours = x("cpu_hours", self.cpu_hours, fleet.cpu_hours)?;
+        let gpu_rate = x("gpu_rate", self.gpu_rate, fleet.gpu_rate)?;
+        let cpu_rate = x("cpu_rate", self.cpu_rate, fleet.cpu_rate)?;
         let storage = money("storage", self.storage.or(fleet.storage).unwrap_or(0.0))?;
         let hours = gpu_hours.max(cpu_hours);
         let cost = gpu_hours * gpu_rate + cpu_hours * cpu_rate;
         // The cost per hour of duration: the declared cost divided by the longer of the two declared durations.
         let rate = if hours > 0.0 { cost / hours } else { gpu_rate + cpu_rate };
-        let length = |what: &str, own: &Option<String>, fleet: &Option<String>, built_in: &str| {
-            let found = duration(what, own.as_deref().or(fleet.as_deref()).unwrap_or(built_in))?;
-            if found.is_zero() { Err(format!("{what} = \"0\" leaves no time")) } else { Ok(found) }
+        let length = |what: &str, own: Option<Length>, fleet: Option<Length>, built_in: SignedDuration| {
+            let length = own.or(fleet).map_or(built_in, Length::signed);
+            if length.is_zero() { Err(format!("{what} = \"0\" leaves no time")) } else { Ok(length) }
         };
-        let timeout = match (&self.timeout, &fleet.timeout) {
-            // Three times the expected duration, but at least one hour.
-            (None, None) => SignedDuration::from_secs(((hours * 3.0).clamp(1.0, 24.0 * 30.0) * 3600.0) as i64),
-            (own, fleet) => length("timeout", own, fleet, "")?,
-        };
+        let days = |days: i64| SignedDuration::from_hours(24 * days);
+        // Three times the expected duration, but at least one hour.
+        let expected_timeout = SignedDuration::from_secs(((hours * 3.0).clamp(1.0, 24.0 * 30.0) * 3600.0) as i64);
         let named = |what: &str, own: &Option<String>, fleet: &Option<String>, built_in: &str| {
             let name = own.as_deref().or(fleet.as_deref()).unwrap_or(built_in);
             text(what, name).map(|()| name.to_owned())
@@ -258,20 +161,24 @@ impl RetrainTable {
             rate: money("rate", rate)?,
             storage,
             budget: self.budget.or(fleet.budget).map(|limit| money("budget", limit)).transpose()?,
-            point_a_day: self.point_a_day.or(fleet.point_a_day).map(|x| money("point_a_day", x)).transpose()?,
+            value_per_point_per_day: self
+                .value_per_point_per_day
+                .or(fleet.value_per_point_per_day)
+                .map(|value| money("value_per_point_per_day", value))
+                .transpose()?,
             expected: match self.expected.or(fleet.expected) {
                 Some(value) if !value.is_finite() => return Err(format!("expected = {value} is not a number")),
                 expected => expected,
             },
-            assumed_loss: x("assumed_loss", self.assumed_loss, fleet.assumed_loss, 1e6)?,
-            holds: length("holds", &self.holds, &fleet.holds, "30d")?,
-            timeout,
-            deadline: length("deadline", &self.deadline, &fleet.deadline, "7d")?,
+            assumed_loss: x("assumed_loss", self.assumed_loss, fleet.assumed_loss)?,
+            valid_for: length("valid_for", self.valid_for, fleet.valid_for, days(30))?,
+            timeout: length("timeout", self.timeout, fleet.timeout, expected_timeout)?,
+            deadline: length("deadline", self.deadline, fleet.deadline, days(7))?,
             retries: match self.retries.or(fleet.retries).unwrap_or(2) {
                 few @ 0..=20 => few,
                 many => return Err(format!("retries = {many} must be between 0 and 20")),
             },
-            backoff: length("backoff", &self.backoff, &fleet.backoff, "10m")?,
+            backoff: length("backoff", self.backoff, fleet.backoff, SignedDuration::from_mins(10))?,
             executor,
         }))
     }

@@ -7,16 +7,20 @@ use indexmap::IndexMap;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use toml::Spanned;
 
-use super::approval::ApprovalTable;
-use super::labels::LabelTable;
-use super::retrain::{BudgetTable, QueueTable, RetrainTable};
+use crate::approval::ApprovalTable;
+use crate::checks::Validated;
+use crate::document::Located;
+use crate::governance::{BudgetTable, QueueTable};
+use crate::labels::LabelTable;
+use crate::literal::Literal;
+use crate::retrain::RetrainTable;
 use driftsweep::metric::Kind;
 use driftsweep::metric::convention::{Convention, ConventionRules, DecisionRule};
 use driftsweep::model::ColumnSettings;
 use driftsweep::rule::PartialThresholds;
 use driftsweep::snapshot::{Bound, Test};
+use driftsweep_common::duration::Length;
 use driftsweep_extensions::channel::NotifyTable;
 use driftsweep_extensions::trigger::TriggerTable;
 
@@ -26,23 +30,23 @@ pub(crate) struct FleetTable {
     #[serde(default)]
     pub(crate) name: Option<String>,
     #[serde(default)]
-    pub(crate) sweep: Option<Spanned<String>>,
+    pub(crate) sweep: Option<Located<String>>,
     #[serde(default)]
-    pub(crate) time_zone: Option<Spanned<String>>,
+    pub(crate) time_zone: Option<Located<String>>,
     #[serde(default)]
-    pub(crate) wait_for_data: Option<Spanned<String>>,
+    pub(crate) wait_for_data: Option<Length>,
     #[serde(default)]
-    pub(crate) defaults: Settings,
+    pub(crate) defaults: Located<Settings>,
     #[serde(default)]
-    pub(crate) budget: BudgetTable,
+    pub(crate) budget: Located<BudgetTable>,
     #[serde(default)]
-    pub(crate) approval: ApprovalTable,
+    pub(crate) approval: Located<ApprovalTable>,
     #[serde(default)]
-    pub(crate) queue: QueueTable,
+    pub(crate) queue: Located<QueueTable>,
     #[serde(default, rename = "notify")]
-    pub(crate) channels: Vec<Spanned<NotifyTable>>,
+    pub(crate) channels: Vec<Located<NotifyTable>>,
     #[serde(default, rename = "model")]
-    pub(crate) models: Vec<Spanned<ModelTable>>,
+    pub(crate) models: Vec<Located<ModelTable>>,
 }
 
 #[derive(Deserialize)]
@@ -106,24 +110,6 @@ pub(crate) enum ConditionTable {
     Bounds(Bounds),
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged, expecting = "give a string, a whole number, true or false")]
-pub(crate) enum Literal {
-    Text(String),
-    Integer(i64),
-    Flag(bool),
-}
-
-impl Literal {
-    pub(crate) fn text(self) -> String {
-        match self {
-            Self::Text(text) => text,
-            Self::Integer(number) => number.to_string(),
-            Self::Flag(flag) => flag.to_string(),
-        }
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Bounds {
@@ -133,7 +119,7 @@ pub(crate) struct Bounds {
 }
 
 impl ConditionTable {
-    pub(crate) fn test(self) -> std::result::Result<Test, String> {
+    pub(crate) fn test(self) -> Validated<Test> {
         match self {
             Self::One(literal) => Ok(Test::Among(vec![literal.text()])),
             Self::Several(literals) if literals.is_empty() => Err("no values are given".into()),
@@ -164,11 +150,11 @@ pub(crate) struct Settings {
     #[serde(default)]
     pub(crate) convention: Option<ConventionSetting>,
     #[serde(default)]
-    pub(crate) thresholds: PartialThresholds,
+    pub(crate) thresholds: Located<PartialThresholds>,
     #[serde(default)]
-    pub(crate) trigger: TriggerTable,
+    pub(crate) trigger: Located<TriggerTable>,
     #[serde(default)]
-    pub(crate) retrain: RetrainTable,
+    pub(crate) retrain: Located<RetrainTable>,
 }
 
 /// `convention = "evidently"`, `"none"`, or a table that also says which figure decides. Checked as it is read, so that

@@ -6,10 +6,21 @@ use std::process::{Command, Output};
 use polars::io::SerReader;
 use polars::prelude::{DataFrame, IpcWriter, ParquetReader, ParquetWriter, SerWriter};
 use serde_json::Value;
+use walkdir::{DirEntry, WalkDir};
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// All files and folders below a folder, at any depth. What is removed in the meantime may be left out.
+pub fn all_below(folder: &Path) -> Vec<PathBuf> {
+    WalkDir::new(folder).min_depth(1).into_iter().flatten().map(DirEntry::into_path).collect()
+}
+
+/// All Rust sources below a folder of the repository.
+pub fn sources(folder: &str) -> Vec<PathBuf> {
+    all_below(&root().join(folder)).into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs")).collect()
 }
 
 /// A file of the repository's data.

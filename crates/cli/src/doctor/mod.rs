@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::Args;
 use driftsweep::count::gpu;
 use driftsweep::model::Options;
-use driftsweep_fleet::{Fleet, Trigger};
+use driftsweep_fleet::Trigger;
 use driftsweep_report::output::Page;
 use driftsweep_report::report::counted;
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::TextFormat;
-use super::fleet_store::StoreArgs;
+use super::fleet_store::{StoreArgs, read_fleet};
 use super::time_arg::{TimeArg, now_or};
 use fleet::FleetCheck;
 
@@ -68,7 +68,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
 }
 
 fn check(args: &DoctorArgs, path: &std::path::Path) -> anyhow::Result<FleetCheck> {
-    let declared = Fleet::read(path, &Options::new())?;
+    let declared = read_fleet(path, &Options::new())?;
     // Problems of the store are found when it is opened.
     let fleet = args.store.with_baselines(path, declared.clone()).unwrap_or(declared);
     let now = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;

@@ -11,10 +11,13 @@ use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
     HttpService,
 };
+use percent_encoding::percent_decode_str;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, NoProxy, Proxy};
 use url::Url;
+
+use crate::duration::Length;
 
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
@@ -41,8 +44,7 @@ impl HttpConnector for Connector {
         };
         let credentials = self.credentials;
         // Shorter for metadata servers of a cloud: they do not exist elsewhere.
-        let connect = get(ClientConfigKey::ConnectTimeout).and_then(|text| text.parse::<jiff::SignedDuration>().ok());
-        let connect = connect.and_then(|time| Duration::try_from(time).ok());
+        let connect = get(ClientConfigKey::ConnectTimeout).and_then(|text| text.parse().ok()).map(Length::unsigned);
         let mut builder = Client::builder()
             .user_agent(concat!("driftsweep/", env!("CARGO_PKG_VERSION")))
             .timeout(self.timeout)
@@ -170,8 +172,9 @@ fn with_user(mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(request);
     }
-    let pair = [decoded(url.username()), b":".to_vec(), decoded(url.password().unwrap_or_default())].concat();
-    let pair = STANDARD.encode(pair);
+    let pair =
+        [url.username(), url.password().unwrap_or_default()].map(|part| percent_decode_str(part).collect::<Vec<u8>>());
+    let pair = STANDARD.encode(pair.join(&b':'));
     let mut value = HeaderValue::try_from(format!("Basic {pair}")).map_err(|e| wrong(e.into()))?;
     value.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, value);
@@ -179,27 +182,6 @@ fn with_user(mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
     let _ = url.set_password(None);
     *request.uri_mut() = url.as_str().parse().map_err(|_| wrong("the address is not understood".into()))?;
     Ok(request)
-}
-
-/// A part of an address, unescaped.
-fn decoded(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut left = text.as_bytes();
-    while let Some((&byte, rest)) = left.split_first() {
-        let digits = rest.get(..2).filter(|two| two.iter().all(u8::is_ascii_hexdigit));
-        let digits = digits.and_then(|two| std::str::from_utf8(two).ok());
-        match digits.filter(|_| byte == b'%').and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                left = &rest[2..];
-            }
-            None => {
-                bytes.push(byte);
-                left = rest;
-            }
-        }
-    }
-    bytes
 }
 
 /// An error response without its body, which may repeat the request with its credentials: only the error code and the

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::remote::StorageFailure;
 use crate::address::sanitized;
+use crate::duration::Length;
 use crate::runtime::BlockingRuntime;
 
 /// The variable for the timeout after which a request is retried, for example `30s`; after three times this time the
@@ -28,10 +29,13 @@ static UNANSWERED: Mutex<Option<HashMap<String, (u32, String)>>> = Mutex::new(No
 /// The timeout after which a request is retried.
 pub fn timeout() -> Result<Duration, StorageFailure> {
     let Ok(text) = std::env::var(VARIABLE) else { return Ok(DEFAULT_TIMEOUT) };
-    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|timeout| Duration::try_from(timeout).ok());
-    parsed.filter(|timeout| !timeout.is_zero() && *timeout <= MAX_TIMEOUT).ok_or_else(|| {
-        StorageFailure::Final(format!("{VARIABLE}: '{text}' is not a time such as 30s, of at most a day"))
-    })
+    parsed(&text).map_err(|reason| StorageFailure::Final(format!("{VARIABLE} = '{text}': {reason}")))
+}
+
+fn parsed(text: &str) -> Result<Duration, String> {
+    let timeout = text.parse::<Length>()?.unsigned();
+    let is_possible = !timeout.is_zero() && timeout <= MAX_TIMEOUT;
+    is_possible.then_some(timeout).ok_or_else(|| "it must be above 0 and at most a day, for example 30s".into())
 }
 
 /// Waits for an operation on an address.
@@ -92,4 +96,27 @@ fn store(address: &str) -> String {
 /// The value of a mutex. A panicked thread leaves it in a valid state.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_takes_a_length_of_time_of_at_most_a_day() {
+        for (text, seconds) in [("1d", 86_400), ("90m", 5_400), ("1h 30m", 5_400), ("30s", 30), ("PT30S", 30)] {
+            assert_eq!(parsed(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for (text, words) in [
+            ("0s", "above 0"),
+            ("25h", "at most a day"),
+            ("-1h", "not a length of time"),
+            ("1y", "not a length of time"),
+            ("99999999d", "not a length of time"),
+            ("5", "not a length of time"),
+            ("", "not a length of time"),
+        ] {
+            assert!(parsed(text).is_err_and(|reason| reason.contains(words)), "{text}");
+        }
+    }
 }

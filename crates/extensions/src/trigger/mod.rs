@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::value::{Origin, Setting, Validated};
 use driftsweep::model::Model;
 use driftsweep::sweep::ModelReport;
+use driftsweep_common::duration::Length;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::escape::for_display;
 use labels::{LabelCounts, LabelView};
@@ -64,7 +65,7 @@ macro_rules! triggers {
         #[serde(deny_unknown_fields)]
         pub struct TriggerTable {
             off: Option<Vec<Trigger>>,
-            cooldown: Option<String>,
+            cooldown: Option<Length>,
             $($key: Option<$table>,)*
         }
 
@@ -87,9 +88,7 @@ macro_rules! triggers {
                 Ok(Triggers {
                     off: Setting::nearest(self.off.clone(), fleet.off.clone(), Vec::new()),
                     $($key: <$settings>::resolve(self.$key.as_ref(), fleet.$key.as_ref())?,)*
-                    cooldown: Setting::nearest_length(
-                        "cooldown", self.cooldown.as_ref(), fleet.cooldown.as_ref(), COOLDOWN,
-                    )?,
+                    cooldown: Setting::nearest_length(self.cooldown, fleet.cooldown, COOLDOWN),
                 })
             }
         }

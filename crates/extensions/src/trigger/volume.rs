@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::labels::NewLabels;
 use super::{ExplainView, ModelPast, Sheet, SweepView, TriggerProperties, TriggerSettings, TriggerVerdict};
 use crate::value::{Setting, Validated, check_range};
+use driftsweep_common::duration::Length;
 use driftsweep_common::error::Result;
 
 /// The table `trigger.volume` of the fleet file. The trigger is on only where it is given.
@@ -13,7 +14,7 @@ use driftsweep_common::error::Result;
 #[serde(deny_unknown_fields)]
 pub struct VolumeTable {
     labels: Option<u64>,
-    within: Option<String>,
+    within: Option<Length>,
 }
 
 /// How many new labels trigger a training.
@@ -73,12 +74,12 @@ impl TriggerSettings for VolumeTrigger {
         let set = Setting::nearest(model.map(|_| true), fleet.map(|_| true), false);
         let labels =
             |table: Option<&VolumeTable>| check_range("labels", table.and_then(|table| table.labels), 1..=u64::MAX);
-        let within = |table: Option<&'_ VolumeTable>| table.and_then(|table| table.within.clone());
+        let within = |table: Option<&VolumeTable>| table.and_then(|table| table.within);
         let week = SignedDuration::from_hours(24 * 7);
         let settings = Self {
             set,
             labels: Setting::nearest(labels(model)?, labels(fleet)?, 5000),
-            within: Setting::nearest_length("within", within(model).as_ref(), within(fleet).as_ref(), week)?,
+            within: Setting::nearest_length(within(model), within(fleet), week),
         };
         match settings.within.value.is_zero() {
             true => Err("within = \"0d\" looks at nothing".into()),

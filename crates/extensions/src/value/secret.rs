@@ -3,8 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::checks::Validated;
 use driftsweep_common::address::{has_secret_parameter, looks_like_address, redacted as shown_address};
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
@@ -32,17 +35,17 @@ fn is_variable(name: &str) -> bool {
 ///
 /// # Errors
 /// That it is an address, which is not repeated.
-pub(crate) fn local(key: &str, path: &str, folder: &Path) -> std::result::Result<PathBuf, String> {
+pub(crate) fn local(key: &str, path: &str, folder: &Path) -> Validated<PathBuf> {
     match looks_like_address(path) {
         true => Err(format!("{key} must be a path on this machine, not an address; give the path")),
         false => Ok(folder.join(path)),
     }
 }
 
-/// A secret. It cannot be printed.
-#[derive(Clone, PartialEq, Eq)]
+/// A secret. It cannot be printed, and is overwritten in memory when it is dropped.
+#[derive(Clone, Debug)]
 pub struct Secret {
-    text: String,
+    text: SecretString,
     /// Whether it is secret: an address in the fleet file is not.
     hidden: bool,
 }
@@ -50,7 +53,7 @@ pub struct Secret {
 impl Secret {
     /// Its value, for the code that needs it.
     pub fn expose(&self) -> &str {
-        &self.text
+        self.text.expose_secret()
     }
 
     /// Whether it must not be shown; an address in the fleet file may be shown.
@@ -59,15 +62,9 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self { text, hidden: true }
+        Self { text: text.into(), hidden: true }
     }
 }
 
@@ -81,7 +78,7 @@ impl SecretSource {
         variable: &Option<String>,
         file: &Option<String>,
         folder: &Path,
-    ) -> std::result::Result<Option<Self>, String> {
+    ) -> Validated<Option<Self>> {
         match (variable, file) {
             (Some(_), Some(_)) => Err(format!("give one of {key}_env and {key}_file")),
             (Some(name), None) if !is_variable(name) => {
@@ -147,7 +144,7 @@ impl Endpoint {
         variable: &Option<String>,
         file: &Option<String>,
         folder: &Path,
-    ) -> std::result::Result<Self, String> {
+    ) -> Validated<Self> {
         match (url, SecretSource::of("url", variable, file, folder)?) {
             (Some(_), Some(_)) => Err("give one of url, url_env and url_file".into()),
             (None, Some(source)) => Ok(Self::Secret(source)),
@@ -173,7 +170,7 @@ impl Endpoint {
     /// Those of [`SecretSource::read`].
     pub fn read(&self) -> Result<Secret> {
         match self {
-            Self::Plain(url) => Ok(Secret { text: url.clone(), hidden: false }),
+            Self::Plain(url) => Ok(Secret { text: url.as_str().into(), hidden: false }),
             Self::Secret(source) => source.read(),
         }
     }

@@ -1,15 +1,18 @@
 //! A setting with its origin.
 
-use serde::{Deserialize, Serialize};
-
-use super::{Validated, duration};
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
+
+use driftsweep_common::duration::Length;
 
 /// Where a setting comes from; the most specific one is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "lowercase")]
 pub enum Origin {
     /// The built-in default.
+    #[strum(to_string = "built in")]
     BuiltIn,
     /// `[defaults]` of the fleet file.
     Fleet,
@@ -22,12 +25,7 @@ pub enum Origin {
 impl Origin {
     /// As `explain` shows it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::BuiltIn => "built in",
-            Self::Fleet => "fleet",
-            Self::Model => "model",
-            Self::Feature => "feature",
-        }
+        self.into()
     }
 }
 
@@ -53,17 +51,8 @@ impl<T> Setting<T> {
 
 impl Setting<SignedDuration> {
     /// The most specific of several lengths of time.
-    ///
-    /// # Errors
-    /// That a text is none.
-    pub fn nearest_length(
-        what: &str,
-        model: Option<&String>,
-        fleet: Option<&String>,
-        built_in: SignedDuration,
-    ) -> Validated<Self> {
-        let length = |text: Option<&String>| text.map(|text| duration(what, text)).transpose();
-        Ok(Self::nearest(length(model)?, length(fleet)?, built_in))
+    pub fn nearest_length(model: Option<Length>, fleet: Option<Length>, built_in: SignedDuration) -> Self {
+        Self::nearest(model.map(Length::signed), fleet.map(Length::signed), built_in)
     }
 }
 

@@ -95,7 +95,8 @@ impl LossSource {
 #[serde(rename_all = "snake_case")]
 pub enum MissingInput {
     /// The value of a point.
-    PointADay,
+    #[serde(rename = "point_a_day")]
+    ValuePerPoint,
     /// Labels: without them nothing is measured.
     Labels,
     /// A measurement since the last training.
@@ -110,7 +111,9 @@ impl MissingInput {
     /// The missing input, and how to provide it.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::PointADay => "point_a_day is not set: set the value of one point per day under [model.retrain]",
+            Self::ValuePerPoint => {
+                "value_per_point_per_day is not set: set the value of one point per day under [model.retrain]"
+            }
             Self::Labels => {
                 "no labels are declared, so the loss is not known: add [model.labels], or give assumed_loss"
             }
@@ -172,11 +175,16 @@ pub struct MetricLoss {
 
 impl ValueEstimate {
     /// From a loss in a metric, the value of a point per day and the duration of the gain.
-    pub fn new(metric: PerformanceMetric, lost: MetricLoss, point_a_day: Option<Money>, holds: SignedDuration) -> Self {
-        let no_value = point_a_day.is_none().then_some(MissingInput::PointADay);
-        let day = point_a_day.unwrap_or(Money::ZERO);
-        let days = holds.as_secs_f64() / 86_400.0;
-        let loss = if point_a_day.is_some() { lost.loss } else { LossSource::Unknown };
+    pub fn new(
+        metric: PerformanceMetric,
+        lost: MetricLoss,
+        point_per_day: Option<Money>,
+        valid_for: SignedDuration,
+    ) -> Self {
+        let no_value = point_per_day.is_none().then_some(MissingInput::ValuePerPoint);
+        let day = point_per_day.unwrap_or(Money::ZERO);
+        let days = valid_for.as_secs_f64() / 86_400.0;
+        let loss = if point_per_day.is_some() { lost.loss } else { LossSource::Unknown };
         Self {
             points: lost.points,
             loss,
@@ -253,7 +261,7 @@ mod tests {
         );
         assert_eq!(
             (worthless.loss, &*worthless.missing),
-            (LossSource::Unknown, &[MissingInput::PointADay, MissingInput::Labels][..])
+            (LossSource::Unknown, &[MissingInput::ValuePerPoint, MissingInput::Labels][..])
         );
         assert_eq!(worthless.advice(&cost(1.0)), "unknown");
         // As jobs of older versions have it, in cents.

@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn fleet_team_and_resource_each_have_their_places() {
-        let text = "[queue]\nat_once = 3\nper_team = 2\nresources = { gpu = 1 }\n[approval]\napprovers = [[\"a\"]]\n\
+        let text = "[queue]\nmax_concurrent = 3\nper_team = 2\nresources = { gpu = 1 }\n[approval]\napprovers = [[\"a\"]]\n\
                     [defaults.retrain]\ncommand = [\"true\"]\n";
         let model = |name: &str, team: &str, resource: &str| {
             format!(

@@ -21,7 +21,7 @@ pub fn estimate(store: &mut Store, model: &Model, retrain: &RetrainConfig) -> Re
     entries.retain(|entry| trained.is_none_or(|trained| entry.as_of > trained));
     let metric = model.triggers.performance.judged_metric();
     let lost = lost(&entries, metric, retrain, model.labels.is_some());
-    Ok((estimate, ValueEstimate::new(metric, lost, retrain.point_a_day, retrain.holds)))
+    Ok((estimate, ValueEstimate::new(metric, lost, retrain.value_per_point_per_day, retrain.valid_for)))
 }
 
 /// The loss between the expected metric of a model, or its best since the training, and its last value: measured, or

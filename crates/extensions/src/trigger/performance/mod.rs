@@ -11,6 +11,7 @@ pub use assess::{PerformanceStatus, PerformanceVerdict, PredictionSpan, assess};
 use super::{ExplainView, Sheet, SweepView, TriggerProperties, TriggerSettings, TriggerVerdict};
 use crate::value::{Setting, Validated, check_range};
 use driftsweep::metric::performance::PerformanceMetric;
+use driftsweep_common::duration::Length;
 use driftsweep_common::error::Result;
 
 /// The table `trigger.performance` of the fleet file.
@@ -20,7 +21,7 @@ pub struct PerformanceTable {
     metric: Option<PerformanceMetric>,
     level: Option<f64>,
     warning: Option<f64>,
-    within: Option<String>,
+    within: Option<Length>,
     rows: Option<usize>,
     min_labels: Option<usize>,
     confidence: Option<f64>,
@@ -108,7 +109,7 @@ impl TriggerSettings for PerformanceTrigger {
             metric,
             level: level(model.level, fleet.level, Some(0.9).filter(|_| of_shares)),
             warning: level(model.warning, fleet.warning, None),
-            within: Setting::nearest_length("within", model.within.as_ref(), fleet.within.as_ref(), week)?,
+            within: Setting::nearest_length(model.within, fleet.within, week),
             rows: rows("rows", |table| table.rows, 10_000)?,
             min_labels: rows("min_labels", |table| table.min_labels, 200)?,
             confidence: Setting::nearest(confidence(model)?, confidence(fleet)?, 0.95),

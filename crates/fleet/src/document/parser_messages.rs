@@ -5,7 +5,7 @@ use driftsweep_common::error::{closest, did_you_mean};
 
 /// Rewords a message of the parser about the value of a key, if it is known. Only a misspelt name is repeated, where it
 /// is clear which one was meant.
-pub fn reworded(message: &str, key: Option<&str>) -> String {
+pub(super) fn reworded(message: &str, key: Option<&str>) -> String {
     let named = key.unwrap_or("a value");
     for (what, is_type) in [("invalid type: ", true), ("invalid value: ", false)] {
         if let Some((found, wanted)) = message.strip_prefix(what).and_then(|rest| rest.rsplit_once(", expected ")) {
