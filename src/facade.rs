@@ -6,8 +6,8 @@ pub use crate::baseline::{Baseline, BaselineBuilder, BaselineFile};
 pub use crate::count::gpu::{DeviceChoice, GpuCounter};
 pub use crate::count::{Backend, Counter, CpuCounter};
 pub use crate::metric::convention::{Convention, ConventionRules};
-pub use crate::metric::values::Metrics;
-pub use crate::metric::{Band, Kind, Metric, MetricSet};
+
+pub use crate::metric::{Band, Kind, Metric, MetricSet, Metrics};
 pub use crate::model::{ColumnUse, Model, Options, Window};
 pub use crate::rule::{Signal, Thresholds, Verdict};
 pub use crate::snapshot::{Slice, Snapshot};

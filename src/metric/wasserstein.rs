@@ -34,6 +34,6 @@ pub(super) fn of(input: &MetricInput<'_>) -> Option<Wasserstein> {
         return None;
     }
     let [a, b] = input.values.as_ref()?.numbers.as_ref()?.ecdfs;
-    let (value, exact) = EcdfPair::new(a, b).wasserstein()?;
+    let (value, exact) = EcdfPair::new(a, b)?.wasserstein()?;
     Some(Wasserstein { value, normalised: input.standardised(value), exact })
 }

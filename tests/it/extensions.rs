@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::data::root;
+use crate::support::data::root;
 
 /// An entry of a registry.
 struct Entry {

@@ -11,7 +11,7 @@ use driftsweep_report::report::ReportFormat;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::data::{compare, dataset, root, run};
+use crate::support::data::{compare, dataset, root, run};
 
 /// Metrics that are no column of flat reports and of the history.
 const WITHOUT_A_COLUMN: &[Metric] = &[Metric::Quantiles];

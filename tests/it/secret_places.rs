@@ -9,7 +9,7 @@ use driftsweep::model::Options;
 use driftsweep_fleet::Fleet;
 use tempfile::TempDir;
 
-use super::data::all_below;
+use crate::support::data::all_below;
 
 /// The secret.
 const SECRET: &str = "HiddenZq7x41w";

@@ -1,6 +1,6 @@
 //! Rules of the house, enforced: which room may use which, and where text gets out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::support::data::{root, sources};
 

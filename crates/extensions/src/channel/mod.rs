@@ -10,6 +10,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::check::Findings;
 use crate::http::{Http, RequestFailure};
@@ -92,8 +93,11 @@ pub struct Channel {
 }
 
 /// A topic of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Topic {
     /// Retrain events.
     Event,
@@ -111,18 +115,11 @@ pub enum Topic {
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Event, Self::Approval, Self::Job, Self::Budget, Self::Warning, Self::Data];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The name in fleet files.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Event => "event",
-            Self::Approval => "approval",
-            Self::Job => "job",
-            Self::Budget => "budget",
-            Self::Warning => "warning",
-            Self::Data => "data",
-        }
+        self.into()
     }
 }
 

@@ -4,10 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::checks::Validated;
+use super::Validated;
 use driftsweep_common::address::{has_secret_parameter, looks_like_address, redacted as shown_address};
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};

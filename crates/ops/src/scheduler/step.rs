@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{amounts, renew};
 use crate::executor;
 use crate::notify::{self, AuditedFact};
+use crate::policy;
 use crate::retrain::approvers;
 use crate::retrain::signature;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep};
