@@ -48,7 +48,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn path(&self, below: &str) -> PathBuf {
+    pub fn path(&self, below: &str) -> PathBuf {
         self.folder.join(below)
     }
 
@@ -56,7 +56,7 @@ impl Place {
         self.path(below).display().to_string()
     }
 
-    fn command(&self, args: &[&str]) -> Output {
+    pub fn command(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
         command.args(args).env_remove("USER").env_remove("DRIFTSWEEP_STORE").env_remove("DRIFTSWEEP_STATE");
         command.current_dir(&self.folder).output().unwrap()
