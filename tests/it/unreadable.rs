@@ -15,10 +15,13 @@ use super::seal;
 /// Between the last sweep of the fixture and the next.
 const NOW: &str = "2026-01-04T12:20:00Z";
 
+/// Changes a body.
+type Change = fn(&mut Value);
+
 /// A body that was made unreadable, and words of the reason.
 struct Damage {
     of: &'static str,
-    change: fn(&mut Value),
+    change: Change,
     reason: &'static str,
 }
 
@@ -256,8 +259,7 @@ fn an_event_that_cannot_be_read_is_shown_as_one() {
         }
     }
     // Other values, and fields that are not there, are shown as they are.
-    let changes: [fn(&mut Value); 2] =
-        [|body| body["data"]["trigger_type"] = "mood".into(), |body| body["data"] = json!({})];
+    let changes: [Change; 2] = [|body| body["data"]["trigger_type"] = "mood".into(), |body| body["data"] = json!({})];
     for change in changes {
         let (_copy, place) = copied();
         place.damage(("event", "body", "model = 'failed'"), &Damage { of: "", change, reason: "" });
@@ -268,7 +270,7 @@ fn an_event_that_cannot_be_read_is_shown_as_one() {
 
 #[test]
 fn a_message_that_cannot_be_read_is_abandoned_and_the_others_are_sent() {
-    let changes: [(&str, fn(&mut Value), i32); 4] = [
+    let changes: [(&str, Change, i32); 4] = [
         ("garbage", |body| *body = Value::Null, 1),
         ("a newer version", |body| body["type"] = "io.driftsweep.job.ask.v2".into(), 0),
         ("an unknown value", |body| body["data"]["kind"] = "job.pause".into(), 0),
