@@ -10,9 +10,10 @@ mod for_model;
 mod freeze;
 mod upgrade;
 
-pub use file::{BaselineFile, StoredFeature};
+pub use file::BaselineFile;
+pub(crate) use file::StoredFeature;
 pub use for_model::{check_features, content_hash, file_name, last_modified, training_snapshot};
-pub use freeze::{BINARY_REASON, not_categorical_reason};
+pub(crate) use freeze::{BINARY_REASON, not_categorical_reason};
 
 use std::borrow::Cow;
 use std::path::Path;
