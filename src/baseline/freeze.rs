@@ -9,7 +9,7 @@ use crate::snapshot::{Column, ColumnType, KeyEncoding, Snapshot};
 use driftsweep_common::error::{Error, Result, Status};
 
 /// Freezes one column of a training snapshot.
-pub fn freeze_feature(
+pub(crate) fn freeze_feature(
     counter: &dyn Counter,
     snapshot: &Snapshot,
     column: &Column,
@@ -52,12 +52,12 @@ pub fn freeze_feature(
 }
 
 /// Why numbers are not counted by category.
-pub fn not_categorical_reason(value: &str) -> String {
+pub(crate) fn not_categorical_reason(value: &str) -> String {
     format!("{value} cannot be read as a category; only integers, booleans and strings can")
 }
 
 /// Why bytes are not compared.
-pub const BINARY_REASON: &str = "binary columns are compared as text on request only (kind = \"categorical\")";
+pub(crate) const BINARY_REASON: &str = "binary columns are compared as text on request only (kind = \"categorical\")";
 
 fn freeze_numeric(
     counter: &dyn Counter,

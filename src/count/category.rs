@@ -27,7 +27,7 @@ struct Entry {
 
 impl CategoryCounts {
     /// Default number of distinct categories with their own count.
-    pub const DEFAULT_LIMIT: usize = 1 << 20;
+    pub(crate) const DEFAULT_LIMIT: usize = 1 << 20;
 
     /// Empty, with room for `limit` distinct categories.
     pub fn new(limit: usize) -> Self {
@@ -129,7 +129,7 @@ impl Categories {
     /// The counts of both sides over the sorted union of their categories.
     ///
     /// Where either side pooled, both are pooled alike, and the pool is one more category, at the end.
-    pub fn union(&self, other: &Self) -> (Vec<u64>, Vec<u64>) {
+    pub(crate) fn union(&self, other: &Self) -> (Vec<u64>, Vec<u64>) {
         let threshold = match (self.threshold, other.threshold) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -248,7 +248,7 @@ pub struct KeyCell {
 
 impl KeyCell {
     /// Whether every key of the cell is the same.
-    pub fn is_single(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         self.width_bits == Some(0)
     }
 }

@@ -63,7 +63,7 @@ impl Columns for CpuColumns<'_> {
 ///
 /// # Errors
 /// Any error of reading it.
-pub fn count_source(source: &dyn KeySource, map: &CellMap, with_offsets: bool) -> Result<CellCounts> {
+pub(crate) fn count_source(source: &dyn KeySource, map: &CellMap, with_offsets: bool) -> Result<CellCounts> {
     fold_chunks(
         source,
         || CellCounts::new(map.len(), with_offsets),
@@ -76,7 +76,7 @@ pub fn count_source(source: &dyn KeySource, map: &CellMap, with_offsets: bool) -
 ///
 /// # Errors
 /// Any error of reading it.
-pub fn collect_source(source: &dyn KeySource, map: &CellMap, cells: &CellSet) -> Result<KeyRuns> {
+pub(crate) fn collect_source(source: &dyn KeySource, map: &CellMap, cells: &CellSet) -> Result<KeyRuns> {
     let found = fold_chunks(
         source,
         Collector::default,

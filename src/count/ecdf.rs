@@ -104,7 +104,7 @@ impl Ecdf {
 
     /// The same distribution over the keys of another domain of integers: every key moves by the same distance. `None` where
     /// the domain does not have one of them.
-    pub fn moved_to(&self, domain: Domain) -> Option<Self> {
+    pub(crate) fn moved_to(&self, domain: Domain) -> Option<Self> {
         let by = match (self.domain, domain) {
             (Domain::I32, Domain::I64) => (1 << 63) - (1 << 31),
             (Domain::U64, Domain::I64) => 1 << 63,
@@ -129,7 +129,7 @@ impl Ecdf {
     }
 
     /// The keys that are known one by one, ascending.
-    pub fn known_keys(&self) -> Vec<u64> {
+    pub(crate) fn known_keys(&self) -> Vec<u64> {
         let single = self.occupied().filter(|&cell| self.cells[cell].is_single()).map(|cell| self.cells[cell].lower);
         let mut keys: Vec<u64> = single.chain(self.found.keys().iter().copied()).collect();
         keys.sort_unstable();
@@ -138,12 +138,12 @@ impl Ecdf {
     }
 
     /// The cell that holds the key of a rank (0 is the smallest); `None` beyond the last.
-    pub fn cell_of_rank(&self, rank: u64) -> Option<usize> {
+    pub(crate) fn cell_of_rank(&self, rank: u64) -> Option<usize> {
         (rank < self.n()).then(|| self.before.partition_point(|&before| before <= rank) - 1)
     }
 
     /// The first and the last cell with a key that rounds to the same double as some key of this cell.
-    pub fn rounded_cells(&self, cell: usize) -> (usize, usize) {
+    pub(crate) fn rounded_cells(&self, cell: usize) -> (usize, usize) {
         let KeyCell { lower, width_bits } = self.cells[cell];
         let domain = self.domain;
         if matches!(domain, Domain::F32 | Domain::F64 | Domain::I32) {
@@ -240,7 +240,7 @@ impl Distance {
     }
 
     /// The end that the distance does not exceed, as a double; `None` where it is exact.
-    pub fn upper_statistic(&self) -> Option<f64> {
+    pub(crate) fn upper_statistic(&self) -> Option<f64> {
         (!self.is_exact()).then(|| self.share(self.upper))
     }
 
@@ -313,7 +313,7 @@ impl<'a> EcdfPair<'a> {
     }
 
     /// The cells that can hold the largest distance and are not resolved yet.
-    pub fn distance_candidates(self) -> CellSet {
+    pub(crate) fn distance_candidates(self) -> CellSet {
         let best = self.distance().lower;
         let mut wanted = CellSet::new(self.a.cells.len());
         for (j, step) in self.steps() {
@@ -366,7 +366,7 @@ impl<'a> EcdfPair<'a> {
     }
 
     /// The cells that have to be resolved for the Wasserstein distance to be exact.
-    pub fn transport_candidates(self) -> CellSet {
+    pub(crate) fn transport_candidates(self) -> CellSet {
         let mut wanted = CellSet::new(self.a.cells.len());
         for (j, step) in self.steps() {
             let occupied = step.up > 0 || step.down > 0;
@@ -441,7 +441,7 @@ impl<'a> EcdfPair<'a> {
 }
 
 /// The Wasserstein-1 distance of two rows of distinct keys, ascending, and their counts. 0 where a side is empty.
-pub fn wasserstein_of(domain: Domain, a: &[(u64, u64)], b: &[(u64, u64)]) -> f64 {
+pub(crate) fn wasserstein_of(domain: Domain, a: &[(u64, u64)], b: &[(u64, u64)]) -> f64 {
     let total = |runs: &[(u64, u64)]| runs.iter().map(|(_, count)| i128::from(*count)).sum::<i128>();
     let (n, m) = (total(a), total(b));
     let mut steps: Vec<(u64, i128)> = a.iter().map(|&(key, count)| (key, i128::from(count) * m)).collect();

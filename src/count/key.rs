@@ -102,7 +102,7 @@ impl Domain {
 
     /// How many low bits of a key can vary while the value stays an affine function of the key:
     /// the mantissa of a float, everything of an integer.
-    pub fn linear_bits(self) -> u32 {
+    pub(crate) fn linear_bits(self) -> u32 {
         match self {
             Domain::F32 => 23,
             Domain::F64 => 52,
@@ -189,7 +189,7 @@ impl Domain {
 }
 
 /// Knuth's two-sum: the rounded sum, and what rounding lost.
-pub fn two_sum(a: f64, b: f64) -> (f64, f64) {
+pub(crate) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let part = sum - a;
     (sum, (a - (sum - part)) + (b - part))

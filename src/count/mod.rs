@@ -208,7 +208,7 @@ impl CellSet {
 }
 
 /// A value that a counter has cached with a column.
-pub type CounterCache = OnceLock<Arc<dyn Any + Send + Sync>>;
+pub(crate) type CounterCache = OnceLock<Arc<dyn Any + Send + Sync>>;
 
 /// Where the keys of one column of one snapshot come from: memory, or a second read of the file.
 pub trait KeySource: Sync {
@@ -249,7 +249,7 @@ impl KeySource for Vec<KeyVec> {
 ///
 /// # Errors
 /// The first chunk that cannot be read; those of `merge`.
-pub fn fold_chunks<T: Send>(
+pub(crate) fn fold_chunks<T: Send>(
     source: &dyn KeySource,
     init: impl Fn() -> T + Sync + Send,
     step: impl Fn(&mut T, &KeyVec) + Sync + Send,

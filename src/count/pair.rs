@@ -35,7 +35,7 @@ pub enum BaselineKeys<'a> {
 ///
 /// # Errors
 /// Any error of reading the column.
-pub fn count_baseline(
+pub(crate) fn count_baseline(
     counter: &dyn Counter,
     domain: Domain,
     source: &dyn KeySource,
@@ -171,7 +171,7 @@ fn ecdf(domain: Domain, map: &Arc<CellMap>, cells: &Arc<[KeyCell]>, counted: Cou
 ///
 /// # Errors
 /// Any error of reading the column.
-pub fn resolve_keys(columns: &mut dyn Columns, ecdf: &mut Ecdf, keys: &[u64]) -> Result<()> {
+pub(crate) fn resolve_keys(columns: &mut dyn Columns, ecdf: &mut Ecdf, keys: &[u64]) -> Result<()> {
     let mut cells = CellSet::new(ecdf.map().len());
     keys.iter().for_each(|&key| cells.insert(ecdf.map().cell(key) as usize));
     resolve(columns, 0, ecdf, &cells)
@@ -181,7 +181,7 @@ pub fn resolve_keys(columns: &mut dyn Columns, ecdf: &mut Ecdf, keys: &[u64]) ->
 ///
 /// # Errors
 /// Any error of reading the column.
-pub fn resolve_ranks(columns: &mut dyn Columns, ecdf: &mut Ecdf, ranks: &[u64]) -> Result<()> {
+pub(crate) fn resolve_ranks(columns: &mut dyn Columns, ecdf: &mut Ecdf, ranks: &[u64]) -> Result<()> {
     let cells = rank_cells(ecdf, ranks);
     resolve(columns, 0, ecdf, &cells)
 }
@@ -190,7 +190,7 @@ pub fn resolve_ranks(columns: &mut dyn Columns, ecdf: &mut Ecdf, ranks: &[u64]) 
 ///
 /// # Errors
 /// Any error of reading the column.
-pub fn resolve_all(columns: &mut dyn Columns, ecdf: &mut Ecdf) -> Result<()> {
+pub(crate) fn resolve_all(columns: &mut dyn Columns, ecdf: &mut Ecdf) -> Result<()> {
     let mut cells = CellSet::new(ecdf.map().len());
     ecdf.occupied().for_each(|cell| cells.insert(cell));
     resolve(columns, 0, ecdf, &cells)
@@ -209,7 +209,7 @@ fn resolve(columns: &mut dyn Columns, column: usize, ecdf: &mut Ecdf, cells: &Ce
 
 /// Double-precision keys of numbers that are stored with single precision, as the numbers that a frozen baseline has:
 /// where one that the baseline has rounds to the same single-precision number, that one is used.
-pub struct SinglePrecisionKeys<'a> {
+pub(crate) struct SinglePrecisionKeys<'a> {
     source: &'a dyn KeySource,
     /// Known keys of the baseline by the key of their single-precision number, ascending in both.
     known: Vec<(u32, u64)>,

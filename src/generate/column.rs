@@ -177,7 +177,7 @@ fn zipf_bounds(size: u32) -> Vec<f64> {
 
 impl GeneratedDrift {
     /// Drift of one kind whose population stability index over the ten quantile bins of the latent value is `size`.
-    pub fn of_size(kind: DriftKind, size: f64) -> Self {
+    pub(crate) fn of_size(kind: DriftKind, size: f64) -> Self {
         let (factor, shift) = match kind {
             DriftKind::Missing => (1.0, 0.0),
             DriftKind::Shift => (1.0, solve(size, |x| psi(1.0, x))),

@@ -4,7 +4,7 @@ use crate::count::Ecdf;
 
 /// The position of a percentile between two neighbouring ranks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RankPair {
+pub(crate) struct RankPair {
     /// The rank below (0 is the smallest value).
     pub rank: u64,
     /// How far towards the next rank, `0 <= fraction < 1`.
@@ -12,7 +12,7 @@ pub struct RankPair {
 }
 
 /// `np.linspace(0, 100, bins + 1)`, in percent.
-pub fn percents(bins: usize) -> Vec<f64> {
+pub(crate) fn percents(bins: usize) -> Vec<f64> {
     let step = 100.0 / bins as f64;
     let mut percents: Vec<f64> = (0..bins).map(|i| i as f64 * step).collect();
     percents.push(100.0);
@@ -20,7 +20,7 @@ pub fn percents(bins: usize) -> Vec<f64> {
 }
 
 /// Where numpy's linear percentile of `n` sorted values lies.
-pub fn rank_of(percent: f64, n: u64) -> RankPair {
+pub(crate) fn rank_of(percent: f64, n: u64) -> RankPair {
     let at = (n - 1) as f64 * (percent / 100.0);
     let rank = at.floor();
     RankPair { rank: rank as u64, fraction: at - rank }
@@ -39,7 +39,7 @@ pub fn ranks(percents: &[f64], n: u64) -> Vec<u64> {
 }
 
 /// numpy's linear percentile of a distribution; `None` where it does not hold the ranks that this needs.
-pub fn percentile(ecdf: &Ecdf, percent: f64) -> Option<f64> {
+pub(crate) fn percentile(ecdf: &Ecdf, percent: f64) -> Option<f64> {
     let at = rank_of(percent, ecdf.n());
     let lower = ecdf.domain.value(ecdf.key_at(at.rank)?);
     if at.fraction == 0.0 {
@@ -52,7 +52,7 @@ pub fn percentile(ecdf: &Ecdf, percent: f64) -> Option<f64> {
 ///
 /// Where numpy would give NaN: next to an infinity it is that infinity (the nearer one between two), and where
 /// the difference overflows both ends are weighted apart.
-pub fn interpolate(lower: f64, upper: f64, fraction: f64) -> f64 {
+pub(crate) fn interpolate(lower: f64, upper: f64, fraction: f64) -> f64 {
     if lower == upper {
         return lower;
     }
@@ -71,7 +71,7 @@ pub fn interpolate(lower: f64, upper: f64, fraction: f64) -> f64 {
 
 /// A bin of the tie-aware division.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TieBin {
+pub(crate) enum TieBin {
     /// All values below the breakpoint that no earlier bin took.
     Below(f64),
     /// The values equal to one that fills a whole bin of the reference division by itself.
@@ -81,7 +81,7 @@ pub enum TieBin {
 /// The tie-aware bins of the percentiles `p0 ..= pk` (raw, ends not yet infinite), the last one, "the rest",
 /// left out. A value that fills a reference bin or more, so that neighbouring percentiles equal it, gets a
 /// bin of its own; without such values the bins are the reference's.
-pub fn tie_aware(percentiles: &[f64]) -> Vec<TieBin> {
+pub(crate) fn tie_aware(percentiles: &[f64]) -> Vec<TieBin> {
     let mut bins = Vec::new();
     let last = percentiles.len() - 1;
     let mut i = 0;

@@ -18,7 +18,7 @@ pub struct ChiSquareReport {
 }
 
 /// The metric.
-pub static SPEC: MetricSpec = MetricSpec {
+pub(crate) static SPEC: MetricSpec = MetricSpec {
     kinds: &[Kind::Categorical],
     requires: &[],
     columns: &[

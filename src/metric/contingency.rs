@@ -5,7 +5,7 @@ use statrs::function::erf::erfc;
 use statrs::function::gamma::gamma_ur;
 
 /// The upper tail of the chi-square distribution.
-pub fn chi_square_sf(statistic: f64, freedom: f64) -> f64 {
+pub(crate) fn chi_square_sf(statistic: f64, freedom: f64) -> f64 {
     if statistic <= 0.0 {
         return 1.0;
     }
@@ -67,7 +67,7 @@ pub fn chi_square(a: &[u64], b: &[u64]) -> Option<ChiSquare> {
 /// The two-sided p-value that two shares are the same, by the pooled two-proportion z test.
 ///
 /// `x` of `n` and `y` of `m`; 1 where nothing could differ.
-pub fn two_proportions(x: u64, n: u64, y: u64, m: u64) -> f64 {
+pub(crate) fn two_proportions(x: u64, n: u64, y: u64, m: u64) -> f64 {
     let (x, n, y, m) = (x as f64, n as f64, y as f64, m as f64);
     let pooled = (x + y) / (n + m);
     let variance = pooled * (1.0 - pooled) * (1.0 / n + 1.0 / m);

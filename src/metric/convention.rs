@@ -157,7 +157,7 @@ impl ConventionRules {
     }
 
     /// Whether a figure may decide.
-    pub fn decides_by(&self, figure: Figure, kind: Kind) -> bool {
+    pub(crate) fn decides_by(&self, figure: Figure, kind: Kind) -> bool {
         [None, Some(1)].into_iter().any(|distinct| self.rule(kind, distinct).metric == figure)
     }
 }
@@ -210,7 +210,7 @@ impl Convention {
     }
 
     /// Whether a figure is beyond a limit: Evidently and Deepchecks count the limit itself as drift.
-    pub fn exceeds(self, value: f64, limit: f64) -> bool {
+    pub(crate) fn exceeds(self, value: f64, limit: f64) -> bool {
         match self {
             Convention::Evidently | Convention::Deepchecks => value >= limit,
             _ => value > limit,

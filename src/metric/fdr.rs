@@ -2,7 +2,7 @@
 
 /// The q-values of Benjamini and Hochberg 1995: the smallest false discovery rate at which each test would
 /// be called. Same order as the p-values; NaN stays NaN and is not counted as a test.
-pub fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
+pub(crate) fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).filter(|&i| !p_values[i].is_nan()).collect();
     order.sort_by(|&i, &j| p_values[i].total_cmp(&p_values[j]));
     let tests = order.len() as f64;

@@ -5,7 +5,7 @@ use super::divergence::pairs;
 use super::table::{MetricColumn, MetricInput, MetricSpec};
 
 /// The metric.
-pub static SPEC: MetricSpec =
+pub(crate) static SPEC: MetricSpec =
     MetricSpec::of_counts(&[MetricColumn { name: "hellinger", read: |metrics| Some(metrics.hellinger?.value) }]);
 
 /// Computes it.

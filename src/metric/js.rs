@@ -24,7 +24,7 @@ pub const NOISE: NoiseMetric = NoiseMetric { term: |e, a| js_term(e, a) / 2.0, c
 
 /// The metric. Its test is that of its noise; over the bins of numbers that test is the one of the population stability
 /// index.
-pub static SPEC: MetricSpec = MetricSpec {
+pub(crate) static SPEC: MetricSpec = MetricSpec {
     kinds: &Kind::ALL,
     requires: &[],
     columns: &[

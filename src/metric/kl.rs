@@ -5,7 +5,7 @@ use super::divergence::{EPSILON, shares};
 use super::table::{MetricColumn, MetricInput, MetricSpec};
 
 /// The metric.
-pub static SPEC: MetricSpec =
+pub(crate) static SPEC: MetricSpec =
     MetricSpec::of_counts(&[MetricColumn { name: "kl", read: |metrics| Some(metrics.kl?.value) }]);
 
 /// Computes it.
@@ -14,6 +14,6 @@ pub(super) fn of(input: &MetricInput<'_>) -> Option<Value> {
 }
 
 /// The Kullback-Leibler divergence of the current side from the baseline, in nats: `sum(b * ln(b / a))`.
-pub fn kullback_leibler(a: &[u64], b: &[u64]) -> f64 {
+pub(crate) fn kullback_leibler(a: &[u64], b: &[u64]) -> f64 {
     shares(a, EPSILON).iter().zip(shares(b, EPSILON)).map(|(&e, a)| a * (a / e).ln()).sum()
 }

@@ -35,7 +35,7 @@ pub struct KolmogorovSmirnov {
 }
 
 /// The metric.
-pub static SPEC: MetricSpec = MetricSpec {
+pub(crate) static SPEC: MetricSpec = MetricSpec {
     kinds: &[Kind::Numeric],
     requires: &[Requirement::Distance],
     columns: &[
@@ -78,7 +78,7 @@ pub(super) fn of(input: &MetricInput<'_>) -> Option<KolmogorovSmirnov> {
 }
 
 /// Most values a side for which the p-value is exact.
-pub const EXACT_LIMIT: u64 = 10_000;
+pub(crate) const EXACT_LIMIT: u64 = 10_000;
 
 /// How a p-value was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

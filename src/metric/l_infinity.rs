@@ -5,7 +5,7 @@ use super::divergence::pairs;
 use super::table::{MetricColumn, MetricInput, MetricSpec};
 
 /// The metric.
-pub static SPEC: MetricSpec =
+pub(crate) static SPEC: MetricSpec =
     MetricSpec::of_counts(&[MetricColumn { name: "l_infinity", read: |metrics| Some(metrics.l_infinity?.value) }]);
 
 /// Computes it.
@@ -14,6 +14,6 @@ pub(super) fn of(input: &MetricInput<'_>) -> Option<Value> {
 }
 
 /// The largest difference between two shares.
-pub fn l_infinity(a: &[u64], b: &[u64]) -> f64 {
+pub(crate) fn l_infinity(a: &[u64], b: &[u64]) -> f64 {
     pairs(a, b).map(|(p, q)| (p - q).abs()).fold(0.0, f64::max)
 }

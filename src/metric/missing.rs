@@ -25,7 +25,7 @@ pub struct Missing {
 }
 
 /// The metric.
-pub static SPEC: MetricSpec = MetricSpec {
+pub(crate) static SPEC: MetricSpec = MetricSpec {
     kinds: &Kind::ALL,
     requires: &[],
     columns: &[

@@ -52,7 +52,7 @@ impl Band {
 pub const NOISE: NoiseMetric = NoiseMetric { term: psi_term, chi_square_share: 1.0 };
 
 /// The metric. Its test is that of its noise; over categories that test is the one of the Jensen-Shannon divergence.
-pub static SPEC: MetricSpec = MetricSpec {
+pub(crate) static SPEC: MetricSpec = MetricSpec {
     kinds: &Kind::ALL,
     requires: &[],
     columns: &[

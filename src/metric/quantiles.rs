@@ -6,7 +6,7 @@ use super::Kind;
 use super::table::{MetricInput, MetricSpec, Requirement};
 
 /// Quantiles that are reported, in percent.
-pub const QUANTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
+pub(crate) const QUANTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
 
 /// One quantile on both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct QuantileShift {
 }
 
 /// The metric: a list, which has no column.
-pub static SPEC: MetricSpec =
+pub(crate) static SPEC: MetricSpec =
     MetricSpec { kinds: &[Kind::Numeric], requires: &[Requirement::Quantiles], ..MetricSpec::of_counts(&[]) };
 
 /// Computes them; `None` where a baseline file does not hold them.

@@ -5,7 +5,7 @@ use super::divergence::pairs;
 use super::table::{MetricColumn, MetricInput, MetricSpec};
 
 /// The metric.
-pub static SPEC: MetricSpec = MetricSpec::of_counts(&[MetricColumn {
+pub(crate) static SPEC: MetricSpec = MetricSpec::of_counts(&[MetricColumn {
     name: "total_variation",
     read: |metrics| Some(metrics.total_variation?.value),
 }]);
@@ -16,6 +16,6 @@ pub(super) fn of(input: &MetricInput<'_>) -> Option<Value> {
 }
 
 /// The total variation distance, between 0 and 1.
-pub fn total_variation(a: &[u64], b: &[u64]) -> f64 {
+pub(crate) fn total_variation(a: &[u64], b: &[u64]) -> f64 {
     pairs(a, b).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0
 }

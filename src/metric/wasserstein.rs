@@ -19,7 +19,7 @@ pub struct Wasserstein {
 }
 
 /// The metric.
-pub static SPEC: MetricSpec = MetricSpec {
+pub(crate) static SPEC: MetricSpec = MetricSpec {
     kinds: &[Kind::Numeric],
     requires: &[Requirement::Transport, Requirement::Moments],
     ..MetricSpec::of_counts(&[MetricColumn {

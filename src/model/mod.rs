@@ -207,7 +207,7 @@ impl Model {
     }
 
     /// What shapes the figures of a column. A label that has not come yet may be written as text: it is missing, no category.
-    pub fn options_of(&self, column: &str) -> Cow<'_, Options> {
+    pub(crate) fn options_of(&self, column: &str) -> Cow<'_, Options> {
         match &self.outcomes {
             Some(outcomes) if self.role_of(column) != Role::Feature => {
                 Cow::Owned(Options { missing: Some(outcomes.missing.clone()), ..self.options.clone() })
@@ -269,7 +269,7 @@ impl Model {
     }
 
     /// Features that are named in the file, to be checked against the data.
-    pub fn named_features(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn named_features(&self) -> impl Iterator<Item = &str> {
         let times = self.windows.iter().filter(|w| w.only.is_none()).filter_map(|w| Some(&w.period.as_ref()?.0));
         let slicing = self.slice_by.iter().chain(times);
         let features = self.features.iter().flatten().chain(&self.exclude).chain(self.columns.keys());

@@ -12,7 +12,7 @@ use crate::snapshot::ColumnType;
 
 impl Kind {
     /// How columns of a type are read unless something else is requested: `None` if they are not compared.
-    pub fn default_for(kind: &ColumnType) -> Option<Self> {
+    pub(crate) fn default_for(kind: &ColumnType) -> Option<Self> {
         match kind {
             ColumnType::Numeric(_) => Some(Kind::Numeric),
             ColumnType::Boolean | ColumnType::Text => Some(Kind::Categorical),
@@ -64,14 +64,14 @@ impl Options {
     }
 
     /// Percents of the baseline that the figures need: extremes and breakpoints, and quantiles on request.
-    pub fn baseline_percents(&self) -> Vec<f64> {
+    pub(crate) fn baseline_percents(&self) -> Vec<f64> {
         let mut percents = bins::percents(self.bins);
         percents.extend(self.quantiles());
         percents
     }
 
     /// Percents of the current side that the figures need.
-    pub fn current_percents(&self) -> Vec<f64> {
+    pub(crate) fn current_percents(&self) -> Vec<f64> {
         let mut percents = vec![0.0, 100.0];
         percents.extend(self.quantiles());
         percents
@@ -93,7 +93,7 @@ impl Options {
     }
 
     /// Whether both ask for the same figures; thresholds and memory do not change any.
-    pub fn same_figures(&self, other: &Self) -> bool {
+    pub(crate) fn same_figures(&self, other: &Self) -> bool {
         self.metrics == other.metrics
             && self.bins == other.bins
             && self.category_limit == other.category_limit

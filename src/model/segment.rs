@@ -54,7 +54,7 @@ impl Model {
 
     /// Whether these are segments that the model asks for: all of those with conditions, each as it is now, and others
     /// by the columns it is sliced by only.
-    pub fn has_segments<'s>(&self, mut segments: impl Iterator<Item = (&'s str, &'s Slice)>) -> bool {
+    pub(crate) fn has_segments<'s>(&self, mut segments: impl Iterator<Item = (&'s str, &'s Slice)>) -> bool {
         let mut named = 0;
         let mut sliced = HashSet::new();
         let known = segments.all(|(name, slice)| match self.segments.iter().find(|(known, _)| known == name) {

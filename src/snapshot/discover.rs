@@ -13,7 +13,7 @@ use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
 
 /// Splits off a suffix `#rows=A..B`; without one, all rows.
-pub fn split_rows(spec: &str) -> Result<(&str, Range<u64>)> {
+pub(crate) fn split_rows(spec: &str) -> Result<(&str, Range<u64>)> {
     let Some((paths, suffix)) = spec.rsplit_once("#rows=") else { return Ok((spec, 0..u64::MAX)) };
     let bound = |text: &str, missing: u64| if text.is_empty() { Ok(missing) } else { text.parse() };
     suffix

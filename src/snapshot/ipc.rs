@@ -12,7 +12,7 @@ use polars_arrow::io::ipc::read::{FileMetadata, FileReader, deserialize_footer};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage::StoredFile;
 
-pub struct IpcFile {
+pub(crate) struct IpcFile {
     file: StoredFile,
     metadata: FileMetadata,
     fields: Vec<Field>,
@@ -64,7 +64,7 @@ impl IpcFile {
         &self.fields
     }
 
-    pub fn chunk_rows(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn chunk_rows(&self) -> impl Iterator<Item = usize> + '_ {
         self.chunks.iter().map(|chunk| chunk.rows)
     }
 

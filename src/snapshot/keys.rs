@@ -14,7 +14,7 @@ use crate::count::{CategoryCounts, Counter, Domain, KeyVec, Tally};
 
 /// The keys of a chunk: nulls and NaN are counted and skipped. `None` if the array does not hold numbers
 /// that the domain covers.
-pub fn keys_of(array: &dyn Array, reading: KeyEncoding, with_moments: bool) -> Option<(KeyVec, Tally)> {
+pub(crate) fn keys_of(array: &dyn Array, reading: KeyEncoding, with_moments: bool) -> Option<(KeyVec, Tally)> {
     let domain = reading.domain;
     // Without values any type is accepted: writers give a column of nulls an arbitrary type.
     let keys = if array.null_count() == array.len() { KeyVec::new(domain) } else { convert(array, reading)? };
@@ -161,7 +161,7 @@ fn whole_values(array: &dyn Array) -> Result<Vec<i128>, String> {
 }
 
 /// The first value of an array that is not an integer in the domain, as text.
-pub fn first_unsupported(array: &dyn Array, domain: Domain) -> Option<String> {
+pub(crate) fn first_unsupported(array: &dyn Array, domain: Domain) -> Option<String> {
     match whole_values(array) {
         Err(value) => Some(value).filter(|value| !value.is_empty()),
         Ok(values) => {
@@ -280,7 +280,7 @@ pub fn integers(array: &dyn Array) -> Option<Vec<Option<i128>>> {
 
 /// Counts the categories of a chunk: strings, dictionaries of strings, booleans, and integers as their text.
 /// `None` if the array holds something else.
-pub fn count_categories(counter: &dyn Counter, array: &dyn Array, into: &mut CategoryCounts) -> Option<Tally> {
+pub(crate) fn count_categories(counter: &dyn Counter, array: &dyn Array, into: &mut CategoryCounts) -> Option<Tally> {
     let any = array.as_any();
     if let Some(array) = any.downcast_ref::<Utf8ViewArray>() {
         count_text(array.iter().flatten(), into);
@@ -327,7 +327,7 @@ pub fn count_categories(counter: &dyn Counter, array: &dyn Array, into: &mut Cat
 }
 
 /// The values of an array of bytes as text, `None` within if one is not UTF-8; `None` if it holds something else.
-pub fn utf8(array: &dyn Array) -> Option<Option<Vec<Option<&str>>>> {
+pub(crate) fn utf8(array: &dyn Array) -> Option<Option<Vec<Option<&str>>>> {
     let any = array.as_any();
     macro_rules! try_type {
         ($($ty:ty),*) => {

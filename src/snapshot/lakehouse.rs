@@ -7,7 +7,7 @@ use driftsweep_common::error::Error;
 
 /// A table format, recognised by its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableFormat {
+pub(crate) enum TableFormat {
     /// `_delta_log/`.
     Delta,
     /// `metadata/*.metadata.json`.
@@ -17,12 +17,12 @@ pub enum TableFormat {
 }
 
 /// The folders of Iceberg for metadata and for data.
-pub const ICEBERG_METADATA: &str = "metadata";
-pub const ICEBERG_DATA: &str = "data";
+pub(crate) const ICEBERG_METADATA: &str = "metadata";
+pub(crate) const ICEBERG_DATA: &str = "data";
 
 impl TableFormat {
     /// The formats that are recognised by the name of a folder alone.
-    pub fn of_log(name: &str) -> Option<Self> {
+    pub(crate) fn of_log(name: &str) -> Option<Self> {
         match name {
             "_delta_log" => Some(Self::Delta),
             ".hoodie" => Some(Self::Hudi),
@@ -31,13 +31,13 @@ impl TableFormat {
     }
 
     /// Whether a file in a folder `metadata` is Iceberg's: `00003-….metadata.json` or `v3.metadata.json`.
-    pub fn is_of_iceberg(name: &str) -> bool {
+    pub(crate) fn is_of_iceberg(name: &str) -> bool {
         let is_counted = name.strip_prefix('v').unwrap_or(name).starts_with(|c: char| c.is_ascii_digit());
         is_counted && name.ends_with(".metadata.json")
     }
 
     /// The format of a folder, recognised by a folder in it.
-    pub fn of_folder(folder: &Path, name: &str) -> Option<Self> {
+    pub(crate) fn of_folder(folder: &Path, name: &str) -> Option<Self> {
         if name != ICEBERG_METADATA {
             return Self::of_log(name).filter(|_| folder.join(name).is_dir());
         }

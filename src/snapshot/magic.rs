@@ -24,14 +24,14 @@ const FORMATS: [(&[u8], &str); 11] = [
 ];
 
 /// The format that these first bytes show, and the remedy.
-pub fn format_of(head: &[u8]) -> Option<&'static str> {
+pub(crate) fn format_of(head: &[u8]) -> Option<&'static str> {
     let found = FORMATS.iter().find(|(magic, _)| head.starts_with(magic));
     found.filter(|(magic, _)| !magic.is_ascii() || !is_text(head)).map(|(_, format)| *format)
 }
 
 /// The error of a file at `local` that does not have the expected format, with its actual format, if its first bytes
 /// show it.
-pub fn with_actual_format(expected: &str, local: &Path, error: Error) -> Error {
+pub(crate) fn with_actual_format(expected: &str, local: &Path, error: Error) -> Error {
     match (error, other_than(expected, local)) {
         (Error::Unreadable { path, .. }, Some(other)) => {
             Error::Unreadable { path, reason: format!("not a readable {expected} file: it is {other}") }

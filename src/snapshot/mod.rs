@@ -63,7 +63,7 @@ pub struct Column {
 impl Column {
     /// The column, read so that it can be compared with another type. Partition values are text on disk: their type
     /// depends on the column they are compared with.
-    pub fn read_for(&self, wanted: &ColumnType) -> Option<&Self> {
+    pub(crate) fn read_for(&self, wanted: &ColumnType) -> Option<&Self> {
         self.reading(|kind| wanted.common(kind).is_some())
     }
 
@@ -202,7 +202,7 @@ impl Snapshot {
     }
 
     /// An id that all parts of one table share.
-    pub fn table_id(&self) -> usize {
+    pub(crate) fn table_id(&self) -> usize {
         Arc::as_ptr(&self.table) as usize
     }
 
@@ -259,7 +259,7 @@ impl Snapshot {
     }
 
     /// Bytes that a column takes in the files, about.
-    pub fn stored_bytes(&self, column: &Column) -> u64 {
+    pub(crate) fn stored_bytes(&self, column: &Column) -> u64 {
         let of = |chunk: &Chunk| match column.at[chunk.file] {
             Some(Position::Stored(index)) => self.table.files[chunk.file].reader.stored_bytes(chunk.index, index),
             _ => 0,

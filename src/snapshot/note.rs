@@ -14,7 +14,7 @@ pub struct TextReason {
 impl Column {
     /// Why it should not be compared with this many categories: except for a few values of its CSV file it has numbers,
     /// and text was not requested.
-    pub fn text_by_accident(&self, categories: usize) -> Option<String> {
+    pub(crate) fn text_by_accident(&self, categories: usize) -> Option<String> {
         let note = self.note.as_ref().filter(|note| note.nearly_numbers && categories > MAX_CATEGORIES)?;
         Some(format!(
             "nearly all its values are numbers, but {}; leave such fields empty, or set kind = \"categorical\"",

@@ -12,7 +12,7 @@ use driftsweep_common::address::{self, redacted};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage::{self, StoredFile};
 
-pub struct OpenFile {
+pub(crate) struct OpenFile {
     pub path: PathBuf,
     pub reader: FileReader,
     pub partitions: Partitions,
@@ -25,7 +25,7 @@ pub struct OpenFile {
     _spill: Option<TempPath>,
 }
 
-pub enum FileReader {
+pub(crate) enum FileReader {
     Parquet(Box<parquet::ParquetFile>),
     Ipc(Box<ipc::IpcFile>),
 }
@@ -46,7 +46,7 @@ impl FileReader {
         }
     }
 
-    pub fn chunk_rows(&self) -> Box<dyn Iterator<Item = usize> + '_> {
+    pub(crate) fn chunk_rows(&self) -> Box<dyn Iterator<Item = usize> + '_> {
         match self {
             FileReader::Parquet(file) => Box::new(file.chunk_rows()),
             FileReader::Ipc(file) => Box::new(file.chunk_rows()),
@@ -54,7 +54,7 @@ impl FileReader {
     }
 
     /// Bytes of a column in a chunk, about.
-    pub fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
+    pub(crate) fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
         match self {
             FileReader::Parquet(file) => file.stored_bytes(chunk, column),
             // Usually not compressed, and the metadata does not show it: assumed eight bytes per value.
@@ -63,7 +63,7 @@ impl FileReader {
     }
 
     /// Bytes that a column takes when it is decoded, about: eight a row, and more where it is stored as more.
-    pub fn decoded_bytes(&self, at: Option<Position>) -> u64 {
+    pub(crate) fn decoded_bytes(&self, at: Option<Position>) -> u64 {
         let stored = match (self, at) {
             (FileReader::Parquet(file), Some(Position::Stored(column))) => file.uncompressed_bytes(column),
             _ => 0,
@@ -79,7 +79,7 @@ impl FileReader {
     }
 }
 
-pub fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
+pub(crate) fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
     let extension = address::extension(&path);
     let rows_only = matches!(extension.as_deref(), Some("csv" | "tsv" | "arrow" | "ipc" | "feather"));
     let stat = || StoredFile::open(&path).map(|file| (file.length(), file.version().to_owned()));
@@ -128,7 +128,7 @@ pub fn open_file(path: PathBuf, partitions: Partitions) -> Result<OpenFile> {
 }
 
 /// The columns of all files, in the order in which they first appear.
-pub fn unify(files: &[OpenFile]) -> Vec<Column> {
+pub(crate) fn unify(files: &[OpenFile]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     let mut kinds: Vec<Vec<(usize, ColumnType)>> = Vec::new();
     let mut index = HashMap::new();

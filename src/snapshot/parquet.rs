@@ -29,7 +29,7 @@ pub(super) use polars_parquet::parquet::compression::Compression;
 use driftsweep_common::error::Error;
 use driftsweep_common::storage::{StoredFile, limit};
 
-pub struct ParquetFile {
+pub(crate) struct ParquetFile {
     file: StoredFile,
     metadata: FileMetadata,
     fields: Vec<Field>,
@@ -87,18 +87,18 @@ impl ParquetFile {
         &self.fields
     }
 
-    pub fn chunk_rows(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn chunk_rows(&self) -> impl Iterator<Item = usize> + '_ {
         self.metadata.row_groups.iter().map(|group| group.num_rows())
     }
 
     /// Bytes of a column in a row group.
-    pub fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
+    pub(crate) fn stored_bytes(&self, chunk: usize, column: usize) -> u64 {
         let leaves = self.metadata.row_groups[chunk].columns_under_root_iter(&self.fields[column].name);
         leaves.into_iter().flatten().map(|leaf| u64::try_from(leaf.compressed_size()).unwrap_or(0)).sum()
     }
 
     /// Bytes of a column, decompressed.
-    pub fn uncompressed_bytes(&self, column: usize) -> u64 {
+    pub(crate) fn uncompressed_bytes(&self, column: usize) -> u64 {
         let name = &self.fields[column].name;
         let leaves = self.metadata.row_groups.iter().filter_map(|group| group.columns_under_root_iter(name)).flatten();
         leaves.map(|leaf| u64::try_from(leaf.uncompressed_size()).unwrap_or(0)).sum()

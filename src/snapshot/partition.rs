@@ -12,13 +12,13 @@ use super::ColumnType;
 use crate::count::Domain;
 
 /// Keys and values, outermost first.
-pub type Partitions = Vec<(String, String)>;
+pub(crate) type Partitions = Vec<(String, String)>;
 
 /// The name that Hive and Spark use for the partition of rows without a value.
 const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// The key and the value that the name of a folder gives, if it gives one.
-pub fn of_folder(name: &str) -> Option<(String, String)> {
+pub(crate) fn of_folder(name: &str) -> Option<(String, String)> {
     let (key, value) = name.split_once('=')?;
     (!key.is_empty()).then(|| (unescaped(key), unescaped(value)))
 }
@@ -41,7 +41,7 @@ pub fn unescaped(text: &str) -> String {
 
 /// The types that all values of a key allow. A value is text on disk: its type is not stored, and must not depend on
 /// the values of a particular night.
-pub struct PartitionTypes {
+pub(crate) struct PartitionTypes {
     /// The default type: dates, integers or text.
     pub own: ColumnType,
     /// The other type, for a comparison with a column of that type: dates and integers are text, too; text may be
@@ -51,7 +51,7 @@ pub struct PartitionTypes {
 
 /// The values of each key, over all files.
 #[derive(Default)]
-pub struct PartitionValues<'a>(HashMap<&'a str, BTreeSet<&'a str>>);
+pub(crate) struct PartitionValues<'a>(HashMap<&'a str, BTreeSet<&'a str>>);
 
 impl<'a> PartitionValues<'a> {
     /// Adds a value of a key.

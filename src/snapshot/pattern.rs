@@ -24,7 +24,7 @@ pub fn is_hidden(name: &str) -> bool {
 
 /// A pattern below a folder, part by part; without parts, everything that holds data.
 #[derive(Debug, Default)]
-pub struct Pattern(Vec<Part>);
+pub(crate) struct Pattern(Vec<Part>);
 
 #[derive(Debug)]
 enum Part {
@@ -40,7 +40,7 @@ enum Part {
 
 /// Positions in a pattern that a folder may have reached, each the number of parts before it; empty if nothing below
 /// the folder can match.
-pub type PatternPositions = Vec<usize>;
+pub(crate) type PatternPositions = Vec<usize>;
 
 impl Pattern {
     /// Splits a pattern into the folder before its first wildcard and the rest.

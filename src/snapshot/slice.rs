@@ -199,7 +199,7 @@ impl Test {
 
     /// From a time on and before another, and of dates from a day on and before another; columns of dates are refused
     /// if no days are given.
-    pub fn during_days(since: Timestamp, before: Timestamp, days: Option<(Date, Date)>) -> Self {
+    pub(crate) fn during_days(since: Timestamp, before: Timestamp, days: Option<(Date, Date)>) -> Self {
         let epoch = jiff::civil::date(1970, 1, 1);
         let of_day = |day: Date| i64::try_from(day.duration_since(epoch).as_micros()).unwrap_or(i64::MAX);
         Self::During {
@@ -226,7 +226,7 @@ impl Test {
 }
 
 /// The rows of an array at which the mask is set.
-pub fn filtered(array: &dyn Array, mask: &Bitmap) -> Box<dyn Array> {
+pub(crate) fn filtered(array: &dyn Array, mask: &Bitmap) -> Box<dyn Array> {
     macro_rules! dictionary {
         ($($key:ty),*) => {
             $(if let Some(array) = array.as_any().downcast_ref::<DictionaryArray<$key>>() {

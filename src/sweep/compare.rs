@@ -105,7 +105,7 @@ impl CompareFailure {
 /// column never stops a sweep.
 ///
 /// `kind` overrides how the column is read; without it, its type decides.
-pub fn compare_feature<'a>(
+pub(crate) fn compare_feature<'a>(
     counter: &dyn Counter,
     baseline: BaselineFeature<'a>,
     current: &'a Snapshot,
@@ -498,7 +498,7 @@ fn categorical<'a>(
 }
 
 /// Says in the status of a compared feature where it has too few values to be judged.
-pub fn check_rows(feature: &mut Feature, min_rows: u64) {
+pub(crate) fn check_rows(feature: &mut Feature, min_rows: u64) {
     let values = |side: &Side| side.rows - side.null - side.nan;
     let fewest = values(&feature.baseline).min(values(&feature.current));
     if matches!(feature.status, Status::Ok | Status::Constant) && fewest < min_rows {

@@ -16,7 +16,7 @@ use driftsweep_common::error::Result;
 const COUNTED_ONE_BY_ONE: usize = 20;
 
 /// One side of a numeric feature: its distribution, its values, its plain counts.
-pub struct NumericSide<'a> {
+pub(crate) struct NumericSide<'a> {
     /// The distribution; more cells may be resolved.
     pub ecdf: &'a mut Ecdf,
     /// The column.

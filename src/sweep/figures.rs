@@ -56,7 +56,7 @@ impl IntegerHash {
 }
 
 /// The hash of features that were not compared: only of their tallies.
-pub fn tally_hash(a: &Tally, b: &Tally) -> String {
+pub(crate) fn tally_hash(a: &Tally, b: &Tally) -> String {
     IntegerHash::new(a, b).finish()
 }
 

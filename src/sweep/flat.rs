@@ -107,7 +107,7 @@ pub fn figures(feature: &Feature) -> Vec<(&'static str, f64)> {
 }
 
 /// The names of all figures.
-pub fn figure_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn figure_names() -> impl Iterator<Item = &'static str> {
     let nothing = Feature::failed(Rows::default(), String::new());
     let is_figure = move |column: &FlatColumn| matches!(column.value(&(None, &nothing)), FlatValue::Float(_));
     columns().filter(is_figure).map(|column| column.name)
@@ -115,7 +115,7 @@ pub fn figure_names() -> impl Iterator<Item = &'static str> {
 
 /// Every feature of a sweep with its model. A model that could not be compared at all has a nameless one, or it would be
 /// missed.
-pub fn each_feature(report: &SweepReport, mut f: impl FnMut(&ModelReport, &Feature)) {
+pub(crate) fn each_feature(report: &SweepReport, mut f: impl FnMut(&ModelReport, &Feature)) {
     report.models.iter().for_each(|model| model.features.iter().for_each(|feature| f(model, feature)));
     failed(report).iter().for_each(|(model, feature)| f(model, feature));
 }

@@ -116,13 +116,13 @@ impl<'a> SweepPlan<'a> {
 /// Seconds that one core takes, measured on the machine of `benches/RESULTS.md`.
 mod cost {
     /// To read and decompress a stored byte.
-    pub const BYTE: f64 = 1.6e-9;
+    pub(crate) const BYTE: f64 = 1.6e-9;
     /// To decode a number, make its key and count it, both passes together.
     pub const VALUE: f64 = 8e-9;
     /// To decode a text and count it.
     pub const TEXT: f64 = 15e-9;
     /// To open a column, compute the figures of a feature and write them down.
-    pub const FEATURE: f64 = 150e-6;
+    pub(crate) const FEATURE: f64 = 150e-6;
 }
 
 /// Bytes that the report takes for a feature while it is gathered and written.

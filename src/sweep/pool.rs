@@ -20,7 +20,7 @@ type CountedCategories = (Categories, Tally);
 /// The columns of a group of comparisons that run one after the other. A column stays as long as planned
 /// uses of it are left, so a group holds no more than it needs.
 #[derive(Default)]
-pub struct ColumnPool<'a> {
+pub(crate) struct ColumnPool<'a> {
     uses: HashMap<ColumnId, usize>,
     /// Planned uses of a column in any part of its table, and the parts.
     parts: HashMap<TableColumnId, (usize, HashSet<*const Snapshot>)>,

@@ -22,10 +22,10 @@ use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Cause, Error, Fault, Result, closest, did_you_mean};
 
 /// A model and its rank by importance.
-pub type RankedModel<'a> = (usize, &'a Model);
+pub(crate) type RankedModel<'a> = (usize, &'a Model);
 
 /// The models of a shard with everything they read opened, each file once.
-pub struct Shard<'a> {
+pub(crate) struct Shard<'a> {
     /// Whole snapshots, then parts of them; or why they are not available.
     snapshots: Vec<std::result::Result<Snapshot, Fault>>,
     frozen: Vec<std::result::Result<BaselineFile, Fault>>,
@@ -33,7 +33,7 @@ pub struct Shard<'a> {
 }
 
 /// One segment of one model in one window.
-pub struct ShardTask<'a> {
+pub(crate) struct ShardTask<'a> {
     /// Ranks of the model by importance, of the window in the model, and of the segment.
     pub rank: [usize; 3],
     pub model: &'a Model,
@@ -224,7 +224,7 @@ impl<'a> Shard<'a> {
     }
 
     /// The schema changes of a task without a segment.
-    pub fn schema_changes(&self, task: &ShardTask<'_>) -> Vec<SchemaChange> {
+    pub(crate) fn schema_changes(&self, task: &ShardTask<'_>) -> Vec<SchemaChange> {
         match self.sides(task) {
             Ok((baseline, current)) if task.segment.is_empty() && is_first(task) => {
                 schema::changes(baseline, current, |name| task.model.use_in(task.window, name).is_compared())
@@ -244,7 +244,7 @@ impl<'a> Shard<'a> {
     }
 
     /// Every feature of every task.
-    pub fn items(&self) -> Vec<Item<'_>> {
+    pub(crate) fn items(&self) -> Vec<Item<'_>> {
         let mut items = Vec::new();
         for (task, t) in self.tasks.iter().enumerate() {
             let Ok((baseline, current)) = self.sides(t) else { continue };
@@ -279,7 +279,7 @@ impl<'a> Shard<'a> {
 }
 
 /// Splits models into those that share a file, directly or through others; in the order of the first of each.
-pub fn shards<'a>(models: &[RankedModel<'a>]) -> Vec<Vec<RankedModel<'a>>> {
+pub(crate) fn shards<'a>(models: &[RankedModel<'a>]) -> Vec<Vec<RankedModel<'a>>> {
     let mut sets = DisjointSets::new(models.len());
     let mut first: HashMap<&Location, usize> = HashMap::new();
     for (i, (_, model)) in models.iter().enumerate() {
@@ -340,7 +340,7 @@ impl DisjointSets {
 }
 
 /// The columns an item reads.
-pub fn columns_of<'a>(item: &Item<'a>) -> impl Iterator<Item = (&'a Snapshot, &'a Column)> {
+pub(crate) fn columns_of<'a>(item: &Item<'a>) -> impl Iterator<Item = (&'a Snapshot, &'a Column)> {
     let current = item.current.find(item.baseline.name()).map(|column| (item.current, column));
     let baseline = match item.baseline {
         BaselineFeature::Live(snapshot, column) => Some((snapshot, column)),

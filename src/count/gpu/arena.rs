@@ -14,7 +14,7 @@ use super::device::Device;
 use crate::count::KeyVec;
 
 /// Key memory of one device.
-pub struct Arena {
+pub(crate) struct Arena {
     slab_words: u64,
     slabs: Mutex<Vec<Slab>>,
     max_slabs: usize,
@@ -31,7 +31,7 @@ struct Slab {
 }
 
 /// Keys that lie on the device until this is dropped.
-pub struct Region {
+pub(crate) struct Region {
     arena: Arc<Arena>,
     /// Which buffer.
     pub slab: usize,
@@ -61,7 +61,7 @@ impl Arena {
     }
 
     /// Bytes it may take.
-    pub fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         self.slab_words * 4 * self.max_slabs as u64
     }
 

@@ -27,7 +27,7 @@ const BATCH_WORDS: u64 = 4 << 20;
 
 /// The work that one comparison requests from the device. Its offsets are relative; a batch adds the base offsets.
 #[derive(Default)]
-pub struct BatchRequest {
+pub(crate) struct BatchRequest {
     /// Tables of divisions, sets of cells, ranks.
     pub tables: Vec<u32>,
     /// Work on keys.
@@ -39,7 +39,7 @@ pub struct BatchRequest {
 }
 
 /// Work on the keys of one column that lie in one buffer.
-pub struct KeyTask {
+pub(crate) struct KeyTask {
     /// What to do.
     pub stage: Stage,
     /// Whether keys are two words.
@@ -60,7 +60,7 @@ impl KeyTask {
 
 /// What the device was used for.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     /// Submissions.
     pub batches: AtomicU64,
     /// Requests in them.
@@ -89,7 +89,7 @@ struct BatchState {
 }
 
 /// Gathers requests into batches.
-pub struct Batches {
+pub(crate) struct Batches {
     state: Mutex<BatchState>,
     changed: Condvar,
     /// What was done.

@@ -24,7 +24,7 @@ fn prefetch_limit(keys: u64) -> u64 {
 }
 
 /// Columns, their keys on the device as far as there is room.
-pub struct GpuColumns<'a> {
+pub(crate) struct GpuColumns<'a> {
     gpu: &'a GpuCounter,
     wide: bool,
     sources: Vec<&'a dyn KeySource>,

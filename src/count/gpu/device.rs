@@ -13,7 +13,7 @@ use driftsweep_common::error::{Error, Result};
 pub const ADAPTER_VARIABLE: &str = "DRIFTSWEEP_ADAPTER";
 
 /// The time after which a device counts as hung.
-pub const DEVICE_TIMEOUT: Duration = Duration::from_secs(300);
+pub(crate) const DEVICE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// An adapter that a machine has.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +91,7 @@ pub fn adapters() -> Vec<AdapterDescription> {
 }
 
 /// An opened device.
-pub struct Device {
+pub(crate) struct Device {
     /// The device.
     pub device: wgpu::Device,
     /// Its queue.

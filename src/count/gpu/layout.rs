@@ -65,7 +65,7 @@ pub struct CountComparison {
 }
 
 /// Words of an outcome before its set of cells: the largest distance in two words, and where it is.
-pub const OUTCOME_WORDS: u64 = 3;
+pub(crate) const OUTCOME_WORDS: u64 = 3;
 
 /// The part of a job that one workgroup does.
 #[repr(C)]
@@ -86,7 +86,7 @@ pub struct Tile {
 pub const TILE: (u32, u32) = (1 << 12, 1 << 16);
 
 /// Tiles that a batch is divided into where that gives tiles between those two.
-pub const TILES: u64 = 1 << 12;
+pub(crate) const TILES: u64 = 1 << 12;
 
 /// Words for private histograms: what the smallest limit in use (32 KiB of workgroup memory) holds.
-pub const PRIVATE_WORDS: u32 = 1 << 13;
+pub(crate) const PRIVATE_WORDS: u32 = 1 << 13;

@@ -65,7 +65,7 @@ impl Stage {
 const RESULTS: u32 = 4;
 
 /// Pipelines of one device, made when first used.
-pub struct Pipelines {
+pub(crate) struct Pipelines {
     layout: BindGroupLayout,
     private_words: u32,
     made: [OnceLock<ComputePipeline>; 8],
@@ -97,7 +97,7 @@ impl Pipelines {
     }
 
     /// Words of a private histogram.
-    pub fn private_words(&self) -> u32 {
+    pub(crate) fn private_words(&self) -> u32 {
         self.private_words
     }
 

@@ -45,14 +45,14 @@ enum FieldShape {
 const SHAPES: usize = 13;
 
 /// The error when the second pass does not find the values of the first one.
-pub const CHANGED: &str = "the file was changed while it was read; write snapshots under another name and rename them";
+pub(crate) const CHANGED: &str = "the file was changed while it was read; write snapshots under another name and rename them";
 
 /// Most characters of a value in a message.
 const MAX_SHOWN_CHARS: usize = 40;
 
 /// The type that a column is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CsvKind {
+pub(crate) enum CsvKind {
     /// Only missing values.
     Null,
     /// Booleans.
@@ -73,7 +73,7 @@ pub enum CsvKind {
 
 impl CsvKind {
     /// How it is stored.
-    pub fn cell_type(self) -> CellType {
+    pub(crate) fn cell_type(self) -> CellType {
         match self {
             Self::Null => CellType::Null,
             Self::Flag => CellType::Bool,
@@ -87,7 +87,7 @@ impl CsvKind {
 
 /// Counts of the forms of the fields of a column, with the first field of each form.
 #[derive(Clone, Default)]
-pub struct FieldShapeCounts {
+pub(crate) struct FieldShapeCounts {
     counts: [u64; SHAPES],
     firsts: [Option<Example>; SHAPES],
     /// Whether a value that is not missing stands without quotes.
@@ -124,7 +124,7 @@ impl FieldShapeCounts {
     }
 
     /// Whether it shows that the file writes decimals with a comma.
-    pub fn shows_commas(&self) -> bool {
+    pub(crate) fn shows_commas(&self) -> bool {
         self.any(&[FieldShape::Comma]) && !self.is_text() && !self.any(&POINTS)
     }
 
@@ -323,7 +323,7 @@ fn comma_float(field: &[u8]) -> Option<f64> {
 }
 
 /// The values of a column, while they are collected.
-pub enum CsvValues {
+pub(crate) enum CsvValues {
     /// A number of missing values.
     Null(usize),
     /// Booleans.
@@ -381,7 +381,7 @@ impl CsvValues {
     }
 
     /// All of them.
-    pub fn into_array(self) -> Box<dyn Array> {
+    pub(crate) fn into_array(self) -> Box<dyn Array> {
         match self {
             Self::Null(rows) => NullArray::new(ArrowDataType::Null, rows).boxed(),
             Self::Flag(values) => BooleanArray::from(values).boxed(),

@@ -27,7 +27,7 @@ use driftsweep_common::error::{Error, Result};
 const ROW_GROUP: usize = 16 << 20;
 
 /// The rows of a CSV file as a Parquet file in the temporary directory, deleted when dropped.
-pub struct TemporaryParquet {
+pub(crate) struct TemporaryParquet {
     /// The Parquet file.
     pub file: NamedTempFile,
     /// By column: why it is text, if it is.

@@ -39,7 +39,7 @@ pub struct Records<R> {
 
 /// Whole records, as fields by column.
 #[derive(Default)]
-pub struct Block {
+pub(crate) struct Block {
     bytes: Vec<u8>,
     /// By column and row: where the field starts and ends.
     fields: Vec<Vec<(u32, u32)>>,
@@ -59,7 +59,7 @@ impl Block {
     }
 
     /// Whether a field is in quotes.
-    pub fn is_quoted(&self, column: usize, row: usize) -> bool {
+    pub(crate) fn is_quoted(&self, column: usize, row: usize) -> bool {
         let (start, _) = self.fields[column][row];
         start > 0 && self.bytes[start as usize - 1] == b'"'
     }
@@ -145,7 +145,7 @@ impl<R: Read> Records<R> {
     }
 
     /// What separates the fields.
-    pub fn separator(&self) -> u8 {
+    pub(crate) fn separator(&self) -> u8 {
         self.separator
     }
 

@@ -91,14 +91,14 @@ fn take(budget: &mut usize, text: Option<&str>) -> bool {
 }
 
 /// A record batch, or the one of a dictionary.
-pub struct Batch {
+pub(crate) struct Batch {
     pub rows: usize,
     /// Positions of the compressed buffers in the file, and how long they are.
     compressed: HashMap<u64, (u64, Compression)>,
 }
 
 impl Batch {
-    pub fn is_compressed(&self) -> bool {
+    pub(crate) fn is_compressed(&self) -> bool {
         !self.compressed.is_empty()
     }
 }
@@ -176,7 +176,7 @@ fn compressed(batch: RecordBatchRef<'_>, start: u64) -> Parsed<HashMap<u64, (u64
 
 /// A file that the decoder reads. It seeks to the start of each buffer; a compressed one starts with the length of its
 /// content, which is checked then: the decoder allocates it.
-pub struct CheckedReader<'a> {
+pub(crate) struct CheckedReader<'a> {
     file: &'a StoredFile,
     reader: BufReader<Reader<'a>>,
     compressed: HashMap<u64, (u64, Compression)>,

@@ -23,7 +23,7 @@ fn header(bytes: &mut &[u8], most: usize) -> Validated<DeltaHeader> {
 ///
 /// # Errors
 /// A message with the problem.
-pub fn check_numbers(mut page: &[u8], most: usize) -> Validated<()> {
+pub(crate) fn check_numbers(mut page: &[u8], most: usize) -> Validated<()> {
     header(&mut page, most).map(drop)
 }
 
@@ -32,7 +32,7 @@ pub fn check_numbers(mut page: &[u8], most: usize) -> Validated<()> {
 ///
 /// # Errors
 /// A message with the problem.
-pub fn check_texts(mut page: &[u8], most: usize, with_prefixes: bool) -> Validated<u64> {
+pub(crate) fn check_texts(mut page: &[u8], most: usize, with_prefixes: bool) -> Validated<u64> {
     let prefixes = if with_prefixes { Some(numbers(&mut page, most)?) } else { None };
     let suffixes = numbers(&mut page, most)?;
     if prefixes.as_ref().is_some_and(|prefixes| prefixes.len() != suffixes.len()) {

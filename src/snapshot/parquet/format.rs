@@ -6,8 +6,8 @@ use super::thrift::ThriftType::{self, Binary, Bool, Byte, Int, List, Long, Struc
 type Fields = [(i16, ThriftType)];
 
 // Constants for the numbers of the footer.
-pub const CHILDREN: u8 = 1;
-pub const ELEMENT: u8 = 2;
+pub(crate) const CHILDREN: u8 = 1;
+pub(crate) const ELEMENT: u8 = 2;
 
 pub const FILE: &Fields = &[
     (1, Int(0)),
@@ -85,20 +85,20 @@ const STATISTICS: &Fields =
     &[(1, Binary), (2, Binary), (3, Long(0)), (4, Long(0)), (5, Binary), (6, Binary), (7, Bool), (8, Bool)];
 
 // Constants for the numbers of a page header.
-pub const PAGE_TYPE: u8 = 1;
-pub const UNCOMPRESSED: u8 = 2;
-pub const COMPRESSED: u8 = 3;
-pub const CHECKSUM: u8 = 4;
+pub(crate) const PAGE_TYPE: u8 = 1;
+pub(crate) const UNCOMPRESSED: u8 = 2;
+pub(crate) const COMPRESSED: u8 = 3;
+pub(crate) const CHECKSUM: u8 = 4;
 pub const VALUES: u8 = 5;
-pub const ENCODING: u8 = 6;
-pub const DICTIONARY_VALUES: u8 = 7;
-pub const VALUES_V2: u8 = 8;
-pub const NULLS_V2: u8 = 9;
-pub const ENCODING_V2: u8 = 10;
-pub const DEFINITIONS_V2: u8 = 11;
-pub const REPETITIONS_V2: u8 = 12;
+pub(crate) const ENCODING: u8 = 6;
+pub(crate) const DICTIONARY_VALUES: u8 = 7;
+pub(crate) const VALUES_V2: u8 = 8;
+pub(crate) const NULLS_V2: u8 = 9;
+pub(crate) const ENCODING_V2: u8 = 10;
+pub(crate) const DEFINITIONS_V2: u8 = 11;
+pub(crate) const REPETITIONS_V2: u8 = 12;
 
-pub const PAGE_HEADER: &Fields = &[
+pub(crate) const PAGE_HEADER: &Fields = &[
     (1, Int(PAGE_TYPE)),
     (2, Int(UNCOMPRESSED)),
     (3, Int(COMPRESSED)),
@@ -120,10 +120,10 @@ const PAGE_V2: &Fields = &[
     (8, Struct(STATISTICS)),
 ];
 
-pub const DATA_PAGE: i64 = 0;
-pub const DICTIONARY_PAGE: i64 = 2;
-pub const DATA_PAGE_V2: i64 = 3;
+pub(crate) const DATA_PAGE: i64 = 0;
+pub(crate) const DICTIONARY_PAGE: i64 = 2;
+pub(crate) const DATA_PAGE_V2: i64 = 3;
 
-pub const DELTA_BINARY_PACKED: i64 = 5;
-pub const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
-pub const DELTA_BYTE_ARRAY: i64 = 7;
+pub(crate) const DELTA_BINARY_PACKED: i64 = 5;
+pub(crate) const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
+pub(crate) const DELTA_BYTE_ARRAY: i64 = 7;

@@ -123,7 +123,7 @@ fn check_page(bytes: &[u8], column: &ColumnChunkMetadata, first: bool) -> Result
 }
 
 /// The largest possible decompressed size, by the format of each codec.
-pub fn max_decompressed(codec: Compression, stored: u64) -> u64 {
+pub(crate) fn max_decompressed(codec: Compression, stored: u64) -> u64 {
     let ratio = match codec {
         Compression::Uncompressed => 1,
         Compression::Snappy => 32,
@@ -139,7 +139,7 @@ pub fn max_decompressed(codec: Compression, stored: u64) -> u64 {
 ///
 /// # Errors
 /// A message with the problem.
-pub fn check_deltas(chunk: Buffer<u8>, column: &ColumnChunkMetadata) -> PolarsResult<()> {
+pub(crate) fn check_deltas(chunk: Buffer<u8>, column: &ColumnChunkMetadata) -> PolarsResult<()> {
     let pages = PageReader::new(Cursor::new(chunk), column, Vec::new(), usize::MAX);
     let mut pages = BasicDecompressor::new(pages, Vec::new());
     pages.read_dict_page()?;

@@ -3,7 +3,7 @@
 //! that the decoder reads against the expected type.
 
 /// The expected type of a value. The decoder only uses a field's number, so the type must match the format.
-pub enum ThriftType {
+pub(crate) enum ThriftType {
     Bool,
     Byte,
     /// Up to 32 bits. A tag other than 0 identifies the number for the callback.
@@ -21,7 +21,7 @@ pub enum ThriftType {
 const DEEPEST: usize = 32;
 
 /// Reads from a slice.
-pub struct Walker<'a, F> {
+pub(crate) struct Walker<'a, F> {
     left: &'a [u8],
     /// Elements of lists so far: each needs memory when it is decoded.
     elements: u64,
@@ -35,7 +35,7 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
     }
 
     /// Walks over a struct; returns its bytes, and the number of elements of all its lists.
-    pub fn walk(mut self, fields: &'static [(i16, ThriftType)]) -> Result<(usize, u64), String> {
+    pub(crate) fn walk(mut self, fields: &'static [(i16, ThriftType)]) -> Result<(usize, u64), String> {
         let all = self.left.len();
         self.fields(fields, 0)?;
         Ok((all - self.left.len(), self.elements))
@@ -143,7 +143,7 @@ impl<'a, F: FnMut(u8, i64) -> Result<(), String>> Walker<'a, F> {
 }
 
 /// The number of variable length (LEB128) at the start of these bytes, which is consumed.
-pub fn varint(bytes: &mut &[u8]) -> Option<u64> {
+pub(crate) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let &byte = bytes.split_off_first()?;
@@ -156,7 +156,7 @@ pub fn varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// The signed number that is stored as this one.
-pub fn zigzag(value: u64) -> i64 {
+pub(crate) fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
