@@ -570,7 +570,10 @@ fn mistakes_in_triggers_and_labels_are_named_with_their_line() {
         (format!("{MODEL}[model.trigger.drift]\nshare = 1.5"), "between 0 and 1"),
         (format!("{MODEL}[model.trigger.performance]\nlevel = 0.9\nwarning = 0.8"), "it must come before"),
         (format!("{MODEL}[model.trigger]\ncooldown = \"-1d\""), "cooldown"),
-        (format!("[defaults.trigger.volume]\nwithin = \"soon\"\n{MODEL}"), ":1: within"),
+        (
+            format!("[defaults.trigger.volume]\nwithin = \"soon\"\n{MODEL}"),
+            ":2: defaults.trigger.volume.within: it is no",
+        ),
         (labelled(""), "`prediction`, its `score`"),
         (labelled("prediction = \"p\""), "`time` of the prediction"),
         (labelled("prediction = \"p\"\ntime = \"t\"\nfrom = \"c\""), "joins the two with `id`"),

@@ -86,7 +86,7 @@ mod tests {
                 "queue.at_once = 9\n{HEAD}[defaults]\nretrain = {{ command = [\"true\"], holds = \"10d\", point_a_day = 7.5 }}\n{MODEL}{COMMAND}"
             ),
             format!(
-                "{HEAD}[queue]\nat_once = 9\n[defaults.retrain]\ncommand = [\"true\"]\nholds = \"1d\"\n{MODEL}{COMMAND}valid_for = \"10d\"\npoint_a_day = 7.5\n"
+                "{HEAD}[queue]\nat_once = 9\n[defaults.retrain]\ncommand = [\"true\"]\nholds = \"1d\"\n{MODEL}{COMMAND}holds = \"10d\"\npoint_a_day = 7.5\n"
             ),
         ] {
             let former = read(&text).unwrap();
