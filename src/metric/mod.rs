@@ -21,7 +21,7 @@ pub mod noise;
 pub mod performance;
 pub mod psi;
 pub mod quantiles;
-pub mod table;
+mod table;
 mod thresholds;
 pub mod total_variation;
 pub mod wasserstein;
@@ -36,7 +36,8 @@ use thresholds::{share, thresholds, zero_or_more};
 
 pub use psi::Band;
 pub use table::{
-    MetricColumn, MetricInput, MetricSpec, NullDistribution, Numbers, Requirement, Rule, Subject, Test, Value, Values,
+    MetricColumn, MetricInput, MetricSpec, NullDistribution, Numbers, Reading, Requirement, Rule, Subject, Test,
+    TestResult, Threshold, Value, Values,
 };
 
 table::metrics! {

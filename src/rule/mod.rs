@@ -12,8 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metric::convention::ConventionFigures;
-use crate::metric::table::Reading;
-use crate::metric::{Kind, Metric, Metrics};
+use crate::metric::{Kind, Metric, Metrics, Reading};
 pub use crate::metric::{NullDistribution, PartialThresholds, Rule, Subject, Thresholds};
 
 /// False discovery rate up to which a test is called, unless something else is set.

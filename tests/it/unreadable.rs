@@ -9,8 +9,8 @@ use driftsweep_ops::store::{Record, SYSTEM_ACTOR, Store};
 use serde_json::{Value, json};
 
 use super::format_1::{Place, copied, select, states};
-use super::retrain::sql;
-use super::seal;
+use crate::support::jobs::sql;
+use crate::support::seal;
 
 /// Between the last sweep of the fixture and the next.
 const NOW: &str = "2026-01-04T12:20:00Z";

@@ -45,7 +45,8 @@ enum FieldShape {
 const SHAPES: usize = 13;
 
 /// The error when the second pass does not find the values of the first one.
-pub(crate) const CHANGED: &str = "the file was changed while it was read; write snapshots under another name and rename them";
+pub(crate) const CHANGED: &str =
+    "the file was changed while it was read; write snapshots under another name and rename them";
 
 /// Most characters of a value in a message.
 const MAX_SHOWN_CHARS: usize = 40;
