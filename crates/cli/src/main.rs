@@ -170,13 +170,13 @@ struct EngineArgs {
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
     /// Most GPU memory for keys; the rest is counted by the CPU [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     gpu_memory: Option<bytesize::ByteSize>,
     /// Worker threads [default: one per core, eight where snapshots come from an object store]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Memory limit, for example 4GiB; columns that do not fit are read twice [default: 256MiB per thread]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<bytesize::ByteSize>,
 }
 
@@ -185,6 +185,11 @@ struct EngineArgs {
 enum TextFormat {
     Table,
     Json,
+}
+
+/// A number of bytes.
+fn size(text: &str) -> Result<bytesize::ByteSize, String> {
+    text.parse().map_err(|_| "it is not a size such as 512MiB or 4GB".to_owned())
 }
 
 impl EngineArgs {

@@ -88,7 +88,8 @@ impl Nights {
 
     /// Expected columns over a threshold in a night.
     pub fn alarms(&self, limit: f64) -> f64 {
-        let drawn = self.steps.range(step(limit)..).map(|(_, weight)| weight);
+        // What is 0 is over no threshold.
+        let drawn = self.steps.range(step(limit).max(1)..).map(|(_, weight)| weight);
         let law = self.sizes.iter().map(|(&(n, m), weight)| weight * ks::asymptotic(limit, n, m));
         drawn.fold(0.0, |sum, weight| sum + weight) + law.fold(0.0, |sum, weight| sum + weight)
     }
@@ -213,7 +214,7 @@ mod tests {
     fn where_nothing_varies_no_limit_is_found() {
         for (metric, weights) in [("missing", vec![0, 1000]), ("psi", vec![1000]), ("js", vec![1000])] {
             let drawn = Nights::of(&column(metric, weights, 1000), 200);
-            assert_eq!((drawn.limit(0.01), drawn.alarms_now), (0.0, 0.0), "{metric}");
+            assert_eq!((drawn.limit(0.01), drawn.alarms(0.0), drawn.alarms_now), (0.0, 0.0, 0.0), "{metric}");
         }
     }
 
