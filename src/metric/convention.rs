@@ -110,6 +110,13 @@ pub struct ConventionFigures {
 }
 
 /// A convention, with overridden rules.
+///
+/// ```
+/// use driftsweep::{Convention, ConventionRules, Options};
+///
+/// let mut options = Options::new();
+/// options.convention = Some(ConventionRules::new(Convention::Evidently));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ConventionRules {
     /// The convention.

@@ -24,6 +24,10 @@ pub struct Psi {
 }
 
 /// How large a population stability index is, by the customary bands.
+///
+/// ```
+/// assert_eq!(driftsweep::Band::of(0.2), driftsweep::Band::Moderate);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Band {

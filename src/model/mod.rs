@@ -129,6 +129,24 @@ pub enum Role {
 }
 
 /// What a comparison does with a column.
+///
+/// ```
+/// use driftsweep::{BaselineSource, ColumnUse, Comparer, CpuCounter, Kind, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let baseline = BaselineSource::open("datasets/nycflights13/flights-2013-01.parquet")?;
+/// let current = Snapshot::open("datasets/nycflights13/flights-2013-02.parquet")?;
+/// let report = Comparer::new(&baseline, &current)
+///     .columns(|name| match name {
+///         "flight" => ColumnUse::As(Kind::Categorical),
+///         "tailnum" => ColumnUse::LeftOut,
+///         _ => ColumnUse::ByType,
+///     })
+///     .run(&CpuCounter)?;
+/// assert!(report.features.iter().all(|feature| feature.name != "tailnum"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnUse {
     /// It is left out.
@@ -160,6 +178,27 @@ impl ColumnUse {
 }
 
 impl Model {
+    /// A model that is compared as a whole, with default options.
+    pub fn new(name: &str, baseline: &str, current: &str) -> Self {
+        Self {
+            name: name.into(),
+            baseline: baseline.into(),
+            baseline_is_nightly: false,
+            baseline_hash: None,
+            windows: vec![Window::whole("", current.into())],
+            zone: TimeZone::UTC,
+            previous: false,
+            slice_by: Vec::new(),
+            segments: Vec::new(),
+            importance: 1.0,
+            options: Options::new(),
+            outcomes: None,
+            features: None,
+            exclude: BTreeSet::new(),
+            columns: BTreeMap::new(),
+        }
+    }
+
     /// What a column is to the model.
     pub fn role_of(&self, column: &str) -> Role {
         match &self.outcomes {

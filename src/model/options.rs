@@ -22,7 +22,24 @@ impl Kind {
 }
 
 /// Everything that shapes the figures of a comparison.
+///
+/// ```
+/// use driftsweep::{BaselineSource, Comparer, CpuCounter, Metric, Options, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let mut options = Options::new();
+/// options.metrics = [Metric::Psi, Metric::Ks].into_iter().collect();
+/// options.thresholds.psi = 0.1;
+/// let baseline = BaselineSource::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// let current = Snapshot::open("datasets/nycflights13/weather-2013-02.parquet")?;
+/// let report = Comparer::new(&baseline, &current).options(&options).run(&CpuCounter)?;
+/// let wind = report.features.iter().find(|feature| feature.name == "wind_speed").unwrap();
+/// assert!(wind.metrics.psi.is_some() && wind.metrics.wasserstein.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// Which metrics.
     pub metrics: MetricSet,

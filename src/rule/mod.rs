@@ -117,6 +117,7 @@ impl Signal {
 
 /// What the rules say of a feature.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Whether it has drifted: a figure is above its threshold, beyond what chance gives it, and significant.
     pub drifted: bool,

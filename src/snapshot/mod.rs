@@ -132,6 +132,18 @@ impl Chunk {
 }
 
 /// A table at one point in time, spread over any number of files; or some rows of one.
+///
+/// ```
+/// use driftsweep::Snapshot;
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// // A file, a folder, a glob, or an address in an object store.
+/// let year = Snapshot::open("datasets/nycflights13/weather-2013-*.parquet")?;
+/// assert!(year.rows() > 20_000);
+/// assert!(year.columns().iter().any(|column| column.name == "temp"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Snapshot {
     table: Arc<OpenTable>,

@@ -87,6 +87,7 @@ pub struct CategoryCount {
 
 /// One feature of one comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Feature {
     /// Column name.
     pub name: String,
@@ -157,6 +158,7 @@ impl Feature {
 
 /// The engine that made a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Engine {
     /// `driftsweep`.
     pub name: String,
@@ -199,6 +201,7 @@ pub struct Rows {
 
 /// A comparison of two snapshots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Version of this layout.
     pub schema_version: u32,
@@ -223,6 +226,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// The report of a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SweepReport {
     /// Version of this layout.
     pub schema_version: u32,
@@ -265,6 +269,7 @@ pub struct NotCovered {
 
 /// Totals of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SweepSummary {
     /// Models.
     pub models: usize,
@@ -298,6 +303,7 @@ pub struct SweepSummary {
 
 /// One segment of one model in one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ModelReport {
     /// Name of the model.
     pub model: String,

@@ -38,6 +38,16 @@ impl SweepProgress for () {
 }
 
 /// The settings of running a sweep.
+///
+/// ```
+/// use driftsweep::{CpuCounter, Model, SweepPlan, SweepRun};
+///
+/// let month = |month: u32| format!("datasets/nycflights13/weather-2013-{month:02}.parquet");
+/// let models = [2, 7].map(|later| Model::new(&format!("weather {later}"), &month(1), &month(later)));
+/// let plan = SweepPlan::new("weather", &models, jiff::Timestamp::UNIX_EPOCH);
+/// let report = SweepRun::new(&CpuCounter).sweep(&plan);
+/// assert!(report.models[1].drifted > report.models[0].drifted);
+/// ```
 pub struct SweepRun<'a> {
     /// The counter.
     pub counter: &'a dyn Counter,

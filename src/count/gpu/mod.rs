@@ -41,6 +41,18 @@ pub const DEFAULT_MEMORY: u64 = 1 << 30;
 const THREADS_EACH: usize = 4;
 
 /// Counts on a GPU.
+///
+/// ```no_run
+/// use driftsweep::{BaselineSource, Comparer, DeviceChoice, GpuCounter, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// // The best device, with at most 1 GiB of its memory for keys.
+/// let gpu = GpuCounter::open(&DeviceChoice::default(), 1 << 30)?;
+/// let baseline = BaselineSource::open("training.parquet")?;
+/// let report = Comparer::new(&baseline, &Snapshot::open("today.parquet")?).run(&gpu)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct GpuCounter {
     device: Device,
     pipelines: Pipelines,

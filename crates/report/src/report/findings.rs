@@ -152,21 +152,18 @@ mod tests {
     use driftsweep::sweep::Rows;
 
     fn report(window: &str, segment: &str) -> ModelReport {
-        ModelReport {
-            model: "m".into(),
-            window: window.into(),
-            segment: segment.into(),
-            importance: 1.0,
-            cause: None,
-            error: None,
-            rows: Rows::default(),
-            counts_hash: String::new(),
-            drifted: 0,
-            significant: 0,
-            schema: Vec::new(),
-            not_judged: None,
-            features: Vec::new(),
-        }
+        let report = serde_json::json!({
+            "model": "m",
+            "window": window,
+            "segment": segment,
+            "importance": 1.0,
+            "rows": Rows::default(),
+            "counts_hash": "",
+            "drifted": 0,
+            "significant": 0,
+            "features": [],
+        });
+        serde_json::from_value(report).unwrap()
     }
 
     #[test]
