@@ -458,3 +458,106 @@ fn change(column: &DriftColumn, signal: &rule::Signal, found: &DriftVerdict) -> 
         (false, _) => format!("{} is above {}", signal.metric, signal.limit),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::trigger::ModelPast;
+    use driftsweep::model::Model;
+
+    /// Features of a report: name, importance, drifted or not; `None` where it could not be judged.
+    type Columns = [(&'static str, f64, Option<bool>)];
+
+    fn report(columns: &Columns) -> ModelReport {
+        let feature = |(name, _, drifted): &(&str, f64, Option<bool>)| {
+            let side = json!({ "rows": 5000, "null": 0, "nan": 0, "neg_inf": 0, "pos_inf": 0, "type": "f64" });
+            let value = if *drifted == Some(true) { 0.4 } else { 0.1 };
+            let signal = json!({
+                "metric": "psi", "value": value, "limit": 0.15, "over": value > 0.15, "q_value": 0.001, "significant": true,
+            });
+            json!({
+                "name": name,
+                "kind": "numeric",
+                "status": "ok",
+                "baseline": side,
+                "current": side,
+                "metrics": {},
+                "verdict": {
+                    "drifted": *drifted == Some(true),
+                    "reasons": [],
+                    "signals": drifted.map_or(json!([]), |_| json!([signal])),
+                },
+                "counts_hash": "",
+            })
+        };
+        let features: Vec<Value> = columns.iter().map(feature).collect();
+        serde_json::from_value(json!({
+            "model": "m", "window": "", "segment": "", "importance": 1.0, "rows": { "baseline": 5000, "current": 5000 },
+            "counts_hash": "", "drifted": 0, "significant": 0, "features": features,
+        }))
+        .unwrap()
+    }
+
+    /// The verdict on a report by settings in the fleet file, where each column was over at so many of two earlier sweeps.
+    fn verdict(columns: &Columns, settings: &str, earlier: usize) -> DriftVerdict {
+        let table: DriftTable = toml::from_str(settings).unwrap();
+        let trigger = DriftTrigger::resolve(Some(&table), None).unwrap();
+        let mut model = Model::new("m", "a", "b");
+        for (name, importance, _) in columns {
+            let settings = driftsweep::model::ColumnSettings { importance: Some(*importance), ..Default::default() };
+            model.columns.insert((*name).into(), settings);
+        }
+        let report = report(columns);
+        let view = SweepView {
+            as_of: jiff::Timestamp::UNIX_EPOCH,
+            model: &model,
+            past: ModelPast::default(),
+            reports: &[&report],
+            threshold_origin: &|_, _| Origin::BuiltIn,
+            sweeps: 2,
+            hits: &|_| earlier,
+            labels: None,
+        };
+        judge(&trigger, &view)
+    }
+
+    #[test]
+    fn it_fires_when_enough_columns_have_drifted_at_enough_sweeps() {
+        const FOUR: &Columns =
+            &[("a", 8.0, Some(true)), ("b", 1.0, Some(true)), ("c", 1.0, Some(false)), ("d", 0.0, Some(false))];
+        for (settings, earlier, fires) in [
+            // By default one column, at two of three sweeps.
+            ("", 0, false),
+            ("", 1, true),
+            ("persistence = \"1 of 1\"", 0, true),
+            ("persistence = \"3 of 3\"", 1, false),
+            ("persistence = \"3 of 3\"", 2, true),
+            ("at_least = 2", 1, true),
+            ("at_least = 3", 1, false),
+            ("share = 0.5", 1, true),
+            ("share = 0.51", 1, false),
+            ("weighted_share = 0.9", 1, true),
+            ("weighted_share = 0.91", 1, false),
+        ] {
+            let found = verdict(FOUR, settings, earlier);
+            assert_eq!(found.fired, fires, "{settings} after {earlier}: {found:?}");
+            assert_eq!(found.reason().is_some(), fires, "{settings}");
+        }
+        let found = verdict(FOUR, "persistence = \"1 of 1\"", 0);
+        let reason = "2 of 4 columns drift: a (psi 0.400 > 0.15), b (psi 0.400 > 0.15)";
+        assert_eq!(found.reason().as_deref(), Some(reason));
+    }
+
+    #[test]
+    fn columns_that_could_not_be_judged_count_on_neither_side() {
+        let found = verdict(&[("a", 1.0, Some(true)), ("b", 5.0, None)], "share = 1.0\npersistence = \"1 of 1\"", 0);
+        let comparison = &found.comparisons[0];
+        assert_eq!((found.fired, comparison.judged, comparison.share), (true, 1, 1.0));
+        // Where nothing was judged, nothing drifts.
+        assert!(!verdict(&[("b", 5.0, None)], "persistence = \"1 of 1\"", 2).fired);
+        // What was over at earlier sweeps only does not drift now.
+        assert!(!verdict(&[("a", 1.0, Some(false))], "persistence = \"1 of 3\"", 2).fired);
+    }
+}

@@ -312,3 +312,118 @@ fn realised(metric: PerformanceMetric, truth: &[(Prediction, KnownLabel)], confi
         .collect();
     of_classes(metric, &rows, confidence)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trigger::TriggerSettings;
+    use crate::trigger::labels::{Arrivals, LabelCounts, NewLabels, Predictions};
+    use crate::trigger::performance::PerformanceTable;
+
+    const HOUR: i64 = 3_600_000_000;
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::from_microsecond(hours * HOUR).unwrap()
+    }
+
+    /// Predictions of one hour each, from hour 0 on: whether each was right, where its label is known; and the hours that
+    /// labels take.
+    struct Made(Vec<Option<bool>>, i64);
+
+    impl Made {
+        fn rows(&self) -> impl Iterator<Item = Prediction> {
+            self.0.iter().zip(0..).map(|(right, hour)| {
+                let known_at = (hour + self.1) * HOUR;
+                let label = right.map(|correct| KnownLabel { known_at, positive: correct, correct, error: f64::NAN });
+                Prediction { at: hour * HOUR, key: hour as u64, positive: true, score: f64::NAN, label, proxy: None }
+            })
+        }
+    }
+
+    impl Predictions for Made {
+        fn each(&self, of: &mut dyn FnMut(Prediction)) -> Result<()> {
+            self.rows().for_each(of);
+            Ok(())
+        }
+    }
+
+    /// The verdict at an hour, by settings in the fleet file and with labels that take an hour.
+    fn verdict(made: &Made, settings: &str, trained: Option<i64>, hour: i64) -> PerformanceVerdict {
+        let table: PerformanceTable = toml::from_str(settings).unwrap();
+        let trigger = PerformanceTrigger::resolve(Some(&table), None).unwrap();
+        let view = LabelView {
+            predictions: made,
+            delay: SignedDuration::from_hours(1),
+            delay_declared: true,
+            arrivals: None,
+            new: NewLabels::since(at(0)),
+            classes: 2,
+            calibration: Err("there are no scores"),
+            counts: LabelCounts::default(),
+        };
+        assess(&trigger, view, trained.map(at), at(hour)).unwrap()
+    }
+
+    fn status(made: &Made, settings: &str, trained: Option<i64>) -> PerformanceStatus {
+        verdict(made, settings, trained, made.0.len() as i64 + 1).status
+    }
+
+    #[test]
+    fn a_level_is_crossed_by_the_whole_interval_and_by_enough_labels() {
+        use PerformanceStatus::{NoLabels, Ok, TooFewLabels, Triggered, Warning};
+        let share = |right: usize, of: usize| Made((0..of).map(|i| Some(i < right)).collect(), 1);
+        const USUAL: &str = "within = \"3650d\"\nmin_labels = 100\n";
+        for (right, of, more, wanted) in [
+            (950, 1000, "", Ok),
+            // Below 0.90, and 0.90 is within its interval.
+            (890, 1000, "", Ok),
+            (800, 1000, "", Triggered),
+            (40, 50, "", TooFewLabels),
+            (940, 1000, "warning = 0.96", Warning),
+            (940, 1000, "level = 0.96", Triggered),
+            (800, 1000, "rows = 200", Triggered),
+        ] {
+            assert_eq!(status(&share(right, of), &format!("{USUAL}{more}"), None), wanted, "{right} of {of}: {more}");
+        }
+        assert_eq!(status(&Made(vec![None; 500], 1), USUAL, None), NoLabels);
+        // Only what the present model has predicted counts: the second half, of which all are right.
+        let half = Made((0..1000).map(|hour| Some(hour >= 500)).collect(), 1);
+        assert_eq!(status(&half, USUAL, None), Triggered);
+        assert_eq!(status(&half, USUAL, Some(500)), Ok);
+        assert_eq!(status(&half, USUAL, Some(950)), TooFewLabels);
+    }
+
+    #[test]
+    fn predictions_count_once_their_labels_can_have_come() {
+        // Of the last day no label has come yet, and those that did say nothing of it.
+        let made = Made((0..1000).map(|hour| (hour < 976).then_some(true)).collect(), 1);
+        let found = verdict(&made, "within = \"3650d\"\nmin_labels = 100", None, 1000);
+        assert_eq!((found.matured.before, found.matured.predictions, found.matured.labelled), (at(999), 999, 976));
+        let week = verdict(&made, "within = \"7d\"\nmin_labels = 100", None, 1000);
+        assert_eq!((week.matured.since, week.matured.predictions), (at(999 - 168), 168));
+        assert_eq!(week.realised.unwrap().rows, 145);
+    }
+
+    #[test]
+    fn a_delay_that_is_neither_declared_nor_learned_is_said() {
+        // Labels take a hundred hours. Only once the oldest prediction is twice as old, that is known of them.
+        for (hour, wanted) in [(150, PerformanceStatus::DelayUnknown), (350, PerformanceStatus::Ok)] {
+            let made = Made((0..hour).map(|made| (made + 100 < hour).then_some(true)).collect(), 100);
+            let mut arrivals = Arrivals::new(at(0), at(hour));
+            made.rows().for_each(|row| arrivals.add(&row));
+            let table: PerformanceTable = toml::from_str("within = \"3650d\"\nmin_labels = 40").unwrap();
+            let trigger = PerformanceTrigger::resolve(Some(&table), None).unwrap();
+            let view = LabelView {
+                predictions: &made,
+                delay: SignedDuration::from_hours(24 * 90),
+                delay_declared: false,
+                arrivals: Some(&arrivals),
+                new: NewLabels::since(at(0)),
+                classes: 2,
+                calibration: Err("there are no scores"),
+                counts: LabelCounts::default(),
+            };
+            assert_eq!(assess(&trigger, view, None, at(hour)).unwrap().status, wanted, "at hour {hour}");
+        }
+    }
+}
