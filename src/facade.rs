@@ -1,4 +1,4 @@
-//! The types that a program needs that compares snapshots: at the root of the crate, so that the modules behind them may move.
+//! The main types for programs that compare snapshots, re-exported at the root of the crate so that modules may move.
 
 pub use driftsweep_common::error::{Error, Result, Status};
 
@@ -6,7 +6,6 @@ pub use crate::baseline::{Baseline, BaselineBuilder, BaselineFile};
 pub use crate::count::gpu::{DeviceChoice, GpuCounter};
 pub use crate::count::{Backend, Counter, CpuCounter};
 pub use crate::metric::convention::{Convention, ConventionRules};
-
 pub use crate::metric::{Band, Kind, Metric, MetricSet, Metrics};
 pub use crate::model::{ColumnUse, Model, Options, Window};
 pub use crate::rule::{Signal, Thresholds, Verdict};

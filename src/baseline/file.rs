@@ -19,6 +19,7 @@ use crate::snapshot::ColumnType;
 use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Error, Result, Status};
 use driftsweep_common::storage::{self, StoredFile};
+use driftsweep_common::versioned::FormatError;
 
 /// The error for a file that is not a baseline, with the remedy.
 const NOT_ONE: &str = "not a baseline file; build one with `driftsweep baseline build`";
@@ -140,7 +141,10 @@ impl BaselineFile {
             return Err(NOT_ONE.into());
         }
         let version = metadata.get("version").and_then(|version| version.parse().ok()).unwrap_or(0);
-        FORMAT.check(version).map_err(|e| format!("{e}, or build it again"))?;
+        FORMAT.check(version).map_err(|e| match e {
+            FormatError::Newer { .. } => format!("{e}, or build it again"),
+            other => damage_message(&other),
+        })?;
         let start = 8 + length;
         let mut names = tensors.offset_keys();
         names.sort_unstable();

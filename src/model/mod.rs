@@ -208,8 +208,7 @@ impl Model {
         }
     }
 
-    /// What a comparison does with a column. What the model says and what came true is compared beside its features, whatever
-    /// is excluded.
+    /// What a comparison does with a column. Predictions and labels are compared, too, even if they are excluded.
     pub fn use_of(&self, column: &str) -> ColumnUse {
         let own = self.columns.get(column).and_then(|settings| settings.kind);
         let of_numbers = self.outcomes.as_ref().is_some_and(|outcomes| outcomes.numbers);

@@ -50,7 +50,7 @@ macro_rules! column {
 }
 
 /// The columns before those of the first metrics.
-const BEFORE: &[FlatColumn] = &[
+const COLUMNS_BEFORE_METRICS: &[FlatColumn] = &[
     column!("model", Text, |r| r.0.map_or(String::new(), |m| m.model.clone())),
     column!("window", Text, |r| r.0.map_or(String::new(), |m| m.window.clone())),
     column!("feature", Text, |r| r.1.name.clone()),
@@ -66,7 +66,7 @@ const BEFORE: &[FlatColumn] = &[
 ];
 
 /// The columns after those of the first metrics. New ones go to the end.
-const AFTER: &[FlatColumn] = &[
+const COLUMNS_AFTER_METRICS: &[FlatColumn] = &[
     column!("counts_hash", Text, |r| r.1.counts_hash.clone()),
     column!("convention", Text, |r| r.1.metrics.convention.as_ref().map_or(String::new(), |c| c.name.name().into())),
     column!("convention_metric", Text, |r| {
@@ -84,16 +84,21 @@ const AFTER: &[FlatColumn] = &[
 ];
 
 /// The last of the metrics whose columns stand in the middle. Those of later metrics stand at the end, so that no column moves.
-const LAST_IN_THE_MIDDLE: Metric = Metric::Quantiles;
+const LAST_METRIC_BEFORE_THEM: Metric = Metric::Quantiles;
 
 /// The columns, in order.
 pub fn columns() -> impl Iterator<Item = FlatColumn> {
     let of_metrics = |later: bool| {
-        let metrics = Metric::ALL.into_iter().filter(move |metric| (*metric > LAST_IN_THE_MIDDLE) == later);
+        let metrics = Metric::ALL.into_iter().filter(move |metric| (*metric > LAST_METRIC_BEFORE_THEM) == later);
         let columns = metrics.flat_map(|metric| metric.spec().columns);
         columns.map(|column| FlatColumn { name: column.name, cell: FlatCell::Figure(column) })
     };
-    BEFORE.iter().copied().chain(of_metrics(false)).chain(AFTER.iter().copied()).chain(of_metrics(true))
+    COLUMNS_BEFORE_METRICS
+        .iter()
+        .copied()
+        .chain(of_metrics(false))
+        .chain(COLUMNS_AFTER_METRICS.iter().copied())
+        .chain(of_metrics(true))
 }
 
 /// The figures of a feature, by column.

@@ -117,7 +117,8 @@ impl Journal {
             return Err(failed(std::io::Error::other("the file exists and is not a journal of driftsweep")));
         }
         let header = header.map_or(Ok(None), |header| JournalHeader::of(&header)).map_err(|e| {
-            let reason = format!("{e}, or delete the file: the sweep then starts from the beginning");
+            let or = if matches!(e, FormatError::Newer { .. }) { ", or" } else { ";" };
+            let reason = format!("{e}{or} delete the file: the sweep then starts from the beginning");
             Error::Unreadable { path: path.as_path().into(), reason }
         })?;
         let (as_of, known) = match header {

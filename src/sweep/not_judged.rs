@@ -50,12 +50,18 @@ impl Feature {
             Status::InsufficientData | Status::AllNull | Status::UnsupportedType | Status::NotCovered
         );
         // Missing rates are judged even where there are no values.
-        without && !self.verdict.drifted
+        (without || self.is_without_threshold()) && !self.verdict.drifted
+    }
+
+    /// Whether it was compared, and none of its figures has a threshold: it can never drift.
+    fn is_without_threshold(&self) -> bool {
+        matches!(self.status, Status::Ok | Status::Constant) && self.verdict.signals.is_empty()
     }
 
     /// Whether it has a verdict.
     pub fn is_judged(&self) -> bool {
-        self.verdict.drifted || matches!(self.status, Status::Ok | Status::Constant)
+        let is_compared = matches!(self.status, Status::Ok | Status::Constant);
+        self.verdict.drifted || (is_compared && !self.is_without_threshold())
     }
 }
 
@@ -91,6 +97,12 @@ impl NotJudged {
             if found > 0 {
                 reasons.push((found, reason.into()));
             }
+        }
+        let without_threshold = features.iter().filter(|feature| feature.is_without_threshold()).count();
+        if without_threshold > 0 {
+            let reason =
+                "none of the metrics that were asked for has a threshold; add psi, ks, js or missing (metrics)";
+            reasons.push((without_threshold, reason.into()));
         }
         let features = reasons.iter().map(|(found, _)| found).sum();
         let reason = match &reasons[..] {

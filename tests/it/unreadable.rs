@@ -182,8 +182,8 @@ fn figures_that_cannot_be_read_stop_nothing() {
         },
         Damage {
             of: "a missing field",
-            change: |body| drop(body.as_object_mut().unwrap().shift_remove("drift")),
-            reason: "missing field `drift`",
+            change: |body| drop(body.as_object_mut().unwrap().shift_remove("off")),
+            reason: "missing field `off`",
         },
     ] {
         let (_copy, place) = copied();

@@ -196,10 +196,23 @@ fn write(path: &Path, found: &Calibration, names: &[String]) -> anyhow::Result<(
         let thresholds = owner.entry("thresholds").or_insert_with(|| Item::Table(Table::new()));
         let thresholds = thresholds.as_table_like_mut();
         let thresholds = thresholds.ok_or_else(|| unreadable("`thresholds` is no table".into()))?;
-        thresholds.insert(limit.limit, value(limit.recommended));
+        match thresholds.get_mut(limit.limit).and_then(Item::as_value_mut) {
+            // With the comment behind it.
+            Some(known) => {
+                let decor = known.decor().clone();
+                *known = limit.recommended.into();
+                *known.decor_mut() = decor;
+            }
+            None => drop(thresholds.insert(limit.limit, value(limit.recommended))),
+        }
         written += 1;
     }
-    atomic::write(path, document.to_string().as_bytes())?;
+    let mut written_text = document.to_string();
+    // The library writes the line ends of Unix.
+    if text.contains("\r\n") {
+        written_text = written_text.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
+    atomic::write(path, written_text.as_bytes())?;
     say!("{}: {written} thresholds written", path.display());
     Ok(())
 }

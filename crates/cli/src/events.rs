@@ -101,6 +101,8 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
     }
     let mut table = Table::new(["event", "model", "since", "triggers", "state"]);
     for event in &events {
+        // Only to warn of one that cannot be read.
+        event_of(&mut store, &event.id, &event.body);
         let state = match &event.closed {
             None => "open".into(),
             Some((at, outcome, note)) => format!("{outcome} {at} {note}"),
@@ -114,7 +116,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
         table.row([event.id.clone(), event.model.clone(), event.triggered_at.to_string(), triggers.join(", "), state]);
     }
     super::write(Page::from(table))?;
-    Ok(0)
+    Ok(code_after_reading(&mut store))
 }
 
 fn close(args: &CloseArgs) -> anyhow::Result<u8> {

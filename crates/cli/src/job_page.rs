@@ -46,8 +46,6 @@ pub fn page(
     answers: Answers<'_>,
     (state, turn): (&Path, Option<QueuePosition>),
 ) -> Page {
-    let currency = &fleet.governance.budget.currency;
-    let show = |amount: Money| currency.show(amount);
     let mut page = Page::new();
     let retrain = fleet.retrain_of(&job.model);
     page.line(format_args!("job {}", job.id));
@@ -67,67 +65,85 @@ pub fn page(
     for line in trigger::evidence(&job.trigger, &event["data"]["details"], COLUMNS) {
         page.line(format_args!("  {line}"));
     }
-    if let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) {
-        page.section("cost and gain");
-        page.line(format_args!(
-            "  expected cost {} ({} to {}; declared {}, corrected by {} runs)",
-            show(estimate.expected),
-            show(estimate.low),
-            show(estimate.high),
-            show(estimate.declared),
-            estimate.runs
-        ));
-        page.line(format_args!(
-            "  lost {:.2} points ({}): {} per day; a training gains {} (at least {})",
-            worth.points,
-            worth.loss.name(),
-            show(worth.stale_a_day),
-            show(worth.gain),
-            show(worth.gain_low)
-        ));
-        if let Some(metric) = worth.metric {
-            page.line(format_args!("  {}", point(metric)));
-        }
-        for missing in &worth.missing {
-            page.line(format_args!("  {}", missing.sentence()));
-        }
-        let days = worth.break_even(estimate.expected);
-        let days = days.map_or_else(|| "never".into(), |days| format!("after {days:.1} days"));
-        page.line(format_args!("  pays {days}; advice: {}", worth.advice(estimate)));
+    estimate(&mut page, fleet, job);
+    question(&mut page, fleet, job, answers);
+    decisions(&mut page, fleet, job, answers);
+    trainings(&mut page, fleet, job, runs, state);
+    page
+}
+
+/// What a training costs, and what it gains.
+fn estimate(page: &mut Page, fleet: &Fleet, job: &Job) {
+    let (Some(estimate), Some(worth)) = (&job.estimate, &job.worth) else { return };
+    let show = |amount: Money| fleet.governance.budget.currency.show(amount);
+    page.section("cost and gain");
+    page.line(format_args!(
+        "  expected cost {} ({} to {}; declared {}, corrected by {} runs)",
+        show(estimate.expected),
+        show(estimate.low),
+        show(estimate.high),
+        show(estimate.declared),
+        estimate.runs
+    ));
+    page.line(format_args!(
+        "  lost {:.2} points ({}): {} per day; a training gains {} (at least {})",
+        worth.points,
+        worth.loss.name(),
+        show(worth.stale_a_day),
+        show(worth.gain),
+        show(worth.gain_low)
+    ));
+    if let Some(metric) = worth.metric {
+        page.line(format_args!("  {}", point(metric)));
     }
-    if let JobState::AwaitingApproval(request) = &job.state {
-        page.section("approval");
-        for reason in &request.reasons {
-            page.line(format_args!("  {}", reason.sentence(currency)));
-        }
-        let rules = &fleet.governance.approval;
-        let level = approvers::level(rules, request);
-        // A person who was added to the fleet file since then was not asked.
-        let may_answer = answers.answerers.map_or(&[][..], |answerers| &answerers.may_answer);
-        let asked = rules.approvers.get(level).into_iter().flatten().filter(|name| may_answer.contains(name));
-        let asked: Vec<&str> = asked.map(String::as_str).collect();
-        let asked = if asked.is_empty() { "nobody can answer any more".to_owned() } else { asked.join(", ") };
-        page.line(format_args!(
-            "  requested from: {asked} (level {} of {}), answer due {}",
-            level + 1,
-            rules.approvers.len(),
-            request.due
-        ));
-        if let Some(answerers) = answers.answerers {
-            page.line(format_args!("  {}", answerers.sentence));
-        }
-        let stakes = retrain.map(|retrain| retrain.stakes).unwrap_or_default();
-        let wanted = signature::signature_reason(rules, request, stakes);
-        let when_asked = answers.answerers.filter(|answerers| answerers.must_be_signed);
-        let wanted = wanted.or(when_asked.map(|_| "the request was made under a rule that requires it".into()));
-        let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
-        if let Some(why) = wanted {
-            page.line(format_args!("  the answer must be signed ({why})"));
-        }
-        let overrun = request.overruns().iter().map(|overrun| overrun.by).max();
-        let overrun = overrun.map(|by| format!(" --overrun {}", by.plain())).unwrap_or_default();
-        page.line(format_args!("  driftsweep approve {} --by NAME --reason TEXT{overrun}{sign}", &job.id));
+    for missing in &worth.missing {
+        page.line(format_args!("  {}", missing.sentence()));
     }
+    let days = worth.break_even(estimate.expected);
+    let days = days.map_or_else(|| "never".into(), |days| format!("after {days:.1} days"));
+    page.line(format_args!("  pays {days}; advice: {}", worth.advice(estimate)));
+}
+
+/// What approvers are asked, and how they answer.
+fn question(page: &mut Page, fleet: &Fleet, job: &Job, answers: Answers<'_>) {
+    let JobState::AwaitingApproval(request) = &job.state else { return };
+    let (currency, retrain) = (&fleet.governance.budget.currency, fleet.retrain_of(&job.model));
+    page.section("approval");
+    for reason in &request.reasons {
+        page.line(format_args!("  {}", reason.sentence(currency)));
+    }
+    let rules = &fleet.governance.approval;
+    let level = approvers::level(rules, request);
+    // A person who was added to the fleet file since then was not asked.
+    let may_answer = answers.answerers.map_or(&[][..], |answerers| &answerers.may_answer);
+    let asked = rules.approvers.get(level).into_iter().flatten().filter(|name| may_answer.contains(name));
+    let asked: Vec<&str> = asked.map(String::as_str).collect();
+    let asked = if asked.is_empty() { "nobody can answer any more".to_owned() } else { asked.join(", ") };
+    page.line(format_args!(
+        "  requested from: {asked} (level {} of {}), answer due {}",
+        level + 1,
+        rules.approvers.len(),
+        request.due
+    ));
+    if let Some(answerers) = answers.answerers {
+        page.line(format_args!("  {}", answerers.sentence));
+    }
+    let stakes = retrain.map(|retrain| retrain.stakes).unwrap_or_default();
+    let wanted = signature::signature_reason(rules, request, stakes);
+    let when_asked = answers.answerers.filter(|answerers| answerers.must_be_signed);
+    let wanted = wanted.or(when_asked.map(|_| "the request was made under a rule that requires it".into()));
+    let sign = if wanted.is_some() { " --sign KEYFILE" } else { "" };
+    if let Some(why) = wanted {
+        page.line(format_args!("  the answer must be signed ({why})"));
+    }
+    let overrun = request.overruns().iter().map(|overrun| overrun.by).max();
+    let overrun = overrun.map(|by| format!(" --overrun {}", by.plain())).unwrap_or_default();
+    page.line(format_args!("  driftsweep approve {} --by NAME --reason TEXT{overrun}{sign}", &job.id));
+}
+
+/// What was allowed or rejected, and by whom.
+fn decisions(page: &mut Page, fleet: &Fleet, job: &Job, answers: Answers<'_>) {
+    let currency = &fleet.governance.budget.currency;
     if !job.grants.is_empty() {
         page.section("allowed");
     }
@@ -148,6 +164,11 @@ pub fn page(
         page.section("rejected");
         page.line(format_args!("  {}", signature_line(fleet, signed, by)));
     }
+}
+
+/// The runs of the job, and the last output of one that has just failed.
+fn trainings(page: &mut Page, fleet: &Fleet, job: &Job, runs: &[RunRecord], state: &Path) {
+    let show = |amount: Money| fleet.governance.budget.currency.show(amount);
     if !runs.is_empty() {
         page.section("runs");
     }
@@ -169,7 +190,6 @@ pub fn page(
             page.line(format_args!("  {line}"));
         }
     }
-    page
 }
 
 /// The key that signed an answer, and its owner by the fleet file.

@@ -247,15 +247,21 @@ pub fn event_of(store: &mut Store, id: &str, body: &str) -> Value {
 
 /// The signature of a rejection: only the audit stores it.
 fn rejection(store: &mut Store, job: &Job) -> anyhow::Result<Option<(String, SignedStatement)>> {
-    let (mut found, mut by) = (None, String::new());
+    let (mut found, mut by, mut unreadable) = (None, String::new(), None);
     if matches!(job.state, JobState::Rejected { .. }) {
         store.audit(&job.id, |record| {
             if record.kind == "job.reject" {
-                found = SignedStatement::deserialize(&record.current_body()?["signature"]).ok();
+                match record.current_body() {
+                    Ok(body) => found = SignedStatement::deserialize(&body["signature"]).ok(),
+                    Err(error) => unreadable = Some((record.seq.to_string(), error.to_string())),
+                }
                 by = record.actor;
             }
             Ok(())
         })?;
+    }
+    if let Some((record, reason)) = unreadable {
+        store.set_aside("audit", &record, reason);
     }
     Ok(found.map(|signed| (by, signed)))
 }

@@ -63,6 +63,7 @@ use driftsweep::model::Options;
 use driftsweep::sweep::Engine;
 use driftsweep_common::address::{self, looks_like_address};
 use driftsweep_common::error::Error;
+use driftsweep_extensions::value::listed;
 use driftsweep_fleet::{Fleet, Model};
 use driftsweep_report::report::{Report, ReportFormat};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -235,16 +236,8 @@ impl EngineArgs {
 
 fn backend_of_environment() -> anyhow::Result<Backend> {
     let Some(name) = variable(BACKEND_VARIABLE) else { return Ok(Backend::Auto) };
-    let known = one_of(&Backend::names().collect::<Vec<_>>());
+    let known = listed(&Backend::names().collect::<Vec<_>>(), "or");
     name.to_lowercase().parse().map_err(|_| invalid_value(BACKEND_VARIABLE, &format!("'{name}' is not {known}")))
-}
-
-/// Names as a choice: `a, b or c`.
-fn one_of(names: &[&str]) -> String {
-    match names {
-        [names @ .., last] if !names.is_empty() => format!("{} or {last}", names.join(", ")),
-        names => names.concat(),
-    }
 }
 
 /// Whether a fleet file names data at an address. The number of reader threads depends on it, before the file is
@@ -296,7 +289,7 @@ const BACKEND_VARIABLE: &str = "DRIFTSWEEP_BACKEND";
 /// Flags of every command that reports.
 #[derive(Args)]
 struct OutputArgs {
-    #[arg(long, default_value = "table", value_name = "FORMAT", help = one_of(&ReportFormat::ALL.map(|format| format.name)))]
+    #[arg(long, default_value = "table", value_name = "FORMAT", help = listed(&ReportFormat::ALL.map(|format| format.name), "or"))]
     format: ReportFormat,
     /// File to write instead of standard output
     #[arg(long, short, value_name = "FILE")]

@@ -60,10 +60,10 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     }
     let (_, mut store) = args.memory.open(Access::Read)?;
     let found = SweepStatus::load(&mut store)?;
-    let skipped = code_after_reading(&mut store);
     let jobs = store.job_counts()?;
     let jobs: Vec<_> = jobs.into_iter().filter(|(state, _)| JobState::open_names().any(|open| open == state)).collect();
     let events = store.open_events()?.len();
+    let skipped = code_after_reading(&mut store);
     match args.format {
         TextFormat::Json => {
             let (status, acknowledged) = found.as_ref().map_or((None, None), |(s, a)| (Some(s), a.as_ref()));
@@ -72,8 +72,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
                 "status": status, "acknowledged": acknowledged, "open_events": events, "jobs": jobs,
             }))?;
         }
-        TextFormat::Table if skipped != 0 => {}
-        TextFormat::Table => super::write(page(found.as_ref(), events, &jobs))?,
+        TextFormat::Table => super::write(page(found.as_ref(), skipped != 0, events, &jobs))?,
     }
     Ok(match found {
         Some((status, acknowledged)) if args.exit_code => code(&status, acknowledged.is_some(), args.fail_on_event),
@@ -81,12 +80,31 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
     })
 }
 
-fn page(found: Option<&(SweepStatus, Option<Acknowledgement>)>, events: usize, jobs: &[(String, u64)]) -> Page {
+fn page(
+    found: Option<&(SweepStatus, Option<Acknowledgement>)>,
+    unreadable: bool,
+    events: usize,
+    jobs: &[(String, u64)],
+) -> Page {
     let mut page = Page::new();
-    let Some((status, acknowledged)) = found else {
-        page.line("no sweep has been run yet");
-        return page;
-    };
+    match found {
+        Some((status, acknowledged)) => show_sweep(&mut page, status, acknowledged.as_ref()),
+        None if unreadable => page.line("the status of the last sweep cannot be read; the next sweep writes its own"),
+        None => {
+            page.line("no sweep has been run yet");
+            return page;
+        }
+    }
+    let jobs: Vec<String> = jobs.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
+    page.line(format_args!(
+        "open events: {events}; jobs: {}",
+        if jobs.is_empty() { "none".into() } else { jobs.join(", ") }
+    ));
+    page
+}
+
+/// What a sweep has found.
+fn show_sweep(page: &mut Page, status: &SweepStatus, acknowledged: Option<&Acknowledgement>) {
     let whole = if status.complete { "" } else { ", not complete: the deadline was reached" };
     page.line(format_args!(
         "sweep of {}: {} models, {} features, {} drifted{whole}",
@@ -121,12 +139,6 @@ fn page(found: Option<&(SweepStatus, Option<Acknowledgement>)>, events: usize, j
     if !status.events.is_empty() {
         page.line(format_args!("events opened since: {}", status.events.join(", ")));
     }
-    let jobs: Vec<String> = jobs.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
-    page.line(format_args!(
-        "open events: {events}; jobs: {}",
-        if jobs.is_empty() { "none".into() } else { jobs.join(", ") }
-    ));
-    page
 }
 
 fn acknowledge(args: &StatusArgs) -> anyhow::Result<u8> {

@@ -40,7 +40,7 @@ impl BlockingRuntime {
 impl Drop for BlockingRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            // Tokio also refuses to wait for its threads there.
+            // Tokio also refuses to wait for its threads on a thread of another runtime.
             runtime.shutdown_background();
         }
     }

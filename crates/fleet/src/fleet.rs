@@ -12,7 +12,7 @@ use crate::checks;
 use crate::document::{self, Checked, Located, Mistake};
 use crate::governance::{BudgetTable, Governance, QueueTable};
 use crate::labels::Labels;
-use crate::model::{self, Model, Surroundings};
+use crate::model::{self, FleetContext, Model};
 use crate::retrain::{RetrainConfig, RetrainTable};
 use crate::table::{FleetTable, ModelTable, Settings};
 use driftsweep::model::{Options, dated};
@@ -177,14 +177,14 @@ impl Fleet {
             concurrency: table.queue.check(QueueTable::check)?,
         };
         let channels = channels(&table.channels, folder)?;
-        let surroundings = Surroundings {
+        let context = FleetContext {
             folder,
             zone: &zone,
             defaults: table.defaults.get(),
             options: &options,
             has_approvers: !governance.approval.approvers.is_empty(),
         };
-        let models = models(table.models, &surroundings)?;
+        let models = models(table.models, &context)?;
         let stem = path.file_stem().map_or_else(|| "fleet".into(), |stem| stem.to_string_lossy().into_owned());
         Ok(Self {
             named: table.name.is_some(),
@@ -235,7 +235,7 @@ fn channels(tables: &[Located<NotifyTable>], folder: &Path) -> Checked<Vec<Chann
 }
 
 /// The models, checked.
-fn models(tables: Vec<Located<ModelTable>>, surroundings: &Surroundings<'_>) -> Checked<Vec<Model>> {
+fn models(tables: Vec<Located<ModelTable>>, context: &FleetContext<'_>) -> Checked<Vec<Model>> {
     let mut names = HashSet::new();
     let model = |located: Located<ModelTable>| {
         located.into_checked(|table| {
@@ -249,7 +249,7 @@ fn models(tables: Vec<Located<ModelTable>>, surroundings: &Surroundings<'_>) -> 
             if !names.insert(name.clone()) {
                 return Err(format!("model '{name}': the name is taken; names are unique in a fleet"));
             }
-            table.resolve(surroundings).map_err(|reason| format!("model '{name}': {reason}"))
+            table.resolve(context).map_err(|reason| format!("model '{name}': {reason}"))
         })
     };
     tables.into_iter().map(model).collect()

@@ -75,7 +75,7 @@ const LABELS_WINDOW: &str = "labels";
 const PREVIOUS_WINDOW: &str = "previous";
 
 /// What a model takes from the rest of the fleet file.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct FleetContext<'a> {
     /// The folder of the file.
     pub(crate) folder: &'a Path,
     /// The time zone of the fleet.
@@ -93,7 +93,7 @@ impl ModelTable {
     ///
     /// # Errors
     /// The reason, for an invalid setting.
-    pub(crate) fn resolve(mut self, fleet: &Surroundings<'_>) -> Validated<Model> {
+    pub(crate) fn resolve(mut self, fleet: &FleetContext<'_>) -> Validated<Model> {
         let mut options = self.options(fleet.options)?;
         let zone = self.time_zone.as_deref().map_or_else(|| Ok(fleet.zone.clone()), checks::zone)?;
         let previous = self.baseline == PREVIOUS_WINDOW;
@@ -214,7 +214,7 @@ impl ModelTable {
         }
     }
 
-    /// Its triggers, whose performance metric fits the columns of its labels.
+    /// Its triggers. A performance metric whose column the labels do not name is refused.
     fn triggers(&self, defaults: &Settings, previous: bool) -> Validated<Triggers> {
         let mut triggers = self.trigger.over(defaults.trigger.get())?;
         // A step change is seen only once: on the next night both sides are after it.

@@ -213,14 +213,14 @@ pub struct TriggerProperties {
     /// Whether it fires by a comparison with the baseline: another baseline answers it, and an outdated one repeats it.
     pub compares_with_baseline: bool,
     /// Whether the time at which it fires is stored, as [`ModelPast::volume_fired`], because its count begins there again.
-    pub begins_again: bool,
+    pub stores_volume_fired: bool,
     /// Its place on the page of `explain`.
     pub place: u8,
 }
 
 impl TriggerProperties {
     /// Those of most triggers: last on the page, and nothing else.
-    pub const DEFAULT: Self = Self { compares_with_baseline: false, begins_again: false, place: u8::MAX };
+    pub const DEFAULT: Self = Self { compares_with_baseline: false, stores_volume_fired: false, place: u8::MAX };
 }
 
 /// The settings of a trigger, and what it does with them.
@@ -291,8 +291,6 @@ pub trait TriggerVerdict: Clone + Serialize + DeserializeOwned {
 /// What is stored of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ModelPast {
-    /// When it was first seen.
-    pub first_seen: Option<Timestamp>,
     /// When it was last trained.
     pub trained: Option<Timestamp>,
     /// When its volume trigger last fired.

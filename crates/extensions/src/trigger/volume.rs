@@ -68,7 +68,7 @@ impl TriggerSettings for VolumeTrigger {
     type Verdict = VolumeVerdict;
 
     const PROPERTIES: TriggerProperties =
-        TriggerProperties { begins_again: true, place: 2, ..TriggerProperties::DEFAULT };
+        TriggerProperties { stores_volume_fired: true, place: 2, ..TriggerProperties::DEFAULT };
 
     fn resolve(model: Option<&VolumeTable>, fleet: Option<&VolumeTable>) -> Validated<Self> {
         let set = Setting::nearest(model.map(|_| true), fleet.map(|_| true), false);

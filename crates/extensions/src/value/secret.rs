@@ -30,6 +30,15 @@ fn is_variable(name: &str) -> bool {
     name.len() <= 256 && name.chars().all(is_sign) && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
 }
 
+/// The name of a variable for messages. A secret that was put in its place by mistake must not be shown, so only what looks
+/// like a name is: capital letters, digits and underscores.
+fn shown_variable(name: &str) -> String {
+    match name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_') {
+        true => format!("${name}"),
+        false => "the variable that is named there (its name is not shown: it may be the secret itself)".into(),
+    }
+}
+
 /// The path of a file or folder on this machine; relative ones are relative to a folder.
 ///
 /// # Errors
@@ -41,7 +50,7 @@ pub(crate) fn local(key: &str, path: &str, folder: &Path) -> Validated<PathBuf> 
     }
 }
 
-/// A secret. It cannot be printed, and is overwritten in memory when it is dropped.
+/// A secret. It cannot be printed, and its own copy in memory is overwritten when it is dropped.
 #[derive(Clone, Debug)]
 pub struct Secret {
     text: SecretString,
@@ -100,7 +109,10 @@ impl SecretSource {
         let wrong = |what: String, reason: String| Error::BadValue { what, reason };
         let text = match self {
             Self::Variable(name) => std::env::var(name).map_err(|_| {
-                wrong(format!("${name}"), "is not set, or not text; the fleet file says that a secret is there".into())
+                wrong(
+                    shown_variable(name),
+                    "is not set, or not text; the fleet file says that a secret is there".into(),
+                )
             })?,
             Self::File(path) => atomic::read_text(path, MAX_SECRET_BYTES).map_err(|e| {
                 let reason = format!("the secret in it cannot be read: {e}");
@@ -118,7 +130,7 @@ impl SecretSource {
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Variable(name) => write!(f, "${name}"),
+            Self::Variable(name) => f.write_str(&shown_variable(name)),
             Self::File(path) => write!(f, "{}", path.display()),
         }
     }

@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
-    pub fn status(&mut self) -> Result<Option<(String, Option<Acknowledgement>)>> {
+    pub fn status(&mut self) -> Result<Option<(std::result::Result<String, String>, Option<Acknowledgement>)>> {
         let sql = "SELECT body, acknowledged_at, acknowledged_by, acknowledged_why FROM status WHERE fleet = $1";
         let found = self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
             let text = |at: usize| row.try_get::<Option<String>, _>(at).map(Option::unwrap_or_default);
@@ -103,7 +103,9 @@ impl Store {
                 Some(at) => Some(Acknowledgement { at, by: text(2)?, reason: text(3)? }),
                 None => None,
             };
-            Ok((row.try_get(0)?, acknowledged))
+            // A body of another type is one that cannot be read.
+            let body = row.try_get(0).map_err(|e| e.to_string());
+            Ok((body, acknowledged))
         })?;
         Ok(found.into_iter().next())
     }

@@ -154,7 +154,7 @@ impl FiredTrigger<'_> {
             FiringOutcome::Joined(id) => Some(id.clone()),
             FiringOutcome::Cooldown(_) | FiringOutcome::Muted(..) => None,
         };
-        if trigger.properties().begins_again && outcome.counts_as_fired() {
+        if trigger.properties().stores_volume_fired && outcome.counts_as_fired() {
             store.set_volume_fired(&model.name, at)?;
         }
         let why = match &outcome {

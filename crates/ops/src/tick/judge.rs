@@ -145,7 +145,7 @@ pub fn evaluate(
 
 /// What of a model's record its triggers see.
 fn past(known: &ModelRecord) -> ModelPast {
-    ModelPast { first_seen: Some(known.first_seen), trained: known.trained, volume_fired: known.volume_fired }
+    ModelPast { trained: known.trained, volume_fired: known.volume_fired }
 }
 
 /// A hash of the counts of a model; empty if there were none.

@@ -173,10 +173,11 @@ impl SweepStatus {
     /// [`Error::Store`].
     pub fn load(store: &mut Store) -> Result<Option<(Self, Option<Acknowledgement>)>> {
         let Some((body, acknowledged)) = store.status()? else { return Ok(None) };
-        match SWEEP_STATUSES.read(&body) {
+        let read = body.and_then(|body| SWEEP_STATUSES.read(&body).map_err(|e| e.to_string()));
+        match read {
             Ok(status) => Ok(Some((status, acknowledged))),
-            Err(e) => {
-                store.set_aside("status", "of the last sweep", e.to_string());
+            Err(reason) => {
+                store.set_aside("status", "of the last sweep", reason);
                 Ok(None)
             }
         }

@@ -8,6 +8,7 @@ mod flat;
 mod json;
 mod parquet;
 mod table;
+mod text;
 
 use std::str::FromStr;
 
@@ -37,7 +38,7 @@ pub struct ReportFormat {
 
 impl ReportFormat {
     /// All formats.
-    pub const ALL: [ReportFormat; 4] = [table::FORMAT, json::FORMAT, csv::FORMAT, parquet::FORMAT];
+    pub const ALL: [ReportFormat; 4] = [text::FORMAT, json::FORMAT, csv::FORMAT, parquet::FORMAT];
 
     /// Renders a report. Tables show at most `top` features (0 for all), drifted ones first; without a number that of a
     /// comparison shows all, and that of a sweep only findings, with segments and windows of the same feature combined.

@@ -4,29 +4,13 @@ use std::cmp::Ordering;
 
 use indexmap::IndexMap;
 
-use super::flat;
-use super::{Report, ReportFormat, Row, counted, findings};
+use super::{Row, counted};
 use crate::output::{CellColor, Page, Table, TableCell};
 use driftsweep::metric::Band;
 use driftsweep::metric::Kind;
 use driftsweep::sweep::{Comparison, Feature, ModelReport, NotJudged, Rows, SchemaChange, SweepReport};
 
-/// The table.
-pub const FORMAT: ReportFormat = ReportFormat {
-    name: "table",
-    is_text: true,
-    render: |report, top| {
-        let rows = flat::features(report);
-        let page = match (report, top) {
-            (Report::Comparison(report), top) => comparison(report, &rows, top.unwrap_or(0)),
-            (Report::Sweep(report), Some(top)) => sweep(report, &rows, top),
-            (Report::Sweep(report), None) => findings::sweep(report, &rows),
-        };
-        Ok(page.into())
-    },
-};
-
-fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
+pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
     let rows = rows.iter().map(|(model, feature)| ShownFeature::of(*model, feature)).collect();
     let mut page = features(rows, top, false, "--top 0 shows all");
     schema(&mut page, report.schema.iter().map(|change| (None, change)));
@@ -46,7 +30,7 @@ fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
     page
 }
 
-fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> Page {
+pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> Page {
     let mut models = Table::new(["model", "window", "rows", "features", "drifted", "not compared", "most drifted"]);
     for model in &report.models {
         let failed = model.features.iter().filter(|feature| feature.status.is_failure()).count();

@@ -194,7 +194,7 @@ fn result(run: &TrainingRun) -> Result<Option<RunStatus>, RequestFailure> {
     let path = run.folder.join("result.json");
     let Ok(Some(bytes)) = atomic::read_external(&path, MAX_ANSWER_BYTES) else { return Ok(None) };
     let Ok(body) = serde_json::from_slice::<Value>(&bytes) else { return Ok(None) };
-    // Older versions have none.
+    // Results of older versions have no key.
     if body["key"].as_str().unwrap_or_default() != run.key {
         return Ok(None);
     }

@@ -52,7 +52,7 @@ impl PerformanceTrigger {
         self.metric.value.unwrap_or(PerformanceMetric::Accuracy)
     }
 
-    /// What contradicts itself.
+    /// Refuses settings that contradict each other.
     fn check(&self) -> Validated<()> {
         let judged = self.judged_metric();
         let higher = judged.higher_is_better();
