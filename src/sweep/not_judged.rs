@@ -143,8 +143,12 @@ fn too_few(features: &[&Feature], compared: Compared, least: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::Verdict;
+    use crate::rule::{Signal, Verdict};
     use crate::sweep::report::Rows;
+
+    fn signal() -> Signal {
+        Signal { metric: "psi".into(), value: 0.0, limit: 0.15, over: false, q_value: None, significant: false }
+    }
 
     fn feature(status: Status, baseline: u64, current: u64) -> Feature {
         let rows = Rows { baseline, current };
@@ -168,12 +172,23 @@ mod tests {
             (Status::Added, false, false),
         ] {
             let mut feature = feature(status, 10, 10);
+            feature.verdict.signals = vec![signal()];
             assert_eq!((feature.is_judged(), feature.is_not_judged()), (judged, not_judged), "{status:?}");
             let one = NotJudged::of(std::slice::from_ref(&feature), Compared::Whole, |_| 1000);
             assert_eq!(one.map(|found| found.features), not_judged.then_some(1), "{status:?}");
             feature.verdict = Verdict { drifted: true, ..Verdict::default() };
             assert!(feature.is_judged() && !feature.is_not_judged(), "{status:?}");
         }
+    }
+
+    #[test]
+    fn a_feature_of_which_no_figure_has_a_threshold_is_not_judged() {
+        let mut feature = feature(Status::Ok, 5000, 5000);
+        assert!(!feature.is_judged() && feature.is_not_judged());
+        let found = NotJudged::of(std::slice::from_ref(&feature), Compared::Whole, |_| 1000).unwrap();
+        assert!(found.features == 1 && found.reason.contains("add psi, ks, js or missing"), "{found:?}");
+        feature.verdict.signals = vec![signal()];
+        assert_eq!(NotJudged::of(&[feature], Compared::Whole, |_| 1000), None);
     }
 
     #[test]

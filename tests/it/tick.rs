@@ -444,6 +444,14 @@ fn calibration_leaves_the_wanted_alarms_and_the_comments_of_the_fleet_file() {
     assert!(text.contains("# Our fleet.") && text.contains(&format!("psi = {}", number("recommended"))), "{text}");
     let thresholds = world.fleet().models[0].thresholds_of("f00000");
     assert_eq!(thresholds.psi, number("recommended"));
+    // Comments and line ends stay.
+    let kept = text.replace(&format!("psi = {}", number("recommended")), "# above\npsi = 0.2 # agreed with risk");
+    assert_ne!(kept, text);
+    fs::write(&file, kept.replace('\n', "\r\n")).unwrap();
+    calibrate(&["--write", "--limits", "psi"]);
+    let again = fs::read_to_string(&file).unwrap();
+    let line = format!("# above\r\npsi = {} # agreed with risk\r\n", number("recommended"));
+    assert!(again.contains(&line) && !again.replace("\r\n", "").contains('\n'), "{again}");
     // The same again, for it is drawn from the same numbers.
     assert_eq!(calibrate(&[])["limits"][0]["recommended"], found["limits"][0]["recommended"]);
     calibrate(&["--by", "model", "--write", "--limits", "psi"]);

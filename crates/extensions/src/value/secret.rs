@@ -266,6 +266,13 @@ mod tests {
         for name in ["HOOK_URL", "hook_url", "_X", "my.hook-url"] {
             assert_eq!(source(name).unwrap(), Some(SecretSource::Variable(name.into())));
         }
+        // A secret may look like the name of a variable.
+        for name in ["ghp_SECRET1secret", "xoxb-1234-SECRET", "hunter2SECRET"] {
+            let source = source(name).unwrap().unwrap();
+            let texts = [source.to_string(), source.read().unwrap_err().to_string()];
+            assert!(texts.iter().all(|text| !text.contains("SECRET")), "{texts:?}");
+        }
+        assert_eq!(SecretSource::Variable("HOOK_URL".into()).to_string(), "$HOOK_URL");
         for path in ["https://h/SECRET", "s3://b/SECRET", "https:/ana:SECRET@h", "//ana:SECRET@h"] {
             let error = local("folder", path, Path::new("/f")).unwrap_err();
             assert!(!error.contains("SECRET") && error.starts_with("folder must be a path"), "{error}");

@@ -48,6 +48,9 @@ pub struct FleetFile {
     pub last_used: Timestamp,
 }
 
+/// The body of the status of a sweep, or why it is not text.
+pub type StatusBody = std::result::Result<String, String>;
+
 impl Store {
     /// The models that wait for their data, oldest sweep first.
     ///
@@ -95,7 +98,7 @@ impl Store {
     ///
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
-    pub fn status(&mut self) -> Result<Option<(std::result::Result<String, String>, Option<Acknowledgement>)>> {
+    pub fn status(&mut self) -> Result<Option<(StatusBody, Option<Acknowledgement>)>> {
         let sql = "SELECT body, acknowledged_at, acknowledged_by, acknowledged_why FROM status WHERE fleet = $1";
         let found = self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
             let text = |at: usize| row.try_get::<Option<String>, _>(at).map(Option::unwrap_or_default);
