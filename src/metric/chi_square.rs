@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Kind;
 use super::contingency::{self, ChiSquare};
-use super::table::{MetricColumn, MetricInput, MetricSpec, Subject, Test, TestResult};
+use super::fdr::TestResult;
+use super::table::{MetricColumn, MetricInput, MetricSpec, Subject, Test};
 
 /// Chi-square test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

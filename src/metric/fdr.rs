@@ -1,4 +1,13 @@
-//! False discovery rate over many tests.
+//! Results of tests, and the false discovery rate over many of them.
+
+/// The result of a test.
+#[derive(Clone, Copy, Debug)]
+pub struct TestResult {
+    /// Its p-value.
+    pub p_value: f64,
+    /// Its q-value, once the sweep has tested it.
+    pub q_value: Option<f64>,
+}
 
 /// The q-values of Benjamini and Hochberg 1995: the smallest false discovery rate at which each test would
 /// be called. Same order as the p-values; NaN stays NaN and is not counted as a test.

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use statrs::function::gamma::ln_gamma;
 
 use super::Kind;
+use super::fdr::TestResult;
 use super::table::{
-    MetricColumn, MetricInput, MetricSpec, NullDistribution, Reading, Requirement, Rule, Subject, Test, TestResult,
-    threshold,
+    MetricColumn, MetricInput, MetricSpec, NullDistribution, Reading, Requirement, Rule, Subject, Test, threshold,
 };
 
 /// Two-sample Kolmogorov-Smirnov test.

@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Kind;
 use super::contingency::two_proportions;
-use super::table::{
-    MetricColumn, MetricInput, MetricSpec, NullDistribution, Reading, Rule, Subject, Test, TestResult, threshold,
-};
+use super::fdr::TestResult;
+use super::table::{MetricColumn, MetricInput, MetricSpec, NullDistribution, Reading, Rule, Subject, Test, threshold};
 
 /// Missing rates (null and NaN) and the test that they are the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -34,10 +34,11 @@ use serde::{Deserialize, Serialize};
 use driftsweep_common::error::{Error, Result};
 use thresholds::{share, thresholds, zero_or_more};
 
+pub use fdr::TestResult;
 pub use psi::Band;
 pub use table::{
     MetricColumn, MetricInput, MetricSpec, NullDistribution, Numbers, Reading, Requirement, Rule, Subject, Test,
-    TestResult, Threshold, Value, Values,
+    Threshold, Value, Values,
 };
 
 table::metrics! {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Gamma};
 use statrs::function::gamma::gamma_ur;
 
-use super::table::TestResult;
+use super::fdr::TestResult;
 
 /// A metric compared with its noise level.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

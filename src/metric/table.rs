@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bins;
+use super::fdr::TestResult;
 use super::noise::NoiseLevel;
 use super::{Kind, Metrics, Thresholds};
 use crate::count::ecdf::Distance;
@@ -127,15 +128,6 @@ pub struct Test {
     pub read: fn(&Metrics) -> Option<TestResult>,
     /// The place of its q-value.
     pub q_value: fn(&mut Metrics) -> Option<&mut Option<f64>>,
-}
-
-/// The result of a test.
-#[derive(Clone, Copy, Debug)]
-pub struct TestResult {
-    /// Its p-value.
-    pub p_value: f64,
-    /// Its q-value, once the sweep has tested it.
-    pub q_value: Option<f64>,
 }
 
 /// What a test or a rule judges.

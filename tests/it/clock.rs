@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use driftsweep::model::Options;
 use driftsweep::snapshot::table::{Cells, to_parquet};
+use driftsweep_extensions::http::Http;
 use driftsweep_fleet::Fleet;
-use driftsweep_ops::http::Http;
 use driftsweep_ops::store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use driftsweep_ops::http::Http;
+use driftsweep_extensions::http::Http;
 use driftsweep_ops::retrain::JobState;
 use driftsweep_ops::scheduler::{self, PassContext};
 use driftsweep_ops::store::Store;

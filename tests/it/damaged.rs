@@ -5,8 +5,8 @@ use std::fs;
 use std::process::{Command, Output};
 
 use driftsweep::model::Options;
+use driftsweep_extensions::http::Http;
 use driftsweep_fleet::{Fleet, Stakes};
-use driftsweep_ops::http::Http;
 use driftsweep_ops::scheduler;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
-use driftsweep_ops::http::Http;
+use driftsweep_extensions::http::Http;
 use driftsweep_ops::scheduler::PassSummary;
 use driftsweep_ops::store::Store;
 use serde_json::{Value, json};

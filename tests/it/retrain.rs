@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use driftsweep::model::Options;
+use driftsweep_extensions::http::Http;
 use driftsweep_fleet::{Fleet, Money};
-use driftsweep_ops::http::Http;
 use driftsweep_ops::retrain::JobState;
 use driftsweep_ops::retrain::budget::BudgetScope;
 use driftsweep_ops::scheduler::{self, ApprovalAnswer};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use driftsweep_ops::http::Http;
+use driftsweep_extensions::http::Http;
 use driftsweep_ops::retrain::JobState;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use driftsweep_ops::http::Http;
+use driftsweep_extensions::http::Http;
 use driftsweep_ops::notify;
 use driftsweep_ops::retrain::signature::NAMESPACE;
 use driftsweep_ops::retrain::{Job, JobState};

@@ -290,7 +290,7 @@ fn a_late_answer_is_refused_whether_a_tick_came_or_not_and_nobody_answers_as_of_
         "[approval]\napprovers = [[\"ana\"], [\"cto\"]]\nanswer_within = \"6s\"\n[defaults.retrain]\ncommand = [\"true\"]\nstakes = \
          \"high\"\n",
     );
-    let http = driftsweep_ops::http::Http::new().unwrap();
+    let http = driftsweep_extensions::http::Http::new().unwrap();
     for store in yard.stores() {
         let (fleet, state) = (&yard.fleet, yard.folder.path().join("state"));
         let id = format!("e{}", fleet.name);

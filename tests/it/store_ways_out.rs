@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Output;
 use std::time::Duration;
 
-use driftsweep_ops::http::Http;
+use driftsweep_extensions::http::Http;
 use driftsweep_ops::store::{Firing, MeasurementRecord, Record, Store, StoredVerdict};
 use jiff::Timestamp;
 use serde_json::{Value, json};

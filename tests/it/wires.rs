@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use driftsweep::model::Options;
+use driftsweep_extensions::http::Http;
 use driftsweep_fleet::Fleet;
 use driftsweep_ops::executor::{self, RunOutcome, RunStatus, TrainingRun};
-use driftsweep_ops::http::Http;
 use driftsweep_ops::notify::{self, AuditedFact};
 use driftsweep_ops::store::Store;
 use jiff::{SignedDuration, Timestamp};

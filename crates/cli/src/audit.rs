@@ -1,7 +1,7 @@
 //! `driftsweep audit` and `outbox`
 
 use clap::{Args, Subcommand};
-use driftsweep_ops::http::Http;
+use driftsweep_extensions::http::Http;
 use driftsweep_ops::notify;
 use driftsweep_ops::retrain::clock::ClockSetBack;
 use driftsweep_ops::store::{AcceptedProblems, Access, Backfilled, OutboxMessage, VerifySummary};

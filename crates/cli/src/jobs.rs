@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use driftsweep_extensions::http::Http;
 use driftsweep_fleet::{Fleet, Money};
 use driftsweep_ops::executor::command;
-use driftsweep_ops::http::Http;
 use driftsweep_ops::policy::event;
 use driftsweep_ops::retrain::queue::{QueuePosition, Slots};
 use driftsweep_ops::retrain::{BaselineRenewal, Job, JobState, SignedStatement, queue};

@@ -37,5 +37,3 @@ pub mod retrain;
 pub mod scheduler;
 pub mod store;
 pub mod tick;
-
-pub use driftsweep_extensions::http;

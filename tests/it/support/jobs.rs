@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use driftsweep::model::Options;
 use driftsweep_common::error::Error;
+use driftsweep_extensions::http::Http;
 use driftsweep_fleet::Fleet;
-use driftsweep_ops::http::Http;
 use driftsweep_ops::scheduler::{self, PassContext, PassSummary};
 use driftsweep_ops::store::{RetrainEvent, Store};
 use jiff::Timestamp;

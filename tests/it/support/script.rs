@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use driftsweep::model::Options;
+use driftsweep_extensions::http::Http;
 use driftsweep_fleet::Fleet;
-use driftsweep_ops::http::Http;
 use driftsweep_ops::retrain::Job;
 use driftsweep_ops::scheduler::PassSummary;
 use jiff::Timestamp;

@@ -1,8 +1,8 @@
 //! Notification channels: addresses, secrets and templates.
 
 use driftsweep_extensions::check::{Findings, Severity};
+use driftsweep_extensions::http::Http;
 use driftsweep_fleet::{Channel, Fleet};
-use driftsweep_ops::http::Http;
 use driftsweep_ops::notify;
 use jiff::Timestamp;
 use serde::Serialize;

@@ -7,8 +7,8 @@ use std::path::Path;
 use driftsweep::snapshot::{ColumnType, Snapshot};
 use driftsweep::sweep::{Change, Rows, SweepSurvey};
 use driftsweep_common::error::{Fault, Result};
+use driftsweep_extensions::http::Http;
 use driftsweep_fleet::{Fleet, Labels, Model, Trigger};
-use driftsweep_ops::http::Http;
 use jiff::Timestamp;
 use serde::Serialize;
 

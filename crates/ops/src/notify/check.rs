@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::kinds::{KINDS, MessageKind};
 use super::text;
-use crate::http::{Http, RequestFailure};
 use driftsweep_common::error::{closest, did_you_mean};
 use driftsweep_extensions::channel::RenderedMessage;
+use driftsweep_extensions::http::{Http, RequestFailure};
 use driftsweep_fleet::{Channel, Fleet};
 
 /// A problem of a template.

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 pub use kinds::{KINDS, MessageKind};
 
-use crate::http::{Http, RequestFailure};
 use crate::retrain::queue::retry_at;
 use crate::store::{OutboxMessage, Store};
 use driftsweep_common::error::Result;
+use driftsweep_extensions::http::{Http, RequestFailure};
 use driftsweep_fleet::{Channel, Fleet, Topic};
 
 /// A fact: an action with its author.

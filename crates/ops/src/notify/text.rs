@@ -5,9 +5,9 @@ use std::io;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value;
 
-use crate::http::RequestFailure;
 use crate::store::OutboxMessage;
 use driftsweep_extensions::channel::RenderedMessage;
+use driftsweep_extensions::http::RequestFailure;
 use driftsweep_fleet::Channel;
 
 /// The built-in template. Names come from data: invisible characters are escaped.
