@@ -363,21 +363,14 @@ mod tests {
         }
     }
 
-    fn read(folder: &Path, found: &mut Vec<String>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            match entry.unwrap().path() {
-                path if path.is_dir() => read(&path, found),
-                path => found.push(std::fs::read_to_string(path).unwrap()),
-            }
-        }
-    }
-
     #[test]
     fn no_key_that_takes_a_length_of_time_is_forgotten() {
         let own = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
         let extensions = concat!(env!("CARGO_MANIFEST_DIR"), "/../extensions/src");
         let mut sources = Vec::new();
-        [own, extensions].into_iter().for_each(|folder| read(Path::new(folder), &mut sources));
+        [own, extensions]
+            .into_iter()
+            .for_each(|folder| crate::document::finite::tests::read(Path::new(folder), &mut sources));
         let fields = sources.iter().flat_map(|source| source.lines()).filter_map(|line| line.trim().split_once(": "));
         let keys = fields.filter(|(_, kind)| *kind == "Option<Length>,");
         let mut keys: Vec<&str> = keys.map(|(key, _)| key.trim_start_matches("pub(crate) ")).collect();

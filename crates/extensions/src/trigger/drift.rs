@@ -500,7 +500,7 @@ mod tests {
         .unwrap()
     }
 
-    /// The verdict on a report by settings in the fleet file, where each column was over at so many of two earlier sweeps.
+    /// The verdict on a report by settings in the fleet file. `earlier`: at how many of two earlier sweeps each column was over.
     fn verdict(columns: &Columns, settings: &str, earlier: usize) -> DriftVerdict {
         let table: DriftTable = toml::from_str(settings).unwrap();
         let trigger = DriftTrigger::resolve(Some(&table), None).unwrap();

@@ -21,7 +21,7 @@ pub(super) fn first_mistake(document: &DeTable<'_>) -> Option<Mistake> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
 
     use crate::Fleet;
@@ -131,7 +131,8 @@ mod tests {
         assert!(numbers.map(|(name, _)| &**name).eq(THRESHOLDS), "{all}");
     }
 
-    fn read(folder: &Path, found: &mut Vec<String>) {
+    /// The texts of all files below a folder.
+    pub(crate) fn read(folder: &Path, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             match entry.unwrap().path() {
                 path if path.is_dir() => read(&path, found),

@@ -1,6 +1,6 @@
 //! The text of the fleet file: parsed with the positions of tables and values, so that a message names their line.
 
-mod finite;
+pub(crate) mod finite;
 mod keys;
 mod parser_messages;
 mod renamed;
