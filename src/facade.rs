@@ -1,4 +1,5 @@
-//! The main types for programs that compare snapshots, re-exported at the root of the crate so that modules may move.
+//! The types for programs that compare snapshots, re-exported at the root of the crate. They are what a version promises;
+//! the modules below it are public for the other packages of the workspace, and may move.
 
 pub use driftsweep_common::error::{Error, Result, Status};
 

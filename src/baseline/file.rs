@@ -73,6 +73,20 @@ pub(super) fn content_hash<'a>(
 }
 
 /// A baseline file, opened and checked.
+///
+/// ```
+/// use driftsweep::{BaselineBuilder, BaselineFile, CpuCounter, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let snapshot = Snapshot::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("weather.baseline");
+/// BaselineBuilder::new(&snapshot).build(&CpuCounter)?.write(&path)?;
+/// let file = BaselineFile::open(&path)?;
+/// assert_eq!(file.header.rows, snapshot.rows());
+/// # Ok(())
+/// # }
+/// ```
 pub struct BaselineFile {
     /// Where it came from and how it was counted.
     pub header: BaselineHeader,

@@ -32,6 +32,17 @@ use driftsweep_common::versioned::Format;
 pub const FORMAT: Format = Format::new("baseline files", &[|_| (), upgrade::name_types]);
 
 /// A training snapshot that was counted; [`BaselineFile`] is its form on disk.
+///
+/// ```
+/// use driftsweep::{BaselineBuilder, CpuCounter, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let snapshot = Snapshot::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// let baseline = BaselineBuilder::new(&snapshot).build(&CpuCounter)?;
+/// assert!(baseline.features.iter().any(|feature| feature.name == "temp"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Baseline {
     /// Where it came from and how it was counted.

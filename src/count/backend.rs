@@ -17,6 +17,18 @@ pub struct BackendSpec {
 }
 
 /// The backend to use.
+///
+/// ```
+/// use driftsweep::{Backend, DeviceChoice};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let backend: Backend = "cpu".parse()?;
+/// let chosen = backend.counter(Default::default, &DeviceChoice::default(), 1 << 30)?;
+/// assert_eq!(chosen.counter.name(), "cpu");
+/// assert!("tpu".parse::<Backend>().is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Backend {
     /// The one that should be faster for this workload.

@@ -14,6 +14,20 @@ use driftsweep_common::error::Result;
 pub static BACKEND: BackendSpec = BackendSpec { name: "cpu", open: |_, _| Ok(Box::new(CpuCounter)) };
 
 /// Counts on the threads of the pool, over columns and chunks.
+///
+/// ```
+/// use driftsweep::{BaselineSource, Comparer, CpuCounter, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let baseline = BaselineSource::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// let current = Snapshot::open("datasets/nycflights13/weather-2013-07.parquet")?;
+/// let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+/// let all = Comparer::new(&baseline, &current).run(&CpuCounter)?;
+/// let alone = one_thread.install(|| Comparer::new(&baseline, &current).run(&CpuCounter))?;
+/// assert_eq!(all.counts_hash, alone.counts_hash);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuCounter;
 

@@ -38,6 +38,13 @@ use driftsweep_common::error::{Error, Result};
 pub const BACKENDS: [&BackendSpec; 2] = [&cpu::BACKEND, &gpu::BACKEND];
 
 /// Turns keys into counts. Every implementation gives the same integers.
+///
+/// ```
+/// use driftsweep::{Counter, CpuCounter};
+///
+/// let counter: &dyn Counter = &CpuCounter;
+/// assert_eq!(counter.name(), "cpu");
+/// ```
 pub trait Counter: Send + Sync {
     /// Its name in reports.
     fn name(&self) -> &'static str;

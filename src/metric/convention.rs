@@ -17,6 +17,16 @@ use super::{Kind, Metric};
 use driftsweep_common::error::{Error, Result};
 
 /// Another tool, whose definitions are used.
+///
+/// ```
+/// use driftsweep::{Convention, Kind};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let convention: Convention = "evidently".parse()?;
+/// assert_eq!(convention.figures(Kind::Numeric)[0].name(), "wasserstein");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Convention {

@@ -86,6 +86,12 @@ table::metrics! {
 }
 
 /// How a column is read.
+///
+/// ```
+/// use driftsweep::Kind;
+///
+/// assert_eq!(Kind::ALL.map(Kind::name), ["numeric", "categorical"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -136,6 +142,14 @@ impl FromStr for Metric {
 }
 
 /// A set of metrics.
+///
+/// ```
+/// use driftsweep::{Metric, MetricSet};
+///
+/// let set: MetricSet = [Metric::Psi, Metric::Ks].into_iter().collect();
+/// assert!(set.has(Metric::Ks) && !set.has(Metric::Kl));
+/// assert!(MetricSet::all().iter().count() > 10);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MetricSet(u64);
 

@@ -18,6 +18,16 @@ macro_rules! metrics {
         $variant:ident, $module:ident: $value:ty { $($thresholds:tt)* }
     )*) => {
         /// A metric that can be requested by name.
+        ///
+        /// ```
+        /// use driftsweep::Metric;
+        ///
+        /// # fn main() -> driftsweep::Result<()> {
+        /// let metric: Metric = "psi".parse()?;
+        /// assert_eq!(metric, Metric::Psi);
+        /// # Ok(())
+        /// # }
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Metric {
@@ -44,6 +54,20 @@ macro_rules! metrics {
         }
 
         /// All figures of one feature; what was not asked for, or does not apply, is absent.
+        ///
+        /// ```
+        /// use driftsweep::{BaselineSource, Comparer, CpuCounter, Snapshot};
+        ///
+        /// # fn main() -> driftsweep::Result<()> {
+        /// let baseline = BaselineSource::open("datasets/nycflights13/weather-2013-01.parquet")?;
+        /// let current = Snapshot::open("datasets/nycflights13/weather-2013-07.parquet")?;
+        /// let report = Comparer::new(&baseline, &current).run(&CpuCounter)?;
+        /// let temperature = report.features.iter().find(|feature| feature.name == "temp").unwrap();
+        /// let ks = temperature.metrics.ks.as_ref().unwrap();
+        /// assert!(ks.statistic > 0.9 && ks.p_value < 1e-9);
+        /// # Ok(())
+        /// # }
+        /// ```
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         pub struct Metrics {
             $(

@@ -4,6 +4,13 @@
 macro_rules! thresholds {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr $(, $check:path)?;)*) => {
         /// Thresholds above which (for p-values: below which) a feature has drifted.
+        ///
+        /// ```
+        /// use driftsweep::Thresholds;
+        ///
+        /// let strict = Thresholds { psi: 0.05, ..Thresholds::default() };
+        /// assert_eq!(strict.js, Thresholds::default().js);
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Thresholds {

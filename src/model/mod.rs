@@ -25,6 +25,15 @@ use crate::snapshot::Slice;
 use driftsweep_common::address::Location;
 
 /// What of a model is compared.
+///
+/// ```
+/// use driftsweep::Model;
+///
+/// let mut model = Model::new("churn", "training.parquet", "production/*.parquet");
+/// model.importance = 3.0;
+/// model.options.thresholds.psi = 0.1;
+/// assert_eq!(model.thresholds_of("age").psi, 0.1);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Model {
     /// Its name.
@@ -97,6 +106,14 @@ impl OutcomeColumns {
 }
 
 /// A current snapshot of a model.
+///
+/// ```
+/// use driftsweep::{Model, Window};
+///
+/// let mut model = Model::new("churn", "training.parquet", "today.parquet");
+/// model.windows.push(Window::whole("yesterday", "yesterday.parquet".into()));
+/// assert_eq!(model.windows.len(), 2);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Window {
     /// Its name; empty where a model has only one.

@@ -81,6 +81,20 @@ pub struct Judged {
 }
 
 /// A figure of a feature against its threshold and its test.
+///
+/// ```
+/// use driftsweep::{BaselineSource, Comparer, CpuCounter, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let baseline = BaselineSource::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// let current = Snapshot::open("datasets/nycflights13/weather-2013-07.parquet")?;
+/// let report = Comparer::new(&baseline, &current).run(&CpuCounter)?;
+/// let temperature = report.features.iter().find(|feature| feature.name == "temp").unwrap();
+/// let psi = temperature.verdict.signals.iter().find(|signal| signal.metric == "psi").unwrap();
+/// assert!(psi.drifted() && psi.value > psi.limit);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
     /// Which figure.
@@ -116,6 +130,21 @@ impl Signal {
 }
 
 /// What the rules say of a feature.
+///
+/// ```
+/// use driftsweep::{BaselineSource, Comparer, CpuCounter, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let baseline = BaselineSource::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// let current = Snapshot::open("datasets/nycflights13/weather-2013-07.parquet")?;
+/// let report = Comparer::new(&baseline, &current).run(&CpuCounter)?;
+/// for feature in report.features.iter().filter(|feature| feature.verdict.drifted) {
+///     println!("{}: {}", feature.name, feature.verdict.reasons.join(", "));
+///     assert!(feature.verdict.significant);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Verdict {

@@ -18,6 +18,20 @@ use super::{Chunk, Column, ColumnType, Snapshot, keys};
 use driftsweep_common::error::{Error, Result};
 
 /// Rows for which every condition holds.
+///
+/// ```
+/// use driftsweep::{Slice, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// use driftsweep::snapshot::{Condition, Test};
+///
+/// let weather = Snapshot::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// let at_jfk = Condition { column: "origin".into(), test: Test::Among(vec!["JFK".into()]) };
+/// let parts = weather.sliced(&[Slice(vec![at_jfk])])?;
+/// assert!(parts[0].rows() > 700 && parts[0].rows() < weather.rows());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Slice(pub Vec<Condition>);
 

@@ -76,6 +76,23 @@ const FORMAT: Format = Format::of_version("journals", 2);
 const PREFIX: usize = 4 + 8 + 16;
 
 /// The journal of a running sweep. As long as it is open, no other process can open it.
+///
+/// ```
+/// use driftsweep::{CpuCounter, Journal, Model, SweepPlan, SweepRun};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let model = Model::new("weather", "datasets/nycflights13/weather-2013-01.parquet", "datasets/nycflights13/weather-2013-07.parquet");
+/// let plan = SweepPlan::new("fleet", [&model], jiff::Timestamp::UNIX_EPOCH);
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let folder = folder.path();
+/// let journal = Journal::open(folder, "fleet", "1970-01-01T00:00:00Z", |_| false)?;
+/// // After a kill, the same lines go on from what the journal has.
+/// let report = SweepRun { journal: Some(&journal), ..SweepRun::new(&CpuCounter) }.sweep(&plan);
+/// journal.finish()?;
+/// assert_eq!(report.summary.failed, 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,

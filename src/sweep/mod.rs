@@ -42,6 +42,16 @@ use not_judged::Compared;
 use pool::ColumnPool;
 
 /// The baseline side of a comparison as a whole.
+///
+/// ```
+/// use driftsweep::BaselineSource;
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let training = BaselineSource::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// assert!(matches!(training, BaselineSource::Live(_)), "a name that ends in .baseline would be a baseline file");
+/// # Ok(())
+/// # }
+/// ```
 pub enum BaselineSource {
     /// A training snapshot, read now.
     Live(Snapshot),

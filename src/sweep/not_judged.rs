@@ -1,5 +1,7 @@
 //! What was judged, what was not, and why: no verdict is not the same as no drift.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::report::{Feature, ModelReport, Side};
@@ -50,18 +52,31 @@ impl Feature {
             Status::InsufficientData | Status::AllNull | Status::UnsupportedType | Status::NotCovered
         );
         // Missing rates are judged even where there are no values.
-        (without || self.is_without_threshold()) && !self.verdict.drifted
+        (without || self.lacks_threshold().is_some()) && !self.verdict.drifted
     }
 
-    /// Whether it was compared, and none of its figures has a threshold: it can never drift.
-    fn is_without_threshold(&self) -> bool {
-        matches!(self.status, Status::Ok | Status::Constant) && self.verdict.signals.is_empty()
+    /// Why its values can never drift although they were compared, if so: none of their figures has a threshold.
+    fn lacks_threshold(&self) -> Option<String> {
+        if !matches!(self.status, Status::Ok | Status::Constant) {
+            return None;
+        }
+        if let Some(found) = self.metrics.convention.as_ref().filter(|found| found.limit.is_none()) {
+            return Some(format!(
+                "the convention {0} has no limit of its own; set one in the fleet file: convention = {{ name = \"{0}\", {1} = \
+                 {{ metric = \"{2}\", limit = 0.1 }} }}",
+                found.name,
+                self.kind.name(),
+                found.decides.name()
+            ));
+        }
+        let reason = "none of the metrics that were asked for has a threshold; add psi, ks, js or missing (metrics)";
+        self.verdict.signals.is_empty().then(|| reason.into())
     }
 
     /// Whether it has a verdict.
     pub fn is_judged(&self) -> bool {
         let is_compared = matches!(self.status, Status::Ok | Status::Constant);
-        self.verdict.drifted || (is_compared && !self.is_without_threshold())
+        self.verdict.drifted || (is_compared && self.lacks_threshold().is_none())
     }
 }
 
@@ -98,12 +113,11 @@ impl NotJudged {
                 reasons.push((found, reason.into()));
             }
         }
-        let without_threshold = features.iter().filter(|feature| feature.is_without_threshold()).count();
-        if without_threshold > 0 {
-            let reason =
-                "none of the metrics that were asked for has a threshold; add psi, ks, js or missing (metrics)";
-            reasons.push((without_threshold, reason.into()));
+        let mut without_threshold: BTreeMap<String, usize> = BTreeMap::new();
+        for reason in features.iter().filter(|feature| feature.is_not_judged()).filter_map(Feature::lacks_threshold) {
+            *without_threshold.entry(reason).or_default() += 1;
         }
+        reasons.extend(without_threshold.into_iter().map(|(reason, found)| (found, reason)));
         let features = reasons.iter().map(|(found, _)| found).sum();
         let reason = match &reasons[..] {
             [] => return None,
@@ -143,6 +157,7 @@ fn too_few(features: &[&Feature], compared: Compared, least: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::convention::{Convention, ConventionFigures, Figure};
     use crate::rule::{Signal, Verdict};
     use crate::sweep::report::Rows;
 
@@ -188,6 +203,27 @@ mod tests {
         let found = NotJudged::of(std::slice::from_ref(&feature), Compared::Whole, |_| 1000).unwrap();
         assert!(found.features == 1 && found.reason.contains("add psi, ks, js or missing"), "{found:?}");
         feature.verdict.signals = vec![signal()];
+        assert_eq!(NotJudged::of(&[feature], Compared::Whole, |_| 1000), None);
+    }
+
+    #[test]
+    fn a_convention_without_a_limit_judges_no_values_but_missing_rows() {
+        let mut feature = feature(Status::Ok, 5000, 5000);
+        let missing = Signal { metric: "missing".into(), ..signal() };
+        feature.verdict.signals = vec![missing];
+        assert!(feature.is_judged() && !feature.is_not_judged(), "missing rows alone were asked for");
+        feature.metrics.convention = Some(ConventionFigures {
+            name: Convention::Tfdv,
+            figures: [(Figure::Js, 0.3)].into(),
+            decides: Figure::Js,
+            limit: None,
+            bins: None,
+        });
+        assert!(!feature.is_judged() && feature.is_not_judged());
+        let found = NotJudged::of(std::slice::from_ref(&feature), Compared::Whole, |_| 1000).unwrap();
+        assert!(found.features == 1 && found.reason.contains("the convention tfdv has no limit"), "{found:?}");
+        feature.verdict.drifted = true;
+        assert!(feature.is_judged() && !feature.is_not_judged(), "more rows are missing");
         assert_eq!(NotJudged::of(&[feature], Compared::Whole, |_| 1000), None);
     }
 

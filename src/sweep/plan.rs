@@ -17,6 +17,15 @@ use driftsweep_common::atomic::hex;
 use driftsweep_common::error::Fault;
 
 /// A fleet in the order in which it will be swept. No file has been opened yet.
+///
+/// ```
+/// use driftsweep::{Model, SweepPlan};
+///
+/// let model = Model::new("weather", "datasets/nycflights13/weather-2013-01.parquet", "datasets/nycflights13/weather-2013-07.parquet");
+/// let plan = SweepPlan::new("fleet", [&model], jiff::Timestamp::UNIX_EPOCH);
+/// let survey = plan.survey();
+/// assert!(survey.comparisons[0].features > 5 && survey.comparisons[0].error.is_none());
+/// ```
 pub struct SweepPlan<'a> {
     /// The name of the fleet.
     pub(super) name: &'a str,

@@ -86,6 +86,20 @@ pub struct CategoryCount {
 }
 
 /// One feature of one comparison.
+///
+/// ```
+/// use driftsweep::{BaselineSource, Comparer, CpuCounter, Snapshot, Status};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let baseline = BaselineSource::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// let current = Snapshot::open("datasets/nycflights13/weather-2013-07.parquet")?;
+/// let report = Comparer::new(&baseline, &current).run(&CpuCounter)?;
+/// let temperature = report.features.iter().find(|feature| feature.name == "temp").unwrap();
+/// assert_eq!(temperature.status, Status::Ok);
+/// assert_eq!(temperature.current.rows, current.rows());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Feature {
@@ -200,6 +214,19 @@ pub struct Rows {
 }
 
 /// A comparison of two snapshots.
+///
+/// ```
+/// use driftsweep::{BaselineSource, Comparer, CpuCounter, Snapshot};
+///
+/// # fn main() -> driftsweep::Result<()> {
+/// let baseline = BaselineSource::open("datasets/nycflights13/weather-2013-01.parquet")?;
+/// let current = Snapshot::open("datasets/nycflights13/weather-2013-07.parquet")?;
+/// let report = Comparer::new(&baseline, &current).run(&CpuCounter)?;
+/// assert_eq!(report.rows.current, current.rows());
+/// println!("{}", serde_json::to_string(&report).unwrap());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Comparison {
@@ -225,6 +252,16 @@ pub struct Comparison {
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The report of a sweep.
+///
+/// ```
+/// use driftsweep::{CpuCounter, Model, SweepPlan, SweepRun};
+///
+/// let model = Model::new("weather", "datasets/nycflights13/weather-2013-01.parquet", "datasets/nycflights13/weather-2013-07.parquet");
+/// let plan = SweepPlan::new("fleet", [&model], jiff::Timestamp::UNIX_EPOCH);
+/// let report = SweepRun::new(&CpuCounter).sweep(&plan);
+/// assert_eq!((report.summary.models, report.summary.failed), (1, 0));
+/// assert!(report.summary.drifted > 0);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SweepReport {
@@ -302,6 +339,15 @@ pub struct SweepSummary {
 }
 
 /// One segment of one model in one window.
+///
+/// ```
+/// use driftsweep::{CpuCounter, Model, SweepPlan, SweepRun};
+///
+/// let model = Model::new("lost", "no-such-file.parquet", "datasets/nycflights13/weather-2013-07.parquet");
+/// let plan = SweepPlan::new("fleet", [&model], jiff::Timestamp::UNIX_EPOCH);
+/// let report = SweepRun::new(&CpuCounter).sweep(&plan);
+/// assert!(report.models[0].error.as_ref().unwrap().contains("no such file"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ModelReport {

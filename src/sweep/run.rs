@@ -25,6 +25,27 @@ use driftsweep_common::atomic::hex;
 use driftsweep_common::error::{Cause, Status};
 
 /// Receives the progress of a sweep.
+///
+/// ```
+/// use driftsweep::{CpuCounter, Model, SweepPlan, SweepProgress, SweepRun};
+///
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// #[derive(Default)]
+/// struct Done(AtomicUsize);
+/// impl SweepProgress for Done {
+///     fn planned(&self, _: usize) {}
+///     fn advance(&self) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+/// }
+///
+/// let model = Model::new("weather", "datasets/nycflights13/weather-2013-01.parquet", "datasets/nycflights13/weather-2013-07.parquet");
+/// let plan = SweepPlan::new("fleet", [&model], jiff::Timestamp::UNIX_EPOCH);
+/// let done = Done::default();
+/// let report = SweepRun { progress: &done, ..SweepRun::new(&CpuCounter) }.sweep(&plan);
+/// assert_eq!(done.0.into_inner(), report.summary.features);
+/// ```
 pub trait SweepProgress: Sync {
     /// The number of features that will be compared: an estimate, until all models are opened.
     fn planned(&self, features: usize);

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use driftsweep::model::Options;
+use driftsweep_extensions::executor::command::environment::INHERITED_VARIABLES;
 use driftsweep_fleet::{ExecutorConfig, Fleet};
-use driftsweep_ops::executor::command::environment::INHERITED_VARIABLES;
 use driftsweep_ops::retrain::JobState;
 
 use crate::support::output::all_output;

@@ -123,6 +123,8 @@ fn a_job_that_cannot_be_read_is_set_aside() {
         place.accept();
         let id = &select(&place, "SELECT id FROM job WHERE model = 'requested'")[0][0];
         place.sets_aside("job", id, &damage);
+        let (code, _, messages) = place.read(&["jobs", "show", id]);
+        assert!(code == Some(2) && messages.contains("its row cannot be read"), "{}: {messages}", damage.of);
         let (code, jobs, messages) = place.read(&["jobs", "list", "--all"]);
         assert_eq!((code, jobs.as_array().unwrap().len()), (Some(11), 12), "{}: {messages}", damage.of);
         assert!(messages.contains(damage.reason) && messages.contains("jobs cancel"), "{}: {messages}", damage.of);
@@ -290,6 +292,27 @@ fn a_message_that_cannot_be_read_is_abandoned_and_the_others_are_sent() {
         assert_eq!(left.len(), usize::from(dead == 1), "{of}: {left:?}");
         assert!(left.iter().all(|row| row[1].contains("the message is not JSON")), "{of}: {left:?}");
     }
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_named_and_the_others_are_shown() {
+    let (_copy, place) = copied();
+    let rows = || select(&place, "SELECT seq || '' FROM audit WHERE fleet = 'stored'").len();
+    let shown = |place: &Place| {
+        let output = place.run(&["audit", "export"]);
+        let lines = String::from_utf8_lossy(&output.stdout).lines().count();
+        (output.status.code(), lines, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, lines, messages) = shown(&place);
+    assert_eq!((code, lines), (Some(0), rows()), "{messages}");
+    assert_eq!(sql(&place.store(), "UPDATE audit SET body = '{' WHERE fleet = 'stored' AND seq = 2"), 1);
+    let (code, lines, messages) = shown(&place);
+    assert_eq!((code, lines), (Some(11), rows() - 1), "{messages}");
+    assert!(messages.contains("table audit, row 2 cannot be read"), "{messages}");
+    let output = place.run(&["audit", "show"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.code() == Some(11) && text.contains("job."), "{text}");
+    assert_eq!(place.run(&["audit", "verify"]).status.code(), Some(15));
 }
 
 /// Appends a record, as a newer program would.

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use driftsweep::model::Options;
+use driftsweep_extensions::executor::{Logins, RunOutcome, RunStatus, TrainingRun};
 use driftsweep_extensions::http::Http;
 use driftsweep_fleet::Fleet;
-use driftsweep_ops::executor::{self, RunOutcome, RunStatus, TrainingRun};
+use driftsweep_ops::executor;
 use driftsweep_ops::notify::{self, AuditedFact};
 use driftsweep_ops::store::Store;
 use jiff::{SignedDuration, Timestamp};
@@ -78,10 +79,10 @@ fn drive_run(
     let retrain = Arc::new(fleet.models[0].retrain.clone().unwrap());
     let http = Arc::new(Http::new().unwrap());
     let run = Arc::new(run);
-    let logins = Arc::new(executor::Logins::default());
+    let logins = Arc::new(Logins::default());
     let now = run.started_at;
     let with = move |retrain: &driftsweep_fleet::RetrainConfig,
-                     (http, logins): (&Http, &executor::Logins),
+                     (http, logins): (&Http, &Logins),
                      run: &TrainingRun,
                      what: u8| {
         let executor = executor::of(retrain, http, Path::new("driftsweep"), logins);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::TextFormat;
 use super::checkpoint::{Checkpoint, CheckpointArgs};
 use super::decision::DecisionArgs;
-use super::fleet_store::FleetStoreArgs;
+use super::fleet_store::{FleetStoreArgs, code_after_reading};
 use super::sink::JsonLines;
 use super::time_arg::{TimeArg, now_or};
 
@@ -105,7 +105,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         Ok(())
     })?;
     super::write(Page::from(table))?;
-    Ok(0)
+    Ok(code_after_reading(&mut store))
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
@@ -197,7 +197,7 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
     let mut lines = JsonLines::new();
     let written = store.audit("", |record| lines.write(&record));
     lines.finish(written)?;
-    Ok(0)
+    Ok(code_after_reading(&mut store))
 }
 
 #[derive(Subcommand)]

@@ -70,8 +70,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     if args.category_limit == Some(0) {
         return Err(super::invalid_value("--category-limit", "must be 1 or more"));
     }
-    if args.fdr.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
-        return Err(super::invalid_value("--fdr", "must be between 0 and 1"));
+    if args.fdr.is_some_and(|rate| !(rate > 0.0 && rate <= 1.0)) {
+        return Err(super::invalid_value("--fdr", "must be above 0 and at most 1; 0 would call no test"));
     }
     let mut options = args.engine.start([&args.baseline, &args.current].into_iter().any(storage::is_remote))?;
     let baseline = BaselineSource::open(&args.baseline)?;

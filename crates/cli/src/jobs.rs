@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use driftsweep_extensions::executor::command;
 use driftsweep_extensions::http::Http;
 use driftsweep_fleet::{Fleet, Money};
-use driftsweep_ops::executor::command;
 use driftsweep_ops::policy::event;
 use driftsweep_ops::retrain::queue::{QueuePosition, Slots};
 use driftsweep_ops::retrain::{BaselineRenewal, Job, JobState, SignedStatement, queue};
@@ -328,9 +328,23 @@ fn find(store: &mut Store, name: &str) -> anyhow::Result<VersionedJob> {
     let mut found = store.jobs(name)?.into_iter().filter(|_| !name.is_empty());
     match (found.next(), found.next()) {
         (Some(job), None) => Ok(job),
-        (None, _) => Err(super::invalid_value(&format!("job '{name}'"), "there is none; `jobs list --all` shows them")),
+        (None, _) => Err(super::invalid_value(&format!("job '{name}'"), &why_no_job(store, name))),
         _ => Err(super::invalid_value(&format!("job '{name}'"), "several begin with this; give more of the name")),
     }
+}
+
+/// Why no job with this prefix was found.
+fn why_no_job(store: &mut Store, name: &str) -> String {
+    let rows = store.unreadable();
+    let mut damaged = rows.iter().filter(|row| row.table == "job" && row.id.starts_with(name));
+    let reason = match damaged.next().filter(|_| !name.is_empty()) {
+        Some(row) => {
+            format!("its row cannot be read: {}; close it with `driftsweep jobs cancel {}`", row.reason, row.id)
+        }
+        None => "there is none; `jobs list --all` shows them".into(),
+    };
+    rows.into_iter().for_each(|row| store.set_aside(row.table, &row.id, row.reason));
+    reason
 }
 
 /// The name of the one job with this prefix, even if its row cannot be read.

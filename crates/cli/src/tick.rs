@@ -98,40 +98,16 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     for model in &args.again {
         super::model_of(&fleet, model)?;
     }
-    // Who asks, and why, before anything is created.
-    let asked = match args.again.is_empty() && !args.clock_was_ahead {
-        true => None,
-        false => Some((
-            decision::decider(args.by.as_ref())?,
-            decision::checked_reason(args.reason.as_deref().unwrap_or_default())?,
-        )),
-    };
+    // Before anything is created.
+    let asked = requester(args)?;
     let access = if args.require_state { Access::Existing } else { Access::Create };
     let mut store = args.store.open(&args.fleet, &fleet, access)?;
     if args.require_state {
         store.must_know_fleet()?;
     }
-    if let Some(apart) = clock_difference_warning(&mut store)? {
-        warn!("store: {apart}");
-    }
-    let clock_of_store = store.clock()?;
-    if clock.duration_since(clock_of_store).abs() > MAX_CLOCK_AHEAD {
-        let reason = format!(
-            "it is {clock} by the clock of this machine, and {clock_of_store} by that of the store: it is unknown what \
-             is due now; correct the clocks (NTP)"
-        );
-        return Err(store.refused(reason).into());
-    }
-    if args.clock_was_ahead
-        && let Some((by, reason)) = &asked
-    {
-        match tick::correct_clock(&fleet, &mut store, (by, reason), now)? {
-            Some(latest) => warn!(
-                "what a clock has written that was ahead, up to {latest}, is undone; check the jobs that were started \
-                 meanwhile (`driftsweep jobs list`)"
-            ),
-            None => warn!("--clock-was-ahead: the store holds no time that is more than a day in the future"),
-        }
+    compare_clocks(&mut store, clock)?;
+    if let Some((by, reason)) = asked.as_ref().filter(|_| args.clock_was_ahead) {
+        undo_clock_ahead(&fleet, &mut store, (by, reason), now)?;
     }
     store.check_clock(now)?;
     let users = StateUsers::read(&args.store.folders.folder(&args.fleet).0);
@@ -163,15 +139,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     }
     let (ticked, pass_summary) = (ticked?, pass_summary?);
     if !(args.quiet && is_quiet(&ticked, &pass_summary)) {
-        match args.format {
-            TextFormat::Json => super::write_json(&Output { ticked: &ticked, jobs: &pass_summary })?,
-            TextFormat::Table => {
-                let mut page = summary(&ticked, &options);
-                jobs_done(&mut page, &pass_summary);
-                super::write(page)?;
-            }
-        }
-        report(&fleet, &ticked);
+        show(args, &fleet, &options, &ticked, &pass_summary)?;
     }
     if !(ticked.tampered.is_empty() && pass_summary.pass_summary.tampered.is_empty()) {
         // The last verified record is kept as the one to compare with.
@@ -192,6 +160,67 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         0 if pass_summary.locked.is_some() => super::BUSY,
         code => code,
     })
+}
+
+/// Who asks for --again or --clock-was-ahead, and why; absent where neither is given.
+fn requester(args: &TickArgs) -> anyhow::Result<Option<(String, String)>> {
+    if args.again.is_empty() && !args.clock_was_ahead {
+        return Ok(None);
+    }
+    let by = decision::decider(args.by.as_ref())?;
+    let reason = decision::checked_reason(args.reason.as_deref().unwrap_or_default())?;
+    Ok(Some((by, reason.to_owned())))
+}
+
+/// Warns where the clocks of the store and of this machine differ.
+///
+/// # Errors
+/// Where they differ so much that it is unknown what is due.
+fn compare_clocks(store: &mut Store, clock: Timestamp) -> anyhow::Result<()> {
+    if let Some(apart) = clock_difference_warning(store)? {
+        warn!("store: {apart}");
+    }
+    let clock_of_store = store.clock()?;
+    if clock.duration_since(clock_of_store).abs() > MAX_CLOCK_AHEAD {
+        let reason = format!(
+            "it is {clock} by the clock of this machine, and {clock_of_store} by that of the store: it is unknown what \
+             is due now; correct the clocks (NTP)"
+        );
+        return Err(store.refused(reason).into());
+    }
+    Ok(())
+}
+
+/// Undoes what was written with a clock that was ahead.
+fn undo_clock_ahead(fleet: &Fleet, store: &mut Store, asked: (&str, &str), now: Timestamp) -> anyhow::Result<()> {
+    match tick::correct_clock(fleet, store, asked, now)? {
+        Some(latest) => warn!(
+            "what a clock has written that was ahead, up to {latest}, is undone; check the jobs that were started \
+             meanwhile (`driftsweep jobs list`)"
+        ),
+        None => warn!("--clock-was-ahead: the store holds no time that is more than a day in the future"),
+    }
+    Ok(())
+}
+
+/// Shows what was done, and warns of problems.
+fn show(
+    args: &TickArgs,
+    fleet: &Fleet,
+    options: &Options,
+    ticked: &TickSummary,
+    pass_summary: &JobsAndMessages,
+) -> anyhow::Result<()> {
+    match args.format {
+        TextFormat::Json => super::write_json(&Output { ticked, jobs: pass_summary })?,
+        TextFormat::Table => {
+            let mut page = summary(ticked, options);
+            jobs_done(&mut page, pass_summary);
+            super::write(page)?;
+        }
+    }
+    report(fleet, ticked);
+    Ok(())
 }
 
 /// The store of a fleet, as it is recorded.

@@ -9,10 +9,18 @@ use strum::IntoStaticStr;
 
 use crate::address::{Location, redacted, without_secrets};
 
-/// Shorthand used throughout the crate.
+/// The result of whatever may fail: its error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything that can go wrong for reasons outside of this program. It is always printed as its message.
+///
+/// ```
+/// use driftsweep_common::error::Error;
+///
+/// let error = Error::NotFound { path: "lost.parquet".into() };
+/// assert!(error.to_string().contains("lost.parquet: no such file"));
+/// assert_eq!(error.exit_code(), 3);
+/// ```
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -425,6 +433,13 @@ pub fn did_you_mean(closest: Option<&str>) -> String {
 }
 
 /// The status of a feature: whether and how it was compared.
+///
+/// ```
+/// use driftsweep_common::error::Status;
+///
+/// assert!(Status::TypeChanged.is_failure());
+/// assert_eq!(Status::AllNull.name(), "all_null");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-pub use driftsweep_extensions::executor::{
-    Executor, ExecutorTools, Logins, RunOutcome, RunResult, RunStatus, TrainingRun, command, key_of, new_secret,
-};
+use driftsweep_extensions::executor::{Executor, ExecutorTools, Logins};
 use driftsweep_extensions::http::Http;
 use driftsweep_fleet::RetrainConfig;
 

@@ -107,6 +107,13 @@ pub(crate) struct Device {
 }
 
 /// The requirements for a device.
+///
+/// ```
+/// use driftsweep::DeviceChoice;
+///
+/// let choice = DeviceChoice { adapter: Some("NVIDIA".into()), hardware_only: true, ..DeviceChoice::default() };
+/// assert!(choice.tile.is_none(), "measured on the device");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct DeviceChoice {
     /// Part of the adapter's name, or its index; the most capable one without.

@@ -80,6 +80,9 @@ pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell
     let mut models: Vec<ModelCheck> =
         dated.models.iter().map(|model| check_model(model, fleet, now, &mut tables)).collect();
     add_comparisons(&mut models, survey);
+    for (checked, model) in models.iter_mut().zip(&dated.models) {
+        check_quorum(checked, model);
+    }
     let mut findings = Findings::default();
     let mut of_models: Vec<&mut Findings> = models.iter_mut().map(|model| &mut model.findings).collect();
     decoding::check(&dated.models, &mut of_models, &mut findings);
@@ -199,6 +202,15 @@ fn add_comparisons(models: &mut [ModelCheck], survey: SweepSurvey) {
             [] => String::new(),
         };
         models[i].findings.add(Severity::Broken, &about, reason);
+    }
+}
+
+/// Whether enough columns are compared for the drift trigger to fire.
+fn check_quorum(checked: &mut ModelCheck, model: &Model) {
+    let compared = checked.comparisons.iter().map(|comparison| comparison.features).max();
+    let reason = compared.and_then(|columns| model.triggers.drift.quorum.value.too_large_for(columns));
+    if let Some(reason) = reason.filter(|_| checked.active.contains(&Trigger::Drift)) {
+        checked.findings.add(Severity::Warning, "trigger.drift", reason);
     }
 }
 

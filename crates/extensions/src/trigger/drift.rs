@@ -82,7 +82,10 @@ impl DriftTable {
     }
 
     fn fdr(&self) -> Validated<Option<f64>> {
-        check_range("fdr", self.fdr, 0.0..=1.0)
+        match check_range("fdr", self.fdr, 0.0..=1.0)? {
+            Some(0.0) => Err("fdr = 0 would call no test, and no feature could drift; use fdr = 0.05".into()),
+            fdr => Ok(fdr),
+        }
     }
 }
 
@@ -297,6 +300,19 @@ impl DriftVerdict {
     }
 }
 
+impl Quorum {
+    /// Why the trigger cannot fire where a number of columns is compared, if so.
+    pub fn too_large_for(self, columns: usize) -> Option<String> {
+        match self {
+            Self::AtLeast(least) if least > columns => Some(format!(
+                "it cannot fire: at_least = {least}, and only {columns} {} compared; use a smaller at_least, or share",
+                if columns == 1 { "column is" } else { "columns are" }
+            )),
+            _ => None,
+        }
+    }
+}
+
 impl TriggerVerdict for DriftVerdict {
     fn reason(&self) -> Option<String> {
         let met = self.comparisons.iter().filter(|c| c.met).max_by_key(|c| c.drifting)?;
@@ -317,6 +333,11 @@ impl TriggerVerdict for DriftVerdict {
             .filter(|x| !x.is_empty())
             .fold(String::new(), |t, x| t + " in " + &for_display(x));
         Some(format!("{} of {} columns drift{place}: {}{more}", met.drifting, met.judged, names.join(", ")))
+    }
+
+    fn not_judged(&self) -> Option<String> {
+        let most = self.comparisons.iter().map(|comparison| comparison.judged).max().filter(|&most| most > 0)?;
+        self.quorum.value.too_large_for(most)
     }
 
     /// What meets the condition.

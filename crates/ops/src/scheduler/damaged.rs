@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{PassContext, run_duration, run_of, settings_of_run};
-use crate::executor::{self, Logins};
+use crate::executor;
 use crate::notify::{self, AuditedFact};
 use crate::retrain::budget::Ledger;
 use crate::retrain::{Job, JobState, JobStep};
 use crate::store::{RunRecord, Store, UnreadableRow, VersionedJob};
 use driftsweep_common::error::{Error, Result};
+use driftsweep_extensions::executor::Logins;
 use driftsweep_fleet::{Fleet, Money};
 
 /// The ids of the running jobs that can be read: their runs are monitored.

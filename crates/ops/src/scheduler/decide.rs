@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{PassContext, StepResult, StepTime, advance, run_of, settings_of_run};
-use crate::executor::{self, Logins};
+use crate::executor;
 use crate::retrain::approval::{GrantedBy, in_time};
 use crate::retrain::approvers::{self, AskedQuestion};
 use crate::retrain::signature::{self, SignatureProblem};
@@ -14,6 +14,7 @@ use crate::retrain::{
 };
 use crate::store::{Store, VersionedJob};
 use driftsweep_common::error::{Error, Result};
+use driftsweep_extensions::executor::Logins;
 use driftsweep_fleet::{Currency, Fleet, Money};
 
 /// An answer to an approval request.

@@ -33,7 +33,6 @@ pub use renew::{
 
 use step::{StepResult, StepTime, advance};
 
-use crate::executor::{Logins, TrainingRun};
 use crate::notify::{self, AuditedFact};
 use crate::retrain::approval::{self, CLOCK_TOLERANCE, StartBasis, StartRefusal};
 use crate::retrain::approvers;
@@ -44,6 +43,7 @@ use crate::retrain::{
 };
 use crate::store::{RunRecord, SYSTEM_ACTOR, StartBlockers, Store, UnreadableRow, VersionedJob};
 use driftsweep_common::error::{Error, Result};
+use driftsweep_extensions::executor::{Logins, TrainingRun};
 use driftsweep_extensions::http::Http;
 use driftsweep_fleet::{Fleet, Model, Money, RetrainConfig};
 

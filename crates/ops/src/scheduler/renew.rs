@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::JobPass;
-use crate::executor::TrainingRun;
 use crate::notify::{self, AuditedFact};
 use crate::policy::OutdatedBaseline;
 use crate::retrain::{BaselineRenewal, Job, JobStep};
@@ -18,6 +17,7 @@ use driftsweep::count::CpuCounter;
 use driftsweep_common::address::{self, redacted};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
+use driftsweep_extensions::executor::TrainingRun;
 use driftsweep_fleet::{Fleet, HASH_DIGITS, Model, RetrainConfig};
 
 /// A baseline that was checked and is stored where no training overwrites it.

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{amounts, renew};
-use crate::executor;
 use crate::notify::{self, AuditedFact};
 use crate::policy;
 use crate::retrain::approvers;
@@ -12,6 +11,7 @@ use crate::retrain::signature;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep};
 use crate::store::{JobCheck, RunRecord, Store, VersionedJob};
 use driftsweep_common::error::{Error, Result};
+use driftsweep_extensions::executor::{key_of, new_secret};
 use driftsweep_extensions::trigger;
 use driftsweep_fleet::{Fleet, Money};
 
@@ -56,7 +56,7 @@ pub(super) fn advance(
         .map_err(|illegal| Error::BadValue { what: format!("job {}", before.id), reason: illegal.to_string() })?;
     if let (JobState::Queued { .. }, JobState::Running { .. }) = (&before.state, &job.state) {
         let secret = run_secret(store)?;
-        job.key = Some(executor::key_of(&secret, &job.id, job.attempts));
+        job.key = Some(key_of(&secret, &job.id, job.attempts));
     }
     if !store.set_job(&job, versioned.version)? {
         return Ok(StepResult::Changed);
@@ -125,7 +125,7 @@ pub(super) fn run_secret(store: &mut Store) -> Result<String> {
     if let Some(secret) = store.run_secret()? {
         return Ok(secret);
     }
-    let secret = executor::new_secret().map_err(no_random_bytes)?;
+    let secret = new_secret().map_err(no_random_bytes)?;
     store.set_run_secret(&secret)?;
     Ok(secret)
 }

@@ -10,10 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::{JobPass, PassContext, PassFailure, run_duration, run_of, settings_of_run};
-use crate::executor::{self, Logins, RunOutcome, RunResult, RunStatus, TrainingRun};
+use crate::executor;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep, Ledger, StopRequest, queue};
 use crate::store::{RunRecord, SYSTEM_ACTOR, Store, VersionedJob};
 use driftsweep_common::error::Result;
+use driftsweep_extensions::executor::{Logins, RunOutcome, RunResult, RunStatus, TrainingRun};
 use driftsweep_extensions::http::RequestFailure;
 use driftsweep_fleet::{Money, RetrainConfig};
 

@@ -197,7 +197,10 @@ impl Store {
         let sql = select_records!("WHERE fleet = $1 AND subject = $2 ORDER BY seq DESC");
         let select = query(sql).bind(self.fleet.clone()).bind(subject.to_owned());
         for found in self.database.rows(select, found)? {
-            let found = found.map_err(unreadable)?;
+            let found = found.map_err(|(seq, reason)| Error::BadValue {
+                what: format!("audit record {seq}"),
+                reason: damaged(&reason),
+            })?;
             if kinds.contains(&&*found.kind) {
                 return Ok(Some(found));
             }
@@ -279,10 +282,11 @@ impl Store {
         self.database.rows(page, found)
     }
 
-    /// Every record of a subject, or of all, oldest first, one by one.
+    /// Every record of a subject, or of all, oldest first, one by one. What is no longer a record is skipped, and added to
+    /// [`Self::unreadable`].
     ///
     /// # Errors
-    /// [`Error::Store`], also for what is no longer a record; those of `of`.
+    /// [`Error::Store`]; those of `of`.
     pub fn audit(&mut self, subject: &str, mut of: impl FnMut(Record) -> Result<()>) -> Result<()> {
         let mut last = 0;
         loop {
@@ -291,9 +295,16 @@ impl Store {
                 return Ok(());
             }
             for record in page {
-                let record = record.map_err(unreadable)?;
-                last = record.seq;
-                of(record)?;
+                match record {
+                    Ok(record) => {
+                        last = record.seq;
+                        of(record)?;
+                    }
+                    Err((seq, reason)) => {
+                        last = seq;
+                        self.set_aside("audit", &seq.to_string(), damaged(&reason));
+                    }
+                }
             }
         }
     }
@@ -307,9 +318,9 @@ fn found(row: &AnyRow) -> std::result::Result<Found, sqlx::Error> {
     Ok(record(row, seq).map_err(|e| (seq, e.to_string())))
 }
 
-fn unreadable((seq, reason): (u64, String)) -> Error {
-    let reason = format!("{reason}; `audit verify` shows the problem");
-    Error::BadValue { what: format!("audit record {seq}"), reason }
+/// What is said of a damaged record.
+fn damaged(reason: &str) -> String {
+    format!("{reason}; `audit verify` shows the problem")
 }
 
 fn record(row: &AnyRow, seq: u64) -> std::result::Result<Record, Box<dyn std::error::Error>> {

@@ -13,8 +13,8 @@ use super::status::SweepStatus;
 use super::{SweepDone, TickPass, WaitStatus, ids};
 use crate::formats::EVALUATIONS;
 use crate::notify::{self, AuditedFact};
-use crate::store::{LimitExceeded, SYSTEM_ACTOR, Store, StoredVerdict, WaitingModel};
-use driftsweep::sweep::{ModelReport, SweepReport};
+use crate::store::{LimitExceeded, ModelRecord, SYSTEM_ACTOR, Store, StoredVerdict, WaitingModel};
+use driftsweep::sweep::{Feature, ModelReport, SweepReport};
 use driftsweep_common::error::{Cause, Error, Fault, Result};
 use driftsweep_extensions::trigger::Evaluation;
 use driftsweep_extensions::trigger::drift::DriftVerdict;
@@ -109,21 +109,8 @@ impl TickPass<'_> {
             let mut reports: HashMap<&str, Vec<&ModelReport>> = HashMap::new();
             report.models.iter().for_each(|report| reports.entry(&report.model).or_default().push(report));
             for waiting in &waits {
-                let former = status.take(&waiting.model);
-                let Some(InputFaults { late: Some(late), wrong }) = inputs.get(&waiting.model) else { continue };
-                // An earlier attempt was reported then.
-                if former.waiting.is_empty() && !former.is_known(&waiting.model, late) {
-                    messages.add_late(&waiting.model, &waiting.reason, waiting.until);
-                }
-                // Permanent faults are not resolved by waiting.
-                if let Some(wrong) = wrong {
-                    messages.add_new(&former, &waiting.model, wrong);
-                    status.failures.insert(waiting.model.clone(), vec![wrong.clone()]);
-                }
-                // It is not judged yet.
-                status.former.extend(former.former);
-                let waits = WaitStatus { until: waiting.until, cause: late.cause, reason: waiting.reason.clone() };
-                status.waiting.insert(waiting.model.clone(), waits);
+                let Some(input) = inputs.get(&waiting.model).filter(|input| input.late.is_some()) else { continue };
+                wait(&mut status, &mut messages, waiting, input);
                 store.set_waiting(waiting)?;
             }
             for judged in &judged {
@@ -144,17 +131,9 @@ impl TickPass<'_> {
                 let known = known.get(&model.name);
                 if reports.iter().any(|r| r.error.is_none()) && judged_columns(evaluation) > 0 {
                     store.set_judged(&model.name, as_of)?;
-                } else if let Some(known) = known {
-                    let since =
-                        known.judged.unwrap_or(known.first_seen).max(known.reported_not_judged.unwrap_or(Timestamp::MIN));
-                    if as_of.duration_since(since) >= NOT_JUDGED_INTERVAL {
-                        let reason = status.not_judged.get(&model.name).and_then(|all| all.first());
-                        let failure = status.failures.get(&model.name).and_then(|all| all.first());
-                        let reason = reason.or(failure.map(|fault| &fault.reason));
-                        let reason = reason.map_or("no column was judged", String::as_str);
-                        messages.add("data.not_judged", &model.name, reason);
-                        store.set_reported_not_judged(&model.name, as_of)?;
-                    }
+                } else if known.is_some_and(|known| is_long_not_judged(known, as_of)) {
+                    messages.add("data.not_judged", &model.name, why_not_judged(&status, &model.name));
+                    store.set_reported_not_judged(&model.name, as_of)?;
                 }
                 warn(this, store, &mut status, judged, known.and_then(|known| known.warned))?;
                 let replaced = this.replaced_baseline(model, set.get(&model.name), as_of);
@@ -200,6 +179,38 @@ impl TickPass<'_> {
         })?;
         Ok(SweepDone { as_of, id: report.id.clone(), summary: report.summary, complete })
     }
+}
+
+/// Adds a model that waits for data to the status.
+fn wait(status: &mut SweepStatus, messages: &mut DataMessages<'_>, waiting: &WaitingModel, input: &InputFaults) {
+    let former = status.take(&waiting.model);
+    let Some(late) = &input.late else { return };
+    // An earlier attempt was reported then.
+    if former.waiting.is_empty() && !former.is_known(&waiting.model, late) {
+        messages.add_late(&waiting.model, &waiting.reason, waiting.until);
+    }
+    // Permanent faults are not resolved by waiting.
+    if let Some(wrong) = &input.wrong {
+        messages.add_new(&former, &waiting.model, wrong);
+        status.failures.insert(waiting.model.clone(), vec![wrong.clone()]);
+    }
+    // It is not judged yet.
+    status.former.extend(former.former);
+    let waits = WaitStatus { until: waiting.until, cause: late.cause, reason: waiting.reason.clone() };
+    status.waiting.insert(waiting.model.clone(), waits);
+}
+
+/// Whether a model was not judged for so long that it is reported, again if it was before.
+fn is_long_not_judged(known: &ModelRecord, as_of: Timestamp) -> bool {
+    let since = known.judged.unwrap_or(known.first_seen).max(known.reported_not_judged.unwrap_or(Timestamp::MIN));
+    as_of.duration_since(since) >= NOT_JUDGED_INTERVAL
+}
+
+/// Why a model was not judged.
+fn why_not_judged<'a>(status: &'a SweepStatus, model: &str) -> &'a str {
+    let reason = status.not_judged.get(model).and_then(|all| all.first());
+    let failure = status.failures.get(model).and_then(|all| all.first());
+    reason.or(failure.map(|fault| &fault.reason)).map_or("no column was judged", String::as_str)
 }
 
 /// Writes the figures of a model.
@@ -258,7 +269,8 @@ fn find(
         schema.map(|change| format!("column '{}': {}", change.column, change.change.name())).collect();
     let new_changes = schema.iter().filter(|change| !former.is_known_change(model, change));
     new_changes.for_each(|change| messages.add("data.schema", model, change));
-    let drift = (judged_columns(evaluation) == 0 && failures.is_empty())
+    let nothing_judged = !reports.iter().flat_map(|report| &report.features).any(Feature::is_judged);
+    let drift = (nothing_judged && failures.is_empty())
         .then(|| reports.iter().find_map(|report| report.why_not_judged()))
         .flatten();
     let drift = drift.map(|reason| format!("drift is not judged: {reason}"));

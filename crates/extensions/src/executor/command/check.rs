@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::CommandConfig;
+use super::run::PLACEHOLDERS;
 use driftsweep_common::atomic;
 
 /// Whether a command could be started: its folder is there, and its program is found where the supervisor would find it, as
@@ -53,6 +54,25 @@ pub fn unset(command: &CommandConfig) -> Vec<&str> {
     let set = super::environment::variables_for(&command.env);
     let is_set = |name: &str| set.iter().any(|(known, _)| known == name);
     command.env.iter().map(String::as_str).filter(|name| !is_set(name)).collect()
+}
+
+/// Words in braces that look like placeholders and are none: the command gets them as they are. They may be meant so: a
+/// warning.
+pub fn unknown_placeholders(command: &CommandConfig) -> Vec<&str> {
+    let is_name = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let is_known = |word: &&str| PLACEHOLDERS.iter().any(|known| known[1..].trim_end_matches('}') == *word);
+    command
+        .arguments
+        .iter()
+        .flat_map(|argument| in_braces(argument))
+        .filter(|word| is_name(word) && !is_known(word))
+        .collect()
+}
+
+/// What stands between braces in a text. A variable of the shell, which is written `${so}`, does not count.
+fn in_braces(text: &str) -> impl Iterator<Item = &str> {
+    let begins = text.match_indices('{').filter(|(at, _)| !text[..*at].ends_with('$'));
+    begins.filter_map(|(at, _)| Some(text[at + 1..].split_once('}')?.0))
 }
 
 /// Why a file cannot be run, if it cannot.
@@ -133,6 +153,23 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn words_in_braces_that_are_no_placeholder_are_found() {
+        let asked = |argument: &str| CommandConfig {
+            arguments: vec!["train".into(), argument.into()],
+            folder: ".".into(),
+            log_bytes: 1 << 10,
+            env: Vec::new(),
+        };
+        for placeholder in PLACEHOLDERS {
+            assert!(unknown_placeholders(&asked(placeholder)).is_empty(), "{placeholder}");
+        }
+        assert_eq!(unknown_placeholders(&asked("--out={modle}/{job}")), ["modle"]);
+        for argument in ["{\"a\": 1}", "${HOME}", "${home}", "{}", "a{1,2}", "{a,b}", "{"] {
+            assert!(unknown_placeholders(&asked(argument)).is_empty(), "{argument}");
+        }
+    }
 
     #[test]
     fn a_command_is_looked_for_where_it_would_be_started() {

@@ -115,6 +115,12 @@ impl ExecutorSettings for CommandConfig {
                 .into_iter()
                 .for_each(|reason| findings.add(Severity::Warning, "retrain", reason)),
         }
+        for word in check::unknown_placeholders(self) {
+            let known = run::PLACEHOLDERS.join(", ");
+            let reason =
+                format!("no placeholder is called {{{word}}}: the command gets it as it is; those are {known}");
+            findings.add(Severity::Warning, "retrain.command", reason);
+        }
         for name in check::unset(self) {
             let reason = format!("the variable {name} is not set here, so the command does not get it; set it");
             findings.add(Severity::Warning, "retrain.env", reason);

@@ -88,16 +88,17 @@ impl Executor for CommandExecutor<'_> {
         let text = |path: &Path| files::as_text(path).map(str::to_owned).map_err(RequestFailure::permanent);
         let (event_text, answer_text) = (text(&event)?, text(&answer)?);
         let in_place = |text: &str| {
-            let known = [
-                ("{model}", run.model.clone()),
-                ("{fleet}", run.fleet.clone()),
-                ("{job}", run.job.clone()),
-                ("{attempt}", run.attempt.to_string()),
-                ("{run}", run.name()),
-                ("{trigger}", run.trigger.clone()),
-                ("{event_file}", event_text.clone()),
-                ("{answer_file}", answer_text.clone()),
+            let values = [
+                run.model.clone(),
+                run.fleet.clone(),
+                run.job.clone(),
+                run.attempt.to_string(),
+                run.name(),
+                run.trigger.clone(),
+                event_text.clone(),
+                answer_text.clone(),
             ];
+            let known: Vec<_> = PLACEHOLDERS.into_iter().zip(values).collect();
             replace(text, &known)
         };
         let mut variables: Vec<(String, String)> =
@@ -291,6 +292,10 @@ fn time_since_heartbeat(run: &TrainingRun) -> Option<Duration> {
     let _ = files::remove_any(&probe);
     Some(now.ok()?.duration_since(last).unwrap_or_default())
 }
+
+/// What is replaced in the arguments of a command.
+pub(super) const PLACEHOLDERS: [&str; 8] =
+    ["{model}", "{fleet}", "{job}", "{attempt}", "{run}", "{trigger}", "{event_file}", "{answer_file}"];
 
 /// Replaces placeholders in a text, in one pass: values are not searched for placeholders.
 fn replace(text: &str, known: &[(&str, String)]) -> String {
