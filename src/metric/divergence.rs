@@ -87,6 +87,18 @@ pub(super) fn js_term(p: f64, q: f64) -> f64 {
     m * ((1.0 + d) * d.ln_1p() + (1.0 - d) * (-d).ln_1p()).max(0.0)
 }
 
+/// What each bin or category adds to the population stability index and to the Jensen-Shannon divergence in nats, of `totals`
+/// rows a side: the bins may be some of all.
+pub fn terms<'a>([a, b]: [&'a [u64]; 2], totals: [u64; 2]) -> impl Iterator<Item = (f64, f64)> + 'a {
+    let share = move |count: u64, total: u64| count as f64 / total.max(1) as f64;
+    let floor = |share: f64| if share == 0.0 { EPSILON } else { share };
+    a.iter().zip(b).map(move |(&a, &b)| {
+        let (p, q) = (share(a, totals[0]), share(b, totals[1]));
+        let psi = if a == 0 && b == 0 { 0.0 } else { psi_term(floor(p), floor(q)) };
+        (psi, js_term(p, q) / 2.0)
+    })
+}
+
 /// The shares of both sides, bin by bin.
 pub(super) fn pairs(a: &[u64], b: &[u64]) -> impl Iterator<Item = (f64, f64)> {
     shares(a, 0.0).into_iter().zip(shares(b, 0.0))
@@ -109,6 +121,15 @@ mod tests {
         assert!((psi(&a, &b, EPSILON) - 1.3651258504448136).abs() < 1e-14);
         // scipy.spatial.distance.jensenshannon(e, a) ** 2
         assert!((jensen_shannon(&a, &b, EPSILON) - 0.061139188172683115).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_terms_of_all_bins_are_the_whole() {
+        let (a, b) = ([30, 0, 50, 20], [10, 5, 45, 40]);
+        let found: Vec<(f64, f64)> = terms([&a, &b], [100, 100]).collect();
+        assert!((found.iter().map(|term| term.0).sum::<f64>() - psi(&a, &b, EPSILON)).abs() < 1e-12);
+        assert!((found.iter().map(|term| term.1).sum::<f64>() - jensen_shannon(&a, &b, EPSILON)).abs() < 1e-8);
+        assert_eq!(terms([&[0], &[0]], [0, 0]).collect::<Vec<_>>(), [(0.0, 0.0)]);
     }
 
     proptest! {

@@ -48,6 +48,7 @@ fn signal(metric: Metric, rule: &Rule, metrics: &Metrics, limits: &Limits<'_>) -
         metric: metric.name().into(),
         value,
         limit,
+        noise: noise.map(|noise| noise.level_99),
         over: value.abs() > limit && above_noise && p_is_small && !is_off,
         q_value,
         significant: limits.is_significant(q_value),
@@ -103,6 +104,9 @@ pub struct Signal {
     pub value: f64,
     /// What it must exceed.
     pub limit: f64,
+    /// What 99 % of comparisons without drift stay below; absent where it was not computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<f64>,
     /// Whether it does, beyond what chance gives it.
     pub over: bool,
     /// False discovery rate at which its test would be called; absent where there is no test.
@@ -209,7 +213,7 @@ fn conventional(
     let text = format!("{metric} {value:.4}, limit {limit}");
     let over = found.name.exceeds(value, limit);
     let significant = limits.is_significant(q_value);
-    Some((Signal { metric, value, limit, over, q_value, significant }, text))
+    Some((Signal { metric, value, limit, noise: None, over, q_value, significant }, text))
 }
 
 #[cfg(test)]

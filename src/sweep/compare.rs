@@ -123,6 +123,7 @@ pub(crate) fn compare_feature<'a>(
         Ok(Ok(figures)) => Feature {
             name: baseline.name().into(),
             kind,
+            importance: 1.0,
             status: if figures.constant { Status::Constant } else { Status::Ok },
             cause: None,
             detail: lacking(baseline, current),
@@ -139,6 +140,7 @@ pub(crate) fn compare_feature<'a>(
             Feature {
                 name: baseline.name().into(),
                 kind,
+                importance: 1.0,
                 status,
                 cause: None,
                 detail: Some("one side has only missing values".into()),
@@ -186,6 +188,7 @@ fn refused(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Kind, refusa
     Feature {
         name: baseline.name().into(),
         kind,
+        importance: 1.0,
         status: refusal.status,
         cause: refusal.cause,
         detail: Some(refusal.detail),

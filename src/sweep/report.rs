@@ -107,6 +107,9 @@ pub struct Feature {
     pub name: String,
     /// How it was read, or would be if it were compared.
     pub kind: Kind,
+    /// Its importance within its model.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub importance: f64,
     /// The status: whether the figures are valid.
     pub status: Status,
     /// Why it could not be compared, where that is so.
@@ -128,6 +131,14 @@ pub struct Feature {
     pub counts: Option<Counts>,
     /// SHA-256 of every integer that the figures are computed from.
     pub counts_hash: String,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(importance: &f64) -> bool {
+    *importance == 1.0
 }
 
 impl Feature {
@@ -157,6 +168,7 @@ impl Feature {
         Self {
             name: String::new(),
             kind: Kind::Numeric,
+            importance: 1.0,
             status: Status::Unreadable,
             cause: Some(Cause::Unreadable),
             detail: Some(reason),

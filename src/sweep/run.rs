@@ -327,6 +327,7 @@ fn judge(models: &[&Model], reports: &mut [ModelReport]) {
     for (report, judged) in reports.iter_mut().zip(judged) {
         let Some(model) = models.get(&*report.model) else { continue };
         for (feature, judged) in report.features.iter_mut().zip(judged) {
+            feature.importance = model.importance_of(&feature.name);
             let thresholds = model.thresholds_of(&feature.name);
             let limits = Limits { thresholds: &thresholds, false_discovery_rate: model.options.false_discovery_rate };
             feature.judge(judged, &limits);

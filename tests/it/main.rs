@@ -22,6 +22,7 @@ mod folders;
 mod format_1;
 mod golden;
 mod hostile;
+mod html;
 mod init;
 mod messages;
 mod money;

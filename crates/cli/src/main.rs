@@ -309,8 +309,8 @@ const TOP: usize = 40;
 impl OutputArgs {
     /// Refuses an output that could not be written, before any work.
     fn check(&self) -> anyhow::Result<()> {
-        if self.output.is_none() && !self.format.is_text && sink::is_terminal() {
-            return Err(invalid_value(&format!("--format {}", self.format.name), "is binary; add --output FILE"));
+        if self.output.is_none() && !self.format.is_for_terminal && sink::is_terminal() {
+            return Err(invalid_value(&format!("--format {}", self.format.name), "is not for a terminal; add --output FILE"));
         }
         Ok(())
     }

@@ -52,6 +52,11 @@ impl Document {
         Self(Content::Bytes(bytes))
     }
 
+    /// A page of HTML, in which text from outside is escaped.
+    pub fn html(page: String) -> Self {
+        Self(Content::Bytes(page.into_bytes()))
+    }
+
     /// The bytes to write; with colours and line width only for a terminal.
     pub fn bytes(&self, terminal: bool) -> Cow<'_, [u8]> {
         match &self.0 {

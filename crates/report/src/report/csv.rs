@@ -8,7 +8,7 @@ use driftsweep::sweep::flat::columns;
 /// CSV.
 pub const FORMAT: ReportFormat = ReportFormat {
     name: "csv",
-    is_text: true,
+    is_for_terminal: true,
     render: |report, _| {
         with_rows(report, |rows| {
             let mut csv = Csv::new(columns().map(|column| column.name))?;

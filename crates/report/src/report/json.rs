@@ -6,7 +6,7 @@ use crate::output::Document;
 /// JSON.
 pub const FORMAT: ReportFormat = ReportFormat {
     name: "json",
-    is_text: true,
+    is_for_terminal: true,
     render: |report, _| match report {
         Report::Comparison(report) => Document::json(report),
         Report::Sweep(report) => Document::json(report),

@@ -1,10 +1,12 @@
-//! Reports: the same figures as a table for people, JSON for programs, and flat CSV or Parquet.
+//! Reports: the same figures as a table for people, JSON for programs, flat CSV or Parquet,
+//! and an HTML page with plots.
 //!
 //! A format is a module with a [`ReportFormat`] and a place in [`ReportFormat::ALL`].
 
 mod csv;
 mod findings;
 mod flat;
+pub mod html;
 mod json;
 mod parquet;
 mod table;
@@ -31,14 +33,15 @@ pub enum Report<'a> {
 pub struct ReportFormat {
     /// Its name on the command line.
     pub name: &'static str,
-    /// Whether it is text, which a terminal can show.
-    pub is_text: bool,
+    /// Whether a person can read it on a terminal.
+    pub is_for_terminal: bool,
     render: fn(Report<'_>, Option<usize>) -> Result<Document>,
 }
 
 impl ReportFormat {
     /// All formats.
-    pub const ALL: [ReportFormat; 4] = [text::FORMAT, json::FORMAT, csv::FORMAT, parquet::FORMAT];
+    pub const ALL: [ReportFormat; 5] =
+        [text::FORMAT, json::FORMAT, csv::FORMAT, parquet::FORMAT, html::FORMAT];
 
     /// Renders a report. Tables show at most `top` features (0 for all), drifted ones first; without a number that of a
     /// comparison shows all, and that of a sweep only findings, with segments and windows of the same feature combined.

@@ -9,7 +9,7 @@ use driftsweep_common::error::{Error, Result};
 
 /// Parquet.
 pub const FORMAT: ReportFormat =
-    ReportFormat { name: "parquet", is_text: false, render: |report, _| with_rows(report, encode) };
+    ReportFormat { name: "parquet", is_for_terminal: false, render: |report, _| with_rows(report, encode) };
 
 fn encode(rows: &[Row<'_>]) -> Result<Document> {
     let bytes = to_parquet(columns().map(|column| (column.name, cells(column, rows))).collect());

@@ -5,7 +5,7 @@ use super::{Report, ReportFormat, findings, flat, table};
 /// The format.
 pub const FORMAT: ReportFormat = ReportFormat {
     name: "table",
-    is_text: true,
+    is_for_terminal: true,
     render: |report, top| {
         let rows = flat::features(report);
         let page = match (report, top) {

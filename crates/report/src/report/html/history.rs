@@ -1,0 +1,98 @@
+//! The figures of earlier sweeps, for the lines of a feature.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use driftsweep::history::{self, Filter};
+use driftsweep::metric::Metric;
+use driftsweep_common::error::{Error, Result};
+use jiff::Timestamp;
+
+/// The figures of the last sweeps, by comparison and feature.
+#[derive(Debug, Default)]
+pub struct HistoryLines {
+    nights: Vec<i64>,
+    comparisons: HashMap<[String; 3], HashMap<String, FeatureLines>>,
+}
+
+/// The lines of a feature, by metric.
+#[derive(Debug, Default)]
+pub(super) struct FeatureLines(Vec<(&'static str, Vec<Option<f64>>)>);
+
+impl FeatureLines {
+    pub(super) fn of(&self, metric: &str) -> Option<&[Option<f64>]> {
+        self.0.iter().find(|(name, _)| *name == metric).map(|(_, values)| &**values)
+    }
+}
+
+/// The metrics with a threshold, each with the name of its figure in the history.
+fn judged_figures() -> impl Iterator<Item = (Metric, &'static str)> {
+    let judged = Metric::ALL.into_iter().filter(|metric| metric.spec().rule.is_some());
+    judged.filter_map(|metric| Some((metric, metric.spec().columns.first()?.name)))
+}
+
+impl HistoryLines {
+    /// Reads at most a number of sweeps up to a time, and the errors of files that cannot be read. A history that does not
+    /// exist has no lines.
+    ///
+    /// # Errors
+    /// Those of [`history::each`].
+    pub fn read(folder: &Path, until: Timestamp, sweeps: usize) -> Result<(Self, Vec<Error>)> {
+        let metrics = judged_figures().map(|(_, figure)| figure.to_owned()).collect();
+        // A sweep a day is usual; a fleet that is swept less often has a shorter line.
+        let days = i64::try_from(sweeps.saturating_mul(2).max(14)).unwrap_or(i64::MAX);
+        let since = until.checked_sub(jiff::SignedDuration::from_hours(days.saturating_mul(24).min(24 * 36_500))).ok();
+        let filter = Filter { metrics, since, ..Filter::default() };
+        let mut found: HashMap<[String; 3], HashMap<String, Vec<(&'static str, i64, f64)>>> = HashMap::new();
+        let mut times = BTreeSet::new();
+        let names: HashMap<&str, &'static str> =
+            judged_figures().map(|(metric, figure)| (figure, metric.name())).collect();
+        let read = history::each(folder, &filter, |entry| {
+            let (Some(&metric), Some(value)) = (names.get(&*entry.metric), entry.value) else { return };
+            if entry.as_of > until {
+                return;
+            }
+            let time = entry.as_of.as_second();
+            times.insert(time);
+            let comparison = found.entry([entry.model, entry.window, entry.segment]).or_default();
+            comparison.entry(entry.feature).or_default().push((metric, time, value));
+        });
+        let unreadable = match read {
+            Ok(unreadable) => unreadable,
+            Err(Error::NotFound { .. }) => return Ok((Self::default(), Vec::new())),
+            Err(error) => return Err(error),
+        };
+        let nights: Vec<i64> = times.iter().copied().skip(times.len().saturating_sub(sweeps)).collect();
+        let place: HashMap<i64, usize> = nights.iter().enumerate().map(|(at, &time)| (time, at)).collect();
+        let lines = |figures: Vec<(&'static str, i64, f64)>| {
+            let mut lines = FeatureLines::default();
+            for (metric, time, value) in figures {
+                let Some(&at) = place.get(&time) else { continue };
+                let line = match lines.0.iter_mut().find(|(name, _)| *name == metric) {
+                    Some((_, line)) => line,
+                    None => {
+                        lines.0.push((metric, vec![None; nights.len()]));
+                        let Some((_, line)) = lines.0.last_mut() else { continue };
+                        line
+                    }
+                };
+                line[at] = Some(value);
+            }
+            lines
+        };
+        let comparisons = found.into_iter().map(|(comparison, features)| {
+            (comparison, features.into_iter().map(|(feature, figures)| (feature, lines(figures))).collect())
+        });
+        Ok((Self { comparisons: comparisons.collect(), nights: nights.clone() }, unreadable))
+    }
+
+    /// The times of the sweeps, in seconds since 1970.
+    pub(super) fn nights(&self) -> &[i64] {
+        &self.nights
+    }
+
+    /// The lines of a comparison: model, window, segment.
+    pub(super) fn of_comparison(&self, [model, window, segment]: [&str; 3]) -> Option<&HashMap<String, FeatureLines>> {
+        self.comparisons.get(&[model.to_owned(), window.to_owned(), segment.to_owned()])
+    }
+}

@@ -1,0 +1,322 @@
+//! The page for people: one HTML file with everything in it, which opens without a network.
+//!
+//! What was found comes first as plain HTML, for viewers without scripts, mail and print. The script then draws the plots and
+//! the table of all features from data in the page: a summary, and a block a comparison, which is unpacked when it is looked
+//! at. Data are gzip in base64, so that no name can end a script element. The page allows no script and no style but its own,
+//! by their hashes, and no request.
+
+mod data;
+mod history;
+
+use std::io::Write;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use driftsweep::sweep::schema::SchemaChange;
+use driftsweep::sweep::{Feature, NotJudged};
+use driftsweep_common::error::{Error, Result};
+use driftsweep_common::escape::for_display;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use self::data::{Block, State, Summary, ratio, text};
+pub use self::history::HistoryLines;
+use super::{Report, ReportFormat, counted};
+use crate::output::Document;
+
+/// The format.
+pub(super) const FORMAT: ReportFormat = ReportFormat {
+    name: "html",
+    is_for_terminal: false,
+    render: |report, _| HtmlPage::new(report).render(),
+};
+
+const TEMPLATE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+/// uPlot 1.6.32, which draws the lines of the history (vendor/uplot/LICENSE).
+const PLOT_SCRIPT: &str = include_str!("vendor/uplot/uPlot.iife.min.js");
+const PLOT_STYLE: &str = include_str!("vendor/uplot/uPlot.min.css");
+
+/// Most features in the table of what drifted.
+const MAX_FOUND: usize = 50;
+
+/// Most lines about what could not be compared.
+const MAX_PROBLEMS: usize = 50;
+
+/// What is on a page.
+pub struct HtmlPage<'a> {
+    /// What was compared.
+    pub report: Report<'a>,
+    /// The figures of earlier sweeps.
+    pub history: HistoryLines,
+    /// The events of the sweep; absent where no store was read.
+    pub events: Option<Vec<EventLine>>,
+    /// The retrains.
+    pub jobs: Vec<JobLine>,
+    /// The budget in a sentence.
+    pub budget: Option<String>,
+}
+
+/// An event that a trigger opened.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventLine {
+    /// The model.
+    pub model: String,
+    /// The trigger.
+    pub trigger: String,
+    /// Why it fired.
+    pub reason: String,
+    /// When.
+    pub at: String,
+    /// Its retrain: the job and its state.
+    pub job: String,
+}
+
+/// A retrain.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobLine {
+    /// Its name.
+    pub id: String,
+    /// The model.
+    pub model: String,
+    /// The trigger.
+    pub trigger: String,
+    /// Its state, and the reason.
+    pub state: String,
+    /// Who has to approve it; empty where no one is asked.
+    pub asked: String,
+    /// The expected cost.
+    pub expected: String,
+    /// The cost so far.
+    pub spent: String,
+}
+
+/// A comparison as it is shown.
+struct View<'a> {
+    model: &'a str,
+    window: &'a str,
+    segment: &'a str,
+    importance: f64,
+    error: Option<&'a str>,
+    schema: &'a [SchemaChange],
+    not_judged: Option<&'a NotJudged>,
+    features: &'a [Feature],
+}
+
+impl View<'_> {
+    fn place(&self) -> String {
+        let parts = [self.model, self.window, self.segment].into_iter().filter(|part| !part.is_empty());
+        parts.map(for_display).collect::<Vec<_>>().join(" · ")
+    }
+}
+
+/// A number at the head of the page.
+#[derive(Serialize)]
+struct Total {
+    value: String,
+    name: &'static str,
+    alarm: bool,
+}
+
+/// A feature that drifted.
+#[derive(Serialize)]
+struct FoundFeature {
+    place: String,
+    name: String,
+    ratio: String,
+    reasons: String,
+}
+
+impl<'a> HtmlPage<'a> {
+    /// A page without history, events and retrains.
+    pub fn new(report: Report<'a>) -> Self {
+        Self { report, history: HistoryLines::default(), events: None, jobs: Vec::new(), budget: None }
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] where a figure cannot be encoded.
+    pub fn render(&self) -> Result<Document> {
+        let views = self.views();
+        let (title, as_of, engine, counts_hash) = match self.report {
+            Report::Comparison(report) => ("Comparison of two snapshots", "", &report.engine, &report.counts_hash),
+            Report::Sweep(report) => (&*report.fleet, &*report.as_of, &report.engine, &report.counts_hash),
+        };
+        let found = found(&views);
+        let problems = problems(&views);
+        let summary = packed(&Summary::of(&views, &self.history))?;
+        let blocks: Vec<String> =
+            views.iter().map(|view| packed(&Block::of(view, &self.history))).collect::<Result<_>>()?;
+        let mut environment = Environment::empty();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        let rendered = environment.render_named_str(
+            "page.html",
+            TEMPLATE,
+            context! {
+                title => for_display(title),
+                as_of,
+                version => engine.version,
+                counted_by => text(&engine.backend),
+                counts_hash => counts_hash.get(..12).unwrap_or(counts_hash),
+                sentence => self.sentence(&views, found.len()),
+                advice => self.advice(found.len(), problems.len()),
+                totals => totals(&views),
+                events => &self.events,
+                found_heading => if found.is_empty() { "What drifted" } else { "What drifted, furthest first" },
+                found => &found[..found.len().min(MAX_FOUND)],
+                found_more => found.len().saturating_sub(MAX_FOUND),
+                has_models => matches!(self.report, Report::Sweep(_)),
+                problems,
+                jobs => &self.jobs,
+                budget => &self.budget,
+                summary,
+                blocks,
+                style => STYLE,
+                plot_style => PLOT_STYLE,
+                script => SCRIPT,
+                plot_script => PLOT_SCRIPT,
+                style_hashes => hashes([PLOT_STYLE, STYLE]),
+                script_hashes => hashes([PLOT_SCRIPT, SCRIPT]),
+            },
+        );
+        Ok(Document::html(rendered.map_err(|e| unencodable(&e))?))
+    }
+
+    fn views(&self) -> Vec<View<'a>> {
+        match self.report {
+            Report::Comparison(report) => vec![View {
+                model: "",
+                window: "",
+                segment: "",
+                importance: 1.0,
+                error: None,
+                schema: &report.schema,
+                not_judged: report.not_judged.as_ref(),
+                features: &report.features,
+            }],
+            Report::Sweep(report) => {
+                let view = |model: &'a driftsweep::ModelReport| View {
+                    model: &model.model,
+                    window: &model.window,
+                    segment: &model.segment,
+                    importance: model.importance,
+                    error: model.error.as_deref(),
+                    schema: &model.schema,
+                    not_judged: model.not_judged.as_ref(),
+                    features: &model.features,
+                };
+                report.models.iter().map(view).collect()
+            }
+        }
+    }
+
+    /// What was found, in a sentence.
+    fn sentence(&self, views: &[View<'_>], drifted: usize) -> String {
+        let features: usize = views.iter().map(|view| view.features.len()).sum();
+        let of = match self.report {
+            Report::Comparison(_) => String::new(),
+            Report::Sweep(report) => format!(" of {}", counted(report.summary.models, "model")),
+        };
+        match drifted {
+            0 => format!("None of {}{of} drifted.", counted(features, "feature")),
+            n => format!("{n} of {}{of} drifted.", counted(features, "feature")),
+        }
+    }
+
+    /// What to do, in a sentence.
+    fn advice(&self, drifted: usize, problems: usize) -> String {
+        let events = self.events.as_ref().map_or(0, Vec::len);
+        let asked = self.jobs.iter().filter(|job| !job.asked.is_empty()).count();
+        match (asked, events, drifted, problems) {
+            (1.., ..) => format!("{} for approval: `driftsweep jobs` shows what to decide.", {
+                let waits = if asked == 1 { "waits" } else { "wait" };
+                format!("{} {waits}", counted(asked, "retrain"))
+            }),
+            (0, 1.., ..) => format!("{} fired; the retrains below answer.", counted(events, "trigger")),
+            (0, 0, 1.., _) => "Look at the important ones first; no trigger fired yet.".into(),
+            (0, 0, 0, 1..) => "Look at what could not be compared or judged.".into(),
+            (0, 0, 0, 0) => "Nothing needs attention.".into(),
+        }
+    }
+}
+
+fn totals(views: &[View<'_>]) -> Vec<Total> {
+    let count = |state: State| {
+        views.iter().flat_map(|view| view.features).filter(|feature| State::of(feature) == state).count()
+    };
+    let total = |name, value: usize, alarm| Total { value: value.to_string(), name, alarm };
+    let (drifted, failed) = (count(State::Drifted), count(State::Failed));
+    let lost = views.iter().filter(|view| view.error.is_some()).count();
+    vec![
+        total("features", views.iter().map(|view| view.features.len()).sum(), false),
+        total("drifted", drifted, drifted > 0),
+        total("significant only", count(State::Significant), false),
+        total("not judged", count(State::NotJudged), false),
+        total("failed", failed + lost, failed + lost > 0),
+    ]
+}
+
+/// The features that drifted, furthest from their thresholds first.
+fn found(views: &[View<'_>]) -> Vec<FoundFeature> {
+    let all = views.iter().flat_map(|view| view.features.iter().map(move |feature| (view, feature)));
+    let mut drifted: Vec<_> = all.filter(|(_, feature)| feature.verdict.drifted).collect();
+    drifted.sort_by(|(_, a), (_, b)| ratio(b).unwrap_or(0.0).total_cmp(&ratio(a).unwrap_or(0.0)));
+    let shown = |(view, feature): (&View<'_>, &Feature)| FoundFeature {
+        place: view.place(),
+        name: for_display(&feature.name).into_owned(),
+        ratio: ratio(feature).map_or("–".into(), |ratio| format!("{ratio:.1}")),
+        reasons: feature.verdict.reasons.iter().map(|reason| text(reason)).collect::<Vec<_>>().join("; "),
+    };
+    drifted.into_iter().map(shown).collect()
+}
+
+/// What could not be compared or judged, and changed columns.
+fn problems(views: &[View<'_>]) -> Vec<String> {
+    let mut all = Vec::new();
+    for view in views {
+        let place = match view.place() {
+            place if place.is_empty() => String::new(),
+            place => format!("{place}: "),
+        };
+        all.extend(view.error.map(|error| format!("{place}{}", text(error))));
+        for feature in view.features.iter().filter(|feature| feature.status.is_failure()) {
+            let detail = feature.detail.as_deref().map(|detail| format!(": {}", text(detail))).unwrap_or_default();
+            all.push(format!("{place}column '{}' {}{detail}", for_display(&feature.name), feature.status.name()));
+        }
+        for change in view.schema {
+            all.push(format!("{place}column '{}' {}", for_display(&change.column), text(&change.words())));
+        }
+        all.extend(view.not_judged.map(|found| {
+            format!("{place}{} not judged: {}", counted(found.features, "feature"), text(&found.reason))
+        }));
+    }
+    if all.len() > MAX_PROBLEMS {
+        let more = all.len() - MAX_PROBLEMS;
+        all.truncate(MAX_PROBLEMS);
+        all.push(format!("… and {more} more"));
+    }
+    all
+}
+
+/// A value as JSON, compressed, in base64.
+fn packed(value: &impl Serialize) -> Result<String> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    serde_json::to_writer(&mut encoder, value).map_err(|e| unencodable(&e))?;
+    encoder.flush().map_err(|e| unencodable(&e))?;
+    Ok(STANDARD.encode(encoder.finish().map_err(|e| unencodable(&e))?))
+}
+
+/// The sources of a content security policy that allow these texts.
+fn hashes(texts: [&str; 2]) -> String {
+    texts.map(|text| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))).join(" ")
+}
+
+fn unencodable(e: &dyn std::fmt::Display) -> Error {
+    Error::BadValue { what: "report".into(), reason: format!("cannot be encoded: {e}") }
+}
