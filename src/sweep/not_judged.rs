@@ -162,7 +162,15 @@ mod tests {
     use crate::sweep::report::Rows;
 
     fn signal() -> Signal {
-        Signal { metric: "psi".into(), value: 0.0, limit: 0.15, noise: None, over: false, q_value: None, significant: false }
+        Signal {
+            metric: "psi".into(),
+            value: 0.0,
+            limit: 0.15,
+            noise: None,
+            over: false,
+            q_value: None,
+            significant: false,
+        }
     }
 
     fn feature(status: Status, baseline: u64, current: u64) -> Feature {

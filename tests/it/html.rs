@@ -58,7 +58,9 @@ fn a_page_needs_no_network_and_allows_no_script_but_its_own() {
     assert_eq!(sources(&page, "script-src"), scripts.iter().map(hash).collect::<Vec<_>>());
     assert_eq!(sources(&page, "style-src"), styles.iter().map(hash).collect::<Vec<_>>());
     assert_eq!(sources(&page, "default-src"), ["'none'"]);
-    for outside in [" src=", "<link", "@import", "fetch(", "XMLHttpRequest", "type=\"module\"", "new Worker", " style=\""] {
+    for outside in
+        [" src=", "<link", "@import", "fetch(", "XMLHttpRequest", "type=\"module\"", "new Worker", " style=\""]
+    {
         assert!(!page.contains(outside), "{outside}");
     }
 }
@@ -67,8 +69,7 @@ fn a_page_needs_no_network_and_allows_no_script_but_its_own() {
 fn every_feature_is_on_the_page_with_its_counts_and_what_they_add_to_psi() {
     let [baseline, current] = months();
     let page = page(&["compare", &baseline, &current]);
-    let report: Value =
-        serde_json::from_str(&text(run(["compare", &baseline, &current, "--format", "json"]))).unwrap();
+    let report: Value = serde_json::from_str(&text(run(["compare", &baseline, &current, "--format", "json"]))).unwrap();
     let (summary, block) = (block(&page, "summary"), block(&page, "block-0"));
     let (names, states) = (&summary["features"]["name"], &summary["features"]["state"]);
     let features = report["features"].as_array().unwrap();

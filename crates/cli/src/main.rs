@@ -310,7 +310,10 @@ impl OutputArgs {
     /// Refuses an output that could not be written, before any work.
     fn check(&self) -> anyhow::Result<()> {
         if self.output.is_none() && !self.format.is_for_terminal && sink::is_terminal() {
-            return Err(invalid_value(&format!("--format {}", self.format.name), "is not for a terminal; add --output FILE"));
+            return Err(invalid_value(
+                &format!("--format {}", self.format.name),
+                "is not for a terminal; add --output FILE",
+            ));
         }
         Ok(())
     }

@@ -40,8 +40,7 @@ pub struct ReportFormat {
 
 impl ReportFormat {
     /// All formats.
-    pub const ALL: [ReportFormat; 5] =
-        [text::FORMAT, json::FORMAT, csv::FORMAT, parquet::FORMAT, html::FORMAT];
+    pub const ALL: [ReportFormat; 5] = [text::FORMAT, json::FORMAT, csv::FORMAT, parquet::FORMAT, html::FORMAT];
 
     /// Renders a report. Tables show at most `top` features (0 for all), drifted ones first; without a number that of a
     /// comparison shows all, and that of a sweep only findings, with segments and windows of the same feature combined.

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use driftsweep::metric::Metric;
 use driftsweep::metric::divergence;
-use driftsweep::sweep::report::{CategoryCount, Counts, Side};
 use driftsweep::sweep::Feature;
+use driftsweep::sweep::report::{CategoryCount, Counts, Side};
 use driftsweep_common::address::without_secrets;
 use driftsweep_common::error::Status;
 use driftsweep_common::escape::for_display;
@@ -220,9 +220,10 @@ impl<'a> FeatureDetail<'a> {
                 .collect(),
             baseline: SideDetail::of(&feature.baseline),
             current: SideDetail::of(&feature.current),
-            counts: feature.counts.as_ref().map(|counts| {
-                CountsDetail::of(counts, [values_of(&feature.baseline), values_of(&feature.current)])
-            }),
+            counts: feature
+                .counts
+                .as_ref()
+                .map(|counts| CountsDetail::of(counts, [values_of(&feature.baseline), values_of(&feature.current)])),
         }
     }
 }

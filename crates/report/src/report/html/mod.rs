@@ -12,13 +12,13 @@ use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use driftsweep::sweep::schema::SchemaChange;
-use driftsweep::sweep::{Feature, NotJudged};
+use driftsweep::sweep::{Feature, NotJudged, SchemaChange};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::escape::for_display;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -28,11 +28,8 @@ use super::{Report, ReportFormat, counted};
 use crate::output::Document;
 
 /// The format.
-pub(super) const FORMAT: ReportFormat = ReportFormat {
-    name: "html",
-    is_for_terminal: false,
-    render: |report, _| HtmlPage::new(report).render(),
-};
+pub(super) const FORMAT: ReportFormat =
+    ReportFormat { name: "html", is_for_terminal: false, render: |report, _| HtmlPage::new(report).render() };
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -114,6 +111,35 @@ impl View<'_> {
     }
 }
 
+/// What the template names.
+#[derive(Serialize)]
+struct Content<'a> {
+    title: String,
+    as_of: &'a str,
+    version: &'a str,
+    counted_by: String,
+    counts_hash: &'a str,
+    sentence: String,
+    advice: String,
+    totals: Vec<Total>,
+    events: Option<&'a [EventLine]>,
+    found_heading: &'static str,
+    found: &'a [FoundFeature],
+    found_more: usize,
+    has_models: bool,
+    problems: Vec<String>,
+    jobs: &'a [JobLine],
+    budget: Option<&'a str>,
+    summary: String,
+    blocks: Vec<String>,
+    style: &'static str,
+    plot_style: &'static str,
+    script: &'static str,
+    plot_script: &'static str,
+    style_hashes: String,
+    script_hashes: String,
+}
+
 /// A number at the head of the page.
 #[derive(Serialize)]
 struct Total {
@@ -152,39 +178,36 @@ impl<'a> HtmlPage<'a> {
         let summary = packed(&Summary::of(&views, &self.history))?;
         let blocks: Vec<String> =
             views.iter().map(|view| packed(&Block::of(view, &self.history))).collect::<Result<_>>()?;
-        let mut environment = Environment::empty();
+        let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
-        let rendered = environment.render_named_str(
-            "page.html",
-            TEMPLATE,
-            context! {
-                title => for_display(title),
-                as_of,
-                version => engine.version,
-                counted_by => text(&engine.backend),
-                counts_hash => counts_hash.get(..12).unwrap_or(counts_hash),
-                sentence => self.sentence(&views, found.len()),
-                advice => self.advice(found.len(), problems.len()),
-                totals => totals(&views),
-                events => &self.events,
-                found_heading => if found.is_empty() { "What drifted" } else { "What drifted, furthest first" },
-                found => &found[..found.len().min(MAX_FOUND)],
-                found_more => found.len().saturating_sub(MAX_FOUND),
-                has_models => matches!(self.report, Report::Sweep(_)),
-                problems,
-                jobs => &self.jobs,
-                budget => &self.budget,
-                summary,
-                blocks,
-                style => STYLE,
-                plot_style => PLOT_STYLE,
-                script => SCRIPT,
-                plot_script => PLOT_SCRIPT,
-                style_hashes => hashes([PLOT_STYLE, STYLE]),
-                script_hashes => hashes([PLOT_SCRIPT, SCRIPT]),
-            },
-        );
+        let content = Content {
+            title: text(title).into_owned(),
+            as_of,
+            version: &engine.version,
+            counted_by: text(&engine.backend).into_owned(),
+            counts_hash: counts_hash.get(..12).unwrap_or(counts_hash),
+            sentence: self.sentence(&views, found.len()),
+            advice: self.advice(found.len(), problems.len()),
+            totals: totals(&views),
+            events: self.events.as_deref(),
+            found_heading: if found.is_empty() { "What drifted" } else { "What drifted, furthest first" },
+            found_more: found.len().saturating_sub(MAX_FOUND),
+            found: &found[..found.len().min(MAX_FOUND)],
+            has_models: matches!(self.report, Report::Sweep(_)),
+            problems,
+            jobs: &self.jobs,
+            budget: self.budget.as_deref(),
+            summary,
+            blocks,
+            style: STYLE,
+            plot_style: PLOT_STYLE,
+            script: SCRIPT,
+            plot_script: PLOT_SCRIPT,
+            style_hashes: hashes([PLOT_STYLE, STYLE]),
+            script_hashes: hashes([PLOT_SCRIPT, SCRIPT]),
+        };
+        let rendered = environment.render_named_str("page.html", TEMPLATE, Serde(&content));
         Ok(Document::html(rendered.map_err(|e| unencodable(&e))?))
     }
 
@@ -292,9 +315,11 @@ fn problems(views: &[View<'_>]) -> Vec<String> {
         for change in view.schema {
             all.push(format!("{place}column '{}' {}", for_display(&change.column), text(&change.words())));
         }
-        all.extend(view.not_judged.map(|found| {
-            format!("{place}{} not judged: {}", counted(found.features, "feature"), text(&found.reason))
-        }));
+        all.extend(
+            view.not_judged.map(|found| {
+                format!("{place}{} not judged: {}", counted(found.features, "feature"), text(&found.reason))
+            }),
+        );
     }
     if all.len() > MAX_PROBLEMS {
         let more = all.len() - MAX_PROBLEMS;
