@@ -144,6 +144,27 @@ fn a_sweep_has_a_block_a_comparison_and_names_what_could_not_be_compared() {
     assert!(plain.contains("What could not be compared") && plain.contains("lost: "), "{plain}");
 }
 
+#[test]
+fn the_lines_of_a_feature_are_those_of_the_history_and_end_with_this_sweep() {
+    let place = tempfile::tempdir().unwrap();
+    let [baseline, current] = months();
+    let fleet = place.path().join("fleet.toml");
+    fs::write(&fleet, format!("[[model]]\nname = \"m\"\nbaseline = \"{baseline}\"\ncurrent = \"{current}\"\n"))
+        .unwrap();
+    let fleet = fleet.display().to_string();
+    for now in ["2026-01-01T02:00:00Z", "2026-01-02T02:00:00Z"] {
+        assert!(run(["sweep", &fleet, "--now", now, "--format", "json"]).status.success());
+    }
+    let page = page(&["sweep", &fleet, "--now", "2026-01-03T02:00:00Z"]);
+    let (summary, block) = (block(&page, "summary"), block(&page, "block-0"));
+    assert_eq!(summary["nights"].as_array().unwrap().len(), 3);
+    let at = summary["features"]["name"].as_array().unwrap().iter().position(|name| name == "air_time").unwrap();
+    let lines = block["features"][at]["history"].as_array().unwrap();
+    let psi = lines.iter().find(|line| line["metric"] == "psi").unwrap();
+    let value = &summary["features"]["psi"][at];
+    assert_eq!(psi["values"].as_array().unwrap(), &vec![value.clone(); 3]);
+}
+
 /// The files of the npm package uplot 1.6.32, which are in this repository unchanged.
 #[test]
 fn the_plot_library_is_that_of_its_package() {

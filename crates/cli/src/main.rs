@@ -65,6 +65,7 @@ use driftsweep_common::address::{self, looks_like_address};
 use driftsweep_common::error::Error;
 use driftsweep_extensions::value::listed;
 use driftsweep_fleet::{Fleet, Model};
+use driftsweep_report::output::Document;
 use driftsweep_report::report::{Report, ReportFormat};
 use indicatif::{ProgressBar, ProgressStyle};
 use sink::{write, write_json};
@@ -320,10 +321,14 @@ impl OutputArgs {
 
     /// Writes a report; `top` is that of [`ReportFormat::render`].
     fn write(&self, report: Report<'_>, top: Option<usize>) -> anyhow::Result<()> {
-        let document = self.format.render(report, top)?;
+        self.save(&self.format.render(report, top)?)
+    }
+
+    /// Writes what was rendered.
+    fn save(&self, document: &Document) -> anyhow::Result<()> {
         match &self.output {
-            Some(path) => sink::write_file(path, &document),
-            None => write(document),
+            Some(path) => sink::write_file(path, document),
+            None => sink::write_document(document),
         }
     }
 

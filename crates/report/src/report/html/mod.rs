@@ -28,7 +28,7 @@ use super::{Report, ReportFormat, counted};
 use crate::output::Document;
 
 /// The format.
-pub(super) const FORMAT: ReportFormat =
+pub const FORMAT: ReportFormat =
     ReportFormat { name: "html", is_for_terminal: false, render: |report, _| HtmlPage::new(report).render() };
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -262,7 +262,7 @@ impl<'a> HtmlPage<'a> {
                 format!("{} {waits}", counted(asked, "retrain"))
             }),
             (0, 1.., ..) => format!("{} fired; the retrains below answer.", counted(events, "trigger")),
-            (0, 0, 1.., _) => "Look at the important ones first; no trigger fired yet.".into(),
+            (0, 0, 1.., _) => "Look at the important ones first.".into(),
             (0, 0, 0, 1..) => "Look at what could not be compared or judged.".into(),
             (0, 0, 0, 0) => "Nothing needs attention.".into(),
         }
@@ -344,4 +344,55 @@ fn hashes(texts: [&str; 2]) -> String {
 
 fn unencodable(e: &dyn std::fmt::Display) -> Error {
     Error::BadValue { what: "report".into(), reason: format!("cannot be encoded: {e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use driftsweep::{CpuCounter, Model, SweepPlan, SweepRun};
+
+    use super::*;
+
+    #[test]
+    fn events_and_retrains_are_shown_as_text() {
+        let models: [Model; 0] = [];
+        let plan = SweepPlan::new("risk & <fraud>", &models, jiff::Timestamp::UNIX_EPOCH);
+        let report = SweepRun::new(&CpuCounter).sweep(&plan);
+        let event = EventLine {
+            model: "<b>churn".into(),
+            trigger: "drift".into(),
+            reason: "3 of 9 columns drift".into(),
+            at: "2026-01-01T02:00:00Z".into(),
+            job: "1a2b queued".into(),
+        };
+        let job = JobLine {
+            id: "1a2b".into(),
+            model: "<b>churn".into(),
+            trigger: "drift".into(),
+            state: "pending".into(),
+            asked: "ana".into(),
+            expected: "$700".into(),
+            spent: "$0".into(),
+        };
+        let page = HtmlPage {
+            events: Some(vec![event]),
+            jobs: vec![job],
+            budget: Some("$700 of $10,000 this month".into()),
+            ..HtmlPage::new(Report::Sweep(&report))
+        };
+        let text = |page: &HtmlPage<'_>| String::from_utf8(page.render().unwrap().bytes(false).into_owned()).unwrap();
+        let shown = text(&page);
+        for words in [
+            "risk &amp; &lt;fraud&gt;",
+            "&lt;b&gt;churn",
+            "3 of 9 columns drift",
+            "$700 of $10,000 this month",
+            "<td class=\"name\">ana</td>",
+            "1 retrain waits for approval",
+        ] {
+            assert!(shown.contains(words), "{words}");
+        }
+        assert!(!shown.contains("<b>churn") && !shown.contains("No trigger fired"));
+        let quiet = text(&HtmlPage { events: Some(Vec::new()), ..HtmlPage::new(Report::Sweep(&report)) });
+        assert!(quiet.contains("No trigger fired.") && quiet.contains("Nothing needs attention."));
+    }
 }

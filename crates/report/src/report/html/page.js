@@ -461,6 +461,7 @@
       });
       return 'Largest change: ' + (found.labels[most] || '(empty)') + ', from ' + percent(found.baseline[most]) + ' to ' + percent(found.current[most]);
     }
+    const blind = (found) => found.baseline.every((b, i) => Math.abs(found.current[i] - b) < 0.005);
     function large(found) {
       const n = Math.min(found.labels.length, 50);
       const [step, plot, low] = [Math.max(18, Math.min(60, 760 / n)), 190, 78];
@@ -525,7 +526,9 @@
       const rows = found.labels.map((label, at) => [label || '(empty)', counts.baseline[at], counts.current[at], percent(found.baseline[at]), percent(found.current[at]), counts.psi[at], counts.js[at]]);
       return [element('h3', {}, heading),
         element('p', { class: 'legend' }, element('span', {}, element('span', { class: 'swatch baseline' }), 'baseline'), element('span', {}, element('span', { class: 'swatch current' }), 'current')),
-        large(found), element('p', {}, sentence(found) + '.'),
+        large(found), element('p', {}, blind(found) && feature.reasons.length
+          ? 'These bins do not show the change: one value fills whole bins of the baseline. Compare the smallest and the largest values below.'
+          : sentence(found) + '.'),
         element('details', {}, element('summary', {}, 'The numbers, and what each ' + (counts.edges ? 'bin' : 'category') + ' adds to PSI and JS divergence'),
           table([counts.edges ? 'bin' : 'category', 'baseline', 'current', 'share', 'share now', 'adds to PSI', 'adds to JS'], rows, 'Counts'))];
     }
