@@ -15,6 +15,9 @@ pub struct HistoryLines {
     comparisons: HashMap<[String; 3], HashMap<String, FeatureLines>>,
 }
 
+/// A metric at a time in seconds since 1970, and its value.
+type Point = (&'static str, i64, f64);
+
 /// The lines of a feature, by metric.
 #[derive(Debug, Default)]
 pub(super) struct FeatureLines(Vec<(&'static str, Vec<Option<f64>>)>);
@@ -43,7 +46,7 @@ impl HistoryLines {
         let days = i64::try_from(sweeps.saturating_mul(2).max(14)).unwrap_or(i64::MAX);
         let since = until.checked_sub(jiff::SignedDuration::from_hours(days.saturating_mul(24).min(24 * 36_500))).ok();
         let filter = Filter { metrics, since, ..Filter::default() };
-        let mut found: HashMap<[String; 3], HashMap<String, Vec<(&'static str, i64, f64)>>> = HashMap::new();
+        let mut found: HashMap<[String; 3], HashMap<String, Vec<Point>>> = HashMap::new();
         let mut times = BTreeSet::new();
         let names: HashMap<&str, &'static str> =
             judged_figures().map(|(metric, figure)| (figure, metric.name())).collect();
@@ -64,7 +67,7 @@ impl HistoryLines {
         };
         let nights: Vec<i64> = times.iter().copied().skip(times.len().saturating_sub(sweeps)).collect();
         let place: HashMap<i64, usize> = nights.iter().enumerate().map(|(at, &time)| (time, at)).collect();
-        let lines = |figures: Vec<(&'static str, i64, f64)>| {
+        let lines = |figures: Vec<Point>| {
             let mut lines = FeatureLines::default();
             for (metric, time, value) in figures {
                 let Some(&at) = place.get(&time) else { continue };
