@@ -83,8 +83,9 @@ pub(super) fn js_term(p: f64, q: f64) -> f64 {
     }
     let d = (p - q) / (p + q);
     let m = (p + q) / 2.0;
-    // p = m (1 + d), q = m (1 - d)
-    m * ((1.0 + d) * d.ln_1p() + (1.0 - d) * (-d).ln_1p()).max(0.0)
+    // p = m (1 + d), q = m (1 - d); a side without a share adds nothing.
+    let part = |d: f64| if d == -1.0 { 0.0 } else { (1.0 + d) * d.ln_1p() };
+    m * (part(d) + part(-d)).max(0.0)
 }
 
 /// What each bin or category adds to the population stability index and to the Jensen-Shannon divergence in nats, of `totals`
@@ -129,6 +130,11 @@ mod tests {
         let found: Vec<(f64, f64)> = terms([&a, &b], [100, 100]).collect();
         assert!((found.iter().map(|term| term.0).sum::<f64>() - psi(&a, &b, EPSILON)).abs() < 1e-12);
         assert!((found.iter().map(|term| term.1).sum::<f64>() - jensen_shannon(&a, &b, EPSILON)).abs() < 1e-8);
+        // 0.1 ln(0.1 / 0.05) / 2: the category is new, or gone.
+        for (a, b) in [([0], [10]), ([10], [0])] {
+            let term = terms([&a, &b], [100, 100]).next().unwrap();
+            assert!((term.1 - 0.05 * 2f64.ln()).abs() < 1e-15, "{term:?}");
+        }
         assert_eq!(terms([&[0], &[0]], [0, 0]).collect::<Vec<_>>(), [(0.0, 0.0)]);
     }
 

@@ -439,6 +439,20 @@ fn a_damaged_page_is_seen_before_the_night_whichever_table_has_it() {
 }
 
 #[test]
+fn what_can_never_fire_and_words_that_are_no_placeholder_are_warnings() {
+    let place = Place::new();
+    let drift = |settings: &str| format!("{MODEL}[model.trigger.drift]\n{settings}\n");
+    place.passes(&drift("at_least = 1000"), &["WARNING  m trigger.drift: it cannot fire: at_least = 1000, and only "]);
+    let (text, code) = place.said(&drift("at_least = 1"), &[]);
+    assert!(code == 0 && !text.contains("it cannot fire"), "{text}");
+    let (text, code) = place.said(&drift("fdr = 0"), &[]);
+    assert!(code != 0 && text.contains("fdr = 0 would call no test"), "{text}");
+    let fleet =
+        format!("[approval]\napprovers = [[\"ana\"]]\n{MODEL}[model.retrain]\ncommand = [\"true\", \"{{modle}}\"]\n");
+    place.passes(&fleet, &["WARNING  m retrain.command: no placeholder is called {modle}"]);
+}
+
+#[test]
 fn an_argument_that_names_a_file_which_is_not_there_is_a_warning() {
     let place = Place::new();
     place.write("here.py", "", 0o644);

@@ -30,7 +30,7 @@ fn elements<'a>(page: &'a str, begin: &str, end: &str) -> Vec<&'a str> {
 }
 
 /// A block of data in the page.
-fn block(page: &str, id: &str) -> Value {
+fn block_of(page: &str, id: &str) -> Value {
     let begin = format!("<script type=\"application/octet-stream\" id=\"{id}\">");
     let found = elements(page, &begin, "</script>");
     assert_eq!(found.len(), 1, "{id}");
@@ -70,7 +70,7 @@ fn every_feature_is_on_the_page_with_its_counts_and_what_they_add_to_psi() {
     let [baseline, current] = months();
     let page = page(&["compare", &baseline, &current]);
     let report: Value = serde_json::from_str(&text(run(["compare", &baseline, &current, "--format", "json"]))).unwrap();
-    let (summary, block) = (block(&page, "summary"), block(&page, "block-0"));
+    let (summary, block) = (block_of(&page, "summary"), block_of(&page, "block-0"));
     let (names, states) = (&summary["features"]["name"], &summary["features"]["state"]);
     let features = report["features"].as_array().unwrap();
     assert_eq!(names.as_array().unwrap().len(), features.len());
@@ -87,6 +87,9 @@ fn every_feature_is_on_the_page_with_its_counts_and_what_they_add_to_psi() {
         let psi = feature["metrics"]["psi"]["reference_value"].as_f64().unwrap();
         let sum: f64 = terms.sum();
         assert!((sum - psi).abs() <= 1e-3 * psi.max(1e-3), "{}: {sum} {psi}", names[at]);
+        let js: f64 = shown["counts"]["js"].as_array().unwrap().iter().map(|term| term.as_f64().unwrap()).sum();
+        let divergence = feature["metrics"]["js"]["divergence"].as_f64().unwrap();
+        assert!((js - divergence).abs() <= 1e-3 * divergence.max(1e-3), "{}: {js} {divergence}", names[at]);
     }
     assert!(with_counts > 5);
     let plain = page.split("<noscript>").next().unwrap();
@@ -114,8 +117,8 @@ fn names_and_categories_of_data_are_text() {
     let page = page(&["compare", &paths[0], &paths[1]]);
     assert!(!page.contains("alert(1)</script>") && !page.contains("<img"), "a name is markup");
     assert!(page.contains("&lt;&#x2f;script&gt;"), "what drifted names it");
-    assert_eq!(block(&page, "summary")["features"]["name"][0], hostile);
-    let names = block(&page, "block-0")["features"][0]["counts"]["names"].to_string();
+    assert_eq!(block_of(&page, "summary")["features"]["name"][0], hostile);
+    let names = block_of(&page, "block-0")["features"][0]["counts"]["names"].to_string();
     assert!(names.contains("</script>new"), "{names}");
 }
 
@@ -134,12 +137,12 @@ fn a_sweep_has_a_block_a_comparison_and_names_what_could_not_be_compared() {
     let output = run(["sweep", &fleet, "--no-state", "--format", "html", "--output", &file]);
     assert_eq!(output.status.code(), Some(11));
     let page = fs::read_to_string(&file).unwrap();
-    let summary = block(&page, "summary");
+    let summary = block_of(&page, "summary");
     assert_eq!(summary["comparisons"].as_array().unwrap().len(), 2);
     let at = summary["features"]["name"].as_array().unwrap().iter().position(|name| name == "dep_time").unwrap();
     assert_eq!(summary["features"]["importance"][at], 5.0);
     assert_eq!(summary["comparisons"][0]["importance"], 3.0);
-    assert!(block(&page, "block-1")["features"].as_array().unwrap().is_empty());
+    assert!(block_of(&page, "block-1")["features"].as_array().unwrap().is_empty());
     let plain = page.split("<noscript>").next().unwrap();
     assert!(plain.contains("What could not be compared") && plain.contains("lost: "), "{plain}");
 }
@@ -156,13 +159,24 @@ fn the_lines_of_a_feature_are_those_of_the_history_and_end_with_this_sweep() {
         assert!(run(["sweep", &fleet, "--now", now, "--format", "json"]).status.success());
     }
     let page = page(&["sweep", &fleet, "--now", "2026-01-03T02:00:00Z"]);
-    let (summary, block) = (block(&page, "summary"), block(&page, "block-0"));
+    let (summary, block) = (block_of(&page, "summary"), block_of(&page, "block-0"));
     assert_eq!(summary["nights"].as_array().unwrap().len(), 3);
     let at = summary["features"]["name"].as_array().unwrap().iter().position(|name| name == "air_time").unwrap();
     let lines = block["features"][at]["history"].as_array().unwrap();
     let psi = lines.iter().find(|line| line["metric"] == "psi").unwrap();
     let value = &summary["features"]["psi"][at];
     assert_eq!(psi["values"].as_array().unwrap(), &vec![value.clone(); 3]);
+
+    // A night of the history that cannot be read is named, and costs neither the page nor the sweep.
+    let state = place.path().join(".driftsweep/fleet");
+    let night = glob::glob(&format!("{}/history/date=2026-01-02/*.parquet", state.display())).unwrap().next().unwrap();
+    fs::write(night.unwrap(), "damaged").unwrap();
+    let output = run(["sweep", &fleet, "--now", "2026-01-04T02:00:00Z", "--format", "html"]);
+    let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(messages.contains("left out of the lines of the history"), "{messages}");
+    let page = text(output);
+    assert_eq!(block_of(&page, "summary")["nights"].as_array().unwrap().len(), 3);
+    assert_eq!(fs::metadata(state.join("sweep.journal")).unwrap().len(), 0, "the sweep is complete");
 }
 
 /// The files of the npm package uplot 1.6.32, which are in this repository unchanged.

@@ -11,7 +11,8 @@ use driftsweep::snapshot::{ColumnType, Snapshot};
 use driftsweep::sweep::{self, BaselineSource, Comparer, SweepProgress};
 use driftsweep_common::error::Error;
 use driftsweep_common::storage;
-use driftsweep_report::report::Report;
+use driftsweep_report::report::html::HistoryLines;
+use driftsweep_report::report::{RenderOptions, Report};
 
 use super::{Bar, EngineArgs, OutputArgs};
 
@@ -133,7 +134,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
         .run(&*chosen.counter)?;
     super::note(&mut found.engine, chosen);
     drop(bar);
-    args.output.write(Report::Comparison(&found), args.output.top.or(Some(super::TOP)))?;
+    let top = args.output.top.or(Some(super::TOP));
+    args.output.write(Report::Comparison(&found), &RenderOptions { top, history: &HistoryLines::default })?;
     Ok(args.output.code(
         found.features.iter().any(|feature| feature.verdict.drifted),
         found.features.iter().any(|feature| feature.status.is_failure()),

@@ -6,7 +6,8 @@ use std::time::Instant;
 use clap::Args;
 use driftsweep::sweep::SweepRun;
 use driftsweep_common::error::Error;
-use driftsweep_report::report::Report;
+use driftsweep_report::report::html::HistoryLines;
+use driftsweep_report::report::{RenderOptions, Report};
 use tempfile::TempDir;
 
 use super::fleet_store::read_fleet;
@@ -71,7 +72,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
     let mut found = SweepRun { progress: &bar, ..SweepRun::new(&*chosen.counter) }.sweep(&plan);
     super::note(&mut found.engine, chosen);
     drop(bar);
-    args.output.write(Report::Sweep(&found), args.output.top)?;
+    let options = RenderOptions { top: args.output.top, history: &HistoryLines::default };
+    args.output.write(Report::Sweep(&found), &options)?;
     say!("swept in {:.2} s", started.elapsed().as_secs_f64());
     if unpacked.is_some() {
         say!("this is the small built-in demo; the full one is in the repository: demo --data datasets");

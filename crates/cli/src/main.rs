@@ -65,8 +65,7 @@ use driftsweep_common::address::{self, looks_like_address};
 use driftsweep_common::error::Error;
 use driftsweep_extensions::value::listed;
 use driftsweep_fleet::{Fleet, Model};
-use driftsweep_report::output::Document;
-use driftsweep_report::report::{Report, ReportFormat};
+use driftsweep_report::report::{RenderOptions, Report, ReportFormat};
 use indicatif::{ProgressBar, ProgressStyle};
 use sink::{write, write_json};
 
@@ -319,16 +318,12 @@ impl OutputArgs {
         Ok(())
     }
 
-    /// Writes a report; `top` is that of [`ReportFormat::render`].
-    fn write(&self, report: Report<'_>, top: Option<usize>) -> anyhow::Result<()> {
-        self.save(&self.format.render(report, top)?)
-    }
-
-    /// Writes what was rendered.
-    fn save(&self, document: &Document) -> anyhow::Result<()> {
+    /// Writes a report.
+    fn write(&self, report: Report<'_>, options: &RenderOptions<'_>) -> anyhow::Result<()> {
+        let document = self.format.render(report, options)?;
         match &self.output {
-            Some(path) => sink::write_file(path, document),
-            None => sink::write_document(document),
+            Some(path) => sink::write_file(path, &document),
+            None => write(document),
         }
     }
 

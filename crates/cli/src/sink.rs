@@ -15,13 +15,9 @@ pub fn is_terminal() -> bool {
 
 /// Writes to standard output; a closed pipe is not an error.
 pub fn write(document: impl Into<Document>) -> anyhow::Result<()> {
-    write_document(&document.into())
-}
-
-/// The same.
-pub fn write_document(document: &Document) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    let bytes = document.bytes(stdout.is_terminal());
+    let bytes = document.into();
+    let bytes = bytes.bytes(stdout.is_terminal());
     match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other.map_err(failed)?),

@@ -12,6 +12,7 @@ use driftsweep_common::atomic::hex;
 use driftsweep_common::error::Error;
 use driftsweep_common::storage;
 use driftsweep_fleet::Fleet;
+use driftsweep_report::report::html::HistoryLines;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
@@ -199,6 +200,15 @@ impl SweepState {
             history::append(history, report, self.as_of)?;
         }
         Ok(())
+    }
+
+    /// The figures of earlier sweeps, where a history is kept. Those that cannot be read are left out of a report.
+    pub fn earlier(&self) -> HistoryLines {
+        let Some(history) = &self.history else { return HistoryLines::default() };
+        let (lines, unreadable) =
+            HistoryLines::before(history, self.as_of).unwrap_or_else(|error| (HistoryLines::default(), vec![error]));
+        unreadable.iter().for_each(|error| warn!("left out of the lines of the history: {error}"));
+        lines
     }
 
     /// Deletes the journal of a complete sweep.

@@ -9,8 +9,7 @@ use driftsweep::model::Options;
 use driftsweep::sweep::{SweepRun, SweepSurvey};
 use driftsweep_common::duration::Length;
 use driftsweep_report::output::{Page, Table};
-use driftsweep_report::report::Report;
-use driftsweep_report::report::html::{self, HistoryLines, HtmlPage};
+use driftsweep_report::report::{RenderOptions, Report};
 use jiff::Timestamp;
 
 use super::fleet_store::{StoreLocationArgs, read_fleet};
@@ -44,9 +43,6 @@ pub struct SweepArgs {
     #[command(flatten)]
     output: OutputArgs,
 }
-
-/// Sweeps in the lines of a page.
-const NIGHTS: usize = 30;
 
 /// Done, but the deadline was reached before some models.
 pub const NOT_COVERED: u8 = 12;
@@ -94,10 +90,8 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     state.name(&mut found, &fleet);
     super::note(&mut found.engine, chosen);
     drop(bar);
-    let with_history = args.output.format.name == html::FORMAT.name;
-    if !with_history {
-        args.output.write(Report::Sweep(&found), args.output.top)?;
-    }
+    let history = || state.earlier();
+    args.output.write(Report::Sweep(&found), &RenderOptions { top: args.output.top, history: &history })?;
     for failed in found.models.iter().filter_map(|m| Some((m, m.error.as_ref()?))) {
         warn!("model '{}'{}: {}", failed.0.model, place(&failed.0.window, &failed.0.segment), failed.1);
     }
@@ -118,12 +112,6 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
     }
     // An incomplete sweep keeps its journal: the next run covers the rest.
     state.append(&found)?;
-    if with_history {
-        let folder = args.state.folders.history(&args.fleet);
-        let (history, unreadable) = HistoryLines::read(&folder, state.as_of(), NIGHTS)?;
-        unreadable.iter().for_each(|error| warn!("left out of the page: {error}"));
-        args.output.save(&HtmlPage { history, ..HtmlPage::new(Report::Sweep(&found)) }.render()?)?;
-    }
     if missed == 0 {
         state.finish()?;
     }

@@ -545,6 +545,17 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_columns_that_there_are_not_is_said_to_never_fire() {
+        let columns: &Columns = &[("a", 1.0, Some(true)), ("b", 1.0, Some(false)), ("c", 1.0, None)];
+        let said = |settings: &str| verdict(columns, settings, 3).not_judged();
+        assert!(said("at_least = 3").unwrap().contains("at_least = 3, and only 2 columns are compared"));
+        assert_eq!(said("at_least = 2"), None);
+        assert_eq!(said("share = 1.0"), None);
+        let unjudged: &Columns = &[("a", 1.0, None)];
+        assert_eq!(verdict(unjudged, "at_least = 3", 3).not_judged(), None, "there was nothing to judge");
+    }
+
+    #[test]
     fn it_fires_when_enough_columns_have_drifted_at_enough_sweeps() {
         const FOUR: &Columns =
             &[("a", 8.0, Some(true)), ("b", 1.0, Some(true)), ("c", 1.0, Some(false)), ("d", 0.0, Some(false))];

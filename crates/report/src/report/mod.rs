@@ -14,6 +14,7 @@ mod text;
 
 use std::str::FromStr;
 
+use self::html::HistoryLines;
 use crate::output::Document;
 use driftsweep::sweep::flat::Row;
 use driftsweep::sweep::{Comparison, SweepReport};
@@ -35,20 +36,28 @@ pub struct ReportFormat {
     pub name: &'static str,
     /// Whether a person can read it on a terminal.
     pub is_for_terminal: bool,
-    render: fn(Report<'_>, Option<usize>) -> Result<Document>,
+    render: fn(Report<'_>, &RenderOptions<'_>) -> Result<Document>,
+}
+
+/// What a report is rendered with.
+pub struct RenderOptions<'a> {
+    /// Tables show at most this many features (0 for all), drifted ones first; without a number that of a comparison shows
+    /// all, and that of a sweep only findings, with segments and windows of the same feature combined.
+    pub top: Option<usize>,
+    /// Reads the figures of earlier sweeps; called by formats that show them.
+    pub history: &'a dyn Fn() -> HistoryLines,
 }
 
 impl ReportFormat {
     /// All formats.
     pub const ALL: [ReportFormat; 5] = [text::FORMAT, json::FORMAT, csv::FORMAT, parquet::FORMAT, html::FORMAT];
 
-    /// Renders a report. Tables show at most `top` features (0 for all), drifted ones first; without a number that of a
-    /// comparison shows all, and that of a sweep only findings, with segments and windows of the same feature combined.
+    /// Renders a report.
     ///
     /// # Errors
     /// [`Error::BadValue`] where a figure cannot be encoded.
-    pub fn render(self, report: Report<'_>, top: Option<usize>) -> Result<Document> {
-        (self.render)(report, top)
+    pub fn render(self, report: Report<'_>, options: &RenderOptions<'_>) -> Result<Document> {
+        (self.render)(report, options)
     }
 }
 

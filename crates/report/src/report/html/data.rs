@@ -11,6 +11,7 @@ use driftsweep::sweep::report::{CategoryCount, Counts, Side};
 use driftsweep_common::address::without_secrets;
 use driftsweep_common::error::Status;
 use driftsweep_common::escape::for_display;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::View;
@@ -33,7 +34,7 @@ impl State {
             _ if feature.verdict.drifted => Self::Drifted,
             _ if feature.status.is_failure() => Self::Failed,
             _ if matches!(feature.status, Status::NotCompared | Status::Added) => Self::NotCompared,
-            _ if !feature.is_judged() => Self::NotJudged,
+            _ if feature.is_not_judged() => Self::NotJudged,
             _ if feature.verdict.significant => Self::Significant,
             _ => Self::Stable,
         }
@@ -51,8 +52,8 @@ pub(super) fn ratio(feature: &Feature) -> Option<f64> {
 #[derive(Serialize)]
 pub(super) struct Summary<'a> {
     comparisons: Vec<ComparisonSummary<'a>>,
-    /// The times of the sweeps of the history, in seconds since 1970.
-    nights: &'a [i64],
+    /// The times of the earlier sweeps and of this one, in seconds since 1970; empty without earlier ones.
+    nights: Vec<i64>,
     features: FeatureColumns<'a>,
 }
 
@@ -91,7 +92,7 @@ impl Serialize for Short {
 }
 
 impl<'a> Summary<'a> {
-    pub(super) fn of(views: &'a [View<'a>], history: &'a HistoryLines) -> Self {
+    pub(super) fn of(views: &'a [View<'a>], history: &HistoryLines, as_of: &str) -> Self {
         let mut features = FeatureColumns::default();
         for (comparison, view) in views.iter().enumerate() {
             for (place, feature) in view.features.iter().enumerate() {
@@ -108,13 +109,16 @@ impl<'a> Summary<'a> {
                 features.missing.push(figure(Metric::Missing));
             }
         }
+        let earlier = history.nights();
+        let this = as_of.parse().ok().filter(|_| !earlier.is_empty()).map(Timestamp::as_second);
+        let nights = earlier.iter().copied().chain(this).collect();
         let comparisons = views.iter().map(|view| ComparisonSummary {
             model: for_display(view.model),
             window: for_display(view.window),
             segment: for_display(view.segment),
             importance: view.importance,
         });
-        Self { comparisons: comparisons.collect(), nights: history.nights(), features }
+        Self { comparisons: comparisons.collect(), nights, features }
     }
 }
 
@@ -179,7 +183,7 @@ struct CountsDetail<'a> {
     js: Vec<Short>,
 }
 
-/// The values of a metric at the sweeps of the history.
+/// The values of a metric at the earlier sweeps and at this one.
 #[derive(Serialize)]
 struct Line<'a> {
     metric: &'a str,
@@ -199,7 +203,8 @@ impl<'a> FeatureDetail<'a> {
         let lines = lines.and_then(|lines| lines.get(&feature.name));
         let history = signals.iter().filter_map(|signal| {
             let values = lines?.of(&signal.metric)?;
-            Some(Line { metric: &signal.metric, values: values.iter().map(|value| value.map(Short)).collect() })
+            let values = values.iter().copied().chain([Some(signal.value)]);
+            Some(Line { metric: &signal.metric, values: values.map(|value| value.map(Short)).collect() })
         });
         Self {
             kind: feature.kind.name(),

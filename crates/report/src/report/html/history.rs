@@ -6,7 +6,7 @@ use std::path::Path;
 use driftsweep::history::{self, Filter};
 use driftsweep::metric::Metric;
 use driftsweep_common::error::{Error, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The figures of the last sweeps, by comparison and feature.
 #[derive(Debug, Default)]
@@ -14,6 +14,12 @@ pub struct HistoryLines {
     nights: Vec<i64>,
     comparisons: HashMap<[String; 3], HashMap<String, FeatureLines>>,
 }
+
+/// Most earlier sweeps in a line; with the one of the report they are thirty.
+const MAX_EARLIER: usize = 29;
+
+/// Older sweeps are not read. A sweep a day is usual; a fleet that is swept less often than every other day has a shorter line.
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(24 * 60);
 
 /// A metric at a time in seconds since 1970, and its value.
 type Point = (&'static str, i64, f64);
@@ -35,16 +41,14 @@ fn judged_figures() -> impl Iterator<Item = (Metric, &'static str)> {
 }
 
 impl HistoryLines {
-    /// Reads at most a number of sweeps up to a time, and the errors of files that cannot be read. A history that does not
-    /// exist has no lines.
+    /// Reads the last sweeps before a time, and the errors of files that cannot be read. A history that does not exist has no
+    /// lines.
     ///
     /// # Errors
     /// Those of [`history::each`].
-    pub fn read(folder: &Path, until: Timestamp, sweeps: usize) -> Result<(Self, Vec<Error>)> {
+    pub fn before(folder: &Path, as_of: Timestamp) -> Result<(Self, Vec<Error>)> {
         let metrics = judged_figures().map(|(_, figure)| figure.to_owned()).collect();
-        // A sweep a day is usual; a fleet that is swept less often has a shorter line.
-        let days = i64::try_from(sweeps.saturating_mul(2).max(14)).unwrap_or(i64::MAX);
-        let since = until.checked_sub(jiff::SignedDuration::from_hours(days.saturating_mul(24).min(24 * 36_500))).ok();
+        let since = as_of.checked_sub(MAX_AGE).ok();
         let filter = Filter { metrics, since, ..Filter::default() };
         let mut found: HashMap<[String; 3], HashMap<String, Vec<Point>>> = HashMap::new();
         let mut times = BTreeSet::new();
@@ -52,7 +56,7 @@ impl HistoryLines {
             judged_figures().map(|(metric, figure)| (figure, metric.name())).collect();
         let read = history::each(folder, &filter, |entry| {
             let (Some(&metric), Some(value)) = (names.get(&*entry.metric), entry.value) else { return };
-            if entry.as_of > until {
+            if entry.as_of >= as_of {
                 return;
             }
             let time = entry.as_of.as_second();
@@ -65,7 +69,7 @@ impl HistoryLines {
             Err(Error::NotFound { .. }) => return Ok((Self::default(), Vec::new())),
             Err(error) => return Err(error),
         };
-        let nights: Vec<i64> = times.iter().copied().skip(times.len().saturating_sub(sweeps)).collect();
+        let nights: Vec<i64> = times.iter().copied().skip(times.len().saturating_sub(MAX_EARLIER)).collect();
         let place: HashMap<i64, usize> = nights.iter().enumerate().map(|(at, &time)| (time, at)).collect();
         let lines = |figures: Vec<Point>| {
             let mut lines = FeatureLines::default();
@@ -86,7 +90,8 @@ impl HistoryLines {
         let comparisons = found.into_iter().map(|(comparison, features)| {
             (comparison, features.into_iter().map(|(feature, figures)| (feature, lines(figures))).collect())
         });
-        Ok((Self { comparisons: comparisons.collect(), nights: nights.clone() }, unreadable))
+        let comparisons = comparisons.collect();
+        Ok((Self { nights, comparisons }, unreadable))
     }
 
     /// The times of the sweeps, in seconds since 1970.

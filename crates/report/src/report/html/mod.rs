@@ -28,8 +28,11 @@ use super::{Report, ReportFormat, counted};
 use crate::output::Document;
 
 /// The format.
-pub const FORMAT: ReportFormat =
-    ReportFormat { name: "html", is_for_terminal: false, render: |report, _| HtmlPage::new(report).render() };
+pub(super) const FORMAT: ReportFormat = ReportFormat {
+    name: "html",
+    is_for_terminal: false,
+    render: |report, options| HtmlPage { history: (options.history)(), ..HtmlPage::new(report) }.render(),
+};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -175,7 +178,7 @@ impl<'a> HtmlPage<'a> {
         };
         let found = found(&views);
         let problems = problems(&views);
-        let summary = packed(&Summary::of(&views, &self.history))?;
+        let summary = packed(&Summary::of(&views, &self.history, as_of))?;
         let blocks: Vec<String> =
             views.iter().map(|view| packed(&Block::of(view, &self.history))).collect::<Result<_>>()?;
         let mut environment = Environment::new();

@@ -105,7 +105,7 @@
       const x = (value) => sameImportance ? (left + right) / 2
         : left + (right - left) * (Math.log(Math.max(value, 1e-9)) - Math.log(Math.max(least, 1e-9))) /
           (Math.log(Math.max(most, 1e-9)) - Math.log(Math.max(least, 1e-9)));
-      const largest = Math.max(10, ...points.map((i) => features.ratio[i]).slice(0, 50000));
+      const largest = points.reduce((most, i) => Math.max(most, features.ratio[i]), 10);
       const y = (ratio) => bottom - (bottom - top) * (logs(ratio) + 2) / (logs(largest) + 2);
       context.strokeStyle = color('--line');
       context.fillStyle = color('--muted');
