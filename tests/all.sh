@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
-# All checks and tests. Needs a Rust toolchain with rustfmt and clippy, and a Vulkan device for the GPU tests: where
-# there is none, Mesa's software device is installed (Debian and Ubuntu, as root or with sudo). DRIFTSWEEP_TEST_NO_GPU=1
-# leaves the GPU tests out. The store is tested on PostgreSQL, whose server is installed and started likewise;
-# DRIFTSWEEP_TEST_NO_POSTGRES=1 leaves that out. Signatures are tested with the ssh-keygen of OpenSSH, which is installed
-# likewise; DRIFTSWEEP_TEST_NO_SSH_KEYGEN=1 leaves that out.
+# All checks and tests. Needs a Rust toolchain with rustfmt and clippy; what else the tests need is installed where it is
+# missing (Debian and Ubuntu, as root or with sudo), and left out with a message where a variable says so: CONTRIBUTING.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,36 +12,38 @@ has_vulkan() {
     compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null || compgen -G '/dev/dri/renderD*' >/dev/null ||
         [ -e /dev/nvidia0 ]
 }
+has() { command -v "$1" >/dev/null; }
+has_prometheus() { has promtool && has prometheus-node-exporter && has prometheus-pushgateway; }
+has_chromium() { has chromium || has chromium-browser || has google-chrome; }
 
-install_software_vulkan() {
+install_packages() {
     local sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo -n)
-    command -v apt-get >/dev/null || return 1
+    has apt-get || return 1
     "${sudo[@]}" apt-get update -qq &&
-        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            mesa-vulkan-drivers libvulkan1
+        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
 
-if [ -z "${DRIFTSWEEP_TEST_NO_GPU:-}" ] && ! has_vulkan; then
-    step install_software_vulkan || {
-        echo 'No Vulkan device, and none could be installed. Install mesa-vulkan-drivers and libvulkan1 (or the' \
-            'vendor driver), or leave the GPU tests out with DRIFTSWEEP_TEST_NO_GPU=1.' >&2
-        exit 1
-    }
-fi
-
-install_openssh() {
-    local sudo=()
-    [ "$(id -u)" = 0 ] || sudo=(sudo -n)
-    command -v apt-get >/dev/null || return 1
-    "${sudo[@]}" apt-get update -qq &&
-        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-client
+# What tests need: the variable that leaves it out, the check whether it is there, and its packages.
+left_out=()
+needed=()
+provide() {
+    local variable=$1 packages=$3
+    if [ -n "${!variable:-}" ]; then
+        left_out+=("$variable")
+    elif ! $2; then
+        needed+=($packages)
+    fi
 }
-
-if [ -z "${DRIFTSWEEP_TEST_NO_SSH_KEYGEN:-}" ] && ! command -v ssh-keygen >/dev/null; then
-    step install_openssh || {
-        echo 'No ssh-keygen, and it could not be installed. Install openssh-client, or leave the tests of signatures out' \
-            'with DRIFTSWEEP_TEST_NO_SSH_KEYGEN=1.' >&2
+provide DRIFTSWEEP_TEST_NO_GPU has_vulkan 'mesa-vulkan-drivers libvulkan1'
+provide DRIFTSWEEP_TEST_NO_SSH_KEYGEN 'has ssh-keygen' openssh-client
+provide DRIFTSWEEP_TEST_NO_CHROMIUM has_chromium 'chromium fonts-dejavu-core'
+provide DRIFTSWEEP_TEST_NO_PROMETHEUS has_prometheus 'prometheus prometheus-node-exporter prometheus-pushgateway'
+provide DRIFTSWEEP_TEST_NO_SYSTEMD 'has systemd-analyze' systemd
+if [ "${#needed[@]}" -gt 0 ]; then
+    step install_packages "${needed[@]}" || {
+        echo "The tests need these packages, which could not be installed: ${needed[*]}. Install them, or leave tests out" \
+            'by the variables in CONTRIBUTING.md.' >&2
         exit 1
     }
 fi
@@ -75,16 +74,11 @@ step bash fuzz/brief.sh
 if [ -s "$skipped" ]; then
     printf '\n' && cat "$skipped"
 fi
-if [ -n "${DRIFTSWEEP_TEST_NO_POSTGRES:-}" ]; then
-    printf '\nSKIPPED: PostgreSQL; the store was tested on SQLite only\n'
+[ -z "${DRIFTSWEEP_TEST_NO_POSTGRES:-}" ] || left_out+=(DRIFTSWEEP_TEST_NO_POSTGRES)
+if [ "${#left_out[@]}" -gt 0 ]; then
+    printf '\nAll that ran passed. SKIPPED by: %s\n' "${left_out[*]}"
 fi
-if [ -n "${DRIFTSWEEP_TEST_NO_SSH_KEYGEN:-}" ]; then
-    printf '\nSKIPPED: signatures by ssh-keygen\n'
-fi
-if [ -n "${DRIFTSWEEP_TEST_NO_GPU:-}" ]; then
-    printf '\nAll passed, but SKIPPED without a GPU: %s tests of parity\n' \
-        "$(cargo test --locked --release --workspace --all-features --test it -- --list 2>/dev/null | grep -c '^parity::')"
-else
+if [ -z "${DRIFTSWEEP_TEST_NO_GPU:-}" ]; then
     printf '\nAll passed; GPU tests ran on the device below.\n'
     # The program that was tested: `cargo run` would build the packages once more, without what only tests need.
     target=$(cargo metadata --format-version 1 --no-deps | grep -o '"target_directory":"[^"]*"' | cut -d'"' -f4)

@@ -1,15 +1,18 @@
 //! The history of a fleet: what every sweep found, as a Parquet data set partitioned by date, one file a sweep and one
 //! row a figure. Lakehouses, DuckDB and polars can read it directly.
 
+mod encode;
+mod past;
+
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexSet;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
+pub use self::past::past_report;
 use crate::snapshot::Snapshot;
-use crate::snapshot::table::{Cells, to_parquet_with};
 use crate::sweep::SweepReport;
 use crate::sweep::flat;
 use driftsweep_common::atomic::hex;
@@ -50,6 +53,14 @@ pub struct HistoryEntry {
     pub value: Option<f64>,
 }
 
+/// The columns with the parts of a report, as JSON: a comparison without its features, in the row of its first feature; and a
+/// feature, in the row of its first figure. Elsewhere they are null.
+const COMPARISON: &str = "comparison";
+const REPORT: &str = "report";
+
+/// The entry of the metadata of a file with the report of the sweep, as JSON, without its comparisons.
+const SWEEP: &str = "driftsweep.sweep";
+
 /// The name used in place of a figure where a column was added, removed or changed its type; the status says which.
 pub const SCHEMA: &str = "schema";
 
@@ -71,80 +82,10 @@ pub fn sweep_id<'a>(fleet: &str, models: impl Iterator<Item = &'a str>, as_of: T
 /// [`Error::Write`].
 pub fn append(folder: &Path, report: &SweepReport, as_of: Timestamp) -> Result<PathBuf> {
     let path = storage::join(folder, &format!("date={}/{}.parquet", as_of.strftime("%F"), report.id));
-    let bytes = encode(report, as_of)
+    let bytes = encode::encode(report, as_of)
         .map_err(|reason| Error::Write { path: path.clone(), source: std::io::Error::other(reason) })?;
     storage::write(&path, &bytes)?;
     Ok(path)
-}
-
-/// A column of names, each kept once.
-#[derive(Default)]
-struct NameColumn {
-    names: IndexSet<String>,
-    cells: Vec<Option<u32>>,
-}
-
-impl NameColumn {
-    fn push(&mut self, name: &str) {
-        let at = self.names.get_index_of(name).unwrap_or_else(|| self.names.insert_full(name.into()).0);
-        self.cells.push(u32::try_from(at).ok());
-    }
-
-    fn cells(self) -> Cells {
-        Cells::Names(self.cells, self.names.into_iter().collect())
-    }
-}
-
-fn encode(report: &SweepReport, as_of: Timestamp) -> std::result::Result<Vec<u8>, String> {
-    let [mut model, mut window, mut segment, mut feature, mut kind, mut status, mut metric] =
-        std::array::from_fn(|_| NameColumn::default());
-    let (mut drifted, mut value) = (Vec::new(), Vec::new());
-    flat::each_feature(report, |of, f| {
-        let figures = flat::figures(f);
-        let rows = figures.iter().map(|&(name, value)| (name, Some(value)));
-        for (name, figure) in rows.chain(figures.is_empty().then_some(("", None))) {
-            model.push(&of.model);
-            window.push(&of.window);
-            segment.push(&of.segment);
-            feature.push(&f.name);
-            kind.push(f.kind.name());
-            status.push(f.status.name());
-            metric.push(name);
-            drifted.push(f.verdict.drifted);
-            value.push(figure);
-        }
-    });
-    for (of, change) in report.models.iter().flat_map(|of| of.schema.iter().map(move |change| (of, change))) {
-        model.push(&of.model);
-        window.push(&of.window);
-        segment.push(&of.segment);
-        feature.push(&change.column);
-        kind.push("");
-        status.push(change.change.name());
-        metric.push(SCHEMA);
-        drifted.push(false);
-        value.push(None);
-    }
-    let rows = value.len();
-    let constant = |text: &str| Cells::Names(vec![Some(0); rows], [text.to_owned()].into());
-    let version = (VERSION, FORMAT.version().to_string());
-    to_parquet_with(
-        &[version],
-        vec![
-            ("sweep", constant(&report.id)),
-            ("as_of", Cells::Time(vec![as_of.as_microsecond(); rows])),
-            ("fleet", constant(&report.fleet)),
-            ("model", model.cells()),
-            ("window", window.cells()),
-            ("segment", segment.cells()),
-            ("feature", feature.cells()),
-            ("kind", kind.cells()),
-            ("status", status.cells()),
-            ("drifted", Cells::Bool(drifted)),
-            ("metric", metric.cells()),
-            ("value", Cells::Float(value)),
-        ],
-    )
 }
 
 /// A filter of the history.
@@ -180,13 +121,7 @@ pub fn read(folder: &Path, filter: &Filter) -> Result<(Vec<HistoryEntry>, Vec<Er
 /// Those of [`read`].
 pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(HistoryEntry)) -> Result<Vec<Error>> {
     let first = filter.since.map(|since| since.to_zoned(TimeZone::UTC).date());
-    let wanted = |file: &PathBuf| {
-        let date = file.parent().and_then(|date| date.file_name()).and_then(|name| name.to_str());
-        let day = date.and_then(|name| name.strip_prefix("date=")?.parse::<jiff::civil::Date>().ok());
-        file.extension().is_some_and(|extension| extension == "parquet")
-            && day.is_some_and(|day| first.is_none_or(|first| day >= first))
-    };
-    let files: Vec<PathBuf> = storage::list(folder)?.into_iter().filter(wanted).collect();
+    let files = files(folder, |day| first.is_none_or(|first| day >= first))?;
     for name in &filter.metrics {
         let known = || flat::figure_names().chain([SCHEMA]);
         if !known().any(|known| known == name) {
@@ -203,10 +138,26 @@ pub fn each(folder: &Path, filter: &Filter, mut of: impl FnMut(HistoryEntry)) ->
     Ok(unreadable)
 }
 
-fn read_file(path: &Path, filter: &Filter) -> Result<Vec<HistoryEntry>> {
+/// The files of the wanted days, in order of their days and names.
+fn files(folder: &Path, wanted: impl Fn(Date) -> bool) -> Result<Vec<PathBuf>> {
+    let is_wanted = |file: &PathBuf| {
+        let date = file.parent().and_then(|date| date.file_name()).and_then(|name| name.to_str());
+        let day = date.and_then(|name| name.strip_prefix("date=")?.parse().ok());
+        file.extension().is_some_and(|extension| extension == "parquet") && day.is_some_and(&wanted)
+    };
+    Ok(storage::list(folder)?.into_iter().filter(is_wanted).collect())
+}
+
+/// Opens a file.
+fn open(path: &Path) -> Result<Snapshot> {
     let snapshot = Snapshot::open(&path.to_string_lossy())?;
     let version = snapshot.entry(VERSION).map_or(1, |version| version.parse().unwrap_or(0));
     FORMAT.check(version).map_err(|e| Error::Unreadable { path: path.into(), reason: e.to_string() })?;
+    Ok(snapshot)
+}
+
+fn read_file(path: &Path, filter: &Filter) -> Result<Vec<HistoryEntry>> {
+    let snapshot = open(path)?;
     let text = |name: &str| snapshot.texts(snapshot.column(name)?);
     let numbers = |name: &str| snapshot.numbers(snapshot.column(name)?);
     let [sweep, model, window, segment, feature, kind, status, metric] =

@@ -28,6 +28,7 @@ use driftsweep_common::error::{Error, Result};
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Convention {
     /// Evidently 0.7.
@@ -44,6 +45,7 @@ pub enum Convention {
 
 /// A figure of a convention. What it is exactly depends on the convention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Figure {
     /// Population stability index.
@@ -92,6 +94,7 @@ impl Figure {
 
 /// The figure that decides, and its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DecisionRule {
     /// The figure.

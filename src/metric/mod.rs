@@ -93,6 +93,7 @@ table::metrics! {
 /// assert_eq!(Kind::ALL.map(Kind::name), ["numeric", "categorical"]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Numbers: ordered, binned by the baseline's quantiles.

@@ -17,6 +17,7 @@ use crate::count::key::key_f64;
 
 /// A performance metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PerformanceMetric {
     /// Share of right predictions.

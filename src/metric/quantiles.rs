@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Kind;
 use super::table::{MetricInput, MetricSpec, Requirement};
+use driftsweep_common::infinite;
 
 /// Quantiles that are reported, in percent.
 pub(crate) const QUANTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
@@ -13,9 +14,11 @@ pub(crate) const QUANTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
 pub struct QuantileShift {
     /// Percent.
     pub percent: f64,
-    /// In the baseline.
+    /// In the baseline. Infinite ones are `"inf"` and `"-inf"` in JSON.
+    #[serde(with = "infinite")]
     pub baseline: f64,
     /// In the current snapshot.
+    #[serde(with = "infinite")]
     pub current: f64,
 }
 

@@ -25,6 +25,7 @@ macro_rules! thresholds {
 
         /// Thresholds as one table of the fleet file sets them: those that are absent are left to the next level.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub struct PartialThresholds {
             $($(#[$doc])* pub $name: Option<$type>,)*

@@ -71,6 +71,7 @@ pub enum Test {
 
 /// A number as written: integers beyond 2^53 are not exact as doubles. Two are equal where they are the same bits.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Bound {
     /// An integer.

@@ -216,7 +216,7 @@ impl<W: Write> TableWriter<W> {
     }
 
     /// The same, with entries in the metadata of the file.
-    fn finish_with(mut self, entries: &[(&str, String)]) -> Result<W, String> {
+    pub(crate) fn finish_with(mut self, entries: &[(&str, String)]) -> Result<W, String> {
         let entry = |(key, value): &(&str, String)| KeyValue::new((*key).to_owned(), value.clone());
         let schema = schema_to_metadata_key(self.writer.schema());
         let metadata = std::iter::once(schema).chain(entries.iter().map(entry)).collect();
@@ -245,14 +245,9 @@ fn encode(
 /// # Errors
 /// A message, where they are not.
 pub fn to_parquet(columns: Vec<(&str, Cells)>) -> Result<Vec<u8>, String> {
-    to_parquet_with(&[], columns)
-}
-
-/// The same, with entries in the metadata of the file.
-pub(crate) fn to_parquet_with(entries: &[(&str, String)], columns: Vec<(&str, Cells)>) -> Result<Vec<u8>, String> {
     let declared: Vec<(&str, CellType)> = columns.iter().map(|(name, cells)| (*name, cells.cell_type())).collect();
     let mut writer = TableWriter::new(Vec::new(), &declared)?;
     let rows = columns.first().map_or(0, |(_, cells)| cells.len());
     writer.write(rows, columns.into_iter().map(|(_, cells)| cells).collect::<Vec<_>>())?;
-    writer.finish_with(entries)
+    writer.finish()
 }

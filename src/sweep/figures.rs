@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::report::{CategoryCount, Counts, Side};
+use super::report::{BinValues, CategoryCount, Counts, Side, TieAwareBin};
 use crate::count::ecdf::EcdfPair;
 use crate::count::{Categories, Domain, Ecdf, Tally};
 use crate::metric::bins::{self, TieBin};
@@ -90,13 +90,27 @@ fn between(edges: &[u64], ecdf: &Ecdf) -> Option<Vec<u64>> {
 }
 
 /// The tie-aware bins, cut at keys: a value's own bin ends just above it.
-fn tie_edges(percentiles: &[f64], domain: Domain) -> Vec<u64> {
-    let edge = |bin| match bin {
+fn tie_edges(bins: &[TieBin], domain: Domain) -> Vec<u64> {
+    let edge = |&bin: &TieBin| match bin {
         TieBin::Below(x) => domain.edge(x),
         TieBin::Equal(x) if x.is_finite() => domain.edge(x.next_up()),
         TieBin::Equal(x) => domain.edge(x).saturating_add(1),
     };
-    bins::tie_aware(percentiles).into_iter().map(edge).collect()
+    bins.iter().map(edge).collect()
+}
+
+/// The tie-aware bins with their counts; nothing where they are the reference bins.
+fn tie_aware_counts(bins: &[TieBin], baseline: &[u64], current: &[u64]) -> Vec<TieAwareBin> {
+    if !bins.iter().any(|bin| matches!(bin, TieBin::Equal(_))) {
+        return Vec::new();
+    }
+    let values = bins.iter().map(|&bin| match bin {
+        TieBin::Below(x) => BinValues::Below(x),
+        TieBin::Equal(x) => BinValues::Equal(x),
+    });
+    let counts = baseline.iter().zip(current);
+    let bin = |(values, (&baseline, &current))| TieAwareBin { values, baseline, current };
+    values.chain([BinValues::Rest]).zip(counts).map(bin).collect()
 }
 
 /// The counts of the tie-aware bins of a baseline. `None` without values, or if its breakpoints are missing.
@@ -106,7 +120,7 @@ pub fn tie_counts(baseline: &Ecdf, bins: usize) -> Option<Vec<u64>> {
     }
     let percentiles =
         bins::percents(bins).into_iter().map(|p| bins::percentile(baseline, p)).collect::<Option<Vec<_>>>()?;
-    between(&tie_edges(&percentiles, baseline.domain), baseline)
+    between(&tie_edges(&bins::tie_aware(&percentiles), baseline.domain), baseline)
 }
 
 /// The figures of a numeric feature. `None` where a side has no values, or if a frozen baseline does not have the
@@ -123,7 +137,8 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
     let inner = &percentiles[1..percentiles.len() - 1];
     let edges: Vec<u64> = inner.iter().map(|&x| domain.edge(x)).collect();
     let (bins_a, bins_b) = (between(&edges, a)?, between(&edges, b)?);
-    let tie_edges = tie_edges(&percentiles, domain);
+    let tie_bins = bins::tie_aware(&percentiles);
+    let tie_edges = tie_edges(&tie_bins, domain);
     let (tie_a, tie_b) = (between(&tie_edges, a)?, between(&tie_edges, b)?);
 
     let extremes = |ecdf: &Ecdf| Some([ecdf.key_at(0)?, ecdf.key_at(ecdf.n() - 1)?]);
@@ -163,7 +178,12 @@ pub fn numeric(a: &Ecdf, b: &Ecdf, ta: &Tally, tb: &Tally, dtypes: [String; 2], 
         baseline,
         current,
         metrics,
-        counts: Some(Counts::Bins { edges: inner.to_vec(), baseline: bins_a, current: bins_b }),
+        counts: Some(Counts::Bins {
+            edges: inner.to_vec(),
+            tie_aware: tie_aware_counts(&tie_bins, &tie_a, &tie_b),
+            baseline: bins_a,
+            current: bins_b,
+        }),
         constant: min_a == max_a,
         hash: hash.finish(),
     })

@@ -118,17 +118,15 @@ pub(crate) fn figure_names() -> impl Iterator<Item = &'static str> {
     columns().filter(is_figure).map(|column| column.name)
 }
 
-/// Every feature of a sweep with its model. A model that could not be compared at all has a nameless one, or it would be
-/// missed.
-pub(crate) fn each_feature(report: &SweepReport, mut f: impl FnMut(&ModelReport, &Feature)) {
-    report.models.iter().for_each(|model| model.features.iter().for_each(|feature| f(model, feature)));
-    failed(report).iter().for_each(|(model, feature)| f(model, feature));
+/// A feature without a name that says why a model could not be compared at all, or it would be missed.
+pub(crate) fn nameless(model: &ModelReport) -> Option<Feature> {
+    Some(Feature::failed(model.rows, model.error.clone()?))
 }
 
 /// Models that could not be compared at all, each with a feature without a name that says why.
 pub fn failed(report: &SweepReport) -> Vec<(&ModelReport, Feature)> {
     let models = report.models.iter();
-    models.filter_map(|model| Some((model, Feature::failed(model.rows, model.error.clone()?)))).collect()
+    models.filter_map(|model| Some((model, nameless(model)?))).collect()
 }
 
 #[cfg(test)]

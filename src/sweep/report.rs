@@ -8,6 +8,7 @@ use crate::count::{Counter, Usage};
 use crate::metric::{Kind, Metrics};
 use crate::rule::Verdict;
 use driftsweep_common::error::{Cause, Fault, Status};
+use driftsweep_common::infinite;
 
 /// One side of a feature. Counts are rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,17 +62,45 @@ pub struct Side {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Counts {
-    /// The reference PSI bins: `edges` are the finite breakpoints, one fewer than there are bins.
+    /// The reference PSI bins: `edges` are the inner breakpoints, one fewer than there are bins.
     Bins {
-        /// Inner breakpoints, ascending, repeated where ties repeat them.
+        /// Inner breakpoints, ascending, repeated where ties repeat them. An infinite one is `"inf"` or `"-inf"` in JSON.
+        #[serde(with = "infinite::list")]
         edges: Vec<f64>,
         /// Baseline counts, half-open bins.
         baseline: Vec<u64>,
         /// Current counts.
         current: Vec<u64>,
+        /// The bins of the tie-aware PSI, in order, where a value fills a reference bin or more; empty where none does: they
+        /// are the reference bins then.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tie_aware: Vec<TieAwareBin>,
     },
     /// The categories with the largest differences of shares, at most fifty.
     Categories(Vec<CategoryCount>),
+}
+
+/// A bin of the tie-aware PSI.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TieAwareBin {
+    /// Which values are in it.
+    pub values: BinValues,
+    /// Rows in the baseline.
+    pub baseline: u64,
+    /// Rows in the current snapshot.
+    pub current: u64,
+}
+
+/// The values of a tie-aware bin, of those that no earlier bin has.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BinValues {
+    /// Those below a breakpoint.
+    Below(#[serde(with = "infinite")] f64),
+    /// Those equal to a value that fills a reference bin or more.
+    Equal(#[serde(with = "infinite")] f64),
+    /// The rest.
+    Rest,
 }
 
 /// One category.
@@ -300,6 +329,23 @@ pub struct SweepReport {
     pub models: Vec<ModelReport>,
 }
 
+impl SweepReport {
+    /// The same without the comparisons.
+    pub(crate) fn without_comparisons(&self) -> Self {
+        Self {
+            schema_version: self.schema_version,
+            engine: self.engine.clone(),
+            id: self.id.clone(),
+            as_of: self.as_of.clone(),
+            fleet: self.fleet.clone(),
+            counts_hash: self.counts_hash.clone(),
+            summary: self.summary,
+            not_covered: self.not_covered.clone(),
+            models: Vec::new(),
+        }
+    }
+}
+
 /// A comparison that was not, or not completely, made before the deadline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotCovered {
@@ -403,5 +449,26 @@ impl ModelReport {
     pub fn fault(&self) -> Option<Fault> {
         let reason = self.error.clone()?;
         Some(Fault::new(self.cause.unwrap_or(Cause::Unreadable), reason))
+    }
+}
+
+impl ModelReport {
+    /// The same without the features.
+    pub(crate) fn without_features(&self) -> Self {
+        Self {
+            model: self.model.clone(),
+            window: self.window.clone(),
+            segment: self.segment.clone(),
+            importance: self.importance,
+            error: self.error.clone(),
+            cause: self.cause,
+            rows: self.rows,
+            counts_hash: self.counts_hash.clone(),
+            drifted: self.drifted,
+            significant: self.significant,
+            schema: self.schema.clone(),
+            not_judged: self.not_judged.clone(),
+            features: Vec::new(),
+        }
     }
 }

@@ -3,10 +3,6 @@
 use std::fs;
 use std::process::Command;
 
-fn read(name: &str) -> String {
-    fs::read_to_string(crate::support::data::root().join(name)).unwrap()
-}
-
 /// The fenced blocks of a language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
@@ -42,22 +38,15 @@ fn words(line: &str) -> Vec<String> {
 #[test]
 fn every_command_that_is_shown_has_the_flags_it_is_shown_with() {
     let mut shown = Vec::new();
-    for name in ["README.md", "docs/schedulers.md", "docs/security.md"] {
-        for block in blocks(&read(name), "sh") {
+    let root = crate::support::data::root();
+    let docs = crate::support::data::all_below(&root.join("docs"));
+    let documents = docs.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for document in documents.chain(["README.md", "CONTRIBUTING.md"].map(|name| root.join(name))) {
+        for block in blocks(&fs::read_to_string(document).unwrap(), "sh") {
             for line in block.lines() {
                 if let Some(at) = line.find("driftsweep ") {
                     shown.push(words(&line[at + "driftsweep ".len()..]));
                 }
-            }
-        }
-        for line in read(name).lines() {
-            let line = line.trim();
-            if let Some(args) = line.strip_prefix("args: [").and_then(|rest| rest.strip_suffix(']')) {
-                shown.push(words(&args.replace(',', " ")));
-            } else if let Some(rest) = line.strip_prefix("bash_command=\"driftsweep ") {
-                shown.push(words(rest.trim_end_matches(['"', ','])));
-            } else if let Some(rest) = line.strip_prefix("ExecStart=/usr/local/bin/driftsweep ") {
-                shown.push(words(rest));
             }
         }
     }
@@ -87,19 +76,101 @@ fn every_promise_of_the_documents_names_a_test_that_there_is() {
     assert!(named > 80, "only {named} promises were found");
 }
 
-#[cfg(feature = "kubernetes")]
 #[test]
-fn the_cron_job_that_is_shown_is_one() {
-    use k8s_openapi::api::batch::v1::CronJob;
-    let shown = blocks(&read("docs/schedulers.md"), "yaml");
-    let jobs: Vec<&String> = shown.iter().filter(|block| block.contains("kind: CronJob")).collect();
-    assert_eq!(jobs.len(), 1);
-    let job: CronJob = serde_saphyr::from_str(jobs[0]).unwrap();
-    let spec = job.spec.unwrap();
-    let job = spec.job_template.spec.unwrap();
-    let rules = job.pod_failure_policy.unwrap().rules;
-    let codes: Vec<i32> = rules.iter().flat_map(|rule| rule.on_exit_codes.as_ref().unwrap().values.clone()).collect();
-    // A retry neither hides what was found nor fails over another tick.
-    assert!([10, 11, 13].iter().all(|code| codes.contains(code)), "{codes:?}");
-    assert_eq!(job.template.spec.unwrap().restart_policy.as_deref(), Some("Never"));
+fn every_link_of_the_documents_leads_to_a_file_and_a_heading() {
+    let root = crate::support::data::root();
+    let mut documents = crate::support::data::all_below(&root.join("docs"));
+    documents.extend(["README.md", "CONTRIBUTING.md", "deploy/README.md"].map(|name| root.join(name)));
+    let anchor = |heading: &str| -> String {
+        let kept = heading.trim().to_lowercase();
+        kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+    };
+    let mut links = 0;
+    for document in documents.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(document).unwrap();
+        let outside_code = text.split("```").step_by(2);
+        for link in outside_code.flat_map(|text| text.split("](").skip(1)).map(|rest| rest.split(')').next().unwrap()) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { document.clone() } else { document.parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: {link}", document.display());
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&target).unwrap();
+                let found = text.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line.trim_start_matches('#')) == heading);
+                assert!(found, "{}: {link}", document.display());
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 60, "only {links} links were found");
+    // Every chapter is in the table of contents.
+    let summary = fs::read_to_string(root.join("docs/SUMMARY.md")).unwrap();
+    for document in documents.iter().filter(|path| path.starts_with(root.join("docs"))) {
+        let name = document.file_name().unwrap().to_str().unwrap();
+        assert!(!name.ends_with(".md") || name == "SUMMARY.md" || summary.contains(&format!("({name})")), "{name}");
+    }
+}
+
+#[test]
+fn the_readme_is_short_and_its_lines_are_too() {
+    let text = fs::read_to_string(crate::support::data::root().join("README.md")).unwrap();
+    assert!(text.lines().count() <= 150);
+    let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 100).collect();
+    assert!(long.is_empty(), "{long:?}");
+}
+
+/// Whether a text is as it is shown: a line `...` stands for any lines, and `[..]` for any text within a line.
+fn is_as_shown(shown: &[&str], found: &[&str]) -> bool {
+    let line_matches = |shown: &str, found: &str| {
+        let mut parts = shown.split("[..]");
+        let Some(mut rest) = found.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+        let parts: Vec<&str> = parts.collect();
+        for (at, part) in parts.iter().enumerate() {
+            if at + 1 == parts.len() {
+                return rest.ends_with(part);
+            }
+            let Some(place) = rest.find(part) else { return false };
+            rest = &rest[place + part.len()..];
+        }
+        rest.is_empty()
+    };
+    match (shown.split_first(), found.split_first()) {
+        (None, None) => true,
+        (Some((&"...", [])), _) => true,
+        (Some((&"...", later)), _) => (0..=found.len()).any(|at| is_as_shown(later, &found[at..])),
+        (Some((line, shown)), Some((other, found))) => line_matches(line, other) && is_as_shown(shown, found),
+        _ => false,
+    }
+}
+
+/// Sessions in documents: lines that begin with `$ ` are run by a shell in the repository, the others are what they print.
+#[test]
+fn every_session_that_is_shown_prints_what_is_shown() {
+    let root = crate::support::data::root();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_driftsweep")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut run = 0;
+    let documents = crate::support::data::all_below(&root.join("docs"));
+    for document in documents.iter().chain([&root.join("README.md")]) {
+        if document.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        for block in blocks(&fs::read_to_string(document).unwrap(), "console") {
+            let state = tempfile::tempdir().unwrap();
+            for session in format!("\n{block}").split("\n$ ").skip(1) {
+                let (command, shown) = session.split_once('\n').unwrap_or((session, ""));
+                let mut shell = Command::new("bash");
+                shell.args(["-o", "pipefail", "-c", command]).current_dir(root).env("PATH", &path);
+                shell.env("DRIFTSWEEP_STATE", state.path()).env("T", state.path()).env_remove("USER");
+                let output = shell.output().unwrap();
+                let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
+                let [shown, found] = [shown, &text].map(|text| text.trim_end().lines().collect::<Vec<_>>());
+                assert!(is_as_shown(&shown, &found), "{}: {command}\nshown:\n{}\nfound:\n{text}", document.display(), shown.join("\n"));
+                run += 1;
+            }
+        }
+    }
+    assert!(run > 8, "only {run} commands were run");
 }

@@ -74,7 +74,7 @@ fn every_feature_is_on_the_page_with_its_counts_and_what_they_add_to_psi() {
     let (names, states) = (&summary["features"]["name"], &summary["features"]["state"]);
     let features = report["features"].as_array().unwrap();
     assert_eq!(names.as_array().unwrap().len(), features.len());
-    let mut with_counts = 0;
+    let (mut with_counts, mut with_ties) = (0, 0);
     for (at, feature) in features.iter().enumerate() {
         assert_eq!(names[at], feature["name"]);
         assert_eq!(states[at] == 2, feature["verdict"]["drifted"] == true, "{}", names[at]);
@@ -82,16 +82,21 @@ fn every_feature_is_on_the_page_with_its_counts_and_what_they_add_to_psi() {
         assert_eq!(shown["reasons"], feature["verdict"]["reasons"]);
         let Some(bins) = feature["counts"].get("bins") else { continue };
         with_counts += 1;
+        let sum = |of: &str| -> f64 { shown["counts"][of].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).sum() };
+        let psi = feature["metrics"]["psi"]["value"].as_f64().unwrap();
+        assert!((sum("psi") - psi).abs() <= 1e-3 * psi.max(1e-3), "{}: {} {psi}", names[at], sum("psi"));
+        if let Some(bins) = bins["tie_aware"].as_array() {
+            with_ties += 1;
+            let side = |side: &str| bins.iter().map(|bin| bin[side].clone()).collect::<Vec<_>>();
+            let of = |side: &str| shown["counts"][side].as_array().unwrap().clone();
+            assert_eq!((of("baseline"), of("current")), (side("baseline"), side("current")));
+            continue;
+        }
         assert_eq!((&shown["counts"]["baseline"], &shown["counts"]["current"]), (&bins["baseline"], &bins["current"]));
-        let terms = shown["counts"]["psi"].as_array().unwrap().iter().map(|term| term.as_f64().unwrap());
-        let psi = feature["metrics"]["psi"]["reference_value"].as_f64().unwrap();
-        let sum: f64 = terms.sum();
-        assert!((sum - psi).abs() <= 1e-3 * psi.max(1e-3), "{}: {sum} {psi}", names[at]);
-        let js: f64 = shown["counts"]["js"].as_array().unwrap().iter().map(|term| term.as_f64().unwrap()).sum();
         let divergence = feature["metrics"]["js"]["divergence"].as_f64().unwrap();
-        assert!((js - divergence).abs() <= 1e-3 * divergence.max(1e-3), "{}: {js} {divergence}", names[at]);
+        assert!((sum("js") - divergence).abs() <= 1e-3 * divergence.max(1e-3), "{}: {divergence}", names[at]);
     }
-    assert!(with_counts > 5);
+    assert!(with_counts > 5 && with_ties > 1, "{with_counts} {with_ties}");
     let plain = page.split("<noscript>").next().unwrap();
     let drifted: Vec<&Value> = features.iter().filter(|feature| feature["verdict"]["drifted"] == true).collect();
     assert!(!drifted.is_empty());
@@ -99,6 +104,20 @@ fn every_feature_is_on_the_page_with_its_counts_and_what_they_add_to_psi() {
         let name = feature["name"].as_str().unwrap();
         assert!(plain.contains(&format!("<td class=\"name\">{name}</td>")), "{name} is not in the plain part");
     }
+}
+
+/// `month` is 1 in the whole baseline and 7 in all current rows: bins of equal share do not show that.
+#[test]
+fn a_value_that_fills_a_bin_has_its_own_on_the_page() {
+    let [baseline, current] = months();
+    let page = page(&["compare", &baseline, &current]);
+    let (summary, block) = (block_of(&page, "summary"), block_of(&page, "block-0"));
+    let at = summary["features"]["name"].as_array().unwrap().iter().position(|name| name == "month").unwrap();
+    let counts = &block["features"][at]["counts"];
+    assert_eq!(counts["tie_aware"], serde_json::json!([["below", 1.0], ["equal", 1.0], ["rest", null]]));
+    let rows = |side: &str| block["features"][at][side]["rows"].as_u64().unwrap();
+    assert_eq!(counts["baseline"], serde_json::json!([0, rows("baseline"), 0]));
+    assert_eq!(counts["current"], serde_json::json!([0, 0, rows("current")]));
 }
 
 #[test]

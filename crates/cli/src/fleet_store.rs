@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use driftsweep::model::Options;
+use driftsweep_common::address::redacted;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_fleet::Fleet;
 use driftsweep_ops::store::{Access, Store, UnreadableRow};
@@ -14,6 +15,7 @@ use super::state::FolderArgs;
 /// Reads a fleet file, and warns of what should be changed in it although it is understood.
 pub fn read_fleet(path: &Path, base: &Options) -> Result<Fleet> {
     let fleet = Fleet::read(path, base)?;
+    detail!("fleet '{}': {} models, from {}", fleet.name, fleet.models.len(), path.display());
     if let Some(hint) = &fleet.hint {
         warn!("{hint}");
     }
@@ -78,7 +80,9 @@ pub const VARIABLE: &str = "DRIFTSWEEP_STORE";
 impl StoreArgs {
     /// Opens the store of a fleet for an access.
     pub fn open(&self, path: &Path, fleet: &Fleet, access: Access) -> Result<Store> {
-        Store::open_as(&self.place(path, fleet)?, &fleet.name, access)
+        let place = self.place(path, fleet)?;
+        detail!("store: {}", redacted(&place));
+        Store::open_as(&place, &fleet.name, access)
     }
 
     /// The location of the store of a fleet.

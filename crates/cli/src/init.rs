@@ -6,11 +6,12 @@ use clap::Args;
 use driftsweep::model::Options;
 use driftsweep::snapshot::Snapshot;
 use driftsweep_common::address::redacted;
+use driftsweep_common::error::Error;
 use driftsweep_common::escape;
 use driftsweep_common::storage;
 use driftsweep_fleet::daily::{self, Naming};
 use driftsweep_fleet::infer::{self, InferredColumn, InferredRole, LabelColumns, roles};
-use driftsweep_fleet::{Fleet, Model, Trigger};
+use driftsweep_fleet::{FLEET_SCHEMA, Fleet, Model, Trigger};
 use driftsweep_report::output::Page;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -19,61 +20,177 @@ use super::fleet_store::read_fleet;
 
 #[derive(Args)]
 pub struct InitArgs {
-    /// What the model was trained on: a file, a glob or a directory
+    /// What the model was trained on: a file, a glob or a directory. Or, without CUR, a directory with a folder a model,
+    /// each with its training data (training, train, baseline, reference) and its current data (production, prod, current,
+    /// serving, live, scoring), as files or folders of these names
     #[arg(value_name = "REF")]
     baseline: String,
     /// What it sees now. For one file or folder per day write {day}: the day before each sweep
     #[arg(value_name = "CUR")]
-    current: String,
-    /// Name of the model
-    #[arg(long, default_value = "model", value_name = "NAME")]
-    name: String,
+    current: Option<String>,
+    /// Name of the model [default: model; in a directory of models the names of the folders]
+    #[arg(long, value_name = "NAME", requires = "current")]
+    name: Option<String>,
     /// File to write instead of standard output; paths in it are relative to its folder
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Overwrite the file if it exists
     #[arg(long)]
     force: bool,
-    /// Add the model to this fleet file; the rest of the file stays unchanged
+    /// Add the models to this fleet file; the rest of the file stays unchanged
     #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "force"])]
     append: Option<PathBuf>,
 }
+
+/// A model to add.
+struct NewModel {
+    name: String,
+    baseline: String,
+    current: String,
+}
+
+/// The schema beside a new fleet file.
+const SCHEMA_FILE: &str = "fleet.schema.json";
 
 pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
     if let Some(path) = args.output.as_deref().filter(|path| path.exists() && !args.force) {
         let reason = format!("{} exists already; add --force to overwrite it, or use --append", path.display());
         return Err(super::invalid_value("--output", &reason));
     }
+    let models = match &args.current {
+        Some(current) => {
+            let name = args.name.clone().unwrap_or_else(|| "model".into());
+            vec![NewModel { name, baseline: args.baseline.clone(), current: current.clone() }]
+        }
+        None => models_in(Path::new(&args.baseline))?,
+    };
     let before = match &args.append {
         Some(path) => match std::fs::metadata(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             // Its errors are reported when it is read.
-            _ => Some(existing(path, &args.name)?),
+            _ => Some(existing(path, &models)?),
         },
         None => None,
     };
     let target = args.append.as_deref().or(args.output.as_deref());
     let folder = target.map_or(Path::new(""), |path| path.parent().unwrap_or(Path::new("")));
+    // The output must be a valid fleet file, whatever the names of columns and paths.
+    let path = target.unwrap_or(Path::new("fleet.toml"));
 
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let naming = daily::naming(&args.current, today)?;
-    let current = match &naming {
-        Naming::Daily { pattern, newest, .. } => daily::of_day(pattern, *newest)?,
-        Naming::Plain | Naming::Unclear(_) => args.current.clone(),
+    let mut text = match &before {
+        Some(before) => before.clone(),
+        None => heading(),
     };
-    let guesses = roles(&open(&args.baseline)?, &open(&current)?);
-    let mut page = Page::file();
-    if before.is_none() {
-        page.line("# What each setting means: driftsweep's README, \"The fleet file\".");
-        page.blank();
+    let mut namings = Vec::new();
+    for model in &models {
+        let (page, naming) = model_page(model, folder, (&text, path))?;
+        text = appended(&text, &page.to_string());
+        namings.push(naming);
     }
+    Fleet::parse(&text, path, &Options::new())?;
+    match target {
+        Some(path) => driftsweep_common::atomic::write(path, text.as_bytes())?,
+        None => {
+            let mut page = Page::file();
+            text.lines().for_each(|line| page.line(line));
+            super::write(page)?;
+        }
+    }
+    if let Some(path) = target.filter(|_| before.is_none()) {
+        let schema = path.with_file_name(SCHEMA_FILE);
+        if !schema.exists() {
+            driftsweep_common::atomic::write(&schema, FLEET_SCHEMA.as_bytes())?;
+        }
+    }
+    explain(&models, target, before.is_some(), &namings);
+    Ok(0)
+}
+
+/// The first lines of a new file.
+fn heading() -> String {
+    let mut page = Page::file();
+    // Editors with Taplo or Tombi then complete and check the keys.
+    page.line(format_args!("#:schema ./{SCHEMA_FILE}"));
+    page.line("# What each setting means: `driftsweep schema`, or the reference of the fleet file in docs/.");
+    page.blank();
+    page.to_string()
+}
+
+/// Names of the training data of a model, and of its current data, in its folder.
+const BASELINES: [&str; 5] = ["training", "train", "baseline", "reference", "ref"];
+const CURRENTS: [&str; 7] = ["production", "prod", "current", "serving", "live", "scoring", "inference"];
+
+/// The models of a directory with a folder each.
+fn models_in(folder: &Path) -> anyhow::Result<Vec<NewModel>> {
+    let what = || redacted(folder);
+    if storage::is_remote(folder) || !folder.is_dir() {
+        let reason = "is not a folder of models; give the current data, too: `driftsweep init REF CUR`";
+        return Err(super::invalid_value(&what(), reason));
+    }
+    let mut models = Vec::new();
+    for (name, path) in entries(folder)? {
+        if !path.is_dir() {
+            continue;
+        }
+        let inside = entries(&path)?;
+        let find = |wanted: &[&str]| {
+            wanted.iter().find_map(|wanted| {
+                let is_it = |name: &str| name.split('.').next().is_some_and(|stem| stem.eq_ignore_ascii_case(wanted));
+                let (_, path) = inside.iter().find(|(name, _)| is_it(name))?;
+                let slash = if path.is_dir() { "/" } else { "" };
+                Some(format!("{}{slash}", path.display()))
+            })
+        };
+        match (find(&BASELINES), find(&CURRENTS)) {
+            (Some(baseline), Some(current)) => models.push(NewModel { name, baseline, current }),
+            (None, None) => {}
+            (baseline, _) => {
+                let (missing, names) =
+                    if baseline.is_none() { ("training", &BASELINES[..]) } else { ("current", &CURRENTS[..]) };
+                warn!("{} has no {missing} data and is left out; looked for {}", path.display(), names.join(", "));
+            }
+        }
+    }
+    if models.is_empty() {
+        let reason = "has no folder with training and current data; give them: `driftsweep init REF CUR`";
+        return Err(super::invalid_value(&what(), reason));
+    }
+    Ok(models)
+}
+
+/// The names and paths in a folder, in order.
+fn entries(folder: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let failed = |e: std::io::Error| Error::Unreadable { path: folder.into(), reason: e.to_string() };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !name.is_empty() && !name.starts_with(['.', '_']) {
+            found.push((name.to_owned(), path.clone()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The part of the file about a model. `before` is the text before it, and the path of the file.
+fn model_page(model: &NewModel, folder: &Path, before: (&str, &Path)) -> anyhow::Result<(Page, Naming)> {
+    let NewModel { name, baseline, current } = model;
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let naming = daily::naming(current, today)?;
+    let newest = match &naming {
+        Naming::Daily { pattern, newest, .. } => daily::of_day(pattern, *newest)?,
+        Naming::Plain | Naming::Unclear(_) => current.clone(),
+    };
+    let guesses = roles(&open(baseline)?, &open(&newest)?);
+    let mut page = Page::file();
     page.line("[[model]]");
-    if [&args.baseline, &args.current].into_iter().any(|spec| redacted(spec) != *spec) {
+    if [baseline, current].into_iter().any(|spec| redacted(spec) != *spec) {
         page.line("# Secret parts of addresses are removed (…): insert them, or better use the store's own address.");
     }
-    page.line(format_args!("name = {}", quoted(&args.name)));
-    page.line(format_args!("baseline = {}", quoted(&relative(&args.baseline, folder))));
-    let given = quoted(&relative(&args.current, folder));
+    page.line(format_args!("name = {}", quoted(name)));
+    page.line(format_args!("baseline = {}", quoted(&relative(baseline, folder))));
+    let given = quoted(&relative(current, folder));
     let mut daily = None;
     match &naming {
         Naming::Daily { pattern, .. } => {
@@ -96,23 +213,11 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         rest.append(label_table(labels, daily.as_deref()));
         rest.blank();
     }
-    let put_in = |text: &str| match &before {
-        Some(before) => appended(before, text),
-        None => text.to_owned(),
-    };
-    // The output must be a valid fleet file, whatever the names of columns and paths.
-    let path = target.unwrap_or(Path::new("fleet.toml"));
-    let fleet = Fleet::parse(&put_in(&format!("{page}{rest}")), path, &Options::new())?;
-    page.line(format_args!("# Triggers that are active: {}", active(super::model_of(&fleet, &args.name)?)));
+    let (before, path) = before;
+    let fleet = Fleet::parse(&appended(before, &format!("{page}{rest}")), path, &Options::new())?;
+    page.line(format_args!("# Triggers that are active: {}", active(super::model_of(&fleet, name)?)));
     page.append(rest);
-    let whole = put_in(&page.to_string());
-    Fleet::parse(&whole, path, &Options::new())?;
-    match target {
-        Some(path) => driftsweep_common::atomic::write(path, whole.as_bytes())?,
-        None => super::write(page)?,
-    }
-    explain(args, target, before.is_some(), &naming);
-    Ok(0)
+    Ok((page, naming))
 }
 
 /// The active triggers of a model, and what the others need.
@@ -130,33 +235,42 @@ fn active(model: &Model) -> String {
 }
 
 /// Reports what was done and the next steps.
-fn explain(args: &InitArgs, target: Option<&Path>, added: bool, naming: &Naming) {
-    match naming {
-        Naming::Daily { pattern, newest, days } => {
-            let many = if *days > 1 { format!("{days} days, the newest {newest}") } else { format!("one is {newest}") };
-            info!(
-                "{} has one snapshot per day ({many}): current = {}, so that each sweep reads the day before it",
-                args.current, pattern
-            );
+fn explain(models: &[NewModel], target: Option<&Path>, added: bool, namings: &[Naming]) {
+    for (NewModel { current, .. }, naming) in models.iter().zip(namings) {
+        match naming {
+            Naming::Daily { pattern, newest, days } => {
+                let many =
+                    if *days > 1 { format!("{days} days, the newest {newest}") } else { format!("one is {newest}") };
+                info!(
+                    "{current} has one snapshot per day ({many}): current = {pattern}, so that each sweep reads the day before it"
+                );
+            }
+            Naming::Unclear(reason) => info!(
+                "{current} is read as one snapshot: {reason}; if there is one per day, write {{day}} instead of the day"
+            ),
+            Naming::Plain => {}
         }
-        Naming::Unclear(reason) => info!(
-            "{} is read as one snapshot: {}; if there is one per day, write {{day}} instead of the day",
-            args.current, reason
-        ),
-        Naming::Plain => {}
     }
     let Some(path) = target else { return };
     let file = path.display();
-    match added {
-        true => say!("added model '{}' to {file}; review `exclude`, then:", args.name),
-        false => say!("wrote {file}; review `exclude`, then:"),
+    let names: Vec<String> = models.iter().map(|model| format!("'{}'", model.name)).collect();
+    match (added, models.len()) {
+        (true, 1) => say!("added model {} to {file}; review `exclude`, then:", names[0]),
+        (true, _) => say!("added models {} to {file}; review `exclude` of each, then:", names.join(", ")),
+        (false, 1) => say!("wrote {file}; review `exclude`, then:"),
+        (false, _) => say!("wrote {file} with models {}; review `exclude` of each, then:", names.join(", ")),
     }
-    match naming {
-        Naming::Daily { newest, .. } => {
-            let sweep = newest.checked_add(1.day()).unwrap_or(*newest);
+    // The newest day of them all: the others have their own.
+    let newest = namings.iter().filter_map(|naming| match naming {
+        Naming::Daily { newest, .. } => Some(*newest),
+        Naming::Plain | Naming::Unclear(_) => None,
+    });
+    match newest.max() {
+        Some(newest) => {
+            let sweep = newest.checked_add(1.day()).unwrap_or(newest);
             say!("  driftsweep sweep {file} --now {sweep}   # the day {newest}, as a sweep of the next day reads it");
         }
-        Naming::Plain | Naming::Unclear(_) => say!("  driftsweep sweep {file}"),
+        None => say!("  driftsweep sweep {file}"),
     }
 }
 
@@ -168,11 +282,11 @@ fn open(spec: &str) -> driftsweep_common::error::Result<Snapshot> {
     }
 }
 
-/// The text of a fleet file that a model is added to.
-fn existing(path: &Path, name: &str) -> anyhow::Result<String> {
+/// The text of a fleet file that models are added to.
+fn existing(path: &Path, models: &[NewModel]) -> anyhow::Result<String> {
     let fleet = read_fleet(path, &Options::new())?;
-    if fleet.models.iter().any(|model| model.name == name) {
-        let reason = format!("{} has a model '{}' already; choose another name", path.display(), name);
+    if let Some(known) = models.iter().find(|new| fleet.models.iter().any(|model| model.name == new.name)) {
+        let reason = format!("{} has a model '{}' already; choose another name", path.display(), known.name);
         return Err(super::invalid_value("--name", &reason));
     }
     Ok(Fleet::text(path)?)
@@ -211,10 +325,17 @@ fn columns(guesses: &[InferredColumn]) -> Page {
 /// A table for joining predictions with labels, commented out for review.
 fn label_table(labels: &LabelColumns, daily: Option<&str>) -> Page {
     let mut page = Page::file();
-    page.line("# To evaluate predictions against labels, review this and remove the #:");
+    page.line(match labels.label {
+        Some(_) => "# To evaluate predictions against labels, review this and remove the #:",
+        None => "# To evaluate predictions against labels, fill in their table and column, and remove the #:",
+    });
     page.line("# [model.labels]");
     if labels.elsewhere {
-        page.line(format_args!("# from = \"labels/*.parquet\" # the table with {}: name yours", labels.label));
+        let what = labels.label.as_deref().unwrap_or("labels, or none where they are in `current`");
+        page.line(format_args!("# from = \"labels/*.parquet\" # the table with {what}: name yours"));
+    }
+    if labels.label.is_none() {
+        page.line("# label = \"…\" # the column with what came true");
     }
     if let Some(daily) = daily {
         page.line(format_args!("# predictions = {} # of all days", quoted(&daily::of_all_days(daily))));
@@ -222,7 +343,7 @@ fn label_table(labels: &LabelColumns, daily: Option<&str>) -> Page {
     let named = [
         ("id", &labels.id),
         ("time", &Some(labels.time.clone())),
-        ("label", &Some(labels.label.clone())),
+        ("label", &labels.label),
         ("prediction", &labels.prediction),
         ("score", &labels.score),
     ];

@@ -10,6 +10,11 @@ macro_rules! info {
     ($($words:tt)*) => { $crate::message::write_message($crate::message::LogLevel::Info, &format!($($words)*)) };
 }
 
+/// Reports on standard error what is done, where details are wanted.
+macro_rules! detail {
+    ($($words:tt)*) => { $crate::message::write_message($crate::message::LogLevel::Detail, &format!($($words)*)) };
+}
+
 /// Warns on standard error.
 macro_rules! warn {
     ($($words:tt)*) => { $crate::message::write_message($crate::message::LogLevel::Warn, &format!($($words)*)) };
@@ -40,7 +45,11 @@ mod init;
 mod job_page;
 mod jobs;
 pub mod message;
+mod metrics;
 mod mute;
+mod past_sweep;
+mod report;
+mod shell;
 mod signing;
 mod sink;
 mod state;
@@ -49,6 +58,7 @@ mod status;
 mod sweep;
 mod tick;
 mod time_arg;
+mod validate;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,7 +66,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use driftsweep::count::{Backend, ChosenCounter, Counter, Workload, gpu};
 use driftsweep::metric::MetricSet;
 use driftsweep::model::Options;
@@ -67,16 +77,23 @@ use driftsweep_extensions::value::listed;
 use driftsweep_fleet::{Fleet, Model};
 use driftsweep_report::report::{RenderOptions, Report, ReportFormat};
 use indicatif::{ProgressBar, ProgressStyle};
+use message::Verbosity;
 use sink::{write, write_json};
 
 /// Compares what models see with what they were trained on: exact drift metrics over thousands of features.
 #[derive(Parser)]
-#[command(version, bin_name = "driftsweep", max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "driftsweep", version, bin_name = "driftsweep", max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     /// How messages on standard error are written: plain, text (with time and level) or json (one object a line)
     /// [default: $DRIFTSWEEP_LOG, or plain]
     #[arg(long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     log: Option<message::LogFormat>,
+    /// Show only warnings and errors, and no progress; `tick` prints nothing if nothing was due and nothing was found
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Show in detail what is done
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -148,11 +165,23 @@ enum Command {
     Supervise(jobs::SuperviseArgs),
     /// Shows the results of past sweeps
     History(history::HistoryArgs),
+    /// Writes the report of the last sweep, or of a past one, with its events, retrains and history: an HTML page
+    Report(report::ReportArgs),
+    /// Writes gauges of the last sweep, its triggers and retrains for Prometheus, or sends them
+    Metrics(metrics::MetricsArgs),
     /// Freezes training snapshots into baseline files; lists, sets and restores the baselines of models
     #[command(subcommand)]
     Baseline(baseline::BaselineCommand),
     /// Writes a fleet file from snapshots: infers types; excludes ids, times, labels and predictions
     Init(init::InitArgs),
+    /// Checks fleet files, without their data
+    Validate(validate::ValidateArgs),
+    /// Prints the JSON Schema of fleet files, for editors
+    Schema,
+    /// Prints the completions of a shell
+    Completions(shell::CompletionsArgs),
+    /// Writes manual pages
+    Man(shell::ManArgs),
     /// Sweeps a demo fleet with real data
     Demo(demo::DemoArgs),
     /// Measures counting on the CPU and the GPU with generated columns
@@ -215,7 +244,9 @@ impl EngineArgs {
     /// Chooses the backend.
     fn counter(&self, workload: impl FnOnce() -> Workload) -> anyhow::Result<ChosenCounter> {
         let (choice, memory) = self.device()?;
-        Ok(self.backend()?.counter(workload, &choice, memory)?)
+        let chosen = self.backend()?.counter(workload, &choice, memory)?;
+        detail!("counted by {}: {}", chosen.counter.name(), chosen.reason);
+        Ok(chosen)
     }
 
     /// The backend: the flag first, then the environment.
@@ -380,7 +411,7 @@ impl Bar {
     }
 
     fn of(what: &str) -> Self {
-        let bar = if message::is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = if message::shows_progress() { ProgressBar::new(0) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}}/{{len}} {what}, {{eta}} left")) {
             bar.set_style(style);
         }
@@ -428,7 +459,12 @@ fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return message::usage(&with_escaped_arguments(error)),
     };
-    let outcome = match message::choose(cli.log).and_then(|()| check_location_variables()).map(|()| cli.command) {
+    let verbosity = match (cli.quiet, cli.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (false, true) => Verbosity::Verbose,
+        (false, false) => Verbosity::Normal,
+    };
+    let outcome = match message::choose(cli.log, verbosity).and_then(|()| check_location_variables()).map(|()| cli.command) {
         Err(error) => Err(error.into()),
         Ok(command) => dispatch(command),
     };
@@ -488,8 +524,14 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Outbox(command) => audit::outbox(&command),
         Command::Supervise(args) => jobs::supervise(&args),
         Command::History(args) => history::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Metrics(args) => metrics::run(&args),
         Command::Baseline(command) => baseline::run(&command),
         Command::Init(args) => init::run(&args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Schema => validate::schema(),
+        Command::Completions(args) => shell::completions(&args, Cli::command()),
+        Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),

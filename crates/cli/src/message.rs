@@ -37,6 +37,30 @@ pub enum LogLevel {
     Info,
     /// The answer to the user of the command: without the name of the program before it.
     Answer,
+    /// What a command does in detail, on request.
+    Detail,
+}
+
+/// Which messages are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Warnings and errors.
+    Quiet,
+    /// Everything but details.
+    #[default]
+    Normal,
+    /// Everything.
+    Verbose,
+}
+
+impl Verbosity {
+    fn shows(self, level: LogLevel) -> bool {
+        match level {
+            LogLevel::Error | LogLevel::Warn => true,
+            LogLevel::Info | LogLevel::Answer => self != Self::Quiet,
+            LogLevel::Detail => self == Self::Verbose,
+        }
+    }
 }
 
 impl LogLevel {
@@ -45,6 +69,7 @@ impl LogLevel {
             Self::Error => "error",
             Self::Warn => "warn",
             Self::Info | Self::Answer => "info",
+            Self::Detail => "debug",
         }
     }
 }
@@ -53,12 +78,14 @@ impl LogLevel {
 pub const VARIABLE: &str = "DRIFTSWEEP_LOG";
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+static VERBOSITY: OnceLock<Verbosity> = OnceLock::new();
 
-/// Chooses the format: the flag first, then the environment.
+/// Chooses which messages are written, and how: the flag first, then the environment.
 ///
 /// # Errors
 /// [`Error::UnknownName`] for an unknown format.
-pub fn choose(flag: Option<LogFormat>) -> Result<(), Error> {
+pub fn choose(flag: Option<LogFormat>, verbosity: Verbosity) -> Result<(), Error> {
+    let _ = VERBOSITY.set(verbosity);
     let format = match (flag, super::variable(VARIABLE)) {
         (Some(format), _) => format,
         (None, None) => LogFormat::default(),
@@ -78,13 +105,25 @@ pub fn report_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// Whether messages go to a terminal.
-pub fn is_terminal() -> bool {
-    std::io::stderr().is_terminal()
+/// Whether only warnings and errors are written.
+pub fn is_quiet() -> bool {
+    verbosity() == Verbosity::Quiet
+}
+
+fn verbosity() -> Verbosity {
+    VERBOSITY.get().copied().unwrap_or_default()
+}
+
+/// Whether progress is shown: on a terminal, unless only warnings and errors are wanted.
+pub fn shows_progress() -> bool {
+    std::io::stderr().is_terminal() && !is_quiet()
 }
 
 /// Writes a message: text from files is always escaped.
 pub fn write_message(level: LogLevel, message: &str) {
+    if !verbosity().shows(level) {
+        return;
+    }
     let format = FORMAT.get().copied().unwrap_or_default();
     // Errors of writing to standard error are ignored.
     let message = without_secrets(message);
@@ -116,7 +155,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     let named = after.or_else(|| args.iter().find_map(|arg| arg.strip_prefix("--log=")));
     let flag = named.and_then(|name| LogFormat::from_str(name, true).ok());
     // An error message for a wrong command line must not fail itself.
-    let plain = choose(flag).is_err() || FORMAT.get() == Some(&LogFormat::Plain);
+    let plain = choose(flag, Verbosity::Normal).is_err() || FORMAT.get() == Some(&LogFormat::Plain);
     if !error.use_stderr() {
         error.exit();
     }

@@ -5,8 +5,11 @@ use std::io::{BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::path::Path;
 
 use driftsweep_common::error::Error;
-use driftsweep_report::output::{Document, json_line};
+use driftsweep_report::output::{Document, Terminal, json_line};
 use serde::Serialize;
+
+/// The variable that turns colours off where it is set (https://no-color.org).
+const NO_COLOR: &str = "NO_COLOR";
 
 /// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
@@ -17,7 +20,8 @@ pub fn is_terminal() -> bool {
 pub fn write(document: impl Into<Document>) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     let bytes = document.into();
-    let bytes = bytes.bytes(stdout.is_terminal());
+    let terminal = stdout.is_terminal().then(|| Terminal::of_stdout(super::variable(NO_COLOR).is_none()));
+    let bytes = bytes.bytes(terminal);
     match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other.map_err(failed)?),
@@ -31,7 +35,7 @@ pub fn write_json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Writes a file, whole or not at all.
 pub fn write_file(path: &Path, document: &Document) -> anyhow::Result<()> {
-    Ok(driftsweep_common::storage::write(path, &document.bytes(false))?)
+    Ok(driftsweep_common::storage::write(path, &document.bytes(None))?)
 }
 
 /// JSON on standard output, a line a value.

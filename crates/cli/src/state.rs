@@ -197,22 +197,27 @@ impl SweepState {
             warn!("{failure}; the journal ends there");
         }
         if let Some(history) = &self.history {
-            history::append(history, report, self.as_of)?;
+            let path = history::append(history, report, self.as_of)?;
+            detail!("history: {}", path.display());
         }
         Ok(())
     }
 
     /// The figures of earlier sweeps, where a history is kept. Those that cannot be read are left out of a report.
     pub fn earlier(&self) -> HistoryLines {
-        let Some(history) = &self.history else { return HistoryLines::default() };
-        let (lines, unreadable) =
-            HistoryLines::before(history, self.as_of).unwrap_or_else(|error| (HistoryLines::default(), vec![error]));
-        unreadable.iter().for_each(|error| warn!("left out of the lines of the history: {error}"));
-        lines
+        self.history.as_ref().map_or_else(HistoryLines::default, |history| earlier(history, self.as_of))
     }
 
     /// Deletes the journal of a complete sweep.
     pub fn finish(self) -> driftsweep_common::error::Result<()> {
         self.journal.map_or(Ok(()), Journal::finish)
     }
+}
+
+/// The figures of the sweeps before a time. Those that cannot be read are left out of a report.
+pub fn earlier(history: &Path, as_of: Timestamp) -> HistoryLines {
+    let (lines, unreadable) =
+        HistoryLines::before(history, as_of).unwrap_or_else(|error| (HistoryLines::default(), vec![error]));
+    unreadable.iter().for_each(|error| warn!("left out of the lines of the history: {error}"));
+    lines
 }

@@ -17,6 +17,7 @@ use driftsweep_ops::scheduler::{self, PassContext, PassFailure, PassSummary};
 use driftsweep_ops::store::{Access, Firing, Store, UnreadableRow};
 use driftsweep_ops::tick::{self, RejudgeRequest, SweepStatus, Sweeper, TickSummary};
 use driftsweep_report::output::Page;
+use driftsweep_report::report::counted;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ use super::fleet_store::{StoreArgs, clock_difference_warning, read_fleet, warn_o
 use super::state::SweepState;
 use super::state_users::{JOBS, StateUsers, StoreIdentity, StoreMatch, has_trained};
 use super::time_arg::TimeArg;
-use super::{Bar, EngineArgs, TextFormat};
+use super::{Bar, EngineArgs, TextFormat, message};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("decision").args(["again", "clock_was_ahead"]).multiple(true))]
@@ -66,9 +67,6 @@ pub struct TickArgs {
     /// With --again and --clock-was-ahead: who requests it [default: $USER]
     #[arg(long, value_name = "NAME", requires = "decision")]
     by: Option<String>,
-    /// Print nothing if nothing was due and nothing was found; the exit code is the same
-    #[arg(long, short)]
-    quiet: bool,
     /// Refuse to create a new store (exit code 14): where the state is kept on external storage, a new store means that
     /// the old one was lost
     #[arg(long)]
@@ -138,7 +136,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         say_doubts(&ticked.tampered);
     }
     let (ticked, pass_summary) = (ticked?, pass_summary?);
-    if !(args.quiet && is_quiet(&ticked, &pass_summary)) {
+    if !(message::is_quiet() && is_quiet(&ticked, &pass_summary)) {
         show(args, &fleet, &options, &ticked, &pass_summary)?;
     }
     if !(ticked.tampered.is_empty() && pass_summary.pass_summary.tampered.is_empty()) {
@@ -216,6 +214,7 @@ fn show(
         TextFormat::Table => {
             let mut page = summary(ticked, options);
             jobs_done(&mut page, pass_summary);
+            page.section(format_args!("{} {}", what_happened(ticked), what_to_do(ticked, pass_summary)));
             super::write(page)?;
         }
     }
@@ -593,6 +592,46 @@ fn summary(ticked: &TickSummary, options: &Options) -> Page {
         page.line(format_args!("next scheduled training: {next}, {model}"));
     }
     page
+}
+
+/// What happened, in a sentence.
+fn what_happened(ticked: &TickSummary) -> String {
+    let fired = counted(ticked.firings.len(), "trigger");
+    match &ticked.sweep {
+        Some(done) => {
+            let summary = done.summary;
+            let drifted = match summary.drifted {
+                0 => "none".to_owned(),
+                n => n.to_string(),
+            };
+            let failed = match ticked.status.as_ref().map_or(0, SweepStatus::failed) {
+                0 => String::new(),
+                n => format!("; {} could not be read", counted(n, "input")),
+            };
+            let (features, models) = (counted(summary.features, "feature"), counted(summary.models, "model"));
+            format!("Of {features} in {models} {drifted} drifted, and {fired} fired{failed}.")
+        }
+        None if ticked.caught_up.is_empty() && ticked.firings.is_empty() => "Nothing was due.".into(),
+        None => format!("{} judged after waiting for data, and {fired} fired.", counted(ticked.caught_up.len(), "model")),
+    }
+}
+
+/// What to do, in a sentence.
+fn what_to_do(ticked: &TickSummary, done: &JobsAndMessages) -> String {
+    let states = done.pass_summary.states();
+    let waiting = states.iter().find(|(state, _)| **state == "awaiting_approval").map_or(0, |(_, n)| *n);
+    let has_failures = ticked.status.as_ref().is_some_and(SweepStatus::is_partial) && !ticked.acknowledged;
+    let drifted = ticked.sweep.as_ref().map_or(0, |done| done.summary.drifted);
+    if waiting > 0 {
+        let wait = if waiting == 1 { "waits" } else { "wait" };
+        format!("{} {wait} for approval: `driftsweep jobs list`.", counted(waiting, "retrain"))
+    } else if has_failures {
+        "`driftsweep status` shows what could not be compared.".into()
+    } else if drifted > 0 || !ticked.firings.is_empty() {
+        "`driftsweep report --output report.html` shows what moved.".into()
+    } else {
+        "Nothing needs attention.".into()
+    }
 }
 
 /// Models that are named in a summary.

@@ -52,6 +52,22 @@ impl<'de> Deserialize<'de> for Length {
     }
 }
 
+/// In the fleet file it is a text.
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Length {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Length".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A length of time, such as 7d, 36h, 90m or 1h 30m.",
+            "pattern": r"^\s*([0-9]+\s*[A-Za-z]+\s*)+$",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ pub mod atomic;
 pub mod duration;
 pub mod error;
 pub mod escape;
+pub mod infinite;
 pub mod runtime;
 pub mod storage;
 pub mod versioned;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url, redirect};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -76,7 +76,7 @@ pub struct Request {
     body: Option<Vec<u8>>,
     secrets: Vec<String>,
     /// The name of a header whose value cannot be sent.
-    wrong_header: Option<&'static str>,
+    wrong_header: Option<String>,
 }
 
 /// Why a request failed. It never contains the address, which may be secret.
@@ -129,6 +129,11 @@ impl Request {
         Self { method: Method::POST, ..Self::get() }.json(body)
     }
 
+    /// A PUT request with a text in the format of Prometheus.
+    pub fn put_metrics(text: Vec<u8>) -> Self {
+        Self { method: Method::PUT, body: Some(text), ..Self::get() }.with("content-type", "text/plain; version=0.0.4")
+    }
+
     /// A PATCH request with JSON.
     pub fn patch(body: &Value) -> Self {
         Self { method: Method::PATCH, ..Self::get() }.json(body)
@@ -139,14 +144,14 @@ impl Request {
         self.with("content-type", "application/json")
     }
 
-    /// With a header. A request with a value that no header can have is not sent.
-    pub fn with(mut self, name: &'static str, value: &str) -> Self {
-        match HeaderValue::from_str(value) {
-            Ok(mut value) => {
-                value.set_sensitive(name == "authorization");
-                self.headers.insert(HeaderName::from_static(name), value);
+    /// With a header. A request with a name or a value that no header can have is not sent.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        match (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            (Ok(name), Ok(mut value)) => {
+                value.set_sensitive(name == AUTHORIZATION);
+                self.headers.insert(name, value);
             }
-            Err(_) => self.wrong_header = Some(name),
+            _ => self.wrong_header = Some(for_display(name).into_owned()),
         }
         self
     }
@@ -213,7 +218,7 @@ impl Http {
         if let Some(name) = request.wrong_header {
             // The value may be secret. It may be corrected at any time.
             let reason =
-                format!("the header '{name}' cannot be sent: its value has a line break or a control character");
+                format!("the header '{name}' cannot be sent: its name or value has a character that headers cannot have");
             return Err(RequestFailure::transient(reason));
         }
         let hidden = url.is_hidden();

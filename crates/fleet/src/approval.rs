@@ -51,6 +51,7 @@ impl ApprovalRules {
 
 /// Which answers of approvers must be signed: approvals and rejections alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, IntoStaticStr)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Signatures {
@@ -123,6 +124,7 @@ impl ApproverKey {
 
 /// What happens without an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnExpiry {
     /// The job expires.
@@ -147,27 +149,42 @@ pub struct AutomaticApproval {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ApprovalTable {
+    /// From this expected cost on a training needs approval. By default 500.
     above: Option<f64>,
+    /// Who is asked: a list of levels, each with its persons.
     #[serde(default)]
     approvers: Vec<Vec<String>>,
+    /// The public keys of persons, in the form of OpenSSH.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "std::collections::BTreeMap<String, crate::schema::OneOrMore>"))]
     keys: IndexMap<String, Spanned<KeyLines>>,
+    /// Which answers must be signed.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Signatures>"))]
     signatures: Option<Spanned<Signatures>>,
+    /// How long each level has for an answer. By default 4h.
     answer_within: Option<Length>,
+    /// What happens without an answer.
     #[serde(default)]
     on_expiry: OnExpiry,
+    /// Rules for jobs that are approved automatically.
     #[serde(default)]
     automatic: Vec<AutomaticTable>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct AutomaticTable {
+    /// Only for this trigger.
     trigger: Option<Trigger>,
+    /// Only for this team.
     team: Option<String>,
+    /// Only for these stakes. By default for any except `high`.
     stakes: Option<Stakes>,
+    /// Up to this expected cost.
     up_to: f64,
 }
 

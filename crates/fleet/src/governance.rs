@@ -44,20 +44,29 @@ pub struct ConcurrencyLimits {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BudgetTable {
+    /// What all trainings may cost in a month. By default 10000.
     month: Option<f64>,
+    /// The share of a budget from which on a message warns. By default 0.8.
     warning: Option<f64>,
+    /// The currency of all amounts. By default USD.
     currency: Option<String>,
+    /// Budgets of teams.
     #[serde(default)]
     teams: BTreeMap<String, f64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QueueTable {
+    /// Trainings that run at once. By default 4.
     max_concurrent: Option<usize>,
+    /// Trainings of a team that run at once.
     per_team: Option<usize>,
+    /// Trainings that run at once on a kind of machine.
     #[serde(default)]
     resources: BTreeMap<String, usize>,
 }

@@ -68,8 +68,8 @@ pub struct InferredColumns {
 /// Columns for `[model.labels]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelColumns {
-    /// The label.
-    pub label: String,
+    /// The label; absent where no column looks like one, and a person has to fill it in.
+    pub label: Option<String>,
     /// Whether the label is in a table of its own: the current snapshot lacks it.
     pub elsewhere: bool,
     /// Its classes, where they are few.
@@ -131,30 +131,34 @@ pub fn roles(baseline: &Snapshot, current: &Snapshot) -> InferredColumns {
     };
     let columns: Vec<InferredColumn> = of_baseline.iter().map(&role).collect();
     let all: Vec<InferredColumn> = columns.iter().cloned().chain(of_current.iter().map(&role)).collect();
-    let labels = best.and_then(|label| label_columns(label, &all, current));
+    let labels = label_columns(best, &all, current);
     InferredColumns { columns, labels }
 }
 
-/// The columns for evaluating predictions, where each can be identified.
-fn label_columns(label: &ColumnEvidence, all: &[InferredColumn], current: &Snapshot) -> Option<LabelColumns> {
+/// The columns for evaluating predictions, where there are predictions with a time.
+fn label_columns(label: Option<&ColumnEvidence>, all: &[InferredColumn], current: &Snapshot) -> Option<LabelColumns> {
     let of = |role: InferredRole| {
         let found = all.iter().find(|guess| guess.role == role && current.find(&guess.column).is_some());
         found.map(|guess| guess.column.clone())
     };
-    let time = all.iter().find(|guess| {
+    // Times of predictions may be text, too.
+    let times = || all.iter().filter(|guess| guess.role == InferredRole::Time);
+    let is_temporal = |guess: &&InferredColumn| {
         let kind = current.column(&guess.column).map(|column| &column.kind);
-        guess.role == InferredRole::Time && matches!(kind, Ok(ColumnType::Temporal(..)))
-    });
+        matches!(kind, Ok(ColumnType::Temporal(..)))
+    };
+    let time = times().find(is_temporal).or_else(|| times().find(|guess| current.find(&guess.column).is_some()));
     let ids = all.iter().filter(|guess| guess.role == InferredRole::Identifier && !is_pandas_index(&guess.column));
     let id = ids.map(|guess| &guess.column).find(|column| current.find(column).is_some()).cloned();
     let (prediction, score) = (of(InferredRole::Prediction), of(InferredRole::Score));
-    if (prediction.is_none() && score.is_none()) || (!label.here && id.is_none()) {
+    let here = label.is_some_and(|label| label.here);
+    if (prediction.is_none() && score.is_none()) || (!here && id.is_none()) {
         return None;
     }
     Some(LabelColumns {
-        label: label.name.clone(),
-        elsewhere: !label.here,
-        classes: label.facts.as_ref().map(ValueFacts::few_classes).unwrap_or_default(),
+        label: label.map(|label| label.name.clone()),
+        elsewhere: !here,
+        classes: label.and_then(|label| label.facts.as_ref()).map(ValueFacts::few_classes).unwrap_or_default(),
         prediction,
         score,
         time: time?.column.clone(),

@@ -48,6 +48,7 @@ pub struct Labels {
 
 /// The classes that labels and predictions name.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "give a list of classes, or a table of labels with the prediction that means the same")]
 enum ClassTable {
     /// In the same words.
@@ -84,21 +85,36 @@ pub fn class(text: String) -> String {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LabelTable {
+    /// The predictions. By default `current`.
     predictions: Option<String>,
+    /// The labels. By default they are in the rows of the predictions.
     from: Option<String>,
+    /// A snapshot with labels to calibrate scores on. By default the baseline.
     reference: Option<String>,
+    /// The column that joins predictions and labels.
     id: Option<String>,
+    /// The column with the time of the prediction.
     time: Option<String>,
+    /// The column with the label.
     label: String,
+    /// The column with the predicted class or number.
     pub(crate) prediction: Option<String>,
+    /// The column with the score of the class `positive`.
     pub(crate) score: Option<String>,
+    /// The label that scores, precision and recall are about.
     positive: Option<Literal>,
+    /// The classes, or each label with the prediction that means the same.
     classes: Option<ClassTable>,
+    /// Texts that stand for a missing label, prediction or id.
     missing: Option<Vec<String>>,
+    /// The column with the time when the label became known.
     label_time: Option<String>,
+    /// The time between prediction and label; with `label_time` the longest.
     delay: Option<Length>,
+    /// A column that is used where labels are missing.
     proxy: Option<String>,
 }
 

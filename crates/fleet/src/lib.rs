@@ -16,6 +16,7 @@ mod labels;
 mod literal;
 mod model;
 mod retrain;
+mod schema;
 mod table;
 
 pub use approval::{ApprovalRules, ApproverKey, AutomaticApproval, OnExpiry, Signatures};
@@ -29,3 +30,6 @@ pub use governance::{BudgetConfig, ConcurrencyLimits, Governance};
 pub use labels::{Labels, class};
 pub use model::Model;
 pub use retrain::{RetrainConfig, Stakes};
+pub use schema::FLEET_SCHEMA;
+#[cfg(feature = "schema")]
+pub use schema::generated_schema;

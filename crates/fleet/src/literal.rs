@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "give a string, a whole number, true or false")]
 pub(crate) enum Literal {
     Text(String),

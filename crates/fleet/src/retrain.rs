@@ -13,6 +13,7 @@ use driftsweep_extensions::value::{Money, listed};
 
 /// The stakes of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stakes {
     /// Little.
@@ -67,29 +68,50 @@ pub struct RetrainConfig {
 macro_rules! retrain_table {
     ($($(#[$doc:meta])* $variant:ident($key:ident): $table:ty => $settings:ty,)*) => {
         #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub(crate) struct RetrainTable {
+            /// The team whose budget is used.
             team: Option<String>,
+            /// What is at stake: `low`, `normal` or `high`. At `high` each training needs approval.
             stakes: Option<Stakes>,
+            /// The kind of machine, for limits of the queue.
             resource: Option<String>,
+            /// Hours on a GPU that a training takes.
             gpu_hours: Option<f64>,
+            /// What an hour on a GPU costs.
             gpu_rate: Option<f64>,
+            /// Hours on a CPU that a training takes.
             cpu_hours: Option<f64>,
+            /// What an hour on a CPU costs.
             cpu_rate: Option<f64>,
+            /// What storing the result costs.
             storage: Option<f64>,
+            /// What the model may cost in a month.
             budget: Option<f64>,
+            /// What a lost point of the metric costs in a day.
             value_per_point_per_day: Option<f64>,
+            /// The value of the metric that a fresh model has.
             expected: Option<f64>,
+            /// Points that are taken to be lost where labels do not tell.
             assumed_loss: Option<f64>,
+            /// How long a training is of use. By default 30 days.
             valid_for: Option<Length>,
+            /// After this time a training is stopped.
             timeout: Option<Length>,
+            /// After this time in the queue a job is given up.
             deadline: Option<Length>,
+            /// How often a failed training is tried again.
             retries: Option<u32>,
+            /// The first delay between attempts; it doubles.
             backoff: Option<Length>,
+            /// Where `command` runs.
             folder: Option<String>,
+            /// How many bytes of the output of `command` are kept.
             log_bytes: Option<u64>,
+            /// Environment variables that `command` gets besides the usual ones.
             env: Option<Vec<String>>,
-            $($key: Option<$table>,)*
+            $($(#[$doc])* $key: Option<$table>,)*
         }
 
         impl RetrainTable {

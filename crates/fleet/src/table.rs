@@ -25,73 +25,111 @@ use driftsweep_extensions::channel::NotifyTable;
 use driftsweep_extensions::trigger::TriggerTable;
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FleetTable {
+    /// The name of the fleet, in reports, events and the store. By default that of the file. Needed where several
+    /// fleets share a store.
     #[serde(default)]
     pub(crate) name: Option<String>,
+    /// When the sweep runs: a cron expression in `time_zone`. By default every night at 0:00.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub(crate) sweep: Option<Located<String>>,
+    /// The time zone of the schedules, and where days begin: a name such as `Europe/Berlin`. By default UTC.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub(crate) time_zone: Option<Located<String>>,
+    /// How long a model waits whose data are missing or unreadable. By default 8h; `0h` does not wait.
     #[serde(default)]
     pub(crate) wait_for_data: Option<Length>,
+    /// Settings for all models.
     #[serde(default)]
     pub(crate) defaults: Located<Settings>,
+    /// What retrains may cost.
     #[serde(default)]
     pub(crate) budget: Located<BudgetTable>,
+    /// Which retrains need approval, and by whom.
     #[serde(default)]
     pub(crate) approval: Located<ApprovalTable>,
+    /// How many trainings run at once.
     #[serde(default)]
     pub(crate) queue: Located<QueueTable>,
+    /// Channels for messages.
     #[serde(default, rename = "notify")]
     pub(crate) channels: Vec<Located<NotifyTable>>,
+    /// The models.
     #[serde(default, rename = "model")]
     pub(crate) models: Vec<Located<ModelTable>>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModelTable {
+    /// The name of the model.
     pub(crate) name: String,
+    /// What it was trained on: a baseline file, a snapshot (a file, a folder, a pattern or an address), or `previous`
+    /// for the window before. Paths are relative to the fleet file.
     pub(crate) baseline: String,
+    /// What it sees in production: a snapshot; `{day}` stands for the day before the sweep. Or a table of windows
+    /// with a path each.
     pub(crate) current: Current,
+    /// The column with the times of the rows; needed for windows.
     #[serde(default)]
     pub(crate) time: Option<String>,
+    /// Where days begin for this model.
     #[serde(default)]
     pub(crate) time_zone: Option<String>,
+    /// Periods that are compared on their own: `hour`, `day`, `week`, `month`, or a length such as `7d`.
     #[serde(default)]
     pub(crate) windows: Vec<String>,
+    /// Columns whose most frequent values are compared on their own, as segments.
     #[serde(default)]
     pub(crate) slice_by: Vec<String>,
+    /// Segments: a name, and conditions on columns that must all hold.
     #[serde(default)]
     pub(crate) segment: IndexMap<String, IndexMap<String, ConditionTable>>,
+    /// How important the model is. More important models come first. By default 1.
     #[serde(default)]
     pub(crate) importance: Option<f64>,
+    /// Only these columns are compared.
     #[serde(default)]
     pub(crate) features: Option<BTreeSet<String>>,
+    /// Columns that are not compared.
     #[serde(default)]
     pub(crate) exclude: BTreeSet<String>,
+    /// The metrics to compute. By default psi, js, ks and missing.
     #[serde(default)]
     pub(crate) metrics: Option<Vec<String>>,
+    /// The number of bins for PSI, 2 to 1000. By default 10.
     #[serde(default)]
     pub(crate) bins: Option<usize>,
+    /// The largest number of distinct categories; more are pooled.
     #[serde(default)]
     pub(crate) category_limit: Option<usize>,
+    /// The figures and rule of another tool.
     #[serde(default)]
     pub(crate) convention: Option<ConventionSetting>,
+    /// Thresholds of this model.
     #[serde(default)]
     pub(crate) thresholds: PartialThresholds,
+    /// Triggers of this model.
     #[serde(default)]
     pub(crate) trigger: TriggerTable,
+    /// How predictions are joined with labels.
     #[serde(default)]
     pub(crate) labels: Option<LabelTable>,
+    /// How the model is trained.
     #[serde(default)]
     pub(crate) retrain: RetrainTable,
+    /// Settings of single columns.
     #[serde(default)]
     pub(crate) feature: BTreeMap<String, FeatureTable>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "give a path, or a table of windows with a path each")]
 pub(crate) enum Current {
     One(String),
@@ -104,6 +142,7 @@ pub(crate) enum Current {
     untagged,
     expecting = "a condition is a string, boolean or integer, a list of them, { from = 1, below = 2 } or { missing = true }"
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) enum ConditionTable {
     One(Literal),
     Several(Vec<Literal>),
@@ -111,10 +150,14 @@ pub(crate) enum ConditionTable {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Bounds {
+    /// The smallest value.
     pub(crate) from: Option<Bound>,
+    /// Values are below this one.
     pub(crate) below: Option<Bound>,
+    /// Whether the value is missing.
     pub(crate) missing: Option<bool>,
 }
 
@@ -139,20 +182,28 @@ impl ConditionTable {
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
+    /// The metrics to compute. By default psi, js, ks and missing.
     #[serde(default)]
     pub(crate) metrics: Option<Vec<String>>,
+    /// The number of bins for PSI, 2 to 1000. By default 10.
     #[serde(default)]
     pub(crate) bins: Option<usize>,
+    /// The largest number of distinct categories; more are pooled. By default 1048576.
     #[serde(default)]
     pub(crate) category_limit: Option<usize>,
+    /// The figures and rule of another tool.
     #[serde(default)]
     pub(crate) convention: Option<ConventionSetting>,
+    /// Thresholds of all features.
     #[serde(default)]
     pub(crate) thresholds: Located<PartialThresholds>,
+    /// Triggers of all models.
     #[serde(default)]
     pub(crate) trigger: Located<TriggerTable>,
+    /// How models are trained.
     #[serde(default)]
     pub(crate) retrain: Located<RetrainTable>,
 }
@@ -162,11 +213,16 @@ pub(crate) struct Settings {
 pub(crate) struct ConventionSetting(pub(crate) Option<ConventionRules>);
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConventionTable {
+    /// The tool, or `none`.
+    #[cfg_attr(feature = "schema", schemars(with = "Convention"))]
     pub(crate) name: String,
+    /// The figure that decides for numbers, and its limit.
     #[serde(default)]
     pub(crate) numeric: Option<DecisionRule>,
+    /// The figure that decides for categories, and its limit.
     #[serde(default)]
     pub(crate) categorical: Option<DecisionRule>,
 }
@@ -208,12 +264,16 @@ impl<'de> Deserialize<'de> for ConventionSetting {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FeatureTable {
+    /// How the column is read. By default by its type.
     #[serde(default)]
     pub(crate) kind: Option<Kind>,
+    /// How important the column is within its model. By default 1.
     #[serde(default)]
     pub(crate) importance: Option<f64>,
+    /// Thresholds of this column.
     #[serde(default)]
     pub(crate) thresholds: PartialThresholds,
 }

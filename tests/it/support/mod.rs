@@ -1,5 +1,6 @@
 //! What tests share: fleets, servers, stores, processes, and what a test needs that may be missing.
 
+pub mod browser;
 pub mod data;
 pub mod jobs;
 pub mod journals;

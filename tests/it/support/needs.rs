@@ -47,14 +47,45 @@ pub fn gpu() -> Option<&'static GpuCounter> {
     DEVICE.get_or_init(|| found("DRIFTSWEEP_TEST_NO_GPU", "counting on a GPU", find)).as_ref()
 }
 
+/// Whether a program is there.
+fn program(name: &str, arg: &str, package: &str) -> Result<(), String> {
+    let run = Command::new(name).arg(arg).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    run.map(drop).map_err(|e| format!("{name}: {e}; install {package}"))
+}
+
 /// Whether there is an `ssh-keygen`.
 pub fn ssh_keygen() -> bool {
     static PROGRAM: OnceLock<Option<()>> = OnceLock::new();
-    let find = || {
-        let mut program = Command::new("ssh-keygen");
-        let run = program.arg("-?").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        run.map(drop).map_err(|e| format!("ssh-keygen: {e}; install openssh-client"))
-    };
+    let find = || program("ssh-keygen", "-?", "openssh-client");
     let keygen = PROGRAM.get_or_init(|| found("DRIFTSWEEP_TEST_NO_SSH_KEYGEN", "signatures by ssh-keygen", find));
     keygen.is_some()
+}
+
+/// Whether there are `promtool`, and Prometheus' exporter for machines and its gateway for pushed metrics.
+pub fn prometheus() -> bool {
+    static PROGRAMS: OnceLock<Option<()>> = OnceLock::new();
+    let find = || {
+        program("promtool", "--version", "prometheus")?;
+        program("prometheus-node-exporter", "--version", "prometheus-node-exporter")?;
+        program("prometheus-pushgateway", "--version", "prometheus-pushgateway")
+    };
+    PROGRAMS.get_or_init(|| found("DRIFTSWEEP_TEST_NO_PROMETHEUS", "metrics in Prometheus", find)).is_some()
+}
+
+/// The name of a browser that can be driven: Chromium.
+pub fn chromium() -> Option<&'static str> {
+    static PROGRAM: OnceLock<Option<&'static str>> = OnceLock::new();
+    let find = || {
+        let names = ["chromium", "chromium-browser", "google-chrome"];
+        let found = names.into_iter().find(|name| program(name, "--version", "").is_ok());
+        found.ok_or_else(|| "there is no chromium; install it".to_owned())
+    };
+    *PROGRAM.get_or_init(|| found("DRIFTSWEEP_TEST_NO_CHROMIUM", "HTML reports in Chromium", find))
+}
+
+/// Whether there is a `systemd-analyze`.
+pub fn systemd() -> bool {
+    static PROGRAM: OnceLock<Option<()>> = OnceLock::new();
+    let find = || program("systemd-analyze", "--version", "systemd");
+    PROGRAM.get_or_init(|| found("DRIFTSWEEP_TEST_NO_SYSTEMD", "units of systemd", find)).is_some()
 }

@@ -42,6 +42,7 @@ pub struct EmailConfig {
 
 /// How the connection to an e-mail server is kept private.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EmailSecurity {
     /// From the first byte.
@@ -54,15 +55,24 @@ pub enum EmailSecurity {
 
 /// The table `email` of the fleet file.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EmailTable {
+    /// The server.
     host: String,
+    /// Its port.
     port: Option<u16>,
+    /// How the connection is kept private. By default `tls`.
     security: Option<EmailSecurity>,
+    /// Who sends.
     from: String,
+    /// The recipients.
     to: Vec<String>,
+    /// The user.
     user: Option<String>,
+    /// The variable with the password.
     password_env: Option<String>,
+    /// The file with the password.
     password_file: Option<String>,
 }
 

@@ -20,6 +20,7 @@ pub struct FileChannel {
 
 /// The path in the fleet file.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct FileTable(String);
 

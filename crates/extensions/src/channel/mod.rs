@@ -45,13 +45,16 @@ macro_rules! channels {
 
         /// A table `[[notify]]` of the fleet file.
         #[derive(Clone, Debug, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub struct NotifyTable {
             /// The name of the channel.
             pub name: String,
+            /// What messages are about. By default everything.
             about: Option<Vec<Topic>>,
+            /// A template for the text, in place of the built-in one.
             template: Option<String>,
-            $($key: Option<$table>,)*
+            $($(#[$doc])* $key: Option<$table>,)*
         }
 
         impl NotifyTable {
@@ -98,6 +101,7 @@ pub struct Channel {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Topic {
     /// Retrain events.
     Event,

@@ -24,21 +24,31 @@ pub struct WebhookChannel {
 
 /// The table `webhook` of the fleet file.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WebhookTable {
+    /// The address.
     url: Option<String>,
+    /// The variable with the address.
     url_env: Option<String>,
+    /// The file with the address.
     url_file: Option<String>,
+    /// The variable with the secret that signs requests.
     secret_env: Option<String>,
+    /// The file with that secret.
     secret_file: Option<String>,
+    /// `chat` (a text for people) or `cloudevent`. By default `chat`.
     format: Option<WebhookFormat>,
 }
 
 /// The format of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 enum WebhookFormat {
+    /// A text for people, as chats read it.
     Chat,
+    /// The CloudEvent.
     Cloudevent,
 }
 

@@ -31,17 +31,28 @@ pub struct AirflowConfig {
 
 /// The table `airflow` of the fleet file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AirflowTable {
+    /// The address.
     url: Option<String>,
+    /// The variable with the address.
     url_env: Option<String>,
+    /// The file with the address.
     url_file: Option<String>,
+    /// The DAG.
     dag: String,
+    /// The variable with a token.
     token_env: Option<String>,
+    /// The file with a token.
     token_file: Option<String>,
+    /// The user.
     user: Option<String>,
+    /// The variable with the password.
     password_env: Option<String>,
+    /// The file with the password.
     password_file: Option<String>,
+    /// The version of the API of Airflow: 1 (Airflow 2) or 2.
     api: Option<u8>,
 }
 

@@ -31,13 +31,20 @@ pub struct WebhookConfig {
 
 /// The table `webhook` of the fleet file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WebhookTable {
+    /// The address.
     url: Option<String>,
+    /// The variable with the address.
     url_env: Option<String>,
+    /// The file with the address.
     url_file: Option<String>,
+    /// The variable with the secret that signs requests.
     secret_env: Option<String>,
+    /// The file with that secret.
     secret_file: Option<String>,
+    /// The folder for results, if they are not polled.
     results: Option<String>,
 }
 

@@ -14,12 +14,18 @@ use driftsweep_common::escape::for_display;
 
 /// The table `trigger.drift` of the fleet file.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DriftTable {
+    /// Fires where this many columns drift. By default 1.
     at_least: Option<usize>,
+    /// Fires where this share of the columns drifts.
     share: Option<f64>,
+    /// Fires where this share of the importance of the columns drifts.
     weighted_share: Option<f64>,
+    /// How often a column must be over its threshold: now, and at `2 of 3` (the default) of the last sweeps.
     persistence: Option<String>,
+    /// The false discovery rate up to which a test is significant. By default 0.05.
     fdr: Option<f64>,
 }
 

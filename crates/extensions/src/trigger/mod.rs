@@ -29,6 +29,7 @@ macro_rules! triggers {
     ($($(#[$doc:meta])* $variant:ident($key:ident): $table:ty => $settings:ty, $verdict:ty;)*) => {
         /// A retrain trigger. Where several fire at once, the one that comes first here opens the event.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(rename_all = "snake_case")]
         pub enum Trigger {
             $($(#[$doc])* $variant,)*
@@ -62,11 +63,14 @@ macro_rules! triggers {
 
         /// The table `trigger` of the fleet file.
         #[derive(Clone, Debug, Default, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub struct TriggerTable {
+            /// Triggers that are off.
             off: Option<Vec<Trigger>>,
+            /// The shortest time between two events. By default 7d.
             cooldown: Option<Length>,
-            $($key: Option<$table>,)*
+            $($(#[$doc])* $key: Option<$table>,)*
         }
 
         /// A model's triggers, resolved.

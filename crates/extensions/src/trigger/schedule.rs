@@ -10,6 +10,7 @@ use driftsweep_common::error::Result;
 
 /// The cron expression in the fleet file.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct ScheduleTable(String);
 

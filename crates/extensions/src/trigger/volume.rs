@@ -11,9 +11,12 @@ use driftsweep_common::error::Result;
 
 /// The table `trigger.volume` of the fleet file. The trigger is on only where it is given.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VolumeTable {
+    /// Fires at this many new labels. By default 5000.
     labels: Option<u64>,
+    /// In this time. By default 7d.
     within: Option<Length>,
 }
 

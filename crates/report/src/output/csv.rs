@@ -128,7 +128,7 @@ mod tests {
         .unwrap();
         csv.row([FlatValue::Text("=1".into()), FlatValue::Float(None), FlatValue::Int(0), FlatValue::Bool(false)])
             .unwrap();
-        let text = String::from_utf8(csv.finish().unwrap().bytes(false).into_owned()).unwrap();
+        let text = String::from_utf8(csv.finish().unwrap().bytes(None).into_owned()).unwrap();
         assert_eq!(text, "name,psi,rows,drifted\n\"a, \"\"b\"\"\",-0.25,3,true\n'=1,,0,false\n");
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 pub use self::csv::Csv;
 pub use json::json_line;
 pub use page::Page;
-pub use table::{CellColor, Table, TableCell};
+pub use table::{CellColor, Table, TableCell, Terminal};
 
 use driftsweep_common::address::without_secrets;
 use driftsweep_common::error::{Error, Result};
@@ -57,11 +57,11 @@ impl Document {
         Self(Content::Bytes(page.into_bytes()))
     }
 
-    /// The bytes to write; with colours and line width only for a terminal.
-    pub fn bytes(&self, terminal: bool) -> Cow<'_, [u8]> {
+    /// The bytes to write; tables are fitted to a terminal.
+    pub fn bytes(&self, terminal: Option<Terminal>) -> Cow<'_, [u8]> {
         match &self.0 {
             Content::Page(page) => Cow::Owned(page.text(terminal).into_bytes()),
-            Content::Exact(text) if terminal => {
+            Content::Exact(text) if terminal.is_some() => {
                 let mut page = Page::new();
                 text.lines().for_each(|line| page.line(line));
                 Cow::Owned(page.text(terminal).into_bytes())

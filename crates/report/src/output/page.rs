@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use super::{MAX_LINE_CHARS, Table, shown};
+use super::{MAX_LINE_CHARS, Table, Terminal, shown};
 use driftsweep_common::escape;
 
 /// Text for display, built line by line. Each line is escaped as a whole when it is added, so that it cannot contain a
@@ -58,8 +58,8 @@ impl Page {
         self.parts.append(&mut other.parts);
     }
 
-    /// The text, each line with its end; with colours and line width only for a terminal.
-    pub fn text(&self, terminal: bool) -> String {
+    /// The text, each line with its end; tables are fitted to a terminal.
+    pub fn text(&self, terminal: Option<Terminal>) -> String {
         let mut text = String::new();
         for part in &self.parts {
             match part {
@@ -81,7 +81,7 @@ impl From<Table> for Page {
 /// The text as it is written to a file.
 impl Display for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text(false))
+        f.write_str(&self.text(None))
     }
 }
 

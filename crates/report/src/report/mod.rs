@@ -9,6 +9,8 @@ mod flat;
 pub mod html;
 mod json;
 mod parquet;
+mod sparkline;
+pub mod summary;
 mod table;
 mod text;
 

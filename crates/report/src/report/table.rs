@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use indexmap::IndexMap;
 
-use super::{Row, counted};
+use super::summary::{what_happened, what_to_do};
+use super::{Report, Row, counted, sparkline};
 use crate::output::{CellColor, Page, Table, TableCell};
 use driftsweep::metric::Band;
 use driftsweep::metric::Kind;
@@ -27,6 +28,7 @@ pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
     if let Some(found) = &report.not_judged {
         page.line(format_args!("{} not judged: {}", found.features, found.reason));
     }
+    sentences(&mut page, Report::Comparison(report));
     page
 }
 
@@ -75,6 +77,12 @@ pub(super) fn last_lines(page: &mut Page, report: &SweepReport) {
         report.engine.backend,
         short(&report.counts_hash)
     ));
+    sentences(page, Report::Sweep(report));
+}
+
+/// What happened, and what to do.
+fn sentences(page: &mut Page, report: Report<'_>) {
+    page.section(format_args!("{} {}", what_happened(report), what_to_do(report)));
 }
 
 fn not_judged_text(not_judged: usize) -> String {
@@ -138,7 +146,8 @@ impl<'a> ShownFeature<'a> {
 
 /// A table of features, findings first; `more` says how to show the others.
 pub(super) fn features(mut rows: Vec<ShownFeature<'_>>, top: usize, with_model: bool, more: &str) -> Page {
-    let mut header = vec!["feature", "kind", "status", "PSI", "JS", "KS", "KS p", "missing", "verdict"];
+    let mut header =
+        vec!["feature", "kind", "status", "PSI", "JS", "KS", "KS p", "missing", "baseline → current", "verdict"];
     let convention = rows.iter().find_map(|row| row.feature.metrics.convention.as_ref()).map(|c| c.name);
     if let Some(convention) = convention {
         header.insert(header.len() - 1, convention.name());
@@ -147,6 +156,7 @@ pub(super) fn features(mut rows: Vec<ShownFeature<'_>>, top: usize, with_model: 
         header.splice(0..0, ["model", "window"]);
     }
     let mut table = Table::new(header);
+    table.less_important(&["KS p", "kind", "window", "baseline → current", "JS", "missing"]);
     rows.sort_by(|a, b| worse_first(a.feature, b.feature));
     let count = if top == 0 { rows.len() } else { top.min(rows.len()) };
     for ShownFeature { model, place, feature } in &rows[..count] {
@@ -198,6 +208,7 @@ fn feature_cells(feature: &Feature) -> Vec<TableCell> {
         number(m.ks.as_ref().map(|ks| ks.statistic)),
         right(m.ks.as_ref().map_or("–".into(), |ks| format!("{:.2e}", ks.p_value))),
         right(missing.map_or("–".into(), |m| format!("{:.1} → {:.1} %", 100.0 * m.baseline, 100.0 * m.current))),
+        TableCell::from(sparkline::pair(feature)).right(),
         TableCell::from(verdict).tinted(feature.verdict.drifted.then_some(CellColor::Yellow)),
     ]
 }

@@ -29,12 +29,17 @@ pub struct KafkaChannel {
 
 /// The table `kafka` of the fleet file.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KafkaTable {
+    /// The brokers: HOST:PORT, separated by commas.
     brokers: String,
+    /// The topic.
     topic: String,
+    /// Settings of the client, by the names of librdkafka.
     #[serde(default)]
     settings: BTreeMap<String, String>,
+    /// Settings whose values are secret, each with the variable that holds it.
     #[serde(default)]
     secrets_env: BTreeMap<String, String>,
 }

@@ -34,6 +34,7 @@ pub struct CommandConfig {
 
 /// The program and its arguments in the fleet file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct CommandTable(Vec<String>);
 

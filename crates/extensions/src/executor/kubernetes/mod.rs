@@ -27,10 +27,14 @@ pub struct KubernetesConfig {
 
 /// The table `kubernetes` of the fleet file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KubernetesTable {
+    /// The file of the Job, YAML or JSON.
     manifest: String,
+    /// The namespace.
     namespace: Option<String>,
+    /// The context of the kubeconfig.
     context: Option<String>,
 }
 

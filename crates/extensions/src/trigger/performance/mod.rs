@@ -16,14 +16,22 @@ use driftsweep_common::error::Result;
 
 /// The table `trigger.performance` of the fleet file.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PerformanceTable {
+    /// The performance metric. By default accuracy.
     metric: Option<PerformanceMetric>,
+    /// Fires where the whole confidence interval is beyond it. By default 0.9 for accuracy.
     level: Option<f64>,
+    /// The warning level.
     warning: Option<f64>,
+    /// The period of predictions. By default 7d.
     within: Option<Length>,
+    /// The newest predictions with a label that are used. By default 10000.
     rows: Option<usize>,
+    /// The smallest number of labels. By default 200.
     min_labels: Option<usize>,
+    /// The confidence of the interval. By default 0.95.
     confidence: Option<f64>,
 }
 

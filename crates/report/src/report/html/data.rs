@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use driftsweep::metric::Metric;
 use driftsweep::metric::divergence;
 use driftsweep::sweep::Feature;
-use driftsweep::sweep::report::{CategoryCount, Counts, Side};
+use driftsweep::sweep::report::{BinValues, CategoryCount, Counts, Side};
 use driftsweep_common::address::without_secrets;
 use driftsweep_common::error::Status;
 use driftsweep_common::escape::for_display;
@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::View;
 use super::history::{FeatureLines, HistoryLines};
+use crate::report::summary::ratio;
 
 /// How a feature is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,13 +40,6 @@ impl State {
             _ => Self::Stable,
         }
     }
-}
-
-/// How far a feature is from its threshold: the largest of its figures, each divided by its threshold. Absent where no figure
-/// has one.
-pub(super) fn ratio(feature: &Feature) -> Option<f64> {
-    let ratios = feature.verdict.signals.iter().filter(|signal| signal.limit > 0.0);
-    ratios.map(|signal| signal.value.abs() / signal.limit).filter(|ratio| ratio.is_finite()).reduce(f64::max)
 }
 
 /// All features in short: one list a column.
@@ -171,16 +165,36 @@ struct SideDetail<'a> {
 }
 
 /// Counts of bins or of categories, and what each adds to two of the metrics.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct CountsDetail<'a> {
+    /// Of the reference bins.
     #[serde(skip_serializing_if = "Option::is_none")]
-    edges: Option<&'a [f64]>,
+    edges: Option<Vec<Edge>>,
+    /// Of the tie-aware bins: which values each has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tie_aware: Option<Vec<(&'static str, Option<Edge>)>>,
+    /// Of categories.
     #[serde(skip_serializing_if = "Option::is_none")]
     names: Option<Vec<Cow<'a, str>>>,
-    baseline: Cow<'a, [u64]>,
-    current: Cow<'a, [u64]>,
+    baseline: Vec<u64>,
+    current: Vec<u64>,
     psi: Vec<Short>,
+    /// Empty for tie-aware bins: the divergence is that of the reference bins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     js: Vec<Short>,
+}
+
+/// A breakpoint. JSON has no infinities: they are texts.
+struct Edge(f64);
+
+impl Serialize for Edge {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            f64::INFINITY => to.serialize_str("∞"),
+            f64::NEG_INFINITY => to.serialize_str("−∞"),
+            finite => to.serialize_f64(finite),
+        }
+    }
 }
 
 /// The values of a metric at the earlier sweeps and at this one.
@@ -246,21 +260,39 @@ fn values_of(side: &Side) -> u64 {
 impl<'a> CountsDetail<'a> {
     /// `values` are the rows of both sides with a value: only the categories with the largest differences are listed.
     fn of(counts: &'a Counts, values: [u64; 2]) -> Self {
-        let of = |edges, names, baseline: Cow<'a, [u64]>, current: Cow<'a, [u64]>| {
-            let terms = divergence::terms([&baseline, &current], values);
-            let (psi, js) = terms.map(|(psi, js)| (Short(psi), Short(js))).unzip();
-            Self { edges, names, baseline, current, psi, js }
-        };
-        match counts {
-            Counts::Bins { edges, baseline, current } => {
-                of(Some(edges), None, Cow::Borrowed(&**baseline), Cow::Borrowed(&**current))
+        let found = match counts {
+            Counts::Bins { edges, baseline, current, tie_aware } if tie_aware.is_empty() => Self {
+                edges: Some(edges.iter().copied().map(Edge).collect()),
+                baseline: baseline.clone(),
+                current: current.clone(),
+                ..Self::default()
+            },
+            Counts::Bins { tie_aware, .. } => {
+                let named = |bin| match bin {
+                    BinValues::Below(x) => ("below", Some(Edge(x))),
+                    BinValues::Equal(x) => ("equal", Some(Edge(x))),
+                    BinValues::Rest => ("rest", None),
+                };
+                Self {
+                    tie_aware: Some(tie_aware.iter().map(|bin| named(bin.values)).collect()),
+                    baseline: tie_aware.iter().map(|bin| bin.baseline).collect(),
+                    current: tie_aware.iter().map(|bin| bin.current).collect(),
+                    ..Self::default()
+                }
             }
             Counts::Categories(all) => {
-                let names = all.iter().map(|category| for_display(&category.name)).collect();
                 let side = |of: fn(&CategoryCount) -> u64| all.iter().map(of).collect();
-                of(None, Some(names), side(|category| category.baseline), side(|category| category.current))
+                Self {
+                    names: Some(all.iter().map(|category| for_display(&category.name)).collect()),
+                    baseline: side(|category| category.baseline),
+                    current: side(|category| category.current),
+                    ..Self::default()
+                }
             }
-        }
+        };
+        let terms = divergence::terms([&found.baseline, &found.current], values);
+        let (psi, js): (_, Vec<Short>) = terms.map(|(psi, js)| (Short(psi), Short(js))).unzip();
+        Self { psi, js: if found.tie_aware.is_some() { Vec::new() } else { js }, ..found }
     }
 }
 

@@ -99,6 +99,11 @@ impl HistoryLines {
         &self.nights
     }
 
+    /// The time of the last of these sweeps.
+    pub fn last_night(&self) -> Option<Timestamp> {
+        Timestamp::from_second(*self.nights.last()?).ok()
+    }
+
     /// The lines of a comparison: model, window, segment.
     pub(super) fn of_comparison(&self, [model, window, segment]: [&str; 3]) -> Option<&HashMap<String, FeatureLines>> {
         self.comparisons.get(&[model.to_owned(), window.to_owned(), segment.to_owned()])

@@ -7,6 +7,7 @@
 
 mod data;
 mod history;
+pub mod index;
 
 use std::io::Write;
 
@@ -22,8 +23,10 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use self::data::{Block, State, Summary, ratio, text};
+use self::index::Totals;
+use self::data::{Block, State, Summary, text};
 pub use self::history::HistoryLines;
+use super::summary::{ratio, what_happened, what_to_do};
 use super::{Report, ReportFormat, counted};
 use crate::output::Document;
 
@@ -119,6 +122,8 @@ impl View<'_> {
 struct Content<'a> {
     title: String,
     as_of: &'a str,
+    /// For the index; absent where two snapshots were compared.
+    totals_for_index: Option<String>,
     version: &'a str,
     counted_by: String,
     counts_hash: &'a str,
@@ -181,17 +186,15 @@ impl<'a> HtmlPage<'a> {
         let summary = packed(&Summary::of(&views, &self.history, as_of))?;
         let blocks: Vec<String> =
             views.iter().map(|view| packed(&Block::of(view, &self.history))).collect::<Result<_>>()?;
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_auto_escape_callback(|_| AutoEscape::Html);
         let content = Content {
             title: text(title).into_owned(),
             as_of,
+            totals_for_index: self.totals()?,
             version: &engine.version,
             counted_by: text(&engine.backend).into_owned(),
             counts_hash: counts_hash.get(..12).unwrap_or(counts_hash),
-            sentence: self.sentence(&views, found.len()),
-            advice: self.advice(found.len(), problems.len()),
+            sentence: what_happened(self.report),
+            advice: self.advice(),
             totals: totals(&views),
             events: self.events.as_deref(),
             found_heading: if found.is_empty() { "What drifted" } else { "What drifted, furthest first" },
@@ -207,11 +210,16 @@ impl<'a> HtmlPage<'a> {
             plot_style: PLOT_STYLE,
             script: SCRIPT,
             plot_script: PLOT_SCRIPT,
-            style_hashes: hashes([PLOT_STYLE, STYLE]),
-            script_hashes: hashes([PLOT_SCRIPT, SCRIPT]),
+            style_hashes: hashes(&[PLOT_STYLE, STYLE]),
+            script_hashes: hashes(&[PLOT_SCRIPT, SCRIPT]),
         };
-        let rendered = environment.render_named_str("page.html", TEMPLATE, Serde(&content));
+        let rendered = environment().render_named_str("page.html", TEMPLATE, Serde(&content));
         Ok(Document::html(rendered.map_err(|e| unencodable(&e))?))
+    }
+
+    fn totals(&self) -> Result<Option<String>> {
+        let Report::Sweep(report) = self.report else { return Ok(None) };
+        Totals::of(report, self.events.as_ref().map(Vec::len)).encoded().map(Some)
     }
 
     fn views(&self) -> Vec<View<'a>> {
@@ -242,32 +250,15 @@ impl<'a> HtmlPage<'a> {
         }
     }
 
-    /// What was found, in a sentence.
-    fn sentence(&self, views: &[View<'_>], drifted: usize) -> String {
-        let features: usize = views.iter().map(|view| view.features.len()).sum();
-        let of = match self.report {
-            Report::Comparison(_) => String::new(),
-            Report::Sweep(report) => format!(" of {}", counted(report.summary.models, "model")),
-        };
-        match drifted {
-            0 => format!("None of {}{of} drifted.", counted(features, "feature")),
-            n => format!("{n} of {}{of} drifted.", counted(features, "feature")),
-        }
-    }
-
     /// What to do, in a sentence.
-    fn advice(&self, drifted: usize, problems: usize) -> String {
-        let events = self.events.as_ref().map_or(0, Vec::len);
+    fn advice(&self) -> String {
+        let fired = self.events.as_ref().map_or(0, Vec::len);
         let asked = self.jobs.iter().filter(|job| !job.asked.is_empty()).count();
-        match (asked, events, drifted, problems) {
-            (1.., ..) => format!("{} for approval: `driftsweep jobs` shows what to decide.", {
-                let waits = if asked == 1 { "waits" } else { "wait" };
-                format!("{} {waits}", counted(asked, "retrain"))
-            }),
-            (0, 1.., ..) => format!("{} fired; the retrains below answer.", counted(events, "trigger")),
-            (0, 0, 1.., _) => "Look at the important ones first.".into(),
-            (0, 0, 0, 1..) => "Look at what could not be compared or judged.".into(),
-            (0, 0, 0, 0) => "Nothing needs attention.".into(),
+        match (asked, fired) {
+            (0, 0) => what_to_do(self.report),
+            (0, _) => format!("{} fired; the retrains below answer.", counted(fired, "trigger")),
+            (1, _) => "1 retrain waits for approval: `driftsweep jobs list` shows what to decide.".into(),
+            (_, _) => format!("{asked} retrains wait for approval: `driftsweep jobs list` shows what to decide."),
         }
     }
 }
@@ -340,9 +331,18 @@ fn packed(value: &impl Serialize) -> Result<String> {
     Ok(STANDARD.encode(encoder.finish().map_err(|e| unencodable(&e))?))
 }
 
+/// Renders templates: text is escaped, and a name that is not known is an error.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment
+}
+
 /// The sources of a content security policy that allow these texts.
-fn hashes(texts: [&str; 2]) -> String {
-    texts.map(|text| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))).join(" ")
+fn hashes(texts: &[&str]) -> String {
+    let hash = |text: &&str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
+    texts.iter().map(hash).collect::<Vec<_>>().join(" ")
 }
 
 fn unencodable(e: &dyn std::fmt::Display) -> Error {
@@ -382,7 +382,7 @@ mod tests {
             budget: Some("$700 of $10,000 this month".into()),
             ..HtmlPage::new(Report::Sweep(&report))
         };
-        let text = |page: &HtmlPage<'_>| String::from_utf8(page.render().unwrap().bytes(false).into_owned()).unwrap();
+        let text = |page: &HtmlPage<'_>| String::from_utf8(page.render().unwrap().bytes(None).into_owned()).unwrap();
         let shown = text(&page);
         for words in [
             "risk &amp; &lt;fraud&gt;",

@@ -427,15 +427,21 @@
     function bars(feature) {
       const counts = feature.counts;
       if (!counts) return null;
-      const share = (all) => { const sum = all.reduce((a, b) => a + b, 0) || 1; return all.map((n) => n / sum); };
-      const labels = counts.edges ? binLabels(counts.edges) : counts.names;
-      const total = (side, values) => counts.edges ? share(values) : values.map((n) => n / (feature[side].values || 1));
-      return { labels, baseline: total('baseline', counts.baseline), current: total('current', counts.current), counts };
+      const total = (side) => counts[side].map((n) => n / (feature[side].values || 1));
+      return { labels: labels(counts), baseline: total('baseline'), current: total('current'), counts };
     }
-    function binLabels(edges) {
-      const name = (x) => number(x);
-      return [...edges, null].map((edge, i) => i === 0 ? '< ' + name(edges[0] ?? null)
-        : edge === null ? '≥ ' + name(edges[i - 1]) : name(edges[i - 1]) + ' to ' + name(edge));
+    const edge = (x) => (typeof x === 'string' ? x : number(x));
+    function labels(counts) {
+      if (counts.names) return counts.names;
+      if (counts.tie_aware) {
+        const last = counts.tie_aware[counts.tie_aware.length - 2];
+        return counts.tie_aware.map(([values, x]) => values === 'below' ? '< ' + edge(x) : values === 'equal' ? '= ' + edge(x)
+          : (last[0] === 'equal' ? '> ' : '≥ ') + edge(last[1]));
+      }
+      const { edges } = counts;
+      if (!edges.length) return ['all'];
+      return [...edges, null].map((x, i) => i === 0 ? '< ' + edge(edges[0])
+        : x === null ? '≥ ' + edge(edges[i - 1]) : edge(edges[i - 1]) + ' to ' + edge(x));
     }
     function small(feature) {
       const found = bars(feature);
@@ -461,7 +467,6 @@
       });
       return 'Largest change: ' + (found.labels[most] || '(empty)') + ', from ' + percent(found.baseline[most]) + ' to ' + percent(found.current[most]);
     }
-    const blind = (found) => found.baseline.every((b, i) => Math.abs(found.current[i] - b) < 0.005);
     function large(found) {
       const n = Math.min(found.labels.length, 50);
       const [step, plot, low] = [Math.max(18, Math.min(60, 760 / n)), 190, 78];
@@ -522,15 +527,17 @@
       const found = bars(feature);
       if (!found) return [];
       const { counts } = found;
-      const heading = counts.edges ? 'Distribution: bins of equal share in the baseline' : 'Distribution: categories with the largest changes';
-      const rows = found.labels.map((label, at) => [label || '(empty)', counts.baseline[at], counts.current[at], percent(found.baseline[at]), percent(found.current[at]), counts.psi[at], counts.js[at]]);
+      const bins = !counts.names;
+      const heading = !bins ? 'Distribution: categories with the largest changes'
+        : counts.tie_aware ? 'Distribution: bins of the baseline; a value that fills a bin has its own' : 'Distribution: bins of equal share in the baseline';
+      const rows = found.labels.map((label, at) => [label || '(empty)', counts.baseline[at], counts.current[at], percent(found.baseline[at]), percent(found.current[at]),
+        counts.psi[at], ...(counts.js ? [counts.js[at]] : [])]);
+      const heads = [bins ? 'bin' : 'category', 'baseline', 'current', 'share', 'share now', 'adds to PSI', ...(counts.js ? ['adds to JS'] : [])];
       return [element('h3', {}, heading),
         element('p', { class: 'legend' }, element('span', {}, element('span', { class: 'swatch baseline' }), 'baseline'), element('span', {}, element('span', { class: 'swatch current' }), 'current')),
-        large(found), element('p', {}, blind(found) && feature.reasons.length
-          ? 'These bins do not show the change: one value fills whole bins of the baseline. Compare the smallest and the largest values below.'
-          : sentence(found) + '.'),
-        element('details', {}, element('summary', {}, 'The numbers, and what each ' + (counts.edges ? 'bin' : 'category') + ' adds to PSI and JS divergence'),
-          table([counts.edges ? 'bin' : 'category', 'baseline', 'current', 'share', 'share now', 'adds to PSI', 'adds to JS'], rows, 'Counts'))];
+        large(found), element('p', {}, sentence(found) + '.'),
+        element('details', {}, element('summary', {}, 'The numbers, and what each ' + (bins ? 'bin' : 'category') + ' adds to PSI' + (counts.js ? ' and JS divergence' : '')),
+          table(heads, rows, 'Counts'))];
     }
     function history(feature) {
       if (!feature.history || !feature.history.length) return [];
