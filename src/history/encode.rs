@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::{COMPARISON, FORMAT, REPORT, SCHEMA, SWEEP, VERSION};
 use crate::snapshot::table::{CellType, Cells, TableWriter};
-use crate::sweep::report::{Feature, ModelReport, SweepReport};
 use crate::sweep::flat;
+use crate::sweep::report::{Feature, ModelReport, SweepReport};
 
 /// Rows of a row group: the parts of the report of so many are in memory together.
 const GROUP_ROWS: usize = 64 * 1024;

@@ -34,7 +34,8 @@ pub fn past_report(folder: &Path, fleet: &str, until: Timestamp) -> Result<Optio
             ));
         };
         let sweep: SweepReport = parsed(sweep, SWEEP).map_err(unreadable)?;
-        let as_of: Timestamp = sweep.as_of.parse().map_err(|_| unreadable(format!("'{}' is not a time", sweep.as_of)))?;
+        let as_of: Timestamp =
+            sweep.as_of.parse().map_err(|_| unreadable(format!("'{}' is not a time", sweep.as_of)))?;
         if sweep.fleet == fleet && as_of <= until {
             let models = comparisons(&snapshot).map_err(unreadable)?;
             return Ok(Some(SweepReport { models, ..sweep }));

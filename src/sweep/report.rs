@@ -65,7 +65,7 @@ pub enum Counts {
     /// The reference PSI bins: `edges` are the inner breakpoints, one fewer than there are bins.
     Bins {
         /// Inner breakpoints, ascending, repeated where ties repeat them. An infinite one is `"inf"` or `"-inf"` in JSON.
-        #[serde(with = "infinite::list")]
+        #[serde(serialize_with = "infinite::serialize_list", deserialize_with = "infinite::deserialize_list")]
         edges: Vec<f64>,
         /// Baseline counts, half-open bins.
         baseline: Vec<u64>,

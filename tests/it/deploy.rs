@@ -110,7 +110,8 @@ fn every_key_of_the_kubernetes_kit_is_one_of_the_api() {
     // A retry neither hides what was found nor fails over another tick.
     assert!([2, 4, 10, 11, 13, 15].iter().all(|code| codes.contains(code)), "{codes:?}");
     for overlay in ["gpu", "postgres"] {
-        let kustomization: Value = serde_saphyr::from_str(&read(&format!("kubernetes/{overlay}/kustomization.yaml"))).unwrap();
+        let kustomization: Value =
+            serde_saphyr::from_str(&read(&format!("kubernetes/{overlay}/kustomization.yaml"))).unwrap();
         for patch in kustomization["patches"].as_array().unwrap() {
             let patch: CronJob = is_known(patch["patch"].as_str().unwrap());
             let pod = patch.spec.unwrap().job_template.spec.unwrap().template.spec.unwrap();
@@ -127,7 +128,8 @@ fn systemd_takes_the_units() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["driftsweep.service", "driftsweep.timer"] {
         // The program must be there.
-        let unit = read(&format!("systemd/{name}")).replace("/usr/local/bin/driftsweep", env!("CARGO_BIN_EXE_driftsweep"));
+        let unit =
+            read(&format!("systemd/{name}")).replace("/usr/local/bin/driftsweep", env!("CARGO_BIN_EXE_driftsweep"));
         fs::write(folder.path().join(name), unit).unwrap();
     }
     let mut verify = Command::new("systemd-analyze");
@@ -143,7 +145,8 @@ fn every_gauge_of_the_dashboard_exists() {
     let night = crate::support::night::Night::all().swap_remove(0);
     let output = night.run(&["metrics"]);
     let text = String::from_utf8(output.stdout).unwrap();
-    let known: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let known: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let mut used = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {

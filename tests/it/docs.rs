@@ -98,7 +98,10 @@ fn every_link_of_the_documents_leads_to_a_file_and_a_heading() {
             assert!(target.exists(), "{}: {link}", document.display());
             if !heading.is_empty() {
                 let text = fs::read_to_string(&target).unwrap();
-                let found = text.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line.trim_start_matches('#')) == heading);
+                let found = text
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|line| anchor(line.trim_start_matches('#')) == heading);
                 assert!(found, "{}: {link}", document.display());
             }
             links += 1;
@@ -167,7 +170,12 @@ fn every_session_that_is_shown_prints_what_is_shown() {
                 let output = shell.output().unwrap();
                 let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
                 let [shown, found] = [shown, &text].map(|text| text.trim_end().lines().collect::<Vec<_>>());
-                assert!(is_as_shown(&shown, &found), "{}: {command}\nshown:\n{}\nfound:\n{text}", document.display(), shown.join("\n"));
+                assert!(
+                    is_as_shown(&shown, &found),
+                    "{}: {command}\nshown:\n{}\nfound:\n{text}",
+                    document.display(),
+                    shown.join("\n")
+                );
                 run += 1;
             }
         }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::data::root;
+use crate::support::data::{documents, root};
 
 /// An entry of a registry.
 struct Entry {
@@ -174,7 +174,7 @@ fn the_lists_of_this_test_are_the_registries() {
 
 #[test]
 fn each_entry_has_documents_and_tests_of_what_it_does() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let documents = documents();
     let glossary = fs::read_to_string(root().join("docs/glossary.md")).unwrap();
     let code = tests();
     for (what, entries) in [("trigger", TRIGGERS), ("executor", EXECUTORS), ("channel", CHANNELS)] {
@@ -184,7 +184,7 @@ fn each_entry_has_documents_and_tests_of_what_it_does() {
             let name = entry.name;
             // As a key, which may be one of several or commented out, or as a table.
             let shown = [format!("\n{name} = "), format!(" {name} = "), format!("trigger.{name}]")];
-            assert!(shown.iter().any(|shown| readme.contains(shown)), "README.md does not show the {what} {name}");
+            assert!(shown.iter().any(|shown| documents.contains(shown)), "no document shows the {what} {name}");
             assert!(row.contains(name), "docs/glossary.md does not list the {what} {name}: {row}");
             assert!(!entry.tests.is_empty(), "no test is named for the {what} {name}");
             for test in entry.tests {

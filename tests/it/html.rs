@@ -82,7 +82,8 @@ fn every_feature_is_on_the_page_with_its_counts_and_what_they_add_to_psi() {
         assert_eq!(shown["reasons"], feature["verdict"]["reasons"]);
         let Some(bins) = feature["counts"].get("bins") else { continue };
         with_counts += 1;
-        let sum = |of: &str| -> f64 { shown["counts"][of].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).sum() };
+        let sum =
+            |of: &str| -> f64 { shown["counts"][of].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).sum() };
         let psi = feature["metrics"]["psi"]["value"].as_f64().unwrap();
         assert!((sum("psi") - psi).abs() <= 1e-3 * psi.max(1e-3), "{}: {} {psi}", names[at], sum("psi"));
         if let Some(bins) = bins["tie_aware"].as_array() {

@@ -157,7 +157,8 @@ fn what_cannot_be_written_or_sent_is_refused_without_its_secrets() {
 /// The labels of a series in order of their names.
 fn sorted(series: &str) -> String {
     let Some((name, labels)) = series.split_once('{') else { return series.into() };
-    let mut labels: Vec<&str> = labels.trim_end_matches('}').split("\",").map(|label| label.trim_end_matches('"')).collect();
+    let mut labels: Vec<&str> =
+        labels.trim_end_matches('}').split("\",").map(|label| label.trim_end_matches('"')).collect();
     labels.sort_unstable();
     format!("{name} {labels:?}")
 }

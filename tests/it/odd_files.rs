@@ -103,7 +103,10 @@ const FLEETS: [&[&str]; 26] = [
 /// A record by its number and hash; there is none.
 const HEAD: &str = "1:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-const MORE_FLEETS: [&[&str]; 5] = [
+const MORE_FLEETS: [&[&str]; 8] = [
+    &["report", "FILE"],
+    &["metrics", "FILE"],
+    &["validate", "FILE"],
     &["outbox", "retry", "FILE"],
     &["audit", "show", "FILE"],
     &["audit", "verify", "FILE"],

@@ -54,7 +54,9 @@ fn a_page_is_filtered_sorted_and_clicked_through() {
 
     // Filter.
     let type_in = |text: &str| {
-        format!("document.getElementById('filter').value = '{text}'; document.getElementById('filter').dispatchEvent(new Event('input'))")
+        format!(
+            "document.getElementById('filter').value = '{text}'; document.getElementById('filter').dispatchEvent(new Event('input'))"
+        )
     };
     browser.value(&type_in("dep_delay"));
     let found = names(&mut browser);
@@ -79,7 +81,9 @@ fn a_page_is_filtered_sorted_and_clicked_through() {
     browser.until("document.getElementById('detail').open && document.querySelectorAll('#history canvas').length > 0");
     let text = browser.value("document.getElementById('detail').innerText");
     let text = text.as_str().unwrap();
-    for words in ["Figures and thresholds", "adds to PSI", "over 3 sweeps", "in other segments", "= 1", "from 100.0 % to 0.0 %"] {
+    for words in
+        ["Figures and thresholds", "adds to PSI", "over 3 sweeps", "in other segments", "= 1", "from 100.0 % to 0.0 %"]
+    {
         assert!(text.contains(words), "{words}: {text}");
     }
     let heading = "document.querySelector('#detail .place').textContent";

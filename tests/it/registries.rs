@@ -11,7 +11,7 @@ use driftsweep_report::report::ReportFormat;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::data::{compare, dataset, root, run};
+use crate::support::data::{compare, dataset, documents, root, run};
 
 /// Metrics that are no column of flat reports and of the history.
 const WITHOUT_A_COLUMN: &[Metric] = &[Metric::Quantiles];
@@ -22,10 +22,6 @@ const NOT_TESTED_TWICE: [(Metric, Kind); 2] = [(Metric::Psi, Kind::Categorical),
 
 fn months() -> [String; 2] {
     ["01", "07"].map(|month| dataset(&format!("nycflights13/flights-2013-{month}.parquet")).display().to_string())
-}
-
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).unwrap()
 }
 
 /// The features of a report that were compared, each with its kind.
@@ -128,9 +124,9 @@ fn every_test_is_in_the_family_of_the_false_discovery_rate() {
 }
 
 #[test]
-fn the_readme_lists_every_metric_with_the_kinds_that_have_it() {
-    let readme = readme();
-    let table = readme.split("\n## Metrics\n\n").nth(1).unwrap().split("\n\n").next().unwrap();
+fn the_documents_list_every_metric_with_the_kinds_that_have_it() {
+    let chapter = fs::read_to_string(root().join("docs/statistics.md")).unwrap();
+    let table = chapter.split("# Statistics\n\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let mut listed = Vec::new();
     for line in table.lines().skip(2) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -149,17 +145,17 @@ fn the_readme_lists_every_metric_with_the_kinds_that_have_it() {
 }
 
 #[test]
-fn the_readme_shows_every_threshold_with_its_default() {
-    let readme = readme();
-    let shown = readme.split("[defaults.thresholds]\n").nth(1).unwrap().split("\n\n").next().unwrap();
+fn the_documents_show_every_threshold_with_its_default() {
+    let chapter = fs::read_to_string(root().join("docs/fleet-file.md")).unwrap();
+    let shown = chapter.split("[defaults.thresholds]\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let shown: Value = serde_json::to_value(toml::from_str::<toml::Table>(shown).unwrap()).unwrap();
     assert_eq!(shown, serde_json::to_value(Thresholds::default()).unwrap());
 }
 
 #[test]
-fn every_format_and_backend_is_in_the_readme_and_in_the_help() {
+fn every_format_and_backend_is_in_the_documents_and_in_the_help() {
     let formats = ReportFormat::ALL.map(|format| format.name);
-    assert!(readme().contains(&format!("`--format {}`", formats.join("|"))));
+    assert!(documents().contains(&format!("`--format {}`", formats.join("|"))));
     // The help breaks lines where it must.
     let help = String::from_utf8(run(["compare", "--help"]).stdout).unwrap();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -168,7 +164,7 @@ fn every_format_and_backend_is_in_the_readme_and_in_the_help() {
     let mut backends: Vec<&str> = Backend::names().collect();
     assert!(help.contains(&format!("[possible values: {}]", backends.join(", "))), "{help}");
     backends.rotate_left(1);
-    assert!(readme().contains(&format!("`--backend {}`", backends.join("|"))));
+    assert!(documents().contains(&format!("`--backend {}`", backends.join("|"))));
     let [baseline, current] = months();
     for format in ReportFormat::ALL {
         let output = run(["compare", &baseline, &current, "--features", "origin", "--format", format.name]);

@@ -51,7 +51,12 @@ fn type_of(schema: &Value) -> String {
         return format!("`{}`", value.as_str().unwrap());
     }
     if let Some(values) = schema["enum"].as_array() {
-        return values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ");
+        return values
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|value| format!("`{value}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
     }
     for several in ["anyOf", "oneOf", "allOf"] {
         if let Some(all) = schema[several].as_array() {
@@ -60,7 +65,9 @@ fn type_of(schema: &Value) -> String {
         }
     }
     match &schema["type"] {
-        Value::Array(all) => all.iter().filter(|one| *one != "null").map(|one| plain(one, schema)).collect::<Vec<_>>().join(" or "),
+        Value::Array(all) => {
+            all.iter().filter(|one| *one != "null").map(|one| plain(one, schema)).collect::<Vec<_>>().join(" or ")
+        }
         one => plain(one, schema),
     }
 }
@@ -81,9 +88,10 @@ fn plain(name: &Value, schema: &Value) -> String {
 /// The reference of the fleet file, from its schema.
 fn reference() -> String {
     let schema: Value = serde_json::from_str(FLEET_SCHEMA).unwrap();
-    let mut text = "# Reference of the fleet file\n\nMade from the schema (`driftsweep schema`). Settings that are not marked \
+    let mut text =
+        "# Reference of the fleet file\n\nMade from the schema (`driftsweep schema`). Settings that are not marked \
                     *needed* may be left out.\n"
-        .to_owned();
+            .to_owned();
     let mut section = |name: &str, definition: &Value| {
         let description = definition["description"].as_str().unwrap_or_default().replace('\n', " ");
         if let Some(properties) = definition["properties"].as_object() {
@@ -157,7 +165,8 @@ fn every_fleet_file_of_the_repository_is_valid_by_the_schema() {
         for block in text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
             // Parts of files lack what every file has.
             let found = mistakes(&validator, block);
-            let found: Vec<&String> = found.iter().filter(|mistake| !mistake.contains("is a required property")).collect();
+            let found: Vec<&String> =
+                found.iter().filter(|mistake| !mistake.contains("is a required property")).collect();
             assert!(found.is_empty(), "{}: {found:?}\n{block}", document.display());
             checked += 1;
         }
@@ -181,7 +190,10 @@ fn a_mistake_is_one_for_the_schema_and_for_the_program() {
         ("importance = 2.5\nwindows = [\"7d\"]\ntime = \"t\"\n", true),
         ("[model.segment.big]\namount = { from = 100 }\ncountry = [\"DE\", 3]\n", true),
         ("[model.trigger]\ncooldown = \"1h 30m\"\noff = [\"schedule\"]\n[model.trigger.drift]\nat_least = 2\n", true),
-        ("[model.retrain]\ncommand = [\"true\"]\nstakes = \"low\"\ntimeout = \"2h\"\n[approval]\napprovers = [[\"ana\"]]\n", true),
+        (
+            "[model.retrain]\ncommand = [\"true\"]\nstakes = \"low\"\ntimeout = \"2h\"\n[approval]\napprovers = [[\"ana\"]]\n",
+            true,
+        ),
         ("convention = \"none\"\n", true),
         ("[model.convention]\nname = \"evidently\"\nnumeric = { metric = \"psi\", limit = 0.2 }\n", true),
         ("importence = 2\n", false),
@@ -215,7 +227,8 @@ fn what_init_writes_is_valid_and_names_its_schema() {
         }
     };
     let rows = |shift: usize| {
-        let row = |i: usize| format!("{i},2026-01-01T00:00:{:02}Z,{},{},0.{}\n", i % 60, i % 7 + shift, i % 2, i % 9 + 1);
+        let row =
+            |i: usize| format!("{i},2026-01-01T00:00:{:02}Z,{},{},0.{}\n", i % 60, i % 7 + shift, i % 2, i % 9 + 1);
         "request_id,event_time,age,churned,probability\n".to_owned() + &(0..500).map(row).collect::<String>()
     };
     model("churn", &[("training.csv", &rows(0)), ("production/part-1.csv", &rows(1)), ("notes.txt", "x")]);
@@ -230,9 +243,16 @@ fn what_init_writes_is_valid_and_names_its_schema() {
     assert!(text.starts_with("#:schema ./fleet.schema.json\n"), "{text}");
     assert_eq!(fs::read_to_string(folder.path().join("fleet.schema.json")).unwrap(), FLEET_SCHEMA);
     assert_eq!(mistakes(&validator(), &text), [""; 0]);
-    for words in ["name = \"churn\"", "baseline = \"models/churn/training.csv\"", "current = \"models/churn/production/\"",
-        "name = \"fraud\"", "\"request_id\", # id", "# label = \"…\"", "# id = \"request_id\"", "# score = \"probability\""]
-    {
+    for words in [
+        "name = \"churn\"",
+        "baseline = \"models/churn/training.csv\"",
+        "current = \"models/churn/production/\"",
+        "name = \"fraud\"",
+        "\"request_id\", # id",
+        "# label = \"…\"",
+        "# id = \"request_id\"",
+        "# score = \"probability\"",
+    ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     let swept = run(["sweep".as_ref(), fleet.as_os_str(), "--format".as_ref(), "json".as_ref()]);

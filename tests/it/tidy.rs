@@ -9,7 +9,10 @@ const FLEET: &str = "crates/fleet/src";
 /// Where the sources of each package stand, with its rooms, lower ones first: a room may use those before it. Which package may
 /// use which is held by cargo.
 const PACKAGES: [(&str, &[&str]); 7] = [
-    ("crates/common/src", &["versioned", "address", "escape", "error", "atomic", "duration", "runtime", "storage"]),
+    (
+        "crates/common/src",
+        &["versioned", "address", "escape", "error", "atomic", "duration", "infinite", "runtime", "storage"],
+    ),
     ("src", &["count", "metric", "rule", "snapshot", "generate", "model", "baseline", "sweep", "history", "facade"]),
     ("crates/extensions/src", &["value", "http", "check", "trigger", "executor", "channel"]),
     (

@@ -88,7 +88,7 @@ struct Cli {
     /// [default: $DRIFTSWEEP_LOG, or plain]
     #[arg(long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     log: Option<message::LogFormat>,
-    /// Show only warnings and errors, and no progress; `tick` prints nothing if nothing was due and nothing was found
+    /// Show only results, warnings and errors
     #[arg(long, short, global = true)]
     quiet: bool,
     /// Show in detail what is done
@@ -464,10 +464,11 @@ fn run() -> ExitCode {
         (false, true) => Verbosity::Verbose,
         (false, false) => Verbosity::Normal,
     };
-    let outcome = match message::choose(cli.log, verbosity).and_then(|()| check_location_variables()).map(|()| cli.command) {
-        Err(error) => Err(error.into()),
-        Ok(command) => dispatch(command),
-    };
+    let outcome =
+        match message::choose(cli.log, verbosity).and_then(|()| check_location_variables()).map(|()| cli.command) {
+            Err(error) => Err(error.into()),
+            Ok(command) => dispatch(command),
+        };
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -162,7 +162,12 @@ fn add_operations(gauges: &mut Gauges, fleet: &Fleet, store: &mut Store) -> Resu
     for model in &fleet.models {
         let event = open.iter().find(|event| event.model == model.name);
         let labels = [name, ("model", &*model.name)];
-        gauges.add("driftsweep_model_event_open", "Whether a model has an open retrain event.", &labels, flag(event.is_some()));
+        gauges.add(
+            "driftsweep_model_event_open",
+            "Whether a model has an open retrain event.",
+            &labels,
+            flag(event.is_some()),
+        );
     }
     for (state, jobs) in store.job_counts()? {
         gauges.add("driftsweep_jobs", "Retrain jobs by their state.", &[name, ("state", &state)], jobs as f64);

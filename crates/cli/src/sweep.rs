@@ -86,9 +86,19 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<u8> {
         journal: state.journal(),
         ..SweepRun::new(&*chosen.counter)
     };
-    detail!("sweep of {}: {} threads, {} of memory", state.as_of(), options.threads, bytesize::ByteSize(options.memory as u64));
+    detail!(
+        "sweep of {}: {} threads, {} of memory",
+        state.as_of(),
+        options.threads,
+        bytesize::ByteSize(options.memory as u64)
+    );
     let mut found = run.sweep(&plan);
-    detail!("{} columns read, used {} times, in {:.2} s", found.summary.columns_read, found.summary.columns_used, started.elapsed().as_secs_f64());
+    detail!(
+        "{} columns read, used {} times, in {:.2} s",
+        found.summary.columns_read,
+        found.summary.columns_used,
+        started.elapsed().as_secs_f64()
+    );
     state.name(&mut found, &fleet);
     super::note(&mut found.engine, chosen);
     drop(bar);

@@ -612,7 +612,9 @@ fn what_happened(ticked: &TickSummary) -> String {
             format!("Of {features} in {models} {drifted} drifted, and {fired} fired{failed}.")
         }
         None if ticked.caught_up.is_empty() && ticked.firings.is_empty() => "Nothing was due.".into(),
-        None => format!("{} judged after waiting for data, and {fired} fired.", counted(ticked.caught_up.len(), "model")),
+        None => {
+            format!("{} judged after waiting for data, and {fired} fired.", counted(ticked.caught_up.len(), "model"))
+        }
     }
 }
 

@@ -266,7 +266,7 @@ impl Error {
         }
     }
 
-    /// The process's exit code for this error; see the README.
+    /// The process's exit code for this error; see `docs/reports.md`.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::UnknownName { .. } | Error::BadValue { .. } => 2,

@@ -50,28 +50,23 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> 
     if from.is_human_readable() { Number::deserialize(from)?.value() } else { f64::deserialize(from) }
 }
 
-/// A list of them.
-pub mod list {
-    use super::{Deserialize, Deserializer, Number, Serialize, Serializer};
+/// Writes a list of them.
+///
+/// # Errors
+/// Those of the format.
+pub fn serialize_list<S: Serializer>(all: &[f64], to: S) -> Result<S::Ok, S::Error> {
+    if to.is_human_readable() { to.collect_seq(all.iter().map(|&x| Number::from(x))) } else { all.serialize(to) }
+}
 
-    /// Writes a list.
-    ///
-    /// # Errors
-    /// Those of the format.
-    pub fn serialize<S: Serializer>(all: &[f64], to: S) -> Result<S::Ok, S::Error> {
-        if to.is_human_readable() { to.collect_seq(all.iter().map(|&x| Number::from(x))) } else { all.serialize(to) }
+/// Reads a list of them.
+///
+/// # Errors
+/// Those of [`deserialize`].
+pub fn deserialize_list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    if !from.is_human_readable() {
+        return Vec::deserialize(from);
     }
-
-    /// Reads a list.
-    ///
-    /// # Errors
-    /// Those of [`super::deserialize`].
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
-        if !from.is_human_readable() {
-            return Vec::deserialize(from);
-        }
-        Vec::<Number>::deserialize(from)?.into_iter().map(Number::value).collect()
-    }
+    Vec::<Number>::deserialize(from)?.into_iter().map(Number::value).collect()
 }
 
 #[cfg(test)]
@@ -82,7 +77,7 @@ mod tests {
     struct Both {
         #[serde(with = "super")]
         one: f64,
-        #[serde(with = "super::list")]
+        #[serde(serialize_with = "super::serialize_list", deserialize_with = "super::deserialize_list")]
         all: Vec<f64>,
     }
 

@@ -217,8 +217,9 @@ impl Http {
     ) -> std::result::Result<Response, RequestFailure> {
         if let Some(name) = request.wrong_header {
             // The value may be secret. It may be corrected at any time.
-            let reason =
-                format!("the header '{name}' cannot be sent: its name or value has a character that headers cannot have");
+            let reason = format!(
+                "the header '{name}' cannot be sent: its name or value has a character that headers cannot have"
+            );
             return Err(RequestFailure::transient(reason));
         }
         let hidden = url.is_hidden();

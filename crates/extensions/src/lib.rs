@@ -24,7 +24,7 @@
 //! * A channel: a file in `channel/` with its table ([`channel::ChannelTable`]), its settings ([`channel::ChannelSettings`])
 //!   and its [`channel::MessageSender`], and a line in the list of `channel/mod.rs`.
 //!
-//! Beside the code, each has its part in README.md; a test names the one that has none.
+//! Beside the code, each has its part in the documents; a test names the one that has none.
 
 pub mod channel;
 pub mod check;

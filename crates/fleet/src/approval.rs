@@ -159,7 +159,7 @@ pub(crate) struct ApprovalTable {
     approvers: Vec<Vec<String>>,
     /// The public keys of persons, in the form of OpenSSH.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(with = "std::collections::BTreeMap<String, crate::schema::OneOrMore>"))]
+    #[cfg_attr(feature = "schema", schemars(with = "std::collections::BTreeMap<String, KeyText>"))]
     keys: IndexMap<String, Spanned<KeyLines>>,
     /// Which answers must be signed.
     #[cfg_attr(feature = "schema", schemars(with = "Option<Signatures>"))]
@@ -186,6 +186,18 @@ struct AutomaticTable {
     stakes: Option<Stakes>,
     /// Up to this expected cost.
     up_to: f64,
+}
+
+/// The keys of an approver in the schema.
+#[cfg(feature = "schema")]
+#[allow(dead_code)] // Only its schema is used.
+#[derive(schemars::JsonSchema)]
+#[serde(untagged)]
+enum KeyText {
+    /// A key.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
 }
 
 /// The keys of an approver: one line, or several.

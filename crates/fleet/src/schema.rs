@@ -26,15 +26,6 @@ mod generated {
         text
     }
 
-    /// A text, or several.
-    #[allow(dead_code)] // Only its schema is used.
-    #[derive(JsonSchema)]
-    #[serde(untagged)]
-    pub(crate) enum OneOrMore {
-        One(String),
-        Several(Vec<String>),
-    }
-
     impl JsonSchema for ConventionSetting {
         fn schema_name() -> Cow<'static, str> {
             "ConventionSetting".into()
@@ -49,5 +40,3 @@ mod generated {
 
 #[cfg(feature = "schema")]
 pub use generated::generated_schema;
-#[cfg(feature = "schema")]
-pub(crate) use generated::OneOrMore;

@@ -137,7 +137,8 @@ impl Browser {
     /// Presses a key, with its code for keys without a text.
     pub fn press(&mut self, key: &str, code: u32) {
         let text = if key == "Enter" { "\r" } else { "" };
-        let event = |kind: &str| json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
+        let event =
+            |kind: &str| json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
         let down = if text.is_empty() { "rawKeyDown" } else { "keyDown" };
         self.ask("Input.dispatchKeyEvent", event(down));
         self.ask("Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code }));

@@ -1,5 +1,6 @@
 //! Making small snapshots, and running the command.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -65,4 +66,11 @@ pub fn compare(baseline: &str, current: &str, more: &[&str]) -> Value {
 pub fn feature<'a>(report: &'a Value, name: &str) -> &'a Value {
     let features = report["features"].as_array().unwrap();
     features.iter().find(|feature| feature["name"] == name).unwrap_or_else(|| panic!("no feature {name}"))
+}
+
+/// The README and the chapters of the documents, as one text.
+pub fn documents() -> String {
+    let is_chapter = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let chapters = all_below(&root().join("docs")).into_iter().filter(is_chapter);
+    chapters.chain([root().join("README.md")]).map(|path| fs::read_to_string(path).unwrap()).collect()
 }

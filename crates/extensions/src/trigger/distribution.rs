@@ -113,7 +113,12 @@ mod tests {
 
     #[test]
     fn bins_are_bars_of_one_scale_and_many_are_put_together() {
-        let counts = |baseline: Vec<u64>, current: Vec<u64>| Counts::Bins { edges: Vec::new(), baseline, current, tie_aware: Vec::new() };
+        let counts = |baseline: Vec<u64>, current: Vec<u64>| Counts::Bins {
+            edges: Vec::new(),
+            baseline,
+            current,
+            tie_aware: Vec::new(),
+        };
         let shape = DistributionShape::of(&counts(vec![10, 10, 20, 0], vec![0, 0, 20, 60]), [40, 80]).unwrap();
         assert_eq!(shape.line(), "▃▃▆▁ → ▁▁▃█");
         let many = DistributionShape::of(&counts(vec![1; 1000], (0..1000).collect()), [1000, 499_500]).unwrap();

@@ -32,9 +32,17 @@ pub fn gauges(report: &SweepReport, features: bool) -> Gauges {
     whole("driftsweep_features_significant", "Features with a significant test, drifted or not.", summary.significant);
     whole("driftsweep_features_not_judged", "Features without a verdict.", summary.not_judged);
     whole("driftsweep_features_failed", "Features that could not be compared.", summary.failed);
-    whole("driftsweep_comparisons_failed", "Models, windows and segments that could not be compared.", summary.failed_comparisons);
+    whole(
+        "driftsweep_comparisons_failed",
+        "Models, windows and segments that could not be compared.",
+        summary.failed_comparisons,
+    );
     whole("driftsweep_comparisons_not_covered", "Comparisons that the deadline left out.", summary.not_covered);
-    whole("driftsweep_schema_changes", "Columns that were added, removed or changed their type.", summary.schema_changes);
+    whole(
+        "driftsweep_schema_changes",
+        "Columns that were added, removed or changed their type.",
+        summary.schema_changes,
+    );
     if let Ok(as_of) = report.as_of.parse::<jiff::Timestamp>() {
         let help = "The time of the last sweep, in seconds since 1970.";
         gauges.add("driftsweep_sweep_timestamp_seconds", help, &[fleet], as_of.as_second() as f64);
@@ -45,7 +53,11 @@ pub fn gauges(report: &SweepReport, features: bool) -> Gauges {
         of("driftsweep_model_features", "Features of a model.", totals.features as f64);
         of("driftsweep_model_features_drifted", "Features of a model that drifted.", totals.drifted as f64);
         of("driftsweep_model_features_not_judged", "Features of a model without a verdict.", totals.not_judged as f64);
-        of("driftsweep_model_failed", "Windows, segments and features of a model that could not be compared.", totals.failed as f64);
+        of(
+            "driftsweep_model_failed",
+            "Windows, segments and features of a model that could not be compared.",
+            totals.failed as f64,
+        );
         let help = "The largest figure of a model, divided by its threshold.";
         of("driftsweep_model_drift_ratio", help, totals.largest);
         for (side, rows) in ["baseline", "current"].into_iter().zip(totals.rows) {

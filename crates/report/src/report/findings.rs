@@ -1,9 +1,9 @@
 //! The findings of a sweep: features that drifted, that could not be compared, or that are not judged until something
-//! is corrected. Without findings it is one line.
+//! is corrected.
 
 use std::collections::BTreeSet;
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 
 use super::table::{self, ShownFeature, features, last_lines, most_drifted, place, right, rows_text};
 use super::{Row, counted};
@@ -33,15 +33,6 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> Page {
     let found = findings(rows);
     if !found.is_empty() {
         page.append(features(found, MAX_FINDINGS, true, "--top 0 shows all, with those that did not drift"));
-    }
-    let all = || models.values().flatten();
-    if all().all(|model| model.drifted == 0) && report.summary.features > 0 {
-        let names: IndexSet<(&str, &str)> =
-            all().flat_map(|model| model.features.iter().map(|feature| (&*model.model, &*feature.name))).collect();
-        let judged = all().flat_map(|model| &model.features).any(Feature::is_judged);
-        let verdict = if judged { "none drifted" } else { "none was judged" };
-        let (features, models) = (counted(names.len(), "feature"), counted(models.len(), "model"));
-        page.line(format_args!("{features} of {models}: {verdict} (--top 0 lists them)"));
     }
     last_lines(&mut page, report);
     page

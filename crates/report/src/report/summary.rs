@@ -43,7 +43,9 @@ fn of_sweep(report: &SweepReport) -> String {
         0 => String::new(),
         n => format!("; the deadline came before {}", counted(n, "comparison")),
     };
-    format!("{}{place} drifted{}{late}.", share(summary.drifted, summary.features), not_compared(&missed))
+    let judged = report.models.iter().flat_map(|model| &model.features).any(Feature::is_judged);
+    let verdict = if judged || summary.features == 0 { "drifted" } else { "was judged" };
+    format!("{}{place} {verdict}{}{late}.", share(summary.drifted, summary.features), not_compared(&missed))
 }
 
 fn share(drifted: usize, features: usize) -> String {

@@ -6,10 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use driftsweep::SweepReport;
 use driftsweep_common::error::Result;
-use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
 
-use super::{environment, hashes, text, unencodable};
+use super::{hashes, rendered, text, unencodable};
 use crate::output::Document;
 
 /// The totals of a page are within so many bytes of its beginning.
@@ -86,11 +85,14 @@ struct FleetNights {
     nights: Vec<Night>,
     /// The same oldest first, at most [`MAX_BARS`], for the plot.
     bars: Vec<Night>,
+    /// The place of the first bar: the last one is at the right.
+    first: usize,
     most: usize,
 }
 
-/// Most bars in the plot of a fleet.
+/// Most bars in the plot of a fleet, and the fewest that it has room for.
 const MAX_BARS: usize = 90;
+const MIN_BARS: usize = 30;
 
 #[derive(Serialize)]
 struct Content {
@@ -104,16 +106,17 @@ struct Content {
 /// # Errors
 /// [`driftsweep_common::error::Error::BadValue`] where it cannot be rendered.
 pub fn render(mut nights: Vec<Night>) -> Result<Document> {
-    nights.sort_by(|a, b| (&a.totals.fleet, &b.totals.as_of, &a.file).cmp(&(&b.totals.fleet, &a.totals.as_of, &b.file)));
+    nights
+        .sort_by(|a, b| (&a.totals.fleet, &b.totals.as_of, &a.file).cmp(&(&b.totals.fleet, &a.totals.as_of, &b.file)));
     let fleets = nights.chunk_by(|a, b| a.totals.fleet == b.totals.fleet).map(|nights| {
         let recent = &nights[..nights.len().min(MAX_BARS)];
         let most = recent.iter().map(|night| night.totals.drifted).max().unwrap_or(0);
         let scale = 100.0 / most.max(1) as f64;
         let bar = |night: &Night| Night { bar: night.totals.drifted as f64 * scale, ..night.clone() };
         let bars = recent.iter().rev().map(bar).collect();
-        FleetNights { fleet: nights[0].totals.fleet.clone(), nights: nights.to_vec(), bars, most }
+        let first = MIN_BARS.saturating_sub(recent.len());
+        FleetNights { fleet: nights[0].totals.fleet.clone(), nights: nights.to_vec(), bars, first, most }
     });
     let content = Content { fleets: fleets.collect(), style: STYLE, style_hashes: hashes(&[STYLE]) };
-    let rendered = environment().render_named_str("index.html", TEMPLATE, Serde(&content));
-    Ok(Document::html(rendered.map_err(|e| unencodable(&e))?))
+    rendered("index.html", TEMPLATE, &content)
 }

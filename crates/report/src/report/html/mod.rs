@@ -23,9 +23,9 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use self::index::Totals;
 use self::data::{Block, State, Summary, text};
 pub use self::history::HistoryLines;
+use self::index::Totals;
 use super::summary::{ratio, what_happened, what_to_do};
 use super::{Report, ReportFormat, counted};
 use crate::output::Document;
@@ -98,6 +98,25 @@ pub struct JobLine {
     pub spent: String,
 }
 
+impl EventLine {
+    /// As it is shown: escaped, and without secrets in addresses.
+    fn shown(&self) -> Self {
+        let [model, trigger, reason, at, job] =
+            [&self.model, &self.trigger, &self.reason, &self.at, &self.job].map(|part| text(part).into_owned());
+        Self { model, trigger, reason, at, job }
+    }
+}
+
+impl JobLine {
+    /// As it is shown: escaped, and without secrets in addresses.
+    fn shown(&self) -> Self {
+        let Self { id, model, trigger, state, asked, expected, spent } = self;
+        let [id, model, trigger, state, asked, expected, spent] =
+            [id, model, trigger, state, asked, expected, spent].map(|part| text(part).into_owned());
+        Self { id, model, trigger, state, asked, expected, spent }
+    }
+}
+
 /// A comparison as it is shown.
 struct View<'a> {
     model: &'a str,
@@ -130,13 +149,13 @@ struct Content<'a> {
     sentence: String,
     advice: String,
     totals: Vec<Total>,
-    events: Option<&'a [EventLine]>,
+    events: Option<Vec<EventLine>>,
     found_heading: &'static str,
     found: &'a [FoundFeature],
     found_more: usize,
     has_models: bool,
     problems: Vec<String>,
-    jobs: &'a [JobLine],
+    jobs: Vec<JobLine>,
     budget: Option<&'a str>,
     summary: String,
     blocks: Vec<String>,
@@ -196,13 +215,13 @@ impl<'a> HtmlPage<'a> {
             sentence: what_happened(self.report),
             advice: self.advice(),
             totals: totals(&views),
-            events: self.events.as_deref(),
+            events: self.events.as_ref().map(|events| events.iter().map(EventLine::shown).collect()),
             found_heading: if found.is_empty() { "What drifted" } else { "What drifted, furthest first" },
             found_more: found.len().saturating_sub(MAX_FOUND),
             found: &found[..found.len().min(MAX_FOUND)],
             has_models: matches!(self.report, Report::Sweep(_)),
             problems,
-            jobs: &self.jobs,
+            jobs: self.jobs.iter().map(JobLine::shown).collect(),
             budget: self.budget.as_deref(),
             summary,
             blocks,
@@ -213,8 +232,7 @@ impl<'a> HtmlPage<'a> {
             style_hashes: hashes(&[PLOT_STYLE, STYLE]),
             script_hashes: hashes(&[PLOT_SCRIPT, SCRIPT]),
         };
-        let rendered = environment().render_named_str("page.html", TEMPLATE, Serde(&content));
-        Ok(Document::html(rendered.map_err(|e| unencodable(&e))?))
+        rendered("page.html", TEMPLATE, &content)
     }
 
     fn totals(&self) -> Result<Option<String>> {
@@ -331,12 +349,13 @@ fn packed(value: &impl Serialize) -> Result<String> {
     Ok(STANDARD.encode(encoder.finish().map_err(|e| unencodable(&e))?))
 }
 
-/// Renders templates: text is escaped, and a name that is not known is an error.
-fn environment() -> Environment<'static> {
+/// A template with its content: text is escaped, and a name that is not known is an error.
+fn rendered(name: &str, template: &str, content: &impl Serialize) -> Result<Document> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment
+    let page = environment.render_named_str(name, template, Serde(content));
+    Ok(Document::html(page.map_err(|e| unencodable(&e))?))
 }
 
 /// The sources of a content security policy that allow these texts.
