@@ -26,6 +26,7 @@ const PACKAGES: [(&str, &[&str]); 7] = [
             "approval",
             "governance",
             "table",
+            "schema",
             "model",
             "fleet",
             "baselines",
@@ -33,7 +34,7 @@ const PACKAGES: [(&str, &[&str]); 7] = [
             "infer",
         ],
     ),
-    ("crates/report/src", &["output", "report"]),
+    ("crates/report/src", &["output", "report", "metrics"]),
     (
         "crates/ops/src",
         &["formats", "policy", "retrain", "store", "notify", "executor", "labels", "tick", "scheduler", "calibrate"],

@@ -15,7 +15,7 @@ const MAX_CELL_CHARS: usize = 400;
 const MAX_LONG_CELL_CHARS: usize = 4000;
 
 /// Fewest characters that a column of text is shortened to.
-const MIN_TEXT_WIDTH: usize = 8;
+const MIN_TEXT_WIDTH: usize = 12;
 
 /// Characters beside the text of a cell: the space on both sides, and the line at its left.
 const FRAME: usize = 3;
@@ -232,7 +232,7 @@ mod tests {
             TableCell::from(reason).tinted(Some(CellColor::Yellow)),
         ]);
         let text = |width: u16, colors: bool| table.text(Some(Terminal { width: Some(width), colors }));
-        for (width, names) in [(200, "kind PSI missing"), (80, "kind PSI missing"), (60, "PSI missing"), (40, "PSI")] {
+        for (width, names) in [(200, "kind PSI missing"), (80, "kind PSI missing"), (60, "PSI missing"), (45, "PSI")] {
             let text = text(width, false);
             assert_eq!(text.lines().count(), 5, "{width}: {text}");
             assert!(text.lines().all(|line| line.chars().count() <= width.into()), "{width}: {text}");
