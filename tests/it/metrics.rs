@@ -111,9 +111,12 @@ fn a_pushgateway_holds_the_last_gauges_of_each_fleet() {
     assert!(series(&shown).contains_key(&*features), "{shown}");
 }
 
+/// What a collector was sent: the path, a key, and the body.
+type Sent = (String, Option<String>, Value);
+
 #[test]
 fn a_collector_gets_otlp_with_the_headers_of_the_environment() {
-    let got: Arc<Mutex<Vec<(String, Option<String>, Value)>>> = Arc::default();
+    let got: Arc<Mutex<Vec<Sent>>> = Arc::default();
     let kept = got.clone();
     let address = server::http(move |request| {
         let key = request.headers.get("x-api-key").cloned();
