@@ -135,10 +135,12 @@
       spots.length = 0;
       const draw = (i) => {
         // Points of one importance are spread by name, so that they do not hide each other.
-        let hash = 7;
-        for (const c of features.name[i]) hash = (hash * 31 + c.charCodeAt(0)) % 1009;
+        let hash = 0x811c9dc5 ^ features.comparison[i];
+        for (const c of features.name[i]) hash = Math.imul(hash ^ c.charCodeAt(0), 0x01000193);
+        hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+        const side = (hash >>> 0) / 2 ** 32 - 0.5;
         const spread = sameImportance ? right - left - 40 : Math.min(70, (right - left) / 6);
-        const at = [Math.min(right, Math.max(left, x(importanceOf(i)) + (hash / 1009 - 0.5) * spread)), y(features.ratio[i])];
+        const at = [Math.min(right, Math.max(left, x(importanceOf(i)) + side * spread)), y(features.ratio[i])];
         const drifted = features.state[i] === DRIFTED;
         context.beginPath();
         context.arc(at[0], at[1], drifted ? 4.5 : 2.5, 0, 7);
