@@ -36,6 +36,10 @@ pub fn past_report(folder: &Path, fleet: &str, until: Timestamp) -> Result<Optio
         let sweep: SweepReport = parsed(sweep, SWEEP).map_err(unreadable)?;
         let as_of: Timestamp =
             sweep.as_of.parse().map_err(|_| unreadable(format!("'{}' is not a time", sweep.as_of)))?;
+        if !sweep.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            // It becomes the name of a file.
+            return Err(unreadable(format!("'{}' is not the name of a sweep", sweep.id)));
+        }
         if sweep.fleet == fleet && as_of <= until {
             let models = comparisons(&snapshot).map_err(unreadable)?;
             return Ok(Some(SweepReport { models, ..sweep }));

@@ -96,7 +96,8 @@ fn governance(mut store: Store, fleet: &Fleet, earlier: &HistoryLines, as_of: Ti
     let jobs: Vec<Job> = store.jobs("")?.into_iter().map(|versioned| versioned.job).collect();
     let states: HashMap<&str, String> = jobs.iter().map(|job| (&*job.id, state_of(job))).collect();
     let firings = store.firings(None, former)?;
-    let fired = firings.iter().filter(|firing| firing.due > former && firing.due <= as_of);
+    // The time of the sweep before is known to the second.
+    let fired = firings.iter().filter(|firing| firing.due.as_second() > former.as_second() && firing.due <= as_of);
     let events = fired.map(|firing| event_line(firing, &states)).collect();
     let mut shown: Vec<&Job> = jobs.iter().filter(|job| !job.state.is_final()).collect();
     let finished = jobs.iter().filter(|job| job.state.is_final() && job.since > former);
