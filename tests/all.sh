@@ -52,6 +52,7 @@ step cargo fmt --check
 skipped=$(mktemp)
 trap 'rm -f "$skipped"' EXIT
 step bash tests/supply.sh "$skipped"
+step bash tests/book.sh "$skipped"
 # Everything is checked and tested in the release profile and with every feature: one build of the dependencies, and the
 # code that ships.
 step cargo clippy --locked --release --workspace --all-features --all-targets -- -D warnings
