@@ -36,7 +36,7 @@ fn the_schema_is_that_of_the_types() {
     let kept = fs::read_to_string(&file).unwrap();
     assert!(kept == generated, "DRIFTSWEEP_UPDATE_SCHEMA=1 cargo test … schema writes it anew");
     let output = run(["schema"]);
-    assert_eq!(output.stdout, kept.as_bytes());
+    assert!(output.stdout == kept.as_bytes(), "the program has another schema than the file");
 }
 
 /// The type of a setting in words, with links to the tables of the reference.
@@ -144,6 +144,7 @@ fn every_setting_is_described() {
         }
     }
     assert!(without.is_empty(), "{without:?}");
+    assert!(!FLEET_SCHEMA.contains("```"), "an example in Rust is no description of a setting");
     assert!(schema["definitions"].as_object().unwrap().len() > 20);
 }
 

@@ -188,15 +188,15 @@ struct AutomaticTable {
     up_to: f64,
 }
 
-/// The keys of an approver in the schema.
+/// A public key, or several.
 #[cfg(feature = "schema")]
 #[allow(dead_code)] // Only its schema is used.
 #[derive(schemars::JsonSchema)]
 #[serde(untagged)]
 enum KeyText {
-    /// A key.
+    /// One key.
     One(String),
-    /// Several.
+    /// Several keys.
     Several(Vec<String>),
 }
 

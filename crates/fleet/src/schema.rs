@@ -10,6 +10,7 @@ mod generated {
 
     use driftsweep::metric::convention::Convention;
     use schemars::generate::SchemaSettings;
+    use schemars::transform::RecursiveTransform;
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
     use crate::table::{ConventionSetting, ConventionTable, FleetTable};
@@ -19,7 +20,17 @@ mod generated {
     /// # Panics
     /// Never: a schema is always JSON.
     pub fn generated_schema() -> String {
-        let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<FleetTable>();
+        // Descriptions come from the docs of types; an example in Rust says nothing to the author of a fleet file.
+        let without_examples = RecursiveTransform(|schema: &mut Schema| {
+            if let Some(description) = schema.get("description").and_then(|text| text.as_str())
+                && let Some((before, _)) = description.split_once("```")
+            {
+                let description = before.trim_end().into();
+                schema.insert("description".into(), description);
+            }
+        });
+        let settings = SchemaSettings::draft07().with_transform(without_examples);
+        let mut schema = settings.into_generator().into_root_schema_for::<FleetTable>();
         schema.insert("title".into(), "Fleet file of driftsweep".into());
         let mut text = format!("{:#}", schema.as_value());
         text.push('\n');
