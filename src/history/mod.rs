@@ -148,6 +148,15 @@ fn files(folder: &Path, wanted: impl Fn(Date) -> bool) -> Result<Vec<PathBuf>> {
     Ok(storage::list(folder)?.into_iter().filter(is_wanted).collect())
 }
 
+/// A file of a sweep on a day after that of a time, if there is one: the last.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn file_after(folder: &Path, at: Timestamp) -> Result<Option<PathBuf>> {
+    let day = at.to_zoned(TimeZone::UTC).date();
+    Ok(files(folder, |other| other > day)?.pop())
+}
+
 /// Opens a file.
 fn open(path: &Path) -> Result<Snapshot> {
     let snapshot = Snapshot::open(&path.to_string_lossy())?;

@@ -47,7 +47,7 @@ pub(crate) static SPEC: MetricSpec = MetricSpec {
         largest_p: None,
         read: |metrics| {
             let js = metrics.js.as_ref()?;
-            Some(Reading { value: js.distance, noise: js.noise, text: None })
+            Some(Reading { value: js.distance, noise: js.noise.map(NoiseLevel::of_root), text: None })
         },
     }),
 };

@@ -31,6 +31,13 @@ pub struct NoiseLevel {
 }
 
 impl NoiseLevel {
+    /// The noise of the square root of the metric, as the distance is of the divergence.
+    pub(super) fn of_root(self) -> Self {
+        let value = (self.effect + self.level_99).max(0.0);
+        let level_99 = self.level_99.max(0.0).sqrt();
+        Self { level_99, effect: value.sqrt() - level_99, ..self }
+    }
+
     /// The test that the value is that of noise.
     pub(super) fn test(&self) -> TestResult {
         TestResult { p_value: self.p_value, q_value: self.q_value }

@@ -8,7 +8,7 @@ pub mod window;
 
 pub use missing::{DEFAULT_MISSING_TEXTS, MissingTexts};
 pub use options::{MEMORY_PER_THREAD, Options, check_bins};
-pub use window::{Interval, Period, dated};
+pub use window::{Interval, Period, dated, unknown_placeholder};
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -213,6 +213,16 @@ pub fn dated(path: &str, as_of: Timestamp, zone: &TimeZone) -> Result<String, St
     Ok(text + left)
 }
 
+/// A word in braces of a path that looks like a placeholder and is none, such as `{date}` or a mistyped `{day}`.
+pub fn unknown_placeholder(path: &str) -> Option<&str> {
+    let words = path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(word, _)| word);
+    let is_day = |word: &str| word == "day" || word.starts_with("day:");
+    // A glob pattern has alternatives in braces, with commas.
+    let mut others =
+        words.filter(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+    others.find(|word| !is_day(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -302,6 +302,17 @@ mod tests {
     }
 
     #[test]
+    fn the_noise_beside_a_figure_is_in_the_unit_of_the_figure() {
+        let noise = NoiseLevel { p_value: 0.4, level_99: 0.04, effect: 0.03 - 0.04, asymptotic: true, q_value: None };
+        let js = Some(JensenShannon { distance: 0.03f64.sqrt(), divergence: 0.03, noise: Some(noise) });
+        let found = judge(&Metrics { js, ..Metrics::default() }, Kind::Categorical, ALL);
+        let [signal] = &found.signals[..] else { panic!("{found:?}") };
+        // The distance is above its threshold, and below the square root of what chance gives the divergence.
+        assert!(signal.value > signal.limit && !signal.over, "{signal:?}");
+        assert!((signal.noise.unwrap() - 0.2).abs() < 1e-12, "{signal:?}");
+    }
+
+    #[test]
     fn a_distance_of_zero_switches_the_test_off() {
         let thresholds = Thresholds { ks_d: 0.0, ..Thresholds::default() };
         let limits = Limits { thresholds: &thresholds, false_discovery_rate: FALSE_DISCOVERY_RATE };

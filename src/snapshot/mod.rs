@@ -21,7 +21,7 @@ mod values;
 mod walk;
 
 pub use note::TextReason;
-pub use slice::{Bound, Condition, Slice, Test};
+pub use slice::{Bound, Condition, PointInTime, Slice, Test};
 pub use types::{ColumnType, KeyEncoding};
 pub use values::RowValue;
 

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::mem::{Discriminant, discriminant};
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use polars_arrow::array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, Utf8Array, Utf8ViewArray};
 use polars_arrow::bitmap::Bitmap;
@@ -169,7 +169,12 @@ impl Snapshot {
                 let part = &mut mask[start..start + array.len()];
                 keep_where(&**array, &condition.test, part).ok_or_else(|| Error::BadValue {
                     what: format!("{}, column '{}'", self.spec(), condition.column),
-                    reason: condition.test.refusal(array.dtype()),
+                    reason: condition.test.refusal(
+                        array.dtype(),
+                        &self
+                            .column(&condition.column)
+                            .map_or_else(|_| format!("{:?}", array.dtype()), |column| column.kind.name()),
+                    ),
                 })?;
                 start += array.len();
             }
@@ -215,17 +220,18 @@ impl Test {
     /// From a time on and before another, and of dates from a day on and before another; columns of dates are refused
     /// if no days are given.
     pub(crate) fn during_days(since: Timestamp, before: Timestamp, days: Option<(Date, Date)>) -> Self {
-        let epoch = jiff::civil::date(1970, 1, 1);
-        let of_day = |day: Date| i64::try_from(day.duration_since(epoch).as_micros()).unwrap_or(i64::MAX);
         Self::During {
             times: (since.as_microsecond(), before.as_microsecond()),
-            wall: days.map(|(first, end)| (of_day(first), of_day(end))),
+            wall: days.map(|(first, end)| (microseconds_of_day(first), microseconds_of_day(end))),
         }
     }
 
-    /// Why values of a type cannot be tested.
-    fn refusal(&self, dtype: &ArrowDataType) -> String {
+    /// Why values of a type, with its name, cannot be tested.
+    fn refusal(&self, dtype: &ArrowDataType, name: &str) -> String {
         let what = match self {
+            Self::During { .. } if name == ColumnType::Text.name() => {
+                return "holds text that is not a time (ISO 8601), or days where times are wanted; name a column of times".into();
+            }
             Self::During { wall: None, .. } if is_date(dtype) => {
                 return "holds dates, which have no time of day; compare windows of whole days: \"day\", \"week\", \
                         \"month\", or a length in days such as \"7d\""
@@ -236,7 +242,7 @@ impl Test {
             Self::During { .. } => "time; only dates and timestamps can",
             Self::Missing(_) => "whether it is missing",
         };
-        format!("{dtype:?} cannot be sliced by {what}")
+        format!("holds {name}, which cannot be sliced by {what}")
     }
 }
 
@@ -312,7 +318,7 @@ fn keep_where(array: &dyn Array, test: &Test, kept: &mut [bool]) -> Option<()> {
             kept.iter_mut().zip(keys::doubles(array)?).for_each(|(kept, x)| *kept &= x.is_some_and(inside));
         }
         Test::During { times, wall } => {
-            let unit = microseconds(array.dtype())?;
+            let Some(unit) = microseconds(array.dtype()) else { return during_of_texts(array, *times, *wall, kept) };
             let (from, before) = if is_date(array.dtype()) { wall.as_ref()? } else { times };
             let inside = |x: i128| {
                 let at = (x * unit.0).div_euclid(unit.1);
@@ -327,25 +333,81 @@ fn keep_where(array: &dyn Array, test: &Test, kept: &mut [bool]) -> Option<()> {
     Some(())
 }
 
-fn among(array: &dyn Array, wanted: &[String], kept: &mut [bool]) -> Option<()> {
+/// Keeps the rows whose text passes; `None` where the array holds no text.
+fn keep_texts(array: &dyn Array, kept: &mut [bool], mut passes: impl FnMut(Option<&str>) -> bool) -> Option<()> {
     let any = array.as_any();
-    let is_wanted = |text: Option<&str>| text.is_some_and(|text| wanted.iter().any(|wanted| wanted == text));
     macro_rules! texts {
         ($array:expr) => {
-            kept.iter_mut().zip($array.iter()).for_each(|(kept, text)| *kept &= is_wanted(text))
+            kept.iter_mut().zip($array.iter()).for_each(|(kept, text)| *kept &= passes(text))
         };
     }
     if let Some((codes, texts)) = keys::codes(array) {
         // Once per distinct text.
-        let table: Vec<bool> = texts.into_iter().map(is_wanted).collect();
-        kept.iter_mut().zip(codes).for_each(|(kept, code)| *kept &= code.is_some_and(|code| table[code]));
+        let missing = passes(None);
+        let table: Vec<bool> = texts.into_iter().map(passes).collect();
+        kept.iter_mut().zip(codes).for_each(|(kept, code)| *kept &= code.map_or(missing, |code| table[code]));
     } else if let Some(array) = any.downcast_ref::<Utf8ViewArray>() {
         texts!(array);
     } else if let Some(array) = any.downcast_ref::<Utf8Array<i64>>() {
         texts!(array);
     } else if let Some(array) = any.downcast_ref::<Utf8Array<i32>>() {
         texts!(array);
-    } else if let Some(array) = any.downcast_ref::<BooleanArray>() {
+    } else {
+        return None;
+    }
+    Some(())
+}
+
+/// Keeps the rows whose text is a time in the interval; `None` where the array holds no text, or one that is no time.
+fn during_of_texts(array: &dyn Array, times: (i64, i64), wall: Option<(i64, i64)>, kept: &mut [bool]) -> Option<()> {
+    let mut all_are_times = true;
+    keep_texts(array, kept, |text| {
+        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return false };
+        let (at, interval) = match PointInTime::parse(text) {
+            Some(PointInTime::Time(at)) => (at.as_microsecond(), Some(times)),
+            Some(PointInTime::Day(day)) => (microseconds_of_day(day), wall),
+            None => (0, None),
+        };
+        all_are_times &= interval.is_some();
+        interval.is_some_and(|(from, before)| (from..before).contains(&at))
+    })?;
+    all_are_times.then_some(())
+}
+
+/// A text as a point in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PointInTime {
+    /// A time.
+    Time(Timestamp),
+    /// A day, whose midnight depends on a time zone.
+    Day(Date),
+}
+
+impl PointInTime {
+    /// ISO 8601; without a zone it is in UTC. `None` for another text.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() <= "2026-01-31".len() {
+            return text.parse().ok().map(Self::Day);
+        }
+        let time = || text.parse::<Timestamp>().ok();
+        let in_utc = || Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
+        time().or_else(in_utc).map(Self::Time)
+    }
+}
+
+/// The midnight of a day by a clock without a zone, in microseconds since 1970.
+fn microseconds_of_day(day: Date) -> i64 {
+    let epoch = jiff::civil::date(1970, 1, 1);
+    i64::try_from(day.duration_since(epoch).as_micros()).unwrap_or(i64::MAX)
+}
+
+fn among(array: &dyn Array, wanted: &[String], kept: &mut [bool]) -> Option<()> {
+    let any = array.as_any();
+    let is_wanted = |text: Option<&str>| text.is_some_and(|text| wanted.iter().any(|wanted| wanted == text));
+    if keep_texts(array, kept, is_wanted).is_some() {
+        return Some(());
+    }
+    if let Some(array) = any.downcast_ref::<BooleanArray>() {
         // Programs write booleans in folder names in different ways: true, True.
         let is_wanted =
             |flag: bool| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(if flag { "true" } else { "false" }));
@@ -453,7 +515,7 @@ mod tests {
         let day = |day: i8| jiff::civil::date(1970, 1, day);
         assert_eq!(kept(&dates, &Test::during_days(zero, zero, Some((day(9), day(11))))), Some(vec![0, 1]));
         let hours = Test::during_days(zero, zero, None);
-        assert!(kept(&dates, &hours).is_none() && hours.refusal(dates.dtype()).contains("no time of day"));
+        assert!(kept(&dates, &hours).is_none() && hours.refusal(dates.dtype(), "date").contains("no time of day"));
         let unit = ArrowDataType::Timestamp(TimeUnit::Nanosecond, None);
         let first = (9 * DAY + DAY / 24 * 5) * 1000;
         let times = PrimitiveArray::new(unit, vec![first - 1, first, first + DAY * 1000].into(), None);

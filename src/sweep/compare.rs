@@ -278,6 +278,23 @@ fn noted(detail: String, baseline: BaselineFeature<'_>, column: &Column) -> Stri
     notes.fold(detail, |detail, note| format!("{detail}; {}", note.text))
 }
 
+/// Why a feature cannot be compared with a column of another type, which is known without reading their values. A column
+/// without values has no type that matters.
+pub(super) fn type_mismatch(baseline: BaselineFeature<'_>, current: &Snapshot, kind: Option<Kind>) -> Option<String> {
+    let (baseline, column) = baseline.with_common_types(current.find(baseline.name())?);
+    let refused = matches!(baseline, BaselineFeature::Frozen(feature) if feature.refused().is_some());
+    if refused || baseline.dtype() == &ColumnType::Null {
+        return None;
+    }
+    match plan(baseline.dtype(), &column.kind, kind) {
+        ReadPlan::Refuse(Status::TypeChanged, detail) => {
+            let empty = matches!(without_values(baseline, (current, column)), Ok(Some(_)));
+            (!empty).then(|| noted(detail, baseline, column))
+        }
+        _ => None,
+    }
+}
+
 /// How a feature is compared.
 enum ReadPlan {
     /// As numbers, read so; or by category.

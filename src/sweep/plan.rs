@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::compare::BaselineFeature;
+use super::compare::{BaselineFeature, type_mismatch};
 use super::report::Rows;
 use super::schema::SchemaChange;
 use super::shard::{self, RankedModel, Shard, columns_of, groups};
@@ -74,6 +74,8 @@ pub struct PlannedComparison {
     pub cpu_seconds: f64,
     /// Columns that were added, removed, or have another type; said once, of the whole.
     pub schema: Vec<SchemaChange>,
+    /// Features that cannot be compared for their types, with the reason.
+    pub type_mismatches: Vec<(String, String)>,
     /// Why it cannot be compared.
     pub error: Option<Fault>,
 }
@@ -150,6 +152,7 @@ fn survey(shard: &Shard<'_>) -> SweepSurvey {
             bytes: 0,
             cpu_seconds: 0.0,
             schema: shard.schema_changes(task),
+            type_mismatches: Vec::new(),
             error: shard.sides(task).err(),
         });
     }
@@ -157,6 +160,9 @@ fn survey(shard: &Shard<'_>) -> SweepSurvey {
     for item in groups(shard.items()).iter().flatten() {
         let comparison = &mut survey.comparisons[item.task];
         comparison.features += 1;
+        if let Some(reason) = type_mismatch(item.baseline, item.current, item.kind) {
+            comparison.type_mismatches.push((item.baseline.name().to_owned(), reason));
+        }
         comparison.cpu_seconds += cost::FEATURE;
         survey.memory += FEATURE_BYTES;
         survey.workload = [survey.workload, shard::workload(item.baseline, item.current)].into_iter().sum();

@@ -19,6 +19,7 @@ mod doctor;
 mod edges;
 mod extensions;
 mod field;
+mod first_days;
 mod folders;
 mod format_1;
 mod golden;

@@ -60,7 +60,7 @@ fn a_night_whose_data_are_late_is_judged_when_they_come_and_counts() {
             let output = world.tick(&store, "2026-01-04T03:00:00Z", &[]);
             assert_eq!(output.status.code(), Some(11), "{fate:?}: {}", error_output(&output));
             assert!(
-                error_output(&output).contains("tried again until 2026-01-04T11:00:00Z"),
+                error_output(&output).contains("it is read again until 2026-01-04T11:00:00Z"),
                 "{}",
                 error_output(&output)
             );

@@ -196,7 +196,7 @@ fn mistakes_in_segments_and_windows_are_named() {
         ("slice_by = [\"regoin\"]", 11, "no column 'regoin'"),
         ("[model.segment.s]\nregion = { from = 3 }", 11, "only numbers can"),
         ("[model.segment.s]\nregoin = \"north\"", 11, "no column 'regoin'"),
-        ("time = \"region\"\nwindows = [\"day\"]", 11, "only dates and timestamps can"),
+        ("time = \"region\"\nwindows = [\"day\"]", 11, "holds text that is not a time"),
     ] {
         fs::write(path("fleet.toml"), format!("{model}{more}\n")).unwrap();
         let output = run(["sweep", path("fleet.toml").to_str().unwrap(), "--no-state"]);

@@ -207,7 +207,7 @@ fn ten_nights(fleet: &Fleet) {
     let (code, _, words) = fleet.tick("2026-01-03T03:00:00Z", &[]);
     assert_eq!(code, 11, "{words}");
     assert!(
-        words.contains("model 'churn': current: ") && words.contains("tried again until 2026-01-03T11:00:00Z"),
+        words.contains("model 'churn': current: ") && words.contains("it is read again until 2026-01-03T11:00:00Z"),
         "{words}"
     );
     assert_eq!(fleet.tick("2026-01-03T03:01:00Z", &[]).0, 11, "a retry");

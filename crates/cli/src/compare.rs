@@ -11,6 +11,7 @@ use driftsweep::snapshot::{ColumnType, Snapshot};
 use driftsweep::sweep::{self, BaselineSource, Comparer, SweepProgress};
 use driftsweep_common::error::Error;
 use driftsweep_common::storage;
+use driftsweep_fleet::infer;
 use driftsweep_report::report::html::HistoryLines;
 use driftsweep_report::report::{RenderOptions, Report};
 
@@ -59,6 +60,9 @@ pub struct CompareArgs {
     #[command(flatten)]
     output: OutputArgs,
 }
+
+/// Most rows a side whose times are looked at, to see whether the sides are swapped: a fraction of a second.
+const MAX_ROWS_LOOKED_AT: u64 = 20_000_000;
 
 pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     args.output.check()?;
@@ -123,6 +127,12 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<u8> {
         }
     };
 
+    if let BaselineSource::Live(snapshot) = &baseline
+        && snapshot.rows().max(current.rows()) <= MAX_ROWS_LOOKED_AT
+        && let Some(reason) = infer::older(snapshot, &current)
+    {
+        warn!("{reason}");
+    }
     let bar = Bar::new();
     bar.planned(known.iter().filter(|name| use_of(name).is_compared()).count());
     let wanted = baseline.features().into_iter().filter(|feature| use_of(feature.name()).is_compared());

@@ -10,7 +10,7 @@ use driftsweep_common::error::Error;
 use driftsweep_common::escape;
 use driftsweep_common::storage;
 use driftsweep_fleet::daily::{self, Naming};
-use driftsweep_fleet::infer::{self, InferredColumn, InferredRole, LabelColumns, roles};
+use driftsweep_fleet::infer::{self, InferredColumn, InferredColumns, InferredRole, LabelColumns, roles};
 use driftsweep_fleet::{FLEET_SCHEMA, Fleet, Model, Trigger};
 use driftsweep_report::output::Page;
 use jiff::tz::TimeZone;
@@ -123,6 +123,9 @@ const CURRENTS: [&str; 7] = ["production", "prod", "current", "serving", "live",
 /// The models of a directory with a folder each.
 fn models_in(folder: &Path) -> anyhow::Result<Vec<NewModel>> {
     let what = || redacted(folder);
+    if !storage::is_remote(folder) && !folder.exists() {
+        return Err(Error::NotFound { path: folder.into() }.into());
+    }
     if storage::is_remote(folder) || !folder.is_dir() {
         let reason = "is not a folder of models; give the current data, too: `driftsweep init REF CUR`";
         return Err(super::invalid_value(&what(), reason));
@@ -152,8 +155,13 @@ fn models_in(folder: &Path) -> anyhow::Result<Vec<NewModel>> {
         }
     }
     if models.is_empty() {
-        let reason = "has no folder with training and current data; give them: `driftsweep init REF CUR`";
-        return Err(super::invalid_value(&what(), reason));
+        let reason = format!(
+            "has no folder of a model, with training data ({}) and current data ({}) in it; name them for one model: \
+             `driftsweep init REF CUR`",
+            BASELINES.join(", "),
+            CURRENTS.join(", ")
+        );
+        return Err(super::invalid_value(&what(), &reason));
     }
     Ok(models)
 }
@@ -182,7 +190,11 @@ fn model_page(model: &NewModel, folder: &Path, before: (&str, &Path)) -> anyhow:
         Naming::Daily { pattern, newest, .. } => daily::of_day(pattern, *newest)?,
         Naming::Plain | Naming::Unclear(_) => current.clone(),
     };
-    let guesses = roles(&open(baseline)?, &open(&newest)?);
+    let (of_baseline, of_current) = (open(baseline)?, open(&newest)?);
+    let guesses = roles(&of_baseline, &of_current);
+    // The first rows of a longer snapshot do not say where its times begin and end.
+    let whole = of_baseline.rows().max(of_current.rows()) < infer::MAX_ROWS;
+    say_differences(name, &guesses, infer::older(&of_baseline, &of_current).filter(|_| whole));
     let mut page = Page::file();
     page.line("[[model]]");
     if [baseline, current].into_iter().any(|spec| redacted(spec) != *spec) {
@@ -218,6 +230,32 @@ fn model_page(model: &NewModel, folder: &Path, before: (&str, &Path)) -> anyhow:
     page.line(format_args!("# Triggers that are active: {}", active(super::model_of(&fleet, name)?)));
     page.append(rest);
     Ok((page, naming))
+}
+
+/// Says on standard error how the data of a model differ.
+fn say_differences(model: &str, guesses: &InferredColumns, older: Option<String>) {
+    let list = |names: &[&str]| {
+        let shown: Vec<String> = names.iter().take(5).map(|name| escape::for_display(name).into_owned()).collect();
+        let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
+        format!("{}{more}", shown.join(", "))
+    };
+    let model = escape::for_display(model);
+    let absent = guesses.columns.iter().filter(|guess| guess.role == InferredRole::Absent);
+    let absent: Vec<&str> = absent.map(|guess| &*guess.column).collect();
+    if !absent.is_empty() {
+        warn!(
+            "model '{model}': the current data lack {}, which the training data have: excluded; if the model uses them, find \
+             out why they are missing, and take them out of `exclude`",
+            list(&absent)
+        );
+    }
+    let new: Vec<&str> = guesses.new_features.iter().map(String::as_str).collect();
+    if !new.is_empty() {
+        info!("model '{model}': the training data lack {}, which are not compared", list(&new));
+    }
+    if let Some(reason) = older {
+        warn!("model '{model}': {reason}");
+    }
 }
 
 /// The active triggers of a model, and what the others need.
@@ -351,6 +389,12 @@ fn label_table(labels: &LabelColumns, daily: Option<&str>) -> Page {
         if let Some(column) = column.as_ref().filter(|_| key != "id" || labels.elsewhere) {
             page.line(format_args!("# {key} = {}", quoted(column)));
         }
+    }
+    if labels.elsewhere {
+        page.line(
+            "# delay = \"7d\" # how long labels take; if their table has the times of their arrival, name that column instead: \
+             label_time",
+        );
     }
     let usual = |class: &String| matches!(&**class, "0" | "1" | "true" | "false");
     if labels.score.is_some() && !labels.classes.is_empty() && !labels.classes.iter().all(usual) {

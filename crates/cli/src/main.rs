@@ -320,8 +320,8 @@ const BACKEND_VARIABLE: &str = "DRIFTSWEEP_BACKEND";
 /// Flags of every command that reports.
 #[derive(Args)]
 struct OutputArgs {
-    #[arg(long, default_value = "table", value_name = "FORMAT", help = listed(&ReportFormat::ALL.map(|format| format.name), "or"))]
-    format: ReportFormat,
+    #[arg(long, value_name = "FORMAT", help = format!("{} [default: that of the name of --output, or table]", listed(&ReportFormat::ALL.map(|format| format.name), "or")))]
+    format: Option<ReportFormat>,
     /// File to write instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -338,11 +338,20 @@ struct OutputArgs {
 const TOP: usize = 40;
 
 impl OutputArgs {
+    /// The format: the one that is given, or that of the name of the file.
+    fn format(&self) -> ReportFormat {
+        self.format.unwrap_or_else(|| {
+            let extension = self.output.as_ref().and_then(|path| path.extension()?.to_str());
+            ReportFormat::of_extension(extension.unwrap_or_default())
+        })
+    }
+
     /// Refuses an output that could not be written, before any work.
     fn check(&self) -> anyhow::Result<()> {
-        if self.output.is_none() && !self.format.is_for_terminal && sink::is_terminal() {
+        let format = self.format();
+        if self.output.is_none() && !format.is_for_terminal && sink::is_terminal() {
             return Err(invalid_value(
-                &format!("--format {}", self.format.name),
+                &format!("--format {}", format.name),
                 "is not for a terminal; add --output FILE",
             ));
         }
@@ -351,7 +360,7 @@ impl OutputArgs {
 
     /// Writes a report.
     fn write(&self, report: Report<'_>, options: &RenderOptions<'_>) -> anyhow::Result<()> {
-        let document = self.format.render(report, options)?;
+        let document = self.format().render(report, options)?;
         match &self.output {
             Some(path) => sink::write_file(path, &document),
             None => write(document),
@@ -364,6 +373,17 @@ impl OutputArgs {
             (false, true) => PARTIAL,
             (false, false) => 0,
         }
+    }
+}
+
+/// A fleet file in a command that a message shows: empty for the one that is read by default.
+fn fleet_argument(path: &Path) -> String {
+    match path.to_str() {
+        Some("fleet.toml") => String::new(),
+        Some(plain) if plain.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-:@+".contains(&b)) => {
+            format!(" {plain}")
+        }
+        _ => format!(" '{}'", path.display()),
     }
 }
 

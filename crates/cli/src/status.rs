@@ -6,6 +6,7 @@ use driftsweep_ops::retrain::JobState;
 use driftsweep_ops::store::{Access, Acknowledgement, Store};
 use driftsweep_ops::tick::SweepStatus;
 use driftsweep_report::output::Page;
+use driftsweep_report::report::counted;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -107,11 +108,14 @@ fn page(
 fn show_sweep(page: &mut Page, status: &SweepStatus, acknowledged: Option<&Acknowledgement>) {
     let whole = if status.complete { "" } else { ", not complete: the deadline was reached" };
     page.line(format_args!(
-        "sweep of {}: {} models, {} features, {} drifted{whole}",
-        status.as_of, status.models, status.features, status.drifted
+        "sweep of {}: {}, {}, {} drifted{whole}",
+        status.as_of,
+        counted(status.models, "model"),
+        counted(status.features, "feature"),
+        status.drifted
     ));
     for (model, waits) in &status.waiting {
-        page.line(format_args!("  waiting     {}: {}; tried again until {}", model, waits.reason, waits.until));
+        page.line(format_args!("  waiting     {}: {}; it is read again until {:.0}", model, waits.reason, waits.until));
     }
     for (model, all) in &status.failures {
         for fault in all {

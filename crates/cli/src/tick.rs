@@ -1,6 +1,6 @@
 //! `driftsweep tick`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args};
@@ -214,7 +214,7 @@ fn show(
         TextFormat::Table => {
             let mut page = summary(ticked, options);
             jobs_done(&mut page, pass_summary);
-            page.section(format_args!("{} {}", what_happened(ticked), what_to_do(ticked, pass_summary)));
+            page.section(format_args!("{} {}", what_happened(ticked), what_to_do(&args.fleet, ticked, pass_summary)));
             super::write(page)?;
         }
     }
@@ -302,7 +302,7 @@ fn report(fleet: &Fleet, ticked: &TickSummary) {
     let waiting = status
         .waiting
         .iter()
-        .map(|(model, waits)| format!("model '{model}': {}; tried again until {}", waits.reason, waits.until));
+        .map(|(model, waits)| format!("model '{model}': {}; it is read again until {:.0}", waits.reason, waits.until));
     let failures = status.failures.iter().flat_map(|(model, all)| {
         all.iter().map(|fault| format!("model '{model}': {}", fault.reason)).collect::<Vec<_>>()
     });
@@ -542,17 +542,17 @@ fn summary(ticked: &TickSummary, options: &Options) -> Page {
     match &ticked.sweep {
         Some(done) => {
             let mut line = format!(
-                "sweep of {}: {} models, {} features, {} drifted, {} failures",
+                "sweep of {}: {}, {}, {} drifted, {}",
                 done.as_of,
-                done.summary.models,
-                done.summary.features,
+                counted(done.summary.models, "model"),
+                counted(done.summary.features, "feature"),
                 done.summary.drifted,
-                ticked.status.as_ref().map_or(0, SweepStatus::failed),
+                counted(ticked.status.as_ref().map_or(0, SweepStatus::failed), "failure"),
             );
             if done.summary.not_judged > 0 {
                 line += &format!(", {} not judged", done.summary.not_judged);
             }
-            page.line(format_args!("{line}, {} threads", options.threads));
+            page.line(format_args!("{line}, {}", counted(options.threads, "thread")));
         }
         None if ticked.caught_up.is_empty() => page.line("no sweep is due"),
         None => {}
@@ -606,7 +606,7 @@ fn what_happened(ticked: &TickSummary) -> String {
             };
             let failed = match ticked.status.as_ref().map_or(0, SweepStatus::failed) {
                 0 => String::new(),
-                n => format!("; {} could not be read", counted(n, "input")),
+                n => format!("; {} could not be compared or read", counted(n, "input")),
             };
             let (features, models) = (counted(summary.features, "feature"), counted(summary.models, "model"));
             format!("Of {features} in {models} {drifted} drifted, and {fired} fired{failed}.")
@@ -619,18 +619,26 @@ fn what_happened(ticked: &TickSummary) -> String {
 }
 
 /// What to do, in a sentence.
-fn what_to_do(ticked: &TickSummary, done: &JobsAndMessages) -> String {
+fn what_to_do(fleet: &Path, ticked: &TickSummary, done: &JobsAndMessages) -> String {
+    let fleet = super::fleet_argument(fleet);
     let states = done.pass_summary.states();
     let waiting = states.iter().find(|(state, _)| **state == "awaiting_approval").map_or(0, |(_, n)| *n);
     let has_failures = ticked.status.as_ref().is_some_and(SweepStatus::is_partial) && !ticked.acknowledged;
     let drifted = ticked.sweep.as_ref().map_or(0, |done| done.summary.drifted);
-    if waiting > 0 {
+    if !ticked.tampered.is_empty() || !done.pass_summary.tampered.is_empty() {
+        format!("`driftsweep audit verify{fleet}` shows what differs in the store.")
+    } else if waiting > 0 {
         let wait = if waiting == 1 { "waits" } else { "wait" };
-        format!("{} {wait} for approval: `driftsweep jobs list`.", counted(waiting, "retrain"))
+        format!("{} {wait} for approval: `driftsweep jobs list{fleet}`.", counted(waiting, "retrain"))
     } else if has_failures {
-        "`driftsweep status` shows what could not be compared.".into()
-    } else if drifted > 0 || !ticked.firings.is_empty() {
-        "`driftsweep report --output report.html` shows what moved.".into()
+        format!("`driftsweep status{fleet}` shows what could not be compared.")
+    } else if !ticked.firings.is_empty() {
+        format!("`driftsweep report{fleet} --output report.html` shows what moved.")
+    } else if drifted > 0 {
+        format!(
+            "`driftsweep report{fleet} --output report.html` shows what moved, `driftsweep explain MODEL{fleet}` why no \
+             trigger fired."
+        )
     } else {
         "Nothing needs attention.".into()
     }

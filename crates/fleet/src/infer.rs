@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use rayon::prelude::*;
 use strum::IntoStaticStr;
@@ -63,6 +64,8 @@ pub struct InferredColumns {
     pub columns: Vec<InferredColumn>,
     /// The columns for evaluating predictions, if there is one of each.
     pub labels: Option<LabelColumns>,
+    /// Features of the current snapshot that the baseline lacks: they are not compared.
+    pub new_features: Vec<String>,
 }
 
 /// Columns for `[model.labels]`.
@@ -119,6 +122,19 @@ pub fn roles(baseline: &Snapshot, current: &Snapshot) -> InferredColumns {
 
     let mut labels: Vec<(&ColumnEvidence, String)> =
         of_baseline.iter().chain(&of_current).filter_map(|e| Some((e, e.as_label()?))).collect();
+    // What a prediction is named after: `price` where there is a `predicted_price`.
+    if labels.is_empty() {
+        let all = || of_baseline.iter().chain(&of_current);
+        let named_after = |label: &ColumnEvidence| {
+            all().find(|prediction| {
+                prediction.has(&PREDICTION_WORDS) && prediction.words_but_prediction() == label.words
+            })
+        };
+        labels.extend(all().filter(|label| label.facts.is_some()).filter_map(|label| {
+            let name = driftsweep_common::escape::for_display(&named_after(label)?.name).into_owned();
+            Some((label, format!("'{name}' predicts it, by its name")))
+        }));
+    }
     // A measured label has no typical name and no classes, but it arrives later, too.
     let mut missing = of_baseline.iter().filter(|e| !e.here && e.is_number());
     if let (true, Some(only), None) = (labels.is_empty(), missing.next(), missing.next()) {
@@ -132,7 +148,38 @@ pub fn roles(baseline: &Snapshot, current: &Snapshot) -> InferredColumns {
     let columns: Vec<InferredColumn> = of_baseline.iter().map(&role).collect();
     let all: Vec<InferredColumn> = columns.iter().cloned().chain(of_current.iter().map(&role)).collect();
     let labels = label_columns(best, &all, current);
-    InferredColumns { columns, labels }
+    let new = all[columns.len()..].iter().filter(|guess| guess.role == InferredRole::Feature);
+    let new_features = new.map(|guess| guess.column.clone()).collect();
+    InferredColumns { columns, labels, new_features }
+}
+
+/// Why the current snapshot seems to be older than the baseline, as when the two are swapped: its last time is before the
+/// baseline's first.
+pub fn older(baseline: &Snapshot, current: &Snapshot) -> Option<String> {
+    let times = |snapshot: &Snapshot, column: &Column| {
+        let (mut first, mut last) = (i64::MAX, i64::MIN);
+        let read = snapshot.each_value(column, |value| {
+            if let RowValue::Time(at) | RowValue::Day(at) = value {
+                (first, last) = (first.min(at), last.max(at));
+            }
+        });
+        read.ok().filter(|()| first <= last).map(|()| (first, last))
+    };
+    baseline.columns().iter().filter(|column| matches!(column.kind, ColumnType::Temporal(..))).find_map(|column| {
+        let (first, _) = times(baseline, column)?;
+        let (_, last) = times(current, current.find(&column.name)?)?;
+        let day = |at: i64| {
+            Timestamp::from_microsecond(at).map_or_else(|_| String::new(), |at| at.strftime("%F").to_string())
+        };
+        (last < first).then(|| {
+            let name = driftsweep_common::escape::for_display(&column.name).into_owned();
+            format!(
+                "by '{name}' the current data end on {}, before the baseline begins on {}; are the two swapped?",
+                day(last),
+                day(first)
+            )
+        })
+    })
 }
 
 /// The columns for evaluating predictions, where there are predictions with a time.
@@ -338,6 +385,11 @@ impl ColumnEvidence {
 
     fn is_prediction_by_name(&self) -> bool {
         self.has(&PREDICTION_WORDS) || self.is(&SCORES) || self.is(&["y_hat"])
+    }
+
+    /// The words of its name without those that say that it is a prediction.
+    fn words_but_prediction(&self) -> Vec<String> {
+        self.words.iter().filter(|word| !PREDICTION_WORDS.contains(&&***word)).cloned().collect()
     }
 
     fn is_identifier_by_name(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::retrain::RetrainConfig;
 use crate::table::{ConditionTable, ConventionSetting, Current, FeatureTable, ModelTable, Settings};
 use driftsweep::metric::performance::PerformanceMetric;
 use driftsweep::metric::{Metric, MetricSet};
-use driftsweep::model::{self, Options, Period, Window, check_bins, dated};
+use driftsweep::model::{self, Options, Period, Window, check_bins, dated, unknown_placeholder};
 use driftsweep::rule::{self, PartialThresholds};
 use driftsweep::snapshot::{Condition, Slice};
 use driftsweep_common::address::Location;
@@ -123,6 +123,11 @@ impl ModelTable {
         let labelled = labels.iter_mut().flat_map(Labels::paths).map(|path| path.clone());
         for path in windows.iter().map(|window| window.current.clone()).chain([baseline.clone()]).chain(labelled) {
             dated(path.expose(), Timestamp::UNIX_EPOCH, &zone)?;
+            if let Some(word) = unknown_placeholder(path.expose()) {
+                return Err(format!(
+                    "'{path}': {{{word}}} stands for nothing; write {{day}}, or for example {{day:%Y/%m/%d}}"
+                ));
+            }
         }
         options.false_discovery_rate = triggers.drift.fdr.value;
         let numbers = triggers.performance.metric.value.is_some_and(PerformanceMetric::is_of_numbers);

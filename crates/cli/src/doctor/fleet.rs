@@ -9,6 +9,7 @@ use driftsweep::sweep::{Change, Rows, SweepSurvey};
 use driftsweep_common::error::{Fault, Result};
 use driftsweep_extensions::http::Http;
 use driftsweep_fleet::{Fleet, Labels, Model, Trigger};
+use driftsweep_ops::tick;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -79,7 +80,7 @@ pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell
     let mut tables = Tables::default();
     let mut models: Vec<ModelCheck> =
         dated.models.iter().map(|model| check_model(model, fleet, now, &mut tables)).collect();
-    add_comparisons(&mut models, survey);
+    add_comparisons(&mut models, &dated.models, survey);
     for (checked, model) in models.iter_mut().zip(&dated.models) {
         check_quorum(checked, model);
     }
@@ -134,6 +135,12 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
     }
     if let Some(labels) = &model.labels {
         check_labels(labels, model, tables, &mut findings);
+        if !findings.is_broken()
+            && labelled_rows(labels, tables) <= MAX_JOINED_ROWS
+            && let Some(reason) = tick::labels_fault(model, now)
+        {
+            findings.add(Severity::Broken, "labels", reason);
+        }
         let declared = fleet.own_baseline(model, now);
         if let (Some(reference), Some(_)) = (&labels.reference, &labels.score)
             && !model.previous
@@ -161,8 +168,17 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
     ModelCheck { name: model.name.clone(), ready: true, active, inactive, comparisons: Vec::new(), findings }
 }
 
+/// Most rows of predictions and labels that are joined before the night: a few seconds.
+const MAX_JOINED_ROWS: u64 = 10_000_000;
+
+/// Rows of the predictions and labels of a model, as far as they can be opened.
+fn labelled_rows(labels: &Labels, tables: &mut Tables) -> u64 {
+    let mut rows = |spec: &str| tables.open(spec).as_ref().map_or(0, Snapshot::rows);
+    rows(labels.predictions.expose()) + labels.from.as_ref().map_or(0, |from| rows(from.expose()))
+}
+
 /// What the survey of the data found. The same reason for several windows or segments is reported once.
-fn add_comparisons(models: &mut [ModelCheck], survey: SweepSurvey) {
+fn add_comparisons(models: &mut [ModelCheck], of_fleet: &[Model], survey: SweepSurvey) {
     let at: HashMap<String, usize> = models.iter().enumerate().map(|(i, model)| (model.name.clone(), i)).collect();
     let mut failed: Vec<(usize, String, Vec<String>)> = Vec::new();
     for planned in survey.comparisons {
@@ -176,21 +192,35 @@ fn add_comparisons(models: &mut [ModelCheck], survey: SweepSurvey) {
                     &place,
                     format!("{words}; correct the feature's source, or leave the column out (exclude)"),
                 ),
-                Change::Changed => models[i].findings.add(Severity::Warning, &place, words),
+                // One that cannot be compared is reported with its reason.
+                Change::Changed if planned.type_mismatches.iter().any(|(column, _)| *column == change.column) => {}
+                Change::Changed => models[i].findings.add(Severity::Note, &place, words),
                 Change::Added => {}
             }
+        }
+        for (column, reason) in &planned.type_mismatches {
+            models[i].findings.add(Severity::Broken, &place, format!("column '{column}': {reason}"));
         }
         match planned.error {
             Some(Fault { reason, .. }) => match failed.iter_mut().find(|(of, known, _)| *of == i && *known == reason) {
                 Some((_, _, places)) => places.push(place),
                 None => failed.push((i, reason, vec![place])),
             },
-            None => models[i].comparisons.push(ComparisonCheck {
-                window: planned.window,
-                segment: planned.segment,
-                rows: planned.rows,
-                features: planned.features,
-            }),
+            None => {
+                let needed = of_fleet[i].options.thresholds.min_rows;
+                let rows = planned.rows.baseline.min(planned.rows.current);
+                if rows < needed && planned.segment.is_empty() {
+                    let reason =
+                        format!("{rows} rows are too few to be judged: min_rows is {needed}, and nothing can drift");
+                    models[i].findings.add(Severity::Warning, &place, reason);
+                }
+                models[i].comparisons.push(ComparisonCheck {
+                    window: planned.window,
+                    segment: planned.segment,
+                    rows: planned.rows,
+                    features: planned.features,
+                });
+            }
         }
     }
     for (i, reason, places) in failed {

@@ -430,7 +430,7 @@ fn show_comparison(page: &mut Sheet, found: &DriftVerdict, comparison: &DriftCom
         return;
     }
     page.line(format_args!(
-        "  {place}{} of {} columns drift ({:.1} %; {:.1} % of the importance)",
+        "  {place}{} of {} columns count as drifted ({:.1} %; {:.1} % of the importance)",
         comparison.drifting,
         comparison.judged,
         100.0 * comparison.share,
@@ -463,6 +463,10 @@ fn show_comparison(page: &mut Sheet, found: &DriftVerdict, comparison: &DriftCom
         }
     }
     page.table(heading, rows);
+    let more = comparison.judged.saturating_sub(comparison.columns.len());
+    if more > 0 {
+        page.line(format_args!("  and {more} more, far from their thresholds"));
+    }
 }
 
 /// What would have to change for a figure to count as drift.

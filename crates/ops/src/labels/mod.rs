@@ -7,7 +7,7 @@ mod parts;
 use std::collections::HashMap;
 use std::path::Path;
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
@@ -17,7 +17,7 @@ use driftsweep::baseline::Baseline;
 use driftsweep::count::Domain;
 use driftsweep::metric::performance::{PerformanceMetric, ScoreCalibration, ScoreCounts};
 use driftsweep::model::Options;
-use driftsweep::snapshot::{Column, ColumnType, Condition, RowValue, Slice, Snapshot, Test};
+use driftsweep::snapshot::{Column, ColumnType, Condition, PointInTime, RowValue, Slice, Snapshot, Test};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_extensions::trigger::labels::{KnownLabel, LabelCounts, Prediction, Predictions};
 use driftsweep_fleet::Labels;
@@ -48,6 +48,9 @@ pub struct Joined {
     /// Counts of labels, and of those that match a prediction.
     pub counts: LabelCounts,
 }
+
+/// Microseconds of predictions after which labels of which none matches are a mistake, where no delay is declared.
+const UNDECLARED_WAIT: i64 = 7 * 24 * 3_600_000_000;
 
 /// How rows are joined to predictions.
 #[derive(Clone, Copy)]
@@ -136,7 +139,9 @@ pub fn join(
     })?;
     joined.counts = counts;
     // Within the label delay it is normal that no label matches a prediction.
-    let due = first.saturating_add(delay) < before;
+    // A default of months hides a mistake for as long: a week of predictions is enough then.
+    let wait = if labels.delay_declared { delay } else { delay.min(UNDECLARED_WAIT) };
+    let due = first.saturating_add(wait) < before;
     if let Some(table) = &table
         && counts.met == 0
         && counts.labels > counts.early
@@ -402,7 +407,7 @@ impl LabelReader<'_> {
                 RowValue::Time(at) => Some(at),
                 RowValue::Day(day) => days(day.div_euclid(86_400_000_000)).and_then(midnight),
                 RowValue::Text(text) if self.labels.missing.has(text) => None,
-                RowValue::Text(text) => match parse_point(text.trim()) {
+                RowValue::Text(text) => match PointInTime::parse(text.trim()) {
                     Some(PointInTime::Time(at)) => Some(at.as_microsecond()),
                     Some(PointInTime::Day(day)) => midnight(day),
                     None => {
@@ -506,21 +511,6 @@ fn truths(
     let mut truths = Vec::new();
     table.each_value_in(column, chunk, |value| truths.push(classes.truth(side, value)))?;
     Ok(truths)
-}
-
-/// A time that is written as text.
-enum PointInTime {
-    Time(Timestamp),
-    Day(Date),
-}
-
-fn parse_point(text: &str) -> Option<PointInTime> {
-    if text.len() <= "2026-01-31".len() {
-        return text.parse().ok().map(PointInTime::Day);
-    }
-    let time = || text.parse::<Timestamp>().ok();
-    let in_utc = || Some(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
-    time().or_else(in_utc).map(PointInTime::Time)
 }
 
 /// Calibrates scores by the reference snapshot: `Ok(Err(_))` with the reason where that is not possible.

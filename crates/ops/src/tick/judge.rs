@@ -143,6 +143,11 @@ pub fn evaluate(
     fleet.models.par_iter().filter(|model| wanted(&model.name)).map(evaluate).collect()
 }
 
+/// Why the labels of a model could not be used at a sweep; `None` where they can, or where no trigger needs them.
+pub fn labels_fault(model: &Model, as_of: Timestamp) -> Option<String> {
+    LabelFacts::read(model, ModelPast::default(), as_of).err().map(|error| error.to_string())
+}
+
 /// What of a model's record its triggers see.
 fn past(known: &ModelRecord) -> ModelPast {
     ModelPast { trained: known.trained, volume_fired: known.volume_fired }

@@ -30,6 +30,7 @@ use driftsweep_fleet::{Fleet, Schedule, Trigger};
 
 pub use clock_ahead::correct_clock;
 use fire::{FiredTrigger, FiringContexts};
+pub use judge::labels_fault;
 pub use status::{SweepStatus, WaitStatus};
 
 /// Sweeps a fleet for a tick.

@@ -69,6 +69,25 @@ impl Table {
         self.less_important = columns.to_vec();
     }
 
+    /// Without a column in which every cell is empty.
+    #[must_use]
+    pub fn without_empty(mut self, name: &str) -> Self {
+        let at = self.heading.iter().position(|cell| cell.text == name);
+        if let Some(at) =
+            at.filter(|&at| self.rows.iter().all(|row| row.get(at).is_some_and(|cell| cell.text.is_empty())))
+        {
+            self.heading.remove(at);
+            self.rows.iter_mut().for_each(|row| drop(row.remove(at)));
+            self.right = self
+                .right
+                .into_iter()
+                .filter(|&column| column != at)
+                .map(|column| column - usize::from(column > at))
+                .collect();
+        }
+        self
+    }
+
     /// The lines of the table. On a terminal a row is one line, as wide as the terminal at most, where that is possible:
     /// columns of text are shortened, and less important ones left out. Elsewhere everything is shown.
     pub(super) fn text(&self, terminal: Option<Terminal>) -> String {

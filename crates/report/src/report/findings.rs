@@ -23,8 +23,16 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>]) -> Page {
     let concerned: Vec<(&str, &[&ModelReport])> =
         models.iter().map(|(name, reports)| (*name, &reports[..])).filter(|(_, all)| concerns(all)).collect();
     if !concerned.is_empty() {
-        let mut table =
-            Table::new(["model", "compared", "features", "drifted", "not compared", "not judged", "most drifted"]);
+        let mut table = Table::new([
+            "model",
+            "compared",
+            "features",
+            "drifted",
+            "not compared",
+            "not judged",
+            "most drifted, or error",
+        ]);
+        table.less_important(&["compared", "features", "not judged", "not compared"]);
         for (name, reports) in &concerned {
             add_model(&mut table, name, reports);
         }

@@ -54,6 +54,12 @@ impl ReportFormat {
     /// All formats.
     pub const ALL: [ReportFormat; 5] = [text::FORMAT, json::FORMAT, csv::FORMAT, parquet::FORMAT, html::FORMAT];
 
+    /// The format of a file whose name ends so; the table for people where no format has that name.
+    pub fn of_extension(extension: &str) -> Self {
+        let named = |format: &Self| format.name.eq_ignore_ascii_case(extension);
+        Self::ALL.into_iter().find(named).unwrap_or(text::FORMAT)
+    }
+
     /// Renders a report.
     ///
     /// # Errors

@@ -44,12 +44,17 @@ fn of_sweep(report: &SweepReport) -> String {
         n => format!("; the deadline came before {}", counted(n, "comparison")),
     };
     let judged = report.models.iter().flat_map(|model| &model.features).any(Feature::is_judged);
-    let verdict = if judged || summary.features == 0 { "drifted" } else { "was judged" };
+    let verdict = match summary.features {
+        0 => "was compared",
+        _ if judged => "drifted",
+        _ => "was judged",
+    };
     format!("{}{place} {verdict}{}{late}.", share(summary.drifted, summary.features), not_compared(&missed))
 }
 
 fn share(drifted: usize, features: usize) -> String {
     match drifted {
+        0 if features == 0 => "No feature".into(),
         0 => format!("None of {}", counted(features, "feature")),
         n => format!("{n} of {}", counted(features, "feature")),
     }
@@ -95,8 +100,8 @@ pub fn what_to_do(report: Report<'_>) -> String {
     match first_to_look_at(report) {
         Some((feature, Some(ratio))) => format!("Look first at {feature}, {ratio:.1} times its threshold."),
         Some((feature, None)) => format!("Look first at {feature}."),
-        None if failed => "Look at what could not be compared.".into(),
-        None if not_judged => "Look at what was not judged.".into(),
+        None if failed => "Correct what could not be compared.".into(),
+        None if not_judged => "See why features were not judged.".into(),
         None => "Nothing needs attention.".into(),
     }
 }

@@ -4,11 +4,10 @@ use std::cmp::Ordering;
 
 use indexmap::IndexMap;
 
-use super::summary::{what_happened, what_to_do};
+use super::summary::{ratio, what_happened, what_to_do};
 use super::{Report, Row, counted, sparkline};
 use crate::output::{CellColor, Page, Table, TableCell};
 use driftsweep::metric::Band;
-use driftsweep::metric::Kind;
 use driftsweep::sweep::{Comparison, Feature, ModelReport, NotJudged, Rows, SchemaChange, SweepReport};
 
 pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
@@ -33,7 +32,9 @@ pub fn comparison(report: &Comparison, rows: &[Row<'_>], top: usize) -> Page {
 }
 
 pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> Page {
-    let mut models = Table::new(["model", "window", "rows", "features", "drifted", "not compared", "most drifted"]);
+    let mut models =
+        Table::new(["model", "window", "rows", "features", "drifted", "not compared", "most drifted, or error"]);
+    models.less_important(&["rows", "features", "not compared"]);
     for model in &report.models {
         let failed = model.features.iter().filter(|feature| feature.status.is_failure()).count();
         let last = model.error.clone().unwrap_or_else(|| most_drifted(model.features.iter()));
@@ -48,7 +49,7 @@ pub fn sweep(report: &SweepReport, rows: &[Row<'_>], top: usize) -> Page {
         ]);
     }
     let mut page = Page::new();
-    page.table(models);
+    page.table(models.without_empty("window"));
     let rows = rows.iter().map(|(model, feature)| ShownFeature::of(*model, feature)).collect();
     page.append(features(rows, top, true, "--top 0 shows all"));
     last_lines(&mut page, report);
@@ -156,7 +157,7 @@ pub(super) fn features(mut rows: Vec<ShownFeature<'_>>, top: usize, with_model: 
         header.splice(0..0, ["model", "window"]);
     }
     let mut table = Table::new(header);
-    table.less_important(&["KS p", "kind", "window", "baseline → current", "JS", "missing"]);
+    table.less_important(&["KS p", "kind", "baseline → current", "JS", "missing", "status", "window"]);
     rows.sort_by(|a, b| worse_first(a.feature, b.feature));
     let count = if top == 0 { rows.len() } else { top.min(rows.len()) };
     for ShownFeature { model, place, feature } in &rows[..count] {
@@ -175,7 +176,7 @@ pub(super) fn features(mut rows: Vec<ShownFeature<'_>>, top: usize, with_model: 
         table.row(cells);
     }
     let mut page = Page::new();
-    page.table(table);
+    page.table(table.without_empty("window"));
     if count < rows.len() {
         page.line(format_args!("… and {} more; {more}", rows.len() - count));
     }
@@ -197,7 +198,7 @@ fn feature_cells(feature: &Feature) -> Vec<TableCell> {
     let verdict = if feature.verdict.drifted {
         feature.verdict.reasons.join("; ")
     } else {
-        feature.detail.clone().unwrap_or_default()
+        feature.detail.clone().or_else(|| of_chance(feature)).unwrap_or_default()
     };
     vec![
         TableCell::from(&feature.name),
@@ -211,6 +212,18 @@ fn feature_cells(feature: &Feature) -> Vec<TableCell> {
         TableCell::from(sparkline::pair(feature)).right(),
         TableCell::from(verdict).tinted(feature.verdict.drifted.then_some(CellColor::Yellow)),
     ]
+}
+
+/// The figure that is above its threshold and is no drift, with the reason.
+fn of_chance(feature: &Feature) -> Option<String> {
+    let mut large =
+        feature.verdict.signals.iter().filter(|signal| signal.limit > 0.0 && signal.value.abs() > signal.limit);
+    let signal = large.next()?;
+    let why = match signal.noise.filter(|noise| signal.value <= *noise) {
+        Some(noise) => format!("chance gives up to {noise:.4}"),
+        None => "not significant".into(),
+    };
+    Some(format!("{} {:.4} > {}: {why}", signal.metric, signal.value, signal.limit))
 }
 
 /// The names of the features that drifted furthest.
@@ -231,12 +244,9 @@ pub(super) fn place(model: &ModelReport) -> String {
     [model.window.as_str(), model.segment.as_str()].join(" ").trim().to_owned()
 }
 
-/// Failures first, then drifted features, by how far their main metric moved.
+/// Failures first, then drifted features, by how many times its threshold a figure is.
 pub(super) fn worse_first(a: &Feature, b: &Feature) -> Ordering {
-    let size = |feature: &Feature| match feature.kind {
-        Kind::Numeric => feature.metrics.psi.as_ref().map_or(0.0, |psi| psi.value),
-        Kind::Categorical => feature.metrics.js.as_ref().map_or(0.0, |js| js.distance),
-    };
+    let size = |feature: &Feature| ratio(feature).unwrap_or(0.0);
     let class = |f: &Feature| (f.status.is_failure(), f.verdict.drifted);
     class(b).cmp(&class(a)).then(size(b).total_cmp(&size(a)))
 }

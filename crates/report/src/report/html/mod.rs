@@ -18,6 +18,7 @@ use driftsweep_common::error::{Error, Result};
 use driftsweep_common::escape::for_display;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use indexmap::IndexMap;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
@@ -274,7 +275,8 @@ impl<'a> HtmlPage<'a> {
         let asked = self.jobs.iter().filter(|job| !job.asked.is_empty()).count();
         match (asked, fired) {
             (0, 0) => what_to_do(self.report),
-            (0, _) => format!("{} fired; the retrains below answer.", counted(fired, "trigger")),
+            (0, _) if !self.jobs.is_empty() => format!("{} fired: see the retrains below.", counted(fired, "trigger")),
+            (0, _) => format!("{} fired: see why below.", counted(fired, "trigger")),
             (1, _) => "1 retrain waits for approval: `driftsweep jobs list` shows what to decide.".into(),
             (_, _) => format!("{asked} retrains wait for approval: `driftsweep jobs list` shows what to decide."),
         }
@@ -311,28 +313,34 @@ fn found(views: &[View<'_>]) -> Vec<FoundFeature> {
     drifted.into_iter().map(shown).collect()
 }
 
-/// What could not be compared or judged, and changed columns.
+/// What could not be compared or judged, and changed columns. What holds for several windows or segments of a model is
+/// said once.
 fn problems(views: &[View<'_>]) -> Vec<String> {
-    let mut all = Vec::new();
+    let mut found: IndexMap<(&str, String), Vec<String>> = IndexMap::new();
     for view in views {
-        let place = match view.place() {
-            place if place.is_empty() => String::new(),
-            place => format!("{place}: "),
-        };
-        all.extend(view.error.map(|error| format!("{place}{}", text(error))));
-        for feature in view.features.iter().filter(|feature| feature.status.is_failure()) {
+        let mut add = |problem: String| found.entry((view.model, problem)).or_default().push(view.place());
+        if let Some(error) = view.error {
+            add(text(error).into_owned());
+        }
+        let failed = || view.features.iter().filter(|feature| feature.status.is_failure());
+        for feature in failed() {
             let detail = feature.detail.as_deref().map(|detail| format!(": {}", text(detail))).unwrap_or_default();
-            all.push(format!("{place}column '{}' {}{detail}", for_display(&feature.name), feature.status.name()));
+            add(format!("column '{}' {}{detail}", for_display(&feature.name), feature.status.name()));
         }
-        for change in view.schema {
-            all.push(format!("{place}column '{}' {}", for_display(&change.column), text(&change.words())));
+        for change in view.schema.iter().filter(|change| failed().all(|feature| feature.name != change.column)) {
+            add(format!("column '{}' {}", for_display(&change.column), text(&change.words())));
         }
-        all.extend(
-            view.not_judged.map(|found| {
-                format!("{place}{} not judged: {}", counted(found.features, "feature"), text(&found.reason))
-            }),
-        );
+        if let Some(found) = view.not_judged {
+            add(format!("{} not judged: {}", counted(found.features, "feature"), text(&found.reason)));
+        }
     }
+    let shown = |((_, problem), places): ((&str, String), Vec<String>)| match &places[..] {
+        [place] | [place, ..] if place.is_empty() => problem,
+        [place] => format!("{place}: {problem}"),
+        [first, more @ ..] => format!("{first}, and {} more windows or segments: {problem}", more.len()),
+        [] => problem,
+    };
+    let mut all: Vec<String> = found.into_iter().map(shown).collect();
     if all.len() > MAX_PROBLEMS {
         let more = all.len() - MAX_PROBLEMS;
         all.truncate(MAX_PROBLEMS);
