@@ -92,6 +92,7 @@ pub fn run(command: &AuditCommand) -> anyhow::Result<u8> {
 fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let (_, mut store) = args.memory.open(Access::Read)?;
     let mut table = Table::new(["record", "at", "real time", "by", "what", "to", "figures"]);
+    table.less_important(&["real time", "by", "figures"]);
     store.audit(&args.subject, |record| {
         table.row([
             TableCell::from(record.seq.to_string()),
@@ -236,6 +237,7 @@ pub fn outbox(command: &OutboxCommand) -> anyhow::Result<u8> {
                 return Ok(0);
             }
             let mut table = Table::new(["record", "channel", "about", "at", "state", "tried", "next", "error"]);
+            table.less_important(&["next", "tried", "at", "about"]);
             for message in &messages {
                 table.row([
                     message.seq.to_string(),

@@ -85,6 +85,7 @@ pub fn list(args: &ListArgs) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let mut table = Table::new(["model", "number", "in use", "baseline", "since", "set by", "training", "note"]);
+    table.less_important(&["training", "set by", "since", "note"]);
     for line in &lines {
         table.row([
             line.model.clone(),

@@ -88,6 +88,7 @@ fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let mut table = Table::new(["sweep", "kind", "metric", "predictions from", "before", "rows", "value", "interval"]);
+    table.less_important(&["predictions from", "before", "rows", "interval"]);
     for entry in &entries {
         table.row([
             entry.as_of.to_string(),
@@ -166,6 +167,7 @@ fn show(page: &mut Page, part: Shown) {
         Shown::Line(text) => page.line(text),
         Shown::Table { heading, rows } => {
             let mut table = Table::new(heading);
+            table.less_important(&["q", "over", "limit"]);
             rows.into_iter().for_each(|row| table.row(row));
             page.table(table);
         }

@@ -138,6 +138,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
         return Ok(code_after_reading(&mut store));
     }
     let mut table = Table::new(["job", "model", "trigger", "state", "since", "priority", "expected", "spent"]);
+    table.less_important(&["priority", "since", "spent", "expected", "trigger"]);
     table.align_right(5..8);
     let currency = &fleet.governance.budget.currency;
     for job in &jobs {

@@ -435,7 +435,6 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}}/{{len}} {what}, {{eta}} left")) {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
     }
 }
@@ -443,6 +442,8 @@ impl Bar {
 impl driftsweep::sweep::SweepProgress for Bar {
     fn planned(&self, features: usize) {
         self.0.set_length(features as u64);
+        // Without a length there is nothing to show.
+        self.0.enable_steady_tick(Duration::from_millis(200));
     }
 
     fn advance(&self) {

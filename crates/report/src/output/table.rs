@@ -15,7 +15,10 @@ const MAX_CELL_CHARS: usize = 400;
 const MAX_LONG_CELL_CHARS: usize = 4000;
 
 /// Fewest characters that a column of text is shortened to.
-const MIN_TEXT_WIDTH: usize = 12;
+const MIN_TEXT_WIDTH: usize = 8;
+
+/// A less important column is left out before a column of text gets fewer characters than these.
+const COMFORTABLE_WIDTH: usize = 20;
 
 /// Characters beside the text of a cell: the space on both sides, and the line at its left.
 const FRAME: usize = 3;
@@ -125,8 +128,9 @@ impl Table {
         let total = |widths: &[Option<usize>]| widths.iter().flatten().map(|width| width + FRAME).sum::<usize>() + 1;
         let smallest = |at: usize| if is_text[at] { natural[at].min(MIN_TEXT_WIDTH) } else { natural[at] };
         for name in &self.less_important {
+            let comfortable = |at: usize| if is_text[at] { natural[at].min(COMFORTABLE_WIDTH) } else { natural[at] };
             let least: Vec<Option<usize>> =
-                widths.iter().enumerate().map(|(at, width)| width.map(|_| smallest(at))).collect();
+                widths.iter().enumerate().map(|(at, width)| width.map(|_| comfortable(at))).collect();
             if total(&least) <= most {
                 break;
             }
