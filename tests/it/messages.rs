@@ -125,7 +125,7 @@ fn what_was_not_judged_is_counted_with_the_reason_and_the_remedy() {
     // Nothing at all was judged: that is not a quiet night.
     let place = Place::new(&model("few", "few.parquet", ""));
     let text = place.text(&sweep);
-    assert!(text.contains("None of 4 features of 1 model was judged. Look at what was not judged."), "{text}");
+    assert!(text.contains("None of 4 features of 1 model was judged. See why features were not judged."), "{text}");
     // With fewer rows asked for they are judged.
     let place = Place::new(&model("few", "few.parquet", "[model.thresholds]\nmin_rows = 100"));
     assert!(place.text(&sweep).contains("None of 4 features of 1 model drifted."));
