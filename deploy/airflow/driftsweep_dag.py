@@ -1,22 +1,38 @@
-"""Runs driftsweep every quarter of an hour. For Airflow 3; on Airflow 2 import DAG from airflow, and BashOperator from
-airflow.operators.bash."""
+"""Runs driftsweep every quarter of an hour. For Airflow 3; on Airflow 2 import DAG from airflow, task from
+airflow.decorators, and BashOperator from airflow.operators.bash."""
 
+import subprocess
 from datetime import datetime, timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
+
+try:
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+except ImportError:
+    # Older versions of Airflow have them here.
+    from airflow.exceptions import AirflowFailException, AirflowSkipException
 
 FLEET = "/etc/driftsweep/fleet.toml"
+# Codes that a retry may change: internal error, deadline, store away.
+RETRIED = (1, 12, 14)
 
 with DAG("driftsweep", schedule="*/15 * * * *", start_date=datetime(2026, 1, 1), catchup=False, max_active_runs=1):
-    tick = BashOperator(
-        task_id="tick",
-        bash_command=f"driftsweep tick {FLEET} --log json",
-        # Another tick is at work: this one is skipped, not failed.
-        skip_on_exit_code=13,
-        retries=2,
-        retry_delay=timedelta(minutes=5),
-    )
+
+    @task(retries=2, retry_delay=timedelta(minutes=5))
+    def tick() -> None:
+        command = ["driftsweep", "tick", FLEET, "--log", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        print(done.stdout + done.stderr)
+        code = done.returncode
+        if code == 13:
+            raise AirflowSkipException("another tick is at work")
+        # A negative code: the process was killed.
+        if code in RETRIED or code < 0:
+            raise RuntimeError(f"exit code {code}: it is tried again")
+        if code != 0:
+            raise AirflowFailException(f"exit code {code}: a retry does not change it")
+
     # Also after a night with failures: the page shows them.
     report = BashOperator(
         task_id="report",
@@ -29,4 +45,4 @@ with DAG("driftsweep", schedule="*/15 * * * *", start_date=datetime(2026, 1, 1),
         bash_command=f"driftsweep status {FLEET} --exit-code",
         trigger_rule="all_done",
     )
-    tick >> report >> status
+    tick() >> report >> status
