@@ -44,20 +44,20 @@ pub use table::{
 table::metrics! {
     /// Population stability index, reference and tie-aware.
     Psi, psi: psi::Psi {
-        /// Tie-aware population stability index of a numeric feature.
+        /// Tie-aware population stability index of a numeric feature. By default 0.15.
         psi: f64 = 0.15, zero_or_more;
     }
     /// Jensen-Shannon distance and divergence.
     Js, js: js::JensenShannon {
-        /// Jensen-Shannon distance of a categorical feature.
+        /// Jensen-Shannon distance of a categorical feature. By default 0.15.
         js: f64 = 0.15, share;
     }
     /// Two-sample Kolmogorov-Smirnov test.
     Ks, ks: ks::KolmogorovSmirnov {
-        /// p-value of the Kolmogorov-Smirnov test of a numeric feature.
+        /// p-value of the Kolmogorov-Smirnov test of a numeric feature. By default 0.01.
         ks_p: f64 = 0.01, share;
-        /// Kolmogorov-Smirnov distance of a numeric feature. A normal feature that is shifted until its distance is 0.15 has
-        /// a population stability index of 0.15.
+        /// Kolmogorov-Smirnov distance of a numeric feature. By default 0.15; 0 switches the test off. A normal feature
+        /// that is shifted until its distance is 0.15 has a population stability index of 0.15.
         ks_d: f64 = 0.15, share;
     }
     /// Wasserstein-1 distance.
@@ -74,9 +74,9 @@ table::metrics! {
     Kl, kl: Value {}
     /// Missing rates (null and NaN), their difference and its test.
     Missing, missing: missing::Missing {
-        /// Difference of the missing rates.
+        /// Difference of the missing rates. By default 0.05.
         missing: f64 = 0.05, share;
-        /// p-value of the missing-rate test.
+        /// p-value of the missing-rate test. By default 0.01.
         missing_p: f64 = 0.01, share;
     }
     /// Shifts of mean and standard deviation.

@@ -8,12 +8,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::count::Domain;
 use crate::count::key::key_f64;
+use driftsweep_common::error::{Error, Result};
 
 /// A performance metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,8 @@ pub enum PerformanceMetric {
     F1,
     /// Area under the receiver operating characteristic, ties counted half.
     Auc,
+    /// Mean square of the score less the label (1 or 0).
+    Brier,
     /// Mean negative logarithm of the probability of what came true (nats); scores are kept 1e-15 from 0 and 1.
     LogLoss,
     /// Mean absolute error.
@@ -39,6 +43,19 @@ pub enum PerformanceMetric {
 }
 
 impl PerformanceMetric {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Accuracy,
+        Self::Precision,
+        Self::Recall,
+        Self::F1,
+        Self::Auc,
+        Self::Brier,
+        Self::LogLoss,
+        Self::Mae,
+        Self::Rmse,
+    ];
+
     /// The name in fleet files and reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -47,6 +64,7 @@ impl PerformanceMetric {
             Self::Recall => "recall",
             Self::F1 => "f1",
             Self::Auc => "auc",
+            Self::Brier => "brier",
             Self::LogLoss => "log_loss",
             Self::Mae => "mae",
             Self::Rmse => "rmse",
@@ -55,7 +73,7 @@ impl PerformanceMetric {
 
     /// Whether higher is better.
     pub fn higher_is_better(self) -> bool {
-        !matches!(self, Self::LogLoss | Self::Mae | Self::Rmse)
+        !matches!(self, Self::Brier | Self::LogLoss | Self::Mae | Self::Rmse)
     }
 
     /// Whether it is about numbers instead of classes.
@@ -65,7 +83,16 @@ impl PerformanceMetric {
 
     /// Whether it needs the score.
     pub fn needs_score(self) -> bool {
-        matches!(self, Self::Auc | Self::LogLoss)
+        matches!(self, Self::Auc | Self::Brier | Self::LogLoss)
+    }
+}
+
+impl FromStr for PerformanceMetric {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|metric| metric.name() == name);
+        found.ok_or_else(|| Error::unknown("metric", name, Self::ALL.map(Self::name)))
     }
 }
 
@@ -100,79 +127,113 @@ pub struct ClassifiedRow {
     pub score: f64,
 }
 
-/// A measure of a classifier. `None` where it is not defined: no rows, no positives, nothing predicted, one class only.
-pub fn of_classes(quality: PerformanceMetric, rows: &[ClassifiedRow], confidence: f64) -> Option<Measurement> {
+/// A metric over rows of a classifier, and the influence of each row on it (Hampel 1974): what it adds to n times the
+/// metric's deviation. Influences have mean 0, and their variance divided by n is that of the metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Influences {
+    /// The metric.
+    pub value: f64,
+    /// The influence of each row if its label is negative, and if it is positive.
+    pub of: Vec<[f64; 2]>,
+    /// Rows that the metric is about; see [`Measurement::rows`].
+    pub rows: usize,
+    /// For a metric that is a share of rows: the numerator's share of them, and their number.
+    share: Option<(f64, f64)>,
+}
+
+/// A metric of a classifier with the influence of each row. `None` where it is not defined: no rows, no positives,
+/// nothing predicted, one class only, or a metric of numbers.
+pub fn influences(metric: PerformanceMetric, rows: &[ClassifiedRow]) -> Option<Influences> {
     let n = rows.len() as f64;
     let mean = |of: &dyn Fn(&ClassifiedRow) -> f64| rows.iter().map(of).sum::<f64>() / n;
     let yes = |row: &ClassifiedRow| f64::from(u8::from(row.predicted));
-    let z = quantile(confidence)?;
-    // Influence of a row on the measure if its label is negative, and if it is positive.
-    let measured = |value: f64, influence: &dyn Fn(&ClassifiedRow) -> [f64; 2]| {
-        let square = |row: &ClassifiedRow| {
-            let [negative, positive] = influence(row);
-            (1.0 - row.chance) * negative * negative + row.chance * positive * positive
-        };
-        interval(value, mean(&square), rows.len(), z)
-    };
+    let each = |of: &dyn Fn(&ClassifiedRow) -> [f64; 2]| rows.iter().map(of).collect::<Vec<_>>();
     let hits = mean(&|row| row.chance * yes(row));
     let predicted = mean(&yes);
     let positives = mean(&|row| row.chance);
-    let certain = rows.iter().all(|row| row.chance == 0.0 || row.chance == 1.0);
-    let share = |value: f64, of: f64, influence: &dyn Fn(&ClassifiedRow) -> [f64; 2]| {
-        // The normal interval has no width at 0 and 1.
-        let found = if certain { wilson(value, of * n, z) } else { measured(value, influence) };
-        Measurement { rows: (of * n).round() as usize, ..found }
+    let share = |value: f64, share: f64, of: Vec<[f64; 2]>| {
+        Some(Influences { value, of, rows: (share * n).round() as usize, share: Some((value, share * n)) })
     };
-    let measured = match quality {
-        _ if rows.is_empty() => return None,
+    // The mean of a loss over the rows.
+    let loss = |loss: &dyn Fn(&ClassifiedRow) -> [f64; 2]| {
+        let value = mean(&|row| {
+            let [negative, positive] = loss(row);
+            (1.0 - row.chance) * negative + row.chance * positive
+        });
+        let of = each(&|row| loss(row).map(|loss| loss - value));
+        Some(Influences { value, of, rows: rows.len(), share: None })
+    };
+    let found = match metric {
+        _ if rows.is_empty() => None,
         PerformanceMetric::Accuracy => {
             let value = mean(&|row| if row.predicted { row.chance } else { 1.0 - row.chance });
-            let influence = |row: &ClassifiedRow| [1.0 - yes(row) - value, yes(row) - value];
-            share(value, 1.0, &influence)
+            share(value, 1.0, each(&|row| [1.0 - yes(row) - value, yes(row) - value]))
         }
         PerformanceMetric::Precision if predicted > 0.0 => {
             let value = hits / predicted;
-            let influence = |row: &ClassifiedRow| [0.0, 1.0].map(|y| yes(row) * (y - value) / predicted);
-            share(value, predicted, &influence)
+            share(value, predicted, each(&|row| [0.0, 1.0].map(|y| yes(row) * (y - value) / predicted)))
         }
         PerformanceMetric::Recall if positives > 0.0 => {
             let value = hits / positives;
-            share(value, positives, &|row| [0.0, (yes(row) - value) / positives])
+            share(value, positives, each(&|row| [0.0, (yes(row) - value) / positives]))
         }
         PerformanceMetric::F1 if predicted + positives > 0.0 => {
             let value = 2.0 * hits / (predicted + positives);
-            let influence = |row: &ClassifiedRow| {
+            let of = each(&|row| {
                 [0.0, 1.0].map(|y| (2.0 * y * yes(row) - value * (yes(row) + y)) / (predicted + positives))
-            };
+            });
+            // Of the rows that are positive, predicted or both, the share that is both.
+            let either = predicted + positives - hits;
             let rows = (predicted.min(positives) * n).round() as usize;
-            if certain {
-                // Of the rows that are positive, predicted or both, the share that is both.
-                let jaccard = wilson(hits / (predicted + positives - hits), (predicted + positives - hits) * n, z);
-                let [low, high] = [jaccard.low, jaccard.high].map(|share| 2.0 * share / (1.0 + share));
-                Measurement { value, low, high, rows }
-            } else {
-                Measurement { rows, ..measured(value, &influence) }
+            Some(Influences { value, of, rows, share: Some((hits / either, either * n)) })
+        }
+        PerformanceMetric::Brier => loss(&|row| [row.score * row.score, (1.0 - row.score) * (1.0 - row.score)]),
+        PerformanceMetric::LogLoss => loss(&|row| {
+            let score = row.score.clamp(1e-15, 1.0 - 1e-15);
+            [-(-score).ln_1p(), -score.ln()]
+        }),
+        PerformanceMetric::Auc if positives > 0.0 && positives < 1.0 => Some(auc(rows, positives)),
+        _ => None,
+    };
+    found.filter(|found| found.value.is_finite() && found.of.iter().flatten().all(|influence| influence.is_finite()))
+}
+
+/// A metric of a classifier. `None` where it is not defined: no rows, no positives, nothing predicted, one class only.
+pub fn of_classes(metric: PerformanceMetric, rows: &[ClassifiedRow], confidence: f64) -> Option<Measurement> {
+    let z = quantile(confidence)?;
+    let found = influences(metric, rows)?;
+    let certain = rows.iter().all(|row| row.chance == 0.0 || row.chance == 1.0);
+    let measured = match found.share {
+        // The normal interval has no width at 0 and 1.
+        Some((value, of)) if certain => {
+            let measured = wilson(value, of, z);
+            match metric {
+                PerformanceMetric::F1 => {
+                    let [low, high] = [measured.low, measured.high].map(|share| 2.0 * share / (1.0 + share));
+                    Measurement { value: found.value, low, high, ..measured }
+                }
+                _ => measured,
             }
         }
-        PerformanceMetric::LogLoss => {
-            let loss = |row: &ClassifiedRow| {
-                let score = row.score.clamp(1e-15, 1.0 - 1e-15);
-                [-(-score).ln_1p(), -score.ln()]
+        _ => {
+            let square = |(row, [negative, positive]): (&ClassifiedRow, &[f64; 2])| {
+                (1.0 - row.chance) * negative * negative + row.chance * positive * positive
             };
-            let value = mean(&|row| {
-                let [negative, positive] = loss(row);
-                (1.0 - row.chance) * negative + row.chance * positive
-            });
-            measured(value, &|row| loss(row).map(|loss| loss - value))
+            let square = rows.iter().zip(&found.of).map(square).sum::<f64>() / rows.len() as f64;
+            interval(found.value, square, rows.len(), z)
         }
-        PerformanceMetric::Auc if positives > 0.0 && positives < 1.0 => return auc(rows, positives, z),
-        _ => return None,
     };
+    let limits = match metric {
+        PerformanceMetric::Auc | PerformanceMetric::Brier => 0.0..=1.0,
+        _ => f64::NEG_INFINITY..=f64::INFINITY,
+    };
+    let within = |end: f64| end.clamp(*limits.start(), *limits.end());
+    let measured = Measurement { rows: found.rows, low: within(measured.low), high: within(measured.high), ..measured };
     is_finite(&measured).then_some(measured)
 }
 
 /// Area under the curve by ranks; influences as DeLong, DeLong and Clarke-Pearson 1988 have them.
-fn auc(rows: &[ClassifiedRow], positives: f64, z: f64) -> Option<Measurement> {
+fn auc(rows: &[ClassifiedRow], positives: f64) -> Influences {
     let n = rows.len() as f64;
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by(|&i, &j| rows[i].score.total_cmp(&rows[j].score));
@@ -190,39 +251,42 @@ fn auc(rows: &[ClassifiedRow], positives: f64, z: f64) -> Option<Measurement> {
         positive_weight += positive;
     }
     let value = rows.iter().zip(&below).map(|(row, below)| row.chance * below).sum::<f64>() / (n * positives);
-    let square: f64 = rows
+    let of = below
         .iter()
-        .zip(below.iter().zip(&above))
-        .map(|(row, (below, above))| {
-            let positive = (below - value) / positives;
-            let negative = (above - value) / (1.0 - positives);
-            row.chance * positive * positive + (1.0 - row.chance) * negative * negative
-        })
-        .sum();
-    let Measurement { low, high, .. } = interval(value, square / n, rows.len(), z);
+        .zip(&above)
+        .map(|(below, above)| [(above - value) / (1.0 - positives), (below - value) / positives]);
     let fewer = (positives.min(1.0 - positives) * n).round() as usize;
-    let measured = Measurement { value, low: low.max(0.0), high: high.min(1.0), rows: fewer };
-    is_finite(&measured).then_some(measured)
+    Influences { value, of: of.collect(), rows: fewer, share: None }
 }
 
-/// A measure of a model that predicts numbers, from its errors. `None` without rows.
-pub fn of_errors(quality: PerformanceMetric, errors: &[f64], confidence: f64) -> Option<Measurement> {
+/// A metric of a model that predicts numbers, from its errors, and the influence of each of them; see [`Influences`]. `None`
+/// without rows, and for a metric of classes.
+pub fn influences_of_errors(metric: PerformanceMetric, errors: &[f64]) -> Option<(f64, Vec<f64>)> {
     let n = errors.len() as f64;
-    let z = quantile(confidence)?;
     let mean = |of: &dyn Fn(f64) -> f64| errors.iter().map(|&e| of(e)).sum::<f64>() / n;
-    let measured = match quality {
+    let (value, of): (f64, Vec<f64>) = match metric {
+        _ if errors.is_empty() => return None,
         PerformanceMetric::Mae => {
             let value = mean(&f64::abs);
-            interval(value, mean(&|e| (e.abs() - value).powi(2)), errors.len(), z)
+            (value, errors.iter().map(|e| e.abs() - value).collect())
         }
         PerformanceMetric::Rmse => {
             let square = mean(&|e| e * e);
             let value = square.sqrt();
-            let spread = if value > 0.0 { mean(&|e| ((e * e - square) / (2.0 * value)).powi(2)) } else { 0.0 };
-            interval(value, spread, errors.len(), z)
+            let of = |e: &f64| if value > 0.0 { (e * e - square) / (2.0 * value) } else { 0.0 };
+            (value, errors.iter().map(of).collect())
         }
         _ => return None,
     };
+    value.is_finite().then_some((value, of))
+}
+
+/// A metric of a model that predicts numbers, from its errors. `None` without rows.
+pub fn of_errors(metric: PerformanceMetric, errors: &[f64], confidence: f64) -> Option<Measurement> {
+    let z = quantile(confidence)?;
+    let (value, of) = influences_of_errors(metric, errors)?;
+    let square = of.iter().map(|influence| influence * influence).sum::<f64>() / errors.len() as f64;
+    let measured = interval(value, square, errors.len(), z);
     is_finite(&measured).then_some(Measurement { low: measured.low.max(0.0), ..measured })
 }
 
@@ -237,6 +301,14 @@ fn quantile(confidence: f64) -> Option<f64> {
 fn interval(value: f64, square: f64, rows: usize, z: f64) -> Measurement {
     let half = z * (square / rows as f64).sqrt();
     Measurement { value, low: value - half, high: value + half, rows }
+}
+
+/// A share of a number of rows with Wilson's interval (Wilson 1927).
+pub fn share_of_rows(share: f64, rows: usize, confidence: f64) -> Measurement {
+    match quantile(confidence).filter(|_| rows > 0) {
+        Some(z) => wilson(share, rows as f64, z),
+        None => Measurement { value: share, low: 0.0, high: 1.0, rows },
+    }
 }
 
 /// Wilson's interval of a share of `of` rows.
@@ -395,6 +467,8 @@ mod tests {
             // roc_auc_score, log_loss
             (PerformanceMetric::Auc, 0.90625),
             (PerformanceMetric::LogLoss, 0.419_636_270_674_638_2),
+            // brier_score_loss
+            (PerformanceMetric::Brier, 0.133_75),
         ] {
             let found = of_classes(quality, &known(), 0.95).unwrap();
             assert!((found.value - wanted).abs() < 1e-12, "{quality} {found:?}");
@@ -426,6 +500,7 @@ mod tests {
             PerformanceMetric::F1,
             PerformanceMetric::Auc,
             PerformanceMetric::LogLoss,
+            PerformanceMetric::Brier,
         ] {
             let scores = [0.1, 0.4, 0.6, 0.9];
             let all = scores.map(|score| ClassifiedRow { chance: score, predicted: score > 0.5, score });

@@ -93,9 +93,10 @@ macro_rules! metrics {
 
         thresholds! {
             $($($thresholds)*)*
-            /// Values a side below which nothing is judged.
+            /// Values a side below which nothing is judged. By default 1000.
             min_rows: u64 = 1000;
-            /// Whether a population stability index or Jensen-Shannon distance must also lie above its own 99 % noise level.
+            /// Whether a population stability index or Jensen-Shannon distance must also lie above its own 99 % noise
+            /// level. By default true.
             above_noise: bool = true;
         }
     };

@@ -335,6 +335,17 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
             ]),
         ),
         ("validate", list(&[&["fleet.toml"], &[evil]])),
+        ("gate", {
+            let files = ["train.parquet", "now.parquet", "train.parquet"];
+            list(&[
+                &[&files[..], &["--id", evil, "--label", evil, "--prediction", evil]].concat(),
+                &[&files[..], &["--fleet", "fleet.toml", "--model", model]].concat(),
+                &[&files[..], &["--fleet", "fleet.toml", "--model", evil]].concat(),
+                &[&files[..], &["--rules", evil]].concat(),
+                &[&files[..], &["--metric", evil]].concat(),
+                &[evil, "-", evil, "--id", "id", "--label", "x", "--score", "y"],
+            ])
+        }),
         ("schema", list(&[&[]])),
         ("completions", list(&[&["bash"], &[evil]])),
         ("man", list(&[&[], &["--output", "pages"]])),
@@ -371,7 +382,7 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
 }
 
 /// Commands that ask nothing of the store, or nothing that differs from others.
-const STORELESS: [&str; 14] = [
+const STORELESS: [&str; 15] = [
     "compare",
     "init",
     "baseline show",
@@ -382,6 +393,7 @@ const STORELESS: [&str; 14] = [
     "demo",
     "bench",
     "bench generate",
+    "gate",
     "validate",
     "schema",
     "completions",
@@ -485,7 +497,8 @@ fn a_path_that_is_no_text_is_shown_and_read() {
         stage.run(&args);
     }
     let output = OsString::from("--output");
-    stage.run(&["compare".into(), "train.parquet".into(), "now.parquet".into(), output, name.clone()]);
+    let table = OsString::from("--format=table");
+    stage.run(&["compare".into(), "train.parquet".into(), "now.parquet".into(), table, output, name.clone()]);
     assert!(fs::read_to_string(stage.folder.path().join(&name)).unwrap().contains("drifted"), "it was written");
 }
 

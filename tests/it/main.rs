@@ -22,6 +22,8 @@ mod field;
 mod first_days;
 mod folders;
 mod format_1;
+mod gated_jobs;
+mod gates;
 mod golden;
 mod hostile;
 mod html;

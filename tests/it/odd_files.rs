@@ -71,7 +71,7 @@ impl Place {
 }
 
 /// Commands that read a fleet file, with `FILE` in its place.
-const FLEETS: [&[&str]; 26] = [
+const FLEETS: [&[&str]; 27] = [
     &["status", "FILE"],
     &["status", "FILE", "--acknowledge", "--reason", "r"],
     &["doctor", "FILE"],
@@ -96,6 +96,7 @@ const FLEETS: [&[&str]; 26] = [
     &["baseline", "restore", "m", "FILE", "--reason", "r"],
     &["baseline", "build", "--fleet", "FILE", "-o", "out"],
     &["init", "a.csv", "b.csv", "--append", "FILE"],
+    &["gate", "a.csv", "b.csv", "a.csv", "--model", "m", "--fleet", "FILE"],
     &["outbox", "list", "FILE"],
     &["outbox", "send", "FILE"],
 ];
@@ -115,13 +116,17 @@ const MORE_FLEETS: [&[&str]; 8] = [
 ];
 
 /// Commands that read data, with `FILE` in its place.
-const DATA: [&[&str]; 6] = [
+const DATA: [&[&str]; 10] = [
     &["compare", "FILE", "b.csv"],
     &["compare", "a.csv", "FILE"],
     &["init", "FILE", "b.csv"],
     &["init", "a.csv", "FILE"],
     &["baseline", "build", "FILE", "-o", "x.baseline"],
     &["baseline", "set", "m", "FILE", "fleet.toml", "--reason", "r"],
+    &["gate", "FILE", "b.csv", "a.csv", "--id", "x", "--label", "x", "--score", "x"],
+    &["gate", "a.csv", "FILE", "a.csv", "--id", "x", "--label", "x", "--score", "x"],
+    &["gate", "a.csv", "b.csv", "FILE", "--id", "x", "--label", "x", "--score", "x"],
+    &["gate", "a.csv", "b.csv", "a.csv", "--id", "x", "--label", "x", "--score", "x", "--features", "FILE"],
 ];
 
 /// Those that read something else.
@@ -273,6 +278,8 @@ fn every_argument_that_names_a_file_is_tested_with_what_is_none() {
         "--sign",
         "--statement",
         "--signature",
+        // An empty one is good: tests/it/gates.rs.
+        "--rules",
         // Folders of examples: what is in them is read as any fleet is.
         "--data",
     ];

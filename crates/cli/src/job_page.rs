@@ -69,7 +69,20 @@ pub fn page(
     question(&mut page, fleet, job, answers);
     decisions(&mut page, fleet, job, answers);
     trainings(&mut page, fleet, job, runs, state);
+    gates(&mut page, job);
     page
+}
+
+/// What the gates said of the candidate.
+fn gates(page: &mut Page, job: &Job) {
+    let Some(report) = &job.gates else { return };
+    page.section("gates");
+    for gate in &report.gates {
+        page.line(format_args!("  {:<18} {}: {}", gate.verdict.name().replace('_', " "), gate.name, gate.sentence));
+        if let Some(advice) = &gate.advice {
+            page.line(format_args!("  {:<18} {advice}", ""));
+        }
+    }
 }
 
 /// What a training costs, and what it gains.

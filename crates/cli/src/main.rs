@@ -39,6 +39,7 @@ mod doctor;
 mod events;
 mod explain;
 mod fleet_store;
+mod gate;
 mod generate;
 mod history;
 mod init;
@@ -186,6 +187,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measures counting on the CPU and the GPU with generated columns
     Bench(bench::BenchArgs),
+    /// Judges a candidate against the champion on the same labelled rows (exit code 16 if it is rejected, 17 for want of data)
+    Gate(gate::GateArgs),
     /// Shows what this build and this machine can do, and checks a fleet file
     Doctor(doctor::DoctorArgs),
 }
@@ -557,6 +560,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Gate(args) => gate::run(&args),
     }
 }
 

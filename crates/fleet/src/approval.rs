@@ -152,21 +152,21 @@ pub struct AutomaticApproval {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ApprovalTable {
-    /// From this expected cost on a training needs approval. By default 500.
+    /// Above this expected cost a training needs approval. By default 500.
     above: Option<f64>,
-    /// Who is asked: a list of levels, each with its persons.
+    /// Who is asked: a list of levels, each with its persons. Needed where a model has trainings.
     #[serde(default)]
     approvers: Vec<Vec<String>>,
     /// The public keys of persons, in the form of OpenSSH.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "std::collections::BTreeMap<String, KeyText>"))]
     keys: IndexMap<String, Spanned<KeyLines>>,
-    /// Which answers must be signed.
+    /// Which answers must be signed. By default `never`.
     #[cfg_attr(feature = "schema", schemars(with = "Option<Signatures>"))]
     signatures: Option<Spanned<Signatures>>,
     /// How long each level has for an answer. By default 4h.
     answer_within: Option<Length>,
-    /// What happens without an answer.
+    /// What happens without an answer. By default `reject`.
     #[serde(default)]
     on_expiry: OnExpiry,
     /// Rules for jobs that are approved automatically.

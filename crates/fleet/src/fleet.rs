@@ -25,6 +25,7 @@ use driftsweep_common::escape::for_display;
 use driftsweep_extensions::channel::{Channel, NotifyTable};
 use driftsweep_extensions::trigger::TriggerTable;
 use driftsweep_extensions::value::Schedule;
+use driftsweep_training::gate::{GateRules, GateTable};
 
 /// A checked fleet file.
 #[derive(Clone, Debug)]
@@ -127,19 +128,7 @@ impl Fleet {
     /// # Errors
     /// [`Error::Unreadable`] for a file that is missing, not regular, or too large; [`Error::Fleet`] if it is not text.
     pub fn text(path: &Path) -> Result<String> {
-        let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
-        let wrong = |reason: String| Error::Fleet { path: path.into(), line: None, reason };
-        let text = atomic::read_text(path, MOST_TEXT).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => unreadable("no such file; name the fleet file".into()),
-            ErrorKind::FileTooLarge => unreadable(format!("{e}, more than any fleet file; name the fleet file")),
-            ErrorKind::InvalidData => wrong(format!("{e}; save the file as UTF-8")),
-            _ => unreadable(e.to_string()),
-        })?;
-        // The parser takes many times as much memory as such a text.
-        match text.contains('\0') {
-            true => Err(wrong("it contains zero bytes, so it is not text; name the fleet file".into())),
-            false => Ok(text),
-        }
+        text_of(path, "fleet file")
     }
 
     /// Checks the text of a fleet file; `path` is where it stands.
@@ -201,6 +190,23 @@ impl Fleet {
     }
 }
 
+/// The text of a file that is called so.
+fn text_of(path: &Path, called: &str) -> Result<String> {
+    let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
+    let wrong = |reason: String| Error::Fleet { path: path.into(), line: None, reason };
+    let text = atomic::read_text(path, MOST_TEXT).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => unreadable(format!("no such file; name the {called}")),
+        ErrorKind::FileTooLarge => unreadable(format!("{e}, more than any {called}; name the {called}")),
+        ErrorKind::InvalidData => wrong(format!("{e}; save the file as UTF-8")),
+        _ => unreadable(e.to_string()),
+    })?;
+    // The parser takes many times as much memory as such a text.
+    match text.contains('\0') {
+        true => Err(wrong(format!("it contains zero bytes, so it is not text; name the {called}"))),
+        false => Ok(text),
+    }
+}
+
 /// What `[defaults]` says about comparisons, over `base`. What it says about triggers and trainings is checked, too: there may
 /// be no model that uses it.
 fn options(defaults: &Settings, base: &Options, folder: &Path) -> Checked<Options> {
@@ -212,6 +218,10 @@ fn options(defaults: &Settings, base: &Options, folder: &Path) -> Checked<Option
     })?;
     defaults.trigger.check(|trigger| TriggerTable::default().over(trigger))?;
     defaults.retrain.check(|retrain| retrain.over(&RetrainTable::default(), folder))?;
+    defaults.gates.check(|gates| match gates {
+        None => Ok(()),
+        Some(gates) => gates.over(&GateTable::default()).map(drop).map_err(|reason| format!("gates: {reason}")),
+    })?;
     Ok(options)
 }
 
@@ -253,6 +263,17 @@ fn models(tables: Vec<Located<ModelTable>>, context: &FleetContext<'_>) -> Check
         })
     };
     tables.into_iter().map(model).collect()
+}
+
+/// The gates of a file that holds the keys of `[model.gates]`.
+///
+/// # Errors
+/// [`Error::Unreadable`] where it cannot be read, and [`Error::Fleet`] with the line of a mistake.
+pub fn gate_rules(path: &Path) -> Result<GateRules> {
+    let text = text_of(path, "file of gates")?;
+    let rules = document::parse::<GateTable>(&text)
+        .and_then(|(table, _)| table.over(&GateTable::default()).map_err(Mistake::from));
+    rules.map_err(|mistake| mistake.in_file(path, &text))
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub fn class(text: String) -> String {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LabelTable {
-    /// The predictions. By default `current`.
+    /// The predictions. By default `current`; needed where that has `{day}`.
     predictions: Option<String>,
     /// The labels. By default they are in the rows of the predictions.
     from: Option<String>,
@@ -112,7 +112,8 @@ pub(crate) struct LabelTable {
     missing: Option<Vec<String>>,
     /// The column with the time when the label became known.
     label_time: Option<String>,
-    /// The time between prediction and label; with `label_time` the longest.
+    /// The time between prediction and label; with `label_time` the longest. By default 0; with `label_time` it is
+    /// learned, and at most 90 days are waited for.
     delay: Option<Length>,
     /// A column that is used where labels are missing.
     proxy: Option<String>,

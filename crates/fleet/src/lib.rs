@@ -25,7 +25,7 @@ pub use driftsweep_extensions::channel::{Channel, ChannelTarget, Topic};
 pub use driftsweep_extensions::executor::ExecutorConfig;
 pub use driftsweep_extensions::trigger::{Trigger, Triggers};
 pub use driftsweep_extensions::value::{Currency, Endpoint, Money, Origin, Schedule, Secret, SecretSource, Setting};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, gate_rules};
 pub use governance::{BudgetConfig, ConcurrencyLimits, Governance};
 pub use labels::{Labels, class};
 pub use model::Model;

@@ -23,6 +23,7 @@ use driftsweep_common::storage;
 use driftsweep_extensions::trigger::Triggers;
 use driftsweep_extensions::trigger::drift::Persistence;
 use driftsweep_extensions::value::Origin;
+use driftsweep_training::gate::GateRules;
 
 /// One model of a fleet: what of it is compared, and what is decided about it. What is compared reads as its own.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct Model {
     pub labels: Option<Labels>,
     /// How it is trained, if that is set.
     pub retrain: Option<RetrainConfig>,
+    /// What its candidates must show, if that is declared.
+    pub gates: Option<GateRules>,
     /// Where its convention, if it has one, was set.
     convention_origin: Origin,
     /// The thresholds set for the model and the fleet, to show where a threshold comes from.
@@ -110,6 +113,13 @@ impl ModelTable {
         let triggers = self.triggers(fleet.defaults, previous)?;
         let reference = (!previous).then_some(&baseline);
         let mut labels = self.labels(fleet.folder, &windows, reference)?;
+        let gates = match (&self.gates, fleet.defaults.gates.get()) {
+            (None, None) => None,
+            (own, fleet) => {
+                let (own, fleet) = (own.clone().unwrap_or_default(), fleet.clone().unwrap_or_default());
+                Some(own.over(&fleet).map_err(|reason| format!("gates: {reason}"))?)
+            }
+        };
         // Labels of all times say nothing about the current days.
         if let Some(labels) = &labels
             && let Some(from) = &labels.from
@@ -154,6 +164,7 @@ impl ModelTable {
             triggers,
             labels,
             retrain,
+            gates,
             convention_origin: if self.convention.is_some() { Origin::Model } else { Origin::Fleet },
             thresholds: [self.thresholds, *fleet.defaults.thresholds.get()],
         })

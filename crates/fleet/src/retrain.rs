@@ -21,7 +21,7 @@ pub enum Stakes {
     /// As usual.
     #[default]
     Normal,
-    /// High: each training needs approval.
+    /// High: each training needs approval, unless a rule in `automatic` is for high stakes.
     High,
 }
 
@@ -71,45 +71,48 @@ macro_rules! retrain_table {
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub(crate) struct RetrainTable {
-            /// The team whose budget is used.
+            /// The team whose budget is used. By default `default`.
             team: Option<String>,
-            /// What is at stake: `low`, `normal` or `high`. At `high` each training needs approval.
+            /// What is at stake: `low`, `normal` (the default) or `high`. At `high` each training needs approval,
+            /// unless a rule in `automatic` is for high stakes.
             stakes: Option<Stakes>,
-            /// The kind of machine, for limits of the queue.
+            /// The kind of machine, for limits of the queue. By default `gpu` where `gpu_hours` is set, else `cpu`.
             resource: Option<String>,
-            /// Hours on a GPU that a training takes.
+            /// Hours on a GPU that a training takes. By default 0.
             gpu_hours: Option<f64>,
-            /// What an hour on a GPU costs.
+            /// What an hour on a GPU costs. By default 0.
             gpu_rate: Option<f64>,
-            /// Hours on a CPU that a training takes.
+            /// Hours on a CPU that a training takes. By default 0.
             cpu_hours: Option<f64>,
-            /// What an hour on a CPU costs.
+            /// What an hour on a CPU costs. By default 0.
             cpu_rate: Option<f64>,
-            /// What storing the result costs.
+            /// What storing the result costs. By default 0.
             storage: Option<f64>,
             /// What the model may cost in a month.
             budget: Option<f64>,
             /// What a lost point of the metric costs in a day.
             value_per_point_per_day: Option<f64>,
-            /// The value of the metric that a fresh model has.
+            /// The value of the metric that a fresh model has. By default the best since the last training.
             expected: Option<f64>,
-            /// Points that are taken to be lost where labels do not tell.
+            /// Points that are taken to be lost where labels do not tell. By default 0.
             assumed_loss: Option<f64>,
             /// How long a training is of use. By default 30 days.
             valid_for: Option<Length>,
-            /// After this time a training is stopped.
+            /// After this time a training is stopped. By default three times the declared hours, from 1 hour to 30
+            /// days.
             timeout: Option<Length>,
-            /// After this time in the queue a job is given up.
+            /// A job that has not started this long after it was requested is given up (`timed_out`); a started run is
+            /// bounded by `timeout`. By default 7d.
             deadline: Option<Length>,
-            /// How often a failed training is tried again.
+            /// How often a failed training is tried again, at most 20. By default 2.
             retries: Option<u32>,
-            /// The first delay between attempts; it doubles.
+            /// The first delay between attempts; it doubles, up to about 24 hours. By default 10m.
             backoff: Option<Length>,
-            /// Where `command` runs.
+            /// Where `command` runs. By default the folder of the fleet file.
             folder: Option<String>,
-            /// How many bytes of the output of `command` are kept.
+            /// How many bytes of the output of `command` are kept. By default 10 MiB.
             log_bytes: Option<u64>,
-            /// Environment variables that `command` gets besides the usual ones.
+            /// Environment variables that `command` gets besides the usual ones. Only with `command`.
             env: Option<Vec<String>>,
             $($(#[$doc])* $key: Option<$table>,)*
         }

@@ -23,13 +23,14 @@ use driftsweep::snapshot::{Bound, Test};
 use driftsweep_common::duration::Length;
 use driftsweep_extensions::channel::NotifyTable;
 use driftsweep_extensions::trigger::TriggerTable;
+use driftsweep_training::gate::GateTable;
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FleetTable {
-    /// The name of the fleet, in reports, events and the store. By default that of the file. Needed where several
-    /// fleets share a store.
+    /// The name of the fleet, in reports, events and the store. By default that of the file. Needed with `--store` or
+    /// `$DRIFTSWEEP_STORE`; fleets that share a store need different names.
     #[serde(default)]
     pub(crate) name: Option<String>,
     /// When the sweep runs: a cron expression in `time_zone`. By default every night at 0:00.
@@ -78,7 +79,7 @@ pub(crate) struct ModelTable {
     /// The column with the times of the rows; needed for windows.
     #[serde(default)]
     pub(crate) time: Option<String>,
-    /// Where days begin for this model.
+    /// Where days begin for this model. By default as for the fleet.
     #[serde(default)]
     pub(crate) time_zone: Option<String>,
     /// Periods that are compared on their own: `hour`, `day`, `week`, `month`, or a length such as `7d`.
@@ -93,22 +94,23 @@ pub(crate) struct ModelTable {
     /// How important the model is. More important models come first. By default 1.
     #[serde(default)]
     pub(crate) importance: Option<f64>,
-    /// Only these columns are compared.
+    /// Only these columns are compared, and the prediction, score and label of `[model.labels]`, as outcomes.
     #[serde(default)]
     pub(crate) features: Option<BTreeSet<String>>,
-    /// Columns that are not compared.
+    /// Columns that are not compared; except the prediction, score and label of `[model.labels]`, which are compared as
+    /// outcomes.
     #[serde(default)]
     pub(crate) exclude: BTreeSet<String>,
-    /// The metrics to compute. By default psi, js, ks and missing.
+    /// The metrics to compute. By default all.
     #[serde(default)]
     pub(crate) metrics: Option<Vec<String>>,
     /// The number of bins for PSI, 2 to 1000. By default 10.
     #[serde(default)]
     pub(crate) bins: Option<usize>,
-    /// The largest number of distinct categories; more are pooled.
+    /// The largest number of distinct categories; more are pooled. By default 1048576.
     #[serde(default)]
     pub(crate) category_limit: Option<usize>,
-    /// The figures and rule of another tool.
+    /// The figures and rule of another tool; `none` takes a model out of a default.
     #[serde(default)]
     pub(crate) convention: Option<ConventionSetting>,
     /// Thresholds of this model.
@@ -123,6 +125,9 @@ pub(crate) struct ModelTable {
     /// How the model is trained.
     #[serde(default)]
     pub(crate) retrain: RetrainTable,
+    /// What a candidate must show before it may take the place of the champion.
+    #[serde(default)]
+    pub(crate) gates: Option<GateTable>,
     /// Settings of single columns.
     #[serde(default)]
     pub(crate) feature: BTreeMap<String, FeatureTable>,
@@ -185,7 +190,7 @@ impl ConditionTable {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// The metrics to compute. By default psi, js, ks and missing.
+    /// The metrics to compute. By default all.
     #[serde(default)]
     pub(crate) metrics: Option<Vec<String>>,
     /// The number of bins for PSI, 2 to 1000. By default 10.
@@ -194,7 +199,7 @@ pub(crate) struct Settings {
     /// The largest number of distinct categories; more are pooled. By default 1048576.
     #[serde(default)]
     pub(crate) category_limit: Option<usize>,
-    /// The figures and rule of another tool.
+    /// The figures and rule of another tool; `none` takes a model out of a default.
     #[serde(default)]
     pub(crate) convention: Option<ConventionSetting>,
     /// Thresholds of all features.
@@ -206,6 +211,9 @@ pub(crate) struct Settings {
     /// How models are trained.
     #[serde(default)]
     pub(crate) retrain: Located<RetrainTable>,
+    /// What the candidates of all models must show.
+    #[serde(default)]
+    pub(crate) gates: Located<Option<GateTable>>,
 }
 
 /// `convention = "evidently"`, `"none"`, or a table that also says which figure decides. Checked as it is read, so that
@@ -216,7 +224,7 @@ pub(crate) struct ConventionSetting(pub(crate) Option<ConventionRules>);
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConventionTable {
-    /// The tool, or `none`.
+    /// The tool.
     #[cfg_attr(feature = "schema", schemars(with = "Convention"))]
     pub(crate) name: String,
     /// The figure that decides for numbers, and its limit.

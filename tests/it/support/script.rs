@@ -70,7 +70,12 @@ impl Place {
     }
 
     pub fn job(&self) -> Job {
-        open(&self.store, &self.yard.fleet).jobs("event").unwrap().remove(0).job
+        self.job_or_none().unwrap()
+    }
+
+    /// The job, once a pass has made it.
+    pub fn job_or_none(&self) -> Option<Job> {
+        open(&self.store, &self.yard.fleet).jobs("event").unwrap().pop().map(|versioned| versioned.job)
     }
 
     /// Passes until the job has ended: the last of them.

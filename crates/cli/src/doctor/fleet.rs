@@ -158,6 +158,10 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
             );
         }
     }
+    if model.gates.is_some() && model.labels.as_ref().is_none_or(|labels| labels.id.is_none()) {
+        let reason = "candidates are judged by ids and labels, and [model.labels] names no id: every candidate would be rejected";
+        findings.add(Severity::Broken, "gates", reason);
+    }
     match &model.retrain {
         Some(retrain) => retrain.executor.settings().check(&mut findings),
         None if fleet.models.iter().any(|other| other.retrain.is_some()) => {

@@ -60,7 +60,7 @@ pub enum EmailSecurity {
 pub struct EmailTable {
     /// The server.
     host: String,
-    /// Its port.
+    /// Its port. By default 465 with `tls`, 587 with `starttls`, 25 with `none`.
     port: Option<u16>,
     /// How the connection is kept private. By default `tls`.
     security: Option<EmailSecurity>,

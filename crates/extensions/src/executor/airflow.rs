@@ -52,7 +52,7 @@ pub struct AirflowTable {
     password_env: Option<String>,
     /// The file with the password.
     password_file: Option<String>,
-    /// The version of the API of Airflow: 1 (Airflow 2) or 2.
+    /// The version of the API of Airflow: 1 (Airflow 2) or 2 (Airflow 3). By default 2.
     api: Option<u8>,
 }
 

@@ -8,12 +8,13 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{RunOutcome, RunResult, RunStatus};
+use super::{RunOutcome, RunResult, RunStatus, ValidationFiles};
 use crate::http::RequestFailure;
 use crate::value::Money;
+use driftsweep_common::address::redacted;
 
-/// What a run reports about its end: a state, its cost in the fleet's currency, its duration in seconds, a reason, and
-/// its new baseline. Each field is read separately: a malformed one does not affect the others.
+/// What a run reports about its end: a state, its cost in the fleet's currency, its duration in seconds, a reason, its new
+/// baseline, and the files that its gates are judged by. Each field is read separately: a malformed one does not affect the others.
 #[derive(Debug, Default)]
 pub(super) struct RunAnswer {
     state: Option<Value>,
@@ -21,6 +22,7 @@ pub(super) struct RunAnswer {
     seconds: Option<Value>,
     reason: Option<Value>,
     baseline: Option<Value>,
+    validation: Option<Value>,
     /// What is malformed in it.
     problems: Vec<String>,
 }
@@ -100,6 +102,7 @@ impl RunAnswer {
             "seconds" => ("seconds", &mut self.seconds),
             "reason" => ("reason", &mut self.reason),
             "baseline" => ("baseline", &mut self.baseline),
+            "validation" => ("validation", &mut self.validation),
             _ => return None,
         })
     }
@@ -109,10 +112,10 @@ impl RunAnswer {
         Self { problems: vec![problem], ..Self::default() }
     }
 
-    /// The answer file of a command: its cost, its new baseline, and what is malformed. The exit code alone decides how
-    /// it ended.
-    pub(super) fn of_command(mut self, place: &str) -> (Option<Money>, Option<String>, Option<String>) {
-        (self.cost(), self.baseline(), self.about(place))
+    /// The end of a command, with what its answer file says of it. The exit code alone decides how it ended.
+    pub(super) fn of_command(mut self, place: &str, ended: RunResult) -> RunResult {
+        let (cost, baseline, validation) = (self.cost(), self.baseline(), self.validation());
+        RunResult { cost, baseline, validation, about_answer: self.about(place), ..ended }
     }
 
     fn cost(&mut self) -> Option<Money> {
@@ -158,6 +161,29 @@ impl RunAnswer {
         None
     }
 
+    /// The files that gates are judged by.
+    fn validation(&mut self) -> Option<ValidationFiles> {
+        let value = self.validation.take()?;
+        const REMEDY: &str =
+            "give { candidate, labels } and, where there is one, champion: paths of snapshots, without secrets";
+        if !value.is_object() {
+            self.wrong("validation", &kind(&value), REMEDY);
+            return None;
+        }
+        let Ok(files) = ValidationFiles::deserialize(&value) else {
+            self.wrong("validation", "has other keys than it may have, or one that is no text", REMEDY);
+            return None;
+        };
+        let is_path = |path: &String| {
+            !path.is_empty() && path.len() <= MAX_PATH_BYTES && !path.contains('\0') && redacted(path) == *path
+        };
+        if !files.places().all(is_path) {
+            self.wrong("validation", "names a file by what is no path, or by an address with a secret", REMEDY);
+            return None;
+        }
+        Some(files)
+    }
+
     fn wrong(&mut self, field: &str, found: &str, remedy: &str) {
         self.problems.push(format!("{field} {found}; {remedy}"));
     }
@@ -181,8 +207,10 @@ impl RunAnswer {
                 ));
             }
         };
-        let (cost, took, reason, baseline) = (self.cost(), self.took(), self.reason(), self.baseline());
-        Ok(RunStatus::Ended(RunResult { outcome, reason, took, cost, baseline, about_answer: self.about(place) }))
+        let (cost, took, reason) = (self.cost(), self.took(), self.reason());
+        let (baseline, validation) = (self.baseline(), self.validation());
+        let about_answer = self.about(place);
+        Ok(RunStatus::Ended(RunResult { outcome, reason, took, cost, baseline, validation, about_answer }))
     }
 }
 

@@ -230,9 +230,44 @@ pub struct RunResult {
     pub cost: Option<Money>,
     /// Its new baseline, if it reports one: a baseline file or a snapshot.
     pub baseline: Option<String>,
+    /// What its gates are judged by, if it reports that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationFiles>,
     /// What is malformed in its answer, if anything. That part is ignored; the outcome does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about_answer: Option<String>,
+}
+
+/// The predictions of a candidate and of the champion on the same labelled rows, as a training names them: snapshots, whose
+/// relative paths are relative to the folder in which it ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationFiles {
+    /// The candidate's predictions.
+    pub candidate: String,
+    /// The champion's; absent where there is none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub champion: Option<String>,
+    /// The labels, with the columns that tell groups apart.
+    pub labels: String,
+    /// The column of the labels with the times of the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// The features of these rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<String>,
+    /// The column of the candidate's predictions with the time that each took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<String>,
+}
+
+impl ValidationFiles {
+    /// The paths and addresses that it names.
+    pub fn places(&self) -> impl Iterator<Item = &String> {
+        [Some(&self.candidate), self.champion.as_ref(), Some(&self.labels), self.features.as_ref()]
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// The form of results of commands: their supervisors may be of another version than the tick that reads them.
@@ -255,7 +290,15 @@ pub enum RunOutcome {
 impl RunResult {
     /// A result without details.
     pub fn new(outcome: RunOutcome, reason: impl Into<String>) -> Self {
-        Self { outcome, reason: reason.into(), took: None, cost: None, baseline: None, about_answer: None }
+        Self {
+            outcome,
+            reason: reason.into(),
+            took: None,
+            cost: None,
+            baseline: None,
+            validation: None,
+            about_answer: None,
+        }
     }
 }
 

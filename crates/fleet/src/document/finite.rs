@@ -90,6 +90,19 @@ pub(crate) mod tests {
         for key in ["level", "warning", "confidence"] {
             all.push((key, format!("{model}[model.trigger.performance]\n{key} = NUMBER\n")));
         }
+        for key in ["max_unmatched", "leakage", "confidence", "latency_p95"] {
+            all.push((key, format!("{model}[model.gates]\n{key} = NUMBER\n")));
+            all.push((key, format!("[defaults.gates]\n{key} = NUMBER\n{model}")));
+        }
+        for key in ["at_least", "at_most", "better_by", "significance", "margin"] {
+            all.push((key, format!("{model}[[model.gates.metrics]]\nmetric = \"auc\"\n{key} = NUMBER\n")));
+        }
+        for key in ["slope", "intercept"] {
+            all.push((key, format!("{model}[model.gates.calibration]\n{key} = [NUMBER, 2.0]\n")));
+        }
+        for key in ["tpr", "fpr", "selection_rate"] {
+            all.push((key, format!("{model}[model.gates.fairness.sex]\n{key} = NUMBER\n")));
+        }
         let retrain = [
             "gpu_hours",
             "gpu_rate",
@@ -146,8 +159,9 @@ pub(crate) mod tests {
         let own = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
         let extensions = concat!(env!("CARGO_MANIFEST_DIR"), "/../extensions/src");
         let engine = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/metric");
+        let training = concat!(env!("CARGO_MANIFEST_DIR"), "/../training/src");
         let mut sources = Vec::new();
-        [own, extensions, engine].into_iter().for_each(|folder| read(Path::new(folder), &mut sources));
+        [own, extensions, engine, training].into_iter().for_each(|folder| read(Path::new(folder), &mut sources));
         let known: Vec<&str> = settings().into_iter().map(|(key, _)| key).collect();
         let mut found = 0;
         for source in sources {

@@ -15,7 +15,7 @@ const MAX_CLASSES: usize = 10_000;
 const UNSHARED_LIMIT: f64 = 0.05;
 
 /// The value of a label or a prediction: the code of a class, or a number where numbers are evaluated; or missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct ClassCode(u64);
 

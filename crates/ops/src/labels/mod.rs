@@ -3,6 +3,7 @@
 mod classes;
 mod matching;
 mod parts;
+pub mod validation;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -224,8 +225,8 @@ fn check_scores(labels: &Labels, metric: PerformanceMetric, (least, most): Score
     if least > most || (0.0 <= least && most <= 1.0) || metric.is_of_numbers() {
         return Ok(());
     }
-    if metric == PerformanceMetric::LogLoss {
-        return bad(format!("lie outside 0 to 1 ({least} to {most}); log_loss takes probabilities"));
+    if matches!(metric, PerformanceMetric::Brier | PerformanceMetric::LogLoss) {
+        return bad(format!("lie outside 0 to 1 ({least} to {most}); {metric} takes probabilities"));
     }
     if labels.prediction.is_none() && metric != PerformanceMetric::Auc {
         return bad(format!(

@@ -72,6 +72,17 @@ pub const KINDS: &[MessageKind] = &[
         Topic::Job,
         || json!({ "step": "start", "model": "churn", "attempt": 1, "stop_at": "2026-11-26T11:00:00Z" }),
     ),
+    kind(
+        "job.gate",
+        Topic::Job,
+        || json!({ "step": "gate", "model": "churn", "attempt": 1, "cost": "612.50", "validation": null }),
+    ),
+    kind("job.reject_by_gate", Topic::Job, || {
+        json!({
+            "step": "reject_by_gate", "model": "churn", "spent": "$612.50",
+            "about_gates": ["auc.better_by: auc of the candidate is 0.7310, of the champion 0.7290: better by 0.0020, at least 0.0100 wanted"],
+        })
+    }),
     kind("job.succeed", Topic::Job, || {
         json!({
             "step": "succeed", "model": "churn", "attempt": 1, "cost": "612.50", "spent": "$612.50",

@@ -55,8 +55,18 @@ retraining was rejected by {{ f.by }}: {{ f.reason }}
 the request for retraining has expired: {{ f.reason }}
 {%- elif kind == 'job.start' -%}
 training started, attempt {{ f.attempt }}
+{%- elif kind == 'job.gate' -%}
+a candidate was trained, and is judged by its gates
+{%- elif kind == 'job.reject_by_gate' -%}
+the candidate was rejected by its gates, and the model stays as it is. Spent: {{ f.spent }}
+{%- for line in f.about_gates %}
+{{ line }}
+{%- endfor %}
 {%- elif kind == 'job.succeed' -%}
 trained; cost: {{ f.spent }}
+{%- for line in f.about_gates %}
+{{ line }}
+{%- endfor %}
 {%- if f.about_baseline %}
 {{ f.about_baseline }}
 {%- endif %}

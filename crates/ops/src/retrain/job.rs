@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cost::{CostEstimate, ValueEstimate};
 use super::request::{ApprovalRequest, Grant, RepeatReason, SignedStatement};
+use driftsweep_extensions::executor::ValidationFiles;
 use driftsweep_fleet::Money;
+use driftsweep_training::gate::GateReport;
 
 /// A job: a requested training. Each event has one job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +47,9 @@ pub struct Job {
     /// What is malformed in the answer of its last run, if anything: that part is ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about_answer: Option<String>,
+    /// What its gates said of the candidate, where it has gates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<GateReport>,
     /// The key of the current run, which only the store and its supervisor know: a result without it was not written by
     /// the supervisor. Absent while nothing runs, and for runs started by older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,8 +138,20 @@ pub enum JobState {
         /// When it is to be stopped.
         stop_at: Timestamp,
     },
-    /// The model was trained.
+    /// The candidate is trained, and waits for its gates.
+    Gated {
+        /// What it is judged by; absent where the training named nothing.
+        validation: Option<ValidationFiles>,
+        /// The new baseline that the training named, for where it is accepted.
+        baseline: Option<String>,
+    },
+    /// The model was trained, and its gates accepted it, where it has any.
     Succeeded,
+    /// Its gates did not accept the candidate.
+    RejectedByGate {
+        /// Which did not, and why.
+        reason: String,
+    },
     /// It was not.
     Failed {
         /// Why.
@@ -164,14 +181,16 @@ pub enum JobState {
 
 impl JobState {
     /// All names, in order.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 14] = [
         "requested",
         "costed",
         "awaiting_approval",
         "approved",
         "queued",
         "running",
+        "gated",
         "succeeded",
+        "rejected_by_gate",
         "failed",
         "timed_out",
         "cancelled",
@@ -181,7 +200,7 @@ impl JobState {
 
     /// The names of states that are not final.
     pub fn open_names() -> impl Iterator<Item = &'static str> {
-        Self::NAMES.into_iter().take(6)
+        Self::NAMES.into_iter().take(7)
     }
 
     /// The name in the store and in reports.
@@ -193,7 +212,9 @@ impl JobState {
             Self::Approved => "approved",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
+            Self::Gated { .. } => "gated",
             Self::Succeeded => "succeeded",
+            Self::RejectedByGate { .. } => "rejected_by_gate",
             Self::Failed { .. } => "failed",
             Self::TimedOut { .. } => "timed_out",
             Self::Cancelled { .. } => "cancelled",
@@ -212,13 +233,15 @@ impl JobState {
                 | Self::Approved
                 | Self::Queued { .. }
                 | Self::Running { .. }
+                | Self::Gated { .. }
         )
     }
 
     /// The reason for a final state, if there is one.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Failed { reason }
+            Self::RejectedByGate { reason }
+            | Self::Failed { reason }
             | Self::TimedOut { reason }
             | Self::Cancelled { reason }
             | Self::Rejected { reason }
@@ -290,12 +313,30 @@ pub enum JobStep {
         /// Why.
         stopping: StopRequest,
     },
-    /// An attempt succeeded.
+    /// An attempt has trained a candidate, which must pass its gates.
+    Gate {
+        /// The cost of the attempt.
+        cost: Money,
+        /// What the candidate is judged by.
+        validation: Option<ValidationFiles>,
+        /// The new baseline that the training named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        baseline: Option<String>,
+    },
+    /// The gates did not accept the candidate.
+    RejectByGate {
+        /// What each gate said.
+        report: GateReport,
+    },
+    /// An attempt succeeded, or the gates have accepted its candidate.
     Succeed {
         /// Its cost.
         cost: Money,
         /// The baseline change.
         baseline: BaselineRenewal,
+        /// What the gates said, where there are any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        report: Option<GateReport>,
         /// The new baseline as it is opened; it may contain secrets of an address, so it is not reported.
         #[serde(skip)]
         place: Option<String>,
@@ -349,6 +390,8 @@ impl JobStep {
             Self::Queue => "queue",
             Self::Start { .. } => "start",
             Self::Stop { .. } => "stop",
+            Self::Gate { .. } => "gate",
+            Self::RejectByGate { .. } => "reject_by_gate",
             Self::Succeed { .. } => "succeed",
             Self::Retry { .. } => "retry",
             Self::Fail { .. } => "fail",
@@ -393,6 +436,7 @@ impl Job {
             stopping: None,
             baseline: None,
             about_answer: None,
+            gates: None,
             key: None,
         }
     }
@@ -436,9 +480,19 @@ impl Job {
                 job.since = self.since;
                 self.state.clone()
             }
-            (JobState::Running { .. }, JobStep::Succeed { cost, baseline, .. }) => {
+            (JobState::Running { .. }, JobStep::Gate { cost, validation, baseline }) => {
+                job.spent += *cost;
+                JobState::Gated { validation: validation.clone(), baseline: baseline.clone() }
+            }
+            (JobState::Gated { .. }, JobStep::RejectByGate { report }) => {
+                job.gates = Some(report.clone());
+                let open = report.open().map(|gate| format!("{}: {}", gate.name, gate.sentence));
+                JobState::RejectedByGate { reason: open.collect::<Vec<_>>().join("; ") }
+            }
+            (JobState::Running { .. } | JobState::Gated { .. }, JobStep::Succeed { cost, baseline, report, .. }) => {
                 job.spent += *cost;
                 job.baseline = Some(baseline.clone());
+                job.gates = report.clone();
                 JobState::Succeeded
             }
             (JobState::Running { .. }, JobStep::Retry { cost, not_before, .. }) => {
@@ -471,6 +525,7 @@ mod tests {
     use super::super::approval::ApprovalReason;
     use super::super::budget::{BudgetScope, Overrun};
     use super::*;
+    use driftsweep_training::gate::Verdict;
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + 3600 * hour).unwrap()
@@ -497,7 +552,9 @@ mod tests {
             JobState::Approved,
             JobState::Queued { not_before: at(0) },
             JobState::Running { attempt: 1, started_at: at(0), stop_at: at(9) },
+            JobState::Gated { validation: None, baseline: None },
             JobState::Succeeded,
+            JobState::RejectedByGate { reason: reason() },
             JobState::Failed { reason: reason() },
             JobState::TimedOut { reason: reason() },
             JobState::Cancelled { reason: reason() },
@@ -506,8 +563,12 @@ mod tests {
         ]
     }
 
+    fn rejection() -> GateReport {
+        GateReport { verdict: Verdict::Failed, rows: 0, days: None, gates: Vec::new() }
+    }
+
     fn succeed(cost: Money) -> JobStep {
-        JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning: None }, place: None }
+        JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning: None }, report: None, place: None }
     }
 
     fn steps() -> Vec<JobStep> {
@@ -525,6 +586,8 @@ mod tests {
             JobStep::Queue,
             JobStep::Start { stop_at: at(9) },
             JobStep::Stop { stopping: StopRequest { by: text(), reason: text(), overdue: false } },
+            JobStep::Gate { cost, validation: None, baseline: None },
+            JobStep::RejectByGate { report: rejection() },
             succeed(cost),
             JobStep::Retry { cost, reason: text(), not_before: at(2) },
             JobStep::Fail { cost, reason: text() },
@@ -556,11 +619,15 @@ mod tests {
             ("queued", "time_out", "timed_out"),
             ("queued", "cancel", "cancelled"),
             ("running", "stop", "running"),
+            ("running", "gate", "gated"),
             ("running", "succeed", "succeeded"),
             ("running", "retry", "queued"),
             ("running", "fail", "failed"),
             ("running", "time_out", "timed_out"),
             ("running", "cancel", "cancelled"),
+            ("gated", "reject_by_gate", "rejected_by_gate"),
+            ("gated", "succeed", "succeeded"),
+            ("gated", "cancel", "cancelled"),
         ];
         let mut found = Vec::new();
         assert_eq!(states().iter().map(JobState::name).collect::<Vec<_>>(), JobState::NAMES);

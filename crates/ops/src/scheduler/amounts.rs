@@ -8,6 +8,9 @@ use driftsweep_fleet::Money;
 const AMOUNTS: [&str; 11] =
     ["cost", "declared", "expected", "low", "high", "stale_a_day", "gain", "gain_low", "above", "budget", "by"];
 
+/// The field of a step with what gates said: its figures are no amounts, whatever they are called.
+const REPORT: &str = "report";
+
 /// Writes the amounts of a step as texts such as "612.50": canonical JSON has 612 for 612.0, and records of older versions
 /// have hundredths.
 pub fn as_text(value: &mut Value) {
@@ -16,7 +19,7 @@ pub fn as_text(value: &mut Value) {
             for (name, field) in fields {
                 if field.is_f64() && AMOUNTS.contains(&&**name) {
                     *field = serde_json::from_value::<Money>(field.take()).map_or(Value::Null, |x| x.plain().into());
-                } else {
+                } else if name != REPORT {
                     as_text(field);
                 }
             }
@@ -64,7 +67,7 @@ mod tests {
             JobStep::Cost { estimate: CostEstimate::new(cost, &[]), worth },
             JobStep::Ask { request: ApprovalRequest { reasons, level: 0, asked_at: at, due: at, renewed: false } },
             JobStep::Approve { grant },
-            JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning: None }, place: None },
+            JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning: None }, report: None, place: None },
             JobStep::Cancel { cost, by: "ana".into(), reason: String::new() },
         ];
         for step in steps {

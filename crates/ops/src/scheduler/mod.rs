@@ -10,6 +10,7 @@ mod amounts;
 mod damaged;
 mod decide;
 mod estimate;
+mod gating;
 mod renew;
 mod step;
 mod trust;
@@ -158,6 +159,7 @@ fn run_pass(
     pass.watch(&mut ledger)?;
     pass.start(&mut ledger)?;
     pass.watch_new(&mut ledger)?;
+    pass.judge_candidates()?;
     pass.warn(&ledger)?;
     (pass.step)("end");
     pass.summary.unreadable = damaged::unreadable_rows(pass.store)?;

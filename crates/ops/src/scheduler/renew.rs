@@ -17,7 +17,6 @@ use driftsweep::count::CpuCounter;
 use driftsweep_common::address::{self, redacted};
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
-use driftsweep_extensions::executor::TrainingRun;
 use driftsweep_fleet::{Fleet, HASH_DIGITS, Model, RetrainConfig};
 
 /// A baseline that was checked and is stored where no training overwrites it.
@@ -228,23 +227,34 @@ pub(super) fn after_training(
     set_baseline(fleet, store, model, setting).map(drop)
 }
 
+/// A run that has ended.
+#[derive(Clone, Copy)]
+pub(super) struct RunPlace<'a> {
+    /// The model that it trained.
+    pub(super) model: &'a str,
+    /// Its job.
+    pub(super) job: &'a str,
+    /// Which start of the job it was, from 1.
+    pub(super) attempt: u32,
+}
+
 impl JobPass<'_> {
     /// The baseline change after a training, and the path of the new one. A failure here does not affect the success of
     /// the training.
     pub(super) fn renew(
         &mut self,
-        run: &TrainingRun,
+        run: RunPlace<'_>,
         retrain: &RetrainConfig,
         named: Option<String>,
     ) -> Result<(BaselineRenewal, Option<String>)> {
         let (fleet, state, now) = (self.fleet, self.context.state, self.now);
         // Its event may be about a model that is no longer in the fleet file.
-        let Some((model, _)) = self.models.get(&*run.model).copied() else {
+        let Some((model, _)) = self.models.get(run.model).copied() else {
             return Ok((BaselineRenewal::Kept { warning: None }, None));
         };
         let Some(named) = named else {
             let age = self.store.baseline_age(fleet, model, now)?;
-            let trained = self.store.started(&run.job, run.attempt)?;
+            let trained = self.store.started(run.job, run.attempt)?;
             let warning = OutdatedBaseline::of(age, trained).map(|found| found.sentence(&fleet.zone));
             return Ok((BaselineRenewal::Kept { warning }, None));
         };

@@ -14,6 +14,7 @@ use driftsweep_common::error::{Error, Result};
 use driftsweep_extensions::executor::{key_of, new_secret};
 use driftsweep_extensions::trigger;
 use driftsweep_fleet::{Fleet, Money};
+use driftsweep_training::gate::{Gate, GateReport};
 
 /// The time of a step.
 #[derive(Clone, Copy)]
@@ -88,7 +89,11 @@ pub(super) fn advance(
         .map_err(|e| Error::BadValue { what: format!("job {}", job.id), reason: e.to_string() })?;
     if let (JobState::Running { attempt, .. }, false) = (&before.state, matches!(step, JobStep::Stop { .. })) {
         let attempt = *attempt;
-        let outcome = if matches!(step, JobStep::Retry { .. }) { "failed" } else { job.state.name() };
+        let outcome = match step {
+            JobStep::Retry { .. } => "failed",
+            JobStep::Gate { .. } => "succeeded",
+            _ => job.state.name(),
+        };
         let cost = job.spent - before.spent;
         store.end_run(&job.id, attempt, now, outcome, cost)?;
         body["attempt"] = attempt.into();
@@ -148,6 +153,19 @@ fn evidence(store: &mut Store, job: &Job) -> Result<Vec<String>> {
     })
 }
 
+/// What the gates said: those that did not pass with what to look at, or else how many passed.
+fn gate_lines(report: &GateReport) -> Vec<String> {
+    let line = |gate: &Gate| {
+        let advice = gate.advice.as_ref().map_or_else(String::new, |advice| format!(" ({advice})"));
+        format!("{}: {}{advice}", gate.name, gate.sentence)
+    };
+    let open: Vec<String> = report.open().map(line).collect();
+    match open.is_empty() {
+        true => vec![format!("it passes all of its {} gates", report.gates.len())],
+        false => open,
+    }
+}
+
 /// Adds details for the messages about a step.
 fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
     let currency = &fleet.governance.budget.currency;
@@ -175,6 +193,9 @@ fn describe(fleet: &Fleet, job: &Job, body: &mut Value) {
             body["spent"] = currency.show(job.spent).into();
             if let Some(sentence) = job.baseline.as_ref().and_then(BaselineRenewal::sentence) {
                 body["about_baseline"] = sentence.into();
+            }
+            if let Some(report) = &job.gates {
+                body["about_gates"] = gate_lines(report).into();
             }
         }
         _ => {}

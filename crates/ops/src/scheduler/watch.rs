@@ -9,10 +9,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
+use super::renew::RunPlace;
 use super::{JobPass, PassContext, PassFailure, run_duration, run_of, settings_of_run};
 use crate::executor;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep, Ledger, StopRequest, queue};
 use crate::store::{RunRecord, SYSTEM_ACTOR, Store, VersionedJob};
+use driftsweep_common::address::redacted;
 use driftsweep_common::error::Result;
 use driftsweep_extensions::executor::{Logins, RunOutcome, RunResult, RunStatus, TrainingRun};
 use driftsweep_extensions::http::RequestFailure;
@@ -245,13 +247,18 @@ impl JobPass<'_> {
         };
         let step = match (ended.outcome, &job.stopping) {
             // Results of a job in doubt are not used.
-            (RunOutcome::Succeeded, _) if !watched.may_start => {
+            (RunOutcome::Succeeded, _) if !watched.may_start && self.rules(&job.model).is_none() => {
                 let warning = Some("its new baseline is not used: the store does not match its audit".into());
-                JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning }, place: None }
+                JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning }, report: None, place: None }
+            }
+            (RunOutcome::Succeeded, _) if self.rules(&job.model).is_some() => {
+                // An address with a secret is not kept in the store until the gates are judged.
+                let baseline = ended.baseline.filter(|named| redacted(named) == *named);
+                JobStep::Gate { cost, validation: ended.validation, baseline }
             }
             (RunOutcome::Succeeded, _) => {
-                let (baseline, place) = self.renew(run, &noted.retrain, ended.baseline)?;
-                JobStep::Succeed { cost, baseline, place }
+                let (baseline, place) = self.renew(run_place(run), &noted.retrain, ended.baseline)?;
+                JobStep::Succeed { cost, baseline, report: None, place }
             }
             (_, Some(stopping)) if stopping.overdue => JobStep::TimeOut { cost, reason: stopping.reason.clone() },
             (_, Some(StopRequest { by, reason, .. })) => {
@@ -291,6 +298,11 @@ impl JobPass<'_> {
         }
         Ok(None)
     }
+}
+
+/// The run of which a baseline is the result.
+fn run_place(run: &TrainingRun) -> RunPlace<'_> {
+    RunPlace { model: &run.model, job: &run.job, attempt: run.attempt }
 }
 
 /// Stops a run that must be stopped, or starts one that is not known yet; returns its status. Only failures of starting

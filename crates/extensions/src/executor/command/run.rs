@@ -214,8 +214,7 @@ fn result(run: &TrainingRun) -> Result<Option<RunStatus>, RequestFailure> {
         Ok(Some(bytes)) => RunAnswer::of(&bytes).unwrap_or_else(RunAnswer::nothing),
         Err(e) => RunAnswer::nothing(e.to_string()),
     };
-    let (cost, baseline, about_answer) = reply.of_command(&answer.display().to_string());
-    Ok(Some(RunStatus::Ended(RunResult { cost, baseline, about_answer, ..ended })))
+    Ok(Some(RunStatus::Ended(reply.of_command(&answer.display().to_string(), ended))))
 }
 
 /// The status of a run whose supervisor is dead without a result. It has ended only when all of its processes have:

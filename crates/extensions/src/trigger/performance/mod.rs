@@ -21,7 +21,8 @@ use driftsweep_common::error::Result;
 pub struct PerformanceTable {
     /// The performance metric. By default accuracy.
     metric: Option<PerformanceMetric>,
-    /// Fires where the whole confidence interval is beyond it. By default 0.9 for accuracy.
+    /// Fires where the whole confidence interval is beyond it. By default 0.9 for accuracy; the other metrics have no
+    /// default.
     level: Option<f64>,
     /// The warning level.
     warning: Option<f64>,
