@@ -67,6 +67,11 @@ impl Column {
         self.reading(|kind| wanted.common(kind).is_some())
     }
 
+    /// Whether it is a key of the folders in which the files are, and in none of the files.
+    pub(crate) fn is_partition_key(&self) -> bool {
+        self.at.iter().flatten().all(|position| matches!(position, Position::Partition(_)))
+    }
+
     /// The column, read as a type that is wanted, if it can be.
     pub fn reading(&self, wanted: impl Fn(&ColumnType) -> bool) -> Option<&Self> {
         [Some(self), self.other.as_deref()].into_iter().flatten().find(|column| wanted(&column.kind))

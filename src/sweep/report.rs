@@ -417,6 +417,12 @@ pub struct ModelReport {
     /// Name of the segment; absent for the whole.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub segment: String,
+    /// The path or address of the baseline, without secrets. Absent from reports of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub baseline: String,
+    /// The same of the current snapshot, with the day in it that was read.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub current: String,
     /// The importance of the model.
     pub importance: f64,
     /// Why it could not be compared, where that is so.
@@ -459,6 +465,8 @@ impl ModelReport {
             model: self.model.clone(),
             window: self.window.clone(),
             segment: self.segment.clone(),
+            baseline: self.baseline.clone(),
+            current: self.current.clone(),
             importance: self.importance,
             error: self.error.clone(),
             cause: self.cause,

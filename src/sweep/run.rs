@@ -192,6 +192,8 @@ impl<'a> SweepRun<'a> {
                     model: task.model.name.clone(),
                     window: task.window.name.clone(),
                     segment: task.segment.clone(),
+                    baseline: task.model.baseline.to_string(),
+                    current: task.window.current.to_string(),
                     importance: task.model.importance,
                     cause: fault.as_ref().map(|fault| fault.cause),
                     error: fault.map(|fault| fault.reason),

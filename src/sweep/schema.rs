@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::BaselineSide;
-use crate::snapshot::{ColumnType, Snapshot};
+use crate::snapshot::{Column, ColumnType, Snapshot};
 
 /// How a column differs from the baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,10 @@ pub fn changes(baseline: BaselineSide<'_>, current: &Snapshot, wanted: impl Fn(&
             current: is.map(ColumnType::name),
         });
     }
-    let added = current.columns().iter().filter(|column| !known.contains_key(&*column.name) && wanted(&column.name));
+    // A key of folders says where the rows are, and is no new column of them.
+    let is_new =
+        |column: &&Column| !known.contains_key(&*column.name) && !column.is_partition_key() && wanted(&column.name);
+    let added = current.columns().iter().filter(is_new);
     changes.extend(added.map(|column| SchemaChange {
         column: column.name.clone(),
         change: Change::Added,

@@ -20,7 +20,7 @@ const LABELS: &str = "current = \"b.parquet\"\n[model.labels]\npredictions = \"c
 
 /// Predictions that are wrong in every so many rows.
 fn table(column: &str, wrong: usize) -> String {
-    let line = |row: usize| format!("r{row},{}\n", usize::from((row % 3 == 0) != (row % wrong == wrong - 1)));
+    let line = |row: usize| format!("r{row},{}\n", usize::from(row.is_multiple_of(3) != (row % wrong == wrong - 1)));
     format!("id,{column}\n{}", (0..ROWS).map(line).collect::<String>())
 }
 

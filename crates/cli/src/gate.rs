@@ -108,8 +108,7 @@ pub const INSUFFICIENT_DATA: u8 = 17;
 
 pub fn run(args: &GateArgs) -> anyhow::Result<u8> {
     let names = [&args.candidate, &args.champion, &args.labels];
-    let options: Options =
-        args.engine.start(names.into_iter().any(|name| driftsweep_common::storage::is_remote(name)))?;
+    let options: Options = args.engine.start(names.into_iter().any(driftsweep_common::storage::is_remote))?;
     let (rules, declared, zone) = rules(args)?;
     let labels = labels(args, declared)?;
     let champion = Some(Location::from(args.champion.clone())).filter(|_| args.champion != "-");

@@ -75,7 +75,7 @@ impl PastSweepArgs {
                 "{place} has no sweep of fleet '{}'{until}; run `driftsweep tick` or `driftsweep sweep`",
                 fleet.name
             );
-            return Err(super::invalid_value("report", &reason));
+            return Err(super::invalid_value("history", &reason));
         };
         if at.is_none() {
             detail!("the sweep of {}", report.as_of);

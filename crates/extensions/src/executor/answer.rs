@@ -162,7 +162,7 @@ impl RunAnswer {
     }
 
     /// The files that gates are judged by.
-    fn validation(&mut self) -> Option<ValidationFiles> {
+    fn validation(&mut self) -> Option<Box<ValidationFiles>> {
         let value = self.validation.take()?;
         const REMEDY: &str =
             "give { candidate, labels } and, where there is one, champion: paths of snapshots, without secrets";
@@ -181,7 +181,7 @@ impl RunAnswer {
             self.wrong("validation", "names a file by what is no path, or by an address with a secret", REMEDY);
             return None;
         }
-        Some(files)
+        Some(Box::new(files))
     }
 
     fn wrong(&mut self, field: &str, found: &str, remedy: &str) {

@@ -232,7 +232,7 @@ pub struct RunResult {
     pub baseline: Option<String>,
     /// What its gates are judged by, if it reports that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation: Option<ValidationFiles>,
+    pub validation: Option<Box<ValidationFiles>>,
     /// What is malformed in its answer, if anything. That part is ignored; the outcome does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about_answer: Option<String>,

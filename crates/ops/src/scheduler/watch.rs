@@ -254,7 +254,7 @@ impl JobPass<'_> {
             (RunOutcome::Succeeded, _) if self.rules(&job.model).is_some() => {
                 // An address with a secret is not kept in the store until the gates are judged.
                 let baseline = ended.baseline.filter(|named| redacted(named) == *named);
-                JobStep::Gate { cost, validation: ended.validation, baseline }
+                JobStep::Gate { cost, validation: ended.validation.map(|files| *files), baseline }
             }
             (RunOutcome::Succeeded, _) => {
                 let (baseline, place) = self.renew(run_place(run), &noted.retrain, ended.baseline)?;

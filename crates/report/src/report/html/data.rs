@@ -125,6 +125,9 @@ fn main_figure(metric: Metric, feature: &Feature) -> Option<f64> {
 /// The features of a comparison in full.
 #[derive(Serialize)]
 pub(super) struct Block<'a> {
+    /// What was compared with what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read: Option<String>,
     features: Vec<FeatureDetail<'a>>,
 }
 
@@ -207,7 +210,10 @@ struct Line<'a> {
 impl<'a> Block<'a> {
     pub(super) fn of(view: &'a View<'a>, history: &HistoryLines) -> Self {
         let lines = history.of_comparison([view.model, view.window, view.segment]);
-        Self { features: view.features.iter().map(|feature| FeatureDetail::of(feature, lines)).collect() }
+        let [baseline, current] = view.read;
+        let read = !current.is_empty();
+        let read = read.then(|| format!("{} compared with {}", for_display(current), for_display(baseline)));
+        Self { read, features: view.features.iter().map(|feature| FeatureDetail::of(feature, lines)).collect() }
     }
 }
 

@@ -498,11 +498,13 @@
     dialog.addEventListener('close', () => { plots.forEach((plot) => plot.destroy()); plots = []; });
     async function open(i) {
       const comparison = features.comparison[i];
-      const feature = (await block(comparison)).features[features.place[i]];
+      const { features: details, read } = await block(comparison);
+      const feature = details[features.place[i]];
       plots.forEach((plot) => plot.destroy());
       plots = [];
       dialog.querySelector('h2').textContent = features.name[i] || '(no name)';
       dialog.querySelector('.place').textContent = [placeOf(comparison), feature.kind, STATES[features.state[i]]].filter(Boolean).join(' · ');
+      dialog.querySelector('.read').textContent = read || '';
       const page = [];
       if (feature.reasons.length) page.push(element('p', {}, element('strong', {}, 'Drifted: '), feature.reasons.join('; ')));
       if (feature.detail) page.push(element('p', {}, feature.detail));
