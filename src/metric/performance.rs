@@ -192,6 +192,8 @@ pub fn influences(metric: PerformanceMetric, rows: &[ClassifiedRow]) -> Option<I
             let score = row.score.clamp(1e-15, 1.0 - 1e-15);
             [-(-score).ln_1p(), -score.ln()]
         }),
+        // A missing score has no place among the others.
+        PerformanceMetric::Auc if rows.iter().any(|row| row.score.is_nan()) => None,
         PerformanceMetric::Auc if positives > 0.0 && positives < 1.0 => Some(auc(rows, positives)),
         _ => None,
     };

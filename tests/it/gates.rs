@@ -139,6 +139,69 @@ fn a_planted_leak_is_named() {
 }
 
 #[test]
+fn nothing_is_made_of_what_is_missing() {
+    let folder = folder();
+    let folder = folder.path();
+    let [candidate, champion, labels] = FILES;
+    let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let changed = |name: &str, to: &str, change: &dyn Fn(usize, &str) -> String| {
+        let of = text(name);
+        let lines: Vec<String> =
+            of.lines().enumerate().map(|(at, line)| if at == 0 { line.into() } else { change(at, line) }).collect();
+        fs::write(folder.join(to), lines.join("\n") + "\n").unwrap();
+    };
+    let without = |field: usize, line: &str| {
+        let fields: Vec<&str> =
+            line.split(',').enumerate().map(|(i, part)| if i == field { "" } else { part }).collect();
+        fields.join(",")
+    };
+    // Scores that are missing where the label is positive: they have no place among the others.
+    let auc = ["--metric", "auc", "--at-least", "0.5"];
+    changed(candidate, "scoreless.csv", &|at, line| if label(at - 1) { without(2, line) } else { line.into() });
+    says(&gate(folder, ["scoreless.csv", champion, labels], &auc), 17, &["without a score of the candidate"]);
+    changed(champion, "scoreless.csv", &|at, line| if at % 3 == 0 { without(2, line) } else { line.into() });
+    let better = ["--metric", "auc", "--better-by", "0.0"];
+    says(&gate(folder, [candidate, "scoreless.csv", labels], &better), 17, &["auc of the champion takes"]);
+    // A prediction that is missing is not made of the score.
+    changed(champion, "silent.csv", &|at, line| if at % 2 == 0 { without(1, line) } else { line.into() });
+    says(&gate(folder, [candidate, "silent.csv", labels], &[]), 17, &["without a prediction of the champion"]);
+    // Labels without an id, and labels that have not come.
+    changed(labels, "anonymous.csv", &|at, line| if at % 2 == 0 { without(0, line) } else { line.into() });
+    says(
+        &gate(folder, [candidate, champion, "anonymous.csv"], &[]),
+        17,
+        &["1500 labelled rows (50.00 %) without an id"],
+    );
+    changed(labels, "late.csv", &|at, line| if at % 3 == 0 { without(1, line) } else { line.into() });
+    says(&gate(folder, [candidate, champion, "late.csv"], &[]), 0, &["1000 rows without a label yet"]);
+    // Features of other rows, and of a row twice.
+    changed("features.csv", "others.csv", &|_, line| line.replacen('r', "x", 1));
+    let features = |name: &str| gate(folder, FILES, &["--features", name]);
+    says(&features("others.csv"), 2, &["others.csv", "no features of 3000 of 3000"]);
+    changed("features.csv", "twice.csv", &|at, line| {
+        if at == 9 { line.replacen("r8,", "r7,", 1) } else { line.into() }
+    });
+    says(&features("twice.csv"), 2, &["'r7' comes twice"]);
+    // A class that does not occur, by which groups would all be alike.
+    fs::write(folder.join("fair.toml"), "[fairness.sex]\ntpr = 0.1\nselection_rate = 0.1\n").unwrap();
+    let fair = |more: &[&str]| gate(folder, FILES, &[&["--rules", "fair.toml"], more].concat());
+    says(&fair(&[]), 0, &["fairness.sex.selection_rate"]);
+    says(&fair(&["--positive", "yes"]), 2, &["yes"]);
+    // Rows of a day are not independent: a test without times is no test, unless that is said.
+    let test = ["--metric", "accuracy", "--significance", "0.05"];
+    says(&gate(folder, FILES, &test), 17, &["rows have no times"]);
+    says(&gate(folder, FILES, &[&test[..], &["--independent"]].concat()), 0, &["test by mcnemar"]);
+    // Rows that never ended are slow.
+    changed(candidate, "slow.csv", &|at, line| {
+        let (rest, _) = line.rsplit_once(',').unwrap();
+        format!("{rest},{}", if at % 5 == 0 { "inf" } else { "1" })
+    });
+    fs::write(folder.join("fast.toml"), "latency_p95 = 10.0\n").unwrap();
+    let slow = gate(folder, ["slow.csv", champion, labels], &["--rules", "fast.toml", "--latency", "ms"]);
+    says(&slow, 16, &["95 % of predictions take inf"]);
+}
+
+#[test]
 fn rows_that_do_not_fit_are_refused_by_name() {
     let folder = folder();
     let folder = folder.path();
@@ -178,6 +241,7 @@ fn rows_that_do_not_fit_are_refused_by_name() {
     refused(["odds.csv", champion, labels], &loss, 2, &["log_loss takes probabilities"]);
     refused(FILES, &["--score", "scroe"], 3, &["no column 'scroe'", "score"]);
     refused(FILES, &["--metric", "accuracy", "--at-most", "0.5"], 2, &["give at_least instead of at_most"]);
+    refused(FILES, &["--metric", "brier", "--at-most", "25"], 2, &["between 0 and 1"]);
     refused(FILES, &["--metric", "auk", "--at-least", "0.5"], 2, &["auk"]);
     refused(FILES, &["--memory", "16MiB", "--time", "when"], 3, &["no column 'when'"]);
     refused(FILES, &["--time", "late"], 2, &["'late'", "is not a time"]);

@@ -10,7 +10,7 @@ use driftsweep_fleet::{Fleet, Labels, class, gate_rules};
 use driftsweep_ops::labels::validation::{self, ValidationQuery};
 use driftsweep_report::output::{CellColor, Page, Table, TableCell};
 use driftsweep_report::report::counted;
-use driftsweep_training::gate::{GateReport, GateRules, GateTable, MetricTable, Verdict, evaluate};
+use driftsweep_training::gate::{GateReport, GateRules, GateTable, MetricTable, Together, Verdict, evaluate};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
@@ -58,7 +58,10 @@ pub struct GateArgs {
     /// The column of the labels with the times of the rows: rows of a day are not independent
     #[arg(long, value_name = "COLUMN")]
     time: Option<String>,
-    /// The zone in which days begin [default: UTC, or that of the fleet]
+    /// Take all rows to be independent, also those of a day
+    #[arg(long, conflicts_with_all = ["rules", "fleet"])]
+    independent: bool,
+    /// The zone in which days begin; times without a zone are in UTC [default: UTC, or that of the fleet]
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
     /// The column of the candidate's predictions with the time that each took
@@ -121,6 +124,7 @@ pub fn run(args: &GateArgs) -> anyhow::Result<u8> {
     let query = ValidationQuery {
         labels: &labels,
         champion: champion.as_ref(),
+        time: args.time.as_deref(),
         features: features.as_ref(),
         latency: args.latency.as_deref(),
         rules: &rules,
@@ -147,6 +151,13 @@ fn rules(args: &GateArgs) -> anyhow::Result<(GateRules, Option<Labels>, TimeZone
     if let (Some(path), Some(name)) = (&args.fleet, &args.model) {
         let fleet: Fleet = read_fleet(path, &Options::new())?;
         let model = super::model_of(&fleet, name)?;
+        if model.gates.is_none() {
+            info!("model '{}' has no gates in the fleet file: judged by those that are built in", model.name);
+        }
+        if model.labels.is_none() && args.id.is_none() {
+            let reason = "has no [model.labels] that name the columns; add it, or give --id, --label and --prediction";
+            return Err(super::invalid_value(&format!("model '{}'", model.name), reason));
+        }
         return Ok((model.gates.clone().unwrap_or_default(), model.labels.clone(), model.zone.clone()));
     }
     if let Some(path) = &args.rules {
@@ -165,6 +176,7 @@ fn rules(args: &GateArgs) -> anyhow::Result<(GateRules, Option<Labels>, TimeZone
             }]
         }),
         min_rows: given.min_rows,
+        together: args.independent.then_some(Together::None),
         ..GateTable::default()
     };
     let rules = table.over(&GateTable::default()).map_err(|reason| super::invalid_value("--metric", &reason))?;
@@ -191,8 +203,7 @@ fn labels(args: &GateArgs, declared: Option<Labels>) -> anyhow::Result<Labels> {
         predictions: args.candidate.clone().into(),
         from: Some(args.labels.clone().into()),
         id: Some(named("--id", or(&args.id, declared.id))?),
-        // The times of the fleet's labels are those of predictions, which the table of labels need not have.
-        time: args.time.clone().unwrap_or_default(),
+        time: declared.time,
         label: named("--label", or(&args.label, Some(declared.label)))?,
         prediction,
         score,

@@ -114,7 +114,9 @@ Exit codes:
   12  done in part: the deadline came before some models
   13  the same sweep, or another tick of the fleet, is running already
   14  the store cannot be used
-  15  the audit was tampered with";
+  15  the audit was tampered with
+  16  a gate failed: the candidate is rejected (gate)
+  17  no gate failed, and one had too few data (gate)";
 
 /// Done, drift found or events opened.
 const DRIFT: u8 = 10;

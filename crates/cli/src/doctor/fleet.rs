@@ -10,6 +10,7 @@ use driftsweep_common::error::{Fault, Result};
 use driftsweep_extensions::http::Http;
 use driftsweep_fleet::{Fleet, Labels, Model, Trigger};
 use driftsweep_ops::tick;
+use driftsweep_training::gate::GateRules;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -162,6 +163,9 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
         let reason = "candidates are judged by ids and labels, and [model.labels] names no id: every candidate would be rejected";
         findings.add(Severity::Broken, "gates", reason);
     }
+    if let Some(gates) = &model.gates {
+        check_gates(gates, model, &mut findings);
+    }
     match &model.retrain {
         Some(retrain) => retrain.executor.settings().check(&mut findings),
         None if fleet.models.iter().any(|other| other.retrain.is_some()) => {
@@ -170,6 +174,24 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
         None => {}
     }
     ModelCheck { name: model.name.clone(), ready: true, active, inactive, comparisons: Vec::new(), findings }
+}
+
+/// Whether a candidate could pass the gates of a model at all.
+fn check_gates(gates: &GateRules, model: &Model, findings: &mut Findings) {
+    let scored = model.labels.as_ref().is_some_and(|labels| labels.score.is_some());
+    if let Some(rule) = gates.metrics.iter().find(|rule| rule.metric.needs_score() && !scored) {
+        let reason =
+            format!("'{}' takes a score, and labels.score is not set: every candidate would be rejected", rule.metric);
+        findings.add(Severity::Broken, "gates", reason);
+    }
+    let executor = model.retrain.as_ref().map(|retrain| retrain.executor.name());
+    if let Some(executor) = executor.filter(|name| matches!(*name, "kubernetes" | "airflow")) {
+        let reason = format!(
+            "a training by {executor} cannot name the predictions that candidates are judged by: every candidate would be \
+             rejected; train by command or webhook, or judge in the training itself with `driftsweep gate`"
+        );
+        findings.add(Severity::Broken, "gates", reason);
+    }
 }
 
 /// Most rows of predictions and labels that are joined before the night: a few seconds.

@@ -6,6 +6,8 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::classes::{ClassCode, Classes, ValueSource};
 use super::{LabelQuery, LabelReader, check_scores, truths};
 use driftsweep::metric::performance::PerformanceMetric;
@@ -21,10 +23,12 @@ use driftsweep_training::gate::{GateRules, Output, ValidationRows, area_of_categ
 #[derive(Clone, Copy)]
 pub struct ValidationQuery<'a> {
     /// Where the labels are and what columns are called. `predictions` are the candidate's, `from` are the labels, joined by
-    /// `id`; `time` may be empty.
+    /// `id`. `time` is read where the labels have such a column.
     pub labels: &'a Labels,
     /// The predictions of the champion, in columns of the same names.
     pub champion: Option<&'a Location>,
+    /// The column of the labels with the times of the rows, which must be there; else `labels.time` is read where it is there.
+    pub time: Option<&'a str>,
     /// The features of the rows, to look for one that knows the label; joined by the same id.
     pub features: Option<&'a Location>,
     /// The column of the candidate's predictions with the time that each took.
@@ -36,7 +40,7 @@ pub struct ValidationQuery<'a> {
 }
 
 /// Bytes of a row while it is read.
-const ROW_BYTES: u64 = 200;
+const ROW_BYTES: u64 = 400;
 
 /// A column with more groups than this is not one of groups.
 const MAX_GROUPS: usize = 1000;
@@ -76,6 +80,17 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
     if of_numbers && !metrics.iter().all(|metric| metric.is_of_numbers()) {
         return Err(bad("gates", "judge classes and numbers at once; a label is one or the other"));
     }
+    if let Some(metric) = metrics.iter().find(|metric| metric.needs_score() && labels.score.is_none()) {
+        return Err(bad(metric.name(), "takes a score; name its column (--score, labels.score)"));
+    }
+    let judges_classes =
+        !query.rules.fairness.is_empty() || query.rules.calibration.is_some() || query.features.is_some();
+    if of_numbers && judges_classes {
+        return Err(bad(
+            "gates",
+            "fairness, calibration and features are about classes, and the metrics about numbers",
+        ));
+    }
     let mut classes = Classes::new(labels, of_numbers);
     let positive = classes.positive();
     let metric = metrics.first().copied().unwrap_or(PerformanceMetric::Accuracy);
@@ -88,6 +103,7 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
     let (id, label) = (table.column(id_name)?, table.column(&labels.label)?);
     // The row of each row of the table; rows without an id or a label have none.
     let mut places: Vec<u32> = Vec::new();
+    let (mut without_id, mut without_label) = (0, 0);
     for chunk in 0..table.chunks() {
         let ids = reader.ids(&table, id, chunk)?;
         let found = truths(&table, label, chunk, ValueSource::Label, &mut classes)?;
@@ -101,7 +117,11 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
                     known.push(truth);
                     places.push(row);
                 }
-                None => places.push(NONE),
+                None => {
+                    without_id += usize::from(id.is_none());
+                    without_label += usize::from(id.is_some());
+                    places.push(NONE);
+                }
             }
         }
     }
@@ -109,11 +129,37 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
     let candidate = index.predictions(&of_candidate, &mut classes)?;
     let champion = of_champion.as_ref().map(|champion| index.predictions(champion, &mut classes)).transpose()?;
 
-    let said = |model: &Said, row: usize| model.predicted[row].known().is_some() || !model.scores[row].is_nan();
+    // A score says what was predicted only where no column does.
+    let said = |model: &Said, row: usize| match labels.prediction {
+        Some(_) => model.predicted[row].known().is_some(),
+        None => !model.scores[row].is_nan(),
+    };
     let all: Vec<usize> = (0..known.len())
         .filter(|&row| said(&candidate, row) && champion.as_ref().is_none_or(|champion| said(champion, row)))
         .collect();
     let lacking = |model: &Said| (0..known.len()).filter(|&row| !said(model, row)).count();
+    for &row in &all {
+        classes.judged(ValueSource::Label, known[row]);
+        for model in [Some(&candidate), champion.as_ref()].into_iter().flatten() {
+            classes.judged(ValueSource::Prediction, model.predicted[row]);
+        }
+    }
+    let needs_positive = labels.prediction.is_none()
+        || labels.score.is_some()
+        || judges_classes
+        || !(of_numbers || metrics.iter().all(|metric| *metric == PerformanceMetric::Accuracy));
+    classes.check(needs_positive)?;
+    let mut has_predictions = true;
+    for model in [Some(&candidate), champion.as_ref()].into_iter().flatten() {
+        // Shares of groups are of what was predicted.
+        let of_groups = Some(PerformanceMetric::Accuracy).filter(|_| !query.rules.fairness.is_empty());
+        for metric in metrics.iter().copied().chain(of_groups) {
+            let scores = all.iter().map(|&row| model.scores[row]).filter(|score| !score.is_nan());
+            let range = scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+            check_scores(labels, metric, range)?;
+            has_predictions &= labels.prediction.is_some() || (range.0 >= 0.0 && range.1 <= 1.0);
+        }
+    }
     if let Some(champion) = &champion
         && !all.is_empty()
         && all.iter().all(|&row| candidate.same(champion, row))
@@ -126,23 +172,6 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
                 all.len()
             ),
         ));
-    }
-    for &row in &all {
-        classes.judged(ValueSource::Label, known[row]);
-        for model in [Some(&candidate), champion.as_ref()].into_iter().flatten() {
-            classes.judged(ValueSource::Prediction, model.predicted[row]);
-        }
-    }
-    let needs_positive = labels.prediction.is_none()
-        || labels.score.is_some()
-        || !(of_numbers || metrics.iter().all(|metric| *metric == PerformanceMetric::Accuracy));
-    classes.check(needs_positive)?;
-    for model in [Some(&candidate), champion.as_ref()].into_iter().flatten() {
-        for &metric in &metrics {
-            let scores = all.iter().map(|&row| model.scores[row]).filter(|score| !score.is_nan());
-            let range = scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-            check_scores(labels, metric, range)?;
-        }
     }
     let output = |model: &Said, row: usize| {
         let (predicted, score, truth) = (model.predicted[row].known(), model.scores[row], known[row]);
@@ -160,10 +189,8 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
     let outputs = |model: &Said| all.iter().map(|&row| output(model, row)).collect::<Vec<_>>();
     let is_positive: Vec<bool> = all.iter().map(|&row| known[row] == positive).collect();
     let kept = Kept { places: &places, rows: &all, count: known.len() };
-    let times = match labels.time.as_str() {
-        "" => None,
-        name => Some(kept.times(&reader, &table, name)?),
-    };
+    let time = query.time.or_else(|| table.find(&labels.time).map(|column| &*column.name));
+    let times = time.map(|name| kept.times(&reader, &table, name)).transpose()?;
     let days = times.as_ref().map(|times| days(times, query.zone));
     let mut groups = IndexMap::new();
     for name in query.rules.fairness.keys().filter(|name| table.find(name).is_some()) {
@@ -172,7 +199,12 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
     Ok(ValidationRows {
         features: of_features.map(|features| index.features(&features, (&all, &is_positive), labels)).transpose()?,
         positive: is_positive,
-        classes: if of_numbers { Vec::new() } else { codes(all.iter().map(|&row| known[row])) },
+        classes: match labels.prediction {
+            _ if of_numbers => Vec::new(),
+            Some(_) => codes(all.iter().map(|&row| known[row])),
+            // A score is about one class against all others.
+            None => codes(all.iter().map(|&row| known[row] == positive)),
+        },
         numbers: if of_numbers { all.iter().map(|&row| known[row].number()).collect() } else { Vec::new() },
         candidate: outputs(&candidate),
         champion: champion.as_ref().map(outputs),
@@ -180,6 +212,10 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
         days,
         groups,
         latencies: query.latency.map(|latency| index.latencies(&of_candidate, latency, &all)).transpose()?,
+        has_predictions,
+        without_id,
+        without_label,
+        labelled: known.len(),
         without_candidate: lacking(&candidate),
         without_champion: champion.as_ref().map_or(0, lacking),
     })
@@ -293,15 +329,33 @@ impl RowIndex<'_> {
         Ok(rows.iter().map(|&row| found[row]).collect())
     }
 
-    /// The area under the curve of each feature alone. Columns that are read for the join are no features.
+    /// The area under the curve of each feature alone, where it has one. Columns that are read for the join are no features.
     fn features(&self, table: &Snapshot, of: (&[usize], &[bool]), labels: &Labels) -> Result<Vec<(String, f64)>> {
         let (rows, positive) = of;
         let joined = [Some(&labels.label), labels.id.as_ref(), labels.prediction.as_ref(), labels.score.as_ref()];
         let mut areas = Vec::new();
-        let mut places = Vec::new();
+        let (mut places, mut seen) = (Vec::new(), vec![false; self.count]);
         for chunk in 0..table.chunks() {
-            places.extend(self.places(table, chunk)?);
+            for place in self.places(table, chunk)? {
+                if place != NONE && std::mem::replace(&mut seen[place as usize], true) {
+                    let name = Location::from(table.spec()).to_string();
+                    return Err(twice(&name, self.reader.id(), table, places.len())?);
+                }
+                places.push(place);
+            }
         }
+        let missing = rows.iter().filter(|&&row| !seen[row]).count();
+        if missing > 0 {
+            let name = Location::from(table.spec()).to_string();
+            return Err(bad(
+                &name,
+                &format!("has no features of {missing} of {} labelled rows; look at its ids", rows.len()),
+            ));
+        }
+        // By the hash of the id: whatever the order of the rows.
+        let mut halves = vec![false; self.count];
+        self.rows.iter().for_each(|(id, &row)| halves[row as usize] = id & 1 == 1);
+        let halves: Vec<bool> = rows.iter().map(|&row| halves[row]).collect();
         for column in table.columns().iter().filter(|column| !joined.contains(&Some(&column.name))) {
             let area = match column.kind {
                 ColumnType::Numeric(_) | ColumnType::Temporal(..) => {
@@ -316,10 +370,11 @@ impl RowIndex<'_> {
                 }
                 ColumnType::Unsupported(_) | ColumnType::Mixed(_) | ColumnType::Null => None,
                 _ => {
-                    let mut values: Vec<Option<String>> = vec![None; self.count];
-                    self.each(table, &places, &column.name, |row, value| values[row] = value.text())?;
-                    let codes = codes(rows.iter().map(|&row| values[row].as_deref()));
-                    area_of_categories(&codes, positive)
+                    let mut values = vec![0; self.count];
+                    self.each(table, &places, &column.name, |row, value| {
+                        values[row] = value.text().map_or(0, |text| xxh3_64(text.as_bytes()));
+                    })?;
+                    area_of_categories(&codes(rows.iter().map(|&row| values[row])), &halves, positive)
                 }
             };
             areas.extend(area.map(|area| (column.name.clone(), area)));
@@ -369,7 +424,7 @@ impl Kept<'_> {
             let what = format!("{}, column '{name}'", Location::from(table.spec()));
             return Err(bad(
                 &what,
-                &format!("{missing} rows have no time; give all of them one, or leave out the column"),
+                &format!("{missing} labelled rows have no time; give all of them one, or leave out the column"),
             ));
         }
         Ok(self.rows.iter().filter_map(|&row| found[row]).collect())

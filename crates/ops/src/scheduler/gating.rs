@@ -93,7 +93,12 @@ fn without_data(sentence: String, advice: &str) -> GateReport {
 
 /// Judges a candidate by the files that its training named.
 fn judge(model: &Model, retrain: &RetrainConfig, folder: &Path, files: Option<&ValidationFiles>) -> Result<GateReport> {
-    let Some(rules) = &model.gates else { return Ok(without_data("the model has no gates any more".into(), "")) };
+    let Some(rules) = &model.gates else {
+        return Ok(without_data(
+            "the fleet file has no gates of the model any more".into(),
+            "add [model.gates] again, and train again",
+        ));
+    };
     let Some(files) = files else {
         let advice = "let the training answer { \"validation\": { \"candidate\": …, \"champion\": …, \"labels\": … } }";
         return Ok(without_data("the training named no predictions of the candidate".into(), advice));
@@ -109,12 +114,7 @@ fn judge(model: &Model, retrain: &RetrainConfig, folder: &Path, files: Option<&V
         true => Location::from(path.clone()),
         false => Location::from(folder.join(path)),
     };
-    let labels = Labels {
-        predictions: place(&files.candidate),
-        from: Some(place(&files.labels)),
-        time: files.time.clone().unwrap_or_default(),
-        ..declared.clone()
-    };
+    let labels = Labels { predictions: place(&files.candidate), from: Some(place(&files.labels)), ..declared.clone() };
     if labels.id.is_none() {
         return Ok(without_data(
             "predictions and labels have no id by which they are joined".into(),
@@ -125,6 +125,7 @@ fn judge(model: &Model, retrain: &RetrainConfig, folder: &Path, files: Option<&V
     let query = ValidationQuery {
         labels: &labels,
         champion: champion.as_ref(),
+        time: files.time.as_deref(),
         features: features.as_ref(),
         latency: files.latency.as_deref(),
         rules,

@@ -253,7 +253,12 @@ impl JobPass<'_> {
             }
             (RunOutcome::Succeeded, _) if self.rules(&job.model).is_some() => {
                 // An address with a secret is not kept in the store until the gates are judged.
-                let baseline = ended.baseline.filter(|named| redacted(named) == *named);
+                let baseline = ended.baseline.clone().filter(|named| redacted(named) == *named);
+                if baseline != ended.baseline {
+                    let reason = "its new baseline is not used: the address holds a secret, which is not kept until the gates \
+                                  are judged; name it without";
+                    self.note_failure(run, reason.into(), true);
+                }
                 JobStep::Gate { cost, validation: ended.validation.map(|files| *files), baseline }
             }
             (RunOutcome::Succeeded, _) => {

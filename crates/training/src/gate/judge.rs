@@ -8,7 +8,7 @@ use driftsweep::metric::performance::{
 };
 
 use super::{
-    CalibrationLine, FairnessRule, Gate, GateReport, GateRules, Improvement, MetricRule, Output, PairKind, Pairs,
+    CalibrationLine, Days, FairnessRule, Gate, GateReport, GateRules, Improvement, MetricRule, Output, PairKind, Pairs,
     Together, ValidationRows, Verdict,
 };
 
@@ -48,11 +48,18 @@ struct Judge<'a> {
 /// A figure in a sentence.
 fn shown(x: f64) -> String {
     match x.abs() {
+        size if size >= 1e15 || (size > 0.0 && size < 0.001) => format!("{x:.3e}"),
         size if size >= 1000.0 => format!("{x:.0}"),
         size if size >= 10.0 => format!("{x:.2}"),
         _ => format!("{x:.4}"),
     }
 }
+
+/// Where a class is more frequent, accuracy says nothing about a leak.
+const MAX_CLASS_FOR_LEAKAGE: f64 = 0.9;
+
+/// A limit that is met exactly is met, whatever rounding made of it.
+const ROUNDING: f64 = 1e-9;
 
 /// Words that a count of rows or days stands in.
 fn counted(n: f64, one: &str) -> String {
@@ -82,36 +89,73 @@ impl Judge<'_> {
     fn coverage(&mut self) {
         let (rows, rules) = (self.rows, self.rules);
         let enough = rows.len() >= rules.min_rows;
-        let sentence = format!(
-            "{} that both models predicted, {} wanted",
-            counted(rows.len() as f64, "labelled row"),
-            rules.min_rows
-        );
+        let who = if rows.champion.is_some() { "both models" } else { "the candidate" };
+        let late = match rows.without_label {
+            0 => String::new(),
+            n => format!("; {} without a label yet", counted(n as f64, "row")),
+        };
+        let found = counted(rows.len() as f64, "labelled row");
+        let sentence = format!("{found} that {who} predicted, {} wanted{late}", rules.min_rows);
         let verdict = if enough { Verdict::Passed } else { Verdict::InsufficientData };
         let gate =
             self.add("rows", verdict, sentence, &[("rows", rows.len() as f64), ("min_rows", rules.min_rows as f64)]);
         if !enough {
             gate.advice = Some("validate over more days, or lower min_rows".into());
         }
-        for (model, without) in [("candidate", rows.without_candidate), ("champion", rows.without_champion)] {
-            let share = without as f64 / (rows.len() + without).max(1) as f64;
-            if without == 0 || (model == "champion" && rows.champion.is_none()) {
+        let missing = [
+            ("candidate", rows.without_candidate, rows.labelled, "without a prediction of the candidate"),
+            ("champion", rows.without_champion, rows.labelled, "without a prediction of the champion"),
+            ("id", rows.without_id, rows.labelled + rows.without_id, "without an id"),
+        ];
+        for (what, without, of, words) in missing {
+            let share = without as f64 / of.max(1) as f64;
+            if without == 0 {
                 continue;
             }
             let bad = share > rules.max_unmatched;
             let verdict = if bad { Verdict::InsufficientData } else { Verdict::Passed };
             let sentence = format!(
-                "{} ({:.2} %) without a prediction of the {model}; at most {:.2} % may be",
+                "{} ({:.2} %) {words}; at most {:.2} % may be",
                 counted(without as f64, "labelled row"),
                 100.0 * share,
                 100.0 * rules.max_unmatched
             );
             let gate =
-                self.add(format!("rows.{model}"), verdict, sentence, &[("share", share), ("rows", without as f64)]);
+                self.add(format!("rows.{what}"), verdict, sentence, &[("share", share), ("rows", without as f64)]);
             if bad {
-                gate.advice =
-                    Some(format!("look at the ids in the predictions of the {model}, or raise max_unmatched"));
+                gate.advice = Some("look at the ids on both sides, or raise max_unmatched".into());
             }
+        }
+    }
+
+    /// Rows of a model that lack what a metric takes.
+    fn lacking(&self, metric: PerformanceMetric, outputs: &[Output]) -> usize {
+        let lacks = |output: &&Output| match metric {
+            _ if metric.is_of_numbers() => !output.error.is_finite(),
+            _ if metric.needs_score() => output.score.is_nan(),
+            _ => false,
+        };
+        outputs.iter().filter(lacks).count()
+    }
+
+    /// Which rows a metric is about, for a model: of each kind that it needs.
+    fn about(&self, metric: PerformanceMetric, outputs: &[Output]) -> Vec<Vec<bool>> {
+        let positive = || self.rows.positive.clone();
+        let predicted = || outputs.iter().map(|output| output.positive).collect::<Vec<_>>();
+        match metric {
+            PerformanceMetric::Recall => vec![positive()],
+            PerformanceMetric::Precision => vec![predicted()],
+            PerformanceMetric::F1 => {
+                vec![
+                    positive()
+                        .into_iter()
+                        .zip(predicted())
+                        .map(|(positive, predicted)| positive || predicted)
+                        .collect(),
+                ]
+            }
+            PerformanceMetric::Auc => vec![positive(), self.rows.positive.iter().map(|positive| !positive).collect()],
+            _ => Vec::new(),
         }
     }
 
@@ -143,6 +187,12 @@ impl Judge<'_> {
     fn metric(&mut self, rule: &MetricRule) {
         let metric = rule.metric;
         let outputs = &self.rows.candidate;
+        let lacking = self.lacking(metric, outputs);
+        if lacking > 0 {
+            let what = if metric.is_of_numbers() { "number that was predicted" } else { "score" };
+            let sentence = format!("{} without a {what} of the candidate", counted(lacking as f64, "row"));
+            return self.missing(metric.name(), sentence, "let the candidate write one for every row");
+        }
         let measured = if metric.is_of_numbers() {
             let errors: Vec<f64> = outputs.iter().map(|output| output.error).collect();
             of_errors(metric, &errors, self.rules.confidence)
@@ -151,7 +201,8 @@ impl Judge<'_> {
         };
         let Some(measured) = measured else {
             let sentence = format!("{metric} is not defined over these rows");
-            return self.missing(metric.name(), sentence, "it needs both classes, a positive prediction, or scores");
+            let advice = "look at the ids, and at whether both classes are among labels and predictions";
+            return self.missing(metric.name(), sentence, advice);
         };
         // What a metric is about is fewer rows than there are: positives, predicted ones, or the rarer class.
         let needed = self.rules.min_class_rows.min(self.rules.min_rows);
@@ -162,8 +213,8 @@ impl Judge<'_> {
         }
         if let Some(limit) = rule.limit {
             let (good, bound) = match metric.higher_is_better() {
-                true => (measured.value >= limit, "at least"),
-                false => (measured.value <= limit, "at most"),
+                true => (measured.value >= limit - ROUNDING, "at least"),
+                false => (measured.value <= limit + ROUNDING, "at most"),
             };
             let sentence = format!(
                 "{metric} is {} ({} to {}), {bound} {} wanted",
@@ -186,6 +237,17 @@ impl Judge<'_> {
         }
     }
 
+    /// The share of the most frequent class.
+    fn largest_class(&self) -> f64 {
+        let mut counts: Vec<usize> = Vec::new();
+        for &class in &self.rows.classes {
+            let class = class as usize;
+            counts.resize(counts.len().max(class + 1), 0);
+            counts[class] += 1;
+        }
+        counts.into_iter().max().unwrap_or(0) as f64 / self.rows.len() as f64
+    }
+
     /// The best that a model could do which says the same about every row.
     fn constant(&mut self, metric: PerformanceMetric, value: f64) {
         let rows = self.rows;
@@ -197,15 +259,7 @@ impl Judge<'_> {
             numbers
         };
         let (constant, who) = match metric {
-            PerformanceMetric::Accuracy => {
-                let mut counts: Vec<usize> = Vec::new();
-                for &class in &rows.classes {
-                    let class = class as usize;
-                    counts.resize(counts.len().max(class + 1), 0);
-                    counts[class] += 1;
-                }
-                (counts.into_iter().max().unwrap_or(0) as f64 / n, "the majority class")
-            }
+            PerformanceMetric::Accuracy => (self.largest_class(), "the majority class"),
             PerformanceMetric::Precision => (p, "a model that predicts all rows positive"),
             PerformanceMetric::F1 => (2.0 * p / (1.0 + p), "a model that predicts all rows positive"),
             // All positive rows are found by a model that predicts all rows positive.
@@ -226,6 +280,11 @@ impl Judge<'_> {
                 ((rows.numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt(), "the mean")
             }
         };
+        let one_class = !metric.is_of_numbers() && (p == 0.0 || p == 1.0) && metric != PerformanceMetric::Accuracy;
+        if one_class || (metric == PerformanceMetric::Accuracy && constant == 1.0) {
+            let sentence = "the labels of all rows are of one class";
+            return self.missing(format!("{metric}.constant"), sentence, "validate over more days");
+        }
         self.against(metric, "constant", value, constant, who);
     }
 
@@ -248,6 +307,10 @@ impl Judge<'_> {
         };
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
         order.sort_by_key(|&row| times[row]);
+        if order.windows(2).any(|pair| times[pair[0]] == times[pair[1]]) {
+            let advice = "give each row a time of its own, or leave out no_change";
+            return self.missing("no_change", "rows have the same time, so that none is the row before", advice);
+        }
         let pairs = || order.windows(2).map(|pair| (pair[0], pair[1]));
         let n = (self.rows.len().max(2) - 1) as f64;
         let mut judged = false;
@@ -281,6 +344,21 @@ impl Judge<'_> {
         }
     }
 
+    /// Why there are too few rows for a metric of a model, or rows that lack what it takes.
+    fn few_rows(&self, metric: PerformanceMetric, outputs: &[Output]) -> Option<String> {
+        let lacking = self.lacking(metric, outputs);
+        if lacking > 0 {
+            return Some(format!("{} without what {metric} of the champion takes", counted(lacking as f64, "row")));
+        }
+        if metric.is_of_numbers() {
+            return None;
+        }
+        let rows = influences(metric, &self.classified(metric, outputs))?.rows;
+        let needed = self.rules.min_class_rows.min(self.rules.min_rows);
+        (rows < needed)
+            .then(|| format!("{metric} of the champion is about {} only, {needed} wanted", counted(rows as f64, "row")))
+    }
+
     fn improvement(&mut self, rule: &MetricRule) {
         let metric = rule.metric;
         let name = |gate: &str| format!("{metric}.{gate}");
@@ -290,8 +368,10 @@ impl Judge<'_> {
             return self.missing(name(gate), "there is no champion to compare the candidate with", advice);
         };
         let both = self.influences(metric, &self.rows.candidate).zip(self.influences(metric, champion));
-        let Some(((candidate, ours), (other, theirs))) = both else {
-            let sentence = format!("{metric} of the champion is not defined over these rows");
+        let few = self.few_rows(metric, champion);
+        let Some(((candidate, ours), (other, theirs))) = both.filter(|_| few.is_none()) else {
+            let undefined = || format!("{metric} of the champion is not defined over these rows");
+            let sentence = few.unwrap_or_else(undefined);
             return self.missing(name(gate), sentence, "look at the champion's predictions");
         };
         let sign = if metric.higher_is_better() { 1.0 } else { -1.0 };
@@ -305,9 +385,14 @@ impl Judge<'_> {
             PerformanceMetric::Auc => PairKind::Auc(&self.rows.positive),
             _ => PairKind::Other,
         };
-        let days = self.rows.days.as_deref().filter(|_| self.rules.together == Together::Day);
-        let pairs = Pairs { value: sign * (candidate - other), influences: &influences, days, kind };
+        let wants_days = self.rules.together == Together::Day;
+        let days = self.rows.days.as_deref().filter(|_| wants_days).map(|days| {
+            let about = [self.about(metric, &self.rows.candidate), self.about(metric, champion)].concat();
+            Days::new(days, &about)
+        });
+        let pairs = Pairs { value: sign * (candidate - other), influences: &influences, days: days.as_ref(), kind };
         let found = Improvement::test(&pairs, rule.margin, self.rules.confidence);
+        let days = days.as_ref().map(Days::count);
         let figures = [
             ("candidate", candidate),
             ("champion", other),
@@ -316,7 +401,7 @@ impl Judge<'_> {
             ("high", found.high),
         ];
         if let Some(better_by) = rule.better_by {
-            let good = found.value >= better_by;
+            let good = found.value >= better_by - ROUNDING;
             let sentence = format!(
                 "{metric} of the candidate is {}, of the champion {}: {}, at least {} wanted",
                 shown(candidate),
@@ -331,17 +416,31 @@ impl Judge<'_> {
                 gate.advice = Some("keep the champion, or look at what the training set lacks".into());
             }
         }
-        if let Some(level) = rule.significance {
-            self.significance(rule, &found, level, &figures);
+        let Some(level) = rule.significance else { return };
+        match days {
+            Some(days) if days < 2 => {
+                let sentence = format!("rows that {metric} is about are of {} only", counted(days as f64, "day"));
+                self.missing(name("significance"), sentence, "validate over more days");
+            }
+            None if wants_days => {
+                let advice = "name the column of times, or say that rows are independent: together = \"none\"";
+                self.missing(name("significance"), "rows have no times, and rows of a day are not independent", advice);
+            }
+            _ => self.significance(rule, &found, level, &figures),
         }
     }
 
     /// Whether an improvement is more than chance, and where it is not seen, what would be.
     fn significance(&mut self, rule: &MetricRule, found: &Improvement, level: f64, figures: &[(&str, f64)]) {
         let metric = rule.metric;
-        // The difference that matters: what is declared, or else a hundredth, or of a metric that has a unit what is found.
-        let matters = if metric.is_of_numbers() { found.value } else { 0.01 };
-        let wanted = rule.better_by.unwrap_or(matters) - rule.margin;
+        // The candidate that matters: as good as declared, or an equal one where the test is that it is not worse.
+        let matters = match (rule.better_by, rule.margin) {
+            (Some(better_by), _) => Some(better_by),
+            _ if metric.is_of_numbers() => None,
+            (None, margin) if margin < 0.0 => Some(0.0),
+            (None, margin) => Some(margin + 0.01),
+        };
+        let wanted = matters.map(|matters| matters - rule.margin).filter(|wanted| *wanted > 0.0);
         let good = found.p_value <= level;
         let against = match rule.margin {
             0.0 => "no better".to_owned(),
@@ -349,25 +448,29 @@ impl Judge<'_> {
             margin => format!("worse by {} or more", shown(-margin)),
         };
         let mut sentence = format!(
-            "{} ({} to {}); p = {:.4} against '{against}' (test by {}), at most {} wanted",
-            better(found.value),
+            "the difference is {} ({} to {}); p = {:.4} against '{against}' (test by {}), at most {} wanted",
+            shown(found.value),
             shown(found.low),
             shown(found.high),
             found.p_value,
             found.test.name(),
             level
         );
-        let power = found.power(wanted, level);
         let mut all = [figures, &[("p_value", found.p_value), ("level", level), ("margin", rule.margin)]].concat();
-        if wanted > 0.0 {
+        if let Some(power) = wanted.and_then(|wanted| found.power(wanted, level)) {
             all.push(("power", power));
         }
-        if !good && wanted > 0.0 {
-            sentence +=
-                &format!("; a difference of {} is seen in {:.0} % of such validations", shown(wanted), 100.0 * power);
+        if let (false, Some(wanted), Some(matters)) = (good, wanted, matters)
+            && let Some(power) = found.power(wanted, level)
+        {
+            let candidate = match matters {
+                0.0 => "an equal candidate".to_owned(),
+                matters => format!("a candidate that is better by {}", shown(matters)),
+            };
+            sentence += &format!("; {candidate} would pass in {:.0} of 100 such validations", 100.0 * power);
             if let Some((rows, days)) = found.needed(wanted, level) {
                 let days_text = days.map_or_else(String::new, |days| format!(" of {}", counted(days, "day")));
-                sentence += &format!(", in 80 % with {}{days_text}", counted(rows, "row"));
+                sentence += &format!(", and in 80 of 100 with {}{days_text}", counted(rows, "row"));
                 all.push(("rows_needed", rows));
                 all.extend(days.map(|days| ("days_needed", days)));
             }
@@ -383,15 +486,22 @@ impl Judge<'_> {
     fn leakage(&mut self) {
         let limit = self.rules.leakage;
         let figure = |metric| self.influences(metric, &self.rows.candidate).map(|(value, _)| (metric, value));
-        let share =
-            [PerformanceMetric::Accuracy, PerformanceMetric::Auc].into_iter().filter(|_| self.rows.numbers.is_empty());
-        let Some((metric, value)) = share.filter_map(figure).max_by(|a, b| a.1.total_cmp(&b.1)) else { return };
+        if !self.rows.numbers.is_empty() {
+            return;
+        }
+        // Of a rare class every model is right nearly always.
+        let says_much = |metric: &PerformanceMetric| match metric {
+            PerformanceMetric::Accuracy => self.rows.has_predictions && self.largest_class() <= MAX_CLASS_FOR_LEAKAGE,
+            _ => true,
+        };
+        let metrics = [PerformanceMetric::Accuracy, PerformanceMetric::Auc].into_iter().filter(says_much);
+        let Some((metric, value)) = metrics.filter_map(figure).max_by(|a, b| a.1.total_cmp(&b.1)) else { return };
         let features = self.rows.features.as_deref().unwrap_or_default();
         let worst = features.iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, area)| *area > limit);
         let mut figures = vec![(metric.name(), value), ("limit", limit)];
         let (verdict, sentence, advice) = match worst {
-            _ if value <= limit => {
-                (Verdict::Passed, format!("{metric} is {}, at most {limit} is believed", shown(value)), None)
+            _ if value <= limit + ROUNDING => {
+                (Verdict::Passed, format!("{metric} is {}, and not above {limit}", shown(value)), None)
             }
             Some((name, area)) => {
                 figures.push(("area_of_feature", *area));
@@ -404,10 +514,12 @@ impl Judge<'_> {
                 (Verdict::Failed, sentence, Some(advice))
             }
             None => {
-                let reason = if self.rows.features.is_some() {
-                    "no single feature explains it"
-                } else {
-                    "no features were given to look for the reason"
+                let reason = match &self.rows.features {
+                    None => "no features were given to look for the reason".to_owned(),
+                    Some(features) if features.is_empty() => "none of the features could be looked at".into(),
+                    Some(features) => {
+                        format!("none of {} explains it alone", counted(features.len() as f64, "feature"))
+                    }
                 };
                 let advice = "look for a feature that is known only after the label".to_owned();
                 (Verdict::Warning, format!("{metric} is {}, above {limit}; {reason}", shown(value)), Some(advice))
@@ -442,8 +554,7 @@ impl Judge<'_> {
                 let reason = match (name, value < low) {
                     ("slope", true) => "scores are too extreme: regularise more, or calibrate them",
                     ("slope", false) => "scores are too close to each other: calibrate them",
-                    (_, true) => "scores are too high: calibrate them",
-                    (_, false) => "scores are too low: calibrate them",
+                    _ => "scores are too high or too low on the whole: calibrate them",
                 };
                 gate.advice = Some(reason.into());
             }
@@ -456,6 +567,11 @@ impl Judge<'_> {
             let sentence = format!("no column '{column}' tells groups apart");
             return self.missing(format!("fairness.{column}"), sentence, "name a column of the labels' table");
         };
+        let positives = self.rows.positive.iter().filter(|positive| **positive).count();
+        if positives == 0 || positives == self.rows.len() {
+            let sentence = "the labels of all rows are of one class, or no label is `positive`";
+            return self.missing(format!("fairness.{column}"), sentence, "look at labels.positive (--positive)");
+        }
         let judged = |group: &str| rule.groups.as_ref().is_none_or(|groups| groups.iter().any(|name| name == group));
         let absent = rule.groups.iter().flatten().find(|group| !names.contains(group)).cloned();
         let (names, of) = (names.clone(), of.clone());
@@ -498,7 +614,7 @@ impl Judge<'_> {
                 shown(gap),
                 shown(limit)
             );
-            let (verdict, advice) = if gap > limit {
+            let (verdict, advice) = if gap > limit + ROUNDING {
                 (Verdict::Failed, Some(format!("look at the rows of '{}' in the training set", least.0)))
             } else if let Some(group) = &absent {
                 sentence += &format!("; there is no group '{group}'");
@@ -525,18 +641,27 @@ impl Judge<'_> {
 
     fn latency(&mut self) {
         let Some(limit) = self.rules.latency_p95 else { return };
-        let mut latencies: Vec<f64> =
-            self.rows.latencies.iter().flatten().copied().filter(|latency| latency.is_finite()).collect();
-        if latencies.len() < self.rules.min_rows {
-            let sentence =
-                format!("{} with a latency, {} wanted", counted(latencies.len() as f64, "row"), self.rules.min_rows);
+        // An infinite one is a row that never ended.
+        let is_time = |latency: &f64| *latency >= 0.0;
+        let mut latencies: Vec<f64> = self.rows.latencies.iter().flatten().copied().filter(is_time).collect();
+        let lacking = self.rows.len() - latencies.len();
+        let too_many = lacking as f64 > self.rules.max_unmatched * self.rows.len() as f64;
+        if latencies.len() < self.rules.min_rows || too_many {
+            let sentence = format!(
+                "{} with a latency of 0 or more, {} without, {} wanted",
+                counted(latencies.len() as f64, "row"),
+                lacking,
+                self.rules.min_rows
+            );
             return self.missing("latency_p95", sentence, "name the column of latencies of the candidate");
         }
         latencies.sort_by(f64::total_cmp);
         // numpy.quantile(latencies, 0.95)
         let place = 0.95 * (latencies.len() - 1) as f64;
         let (low, share) = (place.floor() as usize, place.fract());
-        let value = latencies[low] + share * (latencies[(low + 1).min(latencies.len() - 1)] - latencies[low]);
+        let next = latencies[(low + 1).min(latencies.len() - 1)];
+        let value =
+            if share > 0.0 && next.is_infinite() { next } else { latencies[low] + share * (next - latencies[low]) };
         let good = value <= limit;
         let sentence = format!("95 % of predictions take {} or less, at most {} wanted", shown(value), shown(limit));
         let verdict = if good { Verdict::Passed } else { Verdict::Failed };
@@ -598,6 +723,8 @@ mod tests {
             champion: champion.map(|champion| outputs(champion, 5)),
             times: Some((0..n as i64).collect()),
             days: Some((0..n as u32).map(|row| row % 7).collect()),
+            has_predictions: true,
+            labelled: n,
             positive,
             ..ValidationRows::default()
         }
@@ -633,7 +760,7 @@ mod tests {
         let alone = of(&rows(7000, 0.02, None), "");
         assert_eq!(verdict(&alone, "accuracy.better_by"), Verdict::InsufficientData);
         assert_eq!(alone.verdict, Verdict::InsufficientData);
-        let lost = ValidationRows { without_candidate: 200, ..rows(7000, 0.02, Some(0.1)) };
+        let lost = ValidationRows { without_candidate: 200, labelled: 7200, ..rows(7000, 0.02, Some(0.1)) };
         assert_eq!(verdict(&of(&lost, ""), "rows.candidate"), Verdict::InsufficientData);
         assert_eq!(verdict(&of(&lost, "max_unmatched = 0.05"), "rows.candidate"), Verdict::Passed);
         // Rows of one class have no area, and rows without scores no loss.
@@ -657,6 +784,50 @@ mod tests {
     }
 
     #[test]
+    fn a_metric_whose_rows_are_of_one_day_is_not_tested_and_both_models_need_its_rows() {
+        // Sixty positives, all of the first day.
+        let mut one_day = rows(7000, 0.0, Some(0.0));
+        let champion = one_day.champion.as_mut().unwrap();
+        for (row, other) in champion.iter_mut().enumerate() {
+            let label = row % 7 == 0 && row < 420;
+            (one_day.positive[row], one_day.classes[row]) = (label, u32::from(label));
+            one_day.candidate[row] = output(label && row < 217, label, 0.5);
+            *other = output(label && row >= 210, label, 0.5);
+        }
+        let text = |metric: &str| format!("metrics = [{{ metric = \"{metric}\", significance = 0.05 }}]");
+        let found = evaluate(&one_day, &rules(&text("recall")));
+        assert_eq!(verdict(&found, "recall.significance"), Verdict::InsufficientData, "{found:#?}");
+        // A champion that predicted one row positive has no precision to compare with.
+        let mut shy = rows(7000, 0.05, Some(0.1));
+        for (row, output) in shy.champion.as_mut().unwrap().iter_mut().enumerate() {
+            (output.positive, output.correct) = (row == 3, (row == 3) == shy.positive[row]);
+        }
+        let found = evaluate(&shy, &rules(&text("precision")));
+        assert_eq!(verdict(&found, "precision.significance"), Verdict::InsufficientData, "{found:#?}");
+        // Days that have no rows of the metric count for none.
+        let whole = evaluate(&rows(7000, 0.05, Some(0.1)), &rules(&text("recall")));
+        assert_eq!(verdict(&whole, "recall.significance"), Verdict::Passed, "{whole:#?}");
+    }
+
+    #[test]
+    fn limits_that_are_met_exactly_are_met() {
+        let exact = |right: usize| {
+            let mut rows = rows(1000, 0.0, Some(0.0));
+            for (row, output) in rows.candidate.iter_mut().enumerate() {
+                output.correct = row < right;
+            }
+            for (row, output) in rows.champion.as_mut().unwrap().iter_mut().enumerate() {
+                output.correct = row < right - 10;
+            }
+            rows
+        };
+        for right in 901..1000 {
+            let found = evaluate(&exact(right), &GateRules::default());
+            assert_eq!(verdict(&found, "accuracy.better_by"), Verdict::Passed, "{right}");
+        }
+    }
+
+    #[test]
     fn less_of_a_loss_is_better() {
         let text = "metrics = [{ metric = \"log_loss\", at_most = 0.4, better_by = 0.02, significance = 0.05 }]";
         let better = evaluate(&rows(7000, 0.1, Some(0.15)), &rules(text));
@@ -677,7 +848,7 @@ mod tests {
             assert_eq!(gate.verdict, Verdict::Failed);
             assert!(gate.figures["rows_needed"] > 1400.0 && gate.figures["power"] < 0.8, "{gate:#?}");
             assert_eq!(gate.figures.contains_key("days_needed"), rows_and_days);
-            assert!(gate.sentence.contains("in 80 % with"), "{}", gate.sentence);
+            assert!(gate.sentence.contains("in 80 of 100 with"), "{}", gate.sentence);
         }
         // Not worse by two points, which is easier to see.
         let text = "metrics = [{ metric = \"accuracy\", significance = 0.05, margin = -0.02 }]";
@@ -798,7 +969,7 @@ mod tests {
             numbers,
             ..ValidationRows::default()
         };
-        let text = "metrics = [{ metric = \"mae\", at_most = 3.0, better_by = 0.2, significance = 0.01 }, { metric = \"rmse\", at_most = 4.0 }]";
+        let text = "together = \"none\"\nmetrics = [{ metric = \"mae\", at_most = 3.0, better_by = 0.2, significance = 0.01 }, { metric = \"rmse\", at_most = 4.0 }]";
         let found = evaluate(&rows, &rules(text));
         assert_eq!(found.verdict, Verdict::Passed, "{found:#?}");
         assert!(found.gates.iter().all(|gate| gate.name != "leakage"));

@@ -20,21 +20,26 @@ pub fn area_of_numbers(values: &[f64], positive: &[bool]) -> Option<f64> {
     Some(area.max(1.0 - area))
 }
 
-/// The area of a categorical feature: the share of positives of each category, learned on every other row, orders the rows
-/// between, so that an id tells nothing.
-pub fn area_of_categories(codes: &[u32], positive: &[bool]) -> Option<f64> {
-    let mut seen: HashMap<u32, (f64, f64)> = HashMap::new();
-    let half = |parity: usize| codes.iter().zip(positive).skip(parity).step_by(2);
-    for (&code, &positive) in half(0) {
-        let (rows, positives) = seen.entry(code).or_default();
-        *rows += 1.0;
-        *positives += f64::from(u8::from(positive));
+/// The area of a categorical feature: the share of positives of each category, learned on one half of the rows, orders the rows
+/// of the other half, so that an id tells nothing. `halves` says in which half a row is, which must not depend on its label.
+pub fn area_of_categories(codes: &[u32], halves: &[bool], positive: &[bool]) -> Option<f64> {
+    // By half: the rows and the positives of each category, and of all.
+    let mut seen: [HashMap<u32, (f64, f64)>; 2] = Default::default();
+    let mut all = [(0.0, 0.0); 2];
+    for ((&code, &half), &positive) in codes.iter().zip(halves).zip(positive) {
+        let half = usize::from(half);
+        for (rows, positives) in [seen[half].entry(code).or_default(), &mut all[half]] {
+            *rows += 1.0;
+            *positives += f64::from(u8::from(positive));
+        }
     }
-    let rows: f64 = seen.values().map(|(rows, _)| rows).sum();
-    let overall = seen.values().map(|(_, positives)| positives).sum::<f64>() / rows;
-    let share = |code| seen.get(code).map_or(overall, |(rows, positives)| positives / rows);
-    let (shares, labels): (Vec<f64>, Vec<bool>) = half(1).map(|(code, &positive)| (share(code), positive)).unzip();
-    area_of_numbers(&shares, &labels)
+    let share = |(&code, &half): (&u32, &bool)| {
+        let other = usize::from(!half);
+        let (rows, positives) = seen[other].get(&code).copied().unwrap_or(all[other]);
+        positives / rows
+    };
+    let shares: Vec<f64> = codes.iter().zip(halves).map(share).collect();
+    area_of_numbers(&shares, positive)
 }
 
 #[cfg(test)]
@@ -59,8 +64,15 @@ mod tests {
         let positive: Vec<bool> = (0..1000).map(|row| row % 10 < 3).collect();
         let told: Vec<u32> =
             positive.iter().enumerate().map(|(row, p)| (row / 2 % 2) as u32 + 2 * u32::from(*p)).collect();
-        assert_eq!(area_of_categories(&told, &positive), Some(1.0));
+        let halves: Vec<bool> = (0..1000).map(|row| row / 10 % 2 == 0).collect();
+        assert_eq!(area_of_categories(&told, &halves, &positive), Some(1.0));
         let ids: Vec<u32> = (0..1000).collect();
-        assert_eq!(area_of_categories(&ids, &positive), Some(0.5));
+        let of_ids = area_of_categories(&ids, &halves, &positive).unwrap();
+        assert!((of_ids - 0.5).abs() < 0.05, "{of_ids}");
+        // Rows of both labels in turn: halves that follow the label would have one class each.
+        let turns: Vec<bool> = (0..1000).map(|row| row % 2 == 0).collect();
+        let told: Vec<u32> = turns.iter().map(|positive| u32::from(*positive)).collect();
+        let halves: Vec<bool> = (0..1000).map(|row| row / 2 % 2 == 0).collect();
+        assert_eq!(area_of_categories(&told, &halves, &turns), Some(1.0));
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use calibration::CalibrationLine;
 pub use judge::evaluate;
 pub use leakage::{area_of_categories, area_of_numbers};
-pub use paired::{Improvement, PairKind, PairedTest, Pairs, mcnemar};
+pub use paired::{Days, Improvement, PairKind, PairedTest, Pairs, mcnemar};
 pub use rules::{CalibrationRule, FairnessRule, GateRules, GateTable, MetricRule, MetricTable, Together};
 
 /// What a model said about a row.
@@ -54,6 +54,14 @@ pub struct ValidationRows {
     pub features: Option<Vec<(String, f64)>>,
     /// How long the candidate took for each row, where that is known.
     pub latencies: Option<Vec<f64>>,
+    /// Whether it is known what was predicted: by a column, or because scores are probabilities.
+    pub has_predictions: bool,
+    /// Rows of the table of labels without an id.
+    pub without_id: usize,
+    /// Rows of the table of labels without a label.
+    pub without_label: usize,
+    /// Labelled rows.
+    pub labelled: usize,
     /// Labelled rows that the candidate did not predict.
     pub without_candidate: usize,
     /// Labelled rows that the champion did not predict.

@@ -59,10 +59,55 @@ pub struct Pairs<'a> {
     pub value: f64,
     /// The difference of the influences of each row, in that direction.
     pub influences: &'a [f64],
-    /// The day of each row, where rows of a day belong together.
-    pub days: Option<&'a [u32]>,
+    /// The days of the rows, where rows of a day belong together.
+    pub days: Option<&'a Days>,
     /// How the variance is found where rows are independent.
     pub kind: PairKind<'a>,
+}
+
+/// Days of rows that a metric is about: positives for recall, predicted ones for precision, … Days without such rows say
+/// nothing about the metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Days {
+    /// The day of each row, by codes from 0.
+    of: Vec<u32>,
+    /// The share of the rows in each day, of the rows that the metric is about.
+    shares: Vec<f64>,
+    /// How many days have such rows.
+    count: usize,
+}
+
+impl Days {
+    /// The days of rows, and which of them a metric is about: one list, or several where it is about several kinds (for the area
+    /// under the curve the positives and the negatives, or the predicted rows of two models). The kind on the fewest days counts.
+    pub fn new(of: &[u32], about: &[Vec<bool>]) -> Self {
+        let days = of.iter().max().map_or(0, |last| *last as usize + 1);
+        let counted = |about: Option<&Vec<bool>>| {
+            let mut counts = vec![0u64; days];
+            for (row, &day) in of.iter().enumerate() {
+                counts[day as usize] += u64::from(about.is_none_or(|about| about[row]));
+            }
+            counts
+        };
+        let kinds: Vec<Vec<u64>> = match about {
+            [] => vec![counted(None)],
+            kinds => kinds.iter().map(|about| counted(Some(about))).collect(),
+        };
+        let count = kinds.iter().map(|counts| counts.iter().filter(|count| **count > 0).count()).min().unwrap_or(0);
+        let mut shares = vec![0.0f64; days];
+        for counts in &kinds {
+            let all = counts.iter().sum::<u64>().max(1) as f64;
+            for (share, &count) in shares.iter_mut().zip(counts) {
+                *share = share.max(count as f64 / all);
+            }
+        }
+        Self { of: of.to_vec(), shares, count }
+    }
+
+    /// How many days have rows that the metric is about.
+    pub fn count(&self) -> usize {
+        self.count
+    }
 }
 
 /// What kind of metric the influences are of.
@@ -89,13 +134,12 @@ impl Improvement {
             let law = Law::new(days);
             let half = law.quantile(0.5 + confidence / 2.0) * error;
             let p_value = law.above((value - margin) / error);
-            // Equal on each row: neither better nor worse, and no error.
-            let p_value = if error > 0.0 { p_value } else { f64::from(u8::from(value <= margin)) };
+            // Alike on each row: better or not, without an error. Rounding leaves a little of one.
+            let p_value = if error > 1e-12 { p_value } else { f64::from(u8::from(value <= margin)) };
             Self { value, low: value - half, high: value + half, p_value, test, error, days, rows }
         };
         if let Some(days) = pairs.days {
-            let (error, days) = error_of_days(pairs.influences, days);
-            return of(PairedTest::Days, error, Some(days));
+            return of(PairedTest::Days, error_of_days(pairs.influences, days), Some(days.count));
         }
         let squares: f64 = pairs.influences.iter().map(|d| d * d).sum();
         let error = (squares / (n as f64 * (n as f64 - 1.0).max(1.0))).sqrt();
@@ -114,14 +158,17 @@ impl Improvement {
     }
 
     /// The probability that a candidate that is better than the margin by `difference` is found to be so at a level.
-    pub fn power(&self, difference: f64, level: f64) -> f64 {
+    ///
+    /// `None` where nothing is known of its error.
+    pub fn power(&self, difference: f64, level: f64) -> Option<f64> {
         let law = Law::new(self.days);
-        law.above(law.quantile(1.0 - level) - difference / self.error)
+        let known = self.error.is_finite() && self.error > 1e-12;
+        known.then(|| law.above(law.quantile(1.0 - level) - difference / self.error))
     }
 
     /// Rows, and days where they count, after which that probability is 80 %. `None` where no number of them will do.
     pub fn needed(&self, difference: f64, level: f64) -> Option<(f64, Option<f64>)> {
-        if difference <= 0.0 || !self.error.is_finite() {
+        if difference <= 0.0 || !self.error.is_finite() || self.error <= 1e-12 {
             return None;
         }
         let rows = self.rows as f64;
@@ -184,21 +231,18 @@ impl Law {
     }
 }
 
-/// The standard error from the sums of days, and the number of days.
-fn error_of_days(influences: &[f64], days: &[u32]) -> (f64, usize) {
-    let mut sums: Vec<Option<f64>> = Vec::new();
-    for (influence, &day) in influences.iter().zip(days) {
-        let day = day as usize;
-        if sums.len() <= day {
-            sums.resize(day + 1, None);
-        }
-        *sums[day].get_or_insert(0.0) += influence;
+/// The standard error from the sums of days. A day that holds a large share of the rows pulls the difference towards itself, so
+/// that its sum is too small: each is divided by the share of all other days, as the jackknife does that leaves out one day at a
+/// time (Bell and McCaffrey 2002, CR3). Days of equal size give the usual error.
+fn error_of_days(influences: &[f64], days: &Days) -> f64 {
+    let mut sums = vec![0.0; days.shares.len()];
+    for (influence, &day) in influences.iter().zip(&days.of) {
+        sums[day as usize] += influence;
     }
-    let sums: Vec<f64> = sums.into_iter().flatten().collect();
-    let days = sums.len() as f64;
-    let squares: f64 = sums.iter().map(|sum| sum * sum).sum();
-    let error = (squares * days / (days - 1.0)).sqrt() / influences.len() as f64;
-    (if days > 1.0 { error } else { f64::INFINITY }, sums.len())
+    let squares: f64 = sums.iter().zip(&days.shares).map(|(sum, share)| (sum / (1.0 - share)).powi(2)).sum();
+    let count = days.count as f64;
+    let error = (squares * (count - 1.0) / count).sqrt() / influences.len() as f64;
+    if days.count > 1 && error.is_finite() { error } else { f64::INFINITY }
 }
 
 /// The standard error of a difference of areas: the variances of positives' and of negatives' places, each with one
@@ -370,7 +414,7 @@ mod tests {
         let (labels, scores) = scores();
         let scores = scores.map(|scores| scores.iter().map(|s| (s / 1.3).clamp(0.0, 1.0)).collect::<Vec<_>>());
         let (value, influences) = differences(PerformanceMetric::Brier, &labels, [&scores[0], &scores[1]]);
-        let days: Vec<u32> = (0..60).map(|i| i % 5).collect();
+        let days = Days::new(&(0..60).map(|i| i % 5).collect::<Vec<_>>(), &[]);
         let pairs = Pairs { value, influences: &influences, days: Some(&days), kind: PairKind::Other };
         let found = Improvement::test(&pairs, 0.0, 0.95);
         // scipy.stats.t with 4 degrees of freedom
@@ -382,11 +426,11 @@ mod tests {
 
     #[test]
     fn one_day_says_nothing_and_equal_models_are_no_better() {
-        let days = [0, 0, 0];
+        let days = Days::new(&[0, 0, 0], &[]);
         let pairs = |days, influences| Pairs { value: 0.2, influences, days, kind: PairKind::Other };
-        let one = Improvement::test(&pairs(Some(&days[..]), &[0.1, -0.2, 0.1]), 0.0, 0.95);
+        let one = Improvement::test(&pairs(Some(&days), &[0.1, -0.2, 0.1]), 0.0, 0.95);
         assert_eq!((one.p_value, one.low, one.high), (1.0, f64::NEG_INFINITY, f64::INFINITY));
-        assert_eq!(one.needed(0.01, 0.05), None);
+        assert_eq!((one.needed(0.01, 0.05), one.power(0.01, 0.05)), (None, None));
         let equal = Improvement::test(&Pairs { value: 0.0, ..pairs(None, &[0.0; 3]) }, 0.0, 0.95);
         assert_eq!(equal.p_value, 1.0);
         assert_eq!(Improvement::test(&pairs(None, &[0.0; 3]), 0.0, 0.95).p_value, 0.0, "better on each row alike");
@@ -394,50 +438,76 @@ mod tests {
 
     #[test]
     fn what_is_needed_is_enough() {
-        let of = |n: usize, days: Option<&[u32]>| {
+        let of = |n: usize, days: Option<&Days>| {
             let influences: Vec<f64> = (0..n).map(|i| [0.3, -0.3][(i * i / 7 + i / 3) % 2]).collect();
             Improvement::test(&Pairs { value: 0.01, influences: &influences, days, kind: PairKind::Other }, 0.0, 0.95)
         };
         // 6.18 times the variance over the square of the difference: one-sided at 5 %, seen in 80 %.
         let (rows, days) = of(1000, None).needed(0.01, 0.05).unwrap();
         assert!(days.is_none() && (rows - 6.182 * 0.09 / 0.0001).abs() < 20.0, "{rows}");
-        assert!((of(rows as usize, None).power(0.01, 0.05) - 0.8).abs() < 0.01);
-        let seven: Vec<u32> = (0..1001).map(|i| i % 7).collect();
+        assert!((of(rows as usize, None).power(0.01, 0.05).unwrap() - 0.8).abs() < 0.01);
+        let seven = Days::new(&(0..1001).map(|i| i % 7).collect::<Vec<_>>(), &[]);
         let found = of(1001, Some(&seven));
         let (_, days) = found.needed(0.01, 0.05).unwrap();
         let ratio = days.unwrap() / 7.0;
         let wider = Improvement { error: found.error / ratio.sqrt(), days: days.map(|days| days as usize), ..found };
-        assert!((0.78..0.85).contains(&wider.power(0.01, 0.05)), "{days:?} {}", wider.power(0.01, 0.05));
+        let power = wider.power(0.01, 0.05).unwrap();
+        assert!((0.78..0.85).contains(&power), "{days:?} {power}");
     }
 
-    /// Seven days of 300 rows. The candidate is as good as the champion, but a day is good for one or the other: 2,000 times.
-    #[test]
-    fn an_equal_candidate_passes_no_more_often_than_the_level_says() {
+    /// Simulates validations of days of these sizes, in which the candidate is as good as the champion, but a day is good for one
+    /// or the other. How often it is found to be better, by days and by rows.
+    fn false_passes(sizes: &[u64], times: u32) -> (u32, u32) {
         let mut random = Pcg64::new(1, 1);
         let effects = Effects::new(0.0, 0.04).unwrap();
         let (mut by_days, mut by_rows) = (0, 0);
-        const TIMES: u32 = 2000;
-        for _ in 0..TIMES {
+        for _ in 0..times {
             let (mut differences, mut days) = (Vec::new(), Vec::new());
-            for day in 0..7u32 {
+            for (day, &size) in sizes.iter().enumerate() {
                 let effect: f64 = effects.sample(&mut random);
                 let chance = |sign: f64| (0.1 + sign * effect / 2.0).clamp(0.0, 0.5);
-                let better = Draws::new(300, chance(1.0)).unwrap().sample(&mut random) as usize;
-                let worse = (Draws::new(300, chance(-1.0)).unwrap().sample(&mut random) as usize).min(300 - better);
-                let values = [(1.0, better), (-1.0, worse), (0.0, 300 - better - worse)];
-                differences.extend(values.into_iter().flat_map(|(value, n)| vec![value; n]));
-                days.extend([day; 300]);
+                let better = Draws::new(size, chance(1.0)).unwrap().sample(&mut random);
+                let worse = Draws::new(size, chance(-1.0)).unwrap().sample(&mut random).min(size - better);
+                let values = [(1.0, better), (-1.0, worse), (0.0, size - better - worse)];
+                differences.extend(values.into_iter().flat_map(|(value, n)| vec![value; n as usize]));
+                days.extend(vec![day as u32; size as usize]);
             }
             let value = differences.iter().sum::<f64>() / differences.len() as f64;
             let influences: Vec<f64> = differences.iter().map(|d| d - value).collect();
             let count = |wanted: f64| differences.iter().filter(|d| **d == wanted).count() as u64;
             let kind = || PairKind::Accuracy { candidate: count(1.0), champion: count(-1.0) };
+            let days = Days::new(&days, &[]);
             let of = |days| Improvement::test(&Pairs { value, influences: &influences, days, kind: kind() }, 0.0, 0.95);
             by_days += u32::from(of(Some(&days)).p_value <= 0.05);
             by_rows += u32::from(of(None).p_value <= 0.05);
         }
+        (by_days, by_rows)
+    }
+
+    #[test]
+    fn an_equal_candidate_passes_no_more_often_than_the_level_says() {
+        const TIMES: u32 = 2000;
+        let (by_days, by_rows) = false_passes(&[300; 7], TIMES);
         // 5 % and three standard errors of 2,000 draws. By rows it is far above.
         assert!(by_days <= TIMES / 20 + 30, "{by_days} of {TIMES}");
         assert!(by_rows > TIMES / 8, "{by_rows} of {TIMES}: days matter");
+        // A day that holds half of the rows: the level is missed by little.
+        let (by_days, _) = false_passes(&[1800, 300, 300, 300, 300, 300, 300], TIMES);
+        assert!(by_days <= TIMES * 8 / 100 + 36, "{by_days} of {TIMES}");
+    }
+
+    #[test]
+    fn days_without_rows_that_a_metric_is_about_do_not_count() {
+        let of = [0, 0, 1, 1, 2, 2];
+        let about = |rows: [u8; 6]| rows.map(|row| row == 1).to_vec();
+        assert_eq!(Days::new(&of, &[]).count(), 3);
+        assert_eq!(Days::new(&of, &[about([1, 1, 0, 0, 0, 0])]).count(), 1);
+        let two = Days::new(&of, &[about([1, 1, 1, 1, 1, 1]), about([1, 0, 1, 0, 0, 0])]);
+        assert_eq!((two.count(), two.shares), (2, vec![0.5, 0.5, 1.0 / 3.0]));
+        // All positives on one day: the sums of days are zero, and that is no certainty.
+        let day = Days::new(&of, &[about([1, 1, 0, 0, 0, 0])]);
+        let pairs =
+            Pairs { value: 0.2, influences: &[0.5, -0.5, 0.0, 0.0, 0.0, 0.0], days: Some(&day), kind: PairKind::Other };
+        assert_eq!(Improvement::test(&pairs, 0.0, 0.95).p_value, 1.0);
     }
 }

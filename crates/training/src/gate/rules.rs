@@ -278,6 +278,20 @@ impl CalibrationTable {
 impl MetricTable {
     fn resolve(&self) -> Result<MetricRule, String> {
         let metric = self.metric;
+        let has_unit = matches!(metric, PerformanceMetric::LogLoss | PerformanceMetric::Mae | PerformanceMetric::Rmse);
+        let figures = [
+            ("at_least", self.at_least, 0.0..=1.0),
+            ("at_most", self.at_most, 0.0..=1.0),
+            ("better_by", self.better_by, -1.0..=1.0),
+            ("margin", self.margin, -1.0..=1.0),
+        ];
+        for (name, figure, range) in figures {
+            let Some(figure) = figure else { continue };
+            if !figure.is_finite() || !(has_unit || range.contains(&figure)) {
+                let (low, high) = (range.start(), range.end());
+                return Err(format!("{name} = {figure} of {metric} must be between {low} and {high}"));
+            }
+        }
         let limit = match (metric.higher_is_better(), self.at_least, self.at_most) {
             (true, limit, None) | (false, None, limit) => limit,
             (true, _, Some(_)) => return Err(format!("more {metric} is better; give at_least instead of at_most")),
