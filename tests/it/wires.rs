@@ -562,6 +562,10 @@ fn wanted(kind: &str) -> &'static [&'static str] {
         "job.reject" => &["churn: retraining was rejected by ana: new features next week"],
         "job.expire" => &["churn: the request for retraining has expired: nobody has answered"],
         "job.start" => &["churn: training started, attempt 1"],
+        "job.gate" => &["churn", "a candidate was trained"],
+        "job.reject_by_gate" => {
+            &["churn", "rejected by its gates", "$612.50", "auc.better_by", "at least 0.0100 wanted"]
+        }
         "job.succeed" => &["churn: trained; cost:"],
         "job.retry" => &["churn: training failed, and is retried after 2026-11-26T03:10:00Z: exit code 1"],
         "job.fail" => &["churn: training failed", "exit code 1"],
