@@ -255,7 +255,9 @@ mod tests {
             TableCell::from(reason).tinted(Some(CellColor::Yellow)),
         ]);
         let text = |width: u16, colors: bool| table.text(Some(Terminal { width: Some(width), colors }));
-        for (width, names) in [(200, "kind PSI missing"), (80, "kind PSI missing"), (60, "PSI missing"), (45, "PSI")] {
+        for (width, names) in
+            [(200, "kind PSI missing"), (100, "kind PSI missing"), (80, "PSI missing"), (60, "PSI"), (45, "PSI")]
+        {
             let text = text(width, false);
             assert_eq!(text.lines().count(), 5, "{width}: {text}");
             assert!(text.lines().all(|line| line.chars().count() <= width.into()), "{width}: {text}");

@@ -420,7 +420,7 @@ mod tests {
             "&lt;b&gt;churn",
             "3 of 9 columns drift",
             "$700 of $10,000 this month",
-            "<td class=\"name\">ana</td>",
+            "<td class=\"name\" data-name=\"asked\">ana</td>",
             "1 retrain waits for approval",
         ] {
             assert!(shown.contains(words), "{words}");
