@@ -118,8 +118,7 @@ fn times_of_labels_may_be_text() {
     // CSV has no times: both columns are text.
     let output = run(folder, &["tick", "--now", "2026-01-12", "--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{}", all_output(&output));
-    let text = says(folder, &["explain", "m"], 0, &["2100 predictions", "100.0 % with a label"]);
-    assert!(text.contains("label"), "{text}");
+    says(folder, &["explain", "m"], 0, &["2100 predictions", "100.0 % with a label"]);
     // A text that is no time is refused by name.
     let table = fs::read_to_string(folder.join("labels.csv")).unwrap();
     fs::write(folder.join("labels.csv"), table.replacen("2026-01-02T12:00:00Z", "soon", 1)).unwrap();

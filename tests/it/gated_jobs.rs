@@ -18,7 +18,7 @@ const ROWS: usize = 600;
 const LABELS: &str = "current = \"b.parquet\"\n[model.labels]\npredictions = \"c.csv\"\nfrom = \"l.csv\"\nid = \"id\"\ntime = \
                       \"at\"\nlabel = \"late\"\nprediction = \"said\"\n";
 
-/// Predictions that are wrong in every so many rows.
+/// A table of predictions, of which the last of every `wrong` rows is wrong.
 fn table(column: &str, wrong: usize) -> String {
     let line = |row: usize| format!("r{row},{}\n", usize::from(row.is_multiple_of(3) != (row % wrong == wrong - 1)));
     format!("id,{column}\n{}", (0..ROWS).map(line).collect::<String>())

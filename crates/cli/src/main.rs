@@ -388,7 +388,7 @@ fn fleet_argument(path: &Path) -> String {
         Some(plain) if plain.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-:@+".contains(&b)) => {
             format!(" {plain}")
         }
-        _ => format!(" '{}'", path.display()),
+        _ => format!(" '{}'", path.display().to_string().replace('\'', r"'\''")),
     }
 }
 
@@ -577,5 +577,14 @@ mod tests {
         assert!(names("[[model]]\n[model.labels]\nfrom = \"gs://bucket/labels/\""));
         assert!(!names("[[model]]\ncurrent = \"local/\"\n[model.retrain]\nwebhook = { url = \"https://a\" }"));
         assert!(!names("[[notify]]\nwebhook = { url = \"https://a\" }\n[[model]]\ncurrent = \"local/\""));
+    }
+
+    #[test]
+    fn a_command_in_a_message_can_be_copied_whatever_the_fleet_file_is_called() {
+        let argument = |path: &str| fleet_argument(Path::new(path));
+        assert_eq!(argument("fleet.toml"), "");
+        assert_eq!(argument("/srv/fleet-1.toml"), " /srv/fleet-1.toml");
+        assert_eq!(argument("two words.toml"), " 'two words.toml'");
+        assert_eq!(argument("it's.toml"), r" 'it'\''s.toml'");
     }
 }

@@ -154,27 +154,39 @@ pub fn roles(baseline: &Snapshot, current: &Snapshot) -> InferredColumns {
 }
 
 /// Why the current snapshot seems to be older than the baseline, as when the two are swapped: its last time is before the
-/// baseline's first.
+/// baseline's first. A few rows are enough to see that it is not.
 pub fn older(baseline: &Snapshot, current: &Snapshot) -> Option<String> {
-    let times = |snapshot: &Snapshot, column: &Column| {
+    let temporal = baseline.columns().iter().filter(|column| matches!(column.kind, ColumnType::Temporal(..)));
+    temporal.into_iter().find_map(|column| {
+        let of_current = current.find(&column.name)?;
         let (mut first, mut last) = (i64::MAX, i64::MIN);
-        let read = snapshot.each_value(column, |value| {
-            if let RowValue::Time(at) | RowValue::Day(at) = value {
-                (first, last) = (first.min(at), last.max(at));
-            }
-        });
-        read.ok().filter(|()| first <= last).map(|()| (first, last))
-    };
-    baseline.columns().iter().filter(|column| matches!(column.kind, ColumnType::Temporal(..))).find_map(|column| {
-        let (first, _) = times(baseline, column)?;
-        let (_, last) = times(current, current.find(&column.name)?)?;
-        let day = |at: i64| {
-            Timestamp::from_microsecond(at).map_or_else(|_| String::new(), |at| at.strftime("%F").to_string())
+        let each_time = |snapshot: &Snapshot, column: &Column, chunk, of: &mut dyn FnMut(i64)| {
+            let found = snapshot.each_value_in(column, chunk, |value| {
+                if let RowValue::Time(at) | RowValue::Day(at) = value {
+                    of(at);
+                }
+            });
+            found.ok()
         };
-        (last < first).then(|| {
-            let name = driftsweep_common::escape::for_display(&column.name).into_owned();
+        for chunk in 0..baseline.chunks().max(current.chunks()) {
+            if chunk < baseline.chunks() {
+                each_time(baseline, column, chunk, &mut |at| first = first.min(at))?;
+            }
+            if chunk < current.chunks() {
+                each_time(current, of_current, chunk, &mut |at| last = last.max(at))?;
+            }
+            if last >= first {
+                return None;
+            }
+        }
+        // Both have times.
+        (first < i64::MAX && last > i64::MIN).then(|| {
+            let day = |at: i64| {
+                Timestamp::from_microsecond(at).map_or_else(|_| String::new(), |at| at.strftime("%F").to_string())
+            };
             format!(
-                "by '{name}' the current data end on {}, before the baseline begins on {}; are the two swapped?",
+                "by '{}' the current data end on {}, before the baseline begins on {}; are the two swapped?",
+                driftsweep_common::escape::for_display(&column.name),
                 day(last),
                 day(first)
             )

@@ -184,11 +184,12 @@ fn check_gates(gates: &GateRules, model: &Model, findings: &mut Findings) {
             format!("'{}' takes a score, and labels.score is not set: every candidate would be rejected", rule.metric);
         findings.add(Severity::Broken, "gates", reason);
     }
-    let executor = model.retrain.as_ref().map(|retrain| retrain.executor.name());
-    if let Some(executor) = executor.filter(|name| matches!(*name, "kubernetes" | "airflow")) {
+    let executor = model.retrain.as_ref().map(|retrain| &retrain.executor);
+    if let Some(executor) = executor.filter(|executor| !executor.settings().has_answer()) {
         let reason = format!(
-            "a training by {executor} cannot name the predictions that candidates are judged by: every candidate would be \
-             rejected; train by command or webhook, or judge in the training itself with `driftsweep gate`"
+            "a training by {} cannot name the predictions that candidates are judged by: every candidate would be \
+             rejected; train by command or webhook, or judge in the training itself with `driftsweep gate`",
+            executor.name()
         );
         findings.add(Severity::Broken, "gates", reason);
     }

@@ -134,6 +134,11 @@ pub trait ExecutorSettings {
         None
     }
 
+    /// Whether a training has an answer, in which it names a baseline or what its gates take.
+    fn has_answer(&self) -> bool {
+        true
+    }
+
     /// Whether the keys beside `command` are for it.
     fn uses_command_keys(&self) -> bool {
         false

@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::classes::{ClassCode, Classes, ValueSource};
 use super::{LabelQuery, LabelReader, check_scores, truths};
 use driftsweep::metric::performance::PerformanceMetric;
 use driftsweep::model::Options;
-use driftsweep::snapshot::{ColumnType, RowValue, Snapshot};
+use driftsweep::snapshot::{Column, ColumnType, RowValue, Snapshot};
 use driftsweep_common::address::Location;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::escape::for_display;
@@ -55,7 +54,7 @@ const NONE: u32 = u32::MAX;
 /// predictions do not use the same classes, where scores are no probabilities, where candidate and champion said the same
 /// about every row, and where the rows do not fit into the memory of `options`.
 pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationRows> {
-    let labels = query.labels;
+    let (labels, rules) = (query.labels, query.rules);
     let Some(from) = &labels.from else {
         return Err(bad("labels", "are not named; a gate joins predictions with a table of labels"));
     };
@@ -64,140 +63,52 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
     let of_candidate = Snapshot::open(labels.predictions.expose())?;
     let of_champion = query.champion.map(|champion| Snapshot::open(champion.expose())).transpose()?;
     let of_features = query.features.map(|features| Snapshot::open(features.expose())).transpose()?;
-    let needed = table.rows() * ROW_BYTES;
-    if needed > options.memory as u64 || table.rows() >= u64::from(NONE) {
-        return Err(bad(
-            &Location::from(table.spec()).to_string(),
-            &format!(
-                "{} rows take about {} MiB; allow more with --memory, or validate on fewer days",
-                table.rows(),
-                needed >> 20
-            ),
-        ));
-    }
-    let metrics: Vec<PerformanceMetric> = query.rules.metrics.iter().map(|rule| rule.metric).collect();
-    let of_numbers = metrics.iter().any(|metric| metric.is_of_numbers());
-    if of_numbers && !metrics.iter().all(|metric| metric.is_of_numbers()) {
-        return Err(bad("gates", "judge classes and numbers at once; a label is one or the other"));
-    }
-    if let Some(metric) = metrics.iter().find(|metric| metric.needs_score() && labels.score.is_none()) {
-        return Err(bad(metric.name(), "takes a score; name its column (--score, labels.score)"));
-    }
-    let judges_classes =
-        !query.rules.fairness.is_empty() || query.rules.calibration.is_some() || query.features.is_some();
-    if of_numbers && judges_classes {
-        return Err(bad(
-            "gates",
-            "fairness, calibration and features are about classes, and the metrics about numbers",
-        ));
-    }
+    check_size(&table, options)?;
+    let of_numbers = check_rules(query)?;
     let mut classes = Classes::new(labels, of_numbers);
     let positive = classes.positive();
-    let metric = metrics.first().copied().unwrap_or(PerformanceMetric::Accuracy);
+    let metric = rules.metrics.first().map_or(PerformanceMetric::Accuracy, |rule| rule.metric);
     let question = LabelQuery { metric, zone: query.zone, since: Timestamp::MIN, before: Timestamp::MAX };
     let reader = LabelReader { labels, question, span: (i64::MIN, i64::MAX), delay: 0 };
-    let place = Location::from(table.spec()).to_string();
-    let id_name = labels.id.as_deref().unwrap_or_default();
 
-    let (mut rows, mut known) = (HashMap::new(), Vec::new());
-    let (id, label) = (table.column(id_name)?, table.column(&labels.label)?);
-    // The row of each row of the table; rows without an id or a label have none.
-    let mut places: Vec<u32> = Vec::new();
-    let (mut without_id, mut without_label) = (0, 0);
-    for chunk in 0..table.chunks() {
-        let ids = reader.ids(&table, id, chunk)?;
-        let found = truths(&table, label, chunk, ValueSource::Label, &mut classes)?;
-        for (id, truth) in ids.into_iter().zip(found) {
-            let row = known.len() as u32;
-            match id.zip(truth.known()) {
-                Some((id, truth)) => {
-                    if rows.insert(id, row).is_some() {
-                        return Err(twice(&place, id_name, &table, places.len())?);
-                    }
-                    known.push(truth);
-                    places.push(row);
-                }
-                None => {
-                    without_id += usize::from(id.is_none());
-                    without_label += usize::from(id.is_some());
-                    places.push(NONE);
-                }
-            }
-        }
-    }
-    let index = RowIndex { reader: &reader, rows: &rows, count: known.len() };
-    let candidate = index.predictions(&of_candidate, &mut classes)?;
-    let champion = of_champion.as_ref().map(|champion| index.predictions(champion, &mut classes)).transpose()?;
-
-    // A score says what was predicted only where no column does.
-    let said = |model: &Said, row: usize| match labels.prediction {
-        Some(_) => model.predicted[row].known().is_some(),
-        None => !model.scores[row].is_nan(),
-    };
-    let all: Vec<usize> = (0..known.len())
-        .filter(|&row| said(&candidate, row) && champion.as_ref().is_none_or(|champion| said(champion, row)))
-        .collect();
-    let lacking = |model: &Said| (0..known.len()).filter(|&row| !said(model, row)).count();
+    let labelled = Labelled::read(&reader, &table, &mut classes)?;
+    let candidate = labelled.predictions(&of_candidate, query.latency, &mut classes)?;
+    let champion = of_champion.map(|champion| labelled.predictions(&champion, None, &mut classes)).transpose()?;
+    let models = || [Some(&candidate), champion.as_ref()].into_iter().flatten();
+    let known = &labelled.known;
+    let all: Vec<usize> = (0..known.len()).filter(|&row| models().all(|model| model.has(labels, row))).collect();
     for &row in &all {
         classes.judged(ValueSource::Label, known[row]);
-        for model in [Some(&candidate), champion.as_ref()].into_iter().flatten() {
+        for model in models() {
             classes.judged(ValueSource::Prediction, model.predicted[row]);
         }
     }
+    let only_accuracy = rules.metrics.iter().all(|rule| rule.metric == PerformanceMetric::Accuracy);
     let needs_positive = labels.prediction.is_none()
         || labels.score.is_some()
-        || judges_classes
-        || !(of_numbers || metrics.iter().all(|metric| *metric == PerformanceMetric::Accuracy));
+        || judges_classes(query)
+        || !(of_numbers || only_accuracy);
     classes.check(needs_positive)?;
     let mut has_predictions = true;
-    for model in [Some(&candidate), champion.as_ref()].into_iter().flatten() {
-        // Shares of groups are of what was predicted.
-        let of_groups = Some(PerformanceMetric::Accuracy).filter(|_| !query.rules.fairness.is_empty());
-        for metric in metrics.iter().copied().chain(of_groups) {
-            let scores = all.iter().map(|&row| model.scores[row]).filter(|score| !score.is_nan());
-            let range = scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-            check_scores(labels, metric, range)?;
-            has_predictions &= labels.prediction.is_some() || (range.0 >= 0.0 && range.1 <= 1.0);
-        }
+    for model in models() {
+        has_predictions &= model.check_scores(query, &all)?;
     }
-    if let Some(champion) = &champion
-        && !all.is_empty()
-        && all.iter().all(|&row| candidate.same(champion, row))
-    {
-        return Err(bad(
-            "candidate and champion",
-            &format!(
-                "said the same about each of {} rows: one model was compared with itself, or with a copy; name the \
-                 predictions of both",
-                all.len()
-            ),
-        ));
+    if let Some(champion) = &champion {
+        check_different(&candidate, champion, &all)?;
     }
-    let output = |model: &Said, row: usize| {
-        let (predicted, score, truth) = (model.predicted[row].known(), model.scores[row], known[row]);
-        let is_positive = predicted.map_or(score >= 0.5, |predicted| predicted == positive);
-        Output {
-            positive: is_positive,
-            correct: predicted.map_or((truth == positive) == is_positive, |predicted| predicted == truth),
-            score,
-            error: match predicted {
-                Some(predicted) if of_numbers => predicted.number() - truth.number(),
-                _ => f64::NAN,
-            },
-        }
-    };
-    let outputs = |model: &Said| all.iter().map(|&row| output(model, row)).collect::<Vec<_>>();
+
+    let outputs = |model: &Said| all.iter().map(|&row| model.output(row, (known[row], positive), of_numbers)).collect();
     let is_positive: Vec<bool> = all.iter().map(|&row| known[row] == positive).collect();
-    let kept = Kept { places: &places, rows: &all, count: known.len() };
     let time = query.time.or_else(|| table.find(&labels.time).map(|column| &*column.name));
-    let times = time.map(|name| kept.times(&reader, &table, name)).transpose()?;
+    let times = time.map(|name| labelled.times(&table, name, &all)).transpose()?;
     let days = times.as_ref().map(|times| days(times, query.zone));
     let mut groups = IndexMap::new();
-    for name in query.rules.fairness.keys().filter(|name| table.find(name).is_some()) {
-        groups.insert(name.clone(), kept.groups(&table, name)?);
+    for name in rules.fairness.keys().filter(|name| table.find(name).is_some()) {
+        groups.insert(name.clone(), labelled.groups(&table, name, &all)?);
     }
+    let lacking = |model: &Said| (0..known.len()).filter(|&row| !model.has(labels, row)).count();
     Ok(ValidationRows {
-        features: of_features.map(|features| index.features(&features, (&all, &is_positive), labels)).transpose()?,
+        features: of_features.map(|features| labelled.features(&features, (&all, &is_positive))).transpose()?,
         positive: is_positive,
         classes: match labels.prediction {
             _ if of_numbers => Vec::new(),
@@ -211,14 +122,72 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
         times,
         days,
         groups,
-        latencies: query.latency.map(|latency| index.latencies(&of_candidate, latency, &all)).transpose()?,
+        latencies: candidate.latencies.as_ref().map(|latencies| all.iter().map(|&row| latencies[row]).collect()),
         has_predictions,
-        without_id,
-        without_label,
+        without_id: labelled.without_id,
+        without_label: labelled.without_label,
         labelled: known.len(),
         without_candidate: lacking(&candidate),
         without_champion: champion.as_ref().map_or(0, lacking),
     })
+}
+
+/// Refuses more rows than fit into the memory.
+fn check_size(table: &Snapshot, options: &Options) -> Result<()> {
+    let needed = table.rows() * ROW_BYTES;
+    if needed <= options.memory as u64 && table.rows() < u64::from(NONE) {
+        return Ok(());
+    }
+    Err(bad(
+        &place(table),
+        &format!(
+            "{} rows take about {} MiB; allow more with --memory, or validate on fewer days",
+            table.rows(),
+            needed >> 20
+        ),
+    ))
+}
+
+/// Whether something but metrics is judged that is about classes.
+fn judges_classes(query: ValidationQuery<'_>) -> bool {
+    !query.rules.fairness.is_empty() || query.rules.calibration.is_some() || query.features.is_some()
+}
+
+/// Refuses rules that no table of labels fits; whether the labels are numbers.
+fn check_rules(query: ValidationQuery<'_>) -> Result<bool> {
+    let metrics = || query.rules.metrics.iter().map(|rule| rule.metric);
+    let of_numbers = metrics().any(PerformanceMetric::is_of_numbers);
+    if of_numbers && !metrics().all(PerformanceMetric::is_of_numbers) {
+        return Err(bad("gates", "judge classes and numbers at once; a label is one or the other"));
+    }
+    if let Some(metric) = metrics().find(|metric| metric.needs_score() && query.labels.score.is_none()) {
+        return Err(bad(metric.name(), "takes a score; name its column (--score, labels.score)"));
+    }
+    if of_numbers && judges_classes(query) {
+        let reason = "fairness, calibration and features are about classes, and the metrics about numbers";
+        return Err(bad("gates", reason));
+    }
+    Ok(of_numbers)
+}
+
+/// Refuses a model that is compared with itself.
+fn check_different(candidate: &Said, champion: &Said, rows: &[usize]) -> Result<()> {
+    if rows.is_empty() || !rows.iter().all(|&row| candidate.same(champion, row)) {
+        return Ok(());
+    }
+    Err(bad(
+        "candidate and champion",
+        &format!(
+            "said the same about each of {} rows: one model was compared with itself, or with a copy; name the \
+             predictions of both",
+            rows.len()
+        ),
+    ))
+}
+
+/// A snapshot in messages, without secrets.
+fn place(table: &Snapshot) -> String {
+    Location::from(table.spec()).to_string()
 }
 
 fn bad(what: &str, reason: &str) -> Error {
@@ -226,7 +195,7 @@ fn bad(what: &str, reason: &str) -> Error {
 }
 
 /// The error for an id that comes twice; the value is read again from its row.
-fn twice(place: &str, name: &str, table: &Snapshot, row: usize) -> Result<Error> {
+fn twice(table: &Snapshot, name: &str, row: usize) -> Result<Error> {
     let (mut seen, mut value) = (0, None);
     table.each_value(table.column(name)?, |found| {
         if seen == row {
@@ -236,7 +205,7 @@ fn twice(place: &str, name: &str, table: &Snapshot, row: usize) -> Result<Error>
     })?;
     let value = value.unwrap_or_default();
     Ok(bad(
-        &format!("{place}, column '{name}'"),
+        &format!("{}, column '{name}'", place(table)),
         &format!("'{}' comes twice; a row has one label and one prediction of a model", for_display(&value)),
     ))
 }
@@ -262,6 +231,8 @@ fn days(times: &[i64], zone: &TimeZone) -> Vec<u32> {
 struct Said {
     predicted: Vec<ClassCode>,
     scores: Vec<f64>,
+    /// How long it took for each row, where that was asked for.
+    latencies: Option<Vec<f64>>,
 }
 
 impl Said {
@@ -269,44 +240,116 @@ impl Said {
         let scores = [self.scores[row], other.scores[row]].map(f64::to_bits);
         self.predicted[row] == other.predicted[row] && scores[0] == scores[1]
     }
+
+    /// Whether it predicted a row. A score says what was predicted only where no column does.
+    fn has(&self, labels: &Labels, row: usize) -> bool {
+        match labels.prediction {
+            Some(_) => self.predicted[row].known().is_some(),
+            None => !self.scores[row].is_nan(),
+        }
+    }
+
+    /// Refuses scores that do not fit what is judged; whether it is known what was predicted.
+    fn check_scores(&self, query: ValidationQuery<'_>, rows: &[usize]) -> Result<bool> {
+        let scores = rows.iter().map(|&row| self.scores[row]).filter(|score| !score.is_nan());
+        let range = scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+        // Shares of groups are of what was predicted.
+        let of_groups = Some(PerformanceMetric::Accuracy).filter(|_| !query.rules.fairness.is_empty());
+        for metric in query.rules.metrics.iter().map(|rule| rule.metric).chain(of_groups) {
+            check_scores(query.labels, metric, range)?;
+        }
+        Ok(query.labels.prediction.is_some() || (range.0 >= 0.0 && range.1 <= 1.0))
+    }
+
+    /// What it said about a row with this label.
+    fn output(&self, row: usize, (truth, positive): (ClassCode, ClassCode), of_numbers: bool) -> Output {
+        let (predicted, score) = (self.predicted[row].known(), self.scores[row]);
+        let is_positive = predicted.map_or(score >= 0.5, |predicted| predicted == positive);
+        Output {
+            positive: is_positive,
+            correct: predicted.map_or((truth == positive) == is_positive, |predicted| predicted == truth),
+            score,
+            error: match predicted {
+                Some(predicted) if of_numbers => predicted.number() - truth.number(),
+                _ => f64::NAN,
+            },
+        }
+    }
 }
 
-/// The rows of the labels by their ids.
-struct RowIndex<'a> {
+/// The labelled rows: those of the table of labels that have an id and a label.
+struct Labelled<'a> {
     reader: &'a LabelReader<'a>,
-    rows: &'a HashMap<u128, u32>,
-    count: usize,
+    /// The row of each id.
+    rows: HashMap<u128, u32>,
+    /// The label of each row.
+    known: Vec<ClassCode>,
+    /// The labelled row of each row of the table.
+    places: Vec<u32>,
+    without_id: usize,
+    without_label: usize,
 }
 
-impl RowIndex<'_> {
-    /// The rows of a chunk; those without a label are none.
-    fn places(&self, table: &Snapshot, chunk: usize) -> Result<Vec<u32>> {
+impl<'a> Labelled<'a> {
+    fn read(reader: &'a LabelReader<'a>, table: &Snapshot, classes: &mut Classes<'_>) -> Result<Self> {
+        let (id, label) = (table.column(reader.id())?, table.column(&reader.labels.label)?);
+        let (rows, known, places) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut found = Self { reader, rows, known, places, without_id: 0, without_label: 0 };
+        for chunk in 0..table.chunks() {
+            let ids = reader.ids(table, id, chunk)?;
+            let truths = truths(table, label, chunk, ValueSource::Label, classes)?;
+            for (id, truth) in ids.into_iter().zip(truths) {
+                let row = found.known.len() as u32;
+                let Some((id, truth)) = id.zip(truth.known()) else {
+                    found.without_id += usize::from(id.is_none());
+                    found.without_label += usize::from(id.is_some());
+                    found.places.push(NONE);
+                    continue;
+                };
+                if found.rows.insert(id, row).is_some() {
+                    return Err(twice(table, reader.id(), found.places.len())?);
+                }
+                found.known.push(truth);
+                found.places.push(row);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The labelled rows of a chunk of another table.
+    fn places_of(&self, table: &Snapshot, chunk: usize) -> Result<Vec<u32>> {
         let ids = self.reader.ids(table, table.column(self.reader.id())?, chunk)?;
         Ok(ids.into_iter().map(|id| id.and_then(|id| self.rows.get(&id)).copied().unwrap_or(NONE)).collect())
     }
 
-    /// The predictions of a model.
-    fn predictions(&self, table: &Snapshot, classes: &mut Classes<'_>) -> Result<Said> {
-        let labels = self.reader.labels;
-        let column = |name: &Option<String>| name.as_ref().map(|name| table.column(name)).transpose();
-        let (predicted, score) = (column(&labels.prediction)?, column(&labels.score)?);
-        let mut said = Said { predicted: vec![ClassCode::MISSING; self.count], scores: vec![f64::NAN; self.count] };
-        let mut seen = vec![false; self.count];
+    /// The predictions of a model, with the times they took where that column is named.
+    fn predictions(&self, table: &Snapshot, latency: Option<&str>, classes: &mut Classes<'_>) -> Result<Said> {
+        let (labels, count) = (self.reader.labels, self.known.len());
+        let column = |name: Option<&str>| name.map(|name| table.column(name)).transpose();
+        let (predicted, score) = (column(labels.prediction.as_deref())?, column(labels.score.as_deref())?);
+        let latency = column(latency)?;
+        let mut said = Said {
+            predicted: vec![ClassCode::MISSING; count],
+            scores: vec![f64::NAN; count],
+            latencies: latency.map(|_| vec![f64::NAN; count]),
+        };
+        let mut seen = vec![false; count];
         let mut position = 0;
         for chunk in 0..table.chunks() {
-            let places = self.places(table, chunk)?;
+            let places = self.places_of(table, chunk)?;
             let values = predicted.map(|column| truths(table, column, chunk, ValueSource::Prediction, classes));
-            let (values, scores) =
-                (values.transpose()?, score.map(|score| self.reader.numbers(table, score, chunk)).transpose()?);
-            for (i, &place) in places.iter().enumerate() {
-                if place != NONE {
-                    let row = place as usize;
-                    if std::mem::replace(&mut seen[row], true) {
-                        let place = Location::from(table.spec()).to_string();
-                        return Err(twice(&place, self.reader.id(), table, position + i)?);
-                    }
-                    said.predicted[row] = values.as_ref().map_or(ClassCode::MISSING, |values| values[i]);
-                    said.scores[row] = scores.as_ref().map_or(f64::NAN, |scores| scores[i]);
+            let values = values.transpose()?;
+            let numbers = |column: Option<&Column>| column.map(|column| self.reader.numbers(table, column, chunk));
+            let (scores, latencies) = (numbers(score).transpose()?, numbers(latency).transpose()?);
+            for (i, &place) in places.iter().enumerate().filter(|(_, place)| **place != NONE) {
+                let row = place as usize;
+                if std::mem::replace(&mut seen[row], true) {
+                    return Err(twice(table, self.reader.id(), position + i)?);
+                }
+                said.predicted[row] = values.as_ref().map_or(ClassCode::MISSING, |values| values[i]);
+                said.scores[row] = scores.as_ref().map_or(f64::NAN, |scores| scores[i]);
+                if let (Some(all), Some(latencies)) = (&mut said.latencies, &latencies) {
+                    all[row] = latencies[i];
                 }
             }
             position += places.len();
@@ -314,53 +357,34 @@ impl RowIndex<'_> {
         Ok(said)
     }
 
-    /// The latencies of rows.
-    fn latencies(&self, table: &Snapshot, name: &str, rows: &[usize]) -> Result<Vec<f64>> {
-        let column = table.column(name)?;
-        let mut found = vec![f64::NAN; self.count];
-        for chunk in 0..table.chunks() {
-            let places = self.places(table, chunk)?;
-            for (&place, latency) in places.iter().zip(self.reader.numbers(table, column, chunk)?) {
-                if place != NONE {
-                    found[place as usize] = latency;
-                }
-            }
-        }
-        Ok(rows.iter().map(|&row| found[row]).collect())
-    }
-
     /// The area under the curve of each feature alone, where it has one. Columns that are read for the join are no features.
-    fn features(&self, table: &Snapshot, of: (&[usize], &[bool]), labels: &Labels) -> Result<Vec<(String, f64)>> {
-        let (rows, positive) = of;
-        let joined = [Some(&labels.label), labels.id.as_ref(), labels.prediction.as_ref(), labels.score.as_ref()];
-        let mut areas = Vec::new();
-        let (mut places, mut seen) = (Vec::new(), vec![false; self.count]);
+    fn features(&self, table: &Snapshot, (rows, positive): (&[usize], &[bool])) -> Result<Vec<(String, f64)>> {
+        let (labels, count) = (self.reader.labels, self.known.len());
+        let (mut places, mut seen) = (Vec::new(), vec![false; count]);
         for chunk in 0..table.chunks() {
-            for place in self.places(table, chunk)? {
+            for place in self.places_of(table, chunk)? {
                 if place != NONE && std::mem::replace(&mut seen[place as usize], true) {
-                    let name = Location::from(table.spec()).to_string();
-                    return Err(twice(&name, self.reader.id(), table, places.len())?);
+                    return Err(twice(table, self.reader.id(), places.len())?);
                 }
                 places.push(place);
             }
         }
         let missing = rows.iter().filter(|&&row| !seen[row]).count();
         if missing > 0 {
-            let name = Location::from(table.spec()).to_string();
-            return Err(bad(
-                &name,
-                &format!("has no features of {missing} of {} labelled rows; look at its ids", rows.len()),
-            ));
+            let reason = format!("has no features of {missing} of {} labelled rows; look at its ids", rows.len());
+            return Err(bad(&place(table), &reason));
         }
         // By the hash of the id: whatever the order of the rows.
-        let mut halves = vec![false; self.count];
+        let mut halves = vec![false; count];
         self.rows.iter().for_each(|(id, &row)| halves[row as usize] = id & 1 == 1);
         let halves: Vec<bool> = rows.iter().map(|&row| halves[row]).collect();
+        let joined = [Some(&labels.label), labels.id.as_ref(), labels.prediction.as_ref(), labels.score.as_ref()];
+        let mut areas = Vec::new();
         for column in table.columns().iter().filter(|column| !joined.contains(&Some(&column.name))) {
             let area = match column.kind {
                 ColumnType::Numeric(_) | ColumnType::Temporal(..) => {
-                    let mut values = vec![f64::NAN; self.count];
-                    self.each(table, &places, &column.name, |row, value| {
+                    let mut values = vec![f64::NAN; count];
+                    each(table, column, &places, |row, value| {
                         values[row] = match value {
                             RowValue::Time(at) | RowValue::Day(at) => at as f64,
                             value => value.number().unwrap_or(f64::NAN),
@@ -370,8 +394,8 @@ impl RowIndex<'_> {
                 }
                 ColumnType::Unsupported(_) | ColumnType::Mixed(_) | ColumnType::Null => None,
                 _ => {
-                    let mut values = vec![0; self.count];
-                    self.each(table, &places, &column.name, |row, value| {
+                    let mut values = vec![0; count];
+                    each(table, column, &places, |row, value| {
                         values[row] = value.text().map_or(0, |text| xxh3_64(text.as_bytes()));
                     })?;
                     area_of_categories(&codes(rows.iter().map(|&row| values[row])), &halves, positive)
@@ -382,72 +406,51 @@ impl RowIndex<'_> {
         Ok(areas)
     }
 
-    /// Calls `of` with the values of a column and their rows.
-    fn each(
-        &self,
-        table: &Snapshot,
-        places: &[u32],
-        name: &str,
-        mut of: impl FnMut(usize, RowValue<'_>),
-    ) -> Result<()> {
-        let mut places = places.iter();
-        table.each_value(table.column(name)?, |value| {
-            if let Some(&place) = places.next().filter(|place| **place != NONE) {
-                of(place as usize, value);
-            }
-        })
-    }
-}
-
-/// Rows of the table of labels that are kept.
-struct Kept<'a> {
-    /// The labelled row of each row of the table.
-    places: &'a [u32],
-    /// Those labelled rows that are kept.
-    rows: &'a [usize],
-    count: usize,
-}
-
-impl Kept<'_> {
-    fn times(&self, reader: &LabelReader<'_>, table: &Snapshot, name: &str) -> Result<Vec<i64>> {
+    /// The times of rows.
+    fn times(&self, table: &Snapshot, name: &str, rows: &[usize]) -> Result<Vec<i64>> {
         let column = table.column(name)?;
-        let (mut found, mut places) = (vec![None; self.count], self.places.iter());
+        let (mut found, mut places) = (vec![None; self.known.len()], self.places.iter());
         for chunk in 0..table.chunks() {
-            for at in reader.times(table, column, chunk, false)? {
-                if let Some(&place) = places.next().filter(|place| **place != NONE) {
+            for (at, &place) in self.reader.times(table, column, chunk, false)?.into_iter().zip(places.by_ref()) {
+                if place != NONE {
                     found[place as usize] = at;
                 }
             }
         }
-        let missing = self.rows.iter().filter(|&&row| found[row].is_none()).count();
+        let missing = rows.iter().filter(|&&row| found[row].is_none()).count();
         if missing > 0 {
-            let what = format!("{}, column '{name}'", Location::from(table.spec()));
-            return Err(bad(
-                &what,
-                &format!("{missing} labelled rows have no time; give all of them one, or leave out the column"),
-            ));
+            let what = format!("{}, column '{name}'", place(table));
+            let reason = format!("{missing} labelled rows have no time; give all of them one, or leave out the column");
+            return Err(bad(&what, &reason));
         }
-        Ok(self.rows.iter().filter_map(|&row| found[row]).collect())
+        Ok(rows.iter().filter_map(|&row| found[row]).collect())
     }
 
-    /// The groups of a column; missing values are a group.
-    fn groups(&self, table: &Snapshot, name: &str) -> Result<(Vec<String>, Vec<u32>)> {
-        let column = table.column(name)?;
+    /// The groups of a column, by their names, and the group of each row; missing values are a group.
+    fn groups(&self, table: &Snapshot, name: &str, rows: &[usize]) -> Result<(Vec<String>, Vec<u32>)> {
         let mut known: IndexMap<String, u32> = IndexMap::new();
-        let (mut found, mut places) = (vec![0; self.count], self.places.iter());
-        table.each_value(column, |value| {
-            if let Some(&place) = places.next().filter(|place| **place != NONE)
-                && known.len() <= MAX_GROUPS
-            {
+        let mut found = vec![0; self.known.len()];
+        each(table, table.column(name)?, &self.places, |row, value| {
+            if known.len() <= MAX_GROUPS {
                 let next = known.len() as u32;
                 let name = value.text().unwrap_or_else(|| "missing".into());
-                found[place as usize] = *known.entry(name).or_insert(next);
+                found[row] = *known.entry(name).or_insert(next);
             }
         })?;
         if known.len() > MAX_GROUPS {
-            let what = format!("{}, column '{name}'", Location::from(table.spec()));
+            let what = format!("{}, column '{name}'", place(table));
             return Err(bad(&what, &format!("has more than {MAX_GROUPS} values: these are no groups")));
         }
-        Ok((known.into_keys().collect(), self.rows.iter().map(|&row| found[row]).collect()))
+        Ok((known.into_keys().collect(), rows.iter().map(|&row| found[row]).collect()))
     }
+}
+
+/// Calls `of` with the values of a column and their labelled rows.
+fn each(table: &Snapshot, column: &Column, places: &[u32], mut of: impl FnMut(usize, RowValue<'_>)) -> Result<()> {
+    let mut places = places.iter();
+    table.each_value(column, |value| {
+        if let Some(&place) = places.next().filter(|place| **place != NONE) {
+            of(place as usize, value);
+        }
+    })
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use calibration::CalibrationLine;
 pub use judge::evaluate;
 pub use leakage::{area_of_categories, area_of_numbers};
-pub use paired::{Days, Improvement, PairKind, PairedTest, Pairs, mcnemar};
+pub use paired::mcnemar;
 pub use rules::{CalibrationRule, FairnessRule, GateRules, GateTable, MetricRule, MetricTable, Together};
 
 /// What a model said about a row.

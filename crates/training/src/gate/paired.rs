@@ -134,8 +134,8 @@ impl Improvement {
             let law = Law::new(days);
             let half = law.quantile(0.5 + confidence / 2.0) * error;
             let p_value = law.above((value - margin) / error);
-            // Alike on each row: better or not, without an error. Rounding leaves a little of one.
-            let p_value = if error > 1e-12 { p_value } else { f64::from(u8::from(value <= margin)) };
+            // Alike on each row: better or not, without an error.
+            let p_value = if error > NO_ERROR { p_value } else { f64::from(u8::from(value <= margin)) };
             Self { value, low: value - half, high: value + half, p_value, test, error, days, rows }
         };
         if let Some(days) = pairs.days {
@@ -162,13 +162,13 @@ impl Improvement {
     /// `None` where nothing is known of its error.
     pub fn power(&self, difference: f64, level: f64) -> Option<f64> {
         let law = Law::new(self.days);
-        let known = self.error.is_finite() && self.error > 1e-12;
+        let known = self.error.is_finite() && self.error > NO_ERROR;
         known.then(|| law.above(law.quantile(1.0 - level) - difference / self.error))
     }
 
     /// Rows, and days where they count, after which that probability is 80 %. `None` where no number of them will do.
     pub fn needed(&self, difference: f64, level: f64) -> Option<(f64, Option<f64>)> {
-        if difference <= 0.0 || !self.error.is_finite() || self.error <= 1e-12 {
+        if difference <= 0.0 || !self.error.is_finite() || self.error <= NO_ERROR {
             return None;
         }
         let rows = self.rows as f64;
@@ -193,6 +193,9 @@ impl Improvement {
         Some(((rows * high as f64 / days as f64).ceil(), Some(high as f64)))
     }
 }
+
+/// What rounding leaves of the error of differences that are alike on each row.
+const NO_ERROR: f64 = 1e-12;
 
 /// More days are no validation.
 const MAX_DAYS: usize = 1 << 14;
