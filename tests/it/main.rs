@@ -18,6 +18,8 @@ mod docs;
 mod doctor;
 mod edges;
 mod extensions;
+#[cfg(feature = "pipeline")]
+mod features;
 mod field;
 mod first_days;
 mod folders;

@@ -38,6 +38,7 @@ mod demo;
 mod doctor;
 mod events;
 mod explain;
+mod features;
 mod fleet_store;
 mod gate;
 mod generate;
@@ -116,7 +117,8 @@ Exit codes:
   14  the store cannot be used
   15  the audit was tampered with
   16  a gate failed: the candidate is rejected (gate)
-  17  no gate failed, and one had too few data (gate)";
+  17  no gate failed, and one had too few data (gate); or nothing could be tested (features verify)
+  18  features see the future (features verify), or differ from what serving logged (features skew)";
 
 /// Done, drift found or events opened.
 const DRIFT: u8 = 10;
@@ -191,6 +193,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Judges a candidate against the champion on the same labelled rows (exit code 16 if it is rejected, 17 for want of data)
     Gate(gate::GateArgs),
+    /// Shows a feature set, writes its training sets, tests that it does not see the future, or compares it with what was served
+    #[command(subcommand)]
+    Features(features::FeaturesCommand),
     /// Shows what this build and this machine can do, and checks a fleet file
     Doctor(doctor::DoctorArgs),
 }
@@ -563,6 +568,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Gate(args) => gate::run(&args),
+        Command::Features(command) => features::run(&command),
     }
 }
 

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::approval::{self, ApprovalTable};
 use crate::checks;
 use crate::document::{self, Checked, Located, Mistake};
+use crate::features::{self, FeatureSet};
 use crate::governance::{BudgetTable, Governance, QueueTable};
 use crate::labels::Labels;
 use crate::model::{self, FleetContext, Model};
@@ -40,6 +41,8 @@ pub struct Fleet {
     pub zone: TimeZone,
     /// For how long a sweep waits for data that are missing or unreadable: later ticks retry until then.
     pub wait_for_data: SignedDuration,
+    /// Its feature sets, in file order.
+    pub feature_sets: Vec<FeatureSet>,
     /// Its models, in file order.
     pub models: Vec<Model>,
     /// The rules for training them.
@@ -87,6 +90,11 @@ impl Fleet {
         self.models.iter().find(|model| model.name == name)
     }
 
+    /// The feature set with a name.
+    pub fn feature_set(&self, name: &str) -> Option<&FeatureSet> {
+        self.feature_sets.iter().find(|set| set.name == name)
+    }
+
     /// The training settings of the model with a name, if the fleet file has them.
     pub fn retrain_of(&self, model: &str) -> Option<&RetrainConfig> {
         self.model(model)?.retrain.as_ref()
@@ -100,6 +108,7 @@ impl Fleet {
             sweep: self.sweep.clone(),
             zone: self.zone.clone(),
             wait_for_data: self.wait_for_data,
+            feature_sets: self.feature_sets.clone(),
             models: vec![model.clone()],
             governance: self.governance.clone(),
             channels: self.channels.clone(),
@@ -166,11 +175,15 @@ impl Fleet {
             concurrency: table.queue.check(QueueTable::check)?,
         };
         let channels = channels(&table.channels, folder)?;
+        let at_set = table.feature_set.clone();
+        let feature_sets =
+            at_set.into_checked(|sets| features::feature_sets(table.event_table.get().clone(), sets, folder))?;
         let context = FleetContext {
             folder,
             zone: &zone,
             defaults: table.defaults.get(),
             options: &options,
+            feature_sets: &feature_sets,
             has_approvers: !governance.approval.approvers.is_empty(),
         };
         let models = models(table.models, &context)?;
@@ -181,6 +194,7 @@ impl Fleet {
             sweep,
             zone,
             wait_for_data: table.wait_for_data.map_or(WAIT_FOR_DATA, Length::signed),
+            feature_sets,
             models,
             governance,
             channels,

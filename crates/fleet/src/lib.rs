@@ -9,6 +9,7 @@ mod baselines;
 mod checks;
 pub mod daily;
 mod document;
+mod features;
 mod fleet;
 mod governance;
 pub mod infer;
@@ -25,6 +26,9 @@ pub use driftsweep_extensions::channel::{Channel, ChannelTarget, Topic};
 pub use driftsweep_extensions::executor::ExecutorConfig;
 pub use driftsweep_extensions::trigger::{Trigger, Triggers};
 pub use driftsweep_extensions::value::{Currency, Endpoint, Money, Origin, Schedule, Secret, SecretSource, Setting};
+pub use features::{
+    EventTable, Expressions, FeatureSet, KnownAt, LabelLookup, Lookup, LookupKind, Serving, Spine, Sql,
+};
 pub use fleet::{Fleet, gate_rules};
 pub use governance::{BudgetConfig, ConcurrencyLimits, Governance};
 pub use labels::{Labels, class};

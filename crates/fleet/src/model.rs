@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::checks::{self, Validated};
+use crate::features::FeatureSet;
 use crate::labels::Labels;
 use crate::retrain::RetrainConfig;
 use crate::table::{ConditionTable, ConventionSetting, Current, FeatureTable, ModelTable, Settings};
@@ -19,6 +20,7 @@ use driftsweep::rule::{self, PartialThresholds};
 use driftsweep::snapshot::{Condition, Slice};
 use driftsweep_common::address::Location;
 use driftsweep_common::error::Result;
+use driftsweep_common::escape::for_display;
 use driftsweep_common::storage;
 use driftsweep_extensions::trigger::Triggers;
 use driftsweep_extensions::trigger::drift::Persistence;
@@ -36,6 +38,8 @@ pub struct Model {
     pub triggers: Triggers,
     /// How its predictions are joined with labels, if that is declared.
     pub labels: Option<Labels>,
+    /// The name of the feature set that it is trained on, if that is set.
+    pub feature_set: Option<String>,
     /// How it is trained, if that is set.
     pub retrain: Option<RetrainConfig>,
     /// What its candidates must show, if that is declared.
@@ -87,6 +91,8 @@ pub(crate) struct FleetContext<'a> {
     pub(crate) defaults: &'a Settings,
     /// What `[defaults]` says about comparisons.
     pub(crate) options: &'a Options,
+    /// The feature sets of the file.
+    pub(crate) feature_sets: &'a [FeatureSet],
     /// Whether anybody can approve a training.
     pub(crate) has_approvers: bool,
 }
@@ -109,6 +115,11 @@ impl ModelTable {
             let reason = "training may need approval, and there are no approvers; add [approval] with approvers = \
                           [[\"NAME\"]]";
             return Err(reason.into());
+        }
+        if let Some(name) = &self.feature_set
+            && !fleet.feature_sets.iter().any(|set| set.name == *name)
+        {
+            return Err(format!("no [feature_set.{}]; add it, or correct feature_set", for_display(name)));
         }
         let triggers = self.triggers(fleet.defaults, previous)?;
         let reference = (!previous).then_some(&baseline);
@@ -163,6 +174,7 @@ impl ModelTable {
             declared_baseline,
             triggers,
             labels,
+            feature_set: self.feature_set,
             retrain,
             gates,
             convention_origin: if self.convention.is_some() { Origin::Model } else { Origin::Fleet },

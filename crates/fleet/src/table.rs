@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use crate::approval::ApprovalTable;
 use crate::checks::Validated;
 use crate::document::Located;
+use crate::features::{EventTableTable, FeatureSetTable};
 use crate::governance::{BudgetTable, QueueTable};
 use crate::labels::LabelTable;
 use crate::literal::Literal;
@@ -59,6 +60,13 @@ pub(crate) struct FleetTable {
     /// Channels for messages.
     #[serde(default, rename = "notify")]
     pub(crate) channels: Vec<Located<NotifyTable>>,
+    /// Tables of events, from which features are made: Parquet files, with the time of each event and the time from which it was
+    /// known.
+    #[serde(default)]
+    pub(crate) event_table: Located<IndexMap<String, EventTableTable>>,
+    /// Features, defined once: for training sets, and for what serving logged.
+    #[serde(default)]
+    pub(crate) feature_set: Located<IndexMap<String, FeatureSetTable>>,
     /// The models.
     #[serde(default, rename = "model")]
     pub(crate) models: Vec<Located<ModelTable>>,
@@ -122,6 +130,9 @@ pub(crate) struct ModelTable {
     /// How predictions are joined with labels.
     #[serde(default)]
     pub(crate) labels: Option<LabelTable>,
+    /// The feature set that it is trained on.
+    #[serde(default)]
+    pub(crate) feature_set: Option<String>,
     /// How the model is trained.
     #[serde(default)]
     pub(crate) retrain: RetrainTable,

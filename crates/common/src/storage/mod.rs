@@ -162,6 +162,26 @@ pub struct ListedObject {
     pub below: String,
 }
 
+/// An object for libraries that read objects themselves.
+#[cfg(feature = "cloud")]
+pub struct StoredObject {
+    /// Its store.
+    pub store: std::sync::Arc<dyn object_store::ObjectStore>,
+    /// A name of the store, as in a host: the same for the same store.
+    pub store_name: String,
+    /// Its key, with characters escaped that have a meaning in an address.
+    pub key: String,
+}
+
+/// The store and the key of a remote path.
+///
+/// # Errors
+/// [`Error::Unreadable`]: the address is none, or a signed link.
+#[cfg(feature = "cloud")]
+pub fn object(path: &Path) -> Result<StoredObject> {
+    remote::object(path)
+}
+
 /// The objects below an address, in order of their addresses.
 ///
 /// # Errors

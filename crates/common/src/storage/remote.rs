@@ -15,12 +15,14 @@ use object_store::path::Path as Key;
 use object_store::{
     BackoffConfig, GetOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutPayload, RetryConfig,
 };
+use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::ListedObject;
 use super::client::Connector;
 use super::timeouts::{locked, timeout, wait, wait_after};
+use super::{ListedObject, StoredObject};
 use crate::address::{sanitized, secrets_of, split_query};
+use crate::atomic::hex;
 use crate::error::{Error, Result, error_chain};
 
 /// Variables with these prefixes configure the stores.
@@ -228,6 +230,23 @@ impl Object {
             Err(refusal) => Err(refusal.into_reason(&self.address)),
         }
     }
+}
+
+/// The store of an address and the key in it, for libraries that read objects themselves.
+///
+/// # Errors
+/// [`Error::Unreadable`]: the address is none, or a signed link, which is not read in this way.
+pub fn object(path: &Path) -> Result<StoredObject> {
+    let address = path.to_string_lossy();
+    let found = match split_query(&address).1 {
+        Some(_) => {
+            Err(StorageFailure::Final("a signed link cannot be read here; give the address of the object".into()))
+        }
+        None => locate(&address),
+    };
+    let (store, key, base) = found.map_err(|refusal: StorageFailure| refusal.into_error(&address))?;
+    let name = Sha256::digest(base.as_bytes());
+    Ok(StoredObject { store, store_name: hex(&name[..8]), key: escaped(&key) })
 }
 
 fn first_byte() -> GetOptions {
