@@ -4,9 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use jiff::SignedDuration;
+use jiff::civil::date;
+use jiff::tz::TimeZone;
 use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, PlSmallStr, Series};
 use serde_json::Value;
 
+use crate::support::at;
 use crate::support::data::{dataset, read_parquet, write_parquet};
 use crate::support::output::{all_output, parsed};
 
@@ -72,16 +76,20 @@ fn training_and_validation_follow_each_other_and_have_every_prediction_once() {
         // A flight that was cancelled never landed.
         assert!(part["labelled"].as_u64().unwrap() * 100 > 94 * part["rows"].as_u64().unwrap());
         assert!(found.column("temp").unwrap().null_count() * 100 < found.height());
-        assert!(integers(&found, "prediction_time").is_sorted());
         spine += found.height();
     }
-    // The flights whose prediction is in these days, counted from the files alone.
-    let (from, to) = (1_359_676_800_000 + 3_600_000_i64, 1_368_057_600_000 + 3_600_000_i64);
+    // The flights whose prediction is in these days, by the clocks of New York.
+    let new_york = TimeZone::get("America/New_York").unwrap();
+    let period = at("2013-02-01T00:00:00Z")..at("2013-05-09T00:00:00Z");
     let mut wanted = 0;
     for month in 1..=5 {
         let flights = read_parquet(&dataset(&format!("nycflights13/flights-2013-{month:02}.parquet")));
-        let departures = integers(&flights, "time_hour").into_iter().zip(integers(&flights, "minute"));
-        wanted += departures.filter(|(hour, minute)| (from..to).contains(&(hour + minute * 60_000))).count();
+        let [days, hours, minutes] = ["day", "hour", "minute"].map(|name| integers(&flights, name));
+        for (day, (hour, minute)) in days.into_iter().zip(hours.into_iter().zip(minutes)) {
+            let departs = date(2013, month, day as i8).at(hour as i8, minute as i8, 0, 0).to_zoned(new_york.clone());
+            let asked = departs.unwrap().timestamp() - SignedDuration::from_hours(1);
+            wanted += usize::from(period.contains(&asked));
+        }
     }
     assert_eq!(spine, wanted);
     // The same input gives the same bytes.
@@ -200,7 +208,7 @@ fn skew_is_named_with_its_feature_and_equal_data_are_silent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("served.parquet");
     let serving = format!(
-        "[feature_set.lateness.serving]\npath = \"{}\"\ntime = \"prediction_time\"\n\n[[model]]",
+        "[feature_set.lateness.serving]\npath = \"{}\"\n\n[[model]]",
         path.display()
     );
     // The hour of the departure on a clock: of integers from 0 to 23.
@@ -210,7 +218,7 @@ fn skew_is_named_with_its_feature_and_equal_data_are_silent() {
     let fleet = fleet(folder.path(), &[("[[model]]", &serving), (SQL, &sql)]);
     fs::copy(dataset("car_loan/reference.parquet"), &path).unwrap();
     let honest = served(folder.path(), &fleet);
-    // The days of the validation set, whose labels are known: it ends two days before now.
+    // The days of the validation set: it ends two days before now. The log has no times, and is of these days.
     let period = ["--now", "2013-03-12T00:00:00Z", "--from", "2013-03-03T00:00:00Z", "--to", "2013-03-10T00:00:00Z"];
     let skew = |frame: &DataFrame| {
         write_parquet(&mut frame.clone(), &path, 1 << 20);
@@ -270,7 +278,7 @@ fn skew_is_named_with_its_feature_and_equal_data_are_silent() {
     // What differs blocks training, unless that is wanted.
     let set = folder.path().join("set");
     write_parquet(&mut fahrenheit.clone(), &path, 1 << 20);
-    let now = ["--now", "2013-03-10T00:00:00Z", "--output", set.to_str().unwrap()];
+    let now = ["--now", "2013-03-12T00:00:00Z", "--output", set.to_str().unwrap()];
     says(&features(&["materialize"], &fleet, &now), 18, &["training is blocked", "feature 'temp' differs"]);
     assert!(!set.join("manifest.json").exists());
     says(&features(&["materialize"], &fleet, &[&now[..], &["--allow-skew"]].concat()), 0, &["training.parquet"]);

@@ -200,7 +200,7 @@ impl FeaturePipeline {
             predictions_without_id: staged.without_id,
             logged: self.count_rows(logged.clone(), &what)?,
             logged_without_id: self
-                .rows(logged.clone().filter(ident(&serving.id).is_null()).map_err(|e| refused(&what, &e))?, &what)?,
+                .count_rows(logged.clone().filter(ident(&serving.id).is_null()).map_err(|e| refused(&what, &e))?, &what)?,
             ..IdCounts::default()
         };
         let joined = join(side(computed, "id", &compared, "a"), side(logged, &serving.id, &compared, "b"))

@@ -120,7 +120,8 @@ fn locate(engine: &QueryEngine, path: &Path) -> Result<ListingTableUrl> {
     let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
     let url = match storage::is_remote(path) {
         false => {
-            let absolute = std::path::absolute(path).map_err(|e| unreadable(e.to_string()))?;
+            // Without `..`, which is no part of an object's name.
+            let absolute = path.canonicalize().map_err(|e| unreadable(e.to_string()))?;
             Url::from_file_path(absolute).map_err(|()| unreadable("it is no path of this machine".into()))?
         }
         true => {

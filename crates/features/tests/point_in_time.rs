@@ -232,6 +232,7 @@ fn each_prediction_sees_exactly_what_was_known_before_it() {
         assert_eq!(batch.num_rows(), asked.len());
         let by_id: BTreeMap<i64, &Asked> = asked.iter().map(|row| (row.id, row)).collect();
         let ids = integers(&batch, "id");
+        assert!(ids.iter().map(|id| by_id[&id.unwrap()].at).is_sorted());
         for (row, id) in ids.iter().enumerate() {
             let asked = by_id[&id.unwrap()];
             let same_key = |event: &&Event| event.key.is_some() && event.key == asked.key;
