@@ -207,10 +207,7 @@ fn numbers(frame: &DataFrame, name: &str, change: impl Fn(usize, f64) -> f64) ->
 fn skew_is_named_with_its_feature_and_equal_data_are_silent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("served.parquet");
-    let serving = format!(
-        "[feature_set.lateness.serving]\npath = \"{}\"\n\n[[model]]",
-        path.display()
-    );
+    let serving = format!("[feature_set.lateness.serving]\npath = \"{}\"\n\n[[model]]", path.display());
     // The hour of the departure on a clock: of integers from 0 to 23.
     let sql = with_sql(
         "SELECT row_id, distance, temp, share_late, carrier, date_part('hour', prediction_time) AS hour_of_day FROM spine",

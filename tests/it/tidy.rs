@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::support::data::{root, sources};
 
 const FLEET: &str = "crates/fleet/src";
+const FEATURES: &str = "crates/features/src";
 
 /// Where the sources of each package stand, with its rooms, lower ones first: a room may use those before it. Which package may
 /// use which is held by cargo.
-const PACKAGES: [(&str, &[&str]); 7] = [
+const PACKAGES: [(&str, &[&str]); 8] = [
     (
         "crates/common/src",
         &["versioned", "address", "escape", "error", "atomic", "duration", "infinite", "runtime", "storage"],
@@ -21,6 +22,7 @@ const PACKAGES: [(&str, &[&str]); 7] = [
             "document",
             "literal",
             "checks",
+            "features",
             "labels",
             "retrain",
             "approval",
@@ -32,6 +34,23 @@ const PACKAGES: [(&str, &[&str]); 7] = [
             "baselines",
             "daily",
             "infer",
+        ],
+    ),
+    (
+        FEATURES,
+        &[
+            "exact",
+            "functions",
+            "engine",
+            "write",
+            "side_by_side",
+            "tables",
+            "in_order",
+            "lookup",
+            "pipeline",
+            "materialize",
+            "verify",
+            "skew",
         ],
     ),
     ("crates/report/src", &["output", "report", "metrics"]),
@@ -195,7 +214,10 @@ fn every_heavy_package_has_one_user_and_the_pure_rooms_stay_pure() {
         if !path.components().any(|part| part.as_os_str() == "gpu") {
             ["wgpu::", "pollster"].into_iter().for_each(forbid);
         }
-        if room != "storage" {
+        if package != FEATURES {
+            forbid("datafusion");
+        }
+        if room != "storage" && (package, &*room) != (FEATURES, "tables") {
             forbid("object_store");
         }
         if room != "store" {

@@ -199,8 +199,10 @@ impl FeaturePipeline {
             predictions: staged.rows,
             predictions_without_id: staged.without_id,
             logged: self.count_rows(logged.clone(), &what)?,
-            logged_without_id: self
-                .count_rows(logged.clone().filter(ident(&serving.id).is_null()).map_err(|e| refused(&what, &e))?, &what)?,
+            logged_without_id: self.count_rows(
+                logged.clone().filter(ident(&serving.id).is_null()).map_err(|e| refused(&what, &e))?,
+                &what,
+            )?,
             ..IdCounts::default()
         };
         let joined = join(side(computed, "id", &compared, "a"), side(logged, &serving.id, &compared, "b"))

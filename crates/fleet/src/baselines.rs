@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::checks::resolve;
 use crate::fleet::Fleet;
-use crate::model::{Model, resolve};
+use crate::model::Model;
 use driftsweep::baseline::Baseline;
 use driftsweep::model::dated;
 use driftsweep_common::address::Location;

@@ -1,7 +1,11 @@
 //! Checks of single settings that several tables share.
 
+use std::path::Path;
+
 use jiff::tz::TimeZone;
 
+use driftsweep_common::address::Location;
+use driftsweep_common::storage;
 use driftsweep_extensions::value::Money;
 
 pub(crate) use driftsweep_extensions::value::{Validated, in_range, text};
@@ -17,4 +21,12 @@ pub(crate) fn zone(name: &str) -> Validated<TimeZone> {
         Ok(_) => format!("no time zone is called '{name}'; give a name such as Europe/Berlin or UTC"),
         Err(_) => format!("time zone '{name}': this machine has no time zones; install tzdata, or set TZDIR"),
     })
+}
+
+/// A path of the fleet file; relative ones are relative to its folder.
+pub(crate) fn resolve(folder: &Path, path: &str) -> Location {
+    if Path::new(path).is_absolute() || storage::is_remote(path) || folder.as_os_str().is_empty() {
+        return path.into();
+    }
+    folder.join(path).into()
 }

@@ -7,8 +7,7 @@ use indexmap::IndexMap;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use crate::checks::Validated;
-use crate::model::resolve;
+use crate::checks::{Validated, resolve};
 use driftsweep_common::address::Location;
 use driftsweep_common::duration::Length;
 use driftsweep_common::escape::for_display;

@@ -361,6 +361,18 @@ mod tests {
             ("cooldown", table("model.trigger", "cooldown"), true),
             ("cooldown", table("defaults.trigger", "cooldown"), true),
         ];
+        let events = "[event_table.e]\npath = \"p\"\nevent_time = \"t\"\n";
+        let spine = "[feature_set.s.spine]\npath = \"p\"\nid = \"i\"\ntime = \"t\"\ncolumns = []\n";
+        let set = |table: &str| format!("{events}delay = \"1h\"\n{spine}{table}{MODEL}");
+        let lookup = "on = [\"k\"]\ncolumns = { x = \"count(*)\" }\n";
+        all.extend([
+            ("delay", format!("{events}delay = \"LENGTH\"\n{MODEL}"), true),
+            ("training", set("[feature_set.s]\ntraining = \"LENGTH\"\n"), false),
+            ("validation", set("[feature_set.s]\nvalidation = \"LENGTH\"\n"), false),
+            ("max_age", set(&format!("[feature_set.s.latest.e]\n{lookup}max_age = \"LENGTH\"\n")), false),
+            ("within", set(&format!("[feature_set.s.aggregate.e]\n{lookup}within = \"LENGTH\"\n")), false),
+            ("maturity", set("[feature_set.s.label]\ntable = \"e\"\ncolumn = \"x\"\nmaturity = \"LENGTH\"\n"), true),
+        ]);
         for owner in ["model", "defaults"] {
             for trigger in ["performance", "volume"] {
                 all.push(("within", table(&format!("{owner}.trigger.{trigger}"), "within"), false));

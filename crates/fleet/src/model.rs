@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::checks::{self, Validated};
+use crate::checks::{self, Validated, resolve};
 use crate::features::FeatureSet;
 use crate::labels::Labels;
 use crate::retrain::RetrainConfig;
@@ -21,7 +21,6 @@ use driftsweep::snapshot::{Condition, Slice};
 use driftsweep_common::address::Location;
 use driftsweep_common::error::Result;
 use driftsweep_common::escape::for_display;
-use driftsweep_common::storage;
 use driftsweep_extensions::trigger::Triggers;
 use driftsweep_extensions::trigger::drift::Persistence;
 use driftsweep_extensions::value::Origin;
@@ -321,12 +320,4 @@ pub(crate) fn apply(
         options.convention = convention.0;
     }
     Ok(())
-}
-
-/// A path of the fleet file; relative ones are relative to its folder.
-pub(crate) fn resolve(folder: &Path, path: &str) -> Location {
-    if Path::new(path).is_absolute() || storage::is_remote(path) || folder.as_os_str().is_empty() {
-        return path.into();
-    }
-    folder.join(path).into()
 }

@@ -60,6 +60,8 @@ pub(crate) mod tests {
     }
 
     /// Every key that takes a number with a decimal point, by its name, with a fleet file that sets it to `NUMBER`.
+    const SET: &str = "[feature_set.s.spine]\npath = \"p\"\nid = \"i\"\ntime = \"t\"\ncolumns = []\n";
+
     fn settings() -> Vec<(&'static str, String)> {
         let model = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
         let head = "[approval]\napprovers = [[\"ana\"]]\n";
@@ -102,6 +104,9 @@ pub(crate) mod tests {
         }
         for key in ["tpr", "fpr", "selection_rate"] {
             all.push((key, format!("{model}[model.gates.fairness.sex]\n{key} = NUMBER\n")));
+        }
+        for key in ["atol", "rtol", "max_different", "max_missing", "max_unexpected", "max_duplicate"] {
+            all.push((key, format!("{SET}[feature_set.s.serving]\npath = \"p\"\n{key} = NUMBER\n{model}")));
         }
         let retrain = [
             "gpu_hours",
