@@ -24,6 +24,8 @@
 mod optimizer;
 mod state;
 
+pub(crate) use state::FORMAT;
+
 use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_64;
