@@ -145,7 +145,9 @@ fn check_labels(learned: &[f32], target: &Target) -> Result<()> {
     let first = learned.first().copied().unwrap_or_default();
     if target.objective() == Objective::Binary && learned.iter().all(|label| *label == first) {
         let rows = learned.len();
-        return Err(Error::Target(format!("all {rows} rows that are learned from are {first}; give rows of both classes")));
+        return Err(Error::Target(format!(
+            "all {rows} rows that are learned from are {first}; give rows of both classes"
+        )));
     }
     match target.values().iter().position(|value| value.abs() > f64::from(f32::MAX)) {
         Some(row) => Err(Error::Target(format!("row {row} is beyond the range of 32 bits; scale the target"))),

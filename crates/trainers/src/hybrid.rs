@@ -80,7 +80,12 @@ impl HybridTrainer {
     }
 
     /// Learns, and gives the model itself.
-    pub(crate) fn learn(&self, table: &Table, target: &Target, options: &FitOptions<'_>) -> Result<Fitted<HybridModel>> {
+    pub(crate) fn learn(
+        &self,
+        table: &Table,
+        target: &Target,
+        options: &FitOptions<'_>,
+    ) -> Result<Fitted<HybridModel>> {
         check_rows(table, target, options.positions)?;
         if options.state.is_some() {
             return Err(Error::State("a hybrid is learned anew, as its batch member is; give no state".into()));

@@ -1,5 +1,7 @@
 use crate::container::{Format, format_of};
-use crate::error::{Error, Result};
+#[cfg(not(feature = "boosting"))]
+use crate::error::Error;
+use crate::error::Result;
 use crate::model::Model;
 use crate::online::{self, OnlineModel};
 
@@ -49,6 +51,7 @@ fn hybrid(_: &[u8]) -> Result<Box<dyn Model>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn what_is_no_model_is_refused() {

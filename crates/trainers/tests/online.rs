@@ -155,8 +155,11 @@ fn a_great_l1_penalty_leaves_no_weights() {
 fn learning_in_parts_gives_the_bytes_of_learning_at_once() {
     for optimizer in [sgd(0.05, 0.5, 0.01), adagrad(0.1, 0.01), ftrl(0.1, 1.0, 0.1, 0.1)] {
         for objective in [Objective::Binary, Objective::Regression] {
-            let settings =
-                OnlineSettings { missing_indicator: true, standardize_target: true, ..settings(optimizer.clone(), true) };
+            let settings = OnlineSettings {
+                missing_indicator: true,
+                standardize_target: true,
+                ..settings(optimizer.clone(), true)
+            };
             let trainer = OnlineTrainer::new(settings).unwrap();
             let learn = |range: std::ops::Range<usize>, state: Option<&[u8]>| {
                 let positions = positions(range.clone());

@@ -126,17 +126,29 @@ impl OnlineTrainer {
             return refuse("it was learned with other settings; set these again, or start anew".to_owned());
         }
         if model.objective != target.objective() {
-            return refuse(format!("it was learned for {:?}, and the target is for another objective", model.objective));
+            return refuse(format!(
+                "it was learned for {:?}, and the target is for another objective",
+                model.objective
+            ));
         }
         match (&model.last, options.positions) {
-            (Some(_), None) => refuse("it knows positions and these rows have none, so that repeats would count".into()),
-            (None, Some(_)) => refuse("it was learned without positions, so that repeats would count; start anew".into()),
+            (Some(_), None) => {
+                refuse("it knows positions and these rows have none, so that repeats would count".into())
+            }
+            (None, Some(_)) => {
+                refuse("it was learned without positions, so that repeats would count; start anew".into())
+            }
             _ => Ok(model),
         }
     }
 
     /// Learns, and gives the model itself.
-    pub(crate) fn learn(&self, table: &Table, target: &Target, options: &FitOptions<'_>) -> Result<Fitted<OnlineModel>> {
+    pub(crate) fn learn(
+        &self,
+        table: &Table,
+        target: &Target,
+        options: &FitOptions<'_>,
+    ) -> Result<Fitted<OnlineModel>> {
         check_rows(table, target, options.positions)?;
         let mut model = Box::new(self.start(table, target, options)?);
         let report = model.learn(table, target, options.positions)?;
