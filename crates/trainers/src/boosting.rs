@@ -1,8 +1,12 @@
 //! Gradient boosted trees (Friedman 2001; Chen and Guestrin 2016), grown by the crate hessboost on histograms.
 //!
-//! The artefact is XGBoost's own JSON, which `xgboost.Booster(model_file = …)` of Python loads and predicts the same from. Its
-//! attribute `driftsweep` holds, as JSON, the columns in order and the categories of each column; the code of a category, which
-//! XGBoost is given, is its index there.
+//! The artefact is XGBoost's own JSON, which `xgboost.Booster(model_file = …)` of Python loads and predicts the same from, to
+//! 1e-6. Its attribute `driftsweep` holds, as JSON, the columns in order and the categories of each column; the code of a
+//! category, which XGBoost is given, is its index there. XGBoost's `DMatrix` refuses names of columns with `[`, `]` or `<`.
+//!
+//! The trees are those that XGBoost's `hist` grows with the same settings, to 1e-6 of their predictions, where `subsample` is 1
+//! and columns have up to 256 distinct values. For more it cuts columns at quantiles of a sketch, which are not the same in all
+//! of its versions.
 //!
 //! * Missing values go the way at each split that lowers the loss more, as XGBoost sends them. A category that was not in the
 //!   training is missing.
@@ -106,7 +110,7 @@ impl BatchTrainer {
             return Err(Error::State("boosted trees are grown anew; give no state".into()));
         }
         let rows = table.rows();
-        let held_out = (rows as f64 * self.settings.early_stopping_share).round() as usize;
+        let held_out = ((rows as f64 * self.settings.early_stopping_share).round() as usize).min(rows - 1);
         let learned = rows - held_out;
         let labels: Vec<f32> = target.values().iter().map(|value| *value as f32).collect();
         check_labels(&labels[..learned], target)?;

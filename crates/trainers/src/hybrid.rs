@@ -105,7 +105,7 @@ impl HybridTrainer {
         if held_out == 0 || cut == 0 {
             return Err(Error::Rows(format!("{rows} are too few for a calibration; give more, or a larger share")));
         }
-        let split = |range: std::ops::Range<usize>| (table.range(range.clone()), target.range(range));
+        let split = |range: std::ops::Range<usize>| (table.slice(range.clone()), target.slice(range));
         let ((earlier, earlier_target), (last, last_target)) = (split(0..cut), split(cut..rows));
         let positions = options.positions.map(|positions| positions.split_at(cut));
         let first = FitOptions { positions: positions.map(|(first, _)| first), ..*options };

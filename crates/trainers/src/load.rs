@@ -1,6 +1,4 @@
 use crate::container::{Format, format_of};
-#[cfg(not(feature = "boosting"))]
-use crate::error::Error;
 use crate::error::Result;
 use crate::model::Model;
 use crate::online::{self, OnlineModel};
@@ -8,10 +6,10 @@ use crate::online::{self, OnlineModel};
 /// A model of any trainer from its artefact.
 ///
 /// # Errors
-/// [`Error::Format`] where the bytes are no artefact, are damaged, or of another version; [`Error::NotBuilt`] for boosted trees
-/// and hybrids in a build without the cargo feature `boosting`.
+/// [`Error::Format`](crate::Error::Format) where the bytes are no artefact, are damaged, or of another version;
+/// [`Error::NotBuilt`](crate::Error::NotBuilt) for boosted trees and hybrids in a build without the cargo feature `boosting`.
 pub fn load(bytes: &[u8]) -> Result<Box<dyn Model>> {
-    // A safetensors file starts with the length of its header, in eight bytes of which the last are 0; JSON with a brace.
+    // A safetensors file starts with a length, whose bytes may look like the start of JSON.
     if bytes.trim_ascii_start().first() == Some(&b'{') && format_of(bytes).is_none() {
         return trees(bytes);
     }
@@ -40,18 +38,18 @@ fn hybrid(bytes: &[u8]) -> Result<Box<dyn Model>> {
 
 #[cfg(not(feature = "boosting"))]
 fn trees(_: &[u8]) -> Result<Box<dyn Model>> {
-    Err(Error::NotBuilt("batch"))
+    Err(crate::Error::NotBuilt("batch"))
 }
 
 #[cfg(not(feature = "boosting"))]
 fn hybrid(_: &[u8]) -> Result<Box<dyn Model>> {
-    Err(Error::NotBuilt("hybrid"))
+    Err(crate::Error::NotBuilt("hybrid"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
+    use crate::Error;
 
     #[test]
     fn what_is_no_model_is_refused() {

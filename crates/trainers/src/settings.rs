@@ -361,6 +361,15 @@ mod tests {
         assert!(Settings::Batch(infinite).trainer().err().unwrap().to_string().contains("`lambda` is inf"));
     }
 
+    #[cfg(feature = "schema")]
+    #[test]
+    fn the_schema_knows_every_kind_and_the_defaults() {
+        let schema = serde_json::to_value(schemars::schema_for!(Settings)).unwrap();
+        let kinds = schema["oneOf"].as_array().unwrap().iter().map(|kind| &kind["properties"]["kind"]["const"]);
+        assert!(kinds.eq(["batch", "online", "hybrid"].map(|kind| json!(kind)).iter()), "{schema}");
+        assert_eq!(schema["$defs"]["BatchSettings"]["properties"]["rounds"]["default"], json!(200), "{schema}");
+    }
+
     #[cfg(not(feature = "boosting"))]
     #[test]
     fn without_boosted_trees_the_message_says_what_to_build() {

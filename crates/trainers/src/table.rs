@@ -105,7 +105,8 @@ impl Column {
         self.len() == 0
     }
 
-    fn rows(&self, range: Range<usize>) -> Self {
+    /// The rows of a range within the column.
+    fn slice(&self, range: Range<usize>) -> Self {
         match self {
             Self::Numbers(values) => Self::Numbers(values[range].to_vec()),
             Self::Categories(Categories { values, codes }) => {
@@ -165,11 +166,11 @@ impl Table {
         self.columns.get(name)
     }
 
-    /// The rows of a range, which must lie within the table.
-    pub(crate) fn range(&self, range: Range<usize>) -> Self {
-        let rows = range.len();
-        let columns = self.columns.iter().map(|(name, column)| (name.clone(), column.rows(range.clone())));
-        Self { columns: columns.collect(), rows }
+    /// The rows of a range, as far as there are any.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let range = within(range, self.rows);
+        let columns = self.columns.iter().map(|(name, column)| (name.clone(), column.slice(range.clone())));
+        Self { columns: columns.collect(), rows: range.len() }
     }
 }
 
@@ -221,10 +222,16 @@ impl Target {
         &self.values
     }
 
-    #[cfg(feature = "boosting")]
-    pub(crate) fn range(&self, range: Range<usize>) -> Self {
-        Self { objective: self.objective, values: self.values[range].to_vec() }
+    /// The rows of a range, as far as there are any.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        Self { objective: self.objective, values: self.values[within(range, self.values.len())].to_vec() }
     }
+}
+
+/// The part of a range that is within so many rows.
+fn within(range: Range<usize>, rows: usize) -> Range<usize> {
+    let end = range.end.min(rows);
+    range.start.min(end)..end
 }
 
 /// The place of a row among all rows: by time, then by id, compared as text.
@@ -335,6 +342,15 @@ mod tests {
         assert_eq!(error, Error::MissingColumn { name: "a".into() });
         let error = schema.select(&Table::new([categories("a"), categories("c")]).unwrap()).unwrap_err().to_string();
         assert!(error.contains("\"a\" holds categories") && error.contains("numbers"), "{error}");
+    }
+
+    #[test]
+    fn a_slice_has_the_rows_that_there_are() {
+        let table = Table::new([numbers("a", &[1.0, 2.0, 3.0])]).unwrap();
+        assert_eq!(table.slice(1..9), Table::new([numbers("a", &[2.0, 3.0])]).unwrap());
+        assert_eq!(table.slice(7..9).rows(), 0);
+        let target = Target::new(Objective::Regression, vec![1.0, 2.0, 3.0]).unwrap();
+        assert_eq!(target.slice(0..1).values(), [1.0]);
     }
 
     #[test]

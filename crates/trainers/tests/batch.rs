@@ -1,5 +1,6 @@
 //! Boosted trees: what they learn, their bytes, and that XGBoost predicts the same from them.
 #![cfg(feature = "boosting")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test that cannot go on has failed.
 
 mod common;
 
@@ -10,8 +11,8 @@ use std::process::Command;
 use common::{auc, planted};
 use driftsweep_trainers::boosting::{BatchModel, BatchTrainer};
 use driftsweep_trainers::{
-    BatchSettings, Categories, Column, Error, FitOptions, Fitted, Objective, OnlineSettings, Position, Settings, Table,
-    Target, Trainer, load,
+    BatchSettings, Categories, Column, Error, FitOptions, Fitted, Model, Objective, OnlineSettings, Position, Settings,
+    Table, Target, Trainer, load,
 };
 use serde_json::{Value, json};
 
@@ -168,21 +169,8 @@ fn boosting_stops_where_the_last_rows_lose_and_keeps_the_best_rounds() {
     assert_eq!((fitted.report.learned, fitted.report.held_out), (1200, 300));
     assert!((2..100).contains(&rounds), "{rounds}");
     // So many rounds on the rows before give the same trees, and one round more or less is no better on the rows held out.
-    let rows = |range: std::ops::Range<usize>| {
-        let columns = table.columns().map(|(name, column)| {
-            let column = match column {
-                Column::Numbers(values) => Column::Numbers(values[range.clone()].to_vec()),
-                Column::Categories(c) => {
-                    let codes = c.codes()[range.clone()].to_vec();
-                    Column::Categories(Categories::from_codes(c.values().to_vec(), codes).unwrap())
-                }
-            };
-            (name.to_owned(), column)
-        });
-        let target = Target::new(Objective::Binary, target.values()[range.clone()].to_vec()).unwrap();
-        (Table::new(columns).unwrap(), target)
-    };
-    let ((train, labels), (last, truth)) = (rows(0..1200), rows(1200..1500));
+    let (train, labels) = (table.slice(0..1200), target.slice(0..1200));
+    let (last, truth) = (table.slice(1200..1500), target.slice(1200..1500));
     let loss = |rounds| {
         let fixed = BatchSettings { rounds, early_stopping_share: 0.0, ..stopping.clone() };
         let predictions = fit(&fixed, &train, &labels).model.predict(&last).unwrap();
@@ -202,6 +190,10 @@ fn what_cannot_be_learned_is_refused() {
     assert!(refused(&numbers(&[1.0, 2.0]), &labels(&[1.0])).contains("1 values, and the table 2 rows"));
     let large = Target::new(Objective::Regression, vec![1.0, 1e39]).unwrap();
     assert!(refused(&numbers(&[1.0, 2.0]), &large).contains("row 1 is beyond"));
+    // One row, of which half would be held out, is learned from.
+    let half = BatchSettings { early_stopping_share: 0.5, ..small() };
+    let one = Target::new(Objective::Regression, vec![7.0]).unwrap();
+    assert_eq!(fit(&half, &numbers(&[1.0]), &one).model.predict(&numbers(&[1.0])).unwrap(), [7.0]);
     let trainer = BatchTrainer::new(small()).unwrap();
     let state = FitOptions { state: Some(b""), ..FitOptions::default() };
     assert!(
@@ -244,6 +236,14 @@ fn files_that_are_cut_or_of_others_are_refused() {
     assert!(change(attribute, json!(r#"{"format":"driftsweep-batch","version":9}"#)).contains("version 9"));
     assert!(change(attribute, json!(r#"{"format":"other","version":1}"#)).contains("\"other\""));
     assert!(change("/learner/learner_model_param/num_feature", json!("3")).contains("damaged"));
+    // Another byte somewhere is refused, or read as another number; it never panics.
+    for at in (0..bytes.len()).step_by(bytes.len() / 200) {
+        let mut changed = bytes.clone();
+        changed[at] = if changed[at] == b'9' { b'-' } else { b'9' };
+        if let Ok(model) = BatchModel::from_bytes(&changed) {
+            let _ = model.predict(&table);
+        }
+    }
 }
 
 /// Runs a script of tests/reference on JSON, and reads its predictions.

@@ -14,7 +14,7 @@
 //!
 //! **Loss.** The logarithmic loss of labels; the squared error of numbers, whose derivative is twice the difference. The target
 //! of a regression is standardised by its running moments (the sample's variance) if the settings say so. Steps, penalties and
-//! standardising are those of river 0.26, except that its logarithmic loss takes derivatives within 1.5e-8 of 1 for 1.
+//! standardising are those of river 0.26, except that it rounds derivatives of the logarithmic loss within 1.5e-8 of 1 to 1.
 //!
 //! **Order.** With positions, rows must be sorted by time, then by id. The last position learned is part of the state, and
 //! examples that are not after it are skipped: those of a retry are learned once. So are late examples: whoever has them must
