@@ -1,5 +1,6 @@
-//! Artefacts that are safetensors files: tensors, and everything else as JSON in one entry of the metadata. There is one entry
-//! only, as the library writes several in no fixed order, and equal models must have equal bytes.
+//! The entry that each artefact has, with its format, version, header and SHA-256, and artefacts that are safetensors files: tensors,
+//! and the entry in the metadata. There is one entry only, as the library writes several in no fixed order, and equal models must
+//! have equal bytes.
 
 use std::collections::HashMap;
 
@@ -11,8 +12,11 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-/// The entry of the metadata.
-const ENTRY: &str = "driftsweep";
+/// The name of the entry.
+pub(crate) const ENTRY: &str = "driftsweep";
+
+/// The message about bytes that have no entry.
+pub(crate) const NO_MODEL: &str = "it is no model of driftsweep, or it is cut short";
 
 /// A format, with the only version that is read and written.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +32,12 @@ struct Stamp {
     version: u32,
 }
 
-/// What stands in the entry.
+/// The entry.
 #[derive(Serialize, Deserialize)]
 struct Entry<H> {
     #[serde(flatten)]
     stamp: Stamp,
-    /// SHA-256 of the header as JSON, followed by the tensors' bytes.
+    /// SHA-256 of the header as JSON, followed by the data beside it: the tensors' bytes, or the trees.
     sha256: String,
     header: H,
 }
@@ -44,7 +48,7 @@ impl Format {
     }
 
     /// Refuses another format and another version.
-    pub(crate) fn check(self, found: &str, version: u32) -> Result<()> {
+    fn check(self, found: &str, version: u32) -> Result<()> {
         if found != self.name {
             return Err(self.error(format!("it is of the format {found:?}")));
         }
@@ -59,30 +63,39 @@ impl Format {
 
     /// A file of a header and tensors of one dimension or two.
     pub(crate) fn write<H: Serialize>(self, header: &H, tensors: &[(&str, Tensor)]) -> Result<Vec<u8>> {
-        let header = serde_json::to_value(header).map_err(|e| self.error(e))?;
         let views = tensors.iter().map(|(name, tensor)| Ok((*name, tensor.view()?)));
         let views: Vec<_> = views.collect::<std::result::Result<_, SafeTensorError>>().map_err(|e| self.error(e))?;
         // The bytes in the order of the file, which the library chooses.
         let bare = safetensors::serialize(views.clone(), None).map_err(|e| self.error(e))?;
-        let sha256 = digest(&header, data_of(&bare));
-        let stamp = Stamp { format: self.name.to_owned(), version: self.version };
-        let entry = serde_json::to_string(&Entry { stamp, sha256, header }).map_err(|e| self.error(e))?;
-        let metadata = HashMap::from([(ENTRY.to_owned(), entry)]);
+        let metadata = HashMap::from([(ENTRY.to_owned(), self.entry(header, data_of(&bare))?)]);
         safetensors::serialize(views, Some(metadata)).map_err(|e| self.error(e))
     }
 
     /// The header and the tensors of such a file.
     pub(crate) fn read<H: DeserializeOwned>(self, bytes: &[u8]) -> Result<(H, SafeTensors<'_>)> {
-        let entry = entry_of(bytes).ok_or_else(|| self.error("it is no model of driftsweep, or it is cut short"))?;
-        let stamp: Stamp = serde_json::from_str(&entry).map_err(|e| self.error(damaged(e)))?;
-        self.check(&stamp.format, stamp.version)?;
-        let entry: Entry<serde_json::Value> = serde_json::from_str(&entry).map_err(|e| self.error(damaged(e)))?;
-        if digest(&entry.header, data_of(bytes)) != entry.sha256 {
-            return Err(self.error(damaged("its content does not match its SHA-256")));
-        }
-        let header = serde_json::from_value(entry.header).map_err(|e| self.error(damaged(e)))?;
+        let entry = entry_of(bytes).ok_or_else(|| self.error(NO_MODEL))?;
+        let header = self.header(&entry, data_of(bytes))?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| self.error(damaged(e)))?;
         Ok((header, tensors))
+    }
+
+    /// The entry of a header and of the data beside it, as JSON.
+    pub(crate) fn entry<H: Serialize>(self, header: &H, data: &[u8]) -> Result<String> {
+        let header = serde_json::to_value(header).map_err(|e| self.error(e))?;
+        let sha256 = digest(&header, data);
+        let stamp = Stamp { format: self.name.to_owned(), version: self.version };
+        serde_json::to_string(&Entry { stamp, sha256, header }).map_err(|e| self.error(e))
+    }
+
+    /// The header of an entry, which must fit the data beside it.
+    pub(crate) fn header<H: DeserializeOwned>(self, entry: &str, data: &[u8]) -> Result<H> {
+        let stamp: Stamp = serde_json::from_str(entry).map_err(|e| self.error(damaged(e)))?;
+        self.check(&stamp.format, stamp.version)?;
+        let entry: Entry<serde_json::Value> = serde_json::from_str(entry).map_err(|e| self.error(damaged(e)))?;
+        if digest(&entry.header, data) != entry.sha256 {
+            return Err(self.error(damaged("its content does not match its SHA-256")));
+        }
+        serde_json::from_value(entry.header).map_err(|e| self.error(damaged(e)))
     }
 
     /// A tensor of 64-bit floats.

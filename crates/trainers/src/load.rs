@@ -1,4 +1,4 @@
-use crate::container::{Format, format_of};
+use crate::container::{Format, NO_MODEL, format_of};
 use crate::error::Result;
 use crate::model::Model;
 use crate::online::{self, OnlineModel};
@@ -17,7 +17,7 @@ pub fn load(bytes: &[u8]) -> Result<Box<dyn Model>> {
         Some(name) if name == online::FORMAT.name => Ok(Box::new(OnlineModel::from_bytes(bytes)?)),
         Some(HYBRID) => hybrid(bytes),
         Some(name) => Err(ANY.error(format!("the format {name:?} is not known; use the build that wrote it"))),
-        None => Err(ANY.error("it is no model of driftsweep, or it is cut short")),
+        None => Err(ANY.error(NO_MODEL)),
     }
 }
 

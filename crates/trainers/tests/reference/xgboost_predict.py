@@ -9,7 +9,7 @@ import xgboost
 folder = pathlib.Path(sys.argv[1])
 columns = json.loads((folder / "input.json").read_text())
 booster = xgboost.Booster(model_file=str(folder / "model.json"))
-header = json.loads(booster.attr("driftsweep"))
+header = json.loads(booster.attr("driftsweep"))["header"]
 assert booster.feature_names == list(header["columns"]), booster.feature_names
 
 

@@ -1,8 +1,8 @@
 //! Gradient boosted trees (Friedman 2001; Chen and Guestrin 2016), grown by the crate hessboost on histograms.
 //!
 //! The artefact is XGBoost's own JSON, which `xgboost.Booster(model_file = …)` of Python loads and predicts the same from, to
-//! 1e-6. Its attribute `driftsweep` holds, as JSON, the columns in order and the categories of each column; the code of a
-//! category, which XGBoost is given, is its index there. XGBoost's `DMatrix` refuses names of columns with `[`, `]` or `<`.
+//! 1e-6. Its attribute `driftsweep` holds, as JSON, the columns in order and the categories of each column (`header`); the
+//! code of a category, which XGBoost is given, is its index there. The SHA-256 beside them is of the trees, too. XGBoost's `DMatrix` refuses names of columns with `[`, `]` or `<`.
 //!
 //! The trees are those that XGBoost's `hist` grows with the same settings, to 1e-6 of their predictions, where `subsample` is 1
 //! and columns have up to 256 distinct values. For more it cuts columns at quantiles of a sketch, which are not the same in all
@@ -16,6 +16,8 @@
 //!   watched, and the rounds up to the best are kept. Trees are not grown anew with those rows.
 //! * The bytes do not depend on the number of threads.
 
+mod file;
+
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
@@ -27,7 +29,6 @@ use hessboost::model::{BoostedModel, Iterations, ModelFormat};
 use hessboost::objective::{Objective as Loss, RegLoss};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::container::{Format, damaged};
 use crate::error::{Error, Result};
@@ -37,9 +38,6 @@ use crate::table::{Categories, Column, Objective, Schema, Table, Target, check_r
 
 /// The format of a batch model. Its name and version stand in an attribute of XGBoost's file.
 pub(crate) const FORMAT: Format = Format { name: "driftsweep-batch", version: 1 };
-
-/// The attribute.
-const ATTRIBUTE: &str = "driftsweep";
 
 impl From<HessboostError> for Error {
     fn from(error: HessboostError) -> Self {
@@ -62,11 +60,9 @@ pub struct BatchModel {
     bytes: Vec<u8>,
 }
 
-/// What the attribute holds.
+/// The header of the artefact.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Header {
-    format: String,
-    version: u32,
     objective: Objective,
     columns: Schema,
     /// Of each column of categories, in the order of their codes.
@@ -165,13 +161,7 @@ impl Header {
             Column::Numbers(_) => None,
             Column::Categories(categories) => Some((name.to_owned(), occurring(categories))),
         });
-        Self {
-            format: FORMAT.name.to_owned(),
-            version: FORMAT.version,
-            objective,
-            columns: Schema::of(table),
-            categories: categories.collect(),
-        }
+        Self { objective, columns: Schema::of(table), categories: categories.collect() }
     }
 
     /// The rows as the trees read them: categories by their codes in training, those that were not there missing.
@@ -204,38 +194,6 @@ impl Header {
             }
         }
         Ok(DMatrix::from_dense_vec(values, rows, width)?.with_feature_types(&types)?)
-    }
-
-    /// XGBoost's file, with the names and types of the columns and this header.
-    fn write(&self, trees: &BoostedModel) -> Result<Vec<u8>> {
-        let bytes = trees.encode(ModelFormat::XgboostJson)?;
-        let mut file: Value = serde_json::from_slice(&bytes).map_err(|e| FORMAT.error(e))?;
-        let kinds = self.columns.0.keys().map(|name| if self.categories.contains_key(name) { "c" } else { "float" });
-        let learner = file.get_mut("learner").ok_or_else(|| FORMAT.error("hessboost wrote no `learner`"))?;
-        learner["feature_names"] = json!(self.columns.0.keys().collect::<Vec<_>>());
-        learner["feature_types"] = json!(kinds.collect::<Vec<_>>());
-        let header = serde_json::to_string(self).map_err(|e| FORMAT.error(e))?;
-        learner["attributes"] = json!({ ATTRIBUTE: header });
-        serde_json::to_vec(&file).map_err(|e| FORMAT.error(e))
-    }
-
-    fn read(bytes: &[u8]) -> Result<Self> {
-        /// The parts of the file that are read here.
-        #[derive(Deserialize)]
-        struct File {
-            learner: Learner,
-        }
-        #[derive(Deserialize)]
-        struct Learner {
-            attributes: HashMap<String, String>,
-        }
-        let none = "it is no model of driftsweep, or it is cut short";
-        let file: File = serde_json::from_slice(bytes).map_err(|_| FORMAT.error(none))?;
-        let header = file.learner.attributes.get(ATTRIBUTE).ok_or_else(|| FORMAT.error(none))?;
-        let stamp: Value = serde_json::from_str(header).map_err(|e| FORMAT.error(damaged(e)))?;
-        let version = stamp["version"].as_u64().and_then(|version| u32::try_from(version).ok()).unwrap_or(0);
-        FORMAT.check(stamp["format"].as_str().unwrap_or_default(), version)?;
-        serde_json::from_value(stamp).map_err(|e| FORMAT.error(damaged(e)))
     }
 }
 
