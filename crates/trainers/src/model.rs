@@ -66,7 +66,7 @@ pub trait Model: Send + Sync {
     /// What it predicts.
     fn objective(&self) -> Objective;
 
-    /// Its artefact, which [`load`](crate::load) reads.
+    /// Its artefact, which [`load()`](crate::load()) reads.
     ///
     /// # Errors
     /// [`Error::Format`](crate::Error::Format) where it cannot be written.

@@ -11,8 +11,8 @@ use std::process::Command;
 use common::{Random, auc, planted};
 use driftsweep_trainers::boosting::{BatchModel, BatchTrainer};
 use driftsweep_trainers::{
-    BatchSettings, Categories, Column, Error, FitOptions, Fitted, Objective, OnlineSettings, Position, Settings, Table,
-    Target, Trainer, load,
+    BatchSettings, Categories, Column, Error, FitOptions, Fitted, Model, Objective, OnlineSettings, Position, Settings,
+    Table, Target, Trainer, load,
 };
 use serde_json::{Value, json};
 
@@ -253,12 +253,14 @@ fn files_that_are_cut_or_of_others_are_refused() {
     assert!(change(attribute, json!(r#"{"format":"driftsweep-batch","version":9}"#)).contains("version 9"));
     assert!(change(attribute, json!(r#"{"format":"other","version":1}"#)).contains("\"other\""));
     assert!(change("/learner/gradient_booster/model/trees/0/split_conditions/0", json!(0.5)).contains("SHA-256"));
+    let wanted = BatchModel::from_bytes(&bytes).unwrap().predict(&table).unwrap();
     for at in (0..bytes.len()).step_by(bytes.len() / 200) {
         let mut changed = bytes.clone();
         changed[at] = if changed[at] == b'9' { b'-' } else { b'9' };
-        // The version of XGBoost's format, in front of the learner, is not read.
-        let version = at < bytes.windows(9).position(|part| part == b"\"learner\"").unwrap();
-        assert!(BatchModel::from_bytes(&changed).is_err() || version, "byte {at}");
+        // The version of XGBoost's format is not read, and a digit may be beyond what a number holds.
+        if let Ok(model) = BatchModel::from_bytes(&changed) {
+            assert_eq!(model.predict(&table).unwrap(), wanted, "byte {at}");
+        }
     }
 }
 
