@@ -1,5 +1,5 @@
-//! The entry that each artefact has, with its format, version, header and SHA-256, and artefacts that are safetensors files: tensors,
-//! and the entry in the metadata. There is one entry only, as the library writes several in no fixed order, and equal models must
+//! The entry that each artefact has, with its format, version, header and SHA-256; and artefacts that are safetensors files, with
+//! the entry in their metadata. It is the only one there, as the library writes several in no fixed order, and equal models must
 //! have equal bytes.
 
 use std::collections::HashMap;

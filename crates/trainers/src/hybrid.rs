@@ -15,8 +15,8 @@
 //!
 //! A regression is not calibrated: both members learn from all rows, and the mean is of their numbers.
 //!
-//! The artefact is a safetensors file with the members' bytes as the tensors `online` and `batch`, and their SHA-256, weights and
-//! calibrations in its header.
+//! The artefact is a safetensors file with the members' bytes as the tensors `online` and `batch`, and their SHA-256, weights
+//! and calibrations in its header.
 
 use serde::{Deserialize, Serialize};
 

@@ -54,9 +54,9 @@ const OF_NODES: [&str; 10] = [
 ];
 const NAMING: [&str; 3] = ["left_children", "right_children", "parents"];
 
-/// Numbers the nodes of a tree from the root down, so that a right child follows its left one. XGBoost reckons with that where it
-/// predicts many rows, and hessboost 0.4.6 writes the children of splits of categories the other way round: without this XGBoost
-/// 3.2.0 ends the process on some models with many categories. `None` where the tree has another form.
+/// Numbers the nodes of a tree from the root down, so that a right child follows its left one. XGBoost relies on that where
+/// it predicts many rows, and hessboost 0.4.6 writes the children of splits of categories the other way round: without this
+/// XGBoost 3.2.0 aborts the process on some models with many categories. `None` where the tree has another form.
 fn number_nodes(tree: &mut Value) -> Option<()> {
     let list = |tree: &Value, key| -> Option<Vec<usize>> {
         // A leaf has the child -1, which is no number of a node.

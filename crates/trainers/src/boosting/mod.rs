@@ -1,8 +1,9 @@
 //! Gradient boosted trees (Friedman 2001; Chen and Guestrin 2016), grown by the crate hessboost on histograms.
 //!
-//! The artefact is XGBoost's own JSON, which `xgboost.Booster(model_file = …)` of Python loads and predicts the same from, to
-//! 1e-6. Its attribute `driftsweep` holds, as JSON, the columns in order and the categories of each column (`header`); the
-//! code of a category, which XGBoost is given, is its index there. The SHA-256 beside them is of the trees, too. XGBoost's `DMatrix` refuses names of columns with `[`, `]` or `<`.
+//! The artefact is XGBoost's own JSON, which `xgboost.Booster(model_file = …)` of Python loads and predicts the same from,
+//! to 1e-6. Its attribute `driftsweep` holds, as JSON, the columns in order and the categories of each column (`header`);
+//! the code of a category, which XGBoost is given, is its index there. The SHA-256 beside them is of the trees, too.
+//! XGBoost's `DMatrix` refuses names of columns with `[`, `]` or `<`.
 //!
 //! The trees are those that XGBoost's `hist` grows with the same settings, to 1e-6 of their predictions, where `subsample` is 1
 //! and columns have up to 256 distinct values. For more it cuts columns at quantiles of a sketch, which are not the same in all
