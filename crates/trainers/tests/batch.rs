@@ -328,7 +328,7 @@ fn xgboost_predicts_the_same_from_the_file() {
 fn xgboost_learns_the_same_from_the_rows() {
     for objective in [Objective::Binary, Objective::Regression] {
         let (table, target) = planted(4000, 12, objective);
-        // Numbers with less than 256 distinct values: the cuts of others are of a sketch that versions of XGBoost do not share.
+        // Numbers with less than 256 distinct values: others are cut at other places.
         let coarse = table.columns().map(|(name, column)| match column {
             Column::Numbers(values) => {
                 let values = values.iter().map(|value| (value * 25.0).round() / 25.0).collect();
