@@ -367,7 +367,6 @@ mod tests {
         let lookup = "on = [\"k\"]\ncolumns = { x = \"count(*)\" }\n";
         all.extend([
             ("delay", format!("{events}delay = \"LENGTH\"\n{MODEL}"), true),
-            ("training", set("[feature_set.s]\ntraining = \"LENGTH\"\n"), false),
             ("validation", set("[feature_set.s]\nvalidation = \"LENGTH\"\n"), false),
             ("max_age", set(&format!("[feature_set.s.latest.e]\n{lookup}max_age = \"LENGTH\"\n")), false),
             ("within", set(&format!("[feature_set.s.aggregate.e]\n{lookup}within = \"LENGTH\"\n")), false),
