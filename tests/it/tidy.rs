@@ -51,6 +51,7 @@ const PACKAGES: [(&str, &[&str]); 8] = [
             "materialize",
             "verify",
             "skew",
+            "rows",
         ],
     ),
     ("crates/report/src", &["output", "report", "metrics"]),

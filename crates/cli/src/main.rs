@@ -60,6 +60,7 @@ mod status;
 mod sweep;
 mod tick;
 mod time_arg;
+mod train;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -118,7 +119,7 @@ Exit codes:
   15  the audit was tampered with
   16  a gate failed: the candidate is rejected (gate)
   17  no gate failed, and one had too few data (gate); or nothing could be tested (features verify)
-  18  features see the future (features verify), or differ from what serving logged (features skew)";
+  18  features see the future (features verify), or differ from what serving logged (features, train)";
 
 /// Done, drift found or events opened.
 const DRIFT: u8 = 10;
@@ -196,6 +197,8 @@ enum Command {
     /// Shows a feature set, writes its training sets, tests that it does not see the future, or compares it with what was served
     #[command(subcommand)]
     Features(features::FeaturesCommand),
+    /// Trains a candidate on a feature set, and predicts the rows that its gates are judged by: for `command` of a model
+    Train(train::TrainArgs),
     /// Shows what this build and this machine can do, and checks a fleet file
     Doctor(doctor::DoctorArgs),
 }
@@ -569,6 +572,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Features(command) => features::run(&command),
+        Command::Train(args) => train::run(&args),
     }
 }
 

@@ -11,6 +11,7 @@
 //! materialize   training and validation set with labels, and a manifest
 //! verify        the same features with everything deleted that was known later: bit for bit equal
 //! skew          the same features beside what serving logged
+//! rows          a materialised set as trainers take it, and predictions as files
 //! ```
 //!
 //! `engine` is the only user of DataFusion's session and runtime; `exact` and `functions` make sums that do not depend on the order
@@ -23,6 +24,7 @@ mod in_order;
 mod lookup;
 mod materialize;
 mod pipeline;
+mod rows;
 mod side_by_side;
 mod skew;
 mod tables;
@@ -32,6 +34,7 @@ mod write;
 pub use engine::Limits;
 pub use materialize::{MANIFEST_FILE, Manifest, SetFile, TRAINING_FILE, VALIDATION_FILE};
 pub use pipeline::{FeaturePipeline, FeatureVersion, LABEL, Period, ROW_COLUMNS};
+pub use rows::{PredictionColumns, SetRows, read_scores};
 pub use skew::{FeatureSkew, IdCounts, SkewExample, SkewReport, SkewStatus};
 pub use tables::{EventRows, SourceFile};
 pub use verify::{Cut, Different, Example, Verification};

@@ -158,6 +158,46 @@ pub struct Serving {
     pub max_duplicate: f64,
 }
 
+/// Programs that train and predict, in place of a built-in trainer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TrainerCommand {
+    /// The program that trains, with its arguments: reads `$DRIFTSWEEP_TRAINING`, and writes into `$DRIFTSWEEP_MODEL_FOLDER`.
+    pub fit: Vec<String>,
+    /// The program that predicts, with its arguments: reads `$DRIFTSWEEP_ROWS` and `$DRIFTSWEEP_MODEL_FOLDER`, and writes
+    /// `$DRIFTSWEEP_SCORES`.
+    pub predict: Vec<String>,
+}
+
+/// How `driftsweep train` trains a model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TrainerChoice {
+    /// A trainer of this program.
+    BuiltIn(driftsweep_trainers::Settings),
+    /// Programs of the user.
+    Command(TrainerCommand),
+}
+
+impl TrainerChoice {
+    /// What the fleet file says; boosted trees if it says nothing.
+    pub(crate) fn resolve(
+        settings: Option<driftsweep_trainers::Settings>,
+        command: Option<TrainerCommand>,
+    ) -> Validated<Self> {
+        match (settings, command) {
+            (Some(_), Some(_)) => Err("give trainer or trainer_command, not both".into()),
+            (_, Some(command)) if command.fit.is_empty() || command.predict.is_empty() => {
+                Err("trainer_command: fit and predict need a program each".into())
+            }
+            (None, Some(command)) => Ok(Self::Command(command)),
+            (settings, None) => Ok(Self::BuiltIn(settings.unwrap_or_else(|| {
+                driftsweep_trainers::Settings::Batch(driftsweep_trainers::BatchSettings::default())
+            }))),
+        }
+    }
+}
+
 /// Columns as they are, or names with an SQL expression each.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -27,7 +27,8 @@ pub use driftsweep_extensions::executor::ExecutorConfig;
 pub use driftsweep_extensions::trigger::{Trigger, Triggers};
 pub use driftsweep_extensions::value::{Currency, Endpoint, Money, Origin, Schedule, Secret, SecretSource, Setting};
 pub use features::{
-    EventTable, Expressions, FeatureSet, KnownAt, LabelLookup, Lookup, LookupKind, Serving, Spine, Sql,
+    EventTable, Expressions, FeatureSet, KnownAt, LabelLookup, Lookup, LookupKind, Serving, Spine, Sql, TrainerChoice,
+    TrainerCommand,
 };
 pub use fleet::{Fleet, gate_rules};
 pub use governance::{BudgetConfig, ConcurrencyLimits, Governance};

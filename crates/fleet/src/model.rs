@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::checks::{self, Validated, resolve};
-use crate::features::FeatureSet;
+use crate::features::{FeatureSet, TrainerChoice};
 use crate::labels::Labels;
 use crate::retrain::RetrainConfig;
 use crate::table::{ConditionTable, ConventionSetting, Current, FeatureTable, ModelTable, Settings};
@@ -39,6 +39,8 @@ pub struct Model {
     pub labels: Option<Labels>,
     /// The name of the feature set that it is trained on, if that is set.
     pub feature_set: Option<String>,
+    /// How `driftsweep train` trains it.
+    pub trainer: TrainerChoice,
     /// How it is trained, if that is set.
     pub retrain: Option<RetrainConfig>,
     /// What its candidates must show, if that is declared.
@@ -174,6 +176,7 @@ impl ModelTable {
             triggers,
             labels,
             feature_set: self.feature_set,
+            trainer: TrainerChoice::resolve(self.trainer, self.trainer_command)?,
             retrain,
             gates,
             convention_origin: if self.convention.is_some() { Origin::Model } else { Origin::Fleet },

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use crate::approval::ApprovalTable;
 use crate::checks::Validated;
 use crate::document::Located;
-use crate::features::{EventTableTable, FeatureSetTable};
+use crate::features::{EventTableTable, FeatureSetTable, TrainerCommand};
 use crate::governance::{BudgetTable, QueueTable};
 use crate::labels::LabelTable;
 use crate::literal::Literal;
@@ -133,6 +133,12 @@ pub(crate) struct ModelTable {
     /// The feature set that it is trained on.
     #[serde(default)]
     pub(crate) feature_set: Option<String>,
+    /// The trainer that `driftsweep train` uses; by default boosted trees.
+    #[serde(default)]
+    pub(crate) trainer: Option<driftsweep_trainers::Settings>,
+    /// Programs that `driftsweep train` uses in place of a built-in trainer.
+    #[serde(default)]
+    pub(crate) trainer_command: Option<TrainerCommand>,
     /// How the model is trained.
     #[serde(default)]
     pub(crate) retrain: RetrainTable,

@@ -8,6 +8,9 @@ mod run;
 #[path = "without.rs"]
 mod run;
 
+#[cfg(feature = "pipeline")]
+pub use run::blocked;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -41,6 +44,13 @@ struct SetArgs {
     /// The feature set [default: the only one]
     #[arg(long, value_name = "NAME")]
     set: Option<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// What the pipeline may use.
+#[derive(Args)]
+pub struct LimitArgs {
     /// Memory for sorts, windows and joins; what does not fit is written to temporary files [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<bytesize::ByteSize>,

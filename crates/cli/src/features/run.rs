@@ -1,5 +1,7 @@
 //! `driftsweep features` in a build with the feature pipeline.
 
+use std::path::Path;
+
 use driftsweep::count::CpuCounter;
 use driftsweep::model::{ColumnUse, Options};
 use driftsweep::snapshot::Snapshot;
@@ -15,13 +17,14 @@ use super::super::fleet_store::read_fleet;
 use super::super::gate::INSUFFICIENT_DATA;
 use super::super::time_arg::{TimeArg, now_or};
 use super::super::{TextFormat, invalid_value, write, write_json};
-use super::{MaterializeArgs, NowArgs, PeriodArgs, SetArgs, ShowArgs, SkewArgs, VerifyArgs, WRONG, pages};
+use super::{LimitArgs, MaterializeArgs, NowArgs, PeriodArgs, SetArgs, ShowArgs, SkewArgs, VerifyArgs, WRONG, pages};
 
 /// Least memory of a pipeline.
 const MIN_MEMORY: u64 = 32 << 20;
 
-impl SetArgs {
-    fn open(&self) -> anyhow::Result<(Fleet, FeaturePipeline)> {
+impl LimitArgs {
+    /// The limits of a pipeline.
+    pub fn limits(&self) -> anyhow::Result<Limits> {
         let mut limits = Limits::default();
         if let Some(memory) = self.memory {
             if memory.as_u64() < MIN_MEMORY {
@@ -35,9 +38,21 @@ impl SetArgs {
             }
             limits.threads = threads;
         }
+        Ok(limits)
+    }
+
+    /// The folder for temporary files, where one is given.
+    pub fn scratch(&self) -> Option<&Path> {
+        self.scratch.as_deref()
+    }
+}
+
+impl SetArgs {
+    fn open(&self) -> anyhow::Result<(Fleet, FeaturePipeline)> {
+        let limits = self.limits.limits()?;
         let fleet = read_fleet(&self.fleet, &Options::new())?;
         let set = self.set(&fleet)?;
-        let pipeline = FeaturePipeline::open(set, limits, self.scratch.as_deref())?;
+        let pipeline = FeaturePipeline::open(set, limits, self.limits.scratch())?;
         Ok((fleet, pipeline))
     }
 
@@ -110,18 +125,8 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<u8> {
 pub fn materialize(args: &MaterializeArgs) -> anyhow::Result<u8> {
     let (fleet, pipeline) = args.set.open()?;
     let as_of = args.now.time(&fleet)?;
-    if pipeline.set.serving.is_some() && !args.allow_skew {
-        let period = Period { from: served_from(&pipeline, as_of), to: as_of, as_of };
-        let skew = pipeline.skew(period, None)?;
-        if skew.blocks() {
-            skew.findings.iter().for_each(|finding| error!("{finding}"));
-            error!(
-                "training is blocked: the features of '{}' differ from what serving logged; see `driftsweep features skew`, or \
-                 give --allow-skew",
-                pipeline.set.name
-            );
-            return Ok(WRONG);
-        }
+    if !args.allow_skew && blocked(&pipeline, as_of)? {
+        return Ok(WRONG);
     }
     let manifest = pipeline.materialize(as_of, &args.output)?;
     match args.format {
@@ -129,6 +134,24 @@ pub fn materialize(args: &MaterializeArgs) -> anyhow::Result<u8> {
         TextFormat::Table => write(pages::manifest(&manifest, &args.output))?,
     }
     Ok(0)
+}
+
+/// Whether the features differ from what serving logged by more than they may: then nothing is trained on them. Says why.
+pub fn blocked(pipeline: &FeaturePipeline, as_of: Timestamp) -> anyhow::Result<bool> {
+    if pipeline.set.serving.is_none() {
+        return Ok(false);
+    }
+    let period = Period { from: served_from(pipeline, as_of), to: as_of, as_of };
+    let skew = pipeline.skew(period, None)?;
+    skew.findings.iter().for_each(|finding| error!("{finding}"));
+    if skew.blocks() {
+        error!(
+            "training is blocked: the features of '{}' differ from what serving logged; see `driftsweep features skew`, or give \
+             --allow-skew",
+            pipeline.set.name
+        );
+    }
+    Ok(skew.blocks())
 }
 
 pub fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {

@@ -1,0 +1,51 @@
+//! `driftsweep train`: a candidate from a feature set, with what its gates are judged by.
+
+#[cfg(feature = "pipeline")]
+mod fit;
+#[cfg(feature = "pipeline")]
+mod run;
+#[cfg(not(feature = "pipeline"))]
+#[path = "without.rs"]
+mod run;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::features::LimitArgs;
+use super::{TextFormat, time_arg::TimeArg};
+
+#[derive(Args)]
+pub struct TrainArgs {
+    /// The fleet file
+    #[arg(default_value = "fleet.toml", value_name = "FLEET")]
+    fleet: PathBuf,
+    /// The model to train
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// Folder for the candidate: its sets, model, predictions and model.json
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+    /// The folder of the model in production, to predict the same rows
+    #[arg(long, value_name = "DIR")]
+    champion: Option<PathBuf>,
+    /// The folder of a model to continue from; only for the trainer `online`
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    /// Override the time, to train as it was possible in the past: nothing known later is used. A time such as
+    /// 2026-01-31T02:00:00Z; without a zone it is read in the fleet's `time_zone` [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<TimeArg>,
+    /// Train also where the features differ from what serving logged
+    #[arg(long)]
+    allow_skew: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// table or json
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: TextFormat,
+}
+
+pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
+    run::run(args)
+}
