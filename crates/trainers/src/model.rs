@@ -28,7 +28,7 @@ impl Default for FitOptions<'_> {
 pub struct FitReport {
     /// Rows that were learned from.
     pub learned: usize,
-    /// Rows that were held out to stop early or to calibrate. In a hybrid they are learned from afterwards, and counted there.
+    /// Rows that were held out to stop early or to calibrate. They are learned from afterwards, and counted there, too.
     pub held_out: usize,
     /// Rows that were skipped, as they are not after the last one that was learned.
     pub skipped: usize,

@@ -38,11 +38,11 @@ pub struct BatchSettings {
     pub lambda: f64,
     /// The share of rows that each tree is grown from. By default 1, all.
     pub subsample: f64,
-    /// The share of rows, the last in time, that is held out to stop early; trees do not learn from it. 0 turns it off. By
-    /// default 0.1.
+    /// The share of rows, the last in time, that is held out to find the number of rounds; then so many are grown from all
+    /// rows. 0 turns it off. By default 0.1.
     pub early_stopping_share: f64,
-    /// After so many rounds without a better loss on the rows held out, boosting stops, and the rounds up to the best are
-    /// kept. By default 20.
+    /// After so many rounds without a better loss on the rows held out, the search for the number of rounds stops. By default
+    /// 20.
     pub early_stopping_rounds: usize,
     /// The seed of `subsample`. By default 0.
     pub seed: u64,

@@ -14,7 +14,8 @@
 //! * Categories are split as XGBoost does: up to three by one against the rest, more by sets in the order of their gradients.
 //! * Numbers are rounded to 32 bits, as in XGBoost. Those beyond its range are refused.
 //! * With `early_stopping_share` the last rows are held out, the logarithmic loss or the root mean square error on them is
-//!   watched, and the rounds up to the best are kept. Trees are not grown anew with those rows.
+//!   watched, and the number of rounds up to the best is found. Then so many rounds are grown anew from all rows: the last rows
+//!   are the nearest to what comes.
 //! * The bytes do not depend on the number of threads.
 
 mod file;
@@ -108,29 +109,27 @@ impl BatchTrainer {
         }
         let rows = table.rows();
         let held_out = ((rows as f64 * self.settings.early_stopping_share).round() as usize).min(rows - 1);
-        let learned = rows - held_out;
+        let earlier = rows - held_out;
         let labels: Vec<f32> = target.values().iter().map(|value| *value as f32).collect();
-        check_labels(&labels[..learned], target)?;
+        check_labels(&labels[..earlier], target)?;
 
         let header = Header::new(table, target.objective());
         let matrix = header.matrix(table)?.with_labels(&labels)?;
         let part = |range: std::ops::Range<usize>| matrix.select_rows(&range.collect::<Vec<_>>());
         let params = self.params(target.objective(), options.threads)?;
-        let trees = match NonZeroUsize::new(self.settings.early_stopping_rounds).filter(|_| held_out > 0) {
-            None => hessboost::training::train(&params, &matrix, self.settings.rounds)?,
+        let rounds = match NonZeroUsize::new(self.settings.early_stopping_rounds).filter(|_| held_out > 0) {
+            None => self.settings.rounds,
             Some(patience) => {
-                let (train, valid) = (part(0..learned)?, part(learned..rows)?);
+                let (train, valid) = (part(0..earlier)?, part(earlier..rows)?);
                 let trainer = hessboost::training::Trainer::new(&params, &train, self.settings.rounds);
                 let trees = trainer.eval(&valid, "held out").early_stopping_rounds(patience).train()?.model;
-                match trees.best_iteration() {
-                    Some(best) => trees.slice(..=best, 1)?,
-                    None => trees,
-                }
+                trees.best_iteration().map_or(trees.num_boost_rounds(), |best| best + 1)
             }
         };
-        let rounds = Some(trees.num_boost_rounds());
+        let trees = hessboost::training::train(&params, &matrix, rounds)?;
+        let report = FitReport { learned: rows, held_out, skipped: 0, rounds: Some(trees.num_boost_rounds()) };
         let model = Box::new(BatchModel::from_bytes(&header.write(&trees)?)?);
-        Ok(Fitted { report: FitReport { learned, held_out, skipped: 0, rounds }, model })
+        Ok(Fitted { report, model })
     }
 }
 
