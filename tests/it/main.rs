@@ -66,6 +66,8 @@ mod ten_nights;
 mod tick;
 mod tidy;
 mod times;
+#[cfg(feature = "pipeline")]
+mod trainings;
 mod types;
 mod unreadable;
 mod verdicts;
