@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 to=$(realpath -m "${1:-target/dist}")
 
-cargo build --locked --release --package driftsweep-cli --features kubernetes
+cargo build --locked --release --package driftsweep-cli --features kubernetes,pipeline
 built=$(cargo metadata --format-version 1 --no-deps | grep -o '"target_directory":"[^"]*"' | cut -d'"' -f4)/release/driftsweep
 version=$("$built" --version | cut -d' ' -f2)
 machine=$(rustc -vV | sed -n 's/^host: //p')

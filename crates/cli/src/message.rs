@@ -96,6 +96,12 @@ pub fn choose(flag: Option<LogFormat>, verbosity: Verbosity) -> Result<(), Error
     Ok(())
 }
 
+/// Where a program that this one starts prints: to standard error, as standard output is for documents.
+#[cfg(feature = "pipeline")]
+pub fn for_programs() -> std::process::Stdio {
+    std::process::Stdio::from(std::io::stderr())
+}
+
 /// Reports a panic as a message, too: it may quote a value from a file. With a backtrace, if `RUST_BACKTRACE` is set.
 pub fn report_panic(panic: &PanicHookInfo<'_>) {
     write_message(LogLevel::Error, &format!("internal error: {panic}"));

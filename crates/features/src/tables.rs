@@ -347,10 +347,9 @@ impl Events {
             let early = one_if(known.lt(event))?;
             Ok(vec![count(lit(1_i64)).alias("rows"), sum(without).alias("without"), sum(early).alias("early")])
         });
-        let counted = columns
-            .and_then(|columns| Ok((columns, self.all(&engine.session(), ticks))))
-            .map_err(|e| refused(&what, &e))
-            .and_then(|(columns, frame)| frame?.aggregate(Vec::new(), columns).map_err(|e| refused(&what, &e)))?;
+        let columns = columns.map_err(|e| refused(&what, &e))?;
+        let counted =
+            self.all(&engine.session(), ticks)?.aggregate(Vec::new(), columns).map_err(|e| refused(&what, &e))?;
         let batches = engine.wait(counted.collect()).map_err(|e| failed(&what, &e))?;
         let number = |i: usize| {
             let found = batches.first()?.column(i).as_primitive::<Int64Type>().iter().next().flatten()?;

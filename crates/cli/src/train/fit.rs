@@ -13,6 +13,8 @@ use driftsweep_trainers::{FitOptions, FitReport, Objective, Settings, Target, lo
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
+use super::super::message::for_programs;
+
 /// The artefact of a built-in trainer, in the folder of its model.
 pub const ARTEFACT: &str = "model.bin";
 
@@ -110,7 +112,7 @@ impl TrainerOf<'_> {
         let bad = |reason: String| Error::BadValue { what: format!("trainer_command.{what}"), reason };
         let Some((program, arguments)) = arguments.split_first() else { return Err(bad("it names no program".into())) };
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.folder).stdin(Stdio::null()).stdout(Stdio::from(std::io::stderr()));
+        command.args(arguments).current_dir(self.folder).stdin(Stdio::null()).stdout(for_programs());
         for (name, path) in paths {
             let absolute = std::path::absolute(path).map_err(|source| Error::Write { path: (*path).into(), source })?;
             command.env(name, absolute);
