@@ -152,7 +152,7 @@ fn a_look_into_the_future_is_found_in_any_query() {
     let heeded = joined.replace("s.origin AND", "s.origin AND w.known_at < s.prediction_time AND");
     let fleet = fleet(
         folder.path(),
-        &[(SQL, &with_sql(&format!("{heeded}").replace("w.temp AS temp_then", "w.temp AS temp_then, s.distance")))],
+        &[(SQL, &with_sql(&heeded.replace("w.temp AS temp_then", "w.temp AS temp_then, s.distance")))],
     );
     says(&features(&["verify"], &fleet, &DAYS), 0, &["passes"]);
     // Nothing is deleted, so nothing is tested.

@@ -1,4 +1,5 @@
 //! Lookups beside the plainest program that there is: for each prediction, look at every event.
+#![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
