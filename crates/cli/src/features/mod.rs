@@ -9,7 +9,7 @@ mod run;
 mod run;
 
 #[cfg(feature = "pipeline")]
-pub use run::blocked;
+pub use run::{WRONG, blocked};
 
 use std::path::PathBuf;
 
@@ -17,9 +17,6 @@ use clap::{Args, Subcommand};
 
 use super::time_arg::TimeArg;
 use super::{TextFormat, size};
-
-/// Features saw what came later, or differ from what serving logged.
-pub const WRONG: u8 = 18;
 
 #[derive(Subcommand)]
 pub enum FeaturesCommand {

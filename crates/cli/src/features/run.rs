@@ -17,7 +17,10 @@ use super::super::fleet_store::read_fleet;
 use super::super::gate::INSUFFICIENT_DATA;
 use super::super::time_arg::{TimeArg, now_or};
 use super::super::{TextFormat, invalid_value, write, write_json};
-use super::{LimitArgs, MaterializeArgs, NowArgs, PeriodArgs, SetArgs, ShowArgs, SkewArgs, VerifyArgs, WRONG, pages};
+use super::{LimitArgs, MaterializeArgs, NowArgs, PeriodArgs, SetArgs, ShowArgs, SkewArgs, VerifyArgs, pages};
+
+/// Features saw what came later, or differ from what serving logged.
+pub const WRONG: u8 = 18;
 
 /// Least memory of a pipeline.
 const MIN_MEMORY: u64 = 32 << 20;
