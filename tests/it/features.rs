@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::support::at;
 use crate::support::data::{dataset, read_parquet, write_parquet};
+use crate::support::objects::{Faults, NONE, serve};
 use crate::support::output::{all_output, parsed};
 
 /// The example of the repository in a folder of its own, with changes.
@@ -304,4 +305,42 @@ fn what_cannot_be_computed_is_refused_with_the_place() {
     says(&features(&["show"], &fleet, &["--set", "latenes"]), 2, &["did you mean 'lateness'?"]);
     let none = ["--now", "2011-01-01T00:00:00Z", "--output", folder.path().to_str().unwrap()];
     says(&features(&["materialize"], &fleet, &none), 2, &["the spine has no prediction from 2010"]);
+}
+
+#[test]
+fn tables_in_an_object_store_give_the_same_bytes_however_the_store_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = folder.path().join("buckets/data/flights and weather");
+    fs::create_dir_all(&bucket).unwrap();
+    for month in 1..=3 {
+        for table in ["flights", "weather"] {
+            let name = format!("{table}-2013-{month:02}.parquet");
+            fs::copy(dataset(&format!("nycflights13/{name}")), bucket.join(name)).unwrap();
+        }
+    }
+    let local = fleet(folder.path(), &[("training = \"90d\"", "training = \"20d\"")]);
+    let text = fs::read_to_string(&local).unwrap();
+    let here = format!("{}/", dataset("nycflights13").display());
+    let remote = folder.path().join("remote.toml");
+    // Months that are not in the bucket are not known in March either.
+    fs::write(&remote, text.replace(&here, "s3://data/flights and weather/")).unwrap();
+    let near = folder.path().join("near.toml");
+    fs::write(&near, text.replace(&here, &format!("{}/", bucket.display()))).unwrap();
+    let set = |name: &str| folder.path().join(name).display().to_string();
+    let args = |fleet: &Path, name: &str| {
+        let fleet = fleet.display().to_string();
+        ["features", "materialize", &fleet, "--now", "2013-03-12T00:00:00Z", "--output", &set(name)].map(str::to_owned)
+    };
+    says(&crate::support::data::run(args(&near, "near")), 0, &[]);
+    for faults in [NONE, Faults { error: 4, ..NONE }, Faults { late: 40, error: 7, cut: 11 }] {
+        let server = serve(&folder.path().join("buckets"), faults);
+        let args = args(&remote, "far");
+        says(&server.run(&args.each_ref().map(String::as_str)), 0, &[]);
+        for name in ["training.parquet", "validation.parquet"] {
+            let [near, far] = ["near", "far"].map(|set| fs::read(folder.path().join(set).join(name)).unwrap());
+            assert!(near == far, "{name}");
+        }
+    }
+    let manifest: Value = serde_json::from_slice(&fs::read(folder.path().join("far/manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["sources"]["weather"][0]["path"], "s3://data/flights and weather/weather-2013-01.parquet");
 }
