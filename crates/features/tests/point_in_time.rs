@@ -78,6 +78,8 @@ fn events(random: &mut Random, rows: usize) -> Vec<Event> {
             let at = random.below(RANGE) as i64 * SECOND;
             // Late, at once, and sometimes known before.
             let after = [0, 0, 1, 2, 10, 30, -3][random.below(7) as usize] * SECOND;
+            // One tick before or after the borders of windows.
+            let after = after + [0, 0, 1, -1][random.below(4) as usize];
             let x = match random.below(20) {
                 0 => f64::NAN,
                 1 => f64::INFINITY,
