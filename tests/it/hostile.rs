@@ -88,6 +88,22 @@ fn snapshot(shift: f64) -> Vec<u8> {
     to_parquet(columns).unwrap()
 }
 
+/// A fleet file whose tables, features and columns have such names.
+fn features() -> String {
+    let evil = toml("evil\nFORGED\u{1b}[2J\u{202e}");
+    let columns: Vec<String> = proper().iter().skip(2).map(|name| toml(name)).collect();
+    format!(
+        "[event_table.{evil}]\npath = \"train.parquet\"\nevent_time = \"at\"\ndelay = \"1s\"\n\
+         [feature_set.{evil}]\ntraining = \"expanding\"\nvalidation = \"30m\"\n\
+         [feature_set.{evil}.spine]\npath = \"now.parquet\"\nid = \"cat\"\ntime = \"at\"\ncolumns = [\"cat\", {}]\n\
+         [feature_set.{evil}.latest.{evil}]\non = [\"cat\"]\ncolumns = {{ {evil} = \"'torn\\nFORGED\\u001b[2J'\" }}\n\
+         [feature_set.{evil}.label]\ntable = {evil}\non = [\"cat\"]\ncolumn = \"1\"\nmaturity = \"0s\"\n\
+         [feature_set.{evil}.serving]\npath = \"train.parquet\"\nid = \"cat\"\n\
+         [[model]]\nname = {evil}\nbaseline = \"train.parquet\"\ncurrent = \"now.parquet\"\nfeature_set = {evil}\n",
+        columns.join(", ")
+    )
+}
+
 impl Stage {
     fn new(store: Option<String>) -> Self {
         let folder = TempDir::new().unwrap();
@@ -119,6 +135,7 @@ impl Stage {
         text +=
             "[[model]]\nname = \"torn\"\nbaseline = \"train.parquet\"\ncurrent = \"torn\\nFORGED\\u001b[2J.parquet\"\n";
         fs::write(path.join("fleet.toml"), text).unwrap();
+        fs::write(path.join("features.toml"), features()).unwrap();
         let store = store.unwrap_or_else(|| path.join("store.sqlite").display().to_string());
         Self { folder, store, shown: String::new() }
     }
@@ -222,6 +239,13 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
         &["train.parquet", evil],
         &["train.parquet", "now.parquet", "--output", "missing\nFORGED/x.json", "--format", "json"],
     ]));
+    let set = |more: &[&str]| -> Vec<Vec<String>> {
+        let mut all = both(&[&["features.toml"], more].concat());
+        all.extend(list(&[&[&[evil], more].concat(), &[&["features.toml", "--set", evil], more].concat()]));
+        all
+    };
+    let train =
+        |more: &[&str]| both(&[&["features.toml", "--model", evil, "--output", "set", "--now", LATER], more].concat());
     let mut sweep = each(&["fleet.toml"]);
     sweep.extend(list(&[
         &["fleet.toml", "--top", "0"],
@@ -378,11 +402,24 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
                 &["x", "--drift-kinds", evil],
             ]),
         ),
+        ("features show", set(&[])),
+        ("features materialize", set(&["--now", LATER, "--output", "set", "--allow-skew"])),
+        ("features verify", set(&["--now", LATER])),
+        ("features skew", set(&["--now", LATER])),
+        ("train", [train(&["--allow-skew"]), train(&[])].concat()),
     ]
 }
 
+/// After all times of the snapshots.
+const LATER: &str = "2026-11-12T00:00:00Z";
+
 /// Commands that ask nothing of the store, or nothing that differs from others.
-const STORELESS: [&str; 15] = [
+const STORELESS: [&str; 20] = [
+    "features show",
+    "features materialize",
+    "features verify",
+    "features skew",
+    "train",
     "compare",
     "init",
     "baseline show",

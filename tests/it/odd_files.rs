@@ -104,7 +104,7 @@ const FLEETS: [&[&str]; 27] = [
 /// A record by its number and hash; there is none.
 const HEAD: &str = "1:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-const MORE_FLEETS: [&[&str]; 8] = [
+const MORE_FLEETS: [&[&str]; 13] = [
     &["report", "FILE"],
     &["metrics", "FILE"],
     &["validate", "FILE"],
@@ -113,6 +113,11 @@ const MORE_FLEETS: [&[&str]; 8] = [
     &["audit", "verify", "FILE"],
     &["audit", "export", "FILE"],
     &["audit", "accept", "FILE", "--reason", "r", "--head", HEAD],
+    &["features", "show", "FILE"],
+    &["features", "materialize", "FILE", "--output", "out"],
+    &["features", "verify", "FILE"],
+    &["features", "skew", "FILE"],
+    &["train", "FILE", "--model", "m", "--output", "out"],
 ];
 
 /// Commands that read data, with `FILE` in its place.
@@ -282,6 +287,10 @@ fn every_argument_that_names_a_file_is_tested_with_what_is_none() {
         "--rules",
         // Folders of examples: what is in them is read as any fleet is.
         "--data",
+        // Folders of models: tests/it/trainings.rs. And one for temporary files.
+        "--champion",
+        "--resume",
+        "--scratch",
     ];
     for command in commands() {
         let help = crate::support::data::run(command.split(' ').chain(["--help"]));

@@ -85,10 +85,7 @@ struct PeriodArgs {
 pub struct ShowArgs {
     #[command(flatten)]
     set: SetArgs,
-    /// Show the plan whose hash is the version, too
-    #[arg(long)]
-    plan: bool,
-    /// table or json
+    /// table, or json, which has the plan whose hash is the version, too
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: TextFormat,
 }

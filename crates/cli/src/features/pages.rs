@@ -19,7 +19,7 @@ fn count(n: u64, noun: &str) -> String {
 }
 
 /// A feature set.
-pub fn show(pipeline: &FeaturePipeline, version: &FeatureVersion, plan: bool) -> Page {
+pub fn show(pipeline: &FeaturePipeline, version: &FeatureVersion) -> Page {
     let mut page = Page::new();
     page.line(format_args!(
         "Feature set '{}', version {} ({})",
@@ -40,10 +40,6 @@ pub fn show(pipeline: &FeaturePipeline, version: &FeatureVersion, plan: bool) ->
     match &version.label {
         Some(label) => page.line(format_args!("Label: version {}", short(label))),
         None => page.line("No label is declared: the training set has none."),
-    }
-    if plan {
-        page.section("Plan:");
-        version.plan.lines().for_each(|line| page.line(line));
     }
     page
 }

@@ -118,9 +118,9 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<u8> {
             "label_version": version.label,
             "features": version.columns,
             "sources": pipeline.sources(),
-            "plan": args.plan.then_some(&version.plan),
+            "plan": version.plan,
         }))?,
-        TextFormat::Table => write(pages::show(&pipeline, &version, args.plan))?,
+        TextFormat::Table => write(pages::show(&pipeline, &version))?,
     }
     Ok(0)
 }
