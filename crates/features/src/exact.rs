@@ -4,7 +4,7 @@
 //!
 //! A sum is kept as an expansion: numbers that do not overlap, whose exact sum it is (J. R. Shewchuk, "Adaptive precision
 //! floating-point arithmetic and fast robust geometric predicates", Discrete & Computational Geometry 18, 1997; Python's
-//! `math.fsum` works in the same way). It is exact unless a partial sum leaves the range of `f64`.
+//! `math.fsum` works in the same way). Huge numbers are summed apart, so that a sum may leave the range of `f64` and come back.
 
 /// An exact sum of finite numbers, from small to large and without zeros.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,6 +86,15 @@ fn two_product(a: f64, b: f64) -> (f64, f64) {
     (product, a.mul_add(b, -product))
 }
 
+/// Numbers from here on are summed apart, divided by [`SCALE`]: their sum may leave the range of `f64` and come back.
+const HUGE: f64 = 1e290;
+
+/// A power of two (2^100), by which division is exact there.
+const SCALE: f64 = (1_u128 << 100) as f64;
+
+/// The squares of numbers from here on leave the range of `f64`.
+const SQUARE_LIMIT: f64 = 1e150;
+
 /// Count, sum and, where it is wanted, sum of squares of numbers that come and go.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moments {
@@ -93,7 +102,11 @@ pub struct Moments {
     nan: i64,
     infinite: i64,
     negative_infinite: i64,
+    /// Numbers whose square leaves the range.
+    without_square: i64,
     sum: Expansion,
+    /// The sum of huge numbers, scaled.
+    huge: Expansion,
     squares: Option<Expansion>,
 }
 
@@ -123,8 +136,13 @@ impl Moments {
             self.negative_infinite += by;
         } else {
             let sign = by as f64;
-            self.sum.add(sign * value);
-            if let Some(squares) = &mut self.squares {
+            match value.abs() < HUGE {
+                true => self.sum.add(sign * value),
+                false => self.huge.add(sign * (value / SCALE)),
+            }
+            if value.abs() >= SQUARE_LIMIT {
+                self.without_square += by;
+            } else if let Some(squares) = &mut self.squares {
                 let (high, low) = two_product(value, value);
                 squares.add(sign * high);
                 squares.add(sign * low);
@@ -138,7 +156,9 @@ impl Moments {
         self.nan += other.nan;
         self.infinite += other.infinite;
         self.negative_infinite += other.negative_infinite;
+        self.without_square += other.without_square;
         self.sum.add_all(&other.sum);
+        self.huge.add_all(&other.huge);
         if let (Some(own), Some(other)) = (&mut self.squares, &other.squares) {
             own.add_all(other);
         }
@@ -156,7 +176,17 @@ impl Moments {
 
     /// The sum; `None` of no numbers.
     pub fn sum(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.not_finite().unwrap_or_else(|| self.sum.rounded()))
+        (self.count > 0).then(|| self.not_finite().unwrap_or_else(|| self.finite_sum()))
+    }
+
+    /// The sum of the finite numbers; infinite where it leaves the range.
+    fn finite_sum(&self) -> f64 {
+        if self.huge.0.is_empty() {
+            return self.sum.rounded();
+        }
+        let mut scaled = self.huge.clone();
+        self.sum.0.iter().for_each(|x| scaled.add(x / SCALE));
+        scaled.rounded() * SCALE
     }
 
     /// The mean; `None` of no numbers.
@@ -164,7 +194,8 @@ impl Moments {
         self.sum().map(|sum| sum / self.count as f64)
     }
 
-    /// The variance: `n·Σx² − (Σx)²` without rounding, over `n·(n − freedom)`. `None` of too few numbers.
+    /// The variance: `n·Σx² − (Σx)²` without rounding, over `n·(n − freedom)`. `None` of too few numbers; NaN where a number is
+    /// not finite, and infinite where the square of one leaves the range.
     pub fn variance(&self, freedom: i64) -> Option<f64> {
         let squares = self.squares.as_ref()?;
         if self.count <= freedom {
@@ -172,6 +203,9 @@ impl Moments {
         }
         if self.not_finite().is_some() {
             return Some(f64::NAN);
+        }
+        if self.without_square > 0 {
+            return Some(f64::INFINITY);
         }
         let n = self.count as f64;
         let mut numerator = squares.times(&Expansion(vec![n]));
@@ -181,25 +215,31 @@ impl Moments {
 
     /// As bytes, to be merged elsewhere.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let counts = [self.count, self.nan, self.infinite, self.negative_infinite, self.sum.0.len() as i64];
-        let counts = counts.into_iter().flat_map(i64::to_le_bytes);
+        let lengths = [self.sum.0.len() as i64, self.huge.0.len() as i64];
+        let counts = [self.count, self.nan, self.infinite, self.negative_infinite, self.without_square];
+        let counts = counts.into_iter().chain(lengths).flat_map(i64::to_le_bytes);
         let squares = self.squares.iter().flat_map(|squares| &squares.0);
-        let numbers = self.sum.0.iter().chain(squares).flat_map(|x| x.to_le_bytes());
+        let numbers = self.sum.0.iter().chain(&self.huge.0).chain(squares).flat_map(|x| x.to_le_bytes());
         counts.chain(numbers).collect()
     }
 
     /// From [`Moments::to_bytes`]; `None` for other bytes.
     pub fn from_bytes(bytes: &[u8], squares: bool) -> Option<Self> {
         let (words, []) = bytes.as_chunks::<8>() else { return None };
-        let ([count, nan, infinite, negative_infinite, length], numbers) = words.split_first_chunk::<5>()?;
-        let (sum, rest) = numbers.split_at_checked(usize::try_from(i64::from_le_bytes(*length)).ok()?)?;
+        let ([count, nan, infinite, negative_infinite, without_square, sum, huge], numbers) =
+            words.split_first_chunk::<7>()?;
+        let length = |word: &[u8; 8]| usize::try_from(i64::from_le_bytes(*word)).ok();
+        let (sum, rest) = numbers.split_at_checked(length(sum)?)?;
+        let (huge, rest) = rest.split_at_checked(length(huge)?)?;
         let expansion = |words: &[[u8; 8]]| Expansion(words.iter().map(|word| f64::from_le_bytes(*word)).collect());
         Some(Self {
             count: i64::from_le_bytes(*count),
             nan: i64::from_le_bytes(*nan),
             infinite: i64::from_le_bytes(*infinite),
             negative_infinite: i64::from_le_bytes(*negative_infinite),
+            without_square: i64::from_le_bytes(*without_square),
             sum: expansion(sum),
+            huge: expansion(huge),
             squares: squares.then(|| expansion(rest)),
         })
     }
@@ -260,6 +300,25 @@ mod tests {
         assert_eq!(sliding.variance(1).map(f64::to_bits), rest.variance(1).map(f64::to_bits));
         values[400..].iter().for_each(|&x| sliding.remove(x));
         assert_eq!((sliding.sum(), sliding.sum.0.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_sum_that_leaves_the_range_comes_back() {
+        let mut sliding = moments(&[1e308, 1e308, 1.0, 2.0]);
+        assert_eq!((sliding.sum(), sliding.variance(1)), (Some(f64::INFINITY), Some(f64::INFINITY)));
+        sliding.remove(1e308);
+        assert_eq!(sliding.sum(), Some(1e308));
+        sliding.add(-1e308);
+        assert_eq!(sliding.sum(), Some(3.0));
+        sliding.remove(-1e308);
+        sliding.remove(1e308);
+        assert_eq!((sliding.sum(), sliding.variance(1)), (Some(3.0), Some(0.5)));
+        // The square leaves the range, the number does not.
+        sliding.add(1e200);
+        assert_eq!((sliding.sum(), sliding.variance(0)), (Some(1e200), Some(f64::INFINITY)));
+        sliding.remove(1e200);
+        assert_eq!(sliding.variance(1), Some(0.5));
+        assert_eq!(moments(&[f64::MAX, -f64::MAX, 1e-300]).sum(), Some(1e-300));
     }
 
     #[test]

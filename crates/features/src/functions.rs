@@ -1,12 +1,12 @@
-//! `sum`, `avg`, variance and standard deviation of floating-point numbers, without rounding on the way: they take the place of
-//! DataFusion's own in every query, so that a feature has the same bits whatever order rows are read in and whatever was in a
-//! window before. All other types are left to DataFusion.
+//! `sum`, `avg`, variance and standard deviation of floating-point numbers, without rounding on the way, and sums of integers that
+//! do not wrap around: they take the place of DataFusion's own in every query, so that a feature has the same bits whatever order
+//! rows are read in and whatever was in a window before. All other types are left to DataFusion.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, BinaryArray, Float64Array};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::cast::{as_binary_array, as_float64_array};
+use datafusion::common::cast::{as_binary_array, as_float64_array, as_int64_array, as_uint64_array};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::context::SessionContext;
 use datafusion::functions_aggregate::{average, stddev, sum, variance};
@@ -62,8 +62,13 @@ struct Exact {
 }
 
 impl Exact {
-    fn applies(distinct: bool, fields: &[FieldRef]) -> bool {
-        !distinct && matches!(fields, [field] if *field.data_type() == DataType::Float64)
+    fn applies(&self, distinct: bool, fields: &[FieldRef]) -> bool {
+        let kind = |field: &FieldRef| match field.data_type() {
+            DataType::Float64 => true,
+            DataType::Int64 | DataType::UInt64 => self.result == Moment::Sum,
+            _ => false,
+        };
+        !distinct && matches!(fields, [field] if kind(field))
     }
 }
 
@@ -89,29 +94,33 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        if !Self::applies(args.is_distinct, args.input_fields) {
+        if !self.applies(args.is_distinct, args.input_fields) {
             return self.inner.state_fields(args);
         }
         Ok(vec![Arc::new(Field::new(format_state_name(args.name, "moments"), DataType::Binary, true))])
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        if !Self::applies(args.is_distinct, args.expr_fields) {
+        if !self.applies(args.is_distinct, args.expr_fields) {
             return self.inner.accumulator(args);
+        }
+        if *args.return_type() != DataType::Float64 {
+            let unsigned = *args.return_type() == DataType::UInt64;
+            return Ok(Box::new(WholeSum { unsigned, sum: 0, count: 0 }));
         }
         let moments = Moments::new(self.result.needs_squares());
         Ok(Box::new(ExactAccumulator { result: self.result, moments }))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        match Self::applies(args.is_distinct, args.expr_fields) {
+        match self.applies(args.is_distinct, args.expr_fields) {
             true => self.accumulator(args),
             false => self.inner.create_sliding_accumulator(args),
         }
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        !Self::applies(args.is_distinct, args.expr_fields) && self.inner.groups_accumulator_supported(args)
+        !self.applies(args.is_distinct, args.expr_fields) && self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
@@ -124,6 +133,78 @@ impl AggregateUDFImpl for Exact {
 
     fn default_value(&self, kind: &DataType) -> Result<ScalarValue> {
         self.inner.default_value(kind)
+    }
+}
+
+/// A sum of 64-bit integers.
+#[derive(Debug)]
+struct WholeSum {
+    unsigned: bool,
+    sum: i128,
+    count: i64,
+}
+
+impl WholeSum {
+    fn change(&mut self, values: &[ArrayRef], by: i128) -> Result<()> {
+        let [values] = values else { return Err(DataFusionError::Internal("a sum takes one argument".into())) };
+        let mut add = |x: i128| {
+            self.sum += by * x;
+            self.count += by as i64;
+        };
+        match self.unsigned {
+            true => as_uint64_array(values)?.iter().flatten().for_each(|x| add(x.into())),
+            false => as_int64_array(values)?.iter().flatten().for_each(|x| add(x.into())),
+        }
+        Ok(())
+    }
+}
+
+impl Accumulator for WholeSum {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.change(values, 1)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.change(values, -1)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let beyond = || {
+            DataFusionError::Execution(format!(
+                "a sum of integers is {}, beyond 64 bits; sum numbers instead, by CAST(… AS DOUBLE)",
+                self.sum
+            ))
+        };
+        let some = self.count > 0;
+        Ok(match self.unsigned {
+            true => ScalarValue::UInt64(some.then(|| u64::try_from(self.sum).map_err(|_| beyond())).transpose()?),
+            false => ScalarValue::Int64(some.then(|| i64::try_from(self.sum).map_err(|_| beyond())).transpose()?),
+        })
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let bytes = [&self.sum.to_le_bytes()[..], &self.count.to_le_bytes()].concat();
+        Ok(vec![ScalarValue::Binary(Some(bytes))])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let [states] = states else { return Err(DataFusionError::Internal("a sum has one state".into())) };
+        for bytes in as_binary_array(states)?.iter().flatten() {
+            let parts = bytes.split_first_chunk::<16>().and_then(|(sum, rest)| Some((sum, rest.first_chunk::<8>()?)));
+            let (sum, count) =
+                parts.ok_or_else(|| DataFusionError::Internal("the state of a sum is damaged".into()))?;
+            self.sum += i128::from_le_bytes(*sum);
+            self.count += i64::from_le_bytes(*count);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
     }
 }
 

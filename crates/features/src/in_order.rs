@@ -107,11 +107,7 @@ pub fn read_in_order(
     let keys = (0..layout.keys).map(column).collect::<PlanResult<Vec<_>>>()?;
     // Keys, time, events before predictions, and then all that tells events apart.
     let tells_apart = (0..layout.values).map(|i| layout.value(i)).filter(|&i| !schema.field(i).data_type().is_nested());
-    let order = (0..layout.row()).chain(match &taken {
-        Taken::Latest => tells_apart.collect(),
-        // Aggregates do not depend on the order of events of the same time.
-        Taken::Window { .. } => Vec::new(),
-    });
+    let order = (0..layout.row()).chain(tells_apart);
     let order = order.map(|i| column(i).map(PhysicalSortExpr::new_default)).collect::<PlanResult<Vec<_>>>()?;
     let partitions = session.state().config().target_partitions();
     let divided = RepartitionExec::try_new(source, Partitioning::Hash(keys, partitions))?;
@@ -337,8 +333,7 @@ impl Window {
     /// Begins anew, without events.
     fn restart(&mut self) -> PlanResult<()> {
         self.held.clear();
-        self.accumulators =
-            self.calls.iter().map(|call| call.function.create_sliding_accumulator()).collect::<PlanResult<_>>()?;
+        self.accumulators = self.calls.iter().map(accumulator).collect::<PlanResult<_>>()?;
         Ok(())
     }
 
@@ -408,7 +403,7 @@ impl Window {
         }
         // A function that cannot take values away is computed again from those that are left.
         for i in anew {
-            let mut accumulator = self.calls[i].function.create_sliding_accumulator()?;
+            let mut accumulator = accumulator(&self.calls[i])?;
             for events in &self.held {
                 let left = events.values(events.gone, events.at.len() - events.gone);
                 accumulator.update_batch(&arguments(&self.calls[i], &left)?)?;
@@ -417,6 +412,11 @@ impl Window {
         }
         Ok(())
     }
+}
+
+/// An accumulator from which values can be taken away, where the function has one.
+fn accumulator(call: &Call) -> PlanResult<Box<dyn Accumulator>> {
+    call.function.create_sliding_accumulator().or_else(|_| call.function.create_accumulator())
 }
 
 /// The arguments of a call, of the rows that its filter keeps.
