@@ -227,6 +227,7 @@ fn skew_is_named_with_its_feature_and_equal_data_are_silent() {
 
     let rows = honest.height();
     let f32s = changed(&honest, "share_late", numbers(&honest, "share_late", |_, x| f64::from(x as f32)));
+    let infinite = changed(&honest, "temp", numbers(&honest, "temp", |_, _| f64::INFINITY));
     let fahrenheit = changed(&honest, "temp", numbers(&honest, "temp", |_, x| (x - 32.0) / 1.8));
     let double = changed(&honest, "distance", numbers(&honest, "distance", |_, x| x * 1.609344));
     let zone = changed(&honest, "hour_of_day", numbers(&honest, "hour_of_day", |_, x| (x + 23.0) % 24.0));
@@ -247,6 +248,7 @@ fn skew_is_named_with_its_feature_and_equal_data_are_silent() {
     };
     for (what, frame, words) in [
         ("32-bit numbers", &f32s, vec!["feature 'share_late' differs", "32-bit numbers"]),
+        ("infinity", &infinite, vec!["feature 'temp' differs in"]),
         ("a changed definition", &fahrenheit, vec!["feature 'temp' differs in"]),
         ("miles and kilometres", &double, vec!["feature 'distance' differs in", "always 0.62137"]),
         (

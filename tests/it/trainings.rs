@@ -82,6 +82,30 @@ fn an_online_model_goes_on_where_it_ended_and_learns_no_row_twice() {
     assert_eq!(after["fit"]["learned"], 0);
     assert_eq!(after["fit"]["skipped"], before["fit"]["learned"]);
     assert_eq!(before["digest"], after["digest"]);
+    // A folder is used again by the same command, and not where it is one of those that are read.
+    says(&train(&fleet, &second, &resume), 0, &[]);
+    says(&train(&fleet, &first, &resume), 2, &["is the folder of --resume; choose another folder"]);
+    let other = folder.path().join("other");
+    fs::create_dir_all(other.join("model")).unwrap();
+    fs::write(other.join("model/thesis.txt"), "mine").unwrap();
+    says(&train(&fleet, &other, &[]), 2, &["holds files of something else"]);
+    assert_eq!(fs::read_to_string(other.join("model/thesis.txt")).unwrap(), "mine");
+    // Neither is a model judged by rows that it has learned, nor are features of another version learned on.
+    let earlier = folder.path().join("earlier");
+    let refused = train_at("2013-04-20T00:00:00Z", &fleet, &earlier, &resume);
+    says(&refused, 2, &["it would be judged by what it has learned"]);
+    let other = folder.path().join("changed.toml");
+    fs::write(&other, fs::read_to_string(&fleet).unwrap().replace("within = \"3h\"", "within = \"4h\"")).unwrap();
+    says(&train(&other, &earlier, &resume), 2, &["another version of the features"]);
+    assert!(!earlier.join("model.json").exists());
+    // A folder of a champion that is not there is no champion.
+    let none = folder.path().join("none");
+    says(
+        &train(&fleet, &earlier, &["--champion", none.to_str().unwrap()]),
+        0,
+        &["there is no champion to compare with"],
+    );
+    assert!(earlier.join("candidate.parquet").exists() && !earlier.join("champion.parquet").exists());
     // A week later there are new rows.
     let third = folder.path().join("third");
     says(&train_at("2013-05-18T00:00:00Z", &fleet, &third, &resume), 0, &[]);
@@ -92,7 +116,6 @@ fn an_online_model_goes_on_where_it_ended_and_learns_no_row_twice() {
 #[test]
 fn programs_of_the_user_train_and_predict_by_files() {
     let folder = tempfile::tempdir().unwrap();
-    // Predicts by a copy of a file, written once for all rows: what a program may do is its own affair, the files are not.
     let command = |predict: &str| {
         format!(
             "feature_set = \"lateness\"\ntrainer_command = {{ fit = [\"sh\", \"-c\", \"test -s $DRIFTSWEEP_TRAINING && echo model > \

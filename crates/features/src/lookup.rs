@@ -228,10 +228,11 @@ impl DeclaredLookup<'_> {
         let calls = calls
             .into_iter()
             .map(|(call, arguments, filter)| {
-                words.push_str(&format!("; {} {arguments:?} {filter:?} {}", call.func.name(), call.params.distinct));
+                let nulls = call.params.null_treatment;
+                let distinct = call.params.distinct;
+                words.push_str(&format!("; {} {arguments:?} {filter:?} {distinct} {nulls:?}", call.func.name()));
                 let columns =
                     arguments.iter().map(|&i| expressions::col(&value(i), &schema)).collect::<PlanResult<Vec<_>>>()?;
-                let nulls = call.params.null_treatment;
                 let function = AggregateExprBuilder::new(call.func, columns)
                     .schema(schema.clone())
                     .alias("window")

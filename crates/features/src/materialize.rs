@@ -83,7 +83,7 @@ impl FeaturePipeline {
     /// [`Error::BadValue`] where that is outside of the calendar.
     pub fn periods(&self, as_of: Timestamp) -> Result<[Period; 2]> {
         let outside = |_| Error::BadValue {
-            what: "--as-of".into(),
+            what: "--now".into(),
             reason: "the periods before it are outside of the calendar".into(),
         };
         let maturity = self.set.label.as_ref().map_or(jiff::SignedDuration::ZERO, |label| label.maturity);
@@ -124,7 +124,7 @@ impl FeaturePipeline {
                 });
             }
         }
-        let draft = || tempfile::Builder::new().prefix(".driftsweep-").tempfile_in(folder).map_err(write);
+        let draft = || draft_in(folder).map_err(write);
         let drafts = [draft()?, draft()?];
         let mut rows = self.rows(&staged, as_of)?;
         let part = |rows: &mut SideBySide<'_>, draft: &NamedTempFile, name: &str, period: Period, most: Option<u64>| {
@@ -175,7 +175,7 @@ impl FeaturePipeline {
         let staged = self.stage(period)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = |source| Error::Write { path: path.into(), source };
-        let draft = tempfile::Builder::new().prefix(".driftsweep-").tempfile_in(folder).map_err(write)?;
+        let draft = draft_in(folder).map_err(write)?;
         let written = self.write_rows(&staged, period.as_of, draft.reopen().map_err(write)?, draft.path())?;
         draft.persist(path).map_err(|e| write(e.error))?;
         Ok(written.rows)
@@ -200,6 +200,15 @@ impl FeaturePipeline {
         let beside = beside.into_iter().flatten().collect();
         SideBySide::start(&self.engine, spine, beside, &self.what())
     }
+}
+
+/// A file that is not in place yet; others may read it as any file.
+fn draft_in(folder: &Path) -> std::io::Result<NamedTempFile> {
+    let mut draft = tempfile::Builder::new();
+    draft.prefix(".driftsweep-");
+    #[cfg(unix)]
+    draft.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    draft.tempfile_in(folder)
 }
 
 /// SHA-256 of a file.

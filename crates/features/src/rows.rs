@@ -8,8 +8,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchReader,
 };
-use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch};
-use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options, concat_batches, filter_record_batch};
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use driftsweep_common::error::{Error, Result};
@@ -112,7 +112,12 @@ impl SetRows {
     /// [`Error::UnreadableColumn`] for a row without an id.
     pub fn positions(&self) -> Result<Vec<Position>> {
         let [_, id, time] = ROW_COLUMNS;
-        let times = cast(self.column(time)?, &DataType::Int64).map_err(|e| self.bad(time, &e.to_string()))?;
+        // One unit whatever that of the tables is: a model may be continued with another.
+        let nanoseconds = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+        let strict = CastOptions { safe: false, ..CastOptions::default() };
+        let times = cast_with_options(self.column(time)?, &nanoseconds, &strict)
+            .and_then(|times| cast(&times, &DataType::Int64))
+            .map_err(|e| self.bad(time, &e.to_string()))?;
         let ids = self.column(id)?;
         let shown =
             ArrayFormatter::try_new(ids, &FormatOptions::default()).map_err(|e| self.bad(id, &e.to_string()))?;
@@ -170,6 +175,17 @@ impl SetRows {
         let batch =
             RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, values)| (name, values, true)));
         write(path, batch.map_err(|e| self.unreadable(&e.to_string()))?)
+    }
+
+    /// Writes the features and the id with the name that the fleet file has for it, without the label.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_features_of_gates(&self, path: &Path, names: &PredictionColumns) -> Result<()> {
+        let schema = self.batch.schema();
+        let kept: Vec<usize> = (0..schema.fields().len()).filter(|&i| schema.field(i).name() != LABEL).collect();
+        let batch = self.batch.project(&kept).map_err(|e| self.unreadable(&e.to_string()))?;
+        Self { batch, path: self.path.clone() }.write_labels(path, names)
     }
 
     /// Writes the labels with the names that the fleet file has for them, and all other columns beside them.

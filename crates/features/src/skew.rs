@@ -461,11 +461,12 @@ impl Comparison {
     }
 
     fn number(&mut self, a: f64, b: f64, serving: &Serving) -> bool {
-        if a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= serving.atol + serving.rtol * b.abs() {
+        let near = a.is_finite() && b.is_finite() && (a - b).abs() <= serving.atol + serving.rtol * b.abs();
+        if a == b || (a.is_nan() && b.is_nan()) || near {
             return true;
         }
         let difference = a - b;
-        if difference.abs() > self.skew.largest || difference.is_nan() {
+        if difference.abs() > self.skew.largest && difference.is_finite() {
             self.skew.largest = difference.abs();
         }
         let (low, high) = self.differences.unwrap_or((difference, difference));

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_features::{SetRows, read_scores};
-use driftsweep_fleet::{TrainerChoice, TrainerCommand};
+use driftsweep_fleet::TrainerChoice;
 use driftsweep_trainers::{FitOptions, FitReport, Objective, Settings, Target, load};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
@@ -87,17 +87,32 @@ impl TrainerOf<'_> {
         }
     }
 
-    /// The scores of a model's artefact for rows. `scratch` is for what a program reads and writes.
-    pub fn predict(&self, folder: &Path, rows: &SetRows, scratch: &Path) -> Result<Vec<f64>> {
-        if folder.join(ARTEFACT).exists() {
-            let model = load(&artefact_in(folder)?).map_err(|e| refused(&folder.display().to_string(), &e))?;
-            let table = rows.table()?;
-            return model.predict(&table).map_err(|e| refused(&folder.display().to_string(), &e));
-        }
-        let TrainerChoice::Command(TrainerCommand { predict, .. }) = self.choice else {
-            let reason = format!("there is no {ARTEFACT} in it; name the folder of a trained model");
-            return Err(Error::Unreadable { path: folder.into(), reason });
+    /// The scores of the artefact in a folder for rows. `scratch` is for what a program reads and writes.
+    pub fn predict(&self, folder: &Path, rows: &SetRows, objective: Objective, scratch: &Path) -> Result<Vec<f64>> {
+        let scores = match self.choice {
+            TrainerChoice::Command(command) => self.predict_by_program(&command.predict, folder, rows, scratch)?,
+            TrainerChoice::BuiltIn(_) => {
+                let model = load(&artefact_in(folder)?).map_err(|e| refused(&folder.display().to_string(), &e))?;
+                let table = rows.table()?;
+                model.predict(&table).map_err(|e| refused(&folder.display().to_string(), &e))?
+            }
         };
+        match scores.iter().position(|score| objective == Objective::Binary && !(0.0..=1.0).contains(score)) {
+            None => Ok(scores),
+            Some(row) => Err(Error::BadValue {
+                what: "trainer_command.predict".into(),
+                reason: format!("row {row} has the score {}; the score of a class is a probability", scores[row]),
+            }),
+        }
+    }
+
+    fn predict_by_program(
+        &self,
+        predict: &[String],
+        folder: &Path,
+        rows: &SetRows,
+        scratch: &Path,
+    ) -> Result<Vec<f64>> {
         let (input, output) = (scratch.join("rows.parquet"), scratch.join("scores.parquet"));
         rows.write_features(&input)?;
         let _ = fs::remove_file(&output);

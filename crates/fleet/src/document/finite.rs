@@ -60,8 +60,6 @@ pub(crate) mod tests {
     }
 
     /// Every key that takes a number with a decimal point, by its name, with a fleet file that sets it to `NUMBER`.
-    const SET: &str = "[feature_set.s.spine]\npath = \"p\"\nid = \"i\"\ntime = \"t\"\ncolumns = []\n";
-
     fn settings() -> Vec<(&'static str, String)> {
         let model = "[[model]]\nname = \"m\"\nbaseline = \"a\"\ncurrent = \"b\"\n";
         let head = "[approval]\napprovers = [[\"ana\"]]\n";
@@ -139,6 +137,8 @@ pub(crate) mod tests {
             }
         }
     }
+
+    const SET: &str = "[feature_set.s.spine]\npath = \"p\"\nid = \"i\"\ntime = \"t\"\ncolumns = []\n";
 
     const THRESHOLDS: [&str; 6] = ["psi", "js", "ks_p", "ks_d", "missing", "missing_p"];
 
