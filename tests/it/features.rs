@@ -1,7 +1,7 @@
 //! `driftsweep features` on the flights of the repository: sets, the truncation test, and skew.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use jiff::SignedDuration;
@@ -12,33 +12,13 @@ use serde_json::Value;
 
 use crate::support::at;
 use crate::support::data::{dataset, read_parquet, write_parquet};
+use crate::support::flights::fleet;
 use crate::support::objects::{Faults, NONE, serve};
-use crate::support::output::{all_output, parsed};
-
-/// The example of the repository in a folder of its own, with changes.
-fn fleet(folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
-    let text = fs::read_to_string(dataset("flights.toml")).unwrap();
-    let data = dataset("nycflights13");
-    let mut text = text.replace("nycflights13/", &format!("{}/", data.display()));
-    for (from, to) in changes {
-        assert!(text.contains(from), "{from}");
-        text = text.replace(from, to);
-    }
-    let path = folder.join("fleet.toml");
-    fs::write(&path, text).unwrap();
-    path
-}
+use crate::support::output::{all_output, parsed, says};
 
 fn features(args: &[&str], fleet: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
     command.arg("features").args(args).arg(fleet).args(more).output().unwrap()
-}
-
-fn says(output: &Output, code: i32, words: &[&str]) -> String {
-    let text = all_output(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    words.iter().for_each(|words| assert!(text.contains(words), "'{words}' is not in {text}"));
-    text
 }
 
 const NOW: [&str; 2] = ["--now", "2013-05-11T00:00:00Z"];
@@ -345,4 +325,23 @@ fn tables_in_an_object_store_give_the_same_bytes_however_the_store_fails() {
     }
     let manifest: Value = serde_json::from_slice(&fs::read(folder.path().join("far/manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["sources"]["weather"][0]["path"], "s3://data/flights and weather/weather-2013-01.parquet");
+}
+
+#[test]
+fn doctor_plans_feature_sets_before_a_night_needs_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let doctor = |fleet: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
+        all_output(&command.arg("doctor").arg(fleet).args(NOW).output().unwrap())
+    };
+    let sound = doctor(&fleet(folder.path(), &[]));
+    assert!(!sound.contains("feature_set"), "{sound}");
+    for (change, word) in [
+        (("\"temp\"", "\"tempo\""), "tempo"),
+        ((SQL, &*with_sql("SELECT row_id, humid / FROM spine")), "row_id"),
+        (("avg(late)", "average(late)"), "average"),
+    ] {
+        let told = doctor(&fleet(folder.path(), &[change]));
+        assert!(told.contains("BROKEN") && told.contains("feature_set 'lateness'") && told.contains(word), "{told}");
+    }
 }

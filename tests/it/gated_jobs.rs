@@ -5,12 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Output;
 
 use driftsweep_extensions::http::Http;
-use driftsweep_ops::retrain::JobState;
+use driftsweep_ops::retrain::{JobState, VersionStatus};
 use driftsweep_training::gate::Verdict;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::support::jobs::pass;
+use crate::support::jobs::{open, pass};
 use crate::support::script::Place;
 
 const ROWS: usize = 600;
@@ -41,7 +41,13 @@ fn place(answer: &str, candidate: usize, champion: usize) -> Place {
     place
 }
 
-const ANSWER: &str = r#"{"cost": 5, "validation": {"candidate": "c.csv", "champion": "p.csv", "labels": "l.csv"}}"#;
+const ANSWER: &str = r#"{"cost": 5, "validation": {"candidate": "c.csv", "champion": "p.csv", "labels": "l.csv"}, "model": {"source": "candidates/1"}}"#;
+
+/// The versions in the registry: status and reason of each.
+fn versions(place: &Place) -> Vec<(VersionStatus, String)> {
+    let versions = open(&place.store, &place.yard.fleet).versions(None).unwrap();
+    versions.into_iter().map(|version| (version.status, version.reason)).collect()
+}
 
 fn told(place: &Place, kind: &str) -> Vec<Value> {
     let told = fs::read_to_string(place.path("told")).unwrap_or_default();
@@ -69,6 +75,7 @@ fn a_candidate_that_passes_its_gates_is_accepted_with_their_figures_in_the_audit
     let report = job.gates.as_ref().unwrap();
     assert_eq!((report.verdict, report.rows), (Verdict::Passed, ROWS));
     assert_eq!(place.records("job.gate").len(), 1);
+    assert_eq!(versions(&place), [(VersionStatus::Candidate, "accepted by its gates".into())]);
     let [end] = &place.records("job.succeed")[..] else { panic!() };
     let names: Vec<&str> =
         end["report"]["gates"].as_array().unwrap().iter().map(|gate| gate["name"].as_str().unwrap()).collect();
@@ -86,6 +93,9 @@ fn a_candidate_that_is_no_better_is_rejected_and_that_is_told_with_what_to_look_
     let JobState::RejectedByGate { reason } = &job.state else { panic!("{job:?}") };
     assert!(reason.contains("accuracy.better_by") && reason.contains("worse by"), "{reason}");
     assert_eq!(job.spent.cents(), 500);
+    assert_eq!(versions(&place), [(VersionStatus::Rejected, reason.clone())]);
+    let promoted = command(&place, &["models", "promote", "m", "1", "--by", "ana", "--reason", "all the same"]);
+    assert_eq!(promoted.status.code(), Some(2), "{}", crate::support::output::all_output(&promoted));
     assert_eq!(place.records("job.reject_by_gate").len(), 1);
     assert_eq!(place.records("job.succeed").len(), 0);
     let verified = command(&place, &["audit", "verify"]);
@@ -127,6 +137,9 @@ fn files_that_are_not_there_yet_are_waited_for_an_hour() {
     };
     crate::support::processes::until("it waits for its gates", || waits(&place.pass()));
     assert_eq!(place.job().state.name(), "gated");
+    assert_eq!(versions(&place), [(VersionStatus::Candidate, "trained; its gates have not judged it yet".into())]);
+    let promoted = command(&place, &["models", "promote", "m", "1", "--by", "ana", "--reason", "too early"]);
+    assert_eq!(promoted.status.code(), Some(2), "{}", crate::support::output::all_output(&promoted));
     fs::rename(place.path("later"), place.path("p.csv")).unwrap();
     place.pass();
     assert_eq!(place.job().state, JobState::Succeeded);
@@ -163,6 +176,7 @@ fn killed_between_any_two_steps_no_candidate_is_lost_and_none_is_trained_twice()
         assert_eq!(place.job().state, JobState::Succeeded, "{kill_at}");
         assert_eq!(fs::read_to_string(place.path("starts")).unwrap(), "start\n", "{kill_at}");
         assert_eq!(place.records("job.gate").len(), 1, "{kill_at}");
+        assert_eq!(versions(&place), [(VersionStatus::Candidate, "accepted by its gates".into())], "{kill_at}");
         assert_eq!(place.records("job.succeed").len(), 1, "{kill_at}");
         if !killed {
             assert!(kill_at > 5, "{kill_at}");

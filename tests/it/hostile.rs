@@ -264,6 +264,14 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
     let decide = |job: &str, more: &[&str]| -> Vec<Vec<String>> {
         list(&[&[&[job, "fleet.toml"], &by[..], more].concat(), &[&[evil, "fleet.toml"], &by[..]].concat()])
     };
+    let decide_version = |versions: &[&str]| -> Vec<Vec<String>> {
+        let named = [(model, versions), (evil, &versions[..1])];
+        let each = |(model, versions): (&str, &[&str])| {
+            let args = versions.iter().map(|version| [&[model, *version, "fleet.toml"], &by[..]].concat());
+            args.map(|args| args.into_iter().map(str::to_owned).collect()).collect::<Vec<Vec<String>>>()
+        };
+        named.into_iter().flat_map(each).collect()
+    };
     let mut explain: Vec<Vec<String>> = proper().iter().map(|name| vec![name.clone(), "fleet.toml".into()]).collect();
     explain.extend(list(&[&[evil, "fleet.toml"], &["torn", "fleet.toml"], &[model, "fleet.toml", "--quality"]]));
     explain.extend(both(&[model, "fleet.toml"]));
@@ -337,6 +345,29 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
             "baseline restore",
             list(&[&[&[model, "fleet.toml"], &by[..]].concat(), &[&[evil, "fleet.toml"], &by[..]].concat()]),
         ),
+        (
+            "models register",
+            list(&[
+                &[&[model, "s3://evil/\u{202e}FORGED\u{1b}[2J", "fleet.toml"], &by[..]].concat(),
+                &[&[model, evil, "fleet.toml", "--digest", evil], &by[..]].concat(),
+                &[&[evil, "train.parquet", "fleet.toml"], &by[..]].concat(),
+            ]),
+        ),
+        (
+            "models alias",
+            list(&[
+                &[&[model, "blue", "1", "fleet.toml"], &by[..]].concat(),
+                &[&[model, evil, evil, "fleet.toml"], &by[..]].concat(),
+            ]),
+        ),
+        ("models promote", decide_version(&["1", "latest", evil])),
+        ("models list", both(&["fleet.toml"]).into_iter().chain(list(&[&["fleet.toml", "--model", evil]])).collect()),
+        (
+            "models show",
+            both(&[model, "1", "fleet.toml"]).into_iter().chain(list(&[&[evil, "7", "fleet.toml"]])).collect(),
+        ),
+        ("models retire", decide_version(&["1", evil])),
+        ("models unalias", decide_version(&["blue", evil])),
         ("history", history),
         ("report", {
             let mut all = each(&["fleet.toml"]);

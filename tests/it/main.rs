@@ -32,6 +32,7 @@ mod html;
 mod init;
 mod messages;
 mod metrics;
+mod model_versions;
 mod money;
 mod moved;
 mod network;

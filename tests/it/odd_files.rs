@@ -104,7 +104,7 @@ const FLEETS: [&[&str]; 27] = [
 /// A record by its number and hash; there is none.
 const HEAD: &str = "1:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-const MORE_FLEETS: [&[&str]; 13] = [
+const MORE_FLEETS: [&[&str]; 20] = [
     &["report", "FILE"],
     &["metrics", "FILE"],
     &["validate", "FILE"],
@@ -118,6 +118,13 @@ const MORE_FLEETS: [&[&str]; 13] = [
     &["features", "verify", "FILE"],
     &["features", "skew", "FILE"],
     &["train", "FILE", "--model", "m", "--output", "out"],
+    &["models", "list", "FILE"],
+    &["models", "show", "m", "1", "FILE"],
+    &["models", "register", "m", "s3://a/b", "FILE", "--reason", "r"],
+    &["models", "promote", "m", "1", "FILE", "--reason", "r"],
+    &["models", "retire", "m", "1", "FILE", "--reason", "r"],
+    &["models", "alias", "m", "blue", "1", "FILE", "--reason", "r"],
+    &["models", "unalias", "m", "blue", "FILE", "--reason", "r"],
 ];
 
 /// Commands that read data, with `FILE` in its place.

@@ -46,6 +46,14 @@ fn full(night: &Night) {
     let set =
         night.run(&["baseline", "set", "model-00001", &baseline, "--by", "ana", "--reason", "new", "--now", ASKED]);
     assert!(set.status.success(), "{}", all_output(&set));
+    // A model in the registry, with an alias.
+    let by = ["--by", "ana", "--reason", "new", "--now", ASKED];
+    for args in
+        [&["models", "register", "model-00001", "s3://models/1"][..], &["models", "alias", "model-00001", "blue", "1"]]
+    {
+        let done = night.run(&[args, &by].concat());
+        assert!(done.status.success(), "{}", all_output(&done));
+    }
     // A mute, an acknowledgement, and a model whose data are late.
     let mute = night.run(&["mute", "model-00001", "--for", "900d", "--reason", "quiet", "--by", "ana", "--now", ASKED]);
     assert!(mute.status.success(), "{}", all_output(&mute));

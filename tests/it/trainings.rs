@@ -6,27 +6,21 @@ use std::process::{Command, Output};
 
 use driftsweep_ops::retrain::JobState;
 use driftsweep_training::gate::Verdict;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::data::{dataset, read_parquet};
-use crate::support::output::all_output;
+use crate::support::data::read_parquet;
+use crate::support::flights;
+use crate::support::jobs::{add_event, open};
+use crate::support::output::{all_output, says};
+use crate::support::processes::until;
 use crate::support::script::Place;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_driftsweep");
 const NOW: &str = "2013-05-11T00:00:00Z";
 
-/// The example of the repository in a folder of its own, with changes.
+/// The example of the repository in a folder of its own, with a shorter training period and other changes.
 fn fleet(folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
-    let text = fs::read_to_string(dataset("flights.toml")).unwrap();
-    let data = dataset("nycflights13");
-    let mut text = text.replace("nycflights13/", &format!("{}/", data.display()));
-    for (from, to) in [("training = \"90d\"", "training = \"30d\"")].iter().chain(changes) {
-        assert!(text.contains(from), "{from}");
-        text = text.replace(from, to);
-    }
-    let path = folder.join("flights.toml");
-    fs::write(&path, text).unwrap();
-    path
+    flights::fleet(folder, &[&[("training = \"90d\"", "training = \"30d\"")], changes].concat())
 }
 
 fn train(fleet: &Path, output: &Path, more: &[&str]) -> Output {
@@ -37,13 +31,6 @@ fn train_at(now: &str, fleet: &Path, output: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command.arg("train").arg(fleet).args(["--model", "lateness", "--now", now, "--output"]).arg(output).args(more);
     command.output().unwrap()
-}
-
-fn says(output: &Output, code: i32, words: &[&str]) -> String {
-    let text = all_output(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    words.iter().for_each(|words| assert!(text.contains(words), "'{words}' is not in {text}"));
-    text
 }
 
 fn card(folder: &Path) -> Value {
@@ -113,6 +100,108 @@ fn an_online_model_goes_on_where_it_ended_and_learns_no_row_twice() {
     assert_eq!(learned, before["validation"]["labelled"].as_u64().unwrap());
 }
 
+/// The folders of the steps below an output, in the order of time.
+fn steps(output: &Path) -> Vec<PathBuf> {
+    let mut steps: Vec<PathBuf> = fs::read_dir(output).unwrap().map(|entry| entry.unwrap().path()).collect();
+    steps.retain(|path| path.is_dir());
+    steps.sort();
+    steps
+}
+
+/// The scores of a file of predictions.
+fn scores(path: &Path) -> Vec<f64> {
+    read_parquet(path).column("score").unwrap().f64().unwrap().into_no_null_iter().collect()
+}
+
+#[test]
+fn an_online_model_follows_new_labels_and_predicts_each_row_before_it_learns_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let change = [("feature_set = \"lateness\"\n", "feature_set = \"lateness\"\ntrainer = { kind = \"online\" }\n")];
+    let fleet = fleet(folder.path(), &change);
+    let [nights, at_once] = ["nights", "at-once"].map(|name| folder.path().join(name));
+    says(&train(&fleet, &nights, &["--online"]), 0, &["predicted before it was learned"]);
+    let [first] = &steps(&nights)[..] else { panic!() };
+    assert!(first.ends_with("20130509T000000Z"), "{}", first.display());
+    // Again, and again after an interrupted step.
+    let before = card(first);
+    fs::create_dir_all(nights.join(".next-1/model")).unwrap();
+    says(
+        &train(&fleet, &nights, &["--online"]),
+        0,
+        &["no new label of predictions since 2013-05-09T00:00:00Z is known"],
+    );
+    assert_eq!(steps(&nights), [first.clone()]);
+    assert_eq!(card(first), before);
+    // A folder of its own that begins in the same way.
+    fs::create_dir(&at_once).unwrap();
+    assert!(Command::new("cp").arg("-r").arg(first).arg(&at_once).status().unwrap().success());
+    let champion = ["--online", "--champion", first.to_str().unwrap()];
+    for night in ["12", "13", "14", "15"] {
+        says(&train_at(&format!("2013-05-{night}T00:00:00Z"), &fleet, &nights, &champion), 0, &[]);
+    }
+    says(&train_at("2013-05-15T00:00:00Z", &fleet, &at_once, &champion), 0, &[]);
+    let (nights, at_once) = (steps(&nights), steps(&at_once));
+    assert_eq!((nights.len(), at_once.len()), (5, 2));
+    // Night by night or at once: the same rows are learned once.
+    let (last, whole) = (card(&nights[4]), card(&at_once[1]));
+    assert_eq!(last["digest"], whole["digest"]);
+    assert_eq!(
+        (&last["training"]["from"], &last["training"]["to"]),
+        (&before["training"]["from"], &json!("2013-05-13T00:00:00Z"))
+    );
+    assert_eq!(last["training"]["labelled"], whole["training"]["labelled"]);
+    let new: u64 = nights[1..].iter().map(|step| card(step)["fit"]["learned"].as_u64().unwrap()).sum();
+    assert_eq!(new, whole["fit"]["learned"].as_u64().unwrap());
+    // Labels are known after two days: the first three are predicted by the first state, and only the fourth by a later one.
+    let [by_step, by_first] = ["candidate.parquet", "champion.parquet"].map(|name| scores(&at_once[1].join(name)));
+    let same = by_step.iter().zip(&by_first).take_while(|(step, first)| step == first).count();
+    let three: u64 = nights[1..4].iter().map(|step| card(step)["validation"]["labelled"].as_u64().unwrap()).sum();
+    assert_eq!(same as u64, three);
+    assert!(by_step.len() > same && by_step[same..].iter().zip(&by_first[same..]).all(|(step, first)| step != first));
+    // What does not follow.
+    let nights = folder.path().join("nights");
+    let other = folder.path().join("changed.toml");
+    fs::write(&other, fs::read_to_string(&fleet).unwrap().replace("within = \"3h\"", "within = \"4h\"")).unwrap();
+    says(&train(&other, &nights, &["--online"]), 2, &["another version of the features", "empty folder"]);
+    says(&train(&fleet, first, &["--online"]), 2, &["is the folder of a model"]);
+    let batch = folder.path().join("batch.toml");
+    fs::write(&batch, fs::read_to_string(&fleet).unwrap().replace("kind = \"online\"", "kind = \"batch\"")).unwrap();
+    says(&train(&batch, &nights, &["--online"]), 2, &["only the trainer `online` follows"]);
+    fs::write(first.join("model/model.bin"), "other").unwrap();
+    says(&train(&fleet, &nights, &["--online"]), 0, &["no new label"]);
+    fs::write(steps(&nights)[4].join("model/model.bin"), "other").unwrap();
+    says(&train(&fleet, &nights, &["--online"]), 3, &["changed since"]);
+}
+
+#[test]
+fn one_training_at_a_time_writes_into_a_folder_and_mistakes_are_found_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    fs::create_dir_all(&output).unwrap();
+    let lock = fs::File::create(output.join(".driftsweep-lock")).unwrap();
+    lock.lock().unwrap();
+    let honest = fleet(folder.path(), &[]);
+    says(&train(&honest, &output, &[]), 13, &["running already"]);
+    drop(lock);
+    // A feature that is called as the label is in the fleet file would hide it from the gate of leakage.
+    let text = fs::read_to_string(&honest).unwrap();
+    let labels = "\n[model.labels]\npredictions = \"p\"\nfrom = \"l\"\nid = \"id\"\ntime = \"at\"\nlabel = \"temp\"\n\
+                  prediction = \"said\"\nscore = \"score\"\n";
+    let hidden = folder.path().join("hidden.toml");
+    fs::write(&hidden, text.clone() + labels).unwrap();
+    says(&train(&hidden, &output, &[]), 3, &["column 'temp'", "give the feature another name"]);
+    // One class.
+    let one = folder.path().join("one.toml");
+    fs::write(&one, text.replace("CAST(arr_delay > 15 AS DOUBLE)", "CAST(arr_delay > 1500 AS DOUBLE)")).unwrap();
+    says(&train(&one, &output, &[]), 2, &["labels of the training set are 0", "learns from both"]);
+    // Settings out of their range are found without data.
+    let wrong = folder.path().join("wrong.toml");
+    let trainer = "feature_set = \"lateness\"\ntrainer = { kind = \"batch\", depth = 99 }\n";
+    fs::write(&wrong, text.replace("feature_set = \"lateness\"\n", trainer)).unwrap();
+    let validated = Command::new(BINARY).arg("validate").arg(&wrong).output().unwrap();
+    says(&validated, 4, &["`depth` is 99", "from 1 to 24"]);
+}
+
 #[test]
 fn programs_of_the_user_train_and_predict_by_files() {
     let folder = tempfile::tempdir().unwrap();
@@ -125,7 +214,7 @@ fn programs_of_the_user_train_and_predict_by_files() {
     let output = folder.path().join("out");
     for (predict, words) in [
         ("exit 3", "trainer_command.predict: 'sh' failed"),
-        ("true", "scores.parquet"),
+        ("true", "DRIFTSWEEP_SCORES names"),
         ("cp $DRIFTSWEEP_ROWS $DRIFTSWEEP_SCORES", "no column 'score'; write row_id and score"),
     ] {
         let fleet = fleet(folder.path(), &[("feature_set = \"lateness\"\n", &command(predict))]);
@@ -177,6 +266,69 @@ fn a_job_trains_by_the_built_in_trainer_and_its_candidate_meets_its_gates() {
             _ => {
                 let JobState::RejectedByGate { reason } = &job.state else { panic!("{job:?}") };
                 assert!(reason.contains(words), "{reason}");
+            }
+        }
+    }
+}
+
+/// From one champion to the next: nobody copies a folder.
+#[test]
+fn a_training_compares_its_candidate_with_the_champion_of_the_registry() {
+    let features = tempfile::tempdir().unwrap();
+    let honest = fleet(features.path(), &[]);
+    let script = format!(
+        "{BINARY} train {} --model lateness --now $(cat now) --output candidates/$DRIFTSWEEP_RUN",
+        honest.display()
+    );
+    let gates =
+        "[defaults.gates]\nmetrics = [{ metric = \"auc\", at_least = 0.65, significance = 0.05, margin = -0.02 }]\n";
+    let place = Place::with(gates, &script).changed("current = \"b.parquet\"\n", LABELS);
+    let models = |args: &[&str]| {
+        let state = place.state.display().to_string();
+        place.program(&[&["models"], args, &["--store", &place.store, "--state", &state]].concat(), &[])
+    };
+    let decided = ["--by", "ana", "--reason", "the first"];
+    // The first one has nothing to be compared with, which is no pass: a person registers a model that was trained before.
+    fs::write(place.path("now"), "2013-04-11T00:00:00Z").unwrap();
+    let first = place.path("first");
+    says(&train_at("2013-03-11T00:00:00Z", &honest, &first, &[]), 0, &[]);
+    says(&models(&[&["register", "m", "first"], &decided[..]].concat()), 0, &["version 1 is registered"]);
+    says(&models(&[&["promote", "m", "1"], &decided[..]].concat()), 0, &["version 1 is the champion"]);
+    place.ends();
+    assert_eq!(place.job().state, JobState::Succeeded, "{:?}", place.job());
+    assert!(place.path("candidates/event-1/champion.parquet").exists());
+    let gates = place.job().gates.unwrap();
+    assert!(gates.gates.iter().any(|gate| gate.figures.contains_key("champion")), "{gates:?}");
+    let shown =
+        says(&models(&["show", "m", "latest"]), 0, &["version 2 of m", "accepted by its gates", "job        event"]);
+    assert!(shown.contains("lateness, version ") && shown.contains("auc 0."), "{shown}");
+    says(
+        &models(&[&["promote", "m", "2"], &decided[..]].concat()),
+        0,
+        &["version 2 is the champion, in place of version 1"],
+    );
+    // The next one is compared with it. A champion whose folder was written over is found.
+    fs::write(place.path("now"), "2013-05-11T00:00:00Z").unwrap();
+    for (event, written_over) in [("later", false), ("last", true)] {
+        if written_over {
+            says(&train_at("2013-05-18T00:00:00Z", &honest, &place.path("candidates/event-1"), &[]), 0, &[]);
+        }
+        let now = place.now;
+        add_event(&mut open(&place.store, &place.yard.fleet), event, "m", now);
+        let mut job = None;
+        until("it has ended", || {
+            place.pass();
+            job = open(&place.store, &place.yard.fleet).jobs(event).unwrap().pop().map(|versioned| versioned.job);
+            job.as_ref().is_some_and(|job| job.state.is_final())
+        });
+        let job = job.unwrap();
+        let run = place.path(&format!("candidates/{event}-1"));
+        match written_over {
+            false => assert!(job.gates.is_some() && run.join("champion.parquet").exists(), "{job:?}"),
+            true => {
+                assert!(matches!(job.state, JobState::Failed { .. }), "{job:?}");
+                let log = fs::read_to_string(place.state.join("jobs/last/1/output.log")).unwrap();
+                assert!(log.contains("another training has overwritten it"), "{log}");
             }
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use driftsweep::model::Options;
-use driftsweep_extensions::executor::{Logins, RunOutcome, RunStatus, TrainingRun};
+use driftsweep_extensions::executor::{Champion, Logins, RunOutcome, RunStatus, TrainingRun};
 use driftsweep_extensions::http::Http;
 use driftsweep_fleet::Fleet;
 use driftsweep_ops::executor;
@@ -45,6 +45,7 @@ fn run(folder: &Path) -> TrainingRun {
         late: SignedDuration::from_hours(-1),
         key: String::new(),
         seen: false,
+        champion: Some(Champion { version: 3, source: "models/3".into(), digest: None }),
     }
 }
 
@@ -571,6 +572,8 @@ fn wanted(kind: &str) -> &'static [&'static str] {
         "job.fail" => &["churn: training failed", "exit code 1"],
         "job.time_out" => &["churn: training was stopped at its timeout", "exit code 1"],
         "job.cancel" => &["churn: training was cancelled", "exit code 1"],
+        "model.promote" => &["churn: version 3 is the champion, in place of version 2", "better in every month"],
+        "model.retire" => &["churn: version 3 was retired", "better in every month"],
         "baseline.set" => &["churn: a new baseline was set: baselines/churn-2.baseline", "the training of 2026-11-20"],
         "baseline.restore" => &["churn: a former baseline was restored"],
         "budget.warning" => &["are spent or reserved for 2026-11; forecast"],

@@ -205,6 +205,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let outdated_baseline = outdated(&fleet, &mut store, &job)?;
     let rejection = rejection(&mut store, &job)?;
     let answerers = scheduler::answerers(&fleet, &mut store, &job)?;
+    let version = store.version_of_job(&job.model, &job.id)?;
     if args.format == TextFormat::Json {
         let mut page = json!({ "job": ListedJob { job: &job, outdated_baseline }, "event": event, "runs": runs });
         if let Some((_, signed)) = rejection {
@@ -213,6 +214,9 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         if let Some(answerers) = answerers {
             page["may_answer"] = json!(answerers.may_answer);
         }
+        if let Some(version) = version {
+            page["version"] = json!(version);
+        }
         super::write_json(&page)?;
         return Ok(code_after_reading(&mut store));
     }
@@ -220,6 +224,14 @@ fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let turn = queue_position(&fleet, &mut store, &job)?;
     let answers = Answers { rejection: rejection.as_ref(), answerers: answerers.as_ref() };
     let mut page = job_page::page(&fleet, &job, &event, &runs, answers, (&state, turn));
+    if let Some(version) = version {
+        page.section("version");
+        page.line(format_args!(
+            "  version {} of {}, {}: {}",
+            version.version, version.model, version.status, version.reason
+        ));
+        page.line(format_args!("  {}", version.trained.source));
+    }
     // What was true when it finished may have changed.
     let at_its_end = job.baseline.as_ref().filter(|renewal| !matches!(renewal, BaselineRenewal::Kept { .. }));
     let sentences: Vec<String> =

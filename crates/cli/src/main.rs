@@ -48,6 +48,8 @@ mod job_page;
 mod jobs;
 pub mod message;
 mod metrics;
+mod model_card;
+mod models;
 mod mute;
 mod past_sweep;
 mod report;
@@ -152,6 +154,9 @@ enum Command {
     /// Lists training jobs, shows one in detail, or cancels one
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Lists the versions of trained models, shows or registers one, and says which one is in production
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Approves a job that waits for approval
     Approve(jobs::ApproveArgs),
     /// Rejects a job that waits for approval
@@ -551,6 +556,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Mute(args) => mute::run(&args),
         Command::Unmute(args) => mute::lift(&args),
         Command::Jobs(command) => jobs::run(&command),
+        Command::Models(command) => models::run(&command),
         Command::Approve(args) => jobs::approve(&args),
         Command::Reject(args) => jobs::reject(&args),
         Command::Budget(args) => budget::run(&args),

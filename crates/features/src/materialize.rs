@@ -44,8 +44,9 @@ pub struct Manifest {
     pub as_of: Timestamp,
     /// The features with their types.
     pub features: IndexMap<String, String>,
-    /// The training set.
-    pub training: SetFile,
+    /// The training set; absent where only later rows were materialised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<SetFile>,
     /// The validation set.
     pub validation: SetFile,
     /// Rows of the event tables, and how many of them cannot be used.
@@ -100,9 +101,28 @@ impl FeaturePipeline {
     /// [`Error::NoRows`] where the training or the validation period has no prediction; [`Error::BadValue`] for a query that fails,
     /// or does not give one row for each row of the spine; [`Error::Write`].
     pub fn materialize(&self, as_of: Timestamp, folder: &Path) -> Result<Manifest> {
-        let write = |source| Error::Write { path: folder.into(), source };
-        let version = self.version()?;
         let [training, validation] = self.periods(as_of)?;
+        self.write_sets(Some(training), validation, folder)
+    }
+
+    /// Writes the rows of predictions from a time on, up to where labels are mature at a point in time, as a validation set
+    /// without a training set. `None` where there is no such prediction; nothing is written then.
+    ///
+    /// # Errors
+    /// Those of [`FeaturePipeline::materialize`].
+    pub fn materialize_after(&self, from: Timestamp, as_of: Timestamp, folder: &Path) -> Result<Option<Manifest>> {
+        let [_, validation] = self.periods(as_of)?;
+        let period = Period { from: Some(from), ..validation };
+        match from < period.to && self.stage(period)?.rows > 0 {
+            true => self.write_sets(None, period, folder).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Writes the sets of periods that follow each other.
+    fn write_sets(&self, training: Option<Period>, validation: Period, folder: &Path) -> Result<Manifest> {
+        let (write, as_of) = (|source| Error::Write { path: folder.into(), source }, validation.as_of);
+        let version = self.version()?;
         std::fs::create_dir_all(folder).map_err(write)?;
         let manifest_file = folder.join(MANIFEST_FILE);
         match std::fs::remove_file(&manifest_file) {
@@ -110,9 +130,10 @@ impl FeaturePipeline {
             _ => {}
         }
         // Both follow each other, so that they are computed in one run.
-        let staged = self.stage(Period { to: validation.to, ..training })?;
-        let split = self.stage(training)?.rows;
-        for (period, rows) in [(training, split), (validation, staged.rows - split)] {
+        let staged = self.stage(Period { to: validation.to, ..training.unwrap_or(validation) })?;
+        let split = training.map(|training| Ok::<_, Error>(self.stage(training)?.rows)).transpose()?;
+        let later = staged.rows - split.unwrap_or(0);
+        for (period, rows) in training.zip(split).into_iter().chain([(validation, later)]) {
             if rows == 0 {
                 let from = period.from.map_or_else(String::new, |from| format!(" from {from}"));
                 return Err(Error::BadValue {
@@ -143,9 +164,11 @@ impl FeaturePipeline {
                 sha256: digest(draft.path())?,
             })
         };
-        let training = part(&mut rows, &drafts[0], TRAINING_FILE, training, Some(split))?;
+        let training =
+            training.map(|training| part(&mut rows, &drafts[0], TRAINING_FILE, training, split)).transpose()?;
         let validation = part(&mut rows, &drafts[1], VALIDATION_FILE, validation, None)?;
-        for (draft, name) in drafts.into_iter().zip([TRAINING_FILE, VALIDATION_FILE]) {
+        let names = [training.is_some().then_some(TRAINING_FILE), Some(VALIDATION_FILE)];
+        for (draft, name) in drafts.into_iter().zip(names).filter_map(|(draft, name)| Some((draft, name?))) {
             let path = folder.join(name);
             draft.persist(&path).map_err(|e| Error::Write { path, source: e.error })?;
         }

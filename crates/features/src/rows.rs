@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,6 +57,13 @@ impl SetRows {
         Ok(Self { batch, path: self.path.clone() })
     }
 
+    /// Some of its rows, in their order.
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        let end = rows.end.min(self.rows());
+        let begin = rows.start.min(end);
+        Self { batch: self.batch.slice(begin, end - begin), path: self.path.clone() }
+    }
+
     /// The label of each row, as a number; NaN where it is not known.
     ///
     /// # Errors
@@ -89,7 +97,19 @@ impl SetRows {
                 let text: Vec<Option<&str>> = text.as_string::<i32>().iter().collect();
                 Ok(Column::Categories(Categories::from_rows(&text)))
             }
-            kind if kind.is_numeric() || *kind == DataType::Boolean => Ok(Column::Numbers(self.numbers(name, values)?)),
+            kind if kind.is_numeric() || *kind == DataType::Boolean => {
+                let numbers = self.numbers(name, values)?;
+                match numbers.iter().position(|number| number.is_infinite()) {
+                    None => Ok(Column::Numbers(numbers)),
+                    Some(row) => Err(self.bad(
+                        name,
+                        &format!(
+                            "row {row} is {}; make it missing with NULLIF or CASE in the SQL of the feature",
+                            numbers[row]
+                        ),
+                    )),
+                }
+            }
             kind => Err(self.bad(
                 name,
                 &format!("it is {kind}; trainers take numbers and text: convert it in the SQL of the feature set"),
@@ -100,7 +120,13 @@ impl SetRows {
     fn numbers(&self, name: &str, values: &ArrayRef) -> Result<Vec<f64>> {
         let numeric = values.data_type().is_numeric() || *values.data_type() == DataType::Boolean;
         if !numeric {
-            return Err(self.bad(name, &format!("it is {}, not a number; convert it with CAST", values.data_type())));
+            return Err(self.bad(
+                name,
+                &format!(
+                    "it is {}, not a number; convert it with CAST, or give its values numbers with CASE",
+                    values.data_type()
+                ),
+            ));
         }
         let numbers = cast(values, &DataType::Float64).map_err(|e| self.bad(name, &e.to_string()))?;
         Ok(numbers.as_primitive::<Float64Type>().iter().map(|x| x.unwrap_or(f64::NAN)).collect())
@@ -188,6 +214,22 @@ impl SetRows {
         Self { batch, path: self.path.clone() }.write_labels(path, names)
     }
 
+    /// Refuses features that have the name of the id or of the label in the fleet file: gates would take them for these.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`].
+    pub fn check_names(&self, names: &PredictionColumns) -> Result<()> {
+        let schema = self.batch.schema();
+        let features = schema.fields().iter().map(|field| field.name());
+        let mut features = features.filter(|name| !ROW_COLUMNS.contains(&name.as_str()) && name.as_str() != LABEL);
+        match features.find(|name| [&names.id, &names.label].contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                Err(self.bad(name, "it has the name of labels.id or labels.label; give the feature another name"))
+            }
+        }
+    }
+
     /// Writes the labels with the names that the fleet file has for them, and all other columns beside them.
     ///
     /// # Errors
@@ -199,7 +241,7 @@ impl SetRows {
         let mut columns: Vec<ArrayRef> = Vec::new();
         for (field, values) in schema.fields().iter().zip(self.batch.columns()) {
             let name = renamed.get(field.name().as_str()).map_or(field.name(), |name| name);
-            // The label and the id come first; a feature of the same name would hide them.
+            // The id may have the name of another column of the row.
             if !renamed.contains_key(field.name().as_str()) && renamed.values().any(|taken| *taken == name) {
                 continue;
             }
@@ -242,8 +284,13 @@ pub struct PredictionColumns {
 /// # Errors
 /// [`Error::Unreadable`] where a row has no score, or more than one, or scores are not finite numbers.
 pub fn read_scores(path: &Path, rows: &SetRows) -> Result<Vec<f64>> {
-    let batch = read(path)?;
     let unreadable = |reason: String| Error::Unreadable { path: path.into(), reason };
+    if !path.exists() {
+        let reason = "trainer_command.predict has not written it; let it write row_id and score of each row into the file that \
+                      DRIFTSWEEP_SCORES names";
+        return Err(unreadable(reason.into()));
+    }
+    let batch = read(path)?;
     let column = |name: &str, kind: &DataType| {
         let found = batch
             .column_by_name(name)
@@ -254,15 +301,20 @@ pub fn read_scores(path: &Path, rows: &SetRows) -> Result<Vec<f64>> {
     let wanted = rows.column(ROW_COLUMNS[0])?.as_primitive::<Int64Type>();
     let mut found: HashMap<i64, f64> = HashMap::new();
     for (id, score) in ids.as_primitive::<Int64Type>().iter().zip(scores.as_primitive::<Float64Type>()) {
-        let (Some(id), Some(score)) = (id, score.filter(|score| score.is_finite())) else {
-            return Err(unreadable("a row has no row_id, or no finite score".into()));
+        let Some(id) = id else { return Err(unreadable("a row has no row_id".into())) };
+        let Some(score) = score.filter(|score| score.is_finite()) else {
+            return Err(unreadable(format!("row_id {id} has no finite score; give each row a number")));
         };
         if found.insert(id, score).is_some() {
             return Err(unreadable(format!("row_id {id} has more than one score")));
         }
     }
-    let score = |id: &i64| found.get(id).copied().ok_or_else(|| unreadable(format!("row_id {id} has no score")));
-    wanted.values().iter().map(score).collect()
+    let score = |id: &i64| found.remove(id).ok_or_else(|| unreadable(format!("row_id {id} has no score")));
+    let scores = wanted.values().iter().map(score).collect::<Result<Vec<f64>>>()?;
+    match found.keys().min() {
+        None => Ok(scores),
+        Some(id) => Err(unreadable(format!("row_id {id} is none of the rows in the file that DRIFTSWEEP_ROWS names"))),
+    }
 }
 
 fn read(path: &Path) -> Result<RecordBatch> {

@@ -191,9 +191,13 @@ impl TrainerChoice {
                 Err("trainer_command: fit and predict need a program each".into())
             }
             (None, Some(command)) => Ok(Self::Command(command)),
-            (settings, None) => Ok(Self::BuiltIn(settings.unwrap_or_else(|| {
-                driftsweep_trainers::Settings::Batch(driftsweep_trainers::BatchSettings::default())
-            }))),
+            (Some(settings), None) => {
+                settings.check().map_err(|e| format!("trainer: {e}"))?;
+                Ok(Self::BuiltIn(settings))
+            }
+            (None, None) => {
+                Ok(Self::BuiltIn(driftsweep_trainers::Settings::Batch(driftsweep_trainers::BatchSettings::default())))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | training settings | `run.retrain` | [`TRAINING_SETTINGS`] |
 //! | evaluations of models | `verdict.body` | [`EVALUATIONS`] |
 //! | status of the last sweep | `status.body` | [`SWEEP_STATUSES`] |
+//! | versions of models | `model_version.body` | [`VERSIONS`] |
 //! | results of commands | `result.json` in the folder of a run | [`driftsweep_extensions::executor::RESULTS`] |
 //! | retrain events, messages | `event.body`, `outbox.body` | none: CloudEvents, whose `type` says what they are |
 //!
@@ -26,6 +27,9 @@ pub const TRAINING_SETTINGS: Format = Format::new("training settings", &[]);
 
 /// What was concluded of models at sweeps.
 pub const EVALUATIONS: Format = Format::new("evaluations of models", &[]);
+
+/// What is known of versions of models.
+pub const VERSIONS: Format = Format::new("versions of models", &[]);
 
 /// The status of the last sweep.
 pub const SWEEP_STATUSES: Format = Format::new("sweep statuses", &[]);

@@ -203,6 +203,18 @@ impl Default for HybridSettings {
 }
 
 impl Settings {
+    /// Whether all settings are in their ranges.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the key and the values that it takes.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Batch(settings) => settings.check(""),
+            Self::Online(settings) => settings.check(""),
+            Self::Hybrid(settings) => settings.check(),
+        }
+    }
+
     /// The trainer with these settings.
     ///
     /// # Errors

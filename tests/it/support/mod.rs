@@ -2,6 +2,8 @@
 
 pub mod browser;
 pub mod data;
+#[cfg(feature = "pipeline")]
+pub mod flights;
 pub mod jobs;
 pub mod journals;
 pub mod needs;

@@ -31,3 +31,11 @@ pub fn kinds(told: &[Value]) -> Vec<&str> {
 }
 
 pub const CHANNEL: &str = "[[notify]]\nname = \"lines\"\nfile = \"told.jsonl\"\n";
+
+/// Checks the exit code of a command, and that words are in what it says, which is returned.
+pub fn says(output: &Output, code: i32, words: &[&str]) -> String {
+    let text = all_output(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    words.iter().for_each(|words| assert!(text.contains(words), "'{words}' is not in {text}"));
+    text
+}

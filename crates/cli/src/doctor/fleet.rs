@@ -18,6 +18,7 @@ use super::approval::{self, ApprovalCheck};
 use super::connections::{self, ChannelCheck};
 use super::finding::{Findings, Severity};
 use super::{decoding, locations};
+use crate::features;
 use crate::fleet_store::StoreArgs;
 
 /// What was found of a fleet.
@@ -88,6 +89,7 @@ pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell
     let mut findings = Findings::default();
     let mut of_models: Vec<&mut Findings> = models.iter_mut().map(|model| &mut model.findings).collect();
     decoding::check(&dated.models, &mut of_models, &mut findings);
+    check_feature_sets(fleet, &mut models, &mut findings);
     for model in &mut models {
         model.ready = !model.findings.is_broken();
     }
@@ -107,6 +109,26 @@ pub fn check(path: &Path, fleet: &Fleet, now: Timestamp, store: &StoreArgs, tell
     };
     let approval = approval::of(&fleet.governance.approval);
     Ok(FleetCheck { name: fleet.name.clone(), now, summary, models, channels, approval, findings })
+}
+
+/// Plans each feature set once; a mistake is one of each model that uses it.
+fn check_feature_sets(fleet: &Fleet, models: &mut [ModelCheck], findings: &mut Findings) {
+    for set in &fleet.feature_sets {
+        let uses = |name: &str| fleet.model(name).is_some_and(|model| model.feature_set.as_ref() == Some(&set.name));
+        let (level, reason) = match features::plan(set) {
+            Some(Ok(())) => continue,
+            Some(Err(error)) => (Severity::Broken, error.to_string()),
+            None => (
+                Severity::Note,
+                format!("feature_set '{}' was not checked: this build has no feature pipeline", set.name),
+            ),
+        };
+        let mut users: Vec<&mut ModelCheck> = models.iter_mut().filter(|model| uses(&model.name)).collect();
+        if users.is_empty() {
+            findings.add(level, "", &reason);
+        }
+        users.iter_mut().for_each(|model| model.findings.add(level, "", &reason));
+    }
 }
 
 /// Tables of predictions and labels, each opened once: many models may share one.

@@ -8,6 +8,7 @@ mod run;
 #[path = "without.rs"]
 mod run;
 
+pub use run::plan;
 #[cfg(feature = "pipeline")]
 pub use run::{WRONG, blocked};
 

@@ -47,7 +47,7 @@ pub fn show(pipeline: &FeaturePipeline, version: &FeatureVersion) -> Page {
 /// What was materialised.
 pub fn manifest(manifest: &Manifest, folder: &Path) -> Page {
     let mut table = Table::new(["file", "from", "to", "rows", "with label", "sha256"]);
-    for set in [&manifest.training, &manifest.validation] {
+    for set in manifest.training.iter().chain([&manifest.validation]) {
         let from = set.from.map_or_else(|| "the first".into(), |from| from.to_string());
         let cells = [
             set.file.clone(),
@@ -85,7 +85,7 @@ pub fn manifest(manifest: &Manifest, folder: &Path) -> Page {
     }
     let of =
         |set: &SetFile| set.missing.iter().filter(|(_, n)| **n == set.rows).map(|(name, _)| name.clone()).collect();
-    let empty: Vec<String> = of(&manifest.training);
+    let empty: Vec<String> = manifest.training.as_ref().map(of).unwrap_or_default();
     if !empty.is_empty() {
         page.line(format_args!(
             "No row of the training set has a value of {}; check the keys (`on`) and the times of their tables",

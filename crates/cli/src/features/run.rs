@@ -50,6 +50,15 @@ impl LimitArgs {
     }
 }
 
+/// Whether a feature set can be planned: its tables are opened, and its SQL is understood.
+///
+/// # Errors
+/// The reason why not.
+pub fn plan(set: &FeatureSet) -> Option<Result<(), Error>> {
+    let planned = FeaturePipeline::open(set, Limits::default(), None).and_then(|pipeline| pipeline.version().map(drop));
+    Some(planned)
+}
+
 impl SetArgs {
     fn open(&self) -> anyhow::Result<(Fleet, FeaturePipeline)> {
         let limits = self.limits.limits()?;

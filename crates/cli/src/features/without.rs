@@ -1,8 +1,14 @@
 //! `driftsweep features` in a build without the feature pipeline.
 
 use driftsweep_common::error::Error;
+use driftsweep_fleet::FeatureSet;
 
 use super::{MaterializeArgs, ShowArgs, SkewArgs, VerifyArgs};
+
+/// A build without the pipeline plans nothing.
+pub fn plan(_: &FeatureSet) -> Option<Result<(), Error>> {
+    None
+}
 
 fn absent() -> anyhow::Result<u8> {
     let reason = "this build has no feature pipeline; take a released binary, or build with --features pipeline";

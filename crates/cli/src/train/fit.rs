@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use driftsweep_common::atomic;
@@ -10,16 +10,12 @@ use driftsweep_common::error::{Error, Result};
 use driftsweep_features::{SetRows, read_scores};
 use driftsweep_fleet::TrainerChoice;
 use driftsweep_trainers::{FitOptions, FitReport, Objective, Settings, Target, load};
-use indexmap::IndexMap;
-use sha2::{Digest, Sha256};
 
 use super::super::message::for_programs;
+use super::super::model_card::ARTEFACT_FOLDER;
 
 /// The artefact of a built-in trainer, in the folder of its model.
 pub const ARTEFACT: &str = "model.bin";
-
-/// The folder of the artefact, in that of the candidate.
-pub const ARTEFACT_FOLDER: &str = "model";
 
 /// What trains and predicts.
 pub struct TrainerOf<'a> {
@@ -41,9 +37,65 @@ pub fn objective(labels: &[f64]) -> Objective {
     }
 }
 
+/// The artefact of a built-in trainer that has learned labelled rows, going on from a state if there is one.
+///
+/// # Errors
+/// [`Error::BadValue`] for labels, settings or a state that do not belong together.
+pub fn fit_rows(
+    settings: &Settings,
+    rows: &SetRows,
+    objective: Objective,
+    state: Option<&[u8]>,
+    threads: NonZeroUsize,
+) -> Result<(Vec<u8>, FitReport)> {
+    let target = Target::new(objective, rows.labels()?).map_err(|e| refused("label", &e))?;
+    let online = matches!(settings, Settings::Online(_));
+    let positions = online.then(|| rows.positions()).transpose()?;
+    let options = FitOptions { positions: positions.as_deref(), state, threads };
+    let table = rows.table()?;
+    let fitted = settings.trainer().and_then(|trainer| trainer.fit(&table, &target, &options));
+    let fitted = fitted.map_err(|e| refused("trainer", &e))?;
+    let bytes = fitted.model.to_bytes().map_err(|e| refused("trainer", &e))?;
+    Ok((bytes, fitted.report))
+}
+
+/// The scores of rows by the artefact of a built-in trainer.
+///
+/// # Errors
+/// [`Error::BadValue`] for an artefact that cannot be read, or rows with other features.
+pub fn predict_rows(artefact: &[u8], rows: &SetRows) -> Result<Vec<f64>> {
+    let table = rows.table()?;
+    load(artefact).and_then(|model| model.predict(&table)).map_err(|e| refused("model", &e))
+}
+
+/// What the labels of a training set ask for, which must have both classes if it has classes.
+///
+/// # Errors
+/// [`Error::BadValue`] where all labels are the same class.
+pub fn objective_of_training(labels: &[f64]) -> Result<Objective> {
+    let kind = objective(labels);
+    match labels.first() {
+        Some(first) if kind == Objective::Binary && labels.iter().all(|label| label == first) => {
+            let reason = format!(
+                "all {} labels of the training set are {first}, and a model of classes learns from both; check label.column, or \
+                 train on a longer period",
+                labels.len()
+            );
+            Err(Error::BadValue { what: "label".into(), reason })
+        }
+        _ => Ok(kind),
+    }
+}
+
 impl TrainerOf<'_> {
     /// Trains on the labelled rows of a set, and leaves the artefact in a folder.
-    pub fn fit(&self, training: &Path, folder: &Path, resume: Option<&Path>) -> Result<Option<FitReport>> {
+    pub fn fit(
+        &self,
+        training: &Path,
+        objective: Objective,
+        folder: &Path,
+        resume: Option<&Path>,
+    ) -> Result<Option<FitReport>> {
         match self.choice {
             TrainerChoice::Command(command) => {
                 if resume.is_some() {
@@ -59,30 +111,18 @@ impl TrainerOf<'_> {
                 if rows.rows() == 0 {
                     return Err(Error::NoRows { path: training.into() });
                 }
-                let labels = rows.labels()?;
-                let objective = objective(&labels);
-                let target = Target::new(objective, labels).map_err(|e| refused("label", &e))?;
-                let online = matches!(settings, Settings::Online(_));
-                let positions = online.then(|| rows.positions()).transpose()?;
                 let state = match resume {
                     None => None,
-                    Some(_) if !online => {
+                    Some(_) if !matches!(settings, Settings::Online(_)) => {
                         let reason = "only the trainer `online` continues from a model; leave it out".into();
                         return Err(Error::BadValue { what: "--resume".into(), reason });
                     }
                     Some(from) => Some(artefact(from)?),
                 };
-                let options = FitOptions {
-                    positions: positions.as_deref(),
-                    state: state.as_deref(),
-                    threads: NonZeroUsize::new(self.threads).unwrap_or(NonZeroUsize::MIN),
-                };
-                let table = rows.table()?;
-                let fitted = settings.trainer().and_then(|trainer| trainer.fit(&table, &target, &options));
-                let fitted = fitted.map_err(|e| refused("trainer", &e))?;
-                let bytes = fitted.model.to_bytes().map_err(|e| refused("trainer", &e))?;
+                let threads = NonZeroUsize::new(self.threads).unwrap_or(NonZeroUsize::MIN);
+                let (bytes, report) = fit_rows(settings, &rows, objective, state.as_deref(), threads)?;
                 atomic::write(&folder.join(ARTEFACT), &bytes)?;
-                Ok(Some(fitted.report))
+                Ok(Some(report))
             }
         }
     }
@@ -92,9 +132,11 @@ impl TrainerOf<'_> {
         let scores = match self.choice {
             TrainerChoice::Command(command) => self.predict_by_program(&command.predict, folder, rows, scratch)?,
             TrainerChoice::BuiltIn(_) => {
-                let model = load(&artefact_in(folder)?).map_err(|e| refused(&folder.display().to_string(), &e))?;
-                let table = rows.table()?;
-                model.predict(&table).map_err(|e| refused(&folder.display().to_string(), &e))?
+                let predicted = artefact_in(folder).and_then(|bytes| predict_rows(&bytes, rows));
+                predicted.map_err(|e| match e {
+                    Error::BadValue { reason, .. } => Error::BadValue { what: folder.display().to_string(), reason },
+                    other => other,
+                })?
             }
         };
         match scores.iter().position(|score| objective == Objective::Binary && !(0.0..=1.0).contains(score)) {
@@ -149,24 +191,4 @@ fn artefact_in(folder: &Path) -> Result<Vec<u8>> {
 /// The artefact of a candidate's folder.
 fn artefact(folder: &Path) -> Result<Vec<u8>> {
     artefact_in(&folder.join(ARTEFACT_FOLDER))
-}
-
-/// SHA-256 of each file below a folder, by its path there.
-pub fn digests(folder: &Path) -> Result<IndexMap<String, String>> {
-    let unreadable = |path: &Path, e: std::io::Error| Error::Unreadable { path: path.into(), reason: e.to_string() };
-    let mut files: Vec<PathBuf> = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).map_err(|e| unreadable(&next, e))? {
-            let path = entry.map_err(|e| unreadable(&next, e))?.path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    files.sort();
-    let digest = |path: PathBuf| {
-        let bytes = fs::read(&path).map_err(|e| unreadable(&path, e))?;
-        let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
-        Ok((name, atomic::hex(&Sha256::digest(&bytes))))
-    };
-    files.into_iter().map(digest).collect()
 }

@@ -1,7 +1,13 @@
 //! `driftsweep train`: a candidate from a feature set, with what its gates are judged by.
 
 #[cfg(feature = "pipeline")]
+mod candidate;
+#[cfg(feature = "pipeline")]
+mod champion;
+#[cfg(feature = "pipeline")]
 mod fit;
+#[cfg(feature = "pipeline")]
+mod online;
 #[cfg(feature = "pipeline")]
 mod run;
 #[cfg(not(feature = "pipeline"))]
@@ -26,12 +32,17 @@ pub struct TrainArgs {
     /// Folder for the candidate: its sets, model, predictions and model.json
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
-    /// The folder of the model in production, to predict the same rows
+    /// The folder of the model in production, to predict the same rows [default: $DRIFTSWEEP_CHAMPION, which a tick sets to
+    /// the champion of the registry]
     #[arg(long, value_name = "DIR")]
     champion: Option<PathBuf>,
     /// The folder of a model to continue from; only for the trainer `online`
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+    /// Continue the newest model below --output with the labels that have become known since, and add the next; each row is
+    /// predicted before it is learned. Only for the trainer `online`
+    #[arg(long, conflicts_with = "resume")]
+    online: bool,
     /// Override the time, to train as it was possible in the past: nothing known later is used. A time such as
     /// 2026-01-31T02:00:00Z; without a zone it is read in the fleet's `time_zone` [default: now]
     #[arg(long, value_name = "TIME")]

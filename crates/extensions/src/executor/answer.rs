@@ -8,13 +8,13 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{RunOutcome, RunResult, RunStatus, ValidationFiles};
+use super::{RunOutcome, RunResult, RunStatus, TrainedModel, ValidationFiles};
 use crate::http::RequestFailure;
 use crate::value::Money;
 use driftsweep_common::address::redacted;
 
 /// What a run reports about its end: a state, its cost in the fleet's currency, its duration in seconds, a reason, its new
-/// baseline, and the files that its gates are judged by. Each field is read separately: a malformed one does not affect the others.
+/// baseline, the files that its gates are judged by, and the model that it trained. Each field is read separately: a malformed one does not affect the others.
 #[derive(Debug, Default)]
 pub(super) struct RunAnswer {
     state: Option<Value>,
@@ -23,6 +23,7 @@ pub(super) struct RunAnswer {
     reason: Option<Value>,
     baseline: Option<Value>,
     validation: Option<Value>,
+    model: Option<Value>,
     /// What is malformed in it.
     problems: Vec<String>,
 }
@@ -103,6 +104,7 @@ impl RunAnswer {
             "reason" => ("reason", &mut self.reason),
             "baseline" => ("baseline", &mut self.baseline),
             "validation" => ("validation", &mut self.validation),
+            "model" => ("model", &mut self.model),
             _ => return None,
         })
     }
@@ -114,8 +116,8 @@ impl RunAnswer {
 
     /// The end of a command, with what its answer file says of it. The exit code alone decides how it ended.
     pub(super) fn of_command(mut self, place: &str, ended: RunResult) -> RunResult {
-        let (cost, baseline, validation) = (self.cost(), self.baseline(), self.validation());
-        RunResult { cost, baseline, validation, about_answer: self.about(place), ..ended }
+        let (cost, baseline, validation, model) = (self.cost(), self.baseline(), self.validation(), self.model());
+        RunResult { cost, baseline, validation, model, about_answer: self.about(place), ..ended }
     }
 
     fn cost(&mut self) -> Option<Money> {
@@ -184,6 +186,28 @@ impl RunAnswer {
         Some(Box::new(files))
     }
 
+    /// The model that was trained.
+    fn model(&mut self) -> Option<Box<TrainedModel>> {
+        let value = self.model.take()?;
+        const REMEDY: &str = "give { source } and, where they are known, digest, trainer, feature_set, feature_version, training \
+                              { from, to, rows } and metrics";
+        if !value.is_object() {
+            self.wrong("model", &kind(&value), REMEDY);
+            return None;
+        }
+        let Ok(model) = TrainedModel::deserialize(&value) else {
+            self.wrong("model", "lacks source, has other keys than it may have, or a value of another type", REMEDY);
+            return None;
+        };
+        match model.check() {
+            Ok(()) => Some(Box::new(model)),
+            Err(reason) => {
+                self.problems.push(format!("model: {reason}"));
+                None
+            }
+        }
+    }
+
     fn wrong(&mut self, field: &str, found: &str, remedy: &str) {
         self.problems.push(format!("{field} {found}; {remedy}"));
     }
@@ -208,9 +232,9 @@ impl RunAnswer {
             }
         };
         let (cost, took, reason) = (self.cost(), self.took(), self.reason());
-        let (baseline, validation) = (self.baseline(), self.validation());
+        let (baseline, validation, model) = (self.baseline(), self.validation(), self.model());
         let about_answer = self.about(place);
-        Ok(RunStatus::Ended(RunResult { outcome, reason, took, cost, baseline, validation, about_answer }))
+        Ok(RunStatus::Ended(RunResult { outcome, reason, took, cost, baseline, validation, model, about_answer }))
     }
 }
 
@@ -264,6 +288,48 @@ mod tests {
         let path = "p".repeat(MAX_PATH_BYTES + 1);
         assert!(ended(&format!("\"baseline\": \"{path}\"")).about_answer.unwrap().contains("longer than any path"));
         assert!(ended("\"baseline\": \"a\\u0000b\"").about_answer.unwrap().contains("zero byte"));
+    }
+
+    #[test]
+    fn a_trained_model_is_taken_whole_or_refused_with_the_key_that_is_wrong() {
+        let digest = "0123456789abcdef".repeat(4);
+        let full = format!(
+            r#"{{"source": "s3://models/7", "digest": "{digest}", "trainer": "batch", "feature_set": "f", "feature_version": "v",
+                "training": {{"from": "2026-01-01T00:00:00Z", "to": "2026-03-01T00:00:00Z", "rows": 7}}, "metrics": {{"auc": 0.7}}}}"#
+        );
+        for fine in [r#"{"source": "models/7"}"#, &full] {
+            let ended = ended(&format!("\"model\": {fine}"));
+            assert_eq!(ended.about_answer, None);
+            assert_eq!(
+                serde_json::to_value(ended.model.unwrap()).unwrap(),
+                serde_json::from_str::<Value>(fine).unwrap()
+            );
+        }
+        for (wrong, what) in [
+            ("7", "model is 7"),
+            ("[\"a\"]", "model is a list"),
+            ("{}", "lacks source"),
+            (r#"{"source": 7}"#, "lacks source"),
+            (r#"{"source": "m", "sorce": "m"}"#, "other keys"),
+            (r#"{"source": ""}"#, "source is no path"),
+            (r#"{"source": "https://bucket.s3.amazonaws.com/m?X-Amz-Signature=abc"}"#, "secret"),
+            (r#"{"source": "m", "digest": "abc"}"#, "digest is no SHA-256"),
+            (r#"{"source": "m", "trainer": ""}"#, "trainer is empty"),
+            (r#"{"source": "m", "metrics": {"auc": "high"}}"#, "another type"),
+            (
+                r#"{"source": "m", "training": {"from": "2026-03-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}}"#,
+                "ends before",
+            ),
+            (r#"{"source": "m", "training": {"to": "yesterday"}}"#, "another type"),
+        ] {
+            let ended = ended(&format!("\"model\": {wrong}, \"cost\": 5"));
+            assert_eq!(
+                (ended.outcome, &ended.model, ended.cost),
+                (RunOutcome::Succeeded, &None, Money::of(5.0)),
+                "{wrong}"
+            );
+            assert!(ended.about_answer.as_ref().unwrap().contains(what), "{wrong}: {ended:?}");
+        }
     }
 
     #[test]

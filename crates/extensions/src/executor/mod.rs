@@ -8,6 +8,7 @@ mod answer;
 pub mod command;
 mod files;
 pub mod kubernetes;
+mod trained;
 pub mod webhook;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::http::{Http, RequestFailure};
 use crate::value::{Money, Validated, hmac_sha256};
 use driftsweep_common::atomic::hex;
 use driftsweep_common::versioned::Format;
+pub use trained::{Champion, TrainedModel, TrainingWindow};
 
 /// The executors: the one list. It is passed to a macro, so that the parser of the fleet file can make the keys of
 /// `[retrain]` from it. Each has a name, which is its key there, its table under that key, and its settings.
@@ -173,6 +175,8 @@ pub struct TrainingRun {
     pub key: String,
     /// Whether the training system has confirmed before that it knows the run.
     pub seen: bool,
+    /// The version of the model in production, where the registry has one.
+    pub champion: Option<Champion>,
 }
 
 impl TrainingRun {
@@ -191,13 +195,14 @@ impl TrainingRun {
             "attempt": self.attempt,
             "trigger": self.trigger,
             "stop_at": self.stop_at,
+            "champion": self.champion,
             "event": serde_json::from_str::<Value>(&self.event).unwrap_or_default(),
         })
     }
 
     /// The same as variables.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut variables = vec![
             ("DRIFTSWEEP_RUN", self.name()),
             ("DRIFTSWEEP_FLEET", self.fleet.clone()),
             ("DRIFTSWEEP_MODEL", self.model.clone()),
@@ -205,12 +210,18 @@ impl TrainingRun {
             ("DRIFTSWEEP_ATTEMPT", self.attempt.to_string()),
             ("DRIFTSWEEP_TRIGGER", self.trigger.clone()),
             ("DRIFTSWEEP_STOP_AT", self.stop_at.to_string()),
-        ]
+        ];
+        if let Some(Champion { version, source, digest }) = &self.champion {
+            variables.push(("DRIFTSWEEP_CHAMPION", source.clone()));
+            variables.push(("DRIFTSWEEP_CHAMPION_VERSION", version.to_string()));
+            variables.extend(digest.clone().map(|digest| ("DRIFTSWEEP_CHAMPION_DIGEST", digest)));
+        }
+        variables
     }
 }
 
 /// The status of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RunStatus {
     /// The training system does not know it; it may be started.
     NotStarted,
@@ -223,7 +234,7 @@ pub enum RunStatus {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// The outcome.
     pub outcome: RunOutcome,
@@ -238,6 +249,9 @@ pub struct RunResult {
     /// What its gates are judged by, if it reports that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Box<ValidationFiles>>,
+    /// The model that it trained, if it reports that: it becomes a version in the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Box<TrainedModel>>,
     /// What is malformed in its answer, if anything. That part is ignored; the outcome does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about_answer: Option<String>,
@@ -302,6 +316,7 @@ impl RunResult {
             cost: None,
             baseline: None,
             validation: None,
+            model: None,
             about_answer: None,
         }
     }

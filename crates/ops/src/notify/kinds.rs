@@ -99,6 +99,8 @@ pub const KINDS: &[MessageKind] = &[
     kind("job.fail", Topic::Job, failed),
     kind("job.time_out", Topic::Job, failed),
     kind("job.cancel", Topic::Job, failed),
+    kind("model.promote", Topic::Job, promoted),
+    kind("model.retire", Topic::Job, promoted),
     kind("baseline.set", Topic::Job, renewed),
     kind("baseline.restore", Topic::Job, renewed),
     kind(
@@ -135,6 +137,13 @@ fn asked() -> Value {
         "evidence": ["age: psi 0.3100 above 0.15"], "expected": "$600.00", "low": "$540.00", "high": "$690.00", "gain": "$4,800.00",
         "must_be_signed": true,
         "request": { "reasons": [], "level": 0, "asked_at": "2026-11-26T02:05:00Z", "due": "2026-11-26T06:05:00Z" },
+    })
+}
+
+fn promoted() -> Value {
+    json!({
+        "model": "churn", "version": 3, "status": "champion", "former": 2, "source": "s3://models/churn/3", "digest": "00",
+        "job": "3f9548c8", "reason": "better in every month",
     })
 }
 

@@ -70,6 +70,10 @@ trained; cost: {{ f.spent }}
 {%- if f.about_baseline %}
 {{ f.about_baseline }}
 {%- endif %}
+{%- elif kind == 'model.promote' -%}
+version {{ f.version }} is the champion{% if f.former %}, in place of version {{ f.former }}{% endif %} ({{ actor }}: {{ f.reason }})
+{%- elif kind == 'model.retire' -%}
+version {{ f.version }} was retired ({{ actor }}: {{ f.reason }})
 {%- elif kind in ('baseline.set', 'baseline.restore') -%}
 {% if kind == 'baseline.set' %}a new baseline was set{% else %}a former baseline was restored{% endif %}: {{ f.new.place }}, in place of {{ f.former.place }} ({{ actor }}: {{ f.reason }})
 {%- elif kind == 'job.retry' -%}

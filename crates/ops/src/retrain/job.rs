@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cost::{CostEstimate, ValueEstimate};
 use super::request::{ApprovalRequest, Grant, RepeatReason, SignedStatement};
-use driftsweep_extensions::executor::ValidationFiles;
+use driftsweep_extensions::executor::{TrainedModel, ValidationFiles};
 use driftsweep_fleet::Money;
 use driftsweep_training::gate::GateReport;
 
@@ -322,6 +322,9 @@ pub enum JobStep {
         /// The new baseline that the training named.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         baseline: Option<String>,
+        /// The candidate, where the training described it: it becomes a version in the registry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trained: Option<Box<TrainedModel>>,
     },
     /// The gates did not accept the candidate.
     RejectByGate {
@@ -337,6 +340,9 @@ pub enum JobStep {
         /// What the gates said, where there are any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         report: Option<GateReport>,
+        /// The model, where the training described it and there are no gates: it becomes a version in the registry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trained: Option<Box<TrainedModel>>,
         /// The new baseline as it is opened; it may contain secrets of an address, so it is not reported.
         #[serde(skip)]
         place: Option<String>,
@@ -480,7 +486,7 @@ impl Job {
                 job.since = self.since;
                 self.state.clone()
             }
-            (JobState::Running { .. }, JobStep::Gate { cost, validation, baseline }) => {
+            (JobState::Running { .. }, JobStep::Gate { cost, validation, baseline, .. }) => {
                 job.spent += *cost;
                 JobState::Gated { validation: validation.clone(), baseline: baseline.clone() }
             }
@@ -568,7 +574,13 @@ mod tests {
     }
 
     fn succeed(cost: Money) -> JobStep {
-        JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning: None }, report: None, place: None }
+        JobStep::Succeed {
+            cost,
+            baseline: BaselineRenewal::Kept { warning: None },
+            report: None,
+            trained: None,
+            place: None,
+        }
     }
 
     fn steps() -> Vec<JobStep> {
@@ -586,7 +598,7 @@ mod tests {
             JobStep::Queue,
             JobStep::Start { stop_at: at(9) },
             JobStep::Stop { stopping: StopRequest { by: text(), reason: text(), overdue: false } },
-            JobStep::Gate { cost, validation: None, baseline: None },
+            JobStep::Gate { cost, validation: None, baseline: None, trained: None },
             JobStep::RejectByGate { report: rejection() },
             succeed(cost),
             JobStep::Retry { cost, reason: text(), not_before: at(2) },

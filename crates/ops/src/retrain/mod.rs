@@ -15,6 +15,7 @@ pub mod replay;
 mod request;
 pub mod signature;
 pub mod statement;
+pub mod version;
 
 pub use approval::{ApprovalRequest, Grant};
 pub use approvers::AskedQuestion;
@@ -23,3 +24,4 @@ pub use cost::{CostEstimate, MissingInput, ValueEstimate};
 pub use job::{BaselineRenewal, IllegalStep, Job, JobState, JobStep, StopRequest};
 pub use signature::SignedStatement;
 pub use statement::Statement;
+pub use version::{ModelVersion, VersionName, VersionStatus};

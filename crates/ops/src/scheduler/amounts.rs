@@ -67,7 +67,13 @@ mod tests {
             JobStep::Cost { estimate: CostEstimate::new(cost, &[]), worth },
             JobStep::Ask { request: ApprovalRequest { reasons, level: 0, asked_at: at, due: at, renewed: false } },
             JobStep::Approve { grant },
-            JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning: None }, report: None, place: None },
+            JobStep::Succeed {
+                cost,
+                baseline: BaselineRenewal::Kept { warning: None },
+                report: None,
+                trained: None,
+                place: None,
+            },
             JobStep::Cancel { cost, by: "ana".into(), reason: String::new() },
         ];
         for step in steps {

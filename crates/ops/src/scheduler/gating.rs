@@ -76,7 +76,7 @@ impl JobPass<'_> {
             true => {
                 let run = RunPlace { model: &job.model, job: &job.id, attempt: job.attempts };
                 let (baseline, place) = self.renew(run, retrain, baseline)?;
-                JobStep::Succeed { cost: Money::ZERO, baseline, report: Some(report), place }
+                JobStep::Succeed { cost: Money::ZERO, baseline, report: Some(report), trained: None, place }
             }
         };
         self.advance(versioned, step).map(drop)

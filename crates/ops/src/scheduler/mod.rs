@@ -14,6 +14,7 @@ mod gating;
 mod renew;
 mod step;
 mod trust;
+mod versions;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,6 +32,8 @@ pub use estimate::estimate;
 pub use renew::{
     BaselineChange, BaselineRequest, StoredBaseline, current_baseline, has_baseline, set_baseline, store_baseline,
 };
+
+pub use versions::{VersionDecision, delete_alias, promote, register, retire, set_alias};
 
 use step::{StepResult, StepTime, advance};
 
@@ -567,6 +570,7 @@ fn run_of(
         late,
         key: job.key.clone().unwrap_or_default(),
         seen: noted.seen,
+        champion: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{amounts, renew};
+use super::{amounts, renew, versions};
 use crate::notify::{self, AuditedFact};
 use crate::policy;
 use crate::retrain::approvers;
@@ -120,6 +120,7 @@ pub(super) fn advance(
     describe(fleet, &job, &mut body);
     let kind = format!("job.{}", step.name());
     notify::record(fleet, store, AuditedFact { at: now, actor, kind: &kind, subject: &job.id, body })?;
+    versions::after_step(fleet, store, before, &job, step, now)?;
     renew::after_training(fleet, store, &job, step, now)?;
     Ok(StepResult::Applied(Box::new(VersionedJob { job, version: versioned.version + 1 })))
 }

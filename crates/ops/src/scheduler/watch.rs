@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::renew::RunPlace;
-use super::{JobPass, PassContext, PassFailure, run_duration, run_of, settings_of_run};
+use super::{JobPass, PassContext, PassFailure, run_duration, run_of, settings_of_run, versions};
 use crate::executor;
 use crate::retrain::{BaselineRenewal, Job, JobState, JobStep, Ledger, StopRequest, queue};
 use crate::store::{RunRecord, SYSTEM_ACTOR, Store, VersionedJob};
@@ -83,12 +83,17 @@ impl JobPass<'_> {
             for noted in store.runs_under_way()? {
                 let Some(job) = jobs.get(&noted.job).cloned() else { continue };
                 let event = store.event_body(&noted.job)?;
-                runs.push((job, noted, event));
+                // A training compares its candidate with the champion: it must be that of the audit.
+                let champion = match store.versions_problem(&noted.model)? {
+                    None => Ok(store.champion(&noted.model)?.map(|version| version.as_champion())),
+                    Some(problem) => Err(problem),
+                };
+                runs.push((job, noted, event, champion));
             }
             Ok(runs)
         };
         // A run is reached by its row, and started with its event: both are compared at the moment of reading.
-        let confirmed = self.confirmed(read, |store, (versioned, noted, event)| {
+        let confirmed = self.confirmed(read, |store, (versioned, noted, event, _)| {
             if let Some(problem) = store.check_job(versioned)?.problem(&versioned.job) {
                 return Ok(Some(problem));
             }
@@ -98,7 +103,7 @@ impl JobPass<'_> {
             }
         })?;
         let mut runs = Vec::new();
-        for (job, noted, event) in confirmed {
+        for (job, noted, event, champion) in confirmed {
             let trusted = self.is_trusted(&job.job)?;
             // A job that does not match its own records is left to a person: `jobs cancel` closes it.
             if self.start_blockers()?.jobs.contains_key(&job.job.id) {
@@ -106,10 +111,15 @@ impl JobPass<'_> {
             }
             // All other runs are stopped in time, and their end is recorded. A run that the training system does not
             // know is started, which requires verification.
-            let may_start = trusted && self.may_start()?;
+            let may_start = trusted && champion.is_ok() && self.may_start()?;
+            let champion = champion.unwrap_or_else(|problem| {
+                self.tampered(vec![problem]);
+                None
+            });
             (self.step)("look after");
             let declared = self.models.get(&*noted.model).map(|(_, retrain)| *retrain);
             let run = run_of(self.fleet, self.context, (&job.job, event), &noted, self.now);
+            let run = TrainingRun { champion, ..run };
             runs.push(WatchedRun { job, noted, declared, run, may_start });
         }
         // The order is random, so that not always the same runs are skipped for lack of time.
@@ -245,11 +255,20 @@ impl JobPass<'_> {
             // Its end is unknown: not later than its timeout.
             (None, _) => run_cost(watched.retrain(), ended.took.unwrap_or(lasted.min(within + GRACE))),
         };
+        let folder = noted.retrain.executor.settings().answer_folder().unwrap_or(&self.fleet.folder);
+        let trained = ended.model.map(|model| versions::placed(model, folder));
         let step = match (ended.outcome, &job.stopping) {
             // Results of a job in doubt are not used.
             (RunOutcome::Succeeded, _) if !watched.may_start && self.rules(&job.model).is_none() => {
-                let warning = Some("its new baseline is not used: the store does not match its audit".into());
-                JobStep::Succeed { cost, baseline: BaselineRenewal::Kept { warning }, report: None, place: None }
+                let warning =
+                    Some("its new baseline and its model are not used: the store does not match its audit".into());
+                JobStep::Succeed {
+                    cost,
+                    baseline: BaselineRenewal::Kept { warning },
+                    report: None,
+                    trained: None,
+                    place: None,
+                }
             }
             (RunOutcome::Succeeded, _) if self.rules(&job.model).is_some() => {
                 // An address with a secret is not kept in the store until the gates are judged.
@@ -259,11 +278,11 @@ impl JobPass<'_> {
                                   are judged; name it without";
                     self.note_failure(run, reason.into(), true);
                 }
-                JobStep::Gate { cost, validation: ended.validation.map(|files| *files), baseline }
+                JobStep::Gate { cost, validation: ended.validation.map(|files| *files), baseline, trained }
             }
             (RunOutcome::Succeeded, _) => {
                 let (baseline, place) = self.renew(run_place(run), &noted.retrain, ended.baseline)?;
-                JobStep::Succeed { cost, baseline, report: None, place }
+                JobStep::Succeed { cost, baseline, report: None, trained, place }
             }
             (_, Some(stopping)) if stopping.overdue => JobStep::TimeOut { cost, reason: stopping.reason.clone() },
             (_, Some(StopRequest { by, reason, .. })) => {

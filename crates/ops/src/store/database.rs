@@ -25,6 +25,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("retrain", include_str!("0002_retrain.sql")),
     ("nights", include_str!("0003_nights.sql")),
     ("trust", include_str!("0004_trust.sql")),
+    ("registry", include_str!("0005_registry.sql")),
 ];
 
 /// The timeout of a connection.

@@ -5,12 +5,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, Row, query};
+use sqlx::{Any, AssertSqlSafe, Row, query};
 
 use super::writes::{SqlValue, hashed};
 use super::{Store, optional_time, time};
 use crate::formats::{JOBS, TRAINING_SETTINGS};
-use crate::retrain::Job;
+use crate::retrain::{Job, JobState};
 use driftsweep_common::error::Result;
 use driftsweep_common::versioned::Format;
 use driftsweep_fleet::{Money, RetrainConfig};
@@ -113,7 +113,7 @@ impl Store {
 
     /// The rows of a query that can be read; the others are remembered for [`Self::unreadable`]. `key` gives the
     /// positions of the key columns.
-    fn readable<T>(
+    pub(super) fn readable<T>(
         &mut self,
         (table, key): (&'static str, &[usize]),
         query: Query<'_, Any, AnyArguments>,
@@ -187,9 +187,9 @@ impl Store {
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
     pub fn note_jobs_in_unknown_states(&mut self) -> Result<()> {
-        let sql = "SELECT id, state FROM job WHERE fleet = $1 AND state NOT IN ('requested', 'costed', 'awaiting_approval', \
-                   'approved', 'queued', 'running', 'succeeded', 'failed', 'timed_out', 'cancelled', 'rejected', 'expired')";
-        let strange = self.database.rows(query(sql).bind(self.fleet.clone()), |row| {
+        let known: Vec<String> = JobState::NAMES.iter().map(|name| format!("'{name}'")).collect();
+        let sql = format!("SELECT id, state FROM job WHERE fleet = $1 AND state NOT IN ({})", known.join(", "));
+        let strange = self.database.rows(query(AssertSqlSafe(sql)).bind(self.fleet.clone()), |row| {
             let reason = format!("there is no state '{}'", driftsweep_common::escape::for_display(&text(row, 1)));
             Ok(UnreadableRow { table: "job", id: text(row, 0), reason })
         })?;
@@ -449,7 +449,12 @@ pub(super) fn json(format: Format, job: &str, value: &impl Serialize) -> Result<
         .map_err(|e| driftsweep_common::error::Error::BadValue { what: format!("job {job}"), reason: e.to_string() })
 }
 
-fn of_json<T: DeserializeOwned>(format: Format, row: &AnyRow, at: usize) -> std::result::Result<T, sqlx::Error> {
+/// A body of a row.
+pub(super) fn of_json<T: DeserializeOwned>(
+    format: Format,
+    row: &AnyRow,
+    at: usize,
+) -> std::result::Result<T, sqlx::Error> {
     format.read(row.try_get(at)?).map_err(|e| sqlx::Error::Decode(Box::new(e)))
 }
 

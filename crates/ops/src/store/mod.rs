@@ -17,6 +17,7 @@ mod probe;
 mod replay;
 mod triggers;
 mod verify;
+mod versions;
 mod waiting;
 mod writes;
 
@@ -43,6 +44,7 @@ pub use replay::{AcceptedProblems, Backfilled};
 pub use triggers::{Firing, LastEvent, Mute, RetrainEvent};
 pub(crate) use verify::named;
 pub use verify::{StartBlockers, VerifySummary};
+pub use versions::ModelAlias;
 pub use waiting::{Acknowledgement, FleetFile, WaitingModel};
 use writes::{PendingWrites, SqlValue};
 

@@ -139,6 +139,21 @@ pub const TABLES: &[AuditedTable] = &[
         key: &[text("model"), int("seq")],
         columns: &[secret("place"), secret("declared"), int("set_at"), text("set_by"), text("job")],
     },
+    AuditedTable {
+        name: "model_version",
+        key: &[text("model"), int("version")],
+        columns: &[
+            text("status"),
+            int("since"),
+            text("reason"),
+            text("job"),
+            int("attempt"),
+            int("registered_at"),
+            text("registered_by"),
+            text("body"),
+        ],
+    },
+    AuditedTable { name: "model_alias", key: &[text("model"), text("alias")], columns: &[int("version")] },
 ];
 
 /// The columns of models that triggers depend on: the replaced value is recorded, too, so that a manipulated value is

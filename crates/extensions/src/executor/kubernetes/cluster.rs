@@ -147,6 +147,7 @@ pub(super) fn check(settings: &KubernetesConfig) -> Result<(), RequestFailure> {
         late: SignedDuration::ZERO,
         key: String::new(),
         seen: false,
+        champion: None,
     };
     job(settings, &run, &name(&run), SignedDuration::from_hours(1)).map(drop)
 }
