@@ -342,6 +342,6 @@ fn doctor_plans_feature_sets_before_a_night_needs_them() {
         (("avg(late)", "average(late)"), "average"),
     ] {
         let told = doctor(&fleet(folder.path(), &[change]));
-        assert!(told.contains("BROKEN") && told.contains("feature_set 'lateness'") && told.contains(word), "{told}");
+        assert!(told.contains("BROKEN") && told.contains("lateness features:") && told.contains(word), "{told}");
     }
 }

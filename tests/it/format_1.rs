@@ -20,7 +20,7 @@ use driftsweep_fleet::{Fleet, RetrainConfig};
 use driftsweep_ops::formats::{EVALUATIONS, JOBS, STEPS, SWEEP_STATUSES, TRAINING_SETTINGS};
 use driftsweep_ops::retrain::{Job, JobStep};
 use driftsweep_ops::scheduler::{self, PassContext};
-use driftsweep_ops::store::Store;
+use driftsweep_ops::store::{Access, Store};
 use driftsweep_ops::tick::SweepStatus;
 use jiff::Timestamp;
 use polars::prelude::{DataFrame, NamedFrom, Series};
@@ -124,6 +124,8 @@ pub fn copied() -> (TempDir, Place) {
     copy_folder(&root().join("tests/fixtures/format-1/fleet"), copy.path());
     let place = Place { folder: copy.path().to_owned() };
     fs::read_dir(place.path("data")).unwrap().flatten().for_each(|file| set_age(&file.path()));
+    // A command that only reads does not migrate the schema; the first one that writes does.
+    drop(Store::open_as(&place.text("state/driftsweep.sqlite"), "any", Access::Existing).unwrap());
     (copy, place)
 }
 

@@ -125,9 +125,9 @@ fn check_feature_sets(fleet: &Fleet, models: &mut [ModelCheck], findings: &mut F
         };
         let mut users: Vec<&mut ModelCheck> = models.iter_mut().filter(|model| uses(&model.name)).collect();
         if users.is_empty() {
-            findings.add(level, "", &reason);
+            findings.add(level, "features", &reason);
         }
-        users.iter_mut().for_each(|model| model.findings.add(level, "", &reason));
+        users.iter_mut().for_each(|model| model.findings.add(level, "features", &reason));
     }
 }
 

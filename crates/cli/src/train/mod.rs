@@ -13,6 +13,8 @@ mod run;
 #[cfg(not(feature = "pipeline"))]
 #[path = "without.rs"]
 mod run;
+#[cfg(feature = "pipeline")]
+mod task;
 
 use std::path::PathBuf;
 

@@ -20,7 +20,7 @@ use super::super::model_card::{self, ARTEFACT_FOLDER, CARD};
 use super::super::{TextFormat, invalid_value, write_json};
 use super::candidate::{self, Judged, LearnedRows, Training};
 use super::fit::{ARTEFACT, fit_rows, objective_of_training, predict_rows};
-use super::run::Task;
+use super::task::Task;
 
 /// Steps are named by times in UTC, so that the last name is the newest.
 const NAME: &str = "%Y%m%dT%H%M%SZ";

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use driftsweep::model::Options;
 use driftsweep_common::error::{Error, Result};
-use driftsweep_features::{FeaturePipeline, Limits, MANIFEST_FILE, Manifest, SetRows};
+use driftsweep_features::{FeaturePipeline, MANIFEST_FILE, Manifest, SetRows};
 use driftsweep_fleet::{FeatureSet, Fleet, Model};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -18,21 +18,11 @@ use super::super::{invalid_value, model_of};
 use super::candidate::{self, FILES, Judged, LearnedRows, Training};
 use super::champion::Champion;
 use super::fit::{TrainerOf, objective, objective_of_training};
+use super::task::Task;
 use super::{TrainArgs, online};
 
 /// The lock of an output folder.
 const LOCK: &str = ".driftsweep-lock";
-
-/// What a training works with.
-pub struct Task<'a> {
-    pub args: &'a TrainArgs,
-    pub model: &'a Model,
-    pub set: &'a FeatureSet,
-    pub limits: Limits,
-    pub as_of: Timestamp,
-    pub trainer: TrainerOf<'a>,
-    pub champion: Option<Champion>,
-}
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
     let limits = args.limits.limits()?;
@@ -120,29 +110,6 @@ fn train(task: &Task<'_>) -> anyhow::Result<u8> {
     candidate::write_card(&card, output)?;
     candidate::tell(&card, output, args.format)?;
     Ok(0)
-}
-
-impl Task<'_> {
-    /// The champion's scores of the judged rows, where there is one.
-    pub fn champion_scores(&self, judged: &Judged, manifest: &Manifest, scratch: &Path) -> Result<Option<Vec<f64>>> {
-        let predict = |champion: &Champion| champion.predict(judged, &manifest.feature_version, &self.trainer, scratch);
-        self.champion.as_ref().map(predict).transpose()
-    }
-
-    /// Refuses an output that is the folder of another model.
-    pub fn check_output(&self) -> anyhow::Result<()> {
-        let same = |other: &Path| match (self.args.output.canonicalize(), other.canonicalize()) {
-            (Ok(output), Ok(other)) => output == other,
-            _ => false,
-        };
-        let champion = self.champion.as_ref().map(|champion| &*champion.folder);
-        for (what, folder) in [("the champion", champion), ("--resume", self.args.resume.as_deref())] {
-            if folder.is_some_and(same) {
-                return Err(invalid_value("--output", &format!("is the folder of {what}; choose another folder")));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Removes an earlier candidate from the folder of the output: its card first, so that none stands beside another artefact. What
