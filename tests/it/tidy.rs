@@ -9,7 +9,7 @@ const FEATURES: &str = "crates/features/src";
 
 /// Where the sources of each package stand, with its rooms, lower ones first: a room may use those before it. Which package may
 /// use which is held by cargo.
-const PACKAGES: [(&str, &[&str]); 8] = [
+const PACKAGES: [(&str, &[&str]); 9] = [
     (
         "crates/common/src",
         &["versioned", "address", "escape", "error", "atomic", "duration", "infinite", "runtime", "storage"],
@@ -54,6 +54,7 @@ const PACKAGES: [(&str, &[&str]); 8] = [
             "rows",
         ],
     ),
+    ("crates/release/src", &["binary", "number", "share", "plan", "evidence", "rollout"]),
     ("crates/report/src", &["output", "report", "metrics"]),
     (
         "crates/ops/src",

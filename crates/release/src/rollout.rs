@@ -1,0 +1,550 @@
+//! The state machine of a rollout: `candidate → stage 1 → … → full → settled`, `held`, and `rolled_back` from each of them. Pure:
+//! the time and what was observed are arguments.
+//!
+//! ```text
+//! candidate ──begin──▶ running, stage 1 ──promote──▶ running, stage 2 … ──promote──▶ running, all traffic ──settle──▶ settled
+//!                        │   ▲ resume                                                     │
+//!                        ▼ hold                                                           │
+//!                       held ──────────────┬──────────────────────────────────────────────┘
+//!                                          ▼ roll back (also while traffic is being moved)
+//!                                     rolled_back
+//! ```
+//!
+//! A step changes what is wanted of the traffic ([`Rollout::wanted_share`]). Who moves it says when that is done
+//! ([`RolloutStep::Applied`]); the time of a stage begins then.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{CheckEvidence, CheckVerdict, Finding, Outcome};
+use crate::plan::RolloutPlan;
+use crate::share::ShareTest;
+
+/// The release of a version of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// The model.
+    pub model: String,
+    /// The version that is released.
+    pub version: u64,
+    /// The version in production before; absent where there was none.
+    pub former: Option<u64>,
+    /// Its plan.
+    pub plan: RolloutPlan,
+    /// Its state.
+    pub state: RolloutState,
+    /// When it entered the state.
+    pub since: Timestamp,
+    /// Since when traffic is divided as wanted; `None` while it is being moved.
+    pub applied_at: Option<Timestamp>,
+    /// What is known of each check, in the order of the plan.
+    pub evidence: Vec<CheckEvidence>,
+    /// How traffic is divided in this stage.
+    pub share: ShareTest,
+    /// Predictions before this time are part of the evidence.
+    pub observed_to: Option<Timestamp>,
+}
+
+/// The state of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RolloutState {
+    /// It has no traffic yet.
+    Candidate,
+    /// It is in a stage of its plan, by its index.
+    Running {
+        /// The stage.
+        stage: usize,
+    },
+    /// It stays in its stage until a person decides; it is rolled back by itself all the same.
+    Held {
+        /// The stage.
+        stage: usize,
+        /// Why.
+        reason: String,
+    },
+    /// It is in production.
+    Settled,
+    /// It was taken back.
+    RolledBack {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl RolloutState {
+    /// The name in the store and in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Running { .. } => "running",
+            Self::Held { .. } => "held",
+            Self::Settled => "settled",
+            Self::RolledBack { .. } => "rolled_back",
+        }
+    }
+
+    /// Whether nothing follows.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Settled | Self::RolledBack { .. })
+    }
+
+    /// The stage that it is in.
+    pub fn stage(&self) -> Option<usize> {
+        match self {
+            Self::Running { stage } | Self::Held { stage, .. } => Some(*stage),
+            _ => None,
+        }
+    }
+}
+
+/// A step of a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum RolloutStep {
+    /// It enters its first stage.
+    Begin,
+    /// Traffic is divided as wanted.
+    Applied,
+    /// New rows were observed: the evidence after them.
+    Observe {
+        /// Of each check.
+        evidence: Vec<CheckEvidence>,
+        /// Of the division of traffic.
+        share: ShareTest,
+        /// Predictions before this time are part of it.
+        to: Timestamp,
+    },
+    /// It enters the next stage.
+    Promote {
+        /// By whom.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// It stays in its stage until a person decides.
+    Hold {
+        /// By whom.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// It goes on after it was held.
+    Resume {
+        /// By whom.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// It is taken back.
+    RollBack {
+        /// By whom.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// It is in production for good.
+    Settle,
+}
+
+impl RolloutStep {
+    /// The name in the audit and in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Begin => "begin",
+            Self::Applied => "applied",
+            Self::Observe { .. } => "observe",
+            Self::Promote { .. } => "promote",
+            Self::Hold { .. } => "hold",
+            Self::Resume { .. } => "resume",
+            Self::RollBack { .. } => "roll_back",
+            Self::Settle => "settle",
+        }
+    }
+}
+
+/// A step that is not possible in the state of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IllegalStep {
+    /// Its state.
+    pub state: &'static str,
+    /// The step.
+    pub step: &'static str,
+}
+
+impl fmt::Display for IllegalStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [state, step] = [self.state, self.step].map(|name| name.replace('_', " "));
+        write!(f, "its state is '{state}', in which '{step}' is not possible")
+    }
+}
+
+/// What is to be done with a rollout now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Decision {
+    /// Take it back: the candidate is worse.
+    RollBack {
+        /// Why.
+        reason: String,
+    },
+    /// Let it enter the next stage, or settle.
+    Promote {
+        /// Why.
+        reason: String,
+    },
+    /// Let a person decide.
+    Hold {
+        /// Why.
+        reason: String,
+    },
+    /// Wait: what for.
+    Wait {
+        /// What for.
+        reason: String,
+        /// The candidate's rows that are still needed, where that is known.
+        rows_needed: Option<u64>,
+    },
+}
+
+impl Rollout {
+    /// A rollout that has not begun.
+    pub fn new(model: &str, version: u64, former: Option<u64>, plan: RolloutPlan, at: Timestamp) -> Self {
+        Self {
+            model: model.into(),
+            version,
+            former,
+            evidence: plan.no_evidence(),
+            plan,
+            state: RolloutState::Candidate,
+            since: at,
+            applied_at: None,
+            share: ShareTest::new(0.0),
+            observed_to: None,
+        }
+    }
+
+    /// The share of traffic that the candidate should have.
+    pub fn wanted_share(&self) -> f64 {
+        match &self.state {
+            RolloutState::Candidate | RolloutState::RolledBack { .. } => 0.0,
+            RolloutState::Settled => 1.0,
+            RolloutState::Running { stage } | RolloutState::Held { stage, .. } => {
+                self.plan.stages.get(*stage).map_or(0.0, |stage| stage.share)
+            }
+        }
+    }
+
+    /// Whether it is in its last stage, with all traffic.
+    fn is_full(&self) -> bool {
+        self.state.stage().is_some_and(|stage| stage + 1 == self.plan.stages.len())
+    }
+
+    /// The evidence after new outcomes of the checks, by their names; a check without outcomes stays as it is.
+    pub fn evidence_after(&self, outcomes: &[(String, Outcome)]) -> Vec<CheckEvidence> {
+        let outcome = |name: &str| outcomes.iter().find(|(known, _)| known == name).map(|(_, outcome)| outcome);
+        let checks = self.plan.checks.iter().zip(&self.evidence);
+        checks
+            .map(|(check, known)| outcome(&check.name).map_or_else(|| known.clone(), |new| known.after(new)))
+            .collect()
+    }
+
+    /// What the evidence says of each check.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.plan.findings(&self.evidence)
+    }
+
+    /// What is to be done at a time. It follows from the evidence alone: asked again, it gives the same.
+    pub fn decide(&self, now: Timestamp) -> Decision {
+        let wait = |reason: String| Decision::Wait { reason, rows_needed: None };
+        let (held, stage) = match &self.state {
+            RolloutState::Candidate => return wait("it has not begun".into()),
+            RolloutState::Settled | RolloutState::RolledBack { .. } => return wait("it has ended".into()),
+            RolloutState::Running { stage } => (None, *stage),
+            RolloutState::Held { stage, reason } => (Some(reason), *stage),
+        };
+        let findings = self.findings();
+        if let Some(worse) = findings.iter().find(|finding| finding.verdict == CheckVerdict::Worse) {
+            return Decision::RollBack { reason: format!("{}: {}", worse.check, worse.sentence) };
+        }
+        if let Some(reason) = held {
+            return wait(format!("it is held: {reason}"));
+        }
+        let Some(applied_at) = self.applied_at else { return wait("traffic is being moved".into()) };
+        if self.share.differs(self.plan.share_level) {
+            let observed = self.share.observed().unwrap_or_default();
+            return Decision::Hold {
+                reason: format!(
+                    "the candidate has {observed:.4} of {} units of traffic, and should have {:.4}",
+                    self.share.units, self.share.wanted
+                ),
+            };
+        }
+        let Some(declared) = self.plan.stages.get(stage) else { return wait("its plan has no such stage".into()) };
+        let lasts = if self.is_full() { declared.lasts.max(self.plan.settle) } else { declared.lasts };
+        let until = applied_at.checked_add(lasts).unwrap_or(Timestamp::MAX);
+        if now < until {
+            return wait(format!("stage '{}' lasts until {until}", declared.name));
+        }
+        if self.is_full() {
+            return Decision::Promote { reason: format!("it has had all traffic since {applied_at}") };
+        }
+        let open: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict == CheckVerdict::Open).collect();
+        if open.is_empty() {
+            let said: Vec<String> =
+                findings.iter().map(|found| format!("{}: {}", found.check, found.sentence)).collect();
+            return Decision::Promote { reason: said.join("; ") };
+        }
+        let said: Vec<String> = open.iter().map(|found| format!("{}: {}", found.check, found.sentence)).collect();
+        let said = said.join("; ");
+        match now >= until.checked_add(self.plan.give_up).unwrap_or(Timestamp::MAX) {
+            true => Decision::Hold { reason: format!("nothing was shown within {:#}: {said}", self.plan.give_up) },
+            false => {
+                Decision::Wait { reason: said, rows_needed: open.iter().filter_map(|found| found.rows_needed).max() }
+            }
+        }
+    }
+
+    /// The rollout after a step.
+    ///
+    /// # Errors
+    /// [`IllegalStep`] if the step is not possible in the state of the rollout.
+    pub fn apply(&self, step: &RolloutStep, at: Timestamp) -> Result<Self, IllegalStep> {
+        let illegal = || IllegalStep { state: self.state.name(), step: step.name() };
+        let mut next = self.clone();
+        let state = match (&self.state, step) {
+            (RolloutState::Candidate, RolloutStep::Begin) => RolloutState::Running { stage: 0 },
+            (_, RolloutStep::Applied) if self.applied_at.is_none() => {
+                next.applied_at = Some(at);
+                return Ok(next);
+            }
+            (state, RolloutStep::Observe { evidence, share, to })
+                if state.stage().is_some() && evidence.len() == self.evidence.len() =>
+            {
+                next.evidence.clone_from(evidence);
+                (next.share, next.observed_to) = (*share, Some(*to));
+                return Ok(next);
+            }
+            // A person may promote also while it is held.
+            (RolloutState::Running { stage } | RolloutState::Held { stage, .. }, RolloutStep::Promote { .. })
+                if !self.is_full() =>
+            {
+                RolloutState::Running { stage: stage + 1 }
+            }
+            (RolloutState::Running { stage }, RolloutStep::Hold { reason, .. }) => {
+                RolloutState::Held { stage: *stage, reason: reason.clone() }
+            }
+            (RolloutState::Held { stage, .. }, RolloutStep::Resume { .. }) => RolloutState::Running { stage: *stage },
+            (RolloutState::Running { .. }, RolloutStep::Settle) if self.is_full() => RolloutState::Settled,
+            (state, RolloutStep::RollBack { reason, .. }) if !state.is_final() => {
+                RolloutState::RolledBack { reason: reason.clone() }
+            }
+            _ => return Err(illegal()),
+        };
+        next.state = state;
+        next.since = at;
+        if next.wanted_share() != self.wanted_share() {
+            next.applied_at = None;
+        }
+        if next.state.stage().is_some() && next.state.stage() != self.state.stage() {
+            let level = self.plan.level_of_a_check();
+            let checks = self.plan.checks.iter().zip(&self.evidence);
+            next.evidence = checks.map(|(check, known)| known.in_next_stage(check, level)).collect();
+            next.share = ShareTest::new(next.wanted_share());
+            // A stage with the share of the one before begins at once.
+            next.applied_at = next.applied_at.map(|_| at);
+        }
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::binary::{Block, Outcomes};
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + 3600 * hours).unwrap()
+    }
+
+    fn new() -> Rollout {
+        Rollout::new("m", 3, Some(2), RolloutPlan::of_quality(0.9), at(0))
+    }
+
+    fn by(kind: &str) -> RolloutStep {
+        let (by, reason) = ("ana".to_owned(), "because".to_owned());
+        match kind {
+            "begin" => RolloutStep::Begin,
+            "applied" => RolloutStep::Applied,
+            "promote" => RolloutStep::Promote { by, reason },
+            "hold" => RolloutStep::Hold { by, reason },
+            "resume" => RolloutStep::Resume { by, reason },
+            "roll_back" => RolloutStep::RollBack { by, reason },
+            "settle" => RolloutStep::Settle,
+            other => panic!("{other}"),
+        }
+    }
+
+    const KINDS: [&str; 7] = ["begin", "applied", "promote", "hold", "resume", "roll_back", "settle"];
+
+    fn walk(kinds: &[&str]) -> Rollout {
+        kinds.iter().zip(1..).fold(new(), |rollout, (kind, hour)| rollout.apply(&by(kind), at(hour)).unwrap())
+    }
+
+    fn observed(rollout: &Rollout, candidate: (u64, u64), production: (u64, u64), hour: i64) -> Rollout {
+        let outcomes = |(rows, good)| Outcomes { rows, good };
+        let block = Block { candidate: outcomes(candidate), production: outcomes(production) };
+        let evidence = rollout.evidence_after(&[("quality".into(), Outcome::Binary(block))]);
+        let share = rollout.share.after(candidate.0, candidate.0 + production.0);
+        rollout.apply(&RolloutStep::Observe { evidence, share, to: at(hour) }, at(hour)).unwrap()
+    }
+
+    #[test]
+    fn only_the_steps_of_the_diagram_lead_anywhere() {
+        let places: [(&str, &[&str]); 6] = [
+            ("candidate", &[]),
+            ("running 0", &["begin"]),
+            ("held 0", &["begin", "hold"]),
+            ("running 3", &["begin", "promote", "promote", "promote"]),
+            ("settled", &["begin", "promote", "promote", "promote", "settle"]),
+            ("rolled_back", &["begin", "roll_back"]),
+        ];
+        let name = |rollout: &Rollout| match rollout.state.stage() {
+            Some(stage) => format!("{} {stage}", rollout.state.name()),
+            None => rollout.state.name().to_owned(),
+        };
+        let mut legal = Vec::new();
+        for (place, path) in places {
+            let rollout = walk(path);
+            assert_eq!(name(&rollout), place);
+            for kind in KINDS.into_iter().filter(|kind| *kind != "applied") {
+                match rollout.apply(&by(kind), at(20)) {
+                    Ok(after) => legal.push(format!("{place} {kind} {}", name(&after))),
+                    Err(illegal) => assert!(illegal.to_string().contains("is not possible")),
+                }
+            }
+        }
+        let wanted = [
+            "candidate begin running 0",
+            "candidate roll_back rolled_back",
+            "running 0 promote running 1",
+            "running 0 hold held 0",
+            "running 0 roll_back rolled_back",
+            "held 0 promote running 1",
+            "held 0 resume running 0",
+            "held 0 roll_back rolled_back",
+            "running 3 hold held 3",
+            "running 3 roll_back rolled_back",
+            "running 3 settle settled",
+        ];
+        assert_eq!(legal, wanted);
+    }
+
+    #[test]
+    fn the_time_of_a_stage_begins_when_traffic_is_divided_and_what_moves_it_is_asked_again_until_then() {
+        let rollout = walk(&["begin"]);
+        assert_eq!((rollout.wanted_share(), rollout.applied_at), (0.05, None));
+        assert!(matches!(rollout.decide(at(900)), Decision::Wait { reason, .. } if reason == "traffic is being moved"));
+        let rollout = rollout.apply(&by("applied"), at(10)).unwrap();
+        // Evidence that it is sound, long before the stage has lasted.
+        let rollout = observed(&rollout, (5000, 4500), (95_000, 85_500), 12);
+        assert!(matches!(rollout.decide(at(33)), Decision::Wait { reason, .. } if reason.contains("lasts until")));
+        assert!(matches!(rollout.decide(at(34)), Decision::Promote { .. }), "{:?}", rollout.decide(at(34)));
+        // The next stage has the same share: nothing is moved, and its time begins at once.
+        let rollout = rollout.apply(&by("promote"), at(34)).unwrap();
+        assert_eq!((rollout.wanted_share(), rollout.applied_at), (0.05, Some(at(34))));
+        // It must show anew that it is not inferior.
+        assert!(matches!(rollout.decide(at(34 + 48)), Decision::Wait { .. }));
+        let rollout = observed(&rollout, (5000, 4500), (95_000, 85_500), 80);
+        let rollout = rollout.apply(&by("promote"), at(34 + 48)).unwrap();
+        assert_eq!((rollout.wanted_share(), rollout.applied_at), (0.25, None));
+    }
+
+    #[test]
+    fn a_worse_candidate_is_taken_back_from_every_stage_also_while_it_is_held_or_traffic_is_being_moved() {
+        for path in [
+            &["begin"][..],
+            &["begin", "applied"],
+            &["begin", "applied", "hold"],
+            &["begin", "applied", "promote", "promote"],
+            &["begin", "applied", "promote", "promote", "applied"],
+        ] {
+            let rollout = observed(&walk(path), (2000, 1600), (8000, 7200), 30);
+            let Decision::RollBack { reason } = rollout.decide(at(31)) else {
+                panic!("{path:?}: {:?}", rollout.decide(at(31)))
+            };
+            assert!(reason.contains("quality: 0.8000 of 2000 rows"), "{reason}");
+            let step = RolloutStep::RollBack { by: "driftsweep".into(), reason };
+            let back = rollout.apply(&step, at(31)).unwrap();
+            assert_eq!((back.wanted_share(), back.applied_at), (0.0, None));
+            assert!(matches!(back.decide(at(99)), Decision::Wait { .. }));
+        }
+    }
+
+    #[test]
+    fn no_data_never_promotes_and_a_person_is_asked_in_the_end() {
+        let rollout = walk(&["begin", "applied"]);
+        for hour in [30, 24 * 10] {
+            assert!(matches!(rollout.decide(at(hour)), Decision::Wait { rows_needed: None, .. }));
+        }
+        let Decision::Hold { reason } = rollout.decide(at(24 * 16)) else { panic!() };
+        assert!(reason.contains("nothing was shown"), "{reason}");
+        // One arm alone is no data, however many rows it has.
+        for (candidate, production) in [((90_000, 90_000), (0, 0)), ((0, 0), (90_000, 90_000))] {
+            let one = observed(&rollout, candidate, production, 20);
+            assert!(!matches!(one.decide(at(30)), Decision::Promote { .. } | Decision::RollBack { .. }));
+        }
+        // Some rows: how many more.
+        let some = observed(&rollout, (200, 180), (3800, 3420), 20);
+        let Decision::Wait { rows_needed: Some(rows), .. } = some.decide(at(30)) else {
+            panic!("{:?}", some.decide(at(30)))
+        };
+        assert!((1000..10_000).contains(&rows), "{rows}");
+    }
+
+    #[test]
+    fn traffic_that_is_divided_in_another_way_is_held() {
+        let rollout = walk(&["begin", "applied"]);
+        let rollout = observed(&rollout, (4000, 3600), (16_000, 14_400), 12);
+        let Decision::Hold { reason } = rollout.decide(at(40)) else { panic!("{:?}", rollout.decide(at(40))) };
+        assert!(reason.contains("0.2000 of 20000 units of traffic, and should have 0.0500"), "{reason}");
+    }
+
+    #[test]
+    fn a_rollout_is_stored_and_read_as_it_was() {
+        let rollout = observed(&walk(&["begin", "applied"]), (2000, 1800), (38_000, 34_200), 30);
+        let text = serde_json::to_string(&rollout).unwrap();
+        assert_eq!(serde_json::from_str::<Rollout>(&text).unwrap(), rollout);
+        let held = rollout.apply(&by("hold"), at(40)).unwrap();
+        assert_eq!(serde_json::from_str::<Rollout>(&serde_json::to_string(&held).unwrap()).unwrap(), held);
+    }
+
+    #[test]
+    fn plans_with_a_mistake_are_refused_with_what_is_possible() {
+        let plan = || RolloutPlan::of_quality(0.9);
+        assert_eq!(plan().check(), Ok(()));
+        let changed = |change: &dyn Fn(&mut RolloutPlan)| {
+            let mut plan = plan();
+            change(&mut plan);
+            plan.check().unwrap_err()
+        };
+        for (found, words) in [
+            (changed(&|plan| plan.stages.clear()), "stages is empty"),
+            (changed(&|plan| drop(plan.stages.pop())), "must be 1"),
+            (changed(&|plan| plan.stages[0].share = 0.0), "above 0"),
+            (changed(&|plan| plan.stages[0].share = 0.5), "smaller share"),
+            (changed(&|plan| plan.level = 0.0), "level is 0"),
+            (changed(&|plan| plan.settle = SignedDuration::from_hours(-1)), "settle is"),
+            (changed(&|plan| plan.checks.clear()), "no check"),
+            (changed(&|plan| plan.checks.push(plan.checks[0].clone())), "two checks"),
+            (changed(&|plan| plan.checks[0].tolerance = 0.06), "worse is 0.05"),
+            (changed(&|plan| plan.checks[0].margin = Some(0.0)), "margin is 0"),
+        ] {
+            assert!(found.contains(words), "{found}");
+        }
+    }
+}
