@@ -127,6 +127,32 @@ fn without_what_it_is_judged_by_nothing_is_accepted() {
     }
 }
 
+/// The version that a candidate was compared with, and the one that is in production when it is judged.
+#[test]
+fn a_candidate_that_was_compared_with_a_former_champion_is_not_accepted() {
+    let answer = ANSWER.replace("\"champion\"", "\"champion_version\": 1, \"champion\"");
+    for (promoted, accepted) in [("1", true), ("2", false)] {
+        let place = place(&answer, 50, 10);
+        let by = ["--by", "ana", "--reason", "for a test"];
+        for args in [&["register", "m", "s3://m/1"][..], &["register", "m", "s3://m/2"], &["promote", "m", promoted]] {
+            let done = command(&place, &[&["models"], args, &by[..]].concat());
+            assert_eq!(done.status.code(), Some(0), "{}", crate::support::output::all_output(&done));
+        }
+        place.ends();
+        let job = place.job();
+        match accepted {
+            true => {
+                assert_eq!(job.state, JobState::Succeeded, "{job:?}");
+                assert!(page(&place).contains("compared with version 1, which is in production"));
+            }
+            false => {
+                let JobState::RejectedByGate { reason } = &job.state else { panic!("{job:?}") };
+                assert!(reason.contains("compared with version 1, and version 2 is in production now"), "{reason}");
+            }
+        }
+    }
+}
+
 #[test]
 fn files_that_are_not_there_yet_are_waited_for_an_hour() {
     let place = place(ANSWER, 50, 10);

@@ -171,8 +171,33 @@ fn no_training_starts_with_a_champion_that_is_not_that_of_the_audit() {
             "{summary:?}"
         );
         assert!(!place.path("champion").exists(), "{edit}");
-        says(&models(&place, &["promote", "m", "1"]), 15, &["model_version"]);
+        for args in [&["promote", "m", "1"][..], &["register", "m", "s3://models/2"], &["alias", "m", "blue", "1"]] {
+            says(&models(&place, args), 15, &["model_version"]);
+        }
     }
+}
+
+#[test]
+fn an_alias_that_was_edited_is_not_followed_and_the_number_of_a_deleted_version_is_not_given_again() {
+    let place = place(r#"{"source": "candidates/3"}"#);
+    for number in ["1", "2"] {
+        says(&models(&place, &["register", "m", &format!("s3://models/{number}")]), 0, &[]);
+    }
+    says(&models(&place, &["alias", "m", "next", "1"]), 0, &[]);
+    sql(&place.store, "UPDATE model_alias SET version = 2");
+    for args in [&["promote", "m", "next"][..], &["alias", "m", "next", "1"], &["unalias", "m", "next"]] {
+        says(&models(&place, args), 15, &["table model_alias, row 'm' 'next'"]);
+    }
+    sql(&place.store, "UPDATE model_alias SET version = 1");
+    // A training that is under way ends all the same, and what it has made has a number of its own.
+    place.pass();
+    sql(&place.store, "DELETE FROM model_version WHERE version = 2");
+    place.ends();
+    let numbers: Vec<u64> = listed(&place).iter().map(|version| version["version"].as_u64().unwrap()).collect();
+    assert!(numbers == [1, 3] || numbers == [1], "{numbers:?}");
+    let state = place.state.display().to_string();
+    let output = place.program(&["audit", "verify", "--store", &place.store, "--state", &state], &[]);
+    says(&output, 15, &["table model_version, row 'm' '2' was deleted"]);
 }
 
 /// The folder of a model, as `driftsweep train` leaves it.
@@ -205,6 +230,9 @@ fn a_folder_that_was_written_over_is_neither_registered_nor_promoted() {
     // Another training, into the same folder.
     trained_folder(&folder, "two");
     says(&models(&place, &["promote", "m", "1"]), 2, &["holds another model by now"]);
+    fs::rename(&folder, place.path("moved")).unwrap();
+    says(&models(&place, &["alias", "m", "kept", "1"]), 0, &[]);
+    fs::rename(place.path("moved"), &folder).unwrap();
     fs::write(folder.join("model/model.bin"), "three").unwrap();
     says(&models(&place, &["promote", "m", "1"]), 3, &["changed since"]);
     says(&models(&place, &["register", "m", "candidate"]), 3, &["changed since"]);

@@ -8,7 +8,7 @@ use driftsweep_ops::retrain::JobState;
 use driftsweep_training::gate::Verdict;
 use serde_json::{Value, json};
 
-use crate::support::data::read_parquet;
+use crate::support::data::{dataset, read_parquet};
 use crate::support::flights;
 use crate::support::jobs::{add_event, open};
 use crate::support::output::{all_output, says};
@@ -75,7 +75,7 @@ fn an_online_model_goes_on_where_it_ended_and_learns_no_row_twice() {
     let other = folder.path().join("other");
     fs::create_dir_all(other.join("model")).unwrap();
     fs::write(other.join("model/thesis.txt"), "mine").unwrap();
-    says(&train(&fleet, &other, &[]), 2, &["holds files of something else"]);
+    says(&train(&fleet, &other, &[]), 2, &["which no command of driftsweep has written there"]);
     assert_eq!(fs::read_to_string(other.join("model/thesis.txt")).unwrap(), "mine");
     // Neither is a model judged by rows that it has learned, nor are features of another version learned on.
     let earlier = folder.path().join("earlier");
@@ -113,18 +113,23 @@ fn scores(path: &Path) -> Vec<f64> {
     read_parquet(path).column("score").unwrap().f64().unwrap().into_no_null_iter().collect()
 }
 
-#[test]
-fn an_online_model_follows_new_labels_and_predicts_each_row_before_it_learns_it() {
-    let folder = tempfile::tempdir().unwrap();
+/// The example with an online trainer.
+fn online_fleet(folder: &Path) -> PathBuf {
     let change = [("feature_set = \"lateness\"\n", "feature_set = \"lateness\"\ntrainer = { kind = \"online\" }\n")];
-    let fleet = fleet(folder.path(), &change);
+    fleet(folder, &change)
+}
+
+#[test]
+fn an_online_model_follows_new_labels_and_predicts_each_row_by_what_was_known_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = online_fleet(folder.path());
     let [nights, at_once] = ["nights", "at-once"].map(|name| folder.path().join(name));
     says(&train(&fleet, &nights, &["--online"]), 0, &["predicted before it was learned"]);
     let [first] = &steps(&nights)[..] else { panic!() };
     assert!(first.ends_with("20130509T000000Z"), "{}", first.display());
     // Again, and again after an interrupted step.
     let before = card(first);
-    fs::create_dir_all(nights.join(".next-1/model")).unwrap();
+    fs::create_dir_all(nights.join(".driftsweep-step-1/model")).unwrap();
     says(
         &train(&fleet, &nights, &["--online"]),
         0,
@@ -135,42 +140,162 @@ fn an_online_model_follows_new_labels_and_predicts_each_row_before_it_learns_it(
     // A folder of its own that begins in the same way.
     fs::create_dir(&at_once).unwrap();
     assert!(Command::new("cp").arg("-r").arg(first).arg(&at_once).status().unwrap().success());
-    let champion = ["--online", "--champion", first.to_str().unwrap()];
     for night in ["12", "13", "14", "15"] {
+        let champion = ["--online", "--champion", first.to_str().unwrap()];
         says(&train_at(&format!("2013-05-{night}T00:00:00Z"), &fleet, &nights, &champion), 0, &[]);
     }
-    says(&train_at("2013-05-15T00:00:00Z", &fleet, &at_once, &champion), 0, &[]);
+    says(&train_at("2013-05-15T00:00:00Z", &fleet, &at_once, &["--online"]), 0, &[]);
     let (nights, at_once) = (steps(&nights), steps(&at_once));
     assert_eq!((nights.len(), at_once.len()), (5, 2));
-    // Night by night or at once: the same rows are learned once.
+    // Night by night or at once: the same rows are learned once, and predicted by the same states.
     let (last, whole) = (card(&nights[4]), card(&at_once[1]));
-    assert_eq!(last["digest"], whole["digest"]);
-    assert_eq!(
-        (&last["training"]["from"], &last["training"]["to"]),
-        (&before["training"]["from"], &json!("2013-05-13T00:00:00Z"))
-    );
+    assert_eq!((&last["digest"], &last["lag"]), (&whole["digest"], &whole["lag"]));
+    let to = json!("2013-05-13T00:00:00Z");
+    assert_eq!((&last["training"]["from"], &last["training"]["to"]), (&before["training"]["from"], &to));
     assert_eq!(last["training"]["labelled"], whole["training"]["labelled"]);
-    let new: u64 = nights[1..].iter().map(|step| card(step)["fit"]["learned"].as_u64().unwrap()).sum();
-    assert_eq!(new, whole["fit"]["learned"].as_u64().unwrap());
-    // Labels are known after two days: the first three are predicted by the first state, and only the fourth by a later one.
-    let [by_step, by_first] = ["candidate.parquet", "champion.parquet"].map(|name| scores(&at_once[1].join(name)));
-    let same = by_step.iter().zip(&by_first).take_while(|(step, first)| step == first).count();
-    let three: u64 = nights[1..4].iter().map(|step| card(step)["validation"]["labelled"].as_u64().unwrap()).sum();
-    assert_eq!(same as u64, three);
-    assert!(by_step.len() > same && by_step[same..].iter().zip(&by_first[same..]).all(|(step, first)| step != first));
-    // What does not follow.
-    let nights = folder.path().join("nights");
-    let other = folder.path().join("changed.toml");
-    fs::write(&other, fs::read_to_string(&fleet).unwrap().replace("within = \"3h\"", "within = \"4h\"")).unwrap();
-    says(&train(&other, &nights, &["--online"]), 2, &["another version of the features", "empty folder"]);
-    says(&train(&fleet, first, &["--online"]), 2, &["is the folder of a model"]);
-    let batch = folder.path().join("batch.toml");
-    fs::write(&batch, fs::read_to_string(&fleet).unwrap().replace("kind = \"online\"", "kind = \"batch\"")).unwrap();
-    says(&train(&batch, &nights, &["--online"]), 2, &["only the trainer `online` follows"]);
-    fs::write(first.join("model/model.bin"), "other").unwrap();
-    says(&train(&fleet, &nights, &["--online"]), 0, &["no new label"]);
-    fs::write(steps(&nights)[4].join("model/model.bin"), "other").unwrap();
-    says(&train(&fleet, &nights, &["--online"]), 3, &["changed since"]);
+    let learned = |step: &PathBuf| card(step)["fit"]["learned"].as_u64().unwrap();
+    assert_eq!(nights[1..].iter().map(learned).sum::<u64>(), learned(&at_once[1]));
+    let by_night: Vec<f64> = nights[1..].iter().flat_map(|step| scores(&step.join("candidate.parquet"))).collect();
+    assert_eq!(by_night, scores(&at_once[1].join("candidate.parquet")));
+    // Labels are known after two days. So the model of the first step, which has learned predictions up to the 9th, predicts those
+    // of the 11th, and no others.
+    for (step, same) in nights[1..].iter().zip([false, false, true, false]) {
+        let [own, of_first] = ["candidate.parquet", "champion.parquet"].map(|name| scores(&step.join(name)));
+        assert_eq!(own == of_first, same, "{}", step.display());
+    }
+}
+
+#[test]
+fn an_online_model_is_not_continued_with_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = online_fleet(folder.path());
+    let steps_folder = folder.path().join("steps");
+    says(&train(&fleet, &steps_folder, &["--online"]), 0, &[]);
+    let first = steps(&steps_folder).remove(0);
+    let text = fs::read_to_string(&fleet).unwrap();
+    let changed = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        let path = folder.path().join("changed.toml");
+        fs::write(&path, text.replace(from, to)).unwrap();
+        path
+    };
+    let follow = |fleet: &Path| train_at("2013-05-12T00:00:00Z", fleet, &steps_folder, &["--online"]);
+    for (from, to, words) in [
+        ("within = \"3h\"", "within = \"4h\"", "another version of the features"),
+        ("column = \"late\"", "column = \"1 - late\"", "another label"),
+        ("kind = \"online\"", "kind = \"batch\"", "only the trainer `online` follows"),
+        ("kind = \"online\"", "kind = \"online\", hash_bits = 9", "other settings"),
+    ] {
+        says(&follow(&changed(from, to)), 2, &[words]);
+    }
+    says(&train(&fleet, &first, &["--online"]), 2, &["is the folder of a model"]);
+    // In the way, before anything is computed.
+    fs::create_dir(steps_folder.join("20130510T000000Z")).unwrap();
+    says(&follow(&fleet), 2, &["is in the way, and is no step; remove it"]);
+    fs::remove_dir(steps_folder.join("20130510T000000Z")).unwrap();
+    fs::write(steps_folder.join(".driftsweep-step-x"), "a file of somebody").unwrap();
+    for name in ["model/model.bin", "lag.bin", "model.json"] {
+        let known = fs::read(first.join(name)).unwrap();
+        fs::write(first.join(name), "other").unwrap();
+        says(
+            &follow(&fleet),
+            3,
+            &["the last step cannot be continued", "remove this folder, to go on from the step before"],
+        );
+        fs::write(first.join(name), known).unwrap();
+    }
+    // A card that says less than was learned.
+    let known = fs::read_to_string(first.join("model.json")).unwrap();
+    fs::write(first.join("model.json"), known.replace("2013-05-09T00:00:00Z", "2013-05-07T00:00:00Z")).unwrap();
+    says(&follow(&fleet), 2, &["rows were learned before, which model.json does not say"]);
+    fs::write(first.join("model.json"), known).unwrap();
+    says(&follow(&fleet), 0, &[]);
+    assert!(steps_folder.join(".driftsweep-step-x").exists());
+}
+
+/// The answer of a step is lost: the job is tried again.
+#[test]
+fn a_step_that_a_job_has_made_is_answered_with_again_and_not_made_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = online_fleet(folder.path());
+    let (output, answer) = (folder.path().join("steps"), folder.path().join("answer.json"));
+    let step = |job: &str, now: &str| {
+        let mut command = Command::new(BINARY);
+        command
+            .arg("train")
+            .arg(&fleet)
+            .args(["--model", "lateness", "--now", now, "--online", "--output"])
+            .arg(&output);
+        command.env("DRIFTSWEEP_JOB", job).env("DRIFTSWEEP_ANSWER_FILE", &answer).output().unwrap()
+    };
+    says(&step("one", NOW), 0, &[]);
+    let first: Value = serde_json::from_slice(&fs::read(&answer).unwrap()).unwrap();
+    assert_eq!(first["model"]["source"], json!(output.join("20130509T000000Z").display().to_string()));
+    fs::remove_file(&answer).unwrap();
+    says(&step("one", NOW), 0, &["this job has made", "20130509T000000Z before"]);
+    assert_eq!(serde_json::from_slice::<Value>(&fs::read(&answer).unwrap()).unwrap(), first);
+    // Another job has nothing to judge.
+    says(&step("two", NOW), 3, &["nothing to learn or to judge; train later"]);
+    assert_eq!(steps(&output).len(), 1);
+}
+
+/// A champion that has learned rows of the validation set is not judged by them.
+#[test]
+fn rows_that_the_champion_has_learned_judge_neither_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path(), &[]);
+    let [champion, part, all] = ["champion", "part", "all"].map(|name| folder.path().join(name));
+    // It has learned predictions up to the 2nd.
+    says(&train(&fleet, &champion, &[]), 0, &[]);
+    let with = ["--champion", champion.to_str().unwrap()];
+    says(
+        &train_at("2013-05-06T00:00:00Z", &fleet, &part, &with),
+        0,
+        &["up to 2013-05-02T00:00:00Z", "judge neither model"],
+    );
+    let labels = read_parquet(&part.join("labels.parquet")).height() as u64;
+    assert!(labels > 0 && labels < card(&part)["validation"]["labelled"].as_u64().unwrap() / 2, "{labels}");
+    assert_eq!(labels as usize, scores(&part.join("champion.parquet")).len());
+    says(
+        &train_at("2013-05-03T00:00:00Z", &fleet, &all, &with),
+        2,
+        &["has learned all rows of the validation set", "train later"],
+    );
+    let text = fs::read_to_string(&fleet).unwrap();
+    let other = folder.path().join("other.toml");
+    fs::write(&other, text.replace("column = \"late\"", "column = \"1 - late\"")).unwrap();
+    says(&train(&other, &all, &with), 2, &["the champion has learned another label"]);
+}
+
+#[test]
+fn nothing_that_others_have_written_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path(), &[]);
+    for name in ["labels.parquet", "training.parquet", "manifest.json", "model.json", "model/weights"] {
+        let output = folder.path().join("out");
+        let path = output.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "{\"a\": 1}").unwrap();
+        says(&train(&fleet, &output, &[]), 2, &["which no command of driftsweep has written there"]);
+        let mut command = Command::new(BINARY);
+        command.args(["features", "materialize"]).arg(&fleet).args(["--now", NOW, "--output"]).arg(&output);
+        if ["training.parquet", "manifest.json"].contains(&name) {
+            says(&command.output().unwrap(), 2, &["which no command of driftsweep has written there"]);
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"a\": 1}");
+        fs::remove_dir_all(&output).unwrap();
+    }
+    // A table of the feature set in a folder that was used before.
+    let output = folder.path().join("out");
+    fs::create_dir(&output).unwrap();
+    fs::write(output.join(".driftsweep-lock"), "").unwrap();
+    fs::copy(dataset("nycflights13/weather-2013-05.parquet"), output.join("labels.parquet")).unwrap();
+    let text = fs::read_to_string(&fleet).unwrap();
+    let weather = format!("{}/nycflights13/weather-2013-*.parquet", dataset("").display());
+    let weather = weather.replace("//", "/");
+    assert!(text.contains(&weather), "{weather}");
+    fs::write(&fleet, text.replace(&weather, output.join("labels.parquet").to_str().unwrap())).unwrap();
+    says(&train(&fleet, &output, &[]), 2, &["labels.parquet is an input; choose another folder"]);
 }
 
 #[test]
@@ -181,7 +306,7 @@ fn one_training_at_a_time_writes_into_a_folder_and_mistakes_are_found_before_it(
     let lock = fs::File::create(output.join(".driftsweep-lock")).unwrap();
     lock.lock().unwrap();
     let honest = fleet(folder.path(), &[]);
-    says(&train(&honest, &output, &[]), 13, &["running already"]);
+    says(&train(&honest, &output, &[]), 13, &["another command of driftsweep is writing into this folder"]);
     drop(lock);
     // A feature that is called as the label is in the fleet file would hide it from the gate of leakage.
     let text = fs::read_to_string(&honest).unwrap();

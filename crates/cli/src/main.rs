@@ -51,6 +51,8 @@ mod metrics;
 mod model_card;
 mod models;
 mod mute;
+#[cfg(feature = "pipeline")]
+mod output_folder;
 mod past_sweep;
 mod report;
 mod shell;

@@ -68,6 +68,11 @@ pub fn digest_of(files: &IndexMap<String, String>) -> String {
     atomic::hex(&hash.finalize())
 }
 
+/// SHA-256 of bytes.
+pub fn digest(bytes: &[u8]) -> String {
+    atomic::hex(&Sha256::digest(bytes))
+}
+
 /// SHA-256 of each file below a folder, by its path there.
 ///
 /// # Errors

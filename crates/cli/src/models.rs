@@ -238,7 +238,7 @@ fn page(version: &ModelVersion, aliases: &[String]) -> Page {
 }
 
 fn register(args: &RegisterArgs) -> anyhow::Result<u8> {
-    let (fleet, mut store) = args.decision.memory.open(Access::Create)?;
+    let (fleet, mut store) = args.decision.memory.open(Access::Existing)?;
     super::model_of(&fleet, &args.model)?;
     let (by, at) = args.decision.actor_and_time(&fleet)?;
     let folder = Path::new(&args.source);
@@ -249,6 +249,9 @@ fn register(args: &RegisterArgs) -> anyhow::Result<u8> {
         true => {
             let card = model_card::read(folder)?;
             model_card::check_artefact(folder, &card)?;
+            if let Some(own) = card["model"].as_str().filter(|own| *own != args.model) {
+                warn!("{}: its model.json is of model '{own}'", folder.display());
+            }
             model_card::trained(&card, &args.source)
         }
         false => {
@@ -286,18 +289,23 @@ fn promote(args: &VersionArgs) -> anyhow::Result<u8> {
 /// Refuses a version whose folder holds another model by now. What is not on this machine cannot be checked.
 fn check_source(version: &ModelVersion) -> anyhow::Result<()> {
     let folder = Path::new(&version.trained.source);
-    let Some(digest) = &version.trained.digest else { return Ok(()) };
-    if storage::is_remote(&version.trained.source) || !folder.join(model_card::CARD).exists() {
+    if storage::is_remote(&version.trained.source) {
+        return Ok(());
+    }
+    if !folder.exists() {
+        warn!("{}: it is not there on this machine; trainings that compare with it will fail", folder.display());
+    }
+    if !folder.join(model_card::CARD).exists() {
         return Ok(());
     }
     let card = model_card::read(folder)?;
     model_card::check_artefact(folder, &card)?;
-    match card["digest"] == **digest {
-        true => Ok(()),
-        false => {
+    match &version.trained.digest {
+        Some(digest) if card["digest"] != **digest => {
             let reason = "its folder holds another model by now; let each training have a folder of its own";
             Err(super::invalid_value(&format!("version {}", version.version), reason))
         }
+        _ => Ok(()),
     }
 }
 

@@ -143,6 +143,15 @@ pub enum Error {
         /// The state folder of both.
         path: PathBuf,
     },
+    /// Another process fills a folder.
+    #[error(
+        "{}: another command of driftsweep is writing into this folder; wait for it, or name another one",
+        redacted(path)
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another process holds the lock of the fleet.
     #[error(
         "another tick of fleet '{fleet}' is running{}; this one does nothing",
@@ -256,6 +265,7 @@ impl Error {
             | Error::NotIntegers { .. }
             | Error::Backend(_)
             | Error::Busy { .. }
+            | Error::InUse { .. }
             | Error::Locked { .. }
             | Error::Store { .. }
             | Error::Tampered { .. }
@@ -281,7 +291,7 @@ impl Error {
             Error::Baseline { .. } => 5,
             Error::Backend(_) => 6,
             Error::Write { .. } => 7,
-            Error::Busy { .. } | Error::Locked { .. } => 13,
+            Error::Busy { .. } | Error::InUse { .. } | Error::Locked { .. } => 13,
             Error::Store { .. } => 14,
             Error::Tampered { .. } => 15,
         }

@@ -105,15 +105,20 @@ impl FeaturePipeline {
         self.write_sets(Some(training), validation, folder)
     }
 
-    /// Writes the rows of predictions from a time on, up to where labels are mature at a point in time, as a validation set
-    /// without a training set. `None` where there is no such prediction; nothing is written then.
+    /// Writes the rows of predictions from a time on (`None`: the first), up to where labels are mature at a point in time, as a
+    /// validation set without a training set. `None` where there is no such prediction; nothing is written then.
     ///
     /// # Errors
     /// Those of [`FeaturePipeline::materialize`].
-    pub fn materialize_after(&self, from: Timestamp, as_of: Timestamp, folder: &Path) -> Result<Option<Manifest>> {
+    pub fn materialize_after(
+        &self,
+        from: Option<Timestamp>,
+        as_of: Timestamp,
+        folder: &Path,
+    ) -> Result<Option<Manifest>> {
         let [_, validation] = self.periods(as_of)?;
-        let period = Period { from: Some(from), ..validation };
-        match from < period.to && self.stage(period)?.rows > 0 {
+        let period = Period { from, ..validation };
+        match from.is_none_or(|from| from < period.to) && self.stage(period)?.rows > 0 {
             true => self.write_sets(None, period, folder).map(Some),
             false => Ok(None),
         }

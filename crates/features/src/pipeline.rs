@@ -48,6 +48,8 @@ pub struct FeaturePipeline {
     sql: Option<String>,
     /// Where temporary files are; gone when dropped.
     pub(crate) folder: TempDir,
+    /// Whether a label counts only if it was known by its maturity.
+    in_time: bool,
 }
 
 /// The predictions that are wanted, as they are seen at a point in time.
@@ -116,7 +118,13 @@ impl FeaturePipeline {
             kinds.extend(table.time_types(&session)?);
         }
         let ticks = Ticks::of(kinds.iter());
-        Ok(Self { set: set.clone(), engine, ticks, spine, events, sql, folder })
+        Ok(Self { set: set.clone(), engine, ticks, spine, events, sql, folder, in_time: false })
+    }
+
+    /// The same, where a label counts only if it was known by its maturity after the prediction: then the label of a row does not
+    /// depend on when it is asked for.
+    pub fn with_labels_in_time(self) -> Self {
+        Self { in_time: true, ..self }
     }
 
     /// The files of each table.
@@ -268,7 +276,7 @@ impl FeaturePipeline {
     /// The label of each row of the spine, as far as it was known at a point in time.
     pub(crate) fn labels(&self, spine: &StagedSpine, as_of: Timestamp) -> Result<Option<DataFrame>> {
         let session = self.engine.session();
-        let lookup = self.label_lookup(&session, &spine.frame_in(&session)?, as_of)?;
+        let lookup = self.label_lookup(&session, &spine.frame_in(&session)?, as_of, self.in_time)?;
         lookup.map(|lookup| lookup.run(&self.engine, &session)).transpose()
     }
 
@@ -277,6 +285,7 @@ impl FeaturePipeline {
         session: &SessionContext,
         spine: &DataFrame,
         as_of: Timestamp,
+        in_time: bool,
     ) -> Result<Option<PlannedLookup>> {
         let Some(label) = &self.set.label else { return Ok(None) };
         let before = self.ticks.literal(as_of);
@@ -286,7 +295,10 @@ impl FeaturePipeline {
             on: &label.on,
             columns: &columns,
             kind: &LookupKind::Latest { max_age: None },
-            before: Some(before.clone()),
+            before: Some(match in_time {
+                true => ident("prediction_time") + self.ticks.duration(label.maturity),
+                false => before.clone(),
+            }),
         };
         declared.plan(spine, self.known(session, &label.table, &before)?, self.ticks).map(Some)
     }
@@ -306,7 +318,7 @@ impl FeaturePipeline {
         fields.extend(source.schema().fields().iter().map(|field| field.as_ref().clone()));
         let spine = empty(&session, fields.clone())?;
         let lookups = self.lookups(&session, &spine, &before)?;
-        let label = self.label_lookup(&session, &spine, at)?;
+        let label = self.label_lookup(&session, &spine, at, false)?;
         fields.extend(
             lookups.iter().flat_map(|lookup| lookup.schema.fields().iter().map(|field| field.as_ref().clone())),
         );

@@ -137,13 +137,8 @@ impl SetRows {
     /// # Errors
     /// [`Error::UnreadableColumn`] for a row without an id.
     pub fn positions(&self) -> Result<Vec<Position>> {
-        let [_, id, time] = ROW_COLUMNS;
-        // One unit whatever that of the tables is: a model may be continued with another.
-        let nanoseconds = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
-        let strict = CastOptions { safe: false, ..CastOptions::default() };
-        let times = cast_with_options(self.column(time)?, &nanoseconds, &strict)
-            .and_then(|times| cast(&times, &DataType::Int64))
-            .map_err(|e| self.bad(time, &e.to_string()))?;
+        let id = ROW_COLUMNS[1];
+        let times = self.times()?;
         let ids = self.column(id)?;
         let shown =
             ArrayFormatter::try_new(ids, &FormatOptions::default()).map_err(|e| self.bad(id, &e.to_string()))?;
@@ -163,6 +158,26 @@ impl SetRows {
             Ok(Position { time: time.unwrap_or(i64::MIN), id: text })
         };
         times.as_primitive::<Int64Type>().iter().enumerate().map(place).collect()
+    }
+
+    /// The number of rows of predictions before a time, in nanoseconds since 1970: rows are in the order of their times.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`].
+    pub fn first_at(&self, nanoseconds: i128) -> Result<usize> {
+        let times = self.times()?;
+        Ok(times.as_primitive::<Int64Type>().values().partition_point(|&time| i128::from(time) < nanoseconds))
+    }
+
+    /// The times of predictions, in nanoseconds.
+    fn times(&self) -> Result<ArrayRef> {
+        let name = ROW_COLUMNS[2];
+        // One unit whatever that of the tables is: a model may be continued with another.
+        let nanoseconds = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+        let strict = CastOptions { safe: false, ..CastOptions::default() };
+        cast_with_options(self.column(name)?, &nanoseconds, &strict)
+            .and_then(|times| cast(&times, &DataType::Int64))
+            .map_err(|e| self.bad(name, &e.to_string()))
     }
 
     /// Writes the features alone, for a program that predicts: the columns of the row and the features, without the label.

@@ -235,6 +235,16 @@ impl Ticks {
         self.tick_literal(self.count(at))
     }
 
+    /// A length of time as a literal.
+    pub fn duration(self, length: SignedDuration) -> Expr {
+        lit(match self.0 {
+            TimeUnit::Nanosecond => {
+                ScalarValue::DurationNanosecond(Some(i64::try_from(length.as_nanos()).unwrap_or(i64::MAX)))
+            }
+            _ => ScalarValue::DurationMicrosecond(Some(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))),
+        })
+    }
+
     /// A number of ticks as a literal time.
     pub fn tick_literal(self, ticks: i64) -> Expr {
         let zone = Some("UTC".into());

@@ -7,7 +7,10 @@ use driftsweep::model::{ColumnUse, Options};
 use driftsweep::snapshot::Snapshot;
 use driftsweep::sweep::{BaselineSource, Comparer, Comparison};
 use driftsweep_common::error::Error;
-use driftsweep_features::{FeaturePipeline, LABEL, Limits, Period, ROW_COLUMNS, SkewReport, SkewStatus};
+use driftsweep_features::{
+    FeaturePipeline, LABEL, Limits, MANIFEST_FILE, Period, ROW_COLUMNS, SkewReport, SkewStatus, TRAINING_FILE,
+    VALIDATION_FILE,
+};
 use driftsweep_fleet::{FeatureSet, Fleet};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,6 +18,7 @@ use serde_json::json;
 
 use super::super::fleet_store::read_fleet;
 use super::super::gate::INSUFFICIENT_DATA;
+use super::super::output_folder::{OutputFolder, check_inputs};
 use super::super::time_arg::{TimeArg, now_or};
 use super::super::{TextFormat, invalid_value, write, write_json};
 use super::{LimitArgs, MaterializeArgs, NowArgs, PeriodArgs, SetArgs, ShowArgs, SkewArgs, VerifyArgs, pages};
@@ -137,6 +141,10 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<u8> {
 pub fn materialize(args: &MaterializeArgs) -> anyhow::Result<u8> {
     let (fleet, pipeline) = args.set.open()?;
     let as_of = args.now.time(&fleet)?;
+    let names = [TRAINING_FILE, VALIDATION_FILE, MANIFEST_FILE];
+    let _folder = OutputFolder::claim(&args.output, &names)?;
+    let sources = pipeline.sources();
+    check_inputs(&args.output, &names, sources.values().flatten().map(|file| &*file.path))?;
     if !args.allow_skew && blocked(&pipeline, as_of)? {
         return Ok(WRONG);
     }

@@ -21,6 +21,9 @@ use super::super::model_card::{self, CARD};
 use super::super::{TextFormat, variable, write, write_json};
 use super::fit::objective;
 
+/// The version of the champion that a tick has named.
+const CHAMPION_VERSION: &str = "DRIFTSWEEP_CHAMPION_VERSION";
+
 /// Where a training writes its answer.
 const ANSWER_FILE: &str = "DRIFTSWEEP_ANSWER_FILE";
 
@@ -54,9 +57,9 @@ pub struct ModelCard {
     as_of: Timestamp,
     training: LearnedRows,
     validation: SetFile,
-    /// Whether rows of the validation set were learned, each after it was predicted.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    learned_validation: bool,
+    /// SHA-256 of the state that a step of an online model leaves for the next one; its rows are learned after they were judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag: Option<String>,
     /// Rows that a built-in trainer learned from, held out, and skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     fit: Option<Value>,
@@ -96,17 +99,22 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// The labelled rows of a file.
+    /// Labelled rows.
     ///
     /// # Errors
-    /// Those of reading; [`Error::BadValue`] for rows by which nothing can be judged.
-    pub fn read(path: &Path, kind: Objective, labels: Option<&Labels>) -> Result<Self> {
-        let rows = SetRows::read(path)?.labelled()?;
+    /// [`Error::BadValue`] for rows by which nothing can be judged; [`Error::UnreadableColumn`].
+    pub fn of(rows: SetRows, kind: Objective, labels: Option<&Labels>) -> Result<Self> {
         let values = rows.labels()?;
         check_validation(&values, kind)?;
         let names = columns(labels, kind);
         rows.check_names(&names)?;
         Ok(Self { labels: values, names, rows, kind })
+    }
+
+    /// The rows from one on.
+    pub fn from_row(&self, row: usize) -> Self {
+        let rows = self.rows.part(row..self.rows.rows());
+        Self { labels: self.labels[row..].to_vec(), rows, kind: self.kind, names: self.names.clone() }
     }
 
     /// Writes what gates are judged by into the folder of a candidate: its scores, and those of the champion.
@@ -189,7 +197,8 @@ pub struct Training<'a> {
     /// The digests of the files of the artefact.
     pub files: IndexMap<String, String>,
     pub learned: LearnedRows,
-    pub learned_validation: bool,
+    /// Of an online model: SHA-256 of the state that the next step begins with.
+    pub lag: Option<String>,
     pub report: Option<FitReport>,
 }
 
@@ -198,7 +207,7 @@ pub struct Training<'a> {
 /// # Errors
 /// [`Error::BadValue`].
 pub fn card(training: Training<'_>, judged: &Judged, scores: &[f64]) -> Result<ModelCard> {
-    let Training { manifest, model, files, learned, learned_validation, report } = training;
+    let Training { manifest, model, files, learned, lag, report } = training;
     let trainer = match &model.trainer {
         TrainerChoice::Command(command) => {
             Ok(json!({ "kind": "command", "fit": command.fit, "predict": command.predict }))
@@ -225,7 +234,7 @@ pub fn card(training: Training<'_>, judged: &Judged, scores: &[f64]) -> Result<M
         as_of: manifest.as_of,
         training: learned,
         validation: manifest.validation.clone(),
-        learned_validation,
+        lag,
         fit: report.map(|report| {
             json!({
                 "learned": report.learned, "held_out": report.held_out, "skipped": report.skipped, "rounds": report.rounds,
@@ -245,31 +254,41 @@ pub fn write_card(card: &ModelCard, folder: &Path) -> Result<()> {
     atomic::write(&folder.join(CARD), &text)
 }
 
-/// Answers the tick that has started this training, if one has, and shows the candidate.
-pub fn tell(card: &ModelCard, folder: &Path, format: TextFormat) -> anyhow::Result<()> {
+/// Answers the tick that has started this training, if one has: with what gates take, and with the card of the candidate.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn answer(card: &Value, folder: &Path) -> Result<()> {
+    let Some(place) = variable(ANSWER_FILE) else { return Ok(()) };
     let absolute = |path: &Path| {
         std::path::absolute(path).map_or_else(|_| path.display().to_string(), |path| path.display().to_string())
     };
     let path = |name: &str| absolute(&folder.join(name));
-    if let Some(answer) = variable(ANSWER_FILE) {
-        let files = ValidationFiles {
-            candidate: path(CANDIDATE),
-            champion: folder.join(CHAMPION).exists().then(|| path(CHAMPION)),
-            labels: path(LABELS),
-            time: Some("prediction_time".into()),
-            features: Some(path(FEATURES)),
-            latency: None,
-        };
-        let described = serde_json::to_value(card).map_err(anyhow::Error::from)?;
-        let described = model_card::trained(&described, &absolute(folder));
-        let text =
-            serde_json::to_vec(&json!({ "validation": files, "model": described })).map_err(anyhow::Error::from)?;
-        fs::write(&answer, text).map_err(|source| Error::Write { path: answer.into(), source })?;
-    }
+    let has_champion = folder.join(CHAMPION).exists();
+    let files = ValidationFiles {
+        candidate: path(CANDIDATE),
+        champion: has_champion.then(|| path(CHAMPION)),
+        champion_version: variable(CHAMPION_VERSION).filter(|_| has_champion).and_then(|version| version.parse().ok()),
+        labels: path(LABELS),
+        time: Some("prediction_time".into()),
+        features: Some(path(FEATURES)),
+        latency: None,
+    };
+    let text = json!({ "validation": files, "model": model_card::trained(card, &absolute(folder)) }).to_string();
+    fs::write(&place, text).map_err(|source| Error::Write { path: place.into(), source })
+}
+
+/// Shows the candidate.
+pub fn show(card: &ModelCard, folder: &Path, format: TextFormat) -> anyhow::Result<()> {
     match format {
         TextFormat::Json => write_json(card),
         TextFormat::Table => write(page(card, folder)),
     }
+}
+
+/// Whether the job that this training belongs to has made a model, by its card.
+pub fn is_of_this_job(card: &Value) -> bool {
+    variable("DRIFTSWEEP_JOB").is_some_and(|job| card["run"]["job"] == *job)
 }
 
 /// Whether a tick has started this training, and waits for its answer.
@@ -298,7 +317,7 @@ fn page(card: &ModelCard, folder: &Path) -> Page {
     if card.objective == Objective::Regression {
         page.line("Labels are taken as numbers: some are neither 0 nor 1");
     }
-    if card.learned_validation {
+    if card.lag.is_some() {
         page.line("Each row of the validation set was predicted before it was learned");
     }
     if let Some(fit) = &card.fit

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use driftsweep_common::error::{Error, Result};
+use driftsweep_features::{FeatureVersion, SetRows};
 use driftsweep_fleet::{TrainerChoice, TrainerCommand};
 use driftsweep_trainers::{BatchSettings, Settings};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::model_card::{self, ARTEFACT_FOLDER, CARD};
@@ -68,19 +70,26 @@ impl Champion {
         Ok(Some(Self { folder: folder.to_owned(), card, choice }))
     }
 
-    /// Its scores of the rows by which a candidate is judged. Where it has learned other features, that is said: these rows have
-    /// those of the candidate.
+    /// Refuses a champion that predicts something else. Where it has learned other features, or is of another model, that is said:
+    /// it is given the features of the candidate.
     ///
     /// # Errors
-    /// Those of [`TrainerOf::predict`].
-    pub fn predict(
-        &self,
-        judged: &Judged,
-        feature_version: &str,
-        tools: &TrainerOf<'_>,
-        scratch: &Path,
-    ) -> Result<Vec<f64>> {
-        if self.card["feature_version"] != *feature_version {
+    /// [`Error::BadValue`].
+    pub fn check(&self, version: &FeatureVersion, model: &str) -> Result<()> {
+        let (label, feature_version) = (version.label.as_deref(), &version.features);
+        if self.card["label_version"].as_str() != label {
+            let reason = format!(
+                "{}: the champion has learned another label, so that its predictions mean something else; train without it, and \
+                 retire it in the registry (`driftsweep models retire`)",
+                self.folder.display()
+            );
+            return Err(Error::BadValue { what: "--champion".into(), reason });
+        }
+        if self.card["model"] != *model {
+            let own = self.card["model"].as_str().unwrap_or("?");
+            warn!("{}: the champion is of model '{own}'", self.folder.display());
+        }
+        if self.card["feature_version"] != **feature_version {
             warn!(
                 "{}: the champion has learned version {} of the features, and predicts by version {}; where a feature means \
                  something else now, it predicts worse than in production",
@@ -89,6 +98,40 @@ impl Champion {
                 feature_version.get(..12).unwrap_or(feature_version),
             );
         }
+        Ok(())
+    }
+
+    /// The first row that it has not learned: of predictions at the time up to which it has learned, or later.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] where it has learned all of them.
+    pub fn first_unlearned(&self, rows: &SetRows) -> Result<usize> {
+        let to = self.card["training"]["to"].as_str().and_then(|to| to.parse::<Timestamp>().ok());
+        let Some(to) = to else { return Ok(0) };
+        let first = rows.first_at(to.as_nanosecond())?;
+        let folder = self.folder.display();
+        match first {
+            0 => Ok(0),
+            first if first == rows.rows() => Err(Error::BadValue {
+                what: "--champion".into(),
+                reason: format!(
+                    "{folder}: the champion has learned all rows of the validation set, up to {to}; train later"
+                ),
+            }),
+            first => {
+                warn!(
+                    "{folder}: the champion has learned predictions up to {to}; {first} rows before that judge neither model"
+                );
+                Ok(first)
+            }
+        }
+    }
+
+    /// Its scores of the rows by which a candidate is judged.
+    ///
+    /// # Errors
+    /// Those of [`TrainerOf::predict`].
+    pub fn predict(&self, judged: &Judged, tools: &TrainerOf<'_>, scratch: &Path) -> Result<Vec<f64>> {
         let trainer = TrainerOf { choice: &self.choice, folder: tools.folder, threads: tools.threads };
         trainer.predict(&self.folder.join(ARTEFACT_FOLDER), &judged.rows, judged.kind, scratch)
     }

@@ -1,11 +1,11 @@
 //! `driftsweep train` in a build with the feature pipeline.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::Path;
 
 use driftsweep::model::Options;
 use driftsweep_common::error::{Error, Result};
-use driftsweep_features::{FeaturePipeline, MANIFEST_FILE, Manifest, SetRows};
+use driftsweep_features::{FeaturePipeline, MANIFEST_FILE, Manifest, SetRows, TRAINING_FILE, VALIDATION_FILE};
 use driftsweep_fleet::{FeatureSet, Fleet, Model};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -13,16 +13,20 @@ use serde_json::Value;
 use super::super::features::{WRONG, blocked};
 use super::super::fleet_store::read_fleet;
 use super::super::model_card::{self, ARTEFACT_FOLDER, CARD};
+use super::super::model_of;
+use super::super::output_folder::{OutputFolder, check_inputs};
 use super::super::time_arg::now_or;
-use super::super::{invalid_value, model_of};
 use super::candidate::{self, FILES, Judged, LearnedRows, Training};
 use super::champion::Champion;
 use super::fit::{TrainerOf, objective, objective_of_training};
 use super::task::Task;
 use super::{TrainArgs, online};
 
-/// The lock of an output folder.
-const LOCK: &str = ".driftsweep-lock";
+/// What is written into the folder of a candidate.
+const NAMES: [&str; 9] = {
+    let [card, candidate, champion, labels, features] = FILES;
+    [card, candidate, champion, labels, features, ARTEFACT_FOLDER, TRAINING_FILE, VALIDATION_FILE, MANIFEST_FILE]
+};
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
     let limits = args.limits.limits()?;
@@ -37,11 +41,16 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
     let trainer = TrainerOf { choice: &model.trainer, folder, threads: limits.threads };
     let champion = Champion::open(args.champion.as_deref(), &model.trainer)?;
     let task = Task { args, model, set, limits, as_of, trainer, champion };
-    fs::create_dir_all(&args.output).map_err(|source| Error::Write { path: args.output.clone(), source })?;
-    let _lock = lock(&args.output)?;
+    task.check_output()?;
     match args.online {
-        true => online::run(&task),
-        false => train(&task),
+        true => {
+            let _folder = OutputFolder::claim(&args.output, &[])?;
+            online::run(&task)
+        }
+        false => {
+            let _folder = OutputFolder::claim(&args.output, &NAMES)?;
+            train(&task)
+        }
     }
 }
 
@@ -57,35 +66,31 @@ fn feature_set<'a>(args: &TrainArgs, fleet: &'a Fleet, model: &Model) -> Result<
     }
 }
 
-/// One training at a time writes into a folder. The lock ends with this process.
-fn lock(output: &Path) -> anyhow::Result<File> {
-    let path = output.join(LOCK);
-    let write = |source| Error::Write { path: path.clone(), source };
-    let file = File::options().create(true).append(true).open(&path).map_err(write)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Busy { path: output.into() }.into()),
-        Err(TryLockError::Error(source)) => Err(write(source).into()),
-    }
-}
-
 fn train(task: &Task<'_>) -> anyhow::Result<u8> {
     let Task { args, model, limits, as_of, trainer, .. } = task;
     let output = &args.output;
     let artefact = output.join(ARTEFACT_FOLDER);
-    empty(task, &artefact)?;
-    fs::create_dir_all(&artefact).map_err(|source| Error::Write { path: artefact.clone(), source })?;
     let pipeline = FeaturePipeline::open(task.set, *limits, args.limits.scratch())?;
+    let sources = pipeline.sources();
+    check_inputs(output, &NAMES, sources.values().flatten().map(|file| &*file.path))?;
+    empty(output, &artefact)?;
+    fs::create_dir_all(&artefact).map_err(|source| Error::Write { path: artefact.clone(), source })?;
     if !args.allow_skew && blocked(&pipeline, *as_of)? {
         return Ok(WRONG);
+    }
+    let champion = task.champion.as_ref().map_or(Ok(()), |champion| champion.check(&pipeline.version()?, &model.name));
+    champion?;
+    let resumed = args.resume.as_deref().map(model_card::read).transpose()?;
+    if let Some(card) = &resumed {
+        task.check_same("--resume", card, &pipeline.version()?)?;
     }
     let manifest = pipeline.materialize(*as_of, output)?;
     drop(pipeline);
     let Some(training) = manifest.training.clone() else {
         return Err(Error::NoRows { path: output.as_path().into() }.into());
     };
-    if let Some(from) = &args.resume {
-        check_resumed(&model_card::read(from)?, &manifest)?;
+    if let Some(card) = &resumed {
+        check_resumed(card, &manifest)?;
     }
     let training_file = output.join(&training.file);
     let labels = SetRows::read(&training_file)?.labelled()?.labels()?;
@@ -99,54 +104,37 @@ fn train(task: &Task<'_>) -> anyhow::Result<u8> {
         return Err(Error::Unreadable { path: artefact.into(), reason: reason.into() }.into());
     }
     // The same labelled rows for the candidate and the champion.
-    let judged = Judged::read(&output.join(&manifest.validation.file), kind, model.labels.as_ref())?;
+    let rows = SetRows::read(&output.join(&manifest.validation.file))?.labelled()?;
+    let judged = Judged::of(rows, kind, model.labels.as_ref())?;
     let scratch = tempfile::tempdir_in(output).map_err(|source| Error::Write { path: output.clone(), source })?;
     let scores = trainer.predict(&artefact, &judged.rows, kind, scratch.path())?;
-    let champion = task.champion_scores(&judged, &manifest, scratch.path())?;
-    judged.write(output, &scores, champion.as_deref())?;
     let learned = LearnedRows::from(training);
-    let training = Training { manifest: &manifest, model, files, learned, learned_validation: false, report };
-    let card = candidate::card(training, &judged, &scores)?;
+    let training = Training { manifest: &manifest, model, files, learned, lag: None, report };
+    let card = task.judge(training, &judged, &scores, output, scratch.path())?;
     candidate::write_card(&card, output)?;
-    candidate::tell(&card, output, args.format)?;
+    candidate::answer(&serde_json::to_value(&card)?, output)?;
+    candidate::show(&card, output, args.format)?;
     Ok(0)
 }
 
-/// Removes an earlier candidate from the folder of the output: its card first, so that none stands beside another artefact. What
-/// was not written by this command is left alone, and refused.
-fn empty(task: &Task<'_>, artefact: &Path) -> anyhow::Result<()> {
-    task.check_output()?;
-    let (output, write) = (&task.args.output, |source| Error::Write { path: artefact.into(), source });
-    if output.join(CARD).exists() {
-        for name in FILES {
-            match fs::remove_file(output.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(write(error).into()),
-                _ => {}
-            }
+/// Removes an earlier candidate from the folder of the output: its card first, so that none stands beside another artefact.
+fn empty(output: &Path, artefact: &Path) -> Result<()> {
+    let write = |source| Error::Write { path: artefact.into(), source };
+    for name in FILES {
+        match fs::remove_file(output.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(write(error)),
+            _ => {}
         }
-        if artefact.exists() {
-            fs::remove_dir_all(artefact).map_err(write)?;
-        }
-        return Ok(());
     }
-    let has_files = fs::read_dir(artefact).is_ok_and(|mut files| files.next().is_some());
-    match has_files && !output.join(MANIFEST_FILE).exists() {
-        true => Err(invalid_value(
-            "--output",
-            &format!("{} holds files of something else; choose another folder", artefact.display()),
-        )),
-        // Left by a training that was stopped.
-        false if has_files => Ok(fs::remove_dir_all(artefact).map_err(write)?),
-        false => Ok(()),
+    match fs::remove_dir_all(artefact) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(write(error)),
+        _ => Ok(()),
     }
 }
 
-/// Refuses to continue a model that has learned what it would be judged by, or other features.
+/// Refuses to continue a model that has learned what it would be judged by.
 fn check_resumed(card: &Value, manifest: &Manifest) -> Result<()> {
     let bad = |reason: String| Err(Error::BadValue { what: "--resume".into(), reason });
-    if card["feature_version"] != *manifest.feature_version {
-        return bad("the model learned another version of the features; train anew, without --resume".into());
-    }
     let learned_to = card["training"]["to"].as_str().and_then(|to| to.parse::<Timestamp>().ok());
     match (learned_to, manifest.validation.from) {
         (Some(to), Some(from)) if to > from => bad(format!(

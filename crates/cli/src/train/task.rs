@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use driftsweep_common::error::Result;
-use driftsweep_features::{Limits, Manifest};
+use driftsweep_common::error::{Error, Result};
+use driftsweep_features::{FeatureVersion, Limits};
 use driftsweep_fleet::{FeatureSet, Model};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::super::invalid_value;
 use super::TrainArgs;
-use super::candidate::Judged;
+use super::candidate::{self, Judged, ModelCard, Training};
 use super::champion::Champion;
 use super::fit::TrainerOf;
 
@@ -25,10 +26,34 @@ pub struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// The champion's scores of the judged rows, where there is one.
-    pub fn champion_scores(&self, judged: &Judged, manifest: &Manifest, scratch: &Path) -> Result<Option<Vec<f64>>> {
-        let predict = |champion: &Champion| champion.predict(judged, &manifest.feature_version, &self.trainer, scratch);
-        self.champion.as_ref().map(predict).transpose()
+    /// Judges a candidate by its scores of labelled rows: writes what its gates take into its folder, and gives its card. Rows
+    /// that the champion has learned are left out.
+    pub fn judge(
+        &self,
+        training: Training<'_>,
+        judged: &Judged,
+        scores: &[f64],
+        folder: &Path,
+        scratch: &Path,
+    ) -> Result<ModelCard> {
+        let begins = self.champion.as_ref().map_or(Ok(0), |champion| champion.first_unlearned(&judged.rows))?;
+        let (judged, scores) = (judged.from_row(begins), &scores[begins..]);
+        let champion = self.champion.as_ref();
+        let of_champion = champion.map(|champion| champion.predict(&judged, &self.trainer, scratch)).transpose()?;
+        judged.write(folder, scores, of_champion.as_deref())?;
+        candidate::card(training, &judged, scores)
+    }
+
+    /// Refuses to go on from a model that has learned something else: another model, other features, or another label.
+    pub fn check_same(&self, flag: &str, card: &Value, version: &FeatureVersion) -> Result<()> {
+        let other = match () {
+            () if card["model"] != *self.model.name => "it is of another model",
+            () if card["feature_version"] != *version.features => "it has learned another version of the features",
+            () if card["label_version"].as_str() != version.label.as_deref() => "it has learned another label",
+            () => return Ok(()),
+        };
+        let reason = format!("the model there cannot be continued: {other}; begin anew in an empty folder");
+        Err(Error::BadValue { what: flag.into(), reason })
     }
 
     /// Refuses an output that is the folder of another model.

@@ -267,6 +267,9 @@ pub struct ValidationFiles {
     /// The champion's; absent where there is none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub champion: Option<String>,
+    /// The version of the champion in the registry; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub champion_version: Option<u64>,
     /// The labels, with the columns that tell groups apart.
     pub labels: String,
     /// The column of the labels with the times of the rows.

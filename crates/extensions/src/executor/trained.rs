@@ -88,7 +88,7 @@ impl TrainedModel {
             );
         }
         if digest.as_ref().is_some_and(|digest| !is_sha256(digest)) {
-            return Err("digest is no SHA-256; give 64 hexadecimal digits".into());
+            return Err("digest is no SHA-256; give 64 hexadecimal digits in lower case".into());
         }
         for (key, name) in [("trainer", trainer), ("feature_set", feature_set), ("feature_version", feature_version)] {
             if name.as_ref().is_some_and(|name| name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains('\0')) {

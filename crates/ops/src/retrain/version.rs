@@ -97,6 +97,9 @@ impl ModelVersion {
     /// Why it cannot have it.
     pub fn with_status(&self, status: VersionStatus, reason: &str, at: Timestamp) -> Result<Self, String> {
         match self.status.leads_to(status) {
+            true if at < self.since => {
+                Err(format!("it is {} since {}, which is later than {at}", self.status, self.since))
+            }
             true => Ok(Self { status, since: at, reason: reason.into(), ..self.clone() }),
             false if self.status == status => Err(format!("it is {} already", self.status)),
             false => Err(format!("it is {} ({}), and cannot become {status}", self.status, self.reason)),
@@ -157,7 +160,8 @@ const MAX_ALIAS_BYTES: usize = 100;
 /// # Errors
 /// What an alias may be.
 pub fn check_alias(text: &str) -> Result<(), String> {
-    let reserved = VersionStatus::ALL.iter().any(|status| status.name() == text) || text == "latest";
+    let names = VersionStatus::ALL.iter().map(|status| status.name()).chain(["latest"]);
+    let reserved = names.into_iter().any(|name| name.eq_ignore_ascii_case(text));
     let letters = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
     // MLflow reserves `v` with a number for versions.
@@ -225,9 +229,25 @@ mod tests {
             assert_eq!(text.parse(), Ok(wanted));
         }
         let long = "a".repeat(MAX_ALIAS_BYTES + 1);
-        for wrong in
-            ["", " ", "a b", "3a", "v3", "V12", "v", "candidate", "retired", "rejected", "é", "a/b", "a@b", "-a", &long]
-        {
+        for wrong in [
+            "",
+            " ",
+            "a b",
+            "3a",
+            "v3",
+            "V12",
+            "v",
+            "candidate",
+            "retired",
+            "rejected",
+            "Champion",
+            "LATEST",
+            "é",
+            "a/b",
+            "a@b",
+            "-a",
+            &long,
+        ] {
             assert!(wrong.parse::<VersionName>().is_err(), "{wrong}");
         }
         assert!("99999999999999999999999".parse::<VersionName>().is_err());

@@ -37,8 +37,10 @@ impl JobPass<'_> {
                 continue;
             }
             (self.step)("judge candidate");
-            let judged =
-                catch_unwind(AssertUnwindSafe(|| judge(model, retrain, &self.fleet.folder, validation.as_ref())));
+            let champion = self.store.champion(&job.model)?.map(|version| version.version);
+            let judged = catch_unwind(AssertUnwindSafe(|| {
+                judge(model, retrain, &self.fleet.folder, validation.as_ref(), champion)
+            }));
             let judged = judged.unwrap_or_else(|_| {
                 Err(Error::BadValue { what: "validation".into(), reason: "this program failed on it".into() })
             });
@@ -91,8 +93,14 @@ fn without_data(sentence: String, advice: &str) -> GateReport {
     GateReport { verdict, rows: 0, days: None, gates: vec![gate] }
 }
 
-/// Judges a candidate by the files that its training named.
-fn judge(model: &Model, retrain: &RetrainConfig, folder: &Path, files: Option<&ValidationFiles>) -> Result<GateReport> {
+/// Judges a candidate by the files that its training named. `current` is the version that is in production now.
+fn judge(
+    model: &Model,
+    retrain: &RetrainConfig,
+    folder: &Path,
+    files: Option<&ValidationFiles>,
+    current: Option<u64>,
+) -> Result<GateReport> {
     let Some(rules) = &model.gates else {
         return Ok(without_data(
             "the fleet file has no gates of the model any more".into(),
@@ -109,6 +117,12 @@ fn judge(model: &Model, retrain: &RetrainConfig, folder: &Path, files: Option<&V
             "add [model.labels]",
         ));
     };
+    // Another version may have been promoted while the candidate was trained.
+    if let Some(compared) = files.champion_version.filter(|compared| current != Some(*compared)) {
+        let now = current.map_or_else(|| "no version".into(), |current| format!("version {current}"));
+        let sentence = format!("the candidate was compared with version {compared}, and {now} is in production now");
+        return Ok(without_data(sentence, "train again, to compare with that"));
+    }
     let folder = retrain.executor.settings().answer_folder().unwrap_or(folder);
     let place = |path: &String| match storage::is_remote(path) {
         true => Location::from(path.clone()),
@@ -131,5 +145,11 @@ fn judge(model: &Model, retrain: &RetrainConfig, folder: &Path, files: Option<&V
         rules,
         zone: &model.zone,
     };
-    Ok(evaluate(&validation::read(query, &model.options)?, rules))
+    let mut report = evaluate(&validation::read(query, &model.options)?, rules);
+    if let Some(compared) = files.champion_version {
+        let sentence = format!("the candidate was compared with version {compared}, which is in production");
+        let (name, verdict) = ("champion".into(), Verdict::Passed);
+        report.gates.insert(0, Gate { name, verdict, sentence, advice: None, figures: IndexMap::new() });
+    }
+    Ok(report)
 }

@@ -26,11 +26,7 @@ pub struct VersionDecision<'a> {
 }
 
 /// A model with the complete path of its source.
-pub(super) fn placed(model: Box<TrainedModel>, folder: &Path) -> Box<TrainedModel> {
-    Box::new(with_complete_source(*model, folder))
-}
-
-fn with_complete_source(model: TrainedModel, folder: &Path) -> TrainedModel {
+pub(super) fn with_complete_source(model: TrainedModel, folder: &Path) -> TrainedModel {
     if storage::is_remote(&model.source) {
         return model;
     }
@@ -84,7 +80,7 @@ pub(super) fn after_step(
 /// Registers a model that was trained elsewhere, inside a transaction. A relative path of its source is relative to `folder`.
 ///
 /// # Errors
-/// [`Error::BadValue`] for what a model cannot be; [`Error::Store`].
+/// [`Error::BadValue`] for what a model cannot be; [`Error::Tampered`]; [`Error::Store`].
 pub fn register(
     fleet: &Fleet,
     store: &mut Store,
@@ -93,6 +89,7 @@ pub fn register(
     folder: &Path,
     decision: VersionDecision<'_>,
 ) -> Result<ModelVersion> {
+    check_registry(store, model)?;
     let trained = with_complete_source(trained, folder);
     trained.check().map_err(|reason| Error::BadValue { what: "model".into(), reason })?;
     add(fleet, store, (model, &trained), None, decision)
@@ -122,11 +119,17 @@ fn add(
     Ok(version)
 }
 
-/// The version with a name, and whether the registry of its model is what the audit says.
-fn find(store: &mut Store, model: &str, name: &VersionName) -> Result<ModelVersion> {
-    if let Some(problem) = store.versions_problem(model)? {
-        return Err(store.tampered(problem));
+/// Refuses a registry of a model that is not what the audit says.
+fn check_registry(store: &mut Store, model: &str) -> Result<()> {
+    match store.versions_problem(model)? {
+        None => Ok(()),
+        Some(problem) => Err(store.tampered(problem)),
     }
+}
+
+/// The version with a name.
+fn find(store: &mut Store, model: &str, name: &VersionName) -> Result<ModelVersion> {
+    check_registry(store, model)?;
     let wrong = |reason: String| Error::BadValue { what: format!("model '{model}'"), reason };
     let found = store.version(model, name)?;
     found.ok_or_else(|| wrong(format!("there is no version {name}; `driftsweep models list` shows them")))
@@ -204,13 +207,14 @@ pub fn set_alias(
 /// Deletes an alias, inside a transaction.
 ///
 /// # Errors
-/// [`Error::BadValue`] if there is none; [`Error::Store`].
+/// [`Error::BadValue`] if there is none; [`Error::Tampered`]; [`Error::Store`].
 pub fn delete_alias(
     fleet: &Fleet,
     store: &mut Store,
     (model, alias): (&str, &str),
     VersionDecision { by, reason, at }: VersionDecision<'_>,
 ) -> Result<()> {
+    check_registry(store, model)?;
     if !store.delete_alias(model, alias)? {
         let reason = format!("there is no alias '{alias}'; `driftsweep models list` shows them");
         return Err(Error::BadValue { what: format!("model '{model}'"), reason });

@@ -256,7 +256,7 @@ impl JobPass<'_> {
             (None, _) => run_cost(watched.retrain(), ended.took.unwrap_or(lasted.min(within + GRACE))),
         };
         let folder = noted.retrain.executor.settings().answer_folder().unwrap_or(&self.fleet.folder);
-        let trained = ended.model.map(|model| versions::placed(model, folder));
+        let trained = ended.model.map(|model| Box::new(versions::with_complete_source(*model, folder)));
         let step = match (ended.outcome, &job.stopping) {
             // Results of a job in doubt are not used.
             (RunOutcome::Succeeded, _) if !watched.may_start && self.rules(&job.model).is_none() => {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::replay::{AuditReplay, Kept};
 use super::verify::{difference, named};
-use super::versions::VERSION_TABLE;
+use super::versions::{ALIAS_TABLE, VERSION_TABLE};
 use super::writes::{ColumnKind, RowKey, RowValues, SqlValue, noted_text, table};
 use super::{RunRecord, Store, VersionedJob};
 use crate::retrain::{Job, JobState};
@@ -117,22 +117,24 @@ impl Store {
         self.difference_of("run", &key, Some(&values_of(run)))
     }
 
-    /// How the versions of a model differ from the audit; `None` if they do not.
+    /// How the versions of a model, or their aliases, differ from the audit; `None` if they do not.
     ///
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
     pub fn versions_problem(&mut self, model: &str) -> Result<Option<String>> {
-        let of_model = [("model", model.into())];
-        let found = self.rows_of(table(VERSION_TABLE), Some(&of_model))?.into_iter().map(|(key, _)| key);
-        let mut keys: BTreeSet<RowKey> = found.collect();
-        self.with_replay(Kept::ForStarts, |_, replay| {
-            let recorded = replay.rows.get(VERSION_TABLE).into_iter().flat_map(|rows| rows.keys());
-            keys.extend(recorded.filter(|key| key.first().is_some_and(|first| first == model)).cloned());
-            Ok(())
-        })?;
-        for key in keys {
-            if let Some(problem) = self.row_problem(VERSION_TABLE, &key)? {
-                return Ok(Some(problem));
+        for name in [VERSION_TABLE, ALIAS_TABLE] {
+            let of_model = [("model", model.into())];
+            let found = self.rows_of(table(name), Some(&of_model))?.into_iter().map(|(key, _)| key);
+            let mut keys: BTreeSet<RowKey> = found.collect();
+            self.with_replay(Kept::ForStarts, |_, replay| {
+                let recorded = replay.rows.get(name).into_iter().flat_map(|rows| rows.keys());
+                keys.extend(recorded.filter(|key| key.first().is_some_and(|first| first == model)).cloned());
+                Ok(())
+            })?;
+            for key in keys {
+                if let Some(problem) = self.row_problem(name, &key)? {
+                    return Ok(Some(problem));
+                }
             }
         }
         Ok(None)

@@ -2,6 +2,7 @@
 
 use sqlx::{Row, query};
 
+use super::replay::Kept;
 use super::writes::SqlValue;
 use super::{Store, jobs, time};
 use crate::formats::VERSIONS;
@@ -30,13 +31,17 @@ struct VersionBody<M> {
 /// The table of versions.
 pub(super) const VERSION_TABLE: &str = "model_version";
 
+/// The table of aliases.
+pub(super) const ALIAS_TABLE: &str = "model_alias";
+
 /// The key of a version.
 fn key(model: &str, version: u64) -> [(&'static str, SqlValue); 2] {
     [("model", model.into()), ("version", (version as i64).into())]
 }
 
 impl Store {
-    /// The number of the next version of a model, inside a transaction.
+    /// The number of the next version of a model, inside a transaction: after all that the store or its audit has, so that a number
+    /// whose row was deleted is not given again.
     ///
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
@@ -44,7 +49,16 @@ impl Store {
         let select = query("SELECT MAX(version) FROM model_version WHERE fleet = $1 AND model = $2");
         let select = select.bind(self.fleet.clone()).bind(model.to_owned());
         let last = self.database.rows(select, |row| row.try_get::<Option<i64>, _>(0))?;
-        Ok(last.into_iter().flatten().next().unwrap_or(0).unsigned_abs() + 1)
+        let last = last.into_iter().flatten().next().unwrap_or(0).unsigned_abs();
+        let recorded = self.with_replay(Kept::ForStarts, |_, replay| {
+            let keys = replay.rows.get(VERSION_TABLE).into_iter().flat_map(|rows| rows.keys());
+            let numbers = keys.filter_map(|key| match &key[..] {
+                [of, number] if of == model => number.parse().ok(),
+                _ => None,
+            });
+            Ok(numbers.max().unwrap_or(0))
+        })?;
+        Ok(last.max(recorded) + 1)
     }
 
     /// Adds a version, inside a transaction.
@@ -151,7 +165,7 @@ impl Store {
         let sql = "SELECT model, alias, version FROM model_alias WHERE fleet = $1 AND ($2 = '' OR model = $2) \
                    ORDER BY model, alias";
         let select = query(sql).bind(self.fleet.clone()).bind(model.unwrap_or_default().to_owned());
-        self.readable(("model_alias", &[0, 1]), select, |row| {
+        self.readable((ALIAS_TABLE, &[0, 1]), select, |row| {
             let version = row.try_get::<i64, _>(2)?.unsigned_abs();
             Ok(ModelAlias { model: row.try_get(0)?, alias: row.try_get(1)?, version })
         })
@@ -164,9 +178,9 @@ impl Store {
     pub fn set_alias(&mut self, ModelAlias { model, alias, version }: &ModelAlias) -> Result<()> {
         let key = [("model", model.into()), ("alias", alias.into())];
         let set = [("version", (*version as i64).into())];
-        match self.update("model_alias", &key, &set, None)? {
+        match self.update(ALIAS_TABLE, &key, &set, None)? {
             true => Ok(()),
-            false => self.insert("model_alias", &[&key[..], &set].concat(), false).map(drop),
+            false => self.insert(ALIAS_TABLE, &[&key[..], &set].concat(), false).map(drop),
         }
     }
 
@@ -175,6 +189,6 @@ impl Store {
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
     pub fn delete_alias(&mut self, model: &str, alias: &str) -> Result<bool> {
-        self.delete("model_alias", &[("model", model.into()), ("alias", alias.into())])
+        self.delete(ALIAS_TABLE, &[("model", model.into()), ("alias", alias.into())])
     }
 }
