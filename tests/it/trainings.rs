@@ -135,7 +135,7 @@ fn an_online_model_follows_new_labels_and_predicts_each_row_by_what_was_known_th
         0,
         &["no new label of predictions since 2013-05-09T00:00:00Z is known"],
     );
-    assert_eq!(steps(&nights), [first.clone()]);
+    assert_eq!(steps(&nights), std::slice::from_ref(first));
     assert_eq!(card(first), before);
     // A folder of its own that begins in the same way.
     fs::create_dir(&at_once).unwrap();

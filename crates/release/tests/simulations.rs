@@ -1,5 +1,8 @@
 //! 10,000 simulated rollouts each: how often a candidate is taken back that is as good as production, and one that is worse.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
+#![allow(clippy::print_stdout)] // The figures of benches/RESULTS.md.
+
 use driftsweep_release::binary::{BinaryTest, Block, Null, Outcomes};
 use driftsweep_release::plan::DEFAULT_WORSE;
 use rand_distr::{Binomial, Distribution};

@@ -111,10 +111,10 @@ impl Judged {
         Ok(Self { labels: values, names, rows, kind })
     }
 
-    /// The rows from one on.
-    pub fn from_row(&self, row: usize) -> Self {
-        let rows = self.rows.part(row..self.rows.rows());
-        Self { labels: self.labels[row..].to_vec(), rows, kind: self.kind, names: self.names.clone() }
+    /// Without the first rows.
+    pub fn without_first(&self, rows: usize) -> Self {
+        let kept = self.rows.part(rows..self.rows.rows());
+        Self { labels: self.labels[rows..].to_vec(), rows: kept, kind: self.kind, names: self.names.clone() }
     }
 
     /// Writes what gates are judged by into the folder of a candidate: its scores, and those of the champion.

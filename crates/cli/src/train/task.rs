@@ -37,7 +37,7 @@ impl Task<'_> {
         scratch: &Path,
     ) -> Result<ModelCard> {
         let begins = self.champion.as_ref().map_or(Ok(0), |champion| champion.first_unlearned(&judged.rows))?;
-        let (judged, scores) = (judged.from_row(begins), &scores[begins..]);
+        let (judged, scores) = (judged.without_first(begins), &scores[begins..]);
         let champion = self.champion.as_ref();
         let of_champion = champion.map(|champion| champion.predict(&judged, &self.trainer, scratch)).transpose()?;
         judged.write(folder, scores, of_champion.as_deref())?;
