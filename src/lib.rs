@@ -32,6 +32,10 @@
 //! crates/common      errors, addresses, text that is safe to show, atomic files, storage (the only user of object_store)
 //! crates/extensions  triggers, executors and channels, each with its settings in the fleet file
 //! crates/fleet       the fleet file: what is compared, and what is decided about it
+//! crates/features    features as SQL, as they were known at the time of each prediction; the only user of DataFusion
+//! crates/trainers    boosted trees, a model that learns one example at a time, and both
+//! crates/training    gates: what a candidate must show
+//! crates/release     rollouts by steps: the evidence, and the state machine
 //! crates/report      tables, JSON, CSV, Parquet
 //! crates/ops         what a sweep means, retrain jobs, approvals, the store and its audit, messages
 //! crates/cli         the command

@@ -345,3 +345,34 @@ fn doctor_plans_feature_sets_before_a_night_needs_them() {
         assert!(told.contains("BROKEN") && told.contains("lateness features:") && told.contains(word), "{told}");
     }
 }
+
+/// A column that one of two files lacks is missing in its rows: that is said, where the column is used.
+#[test]
+fn a_used_column_that_a_file_of_its_table_lacks_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let hours: Vec<i64> = (0..48).collect();
+    let time = |hours: &[i64]| {
+        let seconds: Vec<i64> = hours.iter().map(|hour| (375_000 + hour) * 3600).collect();
+        Series::new("t".into(), seconds).into_column()
+    };
+    let write = |name: &str, columns: Vec<Column>| {
+        let height = columns[0].len();
+        write_parquet(&mut DataFrame::new(height, columns).unwrap(), &folder.path().join(name), 1 << 20);
+    };
+    let number = |name: &str| Series::new(PlSmallStr::from(name), &hours).into_column();
+    write("spine.parquet", vec![number("id"), time(&hours)]);
+    write("events-1.parquet", vec![number("id"), number("v"), number("unused"), time(&hours)]);
+    write("events-2.parquet", vec![number("id"), time(&hours)]);
+    let fleet = folder.path().join("fleet.toml");
+    fs::write(
+        &fleet,
+        "[event_table.e]\npath = \"events-*.parquet\"\nevent_time = \"to_timestamp_seconds(t)\"\ndelay = \"1s\"\ncolumns = [\"id\", \"v\"]\n\
+         [feature_set.s]\ntraining = \"1d\"\nvalidation = \"1h\"\n\
+         [feature_set.s.spine]\npath = \"spine.parquet\"\nid = \"id\"\ntime = \"to_timestamp_seconds(t)\"\ncolumns = []\n\
+         [feature_set.s.latest.l]\ntable = \"e\"\non = [\"id\"]\ncolumns = [\"v\"]\n\
+         [[model]]\nname = \"m\"\nbaseline = \"spine.parquet\"\ncurrent = \"spine.parquet\"\nfeature_set = \"s\"\n",
+    )
+    .unwrap();
+    let told = says(&features(&["show"], &fleet, &[]), 0, &["event_table 'e': 1 of 2 files have no column 'v'"]);
+    assert!(!told.contains("unused"), "{told}");
+}

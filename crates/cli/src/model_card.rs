@@ -69,6 +69,7 @@ pub fn digest_of(files: &IndexMap<String, String>) -> String {
 }
 
 /// SHA-256 of bytes.
+#[cfg(feature = "pipeline")]
 pub fn digest(bytes: &[u8]) -> String {
     atomic::hex(&Sha256::digest(bytes))
 }

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::prelude::{DataFrame, ident};
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
-use driftsweep_fleet::{FeatureSet, LookupKind, Sql};
+use driftsweep_fleet::{FeatureSet, KnownAt, LookupKind, Spine, Sql};
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -134,6 +134,40 @@ impl FeaturePipeline {
             .into_iter()
             .chain(self.events.iter().map(|table| (table.declared.name.clone(), table.files.files.clone())))
             .collect()
+    }
+
+    /// Columns that are used, and that some files of their table lack: their values are missing there. A sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut add = |table: &str, files: &ParquetTable, expressions: &[&str]| {
+            // All columns are used where none is declared.
+            let is_used = |name: &String| {
+                expressions.is_empty() || expressions.iter().any(|expression| expression.contains(name.as_str()))
+            };
+            for (column, count) in files.partial.iter().filter(|(name, _)| is_used(name)) {
+                found.push(format!(
+                    "{table}: {} of {} files have no column '{}'; its values are missing there, and rows without a key meet no lookup",
+                    files.files.len() - count,
+                    files.files.len(),
+                    driftsweep_common::escape::for_display(column),
+                ));
+            }
+        };
+        let Spine { id, time, columns, .. } = &self.set.spine;
+        let expressions: Vec<&str> = [id, time].into_iter().chain(columns.values()).map(String::as_str).collect();
+        add("spine", &self.spine, &expressions);
+        for Events { declared, files } in &self.events {
+            let mut expressions = Vec::new();
+            if let Some(columns) = &declared.columns {
+                expressions.extend(columns.values().map(String::as_str));
+                expressions.push(&declared.event_time);
+                if let KnownAt::Expression(known_at) = &declared.known_at {
+                    expressions.push(known_at);
+                }
+            }
+            add(&format!("event_table '{}'", declared.name), files, &expressions);
+        }
+        found
     }
 
     pub(crate) fn events(&self) -> &[Events] {

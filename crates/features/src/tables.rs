@@ -22,6 +22,7 @@ use driftsweep_common::address::Location;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
 use driftsweep_fleet::{EventTable, KnownAt, Spine};
+use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use url::Url;
@@ -45,6 +46,8 @@ pub struct ParquetTable {
     provider: Arc<dyn TableProvider>,
     /// Its files, in order.
     pub files: Vec<SourceFile>,
+    /// Columns that only some files have, each with the number of files that have it.
+    pub partial: IndexMap<String, usize>,
 }
 
 impl ParquetTable {
@@ -69,6 +72,7 @@ impl ParquetTable {
         let format = Arc::new(ParquetFormat::default().with_force_view_types(false));
         let (mut urls, mut files) = (Vec::new(), Vec::new());
         let mut schema: Option<Schema> = None;
+        let mut having: IndexMap<String, usize> = IndexMap::new();
         for path in paths {
             let unreadable = |reason: String| Error::Unreadable { path: path.as_path().into(), reason };
             let url = locate(engine, path)?;
@@ -82,6 +86,7 @@ impl ParquetTable {
                 Error::BadValue { reason, .. } => unreadable(format!("it cannot be read as Parquet: {reason}")),
                 other => other,
             })?;
+            own.fields().iter().for_each(|field| *having.entry(field.name().clone()).or_default() += 1);
             schema = Some(match schema {
                 None => own.as_ref().clone(),
                 Some(schema) => merged(&schema, &own).map_err(unreadable)?,
@@ -98,7 +103,8 @@ impl ParquetTable {
             .with_listing_options(options)
             .with_schema(Arc::new(schema.unwrap_or_else(Schema::empty)));
         let table = ListingTable::try_new(config).map_err(|e| refused("event table", &e))?;
-        Ok(Self { provider: Arc::new(table), files })
+        having.retain(|_, count| *count < files.len());
+        Ok(Self { provider: Arc::new(table), files, partial: having })
     }
 
     /// Its columns as they are in the files.

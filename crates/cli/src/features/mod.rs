@@ -10,7 +10,7 @@ mod run;
 
 pub use run::plan;
 #[cfg(feature = "pipeline")]
-pub use run::{WRONG, blocked};
+pub use run::{WRONG, blocked, open};
 
 use std::path::PathBuf;
 

@@ -54,6 +54,13 @@ impl LimitArgs {
     }
 }
 
+/// Opens a pipeline, and warns of what its files lack.
+pub fn open(set: &FeatureSet, limits: Limits, scratch: Option<&Path>) -> Result<FeaturePipeline, Error> {
+    let pipeline = FeaturePipeline::open(set, limits, scratch)?;
+    pipeline.warnings().iter().for_each(|warning| warn!("{warning}"));
+    Ok(pipeline)
+}
+
 /// Whether a feature set can be planned: its tables are opened, and its SQL is understood.
 ///
 /// # Errors
@@ -68,7 +75,7 @@ impl SetArgs {
         let limits = self.limits.limits()?;
         let fleet = read_fleet(&self.fleet, &Options::new())?;
         let set = self.set(&fleet)?;
-        let pipeline = FeaturePipeline::open(set, limits, self.limits.scratch())?;
+        let pipeline = open(set, limits, self.limits.scratch())?;
         Ok((fleet, pipeline))
     }
 

@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 
 use driftsweep_common::atomic;
 use driftsweep_common::error::{Error, Result};
-use driftsweep_features::{FeaturePipeline, MANIFEST_FILE, Manifest, SetRows};
+use driftsweep_features::{MANIFEST_FILE, Manifest, SetRows};
 use driftsweep_fleet::TrainerChoice;
 use driftsweep_trainers::{FitReport, Objective, Settings, load};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::super::features::{WRONG, blocked};
+use super::super::features::{WRONG, blocked, open};
 use super::super::model_card::{self, ARTEFACT_FOLDER, CARD};
 use super::super::{TextFormat, invalid_value, write_json};
 use super::candidate::{self, Judged, LearnedRows, Training};
@@ -61,7 +61,7 @@ pub fn run(task: &Task<'_>) -> anyhow::Result<u8> {
     }
     remove_drafts(output)?;
     let last = last_step(output)?;
-    let pipeline = FeaturePipeline::open(task.set, task.limits, task.args.limits.scratch())?.with_labels_in_time();
+    let pipeline = open(task.set, task.limits, task.args.limits.scratch())?.with_labels_in_time();
     if let Some(last) = &last {
         task.check_same("--output", &last.card, &pipeline.version()?)?;
     }

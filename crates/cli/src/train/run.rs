@@ -5,12 +5,12 @@ use std::path::Path;
 
 use driftsweep::model::Options;
 use driftsweep_common::error::{Error, Result};
-use driftsweep_features::{FeaturePipeline, MANIFEST_FILE, Manifest, SetRows, TRAINING_FILE, VALIDATION_FILE};
+use driftsweep_features::{MANIFEST_FILE, Manifest, SetRows, TRAINING_FILE, VALIDATION_FILE};
 use driftsweep_fleet::{FeatureSet, Fleet, Model};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::features::{WRONG, blocked};
+use super::super::features::{WRONG, blocked, open};
 use super::super::fleet_store::read_fleet;
 use super::super::model_card::{self, ARTEFACT_FOLDER, CARD};
 use super::super::model_of;
@@ -70,7 +70,7 @@ fn train(task: &Task<'_>) -> anyhow::Result<u8> {
     let Task { args, model, limits, as_of, trainer, .. } = task;
     let output = &args.output;
     let artefact = output.join(ARTEFACT_FOLDER);
-    let pipeline = FeaturePipeline::open(task.set, *limits, args.limits.scratch())?;
+    let pipeline = open(task.set, *limits, args.limits.scratch())?;
     let sources = pipeline.sources();
     check_inputs(output, &NAMES, sources.values().flatten().map(|file| &*file.path))?;
     empty(output, &artefact)?;
