@@ -54,7 +54,7 @@ const PACKAGES: [(&str, &[&str]); 9] = [
             "rows",
         ],
     ),
-    ("crates/release/src", &["binary", "number", "share", "plan", "evidence", "rollout"]),
+    ("crates/release/src", &["binary", "number", "share", "nginx", "plan", "evidence", "rollout"]),
     ("crates/report/src", &["output", "report", "metrics"]),
     (
         "crates/ops/src",

@@ -532,7 +532,7 @@ impl Comparison {
             ));
         }
         let (low, high) = self.quotients?;
-        (same((low, high)) && high.is_finite())
+        (same((low, high)) && high.is_finite() && high != 0.0)
             .then(|| format!("always {high} times by the definition what is in the log"))
     }
 

@@ -7,6 +7,7 @@
 //! binary     two arms with good and bad outcomes, at every look
 //! number     two arms with outcomes that are numbers, at every look
 //! share      whether traffic is divided as it should be, at every look
+//! nginx      the settings by which nginx divides traffic
 //! ```
 //!
 //! Imports point down only. The crate knows no files, no clock and no traffic: rows are counted, steps are stored and traffic is moved by
@@ -21,6 +22,7 @@
 
 pub mod binary;
 pub mod evidence;
+pub mod nginx;
 pub mod number;
 pub mod plan;
 pub mod rollout;
