@@ -376,3 +376,27 @@ fn a_used_column_that_a_file_of_its_table_lacks_is_told() {
     let told = says(&features(&["show"], &fleet, &[]), 0, &["event_table 'e': 1 of 2 files have no column 'v'"]);
     assert!(!told.contains("unused"), "{told}");
 }
+
+/// What the engine refuses is told in words that help, without those for its own developers.
+#[test]
+fn a_query_that_is_refused_is_told_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    for (sql, words) in [
+        (
+            "SELECT row_id, sum(hour > 9) OVER (PARTITION BY origin) AS s FROM spine",
+            "no function sum(Boolean); convert",
+        ),
+        (
+            "SELECT row_id, (SELECT max(temp) FROM weather w WHERE w.origin = spine.origin AND w.event_time < \
+             spine.prediction_time) AS s FROM spine",
+            "write it as a lookup, or as a join",
+        ),
+        ("SELECT row_id, sum(sum(hour)) AS s FROM spine GROUP BY row_id", "cannot be nested"),
+    ] {
+        let fleet = fleet(folder.path(), &[(SQL, &with_sql(sql))]);
+        let output = folder.path().join("set");
+        let told = features(&["materialize"], &fleet, &[&NOW[..], &["--output", output.to_str().unwrap()]].concat());
+        let told = says(&told, 2, &["feature_set 'lateness'", words]);
+        assert!(!told.contains("DataFusion") && !told.contains("Internal error"), "{told}");
+    }
+}

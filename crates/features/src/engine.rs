@@ -158,11 +158,31 @@ pub fn failed(what: &str, error: &DataFusionError) -> Error {
     Error::BadValue { what: what.into(), reason }
 }
 
-/// The message of an error, without the words for its kind and without a trace.
+/// Words of the engine for kinds of errors, which say nothing to the author of a query.
+const KINDS: [&str; 9] = [
+    "Error during planning: ",
+    "SQL error: ",
+    "Schema error: ",
+    "Execution error: ",
+    "Arrow error: ",
+    "Cast error: ",
+    "Internal error: ",
+    "This feature is not implemented: ",
+    "[return_type] ",
+];
+
+/// The message of an error, without the words for its kind and without a trace, with a remedy where the engine has none.
 fn words(error: &DataFusionError) -> String {
     let text = error.strip_backtrace();
-    let text = ["Error during planning: ", "SQL error: ", "Schema error: ", "Execution error: ", "Arrow error: "]
-        .iter()
-        .fold(text, |text, kind| text.replace(kind, ""));
+    let between =
+        |from: &str, to: &str| text.split_once(from).and_then(|(_, rest)| rest.split_once(to)).map(|(found, _)| found);
+    if let Some(call) = between("No function matches the given name and argument types '", "'") {
+        return format!("there is no function {call}; convert its arguments with CAST, for example CAST(x AS DOUBLE)");
+    }
+    if text.contains("ScalarSubquery") {
+        return "a subquery in place of a value cannot depend on the row in this way; write it as a lookup, or as a join".into();
+    }
+    let text = KINDS.iter().fold(text, |text, kind| text.replace(kind, ""));
+    let text = text.split(" This issue was likely caused by a bug in DataFusion").next().unwrap_or_default();
     text.trim().replace('\n', " ")
 }
