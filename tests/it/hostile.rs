@@ -401,6 +401,10 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
                 &[evil, "-", evil, "--id", "id", "--label", "x", "--score", "y"],
             ])
         }),
+        (
+            "canary",
+            list(&[&["now.parquet", "--prior", "0.9"], &[evil, "--prior", "0.9"], &["now.parquet", "--prior", evil]]),
+        ),
         ("schema", list(&[&[]])),
         ("completions", list(&[&["bash"], &[evil]])),
         ("man", list(&[&[], &["--output", "pages"]])),
@@ -445,7 +449,8 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
 const LATER: &str = "2026-11-12T00:00:00Z";
 
 /// Commands that ask nothing of the store, or nothing that differs from others.
-const STORELESS: [&str; 20] = [
+const STORELESS: [&str; 21] = [
+    "canary",
     "features show",
     "features materialize",
     "features verify",

@@ -5,6 +5,7 @@
 
 mod approvers;
 mod baselines;
+mod canary;
 mod causes;
 mod cli;
 mod clock;

@@ -128,7 +128,8 @@ const MORE_FLEETS: [&[&str]; 20] = [
 ];
 
 /// Commands that read data, with `FILE` in its place.
-const DATA: [&[&str]; 10] = [
+const DATA: [&[&str]; 11] = [
+    &["canary", "FILE", "--prior", "0.9"],
     &["compare", "FILE", "b.csv"],
     &["compare", "a.csv", "FILE"],
     &["init", "FILE", "b.csv"],
@@ -266,7 +267,7 @@ fn other_files_that_are_none_are_refused_at_once() {
 }
 
 /// Arguments that name something to be read, by the names of their values in the help.
-const READ: [&str; 8] = ["FLEET", "FILE", "KEYFILE", "DIR", "SNAPSHOT", "PATH|URL", "BASELINE", "CURRENT"];
+const READ: [&str; 9] = ["LOOKS", "FLEET", "FILE", "KEYFILE", "DIR", "SNAPSHOT", "PATH|URL", "BASELINE", "CURRENT"];
 
 #[test]
 fn every_argument_that_names_a_file_is_tested_with_what_is_none() {

@@ -31,6 +31,7 @@ mod baselines;
 mod bench;
 mod budget;
 mod calibrate;
+mod canary;
 mod checkpoint;
 mod compare;
 mod decision;
@@ -121,8 +122,8 @@ Exit codes:
   13  the same sweep, or another tick of the fleet, is running already
   14  the store cannot be used
   15  the audit was tampered with
-  16  a gate failed: the candidate is rejected (gate)
-  17  no gate failed, and one had too few data (gate); or nothing could be tested (features verify)
+  16  a gate failed: the candidate is rejected (gate); or it is worse in production (canary)
+  17  no gate failed, and one had too few data (gate); neither is shown yet (canary); or nothing could be tested (features verify)
   18  features see the future (features verify), or differ from what serving logged (features, train)";
 
 /// Done, drift found or events opened.
@@ -201,6 +202,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Judges a candidate against the champion on the same labelled rows (exit code 16 if it is rejected, 17 for want of data)
     Gate(gate::GateArgs),
+    /// Judges a candidate that serves a part of the traffic, look by look (exit code 16: take it back; 17: go on looking)
+    Canary(canary::CanaryArgs),
     /// Shows a feature set, writes its training sets, tests that it does not see the future, or compares it with what was served
     #[command(subcommand)]
     Features(features::FeaturesCommand),
@@ -578,6 +581,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Canary(args) => canary::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Features(command) => features::run(&command),
         Command::Train(args) => train::run(&args),

@@ -28,6 +28,8 @@ pub enum CheckEvidence {
     Binary {
         /// Whether the candidate is worse, over the whole rollout.
         worse: BinaryTest,
+        /// The highest evidence of that. It may be acted on later, too.
+        most_worse: f64,
         /// Whether it is not inferior, in this stage.
         sound: Option<BinaryTest>,
         /// The highest evidence that it is not inferior, in this stage.
@@ -74,7 +76,7 @@ impl CheckEvidence {
             CheckKind::Binary { worse, prior } => {
                 let worse_test = BinaryTest::new(Null::NotWorse { tolerance: check.tolerance }, worse, prior);
                 let sound = check.margin.map(|margin| BinaryTest::new(Null::Inferior { margin }, worse, prior));
-                Self::Binary { worse: worse_test, sound, most_sound: 0.0 }
+                Self::Binary { worse: worse_test, most_worse: 0.0, sound, most_sound: 0.0 }
             }
             CheckKind::Number { low, high } => {
                 // Each end of an interval is missed with half of its level.
@@ -87,10 +89,12 @@ impl CheckEvidence {
     /// After one more block. An outcome of another kind than the check's says nothing.
     pub fn after(&self, outcome: &Outcome) -> Self {
         match (self, outcome) {
-            (Self::Binary { worse, sound, most_sound }, Outcome::Binary(block)) => {
+            (Self::Binary { worse, most_worse, sound, most_sound }, Outcome::Binary(block)) => {
+                let worse = worse.after(*block);
+                let most_worse = worse.log_e.max(*most_worse);
                 let sound = sound.map(|sound| sound.after(*block));
                 let most_sound = sound.map_or(0.0, |sound| sound.log_e).max(*most_sound);
-                Self::Binary { worse: worse.after(*block), sound, most_sound }
+                Self::Binary { worse, most_worse, sound, most_sound }
             }
             (Self::Number { whole, stage }, Outcome::Numbers { candidate, production }) => {
                 Self::Number { whole: whole.after(candidate, production), stage: stage.after(candidate, production) }
@@ -102,14 +106,14 @@ impl CheckEvidence {
     /// In the next stage: that it is not inferior is to be shown anew, and that it is worse is not forgotten.
     pub fn in_next_stage(&self, check: &Check, level: f64) -> Self {
         match (self, Self::new(check, level)) {
-            (Self::Binary { worse, .. }, Self::Binary { sound, most_sound, .. }) => {
+            (Self::Binary { worse, most_worse, .. }, Self::Binary { sound, most_sound, .. }) => {
                 // It begins with the rate that production had so far.
                 let rate = worse.seen.production;
                 let known = |sound: BinaryTest| match rate.rows {
                     0 => sound,
                     _ => BinaryTest::new(sound.null, sound.worse, rate.rate()),
                 };
-                Self::Binary { worse: *worse, sound: sound.map(known), most_sound }
+                Self::Binary { worse: *worse, most_worse: *most_worse, sound: sound.map(known), most_sound }
             }
             (Self::Number { whole, .. }, Self::Number { stage, .. }) => Self::Number { whole: *whole, stage },
             (_, new) => new,
@@ -120,7 +124,7 @@ impl CheckEvidence {
     pub fn finding(&self, check: &Check, level: f64, stage_level: f64) -> Finding {
         let limit = |level: f64| (1.0 / level).ln();
         let (is_worse, is_sound, sentence, rows_needed) = match self {
-            Self::Binary { worse, sound, most_sound } => {
+            Self::Binary { worse, most_worse, sound, most_sound } => {
                 let Block { candidate, production } = worse.seen;
                 let sentence = format!(
                     "{:.4} of {} rows of the candidate are good, and {:.4} of {} of production; evidence that it is worse: {}, of {:.0} \
@@ -129,7 +133,7 @@ impl CheckEvidence {
                     candidate.rows,
                     production.rate(),
                     production.rows,
-                    shown(worse.log_e),
+                    shown(*most_worse),
                     1.0 / level,
                     sound.map_or_else(String::new, |_| format!(
                         "; that it is not worse by {}: {}, of {:.0} needed",
@@ -140,7 +144,7 @@ impl CheckEvidence {
                 );
                 let is_sound = sound.is_none() || *most_sound >= limit(stage_level);
                 (
-                    worse.log_e >= limit(level),
+                    *most_worse >= limit(level),
                     is_sound,
                     sentence,
                     sound.and_then(|sound| sound.rows_needed(stage_level)),

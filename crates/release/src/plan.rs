@@ -172,7 +172,11 @@ impl RolloutPlan {
 }
 
 impl Check {
-    fn check(&self) -> Result<(), String> {
+    /// Whether everything is in its range.
+    ///
+    /// # Errors
+    /// The first mistake, with the values that are possible.
+    pub fn check(&self) -> Result<(), String> {
         let range = match self.kind {
             CheckKind::Binary { .. } => 1.0,
             CheckKind::Number { low, high } => high - low,
