@@ -386,11 +386,6 @@ fn a_query_that_is_refused_is_told_with_a_remedy() {
             "SELECT row_id, sum(hour > 9) OVER (PARTITION BY origin) AS s FROM spine",
             "no function sum(Boolean); convert",
         ),
-        (
-            "SELECT row_id, (SELECT max(temp) FROM weather w WHERE w.origin = spine.origin AND w.event_time < \
-             spine.prediction_time) AS s FROM spine",
-            "write it as a lookup, or as a join",
-        ),
         ("SELECT row_id, sum(sum(hour)) AS s FROM spine GROUP BY row_id", "cannot be nested"),
     ] {
         let fleet = fleet(folder.path(), &[(SQL, &with_sql(sql))]);

@@ -186,3 +186,20 @@ fn words(error: &DataFusionError) -> String {
     let text = text.split(" This issue was likely caused by a bug in DataFusion").next().unwrap_or_default();
     text.trim().replace('\n', " ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subquery_that_cannot_be_planned_is_told_with_a_remedy() {
+        let reason = "Physical plan does not support logical expression ScalarSubquery(<subquery>)";
+        let error = refused("sql", &DataFusionError::NotImplemented(reason.into())).to_string();
+        assert!(error.starts_with("sql: a subquery") && error.contains("write it as a lookup"), "{error}");
+        let error = refused(
+            "sql",
+            &DataFusionError::Internal("x. This issue was likely caused by a bug in DataFusion's code.".into()),
+        );
+        assert_eq!(error.to_string(), "sql: x.");
+    }
+}

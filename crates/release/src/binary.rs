@@ -121,8 +121,11 @@ impl BinaryTest {
         (good as f64 + WEIGHT * self.prior) / (rows as f64 + WEIGHT)
     }
 
-    /// The test after one more block.
+    /// The test after one more block. A block without rows of one arm says nothing.
     pub fn after(&self, block: Block) -> Self {
+        if block.candidate.rows == 0 || block.production.rows == 0 {
+            return *self;
+        }
         let factor = match self.null.alternative(self.rate(), self.worse) {
             Some(alternative) => log_factor(block, self.null, alternative),
             None => 0.0,
