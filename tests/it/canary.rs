@@ -22,12 +22,15 @@ fn canary(looks: &[[u64; 4]], more: &[&str]) -> Output {
 #[test]
 fn a_candidate_is_taken_back_goes_on_or_is_looked_at_again() {
     says(&canary(&[[1510, 1284, 28_690, 25_821]], &[]), 16, &["Roll back", "0.8503 of 1510 rows"]);
-    // As good, and so many rows that it is not worse by two points.
+    // As good, with enough rows to show that it is not worse by two points.
     let nights = vec![[1000, 900, 19_000, 17_100]; 8];
     says(&canary(&nights, &[]), 0, &["Go on", "that it is not worse by 0.02"]);
     says(&canary(&nights[..1], &[]), 17, &["Hold", "more rows of the candidate, if it is as good"]);
     // Without rows of both arms nothing is shown, however bad one looks.
     says(&canary(&[[5000, 0, 0, 0], [0, 0, 5000, 5000]], &[]), 17, &["there are no rows of both arms yet"]);
+    // Evidence beyond the largest number is still a number.
+    let report = parsed(&canary(&[[1_000_000, 0, 1_000_000, 1_000_000]], &["--format", "json"]));
+    assert!(report["looks"][0]["worse"].as_f64().unwrap() > 1e300, "{report}");
     // What was shown once stays shown.
     let mut later = vec![[1510, 1284, 28_690, 25_821]];
     later.extend(vec![[100, 99, 1900, 1710]; 20]);

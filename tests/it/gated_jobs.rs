@@ -153,6 +153,25 @@ fn a_candidate_that_was_compared_with_a_former_champion_is_not_accepted() {
     }
 }
 
+/// Its row is gone, and the audit has it.
+#[test]
+fn the_number_of_a_deleted_version_is_not_given_again() {
+    let place = place(ANSWER, 50, 10);
+    let by = ["--by", "ana", "--reason", "for a test"];
+    let done = command(&place, &[&["models", "register", "m", "s3://m/1"][..], &by].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", crate::support::output::all_output(&done));
+    place.pass();
+    crate::support::jobs::sql(&place.store, "DELETE FROM model_version");
+    crate::support::processes::until("it waits for its gates", || {
+        place.pass();
+        place.job().state.name() == "gated"
+    });
+    let versions = open(&place.store, &place.yard.fleet).versions(None).unwrap();
+    assert_eq!(versions.iter().map(|version| version.version).collect::<Vec<_>>(), [2]);
+    let verified = command(&place, &["audit", "verify"]);
+    assert_eq!(verified.status.code(), Some(15));
+}
+
 #[test]
 fn files_that_are_not_there_yet_are_waited_for_an_hour() {
     let place = place(ANSWER, 50, 10);

@@ -178,7 +178,7 @@ fn no_training_starts_with_a_champion_that_is_not_that_of_the_audit() {
 }
 
 #[test]
-fn an_alias_that_was_edited_is_not_followed_and_the_number_of_a_deleted_version_is_not_given_again() {
+fn an_alias_that_was_edited_is_not_followed_and_a_deleted_version_stays_missed() {
     let place = place(r#"{"source": "candidates/3"}"#);
     for number in ["1", "2"] {
         says(&models(&place, &["register", "m", &format!("s3://models/{number}")]), 0, &[]);
@@ -189,12 +189,13 @@ fn an_alias_that_was_edited_is_not_followed_and_the_number_of_a_deleted_version_
         says(&models(&place, args), 15, &["table model_alias, row 'm' 'next'"]);
     }
     sql(&place.store, "UPDATE model_alias SET version = 1");
-    // A training that is under way ends all the same, and what it has made has a number of its own.
+    // A training that is under way ends all the same.
     place.pass();
     sql(&place.store, "DELETE FROM model_version WHERE version = 2");
     place.ends();
     let numbers: Vec<u64> = listed(&place).iter().map(|version| version["version"].as_u64().unwrap()).collect();
-    assert!(numbers == [1, 3] || numbers == [1], "{numbers:?}");
+    // Its store was in doubt, and it has no gates: what it has made is not used.
+    assert_eq!(numbers, [1]);
     let state = place.state.display().to_string();
     let output = place.program(&["audit", "verify", "--store", &place.store, "--state", &state], &[]);
     says(&output, 15, &["table model_version, row 'm' '2' was deleted"]);

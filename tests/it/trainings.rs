@@ -193,7 +193,7 @@ fn an_online_model_is_not_continued_with_something_else() {
     fs::create_dir(steps_folder.join("20130510T000000Z")).unwrap();
     says(&follow(&fleet), 2, &["is in the way, and is no step; remove it"]);
     fs::remove_dir(steps_folder.join("20130510T000000Z")).unwrap();
-    fs::write(steps_folder.join(".driftsweep-step-x"), "a file of somebody").unwrap();
+    fs::write(steps_folder.join(".driftsweep-step-x"), "a file of another program").unwrap();
     for name in ["model/model.bin", "lag.bin", "model.json"] {
         let known = fs::read(first.join(name)).unwrap();
         fs::write(first.join(name), "other").unwrap();

@@ -1,6 +1,6 @@
 //! `driftsweep canary`: whether a candidate that serves a part of the traffic is to be taken back, or goes on.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use driftsweep::snapshot::Snapshot;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_release::binary::{Block, Outcomes};
@@ -46,7 +46,7 @@ const COLUMNS: [&str; 4] = ["candidate_rows", "candidate_good", "production_rows
 const SHOWN: usize = 10;
 
 /// What is to be done with a candidate.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum CanaryDecision {
     /// It is worse.
@@ -90,7 +90,9 @@ pub fn run(args: &CanaryArgs) -> anyhow::Result<u8> {
         evidence = evidence.after(&Outcome::Binary(block));
         if let CheckEvidence::Binary { worse, sound, .. } = &evidence {
             let sound = sound.map_or(0.0, |sound| sound.log_e);
-            looks.push(Look { block, worse: worse.log_e.exp(), sound: sound.exp() });
+            // An infinite number would be nothing in JSON.
+            let evidence = |log_e: f64| log_e.exp().min(f64::MAX);
+            looks.push(Look { block, worse: evidence(worse.log_e), sound: evidence(sound) });
         }
     }
     let finding = evidence.finding(&check, level, level);
@@ -147,6 +149,11 @@ fn blocks(spec: &str) -> Result<Vec<Block>> {
     (0..rows.len()).map(block).collect()
 }
 
+/// Evidence in few characters.
+fn shown(evidence: f64) -> String {
+    if evidence < 1e6 { format!("{evidence:.3}") } else { format!("{evidence:.1e}") }
+}
+
 fn page(report: &CanaryReport) -> Page {
     let mut table = Table::new(["look", "candidate", "good", "production", "good", "worse", "not worse"]);
     let first = report.looks.len().saturating_sub(SHOWN);
@@ -158,8 +165,8 @@ fn page(report: &CanaryReport) -> Page {
             share(block.candidate),
             block.production.rows.to_string(),
             share(block.production),
-            format!("{worse:.3}"),
-            format!("{sound:.3}"),
+            shown(*worse),
+            shown(*sound),
         ]);
     }
     table.align_right(0..7);

@@ -17,8 +17,6 @@ pub struct RolloutPlan {
     pub level: f64,
     /// What is compared between the arms, by name.
     pub checks: Vec<Check>,
-    /// The largest difference between the shares of rows of both arms whose outcome is known. Beyond it a block is not used.
-    pub max_maturity_gap: f64,
     /// The probability of an alarm about the division of traffic where it is right.
     pub share_level: f64,
 }
@@ -112,7 +110,6 @@ impl RolloutPlan {
                 tolerance: 0.0,
                 margin: Some(DEFAULT_MARGIN),
             }],
-            max_maturity_gap: 0.05,
             share_level: 0.01,
         }
     }
@@ -150,9 +147,6 @@ impl RolloutPlan {
             if !(level > 0.0 && level <= 0.5) {
                 return Err(format!("{what} is {level}; it must be above 0 and at most 0.5"));
             }
-        }
-        if !(0.0..=1.0).contains(&self.max_maturity_gap) {
-            return Err(format!("max_maturity_gap is {}; it must be from 0 to 1", self.max_maturity_gap));
         }
         if self.checks.is_empty() {
             return Err("there is no check; nothing would decide about the candidate".into());

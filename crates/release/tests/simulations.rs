@@ -50,7 +50,7 @@ fn nights(random: &mut Pcg64, night: impl Fn(u32) -> (u64, u64, f64, f64)) -> Ve
 }
 
 #[test]
-fn a_candidate_that_is_as_good_is_rarely_taken_back_although_somebody_looks_every_night() {
+fn a_candidate_that_is_as_good_is_rarely_taken_back_by_a_look_every_night() {
     let equal = |random: &mut Pcg64| nights(random, |_| (100, 1900, RATE, RATE));
     let by_evidence = taken_back(1, 0.0, equal);
     assert!(within_level(by_evidence), "{by_evidence}");

@@ -88,16 +88,18 @@ pub fn objective_of_training(labels: &[f64]) -> Result<Objective> {
 }
 
 impl TrainerOf<'_> {
-    /// Trains on the labelled rows of a set, and leaves the artefact in a folder.
+    /// Trains on a set, which is given as its file and as its labelled rows, and leaves the artefact in a folder.
     pub fn fit(
         &self,
-        training: &Path,
+        (training, rows): (&Path, SetRows),
         objective: Objective,
         folder: &Path,
         resume: Option<&Path>,
     ) -> Result<Option<FitReport>> {
         match self.choice {
             TrainerChoice::Command(command) => {
+                // The program reads the file itself.
+                drop(rows);
                 if resume.is_some() {
                     let reason = "a program of trainer_command starts anew; leave it out".into();
                     return Err(Error::BadValue { what: "--resume".into(), reason });
@@ -107,7 +109,6 @@ impl TrainerOf<'_> {
                 Ok(None)
             }
             TrainerChoice::BuiltIn(settings) => {
-                let rows = SetRows::read(training)?.labelled()?;
                 if rows.rows() == 0 {
                     return Err(Error::NoRows { path: training.into() });
                 }

@@ -62,11 +62,12 @@ pub fn run(task: &Task<'_>) -> anyhow::Result<u8> {
     remove_drafts(output)?;
     let last = last_step(output)?;
     let pipeline = open(task.set, task.limits, task.args.limits.scratch())?.with_labels_in_time();
+    let version = pipeline.version()?;
     if let Some(last) = &last {
-        task.check_same("--output", &last.card, &pipeline.version()?)?;
+        task.check_same("--output", &last.card, &version)?;
     }
     if let Some(champion) = &task.champion {
-        champion.check(&pipeline.version()?, &task.model.name)?;
+        champion.check(&version, &task.model.name)?;
     }
     if !task.args.allow_skew && blocked(&pipeline, task.as_of)? {
         return Ok(WRONG);

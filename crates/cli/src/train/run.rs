@@ -78,11 +78,13 @@ fn train(task: &Task<'_>) -> anyhow::Result<u8> {
     if !args.allow_skew && blocked(&pipeline, *as_of)? {
         return Ok(WRONG);
     }
-    let champion = task.champion.as_ref().map_or(Ok(()), |champion| champion.check(&pipeline.version()?, &model.name));
-    champion?;
+    let version = pipeline.version()?;
+    if let Some(champion) = &task.champion {
+        champion.check(&version, &model.name)?;
+    }
     let resumed = args.resume.as_deref().map(model_card::read).transpose()?;
     if let Some(card) = &resumed {
-        task.check_same("--resume", card, &pipeline.version()?)?;
+        task.check_same("--resume", card, &version)?;
     }
     let manifest = pipeline.materialize(*as_of, output)?;
     drop(pipeline);
@@ -93,10 +95,11 @@ fn train(task: &Task<'_>) -> anyhow::Result<u8> {
         check_resumed(card, &manifest)?;
     }
     let training_file = output.join(&training.file);
-    let labels = SetRows::read(&training_file)?.labelled()?.labels()?;
+    let rows = SetRows::read(&training_file)?.labelled()?;
+    let labels = rows.labels()?;
     // What follows a model that is continued may be of one class.
     let kind = if args.resume.is_some() { objective(&labels) } else { objective_of_training(&labels)? };
-    let report = trainer.fit(&training_file, kind, &artefact, args.resume.as_deref())?;
+    let report = trainer.fit((&training_file, rows), kind, &artefact, args.resume.as_deref())?;
     let files = model_card::digests(&artefact)?;
     if files.is_empty() {
         let reason = "the program of trainer_command.fit has left no file there; let it write its model into the folder that \

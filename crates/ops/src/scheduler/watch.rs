@@ -83,8 +83,11 @@ impl JobPass<'_> {
             for noted in store.runs_under_way()? {
                 let Some(job) = jobs.get(&noted.job).cloned() else { continue };
                 let event = store.event_body(&noted.job)?;
-                // A training compares its candidate with the champion: it must be that of the audit.
-                let champion = match store.versions_problem(&noted.model)? {
+                // A training compares its candidate with the champion: it must be that of the audit. One that is known to run was
+                // told it already.
+                let problem = if noted.seen { None } else { store.versions_problem(&noted.model)? };
+                let champion = match problem {
+                    None if noted.seen => Ok(None),
                     None => Ok(store.champion(&noted.model)?.map(|version| version.as_champion())),
                     Some(problem) => Err(problem),
                 };
