@@ -15,7 +15,7 @@ const PACKAGES: [(&str, &[&str]); 9] = [
         &["versioned", "address", "escape", "error", "atomic", "duration", "infinite", "runtime", "storage"],
     ),
     ("src", &["count", "metric", "rule", "snapshot", "generate", "model", "baseline", "sweep", "history", "facade"]),
-    ("crates/extensions/src", &["value", "http", "check", "trigger", "executor", "channel"]),
+    ("crates/extensions/src", &["value", "http", "check", "trigger", "executor", "channel", "traffic"]),
     (
         FLEET,
         &[
@@ -25,6 +25,7 @@ const PACKAGES: [(&str, &[&str]); 9] = [
             "features",
             "labels",
             "retrain",
+            "rollout",
             "approval",
             "governance",
             "table",
@@ -54,11 +55,11 @@ const PACKAGES: [(&str, &[&str]); 9] = [
             "rows",
         ],
     ),
-    ("crates/release/src", &["binary", "number", "share", "nginx", "plan", "evidence", "rollout"]),
+    ("crates/release/src", &["binary", "number", "share", "balance", "nginx", "plan", "evidence", "rollout"]),
     ("crates/report/src", &["output", "report", "metrics"]),
     (
         "crates/ops/src",
-        &["formats", "policy", "retrain", "store", "notify", "executor", "labels", "tick", "scheduler", "calibrate"],
+        &["formats", "policy", "retrain", "store", "notify", "executor", "labels", "tick", "scheduler", "rollouts", "calibrate"],
     ),
     ("crates/cli/src", &["cli"]),
 ];

@@ -87,7 +87,7 @@ pub fn run(args: &CanaryArgs) -> anyhow::Result<u8> {
     let mut evidence = CheckEvidence::new(&check, level);
     let mut looks = Vec::new();
     for block in blocks(&args.looks)? {
-        evidence = evidence.after(&Outcome::Binary(block));
+        evidence = evidence.after(&Outcome::Binary(block), true);
         if let CheckEvidence::Binary { worse, sound, .. } = &evidence {
             let sound = sound.map_or(0.0, |sound| sound.log_e);
             // An infinite number would be nothing in JSON.

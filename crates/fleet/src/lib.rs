@@ -17,6 +17,7 @@ mod labels;
 mod literal;
 mod model;
 mod retrain;
+mod rollout;
 mod schema;
 mod table;
 
@@ -35,6 +36,7 @@ pub use governance::{BudgetConfig, ConcurrencyLimits, Governance};
 pub use labels::{Labels, class};
 pub use model::Model;
 pub use retrain::{RetrainConfig, Stakes};
+pub use rollout::{CheckConfig, CheckOutcome, RolloutConfig};
 pub use schema::FLEET_SCHEMA;
 #[cfg(feature = "schema")]
 pub use schema::generated_schema;

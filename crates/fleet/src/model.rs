@@ -12,6 +12,7 @@ use crate::checks::{self, Validated, resolve};
 use crate::features::{FeatureSet, TrainerChoice};
 use crate::labels::Labels;
 use crate::retrain::RetrainConfig;
+use crate::rollout::{RolloutConfig, RolloutContext};
 use crate::table::{ConditionTable, ConventionSetting, Current, FeatureTable, ModelTable, Settings};
 use driftsweep::metric::performance::PerformanceMetric;
 use driftsweep::metric::{Metric, MetricSet};
@@ -45,6 +46,8 @@ pub struct Model {
     pub retrain: Option<RetrainConfig>,
     /// What its candidates must show, if that is declared.
     pub gates: Option<GateRules>,
+    /// How an accepted candidate is released, if that is declared.
+    pub rollout: Option<RolloutConfig>,
     /// Where its convention, if it has one, was set.
     convention_origin: Origin,
     /// The thresholds set for the model and the fleet, to show where a threshold comes from.
@@ -132,6 +135,13 @@ impl ModelTable {
                 Some(own.over(&fleet).map_err(|reason| format!("gates: {reason}"))?)
             }
         };
+        let context = RolloutContext {
+            folder: fleet.folder,
+            labels: labels.as_ref(),
+            judged: triggers.performance.judged_metric(),
+            has_approvers: fleet.has_approvers,
+        };
+        let rollout = self.rollout.take().map(|rollout| rollout.resolve(&context)).transpose()?;
         // Labels of all times say nothing about the current days.
         if let Some(labels) = &labels
             && let Some(from) = &labels.from
@@ -179,6 +189,7 @@ impl ModelTable {
             trainer: TrainerChoice::resolve(self.trainer, self.trainer_command)?,
             retrain,
             gates,
+            rollout,
             convention_origin: if self.convention.is_some() { Origin::Model } else { Origin::Fleet },
             thresholds: [self.thresholds, *fleet.defaults.thresholds.get()],
         })

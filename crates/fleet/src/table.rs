@@ -16,6 +16,7 @@ use crate::governance::{BudgetTable, QueueTable};
 use crate::labels::LabelTable;
 use crate::literal::Literal;
 use crate::retrain::RetrainTable;
+use crate::rollout::RolloutTable;
 use driftsweep::metric::Kind;
 use driftsweep::metric::convention::{Convention, ConventionRules, DecisionRule};
 use driftsweep::model::ColumnSettings;
@@ -145,6 +146,9 @@ pub(crate) struct ModelTable {
     /// What a candidate must show before it may take the place of the champion.
     #[serde(default)]
     pub(crate) gates: Option<GateTable>,
+    /// How an accepted candidate is released.
+    #[serde(default)]
+    pub(crate) rollout: Option<RolloutTable>,
     /// Settings of single columns.
     #[serde(default)]
     pub(crate) feature: BTreeMap<String, FeatureTable>,

@@ -86,18 +86,20 @@ impl CheckEvidence {
         }
     }
 
-    /// After one more block. An outcome of another kind than the check's says nothing.
-    pub fn after(&self, outcome: &Outcome) -> Self {
+    /// After one more block. `in_stage` says whether its predictions were made in the current stage: those of an earlier one may show
+    /// that the candidate is worse, and not that it is sound in this stage. An outcome of another kind than the check's says nothing.
+    pub fn after(&self, outcome: &Outcome, in_stage: bool) -> Self {
         match (self, outcome) {
             (Self::Binary { worse, most_worse, sound, most_sound }, Outcome::Binary(block)) => {
                 let worse = worse.after(*block);
                 let most_worse = worse.log_e.max(*most_worse);
-                let sound = sound.map(|sound| sound.after(*block));
+                let sound = sound.map(|sound| if in_stage { sound.after(*block) } else { sound });
                 let most_sound = sound.map_or(0.0, |sound| sound.log_e).max(*most_sound);
                 Self::Binary { worse, most_worse, sound, most_sound }
             }
             (Self::Number { whole, stage }, Outcome::Numbers { candidate, production }) => {
-                Self::Number { whole: whole.after(candidate, production), stage: stage.after(candidate, production) }
+                let stage = if in_stage { stage.after(candidate, production) } else { *stage };
+                Self::Number { whole: whole.after(candidate, production), stage }
             }
             _ => self.clone(),
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! rollout    the state machine: stages, decisions at a time, steps
 //! evidence   what is known of each check, and what follows from it
+//! balance    whether labels of both arms arrive alike
 //! plan       stages, checks and levels, as declared
 //! binary     two arms with good and bad outcomes, at every look
 //! number     two arms with outcomes that are numbers, at every look
@@ -20,6 +21,7 @@
 //! * Both arms are compared within a block of predictions of the same time, and never by sums over stages with other shares.
 //! * No data, or data of one arm alone, neither promotes nor takes back.
 
+pub mod balance;
 pub mod binary;
 pub mod evidence;
 pub mod nginx;
@@ -30,4 +32,4 @@ pub mod share;
 
 pub use evidence::{CheckEvidence, CheckVerdict, Finding, Outcome};
 pub use plan::{Check, CheckKind, RolloutPlan, Stage};
-pub use rollout::{Decision, IllegalStep, Rollout, RolloutState, RolloutStep};
+pub use rollout::{Alarm, Decision, IllegalStep, Observation, Period, Rollout, RolloutState, RolloutStep, Seen};

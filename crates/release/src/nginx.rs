@@ -7,18 +7,13 @@
 
 use std::fmt::Write;
 
-/// The values of the variable.
-pub const CANDIDATE: &str = "candidate";
-/// The value for production.
-pub const PRODUCTION: &str = "production";
-
 /// The first line of a file that is written by this program.
 const FIRST_LINE: &str = "# driftsweep.split_clients/1: written by driftsweep; do not edit";
 
 /// A variable of nginx by which traffic is divided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitClients {
-    /// The variable, without `$`: `candidate` or `production` for each request.
+    /// The variable, without `$`: the name of an arm for each request.
     pub variable: String,
     /// What a user is known by, in variables of nginx: `$cookie_user`, `$http_x_user_id`, `$remote_addr`.
     pub key: String,
@@ -44,39 +39,53 @@ impl SplitClients {
     }
 
     /// The text of the file, by which the candidate has a share of traffic. nginx knows shares of a hundredth of a percent. `rollout`
-    /// is a name of letters, digits, '-' and '_'; others are left out.
-    pub fn render(&self, rollout: &str, share: f64) -> String {
+    /// is a name of letters, digits, '-' and '_'; others are left out. `arms` are the values of the variable for the candidate and for
+    /// production.
+    ///
+    /// # Errors
+    /// What the name of an arm must be.
+    pub fn render(&self, rollout: &str, share: f64, arms: (&str, &str)) -> Result<String, String> {
+        // Anything else could end the value, and begin another directive.
+        let is_value = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        for arm in [arms.0, arms.1] {
+            if arm.is_empty() || !arm.chars().all(is_value) {
+                return Err(format!("'{arm}' cannot be a value in nginx; use letters, digits, '-', '_' and '.'"));
+            }
+        }
+        let (candidate, production) = arms;
         let salt: String = rollout.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
         let hundredths = (share.clamp(0.0, 1.0) * 10_000.0).round() as u32;
         let mut text = format!("{FIRST_LINE}\nsplit_clients \"{}:{salt}\" ${} {{\n", self.key, self.variable);
         // A bucket of 0 % or of 100 % is no bucket.
         let rest = match hundredths {
-            0 => PRODUCTION,
-            10_000 => CANDIDATE,
+            0 => production,
+            10_000 => candidate,
             _ => {
-                let _ = writeln!(text, "    {}.{:02}% {CANDIDATE};", hundredths / 100, hundredths % 100);
-                PRODUCTION
+                let _ = writeln!(text, "    {}.{:02}% {candidate};", hundredths / 100, hundredths % 100);
+                production
             }
         };
         let _ = writeln!(text, "    * {rest};\n}}");
-        text
+        Ok(text)
     }
 
-    /// The share of the candidate by the text of a file; `None` where this program has not written it, so that it must not be
-    /// replaced.
-    pub fn share_in(text: &str) -> Option<f64> {
+    /// The share of an arm by the text of a file; `None` where this program has not written it, so that it must not be replaced.
+    pub fn share_in(text: &str, arm: &str) -> Option<f64> {
         let lines = text.strip_prefix(FIRST_LINE)?.lines().map(str::trim);
+        let mut left = 1.0;
         for line in lines {
-            if let Some((share, CANDIDATE)) = line.strip_suffix(';').and_then(|line| line.split_once("% ")) {
-                return share.parse::<f64>().ok().map(|percent| percent / 100.0);
+            let Some((share, named)) = line.strip_suffix(';').and_then(|line| line.split_once(' ')) else { continue };
+            let share = match share.strip_suffix('%') {
+                Some(percent) => percent.parse::<f64>().ok()? / 100.0,
+                None if share == "*" => left,
+                None => continue,
+            };
+            if named == arm {
+                return Some(share);
             }
-            match line.strip_prefix("* ") {
-                Some("candidate;") => return Some(1.0),
-                Some("production;") => return Some(0.0),
-                _ => {}
-            }
+            left -= share;
         }
-        None
+        Some(0.0)
     }
 }
 
@@ -84,10 +93,12 @@ impl SplitClients {
 mod tests {
     use super::*;
 
+    const ARMS: (&str, &str) = ("candidate", "production");
+
     #[test]
     fn the_candidate_comes_first_and_the_share_is_read_as_it_was_written() {
         let split = SplitClients::new("churn_arm", "$cookie_user").unwrap();
-        let text = split.render("churn-3", 0.05);
+        let text = split.render("churn-3", 0.05, ARMS).unwrap();
         assert!(text.ends_with(
             "split_clients \"$cookie_user:churn-3\" $churn_arm {\n    5.00% candidate;\n    * production;\n}\n"
         ));
@@ -101,11 +112,11 @@ mod tests {
             (1.0, 1.0),
             (7.0, 1.0),
         ] {
-            let found = SplitClients::share_in(&split.render("r", share)).unwrap();
+            let found = SplitClients::share_in(&split.render("r", share, ARMS).unwrap(), "candidate").unwrap();
             assert!((found - written).abs() < 1e-12, "{share}: {found}");
         }
         for other in ["", "split_clients \"a\" $b { * candidate; }", "# mine\n    5% candidate;"] {
-            assert_eq!(SplitClients::share_in(other), None);
+            assert_eq!(SplitClients::share_in(other, "candidate"), None);
         }
     }
 
@@ -117,6 +128,10 @@ mod tests {
             assert!(SplitClients::new(variable, key).is_err(), "{variable} {key}");
         }
         let split = SplitClients::new("arm", "$cookie_user").unwrap();
-        assert!(split.render("x\"; }\nload_module y;", 0.5).contains("\"$cookie_user:xload_moduley\""));
+        let text = split.render("x\"; }\nload_module y;", 0.5, ARMS).unwrap();
+        assert!(text.contains("\"$cookie_user:xload_moduley\""));
+        for arm in ["", "a b", "a;", "}", "a\n"] {
+            assert!(split.render("r", 0.5, (arm, "production")).is_err() && split.render("r", 0.5, ("a", arm)).is_err());
+        }
     }
 }

@@ -30,6 +30,9 @@ pub struct Stage {
     pub share: f64,
     /// How long it lasts at least, once the traffic is divided.
     pub lasts: SignedDuration,
+    /// Whether a person must approve that it is entered.
+    #[serde(default)]
+    pub approval: bool,
 }
 
 /// A comparison of both arms.
@@ -82,7 +85,7 @@ fn days(days: i64) -> SignedDuration {
 
 impl Stage {
     fn new(name: &str, share: f64, lasts: SignedDuration) -> Self {
-        Self { name: name.into(), share, lasts }
+        Self { name: name.into(), share, lasts, approval: false }
     }
 }
 

@@ -18,8 +18,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::balance::LabelBalance;
+use crate::binary::Block;
 use crate::evidence::{CheckEvidence, CheckVerdict, Finding, Outcome};
-use crate::plan::RolloutPlan;
+use crate::plan::{RolloutPlan, Stage};
 use crate::share::ShareTest;
 
 /// The release of a version of a model.
@@ -39,12 +41,70 @@ pub struct Rollout {
     pub since: Timestamp,
     /// Since when traffic is divided as wanted; `None` while it is being moved.
     pub applied_at: Option<Timestamp>,
+    /// When traffic was divided, in order. What was predicted while it was being moved belongs to no period.
+    pub periods: Vec<Period>,
     /// What is known of each check, in the order of the plan.
     pub evidence: Vec<CheckEvidence>,
+    /// Of each check: predictions before this time are part of the evidence.
+    pub observed_to: Vec<Option<Timestamp>>,
     /// How traffic is divided in this stage.
     pub share: ShareTest,
-    /// Predictions before this time are part of the evidence.
-    pub observed_to: Option<Timestamp>,
+    /// Whether labels of both arms arrive alike.
+    pub labels: LabelBalance,
+    /// What was observed last that a person should look at.
+    pub alarms: Vec<Alarm>,
+    /// The names of alarms that a person has accepted in this stage.
+    pub accepted: Vec<String>,
+    /// When a person was asked to approve the next stage.
+    pub asked_at: Option<Timestamp>,
+}
+
+/// A time in which traffic was divided in one way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Period {
+    /// The stage.
+    pub stage: usize,
+    /// The share of the candidate.
+    pub share: f64,
+    /// From this time on ...
+    pub from: Timestamp,
+    /// ... and before this one; `None` is until now.
+    pub until: Option<Timestamp>,
+}
+
+/// Something that a person should look at before the rollout goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Its name: `share`, `labels` or `prediction_drift`.
+    pub name: String,
+    /// What was observed.
+    pub reason: String,
+}
+
+/// New outcomes of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The check, by its index in the plan.
+    pub check: usize,
+    /// The stage in which the predictions were made.
+    pub stage: usize,
+    /// The outcomes of both arms.
+    pub outcome: Outcome,
+}
+
+/// What was observed of a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// What is known of each check after it.
+    pub evidence: Vec<CheckEvidence>,
+    /// Of each check: predictions before this time are part of it.
+    pub observed_to: Vec<Option<Timestamp>>,
+    /// How traffic is divided in this stage.
+    pub share: ShareTest,
+    /// Whether labels of both arms arrive alike.
+    pub labels: LabelBalance,
+    /// What else a person should look at.
+    pub alarms: Vec<Alarm>,
 }
 
 /// The state of a rollout.
@@ -108,14 +168,15 @@ pub enum RolloutStep {
     Begin,
     /// Traffic is divided as wanted.
     Applied,
-    /// New rows were observed: the evidence after them.
+    /// New rows were observed: what is known after them.
     Observe {
-        /// Of each check.
-        evidence: Vec<CheckEvidence>,
-        /// Of the division of traffic.
-        share: ShareTest,
-        /// Predictions before this time are part of it.
-        to: Timestamp,
+        /// That.
+        observation: Box<Observation>,
+    },
+    /// A person is asked to approve the next stage.
+    Ask {
+        /// Why the rollout may go on.
+        reason: String,
     },
     /// It enters the next stage.
     Promote {
@@ -156,6 +217,7 @@ impl RolloutStep {
             Self::Begin => "begin",
             Self::Applied => "applied",
             Self::Observe { .. } => "observe",
+            Self::Ask { .. } => "ask",
             Self::Promote { .. } => "promote",
             Self::Hold { .. } => "hold",
             Self::Resume { .. } => "resume",
@@ -190,8 +252,18 @@ pub enum Decision {
         /// Why.
         reason: String,
     },
-    /// Let it enter the next stage, or settle.
+    /// Let it enter the next stage: the first one, where it has not begun.
     Promote {
+        /// Why.
+        reason: String,
+    },
+    /// Ask a person to approve the next stage.
+    Ask {
+        /// Why it may go on.
+        reason: String,
+    },
+    /// Let it be in production for good.
+    Settle {
         /// Why.
         reason: String,
     },
@@ -209,6 +281,32 @@ pub enum Decision {
     },
 }
 
+impl Decision {
+    /// The name in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RollBack { .. } => "roll back",
+            Self::Promote { .. } => "promote",
+            Self::Ask { .. } => "ask for approval",
+            Self::Settle { .. } => "settle",
+            Self::Hold { .. } => "hold",
+            Self::Wait { .. } => "wait",
+        }
+    }
+
+    /// Why.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::RollBack { reason }
+            | Self::Promote { reason }
+            | Self::Ask { reason }
+            | Self::Settle { reason }
+            | Self::Hold { reason }
+            | Self::Wait { reason, .. } => reason,
+        }
+    }
+}
+
 impl Rollout {
     /// A rollout that has not begun.
     pub fn new(model: &str, version: u64, former: Option<u64>, plan: RolloutPlan, at: Timestamp) -> Self {
@@ -217,13 +315,23 @@ impl Rollout {
             version,
             former,
             evidence: plan.no_evidence(),
+            observed_to: vec![None; plan.checks.len()],
             plan,
             state: RolloutState::Candidate,
             since: at,
             applied_at: None,
+            periods: Vec::new(),
             share: ShareTest::new(0.0),
-            observed_to: None,
+            labels: LabelBalance::default(),
+            alarms: Vec::new(),
+            accepted: Vec::new(),
+            asked_at: None,
         }
+    }
+
+    /// Its name: of its model and version. Each version has one rollout.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.model, self.version)
     }
 
     /// The share of traffic that the candidate should have.
@@ -237,18 +345,48 @@ impl Rollout {
         }
     }
 
+    /// Whether traffic has to be moved. A rollout that has not begun, and one that was taken back before it had traffic, moves none.
+    pub fn moves_traffic(&self) -> bool {
+        match &self.state {
+            RolloutState::Candidate => false,
+            RolloutState::RolledBack { .. } => self.applied_at.is_none() && self.has_begun(),
+            _ => self.applied_at.is_none(),
+        }
+    }
+
+    /// Whether it has ever been in a stage: it counts from when traffic was first to be moved.
+    fn has_begun(&self) -> bool {
+        self.share.wanted > 0.0 || !self.periods.is_empty()
+    }
+
     /// Whether it is in its last stage, with all traffic.
-    fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.state.stage().is_some_and(|stage| stage + 1 == self.plan.stages.len())
     }
 
-    /// The evidence after new outcomes of the checks, by their names; a check without outcomes stays as it is.
-    pub fn evidence_after(&self, outcomes: &[(String, Outcome)]) -> Vec<CheckEvidence> {
-        let outcome = |name: &str| outcomes.iter().find(|(known, _)| known == name).map(|(_, outcome)| outcome);
-        let checks = self.plan.checks.iter().zip(&self.evidence);
-        checks
-            .map(|(check, known)| outcome(&check.name).map_or_else(|| known.clone(), |new| known.after(new)))
-            .collect()
+    /// The stage that is entered next.
+    fn next_stage(&self) -> Option<&Stage> {
+        let next = match &self.state {
+            RolloutState::Candidate => 0,
+            state => state.stage()? + 1,
+        };
+        self.plan.stages.get(next)
+    }
+
+    /// Whether a person must approve that the next stage is entered.
+    pub fn needs_approval(&self) -> bool {
+        self.next_stage().is_some_and(|stage| stage.approval)
+    }
+
+    /// What is known of each check after new outcomes, in their order.
+    pub fn evidence_after(&self, news: &[Seen]) -> Vec<CheckEvidence> {
+        let mut evidence = self.evidence.clone();
+        for Seen { check, stage, outcome } in news {
+            if let Some(known) = evidence.get_mut(*check) {
+                *known = known.after(outcome, self.state.stage() == Some(*stage));
+            }
+        }
+        evidence
     }
 
     /// What the evidence says of each check.
@@ -256,11 +394,39 @@ impl Rollout {
         self.plan.findings(&self.evidence)
     }
 
+    /// What a person should look at, and has not accepted in this stage.
+    pub fn open_alarms(&self) -> Vec<Alarm> {
+        let mut alarms = self.alarms.clone();
+        if self.share.differs(self.plan.share_level) {
+            let reason = format!(
+                "the candidate has {:.4} of {} units of traffic, and should have {:.4}",
+                self.share.observed().unwrap_or_default(),
+                self.share.units,
+                self.share.wanted
+            );
+            alarms.push(Alarm { name: "share".into(), reason });
+        }
+        if self.labels.differs(self.plan.share_level) {
+            let Block { candidate, production } = self.labels.seen();
+            let reason = format!(
+                "labels of the arms do not arrive alike: {:.4} of {} rows of the candidate have one, and {:.4} of {} rows of \
+                 production",
+                candidate.rate(),
+                candidate.rows,
+                production.rate(),
+                production.rows
+            );
+            alarms.push(Alarm { name: "labels".into(), reason });
+        }
+        alarms.retain(|alarm| !self.accepted.contains(&alarm.name));
+        alarms
+    }
+
     /// What is to be done at a time. It follows from the evidence alone: asked again, it gives the same.
     pub fn decide(&self, now: Timestamp) -> Decision {
         let wait = |reason: String| Decision::Wait { reason, rows_needed: None };
         let (held, stage) = match &self.state {
-            RolloutState::Candidate => return wait("it has not begun".into()),
+            RolloutState::Candidate => return self.promote("its gates have accepted it".into()),
             RolloutState::Settled | RolloutState::RolledBack { .. } => return wait("it has ended".into()),
             RolloutState::Running { stage } => (None, *stage),
             RolloutState::Held { stage, reason } => (Some(reason), *stage),
@@ -273,14 +439,8 @@ impl Rollout {
             return wait(format!("it is held: {reason}"));
         }
         let Some(applied_at) = self.applied_at else { return wait("traffic is being moved".into()) };
-        if self.share.differs(self.plan.share_level) {
-            let observed = self.share.observed().unwrap_or_default();
-            return Decision::Hold {
-                reason: format!(
-                    "the candidate has {observed:.4} of {} units of traffic, and should have {:.4}",
-                    self.share.units, self.share.wanted
-                ),
-            };
+        if let Some(alarm) = self.open_alarms().first() {
+            return Decision::Hold { reason: alarm.reason.clone() };
         }
         let Some(declared) = self.plan.stages.get(stage) else { return wait("its plan has no such stage".into()) };
         let lasts = if self.is_full() { declared.lasts.max(self.plan.settle) } else { declared.lasts };
@@ -289,20 +449,32 @@ impl Rollout {
             return wait(format!("stage '{}' lasts until {until}", declared.name));
         }
         if self.is_full() {
-            return Decision::Promote { reason: format!("it has had all traffic since {applied_at}") };
+            return Decision::Settle { reason: format!("it has had all traffic since {applied_at}") };
         }
+        let said = |findings: &mut dyn Iterator<Item = &Finding>| {
+            findings.map(|found| format!("{}: {}", found.check, found.sentence)).collect::<Vec<_>>().join("; ")
+        };
         let open: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict == CheckVerdict::Open).collect();
         if open.is_empty() {
-            let said: Vec<String> =
-                findings.iter().map(|found| format!("{}: {}", found.check, found.sentence)).collect();
-            return Decision::Promote { reason: said.join("; ") };
+            return self.promote(said(&mut findings.iter()));
         }
-        let said: Vec<String> = open.iter().map(|found| format!("{}: {}", found.check, found.sentence)).collect();
-        let said = said.join("; ");
-        match now >= until.checked_add(self.plan.give_up).unwrap_or(Timestamp::MAX) {
+        let said = said(&mut open.iter().copied());
+        // After it was held, a person gives it this time again.
+        match now >= until.max(self.since).checked_add(self.plan.give_up).unwrap_or(Timestamp::MAX) {
             true => Decision::Hold { reason: format!("nothing was shown within {:#}: {said}", self.plan.give_up) },
             false => {
                 Decision::Wait { reason: said, rows_needed: open.iter().filter_map(|found| found.rows_needed).max() }
+            }
+        }
+    }
+
+    /// Lets it enter the next stage, or asks for that where a person must approve it.
+    fn promote(&self, reason: String) -> Decision {
+        match (self.needs_approval(), self.asked_at) {
+            (false, _) => Decision::Promote { reason },
+            (true, None) => Decision::Ask { reason },
+            (true, Some(at)) => {
+                Decision::Wait { reason: format!("approval was asked for at {at}: {reason}"), rows_needed: None }
             }
         }
     }
@@ -316,15 +488,19 @@ impl Rollout {
         let mut next = self.clone();
         let state = match (&self.state, step) {
             (RolloutState::Candidate, RolloutStep::Begin) => RolloutState::Running { stage: 0 },
-            (_, RolloutStep::Applied) if self.applied_at.is_none() => {
+            (_, RolloutStep::Applied) if self.moves_traffic() => {
                 next.applied_at = Some(at);
+                next.begin_period(at);
                 return Ok(next);
             }
-            (state, RolloutStep::Observe { evidence, share, to })
-                if state.stage().is_some() && evidence.len() == self.evidence.len() =>
+            (state, RolloutStep::Observe { observation })
+                if state.stage().is_some() && observation.evidence.len() == self.evidence.len() =>
             {
-                next.evidence.clone_from(evidence);
-                (next.share, next.observed_to) = (*share, Some(*to));
+                let Observation { evidence, observed_to, share, labels, alarms } = (**observation).clone();
+                return Ok(Self { evidence, observed_to, share, labels, alarms, ..next });
+            }
+            (state, RolloutStep::Ask { .. }) if !state.is_final() && self.asked_at.is_none() => {
+                next.asked_at = Some(at);
                 return Ok(next);
             }
             // A person may promote also while it is held.
@@ -336,7 +512,11 @@ impl Rollout {
             (RolloutState::Running { stage }, RolloutStep::Hold { reason, .. }) => {
                 RolloutState::Held { stage: *stage, reason: reason.clone() }
             }
-            (RolloutState::Held { stage, .. }, RolloutStep::Resume { .. }) => RolloutState::Running { stage: *stage },
+            (RolloutState::Held { stage, .. }, RolloutStep::Resume { .. }) => {
+                // Who lets it go on has seen why it was held.
+                next.accepted.extend(self.open_alarms().into_iter().map(|alarm| alarm.name));
+                RolloutState::Running { stage: *stage }
+            }
             (RolloutState::Running { .. }, RolloutStep::Settle) if self.is_full() => RolloutState::Settled,
             (state, RolloutStep::RollBack { reason, .. }) if !state.is_final() => {
                 RolloutState::RolledBack { reason: reason.clone() }
@@ -348,15 +528,37 @@ impl Rollout {
         if next.wanted_share() != self.wanted_share() {
             next.applied_at = None;
         }
+        if next.state.stage() != self.state.stage() {
+            next.end_period(at);
+            next.asked_at = None;
+        }
         if next.state.stage().is_some() && next.state.stage() != self.state.stage() {
             let level = self.plan.level_of_a_check();
             let checks = self.plan.checks.iter().zip(&self.evidence);
             next.evidence = checks.map(|(check, known)| known.in_next_stage(check, level)).collect();
             next.share = ShareTest::new(next.wanted_share());
+            (next.alarms, next.accepted) = (Vec::new(), Vec::new());
             // A stage with the share of the one before begins at once.
             next.applied_at = next.applied_at.map(|_| at);
+            if next.applied_at.is_some() {
+                next.begin_period(at);
+            }
         }
         Ok(next)
+    }
+
+    /// Traffic is divided as wanted from now on.
+    fn begin_period(&mut self, at: Timestamp) {
+        if let Some(stage) = self.state.stage() {
+            self.periods.push(Period { stage, share: self.wanted_share(), from: at, until: None });
+        }
+    }
+
+    /// Traffic is divided in this way no longer.
+    fn end_period(&mut self, at: Timestamp) {
+        if let Some(last) = self.periods.last_mut().filter(|last| last.until.is_none()) {
+            last.until = Some(at);
+        }
     }
 }
 
@@ -365,7 +567,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::binary::{Block, Outcomes};
+    use crate::binary::Outcomes;
 
     fn at(hours: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + 3600 * hours).unwrap()
@@ -398,9 +600,16 @@ mod tests {
     fn observed(rollout: &Rollout, candidate: (u64, u64), production: (u64, u64), hour: i64) -> Rollout {
         let outcomes = |(rows, good)| Outcomes { rows, good };
         let block = Block { candidate: outcomes(candidate), production: outcomes(production) };
-        let evidence = rollout.evidence_after(&[("quality".into(), Outcome::Binary(block))]);
-        let share = rollout.share.after(candidate.0, candidate.0 + production.0);
-        rollout.apply(&RolloutStep::Observe { evidence, share, to: at(hour) }, at(hour)).unwrap()
+        let stage = rollout.state.stage().unwrap();
+        let seen = Seen { check: 0, stage, outcome: Outcome::Binary(block) };
+        let observation = Observation {
+            evidence: rollout.evidence_after(&[seen]),
+            observed_to: vec![Some(at(hour))],
+            share: rollout.share.after(candidate.0, candidate.0 + production.0),
+            labels: rollout.labels,
+            alarms: Vec::new(),
+        };
+        rollout.apply(&RolloutStep::Observe { observation: Box::new(observation) }, at(hour)).unwrap()
     }
 
     #[test]
@@ -512,6 +721,70 @@ mod tests {
         let rollout = observed(&rollout, (4000, 3600), (16_000, 14_400), 12);
         let Decision::Hold { reason } = rollout.decide(at(40)) else { panic!("{:?}", rollout.decide(at(40))) };
         assert!(reason.contains("0.2000 of 20000 units of traffic, and should have 0.0500"), "{reason}");
+    }
+
+    #[test]
+    fn who_lets_a_held_rollout_go_on_has_accepted_its_alarms_in_this_stage() {
+        let rollout = walk(&["begin", "applied"]);
+        let rollout = observed(&rollout, (4000, 3600), (16_000, 14_400), 30);
+        assert!(matches!(rollout.decide(at(40)), Decision::Hold { .. }));
+        let held = rollout.apply(&by("hold"), at(40)).unwrap();
+        let resumed = held.apply(&by("resume"), at(41)).unwrap();
+        assert_eq!(resumed.accepted, ["share"]);
+        assert!(matches!(resumed.decide(at(41)), Decision::Promote { .. }), "{:?}", resumed.decide(at(41)));
+        let next = resumed.apply(&by("promote"), at(41)).unwrap();
+        assert!(next.accepted.is_empty());
+        // One that was held because nothing was shown has its time again.
+        let long = walk(&["begin", "applied"]);
+        assert!(matches!(long.decide(at(24 * 16)), Decision::Hold { .. }));
+        let resumed = long.apply(&by("hold"), at(24 * 16)).unwrap().apply(&by("resume"), at(24 * 17)).unwrap();
+        assert!(matches!(resumed.decide(at(24 * 18)), Decision::Wait { .. }));
+        assert!(matches!(resumed.decide(at(24 * 31)), Decision::Hold { .. }));
+    }
+
+    #[test]
+    fn what_is_predicted_while_traffic_is_moved_belongs_to_no_period_and_rows_of_an_earlier_stage_show_harm_alone() {
+        let rollout = walk(&["begin", "applied", "promote", "promote", "applied"]);
+        let periods: Vec<_> = rollout.periods.iter().map(|p| (p.stage, p.share, p.from, p.until)).collect();
+        let wanted = [
+            (0, 0.05, at(2), Some(at(3))),
+            (1, 0.05, at(3), Some(at(4))),
+            (2, 0.25, at(5), None),
+        ];
+        assert_eq!(periods, wanted);
+        let block = |good| {
+            let outcomes = |rows, good| Outcomes { rows, good };
+            Outcome::Binary(Block { candidate: outcomes(5000, good), production: outcomes(95_000, 85_500) })
+        };
+        let after = |stage, good| Rollout {
+            evidence: rollout.evidence_after(&[Seen { check: 0, stage, outcome: block(good) }]),
+            ..rollout.clone()
+        };
+        let verdict = |rollout: Rollout| rollout.findings()[0].verdict;
+        assert_eq!(verdict(after(2, 4500)), CheckVerdict::Sound);
+        assert_eq!(verdict(after(1, 4500)), CheckVerdict::Open);
+        assert_eq!(verdict(after(1, 4000)), CheckVerdict::Worse);
+    }
+
+    #[test]
+    fn a_stage_that_needs_approval_is_asked_for_once_and_entered_by_a_person() {
+        let mut plan = RolloutPlan::of_quality(0.9);
+        plan.stages[0].approval = true;
+        let rollout = Rollout::new("m", 3, Some(2), plan, at(0));
+        let Decision::Ask { reason } = rollout.decide(at(0)) else { panic!("{:?}", rollout.decide(at(0))) };
+        let asked = rollout.apply(&RolloutStep::Ask { reason }, at(0)).unwrap();
+        assert!(matches!(asked.decide(at(1)), Decision::Wait { .. }));
+        assert!(asked.apply(&RolloutStep::Ask { reason: String::new() }, at(1)).is_err());
+        let begun = asked.apply(&RolloutStep::Begin, at(2)).unwrap();
+        assert_eq!((begun.asked_at, begun.wanted_share()), (None, 0.05));
+    }
+
+    #[test]
+    fn a_rollout_that_never_had_traffic_moves_none_when_it_is_taken_back() {
+        assert!(!walk(&["roll_back"]).moves_traffic());
+        assert!(walk(&["begin", "roll_back"]).moves_traffic());
+        assert!(!walk(&["begin", "roll_back", "applied"]).moves_traffic());
+        assert!(!walk(&["begin", "promote", "promote", "promote", "applied", "settle"]).moves_traffic());
     }
 
     #[test]

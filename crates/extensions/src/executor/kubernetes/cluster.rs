@@ -33,24 +33,34 @@ const MAX_LABEL_CHARS: usize = 63;
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl KubernetesExecutor<'_> {
-    /// Runs a request to the cluster on a thread of its own: a credential plugin of the kubeconfig may hang; the thread
-    /// is then abandoned.
+    /// Runs a request to the cluster.
     fn with<T: Send + 'static>(
         &self,
         work: impl AsyncFnOnce(Api<Job>) -> Result<T, RequestFailure> + Send + 'static,
     ) -> Result<T, RequestFailure> {
         let (context, namespace) = (self.settings.context.clone(), self.settings.namespace.clone());
-        let (tx, rx) = channel();
-        std::thread::spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build();
-            let done = runtime.map_err(|e| RequestFailure::transient(e.to_string())).and_then(|runtime| {
-                let api = async { work(jobs(context, namespace).await?).await };
-                runtime.block_on(api)
-            });
-            let _ = tx.send(done);
-        });
-        rx.recv_timeout(CLUSTER_TIMEOUT).unwrap_or_else(|_| Err(RequestFailure::transient("it does not answer")))
+        with_cluster(async move || {
+            let (client, namespace) = client_of(context, namespace).await?;
+            work(Api::namespaced(client, &namespace)).await
+        })
     }
+}
+
+/// Runs requests to a cluster on a thread of their own: a credential plugin of the kubeconfig may hang; the thread is then
+/// abandoned.
+///
+/// # Errors
+/// Those of the requests; a [`RequestFailure`] where nothing answers in time.
+pub fn with_cluster<T: Send + 'static>(
+    work: impl AsyncFnOnce() -> Result<T, RequestFailure> + Send + 'static,
+) -> Result<T, RequestFailure> {
+    let (tx, rx) = channel();
+    std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let done = runtime.map_err(|e| RequestFailure::transient(e.to_string())).and_then(|runtime| runtime.block_on(work()));
+        let _ = tx.send(done);
+    });
+    rx.recv_timeout(CLUSTER_TIMEOUT).unwrap_or_else(|_| Err(RequestFailure::transient("it does not answer")))
 }
 
 /// The name of a run's Job.
@@ -58,8 +68,14 @@ fn name(run: &TrainingRun) -> String {
     format!("driftsweep-{}", run.name())
 }
 
-/// The Jobs of a namespace.
-async fn jobs(context: Option<String>, namespace: Option<String>) -> Result<Api<Job>, RequestFailure> {
+/// A client of a cluster, and the namespace that is meant.
+///
+/// # Errors
+/// [`RequestFailure`] where the settings of the cluster cannot be read.
+pub async fn client_of(
+    context: Option<String>,
+    namespace: Option<String>,
+) -> Result<(Client, String), RequestFailure> {
     let mut config = match context {
         Some(context) => {
             let options = KubeConfigOptions { context: Some(context), ..Default::default() };
@@ -71,7 +87,7 @@ async fn jobs(context: Option<String>, namespace: Option<String>) -> Result<Api<
     config.read_timeout = Some(Duration::from_secs(10));
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).map_err(|e| RequestFailure::transient(e.to_string()))?;
-    Ok(Api::namespaced(client, &namespace))
+    Ok((client, namespace))
 }
 
 /// The largest manifest: the server accepts no larger one.
@@ -152,7 +168,8 @@ pub(super) fn check(settings: &KubernetesConfig) -> Result<(), RequestFailure> {
     job(settings, &run, &name(&run), SignedDuration::from_hours(1)).map(drop)
 }
 
-fn failure(error: &kube::Error) -> RequestFailure {
+/// Why a request failed.
+pub fn failure(error: &kube::Error) -> RequestFailure {
     match error {
         kube::Error::Api(status) => {
             let permanent = (400..500).contains(&status.code) && ![401, 403, 408, 409, 429].contains(&status.code);

@@ -78,6 +78,8 @@ impl ExecutorSettings for KubernetesConfig {
 
 #[cfg(feature = "kubernetes")]
 use cluster::check as check_manifest;
+#[cfg(feature = "kubernetes")]
+pub(crate) use cluster::{client_of, failure, with_cluster};
 
 /// The executor of a build that has no Kubernetes.
 #[cfg(not(feature = "kubernetes"))]
