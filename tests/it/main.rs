@@ -49,6 +49,7 @@ mod recovery;
 mod registries;
 mod reports;
 mod retrain;
+mod rollouts;
 mod run_answers;
 mod run_boundaries;
 mod run_environment;

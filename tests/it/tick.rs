@@ -519,6 +519,7 @@ fn labels_that_are_no_classes_or_never_positive_are_an_error_that_says_so() {
             zone: &fleet.zone,
             since: at("2019-01-01T00:00:00Z"),
             before: at("2019-02-01T00:00:00Z"),
+            arm: None,
         };
         let joined = driftsweep_ops::labels::join(labels, question, &Options::new(), &mut |_| ());
         let error = joined.err().unwrap().to_string();
@@ -621,8 +622,13 @@ fn estimates_without_labels_are_those_of_nannyml() {
             ["2018-11-30T00:36:00Z", "2019-04-30T09:36:00Z", "2019-07-30T05:24:00Z"].into_iter().zip(wanted)
         {
             let since = horizon(model.triggers.labels_within(), labels.delay, at(end));
-            let question =
-                LabelQuery { metric: PerformanceMetric::Accuracy, zone: &model.zone, since, before: at(end) };
+            let question = LabelQuery {
+                metric: PerformanceMetric::Accuracy,
+                zone: &model.zone,
+                since,
+                before: at(end),
+                arm: None,
+            };
             let joined = driftsweep_ops::labels::join(labels, question, &model.options, &mut |_| ()).unwrap();
             let given = LabelView {
                 predictions: &joined,

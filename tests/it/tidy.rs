@@ -59,7 +59,19 @@ const PACKAGES: [(&str, &[&str]); 9] = [
     ("crates/report/src", &["output", "report", "metrics"]),
     (
         "crates/ops/src",
-        &["formats", "policy", "retrain", "store", "notify", "executor", "labels", "tick", "scheduler", "rollouts", "calibrate"],
+        &[
+            "formats",
+            "policy",
+            "retrain",
+            "store",
+            "notify",
+            "executor",
+            "labels",
+            "tick",
+            "scheduler",
+            "rollouts",
+            "calibrate",
+        ],
     ),
     ("crates/cli/src", &["cli"]),
 ];

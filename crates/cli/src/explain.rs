@@ -5,8 +5,10 @@ use driftsweep_extensions::trigger::labels::LabelCounts;
 use driftsweep_extensions::trigger::{Evaluation, ExplainView, LabelsShown, Sheet, Shown};
 use driftsweep_fleet::{Fleet, Labels, Model, Origin, Trigger};
 use driftsweep_ops::formats::EVALUATIONS;
+use driftsweep_ops::rollouts::{self, described};
 use driftsweep_ops::scheduler::{self, CurrentApprovers};
-use driftsweep_ops::store::{Access, Firing, Store};
+use driftsweep_ops::store::{Access, Firing, Store, VersionedRollout};
+use driftsweep_release::Decision;
 use driftsweep_report::output::{Page, Table};
 use jiff::Timestamp;
 use serde_json::json;
@@ -55,10 +57,14 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     let firings: Vec<Firing> = store.firings(Some(&args.model), Timestamp::MIN)?;
     let firings: Vec<Firing> = firings.into_iter().filter(|firing| firing.due <= at).collect();
     let question = question(&fleet, &mut store, model)?;
+    let rollout = rollout(&mut store, model, at)?;
     if args.format == TextFormat::Json {
         let mut page = json!({ "evaluation": found, "firings": firings });
         if let Some((job, answerers)) = question {
             page["question"] = json!({ "job": job, "answer": answerers });
+        }
+        if let Some((sentence, decision)) = rollout {
+            page["rollout"] = json!({ "sentence": sentence, "next": decision });
         }
         super::write_json(&page)?;
         return Ok(0);
@@ -66,6 +72,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
     let mut page = render(model, &found, &firings, &mut store)?;
     if let Some((job, answerers)) = question {
         page.section(format_args!("job {job} waits for approval until {}: {}", answerers.due, answerers.sentence));
+    }
+    if let Some((sentence, decision)) = rollout {
+        let next = decision.map(|decision| format!("; next: {}: {}", decision.name(), decision.reason()));
+        page.section(format_args!("release: {sentence}{}", next.unwrap_or_default()));
     }
     if let Some(outdated) = store.outdated_baseline(&fleet, model, found.as_of)? {
         page.section(outdated.sentence(&fleet.zone));
@@ -79,6 +89,20 @@ fn question(fleet: &Fleet, store: &mut Store, model: &Model) -> anyhow::Result<O
     let waiting = store.jobs_in("awaiting_approval")?.into_iter().map(|versioned| versioned.job);
     let Some(job) = waiting.rev().find(|job| job.model == model.name) else { return Ok(None) };
     Ok(scheduler::answerers(fleet, store, &job)?.map(|answerers| (job.id, answerers)))
+}
+
+/// The release of a model that is under way, or that the next tick begins, and what it decides next.
+fn rollout(store: &mut Store, model: &Model, at: Timestamp) -> anyhow::Result<Option<(String, Option<Decision>)>> {
+    if let Some(VersionedRollout { rollout, .. }) = store.open_rollout(&model.name)? {
+        let now = if at == Timestamp::MAX { Timestamp::now() } else { at };
+        return Ok(Some((described(&rollout), Some(rollout.decide(now)))));
+    }
+    if model.rollout.is_none() {
+        return Ok(None);
+    }
+    let candidate = rollouts::candidate(store, model)?;
+    Ok(candidate
+        .map(|(version, _)| (format!("version {} is accepted, and begins with the next tick", version.version), None)))
 }
 
 fn quality(args: &ExplainArgs, store: &mut Store) -> anyhow::Result<u8> {

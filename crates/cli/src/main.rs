@@ -56,6 +56,8 @@ mod mute;
 mod output_folder;
 mod past_sweep;
 mod report;
+mod rollout;
+mod rollout_page;
 mod shell;
 mod signing;
 mod sink;
@@ -160,6 +162,9 @@ enum Command {
     /// Lists the versions of trained models, shows or registers one, and says which one is in production
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Shows releases of candidates, and lets a person decide about one: promote, hold, resume, roll back
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
     /// Approves a job that waits for approval
     Approve(jobs::ApproveArgs),
     /// Rejects a job that waits for approval
@@ -562,6 +567,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Unmute(args) => mute::lift(&args),
         Command::Jobs(command) => jobs::run(&command),
         Command::Models(command) => models::run(&command),
+        Command::Rollout(command) => rollout::run(&command),
         Command::Approve(args) => jobs::approve(&args),
         Command::Reject(args) => jobs::reject(&args),
         Command::Budget(args) => budget::run(&args),

@@ -10,9 +10,10 @@ use driftsweep_common::duration::Length;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::escape::for_display;
 use driftsweep_extensions::http::Http;
-use driftsweep_fleet::Fleet;
+use driftsweep_fleet::{Fleet, Model};
 use driftsweep_ops::notify::{self, DeliverySummary};
 use driftsweep_ops::retrain::approvers::MAX_CLOCK_AHEAD;
+use driftsweep_ops::rollouts::{self, RolloutContext, RolloutFailure, RolloutSummary};
 use driftsweep_ops::scheduler::{self, PassContext, PassFailure, PassSummary};
 use driftsweep_ops::store::{Access, Firing, Store, UnreadableRow};
 use driftsweep_ops::tick::{self, RejudgeRequest, SweepStatus, Sweeper, TickSummary};
@@ -139,7 +140,7 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
     if !(message::is_quiet() && is_quiet(&ticked, &pass_summary)) {
         show(args, &fleet, &options, &ticked, &pass_summary)?;
     }
-    if !(ticked.tampered.is_empty() && pass_summary.pass_summary.tampered.is_empty()) {
+    if !(ticked.tampered.is_empty() && pass_summary.tampered().next().is_none()) {
         // The last verified record is kept as the one to compare with.
         return Ok(TAMPERED);
     }
@@ -332,6 +333,8 @@ struct Output<'a> {
 struct JobsAndMessages {
     #[serde(flatten)]
     pass_summary: PassSummary,
+    #[serde(skip_serializing_if = "RolloutSummary::is_quiet")]
+    rollouts: RolloutSummary,
     messages: DeliverySummary,
     /// Why jobs were not processed: another process holds the lock.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -348,7 +351,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Processes jobs and sends messages; with `--wait` until no training is running.
 fn run_jobs_and_messages(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<JobsAndMessages> {
     // Nothing to do.
-    if fleet.channels.is_empty() && fleet.models.iter().all(|model| model.retrain.is_none()) {
+    let is_idle = |model: &Model| model.retrain.is_none() && model.rollout.is_none();
+    if fleet.channels.is_empty() && fleet.models.iter().all(is_idle) {
         return Ok(JobsAndMessages::default());
     }
     let started = Instant::now();
@@ -397,11 +401,21 @@ impl JobsAndMessages {
         self.pass_summary.unreadable.extend(rows);
     }
 
+    /// Rows that are not what the audit says.
+    fn tampered(&self) -> impl Iterator<Item = &String> {
+        let of_jobs = &self.pass_summary.tampered;
+        of_jobs.iter().chain(self.rollouts.tampered.iter().filter(|problem| !of_jobs.contains(problem)))
+    }
+
     /// Whether anything happened to jobs or messages that should be reported.
     fn has_news(&self) -> bool {
         let PassSummary { jobs, failures, unreadable, tampered } = &self.pass_summary;
         let messages = self.messages.put_off + self.messages.dead;
-        let quiet = jobs.is_empty() && failures.is_empty() && unreadable.is_empty() && tampered.is_empty();
+        let quiet = self.rollouts.is_quiet()
+            && jobs.is_empty()
+            && failures.is_empty()
+            && unreadable.is_empty()
+            && tampered.is_empty();
         !quiet || messages > 0
     }
 }
@@ -415,6 +429,15 @@ fn run_pass(
     done: &mut JobsAndMessages,
 ) -> Result<bool> {
     done.pass_summary.then(scheduler::pass(fleet, store, at, context, &mut |_| ())?);
+    // Training takes time: it is later now.
+    let passed = || SignedDuration::try_from((context.elapsed)()).unwrap_or_default();
+    let now = || at.checked_add(passed()).unwrap_or(at);
+    let of_rollouts = RolloutContext { http: context.http, state: context.state, now: &now };
+    match rollouts::pass(fleet, store, &of_rollouts, &mut |_| ()) {
+        // Another process takes them further.
+        Err(Error::Locked { .. }) => {}
+        other => done.rollouts.then(other?),
+    }
     let begun = Instant::now();
     let enough = || begun.elapsed() > MESSAGES_TIME_LIMIT;
     let delivered = match store.with_lock("outbox", |store| notify::deliver(fleet, store, context.http, at, &enough)) {
@@ -435,6 +458,9 @@ fn jobs_done(page: &mut Page, done: &JobsAndMessages) {
     let states: Vec<String> = states.iter().map(|(state, n)| format!("{n} {}", state.replace('_', " "))).collect();
     if !states.is_empty() {
         page.line(format_args!("jobs: {}", states.join(", ")));
+    }
+    for (model, state) in &done.rollouts.states {
+        page.line(format_args!("rollout of {model}: {state}"));
     }
     let messages = done.messages;
     if messages != DeliverySummary::default() {
@@ -463,13 +489,16 @@ fn warn_of_failures(done: &JobsAndMessages) {
         let again = if *permanent { "" } else { "; the next tick tries again" };
         warn!("model '{model}': run {run}: {reason}{again}");
     }
+    for RolloutFailure { model, reason } in &done.rollouts.failures {
+        warn!("model '{model}': rollout: {reason}; the next tick tries again");
+    }
     warn_of_rows(&done.pass_summary.unreadable);
-    for problem in done.pass_summary.tampered.iter().take(MAX_LISTED) {
+    for problem in done.tampered().take(MAX_LISTED) {
         error!("store: {problem}");
     }
-    if !done.pass_summary.tampered.is_empty() {
+    if done.tampered().next().is_some() {
         error!(
-            "store: it does not match its audit, and affected jobs are not started; `driftsweep audit verify` names \
+            "store: it does not match its audit, and affected jobs and releases are not taken further; `driftsweep audit verify` names \
              every record and row; {STORE_REMEDY}"
         );
     }

@@ -102,9 +102,10 @@ impl CheckOutcome {
     pub fn column(&self) -> Option<&str> {
         match self {
             Self::Quality { .. } => None,
-            Self::Failed { column } | Self::Slow { column, .. } | Self::Good { column } | Self::Number { column, .. } => {
-                Some(column)
-            }
+            Self::Failed { column }
+            | Self::Slow { column, .. }
+            | Self::Good { column }
+            | Self::Number { column, .. } => Some(column),
         }
     }
 }
@@ -136,7 +137,9 @@ impl CheckConfig {
     fn planned(&self, prior: &impl Fn(PerformanceMetric) -> Option<f64>) -> Check {
         let binary = |prior: f64| CheckKind::Binary { worse: self.worse, prior };
         let kind = match &self.outcome {
-            CheckOutcome::Quality { metric: PerformanceMetric::Brier, .. } => CheckKind::Number { low: -1.0, high: 0.0 },
+            CheckOutcome::Quality { metric: PerformanceMetric::Brier, .. } => {
+                CheckKind::Number { low: -1.0, high: 0.0 }
+            }
             CheckOutcome::Quality { metric: PerformanceMetric::Mae, largest_error } => {
                 CheckKind::Number { low: -largest_error, high: 0.0 }
             }
@@ -150,7 +153,7 @@ impl CheckConfig {
             CheckOutcome::Good { .. } => binary(0.5),
             CheckOutcome::Number { low, high, .. } => CheckKind::Number { low: *low, high: *high },
         };
-        Check { name: self.name.clone(), kind, tolerance: self.tolerance, margin: self.margin }
+        Check { name: self.name.clone(), kind, tolerance: self.tolerance, margin: self.margin, limit: None }
     }
 }
 
@@ -462,7 +465,10 @@ mod tests {
         assert_eq!(RolloutConfig::arm_name(&config.production, None), None);
         assert_eq!(config.stages, RolloutPlan::default_stages());
         let [quality] = &*config.checks else { panic!("{config:?}") };
-        assert_eq!((quality.matures, quality.tolerance, quality.margin), (SignedDuration::from_hours(48), 0.0, Some(0.02)));
+        assert_eq!(
+            (quality.matures, quality.tolerance, quality.margin),
+            (SignedDuration::from_hours(48), 0.0, Some(0.02))
+        );
         assert_eq!(quality.worse, 0.05);
         let TrafficConfig::File(file) = &config.traffic else { panic!("{config:?}") };
         assert_eq!(file.path, Path::new("/f/w.json"));

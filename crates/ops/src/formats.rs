@@ -9,6 +9,7 @@
 //! | evaluations of models | `verdict.body` | [`EVALUATIONS`] |
 //! | status of the last sweep | `status.body` | [`SWEEP_STATUSES`] |
 //! | versions of models | `model_version.body` | [`VERSIONS`] |
+//! | rollouts | `rollout.body` | [`ROLLOUTS`] |
 //! | results of commands | `result.json` in the folder of a run | [`driftsweep_extensions::executor::RESULTS`] |
 //! | retrain events, messages | `event.body`, `outbox.body` | none: CloudEvents, whose `type` says what they are |
 //!
@@ -30,6 +31,9 @@ pub const EVALUATIONS: Format = Format::new("evaluations of models", &[]);
 
 /// What is known of versions of models.
 pub const VERSIONS: Format = Format::new("versions of models", &[]);
+
+/// Rollouts.
+pub const ROLLOUTS: Format = Format::new("rollouts", &[]);
 
 /// The status of the last sweep.
 pub const SWEEP_STATUSES: Format = Format::new("sweep statuses", &[]);

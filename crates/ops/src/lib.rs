@@ -8,12 +8,13 @@
 //! store      what is remembered, with its audit; the only user of sqlx
 //! retrain    jobs: cost, budget, approval, queue; pure
 //! scheduler  takes jobs further, one transaction a step
+//! rollouts   takes releases further: observes both arms, decides, and moves traffic
 //! executor   the executor of a model
 //! notify     messages: outbox, texts and delivery
 //! formats    versions of what is stored
 //! ```
 //!
-//! Imports point down only: `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
+//! Imports point down only: `rollouts` → `scheduler`; `calibrate`, `scheduler`, `tick` → `labels`, `executor`, `notify` → `store` → `retrain`, `policy` →
 //! `formats`; a test enforces this order. Triggers, executors and channels themselves are in `driftsweep_extensions`. `policy`
 //! and `retrain` know neither files nor clocks nor backends.
 //!
@@ -34,6 +35,7 @@ pub mod labels;
 pub mod notify;
 pub mod policy;
 pub mod retrain;
+pub mod rollouts;
 pub mod scheduler;
 pub mod store;
 pub mod tick;

@@ -72,7 +72,8 @@ mod tests {
             for (share, count) in [(0.8, &mut alike), (0.7, &mut fewer), (0.9, &mut more)] {
                 let mut balance = LabelBalance::default();
                 for _ in 0..30 {
-                    let mut arm = |rows, share| Outcomes { rows, good: Binomial::new(rows, share).unwrap().sample(&mut random) };
+                    let mut arm =
+                        |rows, share| Outcomes { rows, good: Binomial::new(rows, share).unwrap().sample(&mut random) };
                     balance = balance.after(Block { candidate: arm(100, share), production: arm(1900, 0.8) });
                 }
                 *count += u32::from(balance.differs(0.01));

@@ -131,7 +131,9 @@ mod tests {
         let text = split.render("x\"; }\nload_module y;", 0.5, ARMS).unwrap();
         assert!(text.contains("\"$cookie_user:xload_moduley\""));
         for arm in ["", "a b", "a;", "}", "a\n"] {
-            assert!(split.render("r", 0.5, (arm, "production")).is_err() && split.render("r", 0.5, ("a", arm)).is_err());
+            assert!(
+                split.render("r", 0.5, (arm, "production")).is_err() && split.render("r", 0.5, ("a", arm)).is_err()
+            );
         }
     }
 }

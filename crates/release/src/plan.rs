@@ -46,6 +46,9 @@ pub struct Check {
     pub tolerance: f64,
     /// It is promoted if it is not worse by this margin; `None` if that is not asked for.
     pub margin: Option<f64>,
+    /// The number above which an outcome is bad, where outcomes are read from a column of numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
 }
 
 /// What the outcomes of a check are.
@@ -112,6 +115,7 @@ impl RolloutPlan {
                 kind: CheckKind::Binary { worse: DEFAULT_WORSE, prior },
                 tolerance: 0.0,
                 margin: Some(DEFAULT_MARGIN),
+                limit: None,
             }],
             share_level: 0.01,
         }

@@ -151,6 +151,14 @@ impl RolloutState {
         matches!(self, Self::Settled | Self::RolledBack { .. })
     }
 
+    /// Why it is held or was taken back.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Held { reason, .. } | Self::RolledBack { reason } => Some(reason),
+            _ => None,
+        }
+    }
+
     /// The stage that it is in.
     pub fn stage(&self) -> Option<usize> {
         match self {
@@ -746,11 +754,7 @@ mod tests {
     fn what_is_predicted_while_traffic_is_moved_belongs_to_no_period_and_rows_of_an_earlier_stage_show_harm_alone() {
         let rollout = walk(&["begin", "applied", "promote", "promote", "applied"]);
         let periods: Vec<_> = rollout.periods.iter().map(|p| (p.stage, p.share, p.from, p.until)).collect();
-        let wanted = [
-            (0, 0.05, at(2), Some(at(3))),
-            (1, 0.05, at(3), Some(at(4))),
-            (2, 0.25, at(5), None),
-        ];
+        let wanted = [(0, 0.05, at(2), Some(at(3))), (1, 0.05, at(3), Some(at(4))), (2, 0.25, at(5), None)];
         assert_eq!(periods, wanted);
         let block = |good| {
             let outcomes = |rows, good| Outcomes { rows, good };

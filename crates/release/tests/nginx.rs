@@ -104,8 +104,10 @@ fn users_who_were_in_five_percent_stay_in_twenty_five_and_all_go_back_at_once() 
     }
     let folder = tempfile::tempdir().unwrap();
     let split = SplitClients::new("arm", "$cookie_user").unwrap();
-    let set =
-        |rollout: &str, share: f64| fs::write(folder.path().join("arm.conf"), split.render(rollout, share, ("candidate", "production")).unwrap()).unwrap();
+    let set = |rollout: &str, share: f64| {
+        fs::write(folder.path().join("arm.conf"), split.render(rollout, share, ("candidate", "production")).unwrap())
+            .unwrap()
+    };
     set("m-3", 0.0);
     let server = start(folder.path());
     assert_eq!(server.candidates().len(), 0);

@@ -11,6 +11,7 @@ pub mod night;
 pub mod objects;
 pub mod output;
 pub mod processes;
+pub mod release;
 pub mod script;
 pub mod seal;
 pub mod server;

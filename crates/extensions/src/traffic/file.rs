@@ -101,7 +101,10 @@ mod tests {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let value: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&value["weights"]["2"], &value["weights"]["3"], &value["sequence"]), (&1.0.into(), &0.0.into(), &3.into()));
+        assert_eq!(
+            (&value["weights"]["2"], &value["weights"]["3"], &value["sequence"]),
+            (&1.0.into(), &0.0.into(), &3.into())
+        );
         for other in ["{\"model\": \"churn\"}", "not JSON", &text.replace("churn", "other")] {
             std::fs::write(&path, other).unwrap();
             assert!(traffic.apply(&wanted(0.05, 4)).unwrap_err().reason.contains("left as it is"));

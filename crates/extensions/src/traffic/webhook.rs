@@ -72,7 +72,8 @@ pub struct WebhookTraffic<'a> {
 impl WebhookTraffic<'_> {
     fn send(&self, below: &[&str], request: Request, wanted: &WantedTraffic) -> Result<Response, RequestFailure> {
         let key = self.webhook.secret.as_ref().map(SigningKey::read).transpose()?;
-        let request = request.with("idempotency-key", &wanted.key()).signed(&wanted.key(), self.tools.now, key.as_ref());
+        let request =
+            request.with("idempotency-key", &wanted.key()).signed(&wanted.key(), self.tools.now, key.as_ref());
         self.tools.http.send(&self.webhook.url.read()?, below, request)
     }
 }

@@ -1,5 +1,6 @@
 //! Predictions and their labels, which arrive later.
 
+pub mod arms;
 mod classes;
 mod matching;
 mod parts;
@@ -36,6 +37,8 @@ pub struct LabelQuery<'a> {
     pub since: Timestamp,
     /// ... and before the sweep, which uses only what was known before it.
     pub before: Timestamp,
+    /// Only predictions that have a value in a column: those of one arm of a rollout.
+    pub arm: Option<(&'a str, &'a str)>,
 }
 
 /// Predictions with the labels known for them.
@@ -94,8 +97,11 @@ pub fn join(
     let (since, before) = (question.since.as_microsecond(), question.before.as_microsecond());
     let delay = i64::try_from(labels.delay.as_micros()).unwrap_or(i64::MAX);
     let reader = LabelReader { labels, question, span: (since, before), delay };
-    let predictions =
+    let mut predictions =
         reader.during(&Snapshot::open(labels.predictions.expose())?, Some(&labels.time), SignedDuration::ZERO)?;
+    if let Some((column, value)) = question.arm.filter(|_| predictions.rows() > 0) {
+        predictions = arms::of_arm(&predictions, column, value)?;
+    }
     let mut undated = 0;
     let table = match &labels.from {
         Some(from) => {

@@ -68,7 +68,7 @@ pub fn read(query: ValidationQuery<'_>, options: &Options) -> Result<ValidationR
     let mut classes = Classes::new(labels, of_numbers);
     let positive = classes.positive();
     let metric = rules.metrics.first().map_or(PerformanceMetric::Accuracy, |rule| rule.metric);
-    let question = LabelQuery { metric, zone: query.zone, since: Timestamp::MIN, before: Timestamp::MAX };
+    let question = LabelQuery { metric, zone: query.zone, since: Timestamp::MIN, before: Timestamp::MAX, arm: None };
     let reader = LabelReader { labels, question, span: (i64::MIN, i64::MAX), delay: 0 };
 
     let labelled = Labelled::read(&reader, &table, &mut classes)?;

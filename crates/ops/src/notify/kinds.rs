@@ -101,6 +101,18 @@ pub const KINDS: &[MessageKind] = &[
     kind("job.cancel", Topic::Job, failed),
     kind("model.promote", Topic::Job, promoted),
     kind("model.retire", Topic::Job, promoted),
+    kind("rollout.begin", Topic::Job, rolled),
+    kind("rollout.ask", Topic::Approval, rolled),
+    kind("rollout.promote", Topic::Job, rolled),
+    kind("rollout.hold", Topic::Job, rolled),
+    kind("rollout.resume", Topic::Job, rolled),
+    kind("rollout.roll_back", Topic::Job, rolled),
+    kind("rollout.settle", Topic::Job, rolled),
+    kind(
+        "rollout.traffic",
+        Topic::Job,
+        || json!({ "model": "churn", "version": 3, "found": 0.5, "wanted": 0.05, "reason": "the candidate had a share of 0.5 of traffic, and should have 0.05" }),
+    ),
     kind("baseline.set", Topic::Job, renewed),
     kind("baseline.restore", Topic::Job, renewed),
     kind(
@@ -144,6 +156,13 @@ fn promoted() -> Value {
     json!({
         "model": "churn", "version": 3, "status": "champion", "former": 2, "source": "s3://models/churn/3", "digest": "00",
         "job": "3f9548c8", "reason": "better in every month",
+    })
+}
+
+fn rolled() -> Value {
+    json!({
+        "model": "churn", "version": 3, "former": 2, "state": "running", "stage": "25 %", "share": 0.25,
+        "reason": "quality: 0.9012 of 5120 rows of the candidate are good, and 0.9021 of 97100 of production",
     })
 }
 

@@ -74,6 +74,24 @@ trained; cost: {{ f.spent }}
 version {{ f.version }} is the champion{% if f.former %}, in place of version {{ f.former }}{% endif %} ({{ actor }}: {{ f.reason }})
 {%- elif kind == 'model.retire' -%}
 version {{ f.version }} was retired ({{ actor }}: {{ f.reason }})
+{%- elif kind == 'rollout.begin' -%}
+the release of version {{ f.version }} has begun: stage '{{ f.stage }}' with a share of {{ f.share }} of traffic
+{%- elif kind == 'rollout.ask' -%}
+approval of the release of version {{ f.version }} is needed, after stage '{{ f.stage }}': {{ f.reason }}
+Answer: driftsweep rollout promote {{ subject }} --reason WHY, or driftsweep rollout rollback {{ subject }} --reason WHY
+{%- elif kind == 'rollout.promote' -%}
+version {{ f.version }} enters stage '{{ f.stage }}' with a share of {{ f.share }} of traffic ({{ actor }}): {{ f.reason }}
+{%- elif kind == 'rollout.hold' -%}
+the release of version {{ f.version }} is held in stage '{{ f.stage }}' ({{ actor }}): {{ f.reason }}
+Answer: driftsweep rollout resume {{ subject }} --reason WHY, or promote, or rollback
+{%- elif kind == 'rollout.resume' -%}
+the release of version {{ f.version }} goes on in stage '{{ f.stage }}' ({{ actor }}): {{ f.reason }}
+{%- elif kind == 'rollout.roll_back' -%}
+version {{ f.version }} is taken back from stage '{{ f.stage }}' ({{ actor }}): {{ f.reason }}
+{%- elif kind == 'rollout.settle' -%}
+version {{ f.version }} is released: it is in production for good
+{%- elif kind == 'rollout.traffic' -%}
+{{ f.reason }}; somebody else has changed it
 {%- elif kind in ('baseline.set', 'baseline.restore') -%}
 {% if kind == 'baseline.set' %}a new baseline was set{% else %}a former baseline was restored{% endif %}: {{ f.new.place }}, in place of {{ f.former.place }} ({{ actor }}: {{ f.reason }})
 {%- elif kind == 'job.retry' -%}

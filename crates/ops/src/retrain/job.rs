@@ -60,7 +60,7 @@ pub struct Job {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum BaselineRenewal {
-    /// The training named a new one, which is now in use.
+    /// The training named a new one, which is in use now, or once the candidate is released.
     Set {
         /// The path that the training named.
         named: String,
@@ -72,6 +72,9 @@ pub enum BaselineRenewal {
         former: String,
         /// SHA-256 of its content, where that is known.
         former_content_hash: Option<String>,
+        /// Whether it is used only once the candidate is released.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        waits: bool,
     },
     /// The training named one that cannot be used: the previous one stays in use.
     Refused {
@@ -91,6 +94,9 @@ impl BaselineRenewal {
     /// The message about it; `None` if there is none.
     pub fn sentence(&self) -> Option<String> {
         match self {
+            Self::Set { place, former, waits: true, .. } => {
+                Some(format!("the new baseline will be {place}, in place of {former}, once the candidate is released"))
+            }
             Self::Set { place, former, .. } => Some(format!("the new baseline is {place}, in place of {former}")),
             Self::Refused { named, reason } => Some(format!(
                 "the baseline was not changed: '{named}', named by the training, cannot be used: {reason}"

@@ -34,6 +34,7 @@ pub use renew::{
 };
 
 pub use versions::{VersionDecision, delete_alias, promote, register, retire, set_alias};
+pub(crate) use versions::{make_champion, reject};
 
 use step::{StepResult, StepTime, advance};
 

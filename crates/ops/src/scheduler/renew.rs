@@ -196,7 +196,7 @@ pub fn set_baseline(
     Ok(entry)
 }
 
-/// Sets the baseline in use to the one that a training has named.
+/// Sets the baseline in use to the one that a training has named, unless that waits until its candidate is released.
 pub(super) fn after_training(
     fleet: &Fleet,
     store: &mut Store,
@@ -205,7 +205,7 @@ pub(super) fn after_training(
     now: Timestamp,
 ) -> Result<()> {
     let JobStep::Succeed {
-        baseline: BaselineRenewal::Set { named, content_hash, former, former_content_hash, .. },
+        baseline: BaselineRenewal::Set { named, content_hash, former, former_content_hash, waits: false, .. },
         place: Some(place),
         ..
     } = step
@@ -274,6 +274,7 @@ impl JobPass<'_> {
                     content_hash: kept.content_hash,
                     former: redacted(&former),
                     former_content_hash: baseline::content_hash(&former),
+                    waits: model.rollout.is_some(),
                 };
                 Ok((renewal, Some(kept.place)))
             }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::notify::{self, AuditedFact};
 use crate::retrain::{Job, JobState, JobStep, ModelVersion, VersionName, VersionStatus};
-use crate::store::{ModelAlias, SYSTEM_ACTOR, Store};
+use crate::store::{ModelAlias, SYSTEM_ACTOR, Store, VersionedRollout};
 use driftsweep_common::address;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
@@ -135,12 +135,56 @@ fn find(store: &mut Store, model: &str, name: &VersionName) -> Result<ModelVersi
     found.ok_or_else(|| wrong(format!("there is no version {name}; `driftsweep models list` shows them")))
 }
 
+/// Makes a version the champion by the decision of a person, inside a transaction. Returns it and the former one.
+///
+/// # Errors
+/// As for releases; and [`Error::BadValue`] while a version of the model is released.
+pub fn promote(
+    fleet: &Fleet,
+    store: &mut Store,
+    (model, name): (&str, &VersionName),
+    decision: VersionDecision<'_>,
+) -> Result<(ModelVersion, Option<ModelVersion>)> {
+    if let Some(open) = store.open_rollout(model)? {
+        return Err(released(model, open.rollout.version));
+    }
+    make_champion(fleet, store, (model, name), decision)
+}
+
+/// While a version is released, both arms stay as they are.
+fn released(model: &str, version: u64) -> Error {
+    let reason = format!(
+        "its version {version} is being released; wait until that has ended, or end it with `driftsweep rollout rollback {model}`"
+    );
+    Error::BadValue { what: format!("model '{model}'"), reason }
+}
+
+/// Rejects a candidate that was taken back, inside a transaction. A version that is no candidate stays as it is.
+///
+/// # Errors
+/// [`Error::Tampered`]; [`Error::Store`].
+pub(crate) fn reject(
+    fleet: &Fleet,
+    store: &mut Store,
+    (model, version): (&str, u64),
+    decision: VersionDecision<'_>,
+) -> Result<()> {
+    let found = find(store, model, &VersionName::Number(version))?;
+    match found.with_status(VersionStatus::Rejected, decision.reason, decision.at) {
+        Ok(after) => {
+            store.set_version_status(&after)?;
+            note(fleet, store, &after, ("model.reject", decision), json!({}))
+        }
+        Err(_) => Ok(()),
+    }
+}
+
 /// Makes a version the champion, inside a transaction: the one in production. The former champion is retired. Returns both.
 ///
 /// # Errors
 /// [`Error::BadValue`] for a version that cannot become it: one that its gates rejected, or have not judged yet;
 /// [`Error::Tampered`]; [`Error::Store`].
-pub fn promote(
+pub(crate) fn make_champion(
     fleet: &Fleet,
     store: &mut Store,
     (model, name): (&str, &VersionName),
@@ -180,6 +224,11 @@ pub fn retire(
     decision: VersionDecision<'_>,
 ) -> Result<ModelVersion> {
     let found = find(store, model, name)?;
+    if let Some(VersionedRollout { rollout, .. }) = store.open_rollout(model)?
+        && (rollout.version == found.version || rollout.former == Some(found.version))
+    {
+        return Err(released(model, rollout.version));
+    }
     let wrong = |reason| Error::BadValue { what: format!("version {} of '{model}'", found.version), reason };
     let after = found.with_status(VersionStatus::Retired, decision.reason, decision.at).map_err(wrong)?;
     store.set_version_status(&after)?;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::replay::{AuditReplay, Kept};
+use super::rollouts::ROLLOUT_TABLE;
 use super::verify::{difference, named};
 use super::versions::{ALIAS_TABLE, VERSION_TABLE};
 use super::writes::{ColumnKind, RowKey, RowValues, SqlValue, noted_text, table};
@@ -122,7 +123,20 @@ impl Store {
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
     pub fn versions_problem(&mut self, model: &str) -> Result<Option<String>> {
-        for name in [VERSION_TABLE, ALIAS_TABLE] {
+        self.problem_of_tables(&[VERSION_TABLE, ALIAS_TABLE], model)
+    }
+
+    /// How the rollouts of a model, or its versions, differ from the audit; `None` if they do not.
+    ///
+    /// # Errors
+    /// [`driftsweep_common::error::Error::Store`].
+    pub fn rollouts_problem(&mut self, model: &str) -> Result<Option<String>> {
+        self.problem_of_tables(&[ROLLOUT_TABLE, VERSION_TABLE, ALIAS_TABLE], model)
+    }
+
+    /// How the rows of a model in some tables differ from the audit.
+    fn problem_of_tables(&mut self, tables: &[&'static str], model: &str) -> Result<Option<String>> {
+        for &name in tables {
             let of_model = [("model", model.into())];
             let found = self.rows_of(table(name), Some(&of_model))?.into_iter().map(|(key, _)| key);
             let mut keys: BTreeSet<RowKey> = found.collect();

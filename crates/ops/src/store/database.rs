@@ -26,6 +26,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("nights", include_str!("0003_nights.sql")),
     ("trust", include_str!("0004_trust.sql")),
     ("registry", include_str!("0005_registry.sql")),
+    ("rollout", include_str!("0006_rollout.sql")),
 ];
 
 /// The timeout of a connection.

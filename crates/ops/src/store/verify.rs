@@ -10,6 +10,7 @@ use super::backfill::{BEFORE, LAST};
 use super::evidence::{EVIDENCE, FORGOTTEN, FORMER_HITS};
 use super::jobs::VersionedJob;
 use super::replay::{AcceptedProblems, AuditReplay, Backfilled, FORGOTTEN_BODY, Kept, as_of, quoted};
+use super::rollouts::ROLLOUT_TABLE;
 use super::versions::{ALIAS_TABLE, VERSION_TABLE};
 use super::writes::{ColumnKind, HASHED, RowKey, RowValues, SqlValue, TABLES};
 use crate::formats::TRAINING_SETTINGS;
@@ -21,8 +22,8 @@ use driftsweep_common::escape::for_display;
 use driftsweep_fleet::RetrainConfig;
 
 /// The tables that matter for starts.
-pub(super) const COMPARED_FOR_STARTS: [&str; 9] =
-    ["job", "event", "model", "firing", "mute", "baseline", "run", VERSION_TABLE, ALIAS_TABLE];
+pub(super) const COMPARED_FOR_STARTS: [&str; 10] =
+    ["job", "event", "model", "firing", "mute", "baseline", "run", VERSION_TABLE, ALIAS_TABLE, ROLLOUT_TABLE];
 
 /// The summary of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -72,7 +73,7 @@ impl StartBlockers {
             let (first, text) = (problem.key.first().cloned().unwrap_or_default(), problem.text.clone());
             match problem.table {
                 "job" | "event" => blockers.jobs.entry(first).or_default().push(text),
-                "model" | "firing" | "mute" | "baseline" | VERSION_TABLE | ALIAS_TABLE => {
+                "model" | "firing" | "mute" | "baseline" | VERSION_TABLE | ALIAS_TABLE | ROLLOUT_TABLE => {
                     blockers.models.entry(first).or_default().push(text)
                 }
                 // Spent and reserved amounts are unknown then.

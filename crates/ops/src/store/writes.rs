@@ -153,6 +153,11 @@ pub const TABLES: &[AuditedTable] = &[
             text("body"),
         ],
     },
+    AuditedTable {
+        name: "rollout",
+        key: &[text("model"), int("version")],
+        columns: &[text("state"), int("since"), int("steps"), int("moving"), text("body")],
+    },
     AuditedTable { name: "model_alias", key: &[text("model"), text("alias")], columns: &[int("version")] },
 ];
 

@@ -180,7 +180,7 @@ impl<'a> LabelFacts<'a> {
         let Some(labels) = model.labels.as_ref().filter(|_| triggers.need_labels()) else { return Ok(None) };
         let since = horizon(triggers.labels_within(), labels.delay, as_of);
         let metric = triggers.performance.judged_metric();
-        let question = LabelQuery { metric, zone: &model.zone, since, before: as_of };
+        let question = LabelQuery { metric, zone: &model.zone, since, before: as_of, arm: None };
         let mut arrivals = Arrivals::new(since, as_of);
         let mut new = NewLabels::since(triggers.volume.since(past, as_of));
         let joined = labels::join(labels, question, &model.options, &mut |prediction| {

@@ -57,7 +57,8 @@ pub fn with_cluster<T: Send + 'static>(
     let (tx, rx) = channel();
     std::thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build();
-        let done = runtime.map_err(|e| RequestFailure::transient(e.to_string())).and_then(|runtime| runtime.block_on(work()));
+        let done =
+            runtime.map_err(|e| RequestFailure::transient(e.to_string())).and_then(|runtime| runtime.block_on(work()));
         let _ = tx.send(done);
     });
     rx.recv_timeout(CLUSTER_TIMEOUT).unwrap_or_else(|_| Err(RequestFailure::transient("it does not answer")))
@@ -72,10 +73,7 @@ fn name(run: &TrainingRun) -> String {
 ///
 /// # Errors
 /// [`RequestFailure`] where the settings of the cluster cannot be read.
-pub async fn client_of(
-    context: Option<String>,
-    namespace: Option<String>,
-) -> Result<(Client, String), RequestFailure> {
+pub async fn client_of(context: Option<String>, namespace: Option<String>) -> Result<(Client, String), RequestFailure> {
     let mut config = match context {
         Some(context) => {
             let options = KubeConfigOptions { context: Some(context), ..Default::default() };

@@ -6,11 +6,7 @@ use serde_json::{Value, json};
 ///
 /// # Errors
 /// Why the weights cannot be set.
-pub fn with_weights(
-    route: &Value,
-    rule: Option<&str>,
-    arms: [(&str, u32); 2],
-) -> Result<Option<Value>, String> {
+pub fn with_weights(route: &Value, rule: Option<&str>, arms: [(&str, u32); 2]) -> Result<Option<Value>, String> {
     let at = position(route, rule)?;
     let mut changed = route.clone();
     let backends = changed["spec"]["rules"][at]["backendRefs"].as_array_mut();
