@@ -6,11 +6,13 @@ use std::process::Output;
 
 use driftsweep_extensions::http::Http;
 use driftsweep_ops::retrain::{JobState, VersionStatus};
+use driftsweep_ops::rollouts::{self, RolloutContext};
 use driftsweep_training::gate::Verdict;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::support::jobs::{open, pass};
+use crate::support::output::says;
 use crate::support::script::Place;
 
 const ROWS: usize = 600;
@@ -227,5 +229,58 @@ fn killed_between_any_two_steps_no_candidate_is_lost_and_none_is_trained_twice()
             assert!(kill_at > 5, "{kill_at}");
             return;
         }
+    }
+}
+
+#[test]
+fn the_baseline_of_a_candidate_waits_until_it_is_released_and_the_former_one_can_be_restored() {
+    for back in [false, true] {
+        let answer = ANSWER.replace("\"cost\": 5", "\"cost\": 5, \"baseline\": \"new.csv\"");
+        let rollout = "[model.rollout]\narm = \"arm\"\nproduction = \"old\"\ntraffic = { file = \"weights.json\" }\nsettle = \"0h\"\n\
+                       stages = [{ share = 0.5, approval = true }, { share = 1.0 }]\nquality = { matures = \"1d\" }\n";
+        let place =
+            place(&answer, 50, 10).changed("prediction = \"said\"\n", &format!("prediction = \"said\"\n{rollout}"));
+        fs::write(place.path("a.parquet"), "").unwrap();
+        let rows: String = (0..2000).map(|x| format!("{x}\n")).collect();
+        fs::write(place.path("base.csv"), format!("x\n{rows}")).unwrap();
+        fs::write(place.path("new.csv"), format!("x\n{rows}")).unwrap();
+        let place = place.changed("baseline = \"a.parquet\"", "baseline = \"base.csv\"");
+        place.ends();
+        let page = page(&place);
+        assert!(page.contains("once the candidate is released"), "{page}");
+        let entries = || open(&place.store, &place.yard.fleet).baseline_entries(Some("m")).unwrap();
+        let pass = |hours| {
+            let (http, now) = (Http::new().unwrap(), place.now + SignedDuration::from_hours(hours));
+            let context = RolloutContext { http: &http, state: &place.state, now: &|| now };
+            rollouts::pass(&place.yard.fleet, &mut open(&place.store, &place.yard.fleet), &context, &mut |_| ())
+                .unwrap()
+        };
+        pass(1);
+        assert_eq!(entries(), []);
+        let now = (place.now + SignedDuration::from_hours(2)).to_string();
+        let by = ["--by", "ana", "--reason", "for a test", "--now", &now];
+        let decide = |action: &str| command(&place, &[&["rollout", action, "m"][..], &by].concat());
+        says(&decide("promote"), 0, &["a share of 0.5"]);
+        if back {
+            says(&decide("rollback"), 0, &["a share of 0"]);
+            pass(3);
+            assert_eq!((entries(), versions(&place)[0].0), (Vec::new(), VersionStatus::Rejected));
+            continue;
+        }
+        says(&decide("promote"), 0, &["a share of 1"]);
+        assert_eq!(entries(), []);
+        let summary = pass(3);
+        assert_eq!(summary.states["m"], "version 1: settled", "{summary:?}");
+        let [entry] = &entries()[..] else { panic!("{:?}", entries()) };
+        assert_eq!((entry.number, entry.job.as_deref()), (1, Some("event")));
+        assert_eq!(versions(&place)[0].0, VersionStatus::Champion);
+        says(
+            &command(&place, &["rollout", "show", "m"]),
+            0,
+            &["baseline.set", "job.gate", "rollout.settle", "number 1"],
+        );
+        says(&command(&place, &["baseline", "restore", "m", "--by", "ana", "--reason", "x"]), 0, &[]);
+        assert_eq!(entries().len(), 2);
+        assert_eq!(command(&place, &["audit", "verify"]).status.code(), Some(0));
     }
 }

@@ -50,6 +50,7 @@ mod registries;
 mod reports;
 mod retrain;
 mod rollouts;
+mod rollouts_nginx;
 mod run_answers;
 mod run_boundaries;
 mod run_environment;

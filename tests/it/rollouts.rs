@@ -1,13 +1,18 @@
 //! Releases: traffic is divided by stages, both arms are compared, and what follows is done once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use driftsweep_release::RolloutState;
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::at;
+use crate::support::jobs::sql;
+use crate::support::output::{all_output, says};
 use crate::support::release::{Arms, BEGIN, Release};
+use crate::support::server::{Answer, answer, http};
 
 const ROWS: usize = 4000;
 
@@ -53,9 +58,10 @@ fn a_worse_candidate_is_taken_back_in_the_tick_that_finds_it_and_production_stay
         assert_eq!(release.share(), 0.0);
         assert_eq!(release.statuses(), ["champion", "rejected"]);
         let [record] = &release.records("rollout.roll_back")[..] else { panic!() };
-        assert!(record.body["reason"].as_str().unwrap().starts_with("quality: 0.7"), "{}", record.body);
+        let reason = record.body["reason"].as_str().unwrap();
+        assert!(reason.starts_with("quality: 0.8") && reason.contains("evidence that it is worse"), "{reason}");
         let [applied, back] = &release.records("rollout.applied")[..] else { panic!() };
-        assert_eq!((&applied.body["share"], &back.body["share"]), (&json!(0.2), &json!(0.0)));
+        assert_eq!((&applied.body["share"], &back.body["share"]), (&json!(0.2), &json!(0)));
         release.verified();
     }
 }
@@ -116,5 +122,255 @@ fn twenty_passes_at_once_take_each_step_once() {
             assert_eq!(release.records(&format!("rollout.{kind}")).len(), times, "{kind}");
         }
         release.verified();
+    }
+}
+
+#[test]
+fn an_endpoint_that_loses_answers_ends_with_the_weights_that_are_wanted_and_nothing_is_done_twice() {
+    let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let (kept, count) = (seen.clone(), AtomicUsize::new(0));
+    let address = http(move |request| {
+        let body: Value = serde_json::from_str(&request.body).unwrap();
+        kept.lock().unwrap().push(body);
+        // The request has its effect, and two of three answers are lost or are errors.
+        match count.fetch_add(1, Ordering::SeqCst) % 3 {
+            0 => Answer::default(),
+            1 => answer(503, "{}"),
+            _ => answer(200, "{}"),
+        }
+    });
+    for release in Release::all(&format!("traffic = {{ webhook = {{ url = \"{address}\" }} }}\n")) {
+        seen.lock().unwrap().clear();
+        let arms = Arms::new(0.9, 0.9);
+        let mut failures = 0;
+        for night in 0..10 {
+            let now = at(BEGIN) + SignedDuration::from_hours(24 * night);
+            if night > 0 {
+                let share = seen.lock().unwrap().last().unwrap()["share"].as_f64().unwrap();
+                release.predict(now - SignedDuration::from_hours(24), Arms { share, ..arms }, ROWS);
+            }
+            // A tick every quarter of an hour.
+            for minute in [0, 15, 30, 45] {
+                failures += release.pass(now + SignedDuration::from_mins(minute), &mut |_| ()).failures.len();
+            }
+        }
+        assert!(failures >= 4, "{failures}");
+        assert_eq!(release.rollout().state, RolloutState::Settled);
+        assert_eq!(release.statuses(), ["retired", "champion"]);
+        for (kind, times) in [("begin", 1), ("promote", 2), ("applied", 3), ("settle", 1)] {
+            assert_eq!(release.records(&format!("rollout.{kind}")).len(), times, "{kind}");
+        }
+        let seen = seen.lock().unwrap();
+        let sequences: Vec<u64> = seen.iter().map(|body| body["sequence"].as_u64().unwrap()).collect();
+        assert!(sequences.is_sorted() && seen.len() > 6, "{sequences:?}");
+        let last = seen.last().unwrap();
+        assert_eq!((&last["share"], &last["weights"]), (&json!(1.0), &json!({ "1": 0.0, "2": 1.0 })));
+        // The same request each time.
+        let same = |a: &Value, b: &Value| a["sequence"] != b["sequence"] || a == b;
+        assert!(seen.windows(2).all(|pair| same(&pair[0], &pair[1])));
+        release.verified();
+    }
+}
+
+#[test]
+fn weights_that_somebody_else_has_changed_are_told_and_set_again() {
+    let release = Release::new("");
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    let text = std::fs::read_to_string(release.path("weights.json")).unwrap();
+    std::fs::write(release.path("weights.json"), text.replace("0.2", "0.7")).unwrap();
+    let summary = release.pass(at("2026-03-01T02:15:00Z"), &mut |_| ());
+    let [failure] = &summary.failures[..] else { panic!("{summary:?}") };
+    assert!(failure.reason.contains("had a share of 0.7") && failure.reason.contains("set again"), "{failure:?}");
+    assert_eq!(release.share(), 0.2);
+    assert_eq!(release.records("rollout.traffic").len(), 1);
+    // A file that is gone is written again, one of others is left as it is.
+    std::fs::remove_file(release.path("weights.json")).unwrap();
+    release.pass(at("2026-03-01T02:30:00Z"), &mut |_| ());
+    assert_eq!(release.share(), 0.2);
+    std::fs::write(release.path("weights.json"), "mine").unwrap();
+    let summary = release.pass(at("2026-03-01T02:45:00Z"), &mut |_| ());
+    assert!(summary.failures[0].reason.contains("left as it is"), "{summary:?}");
+    assert_eq!(std::fs::read_to_string(release.path("weights.json")).unwrap(), "mine");
+}
+
+#[test]
+fn without_labels_or_with_labels_or_traffic_that_are_not_alike_a_person_is_asked_and_nothing_is_promoted() {
+    let none = Arms { labelled: [0.0; 2], ..Arms::new(0.9, 0.9) };
+    let unlike = Arms { labelled: [0.7, 1.0], ..Arms::new(0.9, 0.9) };
+    for (arms, words, nights) in
+        [(none, "nothing was shown within 120h", 8), (unlike, "labels of the arms do not arrive alike", 3)]
+    {
+        let release = Release::new("");
+        release.nights(0, nights, arms, ROWS);
+        let RolloutState::Held { stage: 0, reason } = release.rollout().state else {
+            panic!("{words}: {:?}", release.rollout())
+        };
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(release.share(), 0.2);
+        assert_eq!(release.statuses(), ["champion", "candidate"]);
+    }
+    // The router gives the candidate half of the traffic, whatever the weights say.
+    let release = Release::new("unit = \"user\"\n");
+    release.nights(0, 1, none, ROWS);
+    release.predict(at(BEGIN), Arms { share: 0.5, ..Arms::new(0.9, 0.9) }, ROWS);
+    release.pass(at("2026-03-02T02:00:00Z"), &mut |_| ());
+    let RolloutState::Held { reason, .. } = release.rollout().state else { panic!("{:?}", release.rollout()) };
+    assert!(reason.contains("and should have 0.2000"), "{reason}");
+    // One arm without any row says nothing, however good or bad it is.
+    let release = Release::new("");
+    release.nights(0, 1, none, ROWS);
+    for night in 1..5 {
+        let now = at(BEGIN) + SignedDuration::from_hours(24 * night);
+        release.predict(now - SignedDuration::from_hours(24), Arms { share: 0.0, ..Arms::new(0.1, 0.9) }, ROWS);
+        release.pass(now, &mut |_| ());
+    }
+    assert_ne!(release.rollout().state, RolloutState::Running { stage: 1 });
+    assert_eq!(release.statuses(), ["champion", "candidate"]);
+}
+
+#[test]
+fn each_further_check_takes_a_candidate_back_and_no_good_one() {
+    // Quality is known too late here.
+    let quality = "quality = { margin = 0.05, matures = \"300d\" }\n";
+    for (check, good) in [
+        ("check.errors = { kind = \"failed\", column = \"failed\", worse = 0.05 }\n", 0.9),
+        ("check.latency = { kind = \"slow\", column = \"millis\" }\n", 0.9),
+        ("check.limit = { kind = \"slow\", column = \"millis\", above = 151.0 }\n", 0.9),
+        ("check.value = { kind = \"number\", column = \"said\", low = 0.0, high = 1.0 }\n", 0.9),
+    ] {
+        // `said` is positive more often where it is wrong: 0.3 are positive.
+        let worse = if check.contains("number") { 1.0 } else { 0.75 };
+        let production = if check.contains("number") { 0.6 } else { good };
+        for (candidate, back) in [(worse, true), (production, false)] {
+            let release = Release::new(&format!("{check}{quality}"));
+            release.nights(0, 5, Arms::new(candidate, production), ROWS);
+            let state = release.rollout().state;
+            assert_eq!(matches!(state, RolloutState::RolledBack { .. }), back, "{check}: {candidate}: {state:?}");
+            if let RolloutState::RolledBack { reason } = state {
+                let name = check.split(['.', ' ']).nth(1).unwrap();
+                assert!(reason.starts_with(&format!("{name}: ")), "{reason}");
+            }
+        }
+    }
+}
+
+#[test]
+fn predictions_that_are_distributed_differently_are_held_and_a_person_may_let_them_go_on() {
+    // More positive predictions, with labels that are known to nobody yet.
+    let release = Release::new("prediction_drift = 0.1\n");
+    let arms = Arms { labelled: [0.0; 2], ..Arms::new(0.5, 1.0) };
+    release.nights(0, 2, arms, 2 * ROWS);
+    let RolloutState::Held { reason, .. } = release.rollout().state else { panic!("{:?}", release.rollout()) };
+    assert!(reason.contains("predictions of the arms differ: score"), "{reason}");
+    says(
+        &release.run(&[
+            "rollout",
+            "resume",
+            "m",
+            "--by",
+            "ana",
+            "--reason",
+            "as intended",
+            "--now",
+            "2026-03-02T09:00:00Z",
+        ]),
+        0,
+        &[],
+    );
+    release.predict(at("2026-03-02T02:00:00Z"), Arms { share: 0.2, ..arms }, 2 * ROWS);
+    release.pass(at("2026-03-03T02:00:00Z"), &mut |_| ());
+    assert_eq!(release.rollout().state, RolloutState::Running { stage: 0 });
+}
+
+#[test]
+fn a_person_shows_holds_resumes_promotes_and_takes_back_by_commands_that_move_the_traffic() {
+    let release = Release::new("");
+    let run = |args: &[&str], now: &str| {
+        let more = match args[1] {
+            "list" => vec![],
+            "show" => vec!["--now", now],
+            _ => vec!["--by", "ana", "--reason", "for a test", "--now", now],
+        };
+        release.run(&[args, &more[..]].concat())
+    };
+    says(
+        &run(&["rollout", "show", "m"], BEGIN),
+        0,
+        &["release of version 2 of m, in place of version 1", "next       promote"],
+    );
+    says(&run(&["rollout", "hold", "m"], BEGIN), 2, &["'candidate'", "not possible"]);
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    says(&run(&["rollout", "list"], ""), 0, &["canary", "running"]);
+    says(
+        &run(&["models", "promote", "m", "2"], "2026-03-01T03:00:00Z"),
+        2,
+        &["is being released", "rollout rollback m"],
+    );
+    says(&run(&["models", "retire", "m", "1"], "2026-03-01T03:00:00Z"), 2, &["is being released"]);
+    says(&run(&["rollout", "hold", "m"], "2026-03-01T03:00:00Z"), 0, &["held, stage 'canary'"]);
+    release.nights(1, 1, Arms::new(0.9, 0.9), ROWS);
+    assert_eq!(release.share(), 0.2);
+    says(&run(&["rollout", "show", "m"], "2026-03-02T03:00:00Z"), 0, &["held", "for a test", "it is held", "observed"]);
+    says(&run(&["rollout", "promote", "m"], "2026-03-02T03:00:00Z"), 0, &["stage 'half'", "a share of 0.5"]);
+    assert_eq!(release.share(), 0.5);
+    says(&run(&["rollout", "resume", "m"], "2026-03-02T03:00:00Z"), 2, &["not possible"]);
+    says(&run(&["rollout", "promote", "m"], "2026-03-02T04:00:00Z"), 0, &["stage 'full'", "a share of 1"]);
+    says(&run(&["rollout", "promote", "m"], "2026-03-02T04:00:00Z"), 2, &["has all traffic already"]);
+    says(&run(&["rollout", "rollback", "m"], "2026-03-02T05:00:00Z"), 0, &["rolled back", "a share of 0"]);
+    assert_eq!((release.share(), release.statuses()), (0.0, vec!["champion".to_owned(), "rejected".into()]));
+    says(&run(&["rollout", "rollback", "m"], "2026-03-02T06:00:00Z"), 2, &["none is under way"]);
+    says(&run(&["rollout", "start", "m", "2"], "2026-03-02T06:00:00Z"), 2, &["rejected"]);
+    let page = says(
+        &run(&["rollout", "show", "m"], "2026-03-02T06:00:00Z"),
+        0,
+        &["rolled back", "rollout.roll_back", "model.reject"],
+    );
+    assert!(!page.contains("next"), "{page}");
+    let json = run(&["rollout", "show", "m", "--format", "json"], "2026-03-02T06:00:00Z");
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["rollout"]["state"]["state"], "rolled_back");
+    release.verified();
+}
+
+#[test]
+fn a_stage_that_needs_approval_waits_for_somebody_who_may_give_it() {
+    let stages = "stages = [{ share = 0.2, lasts = \"1h\" }, { name = \"full\", share = 1.0, approval = true }]\n";
+    let release = Release::new(stages);
+    release.nights(0, 4, Arms::new(0.9, 0.9), ROWS);
+    assert_eq!(release.rollout().state, RolloutState::Running { stage: 0 });
+    let [asked] = &release.records("rollout.ask")[..] else { panic!() };
+    assert!(asked.body["reason"].as_str().unwrap().contains("quality"), "{}", asked.body);
+    let answer = |by| {
+        release.run(&["rollout", "promote", "m", "--by", by, "--reason", "looks good", "--now", "2026-03-04T08:00:00Z"])
+    };
+    says(&answer("eve"), 2, &["'eve' may not approve it", "ana"]);
+    says(&answer("ana"), 0, &["stage 'full'"]);
+    assert_eq!(release.share(), 1.0);
+}
+
+#[test]
+fn a_release_whose_rows_were_edited_is_not_taken_further() {
+    for statement in [
+        "UPDATE rollout SET body = replace(body, '\"candidate\":0', '\"candidate\":1')",
+        "UPDATE rollout SET state = 'settled'",
+        "DELETE FROM rollout",
+        "UPDATE model_version SET status = 'retired' WHERE version = 1",
+    ] {
+        for release in Release::all("") {
+            release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+            let of_fleet = format!(
+                "{statement}{} fleet = '{}'",
+                if statement.contains("WHERE") { " AND" } else { " WHERE" },
+                release.fleet.name
+            );
+            assert_eq!(sql(&release.store, &of_fleet), 1, "{statement}");
+            let night = release.nights(1, 1, Arms::new(0.8, 0.9), ROWS).pop().unwrap();
+            assert!(!night.tampered.is_empty() && night.states.is_empty(), "{statement}: {night:?}");
+            assert_eq!(release.share(), 0.2);
+            let by = ["--by", "ana", "--reason", "x", "--now", "2026-03-02T03:00:00Z"];
+            let output = release.run(&[&["rollout", "rollback", "m"][..], &by].concat());
+            assert!([2, 15].contains(&output.status.code().unwrap()), "{statement}: {}", all_output(&output));
+            says(&release.run(&["tick", "--now", "2026-03-02T03:00:00Z"]), 15, &["releases are not taken further"]);
+        }
     }
 }

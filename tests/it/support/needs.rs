@@ -53,6 +53,13 @@ fn program(name: &str, arg: &str, package: &str) -> Result<(), String> {
     run.map(drop).map_err(|e| format!("{name}: {e}; install {package}"))
 }
 
+/// Whether there is an nginx.
+pub fn nginx() -> bool {
+    static PROGRAM: OnceLock<Option<()>> = OnceLock::new();
+    let find = || program("nginx", "-v", "nginx-light");
+    PROGRAM.get_or_init(|| found("DRIFTSWEEP_TEST_NO_NGINX", "traffic divided by nginx", find)).is_some()
+}
+
 /// Whether there is an `ssh-keygen`.
 pub fn ssh_keygen() -> bool {
     static PROGRAM: OnceLock<Option<()>> = OnceLock::new();

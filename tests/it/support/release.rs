@@ -70,14 +70,16 @@ impl Release {
         let folder = TempDir::new().unwrap();
         let name = folder.path().file_name().unwrap().to_string_lossy().into_owned();
         let stages = if rollout.contains("stages") { "" } else { STAGES };
+        let quality = if rollout.contains("quality") { "" } else { "quality = { margin = 0.05 }\n" };
         let traffic = if rollout.contains("traffic") { "" } else { "traffic = { file = \"weights.json\" }\n" };
         let text = format!(
             "name = \"{name}\"\n[approval]\napprovers = [[\"ana\"]]\n[[notify]]\nname = \"lines\"\nfile = \"told\"\n\
              [[model]]\nname = \"m\"\nbaseline = \"base.parquet\"\ncurrent = \"base.parquet\"\n\
              [model.labels]\npredictions = \"predictions/*.parquet\"\nid = \"id\"\ntime = \"time\"\nlabel = \"label\"\n\
              prediction = \"said\"\nscore = \"score\"\npositive = \"1\"\ndelay = \"2h\"\n\
-             [model.rollout]\narm = \"arm\"\nquality = {{ margin = 0.05 }}\n{stages}{traffic}{rollout}"
+             [model.rollout]\narm = \"arm\"\n{quality}{stages}{traffic}{rollout}"
         );
+        let text = text.replace("FOLDER", &folder.path().display().to_string());
         fs::write(folder.path().join("fleet.toml"), &text).unwrap();
         let mut base = df!("x" => (0..100).collect::<Vec<i64>>()).unwrap();
         write_parquet(&mut base, &folder.path().join("base.parquet"), 100);
