@@ -389,7 +389,7 @@ fn a_store_of_a_newer_version_is_told_apart_from_a_full_disk() {
     );
     let error = Store::open(&store, "f").map(drop).unwrap_err().to_string();
     let version = format!("driftsweep {}", env!("CARGO_PKG_VERSION"));
-    for wanted in ["newer version", "version 99", &version, "versions up to 5"] {
+    for wanted in ["newer version", "version 99", &version, "versions up to 6"] {
         assert!(error.contains(wanted), "{wanted}: {error}");
     }
     let Some(disk) = Disk::new("64k") else { return };

@@ -272,6 +272,8 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
         };
         named.into_iter().flat_map(each).collect()
     };
+    let decide_rollout =
+        || list(&[&[&[model, "fleet.toml"], &by[..]].concat(), &[&[evil, "fleet.toml"], &by[..]].concat()]);
     let mut explain: Vec<Vec<String>> = proper().iter().map(|name| vec![name.clone(), "fleet.toml".into()]).collect();
     explain.extend(list(&[&[evil, "fleet.toml"], &["torn", "fleet.toml"], &[model, "fleet.toml", "--quality"]]));
     explain.extend(both(&[model, "fleet.toml"]));
@@ -368,6 +370,13 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
         ),
         ("models retire", decide_version(&["1", evil])),
         ("models unalias", decide_version(&["blue", evil])),
+        ("rollout list", both(&["fleet.toml"]).into_iter().chain(list(&[&["fleet.toml", "--model", evil]])).collect()),
+        ("rollout show", both(&[model, "fleet.toml"]).into_iter().chain(list(&[&[evil, "fleet.toml"]])).collect()),
+        ("rollout start", decide_version(&["1", evil])),
+        ("rollout promote", decide_rollout()),
+        ("rollout hold", decide_rollout()),
+        ("rollout resume", decide_rollout()),
+        ("rollout rollback", decide_rollout()),
         ("history", history),
         ("report", {
             let mut all = each(&["fleet.toml"]);

@@ -104,7 +104,7 @@ const FLEETS: [&[&str]; 27] = [
 /// A record by its number and hash; there is none.
 const HEAD: &str = "1:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-const MORE_FLEETS: [&[&str]; 20] = [
+const MORE_FLEETS: [&[&str]; 27] = [
     &["report", "FILE"],
     &["metrics", "FILE"],
     &["validate", "FILE"],
@@ -118,6 +118,13 @@ const MORE_FLEETS: [&[&str]; 20] = [
     &["features", "verify", "FILE"],
     &["features", "skew", "FILE"],
     &["train", "FILE", "--model", "m", "--output", "out"],
+    &["rollout", "list", "FILE"],
+    &["rollout", "show", "m", "FILE"],
+    &["rollout", "start", "m", "1", "FILE", "--reason", "r"],
+    &["rollout", "promote", "m", "FILE", "--reason", "r"],
+    &["rollout", "hold", "m", "FILE", "--reason", "r"],
+    &["rollout", "resume", "m", "FILE", "--reason", "r"],
+    &["rollout", "rollback", "m", "FILE", "--reason", "r"],
     &["models", "list", "FILE"],
     &["models", "show", "m", "1", "FILE"],
     &["models", "register", "m", "s3://a/b", "FILE", "--reason", "r"],

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use driftsweep_ops::store::{LimitExceeded, MeasurementRecord, StartBlockers, Store, StoredVerdict};
+use driftsweep_release::{Rollout, RolloutPlan};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -54,6 +55,11 @@ fn full(night: &Night) {
         let done = night.run(&[args, &by].concat());
         assert!(done.status.success(), "{}", all_output(&done));
     }
+    // A release of that version.
+    let plan = RolloutPlan::of_quality(0.9);
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let rollout = Rollout::new("model-00001", 1, None, plan, at(ASKED));
+    night.open().transaction(|store| store.add_rollout(&rollout)).unwrap();
     // A mute, an acknowledgement, and a model whose data are late.
     let mute = night.run(&["mute", "model-00001", "--for", "900d", "--reason", "quiet", "--by", "ana", "--now", ASKED]);
     assert!(mute.status.success(), "{}", all_output(&mute));

@@ -188,8 +188,8 @@ impl Traffic for CommandTraffic<'_> {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use super::super::wanted;
     use super::*;
+    use crate::traffic::wanted;
 
     #[test]
     fn a_command_is_told_the_share_and_what_it_prints_is_the_share_that_is_set() {

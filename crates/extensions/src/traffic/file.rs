@@ -86,8 +86,8 @@ impl Traffic for WeightsFile<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wanted;
     use super::*;
+    use crate::traffic::wanted;
 
     #[test]
     fn weights_are_replaced_as_a_whole_and_a_file_of_others_is_left_as_it_is() {

@@ -183,8 +183,8 @@ impl Traffic for NginxTraffic<'_> {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use super::super::wanted;
     use super::*;
+    use crate::traffic::wanted;
 
     #[test]
     fn settings_that_nginx_refuses_are_taken_back_and_a_file_of_others_is_left_as_it_is() {

@@ -113,6 +113,11 @@ pub const KINDS: &[MessageKind] = &[
         Topic::Job,
         || json!({ "model": "churn", "version": 3, "found": 0.5, "wanted": 0.05, "reason": "the candidate had a share of 0.5 of traffic, and should have 0.05" }),
     ),
+    kind(
+        "rollout.traffic_failed",
+        Topic::Job,
+        || json!({ "model": "churn", "version": 3, "step": 4, "reason": "traffic of version 3 could not be set to a share of 0: status 503" }),
+    ),
     kind("baseline.set", Topic::Job, renewed),
     kind("baseline.restore", Topic::Job, renewed),
     kind(

@@ -92,6 +92,8 @@ version {{ f.version }} is taken back from stage '{{ f.stage }}' ({{ actor }}): 
 version {{ f.version }} is released: it is in production for good
 {%- elif kind == 'rollout.traffic' -%}
 {{ f.reason }}; somebody else has changed it
+{%- elif kind == 'rollout.traffic_failed' -%}
+{{ f.reason }}. Each tick tries again
 {%- elif kind in ('baseline.set', 'baseline.restore') -%}
 {% if kind == 'baseline.set' %}a new baseline was set{% else %}a former baseline was restored{% endif %}: {{ f.new.place }}, in place of {{ f.former.place }} ({{ actor }}: {{ f.reason }})
 {%- elif kind == 'job.retry' -%}

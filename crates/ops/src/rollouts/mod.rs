@@ -262,18 +262,36 @@ impl RolloutPass<'_> {
             }
             Err(failure) => {
                 let rollout = &versioned.rollout;
-                self.summary.fail(
-                    &model.name,
-                    format!(
-                        "traffic of version {} could not be set to {}: {}",
-                        rollout.version,
-                        rollout.wanted_share(),
-                        failure.reason
-                    ),
+                let reason = format!(
+                    "traffic of version {} could not be set to a share of {}: {}",
+                    rollout.version,
+                    rollout.wanted_share(),
+                    failure.reason
                 );
+                self.tell_once(model, versioned, &reason)?;
+                self.summary.fail(&model.name, reason);
                 Ok(false)
             }
         }
+    }
+
+    /// Tells that traffic cannot be moved, once for each step of a rollout.
+    fn tell_once(&mut self, model: &Model, versioned: &VersionedRollout, reason: &str) -> Result<()> {
+        const KIND: &str = "rollout.traffic_failed";
+        let known = self.store.last_record(&model.name, &[KIND])?;
+        if known.is_some_and(|record| {
+            record.body["step"] == versioned.steps && record.body["version"] == versioned.rollout.version
+        }) {
+            return Ok(());
+        }
+        let body = json!({
+            "model": model.name, "version": versioned.rollout.version, "step": versioned.steps, "reason": reason,
+        });
+        let (fleet, now) = (self.fleet, self.now());
+        self.store.transaction(|store| {
+            let fact = AuditedFact { at: now, actor: SYSTEM_ACTOR, kind: KIND, subject: &model.name, body };
+            notify::record(fleet, store, fact).map(drop)
+        })
     }
 
     fn set_traffic(
