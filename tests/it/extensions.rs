@@ -1,4 +1,4 @@
-//! What each trigger, executor and channel has to have beside its file: documents, a place in messages, a check before the
+//! What each trigger, executor, channel and way to divide traffic has to have beside its file: documents, a place in messages, a check before the
 //! night, and tests of what it does. The lists here are compared with the registries, so that none is forgotten or stale.
 
 use std::collections::BTreeSet;
@@ -8,6 +8,7 @@ use std::process::Command;
 
 use driftsweep::model::Options;
 use driftsweep_common::error::Result;
+use driftsweep_extensions::traffic::TrafficConfig;
 use driftsweep_extensions::trigger::labels::{LabelCounts, LabelView, NewLabels, Prediction, Predictions};
 use driftsweep_extensions::trigger::{ExplainView, ModelPast, Sheet, Shown, SweepView};
 use driftsweep_fleet::{ChannelTarget, ExecutorConfig, Fleet, Model, Origin, Trigger};
@@ -127,6 +128,43 @@ const CHANNELS: &[Entry] = &[
     },
 ];
 
+const TRAFFIC: &[Entry] = &[
+    Entry {
+        name: "file",
+        setting: "file = \"weights.json\"",
+        broken: Some(("file = \".\"", "is a folder; name a file")),
+        tests: &["a_candidate_that_is_as_good_goes_through_all_stages_and_becomes_the_champion"],
+    },
+    Entry {
+        name: "command",
+        setting: "command = { set = [\"true\"] }",
+        broken: Some(("command = { set = [\"no-such-program\"] }", "there is no such program here")),
+        tests: &["a_command_is_told_the_share_and_what_it_prints_is_the_share_that_is_set"],
+    },
+    Entry {
+        name: "webhook",
+        setting: "webhook = { url = \"http://127.0.0.1:1/\" }",
+        broken: Some(("webhook = { url_env = \"UNSET_SECRET\" }", "$UNSET_SECRET: is not set")),
+        tests: &["an_endpoint_that_loses_answers_ends_with_the_weights_that_are_wanted_and_nothing_is_done_twice"],
+    },
+    Entry {
+        name: "nginx",
+        setting: "nginx = { include = \"arms.conf\", variable = \"arm\", key = \"$cookie_user\" }",
+        broken: Some((
+            "nginx = { include = \"arms.conf\", variable = \"arm\", key = \"$cookie_user\", test = [\"no-such-program\"] }",
+            "there is no such program here",
+        )),
+        tests: &["nginx_gives_the_candidate_five_then_twenty_five_percent_then_all_and_its_users_stay_in_it"],
+    },
+    Entry {
+        name: "gateway",
+        setting: "gateway = { route = \"r\" }",
+        // A cluster is not asked before the night.
+        broken: None,
+        tests: &["an_http_route_has_the_weights_of_each_stage_and_its_other_rules_stay_as_they_are"],
+    },
+];
+
 const MODEL: &str = "[[model]]\nname = \"m\"\nbaseline = \"a.parquet\"\ncurrent = \"b.parquet\"\n";
 
 fn parse(text: &str) -> Result<Fleet> {
@@ -143,6 +181,13 @@ fn with_executor(setting: &str) -> String {
 
 fn with_channel(setting: &str) -> String {
     format!("[[notify]]\nname = \"c\"\n{setting}\n{MODEL}")
+}
+
+fn with_traffic(setting: &str) -> String {
+    format!(
+        "{MODEL}[model.labels]\ntime = \"t\"\nlabel = \"l\"\nprediction = \"p\"\n[model.rollout]\narm = \"a\"\ncandidate = \
+         \"m-{{version}}\"\nproduction = \"m-{{version}}\"\n[model.rollout.traffic]\n{setting}\n"
+    )
 }
 
 fn names(entries: &[Entry]) -> Vec<&str> {
@@ -170,6 +215,7 @@ fn the_lists_of_this_test_are_the_registries() {
     assert_eq!(names(TRIGGERS), Trigger::ALL.iter().map(|trigger| trigger.name()).collect::<Vec<_>>());
     assert_eq!(names(EXECUTORS), ExecutorConfig::NAMES);
     assert_eq!(names(CHANNELS), ChannelTarget::NAMES);
+    assert_eq!(names(TRAFFIC), TrafficConfig::NAMES);
 }
 
 #[test]
@@ -177,13 +223,15 @@ fn each_entry_has_documents_and_tests_of_what_it_does() {
     let documents = documents();
     let glossary = fs::read_to_string(root().join("docs/glossary.md")).unwrap();
     let code = tests();
-    for (what, entries) in [("trigger", TRIGGERS), ("executor", EXECUTORS), ("channel", CHANNELS)] {
+    for (what, entries) in [("trigger", TRIGGERS), ("executor", EXECUTORS), ("channel", CHANNELS), ("traffic", TRAFFIC)]
+    {
         let begin = format!("| {what} |");
         let row = glossary.lines().find(|line| line.starts_with(&begin)).unwrap().replace('-', "").to_lowercase();
         for entry in entries {
             let name = entry.name;
             // As a key, which may be one of several or commented out, or as a table.
-            let shown = [format!("\n{name} = "), format!(" {name} = "), format!("trigger.{name}]")];
+            let shown =
+                [format!("\n{name} = "), format!(" {name} = "), format!("trigger.{name}]"), format!("`{name} = ")];
             assert!(shown.iter().any(|shown| documents.contains(shown)), "no document shows the {what} {name}");
             assert!(row.contains(name), "docs/glossary.md does not list the {what} {name}: {row}");
             assert!(!entry.tests.is_empty(), "no test is named for the {what} {name}");
@@ -208,6 +256,8 @@ fn each_entry_is_listed_where_a_name_is_unknown_or_missing() {
         (EXECUTORS, error(&with_executor("steam = 1"))),
         (CHANNELS, error(&with_channel(""))),
         (CHANNELS, error(&with_channel("pigeon = 1"))),
+        (TRAFFIC, error(&with_traffic(""))),
+        (TRAFFIC, error(&with_traffic("pigeon = 1"))),
     ];
     for (entries, text) in places {
         let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric()).collect();
@@ -216,7 +266,9 @@ fn each_entry_is_listed_where_a_name_is_unknown_or_missing() {
         }
     }
     // One at a time: each pair is refused, with the names of all.
-    for (entries, with) in [(EXECUTORS, with_executor as fn(&str) -> String), (CHANNELS, with_channel)] {
+    for (entries, with) in
+        [(EXECUTORS, with_executor as fn(&str) -> String), (CHANNELS, with_channel), (TRAFFIC, with_traffic)]
+    {
         let text = error(&with(&format!("{}\n{}", entries[0].setting, entries[1].setting)));
         assert!(text.contains(&format!("give one of {}", names(entries)[..2].join(", "))), "{text}");
     }
@@ -253,6 +305,11 @@ fn each_entry_is_checked_before_the_night() {
         let (broken, words) = executor.broken.unwrap();
         let found = doctor(&with_executor(broken));
         assert_eq!(told(&found["models"][0]["findings"], "retrain", words), 1, "{found}");
+    }
+    for traffic in TRAFFIC {
+        let Some((broken, words)) = traffic.broken else { continue };
+        let found = doctor(&with_traffic(broken));
+        assert_eq!(told(&found["models"][0]["findings"], "rollout.traffic", words), 1, "{found}");
     }
     for channel in CHANNELS {
         let (broken, words) = channel.broken.unwrap();

@@ -374,3 +374,81 @@ fn a_release_whose_rows_were_edited_is_not_taken_further() {
         }
     }
 }
+
+#[test]
+#[cfg(feature = "kubernetes")]
+fn an_http_route_has_the_weights_of_each_stage_and_its_other_rules_stay_as_they_are() {
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": { "name": "churn", "namespace": "ml", "resourceVersion": "1" },
+        "spec": { "rules": [
+            { "name": "staff", "matches": [{ "headers": [{ "name": "x-staff", "value": "1" }] }],
+              "backendRefs": [{ "name": "m-2", "port": 80, "weight": 1 }] },
+            { "name": "users", "backendRefs": [{ "name": "m-1", "port": 80 }] },
+        ] },
+    });
+    let stored = Arc::new(Mutex::new(route.clone()));
+    let (kept, puts) = (stored.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = puts.clone();
+    let url = http(move |request| {
+        let status = |code: u16, reason: &str| {
+            answer(
+                code,
+                json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": reason, "reason": reason, "code": code }),
+            )
+        };
+        if request.headers.get("authorization").is_none_or(|given| given != "Bearer tok") {
+            return status(401, "Unauthorized");
+        }
+        let path = request.path.split('?').next().unwrap();
+        if path != "/apis/gateway.networking.k8s.io/v1/namespaces/ml/httproutes/churn" {
+            return status(404, "NotFound");
+        }
+        let mut stored = kept.lock().unwrap();
+        if request.method == "PUT" {
+            let new: Value = serde_json::from_str(&request.body).unwrap();
+            if new["metadata"]["resourceVersion"] != stored["metadata"]["resourceVersion"] {
+                return status(409, "Conflict");
+            }
+            let number = count.fetch_add(1, Ordering::SeqCst) + 2;
+            *stored = new;
+            stored["metadata"]["resourceVersion"] = number.to_string().into();
+        }
+        answer(200, &*stored)
+    });
+    let release = Release::new(
+        "candidate = \"m-{version}\"\nproduction = \"m-{version}\"\ntraffic = { gateway = { route = \"churn\", rule = \"users\", context = \
+         \"test\" } }\n",
+    );
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{ "name": "c", "cluster": { "server": url } }],
+        "users": [{ "name": "u", "user": { "token": "tok" } }],
+        "contexts": [{ "name": "test", "context": { "cluster": "c", "user": "u", "namespace": "ml" } }],
+    });
+    // The library finds its configuration by the environment: processes of their own.
+    std::fs::write(release.path("kubeconfig"), config.to_string()).unwrap();
+    let weights = || {
+        let route = stored.lock().unwrap();
+        let backends = route["spec"]["rules"][1]["backendRefs"].as_array().unwrap().clone();
+        let weight =
+            |name| backends.iter().find(|backend| backend["name"] == name).map(|found| found["weight"].clone());
+        (weight("m-1"), weight("m-2"))
+    };
+    let decide = |action: &str, now: &str| {
+        release.run_with(
+            "KUBECONFIG",
+            &release.path("kubeconfig"),
+            &["rollout", action, "m", "--by", "ana", "--reason", "x", "--now", now],
+        )
+    };
+    says(&decide("promote", "2026-03-01T02:10:00Z"), 0, &["a share of 0.2"]);
+    assert_eq!(weights(), (Some(json!(8000)), Some(json!(2000))));
+    says(&decide("promote", "2026-03-01T02:20:00Z"), 0, &["a share of 0.5"]);
+    assert_eq!(weights(), (Some(json!(5000)), Some(json!(5000))));
+    says(&decide("rollback", "2026-03-01T02:30:00Z"), 0, &["a share of 0"]);
+    assert_eq!(weights(), (Some(json!(10_000)), Some(json!(0))));
+    assert_eq!(puts.load(Ordering::SeqCst), 3);
+    let now = stored.lock().unwrap().clone();
+    assert_eq!(now["spec"]["rules"][0], route["spec"]["rules"][0]);
+}

@@ -224,8 +224,18 @@ impl Release {
 
     /// The program, with the store and the state.
     pub fn run(&self, args: &[&str]) -> Output {
+        self.run_with("DRIFTSWEEP_TEST", Path::new(""), args)
+    }
+
+    /// The same with a variable.
+    pub fn run_with(&self, variable: &str, value: &Path, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftsweep"));
-        command.current_dir(self.folder.path()).args(args).args(["--store", &self.store, "--state", "state"]);
+        command.current_dir(self.folder.path()).env(variable, value).args(args).args([
+            "--store",
+            &self.store,
+            "--state",
+            "state",
+        ]);
         command.output().unwrap()
     }
 }

@@ -8,7 +8,7 @@ use driftsweep::snapshot::{ColumnType, Snapshot};
 use driftsweep::sweep::{Change, Rows, SweepSurvey};
 use driftsweep_common::error::{Fault, Result};
 use driftsweep_extensions::http::Http;
-use driftsweep_fleet::{Fleet, Labels, Model, Trigger};
+use driftsweep_fleet::{Fleet, Labels, Model, RolloutConfig, Trigger};
 use driftsweep_ops::tick;
 use driftsweep_training::gate::GateRules;
 use jiff::Timestamp;
@@ -195,6 +195,9 @@ fn check_model(model: &Model, fleet: &Fleet, now: Timestamp, tables: &mut Tables
         }
         None => {}
     }
+    if let Some(rollout) = &model.rollout {
+        check_rollout(rollout, model, tables, &mut findings);
+    }
     ModelCheck { name: model.name.clone(), ready: true, active, inactive, comparisons: Vec::new(), findings }
 }
 
@@ -320,6 +323,28 @@ fn check_labels(labels: &Labels, model: &Model, tables: &mut Tables, findings: &
     {
         let columns = [("score", Some(score), false), ("label", Some(&labels.label), false)];
         check_table("labels.reference", tables.open(reference.expose()), &columns, findings);
+    }
+}
+
+/// What a release would need: the columns that tell the arms apart and that are compared, and the way to divide traffic.
+fn check_rollout(rollout: &RolloutConfig, model: &Model, tables: &mut Tables, findings: &mut Findings) {
+    rollout.traffic.settings().check(findings);
+    let Some(labels) = &model.labels else { return };
+    // Predictions that are not there were reported with the labels.
+    if let Ok(table) = tables.open(labels.predictions.expose()) {
+        let of_checks = rollout.checks.iter().filter_map(|check| Some((check.name.as_str(), check.outcome.column()?)));
+        let named = [("arm", &*rollout.arm)].into_iter().chain(rollout.unit.as_deref().map(|unit| ("unit", unit)));
+        for (setting, name) in named.chain(of_checks) {
+            if let Err(error) = table.column(name) {
+                findings.add(Severity::Broken, &format!("rollout.{setting}"), error.to_string());
+            }
+        }
+    }
+    let executor = model.retrain.as_ref().map(|retrain| &retrain.executor);
+    if executor.is_some_and(|executor| !executor.settings().has_answer()) {
+        let reason = "its training has no answer, so no version is registered; let its last step run `driftsweep models register`, and \
+                      start the release with `driftsweep rollout start`";
+        findings.add(Severity::Warning, "rollout", reason);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -98,6 +98,11 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a command is asked whether it has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How many times something is asked for within a time.
+pub(super) fn polls(time: Duration, interval: Duration) -> u128 {
+    time.as_millis() / interval.as_millis().max(1)
+}
+
 /// The most that is kept of what a command prints.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
 
@@ -123,14 +128,14 @@ pub(super) fn run(
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().map_err(failed)?;
-    let begun = Instant::now();
-    let status = loop {
-        match child.try_wait().map_err(failed)? {
-            Some(status) => break Some(status),
-            None if begun.elapsed() > TIMEOUT => break None,
-            None => std::thread::sleep(POLL_INTERVAL),
+    let mut status = child.try_wait().map_err(failed)?;
+    for _ in 0..polls(TIMEOUT, POLL_INTERVAL) {
+        if status.is_some() {
+            break;
         }
-    };
+        std::thread::sleep(POLL_INTERVAL);
+        status = child.try_wait().map_err(failed)?;
+    }
     if status.is_none() {
         stop(&mut child);
     }

@@ -2,11 +2,11 @@
 //! version of each request.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::command::{program, run, words};
+use super::command::{polls, program, run, words};
 use super::{Traffic, TrafficAdapterTable, TrafficSettings, TrafficTools, WantedTraffic};
 use crate::check::{self, Findings};
 use crate::executor::command::environment::variables_for;
@@ -123,19 +123,20 @@ impl NginxTraffic<'_> {
     /// Waits until no former worker serves requests any more: it would divide them as before.
     fn drain(&self) -> Result<(), RequestFailure> {
         let Some(main) = self.nginx.pid.as_ref().and_then(|pid| atomic::read_text(pid, 64).ok()) else { return Ok(()) };
-        let begun = Instant::now();
-        loop {
-            let left = former_workers(main.trim());
+        let mut left = former_workers(main.trim());
+        for _ in 0..polls(self.nginx.drain, POLL_INTERVAL) {
             if left == 0 {
-                return Ok(());
-            }
-            if begun.elapsed() > self.nginx.drain {
-                return Err(RequestFailure::transient(format!(
-                    "{left} former workers of nginx still serve requests, as they were divided before; set \
-                     worker_shutdown_timeout in nginx"
-                )));
+                break;
             }
             std::thread::sleep(POLL_INTERVAL);
+            left = former_workers(main.trim());
+        }
+        match left {
+            0 => Ok(()),
+            left => Err(RequestFailure::transient(format!(
+                "{left} former workers of nginx still serve requests, as they were divided before; set worker_shutdown_timeout in \
+                 nginx"
+            ))),
         }
     }
 }
