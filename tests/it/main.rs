@@ -14,6 +14,8 @@ mod csv;
 mod damage;
 mod damaged;
 mod decisions;
+#[cfg(feature = "pipeline")]
+mod demo_loop;
 mod deploy;
 mod docs;
 mod doctor;

@@ -333,6 +333,21 @@ fn a_person_shows_holds_resumes_promotes_and_takes_back_by_commands_that_move_th
 }
 
 #[test]
+fn a_check_of_the_plan_that_the_fleet_file_lost_and_settings_that_are_gone_are_told_and_promote_nothing() {
+    let release = Release::new("check.errors = { kind = \"failed\", column = \"failed\" }\n");
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    let text = std::fs::read_to_string(release.path("fleet.toml")).unwrap();
+    let without = text.replace("check.errors = { kind = \"failed\", column = \"failed\" }\n", "");
+    let changed = release.with_fleet(&without);
+    let night = changed.nights(1, 1, Arms::new(0.9, 0.9), ROWS).pop().unwrap();
+    assert!(night.failures.iter().any(|failure| failure.reason.contains("check 'errors' of its plan")), "{night:?}");
+    let gone = changed.with_fleet(&without[..without.find("[model.rollout]").unwrap()]);
+    let night = gone.nights(2, 1, Arms::new(0.5, 0.9), ROWS).pop().unwrap();
+    assert!(night.failures[0].reason.contains("no [model.rollout] of the model any more"), "{night:?}");
+    assert!(gone.share() > 0.0);
+}
+
+#[test]
 fn a_stage_that_needs_approval_waits_for_somebody_who_may_give_it() {
     let stages = "stages = [{ share = 0.2, lasts = \"1h\" }, { name = \"full\", share = 1.0, approval = true }]\n";
     let release = Release::new(stages);

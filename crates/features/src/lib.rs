@@ -34,7 +34,7 @@ mod write;
 pub use engine::Limits;
 pub use materialize::{MANIFEST_FILE, Manifest, SetFile, TRAINING_FILE, VALIDATION_FILE};
 pub use pipeline::{FeaturePipeline, FeatureVersion, LABEL, Period, ROW_COLUMNS};
-pub use rows::{PredictionColumns, SetRows, read_scores};
+pub use rows::{PredictionColumns, ServedColumns, SetRows, read_scores};
 pub use skew::{FeatureSkew, IdCounts, SkewExample, SkewReport, SkewStatus};
 pub use tables::{EventRows, SourceFile};
 pub use verify::{Cut, Different, Example, Verification};

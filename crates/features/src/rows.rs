@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchReader,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchReader, StringArray,
 };
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options, concat_batches, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit};
@@ -267,6 +267,28 @@ impl SetRows {
         write(path, batch.map_err(|e| self.unreadable(&e.to_string()))?)
     }
 
+    /// Writes rows as a service would log them: the id, the time, the features, the label, and for each row its score, what is predicted
+    /// by a score of 0.5 or more, and the arm that served it.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_served(&self, path: &Path, names: &ServedColumns<'_>, scores: &[f64], arms: &[&str]) -> Result<()> {
+        let schema = self.batch.schema();
+        let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
+        for (field, values) in schema.fields().iter().zip(self.batch.columns()) {
+            if field.name() != ROW_COLUMNS[0] {
+                columns.push((field.name(), values.clone()));
+            }
+        }
+        let predicted = scores.iter().map(|&score| Some(i64::from(score >= 0.5))).collect::<Int64Array>();
+        columns.push((names.score, Arc::new(Float64Array::from(scores.to_vec()))));
+        columns.push((names.prediction, Arc::new(predicted)));
+        columns.push((names.arm, Arc::new(arms.iter().map(|arm| Some(*arm)).collect::<StringArray>())));
+        let columns = columns.into_iter().map(|(name, values)| (name, values, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns);
+        write(path, batch.map_err(|e| self.unreadable(&e.to_string()))?)
+    }
+
     fn column(&self, name: &str) -> Result<&ArrayRef> {
         let found = self.batch.column_by_name(name);
         found.ok_or_else(|| self.unreadable(&format!("it has no column '{name}'; declare it in the feature set")))
@@ -292,6 +314,17 @@ pub struct PredictionColumns {
     pub prediction: Option<String>,
     /// The score, if that is written.
     pub score: Option<String>,
+}
+
+/// What the columns of a log are called beside those of a set.
+#[derive(Clone, Copy, Debug)]
+pub struct ServedColumns<'a> {
+    /// The score.
+    pub score: &'a str,
+    /// What is predicted.
+    pub prediction: &'a str,
+    /// The arm.
+    pub arm: &'a str,
 }
 
 /// The scores that a program wrote for rows, in the order of `row_id`.

@@ -210,6 +210,9 @@ struct StageTable {
     /// Whether a person must approve that it is entered. By default not.
     #[serde(default)]
     approval: bool,
+    /// Whether it is left only once checks have shown that the candidate is not worse by their margin. By default true; with false
+    /// it is left after its time, if outcomes of both arms were seen and it is not shown to be worse.
+    prove: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -438,6 +441,7 @@ impl StageTable {
             share: self.share,
             lasts: self.lasts.map_or(SignedDuration::ZERO, Length::signed),
             approval: self.approval,
+            prove: self.prove.unwrap_or(true),
         }
     }
 }

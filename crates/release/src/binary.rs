@@ -105,12 +105,16 @@ pub struct BinaryTest {
     prior: f64,
     /// All rows so far.
     pub seen: Block,
+    /// The good outcomes that the candidate's rows would have with production's rate of their block: for display. Sums over blocks of
+    /// both arms cannot be compared where the share of the candidate changed.
+    #[serde(default)]
+    matched: f64,
 }
 
 impl BinaryTest {
     /// A test before its first block. `prior` is production's rate as validated.
     pub fn new(null: Null, worse: f64, prior: f64) -> Self {
-        Self { null, worse, log_e: 0.0, prior, seen: Block::default() }
+        Self { null, worse, log_e: 0.0, prior, seen: Block::default(), matched: 0.0 }
     }
 
     /// The rate of production that the next alternative is made from: that of the blocks so far, which are earlier.
@@ -134,7 +138,16 @@ impl BinaryTest {
             candidate: self.seen.candidate.plus(block.candidate),
             production: self.seen.production.plus(block.production),
         };
-        Self { log_e: self.log_e + factor, seen, ..*self }
+        let matched = self.matched + block.candidate.rows as f64 * block.production.rate();
+        Self { log_e: self.log_e + factor, seen, matched, ..*self }
+    }
+
+    /// Production's rate at the times of the candidate's rows; 0 without rows.
+    pub fn matched_rate(&self) -> f64 {
+        match self.seen.candidate.rows {
+            0 => 0.0,
+            rows => self.matched / rows as f64,
+        }
     }
 
     /// The candidate's rows that are still needed, in expectation, if the alternative is true: until E is `1 / level`, with as many

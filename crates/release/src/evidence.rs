@@ -122,6 +122,15 @@ impl CheckEvidence {
         }
     }
 
+    /// Whether outcomes of both arms were seen in this stage; a check without a margin does not tell stages apart.
+    pub fn has_outcomes(&self) -> bool {
+        let both = |seen: Block| seen.candidate.rows > 0 && seen.production.rows > 0;
+        match self {
+            Self::Binary { worse, sound, .. } => both(sound.map_or(worse.seen, |sound| sound.seen)),
+            Self::Number { stage, .. } => stage.rows() > 0,
+        }
+    }
+
     /// What it says. `level` is that of a rollback by this check, and `stage_level` that of a promotion.
     pub fn finding(&self, check: &Check, level: f64, stage_level: f64) -> Finding {
         let limit = |level: f64| (1.0 / level).ln();
@@ -129,11 +138,11 @@ impl CheckEvidence {
             Self::Binary { worse, most_worse, sound, most_sound } => {
                 let Block { candidate, production } = worse.seen;
                 let sentence = format!(
-                    "{:.4} of {} rows of the candidate are good, and {:.4} of {} of production; evidence that it is worse: {}, of {:.0} \
-                     needed{}",
+                    "{:.4} of {} rows of the candidate are good, and {:.4} of production at the same times ({} rows); evidence that it \
+                     is worse: {}, of {:.0} needed{}",
                     candidate.rate(),
                     candidate.rows,
-                    production.rate(),
+                    worse.matched_rate(),
                     production.rows,
                     shown(*most_worse),
                     1.0 / level,

@@ -33,6 +33,14 @@ pub struct Stage {
     /// Whether a person must approve that it is entered.
     #[serde(default)]
     pub approval: bool,
+    /// Whether it is left only once every check with a margin has shown that the candidate is not worse by it. Else it is left after
+    /// its time, if outcomes of both arms were seen and none has shown that it is worse.
+    #[serde(default = "yes")]
+    pub prove: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A comparison of both arms.
@@ -88,7 +96,7 @@ fn days(days: i64) -> SignedDuration {
 
 impl Stage {
     fn new(name: &str, share: f64, lasts: SignedDuration) -> Self {
-        Self { name: name.into(), share, lasts, approval: false }
+        Self { name: name.into(), share, lasts, approval: false, prove: true }
     }
 }
 

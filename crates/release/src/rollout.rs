@@ -462,7 +462,12 @@ impl Rollout {
         let said = |findings: &mut dyn Iterator<Item = &Finding>| {
             findings.map(|found| format!("{}: {}", found.check, found.sentence)).collect::<Vec<_>>().join("; ")
         };
-        let open: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict == CheckVerdict::Open).collect();
+        let is_open = |finding: &Finding, evidence: &CheckEvidence| {
+            finding.verdict == CheckVerdict::Open && (declared.prove || !evidence.has_outcomes())
+        };
+        let known = findings.iter().zip(&self.evidence);
+        let open: Vec<&Finding> =
+            known.filter(|(finding, evidence)| is_open(finding, evidence)).map(|(finding, _)| finding).collect();
         if open.is_empty() {
             return self.promote(said(&mut findings.iter()));
         }
@@ -781,6 +786,22 @@ mod tests {
         assert!(asked.apply(&RolloutStep::Ask { reason: String::new() }, at(1)).is_err());
         let begun = asked.apply(&RolloutStep::Begin, at(2)).unwrap();
         assert_eq!((begun.asked_at, begun.wanted_share()), (None, 0.05));
+    }
+
+    #[test]
+    fn a_stage_that_proves_nothing_is_left_after_its_time_but_not_without_outcomes_of_both_arms() {
+        let mut plan = RolloutPlan::of_quality(0.9);
+        plan.stages[0].prove = false;
+        let rollout = Rollout::new("m", 3, Some(2), plan, at(0));
+        let rollout = rollout.apply(&by("begin"), at(0)).unwrap().apply(&by("applied"), at(0)).unwrap();
+        assert!(matches!(rollout.decide(at(30)), Decision::Wait { .. }));
+        let one = observed(&rollout, (0, 0), (900, 800), 20);
+        assert!(matches!(one.decide(at(30)), Decision::Wait { .. }));
+        let both = observed(&rollout, (50, 45), (950, 855), 20);
+        assert!(matches!(both.decide(at(20)), Decision::Wait { .. }));
+        assert!(matches!(both.decide(at(30)), Decision::Promote { .. }));
+        let worse = observed(&rollout, (2000, 1600), (8000, 7200), 20);
+        assert!(matches!(worse.decide(at(30)), Decision::RollBack { .. }));
     }
 
     #[test]

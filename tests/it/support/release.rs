@@ -61,6 +61,13 @@ impl Release {
         std::iter::once(None).chain(postgres().map(Some)).map(|server| Self::in_store(rollout, server)).collect()
     }
 
+    /// The same with another fleet file.
+    pub fn with_fleet(self, text: &str) -> Self {
+        let file = self.path("fleet.toml");
+        fs::write(&file, text).unwrap();
+        Self { fleet: Fleet::read(&file, &Options::new()).unwrap(), ..self }
+    }
+
     /// In SQLite.
     pub fn new(rollout: &str) -> Self {
         Self::in_store(rollout, None)

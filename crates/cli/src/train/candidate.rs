@@ -254,11 +254,12 @@ pub fn write_card(card: &ModelCard, folder: &Path) -> Result<()> {
     atomic::write(&folder.join(CARD), &text)
 }
 
-/// Answers the tick that has started this training, if one has: with what gates take, and with the card of the candidate.
+/// Answers the tick that has started this training, if one has: with what gates take, with the card of the candidate, and with its new
+/// baseline where that is asked for.
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn answer(card: &Value, folder: &Path) -> Result<()> {
+pub fn answer(card: &Value, folder: &Path, baseline: Option<&Path>) -> Result<()> {
     let Some(place) = variable(ANSWER_FILE) else { return Ok(()) };
     let absolute = |path: &Path| {
         std::path::absolute(path).map_or_else(|_| path.display().to_string(), |path| path.display().to_string())
@@ -274,8 +275,11 @@ pub fn answer(card: &Value, folder: &Path) -> Result<()> {
         features: Some(path(FEATURES)),
         latency: None,
     };
-    let text = json!({ "validation": files, "model": model_card::trained(card, &absolute(folder)) }).to_string();
-    fs::write(&place, text).map_err(|source| Error::Write { path: place.into(), source })
+    let mut answer = json!({ "validation": files, "model": model_card::trained(card, &absolute(folder)) });
+    if let Some(baseline) = baseline {
+        answer["baseline"] = absolute(baseline).into();
+    }
+    fs::write(&place, answer.to_string()).map_err(|source| Error::Write { path: place.into(), source })
 }
 
 /// Shows the candidate.

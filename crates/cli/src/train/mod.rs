@@ -18,6 +18,9 @@ mod task;
 
 use std::path::PathBuf;
 
+#[cfg(feature = "pipeline")]
+pub use fit::{ARTEFACT, predict_rows};
+
 use clap::Args;
 
 use super::features::LimitArgs;
@@ -49,6 +52,9 @@ pub struct TrainArgs {
     /// 2026-01-31T02:00:00Z; without a zone it is read in the fleet's `time_zone` [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<TimeArg>,
+    /// Answer a tick with the training set as the new baseline: for a model whose `current` has these columns
+    #[arg(long, conflicts_with = "online")]
+    baseline: bool,
     /// Train also where the features differ from what serving logged
     #[arg(long)]
     allow_skew: bool,

@@ -96,7 +96,7 @@ pub fn run(task: &Task<'_>) -> anyhow::Result<u8> {
     let Some(card) = step.make(&rows, last.as_ref())? else { return nothing_new(task, last.as_ref()) };
     candidate::write_card(&card, draft.path())?;
     fs::rename(draft.path(), &folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
-    candidate::answer(&serde_json::to_value(&card)?, &folder)?;
+    candidate::answer(&serde_json::to_value(&card)?, &folder, None)?;
     candidate::show(&card, &folder, task.args.format)?;
     Ok(0)
 }
@@ -116,7 +116,7 @@ fn nothing_new(task: &Task<'_>, last: Option<&Last>) -> anyhow::Result<u8> {
     let since = last.map_or_else(String::new, |last| format!(" of predictions since {}", last.to));
     if candidate::is_of_a_job() {
         if let Some(last) = last.filter(|last| candidate::is_of_this_job(&last.card)) {
-            candidate::answer(&last.card, &last.folder)?;
+            candidate::answer(&last.card, &last.folder, None)?;
             say!("this job has made {} before; it is answered with", last.folder.display());
             return Ok(0);
         }

@@ -115,7 +115,8 @@ fn train(task: &Task<'_>) -> anyhow::Result<u8> {
     let training = Training { manifest: &manifest, model, files, learned, lag: None, report };
     let card = task.judge(training, &judged, &scores, output, scratch.path())?;
     candidate::write_card(&card, output)?;
-    candidate::answer(&serde_json::to_value(&card)?, output)?;
+    let baseline = args.baseline.then_some(&*training_file);
+    candidate::answer(&serde_json::to_value(&card)?, output, baseline)?;
     candidate::show(&card, output, args.format)?;
     Ok(0)
 }

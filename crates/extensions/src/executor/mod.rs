@@ -194,6 +194,7 @@ impl TrainingRun {
             "job": self.job,
             "attempt": self.attempt,
             "trigger": self.trigger,
+            "started_at": self.started_at,
             "stop_at": self.stop_at,
             "champion": self.champion,
             "event": serde_json::from_str::<Value>(&self.event).unwrap_or_default(),
@@ -209,6 +210,7 @@ impl TrainingRun {
             ("DRIFTSWEEP_JOB", self.job.clone()),
             ("DRIFTSWEEP_ATTEMPT", self.attempt.to_string()),
             ("DRIFTSWEEP_TRIGGER", self.trigger.clone()),
+            ("DRIFTSWEEP_STARTED_AT", self.started_at.to_string()),
             ("DRIFTSWEEP_STOP_AT", self.stop_at.to_string()),
         ];
         if let Some(Champion { version, source, digest }) = &self.champion {

@@ -8,6 +8,7 @@ use sqlx::{Row, query};
 
 use super::{Store, optional_time, time};
 use crate::policy::outdated::{BaselineAge, LastTraining, OutdatedBaseline};
+use crate::retrain::ModelVersion;
 use driftsweep::baseline;
 use driftsweep_common::error::Result;
 use driftsweep_fleet::{Fleet, Model, SetBaseline};
@@ -136,7 +137,8 @@ impl Store {
         }
     }
 
-    /// Whether the baseline that a model is compared with is older than its last training.
+    /// Whether the baseline that a model is compared with is older than its last training; with releases, than that of the version in
+    /// production.
     ///
     /// # Errors
     /// [`driftsweep_common::error::Error::Store`].
@@ -146,7 +148,15 @@ impl Store {
         model: &Model,
         as_of: Timestamp,
     ) -> Result<Option<OutdatedBaseline>> {
-        let Some((_, trained)) = self.last_trained(&model.name)? else { return Ok(None) };
+        let trained = match model.rollout {
+            None => self.last_trained(&model.name)?.map(|(_, trained)| trained),
+            // What was trained and not released is not what predicts.
+            Some(_) => match self.champion(&model.name)? {
+                Some(ModelVersion { job: Some(job), attempt, .. }) => self.started(&job, attempt.unwrap_or(1))?,
+                _ => None,
+            },
+        };
+        let Some(trained) = trained else { return Ok(None) };
         Ok(OutdatedBaseline::of(self.baseline_age(fleet, model, as_of)?, Some(trained)))
     }
 }

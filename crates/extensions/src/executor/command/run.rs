@@ -95,6 +95,7 @@ impl Executor for CommandExecutor<'_> {
                 run.attempt.to_string(),
                 run.name(),
                 run.trigger.clone(),
+                run.started_at.to_string(),
                 event_text.clone(),
                 answer_text.clone(),
             ];
@@ -293,8 +294,8 @@ fn time_since_heartbeat(run: &TrainingRun) -> Option<Duration> {
 }
 
 /// What is replaced in the arguments of a command.
-pub(super) const PLACEHOLDERS: [&str; 8] =
-    ["{model}", "{fleet}", "{job}", "{attempt}", "{run}", "{trigger}", "{event_file}", "{answer_file}"];
+pub(super) const PLACEHOLDERS: [&str; 9] =
+    ["{model}", "{fleet}", "{job}", "{attempt}", "{run}", "{trigger}", "{started_at}", "{event_file}", "{answer_file}"];
 
 /// Replaces placeholders in a text, in one pass: values are not searched for placeholders.
 fn replace(text: &str, known: &[(&str, String)]) -> String {

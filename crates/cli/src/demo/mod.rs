@@ -1,9 +1,17 @@
 //! `driftsweep demo`
 
+#[cfg(feature = "pipeline")]
+mod service;
+#[cfg(feature = "pipeline")]
+mod story;
+#[cfg(not(feature = "pipeline"))]
+#[path = "without.rs"]
+mod story;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use driftsweep::sweep::SweepRun;
 use driftsweep_common::error::Error;
 use driftsweep_report::report::html::HistoryLines;
@@ -19,10 +27,26 @@ pub struct DemoArgs {
     /// program]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Shows months of nights instead: flights are predicted, drift fires, a model is trained, judged by gates, released by stages, and
+    /// taken back where it is worse. It takes the flights of the repository
+    #[arg(long = "loop", value_enum, value_name = "STORY", num_args = 0..=1, default_missing_value = "better")]
+    story: Option<Story>,
+    /// With --loop: a folder that keeps everything, for other commands
+    #[arg(long, value_name = "DIR", requires = "story")]
+    keep: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// A story of `--loop`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Story {
+    /// From April to October: retrains after drift are better, and become the champion
+    Better,
+    /// November and December: a retrain on the last 90 days is worse than the model of the spring
+    Worse,
 }
 
 /// Where the repository has its data.
@@ -30,12 +54,12 @@ const REPOSITORY_FOLDER: &str = "datasets";
 
 macro_rules! data {
     ($name:literal) => {
-        ($name, include_bytes!(concat!("../../../datasets/", $name)))
+        ($name, include_bytes!(concat!("../../../../datasets/", $name)))
     };
 }
 
 /// The smaller demo: a fleet file, and its data.
-const FLEET: &str = include_str!("../../../datasets/demo-small.toml");
+const FLEET: &str = include_str!("../../../../datasets/demo-small.toml");
 const FILES: &[(&str, &[u8])] = &[
     data!("car_loan/reference.parquet"),
     data!("car_loan/production.parquet"),
@@ -52,6 +76,10 @@ const FILES: &[(&str, &[u8])] = &[
 ];
 
 pub fn run(args: &DemoArgs) -> anyhow::Result<u8> {
+    if let Some(told) = args.story {
+        let data = args.data.as_deref().unwrap_or(Path::new(REPOSITORY_FOLDER));
+        return story::run(told, data, args.keep.as_deref());
+    }
     args.output.check()?;
     let started = Instant::now();
     let options = args.engine.start(false)?;
