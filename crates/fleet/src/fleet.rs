@@ -361,6 +361,20 @@ mod tests {
             ("cooldown", table("model.trigger", "cooldown"), true),
             ("cooldown", table("defaults.trigger", "cooldown"), true),
         ];
+        let rollout = format!("{MODEL}[model.labels]\n{labels}[model.rollout]\narm = \"a\"\n");
+        let file = "traffic = { file = \"w\" }\n";
+        for key in ["settle", "give_up"] {
+            all.push((key, format!("{rollout}{file}{key} = \"LENGTH\"\n"), true));
+        }
+        all.extend([
+            ("matures", format!("{rollout}{file}[model.rollout.quality]\nmatures = \"LENGTH\"\n"), true),
+            ("lasts", format!("{rollout}{file}[[model.rollout.stages]]\nshare = 1.0\nlasts = \"LENGTH\"\n"), true),
+            (
+                "drain",
+                format!("{rollout}[model.rollout.traffic.nginx]\ninclude = \"i\"\nvariable = \"v\"\nkey = \"$a\"\ndrain = \"LENGTH\"\n"),
+                true,
+            ),
+        ]);
         let events = "[event_table.e]\npath = \"p\"\nevent_time = \"t\"\n";
         let spine = "[feature_set.s.spine]\npath = \"p\"\nid = \"i\"\ntime = \"t\"\ncolumns = []\n";
         let set = |table: &str| format!("{events}delay = \"1h\"\n{spine}{table}{MODEL}");

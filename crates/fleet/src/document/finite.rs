@@ -106,6 +106,19 @@ pub(crate) mod tests {
         for key in ["atol", "rtol", "max_different", "max_missing", "max_unexpected", "max_duplicate"] {
             all.push((key, format!("{SET}[feature_set.s.serving]\npath = \"p\"\n{key} = NUMBER\n{model}")));
         }
+        let labels = "[model.labels]\nid = \"i\"\ntime = \"t\"\nlabel = \"l\"\nprediction = \"p\"\n";
+        let rollout = format!("{model}{labels}[model.rollout]\narm = \"a\"\ntraffic = {{ file = \"w\" }}\n");
+        for key in ["level", "alarm_level", "prediction_drift"] {
+            all.push((key, format!("{rollout}{key} = NUMBER\n")));
+        }
+        for key in ["tolerance", "margin", "worse", "largest_error"] {
+            all.push((key, format!("{rollout}[model.rollout.quality]\n{key} = NUMBER\n")));
+        }
+        for key in ["tolerance", "margin", "worse", "above", "low", "high"] {
+            let check = "[model.rollout.check.c]\nkind = \"slow\"\ncolumn = \"x\"\n";
+            all.push((key, format!("{rollout}{check}{key} = NUMBER\n")));
+        }
+        all.push(("share", format!("{rollout}[[model.rollout.stages]]\nshare = NUMBER\n")));
         let retrain = [
             "gpu_hours",
             "gpu_rate",
