@@ -294,6 +294,7 @@ fn every_argument_that_names_a_file_is_tested_with_what_is_none() {
         // Written, not read: tests/it/pipes.rs.
         "--output",
         "--index",
+        "--keep",
         // Signatures, statements and keys: tests/it/signatures.rs.
         "--sign",
         "--statement",

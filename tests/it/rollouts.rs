@@ -301,6 +301,10 @@ fn a_person_shows_holds_resumes_promotes_and_takes_back_by_commands_that_move_th
     says(&run(&["rollout", "hold", "m"], BEGIN), 2, &["'candidate'", "not possible"]);
     release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
     says(&run(&["rollout", "list"], ""), 0, &["canary", "running"]);
+    release.run(&["tick", "--now", "2026-03-01T02:30:00Z"]);
+    let gauge = "driftsweep_rollout_share{fleet=";
+    let metrics = all_output(&release.run(&["metrics"]));
+    assert!(metrics.contains(gauge) && metrics.contains("version=\"2\",state=\"running\"} 0.2"), "{metrics}");
     says(
         &run(&["models", "promote", "m", "2"], "2026-03-01T03:00:00Z"),
         2,

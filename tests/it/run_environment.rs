@@ -77,7 +77,8 @@ fn a_command_and_its_supervisor_get_the_listed_variables_those_that_are_named_an
         assert!(unknown.is_empty(), "{name} is given {unknown:?}");
     }
     let of_the_run: Vec<&str> = own.keys().map(String::as_str).filter(|name| name.starts_with("DRIFTSWEEP_")).collect();
-    let wanted = ["ANSWER_FILE", "ATTEMPT", "EVENT_FILE", "FLEET", "JOB", "MODEL", "RUN", "STOP_AT", "TRIGGER"];
+    let wanted =
+        ["ANSWER_FILE", "ATTEMPT", "EVENT_FILE", "FLEET", "JOB", "MODEL", "RUN", "STARTED_AT", "STOP_AT", "TRIGGER"];
     assert_eq!(of_the_run, wanted.map(|name| format!("DRIFTSWEEP_{name}")));
     // Nor are they in a file of the run: what is named is in the environment alone.
     for entry in fs::read_dir(place.run()).unwrap() {

@@ -11,7 +11,7 @@ use driftsweep_extensions::http::{Http, Request};
 use driftsweep_extensions::value::Secret;
 use driftsweep_fleet::Fleet;
 use driftsweep_ops::scheduler;
-use driftsweep_ops::store::Store;
+use driftsweep_ops::store::{Store, VersionedRollout};
 use driftsweep_ops::tick::SweepStatus;
 use driftsweep_report::metrics::{Gauges, of_sweep};
 use indexmap::IndexMap;
@@ -175,6 +175,16 @@ fn add_operations(gauges: &mut Gauges, fleet: &Fleet, store: &mut Store) -> Resu
     for state in ["pending", "dead"] {
         let messages = store.messages_in(state)?.len();
         gauges.add("driftsweep_messages", "Messages that are not sent.", &[name, ("state", state)], messages as f64);
+    }
+    for VersionedRollout { rollout, .. } in store.active_rollouts(None)? {
+        let version = rollout.version.to_string();
+        let labels = [name, ("model", &*rollout.model), ("version", &*version), ("state", rollout.state.name())];
+        let mut add = |name_of, help, value: f64| gauges.add(name_of, help, &labels, value);
+        add("driftsweep_rollout_share", "The share of traffic that a candidate should have.", rollout.wanted_share());
+        if let Some(observed) = rollout.share.observed() {
+            add("driftsweep_rollout_share_observed", "The share of traffic that it has in this stage.", observed);
+        }
+        add("driftsweep_rollout_moving", "Whether its traffic is to be moved.", flag(rollout.moves_traffic()));
     }
     if fleet.models.iter().any(|model| model.retrain.is_some()) {
         let now = Timestamp::now();

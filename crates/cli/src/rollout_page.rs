@@ -84,7 +84,11 @@ pub fn page(view: &RolloutView<'_>) -> Page {
     let former = rollout.former.map(|former| format!(", in place of version {former}")).unwrap_or_default();
     page.line(format_args!("release of version {} of {}{former}", rollout.version, rollout.model));
     let reason = rollout.state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
-    page.line(format_args!("  state      {} since {}{reason}", rollout.state.name().replace('_', " "), rollout.since));
+    page.line(format_args!(
+        "  state      {} since {:.0}{reason}",
+        rollout.state.name().replace('_', " "),
+        rollout.since
+    ));
     let moving = if rollout.moves_traffic() { ", which is being moved" } else { "" };
     page.line(format_args!("  traffic    a share of {}{moving}", rollout.wanted_share()));
     if let Some(observed) = rollout.share.observed() {
@@ -125,12 +129,12 @@ pub fn page(view: &RolloutView<'_>) -> Page {
     }
     if let Some(version) = version {
         page.section("version");
-        page.line(format_args!("  {} since {}: {}", version.status, version.since, version.reason));
+        page.line(format_args!("  {} since {:.0}: {}", version.status, version.since, version.reason));
         page.line(format_args!("  {}", version.trained.source));
     }
     if let Some(baseline) = baseline {
         page.section("baseline");
-        page.line(format_args!("  number {}, set {}: {}", baseline.number, baseline.set_at, baseline.place));
+        page.line(format_args!("  number {}, set {:.0}: {}", baseline.number, baseline.set_at, baseline.place));
     }
     history(&mut page, &view.steps);
     page
@@ -151,8 +155,8 @@ fn stages(page: &mut Page, rollout: &Rollout) {
             format!("{}{approval}", stage.name),
             stage.share.to_string(),
             format!("{lasts:#}"),
-            first.map(|period| period.from.to_string()).unwrap_or_default(),
-            last.and_then(|period| period.until).map(|until| until.to_string()).unwrap_or_default(),
+            first.map(|period| format!("{:.0}", period.from)).unwrap_or_default(),
+            last.and_then(|period| period.until).map(|until| format!("{until:.0}")).unwrap_or_default(),
         ]);
     }
     page.table(table);
@@ -161,20 +165,12 @@ fn stages(page: &mut Page, rollout: &Rollout) {
 /// What was done, by the audit.
 fn history(page: &mut Page, steps: &[Record]) {
     page.section("audit");
-    let mut table = Table::new(["record", "time", "by", "what", "why"]);
     for record in steps {
         let body = &record.body;
         let stage = body["stage"].as_str().filter(|_| record.kind.starts_with("rollout."));
         let stage = stage.map(|stage| format!(" ({stage})")).unwrap_or_default();
         let why = ["reason", "question", "about_baseline"].into_iter().find_map(|key| body[key].as_str());
-        let why = why.or_else(|| body["grant"]["reason"].as_str());
-        table.row([
-            record.seq.to_string(),
-            record.at.to_string(),
-            record.actor.clone(),
-            format!("{}{stage}", record.kind),
-            why.unwrap_or_default().to_owned(),
-        ]);
+        let why = why.or_else(|| body["grant"]["reason"].as_str()).map(|why| format!(": {why}")).unwrap_or_default();
+        page.line(format_args!("  {:>4}  {:.0}  {}  {}{stage}{why}", record.seq, record.at, record.actor, record.kind));
     }
-    page.table(table);
 }

@@ -241,7 +241,7 @@ struct CheckTable {
     kind: CheckColumn,
     /// The column of the predictions.
     column: String,
-    /// How long after a prediction its outcome is complete. By default 0h.
+    /// How long after a prediction its outcome is in the log; what comes later is not counted. By default 1h.
     matures: Option<Length>,
     /// By how much the candidate may be worse. By default 0.
     tolerance: Option<f64>,
@@ -310,6 +310,10 @@ impl QualityTable {
             }
             None => labels.delay,
         };
+        // Without a time of its own a label is known after the delay, and not before.
+        if labels.label_time.is_none() && matures < labels.delay {
+            return Err(format!("quality.matures = {matures:#} is shorter than labels.delay, {:#}", labels.delay));
+        }
         let largest_error = match (metric, self.largest_error) {
             (PerformanceMetric::Mae, None) => {
                 return Err("quality: mae takes largest_error, the largest error that counts".into());
@@ -356,7 +360,7 @@ impl CheckTable {
         Ok(CheckConfig {
             name: name.to_owned(),
             outcome,
-            matures: self.matures.map_or(SignedDuration::ZERO, Length::signed),
+            matures: self.matures.map_or(SignedDuration::from_hours(1), Length::signed),
             tolerance: self.tolerance.unwrap_or(0.0),
             margin: self.margin,
             worse: self.worse.unwrap_or(worse),
@@ -493,6 +497,7 @@ mod tests {
             (&format!("{base}quality = {{ metric = \"auc\" }}\n"), "takes a score"),
             (&format!("{base}quality = {{ metric = \"mae\" }}\n"), "largest_error"),
             (&format!("{base}quality = {{ tolerance = 0.05 }}\n"), "worse is 0.05"),
+            (&format!("{base}quality = {{ matures = \"1h\" }}\n"), "shorter than labels.delay"),
             (&format!("{base}check.quality = {{ kind = \"good\", column = \"c\" }}\n"), "[model.rollout.quality]"),
             (&format!("{base}check.x = {{ kind = \"number\", column = \"c\" }}\n"), "low and high"),
             (&format!("{base}check.x = {{ kind = \"good\", column = \"c\", above = 3.0 }}\n"), "kind = \"slow\""),

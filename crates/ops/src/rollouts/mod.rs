@@ -154,6 +154,12 @@ impl RolloutPass<'_> {
         for _ in 0..MAX_STEPS {
             let Some(versioned) = self.current(model, config)? else { return Ok(()) };
             let rollout = &versioned.rollout;
+            if self.now() < rollout.since {
+                let reason =
+                    format!("its last step is of {}, later than {}; correct the clock", rollout.since, self.now());
+                self.summary.fail(&model.name, reason);
+                return Ok(());
+            }
             if rollout.moves_traffic() {
                 if !self.move_traffic(model, config, &versioned)? {
                     // What is decided does not depend on traffic: a worse candidate is also taken back while it is moved.
@@ -460,8 +466,8 @@ pub fn candidate(store: &mut Store, model: &Model) -> Result<Option<(ModelVersio
         return Ok(None);
     }
     let is_older = champion.as_ref().is_some_and(|champion| champion.since > newest.since);
-    let known = store.rollouts(Some(&model.name))?;
-    if is_older || known.iter().any(|versioned| versioned.rollout.version == newest.version) {
+    let known = store.released_versions(&model.name)?;
+    if is_older || known.iter().any(|(version, is_open)| *is_open || *version == newest.version) {
         return Ok(None);
     }
     Ok(Some((newest.clone(), champion)))
@@ -514,6 +520,9 @@ pub fn decide(
             return Err(wrong("none is under way; `driftsweep rollout list` shows all".into()));
         };
         let rollout = &versioned.rollout;
+        if at < rollout.since {
+            return Err(wrong(format!("its last step is of {}, later than {at}", rollout.since)));
+        }
         let (by_name, why) = (by.to_owned(), reason.to_owned());
         let step = match action {
             RolloutAction::Promote if rollout.is_full() => {
@@ -579,10 +588,11 @@ pub fn start(
         if let Some(problem) = store.rollouts_problem(&model.name)? {
             return Err(store.tampered(problem));
         }
-        if let Some(open) = store.open_rollout(&model.name)? {
-            return Err(wrong(format!("its version {} is being released already", open.rollout.version)));
+        let known = store.released_versions(&model.name)?;
+        if let Some((open, _)) = known.iter().find(|(_, is_open)| *is_open) {
+            return Err(wrong(format!("its version {open} is being released already")));
         }
-        if store.rollouts(Some(&model.name))?.iter().any(|known| known.rollout.version == version.version) {
+        if known.iter().any(|(released, _)| *released == version.version) {
             return Err(wrong(format!(
                 "version {} was released before; each version is released once",
                 version.version

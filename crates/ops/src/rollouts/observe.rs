@@ -1,7 +1,7 @@
 //! What is observed of both arms of a rollout: new outcomes of its checks, the division of traffic, labels, and the distribution of
 //! predictions.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
@@ -268,7 +268,10 @@ impl<'a> Observer<'a> {
         let at = |microseconds: i64| Timestamp::from_microsecond(microseconds).unwrap_or(self.now);
         let query = ArmQuery { since: at(first.from), before: at(last.before), ..self.query };
         let mut arms = vec![[ArmOutcomes::default(), ArmOutcomes::default()]; cohorts.len()];
-        let cohort_of = |at: i64| cohorts.iter().position(|cohort| (cohort.from..cohort.before).contains(&at));
+        let cohort_of = |at: i64| {
+            let next = cohorts.partition_point(|cohort| cohort.from <= at);
+            next.checked_sub(1).filter(|found| at < cohorts[*found].before)
+        };
         let is_quality = matches!(check.outcome, CheckOutcome::Quality { .. });
         match &check.outcome {
             CheckOutcome::Quality { metric, largest_error } => {
@@ -352,18 +355,25 @@ impl<'a> Observer<'a> {
     /// How traffic is divided in this stage: each unit counts once, in the arm in which it was first.
     fn share(&self, unit: Option<&str>) -> Result<ShareTest> {
         let Some(query) = self.current() else { return Ok(self.rollout.share) };
-        let mut units = Vec::new();
-        query.rows(&ArmColumns { values: Vec::new(), unit }, &mut |row| units.push((row.unit, row.at, row.arm)))?;
-        let counted = |rows: u64, candidate: u64| ShareTest::new(self.rollout.wanted_share()).after(candidate, rows);
-        if unit.is_none() {
-            let candidate = units.iter().filter(|(.., arm)| *arm == 0).count();
-            return Ok(counted(units.len() as u64, candidate as u64));
+        let columns = ArmColumns { values: Vec::new(), unit };
+        let (mut all, mut candidate) = (0, 0);
+        match unit {
+            None => query.rows(&columns, &mut |row| {
+                all += 1;
+                candidate += u64::from(row.arm == 0);
+            })?,
+            Some(_) => {
+                // Of each unit its first time and its arm then.
+                let mut first: HashMap<u64, (i64, usize)> = HashMap::new();
+                query.rows(&columns, &mut |row| {
+                    let known = first.entry(row.unit).or_insert((row.at, row.arm));
+                    *known = (*known).min((row.at, row.arm));
+                })?;
+                all = first.len() as u64;
+                candidate = first.values().filter(|(_, arm)| *arm == 0).count() as u64;
+            }
         }
-        units.sort_unstable();
-        let mut known = HashSet::new();
-        let first: Vec<usize> = units.iter().filter(|(unit, ..)| known.insert(*unit)).map(|(.., arm)| *arm).collect();
-        let candidate = first.iter().filter(|arm| **arm == 0).count();
-        Ok(counted(first.len() as u64, candidate as u64))
+        Ok(ShareTest::new(self.rollout.wanted_share()).after(candidate, all))
     }
 
     /// Whether the predictions of both arms are distributed differently: the PSI of the score, or of the prediction, above a limit

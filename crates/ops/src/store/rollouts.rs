@@ -74,6 +74,21 @@ impl Store {
         Ok(self.rollouts_where(Some(model), "state IN ('candidate', 'running', 'held')")?.pop())
     }
 
+    /// The versions of a model that were or are being released, and whether each is under way: also of rows whose body cannot be
+    /// read.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn released_versions(&mut self, model: &str) -> Result<Vec<(u64, bool)>> {
+        let sql = "SELECT version, state FROM rollout WHERE fleet = $1 AND model = $2 ORDER BY version";
+        let select = query(sql).bind(self.fleet.clone()).bind(model.to_owned());
+        self.database.rows(select, |row| {
+            let state: String = row.try_get(1)?;
+            let ended = ["settled", "rolled_back"].contains(&&*state);
+            Ok((row.try_get::<i64, _>(0)?.unsigned_abs(), !ended))
+        })
+    }
+
     fn rollouts_where(&mut self, model: Option<&str>, condition: &'static str) -> Result<Vec<VersionedRollout>> {
         let sql = format!(
             "SELECT model, version, steps, body FROM rollout WHERE fleet = $1 AND ($2 = '' OR model = $2) AND {condition} \
