@@ -471,3 +471,151 @@ fn an_http_route_has_the_weights_of_each_stage_and_its_other_rules_stay_as_they_
     let now = stored.lock().unwrap().clone();
     assert_eq!(now["spec"]["rules"][0], route["spec"]["rules"][0]);
 }
+
+/// How many outcomes of each arm a check has seen.
+fn seen(release: &Release, check: usize) -> (u64, u64) {
+    let rollout = serde_json::to_value(release.rollout()).unwrap();
+    let block = &rollout["evidence"][check]["binary"]["worse"]["seen"];
+    (block["candidate"]["rows"].as_u64().unwrap(), block["production"]["rows"].as_u64().unwrap())
+}
+
+#[test]
+fn rows_without_a_score_are_left_out_and_spoil_nothing() {
+    for metric in ["brier", "auc"] {
+        let release = Release::new(&format!("quality = {{ metric = \"{metric}\", margin = 0.1 }}\n"));
+        release.nights(0, 1, Arms::new(0.5, 0.9), ROWS);
+        release.nights(1, 6, Arms { unscored: 3, ..Arms::new(0.5, 0.9) }, ROWS);
+        let RolloutState::RolledBack { reason } = release.rollout().state else {
+            panic!("{metric}: {:?}", release.rollout())
+        };
+        assert!(reason.contains("quality"), "{reason}");
+        assert_eq!((release.share(), release.open().unreadable()), (0.0, vec![]));
+    }
+}
+
+#[test]
+fn a_release_that_cannot_be_read_keeps_its_version_and_its_place() {
+    let release = Release::new("");
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    // As a later version of this program might leave it, with its audit.
+    let mut store = release.open();
+    let broken = store.rollouts(Some("m")).unwrap().pop().unwrap();
+    sql(&release.store, "UPDATE rollout SET body = 'nothing'");
+    drop((store, broken));
+    let by = ["--by", "ana", "--reason", "x", "--now", "2026-03-02T03:00:00Z"];
+    for args in [&["models", "promote", "m", "2"][..], &["models", "retire", "m", "1"], &["rollout", "start", "m", "2"]]
+    {
+        let output = release.run(&[args, &by].concat());
+        assert!([2, 15].contains(&output.status.code().unwrap()), "{args:?}: {}", all_output(&output));
+    }
+    assert_eq!(release.statuses(), ["champion", "candidate"]);
+}
+
+#[test]
+fn what_is_logged_as_a_whole_day_later_is_counted_once_it_is_there() {
+    let release = Release::new(
+        "check.errors = { kind = \"failed\", column = \"failed\", worse = 0.05 }\nquality = { matures = \"300d\" }\n",
+    );
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    // The log of the first day comes after the tick of the night.
+    release.pass(at("2026-03-02T02:00:00Z"), &mut |_| ());
+    assert_eq!(seen(&release, 1), (0, 0));
+    release.predict(at("2026-03-01T02:00:00Z"), Arms { share: 0.2, ..Arms::new(0.7, 0.9) }, ROWS);
+    release.pass(at("2026-03-03T02:00:00Z"), &mut |_| ());
+    let (candidate, production) = seen(&release, 1);
+    // All but the last hour, which may go on.
+    let all = (ROWS - ROWS / 24 - 1) as u64;
+    assert!(candidate + production >= all, "{candidate} + {production} of {ROWS}");
+    assert!(matches!(release.rollout().state, RolloutState::RolledBack { .. }), "{:?}", release.rollout().state);
+}
+
+#[test]
+fn a_check_without_outcomes_promotes_nothing_whatever_its_margin_is() {
+    for check in [
+        "check.errors = { kind = \"failed\", column = \"none\" }\n",
+        "check.errors = { kind = \"failed\", column = \"failed\", matures = \"300d\" }\n",
+        "check.errors = { kind = \"good\", column = \"arm\" }\n",
+    ] {
+        let release = Release::new(check);
+        release.nights(0, 4, Arms::new(0.9, 0.9), ROWS);
+        assert_eq!(release.rollout().state, RolloutState::Running { stage: 0 }, "{check}");
+    }
+}
+
+#[test]
+fn rows_that_are_logged_more_than_once_count_once() {
+    let release = Release::new("check.errors = { kind = \"failed\", column = \"failed\" }\n");
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    release.nights(1, 1, Arms { copies: 3, ..Arms::new(0.9, 0.9) }, ROWS);
+    for check in [0, 1] {
+        let (candidate, production) = seen(&release, check);
+        assert!((candidate + production) as usize <= ROWS && candidate > 0, "{candidate} {production}");
+    }
+    assert!(release.rollout().share.units as usize <= ROWS);
+}
+
+#[test]
+fn arms_that_the_log_calls_otherwise_are_told_at_once() {
+    let release = Release::new("");
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    let night = release.nights(1, 1, Arms { names: ["v2", "v1"], ..Arms::new(0.9, 0.9) }, ROWS).pop().unwrap();
+    let [failure] = &night.failures[..] else { panic!("{night:?}") };
+    for words in ["holds neither '2' nor '1'", "'v1', 'v2'", "rollout.candidate"] {
+        assert!(failure.reason.contains(words), "{failure:?}");
+    }
+}
+
+#[test]
+fn traffic_that_a_command_which_was_left_behind_sets_after_a_rollback_is_set_back() {
+    let release = Release::new("");
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    let given = std::fs::read_to_string(release.path("weights.json")).unwrap();
+    release.nights(1, 1, Arms::new(0.7, 0.9), ROWS);
+    assert_eq!(release.share(), 0.0);
+    std::fs::write(release.path("weights.json"), given).unwrap();
+    let night = release.pass(at("2026-03-03T02:00:00Z"), &mut |_| ());
+    assert!(night.failures[0].reason.contains("had a share of 0.2"), "{night:?}");
+    assert_eq!(release.share(), 0.0);
+    // Another version, too, and one that is not part of the release.
+    let release = Release::new("");
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    let given = std::fs::read_to_string(release.path("weights.json")).unwrap();
+    std::fs::write(release.path("weights.json"), given.replace("\"1\": 0.8", "\"9\": 0.8")).unwrap();
+    let night = release.pass(at("2026-03-01T03:00:00Z"), &mut |_| ());
+    assert!(night.failures[0].reason.contains("not divided as it was set"), "{night:?}");
+    let set = std::fs::read_to_string(release.path("weights.json")).unwrap();
+    assert!(set.contains("\"1\": 0.8"), "{set}");
+}
+
+#[test]
+fn a_candidate_is_taken_back_while_its_next_share_cannot_be_set_and_a_rollback_meanwhile_is_not_overtaken() {
+    let set = "set = [\"sh\", \"-c\", \"test $DRIFTSWEEP_SHARE != 0.5 && echo $DRIFTSWEEP_SHARE > share\"]";
+    let release = Release::new(&format!("traffic = {{ command = {{ {set} }} }}\n"));
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    let day = |number: i64| at(BEGIN) + SignedDuration::from_hours(24 * number);
+    release.predict(day(0), Arms { share: 0.2, ..Arms::new(0.9, 0.9) }, ROWS);
+    let night = release.pass(day(1), &mut |_| ());
+    assert!(night.failures[0].reason.contains("could not be set to a share of 0.5"), "{night:?}");
+    assert_eq!(release.records("rollout.traffic_failed").len(), 1);
+    release.predict(day(1), Arms { share: 0.2, ..Arms::new(0.6, 0.9) }, ROWS);
+    release.pass(day(2), &mut |_| ());
+    assert!(matches!(release.rollout().state, RolloutState::RolledBack { .. }), "{:?}", release.rollout());
+    assert_eq!(std::fs::read_to_string(release.path("share")).unwrap().trim(), "0");
+}
+
+#[test]
+fn settings_that_were_changed_during_a_release_move_nothing_and_no_release_begins_in_the_past() {
+    let release = Release::new("");
+    assert_eq!(release.pass(at("2026-02-20T02:00:00Z"), &mut |_| ()).failures.len(), 1);
+    assert_eq!((release.share(), release.rollout().state), (0.0, RolloutState::Candidate));
+    release.nights(0, 1, Arms::new(0.9, 0.9), ROWS);
+    let text = std::fs::read_to_string(release.path("fleet.toml")).unwrap();
+    let changed = release.with_fleet(&text.replace("weights.json", "others.json"));
+    let night = changed.nights(1, 1, Arms::new(0.9, 0.9), ROWS).pop().unwrap();
+    assert!(night.failures[0].reason.contains("another way to divide traffic"), "{night:?}");
+    assert!(!changed.path("others.json").exists());
+    let metric = text.replace("quality = { margin = 0.05 }", "quality = { margin = 0.05, metric = \"auc\" }");
+    let changed = changed.with_fleet(&metric);
+    let night = changed.nights(2, 1, Arms::new(0.9, 0.9), ROWS).pop().unwrap();
+    assert!(night.failures[0].reason.contains("check 'quality' of its plan (accuracy by labels)"), "{night:?}");
+}

@@ -79,7 +79,8 @@ struct Look {
 pub fn run(args: &CanaryArgs) -> anyhow::Result<u8> {
     let CanaryArgs { prior, tolerance, margin, worse, level, .. } = *args;
     let kind = CheckKind::Binary { worse, prior };
-    let check = Check { name: "canary".into(), kind, tolerance, margin: Some(margin), limit: None };
+    let check =
+        Check { name: "canary".into(), kind, tolerance, margin: Some(margin), source: String::new(), limit: None };
     check.check().map_err(|reason| invalid_value("--prior, --tolerance, --margin and --worse", &reason))?;
     if !(level > 0.0 && level <= 0.5) {
         return Err(invalid_value("--level", "must be above 0 and at most 0.5"));

@@ -112,6 +112,8 @@ struct ListedRollout<'a> {
     state: &'a str,
     stage: Option<&'a str>,
     share: f64,
+    /// Whether traffic is still to be moved to that share.
+    moving: bool,
     since: Timestamp,
     /// Since when traffic is divided as wanted.
     applied_at: Option<Timestamp>,
@@ -128,6 +130,7 @@ impl<'a> ListedRollout<'a> {
             state: rollout.state.name(),
             stage: stage.map(|stage| &*stage.name),
             share: rollout.wanted_share(),
+            moving: rollout.moves_traffic(),
             since: rollout.since,
             applied_at: rollout.applied_at,
             reason: rollout.state.reason(),
@@ -153,7 +156,7 @@ fn list(args: &ListArgs) -> anyhow::Result<u8> {
             line.former.map(|former| former.to_string()).unwrap_or_default(),
             line.state.replace('_', " "),
             line.stage.unwrap_or_default().to_owned(),
-            line.share.to_string(),
+            format!("{}{}", line.share, if line.moving { ", being moved" } else { "" }),
             line.since.to_string(),
             line.reason.unwrap_or_default().to_owned(),
         ]);
@@ -199,8 +202,12 @@ fn decide(args: &DecideArgs, action: RolloutAction) -> anyhow::Result<u8> {
     let (by, at) = args.decision.actor_and_time(&fleet)?;
     let state = args.decision.memory.folder();
     let decision = RolloutDecision { by: &by, reason: &args.decision.reason, state: &state, at };
+    let before = store.open_rollout(&model.name)?.map(|known| known.rollout.open_alarms()).unwrap_or_default();
     let rollout = rollouts::decide(&fleet, &mut store, model, action, decision)?;
     say!("{}: {}", rollout.model, described(&rollout));
+    for alarm in before.iter().filter(|_| action == RolloutAction::Resume) {
+        say!("accepted in this stage: {}", alarm.reason);
+    }
     if !rollout.moves_traffic() {
         return Ok(0);
     }
@@ -211,8 +218,8 @@ fn decide(args: &DecideArgs, action: RolloutAction) -> anyhow::Result<u8> {
     moved(&fleet, &mut store, model, &context, &rollout)
 }
 
-/// How long a command waits for a tick that takes rollouts further.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a command waits for a tick that takes rollouts further: longer than it takes to move traffic.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The delay between two attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -238,7 +245,7 @@ fn moved(
     };
     let RolloutSummary { failures, tampered, .. } = summary;
     for RolloutFailure { reason, .. } in &failures {
-        warn!("{reason}; the next tick tries again");
+        warn!("{reason}");
     }
     for problem in &tampered {
         error!("store: {problem}");

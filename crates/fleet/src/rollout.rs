@@ -1,5 +1,6 @@
 //! How an accepted candidate is released: `[model.rollout]` of the fleet file.
 
+use std::fmt;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -97,6 +98,19 @@ pub enum CheckOutcome {
     },
 }
 
+impl fmt::Display for CheckOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Quality { metric: PerformanceMetric::Mae, largest_error } => write!(f, "mae up to {largest_error}"),
+            Self::Quality { metric, .. } => write!(f, "{metric} by labels"),
+            Self::Failed { column } => write!(f, "failed: column '{column}'"),
+            Self::Slow { column, .. } => write!(f, "slow: column '{column}'"),
+            Self::Good { column } => write!(f, "good: column '{column}'"),
+            Self::Number { column, low, high } => write!(f, "number: column '{column}', {low} to {high}"),
+        }
+    }
+}
+
 impl CheckOutcome {
     /// The column of the predictions, where outcomes are not in the labels.
     pub fn column(&self) -> Option<&str> {
@@ -121,6 +135,12 @@ impl RolloutConfig {
             checks: self.checks.iter().map(|check| check.planned(&prior)).collect(),
             share_level: self.alarm_level,
         }
+    }
+
+    /// By what arms are told apart and traffic is divided, as text: it differs where one of these does.
+    pub fn settings(&self) -> String {
+        let Self { arm, candidate, production, traffic, .. } = self;
+        format!("{arm} {candidate} {production} {traffic:?}")
     }
 
     /// The name of an arm.
@@ -153,7 +173,14 @@ impl CheckConfig {
             CheckOutcome::Good { .. } => binary(0.5),
             CheckOutcome::Number { low, high, .. } => CheckKind::Number { low: *low, high: *high },
         };
-        Check { name: self.name.clone(), kind, tolerance: self.tolerance, margin: self.margin, limit: None }
+        Check {
+            name: self.name.clone(),
+            kind,
+            tolerance: self.tolerance,
+            margin: self.margin,
+            source: self.outcome.to_string(),
+            limit: None,
+        }
     }
 }
 
@@ -375,6 +402,8 @@ pub(crate) struct RolloutContext<'a> {
     /// The metric of the performance trigger.
     pub(crate) judged: PerformanceMetric,
     pub(crate) has_approvers: bool,
+    /// Whether each approval must be signed.
+    pub(crate) must_sign: bool,
 }
 
 impl RolloutTable {
@@ -430,6 +459,21 @@ impl RolloutTable {
             traffic: self.traffic.resolve(context.folder)?,
         };
         config.plan(|_| None).check()?;
+        let parts = |share: f64| (share * 10_000.0).round();
+        if let Some(stage) =
+            config.stages.iter().find(|stage| stage.share < 1.0 && !(1.0..=9999.0).contains(&parts(stage.share)))
+        {
+            return Err(format!(
+                "stages: a share of {} cannot be set; traffic is divided in parts of 10,000",
+                stage.share
+            ));
+        }
+        if context.must_sign && config.stages.iter().any(|stage| stage.approval) {
+            return Err(
+                "a stage needs approval, which cannot be signed, and approval.signatures is \"always\"; leave one out"
+                    .into(),
+            );
+        }
         for pattern in [&config.candidate, &config.production] {
             let name = pattern.replace(VERSION, "1");
             config.traffic.settings().check_arm(&name).map_err(|reason| format!("traffic: {reason}"))?;
@@ -493,6 +537,7 @@ mod tests {
             ("arm = \"v\"\ncandidate = \"x\"\nproduction = \"x\"\ntraffic = { file = \"w\" }\n", "different names"),
             (&format!("{base}stages = [{{ share = 0.5 }}]\n"), "must be 1"),
             (&format!("{base}stages = [{{ share = 1.0, approval = true }}]\n"), "no approvers"),
+            (&format!("{base}stages = [{{ share = 0.00001 }}, {{ share = 1.0 }}]\n"), "parts of 10,000"),
             (&format!("{base}quality = {{ metric = \"f1\" }}\n"), "row by row"),
             (&format!("{base}quality = {{ metric = \"auc\" }}\n"), "takes a score"),
             (&format!("{base}quality = {{ metric = \"mae\" }}\n"), "largest_error"),

@@ -46,6 +46,13 @@ pub struct Block {
     pub production: Outcomes,
 }
 
+impl Block {
+    /// Both together: for sums that are shown or counted, and not compared.
+    pub fn plus(self, other: Self) -> Self {
+        Self { candidate: self.candidate.plus(other.candidate), production: self.production.plus(other.production) }
+    }
+}
+
 /// What a test may reject.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -134,10 +141,7 @@ impl BinaryTest {
             Some(alternative) => log_factor(block, self.null, alternative),
             None => 0.0,
         };
-        let seen = Block {
-            candidate: self.seen.candidate.plus(block.candidate),
-            production: self.seen.production.plus(block.production),
-        };
+        let seen = self.seen.plus(block);
         let matched = self.matched + block.candidate.rows as f64 * block.production.rate();
         Self { log_e: self.log_e + factor, seen, matched, ..*self }
     }

@@ -34,6 +34,8 @@ pub enum CheckEvidence {
         sound: Option<BinaryTest>,
         /// The highest evidence that it is not inferior, in this stage.
         most_sound: f64,
+        /// The outcomes in this stage.
+        in_stage: Block,
     },
     /// Of outcomes that are numbers.
     Number {
@@ -76,7 +78,7 @@ impl CheckEvidence {
             CheckKind::Binary { worse, prior } => {
                 let worse_test = BinaryTest::new(Null::NotWorse { tolerance: check.tolerance }, worse, prior);
                 let sound = check.margin.map(|margin| BinaryTest::new(Null::Inferior { margin }, worse, prior));
-                Self::Binary { worse: worse_test, most_worse: 0.0, sound, most_sound: 0.0 }
+                Self::Binary { worse: worse_test, most_worse: 0.0, sound, most_sound: 0.0, in_stage: Block::default() }
             }
             CheckKind::Number { low, high } => {
                 // Each end of an interval is missed with half of its level.
@@ -90,12 +92,13 @@ impl CheckEvidence {
     /// that the candidate is worse, and not that it is sound in this stage. An outcome of another kind than the check's says nothing.
     pub fn after(&self, outcome: &Outcome, in_stage: bool) -> Self {
         match (self, outcome) {
-            (Self::Binary { worse, most_worse, sound, most_sound }, Outcome::Binary(block)) => {
+            (Self::Binary { worse, most_worse, sound, most_sound, in_stage: seen }, Outcome::Binary(block)) => {
                 let worse = worse.after(*block);
                 let most_worse = worse.log_e.max(*most_worse);
                 let sound = sound.map(|sound| if in_stage { sound.after(*block) } else { sound });
                 let most_sound = sound.map_or(0.0, |sound| sound.log_e).max(*most_sound);
-                Self::Binary { worse, most_worse, sound, most_sound }
+                let in_stage = if in_stage { seen.plus(*block) } else { *seen };
+                Self::Binary { worse, most_worse, sound, most_sound, in_stage }
             }
             (Self::Number { whole, stage }, Outcome::Numbers { candidate, production }) => {
                 let stage = if in_stage { stage.after(candidate, production) } else { *stage };
@@ -108,25 +111,24 @@ impl CheckEvidence {
     /// In the next stage: that it is not inferior is to be shown anew, and that it is worse is not forgotten.
     pub fn in_next_stage(&self, check: &Check, level: f64) -> Self {
         match (self, Self::new(check, level)) {
-            (Self::Binary { worse, most_worse, .. }, Self::Binary { sound, most_sound, .. }) => {
+            (Self::Binary { worse, most_worse, .. }, Self::Binary { sound, most_sound, in_stage, .. }) => {
                 // It begins with the rate that production had so far.
                 let rate = worse.seen.production;
                 let known = |sound: BinaryTest| match rate.rows {
                     0 => sound,
                     _ => BinaryTest::new(sound.null, sound.worse, rate.rate()),
                 };
-                Self::Binary { worse: *worse, most_worse: *most_worse, sound: sound.map(known), most_sound }
+                Self::Binary { worse: *worse, most_worse: *most_worse, sound: sound.map(known), most_sound, in_stage }
             }
             (Self::Number { whole, .. }, Self::Number { stage, .. }) => Self::Number { whole: *whole, stage },
             (_, new) => new,
         }
     }
 
-    /// Whether outcomes of both arms were seen in this stage; a check without a margin does not tell stages apart.
+    /// Whether outcomes of both arms were seen in this stage.
     pub fn has_outcomes(&self) -> bool {
-        let both = |seen: Block| seen.candidate.rows > 0 && seen.production.rows > 0;
         match self {
-            Self::Binary { worse, sound, .. } => both(sound.map_or(worse.seen, |sound| sound.seen)),
+            Self::Binary { in_stage: Block { candidate, production }, .. } => candidate.rows > 0 && production.rows > 0,
             Self::Number { stage, .. } => stage.rows() > 0,
         }
     }
@@ -135,7 +137,7 @@ impl CheckEvidence {
     pub fn finding(&self, check: &Check, level: f64, stage_level: f64) -> Finding {
         let limit = |level: f64| (1.0 / level).ln();
         let (is_worse, is_sound, sentence, rows_needed) = match self {
-            Self::Binary { worse, most_worse, sound, most_sound } => {
+            Self::Binary { worse, most_worse, sound, most_sound, .. } => {
                 let Block { candidate, production } = worse.seen;
                 let sentence = format!(
                     "{:.4} of {} rows of the candidate are good, and {:.4} of production at the same times ({} rows); evidence that it \
@@ -173,6 +175,8 @@ impl CheckEvidence {
                 (high < -check.tolerance, is_sound, sentence, None)
             }
         };
+        // Without an outcome in this stage nothing is sound.
+        let is_sound = is_sound && self.has_outcomes();
         let verdict = match (is_worse, is_sound) {
             (true, _) => CheckVerdict::Worse,
             (false, true) => CheckVerdict::Sound,

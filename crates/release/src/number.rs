@@ -59,6 +59,10 @@ impl DifferenceBound {
     }
 
     fn add(&mut self, difference: f64) {
+        // What is no number says nothing; it would spoil all that follows.
+        if !difference.is_finite() {
+            return;
+        }
         let x = (0.5 + 0.5 * difference / self.range).clamp(0.0, 1.0);
         let row = (self.rows + 1) as f64;
         let mean = (0.5 + self.sum) / row;

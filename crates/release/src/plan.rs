@@ -54,6 +54,9 @@ pub struct Check {
     pub tolerance: f64,
     /// It is promoted if it is not worse by this margin; `None` if that is not asked for.
     pub margin: Option<f64>,
+    /// What its outcomes are, in words: where the fleet file says something else by now, they are not read.
+    #[serde(default)]
+    pub source: String,
     /// The number above which an outcome is bad, where outcomes are read from a column of numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
@@ -123,6 +126,7 @@ impl RolloutPlan {
                 kind: CheckKind::Binary { worse: DEFAULT_WORSE, prior },
                 tolerance: 0.0,
                 margin: Some(DEFAULT_MARGIN),
+                source: "quality".into(),
                 limit: None,
             }],
             share_level: 0.01,

@@ -41,12 +41,16 @@ pub struct Rollout {
     pub since: Timestamp,
     /// Since when traffic is divided as wanted; `None` while it is being moved.
     pub applied_at: Option<Timestamp>,
-    /// When traffic was divided, in order. What was predicted while it was being moved belongs to no period.
+    /// When traffic was divided, in order. While it is being moved, the period of the stage before goes on: its rows may show that the
+    /// candidate is worse, and prove nothing for the new stage.
     pub periods: Vec<Period>,
     /// What is known of each check, in the order of the plan.
     pub evidence: Vec<CheckEvidence>,
     /// Of each check: predictions before this time are part of the evidence.
     pub observed_to: Vec<Option<Timestamp>>,
+    /// By what arms are told apart and traffic is divided; while the fleet file says something else, nothing is moved.
+    #[serde(default)]
+    pub settings: String,
     /// How traffic is divided in this stage.
     pub share: ShareTest,
     /// Whether labels of both arms arrive alike.
@@ -329,6 +333,7 @@ impl Rollout {
             since: at,
             applied_at: None,
             periods: Vec::new(),
+            settings: String::new(),
             share: ShareTest::new(0.0),
             labels: LabelBalance::default(),
             alarms: Vec::new(),
@@ -503,6 +508,8 @@ impl Rollout {
             (RolloutState::Candidate, RolloutStep::Begin) => RolloutState::Running { stage: 0 },
             (_, RolloutStep::Applied) if self.moves_traffic() => {
                 next.applied_at = Some(at);
+                // Until then traffic was divided as before.
+                next.end_period(at);
                 next.begin_period(at);
                 return Ok(next);
             }
@@ -542,8 +549,10 @@ impl Rollout {
             next.applied_at = None;
         }
         if next.state.stage() != self.state.stage() {
-            next.end_period(at);
             next.asked_at = None;
+        }
+        if next.state.is_final() || next.applied_at.is_some() && next.state.stage() != self.state.stage() {
+            next.end_period(at);
         }
         if next.state.stage().is_some() && next.state.stage() != self.state.stage() {
             let level = self.plan.level_of_a_check();
@@ -756,10 +765,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_predicted_while_traffic_is_moved_belongs_to_no_period_and_rows_of_an_earlier_stage_show_harm_alone() {
+    fn while_traffic_is_moved_the_stage_before_goes_on_and_rows_of_an_earlier_stage_show_harm_alone() {
         let rollout = walk(&["begin", "applied", "promote", "promote", "applied"]);
         let periods: Vec<_> = rollout.periods.iter().map(|p| (p.stage, p.share, p.from, p.until)).collect();
-        let wanted = [(0, 0.05, at(2), Some(at(3))), (1, 0.05, at(3), Some(at(4))), (2, 0.25, at(5), None)];
+        let wanted = [(0, 0.05, at(2), Some(at(3))), (1, 0.05, at(3), Some(at(5))), (2, 0.25, at(5), None)];
         assert_eq!(periods, wanted);
         let block = |good| {
             let outcomes = |rows, good| Outcomes { rows, good };

@@ -39,11 +39,18 @@ pub struct Arms {
     pub labelled: [f64; 2],
     /// The share that the candidate really has.
     pub share: f64,
+    /// Rows of each ten that have no score.
+    pub unscored: u64,
+    /// What the log calls the arms.
+    pub names: [&'static str; 2],
+    /// How often each row is logged.
+    pub copies: usize,
 }
 
 impl Arms {
     pub fn new(candidate: f64, production: f64) -> Self {
-        Self { right: [candidate, production], labelled: [1.0; 2], share: 0.0 }
+        let right = [candidate, production];
+        Self { right, labelled: [1.0; 2], share: 0.0, unscored: 0, names: ["2", "1"], copies: 1 }
     }
 }
 
@@ -154,10 +161,11 @@ impl Release {
             ids.push(format!("{number}-{row}"));
             let at = from.as_microsecond() + (row as i64 * 86_400_000_000) / rows as i64;
             times.push(Timestamp::from_microsecond(at).unwrap().to_string());
-            of.push(["2", "1"][arm]);
+            of.push(arms.names[arm]);
             said.push(i64::from(positive == right));
             labels.push((share() < arms.labelled[arm]).then_some(i64::from(positive)));
-            scores.push((f64::from(u8::from(positive == right)) + share()) / 2.0);
+            let score = (f64::from(u8::from(positive == right)) + share()) / 2.0;
+            scores.push((row as u64 % 10 >= arms.unscored).then_some(score));
             failed.push(share() > arms.right[arm]);
             millis.push(100.0 + 50.0 * share() + if right { 0.0 } else { 100.0 });
             users.push(user);
@@ -166,7 +174,9 @@ impl Release {
             df!("id" => ids, "time" => times, "arm" => of, "said" => said, "label" => labels, "score" => scores, "failed" => failed,
             "millis" => millis, "user" => users)
             .unwrap();
-        write_parquet(&mut frame, &self.path(&format!("predictions/{number:04}.parquet")), 100_000);
+        for copy in 0..arms.copies {
+            write_parquet(&mut frame, &self.path(&format!("predictions/{number:04}-{copy}.parquet")), 100_000);
+        }
     }
 
     /// The share that the weights file gives the candidate.

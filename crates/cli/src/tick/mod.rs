@@ -122,12 +122,14 @@ pub fn run(args: &TickArgs) -> anyhow::Result<u8> {
         tick::request_rejudge(&fleet, &mut store, RejudgeRequest { models: &args.again, by, reason }, now)?;
     }
     let fleet = fleet.with_baselines(&store.set_baselines()?, &args.store.folders.folder(&args.fleet).0);
+    // Their models may be without settings by now.
+    let releases = !store.active_rollouts(None)?.is_empty();
     let mut sweeper = TickSweeper { args, fleet: &fleet, started, state: None };
     let ticked = tick::tick(&fleet, &mut store, now, &mut sweeper, &mut |_| ());
     // Its state is locked: other ticks may sweep while this one waits for trainings.
     drop(sweeper);
     // A sweep takes a while: it is later now. Trainings do not depend on the sweep, nor on its errors.
-    let mut pass_summary = run_jobs_and_messages(args, &fleet, replayed.unwrap_or_else(Timestamp::now));
+    let mut pass_summary = run_jobs_and_messages(args, &fleet, replayed.unwrap_or_else(Timestamp::now), releases);
     if let Ok(pass_summary) = &mut pass_summary {
         pass_summary.add_unreadable(store.unreadable());
         warn_of_failures(pass_summary);

@@ -38,11 +38,16 @@ const MESSAGES_TIME_LIMIT: Duration = Duration::from_secs(30);
 /// The delay between two checks of trainings.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Processes jobs and sends messages; with `--wait` until no training is running.
-pub fn run_jobs_and_messages(args: &TickArgs, fleet: &Fleet, now: Timestamp) -> Result<JobsAndMessages> {
+/// Processes jobs and sends messages; with `--wait` until no training is running. `releases` says whether the store has any under way.
+pub fn run_jobs_and_messages(
+    args: &TickArgs,
+    fleet: &Fleet,
+    now: Timestamp,
+    releases: bool,
+) -> Result<JobsAndMessages> {
     // Nothing to do.
     let is_idle = |model: &Model| model.retrain.is_none() && model.rollout.is_none();
-    if fleet.channels.is_empty() && fleet.models.iter().all(is_idle) {
+    if fleet.channels.is_empty() && fleet.models.iter().all(is_idle) && !releases {
         return Ok(JobsAndMessages::default());
     }
     let started = Instant::now();
@@ -166,7 +171,7 @@ pub fn warn_of_failures(done: &JobsAndMessages) {
         warn!("model '{model}': run {run}: {reason}{again}");
     }
     for RolloutFailure { model, reason } in &done.rollouts.failures {
-        warn!("model '{model}': rollout: {reason}; the next tick tries again");
+        warn!("model '{model}': rollout: {reason}");
     }
     warn_of_rows(&done.pass_summary.unreadable);
     for problem in done.tampered().take(MAX_LISTED) {

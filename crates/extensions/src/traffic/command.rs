@@ -107,6 +107,7 @@ pub(super) fn polls(time: Duration, interval: Duration) -> u128 {
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
 
 /// Runs a command, and gives what it printed. Its output goes to a file: a child that it leaves behind cannot keep a pipe open.
+/// `secrets` are not shown of it.
 ///
 /// # Errors
 /// [`RequestFailure`] where it cannot be run, fails, or takes too long.
@@ -114,6 +115,7 @@ pub(super) fn run(
     words: &[String],
     folder: &Path,
     variables: impl IntoIterator<Item = (String, std::ffi::OsString)>,
+    secrets: &[String],
 ) -> Result<String, RequestFailure> {
     let name = &words[0];
     let wrong = |reason: String| RequestFailure::transient(format!("{name}: {reason}"));
@@ -145,9 +147,16 @@ pub(super) fn run(
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
     match status {
         Some(status) if status.success() => Ok(text),
-        Some(status) => Err(wrong(format!("{status}: {}", sanitized(&text, &[])))),
+        Some(status) => Err(wrong(format!("{status}: {}", shown(&text, secrets)))),
         None => Err(wrong(format!("it takes longer than {} seconds, and was stopped", TIMEOUT.as_secs()))),
     }
+}
+
+/// What a command printed, without the secrets that it was given, and not without end.
+fn shown(text: &str, secrets: &[String]) -> String {
+    const MAX_CHARS: usize = 500;
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    sanitized(text, &secrets).chars().take(MAX_CHARS).collect()
 }
 
 /// Stops a command and the processes that it started.
@@ -166,9 +175,15 @@ pub struct CommandTraffic<'a> {
 }
 
 impl CommandTraffic<'_> {
+    /// The values of the variables that the fleet file names.
+    fn secrets(&self) -> Vec<String> {
+        let values = self.command.env.iter().filter_map(|name| std::env::var(name).ok());
+        values.filter(|value| !value.is_empty()).collect()
+    }
+
     fn run(&self, words: &[String], wanted: &WantedTraffic) -> Result<String, RequestFailure> {
         let told = wanted.variables().into_iter().map(|(name, value)| (name.to_owned(), value.into()));
-        run(words, &self.command.folder, variables_for(&self.command.env).into_iter().chain(told))
+        run(words, &self.command.folder, variables_for(&self.command.env).into_iter().chain(told), &self.secrets())
     }
 }
 
@@ -185,7 +200,7 @@ impl Traffic for CommandTraffic<'_> {
             _ => Err(RequestFailure::transient(format!(
                 "{}: it printed '{}', which is no share from 0 to 1",
                 get[0],
-                sanitized(&text, &[])
+                shown(&text, &self.secrets())
             ))),
         }
     }

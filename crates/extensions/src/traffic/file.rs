@@ -78,9 +78,14 @@ impl Traffic for WeightsFile<'_> {
     }
 
     fn share(&self, wanted: &WantedTraffic) -> Result<Option<f64>, RequestFailure> {
-        let set = self.read(&wanted.model)?;
-        // Without a file, nothing has traffic but production.
-        Ok(Some(set.map_or(0.0, |set| set["weights"][&wanted.candidate.name].as_f64().unwrap_or(0.0))))
+        let Some(set) = self.read(&wanted.model)? else {
+            // Without a file, nothing has traffic but production.
+            return Ok(Some(0.0));
+        };
+        let share = set["weights"][&wanted.candidate.name].as_f64().unwrap_or(0.0);
+        let same = set["weights"] == wanted.json()["weights"];
+        // Another version may have been given a weight.
+        Ok(Some(if same || (share - wanted.share).abs() > super::SAME_SHARE { share } else { f64::NAN }))
     }
 }
 

@@ -116,8 +116,14 @@ impl NginxTraffic<'_> {
         }
     }
 
+    /// The text of the include file.
+    fn render(&self, wanted: &WantedTraffic) -> Result<String, RequestFailure> {
+        let arms = (&*wanted.candidate.name, &*wanted.production.name);
+        self.nginx.split.render(&wanted.rollout, wanted.share, arms).map_err(RequestFailure::permanent)
+    }
+
     fn run(&self, words: &[String]) -> Result<String, RequestFailure> {
-        run(words, Path::new(""), variables_for(&[]))
+        run(words, Path::new(""), variables_for(&[]), &[])
     }
 
     /// Waits until no former worker serves requests any more: it would divide them as before.
@@ -158,8 +164,7 @@ fn former_workers(main: &str) -> usize {
 impl Traffic for NginxTraffic<'_> {
     fn apply(&self, wanted: &WantedTraffic) -> Result<(), RequestFailure> {
         let former = self.read()?;
-        let arms = (&*wanted.candidate.name, &*wanted.production.name);
-        let text = self.nginx.split.render(&wanted.rollout, wanted.share, arms).map_err(RequestFailure::permanent)?;
+        let text = self.render(wanted)?;
         atomic::write(&self.nginx.include, text.as_bytes())?;
         if let Err(failure) = self.run(&self.nginx.test) {
             // nginx must be able to start again.
@@ -178,7 +183,10 @@ impl Traffic for NginxTraffic<'_> {
 
     fn share(&self, wanted: &WantedTraffic) -> Result<Option<f64>, RequestFailure> {
         let text = self.read()?.unwrap_or_default();
-        Ok(Some(SplitClients::share_in(&text, &wanted.candidate.name).unwrap_or(0.0)))
+        let share = SplitClients::share_in(&text, &wanted.candidate.name).unwrap_or(0.0);
+        // The key or another arm may have been changed.
+        let same = self.render(wanted)? == text;
+        Ok(Some(if same || (share - wanted.share).abs() > super::SAME_SHARE { share } else { f64::NAN }))
     }
 }
 
@@ -203,6 +211,10 @@ mod tests {
         assert_eq!(traffic.share(&wanted(0.05, 1)).unwrap(), Some(0.0));
         traffic.apply(&wanted(0.05, 1)).unwrap();
         assert_eq!(traffic.share(&wanted(0.05, 1)).unwrap(), Some(0.05));
+        let other_key = std::fs::read_to_string(&include).unwrap().replace("$cookie_user", "$remote_addr");
+        std::fs::write(&include, other_key).unwrap();
+        assert!(traffic.share(&wanted(0.05, 1)).unwrap().unwrap().is_nan());
+        traffic.apply(&wanted(0.05, 1)).unwrap();
         let before = std::fs::read_to_string(&include).unwrap();
         let refusing = NginxConfig { test: vec!["false".into()], ..nginx.clone() };
         assert!(NginxTraffic { nginx: &refusing }.apply(&wanted(0.25, 2)).is_err());

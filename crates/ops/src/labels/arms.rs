@@ -1,5 +1,7 @@
 //! The predictions of the arms of a rollout, which a column tells apart.
 
+use std::collections::{BTreeSet, HashSet};
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
@@ -65,15 +67,50 @@ impl<'a> ArmQuery<'a> {
         Ok(())
     }
 
+    /// The predictions of the time, of all arms.
+    fn whole(&self) -> Result<Snapshot> {
+        let reader = self.reader(self.question(PerformanceMetric::Accuracy, self.before, None));
+        let whole = Snapshot::open(self.labels.predictions.expose())?;
+        // A day says neither before nor after what a prediction was made.
+        let mut is_day = false;
+        if whole.rows() > 0 {
+            let time = whole.column(&self.labels.time)?;
+            whole.each_value_in(time, 0, |value| is_day |= matches!(value, RowValue::Day(_)))?;
+        }
+        if is_day {
+            return Err(Error::BadValue {
+                what: format!("{}, column '{}'", whole.spec(), self.labels.time),
+                reason: "holds dates, and arms are compared by the times of predictions; log a timestamp, and name it with labels.time"
+                    .into(),
+            });
+        }
+        reader.during(&whole, Some(&self.labels.time), SignedDuration::ZERO)
+    }
+
+    /// What the column of arms holds beside both of them, a few values; none where there are no predictions.
+    ///
+    /// # Errors
+    /// A snapshot or column that does not exist or cannot be read.
+    pub fn other_arms(&self) -> Result<BTreeSet<String>> {
+        const SHOWN: usize = 5;
+        let whole = self.whole()?;
+        let mut found = BTreeSet::new();
+        if whole.rows() > 0 {
+            whole.each_value(whole.column(self.column)?, |value| {
+                if found.len() < SHOWN {
+                    found.extend(value.text().filter(|text| !self.arms.contains(&&**text)));
+                }
+            })?;
+        }
+        Ok(found)
+    }
+
     /// The snapshots of both arms: the candidate's, and that of production.
     ///
     /// # Errors
     /// A snapshot or column that does not exist or cannot be read.
     pub fn snapshots(&self) -> Result<[Snapshot; 2]> {
-        let question = self.question(PerformanceMetric::Accuracy, self.before, None);
-        let reader = self.reader(question);
-        let whole = Snapshot::open(self.labels.predictions.expose())?;
-        let whole = reader.during(&whole, Some(&self.labels.time), SignedDuration::ZERO)?;
+        let whole = self.whole()?;
         let [candidate, production] = self.arms.map(|arm| match whole.rows() {
             0 => Ok(whole.clone()),
             _ => of_arm(&whole, self.column, arm),
@@ -102,6 +139,8 @@ impl<'a> ArmQuery<'a> {
             let unit = columns.unit.map(|unit| table.column(unit)).transpose()?;
             let values = columns.values.iter().map(|name| table.column(name)).collect::<Result<Vec<_>>>()?;
             let mut position = 0u64;
+            // A prediction that was logged more than once counts once.
+            let mut known = HashSet::new();
             for chunk in 0..table.chunks() {
                 let at = reader.times(&table, time, chunk, false)?;
                 let hashes = |column: Option<&Column>| column.map(|column| hashes(&table, column, chunk)).transpose();
@@ -115,9 +154,13 @@ impl<'a> ArmQuery<'a> {
                     for (own, column) in row_values.iter_mut().zip(&values) {
                         *own = column[row];
                     }
-                    let hash = |of: &Option<Vec<u64>>| of.as_ref().map(|of| of[row]);
-                    let key = hash(&ids).unwrap_or_else(|| xxh3_64(&position.to_le_bytes()));
-                    let unit = hash(&units).unwrap_or_else(|| xxh3_64(&position.to_le_bytes()));
+                    let own = || xxh3_64(&position.to_le_bytes());
+                    let hash = |of: &Option<Vec<Option<u64>>>| of.as_ref().and_then(|of| of[row]);
+                    let id = hash(&ids);
+                    if id.is_some_and(|id| !known.insert(id ^ xxh3_64(&at.to_le_bytes()))) {
+                        continue;
+                    }
+                    let (key, unit) = (id.unwrap_or_else(own), hash(&units).unwrap_or_else(own));
                     each(ArmRow { arm, at, key, unit, values: &row_values });
                 }
             }
@@ -150,13 +193,13 @@ pub struct ArmRow<'a> {
     pub values: &'a [f64],
 }
 
-/// Hashes of the values of a column.
-fn hashes(table: &Snapshot, column: &Column, chunk: usize) -> Result<Vec<u64>> {
+/// Hashes of the values of a column; none where one is missing.
+fn hashes(table: &Snapshot, column: &Column, chunk: usize) -> Result<Vec<Option<u64>>> {
     let mut hashes = Vec::new();
     table.each_value_in(column, chunk, |value| {
         hashes.push(match value {
-            RowValue::Text(text) => xxh3_64(text.as_bytes()),
-            value => value.text().map_or(0, |text| xxh3_64(text.as_bytes())),
+            RowValue::Text(text) => Some(xxh3_64(text.as_bytes())),
+            value => value.text().map(|text| xxh3_64(text.as_bytes())),
         });
     })?;
     Ok(hashes)

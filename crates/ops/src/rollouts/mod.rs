@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::json;
 
@@ -125,6 +125,9 @@ pub fn move_traffic(
     })
 }
 
+/// How long after a rollback traffic is watched.
+const WATCHED_AFTER: SignedDuration = SignedDuration::from_hours(24 * 7);
+
 /// A rollout takes no more steps in a pass than this; a plan has fewer.
 const MAX_STEPS: usize = 64;
 
@@ -160,22 +163,34 @@ impl RolloutPass<'_> {
                 self.summary.fail(&model.name, reason);
                 return Ok(());
             }
-            if rollout.moves_traffic() {
-                if !self.move_traffic(model, config, &versioned)? {
-                    // What is decided does not depend on traffic: a worse candidate is also taken back while it is moved.
-                    if rollout.state.is_final() || !self.decide(model, &versioned)? {
-                        return Ok(());
-                    }
-                }
-                continue;
-            }
-            if rollout.state.is_final() {
+            if rollout.settings != config.settings() {
+                self.summary.fail(
+                    &model.name,
+                    "the fleet file names other arms, or another way to divide traffic, than when the release began: nothing is moved; \
+                     put [model.rollout] back, end the release, and change it then",
+                );
                 return Ok(());
             }
+            if rollout.state.is_final() && !rollout.moves_traffic() {
+                self.correct_traffic(model, config, &versioned)?;
+                return Ok(());
+            }
+            // A worse candidate is also taken back while its traffic is moved.
             if rollout.state.stage().is_some() && !observed {
                 observed = true;
-                self.correct_traffic(model, config, &versioned)?;
+                if !rollout.moves_traffic() {
+                    self.correct_traffic(model, config, &versioned)?;
+                }
                 self.observe(model, config, &versioned)?;
+                continue;
+            }
+            if rollout.moves_traffic() {
+                if self.move_traffic(model, config, &versioned)? || self.has_changed(&versioned)? {
+                    continue;
+                }
+                if rollout.state.is_final() || !self.decide(model, &versioned)? {
+                    return Ok(());
+                }
                 continue;
             }
             if !self.decide(model, &versioned)? {
@@ -185,19 +200,26 @@ impl RolloutPass<'_> {
         Ok(())
     }
 
+    /// Whether somebody else has taken a rollout further since it was read: moving traffic may take a while.
+    fn has_changed(&mut self, versioned: &VersionedRollout) -> Result<bool> {
+        let known = self.store.rollouts(Some(&versioned.rollout.model))?;
+        let now = known.iter().find(|known| known.rollout.version == versioned.rollout.version);
+        Ok(now.is_some_and(|now| now.steps != versioned.steps))
+    }
+
     /// Rollouts whose model has no settings any more cannot be taken further.
     fn without_settings(&mut self) -> Result<()> {
         for VersionedRollout { rollout, .. } in self.store.active_rollouts(None)? {
-            if self.fleet.model(&rollout.model).is_none_or(|model| model.rollout.is_none()) {
-                self.summary.fail(
-                    &rollout.model,
-                    format!(
-                        "version {} is being released, and the fleet file has no [model.rollout] of the model any more: traffic stays \
-                         as it is; add it again",
-                        rollout.version
-                    ),
-                );
-            }
+            let missing = match self.fleet.model(&rollout.model) {
+                None => "the model is not in the fleet file any more",
+                Some(model) if model.rollout.is_none() => "the fleet file has no [model.rollout] of the model any more",
+                Some(_) => continue,
+            };
+            let reason = format!(
+                "the release of version {} has not ended, and {missing}: traffic stays as it is; add it again",
+                rollout.version
+            );
+            self.summary.fail(&rollout.model, reason);
         }
         Ok(())
     }
@@ -211,6 +233,15 @@ impl RolloutPass<'_> {
         }
         if let Some(open) = active.pop() {
             return Ok(Some(open));
+        }
+        // Somebody may give a candidate traffic again that was taken back.
+        if let Some(last) = self.store.rollouts(Some(&model.name))?.pop()
+            && matches!(last.rollout.state, RolloutState::RolledBack { .. })
+            && last.rollout.applied_at.is_some()
+            && self.now().duration_since(last.rollout.since) < WATCHED_AFTER
+            && candidate(self.store, model)?.is_none()
+        {
+            return Ok(Some(last));
         }
         match candidate(self.store, model)? {
             None => Ok(None),
@@ -241,6 +272,7 @@ impl RolloutPass<'_> {
         let now = self.now();
         let former = champion.map(|champion| champion.version);
         let rollout = Rollout::new(&model.name, version.version, former, plan, now);
+        let rollout = Rollout { settings: config.settings(), ..rollout };
         let fleet = self.fleet;
         let added = self.store.transaction(|store| {
             if let Some(problem) = store.rollouts_problem(&model.name)? {
@@ -275,7 +307,7 @@ impl RolloutPass<'_> {
                     failure.reason
                 );
                 self.tell_once(model, versioned, &reason)?;
-                self.summary.fail(&model.name, reason);
+                self.summary.fail(&model.name, format!("{reason}; the next tick tries again"));
                 Ok(false)
             }
         }
@@ -344,15 +376,21 @@ impl RolloutPass<'_> {
         let set = catch_unwind(AssertUnwindSafe(|| config.traffic.settings().open(tools).share(&wanted)));
         let set = set.unwrap_or_else(|_| Err(RequestFailure::transient("this program failed on it")));
         let found = match set {
-            Ok(Some(share)) if (share - wanted.share).abs() > SAME_SHARE => share,
-            Ok(_) => return Ok(()),
+            Ok(None) => return Ok(()),
+            Ok(Some(share)) if (share - wanted.share).abs() <= SAME_SHARE => return Ok(()),
+            Ok(Some(share)) => share,
             Err(failure) => {
                 self.summary.fail(&model.name, format!("how traffic is divided cannot be read: {}", failure.reason));
                 return Ok(());
             }
         };
         (self.step)("correct traffic");
-        let reason = format!("the candidate had a share of {found} of traffic, and should have {}", wanted.share);
+        let reason = match found.is_finite() {
+            true => format!("the candidate had a share of {found} of traffic, and should have {}", wanted.share),
+            false => {
+                format!("traffic was not divided as it was set, with a share of {} of the candidate", wanted.share)
+            }
+        };
         let body = json!({
             "model": model.name, "version": versioned.rollout.version, "found": found, "wanted": wanted.share, "reason": reason,
         });
@@ -364,7 +402,9 @@ impl RolloutPass<'_> {
         })?;
         match self.set_traffic(model, config, versioned)? {
             Ok(()) => self.summary.fail(&model.name, format!("{reason}; it was set again")),
-            Err(failure) => self.summary.fail(&model.name, format!("{reason}; setting it failed: {}", failure.reason)),
+            Err(failure) => self
+                .summary
+                .fail(&model.name, format!("{reason}; setting it failed, and is tried again: {}", failure.reason)),
         }
         Ok(())
     }
@@ -457,10 +497,9 @@ pub fn described(rollout: &Rollout) -> String {
 pub fn candidate(store: &mut Store, model: &Model) -> Result<Option<(ModelVersion, Option<ModelVersion>)>> {
     let versions = store.versions(Some(&model.name))?;
     let champion = versions.iter().find(|version| version.status == VersionStatus::Champion).cloned();
-    let Some(newest) = versions.iter().rfind(|version| version.status == VersionStatus::Candidate) else {
-        return Ok(None);
-    };
     // A person registers what was trained elsewhere, and says when it is released.
+    let trained = |version: &&ModelVersion| version.status == VersionStatus::Candidate && version.job.is_some();
+    let Some(newest) = versions.iter().rfind(trained) else { return Ok(None) };
     let Some(job) = &newest.job else { return Ok(None) };
     if store.job(job)?.is_none_or(|versioned| versioned.job.state != JobState::Succeeded) {
         return Ok(None);
@@ -584,6 +623,7 @@ pub fn start(
     let plan = observe::plan(model, config, &version, champion.as_ref(), decision.at)?;
     let at = Timestamp::from_microsecond(decision.at.as_microsecond()).unwrap_or(decision.at);
     let rollout = Rollout::new(&model.name, version.version, former, plan, at);
+    let rollout = Rollout { settings: config.settings(), ..rollout };
     store.transaction(|store| {
         if let Some(problem) = store.rollouts_problem(&model.name)? {
             return Err(store.tampered(problem));

@@ -152,22 +152,19 @@ impl ArmOutcomes {
     }
 
     /// Pairs of a row with a negative label and one with a positive label, each row in one pair: good where the positive row has the
-    /// higher score. The share of good ones is the area under the ROC curve. A tie counts for both in turn.
+    /// higher score. The share of good ones is the area under the ROC curve. Half of the ties are good.
     fn pairs(&self) -> Outcomes {
         let [mut negative, mut positive] = self.scores.clone();
         // By a hash: neighbours in time are alike.
         negative.sort_unstable_by_key(|&(at, key, _)| (key, at));
         positive.sort_unstable_by_key(|&(at, key, _)| (key, at));
         let mut outcomes = Outcomes::default();
-        let mut tie = false;
-        for ((.., low), (.., high)) in negative.iter().zip(&positive) {
+        for ((_, a, low), (_, b, high)) in negative.iter().zip(&positive) {
             let good = match high.total_cmp(low) {
                 std::cmp::Ordering::Greater => true,
                 std::cmp::Ordering::Less => false,
-                std::cmp::Ordering::Equal => {
-                    tie = !tie;
-                    tie
-                }
+                // By the hashes of both rows: half of the ties are good, whatever the block is.
+                std::cmp::Ordering::Equal => (a ^ b).count_ones().is_multiple_of(2),
             };
             outcomes.rows += 1;
             outcomes.good += u64::from(good);
@@ -199,6 +196,20 @@ pub fn observe(
         before: now,
     };
     let mut observer = Observer { model, rollout, query, now, seen: Vec::new(), failures: Vec::new() };
+    let Some(logged_to) = observer.logged_to()? else {
+        let others = observer.query.other_arms()?;
+        if !others.is_empty() {
+            observer.failures.push(format!(
+                "the column '{}' of the predictions holds neither '{}' nor '{}' since {first}; it holds {}; correct the log, or \
+                 rollout.candidate and rollout.production",
+                config.arm,
+                candidate.name,
+                production.name,
+                others.iter().map(|other| format!("'{other}'")).collect::<Vec<_>>().join(", ")
+            ));
+        }
+        return Ok((None, observer.failures));
+    };
     let mut observation = Observation {
         evidence: Vec::new(),
         observed_to: rollout.observed_to.clone(),
@@ -207,14 +218,17 @@ pub fn observe(
         alarms: rollout.alarms.clone(),
     };
     for (index, planned) in rollout.plan.checks.iter().enumerate() {
-        let Some(check) = config.checks.iter().find(|check| check.name == planned.name) else {
+        let same = |check: &&CheckConfig| check.name == planned.name && check.outcome.to_string() == planned.source;
+        let Some(check) = config.checks.iter().find(same) else {
             observer.failures.push(format!(
-                "check '{}' of its plan is not in the fleet file any more; add it again, or end the rollout",
-                planned.name
+                "check '{}' of its plan ({}) is not in the fleet file any more; put it back, or end the release",
+                planned.name, planned.source
             ));
             continue;
         };
-        let before = hour_before(now.checked_sub(check.matures).unwrap_or(Timestamp::MIN));
+        // What is not in the log yet is read when it is: a day may be logged as a whole.
+        let mature = now.checked_sub(check.matures).unwrap_or(Timestamp::MIN);
+        let before = hour_before(mature.min(logged_to));
         let from = rollout.observed_to.get(index).copied().flatten().unwrap_or(first);
         let cohorts = cohorts(&rollout.periods, model, (from, before));
         if before <= from {
@@ -256,6 +270,13 @@ struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
+    /// Up to when predictions are in the log: the time of the newest one of both arms. `None` where there is none.
+    fn logged_to(&self) -> Result<Option<Timestamp>> {
+        let mut newest = None;
+        self.query.rows(&ArmColumns::default(), &mut |row| newest = newest.max(Some(row.at)))?;
+        Ok(newest.and_then(|newest| Timestamp::from_microsecond(newest).ok()))
+    }
+
     /// Reads the outcomes of a check in some cohorts.
     fn check(
         &mut self,
@@ -286,6 +307,8 @@ impl<'a> Observer<'a> {
                         PerformanceMetric::Precision if prediction.positive => own.add(label.positive),
                         PerformanceMetric::Recall if label.positive => own.add(prediction.positive),
                         PerformanceMetric::Precision | PerformanceMetric::Recall => {}
+                        PerformanceMetric::Auc | PerformanceMetric::Brier if !prediction.score.is_finite() => {}
+                        PerformanceMetric::Mae if !label.error.is_finite() => {}
                         PerformanceMetric::Auc => {
                             own.scores[usize::from(label.positive)].push(ordered(prediction.score));
                         }
@@ -306,7 +329,7 @@ impl<'a> Observer<'a> {
                     let Some(cohort) = cohort_of(row.at) else { return };
                     let own = &mut arms[cohort][row.arm];
                     let value = row.values[0];
-                    if value.is_nan() {
+                    if !value.is_finite() {
                         return;
                     }
                     match other {
@@ -341,9 +364,10 @@ impl<'a> Observer<'a> {
         Ok(())
     }
 
-    /// The current period, where traffic is divided.
+    /// The current period; none while traffic is moved.
     fn period(&self) -> Option<&'a Period> {
-        self.rollout.periods.last().filter(|period| period.until.is_none())
+        let last = self.rollout.periods.last().filter(|period| period.until.is_none());
+        last.filter(|_| self.rollout.applied_at.is_some())
     }
 
     /// Both arms since traffic is divided as it is now.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::notify::{self, AuditedFact};
 use crate::retrain::{Job, JobState, JobStep, ModelVersion, VersionName, VersionStatus};
-use crate::store::{ModelAlias, SYSTEM_ACTOR, Store, VersionedRollout};
+use crate::store::{ModelAlias, SYSTEM_ACTOR, Store};
 use driftsweep_common::address;
 use driftsweep_common::error::{Error, Result};
 use driftsweep_common::storage;
@@ -145,10 +145,16 @@ pub fn promote(
     (model, name): (&str, &VersionName),
     decision: VersionDecision<'_>,
 ) -> Result<(ModelVersion, Option<ModelVersion>)> {
-    if let Some(open) = store.open_rollout(model)? {
-        return Err(released(model, open.rollout.version));
+    if let Some(open) = open_version(store, model)? {
+        return Err(released(model, open));
     }
     make_champion(fleet, store, (model, name), decision)
+}
+
+/// The version of a model that is being released, also where its row cannot be read.
+fn open_version(store: &mut Store, model: &str) -> Result<Option<u64>> {
+    let known = store.released_versions(model)?;
+    Ok(known.into_iter().find(|(_, is_open)| *is_open).map(|(version, _)| version))
 }
 
 /// While a version is released, both arms stay as they are.
@@ -224,10 +230,12 @@ pub fn retire(
     decision: VersionDecision<'_>,
 ) -> Result<ModelVersion> {
     let found = find(store, model, name)?;
-    if let Some(VersionedRollout { rollout, .. }) = store.open_rollout(model)?
-        && (rollout.version == found.version || rollout.former == Some(found.version))
-    {
-        return Err(released(model, rollout.version));
+    if let Some(open) = open_version(store, model)? {
+        // One that cannot be read may have any version as its other arm.
+        let rollout = store.open_rollout(model)?.map(|known| known.rollout);
+        if rollout.is_none_or(|rollout| open == found.version || rollout.former == Some(found.version)) {
+            return Err(released(model, open));
+        }
     }
     let wrong = |reason| Error::BadValue { what: format!("version {} of '{model}'", found.version), reason };
     let after = found.with_status(VersionStatus::Retired, decision.reason, decision.at).map_err(wrong)?;
