@@ -52,6 +52,7 @@ const PACKAGES: [(&str, &[&str]); 9] = [
             "verify",
             "skew",
             "rows",
+            "past",
         ],
     ),
     ("crates/release/src", &["binary", "number", "share", "nginx", "plan", "evidence", "rollout"]),
