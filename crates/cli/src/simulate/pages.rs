@@ -1,0 +1,131 @@
+//! What people and spreadsheets read of a simulation.
+
+use driftsweep::metric::performance::Measurement;
+use driftsweep::sweep::flat::FlatValue;
+use driftsweep_common::error::Result;
+use driftsweep_fleet::Currency;
+use driftsweep_ops::retrain::cost::point;
+use driftsweep_report::output::{Csv, Document, Page, Table};
+use driftsweep_report::report::counted;
+
+use super::report::{Month, PolicyResult, Simulation};
+
+/// Where there is nothing to show.
+const NONE: &str = "–";
+
+fn figure(found: Option<Measurement>) -> String {
+    found.map_or_else(|| NONE.into(), |found| format!("{:.4}", found.value))
+}
+
+/// The table, and what is to be known about it.
+pub fn page(found: &Simulation, currency: &Currency) -> Page {
+    let months = found.months.iter().map(|month| month.month.as_str());
+    let last = ["whole", "trainings", "accepted", "failed", "cost", "gain", "cost a point"];
+    let mut table = Table::new(["policy"].into_iter().chain(months).chain(last));
+    for policy in &found.policies {
+        let amount = |amount: Option<_>| amount.map_or_else(|| NONE.into(), |amount| currency.show(amount));
+        let counts = match policy.not_replayed {
+            Some(_) => [NONE; 3].map(str::to_owned),
+            None => [policy.trained(), policy.accepted(), policy.failed()].map(|count| count.to_string()),
+        };
+        let gain = policy.gain.map_or_else(|| NONE.into(), |gain| format!("{gain:+.4}"));
+        let cells = [policy.name()].into_iter().chain(policy.months.iter().map(|found| figure(*found)));
+        let cells = cells.chain([figure(policy.whole)]).chain(counts);
+        table.row(cells.chain([amount(policy.cost), gain, amount(policy.cost_per_point)]));
+    }
+    for baseline in &found.baselines {
+        let cells =
+            [baseline.baseline.to_owned()].into_iter().chain(baseline.months.iter().map(|found| figure(*found)));
+        table.row(cells.chain([figure(baseline.whole)]).chain([""; 6].map(str::to_owned)));
+    }
+    let labelled = |month: &Month| month.labelled.to_string();
+    let rows = ["labelled rows".to_owned()].into_iter().chain(found.months.iter().map(labelled));
+    table.row(rows.chain([labelled(&found.whole)]).chain([""; 6].map(str::to_owned)));
+    table.align_right(1..found.months.len() + last.len() + 1);
+    let mut page = Page::new();
+    page.table(table);
+    page.line(format_args!(
+        "{} of model '{}' by month of prediction, {} to {}: {} looked at, {} trained",
+        found.metric,
+        found.model,
+        found.from,
+        found.to,
+        counted(found.nights, "night"),
+        counted(found.models_trained, "model")
+    ));
+    page.line(format_args!("The first model, of {}, is the same for all; {}", found.from, point(found.metric)));
+    for policy in &found.policies {
+        if let Some(reason) = &policy.not_replayed {
+            page.line(format_args!("{}: not replayed, {reason}", policy.name()));
+        }
+    }
+    for note in &found.notes {
+        page.line(note);
+    }
+    page
+}
+
+/// A row for each policy and month, and for the whole span.
+///
+/// # Errors
+/// [`driftsweep_common::error::Error::BadValue`] where it cannot be encoded.
+pub fn csv(found: &Simulation) -> Result<Document> {
+    let heading = [
+        "policy",
+        "gates",
+        "month",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "predictions",
+        "labelled",
+        "trainings",
+        "accepted",
+        "failed",
+        "cost",
+        "gain",
+        "cost_per_point",
+    ];
+    let mut csv = Csv::new(heading)?;
+    let text = |text: &str| FlatValue::Text(text.into());
+    let count = |count: usize| FlatValue::Int(count as u64);
+    let mut row = |(name, gates): (&str, bool), month: &Month, value: Option<Measurement>, rest: [FlatValue; 6]| {
+        let of = |of: fn(&Measurement) -> f64| FlatValue::Float(value.as_ref().map(of));
+        let figures = [of(|found| found.value), of(|found| found.low), of(|found| found.high)];
+        let first = [text(name), FlatValue::Bool(gates), text(&month.month), text(found.metric.name())];
+        let rows = [count(month.predictions), count(month.labelled)];
+        csv.row(first.into_iter().chain(figures).chain(rows).chain(rest))
+    };
+    let empty = || [0; 6].map(|_| text(""));
+    for policy in &found.policies {
+        let name = (policy.policy.as_str(), policy.gates);
+        for (month, value) in found.months.iter().zip(&policy.months) {
+            row(name, month, *value, empty())?;
+        }
+        row(name, &found.whole, policy.whole, totals(policy))?;
+    }
+    for baseline in &found.baselines {
+        for (month, value) in found.months.iter().zip(&baseline.months) {
+            row((baseline.baseline, false), month, *value, empty())?;
+        }
+        row((baseline.baseline, false), &found.whole, baseline.whole, empty())?;
+    }
+    csv.finish()
+}
+
+/// What is known of a policy beside its metric.
+fn totals(policy: &PolicyResult) -> [FlatValue; 6] {
+    let count = |count: usize| match policy.not_replayed {
+        Some(_) => FlatValue::Text(String::new()),
+        None => FlatValue::Int(count as u64),
+    };
+    [
+        count(policy.trained()),
+        count(policy.accepted()),
+        count(policy.failed()),
+        FlatValue::Float(policy.cost.map(|cost| cost.units())),
+        FlatValue::Float(policy.gain),
+        FlatValue::Float(policy.cost_per_point.map(|cost| cost.units())),
+    ]
+}
