@@ -142,10 +142,12 @@ impl<'a> DriftNights<'a> {
             }
         }
         // Without a prediction there is nothing to compare.
-        let reports = match compared.windows.is_empty() {
+        let mut reports = match compared.windows.is_empty() {
             true => Vec::new(),
             false => SweepRun::new(&CpuCounter).sweep(&SweepPlan::new("simulation", [&compared], at)).models,
         };
+        // Distributions are for people; those of all nights would be large.
+        reports.iter_mut().flat_map(|report| &mut report.features).for_each(|feature| feature.counts = None);
         let whole = reports.iter().filter(|report| report.error.is_none() && !report.features.is_empty());
         let data = whole.map(|report| &*report.counts_hash).collect();
         let over = reports.iter().flat_map(|report| {

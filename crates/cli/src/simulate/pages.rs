@@ -19,29 +19,31 @@ fn figure(found: Option<Measurement>) -> String {
 
 /// The table, and what is to be known about it.
 pub fn page(found: &Simulation, currency: &Currency) -> Page {
+    // What a policy is chosen by comes first: there may be many months.
+    let first = ["policy", "whole", "gain", "trainings", "accepted", "failed", "cost", "cost a point"];
     let months = found.months.iter().map(|month| month.month.as_str());
-    let last = ["whole", "trainings", "accepted", "failed", "cost", "gain", "cost a point"];
-    let mut table = Table::new(["policy"].into_iter().chain(months).chain(last));
+    let mut table = Table::new(first.into_iter().chain(months));
+    let by_month = |months: &[Option<Measurement>]| months.iter().map(|found| figure(*found)).collect::<Vec<String>>();
     for policy in &found.policies {
         let amount = |amount: Option<_>| amount.map_or_else(|| NONE.into(), |amount| currency.show(amount));
-        let counts = match policy.not_replayed {
+        let [trained, accepted, failed] = match policy.not_replayed {
             Some(_) => [NONE; 3].map(str::to_owned),
             None => [policy.trained(), policy.accepted(), policy.failed()].map(|count| count.to_string()),
         };
         let gain = policy.gain.map_or_else(|| NONE.into(), |gain| format!("{gain:+.4}"));
-        let cells = [policy.name()].into_iter().chain(policy.months.iter().map(|found| figure(*found)));
-        let cells = cells.chain([figure(policy.whole)]).chain(counts);
-        table.row(cells.chain([amount(policy.cost), gain, amount(policy.cost_per_point)]));
+        let (cost, a_point) = (amount(policy.cost), amount(policy.cost_per_point));
+        let cells = [policy.name(), figure(policy.whole), gain, trained, accepted, failed, cost, a_point];
+        table.row(cells.into_iter().chain(by_month(&policy.months)));
     }
+    let empty = || [""; 6].map(str::to_owned);
     for baseline in &found.baselines {
-        let cells =
-            [baseline.baseline.to_owned()].into_iter().chain(baseline.months.iter().map(|found| figure(*found)));
-        table.row(cells.chain([figure(baseline.whole)]).chain([""; 6].map(str::to_owned)));
+        let cells = [baseline.baseline.to_owned(), figure(baseline.whole)].into_iter().chain(empty());
+        table.row(cells.chain(by_month(&baseline.months)));
     }
     let labelled = |month: &Month| month.labelled.to_string();
-    let rows = ["labelled rows".to_owned()].into_iter().chain(found.months.iter().map(labelled));
-    table.row(rows.chain([labelled(&found.whole)]).chain([""; 6].map(str::to_owned)));
-    table.align_right(1..found.months.len() + last.len() + 1);
+    let cells = ["labelled rows".to_owned(), labelled(&found.whole)].into_iter().chain(empty());
+    table.row(cells.chain(found.months.iter().map(labelled)));
+    table.align_right(1..found.months.len() + first.len());
     let mut page = Page::new();
     page.table(table);
     page.line(format_args!(
