@@ -14,13 +14,17 @@ use super::report::{Month, PolicyResult, Simulation};
 const NONE: &str = "–";
 
 fn figure(found: Option<Measurement>) -> String {
-    found.map_or_else(|| NONE.into(), |found| format!("{:.4}", found.value))
+    decimals(found.map(|found| found.value))
+}
+
+fn decimals(figure: Option<f64>) -> String {
+    figure.map_or_else(|| NONE.into(), |figure| format!("{figure:.4}"))
 }
 
 /// The table, and what is to be known about it.
 pub fn page(found: &Simulation, currency: &Currency) -> Page {
     // What a policy is chosen by comes first: there may be many months.
-    let first = ["policy", "whole", "gain", "trainings", "accepted", "failed", "cost", "cost a point"];
+    let first = ["policy", "whole", "months' mean", "gain", "trainings", "accepted", "failed", "cost", "cost a point"];
     let months = found.months.iter().map(|month| month.month.as_str());
     let mut table = Table::new(first.into_iter().chain(months));
     let by_month = |months: &[Option<Measurement>]| months.iter().map(|found| figure(*found)).collect::<Vec<String>>();
@@ -32,16 +36,18 @@ pub fn page(found: &Simulation, currency: &Currency) -> Page {
         };
         let gain = policy.gain.map_or_else(|| NONE.into(), |gain| format!("{gain:+.4}"));
         let (cost, a_point) = (amount(policy.cost), amount(policy.cost_per_point));
-        let cells = [policy.name(), figure(policy.whole), gain, trained, accepted, failed, cost, a_point];
+        let mean = decimals(policy.mean);
+        let cells = [policy.name(), figure(policy.whole), mean, gain, trained, accepted, failed, cost, a_point];
         table.row(cells.into_iter().chain(by_month(&policy.months)));
     }
     let empty = || [""; 6].map(str::to_owned);
     for baseline in &found.baselines {
-        let cells = [baseline.baseline.to_owned(), figure(baseline.whole)].into_iter().chain(empty());
+        let cells =
+            [baseline.baseline.to_owned(), figure(baseline.whole), decimals(baseline.mean)].into_iter().chain(empty());
         table.row(cells.chain(by_month(&baseline.months)));
     }
     let labelled = |month: &Month| month.labelled.to_string();
-    let cells = ["labelled rows".to_owned(), labelled(&found.whole)].into_iter().chain(empty());
+    let cells = ["labelled rows".to_owned(), labelled(&found.whole), String::new()].into_iter().chain(empty());
     table.row(cells.chain(found.months.iter().map(labelled)));
     table.align_right(1..found.months.len() + first.len());
     let mut page = Page::new();

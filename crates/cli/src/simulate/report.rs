@@ -56,6 +56,8 @@ pub struct PolicyResult {
     pub not_replayed: Option<String>,
     /// The metric of each month; `None` where it is not defined.
     pub months: Vec<Option<Measurement>>,
+    /// The mean of those.
+    pub mean: Option<f64>,
     /// The metric over the whole span.
     pub whole: Option<Measurement>,
     /// The trainings after the first, with what became of each.
@@ -75,7 +77,14 @@ pub struct PolicyResult {
 pub struct BaselineResult {
     pub baseline: &'static str,
     pub months: Vec<Option<Measurement>>,
+    pub mean: Option<f64>,
     pub whole: Option<Measurement>,
+}
+
+/// The mean of the months that have a figure.
+pub fn mean(months: &[Option<Measurement>]) -> Option<f64> {
+    let known: Vec<f64> = months.iter().flatten().map(|found| found.value).collect();
+    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 
 fn amount<S: Serializer>(amount: &Option<Money>, to: S) -> Result<S::Ok, S::Error> {
@@ -142,6 +151,7 @@ mod tests {
             gates: true,
             not_replayed: None,
             months: Vec::new(),
+            mean: None,
             whole: Some(Measurement { value, low: value, high: value, rows: 1 }),
             trainings: outcomes.iter().map(training).collect(),
             cost: None,

@@ -26,7 +26,7 @@ use super::figures::{self, Said};
 use super::gates::Gates;
 use super::looks::{Nights, looks};
 use super::models::Models;
-use super::report::{BaselineResult, FORMAT, Month, PolicyResult, Simulation};
+use super::report::{BaselineResult, FORMAT, Month, PolicyResult, Simulation, mean};
 use super::world::World;
 use super::{PolicyName, SimulateArgs, SimulationFormat, pages};
 
@@ -98,6 +98,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<u8> {
             policy: name.0.into(),
             gates,
             not_replayed,
+            mean: mean(&by_month),
             months: by_month,
             whole,
             trainings,
@@ -150,7 +151,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<u8> {
             .into_iter()
             .map(|(baseline, said, probabilities)| {
                 let (months, whole) = judged.all(&said, probabilities);
-                BaselineResult { baseline, months, whole }
+                BaselineResult { baseline, mean: mean(&months), months, whole }
             })
             .collect(),
         notes,
