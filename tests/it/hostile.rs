@@ -451,6 +451,14 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
         ("features verify", set(&["--now", LATER])),
         ("features skew", set(&["--now", LATER])),
         ("train", [train(&["--allow-skew"]), train(&[])].concat()),
+        (
+            "simulate",
+            list(&[
+                &["features.toml", "--model", evil, "--from", "2026-11-10", "--to", LATER, "--every", "1h"],
+                &["fleet.toml", "--model", model, "--from", "2026-11-10", "--to", LATER],
+                &["fleet.toml", "--model", evil, "--from", evil, "--to", LATER],
+            ]),
+        ),
     ]
 }
 
@@ -458,7 +466,8 @@ fn cases(job: &dyn Fn(&str) -> String) -> Vec<(&'static str, Vec<Vec<String>>)> 
 const LATER: &str = "2026-11-12T00:00:00Z";
 
 /// Commands that ask nothing of the store, or nothing that differs from others.
-const STORELESS: [&str; 21] = [
+const STORELESS: [&str; 22] = [
+    "simulate",
     "canary",
     "features show",
     "features materialize",

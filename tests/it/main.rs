@@ -62,6 +62,8 @@ mod secret_places;
 mod secrets;
 mod shaders;
 mod signatures;
+#[cfg(feature = "pipeline")]
+mod simulate;
 mod slices;
 mod snapshots;
 mod store_edits;

@@ -104,7 +104,7 @@ const FLEETS: [&[&str]; 27] = [
 /// A record by its number and hash; there is none.
 const HEAD: &str = "1:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-const MORE_FLEETS: [&[&str]; 27] = [
+const MORE_FLEETS: [&[&str]; 28] = [
     &["report", "FILE"],
     &["metrics", "FILE"],
     &["validate", "FILE"],
@@ -125,6 +125,7 @@ const MORE_FLEETS: [&[&str]; 27] = [
     &["rollout", "hold", "m", "FILE", "--reason", "r"],
     &["rollout", "resume", "m", "FILE", "--reason", "r"],
     &["rollout", "rollback", "m", "FILE", "--reason", "r"],
+    &["simulate", "FILE", "--model", "m", "--from", "2026-01-01", "--to", "2026-02-01"],
     &["models", "list", "FILE"],
     &["models", "show", "m", "1", "FILE"],
     &["models", "register", "m", "s3://a/b", "FILE", "--reason", "r"],

@@ -53,6 +53,7 @@ const PACKAGES: [(&str, &[&str]); 9] = [
             "verify",
             "skew",
             "rows",
+            "past",
         ],
     ),
     ("crates/release/src", &["binary", "number", "share", "balance", "nginx", "plan", "evidence", "rollout"]),

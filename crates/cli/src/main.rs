@@ -60,6 +60,7 @@ mod rollout;
 mod rollout_page;
 mod shell;
 mod signing;
+mod simulate;
 mod sink;
 mod state;
 mod state_users;
@@ -214,6 +215,8 @@ enum Command {
     Features(features::FeaturesCommand),
     /// Trains a candidate on a feature set, and predicts the rows that its gates are judged by: for `command` of a model
     Train(train::TrainArgs),
+    /// Replays the past of a model under policies of retraining: what each would have cost and gained
+    Simulate(simulate::SimulateArgs),
     /// Shows what this build and this machine can do, and checks a fleet file
     Doctor(doctor::DoctorArgs),
 }
@@ -591,6 +594,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Gate(args) => gate::run(&args),
         Command::Features(command) => features::run(&command),
         Command::Train(args) => train::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     }
 }
 

@@ -17,8 +17,11 @@ const LOCK: &str = ".driftsweep-lock";
 const MAX_BYTES: u64 = 16 << 20;
 
 /// The documents of filled folders, with the beginning of their format.
-const DOCUMENTS: [(&str, &str); 2] =
-    [("model.json", "driftsweep.model/"), ("manifest.json", "driftsweep.training-set/")];
+const DOCUMENTS: [(&str, &str); 3] = [
+    ("model.json", "driftsweep.model/"),
+    ("manifest.json", "driftsweep.training-set/"),
+    ("simulation.json", "driftsweep.simulation/"),
+];
 
 /// A folder that this process alone fills, until this is dropped.
 pub struct OutputFolder {

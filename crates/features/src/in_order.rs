@@ -47,23 +47,28 @@ impl Layout {
     /// The row of the spine.
     pub const ROW: &str = "row_id";
 
-    fn at(self) -> usize {
+    /// The place of [`Layout::AT`].
+    pub fn at(self) -> usize {
         self.keys
     }
 
-    fn is_spine(self) -> usize {
+    /// The place of [`Layout::IS_SPINE`].
+    pub fn is_spine(self) -> usize {
         self.keys + 1
     }
 
-    fn event(self) -> usize {
+    /// The place of [`Layout::EVENT`].
+    pub fn event(self) -> usize {
         self.keys + 2
     }
 
-    fn row(self) -> usize {
+    /// The place of [`Layout::ROW`].
+    pub fn row(self) -> usize {
         self.keys + 3
     }
 
-    fn value(self, i: usize) -> usize {
+    /// The place of a value.
+    pub fn value(self, i: usize) -> usize {
         self.keys + 4 + i
     }
 }

@@ -12,6 +12,7 @@
 //! verify        the same features with everything deleted that was known later: bit for bit equal
 //! skew          the same features beside what serving logged
 //! rows          a materialised set as trainers take it, and predictions as files
+//! past          the rows of a long period, and the set that any night would have given, without computing them again
 //! ```
 //!
 //! `engine` is the only user of DataFusion's session and runtime; `exact` and `functions` make sums that do not depend on the order
@@ -23,6 +24,7 @@ mod functions;
 mod in_order;
 mod lookup;
 mod materialize;
+mod past;
 mod pipeline;
 mod rows;
 mod side_by_side;
@@ -33,6 +35,7 @@ mod write;
 
 pub use engine::Limits;
 pub use materialize::{MANIFEST_FILE, Manifest, SetFile, TRAINING_FILE, VALIDATION_FILE};
+pub use past::PastRows;
 pub use pipeline::{FeaturePipeline, FeatureVersion, LABEL, Period, ROW_COLUMNS};
 pub use rows::{PredictionColumns, ServedColumns, SetRows, read_scores};
 pub use skew::{FeatureSkew, IdCounts, SkewExample, SkewReport, SkewStatus};

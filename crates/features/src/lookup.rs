@@ -264,6 +264,18 @@ impl PlannedLookup {
         found.and_then(|found| found.select(selected)).map_err(|error| refused(&self.what, &error))
     }
 
+    /// Events and predictions of each key together, in the order in which `run` reads them; and where its columns are.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] where it cannot be planned.
+    pub fn sorted(&self) -> Result<(DataFrame, Layout)> {
+        let fields = self.both.schema().fields();
+        let places = (0..self.layout.row()).chain((0..self.layout.values).map(|i| self.layout.value(i)));
+        let order = places.map(|i| ident(fields[i].name()).sort(true, true)).collect();
+        let sorted = self.both.clone().sort(order).map_err(|error| refused(&self.what, &error))?;
+        Ok((sorted, self.layout))
+    }
+
     /// Adds what is computed to the hash of a version.
     pub fn hash(&self, hash: &mut Sha256) {
         hash.update(self.words.as_bytes());

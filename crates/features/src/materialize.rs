@@ -231,7 +231,7 @@ impl FeaturePipeline {
 }
 
 /// A file that is not in place yet; others may read it as any file.
-fn draft_in(folder: &Path) -> std::io::Result<NamedTempFile> {
+pub(crate) fn draft_in(folder: &Path) -> std::io::Result<NamedTempFile> {
     let mut draft = tempfile::Builder::new();
     draft.prefix(".driftsweep-");
     #[cfg(unix)]

@@ -314,7 +314,8 @@ impl FeaturePipeline {
         lookup.map(|lookup| lookup.run(&self.engine, &session)).transpose()
     }
 
-    fn label_lookup(
+    /// The label of each row of a frame, planned.
+    pub(crate) fn label_lookup(
         &self,
         session: &SessionContext,
         spine: &DataFrame,

@@ -57,6 +57,58 @@ impl SetRows {
         Ok(Self { batch, path: self.path.clone() })
     }
 
+    /// Some of its rows, in their order, numbered anew, with other labels.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] where the labels are of another number or type.
+    pub(crate) fn relabelled(&self, rows: Range<usize>, labels: ArrayRef) -> Result<Self> {
+        let part = self.part(rows);
+        let schema = part.batch.schema();
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..part.rows() as i64));
+        let columns = schema.fields().iter().zip(part.batch.columns()).map(|(field, values)| match field.name() {
+            name if name == ROW_COLUMNS[0] => ids.clone(),
+            name if name == LABEL => labels.clone(),
+            _ => values.clone(),
+        });
+        let batch = RecordBatch::try_new(schema.clone(), columns.collect());
+        Ok(Self { batch: batch.map_err(|e| self.unreadable(&e.to_string()))?, path: self.path.clone() })
+    }
+
+    /// The type of its labels.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] where the set has no labels.
+    pub(crate) fn label_type(&self) -> Result<DataType> {
+        self.column(LABEL).map(|labels| labels.data_type().clone())
+    }
+
+    /// The names of the features.
+    pub fn features(&self) -> Vec<String> {
+        let schema = self.batch.schema();
+        let names = schema.fields().iter().map(|field| field.name());
+        names.filter(|name| !ROW_COLUMNS.contains(&name.as_str()) && *name != LABEL).cloned().collect()
+    }
+
+    /// Writes all of it, as it is materialised.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write(path, self.batch.clone())
+    }
+
+    /// Writes the features, without the columns of the row and the label.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_only_features(&self, path: &Path) -> Result<()> {
+        let schema = self.batch.schema();
+        let names = self.features();
+        let kept: Vec<usize> = (0..schema.fields().len()).filter(|&i| names.contains(schema.field(i).name())).collect();
+        let batch = self.batch.project(&kept).map_err(|e| self.unreadable(&e.to_string()))?;
+        write(path, batch)
+    }
+
     /// Some of its rows, in their order.
     pub fn part(&self, rows: Range<usize>) -> Self {
         let end = rows.end.min(self.rows());
@@ -167,6 +219,14 @@ impl SetRows {
     pub fn first_at(&self, nanoseconds: i128) -> Result<usize> {
         let times = self.times()?;
         Ok(times.as_primitive::<Int64Type>().values().partition_point(|&time| i128::from(time) < nanoseconds))
+    }
+
+    /// The times of predictions, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableColumn`].
+    pub fn prediction_times(&self) -> Result<Vec<i64>> {
+        Ok(self.times()?.as_primitive::<Int64Type>().values().to_vec())
     }
 
     /// The times of predictions, in nanoseconds.

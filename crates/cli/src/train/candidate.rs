@@ -27,11 +27,11 @@ const CHAMPION_VERSION: &str = "DRIFTSWEEP_CHAMPION_VERSION";
 /// Where a training writes its answer.
 const ANSWER_FILE: &str = "DRIFTSWEEP_ANSWER_FILE";
 
-/// What its gates are judged by.
-const CANDIDATE: &str = "candidate.parquet";
-const CHAMPION: &str = "champion.parquet";
-const LABELS: &str = "labels.parquet";
-const FEATURES: &str = "features.parquet";
+/// What its gates are judged by: its predictions, those of the champion, the labels and the features of the same rows.
+pub const CANDIDATE: &str = "candidate.parquet";
+pub const CHAMPION: &str = "champion.parquet";
+pub const LABELS: &str = "labels.parquet";
+pub const FEATURES: &str = "features.parquet";
 
 /// The files that a candidate has beside its sets and its artefact; the card is the first.
 pub const FILES: [&str; 5] = [CARD, CANDIDATE, CHAMPION, LABELS, FEATURES];
@@ -146,7 +146,7 @@ fn check_validation(labels: &[f64], kind: Objective) -> Result<()> {
 }
 
 /// What the columns of predictions are called: as the fleet file has them.
-fn columns(labels: Option<&Labels>, kind: Objective) -> PredictionColumns {
+pub fn columns(labels: Option<&Labels>, kind: Objective) -> PredictionColumns {
     let Some(labels) = labels else {
         let score = (kind == Objective::Binary).then(|| "score".into());
         return PredictionColumns {

@@ -1,11 +1,11 @@
 //! `driftsweep train`: a candidate from a feature set, with what its gates are judged by.
 
 #[cfg(feature = "pipeline")]
-mod candidate;
+pub mod candidate;
 #[cfg(feature = "pipeline")]
 mod champion;
 #[cfg(feature = "pipeline")]
-mod fit;
+pub mod fit;
 #[cfg(feature = "pipeline")]
 mod online;
 #[cfg(feature = "pipeline")]
@@ -15,6 +15,9 @@ mod run;
 mod run;
 #[cfg(feature = "pipeline")]
 mod task;
+
+#[cfg(feature = "pipeline")]
+pub use run::feature_set;
 
 use std::path::PathBuf;
 

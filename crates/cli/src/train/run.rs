@@ -32,7 +32,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
     let limits = args.limits.limits()?;
     let fleet = read_fleet(&args.fleet, &Options::new())?;
     let model = model_of(&fleet, &args.model)?;
-    let set = feature_set(args, &fleet, model)?;
+    let set = feature_set(&args.fleet, &fleet, model)?;
     let as_of = now_or(args.now.as_ref(), &fleet.zone, Timestamp::now())?;
     let folder = match fleet.folder.as_os_str().is_empty() {
         true => Path::new("."),
@@ -55,8 +55,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<u8> {
 }
 
 /// The feature set of a model, which must have a label.
-fn feature_set<'a>(args: &TrainArgs, fleet: &'a Fleet, model: &Model) -> Result<&'a FeatureSet> {
-    let wrong = |reason: String| Error::Fleet { path: args.fleet.clone(), line: None, reason };
+pub fn feature_set<'a>(path: &Path, fleet: &'a Fleet, model: &Model) -> Result<&'a FeatureSet> {
+    let wrong = |reason: String| Error::Fleet { path: path.into(), line: None, reason };
     let Some(set) = model.feature_set.as_deref().and_then(|name| fleet.feature_set(name)) else {
         return Err(wrong(format!("model '{}' names no feature set to train on; add feature_set = \"…\"", model.name)));
     };
