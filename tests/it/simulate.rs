@@ -400,9 +400,10 @@ fn what_cannot_be_simulated_is_said_with_the_remedy_and_months_without_labels_ar
         assert!(page.contains(words), "{words}: {page}");
     }
     let line = |name: &str| page.lines().find(|line| line.contains(name)).unwrap().to_owned();
-    let cells = |name: &str| line(name).split('┆').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let cells =
+        |name: &str| line(name).split('┆').map(|cell| cell.trim_matches([' ', '│']).to_owned()).collect::<Vec<_>>();
     let month = page.lines().find(|line| line.contains("policy")).unwrap();
-    let march = month.split('┆').position(|cell| cell.trim() == "1970-03").unwrap();
+    let march = month.split('┆').position(|cell| cell.trim_matches([' ', '│']) == "1970-03").unwrap();
     assert_eq!((&*cells("never")[march], &*cells("labelled rows")[march]), ("–", "0"));
     // Before the first labels there is no model.
     fs::write(&fleet, MADE).unwrap();

@@ -273,7 +273,7 @@ mod tests {
         let mut world = World { fires, ..World::default() };
         let rules = ReplayRules { cooldown: SignedDuration::ZERO, lag: days(4) };
         let past = run(&mut world, &[Trigger::Volume], false, rules, &nights(1..12, &[]));
-        assert_eq!(past.deployed, [(day(0), 0), (day(7), 3), (day(11), 7)]);
+        assert_eq!(past.deployed, [(day(0), 0), (day(7), 3), (day(11), 7), (day(15), 11)]);
         assert_eq!(past.model_at(day(6)), Some(0));
         // What fires meanwhile joins, and begins the count of the volume trigger again.
         assert_eq!(world.judged[5].1, InProduction { model: 0, since: day(0), volume_fired: Some(day(5)) });
