@@ -239,6 +239,25 @@ fn a_step_that_a_job_has_made_is_answered_with_again_and_not_made_twice() {
     assert_eq!(steps(&output).len(), 1);
 }
 
+#[test]
+fn a_candidate_of_numbers_names_no_features_which_its_gates_would_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    for (label, of_numbers) in [("CAST(arr_delay > 15 AS DOUBLE)", false), ("CAST(arr_delay AS DOUBLE)", true)] {
+        let fleet = fleet(folder.path(), &[("CAST(arr_delay > 15 AS DOUBLE)", label)]);
+        let (output, answer) = (folder.path().join(of_numbers.to_string()), folder.path().join("answer.json"));
+        let mut command = Command::new(BINARY);
+        command
+            .arg("train")
+            .arg(&fleet)
+            .args(["--model", "lateness", "--now", NOW, "--baseline", "--output"])
+            .arg(&output);
+        says(&command.env("DRIFTSWEEP_ANSWER_FILE", &answer).output().unwrap(), 0, &[]);
+        let answer: Value = serde_json::from_slice(&fs::read(&answer).unwrap()).unwrap();
+        assert_eq!(answer["validation"]["features"].is_string(), !of_numbers, "{answer}");
+        assert_eq!(answer["baseline"], output.join("training.parquet").display().to_string());
+    }
+}
+
 /// A champion that has learned rows of the validation set is not judged by them.
 #[test]
 fn rows_that_the_champion_has_learned_judge_neither_model() {
